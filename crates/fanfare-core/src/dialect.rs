@@ -1,0 +1,110 @@
+//! The port to client protocols.
+
+use std::{borrow::Cow, net::SocketAddr, time::SystemTime};
+
+use bytes::Bytes;
+
+use crate::{DialectFacts, Ending, Event, Handshake, Identity, JsonMap, NodeFacts, Offer, Refusal};
+
+/// One client protocol: what it answers at the door, and how an event looks in it.
+///
+/// A dialect is pure: it sees no socket and no clock. What belongs to one connection lives in its [`Conversation`].
+pub trait Dialect: Send + Sync {
+    /// Its name in configuration, logs and metrics.
+    fn name(&self) -> &'static str;
+
+    /// The path its clients connect to.
+    fn path(&self) -> &'static str;
+
+    /// Where it listens and what it allows by default.
+    fn defaults(&self) -> DialectDefaults;
+
+    /// Finds the credential in an upgrade request.
+    ///
+    /// # Errors
+    /// When the request is refused for what it does or does not offer.
+    fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal>;
+
+    /// How this protocol says a refusal.
+    fn refuse(&self, refusal: Refusal) -> Rejection;
+
+    /// The close code and reason with which this protocol ends a connection.
+    fn end(&self, ending: Ending) -> (u16, &'static str);
+
+    /// The state of a new connection.
+    fn converse(&self, identity: Option<&Identity>) -> Box<dyn Conversation>;
+
+    /// The event's text in this protocol, without framing; `None` when its clients are not shown such events. Runs
+    /// once per event and node, however many connections receive it.
+    fn render(&self, event: &Event) -> Option<Bytes>;
+
+    /// The fields this protocol's document promises on `GET /health`.
+    fn health(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap;
+
+    /// The fields this protocol's document promises on `GET /metrics`.
+    fn metrics(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap;
+}
+
+/// One connection's side of the protocol, as a state machine: messages in, [`Step`]s out.
+pub trait Conversation: Send {
+    /// The connection is open.
+    fn opened(&mut self, now: SystemTime, steps: &mut Steps) {
+        let _ = (now, steps);
+    }
+
+    /// A whole message arrived.
+    fn received(&mut self, message: Message<'_>, now: SystemTime, steps: &mut Steps);
+}
+
+/// A message from a client, put together from its fragments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// UTF-8 text.
+    Text(&'a str),
+    /// Anything else.
+    Binary(&'a [u8]),
+}
+
+/// What a conversation wants done, in order.
+pub type Steps = Vec<Step>;
+
+/// One thing a conversation wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Send this text to the client.
+    SendText(Bytes),
+    /// Send these bytes to the client.
+    SendBinary(Bytes),
+    /// Close the connection with this code and reason (at most 123 bytes).
+    Close(u16, Cow<'static, str>),
+}
+
+/// How a refused client is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rejection {
+    /// By an HTTP answer in place of the upgrade.
+    Http {
+        /// The status code.
+        status: u16,
+        /// The JSON body; empty for none.
+        body: Cow<'static, str>,
+    },
+    /// By upgrading and closing at once, for clients that cannot read an HTTP answer.
+    Close {
+        /// The close code.
+        code: u16,
+        /// The reason.
+        reason: Cow<'static, str>,
+    },
+}
+
+/// A dialect's defaults where they differ from the common ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DialectDefaults {
+    /// Where it listens when nothing is configured; `None` for a dialect that must be asked for.
+    pub bind: Option<SocketAddr>,
+    /// Connections per node.
+    pub max_connections: usize,
+    /// Bytes in a message from a client.
+    pub max_message_size: usize,
+}

@@ -1,0 +1,141 @@
+//! Raw JSON: bytes known to be one JSON value, carried as they came and never re-serialised.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// How deep arrays and objects may be nested; what is deeper is treated as bad JSON everywhere.
+pub const MAX_DEPTH: usize = 128;
+
+/// The bytes are not one JSON value in UTF-8, or it is nested deeper than [`MAX_DEPTH`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a JSON value, or nested deeper than {MAX_DEPTH}")]
+pub struct NotJson;
+
+/// One JSON value as its publisher wrote it: key order, number spelling and escapes survive.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RawJson(Bytes);
+
+impl RawJson {
+    /// Checks that `bytes` are one JSON value and keeps them, less the white space around it.
+    ///
+    /// # Errors
+    /// When they are not, or are nested too deep.
+    pub fn parse(bytes: &Bytes) -> Result<Self, NotJson> {
+        let raw: &serde_json::value::RawValue = serde_json::from_slice(bytes).map_err(|_| NotJson)?;
+        Self::slice(bytes, raw)
+    }
+
+    /// Keeps the part of `whole` that `raw` was parsed from, without a copy.
+    ///
+    /// `raw` must borrow from `whole` (else it is copied).
+    ///
+    /// # Errors
+    /// When it is nested too deep.
+    pub fn slice(whole: &Bytes, raw: &serde_json::value::RawValue) -> Result<Self, NotJson> {
+        let text = raw.get().trim_ascii().as_bytes();
+        if depth(text) > MAX_DEPTH {
+            return Err(NotJson);
+        }
+        let inside = whole.as_ptr_range().start <= text.as_ptr()
+            && text.as_ptr_range().end <= whole.as_ptr_range().end;
+        Ok(Self(if inside {
+            whole.slice_ref(text)
+        } else {
+            Bytes::copy_from_slice(text)
+        }))
+    }
+
+    /// Writes `value` as JSON.
+    pub fn of(value: &serde_json::Value) -> Self {
+        Self(Bytes::from(value.to_string()))
+    }
+
+    /// The value's bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The value's text.
+    pub fn as_str(&self) -> &str {
+        // Checked when it was made; the empty string can only come from a bug, and harms nobody.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for RawJson {
+    /// Tells the size alone: what is published never reaches a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawJson({} bytes)", self.0.len())
+    }
+}
+
+/// The deepest nesting in valid JSON `text`.
+fn depth(text: &[u8]) -> usize {
+    let (mut now, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
+    for &byte in text {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'[' | b'{' => {
+                now += 1;
+                deepest = deepest.max(now);
+            }
+            b']' | b'}' => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Option<String> {
+        RawJson::parse(&Bytes::copy_from_slice(text.as_bytes()))
+            .ok()
+            .map(|json| json.as_str().to_owned())
+    }
+
+    #[test]
+    fn bytes_survive() {
+        for text in [
+            r#"{"b":1,"a":2}"#,
+            "12345678901234567890123",
+            "1.10",
+            r#""\u00e9\ud83d""#,
+            r#"{"a" : [ 1 , 2 ]}"#,
+            "null",
+        ] {
+            assert_eq!(parse(text).as_deref(), Some(text));
+        }
+        assert_eq!(parse(" \n{} ").as_deref(), Some("{}"));
+    }
+
+    #[test]
+    fn not_json() {
+        for text in ["", "{", "nope", "{} {}", r#"{"a":01}"#, "\u{0}"] {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+        assert_eq!(RawJson::parse(&Bytes::from_static(b"\"\xff\"")), Err(NotJson));
+    }
+
+    #[test]
+    fn depth_is_limited() {
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(parse(&nested(MAX_DEPTH)).is_some());
+        assert!(parse(&nested(MAX_DEPTH + 1)).is_none());
+        assert!(parse(&nested(100_000)).is_none());
+        assert!(parse(r#""[[[[\"[[""#).is_some());
+        assert_eq!(depth(br#"{"[[[":["\\"]}"#), 2);
+    }
+}

@@ -1,0 +1,165 @@
+//! The names events are addressed by: users and channels.
+
+use std::{fmt, ops::Deref, sync::Arc};
+
+/// The longest user id or channel name, in bytes.
+pub const MAX_NAME_BYTES: usize = 255;
+/// The most segments a channel name may have.
+pub const MAX_SEGMENTS: usize = 32;
+
+/// Why a string is not a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadName {
+    /// Nothing is addressed by the empty string.
+    #[error("the name is empty")]
+    Empty,
+    /// Longer than [`MAX_NAME_BYTES`].
+    #[error("the name is longer than {MAX_NAME_BYTES} bytes")]
+    TooLong,
+    /// More than [`MAX_SEGMENTS`] segments.
+    #[error("the name has more than {MAX_SEGMENTS} segments")]
+    TooDeep,
+    /// Two separators with nothing between them, or one at an end.
+    #[error("the name has an empty segment")]
+    EmptySegment,
+    /// `*` belongs to patterns.
+    #[error("the name has a wildcard in it")]
+    Wildcard,
+    /// A control character, which no log or terminal should be handed.
+    #[error("the name has a control character in it")]
+    ControlCharacter,
+}
+
+/// Who an identity is: the `sub` of a token, compared byte by byte.
+///
+/// Any text is legal (colons, spaces, every script) but control characters and the empty string.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserId(Arc<str>);
+
+impl UserId {
+    /// Checks and takes `id`.
+    ///
+    /// # Errors
+    /// When it is empty, longer than [`MAX_NAME_BYTES`], or has control characters.
+    pub fn new(id: &str) -> Result<Self, BadName> {
+        check_text(id)?;
+        Ok(Self(id.into()))
+    }
+}
+
+/// The name of a channel: segments separated by `.` or `:`.
+///
+/// Names are compared as they are: `a.b` and `a:b` are two channels.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Channel(Arc<str>);
+
+impl Channel {
+    /// Checks and takes `name`.
+    ///
+    /// # Errors
+    /// When it is empty, too long, too deep, has an empty segment, a wildcard or a control character.
+    pub fn new(name: &str) -> Result<Self, BadName> {
+        check_text(name)?;
+        let mut segments = 0;
+        for segment in name.split(['.', ':']) {
+            segments += 1;
+            if segment.is_empty() {
+                return Err(BadName::EmptySegment);
+            }
+        }
+        if segments > MAX_SEGMENTS {
+            return Err(BadName::TooDeep);
+        }
+        if name.contains('*') {
+            return Err(BadName::Wildcard);
+        }
+        Ok(Self(name.into()))
+    }
+}
+
+fn check_text(text: &str) -> Result<(), BadName> {
+    if text.is_empty() {
+        Err(BadName::Empty)
+    } else if text.len() > MAX_NAME_BYTES {
+        Err(BadName::TooLong)
+    } else if text.chars().any(char::is_control) {
+        Err(BadName::ControlCharacter)
+    } else {
+        Ok(())
+    }
+}
+
+macro_rules! reads_as_str {
+    ($name:ident) => {
+        impl Deref for $name {
+            type Target = str;
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+    };
+}
+reads_as_str!(UserId);
+reads_as_str!(Channel);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels() {
+        let deep = ["a"; MAX_SEGMENTS + 1].join(".");
+        let long = "a".repeat(MAX_NAME_BYTES + 1);
+        let cases: &[(&str, Option<BadName>)] = &[
+            ("chat.general", None),
+            ("channel:456", None),
+            ("a", None),
+            ("مرحبا.世界", None),
+            (&deep[2..], None),
+            (&long[1..], None),
+            ("", Some(BadName::Empty)),
+            (&long, Some(BadName::TooLong)),
+            (&deep, Some(BadName::TooDeep)),
+            (".a", Some(BadName::EmptySegment)),
+            ("a:", Some(BadName::EmptySegment)),
+            ("a..b", Some(BadName::EmptySegment)),
+            ("a.*", Some(BadName::Wildcard)),
+            ("a\nb", Some(BadName::ControlCharacter)),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(Channel::new(name).err(), *expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn users() {
+        for good in [
+            "user123",
+            "a:b:c",
+            "a b",
+            "مستخدم",
+            "🎺",
+            &"a".repeat(MAX_NAME_BYTES),
+        ] {
+            assert!(UserId::new(good).is_ok(), "{good:?}");
+        }
+        for bad in ["", "a\0", "a\u{7f}", &"a".repeat(MAX_NAME_BYTES + 1)] {
+            assert!(UserId::new(bad).is_err(), "{bad:?}");
+        }
+    }
+}
