@@ -1,0 +1,76 @@
+//! `echo`: every message comes back. It proves nothing and hears no event; it is the endpoint that protocol test
+//! suites need, is mounted only where a configuration names it, and shows the least that a dialect is made of.
+
+use std::{borrow::Cow, time::SystemTime};
+
+use bytes::Bytes;
+use fanfare_core::{
+    Conversation, Dialect, DialectDefaults, DialectFacts, Ending, Event, Handshake, Identity, JsonMap, Message, NodeFacts,
+    Offer, Refusal, Rejection, Step, Steps,
+};
+
+/// The dialect.
+pub(crate) struct Echo;
+
+impl Dialect for Echo {
+    fn name(&self) -> &'static str {
+        "echo"
+    }
+
+    fn path(&self) -> &'static str {
+        "/echo"
+    }
+
+    fn defaults(&self) -> DialectDefaults {
+        DialectDefaults { bind: None, max_connections: 10_000, max_message_size: 64 * 1024 }
+    }
+
+    fn offer<'a>(&self, _handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
+        Ok(Offer::Anonymous)
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Rejection {
+        let status = match refusal {
+            Refusal::MissingCredential | Refusal::BadCredential => 401,
+            Refusal::AtCapacity | Refusal::AddressAtCapacity | Refusal::UserAtCapacity | Refusal::ShuttingDown => 503,
+        };
+        Rejection::Http { status, body: Cow::Borrowed("") }
+    }
+
+    fn end(&self, ending: Ending) -> (u16, &'static str) {
+        match ending {
+            Ending::TokenExpired => (1008, "token expired"),
+            Ending::SlowConsumer => (1008, "slow consumer"),
+            Ending::PingTimeout => (1008, "ping timeout"),
+            Ending::ShuttingDown => (1001, "Server shutting down"),
+            Ending::InternalError => (1011, "internal error"),
+        }
+    }
+
+    fn converse(&self, _identity: Option<&Identity>) -> Box<dyn Conversation> {
+        Box::new(Mirror)
+    }
+
+    fn render(&self, _event: &Event) -> Option<Bytes> {
+        None
+    }
+
+    fn health(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+        JsonMap::new()
+    }
+
+    fn metrics(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+        JsonMap::new()
+    }
+}
+
+struct Mirror;
+
+impl Conversation for Mirror {
+    fn received(&mut self, message: Message<'_>, _now: SystemTime, steps: &mut Steps) {
+        steps.push(match message {
+            Message::Text(text) => Step::SendText(Bytes::copy_from_slice(text.as_bytes())),
+            Message::Binary(bytes) => Step::SendBinary(Bytes::copy_from_slice(bytes)),
+        });
+    }
+}

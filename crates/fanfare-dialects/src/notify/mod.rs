@@ -1,0 +1,107 @@
+//! `notify`: per-user push. A client proves who it is with a token in the query and has nothing to say; the server
+//! sends it `{"type","payload","timestamp"}` for each event addressed to its user or to everyone.
+
+mod reports;
+
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use fanfare_core::{
+    Audience, Conversation, Dialect, DialectDefaults, DialectFacts, Ending, Event, Handshake, Identity, JsonMap, Message,
+    NodeFacts, Offer, Refusal, Rejection, Step, Steps, timestamp,
+};
+
+/// The type of an event whose publisher named none.
+const DEFAULT_TYPE: &str = "notification";
+
+/// The dialect.
+pub(crate) struct Notify;
+
+impl Dialect for Notify {
+    fn name(&self) -> &'static str {
+        "notify"
+    }
+
+    fn path(&self) -> &'static str {
+        "/ws"
+    }
+
+    fn defaults(&self) -> DialectDefaults {
+        DialectDefaults {
+            bind: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8081)),
+            max_connections: 10_000,
+            max_message_size: 512,
+        }
+    }
+
+    fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
+        match handshake.credential("token")? {
+            Some(token) if !token.is_empty() => Ok(Offer::Token(token)),
+            _ => Err(Refusal::MissingCredential),
+        }
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Rejection {
+        let (status, body) = match refusal {
+            Refusal::MissingCredential => (401, r#"{"error":"missing token parameter"}"#),
+            Refusal::BadCredential => (401, r#"{"error":"invalid or expired token"}"#),
+            Refusal::AtCapacity | Refusal::AddressAtCapacity | Refusal::UserAtCapacity => (503, ""),
+            Refusal::ShuttingDown => (503, r#"{"error":"Server shutting down"}"#),
+        };
+        Rejection::Http { status, body: Cow::Borrowed(body) }
+    }
+
+    fn end(&self, ending: Ending) -> (u16, &'static str) {
+        match ending {
+            Ending::TokenExpired => (1008, "token expired"),
+            Ending::SlowConsumer => (1008, "slow consumer"),
+            Ending::PingTimeout => (1008, "ping timeout"),
+            Ending::ShuttingDown => (1001, "Server shutting down"),
+            Ending::InternalError => (1011, "internal error"),
+        }
+    }
+
+    fn converse(&self, _identity: Option<&Identity>) -> Box<dyn Conversation> {
+        Box::new(Listener) // without fields, so nothing is allocated
+    }
+
+    fn render(&self, event: &Event) -> Option<Bytes> {
+        match event.audience {
+            Audience::User(_) | Audience::Everyone => {}
+            Audience::Channel(_) => return None,
+        }
+        let kind = serde_json::to_string(event.kind.as_deref().unwrap_or(DEFAULT_TYPE)).ok()?;
+        let payload = event.data.as_str();
+        let mut text = String::with_capacity(kind.len() + payload.len() + 64);
+        for part in [r#"{"type":"#, &kind, r#","payload":"#, payload, r#","timestamp":""#] {
+            text.push_str(part);
+        }
+        text.push_str(&timestamp(event.timestamp).to_string());
+        text.push_str("\"}");
+        Some(text.into())
+    }
+
+    fn health(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
+        reports::health(node, own)
+    }
+
+    fn metrics(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
+        reports::metrics(node, own)
+    }
+}
+
+/// A connection of this dialect: it listens.
+struct Listener;
+
+impl Conversation for Listener {
+    fn received(&mut self, message: Message<'_>, _now: SystemTime, steps: &mut Steps) {
+        match message {
+            Message::Text(_) => {}
+            Message::Binary(_) => steps.push(Step::Close(1003, Cow::Borrowed("binary frames are not accepted"))),
+        }
+    }
+}
