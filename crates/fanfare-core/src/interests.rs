@@ -45,12 +45,28 @@ impl ShardSet {
 
 /// Counts, per user, the connections of each shard and dialect, so that a publish goes only to the shards that hold a
 /// receiver, and the broker is asked only for the users this node holds.
+///
+/// `T` is what the broker's answer to the first connection of a user was; every further one is given a copy, so that
+/// it can wait for the same.
 #[derive(Debug)]
-pub struct Interests {
+pub struct Interests<T> {
     hasher: RandomState,
-    stripes: Vec<Mutex<AHashMap<UserId, Holders>>>,
+    stripes: Vec<Mutex<Stripe<T>>>,
     users_per_dialect: Vec<AtomicU64>,
 }
+
+type Stripe<T> = AHashMap<UserId, Held<T>>;
+
+#[derive(Debug)]
+struct Held<T> {
+    placed: T,
+    holders: Holders,
+}
+
+/// The user has as many connections in that dialect as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the user has too many connections")]
+pub struct UserFull;
 
 /// How many connections of one user each (shard, dialect) holds. Most users have one entry.
 type Holders = SmallVec<[Holder; 1]>;
@@ -62,7 +78,7 @@ struct Holder {
     connections: u32,
 }
 
-impl Interests {
+impl<T: Clone> Interests<T> {
     /// Nobody is held yet. `dialects` is how many dialects there are.
     pub fn new(dialects: usize) -> Self {
         Self {
@@ -74,52 +90,60 @@ impl Interests {
 
     /// One more connection of `user`. `first` runs when it is the node's first of that user, under the lock, so that
     /// what it asks of the broker and what [`Interests::release`] asks keep their order.
-    pub fn acquire<T>(
+    ///
+    /// # Errors
+    /// When the user has `most` connections in this dialect already (0 for no limit).
+    pub fn acquire(
         &self,
         user: &UserId,
-        shard: usize,
-        dialect: usize,
+        (shard, dialect): (usize, usize),
+        most: usize,
         first: impl FnOnce() -> T,
-    ) -> Option<T> {
+    ) -> Result<T, UserFull> {
         let mut stripe = self.stripe(user);
-        let holders = stripe.entry(user.clone()).or_default();
-        let is_first = holders.is_empty();
-        if !holders
-            .iter()
-            .any(|holder| usize::from(holder.dialect) == dialect)
+        if most > 0
+            && stripe
+                .get(&**user)
+                .is_some_and(|held| held.connections_in(dialect) >= most)
         {
+            return Err(UserFull);
+        }
+        let held = stripe.entry(user.clone()).or_insert_with(|| Held {
+            placed: first(),
+            holders: Holders::new(),
+        });
+        if held.connections_in(dialect) == 0 {
             self.users_per_dialect[dialect].fetch_add(1, Ordering::Relaxed);
         }
-        match holders.iter_mut().find(|holder| holder.is(shard, dialect)) {
+        match held.holders.iter_mut().find(|holder| holder.is(shard, dialect)) {
             Some(holder) => holder.connections += 1,
-            None => holders.push(Holder {
+            None => held.holders.push(Holder {
                 shard: small(shard),
                 dialect: small(dialect),
                 connections: 1,
             }),
         }
-        is_first.then(first)
+        Ok(held.placed.clone())
     }
 
     /// One connection of `user` fewer. `last` runs, under the lock, when the node holds no other of that user.
-    pub fn release(&self, user: &UserId, shard: usize, dialect: usize, last: impl FnOnce()) {
+    pub fn release(&self, user: &UserId, (shard, dialect): (usize, usize), last: impl FnOnce()) {
         let mut stripe = self.stripe(user);
-        let Some(holders) = stripe.get_mut(&**user) else {
+        let Some(held) = stripe.get_mut(&**user) else {
             return;
         };
-        if let Some(at) = holders.iter().position(|holder| holder.is(shard, dialect)) {
-            holders[at].connections -= 1;
-            if holders[at].connections == 0 {
-                holders.swap_remove(at);
-                if !holders
-                    .iter()
-                    .any(|holder| usize::from(holder.dialect) == dialect)
-                {
-                    self.users_per_dialect[dialect].fetch_sub(1, Ordering::Relaxed);
-                }
-            }
+        let Some(at) = held.holders.iter().position(|holder| holder.is(shard, dialect)) else {
+            return;
+        };
+        held.holders[at].connections -= 1;
+        if held.holders[at].connections > 0 {
+            return;
         }
-        if holders.is_empty() {
+        held.holders.swap_remove(at);
+        if held.connections_in(dialect) == 0 {
+            self.users_per_dialect[dialect].fetch_sub(1, Ordering::Relaxed);
+        }
+        if held.holders.is_empty() {
             stripe.remove(&**user);
             if stripe.capacity() > 64 && stripe.len() * 4 < stripe.capacity() {
                 let size = stripe.len() * 2;
@@ -132,20 +156,34 @@ impl Interests {
     /// The shards that hold a connection of `user`.
     pub fn shards_of(&self, user: &str) -> ShardSet {
         let mut shards = ShardSet::default();
-        for holder in self.stripe(user).get(user).into_iter().flatten() {
-            shards.insert(holder.shard.into());
+        if let Some(held) = self.stripe(user).get(user) {
+            held.holders
+                .iter()
+                .for_each(|holder| shards.insert(holder.shard.into()));
         }
         shards
     }
 
-    /// How many connections `user` has in `dialect` on this node.
-    pub fn connections_of(&self, user: &str, dialect: usize) -> usize {
+    /// How many connections `user` has on this node, whatever their dialect.
+    pub fn connections_of(&self, user: &str) -> usize {
         let stripe = self.stripe(user);
-        let holders = stripe.get(user).into_iter().flatten();
-        holders
-            .filter(|holder| usize::from(holder.dialect) == dialect)
-            .map(|holder| holder.connections as usize)
-            .sum()
+        stripe.get(user).map_or(0, |held| {
+            held.holders
+                .iter()
+                .map(|holder| holder.connections as usize)
+                .sum()
+        })
+    }
+
+    /// Every user held, in no order.
+    pub fn users(&self) -> Vec<UserId> {
+        let locked = self
+            .stripes
+            .iter()
+            .map(|stripe| stripe.lock().unwrap_or_else(PoisonError::into_inner));
+        locked
+            .flat_map(|stripe| stripe.keys().cloned().collect::<Vec<_>>())
+            .collect()
     }
 
     /// How many different users `dialect` holds on this node.
@@ -153,10 +191,20 @@ impl Interests {
         self.users_per_dialect[dialect].load(Ordering::Relaxed)
     }
 
-    fn stripe(&self, user: &str) -> MutexGuard<'_, AHashMap<UserId, Holders>> {
+    fn stripe(&self, user: &str) -> MutexGuard<'_, Stripe<T>> {
         let at = usize::try_from(self.hasher.hash_one(user) % STRIPES as u64).unwrap_or(0);
         // A panic under the lock leaves counts that are off by one at most; going on beats taking the node down.
         self.stripes[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Held<T> {
+    fn connections_in(&self, dialect: usize) -> usize {
+        let here = self
+            .holders
+            .iter()
+            .filter(|holder| usize::from(holder.dialect) == dialect);
+        here.map(|holder| holder.connections as usize).sum()
     }
 }
 
@@ -178,9 +226,10 @@ mod tests {
     fn first_and_last_are_told() {
         let interests = Interests::new(2);
         let alice = UserId::new("alice").expect("a name");
-        assert_eq!(interests.acquire(&alice, 0, 0, || "first"), Some("first"));
-        assert_eq!(interests.acquire(&alice, 3, 1, || "first"), None);
-        assert_eq!(interests.acquire(&alice, 3, 1, || "first"), None);
+        let acquire = |place, word| interests.acquire(&alice, place, 0, || word);
+        assert_eq!(acquire((0, 0), "first"), Ok("first"));
+        assert_eq!(acquire((3, 1), "second"), Ok("first"));
+        assert_eq!(acquire((3, 1), "third"), Ok("first"));
         let shards = interests.shards_of("alice");
         assert_eq!(
             (
@@ -192,15 +241,31 @@ mod tests {
             (2, true, false, true)
         );
         assert_eq!((interests.users_in(0), interests.users_in(1)), (1, 1));
-        assert_eq!(interests.connections_of("alice", 1), 2);
+        assert_eq!(interests.connections_of("alice"), 3);
 
         let mut told = 0;
-        for (shard, dialect, expected) in [(3, 1, 0), (0, 0, 0), (0, 0, 0), (3, 1, 1)] {
-            interests.release(&alice, shard, dialect, || told += 1);
+        for (place, expected) in [((3, 1), 0), ((0, 0), 0), ((0, 0), 0), ((3, 1), 1)] {
+            interests.release(&alice, place, || told += 1);
             assert_eq!(told, expected);
         }
-        assert!(interests.shards_of("alice").is_empty());
+        assert!(interests.shards_of("alice").is_empty() && interests.users().is_empty());
         assert_eq!((interests.users_in(0), interests.users_in(1)), (0, 0));
+    }
+
+    #[test]
+    fn a_user_has_at_most_its_share_of_a_dialect() {
+        let interests = Interests::new(2);
+        let bob = UserId::new("bob").expect("a name");
+        for (place, expected) in [
+            ((0, 0), Ok(())),
+            ((1, 0), Ok(())),
+            ((1, 0), Err(UserFull)),
+            ((1, 1), Ok(())),
+        ] {
+            assert_eq!(interests.acquire(&bob, place, 2, || ()), expected);
+        }
+        interests.release(&bob, (0, 0), || ());
+        assert_eq!(interests.acquire(&bob, (1, 0), 2, || ()), Ok(()));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub use event::{Audience, Event, timestamp};
 pub use handshake::{Handshake, Offer};
 pub use identity::Identity;
 pub use index::SubscriptionIndex;
-pub use interests::{Interests, ShardSet};
+pub use interests::{Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson};
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
 pub use report::{DialectFacts, JsonMap, NodeFacts};

@@ -1,0 +1,77 @@
+//! Who may still come in: a dialect's total, and its limit per address.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+};
+
+use fanfare_core::Refusal;
+
+use super::node::MountedDialect;
+
+/// Connections per address of one dialect; kept only where there is a limit.
+#[derive(Debug, Default)]
+pub(super) struct Addresses(Mutex<HashMap<IpAddr, usize>>);
+
+/// A place taken among a dialect's connections; given back when dropped.
+pub struct Admission {
+    dialect: Arc<MountedDialect>,
+    address: Option<IpAddr>,
+}
+
+impl Admission {
+    /// Takes a place for a connection from `address`.
+    ///
+    /// # Errors
+    /// [`Refusal::AtCapacity`] or [`Refusal::AddressAtCapacity`].
+    pub fn take(dialect: &Arc<MountedDialect>, address: IpAddr) -> Result<Self, Refusal> {
+        let most = dialect.settings.max_connections as u64;
+        let active = &dialect.counters.active;
+        active
+            .fetch_update(Relaxed, Relaxed, |now| (now < most).then_some(now + 1))
+            .map_err(|_| Refusal::AtCapacity)?;
+        let mut admission = Self { dialect: dialect.clone(), address: None };
+        if dialect.settings.max_connections_per_ip > 0 {
+            dialect.addresses.enter(address, dialect.settings.max_connections_per_ip)?;
+            admission.address = Some(address);
+        }
+        Ok(admission)
+    }
+
+    /// The dialect the place is in.
+    pub fn dialect(&self) -> &Arc<MountedDialect> {
+        &self.dialect
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.dialect.counters.active.fetch_sub(1, Relaxed);
+        if let Some(address) = self.address {
+            self.dialect.addresses.leave(address);
+        }
+    }
+}
+
+impl Addresses {
+    fn enter(&self, address: IpAddr, most: usize) -> Result<(), Refusal> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= most {
+            return Err(Refusal::AddressAtCapacity);
+        }
+        *count += 1;
+        Ok(())
+    }
+
+    fn leave(&self, address: IpAddr) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&address);
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Events on their way to this node's connections, shared by its shards.
+
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError,
+    atomic::{AtomicUsize, Ordering::AcqRel},
+};
+
+use bytes::Bytes;
+use fanfare_core::{Event, Reach};
+use tokio::sync::oneshot;
+
+use super::MountedDialect;
+use crate::ws::{Deflater, Opcode, encode};
+
+/// An event with its renderings, each made when the first receiver needs it and shared by all.
+pub struct Prepared {
+    /// What was published.
+    pub event: Event,
+    /// By dialect number; `None` inside says "not for this dialect".
+    renderings: Box<[OnceLock<Option<Rendering>>]>,
+}
+
+struct Rendering {
+    text: Bytes,
+    frame: Bytes,
+    /// By window size in bits. Nearly always one entry.
+    compressed: Mutex<Vec<(u8, Bytes)>>,
+}
+
+impl Prepared {
+    /// Nothing is rendered yet.
+    pub fn new(event: Event, dialects: usize) -> Self {
+        Self { event, renderings: (0..dialects).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// The event framed for `mounted`, compressed for `window_bits` where that is negotiated and worth it.
+    pub fn frame(&self, mounted: &MountedDialect, window_bits: Option<u8>, deflater: &mut Deflater) -> Option<Bytes> {
+        let rendering = self.renderings[mounted.number].get_or_init(|| self.render(mounted)).as_ref()?;
+        match window_bits {
+            Some(bits) if rendering.text.len() >= mounted.settings.compression_threshold => {
+                Some(rendering.compressed(bits, deflater))
+            }
+            _ => Some(rendering.frame.clone()),
+        }
+    }
+
+    fn render(&self, mounted: &MountedDialect) -> Option<Rendering> {
+        // A dialect that panics over an event must not take the shard's deliveries down with it.
+        let rendered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| mounted.dialect.render(&self.event)));
+        let text = rendered.unwrap_or_else(|_| {
+            mounted.counters.render_faults.fetch_add(1, AcqRel);
+            tracing::error!(dialect = mounted.dialect.name(), event = %self.event.id, "rendering an event failed");
+            None
+        })?;
+        let frame = encode::frame(Opcode::Text, &text, false);
+        Some(Rendering { text, frame, compressed: Mutex::default() })
+    }
+}
+
+impl Rendering {
+    fn compressed(&self, window_bits: u8, deflater: &mut Deflater) -> Bytes {
+        let mut made = self.compressed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, frame)) = made.iter().find(|(bits, _)| *bits == window_bits) {
+            return frame.clone();
+        }
+        let frame = encode::frame(Opcode::Text, &deflater.compress(&self.text, window_bits), true);
+        made.push((window_bits, frame.clone()));
+        frame
+    }
+}
+
+/// Several events that go to the shards together.
+pub(super) struct Batch {
+    pub(super) events: Vec<Prepared>,
+    reaches: Mutex<Vec<Reach>>,
+    parts_left: AtomicUsize,
+    done: Mutex<Option<oneshot::Sender<Vec<Reach>>>>,
+}
+
+/// One shard's share of a batch. When the last one is dropped, however that comes about, the publisher is answered.
+pub(super) struct Part {
+    pub(super) batch: Arc<Batch>,
+    /// Which of the batch's events concern this shard, in order.
+    pub(super) events: Vec<u32>,
+}
+
+impl Batch {
+    /// Splits `events` by `shares`: for each shard, which events concern it. Answers the parts of those shards that
+    /// have any, and what resolves when all parts are done.
+    pub(super) fn split(
+        events: Vec<Prepared>,
+        shares: Vec<Vec<u32>>,
+    ) -> (Vec<(usize, Part)>, oneshot::Receiver<Vec<Reach>>) {
+        let (tell, told) = oneshot::channel();
+        let reaches = vec![Reach::default(); events.len()];
+        let parts = shares.iter().filter(|share| !share.is_empty()).count();
+        let batch = Arc::new(Self {
+            events,
+            reaches: Mutex::new(reaches),
+            parts_left: AtomicUsize::new(parts),
+            done: Mutex::new(Some(tell)),
+        });
+        if parts == 0 {
+            batch.finish();
+        }
+        let share = |(shard, events): (usize, Vec<u32>)| (shard, Part { batch: batch.clone(), events });
+        (shares.into_iter().enumerate().filter(|(_, events)| !events.is_empty()).map(share).collect(), told)
+    }
+
+    fn finish(&self) {
+        let reaches = std::mem::take(&mut *self.reaches.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(done) = self.done.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = done.send(reaches); // a publisher that no longer waits needs no answer
+        }
+    }
+}
+
+impl Part {
+    /// The events of this part, in order.
+    pub(super) fn prepared(&self) -> impl Iterator<Item = &Prepared> {
+        self.events.iter().map(|at| &self.batch.events[*at as usize])
+    }
+
+    /// Adds what this shard reached; `reached` goes along with [`Part::prepared`].
+    pub(super) fn report(&self, reached: &[Reach]) {
+        let mut reaches = self.batch.reaches.lock().unwrap_or_else(PoisonError::into_inner);
+        for (at, reach) in self.events.iter().zip(reached) {
+            reaches[*at as usize] += *reach;
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if self.batch.parts_left.fetch_sub(1, AcqRel) == 1 {
+            self.batch.finish();
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! One connection as its shard holds it: its socket, its queue, its state, its times.
+
+use std::{
+    io::{self, ErrorKind, IoSlice},
+    net::IpAddr,
+    ops::AddAssign,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::Waker,
+};
+
+use bytes::Bytes;
+use fanfare_core::{Conversation, Ending, Identity, UserId};
+use slab::Slab;
+
+use super::{Admission, MountedDialect, Transport, outbox::Outbox};
+use crate::ws::{Decoder, DeflateParams, encode};
+
+/// How long a client may take to answer our close frame.
+const CLOSE_ANSWER_MS: u64 = 5_000;
+/// How long a client may take to hang up after both close frames are sent, or to take a close frame at all when it
+/// did not read before.
+const HANG_UP_MS: u64 = 2_000;
+
+/// Names a connection on its shard; never the same for two connections, even in one slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
+
+/// What is known of a connection when it is let in.
+pub struct Newcomer {
+    /// Its place among its dialect's connections.
+    pub admission: Admission,
+    /// Who it proved to be.
+    pub identity: Option<Identity>,
+    /// Its client's address.
+    pub address: IpAddr,
+    /// The compression that was negotiated.
+    pub deflate: Option<DeflateParams>,
+}
+
+/// Frames queued to a connection, and frames it could not take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) queued: u64,
+    pub(super) dropped: u64,
+}
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Messages flow.
+    Open,
+    /// Our close frame is queued; the client's answer is awaited until then.
+    Closing { until: u64 },
+    /// Both sides have said all; the client is to hang up until then.
+    Finishing { until: u64, finished: bool },
+    /// Nothing more can be done but to forget it.
+    Gone,
+}
+
+/// A connection. All times are in milliseconds of the node's clock.
+pub(super) struct Connection {
+    pub(super) generation: u32,
+    pub(super) phase: Phase,
+    pub(super) transport: Transport,
+    /// What the socket did not take yet; most of the time nothing.
+    pub(super) outbox: Option<Box<Outbox>>,
+    /// What was read and not yet looked at, because the client does not read its answers.
+    pub(super) unread: Option<Box<[u8]>>,
+    /// Wakes the connection's task.
+    pub(super) waker: Option<Waker>,
+    pub(super) decoder: Decoder,
+    pub(super) conversation: Box<dyn Conversation>,
+    pub(super) admission: Admission,
+    pub(super) user: Option<UserId>,
+    pub(super) deflate: Option<DeflateParams>,
+    pub(super) opened_at: u64,
+    pub(super) heard_at: u64,
+    pub(super) ping_at: u64,
+    pub(super) expires_at: u64,
+    /// The node's running number for it, for logs.
+    pub(super) number: u64,
+    pub(super) address: IpAddr,
+    /// The close code the client will see or has sent; 0 when there was none.
+    pub(super) close_code: u16,
+}
+
+impl Connection {
+    /// The connection of that key, if it is still there.
+    pub(super) fn at(connections: &mut Slab<Box<Self>>, key: Key) -> Option<&mut Self> {
+        connections.get_mut(key.slot as usize).map(|held| &mut **held).filter(|held| held.generation == key.generation)
+    }
+
+    pub(super) fn key(&self, slot: usize) -> Key {
+        Key { slot: u32::try_from(slot).unwrap_or(u32::MAX), generation: self.generation }
+    }
+
+    /// What decides which bytes it is sent for an event: its dialect and its compression window.
+    pub(super) fn class(&self) -> (&Arc<MountedDialect>, Option<u8>) {
+        (self.admission.dialect(), self.deflate.map(|params| params.server_max_window_bits))
+    }
+
+    pub(super) fn nothing_queued(&self) -> bool {
+        self.outbox.is_none()
+    }
+
+    /// Writes `frames` at once and queues what the socket does not take.
+    pub(super) fn send_run(&mut self, frames: &[Bytes], now: u64) -> Tally {
+        let mut written = 0;
+        if self.phase == Phase::Open && self.outbox.is_none() && !self.transport.wants_flush() {
+            let mut slices = smallvec::SmallVec::<[IoSlice<'_>; 16]>::new();
+            slices.extend(frames.iter().map(|frame| IoSlice::new(frame)));
+            match self.transport.try_write_vectored(&slices) {
+                Ok(bytes) => written = bytes,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => self.broken(&error),
+            }
+        }
+        let mut tally = Tally::default();
+        for frame in frames {
+            if written >= frame.len() {
+                written -= frame.len();
+                tally.queued += 1;
+            } else if written > 0 {
+                self.outbox_mut().push_rest(frame.slice(written..));
+                written = 0;
+                tally.queued += 1;
+            } else {
+                tally += self.queue(frame.clone(), now);
+            }
+        }
+        if self.outbox.is_some() || self.transport.wants_flush() {
+            self.wake();
+        }
+        tally
+    }
+
+    /// Puts a frame behind what is queued. Whoever calls sees to it that it is written or the task is woken.
+    pub(super) fn queue(&mut self, frame: Bytes, now: u64) -> Tally {
+        if self.phase != Phase::Open {
+            return Tally { queued: 0, dropped: 1 };
+        }
+        if !self.has_room(frame.len()) {
+            self.flush_or_wake(); // a burst may fill the queue of a client that reads well
+            if self.phase != Phase::Open {
+                return Tally { queued: 0, dropped: 1 };
+            }
+            if !self.has_room(frame.len()) {
+                self.end(Ending::SlowConsumer, now);
+                return Tally { queued: 0, dropped: 1 };
+            }
+        }
+        self.outbox_mut().push(frame);
+        Tally { queued: 1, dropped: 0 }
+    }
+
+    /// Sends a frame of this connection's own: an answer, a ping, a pong.
+    pub(super) fn send(&mut self, frame: &Bytes, now: u64) -> Tally {
+        self.send_run(std::slice::from_ref(frame), now)
+    }
+
+    /// Writes what is queued as far as the socket takes it, and leaves the rest to the task.
+    pub(super) fn flush_or_wake(&mut self) {
+        match self.flush() {
+            Ok(true) => {}
+            Ok(false) => self.wake(),
+            Err(error) => self.broken(&error),
+        }
+    }
+
+    /// Writes what is queued as far as the socket takes it; `true` when nothing is left.
+    pub(super) fn flush(&mut self) -> io::Result<bool> {
+        if self.transport.wants_flush() {
+            match self.transport.try_flush() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                done => done?,
+            }
+        }
+        if let Some(outbox) = &mut self.outbox {
+            if !outbox.flush(&mut self.transport)? {
+                return Ok(false);
+            }
+            self.outbox = None;
+        }
+        Ok(!self.transport.wants_flush())
+    }
+
+    /// Ends the connection for a reason of ours, in its dialect's words.
+    pub(super) fn end(&mut self, ending: Ending, now: u64) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        let mounted = self.admission.dialect();
+        mounted.counters.endings.add(ending.label());
+        if ending == Ending::InternalError {
+            mounted.counters.errors.fetch_add(1, Relaxed);
+        }
+        let (code, reason) = mounted.dialect.end(ending);
+        self.close(code, reason, now);
+        if ending == Ending::SlowConsumer {
+            if let Some(outbox) = &mut self.outbox {
+                outbox.abandon();
+                outbox.push(encode::close_frame(code, reason));
+            }
+            self.phase = Phase::Closing { until: now + HANG_UP_MS };
+        }
+    }
+
+    /// Sends a close frame behind what is queued, and waits for the client's.
+    pub(super) fn close(&mut self, code: u16, reason: &str, now: u64) {
+        if self.phase == Phase::Open {
+            self.close_code = code;
+            self.outbox_mut().push(encode::close_frame(code, reason));
+            self.phase = Phase::Closing { until: now + CLOSE_ANSWER_MS };
+            self.wake();
+        }
+    }
+
+    /// Sends a close frame behind what is queued and hears no more: the client's stream makes no sense.
+    pub(super) fn refuse_stream(&mut self, code: u16, reason: &str, now: u64) {
+        self.admission.dialect().counters.errors.fetch_add(1, Relaxed);
+        self.close(code, reason, now);
+        self.phase = Phase::Finishing { until: now + HANG_UP_MS, finished: false };
+    }
+
+    /// The client sent its close frame: answers it, if it is not itself an answer.
+    pub(super) fn closed_by_client(&mut self, code: Option<u16>, now: u64) {
+        if self.phase == Phase::Open {
+            self.close_code = code.unwrap_or(1005);
+            self.outbox_mut().push(match code {
+                Some(code) => encode::close_frame(code, ""),
+                None => encode::empty_close_frame(),
+            });
+        }
+        self.phase = Phase::Finishing { until: now + HANG_UP_MS, finished: false };
+    }
+
+    /// The socket failed or its peer is gone.
+    pub(super) fn broken(&mut self, error: &io::Error) {
+        if self.phase != Phase::Gone {
+            tracing::debug!(connection = self.number, error = %error.kind(), "socket failed");
+            self.admission.dialect().counters.errors.fetch_add(1, Relaxed);
+            self.gone();
+        }
+    }
+
+    /// Nothing more is to be done.
+    pub(super) fn gone(&mut self) {
+        self.phase = Phase::Gone;
+        self.wake();
+    }
+
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Whether so much waits for the client that nothing more should be taken from it.
+    pub(super) fn is_congested(&self) -> bool {
+        let most = self.admission.dialect().settings.send_queue / 4;
+        self.outbox.as_ref().is_some_and(|outbox| outbox.len() > most.max(1))
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        let settings = &self.admission.dialect().settings;
+        self.outbox.as_ref().is_none_or(|outbox| outbox.has_room(bytes, settings.send_queue, settings.send_queue_size))
+    }
+
+    fn outbox_mut(&mut self) -> &mut Outbox {
+        self.outbox.get_or_insert_default()
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.queued += other.queued;
+        self.dropped += other.dropped;
+    }
+}

@@ -1,0 +1,68 @@
+//! Figures that only grow, and a few that also fall. Written in batches where messages are many.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+/// The node's own.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Publications that came in by the broker or the Redis-protocol door.
+    pub publications_received: AtomicU64,
+    /// Publications dropped because they were not of the documented form.
+    pub publications_rejected: AtomicU64,
+    /// Connections accepted that were never upgraded or answered in time.
+    pub handshakes_timed_out: AtomicU64,
+    /// `accept` failed, most often for want of file descriptors.
+    pub accept_errors: AtomicU64,
+}
+
+/// One dialect's.
+#[derive(Debug, Default)]
+pub struct DialectCounters {
+    /// Connections open now, those being upgraded included.
+    pub active: AtomicU64,
+    /// Connections opened.
+    pub opened: AtomicU64,
+    /// Messages written or queued to clients.
+    pub sent: AtomicU64,
+    /// Messages not queued because the client's queue was full.
+    pub dropped: AtomicU64,
+    /// Messages received from clients.
+    pub received: AtomicU64,
+    /// Connections ended by a violation of the protocol, a transport error or a fault of ours.
+    pub errors: AtomicU64,
+    /// Renderings that failed by a fault of ours.
+    pub render_faults: AtomicU64,
+    /// Connections ended by the server, by reason.
+    pub endings: Labelled,
+    /// Handshakes refused, by reason.
+    pub refusals: Labelled,
+}
+
+/// A counter per label, for things that are rare enough for a lock.
+#[derive(Debug, Default)]
+pub struct Labelled(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Labelled {
+    /// Counts one.
+    pub fn add(&self, label: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(label).or_default() += 1;
+    }
+
+    /// Everything counted so far.
+    pub fn all(&self) -> Vec<(&'static str, u64)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(label, count)| (*label, *count)).collect()
+    }
+}
+
+/// Adds `count` to a counter, skipping the write when there is nothing to add.
+pub(super) fn add(counter: &AtomicU64, count: u64) {
+    if count > 0 {
+        counter.fetch_add(count, Relaxed);
+    }
+}

@@ -1,0 +1,164 @@
+//! Fan-out: events to the connections of one shard.
+//!
+//! The syscall is the cost of a delivery, and one call with many frames costs about what one with a single frame
+//! does. So everything that is pending is taken at once: events in a row for one audience are written to each receiver
+//! in one call straight from the shared frames; where audiences alternate, frames are gathered per connection first
+//! and every connection is written to once at the end.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_core::{Audience, Reach};
+use smallvec::SmallVec;
+
+use super::{
+    MountedDialect, Prepared, Shard,
+    batch::Part,
+    connection::{Connection, Key, Tally},
+    counters::add,
+};
+use crate::ws::Deflater;
+
+/// Receivers served before other tasks of the shard get a turn; 10,000 at once would hold it for 80 ms.
+const CHUNK: usize = 256;
+/// Frames written in one call at most.
+const RUN: usize = 64;
+
+impl Shard {
+    /// Delivers `parts` in order and reports what was reached.
+    pub(super) async fn deliver(&self, parts: Vec<Part>) {
+        let events: Vec<&Prepared> = parts.iter().flat_map(Part::prepared).collect();
+        if events.is_empty() {
+            return;
+        }
+        let mut reached = vec![Reach::default(); events.len()];
+        if events.windows(2).all(|pair| pair[0].event.audience == pair[1].event.audience) {
+            for (run, reached) in events.chunks(RUN).zip(reached.chunks_mut(RUN)) {
+                self.write_run(run, reached).await;
+            }
+        } else {
+            self.gather(&events, &mut reached).await;
+        }
+        let mut rest = reached.as_slice();
+        for part in &parts {
+            let (own, others) = rest.split_at(part.events.len());
+            part.report(own);
+            rest = others;
+        }
+    }
+
+    /// Writes events for one audience to each receiver in one call.
+    async fn write_run(&self, run: &[&Prepared], reached: &mut [Reach]) {
+        let mut classes = Classes::default();
+        for receivers in self.audience(&run[0].event.audience).chunks(CHUNK) {
+            self.write_chunk(receivers, run, reached, &mut classes);
+            if receivers.len() == CHUNK {
+                tokio::task::yield_now().await;
+            }
+        }
+        for class in classes.0 {
+            add(&class.mounted.counters.sent, class.tally.queued);
+            add(&class.mounted.counters.dropped, class.tally.dropped);
+        }
+    }
+
+    fn write_chunk(&self, receivers: &[Key], run: &[&Prepared], reached: &mut [Reach], classes: &mut Classes) {
+        let mut connections = self.connections.borrow_mut();
+        let mut tools = self.tools.borrow_mut();
+        let now = self.node.clock_ms();
+        for key in receivers {
+            let Some(connection) = Connection::at(&mut connections, *key) else { continue };
+            let class = classes.of(connection, run, &mut tools.codec.deflater);
+            if class.frames.is_empty() {
+                continue;
+            }
+            let sent = connection.send_run(&class.frames, now);
+            class.tally += sent;
+            for (nth, event) in (0..).zip(&class.events) {
+                let queued = u64::from(nth < sent.queued);
+                reached[*event] += Reach { matched: 1, queued, dropped: 1 - queued };
+            }
+        }
+    }
+
+    /// Queues each event at its receivers, then writes to every connection that was queued at.
+    async fn gather(&self, events: &[&Prepared], reached: &mut [Reach]) {
+        let mut dirty: Vec<Key> = Vec::new();
+        let mut since_yield = 0;
+        for (event, reach) in events.iter().zip(reached) {
+            for receivers in self.audience(&event.event.audience).chunks(CHUNK) {
+                self.queue_chunk(receivers, event, reach, &mut dirty);
+                since_yield += receivers.len();
+                if since_yield >= CHUNK {
+                    self.flush_all(&mut dirty);
+                    since_yield = 0;
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        self.flush_all(&mut dirty);
+    }
+
+    fn queue_chunk(&self, receivers: &[Key], event: &Prepared, reach: &mut Reach, dirty: &mut Vec<Key>) {
+        let mut connections = self.connections.borrow_mut();
+        let mut tools = self.tools.borrow_mut();
+        let now = self.node.clock_ms();
+        for key in receivers {
+            let Some(connection) = Connection::at(&mut connections, *key) else { continue };
+            let (mounted, bits) = connection.class();
+            let Some(frame) = event.frame(mounted, bits, &mut tools.codec.deflater) else { continue };
+            if connection.nothing_queued() {
+                dirty.push(*key);
+            }
+            let sent = connection.queue(frame, now);
+            *reach += Reach { matched: 1, queued: sent.queued, dropped: sent.dropped };
+            add(&connection.class().0.counters.sent, sent.queued);
+            add(&connection.class().0.counters.dropped, sent.dropped);
+        }
+    }
+
+    fn flush_all(&self, dirty: &mut Vec<Key>) {
+        let mut connections = self.connections.borrow_mut();
+        for key in dirty.drain(..) {
+            if let Some(connection) = Connection::at(&mut connections, key) {
+                connection.flush_or_wake();
+            }
+        }
+    }
+
+    /// A snapshot of who should have it: the walk may pause, and connections come and go meanwhile.
+    fn audience(&self, audience: &Audience) -> SmallVec<[Key; 8]> {
+        match audience {
+            Audience::User(user) => self.index.borrow().user(user).into(),
+            Audience::Everyone => self.connections.borrow().iter().map(|(at, held)| held.key(at)).collect(),
+            Audience::Channel(_) => SmallVec::new(),
+        }
+    }
+}
+
+/// The frames of one run for each kind of receiver there is: by dialect and by what compression it negotiated.
+#[derive(Default)]
+struct Classes(SmallVec<[Class; 2]>);
+
+struct Class {
+    mounted: Arc<MountedDialect>,
+    bits: Option<u8>,
+    frames: Vec<Bytes>,
+    /// For each frame, which event of the run it is; a dialect may skip some.
+    events: Vec<usize>,
+    tally: Tally,
+}
+
+impl Classes {
+    fn of(&mut self, connection: &Connection, run: &[&Prepared], deflater: &mut Deflater) -> &mut Class {
+        let (mounted, bits) = connection.class();
+        let known = self.0.iter().position(|class| class.mounted.number == mounted.number && class.bits == bits);
+        let at = known.unwrap_or_else(|| {
+            let framed = |(at, event): (usize, &&Prepared)| Some((at, event.frame(mounted, bits, deflater)?));
+            let (events, frames) = run.iter().enumerate().filter_map(framed).unzip();
+            self.0.push(Class { mounted: mounted.clone(), bits, frames, events, tally: Tally::default() });
+            self.0.len() - 1
+        });
+        &mut self.0[at]
+    }
+}

@@ -1,0 +1,44 @@
+//! The door by which the broker hands this node its events.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use fanfare_core::{Audience, BoxFuture, BrokerError, Event, Inbound, Reach, ShardSet};
+
+use super::{Node, Prepared, ShardCommand, batch::Batch};
+
+impl Inbound for Node {
+    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Reach>> {
+        Box::pin(async move {
+            let shards = self.shards();
+            let mut shares = vec![Vec::new(); shards.len()];
+            let mut prepared = Vec::with_capacity(events.len());
+            for (at, event) in (0u32..).zip(events) {
+                let concerned = match &event.audience {
+                    Audience::Everyone => ShardSet::first(shards.len()),
+                    Audience::User(user) => self.interests.shards_of(user),
+                    // No dialect has channels yet, so nobody can be subscribed to one.
+                    Audience::Channel(_) => ShardSet::default(),
+                };
+                for (shard, share) in shares.iter_mut().enumerate() {
+                    if concerned.contains(shard) {
+                        share.push(at);
+                    }
+                }
+                prepared.push(Prepared::new(event, self.dialects.len()));
+            }
+            let (parts, told) = Batch::split(prepared, shares);
+            for (shard, part) in parts {
+                shards[shard].send(ShardCommand::Deliver(part));
+            }
+            told.await.unwrap_or_default()
+        })
+    }
+
+    fn rejected(&self) {
+        self.counters.publications_rejected.fetch_add(1, Relaxed);
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(self.probe_shards())
+    }
+}

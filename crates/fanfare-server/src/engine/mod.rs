@@ -1,0 +1,31 @@
+//! The fan-out engine: threads with their connections, and events on their way to them.
+//!
+//! A [`Node`] is what all threads share. Each [`Shard`] is one thread that owns its connections outright, so nothing
+//! on the path of a message takes a lock: it accepts, reads, delivers and writes for them. Publications come in by
+//! [`Node::publish`], pass the broker, and come back by [`fanfare_core::Inbound`] as batches; [`batch`] hands each
+//! shard its part, [`deliver`] walks the receivers and writes straight to their sockets, and only what a socket does
+//! not take is queued in an [`outbox`].
+
+mod admission;
+mod batch;
+mod connection;
+mod counters;
+mod deliver;
+mod inbound;
+mod node;
+mod outbox;
+mod serve;
+mod settings;
+mod shard;
+mod sweep;
+mod transport;
+
+pub use admission::Admission;
+pub use batch::Prepared;
+pub use connection::{Key, Newcomer};
+pub use counters::{Counters, DialectCounters};
+pub use node::{MountedDialect, Node};
+pub use serve::Seat;
+pub use settings::DialectSettings;
+pub use shard::{Shard, ShardCommand, ShardHandle};
+pub use transport::Transport;

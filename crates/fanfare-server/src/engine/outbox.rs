@@ -1,0 +1,138 @@
+//! Frames a socket did not take yet, in order, within limits.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+};
+
+use bytes::{Buf, Bytes};
+
+use super::Transport;
+
+/// Slices per vectored write; more gain nothing.
+const SLICES: usize = 64;
+
+/// The queue of one connection. Once anything is in it, everything goes through it, or frames would interleave.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+    /// The front frame was written in part, so it cannot be dropped any more.
+    front_begun: bool,
+}
+
+impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether one more frame of `bytes` fits.
+    pub(super) fn has_room(&self, bytes: usize, max_frames: usize, max_bytes: usize) -> bool {
+        // A frame larger than the whole limit passes when it is alone, or it could never be sent at all.
+        self.frames.len() < max_frames && (self.bytes + bytes <= max_bytes || self.frames.is_empty())
+    }
+
+    pub(super) fn push(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    /// Puts the rest of a frame that was written in part.
+    pub(super) fn push_rest(&mut self, rest: Bytes) {
+        self.front_begun = true;
+        self.push(rest);
+    }
+
+    /// Puts all of `later` behind what is here. Nothing of `later` may have been written in part.
+    pub(super) fn append(&mut self, mut later: Self) {
+        self.bytes += later.bytes;
+        self.frames.append(&mut later.frames);
+    }
+
+    /// Drops what was not begun, and says how many frames that were.
+    pub(super) fn abandon(&mut self) -> usize {
+        let keep = usize::from(self.front_begun);
+        let dropped = self.frames.len().saturating_sub(keep);
+        self.frames.truncate(keep);
+        self.bytes = self.frames.iter().map(Bytes::len).sum();
+        dropped
+    }
+
+    /// Writes until the queue is empty or the socket takes no more; `true` when it is empty.
+    pub(super) fn flush(&mut self, transport: &mut Transport) -> io::Result<bool> {
+        while !self.frames.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.frames.len().min(SLICES);
+            for (slice, frame) in slices.iter_mut().zip(&self.frames) {
+                *slice = IoSlice::new(frame);
+            }
+            match transport.try_write_vectored(&slices[..count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.bytes -= written;
+        while let Some(front) = self.frames.front_mut() {
+            if written < front.len() {
+                self.front_begun |= written > 0;
+                front.advance(written);
+                return;
+            }
+            written -= front.len();
+            self.front_begun = false;
+            self.frames.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(frames: &[&'static str]) -> Outbox {
+        let mut outbox = Outbox::default();
+        for frame in frames {
+            outbox.push(Bytes::from_static(frame.as_bytes()));
+        }
+        outbox
+    }
+
+    #[test]
+    fn partial_writes_keep_the_order_and_the_count() {
+        let mut outbox = of(&["abc", "de", "f"]);
+        for (written, left, bytes, begun) in [(2, 3, 4, true), (1, 2, 3, false), (3, 0, 0, false)] {
+            outbox.advance(written);
+            assert_eq!((outbox.len(), outbox.bytes, outbox.front_begun), (left, bytes, begun));
+        }
+    }
+
+    #[test]
+    fn a_begun_frame_is_never_abandoned() {
+        let mut outbox = of(&["abc", "de"]);
+        outbox.advance(1);
+        assert_eq!((outbox.abandon(), outbox.len(), outbox.bytes), (1, 1, 2));
+        let mut outbox = of(&["abc", "de"]);
+        assert_eq!((outbox.abandon(), outbox.len()), (2, 0));
+    }
+
+    #[test]
+    fn limits_have_two_sides() {
+        let outbox = of(&["abc", "de"]);
+        for (bytes, max_frames, max_bytes, fits) in
+            [(1, 3, 6, true), (2, 3, 6, false), (1, 2, 6, false), (0, 3, 5, true)]
+        {
+            assert_eq!(outbox.has_room(bytes, max_frames, max_bytes), fits);
+        }
+        assert!(of(&[]).has_room(100, 1, 5), "a frame over the byte limit passes when it is alone");
+    }
+}

@@ -1,0 +1,133 @@
+//! One thread and the connections it owns.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use fanfare_core::SubscriptionIndex;
+use slab::Slab;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Node,
+    batch::Part,
+    connection::{Connection, Key},
+    sweep,
+};
+use crate::ws::{Deflater, Inflater};
+
+/// Bytes read from a socket at once. One buffer serves all of a shard's connections.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// What other threads ask of a shard.
+pub enum ShardCommand {
+    /// Deliver these events to this shard's connections.
+    #[allow(private_interfaces, reason = "only this module's neighbours can make or take one apart")]
+    Deliver(Part),
+    /// Answer when everything asked before has been done.
+    Probe(oneshot::Sender<()>),
+    /// Close all connections, spread over this time.
+    Drain(Duration),
+}
+
+/// Where commands for a shard are put.
+#[derive(Clone)]
+pub struct ShardHandle(mpsc::UnboundedSender<ShardCommand>);
+
+impl ShardHandle {
+    /// A handle, and the other end for [`Shard::new`].
+    pub fn channel() -> (Self, mpsc::UnboundedReceiver<ShardCommand>) {
+        // Unbounded, because every publisher waits for its batch's answer before it sends the next.
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Puts a command; a shard that has stopped drops it, and a batch's publisher is answered by that.
+    pub fn send(&self, command: ShardCommand) {
+        let _ = self.0.send(command);
+    }
+}
+
+/// A thread's connections and what it needs to serve them. Lives on that thread alone.
+pub struct Shard {
+    /// Its place among the node's shards.
+    pub number: usize,
+    /// The node it belongs to.
+    pub node: Arc<Node>,
+    pub(super) connections: RefCell<Slab<Box<Connection>>>,
+    pub(super) index: RefCell<SubscriptionIndex<Key>>,
+    pub(super) tools: RefCell<Tools>,
+    pub(super) generation: Cell<u32>,
+    pub(super) drain: Cell<Option<sweep::Drain>>,
+}
+
+/// Big buffers that one connection at a time uses.
+pub(super) struct Tools {
+    pub(super) read_buffer: Box<[u8]>,
+    pub(super) codec: Codec,
+}
+
+/// The compression state of a thread; no connection keeps any between messages.
+pub(super) struct Codec {
+    pub(super) inflater: Inflater,
+    pub(super) deflater: Deflater,
+}
+
+impl Shard {
+    /// A shard without connections.
+    pub fn new(number: usize, node: Arc<Node>) -> Rc<Self> {
+        let codec = Codec { inflater: Inflater::new(), deflater: Deflater::new() };
+        Rc::new(Self {
+            number,
+            node,
+            connections: RefCell::default(),
+            index: RefCell::default(),
+            tools: RefCell::new(Tools { read_buffer: vec![0; READ_BUFFER].into(), codec }),
+            generation: Cell::new(0),
+            drain: Cell::new(None),
+        })
+    }
+
+    /// Works off commands and keeps the connections' times, for ever. Runs on the shard's own thread.
+    pub async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<ShardCommand>) {
+        let sweeping = tokio::task::spawn_local(sweep::run(self.clone()));
+        let mut pending = Vec::new();
+        while commands.recv_many(&mut pending, 256).await > 0 {
+            let mut parts = Vec::new();
+            for command in pending.drain(..) {
+                match command {
+                    ShardCommand::Deliver(part) => parts.push(part),
+                    other => {
+                        self.deliver(std::mem::take(&mut parts)).await;
+                        self.obey(other);
+                    }
+                }
+            }
+            self.deliver(parts).await;
+        }
+        sweeping.abort();
+    }
+
+    /// How many connections it holds.
+    pub fn len(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn obey(self: &Rc<Self>, command: ShardCommand) {
+        match command {
+            ShardCommand::Deliver(part) => drop(part),
+            ShardCommand::Probe(tell) => {
+                let _ = tell.send(()); // whoever asked may have given up
+            }
+            ShardCommand::Drain(window) => self.begin_drain(window),
+        }
+    }
+}

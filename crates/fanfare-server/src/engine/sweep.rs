@@ -1,0 +1,133 @@
+//! Times of connections, kept by a look at all of them now and then instead of a timer for each: pings, silence,
+//! expired tokens, unanswered closes, and the spread of closes at a drain.
+
+use std::{rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use fanfare_core::Ending;
+
+use super::{
+    Shard,
+    connection::{Connection, Phase},
+};
+use crate::ws::{Opcode, encode};
+
+/// Between two looks. Times are kept to within this.
+const EVERY: Duration = Duration::from_millis(250);
+/// The same while draining, so that closes are spread finely.
+const EVERY_DRAINING: Duration = Duration::from_millis(50);
+/// Connections looked at before other tasks of the shard get a turn.
+const CHUNK: usize = 1024;
+
+/// A drain under way on one shard.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Drain {
+    began: u64,
+    window_ms: u64,
+    /// Connections there were when it began.
+    total: usize,
+    closed: usize,
+}
+
+/// Looks at all connections for ever.
+pub(super) async fn run(shard: Rc<Shard>) {
+    let ping = encode::frame(Opcode::Ping, b"", false);
+    loop {
+        tokio::time::sleep(if shard.drain.get().is_some() { EVERY_DRAINING } else { EVERY }).await;
+        let now = shard.node.clock_ms();
+        shard.continue_drain(now);
+        let mut from = 0;
+        while shard.sweep_chunk(&mut from, now, &ping) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Shard {
+    /// Starts to close all connections, spread over `window`.
+    pub(super) fn begin_drain(&self, window: Duration) {
+        let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+        let began = self.node.clock_ms();
+        self.drain.set(Some(Drain { began, window_ms, total: self.len(), closed: 0 }));
+        self.continue_drain(began);
+    }
+
+    /// Closes as many more as the time that has passed calls for.
+    fn continue_drain(&self, now: u64) {
+        let Some(mut drain) = self.drain.get() else { return };
+        let due = drain.due(now);
+        let mut connections = self.connections.borrow_mut();
+        let open = connections.iter_mut().filter(|(_, connection)| connection.phase == Phase::Open);
+        for (_, connection) in open.take(due.saturating_sub(drain.closed)) {
+            connection.end(Ending::ShuttingDown, now);
+            drain.closed += 1;
+        }
+        self.drain.set(Some(drain));
+    }
+
+    /// Looks at some connections; `false` when it has come to the end.
+    fn sweep_chunk(&self, from: &mut usize, now: u64, ping: &Bytes) -> bool {
+        let mut connections = self.connections.borrow_mut();
+        let end = connections.capacity();
+        let to = end.min(*from + CHUNK);
+        for slot in *from..to {
+            if let Some(connection) = connections.get_mut(slot) {
+                connection.keep_time(now, ping);
+            }
+        }
+        *from = to;
+        to < end
+    }
+}
+
+impl Drain {
+    fn due(&self, now: u64) -> usize {
+        let passed = now.saturating_sub(self.began);
+        if passed >= self.window_ms {
+            return usize::MAX; // whoever came in at the last moment, too
+        }
+        let share = self.total as u64 * passed / self.window_ms;
+        usize::try_from(share).unwrap_or(usize::MAX)
+    }
+}
+
+impl Connection {
+    fn keep_time(&mut self, now: u64, ping: &Bytes) {
+        match self.phase {
+            Phase::Open => self.keep_alive(now, ping),
+            Phase::Closing { until } | Phase::Finishing { until, .. } if now >= until => self.gone(),
+            Phase::Closing { .. } | Phase::Finishing { .. } | Phase::Gone => {}
+        }
+    }
+
+    fn keep_alive(&mut self, now: u64, ping: &Bytes) {
+        let settings = &self.admission.dialect().settings;
+        let (interval, timeout) = (settings.ping_interval, settings.ping_timeout);
+        if now >= self.expires_at {
+            self.end(Ending::TokenExpired, now);
+        } else if u128::from(now - self.heard_at.min(now)) >= timeout.as_millis() {
+            self.end(Ending::PingTimeout, now);
+        } else if now >= self.ping_at {
+            self.ping_at = now + u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+            // A client whose queue is full is not pinged: it would be ended for being slow at the next message anyway.
+            if self.nothing_queued() {
+                self.send(ping, now);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_closes_evenly_and_in_time() {
+        let drain = Drain { began: 1_000, window_ms: 10_000, total: 500, closed: 0 };
+        for (now, due) in [(900, 0), (1_000, 0), (2_000, 50), (6_000, 250), (10_999, 499), (11_000, usize::MAX)] {
+            assert_eq!(drain.due(now), due, "at {now}");
+        }
+        let at_once = Drain { window_ms: 0, ..drain };
+        assert_eq!(at_once.due(1_000), usize::MAX);
+    }
+}

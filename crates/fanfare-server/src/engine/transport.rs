@@ -1,0 +1,161 @@
+//! A connection's socket, plain or TLS, read and written without waiting.
+//!
+//! A fan-out writes from outside the connection's own task, so nothing here is a future: calls do what can be done
+//! now and say `WouldBlock` for the rest. TLS is driven through rustls' own sans-io connection for that reason.
+
+use std::{
+    io::{self, ErrorKind, IoSlice, Read, Write},
+    task::{Context, Poll},
+};
+
+use rustls::ServerConnection;
+use tokio::net::TcpStream;
+
+/// The most plaintext handed to TLS before its records must have left, which bounds what it buffers.
+const TLS_WRITE_CHUNK: usize = 64 * 1024;
+
+/// Where a connection's bytes come from and go to.
+#[derive(Debug)]
+pub enum Transport {
+    /// The upgrade is being answered; the socket still belongs to the HTTP side.
+    Upgrading,
+    /// A TCP socket.
+    Plain(TcpStream),
+    /// A TCP socket under TLS.
+    Tls(TcpStream, Box<ServerConnection>),
+}
+
+impl Transport {
+    /// Ready when a read is worth trying; else the task is woken then.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket().map_or(Poll::Pending, |socket| socket.poll_read_ready(cx))
+    }
+
+    /// Ready when a write is worth trying; else the task is woken then.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket().map_or(Poll::Pending, |socket| socket.poll_write_ready(cx))
+    }
+
+    /// Reads what is there; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is; others end the connection.
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Upgrading => Err(ErrorKind::WouldBlock.into()),
+            Self::Plain(socket) => socket.try_read(buffer),
+            Self::Tls(socket, tls) => tls_read(socket, tls, buffer),
+        }
+    }
+
+    /// Writes as much of `slices` as the socket takes, and says how many bytes.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it takes nothing now; others end the connection.
+    pub fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Upgrading => Err(ErrorKind::WouldBlock.into()),
+            Self::Plain(socket) => socket.try_write_vectored(slices),
+            Self::Tls(socket, tls) => tls_write(socket, tls, slices),
+        }
+    }
+
+    /// Whether TLS holds records that the socket has not taken yet.
+    pub fn wants_flush(&self) -> bool {
+        matches!(self, Self::Tls(_, tls) if tls.wants_write())
+    }
+
+    /// Writes what TLS still holds.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the socket takes no more now.
+    pub fn try_flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tls(socket, tls) => pump(socket, tls),
+            Self::Upgrading | Self::Plain(_) => Ok(()),
+        }
+    }
+
+    /// Says that nothing more will be written, so that the peer reads what was sent and then the end.
+    pub fn finish_writing(&mut self) {
+        if let Self::Tls(socket, tls) = self {
+            tls.send_close_notify();
+            let _ = pump(socket, tls); // the peer may be gone, which is what we want anyway
+        }
+        if let Some(socket) = self.socket() {
+            let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
+        }
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Upgrading => None,
+            Self::Plain(socket) | Self::Tls(socket, _) => Some(socket),
+        }
+    }
+}
+
+fn tls_read(socket: &TcpStream, tls: &mut ServerConnection, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match tls.reader().read(buffer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // A peer that vanished without the TLS goodbye is an end like any other for WebSocket.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(0),
+            done => return done,
+        }
+        if tls.read_tls(&mut Socket(socket))? == 0 {
+            return Ok(0);
+        }
+        if let Err(error) = tls.process_new_packets() {
+            let _ = pump(socket, tls); // the alert that tells the peer why
+            return Err(io::Error::new(ErrorKind::InvalidData, error));
+        }
+    }
+}
+
+fn tls_write(socket: &TcpStream, tls: &mut ServerConnection, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pump(socket, tls)?;
+    let mut taken = 0;
+    for slice in slices {
+        let room = TLS_WRITE_CHUNK - taken;
+        taken += tls.writer().write(&slice[..slice.len().min(room)])?;
+        if taken == TLS_WRITE_CHUNK {
+            break;
+        }
+    }
+    match pump(socket, tls) {
+        // What rustls took counts as written: it leaves with the next flush, before anything else.
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+        _ => Ok(taken),
+    }
+}
+
+fn pump(socket: &TcpStream, tls: &mut ServerConnection) -> io::Result<()> {
+    while tls.wants_write() {
+        tls.write_tls(&mut Socket(socket))?;
+    }
+    Ok(())
+}
+
+/// The socket as rustls wants it.
+struct Socket<'a>(&'a TcpStream);
+
+impl Read for Socket<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
+    }
+}
+
+impl Write for Socket<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
