@@ -1,1 +1,51 @@
-//! Fanfare.
+//! The brokers that carry events between Fanfare's nodes, and how events look on the way.
+//!
+//! Each broker has a folder and one line in [`open`]; all obey the same laws, which `tests/it` holds them to.
+
+pub mod memory;
+pub mod wire;
+
+use std::sync::Arc;
+
+use fanfare_core::{Broker, Inbound};
+
+/// What a broker needs to know.
+#[derive(Debug, Clone, Default)]
+pub struct BrokerOptions {
+    /// Where it is, for those that are somewhere, such as `redis://:password@127.0.0.1:6379/0`.
+    pub url: String,
+    /// This node's name: short, and no other node's.
+    pub node_id: String,
+}
+
+/// Why there is no broker.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// No broker is called so.
+    #[error("there is no broker of this kind (there are: {})", kinds().join(", "))]
+    UnknownKind,
+    /// The URL cannot be understood. The reason holds no part of it, since it may have a password.
+    #[error("the broker's URL is not usable: {0}")]
+    BadUrl(&'static str),
+}
+
+/// Opens the broker called `kind`. A broker that is away is no error: it is waited for. Call it inside a runtime,
+/// which then drives the broker's tasks until the broker is dropped.
+///
+/// # Errors
+/// When there is no such broker, or its options make no sense.
+pub fn open(
+    kind: &str,
+    _options: &BrokerOptions,
+    inbound: Arc<dyn Inbound>,
+) -> Result<Arc<dyn Broker>, OpenError> {
+    match kind {
+        "memory" => Ok(Arc::new(memory::MemoryBroker::new(inbound))),
+        _ => Err(OpenError::UnknownKind),
+    }
+}
+
+/// The kinds that [`open`] knows.
+pub fn kinds() -> &'static [&'static str] {
+    &["memory"]
+}

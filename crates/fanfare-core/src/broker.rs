@@ -41,6 +41,12 @@ pub trait Inbound: Send + Sync {
 
     /// Counts a publication that is not of the documented form and was dropped.
     fn rejected(&self);
+
+    /// Goes once through the node's own delivery path, every shard included, without a connection noticing.
+    ///
+    /// # Errors
+    /// When some part of it did not answer in time.
+    fn probe(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
 }
 
 /// What a node wants to hear of. Events for everyone reach every node unasked.

@@ -1,0 +1,288 @@
+//! The body of the service API: one event, or a list of them.
+
+use std::{fmt, time::SystemTime};
+
+use bytes::Bytes;
+use fanfare_core::{Audience, Channel, Event, MAX_DEPTH, MAX_NAME_BYTES, RawJson, UserId};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::fields::{Fields, shallow_text, string};
+
+/// The most events in one body.
+pub const MAX_EVENTS: usize = 10_000;
+
+/// What is wrong with a body, and where: `events[3].to.user: expected …`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{problem}", Place(*.index, .field))]
+pub struct PublicationError {
+    /// Which of a list's events; `None` for a body that is one event, or when the whole body is meant.
+    pub index: Option<usize>,
+    /// The field's path in the event; empty when the whole event is meant.
+    pub field: &'static str,
+    /// What is wrong.
+    pub problem: String,
+}
+
+struct Place<'a>(Option<usize>, &'a str);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0, self.1) {
+            (None, "") => Ok(()),
+            (None, field) => write!(f, "{field}: "),
+            (Some(index), "") => write!(f, "events[{index}]: "),
+            (Some(index), field) => write!(f, "events[{index}].{field}: "),
+        }
+    }
+}
+
+/// A field's path in its event, and what is wrong with it.
+type Problem = (&'static str, String);
+
+/// Reads `body`, which came in at `now`: all its events, or none and the first thing that is wrong.
+///
+/// # Errors
+/// When it is not JSON, holds no event or more than [`MAX_EVENTS`], or one of them is not of the documented form.
+pub fn parse_publication(body: &Bytes, now: SystemTime) -> Result<Vec<Event>, PublicationError> {
+    let whole = |problem: &str| PublicationError {
+        index: None,
+        field: "",
+        problem: problem.to_owned(),
+    };
+    let not_json = || whole(&format!("expected JSON, nested at most {MAX_DEPTH} deep"));
+    let text = shallow_text(body).map_err(|_| not_json())?;
+    let raw: &RawValue = serde_json::from_str(text).map_err(|_| not_json())?;
+    match raw.get().as_bytes().first() {
+        Some(b'{') => one(body, raw, now)
+            .map(|event| vec![event])
+            .map_err(|(field, problem)| PublicationError {
+                index: None,
+                field,
+                problem,
+            }),
+        Some(b'[') => {
+            let list: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| not_json())?;
+            if list.is_empty() || list.len() > MAX_EVENTS {
+                return Err(whole(&format!("expected 1 to {MAX_EVENTS} events")));
+            }
+            let events = list.into_iter().enumerate().map(|(index, raw)| {
+                one(body, raw, now).map_err(|(field, problem)| PublicationError {
+                    index: Some(index),
+                    field,
+                    problem,
+                })
+            });
+            events.collect()
+        }
+        _ => Err(whole("expected an event or a list of events")),
+    }
+}
+
+fn one(body: &Bytes, raw: &RawValue, now: SystemTime) -> Result<Event, Problem> {
+    let [to, kind, data, sender, id] = take(
+        raw,
+        "",
+        ["to", "type", "data", "sender", "id"],
+        "expected an object",
+    )?;
+    let audience = audience(to.ok_or_else(|| missing("to"))?)?;
+    let data = RawJson::slice(body, data.ok_or_else(|| missing("data"))?)
+        .map_err(|_| ("data", format!("expected JSON, nested at most {MAX_DEPTH} deep")))?;
+    let kind = kind.map(|raw| text("type", raw)).transpose()?;
+    let sender = sender.map(|raw| text("sender", raw)).transpose()?;
+    let id = id.map(uuid).transpose()?;
+    Ok(Event {
+        id: id.unwrap_or_else(Uuid::now_v7),
+        kind,
+        audience,
+        data,
+        sender,
+        timestamp: now,
+    })
+}
+
+/// The values of the fields called `names`; other fields and doubles are errors.
+fn take<'a, const N: usize>(
+    raw: &'a RawValue,
+    at: &'static str,
+    names: [&'static str; N],
+    expected: &str,
+) -> Result<[Option<&'a RawValue>; N], Problem> {
+    let fields: Fields<'a> = serde_json::from_str(raw.get()).map_err(|_| (at, expected.to_owned()))?;
+    let mut found = [None; N];
+    for (name, value) in fields.0 {
+        let Some(which) = names.iter().position(|known| *known == name) else {
+            let name: String = name.escape_debug().take(64).collect();
+            return Err((at, format!("unknown field `{name}`")));
+        };
+        if found[which].replace(value).is_some() {
+            return Err((at, format!("field `{}` is given twice", names[which])));
+        }
+    }
+    Ok(found)
+}
+
+fn audience(raw: &RawValue) -> Result<Audience, Problem> {
+    const EXPECTED: &str = r#"expected {"user": id}, {"channel": name} or "everyone""#;
+    if let Some(text) = string(raw) {
+        return match &*text {
+            "everyone" => Ok(Audience::Everyone),
+            _ => Err(("to", EXPECTED.to_owned())),
+        };
+    }
+    match take(raw, "to", ["user", "channel"], EXPECTED)? {
+        [Some(user), None] => self::user(user).map(Audience::User),
+        [None, Some(channel)] => self::channel(channel).map(Audience::Channel),
+        [None, None] | [Some(_), Some(_)] => Err(("to", EXPECTED.to_owned())),
+    }
+}
+
+fn user(raw: &RawValue) -> Result<UserId, Problem> {
+    let at = "to.user";
+    let Some(id) = string(raw) else {
+        let is_number = raw
+            .get()
+            .starts_with(|first: char| first == '-' || first.is_ascii_digit());
+        let hint = if is_number { "; quote the number" } else { "" };
+        return Err((at, format!("expected a string{hint}")));
+    };
+    UserId::new(&id).map_err(|bad| (at, bad.to_string()))
+}
+
+fn channel(raw: &RawValue) -> Result<Channel, Problem> {
+    let at = "to.channel";
+    let name = string(raw).ok_or_else(|| (at, "expected a string".to_owned()))?;
+    Channel::new(&name).map_err(|bad| (at, bad.to_string()))
+}
+
+fn text(at: &'static str, raw: &RawValue) -> Result<Box<str>, Problem> {
+    match string(raw) {
+        Some(text) if (1..=MAX_NAME_BYTES).contains(&text.len()) => Ok(text.into()),
+        _ => Err((at, format!("expected a string of 1 to {MAX_NAME_BYTES} bytes"))),
+    }
+}
+
+fn uuid(raw: &RawValue) -> Result<Uuid, Problem> {
+    string(raw)
+        .and_then(|text| Uuid::try_parse(&text).ok())
+        .ok_or_else(|| ("id", "expected a UUID".to_owned()))
+}
+
+fn missing(field: &'static str) -> Problem {
+    (field, "missing".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn parse(body: &str) -> Result<Vec<Event>, String> {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        parse_publication(&body, SystemTime::UNIX_EPOCH).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn one_event_in_full() {
+        let events = parse(
+            r#" {"to":{"user":"12:3"},"type":"order","data":{"b" : 1.10},"sender":"shop",
+                "id":"0192f0c1-2345-7abc-8def-0123456789ab"} "#,
+        )
+        .unwrap();
+        let [event] = &events[..] else { panic!("one event") };
+        assert_eq!(event.audience, Audience::User(UserId::new("12:3").unwrap()));
+        assert_eq!(event.kind.as_deref(), Some("order"));
+        assert_eq!(event.data.as_str(), r#"{"b" : 1.10}"#);
+        assert_eq!(event.sender.as_deref(), Some("shop"));
+        assert_eq!(event.id.to_string(), "0192f0c1-2345-7abc-8def-0123456789ab");
+        assert_eq!(event.timestamp, SystemTime::UNIX_EPOCH);
+    }
+
+    #[test]
+    fn a_list_with_every_audience() {
+        let events = parse(
+            r#"[{"to":"everyone","data":null},{"to":{"channel":"project:123"},"data":[1]},{"to":{"user":"1"},"data":0}]"#,
+        )
+        .unwrap();
+        let audiences: Vec<_> = events.iter().map(|event| event.audience.clone()).collect();
+        assert_eq!(
+            audiences,
+            [
+                Audience::Everyone,
+                Audience::Channel(Channel::new("project:123").unwrap()),
+                Audience::User(UserId::new("1").unwrap()),
+            ]
+        );
+        assert_eq!(events[0].kind, None);
+        assert_eq!(events[0].id.get_version_num(), 7);
+        assert_ne!(events[0].id, events[1].id);
+    }
+
+    #[test]
+    fn errors_name_their_place() {
+        let to = r#""to":"everyone""#;
+        let cases = [
+            ("", "expected JSON, nested at most 128 deep"),
+            ("nope", "expected JSON, nested at most 128 deep"),
+            ("7", "expected an event or a list of events"),
+            ("[]", "expected 1 to 10000 events"),
+            ("[7]", "events[0]: expected an object"),
+            ("{}", "to: missing"),
+            (r#"{"to":"everyone"}"#, "data: missing"),
+            (
+                r#"[{"to":"everyone","data":1},{"to":"all","data":1}]"#,
+                r#"events[1].to: expected {"user": id}, {"channel": name} or "everyone""#,
+            ),
+            (
+                r#"{"to":{"user":"1","channel":"c"},"data":1}"#,
+                r#"to: expected {"user": id}, {"channel": name} or "everyone""#,
+            ),
+            (
+                r#"{"to":[],"data":1}"#,
+                r#"to: expected {"user": id}, {"channel": name} or "everyone""#,
+            ),
+            (r#"{"to":{"room":"1"},"data":1}"#, "to: unknown field `room`"),
+            (
+                r#"{"to":{"user":123},"data":1}"#,
+                "to.user: expected a string; quote the number",
+            ),
+            (r#"{"to":{"user":null},"data":1}"#, "to.user: expected a string"),
+            (r#"{"to":{"user":""},"data":1}"#, "to.user: the name is empty"),
+            (
+                r#"{"to":{"channel":"a.*"},"data":1}"#,
+                "to.channel: the name has a wildcard in it",
+            ),
+            (&format!(r#"{{{to},"data":1,"ttl":5}}"#), "unknown field `ttl`"),
+            (
+                &format!(r#"{{{to},"data":1,"data":2}}"#),
+                "field `data` is given twice",
+            ),
+            (
+                &format!(r#"{{{to},"data":1,"type":5}}"#),
+                "type: expected a string of 1 to 255 bytes",
+            ),
+            (
+                &format!(r#"{{{to},"data":1,"sender":""}}"#),
+                "sender: expected a string of 1 to 255 bytes",
+            ),
+            (&format!(r#"{{{to},"data":1,"id":"x"}}"#), "id: expected a UUID"),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(parse(body).unwrap_err(), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn limits() {
+        let event = r#"{"to":"everyone","data":1}"#;
+        let list = |n: usize| format!("[{}]", vec![event; n].join(","));
+        assert_eq!(parse(&list(MAX_EVENTS)).unwrap().len(), MAX_EVENTS);
+        assert!(parse(&list(MAX_EVENTS + 1)).is_err());
+        let deep = |n: usize| format!(r#"{{"to":"everyone","data":{}{}}}"#, "[".repeat(n), "]".repeat(n));
+        assert!(parse(&deep(MAX_DEPTH - 1)).is_ok());
+        assert!(parse(&deep(MAX_DEPTH)).is_err());
+        assert!(parse(&deep(100_000)).is_err());
+    }
+}
