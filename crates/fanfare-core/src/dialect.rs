@@ -16,6 +16,12 @@ pub trait Dialect: Send + Sync {
     /// The path its clients connect to.
     fn path(&self) -> &'static str;
 
+    /// The request target with which a client that holds `token` connects, for our own command line.
+    fn request_target(&self, token: &str) -> String;
+
+    /// One sentence for the configuration reference.
+    fn summary(&self) -> &'static str;
+
     /// Where it listens and what it allows by default.
     fn defaults(&self) -> DialectDefaults;
 
@@ -79,23 +85,13 @@ pub enum Step {
     Close(u16, Cow<'static, str>),
 }
 
-/// How a refused client is told.
+/// How a refused client is told: by an HTTP answer in place of the upgrade.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rejection {
-    /// By an HTTP answer in place of the upgrade.
-    Http {
-        /// The status code.
-        status: u16,
-        /// The JSON body; empty for none.
-        body: Cow<'static, str>,
-    },
-    /// By upgrading and closing at once, for clients that cannot read an HTTP answer.
-    Close {
-        /// The close code.
-        code: u16,
-        /// The reason.
-        reason: Cow<'static, str>,
-    },
+pub struct Rejection {
+    /// The status code.
+    pub status: u16,
+    /// The JSON body; empty for none.
+    pub body: Cow<'static, str>,
 }
 
 /// A dialect's defaults where they differ from the common ones.

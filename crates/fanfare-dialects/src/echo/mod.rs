@@ -21,6 +21,14 @@ impl Dialect for Echo {
         "/echo"
     }
 
+    fn request_target(&self, _token: &str) -> String {
+        "/echo".to_owned()
+    }
+
+    fn summary(&self) -> &'static str {
+        "Sends every message back. For protocol test suites; mounted only where a listener names it."
+    }
+
     fn defaults(&self) -> DialectDefaults {
         DialectDefaults { bind: None, max_connections: 10_000, max_message_size: 64 * 1024 }
     }
@@ -34,7 +42,7 @@ impl Dialect for Echo {
             Refusal::MissingCredential | Refusal::BadCredential => 401,
             Refusal::AtCapacity | Refusal::AddressAtCapacity | Refusal::UserAtCapacity | Refusal::ShuttingDown => 503,
         };
-        Rejection::Http { status, body: Cow::Borrowed("") }
+        Rejection { status, body: Cow::Borrowed("") }
     }
 
     fn end(&self, ending: Ending) -> (u16, &'static str) {

@@ -30,6 +30,14 @@ impl Dialect for Notify {
         "/ws"
     }
 
+    fn request_target(&self, token: &str) -> String {
+        format!("/ws?token={token}")
+    }
+
+    fn summary(&self) -> &'static str {
+        "Per-user push: a client listens, backends publish to its user."
+    }
+
     fn defaults(&self) -> DialectDefaults {
         DialectDefaults {
             bind: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8081)),
@@ -52,7 +60,7 @@ impl Dialect for Notify {
             Refusal::AtCapacity | Refusal::AddressAtCapacity | Refusal::UserAtCapacity => (503, ""),
             Refusal::ShuttingDown => (503, r#"{"error":"Server shutting down"}"#),
         };
-        Rejection::Http { status, body: Cow::Borrowed(body) }
+        Rejection { status, body: Cow::Borrowed(body) }
     }
 
     fn end(&self, ending: Ending) -> (u16, &'static str) {

@@ -1,0 +1,112 @@
+//! The command line.
+
+mod config_command;
+mod listen;
+mod publish;
+mod remote;
+mod serve_command;
+mod token;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Loaded, Sources};
+
+/// A realtime server: clients of several protocols, one fan-out core.
+#[derive(Parser)]
+#[command(name = "fanfare", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Without a command, `fanfare` serves. Exit codes: 0 done, 1 a runtime error, 2 bad arguments or configuration.")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What every command takes.
+#[derive(Args)]
+struct Global {
+    /// The configuration file [default: fanfare.toml here, then /etc/fanfare/fanfare.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "FANFARE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Sets a configuration key, over the file and the environment; may be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// How much is logged: error, warn, info, debug, trace, or directives as in RUST_LOG
+    #[arg(long, global = true, value_name = "LEVEL", env = "FANFARE_LOG")]
+    log_level: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve_command::Serve),
+    /// Make a token for a user and print it
+    Token(token::Token),
+    /// Publish an event to a user, a channel or everyone
+    Publish(publish::Publish),
+    /// Connect as a user and print each event as a line of JSON
+    Listen(listen::Listen),
+    /// Check, show or explain the configuration
+    #[command(subcommand)]
+    Config(config_command::ConfigCommand),
+}
+
+/// Why a command did not do what it was asked.
+enum Failure {
+    /// The arguments or the configuration are wrong: exit code 2.
+    Usage(String),
+    /// It went wrong: exit code 1.
+    Runtime(String),
+}
+
+type Outcome = Result<(), Failure>;
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command.unwrap_or(Command::Serve(serve_command::Serve::default())) {
+        Command::Serve(command) => command.run(&cli.global),
+        Command::Token(command) => command.run(&cli.global),
+        Command::Publish(command) => command.run(&cli.global),
+        Command::Listen(command) => command.run(&cli.global),
+        Command::Config(command) => command.run(&cli.global),
+    };
+    let (message, code) = match outcome {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Usage(message)) => (message, 2),
+        Err(Failure::Runtime(message)) => (message, 1),
+    };
+    eprintln!("fanfare: {message}");
+    ExitCode::from(code)
+}
+
+impl Global {
+    /// Reads the configuration.
+    fn load(&self, profile: Option<&str>) -> Result<Loaded, Failure> {
+        config::load(&self.sources(profile)?, &crate::serve::dialect_infos())
+            .map_err(|errors| Failure::Usage(format!("the configuration cannot be used\n{errors}")))
+    }
+
+    fn sources(&self, profile: Option<&str>) -> Result<Sources, Failure> {
+        let pair = |set: &String| match set.split_once('=') {
+            Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
+            None => Err(Failure::Usage(format!("--set {set}: expected KEY=VALUE, such as notify.max_connections=100"))),
+        };
+        Ok(Sources {
+            file: self.config.clone(),
+            profile: profile.map(str::to_owned),
+            env: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+            overrides: self.set.iter().map(pair).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// A runtime for commands that make a few requests.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Runtime(format!("cannot start: {error}")))?.block_on(work)
+}

@@ -1,0 +1,43 @@
+//! `fanfare serve`.
+
+use clap::Args;
+
+use super::{Failure, Global, Outcome};
+use crate::{serve, telemetry};
+
+/// Run the server.
+#[derive(Args, Default)]
+pub(super) struct Serve {
+    /// A set of defaults: `default`, `production`, or a dialect's name for that dialect alone
+    #[arg(long, value_name = "NAME", env = "FANFARE_PROFILE")]
+    profile: Option<String>,
+}
+
+impl Serve {
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        let loaded = global.load(self.profile.as_deref())?;
+        let log = &loaded.config.log;
+        let level = global.log_level.clone().unwrap_or_else(|| log.level.to_string());
+        telemetry::start(&level, log.format).map_err(Failure::Usage)?;
+        serve::run(loaded, &Self::again(global)).map_err(Failure::Runtime)
+    }
+
+    /// How to call this binary again with the same configuration, for the commands we suggest.
+    fn again(global: &Global) -> String {
+        let binary = std::env::current_exe().ok();
+        let here = std::env::current_dir().ok();
+        let relative = binary.as_ref().zip(here.as_ref()).and_then(|(binary, here)| binary.strip_prefix(here).ok());
+        let mut command = match (relative, &binary) {
+            (Some(relative), _) => format!("./{}", relative.display()),
+            (None, Some(binary)) => binary.display().to_string(),
+            (None, None) => "fanfare".to_owned(),
+        };
+        if let Some(config) = &global.config {
+            command += &format!(" --config {}", config.display());
+        }
+        for set in &global.set {
+            command += &format!(" --set '{set}'");
+        }
+        command
+    }
+}

@@ -1,0 +1,61 @@
+//! `fanfare token`: a token for trying things out, and for backends without a JWT library.
+
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use serde_json::{Map, Value};
+
+use super::{Failure, Global, Outcome};
+use crate::{auth, config::Loaded, serve};
+
+/// Make a token for a user and print it.
+#[derive(Args)]
+pub(super) struct Token {
+    /// The user the token proves
+    #[arg(long, value_name = "ID")]
+    user: String,
+    /// How long it is good for, such as 30s, 15m, 1h [default: auth.access_ttl, 1h]
+    #[arg(long, value_parser = humantime::parse_duration)]
+    ttl: Option<Duration>,
+    /// A further claim, its value in JSON or else taken as text; may be repeated
+    #[arg(long, value_name = "KEY=JSON")]
+    claim: Vec<String>,
+}
+
+impl Token {
+    #[allow(clippy::print_stdout, reason = "the token is what the command is for")]
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        let loaded = global.load(None)?;
+        let token = mint(&loaded, &self.user, self.ttl, &claims(&self.claim)?)?;
+        println!("{token}");
+        Ok(())
+    }
+}
+
+/// A token signed with the configured secret, or with the one in the data folder, which is made if there is none.
+pub(super) fn mint(
+    loaded: &Loaded,
+    user: &str,
+    ttl: Option<Duration>,
+    claims: &Map<String, Value>,
+) -> Result<String, Failure> {
+    fanfare_core::UserId::new(user).map_err(|error| Failure::Usage(format!("--user: {error}")))?;
+    let secret = serve::secret(&loaded.config)
+        .map_err(Failure::Runtime)?
+        .ok_or_else(|| Failure::Usage("tokens are signed elsewhere: the configuration names public keys alone".into()))?;
+    let ttl = ttl.unwrap_or(loaded.config.auth.access_ttl);
+    auth::mint(&secret, user, ttl, claims, SystemTime::now()).map_err(|error| Failure::Runtime(error.to_string()))
+}
+
+fn claims(given: &[String]) -> Result<Map<String, Value>, Failure> {
+    given
+        .iter()
+        .map(|claim| {
+            let (key, value) = claim
+                .split_once('=')
+                .ok_or_else(|| Failure::Usage(format!("--claim {claim}: expected KEY=JSON, such as roles='[\"admin\"]'")))?;
+            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+            Ok((key.to_owned(), value))
+        })
+        .collect()
+}

@@ -1,0 +1,122 @@
+//! Listening sockets, and what happens to a connection before it is a WebSocket.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
+
+use super::{Site, routes};
+use crate::{engine::Shard, resp};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// After `accept` failed, most often for want of descriptors: long enough not to spin, short enough to recover soon.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What stands behind a listening socket.
+#[derive(Clone)]
+pub enum Door {
+    /// HTTP and WebSocket.
+    Http(Arc<Site>),
+    /// The Redis protocol.
+    Resp(Arc<resp::Door>),
+}
+
+/// Binds `address` once for each of `count` threads; the kernel spreads connections over them.
+///
+/// # Errors
+/// When the address is taken (by another Fanfare, too) or may not be used.
+pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    // Sockets that share a port by SO_REUSEPORT would silently share it with another server of the same user as well.
+    // An exclusive socket first finds out; with port 0 it also chooses the port.
+    let exclusive = socket(address, false)?;
+    let address = exclusive.local_addr()?.as_socket().unwrap_or(address);
+    if count == 1 {
+        return Ok(vec![exclusive.into()]);
+    }
+    drop(exclusive);
+    (0..count).map(|_| Ok(socket(address, true)?.into())).collect()
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+/// Accepts connections on `listener` for ever, on the shard's own thread.
+///
+/// # Errors
+/// When the listener cannot be registered with the runtime.
+pub async fn serve(listener: std::net::TcpListener, door: Door, shard: Rc<Shard>) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let _ = stream.set_nodelay(true); // a peer that is gone already shows at the first read
+                tokio::task::spawn_local(enter(stream, peer, door.clone(), shard.clone()));
+            }
+            Err(error) => {
+                // The first of a series is told; the rest are counted.
+                if shard.node.counters.accept_errors.fetch_add(1, Relaxed).is_multiple_of(1000) {
+                    tracing::warn!(%error, "cannot accept connections; trying again");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn enter(stream: TcpStream, peer: SocketAddr, door: Door, shard: Rc<Shard>) {
+    let site = match door {
+        Door::Resp(door) => return resp::serve(stream, peer, &door).await,
+        Door::Http(site) => site,
+    };
+    let Some(tls) = &site.options.tls else { return speak_http(stream, peer.ip(), site, shard).await };
+    match tokio::time::timeout(site.options.handshake_timeout, tls.accept(stream)).await {
+        Ok(Ok(stream)) => speak_http(stream, peer.ip(), site, shard).await,
+        Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS handshake failed"),
+        Err(_) => {
+            shard.node.counters.handshakes_timed_out.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+async fn speak_http<S>(stream: S, peer: IpAddr, site: Arc<Site>, shard: Rc<Shard>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (timeout, max_head) = (site.options.handshake_timeout, site.options.max_header_size);
+    let node = shard.node.clone();
+    let service = service_fn(move |request| routes::answer(request, peer, site.clone(), shard.clone()));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeout)
+        .max_buf_size(max_head.max(8192)) // hyper's own least
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        if error.is_timeout() {
+            node.counters.handshakes_timed_out.fetch_add(1, Relaxed);
+        }
+        tracing::debug!(%error, %peer, "HTTP connection ended");
+    }
+}

@@ -1,0 +1,18 @@
+//! The HTTP side of a listener: the upgrade to WebSocket, the probes and figures, the API for services.
+
+mod accept;
+mod address;
+mod caller;
+mod events;
+mod health;
+mod metrics;
+mod origin;
+mod prometheus;
+mod reply;
+mod routes;
+mod site;
+mod upgrade;
+
+pub use accept::{Door, bind, serve};
+pub use origin::Origins;
+pub use site::{Site, SiteOptions, load_tls};

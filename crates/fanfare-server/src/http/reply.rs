@@ -1,0 +1,37 @@
+//! HTTP answers.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+/// Every answer's body is known whole.
+pub(super) type Reply = Response<Full<Bytes>>;
+
+/// An answer with this JSON body.
+pub(super) fn json(status: StatusCode, body: &Value) -> Reply {
+    text(status, "application/json", body.to_string())
+}
+
+/// An answer with this body, of this media type; an empty body has no type.
+pub(super) fn text(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Reply {
+    let body = body.into();
+    let mut reply = Response::new(Full::new(body.clone()));
+    *reply.status_mut() = status;
+    if !body.is_empty() {
+        reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    }
+    // Figures and answers to publishers are of the moment.
+    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// An error in the form of a route that no protocol's document claims.
+pub(super) fn error(status: StatusCode, message: &str) -> Reply {
+    json(status, &json!({ "error": message }))
+}
+
+/// An error of the service API: a stable code for programs, a message for people.
+pub(super) fn api_error(status: StatusCode, code: &str, message: &str) -> Reply {
+    json(status, &json!({ "error": { "code": code, "message": message, "details": {} } }))
+}

@@ -1,0 +1,94 @@
+//! Which path leads where.
+
+use std::{convert::Infallible, net::IpAddr, rc::Rc, sync::Arc};
+
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+
+use super::{
+    Site, events, health, metrics,
+    reply::{self, Reply},
+    upgrade,
+};
+use crate::engine::Shard;
+
+/// The methods of the routes that only tell.
+const READ: &[Method] = &[Method::GET, Method::HEAD];
+
+/// Answers one request.
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    peer: IpAddr,
+    site: Arc<Site>,
+    shard: Rc<Shard>,
+) -> Result<Reply, Infallible> {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut reply = route(request, peer, &site, &shard).await;
+    if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+        site.options.origins.share(origin.as_ref(), &mut reply);
+    }
+    Ok(reply)
+}
+
+async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard: &Rc<Shard>) -> Reply {
+    let Some(path) = site.local_path(request.uri().path()) else { return not_found() };
+    // Probes and figures answer even while the server drains.
+    match path {
+        "/livez" => return allowing(READ, &request, || reply::text(StatusCode::OK, "text/plain", "ok\n")),
+        "/readyz" => return if reads(&request) { health::readyz(site).await } else { wrong_method(READ) },
+        "/health" => return if reads(&request) { health::health(site).await } else { wrong_method(READ) },
+        "/metrics" => {
+            return if reads(&request) { metrics::metrics(site, request.headers()).await } else { wrong_method(READ) };
+        }
+        "/metrics/prometheus" => return allowing(READ, &request, || metrics::prometheus(site)),
+        _ => {}
+    }
+    if request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method") {
+        return preflight();
+    }
+    if let Some(mounted) = site.dialects.iter().find(|mounted| mounted.dialect.path() == path) {
+        return upgrade::upgrade(request, peer, site, shard, &mounted.clone()).await;
+    }
+    if site.node.is_draining() {
+        return reply::error(StatusCode::SERVICE_UNAVAILABLE, "Server shutting down");
+    }
+    match path {
+        "/api/v1/events" if request.method() == Method::POST => events::publish(request, peer, site).await,
+        "/api/v1/events" => wrong_method(&[Method::POST]),
+        _ => not_found(),
+    }
+}
+
+fn reads(request: &Request<Incoming>) -> bool {
+    READ.contains(request.method())
+}
+
+fn allowing(methods: &[Method], request: &Request<Incoming>, answer: impl FnOnce() -> Reply) -> Reply {
+    if methods.contains(request.method()) { answer() } else { wrong_method(methods) }
+}
+
+fn not_found() -> Reply {
+    reply::error(StatusCode::NOT_FOUND, "not found")
+}
+
+fn wrong_method(allowed: &[Method]) -> Reply {
+    let mut answer = reply::error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+    let names = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    if let Ok(value) = HeaderValue::from_str(&names) {
+        answer.headers_mut().insert(header::ALLOW, value);
+    }
+    answer
+}
+
+/// What a browser asks before it lets a page call (CORS). Who may read the answer is added for every reply.
+fn preflight() -> Reply {
+    let mut answer = reply::text(StatusCode::NO_CONTENT, "", "");
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, DELETE"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type"),
+        (header::ACCESS_CONTROL_MAX_AGE, "600"),
+    ] {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}

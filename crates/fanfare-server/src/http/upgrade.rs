@@ -1,0 +1,148 @@
+//! From an HTTP request to a connection.
+
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::SystemTime};
+
+use fanfare_core::{Handshake, Identity, Offer, Refusal, Rejection, UserId};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, upgrade::Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::{
+    Site,
+    reply::{self, Reply},
+};
+use crate::{
+    engine::{Admission, MountedDialect, Newcomer, Seat, Shard, Transport},
+    ws::{DeflateParams, extensions, handshake},
+};
+
+/// Judges an upgrade request for `mounted` and, if all is well, answers 101 and serves the connection from then on.
+pub(super) async fn upgrade(
+    mut request: Request<Incoming>,
+    peer: IpAddr,
+    site: &Arc<Site>,
+    shard: &Rc<Shard>,
+    mounted: &Arc<MountedDialect>,
+) -> Reply {
+    if !site.options.origins.allow(request.headers()) {
+        mounted.counters.refusals.add("forbidden_origin");
+        return reply::error(StatusCode::FORBIDDEN, "origin not allowed");
+    }
+    let identity = match identify(&request, site, mounted) {
+        Ok(identity) => identity,
+        Err(refusal) => return refuse(mounted, refusal),
+    };
+    let accept = match handshake::accept(&request) {
+        Ok(accept) => accept,
+        Err(error) => return bad_handshake(mounted, error),
+    };
+    let (deflate, answer) = negotiate(mounted, request.headers());
+    let address = site.client(peer, request.headers());
+    let reserved = match Admission::take(mounted, address) {
+        Ok(admission) => shard.reserve(Newcomer { admission, identity, address, deflate }).await,
+        Err(refusal) => Err(refusal),
+    };
+    let seat = match reserved {
+        Ok(seat) => seat,
+        Err(refusal) => return refuse(mounted, refusal),
+    };
+    let timeout = site.options.handshake_timeout;
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::task::spawn_local(async move {
+        // A client that does not even read our answer is forgotten like one that never asked.
+        if let Ok(Ok(upgraded)) = tokio::time::timeout(timeout, upgraded).await {
+            take_over(seat, upgraded).await;
+        }
+    });
+    switching(&accept, answer)
+}
+
+/// Who the client is, by the credential its dialect reads from the request.
+fn identify<B>(request: &Request<B>, site: &Site, mounted: &MountedDialect) -> Result<Option<Identity>, Refusal> {
+    if site.node.is_draining() {
+        return Err(Refusal::ShuttingDown);
+    }
+    let headers = request.headers();
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let token = match mounted.dialect.offer(&Handshake::new(request.uri().query().unwrap_or_default(), &header))? {
+        Offer::Anonymous => return Ok(None),
+        Offer::Token(token) => token,
+    };
+    let verified = site.verifier.verify(&token, SystemTime::now()).map_err(|error| {
+        tracing::debug!(dialect = mounted.dialect.name(), reason = %error, "token refused");
+        Refusal::BadCredential
+    })?;
+    let user = UserId::new(&verified.user_id).map_err(|_| Refusal::BadCredential)?;
+    let expires_at = SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(verified.expires_at));
+    Ok(Some(Identity { user, expires_at: expires_at.unwrap_or_else(far_future) }))
+}
+
+/// For a token whose expiry is beyond what the clock can hold.
+fn far_future() -> SystemTime {
+    SystemTime::now() + std::time::Duration::from_secs(u64::from(u32::MAX))
+}
+
+fn negotiate(mounted: &MountedDialect, headers: &HeaderMap) -> (Option<DeflateParams>, Option<String>) {
+    if !mounted.settings.compression {
+        return (None, None);
+    }
+    match extensions::negotiate(headers) {
+        Some((params, answer)) => (Some(params), Some(answer)),
+        None => (None, None),
+    }
+}
+
+async fn take_over(seat: Seat, upgraded: Upgraded) {
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return seat.serve(Transport::Plain(parts.io.into_inner()), &parts.read_buf).await,
+        Err(upgraded) => upgraded,
+    };
+    if let Ok(parts) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
+        let (socket, tls) = parts.io.into_inner().into_inner();
+        seat.serve(Transport::Tls(socket, Box::new(tls)), &parts.read_buf).await;
+    }
+}
+
+fn switching(accept: &str, extensions: Option<String>) -> Reply {
+    let mut answer = http::Response::new(Full::default());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    let given = [(header::SEC_WEBSOCKET_ACCEPT, Some(accept.to_owned())), (header::SEC_WEBSOCKET_EXTENSIONS, extensions)];
+    for (name, value) in given {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    answer
+}
+
+fn refuse(mounted: &MountedDialect, refusal: Refusal) -> Reply {
+    mounted.counters.refusals.add(refusal.label());
+    match refusal {
+        Refusal::AtCapacity | Refusal::AddressAtCapacity | Refusal::UserAtCapacity => {
+            tracing::warn!(dialect = mounted.dialect.name(), reason = refusal.label(), "connection refused");
+        }
+        Refusal::MissingCredential | Refusal::BadCredential | Refusal::ShuttingDown => {
+            tracing::debug!(dialect = mounted.dialect.name(), reason = refusal.label(), "connection refused");
+        }
+    }
+    let Rejection { status, body } = mounted.dialect.refuse(refusal);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+    reply::text(status, "application/json", body.into_owned())
+}
+
+fn bad_handshake(mounted: &MountedDialect, error: handshake::HandshakeError) -> Reply {
+    mounted.counters.refusals.add("bad_handshake");
+    let mut answer = reply::error(error.status(), error.text());
+    if error.status() == StatusCode::UPGRADE_REQUIRED {
+        let headers = answer.headers_mut();
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    answer
+}

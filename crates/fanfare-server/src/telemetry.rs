@@ -1,0 +1,34 @@
+//! Logs: for people on a terminal, JSON lines elsewhere.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::config::LogFormat;
+
+/// Starts logging to standard error. `filter` is a level, or directives such as `info,fanfare_server::engine=debug`.
+///
+/// # Errors
+/// When `filter` cannot be read, or logging was started before.
+pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("log level {filter:?}: {error}"))?;
+    let human = match format {
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Human => true,
+        LogFormat::Json => false,
+    };
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = if human {
+        let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
+        registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init()
+    } else {
+        registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
+    };
+    started.map_err(|error| error.to_string())?;
+    // What a panic says may hold what a client sent; where it happened does not.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a fault in Fanfare; please report it");
+    }));
+    Ok(())
+}
