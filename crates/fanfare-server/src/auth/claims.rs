@@ -1,0 +1,213 @@
+//! What the claims of a token must say (RFC 7519 section 4.1), and what is known once they do.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::error::TokenError;
+
+/// The longest user id (`sub`) and session id (`sid`), in bytes: both become parts of channel names and of keys.
+pub const MAX_SUBJECT_BYTES: usize = 255;
+
+/// The last second of the year 9999. Later expiries are cut to it, so that callers may add to them without overflow.
+pub(super) const LATEST_EXPIRY: u64 = 253_402_300_799;
+
+/// What a token proves.
+#[derive(Clone, PartialEq)]
+pub struct Verified {
+    /// `sub`: 1 to [`MAX_SUBJECT_BYTES`] bytes without control characters. A number is written in decimal.
+    pub user_id: Box<str>,
+    /// Whether `sub` is a JSON number in the token.
+    pub subject_is_number: bool,
+    /// Unix time, in seconds, from which this token is refused here: `exp` plus the configured leeway.
+    pub expires_at: u64,
+    /// `sid`: the login session that the token belongs to.
+    pub session_id: Option<Box<str>>,
+    /// All claims, those above included.
+    pub claims: Map<String, Value>,
+}
+
+impl Verified {
+    /// The strings in a claim that is a list of strings; empty if it is absent or something else.
+    pub fn list(&self, claim: &str) -> impl Iterator<Item = &str> {
+        self.claims
+            .get(claim)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+    }
+
+    /// Whether the list `roles` holds `role`.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.list("roles").any(|own| own == role)
+    }
+
+    /// What to call the user: the first of `username`, `name` and `email` that is a non-empty string, else the id.
+    pub fn username(&self) -> &str {
+        ["username", "name", "email"]
+            .into_iter()
+            .filter_map(|claim| self.claims.get(claim)?.as_str())
+            .find(|name| !name.is_empty())
+            .unwrap_or(&self.user_id)
+    }
+}
+
+/// The claims are personal data and stay out of logs.
+impl fmt::Debug for Verified {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Verified")
+            .field("user_id", &self.user_id)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The configured part of the rules.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ClaimRules {
+    pub(super) issuer: Option<String>,
+    pub(super) audience: Option<String>,
+    pub(super) leeway: Duration,
+}
+
+impl ClaimRules {
+    /// Judges the payload of a token whose signature is good.
+    pub(super) fn judge(&self, payload: &[u8], now: SystemTime) -> Result<Verified, TokenError> {
+        let Claims(claims) = serde_json::from_slice(payload).map_err(|_| TokenError::Malformed)?;
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let expires_at = self.expiry(&claims, now)?;
+        self.not_before(&claims, "nbf", now)?;
+        self.not_before(&claims, "iat", now)?;
+        self.issuer(&claims)?;
+        self.audience(&claims)?;
+        let (user_id, subject_is_number) = subject(&claims)?;
+        let session_id = match claims.get("sid") {
+            None => None,
+            Some(Value::String(id)) if is_usable_id(id) => Some(id.as_str().into()),
+            Some(_) => return Err(TokenError::BadClaim("sid")),
+        };
+        Ok(Verified {
+            user_id,
+            subject_is_number,
+            expires_at,
+            session_id,
+            claims,
+        })
+    }
+
+    /// `exp` is required. A fraction of a second is cut off, so that this agrees with what `expires_at` can say.
+    fn expiry(&self, claims: &Map<String, Value>, now: Duration) -> Result<u64, TokenError> {
+        let claim = claims.get("exp").ok_or(TokenError::MissingClaim("exp"))?;
+        let exp = numeric_date(claim).ok_or(TokenError::BadClaim("exp"))?;
+        let refused_from = Duration::from_secs(exp.as_secs()).saturating_add(self.leeway);
+        if now >= refused_from {
+            return Err(TokenError::Expired);
+        }
+        Ok(refused_from.as_secs().min(LATEST_EXPIRY))
+    }
+
+    /// `nbf` and `iat` are optional, and refuse a token that comes before them.
+    fn not_before(
+        &self,
+        claims: &Map<String, Value>,
+        name: &'static str,
+        now: Duration,
+    ) -> Result<(), TokenError> {
+        let Some(claim) = claims.get(name) else {
+            return Ok(());
+        };
+        let from = numeric_date(claim).ok_or(TokenError::BadClaim(name))?;
+        if from > now.saturating_add(self.leeway) {
+            Err(TokenError::NotYetValid)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn issuer(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
+        let Some(wanted) = &self.issuer else { return Ok(()) };
+        match claims.get("iss") {
+            None => Err(TokenError::MissingClaim("iss")),
+            Some(Value::String(issuer)) if issuer == wanted => Ok(()),
+            Some(Value::String(_)) => Err(TokenError::WrongIssuer),
+            Some(_) => Err(TokenError::BadClaim("iss")),
+        }
+    }
+
+    /// `aud` is a string or a list of strings. Where no audience is configured, it is not looked at.
+    fn audience(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
+        let Some(wanted) = &self.audience else {
+            return Ok(());
+        };
+        let named = match claims.get("aud").ok_or(TokenError::MissingClaim("aud"))? {
+            Value::String(audience) => audience == wanted,
+            Value::Array(list) if list.iter().all(Value::is_string) => {
+                list.iter().any(|audience| audience == wanted)
+            }
+            _ => return Err(TokenError::BadClaim("aud")),
+        };
+        if named {
+            Ok(())
+        } else {
+            Err(TokenError::WrongAudience)
+        }
+    }
+}
+
+/// `sub` as a user id, and whether it was a number. Only whole numbers: `1.0` and `1` would be one user or two.
+fn subject(claims: &Map<String, Value>) -> Result<(Box<str>, bool), TokenError> {
+    match claims.get("sub").ok_or(TokenError::MissingClaim("sub"))? {
+        Value::String(id) if is_usable_id(id) => Ok((id.as_str().into(), false)),
+        Value::Number(id) if id.is_u64() || id.is_i64() => Ok((id.to_string().into(), true)),
+        _ => Err(TokenError::BadClaim("sub")),
+    }
+}
+
+fn is_usable_id(id: &str) -> bool {
+    (1..=MAX_SUBJECT_BYTES).contains(&id.len()) && !id.contains(char::is_control)
+}
+
+/// A `NumericDate` (RFC 7519 section 2) as the time since 1970: a fraction is allowed, what lies before 1970 is 1970,
+/// and what lies after the year 9999 is its end.
+fn numeric_date(value: &Value) -> Option<Duration> {
+    let number = value.as_number()?;
+    if let Some(seconds) = number.as_u64() {
+        return Some(Duration::from_secs(seconds.min(LATEST_EXPIRY)));
+    }
+    let seconds = number.as_f64().filter(|seconds| seconds.is_finite())?;
+    let latest = Duration::from_secs(LATEST_EXPIRY);
+    Some(Duration::try_from_secs_f64(seconds.max(0.0)).map_or(latest, |date| date.min(latest)))
+}
+
+/// The claims set. Names must be unique (RFC 7519 section 4): with repeated ones, two readers could see two users.
+struct Claims(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Claims {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ClaimsVisitor;
+
+        impl<'de> Visitor<'de> for ClaimsVisitor {
+            type Value = Claims;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a JWT claims set")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims, A::Error> {
+                let mut claims = Map::new();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if claims.insert(name, value).is_some() {
+                        return Err(A::Error::custom("repeated claim"));
+                    }
+                }
+                Ok(Claims(claims))
+            }
+        }
+
+        deserializer.deserialize_map(ClaimsVisitor)
+    }
+}

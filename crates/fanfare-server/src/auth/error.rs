@@ -1,0 +1,119 @@
+//! Every way in which a token, a key or a key set can be refused.
+//!
+//! No text here carries a byte of a token, a claim, a key or a URL: these texts are logged.
+
+/// Why a token was refused. The client learns no more than "invalid"; the difference is for logs and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum TokenError {
+    /// Not a JWS in compact serialization (RFC 7515 section 7.1) whose payload is one JSON object, or too long.
+    #[error("the token is malformed")]
+    Malformed,
+    /// The header's `alg` is not among the configured ones (`none` never is), or `crit` asks for an extension
+    /// (RFC 7515 section 4.1.11; this server implements none).
+    #[error("the token's algorithm or a critical header parameter is not supported")]
+    UnsupportedAlgorithm,
+    /// A key was there, and the signature is not by it.
+    #[error("the token's signature is wrong")]
+    BadSignature,
+    /// No configured key fits the header's `alg` and `kid`.
+    #[error("no key for the token's algorithm and key id")]
+    UnknownKey,
+    /// `exp` (and the leeway) has passed.
+    #[error("the token has expired")]
+    Expired,
+    /// `nbf` or `iat` lies in the future, further than the leeway.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// A required claim is absent.
+    #[error("the token has no `{0}` claim")]
+    MissingClaim(&'static str),
+    /// A claim has the wrong type or a value that cannot be used.
+    #[error("the token's `{0}` claim is not usable")]
+    BadClaim(&'static str),
+    /// `iss` is not the configured issuer.
+    #[error("the token is from another issuer")]
+    WrongIssuer,
+    /// `aud` does not name the configured audience.
+    #[error("the token is for another audience")]
+    WrongAudience,
+    /// The key set has not been fetched yet: nothing can be said about this token.
+    #[error("the keys to check the token with are not available yet")]
+    KeysUnavailable,
+}
+
+/// Why one key cannot be used to check signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Neither PEM nor a JWK or JWK set, or the fields of the key do not fit together.
+    #[error("not a PEM public key, a certificate, a JWK or a JWK set")]
+    Unreadable,
+    /// A private key where a public one belongs: whoever can read this server's files could make tokens.
+    #[error("a private key, where only the public key belongs")]
+    Private,
+    /// `oct` among public keys: a secret does not belong in a file of public keys.
+    #[error("a symmetric key among public keys")]
+    Symmetric,
+    /// A kind of key, curve or `alg` that no supported algorithm uses.
+    #[error("an unsupported kind of key, curve or algorithm (supported: RSA, P-256, P-384, Ed25519)")]
+    Unsupported,
+    /// RSA below 2048 bits (RFC 7518 section 3.3), or above the 8192 that the library checks.
+    #[error("an RSA key of {0} bits (2048 to 8192 are accepted)")]
+    RsaSize(usize),
+    /// `use` or `key_ops` (RFC 7517 sections 4.2 and 4.3) say that the key is not for checking signatures.
+    #[error("a key that is not meant for checking signatures (`use` or `key_ops`)")]
+    NotForSignatures,
+}
+
+/// Why a [`Verifier`](super::Verifier) could not be made from its options.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthSetupError {
+    /// Neither a secret, nor a public key, nor a key set URL.
+    #[error("no key to check tokens with: configure a secret, a public key file or a JWKS URL")]
+    NoKeys,
+    /// The HMAC secret is empty.
+    #[error("the token secret is empty")]
+    EmptySecret,
+    /// The HMAC secret is a public key or certificate: everybody who knows the public key could make tokens.
+    #[error("the token secret is a public key; configure it as the public key file instead")]
+    SecretIsPublicKey,
+    /// A public key file holds something that cannot be used.
+    #[error("public key file number {}: {error}", index + 1)]
+    PublicKey {
+        /// Position in `public_keys_pem`, from 0.
+        index: usize,
+        /// What is wrong with it.
+        error: KeyError,
+    },
+    /// An algorithm is configured that none of the keys can be used with.
+    #[error("algorithm {0:?} is configured, but no key can be used with it")]
+    AlgorithmWithoutKey(super::Algorithm),
+    /// A key is configured that none of the algorithms uses.
+    #[error("a configured key can be used with none of the configured algorithms")]
+    KeyWithoutAlgorithm,
+    /// The JWKS URL is not an absolute http or https URL.
+    #[error("the JWKS URL is not an absolute http or https URL")]
+    JwksUrl,
+    /// The HTTP client for the JWKS could not be made (for instance, no trusted root certificates).
+    #[error("the HTTP client for the JWKS could not be made: {0}")]
+    HttpClient(#[source] reqwest::Error),
+}
+
+/// Why a key set could not be fetched. The keys of the last success stay in use.
+#[derive(Debug, thiserror::Error)]
+pub enum JwksError {
+    /// No connection, no answer in time, a broken answer or a forbidden redirect.
+    #[error("the JWKS request failed: {0}")]
+    Request(#[source] reqwest::Error),
+    /// An HTTP status other than 200.
+    #[error("the JWKS endpoint answered with HTTP status {0}")]
+    Status(u16),
+    /// The answer is longer than the limit.
+    #[error("the JWKS is longer than {0} bytes")]
+    TooLong(usize),
+    /// The answer is not a JWK set (RFC 7517 section 5).
+    #[error("the answer is not a JWK set")]
+    NotAKeySet,
+    /// Not one key of the set can check signatures with a configured algorithm.
+    #[error("the JWK set has no usable key")]
+    NoUsableKey,
+}

@@ -1,0 +1,156 @@
+//! The JWS compact serialization (RFC 7515 section 7.1), strictly: three base64url parts, no padding, no white space.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+
+use super::error::TokenError;
+use super::{Algorithm, keys::Key};
+
+/// The longest token that is looked at, in bytes. Beyond it a token is malformed, before any of it is parsed.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// How many keys are tried for one token: the bound on the work that a stranger's token can cause.
+const MAX_KEYS_TRIED: usize = 8;
+
+/// A token taken apart. Nothing in it is trusted until [`Jws::check`] has said [`Check::Good`].
+pub(super) struct Jws<'a> {
+    algorithm: Algorithm,
+    key_id: Option<Box<str>>,
+    signing_input: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+}
+
+/// What the keys had to say about a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    /// One of the keys made it.
+    Good,
+    /// Keys fit the header, none of them made it.
+    Bad,
+    /// No key fits the header.
+    NoKey,
+}
+
+impl<'a> Jws<'a> {
+    /// Takes a token apart, and refuses what is signed in a way that `accepted` does not list.
+    pub(super) fn parse(token: &'a str, accepted: &[Algorithm]) -> Result<Self, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::Malformed);
+        }
+        let (signing_input, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(TokenError::Malformed)?;
+        if payload.contains('.') {
+            return Err(TokenError::Malformed); // five parts would be a JWE
+        }
+        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
+        if header.has_critical {
+            return Err(TokenError::UnsupportedAlgorithm);
+        }
+        // `none` in any spelling is not an `Algorithm`, so it is refused here like every unknown name.
+        let algorithm: Algorithm = header.alg.parse().map_err(|_| TokenError::UnsupportedAlgorithm)?;
+        if !accepted.contains(&algorithm) {
+            return Err(TokenError::UnsupportedAlgorithm);
+        }
+        Ok(Self {
+            algorithm,
+            key_id: header.kid,
+            signing_input,
+            payload,
+            signature,
+        })
+    }
+
+    /// The header's `alg`, which is one of the accepted.
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The header's `kid`.
+    pub(super) fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// Checks the signature against those `keys` that fit the header's `alg` and `kid`.
+    ///
+    /// Only keys of this server are ever used: `jwk`, `jku`, `x5c` and `x5u` in a header are ignored, because they
+    /// name keys of the token's maker.
+    pub(super) fn check(&self, keys: &[Key]) -> Check {
+        let fitting = keys.iter().filter(|key| key.fits(self.algorithm, self.key_id()));
+        let mut verdict = Check::NoKey;
+        for key in fitting.take(MAX_KEYS_TRIED) {
+            if key.verifies(self.algorithm, self.signing_input.as_bytes(), self.signature) {
+                return Check::Good;
+            }
+            verdict = Check::Bad;
+        }
+        verdict
+    }
+
+    /// The payload's bytes. To be called after the signature was found good.
+    ///
+    /// A good signature does not make it well-formed: signatures cover the encoded text, whatever that is.
+    pub(super) fn payload(&self) -> Result<Vec<u8>, TokenError> {
+        decode(self.payload)
+    }
+}
+
+/// Strict base64url without padding: `=`, white space, other alphabets and non-zero spare bits are errors, so that
+/// one content has exactly one spelling.
+fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
+}
+
+/// The header parameters that decide anything here.
+struct Header {
+    alg: Box<str>,
+    kid: Option<Box<str>>,
+    has_critical: bool,
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+/// By hand, because parameter names must be unique (RFC 7515 section 4) and a derived reader lets unknown ones repeat.
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JOSE header")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        /// More than all registered names together; it bounds the search for repeated ones.
+        const MAX_PARAMETERS: usize = 32;
+        let mut seen: Vec<Box<str>> = Vec::with_capacity(4);
+        let (mut alg, mut kid, mut has_critical) = (None, None, false);
+        while let Some(name) = map.next_key::<Box<str>>()? {
+            if seen.len() == MAX_PARAMETERS || seen.contains(&name) {
+                return Err(A::Error::custom("repeated or too many header parameters"));
+            }
+            match &*name {
+                "alg" => alg = Some(map.next_value()?),
+                "kid" => kid = Some(map.next_value()?),
+                other => {
+                    has_critical |= other == "crit";
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            seen.push(name);
+        }
+        let alg = alg.ok_or_else(|| A::Error::missing_field("alg"))?;
+        Ok(Header {
+            alg,
+            kid,
+            has_critical,
+        })
+    }
+}

@@ -1,0 +1,199 @@
+//! Keys, each bound to the algorithms it may be used with, and how they are read from a JWK (RFC 7517).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Algorithm;
+use super::error::KeyError;
+
+/// What a key is. It alone decides which algorithms may use the key: a token's header never turns a public key
+/// into an HMAC secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyKind {
+    Hmac,
+    Rsa,
+    P256,
+    P384,
+    Ed25519,
+}
+
+impl KeyKind {
+    /// Whether a key of this kind checks signatures of `algorithm` (RFC 7518 section 3.1, RFC 8037 section 3.1).
+    pub(super) fn checks(self, algorithm: Algorithm) -> bool {
+        use Algorithm::{ES256, ES384, EdDSA, HS256, HS384, HS512, PS256, PS384, PS512, RS256, RS384, RS512};
+        match self {
+            Self::Hmac => matches!(algorithm, HS256 | HS384 | HS512),
+            Self::Rsa => matches!(algorithm, RS256 | RS384 | RS512 | PS256 | PS384 | PS512),
+            Self::P256 => algorithm == ES256,
+            Self::P384 => algorithm == ES384,
+            Self::Ed25519 => algorithm == EdDSA,
+        }
+    }
+}
+
+/// One key, ready to check signatures.
+pub(super) struct Key {
+    kind: KeyKind,
+    /// `alg` of the JWK: the only algorithm to use the key with, where it is given.
+    only: Option<Algorithm>,
+    id: Option<Box<str>>,
+    material: DecodingKey,
+}
+
+impl Key {
+    /// An HMAC secret.
+    pub(super) fn hmac(secret: &[u8]) -> Self {
+        Self::new(KeyKind::Hmac, DecodingKey::from_secret(secret))
+    }
+
+    /// An RSA public key of big-endian `modulus` and `exponent`.
+    pub(super) fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, KeyError> {
+        let modulus = without_leading_zeros(modulus);
+        let bits = modulus
+            .first()
+            .map_or(0, |top| modulus.len() * 8 - top.leading_zeros() as usize);
+        if !(2048..=8192).contains(&bits) {
+            return Err(KeyError::RsaSize(bits));
+        }
+        let material = DecodingKey::from_rsa_raw_components(modulus, without_leading_zeros(exponent));
+        Ok(Self::new(KeyKind::Rsa, material))
+    }
+
+    /// A point on P-256 or P-384 in the uncompressed form of SEC 1 section 2.3.3 (`04`, x, y).
+    pub(super) fn ec(kind: KeyKind, point: &[u8]) -> Result<Self, KeyError> {
+        let length = match kind {
+            KeyKind::P256 => 1 + 2 * 32,
+            KeyKind::P384 => 1 + 2 * 48,
+            KeyKind::Hmac | KeyKind::Rsa | KeyKind::Ed25519 => return Err(KeyError::Unsupported),
+        };
+        if point.len() != length || point.first() != Some(&4) {
+            return Err(KeyError::Unreadable);
+        }
+        Ok(Self::new(kind, DecodingKey::from_ec_der(point)))
+    }
+
+    /// An Ed25519 public key.
+    pub(super) fn ed25519(key: &[u8]) -> Result<Self, KeyError> {
+        if key.len() != 32 {
+            return Err(KeyError::Unreadable);
+        }
+        Ok(Self::new(KeyKind::Ed25519, DecodingKey::from_ed_der(key)))
+    }
+
+    fn new(kind: KeyKind, material: DecodingKey) -> Self {
+        Self {
+            kind,
+            only: None,
+            id: None,
+            material,
+        }
+    }
+
+    /// The key's `kid`, where it has one.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// Whether the key may check tokens of `algorithm` at all.
+    pub(super) fn allows(&self, algorithm: Algorithm) -> bool {
+        self.kind.checks(algorithm) && self.only.is_none_or(|only| only == algorithm)
+    }
+
+    /// Whether the key is one to try for a header of these `alg` and `kid`. Where either side has no id, any will do.
+    pub(super) fn fits(&self, algorithm: Algorithm, key_id: Option<&str>) -> bool {
+        let same_id = match (key_id, self.id()) {
+            (Some(wanted), Some(own)) => wanted == own,
+            (None, _) | (_, None) => true,
+        };
+        same_id && self.allows(algorithm)
+    }
+
+    /// Whether `signature` (base64url) over `message` was made with this key and `algorithm`.
+    pub(super) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &str) -> bool {
+        self.allows(algorithm)
+            && jsonwebtoken::crypto::verify(signature, message, &self.material, algorithm).unwrap_or(false)
+    }
+}
+
+fn without_leading_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    &number[zeros..]
+}
+
+/// The members of a JWK that decide anything here.
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    kid: Option<Box<str>>,
+    alg: Option<String>,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    key_ops: Option<Vec<String>>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    /// The private part of every asymmetric key.
+    d: Option<Value>,
+}
+
+/// A JWK set (RFC 7517 section 5). Each key is read by itself: a set may hold keys of kinds that others need.
+#[derive(Deserialize)]
+pub(super) struct JwkSet {
+    pub(super) keys: Vec<Value>,
+}
+
+/// Reads one JWK as a public key for checking signatures.
+pub(super) fn from_jwk(jwk: &Value) -> Result<Key, KeyError> {
+    let jwk = Jwk::deserialize(jwk).map_err(|_| KeyError::Unreadable)?;
+    let for_signatures = jwk.usage.as_deref().is_none_or(|usage| usage == "sig")
+        && jwk
+            .key_ops
+            .as_deref()
+            .is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+    if jwk.kty == "oct" {
+        return Err(KeyError::Symmetric);
+    }
+    if jwk.d.is_some() {
+        return Err(KeyError::Private);
+    }
+    if !for_signatures {
+        return Err(KeyError::NotForSignatures);
+    }
+    let mut key = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        ("RSA", _) => Key::rsa(&member(jwk.n.as_deref())?, &member(jwk.e.as_deref())?)?,
+        ("EC", Some("P-256")) => ec(KeyKind::P256, &jwk, 32)?,
+        ("EC", Some("P-384")) => ec(KeyKind::P384, &jwk, 48)?,
+        ("OKP", Some("Ed25519")) => Key::ed25519(&member(jwk.x.as_deref())?)?,
+        _ => return Err(KeyError::Unsupported),
+    };
+    if let Some(alg) = jwk.alg {
+        let alg = alg.parse().map_err(|_| KeyError::Unsupported)?;
+        if !key.kind.checks(alg) {
+            return Err(KeyError::Unsupported);
+        }
+        key.only = Some(alg);
+    }
+    key.id = jwk.kid;
+    Ok(key)
+}
+
+/// Both coordinates have the full length of the field (RFC 7518 section 6.2.1.2): joined without this check, a short x
+/// and a long y would make another point.
+fn ec(kind: KeyKind, jwk: &Jwk, field_bytes: usize) -> Result<Key, KeyError> {
+    let (x, y) = (member(jwk.x.as_deref())?, member(jwk.y.as_deref())?);
+    if x.len() != field_bytes || y.len() != field_bytes {
+        return Err(KeyError::Unreadable);
+    }
+    Key::ec(kind, &[&[4], x.as_slice(), y.as_slice()].concat())
+}
+
+fn member(text: Option<&str>) -> Result<Vec<u8>, KeyError> {
+    URL_SAFE_NO_PAD
+        .decode(text.ok_or(KeyError::Unreadable)?)
+        .map_err(|_| KeyError::Unreadable)
+}

@@ -1,0 +1,28 @@
+//! Who is it? Verification of JSON Web Tokens (RFC 7519) in the JWS compact serialization (RFC 7515).
+//!
+//! The cryptography is `jsonwebtoken`'s, on aws-lc. What stands here is everything around it, because the defaults
+//! of JWT libraries are not ours: which bytes count as a token at all (`jws`), which key may check which algorithm
+//! (`keys`), what the claims must say (`claims`), and where keys come from (`jwks`, `secret`).
+//!
+//! A [`Verifier`] is made once and shared; [`Verifier::verify`] is pure, takes the time as an argument and does no I/O.
+
+mod claims;
+mod error;
+mod jwks;
+mod jws;
+mod keys;
+mod mint;
+mod pem;
+mod secret;
+mod verifier;
+
+#[cfg(test)]
+mod tests;
+
+pub use claims::{MAX_SUBJECT_BYTES, Verified};
+pub use error::{AuthSetupError, JwksError, KeyError, TokenError};
+pub use jsonwebtoken::Algorithm;
+pub use jws::MAX_TOKEN_BYTES;
+pub use mint::mint;
+pub use secret::{SECRET_FILE_NAME, SecretFile, SecretFileError, load_or_create_secret};
+pub use verifier::{Verifier, VerifierOptions};

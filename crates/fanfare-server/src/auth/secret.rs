@@ -1,0 +1,212 @@
+//! The token secret that a first start makes for itself.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rand::TryRngCore as _;
+
+/// The name of the secret's file in the data folder.
+pub const SECRET_FILE_NAME: &str = "jwt-secret";
+
+/// Random bytes in a new secret; base64url makes 64 characters of them.
+const RANDOM_BYTES: usize = 48;
+/// A shorter file was cut off, or is not a secret.
+const MIN_BYTES: usize = 32;
+/// A longer file is not a secret.
+const MAX_BYTES: usize = 4096;
+
+/// A secret that is kept in a file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretFile {
+    /// The secret: the file's content without line ends. Other programs take the same text as their `JWT_SECRET_KEY`.
+    pub secret: Vec<u8>,
+    /// Whether this call made it.
+    pub created: bool,
+    /// Where it is kept.
+    pub path: PathBuf,
+}
+
+impl fmt::Debug for SecretFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SecretFile")
+            .field("created", &self.created)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretFileError {
+    /// The random number generator of the system failed.
+    #[error("no random numbers from the system for a new token secret: {0}")]
+    Random(String),
+    /// The data folder cannot be made.
+    #[error("the data folder {} cannot be made: {source}", path.display())]
+    Folder {
+        /// The data folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file cannot be read.
+    #[error("the token secret {} cannot be read: {source}", path.display())]
+    Read {
+        /// The secret's file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file cannot be written.
+    #[error("a new token secret cannot be written to {}: {source}", path.display())]
+    Write {
+        /// The secret's file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is there, but no secret is in it.
+    #[error(
+        "{} holds {bytes} bytes, which is no token secret (32 to 4096 bytes). Restore it from a backup, \
+         or delete it: the next start makes a new one, and all tokens signed with the old one end",
+        path.display()
+    )]
+    Unusable {
+        /// The secret's file.
+        path: PathBuf,
+        /// Its length, where known; 4097 stands for longer.
+        bytes: usize,
+    },
+}
+
+/// Reads the secret in `data_dir`, or makes one (mode 0600) if there is none. Processes that start at once agree on
+/// one secret, and a crash or a full disk never leaves half of one. A file that others may read is used, with a warning.
+///
+/// # Errors
+/// A file that is there is never overwritten: an unreadable, empty or cut-off one is an error.
+pub fn load_or_create_secret(data_dir: &Path) -> Result<SecretFile, SecretFileError> {
+    let path = data_dir.join(SECRET_FILE_NAME);
+    if let Some(secret) = read(&path)? {
+        return Ok(SecretFile {
+            secret,
+            created: false,
+            path,
+        });
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .map_err(|source| SecretFileError::Folder {
+            path: data_dir.to_owned(),
+            source,
+        })?;
+    let text = random_text()?;
+    let created = write_new(data_dir, &path, text.as_bytes(), |from, to| {
+        fs::hard_link(from, to)
+    })
+    .map_err(|source| SecretFileError::Write {
+        path: path.clone(),
+        source,
+    })?;
+    // Read back in both cases: what counts is what the next start will find.
+    let missing = || SecretFileError::Read {
+        path: path.clone(),
+        source: ErrorKind::NotFound.into(),
+    };
+    let secret = read(&path)?.ok_or_else(missing)?;
+    Ok(SecretFile {
+        secret,
+        created,
+        path,
+    })
+}
+
+/// The secret in a file; `None` if there is no file.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
+    let failed = |source| SecretFileError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mode = file.metadata().map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!(path = %path.display(), mode = format!("{:04o}", mode & 0o7777),
+            "other users may access the token secret; its mode should be 0600");
+    }
+    let mut secret = Vec::new();
+    file.take(MAX_BYTES as u64 + 1)
+        .read_to_end(&mut secret)
+        .map_err(failed)?;
+    let bytes = secret.len();
+    while secret.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+        secret.pop(); // an editor's doing
+    }
+    if secret.len() < MIN_BYTES || bytes > MAX_BYTES {
+        return Err(SecretFileError::Unusable {
+            path: path.to_owned(),
+            bytes,
+        });
+    }
+    Ok(Some(secret))
+}
+
+fn random_text() -> Result<String, SecretFileError> {
+    let mut bytes = [0; RANDOM_BYTES];
+    rand::rngs::OsRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|error| SecretFileError::Random(error.to_string()))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Writes a file that is not there yet, whole or not at all. `false` if another process was faster.
+///
+/// A link, not a rename: a rename would replace the secret that another process has just begun to use.
+fn write_new(
+    folder: &Path,
+    path: &Path,
+    content: &[u8],
+    link: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<bool> {
+    let temporary = folder.join(format!(".{SECRET_FILE_NAME}.{:016x}.tmp", rand::random::<u64>()));
+    let linked = write_synced(&temporary, content).and_then(|()| link(&temporary, path));
+    let removed = fs::remove_file(&temporary);
+    let created = match linked {
+        Ok(()) => true,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+        // File systems without hard links: not safe against a crash in the middle, but still only one process wins.
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
+            match write_synced(path, content) {
+                Ok(()) => true,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(error) => return Err(error),
+    };
+    removed?;
+    File::open(folder)?.sync_all()?; // the name must survive a power cut as well
+    Ok(created)
+}
+
+fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    // The umask may have taken bits away from the owner; it never adds any for others.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(content)?;
+    file.sync_all()
+}

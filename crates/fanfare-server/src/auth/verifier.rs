@@ -1,0 +1,203 @@
+//! The verifier: options in, judgements out.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::task::JoinHandle;
+
+use super::Algorithm;
+use super::claims::{ClaimRules, Verified};
+use super::error::{AuthSetupError, JwksError, TokenError};
+use super::jwks::RemoteKeys;
+use super::jws::{Check, Jws};
+use super::keys::{Key, KeyKind};
+use super::pem;
+
+/// HMAC secrets should be as long as the hash (RFC 7518 section 3.2); shorter ones work, with a warning.
+const GOOD_SECRET_BYTES: usize = 32;
+
+/// What a [`Verifier`] is made from.
+#[derive(Clone, Default)]
+pub struct VerifierOptions {
+    /// The secret of HS256, HS384 and HS512.
+    pub hmac_secret: Option<Vec<u8>>,
+    /// Contents of public key files: PEM (public keys, certificates; several blocks) or a JWK or JWK set as JSON.
+    pub public_keys_pem: Vec<Vec<u8>>,
+    /// Where to fetch a JWK set (RFC 7517 section 5) from, http or https.
+    pub jwks_url: Option<String>,
+    /// The accepted algorithms. Empty: HS256 if there is a secret, and RS256, ES256, ES384 and `EdDSA` for those public
+    /// keys that there are.
+    pub algorithms: Vec<Algorithm>,
+    /// If set, `iss` must be this.
+    pub issuer: Option<String>,
+    /// If set, `aud` must be or contain this.
+    pub audience: Option<String>,
+    /// How far clocks may differ, for `exp`, `nbf` and `iat`.
+    pub leeway: Duration,
+}
+
+/// Neither the secret nor a URL with credentials in it may reach a log.
+impl fmt::Debug for VerifierOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("VerifierOptions")
+            .field("hmac_secret", &self.hmac_secret.as_ref().map(|_| "[redacted]"))
+            .field("public_keys_pem", &self.public_keys_pem.len())
+            .field("jwks_url", &self.jwks_url.as_ref().map(|_| "[redacted]"))
+            .field("algorithms", &self.algorithms)
+            .field("issuer", &self.issuer)
+            .field("audience", &self.audience)
+            .field("leeway", &self.leeway)
+            .finish()
+    }
+}
+
+/// Judges tokens. Made once, shared by all threads; judging takes no lock unless a JWKS is configured.
+pub struct Verifier {
+    algorithms: Box<[Algorithm]>,
+    local: Box<[Key]>,
+    remote: Option<RemoteKeys>,
+    rules: ClaimRules,
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Verifier")
+            .field("algorithms", &self.algorithms)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Verifier {
+    /// Reads the keys and checks that they and the algorithms belong together. Does no I/O: the JWKS is fetched by
+    /// [`Verifier::spawn_refresh`] or [`Verifier::refresh_jwks`].
+    ///
+    /// # Errors
+    /// Whatever in the options cannot work, so that the server does not start with it.
+    pub fn new(options: VerifierOptions) -> Result<Self, AuthSetupError> {
+        let local = local_keys(&options)?;
+        let has_remote = options.jwks_url.is_some();
+        if local.is_empty() && !has_remote {
+            return Err(AuthSetupError::NoKeys);
+        }
+        let algorithms = algorithms(options.algorithms, &local, has_remote)?;
+        let remote = match &options.jwks_url {
+            Some(url) => Some(RemoteKeys::new(url, &algorithms)?),
+            None => None,
+        };
+        let rules = ClaimRules {
+            issuer: options.issuer,
+            audience: options.audience,
+            leeway: options.leeway,
+        };
+        Ok(Self {
+            algorithms,
+            local: local.into(),
+            remote,
+            rules,
+        })
+    }
+
+    /// Judges a token at the time `now`.
+    ///
+    /// # Errors
+    /// The first reason found to refuse it; the signature is checked before any claim is looked at.
+    pub fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, TokenError> {
+        self.rules.judge(&self.verified_payload(token)?, now)
+    }
+
+    /// The payload of a token, if its signature is by one of the keys. All that RFC 7515 asks, and nothing of RFC 7519.
+    pub(super) fn verified_payload(&self, token: &str) -> Result<Vec<u8>, TokenError> {
+        let jws = Jws::parse(token, &self.algorithms)?;
+        let mut verdict = jws.check(&self.local);
+        // Key sets hold no secrets, so that no HMAC token makes this server fetch one.
+        if let Some(remote) = &self.remote
+            && verdict != Check::Good
+            && !KeyKind::Hmac.checks(jws.algorithm())
+        {
+            verdict = remote.check(&jws)?;
+        }
+        match verdict {
+            Check::Good => jws.payload(),
+            Check::Bad => Err(TokenError::BadSignature),
+            Check::NoKey => Err(TokenError::UnknownKey),
+        }
+    }
+
+    /// Fetches the JWKS now. Without one configured there is nothing to do.
+    ///
+    /// # Errors
+    /// Why it could not be fetched or used; the keys of the last success stay in use.
+    pub async fn refresh_jwks(&self) -> Result<(), JwksError> {
+        match &self.remote {
+            Some(remote) => remote.refresh().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Starts the task that fetches the JWKS at once, then periodically, and soon after a token names an unknown key;
+    /// `None` without a JWKS. It runs until it is aborted. Failures are logged. Must be called in a Tokio runtime.
+    pub fn spawn_refresh(self: &Arc<Self>) -> Option<JoinHandle<()>> {
+        self.remote.as_ref()?;
+        let verifier = Arc::clone(self);
+        Some(tokio::spawn(async move {
+            if let Some(remote) = &verifier.remote {
+                remote.keep_fresh().await;
+            }
+        }))
+    }
+}
+
+fn local_keys(options: &VerifierOptions) -> Result<Vec<Key>, AuthSetupError> {
+    let mut keys = Vec::new();
+    if let Some(secret) = &options.hmac_secret {
+        if secret.is_empty() {
+            return Err(AuthSetupError::EmptySecret);
+        }
+        if pem::looks_public(secret) {
+            return Err(AuthSetupError::SecretIsPublicKey);
+        }
+        if secret.len() < GOOD_SECRET_BYTES {
+            tracing::warn!("the token secret is shorter than {GOOD_SECRET_BYTES} bytes and may be guessed");
+        }
+        keys.push(Key::hmac(secret));
+    }
+    for (index, file) in options.public_keys_pem.iter().enumerate() {
+        let read = pem::read_public_keys(file);
+        keys.extend(read.map_err(|error| AuthSetupError::PublicKey { index, error })?);
+    }
+    Ok(keys)
+}
+
+/// The accepted algorithms: as configured, or what suits the keys. A key or an algorithm that can never be used is a
+/// mistake in the configuration, and better found now than by the first user.
+fn algorithms(
+    configured: Vec<Algorithm>,
+    local: &[Key],
+    has_remote: bool,
+) -> Result<Box<[Algorithm]>, AuthSetupError> {
+    use Algorithm::{ES256, ES384, EdDSA, HS256, RS256};
+    let usable = |algorithm: Algorithm| {
+        local.iter().any(|key| key.allows(algorithm)) || (has_remote && !KeyKind::Hmac.checks(algorithm))
+    };
+    let algorithms = if configured.is_empty() {
+        [HS256, RS256, ES256, ES384, EdDSA]
+            .into_iter()
+            .filter(|algorithm| usable(*algorithm))
+            .collect()
+    } else {
+        configured
+    };
+    if let Some(idle) = algorithms.iter().find(|algorithm| !usable(**algorithm)) {
+        return Err(AuthSetupError::AlgorithmWithoutKey(*idle));
+    }
+    if !local
+        .iter()
+        .all(|key| algorithms.iter().any(|algorithm| key.allows(*algorithm)))
+    {
+        return Err(AuthSetupError::KeyWithoutAlgorithm);
+    }
+    Ok(algorithms.into())
+}
