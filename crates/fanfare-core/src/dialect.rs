@@ -1,6 +1,6 @@
 //! The port to client protocols.
 
-use std::{borrow::Cow, net::SocketAddr, time::SystemTime};
+use std::{borrow::Cow, time::SystemTime};
 
 use bytes::Bytes;
 
@@ -97,8 +97,9 @@ pub struct Rejection {
 /// A dialect's defaults where they differ from the common ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DialectDefaults {
-    /// Where it listens when nothing is configured; `None` for a dialect that must be asked for.
-    pub bind: Option<SocketAddr>,
+    /// Where it listens when nothing is configured; empty for a dialect that must be asked for. With the profile of
+    /// its name it is alone on the first of them.
+    pub binds: &'static [&'static str],
     /// Connections per node.
     pub max_connections: usize,
     /// Bytes in a message from a client.

@@ -10,5 +10,7 @@ pub static ALL: &[&dyn Dialect] = &[&notify::Notify, &echo::Echo];
 
 /// The dialect of that name, with its number.
 pub fn find(name: &str) -> Option<(usize, &'static dyn Dialect)> {
-    ALL.iter().position(|dialect| dialect.name() == name).map(|at| (at, ALL[at]))
+    ALL.iter()
+        .position(|dialect| dialect.name() == name)
+        .map(|at| (at, ALL[at]))
 }

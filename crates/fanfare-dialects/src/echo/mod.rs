@@ -5,8 +5,8 @@ use std::{borrow::Cow, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Conversation, Dialect, DialectDefaults, DialectFacts, Ending, Event, Handshake, Identity, JsonMap, Message, NodeFacts,
-    Offer, Refusal, Rejection, Step, Steps,
+    Conversation, Dialect, DialectDefaults, DialectFacts, Ending, Event, Handshake, Identity, JsonMap,
+    Message, NodeFacts, Offer, Refusal, Rejection, Step, Steps,
 };
 
 /// The dialect.
@@ -30,7 +30,11 @@ impl Dialect for Echo {
     }
 
     fn defaults(&self) -> DialectDefaults {
-        DialectDefaults { bind: None, max_connections: 10_000, max_message_size: 64 * 1024 }
+        DialectDefaults {
+            binds: &[],
+            max_connections: 10_000,
+            max_message_size: 64 * 1024,
+        }
     }
 
     fn offer<'a>(&self, _handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
@@ -40,9 +44,15 @@ impl Dialect for Echo {
     fn refuse(&self, refusal: Refusal) -> Rejection {
         let status = match refusal {
             Refusal::MissingCredential | Refusal::BadCredential => 401,
-            Refusal::AtCapacity | Refusal::AddressAtCapacity | Refusal::UserAtCapacity | Refusal::ShuttingDown => 503,
+            Refusal::AtCapacity
+            | Refusal::AddressAtCapacity
+            | Refusal::UserAtCapacity
+            | Refusal::ShuttingDown => 503,
         };
-        Rejection { status, body: Cow::Borrowed("") }
+        Rejection {
+            status,
+            body: Cow::Borrowed(""),
+        }
     }
 
     fn end(&self, ending: Ending) -> (u16, &'static str) {

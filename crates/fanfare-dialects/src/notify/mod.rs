@@ -3,16 +3,12 @@
 
 mod reports;
 
-use std::{
-    borrow::Cow,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    time::SystemTime,
-};
+use std::{borrow::Cow, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, Conversation, Dialect, DialectDefaults, DialectFacts, Ending, Event, Handshake, Identity, JsonMap, Message,
-    NodeFacts, Offer, Refusal, Rejection, Step, Steps, timestamp,
+    Audience, Conversation, Dialect, DialectDefaults, DialectFacts, Ending, Event, Handshake, Identity,
+    JsonMap, Message, NodeFacts, Offer, Refusal, Rejection, Step, Steps, timestamp,
 };
 
 /// The type of an event whose publisher named none.
@@ -40,7 +36,7 @@ impl Dialect for Notify {
 
     fn defaults(&self) -> DialectDefaults {
         DialectDefaults {
-            bind: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8081)),
+            binds: &["0.0.0.0:8081"],
             max_connections: 10_000,
             max_message_size: 512,
         }
@@ -60,7 +56,10 @@ impl Dialect for Notify {
             Refusal::AtCapacity | Refusal::AddressAtCapacity | Refusal::UserAtCapacity => (503, ""),
             Refusal::ShuttingDown => (503, r#"{"error":"Server shutting down"}"#),
         };
-        Rejection { status, body: Cow::Borrowed(body) }
+        Rejection {
+            status,
+            body: Cow::Borrowed(body),
+        }
     }
 
     fn end(&self, ending: Ending) -> (u16, &'static str) {
@@ -85,7 +84,13 @@ impl Dialect for Notify {
         let kind = serde_json::to_string(event.kind.as_deref().unwrap_or(DEFAULT_TYPE)).ok()?;
         let payload = event.data.as_str();
         let mut text = String::with_capacity(kind.len() + payload.len() + 64);
-        for part in [r#"{"type":"#, &kind, r#","payload":"#, payload, r#","timestamp":""#] {
+        for part in [
+            r#"{"type":"#,
+            &kind,
+            r#","payload":"#,
+            payload,
+            r#","timestamp":""#,
+        ] {
             text.push_str(part);
         }
         text.push_str(&timestamp(event.timestamp).to_string());
@@ -109,7 +114,9 @@ impl Conversation for Listener {
     fn received(&mut self, message: Message<'_>, _now: SystemTime, steps: &mut Steps) {
         match message {
             Message::Text(_) => {}
-            Message::Binary(_) => steps.push(Step::Close(1003, Cow::Borrowed("binary frames are not accepted"))),
+            Message::Binary(_) => {
+                steps.push(Step::Close(1003, Cow::Borrowed("binary frames are not accepted")))
+            }
         }
     }
 }

@@ -1,0 +1,103 @@
+//! The listening sockets that the configuration asks for.
+
+use std::{io::ErrorKind, net::SocketAddr, sync::Arc};
+
+use crate::{
+    auth::Verifier,
+    config::{Config, Listener, Loaded},
+    engine::Node,
+    http::{self, Door, Origins, Site, SiteOptions},
+    resp,
+};
+
+/// A listening address with one socket for each shard.
+pub(super) struct OpenDoor {
+    pub(super) listening: Listening,
+    pub(super) door: Door,
+    pub(super) sockets: Vec<std::net::TcpListener>,
+}
+
+/// What the log and the greeting say of a door.
+#[derive(Debug, Clone)]
+pub(super) struct Listening {
+    pub(super) address: SocketAddr,
+    pub(super) serves: String,
+}
+
+/// Binds everything before the first connection is accepted, so that a start either succeeds whole or fails clearly.
+pub(super) fn open(
+    loaded: &Loaded,
+    node: &Arc<Node>,
+    verifier: &Arc<Verifier>,
+    shards: usize,
+) -> Result<Vec<OpenDoor>, String> {
+    let config = &loaded.config;
+    let mut doors = Vec::new();
+    for listener in &config.listener {
+        let site = site(config, listener, node, verifier)?;
+        let sockets = http::bind(listener.bind, shards).map_err(|error| explain(listener.bind, "listener.bind", &error))?;
+        doors.push(opened(sockets, Door::Http(site), listener.dialects.join(", ")));
+    }
+    doors.extend(resp_door(loaded, node, shards)?);
+    Ok(doors)
+}
+
+fn site(
+    config: &Config,
+    listener: &Listener,
+    node: &Arc<Node>,
+    verifier: &Arc<Verifier>,
+) -> Result<Arc<Site>, String> {
+    let named = |name: &String| fanfare_dialects::find(name).map(|(number, _)| node.dialects[number].clone());
+    let tls = listener.tls.as_ref().map(|tls| http::load_tls(&tls.cert, &tls.key)).transpose()?;
+    let options = SiteOptions {
+        prefix: listener.prefix.trim_end_matches('/').to_owned(),
+        origins: Origins::new(&config.auth.allowed_origins),
+        trusted_proxies: config.limits.trusted_proxies.clone(),
+        api_keys: config.api.keys.clone(),
+        handshake_timeout: config.limits.handshake_timeout,
+        max_header_size: config.limits.max_header_size,
+        max_body_size: config.limits.max_body_size,
+        tls,
+    };
+    let dialects = listener.dialects.iter().filter_map(named).collect();
+    Ok(Site::new(node.clone(), verifier.clone(), dialects, options))
+}
+
+/// The Redis-protocol door. Where nobody asked for it and its port is taken, most likely by a Redis, the server goes
+/// on without it.
+fn resp_door(loaded: &Loaded, node: &Arc<Node>, shards: usize) -> Result<Option<OpenDoor>, String> {
+    let config = &loaded.config;
+    let Some(address) = config.resp.bind.filter(|_| config.broker.kind.has_embedded_door()) else { return Ok(None) };
+    match http::bind(address, shards) {
+        Ok(sockets) => {
+            let door = Door::Resp(Arc::new(resp_options(config, node)));
+            Ok(Some(opened(sockets, door, "Redis protocol, for publishers".into())))
+        }
+        Err(error) if error.kind() == ErrorKind::AddrInUse && !loaded.is_configured("resp.bind") => {
+            tracing::warn!(
+                %address,
+                "the address of the Redis-protocol door is taken, perhaps by a Redis; going on without the door \
+                 (set resp.bind to another address, or to \"\" to silence this; or use that Redis: [broker] kind = \"redis\")"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(explain(address, "resp.bind", &error)),
+    }
+}
+
+fn opened(sockets: Vec<std::net::TcpListener>, door: Door, serves: String) -> OpenDoor {
+    let address = sockets.first().and_then(|socket| socket.local_addr().ok());
+    let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+    OpenDoor { listening: Listening { address, serves }, door, sockets }
+}
+
+fn explain(address: SocketAddr, key: &str, error: &std::io::Error) -> String {
+    let hint = match error.kind() {
+        ErrorKind::AddrInUse => " (another program listens there)",
+        ErrorKind::PermissionDenied => " (ports below 1024 need a privilege)",
+        ErrorKind::AddrNotAvailable => " (no interface of this machine has that address)",
+        _ => "",
+    };
+    format!("cannot listen on {address}, set by {key}: {error}{hint}")
+}

@@ -1,0 +1,81 @@
+//! The composition root: from a configuration to a running server, and to its end.
+
+mod doors;
+mod greeting;
+mod keys;
+mod settings;
+mod shutdown;
+mod threads;
+
+use std::sync::Arc;
+
+use fanfare_brokers::BrokerOptions;
+
+use crate::{
+    auth::Verifier,
+    config::{Config, Loaded},
+    engine::{Node, ShardHandle},
+};
+
+pub use keys::secret;
+pub use settings::dialect_infos;
+
+/// Runs the server until it is told to stop; `again` is how to call this binary with the same configuration.
+///
+/// # Errors
+/// When it cannot start; the text says why.
+pub fn run(loaded: Loaded, again: &str) -> Result<(), String> {
+    raise_descriptor_limit();
+    // The control thread drives what is not a connection: the broker, key refreshes, signals.
+    let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    control.map_err(|error| format!("cannot start: {error}"))?.block_on(run_on_control(loaded, again))
+}
+
+async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
+    let signals = shutdown::Signals::listen()?;
+    let config = &loaded.config;
+    let shards = shard_count(config);
+    let keys = keys::load(config)?;
+    let verifier = Arc::new(Verifier::new(keys.options).map_err(|error| error.to_string())?);
+    let refreshing = verifier.spawn_refresh();
+
+    let node = Node::new(settings::dialects(config));
+    let options = BrokerOptions {
+        url: config.broker.url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default(),
+        node_id: node.id.simple().to_string(),
+    };
+    let broker = fanfare_brokers::open(config.broker.kind.name(), &options, node.clone()).map_err(|e| e.to_string())?;
+    let (handles, commands): (Vec<_>, Vec<_>) = (0..shards).map(|_| ShardHandle::channel()).unzip();
+    node.attach(handles, broker);
+
+    let doors = doors::open(&loaded, &node, &verifier, shards)?;
+    let listening = doors.iter().map(|door| door.listening.clone()).collect::<Vec<_>>();
+    let threads = threads::start(&node, commands, doors)?;
+    for door in &listening {
+        tracing::info!(address = %door.address, serves = door.serves, "listening");
+    }
+    greeting::print(&loaded, &listening, keys.made.as_deref(), again);
+
+    let ended = shutdown::wait(signals, &node, &config.shutdown).await;
+    threads.stop();
+    if let Some(refreshing) = refreshing {
+        refreshing.abort();
+    }
+    ended
+}
+
+fn shard_count(config: &Config) -> usize {
+    let wanted = match config.server.shards {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    };
+    wanted.clamp(1, 64) // a set of shards is one word
+}
+
+/// Every connection is a descriptor, and the usual soft limit of 1,024 is a tenth of what a dialect allows.
+fn raise_descriptor_limit() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::debug!(limit, "file descriptors"),
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of file descriptors"),
+    }
+}

@@ -1,0 +1,59 @@
+//! The end: drain at the first signal, leave at the second.
+
+use std::{process, sync::Arc, time::Duration};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, sleep},
+};
+
+use crate::{config::Shutdown, engine::Node};
+
+/// Between two looks at how many connections are left.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The signals that ask the server to stop.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Serves until a signal comes, then drains. A second signal ends the process at once, with exit code 1.
+pub(super) async fn wait(mut signals: Signals, node: &Arc<Node>, config: &Shutdown) -> Result<(), String> {
+    signals.next().await;
+    tracing::info!(connections = node.active(), window = ?config.drain_window, "draining");
+    node.drain(config.drain_window);
+    tokio::select! {
+        () = drained(node, config.timeout) => {}
+        () = signals.next() => {
+            tracing::warn!(connections = node.active(), "second signal, leaving at once");
+            process::exit(1);
+        }
+    }
+    match node.active() {
+        0 => tracing::info!("drained"),
+        left => tracing::warn!(connections = left, "shutdown.timeout is over, cutting what is left"),
+    }
+    Ok(())
+}
+
+async fn drained(node: &Node, timeout: Duration) {
+    let deadline = Instant::now() + timeout;
+    while node.active() > 0 && Instant::now() < deadline {
+        sleep(LOOK_EVERY).await;
+    }
+}

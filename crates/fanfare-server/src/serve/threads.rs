@@ -1,0 +1,81 @@
+//! The shards' threads.
+
+use std::{rc::Rc, sync::Arc, thread::JoinHandle};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::LocalSet,
+};
+
+use super::doors::OpenDoor;
+use crate::{
+    engine::{Node, Shard, ShardCommand},
+    http::{self, Door},
+};
+
+/// The running threads.
+pub(super) struct Threads {
+    stop: watch::Sender<bool>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+type Socket = (std::net::TcpListener, Door);
+
+/// Starts one thread for each of `commands`, with its socket of each door.
+pub(super) fn start(
+    node: &Arc<Node>,
+    commands: Vec<mpsc::UnboundedReceiver<ShardCommand>>,
+    doors: Vec<OpenDoor>,
+) -> Result<Threads, String> {
+    let (stop, stopped) = watch::channel(false);
+    let mut sockets: Vec<Vec<Socket>> = commands.iter().map(|_| Vec::new()).collect();
+    for OpenDoor { door, sockets: own, .. } in doors {
+        for (of_shard, socket) in sockets.iter_mut().zip(own) {
+            of_shard.push((socket, door.clone()));
+        }
+    }
+    let mut handles = Vec::new();
+    for (number, (commands, sockets)) in commands.into_iter().zip(sockets).enumerate() {
+        let (node, stopped) = (node.clone(), stopped.clone());
+        let thread = std::thread::Builder::new().name(format!("fanfare-{number}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("cannot start a thread: {error}"))?;
+        let work = move || LocalSet::new().block_on(&runtime, serve(number, node, commands, sockets, stopped));
+        handles.push(thread.spawn(work).map_err(|error| format!("cannot start a thread: {error}"))?);
+    }
+    Ok(Threads { stop, handles })
+}
+
+async fn serve(
+    number: usize,
+    node: Arc<Node>,
+    commands: mpsc::UnboundedReceiver<ShardCommand>,
+    sockets: Vec<Socket>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let shard: Rc<Shard> = Shard::new(number, node);
+    for (socket, door) in sockets {
+        let accepting = http::serve(socket, door, shard.clone());
+        tokio::task::spawn_local(async move {
+            if let Err(error) = accepting.await {
+                tracing::error!(%error, "cannot accept connections");
+            }
+        });
+    }
+    tokio::select! {
+        () = shard.run(commands) => {}
+        _ = stopped.wait_for(|stopped| *stopped) => {}
+    }
+}
+
+impl Threads {
+    /// Ends all threads; what is still open is cut.
+    pub(super) fn stop(self) {
+        self.stop.send_replace(true);
+        for handle in self.handles {
+            if handle.join().is_err() {
+                tracing::error!("a thread ended by a fault");
+            }
+        }
+    }
+}
