@@ -1,3 +1,4 @@
 //! Fanfare.
 
 pub mod auth;
+pub mod ws;

@@ -1,0 +1,126 @@
+//! Frame headers as clients send them (RFC 6455, section 5.2).
+
+use super::{Limits, Opcode, Violation};
+use Violation::Protocol;
+
+/// The longest header: 2 bytes, a 64-bit length, a masking key.
+pub(super) const MAX_HEADER: usize = 14;
+/// The longest payload of a control frame (RFC 6455, section 5.5).
+pub(super) const MAX_CONTROL: u64 = 125;
+
+/// A frame's header that is whole and within the rules.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    pub(super) opcode: Opcode,
+    pub(super) fin: bool,
+    /// RSV1: the message is compressed (RFC 7692, section 6).
+    pub(super) compressed: bool,
+    pub(super) key: [u8; 4],
+    /// Payload length in bytes.
+    pub(super) len: u64,
+    /// How many bytes the header itself takes.
+    pub(super) size: usize,
+}
+
+/// Reads the header at the front of `bytes`; `None` if it is not whole yet.
+///
+/// Every rule is applied as soon as the bytes it speaks about are there, and always in the same order, so that
+/// the verdict depends neither on how the bytes were split nor on a rest that may never come.
+pub(super) fn parse(bytes: &[u8], in_message: bool, limits: &Limits) -> Result<Option<Header>, Violation> {
+    let Some(&first) = bytes.first() else {
+        return Ok(None);
+    };
+    let fin = first & 0x80 != 0;
+    let compressed = first & 0x40 != 0;
+    let opcode = opcode(first)?;
+    check_first(first, opcode, in_message, limits)?;
+
+    let Some(&second) = bytes.get(1) else {
+        return Ok(None);
+    };
+    if second & 0x80 == 0 {
+        return Err(Protocol("client frame is not masked"));
+    }
+    let short = second & 0x7F;
+    if opcode.is_control() && u64::from(short) > MAX_CONTROL {
+        return Err(Protocol("control frame is too long"));
+    }
+    let Some((len, key_at)) = length(short, &bytes[2..])? else {
+        return Ok(None);
+    };
+    let key_at = 2 + key_at;
+    let Some(key) = bytes.get(key_at..).and_then(<[u8]>::first_chunk::<4>) else {
+        return Ok(None);
+    };
+    Ok(Some(Header {
+        opcode,
+        fin,
+        compressed,
+        key: *key,
+        len,
+        size: key_at + 4,
+    }))
+}
+
+fn opcode(first: u8) -> Result<Opcode, Violation> {
+    Ok(match first & 0x0F {
+        0x0 => Opcode::Continuation,
+        0x1 => Opcode::Text,
+        0x2 => Opcode::Binary,
+        0x8 => Opcode::Close,
+        0x9 => Opcode::Ping,
+        0xA => Opcode::Pong,
+        _ => return Err(Protocol("reserved opcode")),
+    })
+}
+
+/// The rules about the first byte, and about what may follow what.
+fn check_first(first: u8, opcode: Opcode, in_message: bool, limits: &Limits) -> Result<(), Violation> {
+    let starts_message = matches!(opcode, Opcode::Text | Opcode::Binary);
+    if first & 0x30 != 0 || (first & 0x40 != 0 && limits.deflate.is_none()) {
+        return Err(Protocol("reserved bit is set"));
+    }
+    if first & 0x40 != 0 && !starts_message {
+        return Err(Protocol("only a message's first frame may be marked compressed"));
+    }
+    if opcode.is_control() && first & 0x80 == 0 {
+        return Err(Protocol("control frame is fragmented"));
+    }
+    if opcode == Opcode::Continuation && !in_message {
+        return Err(Protocol("continuation without a message"));
+    }
+    if starts_message && in_message {
+        return Err(Protocol("new message inside a fragmented one"));
+    }
+    Ok(())
+}
+
+/// The payload length and how many bytes its extension took. `bytes` starts after the header's second byte.
+fn length(short: u8, bytes: &[u8]) -> Result<Option<(u64, usize)>, Violation> {
+    match short {
+        126 => {
+            let Some(extended) = bytes.first_chunk::<2>() else {
+                return Ok(None);
+            };
+            let len = u64::from(u16::from_be_bytes(*extended));
+            if len < 126 {
+                return Err(Protocol("length is not in its shortest form"));
+            }
+            Ok(Some((len, 2)))
+        }
+        127 => {
+            if bytes.first().is_some_and(|top| top & 0x80 != 0) {
+                return Err(Protocol("length has its top bit set"));
+            }
+            let Some(extended) = bytes.first_chunk::<8>() else {
+                return Ok(None);
+            };
+            let len = u64::from_be_bytes(*extended);
+            if len <= u64::from(u16::MAX) {
+                return Err(Protocol("length is not in its shortest form"));
+            }
+            Ok(Some((len, 8)))
+        }
+        short => Ok(Some((u64::from(short), 0))),
+    }
+}

@@ -1,0 +1,39 @@
+//! The bytes which one read brought, and how far the decoder has come in them.
+
+use std::ops::Range;
+
+/// A cursor over received bytes. They are unmasked where they lie, so the decoder needs them mutable.
+#[derive(Debug)]
+pub struct Input<'b> {
+    bytes: &'b mut [u8],
+    at: usize,
+}
+
+impl<'b> Input<'b> {
+    /// Starts at the front of `bytes`.
+    pub fn new(bytes: &'b mut [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// What the decoder has not taken yet, still masked.
+    pub fn rest(&self) -> &[u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// Takes up to `most` bytes from the front and says where they lie.
+    pub(super) fn take(&mut self, most: usize) -> Range<usize> {
+        let start = self.at;
+        self.at = start.saturating_add(most).min(self.bytes.len());
+        start..self.at
+    }
+
+    /// The bytes at a place that [`Input::take`] gave.
+    pub(super) fn bytes(&self, place: Range<usize>) -> &[u8] {
+        &self.bytes[place]
+    }
+
+    /// The bytes at a place that [`Input::take`] gave, to be unmasked.
+    pub(super) fn bytes_mut(&mut self, place: Range<usize>) -> &mut [u8] {
+        &mut self.bytes[place]
+    }
+}

@@ -1,0 +1,94 @@
+//! Shared by the tests: streams of client frames, and what a decoder makes of them.
+
+use super::{Decoder, DeflateParams, Incoming, Inflater, Input, Limits, Opcode, Violation, encode};
+
+/// An [`Incoming`] that outlives its input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Seen {
+    Text(String),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(Option<(u16, String)>),
+}
+
+impl From<Incoming<'_>> for Seen {
+    fn from(incoming: Incoming<'_>) -> Self {
+        match incoming {
+            Incoming::Text(text) => Self::Text(text.to_owned()),
+            Incoming::Binary(bytes) => Self::Binary(bytes.to_vec()),
+            Incoming::Ping(bytes) => Self::Ping(bytes.to_vec()),
+            Incoming::Pong(bytes) => Self::Pong(bytes.to_vec()),
+            Incoming::Close(close) => Self::Close(close.map(|(code, reason)| (code, reason.to_owned()))),
+        }
+    }
+}
+
+/// Everything a stream led to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) seen: Vec<Seen>,
+    pub(super) end: Option<Violation>,
+    /// Index of the piece that brought the violation.
+    pub(super) failed_in: usize,
+}
+
+/// Decodes a stream that arrives in pieces.
+pub(super) fn decode<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, limits: &Limits) -> Outcome {
+    let mut decoder = Decoder::new();
+    let mut inflater = Inflater::new();
+    let mut outcome = Outcome::default();
+    for (index, piece) in pieces.into_iter().enumerate() {
+        let mut piece = piece.to_vec();
+        let mut input = Input::new(&mut piece);
+        loop {
+            match decoder.next(&mut input, limits, &mut inflater) {
+                Ok(Some(incoming)) => outcome.seen.push(incoming.into()),
+                Ok(None) => break,
+                Err(violation) => {
+                    assert_eq!(outcome.end.replace(violation), None, "a stream ends once");
+                    outcome.failed_in = index;
+                }
+            }
+        }
+        assert!(input.rest().is_empty(), "all input is taken");
+    }
+    outcome
+}
+
+pub(super) const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
+
+pub(super) fn limits() -> Limits {
+    Limits {
+        max_message_size: 1 << 20,
+        max_fragments: 64,
+        deflate: None,
+    }
+}
+
+pub(super) fn deflate_limits() -> Limits {
+    Limits {
+        deflate: Some(DeflateParams {
+            server_max_window_bits: 15,
+        }),
+        ..limits()
+    }
+}
+
+/// One unfragmented frame.
+pub(super) fn one(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+    encode::masked_frame(opcode, payload, KEY).to_vec()
+}
+
+/// One frame that is not its message's last.
+pub(super) fn part(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+    encode::masked_fragment(opcode, false, false, payload, KEY).to_vec()
+}
+
+/// The next of a seeded sequence of numbers (xorshift64*).
+pub(super) fn random(state: &mut u64) -> usize {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    usize::try_from(state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33).unwrap_or(0)
+}
