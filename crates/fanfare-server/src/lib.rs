@@ -1,4 +1,5 @@
 //! Fanfare.
 
 pub mod auth;
+pub mod config;
 pub mod ws;

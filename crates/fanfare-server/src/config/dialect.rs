@@ -1,0 +1,188 @@
+//! The settings of dialects.
+//!
+//! No dialect is named here. Which there are, their defaults and the settings that only one of them has come
+//! from the registry: a list of [`DialectInfo`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::types::{self, text};
+
+/// How one dialect is served. Every dialect has a table of its own with these keys.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DialectConfig {
+    /// The most connections at once, on this node.
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub max_connections: usize,
+
+    /// The most connections at once from one address. 0 is no limit.
+    #[schemars(range(max = 100_000_000))]
+    pub max_connections_per_ip: usize,
+
+    /// The most connections at once of one user. 0 is no limit.
+    #[schemars(range(max = 100_000_000))]
+    pub max_connections_per_user: usize,
+
+    /// The longest message that a client may send, in bytes, after decompression.
+    #[schemars(range(min = 1, max = 1_073_741_824))]
+    pub max_message_size: usize,
+
+    /// The messages that may wait for one slow connection before it is closed.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub send_queue: usize,
+
+    /// The bytes that may wait for one slow connection before it is closed.
+    #[schemars(range(min = 1024, max = 1_073_741_824))]
+    pub send_queue_size: usize,
+
+    /// How often the server pings a connection.
+    #[serde(with = "types::duration")]
+    #[schemars(with = "text::Duration", extend("x-minimum" = "1ms"))]
+    pub ping_interval: Duration,
+
+    /// How long a connection may be silent before it is closed. Longer than `ping_interval`.
+    #[serde(with = "types::duration")]
+    #[schemars(with = "text::Duration", extend("x-minimum" = "1ms"))]
+    pub ping_timeout: Duration,
+
+    /// The most frames that one message may be cut into.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_fragments: usize,
+
+    /// Offers permessage-deflate (RFC 7692) to clients that ask for it. It saves traffic and costs processor
+    /// time.
+    pub compression: bool,
+
+    /// The size in bytes below which a message is sent as it is, because compression would not pay.
+    #[schemars(range(max = 1_073_741_824))]
+    pub compression_threshold: usize,
+
+    /// The settings that only this dialect has, as its registry entry declares them.
+    #[serde(skip)]
+    pub extra: BTreeMap<String, Setting>,
+}
+
+impl Default for DialectConfig {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_connections_per_ip: 0,
+            max_connections_per_user: 0,
+            max_message_size: 64 * 1024,
+            send_queue: 256,
+            send_queue_size: 1024 * 1024,
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(60),
+            max_fragments: 1024,
+            compression: false,
+            compression_threshold: 512,
+            extra: BTreeMap::new(),
+        }
+    }
+}
+
+/// What the registry of dialects tells the configuration about one of them.
+#[derive(Clone, Debug)]
+pub struct DialectInfo {
+    /// Its name on a listener, and that of its table.
+    pub name: &'static str,
+    /// One sentence for the configuration reference.
+    pub doc: &'static str,
+    /// The defaults of its table.
+    pub defaults: DialectConfig,
+    /// The addresses on which the default profile serves it. On the first of them the profile of the
+    /// dialect's name serves it alone.
+    pub binds: &'static [&'static str],
+    /// The path of its WebSocket endpoint. Two dialects of one listener cannot have the same, unless
+    /// one of them names the other in `shares_path_with`.
+    pub path: &'static str,
+    /// The dialects that can be told apart from this one on the same path.
+    pub shares_path_with: &'static [&'static str],
+    /// The settings that only this dialect has.
+    pub extras: &'static [ExtraKey],
+    /// Environment variables of other names that set keys of this dialect.
+    pub inherited: &'static [Inherited],
+    /// Values that differ in the production profile: a key such as `rooms.default_access` and its TOML value.
+    pub production: &'static [(&'static str, &'static str)],
+    /// For tests only: not in the default profile, the reference or the example file.
+    pub hidden: bool,
+}
+
+/// A setting that only one dialect has.
+#[derive(Clone, Debug)]
+pub struct ExtraKey {
+    /// The key in the dialect's table.
+    pub name: &'static str,
+    /// What it does, as a doc comment would say it.
+    pub doc: &'static str,
+    /// What it takes.
+    pub kind: ExtraKind,
+    /// The default, as written in TOML.
+    pub default: &'static str,
+}
+
+/// What an [`ExtraKey`] takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtraKind {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number, both bounds included.
+    Integer {
+        /// The least.
+        min: i64,
+        /// The most.
+        max: i64,
+    },
+    /// A duration, at least this long.
+    Duration {
+        /// The shortest.
+        min: Duration,
+    },
+    /// Any text.
+    Text,
+    /// A list of texts.
+    Texts,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+}
+
+/// The value of an [`ExtraKey`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// Of [`ExtraKind::Bool`].
+    Bool(bool),
+    /// Of [`ExtraKind::Integer`].
+    Integer(i64),
+    /// Of [`ExtraKind::Duration`].
+    Duration(Duration),
+    /// Of [`ExtraKind::Text`] and [`ExtraKind::OneOf`].
+    Text(String),
+    /// Of [`ExtraKind::Texts`].
+    Texts(Vec<String>),
+}
+
+/// An environment variable that Fanfare understands by the name another server gave it.
+#[derive(Clone, Copy, Debug)]
+pub struct Inherited {
+    /// The variable.
+    pub variable: &'static str,
+    /// The key that it sets. Where several variables set one key, the first in the list wins.
+    pub key: &'static str,
+    /// How its text becomes the key's value.
+    pub unit: Unit,
+}
+
+/// How the text of an inherited variable becomes a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// As it stands.
+    Plain,
+    /// A bare number counts seconds.
+    Seconds,
+    /// A bare number counts milliseconds.
+    Milliseconds,
+}

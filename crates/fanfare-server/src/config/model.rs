@@ -1,0 +1,432 @@
+//! The settings, declared once.
+//!
+//! A field's doc comment is its documentation everywhere: in the configuration reference, in the example file
+//! and in the JSON schema. Its place gives the key and the environment variable; the `Default` beside it gives
+//! the default. Adding a setting is adding a field.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::dialect::DialectConfig;
+use super::types::{self, GuardedUrl, Secret, text};
+
+/// The configuration of one Fanfare process.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The folder that keeps what the server must remember, such as a generated secret. A relative path
+    /// starts at the working directory.
+    #[schemars(with = "text::Path")]
+    pub data_dir: PathBuf,
+
+    /// An address to listen on. Repeat the table for more. The listeners of the file replace those of the
+    /// profile.
+    pub listener: Vec<Listener>,
+
+    /// How each dialect that this build knows is served, by the dialect's name.
+    #[serde(skip)]
+    pub dialects: BTreeMap<String, DialectConfig>,
+
+    /// How tokens are proved, and who may connect.
+    pub auth: Auth,
+
+    /// The HTTP interface for backends.
+    pub api: Api,
+
+    /// What carries events between the nodes of a cluster.
+    pub broker: Broker,
+
+    /// The embedded door for publishers that speak the Redis protocol. It belongs to the memory broker; with
+    /// any other broker it is off.
+    pub resp: Resp,
+
+    /// Limits that hold for every dialect.
+    pub limits: Limits,
+
+    /// How the server drains after SIGTERM or SIGINT.
+    pub shutdown: Shutdown,
+
+    /// What the server says of itself, on standard error.
+    pub log: Log,
+
+    /// How the process uses the machine.
+    pub server: Server,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("data"),
+            listener: Vec::new(),
+            dialects: BTreeMap::new(),
+            auth: Auth::default(),
+            api: Api::default(),
+            broker: Broker::default(),
+            resp: Resp::default(),
+            limits: Limits::default(),
+            shutdown: Shutdown::default(),
+            log: Log::default(),
+            server: Server::default(),
+        }
+    }
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// The address and port. `0.0.0.0` is every IPv4 address of the machine; port 0 lets the system choose.
+    #[schemars(with = "text::Address")]
+    pub bind: SocketAddr,
+
+    /// The dialects that are served here, by name. An empty list serves the HTTP routes alone.
+    pub dialects: Vec<String>,
+
+    /// A path below which every route of this listener is mounted, such as `/a`. Empty mounts them at the
+    /// root.
+    #[serde(default)]
+    pub prefix: String,
+
+    /// Serves this listener over TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Tls")]
+    pub tls: Option<Tls>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The PEM file with the certificate chain, the server's own certificate first.
+    #[schemars(with = "text::Path")]
+    pub cert: PathBuf,
+
+    /// The PEM file with the private key.
+    #[schemars(with = "text::Path")]
+    pub key: PathBuf,
+}
+
+/// How tokens are proved, and who may connect.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// The shared secret of HS256, HS384 and HS512 tokens; 32 bytes or more. Without any secret or public key
+    /// the first start makes a secret and keeps it in the data folder; the production profile refuses to
+    /// start instead.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "text::Secret")]
+    pub jwt_secret: Option<Secret>,
+
+    /// A file that holds the shared secret, as an orchestrator mounts one. Line breaks at its end do not
+    /// count. Set this or `jwt_secret`.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "text::Path")]
+    pub jwt_secret_file: Option<PathBuf>,
+
+    /// The address of a JSON Web Key Set with the public keys of an identity provider.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "text::Url")]
+    pub jwks_url: Option<GuardedUrl>,
+
+    /// A PEM file with the public key that tokens are signed for.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "text::Path")]
+    pub public_key_file: Option<PathBuf>,
+
+    /// The signature algorithms that a token may use. Where it is not set, it follows from the keys:
+    /// `RS256`, `ES256` and `EdDSA` where `jwks_url` or `public_key_file` is set, and `HS256` where a shared
+    /// secret is set or nothing is.
+    pub algorithms: Vec<Algorithm>,
+
+    /// The issuer (`iss`) that a token must name. Empty accepts any.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "String")]
+    pub issuer: Option<String>,
+
+    /// The audience (`aud`) that a token must name. Empty accepts any.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "String")]
+    pub audience: Option<String>,
+
+    /// How far the clock of a token's issuer may be off, when `exp` and `nbf` are compared.
+    #[serde(with = "types::duration")]
+    #[schemars(with = "text::Duration", extend("x-maximum" = "1h"))]
+    pub leeway: Duration,
+
+    /// How long the access tokens live that Fanfare issues itself.
+    #[serde(with = "types::duration")]
+    #[schemars(with = "text::Duration", extend("x-minimum" = "1s"))]
+    pub access_ttl: Duration,
+
+    /// The values of the `Origin` header that may connect, such as `https://app.example.com`. `*` allows
+    /// every origin. A request without the header is no browser's, and passes.
+    pub allowed_origins: Vec<String>,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            jwt_secret: None,
+            jwt_secret_file: None,
+            jwks_url: None,
+            public_key_file: None,
+            algorithms: vec![Algorithm::HS256],
+            issuer: None,
+            audience: None,
+            leeway: Duration::ZERO,
+            access_ttl: Duration::from_secs(3600),
+            allowed_origins: vec!["*".to_owned()],
+        }
+    }
+}
+
+/// A signature algorithm of JSON Web Tokens (RFC 7518 section 3.1, RFC 8037 section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[allow(missing_docs, clippy::upper_case_acronyms)] // the names are the RFC's
+pub enum Algorithm {
+    HS256,
+    HS384,
+    HS512,
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+impl Algorithm {
+    /// Whether both sides hold the same secret, so that who can check a token can also forge one.
+    pub fn is_symmetric(self) -> bool {
+        matches!(self, Self::HS256 | Self::HS384 | Self::HS512)
+    }
+}
+
+/// The HTTP interface for backends.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// The keys that backends may present as `Authorization: Bearer`. Without one, only callers on the same
+    /// machine are let in.
+    #[schemars(with = "Vec<text::Secret>")]
+    pub keys: Vec<Secret>,
+}
+
+/// What carries events between the nodes of a cluster.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Broker {
+    /// `memory` serves one node without any other service; `redis` connects the nodes through a Redis server.
+    /// Where it is not set and `url` is, the scheme of `url` chooses.
+    pub kind: BrokerKind,
+
+    /// Where the broker is, such as `redis://:password@127.0.0.1:6379/0`. The memory broker has none.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "text::Url")]
+    pub url: Option<GuardedUrl>,
+}
+
+/// The brokers that can be configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BrokerKind {
+    /// Inside this process.
+    #[default]
+    Memory,
+    /// A Redis server.
+    Redis,
+}
+
+impl BrokerKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Memory, Self::Redis];
+
+    /// The kind's name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+        }
+    }
+
+    /// The URL schemes by which this broker is reached.
+    pub fn schemes(self) -> &'static [&'static str] {
+        match self {
+            Self::Memory => &[],
+            Self::Redis => &["redis", "rediss", "redis+unix", "unix"],
+        }
+    }
+
+    /// Whether publishers find no server of their own here, so that the embedded door takes its place.
+    pub fn has_embedded_door(self) -> bool {
+        match self {
+            Self::Memory => true,
+            Self::Redis => false,
+        }
+    }
+}
+
+/// The embedded door for publishers that speak the Redis protocol.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resp {
+    /// The address and port. Empty, or `off`, closes the door. Where the default address is taken by another
+    /// program the server goes on without the door; a configured one must be free.
+    #[serde(with = "types::optional_address")]
+    #[schemars(with = "text::Address", extend("x-empty" = true))]
+    pub bind: Option<SocketAddr>,
+
+    /// The password that AUTH must bring. Without one, and without any API key, the door is open and may bind
+    /// a loopback address only.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "text::Secret")]
+    pub password: Option<Secret>,
+
+    /// The most publishers connected at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections: usize,
+
+    /// The longest command, in bytes.
+    #[schemars(range(min = 1024, max = 536_870_912))]
+    pub max_message_size: usize,
+}
+
+impl Default for Resp {
+    fn default() -> Self {
+        Self {
+            bind: Some(SocketAddr::from(([127, 0, 0, 1], 6379))),
+            password: None,
+            max_connections: 1000,
+            max_message_size: 8 * 1024 * 1024,
+        }
+    }
+}
+
+/// Limits that hold for every dialect.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The networks of the proxies in front of the server, such as `10.0.0.0/8`. What they say of a client's
+    /// address in `X-Forwarded-For` is believed; of everybody else it is ignored.
+    #[serde(with = "types::networks")]
+    #[schemars(with = "Vec<text::Network>")]
+    pub trusted_proxies: Vec<IpNet>,
+
+    /// How long a new connection may take for TLS and the request's headers.
+    #[serde(with = "types::duration")]
+    #[schemars(with = "text::Duration", extend("x-minimum" = "1ms"))]
+    pub handshake_timeout: Duration,
+
+    /// The longest request line and headers together, in bytes.
+    #[schemars(range(min = 1024, max = 1_048_576))]
+    pub max_header_size: usize,
+
+    /// The longest request body, in bytes.
+    #[schemars(range(min = 1, max = 1_073_741_824))]
+    pub max_body_size: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            trusted_proxies: Vec::new(),
+            handshake_timeout: Duration::from_secs(10),
+            max_header_size: 16 * 1024,
+            max_body_size: 8 * 1024 * 1024,
+        }
+    }
+}
+
+/// How the server drains after SIGTERM or SIGINT.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// When everything that is still open is cut.
+    #[serde(with = "types::duration")]
+    #[schemars(with = "text::Duration")]
+    pub timeout: Duration,
+
+    /// The time over which the closes are spread, so that the clients do not all come back at once. Not
+    /// longer than `timeout`.
+    #[serde(with = "types::duration")]
+    #[schemars(with = "text::Duration")]
+    pub drain_window: Duration,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(1800),
+            drain_window: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What the server says of itself, on standard error.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The least important messages that are written.
+    pub level: LogLevel,
+
+    /// `human` is for reading, `json` is one object a line, `auto` is `human` on a terminal and `json`
+    /// elsewhere.
+    pub format: LogFormat,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // the names say it
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    /// The level's name, which is also a filter that `tracing_subscriber` understands.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // documented at `Log::format`
+pub enum LogFormat {
+    #[default]
+    Auto,
+    Human,
+    Json,
+}
+
+/// How the process uses the machine.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// The threads that connections are spread over. 0 takes one for each core.
+    #[schemars(range(max = 1024))]
+    pub shards: usize,
+}

@@ -1,0 +1,327 @@
+//! The value types of the configuration that plain serde does not know: secrets, URLs with passwords,
+//! durations, settings that may be empty.
+//!
+//! Every text form is parsed here and nowhere else, so that a value the loader has checked cannot fail when
+//! the typed [`Config`](super::Config) is built from it.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What is printed in the place of a secret.
+pub const HIDDEN: &str = "***";
+
+/// The longest duration a setting may have. Far more than any setting needs, and far less than what would
+/// overflow a clock when it is added to *now*.
+pub(super) const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
+
+/// A text that no log, error or printed configuration may show. `Debug`, `Display` and `Serialize` give `***`.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text` from being printed.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself. Call it where it is used, and keep the result out of anything that is printed.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(HIDDEN)
+    }
+}
+
+impl FromStr for Secret {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self::new(text))
+    }
+}
+
+/// A URL that may carry a password. `Debug`, `Display` and `Serialize` leave its user information out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct GuardedUrl(reqwest::Url);
+
+impl GuardedUrl {
+    /// The whole URL, password included. Call it where the connection is made.
+    pub fn expose(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The scheme, in lower case: `redis`, `https`.
+    pub fn scheme(&self) -> &str {
+        self.0.scheme()
+    }
+}
+
+impl FromStr for GuardedUrl {
+    type Err = String;
+
+    /// The error never repeats the text: it may be a password in a URL with a typing error.
+    fn from_str(text: &str) -> Result<Self, String> {
+        reqwest::Url::parse(text)
+            .map(Self)
+            .map_err(|reason| reason.to_string())
+    }
+}
+
+impl fmt::Display for GuardedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = &self.0;
+        write!(f, "{}:", url.scheme())?;
+        if url.has_authority() {
+            f.write_str("//")?;
+        }
+        // Both halves go: `redis://password@host` is a usual slip.
+        if !url.username().is_empty() || url.password().is_some() {
+            write!(f, "{HIDDEN}@")?;
+        }
+        if let Some(host) = url.host_str() {
+            f.write_str(host)?;
+        }
+        if let Some(port) = url.port() {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(url.path())?;
+        if url.query().is_some() {
+            write!(f, "?{HIDDEN}")?; // some drivers take the password as a parameter
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for GuardedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for GuardedUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Reads a duration such as `30s`, `1h 30m` or `500ms`.
+///
+/// # Errors
+/// Not a duration, or one longer than ten years.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text.trim()) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        Ok(_) => Err("longer than ten years".to_owned()),
+        Err(reason) => Err(reason.to_string()),
+    }
+}
+
+/// Reads a network such as `10.0.0.0/8`; a bare address is the network of that one address.
+///
+/// # Errors
+/// Neither a network nor an address.
+pub fn parse_network(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(address));
+    }
+    text.parse::<IpNet>().map_err(|reason| reason.to_string())
+}
+
+/// Whether `text` switches an optional address off. `off` is for the environment, where an empty variable
+/// counts as one that is not set.
+pub(super) fn is_off(text: &str) -> bool {
+    text.is_empty() || text == "off"
+}
+
+/// serde for [`Duration`], written as humans write it.
+pub(super) mod duration {
+    use super::{Deserialize, Deserializer, Duration, Serializer, parse_duration};
+
+    pub(in super::super) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&humantime::format_duration(*value))
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(from)?;
+        parse_duration(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// serde for an optional text value: empty stands for none, because TOML has no null.
+#[allow(clippy::ref_option)] // the signature is serde's
+pub(super) mod optional {
+    use super::{Deserialize, Deserializer, FromStr, Serialize, Serializer, fmt};
+
+    pub(in super::super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<T>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => value.serialize(to),
+            None => to.serialize_str(""),
+        }
+    }
+
+    pub(in super::super) fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+        D: Deserializer<'de>,
+    {
+        let text = String::deserialize(from)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(serde::de::Error::custom)
+    }
+}
+
+/// serde for an address that may be switched off.
+#[allow(clippy::ref_option)] // the signature is serde's
+pub(super) mod optional_address {
+    use super::{Deserialize, Deserializer, Serializer, SocketAddr, is_off};
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        value: &Option<SocketAddr>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(address) => to.collect_str(address),
+            None => to.serialize_str(""),
+        }
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<SocketAddr>, D::Error> {
+        let text = String::deserialize(from)?;
+        if is_off(&text) {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(serde::de::Error::custom)
+    }
+}
+
+/// serde for a list of networks, bare addresses included.
+pub(super) mod networks {
+    use super::{Deserialize, Deserializer, IpNet, Serializer, parse_network};
+
+    pub(in super::super) fn serialize<S: Serializer>(value: &[IpNet], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(value.iter().map(ToString::to_string))
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+        let texts = Vec::<String>::deserialize(from)?;
+        texts
+            .iter()
+            .map(|text| parse_network(text).map_err(serde::de::Error::custom))
+            .collect()
+    }
+}
+
+/// The JSON schemas of the text forms. `x-kind` tells the loader which of them a string is.
+pub(super) mod text {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    macro_rules! text_schema {
+        ($($name:ident = $kind:literal),+ $(,)?) => {$(
+            pub(in super::super) struct $name;
+
+            impl JsonSchema for $name {
+                fn schema_name() -> Cow<'static, str> {
+                    stringify!($name).into()
+                }
+
+                fn inline_schema() -> bool {
+                    true
+                }
+
+                fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                    json_schema!({ "type": "string", "x-kind": $kind })
+                }
+            }
+        )+};
+    }
+
+    text_schema! {
+        Duration = "duration",
+        Address = "address",
+        Network = "network",
+        Path = "path",
+        Secret = "secret",
+        Url = "url",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret} {secret:?}"), "*** ***");
+        assert_eq!(serde_json::to_string(&secret).ok().as_deref(), Some("\"***\""));
+        assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn urls_are_printed_without_what_they_guard() {
+        let check = |url: &str, printed: &str| {
+            let parsed = url.parse::<GuardedUrl>();
+            assert_eq!(
+                parsed.map(|url| format!("{url}|{url:?}")),
+                Ok(format!("{printed}|{printed}")),
+                "{url}"
+            );
+        };
+        check("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0");
+        check(
+            "redis://:pa%40ss@127.0.0.1:6379/0",
+            "redis://***@127.0.0.1:6379/0",
+        );
+        check("redis://password@host", "redis://***@host");
+        check(
+            "redis+unix:///run/redis.sock?pass=x",
+            "redis+unix:///run/redis.sock?***",
+        );
+        check(
+            "https://id.example.com/jwks.json#f",
+            "https://id.example.com/jwks.json",
+        );
+    }
+
+    #[test]
+    fn durations_have_bounds() {
+        assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert!(parse_duration("30").is_err());
+        assert!(parse_duration("11y").is_err());
+        assert!(parse_duration("99999999999999999999s").is_err());
+    }
+}
