@@ -31,9 +31,14 @@ impl Admission {
         active
             .fetch_update(Relaxed, Relaxed, |now| (now < most).then_some(now + 1))
             .map_err(|_| Refusal::AtCapacity)?;
-        let mut admission = Self { dialect: dialect.clone(), address: None };
+        let mut admission = Self {
+            dialect: dialect.clone(),
+            address: None,
+        };
         if dialect.settings.max_connections_per_ip > 0 {
-            dialect.addresses.enter(address, dialect.settings.max_connections_per_ip)?;
+            dialect
+                .addresses
+                .enter(address, dialect.settings.max_connections_per_ip)?;
             admission.address = Some(address);
         }
         Ok(admission)

@@ -10,7 +10,7 @@ use fanfare_core::{Event, Reach};
 use tokio::sync::oneshot;
 
 use super::MountedDialect;
-use crate::ws::{Deflater, Opcode, encode};
+use crate::ws::{DeflateParams, Deflater, Opcode, encode};
 
 /// An event with its renderings, each made when the first receiver needs it and shared by all.
 pub struct Prepared {
@@ -23,22 +23,32 @@ pub struct Prepared {
 struct Rendering {
     text: Bytes,
     frame: Bytes,
-    /// By window size in bits. Nearly always one entry.
-    compressed: Mutex<Vec<(u8, Bytes)>>,
+    /// By what was negotiated. Nearly always one entry.
+    compressed: Mutex<Vec<(DeflateParams, Bytes)>>,
 }
 
 impl Prepared {
     /// Nothing is rendered yet.
     pub fn new(event: Event, dialects: usize) -> Self {
-        Self { event, renderings: (0..dialects).map(|_| OnceLock::new()).collect() }
+        Self {
+            event,
+            renderings: (0..dialects).map(|_| OnceLock::new()).collect(),
+        }
     }
 
-    /// The event framed for `mounted`, compressed for `window_bits` where that is negotiated and worth it.
-    pub fn frame(&self, mounted: &MountedDialect, window_bits: Option<u8>, deflater: &mut Deflater) -> Option<Bytes> {
-        let rendering = self.renderings[mounted.number].get_or_init(|| self.render(mounted)).as_ref()?;
-        match window_bits {
-            Some(bits) if rendering.text.len() >= mounted.settings.compression_threshold => {
-                Some(rendering.compressed(bits, deflater))
+    /// The event framed for `mounted`, compressed by `deflate` where that is negotiated and worth it.
+    pub fn frame(
+        &self,
+        mounted: &MountedDialect,
+        deflate: Option<DeflateParams>,
+        deflater: &mut Deflater,
+    ) -> Option<Bytes> {
+        let rendering = self.renderings[mounted.number]
+            .get_or_init(|| self.render(mounted))
+            .as_ref()?;
+        match deflate {
+            Some(params) if rendering.text.len() >= mounted.settings.compression_threshold => {
+                Some(rendering.compressed(params, deflater))
             }
             _ => Some(rendering.frame.clone()),
         }
@@ -46,25 +56,31 @@ impl Prepared {
 
     fn render(&self, mounted: &MountedDialect) -> Option<Rendering> {
         // A dialect that panics over an event must not take the shard's deliveries down with it.
-        let rendered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| mounted.dialect.render(&self.event)));
+        let rendered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            mounted.dialect.render(&self.event)
+        }));
         let text = rendered.unwrap_or_else(|_| {
             mounted.counters.render_faults.fetch_add(1, AcqRel);
             tracing::error!(dialect = mounted.dialect.name(), event = %self.event.id, "rendering an event failed");
             None
         })?;
         let frame = encode::frame(Opcode::Text, &text, false);
-        Some(Rendering { text, frame, compressed: Mutex::default() })
+        Some(Rendering {
+            text,
+            frame,
+            compressed: Mutex::default(),
+        })
     }
 }
 
 impl Rendering {
-    fn compressed(&self, window_bits: u8, deflater: &mut Deflater) -> Bytes {
+    fn compressed(&self, params: DeflateParams, deflater: &mut Deflater) -> Bytes {
         let mut made = self.compressed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, frame)) = made.iter().find(|(bits, _)| *bits == window_bits) {
+        if let Some((_, frame)) = made.iter().find(|(made_for, _)| *made_for == params) {
             return frame.clone();
         }
-        let frame = encode::frame(Opcode::Text, &deflater.compress(&self.text, window_bits), true);
-        made.push((window_bits, frame.clone()));
+        let frame = deflater.frame(Opcode::Text, &self.text, params);
+        made.push((params, frame.clone()));
         frame
     }
 }
@@ -103,8 +119,24 @@ impl Batch {
         if parts == 0 {
             batch.finish();
         }
-        let share = |(shard, events): (usize, Vec<u32>)| (shard, Part { batch: batch.clone(), events });
-        (shares.into_iter().enumerate().filter(|(_, events)| !events.is_empty()).map(share).collect(), told)
+        let share = |(shard, events): (usize, Vec<u32>)| {
+            (
+                shard,
+                Part {
+                    batch: batch.clone(),
+                    events,
+                },
+            )
+        };
+        (
+            shares
+                .into_iter()
+                .enumerate()
+                .filter(|(_, events)| !events.is_empty())
+                .map(share)
+                .collect(),
+            told,
+        )
     }
 
     fn finish(&self) {

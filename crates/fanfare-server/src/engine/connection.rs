@@ -90,16 +90,22 @@ pub(super) struct Connection {
 impl Connection {
     /// The connection of that key, if it is still there.
     pub(super) fn at(connections: &mut Slab<Box<Self>>, key: Key) -> Option<&mut Self> {
-        connections.get_mut(key.slot as usize).map(|held| &mut **held).filter(|held| held.generation == key.generation)
+        connections
+            .get_mut(key.slot as usize)
+            .map(|held| &mut **held)
+            .filter(|held| held.generation == key.generation)
     }
 
     pub(super) fn key(&self, slot: usize) -> Key {
-        Key { slot: u32::try_from(slot).unwrap_or(u32::MAX), generation: self.generation }
+        Key {
+            slot: u32::try_from(slot).unwrap_or(u32::MAX),
+            generation: self.generation,
+        }
     }
 
-    /// What decides which bytes it is sent for an event: its dialect and its compression window.
-    pub(super) fn class(&self) -> (&Arc<MountedDialect>, Option<u8>) {
-        (self.admission.dialect(), self.deflate.map(|params| params.server_max_window_bits))
+    /// What decides which bytes it is sent for an event: its dialect and its compression.
+    pub(super) fn class(&self) -> (&Arc<MountedDialect>, Option<DeflateParams>) {
+        (self.admission.dialect(), self.deflate)
     }
 
     pub(super) fn nothing_queued(&self) -> bool {
@@ -140,20 +146,32 @@ impl Connection {
     /// Puts a frame behind what is queued. Whoever calls sees to it that it is written or the task is woken.
     pub(super) fn queue(&mut self, frame: Bytes, now: u64) -> Tally {
         if self.phase != Phase::Open {
-            return Tally { queued: 0, dropped: 1 };
+            return Tally {
+                queued: 0,
+                dropped: 1,
+            };
         }
         if !self.has_room(frame.len()) {
             self.flush_or_wake(); // a burst may fill the queue of a client that reads well
             if self.phase != Phase::Open {
-                return Tally { queued: 0, dropped: 1 };
+                return Tally {
+                    queued: 0,
+                    dropped: 1,
+                };
             }
             if !self.has_room(frame.len()) {
                 self.end(Ending::SlowConsumer, now);
-                return Tally { queued: 0, dropped: 1 };
+                return Tally {
+                    queued: 0,
+                    dropped: 1,
+                };
             }
         }
         self.outbox_mut().push(frame);
-        Tally { queued: 1, dropped: 0 }
+        Tally {
+            queued: 1,
+            dropped: 0,
+        }
     }
 
     /// Sends a frame of this connection's own: an answer, a ping, a pong.
@@ -204,7 +222,9 @@ impl Connection {
                 outbox.abandon();
                 outbox.push(encode::close_frame(code, reason));
             }
-            self.phase = Phase::Closing { until: now + HANG_UP_MS };
+            self.phase = Phase::Closing {
+                until: now + HANG_UP_MS,
+            };
         }
     }
 
@@ -213,7 +233,9 @@ impl Connection {
         if self.phase == Phase::Open {
             self.close_code = code;
             self.outbox_mut().push(encode::close_frame(code, reason));
-            self.phase = Phase::Closing { until: now + CLOSE_ANSWER_MS };
+            self.phase = Phase::Closing {
+                until: now + CLOSE_ANSWER_MS,
+            };
             self.wake();
         }
     }
@@ -222,7 +244,10 @@ impl Connection {
     pub(super) fn refuse_stream(&mut self, code: u16, reason: &str, now: u64) {
         self.admission.dialect().counters.errors.fetch_add(1, Relaxed);
         self.close(code, reason, now);
-        self.phase = Phase::Finishing { until: now + HANG_UP_MS, finished: false };
+        self.phase = Phase::Finishing {
+            until: now + HANG_UP_MS,
+            finished: false,
+        };
     }
 
     /// The client sent its close frame: answers it, if it is not itself an answer.
@@ -234,7 +259,10 @@ impl Connection {
                 None => encode::empty_close_frame(),
             });
         }
-        self.phase = Phase::Finishing { until: now + HANG_UP_MS, finished: false };
+        self.phase = Phase::Finishing {
+            until: now + HANG_UP_MS,
+            finished: false,
+        };
     }
 
     /// The socket failed or its peer is gone.
@@ -261,12 +289,16 @@ impl Connection {
     /// Whether so much waits for the client that nothing more should be taken from it.
     pub(super) fn is_congested(&self) -> bool {
         let most = self.admission.dialect().settings.send_queue / 4;
-        self.outbox.as_ref().is_some_and(|outbox| outbox.len() > most.max(1))
+        self.outbox
+            .as_ref()
+            .is_some_and(|outbox| outbox.len() > most.max(1))
     }
 
     fn has_room(&self, bytes: usize) -> bool {
         let settings = &self.admission.dialect().settings;
-        self.outbox.as_ref().is_none_or(|outbox| outbox.has_room(bytes, settings.send_queue, settings.send_queue_size))
+        self.outbox
+            .as_ref()
+            .is_none_or(|outbox| outbox.has_room(bytes, settings.send_queue, settings.send_queue_size))
     }
 
     fn outbox_mut(&mut self) -> &mut Outbox {

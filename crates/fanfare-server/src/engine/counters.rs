@@ -51,12 +51,22 @@ pub struct Labelled(Mutex<BTreeMap<&'static str, u64>>);
 impl Labelled {
     /// Counts one.
     pub fn add(&self, label: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(label).or_default() += 1;
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(label)
+            .or_default() += 1;
     }
 
     /// Everything counted so far.
     pub fn all(&self) -> Vec<(&'static str, u64)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(label, count)| (*label, *count)).collect()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|(label, count)| (*label, *count))
+            .collect()
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     connection::{Connection, Key, Tally},
     counters::add,
 };
-use crate::ws::Deflater;
+use crate::ws::{DeflateParams, Deflater};
 
 /// Receivers served before other tasks of the shard get a turn; 10,000 at once would hold it for 80 ms.
 const CHUNK: usize = 256;
@@ -32,7 +32,10 @@ impl Shard {
             return;
         }
         let mut reached = vec![Reach::default(); events.len()];
-        if events.windows(2).all(|pair| pair[0].event.audience == pair[1].event.audience) {
+        if events
+            .windows(2)
+            .all(|pair| pair[0].event.audience == pair[1].event.audience)
+        {
             for (run, reached) in events.chunks(RUN).zip(reached.chunks_mut(RUN)) {
                 self.write_run(run, reached).await;
             }
@@ -62,12 +65,20 @@ impl Shard {
         }
     }
 
-    fn write_chunk(&self, receivers: &[Key], run: &[&Prepared], reached: &mut [Reach], classes: &mut Classes) {
+    fn write_chunk(
+        &self,
+        receivers: &[Key],
+        run: &[&Prepared],
+        reached: &mut [Reach],
+        classes: &mut Classes,
+    ) {
         let mut connections = self.connections.borrow_mut();
         let mut tools = self.tools.borrow_mut();
         let now = self.node.clock_ms();
         for key in receivers {
-            let Some(connection) = Connection::at(&mut connections, *key) else { continue };
+            let Some(connection) = Connection::at(&mut connections, *key) else {
+                continue;
+            };
             let class = classes.of(connection, run, &mut tools.codec.deflater);
             if class.frames.is_empty() {
                 continue;
@@ -76,7 +87,11 @@ impl Shard {
             class.tally += sent;
             for (nth, event) in (0..).zip(&class.events) {
                 let queued = u64::from(nth < sent.queued);
-                reached[*event] += Reach { matched: 1, queued, dropped: 1 - queued };
+                reached[*event] += Reach {
+                    matched: 1,
+                    queued,
+                    dropped: 1 - queued,
+                };
             }
         }
     }
@@ -104,14 +119,22 @@ impl Shard {
         let mut tools = self.tools.borrow_mut();
         let now = self.node.clock_ms();
         for key in receivers {
-            let Some(connection) = Connection::at(&mut connections, *key) else { continue };
-            let (mounted, bits) = connection.class();
-            let Some(frame) = event.frame(mounted, bits, &mut tools.codec.deflater) else { continue };
+            let Some(connection) = Connection::at(&mut connections, *key) else {
+                continue;
+            };
+            let (mounted, deflate) = connection.class();
+            let Some(frame) = event.frame(mounted, deflate, &mut tools.codec.deflater) else {
+                continue;
+            };
             if connection.nothing_queued() {
                 dirty.push(*key);
             }
             let sent = connection.queue(frame, now);
-            *reach += Reach { matched: 1, queued: sent.queued, dropped: sent.dropped };
+            *reach += Reach {
+                matched: 1,
+                queued: sent.queued,
+                dropped: sent.dropped,
+            };
             add(&connection.class().0.counters.sent, sent.queued);
             add(&connection.class().0.counters.dropped, sent.dropped);
         }
@@ -130,7 +153,12 @@ impl Shard {
     fn audience(&self, audience: &Audience) -> SmallVec<[Key; 8]> {
         match audience {
             Audience::User(user) => self.index.borrow().user(user).into(),
-            Audience::Everyone => self.connections.borrow().iter().map(|(at, held)| held.key(at)).collect(),
+            Audience::Everyone => self
+                .connections
+                .borrow()
+                .iter()
+                .map(|(at, held)| held.key(at))
+                .collect(),
             Audience::Channel(_) => SmallVec::new(),
         }
     }
@@ -142,7 +170,7 @@ struct Classes(SmallVec<[Class; 2]>);
 
 struct Class {
     mounted: Arc<MountedDialect>,
-    bits: Option<u8>,
+    deflate: Option<DeflateParams>,
     frames: Vec<Bytes>,
     /// For each frame, which event of the run it is; a dialect may skip some.
     events: Vec<usize>,
@@ -151,12 +179,20 @@ struct Class {
 
 impl Classes {
     fn of(&mut self, connection: &Connection, run: &[&Prepared], deflater: &mut Deflater) -> &mut Class {
-        let (mounted, bits) = connection.class();
-        let known = self.0.iter().position(|class| class.mounted.number == mounted.number && class.bits == bits);
+        let (mounted, deflate) = connection.class();
+        let is_it = |class: &Class| class.mounted.number == mounted.number && class.deflate == deflate;
+        let known = self.0.iter().position(is_it);
         let at = known.unwrap_or_else(|| {
-            let framed = |(at, event): (usize, &&Prepared)| Some((at, event.frame(mounted, bits, deflater)?));
+            let framed =
+                |(at, event): (usize, &&Prepared)| Some((at, event.frame(mounted, deflate, deflater)?));
             let (events, frames) = run.iter().enumerate().filter_map(framed).unzip();
-            self.0.push(Class { mounted: mounted.clone(), bits, frames, events, tally: Tally::default() });
+            self.0.push(Class {
+                mounted: mounted.clone(),
+                deflate,
+                frames,
+                events,
+                tally: Tally::default(),
+            });
             self.0.len() - 1
         });
         &mut self.0[at]

@@ -15,9 +15,7 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{
-    Counters, DialectCounters, DialectSettings, ShardCommand, ShardHandle, admission::Addresses,
-};
+use super::{Counters, DialectCounters, DialectSettings, ShardCommand, ShardHandle, admission::Addresses};
 
 /// The broker's promise that events for a user reach this node; `None` once it holds.
 pub(super) type InForce = Option<Shared<BoxFuture<'static, ()>>>;
@@ -57,7 +55,13 @@ impl Node {
     pub fn new(dialects: Vec<(&'static dyn Dialect, DialectSettings)>) -> Arc<Self> {
         let mount = |(number, (dialect, settings))| {
             let (counters, addresses) = (DialectCounters::default(), Addresses::default());
-            Arc::new(MountedDialect { number, dialect, settings, counters, addresses })
+            Arc::new(MountedDialect {
+                number,
+                dialect,
+                settings,
+                counters,
+                addresses,
+            })
         };
         Arc::new(Self {
             id: Uuid::now_v7(),
@@ -84,7 +88,13 @@ impl Node {
     pub async fn publish(&self, events: Vec<Event>) -> Vec<Receipt> {
         match self.broker.get() {
             Some(broker) => broker.publish(events).await,
-            None => vec![Receipt { degraded: true, ..Receipt::default() }; events.len()],
+            None => vec![
+                Receipt {
+                    degraded: true,
+                    ..Receipt::default()
+                };
+                events.len()
+            ],
         }
     }
 
@@ -97,7 +107,9 @@ impl Node {
     pub async fn broker_health(&self) -> BrokerHealth {
         match self.broker.get() {
             Some(broker) => broker.health().await,
-            None => BrokerHealth::Disconnected { error: "starting".into() },
+            None => BrokerHealth::Disconnected {
+                error: "starting".into(),
+            },
         }
     }
 
@@ -124,7 +136,10 @@ impl Node {
 
     /// Connections open now, of every dialect.
     pub fn active(&self) -> u64 {
-        self.dialects.iter().map(|mounted| mounted.counters.active.load(Relaxed)).sum()
+        self.dialects
+            .iter()
+            .map(|mounted| mounted.counters.active.load(Relaxed))
+            .sum()
     }
 
     /// How many connections `user` has on this node.

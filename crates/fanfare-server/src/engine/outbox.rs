@@ -112,7 +112,10 @@ mod tests {
         let mut outbox = of(&["abc", "de", "f"]);
         for (written, left, bytes, begun) in [(2, 3, 4, true), (1, 2, 3, false), (3, 0, 0, false)] {
             outbox.advance(written);
-            assert_eq!((outbox.len(), outbox.bytes, outbox.front_begun), (left, bytes, begun));
+            assert_eq!(
+                (outbox.len(), outbox.bytes, outbox.front_begun),
+                (left, bytes, begun)
+            );
         }
     }
 
@@ -128,11 +131,17 @@ mod tests {
     #[test]
     fn limits_have_two_sides() {
         let outbox = of(&["abc", "de"]);
-        for (bytes, max_frames, max_bytes, fits) in
-            [(1, 3, 6, true), (2, 3, 6, false), (1, 2, 6, false), (0, 3, 5, true)]
-        {
+        for (bytes, max_frames, max_bytes, fits) in [
+            (1, 3, 6, true),
+            (2, 3, 6, false),
+            (1, 2, 6, false),
+            (0, 3, 5, true),
+        ] {
             assert_eq!(outbox.has_room(bytes, max_frames, max_bytes), fits);
         }
-        assert!(of(&[]).has_room(100, 1, 5), "a frame over the byte limit passes when it is alone");
+        assert!(
+            of(&[]).has_room(100, 1, 5),
+            "a frame over the byte limit passes when it is alone"
+        );
     }
 }

@@ -61,17 +61,31 @@ impl Shard {
         let mut in_force = None;
         if let Some(identity) = &identity {
             let subscribe = || {
-                let placed = node.broker()?.subscribe(Interest::User(identity.user.clone())).shared();
-                if placed.clone().now_or_never().is_some() { None } else { Some(placed) }
+                let placed = node
+                    .broker()?
+                    .subscribe(Interest::User(identity.user.clone()))
+                    .shared();
+                if placed.clone().now_or_never().is_some() {
+                    None
+                } else {
+                    Some(placed)
+                }
             };
             let place = (self.number, mounted.number);
             in_force = node
                 .interests
-                .acquire(&identity.user, place, mounted.settings.max_connections_per_user, subscribe)
+                .acquire(
+                    &identity.user,
+                    place,
+                    mounted.settings.max_connections_per_user,
+                    subscribe,
+                )
                 .map_err(|_| Refusal::UserAtCapacity)?;
         }
         let now = node.clock_ms();
-        let expires_in = identity.as_ref().map(|identity| identity.expires_at.duration_since(SystemTime::now()));
+        let expires_in = identity
+            .as_ref()
+            .map(|identity| identity.expires_at.duration_since(SystemTime::now()));
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
         let connection = Box::new(Connection {
@@ -90,7 +104,9 @@ impl Shard {
             heard_at: now,
             ping_at: now + millis(mounted.settings.ping_interval),
             // A token may be expired by now: then the next sweep ends the connection.
-            expires_at: expires_in.map_or(u64::MAX, |left| now.saturating_add(millis(left.unwrap_or_default()))),
+            expires_at: expires_in.map_or(u64::MAX, |left| {
+                now.saturating_add(millis(left.unwrap_or_default()))
+            }),
             number: node.next_connection(),
             address: newcomer.address,
             close_code: 0,
@@ -101,7 +117,13 @@ impl Shard {
         if let Some(user) = &connections[slot].user {
             self.index.borrow_mut().add_user(user, key);
         }
-        Ok((Seat { shard: self.clone(), key }, in_force))
+        Ok((
+            Seat {
+                shard: self.clone(),
+                key,
+            },
+            in_force,
+        ))
     }
 
     fn forget(&self, key: Key) {
@@ -121,11 +143,13 @@ impl Shard {
             let mut index = self.index.borrow_mut();
             index.remove_user(user, key);
             index.shrink();
-            self.node.interests.release(user, (self.number, mounted.number), || {
-                if let Some(broker) = self.node.broker() {
-                    broker.unsubscribe(Interest::User(user.clone()));
-                }
-            });
+            self.node
+                .interests
+                .release(user, (self.number, mounted.number), || {
+                    if let Some(broker) = self.node.broker() {
+                        broker.unsubscribe(Interest::User(user.clone()));
+                    }
+                });
         }
         tracing::debug!(
             connection = connection.number,
@@ -140,8 +164,14 @@ impl Shard {
     fn poll_connection(&self, key: Key, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..READS_PER_TURN {
             let mut connections = self.connections.borrow_mut();
-            let Some(connection) = Connection::at(&mut connections, key) else { return Poll::Ready(()) };
-            if connection.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            let Some(connection) = Connection::at(&mut connections, key) else {
+                return Poll::Ready(());
+            };
+            if connection
+                .waker
+                .as_ref()
+                .is_none_or(|waker| !waker.will_wake(cx.waker()))
+            {
                 connection.waker = Some(cx.waker().clone());
             }
             let mut tools = self.tools.borrow_mut();
@@ -152,7 +182,10 @@ impl Shard {
                 Ok(Progress::Wait) => return Poll::Pending,
                 Ok(Progress::Over) => return Poll::Ready(()),
                 Err(_) => {
-                    tracing::error!(connection = connection.number, "a fault while serving a connection; it is closed");
+                    tracing::error!(
+                        connection = connection.number,
+                        "a fault while serving a connection; it is closed"
+                    );
                     if connection.phase != Phase::Open {
                         return Poll::Ready(());
                     }
@@ -177,7 +210,9 @@ impl Seat {
 
     fn open(&self, transport: Transport, leftover: &[u8]) {
         let mut connections = self.shard.connections.borrow_mut();
-        let Some(connection) = Connection::at(&mut connections, self.key) else { return };
+        let Some(connection) = Connection::at(&mut connections, self.key) else {
+            return;
+        };
         let mounted = connection.admission.dialect();
         mounted.counters.opened.fetch_add(1, Relaxed);
         tracing::debug!(
@@ -194,7 +229,11 @@ impl Seat {
         let mut steps = Steps::new();
         connection.conversation.opened(SystemTime::now(), &mut steps);
         let queued = connection.outbox.take();
-        connection.perform(steps, &mut self.shard.tools.borrow_mut().codec, self.shard.node.clock_ms());
+        connection.perform(
+            steps,
+            &mut self.shard.tools.borrow_mut().codec,
+            self.shard.node.clock_ms(),
+        );
         if let Some(queued) = queued {
             connection.outbox.get_or_insert_default().append(*queued);
         }
@@ -321,8 +360,8 @@ impl Connection {
     fn answer(&mut self, opcode: Opcode, payload: &[u8], codec: &mut Codec, now: u64) {
         let mounted = self.admission.dialect().clone();
         let frame = match self.class().1 {
-            Some(bits) if payload.len() >= mounted.settings.compression_threshold => {
-                encode::frame(opcode, &codec.deflater.compress(payload, bits), true)
+            Some(params) if payload.len() >= mounted.settings.compression_threshold => {
+                codec.deflater.frame(opcode, payload, params)
             }
             _ => encode::frame(opcode, payload, false),
         };
@@ -332,7 +371,11 @@ impl Connection {
     }
 
     fn violated(&mut self, violation: Violation, now: u64) {
-        tracing::debug!(connection = self.number, reason = violation.reason(), "protocol violation");
+        tracing::debug!(
+            connection = self.number,
+            reason = violation.reason(),
+            "protocol violation"
+        );
         self.refuse_stream(violation.close_code(), violation.reason(), now);
     }
 }

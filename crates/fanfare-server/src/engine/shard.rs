@@ -25,7 +25,10 @@ const READ_BUFFER: usize = 64 * 1024;
 /// What other threads ask of a shard.
 pub enum ShardCommand {
     /// Deliver these events to this shard's connections.
-    #[allow(private_interfaces, reason = "only this module's neighbours can make or take one apart")]
+    #[allow(
+        private_interfaces,
+        reason = "only this module's neighbours can make or take one apart"
+    )]
     Deliver(Part),
     /// Answer when everything asked before has been done.
     Probe(oneshot::Sender<()>),
@@ -79,13 +82,19 @@ pub(super) struct Codec {
 impl Shard {
     /// A shard without connections.
     pub fn new(number: usize, node: Arc<Node>) -> Rc<Self> {
-        let codec = Codec { inflater: Inflater::new(), deflater: Deflater::new() };
+        let codec = Codec {
+            inflater: Inflater::new(),
+            deflater: Deflater::new(),
+        };
         Rc::new(Self {
             number,
             node,
             connections: RefCell::default(),
             index: RefCell::default(),
-            tools: RefCell::new(Tools { read_buffer: vec![0; READ_BUFFER].into(), codec }),
+            tools: RefCell::new(Tools {
+                read_buffer: vec![0; READ_BUFFER].into(),
+                codec,
+            }),
             generation: Cell::new(0),
             drain: Cell::new(None),
         })

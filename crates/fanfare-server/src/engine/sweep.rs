@@ -33,7 +33,12 @@ pub(super) struct Drain {
 pub(super) async fn run(shard: Rc<Shard>) {
     let ping = encode::frame(Opcode::Ping, b"", false);
     loop {
-        tokio::time::sleep(if shard.drain.get().is_some() { EVERY_DRAINING } else { EVERY }).await;
+        tokio::time::sleep(if shard.drain.get().is_some() {
+            EVERY_DRAINING
+        } else {
+            EVERY
+        })
+        .await;
         let now = shard.node.clock_ms();
         shard.continue_drain(now);
         let mut from = 0;
@@ -48,7 +53,12 @@ impl Shard {
     pub(super) fn begin_drain(&self, window: Duration) {
         let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
         let began = self.node.clock_ms();
-        self.drain.set(Some(Drain { began, window_ms, total: self.len(), closed: 0 }));
+        self.drain.set(Some(Drain {
+            began,
+            window_ms,
+            total: self.len(),
+            closed: 0,
+        }));
         self.continue_drain(began);
     }
 
@@ -57,7 +67,9 @@ impl Shard {
         let Some(mut drain) = self.drain.get() else { return };
         let due = drain.due(now);
         let mut connections = self.connections.borrow_mut();
-        let open = connections.iter_mut().filter(|(_, connection)| connection.phase == Phase::Open);
+        let open = connections
+            .iter_mut()
+            .filter(|(_, connection)| connection.phase == Phase::Open);
         for (_, connection) in open.take(due.saturating_sub(drain.closed)) {
             connection.end(Ending::ShuttingDown, now);
             drain.closed += 1;
@@ -123,11 +135,26 @@ mod tests {
 
     #[test]
     fn a_drain_closes_evenly_and_in_time() {
-        let drain = Drain { began: 1_000, window_ms: 10_000, total: 500, closed: 0 };
-        for (now, due) in [(900, 0), (1_000, 0), (2_000, 50), (6_000, 250), (10_999, 499), (11_000, usize::MAX)] {
+        let drain = Drain {
+            began: 1_000,
+            window_ms: 10_000,
+            total: 500,
+            closed: 0,
+        };
+        for (now, due) in [
+            (900, 0),
+            (1_000, 0),
+            (2_000, 50),
+            (6_000, 250),
+            (10_999, 499),
+            (11_000, usize::MAX),
+        ] {
             assert_eq!(drain.due(now), due, "at {now}");
         }
-        let at_once = Drain { window_ms: 0, ..drain };
+        let at_once = Drain {
+            window_ms: 0,
+            ..drain
+        };
         assert_eq!(at_once.due(1_000), usize::MAX);
     }
 }

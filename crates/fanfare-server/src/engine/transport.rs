@@ -28,12 +28,14 @@ pub enum Transport {
 impl Transport {
     /// Ready when a read is worth trying; else the task is woken then.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket().map_or(Poll::Pending, |socket| socket.poll_read_ready(cx))
+        self.socket()
+            .map_or(Poll::Pending, |socket| socket.poll_read_ready(cx))
     }
 
     /// Ready when a write is worth trying; else the task is woken then.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket().map_or(Poll::Pending, |socket| socket.poll_write_ready(cx))
+        self.socket()
+            .map_or(Poll::Pending, |socket| socket.poll_write_ready(cx))
     }
 
     /// Reads what is there; 0 at the end of the stream.

@@ -75,7 +75,13 @@ pub async fn serve(listener: std::net::TcpListener, door: Door, shard: Rc<Shard>
             }
             Err(error) => {
                 // The first of a series is told; the rest are counted.
-                if shard.node.counters.accept_errors.fetch_add(1, Relaxed).is_multiple_of(1000) {
+                if shard
+                    .node
+                    .counters
+                    .accept_errors
+                    .fetch_add(1, Relaxed)
+                    .is_multiple_of(1000)
+                {
                     tracing::warn!(%error, "cannot accept connections; trying again");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -89,7 +95,9 @@ async fn enter(stream: TcpStream, peer: SocketAddr, door: Door, shard: Rc<Shard>
         Door::Resp(door) => return resp::serve(stream, peer, &door).await,
         Door::Http(site) => site,
     };
-    let Some(tls) = &site.options.tls else { return speak_http(stream, peer.ip(), site, shard).await };
+    let Some(tls) = &site.options.tls else {
+        return speak_http(stream, peer.ip(), site, shard).await;
+    };
     match tokio::time::timeout(site.options.handshake_timeout, tls.accept(stream)).await {
         Ok(Ok(stream)) => speak_http(stream, peer.ip(), site, shard).await,
         Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS handshake failed"),

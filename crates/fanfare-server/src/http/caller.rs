@@ -8,13 +8,22 @@ use http::{HeaderMap, Uri, header, uri::Authority};
 use super::Site;
 
 /// Headers that a proxy adds: whoever comes with one is somebody else than the peer of the socket.
-const FORWARDED: &[&str] = &["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
+const FORWARDED: &[&str] = &[
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "via",
+];
 
 /// Whether a request with these headers may use the API.
 pub(super) fn may_use_api(site: &Site, peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool {
     let keys = &site.options.api_keys;
     if let Some(offered) = bearer(headers) {
-        let matches = |key: &crate::config::Secret| verify_slices_are_equal(key.expose().as_bytes(), offered.as_bytes()).is_ok();
+        let matches = |key: &crate::config::Secret| {
+            verify_slices_are_equal(key.expose().as_bytes(), offered.as_bytes()).is_ok()
+        };
         // Every key is compared, so that the time does not tell which one came close.
         return keys.iter().fold(false, |found, key| found | matches(key));
     }
@@ -26,9 +35,13 @@ pub(super) fn may_use_api(site: &Site, peer: IpAddr, uri: &Uri, headers: &Header
 fn is_loopback_caller(peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool {
     let local_host = |host: &str| {
         let name = host.trim_start_matches('[').trim_end_matches(']');
-        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        name.eq_ignore_ascii_case("localhost")
+            || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or_else(|| uri.authority().map(Authority::as_str));
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .or_else(|| uri.authority().map(Authority::as_str));
     let host = host.and_then(|host| host.parse::<Authority>().ok());
     let origins_local = headers.get_all(header::ORIGIN).iter().all(|origin| {
         let uri = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
@@ -59,21 +72,43 @@ mod tests {
             ("127.0.0.1", &[("host", "127.0.0.1:8081")], true),
             ("::1", &[("host", "[::1]:8081")], true),
             ("::ffff:127.0.0.1", &[("host", "localhost")], true),
-            ("127.0.0.1", &[("host", "localhost"), ("origin", "http://localhost:3000")], true),
+            (
+                "127.0.0.1",
+                &[("host", "localhost"), ("origin", "http://localhost:3000")],
+                true,
+            ),
             ("192.0.2.1", &[("host", "localhost")], false),
             ("127.0.0.1", &[("host", "evil.example")], false),
             ("127.0.0.1", &[], false),
-            ("127.0.0.1", &[("host", "localhost"), ("origin", "https://evil.example")], false),
+            (
+                "127.0.0.1",
+                &[("host", "localhost"), ("origin", "https://evil.example")],
+                false,
+            ),
             ("127.0.0.1", &[("host", "localhost"), ("origin", "null")], false),
-            ("127.0.0.1", &[("host", "localhost"), ("x-forwarded-for", "127.0.0.1")], false),
-            ("127.0.0.1", &[("host", "localhost"), ("forwarded", "for=127.0.0.1")], false),
+            (
+                "127.0.0.1",
+                &[("host", "localhost"), ("x-forwarded-for", "127.0.0.1")],
+                false,
+            ),
+            (
+                "127.0.0.1",
+                &[("host", "localhost"), ("forwarded", "for=127.0.0.1")],
+                false,
+            ),
             ("127.0.0.1", &[("host", "localhost.evil.example")], false),
         ];
         for (peer, sent, expected) in cases {
-            let headers: HeaderMap =
-                sent.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
+            let headers: HeaderMap = sent
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect();
             let peer = peer.parse().expect("an address");
-            assert_eq!(is_loopback_caller(peer, &Uri::from_static("/"), &headers), *expected, "{peer} {sent:?}");
+            assert_eq!(
+                is_loopback_caller(peer, &Uri::from_static("/"), &headers),
+                *expected,
+                "{peer} {sent:?}"
+            );
         }
     }
 }

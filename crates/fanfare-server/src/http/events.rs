@@ -18,8 +18,14 @@ use super::{
 pub(super) async fn publish(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>) -> Reply {
     let (head, body) = request.into_parts();
     if !caller::may_use_api(site, peer, &head.uri, &head.headers) {
-        let mut answer = api_error(StatusCode::UNAUTHORIZED, "INVALID_TOKEN", "an API key is required");
-        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        let mut answer = api_error(
+            StatusCode::UNAUTHORIZED,
+            "INVALID_TOKEN",
+            "an API key is required",
+        );
+        answer
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return answer;
     }
     let body = match read(body, site).await {
@@ -45,10 +51,20 @@ async fn read(body: Incoming, site: &Site) -> Result<Bytes, Reply> {
     let limited = Limited::new(body, site.options.max_body_size);
     match tokio::time::timeout(site.options.handshake_timeout, limited.collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(api_error(StatusCode::PAYLOAD_TOO_LARGE, "INVALID_REQUEST", "the body is over the size limit"))
-        }
-        Ok(Err(_)) => Err(api_error(StatusCode::BAD_REQUEST, "INVALID_REQUEST", "the body could not be read")),
-        Err(_) => Err(api_error(StatusCode::REQUEST_TIMEOUT, "INVALID_REQUEST", "the body did not arrive in time")),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(api_error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "INVALID_REQUEST",
+            "the body is over the size limit",
+        )),
+        Ok(Err(_)) => Err(api_error(
+            StatusCode::BAD_REQUEST,
+            "INVALID_REQUEST",
+            "the body could not be read",
+        )),
+        Err(_) => Err(api_error(
+            StatusCode::REQUEST_TIMEOUT,
+            "INVALID_REQUEST",
+            "the body did not arrive in time",
+        )),
     }
 }

@@ -23,7 +23,10 @@ pub(super) async fn health(site: &Arc<Site>) -> Reply {
     body.insert("timestamp".into(), timestamp(facts.now).to_string().into());
     body.insert("uptime_seconds".into(), facts.uptime.as_secs().into());
     for mounted in &node.dialects {
-        merge(&mut body, mounted.dialect.health(&facts, &node.dialect_facts(mounted)));
+        merge(
+            &mut body,
+            mounted.dialect.health(&facts, &node.dialect_facts(mounted)),
+        );
     }
     let (status, word, reason) = judge(node.is_draining(), site.is_full(), &broker);
     body.insert("status".into(), word.into());
@@ -36,14 +39,22 @@ pub(super) async fn health(site: &Arc<Site>) -> Reply {
 /// Whether this node should be sent clients: it does not drain, and a probe comes back through the broker and every
 /// shard.
 pub(super) async fn readyz(site: &Arc<Site>) -> Reply {
-    let unready = |reason: &str| reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"ready": false, "reason": reason}));
+    let unready = |reason: &str| {
+        reply::json(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!({"ready": false, "reason": reason}),
+        )
+    };
     if site.node.is_draining() {
         return unready("Server shutting down");
     }
     match tokio::time::timeout(PROBE_TIMEOUT, site.node.probe()).await {
         Ok(Ok(took)) => {
             let round_trip_ms = (took.as_secs_f64() * 100_000.0).round() / 100.0;
-            reply::json(StatusCode::OK, &json!({ "ready": true, "round_trip_ms": round_trip_ms }))
+            reply::json(
+                StatusCode::OK,
+                &json!({ "ready": true, "round_trip_ms": round_trip_ms }),
+            )
         }
         Ok(Err(error)) => unready(&error.to_string()),
         Err(_) => unready("the probe did not come back in time"),
@@ -54,11 +65,19 @@ impl Site {
     /// Whether every dialect of this listener holds as many connections as it may.
     fn is_full(&self) -> bool {
         let full = |facts: fanfare_core::DialectFacts| facts.active >= facts.max_connections;
-        !self.dialects.is_empty() && self.dialects.iter().all(|mounted| full(self.node.dialect_facts(mounted)))
+        !self.dialects.is_empty()
+            && self
+                .dialects
+                .iter()
+                .all(|mounted| full(self.node.dialect_facts(mounted)))
     }
 }
 
-fn judge(draining: bool, full: bool, broker: &BrokerHealth) -> (StatusCode, &'static str, Option<&'static str>) {
+fn judge(
+    draining: bool,
+    full: bool,
+    broker: &BrokerHealth,
+) -> (StatusCode, &'static str, Option<&'static str>) {
     let away = StatusCode::SERVICE_UNAVAILABLE;
     match broker {
         _ if draining => (away, "unhealthy", Some("Server shutting down")),
@@ -86,14 +105,23 @@ mod tests {
 
     #[test]
     fn the_worst_news_is_told() {
-        let gone = BrokerHealth::Disconnected { error: "connection refused".into() };
-        let here = BrokerHealth::Connected { round_trip: Duration::from_millis(1) };
+        let gone = BrokerHealth::Disconnected {
+            error: "connection refused".into(),
+        };
+        let here = BrokerHealth::Connected {
+            round_trip: Duration::from_millis(1),
+        };
         let cases = [
             (false, false, &here, (200, "healthy", None)),
             (false, false, &BrokerHealth::Embedded, (200, "healthy", None)),
             (false, false, &gone, (503, "degraded", None)),
             (false, true, &gone, (503, "unhealthy", Some("At capacity"))),
-            (true, true, &here, (503, "unhealthy", Some("Server shutting down"))),
+            (
+                true,
+                true,
+                &here,
+                (503, "unhealthy", Some("Server shutting down")),
+            ),
         ];
         for (draining, full, broker, (status, word, reason)) in cases {
             let judged = judge(draining, full, broker);
@@ -106,6 +134,9 @@ mod tests {
         let object = |value: Value| value.as_object().cloned().unwrap_or_default();
         let mut into = object(json!({"a": 1, "c": {"x": 1, "d": {"e": 1}}}));
         merge(&mut into, object(json!({"b": 2, "c": {"y": 2, "d": {"f": 2}}})));
-        assert_eq!(Value::Object(into), json!({"a": 1, "b": 2, "c": {"x": 1, "y": 2, "d": {"e": 1, "f": 2}}}));
+        assert_eq!(
+            Value::Object(into),
+            json!({"a": 1, "b": 2, "c": {"x": 1, "y": 2, "d": {"e": 1, "f": 2}}})
+        );
     }
 }

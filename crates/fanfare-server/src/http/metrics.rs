@@ -24,7 +24,10 @@ pub(super) async fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Reply {
     body.insert("timestamp".into(), timestamp(facts.now).to_string().into());
     body.insert("uptime_seconds".into(), facts.uptime.as_secs().into());
     for mounted in &node.dialects {
-        health::merge(&mut body, mounted.dialect.metrics(&facts, &node.dialect_facts(mounted)));
+        health::merge(
+            &mut body,
+            mounted.dialect.metrics(&facts, &node.dialect_facts(mounted)),
+        );
     }
     reply::json(StatusCode::OK, &Value::Object(body))
 }
@@ -42,7 +45,10 @@ pub(super) fn prometheus(site: &Arc<Site>) -> Reply {
 
 /// Whether the client names a text format before JSON. `*/*` is anybody's, so it gets JSON.
 fn wants_text(headers: &HeaderMap) -> bool {
-    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let accepts = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     accepts
         .flat_map(|value| value.split(','))
         .filter_map(|media| media.split(';').next())

@@ -11,7 +11,12 @@ pub struct Origins(Vec<String>);
 impl Origins {
     /// Allows these, each `scheme://host[:port]`; `*` allows all.
     pub fn new(allowed: &[String]) -> Self {
-        Self(allowed.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()).collect())
+        Self(
+            allowed
+                .iter()
+                .map(|origin| origin.trim_end_matches('/').to_ascii_lowercase())
+                .collect(),
+        )
     }
 
     /// Whether a request with these headers may go on. One without `Origin` does not come from a web page.
@@ -43,7 +48,9 @@ impl Origins {
 
     fn allows(&self, origin: &HeaderValue) -> bool {
         self.all()
-            || origin.to_str().is_ok_and(|origin| self.0.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)))
+            || origin
+                .to_str()
+                .is_ok_and(|origin| self.0.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)))
     }
 }
 
@@ -63,7 +70,11 @@ mod tests {
             (&["https://a.example"], &["http://a.example"], false),
             (&["https://a.example"], &["https://a.example:444"], false),
             (&["https://a.example"], &["null"], false),
-            (&["https://a.example"], &["https://a.example", "https://b.example"], false),
+            (
+                &["https://a.example"],
+                &["https://a.example", "https://b.example"],
+                false,
+            ),
             (&[], &["https://a.example"], false),
         ];
         for (allowed, sent, expected) in cases {
@@ -72,7 +83,11 @@ mod tests {
             for origin in *sent {
                 headers.append(header::ORIGIN, HeaderValue::from_static(origin));
             }
-            assert_eq!(Origins::new(&allowed).allow(&headers), *expected, "{allowed:?} {sent:?}");
+            assert_eq!(
+                Origins::new(&allowed).allow(&headers),
+                *expected,
+                "{allowed:?} {sent:?}"
+            );
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use prometheus::{Encoder, Error, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector};
+use prometheus::{
+    Encoder, Error, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+};
 
 use crate::engine::{MountedDialect, Node};
 
@@ -19,34 +21,88 @@ pub(super) fn render(node: &Node) -> Result<Vec<u8>, Error> {
 
 /// The names that existing dashboards know. They count all dialects.
 fn documented(node: &Node, registry: &Registry) -> Result<(), Error> {
-    let sum = |figure: fn(&MountedDialect) -> u64| node.dialects.iter().map(|mounted| figure(mounted)).sum::<u64>();
+    let sum =
+        |figure: fn(&MountedDialect) -> u64| node.dialects.iter().map(|mounted| figure(mounted)).sum::<u64>();
     let opened = sum(|mounted| mounted.counters.opened.load(Relaxed));
     let sent = sum(|mounted| mounted.counters.sent.load(Relaxed));
-    gauge(registry, "websocket_active_connections", "Number of active WebSocket connections", node.active() as f64)?;
-    counter(registry, "websocket_total_connections", "Total number of connections since server start", &[], &[(&[], opened)])?;
-    counter(registry, "websocket_notifications_sent", "Total number of notifications sent", &[], &[(&[], sent)])?;
-    gauge(registry, "websocket_server_uptime_seconds", "Server uptime in seconds", node.uptime().as_secs_f64())
+    gauge(
+        registry,
+        "websocket_active_connections",
+        "Number of active WebSocket connections",
+        node.active() as f64,
+    )?;
+    counter(
+        registry,
+        "websocket_total_connections",
+        "Total number of connections since server start",
+        &[],
+        &[(&[], opened)],
+    )?;
+    counter(
+        registry,
+        "websocket_notifications_sent",
+        "Total number of notifications sent",
+        &[],
+        &[(&[], sent)],
+    )?;
+    gauge(
+        registry,
+        "websocket_server_uptime_seconds",
+        "Server uptime in seconds",
+        node.uptime().as_secs_f64(),
+    )
 }
 
 fn of_node(node: &Node, registry: &Registry) -> Result<(), Error> {
     let counters = &node.counters;
     for (name, help, value) in [
-        ("fanfare_publications_received_total", "Publications received from the broker or by the Redis-protocol door", &counters.publications_received),
-        ("fanfare_publications_rejected_total", "Publications dropped because they were malformed", &counters.publications_rejected),
-        ("fanfare_handshakes_timed_out_total", "Connections cut because their request was not complete in time", &counters.handshakes_timed_out),
-        ("fanfare_accept_errors_total", "Failures to accept a connection", &counters.accept_errors),
+        (
+            "fanfare_publications_received_total",
+            "Publications received from the broker or by the Redis-protocol door",
+            &counters.publications_received,
+        ),
+        (
+            "fanfare_publications_rejected_total",
+            "Publications dropped because they were malformed",
+            &counters.publications_rejected,
+        ),
+        (
+            "fanfare_handshakes_timed_out_total",
+            "Connections cut because their request was not complete in time",
+            &counters.handshakes_timed_out,
+        ),
+        (
+            "fanfare_accept_errors_total",
+            "Failures to accept a connection",
+            &counters.accept_errors,
+        ),
     ] {
         counter(registry, name, help, &[], &[(&[], value.load(Relaxed))])?;
     }
-    gauge(registry, "fanfare_draining", "1 while the server drains", f64::from(u8::from(node.is_draining())))
+    gauge(
+        registry,
+        "fanfare_draining",
+        "1 while the server drains",
+        f64::from(u8::from(node.is_draining())),
+    )
 }
 
 fn of_dialects(node: &Node, registry: &Registry) -> Result<(), Error> {
     type Figure = fn(&Node, &MountedDialect) -> u64;
     let gauges: [(&str, &str, Figure); 3] = [
-        ("fanfare_connections", "Open connections", |node, mounted| node.dialect_facts(mounted).active),
-        ("fanfare_users", "Different users among the open connections", |node, mounted| node.dialect_facts(mounted).users),
-        ("fanfare_connections_max", "The most connections allowed", |_, mounted| mounted.settings.max_connections as u64),
+        ("fanfare_connections", "Open connections", |node, mounted| {
+            node.dialect_facts(mounted).active
+        }),
+        (
+            "fanfare_users",
+            "Different users among the open connections",
+            |node, mounted| node.dialect_facts(mounted).users,
+        ),
+        (
+            "fanfare_connections_max",
+            "The most connections allowed",
+            |_, mounted| mounted.settings.max_connections as u64,
+        ),
     ];
     for (name, help, figure) in gauges {
         let family = IntGaugeVec::new(Opts::new(name, help), &["dialect"])?;
@@ -57,20 +113,63 @@ fn of_dialects(node: &Node, registry: &Registry) -> Result<(), Error> {
         register(registry, family)?;
     }
     let counters: [(&str, &str, Figure); 6] = [
-        ("fanfare_connections_opened_total", "Connections opened", |_, mounted| mounted.counters.opened.load(Relaxed)),
-        ("fanfare_messages_sent_total", "Messages written or queued to clients", |_, mounted| mounted.counters.sent.load(Relaxed)),
-        ("fanfare_messages_dropped_total", "Messages a client's full queue could not take", |_, mounted| mounted.counters.dropped.load(Relaxed)),
-        ("fanfare_messages_received_total", "Messages received from clients", |_, mounted| mounted.counters.received.load(Relaxed)),
-        ("fanfare_connection_errors_total", "Connections ended by an error", |_, mounted| mounted.counters.errors.load(Relaxed)),
-        ("fanfare_render_faults_total", "Events that a dialect failed to render", |_, mounted| mounted.counters.render_faults.load(Relaxed)),
+        (
+            "fanfare_connections_opened_total",
+            "Connections opened",
+            |_, mounted| mounted.counters.opened.load(Relaxed),
+        ),
+        (
+            "fanfare_messages_sent_total",
+            "Messages written or queued to clients",
+            |_, mounted| mounted.counters.sent.load(Relaxed),
+        ),
+        (
+            "fanfare_messages_dropped_total",
+            "Messages a client's full queue could not take",
+            |_, mounted| mounted.counters.dropped.load(Relaxed),
+        ),
+        (
+            "fanfare_messages_received_total",
+            "Messages received from clients",
+            |_, mounted| mounted.counters.received.load(Relaxed),
+        ),
+        (
+            "fanfare_connection_errors_total",
+            "Connections ended by an error",
+            |_, mounted| mounted.counters.errors.load(Relaxed),
+        ),
+        (
+            "fanfare_render_faults_total",
+            "Events that a dialect failed to render",
+            |_, mounted| mounted.counters.render_faults.load(Relaxed),
+        ),
     ];
     for (name, help, figure) in counters {
-        let values: Vec<_> = node.dialects.iter().map(|mounted| ([mounted.dialect.name()], figure(node, mounted))).collect();
-        let values: Vec<_> = values.iter().map(|(labels, value)| (labels.as_slice(), *value)).collect();
+        let values: Vec<_> = node
+            .dialects
+            .iter()
+            .map(|mounted| ([mounted.dialect.name()], figure(node, mounted)))
+            .collect();
+        let values: Vec<_> = values
+            .iter()
+            .map(|(labels, value)| (labels.as_slice(), *value))
+            .collect();
         counter(registry, name, help, &["dialect"], &values)?;
     }
-    labelled(node, registry, "fanfare_connections_ended_total", "Connections ended by the server", |mounted| mounted.counters.endings.all())?;
-    labelled(node, registry, "fanfare_handshakes_refused_total", "Handshakes refused", |mounted| mounted.counters.refusals.all())
+    labelled(
+        node,
+        registry,
+        "fanfare_connections_ended_total",
+        "Connections ended by the server",
+        |mounted| mounted.counters.endings.all(),
+    )?;
+    labelled(
+        node,
+        registry,
+        "fanfare_handshakes_refused_total",
+        "Handshakes refused",
+        |mounted| mounted.counters.refusals.all(),
+    )
 }
 
 /// A family with a label for the reason.
@@ -82,10 +181,15 @@ fn labelled(
     counts: fn(&MountedDialect) -> Vec<(&'static str, u64)>,
 ) -> Result<(), Error> {
     let all = node.dialects.iter().flat_map(|mounted| {
-        counts(mounted).into_iter().map(|(reason, count)| ([mounted.dialect.name(), reason], count))
+        counts(mounted)
+            .into_iter()
+            .map(|(reason, count)| ([mounted.dialect.name(), reason], count))
     });
     let all: Vec<_> = all.collect();
-    let values: Vec<_> = all.iter().map(|(labels, count)| (labels.as_slice(), *count)).collect();
+    let values: Vec<_> = all
+        .iter()
+        .map(|(labels, count)| (labels.as_slice(), *count))
+        .collect();
     counter(registry, name, help, &["dialect", "reason"], &values)
 }
 
@@ -95,7 +199,13 @@ fn gauge(registry: &Registry, name: &str, help: &str, value: f64) -> Result<(), 
     register(registry, gauge)
 }
 
-fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str], values: &[(&[&str], u64)]) -> Result<(), Error> {
+fn counter(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    values: &[(&[&str], u64)],
+) -> Result<(), Error> {
     let family = IntCounterVec::new(Opts::new(name, help), labels)?;
     for (labels, value) in values {
         family.with_label_values(labels).inc_by(*value);

@@ -19,10 +19,14 @@ pub(super) fn text(status: StatusCode, media_type: &'static str, body: impl Into
     let mut reply = Response::new(Full::new(body.clone()));
     *reply.status_mut() = status;
     if !body.is_empty() {
-        reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        reply
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     }
     // Figures and answers to publishers are of the moment.
-    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }
 
@@ -33,5 +37,8 @@ pub(super) fn error(status: StatusCode, message: &str) -> Reply {
 
 /// An error of the service API: a stable code for programs, a message for people.
 pub(super) fn api_error(status: StatusCode, code: &str, message: &str) -> Reply {
-    json(status, &json!({ "error": { "code": code, "message": message, "details": {} } }))
+    json(
+        status,
+        &json!({ "error": { "code": code, "message": message, "details": {} } }),
+    )
 }

@@ -31,22 +31,49 @@ pub(super) async fn answer(
 }
 
 async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard: &Rc<Shard>) -> Reply {
-    let Some(path) = site.local_path(request.uri().path()) else { return not_found() };
+    let Some(path) = site.local_path(request.uri().path()) else {
+        return not_found();
+    };
     // Probes and figures answer even while the server drains.
     match path {
-        "/livez" => return allowing(READ, &request, || reply::text(StatusCode::OK, "text/plain", "ok\n")),
-        "/readyz" => return if reads(&request) { health::readyz(site).await } else { wrong_method(READ) },
-        "/health" => return if reads(&request) { health::health(site).await } else { wrong_method(READ) },
+        "/livez" => {
+            return allowing(READ, &request, || {
+                reply::text(StatusCode::OK, "text/plain", "ok\n")
+            });
+        }
+        "/readyz" => {
+            return if reads(&request) {
+                health::readyz(site).await
+            } else {
+                wrong_method(READ)
+            };
+        }
+        "/health" => {
+            return if reads(&request) {
+                health::health(site).await
+            } else {
+                wrong_method(READ)
+            };
+        }
         "/metrics" => {
-            return if reads(&request) { metrics::metrics(site, request.headers()).await } else { wrong_method(READ) };
+            return if reads(&request) {
+                metrics::metrics(site, request.headers()).await
+            } else {
+                wrong_method(READ)
+            };
         }
         "/metrics/prometheus" => return allowing(READ, &request, || metrics::prometheus(site)),
         _ => {}
     }
-    if request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method") {
+    if request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method")
+    {
         return preflight();
     }
-    if let Some(mounted) = site.dialects.iter().find(|mounted| mounted.dialect.path() == path) {
+    if let Some(mounted) = site
+        .dialects
+        .iter()
+        .find(|mounted| mounted.dialect.path() == path)
+    {
         return upgrade::upgrade(request, peer, site, shard, &mounted.clone()).await;
     }
     if site.node.is_draining() {
@@ -64,7 +91,11 @@ fn reads(request: &Request<Incoming>) -> bool {
 }
 
 fn allowing(methods: &[Method], request: &Request<Incoming>, answer: impl FnOnce() -> Reply) -> Reply {
-    if methods.contains(request.method()) { answer() } else { wrong_method(methods) }
+    if methods.contains(request.method()) {
+        answer()
+    } else {
+        wrong_method(methods)
+    }
 }
 
 fn not_found() -> Reply {
@@ -85,7 +116,10 @@ fn preflight() -> Reply {
     let mut answer = reply::text(StatusCode::NO_CONTENT, "", "");
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, DELETE"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type"),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "Authorization, Content-Type",
+        ),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),
     ] {
         answer.headers_mut().insert(name, HeaderValue::from_static(value));

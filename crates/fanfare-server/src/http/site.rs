@@ -52,12 +52,18 @@ impl Site {
         dialects: Vec<Arc<MountedDialect>>,
         options: SiteOptions,
     ) -> Arc<Self> {
-        Arc::new(Self { node, verifier, dialects, options })
+        Arc::new(Self {
+            node,
+            verifier,
+            dialects,
+            options,
+        })
     }
 
     /// The part of `path` below the prefix; `None` when it is elsewhere.
     pub(super) fn local_path<'a>(&self, path: &'a str) -> Option<&'a str> {
-        path.strip_prefix(&*self.options.prefix).filter(|rest| rest.starts_with('/'))
+        path.strip_prefix(&*self.options.prefix)
+            .filter(|rest| rest.starts_with('/'))
     }
 
     pub(super) fn client(&self, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {

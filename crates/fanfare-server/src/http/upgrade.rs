@@ -16,12 +16,15 @@ use super::{
 };
 use crate::{
     engine::{Admission, MountedDialect, Newcomer, Seat, Shard, Transport},
-    ws::{DeflateParams, extensions, handshake},
+    ws::{
+        extensions::{self, Agreement, Malformed},
+        handshake,
+    },
 };
 
 /// Judges an upgrade request for `mounted` and, if all is well, answers 101 and serves the connection from then on.
 pub(super) async fn upgrade(
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     peer: IpAddr,
     site: &Arc<Site>,
     shard: &Rc<Shard>,
@@ -35,14 +38,28 @@ pub(super) async fn upgrade(
         Ok(identity) => identity,
         Err(refusal) => return refuse(mounted, refusal),
     };
-    let accept = match handshake::accept(&request) {
+    let (head, body) = request.into_parts();
+    let accept = match handshake::check(&head) {
         Ok(accept) => accept,
-        Err(error) => return bad_handshake(mounted, error),
+        Err(error) => return bad_handshake(mounted, error.status(), &error.to_string(), error.headers()),
     };
-    let (deflate, answer) = negotiate(mounted, request.headers());
-    let address = site.client(peer, request.headers());
+    let compression = match negotiate(mounted, &head.headers) {
+        Ok(compression) => compression,
+        Err(error) => return bad_handshake(mounted, StatusCode::BAD_REQUEST, &error.to_string(), &[]),
+    };
+    let deflate = compression.as_ref().map(|agreement| agreement.params);
+    let address = site.client(peer, &head.headers);
     let reserved = match Admission::take(mounted, address) {
-        Ok(admission) => shard.reserve(Newcomer { admission, identity, address, deflate }).await,
+        Ok(admission) => {
+            shard
+                .reserve(Newcomer {
+                    admission,
+                    identity,
+                    address,
+                    deflate,
+                })
+                .await
+        }
         Err(refusal) => Err(refusal),
     };
     let seat = match reserved {
@@ -50,24 +67,31 @@ pub(super) async fn upgrade(
         Err(refusal) => return refuse(mounted, refusal),
     };
     let timeout = site.options.handshake_timeout;
-    let upgraded = hyper::upgrade::on(&mut request);
+    let upgraded = hyper::upgrade::on(Request::from_parts(head, body));
     tokio::task::spawn_local(async move {
         // A client that does not even read our answer is forgotten like one that never asked.
         if let Ok(Ok(upgraded)) = tokio::time::timeout(timeout, upgraded).await {
             take_over(seat, upgraded).await;
         }
     });
-    switching(&accept, answer)
+    switching(&accept, compression)
 }
 
 /// Who the client is, by the credential its dialect reads from the request.
-fn identify<B>(request: &Request<B>, site: &Site, mounted: &MountedDialect) -> Result<Option<Identity>, Refusal> {
+fn identify<B>(
+    request: &Request<B>,
+    site: &Site,
+    mounted: &MountedDialect,
+) -> Result<Option<Identity>, Refusal> {
     if site.node.is_draining() {
         return Err(Refusal::ShuttingDown);
     }
     let headers = request.headers();
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let token = match mounted.dialect.offer(&Handshake::new(request.uri().query().unwrap_or_default(), &header))? {
+    let token = match mounted.dialect.offer(&Handshake::new(
+        request.uri().query().unwrap_or_default(),
+        &header,
+    ))? {
         Offer::Anonymous => return Ok(None),
         Offer::Token(token) => token,
     };
@@ -77,7 +101,10 @@ fn identify<B>(request: &Request<B>, site: &Site, mounted: &MountedDialect) -> R
     })?;
     let user = UserId::new(&verified.user_id).map_err(|_| Refusal::BadCredential)?;
     let expires_at = SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(verified.expires_at));
-    Ok(Some(Identity { user, expires_at: expires_at.unwrap_or_else(far_future) }))
+    Ok(Some(Identity {
+        user,
+        expires_at: expires_at.unwrap_or_else(far_future),
+    }))
 }
 
 /// For a token whose expiry is beyond what the clock can hold.
@@ -85,38 +112,42 @@ fn far_future() -> SystemTime {
     SystemTime::now() + std::time::Duration::from_secs(u64::from(u32::MAX))
 }
 
-fn negotiate(mounted: &MountedDialect, headers: &HeaderMap) -> (Option<DeflateParams>, Option<String>) {
-    if !mounted.settings.compression {
-        return (None, None);
-    }
-    match extensions::negotiate(headers) {
-        Some((params, answer)) => (Some(params), Some(answer)),
-        None => (None, None),
+/// Agrees on compression where it is switched on and the client offers a form of it that we can serve.
+fn negotiate(mounted: &MountedDialect, headers: &HeaderMap) -> Result<Option<Agreement>, Malformed> {
+    if mounted.settings.compression {
+        extensions::negotiate(headers)
+    } else {
+        Ok(None)
     }
 }
 
 async fn take_over(seat: Seat, upgraded: Upgraded) {
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return seat.serve(Transport::Plain(parts.io.into_inner()), &parts.read_buf).await,
+        Ok(parts) => {
+            return seat
+                .serve(Transport::Plain(parts.io.into_inner()), &parts.read_buf)
+                .await;
+        }
         Err(upgraded) => upgraded,
     };
     if let Ok(parts) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
         let (socket, tls) = parts.io.into_inner().into_inner();
-        seat.serve(Transport::Tls(socket, Box::new(tls)), &parts.read_buf).await;
+        seat.serve(Transport::Tls(socket, Box::new(tls)), &parts.read_buf)
+            .await;
     }
 }
 
-fn switching(accept: &str, extensions: Option<String>) -> Reply {
+fn switching(accept: &str, compression: Option<Agreement>) -> Reply {
     let mut answer = http::Response::new(Full::default());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    let given = [(header::SEC_WEBSOCKET_ACCEPT, Some(accept.to_owned())), (header::SEC_WEBSOCKET_EXTENSIONS, extensions)];
-    for (name, value) in given {
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
-            headers.insert(name, value);
-        }
+    if let Ok(accept) = HeaderValue::from_str(accept) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    if let Some(agreement) = compression {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, agreement.answer);
     }
     answer
 }
@@ -125,10 +156,18 @@ fn refuse(mounted: &MountedDialect, refusal: Refusal) -> Reply {
     mounted.counters.refusals.add(refusal.label());
     match refusal {
         Refusal::AtCapacity | Refusal::AddressAtCapacity | Refusal::UserAtCapacity => {
-            tracing::warn!(dialect = mounted.dialect.name(), reason = refusal.label(), "connection refused");
+            tracing::warn!(
+                dialect = mounted.dialect.name(),
+                reason = refusal.label(),
+                "connection refused"
+            );
         }
         Refusal::MissingCredential | Refusal::BadCredential | Refusal::ShuttingDown => {
-            tracing::debug!(dialect = mounted.dialect.name(), reason = refusal.label(), "connection refused");
+            tracing::debug!(
+                dialect = mounted.dialect.name(),
+                reason = refusal.label(),
+                "connection refused"
+            );
         }
     }
     let Rejection { status, body } = mounted.dialect.refuse(refusal);
@@ -136,13 +175,18 @@ fn refuse(mounted: &MountedDialect, refusal: Refusal) -> Reply {
     reply::text(status, "application/json", body.into_owned())
 }
 
-fn bad_handshake(mounted: &MountedDialect, error: handshake::HandshakeError) -> Reply {
+fn bad_handshake(
+    mounted: &MountedDialect,
+    status: StatusCode,
+    message: &str,
+    headers: &[(&'static str, &'static str)],
+) -> Reply {
     mounted.counters.refusals.add("bad_handshake");
-    let mut answer = reply::error(error.status(), error.text());
-    if error.status() == StatusCode::UPGRADE_REQUIRED {
-        let headers = answer.headers_mut();
-        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    let mut answer = reply::error(status, message);
+    for (name, value) in headers {
+        answer
+            .headers_mut()
+            .insert(*name, HeaderValue::from_static(value));
     }
     answer
 }
