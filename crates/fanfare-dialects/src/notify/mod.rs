@@ -115,7 +115,7 @@ impl Conversation for Listener {
         match message {
             Message::Text(_) => {}
             Message::Binary(_) => {
-                steps.push(Step::Close(1003, Cow::Borrowed("binary frames are not accepted")))
+                steps.push(Step::Close(1003, Cow::Borrowed("binary frames are not accepted")));
             }
         }
     }

@@ -155,9 +155,9 @@ impl Part {
 
     /// Adds what this shard reached; `reached` goes along with [`Part::prepared`].
     pub(super) fn report(&self, reached: &[Reach]) {
-        let mut reaches = self.batch.reaches.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut totals = self.batch.reaches.lock().unwrap_or_else(PoisonError::into_inner);
         for (at, reach) in self.events.iter().zip(reached) {
-            reaches[*at as usize] += *reach;
+            totals[*at as usize] += *reach;
         }
     }
 }

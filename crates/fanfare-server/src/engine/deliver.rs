@@ -183,9 +183,9 @@ impl Classes {
         let is_it = |class: &Class| class.mounted.number == mounted.number && class.deflate == deflate;
         let known = self.0.iter().position(is_it);
         let at = known.unwrap_or_else(|| {
-            let framed =
+            let frame_of =
                 |(at, event): (usize, &&Prepared)| Some((at, event.frame(mounted, deflate, deflater)?));
-            let (events, frames) = run.iter().enumerate().filter_map(framed).unzip();
+            let (events, frames) = run.iter().enumerate().filter_map(frame_of).unzip();
             self.0.push(Class {
                 mounted: mounted.clone(),
                 deflate,

@@ -9,12 +9,12 @@ use super::{Node, Prepared, ShardCommand, batch::Batch};
 impl Inbound for Node {
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Reach>> {
         Box::pin(async move {
-            let shards = self.shards();
-            let mut shares = vec![Vec::new(); shards.len()];
+            let handles = self.shards();
+            let mut shares = vec![Vec::new(); handles.len()];
             let mut prepared = Vec::with_capacity(events.len());
             for (at, event) in (0u32..).zip(events) {
                 let concerned = match &event.audience {
-                    Audience::Everyone => ShardSet::first(shards.len()),
+                    Audience::Everyone => ShardSet::first(handles.len()),
                     Audience::User(user) => self.interests.shards_of(user),
                     // No dialect has channels yet, so nobody can be subscribed to one.
                     Audience::Channel(_) => ShardSet::default(),
@@ -28,7 +28,7 @@ impl Inbound for Node {
             }
             let (parts, told) = Batch::split(prepared, shares);
             for (shard, part) in parts {
-                shards[shard].send(ShardCommand::Deliver(part));
+                handles[shard].send(ShardCommand::Deliver(part));
             }
             told.await.unwrap_or_default()
         })

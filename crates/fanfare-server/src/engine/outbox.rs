@@ -22,10 +22,6 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.frames.len()
     }

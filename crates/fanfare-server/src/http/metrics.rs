@@ -12,7 +12,7 @@ use super::{
 };
 
 /// JSON, or text where `Accept` asks for it as a Prometheus scrape does.
-pub(super) async fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Reply {
+pub(super) fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Reply {
     if wants_text(headers) {
         return prometheus(site);
     }

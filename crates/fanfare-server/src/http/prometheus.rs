@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::{
-    Encoder, Error, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    Encoder, Error, Gauge, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
 use crate::engine::{MountedDialect, Node};
@@ -25,12 +25,12 @@ fn documented(node: &Node, registry: &Registry) -> Result<(), Error> {
         |figure: fn(&MountedDialect) -> u64| node.dialects.iter().map(|mounted| figure(mounted)).sum::<u64>();
     let opened = sum(|mounted| mounted.counters.opened.load(Relaxed));
     let sent = sum(|mounted| mounted.counters.sent.load(Relaxed));
-    gauge(
-        registry,
+    let active = IntGauge::new(
         "websocket_active_connections",
         "Number of active WebSocket connections",
-        node.active() as f64,
     )?;
+    active.set(i64::try_from(node.active()).unwrap_or(i64::MAX));
+    register(registry, active)?;
     counter(
         registry,
         "websocket_total_connections",

@@ -55,13 +55,7 @@ async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard
                 wrong_method(READ)
             };
         }
-        "/metrics" => {
-            return if reads(&request) {
-                metrics::metrics(site, request.headers()).await
-            } else {
-                wrong_method(READ)
-            };
-        }
+        "/metrics" => return allowing(READ, &request, || metrics::metrics(site, request.headers())),
         "/metrics/prometheus" => return allowing(READ, &request, || metrics::prometheus(site)),
         _ => {}
     }
