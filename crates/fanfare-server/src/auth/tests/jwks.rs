@@ -302,6 +302,11 @@ async fn an_unknown_key_id_fetches_early_and_a_wrong_signature_does_not() {
 
     let wrong = signed("rsa", Algorithm::RS256, Some("old"));
     assert_eq!(refusal(&verifier, &wrong), Some(TokenError::BadSignature));
+    let wrong_without_id = signed("rsa", Algorithm::RS256, None);
+    assert_eq!(
+        refusal(&verifier, &wrong_without_id),
+        Some(TokenError::BadSignature)
+    );
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(endpoint.requests(), 1);
 
