@@ -74,10 +74,7 @@ impl RemoteKeys {
     /// Checks a signature. Asks for a fetch if the token names a key that is not here.
     pub(super) fn check(&self, jws: &Jws<'_>) -> Result<Check, TokenError> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(keys) = keys else {
-            self.wanted.notify_one();
-            return Err(TokenError::KeysUnavailable);
-        };
+        let keys = keys.ok_or(TokenError::KeysUnavailable)?; // being fetched anyway, over and over
         let unknown = jws
             .key_id()
             .is_some_and(|id| !keys.iter().any(|key| key.id() == Some(id)));

@@ -30,7 +30,8 @@ pub fn mint(
     sign(secret, &Value::Object(claims).to_string())
 }
 
-fn sign(secret: &[u8], payload: &str) -> String {
+/// Signs any text as HS256.
+pub(super) fn sign(secret: &[u8], payload: &str) -> String {
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
     let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload));
     let key = EncodingKey::from_secret(secret);

@@ -179,34 +179,176 @@ fn write_new(
     link: impl Fn(&Path, &Path) -> io::Result<()>,
 ) -> io::Result<bool> {
     let temporary = folder.join(format!(".{SECRET_FILE_NAME}.{:016x}.tmp", rand::random::<u64>()));
-    let linked = write_synced(&temporary, content).and_then(|()| link(&temporary, path));
-    let removed = fs::remove_file(&temporary);
-    let created = match linked {
-        Ok(()) => true,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+    write_synced(&temporary, content)?;
+    let written = match link(&temporary, path) {
         // File systems without hard links: not safe against a crash in the middle, but still only one process wins.
         Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
-            match write_synced(path, content) {
-                Ok(()) => true,
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
-                Err(error) => return Err(error),
-            }
+            write_synced(path, content)
         }
-        Err(error) => return Err(error),
+        result => result,
     };
-    removed?;
-    File::open(folder)?.sync_all()?; // the name must survive a power cut as well
-    Ok(created)
+    fs::remove_file(&temporary)?;
+    match written {
+        Ok(()) => {
+            File::open(folder)?.sync_all()?; // the name must survive a power cut as well
+            Ok(true)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
+/// Writes a file that must not be there yet; if that fails (a full disk), nothing stays behind.
 fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    // The umask may have taken bits away from the owner; it never adds any for others.
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.write_all(content)?;
-    file.sync_all()
+    let mut write = || {
+        // The umask may have taken bits away from the owner; it never adds any for others.
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(path); // the first error is the one to report
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = fs::read_dir(folder).unwrap();
+        names
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn makes_one_secret_and_keeps_it() {
+        let parent = folder();
+        let data = parent.path().join("not/yet/there");
+        let first = load_or_create_secret(&data).unwrap();
+        assert!(first.created);
+        assert_eq!(first.path, data.join(SECRET_FILE_NAME));
+        assert_eq!(first.secret.len(), 64);
+        assert!(
+            first
+                .secret
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte))
+        );
+        assert_eq!(
+            fs::metadata(&first.path).unwrap().permissions().mode() & 0o7777,
+            0o600
+        );
+        assert_eq!(names(&data), [SECRET_FILE_NAME], "no temporary file is left");
+
+        let second = load_or_create_secret(&data).unwrap();
+        assert!(!second.created);
+        assert_eq!(second.secret, first.secret);
+        assert_ne!(
+            load_or_create_secret(&parent.path().join("other"))
+                .unwrap()
+                .secret,
+            first.secret
+        );
+        assert!(!format!("{first:?}").contains(std::str::from_utf8(&first.secret).unwrap()));
+    }
+
+    #[test]
+    fn processes_that_start_at_once_agree() {
+        for _ in 0..20 {
+            let data = folder();
+            let start = std::sync::Barrier::new(8);
+            let found: Vec<SecretFile> = std::thread::scope(|scope| {
+                let run = || {
+                    start.wait();
+                    load_or_create_secret(data.path()).unwrap()
+                };
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(run)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(found.iter().all(|file| file.secret == found[0].secret));
+            assert_eq!(found.iter().filter(|file| file.created).count(), 1);
+            assert_eq!(names(data.path()), [SECRET_FILE_NAME]);
+        }
+    }
+
+    #[test]
+    fn a_file_system_without_links_does_too() {
+        let data = folder();
+        let path = data.path().join(SECRET_FILE_NAME);
+        let no_link = |_: &Path, _: &Path| Err(ErrorKind::PermissionDenied.into());
+        assert!(write_new(data.path(), &path, b"first", no_link).unwrap());
+        assert!(!write_new(data.path(), &path, b"second", no_link).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert_eq!(names(data.path()), [SECRET_FILE_NAME]);
+    }
+
+    #[test]
+    fn a_failure_leaves_nothing_behind() {
+        let data = folder();
+        let path = data.path().join(SECRET_FILE_NAME);
+        let full = |_: &Path, _: &Path| Err(ErrorKind::StorageFull.into());
+        let error = write_new(data.path(), &path, b"secret", full).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert!(names(data.path()).is_empty());
+    }
+
+    #[test]
+    fn what_is_no_secret_is_an_error_and_stays_as_it_is() {
+        for content in [&b""[..], b"\n", b"cut off", &[b'x'; 31], &[b'x'; MAX_BYTES + 1]] {
+            let data = folder();
+            let path = data.path().join(SECRET_FILE_NAME);
+            fs::write(&path, content).unwrap();
+            let error = load_or_create_secret(data.path()).unwrap_err();
+            assert!(matches!(&error, SecretFileError::Unusable { bytes, .. } if *bytes == content.len()));
+            assert!(error.to_string().contains("delete it"), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn a_secret_of_ones_own_is_taken_without_line_ends() {
+        let data = folder();
+        let path = data.path().join(SECRET_FILE_NAME);
+        fs::write(&path, format!("{}\r\n", "s".repeat(32))).unwrap();
+        // Its mode is too open by now: that is a warning only.
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let file = load_or_create_secret(data.path()).unwrap();
+        assert_eq!(file.secret, [b's'; 32]);
+        assert!(!file.created);
+    }
+
+    #[test]
+    fn errors_name_the_place_and_the_cause() {
+        let data = folder();
+        fs::create_dir(data.path().join(SECRET_FILE_NAME)).unwrap();
+        let error = load_or_create_secret(data.path()).unwrap_err();
+        assert!(matches!(error, SecretFileError::Read { .. }), "{error}");
+
+        let file = data.path().join("a file");
+        fs::write(&file, "").unwrap();
+        let error = load_or_create_secret(&file.join("data")).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                SecretFileError::Read { .. } | SecretFileError::Folder { .. }
+            ),
+            "{error}"
+        );
+        assert!(error.to_string().contains("a file"), "{error}");
+
+        let error = load_or_create_secret(Path::new("/proc/fanfare")).unwrap_err();
+        assert!(matches!(error, SecretFileError::Folder { .. }), "{error}");
+    }
 }

@@ -126,6 +126,13 @@ impl Verifier {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn set_pace(&mut self, pace: super::jwks::Pace) {
+        if let Some(remote) = &mut self.remote {
+            remote.pace = pace;
+        }
+    }
+
     /// Fetches the JWKS now. Without one configured there is nothing to do.
     ///
     /// # Errors
