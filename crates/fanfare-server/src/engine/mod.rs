@@ -20,6 +20,9 @@ mod shard;
 mod sweep;
 mod transport;
 
+#[cfg(test)]
+mod tests;
+
 pub use admission::Admission;
 pub use batch::Prepared;
 pub use connection::{Key, Newcomer};

@@ -1,0 +1,145 @@
+//! Who gets what, in which order.
+
+use std::time::Duration;
+
+use fanfare_core::Reach;
+
+use super::world::{event, in_world, settings, sockets};
+use crate::engine::{DialectSettings, Transport};
+
+fn reach(matched: u64, queued: u64) -> Reach {
+    Reach {
+        matched,
+        queued,
+        dropped: matched - queued,
+    }
+}
+
+#[test]
+fn an_event_reaches_each_connection_of_its_user_and_nobody_else() {
+    in_world(settings(), |world| async move {
+        let (mut first, mut second) = (world.connect("alice").await, world.connect("alice").await);
+        let mut bob = world.connect("bob").await;
+        assert_eq!(world.publish("alice", "t", "1").await.reach, reach(2, 2));
+        assert_eq!(world.publish("nobody", "t", "2").await.reach, reach(0, 0));
+        assert_eq!(world.publish("*", "t", "3").await.reach, reach(3, 3));
+        for alice in [&mut first, &mut second] {
+            assert_eq!((alice.text().await, alice.text().await), ("1".into(), "3".into()));
+        }
+        assert_eq!(bob.text().await, "3");
+        assert_eq!(
+            world.node.dialects[0]
+                .counters
+                .sent
+                .load(std::sync::atomic::Ordering::Relaxed),
+            5
+        );
+    });
+}
+
+#[test]
+fn a_batch_keeps_its_order_however_its_audiences_alternate() {
+    in_world(settings(), |world| async move {
+        let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
+        let events = (0..500)
+            .map(|n| event(["alice", "bob", "*"][n % 3], "t", &n.to_string()))
+            .collect();
+        let receipts = world.publish_all(events).await;
+        assert!((0..500).all(|n| receipts[n].reach.queued == if n % 3 == 2 { 2 } else { 1 }));
+        for n in 0..500 {
+            if n % 3 != 1 {
+                assert_eq!(alice.text().await, n.to_string());
+            }
+            if n % 3 != 0 {
+                assert_eq!(bob.text().await, n.to_string());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_run_for_one_audience_is_counted_event_by_event() {
+    in_world(settings(), |world| async move {
+        let mut alice = world.connect("alice").await;
+        let events = vec![
+            event("alice", "t", "1"),
+            event("alice", "hidden", "2"),
+            event("alice", "t", "3"),
+        ];
+        let receipts = world.publish_all(events).await;
+        assert_eq!(
+            receipts
+                .iter()
+                .map(|receipt| receipt.reach.queued)
+                .collect::<Vec<_>>(),
+            [1, 0, 1]
+        );
+        assert_eq!((alice.text().await, alice.text().await), ("1".into(), "3".into()));
+    });
+}
+
+#[test]
+fn what_comes_before_the_socket_is_kept() {
+    in_world(settings(), |world| async move {
+        let seat = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
+        assert_eq!(world.publish("alice", "t", "1").await.reach, reach(1, 1));
+        let (mut client, server) = sockets().await;
+        tokio::task::spawn_local(async move { seat.serve(Transport::Plain(server), &[]).await });
+        assert_eq!(client.text().await, "1");
+    });
+}
+
+#[test]
+fn a_slow_reader_gets_everything_whole_and_in_order() {
+    let roomy = DialectSettings {
+        send_queue: 10_000,
+        send_queue_size: 1 << 30,
+        ..settings()
+    };
+    in_world(roomy, |world| async move {
+        let mut alice = world.connect("alice").await;
+        let filler = "x".repeat(50_000);
+        for n in 0..400 {
+            assert_eq!(
+                world
+                    .publish("alice", "t", &format!("\"{n} {filler}\""))
+                    .await
+                    .reach,
+                reach(1, 1)
+            );
+        }
+        for n in 0..400 {
+            assert_eq!(alice.text().await, format!("\"{n} {filler}\""));
+        }
+    });
+}
+
+#[test]
+fn a_client_that_never_reads_is_cut_and_others_notice_nothing() {
+    in_world(
+        DialectSettings {
+            send_queue: 16,
+            ..settings()
+        },
+        |world| async move {
+            let mut stuck = world.connect("alice").await;
+            let mut well = world.connect("alice").await;
+            let filler = format!("\"{}\"", "x".repeat(100_000));
+            let mut published = 0;
+            while world.publish("alice", "t", &filler).await.reach.dropped == 0 {
+                published += 1;
+                assert_eq!(well.text().await.len(), filler.len());
+                assert!(published < 1000, "the queue has a limit");
+            }
+            well.text().await;
+            // What is queued is bounded by bytes, too: 1 MiB is less than 16 messages.
+            world.publish("alice", "t", "2").await;
+            assert_eq!(well.text().await, "2");
+            assert_eq!(stuck.close().await, (1008, "slow_consumer".into()));
+            let counters = &world.node.dialects[0].counters;
+            assert_eq!(counters.endings.all(), [("slow_consumer", 1)]);
+            drop(stuck);
+            world.held(1).await;
+        },
+    );
+}

@@ -1,0 +1,123 @@
+//! How connections come, are kept, and end.
+
+use std::time::Duration;
+
+use fanfare_core::Refusal;
+
+use super::world::{in_world, settings, sockets};
+use crate::engine::{DialectSettings, Transport};
+
+#[test]
+fn places_are_limited_and_given_back() {
+    let few = DialectSettings {
+        max_connections: 2,
+        max_connections_per_user: 1,
+        ..settings()
+    };
+    in_world(few, |world| async move {
+        let alice = world.connect("alice").await;
+        let again = world.reserve("alice", Duration::from_secs(60)).await;
+        assert_eq!(again.err(), Some(Refusal::UserAtCapacity));
+        let bob = world.connect("bob").await;
+        let carol = world.reserve("carol", Duration::from_secs(60)).await;
+        assert_eq!(carol.err(), Some(Refusal::AtCapacity));
+        assert_eq!((world.node.active(), world.node.users().len()), (2, 2));
+        drop((alice, bob));
+        world.held(0).await;
+        assert_eq!((world.node.active(), world.node.users().len()), (0, 0));
+        world.connect("alice").await;
+    });
+}
+
+#[test]
+fn an_address_has_its_share() {
+    in_world(
+        DialectSettings {
+            max_connections_per_ip: 1,
+            ..settings()
+        },
+        |world| async move {
+            let alice = world.connect("alice").await;
+            let bob = world.reserve("bob", Duration::from_secs(60)).await;
+            assert_eq!(bob.err(), Some(Refusal::AddressAtCapacity));
+            assert_eq!(world.node.active(), 1, "a refused place is given back");
+            drop(alice);
+            world.held(0).await;
+            assert!(world.reserve("bob", Duration::from_secs(60)).await.is_ok());
+        },
+    );
+}
+
+#[test]
+fn an_upgrade_that_never_completes_leaves_nothing() {
+    in_world(settings(), |world| async move {
+        drop(world.reserve("alice", Duration::from_secs(60)).await);
+        assert_eq!(
+            (world.node.active(), world.shard.len(), world.node.users().len()),
+            (0, 0, 0)
+        );
+    });
+}
+
+#[test]
+fn a_connection_ends_with_its_token() {
+    in_world(settings(), |world| async move {
+        let seat = world.reserve("alice", Duration::from_millis(300)).await.unwrap();
+        let (mut client, server) = sockets().await;
+        tokio::task::spawn_local(async move { seat.serve(Transport::Plain(server), &[]).await });
+        assert_eq!(client.close().await, (1008, "token_expired".into()));
+    });
+}
+
+#[test]
+fn silence_is_pinged_and_then_ends_the_connection() {
+    let (ping_interval, ping_timeout) = (Duration::from_millis(300), Duration::from_secs(1));
+    in_world(
+        DialectSettings {
+            ping_interval,
+            ping_timeout,
+            ..settings()
+        },
+        |world| async move {
+            let mut silent = world.connect("alice").await;
+            assert_eq!(silent.frame().await, Some((9, Vec::new())));
+            assert_eq!(silent.close().await, (1008, "ping_timeout".into()));
+        },
+    );
+}
+
+#[test]
+fn any_frame_is_a_sign_of_life() {
+    let (ping_interval, ping_timeout) = (Duration::from_secs(30), Duration::from_millis(800));
+    in_world(
+        DialectSettings {
+            ping_interval,
+            ping_timeout,
+            ..settings()
+        },
+        |world| async move {
+            let mut lively = world.connect("alice").await;
+            for _ in 0..8 {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                lively.say("hi").await;
+                assert_eq!(lively.text().await, "hi");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_drain_ends_every_connection() {
+    in_world(settings(), |world| async move {
+        let mut clients = Vec::new();
+        for user in ["a", "b", "c", "d"] {
+            clients.push(world.connect(user).await);
+        }
+        world.node.drain(Duration::from_millis(200));
+        for client in &mut clients {
+            assert_eq!(client.close().await, (1008, "shutting_down".into()));
+        }
+        drop(clients);
+        world.held(0).await;
+    });
+}
