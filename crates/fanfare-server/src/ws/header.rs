@@ -116,7 +116,7 @@ fn length(short: u8, bytes: &[u8]) -> Result<Option<(u64, usize)>, Violation> {
                 return Ok(None);
             };
             let len = u64::from_be_bytes(*extended);
-            if len <= u64::from(u16::MAX) {
+            if u16::try_from(len).is_ok() {
                 return Err(Protocol("length is not in its shortest form"));
             }
             Ok(Some((len, 8)))

@@ -4,7 +4,7 @@
 //! * [`Decoder`] turns what a client sent into messages; it is strict, and fails at the first byte that can not
 //!   belong to a valid stream.
 //! * [`encode`] builds the frames we send.
-//! * [`extensions`] judges what a client offers.
+//! * [`handshake`] and [`extensions`] judge the upgrade request.
 //! * [`Inflater`] and [`Deflater`] are big, so a thread has one of each and lends it to its connections; no
 //!   connection keeps compression state, since we always negotiate "no context takeover" both ways.
 //!
@@ -23,10 +23,13 @@
 
 mod decode;
 #[cfg(test)]
+mod decode_cases;
+#[cfg(test)]
 mod decode_tests;
 mod deflate;
 pub mod encode;
 pub mod extensions;
+pub mod handshake;
 mod header;
 mod input;
 mod mask;
