@@ -197,7 +197,7 @@ mod tests {
         let mut samples = vec![vec![], b"a".to_vec(), b"Hello".to_vec()];
         for size in [20, 300, 600, 5000, 70_000, 200_000] {
             samples.push((0..size).map(|_| random(&mut state).to_be_bytes()[7]).collect());
-            samples.push((0..size).map(|_| b'a' + (random(&mut state) % 3) as u8).collect());
+            samples.push((0..size).map(|_| b"abc"[random(&mut state) % 3]).collect());
             // The same noise again and again, at a distance that a small window does not reach.
             for period in [200, 255, 257, 300, 520, 4000] {
                 let noise: Vec<u8> = (0..period).map(|_| random(&mut state).to_be_bytes()[7]).collect();
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn windows_are_respected() {
         let mut deflater = Deflater::new();
-        for bits in 8..=15 {
+        for bits in 9..=15 {
             for sample in samples() {
                 let compressed = deflater.compress(&sample, bits).unwrap().to_vec();
                 // An inflater that may write a few bytes at a time has only its window to look back to.
@@ -285,6 +285,24 @@ mod tests {
                 }
                 assert_eq!(plain, sample, "{bits} bits");
             }
+        }
+    }
+
+    #[test]
+    fn the_smallest_window_is_respected() {
+        let mut state = 5;
+        let mut deflater = Deflater::new();
+        // Noise that repeats shrinks exactly if the compressor looks back as far as its period.
+        for period in (100..=240).step_by(20).chain(251..=520) {
+            let noise: Vec<u8> = (0..period).map(|_| random(&mut state).to_be_bytes()[7]).collect();
+            let sample: Vec<u8> = noise.iter().copied().cycle().take(4000).collect();
+            let compressed = deflater.compress(&sample, 8).unwrap();
+            assert_eq!(
+                compressed.len() < 3000,
+                period <= 250,
+                "period {period}: {}",
+                compressed.len()
+            );
         }
     }
 
