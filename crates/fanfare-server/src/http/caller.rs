@@ -1,12 +1,15 @@
 //! Who may use the API for services.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::SystemTime};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::{HeaderMap, Uri, header, uri::Authority};
 
 use super::Site;
+use crate::config::Secret;
 
+/// The role of those who may do what a service may.
+const ADMIN: &str = "admin";
 /// Headers that a proxy adds: whoever comes with one is somebody else than the peer of the socket.
 const FORWARDED: &[&str] = &[
     "forwarded",
@@ -17,17 +20,24 @@ const FORWARDED: &[&str] = &[
     "via",
 ];
 
-/// Whether a request with these headers may use the API.
+/// Whether a request with these headers may use the API: it brings an API key or an admin's token, or no key is
+/// configured and it comes from this machine.
 pub(super) fn may_use_api(site: &Site, peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool {
     let keys = &site.options.api_keys;
-    if let Some(offered) = bearer(headers) {
-        let matches = |key: &crate::config::Secret| {
-            verify_slices_are_equal(key.expose().as_bytes(), offered.as_bytes()).is_ok()
-        };
-        // Every key is compared, so that the time does not tell which one came close.
-        return keys.iter().fold(false, |found, key| found | matches(key));
+    match bearer(headers) {
+        Some(offered) => is_key(keys, offered) || is_admin(site, offered),
+        None => keys.is_empty() && is_loopback_caller(peer, uri, headers),
     }
-    keys.is_empty() && is_loopback_caller(peer, uri, headers)
+}
+
+/// Compares every key in constant time, so that the time does not tell which one came close.
+fn is_key(keys: &[Secret], offered: &str) -> bool {
+    let matches = |key: &Secret| verify_slices_are_equal(key.expose().as_bytes(), offered.as_bytes()).is_ok();
+    keys.iter().fold(false, |found, key| found | matches(key))
+}
+
+fn is_admin(site: &Site, token: &str) -> bool {
+    site.verifier.verify(token, SystemTime::now()).is_ok_and(|verified| verified.has_role(ADMIN))
 }
 
 /// With no key configured, callers on this machine are trusted, so that the first `curl` works. A page in a browser on

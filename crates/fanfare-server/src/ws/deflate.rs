@@ -177,3 +177,200 @@ impl Deflater {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::testkit::random;
+    use super::*;
+
+    fn inflate(compressed: &[u8], text: bool, max: usize) -> Result<Vec<u8>, Violation> {
+        let mut inflater = Inflater::new();
+        inflater
+            .inflate(compressed, text, max)
+            .map(|()| inflater.message().to_vec())
+    }
+
+    /// Messages of many kinds: empty, short, repetitive near and far, and noise.
+    fn samples() -> Vec<Vec<u8>> {
+        let mut state = 77;
+        let mut samples = vec![vec![], b"a".to_vec(), b"Hello".to_vec()];
+        for size in [20, 300, 600, 5000, 70_000, 200_000] {
+            samples.push((0..size).map(|_| random(&mut state).to_be_bytes()[7]).collect());
+            samples.push((0..size).map(|_| b"abc"[random(&mut state) % 3]).collect());
+            // The same noise again and again, at a distance that a small window does not reach.
+            for period in [200, 255, 257, 300, 520, 4000] {
+                let noise: Vec<u8> = (0..period).map(|_| random(&mut state).to_be_bytes()[7]).collect();
+                samples.push(noise.iter().copied().cycle().take(size).collect());
+            }
+        }
+        samples
+    }
+
+    #[test]
+    fn examples_of_the_rfc() {
+        // RFC 7692, section 7.2.3
+        assert_eq!(
+            inflate(b"\xf2\x48\xcd\xc9\xc9\x07\x00", true, 5).unwrap(),
+            b"Hello"
+        );
+        assert_eq!(
+            inflate(b"\x00\x05\x00\xfa\xffHello\x00", true, 5).unwrap(),
+            b"Hello"
+        );
+        assert_eq!(
+            inflate(b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00", true, 5).unwrap(),
+            b"Hello"
+        );
+        assert_eq!(
+            inflate(b"\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00", true, 5).unwrap(),
+            b"Hello"
+        );
+        assert_eq!(inflate(b"\x00", true, 0).unwrap(), b"");
+    }
+
+    #[test]
+    fn streams_that_do_not_end_between_blocks_are_bad() {
+        for bad in [
+            &b""[..],                                // not even an empty block
+            b"\xf2\x48\xcd\xc9\xc9\x07",             // the empty block at the end is missing
+            b"\xf2\x48\xcd\xc9",                     // cut inside a block
+            b"\xf3\x48\xcd\xc9\xc9\x07\x00",         // the same after a final block
+            b"\x00\x05\x00\xfa\xffHel",              // cut inside a stored block
+            b"\x00\x05\x00\xfa\xfeHello\x00",        // wrong complement of the length
+            b"\x07",                                 // reserved kind of block
+            b"\xf2\x48\xcd\xc9\xc9\x07\x00\x00\x00", // more than the message
+            b"\x4b\x04\x11\x00",                     // looks back before the start
+        ] {
+            assert_eq!(inflate(bad, false, 1000), Err(Violation::BadDeflate), "{bad:x?}");
+        }
+    }
+
+    #[test]
+    fn what_is_compressed_inflates_again() {
+        let mut deflater = Deflater::new();
+        let mut inflater = Inflater::new();
+        for bits in 8..=15 {
+            for sample in samples() {
+                let compressed = deflater.compress(&sample, bits).unwrap();
+                assert!(compressed.len() <= longest_compressed(sample.len()));
+                inflater.inflate(compressed, false, sample.len()).unwrap();
+                assert_eq!(inflater.message(), sample, "{bits} bits");
+            }
+        }
+    }
+
+    #[test]
+    fn windows_are_respected() {
+        let mut deflater = Deflater::new();
+        for bits in 9..=15 {
+            for sample in samples() {
+                let compressed = deflater.compress(&sample, bits).unwrap().to_vec();
+                // An inflater that may write a few bytes at a time has only its window to look back to.
+                let mut inflater = Decompress::new_with_window_bits(false, bits);
+                let mut plain: Vec<u8> = Vec::new();
+                let mut rest = &compressed[..];
+                loop {
+                    let (was_in, was_out) = (inflater.total_in(), inflater.total_out());
+                    let mut few = [0; 7];
+                    inflater
+                        .decompress(rest, &mut few, FlushDecompress::None)
+                        .unwrap();
+                    let made = difference(was_out, inflater.total_out());
+                    rest = &rest[difference(was_in, inflater.total_in())..];
+                    plain.extend(&few[..made]);
+                    if made == 0 && rest.is_empty() {
+                        break;
+                    }
+                }
+                assert_eq!(plain, sample, "{bits} bits");
+            }
+        }
+    }
+
+    #[test]
+    fn the_smallest_window_is_respected() {
+        let mut state = 5;
+        let mut deflater = Deflater::new();
+        // Noise that repeats shrinks exactly if the compressor looks back as far as its period.
+        for period in (100..=240).step_by(20).chain(251..=520) {
+            let noise: Vec<u8> = (0..period).map(|_| random(&mut state).to_be_bytes()[7]).collect();
+            let sample: Vec<u8> = noise.iter().copied().cycle().take(4000).collect();
+            let compressed = deflater.compress(&sample, 8).unwrap();
+            assert_eq!(
+                compressed.len() < 3000,
+                period <= 250,
+                "period {period}: {}",
+                compressed.len()
+            );
+        }
+    }
+
+    #[test]
+    fn bombs_are_cut_at_the_limit() {
+        let bomb = Deflater::new().compress(&vec![0; 50 << 20], 15).unwrap().to_vec();
+        assert!(bomb.len() < 60_000, "a bomb is small: {}", bomb.len());
+        for max in [0, 1, 1000, STEP - 1, STEP, 1 << 20] {
+            let mut inflater = Inflater::new();
+            assert_eq!(inflater.inflate(&bomb, true, max), Err(Violation::TooBig));
+            assert!(
+                inflater.out.capacity() <= max + 1,
+                "{} for {max}",
+                inflater.out.capacity()
+            );
+        }
+        assert_eq!(inflate(&bomb, false, 50 << 20).unwrap().len(), 50 << 20);
+    }
+
+    #[test]
+    fn text_is_checked_while_it_inflates() {
+        let mut deflater = Deflater::new();
+        let mut text = b"\xff".to_vec();
+        text.resize(50 << 20, b'a');
+        let compressed = deflater.compress(&text, 15).unwrap();
+        let mut inflater = Inflater::new();
+        assert_eq!(
+            inflater.inflate(compressed, true, usize::MAX),
+            Err(Violation::NotUtf8)
+        );
+        assert!(inflater.out.len() <= STEP, "it stopped at once");
+        // Characters across steps are whole.
+        let text = format!("a{}", "\u{20AC}".repeat(STEP));
+        let compressed = deflater.compress(text.as_bytes(), 15).unwrap();
+        inflater.inflate(compressed, true, usize::MAX).unwrap();
+        assert_eq!(inflater.message(), text.as_bytes());
+        let compressed = deflater.compress(&text.as_bytes()[..text.len() - 1], 15).unwrap();
+        assert_eq!(
+            inflater.inflate(compressed, true, usize::MAX),
+            Err(Violation::NotUtf8)
+        );
+    }
+
+    #[test]
+    fn a_failed_message_leaves_nothing_to_the_next() {
+        let mut inflater = Inflater::new();
+        let hello = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
+        for bad in [&b"\xff\xff"[..], b"\x00\xff\xff\x00\x00abc", b"\xf2\x48\xcd"] {
+            assert!(inflater.inflate(bad, true, 100).is_err());
+            inflater.inflate(hello, true, 100).unwrap();
+            assert_eq!(inflater.message(), b"Hello");
+        }
+        // Nothing to look back to: each message stands alone.
+        assert_eq!(
+            inflater.inflate(b"\x02\x11\x00\x00", true, 100),
+            Err(Violation::BadDeflate)
+        );
+    }
+
+    #[test]
+    fn frames_are_compressed_only_where_it_helps() {
+        let mut deflater = Deflater::new();
+        let params = DeflateParams {
+            server_max_window_bits: 15,
+        };
+        assert_eq!(deflater.frame(Opcode::Text, b"ab", params)[..], *b"\x81\x02ab");
+        let frame = deflater.frame(Opcode::Text, &[b'a'; 100], params);
+        assert_eq!(frame[0], 0xC1);
+        assert_eq!(inflate(&frame[2..], true, 100).unwrap(), [b'a'; 100]);
+    }
+}

@@ -81,17 +81,17 @@ fn accept(offer: &Offer<'_>) -> Option<Agreement> {
             _ => return None,
         }
     }
-    let mut answer =
-        String::from("permessage-deflate; server_no_context_takeover; client_no_context_takeover");
-    if let Some(bits) = server_bits {
+    let plain = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    let answer = match server_bits {
         // Repeated even if it is the largest: that is how the parameter is accepted (section 7.1.2.1).
-        answer.push_str(&format!("; server_max_window_bits={bits}"));
-    }
+        Some(bits) => HeaderValue::try_from(format!("{plain}; server_max_window_bits={bits}")).ok()?,
+        None => HeaderValue::from_static(plain),
+    };
     Some(Agreement {
         params: DeflateParams {
             server_max_window_bits: server_bits.unwrap_or(15),
         },
-        answer: HeaderValue::try_from(answer).ok()?,
+        answer,
     })
 }
 

@@ -23,6 +23,8 @@
 
 mod decode;
 #[cfg(test)]
+mod decode_cases;
+#[cfg(test)]
 mod decode_tests;
 mod deflate;
 pub mod encode;
