@@ -92,14 +92,17 @@ def run(*arguments, input=None, timeout=20, cwd=None, **env):
 
 
 class Fanfare:
-    """One running server: notify on a free port, the RESP door on another, both on loopback."""
+    """One running server: notify on a free port, the RESP door on another, both on loopback.
 
-    def __init__(self, descriptors=None, env=None, **tables):
-        self.port, self.resp_port = free_port(), free_port()
+    Further tables of the configuration are given by name, and laid over the default ones; None removes one.
+    """
+
+    def __init__(self, descriptors=None, env=None, prefix="", arguments=(), **tables):
+        self.port, self.resp_port, self.prefix = free_port(), free_port(), prefix
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fanfare-"))
         self.config = {
             "data_dir": str(self.folder / "data"),
-            "listener": [{"bind": f"127.0.0.1:{self.port}", "dialects": ["notify"]}],
+            "listener": [{"bind": f"127.0.0.1:{self.port}", "dialects": ["notify"]} | ({"prefix": prefix} if prefix else {})],
             "auth": {"jwt_secret": SECRET},
             "shutdown": {"timeout": "10s", "drain_window": "200ms"},
         }
@@ -108,10 +111,12 @@ class Fanfare:
         for name, value in tables.items():
             merge = isinstance(value, dict) and isinstance(self.config.get(name), dict)
             self.config[name] = self.config[name] | value if merge else value
+        self.config = {name: value for name, value in self.config.items() if value is not None}
         self.config_file = self.folder / "fanfare.toml"
         self.log_file = self.folder / "log"
         self.descriptors = descriptors
         self.env = env or {}
+        self.arguments = arguments
         self.process = None
 
     # --- life ---
@@ -119,7 +124,7 @@ class Fanfare:
     def spawn(self):
         """Starts the process and does not wait for anything."""
         self.config_file.write_text(toml(self.config))
-        command = [binary(), "serve", "--config", str(self.config_file)]
+        command = [binary(), "serve", "--config", str(self.config_file), *self.arguments]
         if self.descriptors:
             command = ["sh", "-c", f'ulimit -n {self.descriptors}; exec "$@"', "sh", *command]
         with open(self.log_file, "wb") as log:
@@ -168,13 +173,13 @@ class Fanfare:
     def ws(self, user=None, **claims):
         """The address of the WebSocket endpoint, with a token for `user`."""
         query = f"?token={token(user, **claims)}" if user is not None else ""
-        return f"ws://127.0.0.1:{self.port}/ws{query}"
+        return f"ws://127.0.0.1:{self.port}{self.prefix}/ws{query}"
 
     def get(self, path, method="GET", body=None, timeout=10, **headers):
         """One HTTP request. Header names are written with underscores."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         with contextlib.closing(connection):
-            connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+            connection.request(method, self.prefix + path, body, {k.replace("_", "-"): v for k, v in headers.items()})
             answer = connection.getresponse()
             answer.text = answer.read().decode()
             return answer
@@ -192,6 +197,17 @@ class Fanfare:
         values = [line.rsplit(" ", 1)[1] for line in lines if re.match(rf"{name}(\{{| )", line)]
         assert values, f"no metric {name}"
         return sum(map(float, values))
+
+    def memory(self):
+        """Resident bytes."""
+        return int(re.search(r"VmRSS:\s+(\d+) kB", self._proc("status"))[1]) * 1024
+
+    def cpu_seconds(self):
+        fields = self._proc("stat").rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _proc(self, name):
+        return pathlib.Path(f"/proc/{self.process.pid}/{name}").read_text()
 
     def connections(self):
         return self.json("/health")["websocket"]["active_connections"]
