@@ -74,7 +74,8 @@ def by_number(case):
 
 
 def print_table(results):
-    print(f"\n{'section':<32}{'cases':>6}{'ok':>6}{'info':>6}{'failed':>8}")
+    columns = ("cases", "ok", "info", "failed")
+    print(f"\n{'section':<32}" + "".join(f"{column:>8}" for column in columns))
     rows = collections.defaultdict(collections.Counter)
     for case, verdict in results.items():
         good = "failed" if not passed(case, verdict) else "info" if case in INFORMATIONAL else "ok"
@@ -82,7 +83,7 @@ def print_table(results):
             rows[row].update(["cases", good])
     for section in sorted(rows, key=lambda s: int(s) if s.isdigit() else 99):
         title = f"{section:<4}{SECTIONS.get(section, '')}"
-        print(f"{title:<32}" + "".join(f"{rows[section][c]:>{w}}" for c, w in zip(("cases", "ok", "info", "failed"), (6, 6, 6, 8))))
+        print(f"{title:<32}" + "".join(f"{rows[section][column]:>8}" for column in columns))
     if informational := sorted(INFORMATIONAL & results.keys(), key=by_number):
         print(f"informational by the suite's own definition: {', '.join(informational)}")
 

@@ -102,7 +102,7 @@ class Fanfare:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fanfare-"))
         self.config = {
             "data_dir": str(self.folder / "data"),
-            "listener": [{"bind": f"127.0.0.1:{self.port}", "dialects": ["notify"]} | ({"prefix": prefix} if prefix else {})],
+            "listener": [{"bind": f"127.0.0.1:{self.port}", "dialects": ["notify"]}],
             "auth": {"jwt_secret": SECRET},
             "shutdown": {"timeout": "10s", "drain_window": "200ms"},
         }
@@ -112,6 +112,8 @@ class Fanfare:
             merge = isinstance(value, dict) and isinstance(self.config.get(name), dict)
             self.config[name] = self.config[name] | value if merge else value
         self.config = {name: value for name, value in self.config.items() if value is not None}
+        if prefix:
+            self.config["listener"][0]["prefix"] = prefix
         self.config_file = self.folder / "fanfare.toml"
         self.log_file = self.folder / "log"
         self.descriptors = descriptors
@@ -222,7 +224,7 @@ def running(**arguments):
         if server.process.poll() is None:
             server.stop()
     except BaseException:
-        print(server.log()) # pytest shows it with the failure
+        print(server.log())  # pytest shows it with the failure
         raise
     finally:
         server.kill()

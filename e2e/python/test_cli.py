@@ -176,11 +176,12 @@ def url(server):
 
 def test_publish_to_a_user(server, connect):
     client = connect(server, "ann")
-    arguments = ("publish", "--url", url(server), "--user", "ann", "--type", "alert", '{"b":1,"a":12345678901234567890}')
+    payload = '{"b":1,"a":12345678901234567890}'
+    arguments = ("publish", "--url", url(server), "--user", "ann", "--type", "alert", payload)
     done = run(*arguments, cwd=server.folder)
     assert done.returncode == 0, done.stderr
     frame = client.next()
-    assert '"payload":{"b":1,"a":12345678901234567890}' in frame
+    assert f'"payload":{payload}' in frame
     assert json.loads(frame)["type"] == "alert"
 
 

@@ -127,7 +127,7 @@ def test_many_at_once_are_subscribed_too(node, connect, backend):
 
 
 def test_a_user_who_comes_and_goes_quickly_ends_as_held(node, connect, backend):
-    for n in range(30):
+    for _ in range(30):
         connect(node, "ann").close()
     last = connect(node, "ann")
     time.sleep(0.3)  # whatever of the earlier ones is still on its way

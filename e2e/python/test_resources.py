@@ -12,7 +12,7 @@ import pytest
 
 from conftest import health_check, message
 from fanfare import SECRET, Fanfare, free_port, token, wait_until
-from wire import connect as dial, upgraded
+from wire import upgraded
 
 RESET_ON_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
 

@@ -186,7 +186,8 @@ def test_redis_cli_with_a_command(guarded, connect):
 
 def test_redis_cli_with_lines(guarded, connect):
     client = connect(guarded, "user123")
-    assert redis_cli(guarded, "-a", PASSWORD, "--no-auth-warning", input=DOCUMENTED + "\nPING\n").split() == ["1", "PONG"]
+    printed = redis_cli(guarded, "-a", PASSWORD, "--no-auth-warning", input=DOCUMENTED + "\nPING\n")
+    assert printed.split() == ["1", "PONG"]
     assert client.next_json()["payload"] == {"title": "Test", "message": "Hello"}
 
 
