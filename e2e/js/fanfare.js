@@ -1,0 +1,227 @@
+// Starts the real binary with a configuration of the test's own, and WebSocket clients that remember what came.
+
+import { spawn } from 'node:child_process';
+import { createHmac } from 'node:crypto';
+import { existsSync, mkdtempSync, openSync, closeSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Redis } from 'ioredis';
+import { WebSocket } from 'ws';
+
+export { sleep };
+export const SECRET = 'a-secret-for-tests-that-is-long-enough-for-hs256';
+const START_TIMEOUT = 20_000;
+const ANSWER_TIMEOUT = 10_000;
+
+// The program under test: FANFARE_BIN, else what cargo built last.
+function binary() {
+  const root = fileURLToPath(new URL('../..', import.meta.url));
+  const built = ['debug', 'release'].map((profile) => join(root, 'target', profile, 'fanfare')).filter(existsSync);
+  built.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs);
+  const found = process.env.FANFARE_BIN ?? built[0];
+  if (!found) throw new Error('no fanfare binary: build one, or set FANFARE_BIN');
+  return found;
+}
+
+export async function freePort() {
+  const probe = createServer();
+  await new Promise((resolve) => probe.listen(0, '127.0.0.1', resolve));
+  const { port } = probe.address();
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
+}
+
+// Asks `condition` until it says something true, and returns that.
+export async function waitUntil(condition, what, timeout = ANSWER_TIMEOUT) {
+  const deadline = Date.now() + timeout;
+  for (;;) {
+    const answer = await condition();
+    if (answer) return answer;
+    if (Date.now() > deadline) throw new Error(`${what} did not come true within ${timeout} ms`);
+    await sleep(20);
+  }
+}
+
+const base64 = (text) => Buffer.from(text).toString('base64url');
+
+// A signed HS256 token; a claim given as undefined is left out.
+export function token(user, { ttl = 3600, secret = SECRET, algorithm = 'sha256', header = {}, ...claims } = {}) {
+  const now = Math.floor(Date.now() / 1000);
+  const signed = [{ alg: 'HS256', typ: 'JWT', ...header }, { sub: user, iat: now, exp: now + ttl, ...claims }]
+    .map((part) => base64(JSON.stringify(part)))
+    .join('.');
+  return `${signed}.${createHmac(algorithm, secret).update(signed).digest('base64url')}`;
+}
+
+// An object of tables as TOML; an array of objects becomes an array of tables.
+function toml(config) {
+  const table = (head, entries) => [head, ...Object.entries(entries).map(([k, v]) => `${k} = ${JSON.stringify(v)}`), ''];
+  const isTables = (value) => Array.isArray(value) && typeof value[0] === 'object';
+  const top = Object.entries(config).filter(([, v]) => typeof v !== 'object');
+  const rest = Object.entries(config).filter(([, v]) => typeof v === 'object');
+  return [
+    ...table('', Object.fromEntries(top)),
+    ...rest.flatMap(([name, v]) => (isTables(v) ? v.flatMap((t) => table(`[[${name}]]`, t)) : table(`[${name}]`, v))),
+  ].join('\n');
+}
+
+// One running server: notify on a free port, the RESP door on another, both on loopback.
+export class Fanfare {
+  #cleanups = [];
+
+  // start(t) or start(t, {notify: {...}, resp: {...}}): runs until the test `t` is over.
+  static async start(t, tables = {}) {
+    const server = new Fanfare();
+    t.after(() => server.#end());
+    server.port = await freePort();
+    server.respPort = await freePort();
+    server.folder = mkdtempSync(join(tmpdir(), 'fanfare-'));
+    server.password = tables.resp?.password;
+    const config = {
+      data_dir: join(server.folder, 'data'),
+      listener: [{ bind: `127.0.0.1:${server.port}`, dialects: ['notify'] }],
+      ...tables,
+      auth: { jwt_secret: SECRET, ...tables.auth },
+      resp: { bind: `127.0.0.1:${server.respPort}`, ...tables.resp },
+      shutdown: { timeout: '10s', drain_window: '200ms', ...tables.shutdown },
+    };
+    writeFileSync(join(server.folder, 'fanfare.toml'), toml(config));
+    server.#spawn();
+    await waitUntil(() => server.#isUp(), 'a server that answers /livez', START_TIMEOUT);
+    return server;
+  }
+
+  #spawn() {
+    // Nothing of the developer's environment: a JWT_SECRET_KEY or REDIS_URL there would be obeyed.
+    const env = Object.fromEntries(['PATH', 'HOME', 'TMPDIR', 'LANG'].map((name) => [name, process.env[name] ?? '']));
+    const log = openSync(join(this.folder, 'log'), 'w');
+    this.process = spawn(binary(), ['serve', '--config', join(this.folder, 'fanfare.toml')], {
+      cwd: this.folder,
+      env,
+      stdio: ['ignore', log, log],
+    });
+    closeSync(log);
+    this.exited = new Promise((resolve) => this.process.on('exit', (code, signal) => resolve(code ?? signal)));
+  }
+
+  async #isUp() {
+    if (this.process.exitCode !== null) throw new Error(`fanfare ended with ${this.process.exitCode}:\n${this.log()}`);
+    if (!this.log().includes('listening')) return false;
+    return (await this.fetch('/livez').catch(() => undefined))?.status === 200;
+  }
+
+  // Every test ends with a clean drain, unless it ended the server itself.
+  async #end() {
+    for (const cleanup of this.#cleanups) await cleanup();
+    let code = 0;
+    if (this.process?.exitCode === null && this.process.signalCode === null) {
+      this.process.kill('SIGTERM');
+      code = await Promise.race([this.exited, sleep(15_000, 'no end', { ref: false })]);
+      this.process.kill('SIGKILL');
+    }
+    const log = this.folder ? this.log() : '';
+    if (this.folder) rmSync(this.folder, { recursive: true, force: true });
+    if (code !== 0) throw new Error(`fanfare ended with ${code}:\n${log}`);
+  }
+
+  log() {
+    return readFileSync(join(this.folder, 'log'), 'utf8');
+  }
+
+  fetch(path, options) {
+    return fetch(`http://127.0.0.1:${this.port}${path}`, { headers: { connection: 'close' }, ...options });
+  }
+
+  async metrics() {
+    return (await this.fetch('/metrics')).json();
+  }
+
+  // The WebSocket address with any query.
+  url(query = '') {
+    return `ws://127.0.0.1:${this.port}/ws${query}`;
+  }
+
+  // An open client of `user`.
+  async client(user, options) {
+    const client = this.dial(`?token=${token(user, options?.claims)}`, options);
+    await client.opened;
+    return client;
+  }
+
+  dial(query, options) {
+    const client = new Client(this.url(query), options);
+    this.#cleanups.push(() => client.socket.terminate());
+    return client;
+  }
+
+  // An ioredis connection to the RESP door.
+  redis(options) {
+    const redis = new Redis({ port: this.respPort, host: '127.0.0.1', password: this.password, ...options });
+    this.#cleanups.push(() => redis.disconnect());
+    return redis;
+  }
+}
+
+// A `ws` client that keeps every frame as text, in order.
+export class Client {
+  #frames = [];
+  #waiting = [];
+
+  constructor(url, { perMessageDeflate = false, ...options } = {}) {
+    this.socket = new WebSocket(url, { perMessageDeflate, ...options });
+    this.socket.on('message', (data, isBinary) => this.#arrived(isBinary ? data : data.toString()));
+    this.socket.on('error', () => {});
+    this.closed = new Promise((resolve) =>
+      this.socket.on('close', (code, reason) => resolve({ code, reason: reason.toString() })),
+    );
+    this.opened = new Promise((resolve, reject) => {
+      this.socket.on('open', resolve);
+      this.socket.on('error', reject);
+    });
+    this.opened.catch(() => {});
+    // A handshake that was refused: {status, headers, body}.
+    this.refused = new Promise((resolve, reject) => {
+      this.socket.on('open', () => reject(new Error('the handshake was not refused')));
+      this.socket.on('unexpected-response', async (_request, response) => {
+        let body = '';
+        for await (const chunk of response) body += chunk;
+        resolve({ status: response.statusCode, headers: response.headers, body });
+        this.socket.terminate();
+      });
+    });
+    this.refused.catch(() => {});
+  }
+
+  #arrived(frame) {
+    const waiter = this.#waiting.shift();
+    if (waiter) waiter(frame);
+    else this.#frames.push(frame);
+  }
+
+  // The next frame as it came.
+  async next(timeout = ANSWER_TIMEOUT) {
+    if (this.#frames.length) return this.#frames.shift();
+    let waiter;
+    const frame = new Promise((resolve) => this.#waiting.push((waiter = resolve)));
+    const late = sleep(timeout, undefined, { ref: false }).then(() => {
+      this.#waiting = this.#waiting.filter((other) => other !== waiter);
+      throw new Error(`no frame within ${timeout} ms`);
+    });
+    return Promise.race([frame, late]);
+  }
+
+  async nextJson() {
+    return JSON.parse(await this.next());
+  }
+
+  // Frames that came and were not yet taken.
+  get unread() {
+    return this.#frames.length;
+  }
+}
+
+// What a publisher sends for a user.
+export const message = (payload, type = 'notification') => JSON.stringify({ type, payload });

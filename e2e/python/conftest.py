@@ -1,0 +1,121 @@
+"""Fixtures. A server per test: they start in milliseconds, and no test can trip over another's connections."""
+
+import contextlib
+import json
+
+import pytest
+import redis
+import websockets.sync.client
+
+import fanfare
+
+
+class Client:
+    """A `websockets` client of one user. Frames are handed out as they came."""
+
+    def __init__(self, url, **options):
+        options = {"compression": None, "max_size": None, "open_timeout": 20} | options
+        self.socket = websockets.sync.client.connect(url, **options)
+
+    def next(self, timeout=10):
+        return self.socket.recv(timeout)
+
+    def next_json(self, timeout=10):
+        return json.loads(self.next(timeout))
+
+    def nothing(self, within=0.3):
+        """Asserts that nothing comes."""
+        with pytest.raises(TimeoutError):
+            raise AssertionError(f"came: {self.socket.recv(within)!r}")
+
+    def closed(self, timeout=15):
+        """(code, reason) of the server's close; (1006, "") where the connection was just lost."""
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            while True:
+                self.socket.recv(timeout)
+        received = closed.value.rcvd
+        return (received.code, received.reason) if received else (1006, "")
+
+    def close(self):
+        self.socket.close()
+
+
+@pytest.fixture
+def cleanup():
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def launch(cleanup):
+    """launch(notify={...}, ...) starts a server with that configuration; it ends with the test."""
+    return lambda **arguments: cleanup.enter_context(fanfare.running(**arguments))
+
+
+@pytest.fixture
+def server(launch):
+    """A server as configured by default."""
+    return launch()
+
+
+@pytest.fixture
+def connect(cleanup):
+    """connect(server, "ann") opens a client that is closed with the test."""
+
+    def opened(server, user, claims=None, **options):
+        client = Client(server.ws(user, **(claims or {})), **options)
+        cleanup.callback(client.close)
+        return client
+
+    return opened
+
+
+@pytest.fixture
+def publisher(cleanup):
+    """publisher(port) is a redis-py connection."""
+
+    def opened(port, **options):
+        client = redis.Redis(port=port, **options)
+        cleanup.callback(client.close)
+        return client
+
+    return opened
+
+
+@pytest.fixture
+def real_redis(cleanup):
+    """real_redis() starts a Redis that ends with the test."""
+
+    def started(**options):
+        instance = fanfare.Redis(**options)
+        cleanup.callback(instance.remove)
+        return instance.start()
+
+    return started
+
+
+@pytest.fixture
+def healthy(server, connect, publisher):
+    """A check that a client which was there all along, and one that comes now, are still served."""
+    return health_check(server, connect, publisher)
+
+
+def health_check(server, connect, publisher):
+    old, rounds = connect(server, "healthy"), []
+
+    def check():
+        rounds.append(None)
+        new, payload = connect(server, "healthy"), len(rounds)
+        count = publisher(server.resp_port).publish("user_noti:healthy", message(payload))
+        assert count == 2, f"{count} connections reached, the old and the new one expected"
+        for client in (old, new):
+            assert client.next_json()["payload"] == payload
+        new.close()
+        fanfare.wait_until(lambda: server.connections() == 1, what="only the healthy client left")
+
+    return check
+
+
+def message(payload, type="notification"):
+    """What a backend publishes."""
+    return json.dumps({"type": type, "payload": payload})

@@ -1,0 +1,220 @@
+"""A real Redis between the backend and the clients, and what happens when it goes away."""
+
+import concurrent.futures
+import signal
+import subprocess
+import time
+
+import pytest
+import redis
+
+from conftest import message
+from fanfare import Fanfare, Redis, free_port, running, wait_until
+from test_resp_door import REDIS_CLI
+
+
+@pytest.fixture
+def broker(real_redis):
+    return real_redis()
+
+
+@pytest.fixture
+def node(launch, broker):
+    return launch(broker={"kind": "redis", "url": broker.url})
+
+
+@pytest.fixture
+def backend(publisher, broker):
+    return publisher(broker.port)
+
+
+def held_users(backend):
+    return {name.decode() for name in backend.pubsub_channels("user_noti:*")}
+
+
+def redis_status(server):
+    return server.json("/health")["redis"]["status"]
+
+
+# --- delivery ---
+
+
+def test_publish_with_redis_py(node, connect, backend):
+    client = connect(node, "user123")
+    backend.publish("user_noti:user123", message({"n": 1}))
+    assert client.next_json()["payload"] == {"n": 1}
+
+
+def test_publish_with_redis_cli(node, broker, connect):
+    client = connect(node, "user123")
+    command = [REDIS_CLI, "-p", str(broker.port), "PUBLISH", "user_noti:user123", message({"n": 1})]
+    subprocess.run(command, check=True, capture_output=True, timeout=20)
+    assert client.next_json()["payload"] == {"n": 1}
+
+
+def test_with_a_password(real_redis, launch, connect, publisher):
+    broker = real_redis(password="p:a/s@s")
+    url = f"redis://:p%3Aa%2Fs%40s@127.0.0.1:{broker.port}/0"
+    node = launch(broker={"kind": "redis", "url": url})
+    client = connect(node, "ann")
+    publisher(broker.port, password="p:a/s@s").publish("user_noti:ann", message(1))
+    assert client.next_json()["payload"] == 1
+    assert "p:a/s@s" not in node.log() and "p%3Aa" not in node.log()
+
+
+@pytest.mark.parametrize("user", ["a:b", "with space", "é😀", "", "star*", "[range]", "que?stion"])
+def test_unusual_users(node, connect, backend, user):
+    """Each is a name, never a pattern. An empty name is nobody's, and must do no harm."""
+    backend.publish(f"user_noti:{user}", message("unusual"))
+    if not user:
+        assert redis_status(node) == "connected"
+        return
+    client, other = connect(node, user), connect(node, "starfish")
+    backend.publish("user_noti:starfish", message("other"))
+    backend.publish(f"user_noti:{user}", message("own"))
+    assert client.next_json()["payload"] == "own"
+    assert other.next_json()["payload"] == "other"
+
+
+def test_two_nodes_on_one_redis(node, launch, broker, connect, backend):
+    second = launch(broker={"kind": "redis", "url": broker.url})
+    tabs = [connect(node, "ann"), connect(second, "ann"), connect(second, "ann")]
+    only_second = connect(second, "bob")
+    backend.publish("user_noti:ann", message("both"))
+    backend.publish("user_noti:bob", message("second"))
+    assert [tab.next_json()["payload"] for tab in tabs] == ["both"] * 3
+    assert only_second.next_json()["payload"] == "second"
+    for tab in tabs:
+        tab.nothing()  # and nothing twice
+
+
+def test_a_large_message(node, connect, backend):
+    client = connect(node, "ann")
+    backend.publish("user_noti:ann", message("x" * (5 << 20)))
+    assert len(client.next_json()["payload"]) == 5 << 20
+
+
+# --- what is subscribed on Redis ---
+
+
+def test_subscriptions_are_exactly_the_held_users(node, connect, backend):
+    assert held_users(backend) == set()
+    ann, again, bob = connect(node, "ann"), connect(node, "ann"), connect(node, "bob")
+    assert held_users(backend) == {"user_noti:ann", "user_noti:bob"}
+    ann.close()
+    bob.close()
+    wait_until(lambda: held_users(backend) == {"user_noti:ann"}, what="only Ann's subscription left")
+    again.close()
+    wait_until(lambda: held_users(backend) == set(), what="no subscription left")
+
+
+def test_a_subscription_is_in_place_when_the_upgrade_is_answered(node, connect, backend):
+    """Published right after the client says it is open: received, every time."""
+    for n in range(50):
+        client = connect(node, f"user{n}")
+        assert backend.publish(f"user_noti:user{n}", message(n)) == 1
+        assert client.next_json()["payload"] == n
+
+
+def test_many_at_once_are_subscribed_too(node, connect, backend):
+    def open_and_receive(n):
+        client = connect(node, f"user{n}")
+        assert backend.publish(f"user_noti:user{n}", message(n)) == 1
+        return client.next_json()["payload"]
+
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        assert list(pool.map(open_and_receive, range(50))) == list(range(50))
+
+
+def test_a_user_who_comes_and_goes_quickly_ends_as_held(node, connect, backend):
+    for _ in range(30):
+        connect(node, "ann").close()
+    last = connect(node, "ann")
+    time.sleep(0.3)  # whatever of the earlier ones is still on its way
+    assert backend.publish("user_noti:ann", message("last")) == 1
+    assert last.next_json()["payload"] == "last"
+
+
+# --- Redis goes away ---
+
+
+def test_an_outage(node, broker, connect, backend):
+    client = connect(node, "ann")
+    assert node.get("/readyz").status == 200
+
+    broker.kill()
+    wait_until(lambda: node.get("/health").status == 503, what="a degraded /health")
+    health = node.json("/health")
+    assert health["status"] == "degraded"
+    assert health["redis"]["status"] == "disconnected"
+    assert isinstance(health["redis"]["error"], str) and health["redis"]["error"]
+    assert health["websocket"]["active_connections"] == 1
+    assert node.get("/readyz").status == 503
+    assert node.get("/livez").status == 200
+
+    broker.start()
+    start = time.monotonic()
+    wait_until(lambda: backend.publish("user_noti:ann", message("back")) == 1, what="a renewed subscription")
+    assert client.next_json()["payload"] == "back"
+    assert time.monotonic() - start < 4  # two seconds are promised
+    wait_until(lambda: node.get("/health").status == 200, what="a healthy /health")
+    assert node.get("/readyz").status == 200
+
+
+def test_a_longer_outage_with_clients_that_come_and_go(node, broker, connect, backend):
+    stays, leaves = connect(node, "stays"), connect(node, "leaves")
+    broker.kill()
+    wait_until(lambda: redis_status(node) == "disconnected", what="the outage")
+    leaves.close()
+    newcomer = connect(node, "newcomer")
+    time.sleep(3)  # several attempts to reconnect, each later than the one before
+    broker.start()
+    expected = {"user_noti:stays", "user_noti:newcomer"}
+    wait_until(lambda: held_users(backend) == expected, timeout=15, what="the subscriptions of those who are here")
+    for client, user in ((stays, "stays"), (newcomer, "newcomer")):
+        backend.publish(f"user_noti:{user}", message(user))
+        assert client.next_json()["payload"] == user
+
+
+def test_a_redis_that_hangs_is_an_outage(node, broker, connect, backend):
+    """Stopped, it still holds its connections; only a timeout can tell."""
+    client = connect(node, "ann")
+    broker.process.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: node.get("/health").status == 503, timeout=30, what="a degraded /health")
+    finally:
+        broker.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: node.get("/health").status == 200, timeout=30, what="a healthy /health")
+    wait_until(lambda: backend.publish("user_noti:ann", message(1)) >= 1, what="a subscription")
+    assert client.next_json()["payload"] == 1
+
+
+def test_a_server_that_starts_before_its_redis(cleanup, connect):
+    late = Redis()
+    cleanup.callback(late.remove)
+    node = cleanup.enter_context(running(broker={"kind": "redis", "url": late.url}))
+    assert node.get("/health").status == 503
+    client = connect(node, "ann")
+    late.start()
+    wait_until(lambda: redis_status(node) == "connected", timeout=15, what="a connection to Redis")
+    with redis.Redis(port=late.port) as backend:
+        wait_until(lambda: backend.publish("user_noti:ann", message(1)) == 1, what="the subscription")
+    assert client.next_json()["payload"] == 1
+
+
+def test_killed_connections_come_back(node, connect, backend):
+    """CLIENT KILL TYPE pubsub: the fan-in is cut while Redis itself is fine."""
+    client = connect(node, "ann")
+    backend.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    wait_until(lambda: held_users(backend) == {"user_noti:ann"}, what="a renewed subscription")
+    backend.publish("user_noti:ann", message("again"))
+    assert client.next_json()["payload"] == "again"
+
+
+def test_a_broker_that_was_never_there_does_not_stop_the_end():
+    server = Fanfare(broker={"kind": "redis", "url": f"redis://127.0.0.1:{free_port()}/0"})
+    try:
+        server.start()
+        server.stop()
+    finally:
+        server.kill()
