@@ -12,7 +12,7 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
@@ -29,8 +29,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub enum Door {
     /// HTTP and WebSocket.
     Http(Arc<Site>),
-    /// The Redis protocol.
-    Resp(Arc<resp::Door>),
+    /// The Redis protocol, for so many connections at once.
+    Resp(Arc<resp::Door>, u64),
 }
 
 /// Binds `address` once for each of `count` threads; the kernel spreads connections over them.
@@ -92,7 +92,7 @@ pub async fn serve(listener: std::net::TcpListener, door: Door, shard: Rc<Shard>
 
 async fn enter(stream: TcpStream, peer: SocketAddr, door: Door, shard: Rc<Shard>) {
     let site = match door {
-        Door::Resp(door) => return resp::serve(stream, peer, &door).await,
+        Door::Resp(door, most) => return speak_redis(stream, peer, &door, most).await,
         Door::Http(site) => site,
     };
     let Some(tls) = &site.options.tls else {
@@ -104,6 +104,16 @@ async fn enter(stream: TcpStream, peer: SocketAddr, door: Door, shard: Rc<Shard>
         Err(_) => {
             shard.node.counters.handshakes_timed_out.fetch_add(1, Relaxed);
         }
+    }
+}
+
+async fn speak_redis(mut stream: TcpStream, peer: SocketAddr, door: &resp::Door, most: u64) {
+    if door.stats().totals().connected < most {
+        // It serves to the very end: what is published while the server drains still reaches who is left.
+        resp::serve(stream, peer, door, std::future::pending()).await;
+    } else {
+        tracing::warn!(most, "too many publishers on the Redis-protocol door; set resp.max_connections");
+        let _ = stream.write_all(resp::MAX_CLIENTS).await; // it is refused, whether it hears so or not
     }
 }
 

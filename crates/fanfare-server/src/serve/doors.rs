@@ -2,12 +2,12 @@
 
 use std::{io::ErrorKind, net::SocketAddr, sync::Arc};
 
+use super::redis_door;
 use crate::{
     auth::Verifier,
     config::{Config, Listener, Loaded},
     engine::Node,
     http::{self, Door, Origins, Site, SiteOptions},
-    resp,
 };
 
 /// A listening address with one socket for each shard.
@@ -69,9 +69,12 @@ fn site(
 fn resp_door(loaded: &Loaded, node: &Arc<Node>, shards: usize) -> Result<Option<OpenDoor>, String> {
     let config = &loaded.config;
     let Some(address) = config.resp.bind.filter(|_| config.broker.kind.has_embedded_door()) else { return Ok(None) };
+    let Some(broker) = node.broker() else { return Ok(None) };
     match http::bind(address, shards) {
         Ok(sockets) => {
-            let door = Door::Resp(Arc::new(resp_options(config, node)));
+            let port = sockets.first().and_then(|socket| socket.local_addr().ok()).map_or(address.port(), |own| own.port());
+            let door = redis_door::door(config, node, broker.clone(), port);
+            let door = Door::Resp(Arc::new(door), config.resp.max_connections as u64);
             Ok(Some(opened(sockets, door, "Redis protocol, for publishers".into())))
         }
         Err(error) if error.kind() == ErrorKind::AddrInUse && !loaded.is_configured("resp.bind") => {

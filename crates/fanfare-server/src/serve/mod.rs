@@ -3,6 +3,7 @@
 mod doors;
 mod greeting;
 mod keys;
+mod redis_door;
 mod settings;
 mod shutdown;
 mod threads;
