@@ -20,9 +20,18 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
     let registry = tracing_subscriber::registry().with(filter);
     let started = if human {
         let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
-        registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init()
+        registry
+            .with(layer.with_ansi(std::io::stderr().is_terminal()))
+            .try_init()
     } else {
-        registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
+        registry
+            .with(
+                fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_writer(std::io::stderr),
+            )
+            .try_init()
     };
     started.map_err(|error| error.to_string())?;
     // What a panic says may hold what a client sent; where it happened does not.

@@ -29,7 +29,12 @@ impl Listen {
         let loaded = global.load(None)?;
         let token = match (&self.token, &self.user) {
             (Some(token), _) => token.clone(),
-            (None, user) => token::mint(&loaded, user.as_deref().unwrap_or_default(), None, &serde_json::Map::new())?,
+            (None, user) => token::mint(
+                &loaded,
+                user.as_deref().unwrap_or_default(),
+                None,
+                &serde_json::Map::new(),
+            )?,
         };
         let url = remote::socket(&loaded.config, self.url.as_deref(), &token)?;
         block_on(listen(url, self.count))
@@ -38,7 +43,9 @@ impl Listen {
 
 #[allow(clippy::print_stdout, reason = "the events are what the command is for")]
 async fn listen(url: String, count: Option<u64>) -> Outcome {
-    let (mut socket, _) = connect_async(url).await.map_err(|error| Failure::Runtime(explain(&error)))?;
+    let (mut socket, _) = connect_async(url)
+        .await
+        .map_err(|error| Failure::Runtime(explain(&error)))?;
     eprintln!("listening; stop with Ctrl-C");
     let mut left = count.unwrap_or(u64::MAX);
     while left > 0 {
@@ -53,7 +60,10 @@ async fn listen(url: String, count: Option<u64>) -> Outcome {
             }
             Some(Ok(Message::Close(Some(close)))) if close.code == CloseCode::Normal => break,
             Some(Ok(Message::Close(Some(close)))) => {
-                return Err(Failure::Runtime(format!("the server closed the connection: {} {}", close.code, close.reason)));
+                return Err(Failure::Runtime(format!(
+                    "the server closed the connection: {} {}",
+                    close.code, close.reason
+                )));
             }
             Some(Ok(_)) => {}
             Some(Err(error)) => return Err(Failure::Runtime(explain(&error))),
@@ -68,7 +78,11 @@ async fn listen(url: String, count: Option<u64>) -> Outcome {
 fn explain(error: &tungstenite::Error) -> String {
     match error {
         tungstenite::Error::Http(answer) => {
-            let body = answer.body().as_deref().and_then(|body| std::str::from_utf8(body).ok()).unwrap_or_default();
+            let body = answer
+                .body()
+                .as_deref()
+                .and_then(|body| std::str::from_utf8(body).ok())
+                .unwrap_or_default();
             format!("the server answered {} {body}", answer.status())
         }
         tungstenite::Error::Io(error) => format!("cannot reach the server: {error}"),

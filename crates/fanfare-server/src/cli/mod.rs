@@ -15,8 +15,15 @@ use crate::config::{self, Loaded, Sources};
 
 /// A realtime server: clients of several protocols, one fan-out core.
 #[derive(Parser)]
-#[command(name = "fanfare", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = "Without a command, `fanfare` serves. Exit codes: 0 done, 1 a runtime error, 2 bad arguments or configuration.")]
+#[command(
+    name = "fanfare",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+#[command(
+    after_help = "Without a command, `fanfare` serves. Exit codes: 0 done, 1 a runtime error, 2 bad arguments or configuration."
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -28,13 +35,13 @@ struct Cli {
 #[derive(Args)]
 struct Global {
     /// The configuration file [default: fanfare.toml here, then /etc/fanfare/fanfare.toml]
-    #[arg(long, global = true, value_name = "FILE", env = "FANFARE_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Sets a configuration key, over the file and the environment; may be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// How much is logged: error, warn, info, debug, trace, or directives as in RUST_LOG
-    #[arg(long, global = true, value_name = "LEVEL", env = "FANFARE_LOG")]
+    #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
 }
 
@@ -66,7 +73,10 @@ type Outcome = Result<(), Failure>;
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let outcome = match cli.command.unwrap_or(Command::Serve(serve_command::Serve::default())) {
+    let outcome = match cli
+        .command
+        .unwrap_or(Command::Serve(serve_command::Serve::default()))
+    {
         Command::Serve(command) => command.run(&cli.global),
         Command::Token(command) => command.run(&cli.global),
         Command::Publish(command) => command.run(&cli.global),
@@ -92,7 +102,9 @@ impl Global {
     fn sources(&self, profile: Option<&str>) -> Result<Sources, Failure> {
         let pair = |set: &String| match set.split_once('=') {
             Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
-            None => Err(Failure::Usage(format!("--set {set}: expected KEY=VALUE, such as notify.max_connections=100"))),
+            None => Err(Failure::Usage(format!(
+                "--set {set}: expected KEY=VALUE, such as notify.max_connections=100"
+            ))),
         };
         Ok(Sources {
             file: self.config.clone(),
@@ -108,5 +120,7 @@ impl Global {
 /// A runtime for commands that make a few requests.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::Runtime(format!("cannot start: {error}")))?.block_on(work)
+    runtime
+        .map_err(|error| Failure::Runtime(format!("cannot start: {error}")))?
+        .block_on(work)
 }

@@ -37,20 +37,30 @@ impl Publish {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let config = global.load(None)?.config;
         let url = remote::api(&config, self.url.as_deref(), "/api/v1/events")?;
-        let key = self.key.clone().or_else(|| config.api.keys.first().map(|key| key.expose().to_owned()));
+        let key = self
+            .key
+            .clone()
+            .or_else(|| config.api.keys.first().map(|key| key.expose().to_owned()));
         block_on(send(url, key, self.body()?))
     }
 
     /// The event as the API takes it, its data byte for byte as given.
     fn body(&self) -> Result<String, Failure> {
-        let data: &RawValue = serde_json::from_str(&self.data)
-            .map_err(|error| Failure::Usage(format!("the data is not JSON: {error} (text needs quotes: '\"text\"')")))?;
+        let data: &RawValue = serde_json::from_str(&self.data).map_err(|error| {
+            Failure::Usage(format!(
+                "the data is not JSON: {error} (text needs quotes: '\"text\"')"
+            ))
+        })?;
         let to = match (&self.user, &self.channel) {
             (Some(user), _) => json!({ "user": user }),
             (None, Some(channel)) => json!({ "channel": channel }),
             (None, None) => json!("everyone"),
         };
-        let kind = self.kind.as_ref().map(|kind| format!(r#","type":{}"#, Value::from(kind.as_str()))).unwrap_or_default();
+        let kind = self
+            .kind
+            .as_ref()
+            .map(|kind| format!(r#","type":{}"#, Value::from(kind.as_str())))
+            .unwrap_or_default();
         Ok(format!(r#"{{"to":{to}{kind},"data":{data}}}"#))
     }
 }
@@ -59,11 +69,21 @@ impl Publish {
 async fn send(url: String, key: Option<String>, body: String) -> Outcome {
     let failed = |error: reqwest::Error| {
         let error = error.without_url(); // it may hold a password
-        let cause = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
-        Failure::Runtime(format!("cannot reach the server: {}", cause.map(ToString::to_string).unwrap_or_default()))
+        let cause =
+            std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
+        Failure::Runtime(format!(
+            "cannot reach the server: {}",
+            cause.map(ToString::to_string).unwrap_or_default()
+        ))
     };
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().map_err(failed)?;
-    let mut request = client.post(url).header("content-type", "application/json").body(body);
+    let client = reqwest::Client::builder()
+        .timeout(Duration::from_secs(10))
+        .build()
+        .map_err(failed)?;
+    let mut request = client
+        .post(url)
+        .header("content-type", "application/json")
+        .body(body);
     if let Some(key) = key {
         request = request.bearer_auth(key);
     }
@@ -75,6 +95,11 @@ async fn send(url: String, key: Option<String>, body: String) -> Outcome {
         return Ok(());
     }
     let said: Value = serde_json::from_str(&text).unwrap_or_default();
-    let reason = said["error"]["message"].as_str().or_else(|| said["error"].as_str()).unwrap_or("no reason given");
-    Err(Failure::Runtime(format!("the server answered {status}: {reason}")))
+    let reason = said["error"]["message"]
+        .as_str()
+        .or_else(|| said["error"].as_str())
+        .unwrap_or("no reason given");
+    Err(Failure::Runtime(format!(
+        "the server answered {status}: {reason}"
+    )))
 }

@@ -7,13 +7,22 @@ use crate::config::{Config, Listener};
 
 /// The first listener of the configuration that this machine can reach without TLS.
 fn local(config: &Config) -> Result<(&Listener, String), Failure> {
-    let reachable = config.listener.iter().find(|listener| listener.tls.is_none() && listener.bind.port() != 0);
+    let reachable = config
+        .listener
+        .iter()
+        .find(|listener| listener.tls.is_none() && listener.bind.port() != 0);
     let listener = reachable.ok_or_else(|| {
-        Failure::Usage("no listener with a fixed port and without TLS is configured: say where with --url".into())
+        Failure::Usage(
+            "no listener with a fixed port and without TLS is configured: say where with --url".into(),
+        )
     })?;
     let mut address = listener.bind;
     if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+        address.set_ip(if address.is_ipv4() {
+            [127, 0, 0, 1].into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
     }
     Ok((listener, format!("{address}{}", listener.prefix)))
 }
@@ -25,7 +34,9 @@ pub(super) fn api(config: &Config, url: Option<&str>, path: &str) -> Result<Stri
         None => format!("http://{}", local(config)?.1),
     };
     if !base.starts_with("http://") && !base.starts_with("https://") {
-        return Err(Failure::Usage("--url: expected http://HOST[:PORT] or https://HOST[:PORT]".into()));
+        return Err(Failure::Usage(
+            "--url: expected http://HOST[:PORT] or https://HOST[:PORT]".into(),
+        ));
     }
     Ok(format!("{base}{path}"))
 }
@@ -34,7 +45,9 @@ pub(super) fn api(config: &Config, url: Option<&str>, path: &str) -> Result<Stri
 pub(super) fn socket(config: &Config, url: Option<&str>, token: &str) -> Result<String, Failure> {
     let (base, dialect) = match url {
         Some(url) => {
-            let base = url.trim_end_matches('/').replacen("http", "ws", usize::from(url.starts_with("http")));
+            let base = url
+                .trim_end_matches('/')
+                .replacen("http", "ws", usize::from(url.starts_with("http")));
             (base, fanfare_dialects::ALL[0])
         }
         None => {
@@ -43,7 +56,9 @@ pub(super) fn socket(config: &Config, url: Option<&str>, token: &str) -> Result<
         }
     };
     if !base.starts_with("ws://") && !base.starts_with("wss://") {
-        return Err(Failure::Usage("--url: expected ws://HOST[:PORT] or wss://HOST[:PORT]".into()));
+        return Err(Failure::Usage(
+            "--url: expected ws://HOST[:PORT] or wss://HOST[:PORT]".into(),
+        ));
     }
     let target = dialect.request_target(token);
     // A whole endpoint brings its own path; only the credential is missing.
@@ -52,6 +67,9 @@ pub(super) fn socket(config: &Config, url: Option<&str>, token: &str) -> Result<
 }
 
 fn dialect_of(listener: &Listener) -> &'static dyn Dialect {
-    let named = listener.dialects.iter().find_map(|name| fanfare_dialects::find(name));
+    let named = listener
+        .dialects
+        .iter()
+        .find_map(|name| fanfare_dialects::find(name));
     named.map_or(fanfare_dialects::ALL[0], |(_, dialect)| dialect)
 }

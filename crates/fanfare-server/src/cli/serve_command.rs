@@ -9,16 +9,18 @@ use crate::{serve, telemetry};
 #[derive(Args, Default)]
 pub(super) struct Serve {
     /// A set of defaults: `default`, `production`, or a dialect's name for that dialect alone
-    #[arg(long, value_name = "NAME", env = "FANFARE_PROFILE")]
+    #[arg(long, value_name = "NAME")]
     profile: Option<String>,
 }
 
 impl Serve {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let loaded = global.load(self.profile.as_deref())?;
-        let log = &loaded.config.log;
-        let level = global.log_level.clone().unwrap_or_else(|| log.level.to_string());
-        telemetry::start(&level, log.format).map_err(Failure::Usage)?;
+        let filter = global.log_level.as_ref().unwrap_or(&loaded.log_filter);
+        telemetry::start(filter, loaded.config.log.format).map_err(Failure::Usage)?;
+        for warning in &loaded.warnings {
+            tracing::warn!("configuration: {warning}");
+        }
         serve::run(loaded, &Self::again(global)).map_err(Failure::Runtime)
     }
 
@@ -26,7 +28,10 @@ impl Serve {
     fn again(global: &Global) -> String {
         let binary = std::env::current_exe().ok();
         let here = std::env::current_dir().ok();
-        let relative = binary.as_ref().zip(here.as_ref()).and_then(|(binary, here)| binary.strip_prefix(here).ok());
+        let relative = binary
+            .as_ref()
+            .zip(here.as_ref())
+            .and_then(|(binary, here)| binary.strip_prefix(here).ok());
         let mut command = match (relative, &binary) {
             (Some(relative), _) => format!("./{}", relative.display()),
             (None, Some(binary)) => binary.display().to_string(),

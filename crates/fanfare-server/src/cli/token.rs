@@ -42,18 +42,22 @@ pub(super) fn mint(
     fanfare_core::UserId::new(user).map_err(|error| Failure::Usage(format!("--user: {error}")))?;
     let secret = serve::secret(&loaded.config)
         .map_err(Failure::Runtime)?
-        .ok_or_else(|| Failure::Usage("tokens are signed elsewhere: the configuration names public keys alone".into()))?;
+        .ok_or_else(|| {
+            Failure::Usage("tokens are signed elsewhere: the configuration names public keys alone".into())
+        })?;
     let ttl = ttl.unwrap_or(loaded.config.auth.access_ttl);
-    auth::mint(&secret, user, ttl, claims, SystemTime::now()).map_err(|error| Failure::Runtime(error.to_string()))
+    Ok(auth::mint(&secret, user, ttl, claims, SystemTime::now()))
 }
 
 fn claims(given: &[String]) -> Result<Map<String, Value>, Failure> {
     given
         .iter()
         .map(|claim| {
-            let (key, value) = claim
-                .split_once('=')
-                .ok_or_else(|| Failure::Usage(format!("--claim {claim}: expected KEY=JSON, such as roles='[\"admin\"]'")))?;
+            let (key, value) = claim.split_once('=').ok_or_else(|| {
+                Failure::Usage(format!(
+                    "--claim {claim}: expected KEY=JSON, such as roles='[\"admin\"]'"
+                ))
+            })?;
             let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
             Ok((key.to_owned(), value))
         })

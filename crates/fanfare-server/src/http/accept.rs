@@ -112,7 +112,10 @@ async fn speak_redis(mut stream: TcpStream, peer: SocketAddr, door: &resp::Door,
         // It serves to the very end: what is published while the server drains still reaches who is left.
         resp::serve(stream, peer, door, std::future::pending()).await;
     } else {
-        tracing::warn!(most, "too many publishers on the Redis-protocol door; set resp.max_connections");
+        tracing::warn!(
+            most,
+            "too many publishers on the Redis-protocol door; set resp.max_connections"
+        );
         let _ = stream.write_all(resp::MAX_CLIENTS).await; // it is refused, whether it hears so or not
     }
 }

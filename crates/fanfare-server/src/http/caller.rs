@@ -37,7 +37,9 @@ fn is_key(keys: &[Secret], offered: &str) -> bool {
 }
 
 fn is_admin(site: &Site, token: &str) -> bool {
-    site.verifier.verify(token, SystemTime::now()).is_ok_and(|verified| verified.has_role(ADMIN))
+    site.verifier
+        .verify(token, SystemTime::now())
+        .is_ok_and(|verified| verified.has_role(ADMIN))
 }
 
 /// With no key configured, callers on this machine are trusted, so that the first `curl` works. A page in a browser on

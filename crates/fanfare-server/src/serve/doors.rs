@@ -35,7 +35,8 @@ pub(super) fn open(
     let mut doors = Vec::new();
     for listener in &config.listener {
         let site = site(config, listener, node, verifier)?;
-        let sockets = http::bind(listener.bind, shards).map_err(|error| explain(listener.bind, "listener.bind", &error))?;
+        let sockets = http::bind(listener.bind, shards)
+            .map_err(|error| explain(listener.bind, "listener.bind", &error))?;
         doors.push(opened(sockets, Door::Http(site), listener.dialects.join(", ")));
     }
     doors.extend(resp_door(loaded, node, shards)?);
@@ -49,7 +50,11 @@ fn site(
     verifier: &Arc<Verifier>,
 ) -> Result<Arc<Site>, String> {
     let named = |name: &String| fanfare_dialects::find(name).map(|(number, _)| node.dialects[number].clone());
-    let tls = listener.tls.as_ref().map(|tls| http::load_tls(&tls.cert, &tls.key)).transpose()?;
+    let tls = listener
+        .tls
+        .as_ref()
+        .map(|tls| http::load_tls(&tls.cert, &tls.key))
+        .transpose()?;
     let options = SiteOptions {
         prefix: listener.prefix.trim_end_matches('/').to_owned(),
         origins: Origins::new(&config.auth.allowed_origins),
@@ -68,14 +73,29 @@ fn site(
 /// on without it.
 fn resp_door(loaded: &Loaded, node: &Arc<Node>, shards: usize) -> Result<Option<OpenDoor>, String> {
     let config = &loaded.config;
-    let Some(address) = config.resp.bind.filter(|_| config.broker.kind.has_embedded_door()) else { return Ok(None) };
-    let Some(broker) = node.broker() else { return Ok(None) };
+    let Some(address) = config
+        .resp
+        .bind
+        .filter(|_| config.broker.kind.has_embedded_door())
+    else {
+        return Ok(None);
+    };
+    let Some(broker) = node.broker() else {
+        return Ok(None);
+    };
     match http::bind(address, shards) {
         Ok(sockets) => {
-            let port = sockets.first().and_then(|socket| socket.local_addr().ok()).map_or(address.port(), |own| own.port());
+            let port = sockets
+                .first()
+                .and_then(|socket| socket.local_addr().ok())
+                .map_or(address.port(), |own| own.port());
             let door = redis_door::door(config, node, broker.clone(), port);
             let door = Door::Resp(Arc::new(door), config.resp.max_connections as u64);
-            Ok(Some(opened(sockets, door, "Redis protocol, for publishers".into())))
+            Ok(Some(opened(
+                sockets,
+                door,
+                "Redis protocol, for publishers".into(),
+            )))
         }
         Err(error) if error.kind() == ErrorKind::AddrInUse && !loaded.is_configured("resp.bind") => {
             tracing::warn!(
@@ -92,7 +112,11 @@ fn resp_door(loaded: &Loaded, node: &Arc<Node>, shards: usize) -> Result<Option<
 fn opened(sockets: Vec<std::net::TcpListener>, door: Door, serves: String) -> OpenDoor {
     let address = sockets.first().and_then(|socket| socket.local_addr().ok());
     let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-    OpenDoor { listening: Listening { address, serves }, door, sockets }
+    OpenDoor {
+        listening: Listening { address, serves },
+        door,
+        sockets,
+    }
 }
 
 fn explain(address: SocketAddr, key: &str, error: &std::io::Error) -> String {

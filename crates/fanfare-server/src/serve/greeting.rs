@@ -6,7 +6,10 @@ use super::doors::Listening;
 use crate::config::Loaded;
 
 /// Prints to standard output; the production profile has no beginners to greet.
-#[allow(clippy::print_stdout, reason = "this is for the person who started the server, not for its log")]
+#[allow(
+    clippy::print_stdout,
+    reason = "this is for the person who started the server, not for its log"
+)]
 pub(super) fn print(loaded: &Loaded, listening: &[Listening], secret_made: Option<&Path>, again: &str) {
     if loaded.profile == "production" {
         return;
@@ -16,7 +19,10 @@ pub(super) fn print(loaded: &Loaded, listening: &[Listening], secret_made: Optio
         println!("  {:<22} {}", door.address.to_string(), door.serves);
     }
     if let Some(path) = secret_made {
-        println!("\nA secret to sign tokens with was made and is kept in {}.", path.display());
+        println!(
+            "\nA secret to sign tokens with was made and is kept in {}.",
+            path.display()
+        );
     }
     println!("\nTry it, in two other terminals:");
     println!("  {again} listen --user alice");

@@ -26,7 +26,11 @@ pub(super) fn load(config: &Config) -> Result<Keys, String> {
             hmac_secret,
             public_keys_pem,
             jwks_url: auth.jwks_url.as_ref().map(|url| url.expose().to_owned()),
-            algorithms: auth.algorithms.iter().map(|algorithm| known(*algorithm)).collect(),
+            algorithms: auth
+                .algorithms
+                .iter()
+                .map(|algorithm| known(*algorithm))
+                .collect(),
             issuer: auth.issuer.clone(),
             audience: auth.audience.clone(),
             leeway: auth.leeway,
@@ -50,7 +54,10 @@ fn shared_secret(config: &Config) -> Result<(Option<Vec<u8>>, Option<PathBuf>), 
     }
     if let Some(path) = &auth.jwt_secret_file {
         let read = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        return Ok((Some(read.trim_end_matches(['\r', '\n']).as_bytes().to_vec()), None));
+        return Ok((
+            Some(read.trim_end_matches(['\r', '\n']).as_bytes().to_vec()),
+            None,
+        ));
     }
     if auth.jwks_url.is_some() || auth.public_key_file.is_some() {
         return Ok((None, None));

@@ -29,7 +29,9 @@ pub fn run(loaded: Loaded, again: &str) -> Result<(), String> {
     raise_descriptor_limit();
     // The control thread drives what is not a connection: the broker, key refreshes, signals.
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    control.map_err(|error| format!("cannot start: {error}"))?.block_on(run_on_control(loaded, again))
+    control
+        .map_err(|error| format!("cannot start: {error}"))?
+        .block_on(run_on_control(loaded, again))
 }
 
 async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
@@ -42,15 +44,24 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
 
     let node = Node::new(settings::dialects(config));
     let options = BrokerOptions {
-        url: config.broker.url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default(),
+        url: config
+            .broker
+            .url
+            .as_ref()
+            .map(|url| url.expose().to_owned())
+            .unwrap_or_default(),
         node_id: node.id.simple().to_string(),
     };
-    let broker = fanfare_brokers::open(config.broker.kind.name(), &options, node.clone()).map_err(|e| e.to_string())?;
+    let broker = fanfare_brokers::open(config.broker.kind.name(), &options, node.clone())
+        .map_err(|e| e.to_string())?;
     let (handles, commands): (Vec<_>, Vec<_>) = (0..shards).map(|_| ShardHandle::channel()).unzip();
     node.attach(handles, broker);
 
     let doors = doors::open(&loaded, &node, &verifier, shards)?;
-    let listening = doors.iter().map(|door| door.listening.clone()).collect::<Vec<_>>();
+    let listening = doors
+        .iter()
+        .map(|door| door.listening.clone())
+        .collect::<Vec<_>>();
     let threads = threads::start(&node, commands, doors)?;
     for door in &listening {
         tracing::info!(address = %door.address, serves = door.serves, "listening");

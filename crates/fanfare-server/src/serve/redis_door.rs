@@ -37,7 +37,10 @@ impl Host for NodeHost {
     }
 
     fn received(&self, publications: u64) {
-        self.0.counters.publications_received.fetch_add(publications, Relaxed);
+        self.0
+            .counters
+            .publications_received
+            .fetch_add(publications, Relaxed);
     }
 
     fn rejected(&self) {

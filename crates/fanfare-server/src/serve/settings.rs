@@ -11,7 +11,10 @@ use crate::{
 
 /// What the configuration must know of each registered dialect.
 pub fn dialect_infos() -> Vec<DialectInfo> {
-    fanfare_dialects::ALL.iter().map(|dialect| info(*dialect)).collect()
+    fanfare_dialects::ALL
+        .iter()
+        .map(|dialect| info(*dialect))
+        .collect()
 }
 
 fn info(dialect: &'static dyn Dialect) -> DialectInfo {
@@ -37,7 +40,12 @@ fn info(dialect: &'static dyn Dialect) -> DialectInfo {
 /// The engine's dialects: all that are registered, so that reports are the same on every listener.
 pub(super) fn dialects(config: &Config) -> Vec<(&'static dyn Dialect, DialectSettings)> {
     static COMMON: LazyLock<DialectConfig> = LazyLock::new(DialectConfig::default);
-    let of = |dialect: &&'static dyn Dialect| (*dialect, settings(config.dialects.get(dialect.name()).unwrap_or(&COMMON)));
+    let of = |dialect: &&'static dyn Dialect| {
+        (
+            *dialect,
+            settings(config.dialects.get(dialect.name()).unwrap_or(&COMMON)),
+        )
+    };
     fanfare_dialects::ALL.iter().map(of).collect()
 }
 

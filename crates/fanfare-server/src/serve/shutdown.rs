@@ -21,7 +21,10 @@ pub(super) struct Signals {
 impl Signals {
     pub(super) fn listen() -> Result<Self, String> {
         let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {
@@ -46,7 +49,10 @@ pub(super) async fn wait(mut signals: Signals, node: &Arc<Node>, config: &Shutdo
     }
     match node.active() {
         0 => tracing::info!("drained"),
-        left => tracing::warn!(connections = left, "shutdown.timeout is over, cutting what is left"),
+        left => tracing::warn!(
+            connections = left,
+            "shutdown.timeout is over, cutting what is left"
+        ),
     }
     Ok(())
 }

@@ -29,7 +29,10 @@ pub(super) fn start(
 ) -> Result<Threads, String> {
     let (stop, stopped) = watch::channel(false);
     let mut sockets: Vec<Vec<Socket>> = commands.iter().map(|_| Vec::new()).collect();
-    for OpenDoor { door, sockets: own, .. } in doors {
+    for OpenDoor {
+        door, sockets: own, ..
+    } in doors
+    {
         for (of_shard, socket) in sockets.iter_mut().zip(own) {
             of_shard.push((socket, door.clone()));
         }
@@ -40,8 +43,13 @@ pub(super) fn start(
         let thread = std::thread::Builder::new().name(format!("fanfare-{number}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("cannot start a thread: {error}"))?;
-        let work = move || LocalSet::new().block_on(&runtime, serve(number, node, commands, sockets, stopped));
-        handles.push(thread.spawn(work).map_err(|error| format!("cannot start a thread: {error}"))?);
+        let work =
+            move || LocalSet::new().block_on(&runtime, serve(number, node, commands, sockets, stopped));
+        handles.push(
+            thread
+                .spawn(work)
+                .map_err(|error| format!("cannot start a thread: {error}"))?,
+        );
     }
     Ok(Threads { stop, handles })
 }
