@@ -1,1 +1,3 @@
 //! Fanfare.
+
+pub mod resp;

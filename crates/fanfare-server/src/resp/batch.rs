@@ -1,0 +1,85 @@
+//! The publications of one read: handed to the broker together, answered in their places.
+
+use std::time::SystemTime;
+
+use fanfare_core::{Broker, Event, Receipt};
+
+use super::writer::{Protocol, Writer};
+
+/// A `PUBLISH` whose answer is due.
+struct Due {
+    /// Where in the replies its answer belongs.
+    at: usize,
+    /// How many of the batch's events are its own.
+    events: usize,
+}
+
+/// Publications waiting to go to the broker.
+pub(super) struct Batch {
+    /// When they came in.
+    pub(super) now: SystemTime,
+    events: Vec<Event>,
+    due: Vec<Due>,
+}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        Self {
+            now: SystemTime::now(),
+            events: Vec::new(),
+            due: Vec::new(),
+        }
+    }
+
+    /// Adds the events of one `PUBLISH`, whose answer belongs at `at` in the replies.
+    pub(super) fn add(&mut self, at: usize, events: Vec<Event>) {
+        self.due.push(Due {
+            at,
+            events: events.len(),
+        });
+        self.events.extend(events);
+    }
+
+    /// The events and answers that wait.
+    pub(super) fn len(&self) -> usize {
+        self.events.len().max(self.due.len())
+    }
+
+    /// Publishes all and writes the answers to their places in `writer`.
+    pub(super) async fn settle(&mut self, broker: &dyn Broker, writer: &mut Writer) {
+        if self.due.is_empty() {
+            return;
+        }
+        let receipts = if self.events.is_empty() {
+            Vec::new()
+        } else {
+            broker.publish(std::mem::take(&mut self.events)).await
+        };
+        weave(&self.due, &receipts, writer);
+        self.due.clear();
+    }
+
+    /// Gives back memory that is worth it.
+    pub(super) fn shrink(&mut self) {
+        self.due = Vec::new();
+    }
+}
+
+/// Puts each answer, the connections reached by the publication's events, where it belongs among the replies.
+fn weave(due: &[Due], receipts: &[Receipt], writer: &mut Writer) {
+    let replies = &writer.out;
+    let mut woven = Writer {
+        out: Vec::with_capacity(replies.len() + due.len() * 6),
+        protocol: Protocol::default(),
+    };
+    let mut receipts = receipts.iter();
+    let mut copied = 0;
+    for answer in due {
+        woven.out.extend_from_slice(&replies[copied..answer.at]);
+        copied = answer.at;
+        let reached: u64 = receipts.by_ref().take(answer.events).map(|receipt| receipt.reach.queued).sum();
+        woven.integer(i64::try_from(reached).unwrap_or(i64::MAX));
+    }
+    woven.out.extend_from_slice(&replies[copied..]);
+    writer.out = woven.out;
+}

@@ -1,0 +1,99 @@
+//! `CLIENT` and its subcommands.
+
+use std::fmt::Write;
+
+use crate::resp::{
+    reader::Request,
+    session::{Refused, Session, printable},
+};
+
+/// The longest name a client may give itself or its library, in bytes. Redis has no limit, but memory does.
+const MAX_NAME: usize = 512;
+
+/// `CLIENT ID`.
+pub(super) fn id(session: &mut Session<'_>, _request: &Request) {
+    session.writer.integer(i64::try_from(session.id).unwrap_or(i64::MAX));
+}
+
+/// `CLIENT GETNAME`.
+pub(super) fn get_name(session: &mut Session<'_>, _request: &Request) {
+    if session.names.name.is_empty() {
+        session.writer.null();
+    } else {
+        session.writer.bulk(&*session.names.name);
+    }
+}
+
+/// `CLIENT SETNAME name`.
+pub(super) fn set_name(session: &mut Session<'_>, request: &Request) {
+    match checked_name(request.arg(2), "Client names") {
+        Ok(name) => {
+            session.names.name = name;
+            session.writer.simple("OK");
+        }
+        Err(error) => session.writer.error(&error),
+    }
+}
+
+/// `CLIENT SETINFO LIB-NAME name` and `CLIENT SETINFO LIB-VER version`.
+pub(super) fn set_info(session: &mut Session<'_>, request: &Request) {
+    let attribute = request.arg(2).to_ascii_lowercase();
+    let (what, field) = match attribute.as_slice() {
+        b"lib-name" => ("lib-name", &mut session.names.library),
+        b"lib-ver" => ("lib-ver", &mut session.names.library_version),
+        _ => {
+            let option = printable(request.arg(2));
+            return session.writer.error(&format!("ERR Unrecognized option '{option}'"));
+        }
+    };
+    match checked_name(request.arg(3), what) {
+        Ok(name) => {
+            *field = name;
+            session.writer.simple("OK");
+        }
+        Err(error) => session.writer.error(&error),
+    }
+}
+
+/// `CLIENT NO-EVICT ON|OFF` and `CLIENT NO-TOUCH ON|OFF`, of which neither has anything to switch.
+pub(super) fn on_or_off(session: &mut Session<'_>, request: &Request) {
+    let switch = request.arg(2);
+    if switch.eq_ignore_ascii_case(b"on") || switch.eq_ignore_ascii_case(b"off") {
+        session.writer.simple("OK");
+    } else {
+        session.writer.error("ERR syntax error");
+    }
+}
+
+/// `CLIENT INFO`: the fields of Redis that mean something here.
+pub(super) fn info(session: &mut Session<'_>, _request: &Request) {
+    let mut line = String::new();
+    let queued = session.queued().map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
+    let names = &session.names;
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        line,
+        "id={} addr={} name={} age={} idle=0 flags=N db={} sub=0 psub=0 ssub=0 multi={queued} cmd=client|info \
+         user=default resp={} lib-name={} lib-ver={}",
+        session.id,
+        session.peer,
+        names.name,
+        session.since.elapsed().as_secs(),
+        session.database,
+        session.writer.protocol.number(),
+        names.library,
+        names.library_version,
+    );
+    session.writer.text(&line);
+}
+
+/// `name` if it fits into a line of `CLIENT INFO`; `what` it is goes into the error.
+pub(super) fn checked_name(name: &[u8], what: &str) -> Result<Box<str>, Refused> {
+    if name.len() > MAX_NAME {
+        return Err(format!("ERR {what} cannot be longer than {MAX_NAME} bytes").into());
+    }
+    match std::str::from_utf8(name) {
+        Ok(text) if name.iter().all(u8::is_ascii_graphic) => Ok(text.into()),
+        _ => Err(format!("ERR {what} cannot contain spaces, newlines or special characters.").into()),
+    }
+}

@@ -1,0 +1,109 @@
+//! `COMMAND` and its subcommands: what this door understands, for clients and terminals that ask.
+
+use super::{Spec, find_in, table::COMMANDS};
+use crate::resp::{reader::Request, session::Session, writer::Writer};
+
+/// `COMMAND`: all commands.
+pub(super) fn command(session: &mut Session<'_>, _request: &Request) {
+    session.writer.array(COMMANDS.len());
+    for spec in COMMANDS {
+        write_info(&mut session.writer, spec);
+    }
+}
+
+/// `COMMAND COUNT`.
+pub(super) fn count(session: &mut Session<'_>, _request: &Request) {
+    session.writer.integer(i64::try_from(COMMANDS.len()).unwrap_or(i64::MAX));
+}
+
+/// `COMMAND LIST`.
+pub(super) fn list(session: &mut Session<'_>, _request: &Request) {
+    session.writer.array(COMMANDS.len());
+    for spec in COMMANDS {
+        session.writer.bulk(spec.name);
+    }
+}
+
+/// `COMMAND INFO [name …]`: each command asked for, and nothing in place of one that does not exist.
+pub(super) fn info(session: &mut Session<'_>, request: &Request) {
+    if request.len() == 2 {
+        return command(session, request);
+    }
+    let writer = &mut session.writer;
+    writer.array(request.len() - 2);
+    for name in request.args(2) {
+        match by_full_name(name) {
+            Some(spec) => write_info(writer, spec),
+            None => writer.null_array(),
+        }
+    }
+}
+
+/// `COMMAND DOCS [name …]`: those asked for that exist.
+pub(super) fn docs(session: &mut Session<'_>, request: &Request) {
+    let specs: Vec<&Spec> = if request.len() == 2 {
+        COMMANDS.iter().collect()
+    } else {
+        request.args(2).filter_map(by_full_name).collect()
+    };
+    write_docs(&mut session.writer, &specs);
+}
+
+/// The command or, written as `container|name`, the subcommand.
+fn by_full_name(name: &[u8]) -> Option<&'static Spec> {
+    let mut parts = name.splitn(2, |&byte| byte == b'|');
+    let spec = find_in(COMMANDS, parts.next()?)?;
+    match parts.next() {
+        None => Some(spec),
+        Some(name) => find_in(spec.subcommands, name),
+    }
+}
+
+/// Ten things about a command, in the order that Redis has fixed.
+fn write_info(writer: &mut Writer, spec: &Spec) {
+    writer.array(10);
+    writer.bulk(spec.name);
+    writer.integer(spec.arity);
+    write_words(writer, spec.flags);
+    // The places of the first and the last key and the steps between: no command here has keys.
+    for _ in 0..3 {
+        writer.integer(0);
+    }
+    write_words(writer, spec.categories);
+    // Hints for proxies, and where keys are found.
+    writer.array(0);
+    writer.array(0);
+    writer.array(spec.subcommands.len());
+    for subcommand in spec.subcommands {
+        write_info(writer, subcommand);
+    }
+}
+
+fn write_words(writer: &mut Writer, words: &[&str]) {
+    writer.set(words.len());
+    for word in words {
+        writer.simple(word);
+    }
+}
+
+fn write_docs<'a>(writer: &mut Writer, specs: impl IntoIterator<Item = &'a &'a Spec, IntoIter: ExactSizeIterator>) {
+    let specs = specs.into_iter();
+    writer.map(specs.len());
+    for spec in specs {
+        writer.bulk(spec.name);
+        writer.map(if spec.subcommands.is_empty() { 4 } else { 5 });
+        for (key, value) in [
+            ("summary", spec.summary),
+            ("since", spec.since),
+            ("group", spec.group),
+            ("complexity", spec.complexity),
+        ] {
+            writer.bulk(key);
+            writer.bulk(value);
+        }
+        if !spec.subcommands.is_empty() {
+            writer.bulk("subcommands");
+            write_docs(writer, &spec.subcommands.iter().collect::<Vec<_>>());
+        }
+    }
+}

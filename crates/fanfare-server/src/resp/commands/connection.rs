@@ -1,0 +1,136 @@
+//! The commands every client begins and ends with.
+
+use crate::resp::{
+    reader::{Request, number},
+    session::{Closing, Refused, Session},
+    writer::Protocol,
+};
+
+use super::client::checked_name;
+
+/// The version of Redis whose behaviour this is. Clients decide by it what they may send.
+pub(super) const REDIS_VERSION: &str = "7.2.0";
+
+const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+
+/// `PING [message]`.
+pub(super) fn ping(session: &mut Session<'_>, request: &Request) {
+    match request.len() {
+        1 => session.writer.simple("PONG"),
+        2 => session.writer.bulk(request.arg(1)),
+        _ => session.writer.error("ERR wrong number of arguments for 'ping' command"),
+    }
+}
+
+/// `ECHO message`.
+pub(super) fn echo(session: &mut Session<'_>, request: &Request) {
+    session.writer.bulk(request.arg(1));
+}
+
+/// `SELECT index`.
+pub(super) fn select(session: &mut Session<'_>, request: &Request) {
+    match number(request.arg(1)) {
+        None => session.writer.error("ERR value is not an integer or out of range"),
+        Some(index) => match u8::try_from(index) {
+            Ok(index @ 0..16) => {
+                session.database = index;
+                session.writer.simple("OK");
+            }
+            _ => session.writer.error("ERR DB index is out of range"),
+        },
+    }
+}
+
+/// `QUIT`.
+pub(super) fn quit(session: &mut Session<'_>, _request: &Request) {
+    session.writer.simple("OK");
+    session.closing = Some(Closing::AfterReplies);
+}
+
+/// `RESET`.
+pub(super) fn reset(session: &mut Session<'_>, _request: &Request) {
+    session.reset();
+    session.writer.simple("RESET");
+}
+
+/// `AUTH [username] password`: any user name will do, it is the password or the API key that counts.
+pub(super) fn auth(session: &mut Session<'_>, request: &Request) {
+    if request.len() > 3 {
+        session.writer.error("ERR syntax error");
+    } else if session.log_in(request.arg(request.len() - 1)) {
+        session.writer.simple("OK");
+    } else {
+        session.writer.error(WRONG_PASSWORD);
+    }
+}
+
+/// `HELLO [protover [AUTH username password] [SETNAME clientname]]`.
+pub(super) fn hello(session: &mut Session<'_>, request: &Request) {
+    match greeted(session, request) {
+        Ok(protocol) => {
+            session.writer.protocol = protocol;
+            write_hello(session);
+        }
+        Err(error) => session.writer.error(&error),
+    }
+}
+
+/// Does what `HELLO` asks for; answers the protocol to go on with. Nothing is changed unless all of it is right.
+fn greeted(session: &mut Session<'_>, request: &Request) -> Result<Protocol, Refused> {
+    let protocol = match request.get(1).map(number) {
+        None => session.writer.protocol,
+        Some(Some(2)) => Protocol::Resp2,
+        Some(Some(3)) => Protocol::Resp3,
+        Some(Some(_)) => return Err("NOPROTO unsupported protocol version".into()),
+        Some(None) => return Err("ERR Protocol version is not an integer or out of range".into()),
+    };
+    let (mut password, mut name) = (None, None);
+    let mut next = 2;
+    while let Some(option) = request.get(next) {
+        if option.eq_ignore_ascii_case(b"auth") && request.len() > next + 2 {
+            password = Some(request.arg(next + 2));
+            next += 3;
+        } else if option.eq_ignore_ascii_case(b"setname") && request.len() > next + 1 {
+            name = Some(checked_name(request.arg(next + 1), "Client names")?);
+            next += 2;
+        } else {
+            // Redis repeats the option, but a misplaced password is one, too.
+            return Err("ERR Syntax error in HELLO option".into());
+        }
+    }
+    if let Some(password) = password
+        && !session.log_in(password)
+    {
+        return Err(WRONG_PASSWORD.into());
+    }
+    if !session.logged_in() {
+        return Err("NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+                    HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select \
+                    the RESP protocol version at the same time"
+            .into());
+    }
+    if let Some(name) = name {
+        session.names.name = name;
+    }
+    Ok(protocol)
+}
+
+fn write_hello(session: &mut Session<'_>) {
+    let id = i64::try_from(session.id).unwrap_or(i64::MAX);
+    let writer = &mut session.writer;
+    writer.map(7);
+    writer.bulk("server");
+    writer.bulk("redis");
+    writer.bulk("version");
+    writer.bulk(REDIS_VERSION);
+    writer.bulk("proto");
+    writer.integer(writer.protocol.number());
+    writer.bulk("id");
+    writer.integer(id);
+    writer.bulk("mode");
+    writer.bulk("standalone");
+    writer.bulk("role");
+    writer.bulk("master");
+    writer.bulk("modules");
+    writer.array(0);
+}

@@ -1,0 +1,161 @@
+//! Inline commands: a line split into arguments the way Redis does, quotes and escapes included.
+
+use bytes::Bytes;
+
+use super::reader::{Places, ProtocolError, Request};
+
+/// Splits `line` (with or without the `\r` of its end); `None` if there is nothing in it.
+///
+/// # Errors
+/// When a quote is not closed or is followed by something else than a blank, or there are more than `max_args`.
+pub(super) fn split(line: &[u8], max_args: usize) -> Result<Option<Request>, ProtocolError> {
+    let mut text = Vec::with_capacity(line.len());
+    let mut places = Places::new();
+    let mut rest = line;
+    loop {
+        while let [first, tail @ ..] = rest
+            && is_blank(*first)
+        {
+            rest = tail;
+        }
+        if rest.is_empty() {
+            break;
+        }
+        if places.len() == max_args {
+            return Err(ProtocolError::EndlessInline);
+        }
+        let begin = text.len();
+        rest = argument(rest, &mut text)?;
+        places.push(begin..text.len());
+    }
+    Ok((!places.is_empty()).then(|| Request::inline(Bytes::from(text), places)))
+}
+
+/// Reads one argument from the front of `rest` into `text`; answers what is behind it.
+fn argument<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
+    loop {
+        let behind_quote = match rest {
+            [] => return Ok(rest),
+            [byte, ..] if is_blank(*byte) => return Ok(rest),
+            [b'"', tail @ ..] => double_quoted(tail, text)?,
+            [b'\'', tail @ ..] => single_quoted(tail, text)?,
+            [byte, tail @ ..] => {
+                text.push(*byte);
+                rest = tail;
+                continue;
+            }
+        };
+        // A closing quote ends the argument.
+        return match behind_quote {
+            [byte, ..] if !is_blank(*byte) => Err(ProtocolError::UnbalancedQuotes),
+            behind => Ok(behind),
+        };
+    }
+}
+
+/// Reads up to the closing `"`; answers what is behind it.
+fn double_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
+    loop {
+        let (byte, tail) = match rest {
+            [] => return Err(ProtocolError::UnbalancedQuotes),
+            [b'"', tail @ ..] => return Ok(tail),
+            [b'\\', b'x', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                (hex(*high) << 4 | hex(*low), tail)
+            }
+            [b'\\', escaped, tail @ ..] => (unescape(*escaped), tail),
+            [byte, tail @ ..] => (*byte, tail),
+        };
+        text.push(byte);
+        rest = tail;
+    }
+}
+
+/// Reads up to the closing `'`; answers what is behind it.
+fn single_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
+    loop {
+        let (byte, tail) = match rest {
+            [] => return Err(ProtocolError::UnbalancedQuotes),
+            [b'\'', tail @ ..] => return Ok(tail),
+            [b'\\', b'\'', tail @ ..] => (b'\'', tail),
+            [byte, tail @ ..] => (*byte, tail),
+        };
+        text.push(byte);
+        rest = tail;
+    }
+}
+
+/// What the letter behind a backslash stands for.
+fn unescape(letter: u8) -> u8 {
+    match letter {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'b' => 8,
+        b'a' => 7,
+        other => other,
+    }
+}
+
+/// The value of a hexadecimal digit.
+fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    }
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c | 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `line` splits into; `None` for unbalanced quotes.
+    fn arguments(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+        match split(line, 8) {
+            Ok(None) => Some(Vec::new()),
+            Ok(Some(request)) => Some(request.args(0).map(<[u8]>::to_vec).collect()),
+            Err(error) => {
+                assert_eq!(error, ProtocolError::UnbalancedQuotes);
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn splits_as_redis_does() {
+        let cases: &[(&[u8], Option<&[&[u8]]>)] = &[
+            (b"PING", Some(&[b"PING"])),
+            (b"  PING\t a  \r", Some(&[b"PING", b"a"])),
+            (b"", Some(&[])),
+            (b" \t\r", Some(&[])),
+            (br#"ECHO """#, Some(&[b"ECHO", b""])),
+            (br#"ECHO "a b""#, Some(&[b"ECHO", b"a b"])),
+            (br#"ECHO pre"a b""#, Some(&[b"ECHO", b"prea b"])),
+            (br#""\n\r\t\b\a\\\"\q""#, Some(&[b"\n\r\t\x08\x07\\\"q"])),
+            (br#""\x41\xfF\xg1\x4""#, Some(&[b"A\xffxg1x4"])),
+            (br"'a\'b' c", Some(&[b"a'b", b"c"])),
+            (br#"'a\n"b'"#, Some(&[br#"a\n"b"#])),
+            (br#"p '{"type":"t","payload":1}'"#, Some(&[b"p", br#"{"type":"t","payload":1}"#])),
+            (br#"""#, None),
+            (br"'", None),
+            (br#""a"b"#, None),
+            (br"'a'b", None),
+            (br"'a\'", None),
+            (br#""a\"#, None),
+            (br#""a\"""#, Some(&[b"a\""])),
+        ];
+        for (line, expected) in cases {
+            let expected = expected.map(|all| all.iter().map(|one| one.to_vec()).collect::<Vec<_>>());
+            assert_eq!(arguments(line), expected, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn arguments_are_counted() {
+        assert!(split(b"a b c", 3).is_ok());
+        assert_eq!(split(b"a b c", 2).err(), Some(ProtocolError::EndlessInline));
+    }
+}

@@ -1,0 +1,24 @@
+//! The door for publishers who speak Redis: `redis-cli`, go-redis, redis-py and ioredis publish here, and no Redis
+//! has to run.
+//!
+//! It understands the publishing part of the protocol in both its versions. [`reader`] turns bytes into requests,
+//! [`writer`] replies into bytes; neither does I/O. A [`Door`] holds what all connections share, and [`serve`] runs
+//! one of them: whatever publications one read brought go to the broker together, and all replies out together.
+
+mod batch;
+mod commands;
+mod credentials;
+mod door;
+mod glob;
+mod inline;
+pub mod reader;
+mod session;
+mod stats;
+mod throttle;
+mod wire;
+pub mod writer;
+
+pub use credentials::Credentials;
+pub use door::{Door, DoorOptions, Host, MAX_CLIENTS, serve};
+pub use stats::{Stats, Totals};
+

@@ -1,0 +1,339 @@
+//! Requests as they come over the wire: arrays of bulk strings, and inline commands for people at a terminal.
+//!
+//! The reader does no I/O. It is shown the read buffer again whenever more has arrived, remembers how far it got,
+//! and so looks at every byte once however the network cut the stream. A request's arguments are slices of the
+//! read buffer.
+
+use std::{fmt, ops::Range};
+
+use bytes::{Buf, Bytes, BytesMut};
+use memchr::memchr;
+use smallvec::SmallVec;
+
+use super::inline;
+
+/// The longest inline command, in bytes without its line end.
+pub const MAX_INLINE: usize = 64 * 1024;
+/// The longest line with a count or a length in it: a sign, 19 digits, and some patience with what is no number.
+const MAX_COUNT_LINE: usize = 64;
+/// What a TLS handshake begins with, and no request does.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What one request may measure. Asked for again with each request, since logging in widens them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most arguments, the command's name included.
+    pub max_args: usize,
+    /// The longest argument, in bytes.
+    pub max_bulk: usize,
+    /// All of a request together, in bytes on the wire.
+    pub max_request: usize,
+    /// Whether these are the limits of somebody who has yet to log in; the errors say so.
+    pub before_login: bool,
+}
+
+impl Limits {
+    /// The limits of a connection that has yet to log in: the ones of Redis itself.
+    pub const BEFORE_LOGIN: Self = Self {
+        max_args: 10,
+        max_bulk: 16 * 1024,
+        max_request: 64 * 1024,
+        before_login: true,
+    };
+
+    /// The limits of a connection whose messages may have `max_bulk` bytes.
+    pub const fn with_max_bulk(max_bulk: usize) -> Self {
+        Self {
+            max_args: 1024,
+            max_bulk,
+            max_request: max_bulk.saturating_add(64 * 1024),
+            before_login: false,
+        }
+    }
+}
+
+/// Why a connection cannot be understood any longer. Each is fatal; the texts are Redis' own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// What follows `*` is no number, or too large a one.
+    #[error("invalid multibulk length")]
+    BadCount,
+    /// More arguments than somebody who has yet to log in may send.
+    #[error("unauthenticated multibulk length")]
+    CountBeforeLogin,
+    /// What follows `$` is no number or too large a one, or the argument does not end where it should.
+    #[error("invalid bulk length")]
+    BadLength,
+    /// A longer argument than somebody who has yet to log in may send.
+    #[error("unauthenticated bulk length")]
+    LengthBeforeLogin,
+    /// An argument that is not a bulk string; holds what it began with.
+    #[error("expected '$', got '{}'", .0.escape_ascii())]
+    NoDollar(u8),
+    /// `*` and no line end for too long.
+    #[error("too big mbulk count string")]
+    EndlessCount,
+    /// `$` and no line end for too long.
+    #[error("too big bulk count string")]
+    EndlessLength,
+    /// An inline command without an end, or with too many arguments.
+    #[error("too big inline request")]
+    EndlessInline,
+    /// An inline command with a quote that nothing closes.
+    #[error("unbalanced quotes in request")]
+    UnbalancedQuotes,
+    /// Each argument is within its limit but all together are too long.
+    #[error("too big request")]
+    TooBig,
+    /// The peer speaks TLS.
+    #[error("this port does not speak TLS")]
+    Tls,
+}
+
+/// The arguments' places; most requests here have three.
+pub(super) type Places = SmallVec<[Range<usize>; 4]>;
+
+/// One request: a command's name and its arguments. Has at least one argument.
+#[derive(Clone)]
+pub struct Request {
+    bytes: Bytes,
+    places: Places,
+    inline: bool,
+}
+
+// A request without arguments is never made, so `is_empty` would have no meaning.
+#[allow(clippy::len_without_is_empty)]
+impl Request {
+    pub(super) fn inline(bytes: Bytes, places: Places) -> Self {
+        Self {
+            bytes,
+            places,
+            inline: true,
+        }
+    }
+
+    /// How many arguments there are, the command's name included.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The argument at `index` (0 is the command's name); nothing if there is none.
+    pub fn get(&self, index: usize) -> Option<&[u8]> {
+        self.bytes.get(self.places.get(index)?.clone())
+    }
+
+    /// The argument at `index`, and the empty string if there is none.
+    pub fn arg(&self, index: usize) -> &[u8] {
+        self.get(index).unwrap_or_default()
+    }
+
+    /// The argument at `index` to keep, without a copy; empty if there is none.
+    pub fn slice(&self, index: usize) -> Bytes {
+        self.places
+            .get(index)
+            .map(|place| self.bytes.slice(place.clone()))
+            .unwrap_or_default()
+    }
+
+    /// The arguments from `first` on.
+    pub fn args(&self, first: usize) -> impl Iterator<Item = &[u8]> {
+        (first..self.len()).map(|index| self.arg(index))
+    }
+
+    /// Whether it came as a line of text.
+    pub fn is_inline(&self) -> bool {
+        self.inline
+    }
+
+    /// The bytes it keeps in memory.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl fmt::Debug for Request {
+    /// Tells the sizes alone: arguments may be passwords and messages.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Request({} arguments, {} bytes)", self.len(), self.size())
+    }
+}
+
+/// Where in a request the reader is.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// Arguments still to come; 0 between requests.
+    left: usize,
+    /// The length of the argument that is on its way.
+    bulk: Option<usize>,
+    /// All of the buffer before this is understood.
+    at: usize,
+    /// All of the buffer before this was searched for a line end.
+    searched: usize,
+    places: Places,
+}
+
+impl Reader {
+    /// The next request in `buffer`, which is taken out of it; `None` if there is no whole one yet.
+    ///
+    /// Between calls bytes may be added at the end of `buffer`, and nothing else may be done to it unless it is empty.
+    ///
+    /// # Errors
+    /// When what arrived is not the Redis protocol or breaks `limits`. There is no going on from that.
+    pub fn next(&mut self, buffer: &mut BytesMut, limits: &Limits) -> Result<Option<Request>, ProtocolError> {
+        while self.left == 0 {
+            match buffer.first() {
+                None => return Ok(None),
+                Some(&TLS_HANDSHAKE) => return Err(ProtocolError::Tls),
+                Some(b'*') => {
+                    if !self.begin(buffer, limits)? {
+                        return Ok(None);
+                    }
+                }
+                Some(_) => match self.line(buffer, MAX_INLINE, ProtocolError::EndlessInline)? {
+                    None => return Ok(None),
+                    Some(line) => {
+                        let request = inline::split(&buffer[line], limits.max_args)?;
+                        buffer.advance(std::mem::take(&mut self.searched));
+                        if request.is_some() {
+                            return Ok(request);
+                        }
+                    }
+                },
+            }
+        }
+        while self.left > 0 {
+            if !self.argument(buffer, limits)? {
+                return Ok(None);
+            }
+        }
+        self.searched = 0;
+        Ok(Some(Request {
+            bytes: buffer.split_to(std::mem::take(&mut self.at)).freeze(),
+            places: std::mem::take(&mut self.places),
+            inline: false,
+        }))
+    }
+
+    /// Reads `*count`. Empty requests are skipped; answers false if the line is not whole yet.
+    fn begin(&mut self, buffer: &mut BytesMut, limits: &Limits) -> Result<bool, ProtocolError> {
+        let Some(line) = self.line(buffer, MAX_COUNT_LINE, ProtocolError::EndlessCount)? else {
+            return Ok(false);
+        };
+        match header(&buffer[line]) {
+            Some(-1 | 0) => {
+                buffer.advance(std::mem::take(&mut self.searched));
+                Ok(true)
+            }
+            Some(count) if count > 0 => {
+                let count = usize::try_from(count).unwrap_or(usize::MAX);
+                if count > limits.max_args {
+                    return Err(if limits.before_login {
+                        ProtocolError::CountBeforeLogin
+                    } else {
+                        ProtocolError::BadCount
+                    });
+                }
+                self.left = count;
+                self.at = self.searched;
+                Ok(true)
+            }
+            _ => Err(ProtocolError::BadCount),
+        }
+    }
+
+    /// Reads `$length` and the argument; answers false if it is not whole yet.
+    fn argument(&mut self, buffer: &BytesMut, limits: &Limits) -> Result<bool, ProtocolError> {
+        let length = match self.bulk {
+            Some(length) => length,
+            None => match self.length(buffer, limits)? {
+                Some(length) => length,
+                None => return Ok(false),
+            },
+        };
+        // Neither sum can overflow: `length` keeps the limits.
+        let end = self.at + length;
+        let Some(line_end) = buffer.get(end..end + 2) else {
+            self.bulk = Some(length);
+            return Ok(false);
+        };
+        if line_end != b"\r\n" {
+            return Err(ProtocolError::BadLength);
+        }
+        self.places.push(self.at..end);
+        self.bulk = None;
+        self.at = end + 2;
+        self.searched = self.at;
+        self.left -= 1;
+        Ok(true)
+    }
+
+    /// Reads `$length`.
+    fn length(&mut self, buffer: &BytesMut, limits: &Limits) -> Result<Option<usize>, ProtocolError> {
+        match buffer.get(self.at) {
+            None => return Ok(None),
+            Some(b'$') => {}
+            Some(&other) => return Err(ProtocolError::NoDollar(other)),
+        }
+        let Some(line) = self.line(buffer, MAX_COUNT_LINE, ProtocolError::EndlessLength)? else {
+            return Ok(None);
+        };
+        let length = header(&buffer[line])
+            .and_then(|length| usize::try_from(length).ok())
+            .ok_or(ProtocolError::BadLength)?;
+        if length > limits.max_bulk {
+            return Err(if limits.before_login {
+                ProtocolError::LengthBeforeLogin
+            } else {
+                ProtocolError::BadLength
+            });
+        }
+        self.at = self.searched;
+        if self.at.saturating_add(length) > limits.max_request {
+            return Err(ProtocolError::TooBig);
+        }
+        Ok(Some(length))
+    }
+
+    /// The line that begins at `at`, without its `\n`; after it, `searched` is where the next thing begins.
+    fn line(
+        &mut self,
+        buffer: &BytesMut,
+        max: usize,
+        endless: ProtocolError,
+    ) -> Result<Option<Range<usize>>, ProtocolError> {
+        let last = self.at + max;
+        let unseen = buffer.get(self.searched..buffer.len().min(last + 1)).unwrap_or_default();
+        if let Some(found) = memchr(b'\n', unseen) {
+            let end = self.searched + found;
+            self.searched = end + 1;
+            return Ok(Some(self.at..end));
+        }
+        if buffer.len() > last {
+            return Err(endless);
+        }
+        self.searched = buffer.len();
+        Ok(None)
+    }
+}
+
+/// The number in a line `*…\r` or `$…\r`.
+fn header(line: &[u8]) -> Option<i64> {
+    number(line.get(1..)?.strip_suffix(b"\r")?)
+}
+
+/// Reads a decimal number in its one spelling: no plus sign, no leading zeros, nothing around it.
+pub(super) fn number(text: &[u8]) -> Option<i64> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let canonical = match digits {
+        [] => false,
+        [b'0', ..] => text.len() == 1,
+        _ => digits.iter().all(u8::is_ascii_digit),
+    };
+    if !canonical {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

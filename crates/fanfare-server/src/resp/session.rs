@@ -1,0 +1,297 @@
+//! One connection's conversation, without its stream: requests in, replies and publications out.
+
+use std::{borrow::Cow, net::SocketAddr};
+
+use tokio::time::Instant;
+
+use super::{
+    batch::Batch,
+    commands::{self, Spec},
+    door::Door,
+    reader::Request,
+    writer::{Protocol, Writer},
+};
+
+/// Wrong passwords after which a connection is closed.
+const MAX_FAILURES: u32 = 10;
+/// The most that may wait in a transaction.
+const MAX_QUEUED: usize = 64 * 1024;
+/// A reply buffer of more than this is not kept, in bytes.
+const KEPT_REPLIES: usize = 1024;
+/// As much of a name that the peer made up is repeated to it.
+const MAX_ECHO: usize = 64;
+
+/// What a command is refused with, in the words of Redis.
+pub(super) type Refused = Cow<'static, str>;
+
+/// How a connection is about to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closing {
+    /// With a reply.
+    AfterReplies,
+    /// Without another word.
+    AtOnce,
+}
+
+/// Between `MULTI` and `EXEC`.
+#[derive(Default)]
+struct Transaction {
+    queued: Vec<(&'static Spec, Request)>,
+    bytes: usize,
+    /// Something could not be queued, so nothing will be carried out.
+    spoilt: bool,
+}
+
+/// What a client has told of itself.
+#[derive(Default)]
+pub(super) struct ClientNames {
+    pub(super) name: Box<str>,
+    pub(super) library: Box<str>,
+    pub(super) library_version: Box<str>,
+}
+
+/// The state of a connection.
+pub(super) struct Session<'a> {
+    pub(super) door: &'a Door,
+    pub(super) peer: SocketAddr,
+    pub(super) id: u64,
+    pub(super) since: Instant,
+    pub(super) names: ClientNames,
+    pub(super) database: u8,
+    pub(super) writer: Writer,
+    pub(super) batch: Batch,
+    pub(super) closing: Option<Closing>,
+    /// When a peer that has yet to log in is sent away; `None` once it is in.
+    login_deadline: Option<Instant>,
+    failures: u32,
+    transaction: Option<Transaction>,
+    executing: Vec<(&'static Spec, Request)>,
+    /// Counted here first, and for all to see once in each read.
+    commands: u64,
+    publications: u64,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(door: &'a Door, peer: SocketAddr) -> Self {
+        let mut session = Self {
+            door,
+            peer,
+            id: door.next_id(),
+            since: Instant::now(),
+            names: ClientNames::default(),
+            database: 0,
+            writer: Writer::default(),
+            batch: Batch::new(),
+            closing: None,
+            login_deadline: None,
+            failures: 0,
+            transaction: None,
+            executing: Vec::new(),
+            commands: 0,
+            publications: 0,
+        };
+        session.log_out();
+        session
+    }
+
+    /// Carries out `request`, or queues it while a transaction is open. What `EXEC` sets free is left for
+    /// [`Session::take_executing`].
+    pub(super) fn take(&mut self, request: Request) {
+        if speaks_http(&request) {
+            self.warn_unwelcome("HTTP on the Redis-protocol door: connection dropped");
+            self.closing = Some(Closing::AtOnce);
+            return;
+        }
+        let spec = match self.permitted(&request) {
+            Ok(spec) => spec,
+            Err(error) => {
+                self.writer.error(&error);
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.spoilt = true;
+                }
+                return;
+            }
+        };
+        if self.transaction.is_none() || spec.immediate {
+            self.run(spec, &request);
+        } else {
+            self.queue(spec, request);
+        }
+    }
+
+    /// Carries out a command that was found to be legal.
+    pub(super) fn run(&mut self, spec: &Spec, request: &Request) {
+        self.commands += 1;
+        (spec.run)(self, request);
+    }
+
+    /// The command that `request` asks for, if it may be carried out now.
+    fn permitted(&self, request: &Request) -> Result<&'static Spec, Refused> {
+        let spec = commands::find(request.arg(0));
+        // Who has yet to log in does not even learn what exists.
+        if !self.logged_in() && !spec.is_some_and(Spec::before_login) {
+            return Err("NOAUTH Authentication required.".into());
+        }
+        commands::resolve(spec, request)
+    }
+
+    fn queue(&mut self, spec: &'static Spec, request: Request) {
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        transaction.bytes += request.size();
+        if transaction.queued.len() >= MAX_QUEUED || transaction.bytes > 2 * self.door.options.max_message {
+            transaction.spoilt = true;
+            transaction.queued = Vec::new();
+            self.writer.error("ERR too much in one transaction");
+        } else {
+            transaction.queued.push((spec, request));
+            self.writer.simple("QUEUED");
+        }
+    }
+
+    /// `MULTI`.
+    pub(super) fn begin(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.spoilt = true;
+            self.writer.error("ERR MULTI calls can not be nested");
+        } else {
+            self.transaction = Some(Transaction::default());
+            self.writer.simple("OK");
+        }
+    }
+
+    /// `EXEC`.
+    pub(super) fn execute(&mut self) {
+        match self.transaction.take() {
+            None => self.writer.error("ERR EXEC without MULTI"),
+            Some(transaction) if transaction.spoilt => {
+                self.writer
+                    .error("EXECABORT Transaction discarded because of previous errors.");
+            }
+            Some(transaction) => {
+                self.writer.array(transaction.queued.len());
+                self.executing = transaction.queued;
+            }
+        }
+    }
+
+    /// Forgets the open transaction; answers whether there was one.
+    pub(super) fn discard(&mut self) -> bool {
+        self.transaction.take().is_some()
+    }
+
+    /// Whether a transaction is open.
+    pub(super) fn in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// How many commands the open transaction holds.
+    pub(super) fn queued(&self) -> Option<usize> {
+        self.transaction.as_ref().map(|transaction| transaction.queued.len())
+    }
+
+    /// What is to be carried out since `EXEC` said so.
+    pub(super) fn take_executing(&mut self) -> Vec<(&'static Spec, Request)> {
+        std::mem::take(&mut self.executing)
+    }
+
+    /// Whether the peer may publish.
+    pub(super) fn logged_in(&self) -> bool {
+        self.login_deadline.is_none()
+    }
+
+    /// When the peer must have logged in.
+    pub(super) fn login_deadline(&self) -> Option<Instant> {
+        self.login_deadline
+    }
+
+    /// Lets the peer in if `secret` is right; answers whether it is.
+    pub(super) fn log_in(&mut self, secret: &[u8]) -> bool {
+        if self.door.options.credentials.admit(secret) {
+            self.login_deadline = None;
+            self.failures = 0;
+            return true;
+        }
+        self.failures += 1;
+        self.door.stats.failed_login();
+        self.warn_unwelcome("wrong password on the Redis-protocol door");
+        if self.failures >= MAX_FAILURES {
+            self.closing = Some(Closing::AfterReplies);
+        }
+        false
+    }
+
+    /// Back to where a connection begins.
+    pub(super) fn reset(&mut self) {
+        self.transaction = None;
+        self.names.name = Box::default();
+        self.database = 0;
+        self.writer.protocol = Protocol::default();
+        self.log_out();
+    }
+
+    fn log_out(&mut self) {
+        let options = &self.door.options;
+        self.login_deadline =
+            (!options.credentials.is_open()).then(|| Instant::now() + options.login_timeout);
+    }
+
+    /// `PUBLISH`: the answer is written once the broker has told how many it reached.
+    pub(super) fn publish(&mut self, request: &Request) {
+        self.publications += 1;
+        let host = &*self.door.options.host;
+        let parsed = host.parse(request.arg(1), &request.slice(2), self.batch.now);
+        let events = parsed.unwrap_or_else(|reason| {
+            // To its publisher this is a message without subscribers, as it would be on Redis.
+            host.rejected();
+            self.door.stats.rejected();
+            if let Some(held_back) = self.door.malformed.pass() {
+                tracing::warn!(peer = %self.peer, %reason, held_back, "publication dropped");
+            }
+            Vec::new()
+        });
+        self.batch.add(self.writer.out.len(), events);
+    }
+
+    /// Shows everybody what was counted since the last time.
+    pub(super) fn count(&mut self) {
+        if self.commands > 0 {
+            self.door.stats.commands(std::mem::take(&mut self.commands));
+        }
+        if self.publications > 0 {
+            self.door.stats.publications(self.publications);
+            self.door.options.host.received(std::mem::take(&mut self.publications));
+        }
+    }
+
+    /// Gives back memory that an idle connection should not hold.
+    pub(super) fn shrink(&mut self) {
+        if self.writer.out.capacity() > KEPT_REPLIES {
+            self.writer.out = Vec::new();
+            self.batch.shrink();
+        }
+    }
+
+    /// Logs that this peer should not be here, unless such lines come too fast.
+    pub(super) fn warn_unwelcome(&self, what: &'static str) {
+        if let Some(held_back) = self.door.unwelcome.pass() {
+            tracing::warn!(peer = %self.peer, held_back, "{what}");
+        }
+    }
+}
+
+/// Whether `request` is what a browser or another HTTP client sends. A web page can make a browser connect to the
+/// loopback interface and have it send lines of its choice, so such a connection must not get to its second line.
+fn speaks_http(request: &Request) -> bool {
+    let name = request.arg(0);
+    name.eq_ignore_ascii_case(b"post")
+        || name.eq_ignore_ascii_case(b"host:")
+        || request.is_inline() && request.arg(request.len() - 1).starts_with(b"HTTP/")
+}
+
+/// `bytes` fit for an error or a log: printable and not long.
+pub(super) fn printable(bytes: &[u8]) -> String {
+    let shown = &bytes[..bytes.len().min(MAX_ECHO)];
+    shown.escape_ascii().to_string()
+}

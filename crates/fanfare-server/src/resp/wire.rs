@@ -1,0 +1,104 @@
+//! The stream of one connection and its read buffer.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    time::Duration,
+};
+
+use bytes::{BufMut, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
+
+/// The least and the most that one read takes, in bytes. Events hold on to the buffer they were read into, so it is
+/// only large for a peer that fills it.
+const LEAST_READ: usize = 4 * 1024;
+const MOST_READ: usize = 64 * 1024;
+/// A peer that was sent a last word may go on for so long, and send so much, while it arrives.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;
+
+/// A stream with what was read from it and is not yet understood.
+pub(super) struct Wire<S> {
+    pub(super) buffer: BytesMut,
+    stream: S,
+    /// How much the next read takes.
+    read: usize,
+    write_timeout: Duration,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    pub(super) fn new(stream: S, write_timeout: Duration) -> Self {
+        Self {
+            buffer: BytesMut::new(),
+            stream,
+            read: LEAST_READ,
+            write_timeout,
+        }
+    }
+
+    /// Reads some bytes to the end of the buffer; 0 at the end of the stream. May be dropped and called again.
+    ///
+    /// While there is nothing to read, an empty buffer is given back unless it is to be kept.
+    pub(super) async fn fill(&mut self, keep_buffer: bool) -> io::Result<usize> {
+        let Self {
+            buffer, stream, read, ..
+        } = self;
+        let (taken, room) = poll_fn(|cx| {
+            // Room for half of it will do: a buffer that is still in use elsewhere would have to be copied.
+            if buffer.capacity() - buffer.len() < *read / 2 {
+                buffer.reserve(*read);
+            }
+            let room = (buffer.capacity() - buffer.len()).min(*read);
+            let mut limited = (&mut *buffer).limit(room);
+            let polled = pin!(stream.read_buf(&mut limited)).poll(cx);
+            if polled.is_pending() && buffer.is_empty() && !keep_buffer {
+                *buffer = BytesMut::new();
+            }
+            polled.map_ok(|taken| (taken, room))
+        })
+        .await?;
+        if taken == room {
+            *read = (*read * 4).min(MOST_READ);
+        } else if taken < *read / 4 {
+            *read = (*read / 4).max(LEAST_READ);
+        }
+        Ok(taken)
+    }
+
+    /// Writes all of `bytes`, or fails if the peer does not take them in time.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        timeout(self.write_timeout, written).await?
+    }
+
+    /// Ends the stream.
+    pub(super) async fn close(&mut self) -> io::Result<()> {
+        timeout(LINGER, self.stream.shutdown()).await?
+    }
+
+    /// Ends the stream, but takes what the peer still sends for a moment: a socket that is closed with something
+    /// unread would take back the last reply.
+    pub(super) async fn linger(&mut self) -> io::Result<()> {
+        self.close().await?;
+        let mut left = LINGER_BYTES;
+        let drained = async {
+            while left > 0 {
+                self.buffer.clear();
+                match self.fill(false).await? {
+                    0 => break,
+                    taken => left = left.saturating_sub(taken),
+                }
+            }
+            io::Result::Ok(())
+        };
+        // Whether the peer was done or time was up makes no difference.
+        timeout(LINGER, drained).await.unwrap_or(Ok(()))
+    }
+}
