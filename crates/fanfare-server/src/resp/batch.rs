@@ -77,7 +77,11 @@ fn weave(due: &[Due], receipts: &[Receipt], writer: &mut Writer) {
     for answer in due {
         woven.out.extend_from_slice(&replies[copied..answer.at]);
         copied = answer.at;
-        let reached: u64 = receipts.by_ref().take(answer.events).map(|receipt| receipt.reach.queued).sum();
+        let reached: u64 = receipts
+            .by_ref()
+            .take(answer.events)
+            .map(|receipt| receipt.reach.queued)
+            .sum();
         woven.integer(i64::try_from(reached).unwrap_or(i64::MAX));
     }
     woven.out.extend_from_slice(&replies[copied..]);

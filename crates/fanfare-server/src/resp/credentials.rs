@@ -80,6 +80,9 @@ mod tests {
 
     #[test]
     fn prints_no_secret() {
-        assert_eq!(format!("{:?}", Credentials::new(["hunter2"])), "Credentials(1 secrets)");
+        assert_eq!(
+            format!("{:?}", Credentials::new(["hunter2"])),
+            "Credentials(1 secrets)"
+        );
     }
 }

@@ -131,7 +131,11 @@ impl Door {
 
     /// What a connection may send, logged in or not.
     fn limits(&self, logged_in: bool) -> &Limits {
-        if logged_in { &self.limits } else { &Limits::BEFORE_LOGIN }
+        if logged_in {
+            &self.limits
+        } else {
+            &Limits::BEFORE_LOGIN
+        }
     }
 }
 
@@ -254,7 +258,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             _ => Closing::AfterReplies,
         });
         if error == ProtocolError::Tls {
-            self.session.warn_unwelcome("TLS on the Redis-protocol door, which has none: connection dropped");
+            self.session
+                .warn_unwelcome("TLS on the Redis-protocol door, which has none: connection dropped");
         } else {
             self.session.writer.error(&format!("ERR Protocol error: {error}"));
         }

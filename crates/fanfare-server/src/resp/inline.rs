@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn splits_as_redis_does() {
-        let cases: &[(&[u8], Option<&[&[u8]]>)] = &[
+        type Expected = Option<&'static [&'static [u8]]>;
+        let cases: &[(&[u8], Expected)] = &[
             (b"PING", Some(&[b"PING"])),
             (b"  PING\t a  \r", Some(&[b"PING", b"a"])),
             (b"", Some(&[])),
@@ -138,7 +139,10 @@ mod tests {
             (br#""\x41\xfF\xg1\x4""#, Some(&[b"A\xffxg1x4"])),
             (br"'a\'b' c", Some(&[b"a'b", b"c"])),
             (br#"'a\n"b'"#, Some(&[br#"a\n"b"#])),
-            (br#"p '{"type":"t","payload":1}'"#, Some(&[b"p", br#"{"type":"t","payload":1}"#])),
+            (
+                br#"p '{"type":"t","payload":1}'"#,
+                Some(&[b"p", br#"{"type":"t","payload":1}"#]),
+            ),
             (br#"""#, None),
             (br"'", None),
             (br#""a"b"#, None),

@@ -22,3 +22,5 @@ pub use credentials::Credentials;
 pub use door::{Door, DoorOptions, Host, MAX_CLIENTS, serve};
 pub use stats::{Stats, Totals};
 
+#[cfg(test)]
+mod tests;

@@ -302,7 +302,9 @@ impl Reader {
         endless: ProtocolError,
     ) -> Result<Option<Range<usize>>, ProtocolError> {
         let last = self.at + max;
-        let unseen = buffer.get(self.searched..buffer.len().min(last + 1)).unwrap_or_default();
+        let unseen = buffer
+            .get(self.searched..buffer.len().min(last + 1))
+            .unwrap_or_default();
         if let Some(found) = memchr(b'\n', unseen) {
             let end = self.searched + found;
             self.searched = end + 1;

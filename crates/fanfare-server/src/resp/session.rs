@@ -188,7 +188,9 @@ impl<'a> Session<'a> {
 
     /// How many commands the open transaction holds.
     pub(super) fn queued(&self) -> Option<usize> {
-        self.transaction.as_ref().map(|transaction| transaction.queued.len())
+        self.transaction
+            .as_ref()
+            .map(|transaction| transaction.queued.len())
     }
 
     /// What is to be carried out since `EXEC` said so.
@@ -261,7 +263,10 @@ impl<'a> Session<'a> {
         }
         if self.publications > 0 {
             self.door.stats.publications(self.publications);
-            self.door.options.host.received(std::mem::take(&mut self.publications));
+            self.door
+                .options
+                .host
+                .received(std::mem::take(&mut self.publications));
         }
     }
 

@@ -110,7 +110,9 @@ impl Writer {
 
     fn line(&mut self, kind: u8, text: &str) {
         self.out.push(kind);
-        let end_free = text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte });
+        let end_free = text
+            .bytes()
+            .map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte });
         self.out.extend(end_free);
         self.out.extend_from_slice(b"\r\n");
     }
@@ -147,8 +149,16 @@ mod tests {
             (|w| w.error("ERR a\r\nb"), "-ERR a  b\r\n", "-ERR a  b\r\n"),
             (|w| w.integer(0), ":0\r\n", ":0\r\n"),
             (|w| w.integer(-20), ":-20\r\n", ":-20\r\n"),
-            (|w| w.integer(i64::MAX), ":9223372036854775807\r\n", ":9223372036854775807\r\n"),
-            (|w| w.integer(i64::MIN), ":-9223372036854775808\r\n", ":-9223372036854775808\r\n"),
+            (
+                |w| w.integer(i64::MAX),
+                ":9223372036854775807\r\n",
+                ":9223372036854775807\r\n",
+            ),
+            (
+                |w| w.integer(i64::MIN),
+                ":-9223372036854775808\r\n",
+                ":-9223372036854775808\r\n",
+            ),
             (|w| w.bulk("hé"), "$3\r\nhé\r\n", "$3\r\nhé\r\n"),
             (|w| w.bulk(""), "$0\r\n\r\n", "$0\r\n\r\n"),
             (|w| w.text("a:1"), "$3\r\na:1\r\n", "=7\r\ntxt:a:1\r\n"),

@@ -12,7 +12,9 @@ const MAX_NAME: usize = 512;
 
 /// `CLIENT ID`.
 pub(super) fn id(session: &mut Session<'_>, _request: &Request) {
-    session.writer.integer(i64::try_from(session.id).unwrap_or(i64::MAX));
+    session
+        .writer
+        .integer(i64::try_from(session.id).unwrap_or(i64::MAX));
 }
 
 /// `CLIENT GETNAME`.
@@ -43,7 +45,9 @@ pub(super) fn set_info(session: &mut Session<'_>, request: &Request) {
         b"lib-ver" => ("lib-ver", &mut session.names.library_version),
         _ => {
             let option = printable(request.arg(2));
-            return session.writer.error(&format!("ERR Unrecognized option '{option}'"));
+            return session
+                .writer
+                .error(&format!("ERR Unrecognized option '{option}'"));
         }
     };
     match checked_name(request.arg(3), what) {
@@ -68,7 +72,9 @@ pub(super) fn on_or_off(session: &mut Session<'_>, request: &Request) {
 /// `CLIENT INFO`: the fields of Redis that mean something here.
 pub(super) fn info(session: &mut Session<'_>, _request: &Request) {
     let mut line = String::new();
-    let queued = session.queued().map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
+    let queued = session
+        .queued()
+        .map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
     let names = &session.names;
     // Writing to a string cannot fail.
     let _ = writeln!(

@@ -18,7 +18,9 @@ pub(super) fn ping(session: &mut Session<'_>, request: &Request) {
     match request.len() {
         1 => session.writer.simple("PONG"),
         2 => session.writer.bulk(request.arg(1)),
-        _ => session.writer.error("ERR wrong number of arguments for 'ping' command"),
+        _ => session
+            .writer
+            .error("ERR wrong number of arguments for 'ping' command"),
     }
 }
 
@@ -30,7 +32,9 @@ pub(super) fn echo(session: &mut Session<'_>, request: &Request) {
 /// `SELECT index`.
 pub(super) fn select(session: &mut Session<'_>, request: &Request) {
     match number(request.arg(1)) {
-        None => session.writer.error("ERR value is not an integer or out of range"),
+        None => session
+            .writer
+            .error("ERR value is not an integer or out of range"),
         Some(index) => match u8::try_from(index) {
             Ok(index @ 0..16) => {
                 session.database = index;

@@ -67,7 +67,10 @@ fn server(session: &Session<'_>, text: &mut String) {
 
 fn clients(session: &Session<'_>, text: &mut String) {
     let totals = session.door.stats.totals();
-    lines(text, &[("connected_clients", totals.connected), ("blocked_clients", 0)]);
+    lines(
+        text,
+        &[("connected_clients", totals.connected), ("blocked_clients", 0)],
+    );
 }
 
 fn stats(session: &Session<'_>, text: &mut String) {

@@ -11,7 +11,9 @@ const MAX_PATTERN: usize = 1024;
 pub(super) fn channels(session: &mut Session<'_>, request: &Request) {
     let pattern = request.get(2).unwrap_or(b"*");
     if request.len() > 3 {
-        return session.writer.error("ERR wrong number of arguments for 'pubsub|channels' command");
+        return session
+            .writer
+            .error("ERR wrong number of arguments for 'pubsub|channels' command");
     }
     if pattern.len() > MAX_PATTERN {
         return session.writer.error("ERR the pattern is too long");
@@ -36,7 +38,9 @@ pub(super) fn numsub(session: &mut Session<'_>, request: &Request) {
     let host = &*session.door.options.host;
     session.writer.array(2 * (request.len() - 2));
     for channel in request.args(2) {
-        let user = channel.strip_prefix(USER).and_then(|user| std::str::from_utf8(user).ok());
+        let user = channel
+            .strip_prefix(USER)
+            .and_then(|user| std::str::from_utf8(user).ok());
         let count = user.map_or(0, |user| host.connections(user));
         session.writer.bulk(channel);
         session.writer.integer(i64::try_from(count).unwrap_or(i64::MAX));

@@ -47,17 +47,28 @@ fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Outc
 /// Reads `stream` whole, byte by byte, and cut in two at each place; all must come to the same.
 fn outcome(stream: &[u8], limits: &Limits) -> Outcome {
     let whole = read([stream], limits);
-    assert_eq!(read(stream.chunks(1), limits), whole, "byte by byte: {}", stream.escape_ascii());
+    assert_eq!(
+        read(stream.chunks(1), limits),
+        whole,
+        "byte by byte: {}",
+        stream.escape_ascii()
+    );
     for cut in 0..stream.len() {
         let (head, tail) = stream.split_at(cut);
-        assert_eq!(read([head, tail], limits), whole, "cut at {cut}: {}", stream.escape_ascii());
+        assert_eq!(
+            read([head, tail], limits),
+            whole,
+            "cut at {cut}: {}",
+            stream.escape_ascii()
+        );
     }
     whole
 }
 
 #[test]
 fn requests() {
-    let cases: &[(&[u8], &[&[&[u8]]])] = &[
+    type Arguments = &'static [&'static [u8]];
+    let cases: &[(&[u8], &[Arguments])] = &[
         (b"*1\r\n$4\r\nPING\r\n", &[&[b"PING"]]),
         (b"*2\r\n$4\r\nECHO\r\n$0\r\n\r\n", &[&[b"ECHO", b""]]),
         (b"*2\r\n$4\r\nECHO\r\n$4\r\n\r\n$1\r\n", &[&[b"ECHO", b"\r\n$1"]]),
@@ -112,14 +123,22 @@ fn errors() {
         (b"\x16\x03\x01", Tls),
     ];
     for (stream, expected) in cases {
-        assert_eq!(outcome(stream, &LIMITS).error, Some(*expected), "{}", stream.escape_ascii());
+        assert_eq!(
+            outcome(stream, &LIMITS).error,
+            Some(*expected),
+            "{}",
+            stream.escape_ascii()
+        );
     }
 }
 
 #[test]
 fn texts() {
     assert_eq!(ProtocolError::NoDollar(b'x').to_string(), "expected '$', got 'x'");
-    assert_eq!(ProtocolError::NoDollar(b'\r').to_string(), r"expected '$', got '\r'");
+    assert_eq!(
+        ProtocolError::NoDollar(b'\r').to_string(),
+        r"expected '$', got '\r'"
+    );
 }
 
 #[test]
@@ -131,11 +150,17 @@ fn endless_lines() {
     };
     let error = |stream: &[u8]| read([stream], &LIMITS).error;
     assert_eq!(error(&long(b'*', MAX_COUNT_LINE)), None);
-    assert_eq!(error(&long(b'*', MAX_COUNT_LINE + 1)), Some(ProtocolError::EndlessCount));
+    assert_eq!(
+        error(&long(b'*', MAX_COUNT_LINE + 1)),
+        Some(ProtocolError::EndlessCount)
+    );
     let length = [b"*1\r\n".to_vec(), long(b'$', MAX_COUNT_LINE + 1)].concat();
     assert_eq!(error(&length), Some(ProtocolError::EndlessLength));
     assert_eq!(error(&long(b'A', MAX_INLINE)), None);
-    assert_eq!(error(&long(b'A', MAX_INLINE + 1)), Some(ProtocolError::EndlessInline));
+    assert_eq!(
+        error(&long(b'A', MAX_INLINE + 1)),
+        Some(ProtocolError::EndlessInline)
+    );
     // Whether the end comes with the rest or later makes no difference.
     let ended = [long(b'A', MAX_INLINE + 1), b"\r\n".to_vec()].concat();
     assert_eq!(error(&ended), Some(ProtocolError::EndlessInline));
