@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn splits_as_redis_does() {
-        let cases: &[(&[u8], Option<&[&[u8]]>)] = &[
+        type Expected = Option<&'static [&'static [u8]]>;
+        let cases: &[(&[u8], Expected)] = &[
             (b"PING", Some(&[b"PING"])),
             (b"  PING\t a  \r", Some(&[b"PING", b"a"])),
             (b"", Some(&[])),

@@ -21,3 +21,6 @@ pub mod writer;
 pub use credentials::Credentials;
 pub use door::{Door, DoorOptions, Host, MAX_CLIENTS, serve};
 pub use stats::{Stats, Totals};
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! `COMMAND` and its subcommands: what this door understands, for clients and terminals that ask.
 
-use super::{Spec, find_in, table::COMMANDS};
+use super::{Spec, find, table::COMMANDS};
 use crate::resp::{reader::Request, session::Session, writer::Writer};
 
 /// `COMMAND`: all commands.
@@ -54,10 +54,10 @@ pub(super) fn docs(session: &mut Session<'_>, request: &Request) {
 /// The command or, written as `container|name`, the subcommand.
 fn by_full_name(name: &[u8]) -> Option<&'static Spec> {
     let mut parts = name.splitn(2, |&byte| byte == b'|');
-    let spec = find_in(COMMANDS, parts.next()?)?;
+    let spec = find(parts.next()?)?;
     match parts.next() {
         None => Some(spec),
-        Some(name) => find_in(spec.subcommands, name),
+        Some(name) => spec.find(name),
     }
 }
 

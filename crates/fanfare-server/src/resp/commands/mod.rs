@@ -45,6 +45,12 @@ impl Spec {
         self.name.rsplit('|').next().unwrap_or(self.name)
     }
 
+    /// The subcommand called `name`, in any case.
+    fn find(&self, name: &[u8]) -> Option<&'static Self> {
+        let mut all = self.subcommands.iter();
+        all.find(|spec| name.eq_ignore_ascii_case(spec.own_name().as_bytes()))
+    }
+
     fn takes(&self, arguments: usize) -> bool {
         let wanted = usize::try_from(self.arity.unsigned_abs()).unwrap_or(usize::MAX);
         arguments == wanted || self.arity < 0 && arguments > wanted
@@ -53,13 +59,9 @@ impl Spec {
 
 /// The command called `name`, in any case.
 pub(super) fn find(name: &[u8]) -> Option<&'static Spec> {
-    find_in(table::COMMANDS, name)
-}
-
-fn find_in(specs: &'static [Spec], name: &[u8]) -> Option<&'static Spec> {
-    specs
+    table::COMMANDS
         .iter()
-        .find(|spec| name.eq_ignore_ascii_case(spec.own_name().as_bytes()))
+        .find(|spec| name.eq_ignore_ascii_case(spec.name.as_bytes()))
 }
 
 /// What `request`, whose name is that of `spec`, asks for: the command or one of its subcommands.
@@ -73,7 +75,7 @@ pub(super) fn resolve(spec: Option<&'static Spec>, request: &Request) -> Result<
     if let Some(name) = request.get(1)
         && !spec.subcommands.is_empty()
     {
-        spec = find_in(spec.subcommands, name).ok_or_else(|| unknown_subcommand(spec, name))?;
+        spec = spec.find(name).ok_or_else(|| unknown_subcommand(spec, name))?;
     }
     if spec.takes(request.len()) {
         Ok(spec)

@@ -67,7 +67,8 @@ fn outcome(stream: &[u8], limits: &Limits) -> Outcome {
 
 #[test]
 fn requests() {
-    let cases: &[(&[u8], &[&[&[u8]]])] = &[
+    type Arguments = &'static [&'static [u8]];
+    let cases: &[(&[u8], &[Arguments])] = &[
         (b"*1\r\n$4\r\nPING\r\n", &[&[b"PING"]]),
         (b"*2\r\n$4\r\nECHO\r\n$0\r\n\r\n", &[&[b"ECHO", b""]]),
         (b"*2\r\n$4\r\nECHO\r\n$4\r\n\r\n$1\r\n", &[&[b"ECHO", b"\r\n$1"]]),

@@ -1,0 +1,96 @@
+//! How connections live and end.
+
+use tokio::sync::oneshot;
+
+use super::*;
+
+const SOON: Duration = Duration::from_millis(50);
+
+#[tokio::test]
+async fn connections_are_counted() {
+    let house = house(&[], |_| {});
+    let mut peer = house.connect();
+    peer.expect("PING\n", "+PONG\r\n").await;
+    house.connect().expect("CLIENT ID\n", ":2\r\n").await;
+    peer.stream.shutdown().await.unwrap();
+    peer.rest().await;
+    let totals = house.door.stats().totals();
+    assert_eq!((totals.connections, totals.commands), (2, 2));
+    assert!(totals.connected < 2);
+}
+
+#[tokio::test]
+async fn who_does_not_log_in_is_sent_away() {
+    let house = house(&["password"], |options| options.login_timeout = SOON);
+    assert_eq!(house.connect().rest().await, "");
+    let mut talks = house.connect();
+    talks
+        .expect("PING\n", "-NOAUTH Authentication required.\r\n")
+        .await;
+    assert_eq!(talks.rest().await, "");
+    let mut peer = house.connect();
+    peer.expect("AUTH password\n", "+OK\r\n").await;
+    tokio::time::sleep(4 * SOON).await;
+    peer.expect("PING\n", "+PONG\r\n").await;
+}
+
+#[tokio::test]
+async fn half_a_command_does_not_stay() {
+    let house = house(&[], |options| options.command_timeout = SOON);
+    let mut peer = house.connect();
+    tokio::time::sleep(4 * SOON).await;
+    peer.expect("PING\n*1\r\n$4\r\nPI", "+PONG\r\n").await;
+    assert_eq!(peer.rest().await, "");
+}
+
+#[tokio::test]
+async fn dripping_does_not_help() {
+    let house = house(&[], |options| options.command_timeout = SOON);
+    let Peer { mut stream, task } = house.connect();
+    let drip = tokio::spawn(async move {
+        while stream.write_all(b"a").await.is_ok() {
+            tokio::time::sleep(SOON / 10).await;
+        }
+    });
+    timeout(Duration::from_secs(10), task).await.unwrap().unwrap();
+    drip.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_takes_no_replies_is_given_up() {
+    let house = house(&[], |options| options.command_timeout = SOON);
+    let Peer { mut stream, task } = house.connect();
+    let echo = request(&["ECHO", &"a".repeat(60_000)]).repeat(100);
+    // The door stops reading, too, so not all of it can be sent.
+    assert!(stream.write_all(echo.as_bytes()).await.is_err());
+    timeout(Duration::from_secs(10), task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_has_arrived() {
+    let house = house(&[], |_| {});
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut peer = house.connect_until(async {
+        let _ = stopped.await;
+    });
+    let publish = request(&["PUBLISH", "user_noti:1", "{}"]);
+    peer.expect(&(publish.repeat(100) + "*1\r\n"), &":1\r\n".repeat(100))
+        .await;
+    stop.send(()).unwrap();
+    assert_eq!(peer.rest().await, "");
+    assert_eq!(house.published().concat().len(), 100);
+}
+
+#[tokio::test]
+async fn one_byte_at_a_time() {
+    let house = house(&["password"], |_| {});
+    let sent =
+        request(&["HELLO", "3", "AUTH", "a", "password"]) + &request(&["PUBLISH", "user_noti:7", "{}"]);
+    let mut peer = house.connect();
+    for byte in sent.bytes() {
+        peer.stream.write_all(&[byte]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    peer.stream.shutdown().await.unwrap();
+    assert!(peer.rest().await.ends_with(":7\r\n"));
+}

@@ -1,0 +1,189 @@
+#![allow(clippy::unwrap_used)]
+
+mod life;
+mod publishing;
+mod transcripts;
+
+use std::{
+    fmt::Write,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use fanfare_core::{
+    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Event, Interest, RawJson, Reach, Receipt, UserId,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::{Credentials, Door, DoorOptions, Host, serve};
+
+/// Keeps what was published, call by call, and reaches as many connections as the user's id says.
+#[derive(Default)]
+struct FakeBroker(Mutex<Vec<Vec<String>>>);
+
+impl Broker for FakeBroker {
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
+        let user = |event: &Event| match &event.audience {
+            Audience::User(user) => user.to_string(),
+            _ => String::new(),
+        };
+        let users: Vec<String> = events.iter().map(user).collect();
+        let receipts = users.iter().map(|user| Receipt {
+            reach: Reach {
+                queued: user.parse().unwrap_or(0),
+                ..Reach::default()
+            },
+            ..Receipt::default()
+        });
+        let receipts = receipts.collect();
+        self.0.lock().unwrap().push(users);
+        Box::pin(async { receipts })
+    }
+
+    fn subscribe(&self, _: Interest) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn unsubscribe(&self, _: Interest) {}
+
+    fn health(&self) -> BoxFuture<'_, BrokerHealth> {
+        Box::pin(async { BrokerHealth::Embedded })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<Duration, BrokerError>> {
+        Box::pin(async { Ok(Duration::ZERO) })
+    }
+}
+
+/// Understands `user_noti:{id}` with any JSON; an array stands for an event for each of its elements.
+#[derive(Default)]
+struct FakeHost {
+    received: AtomicU64,
+    rejected: AtomicU64,
+}
+
+impl Host for FakeHost {
+    fn parse(&self, channel: &[u8], message: &Bytes, now: SystemTime) -> Result<Vec<Event>, String> {
+        let user = std::str::from_utf8(channel)
+            .ok()
+            .and_then(|channel| channel.strip_prefix("user_noti:"))
+            .ok_or("bad channel name")?;
+        let user = UserId::new(user).map_err(|error| error.to_string())?;
+        let data = RawJson::parse(message).map_err(|error| error.to_string())?;
+        let count = match serde_json::from_slice(message) {
+            Ok(serde_json::Value::Array(elements)) => elements.len(),
+            _ => 1,
+        };
+        let event = Event::new(Audience::User(user), None, data, now);
+        Ok(vec![event; count])
+    }
+
+    fn received(&self, publications: u64) {
+        self.received.fetch_add(publications, Relaxed);
+    }
+
+    fn rejected(&self) {
+        self.rejected.fetch_add(1, Relaxed);
+    }
+
+    fn users(&self) -> Vec<UserId> {
+        ["1", "2", "ann"].map(|user| UserId::new(user).unwrap()).to_vec()
+    }
+
+    fn connections(&self, user: &str) -> u64 {
+        if user == "ann" { 3 } else { 0 }
+    }
+}
+
+/// A door with everything around it.
+struct House {
+    broker: Arc<FakeBroker>,
+    host: Arc<FakeHost>,
+    door: Arc<Door>,
+}
+
+fn house(secrets: &[&str], change: impl FnOnce(&mut DoorOptions)) -> House {
+    let (broker, host) = (Arc::<FakeBroker>::default(), Arc::<FakeHost>::default());
+    let credentials = Credentials::new(secrets.iter().copied());
+    let mut options = DoorOptions::new(broker.clone(), host.clone(), credentials);
+    change(&mut options);
+    House {
+        broker,
+        host,
+        door: Arc::new(Door::new(options)),
+    }
+}
+
+/// A peer of the door.
+struct Peer {
+    stream: DuplexStream,
+    task: JoinHandle<()>,
+}
+
+impl House {
+    fn connect(&self) -> Peer {
+        self.connect_until(std::future::pending())
+    }
+
+    fn connect_until(&self, shutdown: impl Future<Output = ()> + Send + 'static) -> Peer {
+        let (stream, served) = tokio::io::duplex(1 << 20);
+        let door = Arc::clone(&self.door);
+        let peer = SocketAddr::from(([192, 0, 2, 1], 1234));
+        let task = tokio::spawn(async move { serve(served, peer, &door, shutdown).await });
+        Peer { stream, task }
+    }
+
+    /// What the door answers to `sent`, up to the end of the connection.
+    async fn answer(&self, sent: impl AsRef<[u8]>) -> String {
+        let mut peer = self.connect();
+        peer.stream.write_all(sent.as_ref()).await.unwrap();
+        peer.stream.shutdown().await.unwrap();
+        peer.rest().await
+    }
+
+    /// What was published, call by call.
+    fn published(&self) -> Vec<Vec<String>> {
+        self.broker.0.lock().unwrap().clone()
+    }
+}
+
+impl Peer {
+    /// Sends `sent` and reads exactly `expected`.
+    async fn expect(&mut self, sent: &str, expected: &str) {
+        self.stream.write_all(sent.as_bytes()).await.unwrap();
+        let mut got = vec![0; expected.len()];
+        let read = self.stream.read_exact(&mut got);
+        timeout(Duration::from_secs(10), read).await.unwrap().unwrap();
+        assert_eq!(String::from_utf8_lossy(&got), expected, "{sent}");
+    }
+
+    /// All that comes up to the end, which the door makes.
+    async fn rest(mut self) -> String {
+        let mut got = Vec::new();
+        let read = self.stream.read_to_end(&mut got);
+        timeout(Duration::from_secs(10), read).await.unwrap().unwrap();
+        timeout(Duration::from_secs(10), self.task)
+            .await
+            .unwrap()
+            .unwrap();
+        String::from_utf8(got).unwrap()
+    }
+}
+
+/// A request as clients send it.
+fn request(arguments: &[&str]) -> String {
+    let mut request = format!("*{}\r\n", arguments.len());
+    for argument in arguments {
+        write!(request, "${}\r\n{argument}\r\n", argument.len()).unwrap();
+    }
+    request
+}

@@ -1,0 +1,106 @@
+//! What becomes of publications.
+
+use std::fmt::Write;
+
+use super::*;
+
+fn replies(numbers: impl IntoIterator<Item = u32>) -> String {
+    numbers.into_iter().fold(String::new(), |mut replies, number| {
+        write!(replies, ":{number}\r\n").unwrap();
+        replies
+    })
+}
+
+#[tokio::test]
+async fn what_one_read_brought_is_published_together() {
+    let house = house(&[], |_| {});
+    let sent = [
+        request(&["PUBLISH", "user_noti:5", "{}"]),
+        request(&["PING"]),
+        request(&["publish", "user_noti:0", "{}"]),
+        request(&["PUBLISH", "user_noti:12", "[1,2]"]),
+        request(&["ECHO", "a"]),
+    ]
+    .concat();
+    let mut peer = house.connect();
+    peer.expect(&sent, ":5\r\n+PONG\r\n:0\r\n:24\r\n$1\r\na\r\n")
+        .await;
+    assert_eq!(house.published(), [["5", "0", "12", "12"]]);
+    peer.expect(&request(&["PUBLISH", "user_noti:3", "{}"]), ":3\r\n")
+        .await;
+    assert_eq!(house.published().len(), 2);
+}
+
+#[tokio::test]
+async fn a_malformed_one_reaches_nobody_and_is_counted() {
+    let house = house(&[], |_| {});
+    let sent = [
+        request(&["PUBLISH", "user_noti:4", "not json"]),
+        request(&["PUBLISH", "elsewhere", "{}"]),
+        request(&["PUBLISH", "user_noti:6", "{}"]),
+    ]
+    .concat();
+    assert_eq!(house.answer(&sent).await, ":0\r\n:0\r\n:6\r\n");
+    assert_eq!(house.published(), [["6"]]);
+    assert_eq!(house.host.rejected.load(Relaxed), 2);
+    assert_eq!(house.host.received.load(Relaxed), 3);
+    let totals = house.door.stats().totals();
+    assert_eq!((totals.publications, totals.rejected, totals.commands), (3, 2, 3));
+}
+
+#[tokio::test]
+async fn all_malformed_asks_no_broker() {
+    let house = house(&[], |_| {});
+    assert_eq!(
+        house.answer(request(&["PUBLISH", "user_noti:4", ""])).await,
+        ":0\r\n"
+    );
+    assert!(house.published().is_empty());
+}
+
+#[tokio::test]
+async fn order_and_number_survive_a_long_pipeline() {
+    let house = house(&[], |_| {});
+    let users = 0..20_000;
+    let sent: String = users
+        .clone()
+        .map(|user| request(&["PUBLISH", &format!("user_noti:{user}"), "{}"]))
+        .collect();
+    let mut peer = house.connect();
+    let replies = replies(users.clone());
+    peer.expect(&sent, &replies).await;
+    let published = house.published().concat();
+    assert!(
+        published
+            .iter()
+            .eq(&users.map(|user| user.to_string()).collect::<Vec<_>>())
+    );
+}
+
+#[tokio::test]
+async fn large_messages_pass_and_larger_ones_do_not() {
+    let house = house(&[], |_| {});
+    let message = |length: usize| format!("\"{}\"", "a".repeat(length - 2));
+    let publish = |length| request(&["PUBLISH", "user_noti:1", &message(length)]);
+    let mut peer = house.connect();
+    peer.expect(&publish(8 << 20), ":1\r\n").await;
+    drop(peer);
+    let got = house
+        .answer("*3\r\n$7\r\nPUBLISH\r\n$11\r\nuser_noti:1\r\n$8454145\r\n")
+        .await;
+    assert_eq!(got, "-ERR Protocol error: invalid bulk length\r\n");
+}
+
+#[tokio::test]
+async fn a_transaction_of_many_comes_in_order() {
+    let house = house(&[], |_| {});
+    let publish = |user: &u32| request(&["PUBLISH", &format!("user_noti:{user}"), "{}"]);
+    let users: Vec<u32> = (0..10_000).collect();
+    let sent = "MULTI\n".to_owned() + &users.iter().map(publish).collect::<String>() + "EXEC\n";
+    let replies = replies(users.iter().copied());
+    let mut peer = house.connect();
+    let queued = "+QUEUED\r\n".repeat(users.len());
+    peer.expect(&sent, &format!("+OK\r\n{queued}*{}\r\n{replies}", users.len()))
+        .await;
+    assert_eq!(house.published().concat().len(), users.len());
+}
