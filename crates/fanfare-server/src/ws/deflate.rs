@@ -15,6 +15,9 @@ const FINAL_BLOCK: [u8; 2] = [0x03, 0x00];
 const STEP: usize = 64 * 1024;
 /// Buffers that grew above this shrink at the next message.
 const KEEP: usize = 256 * 1024;
+/// Messages below this many bytes go out plain: they fit a packet either way, and readying the compressor costs
+/// more than all the rest of sending them.
+const WORTHWHILE: usize = 128;
 /// The smallest window zlib compresses with.
 const MIN_WINDOW: u8 = 9;
 const MAX_WINDOW: u8 = 15;
@@ -169,8 +172,11 @@ impl Deflater {
         }
     }
 
-    /// A whole frame for a client that negotiated `params`: compressed, or plain where that is not longer.
+    /// A whole frame for a client that negotiated `params`: compressed, or plain where compression gains nothing.
     pub fn frame(&mut self, opcode: Opcode, payload: &[u8], params: DeflateParams) -> Bytes {
+        if opcode.is_control() || payload.len() < WORTHWHILE {
+            return encode::frame(opcode, payload, false);
+        }
         match self.compress(payload, params.server_max_window_bits) {
             Some(compressed) if compressed.len() < payload.len() => encode::frame(opcode, compressed, true),
             _ => encode::frame(opcode, payload, false),
@@ -368,9 +374,17 @@ mod tests {
         let params = DeflateParams {
             server_max_window_bits: 15,
         };
-        assert_eq!(deflater.frame(Opcode::Text, b"ab", params)[..], *b"\x81\x02ab");
-        let frame = deflater.frame(Opcode::Text, &[b'a'; 100], params);
+        let mut state = 9;
+        let noise: Vec<u8> = (0..500).map(|_| random(&mut state).to_be_bytes()[7]).collect();
+        for plain in [&b"ab"[..], &[b'a'; WORTHWHILE - 1], &noise] {
+            assert_eq!(
+                deflater.frame(Opcode::Binary, plain, params),
+                encode::frame(Opcode::Binary, plain, false)
+            );
+        }
+        let frame = deflater.frame(Opcode::Text, &[b'a'; 500], params);
         assert_eq!(frame[0], 0xC1);
-        assert_eq!(inflate(&frame[2..], true, 100).unwrap(), [b'a'; 100]);
+        assert_eq!(inflate(&frame[2..], true, 500).unwrap(), [b'a'; 500]);
+        assert_eq!(deflater.frame(Opcode::Ping, b"p", params)[0], 0x89);
     }
 }
