@@ -121,7 +121,7 @@ def with_server(options):
     server = fanfare.Fanfare(
         listener=[{"bind": f"127.0.0.1:{port}", "dialects": ["echo"]}],
         resp={"bind": ""},
-        echo={"max_message_size": 32 << 20, "compression": True},
+        echo={"max_message_size": 32 << 20, "max_fragments": 100_000, "compression": True},
     )
     server.port = port
     try:

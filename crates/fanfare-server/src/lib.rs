@@ -1,3 +1,13 @@
-//! Fanfare.
+//! Fanfare's server: listeners, the fan-out engine, the WebSocket codec, the HTTP routes, the Redis-protocol door,
+//! configuration and the command line. The binary is `fanfare`; this library exists for it, its tests, its fuzz
+//! targets and its benchmarks.
 
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod http;
 pub mod resp;
+pub mod serve;
+pub mod telemetry;
+pub mod ws;
