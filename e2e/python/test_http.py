@@ -67,7 +67,7 @@ def test_metrics_are_json_by_default(server, connect, accept):
     [
         ("/metrics", PROMETHEUS, "text/plain"),
         ("/metrics", "text/plain", "text/plain"),
-        ("/metrics", OPENMETRICS, "application/openmetrics-text"),
+        ("/metrics", OPENMETRICS, "text/plain"),
         ("/metrics/prometheus", None, "text/plain"),
         ("/metrics/prometheus", "application/json", "text/plain"),
     ],
