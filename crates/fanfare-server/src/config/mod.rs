@@ -1,12 +1,36 @@
 //! The configuration: one TOML file, environment variables over it, flags over both.
+//!
+//! `model` declares the settings, with their docs and defaults. `schema` reads those declarations as data, and
+//! everything else works from that data: the layers (`profile`, `file`, `environment`), the checks, the printed
+//! forms. To add a table, add a struct to `model`; to add a rule between settings, add it to `checks`.
 
+mod checks;
 mod dialect;
+mod environment;
+mod file;
+mod kind;
+mod layer;
+mod load;
 mod model;
+mod origin;
+mod print;
+mod profile;
+mod raw;
+mod schema;
 mod types;
 
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
+
 pub use dialect::{DialectConfig, DialectInfo, ExtraKey, ExtraKind, Inherited, Setting, Unit};
+pub use file::DEFAULT_FILES;
+pub use load::{Loaded, Sources, load};
 pub use model::{
     Algorithm, Api, Auth, Broker, BrokerKind, Config, Limits, Listener, Log, LogFormat, LogLevel, Resp,
     Server, Shutdown, Tls,
 };
+pub use origin::{ConfigErrors, Origin, Origins, Problem};
+pub use print::{example, json_schema, reference, show};
 pub use types::{GuardedUrl, HIDDEN, Secret, parse_duration, parse_network};

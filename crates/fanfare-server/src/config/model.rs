@@ -229,7 +229,8 @@ pub struct Broker {
     /// Where it is not set and `url` is, the scheme of `url` chooses.
     pub kind: BrokerKind,
 
-    /// Where the broker is, such as `redis://:password@127.0.0.1:6379/0`. The memory broker has none.
+    /// Where the broker is, such as `redis://:password@127.0.0.1:6379/0`. The memory broker has none;
+    /// for `redis` it is `redis://127.0.0.1:6379` where it is not set.
     #[serde(with = "types::optional")]
     #[schemars(with = "text::Url")]
     pub url: Option<GuardedUrl>,
@@ -263,6 +264,14 @@ impl BrokerKind {
         match self {
             Self::Memory => &[],
             Self::Redis => &["redis", "rediss", "redis+unix", "unix"],
+        }
+    }
+
+    /// Where this broker is when nobody says.
+    pub fn default_url(self) -> Option<&'static str> {
+        match self {
+            Self::Memory => None,
+            Self::Redis => Some("redis://127.0.0.1:6379"),
         }
     }
 

@@ -138,6 +138,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Writes a duration in the largest unit that leaves a whole number: `1h`, `90s`, `1500ms`.
+pub(super) fn format_duration(duration: Duration) -> String {
+    if duration.subsec_nanos() != 0 {
+        return humantime::format_duration(duration).to_string();
+    }
+    match duration.as_secs() {
+        seconds if seconds > 0 && seconds % 86_400 == 0 => format!("{}d", seconds / 86_400),
+        seconds if seconds > 0 && seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        seconds => format!("{seconds}s"),
+    }
+}
+
 /// Reads a network such as `10.0.0.0/8`; a bare address is the network of that one address.
 ///
 /// # Errors
@@ -157,10 +169,10 @@ pub(super) fn is_off(text: &str) -> bool {
 
 /// serde for [`Duration`], written as humans write it.
 pub(super) mod duration {
-    use super::{Deserialize, Deserializer, Duration, Serializer, parse_duration};
+    use super::{Deserialize, Deserializer, Duration, Serializer, format_duration, parse_duration};
 
     pub(in super::super) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&humantime::format_duration(*value))
+        to.serialize_str(&format_duration(*value))
     }
 
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {

@@ -1,0 +1,185 @@
+//! Secrets, keys, algorithms, origins.
+
+use super::Checker;
+use crate::config::model::Algorithm;
+use crate::config::types::Secret;
+
+/// What HS256 needs (RFC 7518 section 3.2: a key of the size of the hash or larger).
+const SECRET_BYTES: usize = 32;
+
+pub(super) fn check(checker: &mut Checker<'_>) {
+    secret(checker);
+    public_keys(checker);
+    if checker.are_sound(&[
+        "auth.algorithms",
+        "auth.jwt_secret",
+        "auth.jwt_secret_file",
+        "auth.jwks_url",
+        "auth.public_key_file",
+    ]) {
+        algorithms(checker);
+        presence(checker);
+    }
+    origins(checker);
+}
+
+/// Reads the secret file, so that the rest of the program finds the secret in one place.
+fn secret(checker: &mut Checker<'_>) {
+    const TEXT: &str = "auth.jwt_secret";
+    const FILE: &str = "auth.jwt_secret_file";
+    let mut key = TEXT;
+    if let Some(file) = checker.config.auth.jwt_secret_file.clone() {
+        if checker.config.auth.jwt_secret.is_some() {
+            let other = checker.merged.origins.of(TEXT).clone();
+            checker.wrong(
+                FILE,
+                format!("found beside {TEXT} ({other}), expected one of the two"),
+            );
+            return;
+        }
+        key = FILE;
+        let Some(contents) = checker.contents(FILE, &file) else {
+            return;
+        };
+        let Ok(text) = String::from_utf8(contents) else {
+            checker.wrong(
+                FILE,
+                format!("found {:?}, expected a file of text in UTF-8", file.display()),
+            );
+            return;
+        };
+        let text = text.trim_end_matches(['\n', '\r']);
+        if text.is_empty() {
+            checker.wrong(
+                FILE,
+                format!("found {:?}, which is empty, expected a secret", file.display()),
+            );
+            return;
+        }
+        checker.config.auth.jwt_secret = Some(Secret::new(text));
+    }
+    let Some(length) = checker
+        .config
+        .auth
+        .jwt_secret
+        .as_ref()
+        .map(|secret| secret.expose().len())
+    else {
+        return;
+    };
+    if length < SECRET_BYTES {
+        let text = format!("found a secret of {length} bytes, expected at least {SECRET_BYTES}");
+        if checker.is_production() {
+            checker.wrong(key, text);
+        } else {
+            checker.doubtful(key, format!("{text}; it can be guessed"));
+        }
+    }
+}
+
+fn public_keys(checker: &mut Checker<'_>) {
+    const FILE: &str = "auth.public_key_file";
+    const URL: &str = "auth.jwks_url";
+    if let Some(file) = checker.config.auth.public_key_file.clone()
+        && let Some(contents) = checker.contents(FILE, &file)
+    {
+        let text = String::from_utf8_lossy(&contents);
+        if text.contains("PRIVATE KEY-----") {
+            let text = format!(
+                "found a private key in {:?}, expected a public one",
+                file.display()
+            );
+            checker.wrong(FILE, text);
+        } else if !text.contains("-----BEGIN ") {
+            checker.wrong(
+                FILE,
+                format!(
+                    "found {:?}, expected a PEM file with a public key",
+                    file.display()
+                ),
+            );
+        }
+    }
+    if let Some(url) = &checker.config.auth.jwks_url
+        && !matches!(url.scheme(), "http" | "https")
+    {
+        let text = format!(
+            "found the scheme \"{}\", expected \"https\" or \"http\"",
+            url.scheme()
+        );
+        checker.wrong(URL, text);
+    }
+}
+
+/// Each algorithm needs its key. A symmetric one beside public keys alone would be the classic confusion.
+fn algorithms(checker: &mut Checker<'_>) {
+    const KEY: &str = "auth.algorithms";
+    let auth = &checker.config.auth;
+    let listed = auth.algorithms.clone();
+    let public = auth.jwks_url.is_some() || auth.public_key_file.is_some();
+    let shared = auth.jwt_secret.is_some() || auth.jwt_secret_file.is_some() || !public;
+    if listed.is_empty() {
+        checker.wrong(KEY, "found none, expected at least one algorithm");
+    }
+    for (index, algorithm) in listed.iter().enumerate() {
+        if listed[..index].contains(algorithm) {
+            checker.wrong(
+                KEY,
+                format!("found \"{algorithm:?}\" twice, expected each algorithm once"),
+            );
+        } else if algorithm.is_symmetric() && !shared {
+            let text =
+                format!("found \"{algorithm:?}\", which needs auth.jwt_secret or auth.jwt_secret_file");
+            checker.wrong(KEY, text);
+        } else if !algorithm.is_symmetric() && !public {
+            let text = format!("found \"{algorithm:?}\", which needs auth.jwks_url or auth.public_key_file");
+            checker.wrong(KEY, text);
+        }
+    }
+    if shared && !listed.is_empty() && !listed.iter().copied().any(Algorithm::is_symmetric) {
+        unused_secret(checker);
+    }
+}
+
+fn unused_secret(checker: &mut Checker<'_>) {
+    for key in ["auth.jwt_secret", "auth.jwt_secret_file"] {
+        if checker.merged.is_configured(key) && !checker.merged.text(key).is_empty() {
+            checker.doubtful(key, "found a secret that none of auth.algorithms uses");
+        }
+    }
+}
+
+/// Production makes no secret of its own: each node of a cluster would make another.
+fn presence(checker: &mut Checker<'_>) {
+    let auth = &checker.config.auth;
+    let any = auth.jwt_secret.is_some()
+        || auth.jwt_secret_file.is_some()
+        || auth.jwks_url.is_some()
+        || auth.public_key_file.is_some();
+    if checker.is_production() && !any {
+        let text = "not set, expected a secret of at least 32 bytes (or auth.jwt_secret_file, auth.jwks_url, \
+                    auth.public_key_file): the production profile makes none";
+        checker.wrong("auth.jwt_secret", text);
+    }
+}
+
+fn origins(checker: &mut Checker<'_>) {
+    const KEY: &str = "auth.allowed_origins";
+    for origin in checker.config.auth.allowed_origins.clone() {
+        if origin != "*" && !is_origin(&origin) {
+            let text =
+                format!("found {origin:?}, expected \"*\" or an origin such as \"https://app.example.com\"");
+            checker.wrong(KEY, text);
+        }
+    }
+}
+
+/// Whether a browser would send this text as `Origin` (RFC 6454 section 6.2): a scheme, a host, perhaps a port.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else {
+        return false;
+    };
+    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    !scheme.is_empty() && scheme.bytes().all(is_scheme) && !host.is_empty() && host.bytes().all(is_host)
+}

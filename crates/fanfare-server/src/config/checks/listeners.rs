@@ -1,0 +1,151 @@
+//! Listeners: names, paths, addresses and certificates.
+
+use std::net::SocketAddr;
+
+use super::Checker;
+use crate::config::kind::{hint, nearest};
+use crate::config::model::{Listener, Tls};
+
+pub(super) fn check(checker: &mut Checker<'_>) {
+    if !checker.are_sound(&["listener"]) {
+        return;
+    }
+    let listeners = checker.config.listener.clone();
+    if listeners.is_empty() {
+        checker.wrong("listener", "found none, expected at least one `[[listener]]`");
+    }
+    for (index, listener) in listeners.iter().enumerate() {
+        let key = format!("listener[{index}]");
+        names(checker, &format!("{key}.dialects"), listener);
+        paths(checker, &format!("{key}.dialects"), listener);
+        prefix(checker, &format!("{key}.prefix"), &listener.prefix);
+        if let Some(tls) = &listener.tls {
+            certificate(checker, &format!("{key}.tls"), tls);
+        }
+        for (earlier, other) in listeners[..index].iter().enumerate() {
+            if overlap(other.bind, listener.bind) {
+                let place = checker
+                    .merged
+                    .origins
+                    .of(&format!("listener[{earlier}].bind"))
+                    .clone();
+                let text = format!(
+                    "found \"{}\", expected an address that listener[{earlier}] (\"{}\", {place}) leaves free",
+                    listener.bind, other.bind
+                );
+                checker.wrong(&format!("{key}.bind"), text);
+                break;
+            }
+        }
+    }
+    door(checker, &listeners);
+}
+
+fn names(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
+    let known: Vec<&str> = checker
+        .dialects
+        .iter()
+        .filter(|d| !d.hidden)
+        .map(|d| d.name)
+        .collect();
+    for (index, name) in listener.dialects.iter().enumerate() {
+        if listener.dialects[..index].contains(name) {
+            checker.wrong(key, format!("found \"{name}\" twice, expected each dialect once"));
+        } else if !checker.dialects.iter().any(|dialect| dialect.name == name) {
+            let hint = hint(nearest(name, known.iter().copied()).map(|near| format!("\"{near}\"")));
+            let list = known.join(", ");
+            let text = format!("found {name:?}, which is no dialect, expected some of {list}{hint}");
+            checker.wrong(key, text);
+        }
+    }
+}
+
+fn paths(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
+    let served: Vec<_> = checker
+        .dialects
+        .iter()
+        .filter(|d| listener.dialects.iter().any(|name| name == d.name))
+        .collect();
+    for (index, one) in served.iter().enumerate() {
+        for other in &served[..index] {
+            let friends =
+                one.shares_path_with.contains(&other.name) || other.shares_path_with.contains(&one.name);
+            if one.path == other.path && !friends {
+                let text = format!(
+                    "found \"{}\" and \"{}\", which both claim {}, expected them on listeners of their own",
+                    other.name, one.name, one.path
+                );
+                checker.wrong(key, text);
+            }
+        }
+    }
+}
+
+fn prefix(checker: &mut Checker<'_>, key: &str, prefix: &str) {
+    let is_segment = |segment: &str| {
+        !segment.is_empty()
+            && !matches!(segment, "." | "..")
+            && segment
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+    };
+    let is_path = |path: &str| {
+        path.strip_prefix('/')
+            .is_some_and(|rest| rest.split('/').all(is_segment))
+    };
+    if !prefix.is_empty() && !is_path(prefix) {
+        let text = format!(
+            "found {prefix:?}, expected a path such as \"/a\": a slash before each part, none at the end, \
+             letters, digits and - . _ ~ in between"
+        );
+        checker.wrong(key, text);
+    }
+}
+
+fn certificate(checker: &mut Checker<'_>, key: &str, tls: &Tls) {
+    for (name, file, what) in [
+        ("cert", &tls.cert, "CERTIFICATE"),
+        ("key", &tls.key, "PRIVATE KEY"),
+    ] {
+        let key = format!("{key}.{name}");
+        let Some(contents) = checker.contents(&key, file) else {
+            continue;
+        };
+        let text = String::from_utf8_lossy(&contents);
+        let is_header = |line: &str| line.starts_with("-----BEGIN ") && line.contains(what);
+        if !text.lines().any(is_header) {
+            let text = format!("found {:?}, expected a PEM file with a {what}", file.display());
+            checker.wrong(&key, text);
+        }
+    }
+}
+
+/// The embedded door must not want the address of a listener. Where nobody chose the door's address, the
+/// server goes on without it.
+fn door(checker: &mut Checker<'_>, listeners: &[Listener]) {
+    const KEY: &str = "resp.bind";
+    let Some(door) = checker.config.resp.bind else {
+        return;
+    };
+    let Some(index) = listeners.iter().position(|listener| overlap(listener.bind, door)) else {
+        return;
+    };
+    let text = format!(
+        "found \"{door}\", expected an address that listener[{index}] (\"{}\") leaves free",
+        listeners[index].bind
+    );
+    if checker.merged.is_configured(KEY) {
+        checker.wrong(KEY, text);
+    } else {
+        checker.config.resp.bind = None;
+        checker.doubtful(KEY, format!("{text}; the door stays closed"));
+    }
+}
+
+/// Whether the system would refuse the second of two addresses. Port 0 is always a new one.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() != 0
+        && one.port() == other.port()
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}

@@ -1,0 +1,136 @@
+//! What must hold between settings, and between settings and the machine. A single value was already compared
+//! with what its key takes.
+
+mod auth;
+mod listeners;
+mod services;
+
+use std::time::Duration;
+
+use super::dialect::DialectInfo;
+use super::load::Merged;
+use super::model::Config;
+use super::origin::{Origin, Problem};
+use super::profile;
+use super::types::format_duration;
+
+/// A configuration under examination.
+pub(super) struct Checker<'a> {
+    pub(super) dialects: &'a [DialectInfo],
+    pub(super) config: Config,
+    pub(super) profile: String,
+    pub(super) merged: Merged,
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// Runs every check.
+pub(super) fn run(checker: &mut Checker<'_>) {
+    // With a file or a profile that could not be read, every further finding would be a guess.
+    let unread = |problem: &Problem| {
+        problem.key.is_empty() && matches!(problem.origin, Origin::File { .. } | Origin::Profile(_))
+    };
+    if checker.merged.problems.iter().any(unread) {
+        return;
+    }
+    checker.dialect_tables();
+    checker.shutdown();
+    listeners::check(checker);
+    auth::check(checker);
+    services::check(checker);
+}
+
+impl Checker<'_> {
+    /// Says that the value of `key` cannot stay.
+    fn wrong(&mut self, key: &str, text: impl Into<String>) {
+        self.merged
+            .problems
+            .push(Problem::new(self.merged.origins.of(key).clone(), key, text));
+    }
+
+    /// Says that the value of `key` is doubtful.
+    fn doubtful(&mut self, key: &str, text: impl Into<String>) {
+        self.warnings
+            .push(Problem::new(self.merged.origins.of(key).clone(), key, text));
+    }
+
+    /// Whether none of the keys, nor anything inside them, had a value that was refused already.
+    fn are_sound(&self, keys: &[&str]) -> bool {
+        let inside = |refused: &str, key: &str| {
+            refused
+                .strip_prefix(key)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
+        };
+        !self
+            .merged
+            .refused
+            .iter()
+            .any(|refused| keys.iter().any(|key| inside(refused, key)))
+    }
+
+    fn is_production(&self) -> bool {
+        self.profile == profile::PRODUCTION
+    }
+
+    /// A file that must be there, with what is in it; `None` once the problem has been told.
+    fn contents(&mut self, key: &str, file: &std::path::Path) -> Option<Vec<u8>> {
+        match std::fs::read(file) {
+            Ok(contents) => Some(contents),
+            Err(reason) => {
+                self.wrong(
+                    key,
+                    format!("found {:?}, which cannot be read: {reason}", file.display()),
+                );
+                None
+            }
+        }
+    }
+
+    fn dialect_tables(&mut self) {
+        let timings: Vec<_> = self
+            .config
+            .dialects
+            .iter()
+            .map(|(name, dialect)| (name.clone(), dialect.ping_interval, dialect.ping_timeout))
+            .collect();
+        for (name, interval, timeout) in timings {
+            let [longer, shorter] = ["ping_timeout", "ping_interval"].map(|key| format!("{name}.{key}"));
+            if interval >= timeout {
+                self.not_longer((&longer, timeout), (&shorter, interval), "more than");
+            }
+        }
+    }
+
+    fn shutdown(&mut self) {
+        let (timeout, window) = (self.config.shutdown.timeout, self.config.shutdown.drain_window);
+        if window > timeout {
+            let [longer, shorter] = ["shutdown.timeout", "shutdown.drain_window"];
+            self.not_longer((longer, timeout), (shorter, window), "at least");
+        }
+    }
+
+    /// Says that one duration must be longer than another. The one that somebody chose is to blame.
+    fn not_longer(&mut self, longer: (&str, Duration), shorter: (&str, Duration), relation: &str) {
+        if !self.are_sound(&[longer.0, shorter.0]) {
+            return;
+        }
+        let inverse = if relation == "at least" {
+            "at most"
+        } else {
+            "less than"
+        };
+        let longer_is_to_blame = self.merged.is_configured(longer.0) || !self.merged.is_configured(shorter.0);
+        let (blamed, other, relation) = if longer_is_to_blame {
+            (longer, shorter, relation)
+        } else {
+            (shorter, longer, inverse)
+        };
+        let text = format!(
+            "found \"{}\", expected {relation} {}, which is \"{}\" ({})",
+            format_duration(blamed.1),
+            other.0,
+            format_duration(other.1),
+            self.merged.origins.of(other.0)
+        );
+        self.wrong(blamed.0, text);
+    }
+}

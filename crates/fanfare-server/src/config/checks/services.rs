@@ -1,0 +1,115 @@
+//! The doors for backends: API keys, the broker, the embedded Redis-protocol door.
+
+use super::Checker;
+use crate::config::model::BrokerKind;
+use crate::config::origin::Origin;
+
+/// Shorter API keys can be found by trying.
+const KEY_BYTES: usize = 16;
+
+pub(super) fn check(checker: &mut Checker<'_>) {
+    api_keys(checker);
+    if checker.are_sound(&["broker"]) {
+        broker(checker);
+        if checker.are_sound(&["resp", "api.keys"]) {
+            door(checker);
+        }
+    }
+}
+
+fn api_keys(checker: &mut Checker<'_>) {
+    const KEY: &str = "api.keys";
+    let lengths: Vec<usize> = checker
+        .config
+        .api
+        .keys
+        .iter()
+        .map(|key| key.expose().len())
+        .collect();
+    for length in lengths.into_iter().filter(|length| *length < KEY_BYTES) {
+        let text = format!("found a key of {length} bytes, expected at least {KEY_BYTES}; it can be guessed");
+        checker.doubtful(KEY, text);
+    }
+}
+
+fn broker(checker: &mut Checker<'_>) {
+    const KEY: &str = "broker.url";
+    let kind = checker.config.broker.kind;
+    let Some(scheme) = checker
+        .config
+        .broker
+        .url
+        .as_ref()
+        .map(|url| url.scheme().to_owned())
+    else {
+        return;
+    };
+    if kind.schemes().is_empty() {
+        let known = BrokerKind::ALL
+            .iter()
+            .any(|kind| kind.schemes().contains(&scheme.as_str()));
+        let origin = checker.merged.origins.of("broker.kind").clone();
+        if !known && !origin.is_configured() {
+            checker.wrong(
+                KEY,
+                format!("found the scheme \"{scheme}\", expected {}", all_schemes()),
+            );
+        } else if !is_inherited(checker.merged.origins.of(KEY)) {
+            let text = format!("is not used, as broker.kind is \"{}\" ({origin})", kind.name());
+            checker.doubtful(KEY, text);
+        }
+    } else if !kind.schemes().contains(&scheme.as_str()) {
+        let text = format!(
+            "found the scheme \"{scheme}\", expected {} as broker.kind is \"{}\" ({})",
+            quoted(kind.schemes()),
+            kind.name(),
+            checker.merged.origins.of("broker.kind")
+        );
+        checker.wrong(KEY, text);
+    }
+}
+
+/// Whether a value came by a name that another server gave. Such variables are often there for others too.
+fn is_inherited(origin: &Origin) -> bool {
+    matches!(origin, Origin::Environment(name) if !name.starts_with("FANFARE_"))
+}
+
+fn all_schemes() -> String {
+    let schemes: Vec<&str> = BrokerKind::ALL
+        .iter()
+        .flat_map(|kind| kind.schemes())
+        .copied()
+        .collect();
+    quoted(&schemes)
+}
+
+fn quoted(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    format!("one of {}", words.join(", "))
+}
+
+fn door(checker: &mut Checker<'_>) {
+    const KEY: &str = "resp.bind";
+    let Some(bind) = checker.config.resp.bind else {
+        return;
+    };
+    let kind = checker.config.broker.kind;
+    if !kind.has_embedded_door() {
+        let origin = checker.merged.origins.of("broker.kind").clone();
+        let text = format!(
+            "found \"{bind}\", expected \"\": the embedded door belongs to the memory broker, and broker.kind \
+             is \"{}\" ({origin})",
+            kind.name()
+        );
+        checker.wrong(KEY, text);
+        return;
+    }
+    let guarded = checker.config.resp.password.is_some() || !checker.config.api.keys.is_empty();
+    if !guarded && !bind.ip().is_loopback() {
+        let text = format!(
+            "found \"{bind}\", expected a loopback address such as \"127.0.0.1:6379\": without resp.password \
+             or api.keys anybody could publish"
+        );
+        checker.wrong(KEY, text);
+    }
+}

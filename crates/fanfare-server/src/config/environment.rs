@@ -1,0 +1,169 @@
+//! The environment layers: Fanfare's own variables, and those by the names other servers gave them.
+
+use super::dialect::{DialectInfo, Inherited, Unit};
+use super::kind::{hint, nearest};
+use super::layer::{Layer, Reader, Source};
+use super::origin::{Origin, Problem};
+use super::raw::{Item, Raw};
+use super::schema::{Schema, environment_name};
+
+/// Variables that begin like ours, and name no setting.
+pub(super) const RESERVED: [(&str, &str); 3] = [
+    (
+        "FANFARE_CONFIG",
+        "The configuration file, as `--config` names it.",
+    ),
+    ("FANFARE_PROFILE", "The profile, as `--profile` names it."),
+    (
+        "FANFARE_LOG",
+        "A log filter by module, such as `info,hyper=debug`, in the place of `log.level`.",
+    ),
+];
+
+/// The variables that are understood by other names. The first of several for one key wins.
+pub(super) const INHERITED: [Inherited; 4] = [
+    Inherited {
+        variable: "JWT_SECRET_KEY",
+        key: "auth.jwt_secret",
+        unit: Unit::Plain,
+    },
+    Inherited {
+        variable: "PUBSUB_ADAPTER",
+        key: "broker.kind",
+        unit: Unit::Plain,
+    },
+    Inherited {
+        variable: "PUBSUB_REDIS_URL",
+        key: "broker.url",
+        unit: Unit::Plain,
+    },
+    Inherited {
+        variable: "REDIS_URL",
+        key: "broker.url",
+        unit: Unit::Plain,
+    },
+];
+
+/// All inherited variables of a build.
+pub(super) fn inherited(dialects: &[DialectInfo]) -> impl Iterator<Item = &Inherited> {
+    INHERITED
+        .iter()
+        .chain(dialects.iter().flat_map(|dialect| dialect.inherited))
+}
+
+/// The value of a variable. An empty one counts as not set.
+pub(super) fn get<'a>(env: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let (_, value) = env.iter().rev().find(|(variable, _)| variable == name)?;
+    (!value.is_empty()).then_some(value.as_str())
+}
+
+/// Reads the variables that other servers named. `FANFARE_…` beats them.
+pub(super) fn read_inherited(
+    schema: &Schema,
+    dialects: &[DialectInfo],
+    env: &[(String, String)],
+) -> Vec<Layer> {
+    let mut taken: Vec<&str> = Vec::new();
+    let mut layers = Vec::new();
+    for inherited in inherited(dialects) {
+        let Some(text) = get(env, inherited.variable) else {
+            continue;
+        };
+        if taken.contains(&inherited.key) {
+            continue;
+        }
+        taken.push(inherited.key);
+        layers.push(read_one(
+            schema,
+            inherited.variable,
+            inherited.key,
+            &with_unit(text, inherited.unit),
+        ));
+    }
+    layers
+}
+
+fn with_unit(text: &str, unit: Unit) -> String {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    match unit {
+        Unit::Seconds if is_number => format!("{text}s"),
+        Unit::Milliseconds if is_number => format!("{text}ms"),
+        Unit::Plain | Unit::Seconds | Unit::Milliseconds => text.to_owned(),
+    }
+}
+
+/// Reads Fanfare's own variables.
+pub(super) fn read(schema: &Schema, env: &[(String, String)]) -> Vec<Layer> {
+    let names: Vec<(String, String)> = schema
+        .leaves()
+        .into_iter()
+        .map(|(path, _)| (environment_name(&path), path))
+        .collect();
+    let mut layers = Vec::new();
+    for (variable, text) in env {
+        let is_ours = variable.starts_with("FANFARE_") && !text.is_empty();
+        if !is_ours || RESERVED.iter().any(|(name, _)| name == variable) {
+            continue;
+        }
+        if let Some((_, path)) = names.iter().find(|(name, _)| name == variable) {
+            layers.push(read_one(schema, variable, path, text));
+        } else if !is_service_link(variable, text) {
+            layers.push(unknown(variable, names.iter().map(|(name, _)| name.as_str())));
+        }
+    }
+    layers
+}
+
+fn read_one(schema: &Schema, variable: &str, path: &str, text: &str) -> Layer {
+    let mut reader = Reader::new(schema, Source::Environment(variable.to_owned()));
+    if let Some(key) = schema.find(path) {
+        let item = Item {
+            raw: Raw::from_plain(&key.kind, text),
+            line: 0,
+        };
+        reader.leaf(&key.kind, &item, 0, path);
+    }
+    reader.layer
+}
+
+fn unknown<'a>(variable: &str, names: impl Iterator<Item = &'a str>) -> Layer {
+    // The common beginning would make everything look alike.
+    let bare = |name: &'a str| name.strip_prefix("FANFARE_").unwrap_or(name);
+    let names: Vec<&str> = names
+        .chain(RESERVED.iter().map(|(name, _)| *name))
+        .map(bare)
+        .collect();
+    let word = variable.strip_prefix("FANFARE_").unwrap_or_default();
+    // Who leaves out the table means the key: FANFARE_JWT_SECRET.
+    let without_table = || {
+        names
+            .iter()
+            .copied()
+            .find(|name| name.ends_with(&format!("_{word}")))
+    };
+    let near = nearest(word, names.iter().copied()).or_else(without_table);
+    let text = format!(
+        "unknown variable{}",
+        hint(near.map(|name| format!("FANFARE_{name}")))
+    );
+    let problem = Problem::new(Origin::Environment(variable.to_owned()), "", text);
+    Layer {
+        problems: vec![problem],
+        ..Layer::default()
+    }
+}
+
+/// Whether an orchestrator made the variable: Kubernetes describes a service `fanfare` or `fanfare-…` to every
+/// pod of its namespace, in the manner of Docker links (`FANFARE_SERVICE_HOST`, `FANFARE_PORT_8081_TCP_ADDR`).
+fn is_service_link(variable: &str, text: &str) -> bool {
+    let numbered = |rest: &str| rest.split('_').next().is_some_and(is_port_number);
+    variable.ends_with("_SERVICE_HOST")
+        || variable.ends_with("_SERVICE_PORT")
+        || variable.contains("_SERVICE_PORT_")
+        || (variable.ends_with("_PORT") && text.contains("://")) // else it is a guess at one of our names
+        || variable.split_once("_PORT_").is_some_and(|(_, rest)| numbered(rest))
+}
+
+fn is_port_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}

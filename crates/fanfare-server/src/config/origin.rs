@@ -1,0 +1,124 @@
+//! Where values come from, and what is wrong with them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a value was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nowhere: it is the default.
+    Default,
+    /// By the profile of this name.
+    Profile(String),
+    /// In the configuration file.
+    File {
+        /// The file, as it was named.
+        file: PathBuf,
+        /// The line, counted from 1; 0 is the file as a whole.
+        line: usize,
+    },
+    /// By the environment variable of this name.
+    Environment(String),
+    /// On the command line, for this key.
+    Flag(String),
+    /// It follows from other settings, for this reason.
+    Derived(&'static str),
+}
+
+impl Origin {
+    /// Whether somebody chose the value: in the file, the environment or on the command line.
+    pub fn is_configured(&self) -> bool {
+        match self {
+            Self::File { .. } | Self::Environment(_) | Self::Flag(_) => true,
+            Self::Default | Self::Profile(_) | Self::Derived(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Profile(name) => write!(f, "profile {name}"),
+            Self::File { file, line: 0 } => write!(f, "{}", file.display()),
+            Self::File { file, line } => write!(f, "{}:{line}", file.display()),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag(key) => write!(f, "command line {key}"),
+            Self::Derived(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// The origins of all values, by key: `resp.bind`, `listener[0].bind`.
+#[derive(Clone, Debug, Default)]
+pub struct Origins(pub(super) BTreeMap<String, Origin>);
+
+impl Origins {
+    /// Where the value of `key` was set.
+    pub fn of(&self, key: &str) -> &Origin {
+        self.0.get(key).unwrap_or(&Origin::Default)
+    }
+}
+
+/// One thing that is wrong, or, as a warning, doubtful.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where the value was set that must change.
+    pub origin: Origin,
+    /// The key; empty where the file as a whole is meant.
+    pub key: String,
+    /// What was found and what was expected, without any secret.
+    pub text: String,
+}
+
+impl Problem {
+    pub(super) fn new(origin: Origin, key: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            origin,
+            key: key.into(),
+            text: text.into(),
+        }
+    }
+
+    /// Problems are told in the order in which their places are read: file, environment, command line, rest.
+    pub(super) fn rank(&self) -> (u8, usize) {
+        match &self.origin {
+            Origin::File { line, .. } => (0, *line),
+            Origin::Environment(_) => (1, 0),
+            Origin::Flag(_) => (2, 0),
+            Origin::Profile(_) | Origin::Default | Origin::Derived(_) => (3, 0),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.origin)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.text)
+    }
+}
+
+/// Everything that is wrong with a configuration, one line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors {
+    /// At least one.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}

@@ -1,0 +1,149 @@
+//! The configuration reference.
+
+use std::fmt::Write as _; // writing to a string cannot fail
+
+use super::guarded;
+use crate::config::dialect::{DialectInfo, Unit};
+use crate::config::environment::{self, RESERVED};
+use crate::config::file::DEFAULT_FILES;
+use crate::config::kind::Kind;
+use crate::config::profile;
+use crate::config::schema::{Key, Schema, environment_name, join};
+
+const LAYERS: &str = "\
+A setting is looked for in five places; the later beats the earlier:
+
+1. its default,
+2. the profile (`--profile NAME` or `FANFARE_PROFILE`),
+3. the file,
+4. the environment,
+5. the command line.
+
+The file is TOML: the one that `--config FILE` or `FANFARE_CONFIG` names, which must exist, or else the first of";
+
+const ADVICE: &str = "\
+`fanfare config check` lists everything that is wrong, with file, line and key, and exits with 2 if anything is.
+`fanfare config show` prints what is in force and where each value was set, without the secrets. `fanfare config
+default` prints an example file with every setting.
+
+An unknown key is an error, and so is an unknown variable that begins with `FANFARE_`. Relative paths start at the
+working directory.";
+
+const ENVIRONMENT: &str = "\
+Every setting has a variable: `FANFARE_`, and then the key in upper case with `_` between its parts. Lists are
+written with commas (`FANFARE_AUTH_ALLOWED_ORIGINS=https://a.example,https://b.example`), the listeners as TOML
+(`FANFARE_LISTENER='[{ bind = \"0.0.0.0:9000\", dialects = [] }]'`). An empty variable counts as not set. The
+variables by which Kubernetes describes a service named `fanfare` to its neighbours (`FANFARE_SERVICE_HOST`,
+`FANFARE_PORT_8081_TCP`, …) are ignored.";
+
+const INHERITED: &str = "\
+These variables are understood too, by the names that other servers gave them. `FANFARE_…` beats them, and of
+several for one key the first in the table wins.";
+
+const FORMS: &str = "\
+| form | written as |
+|---|---|
+| duration | a number and a unit: `\"500ms\"`, `\"30s\"`, `\"1h 30m\"`, `\"30d\"`; at most ten years |
+| address | an IP address and a port: `\"0.0.0.0:8081\"`, `\"[::1]:6379\"` |
+| network | an address and the length of its prefix: `\"10.0.0.0/8\"`; a bare address is that one address |
+| secret | a string that is never printed |
+| URL | a string whose user, password and query are never printed |";
+
+/// The reference of all settings, as Markdown.
+pub fn reference(dialects: &[DialectInfo]) -> String {
+    let schema = Schema::new(dialects);
+    let mut text = String::from("# Configuration\n\n");
+    text.push_str(
+        "<!-- Generated from the declarations in crates/fanfare-server/src/config. Change those. -->\n\n",
+    );
+    let files = DEFAULT_FILES.map(|file| format!("`{file}`")).join(" and ");
+    let _ = write!(
+        text,
+        "{LAYERS}\n{files} that exists, or none.\n\n{ADVICE}\n\n## Profiles\n\n"
+    );
+    text.push_str("| profile | what it does |\n|---|---|\n");
+    for (name, doc) in profile::list(dialects) {
+        let _ = writeln!(text, "| `{name}` | {doc} |");
+    }
+    let _ = write!(
+        text,
+        "\n## Environment\n\n{ENVIRONMENT}\n\n| variable | meaning |\n|---|---|\n"
+    );
+    for (name, doc) in RESERVED {
+        let _ = writeln!(text, "| `{name}` | {doc} |");
+    }
+    inherited(&mut text, dialects);
+    let _ = writeln!(text, "\n## Forms of values\n\n{FORMS}");
+    text.push_str("\n## Top level\n\n");
+    let is_value = |key: &&Key| !matches!(key.kind, Kind::Table(_) | Kind::Tables(_));
+    rows(&mut text, "", schema.keys.iter().filter(is_value));
+    for key in schema.keys.iter().filter(|key| !key.hidden) {
+        match &key.kind {
+            Kind::Table(keys) => {
+                let _ = writeln!(text, "\n## `[{}]`\n\n{}\n", key.name, cell(&key.doc));
+                rows(&mut text, &key.name, keys.iter());
+            }
+            Kind::Tables(keys) => {
+                let _ = writeln!(text, "\n## `[[{}]]`\n\n{}\n", key.name, cell(&key.doc));
+                text.push_str("| key | type | default | description |\n|---|---|---|---|\n");
+                repeated_rows(&mut text, "", keys);
+            }
+            _ => {}
+        }
+    }
+    text
+}
+
+fn inherited(text: &mut String, dialects: &[DialectInfo]) {
+    let _ = writeln!(text, "\n{INHERITED}\n\n| variable | key |\n|---|---|");
+    for inherited in environment::inherited(dialects) {
+        let unit = match inherited.unit {
+            Unit::Plain => "",
+            Unit::Seconds => ", a bare number in seconds",
+            Unit::Milliseconds => ", a bare number in milliseconds",
+        };
+        let _ = writeln!(text, "| `{}` | `{}`{unit} |", inherited.variable, inherited.key);
+    }
+}
+
+fn rows<'a>(text: &mut String, prefix: &str, keys: impl Iterator<Item = &'a Key>) {
+    text.push_str("| key | type | default | environment | description |\n|---|---|---|---|---|\n");
+    for key in keys {
+        let variable = environment_name(&join(prefix, &key.name));
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | `{variable}` | {} |",
+            key.name,
+            key.kind.title(),
+            default(key),
+            cell(&key.doc)
+        );
+    }
+}
+
+fn repeated_rows(text: &mut String, prefix: &str, keys: &[Key]) {
+    for key in keys {
+        let path = join(prefix, &key.name);
+        let (title, default) = (key.kind.title(), default(key));
+        let _ = writeln!(text, "| `{path}` | {title} | {default} | {} |", cell(&key.doc));
+        if let Kind::Table(keys) = &key.kind {
+            repeated_rows(text, &path, keys);
+        }
+    }
+}
+
+fn default(key: &Key) -> String {
+    match &key.default {
+        Some(value) => format!("`{}`", guarded(&key.kind, value)),
+        None if key.required => "must be set".to_owned(),
+        None => "none".to_owned(),
+    }
+}
+
+/// A doc comment on one line of a Markdown table.
+fn cell(doc: &str) -> String {
+    doc.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('|', "\\|")
+}

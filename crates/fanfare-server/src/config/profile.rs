@@ -1,0 +1,113 @@
+//! The profile layer: what a name stands for.
+
+use super::dialect::DialectInfo;
+use super::kind::{hint, nearest};
+use super::layer::{Layer, Reader, Source};
+use super::origin::{Origin, Problem};
+use super::raw::{Entry, Item, Raw};
+use super::schema::Schema;
+
+/// The profile where none is named.
+pub(super) const DEFAULT: &str = "default";
+/// The profile that starts with nothing that a stranger could know or use.
+pub(super) const PRODUCTION: &str = "production";
+
+/// The profiles of a build and what each does, in one sentence.
+pub(super) fn list(dialects: &[DialectInfo]) -> Vec<(String, String)> {
+    let mut profiles = vec![
+        (DEFAULT.to_owned(), "Every dialect on the addresses that its clients expect.".to_owned()),
+        (
+            PRODUCTION.to_owned(),
+            "The same addresses; refuses to start without a configured secret or public key, and with a secret \
+             of less than 32 bytes."
+                .to_owned(),
+        ),
+    ];
+    for dialect in dialects.iter().filter(|dialect| !dialect.hidden) {
+        if let Some(bind) = dialect.binds.first() {
+            profiles.push((
+                dialect.name.to_owned(),
+                format!("`{}` alone, on `{bind}`.", dialect.name),
+            ));
+        }
+    }
+    profiles
+}
+
+/// The values of the profile `name`.
+pub(super) fn read(schema: &Schema, dialects: &[DialectInfo], name: &str) -> Layer {
+    let listeners = match dialects.iter().find(|dialect| dialect.name == name) {
+        Some(alone) => alone
+            .binds
+            .iter()
+            .take(1)
+            .map(|bind| (*bind, vec![alone.name]))
+            .collect(),
+        None if name == DEFAULT || name == PRODUCTION => documented_listeners(dialects),
+        None => return unknown(dialects, name),
+    };
+    let mut reader = Reader::new(schema, Source::Profile(name.to_owned()));
+    if let Some(key) = schema.find("listener") {
+        reader.leaf(&key.kind, &listener_tables(listeners), 0, "listener");
+    }
+    if name == PRODUCTION {
+        for (path, text) in dialects.iter().flat_map(|dialect| dialect.production) {
+            if let (Some(key), Some(raw)) = (schema.find(path), Raw::from_toml(text)) {
+                reader.leaf(&key.kind, &Item { raw, line: 0 }, 0, path);
+            }
+        }
+    }
+    let mut layer = reader.layer;
+    if name == DEFAULT {
+        for origin in layer.values.iter_mut().map(|value| &mut value.2) {
+            *origin = Origin::Default;
+        }
+        layer.details.clear();
+    }
+    layer
+}
+
+/// One listener for each documented address, with all dialects that are documented there.
+fn documented_listeners(dialects: &[DialectInfo]) -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut listeners: Vec<(&str, Vec<&str>)> = Vec::new();
+    for dialect in dialects.iter().filter(|dialect| !dialect.hidden) {
+        for bind in dialect.binds {
+            match listeners.iter_mut().find(|(known, _)| known == bind) {
+                Some((_, names)) => names.push(dialect.name),
+                None => listeners.push((bind, vec![dialect.name])),
+            }
+        }
+    }
+    listeners
+}
+
+fn listener_tables(listeners: Vec<(&str, Vec<&str>)>) -> Item {
+    let item = |raw| Item { raw, line: 0 };
+    let text = |text: &str| item(Raw::Text(text.to_owned()));
+    let entry = |name: &str, item| Entry {
+        name: name.to_owned(),
+        line: 0,
+        item,
+    };
+    let table = |(bind, names): (&str, Vec<&str>)| {
+        let names = item(Raw::List(names.into_iter().map(text).collect()));
+        item(Raw::Table(vec![
+            entry("bind", text(bind)),
+            entry("dialects", names),
+        ]))
+    };
+    item(Raw::List(listeners.into_iter().map(table).collect()))
+}
+
+fn unknown(dialects: &[DialectInfo], name: &str) -> Layer {
+    let profiles = list(dialects);
+    let names = profiles.iter().map(|(name, _)| name.as_str());
+    let list = names.clone().collect::<Vec<_>>().join(", ");
+    let hint = hint(nearest(name, names).map(|near| format!("`{near}`")));
+    let text = format!("unknown profile, expected one of {list}{hint}");
+    let problem = Problem::new(Origin::Profile(name.to_owned()), "", text);
+    Layer {
+        problems: vec![problem],
+        ..Layer::default()
+    }
+}
