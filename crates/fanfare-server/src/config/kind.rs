@@ -105,8 +105,12 @@ impl Kind {
             Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Self::Text { form, empty } => {
                 let mut text = form.expected(raw);
-                if *empty && *form == Form::Address {
-                    text.push_str(", or \"\" to switch it off");
+                match (form, raw) {
+                    (Form::Address, _) if *empty => text.push_str(", or \"\" to switch it off"),
+                    (Form::Path | Form::Secret, Some(Raw::Text(found))) if found.is_empty() => {
+                        text.push_str(" that is not empty");
+                    }
+                    _ => {}
                 }
                 text
             }

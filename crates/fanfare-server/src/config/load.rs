@@ -1,13 +1,14 @@
 //! Puts the layers together: defaults, profile, file, environment, command line.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Value;
 
 use super::dialect::{DialectConfig, DialectInfo, Setting};
-use super::kind::{Form, Kind};
+use super::kind::{Form, Kind, hint, nearest};
 use super::layer::{Layer, Reader, Source};
 use super::model::{Algorithm, BrokerKind, Config};
 use super::origin::{ConfigErrors, Origin, Origins, Problem};
@@ -16,7 +17,7 @@ use super::schema::Schema;
 use super::{checks, environment, file, profile, types};
 
 /// What a configuration is loaded from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     /// The file that `--config` names. It must exist. Without it the first of the default files that exists
     /// is read, if any.
@@ -43,8 +44,24 @@ impl Sources {
     }
 }
 
+/// The environment and the flags may hold secrets, so neither is shown.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            file,
+            profile,
+            env: _,
+            overrides: _,
+        } = self;
+        f.debug_struct("Sources")
+            .field("file", file)
+            .field("profile", profile)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A configuration that passed every check.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Loaded {
     /// The effective settings.
     pub config: Config,
@@ -60,6 +77,29 @@ pub struct Loaded {
     pub log_filter: String,
     /// The effective values as they were written, for printing.
     pub(super) values: BTreeMap<String, Value>,
+}
+
+/// The values as they were written hold secrets, so they are not shown.
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            config,
+            origins,
+            warnings,
+            file,
+            profile,
+            log_filter,
+            values: _,
+        } = self;
+        f.debug_struct("Loaded")
+            .field("config", config)
+            .field("origins", origins)
+            .field("warnings", warnings)
+            .field("file", file)
+            .field("profile", profile)
+            .field("log_filter", log_filter)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Loaded {
@@ -199,10 +239,7 @@ fn read_flag(schema: &Schema, path: &str, text: &str) -> Layer {
     let mut reader = Reader::new(schema, Source::Flag(path.to_owned()));
     let Some(key) = schema.find(path) else {
         let paths: Vec<String> = schema.leaves().into_iter().map(|(path, _)| path).collect();
-        let near = super::kind::nearest(path, paths.iter().map(String::as_str));
-        let hint = near
-            .map(|near| format!("; did you mean `{near}`?"))
-            .unwrap_or_default();
+        let hint = hint(nearest(path, paths.iter().map(String::as_str)).map(|near| format!("`{near}`")));
         reader.problem(0, "", format!("unknown key{hint}"));
         return reader.layer;
     };

@@ -19,6 +19,11 @@ mod raw;
 mod schema;
 mod types;
 
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
+
 pub use dialect::{DialectConfig, DialectInfo, ExtraKey, ExtraKind, Inherited, Setting, Unit};
 pub use file::DEFAULT_FILES;
 pub use load::{Loaded, Sources, load};

@@ -15,7 +15,7 @@ pub enum Origin {
     File {
         /// The file, as it was named.
         file: PathBuf,
-        /// The line, counted from 1.
+        /// The line, counted from 1; 0 is the file as a whole.
         line: usize,
     },
     /// By the environment variable of this name.
@@ -41,6 +41,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Default => f.write_str("default"),
             Self::Profile(name) => write!(f, "profile {name}"),
+            Self::File { file, line: 0 } => write!(f, "{}", file.display()),
             Self::File { file, line } => write!(f, "{}:{line}", file.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag(key) => write!(f, "command line {key}"),

@@ -1,7 +1,7 @@
 //! The profile layer: what a name stands for.
 
 use super::dialect::DialectInfo;
-use super::kind::nearest;
+use super::kind::{hint, nearest};
 use super::layer::{Layer, Reader, Source};
 use super::origin::{Origin, Problem};
 use super::raw::{Entry, Item, Raw};
@@ -102,13 +102,9 @@ fn listener_tables(listeners: Vec<(&str, Vec<&str>)>) -> Item {
 fn unknown(dialects: &[DialectInfo], name: &str) -> Layer {
     let profiles = list(dialects);
     let names = profiles.iter().map(|(name, _)| name.as_str());
-    let mut text = format!(
-        "unknown profile, expected one of {}",
-        names.clone().collect::<Vec<_>>().join(", ")
-    );
-    if let Some(near) = nearest(name, names) {
-        text.push_str(&format!("; did you mean `{near}`?"));
-    }
+    let list = names.clone().collect::<Vec<_>>().join(", ");
+    let hint = hint(nearest(name, names).map(|near| format!("`{near}`")));
+    let text = format!("unknown profile, expected one of {list}{hint}");
     let problem = Problem::new(Origin::Profile(name.to_owned()), "", text);
     Layer {
         problems: vec![problem],

@@ -79,6 +79,7 @@ fn secret(checker: &mut Checker<'_>) {
 
 fn public_keys(checker: &mut Checker<'_>) {
     const FILE: &str = "auth.public_key_file";
+    const URL: &str = "auth.jwks_url";
     if let Some(file) = checker.config.auth.public_key_file.clone()
         && let Some(contents) = checker.contents(FILE, &file)
     {
@@ -99,7 +100,6 @@ fn public_keys(checker: &mut Checker<'_>) {
             );
         }
     }
-    const URL: &str = "auth.jwks_url";
     if let Some(url) = &checker.config.auth.jwks_url
         && !matches!(url.scheme(), "http" | "https")
     {

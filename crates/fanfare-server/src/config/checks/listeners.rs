@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::Checker;
-use crate::config::kind::nearest;
+use crate::config::kind::{hint, nearest};
 use crate::config::model::{Listener, Tls};
 
 pub(super) fn check(checker: &mut Checker<'_>) {
@@ -52,13 +52,9 @@ fn names(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
         if listener.dialects[..index].contains(name) {
             checker.wrong(key, format!("found \"{name}\" twice, expected each dialect once"));
         } else if !checker.dialects.iter().any(|dialect| dialect.name == name) {
-            let mut text = format!(
-                "found {name:?}, which is no dialect, expected some of {}",
-                known.join(", ")
-            );
-            if let Some(near) = nearest(name, known.iter().copied()) {
-                text.push_str(&format!("; did you mean \"{near}\"?"));
-            }
+            let hint = hint(nearest(name, known.iter().copied()).map(|near| format!("\"{near}\"")));
+            let list = known.join(", ");
+            let text = format!("found {name:?}, which is no dialect, expected some of {list}{hint}");
             checker.wrong(key, text);
         }
     }

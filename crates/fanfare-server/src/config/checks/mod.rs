@@ -25,8 +25,10 @@ pub(super) struct Checker<'a> {
 
 /// Runs every check.
 pub(super) fn run(checker: &mut Checker<'_>) {
-    // With a file that could not be read, every further finding would be a guess.
-    let unread = |problem: &Problem| matches!(problem.origin, Origin::File { .. }) && problem.key.is_empty();
+    // With a file or a profile that could not be read, every further finding would be a guess.
+    let unread = |problem: &Problem| {
+        problem.key.is_empty() && matches!(problem.origin, Origin::File { .. } | Origin::Profile(_))
+    };
     if checker.merged.problems.iter().any(unread) {
         return;
     }

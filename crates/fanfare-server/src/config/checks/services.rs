@@ -2,6 +2,7 @@
 
 use super::Checker;
 use crate::config::model::BrokerKind;
+use crate::config::origin::Origin;
 
 /// Shorter API keys can be found by trying.
 const KEY_BYTES: usize = 16;
@@ -25,18 +26,9 @@ fn api_keys(checker: &mut Checker<'_>) {
         .iter()
         .map(|key| key.expose().len())
         .collect();
-    for (index, length) in lengths.into_iter().enumerate() {
-        match length {
-            0 => checker.wrong(
-                KEY,
-                format!("found an empty key (number {}), expected a text", index + 1),
-            ),
-            1..KEY_BYTES => {
-                let text = format!("found a key of {length} bytes, expected at least {KEY_BYTES}");
-                checker.doubtful(KEY, format!("{text}; it can be guessed"));
-            }
-            _ => {}
-        }
+    for length in lengths.into_iter().filter(|length| *length < KEY_BYTES) {
+        let text = format!("found a key of {length} bytes, expected at least {KEY_BYTES}; it can be guessed");
+        checker.doubtful(KEY, text);
     }
 }
 
@@ -62,7 +54,7 @@ fn broker(checker: &mut Checker<'_>) {
                 KEY,
                 format!("found the scheme \"{scheme}\", expected {}", all_schemes()),
             );
-        } else if checker.merged.origins.of(KEY) != &origin {
+        } else if !is_inherited(checker.merged.origins.of(KEY)) {
             let text = format!("is not used, as broker.kind is \"{}\" ({origin})", kind.name());
             checker.doubtful(KEY, text);
         }
@@ -75,6 +67,11 @@ fn broker(checker: &mut Checker<'_>) {
         );
         checker.wrong(KEY, text);
     }
+}
+
+/// Whether a value came by a name that another server gave. Such variables are often there for others too.
+fn is_inherited(origin: &Origin) -> bool {
+    matches!(origin, Origin::Environment(name) if !name.starts_with("FANFARE_"))
 }
 
 fn all_schemes() -> String {

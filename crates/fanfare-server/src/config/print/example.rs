@@ -1,5 +1,7 @@
 //! The example file.
 
+use std::fmt::Write as _; // writing to a string cannot fail
+
 use toml::Value;
 
 use super::{guarded, wrapped};
@@ -29,8 +31,10 @@ pub fn example(dialects: &[DialectInfo]) -> String {
             Kind::Table(keys) => {
                 text.push('\n');
                 comment(&mut text, &key.doc);
-                text.push_str(&format!("[{}]\n", key.name));
-                keys.iter().for_each(|key| setting(&mut text, key));
+                let _ = writeln!(text, "[{}]", key.name);
+                for key in keys {
+                    setting(&mut text, key);
+                }
             }
             Kind::Tables(keys) => repeated(&mut text, &schema, dialects, key, keys),
             _ => {}
@@ -54,7 +58,7 @@ fn setting(text: &mut String, key: &Key) {
         .as_ref()
         .map(|default| guarded(&key.kind, default))
         .unwrap_or_default();
-    text.push_str(&format!("#{} = {value}\n", key.name));
+    let _ = writeln!(text, "#{} = {value}", key.name);
 }
 
 /// A repeated table: what its keys are, and then the tables of the default profile.
@@ -78,10 +82,10 @@ fn repeated(text: &mut String, schema: &Schema, dialects: &[DialectInfo], key: &
         .find(|(path, ..)| *path == key.name)
         .and_then(|(_, value, _)| value.as_array());
     for table in tables.into_iter().flatten().filter_map(Value::as_table) {
-        text.push_str(&format!("\n#[[{}]]\n", key.name));
+        let _ = writeln!(text, "\n#[[{}]]", key.name);
         for key in keys {
             if let Some(value) = table.get(&key.name) {
-                text.push_str(&format!("#{} = {value}\n", key.name));
+                let _ = writeln!(text, "#{} = {value}", key.name);
             }
         }
     }

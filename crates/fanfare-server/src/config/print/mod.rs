@@ -13,6 +13,8 @@ use super::schema::Schema;
 use super::types::{GuardedUrl, HIDDEN};
 
 pub use example::example;
+#[cfg(test)]
+pub(super) use example::switched_on;
 pub use reference::reference;
 pub use show::show;
 

@@ -1,5 +1,7 @@
 //! The configuration reference.
 
+use std::fmt::Write as _; // writing to a string cannot fail
+
 use super::guarded;
 use crate::config::dialect::{DialectInfo, Unit};
 use crate::config::environment::{self, RESERVED};
@@ -55,32 +57,34 @@ pub fn reference(dialects: &[DialectInfo]) -> String {
         "<!-- Generated from the declarations in crates/fanfare-server/src/config. Change those. -->\n\n",
     );
     let files = DEFAULT_FILES.map(|file| format!("`{file}`")).join(" and ");
-    text.push_str(&format!(
+    let _ = write!(
+        text,
         "{LAYERS}\n{files} that exists, or none.\n\n{ADVICE}\n\n## Profiles\n\n"
-    ));
+    );
     text.push_str("| profile | what it does |\n|---|---|\n");
     for (name, doc) in profile::list(dialects) {
-        text.push_str(&format!("| `{name}` | {doc} |\n"));
+        let _ = writeln!(text, "| `{name}` | {doc} |");
     }
-    text.push_str(&format!(
+    let _ = write!(
+        text,
         "\n## Environment\n\n{ENVIRONMENT}\n\n| variable | meaning |\n|---|---|\n"
-    ));
+    );
     for (name, doc) in RESERVED {
-        text.push_str(&format!("| `{name}` | {doc} |\n"));
+        let _ = writeln!(text, "| `{name}` | {doc} |");
     }
     inherited(&mut text, dialects);
-    text.push_str(&format!("\n## Forms of values\n\n{FORMS}\n"));
+    let _ = writeln!(text, "\n## Forms of values\n\n{FORMS}");
     text.push_str("\n## Top level\n\n");
     let is_value = |key: &&Key| !matches!(key.kind, Kind::Table(_) | Kind::Tables(_));
     rows(&mut text, "", schema.keys.iter().filter(is_value));
     for key in schema.keys.iter().filter(|key| !key.hidden) {
         match &key.kind {
             Kind::Table(keys) => {
-                text.push_str(&format!("\n## `[{}]`\n\n{}\n\n", key.name, cell(&key.doc)));
+                let _ = writeln!(text, "\n## `[{}]`\n\n{}\n", key.name, cell(&key.doc));
                 rows(&mut text, &key.name, keys.iter());
             }
             Kind::Tables(keys) => {
-                text.push_str(&format!("\n## `[[{}]]`\n\n{}\n\n", key.name, cell(&key.doc)));
+                let _ = writeln!(text, "\n## `[[{}]]`\n\n{}\n", key.name, cell(&key.doc));
                 text.push_str("| key | type | default | description |\n|---|---|---|---|\n");
                 repeated_rows(&mut text, "", keys);
             }
@@ -91,17 +95,14 @@ pub fn reference(dialects: &[DialectInfo]) -> String {
 }
 
 fn inherited(text: &mut String, dialects: &[DialectInfo]) {
-    text.push_str(&format!("\n{INHERITED}\n\n| variable | key |\n|---|---|\n"));
+    let _ = writeln!(text, "\n{INHERITED}\n\n| variable | key |\n|---|---|");
     for inherited in environment::inherited(dialects) {
         let unit = match inherited.unit {
             Unit::Plain => "",
             Unit::Seconds => ", a bare number in seconds",
             Unit::Milliseconds => ", a bare number in milliseconds",
         };
-        text.push_str(&format!(
-            "| `{}` | `{}`{unit} |\n",
-            inherited.variable, inherited.key
-        ));
+        let _ = writeln!(text, "| `{}` | `{}`{unit} |", inherited.variable, inherited.key);
     }
 }
 
@@ -109,13 +110,14 @@ fn rows<'a>(text: &mut String, prefix: &str, keys: impl Iterator<Item = &'a Key>
     text.push_str("| key | type | default | environment | description |\n|---|---|---|---|---|\n");
     for key in keys {
         let variable = environment_name(&join(prefix, &key.name));
-        text.push_str(&format!(
-            "| `{}` | {} | {} | `{variable}` | {} |\n",
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | `{variable}` | {} |",
             key.name,
             key.kind.title(),
             default(key),
             cell(&key.doc)
-        ));
+        );
     }
 }
 
@@ -123,10 +125,7 @@ fn repeated_rows(text: &mut String, prefix: &str, keys: &[Key]) {
     for key in keys {
         let path = join(prefix, &key.name);
         let (title, default) = (key.kind.title(), default(key));
-        text.push_str(&format!(
-            "| `{path}` | {title} | {default} | {} |\n",
-            cell(&key.doc)
-        ));
+        let _ = writeln!(text, "| `{path}` | {title} | {default} | {} |", cell(&key.doc));
         if let Kind::Table(keys) = &key.kind {
             repeated_rows(text, &path, keys);
         }

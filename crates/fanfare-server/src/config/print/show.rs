@@ -1,5 +1,7 @@
 //! The effective configuration.
 
+use std::fmt::Write as _; // writing to a string cannot fail
+
 use toml::Value;
 
 use super::guarded;
@@ -12,10 +14,12 @@ use crate::config::schema::{Key, Schema, join};
 /// The effective values as TOML, secrets as `***`, and behind each value that is no default where it was set.
 pub fn show(loaded: &Loaded, dialects: &[DialectInfo]) -> String {
     let schema = Schema::new(dialects);
-    let mut printer = Printer {
-        loaded,
-        text: String::new(),
-    };
+    let file = loaded
+        .file
+        .as_ref()
+        .map_or_else(|| "none".to_owned(), |file| file.display().to_string());
+    let head = format!("# profile: {}\n# file: {file}\n\n", loaded.profile);
+    let mut printer = Printer { loaded, text: head };
     let is_value = |key: &&Key| !matches!(key.kind, Kind::Table(_) | Kind::Tables(_));
     for key in schema.keys.iter().filter(is_value) {
         printer.setting("", key);
@@ -41,7 +45,7 @@ impl Printer<'_> {
         if hidden && !keys.iter().any(is_set) {
             return;
         }
-        self.text.push_str(&format!("\n[{name}]\n"));
+        let _ = writeln!(self.text, "\n[{name}]");
         for key in keys {
             self.setting(name, key);
         }
@@ -64,7 +68,7 @@ impl Printer<'_> {
             .enumerate()
         {
             let path = format!("{name}[{index}]");
-            self.text.push_str(&format!("\n[[{name}]]\n"));
+            let _ = writeln!(self.text, "\n[[{name}]]");
             for key in keys {
                 let Some(value) = table.get(&key.name) else {
                     continue;
@@ -79,10 +83,12 @@ impl Printer<'_> {
     }
 
     fn line(&mut self, name: &str, value: &str, path: &str) {
-        self.text.push_str(&format!("{name} = {value}"));
+        let _ = write!(self.text, "{name} = {value}");
         match self.loaded.origins.of(path) {
             Origin::Default => {}
-            origin => self.text.push_str(&format!(" # {origin}")),
+            origin => {
+                let _ = write!(self.text, " # {origin}");
+            }
         }
         self.text.push('\n');
     }

@@ -1,0 +1,115 @@
+//! A registry for tests.
+
+use std::time::Duration;
+
+use super::dialect::{DialectConfig, DialectInfo, ExtraKey, ExtraKind, Inherited, Unit};
+
+fn info(name: &'static str, doc: &'static str) -> DialectInfo {
+    DialectInfo {
+        name,
+        doc,
+        defaults: DialectConfig::default(),
+        binds: &[],
+        path: "/ws",
+        shares_path_with: &[],
+        extras: &[],
+        inherited: &[],
+        production: &[],
+        hidden: false,
+    }
+}
+
+/// What is released: one dialect, and a hidden one for tests.
+pub(crate) fn released() -> Vec<DialectInfo> {
+    vec![
+        DialectInfo {
+            defaults: DialectConfig {
+                max_message_size: 512,
+                ..DialectConfig::default()
+            },
+            binds: &["0.0.0.0:8081"],
+            ..info(
+                "notify",
+                "The notify dialect: a push stream for each user, with nothing for clients to say.",
+            )
+        },
+        DialectInfo {
+            binds: &["127.0.0.1:9001"],
+            hidden: true,
+            path: "/",
+            ..info("echo", "Echoes.")
+        },
+    ]
+}
+
+/// A larger one, in which everything that a registry can say occurs.
+pub(crate) fn large() -> Vec<DialectInfo> {
+    const EXTRAS: &[ExtraKey] = &[
+        ExtraKey {
+            name: "interval",
+            doc: "How often. `0s` is never.",
+            kind: ExtraKind::Duration { min: Duration::ZERO },
+            default: "\"10s\"",
+        },
+        ExtraKey {
+            name: "strict",
+            doc: "Whether.",
+            kind: ExtraKind::Bool,
+            default: "false",
+        },
+        ExtraKey {
+            name: "roles",
+            doc: "Who.",
+            kind: ExtraKind::Texts,
+            default: "[]",
+        },
+        ExtraKey {
+            name: "burst",
+            doc: "How many.",
+            kind: ExtraKind::Integer { min: 1, max: 9 },
+            default: "3",
+        },
+        ExtraKey {
+            name: "access",
+            doc: "Which.",
+            kind: ExtraKind::OneOf(&["authenticated", "nobody"]),
+            default: "\"authenticated\"",
+        },
+        ExtraKey {
+            name: "greeting",
+            doc: "What.",
+            kind: ExtraKind::Text,
+            default: "\"\"",
+        },
+    ];
+    const INHERITED: &[Inherited] = &[
+        Inherited {
+            variable: "BEAT",
+            key: "chat.ping_interval",
+            unit: Unit::Seconds,
+        },
+        Inherited {
+            variable: "BEAT_MS",
+            key: "chat.ping_timeout",
+            unit: Unit::Milliseconds,
+        },
+    ];
+    let mut dialects = released();
+    dialects.push(DialectInfo {
+        defaults: DialectConfig {
+            max_connections: 1000,
+            ..DialectConfig::default()
+        },
+        binds: &["0.0.0.0:8081", "0.0.0.0:8082"],
+        shares_path_with: &["notify"],
+        extras: EXTRAS,
+        inherited: INHERITED,
+        production: &[("chat.access", "\"nobody\"")],
+        ..info("chat", "The chat dialect.")
+    });
+    dialects.push(DialectInfo {
+        binds: &["0.0.0.0:3000"],
+        ..info("feed", "The feed dialect.")
+    });
+    dialects
+}

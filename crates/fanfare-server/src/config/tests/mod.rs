@@ -1,0 +1,69 @@
+//! The configuration as a whole: what goes in, what comes out.
+#![allow(clippy::unwrap_used)]
+
+mod bad;
+mod good;
+mod noise;
+mod printed;
+
+use std::path::PathBuf;
+
+use super::{ConfigErrors, DialectInfo, Loaded, Sources, load};
+
+/// Loads `toml` as the file `fanfare.toml` in a folder of its own, with this environment.
+///
+/// The folder is told in errors as `DIR`.
+fn load_text(toml: &str, env: &[(&str, &str)], dialects: &[DialectInfo]) -> Result<Loaded, String> {
+    load_with(
+        toml,
+        Sources {
+            env: pairs(env),
+            ..Sources::default()
+        },
+        dialects,
+    )
+}
+
+fn load_with(toml: &str, sources: Sources, dialects: &[DialectInfo]) -> Result<Loaded, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file: PathBuf = folder.path().join("fanfare.toml");
+    std::fs::write(&file, toml.replace("DIR", &folder.path().display().to_string())).unwrap();
+    for (name, contents) in FILES {
+        std::fs::write(folder.path().join(name), contents).unwrap();
+    }
+    let hide = |text: String| text.replace(&folder.path().display().to_string(), "DIR");
+    load(
+        &Sources {
+            file: Some(file),
+            ..sources
+        },
+        dialects,
+    )
+    .map_err(|errors: ConfigErrors| hide(errors.to_string()))
+}
+
+/// Files beside the configuration.
+const FILES: [(&str, &str); 6] = [
+    ("empty", "\n"),
+    ("secret", "0123456789abcdef0123456789abcdef\n"),
+    ("short", "hunter2\n"),
+    (
+        "cert.pem",
+        "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n",
+    ),
+    (
+        "key.pem",
+        "-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n",
+    ),
+    (
+        "public.pem",
+        "-----BEGIN PUBLIC KEY-----\nMA==\n-----END PUBLIC KEY-----\n",
+    ),
+];
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}

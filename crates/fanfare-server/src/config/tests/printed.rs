@@ -1,0 +1,132 @@
+//! The generated files, and the printed configuration.
+
+use std::path::{Path, PathBuf};
+
+use super::super::fixture::{large, released};
+use super::super::print::switched_on;
+use super::super::schema::{Schema, environment_name};
+use super::super::{DialectInfo, Loaded, Sources, example, json_schema, load, reference, show};
+use super::{load_text, load_with};
+
+/// Compares a generated file with what is generated now. `UPDATE_EXPECT=1` writes it.
+fn is_current(name: &str, generated: &str) {
+    let file: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../docs")
+        .join(name);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, generated).unwrap();
+    }
+    let found = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        found == generated,
+        "docs/{name} is out of date: run this test with UPDATE_EXPECT=1"
+    );
+}
+
+#[test]
+fn documents_are_current() {
+    is_current("configuration.md", &reference(&released()));
+    is_current("fanfare.example.toml", &example(&released()));
+    is_current("fanfare.schema.json", &json_schema(&released()));
+}
+
+#[test]
+fn every_key_is_documented() {
+    for (path, key) in Schema::new(&large()).leaves() {
+        assert!(!key.doc.is_empty(), "{path} has no documentation");
+    }
+}
+
+#[test]
+fn environment_names_are_unique() {
+    let mut names: Vec<_> = Schema::new(&large())
+        .leaves()
+        .into_iter()
+        .map(|(path, _)| environment_name(&path))
+        .collect();
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
+
+fn values(loaded: &Loaded) -> String {
+    format!("{:?}", loaded.config)
+}
+
+#[test]
+fn the_example_is_the_default() {
+    for dialects in [released(), large()] {
+        let default = load(&Sources::default(), &dialects).unwrap();
+        let text = example(&dialects);
+        let as_it_stands = load_text(&text, &[], &dialects).unwrap();
+        assert_eq!(values(&as_it_stands), values(&default));
+        assert!(
+            !as_it_stands.is_configured("resp.bind"),
+            "a copied example must not configure anything"
+        );
+        let on = load_text(&switched_on(&text), &[], &dialects).unwrap();
+        assert_eq!(values(&on), values(&default));
+        for (path, key) in Schema::new(&dialects).leaves() {
+            let hidden = dialects
+                .iter()
+                .any(|d| d.hidden && path.starts_with(&format!("{}.", d.name)));
+            assert_eq!(on.is_configured(&path), !hidden, "{path} {key:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_shown_can_be_loaded_again() {
+    let toml = "[chat]\nburst = 5\nroles = [\"a\"]\n[[listener]]\nbind = \"127.0.0.1:0\"\ndialects = [\"chat\"]\n\
+                prefix = \"/a\"\ntls = { cert = \"/dev/null\", key = \"/dev/null\" }\n[limits]\n\
+                trusted_proxies = [\"10.1.2.3\"]\n";
+    let toml = toml.replace("tls = { cert = \"/dev/null\", key = \"/dev/null\" }\n", "");
+    let dialects: Vec<DialectInfo> = large();
+    let loaded = load_text(&toml, &[], &dialects).unwrap();
+    let again = load_text(&show(&loaded, &dialects), &[], &dialects).unwrap();
+    assert_eq!(values(&again), values(&loaded));
+}
+
+#[test]
+fn show_tells_origins_and_keeps_secrets() {
+    let toml = "[auth]\njwt_secret = \"hunter2\"\n[api]\nkeys = [\"hunter2\", \"hunter2hunter2hunter2\"]\n\
+                [[listener]]\nbind = \"127.0.0.1:0\"\ndialects = []\n\
+                [listener.tls]\ncert = \"DIR/cert.pem\"\nkey = \"DIR/key.pem\"\n";
+    let sources = Sources {
+        profile: Some("production".to_owned()),
+        env: super::pairs(&[
+            ("REDIS_URL", "redis://:hunter2@host:1/0?p=hunter2"),
+            ("FANFARE_RESP_PASSWORD", "hunter2"),
+            ("FANFARE_AUTH_JWT_SECRET", "hunter2hunter2hunter2hunter2hunter2"),
+        ]),
+        overrides: super::pairs(&[("log.level", "debug")]),
+        ..Sources::default()
+    };
+    let dialects = large();
+    let loaded = load_with(toml, sources, &dialects).unwrap();
+    let shown = show(&loaded, &dialects);
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(!format!("{loaded:?}").contains("hunter2"), "Debug shows a secret");
+    let file = loaded.file.as_ref().unwrap().display();
+    for line in [
+        "# profile: production".to_owned(),
+        "jwt_secret = \"***\" # environment FANFARE_AUTH_JWT_SECRET".to_owned(),
+        format!("keys = [\"***\", \"***\"] # {file}:4"),
+        format!("bind = \"127.0.0.1:0\" # {file}:6"),
+        "url = \"redis://***@host:1/0?***\" # environment REDIS_URL".to_owned(),
+        "kind = \"redis\" # as the scheme of broker.url says".to_owned(),
+        "bind = \"\" # off, as the broker is not \"memory\"".to_owned(),
+        "password = \"***\" # environment FANFARE_RESP_PASSWORD".to_owned(),
+        "level = \"debug\" # command line log.level".to_owned(),
+        "access = \"nobody\" # profile production".to_owned(),
+        "timeout = \"1800s\"".to_owned(),
+    ] {
+        assert!(
+            shown.lines().any(|found| found == line),
+            "no line {line:?} in\n{shown}"
+        );
+    }
+    assert!(!shown.contains("[echo]"), "{shown}");
+}
