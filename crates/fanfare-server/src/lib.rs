@@ -2,11 +2,8 @@
 //! configuration and the command line. The binary is `fanfare`; this library exists for it, its tests, its fuzz
 //! targets and its benchmarks.
 
-pub mod cli {
-    //! The commands of the binary `fanfare`.
-
-    pub mod config_command;
-}
+pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod http;

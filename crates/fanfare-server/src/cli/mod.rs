@@ -1,5 +1,6 @@
 //! The command line.
 
+mod config_args;
 mod config_command;
 mod listen;
 mod publish;
@@ -57,7 +58,7 @@ enum Command {
     Listen(listen::Listen),
     /// Check, show or explain the configuration
     #[command(subcommand)]
-    Config(config_command::ConfigCommand),
+    Config(config_args::ConfigCommand),
 }
 
 /// Why a command did not do what it was asked.

@@ -1,0 +1,48 @@
+//! `fanfare config`: its arguments.
+
+use clap::Subcommand;
+
+use super::{Failure, Global, Outcome, config_command as command};
+use crate::serve;
+
+/// Check, show or explain the configuration.
+#[derive(Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Read the configuration and tell everything that is wrong with it
+    Check(Profile),
+    /// Print the configuration in force and where each value came from, without secrets
+    Show(Profile),
+    /// Print a configuration file with every key, its default and what it does
+    Default,
+}
+
+/// Which defaults to start from.
+#[derive(clap::Args)]
+pub(super) struct Profile {
+    /// A set of defaults: `default`, `production`, or a dialect's name for that dialect alone
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+}
+
+impl ConfigCommand {
+    #[allow(clippy::print_stdout, reason = "printing is what the command is for")]
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        let dialects = serve::dialect_infos();
+        let output = match self {
+            Self::Check(Profile { profile }) => {
+                command::check(&global.sources(profile.as_deref())?, &dialects)
+            }
+            Self::Show(Profile { profile }) => command::show(&global.sources(profile.as_deref())?, &dialects),
+            Self::Default => command::default(&dialects),
+        };
+        print!("{}", output.stdout);
+        if output.code == 0 {
+            eprint!("{}", output.stderr);
+            return Ok(());
+        }
+        Err(Failure::Usage(format!(
+            "the configuration cannot be used\n{}",
+            output.stderr.trim_end()
+        )))
+    }
+}
