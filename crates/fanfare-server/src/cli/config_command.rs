@@ -99,3 +99,69 @@ fn summary(loaded: &Loaded) -> String {
     );
     text
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::fixture::released;
+
+    fn sources(folder: &tempfile::TempDir, toml: &str) -> Sources {
+        let file = folder.path().join("fanfare.toml");
+        std::fs::write(&file, toml).unwrap();
+        Sources {
+            file: Some(file),
+            ..Sources::default()
+        }
+    }
+
+    #[test]
+    fn check_says_ok_and_what_will_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = sources(&folder, "[broker]\nurl = \"redis://:hunter2@10.0.0.1/0\"\n");
+        let file = sources.file.as_ref().unwrap().display().to_string();
+        let output = check(&sources, &released());
+        let expected = format!(
+            "ok\n  file      {file}\n  profile   default\n  listener  ws://0.0.0.0:8081  notify\n  broker    redis at \
+             redis://***@10.0.0.1/0\n  resp      off\n"
+        );
+        assert_eq!(
+            output,
+            Output {
+                stdout: expected,
+                ..Output::default()
+            }
+        );
+    }
+
+    #[test]
+    fn warnings_go_to_standard_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = check(&sources(&folder, "auth.jwt_secret = \"short\""), &released());
+        assert_eq!(output.code, 0);
+        assert!(output.stdout.starts_with("ok\n"));
+        assert!(output.stderr.starts_with("warning: ") && output.stderr.lines().count() == 1);
+    }
+
+    #[test]
+    fn errors_are_all_told_with_exit_code_2() {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = sources(&folder, "nonsense = 1\nmore = 2\n");
+        let file = sources.file.as_ref().unwrap().display().to_string();
+        let stderr = format!("error: {file}:1: nonsense: unknown key\nerror: {file}:2: more: unknown key\n");
+        let expected = Output {
+            stdout: String::new(),
+            stderr,
+            code: 2,
+        };
+        assert_eq!(check(&sources, &released()), expected);
+        assert_eq!(show(&sources, &released()), expected);
+    }
+
+    #[test]
+    fn default_prints_the_example() {
+        let output = default(&released());
+        assert!(output.stdout.contains("\n#ping_timeout = \"60s\"\n"));
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+    }
+}

@@ -96,7 +96,8 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.origin)?;
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            // A quoted key may hold anything, line breaks included.
+            write!(f, "{}: ", self.key.escape_debug())?;
         }
         f.write_str(&self.text)
     }

@@ -5,6 +5,7 @@ mod bad;
 mod good;
 mod noise;
 mod printed;
+mod rules;
 
 use std::path::PathBuf;
 
