@@ -5,11 +5,11 @@ use std::fmt::Write as _; // writing to a string cannot fail
 use crate::config::{self, DialectInfo, Loaded, Problem, Sources};
 
 /// The exit code of bad arguments and bad configuration.
-pub const BAD_CONFIGURATION: u8 = 2;
+pub(super) const BAD_CONFIGURATION: u8 = 2;
 
 /// What a command prints, and its exit code.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Output {
+pub(super) struct Output {
     /// For standard output.
     pub stdout: String,
     /// For standard error.
@@ -19,17 +19,17 @@ pub struct Output {
 }
 
 /// `fanfare config check`: `ok` and a summary, or everything that is wrong.
-pub fn check(sources: &Sources, dialects: &[DialectInfo]) -> Output {
+pub(super) fn check(sources: &Sources, dialects: &[DialectInfo]) -> Output {
     with_loaded(sources, dialects, summary)
 }
 
 /// `fanfare config show`: the effective configuration, without secrets.
-pub fn show(sources: &Sources, dialects: &[DialectInfo]) -> Output {
+pub(super) fn show(sources: &Sources, dialects: &[DialectInfo]) -> Output {
     with_loaded(sources, dialects, |loaded| config::show(loaded, dialects))
 }
 
 /// `fanfare config default`: the example file.
-pub fn default(dialects: &[DialectInfo]) -> Output {
+pub(super) fn default(dialects: &[DialectInfo]) -> Output {
     Output {
         stdout: config::example(dialects),
         ..Output::default()

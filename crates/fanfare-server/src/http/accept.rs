@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hyper::{server::conn::http1, service::service_fn};
@@ -95,11 +95,18 @@ async fn enter(stream: TcpStream, peer: SocketAddr, door: Door, shard: Rc<Shard>
         Door::Resp(door, most) => return speak_redis(stream, peer, &door, most).await,
         Door::Http(site) => site,
     };
+    let timeout = site.options.handshake_timeout;
     let Some(tls) = &site.options.tls else {
-        return speak_http(stream, peer.ip(), site, shard).await;
+        return speak_http(stream, peer.ip(), timeout, site, shard).await;
     };
-    match tokio::time::timeout(site.options.handshake_timeout, tls.accept(stream)).await {
-        Ok(Ok(stream)) => speak_http(stream, peer.ip(), site, shard).await,
+    let began = Instant::now();
+    match tokio::time::timeout(timeout, tls.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let left = timeout
+                .saturating_sub(began.elapsed())
+                .max(Duration::from_millis(1));
+            speak_http(stream, peer.ip(), left, site, shard).await;
+        }
         Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS handshake failed"),
         Err(_) => {
             shard.node.counters.handshakes_timed_out.fetch_add(1, Relaxed);
@@ -120,11 +127,11 @@ async fn speak_redis(mut stream: TcpStream, peer: SocketAddr, door: &resp::Door,
     }
 }
 
-async fn speak_http<S>(stream: S, peer: IpAddr, site: Arc<Site>, shard: Rc<Shard>)
+async fn speak_http<S>(stream: S, peer: IpAddr, timeout: Duration, site: Arc<Site>, shard: Rc<Shard>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (timeout, max_head) = (site.options.handshake_timeout, site.options.max_header_size);
+    let max_head = site.options.max_header_size;
     let node = shard.node.clone();
     let service = service_fn(move |request| routes::answer(request, peer, site.clone(), shard.clone()));
     let served = http1::Builder::new()
