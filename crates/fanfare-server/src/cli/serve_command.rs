@@ -40,9 +40,17 @@ impl Serve {
         if let Some(config) = &global.config {
             command += &format!(" --config {}", config.display());
         }
-        for set in &global.set {
+        // What may hold a secret is not printed, at the price that the suggestion then lacks it.
+        for set in global.set.iter().filter(|set| !may_be_secret(set)) {
             command += &format!(" --set '{set}'");
         }
         command
     }
+}
+
+fn may_be_secret(set: &str) -> bool {
+    let key = set.split('=').next().unwrap_or_default().to_ascii_lowercase();
+    ["secret", "password", "key", "url"]
+        .iter()
+        .any(|word| key.contains(word))
 }

@@ -96,6 +96,11 @@ impl Connection {
             .filter(|held| held.generation == key.generation)
     }
 
+    /// The same, if it takes messages: one that is closing is no receiver any more.
+    pub(super) fn open_at(connections: &mut Slab<Box<Self>>, key: Key) -> Option<&mut Self> {
+        Self::at(connections, key).filter(|connection| connection.phase == Phase::Open)
+    }
+
     pub(super) fn key(&self, slot: usize) -> Key {
         Key {
             slot: u32::try_from(slot).unwrap_or(u32::MAX),

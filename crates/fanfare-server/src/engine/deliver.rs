@@ -76,7 +76,7 @@ impl Shard {
         let mut tools = self.tools.borrow_mut();
         let now = self.node.clock_ms();
         for key in receivers {
-            let Some(connection) = Connection::at(&mut connections, *key) else {
+            let Some(connection) = Connection::open_at(&mut connections, *key) else {
                 continue;
             };
             let class = classes.of(connection, run, &mut tools.codec.deflater);
@@ -119,7 +119,7 @@ impl Shard {
         let mut tools = self.tools.borrow_mut();
         let now = self.node.clock_ms();
         for key in receivers {
-            let Some(connection) = Connection::at(&mut connections, *key) else {
+            let Some(connection) = Connection::open_at(&mut connections, *key) else {
                 continue;
             };
             let (mounted, deflate) = connection.class();
