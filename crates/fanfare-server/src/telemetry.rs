@@ -11,7 +11,8 @@ use crate::config::LogFormat;
 /// # Errors
 /// When `filter` cannot be read, or logging was started before.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("log level {filter:?}: {error}"))?;
+    let filter =
+        EnvFilter::try_new(directives(filter)).map_err(|error| format!("log level {filter:?}: {error}"))?;
     let human = match format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Human => true,
@@ -40,4 +41,37 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
         tracing::error!(place, "a fault in Fanfare; please report it");
     }));
     Ok(())
+}
+
+/// A bare level is for Fanfare's own messages. What libraries say at their finer levels is not ours to vouch for: it
+/// may hold what a client sent.
+fn directives(filter: &str) -> String {
+    match filter.trim().to_ascii_lowercase().as_str() {
+        level @ ("info" | "debug" | "trace") => {
+            format!(
+                "warn,fanfare_server={level},fanfare_brokers={level},fanfare_core={level},fanfare_dialects={level}"
+            )
+        }
+        _ => filter.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_level_is_for_our_own_messages() {
+        assert!(directives("DEBUG").starts_with("warn,fanfare_server=debug,"));
+        for as_given in [
+            "warn",
+            "error",
+            "off",
+            "info,fanfare_server::engine=debug",
+            "hyper=trace",
+        ] {
+            assert_eq!(directives(as_given), as_given);
+        }
+        assert!(EnvFilter::try_new(directives("trace")).is_ok());
+    }
 }
