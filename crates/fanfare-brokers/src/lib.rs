@@ -3,6 +3,7 @@
 //! Each broker has a folder and one line in [`open`]; all obey the same laws, which `tests/it` holds them to.
 
 pub mod memory;
+pub mod redis;
 pub mod wire;
 
 use std::sync::Arc;
@@ -36,16 +37,18 @@ pub enum OpenError {
 /// When there is no such broker, or its options make no sense.
 pub fn open(
     kind: &str,
-    _options: &BrokerOptions,
+    options: &BrokerOptions,
     inbound: Arc<dyn Inbound>,
 ) -> Result<Arc<dyn Broker>, OpenError> {
     match kind {
         "memory" => Ok(Arc::new(memory::MemoryBroker::new(inbound))),
+        "redis" => redis::RedisBroker::open(&options.url, &options.node_id, inbound)
+            .map(|broker| -> Arc<dyn Broker> { Arc::new(broker) }),
         _ => Err(OpenError::UnknownKind),
     }
 }
 
 /// The kinds that [`open`] knows.
 pub fn kinds() -> &'static [&'static str] {
-    &["memory"]
+    &["memory", "redis"]
 }

@@ -6,7 +6,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fanfare_core::{Event, timestamp};
+use fanfare_core::{Event, MAX_NAME_BYTES, timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -48,6 +48,9 @@ struct Written {
 /// Reads the field `fanfare`; `None` if it is not ours, and then the event is like any other publisher's.
 pub(super) fn read(raw: &RawValue) -> Option<(Envelope, Meta)> {
     let written: Written = serde_json::from_str(raw.get()).ok()?;
+    if written.node.len() > MAX_NAME_BYTES {
+        return None;
+    }
     let meta = Meta {
         id: written.id,
         sender: written.sender,

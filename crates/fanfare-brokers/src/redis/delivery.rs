@@ -1,0 +1,166 @@
+//! The one queue through which everything for this node passes, and the task that empties it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use ahash::AHashMap;
+use fanfare_core::Event;
+use tokio::sync::{Notify, mpsc};
+
+use super::{
+    Shared,
+    control::{Control, Reached},
+    publisher::Notice,
+};
+
+/// Items handed over at once.
+const BATCH: usize = 256;
+/// Bytes that may wait; above it the listening connection is given up, as Redis itself does with slow listeners.
+const MAX_BACKLOG: usize = 64 << 20;
+/// What an item costs besides its payload.
+const ITEM_OVERHEAD: usize = 256;
+
+/// Something for this node.
+pub(super) enum Item {
+    /// To be delivered; then tell the one that waits for it.
+    Event(Event, Answer),
+    /// Another node (or this one) wants to know when everything before this is done.
+    Flush { node: Box<str>, token: u64 },
+    /// This node's question to itself.
+    Probe(u64),
+}
+
+/// Who waits for an event's reach.
+pub(super) enum Answer {
+    Nobody,
+    /// This node published it, under this number.
+    Own(u64),
+    /// That node did.
+    Node(Box<str>, u64),
+}
+
+impl Item {
+    fn cost(&self) -> usize {
+        match self {
+            Self::Event(event, _) => event.data.bytes().len() + ITEM_OVERHEAD,
+            Self::Flush { .. } | Self::Probe(_) => ITEM_OVERHEAD,
+        }
+    }
+}
+
+/// The queue's entrance.
+#[derive(Clone)]
+pub(super) struct Deliveries {
+    queue: mpsc::UnboundedSender<Item>,
+    backlog: Arc<Backlog>,
+}
+
+#[derive(Default)]
+struct Backlog {
+    bytes: AtomicUsize,
+    less: Notify,
+}
+
+/// The queue's exit.
+pub(super) struct Queue {
+    items: mpsc::UnboundedReceiver<Item>,
+    backlog: Arc<Backlog>,
+}
+
+impl Deliveries {
+    pub(super) fn new() -> (Self, Queue) {
+        let (queue, items) = mpsc::unbounded_channel();
+        let backlog = Arc::<Backlog>::default();
+        let entrance = Self {
+            queue,
+            backlog: Arc::clone(&backlog),
+        };
+        (entrance, Queue { items, backlog })
+    }
+
+    /// Never waits, so that it can be called under a lock that orders the callers.
+    pub(super) fn push(&self, item: Item) {
+        self.backlog.bytes.fetch_add(item.cost(), Ordering::Relaxed);
+        // Fails only while the runtime shuts down.
+        let _ = self.queue.send(item);
+    }
+
+    /// Whether more waits than may.
+    pub(super) fn is_full(&self) -> bool {
+        self.backlog.bytes.load(Ordering::Relaxed) > MAX_BACKLOG
+    }
+
+    /// Waits until there is room again.
+    pub(super) async fn has_room(&self) {
+        while self.backlog.bytes.load(Ordering::Relaxed) > MAX_BACKLOG / 2 {
+            self.backlog.less.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+impl Queue {
+    /// What waits first.
+    pub(super) fn next(&mut self) -> Option<Item> {
+        self.items.try_recv().ok()
+    }
+}
+
+/// Empties the queue, in order.
+pub(super) async fn run(shared: Arc<Shared>, mut queue: Queue) {
+    let mut items = Vec::with_capacity(BATCH);
+    while queue.items.recv_many(&mut items, BATCH).await > 0 {
+        let cost = items.iter().map(Item::cost).sum();
+        deliver(&shared, &mut items).await;
+        queue.backlog.bytes.fetch_sub(cost, Ordering::Relaxed);
+        queue.backlog.less.notify_one();
+    }
+}
+
+async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
+    let (mut events, mut answers) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+    let (mut flushes, mut probes) = (Vec::new(), Vec::new());
+    for item in items.drain(..) {
+        match item {
+            Item::Event(event, answer) => {
+                events.push(event);
+                answers.push(answer);
+            }
+            Item::Flush { node, token } => flushes.push((node, token)),
+            Item::Probe(nonce) => probes.push(nonce),
+        }
+    }
+    if !events.is_empty() {
+        let reaches = shared.inbound.deliver(events).await;
+        let mut own = Vec::new();
+        let mut others: AHashMap<Box<str>, Vec<Reached>> = AHashMap::new();
+        for (answer, reach) in answers.into_iter().zip(reaches) {
+            match answer {
+                Answer::Nobody => {}
+                Answer::Own(number) => own.push((number, reach)),
+                Answer::Node(node, number) => {
+                    others.entry(node).or_default().push(Reached::new(number, reach));
+                }
+            }
+        }
+        shared.ledger.delivered(&own);
+        for (node, reached) in others {
+            shared.notify(Notice::to_node(&node, &Control::Reach(reached)));
+        }
+    }
+    // After the answers above: that is what the asking node relies on.
+    for (node, token) in flushes {
+        if *node == *shared.node_id {
+            shared.ledger.flushed(token);
+        } else {
+            shared.notify(Notice::to_node(&node, &Control::Flushed(token)));
+        }
+    }
+    for nonce in probes {
+        if let Some(waiting) = shared.probes().remove(&nonce) {
+            let _ = waiting.send(());
+        }
+    }
+}

@@ -1,0 +1,179 @@
+#![allow(clippy::unwrap_used)]
+
+use bytes::Bytes;
+use fanfare_core::{Audience, RawJson, Receipt};
+
+use super::{super::delivery::Queue, *};
+
+/// A ledger with its surroundings.
+struct Node {
+    ledger: Ledger,
+    queue: Queue,
+    _commands: mpsc::UnboundedReceiver<Command>,
+}
+
+fn event(data: u64) -> Event {
+    let data = RawJson::parse(&Bytes::from(data.to_string())).unwrap();
+    Event::new(Audience::Everyone, None, data, SystemTime::UNIX_EPOCH)
+}
+
+impl Node {
+    fn new() -> Self {
+        let (deliveries, queue) = Deliveries::new();
+        let (commands, receiver) = mpsc::unbounded_channel();
+        Self {
+            ledger: Ledger::new(deliveries, commands),
+            queue,
+            _commands: receiver,
+        }
+    }
+
+    fn hearing() -> Self {
+        let node = Self::new();
+        node.ledger.connected();
+        node
+    }
+
+    /// Enters events with these data; answers the first number, and where the receipts come.
+    fn enter(&self, data: std::ops::Range<u64>) -> (u64, oneshot::Receiver<Vec<Receipt>>) {
+        let events: Vec<Event> = data.map(event).collect();
+        let (done, receipts) = oneshot::channel();
+        let first = self.ledger.numbers(events.len());
+        self.ledger.enter(first, Job { events, done });
+        (first, receipts)
+    }
+
+    /// Delivers all that is queued, each to one connection; answers the data.
+    fn deliver(&mut self) -> Vec<String> {
+        let mut seen = Vec::new();
+        while let Some(item) = self.queue.next() {
+            if let Item::Event(event, answer) = item {
+                seen.push(event.data.as_str().to_owned());
+                if let Answer::Own(number) = answer {
+                    self.ledger.delivered(&[(number, reach(1))]);
+                }
+            }
+        }
+        seen
+    }
+}
+
+fn reach(queued: u64) -> Reach {
+    Reach {
+        matched: queued,
+        queued,
+        dropped: 0,
+    }
+}
+
+fn receipt(queued: u64, nodes: u32, degraded: bool) -> Receipt {
+    Receipt {
+        reach: reach(queued),
+        nodes,
+        degraded,
+    }
+}
+
+#[test]
+fn complete_when_every_listener_has_answered() {
+    let mut node = Node::hearing();
+    let (number, mut receipts) = node.enter(0..1);
+    assert!(node.deliver().is_empty(), "not before the echo");
+    node.ledger.echo(number, event(0));
+    assert_eq!(node.deliver(), ["0"]);
+    node.ledger.reached(&[Reached::new(number, reach(5))]);
+    assert!(receipts.try_recv().is_err(), "Redis has not answered");
+    node.ledger.published(&[(number, Some(2))]);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(6, 2, false)]);
+    assert!(node.ledger.book().entries.is_empty());
+    assert!(node.ledger.book().batches.is_empty());
+}
+
+#[test]
+fn a_lost_connection_hands_over_in_order_and_late_echoes_are_known() {
+    let mut node = Node::hearing();
+    let (first, mut receipts) = node.enter(0..3);
+    node.ledger.echo(first, event(0));
+    node.ledger.lost();
+    let (fourth, mut receipts_after) = node.enter(3..4);
+    assert_eq!(node.deliver(), ["0", "1", "2", "3"]);
+    node.ledger
+        .published(&[(first, Some(1)), (first + 1, None), (first + 2, Some(1))]);
+    let expected = receipt(1, 1, true);
+    assert_eq!(receipts.try_recv().unwrap(), [expected; 3]);
+    node.ledger.published(&[(fourth, Some(0))]);
+    assert_eq!(receipts_after.try_recv().unwrap(), [expected]);
+    for number in first..=fourth {
+        if number != first {
+            node.ledger.echo(number, event(number));
+        }
+    }
+    assert!(node.deliver().is_empty());
+}
+
+#[test]
+fn a_failed_publication_is_handed_over_once() {
+    let mut node = Node::hearing();
+    let (number, mut receipts) = node.enter(0..1);
+    node.ledger.published(&[(number, None)]);
+    node.ledger.echo(number, event(0));
+    assert_eq!(node.deliver(), ["0"]);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, true)]);
+
+    // The echo before the failure was noticed.
+    let (number, mut receipts) = node.enter(1..2);
+    node.ledger.echo(number, event(1));
+    node.ledger.published(&[(number, None)]);
+    assert_eq!(node.deliver(), ["1"]);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, true)]);
+}
+
+#[test]
+fn listeners_of_other_make_are_not_waited_for_when_all_nodes_are_through() {
+    let mut node = Node::hearing();
+    let (number, mut receipts) = node.enter(0..1);
+    node.ledger.echo(number, event(0));
+    node.deliver();
+    node.ledger.published(&[(number, Some(3))]);
+    let later = Instant::now() + TICK;
+    let (token, busy) = node.ledger.look(later);
+    assert!(busy);
+    let token = token.unwrap();
+    assert_eq!(node.ledger.look(later), (None, true), "asked once");
+    node.ledger.flush_sent(token, Some(2));
+    node.ledger.flushed(token);
+    node.ledger.reached(&[Reached::new(number, reach(4))]);
+    assert!(receipts.try_recv().is_err());
+    node.ledger.flushed(token);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(5, 2, false)]);
+    assert_eq!(node.ledger.look(later), (None, false));
+    assert!(
+        node.ledger.flush_at_once().is_some(),
+        "the next time it is asked at once"
+    );
+}
+
+#[test]
+fn what_is_overdue_is_handed_over_and_degraded() {
+    let mut node = Node::hearing();
+    let (number, mut receipts) = node.enter(0..2);
+    node.ledger.echo(number, event(0));
+    node.ledger.published(&[(number, Some(2)), (number + 1, Some(1))]);
+    node.ledger.look(Instant::now() + PATIENCE);
+    assert_eq!(node.deliver(), ["0", "1"]);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, true); 2]);
+    node.ledger.echo(number + 1, event(1));
+    assert!(node.deliver().is_empty());
+}
+
+#[test]
+fn a_caller_that_went_away_leaves_nothing_behind() {
+    let mut node = Node::hearing();
+    let (number, receipts) = node.enter(0..1);
+    drop(receipts);
+    node.ledger.published(&[(number, Some(1))]);
+    node.ledger.echo(number, event(0));
+    assert_eq!(node.deliver(), ["0"]);
+    assert!(node.ledger.book().entries.is_empty());
+    assert!(node.ledger.book().batches.is_empty());
+}

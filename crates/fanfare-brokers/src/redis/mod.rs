@@ -1,0 +1,208 @@
+//! Many nodes, one Redis: events travel by `PUBLISH`, each node hears of the users it holds.
+//!
+//! Two connections: one publishes ([`link`], [`publisher`]), one listens ([`subscriber`]). What this node publishes
+//! reaches its own connections by Redis' echo, so that there is one source of order for all nodes. Only where the
+//! echo cannot come or does not come is an event handed over directly; the [`ledger`] keeps book of that, so that
+//! nothing is lost without a word and nothing arrives twice. All that is for this node passes one queue
+//! ([`delivery`]).
+
+mod backoff;
+mod control;
+mod delivery;
+mod held;
+mod ledger;
+mod link;
+mod publisher;
+mod recent;
+mod status;
+mod subscriber;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use ahash::AHashMap;
+use fanfare_core::{BoxFuture, Broker, BrokerError, BrokerHealth, Event, Inbound, Interest, Receipt};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+
+use control::Control;
+use delivery::Deliveries;
+use ledger::Ledger;
+use link::PublishLink;
+use publisher::{Job, Notice};
+use status::Status;
+
+use crate::OpenError;
+
+/// How long Redis may take to answer anything.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Jobs that wait for the publisher; more callers than this wait in [`Broker::publish`].
+const JOBS: usize = 1024;
+
+/// A broker on a Redis server.
+pub struct RedisBroker {
+    shared: Arc<Shared>,
+    jobs: mpsc::Sender<Job>,
+    /// Aborts the tasks when the broker is dropped.
+    _tasks: JoinSet<()>,
+}
+
+/// What the broker's tasks have in common.
+struct Shared {
+    node_id: String,
+    client: redis::Client,
+    inbound: Arc<dyn Inbound>,
+    link: PublishLink,
+    ledger: Ledger,
+    deliveries: Deliveries,
+    status: Status,
+    /// What this node has to say to other nodes and to itself.
+    notices: mpsc::UnboundedSender<Notice>,
+    probes: Mutex<AHashMap<u64, oneshot::Sender<()>>>,
+}
+
+impl RedisBroker {
+    /// A broker on the server at `url` for the node `node_id` behind `inbound`. It connects in the background.
+    ///
+    /// # Errors
+    /// When the URL is not a Redis URL.
+    pub fn open(url: &str, node_id: &str, inbound: Arc<dyn Inbound>) -> Result<Self, OpenError> {
+        if url.starts_with("rediss:") {
+            // Fails when there is one already, and then that one serves.
+            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        }
+        let client = redis::Client::open(url)
+            .map_err(|_| OpenError::BadUrl("expected redis://[user:password@]host[:port][/database]"))?;
+        let (deliveries, queue) = Deliveries::new();
+        let (commands, subscriptions) = mpsc::unbounded_channel();
+        let (notices, outgoing) = mpsc::unbounded_channel();
+        let (jobs, queued_jobs) = mpsc::channel(JOBS);
+        let shared = Arc::new(Shared {
+            node_id: node_id.to_owned(),
+            client,
+            inbound,
+            link: PublishLink::default(),
+            ledger: Ledger::new(deliveries.clone(), commands),
+            deliveries,
+            status: Status::default(),
+            notices,
+            probes: Mutex::default(),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(link::run(Arc::clone(&shared)));
+        tasks.spawn(subscriber::run(Arc::clone(&shared), subscriptions));
+        tasks.spawn(delivery::run(Arc::clone(&shared), queue));
+        tasks.spawn(publisher::run(Arc::clone(&shared), queued_jobs, outgoing));
+        tasks.spawn(ledger::sweep(Arc::clone(&shared)));
+        Ok(Self {
+            shared,
+            jobs,
+            _tasks: tasks,
+        })
+    }
+}
+
+impl Broker for RedisBroker {
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
+        Box::pin(async move {
+            let count = events.len();
+            if count == 0 {
+                return Vec::new();
+            }
+            let (done, receipts) = oneshot::channel();
+            // Fails only while the runtime shuts down, when nobody is left to deliver to.
+            let _ = self.jobs.send(Job { events, done }).await;
+            receipts.await.unwrap_or_else(|_| {
+                let unknown = Receipt {
+                    degraded: true,
+                    ..Receipt::default()
+                };
+                vec![unknown; count]
+            })
+        })
+    }
+
+    fn subscribe(&self, interest: Interest) -> BoxFuture<'static, ()> {
+        let Interest::User(user) = interest;
+        let in_force = self.shared.ledger.subscribe(user);
+        Box::pin(async move {
+            if let Some(in_force) = in_force {
+                // An error means that the connection was lost meanwhile.
+                let _ = in_force.await;
+            }
+        })
+    }
+
+    fn unsubscribe(&self, interest: Interest) {
+        let Interest::User(user) = interest;
+        self.shared.ledger.unsubscribe(&user);
+    }
+
+    fn health(&self) -> BoxFuture<'_, BrokerHealth> {
+        Box::pin(async move {
+            let start = Instant::now();
+            match self.shared.ping().await {
+                Ok(()) => BrokerHealth::Connected {
+                    round_trip: start.elapsed(),
+                },
+                Err(error) => BrokerHealth::Disconnected { error },
+            }
+        })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<Duration, BrokerError>> {
+        Box::pin(async move {
+            let start = Instant::now();
+            self.shared.round_trip().await?;
+            self.shared.inbound.probe().await?;
+            Ok(start.elapsed())
+        })
+    }
+}
+
+impl Shared {
+    /// Asks Redis on the publishing connection; the listening one must be there too.
+    async fn ping(&self) -> Result<(), String> {
+        let connection = self.link.current().filter(|_| self.ledger.is_hearing());
+        let Some((_, mut connection)) = connection else {
+            return Err(self.status.error());
+        };
+        let ping = redis::cmd("PING");
+        let answer = ping.query_async::<redis::Value>(&mut connection);
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(link::describe(&error)),
+            Err(_) => Err("timed out".to_owned()),
+        }
+    }
+
+    /// Publishes a number on this node's own channel and waits until the delivery queue has seen it.
+    async fn round_trip(&self) -> Result<(), BrokerError> {
+        if self.link.current().is_none() || !self.ledger.is_hearing() {
+            return Err(BrokerError::Away);
+        }
+        let nonce = rand::random::<u64>();
+        let (seen, back) = oneshot::channel();
+        self.probes().insert(nonce, seen);
+        self.notify(Notice::to_node(&self.node_id, &Control::Probe(nonce)));
+        let result = tokio::time::timeout(ANSWER_TIMEOUT, back).await;
+        self.probes().remove(&nonce);
+        match result {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(BrokerError::TimedOut),
+        }
+    }
+
+    fn probes(&self) -> std::sync::MutexGuard<'_, AHashMap<u64, oneshot::Sender<()>>> {
+        self.probes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notify(&self, notice: Notice) {
+        // Fails only while the runtime shuts down.
+        let _ = self.notices.send(notice);
+    }
+}

@@ -1,0 +1,188 @@
+//! The task that publishes: gathers what callers hand in and sends it in pipelines, one after the other.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_core::{Event, Receipt};
+use redis::{Pipeline, Value, aio::MultiplexedConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Shared,
+    control::{self, Control},
+};
+use crate::wire::{Envelope, encode, redis_channel};
+
+/// Commands in one pipeline.
+const PIPELINE: usize = 512;
+
+/// What one caller wants published.
+pub(super) struct Job {
+    pub(super) events: Vec<Event>,
+    pub(super) done: oneshot::Sender<Vec<Receipt>>,
+}
+
+/// Something that nodes say to each other; lost when Redis is away.
+pub(super) struct Notice {
+    channel: String,
+    message: Vec<u8>,
+    /// For a flush: its token, since the number of nodes that heard it matters.
+    token: Option<u64>,
+}
+
+impl Notice {
+    pub(super) fn to_node(node: &str, control: &Control) -> Self {
+        Self::new(control::channel_of(node), control, None)
+    }
+
+    pub(super) fn flush(node: &str, token: u64) -> Self {
+        let node = node.into();
+        Self::new(
+            control::NODES.to_owned(),
+            &Control::Flush { node, token },
+            Some(token),
+        )
+    }
+
+    fn new(channel: String, control: &Control, token: Option<u64>) -> Self {
+        Self {
+            channel,
+            // Numbers and strings written to memory: there is nothing that could fail.
+            message: serde_json::to_vec(control).unwrap_or_default(),
+            token,
+        }
+    }
+}
+
+/// One `PUBLISH`, and who wants to know its answer.
+struct Command {
+    channel: String,
+    message: Bytes,
+    answer_to: AnswerTo,
+}
+
+#[derive(Clone, Copy)]
+enum AnswerTo {
+    Nobody,
+    Event(u64),
+    Flush(u64),
+}
+
+/// Publishes what comes in until the broker is dropped.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    mut jobs: mpsc::Receiver<Job>,
+    mut notices: mpsc::UnboundedReceiver<Notice>,
+) {
+    loop {
+        let (mut some_jobs, mut some_notices) = (Vec::new(), Vec::new());
+        tokio::select! {
+            biased;
+            _ = notices.recv_many(&mut some_notices, PIPELINE) => {}
+            count = jobs.recv_many(&mut some_jobs, PIPELINE) => if count == 0 {
+                return;
+            },
+        }
+        // Both kinds share a pipeline, so that neither waits for the other's.
+        while some_jobs.len() < PIPELINE
+            && let Ok(job) = jobs.try_recv()
+        {
+            some_jobs.push(job);
+        }
+        let mut commands: Vec<Command> = some_notices.into_iter().map(Command::from).collect();
+        let mut any_events = false;
+        for job in some_jobs {
+            any_events = true;
+            enter(&shared, job, &mut commands);
+        }
+        if any_events && let Some(token) = shared.ledger.flush_at_once() {
+            commands.push(Notice::flush(&shared.node_id, token).into());
+        }
+        for chunk in commands.chunks(PIPELINE) {
+            send(&shared, chunk).await;
+        }
+    }
+}
+
+/// Puts a job's events in the ledger and writes their commands.
+fn enter(shared: &Shared, job: Job, commands: &mut Vec<Command>) {
+    let first = shared.ledger.numbers(job.events.len());
+    for (number, event) in (first..).zip(&job.events) {
+        let envelope = Envelope {
+            node: shared.node_id.as_str().into(),
+            reply: Some(number),
+        };
+        commands.push(Command {
+            channel: redis_channel(&event.audience),
+            message: encode(event, &envelope),
+            answer_to: AnswerTo::Event(number),
+        });
+    }
+    shared.ledger.enter(first, job);
+}
+
+/// Sends `commands` as one pipeline and takes down the answers.
+async fn send(shared: &Shared, commands: &[Command]) {
+    let answers = match shared.link.current() {
+        Some((number, connection)) => match pipeline(connection, commands).await {
+            Some(answers) => answers,
+            None => {
+                shared.link.failed(number);
+                Vec::new()
+            }
+        },
+        None => Vec::new(),
+    };
+    let mut events = Vec::with_capacity(commands.len());
+    let mut flushes = Vec::new();
+    let mut refused = None;
+    let answers = answers.into_iter().map(Some).chain(std::iter::repeat(None));
+    for (command, answer) in commands.iter().zip(answers) {
+        let listeners = match answer {
+            Some(Value::Int(count)) => u32::try_from(count).ok(),
+            Some(Value::ServerError(error)) => {
+                refused = Some(error.code().to_owned());
+                None
+            }
+            _ => None,
+        };
+        match command.answer_to {
+            AnswerTo::Event(number) => events.push((number, listeners)),
+            AnswerTo::Flush(token) => flushes.push((token, listeners)),
+            AnswerTo::Nobody => {}
+        }
+    }
+    shared.ledger.published(&events);
+    for (token, listeners) in flushes {
+        shared.ledger.flush_sent(token, listeners);
+    }
+    if let Some(code) = refused {
+        shared.status.refused(&code);
+    }
+}
+
+/// The answers, or `None` when it is not known which commands Redis has carried out.
+async fn pipeline(mut connection: MultiplexedConnection, commands: &[Command]) -> Option<Vec<Value>> {
+    let mut pipe = Pipeline::with_capacity(commands.len());
+    for command in commands {
+        pipe.cmd("PUBLISH")
+            .arg(&command.channel)
+            .arg(command.message.as_ref());
+    }
+    // The connection's own response timeout ends this.
+    let answers = connection
+        .send_packed_commands(&pipe, 0, commands.len())
+        .await
+        .ok()?;
+    (answers.len() == commands.len()).then_some(answers)
+}
+
+impl From<Notice> for Command {
+    fn from(notice: Notice) -> Self {
+        Self {
+            channel: notice.channel,
+            message: notice.message.into(),
+            answer_to: notice.token.map_or(AnswerTo::Nobody, AnswerTo::Flush),
+        }
+    }
+}

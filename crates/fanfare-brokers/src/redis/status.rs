@@ -1,0 +1,105 @@
+//! Tells the log, once for each change, whether Redis is there.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::wire::Rejected;
+
+/// At most one line of a kind in this time.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// One of the two connections.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Side {
+    Publishing = 0,
+    Listening = 1,
+}
+
+/// Whether each connection is there, and what was last wrong.
+#[derive(Default)]
+pub(super) struct Status {
+    connections: Mutex<Inner>,
+    rejected: Mutex<Seldom>,
+    refused: Mutex<Seldom>,
+}
+
+#[derive(Default)]
+struct Inner {
+    up: [bool; 2],
+    error: String,
+    /// What the log was told last; at first nothing.
+    told: Option<bool>,
+}
+
+impl Status {
+    /// `side` is connected and in use.
+    pub(super) fn up(&self, side: Side) {
+        let mut inner = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.up[side as usize] = true;
+        if inner.up == [true, true] && inner.told.replace(true) != Some(true) {
+            tracing::info!("Redis is connected");
+        }
+    }
+
+    /// `side` was lost, or could not be connected.
+    pub(super) fn down(&self, side: Side, error: String) {
+        let mut inner = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.up[side as usize] = false;
+        if inner.told.replace(false) != Some(false) {
+            tracing::warn!(
+                error,
+                "Redis is away; only this node's connections are served until it is back"
+            );
+        }
+        inner.error = error;
+    }
+
+    /// What was last wrong.
+    pub(super) fn error(&self) -> String {
+        let inner = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.error.is_empty() {
+            "not connected yet".to_owned()
+        } else {
+            inner.error.clone()
+        }
+    }
+
+    /// A message was dropped because it is not of the documented form.
+    pub(super) fn rejected(&self, reason: Rejected) {
+        if let Some(count) = Seldom::pass(&self.rejected) {
+            tracing::warn!(%reason, count, "dropped what was published on Redis");
+        }
+    }
+
+    /// Redis refused to publish something.
+    pub(super) fn refused(&self, code: &str) {
+        if let Some(count) = Seldom::pass(&self.refused) {
+            tracing::warn!(
+                code,
+                count,
+                "Redis refused publications; only this node's connections got them"
+            );
+        }
+    }
+}
+
+/// Lets a log line pass now and then, with the number of times since the last one.
+#[derive(Default)]
+struct Seldom {
+    last: Option<Instant>,
+    count: u64,
+}
+
+impl Seldom {
+    fn pass(this: &Mutex<Self>) -> Option<u64> {
+        let mut this = this.lock().unwrap_or_else(PoisonError::into_inner);
+        this.count += 1;
+        if this.last.is_some_and(|last| last.elapsed() < QUIET) {
+            return None;
+        }
+        this.last = Some(Instant::now());
+        Some(std::mem::take(&mut this.count))
+    }
+}
