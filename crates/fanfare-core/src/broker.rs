@@ -39,6 +39,9 @@ pub trait Inbound: Send + Sync {
     /// Delivers `events` in order to this node's connections; resolves when each was queued or refused everywhere.
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Reach>>;
 
+    /// Counts publications that came in from outside, those that are rejected included.
+    fn received(&self, publications: u64);
+
     /// Counts a publication that is not of the documented form and was dropped.
     fn rejected(&self);
 

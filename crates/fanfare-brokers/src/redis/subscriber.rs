@@ -182,6 +182,7 @@ fn take(shared: &Shared, message: &Msg, now: SystemTime) -> Result<(), Rejected>
         heed(shared, control);
         return Ok(());
     }
+    shared.inbound.received(1);
     match wire::parse(channel.as_bytes(), &payload, now)? {
         Parsed::Many(events) => {
             for event in events {

@@ -34,6 +34,12 @@ impl Inbound for Node {
         })
     }
 
+    fn received(&self, publications: u64) {
+        self.counters
+            .publications_received
+            .fetch_add(publications, Relaxed);
+    }
+
     fn rejected(&self) {
         self.counters.publications_rejected.fetch_add(1, Relaxed);
     }

@@ -1,9 +1,6 @@
 //! What the Redis-protocol door needs of the node.
 
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::SystemTime,
-};
+use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_brokers::wire;
@@ -37,10 +34,7 @@ impl Host for NodeHost {
     }
 
     fn received(&self, publications: u64) {
-        self.0
-            .counters
-            .publications_received
-            .fetch_add(publications, Relaxed);
+        Inbound::received(&*self.0, publications);
     }
 
     fn rejected(&self) {
