@@ -77,12 +77,17 @@ impl RedisBroker {
         }
         let client = redis::Client::open(url)
             .map_err(|_| OpenError::BadUrl("expected redis://[user:password@]host[:port][/database]"))?;
+        let node_id = if node_id.is_empty() {
+            uuid::Uuid::new_v4().to_string()
+        } else {
+            node_id.to_owned()
+        };
         let (deliveries, queue) = Deliveries::new();
         let (commands, subscriptions) = mpsc::unbounded_channel();
         let (notices, outgoing) = mpsc::unbounded_channel();
         let (jobs, queued_jobs) = mpsc::channel(JOBS);
         let shared = Arc::new(Shared {
-            node_id: node_id.to_owned(),
+            node_id,
             client,
             inbound,
             link: PublishLink::default(),
