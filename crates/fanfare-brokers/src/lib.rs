@@ -15,7 +15,7 @@ use fanfare_core::{Broker, Inbound};
 pub struct BrokerOptions {
     /// Where it is, for those that are somewhere, such as `redis://:password@127.0.0.1:6379/0`.
     pub url: String,
-    /// This node's name: short, and no other node's.
+    /// This node's name: short, and no other node's. Where it is empty, a name is made up.
     pub node_id: String,
 }
 

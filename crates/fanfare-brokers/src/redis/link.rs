@@ -91,7 +91,8 @@ fn is_answer(error: &RedisError) -> bool {
     error.code().is_some()
 }
 
-/// What `error` is, in words that cannot hold a password or anything published.
+/// What `error` is, in words that cannot hold a password or anything published: those of the system, of TLS, or
+/// Redis' own code, never the details that a server adds.
 pub(super) fn describe(error: &RedisError) -> String {
     if error.is_connection_refusal() {
         "connection refused".to_owned()
@@ -101,7 +102,20 @@ pub(super) fn describe(error: &RedisError) -> String {
         format!("Redis answered {code}")
     } else if error.is_connection_dropped() {
         "connection lost".to_owned()
+    } else if let Some(system) = std::error::Error::source(error).and_then(io_error) {
+        system.to_string()
     } else {
         error.category().to_owned()
     }
+}
+
+/// The library wraps what the system said at several depths.
+fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
+    if let Some(error) = error.downcast_ref::<std::io::Error>() {
+        return Some(error);
+    }
+    if let Some(shared) = error.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
+        return io_error(shared.as_ref());
+    }
+    error.source().and_then(io_error)
 }

@@ -1,10 +1,10 @@
 //! Many nodes, one Redis: events travel by `PUBLISH`, each node hears of the users it holds.
 //!
-//! Two connections: one publishes ([`link`], [`publisher`]), one listens ([`subscriber`]). What this node publishes
+//! Two connections: one publishes (`link`, `publisher`), one listens (`subscriber`). What this node publishes
 //! reaches its own connections by Redis' echo, so that there is one source of order for all nodes. Only where the
-//! echo cannot come or does not come is an event handed over directly; the [`ledger`] keeps book of that, so that
+//! echo cannot come or does not come is an event handed over directly; the `ledger` keeps book of that, so that
 //! nothing is lost without a word and nothing arrives twice. All that is for this node passes one queue
-//! ([`delivery`]).
+//! (`delivery`).
 
 mod backoff;
 mod control;
@@ -77,12 +77,17 @@ impl RedisBroker {
         }
         let client = redis::Client::open(url)
             .map_err(|_| OpenError::BadUrl("expected redis://[user:password@]host[:port][/database]"))?;
+        let node_id = if node_id.is_empty() {
+            uuid::Uuid::new_v4().to_string()
+        } else {
+            node_id.to_owned()
+        };
         let (deliveries, queue) = Deliveries::new();
         let (commands, subscriptions) = mpsc::unbounded_channel();
         let (notices, outgoing) = mpsc::unbounded_channel();
         let (jobs, queued_jobs) = mpsc::channel(JOBS);
         let shared = Arc::new(Shared {
-            node_id: node_id.to_owned(),
+            node_id,
             client,
             inbound,
             link: PublishLink::default(),

@@ -123,16 +123,13 @@ fn enter(shared: &Shared, job: Job, commands: &mut Vec<Command>) {
 
 /// Sends `commands` as one pipeline and takes down the answers.
 async fn send(shared: &Shared, commands: &[Command]) {
-    let answers = match shared.link.current() {
-        Some((number, connection)) => match pipeline(connection, commands).await {
-            Some(answers) => answers,
-            None => {
-                shared.link.failed(number);
-                Vec::new()
-            }
-        },
-        None => Vec::new(),
-    };
+    let mut answers = Vec::new();
+    if let Some((number, connection)) = shared.link.current() {
+        match pipeline(connection, commands).await {
+            Some(all) => answers = all,
+            None => shared.link.failed(number),
+        }
+    }
     let mut events = Vec::with_capacity(commands.len());
     let mut flushes = Vec::new();
     let mut refused = None;

@@ -1,0 +1,212 @@
+//! Redis dies, hangs, comes back: nothing is lost for the node's own connections, and nothing comes twice.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use fanfare_core::{Audience, BrokerError, BrokerHealth, Receipt};
+
+use crate::{
+    harness::{Cluster, Node, eventually, interest, to, to_user},
+    server::RedisServer,
+};
+
+async fn two_nodes() -> Option<(RedisServer, Node, Node)> {
+    let cluster = Cluster::Redis(RedisServer::start()?);
+    let (first, second) = (cluster.node("a").await, cluster.node("b").await);
+    let Cluster::Redis(server) = cluster else {
+        return None;
+    };
+    Some((server, first, second))
+}
+
+async fn is_away(node: &Node) -> bool {
+    matches!(node.broker.health().await, BrokerHealth::Disconnected { .. })
+}
+
+fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_is_killed_and_comes_back() {
+    let Some((mut server, node, other)) = two_nodes().await else {
+        return;
+    };
+    node.hold("alice", 1).await;
+    other.hold("bob", 1).await;
+    assert!(!node.publish_one(to_user("alice", "0")).await.degraded);
+
+    server.kill();
+    for number in 1..20 {
+        let receipt = node.publish_one(to_user("alice", &number.to_string())).await;
+        let local = (receipt.reach.queued, receipt.nodes, receipt.degraded);
+        assert_eq!(local, (1, 1, true));
+    }
+    let receipt = node.publish_one(to(Audience::Everyone, "20")).await;
+    assert_eq!((receipt.nodes, receipt.degraded), (1, true));
+    assert_eq!(node.inbound.data(), numbers(0..21));
+    assert!(is_away(&node).await);
+    assert_eq!(node.broker.probe().await, Err(BrokerError::Away));
+    // Resolves at once, and is placed when Redis is back.
+    other.hold("carol", 1).await;
+    // Long enough for the pauses between attempts to have grown.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+
+    let back = server.restart();
+    for user in ["bob", "carol"] {
+        eventually("the other node hears again", async || {
+            let receipt = node.publish_one(to_user(user, "\"back\"")).await;
+            receipt.reach.queued == 1 && !receipt.degraded
+        })
+        .await;
+    }
+    let resumed = back.elapsed();
+    eprintln!("first delivery between nodes {resumed:?} after Redis was back");
+    assert!(resumed < Duration::from_secs(2), "{resumed:?}");
+    node.ready().await;
+    assert!(node.broker.probe().await.is_ok());
+    let receipt = node.publish_one(to_user("alice", "21")).await;
+    assert_eq!((receipt.reach.queued, receipt.degraded), (1, false));
+    let mut seen = node.inbound.data();
+    seen.retain(|data| data != "\"back\"");
+    assert_eq!(seen, numbers(0..22));
+}
+
+/// Publishes numbers to alice until told to stop, with a disturbance in the middle; each must arrive once, in order.
+async fn once_in_order(node: &Node, disturb: impl AsyncFnOnce()) -> Vec<Receipt> {
+    let stop = AtomicBool::new(false);
+    let publish = async {
+        let mut receipts = Vec::new();
+        loop {
+            let next = u32::try_from(receipts.len()).unwrap();
+            let batch = (next..next + 10).map(|number| to_user("alice", &number.to_string()));
+            receipts.extend(node.broker.publish(batch.collect()).await);
+            if stop.load(Ordering::Relaxed) {
+                return receipts;
+            }
+        }
+    };
+    let disturbance = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        disturb().await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (receipts, ()) = tokio::join!(publish, disturbance);
+    // What is late would come now.
+    node.publish_one(to(Audience::Everyone, "\"end\"")).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut expected = numbers(0..u32::try_from(receipts.len()).unwrap());
+    expected.push("\"end\"".to_owned());
+    let seen = node.inbound.data();
+    let difference = seen
+        .iter()
+        .zip(&expected)
+        .position(|(seen, expected)| seen != expected);
+    assert_eq!((difference, seen.len()), (None, expected.len()));
+    assert!(receipts.iter().all(|receipt| receipt.reach.queued == 1));
+    receipts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_doubled_when_redis_is_killed() {
+    let Some((mut server, node, _other)) = two_nodes().await else {
+        return;
+    };
+    node.hold("alice", 1).await;
+    let receipts = once_in_order(&node, async || {
+        server.kill();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.restart();
+        node.ready().await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    })
+    .await;
+    assert!(receipts.iter().any(|receipt| receipt.degraded));
+    assert!(!receipts[0].degraded && !receipts[receipts.len() - 1].degraded);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_doubled_when_a_connection_is_cut() {
+    for kind in ["pubsub", "normal"] {
+        let Some((server, node, _other)) = two_nodes().await else {
+            return;
+        };
+        node.hold("alice", 1).await;
+        once_in_order(&node, async || {
+            for _ in 0..5 {
+                server.command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]);
+                tokio::time::sleep(Duration::from_millis(150)).await;
+            }
+            node.ready().await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_redis_is_noticed() {
+    let Some((server, node, _other)) = two_nodes().await else {
+        return;
+    };
+    node.hold("alice", 1).await;
+    once_in_order(&node, async || {
+        server.signal("-STOP");
+        let start = Instant::now();
+        eventually("it is noticed", async || is_away(&node).await).await;
+        eprintln!("a hung Redis was noticed after {:?}", start.elapsed());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        server.signal("-CONT");
+        node.ready().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_starts_without_redis() {
+    let Some(mut server) = RedisServer::start() else {
+        return;
+    };
+    server.kill();
+    let node = Node::open("redis", &server.url(), "a");
+    node.hold("alice", 1).await;
+    let receipt = node.publish_one(to_user("alice", "1")).await;
+    assert_eq!((receipt.reach.queued, receipt.degraded), (1, true));
+    server.restart();
+    eventually("it connects", async || {
+        !node.publish_one(to_user("alice", "2")).await.degraded
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_users_are_asked_for_again() {
+    let Some((mut server, node, other)) = two_nodes().await else {
+        return;
+    };
+    let users: u32 = std::env::var("FANFARE_TEST_USERS").map_or(20_000, |count| count.parse().unwrap());
+    let start = Instant::now();
+    let subscriptions = (0..users).map(|number| node.broker.subscribe(interest(&number.to_string())));
+    futures_util::future::join_all(subscriptions.collect::<Vec<_>>()).await;
+    eprintln!("{users} users subscribed in {:?}", start.elapsed());
+    server.kill();
+    let back = server.restart();
+    let mut last = 0;
+    eventually("all are heard again", async || {
+        while last < users {
+            let receipt = other.publish_one(to_user(&last.to_string(), "1")).await;
+            if receipt.nodes == 0 || receipt.degraded {
+                return false;
+            }
+            last += users / 100;
+        }
+        true
+    })
+    .await;
+    eprintln!(
+        "{users} users heard again {:?} after Redis was back",
+        back.elapsed()
+    );
+}

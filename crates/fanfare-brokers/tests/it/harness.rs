@@ -1,0 +1,181 @@
+//! Nodes that hold no connections but remember what they should have delivered.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use fanfare_brokers::BrokerOptions;
+use fanfare_core::{
+    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Event, Inbound, Interest, RawJson, Reach,
+    Receipt, UserId,
+};
+
+use crate::server::RedisServer;
+
+/// What nodes are opened on.
+pub(crate) enum Cluster {
+    Memory,
+    Redis(RedisServer),
+}
+
+impl Cluster {
+    /// A node that is ready.
+    pub(crate) async fn node(&self, id: &str) -> Node {
+        let node = match self {
+            Self::Memory => Node::open("memory", "", id),
+            Self::Redis(server) => Node::open("redis", &server.url(), id),
+        };
+        node.ready().await;
+        node
+    }
+
+    /// Several nodes where the broker allows it, else one.
+    pub(crate) async fn nodes(&self) -> Vec<Node> {
+        match self {
+            Self::Memory => vec![self.node("a").await],
+            Self::Redis(_) => vec![self.node("a").await, self.node("b").await, self.node("c").await],
+        }
+    }
+}
+
+/// A broker and what it delivered.
+pub(crate) struct Node {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) inbound: Arc<Recorder>,
+}
+
+impl Node {
+    pub(crate) fn open(kind: &str, url: &str, id: &str) -> Self {
+        let inbound = Recorder::new();
+        let options = BrokerOptions {
+            url: url.to_owned(),
+            node_id: id.to_owned(),
+        };
+        let port: Arc<dyn Inbound> = inbound.clone();
+        let broker = fanfare_brokers::open(kind, &options, port).unwrap();
+        Self { broker, inbound }
+    }
+
+    pub(crate) async fn ready(&self) {
+        eventually("the broker is connected", async || {
+            !matches!(self.broker.health().await, BrokerHealth::Disconnected { .. })
+        })
+        .await;
+    }
+
+    /// Holds `connections` of `user` from now on.
+    pub(crate) async fn hold(&self, user: &str, connections: u64) {
+        self.inbound
+            .held
+            .lock()
+            .unwrap()
+            .insert(user.to_owned(), connections);
+        self.broker.subscribe(interest(user)).await;
+    }
+
+    pub(crate) async fn publish_one(&self, event: Event) -> Receipt {
+        let receipts = self.broker.publish(vec![event]).await;
+        assert_eq!(receipts.len(), 1);
+        receipts[0]
+    }
+}
+
+/// Stands for a node's connections.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    held: Mutex<HashMap<String, u64>>,
+    seen: Mutex<Vec<Event>>,
+    rejected: AtomicU64,
+    pub(crate) sick: AtomicBool,
+}
+
+impl Recorder {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// What was delivered, in order.
+    pub(crate) fn seen(&self) -> Vec<Event> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// The data of what was delivered, in order.
+    pub(crate) fn data(&self) -> Vec<String> {
+        self.seen()
+            .iter()
+            .map(|event| event.data.as_str().to_owned())
+            .collect()
+    }
+
+    pub(crate) fn rejections(&self) -> u64 {
+        self.rejected.load(Ordering::SeqCst)
+    }
+}
+
+impl Inbound for Recorder {
+    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Reach>> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            let held = self.held.lock().unwrap();
+            let reaches = events.iter().map(|event| {
+                let connections = match &event.audience {
+                    Audience::Everyone => held.values().sum(),
+                    Audience::User(user) => held.get(&**user).copied().unwrap_or(0),
+                    Audience::Channel(_) => 0,
+                };
+                Reach {
+                    matched: connections,
+                    queued: connections,
+                    dropped: 0,
+                }
+            });
+            let reaches = reaches.collect();
+            self.seen.lock().unwrap().extend(events);
+            reaches
+        })
+    }
+
+    fn rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(async move {
+            if self.sick.load(Ordering::SeqCst) {
+                Err(BrokerError::TimedOut)
+            } else {
+                Ok(())
+            }
+        })
+    }
+}
+
+pub(crate) fn interest(user: &str) -> Interest {
+    Interest::User(UserId::new(user).unwrap())
+}
+
+pub(crate) fn to_user(user: &str, data: &str) -> Event {
+    to(Audience::User(UserId::new(user).unwrap()), data)
+}
+
+pub(crate) fn to(audience: Audience, data: &str) -> Event {
+    let data = RawJson::parse(&Bytes::copy_from_slice(data.as_bytes())).unwrap();
+    Event::new(audience, Some("test"), data, SystemTime::now())
+}
+
+/// Waits, generously, until `condition` holds.
+pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let result = tokio::time::timeout(Duration::from_secs(20), wait).await;
+    assert!(result.is_ok(), "not within 20 seconds: {what}");
+}

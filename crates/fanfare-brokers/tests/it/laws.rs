@@ -1,0 +1,210 @@
+//! The laws that every broker obeys.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, SystemTime},
+};
+
+use fanfare_core::{Audience, BrokerError, BrokerHealth, Channel, Reach, Receipt};
+
+use crate::harness::{Cluster, eventually, interest, to, to_user};
+
+fn receipt(queued: u64, nodes: u32) -> Receipt {
+    Receipt {
+        reach: Reach {
+            matched: queued,
+            queued,
+            dropped: 0,
+        },
+        nodes,
+        degraded: false,
+    }
+}
+
+pub(crate) async fn one_publisher_keeps_its_order(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    for node in &nodes {
+        node.hold("alice", 1).await;
+    }
+    let publishers = nodes.iter().enumerate().map(|(publisher, node)| async move {
+        for round in 0..50 {
+            let batch = (0..20).map(|index| {
+                let data = format!("[{publisher},{}]", round * 20 + index);
+                to_user("alice", &data)
+            });
+            node.broker.publish(batch.collect()).await;
+        }
+    });
+    futures_util::future::join_all(publishers).await;
+    for node in &nodes {
+        let seen = node.inbound.data();
+        assert_eq!(seen.len(), nodes.len() * 1000);
+        for publisher in 0..nodes.len() {
+            let prefix = format!("[{publisher},");
+            let numbers: Vec<u32> = seen
+                .iter()
+                .filter_map(|data| data.strip_prefix(&prefix)?.strip_suffix(']')?.parse().ok())
+                .collect();
+            assert_eq!(numbers, (0..1000).collect::<Vec<_>>());
+        }
+    }
+    // All nodes saw one order.
+    for node in &nodes {
+        assert_eq!(node.inbound.data(), nodes[0].inbound.data());
+    }
+}
+
+pub(crate) async fn a_publication_arrives_as_it_was(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let id = "a:b \u{1f3ba}\"\\";
+    for node in &nodes {
+        node.hold(id, 1).await;
+    }
+    let data = [
+        r#"{"z":1,"a":1.10,"big":123456789012345678901234567890,"s":"\u00e9\ud83d","w" : [ ]}"#,
+        "null",
+        "\"line\\nbreak \u{2028} \u{1f3ba}\"",
+    ];
+    let mut events = Vec::new();
+    for data in data {
+        let mut event = to_user(id, data);
+        event.kind = None;
+        event.sender = Some("sen\"der".into());
+        event.timestamp = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_001);
+        events.push(event);
+        events.push(to(Audience::Everyone, data));
+    }
+    nodes[0].broker.publish(events.clone()).await;
+    for node in &nodes {
+        let seen = node.inbound.seen();
+        assert_eq!(seen.len(), events.len());
+        for (seen, sent) in seen.iter().zip(&events) {
+            assert_eq!(seen.data, sent.data);
+            assert_eq!(
+                (seen.id, &seen.kind, &seen.sender),
+                (sent.id, &sent.kind, &sent.sender)
+            );
+            assert_eq!(seen.audience, sent.audience);
+            let lost = sent.timestamp.duration_since(seen.timestamp).unwrap();
+            assert!(lost < Duration::from_millis(1), "milliseconds survive");
+        }
+    }
+}
+
+pub(crate) async fn receipts_count_connections_and_nodes(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let mut connections = 0;
+    for (number, node) in (1..).zip(&nodes) {
+        node.hold("alice", number).await;
+        connections += number;
+    }
+    let count = u32::try_from(nodes.len()).unwrap();
+    for node in &nodes {
+        let got = node.publish_one(to_user("alice", "1")).await;
+        assert_eq!(got, receipt(connections, count));
+    }
+}
+
+pub(crate) async fn a_receipt_for_each_event(cluster: &Cluster) {
+    let node = cluster.node("a").await;
+    assert_eq!(node.broker.publish(Vec::new()).await, []);
+    node.hold("alice", 2).await;
+    let channel = Audience::Channel(Channel::new("a.b").unwrap());
+    let events = vec![
+        to_user("alice", "1"),
+        to(channel, "2"),
+        to(Audience::Everyone, "3"),
+        to_user("alice", "4"),
+    ];
+    let receipts = node.broker.publish(events).await;
+    let queued: Vec<u64> = receipts.iter().map(|receipt| receipt.reach.queued).collect();
+    assert_eq!(queued, [2, 0, 2, 2]);
+    assert!(receipts.iter().all(|receipt| !receipt.degraded));
+    let many = (0..5000).map(|number| to_user("alice", &number.to_string()));
+    let receipts = node.broker.publish(many.collect()).await;
+    assert_eq!(receipts, [receipt(2, 1)].repeat(5000));
+}
+
+pub(crate) async fn everyone_reaches_every_node(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    for node in &nodes {
+        let receipt = node.publish_one(to(Audience::Everyone, "1")).await;
+        assert_eq!(receipt.nodes, u32::try_from(nodes.len()).unwrap());
+    }
+    for node in &nodes {
+        assert_eq!(node.inbound.data().len(), nodes.len());
+    }
+}
+
+pub(crate) async fn a_subscription_is_in_force_when_it_resolves(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let publisher = nodes.last().unwrap();
+    for number in 0..100 {
+        let user = format!("user{number}");
+        nodes[0].hold(&user, 1).await;
+        let receipt = publisher.publish_one(to_user(&user, "1")).await;
+        assert_eq!(receipt.reach.queued, 1, "{user}");
+    }
+}
+
+pub(crate) async fn subscribed_again_is_subscribed(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let broker = &nodes[0].broker;
+    for number in 0..50 {
+        let user = format!("user{number}");
+        // Placed at the call, in the order of calls, whichever future is polled first.
+        let first = broker.subscribe(interest(&user));
+        broker.unsubscribe(interest(&user));
+        nodes[0].hold(&user, 1).await;
+        first.await;
+        let receipt = nodes.last().unwrap().publish_one(to_user(&user, "1")).await;
+        assert_eq!(receipt.reach.queued, 1, "{user}");
+    }
+}
+
+pub(crate) async fn others_do_not_hear(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    nodes[0].hold("alice", 1).await;
+    nodes.last().unwrap().publish_one(to_user("alice", "1")).await;
+    // What comes after it has come.
+    nodes[0].publish_one(to(Audience::Everyone, "2")).await;
+    assert_eq!(nodes[0].inbound.data(), ["1", "2"]);
+    for other in &nodes[1..] {
+        assert_eq!(other.inbound.data(), ["2"]);
+    }
+}
+
+pub(crate) async fn unsubscribed_is_unheard(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let [node, other, ..] = &nodes[..] else {
+        // A lone node hears all that it publishes; there is nothing to unsubscribe from.
+        return;
+    };
+    node.hold("alice", 1).await;
+    node.broker.unsubscribe(interest("alice"));
+    eventually("nobody hears", async || {
+        other.publish_one(to_user("alice", "1")).await.nodes == 0
+    })
+    .await;
+}
+
+pub(crate) async fn health_is_good(cluster: &Cluster) {
+    let node = cluster.node("a").await;
+    match (cluster, node.broker.health().await) {
+        (Cluster::Memory, BrokerHealth::Embedded) => {}
+        (Cluster::Redis(_), BrokerHealth::Connected { round_trip }) => {
+            assert!(round_trip > Duration::ZERO);
+        }
+        (_, other) => panic!("{other:?}"),
+    }
+}
+
+pub(crate) async fn probes_go_all_the_way(cluster: &Cluster) {
+    let node = cluster.node("a").await;
+    assert!(node.broker.probe().await.unwrap() > Duration::ZERO);
+    node.inbound.sick.store(true, Ordering::SeqCst);
+    assert_eq!(node.broker.probe().await, Err(BrokerError::TimedOut));
+    node.inbound.sick.store(false, Ordering::SeqCst);
+    assert!(node.broker.probe().await.is_ok());
+    assert_eq!(node.inbound.data(), [] as [&str; 0], "nobody notices");
+}

@@ -1,0 +1,121 @@
+//! A Redis server of the test's own.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A `redis-server` on a free loopback port, with its files in a folder that goes with it.
+pub(crate) struct RedisServer {
+    process: Child,
+    port: u16,
+    folder: tempfile::TempDir,
+    password: Option<&'static str>,
+}
+
+impl RedisServer {
+    /// Starts one; `None` where the tests were told to do without.
+    pub(crate) fn start() -> Option<Self> {
+        Self::start_with(None)
+    }
+
+    /// As [`Self::start`], with a password.
+    pub(crate) fn start_with(password: Option<&'static str>) -> Option<Self> {
+        if std::env::var_os("FANFARE_SKIP_REDIS").is_some_and(|value| value == "1") {
+            eprintln!("FANFARE_SKIP_REDIS=1: skipped");
+            return None;
+        }
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let folder = tempfile::tempdir().unwrap();
+        let process = launch(port, &folder, password);
+        let mut server = Self {
+            process,
+            port,
+            folder,
+            password,
+        };
+        server.wait();
+        Some(server)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let password = self
+            .password
+            .map_or(String::new(), |password| format!(":{password}@"));
+        format!("redis://{password}127.0.0.1:{}/", self.port)
+    }
+
+    /// As `kill -9` does it.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts it again on the same port; answers when it took connections.
+    pub(crate) fn restart(&mut self) -> Instant {
+        self.process = launch(self.port, &self.folder, self.password);
+        self.wait();
+        Instant::now()
+    }
+
+    /// Stops or continues the process, which keeps its connections.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.process.id().to_string();
+        let status = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// A command of an administrator or a backend, by a connection of its own.
+    pub(crate) fn command(&self, words: &[&str]) -> redis::Value {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        redis::cmd(words[0])
+            .arg(&words[1..])
+            .query(&mut connection)
+            .unwrap()
+    }
+
+    fn wait(&mut self) {
+        let client = redis::Client::open(self.url()).unwrap();
+        let start = Instant::now();
+        while client.get_connection().is_err() {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "redis-server did not start"
+            );
+            let ended = self.process.try_wait().unwrap();
+            assert_eq!(ended, None, "redis-server ended");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn launch(port: u16, folder: &tempfile::TempDir, password: Option<&str>) -> Child {
+    let mut command = Command::new("redis-server");
+    command
+        .args(["--bind", "127.0.0.1", "--save", "", "--port"])
+        .arg(port.to_string())
+        .arg("--dir")
+        .arg(folder.path())
+        .stdout(Stdio::null());
+    if let Some(password) = password {
+        command.args(["--requirepass", password]);
+    }
+    command.spawn().unwrap_or_else(|error| {
+        panic!(
+            "cannot start `redis-server` ({error}): install the package `redis-server`, or set FANFARE_SKIP_REDIS=1"
+        )
+    })
+}
