@@ -152,8 +152,7 @@ impl<'a> Session<'a> {
 
     /// `MULTI`.
     pub(super) fn begin(&mut self) {
-        if let Some(transaction) = &mut self.transaction {
-            transaction.spoilt = true;
+        if self.transaction.is_some() {
             self.writer.error("ERR MULTI calls can not be nested");
         } else {
             self.transaction = Some(Transaction::default());

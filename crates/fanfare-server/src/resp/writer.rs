@@ -79,14 +79,6 @@ impl Writer {
         });
     }
 
-    /// Nothing, where there would be an array.
-    pub fn null_array(&mut self) {
-        self.out.extend_from_slice(match self.protocol {
-            Protocol::Resp2 => b"*-1\r\n",
-            Protocol::Resp3 => b"_\r\n",
-        });
-    }
-
     /// An array of `length` replies.
     pub fn array(&mut self, length: usize) {
         self.length(b'*', length);
@@ -163,7 +155,6 @@ mod tests {
             (|w| w.bulk(""), "$0\r\n\r\n", "$0\r\n\r\n"),
             (|w| w.text("a:1"), "$3\r\na:1\r\n", "=7\r\ntxt:a:1\r\n"),
             (Writer::null, "$-1\r\n", "_\r\n"),
-            (Writer::null_array, "*-1\r\n", "_\r\n"),
             (|w| w.array(10), "*10\r\n", "*10\r\n"),
             (|w| w.set(2), "*2\r\n", "~2\r\n"),
             (|w| w.map(2), "*4\r\n", "%2\r\n"),

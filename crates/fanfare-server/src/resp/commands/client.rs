@@ -69,7 +69,7 @@ pub(super) fn on_or_off(session: &mut Session<'_>, request: &Request) {
     }
 }
 
-/// `CLIENT INFO`: the fields of Redis that mean something here.
+/// `CLIENT INFO`: the fields of Redis. Those that mean nothing here are 0, since clients expect numbers in them.
 pub(super) fn info(session: &mut Session<'_>, _request: &Request) {
     let mut line = String::new();
     let queued = session
@@ -79,8 +79,9 @@ pub(super) fn info(session: &mut Session<'_>, _request: &Request) {
     // Writing to a string cannot fail.
     let _ = writeln!(
         line,
-        "id={} addr={} name={} age={} idle=0 flags=N db={} sub=0 psub=0 ssub=0 multi={queued} cmd=client|info \
-         user=default resp={} lib-name={} lib-ver={}",
+        "id={} addr={} name={} age={} idle=0 flags=N db={} sub=0 psub=0 ssub=0 multi={queued} qbuf=0 \
+         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=client|info \
+         user=default redir=-1 resp={} lib-name={} lib-ver={}",
         session.id,
         session.peer,
         names.name,

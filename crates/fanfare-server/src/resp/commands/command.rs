@@ -36,7 +36,7 @@ pub(super) fn info(session: &mut Session<'_>, request: &Request) {
     for name in request.args(2) {
         match by_full_name(name) {
             Some(spec) => write_info(writer, spec),
-            None => writer.null_array(),
+            None => writer.null(),
         }
     }
 }
@@ -73,9 +73,9 @@ fn write_info(writer: &mut Writer, spec: &Spec) {
     }
     write_words(writer, spec.categories);
     // Hints for proxies, and where keys are found.
-    writer.array(0);
-    writer.array(0);
-    writer.array(spec.subcommands.len());
+    writer.set(0);
+    writer.set(0);
+    writer.set(spec.subcommands.len());
     for subcommand in spec.subcommands {
         write_info(writer, subcommand);
     }

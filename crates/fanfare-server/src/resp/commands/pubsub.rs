@@ -11,9 +11,8 @@ const MAX_PATTERN: usize = 1024;
 pub(super) fn channels(session: &mut Session<'_>, request: &Request) {
     let pattern = request.get(2).unwrap_or(b"*");
     if request.len() > 3 {
-        return session
-            .writer
-            .error("ERR wrong number of arguments for 'pubsub|channels' command");
+        let error = "ERR unknown subcommand or wrong number of arguments for 'CHANNELS'. Try PUBSUB HELP.";
+        return session.writer.error(error);
     }
     if pattern.len() > MAX_PATTERN {
         return session.writer.error("ERR the pattern is too long");

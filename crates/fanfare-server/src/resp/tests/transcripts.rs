@@ -116,7 +116,7 @@ async fn command() {
     let one = "*10\r\n$7\r\npublish\r\n:3\r\n*4\r\n+pubsub\r\n+loading\r\n+stale\r\n+fast\r\n:0\r\n:0\r\n:0\r\n\
                *2\r\n+@pubsub\r\n+@fast\r\n*0\r\n*0\r\n*0\r\n";
     let sent = "COMMAND INFO publish nonesuch\n";
-    assert_eq!(house.answer(sent).await, format!("*2\r\n{one}*-1\r\n"));
+    assert_eq!(house.answer(sent).await, format!("*2\r\n{one}$-1\r\n"));
     let all = house.answer("COMMAND\n").await;
     assert!(all.starts_with(&format!("*15\r\n{one}")), "{all}");
     assert_eq!(house.answer("COMMAND INFO\n").await, all);
@@ -181,6 +181,10 @@ async fn pubsub() {
                 "*4\n$13\nuser_noti:ann\n:3\n$1\nx\n:0\n",
             ),
             ("PUBSUB NUMPAT", ":0\n"),
+            (
+                "PUBSUB CHANNELS a b",
+                "-ERR unknown subcommand or wrong number of arguments for 'CHANNELS'. Try PUBSUB HELP.\n",
+            ),
             ("PUBSUB X", "-ERR unknown subcommand 'X'. Try PUBSUB HELP.\n"),
         ],
     )
@@ -239,9 +243,8 @@ async fn transactions() {
                  -EXECABORT Transaction discarded because of previous errors.\n",
             ),
             (
-                "MULTI\nMULTI\nEXEC",
-                "+OK\n-ERR MULTI calls can not be nested\n\
-                 -EXECABORT Transaction discarded because of previous errors.\n",
+                "MULTI\nMULTI\nPING\nEXEC",
+                "+OK\n-ERR MULTI calls can not be nested\n+QUEUED\n*1\n+PONG\n",
             ),
             // An error while it is carried out leaves the rest alone.
             (
