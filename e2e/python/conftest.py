@@ -15,7 +15,8 @@ class Client:
 
     def __init__(self, url, **options):
         options = {"compression": None, "max_size": None, "open_timeout": 20} | options
-        self.socket = websockets.sync.client.connect(url, **options)
+        self.stack = contextlib.ExitStack()
+        self.socket = self.stack.enter_context(websockets.sync.client.connect(url, **options))
 
     def next(self, timeout=10):
         return self.socket.recv(timeout)
@@ -37,7 +38,7 @@ class Client:
         return (received.code, received.reason) if received else (1006, "")
 
     def close(self):
-        self.socket.close()
+        self.stack.close()
 
 
 @pytest.fixture

@@ -125,8 +125,8 @@ TARGETS = {
     "/ws?&&=&token=GOOD-TOKEN": {101},
     "/ws?a=b&token=GOOD-TOKEN&c=d": {101},
     "/ws?%74oken=GOOD-TOKEN": {101},
-    "/ws?token=GOOD-TOKEN&token=bad": {401},  # readers differ in which of two they believe, so neither counts
-    "/ws?token=GOOD-TOKEN&token=GOOD-TOKEN": {401},
+    "/ws?token=GOOD-TOKEN&token=GOOD-TOKEN": {401},  # which of two would count is anybody's guess
+    "/ws?token=GOOD-TOKEN&token=bad": {401},
     "/ws?token=bad&token=GOOD-TOKEN": {401},
 }
 

@@ -60,19 +60,24 @@ def read_all(peer, timeout=10):
     return got
 
 
+def frames(peer, timeout=10):
+    """The server's frames, (opcode, payload), until it hangs up."""
+    peer.settimeout(timeout)
+    with contextlib.suppress(ConnectionError), peer.makefile("rb") as stream:
+        while len(head := stream.read(2)) == 2:
+            size = head[1]
+            if size >= 126:
+                size = int.from_bytes(stream.read(2 if size == 126 else 8), "big")
+            yield head[0] & 0x0F, stream.read(size)
+
+
 def close_code(peer, timeout=10):
-    """Reads unmasked frames to the end; the code of the close frame, or None where there was none."""
-    data, code = read_all(peer, timeout), None
-    while len(data) >= 2:
-        size, at = data[1], 2
-        if size == 126:
-            size, at = int.from_bytes(data[2:4], "big"), 4
-        elif size == 127:
-            size, at = int.from_bytes(data[2:10], "big"), 10
-        if data[0] & 0x0F == 8:
-            code = int.from_bytes(data[at : at + 2], "big")
-        data = data[at + size :]
-    return code
+    """The code of the close frame that comes next, or None where the connection ended without one."""
+    for opcode, payload in frames(peer, timeout):
+        if opcode == 8:
+            peer.close()  # the server may be waiting for an answer, and needs none
+            return int.from_bytes(payload[:2], "big")
+    return None
 
 
 def status(peer, timeout=10):
