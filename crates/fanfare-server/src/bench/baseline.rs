@@ -1,0 +1,89 @@
+//! What the machine can do at best: a process that does nothing but write ready frames to blocking sockets.
+//!
+//! A fan-out that costs what this costs has nothing left to win but by system calls that do less.
+
+use std::{
+    io::{self, BufRead, BufReader, IoSlice, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    process::Stdio,
+};
+
+use super::{FRAME_LEN, HEADER_LEN, child::Child};
+use crate::ws::{Opcode, encode};
+
+/// The baseline's own process: accepts one connection that commands it and `connections` that listen. Each byte that
+/// the commander sends is a number of frames to write to every listener, in one call each.
+///
+/// # Errors
+/// When a socket fails.
+pub fn run(connections: usize) -> io::Result<()> {
+    rlimit::increase_nofile_limit(u64::MAX)?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    writeln!(io::stdout(), "{}", listener.local_addr()?.port())?;
+    let accept = || {
+        listener
+            .accept()
+            .and_then(|(socket, _)| socket.set_nodelay(true).map(|()| socket))
+    };
+    let mut commander = accept()?;
+    let listeners = (0..connections)
+        .map(|_| accept())
+        .collect::<io::Result<Vec<_>>>()?;
+    let frame = encode::frame(Opcode::Text, &[b'x'; FRAME_LEN - HEADER_LEN], false);
+    let mut count = [0];
+    while commander.read(&mut count)? == 1 {
+        let frames = vec![IoSlice::new(&frame); usize::from(count[0])];
+        for socket in &listeners {
+            write_all(socket, &frames)?;
+        }
+    }
+    Ok(())
+}
+
+/// One `send` or one `writev`. Blocking sockets take all of it; anything else is told as an error.
+fn write_all(mut socket: &TcpStream, frames: &[IoSlice<'_>]) -> io::Result<()> {
+    let written = match frames {
+        [frame] => socket.write(frame)?,
+        frames => socket.write_vectored(frames)?,
+    };
+    if written == frames.iter().map(|frame| frame.len()).sum::<usize>() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::WriteZero.into())
+    }
+}
+
+/// The baseline's process, seen from the generator.
+pub(super) struct Baseline {
+    child: Child,
+    pub(super) address: SocketAddr,
+}
+
+impl Baseline {
+    pub(super) fn start(connections: usize) -> Result<Self, String> {
+        let args = ["bench", "baseline", "--connections", &connections.to_string()];
+        let mut child = Child::start(&args, Stdio::piped())?;
+        let mut line = String::new();
+        if let Some(stdout) = child.take_stdout() {
+            BufReader::new(stdout)
+                .read_line(&mut line)
+                .map_err(|error| format!("baseline: {error}"))?;
+        }
+        let port = line
+            .trim()
+            .parse()
+            .map_err(|_| "the baseline did not start".to_owned())?;
+        Ok(Self {
+            child,
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) async fn stop(self) -> Result<(), String> {
+        self.child.stop().await.map(|_| ())
+    }
+}

@@ -1,0 +1,116 @@
+//! The least that makes a WebSocket client: a socket, an upgrade request, and a look at the answer.
+
+use std::{net::SocketAddr, time::Duration};
+
+use memchr::memmem;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::ws::{Opcode, encode};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// An answer to an upgrade request is far shorter.
+const MAX_ANSWER: usize = 4096;
+
+/// Connects to `address`.
+pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
+    let connected = timeout(PATIENCE, TcpStream::connect(address)).await;
+    let socket = connected
+        .map_err(|_| format!("no connection to {address} in {PATIENCE:?}"))?
+        .map_err(|error| format!("cannot connect to {address}: {error}"))?;
+    socket.set_nodelay(true).map_err(|error| error.to_string())?;
+    Ok(socket)
+}
+
+/// The request that a browser would send for `target`.
+pub(super) fn upgrade_request(address: SocketAddr, target: &str) -> Vec<u8> {
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZmFuZmFyZSBiZW5jaG1hcg==\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// Connects and upgrades; answers the socket and what already came behind the answer.
+pub(super) async fn upgrade(address: SocketAddr, request: &[u8]) -> Result<(TcpStream, Vec<u8>), String> {
+    let mut socket = connect(address).await?;
+    let early = timeout(PATIENCE, ask(&mut socket, request)).await;
+    let early = early.map_err(|_| format!("no answer to an upgrade request in {PATIENCE:?}"))??;
+    Ok((socket, early))
+}
+
+async fn ask(socket: &mut TcpStream, request: &[u8]) -> Result<Vec<u8>, String> {
+    let failed = |error| format!("upgrade: {error}");
+    socket.write_all(request).await.map_err(failed)?;
+    let mut answer = Vec::with_capacity(512);
+    loop {
+        if socket.read_buf(&mut answer).await.map_err(failed)? == 0 || answer.len() > MAX_ANSWER {
+            return Err("upgrade: no whole answer".into());
+        }
+        if let Some(end) = memmem::find(&answer, b"\r\n\r\n") {
+            let line = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
+            if !line.starts_with(b"HTTP/1.1 101 ") {
+                return Err(format!("upgrade: the server answered {}", line.escape_ascii()));
+            }
+            return Ok(answer.split_off(end + 4));
+        }
+    }
+}
+
+/// The closing handshake (RFC 6455, section 7.1.1): our close frame, then to the end of the stream.
+pub(super) async fn close(mut socket: TcpStream) -> Result<(), String> {
+    let goodbye = encode::masked_frame(Opcode::Close, &1000_u16.to_be_bytes(), [1, 2, 3, 4]);
+    let mut rest = Vec::new();
+    let closed = async {
+        socket.write_all(&goodbye).await?;
+        (&mut socket).take(MAX_ANSWER as u64).read_to_end(&mut rest).await
+    };
+    let closed = timeout(PATIENCE, closed).await;
+    closed
+        .map_err(|_| format!("no end of the connection {PATIENCE:?} after our close frame"))?
+        .map_err(|error| format!("closing: {error}"))?;
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What `upgrade` makes of an answer that arrives in two pieces.
+    async fn upgrade_answered(first: &'static [u8], second: &'static [u8]) -> Result<Vec<u8>, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.write_all(first).await.unwrap();
+            tokio::task::yield_now().await;
+            socket.write_all(second).await.unwrap();
+        };
+        let request = upgrade_request(address, "/ws");
+        tokio::join!(upgrade(address, &request), serving)
+            .0
+            .map(|(_, early)| early)
+    }
+
+    #[tokio::test]
+    async fn what_comes_behind_the_answer_is_kept() {
+        let answered =
+            upgrade_answered(b"HTTP/1.1 101 Switching Pro", b"tocols\r\nA: b\r\n\r\n\x81\x00").await;
+        assert_eq!(answered.as_deref(), Ok(&b"\x81\x00"[..]));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_by_its_status_line() {
+        let answered = upgrade_answered(b"HTTP/1.1 401 Unauthorized\r\n", b"\r\nwhy").await;
+        assert_eq!(
+            answered.unwrap_err(),
+            "upgrade: the server answered HTTP/1.1 401 Unauthorized"
+        );
+    }
+}

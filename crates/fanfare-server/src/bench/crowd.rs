@@ -1,0 +1,187 @@
+//! Many connections that only listen: the load generator's receiving side.
+//!
+//! It shares one thread and one read buffer, does one read for whatever arrived on a socket, and looks at headers
+//! alone; a costlier one would measure itself.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::TcpStream,
+    sync::Notify,
+    task::JoinSet,
+    time::timeout,
+};
+
+use super::{
+    client,
+    frames::{Counter, FrameCounter},
+};
+
+/// Connections that are made at once.
+const CONCURRENCY: usize = 64;
+/// Nothing on a loopback interface takes this long; who waits longer waits for ever.
+const PATIENCE: Duration = Duration::from_secs(20);
+const READ_BUFFER: usize = 64 * 1024;
+
+/// What arrived, over all connections that share it.
+pub(super) struct Tally {
+    buffer: RefCell<Box<[u8]>>,
+    units: Cell<u64>,
+    bytes: Cell<u64>,
+    ended: Cell<u64>,
+    /// At so many units whoever waits is woken.
+    goal: Cell<u64>,
+    stirred: Notify,
+}
+
+impl Tally {
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            buffer: RefCell::new(vec![0; READ_BUFFER].into()),
+            units: Cell::new(0),
+            bytes: Cell::new(0),
+            ended: Cell::new(0),
+            goal: Cell::new(u64::MAX),
+            stirred: Notify::new(),
+        })
+    }
+
+    /// Units that arrived since the beginning.
+    pub(super) fn units(&self) -> u64 {
+        self.units.get()
+    }
+
+    /// Waits until `units` have arrived in all.
+    ///
+    /// # Errors
+    /// When they do not arrive in time, or the server ends a connection.
+    pub(super) async fn until(&self, units: u64) -> Result<(), String> {
+        self.goal.set(units);
+        let arrived = async {
+            while self.units.get() < units && self.ended.get() == 0 {
+                self.stirred.notified().await;
+            }
+        };
+        let in_time = timeout(PATIENCE, arrived).await;
+        match (in_time, self.ended.get()) {
+            (Ok(()), 0) => Ok(()),
+            (_, ended @ 1..) => Err(format!("the server ended {ended} connections")),
+            (Err(_), 0) => Err(format!(
+                "{} of {units} messages arrived, then no more",
+                self.units.get()
+            )),
+        }
+    }
+
+    /// Reads from `socket` to its end.
+    pub(super) async fn read(self: Rc<Self>, mut socket: impl AsyncRead + Unpin, mut counter: impl Counter) {
+        while let Ok(1..) = poll_fn(|cx| self.poll_read(&mut socket, &mut counter, cx)).await {}
+        self.ended.set(self.ended.get() + 1);
+        self.stirred.notify_one();
+    }
+
+    fn poll_read(
+        &self,
+        socket: &mut (impl AsyncRead + Unpin),
+        counter: &mut impl Counter,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = self.buffer.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut buffer);
+        // Not `try_read`: this one knows that a read which did not fill the buffer has emptied the socket.
+        ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
+        let read = buffer.filled();
+        self.count(counter.take(read), read.len());
+        Poll::Ready(Ok(read.len()))
+    }
+
+    fn count(&self, units: u64, bytes: usize) {
+        self.bytes.set(self.bytes.get() + bytes as u64);
+        self.units.set(self.units.get() + units);
+        if self.units.get() >= self.goal.get() {
+            self.goal.set(u64::MAX);
+            self.stirred.notify_one();
+        }
+    }
+}
+
+/// Connections that listen.
+pub(super) struct Crowd {
+    tally: Rc<Tally>,
+    listeners: JoinSet<()>,
+}
+
+impl Crowd {
+    /// A WebSocket connection for each of `requests`, which are upgrade requests.
+    pub(super) async fn upgrade(address: SocketAddr, requests: &[Vec<u8>]) -> Result<Self, String> {
+        let mut crowd = Self {
+            tally: Tally::new(),
+            listeners: JoinSet::new(),
+        };
+        let mut sockets = stream::iter(requests)
+            .map(|request| client::upgrade(address, request))
+            .buffer_unordered(CONCURRENCY);
+        while let Some((socket, early)) = sockets.try_next().await? {
+            crowd.add(socket, &early);
+        }
+        Ok(crowd)
+    }
+
+    /// `count` connections without any handshake.
+    pub(super) async fn connect(address: SocketAddr, count: usize) -> Result<Self, String> {
+        let mut crowd = Self {
+            tally: Tally::new(),
+            listeners: JoinSet::new(),
+        };
+        let mut sockets = stream::iter(0..count)
+            .map(|_| client::connect(address))
+            .buffer_unordered(CONCURRENCY);
+        while let Some(socket) = sockets.try_next().await? {
+            crowd.add(socket, &[]);
+        }
+        Ok(crowd)
+    }
+
+    /// `early` is what came along with the answer to the upgrade request.
+    fn add(&mut self, socket: TcpStream, early: &[u8]) {
+        let mut counter = FrameCounter::default();
+        self.tally.count(counter.take(early), early.len());
+        self.listeners
+            .spawn_local(self.tally.clone().read(socket, counter));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.listeners.len()
+    }
+
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// That all frames so far had `len` bytes, headers included.
+    pub(super) fn check_frame_len(&self, len: usize) -> Result<(), String> {
+        let (frames, bytes) = (self.tally.units.get(), self.tally.bytes.get());
+        if bytes == frames * len as u64 {
+            return Ok(());
+        }
+        Err(format!(
+            "{frames} frames arrived in {bytes} bytes, which should have been {len} each"
+        ))
+    }
+
+    /// Hangs up everywhere.
+    pub(super) async fn close(mut self) {
+        self.listeners.shutdown().await;
+    }
+}

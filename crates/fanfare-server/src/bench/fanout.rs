@@ -1,0 +1,202 @@
+//! One event to everyone: how many deliveries a second, at what cost, and how far from the best there is.
+
+use std::{net::SocketAddr, time::Duration};
+
+use fanfare_core::Audience;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use super::{
+    FRAME_LEN, Options,
+    baseline::Baseline,
+    client,
+    crowd::Crowd,
+    door::{self, Door},
+    figures::{Kind, Workload},
+    process::{Spent, Window},
+    server::Server,
+};
+
+const SIZES: [usize; 2] = [1_000, 10_000];
+/// Events published together, all of which must have arrived everywhere before the next are.
+const IN_FLIGHT: [u8; 2] = [1, 16];
+
+const RATE: Kind = Kind::new("deliveries", "/s");
+const BASELINE_RATE: Kind = Kind::new("deliveries, baseline", "/s");
+const RATIO: Kind = Kind::new("server / baseline", "");
+const LEAST_RATIO: [f64; 2] = [0.85, 0.60];
+const USER: Kind = Kind::new("user CPU per delivery", "µs").at_most(1.0);
+const SYSTEM: Kind = Kind::new("system CPU per delivery", "µs");
+const BASELINE_CPU: Kind = Kind::new("CPU per delivery, baseline", "µs");
+const CPU_RATIO: Kind = Kind::new("CPU, baseline / server", "");
+const SERVER_BUSY: Kind = Kind::new("server busy", "cores");
+const GENERATOR_BUSY: Kind = Kind::new("generator busy", "cores");
+
+/// Measures every size and number of events in flight.
+pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
+    let mut workloads = Vec::new();
+    for connections in options.sizes(&SIZES) {
+        let mut of_size = IN_FLIGHT.map(|events| Workload::new(title(connections, events)));
+        for round in 0..options.rounds {
+            options.tell(&format!("fan-out to {connections}"), round);
+            let server = of_server(connections, options).await?;
+            let baseline = of_baseline(connections, options).await?;
+            for (at, workload) in of_size.iter_mut().enumerate() {
+                record(workload, &server[at], &baseline[at], LEAST_RATIO[at]);
+            }
+        }
+        workloads.extend(of_size);
+    }
+    Ok(workloads)
+}
+
+fn title(connections: usize, in_flight: u8) -> String {
+    match in_flight {
+        1 => format!("Fan-out to {connections} connections, one event in flight"),
+        events => format!("Fan-out to {connections} connections, {events} events in flight"),
+    }
+}
+
+async fn of_server(connections: usize, options: &Options) -> Result<[Measured; 2], String> {
+    let server = Server::start(options.shards, connections).await?;
+    let crowd = Crowd::upgrade(server.clients, &server.upgrade_requests(connections)?).await?;
+    let source = Source::Door(Door::open(server.door).await?);
+    let mut run = Run {
+        pid: server.id(),
+        crowd,
+        source,
+    };
+    let measured = [
+        run.measure(1, options.seconds).await?,
+        run.measure(16, options.seconds).await?,
+    ];
+    run.check().await?;
+    run.crowd.close().await;
+    drop(run.source);
+    server.stop().await?;
+    Ok(measured)
+}
+
+async fn of_baseline(connections: usize, options: &Options) -> Result<[Measured; 2], String> {
+    let baseline = Baseline::start(connections)?;
+    let source = Source::commander(baseline.address).await?;
+    let crowd = Crowd::connect(baseline.address, connections).await?;
+    let mut run = Run {
+        pid: baseline.id(),
+        crowd,
+        source,
+    };
+    let measured = [
+        run.measure(1, options.seconds).await?,
+        run.measure(16, options.seconds).await?,
+    ];
+    run.check().await?;
+    drop(run);
+    baseline.stop().await?;
+    Ok(measured)
+}
+
+/// What makes a process write to all its connections.
+enum Source {
+    Door(Door),
+    Commander(TcpStream),
+}
+
+impl Source {
+    async fn commander(address: SocketAddr) -> Result<Self, String> {
+        client::connect(address).await.map(Self::Commander)
+    }
+
+    async fn publish(&mut self, events: u8) -> Result<(), String> {
+        match self {
+            Self::Door(door) => {
+                let commands = door::publish(&Audience::Everyone).repeat(usize::from(events));
+                door.send(&commands, u64::from(events)).await
+            }
+            Self::Commander(socket) => socket
+                .write_all(&[events])
+                .await
+                .map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// A process with its listeners.
+struct Run {
+    pid: u32,
+    crowd: Crowd,
+    source: Source,
+}
+
+/// What a window showed.
+struct Measured {
+    deliveries: u64,
+    spent: Spent,
+}
+
+impl Run {
+    async fn measure(&mut self, in_flight: u8, length: Duration) -> Result<Measured, String> {
+        self.publish(in_flight).await?; // the first is for warming up
+        let before = self.crowd.tally().units();
+        let window = Window::open(self.pid)?;
+        while !window.is_over(length) {
+            self.publish(in_flight).await?;
+        }
+        let spent = window.close()?;
+        Ok(Measured {
+            deliveries: self.crowd.tally().units() - before,
+            spent,
+        })
+    }
+
+    /// Publishes `events` and waits until each has arrived everywhere.
+    async fn publish(&mut self, events: u8) -> Result<(), String> {
+        let deliveries = self.crowd.len() as u64 * u64::from(events);
+        let goal = self.crowd.tally().units() + deliveries;
+        self.source.publish(events).await?;
+        self.crowd.tally().until(goal).await
+    }
+
+    /// That what was measured is what was meant.
+    async fn check(&self) -> Result<(), String> {
+        let arrived = self.crowd.tally().units();
+        if let Source::Door(door) = &self.source {
+            let told = door.settle().await?;
+            if told != arrived {
+                return Err(format!(
+                    "{arrived} deliveries arrived, but the server told of {told}"
+                ));
+            }
+        }
+        self.crowd.check_frame_len(FRAME_LEN)
+    }
+}
+
+fn record(workload: &mut Workload, server: &Measured, baseline: &Measured, least_ratio: f64) {
+    let cpu = server.spent.server;
+    workload.record(RATE, server.rate());
+    workload.record(BASELINE_RATE, baseline.rate());
+    workload.record(RATIO.at_least(least_ratio), server.rate() / baseline.rate());
+    workload.record(USER, server.micros_each(cpu.user));
+    workload.record(SYSTEM, server.micros_each(cpu.system));
+    let (own, best) = (
+        server.micros_each(cpu.total()),
+        baseline.micros_each(baseline.spent.server.total()),
+    );
+    workload.record(BASELINE_CPU, best);
+    workload.record(CPU_RATIO, best / own);
+    workload.record(SERVER_BUSY, server.spent.server_cores());
+    workload.record(GENERATOR_BUSY, server.spent.generator_cores());
+}
+
+impl Measured {
+    #[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
+    fn rate(&self) -> f64 {
+        self.deliveries as f64 / self.spent.wall.as_secs_f64()
+    }
+
+    /// Microseconds for each delivery, which are also seconds for each million.
+    #[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
+    fn micros_each(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() * 1e6 / self.deliveries as f64
+    }
+}

@@ -1,0 +1,108 @@
+//! Counting what arrives, by looking at as few bytes as possible.
+
+/// Tells complete units apart in a stream that is read in pieces.
+pub(super) trait Counter {
+    /// How many units `bytes`, the next piece of the stream, completed.
+    fn take(&mut self, bytes: &[u8]) -> u64;
+}
+
+/// Counts the data frames of a server (RFC 6455, section 5.2: unmasked) by their headers; payloads are skipped.
+///
+/// Pings and the like are skipped without being counted. A fragmented message would count as several.
+#[derive(Debug, Default)]
+pub(super) struct FrameCounter {
+    /// The bytes of a header that was cut off by the end of a piece.
+    partial: [u8; MAX_HEADER],
+    partial_len: usize,
+    /// Payload bytes still to come of the frame whose header was read last.
+    payload_left: u64,
+    is_data: bool,
+}
+
+/// The longest header of an unmasked frame: two bytes and a length of eight.
+const MAX_HEADER: usize = 10;
+
+impl Counter for FrameCounter {
+    fn take(&mut self, mut bytes: &[u8]) -> u64 {
+        let mut frames = 0;
+        loop {
+            let skipped = usize::try_from(self.payload_left)
+                .unwrap_or(usize::MAX)
+                .min(bytes.len());
+            bytes = &bytes[skipped..];
+            self.payload_left -= skipped as u64;
+            if self.payload_left > 0 {
+                return frames;
+            }
+            frames += u64::from(std::mem::take(&mut self.is_data));
+            match self.header(bytes) {
+                Some(used) => bytes = &bytes[used..],
+                None => return frames,
+            }
+        }
+    }
+}
+
+impl FrameCounter {
+    /// Reads a header at the start of `bytes`, behind what is kept of it, and answers how many of them it took;
+    /// `None` when it is not complete.
+    fn header(&mut self, bytes: &[u8]) -> Option<usize> {
+        let kept = self.partial_len;
+        let fresh = bytes.len().min(MAX_HEADER - kept);
+        let mut header = self.partial;
+        header[kept..kept + fresh].copy_from_slice(&bytes[..fresh]);
+        if let Some((len, is_data, payload)) = parse_header(&header[..kept + fresh]) {
+            (self.partial_len, self.payload_left, self.is_data) = (0, payload, is_data);
+            Some(len - kept)
+        } else {
+            (self.partial, self.partial_len) = (header, kept + fresh);
+            None
+        }
+    }
+}
+
+/// The header's own length, whether the frame carries data, and the length of its payload.
+fn parse_header(bytes: &[u8]) -> Option<(usize, bool, u64)> {
+    let is_data = bytes.first()? & 0x08 == 0;
+    let (len, payload) = match bytes.get(1)? & 0x7F {
+        126 => (4, u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?))),
+        127 => (10, u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?)),
+        short => (2, u64::from(short)),
+    };
+    Some((len, is_data, payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ws::{Opcode, encode};
+
+    fn stream() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for len in [0, 1, 125, 126, 128, 65_535, 65_536] {
+            bytes.extend(encode::frame(Opcode::Text, &vec![0xFF; len], false));
+            bytes.extend(encode::ping_frame(b"still there?"));
+        }
+        bytes.extend(encode::frame(Opcode::Binary, b"", false));
+        bytes
+    }
+
+    #[test]
+    fn counts_data_frames_however_the_stream_is_cut() {
+        let stream = stream();
+        for piece in [1, 2, 3, 7, 131, 132, 133, 4096, stream.len()] {
+            let mut counter = FrameCounter::default();
+            let frames: u64 = stream.chunks(piece).map(|bytes| counter.take(bytes)).sum();
+            assert_eq!(frames, 8, "in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn counts_a_frame_when_its_last_byte_arrives() {
+        let frame = encode::frame(Opcode::Text, &[b'x'; 128], false);
+        let mut counter = FrameCounter::default();
+        assert_eq!(counter.take(&frame[..131]), 0);
+        assert_eq!(counter.take(&frame[131..]), 1);
+        assert_eq!(counter.take(&[]), 0);
+    }
+}

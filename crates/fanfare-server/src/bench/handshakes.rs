@@ -1,0 +1,98 @@
+//! Connections that come and go: TCP, the upgrade with a token, the closing handshake.
+
+use std::{cell::Cell, net::SocketAddr, rc::Rc};
+
+use tokio::task::JoinSet;
+
+use super::{
+    Options, client,
+    figures::{Kind, Workload},
+    process::{Spent, Window},
+    server::Server,
+};
+
+/// Handshakes under way at once.
+const CONCURRENCY: usize = 64;
+/// Users that come and go in turn, each with a token of its own.
+const USERS: usize = 10_000;
+
+const RATE: Kind = Kind::new("handshakes", "/s");
+const RATE_PER_CORE: Kind = Kind::new("handshakes per second of server CPU", "").at_least(20_000.0);
+const USER: Kind = Kind::new("user CPU per handshake", "µs");
+const SYSTEM: Kind = Kind::new("system CPU per handshake", "µs");
+const SERVER_BUSY: Kind = Kind::new("server busy", "cores");
+const GENERATOR_BUSY: Kind = Kind::new("generator busy", "cores");
+
+/// Measures handshakes, each to its end.
+pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
+    let title = format!("Handshakes with a token, connect to close, {CONCURRENCY} at once");
+    let mut workload = Workload::new(title);
+    for round in 0..options.rounds {
+        options.tell("handshakes", round);
+        let server = Server::start(options.shards, USERS).await?;
+        let (handshakes, spent) = measure(&server, options).await?;
+        server.stop().await?;
+        record(&mut workload, handshakes, &spent);
+    }
+    Ok(vec![workload])
+}
+
+async fn measure(server: &Server, options: &Options) -> Result<(u64, Spent), String> {
+    let work = Rc::new(Work {
+        address: server.clients,
+        requests: server.upgrade_requests(USERS)?,
+        next: Cell::new(0),
+        is_over: Cell::new(false),
+        done: Cell::new(0),
+    });
+    let mut workers = JoinSet::new();
+    for _ in 0..CONCURRENCY {
+        workers.spawn_local(work.clone().repeat());
+    }
+    tokio::time::sleep(options.seconds / 10).await; // it begins when everything is under way
+    let before = work.done.get();
+    let window = Window::open(server.id())?;
+    tokio::select! {
+        () = tokio::time::sleep(options.seconds) => {}
+        Some(Ok(Err(error))) = workers.join_next() => return Err(error),
+    }
+    let (done, spent) = (work.done.get() - before, window.close()?);
+    work.is_over.set(true);
+    while let Some(ended) = workers.join_next().await {
+        ended.map_err(|error| error.to_string())??;
+    }
+    Ok((done, spent))
+}
+
+/// What all workers share.
+struct Work {
+    address: SocketAddr,
+    requests: Vec<Vec<u8>>,
+    next: Cell<usize>,
+    is_over: Cell<bool>,
+    done: Cell<u64>,
+}
+
+impl Work {
+    async fn repeat(self: Rc<Self>) -> Result<(), String> {
+        while !self.is_over.get() {
+            let nth = self.next.replace(self.next.get() + 1);
+            let request = &self.requests[nth % self.requests.len()];
+            let (socket, _) = client::upgrade(self.address, request).await?;
+            client::close(socket).await?;
+            self.done.set(self.done.get() + 1);
+        }
+        Ok(())
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
+fn record(workload: &mut Workload, handshakes: u64, spent: &Spent) {
+    let count = handshakes as f64;
+    workload.record(RATE, count / spent.wall.as_secs_f64());
+    workload.record(RATE_PER_CORE, count / spent.server.total().as_secs_f64());
+    workload.record(USER, spent.server.user.as_secs_f64() * 1e6 / count);
+    workload.record(SYSTEM, spent.server.system.as_secs_f64() * 1e6 / count);
+    workload.record(SERVER_BUSY, spent.server_cores());
+    workload.record(GENERATOR_BUSY, spent.generator_cores());
+}

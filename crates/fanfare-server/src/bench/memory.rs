@@ -1,0 +1,100 @@
+//! What an idle connection costs in memory, and whether it is given back.
+
+use std::time::Duration;
+
+use fanfare_core::Audience;
+use tokio::time::sleep;
+
+use super::{
+    Options,
+    crowd::Crowd,
+    door::{self, Door},
+    figures::{Kind, Workload},
+    process::Memory,
+    server::Server,
+};
+
+const SIZES: [usize; 1] = [10_000];
+/// Connections that are made before anything is measured, so that what a server needs once is there.
+const WARM_UP: usize = 100;
+
+const PSS: Kind = Kind::new("Pss per idle connection", "bytes").at_most(2048.0);
+const PRIVATE: Kind = Kind::new("private memory per idle connection", "bytes");
+const PSS_USED: Kind = Kind::new("Pss per connection after one event", "bytes");
+const EMPTY: Kind = Kind::new("Pss of the server without any", "MiB");
+const KEPT: Kind = Kind::new("kept after all have closed", "%");
+
+/// Measures a server before, with and after many connections.
+pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
+    let mut workloads = Vec::new();
+    for connections in options.sizes(&SIZES) {
+        let mut workload = Workload::new(format!("Memory of {connections} connections"));
+        for round in 0..options.rounds {
+            options.tell(&format!("memory of {connections} connections"), round);
+            measure(connections, options, &mut workload).await?;
+        }
+        workloads.push(workload);
+    }
+    Ok(workloads)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
+async fn measure(connections: usize, options: &Options, workload: &mut Workload) -> Result<(), String> {
+    let server = Server::start(options.shards, connections).await?;
+    let requests = server.upgrade_requests(connections)?;
+    let mut door = Door::open(server.door).await?;
+    let first = Crowd::upgrade(server.clients, &requests[..connections.min(WARM_UP)]).await?;
+    publish(&mut door, &first).await?;
+    first.close().await;
+    let before = settled(server.id()).await?;
+
+    let crowd = Crowd::upgrade(server.clients, &requests).await?;
+    let idle = settled(server.id()).await?;
+    publish(&mut door, &crowd).await?;
+    let used = settled(server.id()).await?;
+    crowd.close().await;
+    let after = settled(server.id()).await?;
+
+    let grown = |now: u64, then: u64| now as f64 - then as f64;
+    let each = |now: u64, then: u64| grown(now, then) / connections as f64;
+    workload.record(PSS, each(idle.pss, before.pss));
+    workload.record(PRIVATE, each(idle.private, before.private));
+    workload.record(PSS_USED, each(used.pss, before.pss));
+    workload.record(EMPTY, before.pss as f64 / f64::from(1 << 20));
+    workload.record(
+        KEPT,
+        100.0 * grown(after.pss, before.pss) / grown(used.pss, before.pss),
+    );
+    drop(door);
+    server.stop().await
+}
+
+/// One event to everyone, and it has arrived.
+async fn publish(door: &mut Door, crowd: &Crowd) -> Result<(), String> {
+    let goal = crowd.tally().units() + crowd.len() as u64;
+    door.send(&door::publish(&Audience::Everyone), 1).await?;
+    crowd.tally().until(goal).await
+}
+
+/// A process's memory once it has stopped changing: allocators give back what is free a while later, if at all.
+async fn settled(pid: u32) -> Result<Memory, String> {
+    const STEP: Duration = Duration::from_millis(500);
+    const STEADY_STEPS: usize = 4;
+    const MOST_STEPS: usize = 40;
+    let mut last = Memory::of(pid)?;
+    let mut steady = 0;
+    for _ in 0..MOST_STEPS {
+        sleep(STEP).await;
+        let now = Memory::of(pid)?;
+        steady = if now.pss.abs_diff(last.pss) <= 64 * 1024 {
+            steady + 1
+        } else {
+            0
+        };
+        last = now;
+        if steady == STEADY_STEPS {
+            break;
+        }
+    }
+    Ok(last)
+}

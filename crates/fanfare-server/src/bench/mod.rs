@@ -1,0 +1,112 @@
+//! `fanfare bench`: what the server on this machine can do, beside what it should do.
+//!
+//! The server under test is a child process with a configuration of its own on the loopback interface; this process
+//! is the load generator, on one thread. CPU time and memory are the child's own, as the kernel counts them, so that
+//! they mean something even where other programs take part of the machine.
+
+mod baseline;
+mod child;
+mod client;
+mod crowd;
+mod door;
+mod fanout;
+mod figures;
+mod frames;
+mod handshakes;
+mod memory;
+mod process;
+mod report;
+mod server;
+mod unicast;
+
+use std::time::Duration;
+
+use tokio::task::LocalSet;
+
+pub use baseline::run as run_baseline;
+pub use report::Report;
+
+/// The bytes of each message on the wire, its frame header included.
+const FRAME_LEN: usize = 132;
+/// The header of such a frame (RFC 6455, section 5.2: a length of two bytes).
+const HEADER_LEN: usize = 4;
+/// Descriptors that this process needs besides one for each connection.
+const OTHER_DESCRIPTORS: usize = 100;
+/// Most connections of a workload, unless told otherwise.
+const MOST_CONNECTIONS: usize = 10_000;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// One event to everyone.
+    Fanout,
+    /// Events to one user each.
+    Unicast,
+    /// Memory of idle connections.
+    Memory,
+    /// Connections that come and go.
+    Handshakes,
+}
+
+/// How it is measured.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What is measured, in this order.
+    pub subjects: Vec<Subject>,
+    /// Connections, in place of each workload's own numbers.
+    pub connections: Option<usize>,
+    /// The length of each measurement.
+    pub seconds: Duration,
+    /// How often each is repeated; medians are over these.
+    pub rounds: usize,
+    /// The server's threads.
+    pub shards: usize,
+}
+
+impl Options {
+    fn sizes(&self, own: &[usize]) -> Vec<usize> {
+        self.connections
+            .map_or_else(|| own.to_vec(), |connections| vec![connections])
+    }
+
+    /// Says on standard error what is going on, for a person who waits.
+    fn tell(&self, what: &str, round: usize) {
+        eprintln!("{what}: round {} of {}", round + 1, self.rounds);
+    }
+}
+
+/// Measures what `options` say.
+///
+/// # Errors
+/// When something does not work as it should, so that figures would mean something else; the text says what.
+pub fn run(options: &Options) -> Result<Report, String> {
+    raise_descriptor_limit(options.connections.unwrap_or(MOST_CONNECTIONS))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
+    LocalSet::new().block_on(&runtime, measure(options))
+}
+
+async fn measure(options: &Options) -> Result<Report, String> {
+    let mut report = Report::new(options);
+    for subject in &options.subjects {
+        report.workloads.extend(match subject {
+            Subject::Fanout => fanout::run(options).await?,
+            Subject::Unicast => unicast::run(options).await?,
+            Subject::Memory => memory::run(options).await?,
+            Subject::Handshakes => handshakes::run(options).await?,
+        });
+    }
+    Ok(report)
+}
+
+fn raise_descriptor_limit(connections: usize) -> Result<(), String> {
+    let limit =
+        rlimit::increase_nofile_limit(u64::MAX).map_err(|error| format!("descriptor limit: {error}"))?;
+    let needed = (connections + OTHER_DESCRIPTORS) as u64;
+    if limit < needed {
+        return Err(format!(
+            "{connections} connections need {needed} descriptors, but the limit is {limit} (ulimit -Hn)"
+        ));
+    }
+    Ok(())
+}

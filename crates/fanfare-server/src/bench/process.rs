@@ -1,0 +1,180 @@
+//! What a process has cost, as Linux tells it below `/proc`.
+
+use std::{
+    fmt::Display,
+    fs,
+    time::{Duration, Instant},
+};
+
+/// `/proc` counts CPU time in these, on every Linux, whatever the kernel's own clock is.
+const TICKS_PER_SECOND: u32 = 100;
+
+/// CPU time of all threads of a process since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CpuTime {
+    pub(super) user: Duration,
+    pub(super) system: Duration,
+}
+
+impl CpuTime {
+    fn of(process: impl Display) -> Result<Self, String> {
+        read(process, "stat", parse_stat)
+    }
+
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+        }
+    }
+
+    pub(super) fn total(self) -> Duration {
+        self.user + self.system
+    }
+}
+
+/// User-space memory of a process, in bytes; what the kernel holds for its sockets is not in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Memory {
+    /// Its own pages, and of shared ones its share.
+    pub(super) pss: u64,
+    /// Its own pages.
+    pub(super) private: u64,
+}
+
+impl Memory {
+    pub(super) fn of(pid: u32) -> Result<Self, String> {
+        read(pid, "smaps_rollup", parse_smaps_rollup)
+    }
+}
+
+/// A stretch of time in which a server is measured, and the generator that drives it.
+pub(super) struct Window {
+    pid: u32,
+    opened: Instant,
+    server: CpuTime,
+    generator: CpuTime,
+}
+
+/// What a [`Window`] saw.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spent {
+    pub(super) wall: Duration,
+    pub(super) server: CpuTime,
+    pub(super) generator: CpuTime,
+}
+
+impl Spent {
+    /// How many cores the server kept busy.
+    pub(super) fn server_cores(&self) -> f64 {
+        self.server.total().as_secs_f64() / self.wall.as_secs_f64()
+    }
+
+    /// How much of its one core the generator kept busy; where that is all of it, the generator is what was measured.
+    pub(super) fn generator_cores(&self) -> f64 {
+        self.generator.total().as_secs_f64() / self.wall.as_secs_f64()
+    }
+}
+
+impl Window {
+    /// Begins to measure the process `pid`, and this one as the generator.
+    pub(super) fn open(pid: u32) -> Result<Self, String> {
+        let (server, generator) = (CpuTime::of(pid)?, CpuTime::of("self")?);
+        Ok(Self {
+            pid,
+            opened: Instant::now(),
+            server,
+            generator,
+        })
+    }
+
+    pub(super) fn is_over(&self, length: Duration) -> bool {
+        self.opened.elapsed() >= length
+    }
+
+    pub(super) fn close(self) -> Result<Spent, String> {
+        Ok(Spent {
+            wall: self.opened.elapsed(),
+            server: CpuTime::of(self.pid)?.since(self.server),
+            generator: CpuTime::of("self")?.since(self.generator),
+        })
+    }
+}
+
+fn read<T>(process: impl Display, file: &str, parse: fn(&str) -> Option<T>) -> Result<T, String> {
+    let path = format!("/proc/{process}/{file}");
+    let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error} (this needs Linux)"))?;
+    parse(&text).ok_or_else(|| format!("{path}: not in the form known from Linux"))
+}
+
+/// `utime` and `stime` of `proc_pid_stat(5)`. The process's name stands in parentheses and may hold anything.
+fn parse_stat(text: &str) -> Option<CpuTime> {
+    let (_, behind_name) = text.rsplit_once(')')?;
+    let mut fields = behind_name.split_ascii_whitespace().skip(11);
+    let mut next = || Some(Duration::from_secs(1) * fields.next()?.parse().ok()? / TICKS_PER_SECOND);
+    Some(CpuTime {
+        user: next()?,
+        system: next()?,
+    })
+}
+
+/// The sums of `proc_pid_smaps(5)`, which are in kibibytes.
+fn parse_smaps_rollup(text: &str) -> Option<Memory> {
+    let sum = |wanted: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(wanted))?;
+        let kibibytes: u64 = line.strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kibibytes * 1024)
+    };
+    Some(Memory {
+        pss: sum("Pss:")?,
+        private: sum("Private_Clean:")? + sum("Private_Dirty:")?,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_stands_behind_whatever_the_name_is() {
+        let stat = "321 (a) b (c) S 1 321 321 0 -1 4194560 2019 0 1 0 1234 50 7 8 20 0 3 0 100 200 300";
+        let time = parse_stat(stat).unwrap();
+        assert_eq!(
+            time,
+            CpuTime {
+                user: Duration::from_millis(12_340),
+                system: Duration::from_millis(500)
+            }
+        );
+        assert_eq!(time.total(), Duration::from_millis(12_840));
+        assert_eq!(parse_stat("321 (cut) S 1 2"), None);
+    }
+
+    #[test]
+    fn memory_is_read_by_its_lines_names() {
+        let rollup = "aaaa-ffff ---p 00000000 00:00 0  [rollup]\nRss:  9000 kB\nPss:                1001 kB\n\
+                      Pss_Dirty: 7 kB\nPrivate_Clean:  24 kB\nPrivate_Dirty:  1000 kB\nPrivate_Hugetlb: 5 kB\n";
+        let memory = parse_smaps_rollup(rollup).unwrap();
+        assert_eq!(
+            memory,
+            Memory {
+                pss: 1001 * 1024,
+                private: 1024 * 1024
+            }
+        );
+        assert_eq!(parse_smaps_rollup("Rss: 1 kB\n"), None);
+    }
+
+    #[test]
+    fn this_process_can_be_measured() {
+        let window = Window::open(std::process::id()).unwrap();
+        while CpuTime::of("self").unwrap().since(window.server).total() < Duration::from_millis(30) {
+            std::hint::black_box(0);
+        }
+        let spent = window.close().unwrap();
+        assert!(spent.server.total() >= Duration::from_millis(30));
+        assert!(spent.generator.total() >= Duration::from_millis(30));
+        assert!(Memory::of(std::process::id()).unwrap().private > 0);
+    }
+}

@@ -1,0 +1,212 @@
+//! The server under test: a process of its own, with a configuration of its own, on free ports of the loopback
+//! interface.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
+    process::Stdio,
+    time::{Duration, SystemTime},
+};
+
+use fanfare_core::{Dialect, UserId};
+use serde_json::Map;
+use tempfile::TempDir;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep},
+};
+use uuid::Uuid;
+
+use super::{child::Child, client};
+use crate::auth;
+
+/// The dialect whose clients are simulated.
+const DIALECT: &str = "notify";
+/// Starting takes milliseconds.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+/// No token expires while it is in use.
+const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// A running server.
+pub(super) struct Server {
+    child: Child,
+    /// Where clients connect.
+    pub(super) clients: SocketAddr,
+    /// Where publishers connect.
+    pub(super) door: SocketAddr,
+    secret: String,
+    _folder: TempDir,
+}
+
+impl Server {
+    /// Starts one with `shards` threads for at most `connections` clients, and waits until it accepts them.
+    pub(super) async fn start(shards: usize, connections: usize) -> Result<Self, String> {
+        let folder = tempfile::Builder::new().prefix("fanfare-bench-").tempdir();
+        let folder = folder.map_err(|error| format!("cannot make a temporary folder: {error}"))?;
+        let [clients, door] =
+            free_ports().map_err(|error| format!("no free ports on the loopback interface: {error}"))?;
+        let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        let file = folder.path().join("fanfare.toml");
+        let text = configuration(
+            &folder.path().join("data"),
+            clients,
+            door,
+            &secret,
+            shards,
+            connections,
+        );
+        fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+        let args = ["serve".as_ref(), "--config".as_ref(), file.as_os_str()];
+        let child = Child::start(&args, Stdio::null())?;
+        let mut server = Self {
+            child,
+            clients,
+            door,
+            secret,
+            _folder: folder,
+        };
+        server.wait_until_open().await?;
+        Ok(server)
+    }
+
+    async fn wait_until_open(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + START_PATIENCE;
+        for address in [self.clients, self.door] {
+            while TcpStream::connect(address).await.is_err() {
+                if let Some(status) = self.child.ended() {
+                    return Err(format!("the server did not start: {status}"));
+                }
+                if Instant::now() > deadline {
+                    return Err(format!(
+                        "the server does not listen on {address} after {START_PATIENCE:?}"
+                    ));
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Upgrade requests with which the users number 0 to `count` connect.
+    pub(super) fn upgrade_requests(&self, count: usize) -> Result<Vec<Vec<u8>>, String> {
+        let dialect = dialect()?;
+        let request = |number| {
+            let user = user(number)?;
+            let token = auth::mint(
+                self.secret.as_bytes(),
+                &user,
+                TOKEN_TTL,
+                &Map::new(),
+                SystemTime::now(),
+            );
+            Ok(client::upgrade_request(
+                self.clients,
+                &dialect.request_target(&token),
+            ))
+        };
+        (0..count).map(request).collect()
+    }
+
+    /// Ends the server as an operator would.
+    ///
+    /// # Errors
+    /// When it does not end, or not well.
+    pub(super) async fn stop(self) -> Result<(), String> {
+        match self.child.stop().await? {
+            status if status.success() => Ok(()),
+            status => Err(format!("the server ended badly: {status}")),
+        }
+    }
+}
+
+/// The user with that number.
+pub(super) fn user(number: usize) -> Result<UserId, String> {
+    UserId::new(&number.to_string()).map_err(|error| error.to_string())
+}
+
+fn dialect() -> Result<&'static dyn Dialect, String> {
+    let found = fanfare_dialects::find(DIALECT).map(|(_, dialect)| dialect);
+    found.ok_or_else(|| format!("this build does not know the dialect {DIALECT}"))
+}
+
+fn free_ports() -> std::io::Result<[SocketAddr; 2]> {
+    // Both are held until both are known, or they could be the same.
+    let held = [
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
+    ];
+    Ok([held[0].local_addr()?, held[1].local_addr()?])
+}
+
+fn configuration(
+    data: &Path,
+    clients: SocketAddr,
+    door: SocketAddr,
+    secret: &str,
+    shards: usize,
+    connections: usize,
+) -> String {
+    // The generator answers no pings, so there are none; a few connections more than asked for are for warming up.
+    let most = connections + 1000;
+    let data = toml::Value::from(data.display().to_string()); // in quotes, whatever characters it has
+    format!(
+        r#"
+data_dir = {data}
+[[listener]]
+bind = "{clients}"
+dialects = ["{DIALECT}"]
+[{DIALECT}]
+max_connections = {most}
+ping_interval = "12h"
+ping_timeout = "24h"
+[auth]
+jwt_secret = "{secret}"
+[broker]
+kind = "memory"
+[resp]
+bind = "{door}"
+[shutdown]
+timeout = "5s"
+drain_window = "0s"
+[log]
+level = "warn"
+[server]
+shards = {shards}
+"#
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Sources};
+
+    #[test]
+    fn the_configuration_is_one_that_the_server_takes_without_a_warning() {
+        let folder = tempfile::tempdir().unwrap();
+        let [clients, door] = free_ports().unwrap();
+        let file = folder.path().join("fanfare.toml");
+        fs::write(
+            &file,
+            configuration(folder.path(), clients, door, &"s".repeat(64), 1, 20_000),
+        )
+        .unwrap();
+        let sources = Sources {
+            file: Some(file),
+            ..Sources::default()
+        };
+        let loaded = config::load(&sources, &crate::serve::dialect_infos()).unwrap();
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        assert_eq!(loaded.config.dialects[DIALECT].max_connections, 21_000);
+        assert_eq!(
+            (loaded.config.server.shards, loaded.config.resp.bind),
+            (1, Some(door))
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! `fanfare bench`.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::{Failure, Global, Outcome};
+use crate::bench::{self, Options, Subject};
+
+/// Measure what the server can do on this machine. It starts a server of its own, on the loopback interface
+#[derive(Args)]
+pub(super) struct Bench {
+    /// What is measured
+    #[arg(value_enum, default_value_t = What::All)]
+    what: What,
+    /// Connections [default: 1000 and 10000 for fanout, 1000 for unicast, 10000 for memory]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connections: Option<u32>,
+    /// How long each measurement takes, in seconds
+    #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// How often each measurement is repeated; the medians are over all rounds
+    #[arg(long, value_name = "R", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// The server's threads. The load generator needs a core of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    shards: u16,
+    /// Print one JSON object in place of tables
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    /// All of these
+    All,
+    /// One event to everyone, beside the best that the machine can do
+    Fanout,
+    /// Events to one user each
+    Unicast,
+    /// Memory of idle connections
+    Memory,
+    /// Connections that come and go
+    Handshakes,
+    /// The process that `fanout` compares with
+    #[value(hide = true)]
+    Baseline,
+}
+
+impl Bench {
+    #[allow(clippy::print_stdout, reason = "the figures are what the command is for")]
+    pub(super) fn run(&self, _: &Global) -> Outcome {
+        let subjects = match self.what {
+            What::All => vec![
+                Subject::Fanout,
+                Subject::Unicast,
+                Subject::Memory,
+                Subject::Handshakes,
+            ],
+            What::Fanout => vec![Subject::Fanout],
+            What::Unicast => vec![Subject::Unicast],
+            What::Memory => vec![Subject::Memory],
+            What::Handshakes => vec![Subject::Handshakes],
+            What::Baseline => return self.run_baseline(),
+        };
+        let options = Options {
+            subjects,
+            connections: self.connections.map(|connections| connections as usize),
+            seconds: Duration::from_secs(self.seconds),
+            rounds: usize::from(self.rounds),
+            shards: usize::from(self.shards),
+        };
+        let report = bench::run(&options).map_err(Failure::Runtime)?;
+        if self.json {
+            println!("{}", report.to_json().map_err(Failure::Runtime)?);
+        } else {
+            print!("{report}");
+        }
+        Ok(())
+    }
+
+    fn run_baseline(&self) -> Outcome {
+        let connections = self.connections.unwrap_or_default() as usize;
+        bench::run_baseline(connections).map_err(|error| Failure::Runtime(format!("baseline: {error}")))
+    }
+}
