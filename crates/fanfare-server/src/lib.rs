@@ -3,6 +3,7 @@
 //! targets and its benchmarks.
 
 pub mod auth;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod engine;

@@ -91,6 +91,7 @@ impl Node {
 pub(crate) struct Recorder {
     held: Mutex<HashMap<String, u64>>,
     seen: Mutex<Vec<Event>>,
+    received: AtomicU64,
     rejected: AtomicU64,
     pub(crate) sick: AtomicBool,
 }
@@ -111,6 +112,10 @@ impl Recorder {
             .iter()
             .map(|event| event.data.as_str().to_owned())
             .collect()
+    }
+
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::SeqCst)
     }
 
     pub(crate) fn rejections(&self) -> u64 {
@@ -139,6 +144,10 @@ impl Inbound for Recorder {
             self.seen.lock().unwrap().extend(events);
             reaches
         })
+    }
+
+    fn received(&self, publications: u64) {
+        self.received.fetch_add(publications, Ordering::SeqCst);
     }
 
     fn rejected(&self) {

@@ -91,6 +91,8 @@ async fn what_is_malformed_is_counted_and_dropped() {
     })
     .await;
     assert_eq!(node.inbound.rejections(), 8);
+    // What nodes say to each other is no publication.
+    assert_eq!(node.inbound.received(), 7);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

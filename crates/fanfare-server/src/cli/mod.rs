@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench_command;
 mod config_args;
 mod config_command;
 mod listen;
@@ -56,6 +57,8 @@ enum Command {
     Publish(publish::Publish),
     /// Connect as a user and print each event as a line of JSON
     Listen(listen::Listen),
+    /// Measure the server on this machine
+    Bench(bench_command::Bench),
     /// Check, show or explain the configuration
     #[command(subcommand)]
     Config(config_args::ConfigCommand),
@@ -82,6 +85,7 @@ pub fn run() -> ExitCode {
         Command::Token(command) => command.run(&cli.global),
         Command::Publish(command) => command.run(&cli.global),
         Command::Listen(command) => command.run(&cli.global),
+        Command::Bench(command) => command.run(&cli.global),
         Command::Config(command) => command.run(&cli.global),
     };
     let (message, code) = match outcome {
