@@ -200,12 +200,14 @@ impl Shard {
 }
 
 impl Seat {
-    /// Gives the connection its socket, now that the upgrade is answered, and serves it to its end. `leftover` is what
-    /// the client sent right behind its request.
-    pub async fn serve(self, transport: Transport, leftover: &[u8]) {
+    /// Gives the connection its socket, now that the upgrade is answered, and spawns the task that serves it to its
+    /// end. `leftover` is what the client sent right behind its request.
+    pub fn serve(self, transport: Transport, leftover: &[u8]) {
         self.open(transport, leftover);
-        let (shard, key) = (&self.shard, self.key);
-        poll_fn(|cx| shard.poll_connection(key, cx)).await;
+        tokio::task::spawn_local(async move {
+            let (shard, key) = (&self.shard, self.key);
+            poll_fn(|cx| shard.poll_connection(key, cx)).await;
+        });
     }
 
     fn open(&self, transport: Transport, leftover: &[u8]) {

@@ -71,7 +71,7 @@ pub(super) async fn upgrade(
     tokio::task::spawn_local(async move {
         // A client that does not even read our answer is forgotten like one that never asked.
         if let Ok(Ok(upgraded)) = tokio::time::timeout(timeout, upgraded).await {
-            take_over(seat, upgraded).await;
+            take_over(seat, upgraded);
         }
     });
     switching(&accept, compression)
@@ -121,19 +121,16 @@ fn negotiate(mounted: &MountedDialect, headers: &HeaderMap) -> Result<Option<Agr
     }
 }
 
-async fn take_over(seat: Seat, upgraded: Upgraded) {
+/// Takes the socket out of hyper. What hyper held for the request is dropped here, before the connection's own, long
+/// and small, task begins.
+fn take_over(seat: Seat, upgraded: Upgraded) {
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => {
-            return seat
-                .serve(Transport::Plain(parts.io.into_inner()), &parts.read_buf)
-                .await;
-        }
+        Ok(parts) => return seat.serve(Transport::Plain(parts.io.into_inner()), &parts.read_buf),
         Err(upgraded) => upgraded,
     };
     if let Ok(parts) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
         let (socket, tls) = parts.io.into_inner().into_inner();
-        seat.serve(Transport::Tls(socket, Box::new(tls)), &parts.read_buf)
-            .await;
+        seat.serve(Transport::Tls(socket, Box::new(tls)), &parts.read_buf);
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::{
 /// The least and the most that one read takes, in bytes. Events hold on to the buffer they were read into, so it is
 /// only large for a peer that fills it.
 const LEAST_READ: usize = 4 * 1024;
-const MOST_READ: usize = 64 * 1024;
+const MOST_READ: usize = 512 * 1024;
 /// A peer that was sent a last word may go on for so long, and send so much, while it arrives.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;

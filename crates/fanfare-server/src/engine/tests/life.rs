@@ -64,7 +64,7 @@ fn a_connection_ends_with_its_token() {
     in_world(settings(), |world| async move {
         let seat = world.reserve("alice", Duration::from_millis(300)).await.unwrap();
         let (mut client, server) = sockets().await;
-        tokio::task::spawn_local(async move { seat.serve(Transport::Plain(server), &[]).await });
+        seat.serve(Transport::Plain(server), &[]);
         assert_eq!(client.close().await, (1008, "token_expired".into()));
     });
 }
