@@ -42,7 +42,7 @@ struct Global {
     /// Sets a configuration key, over the file and the environment; may be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// How much is logged: error, warn, info, debug, trace, or directives as in RUST_LOG
+    /// How much is logged: error, warn, info, debug, trace, or directives such as `info,fanfare_server::resp=debug`
     #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
 }

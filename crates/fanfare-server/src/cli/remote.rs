@@ -43,17 +43,14 @@ pub(super) fn api(config: &Config, url: Option<&str>, path: &str) -> Result<Stri
 
 /// The WebSocket URL for a client that holds `token`, at `url` (a server, or a whole endpoint), or at the local server.
 pub(super) fn socket(config: &Config, url: Option<&str>, token: &str) -> Result<String, Failure> {
-    let (base, dialect) = match url {
-        Some(url) => {
-            let base = url
-                .trim_end_matches('/')
-                .replacen("http", "ws", usize::from(url.starts_with("http")));
-            (base, fanfare_dialects::ALL[0])
-        }
-        None => {
-            let (listener, address) = local(config)?;
-            (format!("ws://{address}"), dialect_of(listener))
-        }
+    let (base, dialect) = if let Some(url) = url {
+        let base = url
+            .trim_end_matches('/')
+            .replacen("http", "ws", usize::from(url.starts_with("http")));
+        (base, fanfare_dialects::ALL[0])
+    } else {
+        let (listener, address) = local(config)?;
+        (format!("ws://{address}"), dialect_of(listener))
     };
     if !base.starts_with("ws://") && !base.starts_with("wss://") {
         return Err(Failure::Usage(

@@ -32,19 +32,26 @@ impl Serve {
             .as_ref()
             .zip(here.as_ref())
             .and_then(|(binary, here)| binary.strip_prefix(here).ok());
-        let mut command = match (relative, &binary) {
+        let command = match (relative, &binary) {
             (Some(relative), _) => format!("./{}", relative.display()),
             (None, Some(binary)) => binary.display().to_string(),
             (None, None) => "fanfare".to_owned(),
         };
-        if let Some(config) = &global.config {
-            command += &format!(" --config {}", config.display());
-        }
+        let config = global
+            .config
+            .iter()
+            .map(|config| format!("--config {}", config.display()));
         // What may hold a secret is not printed, at the price that the suggestion then lacks it.
-        for set in global.set.iter().filter(|set| !may_be_secret(set)) {
-            command += &format!(" --set '{set}'");
-        }
-        command
+        let set = global
+            .set
+            .iter()
+            .filter(|set| !may_be_secret(set))
+            .map(|set| format!("--set '{set}'"));
+        std::iter::once(command)
+            .chain(config)
+            .chain(set)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) struct Token {
     /// The user the token proves
     #[arg(long, value_name = "ID")]
     user: String,
-    /// How long it is good for, such as 30s, 15m, 1h [default: auth.access_ttl, 1h]
+    /// How long it is good for, such as 30s, 15m, 1h [default: `auth.access_ttl`, 1h]
     #[arg(long, value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
     /// A further claim, its value in JSON or else taken as text; may be repeated

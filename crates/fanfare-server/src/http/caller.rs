@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn loopback_callers() {
-        let cases: &[(&str, &[(&str, &str)], bool)] = &[
+        type Headers<'a> = &'a [(&'a str, &'a str)];
+        let cases: &[(&str, Headers<'_>, bool)] = &[
             ("127.0.0.1", &[("host", "localhost:8081")], true),
             ("127.0.0.1", &[("host", "127.0.0.1:8081")], true),
             ("::1", &[("host", "[::1]:8081")], true),
