@@ -2,9 +2,9 @@
 //!
 //! A [`Node`] is what all threads share. Each [`Shard`] is one thread that owns its connections outright, so nothing
 //! on the path of a message takes a lock: it accepts, reads, delivers and writes for them. Publications come in by
-//! [`Node::publish`], pass the broker, and come back by [`fanfare_core::Inbound`] as batches; [`batch`] hands each
-//! shard its part, [`deliver`] walks the receivers and writes straight to their sockets, and only what a socket does
-//! not take is queued in an [`outbox`].
+//! [`Node::publish`], pass the broker, and come back by [`fanfare_core::Inbound`] as batches; `batch` hands each
+//! shard its part, `deliver` walks the receivers and writes straight to their sockets, and only what a socket does
+//! not take is queued in an `outbox`.
 
 mod admission;
 mod batch;
