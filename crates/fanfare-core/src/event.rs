@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
-use crate::{Channel, RawJson, UserId};
+use crate::{BadName, Channel, RawJson, UserId};
 
 /// Whom an event is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -15,6 +15,23 @@ pub enum Audience {
     User(UserId),
     /// Every connection subscribed to this channel.
     Channel(Channel),
+}
+
+/// What the names of a user's personal channel begin with; the user's id follows.
+const PERSONAL: [&str; 3] = ["notifications.user.", "user:", "user_noti:"];
+
+impl Audience {
+    /// Whom a channel's name addresses: the user, where it is one of the names of a personal channel
+    /// (`notifications.user.{id}`, `user:{id}`, `user_noti:{id}`), else the channel's subscribers.
+    ///
+    /// # Errors
+    /// When it is no name.
+    pub fn of_channel(name: &str) -> Result<Self, BadName> {
+        match PERSONAL.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+            Some(user) => UserId::new(user).map(Self::User),
+            None => Channel::new(name).map(Self::Channel),
+        }
+    }
 }
 
 /// One thing that happened, by whatever door it came in.
@@ -53,4 +70,34 @@ impl Event {
 /// Writes `time` as every dialect shows it: RFC 3339, UTC, milliseconds, `Z`.
 pub fn timestamp(time: SystemTime) -> humantime::Rfc3339Timestamp {
     humantime::format_rfc3339_millis(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn personal_channels_have_three_names() {
+        let alice = Audience::User(UserId::new("al.ice:1").expect("a name"));
+        for name in [
+            "notifications.user.al.ice:1",
+            "user:al.ice:1",
+            "user_noti:al.ice:1",
+        ] {
+            assert_eq!(Audience::of_channel(name), Ok(alice.clone()), "{name}");
+        }
+        for name in [
+            "notifications",
+            "notifications.user",
+            "users:1",
+            "project:123",
+            "my.user:1",
+        ] {
+            assert!(
+                matches!(Audience::of_channel(name), Ok(Audience::Channel(_))),
+                "{name}"
+            );
+        }
+        assert_eq!(Audience::of_channel("user:"), Err(BadName::Empty));
+    }
 }

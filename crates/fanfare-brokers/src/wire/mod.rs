@@ -7,7 +7,7 @@ mod publication;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fanfare_core::{Audience, Channel, Event, Interest, MAX_DEPTH, NotJson, RawJson, UserId};
+use fanfare_core::{Audience, Event, Interest, MAX_DEPTH, NotJson, RawJson, UserId};
 use serde_json::value::RawValue;
 
 pub use envelope::{DEFAULT_TYPE, Envelope, encode};
@@ -137,9 +137,7 @@ fn audience(channel: &str) -> Result<Audience, Rejected> {
         if name == channel && channel.starts_with(RESERVED) {
             return Err(Rejected::Reserved);
         }
-        Channel::new(name)
-            .map(Audience::Channel)
-            .map_err(|_| Rejected::BadChannel)
+        Audience::of_channel(name).map_err(|_| Rejected::BadChannel)
     }
 }
 

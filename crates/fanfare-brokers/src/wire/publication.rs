@@ -3,7 +3,7 @@
 use std::{fmt, time::SystemTime};
 
 use bytes::Bytes;
-use fanfare_core::{Audience, Channel, Event, MAX_DEPTH, MAX_NAME_BYTES, RawJson, UserId};
+use fanfare_core::{Audience, Event, MAX_DEPTH, MAX_NAME_BYTES, RawJson, UserId};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -133,7 +133,7 @@ fn audience(raw: &RawValue) -> Result<Audience, Problem> {
     }
     match take(raw, "to", ["user", "channel"], EXPECTED)? {
         [Some(user), None] => self::user(user).map(Audience::User),
-        [None, Some(channel)] => self::channel(channel).map(Audience::Channel),
+        [None, Some(channel)] => self::channel(channel),
         [None, None] | [Some(_), Some(_)] => Err(("to", EXPECTED.to_owned())),
     }
 }
@@ -150,10 +150,10 @@ fn user(raw: &RawValue) -> Result<UserId, Problem> {
     UserId::new(&id).map_err(|bad| (at, bad.to_string()))
 }
 
-fn channel(raw: &RawValue) -> Result<Channel, Problem> {
+fn channel(raw: &RawValue) -> Result<Audience, Problem> {
     let at = "to.channel";
     let name = string(raw).ok_or_else(|| (at, "expected a string".to_owned()))?;
-    Channel::new(&name).map_err(|bad| (at, bad.to_string()))
+    Audience::of_channel(&name).map_err(|bad| (at, bad.to_string()))
 }
 
 fn text(at: &'static str, raw: &RawValue) -> Result<Box<str>, Problem> {
@@ -176,6 +176,8 @@ fn missing(field: &'static str) -> Problem {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use fanfare_core::Channel;
 
     use super::*;
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use fanfare_core::Channel;
+
 use super::*;
 
 fn parse(channel: &str, message: &str) -> Result<Event, Rejected> {
