@@ -102,3 +102,59 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         timeout(LINGER, drained).await.unwrap_or(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn idle_connections_hold_no_buffer() {
+        for keep in [false, true] {
+            let (mut peer, stream) = tokio::io::duplex(1 << 20);
+            let mut wire = Wire::new(stream, LINGER);
+            peer.write_all(b"PING\r\n").await.unwrap();
+            assert_eq!(wire.fill(keep).await.unwrap(), 6);
+            wire.buffer.clear();
+            assert!(timeout(Duration::from_millis(10), wire.fill(keep)).await.is_err());
+            assert_eq!(wire.buffer.capacity() > 0, keep);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_half_read_is_kept() {
+        let (mut peer, stream) = tokio::io::duplex(1 << 20);
+        let mut wire = Wire::new(stream, LINGER);
+        peer.write_all(b"PI").await.unwrap();
+        wire.fill(false).await.unwrap();
+        assert!(
+            timeout(Duration::from_millis(10), wire.fill(false))
+                .await
+                .is_err()
+        );
+        assert_eq!(wire.buffer, "PI");
+    }
+
+    #[tokio::test]
+    async fn reads_grow_with_what_comes_and_shrink_again() {
+        let (mut peer, stream) = tokio::io::duplex(1 << 20);
+        let mut wire = Wire::new(stream, LINGER);
+        peer.write_all(&vec![b'a'; 500_000]).await.unwrap();
+        let mut sizes = Vec::new();
+        for _ in 0..4 {
+            sizes.push(wire.fill(false).await.unwrap());
+            wire.buffer.clear();
+        }
+        assert!(sizes[0] <= LEAST_READ && sizes[3] > LEAST_READ, "{sizes:?}");
+        assert!(sizes.iter().all(|&size| size <= MOST_READ), "{sizes:?}");
+        wire.read = MOST_READ;
+        let (mut peer, stream) = tokio::io::duplex(1 << 20);
+        wire.stream = stream;
+        for _ in 0..8 {
+            peer.write_all(b"a").await.unwrap();
+            wire.fill(false).await.unwrap();
+        }
+        assert_eq!(wire.read, LEAST_READ);
+    }
+}
