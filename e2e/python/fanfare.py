@@ -63,15 +63,22 @@ def token(user, ttl=3600, secret=SECRET, **claims):
     return signed + "." + _b64(hmac.new(secret.encode(), signed.encode(), hashlib.sha256).digest())
 
 
+def toml_value(value):
+    """JSON's scalars and arrays are TOML's; objects become inline tables."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml_value(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value)
+
+
 def toml(config):
-    """A dict of tables as TOML; a list of dicts becomes an array of tables. JSON's scalars and arrays are TOML's."""
+    """A dict of tables as TOML; a list of dicts becomes an array of tables."""
     top, tables = [], []
     for name, value in config.items():
         if isinstance(value, dict):
-            tables += [f"\n[{name}]", *(f"{key} = {json.dumps(item)}" for key, item in value.items())]
+            tables += [f"\n[{name}]", *(f"{key} = {toml_value(item)}" for key, item in value.items())]
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for table in value:
-                tables += [f"\n[[{name}]]", *(f"{key} = {json.dumps(item)}" for key, item in table.items())]
+                tables += [f"\n[[{name}]]", *(f"{key} = {toml_value(item)}" for key, item in table.items())]
         else:
             top.append(f"{name} = {json.dumps(value)}")
     return "\n".join(top + tables) + "\n"
@@ -97,8 +104,8 @@ class Fanfare:
     Further tables of the configuration are given by name, and laid over the default ones; None removes one.
     """
 
-    def __init__(self, descriptors=None, env=None, prefix="", arguments=(), **tables):
-        self.port, self.resp_port, self.prefix = free_port(), free_port(), prefix
+    def __init__(self, port=None, descriptors=None, env=None, prefix="", arguments=(), **tables):
+        self.port, self.resp_port, self.prefix = port or free_port(), free_port(), prefix
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fanfare-"))
         self.config = {
             "data_dir": str(self.folder / "data"),

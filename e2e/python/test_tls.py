@@ -1,0 +1,66 @@
+"""A listener with TLS: the same service, and nothing in the clear."""
+
+import json
+import pathlib
+import socket
+import ssl
+import urllib.request
+
+import pytest
+
+from conftest import Client, message
+from fanfare import free_port, token
+
+FILES = pathlib.Path(__file__).parent / "tls"
+
+
+@pytest.fixture
+def trusting():
+    return ssl.create_default_context(cafile=FILES / "cert.txt")
+
+
+@pytest.fixture
+def secure(launch):
+    """A server with two listeners: the fixtures' own, and one with TLS below a prefix."""
+    port, plain = free_port(), free_port()
+    tls = {"cert": str(FILES / "cert.txt"), "key": str(FILES / "key.txt")}
+    server = launch(
+        listener=[
+            {"bind": f"127.0.0.1:{plain}", "dialects": ["notify"]},
+            {"bind": f"127.0.0.1:{port}", "dialects": ["notify"], "prefix": "/live", "tls": tls},
+        ],
+        limits={"handshake_timeout": "1s"},
+        port=plain,
+    )
+    server.tls_port = port
+    return server
+
+
+def connect(server, user, trusting):
+    return Client(f"wss://localhost:{server.tls_port}/live/ws?token={token(user)}", ssl=trusting)
+
+
+def test_messages_of_every_size_arrive_whole_and_in_order(secure, trusting, publisher):
+    client, backend = connect(secure, "ann", trusting), publisher(secure.resp_port)
+    sizes = [0, 1, 125, 126, 16_383, 16_384, 65_535, 65_536, 1_000_000]
+    for size in sizes:
+        assert backend.publish("user_noti:ann", message("x" * size)) == 1
+    assert [len(client.next_json()["payload"]) for _ in sizes] == sizes
+    client.close()
+
+
+def test_http_routes_are_there_too(secure, trusting):
+    with urllib.request.urlopen(f"https://localhost:{secure.tls_port}/live/health", context=trusting) as answer:
+        assert json.load(answer)["status"] == "healthy"
+
+
+def test_a_client_that_does_not_speak_tls_is_cut(secure, trusting, publisher):
+    for opening in (b"GET /live/ws HTTP/1.1\r\nHost: localhost\r\n\r\n", b"", b"\x16\x03\x01"):
+        with socket.create_connection(("127.0.0.1", secure.tls_port), timeout=5) as peer:
+            peer.sendall(opening)
+            while received := peer.recv(4096):  # at the latest when the time for a handshake is over
+                assert not received.startswith(b"HTTP"), received
+    client = connect(secure, "ann", trusting)
+    assert publisher(secure.resp_port).publish("user_noti:ann", message(1)) == 1
+    assert client.next_json()["payload"] == 1
+    client.close()
