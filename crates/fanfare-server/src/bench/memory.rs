@@ -17,12 +17,15 @@ use super::{
 const SIZES: [usize; 1] = [10_000];
 /// Connections that are made before anything is measured, so that what a server needs once is there.
 const WARM_UP: usize = 100;
+/// Connections by which a server that is not quite idle differs from one that is.
+const A_FEW: usize = 20;
 
 const PSS: Kind = Kind::new("Pss per idle connection", "bytes").at_most(2048.0);
 const PRIVATE: Kind = Kind::new("private memory per idle connection", "bytes");
 const PSS_USED: Kind = Kind::new("Pss per connection after one event", "bytes");
 const EMPTY: Kind = Kind::new("Pss of the server without any", "MiB");
 const KEPT: Kind = Kind::new("kept after all have closed", "%");
+const KEPT_LATER: Kind = Kind::new("kept when a few more came and went", "%");
 
 /// Measures a server before, with and after many connections.
 pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
@@ -54,6 +57,11 @@ async fn measure(connections: usize, options: &Options, workload: &mut Workload)
     let used = settled(server.id()).await?;
     crowd.close().await;
     let after = settled(server.id()).await?;
+    Crowd::upgrade(server.clients, &requests[..connections.min(A_FEW)])
+        .await?
+        .close()
+        .await;
+    let later = settled(server.id()).await?;
 
     let grown = |now: u64, then: u64| now as f64 - then as f64;
     let each = |now: u64, then: u64| grown(now, then) / connections as f64;
@@ -61,10 +69,9 @@ async fn measure(connections: usize, options: &Options, workload: &mut Workload)
     workload.record(PRIVATE, each(idle.private, before.private));
     workload.record(PSS_USED, each(used.pss, before.pss));
     workload.record(EMPTY, before.pss as f64 / f64::from(1 << 20));
-    workload.record(
-        KEPT,
-        100.0 * grown(after.pss, before.pss) / grown(used.pss, before.pss),
-    );
+    let kept = |now: Memory| 100.0 * grown(now.pss, before.pss) / grown(used.pss, before.pss);
+    workload.record(KEPT, kept(after));
+    workload.record(KEPT_LATER, kept(later));
     drop(door);
     server.stop().await
 }
