@@ -8,7 +8,7 @@ use super::raw::{Item, Raw};
 use super::schema::{Schema, environment_name};
 
 /// Variables that begin like ours, and name no setting.
-pub(super) const RESERVED: [(&str, &str); 3] = [
+pub(super) const RESERVED: [(&str, &str); 5] = [
     (
         "FANFARE_CONFIG",
         "The configuration file, as `--config` names it.",
@@ -17,6 +17,14 @@ pub(super) const RESERVED: [(&str, &str); 3] = [
     (
         "FANFARE_LOG",
         "A log filter by module, such as `info,hyper=debug`, in the place of `log.level`.",
+    ),
+    (
+        "FANFARE_API_KEY",
+        "The API key for `fanfare publish`, as `--key` gives it.",
+    ),
+    (
+        "FANFARE_TOKEN",
+        "The token for `fanfare listen`, as `--token` gives it.",
     ),
 ];
 
