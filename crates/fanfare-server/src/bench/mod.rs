@@ -19,9 +19,12 @@ mod report;
 mod server;
 mod unicast;
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use tokio::task::LocalSet;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::LocalSet,
+};
 
 pub use baseline::run as run_baseline;
 pub use report::Report;
@@ -83,7 +86,21 @@ pub fn run(options: &Options) -> Result<Report, String> {
     raise_descriptor_limit(options.connections.unwrap_or(MOST_CONNECTIONS))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
-    LocalSet::new().block_on(&runtime, measure(options))
+    LocalSet::new().block_on(&runtime, async {
+        tokio::select! {
+            report = measure(options) => report,
+            // Whoever interrupts us must not be left with a server that nobody stops.
+            signal = interrupted() => Err(signal.map_or_else(|error| error.to_string(), str::to_owned)),
+        }
+    })
+}
+
+async fn interrupted() -> io::Result<&'static str> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => Ok("interrupted"),
+        _ = terminate.recv() => Ok("terminated"),
+    }
 }
 
 async fn measure(options: &Options) -> Result<Report, String> {
