@@ -34,7 +34,7 @@ impl RawJson {
     /// When it is nested too deep.
     pub fn slice(whole: &Bytes, raw: &serde_json::value::RawValue) -> Result<Self, NotJson> {
         let text = raw.get().trim_ascii().as_bytes();
-        if depth(text) > MAX_DEPTH {
+        if too_deep(text) {
             return Err(NotJson);
         }
         let inside = whole.as_ptr_range().start <= text.as_ptr()
@@ -68,6 +68,12 @@ impl fmt::Debug for RawJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RawJson({} bytes)", self.0.len())
     }
+}
+
+/// Whether valid JSON `text` is nested too deep. It is as deep as it has openers at most, and few values have that many.
+fn too_deep(text: &[u8]) -> bool {
+    let openers = || text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    text.len() > MAX_DEPTH && openers() > MAX_DEPTH && depth(text) > MAX_DEPTH
 }
 
 /// The deepest nesting in valid JSON `text`.

@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 pub(super) fn shallow_text(bytes: &bytes::Bytes) -> Result<&str, NotJson> {
     let text = std::str::from_utf8(bytes).map_err(|_| NotJson)?;
     // Nothing is deeper than it has openers, and few messages have that many.
-    let openers = bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
-    if openers > MAX_DEPTH {
+    let openers = || bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    if bytes.len() > MAX_DEPTH && openers() > MAX_DEPTH {
         RawJson::parse(bytes)?;
     }
     Ok(text)

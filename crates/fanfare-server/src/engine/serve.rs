@@ -138,6 +138,7 @@ impl Shard {
             }
             connection
         };
+        self.forgot_at.set(Some(self.node.clock_ms()));
         let mounted = connection.admission.dialect();
         if let Some(user) = &connection.user {
             let mut index = self.index.borrow_mut();

@@ -65,6 +65,8 @@ pub struct Shard {
     pub(super) tools: RefCell<Tools>,
     pub(super) generation: Cell<u32>,
     pub(super) drain: Cell<Option<sweep::Drain>>,
+    /// When a connection was forgotten last, by the node's clock, until its memory was given back.
+    pub(super) forgot_at: Cell<Option<u64>>,
 }
 
 /// Big buffers that one connection at a time uses.
@@ -97,6 +99,7 @@ impl Shard {
             }),
             generation: Cell::new(0),
             drain: Cell::new(None),
+            forgot_at: Cell::new(None),
         })
     }
 

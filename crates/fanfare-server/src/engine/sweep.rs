@@ -16,6 +16,10 @@ use crate::ws::{Opcode, encode};
 const EVERY: Duration = Duration::from_millis(250);
 /// The same while draining, so that closes are spread finely.
 const EVERY_DRAINING: Duration = Duration::from_millis(50);
+/// How long after connections were forgotten their memory is given back, and the block whose release makes the
+/// allocator do so: it acts on what it is asked only, and only blocks of its largest kind make it look around.
+const GIVE_BACK_AFTER_MS: u64 = 1_500;
+const GIVE_BACK_BLOCK: usize = 1 << 20;
 /// Connections looked at before other tasks of the shard get a turn.
 const CHUNK: usize = 1024;
 
@@ -41,6 +45,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
         .await;
         let now = shard.node.clock_ms();
         shard.continue_drain(now);
+        shard.give_back(now);
         let mut from = 0;
         while shard.sweep_chunk(&mut from, now, &ping) {
             tokio::task::yield_now().await;
@@ -89,6 +94,20 @@ impl Shard {
         }
         *from = to;
         to < end
+    }
+}
+
+impl Shard {
+    /// Once after every wave of closes, has the allocator return what the closed connections held.
+    fn give_back(&self, now: u64) {
+        if self
+            .forgot_at
+            .get()
+            .is_some_and(|at| now >= at + GIVE_BACK_AFTER_MS)
+        {
+            self.forgot_at.set(None);
+            drop(std::hint::black_box(vec![0u8; GIVE_BACK_BLOCK]));
+        }
     }
 }
 

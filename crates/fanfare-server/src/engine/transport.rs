@@ -57,7 +57,11 @@ impl Transport {
     pub fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Upgrading => Err(ErrorKind::WouldBlock.into()),
-            Self::Plain(socket) => socket.try_write_vectored(slices),
+            // One frame is the usual case, and `send` is cheaper than `writev` for it.
+            Self::Plain(socket) => match slices {
+                [one] => socket.try_write(one),
+                _ => socket.try_write_vectored(slices),
+            },
             Self::Tls(socket, tls) => tls_write(socket, tls, slices),
         }
     }
