@@ -2,12 +2,13 @@
 
 import socket
 import struct
+import threading
 import time
 import zlib
 
 import pytest
 
-from conftest import health_check
+from conftest import health_check, message
 from fanfare import token
 from wire import close_code, connect as dial, frame, upgrade_request, upgraded
 
@@ -152,3 +153,42 @@ def test_a_compression_bomb(launch, connect, publisher):
     assert close_code(peer) == 1009
     assert server.memory() - before < 16 << 20
     check()
+
+
+def test_floods_are_not_felt_by_others(launch, connect, publisher):
+    """Clients that send as fast as they can share the one thread with a healthy one."""
+    server = launch(server={"shards": 1})
+    healthy, backend = connect(server, "bob"), publisher(server.resp_port)
+    stop = threading.Event()
+    ping = b"\x89\x80\x01\x02\x03\x04"
+    text = b"\x81\x80\x01\x02\x03\x04"
+
+    def flood(frame):
+        peer = upgraded(server.port, token("ann"))
+        reader = threading.Thread(target=drain, args=(peer,), daemon=True)
+        reader.start()
+        while not stop.is_set():
+            peer.sendall(frame * 10_000)
+        peer.close()
+
+    def drain(peer):
+        try:
+            while peer.recv(1 << 20):
+                pass
+        except OSError:
+            pass
+
+    floods = [threading.Thread(target=flood, args=(frame,), daemon=True) for frame in (ping, ping, text)]
+    for each in floods:
+        each.start()
+    try:
+        worst = 0
+        for n in range(100):
+            began = time.monotonic()
+            assert backend.publish("user_noti:bob", message(n)) == 1
+            assert healthy.next_json()["payload"] == n
+            worst = max(worst, time.monotonic() - began)
+    finally:
+        stop.set()
+    # Seconds, if a flood could hold the thread; the bound is loose, since the machine is shared.
+    assert worst < 2, worst

@@ -37,10 +37,11 @@ pub struct DialectFacts {
     pub users: u64,
     /// The most connections it may hold.
     pub max_connections: u64,
-    /// Messages written or queued to clients since the start.
+    /// Messages sent to clients since the start: written, or waiting in a queue.
     pub sent: u64,
-    /// Messages that could not be queued because the client's queue was full, since the start.
-    pub dropped: u64,
+    /// Messages that did not get out since the start: the client's queue was full, or its connection ended before it
+    /// had taken them.
+    pub failed: u64,
     /// Messages received from clients since the start.
     pub received: u64,
     /// Connections ended by an error (protocol violations, transport errors, panics) since the start.

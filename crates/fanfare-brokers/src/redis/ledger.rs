@@ -174,6 +174,14 @@ impl Ledger {
         }
         let now = Instant::now();
         let mut book = self.book();
+        // What was published before the first thing that failed may still be on its way back. It must not be
+        // overtaken by what is handed over now.
+        let failed = answers.iter().filter(|(_, listeners)| listeners.is_none());
+        if let Some(last) = failed.map(|(number, _)| *number).max() {
+            for number in book.open().into_iter().take_while(|number| *number < last) {
+                book.miss(number, &self.deliveries);
+            }
+        }
         for &(number, listeners) in answers {
             if listeners.is_none() {
                 book.hand_over(number, &self.deliveries);

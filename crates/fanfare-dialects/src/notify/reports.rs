@@ -19,7 +19,7 @@ pub(super) fn metrics(node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
         "messages": {
             "received_from_redis": node.publications_received,
             "sent_to_clients": own.sent,
-            "failed": node.publications_rejected + own.dropped,
+            "failed": node.publications_rejected + own.failed,
         },
     }))
 }

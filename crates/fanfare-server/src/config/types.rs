@@ -83,9 +83,12 @@ impl FromStr for GuardedUrl {
 
     /// The error never repeats the text: it may be a password in a URL with a typing error.
     fn from_str(text: &str) -> Result<Self, String> {
-        reqwest::Url::parse(text)
-            .map(Self)
-            .map_err(|reason| reason.to_string())
+        let url = reqwest::Url::parse(text).map_err(|reason| reason.to_string())?;
+        if !url.has_authority() {
+            // What stands behind a forgotten slash would be printed as a path, even if it is a password.
+            return Err("expected SCHEME://HOST".to_owned());
+        }
+        Ok(Self(url))
     }
 }
 
@@ -317,6 +320,7 @@ mod tests {
             "redis://***@127.0.0.1:6379/0",
         );
         check("redis://password@host", "redis://***@host");
+        assert!("redis:/password@host".parse::<GuardedUrl>().is_err());
         check(
             "redis+unix:///run/redis.sock?pass=x",
             "redis+unix:///run/redis.sock?***",

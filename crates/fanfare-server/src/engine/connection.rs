@@ -224,8 +224,13 @@ impl Connection {
         self.close(code, reason, now);
         if ending == Ending::SlowConsumer {
             if let Some(outbox) = &mut self.outbox {
-                outbox.abandon();
+                let untaken = outbox.abandon();
                 outbox.push(encode::close_frame(code, reason));
+                self.admission
+                    .dialect()
+                    .counters
+                    .abandoned
+                    .fetch_add(untaken, Relaxed);
             }
             self.phase = Phase::Closing {
                 until: now + HANG_UP_MS,
@@ -293,10 +298,11 @@ impl Connection {
 
     /// Whether so much waits for the client that nothing more should be taken from it.
     pub(super) fn is_congested(&self) -> bool {
-        let most = self.admission.dialect().settings.send_queue / 4;
+        let settings = &self.admission.dialect().settings;
+        let (frames, bytes) = ((settings.send_queue / 4).max(1), settings.send_queue_size / 4);
         self.outbox
             .as_ref()
-            .is_some_and(|outbox| outbox.len() > most.max(1))
+            .is_some_and(|outbox| outbox.len() > frames || outbox.bytes() > bytes)
     }
 
     fn has_room(&self, bytes: usize) -> bool {

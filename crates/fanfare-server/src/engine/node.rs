@@ -183,8 +183,11 @@ impl Node {
             opened: counters.opened.load(Relaxed),
             users: self.interests.users_in(mounted.number),
             max_connections: mounted.settings.max_connections as u64,
-            sent: counters.sent.load(Relaxed),
-            dropped: counters.dropped.load(Relaxed),
+            sent: counters
+                .sent
+                .load(Relaxed)
+                .saturating_sub(counters.abandoned.load(Relaxed)),
+            failed: counters.dropped.load(Relaxed) + counters.abandoned.load(Relaxed),
             received: counters.received.load(Relaxed),
             errors: counters.errors.load(Relaxed),
         }

@@ -26,6 +26,10 @@ impl Outbox {
         self.frames.len()
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether one more frame of `bytes` fits.
     pub(super) fn has_room(&self, bytes: usize, max_frames: usize, max_bytes: usize) -> bool {
         // A frame larger than the whole limit passes when it is alone, or it could never be sent at all.
@@ -49,13 +53,30 @@ impl Outbox {
         self.frames.append(&mut later.frames);
     }
 
-    /// Drops what was not begun, and says how many frames that were.
-    pub(super) fn abandon(&mut self) -> usize {
+    /// Drops what was not begun, and says how many messages that were.
+    pub(super) fn abandon(&mut self) -> u64 {
         let keep = usize::from(self.front_begun);
-        let dropped = self.frames.len().saturating_sub(keep);
+        let dropped = self
+            .frames
+            .iter()
+            .skip(keep)
+            .filter(|frame| is_message(frame))
+            .count();
         self.frames.truncate(keep);
         self.bytes = self.frames.iter().map(Bytes::len).sum();
-        dropped
+        dropped as u64
+    }
+
+    /// How many messages are here that the client does not have in full.
+    pub(super) fn messages(&self) -> u64 {
+        let begun = usize::from(self.front_begun);
+        (begun
+            + self
+                .frames
+                .iter()
+                .skip(begun)
+                .filter(|frame| is_message(frame))
+                .count()) as u64
     }
 
     /// Writes until the queue is empty or the socket takes no more; `true` when it is empty.
@@ -91,6 +112,11 @@ impl Outbox {
     }
 }
 
+/// Whether a whole frame is of a message, not of the protocol (RFC 6455, section 5.2).
+fn is_message(frame: &Bytes) -> bool {
+    frame.first().is_some_and(|first| first & 0x08 == 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,11 +143,20 @@ mod tests {
 
     #[test]
     fn a_begun_frame_is_never_abandoned() {
-        let mut outbox = of(&["abc", "de"]);
+        let mut outbox = of(&["\x01bc", "\x01e"]);
         outbox.advance(1);
         assert_eq!((outbox.abandon(), outbox.len(), outbox.bytes), (1, 1, 2));
-        let mut outbox = of(&["abc", "de"]);
+        let mut outbox = of(&["\x01bc", "\x01e"]);
         assert_eq!((outbox.abandon(), outbox.len()), (2, 0));
+    }
+
+    #[test]
+    fn messages_are_counted_and_control_frames_are_not() {
+        let mut outbox = of(&["\x01abc", "\x09", "\x02d", "\x08"]);
+        assert_eq!(outbox.messages(), 2);
+        outbox.advance(1);
+        assert_eq!(outbox.messages(), 2, "one is begun");
+        assert_eq!((outbox.abandon(), outbox.messages()), (1, 1));
     }
 
     #[test]

@@ -21,13 +21,24 @@ use super::{
 };
 use crate::ws::{Incoming, Input, Limits, Opcode, Violation, encode};
 
-/// Reads in a row before other tasks of the shard get a turn.
-const READS_PER_TURN: usize = 8;
+/// Looks at the socket in a row, and messages in one look, before the rest of the shard gets a turn. A client that
+/// sends as fast as it can must not be felt by the others.
+const LOOKS_PER_TURN: usize = 4;
+const MESSAGES_PER_LOOK: usize = 128;
 
 /// A connection's place on its shard. Dropping it forgets the connection, whatever state it is in.
 pub struct Seat {
     shard: Rc<Shard>,
     key: Key,
+}
+
+/// How a turn of a connection's task ended.
+#[derive(PartialEq, Eq)]
+enum Turn {
+    /// There may be more, after the others.
+    Spent,
+    /// The connection is over.
+    Over,
 }
 
 /// What a look at the socket came to.
@@ -133,13 +144,12 @@ impl Shard {
                 return;
             }
             let connection = connections.remove(key.slot as usize);
-            if connections.capacity() > 1024 && connections.len() * 4 < connections.capacity() {
-                connections.shrink_to_fit();
-            }
             connection
         };
         self.forgot_at.set(Some(self.node.clock_ms()));
         let mounted = connection.admission.dialect();
+        let untaken = connection.outbox.as_ref().map_or(0, |outbox| outbox.messages());
+        mounted.counters.abandoned.fetch_add(untaken, Relaxed);
         if let Some(user) = &connection.user {
             let mut index = self.index.borrow_mut();
             index.remove_user(user, key);
@@ -162,11 +172,11 @@ impl Shard {
     }
 
     /// One turn of a connection's task.
-    fn poll_connection(&self, key: Key, cx: &mut Context<'_>) -> Poll<()> {
-        for _ in 0..READS_PER_TURN {
+    fn poll_connection(&self, key: Key, cx: &mut Context<'_>) -> Poll<Turn> {
+        for _ in 0..LOOKS_PER_TURN {
             let mut connections = self.connections.borrow_mut();
             let Some(connection) = Connection::at(&mut connections, key) else {
-                return Poll::Ready(());
+                return Poll::Ready(Turn::Over);
             };
             if connection
                 .waker
@@ -181,22 +191,21 @@ impl Shard {
             match turn {
                 Ok(Progress::Again) => {}
                 Ok(Progress::Wait) => return Poll::Pending,
-                Ok(Progress::Over) => return Poll::Ready(()),
+                Ok(Progress::Over) => return Poll::Ready(Turn::Over),
                 Err(_) => {
                     tracing::error!(
                         connection = connection.number,
                         "a fault while serving a connection; it is closed"
                     );
                     if connection.phase != Phase::Open {
-                        return Poll::Ready(());
+                        return Poll::Ready(Turn::Over);
                     }
                     connection.unread = None;
                     connection.end(Ending::InternalError, self.node.clock_ms());
                 }
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        Poll::Ready(Turn::Spent)
     }
 }
 
@@ -207,7 +216,10 @@ impl Seat {
         self.open(transport, leftover);
         tokio::task::spawn_local(async move {
             let (shard, key) = (&self.shard, self.key);
-            poll_fn(|cx| shard.poll_connection(key, cx)).await;
+            while poll_fn(|cx| shard.poll_connection(key, cx)).await == Turn::Spent {
+                // Not a mere wake-up, which would come before the shard has looked at its other sockets.
+                tokio::task::yield_now().await;
+            }
         });
     }
 
@@ -313,9 +325,9 @@ impl Connection {
         };
         let mut input = Input::new(bytes);
         let mut steps = Steps::new();
-        loop {
+        for _ in 0..MESSAGES_PER_LOOK {
             let message = match self.decoder.next(&mut input, &limits, &mut codec.inflater) {
-                Ok(None) => break,
+                Ok(None) => return self.flush_or_wake(),
                 Ok(Some(message)) => message,
                 Err(violation) => return self.violated(violation, now),
             };
@@ -324,8 +336,8 @@ impl Connection {
                 Incoming::Text(text) => Some(Message::Text(text)),
                 Incoming::Binary(bytes) => Some(Message::Binary(bytes)),
                 Incoming::Ping(payload) if open => {
-                    let pong = encode::frame(Opcode::Pong, payload, false);
-                    self.send(&pong, now);
+                    let pong = encode::pong_frame(payload);
+                    self.queue(pong, now);
                     None
                 }
                 Incoming::Ping(_) | Incoming::Pong(_) => None,
@@ -341,12 +353,16 @@ impl Connection {
             }
             if self.is_congested() {
                 self.flush_or_wake();
-                if self.is_congested() && !input.rest().is_empty() {
-                    self.unread = Some(input.rest().into());
-                    return;
+                if self.is_congested() {
+                    break;
                 }
             }
         }
+        // The rest waits until others had their turn, or until the client has read its answers.
+        if !input.rest().is_empty() {
+            self.unread = Some(input.rest().into());
+        }
+        self.flush_or_wake();
     }
 
     /// Does what the conversation wants done.
@@ -368,7 +384,7 @@ impl Connection {
             }
             _ => encode::frame(opcode, payload, false),
         };
-        let sent = self.send(&frame, now);
+        let sent = self.queue(frame, now);
         mounted.counters.sent.fetch_add(sent.queued, Relaxed);
         mounted.counters.dropped.fetch_add(sent.dropped, Relaxed);
     }

@@ -106,6 +106,11 @@ impl Shard {
             .is_some_and(|at| now >= at + GIVE_BACK_AFTER_MS)
         {
             self.forgot_at.set(None);
+            let mut connections = self.connections.borrow_mut();
+            if connections.capacity() > 1024 && connections.len() * 4 < connections.capacity() {
+                connections.shrink_to_fit();
+            }
+            drop(connections);
             drop(std::hint::black_box(vec![0u8; GIVE_BACK_BLOCK]));
         }
     }

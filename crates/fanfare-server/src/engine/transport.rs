@@ -124,8 +124,9 @@ fn tls_write(socket: &TcpStream, tls: &mut ServerConnection, slices: &[IoSlice<'
     let mut taken = 0;
     for slice in slices {
         let room = TLS_WRITE_CHUNK - taken;
-        taken += tls.writer().write(&slice[..slice.len().min(room)])?;
-        if taken == TLS_WRITE_CHUNK {
+        let written = tls.writer().write(&slice[..slice.len().min(room)])?;
+        taken += written;
+        if written < slice.len() {
             break;
         }
     }

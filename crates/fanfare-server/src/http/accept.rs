@@ -1,8 +1,10 @@
 //! Listening sockets, and what happens to a connection before it is a WebSocket.
 
 use std::{
+    cell::Cell,
     io,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -21,6 +23,8 @@ use crate::{engine::Shard, resp};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
+/// How many times the handshake's time limit a connection may serve requests before it has to be opened anew.
+const KEPT_ALIVE: u32 = 6;
 /// After `accept` failed, most often for want of descriptors: long enough not to spin, short enough to recover soon.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -133,16 +137,28 @@ where
 {
     let max_head = site.options.max_header_size;
     let node = shard.node.clone();
-    let service = service_fn(move |request| routes::answer(request, peer, site.clone(), shard.clone()));
-    let served = http1::Builder::new()
+    let answered = Cell::new(false);
+    let service = service_fn(|request| {
+        answered.set(true);
+        routes::answer(request, peer, site.clone(), shard.clone())
+    });
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(timeout)
         .max_buf_size(max_head.max(8192)) // hyper's own least
         .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = tokio::time::sleep(timeout * KEPT_ALIVE) => {
+            connection.as_mut().graceful_shutdown();
+            // A client that does not take its answers is cut in the end.
+            tokio::time::timeout(timeout, connection).await.unwrap_or(Ok(()))
+        }
+    };
     if let Err(error) = served {
-        if error.is_timeout() {
+        if error.is_timeout() && !answered.get() {
             node.counters.handshakes_timed_out.fetch_add(1, Relaxed);
         }
         tracing::debug!(%error, %peer, "HTTP connection ended");

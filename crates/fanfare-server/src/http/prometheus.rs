@@ -112,7 +112,7 @@ fn of_dialects(node: &Node, registry: &Registry) -> Result<(), Error> {
         }
         register(registry, family)?;
     }
-    let counters: [(&str, &str, Figure); 6] = [
+    let counters: [(&str, &str, Figure); 7] = [
         (
             "fanfare_connections_opened_total",
             "Connections opened",
@@ -122,6 +122,11 @@ fn of_dialects(node: &Node, registry: &Registry) -> Result<(), Error> {
             "fanfare_messages_sent_total",
             "Messages written or queued to clients",
             |_, mounted| mounted.counters.sent.load(Relaxed),
+        ),
+        (
+            "fanfare_messages_abandoned_total",
+            "Messages queued to a client that was gone before it had taken them",
+            |_, mounted| mounted.counters.abandoned.load(Relaxed),
         ),
         (
             "fanfare_messages_dropped_total",

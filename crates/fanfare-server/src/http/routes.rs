@@ -31,7 +31,8 @@ pub(super) async fn answer(
 }
 
 async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard: &Rc<Shard>) -> Reply {
-    let Some(path) = site.local_path(request.uri().path()) else {
+    let uri = request.uri().clone();
+    let Some(path) = site.local_path(uri.path()) else {
         return not_found();
     };
     // Probes and figures answer even while the server drains.
@@ -70,13 +71,34 @@ async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard
     {
         return upgrade::upgrade(request, peer, site, shard, &mounted.clone()).await;
     }
-    if site.node.is_draining() {
-        return reply::error(StatusCode::SERVICE_UNAVAILABLE, "Server shutting down");
+    match path.strip_prefix("/api/") {
+        Some(path) => api(path, request, peer, site).await,
+        None if site.node.is_draining() => {
+            reply::error(StatusCode::SERVICE_UNAVAILABLE, "Server shutting down")
+        }
+        None => not_found(),
     }
+}
+
+/// The API for services, with errors in its own form.
+async fn api(path: &str, request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>) -> Reply {
+    let error = |status, code, message| reply::api_error(status, code, message);
     match path {
-        "/api/v1/events" if request.method() == Method::POST => events::publish(request, peer, site).await,
-        "/api/v1/events" => wrong_method(&[Method::POST]),
-        _ => not_found(),
+        _ if site.node.is_draining() => error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "SHUTTING_DOWN",
+            "Server shutting down",
+        ),
+        "v1/events" if request.method() == Method::POST => events::publish(request, peer, site).await,
+        "v1/events" => {
+            let answer = error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "METHOD_NOT_ALLOWED",
+                "method not allowed",
+            );
+            allow(answer, &[Method::POST])
+        }
+        _ => error(StatusCode::NOT_FOUND, "NOT_FOUND", "not found"),
     }
 }
 
@@ -97,7 +119,13 @@ fn not_found() -> Reply {
 }
 
 fn wrong_method(allowed: &[Method]) -> Reply {
-    let mut answer = reply::error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+    allow(
+        reply::error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
+        allowed,
+    )
+}
+
+fn allow(mut answer: Reply, allowed: &[Method]) -> Reply {
     let names = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     if let Ok(value) = HeaderValue::from_str(&names) {
         answer.headers_mut().insert(header::ALLOW, value);

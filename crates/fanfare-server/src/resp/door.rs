@@ -185,6 +185,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 Woken::Read(result) => result?,
             };
             let closing = self.process().await?;
+            // A publisher that sends as fast as it can must not be felt by the others.
+            tokio::task::yield_now().await;
             match closing {
                 None => {}
                 Some(Closing::AtOnce) => return Ok(()),
