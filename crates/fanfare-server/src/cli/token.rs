@@ -58,6 +58,9 @@ fn claims(given: &[String]) -> Result<Map<String, Value>, Failure> {
                     "--claim {claim}: expected KEY=JSON, such as roles='[\"admin\"]'"
                 ))
             })?;
+            if ["sub", "iat", "exp"].contains(&key) {
+                return Err(Failure::Usage(format!("--claim {key}: set by --user and --ttl")));
+            }
             let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
             Ok((key.to_owned(), value))
         })

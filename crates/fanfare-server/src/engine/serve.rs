@@ -10,11 +10,11 @@ use std::{
     time::SystemTime,
 };
 
-use fanfare_core::{Ending, Interest, Message, Refusal, Step, Steps};
+use fanfare_core::{Ending, Interest, Message, Refusal, Step, Steps, UserId};
 use futures_util::FutureExt;
 
 use super::{
-    Newcomer, Shard, Transport,
+    MountedDialect, Newcomer, Shard, Transport,
     connection::{Connection, Key, Phase},
     node::InForce,
     shard::{Codec, Tools},
@@ -69,30 +69,12 @@ impl Shard {
         let mounted = newcomer.admission.dialect().clone();
         let node = &self.node;
         let identity = newcomer.identity;
-        let mut in_force = None;
-        if let Some(identity) = &identity {
-            let subscribe = || {
-                let placed = node
-                    .broker()?
-                    .subscribe(Interest::User(identity.user.clone()))
-                    .shared();
-                if placed.clone().now_or_never().is_some() {
-                    None
-                } else {
-                    Some(placed)
-                }
-            };
-            let place = (self.number, mounted.number);
-            in_force = node
-                .interests
-                .acquire(
-                    &identity.user,
-                    place,
-                    mounted.settings.max_connections_per_user,
-                    subscribe,
-                )
-                .map_err(|_| Refusal::UserAtCapacity)?;
-        }
+        // Before anything is taken that would have to be given back, should the dialect fail.
+        let conversation = mounted.dialect.converse(identity.as_ref());
+        let in_force = match &identity {
+            Some(identity) => self.hold(&identity.user, &mounted)?,
+            None => None,
+        };
         let now = node.clock_ms();
         let expires_in = identity
             .as_ref()
@@ -107,7 +89,7 @@ impl Shard {
             unread: None,
             waker: None,
             decoder: crate::ws::Decoder::new(),
-            conversation: mounted.dialect.converse(identity.as_ref()),
+            conversation,
             admission: newcomer.admission,
             user: identity.map(|identity| identity.user),
             deflate: newcomer.deflate,
@@ -137,14 +119,31 @@ impl Shard {
         ))
     }
 
+    /// Counts one more connection of `user`, and asks the broker for the user's events with the first.
+    fn hold(&self, user: &UserId, mounted: &MountedDialect) -> Result<InForce, Refusal> {
+        let node = &self.node;
+        let subscribe = || {
+            let placed = node.broker()?.subscribe(Interest::User(user.clone())).shared();
+            if placed.clone().now_or_never().is_some() {
+                None
+            } else {
+                Some(placed)
+            }
+        };
+        let most = mounted.settings.max_connections_per_user;
+        let held = node
+            .interests
+            .acquire(user, (self.number, mounted.number), most, subscribe);
+        held.map_err(|_| Refusal::UserAtCapacity)
+    }
+
     fn forget(&self, key: Key) {
         let connection = {
             let mut connections = self.connections.borrow_mut();
             if Connection::at(&mut connections, key).is_none() {
                 return;
             }
-            let connection = connections.remove(key.slot as usize);
-            connection
+            connections.remove(key.slot as usize)
         };
         self.forgot_at.set(Some(self.node.clock_ms()));
         let mounted = connection.admission.dialect();
@@ -288,6 +287,7 @@ impl Connection {
             return Progress::Again;
         }
         match self.transport.poll_read_ready(cx) {
+            Poll::Pending if self.transport.has_read_ahead() => self.read(tools, now),
             Poll::Pending => Progress::Wait,
             Poll::Ready(_) => self.read(tools, now),
         }

@@ -2,12 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
+    panic::AssertUnwindSafe,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
 use fanfare_core::SubscriptionIndex;
+use futures_util::FutureExt;
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
 
@@ -113,12 +115,12 @@ impl Shard {
                 match command {
                     ShardCommand::Deliver(part) => parts.push(part),
                     other => {
-                        self.deliver(std::mem::take(&mut parts)).await;
+                        self.deliver_safely(std::mem::take(&mut parts)).await;
                         self.obey(other);
                     }
                 }
             }
-            self.deliver(parts).await;
+            self.deliver_safely(parts).await;
         }
         sweeping.abort();
     }
@@ -131,6 +133,20 @@ impl Shard {
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// A fault over one batch loses that batch; the shard goes on.
+    async fn deliver_safely(&self, parts: Vec<Part>) {
+        if AssertUnwindSafe(self.deliver(parts))
+            .catch_unwind()
+            .await
+            .is_err()
+        {
+            tracing::error!(
+                shard = self.number,
+                "a fault while delivering; the batch is lost in part"
+            );
+        }
     }
 
     fn obey(self: &Rc<Self>, command: ShardCommand) {

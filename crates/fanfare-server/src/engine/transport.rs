@@ -82,6 +82,16 @@ impl Transport {
         }
     }
 
+    /// Whether TLS has decrypted what nobody has read yet, which no readiness of the socket would tell.
+    pub fn has_read_ahead(&mut self) -> bool {
+        match self {
+            Self::Tls(_, tls) => tls
+                .process_new_packets()
+                .is_ok_and(|state| state.plaintext_bytes_to_read() > 0),
+            Self::Upgrading | Self::Plain(_) => false,
+        }
+    }
+
     /// Says that nothing more will be written, so that the peer reads what was sent and then the end.
     pub fn finish_writing(&mut self) {
         if let Self::Tls(socket, tls) = self {

@@ -106,7 +106,7 @@ fn of_dialects(node: &Node, registry: &Registry) -> Result<(), Error> {
     ];
     for (name, help, figure) in gauges {
         let family = IntGaugeVec::new(Opts::new(name, help), &["dialect"])?;
-        for mounted in &node.dialects {
+        for mounted in shown(node) {
             let value = i64::try_from(figure(node, mounted)).unwrap_or(i64::MAX);
             family.with_label_values(&[mounted.dialect.name()]).set(value);
         }
@@ -150,9 +150,7 @@ fn of_dialects(node: &Node, registry: &Registry) -> Result<(), Error> {
         ),
     ];
     for (name, help, figure) in counters {
-        let values: Vec<_> = node
-            .dialects
-            .iter()
+        let values: Vec<_> = shown(node)
             .map(|mounted| ([mounted.dialect.name()], figure(node, mounted)))
             .collect();
         let values: Vec<_> = values
@@ -177,6 +175,13 @@ fn of_dialects(node: &Node, registry: &Registry) -> Result<(), Error> {
     )
 }
 
+/// The dialects that are of interest: one that listens nowhere by default only where it was used.
+fn shown(node: &Node) -> impl Iterator<Item = &MountedDialect> {
+    let used = |mounted: &&MountedDialect| mounted.counters.opened.load(Relaxed) > 0;
+    let dialects = node.dialects.iter().map(|mounted| &**mounted);
+    dialects.filter(move |mounted| !mounted.dialect.defaults().binds.is_empty() || used(mounted))
+}
+
 /// A family with a label for the reason.
 fn labelled(
     node: &Node,
@@ -185,7 +190,7 @@ fn labelled(
     help: &str,
     counts: fn(&MountedDialect) -> Vec<(&'static str, u64)>,
 ) -> Result<(), Error> {
-    let all = node.dialects.iter().flat_map(|mounted| {
+    let all = shown(node).flat_map(|mounted| {
         counts(mounted)
             .into_iter()
             .map(|(reason, count)| ([mounted.dialect.name(), reason], count))

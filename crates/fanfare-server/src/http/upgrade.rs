@@ -39,6 +39,15 @@ pub(super) async fn upgrade(
         Err(refusal) => return refuse(mounted, refusal),
     };
     let (head, body) = request.into_parts();
+    if has_body(&head.headers) {
+        // A proxy in front would take for a body what we would take for frames.
+        return bad_handshake(
+            mounted,
+            StatusCode::BAD_REQUEST,
+            "an upgrade request has no body",
+            &[],
+        );
+    }
     let accept = match handshake::check(&head) {
         Ok(accept) => accept,
         Err(error) => return bad_handshake(mounted, error.status(), &error.to_string(), error.headers()),
@@ -75,6 +84,11 @@ pub(super) async fn upgrade(
         }
     });
     switching(&accept, compression)
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH);
+    headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
 /// Who the client is, by the credential its dialect reads from the request.

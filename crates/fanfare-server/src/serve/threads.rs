@@ -1,6 +1,11 @@
 //! The shards' threads.
 
-use std::{rc::Rc, sync::Arc, thread::JoinHandle};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::Arc,
+    thread::JoinHandle,
+};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -43,8 +48,18 @@ pub(super) fn start(
         let thread = std::thread::Builder::new().name(format!("fanfare-{number}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("cannot start a thread: {error}"))?;
-        let work =
-            move || LocalSet::new().block_on(&runtime, serve(number, node, commands, sockets, stopped));
+        let work = move || {
+            let serving = serve(number, node, commands, sockets, stopped);
+            let served = catch_unwind(AssertUnwindSafe(|| LocalSet::new().block_on(&runtime, serving)));
+            if served.is_err() {
+                // Half a server that looks whole is worse than one that is started anew.
+                tracing::error!(
+                    shard = number,
+                    "a shard ended by a fault; the process ends with it"
+                );
+                std::process::exit(1);
+            }
+        };
         handles.push(
             thread
                 .spawn(work)
