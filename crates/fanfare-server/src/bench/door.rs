@@ -64,7 +64,7 @@ impl Drop for Door {
     }
 }
 
-/// The command that publishes to `audience` so that a client of the notify dialect is sent [`FRAME_LEN`] bytes.
+/// The command that publishes to `audience` so that a client is sent [`FRAME_LEN`] bytes.
 pub(super) fn publish(audience: &Audience) -> Vec<u8> {
     let channel = wire::redis_channel(audience);
     let message = format!(r#"{{"type":"{KIND}","payload":"{}"}}"#, "x".repeat(payload_len()));

@@ -108,7 +108,7 @@ impl Global {
         let pair = |set: &String| match set.split_once('=') {
             Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
             None => Err(Failure::Usage(format!(
-                "--set {set}: expected KEY=VALUE, such as notify.max_connections=100"
+                "--set {set}: expected KEY=VALUE, such as log.level=debug"
             ))),
         };
         Ok(Sources {

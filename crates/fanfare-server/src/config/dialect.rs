@@ -106,7 +106,7 @@ pub struct DialectInfo {
     pub extras: &'static [ExtraKey],
     /// Environment variables of other names that set keys of this dialect.
     pub inherited: &'static [Inherited],
-    /// Values that differ in the production profile: a key such as `rooms.default_access` and its TOML value.
+    /// Values that differ in the production profile: a key of its table, with the table's name before it, and its TOML value.
     pub production: &'static [(&'static str, &'static str)],
     /// For tests only: not in the default profile, the reference or the example file.
     pub hidden: bool,

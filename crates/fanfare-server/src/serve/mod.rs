@@ -40,6 +40,10 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     let shards = shard_count(config);
     let keys = keys::load(config)?;
     let verifier = Arc::new(Verifier::new(keys.options).map_err(|error| error.to_string())?);
+    // The first tokens should find the keys; a provider that is away holds up the start for as long as a fetch may take.
+    if let Err(error) = verifier.refresh_jwks().await {
+        tracing::warn!(%error, "the key set cannot be fetched yet; trying again in the background");
+    }
     let refreshing = verifier.spawn_refresh();
 
     let node = Node::new(settings::dialects(config));
