@@ -11,6 +11,14 @@ use crate::config::LogFormat;
 /// # Errors
 /// When `filter` cannot be read, or logging was started before.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
+    // A mistyped level would pass as the name of a module, and silence everything.
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    if !filter.contains(['=', ',']) && !levels.contains(&filter.trim().to_ascii_lowercase().as_str()) {
+        return Err(format!(
+            "log level {filter:?}: expected one of {}, or directives",
+            levels.join(", ")
+        ));
+    }
     let filter =
         EnvFilter::try_new(directives(filter)).map_err(|error| format!("log level {filter:?}: {error}"))?;
     let human = match format {

@@ -24,10 +24,11 @@ const FORWARDED: &[&str] = &[
 /// configured and it comes from this machine.
 pub(super) fn may_use_api(site: &Site, peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool {
     let keys = &site.options.api_keys;
-    match bearer(headers) {
-        Some(offered) => is_key(keys, offered) || is_admin(site, offered),
-        None => keys.is_empty() && is_loopback_caller(peer, uri, headers),
+    if let Some(offered) = bearer(headers) {
+        return is_key(keys, offered) || is_admin(site, offered);
     }
+    let page_allowed = site.options.origins.allow(headers);
+    keys.is_empty() && page_allowed && is_loopback_caller(peer, uri, headers)
 }
 
 /// Compares every key in constant time, so that the time does not tell which one came close.
@@ -50,17 +51,31 @@ fn is_loopback_caller(peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool {
         name.eq_ignore_ascii_case("localhost")
             || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     };
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .or_else(|| uri.authority().map(Authority::as_str));
-    let host = host.and_then(|host| host.parse::<Authority>().ok());
+    // Whatever names the host must name this machine: a request line in absolute form, and every Host there is.
+    let hosts = headers
+        .get_all(header::HOST)
+        .iter()
+        .map(|host| host.to_str().unwrap_or_default());
+    let mut named = uri
+        .authority()
+        .map(Authority::as_str)
+        .into_iter()
+        .chain(hosts)
+        .peekable();
+    let is_local = |host: &str| {
+        let host = host
+            .parse::<Authority>()
+            .ok()
+            .filter(|host| !host.as_str().contains('@'));
+        host.is_some_and(|host| local_host(host.host()))
+    };
+    let host_local = named.peek().is_some() && named.all(is_local);
     let origins_local = headers.get_all(header::ORIGIN).iter().all(|origin| {
         let uri = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
         uri.and_then(|uri| uri.host().map(local_host)).unwrap_or(false)
     });
     peer.to_canonical().is_loopback()
-        && host.is_some_and(|host| local_host(host.host()))
+        && host_local
         && origins_local
         && !FORWARDED.iter().any(|name| headers.contains_key(*name))
 }
@@ -110,6 +125,7 @@ mod tests {
                 false,
             ),
             ("127.0.0.1", &[("host", "localhost.evil.example")], false),
+            ("127.0.0.1", &[("host", "user@localhost")], false),
         ];
         for (peer, sent, expected) in cases {
             let headers: HeaderMap = sent

@@ -32,6 +32,11 @@ pub(super) async fn upgrade(
 ) -> Reply {
     if !site.options.origins.allow(request.headers()) {
         mounted.counters.refusals.add("forbidden_origin");
+        tracing::debug!(
+            dialect = mounted.dialect.name(),
+            reason = "forbidden_origin",
+            "connection refused"
+        );
         return reply::error(StatusCode::FORBIDDEN, "origin not allowed");
     }
     let identity = match identify(&request, site, mounted) {
