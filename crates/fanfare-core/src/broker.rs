@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-use crate::{Event, UserId};
+use crate::{Channel, Event, UserId};
 
 /// A future on the heap, as trait objects need it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -57,6 +57,10 @@ pub trait Inbound: Send + Sync {
 pub enum Interest {
     /// Events for this user.
     User(UserId),
+    /// Events on this channel.
+    Channel(Channel),
+    /// Events on every channel, for a node that holds patterns.
+    AllChannels,
 }
 
 /// How many of one node's connections an event reached.

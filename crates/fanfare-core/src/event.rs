@@ -47,10 +47,37 @@ pub struct Event {
     pub audience: Audience,
     /// What the publisher said, byte for byte.
     pub data: RawJson,
+    /// What the publisher said about it: a JSON object.
+    pub metadata: Option<RawJson>,
     /// Who sent it, where a sender was named.
-    pub sender: Option<Box<str>>,
+    pub sender: Option<Box<Sender>>,
     /// When it came in.
     pub timestamp: SystemTime,
+    /// Where this is set, only these users and admins receive it, whatever the audience.
+    pub private_to: Option<Box<[UserId]>>,
+}
+
+/// Who sent an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    /// The user's id, or what a service calls itself.
+    pub id: Box<str>,
+    /// What to call the user, where that is something else.
+    pub username: Option<Box<str>>,
+    /// The connection it was sent from, where it was sent from one.
+    pub connection: Option<Uuid>,
+}
+
+impl Sender {
+    /// A sender of that id, of whom nothing else is known.
+    pub fn new(id: &str) -> Box<Self> {
+        Box::new(Self { id: id.into(), username: None, connection: None })
+    }
+
+    /// What to call it: the username, else the id.
+    pub fn name(&self) -> &str {
+        self.username.as_deref().unwrap_or(&self.id)
+    }
 }
 
 impl Event {
@@ -61,8 +88,10 @@ impl Event {
             kind: kind.map(Into::into),
             audience,
             data,
+            metadata: None,
             sender: None,
             timestamp: now,
+            private_to: None,
         }
     }
 }
