@@ -71,7 +71,11 @@ pub struct Sender {
 impl Sender {
     /// A sender of that id, of whom nothing else is known.
     pub fn new(id: &str) -> Box<Self> {
-        Box::new(Self { id: id.into(), username: None, connection: None })
+        Box::new(Self {
+            id: id.into(),
+            username: None,
+            connection: None,
+        })
     }
 
     /// What to call it: the username, else the id.

@@ -62,6 +62,9 @@ impl Identity {
 
     /// The value of one of the kept claims.
     pub fn claim(&self, name: &str) -> Option<&Value> {
-        self.claims.iter().find(|(own, _)| **own == *name).map(|(_, value)| value)
+        self.claims
+            .iter()
+            .find(|(own, _)| **own == *name)
+            .map(|(_, value)| value)
     }
 }

@@ -62,7 +62,10 @@ impl Subscription {
     /// # Errors
     /// When it is neither a name nor a pattern.
     pub fn parse(text: &str) -> Result<Self, BadName> {
-        if text.split(['.', ':']).any(|segment| matches!(segment, "*" | "**")) {
+        if text
+            .split(['.', ':'])
+            .any(|segment| matches!(segment, "*" | "**"))
+        {
             return Pattern::new(text).map(Self::Pattern);
         }
         match Audience::of_channel(text)? {

@@ -132,7 +132,9 @@ impl Broker for RedisBroker {
     }
 
     fn subscribe(&self, interest: Interest) -> BoxFuture<'static, ()> {
-        let Interest::User(user) = interest;
+        let Interest::User(user) = interest else {
+            return Box::pin(std::future::ready(()));
+        };
         let in_force = self.shared.ledger.subscribe(user);
         Box::pin(async move {
             if let Some(in_force) = in_force {
@@ -143,7 +145,7 @@ impl Broker for RedisBroker {
     }
 
     fn unsubscribe(&self, interest: Interest) {
-        let Interest::User(user) = interest;
+        let Interest::User(user) = interest else { return };
         self.shared.ledger.unsubscribe(&user);
     }
 

@@ -6,7 +6,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fanfare_core::{Event, MAX_NAME_BYTES, timestamp};
+use fanfare_core::{Event, MAX_NAME_BYTES, Sender, timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -26,7 +26,7 @@ pub struct Envelope {
 /// What an envelope tells of the event itself.
 pub(super) struct Meta {
     pub(super) id: Uuid,
-    pub(super) sender: Option<Box<str>>,
+    pub(super) sender: Option<Box<Sender>>,
     pub(super) timestamp: SystemTime,
     pub(super) untyped: bool,
 }
@@ -53,7 +53,7 @@ pub(super) fn read(raw: &RawValue) -> Option<(Envelope, Meta)> {
     }
     let meta = Meta {
         id: written.id,
-        sender: written.sender,
+        sender: written.sender.map(|id| Sender::new(&id)),
         timestamp: humantime::parse_rfc3339(&written.timestamp).ok()?,
         untyped: written.untyped,
     };
@@ -70,7 +70,7 @@ pub fn encode(event: &Event, envelope: &Envelope) -> Bytes {
         id: event.id,
         node: envelope.node.clone(),
         timestamp: timestamp(event.timestamp).to_string(),
-        sender: event.sender.clone(),
+        sender: event.sender.as_ref().map(|sender| sender.id.clone()),
         reply: envelope.reply,
         untyped: event.kind.is_none(),
     };

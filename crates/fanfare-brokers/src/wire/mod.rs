@@ -71,6 +71,8 @@ impl OnRedis for Interest {
     fn redis_channel(&self) -> String {
         match self {
             Self::User(user) => format!("{USER}{user}"),
+            Self::Channel(channel) => format!("{CHANNEL}{channel}"),
+            Self::AllChannels => format!("{CHANNEL}*"),
         }
     }
 }
@@ -162,13 +164,11 @@ fn notification(audience: Audience, message: &Bytes, now: SystemTime) -> Result<
     let Some((envelope, meta)) = envelope.and_then(envelope::read) else {
         return Ok((Event::new(audience, Some(&kind), payload, now), None));
     };
+    let kind = (!meta.untyped).then_some(&*kind);
     let event = Event {
         id: meta.id,
-        kind: (!meta.untyped).then(|| kind.into()),
-        audience,
-        data: payload,
         sender: meta.sender,
-        timestamp: meta.timestamp,
+        ..Event::new(audience, kind, payload, meta.timestamp)
     };
     Ok((event, Some(envelope)))
 }

@@ -3,7 +3,7 @@
 use std::{fmt, time::SystemTime};
 
 use bytes::Bytes;
-use fanfare_core::{Audience, Event, MAX_DEPTH, MAX_NAME_BYTES, RawJson, UserId};
+use fanfare_core::{Audience, Event, MAX_DEPTH, MAX_NAME_BYTES, RawJson, Sender, UserId};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -94,11 +94,8 @@ fn one(body: &Bytes, raw: &RawValue, now: SystemTime) -> Result<Event, Problem> 
     let id = id.map(uuid).transpose()?;
     Ok(Event {
         id: id.unwrap_or_else(Uuid::now_v7),
-        kind,
-        audience,
-        data,
-        sender,
-        timestamp: now,
+        sender: sender.map(|id| Sender::new(&id)),
+        ..Event::new(audience, kind.as_deref(), data, now)
     })
 }
 

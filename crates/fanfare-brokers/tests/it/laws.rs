@@ -69,7 +69,7 @@ pub(crate) async fn a_publication_arrives_as_it_was(cluster: &Cluster) {
     for data in data {
         let mut event = to_user(id, data);
         event.kind = None;
-        event.sender = Some("sen\"der".into());
+        event.sender = Some(fanfare_core::Sender::new("sen\"der"));
         event.timestamp = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_001);
         events.push(event);
         events.push(to(Audience::Everyone, data));

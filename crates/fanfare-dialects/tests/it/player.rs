@@ -135,10 +135,7 @@ fn event(line: &str, place: &str) -> Event {
 
 fn identity(user: &str) -> Option<Identity> {
     let user = UserId::new(user).ok()?;
-    Some(Identity {
-        user,
-        expires_at: now() + Duration::from_secs(3600),
-    })
+    Some(Identity::new(user, now() + Duration::from_secs(3600)))
 }
 
 fn now() -> SystemTime {

@@ -8,6 +8,7 @@
 
 mod claims;
 mod error;
+mod identity;
 mod jwks;
 mod jws;
 mod keys;
@@ -21,6 +22,7 @@ mod tests;
 
 pub use claims::{MAX_SUBJECT_BYTES, Verified};
 pub use error::{AuthSetupError, JwksError, KeyError, TokenError};
+pub use identity::identity;
 pub use jsonwebtoken::Algorithm;
 pub use jws::MAX_TOKEN_BYTES;
 pub use mint::mint;

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::SystemTime};
 
-use fanfare_core::{Handshake, Identity, Offer, Refusal, Rejection, UserId};
+use fanfare_core::{Handshake, Identity, Offer, Refusal, Rejection};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, upgrade::Upgraded};
@@ -15,6 +15,7 @@ use super::{
     reply::{self, Reply},
 };
 use crate::{
+    auth::identity,
     engine::{Admission, MountedDialect, Newcomer, Seat, Shard, Transport},
     ws::{
         extensions::{self, Agreement, Malformed},
@@ -118,17 +119,7 @@ fn identify<B>(
         tracing::debug!(dialect = mounted.dialect.name(), reason = %error, "token refused");
         Refusal::BadCredential
     })?;
-    let user = UserId::new(&verified.user_id).map_err(|_| Refusal::BadCredential)?;
-    let expires_at = SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(verified.expires_at));
-    Ok(Some(Identity {
-        user,
-        expires_at: expires_at.unwrap_or_else(far_future),
-    }))
-}
-
-/// For a token whose expiry is beyond what the clock can hold.
-fn far_future() -> SystemTime {
-    SystemTime::now() + std::time::Duration::from_secs(u64::from(u32::MAX))
+    identity(&verified, &[]).map(Some).ok_or(Refusal::BadCredential)
 }
 
 /// Agrees on compression where it is switched on and the client offers a form of it that we can serve.

@@ -137,10 +137,7 @@ impl World {
         let address: IpAddr = [127, 0, 0, 1].into();
         let admission = Admission::take(&self.node.dialects[0], address)?;
         let user = UserId::new(user).unwrap();
-        let identity = Some(Identity {
-            user,
-            expires_at: SystemTime::now() + lives,
-        });
+        let identity = Some(Identity::new(user, SystemTime::now() + lives));
         self.shard
             .reserve(Newcomer {
                 admission,
