@@ -1,6 +1,6 @@
 //! The names events are addressed by: users and channels.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
 
 /// The longest user id or channel name, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
@@ -74,6 +74,14 @@ impl Channel {
             return Err(BadName::Wildcard);
         }
         Ok(Self(name.into()))
+    }
+}
+
+impl FromStr for Channel {
+    type Err = BadName;
+
+    fn from_str(name: &str) -> Result<Self, BadName> {
+        Self::new(name)
     }
 }
 

@@ -1,15 +1,15 @@
 //! The client protocols Fanfare speaks. Each has a folder, and one line in [`ALL`]; nothing else names it.
 
-use fanfare_core::Dialect;
+use fanfare_core::DialectKind;
 
 mod echo;
 mod notify;
 
 /// Every dialect. The order is that of reports; a dialect's place here is its number in the engine.
-pub static ALL: &[&dyn Dialect] = &[&notify::Notify, &echo::Echo];
+pub static ALL: &[&dyn DialectKind] = &[&notify::Notify, &echo::Echo];
 
 /// The dialect of that name, with its number.
-pub fn find(name: &str) -> Option<(usize, &'static dyn Dialect)> {
+pub fn find(name: &str) -> Option<(usize, &'static dyn DialectKind)> {
     ALL.iter()
         .position(|dialect| dialect.name() == name)
         .map(|at| (at, ALL[at]))

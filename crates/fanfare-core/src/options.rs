@@ -1,0 +1,4 @@
+//! placeholder until merge
+/// Options.
+#[derive(Debug, Clone, Default)]
+pub struct Options;
