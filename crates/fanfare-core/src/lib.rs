@@ -14,6 +14,7 @@ mod index;
 mod interests;
 mod json;
 mod names;
+mod object;
 mod pattern;
 mod report;
 
@@ -27,5 +28,6 @@ pub use index::SubscriptionIndex;
 pub use interests::{Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson};
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
+pub use object::{BadObject, RawObject, string};
 pub use pattern::{Pattern, Subscription};
 pub use report::{DialectFacts, JsonMap, NodeFacts};
