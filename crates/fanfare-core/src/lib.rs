@@ -16,7 +16,11 @@ mod index;
 mod interests;
 mod json;
 mod names;
+<<<<<<< HEAD
 mod options;
+=======
+mod object;
+>>>>>>> brokers
 mod pattern;
 mod report;
 
@@ -34,6 +38,10 @@ pub use index::SubscriptionIndex;
 pub use interests::{Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson};
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
+<<<<<<< HEAD
 pub use options::Options;
+=======
+pub use object::{BadObject, RawObject, string};
+>>>>>>> brokers
 pub use pattern::{Pattern, Subscription};
 pub use report::{ConnectionFacts, DialectFacts, DialectReport, JsonMap, NodeFacts, Report};
