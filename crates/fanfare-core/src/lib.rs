@@ -16,11 +16,8 @@ mod index;
 mod interests;
 mod json;
 mod names;
-<<<<<<< HEAD
-mod options;
-=======
 mod object;
->>>>>>> brokers
+mod options;
 mod pattern;
 mod report;
 
@@ -38,10 +35,7 @@ pub use index::SubscriptionIndex;
 pub use interests::{Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson};
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
-<<<<<<< HEAD
-pub use options::Options;
-=======
 pub use object::{BadObject, RawObject, string};
->>>>>>> brokers
+pub use options::Options;
 pub use pattern::{Pattern, Subscription};
 pub use report::{ConnectionFacts, DialectFacts, DialectReport, JsonMap, NodeFacts, Report};
