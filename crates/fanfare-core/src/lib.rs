@@ -15,6 +15,7 @@ mod interests;
 mod json;
 mod names;
 mod pattern;
+pub mod policy;
 mod report;
 
 pub use broker::{BoxFuture, Broker, BrokerError, BrokerHealth, Inbound, Interest, Reach, Receipt};
