@@ -19,6 +19,7 @@ mod names;
 mod object;
 mod options;
 mod pattern;
+pub mod policy;
 mod report;
 
 pub use broker::{BoxFuture, Broker, BrokerError, BrokerHealth, Inbound, Interest, Reach, Receipt};
