@@ -14,6 +14,7 @@ mod index;
 mod interests;
 mod json;
 mod names;
+mod options;
 mod pattern;
 mod report;
 
@@ -27,5 +28,6 @@ pub use index::SubscriptionIndex;
 pub use interests::{Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson};
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
+pub use options::{BadOption, Inherited, OptionKind, OptionSpec, OptionValue, Options, Target, Unit};
 pub use pattern::{Pattern, Subscription};
 pub use report::{DialectFacts, JsonMap, NodeFacts};

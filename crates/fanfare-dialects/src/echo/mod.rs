@@ -30,11 +30,7 @@ impl Dialect for Echo {
     }
 
     fn defaults(&self) -> DialectDefaults {
-        DialectDefaults {
-            binds: &[],
-            max_connections: 10_000,
-            max_message_size: 64 * 1024,
-        }
+        DialectDefaults::default()
     }
 
     fn offer<'a>(&self, _handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {

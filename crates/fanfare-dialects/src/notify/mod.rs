@@ -37,8 +37,8 @@ impl Dialect for Notify {
     fn defaults(&self) -> DialectDefaults {
         DialectDefaults {
             binds: &["0.0.0.0:8081"],
-            max_connections: 10_000,
             max_message_size: 512,
+            ..DialectDefaults::default()
         }
     }
 
