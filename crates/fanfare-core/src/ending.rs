@@ -14,6 +14,8 @@ pub enum Refusal {
     AddressAtCapacity,
     /// The user holds as many as it may.
     UserAtCapacity,
+    /// The client's address came more often than it may.
+    RateLimited,
     /// The server drains.
     ShuttingDown,
 }
@@ -55,6 +57,7 @@ impl Refusal {
             Self::AtCapacity => "at_capacity",
             Self::AddressAtCapacity => "address_at_capacity",
             Self::UserAtCapacity => "user_at_capacity",
+            Self::RateLimited => "rate_limited",
             Self::ShuttingDown => "shutting_down",
         }
     }

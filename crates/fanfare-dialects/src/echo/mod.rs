@@ -40,6 +40,7 @@ impl Dialect for Echo {
     fn refuse(&self, refusal: Refusal) -> Rejection {
         let status = match refusal {
             Refusal::MissingCredential | Refusal::BadCredential => 401,
+            Refusal::RateLimited => 429,
             Refusal::AtCapacity
             | Refusal::AddressAtCapacity
             | Refusal::UserAtCapacity

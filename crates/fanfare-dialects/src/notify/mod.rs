@@ -54,6 +54,7 @@ impl Dialect for Notify {
             Refusal::MissingCredential => (401, r#"{"error":"missing token parameter"}"#),
             Refusal::BadCredential => (401, r#"{"error":"invalid or expired token"}"#),
             Refusal::AtCapacity | Refusal::AddressAtCapacity | Refusal::UserAtCapacity => (503, ""),
+            Refusal::RateLimited => (429, r#"{"error":"too many requests"}"#),
             Refusal::ShuttingDown => (503, r#"{"error":"Server shutting down"}"#),
         };
         Rejection {

@@ -99,6 +99,7 @@ fn refusal(label: &str, place: &str) -> Refusal {
         Refusal::AtCapacity,
         Refusal::AddressAtCapacity,
         Refusal::UserAtCapacity,
+        Refusal::RateLimited,
         Refusal::ShuttingDown,
     ];
     all.into_iter()
