@@ -1,9 +1,6 @@
 //! The one place where an offered token becomes an identity.
 
-use std::{
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{sync::Arc, time::SystemTime};
 
 use fanfare_core::Identity;
 
@@ -20,7 +17,10 @@ pub struct Gate {
 impl Gate {
     /// A gate that keeps the claims called so, besides those that every identity has.
     pub fn new(verifier: Arc<Verifier>, wanted_claims: Vec<Box<str>>) -> Self {
-        Self { verifier, wanted_claims }
+        Self {
+            verifier,
+            wanted_claims,
+        }
     }
 
     /// Who the bearer of `token` is.

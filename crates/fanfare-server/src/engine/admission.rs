@@ -49,7 +49,13 @@ impl Admission {
             admission.address = Some(address);
         }
         if let Some(name) = name {
-            if !dialect.names.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into()) {
+            if !dialect
+                .names
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(name.into())
+            {
                 return Err(Refusal::NameTaken);
             }
             admission.name = Some(name.into());
@@ -75,7 +81,12 @@ impl Drop for Admission {
             self.dialect.addresses.leave(address);
         }
         if let Some(name) = &self.name {
-            self.dialect.names.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+            self.dialect
+                .names
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(name);
         }
     }
 }

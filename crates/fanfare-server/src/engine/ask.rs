@@ -49,7 +49,9 @@ impl Connection {
     }
 
     pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer, turn: &mut Turn<'_>) {
-        self.converse(turn, |talk, context, steps| talk.answered(ticket, answer, context, steps));
+        self.converse(turn, |talk, context, steps| {
+            talk.answered(ticket, answer, context, steps)
+        });
     }
 
     /// Answers by what `work` comes to: now, if it is done at once.
@@ -193,7 +195,9 @@ impl Connection {
 
     fn leave(&mut self, room: Channel, turn: &Turn<'_>) -> Answer {
         let wanted = Subscription::Channel(room);
-        let (true, Subscription::Channel(room), Some(identity)) = (self.is_member(&wanted), &wanted, &self.identity) else {
+        let (true, Subscription::Channel(room), Some(identity)) =
+            (self.is_member(&wanted), &wanted, &self.identity)
+        else {
             return Err(Denial::NotMember);
         };
         let last = turn.shard.node.members.leave(room, &identity.user);

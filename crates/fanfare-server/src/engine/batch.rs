@@ -67,13 +67,24 @@ impl Prepared {
 impl Rendering {
     pub(super) fn new(text: Bytes) -> Self {
         let frame = encode::frame(Opcode::Text, &text, false);
-        Self { text, frame, compressed: Mutex::default() }
+        Self {
+            text,
+            frame,
+            compressed: Mutex::default(),
+        }
     }
 
     /// The frame for connections of `mounted`, compressed by `deflate` where that is negotiated and worth it.
-    pub(super) fn frame(&self, mounted: &MountedDialect, deflate: Option<DeflateParams>, deflater: &mut Deflater) -> Bytes {
+    pub(super) fn frame(
+        &self,
+        mounted: &MountedDialect,
+        deflate: Option<DeflateParams>,
+        deflater: &mut Deflater,
+    ) -> Bytes {
         match deflate {
-            Some(params) if self.text.len() >= mounted.settings.compression_threshold => self.compressed(params, deflater),
+            Some(params) if self.text.len() >= mounted.settings.compression_threshold => {
+                self.compressed(params, deflater)
+            }
             _ => self.frame.clone(),
         }
     }

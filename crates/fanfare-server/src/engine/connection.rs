@@ -14,7 +14,10 @@ use fanfare_core::{Conversation, Ending, Identity};
 use slab::Slab;
 use uuid::Uuid;
 
-use super::{Admission, MountedDialect, Transport, hold::Hold, meter::Meter, outbox::Outbox, subscriptions::Subscriptions};
+use super::{
+    Admission, MountedDialect, Transport, hold::Hold, meter::Meter, outbox::Outbox,
+    subscriptions::Subscriptions,
+};
 use crate::ws::{Decoder, DeflateParams, Opcode, encode};
 
 /// How long a client may take to answer our close frame.
@@ -347,7 +350,11 @@ impl Connection {
     /// for many is not the mistake of a client that reads well.
     pub(super) fn queue_answer(&mut self, frame: Bytes, now: u64) -> Tally {
         let limit = self.admission.dialect().settings.send_queue_size;
-        let fits = |outbox: &Option<Box<Outbox>>| outbox.as_ref().is_none_or(|outbox| outbox.has_room(frame.len(), usize::MAX, limit));
+        let fits = |outbox: &Option<Box<Outbox>>| {
+            outbox
+                .as_ref()
+                .is_none_or(|outbox| outbox.has_room(frame.len(), usize::MAX, limit))
+        };
         if self.phase == Phase::Open && !fits(&self.outbox) {
             self.flush_or_wake();
             if !fits(&self.outbox) {
@@ -355,10 +362,16 @@ impl Connection {
             }
         }
         if self.phase != Phase::Open {
-            return Tally { queued: 0, dropped: 1 };
+            return Tally {
+                queued: 0,
+                dropped: 1,
+            };
         }
         self.outbox_mut().push(frame);
-        Tally { queued: 1, dropped: 0 }
+        Tally {
+            queued: 1,
+            dropped: 0,
+        }
     }
 
     fn has_room(&self, bytes: usize) -> bool {

@@ -33,10 +33,7 @@ impl Shard {
             return;
         }
         let mut reached = vec![Reach::default(); events.len()];
-        if events
-            .windows(2)
-            .all(|pair| same(&pair[0].event, &pair[1].event))
-        {
+        if events.windows(2).all(|pair| same(&pair[0].event, &pair[1].event)) {
             for (run, reached) in events.chunks(RUN).zip(reached.chunks_mut(RUN)) {
                 self.write_run(run, reached).await;
             }

@@ -40,7 +40,10 @@ impl Hold {
         let (dialect, most) = (mounted.number, mounted.settings.max_connections_per_user);
         let first = || subscribe(node, Interest::User(user.clone()));
         let in_force = node.interests.acquire(user, (shard, dialect), most, first)?;
-        let on = On::User { user: user.clone(), dialect };
+        let on = On::User {
+            user: user.clone(),
+            dialect,
+        };
         Ok((Self::new(node, shard, on), in_force))
     }
 
@@ -53,12 +56,18 @@ impl Hold {
 
     /// Counts one more pattern, whichever it is.
     pub(super) fn pattern(node: &Arc<Node>, shard: usize) -> (Self, InForce) {
-        let in_force = node.channels.acquire_pattern(shard, || subscribe(node, Interest::AllChannels));
+        let in_force = node
+            .channels
+            .acquire_pattern(shard, || subscribe(node, Interest::AllChannels));
         (Self::new(node, shard, On::Patterns), in_force)
     }
 
     fn new(node: &Arc<Node>, shard: usize, on: On) -> Self {
-        Self { node: node.clone(), shard, on }
+        Self {
+            node: node.clone(),
+            shard,
+            on,
+        }
     }
 }
 
@@ -84,7 +93,9 @@ impl Drop for Hold {
                 self.node.channels.release(channel, self.shard, last);
             }
             On::Patterns => {
-                self.node.channels.release_pattern(self.shard, || unsubscribe(Interest::AllChannels));
+                self.node
+                    .channels
+                    .release_pattern(self.shard, || unsubscribe(Interest::AllChannels));
             }
         }
     }

@@ -18,7 +18,8 @@ const GOOD_AGAIN_MS: u64 = 1_000;
 
 /// One client's rate.
 pub(super) struct Meter {
-    limiter: RateLimiter<NotKeyed, InMemoryState, QuantaClock, NoOpMiddleware<<QuantaClock as Clock>::Instant>>,
+    limiter:
+        RateLimiter<NotKeyed, InMemoryState, QuantaClock, NoOpMiddleware<<QuantaClock as Clock>::Instant>>,
     /// When the first and the last message of a row were dropped.
     over: Option<(u64, u64)>,
 }
@@ -58,7 +59,11 @@ impl Meter {
             _ => now,
         };
         self.over = Some((since, now));
-        if now - since >= PATIENCE_MS { Ruling::End } else { Ruling::Drop }
+        if now - since >= PATIENCE_MS {
+            Ruling::End
+        } else {
+            Ruling::Drop
+        }
     }
 }
 
@@ -68,14 +73,29 @@ mod tests {
 
     #[test]
     fn patience_is_for_ten_seconds_in_a_row() {
-        let settings = DialectSettings { max_messages_per_second: 1, message_burst: 2, ..super::super::tests::settings() };
+        let settings = DialectSettings {
+            max_messages_per_second: 1,
+            message_burst: 2,
+            ..super::super::tests::settings()
+        };
         let mut meter = Meter::new(&settings).expect("a limit");
-        assert_eq!([meter.rule(0), meter.rule(0), meter.rule(0)], [Ruling::Pass, Ruling::Pass, Ruling::Drop]);
+        assert_eq!(
+            [meter.rule(0), meter.rule(0), meter.rule(0)],
+            [Ruling::Pass, Ruling::Pass, Ruling::Drop]
+        );
         for at in (500..10_000).step_by(500) {
-            assert_eq!((meter.judge(false, at), meter.judge(true, at)), (Ruling::Drop, Ruling::Pass), "{at}");
+            assert_eq!(
+                (meter.judge(false, at), meter.judge(true, at)),
+                (Ruling::Drop, Ruling::Pass),
+                "{at}"
+            );
         }
         assert_eq!(meter.judge(false, 10_000), Ruling::End);
-        assert_eq!(meter.judge(false, 11_000), Ruling::Drop, "a second without a drop forgives");
+        assert_eq!(
+            meter.judge(false, 11_000),
+            Ruling::Drop,
+            "a second without a drop forgives"
+        );
         assert!(Meter::new(&super::super::tests::settings()).is_none());
     }
 }

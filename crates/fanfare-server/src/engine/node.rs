@@ -10,8 +10,8 @@ use std::{
 };
 
 use fanfare_core::{
-    Broker, BrokerError, BrokerHealth, ChannelInterests, Dialect, DialectFacts, DialectKind, DialectReport, Event, Hearing,
-    Interests, Members, NodeFacts, Receipt, UserId,
+    Broker, BrokerError, BrokerHealth, ChannelInterests, Dialect, DialectFacts, DialectKind, DialectReport,
+    Event, Hearing, Interests, Members, NodeFacts, Receipt, UserId,
     policy::{Authorizer, Policy},
 };
 use tokio::sync::oneshot;
@@ -95,12 +95,20 @@ pub struct MountedDialect {
 impl Node {
     /// A node without shards and broker yet.
     pub fn new(options: NodeOptions) -> Arc<Self> {
-        let own_types = options.dialects.iter().flat_map(|mounting| mounting.dialect.own_types());
+        let own_types = options
+            .dialects
+            .iter()
+            .flat_map(|mounting| mounting.dialect.own_types());
         let reserved_types = own_types.copied().collect();
         let count = options.dialects.len();
         Arc::new(Self {
             id: Uuid::now_v7(),
-            dialects: options.dialects.into_iter().enumerate().map(MountedDialect::new).collect(),
+            dialects: options
+                .dialects
+                .into_iter()
+                .enumerate()
+                .map(MountedDialect::new)
+                .collect(),
             counters: Counters::default(),
             gate: options.gate,
             policy: options.policy,

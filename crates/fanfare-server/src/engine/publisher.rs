@@ -33,7 +33,10 @@ impl Publisher {
     pub(super) fn start(node: Arc<Node>) -> Rc<Self> {
         let (queue, items) = mpsc::unbounded_channel();
         tokio::task::spawn_local(run(node, items));
-        Rc::new(Self { queue, permits: Arc::new(Semaphore::new(IN_FLIGHT)) })
+        Rc::new(Self {
+            queue,
+            permits: Arc::new(Semaphore::new(IN_FLIGHT)),
+        })
     }
 
     /// Puts `event` behind those before it, once there is room; the receipt comes when it is delivered.
@@ -41,13 +44,21 @@ impl Publisher {
         // Fails only when the semaphore is closed, which nobody does.
         let permit = self.permits.clone().acquire_owned().await.ok();
         let (reply, receipt) = oneshot::channel();
-        self.put(Item { event, reply: Some(reply), _permit: permit });
+        self.put(Item {
+            event,
+            reply: Some(reply),
+            _permit: permit,
+        });
         receipt
     }
 
     /// The same for what the server says of a connection that is over: nobody could wait.
     pub(super) fn publish_last(&self, event: Event) {
-        self.put(Item { event, reply: None, _permit: None });
+        self.put(Item {
+            event,
+            reply: None,
+            _permit: None,
+        });
     }
 
     fn put(&self, item: Item) {

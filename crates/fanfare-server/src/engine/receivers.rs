@@ -41,7 +41,9 @@ impl Shard {
 
     fn who_hear_everyone(&self) -> Receivers {
         let connections = self.connections.borrow();
-        let hearing = connections.iter().filter(|(_, connection)| connection.hears_everyone);
+        let hearing = connections
+            .iter()
+            .filter(|(_, connection)| connection.hears_everyone);
         hearing.map(|(at, connection)| connection.key(at)).collect()
     }
 
@@ -90,7 +92,11 @@ impl Shard {
             Verdict::Denied => false,
             Verdict::Ask => {
                 let user = who.map(|identity| identity.user.clone());
-                let question = Question { user, action: Action::Subscribe, channel: channel.clone() };
+                let question = Question {
+                    user,
+                    action: Action::Subscribe,
+                    channel: channel.clone(),
+                };
                 drop(connections);
                 self.ask_whether(key, question, event)
             }

@@ -43,11 +43,19 @@ pub(super) enum Granted {
 impl Asking {
     /// What the authorizer says; without one, no.
     pub(super) fn authorizer(&self, action: Action, channel: Channel) -> impl Future<Output = bool> + use<> {
-        let question = Question { user: self.user.clone(), action, channel };
-        let answer = self.node.authorizer.as_ref().map(|authorizer| match authorizer.remembered(&question) {
-            Some(known) => Box::pin(std::future::ready(known)),
-            None => authorizer.ask(question),
-        });
+        let question = Question {
+            user: self.user.clone(),
+            action,
+            channel,
+        };
+        let answer = self
+            .node
+            .authorizer
+            .as_ref()
+            .map(|authorizer| match authorizer.remembered(&question) {
+                Some(known) => Box::pin(std::future::ready(known)),
+                None => authorizer.ask(question),
+            });
         async move {
             match answer {
                 Some(answer) => answer.await,

@@ -2,17 +2,14 @@
 
 use std::{rc::Rc, time::SystemTime};
 
-use fanfare_core::{Audience, Denial, Draft, Event, Outcome, Right, Sender, Step, Steps, Subscription, Ticket, Channel, Command, Context,
+use fanfare_core::{
+    Audience, Channel, Command, Context, Denial, Draft, Event, Outcome, Right, Sender, Step, Steps,
+    Subscription, Ticket,
     policy::{Action, Verdict},
 };
 use uuid::Uuid;
 
-use super::{
-    connection::Connection,
-    publisher::Publisher,
-    requests::Asking,
-    talk::Turn,
-};
+use super::{connection::Connection, publisher::Publisher, requests::Asking, talk::Turn};
 
 impl Connection {
     pub(super) fn publish(&mut self, ticket: Ticket, draft: Draft, turn: &mut Turn<'_>) {
@@ -23,7 +20,9 @@ impl Connection {
         let event = self.event(draft);
         let (asking, publisher) = (self.asking(turn), turn.shard.publisher.clone());
         let work = send(asking, publisher, event, verdict == Verdict::Ask);
-        self.settle(ticket, turn, work, |_, sent, _| sent.map(|id| Outcome::Published { id }));
+        self.settle(ticket, turn, work, |_, sent, _| {
+            sent.map(|id| Outcome::Published { id })
+        });
     }
 
     fn may_say(&self, draft: &Draft, turn: &Turn<'_>) -> Result<Verdict, Denial> {
@@ -31,7 +30,11 @@ impl Connection {
         if draft.right == Right::Server {
             return Ok(Verdict::Allowed);
         }
-        if draft.kind.as_deref().is_some_and(|kind| node.reserved_types.contains(kind)) {
+        if draft
+            .kind
+            .as_deref()
+            .is_some_and(|kind| node.reserved_types.contains(kind))
+        {
             return Err(Denial::ReservedType);
         }
         let verdict = match &draft.to {
@@ -39,19 +42,28 @@ impl Connection {
                 if draft.right == Right::Member && !self.is_member(&Subscription::Channel(channel.clone())) {
                     return Err(Denial::NotMember);
                 }
-                node.policy.judge(self.identity.as_deref(), Action::Publish, channel)
+                node.policy
+                    .judge(self.identity.as_deref(), Action::Publish, channel)
             }
             Audience::User(_) if self.identity.is_some() => Verdict::Allowed,
             Audience::User(_) | Audience::Everyone => Verdict::Denied,
         };
-        if verdict == Verdict::Denied { Err(Denial::Forbidden) } else { Ok(verdict) }
+        if verdict == Verdict::Denied {
+            Err(Denial::Forbidden)
+        } else {
+            Ok(verdict)
+        }
     }
 
     /// The event that the server makes of a client's draft: id, sender and time are not the client's to say.
     fn event(&self, draft: Draft) -> Event {
         let sender = self.identity.as_ref().map(|identity| {
             let (username, connection) = (identity.username.clone(), Some(self.id));
-            Box::new(Sender { username, connection, ..*Sender::new(&identity.user) })
+            Box::new(Sender {
+                username,
+                connection,
+                ..*Sender::new(&identity.user)
+            })
         });
         Event {
             metadata: draft.metadata,
@@ -63,7 +75,11 @@ impl Connection {
     /// What the conversation says when the connection is over.
     pub(super) fn say_last(&mut self, left: &[Channel], publisher: &Publisher) {
         let mut steps = Steps::new();
-        let context = Context { now: SystemTime::now(), connection: self.id, identity: self.identity.as_ref() };
+        let context = Context {
+            now: SystemTime::now(),
+            connection: self.id,
+            identity: self.identity.as_ref(),
+        };
         self.conversation.closed(left, &context, &mut steps);
         for step in steps {
             if let Step::Ask(_, Command::Publish(draft)) = step {

@@ -91,7 +91,9 @@ impl Shard {
         let identity = newcomer.identity;
         // Before anything is taken that would have to be given back, should the dialect fail.
         let conversation = mounted.dialect.converse(newcomer.admission.name());
-        let held = identity.as_ref().map(|identity| Hold::user(node, self.number, &mounted, &identity.user));
+        let held = identity
+            .as_ref()
+            .map(|identity| Hold::user(node, self.number, &mounted, &identity.user));
         let held = held.transpose().map_err(|_| Refusal::UserAtCapacity)?;
         let (hold, in_force) = held.map_or((None, None), |(hold, in_force)| (Some(hold), in_force));
         let now = node.clock_ms();
@@ -153,7 +155,12 @@ impl Shard {
         };
         let mut tools = self.tools.borrow_mut();
         let now = self.node.clock_ms();
-        let mut turn = Turn { shard: self, key, codec: &mut tools.codec, now };
+        let mut turn = Turn {
+            shard: self,
+            key,
+            codec: &mut tools.codec,
+            now,
+        };
         let acted = catch_unwind(AssertUnwindSafe(|| act(connection, &mut turn)));
         if acted.is_err() {
             connection.failed(now);
@@ -197,7 +204,10 @@ impl Shard {
         }
         let said = catch_unwind(AssertUnwindSafe(|| connection.say_last(&left, &self.publisher)));
         if said.is_err() {
-            tracing::error!(connection = connection.number, "a fault while closing a connection");
+            tracing::error!(
+                connection = connection.number,
+                "a fault while closing a connection"
+            );
         }
     }
 
@@ -302,7 +312,12 @@ impl Connection {
             Phase::Open if self.asked > 0 => return Progress::Wait,
             _ => {}
         }
-        let mut turn = Turn { shard, key, codec: &mut tools.codec, now };
+        let mut turn = Turn {
+            shard,
+            key,
+            codec: &mut tools.codec,
+            now,
+        };
         if let Some(mut unread) = self.unread.take() {
             self.received(&mut unread, &mut turn);
             return Progress::Again;
@@ -368,7 +383,11 @@ impl Connection {
 
     /// Takes the next message. It lies in buffers that what comes of it may need, so that is left to the caller.
     fn take_message(&mut self, input: &mut Input<'_>, turn: &mut Turn<'_>) -> Taken {
-        let settings = &self.successor.as_ref().unwrap_or(self.admission.dialect()).settings;
+        let settings = &self
+            .successor
+            .as_ref()
+            .unwrap_or(self.admission.dialect())
+            .settings;
         let limits = Limits {
             max_message_size: settings.max_message_size,
             max_fragments: settings.max_fragments,

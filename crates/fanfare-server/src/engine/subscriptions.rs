@@ -39,7 +39,10 @@ impl Subscriptions {
 
     /// The rooms the connection is in.
     pub(super) fn rooms(&self) -> impl Iterator<Item = &Subscription> {
-        self.0.iter().filter(|(_, entry)| entry.member).map(|(room, _)| room)
+        self.0
+            .iter()
+            .filter(|(_, entry)| entry.member)
+            .map(|(room, _)| room)
     }
 }
 
@@ -55,23 +58,39 @@ impl Connection {
     /// How many more subscriptions it may have.
     pub(super) fn subscriptions_left(&self) -> usize {
         let own = self.subscriptions.as_ref().map_or(0, |own| own.len());
-        self.admission.dialect().settings.max_subscriptions.saturating_sub(own)
+        self.admission
+            .dialect()
+            .settings
+            .max_subscriptions
+            .saturating_sub(own)
     }
 
     /// Listens to `wanted` from now on.
-    pub(super) fn listen(&mut self, wanted: Subscription, hold: Option<Hold>, member: bool, shard: &Shard, key: Key) {
+    pub(super) fn listen(
+        &mut self,
+        wanted: Subscription,
+        hold: Option<Hold>,
+        member: bool,
+        shard: &Shard,
+        key: Key,
+    ) {
         let mut index = shard.index.borrow_mut();
         match &wanted {
             Subscription::Channel(channel) => index.add_channel(channel, key),
             Subscription::Pattern(pattern) => index.add_pattern(pattern, key),
             Subscription::Personal(_) => {}
         }
-        self.subscriptions.get_or_insert_default().0.insert(wanted, Entry { _hold: hold, member });
+        self.subscriptions
+            .get_or_insert_default()
+            .0
+            .insert(wanted, Entry { _hold: hold, member });
     }
 
     /// Does not listen to `wanted` any more.
     pub(super) fn unlisten(&mut self, wanted: &Subscription, shard: &Shard, key: Key) {
-        let Some(own) = &mut self.subscriptions else { return };
+        let Some(own) = &mut self.subscriptions else {
+            return;
+        };
         if own.0.remove(wanted).is_none() {
             return;
         }
@@ -103,7 +122,10 @@ impl Connection {
         match how {
             Hears::Always => true,
             Hears::Never => false,
-            Hears::Subscribed => self.subscriptions.as_ref().is_some_and(|own| own.all().any(shows)),
+            Hears::Subscribed => self
+                .subscriptions
+                .as_ref()
+                .is_some_and(|own| own.all().any(shows)),
         }
     }
 

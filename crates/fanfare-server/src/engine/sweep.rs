@@ -94,9 +94,16 @@ impl Shard {
         let end = connections.capacity();
         let to = end.min(*from + CHUNK);
         for slot in *from..to {
-            let Some(connection) = connections.get_mut(slot) else { continue };
+            let Some(connection) = connections.get_mut(slot) else {
+                continue;
+            };
             let key = connection.key(slot);
-            let mut turn = Turn { shard: self, key, codec: &mut tools.codec, now };
+            let mut turn = Turn {
+                shard: self,
+                key,
+                codec: &mut tools.codec,
+                now,
+            };
             // A conversation may be called here, and a panic in it is its connection's alone.
             if catch_unwind(AssertUnwindSafe(|| connection.keep_time(&mut turn, ping))).is_err() {
                 connection.failed(now);

@@ -34,7 +34,10 @@ impl Connection {
     }
 
     /// Hands the conversation something, and answers what it wants done.
-    pub(super) fn think(&mut self, act: impl FnOnce(&mut dyn Conversation, &Context<'_>, &mut Steps)) -> Steps {
+    pub(super) fn think(
+        &mut self,
+        act: impl FnOnce(&mut dyn Conversation, &Context<'_>, &mut Steps),
+    ) -> Steps {
         let mut steps = Steps::new();
         let context = Context {
             now: SystemTime::now(),
@@ -47,9 +50,15 @@ impl Connection {
 
     /// Goes over to the dialect its client turned out to speak with `text`.
     pub(super) fn become_successor(&mut self, text: &str, turn: &mut Turn<'_>) {
-        let Some(mounted) = self.successor.take() else { return };
+        let Some(mounted) = self.successor.take() else {
+            return;
+        };
         let (node, shard) = (&turn.shard.node, turn.shard.number);
-        let hold = self.identity.as_ref().map(|identity| Hold::user(node, shard, &mounted, &identity.user)).transpose();
+        let hold = self
+            .identity
+            .as_ref()
+            .map(|identity| Hold::user(node, shard, &mounted, &identity.user))
+            .transpose();
         let admission = Admission::take(&mounted, self.address, None);
         let (Ok(hold), Ok(admission)) = (hold, admission) else {
             // RFC 6455 leaves 1013 to the registry: "try again later".
@@ -62,7 +71,9 @@ impl Connection {
         self.conversation = mounted.dialect.converse(None);
         self.rehear(turn.shard, turn.key);
         self.converse(turn, |talk, context, steps| talk.opened(context, steps));
-        self.converse(turn, |talk, context, steps| talk.received(Message::Text(text), context, steps));
+        self.converse(turn, |talk, context, steps| {
+            talk.received(Message::Text(text), context, steps)
+        });
     }
 
     /// Does what the conversation wants done.

@@ -25,14 +25,19 @@ pub(super) struct Told {
 
 impl Told {
     pub(super) fn new(mounted: &Arc<MountedDialect>, text: Bytes) -> Self {
-        Self { mounted: mounted.clone(), rendering: Rendering::new(text) }
+        Self {
+            mounted: mounted.clone(),
+            rendering: Rendering::new(text),
+        }
     }
 }
 
 impl Node {
     /// Sends the ticks of `mounted` for ever; returns at once if it has none.
     pub async fn tick(self: Arc<Self>, mounted: Arc<MountedDialect>) {
-        let Some(every) = mounted.dialect.tick_interval() else { return };
+        let Some(every) = mounted.dialect.tick_interval() else {
+            return;
+        };
         let broker = BrokerHealth::Embedded; // no tick tells how the broker is
         for count in 1.. {
             tokio::time::sleep(every).await;
@@ -40,7 +45,9 @@ impl Node {
                 return;
             }
             let own = self.dialect_facts(&mounted);
-            let text = mounted.dialect.tick(count, Uuid::now_v7(), &self.facts(&broker), &own);
+            let text = mounted
+                .dialect
+                .tick(count, Uuid::now_v7(), &self.facts(&broker), &own);
             self.tell(&mounted, text);
         }
     }
