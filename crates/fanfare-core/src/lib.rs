@@ -15,12 +15,14 @@ mod identity;
 mod index;
 mod interests;
 mod json;
+mod memory;
 mod names;
 mod object;
 mod options;
 mod pattern;
 pub mod policy;
 mod report;
+mod segments;
 
 pub use broker::{BoxFuture, Broker, BrokerError, BrokerHealth, Inbound, Interest, Reach, Receipt};
 pub use conversation::{
@@ -32,7 +34,7 @@ pub use endpoint::{Call, Endpoint, HttpError, HttpReply, Plan};
 pub use event::{Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, personal_names, timestamp};
 pub use handshake::{About, Handshake, Offer, Rejection};
 pub use identity::{ADMIN_ROLE, Identity};
-pub use index::SubscriptionIndex;
+pub use index::{PatternTrie, SubscriptionIndex};
 pub use interests::{Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson};
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
