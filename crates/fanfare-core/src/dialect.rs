@@ -74,6 +74,11 @@ pub trait Dialect: Send + Sync {
     /// How this protocol says a refusal.
     fn refuse(&self, refusal: Refusal, about: &About<'_>) -> Rejection;
 
+    /// Adds to the access rules' defaults what this dialect's options say.
+    fn shape_policy(&self, policy: &mut PolicyOptions) {
+        let _ = policy;
+    }
+
     // While a connection lives.
 
     /// The state of a new connection; `name` is what it is called, where connections have names.

@@ -8,6 +8,10 @@ mod notify;
 /// Every dialect. The order is that of reports; a dialect's place here is its number in the engine.
 pub static ALL: &[&dyn DialectKind] = &[&notify::Notify, &echo::Echo];
 
+/// Dialects that may share a path on one listener: the host, and its guest. The guest takes the handshakes that it
+/// claims, and those of the host's connections that turn out to speak it.
+pub static SHARING: &[(&str, &str)] = &[("notify", "realtime")];
+
 /// The dialect of that name, with its number.
 pub fn find(name: &str) -> Option<(usize, &'static dyn DialectKind)> {
     ALL.iter()

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use governor::{
     Quota, RateLimiter,
-    clock::{Clock, QuantaClock},
+    clock::{Clock, MonotonicClock},
     middleware::NoOpMiddleware,
     state::{InMemoryState, NotKeyed},
 };
@@ -19,7 +19,7 @@ const GOOD_AGAIN_MS: u64 = 1_000;
 /// One client's rate.
 pub(super) struct Meter {
     limiter:
-        RateLimiter<NotKeyed, InMemoryState, QuantaClock, NoOpMiddleware<<QuantaClock as Clock>::Instant>>,
+        RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<<MonotonicClock as Clock>::Instant>>,
     /// When the first and the last message of a row were dropped.
     over: Option<(u64, u64)>,
 }

@@ -80,6 +80,8 @@ pub struct MountedDialect {
     pub name: &'static str,
     /// The path its clients connect to.
     pub path: &'static str,
+    /// Whether it is for tests: reports show it only where it is used.
+    pub hidden: bool,
     /// The protocol.
     pub dialect: Arc<dyn Dialect>,
     /// What reaches its connections unasked.
@@ -288,6 +290,7 @@ impl MountedDialect {
             number,
             name: mounting.kind.name(),
             path: mounting.kind.path(),
+            hidden: mounting.kind.defaults().binds.is_empty(),
             hearing: mounting.dialect.hears(),
             dialect: mounting.dialect,
             settings: mounting.settings,

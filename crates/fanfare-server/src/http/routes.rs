@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::{
-    Site, events, health, metrics,
+    Site, endpoints, events, health, metrics,
     reply::{self, Reply},
     upgrade,
 };
@@ -64,12 +64,11 @@ async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard
     {
         return preflight();
     }
-    if let Some(mounted) = site
-        .dialects
-        .iter()
-        .find(|mounted| mounted.dialect.path() == path)
-    {
-        return upgrade::upgrade(request, peer, site, shard, &mounted.clone()).await;
+    if let Some(mount) = site.mount(path) {
+        return upgrade::upgrade(request, peer, site, shard, mount).await;
+    }
+    if let Some(mounted) = endpoints::find(site, path) {
+        return endpoints::answer(request, path, peer, site, mounted).await;
     }
     match path.strip_prefix("/api/") {
         Some(path) => api(path, request, peer, site).await,

@@ -1,5 +1,6 @@
 //! The composition root: from a configuration to a running server, and to its end.
 
+mod access;
 mod doors;
 mod greeting;
 mod keys;
@@ -13,9 +14,9 @@ use std::sync::Arc;
 use fanfare_brokers::BrokerOptions;
 
 use crate::{
-    auth::Verifier,
+    auth::{Gate, Verifier},
     config::{Config, Loaded},
-    engine::{Node, ShardHandle},
+    engine::{Node, NodeOptions, ShardHandle},
 };
 
 pub use keys::secret;
@@ -46,7 +47,14 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     }
     let refreshing = verifier.spawn_refresh();
 
-    let node = Node::new(settings::dialects(config));
+    let dialects = settings::dialects(config);
+    let (policy, authorizer) = access::open(config, &dialects)?;
+    let node = Node::new(NodeOptions {
+        dialects,
+        gate: Arc::new(Gate::new(verifier.clone(), policy.wanted_claims())),
+        policy,
+        authorizer,
+    });
     let options = BrokerOptions {
         url: config
             .broker
@@ -61,7 +69,7 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     let (handles, commands): (Vec<_>, Vec<_>) = (0..shards).map(|_| ShardHandle::channel()).unzip();
     node.attach(handles, broker);
 
-    let doors = doors::open(&loaded, &node, &verifier, shards)?;
+    let doors = doors::open(&loaded, &node, shards)?;
     let listening = doors
         .iter()
         .map(|door| door.listening.clone())
@@ -69,6 +77,10 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     let threads = threads::start(&node, commands, doors)?;
     for door in &listening {
         tracing::info!(address = %door.address, serves = door.serves, "listening");
+    }
+    // Ticks are the control thread's; they end with it.
+    for mounted in &node.dialects {
+        tokio::spawn(node.clone().tick(mounted.clone()));
     }
     greeting::print(&loaded, &listening, keys.made.as_deref(), again);
 

@@ -1,12 +1,10 @@
 //! From the registry of dialects to the configuration, and from the configuration to the engine.
 
-use std::sync::LazyLock;
-
-use fanfare_core::Dialect;
+use fanfare_core::{DialectKind, Options};
 
 use crate::{
     config::{Config, DialectConfig, DialectInfo},
-    engine::DialectSettings,
+    engine::{DialectSettings, Mounting},
 };
 
 /// What the configuration must know of each registered dialect.
@@ -17,7 +15,7 @@ pub fn dialect_infos() -> Vec<DialectInfo> {
         .collect()
 }
 
-fn info(dialect: &'static dyn Dialect) -> DialectInfo {
+fn info(dialect: &'static dyn DialectKind) -> DialectInfo {
     let defaults = dialect.defaults();
     DialectInfo {
         name: dialect.name(),
@@ -40,19 +38,27 @@ fn info(dialect: &'static dyn Dialect) -> DialectInfo {
 }
 
 /// The engine's dialects: all that are registered, so that reports are the same on every listener.
-pub(super) fn dialects(config: &Config) -> Vec<(&'static dyn Dialect, DialectSettings)> {
-    static COMMON: LazyLock<DialectConfig> = LazyLock::new(DialectConfig::default);
-    let of = |dialect: &&'static dyn Dialect| {
-        (
-            *dialect,
-            settings(config.dialects.get(dialect.name()).unwrap_or(&COMMON)),
-        )
+pub(super) fn dialects(config: &Config) -> Vec<Mounting> {
+    let mount = |kind: &&'static dyn DialectKind| {
+        let configured = config.dialects.get(kind.name()).cloned();
+        let configured = configured.unwrap_or_else(|| DialectConfig {
+            options: Options::defaults(kind.defaults().options),
+            ..DialectConfig::default()
+        });
+        Mounting {
+            kind: *kind,
+            dialect: kind.open(&configured.options),
+            settings: settings(config, &configured),
+        }
     };
-    fanfare_dialects::ALL.iter().map(of).collect()
+    fanfare_dialects::ALL.iter().map(mount).collect()
 }
 
-fn settings(config: &DialectConfig) -> DialectSettings {
+fn settings(whole: &Config, config: &DialectConfig) -> DialectSettings {
     DialectSettings {
+        max_subscriptions: config.max_subscriptions,
+        max_messages_per_second: whole.limits.messages_per_second_per_connection,
+        message_burst: whole.limits.burst,
         max_connections: config.max_connections,
         max_connections_per_ip: config.max_connections_per_ip,
         max_connections_per_user: config.max_connections_per_user,
