@@ -139,3 +139,18 @@ fn hostile_mixed_channel(bencher: Bencher<'_, '_>, hostile: Hostile) {
     let mixed: Vec<_> = ["a", "b", "c", "b"].into_iter().cycle().take(32).collect();
     look_up(bencher, &hostile.index(), &mixed.join("."));
 }
+
+/// A thousand patterns of one connection, each with other segments of the channel and `**` between them; no two segments
+/// of the channel are the same.
+#[divan::bench]
+fn hostile_gaps(bencher: Bencher<'_, '_>) {
+    let words: Vec<_> = (0..32).map(|at| format!("s{at}")).collect();
+    let mut random = StdRng::seed_from_u64(1);
+    let mut index = index(0, |_| String::new());
+    while index.patterns() < 1_000 {
+        let chosen = words.iter().step_by(2).filter(|_| random.random_bool(0.8));
+        let chosen: Vec<_> = chosen.map(String::as_str).collect();
+        add(&mut index, &format!("{}.**", chosen.join(".**.")), 7);
+    }
+    look_up(bencher, &index, &words.join("."));
+}

@@ -15,6 +15,7 @@ mod identity;
 mod index;
 mod interests;
 mod json;
+mod members;
 mod memory;
 mod names;
 mod object;
@@ -23,6 +24,7 @@ mod pattern;
 pub mod policy;
 mod report;
 mod segments;
+mod striped;
 
 pub use broker::{BoxFuture, Broker, BrokerError, BrokerHealth, Inbound, Interest, Reach, Receipt};
 pub use conversation::{
@@ -35,8 +37,9 @@ pub use event::{Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, per
 pub use handshake::{About, Handshake, Offer, Rejection};
 pub use identity::{ADMIN_ROLE, Identity};
 pub use index::{PatternTrie, SubscriptionIndex};
-pub use interests::{Interests, ShardSet, UserFull};
+pub use interests::{ChannelInterests, Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson};
+pub use members::Members;
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
 pub use object::{BadObject, RawObject, string};
 pub use options::{BadOption, Inherited, OptionKind, OptionSpec, OptionValue, Options, Target, Unit};

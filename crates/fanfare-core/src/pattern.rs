@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     Audience, BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId,
-    segments::{Segment, segments},
+    segments::{Segment, Wildcard, segments},
 };
 
 /// A name with wildcards: `*` stands for one whole segment, `**` for one or more.
@@ -75,7 +75,7 @@ impl Pattern {
         while let Some(segment) = channel.next() {
             match pattern.next() {
                 Some(wanted) if accepts(wanted, segment) => {
-                    if wanted.wildcard().is_some_and(|wildcard| wildcard.is_deep()) {
+                    if wanted.wildcard().is_some_and(Wildcard::is_deep) {
                         retry = Some((pattern.clone(), channel.clone()));
                     }
                 }
