@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use fanfare_core::Dialect;
 
 use crate::{
-    config::{Config, DialectConfig, DialectInfo},
+    config::{Config, DialectConfig, DialectInfo, Limits},
     engine::DialectSettings,
 };
 
@@ -31,12 +31,22 @@ fn info(dialect: &'static dyn Dialect) -> DialectInfo {
         },
         binds: defaults.binds,
         path: dialect.path(),
-        shares_path_with: Vec::new(),
+        shares_path_with: shares_path_with(dialect.name()),
         options: defaults.options,
         inherited: defaults.inherited,
         production: defaults.production,
         hidden: defaults.binds.is_empty(),
     }
+}
+
+/// The dialects that can be told from the one of that name on the same path.
+fn shares_path_with(name: &str) -> Vec<&'static str> {
+    let partner = |(one, other): &(&'static str, &'static str)| match name {
+        _ if name == *one => Some(*other),
+        _ if name == *other => Some(*one),
+        _ => None,
+    };
+    fanfare_dialects::SHARING.iter().filter_map(partner).collect()
 }
 
 /// The engine's dialects: all that are registered, so that reports are the same on every listener.
@@ -45,17 +55,23 @@ pub(super) fn dialects(config: &Config) -> Vec<(&'static dyn Dialect, DialectSet
     let of = |dialect: &&'static dyn Dialect| {
         (
             *dialect,
-            settings(config.dialects.get(dialect.name()).unwrap_or(&COMMON)),
+            settings(
+                config.dialects.get(dialect.name()).unwrap_or(&COMMON),
+                &config.limits,
+            ),
         )
     };
     fanfare_dialects::ALL.iter().map(of).collect()
 }
 
-fn settings(config: &DialectConfig) -> DialectSettings {
+fn settings(config: &DialectConfig, limits: &Limits) -> DialectSettings {
     DialectSettings {
         max_connections: config.max_connections,
         max_connections_per_ip: config.max_connections_per_ip,
         max_connections_per_user: config.max_connections_per_user,
+        max_subscriptions: config.max_subscriptions,
+        max_messages_per_second: limits.messages_per_second_per_connection,
+        message_burst: limits.burst.max(limits.messages_per_second_per_connection),
         max_message_size: config.max_message_size,
         max_fragments: config.max_fragments,
         send_queue: config.send_queue,
