@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     About, Call, Conversation, DialectFacts, Ending, Endpoint, Event, Handshake, HttpError, HttpReply,
-    Identity, JsonMap, NodeFacts, Offer, Options, Plan, Refusal, Rejection,
+    Identity, JsonMap, NodeFacts, Offer, Options, Plan, Refusal, Rejection, policy::PolicyOptions,
 };
 
 /// What is known of a client protocol before it is configured.

@@ -113,6 +113,13 @@ pub enum Unit {
     Milliseconds,
 }
 
+impl Inherited {
+    /// Whether this variable sets the key `key`.
+    pub fn sets(&self, key: &str) -> bool {
+        matches!(self.target, Target::Key(own) if own == key)
+    }
+}
+
 impl OptionSpec {
     /// The value that `json` is for this option: durations as humans write them (`"30s"`), all else as JSON has it.
     ///

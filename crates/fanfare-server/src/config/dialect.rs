@@ -27,6 +27,10 @@ pub struct DialectConfig {
     #[schemars(range(max = 100_000_000))]
     pub max_connections_per_user: usize,
 
+    /// The most subscriptions of one connection: channels, patterns and rooms together.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_subscriptions: usize,
+
     /// The longest message that a client may send, in bytes, after decompression.
     #[schemars(range(min = 1, max = 1_073_741_824))]
     pub max_message_size: usize,
@@ -72,6 +76,7 @@ impl Default for DialectConfig {
             max_connections: 10_000,
             max_connections_per_ip: 0,
             max_connections_per_user: 0,
+            max_subscriptions: 1000,
             max_message_size: 64 * 1024,
             send_queue: 256,
             send_queue_size: 1024 * 1024,

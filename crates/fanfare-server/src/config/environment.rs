@@ -54,11 +54,15 @@ pub(super) const INHERITED: [Inherited; 4] = [
     },
 ];
 
-/// All inherited variables of a build.
-pub(super) fn inherited(dialects: &[DialectInfo]) -> impl Iterator<Item = &Inherited> {
-    INHERITED
-        .iter()
-        .chain(dialects.iter().flat_map(|dialect| dialect.inherited))
+/// All inherited variables of a build, each with the dialect that declares it.
+pub(super) fn inherited(
+    dialects: &[DialectInfo],
+) -> impl Iterator<Item = (Option<&DialectInfo>, &Inherited)> {
+    let common = INHERITED.iter().map(|inherited| (None, inherited));
+    common.chain(dialects.iter().flat_map(|dialect| {
+        let own = dialect.inherited.iter();
+        own.map(move |inherited| (Some(dialect), inherited))
+    }))
 }
 
 /// The value of a variable. An empty one counts as not set.
@@ -75,7 +79,7 @@ pub(super) fn read_inherited(
 ) -> Vec<Layer> {
     let mut taken: Vec<&str> = Vec::new();
     let mut layers = Vec::new();
-    for inherited in inherited(dialects) {
+    for (_, inherited) in inherited(dialects) {
         let Some(text) = get(env, inherited.variable) else {
             continue;
         };

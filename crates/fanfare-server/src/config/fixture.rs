@@ -21,6 +21,14 @@ fn info(name: &'static str, doc: &'static str) -> DialectInfo {
     }
 }
 
+const fn variable(variable: &'static str, target: Target, unit: Unit) -> Inherited {
+    Inherited {
+        variable,
+        target,
+        unit,
+    }
+}
+
 /// What is released: one dialect, and a hidden one for tests.
 pub(crate) fn released() -> Vec<DialectInfo> {
     vec![
@@ -90,17 +98,17 @@ pub(crate) fn large() -> Vec<DialectInfo> {
             default: "[\"**\"]",
         },
     ];
-    const INHERITED: &[Inherited] = &[
-        Inherited {
-            variable: "BEAT",
-            target: Target::Key("chat.ping_interval"),
-            unit: Unit::Seconds,
-        },
-        Inherited {
-            variable: "BEAT_MS",
-            target: Target::Key("chat.ping_timeout"),
-            unit: Unit::Milliseconds,
-        },
+    const CHAT: &[Inherited] = &[
+        variable("BEAT", Target::Key("chat.ping_interval"), Unit::Seconds),
+        variable("BEAT_MS", Target::Key("chat.ping_timeout"), Unit::Milliseconds),
+        variable("CHAT_PORT", Target::Port, Unit::Plain),
+    ];
+    const FEED: &[Inherited] = &[
+        variable("FEED_BEAT", Target::Key("feed.ping_interval"), Unit::Seconds),
+        variable("FEED_ENABLED", Target::Enabled, Unit::Plain),
+        variable("FEED_PORT", Target::Port, Unit::Plain),
+        variable("FEED_OTHER_PORT", Target::Port, Unit::Plain),
+        variable("FEED_HOST", Target::Host, Unit::Plain),
     ];
     let mut dialects = released();
     dialects.push(DialectInfo {
@@ -111,12 +119,13 @@ pub(crate) fn large() -> Vec<DialectInfo> {
         binds: &["0.0.0.0:8081", "0.0.0.0:8082"],
         shares_path_with: vec!["notify"],
         options: OPTIONS,
-        inherited: INHERITED,
+        inherited: CHAT,
         production: &[("chat.access", "\"nobody\"")],
         ..info("chat", "The chat dialect.")
     });
     dialects.push(DialectInfo {
         binds: &["0.0.0.0:3000"],
+        inherited: FEED,
         ..info("feed", "The feed dialect.")
     });
     dialects

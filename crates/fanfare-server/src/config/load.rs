@@ -11,11 +11,11 @@ use toml::Value;
 use super::dialect::{DialectConfig, DialectInfo};
 use super::kind::{Kind, hint, nearest};
 use super::layer::{Layer, Reader, Source};
-use super::model::{Algorithm, BrokerKind, Config};
+use super::model::Config;
 use super::origin::{ConfigErrors, Origin, Origins, Problem};
 use super::raw::{Item, Raw};
 use super::schema::Schema;
-use super::{checks, environment, file, profile};
+use super::{checks, derived, environment, file, placement, profile};
 
 /// What a configuration is loaded from.
 #[derive(Clone, Default)]
@@ -126,7 +126,9 @@ pub fn load(sources: &Sources, dialects: &[DialectInfo]) -> Result<Loaded, Confi
     let named_file = named_file.or_else(|| environment::get(env, "FANFARE_CONFIG").map(Path::new));
 
     let mut merged = Merged::with_defaults(&schema);
-    merged.add(profile::read(&schema, dialects, &profile));
+    let (placements, problems) = placement::read(dialects, env);
+    merged.problems.extend(problems);
+    merged.add(profile::read(&schema, dialects, &placements, &profile));
     let (file, layer) = file::read(&schema, named_file);
     merged.add(layer);
     for layer in environment::read_inherited(&schema, dialects, env) {
@@ -138,7 +140,7 @@ pub fn load(sources: &Sources, dialects: &[DialectInfo]) -> Result<Loaded, Confi
     for (key, text) in &sources.overrides {
         merged.add(read_flag(&schema, key, text));
     }
-    derive(&mut merged);
+    derived::fill(&mut merged, dialects);
 
     let config = build(dialects, &merged.values).unwrap_or_else(|problem| {
         merged.problems.push(problem);
@@ -149,6 +151,7 @@ pub fn load(sources: &Sources, dialects: &[DialectInfo]) -> Result<Loaded, Confi
         dialects,
         config,
         profile,
+        placements,
         merged,
         warnings: Vec::new(),
     };
@@ -228,7 +231,7 @@ impl Merged {
     }
 
     /// Sets what follows from other settings, unless somebody chose it.
-    fn derive(&mut self, key: &str, value: Value, reason: &'static str) {
+    pub(super) fn derive(&mut self, key: &str, value: Value, reason: &'static str) {
         if !self.is_configured(key) && self.values.get(key) != Some(&value) {
             self.values.insert(key.to_owned(), value);
             self.origins.0.insert(key.to_owned(), Origin::Derived(reason));
@@ -253,57 +256,6 @@ fn read_flag(schema: &Schema, path: &str, text: &str) -> Layer {
     };
     reader.leaf(&key.kind, &Item { raw, line: 0 }, 0, path);
     reader.layer
-}
-
-/// Sets what follows from other settings.
-fn derive(merged: &mut Merged) {
-    let scheme = merged
-        .text("broker.url")
-        .split(':')
-        .next()
-        .unwrap_or_default()
-        .to_lowercase();
-    let by_scheme = BrokerKind::ALL
-        .into_iter()
-        .find(|kind| kind.schemes().contains(&scheme.as_str()));
-    if let Some(kind) = by_scheme {
-        merged.derive(
-            "broker.kind",
-            Value::from(kind.name()),
-            "as the scheme of broker.url says",
-        );
-    }
-    let kind = merged.text("broker.kind").to_owned();
-    let kind = BrokerKind::ALL.into_iter().find(|known| known.name() == kind);
-    if let Some(url) = kind.and_then(BrokerKind::default_url) {
-        merged.derive("broker.url", Value::from(url), "the usual address of this broker");
-    }
-    if kind.is_some_and(|kind| !kind.has_embedded_door()) {
-        merged.derive(
-            "resp.bind",
-            Value::from(""),
-            "off, as the broker is not \"memory\"",
-        );
-    }
-    let is_set = |key: &str| !merged.text(key).is_empty();
-    let public = is_set("auth.jwks_url") || is_set("auth.public_key_file");
-    let shared = is_set("auth.jwt_secret") || is_set("auth.jwt_secret_file");
-    if public {
-        let mut names = Vec::new();
-        if shared {
-            names.push(Algorithm::HS256);
-        }
-        names.extend([Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA]);
-        let names = names
-            .into_iter()
-            .filter_map(|name| Value::try_from(name).ok())
-            .collect();
-        merged.derive(
-            "auth.algorithms",
-            Value::Array(names),
-            "as the configured keys allow",
-        );
-    }
 }
 
 fn log_filter(env: &[(String, String)], config: &Config, problems: &mut Vec<Problem>) -> String {

@@ -5,6 +5,7 @@
 //! forms. To add a table, add a struct to `model`; to add a rule between settings, add it to `checks`.
 
 mod checks;
+mod derived;
 mod dialect;
 mod environment;
 mod file;
@@ -13,6 +14,7 @@ mod layer;
 mod load;
 mod model;
 mod origin;
+mod placement;
 mod print;
 mod profile;
 mod raw;

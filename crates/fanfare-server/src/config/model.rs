@@ -324,6 +324,25 @@ impl Default for Resp {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
+    /// The most WebSocket handshakes in a second from one address of a client. 0 is no limit. The addresses of an
+    /// IPv6 network of 64 bits count as one.
+    #[schemars(range(max = 1_000_000))]
+    pub upgrades_per_second_per_ip: u32,
+
+    /// The most other requests in a second from one address of a client, those to the probes and to the metrics not
+    /// counted. 0 is no limit.
+    #[schemars(range(max = 1_000_000))]
+    pub requests_per_second_per_ip: u32,
+
+    /// The most messages in a second from one connection. 0 is no limit.
+    #[schemars(range(max = 1_000_000))]
+    pub messages_per_second_per_connection: u32,
+
+    /// How many handshakes, requests or messages may come at once after a quiet time, before their limit per second
+    /// holds. Where that limit is the larger number, it is the burst.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub burst: u32,
+
     /// The networks of the proxies in front of the server, such as `10.0.0.0/8`. What they say of a client's
     /// address in `X-Forwarded-For` is believed; of everybody else it is ignored.
     #[serde(with = "types::networks")]
@@ -347,6 +366,10 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            upgrades_per_second_per_ip: 0,
+            requests_per_second_per_ip: 0,
+            messages_per_second_per_connection: 0,
+            burst: 20,
             trusted_proxies: Vec::new(),
             handshake_timeout: Duration::from_secs(10),
             max_header_size: 16 * 1024,

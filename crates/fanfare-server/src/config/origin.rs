@@ -27,6 +27,11 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// Whether the value came by a variable that another server named. Such are often there for others too.
+    pub(super) fn is_inherited(&self) -> bool {
+        matches!(self, Self::Environment(name) if !name.starts_with("FANFARE_"))
+    }
+
     /// Whether somebody chose the value: in the file, the environment or on the command line.
     pub fn is_configured(&self) -> bool {
         match self {

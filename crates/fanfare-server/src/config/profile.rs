@@ -4,6 +4,7 @@ use super::dialect::DialectInfo;
 use super::kind::{hint, nearest};
 use super::layer::{Layer, Reader, Source};
 use super::origin::{Origin, Problem};
+use super::placement::{self, Place, Placement};
 use super::raw::{Entry, Item, Raw};
 use super::schema::Schema;
 
@@ -12,6 +13,12 @@ pub(super) const DEFAULT: &str = "default";
 /// The profile that starts with nothing that a stranger could know or use.
 pub(super) const PRODUCTION: &str = "production";
 
+/// What the production profile sets, besides what each dialect adds.
+const PRODUCTION_VALUES: &[(&str, &str)] = &[
+    ("limits.upgrades_per_second_per_ip", "5"),
+    ("limits.requests_per_second_per_ip", "10"),
+];
+
 /// The profiles of a build and what each does, in one sentence.
 pub(super) fn list(dialects: &[DialectInfo]) -> Vec<(String, String)> {
     let mut profiles = vec![
@@ -19,7 +26,7 @@ pub(super) fn list(dialects: &[DialectInfo]) -> Vec<(String, String)> {
         (
             PRODUCTION.to_owned(),
             "The same addresses; refuses to start without a configured secret or public key, and with a secret \
-             of less than 32 bytes."
+             of less than 32 bytes; limits the upgrades and requests per second of each address."
                 .to_owned(),
         ),
     ];
@@ -34,24 +41,26 @@ pub(super) fn list(dialects: &[DialectInfo]) -> Vec<(String, String)> {
     profiles
 }
 
-/// The values of the profile `name`.
-pub(super) fn read(schema: &Schema, dialects: &[DialectInfo], name: &str) -> Layer {
-    let listeners = match dialects.iter().find(|dialect| dialect.name == name) {
+/// The values of the profile `name`, with its listeners as `placements` want them.
+pub(super) fn read(schema: &Schema, dialects: &[DialectInfo], placements: &[Placement], name: &str) -> Layer {
+    let places = match dialects.iter().find(|dialect| dialect.name == name) {
         Some(alone) => alone
             .binds
             .iter()
             .take(1)
-            .map(|bind| (*bind, vec![alone.name]))
+            .map(|bind| Place::new(bind, vec![alone.name]))
             .collect(),
         None if name == DEFAULT || name == PRODUCTION => documented_listeners(dialects),
         None => return unknown(dialects, name),
     };
+    let places = placement::apply(placements, places);
     let mut reader = Reader::new(schema, Source::Profile(name.to_owned()));
     if let Some(key) = schema.find("listener") {
-        reader.leaf(&key.kind, &listener_tables(listeners), 0, "listener");
+        reader.leaf(&key.kind, &listener_tables(&places), 0, "listener");
     }
     if name == PRODUCTION {
-        for (path, text) in dialects.iter().flat_map(|dialect| dialect.production) {
+        let of_dialects = dialects.iter().flat_map(|dialect| dialect.production);
+        for (path, text) in PRODUCTION_VALUES.iter().chain(of_dialects) {
             if let (Some(key), Some(raw)) = (schema.find(path), Raw::from_toml(text)) {
                 reader.leaf(&key.kind, &Item { raw, line: 0 }, 0, path);
             }
@@ -64,24 +73,46 @@ pub(super) fn read(schema: &Schema, dialects: &[DialectInfo], name: &str) -> Lay
         }
         layer.details.clear();
     }
+    tell_placements(&mut layer, &places, placements);
     layer
 }
 
+/// Notes which variables changed a listener, behind what the profile says of it.
+fn tell_placements(layer: &mut Layer, places: &[Place], placements: &[Placement]) {
+    let by = |variables: &[&str]| Origin::Environment(variables.join(" and "));
+    for (index, place) in places.iter().enumerate() {
+        for (key, variables) in [("bind", &place.bound_by), ("dialects", &place.thinned_by)] {
+            if !variables.is_empty() {
+                layer
+                    .details
+                    .push((format!("listener[{index}].{key}"), by(variables)));
+            }
+        }
+    }
+    if places.is_empty() {
+        let origin = by(&placement::switched_off(placements));
+        let listener = layer.values.iter_mut().find(|(key, ..)| key == "listener");
+        listener
+            .into_iter()
+            .for_each(|(_, _, known)| *known = origin.clone());
+    }
+}
+
 /// One listener for each documented address, with all dialects that are documented there.
-fn documented_listeners(dialects: &[DialectInfo]) -> Vec<(&'static str, Vec<&'static str>)> {
-    let mut listeners: Vec<(&str, Vec<&str>)> = Vec::new();
+fn documented_listeners(dialects: &[DialectInfo]) -> Vec<Place> {
+    let mut listeners: Vec<Place> = Vec::new();
     for dialect in dialects.iter().filter(|dialect| !dialect.hidden) {
         for bind in dialect.binds {
-            match listeners.iter_mut().find(|(known, _)| known == bind) {
-                Some((_, names)) => names.push(dialect.name),
-                None => listeners.push((bind, vec![dialect.name])),
+            match listeners.iter_mut().find(|known| known.bind == *bind) {
+                Some(known) => known.dialects.push(dialect.name),
+                None => listeners.push(Place::new(bind, vec![dialect.name])),
             }
         }
     }
     listeners
 }
 
-fn listener_tables(listeners: Vec<(&str, Vec<&str>)>) -> Item {
+fn listener_tables(places: &[Place]) -> Item {
     let item = |raw| Item { raw, line: 0 };
     let text = |text: &str| item(Raw::Text(text.to_owned()));
     let entry = |name: &str, item| Entry {
@@ -89,14 +120,14 @@ fn listener_tables(listeners: Vec<(&str, Vec<&str>)>) -> Item {
         line: 0,
         item,
     };
-    let table = |(bind, names): (&str, Vec<&str>)| {
-        let names = item(Raw::List(names.into_iter().map(text).collect()));
+    let table = |place: &Place| {
+        let names = item(Raw::List(place.dialects.iter().copied().map(text).collect()));
         item(Raw::Table(vec![
-            entry("bind", text(bind)),
+            entry("bind", text(&place.bind)),
             entry("dialects", names),
         ]))
     };
-    item(Raw::List(listeners.into_iter().map(table).collect()))
+    item(Raw::List(places.iter().map(table).collect()))
 }
 
 fn unknown(dialects: &[DialectInfo], name: &str) -> Layer {

@@ -11,6 +11,12 @@ pub struct DialectSettings {
     pub max_connections_per_ip: usize,
     /// Connections at once of one user; 0 for no limit.
     pub max_connections_per_user: usize,
+    /// Channels, patterns and rooms that one connection may be subscribed to.
+    pub max_subscriptions: usize,
+    /// Messages in a second from one client; 0 for no limit.
+    pub max_messages_per_second: u32,
+    /// Messages that may come at once before that limit holds; at least a second's worth.
+    pub message_burst: u32,
     /// Bytes in a message from a client.
     pub max_message_size: usize,
     /// Frames in a message from a client.

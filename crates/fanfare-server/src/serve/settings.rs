@@ -29,12 +29,22 @@ fn info(dialect: &'static dyn DialectKind) -> DialectInfo {
         },
         binds: defaults.binds,
         path: dialect.path(),
-        shares_path_with: Vec::new(),
+        shares_path_with: shares_path_with(dialect.name()),
         options: defaults.options,
         inherited: defaults.inherited,
         production: defaults.production,
         hidden: defaults.binds.is_empty(),
     }
+}
+
+/// The dialects that can be told from the one of that name on the same path.
+fn shares_path_with(name: &str) -> Vec<&'static str> {
+    let partner = |(one, other): &(&'static str, &'static str)| match name {
+        _ if name == *one => Some(*other),
+        _ if name == *other => Some(*one),
+        _ => None,
+    };
+    fanfare_dialects::SHARING.iter().filter_map(partner).collect()
 }
 
 /// The engine's dialects: all that are registered, so that reports are the same on every listener.
@@ -56,12 +66,12 @@ pub(super) fn dialects(config: &Config) -> Vec<Mounting> {
 
 fn settings(whole: &Config, config: &DialectConfig) -> DialectSettings {
     DialectSettings {
-        max_subscriptions: config.max_subscriptions,
-        max_messages_per_second: whole.limits.messages_per_second_per_connection,
-        message_burst: whole.limits.burst,
         max_connections: config.max_connections,
         max_connections_per_ip: config.max_connections_per_ip,
         max_connections_per_user: config.max_connections_per_user,
+        max_subscriptions: config.max_subscriptions,
+        max_messages_per_second: whole.limits.messages_per_second_per_connection,
+        message_burst: limits.burst.max(whole.limits.messages_per_second_per_connection),
         max_message_size: config.max_message_size,
         max_fragments: config.max_fragments,
         send_queue: config.send_queue,

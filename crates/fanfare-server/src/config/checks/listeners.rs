@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use super::Checker;
 use crate::config::kind::{hint, nearest};
 use crate::config::model::{Listener, Tls};
+use crate::config::origin::Problem;
+use crate::config::placement::Placement;
 
 pub(super) fn check(checker: &mut Checker<'_>) {
     if !checker.are_sound(&["listener"]) {
@@ -39,6 +41,21 @@ pub(super) fn check(checker: &mut Checker<'_>) {
         }
     }
     door(checker, &listeners);
+    unused_placements(checker, &listeners);
+}
+
+/// Variables that would move a dialect, and do not, because somebody configured the listeners.
+fn unused_placements(checker: &mut Checker<'_>, listeners: &[Listener]) {
+    const KEY: &str = "listener";
+    if !checker.merged.is_configured(KEY) {
+        return;
+    }
+    let origin = checker.merged.origins.of(KEY).clone();
+    let is_met = |placement: &Placement| listeners.iter().all(|l| placement.is_met(l.bind, &l.dialects));
+    for placement in checker.placements.iter().filter(|placement| !is_met(placement)) {
+        let text = format!("is not used, as the listeners are configured ({origin})");
+        checker.warnings.push(Problem::new(placement.origin(), KEY, text));
+    }
 }
 
 fn names(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
@@ -72,7 +89,7 @@ fn paths(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
                 one.shares_path_with.contains(&other.name) || other.shares_path_with.contains(&one.name);
             if one.path == other.path && !friends {
                 let text = format!(
-                    "found \"{}\" and \"{}\", which both claim {}, expected them on listeners of their own",
+                    "found \"{}\" and \"{}\", which both claim {}, expected each on a `[[listener]]` of its own",
                     other.name, one.name, one.path
                 );
                 checker.wrong(key, text);

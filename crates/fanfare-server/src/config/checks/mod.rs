@@ -8,9 +8,11 @@ mod services;
 use std::time::Duration;
 
 use super::dialect::DialectInfo;
+use super::environment;
 use super::load::Merged;
 use super::model::Config;
 use super::origin::{Origin, Problem};
+use super::placement::Placement;
 use super::profile;
 use super::types::format_duration;
 
@@ -19,6 +21,7 @@ pub(super) struct Checker<'a> {
     pub(super) dialects: &'a [DialectInfo],
     pub(super) config: Config,
     pub(super) profile: String,
+    pub(super) placements: Vec<Placement>,
     pub(super) merged: Merged,
     pub(super) warnings: Vec<Problem>,
 }
@@ -129,8 +132,20 @@ impl Checker<'_> {
             format_duration(blamed.1),
             other.0,
             format_duration(other.1),
-            self.merged.origins.of(other.0)
+            self.origin_and_variable(blamed.0, other.0)
         );
         self.wrong(blamed.0, text);
+    }
+
+    /// Where `other` was set. Who set `key` by another server's variable is told by which variable to change `other`.
+    fn origin_and_variable(&self, key: &str, other: &str) -> String {
+        let origin = self.merged.origins.of(other);
+        let mut inherited = environment::inherited(self.dialects).map(|(_, inherited)| inherited);
+        match inherited.find(|inherited| inherited.sets(other)) {
+            Some(variable) if self.merged.origins.of(key).is_inherited() && !origin.is_inherited() => {
+                format!("{origin}; {} sets it", variable.variable)
+            }
+            _ => origin.to_string(),
+        }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::Checker;
 use crate::config::model::BrokerKind;
-use crate::config::origin::Origin;
 
 /// Shorter API keys can be found by trying.
 const KEY_BYTES: usize = 16;
@@ -54,7 +53,7 @@ fn broker(checker: &mut Checker<'_>) {
                 KEY,
                 format!("found the scheme \"{scheme}\", expected {}", all_schemes()),
             );
-        } else if !is_inherited(checker.merged.origins.of(KEY)) {
+        } else if !checker.merged.origins.of(KEY).is_inherited() {
             let text = format!("is not used, as broker.kind is \"{}\" ({origin})", kind.name());
             checker.doubtful(KEY, text);
         }
@@ -67,11 +66,6 @@ fn broker(checker: &mut Checker<'_>) {
         );
         checker.wrong(KEY, text);
     }
-}
-
-/// Whether a value came by a name that another server gave. Such variables are often there for others too.
-fn is_inherited(origin: &Origin) -> bool {
-    matches!(origin, Origin::Environment(name) if !name.starts_with("FANFARE_"))
 }
 
 fn all_schemes() -> String {

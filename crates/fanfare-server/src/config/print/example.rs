@@ -75,7 +75,7 @@ fn repeated(text: &mut String, schema: &Schema, dialects: &[DialectInfo], key: &
         };
         comment(text, &format!("- {name}: {}", key.doc));
     }
-    let layer = profile::read(schema, dialects, profile::DEFAULT);
+    let layer = profile::read(schema, dialects, &[], profile::DEFAULT);
     let tables = layer
         .values
         .iter()

@@ -40,7 +40,8 @@ variables by which Kubernetes describes a service named `fanfare` to its neighbo
 
 const INHERITED: &str = "\
 These variables are understood too, by the names that other servers gave them. `FANFARE_…` beats them, and of
-several for one key the first in the table wins.";
+several for one key the first in the table wins. What sets a host, a port or whether a dialect is served changes the
+listeners of the profile; where listeners are configured it is not used, and a warning says so.";
 
 const FORMS: &str = "\
 | form | written as |
@@ -97,18 +98,21 @@ pub fn reference(dialects: &[DialectInfo]) -> String {
 }
 
 fn inherited(text: &mut String, dialects: &[DialectInfo]) {
-    let _ = writeln!(text, "\n{INHERITED}\n\n| variable | key |\n|---|---|");
-    for inherited in environment::inherited(dialects) {
+    let _ = writeln!(text, "\n{INHERITED}\n\n| variable | sets |\n|---|---|");
+    for (dialect, inherited) in environment::inherited(dialects) {
         let unit = match inherited.unit {
             Unit::Plain => "",
             Unit::Seconds => ", a bare number in seconds",
             Unit::Milliseconds => ", a bare number in milliseconds",
         };
+        let of = dialect
+            .map(|dialect| format!("`{}`", dialect.name))
+            .unwrap_or_default();
         let what = match inherited.target {
             Target::Key(key) => format!("`{key}`"),
-            Target::Port => "port".to_owned(),
-            Target::Host => "host".to_owned(),
-            Target::Enabled => "enabled".to_owned(),
+            Target::Port => format!("the port of the listeners with {of}"),
+            Target::Host => format!("the host of the listeners with {of}"),
+            Target::Enabled => format!("`false` takes {of} off every listener"),
         };
         let _ = writeln!(text, "| `{}` | {what}{unit} |", inherited.variable);
     }

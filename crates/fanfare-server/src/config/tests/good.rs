@@ -10,12 +10,12 @@ use super::{load_text, load_with, pairs};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-fn accepted(toml: &str, env: &[(&str, &str)]) -> Loaded {
+pub(super) fn accepted(toml: &str, env: &[(&str, &str)]) -> Loaded {
     load_text(toml, env, &large()).unwrap_or_else(|errors| panic!("{toml:?} with {env:?}: {errors}"))
 }
 
 /// The listeners as `bind dialects prefix`.
-fn listeners(loaded: &Loaded) -> Vec<String> {
+pub(super) fn listeners(loaded: &Loaded) -> Vec<String> {
     let text = |l: &super::super::Listener| format!("{} {} {}", l.bind, l.dialects.join("+"), l.prefix);
     loaded
         .config
@@ -51,6 +51,16 @@ fn defaults() {
         (0, 0)
     );
     assert!(!notify.compression);
+    assert_eq!(notify.max_subscriptions, 1000);
+    let limits = &config.limits;
+    assert_eq!(
+        (
+            limits.upgrades_per_second_per_ip,
+            limits.requests_per_second_per_ip
+        ),
+        (0, 0)
+    );
+    assert_eq!((limits.messages_per_second_per_connection, limits.burst), (0, 20));
     assert_eq!(config.auth.algorithms, [Algorithm::HS256]);
     assert_eq!(
         (config.auth.leeway, config.auth.access_ttl),
@@ -119,6 +129,14 @@ fn profiles() {
     )
     .unwrap();
     assert_eq!(loaded.config.dialects["chat"].options.text("access"), "nobody");
+    let limits = &loaded.config.limits;
+    assert_eq!(
+        (
+            limits.upgrades_per_second_per_ip,
+            limits.requests_per_second_per_ip
+        ),
+        (5, 10)
+    );
 }
 
 #[test]

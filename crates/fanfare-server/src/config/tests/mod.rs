@@ -4,6 +4,7 @@
 mod bad;
 mod good;
 mod noise;
+mod placement;
 mod printed;
 mod rules;
 

@@ -94,6 +94,9 @@ fn garbage_does_not_panic() {
         ];
         let env = vec![
             ("FANFARE_LISTENER".to_owned(), text.clone()),
+            ("FEED_PORT".to_owned(), text.clone()),
+            ("FEED_HOST".to_owned(), text.clone()),
+            ("FEED_ENABLED".to_owned(), text.clone()),
             (format!("FANFARE_{text}"), text),
         ];
         let _ = load(

@@ -59,8 +59,8 @@ fn listeners() {
     );
     check(
         "dialects = [\"feed\", \"notify\"]",
-        "L:3: listener[0].dialects: found \"notify\" and \"feed\", which both claim /ws, expected them on \
-         listeners of their own",
+        "L:3: listener[0].dialects: found \"notify\" and \"feed\", which both claim /ws, expected each on a \
+         `[[listener]]` of its own",
     );
     for prefix in ["a", "/a/", "/", "/a//b", "/a b", "/../a", "/a?b"] {
         check(

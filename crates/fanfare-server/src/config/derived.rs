@@ -1,0 +1,89 @@
+//! What follows from other settings, where nobody chose it.
+
+use toml::Value;
+
+use super::dialect::DialectInfo;
+use super::load::Merged;
+use super::model::{Algorithm, BrokerKind};
+use super::types::{LONGEST, format_duration, parse_duration};
+
+/// Sets what follows from what is set.
+pub(super) fn fill(merged: &mut Merged, dialects: &[DialectInfo]) {
+    broker(merged);
+    algorithms(merged);
+    for dialect in dialects {
+        ping_timeout(merged, dialect);
+    }
+}
+
+fn broker(merged: &mut Merged) {
+    let scheme = merged
+        .text("broker.url")
+        .split(':')
+        .next()
+        .unwrap_or_default()
+        .to_lowercase();
+    let by_scheme = BrokerKind::ALL
+        .into_iter()
+        .find(|kind| kind.schemes().contains(&scheme.as_str()));
+    if let Some(kind) = by_scheme {
+        merged.derive(
+            "broker.kind",
+            Value::from(kind.name()),
+            "as the scheme of broker.url says",
+        );
+    }
+    let kind = merged.text("broker.kind").to_owned();
+    let kind = BrokerKind::ALL.into_iter().find(|known| known.name() == kind);
+    if let Some(url) = kind.and_then(BrokerKind::default_url) {
+        merged.derive("broker.url", Value::from(url), "the usual address of this broker");
+    }
+    if kind.is_some_and(|kind| !kind.has_embedded_door()) {
+        merged.derive(
+            "resp.bind",
+            Value::from(""),
+            "off, as the broker is not \"memory\"",
+        );
+    }
+}
+
+fn algorithms(merged: &mut Merged) {
+    let is_set = |key: &str| !merged.text(key).is_empty();
+    let public = is_set("auth.jwks_url") || is_set("auth.public_key_file");
+    let shared = is_set("auth.jwt_secret") || is_set("auth.jwt_secret_file");
+    if public {
+        let mut names = Vec::new();
+        if shared {
+            names.push(Algorithm::HS256);
+        }
+        names.extend([Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA]);
+        let names = names
+            .into_iter()
+            .filter_map(|name| Value::try_from(name).ok())
+            .collect();
+        merged.derive(
+            "auth.algorithms",
+            Value::Array(names),
+            "as the configured keys allow",
+        );
+    }
+}
+
+/// Another server may have had a variable for how often it pings and none for how long it waits. Whoever sets the
+/// first must not have to know that Fanfare wants the second to be longer.
+fn ping_timeout(merged: &mut Merged, dialect: &DialectInfo) {
+    let [interval, timeout] = ["ping_interval", "ping_timeout"].map(|key| format!("{}.{key}", dialect.name));
+    if !merged.origins.of(&interval).is_inherited()
+        || dialect.inherited.iter().any(|inherited| inherited.sets(&timeout))
+    {
+        return;
+    }
+    let [every, most] = [&interval, &timeout].map(|key| parse_duration(merged.text(key)));
+    if let (Ok(every), Ok(most)) = (every, most)
+        && most <= every
+        && every * 2 <= LONGEST
+    {
+        let twice = Value::from(format_duration(every * 2));
+        merged.derive(&timeout, twice, "twice the time between pings");
+    }
+}

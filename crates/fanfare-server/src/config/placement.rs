@@ -1,0 +1,194 @@
+//! Where a dialect listens, as the variables of another server say it: on which port, on which host, whether at all.
+//!
+//! They change the listeners of the profile, not those that somebody configured: who wrote a `[[listener]]` said where
+//! each dialect is to be, and a variable of one old server must not tear that apart.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use fanfare_core::{Inherited, Target};
+
+use super::dialect::DialectInfo;
+use super::environment;
+use super::kind::Kind;
+use super::origin::{Origin, Problem};
+use super::raw::Raw;
+
+/// What one variable wants of a dialect's listeners.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placement {
+    dialect: &'static str,
+    variable: &'static str,
+    wish: Wish,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Wish {
+    Port(u16),
+    Host(IpAddr),
+    Enabled(bool),
+}
+
+/// A listener of a profile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) bind: String,
+    pub(super) dialects: Vec<&'static str>,
+    /// The variables that changed `bind`.
+    pub(super) bound_by: Vec<&'static str>,
+    /// The variables that took a dialect away.
+    pub(super) thinned_by: Vec<&'static str>,
+}
+
+/// Reads the variables. Of several for the same the first wins.
+pub(super) fn read(dialects: &[DialectInfo], env: &[(String, String)]) -> (Vec<Placement>, Vec<Problem>) {
+    let (mut placements, mut problems) = (Vec::new(), Vec::new());
+    for dialect in dialects {
+        let mut taken: Vec<Target> = Vec::new();
+        for inherited in dialect.inherited {
+            let Some(text) = environment::get(env, inherited.variable) else {
+                continue;
+            };
+            if taken.contains(&inherited.target) {
+                continue;
+            }
+            taken.push(inherited.target);
+            match wish(inherited, text) {
+                Some(Ok(wish)) => placements.push(Placement {
+                    dialect: dialect.name,
+                    variable: inherited.variable,
+                    wish,
+                }),
+                Some(Err(expected)) => {
+                    let found = Raw::Text(text.to_owned());
+                    let origin = Origin::Environment(inherited.variable.to_owned());
+                    problems.push(Problem::new(
+                        origin,
+                        "",
+                        format!("found {found}, expected {expected}"),
+                    ));
+                }
+                None => {}
+            }
+        }
+    }
+    (placements, problems)
+}
+
+/// What a variable asks for; `None` where it is a key's.
+fn wish(inherited: &Inherited, text: &str) -> Option<Result<Wish, &'static str>> {
+    let text = text.trim();
+    Some(match inherited.target {
+        Target::Key(_) => return None,
+        // How an orchestrator describes a service of that name to its neighbours; nobody meant the dialect.
+        Target::Port if text.contains("://") => return None,
+        Target::Port => text.parse().map(Wish::Port).map_err(|_| "a port from 0 to 65535"),
+        Target::Host => host(text)
+            .map(Wish::Host)
+            .ok_or("an IP address such as \"0.0.0.0\", or \"localhost\""),
+        Target::Enabled => match Raw::from_plain(&Kind::Bool, text) {
+            Raw::Bool(enabled) => Ok(Wish::Enabled(enabled)),
+            _ => Err("true or false"),
+        },
+    })
+}
+
+fn host(text: &str) -> Option<IpAddr> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Some(Ipv4Addr::LOCALHOST.into());
+    }
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    bare.unwrap_or(text).parse().ok()
+}
+
+impl Placement {
+    /// Where the value was set.
+    pub(super) fn origin(&self) -> Origin {
+        Origin::Environment(self.variable.to_owned())
+    }
+
+    /// Whether a listener with this address and these dialects is as the variable wants it.
+    pub(super) fn is_met(&self, bind: SocketAddr, dialects: &[String]) -> bool {
+        if !dialects.iter().any(|name| name == self.dialect) {
+            return true;
+        }
+        match self.wish {
+            Wish::Port(port) => bind.port() == port,
+            Wish::Host(host) => bind.ip() == host,
+            Wish::Enabled(enabled) => enabled,
+        }
+    }
+
+    fn change(&self, place: &mut Place) {
+        let Some(at) = place.dialects.iter().position(|name| *name == self.dialect) else {
+            return;
+        };
+        let Ok(mut bind) = place.bind.parse::<SocketAddr>() else {
+            return;
+        };
+        match self.wish {
+            Wish::Enabled(true) => return,
+            Wish::Enabled(false) => {
+                place.dialects.remove(at);
+                return place.thinned_by.push(self.variable);
+            }
+            Wish::Port(port) => bind.set_port(port),
+            Wish::Host(host) => bind.set_ip(host),
+        }
+        if bind.to_string() != place.bind {
+            place.bind = bind.to_string();
+            place.bound_by.push(self.variable);
+        }
+    }
+}
+
+/// Changes the listeners of a profile. One that loses its last dialect goes; those that come to have one address
+/// become one, so that a clash of their dialects is told as such.
+pub(super) fn apply(placements: &[Placement], places: Vec<Place>) -> Vec<Place> {
+    let mut joined: Vec<Place> = Vec::new();
+    for mut place in places {
+        for placement in placements {
+            placement.change(&mut place);
+        }
+        if place.dialects.is_empty() && !place.thinned_by.is_empty() {
+            continue;
+        }
+        match joined.iter_mut().find(|known| known.bind == place.bind) {
+            Some(known) => known.join(place),
+            None => joined.push(place),
+        }
+    }
+    joined
+}
+
+/// The variables that switch dialects off, for the case that nothing is left.
+pub(super) fn switched_off(placements: &[Placement]) -> Vec<&'static str> {
+    let off = |placement: &&Placement| matches!(placement.wish, Wish::Enabled(false));
+    placements
+        .iter()
+        .filter(off)
+        .map(|placement| placement.variable)
+        .collect()
+}
+
+impl Place {
+    pub(super) fn new(bind: &str, dialects: Vec<&'static str>) -> Self {
+        let bind = bind.to_owned();
+        Self {
+            bind,
+            dialects,
+            ..Self::default()
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        let new = |name: &&'static str| !self.dialects.contains(name);
+        let dialects: Vec<_> = other.dialects.into_iter().filter(new).collect();
+        self.dialects.extend(dialects);
+        for variable in other.bound_by {
+            if !self.bound_by.contains(&variable) {
+                self.bound_by.push(variable);
+            }
+        }
+        self.thinned_by.extend(other.thinned_by);
+    }
+}
