@@ -6,6 +6,7 @@
 use serde_json::Value as Json;
 use toml::Value;
 
+use super::access::ChannelRule;
 use super::dialect::{DialectConfig, DialectInfo, ExtraKey, ExtraKind};
 use super::kind::{Form, Kind};
 use super::model::{Config, Listener, Tls};
@@ -119,8 +120,15 @@ fn specimen() -> String {
             key: "key.pem".into(),
         }),
     };
+    let rule = ChannelRule {
+        pattern: String::new(),
+        subscribe: None,
+        publish: None,
+        join: None,
+    };
     let config = Config {
         listener: vec![listener],
+        channel: vec![rule],
         ..Config::default()
     };
     toml::to_string(&config).unwrap_or_default()
