@@ -12,10 +12,6 @@ pub static ALL: &[&dyn DialectKind] = &[&notify::Notify, &echo::Echo];
 /// claims, and those of the host's connections that turn out to speak it.
 pub static SHARING: &[(&str, &str)] = &[("notify", "realtime")];
 
-/// The pairs of dialects that may share one path on one listener, because a handshake or a first message tells whose
-/// a connection is. The engine knows how.
-pub static SHARING: &[(&str, &str)] = &[];
-
 /// The dialect of that name, with its number.
 pub fn find(name: &str) -> Option<(usize, &'static dyn DialectKind)> {
     ALL.iter()

@@ -40,19 +40,19 @@ pub enum Grant {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadGrant {
     /// Not one of the words.
-    #[error("not one of anyone, authenticated, owner, role:NAME, claim:NAME=VALUE, service, nobody")]
+    #[error("expected one of anyone, authenticated, owner, role:NAME, claim:NAME=VALUE, service, nobody")]
     Unknown,
     /// `role` without a name.
-    #[error("a role needs its name: role:NAME")]
+    #[error("expected a role with its name, role:NAME")]
     NoRole,
     /// `claim` without a name and a value.
-    #[error("a claim needs its name and its value: claim:NAME=VALUE")]
+    #[error("expected a claim with its name and its value, claim:NAME=VALUE")]
     NoClaim,
     /// Spaces around the text or one of its parts.
-    #[error("there is a space at an end of the text or beside : or =")]
+    #[error("expected no spaces at the ends and beside : and =")]
     Spaces,
     /// Something after a word that takes nothing.
-    #[error("only role and claim take a name")]
+    #[error("expected the word alone: only role and claim take a name")]
     NoName,
 }
 
