@@ -18,8 +18,12 @@ const GOOD_AGAIN_MS: u64 = 1_000;
 
 /// One client's rate.
 pub(super) struct Meter {
-    limiter:
-        RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<<MonotonicClock as Clock>::Instant>>,
+    limiter: RateLimiter<
+        NotKeyed,
+        InMemoryState,
+        MonotonicClock,
+        NoOpMiddleware<<MonotonicClock as Clock>::Instant>,
+    >,
     /// When the first and the last message of a row were dropped.
     over: Option<(u64, u64)>,
 }

@@ -76,8 +76,8 @@ impl Connection {
     ) {
         let mut index = shard.index.borrow_mut();
         match &wanted {
-            Subscription::Channel(channel) => index.add_channel(channel, key),
-            Subscription::Pattern(pattern) => index.add_pattern(pattern, key),
+            Subscription::Channel(channel) => _ = index.add_channel(channel, key),
+            Subscription::Pattern(pattern) => _ = index.add_pattern(pattern, key),
             Subscription::Personal(_) => {}
         }
         self.subscriptions
@@ -145,8 +145,8 @@ impl Connection {
 fn remove(wanted: &Subscription, shard: &Shard, key: Key) {
     let mut index = shard.index.borrow_mut();
     match wanted {
-        Subscription::Channel(channel) => index.remove_channel(channel, key),
-        Subscription::Pattern(pattern) => index.remove_pattern(pattern, key),
+        Subscription::Channel(channel) => _ = index.remove_channel(channel, key),
+        Subscription::Pattern(pattern) => _ = index.remove_pattern(pattern, key),
         Subscription::Personal(_) => {}
     }
 }
@@ -160,7 +160,12 @@ fn shows_everyone(wanted: &Subscription) -> bool {
 }
 
 fn shows_user(wanted: &Subscription, user: &UserId) -> bool {
-    let matches = |pattern: &Pattern| personal_names(user).any(|name| pattern.matches(&name));
+    let matches = |pattern: &Pattern| {
+        // Whatever the id is made of, `*` stands for it as for any other.
+        let whole = UserId::new(&user.replace(['.', ':'], "_"));
+        let names = personal_names(user).chain(whole.iter().flat_map(personal_names));
+        names.into_iter().any(|name| pattern.matches(&name))
+    };
     match wanted {
         Subscription::Personal(own) => own == user,
         Subscription::Pattern(pattern) => matches(pattern),

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::atomic::Ordering::Relaxed, time::SystemTime};
 
-use fanfare_core::{Context, Conversation, Ending, Message, Step, Steps};
+use fanfare_core::{Context, Conversation, Message, Step, Steps};
 
 use super::{
     Admission, Shard,

@@ -2,18 +2,19 @@
 //! an event, so it does not pass the broker.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::SystemTime,
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use fanfare_core::{BrokerHealth, ConnectionFacts};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    MountedDialect, Node, Shard,
+    MountedDialect, Node, Shard, ShardCommand, ShardHandle,
     batch::Rendering,
-    connection::{Connection, Key, Phase, Tally},
+    connection::{Connection, Phase, Tally},
     counters::add,
 };
 
@@ -73,7 +74,7 @@ impl Shard {
     /// What is known of this shard's open connections of a dialect.
     pub(super) fn list(&self, dialect: usize) -> Vec<ConnectionFacts> {
         let (clock, now) = (self.node.clock_ms(), SystemTime::now());
-        let at = |then: u64| now - std::time::Duration::from_millis(clock.saturating_sub(then));
+        let at = |then: u64| now - Duration::from_millis(clock.saturating_sub(then));
         let facts = |connection: &Connection| ConnectionFacts {
             name: connection.admission.name().map(Into::into),
             opened_at: at(connection.opened_at),
@@ -91,9 +92,9 @@ impl Shard {
 impl Node {
     /// What is known of this node's open connections of `mounted`, oldest first.
     pub async fn list(&self, mounted: &MountedDialect) -> Vec<ConnectionFacts> {
-        let ask = |shard: &super::ShardHandle| {
-            let (tell, told) = tokio::sync::oneshot::channel();
-            shard.send(super::ShardCommand::List(mounted.number, tell));
+        let ask = |shard: &ShardHandle| {
+            let (tell, told) = oneshot::channel();
+            shard.send(ShardCommand::List(mounted.number, tell));
             told
         };
         let asked: Vec<_> = self.shards().iter().map(ask).collect();

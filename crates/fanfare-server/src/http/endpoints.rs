@@ -28,7 +28,11 @@ pub(super) async fn answer(
     site: &Arc<Site>,
     mounted: &Arc<MountedDialect>,
 ) -> Reply {
-    let own = mounted.dialect.endpoints().iter().filter(|endpoint| endpoint.path == path);
+    let own = mounted
+        .dialect
+        .endpoints()
+        .iter()
+        .filter(|endpoint| endpoint.path == path);
     let Some(endpoint) = own.clone().find(|endpoint| serves(endpoint, request.method())) else {
         let methods: Vec<_> = own.map(|endpoint| endpoint.method).collect();
         let mut answer = reply::failed(mounted, StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
@@ -43,7 +47,9 @@ pub(super) async fn answer(
     let (head, sent) = request.into_parts();
     if endpoint.guarded && !caller::may_use_api(site, peer, &head.uri, &head.headers) {
         let mut answer = reply::failed(mounted, StatusCode::UNAUTHORIZED, "an API key is required");
-        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        answer
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return answer;
     }
     let body = match body::read(sent, &site.options).await {
@@ -58,7 +64,12 @@ fn serves(endpoint: &Endpoint, method: &Method) -> bool {
 }
 
 async fn carry_out(endpoint: &Endpoint, body: &Bytes, site: &Site, mounted: &MountedDialect) -> HttpReply {
-    let call = Call { path: endpoint.path, body, now: SystemTime::now(), id: Uuid::new_v4() };
+    let call = Call {
+        path: endpoint.path,
+        body,
+        now: SystemTime::now(),
+        id: Uuid::new_v4(),
+    };
     match mounted.dialect.call(&call) {
         Plan::Reply(answer) => answer,
         Plan::Publish(event, then) => {
@@ -67,7 +78,11 @@ async fn carry_out(endpoint: &Endpoint, body: &Bytes, site: &Site, mounted: &Mou
         }
         Plan::Report { connections, then } => {
             let broker = BrokerHealth::Embedded; // none of these reports tells how the broker is
-            let connections = if connections { site.node.list(mounted).await } else { Vec::new() };
+            let connections = if connections {
+                site.node.list(mounted).await
+            } else {
+                Vec::new()
+            };
             then(&Report {
                 node: site.node.facts(&broker),
                 own: site.node.dialect_facts(mounted),

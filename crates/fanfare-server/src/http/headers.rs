@@ -10,12 +10,20 @@ pub(super) struct Joined<'a> {
 
 impl<'a> Joined<'a> {
     pub(super) fn new(headers: &'a HeaderMap) -> Self {
-        let repeated = headers.keys().filter(|name| headers.get_all(*name).iter().nth(1).is_some());
+        let repeated = headers
+            .keys()
+            .filter(|name| headers.get_all(*name).iter().nth(1).is_some());
         let join = |name: &HeaderName| {
-            let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+            let values = headers
+                .get_all(name)
+                .iter()
+                .filter_map(|value| value.to_str().ok());
             (name.clone(), values.collect::<Vec<_>>().join(", "))
         };
-        Self { headers, several: repeated.map(join).collect() }
+        Self {
+            headers,
+            several: repeated.map(join).collect(),
+        }
     }
 
     /// The value of the header of that lower-case name, if it is there and is visible ASCII.
@@ -40,6 +48,9 @@ mod tests {
             headers.append(name, HeaderValue::from_static(value));
         }
         let joined = Joined::new(&headers);
-        assert_eq!((joined.get("a"), joined.get("b"), joined.get("c")), (Some("1"), Some("2, 3"), None));
+        assert_eq!(
+            (joined.get("a"), joined.get("b"), joined.get("c")),
+            (Some("1"), Some("2, 3"), None)
+        );
     }
 }

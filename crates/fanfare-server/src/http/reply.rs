@@ -43,13 +43,21 @@ pub(super) fn error(status: StatusCode, message: &str) -> Reply {
 
 /// An error in the form of a dialect, on a route of its own.
 pub(super) fn failed(mounted: &MountedDialect, status: StatusCode, message: &str) -> Reply {
-    let error = HttpError { status: status.as_u16(), message, id: Uuid::new_v4(), now: SystemTime::now() };
+    let error = HttpError {
+        status: status.as_u16(),
+        message,
+        id: Uuid::new_v4(),
+        now: SystemTime::now(),
+    };
     planned(&mounted.dialect.fail(&error))
 }
 
 /// An answer that a dialect made.
 pub(super) fn planned(answer: &HttpReply) -> Reply {
-    json(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &answer.body)
+    json(
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        &answer.body,
+    )
 }
 
 /// An error of the service API: a stable code for programs, a message for people.

@@ -30,7 +30,7 @@ pub struct Site {
 }
 
 /// One path that WebSocket clients connect to.
-pub struct Mount {
+pub(super) struct Mount {
     /// Who has it.
     host: Arc<MountedDialect>,
     /// Who shares it: it takes the handshakes that it claims, and those of the host's connections that turn out to
@@ -75,14 +75,29 @@ impl Site {
     ) -> Arc<Self> {
         let guest_of = |host: &Arc<MountedDialect>| {
             let others = dialects.iter().filter(|other| other.path == host.path);
-            others.clone().find(|other| is_guest(host.name, other.name)).cloned()
+            others
+                .clone()
+                .find(|other| is_guest(host.name, other.name))
+                .cloned()
         };
         let is_some_guest = |own: &Arc<MountedDialect>| {
-            dialects.iter().any(|other| other.path == own.path && is_guest(other.name, own.name))
+            dialects
+                .iter()
+                .any(|other| other.path == own.path && is_guest(other.name, own.name))
         };
         let hosts = dialects.iter().filter(|own| !is_some_guest(own));
-        let mounts = hosts.map(|host| Mount { host: host.clone(), guest: guest_of(host) }).collect();
-        Arc::new(Self { node, dialects, mounts, options })
+        let mounts = hosts
+            .map(|host| Mount {
+                host: host.clone(),
+                guest: guest_of(host),
+            })
+            .collect();
+        Arc::new(Self {
+            node,
+            dialects,
+            mounts,
+            options,
+        })
     }
 
     /// Who is mounted at `path`.

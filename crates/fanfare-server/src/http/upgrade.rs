@@ -18,7 +18,8 @@ use tokio_rustls::server::TlsStream;
 use uuid::Uuid;
 
 use super::{
-    Site, headers::Joined,
+    Site,
+    headers::Joined,
     reply::{self, Reply},
     site::Mount,
 };
@@ -59,7 +60,11 @@ pub(super) async fn upgrade(
     let mounted = mount.choose(&asked);
     if !site.options.origins.allow(&head.headers) {
         mounted.counters.refusals.add("forbidden_origin");
-        tracing::debug!(dialect = mounted.name, reason = "forbidden_origin", "connection refused");
+        tracing::debug!(
+            dialect = mounted.name,
+            reason = "forbidden_origin",
+            "connection refused"
+        );
         return reply::failed(mounted, StatusCode::FORBIDDEN, "origin not allowed");
     }
     let mut called = None;
@@ -72,16 +77,28 @@ pub(super) async fn upgrade(
             let (accept, deflate) = match (check(&head, mounted), deflate) {
                 (Ok(accept), Ok(deflate)) => (accept, deflate),
                 (Err(answer), _) => return answer,
-                (_, Err(error)) => return bad_handshake(mounted, StatusCode::BAD_REQUEST, &error.to_string(), &[]),
+                (_, Err(error)) => {
+                    return bad_handshake(mounted, StatusCode::BAD_REQUEST, &error.to_string(), &[]);
+                }
             };
-            let newcomer = Newcomer { deflate: deflate.as_ref().map(|agreed| agreed.params), ..entrant.newcomer };
-            shard.reserve(newcomer).await.map(|seat| (seat, switching(&accept, deflate, subprotocol)))
+            let newcomer = Newcomer {
+                deflate: deflate.as_ref().map(|agreed| agreed.params),
+                ..entrant.newcomer
+            };
+            shard
+                .reserve(newcomer)
+                .await
+                .map(|seat| (seat, switching(&accept, deflate, subprotocol)))
         }
         Err(refusal) => Err(refusal),
     };
     match admitted {
         Ok((seat, answer)) => {
-            await_upgrade(on_upgrade, site.options.handshake_timeout, async move |upgraded| take_over(seat, upgraded));
+            await_upgrade(
+                on_upgrade,
+                site.options.handshake_timeout,
+                async move |upgraded| take_over(seat, upgraded),
+            );
             answer
         }
         Err(refusal) => refuse(&head, on_upgrade, site, mounted, refusal, called.as_deref()),
@@ -102,10 +119,16 @@ fn judge(
         return Err(Refusal::ShuttingDown);
     }
     let offer = mounted.dialect.offer(asked)?;
-    let identity = offer.token.map(|token| identify(site, mounted, &token)).transpose()?;
+    let identity = offer
+        .token
+        .map(|token| identify(site, mounted, &token))
+        .transpose()?;
     mounted.dialect.admit(identity.as_deref())?;
     let id = Uuid::now_v7();
-    *called = offer.name.map(Cow::into_owned).or_else(|| mounted.dialect.name_for(id));
+    *called = offer
+        .name
+        .map(Cow::into_owned)
+        .or_else(|| mounted.dialect.name_for(id));
     let admission = Admission::take(mounted, address, called.as_deref())?;
     let user_agent = headers.get(header::USER_AGENT).filter(|_| offer.keep_user_agent);
     let user_agent = user_agent.map(|value| value.as_bytes().iter().copied().filter(u8::is_ascii));
@@ -114,11 +137,20 @@ fn judge(
         identity,
         id,
         address,
-        user_agent: user_agent.map(|bytes| bytes.take(MAX_USER_AGENT).map(char::from).collect::<String>().into()),
+        user_agent: user_agent.map(|bytes| {
+            bytes
+                .take(MAX_USER_AGENT)
+                .map(char::from)
+                .collect::<String>()
+                .into()
+        }),
         successor: mount.successor(mounted),
         deflate: None,
     };
-    Ok(Entrant { newcomer, subprotocol: offer.subprotocol.map(Cow::into_owned) })
+    Ok(Entrant {
+        newcomer,
+        subprotocol: offer.subprotocol.map(Cow::into_owned),
+    })
 }
 
 fn identify(site: &Site, mounted: &MountedDialect, token: &str) -> Result<Arc<Identity>, Refusal> {
@@ -138,11 +170,16 @@ fn check(head: &Parts, mounted: &MountedDialect) -> Result<String, Reply> {
         let message = "an upgrade request has no body";
         return Err(bad_handshake(mounted, StatusCode::BAD_REQUEST, message, &[]));
     }
-    handshake::check(head).map_err(|error| bad_handshake(mounted, error.status(), &error.to_string(), error.headers()))
+    handshake::check(head)
+        .map_err(|error| bad_handshake(mounted, error.status(), &error.to_string(), error.headers()))
 }
 
 /// Goes on with the socket once the answer is sent.
-fn await_upgrade<F: AsyncFnOnce(Upgraded) + 'static>(on_upgrade: Option<OnUpgrade>, timeout: Duration, then: F) {
+fn await_upgrade<F: AsyncFnOnce(Upgraded) + 'static>(
+    on_upgrade: Option<OnUpgrade>,
+    timeout: Duration,
+    then: F,
+) {
     let Some(on_upgrade) = on_upgrade else { return };
     tokio::task::spawn_local(async move {
         // A client that does not even read our answer is forgotten like one that never asked.
@@ -226,7 +263,9 @@ fn refuse(
             Ok(accept) => {
                 let frame = encode::close_frame(code, &reason);
                 let timeout = site.options.handshake_timeout;
-                await_upgrade(on_upgrade, timeout, async move |upgraded| turn_away(upgraded, &frame).await);
+                await_upgrade(on_upgrade, timeout, async move |upgraded| {
+                    turn_away(upgraded, &frame).await
+                });
                 switching(&accept, None, None)
             }
             Err(answer) => answer,

@@ -24,11 +24,7 @@ pub(super) struct Listening {
 }
 
 /// Binds everything before the first connection is accepted, so that a start either succeeds whole or fails clearly.
-pub(super) fn open(
-    loaded: &Loaded,
-    node: &Arc<Node>,
-    shards: usize,
-) -> Result<Vec<OpenDoor>, String> {
+pub(super) fn open(loaded: &Loaded, node: &Arc<Node>, shards: usize) -> Result<Vec<OpenDoor>, String> {
     let config = &loaded.config;
     let mut doors = Vec::new();
     for listener in &config.listener {
@@ -113,7 +109,10 @@ fn resp_door(loaded: &Loaded, node: &Arc<Node>, shards: usize) -> Result<Option<
 
 fn opened(sockets: Vec<std::net::TcpListener>, door: Door, serves: String) -> OpenDoor {
     OpenDoor {
-        listening: Listening { address: address_of(&sockets), serves },
+        listening: Listening {
+            address: address_of(&sockets),
+            serves,
+        },
         door,
         sockets,
     }

@@ -48,12 +48,12 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     let refreshing = verifier.spawn_refresh();
 
     let dialects = settings::dialects(config);
-    let (policy, authorizer) = access::open(config, &dialects)?;
+    let policy = access::policy(config, &dialects)?;
     let node = Node::new(NodeOptions {
         dialects,
         gate: Arc::new(Gate::new(verifier.clone(), policy.wanted_claims())),
         policy,
-        authorizer,
+        authorizer: access::authorizer(config)?,
     });
     let options = BrokerOptions {
         url: config

@@ -71,7 +71,10 @@ fn settings(whole: &Config, config: &DialectConfig) -> DialectSettings {
         max_connections_per_user: config.max_connections_per_user,
         max_subscriptions: config.max_subscriptions,
         max_messages_per_second: whole.limits.messages_per_second_per_connection,
-        message_burst: whole.limits.burst.max(whole.limits.messages_per_second_per_connection),
+        message_burst: whole
+            .limits
+            .burst
+            .max(whole.limits.messages_per_second_per_connection),
         max_message_size: config.max_message_size,
         max_fragments: config.max_fragments,
         send_queue: config.send_queue,
