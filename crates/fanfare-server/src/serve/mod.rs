@@ -1,5 +1,6 @@
 //! The composition root: from a configuration to a running server, and to its end.
 
+mod access;
 mod doors;
 mod greeting;
 mod keys;
@@ -18,6 +19,7 @@ use crate::{
     engine::{Node, ShardHandle},
 };
 
+pub use access::policy;
 pub use keys::secret;
 pub use settings::dialect_infos;
 
