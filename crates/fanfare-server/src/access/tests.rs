@@ -202,7 +202,13 @@ async fn what_counts_as_an_answer() {
     for (answer, expected, (allowed, denied, failed)) in cases {
         let service = Service::start(&answer, AT_ONCE).await;
         let webhook = service.webhook();
-        assert_eq!(webhook.remembered(&about("a")), None);
+        assert_eq!(webhook.try_out(&about("a")).await.unwrap_or(false), expected);
+        assert_eq!(
+            webhook.remembered(&about("a")),
+            None,
+            "trying out leaves no trace"
+        );
+        assert_eq!(webhook.counts(), Counts::default());
         assert_eq!(webhook.ask(about("a")).await, expected, "{answer:.80}");
         let counts = Counts {
             allowed,
@@ -211,7 +217,7 @@ async fn what_counts_as_an_answer() {
         };
         assert_eq!(webhook.counts(), counts, "{answer:.80}");
         assert_eq!(webhook.remembered(&about("a")), Some(expected), "{answer:.80}");
-        assert_eq!(service.requests(), 1);
+        assert_eq!(service.requests(), 2);
     }
 }
 

@@ -98,17 +98,22 @@ struct Response {
     allow: bool,
 }
 
-/// Why there is no answer. No part of it holds a URL or what was answered.
+/// Why there is no answer, which means no. None of the texts holds the address or what was answered.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub enum NoAnswer {
+    /// It did not come in time.
     #[error("no answer in time")]
     Late,
+    /// The service cannot be reached, or does not speak HTTP.
     #[error("{0}")]
     Request(String),
+    /// An HTTP status other than 200. A redirect is not followed.
     #[error("the answer has the HTTP status {0}")]
     Status(u16),
+    /// Too long to be read.
     #[error("the answer is longer than {MAX_ANSWER_BYTES} bytes")]
     TooLong,
+    /// Not a JSON object with a boolean `allow`.
     #[error("the answer is not {{\"allow\": true}} or {{\"allow\": false}}")]
     NotAnAnswer,
 }
@@ -146,6 +151,15 @@ impl Webhook {
             tally: Tally::default(),
             complaints: Complaints::every(COMPLAIN_EVERY),
         }))))
+    }
+
+    /// Asks the service now, whatever is remembered, and neither counts nor remembers the answer. For people who try
+    /// out their service.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn try_out(&self, question: &Question) -> Result<bool, NoAnswer> {
+        self.0.request_in_time(question).await
     }
 
     /// How the questions ended that were sent to the service.
@@ -213,8 +227,7 @@ impl Inner {
 
     /// Asks, counts, remembers.
     async fn answer(&self, question: &Question) -> bool {
-        let asked = tokio::time::timeout(self.timeout, self.request(question)).await;
-        let (allow, failed) = match asked.unwrap_or(Err(Failure::Late)) {
+        let (allow, failed) = match self.request_in_time(question).await {
             Ok(allow) => (allow, false),
             Err(reason) => {
                 if let Some(held_back) = self.complaints.due(Instant::now()) {
@@ -237,8 +250,13 @@ impl Inner {
         allow
     }
 
-    async fn request(&self, question: &Question) -> Result<bool, Failure> {
-        let _slot = self.slots.acquire().await.map_err(|_| Failure::Late)?;
+    async fn request_in_time(&self, question: &Question) -> Result<bool, NoAnswer> {
+        let answer = tokio::time::timeout(self.timeout, self.request(question)).await;
+        answer.unwrap_or(Err(NoAnswer::Late))
+    }
+
+    async fn request(&self, question: &Question) -> Result<bool, NoAnswer> {
+        let _slot = self.slots.acquire().await.map_err(|_| NoAnswer::Late)?;
         let request = Request {
             user: question.user.as_deref(),
             action: match question.action {
@@ -248,23 +266,23 @@ impl Inner {
             channel: &question.channel,
         };
         let sent = self.client.post(self.url.clone()).json(&request).send();
-        let mut response = sent.await.map_err(Failure::request)?;
+        let mut response = sent.await.map_err(NoAnswer::request)?;
         if response.status() != reqwest::StatusCode::OK {
-            return Err(Failure::Status(response.status().as_u16()));
+            return Err(NoAnswer::Status(response.status().as_u16()));
         }
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(Failure::request)? {
+        while let Some(chunk) = response.chunk().await.map_err(NoAnswer::request)? {
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(Failure::TooLong);
+                return Err(NoAnswer::TooLong);
             }
             body.extend_from_slice(&chunk);
         }
-        let response: Response = serde_json::from_slice(&body).map_err(|_| Failure::NotAnAnswer)?;
+        let response: Response = serde_json::from_slice(&body).map_err(|_| NoAnswer::NotAnAnswer)?;
         Ok(response.allow)
     }
 }
 
-impl Failure {
+impl NoAnswer {
     /// The last cause says most, and holds no address.
     fn request(error: reqwest::Error) -> Self {
         let error = error.without_url();

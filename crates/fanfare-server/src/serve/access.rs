@@ -2,29 +2,28 @@
 
 use std::sync::Arc;
 
-use fanfare_core::policy::{Authorizer, Policy, PolicyOptions};
+use fanfare_core::policy::{Policy, PolicyOptions};
 use tokio::runtime::Handle;
 
+use super::settings;
 use crate::{
-    access::{self, Webhook},
+    access::{self, AccessError, Webhook},
     config::Config,
-    engine::Mounting,
 };
 
 /// The rules of the configuration, over defaults that the dialects' options shape.
 ///
 /// # Errors
 /// When a rule is none, which the configuration's checks find before.
-pub fn policy(config: &Config, dialects: &[Mounting]) -> Result<Policy, String> {
+pub fn policy(config: &Config) -> Result<Policy, AccessError> {
     let mut options = PolicyOptions::default();
-    for mounting in dialects {
+    for mounting in settings::dialects(config) {
         mounting.dialect.shape_policy(&mut options);
     }
-    access::policy(config, options.rooms, options.public).map_err(|error| error.to_string())
+    access::policy(config, options.rooms, options.public)
 }
 
 /// The authorizer, if one is configured. Its requests run on the runtime this is called in.
-pub(super) fn authorizer(config: &Config) -> Result<Option<Arc<dyn Authorizer>>, String> {
-    let webhook = Webhook::new(&config.authorizer, Handle::current()).map_err(|error| error.to_string())?;
-    Ok(webhook.map(|webhook| Arc::new(webhook) as Arc<dyn Authorizer>))
+pub(super) fn authorizer(config: &Config) -> Result<Option<Arc<Webhook>>, AccessError> {
+    Ok(Webhook::new(&config.authorizer, Handle::current())?.map(Arc::new))
 }

@@ -12,6 +12,7 @@ mod threads;
 use std::sync::Arc;
 
 use fanfare_brokers::BrokerOptions;
+use fanfare_core::policy::Authorizer;
 
 use crate::{
     auth::{Gate, Verifier},
@@ -19,6 +20,7 @@ use crate::{
     engine::{Node, NodeOptions, ShardHandle},
 };
 
+pub use access::policy;
 pub use keys::secret;
 pub use settings::dialect_infos;
 
@@ -48,12 +50,13 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     let refreshing = verifier.spawn_refresh();
 
     let dialects = settings::dialects(config);
-    let policy = access::policy(config, &dialects)?;
+    let policy = access::policy(config).map_err(|error| error.to_string())?;
+    let authorizer = access::authorizer(config).map_err(|error| error.to_string())?;
     let node = Node::new(NodeOptions {
         dialects,
         gate: Arc::new(Gate::new(verifier.clone(), policy.wanted_claims())),
         policy,
-        authorizer: access::authorizer(config)?,
+        authorizer: authorizer.map(|webhook| -> Arc<dyn Authorizer> { webhook }),
     });
     let options = BrokerOptions {
         url: config

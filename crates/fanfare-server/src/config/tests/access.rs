@@ -70,6 +70,9 @@ fn patterns() {
     );
 }
 
+const WORDS: &str =
+    "expected one of anyone, authenticated, owner, role:NAME, claim:NAME=VALUE, service, nobody";
+
 #[test]
 fn grants() {
     let check = |key: &str, grant: &str, reason: &str| {
@@ -79,8 +82,6 @@ fn grants() {
             &[&format!("L:3: channel[0].{key}: found \"{grant}\", {reason}")],
         );
     };
-    const WORDS: &str =
-        "expected one of anyone, authenticated, owner, role:NAME, claim:NAME=VALUE, service, nobody";
     let like = |grant: &str| format!("{WORDS}; did you mean \"{grant}\"?");
     check("subscribe", "rol:x", &like("role:x"));
     check("publish", "Anyone", &like("anyone"));
