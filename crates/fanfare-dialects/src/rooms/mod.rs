@@ -48,7 +48,7 @@ impl DialectKind for Rooms {
     }
 
     fn defaults(&self) -> DialectDefaults {
-        settings::DEFAULTS
+        settings::defaults()
     }
 
     fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
@@ -194,9 +194,9 @@ mod tests {
 
     #[test]
     fn what_may_be_configured() {
-        let specs = settings::DEFAULTS.options;
+        let defaults = Rooms.defaults();
         let read = |given: Option<&str>| {
-            let options = Options::read(specs, |_| given.map(Into::into)).ok()?;
+            let options = Options::read(defaults.options, |_| given.map(Into::into)).ok()?;
             Some(options.text("default_access").to_owned())
         };
         for (given, expected) in [
@@ -207,7 +207,7 @@ mod tests {
         ] {
             assert_eq!(read(given).as_deref(), expected, "{given:?}");
         }
-        let variables = settings::DEFAULTS.inherited.iter();
+        let variables = defaults.inherited.iter();
         let variables: Vec<_> = variables
             .map(|one| (one.variable, one.target, one.unit))
             .collect();
@@ -221,10 +221,7 @@ mod tests {
             ("WS_HEARTBEAT_INTERVAL", key("rooms.ping_interval"), Unit::Seconds),
         ];
         assert_eq!(variables, expected);
-        assert_eq!(
-            settings::DEFAULTS.production,
-            [("rooms.default_access", "\"nobody\"")]
-        );
+        assert_eq!(defaults.production, [("rooms.default_access", "\"nobody\"")]);
     }
 
     /// Most connections are idle most of the time.
