@@ -178,7 +178,9 @@ pub enum Hears {
     Never,
 }
 
-/// A dialect's defaults where they differ from the common ones.
+/// What a dialect says of its configuration: defaults, where they differ from the common ones, and settings of its own.
+///
+/// Write `..DialectDefaults::default()` for what is common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DialectDefaults {
     /// Where it listens when nothing is configured; empty for a dialect that must be asked for. With the profile of
@@ -186,6 +188,32 @@ pub struct DialectDefaults {
     pub binds: &'static [&'static str],
     /// Connections per node.
     pub max_connections: usize,
+    /// Connections from one address; 0 for no limit.
+    pub max_connections_per_ip: usize,
+    /// Connections of one user; 0 for no limit.
+    pub max_connections_per_user: usize,
     /// Bytes in a message from a client.
     pub max_message_size: usize,
+    /// The settings that only this dialect has.
+    pub options: &'static [crate::OptionSpec],
+    /// Environment variables of other names that configure this dialect.
+    pub inherited: &'static [crate::Inherited],
+    /// Values that differ in the production profile: a key of this dialect's table with the table's name before it,
+    /// and its TOML value.
+    pub production: &'static [(&'static str, &'static str)],
+}
+
+impl Default for DialectDefaults {
+    fn default() -> Self {
+        Self {
+            binds: &[],
+            max_connections: 10_000,
+            max_connections_per_ip: 0,
+            max_connections_per_user: 0,
+            max_message_size: 64 * 1024,
+            options: &[],
+            inherited: &[],
+            production: &[],
+        }
+    }
 }

@@ -41,6 +41,8 @@ labelled! {
         AddressAtCapacity = "address_at_capacity",
         /// The user holds as many as it may.
         UserAtCapacity = "user_at_capacity",
+        /// The client's address came more often than it may.
+        RateLimited = "rate_limited",
         /// The server drains.
         ShuttingDown = "shutting_down",
     }

@@ -42,6 +42,11 @@ pub fn personal_channel(user: &UserId) -> String {
     format!("{}{user}", PERSONAL[0])
 }
 
+/// All names of a user's personal channel.
+pub fn personal_names(user: &UserId) -> impl Iterator<Item = String> {
+    PERSONAL.iter().map(move |prefix| format!("{prefix}{user}"))
+}
+
 /// One thing that happened, by whatever door it came in.
 ///
 /// It is rendered once in each dialect that has a receiver, and never changes after it was published.

@@ -15,11 +15,14 @@ mod identity;
 mod index;
 mod interests;
 mod json;
+mod memory;
 mod names;
 mod object;
 mod options;
 mod pattern;
+pub mod policy;
 mod report;
+mod segments;
 
 pub use broker::{BoxFuture, Broker, BrokerError, BrokerHealth, Inbound, Interest, Reach, Receipt};
 pub use conversation::{
@@ -28,14 +31,14 @@ pub use conversation::{
 pub use dialect::{Dialect, DialectDefaults, DialectKind, Hearing, Hears};
 pub use ending::{Denial, Ending, Refusal};
 pub use endpoint::{Call, Endpoint, HttpError, HttpReply, Plan};
-pub use event::{Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, timestamp};
+pub use event::{Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, personal_names, timestamp};
 pub use handshake::{About, Handshake, Offer, Rejection};
 pub use identity::{ADMIN_ROLE, Identity};
-pub use index::SubscriptionIndex;
+pub use index::{PatternTrie, SubscriptionIndex};
 pub use interests::{Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson};
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
 pub use object::{BadObject, RawObject, string};
-pub use options::Options;
+pub use options::{BadOption, Inherited, OptionKind, OptionSpec, OptionValue, Options, Target, Unit};
 pub use pattern::{Pattern, Subscription};
 pub use report::{ConnectionFacts, DialectFacts, DialectReport, JsonMap, NodeFacts, Report};

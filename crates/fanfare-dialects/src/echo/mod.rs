@@ -30,11 +30,7 @@ impl DialectKind for Echo {
     }
 
     fn defaults(&self) -> DialectDefaults {
-        DialectDefaults {
-            binds: &[],
-            max_connections: 10_000,
-            max_message_size: 64 * 1024,
-        }
+        DialectDefaults::default()
     }
 
     fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
@@ -53,6 +49,7 @@ impl Dialect for Echo {
             Refusal::Forbidden => 403,
             Refusal::BadName => 400,
             Refusal::NameTaken => 409,
+            Refusal::RateLimited => 429,
             Refusal::AtCapacity
             | Refusal::AddressAtCapacity
             | Refusal::UserAtCapacity

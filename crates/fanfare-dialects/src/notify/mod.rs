@@ -38,8 +38,8 @@ impl DialectKind for Notify {
     fn defaults(&self) -> DialectDefaults {
         DialectDefaults {
             binds: &["0.0.0.0:8081"],
-            max_connections: 10_000,
             max_message_size: 512,
+            ..DialectDefaults::default()
         }
     }
 
@@ -66,6 +66,7 @@ impl Dialect for Notify {
             Refusal::BadName => (400, r#"{"error":"bad name"}"#),
             Refusal::NameTaken => (409, r#"{"error":"name taken"}"#),
             Refusal::AtCapacity | Refusal::AddressAtCapacity | Refusal::UserAtCapacity => (503, ""),
+            Refusal::RateLimited => (429, r#"{"error":"too many requests"}"#),
             Refusal::ShuttingDown => (503, r#"{"error":"Server shutting down"}"#),
         };
         Rejection::http(status, body)

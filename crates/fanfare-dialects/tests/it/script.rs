@@ -27,6 +27,7 @@
 //! ```text
 //! < TEXT        << HEX                  the client receives this
 //! ask COMMAND                           it asks for something; the forms are in `words.rs`
+//! pinged                                the client pinged or answered a ping in the dialect's own words
 //! timer SECONDS, timer off, pause       it wants to be called in that time, or not; it wants no more events
 //! close CODE REASON                     it closes the connection
 //! end REASON                            it ends the connection for a reason of the server's own

@@ -40,6 +40,7 @@ pub(crate) fn step(step: &Step) -> String {
         Step::Ask(_, command) => format!("ask {}", self::command(command)),
         Step::Timer(Some(time)) => format!("timer {}", time.as_secs_f64()),
         Step::Timer(None) => "timer off".into(),
+        Step::Pinged => "pinged".into(),
         Step::Pause => "pause".into(),
         Step::Close(code, reason) => format!("close {code} {reason}"),
         Step::End(ending) => format!("end {}", ending.label()),

@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(rooms, ["project:*", "task:1"]);
         let plain = of(json!({"sub": "bob"}));
         assert_eq!(
-            (plain.name(), plain.username.is_none(), plain.rooms),
+            (plain.name(), plain.username.is_none(), plain.rooms.clone()),
             ("bob", true, None)
         );
         assert_eq!(

@@ -3,9 +3,9 @@
 //! No dialect is named here. Which there are, their defaults and the settings that only one of them has come
 //! from the registry: a list of [`DialectInfo`].
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fanfare_core::{Inherited, OptionSpec, Options};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -61,9 +61,9 @@ pub struct DialectConfig {
     #[schemars(range(max = 1_073_741_824))]
     pub compression_threshold: usize,
 
-    /// The settings that only this dialect has, as its registry entry declares them.
+    /// The settings that only this dialect has, as it declares them.
     #[serde(skip)]
-    pub extra: BTreeMap<String, Setting>,
+    pub options: Options,
 }
 
 impl Default for DialectConfig {
@@ -80,7 +80,7 @@ impl Default for DialectConfig {
             max_fragments: 1024,
             compression: false,
             compression_threshold: 512,
-            extra: BTreeMap::new(),
+            options: Options::default(),
         }
     }
 }
@@ -101,88 +101,13 @@ pub struct DialectInfo {
     /// one of them names the other in `shares_path_with`.
     pub path: &'static str,
     /// The dialects that can be told apart from this one on the same path.
-    pub shares_path_with: &'static [&'static str],
+    pub shares_path_with: Vec<&'static str>,
     /// The settings that only this dialect has.
-    pub extras: &'static [ExtraKey],
+    pub options: &'static [OptionSpec],
     /// Environment variables of other names that set keys of this dialect.
     pub inherited: &'static [Inherited],
     /// Values that differ in the production profile: a key of its table, with the table's name before it, and its TOML value.
     pub production: &'static [(&'static str, &'static str)],
     /// For tests only: not in the default profile, the reference or the example file.
     pub hidden: bool,
-}
-
-/// A setting that only one dialect has.
-#[derive(Clone, Debug)]
-pub struct ExtraKey {
-    /// The key in the dialect's table.
-    pub name: &'static str,
-    /// What it does, as a doc comment would say it.
-    pub doc: &'static str,
-    /// What it takes.
-    pub kind: ExtraKind,
-    /// The default, as written in TOML.
-    pub default: &'static str,
-}
-
-/// What an [`ExtraKey`] takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExtraKind {
-    /// `true` or `false`.
-    Bool,
-    /// A whole number, both bounds included.
-    Integer {
-        /// The least.
-        min: i64,
-        /// The most.
-        max: i64,
-    },
-    /// A duration, at least this long.
-    Duration {
-        /// The shortest.
-        min: Duration,
-    },
-    /// Any text.
-    Text,
-    /// A list of texts.
-    Texts,
-    /// One of these words.
-    OneOf(&'static [&'static str]),
-}
-
-/// The value of an [`ExtraKey`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Setting {
-    /// Of [`ExtraKind::Bool`].
-    Bool(bool),
-    /// Of [`ExtraKind::Integer`].
-    Integer(i64),
-    /// Of [`ExtraKind::Duration`].
-    Duration(Duration),
-    /// Of [`ExtraKind::Text`] and [`ExtraKind::OneOf`].
-    Text(String),
-    /// Of [`ExtraKind::Texts`].
-    Texts(Vec<String>),
-}
-
-/// An environment variable that Fanfare understands by the name another server gave it.
-#[derive(Clone, Copy, Debug)]
-pub struct Inherited {
-    /// The variable.
-    pub variable: &'static str,
-    /// The key that it sets. Where several variables set one key, the first in the list wins.
-    pub key: &'static str,
-    /// How its text becomes the key's value.
-    pub unit: Unit,
-}
-
-/// How the text of an inherited variable becomes a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// As it stands.
-    Plain,
-    /// A bare number counts seconds.
-    Seconds,
-    /// A bare number counts milliseconds.
-    Milliseconds,
 }

@@ -1,6 +1,8 @@
 //! The environment layers: Fanfare's own variables, and those by the names other servers gave them.
 
-use super::dialect::{DialectInfo, Inherited, Unit};
+use fanfare_core::{Inherited, Target, Unit};
+
+use super::dialect::DialectInfo;
 use super::kind::{hint, nearest};
 use super::layer::{Layer, Reader, Source};
 use super::origin::{Origin, Problem};
@@ -32,22 +34,22 @@ pub(super) const RESERVED: [(&str, &str); 5] = [
 pub(super) const INHERITED: [Inherited; 4] = [
     Inherited {
         variable: "JWT_SECRET_KEY",
-        key: "auth.jwt_secret",
+        target: Target::Key("auth.jwt_secret"),
         unit: Unit::Plain,
     },
     Inherited {
         variable: "PUBSUB_ADAPTER",
-        key: "broker.kind",
+        target: Target::Key("broker.kind"),
         unit: Unit::Plain,
     },
     Inherited {
         variable: "PUBSUB_REDIS_URL",
-        key: "broker.url",
+        target: Target::Key("broker.url"),
         unit: Unit::Plain,
     },
     Inherited {
         variable: "REDIS_URL",
-        key: "broker.url",
+        target: Target::Key("broker.url"),
         unit: Unit::Plain,
     },
 ];
@@ -77,16 +79,15 @@ pub(super) fn read_inherited(
         let Some(text) = get(env, inherited.variable) else {
             continue;
         };
-        if taken.contains(&inherited.key) {
+        let Target::Key(key) = inherited.target else {
+            continue;
+        };
+        if taken.contains(&key) {
             continue;
         }
-        taken.push(inherited.key);
-        layers.push(read_one(
-            schema,
-            inherited.variable,
-            inherited.key,
-            &with_unit(text, inherited.unit),
-        ));
+        taken.push(key);
+        let text = with_unit(text, inherited.unit);
+        layers.push(read_one(schema, inherited.variable, key, &text));
     }
     layers
 }

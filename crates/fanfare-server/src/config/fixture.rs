@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::dialect::{DialectConfig, DialectInfo, ExtraKey, ExtraKind, Inherited, Unit};
+use fanfare_core::{Inherited, OptionKind, OptionSpec, Target, Unit};
+
+use super::dialect::{DialectConfig, DialectInfo};
 
 fn info(name: &'static str, doc: &'static str) -> DialectInfo {
     DialectInfo {
@@ -11,8 +13,8 @@ fn info(name: &'static str, doc: &'static str) -> DialectInfo {
         defaults: DialectConfig::default(),
         binds: &[],
         path: "/ws",
-        shares_path_with: &[],
-        extras: &[],
+        shares_path_with: Vec::new(),
+        options: &[],
         inherited: &[],
         production: &[],
         hidden: false,
@@ -44,53 +46,59 @@ pub(crate) fn released() -> Vec<DialectInfo> {
 
 /// A larger one, in which everything that a registry can say occurs.
 pub(crate) fn large() -> Vec<DialectInfo> {
-    const EXTRAS: &[ExtraKey] = &[
-        ExtraKey {
+    const OPTIONS: &[OptionSpec] = &[
+        OptionSpec {
             name: "interval",
             doc: "How often. `0s` is never.",
-            kind: ExtraKind::Duration { min: Duration::ZERO },
+            kind: OptionKind::Duration { min: Duration::ZERO },
             default: "\"10s\"",
         },
-        ExtraKey {
+        OptionSpec {
             name: "strict",
             doc: "Whether.",
-            kind: ExtraKind::Bool,
+            kind: OptionKind::Bool,
             default: "false",
         },
-        ExtraKey {
+        OptionSpec {
             name: "roles",
             doc: "Who.",
-            kind: ExtraKind::Texts,
+            kind: OptionKind::Texts,
             default: "[]",
         },
-        ExtraKey {
+        OptionSpec {
             name: "burst",
             doc: "How many.",
-            kind: ExtraKind::Integer { min: 1, max: 9 },
+            kind: OptionKind::Integer { min: 1, max: 9 },
             default: "3",
         },
-        ExtraKey {
+        OptionSpec {
             name: "access",
             doc: "Which.",
-            kind: ExtraKind::OneOf(&["authenticated", "nobody"]),
+            kind: OptionKind::OneOf(&["authenticated", "nobody"]),
             default: "\"authenticated\"",
         },
-        ExtraKey {
+        OptionSpec {
             name: "greeting",
             doc: "What.",
-            kind: ExtraKind::Text,
+            kind: OptionKind::Text,
             default: "\"\"",
+        },
+        OptionSpec {
+            name: "shown",
+            doc: "Where.",
+            kind: OptionKind::Patterns,
+            default: "[\"**\"]",
         },
     ];
     const INHERITED: &[Inherited] = &[
         Inherited {
             variable: "BEAT",
-            key: "chat.ping_interval",
+            target: Target::Key("chat.ping_interval"),
             unit: Unit::Seconds,
         },
         Inherited {
             variable: "BEAT_MS",
-            key: "chat.ping_timeout",
+            target: Target::Key("chat.ping_timeout"),
             unit: Unit::Milliseconds,
         },
     ];
@@ -101,8 +109,8 @@ pub(crate) fn large() -> Vec<DialectInfo> {
             ..DialectConfig::default()
         },
         binds: &["0.0.0.0:8081", "0.0.0.0:8082"],
-        shares_path_with: &["notify"],
-        extras: EXTRAS,
+        shares_path_with: vec!["notify"],
+        options: OPTIONS,
         inherited: INHERITED,
         production: &[("chat.access", "\"nobody\"")],
         ..info("chat", "The chat dialect.")

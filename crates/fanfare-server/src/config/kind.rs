@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fanfare_core::{BadName, Pattern};
 use toml::Value;
 
 use super::raw::Raw;
@@ -38,6 +39,7 @@ pub(super) enum Form {
     Address,
     Network,
     Path,
+    Pattern,
     Secret,
     Url,
 }
@@ -154,6 +156,7 @@ impl Form {
             }
             Self::Address => text.parse::<SocketAddr>().is_ok(),
             Self::Network => types::parse_network(text).is_ok(),
+            Self::Pattern => Pattern::new(text).is_ok(),
             Self::Url => text.parse::<GuardedUrl>().is_ok(),
         }
     }
@@ -168,6 +171,18 @@ impl Form {
             Self::Address => "an address with a port such as \"0.0.0.0:8081\"".to_owned(),
             Self::Network => "a network such as \"10.0.0.0/8\"".to_owned(),
             Self::Path => "a path".to_owned(),
+            Self::Pattern => {
+                let pattern = "a pattern of channels such as \"news.*\"";
+                let reason = match raw {
+                    Some(Raw::Text(text)) => Pattern::new(text).err(),
+                    _ => None,
+                };
+                match reason {
+                    Some(BadName::Wildcard) => format!("{pattern} (a wildcard is a whole segment)"),
+                    Some(reason) => format!("{pattern} ({reason})"),
+                    None => pattern.to_owned(),
+                }
+            }
             Self::Url => "a URL with its scheme, such as \"https://example.com\"".to_owned(),
         }
     }
@@ -179,6 +194,7 @@ impl Form {
             Self::Address => "address",
             Self::Network => "network",
             Self::Path => "path",
+            Self::Pattern => "pattern",
             Self::Secret => "secret",
             Self::Url => "URL",
         }

@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use fanfare_core::Options;
 use serde::Deserialize;
 use toml::Value;
 
-use super::dialect::{DialectConfig, DialectInfo, Setting};
-use super::kind::{Form, Kind, hint, nearest};
+use super::dialect::{DialectConfig, DialectInfo};
+use super::kind::{Kind, hint, nearest};
 use super::layer::{Layer, Reader, Source};
 use super::model::{Algorithm, BrokerKind, Config};
 use super::origin::{ConfigErrors, Origin, Origins, Problem};
 use super::raw::{Item, Raw};
 use super::schema::Schema;
-use super::{checks, environment, file, profile, types};
+use super::{checks, environment, file, profile};
 
 /// What a configuration is loaded from.
 #[derive(Clone, Default)]
@@ -139,7 +140,7 @@ pub fn load(sources: &Sources, dialects: &[DialectInfo]) -> Result<Loaded, Confi
     }
     derive(&mut merged);
 
-    let config = build(&schema, dialects, &merged.values).unwrap_or_else(|problem| {
+    let config = build(dialects, &merged.values).unwrap_or_else(|problem| {
         merged.problems.push(problem);
         Config::default()
     });
@@ -322,11 +323,7 @@ fn log_filter(env: &[(String, String)], config: &Config, problems: &mut Vec<Prob
 /// # Errors
 /// None that can occur: every value was compared with its kind, by the same parsers that serde calls. Should
 /// they differ one day, to stop is better than to run with defaults; serde's words may repeat a secret.
-fn build(
-    schema: &Schema,
-    dialects: &[DialectInfo],
-    values: &BTreeMap<String, Value>,
-) -> Result<Config, Problem> {
+fn build(dialects: &[DialectInfo], values: &BTreeMap<String, Value>) -> Result<Config, Problem> {
     let broken = |table: &str| {
         Problem::new(
             Origin::Default,
@@ -353,9 +350,9 @@ fn build(
     let mut tables = BTreeMap::new();
     for dialect in dialects {
         if let Some(Value::Table(mut table)) = root.remove(dialect.name) {
-            let extra = take_extras(schema, dialect, &mut table);
+            let options = take_options(dialect, &mut table).ok_or_else(|| broken(dialect.name))?;
             let typed = DialectConfig::deserialize(table).map_err(|_| broken(dialect.name))?;
-            tables.insert(dialect.name.to_owned(), DialectConfig { extra, ..typed });
+            tables.insert(dialect.name.to_owned(), DialectConfig { options, ..typed });
         }
     }
     let config = Config::deserialize(root).map_err(|_| broken("config"))?;
@@ -365,33 +362,11 @@ fn build(
     })
 }
 
-fn take_extras(schema: &Schema, dialect: &DialectInfo, table: &mut toml::Table) -> BTreeMap<String, Setting> {
-    let mut extras = BTreeMap::new();
-    for extra in dialect.extras {
-        let key = schema.find(&format!("{}.{}", dialect.name, extra.name));
-        if let (Some(key), Some(value)) = (key, table.remove(extra.name))
-            && let Some(setting) = setting(&key.kind, &value)
-        {
-            extras.insert(extra.name.to_owned(), setting);
-        }
+/// Takes the dialect's own settings out of its table.
+fn take_options(dialect: &DialectInfo, table: &mut toml::Table) -> Option<Options> {
+    let mut own: BTreeMap<&str, Value> = BTreeMap::new();
+    for option in dialect.options {
+        own.extend(table.remove(option.name).map(|value| (option.name, value)));
     }
-    extras
-}
-
-fn setting(kind: &Kind, value: &Value) -> Option<Setting> {
-    let text = || value.as_str().map(ToOwned::to_owned);
-    Some(match kind {
-        Kind::Bool => Setting::Bool(value.as_bool()?),
-        Kind::Integer { .. } => Setting::Integer(value.as_integer()?),
-        Kind::Text {
-            form: Form::Duration { .. },
-            ..
-        } => Setting::Duration(types::parse_duration(value.as_str()?).ok()?),
-        Kind::Text { .. } | Kind::OneOf(_) => Setting::Text(text()?),
-        Kind::List(_) => {
-            let texts = value.as_array()?.iter().filter_map(Value::as_str);
-            Setting::Texts(texts.map(ToOwned::to_owned).collect())
-        }
-        Kind::Table(_) | Kind::Tables(_) => return None,
-    })
+    Options::read(dialect.options, |name| serde_json::to_value(own.get(name)?).ok()).ok()
 }

@@ -24,7 +24,7 @@ pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use dialect::{DialectConfig, DialectInfo, ExtraKey, ExtraKind, Inherited, Setting, Unit};
+pub use dialect::{DialectConfig, DialectInfo};
 pub use file::DEFAULT_FILES;
 pub use load::{Loaded, Sources, load};
 pub use model::{

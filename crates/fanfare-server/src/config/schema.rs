@@ -3,12 +3,14 @@
 //! The loader, the reference, the example file and the environment names all work from this tree, so a setting
 //! is typed once.
 
+use fanfare_core::{OptionKind, OptionSpec};
 use serde_json::Value as Json;
 use toml::Value;
 
-use super::dialect::{DialectConfig, DialectInfo, ExtraKey, ExtraKind};
+use super::dialect::{DialectConfig, DialectInfo};
 use super::kind::{Form, Kind};
 use super::model::{Config, Listener, Tls};
+use super::raw::Raw;
 use super::types::{LONGEST, parse_duration};
 
 /// One key of a table.
@@ -140,9 +142,9 @@ fn dialect_table(dialect: &DialectInfo) -> (Key, Json) {
             json["properties"][&key.name]["default"] = to_json(default);
         }
     }
-    for extra in dialect.extras {
-        let (key, schema) = extra_key(extra);
-        json["properties"][extra.name] = schema;
+    for option in dialect.options {
+        let (key, schema) = option_key(option);
+        json["properties"][option.name] = schema;
         keys.push(key);
     }
     let key = Key {
@@ -156,53 +158,56 @@ fn dialect_table(dialect: &DialectInfo) -> (Key, Json) {
     (key, json)
 }
 
-fn extra_key(extra: &ExtraKey) -> (Key, Json) {
-    let default = super::raw::Raw::from_toml(extra.default).and_then(|raw| match raw {
-        super::raw::Raw::List(items) => Some(Value::Array(
+fn option_key(option: &OptionSpec) -> (Key, Json) {
+    let default = Raw::from_toml(option.default).and_then(|raw| match raw {
+        Raw::List(items) => Some(Value::Array(
             items.iter().filter_map(|item| item.raw.value()).collect(),
         )),
         raw => raw.value(),
     });
-    let text = |form| Kind::Text { form, empty: false };
-    let (kind, mut schema) = match extra.kind {
-        ExtraKind::Bool => (Kind::Bool, serde_json::json!({ "type": "boolean" })),
-        ExtraKind::Integer { min, max } => (
-            Kind::Integer { min, max },
-            serde_json::json!({ "type": "integer", "minimum": min, "maximum": max }),
-        ),
-        ExtraKind::Duration { min } => {
-            let kind = text(Form::Duration { min, max: LONGEST });
-            (
-                kind,
-                serde_json::json!({ "type": "string", "x-kind": "duration" }),
-            )
-        }
-        ExtraKind::Text => (text(Form::Plain), serde_json::json!({ "type": "string" })),
-        ExtraKind::Texts => (
-            Kind::List(Box::new(text(Form::Plain))),
-            serde_json::json!({ "type": "array", "items": { "type": "string" } }),
-        ),
-        ExtraKind::OneOf(words) => (
-            Kind::OneOf(words.iter().map(|&word| word.to_owned()).collect()),
-            serde_json::json!({ "type": "string", "enum": words }),
-        ),
-    };
-    schema["description"] = Json::from(extra.doc);
+    let (kind, mut schema) = option_kind(option.kind);
+    schema["description"] = Json::from(option.doc);
     if let Some(default) = &default {
         schema["default"] = to_json(default);
     }
-    let (name, doc) = (extra.name.to_owned(), extra.doc.to_owned());
-    (
-        Key {
-            name,
-            doc,
-            kind,
-            default,
-            required: false,
-            hidden: false,
-        },
-        schema,
-    )
+    let key = Key {
+        name: option.name.to_owned(),
+        doc: option.doc.to_owned(),
+        kind,
+        default,
+        required: false,
+        hidden: false,
+    };
+    (key, schema)
+}
+
+fn option_kind(kind: OptionKind) -> (Kind, Json) {
+    let text = |form| Kind::Text { form, empty: false };
+    let list = |form| Kind::List(Box::new(text(form)));
+    match kind {
+        OptionKind::Bool => (Kind::Bool, serde_json::json!({ "type": "boolean" })),
+        OptionKind::Integer { min, max } => (
+            Kind::Integer { min, max },
+            serde_json::json!({ "type": "integer", "minimum": min, "maximum": max }),
+        ),
+        OptionKind::Duration { min } => (
+            text(Form::Duration { min, max: LONGEST }),
+            serde_json::json!({ "type": "string", "x-kind": "duration" }),
+        ),
+        OptionKind::Text => (text(Form::Plain), serde_json::json!({ "type": "string" })),
+        OptionKind::Texts => (
+            list(Form::Plain),
+            serde_json::json!({ "type": "array", "items": { "type": "string" } }),
+        ),
+        OptionKind::Patterns => (
+            list(Form::Pattern),
+            serde_json::json!({ "type": "array", "items": { "type": "string", "x-kind": "pattern" } }),
+        ),
+        OptionKind::OneOf(words) => (
+            Kind::OneOf(words.iter().map(|&word| word.to_owned()).collect()),
+            serde_json::json!({ "type": "string", "enum": words }),
+        ),
+    }
 }
 
 /// The keys of a table in the order of `specimen`, which is TOML.
@@ -281,6 +286,7 @@ fn read_form(schema: &Json) -> Form {
         Some("address") => Form::Address,
         Some("network") => Form::Network,
         Some("path") => Form::Path,
+        Some("pattern") => Form::Pattern,
         Some("secret") => Form::Secret,
         Some("url") => Form::Url,
         _ => Form::Plain,

@@ -15,6 +15,12 @@ pub struct DialectSettings {
     pub max_message_size: usize,
     /// Frames in a message from a client.
     pub max_fragments: usize,
+    /// Channels, patterns and rooms of one connection.
+    pub max_subscriptions: usize,
+    /// Messages from one client in a second; 0 for no limit.
+    pub max_messages_per_second: u32,
+    /// Messages from one client at once, where there is a limit.
+    pub message_burst: u32,
     /// Messages waiting for one connection.
     pub send_queue: usize,
     /// Bytes waiting for one connection.

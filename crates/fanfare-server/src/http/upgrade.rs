@@ -169,7 +169,10 @@ fn refuse(mounted: &MountedDialect, refusal: Refusal) -> Reply {
                 "connection refused"
             );
         }
-        Refusal::MissingCredential | Refusal::BadCredential | Refusal::ShuttingDown => {
+        Refusal::MissingCredential
+        | Refusal::BadCredential
+        | Refusal::RateLimited
+        | Refusal::ShuttingDown => {
             tracing::debug!(
                 dialect = mounted.dialect.name(),
                 reason = refusal.label(),

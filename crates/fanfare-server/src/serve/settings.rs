@@ -24,15 +24,17 @@ fn info(dialect: &'static dyn Dialect) -> DialectInfo {
         doc: dialect.summary(),
         defaults: DialectConfig {
             max_connections: defaults.max_connections,
+            max_connections_per_ip: defaults.max_connections_per_ip,
+            max_connections_per_user: defaults.max_connections_per_user,
             max_message_size: defaults.max_message_size,
             ..DialectConfig::default()
         },
         binds: defaults.binds,
         path: dialect.path(),
-        shares_path_with: &[],
-        extras: &[],
-        inherited: &[],
-        production: &[],
+        shares_path_with: Vec::new(),
+        options: defaults.options,
+        inherited: defaults.inherited,
+        production: defaults.production,
         hidden: defaults.binds.is_empty(),
     }
 }

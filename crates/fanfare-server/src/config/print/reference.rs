@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _; // writing to a string cannot fail
 
+use fanfare_core::{Target, Unit};
+
 use super::guarded;
-use crate::config::dialect::{DialectInfo, Unit};
+use crate::config::dialect::DialectInfo;
 use crate::config::environment::{self, RESERVED};
 use crate::config::file::DEFAULT_FILES;
 use crate::config::kind::Kind;
@@ -102,7 +104,13 @@ fn inherited(text: &mut String, dialects: &[DialectInfo]) {
             Unit::Seconds => ", a bare number in seconds",
             Unit::Milliseconds => ", a bare number in milliseconds",
         };
-        let _ = writeln!(text, "| `{}` | `{}`{unit} |", inherited.variable, inherited.key);
+        let what = match inherited.target {
+            Target::Key(key) => format!("`{key}`"),
+            Target::Port => "port".to_owned(),
+            Target::Host => "host".to_owned(),
+            Target::Enabled => "enabled".to_owned(),
+        };
+        let _ = writeln!(text, "| `{}` | {what}{unit} |", inherited.variable);
     }
 }
 

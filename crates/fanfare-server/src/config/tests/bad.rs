@@ -149,6 +149,10 @@ fn forms() {
         "L:2: chat.burst: found 10, expected a whole number from 1 to 9",
     );
     check(
+        "[chat]\nshown = [\"news.*\",\n\"new*\"]",
+        "L:3: chat.shown: found \"new*\", expected a pattern of channels such as \"news.*\" (a wildcard is a whole segment)",
+    );
+    check(
         "[chat]\naccess = 2024-01-01",
         "L:2: chat.access: found 2024-01-01, expected one of \"authenticated\", \"nobody\"",
     );

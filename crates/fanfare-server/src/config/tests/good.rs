@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use fanfare_core::Pattern;
+
 use super::super::fixture::{large, released};
-use super::super::{Algorithm, BrokerKind, Loaded, LogFormat, LogLevel, Origin, Setting, Sources, load};
+use super::super::{Algorithm, BrokerKind, Loaded, LogFormat, LogLevel, Origin, Sources, load};
 use super::{load_text, load_with, pairs};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -116,10 +118,7 @@ fn profiles() {
         &large(),
     )
     .unwrap();
-    assert_eq!(
-        loaded.config.dialects["chat"].extra["access"],
-        Setting::Text("nobody".to_owned())
-    );
+    assert_eq!(loaded.config.dialects["chat"].options.text("access"), "nobody");
 }
 
 #[test]
@@ -207,6 +206,7 @@ fn variables() {
             ("FANFARE_CHAT_INTERVAL", "1m"),
             ("FANFARE_CHAT_ROLES", "a,b"),
             ("FANFARE_CHAT_STRICT", "1"),
+            ("FANFARE_CHAT_SHOWN", "news.*,**"),
             ("FANFARE_LOG", "warn,hyper=debug"),
             ("BEAT", "7"),
             ("BEAT_MS", "9000"),
@@ -238,14 +238,14 @@ fn variables() {
     assert!(config.dialects["notify"].compression);
     assert!(config.resp.bind.is_none() && loaded.is_configured("resp.bind"));
     let chat = &config.dialects["chat"];
-    assert_eq!(chat.extra["interval"], Setting::Duration(Duration::from_secs(60)));
-    assert_eq!(
-        chat.extra["roles"],
-        Setting::Texts(vec!["a".to_owned(), "b".to_owned()])
-    );
-    assert_eq!(chat.extra["strict"], Setting::Bool(true));
-    assert_eq!(chat.extra["burst"], Setting::Integer(3));
-    assert_eq!(chat.extra["greeting"], Setting::Text(String::new()));
+    let options = &chat.options;
+    assert_eq!(options.duration("interval"), Duration::from_secs(60));
+    assert_eq!(options.texts("roles"), ["a", "b"]);
+    assert!(options.flag("strict"));
+    assert_eq!(options.integer("burst"), 3);
+    assert_eq!(options.text("greeting"), "");
+    let shown: Vec<&str> = options.patterns("shown").iter().map(Pattern::as_str).collect();
+    assert_eq!(shown, ["news.*", "**"]);
     assert_eq!(
         (chat.ping_interval, chat.ping_timeout),
         (Duration::from_secs(7), Duration::from_secs(9))

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use fanfare_core::{Options, Target};
+
 use super::super::fixture::{large, released};
 use super::super::print::switched_on;
 use super::super::schema::{Schema, environment_name};
-use super::super::{DialectInfo, Loaded, Sources, example, json_schema, load, reference, show};
+use super::super::{DialectInfo, Loaded, Origin, Sources, example, json_schema, load, reference, show};
 use super::{load_text, load_with};
 
 /// Compares a generated file with what is generated now. `UPDATE_EXPECT=1` writes it.
@@ -36,6 +38,37 @@ fn documents_are_current() {
 fn every_key_is_documented() {
     for (path, key) in Schema::new(&large()).leaves() {
         assert!(!key.doc.is_empty(), "{path} has no documentation");
+    }
+}
+
+/// What a dialect declares is only text to the compiler: a default that does not fit, a key that is not there.
+#[test]
+fn declarations_of_dialects_hold() {
+    for dialects in [crate::serve::dialect_infos(), large()] {
+        let schema = Schema::new(&dialects);
+        let sources = Sources {
+            profile: Some("production".to_owned()),
+            env: super::pairs(&[("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef")]),
+            ..Sources::default()
+        };
+        let production = load(&sources, &dialects).unwrap();
+        let default = load(&Sources::default(), &dialects).unwrap();
+        for dialect in &dialects {
+            for option in dialect.options {
+                let json = serde_json::from_str(option.default).unwrap();
+                option.read(&json).unwrap();
+            }
+            let options = &default.config.dialects[dialect.name].options;
+            assert_eq!(*options, Options::defaults(dialect.options), "{}", dialect.name);
+            for (key, _) in dialect.production {
+                assert_ne!(*production.origins.of(key), Origin::Default, "{key}");
+            }
+            for inherited in dialect.inherited {
+                if let Target::Key(key) = inherited.target {
+                    assert!(schema.find(key).is_some(), "{key}");
+                }
+            }
+        }
     }
 }
 

@@ -37,9 +37,9 @@ impl Dialect for Plain {
     }
     fn defaults(&self) -> DialectDefaults {
         DialectDefaults {
-            binds: &[],
             max_connections: 10,
             max_message_size: 1000,
+            ..DialectDefaults::default()
         }
     }
     fn offer<'a>(&self, _handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
