@@ -8,9 +8,9 @@ use fanfare_core::{
 };
 
 use super::{
-    Patience,
     frames::{Frame, Names, Purpose, Topics},
     replies::{Problem, Reply},
+    settings::Patience,
 };
 
 /// Why a connection is closed whose token was not followed by another.
@@ -61,7 +61,7 @@ impl Talk {
     fn read(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps) -> Result<(), Problem> {
         let frame = Frame::parse(text)?;
         match frame.purpose {
-            Purpose::Ping => steps.push(Reply::Pong.at(context.now)),
+            Purpose::Ping => steps.extend([Step::Pinged, Reply::Pong.at(context.now)]),
             Purpose::Auth => {
                 self.ask(Command::Authenticate(frame.token()?), Asked::Authenticate, steps);
             }

@@ -2,17 +2,18 @@
 //! `auth` frame, subscribes to what it wants to hear, and may publish itself.
 //!
 //! [`conversation`] is one connection's life; [`frames`] is what it reads, [`replies`] what it answers; [`events`] is
-//! how an event looks, and [`metadata`] sees to it that nobody says there who the sender is but the server.
+//! how an event looks, and [`metadata`] sees to it that nobody says there who the sender is but the server. [`settings`] is what can be configured.
 
 mod conversation;
 mod events;
 mod frames;
 mod metadata;
 mod replies;
+mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
@@ -20,6 +21,8 @@ use fanfare_core::{
     Hearing, Hears, HttpError, HttpReply, JsonMap, NodeFacts, Offer, Options, Refusal, Rejection,
 };
 use serde_json::json;
+
+use settings::Patience;
 
 /// The dialect before it is configured.
 pub(crate) struct Kind;
@@ -42,28 +45,12 @@ impl DialectKind for Kind {
     }
 
     fn defaults(&self) -> DialectDefaults {
-        DialectDefaults {
-            binds: &["0.0.0.0:3000"],
-            max_connections: 10_000,
-            max_message_size: 1024 * 1024,
-        }
+        settings::DEFAULTS
     }
 
-    fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(Topics(Arc::new(Patience {
-            auth_timeout: Duration::from_secs(30),
-            reauth_grace: Duration::from_secs(60),
-        })))
+    fn open(&self, options: &Options) -> Arc<dyn Dialect> {
+        Arc::new(Topics(Arc::new(Patience::of(options))))
     }
-}
-
-/// How long a connection may be nobody's.
-#[derive(Debug)]
-struct Patience {
-    /// From its opening to its first accepted token.
-    auth_timeout: Duration,
-    /// From its token's expiry to the next one.
-    reauth_grace: Duration,
 }
 
 /// The dialect.
@@ -85,6 +72,7 @@ impl Dialect for Topics {
             Refusal::Forbidden => http(403, "Forbidden"),
             Refusal::BadName => http(400, "Bad name"),
             Refusal::NameTaken => http(409, "Name taken"),
+            Refusal::RateLimited => http(429, "Too many requests"),
             Refusal::ShuttingDown => http(503, "Server shutting down"),
         }
     }

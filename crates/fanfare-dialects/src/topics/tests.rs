@@ -6,12 +6,12 @@ use std::{sync::Arc, time::Duration, time::SystemTime};
 
 use fanfare_core::{
     Command, Context, Conversation, DialectKind, Hearing, Hears, Identity, MAX_DEPTH, Message, Options,
-    Outcome, Step, Steps, UserId,
+    Outcome, Step, Steps, Target, Unit, UserId,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Kind, Patience, conversation::Talk, metadata};
+use super::{Kind, conversation::Talk, metadata, settings::Patience};
 
 /// A connection of alice's.
 struct Alice {
@@ -89,11 +89,16 @@ fn what_the_server_is_told_of_this_protocol() {
     assert_eq!(Kind.request_target("secret"), "/ws");
     assert_eq!(defaults.binds, ["0.0.0.0:3000"]);
     assert_eq!(
-        (defaults.max_connections, defaults.max_message_size),
-        (10_000, 1_048_576)
+        (
+            defaults.max_connections,
+            defaults.max_connections_per_ip,
+            defaults.max_connections_per_user,
+            defaults.max_message_size
+        ),
+        (10_000, 100, 0, 1_048_576)
     );
 
-    let dialect = Kind.open(&Options::default());
+    let dialect = Kind.open(&Options::defaults(defaults.options));
     let hearing = Hearing {
         user: Hears::Subscribed,
         everyone: Hears::Subscribed,
@@ -110,6 +115,55 @@ fn what_the_server_is_told_of_this_protocol() {
     ];
     assert_eq!(dialect.own_types(), own);
     assert!(dialect.endpoints().is_empty());
+}
+
+#[test]
+fn variables_of_other_servers() {
+    let key = Target::Key;
+    let expected = [
+        ("WEBSOCKET_ENABLED", Target::Enabled, Unit::Plain),
+        ("WEBSOCKET_PORT", Target::Port, Unit::Plain),
+        ("WEBSOCKET_HOST", Target::Host, Unit::Plain),
+        (
+            "WEBSOCKET_PING_INTERVAL",
+            key("topics.ping_interval"),
+            Unit::Milliseconds,
+        ),
+        (
+            "WEBSOCKET_PING_TIMEOUT",
+            key("topics.ping_timeout"),
+            Unit::Milliseconds,
+        ),
+        (
+            "WEBSOCKET_MAX_CONNECTIONS_PER_IP",
+            key("topics.max_connections_per_ip"),
+            Unit::Plain,
+        ),
+        (
+            "WEBSOCKET_MAX_MESSAGE_SIZE",
+            key("topics.max_message_size"),
+            Unit::Plain,
+        ),
+    ];
+    let inherited = Kind.defaults().inherited.iter();
+    let found: Vec<_> = inherited
+        .map(|one| (one.variable, one.target, one.unit))
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn options_out_of_bounds() {
+    let specs = Kind.defaults().options;
+    for (name, value, fits) in [
+        ("auth_timeout", "1ms", true),
+        ("auth_timeout", "0s", false),
+        ("reauth_grace", "0s", true),
+        ("reauth_grace", "soon", false),
+    ] {
+        let found = Options::read(specs, |asked| (asked == name).then(|| value.into()));
+        assert_eq!(found.is_ok(), fits, "{name} {value}");
+    }
 }
 
 #[test]
