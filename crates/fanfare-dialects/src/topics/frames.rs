@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{metadata, replies::Problem};
 
-/// The most topics that one frame may list, which is as many as a connection may be subscribed to.
+/// The most topics that one frame may list: as many as a connection may be subscribed to by default.
 const MAX_TOPICS: usize = 1000;
 /// The longest event type, in bytes.
 const MAX_EVENT_TYPE: usize = 255;

@@ -93,7 +93,7 @@ impl Problem {
                 400,
                 "Too many subscriptions",
                 "topic",
-                "too many subscriptions (1000 at most)",
+                "the connection has as many as it may",
             )
             .about(topic),
             Denial::ReservedType => Self::in_field("eventType", "reserved for the server"),
