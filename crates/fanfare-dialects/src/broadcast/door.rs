@@ -123,6 +123,12 @@ mod tests {
     }
 
     #[test]
+    fn clients_are_named_after_the_random_part_of_the_id() {
+        let id = Uuid::from_u128(0x0190_1234_5678_7abc_9def_0123_4567_89ab);
+        assert_eq!(name_for(id), "client_0123456789ab");
+    }
+
+    #[test]
     fn the_program_of_a_client_is_kept() {
         let none = |_: &str| None;
         let offer = offer(&Handshake::new("", &none)).expect("an offer");

@@ -218,6 +218,13 @@ mod tests {
     }
 
     #[test]
+    fn nothing_need_be_subscribed_to() {
+        let dialect = Broadcast.open(&Options::defaults(Broadcast.defaults().options));
+        let Hearing { user, everyone } = dialect.hears();
+        assert_eq!((user, everyone), (Hears::Always, Hears::Always));
+    }
+
+    #[test]
     fn routes_are_for_services_only() {
         let dialect = Broadcast.open(&Options::defaults(Broadcast.defaults().options));
         let routes = dialect.endpoints().iter();
