@@ -3,7 +3,6 @@
 use fanfare_core::DialectKind;
 
 mod broadcast;
-mod broadcast;
 mod echo;
 mod notify;
 mod rooms;
