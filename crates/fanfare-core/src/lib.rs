@@ -26,7 +26,7 @@ pub use handshake::{Handshake, Offer};
 pub use identity::{ADMIN_ROLE, Identity};
 pub use index::SubscriptionIndex;
 pub use interests::{Interests, ShardSet, UserFull};
-pub use json::{MAX_DEPTH, NotJson, RawJson};
+pub use json::{MAX_DEPTH, NotJson, RawJson, deeper_than};
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
 pub use object::{BadObject, RawObject, string};
 pub use pattern::{Pattern, Subscription};
