@@ -1,6 +1,7 @@
-//! Many nodes, one Redis: events travel by `PUBLISH`, each node hears of the users it holds.
+//! Many nodes, one Redis: events travel by `PUBLISH`, each node hears of the users and channels it holds.
 //!
-//! Two connections: one publishes (`link`, `publisher`), one listens (`subscriber`). What this node publishes
+//! Two connections: one publishes (`link`, `publisher`), one listens (`subscriber`), for which `subscriptions` asks
+//! Redis for users and channels one by one, or, on a node that holds patterns, for all channels at once. What this node publishes
 //! reaches its own connections by Redis' echo, so that there is one source of order for all nodes. Only where the
 //! echo cannot come or does not come is an event handed over directly; the `ledger` keeps book of that, so that
 //! nothing is lost without a word and nothing arrives twice. All that is for this node passes one queue
@@ -14,8 +15,10 @@ mod ledger;
 mod link;
 mod publisher;
 mod recent;
+mod source;
 mod status;
 mod subscriber;
+mod subscriptions;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -132,10 +135,7 @@ impl Broker for RedisBroker {
     }
 
     fn subscribe(&self, interest: Interest) -> BoxFuture<'static, ()> {
-        let Interest::User(user) = interest else {
-            return Box::pin(std::future::ready(()));
-        };
-        let in_force = self.shared.ledger.subscribe(user);
+        let in_force = self.shared.ledger.subscribe(interest);
         Box::pin(async move {
             if let Some(in_force) = in_force {
                 // An error means that the connection was lost meanwhile.
@@ -145,8 +145,7 @@ impl Broker for RedisBroker {
     }
 
     fn unsubscribe(&self, interest: Interest) {
-        let Interest::User(user) = interest else { return };
-        self.shared.ledger.unsubscribe(&user);
+        self.shared.ledger.unsubscribe(interest);
     }
 
     fn health(&self) -> BoxFuture<'_, BrokerHealth> {

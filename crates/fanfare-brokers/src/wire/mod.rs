@@ -24,7 +24,7 @@ const RESERVED: &str = "fanfare:";
 /// Events for a user; the user's id follows.
 const USER: &str = "user_noti:";
 /// Events for a channel; its name follows.
-const CHANNEL: &str = "fanfare:channel:";
+pub const CHANNEL: &str = "fanfare:channel:";
 
 /// How deep a message may be that one of Fanfare's nodes wrote: the message, the envelope in it, and the metadata in that.
 const MAX_ENVELOPED_DEPTH: usize = MAX_DEPTH + 2;
