@@ -39,7 +39,7 @@ use link::PublishLink;
 use publisher::{Job, Notice};
 use status::Status;
 
-use crate::OpenError;
+use crate::{BrokerOptions, OpenError};
 
 /// How long Redis may take to answer anything.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -57,6 +57,7 @@ pub struct RedisBroker {
 /// What the broker's tasks have in common.
 struct Shared {
     node_id: String,
+    linger: Duration,
     client: redis::Client,
     inbound: Arc<dyn Inbound>,
     link: PublishLink,
@@ -69,21 +70,22 @@ struct Shared {
 }
 
 impl RedisBroker {
-    /// A broker on the server at `url` for the node `node_id` behind `inbound`. It connects in the background.
+    /// A broker for the node behind `inbound`. It connects in the background.
     ///
     /// # Errors
     /// When the URL is not a Redis URL.
-    pub fn open(url: &str, node_id: &str, inbound: Arc<dyn Inbound>) -> Result<Self, OpenError> {
+    pub fn open(options: &BrokerOptions, inbound: Arc<dyn Inbound>) -> Result<Self, OpenError> {
+        let BrokerOptions { url, node_id, linger } = options;
         if url.starts_with("rediss:") {
             // Fails when there is one already, and then that one serves.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         }
-        let client = redis::Client::open(url)
+        let client = redis::Client::open(url.as_str())
             .map_err(|_| OpenError::BadUrl("expected redis://[user:password@]host[:port][/database]"))?;
         let node_id = if node_id.is_empty() {
             uuid::Uuid::new_v4().to_string()
         } else {
-            node_id.to_owned()
+            node_id.clone()
         };
         let (deliveries, queue) = Deliveries::new();
         let (commands, subscriptions) = mpsc::unbounded_channel();
@@ -91,6 +93,7 @@ impl RedisBroker {
         let (jobs, queued_jobs) = mpsc::channel(JOBS);
         let shared = Arc::new(Shared {
             node_id,
+            linger: *linger,
             client,
             inbound,
             link: PublishLink::default(),

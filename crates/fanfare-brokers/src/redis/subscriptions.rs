@@ -26,8 +26,6 @@ use crate::wire;
 
 /// Names in one `SUBSCRIBE` or `UNSUBSCRIBE`.
 const NAMES: usize = 1000;
-/// How long the pattern is kept when it is not wanted any more: longer than most clients take to come back.
-const LINGER: Duration = Duration::from_secs(5);
 /// How long a mark may take before it is sent again; one is lost when the publishing connection is away.
 const MARK_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -151,7 +149,7 @@ impl<'a> Subscriptions<'a> {
         match all {
             Some(Some(_)) => self.enter_pattern(waiting_for_all).await,
             Some(None) => {
-                self.leave_at = self.by_pattern.then(|| Instant::now() + LINGER);
+                self.leave_at = self.by_pattern.then(|| Instant::now() + self.shared.linger);
                 release(waiting_for_all);
                 Ok(())
             }

@@ -18,6 +18,9 @@ use fanfare_core::{
 
 use crate::server::RedisServer;
 
+/// How long nodes hear all channels after they have let go of them; short, so that much happens in a test.
+pub(crate) const LINGER: Duration = Duration::from_millis(10);
+
 /// What nodes are opened on.
 pub(crate) enum Cluster {
     Memory,
@@ -52,10 +55,16 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn open(kind: &str, url: &str, id: &str) -> Self {
+        Self::open_with(kind, url, id, LINGER)
+    }
+
+    /// As [`Self::open`], with another linger.
+    pub(crate) fn open_with(kind: &str, url: &str, id: &str, linger: Duration) -> Self {
         let inbound = Recorder::new();
         let options = BrokerOptions {
             url: url.to_owned(),
             node_id: id.to_owned(),
+            linger,
         };
         let port: Arc<dyn Inbound> = inbound.clone();
         let broker = fanfare_brokers::open(kind, &options, port).unwrap();
