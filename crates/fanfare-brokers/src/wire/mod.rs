@@ -1,4 +1,14 @@
 //! How events look to the Redis world and to callers of the service API. Nothing here does I/O.
+//!
+//! | Redis channel | for | message |
+//! |---|---|---|
+//! | `user_noti:{id}` | a user | `{"type": string, "payload": any}` |
+//! | `fanfare:everyone` | everyone | the same |
+//! | `fanfare:channel:{name}` | a channel's subscribers | the same, and if wanted `"metadata": {…}` and `"sender": string`; `data` may stand for `payload`. Any other JSON value is the data of an event without a type |
+//! | `fanfare:events` | as each event says | a body of the service API |
+//!
+//! Whoever may publish on Redis is trusted like a service. Other fields are allowed and ignored, but for one: `fanfare`,
+//! in which Fanfare's nodes tell each other the rest of an event (`envelope`).
 
 mod envelope;
 mod publication;
