@@ -38,7 +38,7 @@ pub use handshake::{About, Handshake, Offer, Rejection};
 pub use identity::{ADMIN_ROLE, Identity};
 pub use index::{PatternTrie, SubscriptionIndex};
 pub use interests::{ChannelInterests, Interests, ShardSet, UserFull};
-pub use json::{MAX_DEPTH, NotJson, RawJson};
+pub use json::{MAX_DEPTH, NotJson, RawJson, deeper_than};
 pub use members::Members;
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
 pub use object::{BadObject, RawObject, string};
