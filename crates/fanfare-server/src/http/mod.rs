@@ -8,6 +8,7 @@ mod health;
 mod metrics;
 mod origin;
 mod prometheus;
+mod rate_limit;
 mod reply;
 mod routes;
 mod site;
@@ -15,4 +16,5 @@ mod upgrade;
 
 pub use accept::{Door, bind, serve};
 pub use origin::Origins;
+pub use rate_limit::{Decision, RateLimits};
 pub use site::{Site, SiteOptions, load_tls};

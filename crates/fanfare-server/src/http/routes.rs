@@ -1,19 +1,29 @@
 //! Which path leads where.
 
-use std::{convert::Infallible, net::IpAddr, rc::Rc, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::SystemTime,
+};
 
+use fanfare_core::Refusal;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::{
-    Site, events, health, metrics,
+    Decision, Site, events, health, metrics,
     reply::{self, Reply},
     upgrade,
 };
-use crate::engine::Shard;
+use crate::engine::{MountedDialect, Shard};
 
 /// The methods of the routes that only tell.
 const READ: &[Method] = &[Method::GET, Method::HEAD];
+
+/// The probes and the figures.
+const UNLIMITED: &[&str] = &["/livez", "/readyz", "/health", "/metrics", "/metrics/prometheus"];
 
 /// Answers one request.
 pub(super) async fn answer(
@@ -23,11 +33,52 @@ pub(super) async fn answer(
     shard: Rc<Shard>,
 ) -> Result<Reply, Infallible> {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut reply = route(request, peer, &site, &shard).await;
+    let decision = limit(&request, peer, &site);
+    let mut reply = if decision.is_some_and(|decision| decision.is_refused()) {
+        too_many(request.uri().path(), &site)
+    } else {
+        route(request, peer, &site, &shard).await
+    };
+    if let Some(decision) = decision {
+        decision.tell(reply.headers_mut());
+    }
     if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
         site.options.origins.share(origin.as_ref(), &mut reply);
     }
     Ok(reply)
+}
+
+/// Counts the request where its kind is limited. Who watches the server must always get an answer.
+fn limit(request: &Request<Incoming>, peer: IpAddr, site: &Site) -> Option<Decision> {
+    let path = site.local_path(request.uri().path()).unwrap_or_default();
+    if UNLIMITED.contains(&path) {
+        return None;
+    }
+    let (client, now) = (site.client(peer, request.headers()), SystemTime::now());
+    let limits = &site.options.rate_limits;
+    match mounted_at(path, site) {
+        Some(_) => limits.upgrade(client, now),
+        None => limits.request(client, now),
+    }
+}
+
+/// The answer to a client that comes too often, in the form of the route that it called.
+fn too_many(path: &str, site: &Site) -> Reply {
+    const MESSAGE: &str = "too many requests";
+    site.node.counters.requests_rate_limited.fetch_add(1, Relaxed);
+    let path = site.local_path(path).unwrap_or_default();
+    match mounted_at(path, site) {
+        Some(mounted) => upgrade::refuse(mounted, Refusal::RateLimited),
+        None if path.starts_with("/api/") => {
+            reply::api_error(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", MESSAGE)
+        }
+        None => reply::error(StatusCode::TOO_MANY_REQUESTS, MESSAGE),
+    }
+}
+
+fn mounted_at<'a>(path: &str, site: &'a Site) -> Option<&'a Arc<MountedDialect>> {
+    let mut dialects = site.dialects.iter();
+    dialects.find(|mounted| mounted.dialect.path() == path)
 }
 
 async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard: &Rc<Shard>) -> Reply {
@@ -64,11 +115,7 @@ async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard
     {
         return preflight();
     }
-    if let Some(mounted) = site
-        .dialects
-        .iter()
-        .find(|mounted| mounted.dialect.path() == path)
-    {
+    if let Some(mounted) = mounted_at(path, site) {
         return upgrade::upgrade(request, peer, site, shard, &mounted.clone()).await;
     }
     match path.strip_prefix("/api/") {

@@ -159,7 +159,8 @@ fn switching(accept: &str, compression: Option<Agreement>) -> Reply {
     answer
 }
 
-fn refuse(mounted: &MountedDialect, refusal: Refusal) -> Reply {
+/// Says no in the dialect's words, and counts it.
+pub(super) fn refuse(mounted: &MountedDialect, refusal: Refusal) -> Reply {
     mounted.counters.refusals.add(refusal.label());
     match refusal {
         Refusal::AtCapacity | Refusal::AddressAtCapacity | Refusal::UserAtCapacity => {

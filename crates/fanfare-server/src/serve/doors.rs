@@ -7,7 +7,7 @@ use crate::{
     auth::Verifier,
     config::{Config, Listener, Loaded},
     engine::Node,
-    http::{self, Door, Origins, Site, SiteOptions},
+    http::{self, Door, Origins, RateLimits, Site, SiteOptions},
 };
 
 /// A listening address with one socket for each shard.
@@ -29,12 +29,13 @@ pub(super) fn open(
     loaded: &Loaded,
     node: &Arc<Node>,
     verifier: &Arc<Verifier>,
+    rate_limits: &Arc<RateLimits>,
     shards: usize,
 ) -> Result<Vec<OpenDoor>, String> {
     let config = &loaded.config;
     let mut doors = Vec::new();
     for listener in &config.listener {
-        let site = site(config, listener, node, verifier)?;
+        let site = site(config, listener, node, verifier, rate_limits)?;
         let sockets = http::bind(listener.bind, shards)
             .map_err(|error| explain(listener.bind, "listener.bind", &error))?;
         doors.push(opened(sockets, Door::Http(site), listener.dialects.join(", ")));
@@ -48,6 +49,7 @@ fn site(
     listener: &Listener,
     node: &Arc<Node>,
     verifier: &Arc<Verifier>,
+    rate_limits: &Arc<RateLimits>,
 ) -> Result<Arc<Site>, String> {
     let named = |name: &String| fanfare_dialects::find(name).map(|(number, _)| node.dialects[number].clone());
     let tls = listener
@@ -59,6 +61,7 @@ fn site(
         prefix: listener.prefix.trim_end_matches('/').to_owned(),
         origins: Origins::new(&config.auth.allowed_origins),
         trusted_proxies: config.limits.trusted_proxies.clone(),
+        rate_limits: rate_limits.clone(),
         api_keys: config.api.keys.clone(),
         handshake_timeout: config.limits.handshake_timeout,
         max_header_size: config.limits.max_header_size,

@@ -16,6 +16,7 @@ use crate::{
     auth::Verifier,
     config::{Config, Loaded},
     engine::{Node, ShardHandle},
+    http::RateLimits,
 };
 
 pub use keys::secret;
@@ -61,7 +62,14 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     let (handles, commands): (Vec<_>, Vec<_>) = (0..shards).map(|_| ShardHandle::channel()).unzip();
     node.attach(handles, broker);
 
-    let doors = doors::open(&loaded, &node, &verifier, shards)?;
+    let limits = &config.limits;
+    let rate_limits = RateLimits::new(
+        limits.upgrades_per_second_per_ip,
+        limits.requests_per_second_per_ip,
+        limits.burst,
+    );
+    let forgetting = rate_limits.spawn_forgetting();
+    let doors = doors::open(&loaded, &node, &verifier, &rate_limits, shards)?;
     let listening = doors
         .iter()
         .map(|door| door.listening.clone())
@@ -74,8 +82,8 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
 
     let ended = shutdown::wait(signals, &node, &config.shutdown).await;
     threads.stop();
-    if let Some(refreshing) = refreshing {
-        refreshing.abort();
+    for task in [refreshing, forgetting].into_iter().flatten() {
+        task.abort();
     }
     ended
 }
