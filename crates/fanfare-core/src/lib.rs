@@ -33,7 +33,9 @@ pub use conversation::{
 pub use dialect::{Dialect, DialectDefaults, DialectKind, Hearing, Hears};
 pub use ending::{Denial, Ending, Refusal};
 pub use endpoint::{Call, Endpoint, HttpError, HttpReply, Plan};
-pub use event::{Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, personal_names, timestamp, timestamp_micros};
+pub use event::{
+    Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, personal_names, timestamp, timestamp_micros,
+};
 pub use handshake::{About, Handshake, Offer, Rejection};
 pub use identity::{ADMIN_ROLE, Identity};
 pub use index::{PatternTrie, SubscriptionIndex};

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use fanfare_core::{
     About, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Event, Handshake,
     Hearing, Hears, Identity, JsonMap, NodeFacts, Offer, Options, Refusal, Rejection,
+    policy::{PolicyOptions, RoomAccess},
 };
 
 /// No token, a bad one, or one whose time is over.
@@ -27,10 +28,15 @@ const TOO_MANY: u16 = 4429;
 /// A fault of the server's.
 const INTERNAL: u16 = 4500;
 
-/// The dialect.
-pub(crate) struct Rooms;
+/// The dialect, before it is configured.
+pub(crate) struct Kind;
 
-impl DialectKind for Rooms {
+/// The dialect.
+struct Rooms {
+    default_access: RoomAccess,
+}
+
+impl DialectKind for Kind {
     fn name(&self) -> &'static str {
         "rooms"
     }
@@ -51,8 +57,12 @@ impl DialectKind for Rooms {
         settings::defaults()
     }
 
-    fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(Rooms)
+    fn open(&self, options: &Options) -> Arc<dyn Dialect> {
+        let default_access = match options.text("default_access") {
+            "nobody" => RoomAccess::Nobody,
+            _ => RoomAccess::Authenticated,
+        };
+        Arc::new(Rooms { default_access })
     }
 }
 
@@ -67,6 +77,10 @@ impl Dialect for Rooms {
                 .map(Offer::of_token)
                 .ok_or(Refusal::MissingCredential),
         }
+    }
+
+    fn shape_policy(&self, policy: &mut PolicyOptions) {
+        policy.rooms = self.default_access;
     }
 
     fn admit(&self, identity: Option<&Identity>) -> Result<(), Refusal> {
@@ -153,7 +167,8 @@ mod tests {
     fn what_the_server_says_itself_is_reserved() {
         let now = SystemTime::UNIX_EPOCH;
         let alice = Identity::new(UserId::new("alice").expect("a name"), now);
-        let own = Rooms.own_types();
+        let own = Kind.open(&Options::defaults(settings::defaults().options));
+        let own = own.own_types();
         for text in [
             render::connected(&alice, now),
             render::joined_room("task:1", now),
@@ -178,9 +193,9 @@ mod tests {
 
     #[test]
     fn where_clients_expect_it() {
-        assert_eq!(Rooms.path(), "/api/v1/ws/connect");
-        assert_eq!(Rooms.request_target("a.b.c"), "/api/v1/ws/connect?token=a.b.c");
-        let defaults = Rooms.defaults();
+        assert_eq!(Kind.path(), "/api/v1/ws/connect");
+        assert_eq!(Kind.request_target("a.b.c"), "/api/v1/ws/connect?token=a.b.c");
+        let defaults = Kind.defaults();
         assert_eq!(defaults.binds, ["0.0.0.0:8000"]);
         assert_eq!(
             (defaults.max_connections, defaults.max_message_size),
@@ -194,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_may_be_configured() {
-        let defaults = Rooms.defaults();
+        let defaults = Kind.defaults();
         let read = |given: Option<&str>| {
             let options = Options::read(defaults.options, |_| given.map(Into::into)).ok()?;
             Some(options.text("default_access").to_owned())

@@ -24,6 +24,7 @@ mod tests;
 pub use claims::{MAX_SUBJECT_BYTES, Verified};
 pub use error::{AuthSetupError, JwksError, KeyError, TokenError};
 pub use gate::Gate;
+pub use identity::identity;
 pub use jsonwebtoken::Algorithm;
 pub use jws::MAX_TOKEN_BYTES;
 pub use mint::mint;

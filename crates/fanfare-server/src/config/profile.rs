@@ -19,15 +19,29 @@ const PRODUCTION_VALUES: &[(&str, &str)] = &[
     ("limits.requests_per_second_per_ip", "10"),
 ];
 
+/// What the production profile sets, each value in TOML.
+fn production_values(dialects: &[DialectInfo]) -> impl Iterator<Item = &(&'static str, &'static str)> {
+    let of_dialects = dialects.iter().flat_map(|dialect| dialect.production);
+    PRODUCTION_VALUES.iter().chain(of_dialects)
+}
+
 /// The profiles of a build and what each does, in one sentence.
 pub(super) fn list(dialects: &[DialectInfo]) -> Vec<(String, String)> {
+    let set: Vec<String> = production_values(dialects)
+        .map(|(key, value)| format!("`{key} = {value}`"))
+        .collect();
     let mut profiles = vec![
-        (DEFAULT.to_owned(), "Every dialect on the addresses that its clients expect.".to_owned()),
+        (
+            DEFAULT.to_owned(),
+            "Every dialect on the addresses that its clients expect.".to_owned(),
+        ),
         (
             PRODUCTION.to_owned(),
-            "The same addresses; refuses to start without a configured secret or public key, and with a secret \
-             of less than 32 bytes; limits the upgrades and requests per second of each address."
-                .to_owned(),
+            format!(
+                "The same addresses; refuses to start without a configured secret or public key, and with a secret \
+                 of less than 32 bytes. Sets {}.",
+                set.join(", ")
+            ),
         ),
     ];
     for dialect in dialects.iter().filter(|dialect| !dialect.hidden) {
@@ -59,8 +73,7 @@ pub(super) fn read(schema: &Schema, dialects: &[DialectInfo], placements: &[Plac
         reader.leaf(&key.kind, &listener_tables(&places), 0, "listener");
     }
     if name == PRODUCTION {
-        let of_dialects = dialects.iter().flat_map(|dialect| dialect.production);
-        for (path, text) in PRODUCTION_VALUES.iter().chain(of_dialects) {
+        for (path, text) in production_values(dialects) {
             if let (Some(key), Some(raw)) = (schema.find(path), Raw::from_toml(text)) {
                 reader.leaf(&key.kind, &Item { raw, line: 0 }, 0, path);
             }
@@ -92,9 +105,9 @@ fn tell_placements(layer: &mut Layer, places: &[Place], placements: &[Placement]
     if places.is_empty() {
         let origin = by(&placement::switched_off(placements));
         let listener = layer.values.iter_mut().find(|(key, ..)| key == "listener");
-        listener
-            .into_iter()
-            .for_each(|(_, _, known)| *known = origin.clone());
+        if let Some((_, _, known)) = listener {
+            *known = origin;
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Counters {
     pub publications_rejected: AtomicU64,
     /// Connections accepted that were never upgraded or answered in time.
     pub handshakes_timed_out: AtomicU64,
+    /// Requests and handshakes refused because their address came too often.
+    pub requests_rate_limited: AtomicU64,
     /// `accept` failed, most often for want of file descriptors.
     pub accept_errors: AtomicU64,
 }

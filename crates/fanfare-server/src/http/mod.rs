@@ -11,6 +11,7 @@ mod health;
 mod metrics;
 mod origin;
 mod prometheus;
+mod rate_limit;
 mod reply;
 mod routes;
 mod site;
@@ -18,4 +19,5 @@ mod upgrade;
 
 pub use accept::{Door, bind, serve};
 pub use origin::Origins;
+pub use rate_limit::{Decision, RateLimits};
 pub use site::{Site, SiteOptions, load_tls};

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use super::reply::Reply;
+use super::{rate_limit, reply::Reply};
 
 /// The origins that are allowed.
 #[derive(Debug, Clone)]
@@ -40,6 +40,7 @@ impl Origins {
                 headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             }
         }
+        rate_limit::expose(headers);
     }
 
     fn all(&self) -> bool {

@@ -72,6 +72,11 @@ fn of_node(node: &Node, registry: &Registry) -> Result<(), Error> {
             &counters.handshakes_timed_out,
         ),
         (
+            "fanfare_requests_rate_limited_total",
+            "Requests and handshakes refused because their address came too often",
+            &counters.requests_rate_limited,
+        ),
+        (
             "fanfare_accept_errors_total",
             "Failures to accept a connection",
             &counters.accept_errors,

@@ -1,12 +1,18 @@
 //! Which path leads where.
 
-use std::{convert::Infallible, net::IpAddr, rc::Rc, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::SystemTime,
+};
 
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::{
-    Site, endpoints, events, health, metrics,
+    Decision, Site, endpoints, events, health, metrics,
     reply::{self, Reply},
     upgrade,
 };
@@ -14,6 +20,12 @@ use crate::engine::Shard;
 
 /// The methods of the routes that only tell.
 const READ: &[Method] = &[Method::GET, Method::HEAD];
+
+/// What a client is told that comes too often.
+const TOO_MANY: &str = "too many requests";
+
+/// The probes and the figures.
+const UNLIMITED: &[&str] = &["/livez", "/readyz", "/health", "/metrics", "/metrics/prometheus"];
 
 /// Answers one request.
 pub(super) async fn answer(
@@ -23,14 +35,43 @@ pub(super) async fn answer(
     shard: Rc<Shard>,
 ) -> Result<Reply, Infallible> {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut reply = route(request, peer, &site, &shard).await;
+    let decision = limit(&request, peer, &site);
+    let too_many = decision.is_some_and(|decision| decision.is_refused());
+    if too_many {
+        site.node.counters.requests_rate_limited.fetch_add(1, Relaxed);
+    }
+    let mut reply = route(request, peer, &site, &shard, too_many).await;
+    if let Some(decision) = decision {
+        decision.tell(reply.headers_mut());
+    }
     if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
         site.options.origins.share(origin.as_ref(), &mut reply);
     }
     Ok(reply)
 }
 
-async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard: &Rc<Shard>) -> Reply {
+/// Counts the request where its kind is limited. Who watches the server must always get an answer.
+fn limit(request: &Request<Incoming>, peer: IpAddr, site: &Site) -> Option<Decision> {
+    let path = site.local_path(request.uri().path()).unwrap_or_default();
+    if UNLIMITED.contains(&path) {
+        return None;
+    }
+    let (client, now) = (site.client(peer, request.headers()), SystemTime::now());
+    let limits = &site.options.rate_limits;
+    match site.mount(path) {
+        Some(_) => limits.upgrade(client, now),
+        None => limits.request(client, now),
+    }
+}
+
+/// Answers a request; with `too_many`, by saying in the form of the route that its client comes too often.
+async fn route(
+    request: Request<Incoming>,
+    peer: IpAddr,
+    site: &Arc<Site>,
+    shard: &Rc<Shard>,
+    too_many: bool,
+) -> Reply {
     let uri = request.uri().clone();
     let Some(path) = site.local_path(uri.path()) else {
         return not_found();
@@ -65,9 +106,19 @@ async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard
         return preflight();
     }
     if let Some(mount) = site.mount(path) {
-        return upgrade::upgrade(request, peer, site, shard, mount).await;
+        return upgrade::upgrade(request, peer, site, shard, mount, too_many).await;
     }
-    if let Some(mounted) = endpoints::find(site, path) {
+    let own = endpoints::find(site, path);
+    if too_many {
+        return match own {
+            Some(mounted) => reply::failed(mounted, StatusCode::TOO_MANY_REQUESTS, TOO_MANY),
+            None if path.starts_with("/api/") => {
+                reply::api_error(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", TOO_MANY)
+            }
+            None => reply::error(StatusCode::TOO_MANY_REQUESTS, TOO_MANY),
+        };
+    }
+    if let Some(mounted) = own {
         return endpoints::answer(request, path, peer, site, mounted).await;
     }
     match path.strip_prefix("/api/") {

@@ -15,7 +15,7 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::Origins;
+use super::{Origins, RateLimits};
 use crate::{
     config::Secret,
     engine::{MountedDialect, Node},
@@ -52,6 +52,8 @@ pub struct SiteOptions {
     pub origins: Origins,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// How often one address may come; the same for all listeners.
+    pub rate_limits: Arc<RateLimits>,
     /// What services prove themselves with.
     pub api_keys: Vec<Secret>,
     /// For TLS and for a request's head, from the first byte to the last.

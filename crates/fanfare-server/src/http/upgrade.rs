@@ -52,6 +52,7 @@ pub(super) async fn upgrade(
     site: &Arc<Site>,
     shard: &Rc<Shard>,
     mount: &Mount,
+    too_many: bool,
 ) -> Reply {
     let (mut head, _) = request.into_parts();
     let joined = Joined::new(&head.headers);
@@ -69,7 +70,11 @@ pub(super) async fn upgrade(
     }
     let mut called = None;
     let address = site.client(peer, &head.headers);
-    let judged = judge(&asked, &head.headers, site, mount, mounted, address, &mut called);
+    let judged = if too_many {
+        Err(Refusal::RateLimited)
+    } else {
+        judge(&asked, &head.headers, site, mount, mounted, address, &mut called)
+    };
     let on_upgrade = head.extensions.remove::<OnUpgrade>();
     let admitted = match judged {
         Ok(entrant) => {

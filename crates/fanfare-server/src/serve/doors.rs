@@ -6,7 +6,7 @@ use super::redis_door;
 use crate::{
     config::{Config, Listener, Loaded},
     engine::Node,
-    http::{self, Door, Origins, Site, SiteOptions},
+    http::{self, Door, Origins, RateLimits, Site, SiteOptions},
 };
 
 /// A listening address with one socket for each shard.
@@ -24,13 +24,18 @@ pub(super) struct Listening {
 }
 
 /// Binds everything before the first connection is accepted, so that a start either succeeds whole or fails clearly.
-pub(super) fn open(loaded: &Loaded, node: &Arc<Node>, shards: usize) -> Result<Vec<OpenDoor>, String> {
+pub(super) fn open(
+    loaded: &Loaded,
+    node: &Arc<Node>,
+    rate_limits: &Arc<RateLimits>,
+    shards: usize,
+) -> Result<Vec<OpenDoor>, String> {
     let config = &loaded.config;
     let mut doors = Vec::new();
     for listener in &config.listener {
         let sockets = http::bind(listener.bind, shards)
             .map_err(|error| explain(listener.bind, "listener.bind", &error))?;
-        let site = site(config, listener, address_of(&sockets), node)?;
+        let site = site(config, listener, address_of(&sockets), node, rate_limits)?;
         doors.push(opened(sockets, Door::Http(site), listener.dialects.join(", ")));
     }
     doors.extend(resp_door(loaded, node, shards)?);
@@ -42,6 +47,7 @@ fn site(
     listener: &Listener,
     address: SocketAddr,
     node: &Arc<Node>,
+    rate_limits: &Arc<RateLimits>,
 ) -> Result<Arc<Site>, String> {
     let named = |name: &String| fanfare_dialects::find(name).map(|(number, _)| node.dialects[number].clone());
     let tls = listener
@@ -56,6 +62,7 @@ fn site(
         prefix: listener.prefix.trim_end_matches('/').to_owned(),
         origins: Origins::new(&config.auth.allowed_origins),
         trusted_proxies: config.limits.trusted_proxies.clone(),
+        rate_limits: rate_limits.clone(),
         api_keys: config.api.keys.clone(),
         handshake_timeout: config.limits.handshake_timeout,
         max_header_size: config.limits.max_header_size,

@@ -18,6 +18,7 @@ use crate::{
     auth::{Gate, Verifier},
     config::{Config, Loaded},
     engine::{Node, NodeOptions, ShardHandle},
+    http::RateLimits,
 };
 
 pub use access::policy;
@@ -50,12 +51,12 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     let refreshing = verifier.spawn_refresh();
 
     let dialects = settings::dialects(config);
-    let policy = access::policy(config).map_err(|error| error.to_string())?;
+    let rules = policy(config).map_err(|error| error.to_string())?;
     let authorizer = access::authorizer(config).map_err(|error| error.to_string())?;
     let node = Node::new(NodeOptions {
         dialects,
-        gate: Arc::new(Gate::new(verifier.clone(), policy.wanted_claims())),
-        policy,
+        gate: Arc::new(Gate::new(verifier.clone(), rules.wanted_claims())),
+        policy: rules,
         authorizer: authorizer.map(|webhook| -> Arc<dyn Authorizer> { webhook }),
     });
     let options = BrokerOptions {
@@ -73,7 +74,14 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     let (handles, commands): (Vec<_>, Vec<_>) = (0..shards).map(|_| ShardHandle::channel()).unzip();
     node.attach(handles, broker);
 
-    let doors = doors::open(&loaded, &node, shards)?;
+    let limits = &config.limits;
+    let rate_limits = RateLimits::new(
+        limits.upgrades_per_second_per_ip,
+        limits.requests_per_second_per_ip,
+        limits.burst,
+    );
+    let forgetting = rate_limits.spawn_forgetting();
+    let doors = doors::open(&loaded, &node, &rate_limits, shards)?;
     let listening = doors
         .iter()
         .map(|door| door.listening.clone())
@@ -90,8 +98,8 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
 
     let ended = shutdown::wait(signals, &node, &config.shutdown).await;
     threads.stop();
-    if let Some(refreshing) = refreshing {
-        refreshing.abort();
+    for task in [refreshing, forgetting].into_iter().flatten() {
+        task.abort();
     }
     ended
 }

@@ -14,7 +14,8 @@ fn where_a_dialect_listens() {
     const NOTIFY: &str = "0.0.0.0:8081 notify+chat";
     const CHAT: &str = "0.0.0.0:8082 chat";
     const FEED: &str = "0.0.0.0:3000 feed";
-    let cases: &[(&[(&str, &str)], &[&str])] = &[
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+    let cases: &[Case<'_>] = &[
         (&[("FEED_PORT", "3000")], &[NOTIFY, CHAT, FEED]),
         (&[("FEED_PORT", "4000")], &[NOTIFY, CHAT, "0.0.0.0:4000 feed"]),
         (

@@ -6,3 +6,5 @@ mod delivery;
 mod faults;
 mod life;
 mod world;
+
+pub(super) use world::settings;

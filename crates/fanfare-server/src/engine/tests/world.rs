@@ -1,28 +1,34 @@
 //! A node with one shard, clients on loopback sockets, and a dialect that does what a test needs.
 
-use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_brokers::{BrokerOptions, open};
 use fanfare_core::{
-    Audience, Conversation, Dialect, DialectDefaults, DialectFacts, Ending, Event, Handshake, Identity,
-    Inbound, JsonMap, Message, NodeFacts, Offer, RawJson, Receipt, Refusal, Rejection, Step, Steps, UserId,
+    About, Audience, Context, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending,
+    Event, Handshake, Hearing, Hears, Identity, Inbound, JsonMap, Message, NodeFacts, Offer, Options,
+    RawJson, Receipt, Refusal, Rejection, Step, Steps, UserId, policy::Policy,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::LocalSet,
 };
+use uuid::Uuid;
 
 use crate::{
-    engine::{Admission, DialectSettings, Newcomer, Node, Seat, Shard, ShardHandle, Transport},
+    auth::{Gate, Verifier, VerifierOptions},
+    engine::{
+        Admission, DialectSettings, Mounting, Newcomer, Node, NodeOptions, Seat, Shard, ShardHandle,
+        Transport,
+    },
     ws::{Opcode, encode},
 };
 
 /// Shows an event's data as it is, echoes text, and fails on demand.
 pub(super) struct Plain;
 
-impl Dialect for Plain {
+impl DialectKind for Plain {
     fn name(&self) -> &'static str {
         "plain"
     }
@@ -36,33 +42,32 @@ impl Dialect for Plain {
         ""
     }
     fn defaults(&self) -> DialectDefaults {
-        DialectDefaults {
-            max_connections: 10,
-            max_message_size: 1000,
-            ..DialectDefaults::default()
-        }
+        DialectDefaults::default()
     }
+    fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
+        Arc::new(Plain)
+    }
+}
+
+impl Dialect for Plain {
     fn offer<'a>(&self, _handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
-        Ok(Offer::Anonymous)
+        Ok(Offer::default())
     }
-    fn refuse(&self, _refusal: Refusal) -> Rejection {
-        Rejection {
-            status: 503,
-            body: Cow::Borrowed(""),
-        }
+    fn refuse(&self, _refusal: Refusal, _about: &About<'_>) -> Rejection {
+        Rejection::http(503, "")
     }
     fn end(&self, ending: Ending) -> (u16, &'static str) {
-        (
-            if ending == Ending::InternalError {
-                1011
-            } else {
-                1008
-            },
-            ending.label(),
-        )
+        let failed = ending == Ending::InternalError;
+        (if failed { 1011 } else { 1008 }, ending.label())
     }
-    fn converse(&self, _identity: Option<&Identity>) -> Box<dyn Conversation> {
+    fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
         Box::new(Talk)
+    }
+    fn hears(&self) -> Hearing {
+        Hearing {
+            user: Hears::Always,
+            everyone: Hears::Always,
+        }
     }
     fn render(&self, event: &Event) -> Option<Bytes> {
         assert!(event.kind.as_deref() != Some("panic"), "asked to");
@@ -79,12 +84,15 @@ impl Dialect for Plain {
 struct Talk;
 
 impl Conversation for Talk {
-    fn received(&mut self, message: Message<'_>, _now: SystemTime, steps: &mut Steps) {
+    fn received(&mut self, message: Message<'_>, _context: &Context<'_>, steps: &mut Steps) {
         let Message::Text(text) = message else { return };
         assert!(text != "panic", "asked to");
         steps.push(Step::SendText(Bytes::copy_from_slice(text.as_bytes())));
     }
 }
+
+/// What tokens are signed with.
+pub(super) const SECRET: &[u8] = b"a secret that is long enough for HS256";
 
 /// A node with one shard that runs on this thread.
 pub(super) struct World {
@@ -93,14 +101,14 @@ pub(super) struct World {
 }
 
 /// Defaults small enough to reach.
-pub(super) fn settings() -> DialectSettings {
+pub(in crate::engine) fn settings() -> DialectSettings {
     DialectSettings {
         max_connections: 10,
         max_connections_per_ip: 0,
         max_connections_per_user: 0,
-        max_subscriptions: 1000,
+        max_subscriptions: 10,
         max_messages_per_second: 0,
-        message_burst: 20,
+        message_burst: 0,
         max_message_size: 1000,
         max_fragments: 10,
         send_queue: 256,
@@ -119,8 +127,21 @@ pub(super) fn in_world<F: Future<Output = ()>>(settings: DialectSettings, test: 
         .build()
         .unwrap();
     LocalSet::new().block_on(&runtime, async {
-        static PLAIN: Plain = Plain;
-        let node = Node::new(vec![(&PLAIN, settings)]);
+        let secret = VerifierOptions {
+            hmac_secret: Some(SECRET.into()),
+            ..VerifierOptions::default()
+        };
+        let verifier = Arc::new(Verifier::new(secret).unwrap());
+        let node = Node::new(NodeOptions {
+            dialects: vec![Mounting {
+                kind: &Plain,
+                dialect: Arc::new(Plain),
+                settings,
+            }],
+            gate: Arc::new(Gate::new(verifier, Vec::new())),
+            policy: Policy::default(),
+            authorizer: None,
+        });
         let (handle, commands) = ShardHandle::channel();
         let inbound: Arc<dyn Inbound> = node.clone();
         node.attach(
@@ -138,14 +159,17 @@ pub(super) fn in_world<F: Future<Output = ()>>(settings: DialectSettings, test: 
 impl World {
     pub(super) async fn reserve(&self, user: &str, lives: Duration) -> Result<Seat, Refusal> {
         let address: IpAddr = [127, 0, 0, 1].into();
-        let admission = Admission::take(&self.node.dialects[0], address)?;
+        let admission = Admission::take(&self.node.dialects[0], address, None)?;
         let user = UserId::new(user).unwrap();
         let identity = Some(Identity::new(user, SystemTime::now() + lives));
         self.shard
             .reserve(Newcomer {
                 admission,
-                identity,
+                identity: identity.map(Arc::new),
+                id: Uuid::now_v7(),
                 address,
+                user_agent: None,
+                successor: None,
                 deflate: None,
             })
             .await

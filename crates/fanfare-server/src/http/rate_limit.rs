@@ -1,0 +1,314 @@
+//! How often one address may come: WebSocket handshakes and other requests, each counted in a bucket of its own.
+//!
+//! One set of buckets serves all shards and listeners, else a client would have as many as there are of those. A
+//! bucket that is full again says no more than none, so such are forgotten.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    middleware::StateInformationMiddleware,
+    state::keyed::DashMapStateStore,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use tokio::task::JoinHandle;
+
+/// How often full buckets are looked for. What an attacker could fill meanwhile is bounded by how fast connections are
+/// accepted.
+const FORGET_EVERY: Duration = Duration::from_secs(10);
+/// An IPv6 customer is given a network of this size at least, and may take every address in it.
+const IPV6_NETWORK: u128 = !0 << 64;
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+/// What a web page must be allowed to read.
+const EXPOSED: &str = "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After";
+
+/// The limits of one server.
+pub struct RateLimits<C: Clock = DefaultClock> {
+    upgrades: Option<Buckets<C>>,
+    requests: Option<Buckets<C>>,
+}
+
+/// One bucket for each address.
+struct Buckets<C: Clock> {
+    quota: Quota,
+    limiter: RateLimiter<IpAddr, DashMapStateStore<IpAddr>, C, StateInformationMiddleware>,
+}
+
+/// What a limit says to one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// Requests that may come at once.
+    pub limit: u32,
+    /// Requests that may still come now.
+    pub remaining: u32,
+    /// When `limit` of them may come again if none comes until then, in seconds since 1970.
+    pub reset_unix_seconds: u64,
+    /// Set where the request is refused: the whole seconds after which another has a chance.
+    pub retry_after: Option<u64>,
+}
+
+impl RateLimits {
+    /// So many upgrades and other requests per second from each address, and `burst` of them at once after a quiet
+    /// time, or a second's worth where that is more. 0 per second is no limit.
+    pub fn new(upgrades: u32, requests: u32, burst: u32) -> Arc<Self> {
+        Arc::new(Self::with_clock(
+            upgrades,
+            requests,
+            burst,
+            &DefaultClock::default(),
+        ))
+    }
+
+    /// Forgets full buckets from time to time, on the runtime of the caller; `None` where nothing is limited.
+    pub fn spawn_forgetting(self: &Arc<Self>) -> Option<JoinHandle<()>> {
+        if self.upgrades.is_none() && self.requests.is_none() {
+            return None;
+        }
+        let limits = self.clone();
+        Some(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(FORGET_EVERY).await;
+                limits.forget();
+            }
+        }))
+    }
+}
+
+impl<C: Clock> RateLimits<C> {
+    fn with_clock(upgrades: u32, requests: u32, burst: u32, clock: &C) -> Self
+    where
+        C: Clone,
+    {
+        let buckets = |rate: u32| {
+            let rate = NonZeroU32::new(rate)?;
+            let quota = Quota::per_second(rate)
+                .allow_burst(NonZeroU32::new(burst).map_or(rate, |burst| burst.max(rate)));
+            let limiter = RateLimiter::dashmap_with_clock(quota, clock.clone());
+            let limiter = limiter.with_middleware();
+            Some(Buckets { quota, limiter })
+        };
+        Self {
+            upgrades: buckets(upgrades),
+            requests: buckets(requests),
+        }
+    }
+
+    /// Counts a WebSocket handshake; `None` where they are not limited.
+    pub fn upgrade(&self, client: IpAddr, now: SystemTime) -> Option<Decision> {
+        self.upgrades.as_ref().map(|buckets| buckets.count(client, now))
+    }
+
+    /// Counts another request; `None` where they are not limited.
+    pub fn request(&self, client: IpAddr, now: SystemTime) -> Option<Decision> {
+        self.requests.as_ref().map(|buckets| buckets.count(client, now))
+    }
+
+    fn forget(&self) {
+        for buckets in self.upgrades.iter().chain(&self.requests) {
+            buckets.limiter.retain_recent();
+            buckets.limiter.shrink_to_fit();
+        }
+    }
+}
+
+impl<C: Clock> Buckets<C> {
+    fn count(&self, client: IpAddr, now: SystemTime) -> Decision {
+        let (limit, each) = (self.quota.burst_size().get(), self.quota.replenish_interval());
+        let (remaining, wait) = match self.limiter.check_key(&network(client)) {
+            Ok(bucket) => (bucket.remaining_burst_capacity(), None),
+            Err(until) => (0, Some(until.wait_time_from(self.limiter.clock().now()))),
+        };
+        // Of the first missing one only `wait` is left.
+        let missing = limit - remaining;
+        let full_in = wait.map_or(each * missing, |wait| wait + each * (missing - 1));
+        let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Decision {
+            limit,
+            remaining,
+            reset_unix_seconds: whole_seconds(since_1970 + full_in),
+            retry_after: wait.map(|wait| whole_seconds(wait).max(1)),
+        }
+    }
+}
+
+impl Decision {
+    /// Whether the request must not be served.
+    pub fn is_refused(&self) -> bool {
+        self.retry_after.is_some()
+    }
+
+    /// Puts the decision into the headers of the request's answer.
+    pub(super) fn tell(&self, headers: &mut HeaderMap) {
+        headers.insert(LIMIT, self.limit.into());
+        headers.insert(REMAINING, self.remaining.into());
+        headers.insert(RESET, self.reset_unix_seconds.into());
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+    }
+}
+
+/// Lets a web page that may read an answer read these headers of it, too (CORS).
+pub(super) fn expose(headers: &mut HeaderMap) {
+    if headers.contains_key(LIMIT) {
+        headers.insert(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static(EXPOSED),
+        );
+    }
+}
+
+/// What is counted as one client.
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) & IPV6_NETWORK)),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    type Case = (u64, (u32, u64, Option<u64>));
+
+    /// (milliseconds since the last request) → (remaining, reset, retry after)
+    #[test]
+    fn a_bucket_empties_and_fills() {
+        let clock = FakeRelativeClock::default();
+        let limits = RateLimits::with_clock(0, 2, 4, &clock);
+        let cases: &[Case] = &[
+            (0, (3, 1, None)),
+            (0, (2, 1, None)),
+            (0, (1, 2, None)),
+            (0, (0, 2, None)),
+            (0, (0, 2, Some(1))),
+            (400, (0, 2, Some(1))),
+            (100, (0, 2, None)),
+            (0, (0, 2, Some(1))),
+            (1000, (1, 2, None)),
+            (60_000, (3, 1, None)),
+        ];
+        for (step, (pause, expected)) in cases.iter().enumerate() {
+            clock.advance(Duration::from_millis(*pause));
+            let found = limits.request(address("192.0.2.1"), NOW).expect("a limit");
+            assert_eq!(found.limit, 4);
+            let told = (found.remaining, found.reset_unix_seconds, found.retry_after);
+            assert_eq!(told, *expected, "step {step}");
+        }
+    }
+
+    #[test]
+    fn rates_and_bursts() {
+        let limit = |rate, burst| {
+            let limits = RateLimits::with_clock(rate, 0, burst, &FakeRelativeClock::default());
+            assert_eq!(limits.request(address("192.0.2.1"), NOW), None);
+            limits
+                .upgrade(address("192.0.2.1"), NOW)
+                .map(|decision| decision.limit)
+        };
+        assert_eq!(limit(0, 20), None);
+        assert_eq!(limit(5, 20), Some(20));
+        // Else 100 a second that come at its begin would not all be served.
+        assert_eq!(limit(100, 20), Some(100));
+    }
+
+    #[test]
+    fn seconds_until_another_try() {
+        let limits = RateLimits::with_clock(0, 1, 3, &FakeRelativeClock::default());
+        let at = NOW + Duration::from_millis(1_700_000_000_500);
+        let mut answers = (0..4).map(|_| limits.request(address("192.0.2.1"), at).expect("a limit"));
+        let last = answers.nth(3).expect("four");
+        assert!(last.is_refused());
+        assert_eq!(last.retry_after, Some(1));
+        assert_eq!(last.reset_unix_seconds, 1_700_000_004);
+    }
+
+    #[test]
+    fn who_counts_as_one() {
+        let cases = [
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", true),
+            ("2001:db8::1", "2001:db8:0:1::1", false),
+        ];
+        for (one, other, same) in cases {
+            let limits = RateLimits::with_clock(0, 1, 1, &FakeRelativeClock::default());
+            let refused = |client| {
+                limits
+                    .request(address(client), NOW)
+                    .expect("a limit")
+                    .is_refused()
+            };
+            assert!(!refused(one));
+            assert_eq!(refused(other), same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn idle_addresses_are_forgotten() {
+        let clock = FakeRelativeClock::default();
+        let limits = RateLimits::with_clock(0, 10, 20, &clock);
+        let kept = || {
+            limits
+                .requests
+                .as_ref()
+                .map_or(0, |buckets| buckets.limiter.len())
+        };
+        for host in 0..=255 {
+            limits.request(IpAddr::from([192, 0, 2, host]), NOW);
+        }
+        limits.forget();
+        assert_eq!(kept(), 256, "none is full yet");
+        clock.advance(Duration::from_secs(1));
+        limits.request(address("192.0.2.1"), NOW);
+        limits.forget();
+        assert_eq!(kept(), 1);
+    }
+
+    #[test]
+    fn headers() {
+        let mut headers = HeaderMap::new();
+        expose(&mut headers);
+        assert!(headers.is_empty(), "nothing is limited");
+        let mut decision = Decision {
+            limit: 20,
+            remaining: 3,
+            reset_unix_seconds: 1_700_000_004,
+            retry_after: None,
+        };
+        decision.tell(&mut headers);
+        assert!(!headers.contains_key(header::RETRY_AFTER));
+        decision.retry_after = Some(2);
+        decision.tell(&mut headers);
+        expose(&mut headers);
+        let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        assert_eq!(value("X-RateLimit-Limit"), Some("20"));
+        assert_eq!(value("X-RateLimit-Remaining"), Some("3"));
+        assert_eq!(value("X-RateLimit-Reset"), Some("1700000004"));
+        assert_eq!(value("Retry-After"), Some("2"));
+        assert_eq!(value("Access-Control-Expose-Headers"), Some(EXPOSED));
+    }
+}
