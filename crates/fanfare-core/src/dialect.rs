@@ -1,15 +1,17 @@
 //! The port to client protocols.
 
-use std::{borrow::Cow, time::SystemTime};
+use std::{sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
+use uuid::Uuid;
 
-use crate::{DialectFacts, Ending, Event, Handshake, Identity, JsonMap, NodeFacts, Offer, Refusal};
+use crate::{
+    About, Call, Conversation, DialectFacts, Ending, Endpoint, Event, Handshake, HttpError, HttpReply,
+    Identity, JsonMap, NodeFacts, Offer, Options, Plan, Refusal, Rejection, policy::PolicyOptions,
+};
 
-/// One client protocol: what it answers at the door, and how an event looks in it.
-///
-/// A dialect is pure: it sees no socket and no clock. What belongs to one connection lives in its [`Conversation`].
-pub trait Dialect: Send + Sync {
+/// What is known of a client protocol before it is configured.
+pub trait DialectKind: Send + Sync {
     /// Its name in configuration, logs and metrics.
     fn name(&self) -> &'static str;
 
@@ -25,73 +27,160 @@ pub trait Dialect: Send + Sync {
     /// Where it listens and what it allows by default.
     fn defaults(&self) -> DialectDefaults;
 
-    /// Finds the credential in an upgrade request.
+    /// The protocol with these options.
+    fn open(&self, options: &Options) -> Arc<dyn Dialect>;
+}
+
+/// One client protocol: what it answers at the door, and how an event looks in it.
+///
+/// A dialect is pure: it sees no socket and no clock. What belongs to one connection lives in its [`Conversation`].
+pub trait Dialect: Send + Sync {
+    // At the door.
+
+    /// Whether this dialect claims the handshake, on a listener where two share a path. The first that does has it,
+    /// else the last.
+    fn claims(&self, handshake: &Handshake<'_>) -> bool {
+        let _ = handshake;
+        false
+    }
+
+    /// Whether `text`, the first of its kind from a client of another dialect on a shared path, is of this dialect.
+    fn recognizes(&self, text: &str) -> bool {
+        let _ = text;
+        false
+    }
+
+    /// Finds what matters to this dialect in an upgrade request.
     ///
     /// # Errors
     /// When the request is refused for what it does or does not offer.
     fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal>;
 
+    /// Whether somebody who proved to be that, or nobody, may come in.
+    ///
+    /// # Errors
+    /// The reason why not.
+    fn admit(&self, identity: Option<&Identity>) -> Result<(), Refusal> {
+        let _ = identity;
+        Ok(())
+    }
+
+    /// The name of a connection whose client gave none; `None` where connections have no names.
+    fn name_for(&self, connection: Uuid) -> Option<String> {
+        let _ = connection;
+        None
+    }
+
     /// How this protocol says a refusal.
-    fn refuse(&self, refusal: Refusal) -> Rejection;
+    fn refuse(&self, refusal: Refusal, about: &About<'_>) -> Rejection;
 
-    /// The close code and reason with which this protocol ends a connection.
-    fn end(&self, ending: Ending) -> (u16, &'static str);
+    /// Adds to the access rules' defaults what this dialect's options say.
+    fn shape_policy(&self, policy: &mut PolicyOptions) {
+        let _ = policy;
+    }
 
-    /// The state of a new connection.
-    fn converse(&self, identity: Option<&Identity>) -> Box<dyn Conversation>;
+    // While a connection lives.
+
+    /// The state of a new connection; `name` is what it is called, where connections have names.
+    fn converse(&self, name: Option<&str>) -> Box<dyn Conversation>;
+
+    /// What reaches a connection without having been subscribed to.
+    fn hears(&self) -> Hearing;
 
     /// The event's text in this protocol, without framing; `None` when its clients are not shown such events. Runs
     /// once per event and node, however many connections receive it.
     fn render(&self, event: &Event) -> Option<Bytes>;
+
+    /// The event types that this protocol's server uses for what it says itself. No client may publish them.
+    fn own_types(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What is sent to a connection besides a WebSocket ping.
+    fn ping(&self, now: SystemTime) -> Option<Bytes> {
+        let _ = now;
+        None
+    }
+
+    /// How often [`Dialect::tick`] is called; `None` for never.
+    fn tick_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// What is sent to all connections of this dialect now; `count` says for the how manieth time, from 1, and `id` is
+    /// a fresh id.
+    fn tick(&self, count: u64, id: Uuid, node: &NodeFacts<'_>, own: &DialectFacts) -> Option<Bytes> {
+        let _ = (count, id, node, own);
+        None
+    }
+
+    /// What is sent to all connections of this dialect when a drain begins; `id` is a fresh id.
+    fn drain_notice(&self, id: Uuid, now: SystemTime) -> Option<Bytes> {
+        let _ = (id, now);
+        None
+    }
+
+    /// What is sent to a connection just before it is ended.
+    fn last_words(&self, ending: Ending, now: SystemTime) -> Option<Bytes> {
+        let _ = (ending, now);
+        None
+    }
+
+    /// The close code and reason with which this protocol ends a connection.
+    fn end(&self, ending: Ending) -> (u16, &'static str);
+
+    // Over HTTP.
 
     /// The fields this protocol's document promises on `GET /health`.
     fn health(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap;
 
     /// The fields this protocol's document promises on `GET /metrics`.
     fn metrics(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap;
-}
 
-/// One connection's side of the protocol, as a state machine: messages in, [`Step`]s out.
-pub trait Conversation: Send {
-    /// The connection is open.
-    fn opened(&mut self, now: SystemTime, steps: &mut Steps) {
-        let _ = (now, steps);
+    /// The routes of this protocol's own.
+    fn endpoints(&self) -> &'static [Endpoint] {
+        &[]
     }
 
-    /// A whole message arrived.
-    fn received(&mut self, message: Message<'_>, now: SystemTime, steps: &mut Steps);
+    /// Answers a request to one of [`Dialect::endpoints`].
+    fn call(&self, call: &Call<'_>) -> Plan {
+        let (message, id, now) = ("not found", call.id, call.now);
+        Plan::Reply(self.fail(&HttpError {
+            status: 404,
+            message,
+            id,
+            now,
+        }))
+    }
+
+    /// How a failed request to one of this protocol's routes looks, its upgrade included.
+    fn fail(&self, error: &HttpError<'_>) -> HttpReply {
+        HttpReply {
+            status: error.status,
+            body: serde_json::json!({ "error": error.message }),
+        }
+    }
 }
 
-/// A message from a client, put together from its fragments.
+/// How connections of a dialect come to hear of what is not on a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Message<'a> {
-    /// UTF-8 text.
-    Text(&'a str),
-    /// Anything else.
-    Binary(&'a [u8]),
+pub struct Hearing {
+    /// Events for the connection's user.
+    pub user: Hears,
+    /// Events for everyone.
+    pub everyone: Hears,
 }
 
-/// What a conversation wants done, in order.
-pub type Steps = Vec<Step>;
-
-/// One thing a conversation wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Send this text to the client.
-    SendText(Bytes),
-    /// Send these bytes to the client.
-    SendBinary(Bytes),
-    /// Close the connection with this code and reason (at most 123 bytes).
-    Close(u16, Cow<'static, str>),
-}
-
-/// How a refused client is told: by an HTTP answer in place of the upgrade.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejection {
-    /// The status code.
-    pub status: u16,
-    /// The JSON body; empty for none.
-    pub body: Cow<'static, str>,
+/// See [`Hearing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hears {
+    /// Without having asked.
+    Always,
+    /// If it subscribed to the channel that shows such events: the user's personal one, or
+    /// [`EVERYONE_CHANNEL`](crate::EVERYONE_CHANNEL).
+    Subscribed,
+    /// Not at all.
+    Never,
 }
 
 /// What a dialect says of its configuration: defaults, where they differ from the common ones, and settings of its own.

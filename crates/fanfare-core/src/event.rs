@@ -17,6 +17,9 @@ pub enum Audience {
     Channel(Channel),
 }
 
+/// The channel that shows what is sent to everyone.
+pub const EVERYONE_CHANNEL: &str = "notifications";
+
 /// What the names of a user's personal channel begin with; the user's id follows.
 const PERSONAL: [&str; 3] = ["notifications.user.", "user:", "user_noti:"];
 
@@ -32,6 +35,16 @@ impl Audience {
             None => Channel::new(name).map(Self::Channel),
         }
     }
+}
+
+/// The name under which a user's personal channel is shown: `notifications.user.{id}`.
+pub fn personal_channel(user: &UserId) -> String {
+    format!("{}{user}", PERSONAL[0])
+}
+
+/// All names of a user's personal channel.
+pub fn personal_names(user: &UserId) -> impl Iterator<Item = String> {
+    PERSONAL.iter().map(move |prefix| format!("{prefix}{user}"))
 }
 
 /// One thing that happened, by whatever door it came in.

@@ -1,6 +1,8 @@
-//! What a dialect may look at before it lets a connection in.
+//! What a dialect may look at before it lets a connection in, what it finds there, and how it says no.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::SystemTime};
+
+use uuid::Uuid;
 
 use crate::Refusal;
 
@@ -10,13 +12,51 @@ pub struct Handshake<'a> {
     header: &'a dyn Fn(&str) -> Option<&'a str>,
 }
 
-/// The bytes a client offered to prove who it is. Fanfare's core verifies them, never a dialect.
+/// What a dialect found in an upgrade request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Offer<'a> {
+    /// A JSON Web Token, which Fanfare's core verifies, never a dialect. `None` lets the connection in as nobody.
+    pub token: Option<Cow<'a, str>>,
+    /// What the client calls itself; no two connections of the dialect may have the same name.
+    pub name: Option<Cow<'a, str>>,
+    /// The subprotocol to agree to (RFC 6455, section 1.9).
+    pub subprotocol: Option<Cow<'a, str>>,
+    /// Whether reports show the client's `User-Agent`, so that it is worth keeping.
+    pub keep_user_agent: bool,
+}
+
+/// What a refusal may tell of its circumstances.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    /// What the client calls itself.
+    pub name: Option<&'a str>,
+    /// Connections of the dialect now.
+    pub active: u64,
+    /// The most there may be.
+    pub max_connections: u64,
+    /// A fresh id for the answer.
+    pub id: Uuid,
+    /// The time of the answer.
+    pub now: SystemTime,
+}
+
+/// How a refused client is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Offer<'a> {
-    /// Nothing, and this dialect lets such a connection in.
-    Anonymous,
-    /// A JSON Web Token.
-    Token(Cow<'a, str>),
+pub enum Rejection {
+    /// By an HTTP answer in place of the upgrade.
+    Http {
+        /// The status code.
+        status: u16,
+        /// The JSON body; empty for none.
+        body: Cow<'static, str>,
+    },
+    /// By a close frame right after the upgrade, for clients that cannot read an HTTP answer.
+    Close {
+        /// The close code.
+        code: u16,
+        /// The reason, at most 123 bytes.
+        reason: Cow<'static, str>,
+    },
 }
 
 impl<'a> Handshake<'a> {
@@ -25,9 +65,16 @@ impl<'a> Handshake<'a> {
         Self { query, header }
     }
 
-    /// The header of that lower-case name, if it is there and is visible ASCII.
+    /// The header of that lower-case name, if it is there and is visible ASCII. Of several the values are joined by
+    /// commas, as RFC 9110 section 5.3 allows.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         (self.header)(name)
+    }
+
+    /// The first query parameter `name`, percent-decoded.
+    pub fn parameter(&self, name: &str) -> Option<Cow<'a, str>> {
+        let mut pairs = form_urlencoded::parse(self.query.as_bytes());
+        pairs.find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     /// The query parameter `name`, percent-decoded; `None` when it is not there.
@@ -41,6 +88,51 @@ impl<'a> Handshake<'a> {
         match found.next() {
             Some(_) => Err(Refusal::BadCredential),
             None => Ok(first),
+        }
+    }
+
+    /// The credential in `Authorization: Bearer` (RFC 6750, section 2.1).
+    ///
+    /// # Errors
+    /// [`Refusal::BadCredential`] when the header has another form.
+    pub fn bearer(&self) -> Result<Option<&'a str>, Refusal> {
+        let Some(value) = self.header("authorization") else {
+            return Ok(None);
+        };
+        let (scheme, credential) = value.split_once(' ').ok_or(Refusal::BadCredential)?;
+        let credential = credential.trim();
+        if scheme.eq_ignore_ascii_case("bearer") && !credential.is_empty() {
+            Ok(Some(credential))
+        } else {
+            Err(Refusal::BadCredential)
+        }
+    }
+}
+
+impl<'a> Offer<'a> {
+    /// The offer of a client that proves who it is.
+    pub fn of_token(token: impl Into<Cow<'a, str>>) -> Self {
+        Self {
+            token: Some(token.into()),
+            ..Self::default()
+        }
+    }
+}
+
+impl Rejection {
+    /// An HTTP answer with this JSON body.
+    pub fn http(status: u16, body: impl Into<Cow<'static, str>>) -> Self {
+        Self::Http {
+            status,
+            body: body.into(),
+        }
+    }
+
+    /// A close frame.
+    pub fn close(code: u16, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Close {
+            code,
+            reason: reason.into(),
         }
     }
 }
@@ -69,6 +161,22 @@ mod tests {
                 expected.as_ref().map(|o| *o),
                 "{query}"
             );
+        }
+    }
+
+    #[test]
+    fn bearer_credentials() {
+        let cases: &[(Option<&str>, Result<Option<&str>, Refusal>)] = &[
+            (None, Ok(None)),
+            (Some("Bearer a.b.c"), Ok(Some("a.b.c"))),
+            (Some("bearer  a.b.c "), Ok(Some("a.b.c"))),
+            (Some("Basic dXNlcg=="), Err(Refusal::BadCredential)),
+            (Some("Bearer"), Err(Refusal::BadCredential)),
+            (Some("Bearer "), Err(Refusal::BadCredential)),
+        ];
+        for (value, expected) in cases {
+            let header = |name: &str| value.filter(|_| name == "authorization");
+            assert_eq!(Handshake::new("", &header).bearer(), *expected, "{value:?}");
         }
     }
 }

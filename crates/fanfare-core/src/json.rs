@@ -46,9 +46,22 @@ impl RawJson {
         }))
     }
 
+    /// A copy of `raw`, for text that is not in [`Bytes`], such as a client's frame.
+    ///
+    /// # Errors
+    /// When it is nested too deep.
+    pub fn from_raw(raw: &serde_json::value::RawValue) -> Result<Self, NotJson> {
+        Self::slice(&Bytes::new(), raw)
+    }
+
     /// Writes `value` as JSON.
     pub fn of(value: &serde_json::Value) -> Self {
         Self(Bytes::from(value.to_string()))
+    }
+
+    /// Whether it is an object.
+    pub fn is_object(&self) -> bool {
+        self.0.starts_with(b"{")
     }
 
     /// The value's bytes.
@@ -71,7 +84,7 @@ impl fmt::Debug for RawJson {
 }
 
 /// Whether valid JSON `text` is nested too deep. It is as deep as it has openers at most, and few values have that many.
-fn too_deep(text: &[u8]) -> bool {
+pub(crate) fn too_deep(text: &[u8]) -> bool {
     let openers = || text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
     text.len() > MAX_DEPTH && openers() > MAX_DEPTH && depth(text) > MAX_DEPTH
 }
@@ -125,6 +138,28 @@ mod tests {
             assert_eq!(parse(text).as_deref(), Some(text));
         }
         assert_eq!(parse(" \n{} ").as_deref(), Some("{}"));
+    }
+
+    #[test]
+    fn copies_are_checked_too() {
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        for (text, expected) in [
+            (r#"{"a" : 1.10}"#.to_owned(), true),
+            (nested(MAX_DEPTH), true),
+            (nested(MAX_DEPTH + 1), false),
+        ] {
+            let raw: &serde_json::value::RawValue = serde_json::from_str(&text).expect("JSON");
+            let copy = RawJson::from_raw(raw).ok();
+            assert_eq!(copy.as_ref().map(RawJson::as_str), expected.then_some(&*text));
+        }
+    }
+
+    #[test]
+    fn objects_are_known() {
+        for (text, expected) in [(" {} ", true), ("[{}]", false), ("\"{\"", false), ("null", false)] {
+            let json = RawJson::parse(&Bytes::copy_from_slice(text.as_bytes())).expect("JSON");
+            assert_eq!(json.is_object(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -5,29 +5,43 @@
 //! which protocols ([`Dialect`]) and transports between nodes ([`Broker`]) live.
 
 mod broker;
+mod conversation;
 mod dialect;
 mod ending;
+mod endpoint;
 mod event;
 mod handshake;
 mod identity;
 mod index;
 mod interests;
 mod json;
+mod members;
+mod memory;
 mod names;
+mod object;
 mod options;
 mod pattern;
+pub mod policy;
 mod report;
+mod segments;
+mod striped;
 
 pub use broker::{BoxFuture, Broker, BrokerError, BrokerHealth, Inbound, Interest, Reach, Receipt};
-pub use dialect::{Conversation, Dialect, DialectDefaults, Message, Rejection, Step, Steps};
-pub use ending::{Ending, Refusal};
-pub use event::{Audience, Event, Sender, timestamp};
-pub use handshake::{Handshake, Offer};
+pub use conversation::{
+    Command, Context, Conversation, Draft, Joined, Message, Outcome, Right, Step, Steps, Ticket, Token,
+};
+pub use dialect::{Dialect, DialectDefaults, DialectKind, Hearing, Hears};
+pub use ending::{Denial, Ending, Refusal};
+pub use endpoint::{Call, Endpoint, HttpError, HttpReply, Plan};
+pub use event::{Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, personal_names, timestamp};
+pub use handshake::{About, Handshake, Offer, Rejection};
 pub use identity::{ADMIN_ROLE, Identity};
-pub use index::SubscriptionIndex;
-pub use interests::{Interests, ShardSet, UserFull};
+pub use index::{PatternTrie, SubscriptionIndex};
+pub use interests::{ChannelInterests, Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson};
+pub use members::Members;
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
+pub use object::{BadObject, RawObject, string};
 pub use options::{BadOption, Inherited, OptionKind, OptionSpec, OptionValue, Options, Target, Unit};
 pub use pattern::{Pattern, Subscription};
-pub use report::{DialectFacts, JsonMap, NodeFacts};
+pub use report::{ConnectionFacts, DialectFacts, DialectReport, JsonMap, NodeFacts, Report};

@@ -1,11 +1,14 @@
 //! The names events are addressed by: users and channels.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
 
 /// The longest user id or channel name, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
 /// The most segments a channel name may have.
 pub const MAX_SEGMENTS: usize = 32;
+
+/// What the names of rooms begin with; the room's id follows.
+const ROOMS: [&str; 3] = ["project:", "channel:", "task:"];
 
 /// Why a string is not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +78,21 @@ impl Channel {
         }
         Ok(Self(name.into()))
     }
+
+    /// Whether this is a room, a channel with members: `project:{id}`, `channel:{id}` or `task:{id}`.
+    pub fn is_room(&self) -> bool {
+        ROOMS
+            .iter()
+            .any(|kind| self.strip_prefix(kind).is_some_and(|id| !id.is_empty()))
+    }
+}
+
+impl FromStr for Channel {
+    type Err = BadName;
+
+    fn from_str(name: &str) -> Result<Self, BadName> {
+        Self::new(name)
+    }
 }
 
 fn check_text(text: &str) -> Result<(), BadName> {
@@ -143,6 +161,26 @@ mod tests {
         ];
         for (name, expected) in cases {
             assert_eq!(Channel::new(name).err(), *expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn rooms() {
+        for (name, expected) in [
+            ("project:123", true),
+            ("channel:a.b:c", true),
+            ("task:7", true),
+            ("project.123", false),
+            ("project", false),
+            ("projects:1", false),
+            ("my.project:1", false),
+            ("Project:1", false),
+        ] {
+            assert_eq!(
+                Channel::new(name).map(|name| name.is_room()),
+                Ok(expected),
+                "{name}"
+            );
         }
     }
 

@@ -1,8 +1,11 @@
-//! Names with wildcards.
+//! Names with wildcards, and what a client may ask to hear.
 
 use std::{fmt, sync::Arc};
 
-use crate::{Audience, BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
+use crate::{
+    Audience, BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId,
+    segments::{Segment, Wildcard, segments},
+};
 
 /// A name with wildcards: `*` stands for one whole segment, `**` for one or more.
 ///
@@ -54,6 +57,47 @@ impl Pattern {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it has no wildcard, so that it matches the one name that it is.
+    pub fn is_literal(&self) -> bool {
+        !self.0.contains('*')
+    }
+
+    /// Whether it matches `channel`. Costs at most the product of the two numbers of segments, and allocates nothing.
+    ///
+    /// `channel` may be longer than a channel's name can be: a personal channel's name holds a whole user id.
+    pub fn matches(&self, channel: &str) -> bool {
+        let mut pattern = segments(&self.0);
+        let mut channel = segments(channel);
+        // The places after the last `**` and after what it stands for so far. Only the last one has to be tried anew:
+        // it can take over whatever an earlier one would have taken in addition.
+        let mut retry = None;
+        while let Some(segment) = channel.next() {
+            match pattern.next() {
+                Some(wanted) if accepts(wanted, segment) => {
+                    if wanted.wildcard().is_some_and(Wildcard::is_deep) {
+                        retry = Some((pattern.clone(), channel.clone()));
+                    }
+                }
+                _ => {
+                    let Some((after_deep, after_taken)) = &mut retry else {
+                        return false;
+                    };
+                    after_taken.next();
+                    pattern = after_deep.clone();
+                    channel = after_taken.clone();
+                }
+            }
+        }
+        pattern.next().is_none()
+    }
+}
+
+/// Whether `wanted`, of a pattern, stands for `segment`, or for `segment` and more.
+fn accepts(wanted: Segment<'_>, segment: Segment<'_>) -> bool {
+    wanted.wildcard().map_or(wanted == segment, |wildcard| {
+        wildcard.after_colon() == segment.after_colon()
+    })
 }
 
 impl Subscription {
@@ -85,5 +129,140 @@ impl fmt::Display for Pattern {
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", &*self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> Pattern {
+        Pattern::new(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn what_is_a_pattern() {
+        let deep = ["*"; MAX_SEGMENTS + 1].join(".");
+        let long = format!("{}.*", "a".repeat(MAX_NAME_BYTES - 1));
+        let cases: &[(&str, Option<BadName>)] = &[
+            ("*", None),
+            ("**", None),
+            ("chat.general", None),
+            ("a.*:**.b", None),
+            ("reports.{user}.**", None),
+            (&deep[2..], None),
+            (&long[1..], None),
+            (&deep, Some(BadName::TooDeep)),
+            (&long, Some(BadName::TooLong)),
+            ("", Some(BadName::Empty)),
+            ("a..*", Some(BadName::EmptySegment)),
+            ("*.", Some(BadName::EmptySegment)),
+            (":**", Some(BadName::EmptySegment)),
+            ("***", Some(BadName::Wildcard)),
+            ("a*", Some(BadName::Wildcard)),
+            ("a.*b.c", Some(BadName::Wildcard)),
+            ("*\n", Some(BadName::ControlCharacter)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(Pattern::new(text).err(), *expected, "{text:?}");
+        }
+        assert!(pattern("a.b").is_literal() && !pattern("a.*").is_literal());
+    }
+
+    #[test]
+    fn what_patterns_match() {
+        let cases: &[(&str, &[&str], &[&str])] = &[
+            ("a.b", &["a.b"], &["a", "a:b", "a.b.c", "A.b"]),
+            ("*", &["a", "世界"], &["a.b", "a:b"]),
+            ("a.*", &["a.b", "a.*"], &["a", "a:b", "a.b.c", "b.a"]),
+            ("a:*", &["a:b"], &["a.b", "a:b:c"]),
+            ("*.b", &["a.b"], &["b", "a:b", "a.a.b"]),
+            ("*:*", &["a:b"], &["a.b", "a:b:c"]),
+            ("**", &["a", "a.b", "a:b", "a.b:c.d"], &[]),
+            (
+                "messages.**",
+                &["messages.user", "messages.user.123", "messages.user:1.x"],
+                &["messages", "messages:user", "other.user"],
+            ),
+            (
+                "**.end",
+                &["a.end", "a.b:c.end", "end.end"],
+                &["end", "a:end", "a.end.b"],
+            ),
+            (
+                "a.**.z",
+                &["a.b.z", "a.b:c.z", "a.z.z"],
+                &["a.z", "a.b:z", "a:b.z"],
+            ),
+            ("a:**.z", &["a:b.z", "a:b.c.z"], &["a.b.z", "a:z"]),
+            (
+                "**.**",
+                &["a.b", "a:b.c", "a.b:c", "a.b.c"],
+                &["a", "a:b", "a:b:c"],
+            ),
+            ("**.*", &["a.b", "a:b.c"], &["a", "a.b:c"]),
+            ("*.**", &["a.b", "a.b:c"], &["a", "a:b.c"]),
+            (
+                "**.a.**.a",
+                &["x.a.x.a", "a.a.a.a"],
+                &["a.x.a", "x.a.a", "x.a.x.b"],
+            ),
+            (
+                "**.a.b.**.c",
+                &["x.a.a.b.x.c.c", "x.a.b.c.c"],
+                &["x.a.b.c", "x.a.c.b.x.c"],
+            ),
+            (
+                "notifications.user.*",
+                &["notifications.user.7"],
+                &["notifications.user.a:b"],
+            ),
+        ];
+        for (text, matched, others) in cases {
+            for name in *matched {
+                assert!(pattern(text).matches(name), "{text} matches {name}");
+            }
+            for name in *others {
+                assert!(!pattern(text).matches(name), "{text} does not match {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_beyond_the_limits_are_matched_in_no_time() {
+        let name = vec!["a"; 100_000].join(".");
+        let many = format!("{}.b", ["**.a"; 15].join("."));
+        assert!(!pattern(&many).matches(&name));
+        assert!(pattern(&many).matches(&(name + ".b")));
+    }
+
+    #[test]
+    fn what_a_client_may_ask_for() {
+        let personal = |id: &str| UserId::new(id).map(Subscription::Personal);
+        let channel = |name: &str| Channel::new(name).map(Subscription::Channel);
+        let matching = |text: &str| Pattern::new(text).map(Subscription::Pattern);
+        let cases = [
+            ("notifications.user.alice", personal("alice")),
+            ("notifications.user.a:b:c", personal("a:b:c")),
+            ("user:alice", personal("alice")),
+            ("user:a:b.c", personal("a:b.c")),
+            ("user_noti:a:b", personal("a:b")),
+            ("user:a*", personal("a*")),
+            ("user:", Err(BadName::Empty)),
+            ("notifications", channel("notifications")),
+            ("notifications.user", channel("notifications.user")),
+            ("users:1", channel("users:1")),
+            ("notifications.user.*", matching("notifications.user.*")),
+            ("user:*", matching("user:*")),
+            ("**", matching("**")),
+            ("a.**:b", matching("a.**:b")),
+            ("a.b*", Err(BadName::Wildcard)),
+            ("a.***", Err(BadName::Wildcard)),
+            ("a..*", Err(BadName::EmptySegment)),
+            ("", Err(BadName::Empty)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(Subscription::parse(text), expected, "{text:?}");
+        }
     }
 }

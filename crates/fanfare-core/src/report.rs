@@ -1,6 +1,9 @@
 //! The figures that dialects put in their documents' words.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
 use crate::BrokerHealth;
 
@@ -14,6 +17,8 @@ pub struct NodeFacts<'a> {
     pub now: SystemTime,
     /// Since the server started.
     pub uptime: Duration,
+    /// When the server started.
+    pub started_at: SystemTime,
     /// Fanfare's version.
     pub version: &'static str,
     /// How the broker is.
@@ -46,4 +51,49 @@ pub struct DialectFacts {
     pub received: u64,
     /// Connections ended by an error (protocol violations, transport errors, panics) since the start.
     pub errors: u64,
+}
+
+/// What a dialect's own routes may tell of the server.
+#[derive(Debug, Clone)]
+pub struct Report<'a> {
+    /// The node's figures.
+    pub node: NodeFacts<'a>,
+    /// The dialect's.
+    pub own: DialectFacts,
+    /// The dialect's settings.
+    pub settings: DialectReport,
+    /// The address of the listener that was asked.
+    pub listener: SocketAddr,
+    /// The least important messages that are logged, as `info`.
+    pub log_level: &'static str,
+    /// Whether the server drains.
+    pub draining: bool,
+    /// How long a drain may take.
+    pub shutdown_timeout: Duration,
+    /// The dialect's open connections, oldest first, if the plan asked for them.
+    pub connections: Vec<ConnectionFacts>,
+}
+
+/// Settings of a dialect that its document shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DialectReport {
+    /// Between two pings.
+    pub ping_interval: Duration,
+    /// Silence after which a connection is closed.
+    pub ping_timeout: Duration,
+    /// Bytes in a message from a client.
+    pub max_message_size: u64,
+}
+
+/// What is known of one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionFacts {
+    /// What it is called, where connections have names.
+    pub name: Option<Box<str>>,
+    /// When it was opened.
+    pub opened_at: SystemTime,
+    /// When it last answered a ping, or sent one itself; `None` before the first time.
+    pub pinged_at: Option<SystemTime>,
+    /// What program it says it is, where the dialect keeps that.
+    pub user_agent: Option<Box<str>>,
 }

@@ -1,19 +1,19 @@
 //! The client protocols Fanfare speaks. Each has a folder, and one line in [`ALL`]; nothing else names it.
 
-use fanfare_core::Dialect;
+use fanfare_core::DialectKind;
 
 mod echo;
 mod notify;
 
 /// Every dialect. The order is that of reports; a dialect's place here is its number in the engine.
-pub static ALL: &[&dyn Dialect] = &[&notify::Notify, &echo::Echo];
+pub static ALL: &[&dyn DialectKind] = &[&notify::Notify, &echo::Echo];
 
-/// The pairs of dialects that may share one path on one listener, because a handshake or a first message tells whose
-/// a connection is. The engine knows how.
-pub static SHARING: &[(&str, &str)] = &[];
+/// Dialects that may share a path on one listener: the host, and its guest. The guest takes the handshakes that it
+/// claims, and those of the host's connections that turn out to speak it.
+pub static SHARING: &[(&str, &str)] = &[("notify", "realtime")];
 
 /// The dialect of that name, with its number.
-pub fn find(name: &str) -> Option<(usize, &'static dyn Dialect)> {
+pub fn find(name: &str) -> Option<(usize, &'static dyn DialectKind)> {
     ALL.iter()
         .position(|dialect| dialect.name() == name)
         .map(|at| (at, ALL[at]))

@@ -2,6 +2,7 @@
 //! configuration and the command line. The binary is `fanfare`; this library exists for it, its tests, its fuzz
 //! targets and its benchmarks.
 
+pub mod access;
 pub mod auth;
 pub mod bench;
 pub mod cli;

@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(event.audience, Audience::User(UserId::new("12:3").unwrap()));
         assert_eq!(event.kind.as_deref(), Some("order"));
         assert_eq!(event.data.as_str(), r#"{"b" : 1.10}"#);
-        assert_eq!(event.sender.as_deref(), Some("shop"));
+        assert_eq!(event.sender, Some(Sender::new("shop")));
         assert_eq!(event.id.to_string(), "0192f0c1-2345-7abc-8def-0123456789ab");
         assert_eq!(event.timestamp, SystemTime::UNIX_EPOCH);
     }

@@ -172,7 +172,7 @@ fn names_and_messages_go_there_and_back() {
             let data = RawJson::parse(&Bytes::from_static(br#"{"z":[1.10, "\u00e9"]}"#)).unwrap();
             let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
             let mut event = Event::new(audience.clone(), kind, data, now);
-            event.sender = sender.map(Into::into);
+            event.sender = sender.map(fanfare_core::Sender::new);
             let envelope = Envelope {
                 node: "n1".into(),
                 reply: Some(7),

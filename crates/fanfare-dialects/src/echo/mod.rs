@@ -1,18 +1,18 @@
 //! `echo`: every message comes back. It proves nothing and hears no event; it is the endpoint that protocol test
 //! suites need, is mounted only where a configuration names it, and shows the least that a dialect is made of.
 
-use std::{borrow::Cow, time::SystemTime};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
-    Conversation, Dialect, DialectDefaults, DialectFacts, Ending, Event, Handshake, Identity, JsonMap,
-    Message, NodeFacts, Offer, Refusal, Rejection, Step, Steps,
+    About, Context, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Event,
+    Handshake, Hearing, Hears, JsonMap, Message, NodeFacts, Offer, Options, Refusal, Rejection, Step, Steps,
 };
 
 /// The dialect.
 pub(crate) struct Echo;
 
-impl Dialect for Echo {
+impl DialectKind for Echo {
     fn name(&self) -> &'static str {
         "echo"
     }
@@ -33,23 +33,29 @@ impl Dialect for Echo {
         DialectDefaults::default()
     }
 
+    fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
+        Arc::new(Echo)
+    }
+}
+
+impl Dialect for Echo {
     fn offer<'a>(&self, _handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
-        Ok(Offer::Anonymous)
+        Ok(Offer::default())
     }
 
-    fn refuse(&self, refusal: Refusal) -> Rejection {
+    fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
         let status = match refusal {
-            Refusal::MissingCredential | Refusal::BadCredential => 401,
+            Refusal::MissingCredential | Refusal::BadCredential | Refusal::ExpiredCredential => 401,
+            Refusal::Forbidden => 403,
+            Refusal::BadName => 400,
+            Refusal::NameTaken => 409,
             Refusal::RateLimited => 429,
             Refusal::AtCapacity
             | Refusal::AddressAtCapacity
             | Refusal::UserAtCapacity
             | Refusal::ShuttingDown => 503,
         };
-        Rejection {
-            status,
-            body: Cow::Borrowed(""),
-        }
+        Rejection::http(status, "")
     }
 
     fn end(&self, ending: Ending) -> (u16, &'static str) {
@@ -57,13 +63,21 @@ impl Dialect for Echo {
             Ending::TokenExpired => (1008, "token expired"),
             Ending::SlowConsumer => (1008, "slow consumer"),
             Ending::PingTimeout => (1008, "ping timeout"),
+            Ending::RateLimited => (1008, "rate limit exceeded"),
             Ending::ShuttingDown => (1001, "Server shutting down"),
             Ending::InternalError => (1011, "internal error"),
         }
     }
 
-    fn converse(&self, _identity: Option<&Identity>) -> Box<dyn Conversation> {
+    fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
         Box::new(Mirror)
+    }
+
+    fn hears(&self) -> Hearing {
+        Hearing {
+            user: Hears::Never,
+            everyone: Hears::Never,
+        }
     }
 
     fn render(&self, _event: &Event) -> Option<Bytes> {
@@ -82,7 +96,7 @@ impl Dialect for Echo {
 struct Mirror;
 
 impl Conversation for Mirror {
-    fn received(&mut self, message: Message<'_>, _now: SystemTime, steps: &mut Steps) {
+    fn received(&mut self, message: Message<'_>, _context: &Context<'_>, steps: &mut Steps) {
         steps.push(match message {
             Message::Text(text) => Step::SendText(Bytes::copy_from_slice(text.as_bytes())),
             Message::Binary(bytes) => Step::SendBinary(Bytes::copy_from_slice(bytes)),

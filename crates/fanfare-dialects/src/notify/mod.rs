@@ -3,12 +3,13 @@
 
 mod reports;
 
-use std::{borrow::Cow, time::SystemTime};
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, Conversation, Dialect, DialectDefaults, DialectFacts, Ending, Event, Handshake, Identity,
-    JsonMap, Message, NodeFacts, Offer, Refusal, Rejection, Step, Steps, timestamp,
+    About, Audience, Context, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending,
+    Event, Handshake, Hearing, Hears, JsonMap, Message, NodeFacts, Offer, Options, Refusal, Rejection, Step,
+    Steps, timestamp,
 };
 
 /// The type of an event whose publisher named none.
@@ -17,7 +18,7 @@ const DEFAULT_TYPE: &str = "notification";
 /// The dialect.
 pub(crate) struct Notify;
 
-impl Dialect for Notify {
+impl DialectKind for Notify {
     fn name(&self) -> &'static str {
         "notify"
     }
@@ -42,25 +43,33 @@ impl Dialect for Notify {
         }
     }
 
+    fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
+        Arc::new(Notify)
+    }
+}
+
+impl Dialect for Notify {
     fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
         match handshake.credential("token")? {
-            Some(token) if !token.is_empty() => Ok(Offer::Token(token)),
+            Some(token) if !token.is_empty() => Ok(Offer::of_token(token)),
             _ => Err(Refusal::MissingCredential),
         }
     }
 
-    fn refuse(&self, refusal: Refusal) -> Rejection {
+    fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
         let (status, body) = match refusal {
             Refusal::MissingCredential => (401, r#"{"error":"missing token parameter"}"#),
-            Refusal::BadCredential => (401, r#"{"error":"invalid or expired token"}"#),
+            Refusal::BadCredential | Refusal::ExpiredCredential => {
+                (401, r#"{"error":"invalid or expired token"}"#)
+            }
+            Refusal::Forbidden => (403, r#"{"error":"forbidden"}"#),
+            Refusal::BadName => (400, r#"{"error":"bad name"}"#),
+            Refusal::NameTaken => (409, r#"{"error":"name taken"}"#),
             Refusal::AtCapacity | Refusal::AddressAtCapacity | Refusal::UserAtCapacity => (503, ""),
             Refusal::RateLimited => (429, r#"{"error":"too many requests"}"#),
             Refusal::ShuttingDown => (503, r#"{"error":"Server shutting down"}"#),
         };
-        Rejection {
-            status,
-            body: Cow::Borrowed(body),
-        }
+        Rejection::http(status, body)
     }
 
     fn end(&self, ending: Ending) -> (u16, &'static str) {
@@ -68,13 +77,21 @@ impl Dialect for Notify {
             Ending::TokenExpired => (1008, "token expired"),
             Ending::SlowConsumer => (1008, "slow consumer"),
             Ending::PingTimeout => (1008, "ping timeout"),
+            Ending::RateLimited => (1008, "rate limit exceeded"),
             Ending::ShuttingDown => (1001, "Server shutting down"),
             Ending::InternalError => (1011, "internal error"),
         }
     }
 
-    fn converse(&self, _identity: Option<&Identity>) -> Box<dyn Conversation> {
+    fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
         Box::new(Listener) // without fields, so nothing is allocated
+    }
+
+    fn hears(&self) -> Hearing {
+        Hearing {
+            user: Hears::Always,
+            everyone: Hears::Always,
+        }
     }
 
     fn render(&self, event: &Event) -> Option<Bytes> {
@@ -112,7 +129,7 @@ impl Dialect for Notify {
 struct Listener;
 
 impl Conversation for Listener {
-    fn received(&mut self, message: Message<'_>, _now: SystemTime, steps: &mut Steps) {
+    fn received(&mut self, message: Message<'_>, _context: &Context<'_>, steps: &mut Steps) {
         match message {
             Message::Text(_) => {}
             Message::Binary(_) => {

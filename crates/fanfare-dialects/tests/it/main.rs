@@ -1,7 +1,9 @@
 //! Plays every dialect's transcripts: the files in its `transcripts` folder, which read as what is sent and received.
 
+mod options;
 mod player;
 mod script;
+mod words;
 
 use std::{fs, path::Path};
 

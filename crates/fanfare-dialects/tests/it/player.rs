@@ -2,159 +2,335 @@
 
 use std::{
     collections::VecDeque,
+    net::SocketAddr,
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, Channel, Conversation, Dialect, Ending, Event, Handshake, Identity, Message, Offer, RawJson,
-    Refusal, Step as Wanted, Steps, UserId,
+    About, BrokerHealth, Call, ConnectionFacts, Context, Conversation, Dialect, DialectKind, DialectReport,
+    Ending, Handshake, HttpError, HttpReply, Identity, Message, NodeFacts, Plan, Reach, Receipt, Refusal,
+    Report, Steps, Ticket,
 };
 
-use crate::script::Scene;
+use crate::{
+    options::options,
+    script::{Scene, Step},
+    words::{self, CONNECTION, ID, now},
+};
 
-/// What the other side saw, in the transcript's own words.
-type Seen = VecDeque<String>;
+/// A dialect with one connection, and what was seen of both and not yet expected.
+struct Stage {
+    kind: &'static dyn DialectKind,
+    dialect: Arc<dyn Dialect>,
+    name: Option<String>,
+    identity: Option<Arc<Identity>>,
+    conversation: Option<Box<dyn Conversation>>,
+    asked: VecDeque<Ticket>,
+    plan: Option<Plan>,
+    seen: VecDeque<String>,
+}
 
 /// Plays `scene`; panics with the place where it goes another way.
-pub(crate) fn play(dialect: &'static dyn Dialect, scene: &Scene<'_>, file: &Path) {
-    let mut conversation: Option<Box<dyn Conversation>> = None;
-    let mut seen = Seen::new();
+pub(crate) fn play(kind: &'static dyn DialectKind, scene: &Scene<'_>, file: &Path) {
+    let mut stage = Stage {
+        kind,
+        dialect: kind.open(&options(kind, "{}")),
+        name: None,
+        identity: None,
+        conversation: None,
+        asked: VecDeque::new(),
+        plan: None,
+        seen: VecDeque::new(),
+    };
     for step in &scene.steps {
         let place = format!("{}:{} ({})", file.display(), step.line, scene.title);
-        let mut steps = Steps::new();
-        match step.word {
-            "open" => {
-                let identity = identity(step.rest);
-                let mut opened = dialect.converse(identity.as_ref());
-                opened.opened(now(), &mut steps);
-                conversation = Some(opened);
-            }
-            ">" | ">>" => {
-                let bytes = unhex(step.rest);
-                let message = if step.word == ">" {
-                    Message::Text(step.rest)
-                } else {
-                    Message::Binary(&bytes)
-                };
-                let talking = conversation
-                    .as_mut()
-                    .unwrap_or_else(|| panic!("{place}: nothing is open"));
-                talking.received(message, now(), &mut steps);
-            }
-            "publish" => {
-                let text = dialect.render(&event(step.rest, &place));
-                seen.extend(text.map(|text| format!("< {}", String::from_utf8_lossy(&text))));
-            }
-            "offer" => seen.push_back(offer(dialect, step.rest)),
-            "refuse" => seen.push_back(refused(dialect, refusal(step.rest, &place))),
-            "end" => {
-                let (code, reason) = dialect.end(ending(step.rest, &place));
-                seen.push_back(format!("close {code} {reason}"));
-            }
-            "nothing" => assert!(seen.is_empty(), "{place}: unexpected {seen:?}"),
-            expected => {
-                let expected = format!("{expected} {}", step.rest);
-                let found = seen.pop_front().unwrap_or_default();
-                assert_eq!(found.trim_end(), expected.trim_end(), "{place}");
-            }
+        if !(stage.acts(step, &place) || stage.speaks(step)) {
+            stage.expects(step, &place);
         }
-        seen.extend(steps.into_iter().map(words));
     }
+    let rest = &stage.seen;
     assert!(
-        seen.is_empty(),
-        "{} ({}): more was seen: {seen:?}",
+        rest.is_empty(),
+        "{} ({}): more was seen: {rest:?}",
         file.display(),
         scene.title
     );
 }
 
-fn words(step: Wanted) -> String {
-    match step {
-        Wanted::SendText(text) => format!("< {}", String::from_utf8_lossy(&text)),
-        Wanted::SendBinary(bytes) => format!("<< {}", hex(&bytes)),
-        Wanted::Close(code, reason) => format!("close {code} {reason}"),
+impl Stage {
+    /// What happens to the connection.
+    fn acts(&mut self, step: &Step<'_>, place: &str) -> bool {
+        match step.word {
+            "options" => self.dialect = self.kind.open(&options(self.kind, step.rest)),
+            "name" => self.name = Some(step.rest.to_owned()),
+            "open" => {
+                self.identity = words::identity(step.rest).map(Arc::new);
+                let name = self.name.take().or_else(|| self.dialect.name_for(CONNECTION));
+                self.conversation = Some(self.dialect.converse(name.as_deref()));
+                self.converse(place, |talk, context, steps| talk.opened(context, steps));
+            }
+            ">" => self.converse(place, |talk, context, steps| {
+                talk.received(Message::Text(step.rest), context, steps)
+            }),
+            ">>" => {
+                let bytes = words::unhex(step.rest);
+                self.converse(place, |talk, context, steps| {
+                    talk.received(Message::Binary(&bytes), context, steps)
+                });
+            }
+            "answer" => {
+                let (answer, identity) = words::answer(step.rest);
+                if let Some(identity) = identity {
+                    self.identity = Some(Arc::new(identity));
+                }
+                let ticket = self
+                    .asked
+                    .pop_front()
+                    .unwrap_or_else(|| panic!("{place}: nothing was asked"));
+                self.converse(place, |talk, context, steps| {
+                    talk.answered(ticket, answer, context, steps)
+                });
+            }
+            "timer" if step.rest.is_empty() => {
+                self.converse(place, |talk, context, steps| talk.timer(context, steps))
+            }
+            "expired" => {
+                self.converse(place, |talk, context, steps| talk.expired(context, steps));
+            }
+            "limited" => self.converse(place, |talk, context, steps| talk.limited(context, steps)),
+            "closed" => {
+                let rooms = step
+                    .rest
+                    .split_whitespace()
+                    .map(|room| room.parse().expect("a room"));
+                let rooms: Vec<_> = rooms.collect();
+                self.converse(place, |talk, context, steps| talk.closed(&rooms, context, steps));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// What the dialect is asked to say by itself.
+    fn speaks(&mut self, step: &Step<'_>) -> bool {
+        let broker = BrokerHealth::Embedded;
+        match step.word {
+            "publish" => self.says(self.dialect.render(&words::event(step.rest))),
+            "offer" => self.seen.push_back(self.offer(step.rest)),
+            "admit" => {
+                let verdict = self.dialect.admit(words::identity(step.rest).as_ref());
+                self.seen.push_back(
+                    verdict.map_or_else(|refusal| self.refused(refusal, None), |()| "admitted".into()),
+                );
+            }
+            "refuse" => {
+                let (label, name) = step
+                    .rest
+                    .split_once(' ')
+                    .map_or((step.rest, None), |(l, n)| (l, Some(n)));
+                let refusal = Refusal::ALL
+                    .iter()
+                    .find(|refusal| refusal.label() == label)
+                    .expect("such a refusal");
+                self.seen.push_back(self.refused(*refusal, name));
+            }
+            "end" if self.seen.is_empty() => {
+                let ending = Ending::ALL
+                    .iter()
+                    .find(|ending| ending.label() == step.rest)
+                    .expect("such an ending");
+                self.says(self.dialect.last_words(*ending, now()));
+                let (code, reason) = self.dialect.end(*ending);
+                self.seen.push_back(format!("close {code} {reason}"));
+            }
+            "ping" => self.says(self.dialect.ping(now())),
+            "tick" => {
+                let count = step.rest.parse().expect("a count");
+                self.says(self.dialect.tick(count, ID, &node(&broker), &words::facts()));
+            }
+            "drain" => self.says(self.dialect.drain_notice(ID, now())),
+            "call" => self.call(step.rest),
+            "receipt" => {
+                let queued = step.rest.parse().expect("a count");
+                let Some(Plan::Publish(_, then)) = self.plan.take() else {
+                    panic!("nothing was published")
+                };
+                let reach = Reach {
+                    matched: queued,
+                    queued,
+                    dropped: 0,
+                };
+                self.replies(&then(Receipt {
+                    reach,
+                    nodes: 1,
+                    degraded: false,
+                }));
+            }
+            "report" => {
+                let Some(Plan::Report { connections, then }) = self.plan.take() else {
+                    panic!("no report is wanted")
+                };
+                self.replies(&then(&report(&broker, connections)));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn expects(&mut self, step: &Step<'_>, place: &str) {
+        if step.word == "nothing" {
+            assert!(self.seen.is_empty(), "{place}: unexpected {:?}", self.seen);
+            return;
+        }
+        let expected = format!("{} {}", step.word, step.rest);
+        let found = self.seen.pop_front().unwrap_or_default();
+        assert_eq!(found.trim_end(), expected.trim_end(), "{place}");
+    }
+
+    fn converse(&mut self, place: &str, act: impl FnOnce(&mut dyn Conversation, &Context<'_>, &mut Steps)) {
+        let mut steps = Steps::new();
+        let talking = self
+            .conversation
+            .as_mut()
+            .unwrap_or_else(|| panic!("{place}: nothing is open"));
+        let context = Context {
+            now: now(),
+            connection: CONNECTION,
+            identity: self.identity.as_ref(),
+        };
+        act(&mut **talking, &context, &mut steps);
+        for step in &steps {
+            if let fanfare_core::Step::Ask(ticket, _) = step {
+                self.asked.push_back(*ticket);
+            }
+            self.seen.push_back(words::step(step));
+        }
+    }
+
+    fn says(&mut self, text: Option<Bytes>) {
+        self.seen
+            .extend(text.map(|text| format!("< {}", String::from_utf8_lossy(&text))));
+    }
+
+    fn offer(&self, line: &str) -> String {
+        let mut parts = line.split('|').map(str::trim);
+        let query = parts.next().unwrap_or_default();
+        let headers: Vec<_> = parts.filter_map(|header| header.split_once(": ")).collect();
+        let header = |name: &str| {
+            headers
+                .iter()
+                .find(|(own, _)| own.eq_ignore_ascii_case(name))
+                .map(|(_, value)| *value)
+        };
+        match self.dialect.offer(&Handshake::new(query, &header)) {
+            Ok(offer) => {
+                let mut text = String::from("offered");
+                for (what, value) in [
+                    ("token", offer.token),
+                    ("name", offer.name),
+                    ("subprotocol", offer.subprotocol),
+                ] {
+                    text.extend(value.map(|value| format!(" {what} {value:?}")));
+                }
+                text
+            }
+            Err(refusal) => self.refused(refusal, None),
+        }
+    }
+
+    fn refused(&self, refusal: Refusal, name: Option<&str>) -> String {
+        let about = About {
+            name,
+            active: 1000,
+            max_connections: 1000,
+            id: ID,
+            now: now(),
+        };
+        words::rejection(&self.dialect.refuse(refusal, &about))
+    }
+
+    fn call(&mut self, line: &str) {
+        let mut parts = line.splitn(3, ' ');
+        let (method, path) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let body = Bytes::copy_from_slice(parts.next().unwrap_or_default().as_bytes());
+        let found = self
+            .dialect
+            .endpoints()
+            .iter()
+            .find(|endpoint| (endpoint.method, endpoint.path) == (method, path));
+        let Some(endpoint) = found else {
+            let error = HttpError {
+                status: 405,
+                message: "method not allowed",
+                id: ID,
+                now: now(),
+            };
+            return self.replies(&self.dialect.fail(&error));
+        };
+        match self.dialect.call(&Call {
+            path: endpoint.path,
+            body: &body,
+            now: now(),
+            id: ID,
+        }) {
+            Plan::Reply(reply) => self.replies(&reply),
+            Plan::Publish(event, then) => {
+                let audience = &event.audience;
+                let kind = event.kind.as_deref().unwrap_or("-");
+                self.seen
+                    .push_back(format!("publishes {audience:?} {kind} {}", event.data.as_str()));
+                self.plan = Some(Plan::Publish(event, then));
+            }
+            plan @ Plan::Report { .. } => self.plan = Some(plan),
+        }
+    }
+
+    fn replies(&mut self, reply: &HttpReply) {
+        self.seen
+            .push_back(format!("reply {} {}", reply.status, reply.body));
     }
 }
 
-fn offer(dialect: &dyn Dialect, query: &str) -> String {
-    let none = |_: &str| None;
-    match dialect.offer(&Handshake::new(query, &none)) {
-        Ok(Offer::Anonymous) => "anonymous".into(),
-        Ok(Offer::Token(token)) => format!("token {token}"),
-        Err(refusal) => refused(dialect, refusal),
+fn node(broker: &BrokerHealth) -> NodeFacts<'_> {
+    NodeFacts {
+        now: now(),
+        uptime: Duration::from_millis(3_600_500),
+        started_at: now() - Duration::from_millis(3_600_500),
+        version: "0.1.0",
+        broker,
+        publications_received: 9,
+        publications_rejected: 1,
+        shards: 2,
     }
 }
 
-fn refused(dialect: &dyn Dialect, refusal: Refusal) -> String {
-    let rejection = dialect.refuse(refusal);
-    format!("refused {} {}", rejection.status, rejection.body)
-}
-
-fn refusal(label: &str, place: &str) -> Refusal {
-    let all = [
-        Refusal::MissingCredential,
-        Refusal::BadCredential,
-        Refusal::AtCapacity,
-        Refusal::AddressAtCapacity,
-        Refusal::UserAtCapacity,
-        Refusal::RateLimited,
-        Refusal::ShuttingDown,
-    ];
-    all.into_iter()
-        .find(|refusal| refusal.label() == label)
-        .unwrap_or_else(|| panic!("{place}: no such refusal"))
-}
-
-fn ending(label: &str, place: &str) -> Ending {
-    let all = [
-        Ending::TokenExpired,
-        Ending::SlowConsumer,
-        Ending::PingTimeout,
-        Ending::ShuttingDown,
-        Ending::InternalError,
-    ];
-    all.into_iter()
-        .find(|ending| ending.label() == label)
-        .unwrap_or_else(|| panic!("{place}: no such ending"))
-}
-
-fn event(line: &str, place: &str) -> Event {
-    let mut parts = line.splitn(3, ' ');
-    let [to, kind, data] =
-        [parts.next(), parts.next(), parts.next()].map(|part| part.unwrap_or_else(|| panic!("{place}")));
-    let audience = match to.split_once(':') {
-        Some(("user", id)) => Audience::User(UserId::new(id).expect("a user id")),
-        Some(("channel", name)) => Audience::Channel(Channel::new(name).expect("a channel")),
-        _ => Audience::Everyone,
+fn report(broker: &BrokerHealth, connections: bool) -> Report<'_> {
+    let at = |seconds| -> SystemTime { now() - Duration::from_secs(seconds) };
+    let of = |name: &str, pinged_at| ConnectionFacts {
+        name: Some(name.into()),
+        opened_at: at(1800),
+        pinged_at,
+        user_agent: Some("test/1.0".into()),
     };
-    let data = RawJson::parse(&Bytes::copy_from_slice(data.as_bytes()))
-        .unwrap_or_else(|error| panic!("{place}: {error}"));
-    Event::new(audience, Some(kind).filter(|kind| *kind != "-"), data, now())
-}
-
-fn identity(user: &str) -> Option<Identity> {
-    let user = UserId::new(user).ok()?;
-    Some(Identity::new(user, now() + Duration::from_secs(3600)))
-}
-
-fn now() -> SystemTime {
-    humantime::parse_rfc3339("2025-01-21T10:30:00.123Z").expect("a time")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('?');
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let pair = |at| {
-        text.get(at..at + 2)
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-    };
-    (0..text.len()).step_by(2).map_while(pair).collect()
+    Report {
+        node: node(broker),
+        own: words::facts(),
+        settings: DialectReport {
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(60),
+            max_message_size: 65536,
+        },
+        listener: SocketAddr::from(([0, 0, 0, 0], 8000)),
+        log_level: "info",
+        draining: false,
+        shutdown_timeout: Duration::from_secs(1800),
+        connections: if connections {
+            vec![of("one", Some(at(30))), of("two", None)]
+        } else {
+            Vec::new()
+        },
+    }
 }

@@ -1,15 +1,42 @@
-//! The transcripts' form. `#` begins a comment, `== title` a scene, and each further line is a step:
+//! The transcripts' form. `#` begins a comment, `== title` a scene, and each further line is a step. The time is always
+//! 2025-01-21T10:30:00.123Z.
+//!
+//! What happens to the dialect:
 //!
 //! ```text
-//! open [USER]                           a connection opens, of that user or of nobody
+//! options {"key": value}                this scene's dialect has these options (TOML values, as in the configuration)
+//! open [USER] [CLAIMS]                  a connection opens, of that user or of nobody (`-`); CLAIMS is a JSON object:
+//!                                       {"username": "…", "numeric": true, "roles": ["…"]}
+//! name NAME                             the next connection is called so
 //! > TEXT        >> HEX                  the client sends text, or bytes
-//! < TEXT        << HEX                  the client receives exactly this
-//! close CODE REASON                     the server closes
-//! publish user:U|channel:C|everyone TYPE|- JSON
-//! nothing                               nothing more was received
-//! offer [QUERY]                         an upgrade request; then `token T`, `anonymous` or `refused …`
-//! refuse REASON, end REASON             the server's own decision; then `refused STATUS [BODY]` or `close …`
+//! answer …                              the server did what was asked for, or did not (see below)
+//! timer, expired, limited               the timer set is over; the credential's time is; a message was dropped
+//! closed [ROOM]…                        the connection is over; it was its user's last in those rooms
+//! publish user:U|channel:C|everyone TYPE|- JSON [metadata JSON] [sender ID [USERNAME]]
+//! offer [QUERY] [| HEADER: VALUE]…      an upgrade request; then `offered …` or `rejected …`
+//! admit [USER] [CLAIMS]                 somebody who proved to be that asks to come in; then `admitted` or `rejected …`
+//! refuse REASON [NAME]                  the server's own decision; then `rejected …`
+//! end REASON                            the same for an open connection; then `last words`, if any, and `close …`
+//! ping, tick COUNT, drain               what the server says by itself
+//! call METHOD PATH [BODY]               a request to a route of the dialect's own; then `reply …`
+//! receipt QUEUED, report                what a route's plan waits for
 //! ```
+//!
+//! What the dialect does, exactly and in this order:
+//!
+//! ```text
+//! < TEXT        << HEX                  the client receives this
+//! ask COMMAND                           it asks for something; the forms are in `words.rs`
+//! pinged                                the client pinged or answered a ping in the dialect's own words
+//! timer SECONDS, timer off, pause       it wants to be called in that time, or not; it wants no more events
+//! close CODE REASON                     it closes the connection
+//! end REASON                            it ends the connection for a reason of the server's own
+//! nothing                               nothing more was seen
+//! ```
+//!
+//! Answers: `answer authenticated USER [CLAIMS]`, `answer subscribed ok|DENIAL…`, `answer unsubscribed`,
+//! `answer joined first|another|already`, `answer left last|not-last`, `answer published`, `answer facts`,
+//! `answer denied DENIAL`. The oldest question that is unanswered is answered.
 
 /// One scene: a title, and steps with their line numbers.
 pub(crate) struct Scene<'a> {

@@ -8,7 +8,7 @@ use super::Verified;
 
 /// Who the bearer of a verified token is; `wanted` are the claims that access rules ask for. `None` when its `sub` is
 /// no user id.
-pub fn identity(verified: &Verified, wanted: &[Box<str>]) -> Option<Identity> {
+pub(super) fn identity(verified: &Verified, wanted: &[Box<str>]) -> Option<Identity> {
     let user = UserId::new(&verified.user_id).ok()?;
     let username = verified.username();
     let expires_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(verified.expires_at))?;

@@ -8,6 +8,7 @@
 
 mod claims;
 mod error;
+mod gate;
 mod identity;
 mod jwks;
 mod jws;
@@ -22,7 +23,7 @@ mod tests;
 
 pub use claims::{MAX_SUBJECT_BYTES, Verified};
 pub use error::{AuthSetupError, JwksError, KeyError, TokenError};
-pub use identity::identity;
+pub use gate::Gate;
 pub use jsonwebtoken::Algorithm;
 pub use jws::MAX_TOKEN_BYTES;
 pub use mint::mint;

@@ -161,6 +161,7 @@ mod tests {
             std::time::SystemTime::now(),
         );
         let (_, notify) = fanfare_dialects::find("notify").unwrap();
+        let notify = notify.open(&fanfare_core::Options::default());
         let text = notify.render(&parsed.unwrap()[0]).unwrap();
         assert_eq!(
             crate::ws::encode::frame(crate::ws::Opcode::Text, &text, false).len(),

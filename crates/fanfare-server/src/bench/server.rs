@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use fanfare_core::{Dialect, UserId};
+use fanfare_core::{DialectKind, UserId};
 use serde_json::Map;
 use tempfile::TempDir;
 use tokio::{
@@ -129,7 +129,7 @@ pub(super) fn user(number: usize) -> Result<UserId, String> {
     UserId::new(&number.to_string()).map_err(|error| error.to_string())
 }
 
-fn dialect() -> Result<&'static dyn Dialect, String> {
+fn dialect() -> Result<&'static dyn DialectKind, String> {
     let found = fanfare_dialects::find(DIALECT).map(|(_, dialect)| dialect);
     found.ok_or_else(|| format!("this build does not know the dialect {DIALECT}"))
 }

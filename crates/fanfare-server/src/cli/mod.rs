@@ -3,6 +3,7 @@
 mod bench_command;
 mod config_args;
 mod config_command;
+mod explain;
 mod listen;
 mod publish;
 mod remote;
@@ -57,6 +58,8 @@ enum Command {
     Publish(publish::Publish),
     /// Connect as a user and print each event as a line of JSON
     Listen(listen::Listen),
+    /// Tell whether a user may use a channel, and which rule or default says so
+    Explain(explain::Explain),
     /// Measure the server on this machine
     Bench(bench_command::Bench),
     /// Check, show or explain the configuration
@@ -85,6 +88,7 @@ pub fn run() -> ExitCode {
         Command::Token(command) => command.run(&cli.global),
         Command::Publish(command) => command.run(&cli.global),
         Command::Listen(command) => command.run(&cli.global),
+        Command::Explain(command) => command.run(&cli.global),
         Command::Bench(command) => command.run(&cli.global),
         Command::Config(command) => command.run(&cli.global),
     };

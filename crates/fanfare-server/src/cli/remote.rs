@@ -1,6 +1,6 @@
 //! Where the server is that `publish` and `listen` talk to.
 
-use fanfare_core::Dialect;
+use fanfare_core::DialectKind;
 
 use super::Failure;
 use crate::config::{Config, Listener};
@@ -63,7 +63,7 @@ pub(super) fn socket(config: &Config, url: Option<&str>, token: &str) -> Result<
     Ok(format!("{base}{target}"))
 }
 
-fn dialect_of(listener: &Listener) -> &'static dyn Dialect {
+fn dialect_of(listener: &Listener) -> &'static dyn DialectKind {
     let named = listener
         .dialects
         .iter()

@@ -49,7 +49,8 @@ pub(super) fn mint(
     Ok(auth::mint(&secret, user, ttl, claims, SystemTime::now()))
 }
 
-fn claims(given: &[String]) -> Result<Map<String, Value>, Failure> {
+/// The claims that `--claim` names.
+pub(super) fn claims(given: &[String]) -> Result<Map<String, Value>, Failure> {
     given
         .iter()
         .map(|claim| {

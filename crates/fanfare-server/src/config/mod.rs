@@ -4,6 +4,7 @@
 //! everything else works from that data: the layers (`profile`, `file`, `environment`), the checks, the printed
 //! forms. To add a table, add a struct to `model`; to add a rule between settings, add it to `checks`.
 
+mod access;
 mod checks;
 mod derived;
 mod dialect;
@@ -26,6 +27,7 @@ pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
+pub use access::{Authorizer, ChannelRule};
 pub use dialect::{DialectConfig, DialectInfo};
 pub use file::DEFAULT_FILES;
 pub use load::{Loaded, Sources, load};

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::access::{Authorizer, ChannelRule};
 use super::dialect::DialectConfig;
 use super::types::{self, GuardedUrl, Secret, text};
 
@@ -38,6 +39,14 @@ pub struct Config {
 
     /// The HTTP interface for backends.
     pub api: Api,
+
+    /// A rule about who may do what on the channels that a pattern matches. Repeat the table for more. Of the rules
+    /// that match a channel the first decides each action that it names; what it does not name is left to the
+    /// authorizer, to the token's rooms and to the defaults.
+    pub channel: Vec<ChannelRule>,
+
+    /// A service of yours that decides where no rule does.
+    pub authorizer: Authorizer,
 
     /// What carries events between the nodes of a cluster.
     pub broker: Broker,
@@ -67,6 +76,8 @@ impl Default for Config {
             dialects: BTreeMap::new(),
             auth: Auth::default(),
             api: Api::default(),
+            channel: Vec::new(),
+            authorizer: Authorizer::default(),
             broker: Broker::default(),
             resp: Resp::default(),
             limits: Limits::default(),

@@ -7,6 +7,7 @@ use fanfare_core::{OptionKind, OptionSpec};
 use serde_json::Value as Json;
 use toml::Value;
 
+use super::access::ChannelRule;
 use super::dialect::{DialectConfig, DialectInfo};
 use super::kind::{Form, Kind};
 use super::model::{Config, Listener, Tls};
@@ -121,8 +122,15 @@ fn specimen() -> String {
             key: "key.pem".into(),
         }),
     };
+    let rule = ChannelRule {
+        pattern: String::new(),
+        subscribe: None,
+        publish: None,
+        join: None,
+    };
     let config = Config {
         listener: vec![listener],
+        channel: vec![rule],
         ..Config::default()
     };
     toml::to_string(&config).unwrap_or_default()

@@ -1,7 +1,7 @@
-//! Who may still come in: a dialect's total, and its limit per address.
+//! Who may still come in: a dialect's total, its limit per address, and one connection of each name.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
 };
@@ -14,18 +14,24 @@ use super::node::MountedDialect;
 #[derive(Debug, Default)]
 pub(super) struct Addresses(Mutex<HashMap<IpAddr, usize>>);
 
+/// The names of one dialect's connections, where they have names. Unique on this node; uniqueness in the cluster would
+/// take the place of this set.
+#[derive(Debug, Default)]
+pub(super) struct Names(Mutex<HashSet<Box<str>>>);
+
 /// A place taken among a dialect's connections; given back when dropped.
 pub struct Admission {
     dialect: Arc<MountedDialect>,
     address: Option<IpAddr>,
+    name: Option<Box<str>>,
 }
 
 impl Admission {
-    /// Takes a place for a connection from `address`.
+    /// Takes a place for a connection from `address` that is called `name`, where connections have names.
     ///
     /// # Errors
-    /// [`Refusal::AtCapacity`] or [`Refusal::AddressAtCapacity`].
-    pub fn take(dialect: &Arc<MountedDialect>, address: IpAddr) -> Result<Self, Refusal> {
+    /// [`Refusal::AtCapacity`], [`Refusal::AddressAtCapacity`] or [`Refusal::NameTaken`].
+    pub fn take(dialect: &Arc<MountedDialect>, address: IpAddr, name: Option<&str>) -> Result<Self, Refusal> {
         let most = dialect.settings.max_connections as u64;
         let active = &dialect.counters.active;
         active
@@ -34,6 +40,7 @@ impl Admission {
         let mut admission = Self {
             dialect: dialect.clone(),
             address: None,
+            name: None,
         };
         if dialect.settings.max_connections_per_ip > 0 {
             dialect
@@ -41,7 +48,24 @@ impl Admission {
                 .enter(address, dialect.settings.max_connections_per_ip)?;
             admission.address = Some(address);
         }
+        if let Some(name) = name {
+            if !dialect
+                .names
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(name.into())
+            {
+                return Err(Refusal::NameTaken);
+            }
+            admission.name = Some(name.into());
+        }
         Ok(admission)
+    }
+
+    /// What the connection is called.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// The dialect the place is in.
@@ -55,6 +79,14 @@ impl Drop for Admission {
         self.dialect.counters.active.fetch_sub(1, Relaxed);
         if let Some(address) = self.address {
             self.dialect.addresses.leave(address);
+        }
+        if let Some(name) = &self.name {
+            self.dialect
+                .names
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(name);
         }
     }
 }

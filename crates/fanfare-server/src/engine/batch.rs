@@ -20,7 +20,8 @@ pub struct Prepared {
     renderings: Box<[OnceLock<Option<Rendering>>]>,
 }
 
-struct Rendering {
+/// A text framed once, and compressed once for each form of compression there is.
+pub(super) struct Rendering {
     text: Bytes,
     frame: Bytes,
     /// By what was negotiated. Nearly always one entry.
@@ -46,12 +47,7 @@ impl Prepared {
         let rendering = self.renderings[mounted.number]
             .get_or_init(|| self.render(mounted))
             .as_ref()?;
-        match deflate {
-            Some(params) if rendering.text.len() >= mounted.settings.compression_threshold => {
-                Some(rendering.compressed(params, deflater))
-            }
-            _ => Some(rendering.frame.clone()),
-        }
+        Some(rendering.frame(mounted, deflate, deflater))
     }
 
     fn render(&self, mounted: &MountedDialect) -> Option<Rendering> {
@@ -61,19 +57,38 @@ impl Prepared {
         }));
         let text = rendered.unwrap_or_else(|_| {
             mounted.counters.render_faults.fetch_add(1, AcqRel);
-            tracing::error!(dialect = mounted.dialect.name(), event = %self.event.id, "rendering an event failed");
+            tracing::error!(dialect = mounted.name, event = %self.event.id, "rendering an event failed");
             None
         })?;
-        let frame = encode::frame(Opcode::Text, &text, false);
-        Some(Rendering {
-            text,
-            frame,
-            compressed: Mutex::default(),
-        })
+        Some(Rendering::new(text))
     }
 }
 
 impl Rendering {
+    pub(super) fn new(text: Bytes) -> Self {
+        let frame = encode::frame(Opcode::Text, &text, false);
+        Self {
+            text,
+            frame,
+            compressed: Mutex::default(),
+        }
+    }
+
+    /// The frame for connections of `mounted`, compressed by `deflate` where that is negotiated and worth it.
+    pub(super) fn frame(
+        &self,
+        mounted: &MountedDialect,
+        deflate: Option<DeflateParams>,
+        deflater: &mut Deflater,
+    ) -> Bytes {
+        match deflate {
+            Some(params) if self.text.len() >= mounted.settings.compression_threshold => {
+                self.compressed(params, deflater)
+            }
+            _ => self.frame.clone(),
+        }
+    }
+
     fn compressed(&self, params: DeflateParams, deflater: &mut Deflater) -> Bytes {
         let mut made = self.compressed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, frame)) = made.iter().find(|(made_for, _)| *made_for == params) {

@@ -6,14 +6,19 @@ use std::{
     ops::AddAssign,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::Waker,
+    time::SystemTime,
 };
 
 use bytes::Bytes;
-use fanfare_core::{Conversation, Ending, Identity, UserId};
+use fanfare_core::{Conversation, Ending, Identity};
 use slab::Slab;
+use uuid::Uuid;
 
-use super::{Admission, MountedDialect, Transport, outbox::Outbox};
-use crate::ws::{Decoder, DeflateParams, encode};
+use super::{
+    Admission, MountedDialect, Transport, hold::Hold, meter::Meter, outbox::Outbox,
+    subscriptions::Subscriptions,
+};
+use crate::ws::{Decoder, DeflateParams, Opcode, encode};
 
 /// How long a client may take to answer our close frame.
 const CLOSE_ANSWER_MS: u64 = 5_000;
@@ -33,9 +38,15 @@ pub struct Newcomer {
     /// Its place among its dialect's connections.
     pub admission: Admission,
     /// Who it proved to be.
-    pub identity: Option<Identity>,
+    pub identity: Option<Arc<Identity>>,
+    /// Its id, unlike any other's in the cluster.
+    pub id: Uuid,
     /// Its client's address.
     pub address: IpAddr,
+    /// What program its client says it is, where its dialect keeps that.
+    pub user_agent: Option<Box<str>>,
+    /// The dialect it may turn out to speak.
+    pub successor: Option<Arc<MountedDialect>>,
     /// The compression that was negotiated.
     pub deflate: Option<DeflateParams>,
 }
@@ -74,12 +85,29 @@ pub(super) struct Connection {
     pub(super) decoder: Decoder,
     pub(super) conversation: Box<dyn Conversation>,
     pub(super) admission: Admission,
-    pub(super) user: Option<UserId>,
+    pub(super) id: Uuid,
+    /// Who it proved to be. Stays when the credential has expired, since nobody else may take its place.
+    pub(super) identity: Option<Arc<Identity>>,
+    /// Has its user's events come to this node.
+    pub(super) hold: Option<Hold>,
+    pub(super) subscriptions: Option<Box<Subscriptions>>,
+    pub(super) hears_everyone: bool,
+    /// The credential has expired: no events until there is another.
+    pub(super) paused: bool,
+    /// What the conversation asked for and was not answered yet. Nothing is read meanwhile.
+    pub(super) asked: u32,
+    pub(super) meter: Option<Box<Meter>>,
+    pub(super) successor: Option<Arc<MountedDialect>>,
+    pub(super) user_agent: Option<Box<str>>,
     pub(super) deflate: Option<DeflateParams>,
     pub(super) opened_at: u64,
     pub(super) heard_at: u64,
     pub(super) ping_at: u64,
     pub(super) expires_at: u64,
+    /// When the conversation wants to be called.
+    pub(super) timer_at: u64,
+    /// When the client last pinged or answered a ping.
+    pub(super) pinged_at: Option<u64>,
     /// The node's running number for it, for logs.
     pub(super) number: u64,
     pub(super) address: IpAddr,
@@ -96,9 +124,14 @@ impl Connection {
             .filter(|held| held.generation == key.generation)
     }
 
-    /// The same, if it takes messages: one that is closing is no receiver any more.
-    pub(super) fn open_at(connections: &mut Slab<Box<Self>>, key: Key) -> Option<&mut Self> {
-        Self::at(connections, key).filter(|connection| connection.phase == Phase::Open)
+    /// The same, if it takes events.
+    pub(super) fn receiver_at(connections: &mut Slab<Box<Self>>, key: Key) -> Option<&mut Self> {
+        Self::at(connections, key).filter(|connection| connection.takes_events())
+    }
+
+    /// One that is closing is no receiver any more, and one whose credential has expired is none for now.
+    pub(super) fn takes_events(&self) -> bool {
+        self.phase == Phase::Open && !self.paused
     }
 
     pub(super) fn key(&self, slot: usize) -> Key {
@@ -115,6 +148,11 @@ impl Connection {
 
     pub(super) fn nothing_queued(&self) -> bool {
         self.outbox.is_none()
+    }
+
+    /// Puts all of `later` behind what is queued.
+    pub(super) fn append(&mut self, later: Outbox) {
+        self.outbox_mut().append(later);
     }
 
     /// Writes `frames` at once and queues what the socket does not take.
@@ -221,6 +259,9 @@ impl Connection {
             mounted.counters.errors.fetch_add(1, Relaxed);
         }
         let (code, reason) = mounted.dialect.end(ending);
+        if let Some(words) = mounted.dialect.last_words(ending, SystemTime::now()) {
+            self.outbox_mut().push(encode::frame(Opcode::Text, &words, false));
+        }
         self.close(code, reason, now);
         if ending == Ending::SlowConsumer {
             if let Some(outbox) = &mut self.outbox {
@@ -303,6 +344,34 @@ impl Connection {
         self.outbox
             .as_ref()
             .is_some_and(|outbox| outbox.len() > frames || outbox.bytes() > bytes)
+    }
+
+    /// Puts an answer to the client behind what is queued. Answers are limited by their bytes alone: a request that asks
+    /// for many is not the mistake of a client that reads well.
+    pub(super) fn queue_answer(&mut self, frame: Bytes, now: u64) -> Tally {
+        let limit = self.admission.dialect().settings.send_queue_size;
+        let fits = |outbox: &Option<Box<Outbox>>| {
+            outbox
+                .as_ref()
+                .is_none_or(|outbox| outbox.has_room(frame.len(), usize::MAX, limit))
+        };
+        if self.phase == Phase::Open && !fits(&self.outbox) {
+            self.flush_or_wake();
+            if !fits(&self.outbox) {
+                self.end(Ending::SlowConsumer, now);
+            }
+        }
+        if self.phase != Phase::Open {
+            return Tally {
+                queued: 0,
+                dropped: 1,
+            };
+        }
+        self.outbox_mut().push(frame);
+        Tally {
+            queued: 1,
+            dropped: 0,
+        }
     }
 
     fn has_room(&self, bytes: usize) -> bool {

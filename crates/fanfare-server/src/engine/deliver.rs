@@ -5,10 +5,10 @@
 //! in one call straight from the shared frames; where audiences alternate, frames are gathered per connection first
 //! and every connection is written to once at the end.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use fanfare_core::{Audience, Reach};
+use fanfare_core::Reach;
 use smallvec::SmallVec;
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
     batch::Part,
     connection::{Connection, Key, Tally},
     counters::add,
+    receivers::same,
 };
 use crate::ws::{DeflateParams, Deflater};
 
@@ -26,16 +27,13 @@ const RUN: usize = 64;
 
 impl Shard {
     /// Delivers `parts` in order and reports what was reached.
-    pub(super) async fn deliver(&self, parts: Vec<Part>) {
+    pub(super) async fn deliver(self: &Rc<Self>, parts: Vec<Part>) {
         let events: Vec<&Prepared> = parts.iter().flat_map(Part::prepared).collect();
         if events.is_empty() {
             return;
         }
         let mut reached = vec![Reach::default(); events.len()];
-        if events
-            .windows(2)
-            .all(|pair| pair[0].event.audience == pair[1].event.audience)
-        {
+        if events.windows(2).all(|pair| same(&pair[0].event, &pair[1].event)) {
             for (run, reached) in events.chunks(RUN).zip(reached.chunks_mut(RUN)) {
                 self.write_run(run, reached).await;
             }
@@ -51,9 +49,9 @@ impl Shard {
     }
 
     /// Writes events for one audience to each receiver in one call.
-    async fn write_run(&self, run: &[&Prepared], reached: &mut [Reach]) {
+    async fn write_run(self: &Rc<Self>, run: &[&Prepared], reached: &mut [Reach]) {
         let mut classes = Classes::default();
-        for receivers in self.audience(&run[0].event.audience).chunks(CHUNK) {
+        for receivers in self.receivers(&run[0].event).chunks(CHUNK) {
             self.write_chunk(receivers, run, reached, &mut classes);
             if receivers.len() == CHUNK {
                 tokio::task::yield_now().await;
@@ -76,7 +74,7 @@ impl Shard {
         let mut tools = self.tools.borrow_mut();
         let now = self.node.clock_ms();
         for key in receivers {
-            let Some(connection) = Connection::open_at(&mut connections, *key) else {
+            let Some(connection) = Connection::receiver_at(&mut connections, *key) else {
                 continue;
             };
             let class = classes.of(connection, run, &mut tools.codec.deflater);
@@ -97,11 +95,11 @@ impl Shard {
     }
 
     /// Queues each event at its receivers, then writes to every connection that was queued at.
-    async fn gather(&self, events: &[&Prepared], reached: &mut [Reach]) {
+    async fn gather(self: &Rc<Self>, events: &[&Prepared], reached: &mut [Reach]) {
         let mut dirty: Vec<Key> = Vec::new();
         let mut since_yield = 0;
         for (event, reach) in events.iter().zip(reached) {
-            for receivers in self.audience(&event.event.audience).chunks(CHUNK) {
+            for receivers in self.receivers(&event.event).chunks(CHUNK) {
                 self.queue_chunk(receivers, event, reach, &mut dirty);
                 since_yield += receivers.len();
                 if since_yield >= CHUNK {
@@ -119,7 +117,7 @@ impl Shard {
         let mut tools = self.tools.borrow_mut();
         let now = self.node.clock_ms();
         for key in receivers {
-            let Some(connection) = Connection::open_at(&mut connections, *key) else {
+            let Some(connection) = Connection::receiver_at(&mut connections, *key) else {
                 continue;
             };
             let (mounted, deflate) = connection.class();
@@ -146,20 +144,6 @@ impl Shard {
             if let Some(connection) = Connection::at(&mut connections, key) {
                 connection.flush_or_wake();
             }
-        }
-    }
-
-    /// A snapshot of who should have it: the walk may pause, and connections come and go meanwhile.
-    fn audience(&self, audience: &Audience) -> SmallVec<[Key; 8]> {
-        match audience {
-            Audience::User(user) => self.index.borrow().user(user).into(),
-            Audience::Everyone => self
-                .connections
-                .borrow()
-                .iter()
-                .map(|(at, held)| held.key(at))
-                .collect(),
-            Audience::Channel(_) => SmallVec::new(),
         }
     }
 }

@@ -16,8 +16,7 @@ impl Inbound for Node {
                 let concerned = match &event.audience {
                     Audience::Everyone => ShardSet::first(handles.len()),
                     Audience::User(user) => self.interests.shards_of(user),
-                    // No dialect has channels yet, so nobody can be subscribed to one.
-                    Audience::Channel(_) => ShardSet::default(),
+                    Audience::Channel(channel) => self.channels.shards_of(channel),
                 };
                 for (shard, share) in shares.iter_mut().enumerate() {
                     if concerned.contains(shard) {

@@ -7,18 +7,29 @@
 //! not take is queued in an `outbox`.
 
 mod admission;
+mod ask;
 mod batch;
 mod connection;
 mod counters;
 mod deliver;
+mod hold;
 mod inbound;
+mod meter;
 mod node;
 mod outbox;
+mod publisher;
+mod receivers;
+mod requests;
+mod say;
 mod serve;
 mod settings;
 mod shard;
+mod subscriptions;
 mod sweep;
+mod talk;
+mod told;
 mod transport;
+mod undecided;
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +38,7 @@ pub use admission::Admission;
 pub use batch::Prepared;
 pub use connection::{Key, Newcomer};
 pub use counters::{Counters, DialectCounters};
-pub use node::{MountedDialect, Node};
+pub use node::{MountedDialect, Mounting, Node, NodeOptions};
 pub use serve::Seat;
 pub use settings::DialectSettings;
 pub use shard::{Shard, ShardCommand, ShardHandle};

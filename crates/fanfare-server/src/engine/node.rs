@@ -1,6 +1,7 @@
 //! What all shards share.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -9,16 +10,20 @@ use std::{
 };
 
 use fanfare_core::{
-    Broker, BrokerError, BrokerHealth, Dialect, DialectFacts, Event, Interests, NodeFacts, Receipt, UserId,
+    Broker, BrokerError, BrokerHealth, ChannelInterests, Dialect, DialectFacts, DialectKind, DialectReport,
+    Event, Hearing, Interests, Members, NodeFacts, Receipt, UserId,
+    policy::{Authorizer, Policy},
 };
-use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{Counters, DialectCounters, DialectSettings, ShardCommand, ShardHandle, admission::Addresses};
-
-/// The broker's promise that events for a user reach this node; `None` once it holds.
-pub(super) type InForce = Option<Shared<BoxFuture<'static, ()>>>;
+use super::{
+    Counters, DialectCounters, DialectSettings, ShardCommand, ShardHandle,
+    admission::{Addresses, Names},
+    hold::InForce,
+    told::Told,
+};
+use crate::auth::Gate;
 
 /// One node: its dialects, its shards, its broker.
 pub struct Node {
@@ -28,7 +33,15 @@ pub struct Node {
     pub dialects: Vec<Arc<MountedDialect>>,
     /// The node's own figures.
     pub counters: Counters,
+    /// Where tokens become identities.
+    pub gate: Arc<Gate>,
+    pub(super) policy: Policy,
+    pub(super) authorizer: Option<Arc<dyn Authorizer>>,
     pub(super) interests: Interests<InForce>,
+    pub(super) channels: ChannelInterests<InForce>,
+    pub(super) members: Members,
+    /// The event types that no client may publish.
+    pub(super) reserved_types: HashSet<&'static str>,
     shards: OnceLock<Vec<ShardHandle>>,
     broker: OnceLock<Arc<dyn Broker>>,
     started: Instant,
@@ -37,37 +50,75 @@ pub struct Node {
     connections: AtomicU64,
 }
 
+/// What a node is made of.
+pub struct NodeOptions {
+    /// Its dialects; their order gives them their numbers.
+    pub dialects: Vec<Mounting>,
+    /// Where tokens become identities.
+    pub gate: Arc<Gate>,
+    /// Who may use which channel.
+    pub policy: Policy,
+    /// Who decides where the policy says so.
+    pub authorizer: Option<Arc<dyn Authorizer>>,
+}
+
+/// A dialect to be mounted.
+pub struct Mounting {
+    /// What it is.
+    pub kind: &'static dyn DialectKind,
+    /// The protocol, configured.
+    pub dialect: Arc<dyn Dialect>,
+    /// Its limits and times.
+    pub settings: DialectSettings,
+}
+
 /// A dialect with what this node allows it and counts of it.
 pub struct MountedDialect {
     /// Its place among the dialects.
     pub number: usize,
+    /// Its name.
+    pub name: &'static str,
+    /// The path its clients connect to.
+    pub path: &'static str,
+    /// Whether it is for tests: reports show it only where it is used.
+    pub hidden: bool,
     /// The protocol.
-    pub dialect: &'static dyn Dialect,
+    pub dialect: Arc<dyn Dialect>,
+    /// What reaches its connections unasked.
+    pub hearing: Hearing,
     /// Its limits and times.
     pub settings: DialectSettings,
     /// Its figures.
     pub counters: DialectCounters,
     pub(super) addresses: Addresses,
+    pub(super) names: Names,
 }
 
 impl Node {
-    /// A node with these dialects; their order gives them their numbers.
-    pub fn new(dialects: Vec<(&'static dyn Dialect, DialectSettings)>) -> Arc<Self> {
-        let mount = |(number, (dialect, settings))| {
-            let (counters, addresses) = (DialectCounters::default(), Addresses::default());
-            Arc::new(MountedDialect {
-                number,
-                dialect,
-                settings,
-                counters,
-                addresses,
-            })
-        };
+    /// A node without shards and broker yet.
+    pub fn new(options: NodeOptions) -> Arc<Self> {
+        let own_types = options
+            .dialects
+            .iter()
+            .flat_map(|mounting| mounting.dialect.own_types());
+        let reserved_types = own_types.copied().collect();
+        let count = options.dialects.len();
         Arc::new(Self {
             id: Uuid::now_v7(),
-            interests: Interests::new(dialects.len()),
-            dialects: dialects.into_iter().enumerate().map(mount).collect(),
+            dialects: options
+                .dialects
+                .into_iter()
+                .enumerate()
+                .map(MountedDialect::new)
+                .collect(),
             counters: Counters::default(),
+            gate: options.gate,
+            policy: options.policy,
+            authorizer: options.authorizer,
+            interests: Interests::new(count),
+            channels: ChannelInterests::default(),
+            members: Members::default(),
+            reserved_types,
             shards: OnceLock::new(),
             broker: OnceLock::new(),
             started: Instant::now(),
@@ -124,8 +175,21 @@ impl Node {
     /// Closes every connection over `window` and refuses new ones from now on.
     pub fn drain(&self, window: Duration) {
         self.draining.store(true, Relaxed);
+        for mounted in &self.dialects {
+            let notice = mounted.dialect.drain_notice(Uuid::now_v7(), SystemTime::now());
+            self.tell(mounted, notice);
+        }
         for shard in self.shards() {
             shard.send(ShardCommand::Drain(window));
+        }
+    }
+
+    /// Sends `text` to all connections of one dialect on this node.
+    pub(super) fn tell(&self, mounted: &Arc<MountedDialect>, text: Option<bytes::Bytes>) {
+        let Some(text) = text else { return };
+        let told = Arc::new(Told::new(mounted, text));
+        for shard in self.shards() {
+            shard.send(ShardCommand::Tell(told.clone()));
         }
     }
 
@@ -157,16 +221,12 @@ impl Node {
         self.started.elapsed()
     }
 
-    /// When the node started.
-    pub fn started_at(&self) -> SystemTime {
-        self.started_at
-    }
-
     /// The figures for reports.
     pub fn facts<'a>(&self, broker: &'a BrokerHealth) -> NodeFacts<'a> {
         NodeFacts {
             now: SystemTime::now(),
             uptime: self.uptime(),
+            started_at: self.started_at,
             version: env!("CARGO_PKG_VERSION"),
             broker,
             publications_received: self.counters.publications_received.load(Relaxed),
@@ -221,5 +281,31 @@ impl Node {
 
     pub(super) fn next_connection(&self) -> u64 {
         self.connections.fetch_add(1, Relaxed) + 1
+    }
+}
+
+impl MountedDialect {
+    fn new((number, mounting): (usize, Mounting)) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            name: mounting.kind.name(),
+            path: mounting.kind.path(),
+            hidden: mounting.kind.defaults().binds.is_empty(),
+            hearing: mounting.dialect.hears(),
+            dialect: mounting.dialect,
+            settings: mounting.settings,
+            counters: DialectCounters::default(),
+            addresses: Addresses::default(),
+            names: Names::default(),
+        })
+    }
+
+    /// The settings that reports show.
+    pub fn report(&self) -> DialectReport {
+        DialectReport {
+            ping_interval: self.settings.ping_interval,
+            ping_timeout: self.settings.ping_timeout,
+            max_message_size: self.settings.max_message_size as u64,
+        }
     }
 }

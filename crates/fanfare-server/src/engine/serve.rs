@@ -10,16 +10,18 @@ use std::{
     time::SystemTime,
 };
 
-use fanfare_core::{Ending, Interest, Message, Refusal, Step, Steps, UserId};
-use futures_util::FutureExt;
+use fanfare_core::{Ending, Message, Refusal, Steps, Subscription};
 
 use super::{
-    MountedDialect, Newcomer, Shard, Transport,
+    Newcomer, Shard, Transport,
     connection::{Connection, Key, Phase},
-    node::InForce,
-    shard::{Codec, Tools},
+    hold::{Hold, InForce},
+    meter::{Meter, Ruling},
+    requests,
+    shard::Tools,
+    talk::{Turn, millis},
 };
-use crate::ws::{Incoming, Input, Limits, Opcode, Violation, encode};
+use crate::ws::{Incoming, Input, Limits, Violation, encode};
 
 /// Looks at the socket in a row, and messages in one look, before the rest of the shard gets a turn. A client that
 /// sends as fast as it can must not be felt by the others.
@@ -32,9 +34,9 @@ pub struct Seat {
     key: Key,
 }
 
-/// How a turn of a connection's task ended.
+/// How a connection's task stands after a few looks at its socket.
 #[derive(PartialEq, Eq)]
-enum Turn {
+enum Looked {
     /// There may be more, after the others.
     Spent,
     /// The connection is over.
@@ -51,6 +53,26 @@ enum Progress {
     Over,
 }
 
+/// What was taken from a client's stream.
+enum Taken {
+    /// No whole message is there.
+    NoMore,
+    /// Something that is dealt with already.
+    Handled,
+    /// A message, and what the conversation wants done for it.
+    Heard(Steps),
+    /// A message of the dialect that this connection may turn out to speak.
+    Foreign(Box<str>),
+    /// A message over the rate.
+    Dropped,
+    /// One of too many over the rate.
+    TooMuch,
+    /// The close frame, and its code.
+    Closed(Option<u16>),
+    /// Something that makes no sense.
+    Bad(Violation),
+}
+
 impl Shard {
     /// Lets a connection in before its upgrade is answered, so that nothing published from the answer on is missed:
     /// what reaches it earlier is queued. Resolves when the broker sends this node the user's events.
@@ -59,9 +81,7 @@ impl Shard {
     /// [`Refusal::UserAtCapacity`].
     pub async fn reserve(self: &Rc<Self>, newcomer: Newcomer) -> Result<Seat, Refusal> {
         let (seat, in_force) = self.seat(newcomer)?;
-        if let Some(in_force) = in_force {
-            in_force.await;
-        }
+        requests::in_force(in_force).await;
         Ok(seat)
     }
 
@@ -70,11 +90,12 @@ impl Shard {
         let node = &self.node;
         let identity = newcomer.identity;
         // Before anything is taken that would have to be given back, should the dialect fail.
-        let conversation = mounted.dialect.converse(identity.as_ref());
-        let in_force = match &identity {
-            Some(identity) => self.hold(&identity.user, &mounted)?,
-            None => None,
-        };
+        let conversation = mounted.dialect.converse(newcomer.admission.name());
+        let held = identity
+            .as_ref()
+            .map(|identity| Hold::user(node, self.number, &mounted, &identity.user));
+        let held = held.transpose().map_err(|_| Refusal::UserAtCapacity)?;
+        let (hold, in_force) = held.map_or((None, None), |(hold, in_force)| (Some(hold), in_force));
         let now = node.clock_ms();
         let expires_in = identity
             .as_ref()
@@ -91,7 +112,16 @@ impl Shard {
             decoder: crate::ws::Decoder::new(),
             conversation,
             admission: newcomer.admission,
-            user: identity.map(|identity| identity.user),
+            id: newcomer.id,
+            identity,
+            hold,
+            subscriptions: None,
+            hears_everyone: false,
+            paused: false,
+            asked: 0,
+            meter: Meter::new(&mounted.settings),
+            successor: newcomer.successor,
+            user_agent: newcomer.user_agent,
             deflate: newcomer.deflate,
             opened_at: now,
             heard_at: now,
@@ -100,6 +130,8 @@ impl Shard {
             expires_at: expires_in.map_or(u64::MAX, |left| {
                 now.saturating_add(millis(left.unwrap_or_default()))
             }),
+            timer_at: u64::MAX,
+            pinged_at: None,
             number: node.next_connection(),
             address: newcomer.address,
             close_code: 0,
@@ -107,38 +139,36 @@ impl Shard {
         let mut connections = self.connections.borrow_mut();
         let slot = connections.insert(connection);
         let key = connections[slot].key(slot);
-        if let Some(user) = &connections[slot].user {
-            self.index.borrow_mut().add_user(user, key);
-        }
-        Ok((
-            Seat {
-                shard: self.clone(),
-                key,
-            },
-            in_force,
-        ))
+        connections[slot].rehear(self, key);
+        let seat = Seat {
+            shard: self.clone(),
+            key,
+        };
+        Ok((seat, in_force))
     }
 
-    /// Counts one more connection of `user`, and asks the broker for the user's events with the first.
-    fn hold(&self, user: &UserId, mounted: &MountedDialect) -> Result<InForce, Refusal> {
-        let node = &self.node;
-        let subscribe = || {
-            let placed = node.broker()?.subscribe(Interest::User(user.clone())).shared();
-            if placed.clone().now_or_never().is_some() {
-                None
-            } else {
-                Some(placed)
-            }
+    /// Lets `act` at a connection, if it is still there, outside of its own task.
+    pub(super) fn with(self: &Rc<Self>, key: Key, act: impl FnOnce(&mut Connection, &mut Turn<'_>)) {
+        let mut connections = self.connections.borrow_mut();
+        let Some(connection) = Connection::at(&mut connections, key) else {
+            return;
         };
-        let most = mounted.settings.max_connections_per_user;
-        let held = node
-            .interests
-            .acquire(user, (self.number, mounted.number), most, subscribe);
-        held.map_err(|_| Refusal::UserAtCapacity)
+        let mut tools = self.tools.borrow_mut();
+        let now = self.node.clock_ms();
+        let mut turn = Turn {
+            shard: self,
+            key,
+            codec: &mut tools.codec,
+            now,
+        };
+        let acted = catch_unwind(AssertUnwindSafe(|| act(connection, &mut turn)));
+        if acted.is_err() {
+            connection.failed(now);
+        }
     }
 
     fn forget(&self, key: Key) {
-        let connection = {
+        let mut connection = {
             let mut connections = self.connections.borrow_mut();
             if Connection::at(&mut connections, key).is_none() {
                 return;
@@ -146,36 +176,47 @@ impl Shard {
             connections.remove(key.slot as usize)
         };
         self.forgot_at.set(Some(self.node.clock_ms()));
-        let mounted = connection.admission.dialect();
+        let mounted = connection.admission.dialect().clone();
         let untaken = connection.outbox.as_ref().map_or(0, |outbox| outbox.messages());
         mounted.counters.abandoned.fetch_add(untaken, Relaxed);
-        if let Some(user) = &connection.user {
-            let mut index = self.index.borrow_mut();
-            index.remove_user(user, key);
-            index.shrink();
-            self.node
-                .interests
-                .release(user, (self.number, mounted.number), || {
-                    if let Some(broker) = self.node.broker() {
-                        broker.unsubscribe(Interest::User(user.clone()));
-                    }
-                });
-        }
+        connection.leave_index(self, key);
+        self.take_leave(&mut connection);
         tracing::debug!(
             connection = connection.number,
-            dialect = mounted.dialect.name(),
+            dialect = mounted.name,
             code = connection.close_code,
             open_ms = self.node.clock_ms() - connection.opened_at,
             "connection closed"
         );
     }
 
+    /// Takes a connection out of its rooms, and lets its conversation tell them.
+    fn take_leave(&self, connection: &mut Connection) {
+        let mut left = Vec::new();
+        if let (Some(own), Some(identity)) = (&connection.subscriptions, &connection.identity) {
+            for room in own.rooms() {
+                if let Subscription::Channel(room) = room
+                    && self.node.members.leave(room, &identity.user)
+                {
+                    left.push(room.clone());
+                }
+            }
+        }
+        let said = catch_unwind(AssertUnwindSafe(|| connection.say_last(&left, &self.publisher)));
+        if said.is_err() {
+            tracing::error!(
+                connection = connection.number,
+                "a fault while closing a connection"
+            );
+        }
+    }
+
     /// One turn of a connection's task.
-    fn poll_connection(&self, key: Key, cx: &mut Context<'_>) -> Poll<Turn> {
+    fn poll_connection(self: &Rc<Self>, key: Key, cx: &mut Context<'_>) -> Poll<Looked> {
         for _ in 0..LOOKS_PER_TURN {
             let mut connections = self.connections.borrow_mut();
             let Some(connection) = Connection::at(&mut connections, key) else {
-                return Poll::Ready(Turn::Over);
+                return Poll::Ready(Looked::Over);
             };
             if connection
                 .waker
@@ -186,25 +227,20 @@ impl Shard {
             }
             let mut tools = self.tools.borrow_mut();
             // A panic in a dialect or in our own code for this connection is this connection's alone.
-            let turn = catch_unwind(AssertUnwindSafe(|| connection.turn(self, &mut tools, cx)));
-            match turn {
+            let looked = catch_unwind(AssertUnwindSafe(|| connection.look(self, key, &mut tools, cx)));
+            match looked {
                 Ok(Progress::Again) => {}
                 Ok(Progress::Wait) => return Poll::Pending,
-                Ok(Progress::Over) => return Poll::Ready(Turn::Over),
+                Ok(Progress::Over) => return Poll::Ready(Looked::Over),
                 Err(_) => {
-                    tracing::error!(
-                        connection = connection.number,
-                        "a fault while serving a connection; it is closed"
-                    );
                     if connection.phase != Phase::Open {
-                        return Poll::Ready(Turn::Over);
+                        return Poll::Ready(Looked::Over);
                     }
-                    connection.unread = None;
-                    connection.end(Ending::InternalError, self.node.clock_ms());
+                    connection.failed(self.node.clock_ms());
                 }
             }
         }
-        Poll::Ready(Turn::Spent)
+        Poll::Ready(Looked::Spent)
     }
 }
 
@@ -215,7 +251,7 @@ impl Seat {
         self.open(transport, leftover);
         tokio::task::spawn_local(async move {
             let (shard, key) = (&self.shard, self.key);
-            while poll_fn(|cx| shard.poll_connection(key, cx)).await == Turn::Spent {
+            while poll_fn(|cx| shard.poll_connection(key, cx)).await == Looked::Spent {
                 // Not a mere wake-up, which would come before the shard has looked at its other sockets.
                 tokio::task::yield_now().await;
             }
@@ -223,34 +259,26 @@ impl Seat {
     }
 
     fn open(&self, transport: Transport, leftover: &[u8]) {
-        let mut connections = self.shard.connections.borrow_mut();
-        let Some(connection) = Connection::at(&mut connections, self.key) else {
-            return;
-        };
-        let mounted = connection.admission.dialect();
-        mounted.counters.opened.fetch_add(1, Relaxed);
-        tracing::debug!(
-            connection = connection.number,
-            dialect = mounted.dialect.name(),
-            user = connection.user.as_deref().map(tracing::field::debug),
-            address = %connection.address,
-            "connection opened"
-        );
-        connection.transport = transport;
-        if !leftover.is_empty() {
-            connection.unread = Some(leftover.into());
-        }
-        let mut steps = Steps::new();
-        connection.conversation.opened(SystemTime::now(), &mut steps);
-        let queued = connection.outbox.take();
-        connection.perform(
-            steps,
-            &mut self.shard.tools.borrow_mut().codec,
-            self.shard.node.clock_ms(),
-        );
-        if let Some(queued) = queued {
-            connection.outbox.get_or_insert_default().append(*queued);
-        }
+        self.shard.with(self.key, |connection, turn| {
+            let mounted = connection.admission.dialect();
+            mounted.counters.opened.fetch_add(1, Relaxed);
+            tracing::debug!(
+                connection = connection.number,
+                dialect = mounted.name,
+                user = connection.identity.as_ref().map(|identity| tracing::field::debug(&identity.user)),
+                address = %connection.address,
+                "connection opened"
+            );
+            connection.transport = transport;
+            if !leftover.is_empty() {
+                connection.unread = Some(leftover.into());
+            }
+            let queued = connection.outbox.take();
+            connection.converse(turn, |talk, context, steps| talk.opened(context, steps));
+            if let Some(queued) = queued {
+                connection.append(*queued);
+            }
+        });
     }
 }
 
@@ -261,9 +289,9 @@ impl Drop for Seat {
 }
 
 impl Connection {
-    fn turn(&mut self, shard: &Shard, tools: &mut Tools, cx: &mut Context<'_>) -> Progress {
+    fn look(&mut self, shard: &Rc<Shard>, key: Key, tools: &mut Tools, cx: &mut Context<'_>) -> Progress {
         let now = shard.node.clock_ms();
-        if self.outbox.is_some() || self.transport.wants_flush() {
+        if !self.nothing_queued() || self.transport.wants_flush() {
             match self.transport.poll_write_ready(cx) {
                 Poll::Ready(_) => match self.flush() {
                     Ok(true) => {}
@@ -280,28 +308,35 @@ impl Connection {
                 *finished = true;
                 self.transport.finish_writing();
             }
+            // What was asked for comes first; whoever answers wakes the task.
+            Phase::Open if self.asked > 0 => return Progress::Wait,
             _ => {}
         }
+        let mut turn = Turn {
+            shard,
+            key,
+            codec: &mut tools.codec,
+            now,
+        };
         if let Some(mut unread) = self.unread.take() {
-            self.received(&mut unread, &mut tools.codec, now);
+            self.received(&mut unread, &mut turn);
             return Progress::Again;
         }
         match self.transport.poll_read_ready(cx) {
-            Poll::Pending if self.transport.has_read_ahead() => self.read(tools, now),
-            Poll::Pending => Progress::Wait,
-            Poll::Ready(_) => self.read(tools, now),
+            Poll::Pending if !self.transport.has_read_ahead() => Progress::Wait,
+            Poll::Pending | Poll::Ready(_) => self.read(&mut tools.read_buffer, &mut turn),
         }
     }
 
-    fn read(&mut self, tools: &mut Tools, now: u64) -> Progress {
-        match self.transport.try_read(&mut tools.read_buffer) {
+    fn read(&mut self, buffer: &mut [u8], turn: &mut Turn<'_>) -> Progress {
+        match self.transport.try_read(buffer) {
             Ok(0) => {
                 self.gone();
                 Progress::Over
             }
             Ok(bytes) => {
-                self.heard_at = now;
-                self.received(&mut tools.read_buffer[..bytes], &mut tools.codec, now);
+                self.heard_at = turn.now;
+                self.received(&mut buffer[..bytes], turn);
                 Progress::Again
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Progress::Again,
@@ -313,43 +348,24 @@ impl Connection {
     }
 
     /// Takes in bytes from the client.
-    fn received(&mut self, bytes: &mut [u8], codec: &mut Codec, now: u64) {
+    fn received(&mut self, bytes: &mut [u8], turn: &mut Turn<'_>) {
         if matches!(self.phase, Phase::Finishing { .. } | Phase::Gone) {
             return; // nothing that comes now has a meaning
         }
-        let settings = &self.admission.dialect().clone().settings;
-        let limits = Limits {
-            max_message_size: settings.max_message_size,
-            max_fragments: settings.max_fragments,
-            deflate: self.deflate,
-        };
         let mut input = Input::new(bytes);
-        let mut steps = Steps::new();
         for _ in 0..MESSAGES_PER_LOOK {
-            let message = match self.decoder.next(&mut input, &limits, &mut codec.inflater) {
-                Ok(None) => return self.flush_or_wake(),
-                Ok(Some(message)) => message,
-                Err(violation) => return self.violated(violation, now),
-            };
-            let open = self.phase == Phase::Open;
-            let converse = match message {
-                Incoming::Text(text) => Some(Message::Text(text)),
-                Incoming::Binary(bytes) => Some(Message::Binary(bytes)),
-                Incoming::Ping(payload) if open => {
-                    let pong = encode::pong_frame(payload);
-                    self.queue(pong, now);
-                    None
-                }
-                Incoming::Ping(_) | Incoming::Pong(_) => None,
-                Incoming::Close(close) => {
-                    let code = close.map(|(code, _)| code);
-                    return self.closed_by_client(code, now);
-                }
-            };
-            if let (Some(message), true) = (converse, open) {
-                self.admission.dialect().counters.received.fetch_add(1, Relaxed);
-                self.conversation.received(message, SystemTime::now(), &mut steps);
-                self.perform(std::mem::take(&mut steps), codec, now);
+            match self.take_message(&mut input, turn) {
+                Taken::NoMore => return self.flush_or_wake(),
+                Taken::Handled => {}
+                Taken::Heard(steps) => self.perform(steps, turn),
+                Taken::Foreign(text) => self.become_successor(&text, turn),
+                Taken::TooMuch => self.end(Ending::RateLimited, turn.now),
+                Taken::Dropped => self.converse(turn, |talk, context, steps| talk.limited(context, steps)),
+                Taken::Closed(code) => return self.closed_by_client(code, turn.now),
+                Taken::Bad(violation) => return self.violated(violation, turn.now),
+            }
+            if self.asked > 0 {
+                break;
             }
             if self.is_congested() {
                 self.flush_or_wake();
@@ -358,35 +374,63 @@ impl Connection {
                 }
             }
         }
-        // The rest waits until others had their turn, or until the client has read its answers.
+        // The rest waits until others had their turn, until the client has read its answers, or until it has them.
         if !input.rest().is_empty() {
             self.unread = Some(input.rest().into());
         }
         self.flush_or_wake();
     }
 
-    /// Does what the conversation wants done.
-    fn perform(&mut self, steps: Steps, codec: &mut Codec, now: u64) {
-        for step in steps {
-            match step {
-                Step::SendText(text) => self.answer(Opcode::Text, &text, codec, now),
-                Step::SendBinary(bytes) => self.answer(Opcode::Binary, &bytes, codec, now),
-                Step::Close(code, reason) => self.close(code, &reason, now),
+    /// Takes the next message. It lies in buffers that what comes of it may need, so that is left to the caller.
+    fn take_message(&mut self, input: &mut Input<'_>, turn: &mut Turn<'_>) -> Taken {
+        let settings = &self
+            .successor
+            .as_ref()
+            .unwrap_or(self.admission.dialect())
+            .settings;
+        let limits = Limits {
+            max_message_size: settings.max_message_size,
+            max_fragments: settings.max_fragments,
+            deflate: self.deflate,
+        };
+        let mut decoder = std::mem::take(&mut self.decoder);
+        let open = self.phase == Phase::Open;
+        let taken = match decoder.next(input, &limits, &mut turn.codec.inflater) {
+            Err(violation) => Taken::Bad(violation),
+            Ok(None) => Taken::NoMore,
+            Ok(Some(Incoming::Close(close))) => Taken::Closed(close.map(|(code, _)| code)),
+            Ok(Some(_)) if !open => Taken::Handled,
+            Ok(Some(Incoming::Text(text))) => self.hear(Message::Text(text), turn.now),
+            Ok(Some(Incoming::Binary(bytes))) => self.hear(Message::Binary(bytes), turn.now),
+            Ok(Some(Incoming::Ping(payload))) => {
+                let pong = encode::pong_frame(payload);
+                self.pinged_at = Some(turn.now);
+                self.queue(pong, turn.now);
+                Taken::Handled
             }
-        }
+            Ok(Some(Incoming::Pong(_))) => {
+                self.pinged_at = Some(turn.now);
+                Taken::Handled
+            }
+        };
+        self.decoder = decoder;
+        taken
     }
 
-    fn answer(&mut self, opcode: Opcode, payload: &[u8], codec: &mut Codec, now: u64) {
-        let mounted = self.admission.dialect().clone();
-        let frame = match self.class().1 {
-            Some(params) if payload.len() >= mounted.settings.compression_threshold => {
-                codec.deflater.frame(opcode, payload, params)
-            }
-            _ => encode::frame(opcode, payload, false),
-        };
-        let sent = self.queue(frame, now);
-        mounted.counters.sent.fetch_add(sent.queued, Relaxed);
-        mounted.counters.dropped.fetch_add(sent.dropped, Relaxed);
+    /// Hands the conversation a message, unless its client sends too many or speaks another dialect.
+    fn hear(&mut self, message: Message<'_>, now: u64) -> Taken {
+        self.admission.dialect().counters.received.fetch_add(1, Relaxed);
+        match self.meter.as_mut().map_or(Ruling::Pass, |meter| meter.rule(now)) {
+            Ruling::Pass => {}
+            Ruling::Drop => return Taken::Dropped,
+            Ruling::End => return Taken::TooMuch,
+        }
+        if let (Some(successor), Message::Text(text)) = (&self.successor, message)
+            && successor.dialect.recognizes(text)
+        {
+            return Taken::Foreign(text.into());
+        }
+        Taken::Heard(self.think(|talk, context, steps| talk.received(message, context, steps)))
     }
 
     fn violated(&mut self, violation: Violation, now: u64) {
@@ -397,8 +441,14 @@ impl Connection {
         );
         self.refuse_stream(violation.close_code(), violation.reason(), now);
     }
-}
 
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    /// A fault of ours, or of the dialect's, while this connection was served. It is this connection's alone.
+    pub(super) fn failed(&mut self, now: u64) {
+        tracing::error!(
+            connection = self.number,
+            "a fault while serving a connection; it is closed"
+        );
+        self.unread = None;
+        self.end(Ending::InternalError, now);
+    }
 }

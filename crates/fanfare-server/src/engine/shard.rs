@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use fanfare_core::SubscriptionIndex;
+use fanfare_core::{ConnectionFacts, SubscriptionIndex};
 use futures_util::FutureExt;
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +17,10 @@ use super::{
     Node,
     batch::Part,
     connection::{Connection, Key},
+    publisher::Publisher,
     sweep,
+    told::Told,
+    undecided::Undecided,
 };
 use crate::ws::{Deflater, Inflater};
 
@@ -32,6 +35,14 @@ pub enum ShardCommand {
         reason = "only this module's neighbours can make or take one apart"
     )]
     Deliver(Part),
+    /// Send this to all connections of a dialect.
+    #[allow(
+        private_interfaces,
+        reason = "only this module's neighbours can make or take one apart"
+    )]
+    Tell(Arc<Told>),
+    /// Answer with what is known of the connections of the dialect of this number.
+    List(usize, oneshot::Sender<Vec<ConnectionFacts>>),
     /// Answer when everything asked before has been done.
     Probe(oneshot::Sender<()>),
     /// Close all connections, spread over this time.
@@ -65,6 +76,8 @@ pub struct Shard {
     pub(super) connections: RefCell<Slab<Box<Connection>>>,
     pub(super) index: RefCell<SubscriptionIndex<Key>>,
     pub(super) tools: RefCell<Tools>,
+    pub(super) publisher: Rc<Publisher>,
+    pub(super) undecided: RefCell<Undecided>,
     pub(super) generation: Cell<u32>,
     pub(super) drain: Cell<Option<sweep::Drain>>,
     /// When a connection was forgotten last, by the node's clock, until its memory was given back.
@@ -84,7 +97,7 @@ pub(super) struct Codec {
 }
 
 impl Shard {
-    /// A shard without connections.
+    /// A shard without connections. Call it where tasks of this thread can be spawned.
     pub fn new(number: usize, node: Arc<Node>) -> Rc<Self> {
         let codec = Codec {
             inflater: Inflater::new(),
@@ -92,6 +105,8 @@ impl Shard {
         };
         Rc::new(Self {
             number,
+            publisher: Publisher::start(node.clone()),
+            undecided: RefCell::default(),
             node,
             connections: RefCell::default(),
             index: RefCell::default(),
@@ -136,7 +151,7 @@ impl Shard {
     }
 
     /// A fault over one batch loses that batch; the shard goes on.
-    async fn deliver_safely(&self, parts: Vec<Part>) {
+    async fn deliver_safely(self: &Rc<Self>, parts: Vec<Part>) {
         if AssertUnwindSafe(self.deliver(parts))
             .catch_unwind()
             .await
@@ -152,6 +167,10 @@ impl Shard {
     fn obey(self: &Rc<Self>, command: ShardCommand) {
         match command {
             ShardCommand::Deliver(part) => drop(part),
+            ShardCommand::Tell(told) => self.tell(&told),
+            ShardCommand::List(dialect, tell) => {
+                let _ = tell.send(self.list(dialect));
+            }
             ShardCommand::Probe(tell) => {
                 let _ = tell.send(()); // whoever asked may have given up
             }

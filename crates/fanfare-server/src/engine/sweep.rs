@@ -1,14 +1,19 @@
 //! Times of connections, kept by a look at all of them now and then instead of a timer for each: pings, silence,
 //! expired tokens, unanswered closes, and the spread of closes at a drain.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use fanfare_core::Ending;
 
 use super::{
-    Shard,
+    Shard, Transport,
     connection::{Connection, Phase},
+    talk::{Turn, millis},
 };
 use crate::ws::{Opcode, encode};
 
@@ -83,13 +88,25 @@ impl Shard {
     }
 
     /// Looks at some connections; `false` when it has come to the end.
-    fn sweep_chunk(&self, from: &mut usize, now: u64, ping: &Bytes) -> bool {
+    fn sweep_chunk(self: &Rc<Self>, from: &mut usize, now: u64, ping: &Bytes) -> bool {
         let mut connections = self.connections.borrow_mut();
+        let mut tools = self.tools.borrow_mut();
         let end = connections.capacity();
         let to = end.min(*from + CHUNK);
         for slot in *from..to {
-            if let Some(connection) = connections.get_mut(slot) {
-                connection.keep_time(now, ping);
+            let Some(connection) = connections.get_mut(slot) else {
+                continue;
+            };
+            let key = connection.key(slot);
+            let mut turn = Turn {
+                shard: self,
+                key,
+                codec: &mut tools.codec,
+                now,
+            };
+            // A conversation may be called here, and a panic in it is its connection's alone.
+            if catch_unwind(AssertUnwindSafe(|| connection.keep_time(&mut turn, ping))).is_err() {
+                connection.failed(now);
             }
         }
         *from = to;
@@ -128,26 +145,40 @@ impl Drain {
 }
 
 impl Connection {
-    fn keep_time(&mut self, now: u64, ping: &Bytes) {
+    fn keep_time(&mut self, turn: &mut Turn<'_>, ping: &Bytes) {
         match self.phase {
-            Phase::Open => self.keep_alive(now, ping),
-            Phase::Closing { until } | Phase::Finishing { until, .. } if now >= until => self.gone(),
+            Phase::Open => self.keep_alive(turn, ping),
+            Phase::Closing { until } | Phase::Finishing { until, .. } if turn.now >= until => self.gone(),
             Phase::Closing { .. } | Phase::Finishing { .. } | Phase::Gone => {}
         }
     }
 
-    fn keep_alive(&mut self, now: u64, ping: &Bytes) {
+    fn keep_alive(&mut self, turn: &mut Turn<'_>, ping: &Bytes) {
+        let now = turn.now;
+        if matches!(self.transport, Transport::Upgrading) {
+            return; // its conversation has not begun
+        }
+        if now >= self.timer_at {
+            self.timer_at = u64::MAX;
+            self.converse(turn, |talk, context, steps| talk.timer(context, steps));
+            self.flush_or_wake();
+        }
         let settings = &self.admission.dialect().settings;
-        let (interval, timeout) = (settings.ping_interval, settings.ping_timeout);
+        let (interval, timeout) = (millis(settings.ping_interval), millis(settings.ping_timeout));
         if now >= self.expires_at {
-            self.end(Ending::TokenExpired, now);
-        } else if u128::from(now - self.heard_at.min(now)) >= timeout.as_millis() {
+            self.expires_at = u64::MAX;
+            self.converse(turn, |talk, context, steps| talk.expired(context, steps));
+            self.flush_or_wake();
+        } else if now - self.heard_at.min(now) >= timeout {
             self.end(Ending::PingTimeout, now);
         } else if now >= self.ping_at {
-            self.ping_at = now + u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+            self.ping_at = now + interval;
             // A client whose queue is full is not pinged: it would be ended for being slow at the next message anyway.
             if self.nothing_queued() {
                 self.send(ping, now);
+                if let Some(words) = self.admission.dialect().dialect.ping(SystemTime::now()) {
+                    self.send(&encode::frame(Opcode::Text, &words, false), now);
+                }
             }
         }
     }

@@ -1,15 +1,14 @@
 //! Who may use the API for services.
 
-use std::{net::IpAddr, time::SystemTime};
+use std::net::IpAddr;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use fanfare_core::ADMIN_ROLE;
 use http::{HeaderMap, Uri, header, uri::Authority};
 
 use super::Site;
 use crate::config::Secret;
 
-/// The role of those who may do what a service may.
-const ADMIN: &str = "admin";
 /// Headers that a proxy adds: whoever comes with one is somebody else than the peer of the socket.
 const FORWARDED: &[&str] = &[
     "forwarded",
@@ -38,9 +37,10 @@ fn is_key(keys: &[Secret], offered: &str) -> bool {
 }
 
 fn is_admin(site: &Site, token: &str) -> bool {
-    site.verifier
-        .verify(token, SystemTime::now())
-        .is_ok_and(|verified| verified.has_role(ADMIN))
+    site.node
+        .gate
+        .verify(token)
+        .is_ok_and(|verified| verified.has_role(ADMIN_ROLE))
 }
 
 /// With no key configured, callers on this machine are trusted, so that the first `curl` works. A page in a browser on

@@ -2,8 +2,11 @@
 
 mod accept;
 mod address;
+mod body;
 mod caller;
+mod endpoints;
 mod events;
+mod headers;
 mod health;
 mod metrics;
 mod origin;

@@ -113,7 +113,7 @@ fn of_dialects(node: &Node, registry: &Registry) -> Result<(), Error> {
         let family = IntGaugeVec::new(Opts::new(name, help), &["dialect"])?;
         for mounted in shown(node) {
             let value = i64::try_from(figure(node, mounted)).unwrap_or(i64::MAX);
-            family.with_label_values(&[mounted.dialect.name()]).set(value);
+            family.with_label_values(&[mounted.name]).set(value);
         }
         register(registry, family)?;
     }
@@ -156,7 +156,7 @@ fn of_dialects(node: &Node, registry: &Registry) -> Result<(), Error> {
     ];
     for (name, help, figure) in counters {
         let values: Vec<_> = shown(node)
-            .map(|mounted| ([mounted.dialect.name()], figure(node, mounted)))
+            .map(|mounted| ([mounted.name], figure(node, mounted)))
             .collect();
         let values: Vec<_> = values
             .iter()
@@ -184,7 +184,7 @@ fn of_dialects(node: &Node, registry: &Registry) -> Result<(), Error> {
 fn shown(node: &Node) -> impl Iterator<Item = &MountedDialect> {
     let used = |mounted: &&MountedDialect| mounted.counters.opened.load(Relaxed) > 0;
     let dialects = node.dialects.iter().map(|mounted| &**mounted);
-    dialects.filter(move |mounted| !mounted.dialect.defaults().binds.is_empty() || used(mounted))
+    dialects.filter(move |mounted| !mounted.hidden || used(mounted))
 }
 
 /// A family with a label for the reason.
@@ -198,7 +198,7 @@ fn labelled(
     let all = shown(node).flat_map(|mounted| {
         counts(mounted)
             .into_iter()
-            .map(|(reason, count)| ([mounted.dialect.name(), reason], count))
+            .map(|(reason, count)| ([mounted.name, reason], count))
     });
     let all: Vec<_> = all.collect();
     let values: Vec<_> = all

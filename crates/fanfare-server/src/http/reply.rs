@@ -1,9 +1,15 @@
 //! HTTP answers.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
+use fanfare_core::{HttpError, HttpReply};
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::engine::MountedDialect;
 
 /// Every answer's body is known whole.
 pub(super) type Reply = Response<Full<Bytes>>;
@@ -33,6 +39,25 @@ pub(super) fn text(status: StatusCode, media_type: &'static str, body: impl Into
 /// An error in the form of a route that no protocol's document claims.
 pub(super) fn error(status: StatusCode, message: &str) -> Reply {
     json(status, &json!({ "error": message }))
+}
+
+/// An error in the form of a dialect, on a route of its own.
+pub(super) fn failed(mounted: &MountedDialect, status: StatusCode, message: &str) -> Reply {
+    let error = HttpError {
+        status: status.as_u16(),
+        message,
+        id: Uuid::new_v4(),
+        now: SystemTime::now(),
+    };
+    planned(&mounted.dialect.fail(&error))
+}
+
+/// An answer that a dialect made.
+pub(super) fn planned(answer: &HttpReply) -> Reply {
+    json(
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        &answer.body,
+    )
 }
 
 /// An error of the service API: a stable code for programs, a message for people.

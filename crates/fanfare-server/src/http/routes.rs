@@ -8,16 +8,15 @@ use std::{
     time::SystemTime,
 };
 
-use fanfare_core::Refusal;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::{
-    Decision, Site, events, health, metrics,
+    Decision, Site, endpoints, events, health, metrics,
     reply::{self, Reply},
     upgrade,
 };
-use crate::engine::{MountedDialect, Shard};
+use crate::engine::Shard;
 
 /// The methods of the routes that only tell.
 const READ: &[Method] = &[Method::GET, Method::HEAD];
@@ -35,7 +34,7 @@ pub(super) async fn answer(
     let origin = request.headers().get(header::ORIGIN).cloned();
     let decision = limit(&request, peer, &site);
     let mut reply = if decision.is_some_and(|decision| decision.is_refused()) {
-        too_many(request.uri().path(), &site)
+        too_many(request, &site)
     } else {
         route(request, peer, &site, &shard).await
     };
@@ -56,29 +55,27 @@ fn limit(request: &Request<Incoming>, peer: IpAddr, site: &Site) -> Option<Decis
     }
     let (client, now) = (site.client(peer, request.headers()), SystemTime::now());
     let limits = &site.options.rate_limits;
-    match mounted_at(path, site) {
+    match site.mount(path) {
         Some(_) => limits.upgrade(client, now),
         None => limits.request(client, now),
     }
 }
 
 /// The answer to a client that comes too often, in the form of the route that it called.
-fn too_many(path: &str, site: &Site) -> Reply {
+fn too_many(request: Request<Incoming>, site: &Site) -> Reply {
+    const STATUS: StatusCode = StatusCode::TOO_MANY_REQUESTS;
     const MESSAGE: &str = "too many requests";
     site.node.counters.requests_rate_limited.fetch_add(1, Relaxed);
-    let path = site.local_path(path).unwrap_or_default();
-    match mounted_at(path, site) {
-        Some(mounted) => upgrade::refuse(mounted, Refusal::RateLimited),
-        None if path.starts_with("/api/") => {
-            reply::api_error(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", MESSAGE)
-        }
-        None => reply::error(StatusCode::TOO_MANY_REQUESTS, MESSAGE),
+    let path = site.local_path(request.uri().path()).unwrap_or_default();
+    if let Some(mount) = site.mount(path) {
+        upgrade::turn_back(request, site, mount)
+    } else if let Some(mounted) = endpoints::find(site, path) {
+        reply::failed(mounted, STATUS, MESSAGE)
+    } else if path.starts_with("/api/") {
+        reply::api_error(STATUS, "RATE_LIMITED", MESSAGE)
+    } else {
+        reply::error(STATUS, MESSAGE)
     }
-}
-
-fn mounted_at<'a>(path: &str, site: &'a Site) -> Option<&'a Arc<MountedDialect>> {
-    let mut dialects = site.dialects.iter();
-    dialects.find(|mounted| mounted.dialect.path() == path)
 }
 
 async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard: &Rc<Shard>) -> Reply {
@@ -115,8 +112,11 @@ async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard
     {
         return preflight();
     }
-    if let Some(mounted) = mounted_at(path, site) {
-        return upgrade::upgrade(request, peer, site, shard, &mounted.clone()).await;
+    if let Some(mount) = site.mount(path) {
+        return upgrade::upgrade(request, peer, site, shard, mount).await;
+    }
+    if let Some(mounted) = endpoints::find(site, path) {
+        return endpoints::answer(request, path, peer, site, mounted).await;
     }
     match path.strip_prefix("/api/") {
         Some(path) => api(path, request, peer, site).await,

@@ -1,7 +1,13 @@
 //! What one listener serves, and by which rules.
 
-use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
+use fanfare_core::Handshake;
 use ipnet::IpNet;
 use rustls::{
     ServerConfig,
@@ -11,7 +17,6 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{Origins, RateLimits};
 use crate::{
-    auth::Verifier,
     config::Secret,
     engine::{MountedDialect, Node},
 };
@@ -19,13 +24,28 @@ use crate::{
 /// One listener's dialects and rules. Shared by all shards.
 pub struct Site {
     pub(super) node: Arc<Node>,
-    pub(super) verifier: Arc<Verifier>,
     pub(super) dialects: Vec<Arc<MountedDialect>>,
+    pub(super) mounts: Vec<Mount>,
     pub(super) options: SiteOptions,
+}
+
+/// One path that WebSocket clients connect to.
+pub(super) struct Mount {
+    /// Who has it.
+    host: Arc<MountedDialect>,
+    /// Who shares it: it takes the handshakes that it claims, and those of the host's connections that turn out to
+    /// speak it.
+    guest: Option<Arc<MountedDialect>>,
 }
 
 /// The rules of a listener.
 pub struct SiteOptions {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The least important messages that are logged, as `info`.
+    pub log_level: &'static str,
+    /// How long a drain may take.
+    pub shutdown_timeout: Duration,
     /// The path below which everything is mounted; empty for the root.
     pub prefix: String,
     /// Which web pages may connect.
@@ -47,19 +67,44 @@ pub struct SiteOptions {
 }
 
 impl Site {
-    /// A listener of `node` that serves `dialects`.
+    /// A listener of `node` that serves `dialects`; `is_guest` tells of two that share a path whether the second is the
+    /// guest of the first.
     pub fn new(
         node: Arc<Node>,
-        verifier: Arc<Verifier>,
         dialects: Vec<Arc<MountedDialect>>,
+        is_guest: impl Fn(&str, &str) -> bool,
         options: SiteOptions,
     ) -> Arc<Self> {
+        let guest_of = |host: &Arc<MountedDialect>| {
+            let others = dialects.iter().filter(|other| other.path == host.path);
+            others
+                .clone()
+                .find(|other| is_guest(host.name, other.name))
+                .cloned()
+        };
+        let is_some_guest = |own: &Arc<MountedDialect>| {
+            dialects
+                .iter()
+                .any(|other| other.path == own.path && is_guest(other.name, own.name))
+        };
+        let hosts = dialects.iter().filter(|own| !is_some_guest(own));
+        let mounts = hosts
+            .map(|host| Mount {
+                host: host.clone(),
+                guest: guest_of(host),
+            })
+            .collect();
         Arc::new(Self {
             node,
-            verifier,
             dialects,
+            mounts,
             options,
         })
+    }
+
+    /// Who is mounted at `path`.
+    pub(super) fn mount(&self, path: &str) -> Option<&Mount> {
+        self.mounts.iter().find(|mount| mount.host.path == path)
     }
 
     /// The part of `path` below the prefix; `None` when it is elsewhere.
@@ -70,6 +115,21 @@ impl Site {
 
     pub(super) fn client(&self, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
         super::address::client(peer, headers, &self.options.trusted_proxies)
+    }
+}
+
+impl Mount {
+    /// The dialect of a client with this handshake.
+    pub(super) fn choose(&self, asked: &Handshake<'_>) -> &Arc<MountedDialect> {
+        match &self.guest {
+            Some(guest) if guest.dialect.claims(asked) => guest,
+            _ => &self.host,
+        }
+    }
+
+    /// The dialect that a connection of `chosen` may turn out to speak.
+    pub(super) fn successor(&self, chosen: &MountedDialect) -> Option<Arc<MountedDialect>> {
+        self.guest.clone().filter(|_| chosen.number == self.host.number)
     }
 }
 

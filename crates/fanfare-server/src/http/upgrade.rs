@@ -1,125 +1,208 @@
 //! From an HTTP request to a connection.
 
-use std::{net::IpAddr, rc::Rc, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
-use fanfare_core::{Handshake, Identity, Offer, Refusal, Rejection};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use fanfare_core::{About, Handshake, Identity, Refusal, Rejection};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header, request::Parts};
 use http_body_util::Full;
-use hyper::{body::Incoming, upgrade::Upgraded};
+use hyper::{
+    body::Incoming,
+    upgrade::{OnUpgrade, Upgraded},
+};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_rustls::server::TlsStream;
+use uuid::Uuid;
 
 use super::{
     Site,
+    headers::Joined,
     reply::{self, Reply},
+    site::Mount,
 };
 use crate::{
-    auth::identity,
+    auth::TokenError,
     engine::{Admission, MountedDialect, Newcomer, Seat, Shard, Transport},
     ws::{
+        encode,
         extensions::{self, Agreement, Malformed},
         handshake,
     },
 };
 
-/// Judges an upgrade request for `mounted` and, if all is well, answers 101 and serves the connection from then on.
+/// Bytes kept of a client's `User-Agent`.
+const MAX_USER_AGENT: usize = 256;
+/// How long a client that is turned away by a close frame may take to hang up.
+const HANG_UP: Duration = Duration::from_secs(2);
+
+/// Somebody who may come in.
+struct Entrant {
+    newcomer: Newcomer,
+    subprotocol: Option<String>,
+}
+
+/// Judges an upgrade request for a path of WebSocket clients and, if all is well, answers 101 and serves the connection
+/// from then on.
 pub(super) async fn upgrade(
     request: Request<Incoming>,
     peer: IpAddr,
     site: &Arc<Site>,
     shard: &Rc<Shard>,
-    mounted: &Arc<MountedDialect>,
+    mount: &Mount,
 ) -> Reply {
-    if !site.options.origins.allow(request.headers()) {
+    let (mut head, _) = request.into_parts();
+    let joined = Joined::new(&head.headers);
+    let header = |name: &str| joined.get(name);
+    let asked = Handshake::new(head.uri.query().unwrap_or_default(), &header);
+    let mounted = mount.choose(&asked);
+    if !site.options.origins.allow(&head.headers) {
         mounted.counters.refusals.add("forbidden_origin");
         tracing::debug!(
-            dialect = mounted.dialect.name(),
+            dialect = mounted.name,
             reason = "forbidden_origin",
             "connection refused"
         );
-        return reply::error(StatusCode::FORBIDDEN, "origin not allowed");
+        return reply::failed(mounted, StatusCode::FORBIDDEN, "origin not allowed");
     }
-    let identity = match identify(&request, site, mounted) {
-        Ok(identity) => identity,
-        Err(refusal) => return refuse(mounted, refusal),
-    };
-    let (head, body) = request.into_parts();
-    if has_body(&head.headers) {
-        // A proxy in front would take for a body what we would take for frames.
-        return bad_handshake(
-            mounted,
-            StatusCode::BAD_REQUEST,
-            "an upgrade request has no body",
-            &[],
-        );
-    }
-    let accept = match handshake::check(&head) {
-        Ok(accept) => accept,
-        Err(error) => return bad_handshake(mounted, error.status(), &error.to_string(), error.headers()),
-    };
-    let compression = match negotiate(mounted, &head.headers) {
-        Ok(compression) => compression,
-        Err(error) => return bad_handshake(mounted, StatusCode::BAD_REQUEST, &error.to_string(), &[]),
-    };
-    let deflate = compression.as_ref().map(|agreement| agreement.params);
+    let mut called = None;
     let address = site.client(peer, &head.headers);
-    let reserved = match Admission::take(mounted, address) {
-        Ok(admission) => {
+    let judged = judge(&asked, &head.headers, site, mount, mounted, address, &mut called);
+    let on_upgrade = head.extensions.remove::<OnUpgrade>();
+    let admitted = match judged {
+        Ok(entrant) => {
+            let (subprotocol, deflate) = (entrant.subprotocol, negotiate(mounted, &head.headers));
+            let (accept, deflate) = match (check(&head, mounted), deflate) {
+                (Ok(accept), Ok(deflate)) => (accept, deflate),
+                (Err(answer), _) => return answer,
+                (_, Err(error)) => {
+                    return bad_handshake(mounted, StatusCode::BAD_REQUEST, &error.to_string(), &[]);
+                }
+            };
+            let newcomer = Newcomer {
+                deflate: deflate.as_ref().map(|agreed| agreed.params),
+                ..entrant.newcomer
+            };
             shard
-                .reserve(Newcomer {
-                    admission,
-                    identity,
-                    address,
-                    deflate,
-                })
+                .reserve(newcomer)
                 .await
+                .map(|seat| (seat, switching(&accept, deflate, subprotocol)))
         }
         Err(refusal) => Err(refusal),
     };
-    let seat = match reserved {
-        Ok(seat) => seat,
-        Err(refusal) => return refuse(mounted, refusal),
+    match admitted {
+        Ok((seat, answer)) => {
+            await_upgrade(
+                on_upgrade,
+                site.options.handshake_timeout,
+                async move |upgraded| take_over(seat, upgraded),
+            );
+            answer
+        }
+        Err(refusal) => refuse(&head, on_upgrade, site, mounted, refusal, called.as_deref()),
+    }
+}
+
+/// Tells a client that came too often that it is not let in.
+pub(super) fn turn_back(request: Request<Incoming>, site: &Site, mount: &Mount) -> Reply {
+    let (mut head, _) = request.into_parts();
+    let on_upgrade = head.extensions.remove::<OnUpgrade>();
+    let joined = Joined::new(&head.headers);
+    let header = |name: &str| joined.get(name);
+    let asked = Handshake::new(head.uri.query().unwrap_or_default(), &header);
+    let mounted = mount.choose(&asked);
+    refuse(&head, on_upgrade, site, mounted, Refusal::RateLimited, None)
+}
+
+/// Who the client is and whether it may come in; `called` is told the name it gives itself.
+fn judge(
+    asked: &Handshake<'_>,
+    headers: &HeaderMap,
+    site: &Site,
+    mount: &Mount,
+    mounted: &Arc<MountedDialect>,
+    address: IpAddr,
+    called: &mut Option<String>,
+) -> Result<Entrant, Refusal> {
+    if site.node.is_draining() {
+        return Err(Refusal::ShuttingDown);
+    }
+    let offer = mounted.dialect.offer(asked)?;
+    let identity = offer
+        .token
+        .map(|token| identify(site, mounted, &token))
+        .transpose()?;
+    mounted.dialect.admit(identity.as_deref())?;
+    let id = Uuid::now_v7();
+    *called = offer
+        .name
+        .map(Cow::into_owned)
+        .or_else(|| mounted.dialect.name_for(id));
+    let admission = Admission::take(mounted, address, called.as_deref())?;
+    let user_agent = headers.get(header::USER_AGENT).filter(|_| offer.keep_user_agent);
+    let user_agent = user_agent.map(|value| value.as_bytes().iter().copied().filter(u8::is_ascii));
+    let newcomer = Newcomer {
+        admission,
+        identity,
+        id,
+        address,
+        user_agent: user_agent.map(|bytes| {
+            bytes
+                .take(MAX_USER_AGENT)
+                .map(char::from)
+                .collect::<String>()
+                .into()
+        }),
+        successor: mount.successor(mounted),
+        deflate: None,
     };
-    let timeout = site.options.handshake_timeout;
-    let upgraded = hyper::upgrade::on(Request::from_parts(head, body));
+    Ok(Entrant {
+        newcomer,
+        subprotocol: offer.subprotocol.map(Cow::into_owned),
+    })
+}
+
+fn identify(site: &Site, mounted: &MountedDialect, token: &str) -> Result<Arc<Identity>, Refusal> {
+    site.node.gate.identify(token).map_err(|error| {
+        tracing::debug!(dialect = mounted.name, reason = %error, "token refused");
+        match error {
+            TokenError::Expired => Refusal::ExpiredCredential,
+            _ => Refusal::BadCredential,
+        }
+    })
+}
+
+/// Whether the request is a WebSocket handshake that we can answer; then its `Sec-WebSocket-Accept`.
+fn check(head: &Parts, mounted: &MountedDialect) -> Result<String, Reply> {
+    if has_body(&head.headers) {
+        // A proxy in front would take for a body what we would take for frames.
+        let message = "an upgrade request has no body";
+        return Err(bad_handshake(mounted, StatusCode::BAD_REQUEST, message, &[]));
+    }
+    handshake::check(head)
+        .map_err(|error| bad_handshake(mounted, error.status(), &error.to_string(), error.headers()))
+}
+
+/// Goes on with the socket once the answer is sent.
+fn await_upgrade<F: AsyncFnOnce(Upgraded) + 'static>(
+    on_upgrade: Option<OnUpgrade>,
+    timeout: Duration,
+    then: F,
+) {
+    let Some(on_upgrade) = on_upgrade else { return };
     tokio::task::spawn_local(async move {
         // A client that does not even read our answer is forgotten like one that never asked.
-        if let Ok(Ok(upgraded)) = tokio::time::timeout(timeout, upgraded).await {
-            take_over(seat, upgraded);
+        if let Ok(Ok(upgraded)) = tokio::time::timeout(timeout, on_upgrade).await {
+            then(upgraded).await;
         }
     });
-    switching(&accept, compression)
 }
 
 fn has_body(headers: &HeaderMap) -> bool {
     let length = headers.get(header::CONTENT_LENGTH);
     headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
-}
-
-/// Who the client is, by the credential its dialect reads from the request.
-fn identify<B>(
-    request: &Request<B>,
-    site: &Site,
-    mounted: &MountedDialect,
-) -> Result<Option<Identity>, Refusal> {
-    if site.node.is_draining() {
-        return Err(Refusal::ShuttingDown);
-    }
-    let headers = request.headers();
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let token = match mounted.dialect.offer(&Handshake::new(
-        request.uri().query().unwrap_or_default(),
-        &header,
-    ))? {
-        Offer::Anonymous => return Ok(None),
-        Offer::Token(token) => token,
-    };
-    let verified = site.verifier.verify(&token, SystemTime::now()).map_err(|error| {
-        tracing::debug!(dialect = mounted.dialect.name(), reason = %error, "token refused");
-        Refusal::BadCredential
-    })?;
-    identity(&verified, &[]).map(Some).ok_or(Refusal::BadCredential)
 }
 
 /// Agrees on compression where it is switched on and the client offers a form of it that we can serve.
@@ -144,7 +227,7 @@ fn take_over(seat: Seat, upgraded: Upgraded) {
     }
 }
 
-fn switching(accept: &str, compression: Option<Agreement>) -> Reply {
+fn switching(accept: &str, compression: Option<Agreement>, subprotocol: Option<String>) -> Reply {
     let mut answer = http::Response::new(Full::default());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
@@ -156,34 +239,74 @@ fn switching(accept: &str, compression: Option<Agreement>) -> Reply {
     if let Some(agreement) = compression {
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, agreement.answer);
     }
+    if let Some(Ok(subprotocol)) = subprotocol.map(HeaderValue::try_from) {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    }
     answer
 }
 
-/// Says no in the dialect's words, and counts it.
-pub(super) fn refuse(mounted: &MountedDialect, refusal: Refusal) -> Reply {
+/// Tells the client that it is not let in, as its dialect does.
+fn refuse(
+    head: &Parts,
+    on_upgrade: Option<OnUpgrade>,
+    site: &Site,
+    mounted: &MountedDialect,
+    refusal: Refusal,
+    name: Option<&str>,
+) -> Reply {
     mounted.counters.refusals.add(refusal.label());
+    log(mounted, refusal);
+    let dialect = &mounted.dialect;
+    let facts = site.node.dialect_facts(mounted);
+    let about = About {
+        name,
+        active: facts.active,
+        max_connections: facts.max_connections,
+        id: Uuid::new_v4(),
+        now: SystemTime::now(),
+    };
+    match dialect.refuse(refusal, &about) {
+        Rejection::Http { status, body } => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+            reply::text(status, "application/json", body.into_owned())
+        }
+        Rejection::Close { code, reason } => match check(head, mounted) {
+            Ok(accept) => {
+                let frame = encode::close_frame(code, &reason);
+                let timeout = site.options.handshake_timeout;
+                await_upgrade(on_upgrade, timeout, async move |upgraded| {
+                    turn_away(upgraded, &frame).await
+                });
+                switching(&accept, None, None)
+            }
+            Err(answer) => answer,
+        },
+    }
+}
+
+fn log(mounted: &MountedDialect, refusal: Refusal) {
+    let (dialect, reason) = (mounted.name, refusal.label());
     match refusal {
         Refusal::AtCapacity | Refusal::AddressAtCapacity | Refusal::UserAtCapacity => {
-            tracing::warn!(
-                dialect = mounted.dialect.name(),
-                reason = refusal.label(),
-                "connection refused"
-            );
+            tracing::warn!(dialect, reason, "connection refused");
         }
-        Refusal::MissingCredential
-        | Refusal::BadCredential
-        | Refusal::RateLimited
-        | Refusal::ShuttingDown => {
-            tracing::debug!(
-                dialect = mounted.dialect.name(),
-                reason = refusal.label(),
-                "connection refused"
-            );
-        }
+        _ => tracing::debug!(dialect, reason, "connection refused"),
     }
-    let Rejection { status, body } = mounted.dialect.refuse(refusal);
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
-    reply::text(status, "application/json", body.into_owned())
+}
+
+/// Sends a close frame and hangs up, for clients that cannot read an HTTP answer.
+async fn turn_away(upgraded: Upgraded, close_frame: &[u8]) {
+    let mut socket = TokioIo::new(upgraded);
+    let saying = async {
+        socket.write_all(close_frame).await?;
+        socket.shutdown().await?;
+        // Closing while something is unread would reset the connection, and the client might not see the frame.
+        let mut rest = [0; 512];
+        while socket.read(&mut rest).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // However it ends, the socket is closed.
+    let _ = tokio::time::timeout(HANG_UP, saying).await;
 }
 
 fn bad_handshake(
@@ -193,7 +316,7 @@ fn bad_handshake(
     headers: &[(&'static str, &'static str)],
 ) -> Reply {
     mounted.counters.refusals.add("bad_handshake");
-    let mut answer = reply::error(status, message);
+    let mut answer = reply::failed(mounted, status, message);
     for (name, value) in headers {
         answer
             .headers_mut()

@@ -4,7 +4,6 @@ use std::{io::ErrorKind, net::SocketAddr, sync::Arc};
 
 use super::redis_door;
 use crate::{
-    auth::Verifier,
     config::{Config, Listener, Loaded},
     engine::Node,
     http::{self, Door, Origins, RateLimits, Site, SiteOptions},
@@ -28,16 +27,15 @@ pub(super) struct Listening {
 pub(super) fn open(
     loaded: &Loaded,
     node: &Arc<Node>,
-    verifier: &Arc<Verifier>,
     rate_limits: &Arc<RateLimits>,
     shards: usize,
 ) -> Result<Vec<OpenDoor>, String> {
     let config = &loaded.config;
     let mut doors = Vec::new();
     for listener in &config.listener {
-        let site = site(config, listener, node, verifier, rate_limits)?;
         let sockets = http::bind(listener.bind, shards)
             .map_err(|error| explain(listener.bind, "listener.bind", &error))?;
+        let site = site(config, listener, address_of(&sockets), node, rate_limits)?;
         doors.push(opened(sockets, Door::Http(site), listener.dialects.join(", ")));
     }
     doors.extend(resp_door(loaded, node, shards)?);
@@ -47,8 +45,8 @@ pub(super) fn open(
 fn site(
     config: &Config,
     listener: &Listener,
+    address: SocketAddr,
     node: &Arc<Node>,
-    verifier: &Arc<Verifier>,
     rate_limits: &Arc<RateLimits>,
 ) -> Result<Arc<Site>, String> {
     let named = |name: &String| fanfare_dialects::find(name).map(|(number, _)| node.dialects[number].clone());
@@ -58,6 +56,9 @@ fn site(
         .map(|tls| http::load_tls(&tls.cert, &tls.key))
         .transpose()?;
     let options = SiteOptions {
+        address,
+        log_level: config.log.level.name(),
+        shutdown_timeout: config.shutdown.timeout,
         prefix: listener.prefix.trim_end_matches('/').to_owned(),
         origins: Origins::new(&config.auth.allowed_origins),
         trusted_proxies: config.limits.trusted_proxies.clone(),
@@ -69,7 +70,8 @@ fn site(
         tls,
     };
     let dialects = listener.dialects.iter().filter_map(named).collect();
-    Ok(Site::new(node.clone(), verifier.clone(), dialects, options))
+    let is_guest = |host: &str, guest: &str| fanfare_dialects::SHARING.contains(&(host, guest));
+    Ok(Site::new(node.clone(), dialects, is_guest, options))
 }
 
 /// The Redis-protocol door. Where nobody asked for it and its port is taken, most likely by a Redis, the server goes
@@ -113,13 +115,20 @@ fn resp_door(loaded: &Loaded, node: &Arc<Node>, shards: usize) -> Result<Option<
 }
 
 fn opened(sockets: Vec<std::net::TcpListener>, door: Door, serves: String) -> OpenDoor {
-    let address = sockets.first().and_then(|socket| socket.local_addr().ok());
-    let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
     OpenDoor {
-        listening: Listening { address, serves },
+        listening: Listening {
+            address: address_of(&sockets),
+            serves,
+        },
         door,
         sockets,
     }
+}
+
+/// Where the sockets really listen, since port 0 lets the system choose.
+fn address_of(sockets: &[std::net::TcpListener]) -> SocketAddr {
+    let address = sockets.first().and_then(|socket| socket.local_addr().ok());
+    address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
 }
 
 fn explain(address: SocketAddr, key: &str, error: &std::io::Error) -> String {

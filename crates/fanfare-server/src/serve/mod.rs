@@ -1,5 +1,6 @@
 //! The composition root: from a configuration to a running server, and to its end.
 
+mod access;
 mod doors;
 mod greeting;
 mod keys;
@@ -11,14 +12,16 @@ mod threads;
 use std::sync::Arc;
 
 use fanfare_brokers::BrokerOptions;
+use fanfare_core::policy::Authorizer;
 
 use crate::{
-    auth::Verifier,
+    auth::{Gate, Verifier},
     config::{Config, Loaded},
-    engine::{Node, ShardHandle},
+    engine::{Node, NodeOptions, ShardHandle},
     http::RateLimits,
 };
 
+pub use access::policy;
 pub use keys::secret;
 pub use settings::dialect_infos;
 
@@ -47,7 +50,15 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     }
     let refreshing = verifier.spawn_refresh();
 
-    let node = Node::new(settings::dialects(config));
+    let dialects = settings::dialects(config);
+    let policy = access::policy(config).map_err(|error| error.to_string())?;
+    let authorizer = access::authorizer(config).map_err(|error| error.to_string())?;
+    let node = Node::new(NodeOptions {
+        dialects,
+        gate: Arc::new(Gate::new(verifier.clone(), policy.wanted_claims())),
+        policy,
+        authorizer: authorizer.map(|webhook| -> Arc<dyn Authorizer> { webhook }),
+    });
     let options = BrokerOptions {
         url: config
             .broker
@@ -69,7 +80,7 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
         limits.burst,
     );
     let forgetting = rate_limits.spawn_forgetting();
-    let doors = doors::open(&loaded, &node, &verifier, &rate_limits, shards)?;
+    let doors = doors::open(&loaded, &node, &rate_limits, shards)?;
     let listening = doors
         .iter()
         .map(|door| door.listening.clone())
@@ -77,6 +88,10 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     let threads = threads::start(&node, commands, doors)?;
     for door in &listening {
         tracing::info!(address = %door.address, serves = door.serves, "listening");
+    }
+    // Ticks are the control thread's; they end with it.
+    for mounted in &node.dialects {
+        tokio::spawn(node.clone().tick(mounted.clone()));
     }
     greeting::print(&loaded, &listening, keys.made.as_deref(), again);
 

@@ -1,12 +1,10 @@
 //! From the registry of dialects to the configuration, and from the configuration to the engine.
 
-use std::sync::LazyLock;
-
-use fanfare_core::Dialect;
+use fanfare_core::{DialectKind, Options};
 
 use crate::{
-    config::{Config, DialectConfig, DialectInfo, Limits},
-    engine::DialectSettings,
+    config::{Config, DialectConfig, DialectInfo},
+    engine::{DialectSettings, Mounting},
 };
 
 /// What the configuration must know of each registered dialect.
@@ -17,7 +15,7 @@ pub fn dialect_infos() -> Vec<DialectInfo> {
         .collect()
 }
 
-fn info(dialect: &'static dyn Dialect) -> DialectInfo {
+fn info(dialect: &'static dyn DialectKind) -> DialectInfo {
     let defaults = dialect.defaults();
     DialectInfo {
         name: dialect.name(),
@@ -50,28 +48,33 @@ fn shares_path_with(name: &str) -> Vec<&'static str> {
 }
 
 /// The engine's dialects: all that are registered, so that reports are the same on every listener.
-pub(super) fn dialects(config: &Config) -> Vec<(&'static dyn Dialect, DialectSettings)> {
-    static COMMON: LazyLock<DialectConfig> = LazyLock::new(DialectConfig::default);
-    let of = |dialect: &&'static dyn Dialect| {
-        (
-            *dialect,
-            settings(
-                config.dialects.get(dialect.name()).unwrap_or(&COMMON),
-                &config.limits,
-            ),
-        )
+pub(super) fn dialects(config: &Config) -> Vec<Mounting> {
+    let mount = |kind: &&'static dyn DialectKind| {
+        let configured = config.dialects.get(kind.name()).cloned();
+        let configured = configured.unwrap_or_else(|| DialectConfig {
+            options: Options::defaults(kind.defaults().options),
+            ..DialectConfig::default()
+        });
+        Mounting {
+            kind: *kind,
+            dialect: kind.open(&configured.options),
+            settings: settings(config, &configured),
+        }
     };
-    fanfare_dialects::ALL.iter().map(of).collect()
+    fanfare_dialects::ALL.iter().map(mount).collect()
 }
 
-fn settings(config: &DialectConfig, limits: &Limits) -> DialectSettings {
+fn settings(whole: &Config, config: &DialectConfig) -> DialectSettings {
     DialectSettings {
         max_connections: config.max_connections,
         max_connections_per_ip: config.max_connections_per_ip,
         max_connections_per_user: config.max_connections_per_user,
         max_subscriptions: config.max_subscriptions,
-        max_messages_per_second: limits.messages_per_second_per_connection,
-        message_burst: limits.burst.max(limits.messages_per_second_per_connection),
+        max_messages_per_second: whole.limits.messages_per_second_per_connection,
+        message_burst: whole
+            .limits
+            .burst
+            .max(whole.limits.messages_per_second_per_connection),
         max_message_size: config.max_message_size,
         max_fragments: config.max_fragments,
         send_queue: config.send_queue,

@@ -1,6 +1,7 @@
 //! What must hold between settings, and between settings and the machine. A single value was already compared
 //! with what its key takes.
 
+mod access;
 mod auth;
 mod listeners;
 mod services;
@@ -39,6 +40,7 @@ pub(super) fn run(checker: &mut Checker<'_>) {
     checker.shutdown();
     listeners::check(checker);
     auth::check(checker);
+    access::check(checker);
     services::check(checker);
 }
 

@@ -33,7 +33,7 @@ working directory.";
 
 const ENVIRONMENT: &str = "\
 Every setting has a variable: `FANFARE_`, and then the key in upper case with `_` between its parts. Lists are
-written with commas (`FANFARE_AUTH_ALLOWED_ORIGINS=https://a.example,https://b.example`), the listeners as TOML
+written with commas (`FANFARE_AUTH_ALLOWED_ORIGINS=https://a.example,https://b.example`), tables that repeat as TOML
 (`FANFARE_LISTENER='[{ bind = \"0.0.0.0:9000\", dialects = [] }]'`). An empty variable counts as not set. The
 variables by which Kubernetes describes a service named `fanfare` to its neighbours (`FANFARE_SERVICE_HOST`,
 `FANFARE_PORT_8081_TCP`, …) are ignored.";

@@ -1,6 +1,7 @@
 //! The configuration as a whole: what goes in, what comes out.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod bad;
 mod good;
 mod noise;

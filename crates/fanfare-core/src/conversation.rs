@@ -1,0 +1,201 @@
+//! One connection's side of a client protocol, as a state machine without sockets and without a clock.
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration, time::SystemTime};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::{Audience, Channel, Denial, DialectFacts, Ending, Identity, RawJson, Subscription};
+
+/// One connection's side of the protocol: messages and answers in, [`Step`]s out.
+///
+/// While something it asked for ([`Step::Ask`]) is unanswered, it is handed no message: what a client sends is worked
+/// off in order, so a conversation needs to remember no more than what it is about now.
+pub trait Conversation: Send {
+    /// The connection is open. What is published from now on comes after what is sent here.
+    fn opened(&mut self, context: &Context<'_>, steps: &mut Steps) {
+        let _ = (context, steps);
+    }
+
+    /// A whole message arrived.
+    fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps);
+
+    /// What was asked for under `ticket` is done, or is not. A subscription, a room and an identity hold from this call
+    /// on: no event that comes of it is sent before the steps of this call.
+    fn answered(
+        &mut self,
+        ticket: Ticket,
+        answer: Result<Outcome, Denial>,
+        context: &Context<'_>,
+        steps: &mut Steps,
+    ) {
+        let _ = (ticket, answer, context, steps);
+    }
+
+    /// The time set by [`Step::Timer`] is over.
+    fn timer(&mut self, context: &Context<'_>, steps: &mut Steps) {
+        let _ = (context, steps);
+    }
+
+    /// The credential's time is over. Unless the conversation pauses or closes, the connection would live on.
+    fn expired(&mut self, context: &Context<'_>, steps: &mut Steps) {
+        let _ = context;
+        steps.push(Step::End(Ending::TokenExpired));
+    }
+
+    /// A message was dropped, unread, because the client sends more of them than it may.
+    fn limited(&mut self, context: &Context<'_>, steps: &mut Steps) {
+        let _ = (context, steps);
+    }
+
+    /// The connection is over. `left` are the rooms in which it was its user's last. Of the steps only
+    /// [`Command::Publish`] is still carried out, and nothing is answered.
+    fn closed(&mut self, left: &[Channel], context: &Context<'_>, steps: &mut Steps) {
+        let _ = (left, context, steps);
+    }
+}
+
+/// What a conversation may know at each call.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The time, for display; it may jump.
+    pub now: SystemTime,
+    /// The connection's id, unlike any other's in the cluster.
+    pub connection: Uuid,
+    /// Who the connection proved to be, until the credential expired.
+    pub identity: Option<&'a Arc<Identity>>,
+}
+
+/// A message from a client, put together from its fragments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// UTF-8 text.
+    Text(&'a str),
+    /// Anything else.
+    Binary(&'a [u8]),
+}
+
+/// What a conversation wants done, in order.
+pub type Steps = Vec<Step>;
+
+/// A conversation's own number for what it asked.
+pub type Ticket = u32;
+
+/// One thing a conversation wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Send this text to the client.
+    SendText(Bytes),
+    /// Send these bytes to the client.
+    SendBinary(Bytes),
+    /// Do this, and answer under this ticket.
+    Ask(Ticket, Command),
+    /// Call [`Conversation::timer`] in that time; in place of an earlier wish. `None`: do not.
+    Timer(Option<Duration>),
+    /// The client pinged, or answered a ping, in the dialect's own words. Reports tell when that was last.
+    Pinged,
+    /// Send no events until a credential is accepted again; what is published meanwhile is not kept.
+    Pause,
+    /// Close the connection with this code and reason (at most 123 bytes).
+    Close(u16, Cow<'static, str>),
+    /// End the connection for a reason of the server's own, in the dialect's words.
+    End(Ending),
+}
+
+/// What a conversation can ask for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Verify this token and let the connection be its user from now on. A connection that was somebody stays that
+    /// user: only its time is extended. Answered by [`Outcome::Authenticated`].
+    Authenticate(Token),
+    /// Send the connection what is published there. Each is judged by itself, or, if `whole`, one that is not allowed
+    /// refuses all. What is subscribed to already is confirmed. Answered by [`Outcome::Subscribed`].
+    Subscribe {
+        /// What to hear.
+        to: Vec<Subscription>,
+        /// All or nothing.
+        whole: bool,
+    },
+    /// Send it no more. What is not subscribed to is confirmed. Answered by [`Outcome::Unsubscribed`].
+    Unsubscribe(Vec<Subscription>),
+    /// Enter a room. Answered by [`Outcome::Joined`].
+    Join(Channel),
+    /// Leave a room. Answered by [`Outcome::Left`], or [`Denial::NotMember`].
+    Leave(Channel),
+    /// Publish, sent by this connection. Answered by [`Outcome::Published`].
+    Publish(Draft),
+    /// Tell the dialect's figures. Answered by [`Outcome::Facts`].
+    Facts,
+}
+
+/// A token that a client sent. It does not show itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub Box<str>);
+
+/// An event as a client wants it published. Id, sender and time are added by the server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    /// A channel, or one user. To a user it is answered only when it is known whether somebody received it.
+    pub to: Audience,
+    /// The event's type.
+    pub kind: Option<Box<str>>,
+    /// What is said.
+    pub data: RawJson,
+    /// What is said about it: a JSON object.
+    pub metadata: Option<RawJson>,
+    /// Who may say it there.
+    pub right: Right,
+}
+
+/// What a connection must have to publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// The right to publish on the channel.
+    Rules,
+    /// The same, and it must be in the room.
+    Member,
+    /// None: the server itself speaks of this connection, as that it joined.
+    Server,
+}
+
+/// What came of a [`Command`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The connection is the credential's user; see [`Context::identity`].
+    Authenticated,
+    /// For each thing asked for, in order, whether it is heard now. All are, where `whole` was asked.
+    Subscribed(Vec<Result<(), Denial>>),
+    /// None of them is heard any more.
+    Unsubscribed,
+    /// The connection is in the room.
+    Joined(Joined),
+    /// The connection is no longer in the room.
+    Left {
+        /// It was the last of its user's.
+        last: bool,
+    },
+    /// The event is on its way.
+    Published {
+        /// The event's id.
+        id: Uuid,
+    },
+    /// The dialect's figures.
+    Facts(DialectFacts),
+}
+
+/// How a connection came into a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joined {
+    /// As the first of its user's.
+    First,
+    /// Another of its user's is there.
+    Another,
+    /// It was there already.
+    Already,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}

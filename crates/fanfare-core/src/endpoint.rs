@@ -1,0 +1,70 @@
+//! The HTTP routes that a dialect's document promises besides the WebSocket, as plans without I/O.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{Event, Receipt, Report};
+
+/// A route of a dialect's own. It is served on each listener that serves the dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `GET` (which serves `HEAD` too) or `POST`.
+    pub method: &'static str,
+    /// The path.
+    pub path: &'static str,
+    /// Whether only services may call it: with an API key, an admin's token, or from this machine.
+    pub guarded: bool,
+}
+
+/// A request to a dialect's route.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// The [`Endpoint::path`] that was called.
+    pub path: &'static str,
+    /// The body, within the size limit.
+    pub body: &'a Bytes,
+    /// When it came in.
+    pub now: SystemTime,
+    /// A fresh id for this request's answer.
+    pub id: Uuid,
+}
+
+/// What a dialect wants done for a request.
+pub enum Plan {
+    /// Answer.
+    Reply(HttpReply),
+    /// Publish this, then answer by what became of it.
+    Publish(Box<Event>, Box<dyn FnOnce(Receipt) -> HttpReply + Send>),
+    /// Answer by the server's figures.
+    Report {
+        /// Whether the report lists the dialect's connections, which takes a walk over all of them.
+        connections: bool,
+        /// Makes the answer.
+        then: Box<dyn FnOnce(&Report<'_>) -> HttpReply + Send>,
+    },
+}
+
+/// An answer with a JSON body.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpReply {
+    /// The status code.
+    pub status: u16,
+    /// The body.
+    pub body: Value,
+}
+
+/// An HTTP request failed; the dialect whose route it was says how that looks.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpError<'a> {
+    /// The status code.
+    pub status: u16,
+    /// What is wrong, in words for people.
+    pub message: &'a str,
+    /// A fresh id for the answer.
+    pub id: Uuid,
+    /// The time of the answer.
+    pub now: SystemTime,
+}

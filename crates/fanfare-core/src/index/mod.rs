@@ -1,0 +1,266 @@
+//! Who listens, on one shard.
+
+mod connections;
+mod node;
+mod tokens;
+mod trie;
+
+use std::hash::Hash;
+
+use ahash::{AHashMap, AHashSet};
+use smallvec::SmallVec;
+
+use self::connections::Connections;
+pub use self::trie::PatternTrie;
+use crate::{Channel, Pattern, UserId, memory::give_back};
+
+/// Finds a shard's connections by what they listen to; `K` names a connection there.
+///
+/// A look-up of a user or channel is one hash. What connections listen to by patterns is found by walking the channel's
+/// segments, and costs nothing to speak of where no pattern begins as the channel does.
+#[derive(Debug)]
+pub struct SubscriptionIndex<K> {
+    users: AHashMap<UserId, Connections<K>>,
+    channels: AHashMap<Channel, Connections<K>>,
+    patterns: PatternTrie<Connections<K>>,
+    subscriptions: usize,
+}
+
+impl<K> Default for SubscriptionIndex<K> {
+    fn default() -> Self {
+        Self {
+            users: AHashMap::new(),
+            channels: AHashMap::new(),
+            patterns: PatternTrie::default(),
+            subscriptions: 0,
+        }
+    }
+}
+
+impl<K: Copy + Eq + Hash> SubscriptionIndex<K> {
+    /// `connection` proved to be `user`.
+    pub fn add_user(&mut self, user: &UserId, connection: K) {
+        self.users.entry(user.clone()).or_default().add(connection);
+    }
+
+    /// `connection` is gone or no longer that user.
+    pub fn remove_user(&mut self, user: &UserId, connection: K) {
+        leave(&mut self.users, user, connection);
+    }
+
+    /// The connections of `user`, in the order they came (where there are very many, in any order).
+    pub fn user(&self, user: &str) -> &[K] {
+        self.users.get(user).map_or(&[], Connections::as_slice)
+    }
+
+    /// `connection` subscribes to `channel`. Answers whether it had not yet; a second time changes nothing.
+    pub fn add_channel(&mut self, channel: &Channel, connection: K) -> bool {
+        let members = self.channels.entry(channel.clone()).or_default();
+        let is_new = members.add(connection);
+        self.subscriptions += usize::from(is_new);
+        is_new
+    }
+
+    /// `connection` is gone or unsubscribes from `channel`. Answers whether it was subscribed.
+    pub fn remove_channel(&mut self, channel: &Channel, connection: K) -> bool {
+        let was_there = leave(&mut self.channels, channel, connection);
+        self.subscriptions -= usize::from(was_there);
+        was_there
+    }
+
+    /// `connection` subscribes to what `pattern` matches. Answers whether it had not yet; a second time changes nothing.
+    pub fn add_pattern(&mut self, pattern: &Pattern, connection: K) -> bool {
+        let members = self.patterns.get_or_insert_with(pattern, Connections::default);
+        let is_new = members.add(connection);
+        self.subscriptions += usize::from(is_new);
+        is_new
+    }
+
+    /// `connection` is gone or unsubscribes from `pattern`. Answers whether it was subscribed.
+    pub fn remove_pattern(&mut self, pattern: &Pattern, connection: K) -> bool {
+        let Some(members) = self.patterns.get_mut(pattern) else {
+            return false;
+        };
+        let was_there = members.remove(connection);
+        self.subscriptions -= usize::from(was_there);
+        if members.as_slice().is_empty() {
+            self.patterns.remove(pattern);
+        }
+        was_there
+    }
+
+    /// The connections subscribed to exactly `channel`, in the order they came (where there are very many, in any order).
+    pub fn channel_members(&self, channel: &str) -> &[K] {
+        self.channels.get(channel).map_or(&[], Connections::as_slice)
+    }
+
+    /// Appends to `out`, once each, the connections with a pattern that matches `channel`, but for those that
+    /// [`SubscriptionIndex::channel_members`] answers already: together they are everyone who should have it.
+    pub fn pattern_members(&self, channel: &Channel, out: &mut impl Extend<K>) {
+        let mut matching = SmallVec::<[&[K]; 8]>::new();
+        self.patterns
+            .matches(channel, |members| matching.push(members.as_slice()));
+        let Some(largest) = matching.iter().map(|members| members.len()).max() else {
+            return;
+        };
+        let exact = self.channels.get(&**channel);
+        let is_exact = |connection: K| exact.is_some_and(|members| members.contains(connection));
+        let candidates = matching.iter().copied().flatten().copied();
+        let candidates = candidates.filter(|connection| !is_exact(*connection));
+        if matching.len() == 1 {
+            out.extend(candidates);
+        } else {
+            let mut seen = AHashSet::with_capacity(largest);
+            out.extend(candidates.filter(|connection| seen.insert(*connection)));
+        }
+    }
+
+    /// Whether any connection has a pattern.
+    pub fn has_patterns(&self) -> bool {
+        !self.patterns.is_empty()
+    }
+
+    /// How many different channels have subscribers.
+    pub fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// How many different patterns have subscribers.
+    pub fn patterns(&self) -> usize {
+        self.patterns.len()
+    }
+
+    /// How many subscriptions to channels and patterns the connections have, all together.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions
+    }
+
+    /// Gives memory back after many have left. What patterns held is given back as they go.
+    pub fn shrink(&mut self) {
+        give_back(&mut self.users);
+        give_back(&mut self.channels);
+    }
+}
+
+/// Takes `connection` out of those of `name`; answers whether it was among them.
+fn leave<N, K>(index: &mut AHashMap<N, Connections<K>>, name: &N, connection: K) -> bool
+where
+    N: Eq + Hash,
+    K: Copy + Eq + Hash,
+{
+    let Some(members) = index.get_mut(name) else {
+        return false;
+    };
+    let was_there = members.remove(connection);
+    if members.as_slice().is_empty() {
+        index.remove(name);
+    }
+    was_there
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(name: &str) -> Channel {
+        Channel::new(name).expect("a name")
+    }
+
+    fn pattern(text: &str) -> Pattern {
+        Pattern::new(text).expect("a pattern")
+    }
+
+    #[test]
+    fn users_come_and_go() {
+        let alice = UserId::new("alice").expect("a name");
+        let mut index = SubscriptionIndex::<u32>::default();
+        assert_eq!(index.user("alice"), &[] as &[u32]);
+        index.add_user(&alice, 1);
+        index.add_user(&alice, 2);
+        index.add_user(&alice, 1);
+        assert_eq!(index.user("alice"), &[1, 2]);
+        index.remove_user(&alice, 1);
+        index.remove_user(&alice, 7);
+        assert_eq!(index.user("alice"), &[2]);
+        index.remove_user(&alice, 2);
+        assert!(index.users.is_empty());
+    }
+
+    #[test]
+    fn subscriptions_come_and_go() {
+        let (general, any) = (channel("chat.general"), pattern("chat.*"));
+        let mut index = SubscriptionIndex::<u32>::default();
+        let counts = |index: &SubscriptionIndex<u32>| {
+            assert_eq!(index.has_patterns(), index.patterns() > 0);
+            (index.channels(), index.patterns(), index.subscriptions())
+        };
+        assert!(index.add_channel(&general, 1) && index.add_channel(&general, 2));
+        assert!(index.add_pattern(&any, 1) && index.add_pattern(&any, 3));
+        assert!(!index.add_channel(&general, 2) && !index.add_pattern(&any, 1));
+        assert_eq!(counts(&index), (1, 1, 4));
+
+        assert!(!index.remove_channel(&general, 3) && !index.remove_pattern(&any, 2));
+        assert!(!index.remove_channel(&channel("x"), 1) && !index.remove_pattern(&pattern("x"), 1));
+        assert_eq!(counts(&index), (1, 1, 4));
+
+        assert!(index.remove_pattern(&any, 3) && index.remove_channel(&general, 1));
+        assert_eq!(index.channel_members("chat.general"), [2]);
+        assert!(index.remove_pattern(&any, 1) && index.remove_channel(&general, 2));
+        assert_eq!(counts(&index), (0, 0, 0));
+        assert_eq!(index.channel_members("chat.general"), &[] as &[u32]);
+    }
+
+    #[test]
+    fn a_connection_is_found_once() {
+        let mut index = SubscriptionIndex::<u32>::default();
+        index.add_channel(&channel("chat.general"), 1);
+        for (text, connections) in [
+            ("chat.*", vec![1, 2]),
+            ("chat.**", vec![2, 3]),
+            ("**", vec![1, 3, 4]),
+            ("chat:*", vec![5]),
+            ("news.**", vec![2, 6]),
+        ] {
+            for connection in connections {
+                index.add_pattern(&pattern(text), connection);
+            }
+        }
+        for (name, exact, by_pattern) in [
+            ("chat.general", vec![1], vec![2, 3, 4]),
+            ("chat.other", vec![], vec![1, 2, 3, 4]),
+            ("chat.a.b", vec![], vec![1, 2, 3, 4]),
+            ("chat:general", vec![], vec![1, 3, 4, 5]),
+            ("chat", vec![], vec![1, 3, 4]),
+            ("news.a", vec![], vec![1, 2, 3, 4, 6]),
+        ] {
+            let mut found = Vec::new();
+            index.pattern_members(&channel(name), &mut found);
+            found.sort_unstable();
+            assert_eq!(
+                (index.channel_members(name), found),
+                (&exact[..], by_pattern),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_crowd_leaves_nothing_behind() {
+        let general = channel("chat.general");
+        let mut index = SubscriptionIndex::<u32>::default();
+        for connection in 0..5_000 {
+            index.add_channel(&general, connection);
+            index.add_channel(&channel(&format!("own.{connection}")), connection);
+            index.add_pattern(&pattern(&format!("own.{connection}.*")), connection);
+        }
+        assert_eq!(index.subscriptions(), 15_000);
+        for connection in 0..5_000 {
+            assert!(index.remove_channel(&general, connection));
+            assert!(index.remove_channel(&channel(&format!("own.{connection}")), connection));
+            assert!(index.remove_pattern(&pattern(&format!("own.{connection}.*")), connection));
+            index.shrink();
+        }
+        assert_eq!((index.subscriptions(), index.has_patterns()), (0, false));
+        assert!(index.channels.capacity() <= 64);
+    }
+}

@@ -1,0 +1,206 @@
+//! Many patterns, searched at once: what no channel's segment leads to costs a publish nothing.
+
+use super::{
+    node::Node,
+    tokens::{Path, Tokens},
+};
+use crate::{Channel, Pattern, segments::segments};
+
+/// Values by pattern, found by the channels that the patterns match.
+///
+/// A radix tree of segments. A search carries along *all* places of the channel that a node can be reached at, as one
+/// bit each; so it visits every node at most once, and no set of patterns makes it more than linear in their segments,
+/// however their wildcards are mixed.
+#[derive(Debug)]
+pub struct PatternTrie<V> {
+    root: Node<V>,
+    tokens: Tokens,
+    patterns: usize,
+}
+
+impl<V> Default for PatternTrie<V> {
+    fn default() -> Self {
+        Self {
+            root: Node::default(),
+            tokens: Tokens::default(),
+            patterns: 0,
+        }
+    }
+}
+
+impl<V> PatternTrie<V> {
+    /// How many patterns it holds.
+    pub fn len(&self) -> usize {
+        self.patterns
+    }
+
+    /// Whether it holds no pattern.
+    pub fn is_empty(&self) -> bool {
+        self.patterns == 0
+    }
+
+    /// The value of exactly this pattern.
+    pub fn get(&self, pattern: &Pattern) -> Option<&V> {
+        self.root.get(&self.tokens.steps(pattern)?)
+    }
+
+    /// The value of exactly this pattern, to be changed.
+    pub fn get_mut(&mut self, pattern: &Pattern) -> Option<&mut V> {
+        self.root.get_mut(&self.tokens.steps(pattern)?)
+    }
+
+    /// The value of exactly this pattern; a `new` one where there was none.
+    pub fn get_or_insert_with(&mut self, pattern: &Pattern, new: impl FnOnce() -> V) -> &mut V {
+        let known = self.tokens.steps(pattern);
+        let known = known.filter(|steps| self.root.get(steps).is_some());
+        let steps = known.unwrap_or_else(|| {
+            self.patterns += 1;
+            self.tokens.acquire(pattern)
+        });
+        self.root.get_or_insert_with(&steps, new)
+    }
+
+    /// Forgets exactly this pattern, gives its memory back, and answers its value.
+    pub fn remove(&mut self, pattern: &Pattern) -> Option<V> {
+        let value = self.root.remove(&self.tokens.steps(pattern)?)?;
+        self.tokens.release(pattern);
+        self.patterns -= 1;
+        Some(value)
+    }
+
+    /// Calls `found` once for each pattern that matches `channel`, in no order.
+    pub fn matches<'a>(&'a self, channel: &Channel, mut found: impl FnMut(&'a V)) {
+        if self.leads_somewhere(channel) {
+            let path = Path::new(channel, &self.tokens);
+            self.root.search(Path::START, &path, &mut found);
+        }
+    }
+
+    /// Whether any pattern begins as `channel` does. Most of what is published goes no further than this.
+    fn leads_somewhere(&self, channel: &Channel) -> bool {
+        let first = segments(channel).next();
+        self.root
+            .leads_on(first.and_then(|segment| self.tokens.get(segment)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    fn pattern(text: &str) -> Pattern {
+        Pattern::new(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// Up to `depth` of `words`, with separators between them that are mostly dots.
+    fn name(random: &mut StdRng, words: &[&str], depth: usize) -> String {
+        let mut name = String::new();
+        for at in 0..random.random_range(1..=depth) {
+            if at > 0 {
+                name.push(if random.random_bool(0.2) { ':' } else { '.' });
+            }
+            name.push_str(words[random.random_range(0..words.len())]);
+        }
+        name
+    }
+
+    fn matching(trie: &PatternTrie<usize>, channel: &Channel) -> Vec<usize> {
+        let mut found = Vec::new();
+        trie.matches(channel, |value| found.push(*value));
+        found.sort_unstable();
+        found
+    }
+
+    fn assert_empty<V>(trie: &PatternTrie<V>) {
+        assert!(trie.is_empty() && trie.root.is_empty() && trie.tokens.is_empty());
+    }
+
+    #[test]
+    fn patterns_come_and_go() {
+        let texts = [
+            "a", "a.b", "a.b.c", "a.*", "a.**", "a.*.c", "*", "**", "a:*", "a:**",
+        ];
+        let mut trie = PatternTrie::default();
+        for (number, text) in texts.iter().enumerate() {
+            assert_eq!(*trie.get_or_insert_with(&pattern(text), || number), number);
+            assert_eq!(*trie.get_or_insert_with(&pattern(text), || 99), number);
+            assert_eq!(trie.len(), number + 1);
+        }
+        assert_eq!(trie.get(&pattern("a.b.c")), Some(&2));
+        assert_eq!(trie.remove(&pattern("a.c")), None);
+        assert_eq!(trie.remove(&pattern("*.a")), None);
+        for (number, text) in texts.iter().enumerate() {
+            assert_eq!(trie.get_mut(&pattern(text)), Some(&mut { number }), "{text}");
+            assert_eq!(trie.remove(&pattern(text)), Some(number), "{text}");
+            assert_eq!(trie.remove(&pattern(text)), None, "{text}");
+        }
+        assert_empty(&trie);
+    }
+
+    /// A channel that `pattern` matches, where it is not too deep.
+    fn instance(random: &mut StdRng, pattern: &Pattern) -> Option<Channel> {
+        let mut channel = String::new();
+        for segment in segments(pattern.as_str()) {
+            match segment.wildcard() {
+                None => channel.push_str(segment.as_str()),
+                Some(wildcard) => {
+                    if !channel.is_empty() {
+                        channel.push(if wildcard.after_colon() { ':' } else { '.' });
+                    }
+                    let depth = if wildcard.is_deep() { 3 } else { 1 };
+                    channel.push_str(&name(random, &["a", "b", "c"], depth));
+                }
+            }
+        }
+        Channel::new(&channel).ok()
+    }
+
+    #[test]
+    fn agrees_with_each_pattern_alone() {
+        let random = &mut StdRng::seed_from_u64(0xfa_4f_a7_e5);
+        for depth in [3, 3, 4, 5, 6, 8, 16, 32] {
+            let mut trie = PatternTrie::default();
+            let mut patterns: Vec<Pattern> = Vec::new();
+            for _ in 0..400 {
+                let new = pattern(&name(random, &["a", "b", "*", "**"], depth));
+                trie.get_or_insert_with(&new, || {
+                    patterns.push(new.clone());
+                    patterns.len() - 1
+                });
+            }
+            // Searched while it is full, and again while it is taken apart.
+            let mut matches = 0;
+            for removed in 0..patterns.len() {
+                let any = Channel::new(&name(random, &["a", "b", "c"], depth)).ok();
+                let model = random.random_range(removed..patterns.len());
+                let one = instance(random, &patterns[model]);
+                for channel in any.iter().chain(&one) {
+                    let held = (removed..patterns.len()).filter(|at| patterns[*at].matches(channel));
+                    let expected: Vec<_> = held.collect();
+                    assert_eq!(matching(&trie, channel), expected, "{channel} in {patterns:?}");
+                    matches += expected.len();
+                }
+                assert_eq!(trie.remove(&patterns[removed]), Some(removed));
+                assert!(trie.root.nodes() <= 1 + 2 * trie.len(), "nodes are left over");
+            }
+            assert_empty(&trie);
+            assert!(matches > 1_000, "{matches}: too few to show anything");
+        }
+    }
+
+    #[test]
+    fn a_search_visits_each_node_once() {
+        // Every way through these reaches the same nodes again and again; a search that followed each would not end.
+        let mut trie = PatternTrie::default();
+        let mixed: Vec<_> = (0..32).map(|at| if at % 3 == 0 { "*" } else { "**" }).collect();
+        for depth in 2..=32 {
+            trie.get_or_insert_with(&pattern(&mixed[..depth].join(".")), || depth);
+            trie.get_or_insert_with(&pattern(&["**"; 32][..depth].join(".")), || 100 + depth);
+        }
+        let channel = Channel::new(&["a"; 32].join(".")).expect("a name");
+        let found = matching(&trie, &channel);
+        assert_eq!(found, (2..=32).chain(102..=132).collect::<Vec<_>>());
+    }
+}

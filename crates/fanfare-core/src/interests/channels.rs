@@ -1,0 +1,205 @@
+//! Which channels are held on this node, over all its shards.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use super::{ShardSet, held::Held};
+use crate::{
+    Channel,
+    striped::{Striped, forget, locked},
+};
+
+/// Counts, per channel, the subscribed connections of each shard, so that a publish goes only to the shards that hold a
+/// receiver, and the broker is asked only for the channels this node holds.
+///
+/// Patterns are counted all together: a node that holds any asks the broker for every channel, and a shard that holds
+/// any is handed every channel's events, since only its own index can tell which of them match.
+///
+/// `T` is as with [`Interests`](crate::Interests).
+#[derive(Debug)]
+pub struct ChannelInterests<T> {
+    channels: Striped<Channel, Held<T>>,
+    subscriptions: AtomicU64,
+    patterns: Mutex<Option<Held<T>>>,
+    /// The shards that hold patterns, to be read without the lock.
+    pattern_shards: AtomicU64,
+}
+
+// Channels are not counted by dialect; each subscription counts as one of this.
+const NO_DIALECT: usize = 0;
+
+impl<T> Default for ChannelInterests<T> {
+    fn default() -> Self {
+        Self {
+            channels: Striped::default(),
+            subscriptions: AtomicU64::new(0),
+            patterns: Mutex::new(None),
+            pattern_shards: AtomicU64::new(0),
+        }
+    }
+}
+
+impl<T: Clone> ChannelInterests<T> {
+    /// One more connection of `shard` is subscribed to `channel`. `first` runs when it is the node's first, under the
+    /// lock, so that what it asks of the broker and what [`ChannelInterests::release`] asks keep their order.
+    pub fn acquire(&self, channel: &Channel, shard: usize, first: impl FnOnce() -> T) -> T {
+        let mut stripe = self.channels.lock(channel);
+        let held = stripe
+            .entry(channel.clone())
+            .or_insert_with(|| Held::new(first()));
+        self.subscriptions.fetch_add(1, Ordering::Relaxed);
+        held.add((shard, NO_DIALECT))
+    }
+
+    /// One connection of `shard` fewer is subscribed to `channel`. `last` runs, under the lock, when the node holds no
+    /// other.
+    pub fn release(&self, channel: &Channel, shard: usize, last: impl FnOnce()) {
+        let mut stripe = self.channels.lock(channel);
+        let Some(held) = stripe.get_mut(&**channel) else {
+            return;
+        };
+        if !held.remove((shard, NO_DIALECT)) {
+            return;
+        }
+        self.subscriptions.fetch_sub(1, Ordering::Relaxed);
+        if held.is_empty() {
+            forget(&mut stripe, channel);
+            last();
+        }
+    }
+
+    /// A connection of `shard` has one pattern more, whichever. `first` runs when it is the node's first, under the lock.
+    pub fn acquire_pattern(&self, shard: usize, first: impl FnOnce() -> T) -> T {
+        let mut patterns = locked(&self.patterns);
+        let held = patterns.get_or_insert_with(|| Held::new(first()));
+        let placed = held.add((shard, NO_DIALECT));
+        self.pattern_shards.store(held.shards().bits(), Ordering::Release);
+        placed
+    }
+
+    /// A connection of `shard` has one pattern fewer. `last` runs, under the lock, when the node holds no other.
+    pub fn release_pattern(&self, shard: usize, last: impl FnOnce()) {
+        let mut patterns = locked(&self.patterns);
+        let Some(held) = &mut *patterns else {
+            return;
+        };
+        held.remove((shard, NO_DIALECT));
+        self.pattern_shards.store(held.shards().bits(), Ordering::Release);
+        if held.is_empty() {
+            *patterns = None;
+            last();
+        }
+    }
+
+    /// The shards that may have receivers of an event on `channel`: with a subscriber of just that, or with any pattern.
+    pub fn shards_of(&self, channel: &str) -> ShardSet {
+        let exact = self.channels.lock(channel).get(channel).map(Held::shards);
+        exact.unwrap_or_default() | ShardSet::from_bits(self.pattern_shards.load(Ordering::Acquire))
+    }
+
+    /// How many connections are subscribed to exactly `channel`.
+    pub fn connections_of(&self, channel: &str) -> usize {
+        let stripe = self.channels.lock(channel);
+        stripe.get(channel).map_or(0, Held::connections)
+    }
+
+    /// Every channel held, with the number of connections subscribed to it, in no order. Copies the list.
+    pub fn channels(&self) -> Vec<(Channel, usize)> {
+        self.channels
+            .collect(|channel, held| (channel.clone(), held.connections()))
+    }
+
+    /// How many different channels are held.
+    pub fn channels_held(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// How many subscriptions to channels there are, all together.
+    pub fn subscriptions(&self) -> u64 {
+        self.subscriptions.load(Ordering::Relaxed)
+    }
+
+    /// How many subscriptions to patterns there are, all together.
+    pub fn pattern_subscriptions(&self) -> usize {
+        locked(&self.patterns).as_ref().map_or(0, Held::connections)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(name: &str) -> Channel {
+        Channel::new(name).expect("a name")
+    }
+
+    fn shards<T: Clone>(interests: &ChannelInterests<T>, channel: &str) -> Vec<usize> {
+        let shards = interests.shards_of(channel);
+        (0..64).filter(|shard| shards.contains(*shard)).collect()
+    }
+
+    #[test]
+    fn channels_are_asked_for_once() {
+        let (general, news) = (channel("chat.general"), channel("news"));
+        let interests = ChannelInterests::default();
+        for (channel, shard, word, expected) in [
+            (&general, 0, "first", "first"),
+            (&general, 3, "second", "first"),
+            (&general, 3, "third", "first"),
+            (&news, 1, "other", "other"),
+        ] {
+            assert_eq!(interests.acquire(channel, shard, || word), expected);
+        }
+        assert_eq!(shards(&interests, "chat.general"), [0, 3]);
+        assert_eq!(shards(&interests, "news"), [1]);
+        assert!(interests.shards_of("chat:general").is_empty());
+        assert_eq!((interests.channels_held(), interests.subscriptions()), (2, 4));
+        let mut listed = interests.channels();
+        listed.sort_unstable();
+        assert_eq!(listed, [(general.clone(), 3), (news.clone(), 1)]);
+        assert_eq!(interests.connections_of("chat.general"), 3);
+
+        let mut told = 0;
+        for (channel, shard, expected) in [
+            (&general, 3, 0),
+            (&general, 1, 0), // never was
+            (&general, 0, 0),
+            (&general, 3, 1),
+            (&general, 3, 1), // no more
+            (&news, 1, 2),
+        ] {
+            interests.release(channel, shard, || told += 1);
+            assert_eq!(told, expected, "{channel} {shard}");
+        }
+        assert_eq!((interests.channels_held(), interests.subscriptions()), (0, 0));
+    }
+
+    #[test]
+    fn a_shard_with_patterns_may_want_everything() {
+        let interests = ChannelInterests::default();
+        interests.acquire(&channel("news"), 2, || "news");
+        assert_eq!(interests.acquire_pattern(0, || "first"), "first");
+        assert_eq!(interests.acquire_pattern(5, || "second"), "first");
+        assert_eq!(interests.acquire_pattern(5, || "third"), "first");
+        assert_eq!(shards(&interests, "news"), [0, 2, 5]);
+        assert_eq!(shards(&interests, "unheard.of"), [0, 5]);
+        assert_eq!(interests.pattern_subscriptions(), 3);
+
+        let mut told = 0;
+        for (shard, expected, left) in [
+            (5, 0, vec![0, 2, 5]),
+            (1, 0, vec![0, 2, 5]), // never was
+            (0, 0, vec![2, 5]),
+            (5, 1, vec![2]),
+            (5, 1, vec![2]), // no more
+        ] {
+            interests.release_pattern(shard, || told += 1);
+            assert_eq!(told, expected, "{shard}");
+            assert_eq!(shards(&interests, "news"), left);
+        }
+        assert_eq!(interests.pattern_subscriptions(), 0);
+        assert_eq!(interests.acquire_pattern(1, || "anew"), "anew");
+    }
+}

@@ -1,0 +1,203 @@
+//! The fields of one JSON object, read without copying or interpreting their values: clients' frames and publications
+//! are taken apart so, and what is only passed on stays as it was written.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::json::{MAX_DEPTH, too_deep};
+
+/// Why a text is no [`RawObject`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadObject {
+    /// It is not one JSON value, is nested deeper than [`MAX_DEPTH`], or a field's name is no text (half a surrogate
+    /// pair).
+    #[error("not JSON, or nested deeper than {MAX_DEPTH}")]
+    NotJson,
+    /// It is JSON, but no object.
+    #[error("not a JSON object")]
+    NotAnObject,
+}
+
+/// One JSON object's fields in the order they came, doubles included. Names and values borrow from the text.
+///
+/// ```
+/// # use fanfare_core::{RawObject, string};
+/// let frame = RawObject::parse(r#"{"type":"send","data":{"n": 1.10}}"#)?;
+/// assert_eq!(frame.get("type").and_then(string).as_deref(), Some("send"));
+/// assert_eq!(frame.get("data").map(|data| data.get()), Some(r#"{"n": 1.10}"#));
+/// # Ok::<(), fanfare_core::BadObject>(())
+/// ```
+#[derive(Debug)]
+pub struct RawObject<'a> {
+    fields: Vec<(Cow<'a, str>, &'a RawValue)>,
+}
+
+impl<'a> RawObject<'a> {
+    /// Reads `text`, which may have white space around the object. A value that is an object is read further by
+    /// giving its text ([`RawValue::get`]) to this function again.
+    ///
+    /// # Errors
+    /// When it is not JSON, is nested too deep, or is no object.
+    pub fn parse(text: &'a str) -> Result<Self, BadObject> {
+        match serde_json::from_str(text) {
+            Ok(object) if !too_deep(text.as_bytes()) => Ok(object),
+            Ok(_) => Err(BadObject::NotJson),
+            Err(_) => Err(what_else(text)),
+        }
+    }
+
+    /// The value of the field `name`; of doubles the last one, as in nearly every JSON library.
+    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
+        let mut fields = self.fields.iter().rev();
+        fields.find(|(own, _)| *own == name).map(|(_, value)| *value)
+    }
+
+    /// The fields in the order they came, doubles included.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.fields.iter().map(|(name, value)| (&**name, *value))
+    }
+}
+
+/// The string that `raw` is, if it is one; borrowed unless it has escapes. Half a surrogate pair is no text.
+pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+    serde_json::from_str(raw.get()).ok().map(|Text(text)| text)
+}
+
+/// Tells apart what is not JSON from JSON that is something else than an object.
+fn what_else(text: &str) -> BadObject {
+    let is_other = !text.trim_ascii_start().starts_with('{');
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(_) if is_other && !too_deep(text.as_bytes()) => BadObject::NotAnObject,
+        _ => BadObject::NotJson,
+    }
+}
+
+impl<'de> Deserialize<'de> for RawObject<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = RawObject<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Vec::with_capacity(4);
+        while let Some(Text(name)) = map.next_key()? {
+            fields.push((name, map.next_value()?));
+        }
+        Ok(RawObject { fields })
+    }
+}
+
+/// A string that borrows unless it has escapes (a plain `Cow` would always copy).
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TextVisitor).map(Text)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn fields_come_as_they_were_written() {
+        let text = " {\"a\" : 1.10, \"b\\u0021\":{\"x\" : [ ]},\"a\":\"\\u00e9\", \"\":null} ";
+        let object = RawObject::parse(text).unwrap();
+        let fields: Vec<_> = object
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.get()))
+            .collect();
+        let expected = [
+            ("a", "1.10"),
+            ("b!", r#"{"x" : [ ]}"#),
+            ("a", r#""\u00e9""#),
+            ("", "null"),
+        ];
+        assert_eq!(fields, expected.map(|(name, value)| (name.to_owned(), value)));
+        for (name, value) in [
+            ("a", Some(r#""\u00e9""#)),
+            ("b!", Some(r#"{"x" : [ ]}"#)),
+            ("", Some("null")),
+            ("A", None),
+        ] {
+            assert_eq!(object.get(name).map(RawValue::get), value, "{name}");
+        }
+        assert!(matches!(&object.fields[0].0, Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn what_is_no_object() {
+        let nested = |n: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(n), "]".repeat(n));
+        assert!(RawObject::parse(&nested(MAX_DEPTH - 1)).is_ok());
+        let (too_deep, far_too_deep) = (nested(MAX_DEPTH), nested(100_000));
+        let deep_list = "[".repeat(MAX_DEPTH + 1) + &"]".repeat(MAX_DEPTH + 1);
+        for (text, expected) in [
+            ("", BadObject::NotJson),
+            ("nope", BadObject::NotJson),
+            ("{", BadObject::NotJson),
+            ("{} {}", BadObject::NotJson),
+            (r#"{"a":01}"#, BadObject::NotJson),
+            (r#"{"\ud83d":1}"#, BadObject::NotJson),
+            (&too_deep, BadObject::NotJson),
+            (&far_too_deep, BadObject::NotJson),
+            (&deep_list, BadObject::NotJson),
+            ("[]", BadObject::NotAnObject),
+            (" \"{}\" ", BadObject::NotAnObject),
+            ("null", BadObject::NotAnObject),
+            ("7", BadObject::NotAnObject),
+        ] {
+            assert_eq!(RawObject::parse(text).unwrap_err(), expected, "{text:.40}");
+        }
+    }
+
+    #[test]
+    fn strings() {
+        for (json, expected) in [
+            (r#""""#, Some("")),
+            (r#""plain""#, Some("plain")),
+            (r#""a\"\u00e9""#, Some("a\"\u{e9}")),
+            (r#""\ud83d""#, None),
+            ("7", None),
+            ("null", None),
+            (r#"["a"]"#, None),
+        ] {
+            let raw: &RawValue = serde_json::from_str(json).unwrap();
+            assert_eq!(string(raw).as_deref(), expected, "{json}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The port to a program of the operator's own that decides where no rule does.
+
+use super::Action;
+use crate::{BoxFuture, Channel, UserId};
+
+/// What an authorizer is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// Who wants it; `None` is an anonymous connection.
+    pub user: Option<UserId>,
+    /// What is wanted.
+    pub action: Action,
+    /// Where.
+    pub channel: Channel,
+}
+
+/// Answers what the policy leaves open with [`Verdict::Ask`](super::Verdict::Ask).
+pub trait Authorizer: Send + Sync {
+    /// The answer, if it is at hand. Never waits.
+    fn remembered(&self, question: &Question) -> Option<bool>;
+
+    /// The answer. No answer in time, or none that can be understood, is `false`. The question goes on when the future
+    /// is dropped, so that whoever asks the same next has the answer.
+    fn ask(&self, question: Question) -> BoxFuture<'static, bool>;
+}

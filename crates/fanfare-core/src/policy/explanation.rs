@@ -1,0 +1,98 @@
+//! A verdict with what led to it, for people who wonder.
+
+use std::fmt;
+
+use super::{Clauses, RoomAccess, Rule, Verdict};
+
+/// A verdict and what decided it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation<'a> {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What decided.
+    pub reason: Reason<'a>,
+}
+
+/// What decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason<'a> {
+    /// A rule.
+    Rule {
+        /// Its place among the rules, from 1.
+        number: usize,
+        /// The rule.
+        rule: &'a Rule,
+        /// Its clauses that decided together.
+        clauses: Clauses<'a>,
+    },
+    /// No anonymous connection sees a room.
+    AnonymousInRoom,
+    /// No rule decides, and there is an authorizer.
+    Authorizer,
+    /// The token says which rooms it opens.
+    RoomsClaim,
+    /// The default for rooms.
+    RoomDefault(RoomAccess),
+    /// The default for identified connections on channels that are no rooms.
+    Identified,
+    /// The channel is public.
+    Public,
+    /// The channel is not public, and the connection is anonymous.
+    NotPublic,
+    /// The personal channel of the user itself.
+    OwnPersonal,
+    /// The personal channel of somebody else.
+    OthersPersonal,
+    /// No client publishes on a personal channel.
+    PersonalPublish,
+}
+
+impl Reason<'_> {
+    /// A word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Rule { .. } => "rule",
+            Self::AnonymousInRoom => "anonymous_in_room",
+            Self::Authorizer => "authorizer",
+            Self::RoomsClaim => "rooms_claim",
+            Self::RoomDefault(_) => "room_default",
+            Self::Identified => "identified",
+            Self::Public => "public",
+            Self::NotPublic => "not_public",
+            Self::OwnPersonal => "own_personal_channel",
+            Self::OthersPersonal => "personal_channel_of_another",
+            Self::PersonalPublish => "publish_on_personal_channel",
+        }
+    }
+}
+
+/// A sentence for people.
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rule {
+                number,
+                rule,
+                clauses,
+            } => {
+                write!(f, "rule {number}, {:?}:", rule.pattern)?;
+                for (place, (clause, grant)) in clauses.iter().enumerate() {
+                    let comma = if place == 0 { "" } else { "," };
+                    write!(f, "{comma} {} = {:?}", clause.name(), grant.to_string())?;
+                }
+                return Ok(());
+            }
+            Self::AnonymousInRoom => "an anonymous connection never sees a room",
+            Self::Authorizer => "no rule decides it, and an authorizer is configured",
+            Self::RoomsClaim => "the claim \"rooms\" of the token",
+            Self::RoomDefault(RoomAccess::Authenticated) => "the default for rooms: every identified user",
+            Self::RoomDefault(RoomAccess::Nobody) => "the default for rooms: nobody",
+            Self::Identified => "the default for identified users",
+            Self::Public => "the channel is public",
+            Self::NotPublic => "the channel is not public",
+            Self::OwnPersonal => "the user's own personal channel",
+            Self::OthersPersonal => "the personal channel of somebody else",
+            Self::PersonalPublish => "no client publishes on a personal channel",
+        })
+    }
+}

@@ -1,0 +1,255 @@
+//! To whom a rule grants something.
+
+use std::{
+    fmt::{self, Write as _},
+    str::FromStr,
+};
+
+use serde_json::Value;
+
+use crate::Identity;
+
+/// Whom a rule lets do what it is about.
+///
+/// The doors of backends stand outside the rules: what only a service may do, no client may.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Grant {
+    /// Everybody, anonymous connections too.
+    Anyone,
+    /// Everybody with an identity.
+    Authenticated,
+    /// Whose id stands where the rule's pattern has `{user}`.
+    Owner,
+    /// Who has this role.
+    Role(Box<str>),
+    /// Whose token has this claim with this value. Texts, numbers and booleans are compared as they are written; of a
+    /// list, one item is enough.
+    Claim {
+        /// The claim's name.
+        name: Box<str>,
+        /// What it must say.
+        value: Box<str>,
+    },
+    /// Backends alone.
+    Service,
+    /// No client at all.
+    Nobody,
+}
+
+/// Why a text is no grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadGrant {
+    /// Not one of the words.
+    #[error("expected one of anyone, authenticated, owner, role:NAME, claim:NAME=VALUE, service, nobody")]
+    Unknown,
+    /// `role` without a name.
+    #[error("expected a role with its name, role:NAME")]
+    NoRole,
+    /// `claim` without a name and a value.
+    #[error("expected a claim with its name and its value, claim:NAME=VALUE")]
+    NoClaim,
+    /// Spaces around the text or one of its parts.
+    #[error("expected no spaces at the ends and beside : and =")]
+    Spaces,
+    /// Something after a word that takes nothing.
+    #[error("expected the word alone: only role and claim take a name")]
+    NoName,
+}
+
+impl Grant {
+    /// What a grant may begin with.
+    pub const WORDS: [&'static str; 7] = [
+        "anyone",
+        "authenticated",
+        "owner",
+        "role",
+        "claim",
+        "service",
+        "nobody",
+    ];
+
+    /// Whether the grant lets `who` in; `owns` is asked whether it is the owner.
+    pub(super) fn admits(&self, who: Option<&Identity>, owns: impl Fn(&Identity) -> bool) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Authenticated => who.is_some(),
+            Self::Owner => who.is_some_and(owns),
+            Self::Role(role) => who.is_some_and(|who| who.has_role(role)),
+            Self::Claim { name, value } => {
+                let claim = who.and_then(|who| who.claim(name));
+                claim.is_some_and(|claim| says(claim, value))
+            }
+            Self::Service | Self::Nobody => false,
+        }
+    }
+}
+
+/// Whether a claim has this value.
+fn says(claim: &Value, value: &str) -> bool {
+    match claim {
+        Value::String(text) => text == value,
+        Value::Bool(truth) => value == if *truth { "true" } else { "false" },
+        Value::Number(number) => {
+            let mut left = Left(value);
+            write!(left, "{number}").is_ok() && left.0.is_empty()
+        }
+        Value::Array(items) => items.iter().any(|item| !item.is_array() && says(item, value)),
+        Value::Null | Value::Object(_) => false,
+    }
+}
+
+/// What is left of a text after what was written into it; an error where that was not what it begins with. It compares
+/// without making a text, since a rule may be asked once for each receiver.
+struct Left<'a>(&'a str);
+
+impl fmt::Write for Left<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(text).ok_or(fmt::Error)?;
+        Ok(())
+    }
+}
+
+impl FromStr for Grant {
+    type Err = BadGrant;
+
+    fn from_str(text: &str) -> Result<Self, BadGrant> {
+        let (word, name) = match text.split_once(':') {
+            Some((word, name)) => (word, Some(name)),
+            None => (text, None),
+        };
+        if spaced(word) {
+            return Err(BadGrant::Spaces);
+        }
+        match (word, name) {
+            ("role", name) => role(name.unwrap_or_default()),
+            ("claim", claim) => self::claim(claim.unwrap_or_default()),
+            (word, Some(_)) if Self::WORDS.contains(&word) => Err(BadGrant::NoName),
+            ("anyone", None) => Ok(Self::Anyone),
+            ("authenticated", None) => Ok(Self::Authenticated),
+            ("owner", None) => Ok(Self::Owner),
+            ("service", None) => Ok(Self::Service),
+            ("nobody", None) => Ok(Self::Nobody),
+            _ => Err(BadGrant::Unknown),
+        }
+    }
+}
+
+fn role(name: &str) -> Result<Grant, BadGrant> {
+    if name.trim().is_empty() {
+        Err(BadGrant::NoRole)
+    } else if spaced(name) {
+        Err(BadGrant::Spaces)
+    } else {
+        Ok(Grant::Role(name.into()))
+    }
+}
+
+fn claim(text: &str) -> Result<Grant, BadGrant> {
+    let (name, value) = text.split_once('=').ok_or(BadGrant::NoClaim)?;
+    if name.trim().is_empty() || value.trim().is_empty() {
+        Err(BadGrant::NoClaim)
+    } else if spaced(name) || spaced(value) {
+        Err(BadGrant::Spaces)
+    } else {
+        Ok(Grant::Claim {
+            name: name.into(),
+            value: value.into(),
+        })
+    }
+}
+
+fn spaced(text: &str) -> bool {
+    text.trim() != text
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anyone => f.write_str("anyone"),
+            Self::Authenticated => f.write_str("authenticated"),
+            Self::Owner => f.write_str("owner"),
+            Self::Role(role) => write!(f, "role:{role}"),
+            Self::Claim { name, value } => write!(f, "claim:{name}={value}"),
+            Self::Service => f.write_str("service"),
+            Self::Nobody => f.write_str("nobody"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn grants_as_text() {
+        for text in [
+            "anyone",
+            "authenticated",
+            "owner",
+            "role:staff",
+            "role:team:red",
+            "claim:plan=pro",
+            "claim:https://example.com/plan=a=b",
+            "service",
+            "nobody",
+        ] {
+            assert_eq!(
+                text.parse::<Grant>().map(|grant| grant.to_string()),
+                Ok(text.into())
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_grant() {
+        let cases = [
+            ("", BadGrant::Unknown),
+            ("rol:x", BadGrant::Unknown),
+            ("Anyone", BadGrant::Unknown),
+            ("role", BadGrant::NoRole),
+            ("role:", BadGrant::NoRole),
+            ("role: ", BadGrant::NoRole),
+            ("role: staff", BadGrant::Spaces),
+            (" anyone", BadGrant::Spaces),
+            ("claim", BadGrant::NoClaim),
+            ("claim:plan", BadGrant::NoClaim),
+            ("claim:=pro", BadGrant::NoClaim),
+            ("claim:plan=", BadGrant::NoClaim),
+            ("claim:plan = pro", BadGrant::Spaces),
+            ("owner:alice", BadGrant::NoName),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(text.parse::<Grant>(), Err(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn claims_are_compared_as_text() {
+        let cases = [
+            (json!("pro"), "pro", true),
+            (json!("Pro"), "pro", false),
+            (json!("7"), "7", true),
+            (json!(7), "7", true),
+            (json!(-7), "-7", true),
+            (json!(1.5), "1.5", true),
+            (json!(7), "7.0", false),
+            (json!(7), "77", false),
+            (json!(77), "7", false),
+            (json!(true), "true", true),
+            (json!(true), "false", false),
+            (json!(false), "false", true),
+            (json!(true), "1", false),
+            (json!(null), "null", false),
+            (json!({"a": "pro"}), "pro", false),
+            (json!(["free", "pro"]), "pro", true),
+            (json!(["free", 7]), "7", true),
+            (json!([["pro"]]), "pro", false),
+            (json!([]), "pro", false),
+        ];
+        for (claim, value, expected) in cases {
+            assert_eq!(says(&claim, value), expected, "{claim} {value}");
+        }
+    }
+}

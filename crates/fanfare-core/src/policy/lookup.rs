@@ -1,0 +1,71 @@
+//! Which patterns of an ordered list could match a channel, by its first segment. Most channels have no rule, and find
+//! that out with one look into a hash map, or with none where there are no rules.
+
+use ahash::AHashMap;
+
+use super::matching::{MANY, ONE, USER};
+
+/// The patterns by their first segment; each list holds places in the list of patterns, in its order.
+#[derive(Debug, Default)]
+pub(super) struct Lookup {
+    /// Those that begin with this very segment, and those that begin with a wildcard.
+    beginning: AHashMap<Box<str>, Vec<usize>>,
+    /// Those that begin with a wildcard.
+    open: Vec<usize>,
+}
+
+impl Lookup {
+    pub(super) fn new<'a>(patterns: impl Iterator<Item = &'a str>) -> Self {
+        let mut lookup = Self::default();
+        for (place, pattern) in patterns.enumerate() {
+            let first = first_segment(pattern);
+            if matches!(first, ONE | MANY | USER) {
+                lookup
+                    .beginning
+                    .values_mut()
+                    .for_each(|places| places.push(place));
+                lookup.open.push(place);
+            } else {
+                let places = lookup
+                    .beginning
+                    .entry(first.into())
+                    .or_insert_with(|| lookup.open.clone());
+                places.push(place);
+            }
+        }
+        lookup
+    }
+
+    /// The places of the patterns that could match `name`, in their order.
+    pub(super) fn candidates(&self, name: &str) -> &[usize] {
+        if self.beginning.is_empty() {
+            return &self.open;
+        }
+        self.beginning.get(first_segment(name)).unwrap_or(&self.open)
+    }
+}
+
+fn first_segment(name: &str) -> &str {
+    name.split(['.', ':']).next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_keep_the_order_of_the_list() {
+        let patterns = ["a.b", "*.x", "b", "a:**", "**", "{user}.inbox", "a"];
+        let lookup = Lookup::new(patterns.into_iter());
+        let cases: [(&str, &[usize]); 4] = [
+            ("a.c", &[0, 1, 3, 4, 5, 6]),
+            ("b", &[1, 2, 4, 5]),
+            ("c:d", &[1, 4, 5]),
+            ("ab", &[1, 4, 5]),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(lookup.candidates(name), expected, "{name}");
+        }
+        assert!(Lookup::default().candidates("a").is_empty());
+    }
+}

@@ -1,0 +1,233 @@
+//! One rule: a pattern, and who may do what on the channels that it matches.
+
+use std::fmt;
+
+use smallvec::SmallVec;
+
+use super::{
+    Action, Grant,
+    matching::{self, Placeholder, USER},
+};
+use crate::{BadName, Identity, Pattern};
+
+/// A pattern in which the segment `{user}` may stand for an identity's id.
+///
+/// When it is asked whether the rule applies, `{user}` is any one segment; when it is asked who owns the channel, it is
+/// the owner's id. An id with a `.` or a `:` in it is never one segment and owns nothing.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RulePattern(Pattern);
+
+/// Why a text is no pattern of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadPattern {
+    /// It is no pattern at all.
+    #[error(transparent)]
+    Name(BadName),
+    /// A `*` with something beside it.
+    #[error("a wildcard, * or **, must be a whole segment")]
+    Wildcard,
+    /// Braces that are not `{{user}}`.
+    #[error("the only placeholder is {{user}}, and it must be a whole segment")]
+    Placeholder,
+}
+
+/// Who may do what on the channels that a pattern matches. What is `None` is left to what decides after the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The channels it is for.
+    pub pattern: RulePattern,
+    /// Who may hear what is published.
+    pub subscribe: Option<Grant>,
+    /// Who may publish.
+    pub publish: Option<Grant>,
+    /// Who may be a member, where the channel is a room. On other channels it says nothing.
+    pub join: Option<Grant>,
+}
+
+/// Why a rule cannot do what it seems to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadRule {
+    /// It decides nothing.
+    #[error("the rule names none of subscribe, publish, join")]
+    Empty,
+    /// It asks for the owner of channels that say of no owner.
+    #[error("\"owner\" needs {{user}} in the pattern")]
+    NoOwner,
+}
+
+/// The part of a rule that decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clause {
+    /// `subscribe`
+    Subscribe,
+    /// `publish`
+    Publish,
+    /// `join`
+    Join,
+}
+
+/// Those clauses of one rule that decide something together: all of them must allow it.
+pub type Clauses<'a> = SmallVec<[(Clause, &'a Grant); 2]>;
+
+impl RulePattern {
+    /// Checks and takes `text`.
+    ///
+    /// # Errors
+    /// When it is no pattern, or has braces other than the segment `{user}`.
+    pub fn new(text: &str) -> Result<Self, BadPattern> {
+        let pattern = Pattern::new(text).map_err(|error| match error {
+            BadName::Wildcard => BadPattern::Wildcard,
+            other => BadPattern::Name(other),
+        })?;
+        let strange = |segment: &str| segment != USER && segment.contains(['{', '}']);
+        if text.split(['.', ':']).any(strange) {
+            return Err(BadPattern::Placeholder);
+        }
+        Ok(Self(pattern))
+    }
+
+    /// The pattern's text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Whether a channel that this matches says whose it is.
+    pub fn names_an_owner(&self) -> bool {
+        self.as_str().split(['.', ':']).any(|segment| segment == USER)
+    }
+
+    /// Whether this matches everything that `other` matches, so that a rule with `other` after it is never reached.
+    /// May miss a case, never invents one.
+    pub fn covers(&self, other: &Self) -> bool {
+        matching::covers(self.as_str(), other.as_str())
+    }
+
+    pub(super) fn matches(&self, channel: &str) -> bool {
+        matching::matches(self.as_str(), channel, Placeholder::Anyone)
+    }
+
+    fn is_owned_by(&self, channel: &str, id: &str) -> bool {
+        self.names_an_owner() && matching::matches(self.as_str(), channel, Placeholder::Only(id))
+    }
+}
+
+impl Rule {
+    /// Finds what would make the rule a trap.
+    ///
+    /// # Errors
+    /// When it decides nothing, or grants something to an owner that its pattern does not name.
+    pub fn check(&self) -> Result<(), BadRule> {
+        let grants = [&self.subscribe, &self.publish, &self.join];
+        if grants.iter().all(|grant| grant.is_none()) {
+            Err(BadRule::Empty)
+        } else if grants.contains(&&Some(Grant::Owner)) && !self.pattern.names_an_owner() {
+            Err(BadRule::NoOwner)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whom a clause lets in, if the rule has it.
+    pub fn grant(&self, clause: Clause) -> Option<&Grant> {
+        match clause {
+            Clause::Subscribe => self.subscribe.as_ref(),
+            Clause::Publish => self.publish.as_ref(),
+            Clause::Join => self.join.as_ref(),
+        }
+    }
+
+    /// The clauses that decide `action`; none where the rule leaves it to others.
+    pub(super) fn clauses(&self, action: Action, room: bool) -> Clauses<'_> {
+        let deciding: &[Clause] = match (action, room) {
+            (Action::Subscribe, false) => &[Clause::Subscribe],
+            (Action::Subscribe, true) => &[Clause::Join, Clause::Subscribe],
+            // Members write to a room, unless the rule says who else does.
+            (Action::Publish, true) if self.publish.is_none() => &[Clause::Join, Clause::Subscribe],
+            (Action::Publish, _) => &[Clause::Publish],
+        };
+        let named = deciding
+            .iter()
+            .filter_map(|clause| Some((*clause, self.grant(*clause)?)));
+        named.collect()
+    }
+
+    /// Whether a grant of this rule lets `who` use `channel`.
+    pub(super) fn admits(&self, grant: &Grant, who: Option<&Identity>, channel: &str) -> bool {
+        grant.admits(who, |who| self.pattern.is_owned_by(channel, &who.user))
+    }
+}
+
+impl Clause {
+    /// The clause's name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Subscribe => "subscribe",
+            Self::Publish => "publish",
+            Self::Join => "join",
+        }
+    }
+}
+
+impl fmt::Display for RulePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for RulePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        let cases = [
+            ("reports.{user}.**", Ok(())),
+            ("{user}", Ok(())),
+            ("**", Ok(())),
+            ("", Err(BadPattern::Name(BadName::Empty))),
+            ("a..b", Err(BadPattern::Name(BadName::EmptySegment))),
+            ("a*", Err(BadPattern::Wildcard)),
+            ("a.***", Err(BadPattern::Wildcard)),
+            ("a.{usr}", Err(BadPattern::Placeholder)),
+            ("a.x{user}", Err(BadPattern::Placeholder)),
+            ("a.{user", Err(BadPattern::Placeholder)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(RulePattern::new(text).map(|_| ()), expected, "{text:?}");
+        }
+        let told = BadPattern::Placeholder.to_string();
+        assert_eq!(
+            told,
+            "the only placeholder is {user}, and it must be a whole segment"
+        );
+    }
+
+    #[test]
+    fn traps() {
+        let rule = |pattern, subscribe, publish| Rule {
+            pattern: RulePattern::new(pattern).expect("a pattern"),
+            subscribe,
+            publish,
+            join: None,
+        };
+        let cases = [
+            (rule("a", None, None), Err(BadRule::Empty)),
+            (rule("a", Some(Grant::Owner), None), Err(BadRule::NoOwner)),
+            (
+                rule("a", Some(Grant::Anyone), Some(Grant::Owner)),
+                Err(BadRule::NoOwner),
+            ),
+            (rule("a.{user}", Some(Grant::Owner), None), Ok(())),
+            (rule("a.{user}", None, Some(Grant::Service)), Ok(())),
+        ];
+        for (rule, expected) in cases {
+            assert_eq!(rule.check(), expected, "{rule:?}");
+        }
+    }
+}

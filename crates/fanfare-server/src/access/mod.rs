@@ -1,0 +1,71 @@
+//! Who may use which channel: from the configuration to the policy that `fanfare_core` judges by, and the webhook that
+//! answers what the policy leaves open.
+
+mod complaints;
+#[cfg(test)]
+mod tests;
+mod webhook;
+
+use fanfare_core::{
+    Pattern,
+    policy::{BadGrant, BadPattern, BadRule, Grant, Policy, PolicyOptions, RoomAccess, Rule, RulePattern},
+};
+
+use crate::config::{ChannelRule, Config};
+pub use webhook::{Counts, NoAnswer, Webhook};
+
+/// Why there can be no policy, or no authorizer. A configuration that passed the checks gives neither.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The pattern of a rule, by its number from 1.
+    #[error("rule {0}: {1}")]
+    Pattern(usize, #[source] BadPattern),
+    /// One of a rule's grants.
+    #[error("rule {0}: {1}")]
+    Grant(usize, #[source] BadGrant),
+    /// A rule as a whole.
+    #[error("rule {0}: {1}")]
+    Rule(usize, #[source] BadRule),
+    /// The authorizer's address is no HTTP URL.
+    #[error("the authorizer's address is no http or https URL")]
+    Url,
+    /// The HTTP client for the authorizer cannot be set up.
+    #[error("the authorizer's HTTP client cannot start: {0}")]
+    Client(#[source] reqwest::Error),
+}
+
+/// The policy of a configuration. `rooms` and `public` are as [`PolicyOptions`] has them; dialects declare them.
+///
+/// # Errors
+/// When a rule is none.
+pub fn policy(
+    config: &Config,
+    rooms: RoomAccess,
+    public: Option<Vec<Pattern>>,
+) -> Result<Policy, AccessError> {
+    let rules = (1..)
+        .zip(&config.channel)
+        .map(|(number, texts)| rule(number, texts))
+        .collect::<Result<_, _>>()?;
+    Ok(Policy::new(PolicyOptions {
+        rules,
+        authorizer: config.authorizer.url.is_some(),
+        rooms,
+        public,
+    }))
+}
+
+fn rule(number: usize, texts: &ChannelRule) -> Result<Rule, AccessError> {
+    let grant = |text: &Option<String>| -> Result<Option<Grant>, AccessError> {
+        let grant = text.as_deref().map(str::parse).transpose();
+        grant.map_err(|reason| AccessError::Grant(number, reason))
+    };
+    let rule = Rule {
+        pattern: RulePattern::new(&texts.pattern).map_err(|reason| AccessError::Pattern(number, reason))?,
+        subscribe: grant(&texts.subscribe)?,
+        publish: grant(&texts.publish)?,
+        join: grant(&texts.join)?,
+    };
+    rule.check().map_err(|reason| AccessError::Rule(number, reason))?;
+    Ok(rule)
+}

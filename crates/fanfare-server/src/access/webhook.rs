@@ -1,0 +1,322 @@
+//! The authorizer as a webhook: one small POST for a question, whose answer is remembered.
+//!
+//! Requests run on one runtime, whichever thread asks, so that no shard spends its time on them, and a question goes on
+//! when the connection that asked it is gone.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ahash::{AHashMap, RandomState};
+use fanfare_core::{
+    BoxFuture,
+    policy::{Action, Authorizer, Question},
+};
+use futures_util::{FutureExt as _, future::Shared};
+use moka::{Expiry, policy::EvictionPolicy, sync::Cache};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, oneshot},
+};
+
+use super::{AccessError, complaints::Complaints};
+use crate::config::Authorizer as Settings;
+
+/// How many answers are remembered.
+const REMEMBERED: u64 = 100_000;
+/// How long it is remembered that there was no answer. Short, since the next might be one; not zero, since a service in
+/// trouble is not helped by more questions.
+const FAILURE_LASTS: Duration = Duration::from_secs(1);
+/// The longest answer that is read, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// Between two lines in the log about missing answers.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// Asks a service over HTTP.
+#[derive(Clone)]
+pub struct Webhook(Arc<Inner>);
+
+struct Inner {
+    client: reqwest::Client,
+    url: reqwest::Url,
+    timeout: Duration,
+    /// How long an answer is good; zero remembers none.
+    lasts: Duration,
+    memory: Memory,
+    /// Questions on their way. An answer is in the memory before its question leaves this map.
+    pending: Mutex<AHashMap<Question, Pending>>,
+    slots: Semaphore,
+    runtime: Handle,
+    tally: Tally,
+    complaints: Complaints,
+}
+
+type Memory = Cache<Question, Answer, RandomState>;
+type Pending = Shared<BoxFuture<'static, bool>>;
+
+/// An answer, and how long it is good.
+#[derive(Clone, Copy)]
+struct Answer {
+    allow: bool,
+    lasts: Duration,
+}
+
+/// How questions ended, since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// With a yes.
+    pub allowed: u64,
+    /// With a no.
+    pub denied: u64,
+    /// With no answer in time, or none that could be understood.
+    pub failed: u64,
+}
+
+#[derive(Default)]
+struct Tally {
+    allowed: AtomicU64,
+    denied: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// What is sent.
+#[derive(Serialize)]
+struct Request<'a> {
+    user: Option<&'a str>,
+    action: &'static str,
+    channel: &'a str,
+}
+
+/// What is expected back.
+#[derive(Deserialize)]
+struct Response {
+    allow: bool,
+}
+
+/// Why there is no answer, which means no. None of the texts holds the address or what was answered.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// It did not come in time.
+    #[error("no answer in time")]
+    Late,
+    /// The service cannot be reached, or does not speak HTTP.
+    #[error("{0}")]
+    Request(String),
+    /// An HTTP status other than 200. A redirect is not followed.
+    #[error("the answer has the HTTP status {0}")]
+    Status(u16),
+    /// Too long to be read.
+    #[error("the answer is longer than {MAX_ANSWER_BYTES} bytes")]
+    TooLong,
+    /// Not a JSON object with a boolean `allow`.
+    #[error("the answer is not {{\"allow\": true}} or {{\"allow\": false}}")]
+    NotAnAnswer,
+}
+
+impl Webhook {
+    /// The webhook that is configured, if one is; its requests run on `runtime`.
+    ///
+    /// # Errors
+    /// When the address is no HTTP URL, or the client cannot be set up.
+    pub fn new(settings: &Settings, runtime: Handle) -> Result<Option<Self>, AccessError> {
+        let Some(url) = &settings.url else {
+            return Ok(None);
+        };
+        let url = reqwest::Url::parse(url.expose()).map_err(|_| AccessError::Url)?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(AccessError::Url);
+        }
+        let client = reqwest::Client::builder()
+            // A redirect is no answer: who may do what is not to be asked of a third party. Nor of a proxy that the
+            // environment names for other purposes.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .user_agent(concat!("fanfare/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| AccessError::Client(error.without_url()))?;
+        Ok(Some(Self(Arc::new(Inner {
+            client,
+            url,
+            timeout: settings.timeout,
+            lasts: settings.cache,
+            memory: memory(),
+            pending: Mutex::default(),
+            slots: Semaphore::new(settings.max_concurrent),
+            runtime,
+            tally: Tally::default(),
+            complaints: Complaints::every(COMPLAIN_EVERY),
+        }))))
+    }
+
+    /// Asks the service now, whatever is remembered, and neither counts nor remembers the answer. For people who try
+    /// out their service.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn try_out(&self, question: &Question) -> Result<bool, NoAnswer> {
+        self.0.request_in_time(question).await
+    }
+
+    /// How the questions ended that were sent to the service.
+    pub fn counts(&self) -> Counts {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let tally = &self.0.tally;
+        Counts {
+            allowed: of(&tally.allowed),
+            denied: of(&tally.denied),
+            failed: of(&tally.failed),
+        }
+    }
+}
+
+impl Authorizer for Webhook {
+    fn remembered(&self, question: &Question) -> Option<bool> {
+        self.0.remembered(question)
+    }
+
+    fn ask(&self, question: Question) -> BoxFuture<'static, bool> {
+        let mut pending = self.0.pending();
+        if let Some(pending) = pending.get(&question) {
+            return pending.clone().boxed();
+        }
+        if let Some(allow) = self.0.remembered(&question) {
+            return std::future::ready(allow).boxed();
+        }
+        let (sender, receiver) = oneshot::channel();
+        let answer = receiver.map(|answer| answer.unwrap_or(false)).boxed().shared();
+        pending.insert(question.clone(), answer.clone());
+        drop(pending); // a runtime that has ended drops the task at once, which takes this lock
+        let underway = Underway {
+            inner: Arc::clone(&self.0),
+            question,
+        };
+        self.0.runtime.spawn(async move {
+            let allow = underway.inner.answer(&underway.question).await;
+            drop(underway);
+            let _ = sender.send(allow); // nobody may be waiting any more
+        });
+        answer.boxed()
+    }
+}
+
+/// A question on its way. Its place is given back when it ends, by whatever end.
+struct Underway {
+    inner: Arc<Inner>,
+    question: Question,
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.inner.pending().remove(&self.question);
+    }
+}
+
+impl Inner {
+    fn pending(&self) -> MutexGuard<'_, AHashMap<Question, Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remembered(&self, question: &Question) -> Option<bool> {
+        self.memory.get(question).map(|answer| answer.allow)
+    }
+
+    /// Asks, counts, remembers.
+    async fn answer(&self, question: &Question) -> bool {
+        let (allow, failed) = match self.request_in_time(question).await {
+            Ok(allow) => (allow, false),
+            Err(reason) => {
+                if let Some(held_back) = self.complaints.due(Instant::now()) {
+                    tracing::warn!(%reason, held_back, "no answer from the authorizer, which means no");
+                }
+                (false, true)
+            }
+        };
+        let count = match (failed, allow) {
+            (true, _) => &self.tally.failed,
+            (false, true) => &self.tally.allowed,
+            (false, false) => &self.tally.denied,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        let longest = if failed { FAILURE_LASTS } else { Duration::MAX };
+        let lasts = self.lasts.min(longest);
+        if !lasts.is_zero() {
+            self.memory.insert(question.clone(), Answer { allow, lasts });
+        }
+        allow
+    }
+
+    async fn request_in_time(&self, question: &Question) -> Result<bool, NoAnswer> {
+        let answer = tokio::time::timeout(self.timeout, self.request(question)).await;
+        answer.unwrap_or(Err(NoAnswer::Late))
+    }
+
+    async fn request(&self, question: &Question) -> Result<bool, NoAnswer> {
+        let _slot = self.slots.acquire().await.map_err(|_| NoAnswer::Late)?;
+        let request = Request {
+            user: question.user.as_deref(),
+            action: match question.action {
+                Action::Subscribe => "subscribe",
+                Action::Publish => "publish",
+            },
+            channel: &question.channel,
+        };
+        let sent = self.client.post(self.url.clone()).json(&request).send();
+        let mut response = sent.await.map_err(NoAnswer::request)?;
+        if response.status() != reqwest::StatusCode::OK {
+            return Err(NoAnswer::Status(response.status().as_u16()));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(NoAnswer::request)? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(NoAnswer::TooLong);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let response: Response = serde_json::from_slice(&body).map_err(|_| NoAnswer::NotAnAnswer)?;
+        Ok(response.allow)
+    }
+}
+
+impl NoAnswer {
+    /// The last cause says most, and holds no address.
+    fn request(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        Self::Request(cause.to_string())
+    }
+}
+
+/// Keeps each answer for its own time. The least recently used go first: a new answer is always worth its place.
+fn memory() -> Memory {
+    struct Lifetime;
+
+    impl Expiry<Question, Answer> for Lifetime {
+        fn expire_after_create(&self, _: &Question, answer: &Answer, _: Instant) -> Option<Duration> {
+            Some(answer.lasts)
+        }
+
+        fn expire_after_update(
+            &self,
+            _: &Question,
+            answer: &Answer,
+            _: Instant,
+            _: Option<Duration>,
+        ) -> Option<Duration> {
+            Some(answer.lasts)
+        }
+    }
+
+    Cache::builder()
+        .max_capacity(REMEMBERED)
+        .eviction_policy(EvictionPolicy::lru())
+        .expire_after(Lifetime)
+        .build_with_hasher(RandomState::new())
+}

@@ -1,0 +1,406 @@
+//! `fanfare explain`: whether somebody may use a channel, and why.
+
+use std::fmt::Write as _; // writing to a string cannot fail
+
+use clap::{ArgGroup, Args};
+use fanfare_core::{
+    Audience, Identity,
+    policy::{Action, Policy, Question, Reason, Verdict},
+};
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+use super::{Failure, Global, Outcome, block_on, token};
+use crate::{
+    access::Webhook,
+    auth::{self, Verified},
+    config::Loaded,
+    serve,
+};
+
+/// Tell whether a user may use a channel, and which rule or default says so.
+#[derive(Args)]
+#[command(group(ArgGroup::new("who").required(true).args(["user", "anonymous"])))]
+pub(super) struct Explain {
+    /// The user
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+    /// A connection without a token
+    #[arg(long)]
+    anonymous: bool,
+    /// The channel: a room, a personal channel or any other
+    #[arg(long, value_name = "NAME")]
+    channel: String,
+    /// A claim of the user's token, its value in JSON or else taken as text; may be repeated
+    #[arg(long, value_name = "KEY=JSON", conflicts_with = "anonymous")]
+    claim: Vec<String>,
+    /// Asks the authorizer where it decides
+    #[arg(long)]
+    ask: bool,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+    /// The profile that the server runs with
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+}
+
+/// What is said about one thing that one can do with a channel.
+struct Decision {
+    what: &'static str,
+    action: Action,
+    verdict: Verdict,
+    code: &'static str,
+    reason: String,
+    rule: Option<RuleFacts>,
+}
+
+/// Where to find the rule that decided.
+struct RuleFacts {
+    number: usize,
+    pattern: String,
+    place: String,
+}
+
+impl Explain {
+    #[allow(clippy::print_stdout, reason = "the explanation is what the command is for")]
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        let loaded = global.load(self.profile.as_deref())?;
+        print!("{}", block_on(self.answer(&loaded))?);
+        Ok(())
+    }
+
+    async fn answer(&self, loaded: &Loaded) -> Result<String, Failure> {
+        let audience = Audience::of_channel(&self.channel)
+            .map_err(|error| Failure::Usage(format!("--channel {:?}: {error}", self.channel)))?;
+        let policy = serve::policy(&loaded.config).map_err(|error| Failure::Usage(error.to_string()))?;
+        let who = self.identity(&policy)?;
+        let mut decisions = decide(&policy, loaded, who.as_ref(), &audience);
+        if self.ask {
+            ask(loaded, who.as_ref(), &audience, &mut decisions).await?;
+        }
+        Ok(if self.json {
+            format!("{}\n", self.as_json(&audience, &decisions))
+        } else {
+            self.as_text(&audience, &decisions)
+        })
+    }
+
+    /// Who it is about, as the server would know it from a token with these claims.
+    fn identity(&self, policy: &Policy) -> Result<Option<Identity>, Failure> {
+        let Some(user) = &self.user else {
+            return Ok(None);
+        };
+        fanfare_core::UserId::new(user).map_err(|error| Failure::Usage(format!("--user: {error}")))?;
+        let mut claims = token::claims(&self.claim)?;
+        claims.insert("sub".to_owned(), Value::from(user.as_str()));
+        let verified = Verified {
+            user_id: user.as_str().into(),
+            subject_is_number: false,
+            expires_at: 0,
+            session_id: None,
+            claims,
+        };
+        Ok(auth::identity(&verified, &policy.wanted_claims()))
+    }
+
+    fn as_text(&self, audience: &Audience, decisions: &[Decision]) -> String {
+        let who = self.user.as_ref().map_or_else(
+            || "an anonymous connection".to_owned(),
+            |user| format!("{user:?}"),
+        );
+        let kind = match audience {
+            Audience::User(_) => ", a personal channel",
+            Audience::Channel(channel) if channel.is_room() => ", a room",
+            Audience::Channel(_) | Audience::Everyone => "",
+        };
+        let mut text = format!("{who} on {:?}{kind}\n", self.channel);
+        for decision in decisions {
+            let place = match &decision.rule {
+                Some(rule) => format!(" ({})", rule.place),
+                None => String::new(),
+            };
+            let (what, verdict, reason) = (decision.what, words(decision.verdict), &decision.reason);
+            let _ = writeln!(text, "  {what:<10} {verdict:<22} {reason}{place}");
+        }
+        text
+    }
+
+    fn as_json(&self, audience: &Audience, decisions: &[Decision]) -> Value {
+        let decision = |decision: &Decision| {
+            let mut json = json!({
+                "action": decision.what,
+                "verdict": code(decision.verdict),
+                "decided_by": decision.code,
+                "reason": decision.reason,
+            });
+            if let Some(rule) = &decision.rule {
+                json["rule"] = rule.number.into();
+                json["pattern"] = rule.pattern.as_str().into();
+                json["place"] = rule.place.as_str().into();
+            }
+            json
+        };
+        json!({
+            "user": self.user,
+            "channel": self.channel,
+            "room": matches!(audience, Audience::Channel(channel) if channel.is_room()),
+            "decisions": decisions.iter().map(decision).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Everything that one can do with the channel. Joining a room is subscribing to it, by another name.
+fn decide(policy: &Policy, loaded: &Loaded, who: Option<&Identity>, audience: &Audience) -> Vec<Decision> {
+    let room = matches!(audience, Audience::Channel(channel) if channel.is_room());
+    let all = [
+        ("subscribe", Action::Subscribe, true),
+        ("join", Action::Subscribe, room),
+        ("publish", Action::Publish, true),
+    ];
+    let possible = all.into_iter().filter(|(_, _, possible)| *possible);
+    let decision = |(what, action, _)| {
+        let explanation = match audience {
+            Audience::User(owner) => policy.explain_personal(who, action, owner),
+            Audience::Channel(channel) => policy.explain(who, action, channel),
+            Audience::Everyone => return None, // no channel's name means everyone
+        };
+        let reason = &explanation.reason;
+        let rule = match reason {
+            Reason::Rule { number, rule, .. } => Some(RuleFacts {
+                number: *number,
+                pattern: rule.pattern.to_string(),
+                place: loaded.origins.of(&format!("channel[{}]", number - 1)).to_string(),
+            }),
+            _ => None,
+        };
+        Some(Decision {
+            what,
+            action,
+            verdict: explanation.verdict,
+            code: reason.code(),
+            reason: reason.to_string(),
+            rule,
+        })
+    };
+    possible.filter_map(decision).collect()
+}
+
+/// Puts the authorizer's answers in the place of the open verdicts.
+async fn ask(
+    loaded: &Loaded,
+    who: Option<&Identity>,
+    audience: &Audience,
+    decisions: &mut [Decision],
+) -> Result<(), Failure> {
+    let webhook = Webhook::new(&loaded.config.authorizer, Handle::current())
+        .map_err(|error| Failure::Runtime(error.to_string()))?;
+    let (Some(webhook), Audience::Channel(channel)) = (webhook, audience) else {
+        return Ok(());
+    };
+    for decision in decisions
+        .iter_mut()
+        .filter(|decision| decision.verdict == Verdict::Ask)
+    {
+        let question = Question {
+            user: who.map(|who| who.user.clone()),
+            action: decision.action,
+            channel: channel.clone(),
+        };
+        (decision.verdict, decision.reason) = match webhook.try_out(&question).await {
+            Ok(true) => (Verdict::Allowed, "the authorizer says yes".to_owned()),
+            Ok(false) => (Verdict::Denied, "the authorizer says no".to_owned()),
+            Err(reason) => (
+                Verdict::Denied,
+                format!("the authorizer gave no answer, which means no: {reason}"),
+            ),
+        };
+    }
+    Ok(())
+}
+
+fn words(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Allowed => "allowed",
+        Verdict::Denied => "refused",
+        Verdict::Ask => "the authorizer decides",
+    }
+}
+
+fn code(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Allowed => "allowed",
+        Verdict::Denied => "refused",
+        Verdict::Ask => "authorizer",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::config::{self, Sources, fixture::released};
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        explain: Explain,
+    }
+
+    const RULES: &str = r#"
+[[channel]]
+pattern = "reports.{user}.**"
+subscribe = "owner"
+publish = "service"
+
+[[channel]]
+pattern = "project:*"
+join = "role:staff"
+publish = "claim:plan=pro"
+"#;
+
+    /// What the command prints, with `FILE` for the configuration file; else the error.
+    fn explain(toml: &str, arguments: &[&str]) -> Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("fanfare.toml");
+        std::fs::write(&file, toml).unwrap();
+        let sources = Sources {
+            file: Some(file.clone()),
+            ..Sources::default()
+        };
+        let loaded = config::load(&sources, &released()).unwrap();
+        let arguments = ["explain"].iter().chain(arguments);
+        let command = Command::try_parse_from(arguments).map_err(|error| format!("{:?}", error.kind()))?;
+        let answer = block_on(command.explain.answer(&loaded));
+        let hide = |text: String| text.replace(&file.display().to_string(), "FILE");
+        answer.map(hide).map_err(|failure| match failure {
+            Failure::Usage(text) => text,
+            Failure::Runtime(text) => panic!("{text}"),
+        })
+    }
+
+    fn check(toml: &str, arguments: &str, expected: &[&str]) {
+        let arguments: Vec<&str> = arguments.split_whitespace().collect();
+        let found = explain(toml, &arguments).unwrap();
+        assert_eq!(found.lines().collect::<Vec<_>>(), expected, "{arguments:?}");
+    }
+
+    #[test]
+    fn rules() {
+        check(
+            RULES,
+            "--user 7 --channel reports.7.sales",
+            &[
+                r#""7" on "reports.7.sales""#,
+                r#"  subscribe  allowed                rule 1, "reports.{user}.**": subscribe = "owner" (FILE:2)"#,
+                r#"  publish    refused                rule 1, "reports.{user}.**": publish = "service" (FILE:2)"#,
+            ],
+        );
+        check(
+            RULES,
+            r#"--user 7 --channel project:1 --claim roles=["staff"] --claim plan=free"#,
+            &[
+                r#""7" on "project:1", a room"#,
+                r#"  subscribe  allowed                rule 2, "project:*": join = "role:staff" (FILE:7)"#,
+                r#"  join       allowed                rule 2, "project:*": join = "role:staff" (FILE:7)"#,
+                r#"  publish    refused                rule 2, "project:*": publish = "claim:plan=pro" (FILE:7)"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn defaults() {
+        check(
+            RULES,
+            "--anonymous --channel project:1",
+            &[
+                r#"an anonymous connection on "project:1", a room"#,
+                "  subscribe  refused                an anonymous connection never sees a room",
+                "  join       refused                an anonymous connection never sees a room",
+                "  publish    refused                an anonymous connection never sees a room",
+            ],
+        );
+        check(
+            "",
+            r#"--user 7 --channel task:1 --claim rooms=["task:*"]"#,
+            &[
+                r#""7" on "task:1", a room"#,
+                "  subscribe  allowed                the claim \"rooms\" of the token",
+                "  join       allowed                the claim \"rooms\" of the token",
+                "  publish    allowed                the claim \"rooms\" of the token",
+            ],
+        );
+        check(
+            "",
+            "--user 7 --channel user_noti:8",
+            &[
+                r#""7" on "user_noti:8", a personal channel"#,
+                "  subscribe  refused                the personal channel of somebody else",
+                "  publish    refused                no client publishes on a personal channel",
+            ],
+        );
+    }
+
+    #[test]
+    fn authorizers() {
+        let toml = "authorizer.url = \"http://127.0.0.1:1/\"";
+        let open = "no rule decides it, and an authorizer is configured";
+        check(
+            toml,
+            "--user 7 --channel a",
+            &[
+                r#""7" on "a""#,
+                &format!("  subscribe  the authorizer decides {open}"),
+                &format!("  publish    the authorizer decides {open}"),
+            ],
+        );
+        let found = explain(toml, &["--user", "7", "--channel", "a", "--ask"]).unwrap();
+        let no = "refused                the authorizer gave no answer, which means no: ";
+        assert_eq!(found.matches(no).count(), 2, "{found}");
+    }
+
+    #[test]
+    fn for_programs() {
+        let json = |arguments: &[&str]| -> Value {
+            serde_json::from_str(&explain(RULES, arguments).unwrap()).unwrap()
+        };
+        let found = json(&["--user", "7", "--channel", "reports.8.x", "--json"]);
+        let rule = json!({"action": "subscribe", "verdict": "refused", "decided_by": "rule", "rule": 1,
+            "pattern": "reports.{user}.**", "place": "FILE:2",
+            "reason": "rule 1, \"reports.{user}.**\": subscribe = \"owner\""});
+        assert_eq!(found["decisions"][0], rule);
+        assert_eq!(
+            (&found["user"], &found["channel"], &found["room"]),
+            (&json!("7"), &json!("reports.8.x"), &json!(false))
+        );
+        let found = json(&["--anonymous", "--channel", "a", "--json"]);
+        let open = json!({"action": "publish", "verdict": "allowed", "decided_by": "public",
+            "reason": "the channel is public"});
+        assert_eq!((&found["user"], &found["decisions"][1]), (&Value::Null, &open));
+    }
+
+    #[test]
+    fn bad_arguments() {
+        let cases: [(&[&str], &str); 5] = [
+            (
+                &["--user", "7", "--channel", "a.*"],
+                "--channel \"a.*\": the name has a wildcard in it",
+            ),
+            (&["--user", "", "--channel", "a"], "--user: the name is empty"),
+            (
+                &["--user", "7", "--channel", "a", "--claim", "x"],
+                "--claim x: expected KEY=JSON, such as roles='[\"admin\"]'",
+            ),
+            (&["--channel", "a"], "MissingRequiredArgument"),
+            (
+                &["--user", "7", "--anonymous", "--channel", "a"],
+                "ArgumentConflict",
+            ),
+        ];
+        for (arguments, expected) in cases {
+            assert_eq!(explain("", arguments).unwrap_err(), expected, "{arguments:?}");
+        }
+    }
+}

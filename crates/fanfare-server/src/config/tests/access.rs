@@ -1,0 +1,181 @@
+//! Access rules and the authorizer.
+
+use std::time::Duration;
+
+use super::super::fixture::large;
+use super::bad::refused;
+use super::load_text;
+
+#[test]
+fn accepted() {
+    let toml = "[[channel]]\npattern = \"reports.{user}.**\"\nsubscribe = \"owner\"\npublish = \"service\"\n\
+                join = \"role:staff\"\n[[channel]]\npattern = \"**\"\nsubscribe = \"claim:plan=pro\"\n\
+                publish = \"\"\n[authorizer]\nurl = \"https://me:hunter2@example.com/ask?key=1\"\n\
+                timeout = \"500ms\"\ncache = \"0s\"\nmax_concurrent = 1\n";
+    let loaded = load_text(toml, &[], &large()).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let found: Vec<_> = loaded
+        .config
+        .channel
+        .iter()
+        .map(|rule| {
+            let texts = [&rule.subscribe, &rule.publish, &rule.join];
+            (
+                rule.pattern.as_str(),
+                texts.map(|text| text.as_deref().unwrap_or("-")),
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("reports.{user}.**", ["owner", "service", "role:staff"]),
+            ("**", ["claim:plan=pro", "-", "-"])
+        ]
+    );
+    let authorizer = &loaded.config.authorizer;
+    assert_eq!(
+        (authorizer.timeout, authorizer.cache, authorizer.max_concurrent),
+        (Duration::from_millis(500), Duration::ZERO, 1)
+    );
+    assert!(!format!("{:?}", loaded.config).contains("hunter2"));
+
+    let variable = "[{ pattern = \"a\", subscribe = \"anyone\" }]";
+    let loaded = load_text(toml, &[("FANFARE_CHANNEL", variable)], &large()).unwrap();
+    assert_eq!(loaded.config.channel.len(), 1);
+}
+
+#[test]
+fn patterns() {
+    let check = |pattern: &str, reason: &str| {
+        refused(
+            &format!("[[channel]]\nsubscribe = \"anyone\"\npattern = \"{pattern}\""),
+            &[],
+            &[&format!(
+                "L:3: channel[0].pattern: found \"{pattern}\", expected a pattern such as \"reports.{{user}}.**\": {reason}"
+            )],
+        );
+    };
+    check("a*", "a wildcard, * or **, must be a whole segment");
+    check("a..b", "the name has an empty segment");
+    check("", "the name is empty");
+    check(
+        "a.{usr}",
+        "the only placeholder is {user}, and it must be a whole segment",
+    );
+    refused(
+        "[[channel]]\nsubscribe = \"anyone\"",
+        &[],
+        &["L:1: channel[0].pattern: not set, expected a text"],
+    );
+}
+
+const WORDS: &str =
+    "expected one of anyone, authenticated, owner, role:NAME, claim:NAME=VALUE, service, nobody";
+
+#[test]
+fn grants() {
+    let check = |key: &str, grant: &str, reason: &str| {
+        refused(
+            &format!("[[channel]]\npattern = \"a.{{user}}\"\n{key} = \"{grant}\""),
+            &[],
+            &[&format!("L:3: channel[0].{key}: found \"{grant}\", {reason}")],
+        );
+    };
+    let like = |grant: &str| format!("{WORDS}; did you mean \"{grant}\"?");
+    check("subscribe", "rol:x", &like("role:x"));
+    check("publish", "Anyone", &like("anyone"));
+    check("join", "authentcated", &like("authenticated"));
+    check("join", "clam:plan=pro", &like("claim:plan=pro"));
+    check("join", "everybody", WORDS);
+    check("join", "rol", WORDS);
+    check("subscribe", "role:", "expected a role with its name, role:NAME");
+    check(
+        "subscribe",
+        "role: x",
+        "expected no spaces at the ends and beside : and =; did you mean \"role:x\"?",
+    );
+    check(
+        "subscribe",
+        "claim:plan",
+        "expected a claim with its name and its value, claim:NAME=VALUE",
+    );
+    check(
+        "subscribe",
+        "owner:x",
+        "expected the word alone: only role and claim take a name; did you mean \"owner\"?",
+    );
+}
+
+#[test]
+fn rules_that_would_be_traps() {
+    refused(
+        "[[channel]]\npattern = \"a\"",
+        &[],
+        &["L:1: channel[0]: the rule names none of subscribe, publish, join"],
+    );
+    refused(
+        "[[channel]]\npattern = \"a\"\nsubscribe = \"anyone\"\npublish = \"owner\"",
+        &[],
+        &[
+            "L:4: channel[0].publish: found \"owner\" beside the pattern \"a\", but \"owner\" needs {user} in the pattern",
+        ],
+    );
+    refused(
+        "[[channel]]\npattern = \"a\"\nsubscrbe = \"anyone\"",
+        &[],
+        &["L:3: channel[0].subscrbe: unknown key; did you mean `subscribe`?"],
+    );
+}
+
+#[test]
+fn warnings() {
+    let rules = |patterns: [&str; 2]| {
+        patterns
+            .map(|pattern| format!("[[channel]]\npattern = \"{pattern}\"\nsubscribe = \"anyone\"\n"))
+            .concat()
+    };
+    let check = |patterns: [&str; 2], expected: Option<&str>| {
+        let loaded = load_text(&rules(patterns), &[], &large()).unwrap();
+        let file = loaded.file.as_ref().unwrap().display().to_string();
+        let found: Vec<String> = loaded
+            .warnings
+            .iter()
+            .map(|warning| warning.to_string().replace(&file, "FILE"))
+            .collect();
+        assert_eq!(found, Vec::from_iter(expected), "{patterns:?}");
+    };
+    check(["a.b", "a.*"], None);
+    check(
+        ["a.**", "a.{user}.b"],
+        Some(
+            "FILE:5: channel[1].pattern: is never reached: channel[0] (\"a.**\", FILE:2) matches all that it matches",
+        ),
+    );
+    check(
+        ["user:*", "a"],
+        Some(
+            "FILE:2: channel[0].pattern: found \"user:*\", which names personal channels; no rule is asked about those",
+        ),
+    );
+}
+
+#[test]
+fn authorizers() {
+    refused(
+        "[authorizer]\nurl = \"ftp://example.com\"\ntimeout = \"0s\"\nmax_concurrent = 0",
+        &[],
+        &[
+            "L:2: authorizer.url: found the scheme \"ftp\", expected \"https\" or \"http\"",
+            "L:3: authorizer.timeout: found \"0s\", expected a duration from 1ms to ten years",
+            "L:4: authorizer.max_concurrent: found 0, expected a whole number from 1 to 10000",
+        ],
+    );
+    refused(
+        "authorizer.url = \"hunter2\"",
+        &[],
+        &[
+            "L:1: authorizer.url: found a text (not shown), expected a URL with its scheme, such as \"https://example.com\"",
+        ],
+    );
+}

@@ -1,0 +1,226 @@
+//! What conversations ask for, done. Nothing here waits while the connection is borrowed: what may take time is a
+//! future of its own, polled at once, and only if it is not done then spawned. Nothing is read from the client meanwhile.
+
+use std::{future::Future, sync::Arc};
+
+use fanfare_core::{
+    Channel, Command, Denial, Identity, Joined, Outcome, Subscription, Ticket, Token,
+    policy::{Action, Verdict},
+};
+use futures_util::FutureExt;
+
+use super::{
+    connection::{Connection, Phase},
+    hold::Hold,
+    requests::{self, Asking, Granted, Request},
+    talk::{Turn, millis},
+};
+use crate::auth::TokenError;
+
+/// What became of something that was asked for.
+pub(super) type Answer = Result<Outcome, Denial>;
+
+impl Connection {
+    pub(super) fn ask(&mut self, ticket: Ticket, command: Command, turn: &mut Turn<'_>) {
+        if self.phase != Phase::Open {
+            return; // nobody is there to be answered
+        }
+        match command {
+            Command::Authenticate(token) => self.authenticate(ticket, &token, turn),
+            Command::Subscribe { to, whole } => self.subscribe(ticket, to, whole, turn),
+            Command::Unsubscribe(from) => {
+                for wanted in &from {
+                    self.unlisten(wanted, turn.shard, turn.key);
+                }
+                self.rehear(turn.shard, turn.key);
+                self.answer(ticket, Ok(Outcome::Unsubscribed), turn);
+            }
+            Command::Join(room) => self.join(ticket, room, turn),
+            Command::Leave(room) => {
+                let answer = self.leave(room, turn);
+                self.answer(ticket, answer, turn);
+            }
+            Command::Publish(draft) => self.publish(ticket, draft, turn),
+            Command::Facts => {
+                let facts = turn.shard.node.dialect_facts(self.admission.dialect());
+                self.answer(ticket, Ok(Outcome::Facts(facts)), turn);
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer, turn: &mut Turn<'_>) {
+        self.converse(turn, |talk, context, steps| {
+            talk.answered(ticket, answer, context, steps)
+        });
+    }
+
+    /// Answers by what `work` comes to: now, if it is done at once.
+    pub(super) fn settle<T: 'static>(
+        &mut self,
+        ticket: Ticket,
+        turn: &mut Turn<'_>,
+        work: impl Future<Output = T> + 'static,
+        finish: fn(&mut Self, T, &mut Turn<'_>) -> Answer,
+    ) {
+        let mut work = Box::pin(work);
+        if let Some(done) = work.as_mut().now_or_never() {
+            let answer = finish(self, done, turn);
+            return self.answer(ticket, answer, turn);
+        }
+        self.asked += 1;
+        let (shard, key) = (turn.shard.clone(), turn.key);
+        tokio::task::spawn_local(async move {
+            let done = work.await;
+            shard.with(key, |connection, turn| {
+                connection.asked -= 1;
+                if connection.phase == Phase::Open {
+                    let answer = finish(connection, done, turn);
+                    connection.answer(ticket, answer, turn);
+                }
+                connection.wake();
+            });
+        });
+    }
+
+    fn authenticate(&mut self, ticket: Ticket, token: &Token, turn: &mut Turn<'_>) {
+        let node = &turn.shard.node;
+        let mounted = self.admission.dialect().clone();
+        let refused = match node.gate.identify(&token.0) {
+            Err(TokenError::Expired) => Denial::ExpiredCredential,
+            Err(error) => {
+                tracing::debug!(connection = self.number, reason = %error, "token refused");
+                Denial::BadCredential
+            }
+            Ok(identity) if mounted.dialect.admit(Some(&identity)).is_err() => Denial::Forbidden,
+            Ok(identity) => match &self.identity {
+                Some(own) if own.user != identity.user => Denial::OtherUser,
+                Some(_) => {
+                    self.renew(identity, turn);
+                    return self.answer(ticket, Ok(Outcome::Authenticated), turn);
+                }
+                None => match Hold::user(node, turn.shard.number, &mounted, &identity.user) {
+                    Err(_) => Denial::UserAtCapacity,
+                    Ok((hold, in_force)) => {
+                        let work = async move {
+                            requests::in_force(in_force).await;
+                            (identity, hold)
+                        };
+                        return self.settle(ticket, turn, work, |connection, (identity, hold), turn| {
+                            connection.hold = Some(hold);
+                            connection.renew(identity, turn);
+                            Ok(Outcome::Authenticated)
+                        });
+                    }
+                },
+            },
+        };
+        self.answer(ticket, Err(refused), turn);
+    }
+
+    /// Takes a new credential of its user. What that does not open any more is not listened to any more.
+    fn renew(&mut self, identity: Arc<Identity>, turn: &Turn<'_>) {
+        let left = identity.expires_at.duration_since(std::time::SystemTime::now());
+        self.expires_at = turn.now.saturating_add(millis(left.unwrap_or_default()));
+        self.paused = false;
+        let policy = &turn.shard.node.policy;
+        let own = self.subscriptions.iter().flat_map(|own| own.all());
+        let closed = own.filter(|wanted| match wanted {
+            Subscription::Channel(channel) => {
+                policy.judge(Some(&identity), Action::Subscribe, channel) == Verdict::Denied
+            }
+            Subscription::Personal(_) | Subscription::Pattern(_) => false,
+        });
+        let closed: Vec<_> = closed.cloned().collect();
+        self.identity = Some(identity);
+        for wanted in closed {
+            self.unlisten(&wanted, turn.shard, turn.key);
+        }
+        self.rehear(turn.shard, turn.key);
+    }
+
+    fn subscribe(&mut self, ticket: Ticket, to: Vec<Subscription>, whole: bool, turn: &mut Turn<'_>) {
+        let mut seen = ahash::AHashSet::with_capacity(to.len());
+        let requests = to.into_iter().map(|wanted| {
+            if self.is_subscribed(&wanted) || !seen.insert(wanted.clone()) {
+                return Request::Held;
+            }
+            match self.may_listen(&wanted, turn) {
+                Verdict::Allowed => Request::Take(wanted),
+                Verdict::Denied => Request::Denied(Denial::Forbidden),
+                Verdict::Ask => Request::Ask(wanted),
+            }
+        });
+        let requests = requests.collect();
+        let asking = self.asking(turn);
+        let work = requests::grant(asking, requests, self.subscriptions_left(), whole);
+        self.settle(ticket, turn, work, |connection, granted, turn| {
+            let mut outcomes = Vec::new();
+            for each in granted? {
+                outcomes.push(each.map(|granted| {
+                    if let Granted::New(wanted, hold) = granted {
+                        connection.listen(wanted, hold, false, turn.shard, turn.key);
+                    }
+                }));
+            }
+            connection.rehear(turn.shard, turn.key);
+            Ok(Outcome::Subscribed(outcomes))
+        });
+    }
+
+    fn join(&mut self, ticket: Ticket, room: Channel, turn: &mut Turn<'_>) {
+        let wanted = Subscription::Channel(room);
+        if self.is_member(&wanted) {
+            return self.answer(ticket, Ok(Outcome::Joined(Joined::Already)), turn);
+        }
+        let request = match self.may_listen(&wanted, turn) {
+            Verdict::Allowed if self.identity.is_some() => Request::Take(wanted),
+            Verdict::Ask if self.identity.is_some() => Request::Ask(wanted),
+            _ => Request::Denied(Denial::Forbidden),
+        };
+        let work = requests::grant(self.asking(turn), vec![request], self.subscriptions_left(), true);
+        self.settle(ticket, turn, work, |connection, granted, turn| {
+            let mut joined = Joined::Already;
+            for granted in granted?.into_iter().flatten() {
+                if let (Granted::New(wanted, hold), Some(identity)) = (granted, connection.identity.clone()) {
+                    if let Subscription::Channel(room) = &wanted {
+                        let first = turn.shard.node.members.join(room, &identity.user);
+                        joined = if first { Joined::First } else { Joined::Another };
+                    }
+                    connection.listen(wanted, hold, true, turn.shard, turn.key);
+                }
+            }
+            Ok(Outcome::Joined(joined))
+        });
+    }
+
+    fn leave(&mut self, room: Channel, turn: &Turn<'_>) -> Answer {
+        let wanted = Subscription::Channel(room);
+        let (true, Subscription::Channel(room), Some(identity)) =
+            (self.is_member(&wanted), &wanted, &self.identity)
+        else {
+            return Err(Denial::NotMember);
+        };
+        let last = turn.shard.node.members.leave(room, &identity.user);
+        self.unlisten(&wanted, turn.shard, turn.key);
+        Ok(Outcome::Left { last })
+    }
+
+    fn may_listen(&self, wanted: &Subscription, turn: &Turn<'_>) -> Verdict {
+        let who = self.identity.as_deref();
+        match wanted {
+            Subscription::Personal(user) if who.is_some_and(|own| own.user == *user) => Verdict::Allowed,
+            Subscription::Personal(_) => Verdict::Denied,
+            Subscription::Channel(channel) => turn.shard.node.policy.judge(who, Action::Subscribe, channel),
+            // What it matches is judged when there is something to show.
+            Subscription::Pattern(_) => Verdict::Allowed,
+        }
+    }
+
+    pub(super) fn asking(&self, turn: &Turn<'_>) -> Asking {
+        Asking {
+            node: turn.shard.node.clone(),
+            shard: turn.shard.number,
+            user: self.identity.as_ref().map(|identity| identity.user.clone()),
+        }
+    }
+}

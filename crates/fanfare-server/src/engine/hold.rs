@@ -1,0 +1,102 @@
+//! What a connection has this node listen to, given back when it is dropped.
+
+use std::sync::Arc;
+
+use fanfare_core::{Channel, Interest, UserFull, UserId};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+
+use super::{MountedDialect, Node};
+
+/// The broker's promise that what was asked for reaches this node; `None` once it holds.
+pub(super) type InForce = Option<Shared<BoxFuture<'static, ()>>>;
+
+/// One connection's share in what its node hears.
+pub(super) struct Hold {
+    node: Arc<Node>,
+    shard: usize,
+    on: On,
+}
+
+enum On {
+    User { user: UserId, dialect: usize },
+    Channel(Channel),
+    Patterns,
+}
+
+impl Hold {
+    /// Counts one more connection of `user`, and asks the broker for its events with the first.
+    ///
+    /// # Errors
+    /// When the user has as many connections in the dialect as it may.
+    pub(super) fn user(
+        node: &Arc<Node>,
+        shard: usize,
+        mounted: &MountedDialect,
+        user: &UserId,
+    ) -> Result<(Self, InForce), UserFull> {
+        let (dialect, most) = (mounted.number, mounted.settings.max_connections_per_user);
+        let first = || subscribe(node, Interest::User(user.clone()));
+        let in_force = node.interests.acquire(user, (shard, dialect), most, first)?;
+        let on = On::User {
+            user: user.clone(),
+            dialect,
+        };
+        Ok((Self::new(node, shard, on), in_force))
+    }
+
+    /// Counts one more connection on `channel`.
+    pub(super) fn channel(node: &Arc<Node>, shard: usize, channel: &Channel) -> (Self, InForce) {
+        let first = || subscribe(node, Interest::Channel(channel.clone()));
+        let in_force = node.channels.acquire(channel, shard, first);
+        (Self::new(node, shard, On::Channel(channel.clone())), in_force)
+    }
+
+    /// Counts one more pattern, whichever it is.
+    pub(super) fn pattern(node: &Arc<Node>, shard: usize) -> (Self, InForce) {
+        let in_force = node
+            .channels
+            .acquire_pattern(shard, || subscribe(node, Interest::AllChannels));
+        (Self::new(node, shard, On::Patterns), in_force)
+    }
+
+    fn new(node: &Arc<Node>, shard: usize, on: On) -> Self {
+        Self {
+            node: node.clone(),
+            shard,
+            on,
+        }
+    }
+}
+
+fn subscribe(node: &Node, interest: Interest) -> InForce {
+    let placed = node.broker()?.subscribe(interest).shared();
+    placed.clone().now_or_never().is_none().then_some(placed)
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let unsubscribe = |interest| {
+            if let Some(broker) = self.node.broker() {
+                broker.unsubscribe(interest);
+            }
+        };
+        match &self.on {
+            On::User { user, dialect } => {
+                let last = || unsubscribe(Interest::User(user.clone()));
+                self.node.interests.release(user, (self.shard, *dialect), last);
+            }
+            On::Channel(channel) => {
+                let last = || unsubscribe(Interest::Channel(channel.clone()));
+                self.node.channels.release(channel, self.shard, last);
+            }
+            On::Patterns => {
+                self.node
+                    .channels
+                    .release_pattern(self.shard, || unsubscribe(Interest::AllChannels));
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! How many messages a client may send.
+
+use std::num::NonZeroU32;
+
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, MonotonicClock},
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed},
+};
+
+use super::DialectSettings;
+
+/// How long a client may be over its rate before it is closed.
+const PATIENCE_MS: u64 = 10_000;
+/// A pause in which nothing was dropped and after which patience begins anew.
+const GOOD_AGAIN_MS: u64 = 1_000;
+
+/// One client's rate.
+pub(super) struct Meter {
+    limiter: RateLimiter<
+        NotKeyed,
+        InMemoryState,
+        MonotonicClock,
+        NoOpMiddleware<<MonotonicClock as Clock>::Instant>,
+    >,
+    /// When the first and the last message of a row were dropped.
+    over: Option<(u64, u64)>,
+}
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ruling {
+    /// It is read.
+    Pass,
+    /// It is dropped.
+    Drop,
+    /// It is dropped, like too many before it.
+    End,
+}
+
+impl Meter {
+    /// A meter where `settings` limit the rate.
+    pub(super) fn new(settings: &DialectSettings) -> Option<Box<Self>> {
+        let rate = NonZeroU32::new(settings.max_messages_per_second)?;
+        let burst = NonZeroU32::new(settings.message_burst).unwrap_or(rate);
+        let limiter = RateLimiter::direct(Quota::per_second(rate).allow_burst(burst));
+        Some(Box::new(Self { limiter, over: None }))
+    }
+
+    /// Counts a message at `now` of the node's clock.
+    pub(super) fn rule(&mut self, now: u64) -> Ruling {
+        let within = self.limiter.check().is_ok();
+        self.judge(within, now)
+    }
+
+    fn judge(&mut self, within: bool, now: u64) -> Ruling {
+        if within {
+            return Ruling::Pass;
+        }
+        let since = match self.over {
+            Some((since, last)) if now - last < GOOD_AGAIN_MS => since,
+            _ => now,
+        };
+        self.over = Some((since, now));
+        if now - since >= PATIENCE_MS {
+            Ruling::End
+        } else {
+            Ruling::Drop
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_for_ten_seconds_in_a_row() {
+        let settings = DialectSettings {
+            max_messages_per_second: 1,
+            message_burst: 2,
+            ..super::super::tests::settings()
+        };
+        let mut meter = Meter::new(&settings).expect("a limit");
+        assert_eq!(
+            [meter.rule(0), meter.rule(0), meter.rule(0)],
+            [Ruling::Pass, Ruling::Pass, Ruling::Drop]
+        );
+        for at in (500..10_000).step_by(500) {
+            assert_eq!(
+                (meter.judge(false, at), meter.judge(true, at)),
+                (Ruling::Drop, Ruling::Pass),
+                "{at}"
+            );
+        }
+        assert_eq!(meter.judge(false, 10_000), Ruling::End);
+        assert_eq!(
+            meter.judge(false, 11_000),
+            Ruling::Drop,
+            "a second without a drop forgives"
+        );
+        assert!(Meter::new(&super::super::tests::settings()).is_none());
+    }
+}

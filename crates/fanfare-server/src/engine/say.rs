@@ -1,0 +1,105 @@
+//! A client's event on its way out: who may say what where.
+
+use std::{rc::Rc, time::SystemTime};
+
+use fanfare_core::{
+    Audience, Channel, Command, Context, Denial, Draft, Event, Outcome, Right, Sender, Step, Steps,
+    Subscription, Ticket,
+    policy::{Action, Verdict},
+};
+use uuid::Uuid;
+
+use super::{connection::Connection, publisher::Publisher, requests::Asking, talk::Turn};
+
+impl Connection {
+    pub(super) fn publish(&mut self, ticket: Ticket, draft: Draft, turn: &mut Turn<'_>) {
+        let verdict = match self.may_say(&draft, turn) {
+            Ok(verdict) => verdict,
+            Err(denial) => return self.answer(ticket, Err(denial), turn),
+        };
+        let event = self.event(draft);
+        let (asking, publisher) = (self.asking(turn), turn.shard.publisher.clone());
+        let work = send(asking, publisher, event, verdict == Verdict::Ask);
+        self.settle(ticket, turn, work, |_, sent, _| {
+            sent.map(|id| Outcome::Published { id })
+        });
+    }
+
+    fn may_say(&self, draft: &Draft, turn: &Turn<'_>) -> Result<Verdict, Denial> {
+        let node = &turn.shard.node;
+        if draft.right == Right::Server {
+            return Ok(Verdict::Allowed);
+        }
+        if draft
+            .kind
+            .as_deref()
+            .is_some_and(|kind| node.reserved_types.contains(kind))
+        {
+            return Err(Denial::ReservedType);
+        }
+        let verdict = match &draft.to {
+            Audience::Channel(channel) => {
+                if draft.right == Right::Member && !self.is_member(&Subscription::Channel(channel.clone())) {
+                    return Err(Denial::NotMember);
+                }
+                node.policy
+                    .judge(self.identity.as_deref(), Action::Publish, channel)
+            }
+            Audience::User(_) if self.identity.is_some() => Verdict::Allowed,
+            Audience::User(_) | Audience::Everyone => Verdict::Denied,
+        };
+        if verdict == Verdict::Denied {
+            Err(Denial::Forbidden)
+        } else {
+            Ok(verdict)
+        }
+    }
+
+    /// The event that the server makes of a client's draft: id, sender and time are not the client's to say.
+    fn event(&self, draft: Draft) -> Event {
+        let sender = self.identity.as_ref().map(|identity| {
+            let (username, connection) = (identity.username.clone(), Some(self.id));
+            Box::new(Sender {
+                username,
+                connection,
+                ..*Sender::new(&identity.user)
+            })
+        });
+        Event {
+            metadata: draft.metadata,
+            sender,
+            ..Event::new(draft.to, draft.kind.as_deref(), draft.data, SystemTime::now())
+        }
+    }
+
+    /// What the conversation says when the connection is over.
+    pub(super) fn say_last(&mut self, left: &[Channel], publisher: &Publisher) {
+        let mut steps = Steps::new();
+        let context = Context {
+            now: SystemTime::now(),
+            connection: self.id,
+            identity: self.identity.as_ref(),
+        };
+        self.conversation.closed(left, &context, &mut steps);
+        for step in steps {
+            if let Step::Ask(_, Command::Publish(draft)) = step {
+                publisher.publish_last(self.event(draft));
+            }
+        }
+    }
+}
+
+/// Publishes, if the authorizer lets it where `ask` says so. To a user it is known only afterwards whether it arrived.
+async fn send(asking: Asking, publisher: Rc<Publisher>, event: Event, ask: bool) -> Result<Uuid, Denial> {
+    let (id, to_user) = (event.id, matches!(event.audience, Audience::User(_)));
+    if let (true, Audience::Channel(channel)) = (ask, &event.audience)
+        && !asking.authorizer(Action::Publish, channel.clone()).await
+    {
+        return Err(Denial::Forbidden);
+    }
+    let receipt = publisher.publish(event).await;
+    if to_user && receipt.await.is_ok_and(|receipt| receipt.reach.matched == 0) {
+        return Err(Denial::NotConnected);
+    }
+    Ok(id)
+}

@@ -1,0 +1,118 @@
+//! Between a connection and its conversation: what is handed to it, and what it wants done.
+
+use std::{rc::Rc, sync::atomic::Ordering::Relaxed, time::SystemTime};
+
+use fanfare_core::{Context, Conversation, Message, Step, Steps};
+
+use super::{
+    Admission, Shard,
+    connection::{Connection, Key},
+    hold::Hold,
+    meter::Meter,
+    shard::Codec,
+};
+use crate::ws::{Opcode, encode};
+
+/// What is at hand while a connection is served.
+pub(super) struct Turn<'a> {
+    pub(super) shard: &'a Rc<Shard>,
+    pub(super) key: Key,
+    pub(super) codec: &'a mut Codec,
+    /// By the node's clock, in milliseconds.
+    pub(super) now: u64,
+}
+
+impl Connection {
+    /// Hands the conversation something, and does what it wants done.
+    pub(super) fn converse(
+        &mut self,
+        turn: &mut Turn<'_>,
+        act: impl FnOnce(&mut dyn Conversation, &Context<'_>, &mut Steps),
+    ) {
+        let steps = self.think(act);
+        self.perform(steps, turn);
+    }
+
+    /// Hands the conversation something, and answers what it wants done.
+    pub(super) fn think(
+        &mut self,
+        act: impl FnOnce(&mut dyn Conversation, &Context<'_>, &mut Steps),
+    ) -> Steps {
+        let mut steps = Steps::new();
+        let context = Context {
+            now: SystemTime::now(),
+            connection: self.id,
+            identity: self.identity.as_ref().filter(|_| !self.paused),
+        };
+        act(&mut *self.conversation, &context, &mut steps);
+        steps
+    }
+
+    /// Goes over to the dialect its client turned out to speak with `text`.
+    pub(super) fn become_successor(&mut self, text: &str, turn: &mut Turn<'_>) {
+        let Some(mounted) = self.successor.take() else {
+            return;
+        };
+        let (node, shard) = (&turn.shard.node, turn.shard.number);
+        let hold = self
+            .identity
+            .as_ref()
+            .map(|identity| Hold::user(node, shard, &mounted, &identity.user))
+            .transpose();
+        let admission = Admission::take(&mounted, self.address, None);
+        let (Ok(hold), Ok(admission)) = (hold, admission) else {
+            // RFC 6455 leaves 1013 to the registry: "try again later".
+            return self.close(1013, "at capacity", turn.now);
+        };
+        self.hold = hold.map(|(hold, _)| hold); // the node heard of the user before, so nothing is to be waited for
+        self.admission = admission;
+        mounted.counters.opened.fetch_add(1, Relaxed);
+        self.meter = Meter::new(&mounted.settings);
+        self.conversation = mounted.dialect.converse(None);
+        self.rehear(turn.shard, turn.key);
+        self.converse(turn, |talk, context, steps| talk.opened(context, steps));
+        self.converse(turn, |talk, context, steps| {
+            talk.received(Message::Text(text), context, steps)
+        });
+    }
+
+    /// Does what the conversation wants done.
+    pub(super) fn perform(&mut self, steps: Steps, turn: &mut Turn<'_>) {
+        for step in steps {
+            match step {
+                Step::SendText(text) => self.say(Opcode::Text, &text, turn),
+                Step::SendBinary(bytes) => self.say(Opcode::Binary, &bytes, turn),
+                Step::Ask(ticket, command) => self.ask(ticket, command, turn),
+                Step::Timer(time) => {
+                    let at = time.map(|time| turn.now.saturating_add(millis(time)));
+                    self.timer_at = at.unwrap_or(u64::MAX);
+                }
+                Step::Pinged => self.pinged_at = Some(turn.now),
+                Step::Pause => {
+                    self.paused = true;
+                    self.expires_at = u64::MAX;
+                }
+                Step::Close(code, reason) => self.close(code, &reason, turn.now),
+                Step::End(ending) => self.end(ending, turn.now),
+            }
+        }
+    }
+
+    fn say(&mut self, opcode: Opcode, payload: &[u8], turn: &mut Turn<'_>) {
+        let (mounted, deflate) = self.class();
+        let mounted = mounted.clone();
+        let frame = match deflate {
+            Some(params) if payload.len() >= mounted.settings.compression_threshold => {
+                turn.codec.deflater.frame(opcode, payload, params)
+            }
+            _ => encode::frame(opcode, payload, false),
+        };
+        let sent = self.queue_answer(frame, turn.now);
+        mounted.counters.sent.fetch_add(sent.queued, Relaxed);
+        mounted.counters.dropped.fetch_add(sent.dropped, Relaxed);
+    }
+}
+
+pub(super) fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,98 @@
+//! The routes that dialects bring along: their plans, carried out.
+
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use fanfare_core::{BrokerHealth, Call, Endpoint, HttpReply, Plan, Report};
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+use uuid::Uuid;
+
+use super::{
+    Site, body, caller,
+    reply::{self, Reply},
+};
+use crate::engine::MountedDialect;
+
+/// The dialect of `site` that has `path` among its own routes.
+pub(super) fn find<'a>(site: &'a Site, path: &str) -> Option<&'a Arc<MountedDialect>> {
+    let has = |mounted: &&Arc<MountedDialect>| mounted.dialect.endpoints().iter().any(|own| own.path == path);
+    site.dialects.iter().find(has)
+}
+
+/// Answers a request to a route of `mounted`.
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    path: &str,
+    peer: IpAddr,
+    site: &Arc<Site>,
+    mounted: &Arc<MountedDialect>,
+) -> Reply {
+    let own = mounted
+        .dialect
+        .endpoints()
+        .iter()
+        .filter(|endpoint| endpoint.path == path);
+    let Some(endpoint) = own.clone().find(|endpoint| serves(endpoint, request.method())) else {
+        let methods: Vec<_> = own.map(|endpoint| endpoint.method).collect();
+        let mut answer = reply::failed(mounted, StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+        if let Ok(value) = HeaderValue::from_str(&methods.join(", ")) {
+            answer.headers_mut().insert(header::ALLOW, value);
+        }
+        return answer;
+    };
+    if site.node.is_draining() {
+        return reply::failed(mounted, StatusCode::SERVICE_UNAVAILABLE, "Server shutting down");
+    }
+    let (head, sent) = request.into_parts();
+    if endpoint.guarded && !caller::may_use_api(site, peer, &head.uri, &head.headers) {
+        let mut answer = reply::failed(mounted, StatusCode::UNAUTHORIZED, "an API key is required");
+        answer
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return answer;
+    }
+    let body = match body::read(sent, &site.options).await {
+        Ok(body) => body,
+        Err(unread) => return reply::failed(mounted, unread.status(), unread.message()),
+    };
+    reply::planned(&carry_out(endpoint, &body, site, mounted).await)
+}
+
+fn serves(endpoint: &Endpoint, method: &Method) -> bool {
+    endpoint.method == method.as_str() || (endpoint.method == "GET" && method == Method::HEAD)
+}
+
+async fn carry_out(endpoint: &Endpoint, body: &Bytes, site: &Site, mounted: &MountedDialect) -> HttpReply {
+    let call = Call {
+        path: endpoint.path,
+        body,
+        now: SystemTime::now(),
+        id: Uuid::new_v4(),
+    };
+    match mounted.dialect.call(&call) {
+        Plan::Reply(answer) => answer,
+        Plan::Publish(event, then) => {
+            let receipts = site.node.publish(vec![*event]).await;
+            then(receipts.first().copied().unwrap_or_default())
+        }
+        Plan::Report { connections, then } => {
+            let broker = BrokerHealth::Embedded; // none of these reports tells how the broker is
+            let connections = if connections {
+                site.node.list(mounted).await
+            } else {
+                Vec::new()
+            };
+            then(&Report {
+                node: site.node.facts(&broker),
+                own: site.node.dialect_facts(mounted),
+                settings: mounted.report(),
+                listener: site.options.address,
+                log_level: site.options.log_level,
+                draining: site.node.is_draining(),
+                shutdown_timeout: site.options.shutdown_timeout,
+                connections,
+            })
+        }
+    }
+}

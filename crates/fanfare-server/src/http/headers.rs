@@ -1,0 +1,56 @@
+//! Request headers as dialects read them: one value for each name.
+
+use http::{HeaderMap, HeaderName};
+
+/// A request's headers, where of several values of one name the values are joined by commas (RFC 9110, section 5.3).
+pub(super) struct Joined<'a> {
+    headers: &'a HeaderMap,
+    several: Vec<(HeaderName, String)>,
+}
+
+impl<'a> Joined<'a> {
+    pub(super) fn new(headers: &'a HeaderMap) -> Self {
+        let repeated = headers
+            .keys()
+            .filter(|name| headers.get_all(*name).iter().nth(1).is_some());
+        let join = |name: &HeaderName| {
+            let values = headers
+                .get_all(name)
+                .iter()
+                .filter_map(|value| value.to_str().ok());
+            (name.clone(), values.collect::<Vec<_>>().join(", "))
+        };
+        Self {
+            headers,
+            several: repeated.map(join).collect(),
+        }
+    }
+
+    /// The value of the header of that lower-case name, if it is there and is visible ASCII.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        match self.several.iter().find(|(several, _)| *several == name) {
+            Some((_, joined)) => Some(joined),
+            None => self.headers.get(name).and_then(|value| value.to_str().ok()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn several_values_are_one() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("a", "1"), ("b", "2"), ("b", "3")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let joined = Joined::new(&headers);
+        assert_eq!(
+            (joined.get("a"), joined.get("b"), joined.get("c")),
+            (Some("1"), Some("2, 3"), None)
+        );
+    }
+}

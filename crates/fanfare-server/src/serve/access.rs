@@ -1,0 +1,29 @@
+//! Who may use which channel: the access rules, and the authorizer behind them.
+
+use std::sync::Arc;
+
+use fanfare_core::policy::{Policy, PolicyOptions};
+use tokio::runtime::Handle;
+
+use super::settings;
+use crate::{
+    access::{self, AccessError, Webhook},
+    config::Config,
+};
+
+/// The rules of the configuration, over defaults that the dialects' options shape.
+///
+/// # Errors
+/// When a rule is none, which the configuration's checks find before.
+pub fn policy(config: &Config) -> Result<Policy, AccessError> {
+    let mut options = PolicyOptions::default();
+    for mounting in settings::dialects(config) {
+        mounting.dialect.shape_policy(&mut options);
+    }
+    access::policy(config, options.rooms, options.public)
+}
+
+/// The authorizer, if one is configured. Its requests run on the runtime this is called in.
+pub(super) fn authorizer(config: &Config) -> Result<Option<Arc<Webhook>>, AccessError> {
+    Ok(Webhook::new(&config.authorizer, Handle::current())?.map(Arc::new))
+}
