@@ -6,17 +6,32 @@ pub mod memory;
 pub mod redis;
 pub mod wire;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use fanfare_core::{Broker, Inbound};
 
 /// What a broker needs to know.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct BrokerOptions {
     /// Where it is, for those that are somewhere, such as `redis://:password@127.0.0.1:6379/0`.
     pub url: String,
     /// This node's name: short, and no other node's. Where it is empty, a name is made up.
     pub node_id: String,
+    /// How long a node goes on hearing all channels after it has let go of [`Interest::AllChannels`]: longer than most
+    /// clients take to come back.
+    ///
+    /// [`Interest::AllChannels`]: fanfare_core::Interest::AllChannels
+    pub linger: Duration,
+}
+
+impl Default for BrokerOptions {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            node_id: String::new(),
+            linger: Duration::from_secs(30),
+        }
+    }
 }
 
 /// Why there is no broker.
@@ -42,8 +57,9 @@ pub fn open(
 ) -> Result<Arc<dyn Broker>, OpenError> {
     match kind {
         "memory" => Ok(Arc::new(memory::MemoryBroker::new(inbound))),
-        "redis" => redis::RedisBroker::open(&options.url, &options.node_id, inbound)
-            .map(|broker| -> Arc<dyn Broker> { Arc::new(broker) }),
+        "redis" => {
+            redis::RedisBroker::open(options, inbound).map(|broker| -> Arc<dyn Broker> { Arc::new(broker) })
+        }
         _ => Err(OpenError::UnknownKind),
     }
 }

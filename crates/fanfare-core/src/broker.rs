@@ -11,6 +11,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// Every publish passes the broker, whatever door it came in by, so that one node and many share one path and one
 /// source of order: events that one caller publishes to one audience are handed to [`Inbound`] in that order.
+/// All that an event has arrives as it was, its data and metadata byte for byte.
 /// A broker that is away loses no node its own connections: what is published meanwhile is handed to this node's
 /// [`Inbound`], and the receipt says so.
 pub trait Broker: Send + Sync {
@@ -52,14 +53,16 @@ pub trait Inbound: Send + Sync {
     fn probe(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
 }
 
-/// What a node wants to hear of. Events for everyone reach every node unasked.
+/// What a node wants to hear of. Events for everyone reach every node unasked, and an event that meets several interests
+/// is handed in once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Interest {
     /// Events for this user.
     User(UserId),
     /// Events on this channel.
     Channel(Channel),
-    /// Events on every channel, for a node that holds patterns.
+    /// Events on every channel, for a node that holds at least one pattern. Exact channels are asked for besides, so that
+    /// they go on when the last pattern has gone.
     AllChannels,
 }
 

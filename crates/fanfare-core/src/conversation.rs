@@ -90,10 +90,11 @@ pub enum Step {
     SendBinary(Bytes),
     /// Do this, and answer under this ticket.
     Ask(Ticket, Command),
+    /// The client has asked whether the server is there, or answered whether it is itself, in its protocol's own words:
+    /// that counts as an answered WebSocket ping.
+    Pinged,
     /// Call [`Conversation::timer`] in that time; in place of an earlier wish. `None`: do not.
     Timer(Option<Duration>),
-    /// The client pinged, or answered a ping, in the dialect's own words. Reports tell when that was last.
-    Pinged,
     /// Send no events until a credential is accepted again; what is published meanwhile is not kept.
     Pause,
     /// Close the connection with this code and reason (at most 123 bytes).

@@ -118,6 +118,11 @@ pub fn timestamp(time: SystemTime) -> humantime::Rfc3339Timestamp {
     humantime::format_rfc3339_millis(time)
 }
 
+/// The same with microseconds, for the few places where a protocol has them.
+pub fn timestamp_micros(time: SystemTime) -> humantime::Rfc3339Timestamp {
+    humantime::format_rfc3339_micros(time)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

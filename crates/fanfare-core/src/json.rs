@@ -34,7 +34,7 @@ impl RawJson {
     /// When it is nested too deep.
     pub fn slice(whole: &Bytes, raw: &serde_json::value::RawValue) -> Result<Self, NotJson> {
         let text = raw.get().trim_ascii().as_bytes();
-        if too_deep(text) {
+        if deeper_than(MAX_DEPTH, text) {
             return Err(NotJson);
         }
         let inside = whole.as_ptr_range().start <= text.as_ptr()
@@ -83,10 +83,11 @@ impl fmt::Debug for RawJson {
     }
 }
 
-/// Whether valid JSON `text` is nested too deep. It is as deep as it has openers at most, and few values have that many.
-pub(crate) fn too_deep(text: &[u8]) -> bool {
+/// Whether valid JSON `text` is nested deeper than `most`. It is as deep as it has openers at most, and few values have
+/// that many.
+pub fn deeper_than(most: usize, text: &[u8]) -> bool {
     let openers = || text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
-    text.len() > MAX_DEPTH && openers() > MAX_DEPTH && depth(text) > MAX_DEPTH
+    text.len() > most && openers() > most && depth(text) > most
 }
 
 /// The deepest nesting in valid JSON `text`.

@@ -33,12 +33,12 @@ pub use conversation::{
 pub use dialect::{Dialect, DialectDefaults, DialectKind, Hearing, Hears};
 pub use ending::{Denial, Ending, Refusal};
 pub use endpoint::{Call, Endpoint, HttpError, HttpReply, Plan};
-pub use event::{Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, personal_names, timestamp};
+pub use event::{Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, personal_names, timestamp, timestamp_micros};
 pub use handshake::{About, Handshake, Offer, Rejection};
 pub use identity::{ADMIN_ROLE, Identity};
 pub use index::{PatternTrie, SubscriptionIndex};
 pub use interests::{ChannelInterests, Interests, ShardSet, UserFull};
-pub use json::{MAX_DEPTH, NotJson, RawJson};
+pub use json::{MAX_DEPTH, NotJson, RawJson, deeper_than};
 pub use members::Members;
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
 pub use object::{BadObject, RawObject, string};

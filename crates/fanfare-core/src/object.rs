@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::json::{MAX_DEPTH, too_deep};
+use crate::json::{MAX_DEPTH, deeper_than};
 
 /// Why a text is no [`RawObject`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,10 +44,18 @@ impl<'a> RawObject<'a> {
     /// # Errors
     /// When it is not JSON, is nested too deep, or is no object.
     pub fn parse(text: &'a str) -> Result<Self, BadObject> {
+        Self::parse_within(MAX_DEPTH, text)
+    }
+
+    /// As [`RawObject::parse`], for an object that wraps others and may be nested `most` deep.
+    ///
+    /// # Errors
+    /// As [`RawObject::parse`].
+    pub fn parse_within(most: usize, text: &'a str) -> Result<Self, BadObject> {
         match serde_json::from_str(text) {
-            Ok(object) if !too_deep(text.as_bytes()) => Ok(object),
-            Ok(_) => Err(BadObject::NotJson),
-            Err(_) => Err(what_else(text)),
+            Ok(_) if deeper_than(most, text.as_bytes()) => Err(BadObject::NotJson),
+            Ok(Fields(fields)) => Ok(Self { fields }),
+            Err(_) => Err(what_else(most, text)),
         }
     }
 
@@ -69,15 +77,18 @@ pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 /// Tells apart what is not JSON from JSON that is something else than an object.
-fn what_else(text: &str) -> BadObject {
+fn what_else(most: usize, text: &str) -> BadObject {
     let is_other = !text.trim_ascii_start().starts_with('{');
     match serde_json::from_str::<&RawValue>(text) {
-        Ok(_) if is_other && !too_deep(text.as_bytes()) => BadObject::NotAnObject,
+        Ok(_) if is_other && !deeper_than(most, text.as_bytes()) => BadObject::NotAnObject,
         _ => BadObject::NotJson,
     }
 }
 
-impl<'de> Deserialize<'de> for RawObject<'de> {
+/// An object's fields, of any depth.
+struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(FieldsVisitor)
     }
@@ -86,7 +97,7 @@ impl<'de> Deserialize<'de> for RawObject<'de> {
 struct FieldsVisitor;
 
 impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = RawObject<'de>;
+    type Value = Fields<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -97,7 +108,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         while let Some(Text(name)) = map.next_key()? {
             fields.push((name, map.next_value()?));
         }
-        Ok(RawObject { fields })
+        Ok(Fields(fields))
     }
 }
 

@@ -2,11 +2,14 @@
 
 use fanfare_core::DialectKind;
 
+mod broadcast;
 mod echo;
 mod notify;
+mod rooms;
+mod topics;
 
 /// Every dialect. The order is that of reports; a dialect's place here is its number in the engine.
-pub static ALL: &[&dyn DialectKind] = &[&notify::Notify, &echo::Echo];
+pub static ALL: &[&dyn DialectKind] = &[&notify::Notify, &broadcast::Broadcast, &topics::Kind, &rooms::Rooms, &echo::Echo];
 
 /// Dialects that may share a path on one listener: the host, and its guest. The guest takes the handshakes that it
 /// claims, and those of the host's connections that turn out to speak it.

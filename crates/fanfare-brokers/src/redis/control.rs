@@ -24,6 +24,8 @@ pub(super) fn is_node(channel: &str) -> bool {
 pub(super) enum Control {
     /// "Your publications of these numbers reached that many of my connections."
     Reach(Vec<Reached>),
+    /// "Redis counts me among the listeners of these, but do not wait for me."
+    Declined(Vec<u64>),
     /// "Everybody tell me when you have delivered and answered all that was published before this."
     Flush {
         /// Who asks.
@@ -35,6 +37,8 @@ pub(super) enum Control {
     Flushed(u64),
     /// A node's question to itself: does this come back?
     Probe(u64),
+    /// A node's mark for itself in what it hears.
+    Mark(u64),
 }
 
 /// A publication's number; connections matched, queued and dropped.
@@ -84,8 +88,10 @@ mod tests {
                 },
                 r#"{"flush":{"node":"n","token":5}}"#,
             ),
+            (Control::Declined(vec![7, 8]), r#"{"declined":[7,8]}"#),
             (Control::Flushed(5), r#"{"flushed":5}"#),
             (Control::Probe(9), r#"{"probe":9}"#),
+            (Control::Mark(9), r#"{"mark":9}"#),
         ];
         for (control, written) in cases {
             assert_eq!(serde_json::to_string(&control).unwrap(), written);

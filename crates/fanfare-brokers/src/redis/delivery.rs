@@ -19,7 +19,7 @@ use super::{
 const BATCH: usize = 256;
 /// Bytes that may wait; above it the listening connection is given up, as Redis itself does with slow listeners.
 const MAX_BACKLOG: usize = 64 << 20;
-/// What an item costs besides its payload.
+/// What an item costs besides its data and metadata.
 const ITEM_OVERHEAD: usize = 256;
 
 /// Something for this node.
@@ -44,7 +44,13 @@ pub(super) enum Answer {
 impl Item {
     fn cost(&self) -> usize {
         match self {
-            Self::Event(event, _) => event.data.bytes().len() + ITEM_OVERHEAD,
+            Self::Event(event, _) => {
+                let metadata = event
+                    .metadata
+                    .as_ref()
+                    .map_or(0, |metadata| metadata.bytes().len());
+                event.data.bytes().len() + metadata + ITEM_OVERHEAD
+            }
             Self::Flush { .. } | Self::Probe(_) => ITEM_OVERHEAD,
         }
     }

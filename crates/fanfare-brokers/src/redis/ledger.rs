@@ -17,17 +17,17 @@ use std::{
 };
 
 use ahash::AHashMap;
-use fanfare_core::{Event, Reach, UserId};
+use fanfare_core::{Audience, Event, Interest, Reach};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     Shared,
     control::Reached,
     delivery::{Answer, Deliveries, Item},
-    held::{Echo, Held, Ticket},
+    held::{Echo, Held, Leaving, Ticket},
     publisher::{Job, Notice},
     recent::Recent,
-    subscriber::Command,
+    subscriptions::Command,
 };
 use entry::{Batch, Entry, Flush, Here};
 
@@ -91,36 +91,51 @@ impl Ledger {
 
     // What this node holds.
 
-    /// This node holds `user`; the receiver hears when that is in force, if it is worth waiting for.
-    pub(super) fn subscribe(&self, user: UserId) -> Option<oneshot::Receiver<()>> {
+    /// This node holds `interest`; the receiver hears when that is in force, if it is worth waiting for.
+    pub(super) fn subscribe(&self, interest: Interest) -> Option<oneshot::Receiver<()>> {
         let mut book = self.book();
-        let ticket = book.held.hold(user.clone());
+        let ticket = book.held.hold(interest.clone());
         if !book.held.hearing {
             return None;
         }
         let (done, in_force) = oneshot::channel();
         // Under the lock, so that commands come in the order of calls.
-        let _ = self.commands.send(Command::Subscribe(user, ticket, done));
+        let _ = self.commands.send(Command::Subscribe(interest, ticket, done));
         Some(in_force)
     }
 
-    /// This node does not hold `user` any more.
-    pub(super) fn unsubscribe(&self, user: &UserId) {
+    /// This node does not hold `interest` any more.
+    pub(super) fn unsubscribe(&self, interest: Interest) {
         let mut book = self.book();
-        book.held.release(user);
+        book.held.release(&interest);
         if book.held.hearing {
-            let _ = self.commands.send(Command::Unsubscribe(user.clone()));
+            let _ = self.commands.send(Command::Unsubscribe(interest));
         }
     }
 
-    /// The listening connection is there and hears what is for everyone; answers whom to subscribe to on it.
-    pub(super) fn connected(&self) -> Vec<(UserId, Ticket)> {
+    /// The listening connection is there and hears what is for everyone; answers what to subscribe to on it.
+    pub(super) fn connected(&self) -> Vec<(Interest, Ticket)> {
         self.book().held.connected()
     }
 
     /// Redis has confirmed these.
-    pub(super) fn confirmed(&self, requests: &[(UserId, Ticket)]) {
+    pub(super) fn confirmed(&self, requests: &[(Interest, Ticket)]) {
         self.book().held.confirmed(requests);
+    }
+
+    /// Every channel's events come by the pattern, and are taken from there.
+    pub(super) fn pattern_in_force(&self) {
+        self.book().held.pattern_in_force();
+    }
+
+    /// Ceases to rely on the pattern, if that can be.
+    pub(super) fn leave_pattern(&self) -> Leaving {
+        self.book().held.leave_pattern()
+    }
+
+    /// Whether somebody here should have what is for `audience`.
+    pub(super) fn wants(&self, audience: &Audience) -> bool {
+        self.book().held.echo(audience) != Echo::Unwanted
     }
 
     /// Whether the listening connection is there.
@@ -199,10 +214,12 @@ impl Ledger {
 
     /// Publication `number` came back.
     pub(super) fn echo(&self, number: u64, event: Event) {
-        let mut book = self.book();
+        let mut guard = self.book();
+        let book = &mut *guard;
         let is_known = if let Some(entry) = book.entries.get_mut(&number) {
             entry.heard += 1;
-            entry.take_event().is_none()
+            let unwanted = entry.here == Here::Unwanted && book.held.echo(&event.audience) == Echo::Unwanted;
+            unwanted || entry.take_event().is_none()
         } else {
             book.direct.contains(number)
         };
@@ -210,6 +227,17 @@ impl Ledger {
             book.settle(number);
         } else {
             self.deliveries.push(Item::Event(event, Answer::Own(number)));
+        }
+    }
+
+    /// A node that Redis counted among the listeners of these had no use for them, or had them another way.
+    pub(super) fn declined(&self, numbers: &[u64]) {
+        let mut book = self.book();
+        for &number in numbers {
+            if let Some(entry) = book.entries.get_mut(&number) {
+                entry.heard += 1;
+            }
+            book.settle(number);
         }
     }
 

@@ -1,6 +1,7 @@
-//! Many nodes, one Redis: events travel by `PUBLISH`, each node hears of the users it holds.
+//! Many nodes, one Redis: events travel by `PUBLISH`, each node hears of the users and channels it holds.
 //!
-//! Two connections: one publishes (`link`, `publisher`), one listens (`subscriber`). What this node publishes
+//! Two connections: one publishes (`link`, `publisher`), one listens (`subscriber`), for which `subscriptions` asks
+//! Redis for users and channels one by one, or, on a node that holds patterns, for all channels at once. What this node publishes
 //! reaches its own connections by Redis' echo, so that there is one source of order for all nodes. Only where the
 //! echo cannot come or does not come is an event handed over directly; the `ledger` keeps book of that, so that
 //! nothing is lost without a word and nothing arrives twice. All that is for this node passes one queue
@@ -14,8 +15,10 @@ mod ledger;
 mod link;
 mod publisher;
 mod recent;
+mod source;
 mod status;
 mod subscriber;
+mod subscriptions;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -36,7 +39,7 @@ use link::PublishLink;
 use publisher::{Job, Notice};
 use status::Status;
 
-use crate::OpenError;
+use crate::{BrokerOptions, OpenError};
 
 /// How long Redis may take to answer anything.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -54,6 +57,7 @@ pub struct RedisBroker {
 /// What the broker's tasks have in common.
 struct Shared {
     node_id: String,
+    linger: Duration,
     client: redis::Client,
     inbound: Arc<dyn Inbound>,
     link: PublishLink,
@@ -66,21 +70,22 @@ struct Shared {
 }
 
 impl RedisBroker {
-    /// A broker on the server at `url` for the node `node_id` behind `inbound`. It connects in the background.
+    /// A broker for the node behind `inbound`. It connects in the background.
     ///
     /// # Errors
     /// When the URL is not a Redis URL.
-    pub fn open(url: &str, node_id: &str, inbound: Arc<dyn Inbound>) -> Result<Self, OpenError> {
+    pub fn open(options: &BrokerOptions, inbound: Arc<dyn Inbound>) -> Result<Self, OpenError> {
+        let BrokerOptions { url, node_id, linger } = options;
         if url.starts_with("rediss:") {
             // Fails when there is one already, and then that one serves.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         }
-        let client = redis::Client::open(url)
+        let client = redis::Client::open(url.as_str())
             .map_err(|_| OpenError::BadUrl("expected redis://[user:password@]host[:port][/database]"))?;
         let node_id = if node_id.is_empty() {
             uuid::Uuid::new_v4().to_string()
         } else {
-            node_id.to_owned()
+            node_id.clone()
         };
         let (deliveries, queue) = Deliveries::new();
         let (commands, subscriptions) = mpsc::unbounded_channel();
@@ -88,6 +93,7 @@ impl RedisBroker {
         let (jobs, queued_jobs) = mpsc::channel(JOBS);
         let shared = Arc::new(Shared {
             node_id,
+            linger: *linger,
             client,
             inbound,
             link: PublishLink::default(),
@@ -132,10 +138,7 @@ impl Broker for RedisBroker {
     }
 
     fn subscribe(&self, interest: Interest) -> BoxFuture<'static, ()> {
-        let Interest::User(user) = interest else {
-            return Box::pin(std::future::ready(()));
-        };
-        let in_force = self.shared.ledger.subscribe(user);
+        let in_force = self.shared.ledger.subscribe(interest);
         Box::pin(async move {
             if let Some(in_force) = in_force {
                 // An error means that the connection was lost meanwhile.
@@ -145,8 +148,7 @@ impl Broker for RedisBroker {
     }
 
     fn unsubscribe(&self, interest: Interest) {
-        let Interest::User(user) = interest else { return };
-        self.shared.ledger.unsubscribe(&user);
+        self.shared.ledger.unsubscribe(interest);
     }
 
     fn health(&self) -> BoxFuture<'_, BrokerHealth> {

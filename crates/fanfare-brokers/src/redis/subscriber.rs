@@ -5,41 +5,32 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ahash::AHashMap;
 use bytes::Bytes;
-use fanfare_core::{Interest, UserId};
+use fanfare_core::{Audience, Event};
 use futures_util::StreamExt;
 use redis::{
     Msg,
     aio::{PubSubSink, PubSubStream},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{
     ANSWER_TIMEOUT, Shared,
     backoff::Backoff,
     control::{self, Control},
     delivery::{Answer, Item},
-    held::Ticket,
     link::{PING_INTERVAL, describe},
+    publisher::Notice,
+    source::Source,
     status::Side,
+    subscriptions::{Command, Subscriptions},
 };
-use crate::wire::{self, Parsed, Rejected};
+use crate::wire::{self, Envelope, Parsed, Rejected};
 
 /// Messages taken from the connection at once.
 const BATCH: usize = 256;
-/// Names in one `SUBSCRIBE` or `UNSUBSCRIBE`.
-const NAMES: usize = 1000;
 /// How long Redis may take to answer here; its answer stands behind all that it has sent before.
 const PING_TIMEOUT: Duration = Duration::from_millis(1500);
-
-/// What the ledger wants of this task.
-pub(super) enum Command {
-    /// Listen for this user, and say so when Redis has confirmed.
-    Subscribe(UserId, Ticket, oneshot::Sender<()>),
-    /// Do not any more.
-    Unsubscribe(UserId),
-}
 
 /// Keeps the listening connection up.
 pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>) {
@@ -50,11 +41,12 @@ pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
         let error = match tokio::time::timeout(ANSWER_TIMEOUT, attempt).await {
             Ok(Ok(connection)) => {
                 let (sink, stream) = connection.split();
+                let source = Source::default();
                 let error = tokio::select! {
                     // Reading comes first, so that what has come in is not lost with the connection.
                     biased;
-                    error = read(&shared, stream) => error,
-                    error = obey(&shared, sink.clone(), &mut commands, &mut backoff) => error,
+                    error = read(&shared, &source, stream) => error,
+                    error = obey(&shared, &source, sink.clone(), &mut commands, &mut backoff) => error,
                     error = watch(sink) => error,
                 };
                 shared.ledger.lost();
@@ -86,83 +78,28 @@ async fn watch(mut sink: PubSubSink) -> String {
 /// Subscribes to all that is wanted, then carries out what the ledger wants changed.
 async fn obey(
     shared: &Shared,
-    mut sink: PubSubSink,
+    source: &Source,
+    sink: PubSubSink,
     commands: &mut mpsc::UnboundedReceiver<Command>,
     backoff: &mut Backoff,
 ) -> String {
-    let own = control::channel_of(&shared.node_id);
-    let always = [wire::EVERYONE, wire::EVENTS, control::NODES, &own];
-    if let Err(error) = sink.subscribe(&always[..]).await {
-        return describe(&error);
-    }
-    let wanted = shared.ledger.connected();
-    if let Err(error) = subscribe(shared, &mut sink, &wanted).await {
-        return describe(&error);
-    }
-    shared.status.up(Side::Listening);
-    backoff.reset();
-
-    let mut batch = Vec::new();
-    while commands.recv_many(&mut batch, 10 * NAMES).await > 0 {
-        if let Err(error) = change(shared, &mut sink, &mut batch).await {
-            return describe(&error);
+    match Subscriptions::start(shared, source, sink).await {
+        Ok(mut subscriptions) => {
+            shared.status.up(Side::Listening);
+            backoff.reset();
+            subscriptions.obey(commands).await
         }
+        Err(error) => error,
     }
-    "the broker was dropped".to_owned()
-}
-
-/// Carries out a batch of commands. Of several for one user the last one counts: asking for what one has is harmless.
-async fn change(shared: &Shared, sink: &mut PubSubSink, batch: &mut Vec<Command>) -> redis::RedisResult<()> {
-    let mut last: AHashMap<UserId, Option<Ticket>> = AHashMap::with_capacity(batch.len());
-    let mut waiting = Vec::with_capacity(batch.len());
-    for command in batch.drain(..) {
-        match command {
-            Command::Subscribe(user, ticket, done) => {
-                last.insert(user, Some(ticket));
-                waiting.push(done);
-            }
-            Command::Unsubscribe(user) => {
-                last.insert(user, None);
-            }
-        }
-    }
-    let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
-    for (user, ticket) in last {
-        match ticket {
-            Some(ticket) => wanted.push((user, ticket)),
-            None => unwanted.push(name(&user)),
-        }
-    }
-    subscribe(shared, sink, &wanted).await?;
-    for done in waiting {
-        let _ = done.send(());
-    }
-    for names in unwanted.chunks(NAMES) {
-        sink.unsubscribe(names).await?;
-    }
-    Ok(())
-}
-
-async fn subscribe(
-    shared: &Shared,
-    sink: &mut PubSubSink,
-    wanted: &[(UserId, Ticket)],
-) -> redis::RedisResult<()> {
-    for users in wanted.chunks(NAMES) {
-        let names: Vec<String> = users.iter().map(|(user, _)| name(user)).collect();
-        sink.subscribe(names).await?;
-        shared.ledger.confirmed(users);
-    }
-    Ok(())
 }
 
 /// Takes what was published to the delivery queue; ends, with the reason, when the connection does.
-async fn read(shared: &Shared, stream: PubSubStream) -> String {
+async fn read(shared: &Shared, source: &Source, stream: PubSubStream) -> String {
     let mut batches = stream.ready_chunks(BATCH);
     while let Some(messages) = batches.next().await {
         let now = SystemTime::now();
         for message in messages {
-            if let Err(reason) = take(shared, &message, now) {
+            if let Err(reason) = take(shared, source, &message, now) {
                 shared.inbound.rejected();
                 shared.status.rejected(reason);
             }
@@ -174,12 +111,18 @@ async fn read(shared: &Shared, stream: PubSubStream) -> String {
     "connection lost".to_owned()
 }
 
-fn take(shared: &Shared, message: &Msg, now: SystemTime) -> Result<(), Rejected> {
+fn take(shared: &Shared, source: &Source, message: &Msg, now: SystemTime) -> Result<(), Rejected> {
     let channel = message.get_channel_name();
     let payload = Bytes::copy_from_slice(message.get_payload_bytes());
     if channel == control::NODES || control::is_node(channel) {
         let control = serde_json::from_slice(&payload).map_err(|_| Rejected::NotJson)?;
-        heed(shared, control);
+        heed(shared, source, control);
+        return Ok(());
+    }
+    if !source.counts(channel, message.from_pattern()) {
+        if let Ok(Parsed::One(_, Some(envelope))) = wire::parse(channel.as_bytes(), &payload, now) {
+            decline(shared, &envelope);
+        }
         return Ok(());
     }
     shared.inbound.received(1);
@@ -189,31 +132,58 @@ fn take(shared: &Shared, message: &Msg, now: SystemTime) -> Result<(), Rejected>
                 shared.deliveries.push(Item::Event(event, Answer::Nobody));
             }
         }
-        Parsed::One(event, envelope) => {
-            let reply = envelope.and_then(|envelope| Some((envelope.reply?, envelope.node)));
-            match reply {
-                None => shared.deliveries.push(Item::Event(event, Answer::Nobody)),
-                Some((number, node)) if *node == *shared.node_id => shared.ledger.echo(number, event),
-                Some((number, node)) => {
-                    shared
-                        .deliveries
-                        .push(Item::Event(event, Answer::Node(node, number)));
-                }
-            }
-        }
+        Parsed::One(event, envelope) => one(shared, message.from_pattern(), event, envelope)?,
     }
     Ok(())
 }
 
-fn heed(shared: &Shared, control: Control) {
-    match control {
-        Control::Reach(reached) => shared.ledger.reached(&reached),
-        Control::Flush { node, token } => shared.deliveries.push(Item::Flush { node, token }),
-        Control::Flushed(token) => shared.ledger.flushed(token),
-        Control::Probe(nonce) => shared.deliveries.push(Item::Probe(nonce)),
+fn one(shared: &Shared, by_pattern: bool, event: Event, envelope: Option<Envelope>) -> Result<(), Rejected> {
+    // The names of personal channels are heard under users' names alone, on all nodes alike.
+    if by_pattern && !matches!(event.audience, Audience::Channel(_)) {
+        return Err(Rejected::BadChannel);
+    }
+    match envelope {
+        Some(Envelope {
+            node,
+            reply: Some(number),
+        }) if *node == *shared.node_id => shared.ledger.echo(number, event),
+        // The pattern brings more than is wanted, once no pattern is held any more.
+        envelope if by_pattern && !shared.ledger.wants(&event.audience) => {
+            if let Some(envelope) = envelope {
+                decline(shared, &envelope);
+            }
+        }
+        Some(Envelope {
+            node,
+            reply: Some(number),
+        }) => {
+            let answer = Answer::Node(node, number);
+            shared.deliveries.push(Item::Event(event, answer));
+        }
+        _ => shared.deliveries.push(Item::Event(event, Answer::Nobody)),
+    }
+    Ok(())
+}
+
+/// Tells the publisher not to wait for this node, which Redis has counted among the listeners.
+fn decline(shared: &Shared, envelope: &Envelope) {
+    match envelope.reply {
+        Some(number) if *envelope.node == *shared.node_id => shared.ledger.declined(&[number]),
+        Some(number) => {
+            let declined = Control::Declined(vec![number]);
+            shared.notify(Notice::to_node(&envelope.node, &declined));
+        }
+        None => {}
     }
 }
 
-fn name(user: &UserId) -> String {
-    wire::redis_channel(&Interest::User(user.clone()))
+fn heed(shared: &Shared, source: &Source, control: Control) {
+    match control {
+        Control::Reach(reached) => shared.ledger.reached(&reached),
+        Control::Declined(numbers) => shared.ledger.declined(&numbers),
+        Control::Flush { node, token } => shared.deliveries.push(Item::Flush { node, token }),
+        Control::Flushed(token) => shared.ledger.flushed(token),
+        Control::Probe(nonce) => shared.deliveries.push(Item::Probe(nonce)),
+        Control::Mark(mark) => source.marked(mark),
+    }
 }

@@ -6,10 +6,12 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fanfare_core::{Event, MAX_NAME_BYTES, Sender, timestamp};
+use fanfare_core::{Audience, Event, MAX_NAME_BYTES, RawJson, RawObject, Sender, UserId, timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
+
+use super::{MAX_ENVELOPED_DEPTH, Rejected, object, sender};
 
 /// Stands in `type` for an event that has none, since subscribers of other make need one.
 pub const DEFAULT_TYPE: &str = "notification";
@@ -26,35 +28,90 @@ pub struct Envelope {
 /// What an envelope tells of the event itself.
 pub(super) struct Meta {
     pub(super) id: Uuid,
+    pub(super) metadata: Option<RawJson>,
     pub(super) sender: Option<Box<Sender>>,
     pub(super) timestamp: SystemTime,
+    pub(super) private_to: Option<Box<[UserId]>>,
     pub(super) untyped: bool,
+}
+
+impl Meta {
+    pub(super) fn event(self, audience: Audience, kind: Option<&str>, data: RawJson) -> Event {
+        Event {
+            id: self.id,
+            kind: kind.map(Into::into),
+            audience,
+            data,
+            metadata: self.metadata,
+            sender: self.sender,
+            timestamp: self.timestamp,
+            private_to: self.private_to,
+        }
+    }
 }
 
 /// The field `fanfare`. Unknown fields are allowed, so that nodes of two versions understand each other.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct Written<'a> {
     id: Uuid,
     node: Box<str>,
     timestamp: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sender: Option<Box<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    username: Option<Box<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    connection: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    private_to: Option<Vec<Box<str>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     reply: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     untyped: bool,
+    /// Written apart, since its bytes are the event's own.
+    #[serde(default, borrow, skip_serializing)]
+    metadata: Option<&'a RawValue>,
 }
 
-/// Reads the field `fanfare`; `None` if it is not ours, and then the event is like any other publisher's.
-pub(super) fn read(raw: &RawValue) -> Option<(Envelope, Meta)> {
-    let written: Written = serde_json::from_str(raw.get()).ok()?;
+/// Reads the field `fanfare` of `message`; `None` if it is not ours, and then the event is like any other publisher's.
+///
+/// # Errors
+/// When it is not ours but says whom the event is private to: that must not be overlooked.
+pub(super) fn read(message: &Bytes, raw: &RawValue) -> Result<Option<(Envelope, Meta)>, Rejected> {
+    let ours = serde_json::from_str(raw.get())
+        .ok()
+        .and_then(|written| check(message, written));
+    let is_private = || {
+        RawObject::parse_within(MAX_ENVELOPED_DEPTH, raw.get())
+            .is_ok_and(|fields| fields.get("private_to").is_some())
+    };
+    match ours {
+        None if is_private() => Err(Rejected::BadEnvelope),
+        ours => Ok(ours),
+    }
+}
+
+fn check(message: &Bytes, written: Written<'_>) -> Option<(Envelope, Meta)> {
     if written.node.len() > MAX_NAME_BYTES {
         return None;
     }
+    let sender = written.sender.and_then(|id| sender(&id)).map(|sender| {
+        Box::new(Sender {
+            username: written.username,
+            connection: written.connection,
+            ..*sender
+        })
+    });
+    let private_to = written.private_to.map(|users| {
+        let users = users.iter().map(|user| UserId::new(user));
+        users.collect::<Result<Box<[UserId]>, _>>()
+    });
     let meta = Meta {
         id: written.id,
-        sender: written.sender.map(|id| Sender::new(&id)),
+        metadata: written.metadata.and_then(|raw| object(message, raw)),
+        sender,
         timestamp: humantime::parse_rfc3339(&written.timestamp).ok()?,
+        private_to: private_to.transpose().ok()?,
         untyped: written.untyped,
     };
     let envelope = Envelope {
@@ -64,23 +121,42 @@ pub(super) fn read(raw: &RawValue) -> Option<(Envelope, Meta)> {
     Some((envelope, meta))
 }
 
-/// Writes `event` as it is published on Redis; the payload's bytes are the event's own.
+/// Writes `event` as it is published on Redis; the bytes of its data and metadata are its own.
 pub fn encode(event: &Event, envelope: &Envelope) -> Bytes {
+    let sender = event.sender.as_deref();
     let written = Written {
         id: event.id,
         node: envelope.node.clone(),
         timestamp: timestamp(event.timestamp).to_string(),
-        sender: event.sender.as_ref().map(|sender| sender.id.clone()),
+        sender: sender.map(|sender| sender.id.clone()),
+        username: sender.and_then(|sender| sender.username.clone()),
+        connection: sender.and_then(|sender| sender.connection),
+        private_to: event
+            .private_to
+            .as_ref()
+            .map(|users| users.iter().map(|user| Box::from(&**user)).collect()),
         reply: envelope.reply,
         untyped: event.kind.is_none(),
+        metadata: None,
     };
-    let mut out = Vec::with_capacity(event.data.bytes().len() + 256);
+    let metadata = event
+        .metadata
+        .as_ref()
+        .map_or(&[][..], |metadata| metadata.bytes());
+    let mut out = Vec::with_capacity(event.data.bytes().len() + metadata.len() + 256);
     out.extend_from_slice(br#"{"type":"#);
     write(&mut out, event.kind.as_deref().unwrap_or(DEFAULT_TYPE));
     out.extend_from_slice(br#","payload":"#);
     out.extend_from_slice(event.data.bytes());
     out.extend_from_slice(br#","fanfare":"#);
     write(&mut out, &written);
+    if !metadata.is_empty() {
+        // One field more in the object that was just written.
+        out.pop();
+        out.extend_from_slice(br#","metadata":"#);
+        out.extend_from_slice(metadata);
+        out.push(b'}');
+    }
     out.push(b'}');
     out.into()
 }

@@ -1,19 +1,29 @@
 //! How events look to the Redis world and to callers of the service API. Nothing here does I/O.
+//!
+//! | Redis channel | for | message |
+//! |---|---|---|
+//! | `user_noti:{id}` | a user | `{"type": string, "payload": any}` |
+//! | `fanfare:everyone` | everyone | the same |
+//! | `fanfare:channel:{name}` | a channel's subscribers | the same, and if wanted `"metadata": {…}` and `"sender": string`; `data` may stand for `payload`. Any other JSON value is the data of an event without a type |
+//! | `fanfare:events` | as each event says | a body of the service API |
+//!
+//! Whoever may publish on Redis is trusted like a service. Other fields are allowed and ignored, but for one: `fanfare`,
+//! in which Fanfare's nodes tell each other the rest of an event (`envelope`).
 
 mod envelope;
-mod fields;
 mod publication;
 
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fanfare_core::{Audience, Event, Interest, MAX_DEPTH, NotJson, RawJson, UserId};
+use fanfare_core::{
+    Audience, BadObject, Event, Interest, MAX_DEPTH, MAX_NAME_BYTES, NotJson, RawJson, RawObject, Sender,
+    UserId, deeper_than, string,
+};
 use serde_json::value::RawValue;
 
 pub use envelope::{DEFAULT_TYPE, Envelope, encode};
 pub use publication::{MAX_EVENTS, PublicationError, parse_publication};
-
-use fields::{Fields, shallow_text, string};
 
 /// What is published here reaches everyone.
 pub const EVERYONE: &str = "fanfare:everyone";
@@ -24,7 +34,10 @@ const RESERVED: &str = "fanfare:";
 /// Events for a user; the user's id follows.
 const USER: &str = "user_noti:";
 /// Events for a channel; its name follows.
-const CHANNEL: &str = "fanfare:channel:";
+pub const CHANNEL: &str = "fanfare:channel:";
+
+/// How deep a message may be that one of Fanfare's nodes wrote: the message, the envelope in it, and the metadata in that.
+const MAX_ENVELOPED_DEPTH: usize = MAX_DEPTH + 2;
 
 /// Why a publication was dropped. The texts hold nothing of what was published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +63,9 @@ pub enum Rejected {
     /// `payload` is missing.
     #[error("the message has no `payload`")]
     NoPayload,
+    /// It is said whom the event is private to, but not in a form that could be heeded.
+    #[error("the message's envelope is not of the documented form")]
+    BadEnvelope,
     /// Not a body of the service API.
     #[error("the message is not an event or a list of events")]
     BadPublication,
@@ -58,6 +74,15 @@ pub enum Rejected {
 impl From<NotJson> for Rejected {
     fn from(_: NotJson) -> Self {
         Self::NotJson
+    }
+}
+
+impl From<BadObject> for Rejected {
+    fn from(bad: BadObject) -> Self {
+        match bad {
+            BadObject::NotJson => Self::NotJson,
+            BadObject::NotAnObject => Self::NotAnObject,
+        }
     }
 }
 
@@ -123,7 +148,7 @@ pub fn parse(channel: &[u8], message: &Bytes, now: SystemTime) -> Result<Parsed,
         return Ok(Parsed::Many(events));
     }
     let (event, envelope) = match audience(channel)? {
-        Audience::Channel(name) => on_channel(Audience::Channel(name), message, now)?,
+        audience @ Audience::Channel(_) => on_channel(audience, message, now)?,
         audience => notification(audience, message, now)?,
     };
     Ok(Parsed::One(event, envelope))
@@ -145,38 +170,40 @@ fn audience(channel: &str) -> Result<Audience, Rejected> {
 
 type Contents = (Event, Option<Envelope>);
 
-/// `{"type": string, "payload": any}`; other fields are the publisher's own business.
+/// `{"type": string, "payload": any}`, and what a node's envelope says. Other fields are the publisher's own business,
+/// save on a channel: there `metadata` (an object) and `sender` (a string) are the event's, and `data` is another name
+/// for `payload`, as in the service API. What they hold in another form is no part of the event.
 fn notification(audience: Audience, message: &Bytes, now: SystemTime) -> Result<Contents, Rejected> {
-    let text = shallow_text(message)?;
-    let fields: Fields<'_> = serde_json::from_str(text).map_err(|_| not_an_object(message))?;
-    let (mut kind, mut payload, mut envelope) = (None, None, None);
-    for (name, value) in fields.0 {
-        // The last of doubles wins, as in nearly every JSON library.
-        match &*name {
-            "type" => kind = Some(value),
-            "payload" => payload = Some(value),
-            "fanfare" => envelope = Some(value),
-            _ => {}
-        }
+    let text = std::str::from_utf8(message).map_err(|_| Rejected::NotJson)?;
+    let fields = RawObject::parse_within(MAX_ENVELOPED_DEPTH, text)?;
+    let on_channel = |name| match audience {
+        Audience::Channel(_) => fields.get(name),
+        Audience::Everyone | Audience::User(_) => None,
+    };
+    let kind = fields.get("type").and_then(string).ok_or(Rejected::NoType)?;
+    let data = fields.get("payload").or_else(|| on_channel("data"));
+    let data = RawJson::slice(message, data.ok_or(Rejected::NoPayload)?)?;
+    if let Some(raw) = fields.get("fanfare")
+        && let Some((envelope, meta)) = envelope::read(message, raw)?
+    {
+        let kind = (!meta.untyped).then_some(&*kind);
+        return Ok((meta.event(audience, kind, data), Some(envelope)));
     }
-    let kind = kind.and_then(string).ok_or(Rejected::NoType)?;
-    let payload = RawJson::slice(message, payload.ok_or(Rejected::NoPayload)?)?;
-    let Some((envelope, meta)) = envelope.and_then(envelope::read) else {
-        return Ok((Event::new(audience, Some(&kind), payload, now), None));
-    };
-    let kind = (!meta.untyped).then_some(&*kind);
+    if deeper_than(MAX_DEPTH, message) {
+        return Err(Rejected::NotJson);
+    }
     let event = Event {
-        id: meta.id,
-        sender: meta.sender,
-        ..Event::new(audience, kind, payload, meta.timestamp)
+        metadata: on_channel("metadata").and_then(|raw| object(message, raw)),
+        sender: on_channel("sender").and_then(string).and_then(|id| sender(&id)),
+        ..Event::new(audience.clone(), Some(&kind), data, now)
     };
-    Ok((event, Some(envelope)))
+    Ok((event, None))
 }
 
 /// A notification, or any other JSON value, which then is the data.
 fn on_channel(audience: Audience, message: &Bytes, now: SystemTime) -> Result<Contents, Rejected> {
     match notification(audience.clone(), message, now) {
-        Err(Rejected::NotAnObject | Rejected::NoType | Rejected::NoPayload) => {
+        Err(bad) if bad != Rejected::BadEnvelope => {
             let data = RawJson::parse(message)?;
             Ok((Event::new(audience, None, data, now), None))
         }
@@ -184,12 +211,14 @@ fn on_channel(audience: Audience, message: &Bytes, now: SystemTime) -> Result<Co
     }
 }
 
-/// Tells apart what is not JSON from JSON that is something else than an object.
-fn not_an_object(message: &[u8]) -> Rejected {
-    match serde_json::from_slice::<&RawValue>(message) {
-        Ok(_) => Rejected::NotAnObject,
-        Err(_) => Rejected::NotJson,
-    }
+/// The object that `raw`, a part of `message`, is.
+fn object(message: &Bytes, raw: &RawValue) -> Option<RawJson> {
+    RawJson::slice(message, raw).ok().filter(RawJson::is_object)
+}
+
+/// The sender called `id`, if that is short enough to be one.
+fn sender(id: &str) -> Option<Box<Sender>> {
+    (1..=MAX_NAME_BYTES).contains(&id.len()).then(|| Sender::new(id))
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 use std::{fmt, time::SystemTime};
 
 use bytes::Bytes;
-use fanfare_core::{Audience, Event, MAX_DEPTH, MAX_NAME_BYTES, RawJson, Sender, UserId};
+use fanfare_core::{
+    Audience, Event, MAX_DEPTH, MAX_NAME_BYTES, RawJson, RawObject, Sender, UserId, deeper_than, string,
+};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::fields::{Fields, shallow_text, string};
+use super::object;
 
 /// The most events in one body.
 pub const MAX_EVENTS: usize = 10_000;
@@ -51,8 +53,10 @@ pub fn parse_publication(body: &Bytes, now: SystemTime) -> Result<Vec<Event>, Pu
         problem: problem.to_owned(),
     };
     let not_json = || whole(&format!("expected JSON, nested at most {MAX_DEPTH} deep"));
-    let text = shallow_text(body).map_err(|_| not_json())?;
-    let raw: &RawValue = serde_json::from_str(text).map_err(|_| not_json())?;
+    let raw: &RawValue = serde_json::from_slice(body).map_err(|_| not_json())?;
+    if deeper_than(MAX_DEPTH, body) {
+        return Err(not_json());
+    }
     match raw.get().as_bytes().first() {
         Some(b'{') => one(body, raw, now)
             .map(|event| vec![event])
@@ -80,20 +84,23 @@ pub fn parse_publication(body: &Bytes, now: SystemTime) -> Result<Vec<Event>, Pu
 }
 
 fn one(body: &Bytes, raw: &RawValue, now: SystemTime) -> Result<Event, Problem> {
-    let [to, kind, data, sender, id] = take(
+    let [to, kind, data, metadata, sender, id] = take(
         raw,
         "",
-        ["to", "type", "data", "sender", "id"],
+        ["to", "type", "data", "metadata", "sender", "id"],
         "expected an object",
     )?;
     let audience = audience(to.ok_or_else(|| missing("to"))?)?;
     let data = RawJson::slice(body, data.ok_or_else(|| missing("data"))?)
         .map_err(|_| ("data", format!("expected JSON, nested at most {MAX_DEPTH} deep")))?;
+    let metadata =
+        metadata.map(|raw| object(body, raw).ok_or_else(|| ("metadata", "expected an object".to_owned())));
     let kind = kind.map(|raw| text("type", raw)).transpose()?;
     let sender = sender.map(|raw| text("sender", raw)).transpose()?;
     let id = id.map(uuid).transpose()?;
     Ok(Event {
         id: id.unwrap_or_else(Uuid::now_v7),
+        metadata: metadata.transpose()?,
         sender: sender.map(|id| Sender::new(&id)),
         ..Event::new(audience, kind.as_deref(), data, now)
     })
@@ -106,9 +113,9 @@ fn take<'a, const N: usize>(
     names: [&'static str; N],
     expected: &str,
 ) -> Result<[Option<&'a RawValue>; N], Problem> {
-    let fields: Fields<'a> = serde_json::from_str(raw.get()).map_err(|_| (at, expected.to_owned()))?;
+    let fields = RawObject::parse(raw.get()).map_err(|_| (at, expected.to_owned()))?;
     let mut found = [None; N];
-    for (name, value) in fields.0 {
+    for (name, value) in fields.iter() {
         let Some(which) = names.iter().position(|known| *known == name) else {
             let name: String = name.escape_debug().take(64).collect();
             return Err((at, format!("unknown field `{name}`")));
@@ -186,7 +193,7 @@ mod tests {
     #[test]
     fn one_event_in_full() {
         let events = parse(
-            r#" {"to":{"user":"12:3"},"type":"order","data":{"b" : 1.10},"sender":"shop",
+            r#" {"to":{"user":"12:3"},"type":"order","data":{"b" : 1.10},"sender":"shop","metadata":{"k" : 1.10},
                 "id":"0192f0c1-2345-7abc-8def-0123456789ab"} "#,
         )
         .unwrap();
@@ -194,7 +201,12 @@ mod tests {
         assert_eq!(event.audience, Audience::User(UserId::new("12:3").unwrap()));
         assert_eq!(event.kind.as_deref(), Some("order"));
         assert_eq!(event.data.as_str(), r#"{"b" : 1.10}"#);
+        assert_eq!(
+            event.metadata.as_ref().map(RawJson::as_str),
+            Some(r#"{"k" : 1.10}"#)
+        );
         assert_eq!(event.sender, Some(Sender::new("shop")));
+        assert_eq!(event.private_to, None);
         assert_eq!(event.id.to_string(), "0192f0c1-2345-7abc-8def-0123456789ab");
         assert_eq!(event.timestamp, SystemTime::UNIX_EPOCH);
     }
@@ -253,7 +265,23 @@ mod tests {
                 r#"{"to":{"channel":"a.*"},"data":1}"#,
                 "to.channel: the name has a wildcard in it",
             ),
+            (
+                r#"{"to":{"channel":"project:**"},"data":1}"#,
+                "to.channel: the name has a wildcard in it",
+            ),
+            (
+                &format!(r#"{{{to},"data":1,"metadata":[]}}"#),
+                "metadata: expected an object",
+            ),
+            (
+                &format!(r#"{{{to},"data":1,"metadata":null}}"#),
+                "metadata: expected an object",
+            ),
             (&format!(r#"{{{to},"data":1,"ttl":5}}"#), "unknown field `ttl`"),
+            (
+                &format!(r#"{{{to},"data":1,"private_to":["1"]}}"#),
+                "unknown field `private_to`",
+            ),
             (
                 &format!(r#"{{{to},"data":1,"data":2}}"#),
                 "field `data` is given twice",

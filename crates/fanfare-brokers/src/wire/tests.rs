@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fanfare_core::Channel;
+use uuid::Uuid;
 
 use super::*;
 
@@ -134,22 +135,52 @@ fn depth_is_limited_wherever_it_is() {
 
 #[test]
 fn channels() {
+    let whole = |message| (None, message, None, None);
     let cases = [
-        ("a.b", r#"{"type":"t","payload":1}"#, Some("t"), "1"),
+        (r#"{"type":"t","payload":1}"#, (Some("t"), "1", None, None)),
         (
-            "a.b",
-            r#"{"type":5,"payload":1}"#,
-            None,
-            r#"{"type":5,"payload":1}"#,
+            r#"{"type":"t","data":[1.10],"metadata":{"k" : 1},"sender":"alice","room":"x"}"#,
+            (Some("t"), "[1.10]", Some(r#"{"k" : 1}"#), Some("alice")),
         ),
-        ("a.b", r#"{"payload":1}"#, None, r#"{"payload":1}"#),
-        ("fanfare:channel:a.b", " [1, 2] ", None, "[1, 2]"),
+        (
+            r#"{"type":"t","payload":1,"data":2,"metadata":[],"sender":5}"#,
+            (Some("t"), "1", None, None),
+        ),
+        (
+            r#"{"type":"t","data":null,"metadata":null,"sender":""}"#,
+            (Some("t"), "null", None, None),
+        ),
+        (r#"{"type":5,"payload":1}"#, whole(r#"{"type":5,"payload":1}"#)),
+        (r#"{"payload":1}"#, whole(r#"{"payload":1}"#)),
+        (
+            r#"{"type":"t","sender":"a"}"#,
+            whole(r#"{"type":"t","sender":"a"}"#),
+        ),
+        (r#"{"\ud83d":1}"#, whole(r#"{"\ud83d":1}"#)),
+        (" [1, 2] ", whole("[1, 2]")),
+        ("\"text\"", whole("\"text\"")),
     ];
-    for (channel, message, kind, data) in cases {
-        let event = parse(channel, message).unwrap();
-        assert_eq!(event.audience, Audience::Channel(Channel::new("a.b").unwrap()));
-        assert_eq!((event.kind.as_deref(), event.data.as_str()), (kind, data));
+    for (message, (kind, data, metadata, sender)) in cases {
+        for channel in ["a.b", "fanfare:channel:a.b"] {
+            let event = parse(channel, message).unwrap();
+            assert_eq!(event.audience, Audience::Channel(Channel::new("a.b").unwrap()));
+            assert_eq!((event.kind.as_deref(), event.data.as_str()), (kind, data));
+            assert_eq!(
+                event.metadata.as_ref().map(RawJson::as_str),
+                metadata,
+                "{message}"
+            );
+            assert_eq!(event.sender, sender.map(Sender::new), "{message}");
+            assert_eq!(event.private_to, None);
+        }
     }
+    // A notification's other fields stay the publisher's own.
+    let event = parse(
+        "user_noti:1",
+        r#"{"type":"t","payload":1,"sender":"a","metadata":{}}"#,
+    )
+    .unwrap();
+    assert_eq!((event.sender, event.metadata), (None, None));
 }
 
 #[test]
@@ -160,55 +191,129 @@ fn bodies_of_the_service_api() {
     assert_eq!(events[0].audience, user("1"));
 }
 
-#[test]
-fn names_and_messages_go_there_and_back() {
+fn raw(text: &str) -> RawJson {
+    RawJson::parse(&Bytes::copy_from_slice(text.as_bytes())).unwrap()
+}
+
+/// Events of every audience, with as little and as much in them as may be.
+fn events() -> Vec<Event> {
     let audiences = [
         user("a:b"),
         Audience::Everyone,
         Audience::Channel(Channel::new("a:b.c").unwrap()),
     ];
+    let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+    let data = || raw(r#"{"z":[1.10, "\u00e9"]}"#);
+    let deepest = format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
+    let deep_object = format!(r#"{{"k":{}}}"#, &deepest[1..deepest.len() - 1]);
+    let full = |audience| Event {
+        metadata: Some(raw(r#"{"k" : 1.10,"k":"\u00e9"}"#)),
+        sender: Some(Box::new(Sender {
+            username: Some("n\"\u{e9}".into()),
+            connection: Some(Uuid::from_u128(7)),
+            ..*Sender::new("s\u{e9}")
+        })),
+        private_to: Some([UserId::new("a:b").unwrap(), UserId::new("\"").unwrap()].into()),
+        ..Event::new(audience, None, data(), now)
+    };
+    let mut events = Vec::new();
     for audience in audiences {
-        for (kind, sender) in [(Some("a\"b"), None), (None, Some("s\u{e9}"))] {
-            let data = RawJson::parse(&Bytes::from_static(br#"{"z":[1.10, "\u00e9"]}"#)).unwrap();
-            let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
-            let mut event = Event::new(audience.clone(), kind, data, now);
-            event.sender = sender.map(fanfare_core::Sender::new);
-            let envelope = Envelope {
-                node: "n1".into(),
-                reply: Some(7),
-            };
-            let message = encode(&event, &envelope);
-            let parsed = super::parse(
-                redis_channel(&event.audience).as_bytes(),
-                &message,
-                SystemTime::UNIX_EPOCH,
-            );
-            let Ok(Parsed::One(read, Some(read_envelope))) = parsed else {
-                panic!("{parsed:?}")
-            };
-            assert_eq!(read_envelope, envelope);
-            assert_eq!(read.id, event.id);
-            assert_eq!(read.kind, event.kind);
-            assert_eq!(read.audience, event.audience);
-            assert_eq!(read.data, event.data);
-            assert_eq!(read.sender, event.sender);
-            assert_eq!(read.timestamp, event.timestamp);
+        events.push(Event::new(audience.clone(), Some("a\"b"), data(), now));
+        events.push(full(audience.clone()));
+        events.push(Event {
+            metadata: Some(raw(&deep_object)),
+            sender: Some(Sender::new("s")),
+            private_to: Some([].into()),
+            ..Event::new(audience, Some(""), raw(&deepest), now)
+        });
+    }
+    events
+}
 
-            // What a subscriber of other make sees.
-            let plain: serde_json::Value = serde_json::from_slice(&message).unwrap();
-            assert_eq!(plain["type"], kind.unwrap_or("notification"));
-            assert!(plain["payload"]["z"].is_array());
-        }
+#[test]
+fn names_and_messages_go_there_and_back() {
+    for event in events() {
+        let envelope = Envelope {
+            node: "n1".into(),
+            reply: Some(7),
+        };
+        let message = encode(&event, &envelope);
+        let channel = redis_channel(&event.audience);
+        let parsed = super::parse(channel.as_bytes(), &message, SystemTime::UNIX_EPOCH);
+        let Ok(Parsed::One(read, Some(read_envelope))) = parsed else {
+            panic!("{parsed:?}")
+        };
+        assert_eq!(read_envelope, envelope);
+        assert_eq!(read.id, event.id);
+        assert_eq!(read.kind, event.kind);
+        assert_eq!(read.audience, event.audience);
+        assert_eq!(read.data, event.data);
+        assert_eq!(read.metadata, event.metadata);
+        assert_eq!(read.sender, event.sender);
+        assert_eq!(read.timestamp, event.timestamp);
+        assert_eq!(read.private_to, event.private_to);
+
+        // What a subscriber of other make sees.
+        let plain =
+            RawObject::parse_within(MAX_ENVELOPED_DEPTH, std::str::from_utf8(&message).unwrap()).unwrap();
+        let kind = event.kind.as_deref().unwrap_or("notification");
+        assert_eq!(plain.get("type").and_then(string).as_deref(), Some(kind));
+        assert_eq!(plain.get("payload").unwrap().get(), event.data.as_str());
     }
     let user = UserId::new("a:b").unwrap();
     assert_eq!(redis_channel(&Interest::User(user)), "user_noti:a:b");
+    let channel = Channel::new("a.b").unwrap();
+    assert_eq!(redis_channel(&Interest::Channel(channel)), "fanfare:channel:a.b");
+    assert_eq!(redis_channel(&Interest::AllChannels), "fanfare:channel:*");
 }
 
 #[test]
 fn an_envelope_of_other_make_is_an_extra_field() {
-    for extra in ["1", "{}", r#"{"id":"x","node":"n","timestamp":"t"}"#] {
+    for extra in [
+        "1",
+        "{}",
+        r#"{"id":"x","node":"n","timestamp":"t"}"#,
+        "[\"private_to\"]",
+    ] {
         let message = format!(r#"{{"type":"t","payload":1,"fanfare":{extra}}}"#);
         let event = parse("user_noti:1", &message).unwrap();
         assert_eq!((event.kind.as_deref(), event.data.as_str()), (Some("t"), "1"));
+    }
+}
+
+#[test]
+fn what_an_envelope_says_is_checked() {
+    let long = "a".repeat(MAX_NAME_BYTES + 1);
+    let read = |more: &str| {
+        parse(
+            "fanfare:channel:a",
+            &format!(
+                r#"{{"type":"t","payload":1,"fanfare":{{"id":"0192f0c1-2345-7abc-8def-0123456789ab",
+                    "node":"n","timestamp":"2026-01-01T00:00:00.000Z","of a later version":[1]{more}}}}}"#
+            ),
+        )
+    };
+    let plain = read("").unwrap();
+    assert_eq!(plain.id.to_string(), "0192f0c1-2345-7abc-8def-0123456789ab");
+    for ignored in [
+        r#","metadata":[]"#,
+        r#","metadata":null"#,
+        r#","sender":"""#,
+        &format!(r#","sender":"{long}""#),
+        r#","username":"nobody's""#,
+    ] {
+        let event = read(ignored).unwrap();
+        assert_eq!(event.id, plain.id, "{ignored}");
+        assert_eq!((event.metadata, event.sender), (None, None), "{ignored}");
+    }
+    for refused in [
+        r#","private_to":"a""#,
+        r#","private_to":[1]"#,
+        r#","private_to":[""]"#,
+        &format!(r#","private_to":["{long}"]"#),
+        r#","private_to":["a"],"private_to":[]"#,
+        r#","private_to":["a"],"sender":5"#,
+    ] {
+        assert_eq!(read(refused).unwrap_err(), Rejected::BadEnvelope, "{refused}");
     }
 }

@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fanfare_core::{Audience, BrokerError, BrokerHealth, Receipt};
+use fanfare_core::{Audience, BrokerError, BrokerHealth, Interest, Receipt};
 
 use crate::{
-    harness::{Cluster, Node, eventually, interest, to, to_user},
+    harness::{Cluster, Node, channel, eventually, interest, to, to_channel, to_user},
     server::RedisServer,
 };
 
@@ -74,14 +74,24 @@ async fn redis_is_killed_and_comes_back() {
     assert_eq!(seen, numbers(0..22));
 }
 
-/// Publishes numbers to alice until told to stop, with a disturbance in the middle; each must arrive once, in order.
-async fn once_in_order(node: &Node, disturb: impl AsyncFnOnce()) -> Vec<Receipt> {
+/// What is published, and what the node holds that it should reach it.
+fn ways() -> [(Audience, Interest); 3] {
+    let (alice, room) = (to_user("alice", "0").audience, to_channel("room", "0").audience);
+    [
+        (alice, interest("alice")),
+        (room.clone(), channel("room")),
+        (room, Interest::AllChannels),
+    ]
+}
+
+/// Publishes numbers until told to stop, with a disturbance in the middle; each must arrive once, in order.
+async fn once_in_order(node: &Node, audience: Audience, disturb: impl AsyncFnOnce()) -> Vec<Receipt> {
     let stop = AtomicBool::new(false);
     let publish = async {
         let mut receipts = Vec::new();
         loop {
             let next = u32::try_from(receipts.len()).unwrap();
-            let batch = (next..next + 10).map(|number| to_user("alice", &number.to_string()));
+            let batch = (next..next + 10).map(|number| to(audience.clone(), &number.to_string()));
             receipts.extend(node.broker.publish(batch.collect()).await);
             if stop.load(Ordering::Relaxed) {
                 return receipts;
@@ -111,37 +121,109 @@ async fn once_in_order(node: &Node, disturb: impl AsyncFnOnce()) -> Vec<Receipt>
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_when_redis_is_killed() {
-    let Some((mut server, node, _other)) = two_nodes().await else {
-        return;
-    };
-    node.hold("alice", 1).await;
-    let receipts = once_in_order(&node, async || {
-        server.kill();
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        server.restart();
-        node.ready().await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    })
-    .await;
-    assert!(receipts.iter().any(|receipt| receipt.degraded));
-    assert!(!receipts[0].degraded && !receipts[receipts.len() - 1].degraded);
+    for (audience, interest) in ways() {
+        let Some((mut server, node, _other)) = two_nodes().await else {
+            return;
+        };
+        node.hold_interest(interest, 1).await;
+        let receipts = once_in_order(&node, audience, async || {
+            server.kill();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            server.restart();
+            node.ready().await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        })
+        .await;
+        assert!(receipts.iter().any(|receipt| receipt.degraded));
+        assert!(!receipts[0].degraded && !receipts[receipts.len() - 1].degraded);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_when_a_connection_is_cut() {
     for kind in ["pubsub", "normal"] {
+        for (audience, interest) in ways() {
+            let Some((server, node, _other)) = two_nodes().await else {
+                return;
+            };
+            node.hold_interest(interest, 1).await;
+            once_in_order(&node, audience, async || {
+                for _ in 0..5 {
+                    server.command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]);
+                    tokio::time::sleep(Duration::from_millis(150)).await;
+                }
+                node.ready().await;
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_doubled_when_a_connection_is_cut_while_patterns_come_and_go() {
+    for kind in ["pubsub", "normal"] {
         let Some((server, node, _other)) = two_nodes().await else {
             return;
         };
-        node.hold("alice", 1).await;
-        once_in_order(&node, async || {
-            for _ in 0..5 {
+        node.hold_interest(channel("room"), 1).await;
+        let audience = to_channel("room", "0").audience;
+        once_in_order(&node, audience, async || {
+            for wait in [0, 1, 2, 5, 150].repeat(2) {
+                let in_force = node.broker.subscribe(Interest::AllChannels);
+                tokio::time::sleep(Duration::from_millis(wait)).await;
                 server.command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]);
-                tokio::time::sleep(Duration::from_millis(150)).await;
+                in_force.await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                // The next connection asks for the channel alone again.
+                node.broker.unsubscribe(Interest::AllChannels);
+                server.command(&["CLIENT", "KILL", "TYPE", "pubsub", "SKIPME", "yes"]);
+                node.ready().await;
             }
-            node.ready().await;
         })
         .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn channels_are_served_while_redis_is_away_and_heard_again_when_it_is_back() {
+    let Some((mut server, node, other)) = two_nodes().await else {
+        return;
+    };
+    server.kill();
+    eventually("it is noticed", async || {
+        is_away(&node).await && is_away(&other).await
+    })
+    .await;
+    node.hold_interest(channel("a"), 1).await;
+    node.hold_interest(channel("gone"), 1).await;
+    other.hold_interest(Interest::AllChannels, 1).await;
+    node.let_go(channel("gone"));
+    for (publisher, name, queued) in [
+        (&node, "a", 1),
+        (&node, "gone", 0),
+        (&node, "b", 0),
+        (&other, "a", 1),
+        (&other, "b", 1),
+    ] {
+        let receipt = publisher.publish_one(to_channel(name, "\"away\"")).await;
+        assert_eq!((receipt.reach.queued, receipt.degraded), (queued, true), "{name}");
+    }
+    let (seen, seen_by_other) = (node.inbound.data(), other.inbound.data());
+    server.restart();
+    for (name, queued, nodes) in [("a", 2, 2), ("gone", 1, 1), ("b", 1, 1)] {
+        for publisher in [&node, &other] {
+            eventually("both are back", async || {
+                let receipt = publisher.publish_one(to_channel(name, "\"back\"")).await;
+                (receipt.reach.queued, receipt.nodes, receipt.degraded) == (queued, nodes, false)
+            })
+            .await;
+        }
+    }
+    // What was served then has not come again.
+    for (node, seen) in [(&node, seen), (&other, seen_by_other)] {
+        let mut all = node.inbound.data();
+        all.retain(|data| data == "\"away\"");
+        assert_eq!(all, seen);
     }
 }
 
@@ -151,7 +233,8 @@ async fn a_hung_redis_is_noticed() {
         return;
     };
     node.hold("alice", 1).await;
-    once_in_order(&node, async || {
+    let audience = to_user("alice", "0").audience;
+    once_in_order(&node, audience, async || {
         server.signal("-STOP");
         let start = Instant::now();
         eventually("it is noticed", async || is_away(&node).await).await;

@@ -12,11 +12,14 @@ use std::{
 use bytes::Bytes;
 use fanfare_brokers::BrokerOptions;
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Event, Inbound, Interest, RawJson, Reach,
-    Receipt, UserId,
+    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Event, Inbound, Interest, RawJson,
+    Reach, Receipt, UserId,
 };
 
 use crate::server::RedisServer;
+
+/// How long nodes hear all channels after they have let go of them; short, so that much happens in a test.
+pub(crate) const LINGER: Duration = Duration::from_millis(10);
 
 /// What nodes are opened on.
 pub(crate) enum Cluster {
@@ -52,10 +55,16 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn open(kind: &str, url: &str, id: &str) -> Self {
+        Self::open_with(kind, url, id, LINGER)
+    }
+
+    /// As [`Self::open`], with another linger.
+    pub(crate) fn open_with(kind: &str, url: &str, id: &str, linger: Duration) -> Self {
         let inbound = Recorder::new();
         let options = BrokerOptions {
             url: url.to_owned(),
             node_id: id.to_owned(),
+            linger,
         };
         let port: Arc<dyn Inbound> = inbound.clone();
         let broker = fanfare_brokers::open(kind, &options, port).unwrap();
@@ -71,12 +80,23 @@ impl Node {
 
     /// Holds `connections` of `user` from now on.
     pub(crate) async fn hold(&self, user: &str, connections: u64) {
+        self.hold_interest(interest(user), connections).await;
+    }
+
+    /// Holds `connections` that have this interest from now on.
+    pub(crate) async fn hold_interest(&self, interest: Interest, connections: u64) {
         self.inbound
             .held
             .lock()
             .unwrap()
-            .insert(user.to_owned(), connections);
-        self.broker.subscribe(interest(user)).await;
+            .insert(interest.clone(), connections);
+        self.broker.subscribe(interest).await;
+    }
+
+    /// Holds none with this interest any more.
+    pub(crate) fn let_go(&self, interest: Interest) {
+        self.inbound.held.lock().unwrap().remove(&interest);
+        self.broker.unsubscribe(interest);
     }
 
     pub(crate) async fn publish_one(&self, event: Event) -> Receipt {
@@ -89,7 +109,7 @@ impl Node {
 /// Stands for a node's connections.
 #[derive(Default)]
 pub(crate) struct Recorder {
-    held: Mutex<HashMap<String, u64>>,
+    held: Mutex<HashMap<Interest, u64>>,
     seen: Mutex<Vec<Event>>,
     received: AtomicU64,
     rejected: AtomicU64,
@@ -128,11 +148,14 @@ impl Inbound for Recorder {
         Box::pin(async move {
             tokio::task::yield_now().await;
             let held = self.held.lock().unwrap();
+            let count = |interest| held.get(&interest).copied().unwrap_or(0);
             let reaches = events.iter().map(|event| {
                 let connections = match &event.audience {
                     Audience::Everyone => held.values().sum(),
-                    Audience::User(user) => held.get(&**user).copied().unwrap_or(0),
-                    Audience::Channel(_) => 0,
+                    Audience::User(user) => count(Interest::User(user.clone())),
+                    Audience::Channel(channel) => {
+                        count(Interest::Channel(channel.clone())) + count(Interest::AllChannels)
+                    }
                 };
                 Reach {
                     matched: connections,
@@ -173,9 +196,20 @@ pub(crate) fn to_user(user: &str, data: &str) -> Event {
     to(Audience::User(UserId::new(user).unwrap()), data)
 }
 
+pub(crate) fn channel(name: &str) -> Interest {
+    Interest::Channel(Channel::new(name).unwrap())
+}
+
+pub(crate) fn to_channel(name: &str, data: &str) -> Event {
+    to(Audience::Channel(Channel::new(name).unwrap()), data)
+}
+
 pub(crate) fn to(audience: Audience, data: &str) -> Event {
-    let data = RawJson::parse(&Bytes::copy_from_slice(data.as_bytes())).unwrap();
-    Event::new(audience, Some("test"), data, SystemTime::now())
+    Event::new(audience, Some("test"), raw(data), SystemTime::now())
+}
+
+pub(crate) fn raw(text: &str) -> RawJson {
+    RawJson::parse(&Bytes::copy_from_slice(text.as_bytes())).unwrap()
 }
 
 /// Waits, generously, until `condition` holds.

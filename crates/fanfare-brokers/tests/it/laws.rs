@@ -5,11 +5,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use fanfare_core::{Audience, BrokerError, BrokerHealth, Channel, Reach, Receipt};
+use fanfare_core::{Audience, BrokerError, BrokerHealth, Channel, Event, Reach, Receipt, Sender, UserId};
 
-use crate::harness::{Cluster, eventually, interest, to, to_user};
+use crate::harness::{Cluster, channel, eventually, interest, raw, to, to_channel, to_user};
 
-fn receipt(queued: u64, nodes: u32) -> Receipt {
+pub(crate) fn receipt(queued: u64, nodes: u32) -> Receipt {
     Receipt {
         reach: Reach {
             matched: queued,
@@ -59,6 +59,7 @@ pub(crate) async fn a_publication_arrives_as_it_was(cluster: &Cluster) {
     let id = "a:b \u{1f3ba}\"\\";
     for node in &nodes {
         node.hold(id, 1).await;
+        node.hold_interest(channel("a:b.c"), 1).await;
     }
     let data = [
         r#"{"z":1,"a":1.10,"big":123456789012345678901234567890,"s":"\u00e9\ud83d","w" : [ ]}"#,
@@ -69,10 +70,25 @@ pub(crate) async fn a_publication_arrives_as_it_was(cluster: &Cluster) {
     for data in data {
         let mut event = to_user(id, data);
         event.kind = None;
-        event.sender = Some(fanfare_core::Sender::new("sen\"der"));
+        event.sender = Some(Box::new(Sender {
+            username: Some("sen\"der \u{1f3ba}".into()),
+            connection: Some(event.id),
+            ..*Sender::new("7")
+        }));
+        event.metadata = Some(raw(r#"{"b" : 1.10, "b":"\u00e9"}"#));
+        event.private_to = Some([UserId::new(id).unwrap(), UserId::new("7").unwrap()].into());
         event.timestamp = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_001);
-        events.push(event);
-        events.push(to(Audience::Everyone, data));
+        for audience in [
+            event.audience.clone(),
+            Audience::Everyone,
+            to_channel("a:b.c", data).audience,
+        ] {
+            events.push(Event {
+                audience: audience.clone(),
+                ..event.clone()
+            });
+            events.push(to(audience, data));
+        }
     }
     nodes[0].broker.publish(events.clone()).await;
     for node in &nodes {
@@ -85,6 +101,10 @@ pub(crate) async fn a_publication_arrives_as_it_was(cluster: &Cluster) {
                 (sent.id, &sent.kind, &sent.sender)
             );
             assert_eq!(seen.audience, sent.audience);
+            assert_eq!(
+                (&seen.metadata, &seen.private_to),
+                (&sent.metadata, &sent.private_to)
+            );
             let lost = sent.timestamp.duration_since(seen.timestamp).unwrap();
             assert!(lost < Duration::from_millis(1), "milliseconds survive");
         }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod away;
+mod channels;
 mod harness;
 mod laws;
 mod outside;
@@ -11,37 +12,45 @@ use harness::Cluster;
 
 /// Makes a test of every law for every broker.
 macro_rules! contract {
-    ($($law:ident),* $(,)?) => {
+    ($($file:ident: [$($law:ident),* $(,)?])*) => {
         mod memory {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $law() {
-                crate::laws::$law(&crate::Cluster::Memory).await;
-            })*
+                crate::$file::$law(&crate::Cluster::Memory).await;
+            })*)*
         }
         mod redis {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $law() {
                 if let Some(server) = crate::server::RedisServer::start() {
-                    crate::laws::$law(&crate::Cluster::Redis(server)).await;
+                    crate::$file::$law(&crate::Cluster::Redis(server)).await;
                 }
-            })*
+            })*)*
         }
     };
 }
 
-contract![
-    one_publisher_keeps_its_order,
-    a_publication_arrives_as_it_was,
-    receipts_count_connections_and_nodes,
-    a_receipt_for_each_event,
-    everyone_reaches_every_node,
-    a_subscription_is_in_force_when_it_resolves,
-    subscribed_again_is_subscribed,
-    others_do_not_hear,
-    unsubscribed_is_unheard,
-    health_is_good,
-    probes_go_all_the_way,
-];
+contract! {
+    laws: [
+        one_publisher_keeps_its_order,
+        a_publication_arrives_as_it_was,
+        receipts_count_connections_and_nodes,
+        a_receipt_for_each_event,
+        everyone_reaches_every_node,
+        a_subscription_is_in_force_when_it_resolves,
+        subscribed_again_is_subscribed,
+        others_do_not_hear,
+        unsubscribed_is_unheard,
+        health_is_good,
+        probes_go_all_the_way,
+    ]
+    channels: [
+        a_channel_reaches_its_subscribers_alone,
+        all_channels_are_heard_once,
+        channels_are_held_and_let_go,
+        order_holds_while_patterns_come_and_go,
+    ]
+}
 
 #[test]
 fn kinds() {

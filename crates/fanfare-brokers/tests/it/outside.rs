@@ -1,11 +1,14 @@
 //! Redis between Fanfare and everybody else who publishes and listens there.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
-use fanfare_core::{Audience, BrokerHealth};
+use fanfare_core::{Audience, BrokerHealth, Interest};
 
 use crate::{
-    harness::{Cluster, Node, eventually, to_user},
+    harness::{Cluster, LINGER, Node, channel, eventually, to_channel, to_user},
     server::RedisServer,
 };
 
@@ -158,4 +161,161 @@ async fn a_dropped_broker_lets_go_of_redis() {
     assert_eq!(clients(), 3, "two of the node, one of this question");
     drop(node);
     eventually("it lets go", async || clients() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backends_publish_on_channels() {
+    let Some((cluster, node)) = node().await else {
+        return;
+    };
+    node.hold_interest(channel("project:1"), 1).await;
+    let messages = [
+        (r#"{"type":"t","payload":[1.10]}"#, Some("t"), "[1.10]"),
+        (r#"{"type":"t","data":2,"sender":"shop"}"#, Some("t"), "2"),
+        ("[3]", None, "[3]"),
+        ("\"text\"", None, "\"text\""),
+    ];
+    for hold_all in [false, true] {
+        if hold_all {
+            node.hold_interest(Interest::AllChannels, 1).await;
+        }
+        for (message, ..) in messages {
+            let listeners = cluster.publish("fanfare:channel:project:1", message);
+            assert_eq!(listeners, redis::Value::Int(1));
+        }
+        // None of these is a channel.
+        for name in ["user:1", "notifications.user.1", "a..b", "a*", ""] {
+            cluster.publish(&format!("fanfare:channel:{name}"), "1");
+        }
+        cluster.publish("fanfare:channel:project:1", "nope");
+    }
+    eventually("all arrive", async || {
+        node.inbound.seen().len() == 2 * messages.len()
+    })
+    .await;
+    let seen = node.inbound.seen();
+    for (event, (_, kind, data)) in seen.iter().zip(messages.iter().chain(&messages)) {
+        assert_eq!(event.audience, to_channel("project:1", "0").audience);
+        assert_eq!((event.kind.as_deref(), event.data.as_str()), (*kind, *data));
+    }
+    eventually("the bad ones are counted", async || {
+        node.inbound.rejections() == 2 + 5
+    })
+    .await;
+}
+
+/// How many channels of Fanfare's, and how many patterns, somebody listens to.
+fn listened_to(cluster: &Cluster) -> (usize, i64) {
+    let channels = cluster
+        .server()
+        .command(&["PUBSUB", "CHANNELS", "fanfare:channel:*"]);
+    let patterns = cluster.server().command(&["PUBSUB", "NUMPAT"]);
+    match (channels, patterns) {
+        (redis::Value::Array(channels), redis::Value::Int(patterns)) => (channels.len(), patterns),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_keeps_channels_or_the_pattern() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let linger = Duration::from_secs(2);
+    let node = Node::open_with("redis", &server.url(), "a", linger);
+    node.ready().await;
+    let cluster = Cluster::Redis(server);
+    let names: Vec<Interest> = (0..3000).map(|number| channel(&format!("c{number}"))).collect();
+    let subscribed = names.iter().map(|name| node.broker.subscribe(name.clone()));
+    futures_util::future::join_all(subscribed.collect::<Vec<_>>()).await;
+    assert_eq!(listened_to(&cluster), (3000, 0));
+    node.broker.subscribe(Interest::AllChannels).await;
+    eventually("only the pattern is left", async || {
+        listened_to(&cluster) == (0, 1)
+    })
+    .await;
+    for name in &names[..2000] {
+        node.broker.unsubscribe(name.clone());
+    }
+    // Back before it was let go of.
+    node.broker.unsubscribe(Interest::AllChannels);
+    tokio::time::sleep(linger / 10).await;
+    node.broker.subscribe(Interest::AllChannels).await;
+    tokio::time::sleep(2 * linger).await;
+    assert_eq!(listened_to(&cluster), (0, 1));
+    node.broker.unsubscribe(Interest::AllChannels);
+    tokio::time::sleep(linger / 10).await;
+    assert_eq!(listened_to(&cluster), (0, 1));
+    eventually("the channels that are left are listened to", async || {
+        listened_to(&cluster) == (1000, 0)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_heard_but_not_wanted_is_declined_without_being_asked() {
+    let Some((cluster, publisher)) = node().await else {
+        return;
+    };
+    let node = Node::open_with("redis", &cluster.server().url(), "b", Duration::from_secs(60));
+    node.ready().await;
+    node.broker.subscribe(Interest::AllChannels).await;
+    node.broker.unsubscribe(Interest::AllChannels);
+    let client = redis::Client::open(cluster.server().url()).unwrap();
+    let mut connection = client.get_connection().unwrap();
+    let mut between_nodes = connection.as_pubsub();
+    between_nodes.subscribe("fanfare:nodes").unwrap();
+    for publisher in [&publisher, &node].repeat(20) {
+        let receipt = publisher.publish_one(to_channel("a", "1")).await;
+        assert_eq!((receipt.nodes, receipt.degraded), (0, false));
+    }
+    assert!(node.inbound.seen().is_empty());
+    // A slow machine may ask now and then; one that has to ask does so each time.
+    let mut asked = 0;
+    between_nodes
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    while between_nodes.get_message().is_ok() {
+        asked += 1;
+    }
+    assert!(asked < 10, "{asked}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn equal_messages_of_backends_count_each_while_patterns_come_and_go() {
+    let Some((cluster, node)) = node().await else {
+        return;
+    };
+    node.hold_interest(channel("tick"), 1).await;
+    let client = redis::Client::open(cluster.server().url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let stop = AtomicBool::new(false);
+    let publish = async {
+        let mut count = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let mut pipe = redis::pipe();
+            for _ in 0..5 {
+                pipe.publish("fanfare:channel:tick", "null");
+            }
+            pipe.query_async::<redis::Value>(&mut connection).await.unwrap();
+            count += 5;
+        }
+        count
+    };
+    let switches = async {
+        for round in 0..150 {
+            node.broker.subscribe(Interest::AllChannels).await;
+            node.broker.unsubscribe(Interest::AllChannels);
+            tokio::time::sleep(LINGER / 2 * (round % 5)).await;
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (count, ()) = tokio::join!(publish, switches);
+    // What comes after them has come.
+    node.publish_one(to_channel("tick", "\"end\"")).await;
+    let seen = node.inbound.data();
+    assert_eq!(
+        (seen.len(), seen.last().map(String::as_str)),
+        (count + 1, Some("\"end\""))
+    );
 }

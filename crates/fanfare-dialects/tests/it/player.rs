@@ -11,9 +11,11 @@ use std::{
 use bytes::Bytes;
 use fanfare_core::{
     About, BrokerHealth, Call, ConnectionFacts, Context, Conversation, Dialect, DialectKind, DialectReport,
-    Ending, Handshake, HttpError, HttpReply, Identity, Message, NodeFacts, Plan, Reach, Receipt, Refusal,
-    Report, Steps, Ticket,
+    Ending, Handshake, HttpError, HttpReply, Identity, JsonMap, Message, NodeFacts, Plan, Reach, Receipt,
+    Refusal, Report, Steps, Ticket,
 };
+
+use serde_json::Value;
 
 use crate::{
     options::options,
@@ -154,7 +156,8 @@ impl Stage {
             "drain" => self.says(self.dialect.drain_notice(ID, now())),
             "call" => self.call(step.rest),
             "receipt" => {
-                let queued = step.rest.parse().expect("a count");
+                let (queued, rest) = step.rest.split_once(' ').unwrap_or((step.rest, ""));
+                let queued = queued.parse().expect("a count");
                 let Some(Plan::Publish(_, then)) = self.plan.take() else {
                     panic!("nothing was published")
                 };
@@ -166,15 +169,22 @@ impl Stage {
                 self.replies(&then(Receipt {
                     reach,
                     nodes: 1,
-                    degraded: false,
+                    degraded: rest == "degraded",
                 }));
             }
             "report" => {
                 let Some(Plan::Report { connections, then }) = self.plan.take() else {
                     panic!("no report is wanted")
                 };
-                self.replies(&then(&report(&broker, connections)));
+                let report = Report {
+                    draining: step.rest == "draining",
+                    ..report(&broker, connections)
+                };
+                self.replies(&then(&report));
             }
+            "fail" => self.fail(step.rest),
+            "health" => self.shows(self.dialect.health(&node(&broker), &words::facts())),
+            "metrics" => self.shows(self.dialect.metrics(&node(&broker), &words::facts())),
             _ => return false,
         }
         true
@@ -286,6 +296,21 @@ impl Stage {
             }
             plan @ Plan::Report { .. } => self.plan = Some(plan),
         }
+    }
+
+    fn fail(&mut self, line: &str) {
+        let (status, message) = line.split_once(' ').expect("a status and a message");
+        let error = HttpError {
+            status: status.parse().expect("a status"),
+            message,
+            id: ID,
+            now: now(),
+        };
+        self.replies(&self.dialect.fail(&error));
+    }
+
+    fn shows(&mut self, fields: JsonMap) {
+        self.seen.push_back(format!("fields {}", Value::Object(fields)));
     }
 
     fn replies(&mut self, reply: &HttpReply) {

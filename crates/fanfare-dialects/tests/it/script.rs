@@ -19,7 +19,10 @@
 //! end REASON                            the same for an open connection; then `last words`, if any, and `close …`
 //! ping, tick COUNT, drain               what the server says by itself
 //! call METHOD PATH [BODY]               a request to a route of the dialect's own; then `reply …`
-//! receipt QUEUED, report                what a route's plan waits for
+//! receipt QUEUED [degraded]             what a route's plan waits for
+//! report [draining]                     the same
+//! fail STATUS MESSAGE                   the server refuses a request to such a route; then `reply …`
+//! health, metrics                       the dialect's part of those routes; then `fields …`
 //! ```
 //!
 //! What the dialect does, exactly and in this order:

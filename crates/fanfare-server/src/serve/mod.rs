@@ -67,6 +67,7 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
             .map(|url| url.expose().to_owned())
             .unwrap_or_default(),
         node_id: node.id.simple().to_string(),
+        ..BrokerOptions::default()
     };
     let broker = fanfare_brokers::open(config.broker.kind.name(), &options, node.clone())
         .map_err(|e| e.to_string())?;

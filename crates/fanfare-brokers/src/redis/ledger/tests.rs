@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use fanfare_core::{Audience, RawJson, Receipt};
+use fanfare_core::{RawJson, Receipt, UserId};
 
 use super::{super::delivery::Queue, *};
 
@@ -87,6 +87,48 @@ fn complete_when_every_listener_has_answered() {
     assert_eq!(receipts.try_recv().unwrap(), [receipt(6, 2, false)]);
     assert!(node.ledger.book().entries.is_empty());
     assert!(node.ledger.book().batches.is_empty());
+}
+
+#[test]
+fn a_node_that_declines_is_not_waited_for_and_not_counted() {
+    let mut node = Node::hearing();
+    let (number, mut receipts) = node.enter(0..1);
+    node.ledger.published(&[(number, Some(4))]);
+    node.ledger.declined(&[number]);
+    node.ledger.echo(number, event(0));
+    assert_eq!(node.deliver(), ["0"]);
+    node.ledger.reached(&[Reached::new(number, reach(2))]);
+    assert!(receipts.try_recv().is_err());
+    node.ledger.declined(&[number]);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(3, 2, false)]);
+}
+
+#[test]
+fn an_echo_that_nobody_here_wants_is_an_answer_and_no_more() {
+    let mut node = Node::hearing();
+    let user = |data| Event {
+        audience: Audience::User(UserId::new("1").unwrap()),
+        ..event(data)
+    };
+    let (done, mut receipts) = oneshot::channel();
+    let number = node.ledger.numbers(1);
+    let events = vec![user(0)];
+    node.ledger.enter(number, Job { events, done });
+    node.ledger.echo(number, user(0));
+    node.ledger.published(&[(number, Some(1))]);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(0, 0, false)]);
+    assert!(node.deliver().is_empty());
+
+    // Somebody came between publication and echo.
+    let (done, mut receipts) = oneshot::channel();
+    let number = node.ledger.numbers(1);
+    let events = vec![user(1)];
+    node.ledger.enter(number, Job { events, done });
+    let _in_force = node.ledger.subscribe(Interest::User(UserId::new("1").unwrap()));
+    node.ledger.published(&[(number, Some(1))]);
+    node.ledger.echo(number, user(1));
+    assert_eq!(node.deliver(), ["1"]);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, false)]);
 }
 
 #[test]

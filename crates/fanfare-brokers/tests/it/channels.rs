@@ -1,0 +1,169 @@
+//! The laws of channels: one by one, and all of them at once for nodes that hold patterns.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use fanfare_core::Interest;
+
+use crate::{
+    harness::{Cluster, LINGER, Node, channel, to_channel},
+    laws::receipt,
+};
+
+pub(crate) async fn a_channel_reaches_its_subscribers_alone(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let (outsider, subscribers) = match &nodes[..] {
+        [subscribers @ .., outsider] if !subscribers.is_empty() => (Some(outsider), subscribers),
+        all => (None, all),
+    };
+    for node in subscribers {
+        node.hold_interest(channel("project:1"), 2).await;
+    }
+    let count = u32::try_from(subscribers.len()).unwrap();
+    for node in &nodes {
+        let got = node.publish_one(to_channel("project:1", "1")).await;
+        assert_eq!(got, receipt(2 * u64::from(count), count));
+    }
+    // Names are compared as they are.
+    if outsider.is_some() {
+        let got = nodes[0].publish_one(to_channel("project.1", "2")).await;
+        assert_eq!(got, receipt(0, 0));
+        assert!(outsider.is_none_or(|node| node.inbound.data().is_empty()));
+        for node in subscribers {
+            assert_eq!(node.inbound.data(), vec!["1"; nodes.len()]);
+        }
+    }
+}
+
+pub(crate) async fn all_channels_are_heard_once(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let all = &nodes[0];
+    for node in &nodes {
+        node.hold_interest(channel("a.b"), 1).await;
+    }
+    all.hold_interest(Interest::AllChannels, 10).await;
+    // Of interest to this node alone, and asked for while it hears all.
+    all.hold_interest(channel("later"), 1).await;
+    let mut expected = Vec::new();
+    let count = u32::try_from(nodes.len()).unwrap();
+    for (number, node) in nodes.iter().enumerate() {
+        for (name, queued, heard_by) in [
+            ("a.b", 10 + u64::from(count), count),
+            ("later", 11, 1),
+            ("x:y.z", 10, 1),
+            ("x:y", 10, 1),
+        ] {
+            // An embedded broker's only node hears itself.
+            let data = format!("[{number},{name:?}]");
+            let got = node.publish_one(to_channel(name, &data)).await;
+            assert_eq!(got, receipt(queued, heard_by), "{data}");
+            expected.push(data);
+        }
+    }
+    assert_eq!(all.inbound.data(), expected);
+    let on_a_b = expected.iter().filter(|data| data.contains("a.b")).cloned();
+    let on_a_b: Vec<String> = on_a_b.collect();
+    for node in &nodes[1..] {
+        assert_eq!(node.inbound.data(), on_a_b);
+    }
+}
+
+pub(crate) async fn channels_are_held_and_let_go(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let [node, .., other] = &nodes[..] else {
+        // A lone node hears all that it publishes.
+        return;
+    };
+    let heard = async |name| {
+        let (by_other, by_itself) = (
+            other.publish_one(to_channel(name, "1")).await,
+            node.publish_one(to_channel(name, "1")).await,
+        );
+        assert_eq!(by_other, by_itself, "{name}");
+        assert!(!by_other.degraded);
+        (by_other.nodes, by_other.reach.queued)
+    };
+    node.hold_interest(channel("a"), 1).await;
+    node.hold_interest(Interest::AllChannels, 1).await;
+    node.hold_interest(channel("b"), 1).await;
+    assert_eq!(
+        (heard("a").await, heard("b").await, heard("c").await),
+        ((1, 2), (1, 2), (1, 1))
+    );
+    node.let_go(Interest::AllChannels);
+    let seen = node.inbound.data().len();
+    for wait in [Duration::ZERO, 20 * LINGER] {
+        // Unheard at once, whatever Redis still sends.
+        tokio::time::sleep(wait).await;
+        assert_eq!(
+            (heard("a").await, heard("b").await, heard("c").await),
+            ((1, 1), (1, 1), (0, 0))
+        );
+    }
+    assert_eq!(node.inbound.data().len(), seen + 8);
+    node.let_go(channel("a"));
+    node.hold_interest(channel("c"), 1).await;
+    crate::harness::eventually("the channel is let go", async || heard("a").await == (0, 0)).await;
+    assert_eq!((heard("b").await, heard("c").await), ((1, 1), (1, 1)));
+}
+
+pub(crate) async fn order_holds_while_patterns_come_and_go(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let node = &nodes[0];
+    node.hold_interest(channel("stream"), 1).await;
+    let stop = AtomicBool::new(false);
+    let publishers = nodes
+        .iter()
+        .enumerate()
+        .map(|(publisher, node)| stream(publisher, node, &stop));
+    let switches = async {
+        for round in 0..150 {
+            let all = node.broker.subscribe(Interest::AllChannels);
+            // Other channels come and go meanwhile.
+            let other = channel(&format!("c{}", round % 3));
+            node.broker.subscribe(other.clone()).await;
+            all.await;
+            if round % 2 == 0 {
+                node.broker.unsubscribe(other.clone());
+            }
+            node.broker.unsubscribe(Interest::AllChannels);
+            // Sometimes before it has let go of the pattern, sometimes while, sometimes after.
+            tokio::time::sleep(LINGER / 2 * (round % 5)).await;
+            node.broker.unsubscribe(other);
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (counts, ()) = tokio::join!(futures_util::future::join_all(publishers), switches);
+    let seen = node.inbound.data();
+    for (publisher, count) in counts.into_iter().enumerate() {
+        let prefix = format!("[{publisher},");
+        let numbers = seen.iter().filter_map(|data| data.strip_prefix(&prefix));
+        let numbers: Vec<u32> = numbers
+            .map(|number| number.trim_end_matches(']').parse().unwrap())
+            .collect();
+        let expected: Vec<u32> = (0..count).collect();
+        let difference = numbers
+            .iter()
+            .zip(&expected)
+            .position(|(seen, sent)| seen != sent);
+        assert_eq!((difference, numbers.len()), (None, expected.len()));
+    }
+}
+
+/// Publishes numbers until told to stop; answers how many.
+async fn stream(publisher: usize, node: &Node, stop: &AtomicBool) -> u32 {
+    let mut next = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let batch = (next..next + 5).map(|number| to_channel("stream", &format!("[{publisher},{number}]")));
+        let receipts = node.broker.publish(batch.collect()).await;
+        assert!(
+            receipts.iter().all(|got| *got == receipt(1, 1)),
+            "{publisher} {next} {receipts:?}"
+        );
+        next += 5;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    next
+}

@@ -1,0 +1,137 @@
+//! Who comes in: what a handshake offers, how a client is called, and the words in which it is refused or shown out.
+
+use std::borrow::Cow;
+
+use fanfare_core::{About, Ending, Handshake, HttpError, Offer, Refusal, Rejection};
+use uuid::Uuid;
+
+use super::failures;
+
+/// The longest `client_id`, in bytes.
+const MAX_CLIENT_ID: usize = 128;
+/// The longest part of a `client_id` that fits into the reason of a close frame (123 bytes) with the words around it.
+const MAX_SHOWN: usize = 123 - "Client  is already connected".len();
+
+/// A token in the query or in a header proves a user; `client_id` is a name and proves nothing. Neither need be there.
+pub(super) fn offer<'a>(handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
+    let given = |value: &Cow<'_, str>| !value.is_empty();
+    let query = handshake.credential("token")?.filter(given);
+    let token = match (query, handshake.bearer()?) {
+        // Were one of them believed, a proxy could have checked the other.
+        (Some(query), Some(header)) if query != header => return Err(Refusal::BadCredential),
+        (Some(query), _) => Some(query),
+        (None, header) => header.map(Cow::Borrowed),
+    };
+    let name = handshake.parameter("client_id").filter(given);
+    if name.as_deref().is_some_and(|name| !is_name(name)) {
+        return Err(Refusal::BadName);
+    }
+    Ok(Offer {
+        token,
+        name,
+        subprotocol: None,
+        keep_user_agent: true, // `/status` shows it
+    })
+}
+
+fn is_name(text: &str) -> bool {
+    text.len() <= MAX_CLIENT_ID && !text.chars().any(char::is_control)
+}
+
+/// `client_` and the end of the connection's id, which is its random part.
+pub(super) fn name_for(connection: Uuid) -> String {
+    format!("client_{}", tail(connection))
+}
+
+/// The last 12 hexadecimal digits of `id`.
+pub(super) fn tail(id: Uuid) -> String {
+    format!("{:012x}", id.as_u128() & 0xffff_ffff_ffff)
+}
+
+/// Limits and a name that is taken are told by a close frame, since a browser shows its page nothing else.
+pub(super) fn refuse(refusal: Refusal, about: &About<'_>) -> Rejection {
+    let close = |reason: String| Rejection::close(1008, reason);
+    let http = |status, message| {
+        let (id, now) = (about.id, about.now);
+        let reply = failures::reply(&HttpError {
+            status,
+            message,
+            id,
+            now,
+        });
+        Rejection::http(reply.status, reply.body.to_string())
+    };
+    match refusal {
+        Refusal::MissingCredential => http(401, "Token required"),
+        Refusal::BadCredential => http(401, "Invalid token"),
+        Refusal::ExpiredCredential => http(401, "Token expired"),
+        Refusal::Forbidden => http(403, "Forbidden"),
+        Refusal::BadName => http(
+            400,
+            "client_id must be at most 128 bytes, without control characters",
+        ),
+        Refusal::NameTaken => {
+            let name = cut(about.name.unwrap_or("unknown"), MAX_SHOWN);
+            close(format!("Client {name} is already connected"))
+        }
+        Refusal::AtCapacity => {
+            let (active, most) = (about.active, about.max_connections);
+            close(format!("Connection limit exceeded: {active}/{most}"))
+        }
+        Refusal::AddressAtCapacity => close("Connection limit exceeded for this address".into()),
+        Refusal::UserAtCapacity => close("Connection limit exceeded for this user".into()),
+        Refusal::RateLimited => http(429, "Too many requests"),
+        Refusal::ShuttingDown => http(503, "Server shutting down"),
+    }
+}
+
+/// The close code and reason for a connection that was in.
+pub(super) fn end(ending: Ending) -> (u16, &'static str) {
+    match ending {
+        Ending::TokenExpired => (1008, "token expired"),
+        Ending::SlowConsumer => (1008, "slow consumer"),
+        Ending::PingTimeout => (1008, "ping timeout"),
+        Ending::RateLimited => (1008, "rate limit exceeded"),
+        Ending::ShuttingDown => (1001, "Server shutting down"),
+        Ending::InternalError => (1011, "internal error"),
+    }
+}
+
+/// The beginning of `text`, of at most so many bytes and whole characters.
+pub(super) fn cut(text: &str, most: usize) -> &str {
+    let fits = |end: &usize| *end <= most;
+    let ends = text.char_indices().map(|(at, one)| at + one.len_utf8());
+    &text[..ends.take_while(fits).last().unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        for (text, most, expected) in [
+            ("", 3, ""),
+            ("abc", 3, "abc"),
+            ("abcd", 3, "abc"),
+            ("a\u{e9}\u{e9}", 3, "a\u{e9}"),
+            ("a\u{e9}\u{e9}", 4, "a\u{e9}"),
+            ("\u{1f3ba}", 3, ""),
+        ] {
+            assert_eq!(cut(text, most), expected, "{text} {most}");
+        }
+    }
+
+    #[test]
+    fn clients_are_named_after_the_random_part_of_the_id() {
+        let id = Uuid::from_u128(0x0190_1234_5678_7abc_9def_0123_4567_89ab);
+        assert_eq!(name_for(id), "client_0123456789ab");
+    }
+
+    #[test]
+    fn the_program_of_a_client_is_kept() {
+        let none = |_: &str| None;
+        let offer = offer(&Handshake::new("", &none)).expect("an offer");
+        assert!(offer.keep_user_agent);
+    }
+}

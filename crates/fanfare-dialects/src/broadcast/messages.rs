@@ -1,0 +1,157 @@
+//! What the server says: each message of the protocol, its fields in the documented order.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use fanfare_core::{DialectFacts, Event, NodeFacts};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{fields::Fields, reports::uptime};
+
+/// The types of all messages but those that tell of an event. No client may publish an event of such a type.
+pub(super) const TYPES: &[&str] = &[
+    "welcome",
+    "test_notification",
+    "system",
+    "ping",
+    "pong",
+    "status_response",
+    "error",
+    "shutdown",
+];
+
+/// The sender of what nobody is named as the sender of.
+const SERVICE: &str = "notification_service";
+/// The type of an event whose publisher named none.
+pub(super) const DEFAULT_TYPE: &str = "custom";
+
+pub(super) fn welcome(client_id: &str, interval_seconds: u64, now: SystemTime) -> Bytes {
+    let fields = Fields::of_type("welcome")
+        .text("message", "Connected to WebSocket Notification Server")
+        .text("client_id", client_id)
+        .time("server_time", now)
+        .number("notification_interval", interval_seconds);
+    fields.done().into()
+}
+
+/// An event, its data as it was published.
+pub(super) fn notification(event: &Event) -> Bytes {
+    let fields = Fields::new()
+        .text("id", &event.id.to_string())
+        .text("type", event.kind.as_deref().unwrap_or(DEFAULT_TYPE))
+        .time("timestamp", event.timestamp)
+        .raw("data", event.data.as_str())
+        .text(
+            "sender",
+            event.sender.as_ref().map_or(SERVICE, |sender| &sender.id),
+        );
+    fields.done().into()
+}
+
+/// Sent again and again, so that whoever listens sees that the way is open; `count` is how often by now.
+pub(super) fn test_notification(count: u64, id: Uuid, node: &NodeFacts<'_>, own: &DialectFacts) -> Bytes {
+    let data = Fields::new()
+        .text("message", &format!("Test notification #{count}"))
+        .number("counter", count)
+        .raw("uptime_seconds", &Value::from(uptime(node)).to_string())
+        .number("active_connections", own.active)
+        .time("server_time", node.now);
+    let fields = Fields::new()
+        .text("id", &id.to_string())
+        .text("type", "test_notification")
+        .time("timestamp", node.now)
+        .raw("data", &data.done())
+        .text("sender", SERVICE);
+    fields.done().into()
+}
+
+/// Sent when the server begins to drain.
+pub(super) fn system(id: Uuid, now: SystemTime) -> Bytes {
+    let data = Fields::new()
+        .text("message", "Server is shutting down. Please reconnect later.")
+        .text("priority", "high")
+        .time("system_time", now);
+    let fields = Fields::new()
+        .text("id", &id.to_string())
+        .text("type", "system")
+        .time("timestamp", now)
+        .raw("data", &data.done())
+        .text("sender", "system");
+    fields.done().into()
+}
+
+pub(super) fn ping(now: SystemTime) -> Bytes {
+    Fields::of_type("ping").time("timestamp", now).done().into()
+}
+
+pub(super) fn pong(now: SystemTime) -> Bytes {
+    Fields::of_type("pong").time("timestamp", now).done().into()
+}
+
+pub(super) fn status_response(own: &DialectFacts, now: SystemTime) -> Bytes {
+    let data = Fields::new()
+        .number("active_connections", own.active)
+        .number("total_connections", own.opened)
+        .time("server_time", now);
+    let fields = Fields::of_type("status_response")
+        .raw("data", &data.done())
+        .time("timestamp", now);
+    fields.done().into()
+}
+
+pub(super) fn error(id: &str, message: &str, code: u16, now: SystemTime) -> Bytes {
+    let fields = Fields::of_type("error")
+        .text("error_id", id)
+        .text("message", message)
+        .number("code", code.into())
+        .time("timestamp", now);
+    fields.done().into()
+}
+
+/// Sent just before the connection is closed because the server stops.
+pub(super) fn shutdown(now: SystemTime) -> Bytes {
+    let fields = Fields::of_type("shutdown")
+        .text("message", "Server is shutting down")
+        .time("timestamp", now);
+    fields.done().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use fanfare_core::BrokerHealth;
+
+    use super::*;
+
+    #[test]
+    fn every_message_has_its_type_reserved() {
+        let (now, own) = (SystemTime::UNIX_EPOCH, DialectFacts::default());
+        let node = NodeFacts {
+            now,
+            uptime: Duration::ZERO,
+            started_at: now,
+            version: "",
+            broker: &BrokerHealth::Embedded,
+            publications_received: 0,
+            publications_rejected: 0,
+            shards: 1,
+        };
+        let all = [
+            welcome("", 0, now),
+            test_notification(1, Uuid::nil(), &node, &own),
+            system(Uuid::nil(), now),
+            ping(now),
+            pong(now),
+            status_response(&own, now),
+            error("", "", 0, now),
+            shutdown(now),
+        ];
+        let types = all.map(|message| {
+            let message: Value = serde_json::from_slice(&message).expect("JSON");
+            message["type"].as_str().expect("a type").to_owned()
+        });
+        assert_eq!(types.as_slice(), TYPES);
+    }
+}

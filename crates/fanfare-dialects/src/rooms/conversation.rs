@@ -1,0 +1,158 @@
+//! One connection: what its messages ask for, and what it is told when that is done.
+
+use std::{borrow::Cow, mem, sync::Arc};
+
+use fanfare_core::{
+    Audience, Channel, Command, Context, Conversation, Denial, Draft, Ending, Identity, Joined, Message,
+    Outcome, RawJson, Right, Step, Steps, Ticket,
+};
+
+use super::{
+    FORBIDDEN,
+    errors::{Complaint, denied},
+    frames::{Frame, read},
+    render,
+};
+
+/// At most one question is open at a time, so all have the same number.
+const TICKET: Ticket = 0;
+
+/// A connection of this dialect.
+#[derive(Default)]
+pub(super) struct Member {
+    /// Whose it is. Kept, because it is told when it leaves its rooms, and then its credential may be over.
+    user: Option<Arc<Identity>>,
+    asked: Asked,
+}
+
+/// What was asked for and is not answered. Of what the server itself tells a room no answer is awaited.
+#[derive(Default)]
+enum Asked {
+    #[default]
+    Nothing,
+    Join(Channel),
+    Leave(Channel),
+    Send(Channel),
+}
+
+impl Conversation for Member {
+    fn opened(&mut self, context: &Context<'_>, steps: &mut Steps) {
+        self.user = context.identity.cloned();
+        if let Some(user) = &self.user {
+            steps.push(Step::SendText(render::connected(user, context.now)));
+        }
+    }
+
+    fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps) {
+        let Message::Text(text) = message else {
+            return steps.push(Step::Close(1003, Cow::Borrowed("binary frames are not accepted")));
+        };
+        match read(text) {
+            Ok(frame) => self.act(frame, context, steps),
+            Err(complaint) => {
+                tell(&complaint.words(), context, steps);
+                if matches!(complaint, Complaint::UsersRoom) {
+                    steps.push(send_away());
+                }
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        _ticket: Ticket,
+        answer: Result<Outcome, Denial>,
+        context: &Context<'_>,
+        steps: &mut Steps,
+    ) {
+        match (mem::take(&mut self.asked), answer) {
+            (Asked::Join(room), Ok(Outcome::Joined(how))) => {
+                steps.push(Step::SendText(render::joined_room(&room, context.now)));
+                if how == Joined::First {
+                    self.announce("user_joined", &room, steps);
+                }
+            }
+            (Asked::Leave(room), Ok(Outcome::Left { last })) => {
+                steps.push(Step::SendText(render::left_room(&room, context.now)));
+                if last {
+                    self.announce("user_left", &room, steps);
+                }
+            }
+            (Asked::Join(room), Err(denial)) => {
+                tell(&denied(denial, &room), context, steps);
+                if denial == Denial::Forbidden {
+                    steps.push(send_away());
+                }
+            }
+            (Asked::Leave(room) | Asked::Send(room), Err(denial)) => {
+                tell(&denied(denial, &room), context, steps);
+            }
+            // A message that was sent comes back as the event that it is.
+            (_, Ok(_)) | (Asked::Nothing, Err(_)) => {}
+        }
+    }
+
+    fn limited(&mut self, context: &Context<'_>, steps: &mut Steps) {
+        tell("Rate limit exceeded", context, steps);
+    }
+
+    fn closed(&mut self, left: &[Channel], _context: &Context<'_>, steps: &mut Steps) {
+        for room in left {
+            self.announce("user_left", room, steps);
+        }
+    }
+}
+
+impl Member {
+    fn act(&mut self, frame: Frame<'_>, context: &Context<'_>, steps: &mut Steps) {
+        match frame {
+            Frame::Ping => {
+                steps.extend([Step::SendText(render::pong(context.now)), Step::Pinged]);
+            }
+            Frame::Join(room) => {
+                steps.push(Step::Ask(TICKET, Command::Join(room.clone())));
+                self.asked = Asked::Join(room);
+            }
+            Frame::Leave(room) => {
+                steps.push(Step::Ask(TICKET, Command::Leave(room.clone())));
+                self.asked = Asked::Leave(room);
+            }
+            Frame::Send(room, said) => {
+                let data = self
+                    .user
+                    .as_ref()
+                    .and_then(|user| render::message_data(&said, user));
+                let Some(data) = data else {
+                    return steps.push(Step::End(Ending::InternalError));
+                };
+                steps.push(publish(&room, render::MESSAGE, data, Right::Member));
+                self.asked = Asked::Send(room);
+            }
+        }
+    }
+
+    /// Tells `room` that the user came or went.
+    fn announce(&self, kind: &str, room: &Channel, steps: &mut Steps) {
+        let data = self.user.as_ref().and_then(|user| render::user_data(user));
+        steps.extend(data.map(|data| publish(room, kind, data, Right::Server)));
+    }
+}
+
+fn publish(room: &Channel, kind: &str, data: RawJson, right: Right) -> Step {
+    let draft = Draft {
+        to: Audience::Channel(room.clone()),
+        kind: Some(kind.into()),
+        data,
+        metadata: None,
+        right,
+    };
+    Step::Ask(TICKET, Command::Publish(draft))
+}
+
+fn tell(words: &str, context: &Context<'_>, steps: &mut Steps) {
+    steps.push(Step::SendText(render::error(words, context.now)));
+}
+
+fn send_away() -> Step {
+    Step::Close(FORBIDDEN.0, Cow::Borrowed(FORBIDDEN.1))
+}

@@ -1,0 +1,232 @@
+//! `rooms`: chat and updates in rooms with access control. A client proves who it is with a token in the query, joins
+//! rooms, talks in them, and hears who comes and goes.
+//!
+//! `frames` is what a client may send, `conversation` what is done about it, `render` what is sent to it, and `errors`
+//! are the words for all that goes wrong; `settings` is what may be configured. Here are the door and the ends.
+
+mod conversation;
+mod errors;
+mod frames;
+mod render;
+mod settings;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_core::{
+    About, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Event, Handshake,
+    Hearing, Hears, Identity, JsonMap, NodeFacts, Offer, Options, Refusal, Rejection,
+};
+
+/// No token, a bad one, or one whose time is over.
+const UNAUTHENTICATED: u16 = 4401;
+/// No access to the room that was asked for. The reason is the protocol's.
+const FORBIDDEN: (u16, &str) = (4403, "Forbidden");
+/// One connection more than there may be.
+const TOO_MANY: u16 = 4429;
+/// A fault of the server's.
+const INTERNAL: u16 = 4500;
+
+/// The dialect.
+pub(crate) struct Rooms;
+
+impl DialectKind for Rooms {
+    fn name(&self) -> &'static str {
+        "rooms"
+    }
+
+    fn path(&self) -> &'static str {
+        "/api/v1/ws/connect"
+    }
+
+    fn request_target(&self, token: &str) -> String {
+        format!("/api/v1/ws/connect?token={token}")
+    }
+
+    fn summary(&self) -> &'static str {
+        "Rooms with access control: clients join, talk, and hear who comes and goes."
+    }
+
+    fn defaults(&self) -> DialectDefaults {
+        settings::defaults()
+    }
+
+    fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
+        Arc::new(Rooms)
+    }
+}
+
+impl Dialect for Rooms {
+    /// The token in the query counts; a header is looked at where there is none, because a browser may send one of
+    /// another scheme along.
+    fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
+        match handshake.credential("token")? {
+            Some(token) if !token.is_empty() => Ok(Offer::of_token(token)),
+            _ => handshake
+                .bearer()?
+                .map(Offer::of_token)
+                .ok_or(Refusal::MissingCredential),
+        }
+    }
+
+    fn admit(&self, identity: Option<&Identity>) -> Result<(), Refusal> {
+        identity.map(|_| ()).ok_or(Refusal::MissingCredential)
+    }
+
+    /// By closing, wherever the client's own doing is the cause: a browser shows a page the close code, and never the
+    /// HTTP answer in place of an upgrade.
+    fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
+        match refusal {
+            Refusal::MissingCredential | Refusal::BadCredential | Refusal::ExpiredCredential => {
+                Rejection::close(UNAUTHENTICATED, "Authentication Failed")
+            }
+            Refusal::Forbidden => Rejection::close(FORBIDDEN.0, FORBIDDEN.1),
+            Refusal::AtCapacity
+            | Refusal::AddressAtCapacity
+            | Refusal::UserAtCapacity
+            | Refusal::RateLimited => Rejection::close(TOO_MANY, "Too Many Connections"),
+            Refusal::ShuttingDown => Rejection::http(503, r#"{"error":"Server shutting down"}"#),
+            // Connections have no names here, so these two do not come up.
+            Refusal::BadName => Rejection::http(400, r#"{"error":"bad name"}"#),
+            Refusal::NameTaken => Rejection::http(409, r#"{"error":"name taken"}"#),
+        }
+    }
+
+    fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
+        Box::<conversation::Member>::default()
+    }
+
+    fn hears(&self) -> Hearing {
+        Hearing {
+            user: Hears::Always,
+            everyone: Hears::Always,
+        }
+    }
+
+    fn render(&self, event: &Event) -> Option<Bytes> {
+        Some(render::event(event))
+    }
+
+    /// What the server says itself. `message` is not among them: it is what clients of every dialect say.
+    fn own_types(&self) -> &'static [&'static str] {
+        &[
+            "connected",
+            "joined_room",
+            "left_room",
+            "user_joined",
+            "user_left",
+            "notification.new",
+            "error",
+            "pong",
+        ]
+    }
+
+    fn end(&self, ending: Ending) -> (u16, &'static str) {
+        match ending {
+            Ending::TokenExpired => (UNAUTHENTICATED, "token expired"),
+            Ending::SlowConsumer => (1008, "slow consumer"),
+            Ending::PingTimeout => (1008, "ping timeout"),
+            Ending::RateLimited => (1008, "rate limit exceeded"),
+            Ending::ShuttingDown => (1001, "Server shutting down"),
+            Ending::InternalError => (INTERNAL, "Internal Server Error"),
+        }
+    }
+
+    fn health(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+        JsonMap::new()
+    }
+
+    fn metrics(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+        JsonMap::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use fanfare_core::{RawObject, Target, Unit, UserId, string};
+
+    use super::*;
+
+    #[test]
+    fn what_the_server_says_itself_is_reserved() {
+        let now = SystemTime::UNIX_EPOCH;
+        let alice = Identity::new(UserId::new("alice").expect("a name"), now);
+        let own = Rooms.own_types();
+        for text in [
+            render::connected(&alice, now),
+            render::joined_room("task:1", now),
+            render::left_room("task:1", now),
+            render::pong(now),
+            render::error("words", now),
+        ] {
+            let text = std::str::from_utf8(&text).expect("text");
+            let kind = RawObject::parse(text).expect("JSON").get("type").and_then(string);
+            assert!(kind.is_some_and(|kind| own.contains(&&*kind)), "{text}");
+        }
+        for (kind, expected) in [
+            ("user_joined", true),
+            ("user_left", true),
+            ("notification.new", true),
+            ("message", false),
+            ("task.created", false),
+        ] {
+            assert_eq!(own.contains(&kind), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn where_clients_expect_it() {
+        assert_eq!(Rooms.path(), "/api/v1/ws/connect");
+        assert_eq!(Rooms.request_target("a.b.c"), "/api/v1/ws/connect?token=a.b.c");
+        let defaults = Rooms.defaults();
+        assert_eq!(defaults.binds, ["0.0.0.0:8000"]);
+        assert_eq!(
+            (defaults.max_connections, defaults.max_message_size),
+            (10_000, 65_536)
+        );
+        assert_eq!(
+            (defaults.max_connections_per_ip, defaults.max_connections_per_user),
+            (0, 5)
+        );
+    }
+
+    #[test]
+    fn what_may_be_configured() {
+        let defaults = Rooms.defaults();
+        let read = |given: Option<&str>| {
+            let options = Options::read(defaults.options, |_| given.map(Into::into)).ok()?;
+            Some(options.text("default_access").to_owned())
+        };
+        for (given, expected) in [
+            (None, Some("authenticated")),
+            (Some("authenticated"), Some("authenticated")),
+            (Some("nobody"), Some("nobody")),
+            (Some("anyone"), None),
+        ] {
+            assert_eq!(read(given).as_deref(), expected, "{given:?}");
+        }
+        let variables = defaults.inherited.iter();
+        let variables: Vec<_> = variables
+            .map(|one| (one.variable, one.target, one.unit))
+            .collect();
+        let key = Target::Key;
+        let expected = [
+            (
+                "MAX_CONNECTIONS_PER_USER",
+                key("rooms.max_connections_per_user"),
+                Unit::Plain,
+            ),
+            ("WS_HEARTBEAT_INTERVAL", key("rooms.ping_interval"), Unit::Seconds),
+        ];
+        assert_eq!(variables, expected);
+        assert_eq!(defaults.production, [("rooms.default_access", "\"nobody\"")]);
+    }
+
+    /// Most connections are idle most of the time.
+    #[test]
+    fn a_connection_takes_little_memory() {
+        assert!(size_of::<conversation::Member>() <= 32);
+    }
+}

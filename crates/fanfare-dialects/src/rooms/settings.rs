@@ -1,0 +1,39 @@
+//! What may be configured of this dialect alone. Who may join what is decided outside it, with the same rules for every
+//! dialect; here is only what those fall back to.
+
+use fanfare_core::{DialectDefaults, Inherited, OptionKind, OptionSpec, Target, Unit};
+
+/// The declarations. What is not named here is as in every dialect.
+pub(super) fn defaults() -> DialectDefaults {
+    DialectDefaults {
+        binds: &["0.0.0.0:8000"],
+        max_connections: 10_000,
+        max_connections_per_user: 5,
+        max_message_size: 64 * 1024,
+        options: OPTIONS,
+        inherited: INHERITED,
+        production: &[("rooms.default_access", "\"nobody\"")],
+        ..DialectDefaults::default()
+    }
+}
+
+const OPTIONS: &[OptionSpec] = &[OptionSpec {
+    name: "default_access",
+    doc: "Who may join a room of which no access rule, authorizer or `rooms` claim says anything: any \
+          `authenticated` user, or `nobody`.",
+    kind: OptionKind::OneOf(&["authenticated", "nobody"]),
+    default: "\"authenticated\"",
+}];
+
+const INHERITED: &[Inherited] = &[
+    Inherited {
+        variable: "MAX_CONNECTIONS_PER_USER",
+        target: Target::Key("rooms.max_connections_per_user"),
+        unit: Unit::Plain,
+    },
+    Inherited {
+        variable: "WS_HEARTBEAT_INTERVAL",
+        target: Target::Key("rooms.ping_interval"),
+        unit: Unit::Seconds,
+    },
+];

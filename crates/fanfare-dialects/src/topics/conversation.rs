@@ -1,0 +1,234 @@
+//! One connection's life: nobody's until a token is accepted, somebody's until that token expires, then waiting for
+//! another one of the same user.
+
+use std::{borrow::Cow, mem, sync::Arc};
+
+use fanfare_core::{
+    Channel, Command, Context, Conversation, Denial, Ending, Message, Outcome, Step, Steps, Ticket,
+};
+
+use super::{
+    frames::{Frame, Names, Purpose, Topics},
+    replies::{Problem, Reply},
+    settings::Patience,
+};
+
+/// Why a connection is closed whose token was not followed by another.
+pub(super) const TOKEN_EXPIRED: &str = "token expired";
+/// Why a connection is closed whose user has as many as it may.
+pub(super) const TOO_MANY_OF_USER: &str = "too many connections of this user";
+
+/// Nothing is asked before what was asked last is answered, so one number will do.
+const TICKET: Ticket = 0;
+
+/// The connection's state.
+pub(super) struct Talk {
+    phase: Phase,
+    asked: Asked,
+    patience: Arc<Patience>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nobody has proved anything.
+    New,
+    /// It is somebody's.
+    Authenticated,
+    /// It was somebody's, whose token is over.
+    Expired,
+}
+
+/// What the server was asked, and what its answer needs.
+#[derive(Default)]
+enum Asked {
+    #[default]
+    Nothing,
+    Authenticate,
+    Subscribe(Names),
+    Unsubscribe(Names),
+    Publish(Channel),
+}
+
+impl Talk {
+    pub(super) fn new(patience: Arc<Patience>) -> Self {
+        Self {
+            phase: Phase::New,
+            asked: Asked::Nothing,
+            patience,
+        }
+    }
+
+    fn read(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps) -> Result<(), Problem> {
+        let frame = Frame::parse(text)?;
+        match frame.purpose {
+            Purpose::Ping => steps.extend([Step::Pinged, Reply::Pong.at(context.now)]),
+            Purpose::Auth => {
+                self.ask(Command::Authenticate(frame.token()?), Asked::Authenticate, steps);
+            }
+            Purpose::Subscribe => {
+                let Topics { names, good: to } = self.proven(&frame)?.topics()?;
+                if to.is_empty() {
+                    settle(names, Vec::new(), context, steps, subscribed);
+                } else {
+                    self.ask(
+                        Command::Subscribe { to, whole: false },
+                        Asked::Subscribe(names),
+                        steps,
+                    );
+                }
+            }
+            Purpose::Unsubscribe => {
+                let Topics { names, good: from } = self.proven(&frame)?.topics()?;
+                if from.is_empty() {
+                    settle(names, Vec::new(), context, steps, unsubscribed);
+                } else {
+                    self.ask(Command::Unsubscribe(from), Asked::Unsubscribe(names), steps);
+                }
+            }
+            Purpose::Message => {
+                let (channel, draft) = self.proven(&frame)?.draft()?;
+                self.ask(Command::Publish(draft), Asked::Publish(channel), steps);
+            }
+        }
+        Ok(())
+    }
+
+    /// The frame, if the connection is somebody's.
+    fn proven<'f, 'a>(&self, frame: &'f Frame<'a>) -> Result<&'f Frame<'a>, Problem> {
+        match self.phase {
+            Phase::Authenticated => Ok(frame),
+            Phase::New => Err(Problem::unauthorized("Authentication required")),
+            Phase::Expired => Err(Problem::unauthorized("Token expired")),
+        }
+    }
+
+    fn ask(&mut self, command: Command, asked: Asked, steps: &mut Steps) {
+        self.asked = asked;
+        steps.push(Step::Ask(TICKET, command));
+    }
+
+    fn accepted(&mut self, context: &Context<'_>, steps: &mut Steps) {
+        let Some(identity) = context.identity else {
+            return steps.push(Step::End(Ending::InternalError));
+        };
+        self.phase = Phase::Authenticated;
+        let user_id = &identity.user;
+        steps.push(Step::Timer(None));
+        steps.push(Reply::AuthSuccess { user_id }.at(context.now));
+    }
+}
+
+impl Conversation for Talk {
+    fn opened(&mut self, _context: &Context<'_>, steps: &mut Steps) {
+        steps.push(Step::Timer(Some(self.patience.auth_timeout)));
+    }
+
+    fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps) {
+        match message {
+            Message::Text(text) => {
+                if let Err(problem) = self.read(text, context, steps) {
+                    steps.push(Reply::Error(&problem).at(context.now));
+                }
+            }
+            Message::Binary(_) => steps.push(close(1003, "binary frames are not accepted")),
+        }
+    }
+
+    fn answered(
+        &mut self,
+        _ticket: Ticket,
+        answer: Result<Outcome, Denial>,
+        context: &Context<'_>,
+        steps: &mut Steps,
+    ) {
+        match (mem::take(&mut self.asked), answer) {
+            (Asked::Nothing, _) | (Asked::Publish(_), Ok(_)) => {}
+            (Asked::Authenticate, Ok(_)) => self.accepted(context, steps),
+            (Asked::Authenticate, Err(denial)) => steps.push(rejected(denial, context)),
+            (Asked::Subscribe(names), Ok(Outcome::Subscribed(verdicts))) => {
+                settle(names, verdicts, context, steps, subscribed);
+            }
+            (Asked::Subscribe(names), answer) => {
+                let verdicts = vec![answer.map(drop); names.len()];
+                settle(names, verdicts, context, steps, subscribed);
+            }
+            (Asked::Unsubscribe(names), answer) => {
+                let verdicts = vec![answer.map(drop); names.len()];
+                settle(names, verdicts, context, steps, unsubscribed);
+            }
+            (Asked::Publish(channel), Err(denial)) => {
+                steps.push(Reply::Error(&Problem::denied(denial, &channel)).at(context.now));
+            }
+        }
+    }
+
+    fn timer(&mut self, _context: &Context<'_>, steps: &mut Steps) {
+        match self.phase {
+            Phase::New => steps.push(close(1008, "authentication timeout")),
+            Phase::Expired => steps.push(close(1008, TOKEN_EXPIRED)),
+            Phase::Authenticated => {}
+        }
+    }
+
+    fn expired(&mut self, context: &Context<'_>, steps: &mut Steps) {
+        self.phase = Phase::Expired;
+        steps.push(Step::Pause);
+        steps.push(Reply::unauthenticated("Token expired").at(context.now));
+        steps.push(Step::Timer(Some(self.patience.reauth_grace)));
+    }
+
+    fn limited(&mut self, context: &Context<'_>, steps: &mut Steps) {
+        steps.push(Reply::Error(&Problem::limited()).at(context.now));
+    }
+}
+
+/// Answers for each name in order; `verdicts` are those on the good ones.
+fn settle(
+    names: Names,
+    verdicts: Vec<Result<(), Denial>>,
+    context: &Context<'_>,
+    steps: &mut Steps,
+    confirmed: fn(&str) -> Reply<'_>,
+) {
+    let mut verdicts = verdicts.into_iter();
+    for name in names {
+        let settled = name.and_then(|name| match verdicts.next() {
+            Some(Ok(())) => Ok(name),
+            Some(Err(denial)) => Err(Problem::denied(denial, &name)),
+            None => Err(Problem::denied(Denial::Forbidden, &name)), // what nobody allowed is not confirmed
+        });
+        let reply = match &settled {
+            Ok(name) => confirmed(name),
+            Err(problem) => Reply::Error(problem),
+        };
+        steps.push(reply.at(context.now));
+    }
+}
+
+fn subscribed(topic: &str) -> Reply<'_> {
+    Reply::Subscribed { topic }
+}
+
+fn unsubscribed(topic: &str) -> Reply<'_> {
+    Reply::Unsubscribed { topic }
+}
+
+/// What is said to who sent a token that is not accepted.
+fn rejected(denial: Denial, context: &Context<'_>) -> Step {
+    let message = match denial {
+        Denial::ExpiredCredential => "Token expired",
+        Denial::OtherUser => "Token belongs to another user",
+        Denial::UserAtCapacity => return close(1008, TOO_MANY_OF_USER),
+        Denial::BadCredential
+        | Denial::Forbidden
+        | Denial::TooManySubscriptions
+        | Denial::NotMember
+        | Denial::ReservedType
+        | Denial::NotConnected => "Invalid token",
+    };
+    Reply::unauthenticated(message).at(context.now)
+}
+
+fn close(code: u16, reason: &'static str) -> Step {
+    Step::Close(code, Cow::Borrowed(reason))
+}

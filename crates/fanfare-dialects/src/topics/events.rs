@@ -1,0 +1,66 @@
+//! How an event looks to a subscriber.
+
+use bytes::Bytes;
+use fanfare_core::{Audience, EVERYONE_CHANNEL, Event, personal_channel, timestamp};
+
+use super::metadata;
+
+/// The type of an event whose publisher named none.
+const DEFAULT_TYPE: &str = "message";
+
+/// The event as a `message`; its data as they were published.
+pub(super) fn render(event: &Event) -> Option<Bytes> {
+    let personal;
+    let topic: &str = match &event.audience {
+        Audience::Channel(channel) => channel,
+        Audience::Everyone => EVERYONE_CHANNEL,
+        Audience::User(user) => {
+            personal = personal_channel(user);
+            &personal
+        }
+    };
+    let topic = quoted(topic)?;
+    let kind = quoted(event.kind.as_deref().unwrap_or(DEFAULT_TYPE))?;
+    let about = about(event)?;
+    let time = timestamp(event.timestamp).to_string();
+    let parts = [
+        r#"{"type":"message","topic":"#,
+        &topic,
+        r#","eventType":"#,
+        &kind,
+        r#","data":"#,
+        event.data.as_str(),
+        r#","metadata":{"#,
+        &about,
+        r#"},"timestamp":""#,
+        &time,
+        r#""}"#,
+    ];
+    Some(parts.concat().into())
+}
+
+/// The members of `metadata`: the publisher's, then what the server knows of the sender.
+fn about(event: &Event) -> Option<String> {
+    let metadata = event.metadata.as_ref();
+    let mut members = metadata
+        .and_then(|metadata| metadata::members(metadata.as_str()))
+        .unwrap_or_default();
+    let Some(sender) = &event.sender else {
+        return Some(members);
+    };
+    add(&mut members, metadata::SENDER, &quoted(&sender.id)?);
+    if let Some(connection) = sender.connection {
+        add(&mut members, metadata::CONNECTION, &format!("\"{connection}\""));
+    }
+    Some(members)
+}
+
+fn add(members: &mut String, name: &str, value: &str) {
+    let comma = if members.trim_ascii().is_empty() { "" } else { "," };
+    members.extend([comma, "\"", name, "\":", value]);
+}
+
+/// `text` as a JSON string.
+fn quoted(text: &str) -> Option<String> {
+    serde_json::to_string(text).ok()
+}

@@ -1,0 +1,184 @@
+//! What a client says: one JSON object a frame, told apart by its `type`. Fields nobody knows are ignored.
+
+use std::borrow::Cow;
+
+use fanfare_core::{
+    Audience, BadObject, Channel, Draft, MAX_DEPTH, RawJson, RawObject, Right, Subscription, Token, string,
+};
+use serde_json::value::RawValue;
+
+use super::{metadata, replies::Problem};
+
+/// The most topics that one frame may list: as many as a connection may be subscribed to by default.
+const MAX_TOPICS: usize = 1000;
+/// The longest event type, in bytes.
+const MAX_EVENT_TYPE: usize = 255;
+/// How much of a text that was not understood is shown to who sent it, in characters.
+const MAX_SHOWN: usize = 100;
+
+/// What a frame is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Auth,
+    Subscribe,
+    Unsubscribe,
+    Message,
+    Ping,
+}
+
+/// A frame of a known purpose. What else is in it is looked at when the purpose has been allowed.
+pub(super) struct Frame<'a> {
+    pub(super) purpose: Purpose,
+    fields: RawObject<'a>,
+}
+
+/// The topics of a frame.
+pub(super) struct Topics {
+    /// As the client wrote them, in its order, or what is wrong with them.
+    pub(super) names: Names,
+    /// The good ones.
+    pub(super) good: Vec<Subscription>,
+}
+
+/// See [`Topics::names`].
+pub(super) type Names = Vec<Result<Box<str>, Problem>>;
+
+impl<'a> Frame<'a> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, Problem> {
+        let fields = RawObject::parse(text).map_err(|bad| match bad {
+            BadObject::NotJson => {
+                Problem::in_field("frame", format!("not JSON, or nested deeper than {MAX_DEPTH}"))
+            }
+            BadObject::NotAnObject => Problem::in_field("frame", "must be an object"),
+        })?;
+        let purpose = match &*text_of("type", required(&fields, "type")?)? {
+            "auth" => Purpose::Auth,
+            "subscribe" => Purpose::Subscribe,
+            "unsubscribe" => Purpose::Unsubscribe,
+            "message" => Purpose::Message,
+            "ping" => Purpose::Ping,
+            other => {
+                let issue = format!("unknown type: {}", shown(other));
+                return Err(Problem::in_field("type", issue));
+            }
+        };
+        Ok(Self { purpose, fields })
+    }
+
+    /// The token of an `auth`. Whether an empty one is good is for the server to say, as with any other.
+    pub(super) fn token(&self) -> Result<Token, Problem> {
+        let token = text_of("token", required(&self.fields, "token")?)?;
+        Ok(Token(token.into()))
+    }
+
+    /// The topics of a `subscribe` or `unsubscribe`: one, or a list.
+    pub(super) fn topics(&self) -> Result<Topics, Problem> {
+        let mut topics = Topics {
+            names: Names::new(),
+            good: Vec::new(),
+        };
+        match (self.fields.get("topic"), self.fields.get("topics")) {
+            (Some(_), Some(_)) => {
+                return Err(Problem::in_field("topics", "not together with topic"));
+            }
+            (None, Some(list)) => {
+                for (place, name) in list_of(list)?.into_iter().enumerate() {
+                    topics.add(name, format!("topics[{place}]"));
+                }
+            }
+            (Some(name), None) => topics.add(name, "topic"),
+            (None, None) => return Err(Problem::in_field("topic", "required")),
+        }
+        Ok(topics)
+    }
+
+    /// The event that a `message` wants published, and its channel.
+    pub(super) fn draft(&self) -> Result<(Channel, Draft), Problem> {
+        let channel = channel(&text_of("topic", required(&self.fields, "topic")?)?)?;
+        let data = required(&self.fields, "data")?;
+        let metadata = self.fields.get("metadata").map(|raw| {
+            metadata::without_sender(raw.get()).map_err(|issue| Problem::in_field("metadata", issue))
+        });
+        let draft = Draft {
+            to: Audience::Channel(channel.clone()),
+            kind: self.fields.get("eventType").map(event_type).transpose()?,
+            data: RawJson::from_raw(data).map_err(|_| Problem::in_field("data", "nested too deep"))?,
+            metadata: metadata.transpose()?,
+            right: Right::Rules,
+        };
+        Ok((channel, draft))
+    }
+}
+
+impl Topics {
+    /// Adds what stands in `field`.
+    fn add(&mut self, raw: &RawValue, field: impl Into<Cow<'static, str>>) {
+        let name = text_of(field, raw).and_then(|name| {
+            let subscription = Subscription::parse(&name).map_err(|bad| {
+                Problem::in_field("topic", format!("invalid pattern: {bad}")).about(&shown(&name))
+            })?;
+            self.good.push(subscription);
+            Ok(name.into())
+        });
+        self.names.push(name);
+    }
+}
+
+fn required<'a>(fields: &RawObject<'a>, field: &'static str) -> Result<&'a RawValue, Problem> {
+    fields
+        .get(field)
+        .ok_or_else(|| Problem::in_field(field, "required"))
+}
+
+fn text_of(field: impl Into<Cow<'static, str>>, raw: &RawValue) -> Result<Cow<'_, str>, Problem> {
+    string(raw).ok_or_else(|| {
+        let is_text = raw.get().starts_with('"'); // with half a surrogate pair in it
+        let issue = if is_text {
+            "must be Unicode text"
+        } else {
+            "must be a string"
+        };
+        Problem::in_field(field, issue)
+    })
+}
+
+fn list_of(raw: &RawValue) -> Result<Vec<&RawValue>, Problem> {
+    let bad = |issue| Err(Problem::in_field("topics", issue));
+    match serde_json::from_str::<Vec<&RawValue>>(raw.get()) {
+        Ok(list) if list.is_empty() => bad("must not be empty".to_owned()),
+        Ok(list) if list.len() > MAX_TOPICS => bad(format!("more than {MAX_TOPICS} topics")),
+        Ok(list) => Ok(list),
+        Err(_) => bad("must be a list of strings".to_owned()),
+    }
+}
+
+/// The channel that a client may publish on, as far as its name tells.
+fn channel(name: &str) -> Result<Channel, Problem> {
+    let bad = |issue: String| Problem::in_field("topic", issue).about(&shown(name));
+    match Subscription::parse(name) {
+        Ok(Subscription::Channel(channel)) => Ok(channel),
+        Ok(Subscription::Pattern(_)) => Err(bad("a message goes to one topic, not to a pattern".to_owned())),
+        Ok(Subscription::Personal(_)) => Err(Problem::forbidden(
+            "clients do not publish on personal topics",
+            name,
+        )),
+        Err(reason) => Err(bad(format!("invalid topic: {reason}"))),
+    }
+}
+
+fn event_type(raw: &RawValue) -> Result<Box<str>, Problem> {
+    let kind = text_of("eventType", raw)?;
+    if kind.is_empty() || kind.len() > MAX_EVENT_TYPE || kind.chars().any(char::is_control) {
+        let issue = format!("must be 1 to {MAX_EVENT_TYPE} bytes without control characters");
+        return Err(Problem::in_field("eventType", issue));
+    }
+    Ok(kind.into())
+}
+
+/// As much of `text` as is worth showing.
+fn shown(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}

@@ -1,0 +1,49 @@
+//! What is said about an event, less any claim about its sender, which is the server's to tell. What else is there is
+//! kept byte for byte.
+
+use bytes::Bytes;
+use fanfare_core::{RawJson, RawObject};
+
+/// The field with the sender's id.
+pub(super) const SENDER: &str = "senderId";
+/// The field with the connection it was sent from.
+pub(super) const CONNECTION: &str = "senderConnectionId";
+
+/// The JSON value `text` without the two fields, however their names are spelled.
+///
+/// # Errors
+/// What is wrong with it: it is no object, or one with a field whose name is no text.
+pub(super) fn without_sender(text: &str) -> Result<RawJson, &'static str> {
+    if !text.starts_with('{') {
+        return Err("must be an object");
+    }
+    let members = members(text).map(|members| Bytes::from(format!("{{{members}}}")));
+    members
+        .and_then(|object| RawJson::parse(&object).ok())
+        .ok_or("field names must be Unicode text")
+}
+
+/// What stands between the braces of the object `text`, without the two fields.
+pub(super) fn members(text: &str) -> Option<String> {
+    let object = RawObject::parse(text).ok()?;
+    let inside = text.trim_ascii().strip_prefix('{')?.strip_suffix('}')?;
+    if object.iter().all(|(name, _)| is_other(name)) {
+        return Some(inside.to_owned());
+    }
+    let mut kept = Vec::new();
+    let mut rest = inside;
+    for (name, value) in object.iter() {
+        // The values borrow from `text`, so that a value's place tells where its member ends.
+        let end = (value.get().as_ptr() as usize + value.get().len()).checked_sub(rest.as_ptr() as usize)?;
+        let (member, after) = rest.split_at_checked(end)?;
+        if is_other(name) {
+            kept.push(member);
+        }
+        rest = after.split_once(',').map_or("", |(_, next)| next);
+    }
+    Some(kept.join(","))
+}
+
+fn is_other(name: &str) -> bool {
+    name != SENDER && name != CONNECTION
+}

@@ -1,0 +1,136 @@
+//! `topics`: publish and subscribe on channels, with wildcards. A client connects as nobody, proves who it is by an
+//! `auth` frame, subscribes to what it wants to hear, and may publish itself.
+//!
+//! [`conversation`] is one connection's life; [`frames`] is what it reads, [`replies`] what it answers; [`events`] is
+//! how an event looks, and [`metadata`] sees to it that nobody says there who the sender is but the server. [`settings`] is what can be configured.
+
+mod conversation;
+mod events;
+mod frames;
+mod metadata;
+mod replies;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_core::{
+    About, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Event, Handshake,
+    Hearing, Hears, HttpError, HttpReply, JsonMap, NodeFacts, Offer, Options, Refusal, Rejection,
+};
+use serde_json::json;
+
+use settings::Patience;
+
+/// The dialect before it is configured.
+pub(crate) struct Kind;
+
+impl DialectKind for Kind {
+    fn name(&self) -> &'static str {
+        "topics"
+    }
+
+    fn path(&self) -> &'static str {
+        "/ws"
+    }
+
+    fn request_target(&self, _token: &str) -> String {
+        self.path().to_owned() // the token follows in a frame
+    }
+
+    fn summary(&self) -> &'static str {
+        "Publish and subscribe: clients name the topics they hear, with wildcards, and publish on them."
+    }
+
+    fn defaults(&self) -> DialectDefaults {
+        settings::DEFAULTS
+    }
+
+    fn open(&self, options: &Options) -> Arc<dyn Dialect> {
+        Arc::new(Topics(Arc::new(Patience::of(options))))
+    }
+}
+
+/// The dialect.
+struct Topics(Arc<Patience>);
+
+impl Dialect for Topics {
+    fn offer<'a>(&self, _handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
+        Ok(Offer::default())
+    }
+
+    fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
+        match refusal {
+            Refusal::AtCapacity => Rejection::close(1008, "server at capacity"),
+            Refusal::AddressAtCapacity => Rejection::close(1008, "too many connections from this address"),
+            Refusal::UserAtCapacity => Rejection::close(1008, conversation::TOO_MANY_OF_USER),
+            Refusal::MissingCredential => http(401, "Authentication required"),
+            Refusal::BadCredential => http(401, "Invalid token"),
+            Refusal::ExpiredCredential => http(401, "Token expired"),
+            Refusal::Forbidden => http(403, "Forbidden"),
+            Refusal::BadName => http(400, "Bad name"),
+            Refusal::NameTaken => http(409, "Name taken"),
+            Refusal::RateLimited => http(429, "Too many requests"),
+            Refusal::ShuttingDown => http(503, "Server shutting down"),
+        }
+    }
+
+    fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
+        Box::new(conversation::Talk::new(Arc::clone(&self.0)))
+    }
+
+    fn hears(&self) -> Hearing {
+        Hearing {
+            user: Hears::Subscribed,
+            everyone: Hears::Subscribed,
+        }
+    }
+
+    fn render(&self, event: &Event) -> Option<Bytes> {
+        events::render(event)
+    }
+
+    fn own_types(&self) -> &'static [&'static str] {
+        &[
+            "auth_success",
+            "auth_error",
+            "subscribed",
+            "unsubscribed",
+            "error",
+            "pong",
+            "message.sent",
+        ]
+    }
+
+    fn end(&self, ending: Ending) -> (u16, &'static str) {
+        match ending {
+            Ending::TokenExpired => (1008, conversation::TOKEN_EXPIRED),
+            Ending::SlowConsumer => (1008, "slow consumer"),
+            Ending::PingTimeout => (1008, "ping timeout"),
+            Ending::RateLimited => (1008, "rate limit exceeded"),
+            Ending::ShuttingDown => (1001, "Server shutting down"),
+            Ending::InternalError => (1011, "internal error"),
+        }
+    }
+
+    fn health(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+        JsonMap::new()
+    }
+
+    fn metrics(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+        JsonMap::new()
+    }
+
+    fn fail(&self, error: &HttpError<'_>) -> HttpReply {
+        HttpReply {
+            status: error.status,
+            body: json!({ "success": false, "error": error.message }),
+        }
+    }
+}
+
+fn http(status: u16, message: &str) -> Rejection {
+    Rejection::http(status, json!({ "success": false, "error": message }).to_string())
+}
