@@ -35,8 +35,8 @@ pub(super) struct Place {
     pub(super) dialects: Vec<&'static str>,
     /// The variables that changed `bind`.
     pub(super) bound_by: Vec<&'static str>,
-    /// The variables that took a dialect away.
-    pub(super) thinned_by: Vec<&'static str>,
+    /// The variables that took a dialect away, or brought dialects together.
+    pub(super) regrouped_by: Vec<&'static str>,
 }
 
 /// Reads the variables. Of several for the same the first wins.
@@ -129,7 +129,7 @@ impl Placement {
             Wish::Enabled(true) => return,
             Wish::Enabled(false) => {
                 place.dialects.remove(at);
-                return place.thinned_by.push(self.variable);
+                return place.regrouped_by.push(self.variable);
             }
             Wish::Port(port) => bind.set_port(port),
             Wish::Host(host) => bind.set_ip(host),
@@ -149,7 +149,7 @@ pub(super) fn apply(placements: &[Placement], places: Vec<Place>) -> Vec<Place> 
         for placement in placements {
             placement.change(&mut place);
         }
-        if place.dialects.is_empty() && !place.thinned_by.is_empty() {
+        if place.dialects.is_empty() && !place.regrouped_by.is_empty() {
             continue;
         }
         match joined.iter_mut().find(|known| known.bind == place.bind) {
@@ -184,11 +184,13 @@ impl Place {
         let new = |name: &&'static str| !self.dialects.contains(name);
         let dialects: Vec<_> = other.dialects.into_iter().filter(new).collect();
         self.dialects.extend(dialects);
-        for variable in other.bound_by {
-            if !self.bound_by.contains(&variable) {
-                self.bound_by.push(variable);
+        // Whichever of the two was moved here, its variable is why they are together.
+        let together = self.bound_by.iter().copied().chain(other.bound_by);
+        let why: Vec<_> = together.chain(other.regrouped_by).collect();
+        for variable in why {
+            if !self.regrouped_by.contains(&variable) {
+                self.regrouped_by.push(variable);
             }
         }
-        self.thinned_by.extend(other.thinned_by);
     }
 }

@@ -94,7 +94,7 @@ pub(super) fn read(schema: &Schema, dialects: &[DialectInfo], placements: &[Plac
 fn tell_placements(layer: &mut Layer, places: &[Place], placements: &[Placement]) {
     let by = |variables: &[&str]| Origin::Environment(variables.join(" and "));
     for (index, place) in places.iter().enumerate() {
-        for (key, variables) in [("bind", &place.bound_by), ("dialects", &place.thinned_by)] {
+        for (key, variables) in [("bind", &place.bound_by), ("dialects", &place.regrouped_by)] {
             if !variables.is_empty() {
                 layer
                     .details

@@ -21,9 +21,6 @@ use crate::engine::Shard;
 /// The methods of the routes that only tell.
 const READ: &[Method] = &[Method::GET, Method::HEAD];
 
-/// What a client is told that comes too often.
-const TOO_MANY: &str = "too many requests";
-
 /// The probes and the figures.
 const UNLIMITED: &[&str] = &["/livez", "/readyz", "/health", "/metrics", "/metrics/prometheus"];
 
@@ -36,11 +33,11 @@ pub(super) async fn answer(
 ) -> Result<Reply, Infallible> {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let decision = limit(&request, peer, &site);
-    let too_many = decision.is_some_and(|decision| decision.is_refused());
-    if too_many {
-        site.node.counters.requests_rate_limited.fetch_add(1, Relaxed);
-    }
-    let mut reply = route(request, peer, &site, &shard, too_many).await;
+    let mut reply = if decision.is_some_and(|decision| decision.is_refused()) {
+        too_many(request, &site)
+    } else {
+        route(request, peer, &site, &shard).await
+    };
     if let Some(decision) = decision {
         decision.tell(reply.headers_mut());
     }
@@ -64,14 +61,24 @@ fn limit(request: &Request<Incoming>, peer: IpAddr, site: &Site) -> Option<Decis
     }
 }
 
-/// Answers a request; with `too_many`, by saying in the form of the route that its client comes too often.
-async fn route(
-    request: Request<Incoming>,
-    peer: IpAddr,
-    site: &Arc<Site>,
-    shard: &Rc<Shard>,
-    too_many: bool,
-) -> Reply {
+/// The answer to a client that comes too often, in the form of the route that it called.
+fn too_many(request: Request<Incoming>, site: &Site) -> Reply {
+    const STATUS: StatusCode = StatusCode::TOO_MANY_REQUESTS;
+    const MESSAGE: &str = "too many requests";
+    site.node.counters.requests_rate_limited.fetch_add(1, Relaxed);
+    let path = site.local_path(request.uri().path()).unwrap_or_default();
+    if let Some(mount) = site.mount(path) {
+        upgrade::turn_back(request, site, mount)
+    } else if let Some(mounted) = endpoints::find(site, path) {
+        reply::failed(mounted, STATUS, MESSAGE)
+    } else if path.starts_with("/api/") {
+        reply::api_error(STATUS, "RATE_LIMITED", MESSAGE)
+    } else {
+        reply::error(STATUS, MESSAGE)
+    }
+}
+
+async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard: &Rc<Shard>) -> Reply {
     let uri = request.uri().clone();
     let Some(path) = site.local_path(uri.path()) else {
         return not_found();
@@ -106,19 +113,9 @@ async fn route(
         return preflight();
     }
     if let Some(mount) = site.mount(path) {
-        return upgrade::upgrade(request, peer, site, shard, mount, too_many).await;
+        return upgrade::upgrade(request, peer, site, shard, mount).await;
     }
-    let own = endpoints::find(site, path);
-    if too_many {
-        return match own {
-            Some(mounted) => reply::failed(mounted, StatusCode::TOO_MANY_REQUESTS, TOO_MANY),
-            None if path.starts_with("/api/") => {
-                reply::api_error(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", TOO_MANY)
-            }
-            None => reply::error(StatusCode::TOO_MANY_REQUESTS, TOO_MANY),
-        };
-    }
-    if let Some(mounted) = own {
+    if let Some(mounted) = endpoints::find(site, path) {
         return endpoints::answer(request, path, peer, site, mounted).await;
     }
     match path.strip_prefix("/api/") {

@@ -52,7 +52,6 @@ pub(super) async fn upgrade(
     site: &Arc<Site>,
     shard: &Rc<Shard>,
     mount: &Mount,
-    too_many: bool,
 ) -> Reply {
     let (mut head, _) = request.into_parts();
     let joined = Joined::new(&head.headers);
@@ -70,11 +69,7 @@ pub(super) async fn upgrade(
     }
     let mut called = None;
     let address = site.client(peer, &head.headers);
-    let judged = if too_many {
-        Err(Refusal::RateLimited)
-    } else {
-        judge(&asked, &head.headers, site, mount, mounted, address, &mut called)
-    };
+    let judged = judge(&asked, &head.headers, site, mount, mounted, address, &mut called);
     let on_upgrade = head.extensions.remove::<OnUpgrade>();
     let admitted = match judged {
         Ok(entrant) => {
@@ -108,6 +103,17 @@ pub(super) async fn upgrade(
         }
         Err(refusal) => refuse(&head, on_upgrade, site, mounted, refusal, called.as_deref()),
     }
+}
+
+/// Tells a client that came too often that it is not let in.
+pub(super) fn turn_back(request: Request<Incoming>, site: &Site, mount: &Mount) -> Reply {
+    let (mut head, _) = request.into_parts();
+    let on_upgrade = head.extensions.remove::<OnUpgrade>();
+    let joined = Joined::new(&head.headers);
+    let header = |name: &str| joined.get(name);
+    let asked = Handshake::new(head.uri.query().unwrap_or_default(), &header);
+    let mounted = mount.choose(&asked);
+    refuse(&head, on_upgrade, site, mounted, Refusal::RateLimited, None)
 }
 
 /// Who the client is and whether it may come in; `called` is told the name it gives itself.
@@ -284,7 +290,14 @@ fn log(mounted: &MountedDialect, refusal: Refusal) {
         Refusal::AtCapacity | Refusal::AddressAtCapacity | Refusal::UserAtCapacity => {
             tracing::warn!(dialect, reason, "connection refused");
         }
-        _ => tracing::debug!(dialect, reason, "connection refused"),
+        Refusal::MissingCredential
+        | Refusal::BadCredential
+        | Refusal::ExpiredCredential
+        | Refusal::Forbidden
+        | Refusal::BadName
+        | Refusal::NameTaken
+        | Refusal::RateLimited
+        | Refusal::ShuttingDown => tracing::debug!(dialect, reason, "connection refused"),
     }
 }
 

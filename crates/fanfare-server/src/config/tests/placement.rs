@@ -93,8 +93,8 @@ fn what_is_refused() {
     // It comes to be where another dialect is, on the same path.
     check(
         &[("FEED_PORT", "8082")],
-        "default: listener[1].dialects: found \"chat\" and \"feed\", which both claim /ws, expected each on a \
-         `[[listener]]` of its own",
+        "environment FEED_PORT: listener[1].dialects: found \"chat\" and \"feed\", which both claim /ws, expected each \
+         on a `[[listener]]` of its own",
     );
     check(
         &[("FEED_PORT", "8082"), ("FEED_HOST", "127.0.0.1")],
