@@ -11,9 +11,11 @@ use std::{
 use bytes::Bytes;
 use fanfare_core::{
     About, BrokerHealth, Call, ConnectionFacts, Context, Conversation, Dialect, DialectKind, DialectReport,
-    Ending, Handshake, HttpError, HttpReply, Identity, Message, NodeFacts, Plan, Reach, Receipt, Refusal,
-    Report, Steps, Ticket,
+    Ending, Handshake, HttpError, HttpReply, Identity, JsonMap, Message, NodeFacts, Plan, Reach, Receipt,
+    Refusal, Report, Steps, Ticket,
 };
+
+use serde_json::Value;
 
 use crate::{
     options::options,
@@ -120,6 +122,13 @@ impl Stage {
         match step.word {
             "publish" => self.says(self.dialect.render(&words::event(step.rest))),
             "offer" => self.seen.push_back(self.offer(step.rest)),
+            "claims" => {
+                let claimed = with_handshake(step.rest, |handshake| self.dialect.claims(handshake));
+                self.seen.push_back(claimed.to_string());
+            }
+            "recognizes" => self
+                .seen
+                .push_back(self.dialect.recognizes(step.rest).to_string()),
             "admit" => {
                 let verdict = self.dialect.admit(words::identity(step.rest).as_ref());
                 self.seen.push_back(
@@ -154,7 +163,8 @@ impl Stage {
             "drain" => self.says(self.dialect.drain_notice(ID, now())),
             "call" => self.call(step.rest),
             "receipt" => {
-                let queued = step.rest.parse().expect("a count");
+                let (queued, rest) = step.rest.split_once(' ').unwrap_or((step.rest, ""));
+                let queued = queued.parse().expect("a count");
                 let Some(Plan::Publish(_, then)) = self.plan.take() else {
                     panic!("nothing was published")
                 };
@@ -166,15 +176,22 @@ impl Stage {
                 self.replies(&then(Receipt {
                     reach,
                     nodes: 1,
-                    degraded: false,
+                    degraded: rest == "degraded",
                 }));
             }
             "report" => {
                 let Some(Plan::Report { connections, then }) = self.plan.take() else {
                     panic!("no report is wanted")
                 };
-                self.replies(&then(&report(&broker, connections)));
+                let report = Report {
+                    draining: step.rest == "draining",
+                    ..report(&broker, connections)
+                };
+                self.replies(&then(&report));
             }
+            "fail" => self.fail(step.rest),
+            "health" => self.shows(self.dialect.health(&node(&broker), &words::facts())),
+            "metrics" => self.shows(self.dialect.metrics(&node(&broker), &words::facts())),
             _ => return false,
         }
         true
@@ -216,16 +233,11 @@ impl Stage {
     }
 
     fn offer(&self, line: &str) -> String {
-        let mut parts = line.split('|').map(str::trim);
-        let query = parts.next().unwrap_or_default();
-        let headers: Vec<_> = parts.filter_map(|header| header.split_once(": ")).collect();
-        let header = |name: &str| {
-            headers
-                .iter()
-                .find(|(own, _)| own.eq_ignore_ascii_case(name))
-                .map(|(_, value)| *value)
-        };
-        match self.dialect.offer(&Handshake::new(query, &header)) {
+        with_handshake(line, |handshake| self.offered(handshake))
+    }
+
+    fn offered(&self, handshake: &Handshake<'_>) -> String {
+        match self.dialect.offer(handshake) {
             Ok(offer) => {
                 let mut text = String::from("offered");
                 for (what, value) in [
@@ -288,10 +300,39 @@ impl Stage {
         }
     }
 
+    fn fail(&mut self, line: &str) {
+        let (status, message) = line.split_once(' ').expect("a status and a message");
+        let error = HttpError {
+            status: status.parse().expect("a status"),
+            message,
+            id: ID,
+            now: now(),
+        };
+        self.replies(&self.dialect.fail(&error));
+    }
+
+    fn shows(&mut self, fields: JsonMap) {
+        self.seen.push_back(format!("fields {}", Value::Object(fields)));
+    }
+
     fn replies(&mut self, reply: &HttpReply) {
         self.seen
             .push_back(format!("reply {} {}", reply.status, reply.body));
     }
+}
+
+/// Reads `[QUERY] [| HEADER: VALUE]…`.
+fn with_handshake<T>(line: &str, look: impl FnOnce(&Handshake<'_>) -> T) -> T {
+    let mut parts = line.split('|').map(str::trim);
+    let query = parts.next().unwrap_or_default();
+    let headers: Vec<_> = parts.filter_map(|header| header.split_once(':')).collect();
+    let header = |name: &str| {
+        headers
+            .iter()
+            .find(|(own, _)| own.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+    };
+    look(&Handshake::new(query, &header))
 }
 
 fn node(broker: &BrokerHealth) -> NodeFacts<'_> {
