@@ -1,13 +1,15 @@
-//! What is too long or too many to be written out in a transcript.
+//! What is too long or too many to be written out in a transcript, and what is declared.
 #![allow(clippy::unwrap_used)]
 
 use std::time::UNIX_EPOCH;
 
-use fanfare_core::{Command, Context, Conversation, Message, Step, Steps};
+use fanfare_core::{
+    Command, Context, Conversation, DialectKind, Hearing, Hears, Message, OptionValue, Options, Step, Steps,
+};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::conversation::Client;
+use super::{Kind, conversation::Client};
 
 /// What comes of a message to an anonymous client's connection.
 fn say(text: &str) -> Steps {
@@ -114,4 +116,45 @@ fn broken_messages() {
 #[test]
 fn an_idle_connection_is_small() {
     assert!(size_of::<Client>() <= 16);
+}
+
+#[test]
+fn declared() {
+    assert_eq!((Kind.name(), Kind.path()), ("realtime", "/ws"));
+    assert_eq!(Kind.request_target("a.b.c"), "/ws?dialect=realtime&token=a.b.c");
+
+    let defaults = Kind.defaults();
+    assert_eq!(defaults.binds, ["0.0.0.0:8081", "0.0.0.0:8082"]);
+    assert_eq!(
+        (defaults.max_connections, defaults.max_message_size),
+        (10_000, 65_536)
+    );
+    assert_eq!(
+        (defaults.max_connections_per_ip, defaults.max_connections_per_user),
+        (0, 0)
+    );
+
+    let options = Options::defaults(defaults.options);
+    assert!(!options.flag("require_auth"));
+    assert!(options.texts("required_roles").is_empty());
+    assert!(options.patterns("public").is_empty());
+    let public = defaults
+        .options
+        .iter()
+        .find(|spec| spec.name == "public")
+        .unwrap();
+    assert!(matches!(
+        public.read(&serde_json::json!(["news.**"])),
+        Ok(OptionValue::Patterns(patterns)) if patterns.len() == 1
+    ));
+
+    let dialect = Kind.open(&options);
+    let hearing = Hearing {
+        user: Hears::Always,
+        everyone: Hears::Subscribed,
+    };
+    assert_eq!(dialect.hears(), hearing);
+    assert_eq!(dialect.own_types(), ["Status", "Ack", "Error", "Pong"]);
+    assert!(dialect.endpoints().iter().all(|endpoint| !endpoint.guarded));
+    assert_eq!(dialect.name_for(Uuid::nil()), None);
 }
