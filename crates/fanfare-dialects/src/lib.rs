@@ -5,6 +5,7 @@ use fanfare_core::DialectKind;
 mod broadcast;
 mod echo;
 mod notify;
+mod realtime;
 mod rooms;
 mod topics;
 
@@ -13,6 +14,7 @@ pub static ALL: &[&dyn DialectKind] = &[
     &notify::Notify,
     &broadcast::Broadcast,
     &topics::Kind,
+    &realtime::Kind,
     &rooms::Kind,
     &echo::Echo,
 ];

@@ -122,6 +122,13 @@ impl Stage {
         match step.word {
             "publish" => self.says(self.dialect.render(&words::event(step.rest))),
             "offer" => self.seen.push_back(self.offer(step.rest)),
+            "claims" => {
+                let claimed = with_handshake(step.rest, |handshake| self.dialect.claims(handshake));
+                self.seen.push_back(claimed.to_string());
+            }
+            "recognizes" => self
+                .seen
+                .push_back(self.dialect.recognizes(step.rest).to_string()),
             "admit" => {
                 let verdict = self.dialect.admit(words::identity(step.rest).as_ref());
                 self.seen.push_back(
@@ -226,16 +233,11 @@ impl Stage {
     }
 
     fn offer(&self, line: &str) -> String {
-        let mut parts = line.split('|').map(str::trim);
-        let query = parts.next().unwrap_or_default();
-        let headers: Vec<_> = parts.filter_map(|header| header.split_once(": ")).collect();
-        let header = |name: &str| {
-            headers
-                .iter()
-                .find(|(own, _)| own.eq_ignore_ascii_case(name))
-                .map(|(_, value)| *value)
-        };
-        match self.dialect.offer(&Handshake::new(query, &header)) {
+        with_handshake(line, |handshake| self.offered(handshake))
+    }
+
+    fn offered(&self, handshake: &Handshake<'_>) -> String {
+        match self.dialect.offer(handshake) {
             Ok(offer) => {
                 let mut text = String::from("offered");
                 for (what, value) in [
@@ -317,6 +319,20 @@ impl Stage {
         self.seen
             .push_back(format!("reply {} {}", reply.status, reply.body));
     }
+}
+
+/// Reads `[QUERY] [| HEADER: VALUE]…`.
+fn with_handshake<T>(line: &str, look: impl FnOnce(&Handshake<'_>) -> T) -> T {
+    let mut parts = line.split('|').map(str::trim);
+    let query = parts.next().unwrap_or_default();
+    let headers: Vec<_> = parts.filter_map(|header| header.split_once(':')).collect();
+    let header = |name: &str| {
+        headers
+            .iter()
+            .find(|(own, _)| own.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+    };
+    look(&Handshake::new(query, &header))
 }
 
 fn node(broker: &BrokerHealth) -> NodeFacts<'_> {

@@ -14,6 +14,8 @@
 //! closed [ROOM]…                        the connection is over; it was its user's last in those rooms
 //! publish user:U|channel:C|everyone TYPE|- JSON [metadata JSON] [sender ID [USERNAME]]
 //! offer [QUERY] [| HEADER: VALUE]…      an upgrade request; then `offered …` or `rejected …`
+//! claims [QUERY] [| HEADER: VALUE]…     an upgrade request to a path that two dialects share; then `true` or `false`
+//! recognizes TEXT                       what a client of the other one says; then `true` or `false`
 //! admit [USER] [CLAIMS]                 somebody who proved to be that asks to come in; then `admitted` or `rejected …`
 //! refuse REASON [NAME]                  the server's own decision; then `rejected …`
 //! end REASON                            the same for an open connection; then `last words`, if any, and `close …`

@@ -97,7 +97,7 @@ pub(crate) fn answer(text: &str) -> (Result<Outcome, Denial>, Option<Identity>) 
     let outcome = match (word, rest) {
         ("authenticated", who) => return (Ok(Outcome::Authenticated), identity(who)),
         ("subscribed", each) => Outcome::Subscribed(
-            each.split(' ')
+            each.split_whitespace()
                 .map(|one| if one == "ok" { Ok(()) } else { Err(denial(one)) })
                 .collect(),
         ),

@@ -1,0 +1,149 @@
+//! One connection's life: a welcome, then an answer to each message, in order.
+
+use std::borrow::Cow;
+
+use fanfare_core::{
+    Audience, Command, Context, Conversation, Denial, Draft, Message, Outcome, RawJson, Right, Step, Steps,
+    Subscription, Ticket, UserId,
+};
+use serde_json::value::RawValue;
+
+use super::{
+    frames::{self, Frame, Problem, Topics},
+    render,
+};
+
+/// The ticket of all that is asked: it is one thing at a time, and the answer tells what it was.
+const TICKET: Ticket = 0;
+
+/// A connection's side.
+#[derive(Default)]
+pub(super) struct Client {
+    /// The topics whose confirmation the client waits for, as it wrote them: a JSON list.
+    topics: Box<str>,
+}
+
+impl Conversation for Client {
+    fn opened(&mut self, context: &Context<'_>, steps: &mut Steps) {
+        steps.push(render::welcome(context.connection, context.now));
+    }
+
+    fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps) {
+        let Message::Text(text) = message else {
+            let reason = Cow::Borrowed("binary frames are not accepted");
+            return steps.push(Step::Close(1003, reason));
+        };
+        let done = frames::read(text).and_then(|frame| self.act(frame, context, steps));
+        if let Err(problem) = done {
+            steps.push(render::error(&problem, context.now));
+        }
+    }
+
+    fn answered(
+        &mut self,
+        _ticket: Ticket,
+        answer: Result<Outcome, Denial>,
+        context: &Context<'_>,
+        steps: &mut Steps,
+    ) {
+        let (topics, now) = (std::mem::take(&mut self.topics), context.now);
+        steps.push(match answer {
+            Ok(Outcome::Subscribed(_)) => render::confirmed("subscribed", &topics, now),
+            Ok(Outcome::Unsubscribed) => render::confirmed("unsubscribed", &topics, now),
+            Ok(Outcome::Published { id }) => render::ack(id, now),
+            // Nothing that these answer is asked for here.
+            Ok(Outcome::Authenticated | Outcome::Joined(_) | Outcome::Left { .. } | Outcome::Facts(_)) => {
+                return;
+            }
+            Err(denial) => render::error(&denied(denial), now),
+        });
+    }
+
+    fn limited(&mut self, context: &Context<'_>, steps: &mut Steps) {
+        steps.push(render::error(
+            &Problem::new(429, "too many messages"),
+            context.now,
+        ));
+    }
+}
+
+impl Client {
+    fn act(&mut self, frame: Frame<'_>, context: &Context<'_>, steps: &mut Steps) -> Result<(), Problem> {
+        let command = match frame {
+            Frame::Subscribe(topics) => Command::Subscribe {
+                to: self.note(&topics)?,
+                whole: true,
+            },
+            Frame::Unsubscribe(topics) => Command::Unsubscribe(self.note(&topics)?),
+            Frame::Broadcast { topic, payload } => Command::Publish(draft(channel(&topic)?, payload)?),
+            Frame::DirectMessage { target_user, payload } => {
+                if context.identity.is_none() {
+                    return Err(Problem::new(401, "direct messages need an authentication token"));
+                }
+                Command::Publish(draft(user(&target_user)?, payload)?)
+            }
+            Frame::Ping { timestamp } => {
+                steps.push(Step::Pinged);
+                steps.push(render::pong(timestamp, context.now));
+                return Ok(());
+            }
+            Frame::Pong => {
+                steps.push(Step::Pinged);
+                return Ok(());
+            }
+        };
+        steps.push(Step::Ask(TICKET, command));
+        Ok(())
+    }
+
+    /// What the topics name, if every name is good; the list is kept for its confirmation.
+    fn note(&mut self, topics: &Topics<'_>) -> Result<Vec<Subscription>, Problem> {
+        let named = topics.names.iter().map(|name| subscription(name));
+        let named = named.collect::<Result<_, _>>()?;
+        self.topics = topics.written.into();
+        Ok(named)
+    }
+}
+
+fn subscription(name: &str) -> Result<Subscription, Problem> {
+    Subscription::parse(name)
+        .map_err(|bad| Problem::invalid(format!("invalid topic \"{}\": {bad}", frames::shown(name))))
+}
+
+/// Where a client may publish, as far as the name tells.
+fn channel(name: &str) -> Result<Audience, Problem> {
+    match subscription(name)? {
+        Subscription::Channel(channel) => Ok(Audience::Channel(channel)),
+        Subscription::Pattern(_) => Err(Problem::invalid(
+            "a broadcast goes to one topic, not to a pattern",
+        )),
+        Subscription::Personal(_) => Err(Problem::new(403, "a user is reached by a direct message only")),
+    }
+}
+
+fn user(id: &str) -> Result<Audience, Problem> {
+    let user = UserId::new(id).map_err(|bad| Problem::invalid(format!("invalid data.target_user: {bad}")))?;
+    Ok(Audience::User(user))
+}
+
+/// An event without a type: in this dialect events have none.
+fn draft(to: Audience, payload: &RawValue) -> Result<Draft, Problem> {
+    Ok(Draft {
+        to,
+        kind: None,
+        data: RawJson::from_raw(payload).map_err(|bad| Problem::invalid(bad.to_string()))?,
+        metadata: None,
+        right: Right::Rules,
+    })
+}
+
+fn denied(denial: Denial) -> Problem {
+    match denial {
+        Denial::Forbidden | Denial::NotMember | Denial::OtherUser => Problem::new(403, "not allowed"),
+        Denial::NotConnected => Problem::new(404, "that user is not connected"),
+        Denial::TooManySubscriptions => Problem::invalid("too many subscriptions"),
+        Denial::ReservedType => Problem::invalid("reserved for the server"),
+        Denial::BadCredential | Denial::ExpiredCredential => Problem::new(401, "invalid token"),
+        Denial::UserAtCapacity => Problem::new(429, "too many connections"),
+    }
+}

@@ -1,0 +1,51 @@
+//! What went wrong, over HTTP: `{"error":{"code","message","details"}}`.
+
+use fanfare_core::{About, HttpError, HttpReply, Refusal, Rejection};
+use serde_json::{Value, json};
+
+/// A refused upgrade.
+pub(super) fn refuse(refusal: Refusal, about: &About<'_>) -> Rejection {
+    let (status, code, message) = match refusal {
+        Refusal::MissingCredential => (401, "INVALID_TOKEN", "Authentication token required"),
+        Refusal::BadCredential => (401, "INVALID_TOKEN", "Invalid authentication token"),
+        Refusal::ExpiredCredential => (401, "TOKEN_EXPIRED", "Authentication token expired"),
+        Refusal::Forbidden => (403, "FORBIDDEN", "Insufficient permissions"),
+        Refusal::BadName => (400, "INVALID_REQUEST", "Invalid name"),
+        Refusal::NameTaken => (409, "INVALID_REQUEST", "Name taken"),
+        Refusal::AtCapacity => (503, "SERVER_FULL", "Server at capacity"),
+        Refusal::AddressAtCapacity => (429, "RATE_LIMITED", "Too many connections from this address"),
+        Refusal::UserAtCapacity => (429, "RATE_LIMITED", "Too many connections of this user"),
+        Refusal::RateLimited => (429, "RATE_LIMITED", "Too many requests"),
+        // No code says it better, and its readers do what is right: they try again later.
+        Refusal::ShuttingDown => (503, "SERVER_FULL", "Server shutting down"),
+    };
+    let details = match refusal {
+        Refusal::AtCapacity => {
+            json!({ "active_connections": about.active, "max_connections": about.max_connections })
+        }
+        _ => json!({}),
+    };
+    Rejection::http(status, body(code, message, &details).to_string())
+}
+
+/// A failed request to one of the routes.
+pub(super) fn fail(error: &HttpError<'_>) -> HttpReply {
+    let code = match error.status {
+        401 => "INVALID_TOKEN",
+        403 => "FORBIDDEN",
+        404 => "NOT_FOUND",
+        405 => "METHOD_NOT_ALLOWED",
+        429 => "RATE_LIMITED",
+        503 => "SERVER_FULL",
+        500.. => "INTERNAL_ERROR",
+        _ => "INVALID_REQUEST",
+    };
+    HttpReply {
+        status: error.status,
+        body: body(code, error.message, &json!({})),
+    }
+}
+
+fn body(code: &str, message: &str, details: &Value) -> Value {
+    json!({ "error": { "code": code, "message": message, "details": details } })
+}

@@ -1,0 +1,189 @@
+//! `realtime`: clients subscribe to channels, publish on them, and write to each other. A token is optional: without
+//! one a client is anonymous, may use what is public, and neither sends nor receives direct messages.
+//!
+//! [`door`] finds the token in an upgrade request; [`conversation`] is one connection's life; [`frames`] is what it
+//! reads and [`render`] what it is told, events included. Over HTTP, [`reports`] has the figures and [`errors`] says
+//! what went wrong.
+
+mod conversation;
+mod door;
+mod errors;
+mod frames;
+mod render;
+mod reports;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_core::{
+    About, Call, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Endpoint, Event,
+    Handshake, Hearing, Hears, HttpError, HttpReply, Identity, JsonMap, NodeFacts, Offer, OptionKind,
+    OptionSpec, Options, Pattern, Plan, Refusal, Rejection, policy::PolicyOptions,
+};
+
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "require_auth",
+        doc: "Whether a client must have a token. Without one it is anonymous.",
+        kind: OptionKind::Bool,
+        default: "false",
+    },
+    OptionSpec {
+        name: "required_roles",
+        doc: "Roles that a client must have, all of them. Any role here makes a token a must.",
+        kind: OptionKind::Texts,
+        default: "[]",
+    },
+    OptionSpec {
+        name: "public",
+        doc: "The channels that anonymous clients may use; rooms and personal channels never are. \
+              Empty stands for all but `messages` and what is under it.",
+        kind: OptionKind::Patterns,
+        default: "[]",
+    },
+];
+
+/// The dialect before it is configured.
+pub(crate) struct Kind;
+
+impl DialectKind for Kind {
+    fn name(&self) -> &'static str {
+        "realtime"
+    }
+
+    fn path(&self) -> &'static str {
+        "/ws"
+    }
+
+    fn request_target(&self, token: &str) -> String {
+        format!("/ws?dialect=realtime&token={token}")
+    }
+
+    fn summary(&self) -> &'static str {
+        "Channels and direct messages: clients subscribe, broadcast, and write to each other."
+    }
+
+    fn defaults(&self) -> DialectDefaults {
+        DialectDefaults {
+            binds: &["0.0.0.0:8081", "0.0.0.0:8082"],
+            max_connections: 10_000,
+            max_message_size: 64 * 1024,
+            options: OPTIONS,
+            ..DialectDefaults::default()
+        }
+    }
+
+    fn open(&self, options: &Options) -> Arc<dyn Dialect> {
+        Arc::new(Realtime {
+            require_auth: options.flag("require_auth"),
+            required_roles: options.texts("required_roles").to_vec(),
+            public: options.patterns("public").to_vec(),
+        })
+    }
+}
+
+/// The dialect.
+struct Realtime {
+    require_auth: bool,
+    required_roles: Vec<String>,
+    /// Empty for the policy's own rule.
+    public: Vec<Pattern>,
+}
+
+impl Dialect for Realtime {
+    fn claims(&self, handshake: &Handshake<'_>) -> bool {
+        door::claims(handshake)
+    }
+
+    fn recognizes(&self, text: &str) -> bool {
+        frames::read(text).is_ok()
+    }
+
+    fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
+        let offer = door::offer(handshake)?;
+        if offer.token.is_none() {
+            self.admit(None)?;
+        }
+        Ok(offer)
+    }
+
+    fn shape_policy(&self, policy: &mut PolicyOptions) {
+        if !self.public.is_empty() {
+            policy.public = Some(self.public.clone());
+        }
+    }
+
+    /// Where roles are required, nobody gets around them by leaving the token at home.
+    fn admit(&self, identity: Option<&Identity>) -> Result<(), Refusal> {
+        match identity {
+            Some(user) if self.required_roles.iter().all(|role| user.has_role(role)) => Ok(()),
+            Some(_) => Err(Refusal::Forbidden),
+            None if self.require_auth || !self.required_roles.is_empty() => Err(Refusal::MissingCredential),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse(&self, refusal: Refusal, about: &About<'_>) -> Rejection {
+        errors::refuse(refusal, about)
+    }
+
+    fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
+        Box::<conversation::Client>::default()
+    }
+
+    fn hears(&self) -> Hearing {
+        Hearing {
+            user: Hears::Always,
+            everyone: Hears::Subscribed,
+        }
+    }
+
+    fn render(&self, event: &Event) -> Option<Bytes> {
+        Some(render::event(event))
+    }
+
+    /// `Broadcast` and `DirectMessage` are not among them: those pass on what others say.
+    fn own_types(&self) -> &'static [&'static str] {
+        &["Status", "Ack", "Error", "Pong"]
+    }
+
+    fn end(&self, ending: Ending) -> (u16, &'static str) {
+        match ending {
+            Ending::TokenExpired => (1008, "token expired"),
+            Ending::SlowConsumer => (1008, "slow consumer"),
+            Ending::PingTimeout => (1008, "ping timeout"),
+            Ending::RateLimited => (1008, "rate limit exceeded"),
+            Ending::ShuttingDown => (1001, "Server shutting down"),
+            Ending::InternalError => (1011, "internal error"),
+        }
+    }
+
+    fn health(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
+        reports::health(node, own)
+    }
+
+    fn metrics(&self, _node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
+        reports::metrics(own)
+    }
+
+    fn endpoints(&self) -> &'static [Endpoint] {
+        &[Endpoint {
+            method: "GET",
+            path: "/info",
+            guarded: false,
+        }]
+    }
+
+    fn call(&self, _call: &Call<'_>) -> Plan {
+        Plan::Report {
+            connections: false,
+            then: Box::new(reports::info),
+        }
+    }
+
+    fn fail(&self, error: &HttpError<'_>) -> HttpReply {
+        errors::fail(error)
+    }
+}

@@ -1,0 +1,82 @@
+//! What a client is told: `{"type","data","timestamp"}`, the timestamp in milliseconds since 1970. What comes from
+//! clients and publishers goes in as they wrote it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use fanfare_core::{Audience, EVERYONE_CHANNEL, Event, Step};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::frames::Problem;
+
+/// An event: to a user it is a direct message, all else is a broadcast.
+pub(super) fn event(event: &Event) -> Bytes {
+    let payload = event.data.as_str();
+    let topic = match &event.audience {
+        Audience::User(_) => {
+            let from = json!(event.sender.as_ref().map(|sender| &*sender.id)).to_string();
+            let data = [r#"{"from_user":"#, &from, r#","payload":"#, payload, "}"];
+            return frame("DirectMessage", &data, event.timestamp);
+        }
+        Audience::Everyone => EVERYONE_CHANNEL,
+        Audience::Channel(channel) => channel,
+    };
+    let topic = json!(topic).to_string();
+    let data = [r#"{"topic":"#, &topic, r#","payload":"#, payload, "}"];
+    frame("Broadcast", &data, event.timestamp)
+}
+
+/// The first thing a connection is told.
+pub(super) fn welcome(connection: Uuid, now: SystemTime) -> Step {
+    let server_time = since_1970(now).as_secs();
+    let details =
+        format!(r#"{{"connection_id":"{connection}","server_time":{server_time},"protocol_version":"1.0"}}"#);
+    status("connected", &details, now)
+}
+
+/// These topics, a JSON list, are `subscribed` or `unsubscribed`.
+pub(super) fn confirmed(status: &str, topics: &str, now: SystemTime) -> Step {
+    self::status(status, &format!(r#"{{"topics":{topics}}}"#), now)
+}
+
+/// What was to be published is, under this id.
+pub(super) fn ack(message_id: Uuid, now: SystemTime) -> Step {
+    reply("Ack", &format!(r#"{{"message_id":"{message_id}"}}"#), now)
+}
+
+/// The answer to a ping with this timestamp, which is JSON.
+pub(super) fn pong(timestamp: &str, now: SystemTime) -> Step {
+    reply("Pong", &format!(r#"{{"timestamp":{timestamp}}}"#), now)
+}
+
+/// Something was not done.
+pub(super) fn error(problem: &Problem, now: SystemTime) -> Step {
+    let data = json!({ "code": problem.code, "message": problem.message });
+    reply("Error", &data.to_string(), now)
+}
+
+fn status(status: &str, details: &str, now: SystemTime) -> Step {
+    let data = format!(r#"{{"status":"{status}","details":{details}}}"#);
+    reply("Status", &data, now)
+}
+
+fn reply(kind: &str, data: &str, now: SystemTime) -> Step {
+    Step::SendText(frame(kind, &[data], now))
+}
+
+/// `data` are the parts of one JSON text; `kind` needs no escapes.
+fn frame(kind: &str, data: &[&str], time: SystemTime) -> Bytes {
+    let time = since_1970(time).as_millis().to_string();
+    let size: usize = data.iter().map(|part| part.len()).sum();
+    let mut text = String::with_capacity(size + kind.len() + time.len() + 40);
+    text.extend([r#"{"type":""#, kind, r#"","data":"#]);
+    text.extend(data.iter().copied());
+    text.extend([r#","timestamp":"#, &time, "}"]);
+    text.into()
+}
+
+/// A clock that is set to before 1970 is not set at all.
+fn since_1970(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
