@@ -50,7 +50,7 @@ impl Connection {
 
     pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer, turn: &mut Turn<'_>) {
         self.converse(turn, |talk, context, steps| {
-            talk.answered(ticket, answer, context, steps)
+            talk.answered(ticket, answer, context, steps);
         });
     }
 

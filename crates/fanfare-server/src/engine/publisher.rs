@@ -25,7 +25,7 @@ struct Item {
     event: Event,
     reply: Option<oneshot::Sender<Receipt>>,
     /// Given back when it was delivered.
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Publisher {
@@ -47,7 +47,7 @@ impl Publisher {
         self.put(Item {
             event,
             reply: Some(reply),
-            _permit: permit,
+            permit,
         });
         receipt
     }
@@ -57,7 +57,7 @@ impl Publisher {
         self.put(Item {
             event,
             reply: None,
-            _permit: None,
+            permit: None,
         });
     }
 
@@ -91,10 +91,10 @@ async fn send(node: Arc<Node>, items: Vec<Item>) {
     let mut waiting = Vec::with_capacity(items.len());
     for item in items {
         events.push(item.event);
-        waiting.push((item.reply, item._permit));
+        waiting.push((item.reply, item.permit));
     }
     let receipts = node.publish(events).await;
-    for ((reply, _permit), receipt) in waiting.into_iter().zip(receipts) {
+    for ((reply, _given_back), receipt) in waiting.into_iter().zip(receipts) {
         if let Some(reply) = reply {
             let _ = reply.send(receipt); // whoever asked may be gone
         }

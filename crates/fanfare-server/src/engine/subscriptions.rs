@@ -104,12 +104,12 @@ impl Connection {
     pub(super) fn rehear(&mut self, shard: &Shard, key: Key) {
         let hearing = self.admission.dialect().hearing;
         let Some(identity) = &self.identity else {
-            self.hears_everyone = self.hears(hearing.everyone, |wanted| shows_everyone(wanted));
+            self.hears_everyone = self.hears(hearing.everyone, shows_everyone);
             return;
         };
         let user = identity.user.clone();
         let hears_user = self.hears(hearing.user, |wanted| shows_user(wanted, &user));
-        self.hears_everyone = self.hears(hearing.everyone, |wanted| shows_everyone(wanted));
+        self.hears_everyone = self.hears(hearing.everyone, shows_everyone);
         let mut index = shard.index.borrow_mut();
         if hears_user {
             index.add_user(&user, key);

@@ -72,7 +72,7 @@ impl Connection {
         self.rehear(turn.shard, turn.key);
         self.converse(turn, |talk, context, steps| talk.opened(context, steps));
         self.converse(turn, |talk, context, steps| {
-            talk.received(Message::Text(text), context, steps)
+            talk.received(Message::Text(text), context, steps);
         });
     }
 
