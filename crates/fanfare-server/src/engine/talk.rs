@@ -53,6 +53,9 @@ impl Connection {
         let Some(mounted) = self.successor.take() else {
             return;
         };
+        if mounted.dialect.admit(self.identity.as_deref()).is_err() {
+            return self.close(1008, "forbidden", turn.now);
+        }
         let (node, shard) = (&turn.shard.node, turn.shard.number);
         let hold = self
             .identity
