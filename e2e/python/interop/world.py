@@ -44,6 +44,7 @@ class Node:
         """A request to the service API, or to `/notify`."""
         port = self.ports["rooms"]
         asker = fanfare.Fanfare.get
+        body = body.encode() if isinstance(body, str) else body
         answer = asker(_At(port), path, method="POST", body=body, Content_Type="application/json", **headers)
         return answer.status, json.loads(answer.text)
 
