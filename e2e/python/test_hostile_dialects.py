@@ -21,7 +21,7 @@ TEXT, BINARY = 1, 2
 @pytest.fixture(scope="module")
 def server():
     """One for the whole file, which says all that it can say."""
-    with running(**all_dialects(log={"level": "trace"})) as server:
+    with running(**all_dialects(log={"format": "human"}, env={"FANFARE_LOG": "trace"})) as server:
         yield server
 
 
