@@ -53,6 +53,9 @@ impl Connection {
         let Some(mounted) = self.successor.take() else {
             return;
         };
+        if mounted.dialect.admit(self.identity.as_deref()).is_err() {
+            return self.close(1008, "forbidden", turn.now);
+        }
         let (node, shard) = (&turn.shard.node, turn.shard.number);
         let hold = self
             .identity
@@ -68,11 +71,12 @@ impl Connection {
         self.admission = admission;
         mounted.counters.opened.fetch_add(1, Relaxed);
         self.meter = Meter::new(&mounted.settings);
+        self.timer_at = u64::MAX; // was the old conversation's
         self.conversation = mounted.dialect.converse(None);
         self.rehear(turn.shard, turn.key);
         self.converse(turn, |talk, context, steps| talk.opened(context, steps));
         self.converse(turn, |talk, context, steps| {
-            talk.received(Message::Text(text), context, steps)
+            talk.received(Message::Text(text), context, steps);
         });
     }
 
