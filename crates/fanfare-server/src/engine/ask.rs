@@ -1,7 +1,7 @@
 //! What conversations ask for, done. Nothing here waits while the connection is borrowed: what may take time is a
 //! future of its own, polled at once, and only if it is not done then spawned. Nothing is read from the client meanwhile.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use fanfare_core::{
     Channel, Command, Denial, Identity, Joined, Outcome, Subscription, Ticket, Token,
@@ -13,6 +13,7 @@ use super::{
     connection::{Connection, Phase},
     hold::Hold,
     requests::{self, Asking, Granted, Request},
+    subscriptions::Membership,
     talk::{Turn, millis},
 };
 use crate::auth::TokenError;
@@ -70,12 +71,17 @@ impl Connection {
         self.asked += 1;
         let (shard, key) = (turn.shard.clone(), turn.key);
         tokio::task::spawn_local(async move {
-            let done = work.await;
+            let done = AssertUnwindSafe(work).catch_unwind().await;
             shard.with(key, |connection, turn| {
                 connection.asked -= 1;
-                if connection.phase == Phase::Open {
-                    let answer = finish(connection, done, turn);
-                    connection.answer(ticket, answer, turn);
+                connection.heard_at = turn.now; // it was not listened to meanwhile
+                match done {
+                    Ok(done) if connection.phase == Phase::Open => {
+                        let answer = finish(connection, done, turn);
+                        connection.answer(ticket, answer, turn);
+                    }
+                    Ok(_) => {}
+                    Err(_) => connection.failed(turn.now),
                 }
                 connection.wake();
             });
@@ -157,8 +163,8 @@ impl Connection {
             let mut outcomes = Vec::new();
             for each in granted? {
                 outcomes.push(each.map(|granted| {
-                    if let Granted::New(wanted, hold) = granted {
-                        connection.listen(wanted, hold, false, turn.shard, turn.key);
+                    if let Granted::New(wanted, entry) = granted {
+                        connection.listen(wanted, entry, turn.shard, turn.key);
                     }
                 }));
             }
@@ -181,12 +187,17 @@ impl Connection {
         self.settle(ticket, turn, work, |connection, granted, turn| {
             let mut joined = Joined::Already;
             for granted in granted?.into_iter().flatten() {
-                if let (Granted::New(wanted, hold), Some(identity)) = (granted, connection.identity.clone()) {
-                    if let Subscription::Channel(room) = &wanted {
-                        let first = turn.shard.node.members.join(room, &identity.user);
-                        joined = if first { Joined::First } else { Joined::Another };
-                    }
-                    connection.listen(wanted, hold, true, turn.shard, turn.key);
+                let (Granted::New(wanted, mut entry), Some(identity)) = (granted, &connection.identity)
+                else {
+                    continue;
+                };
+                if let Subscription::Channel(room) = &wanted
+                    && !connection.is_member(&wanted)
+                {
+                    let (member, first) = Membership::enter(&turn.shard.node, room, &identity.user);
+                    entry.member = Some(member);
+                    joined = if first { Joined::First } else { Joined::Another };
+                    connection.listen(wanted, entry, turn.shard, turn.key);
                 }
             }
             Ok(Outcome::Joined(joined))
@@ -195,14 +206,15 @@ impl Connection {
 
     fn leave(&mut self, room: Channel, turn: &Turn<'_>) -> Answer {
         let wanted = Subscription::Channel(room);
-        let (true, Subscription::Channel(room), Some(identity)) =
-            (self.is_member(&wanted), &wanted, &self.identity)
-        else {
+        if !self.is_member(&wanted) {
             return Err(Denial::NotMember);
-        };
-        let last = turn.shard.node.members.leave(room, &identity.user);
-        self.unlisten(&wanted, turn.shard, turn.key);
-        Ok(Outcome::Left { last })
+        }
+        let entry = self.unlisten(&wanted, turn.shard, turn.key);
+        let membership = entry.and_then(|entry| entry.member);
+        self.rehear(turn.shard, turn.key);
+        Ok(Outcome::Left {
+            last: membership.is_some_and(Membership::leave),
+        })
     }
 
     fn may_listen(&self, wanted: &Subscription, turn: &Turn<'_>) -> Verdict {
@@ -220,7 +232,7 @@ impl Connection {
         Asking {
             node: turn.shard.node.clone(),
             shard: turn.shard.number,
-            user: self.identity.as_ref().map(|identity| identity.user.clone()),
+            who: self.identity.clone(),
         }
     }
 }

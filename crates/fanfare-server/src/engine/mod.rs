@@ -9,6 +9,7 @@
 mod admission;
 mod ask;
 mod batch;
+mod census;
 mod connection;
 mod counters;
 mod deliver;
@@ -37,6 +38,7 @@ mod tests;
 
 pub use admission::Admission;
 pub use batch::Prepared;
+pub use census::{Filter, Row};
 pub use connection::{Key, Newcomer};
 pub use counters::{Counters, DialectCounters};
 pub use node::{MountedDialect, Mounting, Node, NodeOptions};

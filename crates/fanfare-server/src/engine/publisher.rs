@@ -1,6 +1,6 @@
 //! The way of clients' events to the broker: one queue per shard, so that their order is the order they were sent in.
 
-use std::{rc::Rc, sync::Arc};
+use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc};
 
 use fanfare_core::{Event, Receipt};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
@@ -93,7 +93,11 @@ async fn send(node: Arc<Node>, items: Vec<Item>) {
         events.push(item.event);
         waiting.push((item.reply, item.permit));
     }
-    let receipts = node.publish(events).await;
+    let published = AssertUnwindSafe(node.publish(events)).catch_unwind().await;
+    let receipts = published.unwrap_or_else(|_| {
+        tracing::error!("a fault while publishing what clients sent");
+        Vec::new()
+    });
     for ((reply, _given_back), receipt) in waiting.into_iter().zip(receipts) {
         if let Some(reply) = reply {
             let _ = reply.send(receipt); // whoever asked may be gone

@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use fanfare_core::{Refusal, Subscription};
+use fanfare_core::Refusal;
 
 use super::{
     Newcomer, Shard, Transport,
@@ -70,6 +70,7 @@ impl Shard {
             identity,
             hold,
             subscriptions: None,
+            hears_user: false,
             hears_everyone: false,
             paused: false,
             asked: 0,
@@ -146,16 +147,7 @@ impl Shard {
 
     /// Takes a connection out of its rooms, and lets its conversation tell them.
     fn take_leave(&self, connection: &mut Connection) {
-        let mut left = Vec::new();
-        if let (Some(own), Some(identity)) = (&connection.subscriptions, &connection.identity) {
-            for room in own.rooms() {
-                if let Subscription::Channel(room) = room
-                    && self.node.members.leave(room, &identity.user)
-                {
-                    left.push(room.clone());
-                }
-            }
-        }
+        let left = connection.leave_rooms();
         let said = catch_unwind(AssertUnwindSafe(|| connection.say_last(&left, &self.publisher)));
         if said.is_err() {
             tracing::error!(
@@ -191,7 +183,9 @@ impl Seat {
             }
             let queued = connection.outbox.take();
             connection.converse(turn, |talk, context, steps| talk.opened(context, steps));
-            if let Some(queued) = queued {
+            if let Some(queued) = queued
+                && connection.phase == Phase::Open
+            {
                 connection.append(*queued);
             }
         });

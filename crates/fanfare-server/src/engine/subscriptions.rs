@@ -1,58 +1,108 @@
 //! What one connection listens to, and how that shows in its shard's index.
 
+use std::sync::Arc;
+
 use ahash::AHashMap;
-use fanfare_core::{EVERYONE_CHANNEL, Hears, Pattern, Subscription, UserId, personal_names};
+use fanfare_core::{Channel, Hears, Pattern, Subscription, UserId, personal_names};
 
 use super::{
-    Shard,
+    Node, Shard,
     connection::{Connection, Key},
     hold::Hold,
 };
 
 /// A connection's subscriptions. Most connections have none or few; those without any have no table.
 #[derive(Default)]
-pub(super) struct Subscriptions(AHashMap<Subscription, Entry>);
+pub(super) struct Subscriptions {
+    entries: AHashMap<Subscription, Entry>,
+    /// How many of them show what is for the connection's user, and what is for everyone.
+    showing_user: usize,
+    showing_everyone: usize,
+}
 
-struct Entry {
+/// What belongs to one subscription.
+pub(super) struct Entry {
     /// Gives back what it had the node listen to.
-    _hold: Option<Hold>,
-    /// Whether the connection is in the channel as in a room.
-    member: bool,
+    pub(super) _hold: Option<Hold>,
+    /// That the connection is in the channel as in a room.
+    pub(super) member: Option<Membership>,
+    /// Whether it shows what is for everyone, as far as the connection may see that.
+    pub(super) shows_everyone: bool,
+    /// Whether it shows what is for the connection's user.
+    pub(super) shows_user: bool,
+}
+
+/// A connection's place in a room, given up when dropped.
+pub(super) struct Membership {
+    node: Arc<Node>,
+    room: Channel,
+    user: UserId,
+    left: bool,
+}
+
+impl Membership {
+    /// Enters `user` in `room`; answers whether this is the user's first connection there.
+    pub(super) fn enter(node: &Arc<Node>, room: &Channel, user: &UserId) -> (Self, bool) {
+        let first = node.members.join(room, user);
+        let (node, room, user) = (node.clone(), room.clone(), user.clone());
+        let own = Self {
+            node,
+            room,
+            user,
+            left: false,
+        };
+        (own, first)
+    }
+
+    /// Leaves; answers whether this was the user's last connection there.
+    pub(super) fn leave(mut self) -> bool {
+        self.left = true;
+        self.node.members.leave(&self.room, &self.user)
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        if !self.left {
+            self.node.members.leave(&self.room, &self.user);
+        }
+    }
 }
 
 impl Subscriptions {
     pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn holds(&self, wanted: &Subscription) -> bool {
-        self.0.contains_key(wanted)
-    }
-
-    pub(super) fn is_member(&self, room: &Subscription) -> bool {
-        self.0.get(room).is_some_and(|entry| entry.member)
+        self.entries.len()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Subscription> {
-        self.0.keys()
+        self.entries.keys()
     }
 
-    /// The rooms the connection is in.
-    pub(super) fn rooms(&self) -> impl Iterator<Item = &Subscription> {
-        self.0
-            .iter()
-            .filter(|(_, entry)| entry.member)
-            .map(|(room, _)| room)
+    fn put(&mut self, wanted: Subscription, entry: Entry) {
+        self.remove(&wanted);
+        self.showing_user += usize::from(entry.shows_user);
+        self.showing_everyone += usize::from(entry.shows_everyone);
+        self.entries.insert(wanted, entry);
+    }
+
+    fn remove(&mut self, wanted: &Subscription) -> Option<Entry> {
+        let entry = self.entries.remove(wanted)?;
+        self.showing_user -= usize::from(entry.shows_user);
+        self.showing_everyone -= usize::from(entry.shows_everyone);
+        Some(entry)
     }
 }
 
 impl Connection {
     pub(super) fn is_subscribed(&self, wanted: &Subscription) -> bool {
-        self.subscriptions.as_ref().is_some_and(|own| own.holds(wanted))
+        let own = self.subscriptions.as_ref();
+        own.is_some_and(|own| own.entries.contains_key(wanted))
     }
 
     pub(super) fn is_member(&self, room: &Subscription) -> bool {
-        self.subscriptions.as_ref().is_some_and(|own| own.is_member(room))
+        let own = self.subscriptions.as_ref();
+        own.and_then(|own| own.entries.get(room))
+            .is_some_and(|entry| entry.member.is_some())
     }
 
     /// How many more subscriptions it may have.
@@ -66,66 +116,67 @@ impl Connection {
     }
 
     /// Listens to `wanted` from now on.
-    pub(super) fn listen(
-        &mut self,
-        wanted: Subscription,
-        hold: Option<Hold>,
-        member: bool,
-        shard: &Shard,
-        key: Key,
-    ) {
+    pub(super) fn listen(&mut self, wanted: Subscription, entry: Entry, shard: &Shard, key: Key) {
         let mut index = shard.index.borrow_mut();
         match &wanted {
             Subscription::Channel(channel) => _ = index.add_channel(channel, key),
             Subscription::Pattern(pattern) => _ = index.add_pattern(pattern, key),
             Subscription::Personal(_) => {}
         }
-        self.subscriptions
-            .get_or_insert_default()
-            .0
-            .insert(wanted, Entry { _hold: hold, member });
+        self.subscriptions.get_or_insert_default().put(wanted, entry);
     }
 
-    /// Does not listen to `wanted` any more.
-    pub(super) fn unlisten(&mut self, wanted: &Subscription, shard: &Shard, key: Key) {
-        let Some(own) = &mut self.subscriptions else {
-            return;
-        };
-        if own.0.remove(wanted).is_none() {
-            return;
-        }
-        if own.0.is_empty() {
+    /// Does not listen to `wanted` any more; answers what belonged to it.
+    pub(super) fn unlisten(&mut self, wanted: &Subscription, shard: &Shard, key: Key) -> Option<Entry> {
+        let own = self.subscriptions.as_mut()?;
+        let entry = own.remove(wanted)?;
+        if own.entries.is_empty() {
             self.subscriptions = None;
         }
         remove(wanted, shard, key);
+        Some(entry)
     }
 
-    /// Finds out anew whether it hears what is for its user and what is for everyone.
+    /// Leaves every room; answers those in which it was its user's last.
+    pub(super) fn leave_rooms(&mut self) -> Vec<Channel> {
+        let mut left = Vec::new();
+        for entry in self
+            .subscriptions
+            .iter_mut()
+            .flat_map(|own| own.entries.values_mut())
+        {
+            if let Some(membership) = entry.member.take() {
+                let room = membership.room.clone();
+                if membership.leave() {
+                    left.push(room);
+                }
+            }
+        }
+        left
+    }
+
+    /// Goes by what it subscribed to in whether it hears what is for its user and what is for everyone.
     pub(super) fn rehear(&mut self, shard: &Shard, key: Key) {
         let hearing = self.admission.dialect().hearing;
-        let Some(identity) = &self.identity else {
-            self.hears_everyone = self.hears(hearing.everyone, shows_everyone);
-            return;
-        };
-        let user = identity.user.clone();
-        let hears_user = self.hears(hearing.user, |wanted| shows_user(wanted, &user));
-        self.hears_everyone = self.hears(hearing.everyone, shows_everyone);
-        let mut index = shard.index.borrow_mut();
-        if hears_user {
-            index.add_user(&user, key);
-        } else {
-            index.remove_user(&user, key);
-        }
-    }
-
-    fn hears(&self, how: Hears, shows: impl Fn(&Subscription) -> bool) -> bool {
-        match how {
+        let own = self.subscriptions.as_ref();
+        let shown = own.map_or((0, 0), |own| (own.showing_user, own.showing_everyone));
+        let hears = |how: Hears, shown: usize| match how {
             Hears::Always => true,
             Hears::Never => false,
-            Hears::Subscribed => self
-                .subscriptions
-                .as_ref()
-                .is_some_and(|own| own.all().any(shows)),
+            Hears::Subscribed => shown > 0,
+        };
+        self.hears_everyone = hears(hearing.everyone, shown.1);
+        let Some(identity) = &self.identity else { return };
+        let hears_user = hears(hearing.user, shown.0);
+        if hears_user == self.hears_user {
+            return;
+        }
+        self.hears_user = hears_user;
+        let mut index = shard.index.borrow_mut();
+        if hears_user {
+            index.add_user(&identity.user, key);
+        } else {
+            index.remove_user(&identity.user, key);
         }
     }
 
@@ -151,15 +202,8 @@ fn remove(wanted: &Subscription, shard: &Shard, key: Key) {
     }
 }
 
-fn shows_everyone(wanted: &Subscription) -> bool {
-    match wanted {
-        Subscription::Channel(channel) => **channel == *EVERYONE_CHANNEL,
-        Subscription::Pattern(pattern) => pattern.matches(EVERYONE_CHANNEL),
-        Subscription::Personal(_) => false,
-    }
-}
-
-fn shows_user(wanted: &Subscription, user: &UserId) -> bool {
+/// Whether `wanted` is a subscription to what is for `user`.
+pub(super) fn shows_user(wanted: &Subscription, user: &UserId) -> bool {
     let matches = |pattern: &Pattern| {
         // Whatever the id is made of, `*` stands for it as for any other.
         let whole = UserId::new(&user.replace(['.', ':'], "_"));

@@ -71,6 +71,7 @@ impl Connection {
         self.admission = admission;
         mounted.counters.opened.fetch_add(1, Relaxed);
         self.meter = Meter::new(&mounted.settings);
+        self.timer_at = u64::MAX; // was the old conversation's
         self.conversation = mounted.dialect.converse(None);
         self.rehear(turn.shard, turn.key);
         self.converse(turn, |talk, context, steps| talk.opened(context, steps));
