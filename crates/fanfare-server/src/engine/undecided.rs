@@ -99,26 +99,21 @@ impl Shard {
         tokio::task::spawn_local(async move {
             let allowed = authorizer.ask(question).await;
             let waiting = shard.undecided.borrow_mut().take(key, &channel);
-            if allowed && shard.still_hears(key, &channel) {
-                shard.send_late(key, waiting);
+            if allowed {
+                shard.send_late(key, &channel, waiting);
             }
         });
     }
 
-    /// Whether the connection is still subscribed to something that shows `channel`.
-    fn still_hears(&self, key: Key, channel: &Channel) -> bool {
-        let index = self.index.borrow();
-        let mut by_pattern = Vec::new();
-        index.pattern_members(channel, &mut by_pattern);
-        by_pattern.contains(&key) || index.channel_members(channel).contains(&key)
-    }
-
-    fn send_late(&self, key: Key, events: Vec<Event>) {
+    fn send_late(&self, key: Key, channel: &Channel, events: Vec<Event>) {
         let mut connections = self.connections.borrow_mut();
         let mut tools = self.tools.borrow_mut();
         let Some(connection) = Connection::receiver_at(&mut connections, key) else {
             return;
         };
+        if !connection.is_shown(channel) {
+            return; // it has unsubscribed meanwhile
+        }
         for event in events {
             if !may_see(event.private_to.as_deref(), connection.identity.as_deref()) {
                 continue;
