@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use fanfare_core::{Channel, Subscription};
 
 use super::world::{Setup, World, in_world, settings};
-use crate::engine::{DialectSettings, Seat, hold::Hold};
+use crate::engine::{DialectSettings, Seat, hold::Hold, subscriptions::Traits};
 
 #[test]
 fn a_user_comes_with_its_first_connection_and_goes_with_its_last() {
@@ -108,7 +108,8 @@ async fn crowd(world: &World, count: usize) -> Vec<Seat> {
         let (hold, _) = Hold::channel(&world.node, 0, &room);
         world.node.members.join(&room, &connection.identity.as_ref().unwrap().user);
         let key = connection.key(slot);
-        connection.listen(Subscription::Channel(room.clone()), Some(hold), true, &world.shard, key);
+        let traits = Traits { member: true, ..Traits::default() };
+        connection.listen(Subscription::Channel(room.clone()), Some(hold), traits, &world.shard, key);
     }
     seats
 }
