@@ -38,7 +38,7 @@ pub use admission::Admission;
 pub use batch::Prepared;
 pub use connection::{Key, Newcomer};
 pub use counters::{Counters, DialectCounters};
-pub use node::{MountedDialect, Mounting, Node, NodeOptions};
+pub use node::{Holdings, MountedDialect, Mounting, Node, NodeOptions};
 pub use serve::Seat;
 pub use settings::DialectSettings;
 pub use shard::{Shard, ShardCommand, ShardHandle};

@@ -1,5 +1,7 @@
 //! What one connection listens to, and how that shows in its shard's index.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use ahash::AHashMap;
 use fanfare_core::{EVERYONE_CHANNEL, Hears, Pattern, Subscription, UserId, personal_names};
 
@@ -80,10 +82,11 @@ impl Connection {
             Subscription::Pattern(pattern) => _ = index.add_pattern(pattern, key),
             Subscription::Personal(_) => {}
         }
-        self.subscriptions
-            .get_or_insert_default()
-            .0
-            .insert(wanted, Entry { _hold: hold, member });
+        let own = &mut self.subscriptions.get_or_insert_default().0;
+        if own.insert(wanted, Entry { _hold: hold, member }).is_none() {
+            let counters = &self.admission.dialect().counters;
+            counters.subscriptions.fetch_add(1, Relaxed);
+        }
     }
 
     /// Does not listen to `wanted` any more.
@@ -97,6 +100,8 @@ impl Connection {
         if own.0.is_empty() {
             self.subscriptions = None;
         }
+        let counters = &self.admission.dialect().counters;
+        counters.subscriptions.fetch_sub(1, Relaxed);
         remove(wanted, shard, key);
     }
 
@@ -131,8 +136,12 @@ impl Connection {
 
     /// Takes the connection out of its shard's index.
     pub(super) fn leave_index(&self, shard: &Shard, key: Key) {
-        for wanted in self.subscriptions.iter().flat_map(|own| own.all()) {
-            remove(wanted, shard, key);
+        if let Some(own) = &self.subscriptions {
+            for wanted in own.all() {
+                remove(wanted, shard, key);
+            }
+            let counters = &self.admission.dialect().counters;
+            counters.subscriptions.fetch_sub(own.len() as u64, Relaxed);
         }
         let mut index = shard.index.borrow_mut();
         if let Some(identity) = &self.identity {

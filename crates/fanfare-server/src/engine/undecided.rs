@@ -1,7 +1,10 @@
 //! Events for connections of which the authorizer has yet to say whether they may read the channel. They wait, in
 //! order, until it has.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use ahash::AHashMap;
 use fanfare_core::{
@@ -46,16 +49,20 @@ impl Shard {
         if let Some(waiting) = self.undecided.borrow_mut().0.get_mut(&place) {
             if waiting.len() < MAX_WAITING {
                 waiting.push(event);
+                self.node.counters.events_undecided.fetch_add(1, Relaxed);
             } else if let Some(connection) = Connection::at(&mut self.connections.borrow_mut(), key) {
                 add(&connection.class().0.counters.dropped, 1);
             }
             return;
         }
         self.undecided.borrow_mut().0.insert(place.clone(), vec![event]);
+        self.node.counters.events_undecided.fetch_add(1, Relaxed);
         let shard = self.clone();
         tokio::task::spawn_local(async move {
             let allowed = authorizer.ask(question).await;
             let waiting = shard.undecided.borrow_mut().0.remove(&place).unwrap_or_default();
+            let undecided = &shard.node.counters.events_undecided;
+            undecided.fetch_sub(waiting.len() as u64, Relaxed);
             if allowed {
                 shard.send_late(key, waiting);
             }
