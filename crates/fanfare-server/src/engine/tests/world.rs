@@ -35,9 +35,6 @@ impl DialectKind for Plain {
     fn path(&self) -> &'static str {
         "/"
     }
-    fn request_target(&self, _token: &str) -> String {
-        "/".into()
-    }
     fn summary(&self) -> &'static str {
         ""
     }
