@@ -11,7 +11,10 @@ const TEST: &str = "test_notification";
 /// With a token, which proves the user. There are no channels here.
 pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token.filter(|_| wanted.channels.is_empty())?;
-    Some(ListenPlan::connect(path, &[("token", token)], hear))
+    Some(ListenPlan {
+        confirmations: 1, // the welcome
+        ..ListenPlan::connect(path, &[("token", token)], hear)
+    })
 }
 
 /// What tells of an event has an id, and what the server says of itself has none. Its type may be any.
@@ -23,15 +26,14 @@ fn hear(text: &str) -> Heard {
         id: Option<IgnoredAny>,
         message: Option<String>,
     }
-    match serde_json::from_str(text) {
-        Ok(Frame {
-            id: Some(_), kind, ..
-        }) if kind != TEST => Heard::Event,
-        Ok(Frame {
-            id: None,
-            kind,
-            message,
-        }) if kind == "error" => Heard::Refused(message.unwrap_or_default()),
-        _ => Heard::Other,
+    let Ok(frame) = serde_json::from_str::<Frame<'_>>(text) else {
+        return Heard::Other;
+    };
+    match (frame.id, &*frame.kind) {
+        (Some(_), TEST) => Heard::Other,
+        (Some(_), _) => Heard::Event,
+        (None, "welcome") => Heard::Confirmed,
+        (None, "error") => Heard::Refused(frame.message.unwrap_or_default()),
+        (None, _) => Heard::Other,
     }
 }

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::frames;
 
-/// With a token, which brings what is for the user and for everyone; a room is heard by joining it, which the others in
-/// it see. What is no room cannot be heard here.
+/// With a token, which brings what is for the user and for everyone; that it was good shows by the greeting. A room is
+/// heard by joining it, which the others in it see. What is no room cannot be heard here.
 pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token?;
     let rooms = wanted.channels;
@@ -19,7 +19,7 @@ pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     let join = |room: &String| json!({ "type": "join_room", "room": room }).to_string();
     Some(ListenPlan {
         frames: rooms.iter().map(join).collect(),
-        confirmations: rooms.len(),
+        confirmations: 1 + rooms.len(),
         ..ListenPlan::connect(path, &[("token", token)], hear)
     })
 }
@@ -35,8 +35,8 @@ fn hear(text: &str) -> Heard {
     match serde_json::from_str(text) {
         Ok(Frame { sender: Some(_), .. }) => Heard::Event,
         Ok(Frame { kind, .. }) => match &*kind {
-            "joined_room" => Heard::Confirmed,
-            "connected" | "left_room" | "pong" => Heard::Other,
+            "connected" | "joined_room" => Heard::Confirmed,
+            "left_room" | "pong" => Heard::Other,
             "error" => Heard::Refused(refusal(text).unwrap_or_default()),
             _ => Heard::Event,
         },

@@ -19,8 +19,8 @@ const SIZES: [usize; 1] = [1_000];
 /// Who holds patterns, and how many each: as many as a connection may have by default.
 const HOLDERS: usize = 100;
 const PATTERNS_EACH: usize = 1_000;
-/// Where nobody listens.
-const ELSEWHERE: &str = "else.where.entirely";
+/// Where nobody listens. Its name has as many segments as the patterns held.
+const ELSEWHERE: &str = "a.b.c.d";
 /// Publications sent together; twice as many are under way.
 const PIECE: u16 = 512;
 
