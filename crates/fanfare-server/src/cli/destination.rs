@@ -72,8 +72,7 @@ fn local_places(config: &Config) -> Result<Vec<Place>, Failure> {
     Ok(places)
 }
 
-/// What may be spoken at `url`: what its path names; else what the configuration, or else the defaults, have on its port;
-/// else anything.
+/// The server at `url`, which may name a whole endpoint: then its path ends as a plan's begins.
 fn place_at(config: &Config, url: &str) -> Result<Place, Failure> {
     let bad = || Failure::Usage("--url: expected http://HOST[:PORT] or ws://HOST[:PORT][/PATH]".into());
     let url = Url::parse(url).map_err(|_| bad())?;
@@ -87,49 +86,36 @@ fn place_at(config: &Config, url: &str) -> Result<Place, Failure> {
         return Err(bad());
     }
     let path = url.path().trim_end_matches('/');
-    let all = fanfare_dialects::ALL.iter().copied();
-    let named: Vec<Kind> = all
-        .clone()
-        .filter(|dialect| path.ends_with(dialect.path()))
-        .collect();
-    let on_port = |dialects: Vec<Kind>| -> Vec<Kind> {
-        let known = config
-            .listener
-            .iter()
-            .find(|listener| Some(listener.bind.port()) == url.port_or_known_default());
-        let likely: Vec<_> = match known {
-            Some(listener) => served(listener),
-            None => dialects
-                .iter()
-                .copied()
-                .filter(|dialect| is_default(*dialect, &url))
-                .collect(),
-        };
-        let both: Vec<_> = likely
-            .into_iter()
-            .filter(|likely| dialects.iter().any(|dialect| dialect.name() == likely.name()))
-            .collect();
-        if both.is_empty() { dialects } else { both }
-    };
-    // A whole endpoint brings the path that a plan has, too.
-    let prefix = named
-        .first()
-        .and_then(|dialect| path.strip_suffix(dialect.path()));
+    let dialects = likely(config, path, url.port_or_known_default());
+    let endpoint = dialects.first().map_or("", |dialect| dialect.path());
+    let prefix = path.strip_suffix(endpoint).unwrap_or(path);
     Ok(Place {
-        base: format!("{scheme}://{authority}{}", prefix.unwrap_or(path)),
-        dialects: on_port(if named.is_empty() { all.collect() } else { named }),
+        base: format!("{scheme}://{authority}{prefix}"),
+        dialects,
     })
 }
 
-/// Whether the dialect listens on the URL's port by default.
-fn is_default(dialect: Kind, url: &Url) -> bool {
-    let ports = dialect
-        .defaults()
-        .binds
+/// What may be spoken at a path and port: what the path names; of that, what the configuration, or else the defaults,
+/// have on the port. Where nothing is known, anything.
+fn likely(config: &Config, path: &str, port: Option<u16>) -> Vec<Kind> {
+    let mut dialects = fanfare_dialects::ALL.to_vec();
+    let mut narrow = |is_likely: &dyn Fn(&Kind) -> bool| {
+        if dialects.iter().any(is_likely) {
+            dialects.retain(is_likely);
+        }
+    };
+    narrow(&|dialect| path.ends_with(dialect.path()));
+    let listener = config
+        .listener
         .iter()
-        .filter_map(|bind| bind.rsplit(':').next());
-    let port = url.port_or_known_default().map(|port| port.to_string());
-    ports.into_iter().any(|own| Some(own) == port.as_deref())
+        .find(|listener| Some(listener.bind.port()) == port);
+    if let Some(listener) = listener {
+        narrow(&|dialect| listener.dialects.iter().any(|name| name == dialect.name()));
+    } else if let Some(port) = port {
+        let port = format!(":{port}");
+        narrow(&|dialect| dialect.defaults().binds.iter().any(|bind| bind.ends_with(&port)));
+    }
+    dialects
 }
 
 fn served(listener: &Listener) -> Vec<Kind> {
