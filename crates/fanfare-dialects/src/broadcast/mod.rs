@@ -146,6 +146,8 @@ impl Dialect for Service {
             | Ending::SlowConsumer
             | Ending::PingTimeout
             | Ending::RateLimited
+            | Ending::SessionTerminated
+            | Ending::Dismissed
             | Ending::InternalError => None,
         }
     }

@@ -142,6 +142,8 @@ impl Dialect for Rooms {
             Ending::SlowConsumer => (1008, "slow consumer"),
             Ending::PingTimeout => (1008, "ping timeout"),
             Ending::RateLimited => (1008, "rate limit exceeded"),
+            Ending::SessionTerminated => (1008, "session terminated"),
+            Ending::Dismissed => (1008, "closed by an administrator"),
             Ending::ShuttingDown => (1001, "Server shutting down"),
             Ending::InternalError => (INTERNAL, "Internal Server Error"),
         }

@@ -77,12 +77,12 @@ impl Stage {
                 self.converse(place, |talk, context, steps| talk.opened(context, steps));
             }
             ">" => self.converse(place, |talk, context, steps| {
-                talk.received(Message::Text(step.rest), context, steps)
+                talk.received(Message::Text(step.rest), context, steps);
             }),
             ">>" => {
                 let bytes = words::unhex(step.rest);
                 self.converse(place, |talk, context, steps| {
-                    talk.received(Message::Binary(&bytes), context, steps)
+                    talk.received(Message::Binary(&bytes), context, steps);
                 });
             }
             "answer" => {
@@ -95,11 +95,11 @@ impl Stage {
                     .pop_front()
                     .unwrap_or_else(|| panic!("{place}: nothing was asked"));
                 self.converse(place, |talk, context, steps| {
-                    talk.answered(ticket, answer, context, steps)
+                    talk.answered(ticket, answer, context, steps);
                 });
             }
             "timer" if step.rest.is_empty() => {
-                self.converse(place, |talk, context, steps| talk.timer(context, steps))
+                self.converse(place, |talk, context, steps| talk.timer(context, steps));
             }
             "expired" => {
                 self.converse(place, |talk, context, steps| talk.expired(context, steps));

@@ -81,7 +81,8 @@ fn draft(draft: &Draft) -> String {
         draft.data.as_str()
     );
     if let Some(metadata) = &draft.metadata {
-        text.push_str(&format!(" metadata {}", metadata.as_str()));
+        text.push_str(" metadata ");
+        text.push_str(metadata.as_str());
     }
     match draft.right {
         Right::Rules => {}

@@ -9,6 +9,7 @@
 mod admission;
 mod ask;
 mod batch;
+mod census;
 mod connection;
 mod counters;
 mod deliver;
@@ -21,6 +22,7 @@ mod publisher;
 mod receivers;
 mod requests;
 mod say;
+mod seat;
 mod serve;
 mod settings;
 mod shard;
@@ -36,10 +38,11 @@ mod tests;
 
 pub use admission::Admission;
 pub use batch::Prepared;
+pub use census::{Filter, Row};
 pub use connection::{Key, Newcomer};
 pub use counters::{Counters, DialectCounters};
 pub use node::{Holdings, MountedDialect, Mounting, Node, NodeOptions};
-pub use serve::Seat;
+pub use seat::Seat;
 pub use settings::DialectSettings;
 pub use shard::{Shard, ShardCommand, ShardHandle};
 pub use transport::Transport;
