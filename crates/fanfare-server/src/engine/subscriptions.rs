@@ -1,5 +1,7 @@
 //! What one connection listens to, and how that shows in its shard's index and in what its node hears.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use ahash::AHashMap;
 use fanfare_core::{Channel, Hears, Pattern, Subscription, UserId, personal_names};
 
@@ -105,6 +107,11 @@ impl Connection {
         self.traits_of(room).is_some_and(|traits| traits.member)
     }
 
+    /// Where its subscriptions are counted.
+    fn counted(&self) -> &AtomicU64 {
+        &self.admission.dialect().counters.subscriptions
+    }
+
     fn traits_of(&self, wanted: &Subscription) -> Option<Traits> {
         self.subscriptions.as_ref()?.get(wanted)
     }
@@ -146,6 +153,7 @@ impl Connection {
             hold.keep(); // given back by `let_go`
         }
         self.subscriptions.get_or_insert_default().put(wanted, traits);
+        self.counted().fetch_add(1, Relaxed);
     }
 
     /// Does not listen to `wanted` any more. Answers, where the connection was in that room, whether it was its user's
@@ -156,6 +164,7 @@ impl Connection {
         if own.len() == 0 {
             self.subscriptions = None;
         }
+        self.counted().fetch_sub(1, Relaxed);
         let_go(wanted, shard, key);
         self.left(wanted, traits, shard)
     }
@@ -217,6 +226,7 @@ impl Connection {
     pub(super) fn leave_index(&mut self, shard: &Shard, key: Key) -> Vec<Channel> {
         let mut last_in = Vec::new();
         if let Some(own) = self.subscriptions.take() {
+            self.counted().fetch_sub(own.len() as u64, Relaxed);
             for (wanted, traits) in own.each() {
                 let_go(wanted, shard, key);
                 if let (Some(true), Subscription::Channel(room)) = (self.left(wanted, traits, shard), wanted)

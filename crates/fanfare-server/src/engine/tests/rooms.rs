@@ -108,7 +108,10 @@ async fn crowd(world: &World, count: usize) -> Vec<Seat> {
         let (hold, _) = Hold::channel(&world.node, 0, &room);
         world.node.members.join(&room, &connection.identity.as_ref().unwrap().user);
         let key = connection.key(slot);
-        let traits = Traits { member: true, ..Traits::default() };
+        let traits = Traits {
+            member: true,
+            ..Traits::default()
+        };
         connection.listen(Subscription::Channel(room.clone()), Some(hold), traits, &world.shard, key);
     }
     seats
