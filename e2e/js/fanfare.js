@@ -151,6 +151,12 @@ export class Fanfare {
     return fetch(this.http(path), { headers: { connection: 'close' }, ...options });
   }
 
+  // The connections of all dialects.
+  async connections() {
+    const text = await (await this.fetch('/metrics/prometheus')).text();
+    return Number(text.match(/^websocket_active_connections (\d+)$/m)[1]);
+  }
+
   // The address of a path on the listener with this number, below its prefix.
   http(path, listener = 0) {
     return `http://127.0.0.1:${this.addresses[listener].port}${this.prefixes[listener] ?? ''}${path}`;
