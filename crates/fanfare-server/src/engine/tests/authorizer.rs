@@ -16,7 +16,11 @@ fn who_asks_waits_and_nobody_else() {
         let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
         alice.say_all(&["sub a.b a.secret **", "hello"]).await;
         until(|| authorizer.asked().len() == 2).await;
-        assert_eq!(world.tell("a.b", "1").await, 0, "it hears nothing before it is answered");
+        assert_eq!(
+            world.tell("a.b", "1").await,
+            0,
+            "it hears nothing before it is answered"
+        );
         assert_eq!(bob.ask("hello").await, "hello");
         authorizer.gate.open();
         alice.hears(&["sub: ok forbidden ok", "hello"]).await;
@@ -61,7 +65,10 @@ fn what_a_pattern_matches_waits_for_the_answer_in_order() {
         authorizer.gate.open();
         alice.hears(&["1", "2", "3"]).await;
         // Now it is known.
-        assert_eq!((world.tell("a.b", "4").await, world.tell("a.secret", "4").await), (1, 0));
+        assert_eq!(
+            (world.tell("a.b", "4").await, world.tell("a.secret", "4").await),
+            (1, 0)
+        );
         alice.hears(&["4"]).await;
         assert_eq!(authorizer.asked().len(), 2, "each is asked about once");
         // And again when that is forgotten.
@@ -78,7 +85,9 @@ fn all_of_a_batch_waits() {
     Setup::asking(&authorizer).run(|world| async move {
         let mut alice = world.connect("alice").await;
         alice.ask("sub **").await;
-        world.publish_all((0..100).map(|n| on("a.b", &n.to_string())).collect()).await;
+        world
+            .publish_all((0..100).map(|n| on("a.b", &n.to_string())).collect())
+            .await;
         let mixed = |n: usize| on(["a.b", "a.c"][n % 2], &n.to_string());
         world.publish_all((100..104).map(mixed).collect()).await;
         authorizer.gate.open();
@@ -154,7 +163,12 @@ fn what_waited_is_not_shown_to_one_who_left() {
 
 #[test]
 fn whoever_hangs_up_while_it_waits_leaves_nothing() {
-    for asked in ["sub a.b", "join project:1", "pub a.b 1", "sub a.b;join project:1;pub a.b 1"] {
+    for asked in [
+        "sub a.b",
+        "join project:1",
+        "pub a.b 1",
+        "sub a.b;join project:1;pub a.b 1",
+    ] {
         let authorizer = FakeAuthorizer::new(false);
         Setup::asking(&authorizer).run(|world| async move {
             let mut alice = world.connect("alice").await;

@@ -41,10 +41,17 @@ fn tokens_are_judged() {
             (token("bob", 60, &Value::Null), "other_user"),
             (token("alice", 0, &Value::Null), "expired_credential"),
         ] {
-            assert_eq!(client.ask(&format!("auth {token}")).await, format!("auth: {answer}"));
+            assert_eq!(
+                client.ask(&format!("auth {token}")).await,
+                format!("auth: {answer}")
+            );
         }
         assert_eq!(client.ask("who").await, "who: alice");
-        assert_eq!(world.node.connections_of("alice"), 1, "however often it proves itself");
+        assert_eq!(
+            world.node.connections_of("alice"),
+            1,
+            "however often it proves itself"
+        );
         assert_eq!(world.publish("alice", "t", "1").await.reach.queued, 1);
     });
 }
@@ -130,7 +137,10 @@ fn a_room_that_a_new_credential_closes_is_left() {
         let closed = format!("auth {}", token("alice", 60, &json!({"rooms": []})));
         assert_eq!(alice.ask(&closed).await, "auth: alice");
         assert_eq!(world.node.members.rooms(), 0);
-        assert_eq!(alice.ask("pub-member project:1 1").await, "pub-member: not_member");
+        assert_eq!(
+            alice.ask("pub-member project:1 1").await,
+            "pub-member: not_member"
+        );
     });
 }
 

@@ -136,7 +136,13 @@ impl FakeBroker {
         let picked = events.into_iter().zip(&wanted).filter(|(_, wanted)| **wanted);
         let delivering = self.inbound.deliver(picked.map(|(event, _)| event).collect());
         let mut reaches = delivering.await.into_iter();
-        let reach = |wanted: &bool| if *wanted { reaches.next() } else { Some(Reach::default()) };
+        let reach = |wanted: &bool| {
+            if *wanted {
+                reaches.next()
+            } else {
+                Some(Reach::default())
+            }
+        };
         let reaches: Vec<Reach> = wanted.iter().filter_map(reach).collect();
         let receipt = |reach| Receipt {
             reach,

@@ -83,7 +83,10 @@ fn what_a_subscription_shows_besides_channels() {
 #[test]
 fn patterns_show_what_their_connection_may_subscribe_to() {
     let setup = Setup {
-        policy: rules(&[("staff.**", "role:staff", "anyone"), ("none.**", "nobody", "anyone")]),
+        policy: rules(&[
+            ("staff.**", "role:staff", "anyone"),
+            ("none.**", "nobody", "anyone"),
+        ]),
         shards: 2,
         ..Setup::default()
     };
@@ -100,10 +103,17 @@ fn patterns_show_what_their_connection_may_subscribe_to() {
             ("project:1", 2),
             ("open.x", 3),
         ] {
-            assert_eq!(world.tell(channel, &format!("\"{channel}\"")).await, heard, "{channel}");
+            assert_eq!(
+                world.tell(channel, &format!("\"{channel}\"")).await,
+                heard,
+                "{channel}"
+            );
         }
-        staff.hears(&["\"staff.x\"", "\"messages.x\"", "\"project:1\"", "\"open.x\""]).await;
-        bob.hears(&["\"messages.x\"", "\"project:1\"", "\"open.x\""]).await;
+        staff
+            .hears(&["\"staff.x\"", "\"messages.x\"", "\"project:1\"", "\"open.x\""])
+            .await;
+        bob.hears(&["\"messages.x\"", "\"project:1\"", "\"open.x\""])
+            .await;
         nobody.hears(&["\"open.x\""]).await;
         for client in [&mut staff, &mut bob, &mut nobody] {
             client.hears_no_more().await;
@@ -162,7 +172,10 @@ fn shards_are_handed_what_they_hold() {
         ..Setup::default()
     };
     setup.run(|world| async move {
-        let (mut one, mut two) = (world.connect_on(0, "alice").await, world.connect_on(1, "bob").await);
+        let (mut one, mut two) = (
+            world.connect_on(0, "alice").await,
+            world.connect_on(1, "bob").await,
+        );
         let concerned = |channel: &str| {
             let shards = world.node.channels.shards_of(channel);
             (shards.contains(0), shards.contains(1))

@@ -116,7 +116,8 @@ impl Dialect for Plain {
     }
     fn render(&self, event: &Event) -> Option<Bytes> {
         assert!(event.kind.as_deref() != Some("panic"), "asked to");
-        (event.kind.as_deref() != Some("hidden")).then(|| format!("{}{}", self.mark, event.data.as_str()).into())
+        (event.kind.as_deref() != Some("hidden"))
+            .then(|| format!("{}{}", self.mark, event.data.as_str()).into())
     }
     fn tick_interval(&self) -> Option<Duration> {
         self.ticks
@@ -216,11 +217,21 @@ impl Conversation for Talk {
 /// The command that these words are.
 fn asked(words: &[&str]) -> Option<Command> {
     let (verb, rest) = words.split_first()?;
-    let all = || rest.iter().map(|name| Subscription::parse(name).unwrap()).collect();
+    let all = || {
+        rest.iter()
+            .map(|name| Subscription::parse(name).unwrap())
+            .collect()
+    };
     let room = || Channel::new(rest[0]).unwrap();
     Some(match *verb {
-        "sub" => Command::Subscribe { to: all(), whole: false },
-        "sub-all" => Command::Subscribe { to: all(), whole: true },
+        "sub" => Command::Subscribe {
+            to: all(),
+            whole: false,
+        },
+        "sub-all" => Command::Subscribe {
+            to: all(),
+            whole: true,
+        },
         "unsub" => Command::Unsubscribe(all()),
         "join" => Command::Join(room()),
         "leave" => Command::Leave(room()),

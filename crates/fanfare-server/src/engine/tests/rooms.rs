@@ -76,7 +76,10 @@ fn those_who_stay_hear_of_a_user_whose_last_connection_is_gone() {
         ..Setup::default()
     };
     setup.run(|world| async move {
-        let (mut one, mut two) = (world.connect_on(0, "alice").await, world.connect_on(1, "alice").await);
+        let (mut one, mut two) = (
+            world.connect_on(0, "alice").await,
+            world.connect_on(1, "alice").await,
+        );
         let mut bob = world.connect_on(1, "bob").await;
         for client in [&mut one, &mut two, &mut bob] {
             client.ask("join project:1").await;
@@ -102,17 +105,31 @@ async fn crowd(world: &World, count: usize) -> Vec<Seat> {
     let room = Channel::new("project:1").unwrap();
     let mut seats = Vec::new();
     for n in 0..count {
-        seats.push(world.reserve(&format!("user{n}"), Duration::from_secs(600)).await.unwrap());
+        seats.push(
+            world
+                .reserve(&format!("user{n}"), Duration::from_secs(600))
+                .await
+                .unwrap(),
+        );
     }
     for (slot, connection) in world.shard.connections.borrow_mut().iter_mut() {
         let (hold, _) = Hold::channel(&world.node, 0, &room);
-        world.node.members.join(&room, &connection.identity.as_ref().unwrap().user);
+        world
+            .node
+            .members
+            .join(&room, &connection.identity.as_ref().unwrap().user);
         let key = connection.key(slot);
         let traits = Traits {
             member: true,
             ..Traits::default()
         };
-        connection.listen(Subscription::Channel(room.clone()), Some(hold), traits, &world.shard, key);
+        connection.listen(
+            Subscription::Channel(room.clone()),
+            Some(hold),
+            traits,
+            &world.shard,
+            key,
+        );
     }
     seats
 }
@@ -130,7 +147,14 @@ fn a_crowd_leaves_a_room_at_once() {
             let (tell, told) = std::sync::mpsc::channel();
             in_world(roomy, |world| async move {
                 let seats = crowd(&world, count).await;
-                assert_eq!(world.node.members.members(&Channel::new("project:1").unwrap()).len(), count);
+                assert_eq!(
+                    world
+                        .node
+                        .members
+                        .members(&Channel::new("project:1").unwrap())
+                        .len(),
+                    count
+                );
                 let start = Instant::now();
                 drop(seats);
                 tell.send(start.elapsed()).unwrap();
