@@ -49,6 +49,22 @@ def test_an_anonymous_client_has_no_personal_channel(world, name):
 
 
 @pytest.mark.parametrize("name", PERSONAL)
+@pytest.mark.parametrize("whose", ["own", "another's"])
+def test_nobody_joins_a_personal_channel(world, name, whose):
+    """In rooms: the server alone has to do with `user:{id}`, and the other two names are no rooms."""
+    ann = world.name("ann")
+    client = world.rooms(ann)
+    answer = client.call({"type": "join_room", "room": name.format(ann if whose == "own" else world.name("bob"))})
+    assert answer["type"] == "error"
+    if name.startswith("user:"):
+        assert client.closed() == (4403, "Forbidden")
+    else:
+        assert answer["data"] == {"error": "Invalid room identifier"}
+        world.events(body(user(ann)))
+        world.hear(Event(user(ann), DATA, TYPE), client)
+
+
+@pytest.mark.parametrize("name", PERSONAL)
 def test_one_forbidden_topic_refuses_all_in_realtime(world, name):
     """And each for itself in topics."""
     ann, bob, chat = world.name("ann"), world.name("bob"), world.name("chat.")
@@ -153,6 +169,16 @@ def test_anonymous_clients_write_to_nobody(world):
     ann.direct(name, "1")
     assert ann.json()["data"]["code"] in (401, 403)
     world.get({reader: [], ann: []})
+
+
+def test_an_anonymous_client_publishes_under_no_name(world):
+    """On a public channel: there is no sender to tell of."""
+    name = world.name("chat.")
+    client = world.realtime(None, name, at=world.first)
+    readers = [world.topics(world.name("user"), name), world.realtime(world.name("user"), name)]
+    client.publish(name, DATA)
+    assert {client.json()["type"], client.json()["type"]} == {"Ack", "Broadcast"}
+    world.hear(Event(channel(name), DATA), *readers, unheard=[client])
 
 
 # --- `notifications` and everyone ---
