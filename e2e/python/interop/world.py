@@ -63,22 +63,21 @@ class Deployment:
 
     def __init__(self, stack, nodes=1, **tables):
         self.stack, self.tables = stack, tables
-        self.redis_port = None
+        self.broker = None
         if nodes > 1:
-            broker = fanfare.Redis()
-            stack.callback(broker.remove)
-            broker.start()
-            self.redis_port = broker.port
-            self.tables = {"broker": {"kind": "redis", "url": broker.url}} | tables
+            self.broker = fanfare.Redis()
+            stack.callback(self.broker.remove)
+            self.broker.start()
+            self.tables = {"broker": {"kind": "redis", "url": self.broker.url}} | tables
         self.nodes = [Node(stack, **self.tables) for _ in range(nodes)]
 
     @property
     def embedded(self):
         """Whether Fanfare itself speaks the Redis protocol, and so counts what PUBLISH reached."""
-        return self.redis_port is None
+        return self.broker is None
 
     def publisher_port(self):
-        return self.redis_port or self.nodes[0].server.resp_port
+        return self.broker.port if self.broker else self.nodes[0].server.resp_port
 
 
 class World:
