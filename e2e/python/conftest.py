@@ -73,6 +73,19 @@ def connect(cleanup):
 
 
 @pytest.fixture
+def speak(cleanup):
+    """speak(server, "rooms", "ann") opens a client that speaks that dialect, and is closed with the test."""
+    from dialects import Speaker  # which needs the class above
+
+    def opened(*arguments, **options):
+        client = Speaker(*arguments, **options)
+        cleanup.callback(client.close)
+        return client
+
+    return opened
+
+
+@pytest.fixture
 def publisher(cleanup):
     """publisher(port) is a redis-py connection."""
 
