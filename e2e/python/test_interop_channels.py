@@ -77,7 +77,8 @@ def test_one_forbidden_topic_refuses_all_in_realtime(world, name):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["notifications.user.*", "notifications.*.*", "notifications.**", "*.user.*", "user:*", "*:*", "user_noti:*", "**"]
+    "pattern",
+    ["notifications.user.*", "notifications.*.*", "notifications.**", "*.user.*", "user:*", "*:*", "user_noti:*", "**"],
 )
 @pytest.mark.parametrize("id", ["{}", "{}:b:c", "{}.b", "é {}"])
 def test_a_pattern_shows_only_ones_own(world, pattern, id):
@@ -268,7 +269,8 @@ def test_a_room_is_not_the_channel_with_a_dot(world):
 def test_patterns(world, pattern, hits, misses):
     """The same names in both protocols that have patterns, and whoever publishes."""
     a = world.name("a")
-    clients = [world.topics(world.name("user"), pattern.format(a)), world.realtime(world.name("user"), pattern.format(a))]
+    pattern = pattern.format(a)
+    clients = [world.topics(world.name("user"), pattern), world.realtime(world.name("user"), pattern)]
     world.events("[" + ",".join(body(channel(name.format(a))) for name in misses + hits) + "]")
     expected = [Event(channel(name.format(a)), DATA, TYPE) for name in hits]
     world.get({client: [client.shows(event) for event in expected] for client in clients})
@@ -294,7 +296,9 @@ def test_what_servers_say_themselves(world, type):
     world.get({reader: [], speaker: []})
 
 
-@pytest.mark.parametrize("type", ["message", "order.created", "Broadcast", "DirectMessage", "custom", "notification", "User_Joined"])
+@pytest.mark.parametrize(
+    "type", ["message", "order.created", "Broadcast", "DirectMessage", "custom", "notification", "User_Joined"]
+)
 def test_what_clients_may_say(world, type):
     name, who = world.name("channel:"), world.name("user")
     speaker, reader = world.topics(who, at=world.first), world.topics(world.name("user"), name)

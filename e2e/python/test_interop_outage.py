@@ -6,13 +6,14 @@ import pytest
 
 from fanfare import wait_until
 from interop.doors import DATA, DOORS, TYPE, body
-from interop.frames import EVERYONE, Event, channel, user
+from interop.frames import DIALECTS, EVERYONE, Event, channel, user
 
 
 def clients_of(world, name, room, at):
     """One of each protocol, at one node."""
     return [
-        world.notify(name, at=at), world.broadcast(name, at=at), world.topics(name, f"user:{name}", room, "notifications", at=at),
+        world.notify(name, at=at), world.broadcast(name, at=at),
+        world.topics(name, f"user:{name}", room, "notifications", at=at),
         world.realtime(name, room, "notifications", at=at), world.rooms(name, room, at=at),
     ]
 
@@ -81,7 +82,8 @@ def test_a_node_that_starts_alone(deploy, kind):
     to = {"user": user(name), "everyone": EVERYONE, "channel": channel("notifications"), "room": channel(room)}[kind]
     answer = world.events(body(to))
     event = Event(to, DATA, TYPE)
-    hearing = [client for client in clients if client.shows(event) and (kind != "channel" or client.dialect in ("topics", "realtime"))]
+    dialects = ("topics", "realtime") if kind == "channel" else DIALECTS  # nobody joins a channel that is no room
+    hearing = [client for client in clients if client.dialect in dialects and client.shows(event)]
     assert (answer["recipients"], answer["degraded"]) == (len(hearing), True)
     for client in hearing:
         frames = []
