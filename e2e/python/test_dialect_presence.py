@@ -136,33 +136,23 @@ def test_many_come_and_go_at_once(server, speak):
     watcher.alive()
 
 
-def test_a_room_of_many_tabs_joining_and_leaving_is_empty_at_the_end(server, speak):
-    """What a storm of joins and leaves adds up to: the last `user_left` comes, and the next join is a first one."""
-    watcher = own_join(speak(server, "rooms", "watcher"))
-    tabs = [raw(server, "rooms", token("ann")) for _ in range(5)]
-    join, go = ({"type": type, "room": ROOM} for type in ("join_room", "leave_room"))
-    storm = b"".join(frame(TEXT, json.dumps(each).encode()) for each in [join, go] * 50)
-    for tab in tabs:
-        threading.Thread(target=lambda tab=tab: tab.recv(1 << 24), daemon=True).start()
-        tab.sendall(storm)
-    speak(server, "rooms", "marker")
-    inside = False
-    seen = 0
-
-    def quiet():
-        nonlocal inside, seen
-        with contextlib.suppress(TimeoutError):
-            while True:
-                got = watcher.next_json(timeout=0.5)
-                assert got["sender"] == "ann" and (got["type"] == "user_joined") != inside, "not one after the other"
-                inside, seen = got["type"] == "user_joined", seen + 1
-        return not inside
-
-    wait_until(quiet, what="an empty room")
-    assert seen >= 2
-    for tab in tabs:
-        tab.close()
-    own_join(speak(server, "rooms", "bob"))
+@pytest.mark.xfail(strict=False, reason="tabs on several shards: their events may change places")
+def test_tabs_that_join_and_leave_at_once(launch, speak):
+    """Whatever the order, others hear joined and left in turn, and what they hear last is true."""
+    server = launch(**all_dialects(server={"shards": 4}))
+    watcher, tabs = own_join(speak(server, "rooms", "watcher")), [speak(server, "rooms", "ann") for _ in range(5)]
+    for _ in range(100):
+        for type in ("join_room", "leave_room", "ping"):
+            for tab in tabs:
+                tab.say(type=type, room=ROOM)
+        for tab in tabs:
+            while tab.next_json()["type"] != "pong":
+                pass
+    heard = []
+    with contextlib.suppress(TimeoutError):
+        while True:
+            heard.append(watcher.next_json(timeout=0.5)["type"])
+    assert heard == ["user_joined", "user_left"] * (len(heard) // 2) and heard
 
 
 # --- who one is ---

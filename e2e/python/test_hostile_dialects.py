@@ -392,3 +392,53 @@ def test_odd_names_of_clients(server, speak, client_id):
     assert len(reason.encode()) <= 123
     client.alive()
     client.close()
+
+
+# --- users that nobody should have ---
+
+BAD_SUBS = ["", "x" * 256, "x" * 5_000, "a\nb", "\x1b[2J", "\0", "\ud83d", 1.5, 1e30, True, ["ann"], {"id": "ann"}]
+ODD_SUBS = ["*", "**", "a.b", "a:b", "a..b", ":", " ", '"\'\\', "é🎺", "x" * 255, 0]
+
+
+@pytest.mark.parametrize("sub", BAD_SUBS, ids=lambda sub: repr(sub)[:12])
+def test_identities_that_are_none(server, speak, sub):
+    bad = {"name": None}
+    for name in ("notify", "broadcast", "realtime"):
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            speak(server, name, sub, bad)
+        assert refused.value.response.status_code == 401
+    with raw(server, "rooms", token(sub)) as peer:
+        assert closing(frames(peer)) == (4401, "Authentication Failed")
+    assert speak(server, "topics", None).complaint(type="auth", token=token(sub)) == (401, "Invalid token")
+
+
+@pytest.mark.parametrize("sub", ODD_SUBS, ids=lambda sub: repr(sub)[:12])
+def test_odd_identities(server, bystanders, speak, sub):
+    """They are users like others: each hears what is for it, and nobody else's, however its name looks."""
+    clients = [speak(server, name, sub, {"name": None}) for name in ("notify", *TALKING)]
+    for client in clients:
+        if client.name in ("topics", "realtime"):
+            client.hear(f"notifications.user.{sub}")
+    for user, recipients in ((str(sub), 5), ("bystander", 3)):  # of the bystanders, those that need not subscribe
+        event = json.dumps({"to": {"user": user}, "type": "private", "data": user})
+        assert json.loads(server.get("/api/v1/events", "POST", event).text)["recipients"] == recipients
+    for client in clients:
+        assert json.dumps(str(sub)) in client.next()
+        if client.name != "notify":
+            client.alive()
+    for name in ("broadcast", "realtime", "rooms"):
+        assert "bystander" in bystanders[name].next()
+
+
+# --- compressed ---
+
+
+@pytest.mark.parametrize("dialect", TALKING)
+def test_compressed_messages_are_measured_unpacked(launch, speak, dialect):
+    server = launch(**all_dialects(**{dialect: {"compression": True}}))
+    limit = DIALECTS[dialect].max_size
+    client = speak(server, dialect, compression="deflate")
+    assert client.ask(of_size(dialect, limit))["type"] == DIALECTS[dialect].pong
+    assert client.complaint(DEEP) == NOT_JSON_SAYS[dialect]
+    client.say(of_size(dialect, limit + 1))
+    assert client.closed()[0] == 1009
