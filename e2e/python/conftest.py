@@ -8,6 +8,7 @@ import redis
 import websockets.sync.client
 
 import fanfare
+from interop.fixtures import deploy, deployment, world  # noqa: F401, fixtures for the tests of all protocols together
 
 
 class Client:

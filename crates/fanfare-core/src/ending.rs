@@ -59,6 +59,10 @@ labelled! {
         PingTimeout = "ping_timeout",
         /// It sent more messages than it may for longer than is put up with.
         RateLimited = "rate_limited",
+        /// The login session that its credential belongs to was terminated.
+        SessionTerminated = "session_terminated",
+        /// An administrator closed it.
+        Dismissed = "dismissed",
         /// The server drains.
         ShuttingDown = "shutting_down",
         /// Something of ours failed while serving this connection.

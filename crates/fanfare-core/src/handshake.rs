@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn bearer_credentials() {
-        let cases: &[(Option<&str>, Result<Option<&str>, Refusal>)] = &[
+        type Found = Result<Option<&'static str>, Refusal>;
+        let cases: &[(Option<&str>, Found)] = &[
             (None, Ok(None)),
             (Some("Bearer a.b.c"), Ok(Some("a.b.c"))),
             (Some("bearer  a.b.c "), Ok(Some("a.b.c"))),

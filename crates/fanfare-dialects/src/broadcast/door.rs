@@ -92,6 +92,8 @@ pub(super) fn end(ending: Ending) -> (u16, &'static str) {
         Ending::SlowConsumer => (1008, "slow consumer"),
         Ending::PingTimeout => (1008, "ping timeout"),
         Ending::RateLimited => (1008, "rate limit exceeded"),
+        Ending::SessionTerminated => (1008, "session terminated"),
+        Ending::Dismissed => (1008, "closed by an administrator"),
         Ending::ShuttingDown => (1001, "Server shutting down"),
         Ending::InternalError => (1011, "internal error"),
     }

@@ -21,10 +21,6 @@ impl DialectKind for Echo {
         "/echo"
     }
 
-    fn request_target(&self, _token: &str) -> String {
-        "/echo".to_owned()
-    }
-
     fn summary(&self) -> &'static str {
         "Sends every message back. For protocol test suites; mounted only where a listener names it."
     }
@@ -64,6 +60,8 @@ impl Dialect for Echo {
             Ending::SlowConsumer => (1008, "slow consumer"),
             Ending::PingTimeout => (1008, "ping timeout"),
             Ending::RateLimited => (1008, "rate limit exceeded"),
+            Ending::SessionTerminated => (1008, "session terminated"),
+            Ending::Dismissed => (1008, "closed by an administrator"),
             Ending::ShuttingDown => (1001, "Server shutting down"),
             Ending::InternalError => (1011, "internal error"),
         }

@@ -1,10 +1,10 @@
 //! What conversations ask for, done. Nothing here waits while the connection is borrowed: what may take time is a
 //! future of its own, polled at once, and only if it is not done then spawned. Nothing is read from the client meanwhile.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use fanfare_core::{
-    Channel, Command, Denial, Identity, Joined, Outcome, Subscription, Ticket, Token,
+    Channel, Command, Denial, EVERYONE_CHANNEL, Identity, Joined, Outcome, Subscription, Ticket, Token,
     policy::{Action, Verdict},
 };
 use futures_util::FutureExt;
@@ -13,6 +13,7 @@ use super::{
     connection::{Connection, Phase},
     hold::Hold,
     requests::{self, Asking, Granted, Request},
+    subscriptions::Traits,
     talk::{Turn, millis},
 };
 use crate::auth::TokenError;
@@ -50,7 +51,7 @@ impl Connection {
 
     pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer, turn: &mut Turn<'_>) {
         self.converse(turn, |talk, context, steps| {
-            talk.answered(ticket, answer, context, steps)
+            talk.answered(ticket, answer, context, steps);
         });
     }
 
@@ -70,12 +71,17 @@ impl Connection {
         self.asked += 1;
         let (shard, key) = (turn.shard.clone(), turn.key);
         tokio::task::spawn_local(async move {
-            let done = work.await;
+            let done = AssertUnwindSafe(work).catch_unwind().await;
             shard.with(key, |connection, turn| {
                 connection.asked -= 1;
-                if connection.phase == Phase::Open {
-                    let answer = finish(connection, done, turn);
-                    connection.answer(ticket, answer, turn);
+                connection.heard_at = turn.now; // it was not listened to meanwhile
+                match done {
+                    Ok(done) if connection.phase == Phase::Open => {
+                        let answer = finish(connection, done, turn);
+                        connection.answer(ticket, answer, turn);
+                    }
+                    Ok(_) => {}
+                    Err(_) => connection.failed(turn.now),
                 }
                 connection.wake();
             });
@@ -131,10 +137,18 @@ impl Connection {
             Subscription::Personal(_) | Subscription::Pattern(_) => false,
         });
         let closed: Vec<_> = closed.cloned().collect();
+        let everyone = Channel::new(EVERYONE_CHANNEL).ok().and_then(|channel| {
+            match policy.judge(Some(&identity), Action::Subscribe, &channel) {
+                Verdict::Allowed => Some(true),
+                Verdict::Denied => Some(false),
+                Verdict::Ask => None, // what the authorizer said stands
+            }
+        });
         self.identity = Some(identity);
         for wanted in closed {
             self.unlisten(&wanted, turn.shard, turn.key);
         }
+        self.reassess(everyone);
         self.rehear(turn.shard, turn.key);
     }
 
@@ -157,8 +171,8 @@ impl Connection {
             let mut outcomes = Vec::new();
             for each in granted? {
                 outcomes.push(each.map(|granted| {
-                    if let Granted::New(wanted, hold) = granted {
-                        connection.listen(wanted, hold, false, turn.shard, turn.key);
+                    if let Granted::New(wanted, hold, traits) = granted {
+                        connection.listen(wanted, hold, traits, turn.shard, turn.key);
                     }
                 }));
             }
@@ -173,40 +187,47 @@ impl Connection {
             return self.answer(ticket, Ok(Outcome::Joined(Joined::Already)), turn);
         }
         let request = match self.may_listen(&wanted, turn) {
-            Verdict::Allowed if self.identity.is_some() => Request::Take(wanted),
-            Verdict::Ask if self.identity.is_some() => Request::Ask(wanted),
+            Verdict::Allowed if self.proven().is_some() => Request::Take(wanted),
+            Verdict::Ask if self.proven().is_some() => Request::Ask(wanted),
             _ => Request::Denied(Denial::Forbidden),
         };
         let work = requests::grant(self.asking(turn), vec![request], self.subscriptions_left(), true);
         self.settle(ticket, turn, work, |connection, granted, turn| {
             let mut joined = Joined::Already;
             for granted in granted?.into_iter().flatten() {
-                if let (Granted::New(wanted, hold), Some(identity)) = (granted, connection.identity.clone()) {
-                    if let Subscription::Channel(room) = &wanted {
-                        let first = turn.shard.node.members.join(room, &identity.user);
-                        joined = if first { Joined::First } else { Joined::Another };
-                    }
-                    connection.listen(wanted, hold, true, turn.shard, turn.key);
+                let (Granted::New(wanted, hold, traits), Some(identity)) = (granted, &connection.identity)
+                else {
+                    continue;
+                };
+                if let Subscription::Channel(room) = &wanted
+                    && !connection.is_member(&wanted)
+                {
+                    let first = turn.shard.node.members.join(room, &identity.user);
+                    joined = if first { Joined::First } else { Joined::Another };
+                    let traits = Traits {
+                        member: true,
+                        ..traits
+                    };
+                    connection.listen(wanted, hold, traits, turn.shard, turn.key);
                 }
             }
+            connection.rehear(turn.shard, turn.key);
             Ok(Outcome::Joined(joined))
         });
     }
 
     fn leave(&mut self, room: Channel, turn: &Turn<'_>) -> Answer {
         let wanted = Subscription::Channel(room);
-        let (true, Subscription::Channel(room), Some(identity)) =
-            (self.is_member(&wanted), &wanted, &self.identity)
-        else {
+        if !self.is_member(&wanted) {
             return Err(Denial::NotMember);
-        };
-        let last = turn.shard.node.members.leave(room, &identity.user);
-        self.unlisten(&wanted, turn.shard, turn.key);
+        }
+        let last = self.unlisten(&wanted, turn.shard, turn.key).unwrap_or_default();
+        self.rehear(turn.shard, turn.key);
         Ok(Outcome::Left { last })
     }
 
     fn may_listen(&self, wanted: &Subscription, turn: &Turn<'_>) -> Verdict {
-        let who = self.identity.as_deref();
+        let who = self.proven().map(|identity| &**identity);
         match wanted {
             Subscription::Personal(user) if who.is_some_and(|own| own.user == *user) => Verdict::Allowed,
             Subscription::Personal(_) => Verdict::Denied,
@@ -220,7 +241,7 @@ impl Connection {
         Asking {
             node: turn.shard.node.clone(),
             shard: turn.shard.number,
-            user: self.identity.as_ref().map(|identity| identity.user.clone()),
+            who: self.proven().cloned(),
         }
     }
 }

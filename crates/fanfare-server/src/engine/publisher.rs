@@ -1,6 +1,6 @@
 //! The way of clients' events to the broker: one queue per shard, so that their order is the order they were sent in.
 
-use std::{rc::Rc, sync::Arc};
+use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc};
 
 use fanfare_core::{Event, Receipt};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
@@ -25,7 +25,7 @@ struct Item {
     event: Event,
     reply: Option<oneshot::Sender<Receipt>>,
     /// Given back when it was delivered.
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Publisher {
@@ -47,7 +47,7 @@ impl Publisher {
         self.put(Item {
             event,
             reply: Some(reply),
-            _permit: permit,
+            permit,
         });
         receipt
     }
@@ -57,7 +57,7 @@ impl Publisher {
         self.put(Item {
             event,
             reply: None,
-            _permit: None,
+            permit: None,
         });
     }
 
@@ -91,10 +91,14 @@ async fn send(node: Arc<Node>, items: Vec<Item>) {
     let mut waiting = Vec::with_capacity(items.len());
     for item in items {
         events.push(item.event);
-        waiting.push((item.reply, item._permit));
+        waiting.push((item.reply, item.permit));
     }
-    let receipts = node.publish(events).await;
-    for ((reply, _permit), receipt) in waiting.into_iter().zip(receipts) {
+    let published = AssertUnwindSafe(node.publish(events)).catch_unwind().await;
+    let receipts = published.unwrap_or_else(|_| {
+        tracing::error!("a fault while publishing what clients sent");
+        Vec::new()
+    });
+    for ((reply, _given_back), receipt) in waiting.into_iter().zip(receipts) {
         if let Some(reply) = reply {
             let _ = reply.send(receipt); // whoever asked may be gone
         }

@@ -7,19 +7,17 @@ use std::{
     rc::Rc,
     sync::atomic::Ordering::Relaxed,
     task::{Context, Poll},
-    time::SystemTime,
 };
 
-use fanfare_core::{Ending, Message, Refusal, Steps, Subscription};
+use bytes::{Buf, BytesMut};
+use fanfare_core::{Ending, Message, Steps};
 
 use super::{
-    Newcomer, Shard, Transport,
+    Shard,
     connection::{Connection, Key, Phase},
-    hold::{Hold, InForce},
-    meter::{Meter, Ruling},
-    requests,
+    meter::Ruling,
     shard::Tools,
-    talk::{Turn, millis},
+    talk::Turn,
 };
 use crate::ws::{Incoming, Input, Limits, Violation, encode};
 
@@ -27,12 +25,6 @@ use crate::ws::{Incoming, Input, Limits, Violation, encode};
 /// sends as fast as it can must not be felt by the others.
 const LOOKS_PER_TURN: usize = 4;
 const MESSAGES_PER_LOOK: usize = 128;
-
-/// A connection's place on its shard. Dropping it forgets the connection, whatever state it is in.
-pub struct Seat {
-    shard: Rc<Shard>,
-    key: Key,
-}
 
 /// How a connection's task stands after a few looks at its socket.
 #[derive(PartialEq, Eq)]
@@ -73,144 +65,15 @@ enum Taken {
     Bad(Violation),
 }
 
+/// Serves a connection to its end.
+pub(super) async fn run(shard: &Rc<Shard>, key: Key) {
+    while poll_fn(|cx| shard.poll_connection(key, cx)).await == Looked::Spent {
+        // Not a mere wake-up, which would come before the shard has looked at its other sockets.
+        tokio::task::yield_now().await;
+    }
+}
+
 impl Shard {
-    /// Lets a connection in before its upgrade is answered, so that nothing published from the answer on is missed:
-    /// what reaches it earlier is queued. Resolves when the broker sends this node the user's events.
-    ///
-    /// # Errors
-    /// [`Refusal::UserAtCapacity`].
-    pub async fn reserve(self: &Rc<Self>, newcomer: Newcomer) -> Result<Seat, Refusal> {
-        let (seat, in_force) = self.seat(newcomer)?;
-        requests::in_force(in_force).await;
-        Ok(seat)
-    }
-
-    fn seat(self: &Rc<Self>, newcomer: Newcomer) -> Result<(Seat, InForce), Refusal> {
-        let mounted = newcomer.admission.dialect().clone();
-        let node = &self.node;
-        let identity = newcomer.identity;
-        // Before anything is taken that would have to be given back, should the dialect fail.
-        let conversation = mounted.dialect.converse(newcomer.admission.name());
-        let held = identity
-            .as_ref()
-            .map(|identity| Hold::user(node, self.number, &mounted, &identity.user));
-        let held = held.transpose().map_err(|_| Refusal::UserAtCapacity)?;
-        let (hold, in_force) = held.map_or((None, None), |(hold, in_force)| (Some(hold), in_force));
-        let now = node.clock_ms();
-        let expires_in = identity
-            .as_ref()
-            .map(|identity| identity.expires_at.duration_since(SystemTime::now()));
-        let generation = self.generation.get().wrapping_add(1);
-        self.generation.set(generation);
-        let connection = Box::new(Connection {
-            generation,
-            phase: Phase::Open,
-            transport: Transport::Upgrading,
-            outbox: None,
-            unread: None,
-            waker: None,
-            decoder: crate::ws::Decoder::new(),
-            conversation,
-            admission: newcomer.admission,
-            id: newcomer.id,
-            identity,
-            hold,
-            subscriptions: None,
-            hears_everyone: false,
-            paused: false,
-            asked: 0,
-            meter: Meter::new(&mounted.settings),
-            successor: newcomer.successor,
-            user_agent: newcomer.user_agent,
-            deflate: newcomer.deflate,
-            opened_at: now,
-            heard_at: now,
-            ping_at: now + millis(mounted.settings.ping_interval),
-            // A token may be expired by now: then the next sweep ends the connection.
-            expires_at: expires_in.map_or(u64::MAX, |left| {
-                now.saturating_add(millis(left.unwrap_or_default()))
-            }),
-            timer_at: u64::MAX,
-            pinged_at: None,
-            number: node.next_connection(),
-            address: newcomer.address,
-            close_code: 0,
-        });
-        let mut connections = self.connections.borrow_mut();
-        let slot = connections.insert(connection);
-        let key = connections[slot].key(slot);
-        connections[slot].rehear(self, key);
-        let seat = Seat {
-            shard: self.clone(),
-            key,
-        };
-        Ok((seat, in_force))
-    }
-
-    /// Lets `act` at a connection, if it is still there, outside of its own task.
-    pub(super) fn with(self: &Rc<Self>, key: Key, act: impl FnOnce(&mut Connection, &mut Turn<'_>)) {
-        let mut connections = self.connections.borrow_mut();
-        let Some(connection) = Connection::at(&mut connections, key) else {
-            return;
-        };
-        let mut tools = self.tools.borrow_mut();
-        let now = self.node.clock_ms();
-        let mut turn = Turn {
-            shard: self,
-            key,
-            codec: &mut tools.codec,
-            now,
-        };
-        let acted = catch_unwind(AssertUnwindSafe(|| act(connection, &mut turn)));
-        if acted.is_err() {
-            connection.failed(now);
-        }
-    }
-
-    fn forget(&self, key: Key) {
-        let mut connection = {
-            let mut connections = self.connections.borrow_mut();
-            if Connection::at(&mut connections, key).is_none() {
-                return;
-            }
-            connections.remove(key.slot as usize)
-        };
-        self.forgot_at.set(Some(self.node.clock_ms()));
-        let mounted = connection.admission.dialect().clone();
-        let untaken = connection.outbox.as_ref().map_or(0, |outbox| outbox.messages());
-        mounted.counters.abandoned.fetch_add(untaken, Relaxed);
-        connection.leave_index(self, key);
-        self.take_leave(&mut connection);
-        tracing::debug!(
-            connection = connection.number,
-            dialect = mounted.name,
-            code = connection.close_code,
-            open_ms = self.node.clock_ms() - connection.opened_at,
-            "connection closed"
-        );
-    }
-
-    /// Takes a connection out of its rooms, and lets its conversation tell them.
-    fn take_leave(&self, connection: &mut Connection) {
-        let mut left = Vec::new();
-        if let (Some(own), Some(identity)) = (&connection.subscriptions, &connection.identity) {
-            for room in own.rooms() {
-                if let Subscription::Channel(room) = room
-                    && self.node.members.leave(room, &identity.user)
-                {
-                    left.push(room.clone());
-                }
-            }
-        }
-        let said = catch_unwind(AssertUnwindSafe(|| connection.say_last(&left, &self.publisher)));
-        if said.is_err() {
-            tracing::error!(
-                connection = connection.number,
-                "a fault while closing a connection"
-            );
-        }
-    }
-
     /// One turn of a connection's task.
     fn poll_connection(self: &Rc<Self>, key: Key, cx: &mut Context<'_>) -> Poll<Looked> {
         for _ in 0..LOOKS_PER_TURN {
@@ -241,50 +104,6 @@ impl Shard {
             }
         }
         Poll::Ready(Looked::Spent)
-    }
-}
-
-impl Seat {
-    /// Gives the connection its socket, now that the upgrade is answered, and spawns the task that serves it to its
-    /// end. `leftover` is what the client sent right behind its request.
-    pub fn serve(self, transport: Transport, leftover: &[u8]) {
-        self.open(transport, leftover);
-        tokio::task::spawn_local(async move {
-            let (shard, key) = (&self.shard, self.key);
-            while poll_fn(|cx| shard.poll_connection(key, cx)).await == Looked::Spent {
-                // Not a mere wake-up, which would come before the shard has looked at its other sockets.
-                tokio::task::yield_now().await;
-            }
-        });
-    }
-
-    fn open(&self, transport: Transport, leftover: &[u8]) {
-        self.shard.with(self.key, |connection, turn| {
-            let mounted = connection.admission.dialect();
-            mounted.counters.opened.fetch_add(1, Relaxed);
-            tracing::debug!(
-                connection = connection.number,
-                dialect = mounted.name,
-                user = connection.identity.as_ref().map(|identity| tracing::field::debug(&identity.user)),
-                address = %connection.address,
-                "connection opened"
-            );
-            connection.transport = transport;
-            if !leftover.is_empty() {
-                connection.unread = Some(leftover.into());
-            }
-            let queued = connection.outbox.take();
-            connection.converse(turn, |talk, context, steps| talk.opened(context, steps));
-            if let Some(queued) = queued {
-                connection.append(*queued);
-            }
-        });
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.shard.forget(self.key);
     }
 }
 
@@ -319,7 +138,11 @@ impl Connection {
             now,
         };
         if let Some(mut unread) = self.unread.take() {
-            self.received(&mut unread, &mut turn);
+            let rest = self.received(&mut unread, &mut turn);
+            if rest > 0 {
+                unread.advance(unread.len() - rest);
+                self.unread = Some(unread);
+            }
             return Progress::Again;
         }
         match self.transport.poll_read_ready(cx) {
@@ -336,7 +159,10 @@ impl Connection {
             }
             Ok(bytes) => {
                 self.heard_at = turn.now;
-                self.received(&mut buffer[..bytes], turn);
+                let rest = self.received(&mut buffer[..bytes], turn);
+                if rest > 0 {
+                    self.unread = Some(BytesMut::from(&buffer[bytes - rest..bytes]));
+                }
                 Progress::Again
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Progress::Again,
@@ -347,22 +173,32 @@ impl Connection {
         }
     }
 
-    /// Takes in bytes from the client.
-    fn received(&mut self, bytes: &mut [u8], turn: &mut Turn<'_>) {
+    /// Takes in bytes from the client; answers how many of them, at the end, must wait: until others had their turn,
+    /// until the client has read its answers, or until it has them.
+    fn received(&mut self, bytes: &mut [u8], turn: &mut Turn<'_>) -> usize {
         if matches!(self.phase, Phase::Finishing { .. } | Phase::Gone) {
-            return; // nothing that comes now has a meaning
+            return 0; // nothing that comes now has a meaning
         }
         let mut input = Input::new(bytes);
         for _ in 0..MESSAGES_PER_LOOK {
             match self.take_message(&mut input, turn) {
-                Taken::NoMore => return self.flush_or_wake(),
+                Taken::NoMore => {
+                    self.flush_or_wake();
+                    return 0;
+                }
                 Taken::Handled => {}
                 Taken::Heard(steps) => self.perform(steps, turn),
                 Taken::Foreign(text) => self.become_successor(&text, turn),
                 Taken::TooMuch => self.end(Ending::RateLimited, turn.now),
                 Taken::Dropped => self.converse(turn, |talk, context, steps| talk.limited(context, steps)),
-                Taken::Closed(code) => return self.closed_by_client(code, turn.now),
-                Taken::Bad(violation) => return self.violated(violation, turn.now),
+                Taken::Closed(code) => {
+                    self.closed_by_client(code, turn.now);
+                    return 0;
+                }
+                Taken::Bad(violation) => {
+                    self.violated(violation, turn.now);
+                    return 0;
+                }
             }
             if self.asked > 0 {
                 break;
@@ -374,11 +210,8 @@ impl Connection {
                 }
             }
         }
-        // The rest waits until others had their turn, until the client has read its answers, or until it has them.
-        if !input.rest().is_empty() {
-            self.unread = Some(input.rest().into());
-        }
         self.flush_or_wake();
+        input.rest().len()
     }
 
     /// Takes the next message. It lies in buffers that what comes of it may need, so that is left to the caller.
@@ -420,7 +253,12 @@ impl Connection {
     /// Hands the conversation a message, unless its client sends too many or speaks another dialect.
     fn hear(&mut self, message: Message<'_>, now: u64) -> Taken {
         self.admission.dialect().counters.received.fetch_add(1, Relaxed);
-        match self.meter.as_mut().map_or(Ruling::Pass, |meter| meter.rule(now)) {
+        let ruling = self.meter.as_mut().map_or(Ruling::Pass, |meter| meter.rule(now));
+        if ruling != Ruling::Pass {
+            let counters = &self.admission.dialect().counters;
+            counters.rate_limited.fetch_add(1, Relaxed);
+        }
+        match ruling {
             Ruling::Pass => {}
             Ruling::Drop => return Taken::Dropped,
             Ruling::End => return Taken::TooMuch,

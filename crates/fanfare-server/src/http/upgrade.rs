@@ -76,7 +76,7 @@ pub(super) async fn upgrade(
             let (subprotocol, deflate) = (entrant.subprotocol, negotiate(mounted, &head.headers));
             let (accept, deflate) = match (check(&head, mounted), deflate) {
                 (Ok(accept), Ok(deflate)) => (accept, deflate),
-                (Err(answer), _) => return answer,
+                (Err(answer), _) => return *answer,
                 (_, Err(error)) => {
                     return bad_handshake(mounted, StatusCode::BAD_REQUEST, &error.to_string(), &[]);
                 }
@@ -175,14 +175,14 @@ fn identify(site: &Site, mounted: &MountedDialect, token: &str) -> Result<Arc<Id
 }
 
 /// Whether the request is a WebSocket handshake that we can answer; then its `Sec-WebSocket-Accept`.
-fn check(head: &Parts, mounted: &MountedDialect) -> Result<String, Reply> {
+fn check(head: &Parts, mounted: &MountedDialect) -> Result<String, Box<Reply>> {
     if has_body(&head.headers) {
         // A proxy in front would take for a body what we would take for frames.
         let message = "an upgrade request has no body";
-        return Err(bad_handshake(mounted, StatusCode::BAD_REQUEST, message, &[]));
+        return Err(bad_handshake(mounted, StatusCode::BAD_REQUEST, message, &[]).into());
     }
     handshake::check(head)
-        .map_err(|error| bad_handshake(mounted, error.status(), &error.to_string(), error.headers()))
+        .map_err(|error| bad_handshake(mounted, error.status(), &error.to_string(), error.headers()).into())
 }
 
 /// Goes on with the socket once the answer is sent.
@@ -275,11 +275,11 @@ fn refuse(
                 let frame = encode::close_frame(code, &reason);
                 let timeout = site.options.handshake_timeout;
                 await_upgrade(on_upgrade, timeout, async move |upgraded| {
-                    turn_away(upgraded, &frame).await
+                    turn_away(upgraded, &frame).await;
                 });
                 switching(&accept, None, None)
             }
-            Err(answer) => answer,
+            Err(answer) => *answer,
         },
     }
 }

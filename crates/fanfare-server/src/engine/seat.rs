@@ -1,0 +1,201 @@
+//! A connection's place on its shard, from before its upgrade is answered until after it is over.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::atomic::Ordering::Relaxed,
+    time::SystemTime,
+};
+
+use fanfare_core::{Channel, Refusal};
+
+use super::{
+    Newcomer, Shard, Transport,
+    connection::{Connection, Key, Phase},
+    hold::{Hold, InForce},
+    meter::Meter,
+    requests, serve,
+    talk::{Turn, millis},
+};
+
+/// A connection's place on its shard. Dropping it forgets the connection, whatever state it is in.
+pub struct Seat {
+    shard: Rc<Shard>,
+    key: Key,
+}
+
+impl Shard {
+    /// Lets a connection in before its upgrade is answered, so that nothing published from the answer on is missed:
+    /// what reaches it earlier is queued. Resolves when the broker sends this node the user's events.
+    ///
+    /// # Errors
+    /// [`Refusal::UserAtCapacity`].
+    pub async fn reserve(self: &Rc<Self>, newcomer: Newcomer) -> Result<Seat, Refusal> {
+        let (seat, in_force) = self.take_in(newcomer)?;
+        requests::in_force(in_force).await;
+        Ok(seat)
+    }
+
+    fn take_in(self: &Rc<Self>, newcomer: Newcomer) -> Result<(Seat, InForce), Refusal> {
+        let mounted = newcomer.admission.dialect().clone();
+        let node = &self.node;
+        let identity = newcomer.identity;
+        // Before anything is taken that would have to be given back, should the dialect fail.
+        let conversation = mounted.dialect.converse(newcomer.admission.name());
+        let (hold, in_force) = match &identity {
+            Some(identity) => {
+                let placed = Hold::user(node, self.number, &mounted, &identity.user);
+                let (hold, in_force) = placed.map_err(|_| Refusal::UserAtCapacity)?;
+                (Some(hold), in_force)
+            }
+            None => (None, None),
+        };
+        let now = node.clock_ms();
+        let expires_in = identity
+            .as_ref()
+            .map(|identity| identity.expires_at.duration_since(SystemTime::now()));
+        let generation = self.generation.get().wrapping_add(1);
+        self.generation.set(generation);
+        let connection = Box::new(Connection {
+            generation,
+            phase: Phase::Open,
+            transport: Transport::Upgrading,
+            outbox: None,
+            unread: None,
+            waker: None,
+            decoder: crate::ws::Decoder::new(),
+            conversation,
+            admission: newcomer.admission,
+            id: newcomer.id,
+            identity,
+            hold,
+            subscriptions: None,
+            hears_user: false,
+            hears_everyone: false,
+            paused: false,
+            asked: 0,
+            meter: Meter::new(&mounted.settings),
+            successor: newcomer.successor,
+            user_agent: newcomer.user_agent,
+            deflate: newcomer.deflate,
+            opened_at: now,
+            heard_at: now,
+            ping_at: now + millis(mounted.settings.ping_interval),
+            // A token may be expired by now: then the next sweep ends the connection.
+            expires_at: expires_in.map_or(u64::MAX, |left| {
+                now.saturating_add(millis(left.unwrap_or_default()))
+            }),
+            timer_at: u64::MAX,
+            pinged_at: None,
+            number: node.next_connection(),
+            address: newcomer.address,
+            close_code: 0,
+        });
+        let mut connections = self.connections.borrow_mut();
+        let slot = connections.insert(connection);
+        let key = connections[slot].key(slot);
+        connections[slot].rehear(self, key);
+        let seat = Seat {
+            shard: self.clone(),
+            key,
+        };
+        Ok((seat, in_force))
+    }
+
+    /// Lets `act` at a connection, if it is still there, outside of its own task.
+    pub(super) fn with(self: &Rc<Self>, key: Key, act: impl FnOnce(&mut Connection, &mut Turn<'_>)) {
+        let mut connections = self.connections.borrow_mut();
+        let Some(connection) = Connection::at(&mut connections, key) else {
+            return;
+        };
+        let mut tools = self.tools.borrow_mut();
+        let now = self.node.clock_ms();
+        let mut turn = Turn {
+            shard: self,
+            key,
+            codec: &mut tools.codec,
+            now,
+        };
+        let acted = catch_unwind(AssertUnwindSafe(|| act(connection, &mut turn)));
+        if acted.is_err() {
+            connection.failed(now);
+        }
+    }
+
+    fn forget(&self, key: Key) {
+        let mut connection = {
+            let mut connections = self.connections.borrow_mut();
+            if Connection::at(&mut connections, key).is_none() {
+                return;
+            }
+            connections.remove(key.slot as usize)
+        };
+        self.forgot_at.set(Some(self.node.clock_ms()));
+        let mounted = connection.admission.dialect().clone();
+        let untaken = connection.outbox.as_ref().map_or(0, |outbox| outbox.messages());
+        mounted.counters.abandoned.fetch_add(untaken, Relaxed);
+        let left = connection.leave_index(self, key);
+        self.take_leave(&mut connection, &left);
+        tracing::debug!(
+            connection = connection.number,
+            dialect = mounted.name,
+            code = connection.close_code,
+            open_ms = self.node.clock_ms() - connection.opened_at,
+            "connection closed"
+        );
+    }
+
+    /// Lets the conversation tell the rooms that were `left` by the last of its user's connections.
+    fn take_leave(&self, connection: &mut Connection, left: &[Channel]) {
+        let said = catch_unwind(AssertUnwindSafe(|| connection.say_last(left, &self.publisher)));
+        if said.is_err() {
+            tracing::error!(
+                connection = connection.number,
+                "a fault while closing a connection"
+            );
+        }
+    }
+}
+
+impl Seat {
+    /// Gives the connection its socket, now that the upgrade is answered, and spawns the task that serves it to its
+    /// end. `leftover` is what the client sent right behind its request.
+    pub fn serve(self, transport: Transport, leftover: &[u8]) {
+        self.open(transport, leftover);
+        tokio::task::spawn_local(async move { serve::run(&self.shard, self.key).await });
+    }
+
+    fn open(&self, transport: Transport, leftover: &[u8]) {
+        self.shard.with(self.key, |connection, turn| {
+            let mounted = connection.admission.dialect();
+            mounted.counters.opened.fetch_add(1, Relaxed);
+            tracing::debug!(
+                connection = connection.number,
+                dialect = mounted.name,
+                user = connection.identity.as_ref().map(|identity| tracing::field::debug(&identity.user)),
+                address = %connection.address,
+                "connection opened"
+            );
+            connection.transport = transport;
+            if !leftover.is_empty() {
+                connection.unread = Some(leftover.into());
+            }
+            if connection.phase != Phase::Open {
+                return; // ended while it came in; the close frame waits in its queue
+            }
+            let queued = connection.outbox.take();
+            connection.converse(turn, |talk, context, steps| talk.opened(context, steps));
+            if let Some(queued) = queued
+                && connection.phase == Phase::Open
+            {
+                connection.append(*queued);
+            }
+        });
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.shard.forget(self.key);
+    }
+}
