@@ -124,16 +124,19 @@ def test_the_memory_adapter_needs_no_redis(launched_with):
 
 def test_which_variable_wins(launched_with, speak):
     """The environment beats the file, and Fanfare's own names beat the documents'."""
-    server = launched_with({"rooms": {"max_connections_per_user": 3}}, MAX_CONNECTIONS_PER_USER="1", FANFARE_ROOMS_MAX_CONNECTIONS_PER_USER="2")
+    env = {"MAX_CONNECTIONS_PER_USER": "1", "FANFARE_ROOMS_MAX_CONNECTIONS_PER_USER": "2"}
+    server = launched_with({"rooms": {"max_connections_per_user": 3}}, **env)
     speak(server, "rooms"), speak(server, "rooms")
     with raw(server, "rooms", token("ann")) as peer:
         assert closing(frames(peer)) == (4429, "Too Many Connections")
 
 
 @pytest.mark.parametrize("name, value", [
-    ("MAX_CONNECTIONS_PER_USER", "many"), ("MAX_CONNECTIONS_PER_USER", "-1"), ("WS_HEARTBEAT_INTERVAL", "0"), ("WS_HEARTBEAT_INTERVAL", "soon"),
-    ("WEBSOCKET_PING_INTERVAL", "x"), ("WEBSOCKET_PING_TIMEOUT", "1"), ("WEBSOCKET_PORT", "70000"), ("WEBSOCKET_ENABLED", "perhaps"),
-    ("WEBSOCKET_MAX_MESSAGE_SIZE", "1MB?"), ("PUBSUB_ADAPTER", "kafka"), ("PUBSUB_REDIS_URL", "http://example"),
+    ("MAX_CONNECTIONS_PER_USER", "many"), ("MAX_CONNECTIONS_PER_USER", "-1"),
+    ("WS_HEARTBEAT_INTERVAL", "0"), ("WS_HEARTBEAT_INTERVAL", "soon"),
+    ("WEBSOCKET_PING_INTERVAL", "x"), ("WEBSOCKET_PING_TIMEOUT", "1"), ("WEBSOCKET_PORT", "70000"),
+    ("WEBSOCKET_ENABLED", "perhaps"), ("WEBSOCKET_MAX_MESSAGE_SIZE", "1MB?"),
+    ("PUBSUB_ADAPTER", "kafka"), ("PUBSUB_REDIS_URL", "http://example"),
 ])
 def test_values_that_make_no_sense_are_named(cleanup, name, value):
     server = Fanfare(**all_dialects(), env={name: value})
@@ -153,10 +156,16 @@ def refused(server, **options):
     return told.value.response.status_code, body["error"]["code"]
 
 
+def ways(token):
+    """How a token may be brought: as query, header and subprotocol."""
+    yield {"query": {"token": token}}
+    yield {"additional_headers": {"Authorization": f"Bearer {token}"}}
+    yield {"subprotocols": [f"access_token.{token}"]}
+
+
 def test_three_ways_to_bring_a_token(launch, speak):
     server, ann = launch(**all_dialects()), token("ann")
-    ways = [{"query": {"token": ann}}, {"additional_headers": {"Authorization": f"Bearer {ann}"}}, {"subprotocols": [f"access_token.{ann}"]}]
-    for way in ways:
+    for way in ways(ann):
         client = speak(server, "realtime", None, **way)
         client.hear("user:ann")  # which proves who it is
         assert client.socket.subprotocol == (f"access_token.{ann}" if "subprotocols" in way else None)
@@ -164,9 +173,9 @@ def test_three_ways_to_bring_a_token(launch, speak):
         details = client.greeting["data"]["details"]
         assert details.keys() == {"connection_id", "server_time", "protocol_version"} and details["protocol_version"] == "1.0"
         assert type(details["server_time"]) is int and details["server_time"] < 1e11  # seconds
-    for bad in ("x", token("ann", ttl=-5)):
-        for way in ({"query": {"token": bad}}, {"additional_headers": {"Authorization": f"Bearer {bad}"}}, {"subprotocols": [f"access_token.{bad}"]}):
-            assert refused(server, user=None, **way) == (401, "INVALID_TOKEN" if bad == "x" else "TOKEN_EXPIRED")
+    for bad, code in (("x", "INVALID_TOKEN"), (token("ann", ttl=-5), "TOKEN_EXPIRED")):
+        for way in ways(bad):
+            assert refused(server, user=None, **way) == (401, code)
 
 
 def test_who_must_have_a_token_and_roles(launch, speak):
@@ -191,7 +200,8 @@ def test_what_is_public_can_be_said(launch, speak):
 
 def test_direct_messages(launch, speak):
     server = launch(**all_dialects())
-    ann, bobs, notify = speak(server, "realtime"), [speak(server, "realtime", "bob") for _ in range(2)], speak(server, "notify", "bob")
+    ann, notify = speak(server, "realtime"), speak(server, "notify", "bob")
+    bobs = [speak(server, "realtime", "bob") for _ in range(2)]
     answer = ann.ask(type="DirectMessage", data={"target_user": "bob", "payload": {"hi": 1}})
     assert answer["type"] == "Ack" and answer["data"].keys() == {"message_id"}
     for bob in bobs:
@@ -199,7 +209,8 @@ def test_direct_messages(launch, speak):
         assert (got["type"], got["data"]) == ("DirectMessage", {"from_user": "ann", "payload": {"hi": 1}})
     assert notify.next_json()["payload"] == {"hi": 1}
     ann.alive()
-    assert ann.complaint(type="DirectMessage", data={"target_user": "carl", "payload": 1}) == (404, "that user is not connected")
+    lost = {"target_user": "carl", "payload": 1}
+    assert ann.complaint(type="DirectMessage", data=lost) == (404, "that user is not connected")
 
 
 def test_the_shared_listener(launch, speak):

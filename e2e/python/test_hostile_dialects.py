@@ -122,9 +122,12 @@ UNKNOWN_SAYS = {
 }
 
 
+UNKNOWN = ["dance", "", "PING", " ping", 'a"\\\n\0\x1b[2J', "</script>é🎺", "connected", "welcome", "error", "auth_success"]
+
+
 @pytest.mark.parametrize("dialect", TALKING)
 def test_unknown_types(client, dialect):
-    for type in ("dance", "", "PING", " ping", 'a"\\\n\0\x1b[2J', "</script>é🎺", "connected", "welcome", "error", "auth_success"):
+    for type in UNKNOWN:
         assert client.complaint(type=type) == UNKNOWN_SAYS[dialect](type)
     # Little is said of a long one, and characters are not cut in half.
     for type in ("x" * 50_000, "é" * 10_000, "🎺" * 5_000):
@@ -222,8 +225,9 @@ FIELDS = {
         *cases('{"type":"?"}', ["join_room", "leave_room", "send_message"], "Room ID required"),
         *cases('{"type":"join_room","room":?}', [*NO_TEXT, '""'], "Room ID required"),
         *cases('{"type":"join_room","room":"?"}',
-               ["lobby", "channel", "channel:", ":1", "channel.1", "Channel:1", "chat:1", "channel:*", "channel:**", "channel:a..b",
-                r"channel:\n", r"channel:\ud83d", r"channel:\u001b[2J", "channel:" + TOO_LONG, "channel:" + TOO_DEEP, "user:"],
+               ["lobby", "channel", "channel:", ":1", "channel.1", "Channel:1", "chat:1", "channel:*", "channel:**",
+                "channel:a..b", r"channel:\n", r"channel:\ud83d", r"channel:\u001b[2J",
+                "channel:" + TOO_LONG, "channel:" + TOO_DEEP, "user:"],
                "Invalid room identifier"),
         ('{"type":"leave_room","room":"channel:9"}', "Not in room channel:9"),
         ('{"type":"send_message","room":"channel:9","data":{"content":"hi"}}', "Not in room channel:9"),
@@ -372,7 +376,9 @@ BAD_CLIENT_IDS = {
     "a line break": "a%0Ab", "a null": "%00", "an escape sequence": "%1B[2J", "a C1 control": "a%C2%9Bb",
     "129 bytes": "x" * 129, "10 KB": "x" * 10_000, "10 KB of quotes": "%22" * 3_000,
 }
-GOOD_CLIENT_IDS = {"quotes": '"\'`', "braces": '{"type":"ping"}', "128 bytes": "é" * 64, "markup": "</script>&<b>", "a percent": "%41"}
+GOOD_CLIENT_IDS = {
+    "quotes": '"\'\\`', "braces": '{"type":"ping"}', "128 bytes": "é" * 64, "markup": "</script>&<b>", "a percent": "%41",
+}
 
 
 @pytest.mark.parametrize("client_id", BAD_CLIENT_IDS.values(), ids=BAD_CLIENT_IDS)
