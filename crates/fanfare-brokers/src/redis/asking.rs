@@ -1,7 +1,8 @@
 //! The questions that this node has put to all nodes, and what has come back.
 //!
 //! Redis answers the question's `PUBLISH` with how many nodes listen; so many are waited for, this one's own echo among
-//! them. What this node itself has to say it is asked directly, so that it is there whatever becomes of Redis.
+//! them. Somebody else who listens on the nodes' channel is counted and never answers; while he does, answers are complete
+//! but not known to be. What this node itself has to say it is asked directly, so that it is there whatever becomes of Redis.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
