@@ -27,7 +27,10 @@ mod report;
 mod segments;
 mod striped;
 
-pub use broker::{BoxFuture, Broker, BrokerError, BrokerHealth, Inbound, Interest, Reach, Receipt};
+pub use broker::{
+    ANSWER_PATIENCE, Asked, BoxFuture, Broker, BrokerError, BrokerHealth, CLAIM_LIFETIME, Claim, Inbound,
+    Interest, MAX_CLAIMS, MAX_MESSAGE_BYTES, MAX_NOTICES, Reach, Receipt,
+};
 pub use conversation::{
     Command, Context, Conversation, Draft, Joined, Message, Outcome, Right, Step, Steps, Ticket, Token,
 };

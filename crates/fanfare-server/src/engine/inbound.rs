@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
 use fanfare_core::{Audience, BoxFuture, BrokerError, Event, Inbound, Reach, ShardSet};
 
 use tokio::sync::oneshot;
@@ -28,6 +29,12 @@ impl Inbound for Node {
     fn probe(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(self.probe_shards())
     }
+
+    fn answer(&self, _question: Bytes) -> BoxFuture<'_, Bytes> {
+        Box::pin(std::future::ready(Bytes::new()))
+    }
+
+    fn told(&self, _notice: Bytes) {}
 }
 
 impl Node {
