@@ -19,6 +19,7 @@ mod meter;
 mod node;
 mod outbox;
 mod publisher;
+mod questions;
 mod receivers;
 mod requests;
 mod say;
