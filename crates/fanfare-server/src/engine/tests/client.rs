@@ -67,7 +67,12 @@ impl Client {
     /// The next text message.
     pub(super) async fn text(&mut self) -> String {
         let (opcode, payload) = self.frame().await.expect("a frame");
-        assert_eq!(opcode, 1, "a text frame, not {}", String::from_utf8_lossy(&payload));
+        assert_eq!(
+            opcode,
+            1,
+            "a text frame, not {}",
+            String::from_utf8_lossy(&payload)
+        );
         String::from_utf8(payload).unwrap()
     }
 

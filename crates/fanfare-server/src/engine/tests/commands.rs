@@ -68,7 +68,10 @@ fn nobody_may_less() {
         let (mut nobody, _alice) = (world.connect("").await, world.connect("alice").await);
         let cases: Talk<'_> = &[
             ("who", "who: nobody"),
-            ("sub a.b messages messages.user.1 messaging", "sub: ok forbidden forbidden ok"),
+            (
+                "sub a.b messages messages.user.1 messaging",
+                "sub: ok forbidden forbidden ok",
+            ),
             ("sub project:1 user:alice user:*", "sub: forbidden forbidden ok"),
             ("join project:1", "join: forbidden"),
             ("join a.b", "join: forbidden"),
@@ -95,7 +98,10 @@ fn subscriptions_are_limited() {
         let cases: Talk<'_> = &[
             ("sub a b", "sub: ok ok"),
             ("sub-all c d", "sub-all: too_many_subscriptions"),
-            ("sub a c b d user:alice", "sub: ok ok ok too_many_subscriptions too_many_subscriptions"),
+            (
+                "sub a c b d user:alice",
+                "sub: ok ok ok too_many_subscriptions too_many_subscriptions",
+            ),
             ("join project:1", "join: too_many_subscriptions"),
             ("sub **", "sub: too_many_subscriptions"),
             ("unsub a", "unsub: ok"),
@@ -120,15 +126,25 @@ fn subscriptions_are_limited() {
 fn what_is_asked_at_once_is_done_in_order() {
     in_world(settings(), |world| async move {
         let mut alice = world.connect("alice").await;
-        alice.say("sub a;pub a 1;unsub a;pub a 2;sub a;join project:1;leave project:1").await;
+        alice
+            .say("sub a;pub a 1;unsub a;pub a 2;sub a;join project:1;leave project:1")
+            .await;
         let answers = [
-            "sub: ok", "pub: ok", "unsub: ok", "pub: ok", "sub: ok", "join: first", "leave: last",
+            "sub: ok",
+            "pub: ok",
+            "unsub: ok",
+            "pub: ok",
+            "sub: ok",
+            "join: first",
+            "leave: last",
         ];
         alice.hears(&answers).await;
         // Both events come to a connection that subscribes to the channel at that moment, in their order.
         alice.hears(&["1", "2"]).await;
         alice.say_all(&["sub b;pub b 3", "pub b 4", "hello"]).await;
-        alice.hears(&["sub: ok", "pub: ok", "pub: ok", "hello", "3", "4"]).await;
+        alice
+            .hears(&["sub: ok", "pub: ok", "pub: ok", "hello", "3", "4"])
+            .await;
     });
 }
 
@@ -188,7 +204,10 @@ fn ticks_and_notices_go_to_all_of_a_dialect() {
         ..Setup::default()
     };
     setup.run(|world| async move {
-        let (mut alice, mut bob) = (world.connect_on(0, "alice").await, world.connect_on(1, "bob").await);
+        let (mut alice, mut bob) = (
+            world.connect_on(0, "alice").await,
+            world.connect_on(1, "bob").await,
+        );
         let mut other = world.connect("carol").await;
         assert_eq!(other.ask("become").await, "become");
         let ticks = tokio::task::spawn_local(world.node.clone().tick(world.node.dialects[0].clone()));

@@ -41,10 +41,17 @@ fn tokens_are_judged() {
             (token("bob", 60, &Value::Null), "other_user"),
             (token("alice", 0, &Value::Null), "expired_credential"),
         ] {
-            assert_eq!(client.ask(&format!("auth {token}")).await, format!("auth: {answer}"));
+            assert_eq!(
+                client.ask(&format!("auth {token}")).await,
+                format!("auth: {answer}")
+            );
         }
         assert_eq!(client.ask("who").await, "who: alice");
-        assert_eq!(world.node.connections_of("alice"), 1, "however often it proves itself");
+        assert_eq!(
+            world.node.connections_of("alice"),
+            1,
+            "however often it proves itself"
+        );
         assert_eq!(world.publish("alice", "t", "1").await.reach.queued, 1);
     });
 }
@@ -69,6 +76,22 @@ fn a_dialect_does_not_let_everybody_in() {
         assert_eq!(one.ask(&staff("alice")).await, "auth: alice");
         assert_eq!(two.ask(&staff("alice")).await, "auth: user_at_capacity");
         assert_eq!(two.ask(&staff("bob")).await, "auth: bob");
+    });
+}
+
+#[test]
+fn a_pattern_shows_its_user_whenever_that_is_known() {
+    let setup = Setup {
+        dialects: vec![Plain::by_subscription()],
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let mut alice = world.connect("").await;
+        assert_eq!(alice.ask("sub user:*").await, "sub: ok");
+        assert_eq!(world.publish("alice", "t", "1").await.reach.matched, 0);
+        assert_eq!(alice.ask(&auth("alice")).await, "auth: alice");
+        assert_eq!(world.publish("alice", "t", "2").await.reach.queued, 1);
+        alice.hears(&["2"]).await;
     });
 }
 
@@ -130,7 +153,10 @@ fn a_room_that_a_new_credential_closes_is_left() {
         let closed = format!("auth {}", token("alice", 60, &json!({"rooms": []})));
         assert_eq!(alice.ask(&closed).await, "auth: alice");
         assert_eq!(world.node.members.rooms(), 0);
-        assert_eq!(alice.ask("pub-member project:1 1").await, "pub-member: not_member");
+        assert_eq!(
+            alice.ask("pub-member project:1 1").await,
+            "pub-member: not_member"
+        );
     });
 }
 

@@ -91,6 +91,8 @@ pub(super) struct FakeBroker {
     inbound: Arc<dyn Inbound>,
     pub(super) confirms: Gate,
     pub(super) carries: Gate,
+    /// Batches are handed on one after the other.
+    line: tokio::sync::Mutex<()>,
     /// What the node asked for, and whether that is in force.
     interests: Mutex<HashMap<Interest, bool>>,
 }
@@ -101,6 +103,7 @@ impl FakeBroker {
             inbound,
             confirms: Gate::new(true),
             carries: Gate::new(true),
+            line: tokio::sync::Mutex::default(),
             interests: Mutex::default(),
         })
     }
@@ -136,7 +139,13 @@ impl FakeBroker {
         let picked = events.into_iter().zip(&wanted).filter(|(_, wanted)| **wanted);
         let delivering = self.inbound.deliver(picked.map(|(event, _)| event).collect());
         let mut reaches = delivering.await.into_iter();
-        let reach = |wanted: &bool| if *wanted { reaches.next() } else { Some(Reach::default()) };
+        let reach = |wanted: &bool| {
+            if *wanted {
+                reaches.next()
+            } else {
+                Some(Reach::default())
+            }
+        };
         let reaches: Vec<Reach> = wanted.iter().filter_map(reach).collect();
         let receipt = |reach| Receipt {
             reach,
@@ -150,6 +159,7 @@ impl FakeBroker {
 impl Broker for FakeBroker {
     fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
         Box::pin(async move {
+            let _turn = self.line.lock().await;
             self.carries.pass().await;
             self.carry(events).await
         })

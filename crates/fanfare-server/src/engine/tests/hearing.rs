@@ -81,9 +81,30 @@ fn what_a_subscription_shows_besides_channels() {
 }
 
 #[test]
+fn a_pattern_shows_what_is_for_everyone_to_those_who_may_hear_it() {
+    let setup = Setup {
+        dialects: vec![Plain::by_subscription()],
+        policy: rules(&[("notifications", "role:staff", "anyone")]),
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob+staff").await);
+        for (client, answer) in [(&mut alice, "sub: ok forbidden"), (&mut bob, "sub: ok ok")] {
+            assert_eq!(client.ask("sub ** notifications").await, answer);
+        }
+        assert_eq!(world.publish("*", "t", "1").await.reach.queued, 1);
+        bob.hears(&["1"]).await;
+        alice.hears_no_more().await;
+    });
+}
+
+#[test]
 fn patterns_show_what_their_connection_may_subscribe_to() {
     let setup = Setup {
-        policy: rules(&[("staff.**", "role:staff", "anyone"), ("none.**", "nobody", "anyone")]),
+        policy: rules(&[
+            ("staff.**", "role:staff", "anyone"),
+            ("none.**", "nobody", "anyone"),
+        ]),
         shards: 2,
         ..Setup::default()
     };
@@ -100,10 +121,17 @@ fn patterns_show_what_their_connection_may_subscribe_to() {
             ("project:1", 2),
             ("open.x", 3),
         ] {
-            assert_eq!(world.tell(channel, &format!("\"{channel}\"")).await, heard, "{channel}");
+            assert_eq!(
+                world.tell(channel, &format!("\"{channel}\"")).await,
+                heard,
+                "{channel}"
+            );
         }
-        staff.hears(&["\"staff.x\"", "\"messages.x\"", "\"project:1\"", "\"open.x\""]).await;
-        bob.hears(&["\"messages.x\"", "\"project:1\"", "\"open.x\""]).await;
+        staff
+            .hears(&["\"staff.x\"", "\"messages.x\"", "\"project:1\"", "\"open.x\""])
+            .await;
+        bob.hears(&["\"messages.x\"", "\"project:1\"", "\"open.x\""])
+            .await;
         nobody.hears(&["\"open.x\""]).await;
         for client in [&mut staff, &mut bob, &mut nobody] {
             client.hears_no_more().await;
@@ -162,7 +190,10 @@ fn shards_are_handed_what_they_hold() {
         ..Setup::default()
     };
     setup.run(|world| async move {
-        let (mut one, mut two) = (world.connect_on(0, "alice").await, world.connect_on(1, "bob").await);
+        let (mut one, mut two) = (
+            world.connect_on(0, "alice").await,
+            world.connect_on(1, "bob").await,
+        );
         let concerned = |channel: &str| {
             let shards = world.node.channels.shards_of(channel);
             (shards.contains(0), shards.contains(1))

@@ -109,6 +109,7 @@ impl Dialect for Plain {
             welcome: self.welcome,
             pauses: self.pauses,
             asked: Vec::new(),
+            fails: false,
         })
     }
     fn hears(&self) -> Hearing {
@@ -119,7 +120,8 @@ impl Dialect for Plain {
     }
     fn render(&self, event: &Event) -> Option<Bytes> {
         assert!(event.kind.as_deref() != Some("panic"), "asked to");
-        (event.kind.as_deref() != Some("hidden")).then(|| format!("{}{}", self.mark, event.data.as_str()).into())
+        (event.kind.as_deref() != Some("hidden"))
+            .then(|| format!("{}{}", self.mark, event.data.as_str()).into())
     }
     fn tick_interval(&self) -> Option<Duration> {
         self.ticks
@@ -143,6 +145,8 @@ struct Talk {
     pauses: bool,
     /// The words that were asked; a ticket is a place in this list.
     asked: Vec<String>,
+    /// It was asked to fail when it is called without a message.
+    fails: bool,
 }
 
 impl Conversation for Talk {
@@ -171,6 +175,7 @@ impl Conversation for Talk {
                     let who = context.identity.map_or("nobody", |identity| &identity.user);
                     steps.push(say(&format!("who: {who}")));
                 }
+                (["fail", "later"], _) => self.fails = true,
                 (["end"], _) => steps.push(Step::Close(1000, "bye".into())),
                 _ => steps.push(say(command)),
             }
@@ -189,6 +194,7 @@ impl Conversation for Talk {
     }
 
     fn timer(&mut self, _context: &Context<'_>, steps: &mut Steps) {
+        assert!(!self.fails, "asked to");
         steps.push(say("timer"));
     }
 
@@ -208,6 +214,7 @@ impl Conversation for Talk {
     }
 
     fn closed(&mut self, left: &[Channel], context: &Context<'_>, steps: &mut Steps) {
+        assert!(!self.fails, "asked to");
         for room in left {
             let user = context.identity.map_or("nobody", |identity| &identity.user);
             let draft = draft(&[room, &format!("\"{user}-left\"")], Right::Server, None).unwrap();
@@ -219,11 +226,21 @@ impl Conversation for Talk {
 /// The command that these words are.
 fn asked(words: &[&str]) -> Option<Command> {
     let (verb, rest) = words.split_first()?;
-    let all = || rest.iter().map(|name| Subscription::parse(name).unwrap()).collect();
+    let all = || {
+        rest.iter()
+            .map(|name| Subscription::parse(name).unwrap())
+            .collect()
+    };
     let room = || Channel::new(rest[0]).unwrap();
     Some(match *verb {
-        "sub" => Command::Subscribe { to: all(), whole: false },
-        "sub-all" => Command::Subscribe { to: all(), whole: true },
+        "sub" => Command::Subscribe {
+            to: all(),
+            whole: false,
+        },
+        "sub-all" => Command::Subscribe {
+            to: all(),
+            whole: true,
+        },
         "unsub" => Command::Unsubscribe(all()),
         "join" => Command::Join(room()),
         "leave" => Command::Leave(room()),

@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 use fanfare_core::{Channel, Subscription};
 
 use super::world::{Setup, World, in_world, settings};
-use crate::engine::{DialectSettings, Seat, hold::Hold};
+use crate::engine::{
+    DialectSettings, Seat,
+    hold::Hold,
+    subscriptions::{Entry, Membership},
+};
 
 #[test]
 fn a_user_comes_with_its_first_connection_and_goes_with_its_last() {
@@ -76,7 +80,10 @@ fn those_who_stay_hear_of_a_user_whose_last_connection_is_gone() {
         ..Setup::default()
     };
     setup.run(|world| async move {
-        let (mut one, mut two) = (world.connect_on(0, "alice").await, world.connect_on(1, "alice").await);
+        let (mut one, mut two) = (
+            world.connect_on(0, "alice").await,
+            world.connect_on(1, "alice").await,
+        );
         let mut bob = world.connect_on(1, "bob").await;
         for client in [&mut one, &mut two, &mut bob] {
             client.ask("join project:1").await;
@@ -102,13 +109,23 @@ async fn crowd(world: &World, count: usize) -> Vec<Seat> {
     let room = Channel::new("project:1").unwrap();
     let mut seats = Vec::new();
     for n in 0..count {
-        seats.push(world.reserve(&format!("user{n}"), Duration::from_secs(600)).await.unwrap());
+        seats.push(
+            world
+                .reserve(&format!("user{n}"), Duration::from_secs(600))
+                .await
+                .unwrap(),
+        );
     }
     for (slot, connection) in world.shard.connections.borrow_mut().iter_mut() {
-        let (hold, _) = Hold::channel(&world.node, 0, &room);
-        world.node.members.join(&room, &connection.identity.as_ref().unwrap().user);
+        let user = &connection.identity.as_ref().unwrap().user;
+        let entry = Entry {
+            _hold: Some(Hold::channel(&world.node, 0, &room).0),
+            member: Some(Membership::enter(&world.node, &room, user).0),
+            shows_everyone: false,
+            shows_user: false,
+        };
         let key = connection.key(slot);
-        connection.listen(Subscription::Channel(room.clone()), Some(hold), true, &world.shard, key);
+        connection.listen(Subscription::Channel(room.clone()), entry, &world.shard, key);
     }
     seats
 }
@@ -126,7 +143,14 @@ fn a_crowd_leaves_a_room_at_once() {
             let (tell, told) = std::sync::mpsc::channel();
             in_world(roomy, |world| async move {
                 let seats = crowd(&world, count).await;
-                assert_eq!(world.node.members.members(&Channel::new("project:1").unwrap()).len(), count);
+                assert_eq!(
+                    world
+                        .node
+                        .members
+                        .members(&Channel::new("project:1").unwrap())
+                        .len(),
+                    count
+                );
                 let start = Instant::now();
                 drop(seats);
                 tell.send(start.elapsed()).unwrap();

@@ -235,7 +235,10 @@ impl World {
         until(|| self.broker.interests().is_empty()).await;
         let node = &self.node;
         assert_eq!((node.active(), node.users().len()), (0, 0));
-        assert_eq!((node.channels.channels_held(), node.channels.subscriptions()), (0, 0));
+        assert_eq!(
+            (node.channels.channels_held(), node.channels.subscriptions()),
+            (0, 0)
+        );
         assert_eq!(node.channels.pattern_subscriptions(), 0);
         assert_eq!(node.members.rooms(), 0);
     }
@@ -250,14 +253,23 @@ pub(super) async fn until(condition: impl Fn() -> bool) {
 fn who(user: &str, lives: Duration) -> Option<Identity> {
     let (user, role) = user.split_once('+').unwrap_or((user, ""));
     let mut identity = Identity::new(UserId::new(user).ok()?, SystemTime::now() + lives);
-    identity.roles = [role.into()].into_iter().filter(|role: &Box<str>| !role.is_empty()).collect();
+    identity.roles = [role.into()]
+        .into_iter()
+        .filter(|role: &Box<str>| !role.is_empty())
+        .collect();
     Some(identity)
 }
 
 /// A token of `user`'s, for the seconds to come.
 pub(super) fn token(user: &str, seconds: u64, claims: &serde_json::Value) -> String {
     let claims = claims.as_object().cloned().unwrap_or_default();
-    mint(SECRET, user, Duration::from_secs(seconds), &claims, SystemTime::now())
+    mint(
+        SECRET,
+        user,
+        Duration::from_secs(seconds),
+        &claims,
+        SystemTime::now(),
+    )
 }
 
 /// Rules, each a pattern and who may subscribe and publish.
