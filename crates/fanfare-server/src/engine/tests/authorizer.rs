@@ -22,6 +22,7 @@ fn who_asks_waits_and_nobody_else() {
             "it hears nothing before it is answered"
         );
         assert_eq!(bob.ask("hello").await, "hello");
+        assert_eq!(world.waiting(), 1);
         authorizer.gate.open();
         alice.hears(&["sub: ok forbidden ok", "hello"]).await;
         assert_eq!(world.tell("a.b", "2").await, 1);
@@ -44,6 +45,7 @@ fn each_thing_asked_for_waits_its_turn() {
             let mut alice = world.connect("alice").await;
             alice.say_all(&[asked, "hello"]).await;
             until(|| !authorizer.asked().is_empty()).await;
+            assert_eq!(world.waiting(), 1, "{asked}");
             authorizer.gate.open();
             alice.hears(&[answer, "hello"]).await;
             assert_eq!(alice.ask("unsub a.b a.c").await, "unsub: ok");
@@ -156,6 +158,20 @@ async fn undecided(world: &World) -> super::client::Client {
     alice.ask("sub *.*").await;
     world.tell("a.b", "1").await;
     alice
+}
+
+#[test]
+fn what_comes_when_the_answer_is_known_does_not_overtake_what_waits() {
+    let authorizer = FakeAuthorizer::new(false);
+    Setup::asking(&authorizer).run(|world| async move {
+        let mut alice = undecided(&world).await;
+        authorizer.learn("alice", "a.b");
+        assert_eq!(world.tell("a.b", "2").await, 0);
+        authorizer.gate.open();
+        alice.hears(&["1", "2"]).await;
+        assert_eq!(world.tell("a.b", "3").await, 1);
+        alice.hears(&["3"]).await;
+    });
 }
 
 #[test]

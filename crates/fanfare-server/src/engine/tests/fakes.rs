@@ -8,8 +8,9 @@ use std::{
 };
 
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Event, Inbound, Interest, Reach, Receipt,
-    policy::{Authorizer, Question},
+    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Event, Inbound, Interest, Reach,
+    Receipt, UserId,
+    policy::{Action, Authorizer, Question},
 };
 use tokio::sync::watch;
 
@@ -62,6 +63,16 @@ impl FakeAuthorizer {
     /// The channels it was asked about, in order.
     pub(super) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// Remembers that `user` may hear `channel`, as if somebody else's question had just been answered.
+    pub(super) fn learn(&self, user: &str, channel: &str) {
+        let question = Question {
+            user: UserId::new(user).ok(),
+            action: Action::Subscribe,
+            channel: Channel::new(channel).unwrap(),
+        };
+        self.known.lock().unwrap().insert(question, true);
     }
 
     pub(super) fn forget(&self) {

@@ -212,6 +212,15 @@ impl World {
         self.publish_all(vec![on(channel, data)]).await[0].reach.queued
     }
 
+    /// How many connections of the first shard wait for an answer, so that they are not read from.
+    pub(super) fn waiting(&self) -> usize {
+        let connections = self.shard.connections.borrow();
+        connections
+            .iter()
+            .filter(|(_, connection)| connection.asked > 0)
+            .count()
+    }
+
     /// Waits until the first shard holds that many connections.
     pub(super) async fn held(&self, count: usize) {
         until(|| self.shard.len() == count).await;
