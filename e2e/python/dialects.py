@@ -67,7 +67,7 @@ class Speaker(Client):
     def __init__(self, server, dialect, user="ann", claims=None, query=None, prove=True, **options):
         self.name, self.dialect = dialect, DIALECTS[dialect]
         self.token = None if user is None else token(user, **({"name": str(user)} | (claims or {})))
-        super().__init__(url(server, dialect, self.token, **(query or {})), **options)
+        super().__init__(url(server, dialect, **({"token": self.token} | (query or {}))), **options)
         self.greeting = self.next_json() if self.dialect.welcome else None
         assert (self.greeting or {}).get("type") == self.dialect.welcome, self.greeting
         if dialect == "topics" and prove and user is not None:

@@ -18,7 +18,8 @@ class Client:
     dialect = None
 
     def __init__(self, url, **options):
-        options = {"compression": None, "max_size": None, "open_timeout": 20} | options
+        # With a bounded queue a client that is closed unread would wait for its own reader.
+        options = {"compression": None, "max_size": None, "max_queue": None, "open_timeout": 20} | options
         self.stack = contextlib.ExitStack()
         self.socket = self.stack.enter_context(websockets.sync.client.connect(url, **options))
 

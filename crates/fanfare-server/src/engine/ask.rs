@@ -4,7 +4,7 @@
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use fanfare_core::{
-    Channel, Command, Denial, Identity, Joined, Outcome, Subscription, Ticket, Token,
+    Channel, Command, Denial, EVERYONE_CHANNEL, Identity, Joined, Outcome, Subscription, Ticket, Token,
     policy::{Action, Verdict},
 };
 use futures_util::FutureExt;
@@ -13,7 +13,7 @@ use super::{
     connection::{Connection, Phase},
     hold::Hold,
     requests::{self, Asking, Granted, Request},
-    subscriptions::Membership,
+    subscriptions::Traits,
     talk::{Turn, millis},
 };
 use crate::auth::TokenError;
@@ -137,10 +137,18 @@ impl Connection {
             Subscription::Personal(_) | Subscription::Pattern(_) => false,
         });
         let closed: Vec<_> = closed.cloned().collect();
+        let everyone = Channel::new(EVERYONE_CHANNEL).ok().and_then(|channel| {
+            match policy.judge(Some(&identity), Action::Subscribe, &channel) {
+                Verdict::Allowed => Some(true),
+                Verdict::Denied => Some(false),
+                Verdict::Ask => None, // what the authorizer said stands
+            }
+        });
         self.identity = Some(identity);
         for wanted in closed {
             self.unlisten(&wanted, turn.shard, turn.key);
         }
+        self.reassess(everyone);
         self.rehear(turn.shard, turn.key);
     }
 
@@ -163,8 +171,8 @@ impl Connection {
             let mut outcomes = Vec::new();
             for each in granted? {
                 outcomes.push(each.map(|granted| {
-                    if let Granted::New(wanted, entry) = granted {
-                        connection.listen(wanted, entry, turn.shard, turn.key);
+                    if let Granted::New(wanted, hold, traits) = granted {
+                        connection.listen(wanted, hold, traits, turn.shard, turn.key);
                     }
                 }));
             }
@@ -179,27 +187,31 @@ impl Connection {
             return self.answer(ticket, Ok(Outcome::Joined(Joined::Already)), turn);
         }
         let request = match self.may_listen(&wanted, turn) {
-            Verdict::Allowed if self.identity.is_some() => Request::Take(wanted),
-            Verdict::Ask if self.identity.is_some() => Request::Ask(wanted),
+            Verdict::Allowed if self.proven().is_some() => Request::Take(wanted),
+            Verdict::Ask if self.proven().is_some() => Request::Ask(wanted),
             _ => Request::Denied(Denial::Forbidden),
         };
         let work = requests::grant(self.asking(turn), vec![request], self.subscriptions_left(), true);
         self.settle(ticket, turn, work, |connection, granted, turn| {
             let mut joined = Joined::Already;
             for granted in granted?.into_iter().flatten() {
-                let (Granted::New(wanted, mut entry), Some(identity)) = (granted, &connection.identity)
+                let (Granted::New(wanted, hold, traits), Some(identity)) = (granted, &connection.identity)
                 else {
                     continue;
                 };
                 if let Subscription::Channel(room) = &wanted
                     && !connection.is_member(&wanted)
                 {
-                    let (member, first) = Membership::enter(&turn.shard.node, room, &identity.user);
-                    entry.member = Some(member);
+                    let first = turn.shard.node.members.join(room, &identity.user);
                     joined = if first { Joined::First } else { Joined::Another };
-                    connection.listen(wanted, entry, turn.shard, turn.key);
+                    let traits = Traits {
+                        member: true,
+                        ..traits
+                    };
+                    connection.listen(wanted, hold, traits, turn.shard, turn.key);
                 }
             }
+            connection.rehear(turn.shard, turn.key);
             Ok(Outcome::Joined(joined))
         });
     }
@@ -209,16 +221,13 @@ impl Connection {
         if !self.is_member(&wanted) {
             return Err(Denial::NotMember);
         }
-        let entry = self.unlisten(&wanted, turn.shard, turn.key);
-        let membership = entry.and_then(|entry| entry.member);
+        let last = self.unlisten(&wanted, turn.shard, turn.key).unwrap_or_default();
         self.rehear(turn.shard, turn.key);
-        Ok(Outcome::Left {
-            last: membership.is_some_and(Membership::leave),
-        })
+        Ok(Outcome::Left { last })
     }
 
     fn may_listen(&self, wanted: &Subscription, turn: &Turn<'_>) -> Verdict {
-        let who = self.identity.as_deref();
+        let who = self.proven().map(|identity| &**identity);
         match wanted {
             Subscription::Personal(user) if who.is_some_and(|own| own.user == *user) => Verdict::Allowed,
             Subscription::Personal(_) => Verdict::Denied,
@@ -232,7 +241,7 @@ impl Connection {
         Asking {
             node: turn.shard.node.clone(),
             shard: turn.shard.number,
-            who: self.identity.clone(),
+            who: self.proven().cloned(),
         }
     }
 }

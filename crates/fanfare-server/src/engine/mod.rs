@@ -41,7 +41,7 @@ pub use batch::Prepared;
 pub use census::{Filter, Row};
 pub use connection::{Key, Newcomer};
 pub use counters::{Counters, DialectCounters};
-pub use node::{MountedDialect, Mounting, Node, NodeOptions};
+pub use node::{Holdings, MountedDialect, Mounting, Node, NodeOptions};
 pub use seat::Seat;
 pub use settings::DialectSettings;
 pub use shard::{Shard, ShardCommand, ShardHandle};

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, future::join_all, stream};
 use super::{
     Node,
     hold::{Hold, InForce},
-    subscriptions::{Entry, shows_user},
+    subscriptions::{Traits, shows_user},
 };
 
 /// Questions to the authorizer at once, for one request.
@@ -41,7 +41,7 @@ pub(super) enum Granted {
     /// It does so already.
     Held,
     /// From now on.
-    New(Subscription, Entry),
+    New(Subscription, Option<Hold>, Traits),
 }
 
 impl Asking {
@@ -101,21 +101,19 @@ impl Asking {
     }
 
     /// Has the node listen to `wanted`.
-    fn enter(&self, wanted: &Subscription, shows_everyone: bool) -> (Entry, InForce) {
+    fn hold(&self, wanted: &Subscription) -> (Option<Hold>, InForce) {
         let (hold, in_force) = match wanted {
             Subscription::Channel(channel) => Hold::channel(&self.node, self.shard, channel),
             Subscription::Pattern(_) => Hold::pattern(&self.node, self.shard),
-            // The node hears of its own users anyway.
-            Subscription::Personal(_) => return (self.entry(wanted, None, shows_everyone), None),
+            Subscription::Personal(_) => return (None, None), // the node hears of its own users anyway
         };
-        (self.entry(wanted, Some(hold), shows_everyone), in_force)
+        (Some(hold), in_force)
     }
 
-    fn entry(&self, wanted: &Subscription, hold: Option<Hold>, shows_everyone: bool) -> Entry {
+    fn traits(&self, wanted: &Subscription, shows_everyone: bool) -> Traits {
         let user = self.who.as_ref().map(|identity| &identity.user);
-        Entry {
-            _hold: hold,
-            member: None,
+        Traits {
+            member: false,
             shows_everyone,
             shows_user: user.is_some_and(|user| shows_user(wanted, user)),
         }
@@ -165,9 +163,10 @@ pub(super) async fn grant(
         granted.push(each.map(|wanted| match wanted {
             None => Granted::Held,
             Some((wanted, shows_everyone)) => {
-                let (entry, placed) = asking.enter(&wanted, shows_everyone);
+                let (hold, placed) = asking.hold(&wanted);
                 waits.extend(placed);
-                Granted::New(wanted, entry)
+                let traits = asking.traits(&wanted, shows_everyone);
+                Granted::New(wanted, hold, traits)
             }
         }));
     }

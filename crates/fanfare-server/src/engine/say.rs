@@ -42,10 +42,10 @@ impl Connection {
                 if draft.right == Right::Member && !self.is_member(&Subscription::Channel(channel.clone())) {
                     return Err(Denial::NotMember);
                 }
-                node.policy
-                    .judge(self.identity.as_deref(), Action::Publish, channel)
+                let who = self.proven().map(|identity| &**identity);
+                node.policy.judge(who, Action::Publish, channel)
             }
-            Audience::User(_) if self.identity.is_some() => Verdict::Allowed,
+            Audience::User(_) if self.proven().is_some() => Verdict::Allowed,
             Audience::User(_) | Audience::Everyone => Verdict::Denied,
         };
         if verdict == Verdict::Denied {

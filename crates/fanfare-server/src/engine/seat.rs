@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use fanfare_core::Refusal;
+use fanfare_core::{Channel, Refusal};
 
 use super::{
     Newcomer, Shard, Transport,
@@ -134,8 +134,8 @@ impl Shard {
         let mounted = connection.admission.dialect().clone();
         let untaken = connection.outbox.as_ref().map_or(0, |outbox| outbox.messages());
         mounted.counters.abandoned.fetch_add(untaken, Relaxed);
-        connection.leave_index(self, key);
-        self.take_leave(&mut connection);
+        let left = connection.leave_index(self, key);
+        self.take_leave(&mut connection, &left);
         tracing::debug!(
             connection = connection.number,
             dialect = mounted.name,
@@ -145,10 +145,9 @@ impl Shard {
         );
     }
 
-    /// Takes a connection out of its rooms, and lets its conversation tell them.
-    fn take_leave(&self, connection: &mut Connection) {
-        let left = connection.leave_rooms();
-        let said = catch_unwind(AssertUnwindSafe(|| connection.say_last(&left, &self.publisher)));
+    /// Lets the conversation tell the rooms that were `left` by the last of its user's connections.
+    fn take_leave(&self, connection: &mut Connection, left: &[Channel]) {
+        let said = catch_unwind(AssertUnwindSafe(|| connection.say_last(left, &self.publisher)));
         if said.is_err() {
             tracing::error!(
                 connection = connection.number,
@@ -180,6 +179,9 @@ impl Seat {
             connection.transport = transport;
             if !leftover.is_empty() {
                 connection.unread = Some(leftover.into());
+            }
+            if connection.phase != Phase::Open {
+                return; // ended while it came in; the close frame waits in its queue
             }
             let queued = connection.outbox.take();
             connection.converse(turn, |talk, context, steps| talk.opened(context, steps));

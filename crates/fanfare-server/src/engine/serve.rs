@@ -253,7 +253,12 @@ impl Connection {
     /// Hands the conversation a message, unless its client sends too many or speaks another dialect.
     fn hear(&mut self, message: Message<'_>, now: u64) -> Taken {
         self.admission.dialect().counters.received.fetch_add(1, Relaxed);
-        match self.meter.as_mut().map_or(Ruling::Pass, |meter| meter.rule(now)) {
+        let ruling = self.meter.as_mut().map_or(Ruling::Pass, |meter| meter.rule(now));
+        if ruling != Ruling::Pass {
+            let counters = &self.admission.dialect().counters;
+            counters.rate_limited.fetch_add(1, Relaxed);
+        }
+        match ruling {
             Ruling::Pass => {}
             Ruling::Drop => return Taken::Dropped,
             Ruling::End => return Taken::TooMuch,

@@ -1,158 +1,181 @@
-//! What one connection listens to, and how that shows in its shard's index.
+//! What one connection listens to, and how that shows in its shard's index and in what its node hears.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ahash::AHashMap;
 use fanfare_core::{Channel, Hears, Pattern, Subscription, UserId, personal_names};
 
 use super::{
-    Node, Shard,
+    Shard,
     connection::{Connection, Key},
     hold::Hold,
 };
 
-/// A connection's subscriptions. Most connections have none or few; those without any have no table.
+/// Subscriptions kept in a row; more are kept in a table. Most connections have none or few, and a table of its own
+/// would be the largest part of an idle connection.
+const FEW: usize = 8;
+
+/// A connection's subscriptions.
 #[derive(Default)]
 pub(super) struct Subscriptions {
-    entries: AHashMap<Subscription, Entry>,
+    few: Vec<(Subscription, Traits)>,
+    many: AHashMap<Subscription, Traits>,
     /// How many of them show what is for the connection's user, and what is for everyone.
     showing_user: usize,
     showing_everyone: usize,
 }
 
-/// What belongs to one subscription.
-pub(super) struct Entry {
-    /// Gives back what it had the node listen to.
-    pub(super) _hold: Option<Hold>,
-    /// That the connection is in the channel as in a room.
-    pub(super) member: Option<Membership>,
+/// What is known of one subscription.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Traits {
+    /// Whether the connection is in the channel as in a room.
+    pub(super) member: bool,
     /// Whether it shows what is for everyone, as far as the connection may see that.
     pub(super) shows_everyone: bool,
     /// Whether it shows what is for the connection's user.
     pub(super) shows_user: bool,
 }
 
-/// A connection's place in a room, given up when dropped.
-pub(super) struct Membership {
-    node: Arc<Node>,
-    room: Channel,
-    user: UserId,
-    left: bool,
-}
-
-impl Membership {
-    /// Enters `user` in `room`; answers whether this is the user's first connection there.
-    pub(super) fn enter(node: &Arc<Node>, room: &Channel, user: &UserId) -> (Self, bool) {
-        let first = node.members.join(room, user);
-        let (node, room, user) = (node.clone(), room.clone(), user.clone());
-        let own = Self {
-            node,
-            room,
-            user,
-            left: false,
-        };
-        (own, first)
-    }
-
-    /// Leaves; answers whether this was the user's last connection there.
-    pub(super) fn leave(mut self) -> bool {
-        self.left = true;
-        self.node.members.leave(&self.room, &self.user)
-    }
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        if !self.left {
-            self.node.members.leave(&self.room, &self.user);
-        }
-    }
-}
-
 impl Subscriptions {
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.few.len() + self.many.len()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Subscription> {
-        self.entries.keys()
+        self.each().map(|(wanted, _)| wanted)
     }
 
-    fn put(&mut self, wanted: Subscription, entry: Entry) {
-        self.remove(&wanted);
-        self.showing_user += usize::from(entry.shows_user);
-        self.showing_everyone += usize::from(entry.shows_everyone);
-        self.entries.insert(wanted, entry);
+    fn each(&self) -> impl Iterator<Item = (&Subscription, Traits)> {
+        let few = self.few.iter().map(|(wanted, traits)| (wanted, *traits));
+        few.chain(self.many.iter().map(|(wanted, traits)| (wanted, *traits)))
     }
 
-    fn remove(&mut self, wanted: &Subscription) -> Option<Entry> {
-        let entry = self.entries.remove(wanted)?;
-        self.showing_user -= usize::from(entry.shows_user);
-        self.showing_everyone -= usize::from(entry.shows_everyone);
-        Some(entry)
+    fn get(&self, wanted: &Subscription) -> Option<Traits> {
+        let few = self.few.iter().find(|(own, _)| own == wanted);
+        few.map(|(_, traits)| *traits)
+            .or_else(|| self.many.get(wanted).copied())
+    }
+
+    fn put(&mut self, wanted: Subscription, traits: Traits) {
+        self.count(traits);
+        if self.few.len() < FEW && self.many.is_empty() {
+            self.few.push((wanted, traits));
+        } else {
+            self.many.extend(self.few.drain(..));
+            self.many.insert(wanted, traits);
+        }
+    }
+
+    fn remove(&mut self, wanted: &Subscription) -> Option<Traits> {
+        let few = self.few.iter().position(|(own, _)| own == wanted);
+        let traits = match few {
+            Some(at) => self.few.swap_remove(at).1,
+            None => self.many.remove(wanted)?,
+        };
+        self.showing_user -= usize::from(traits.shows_user);
+        self.showing_everyone -= usize::from(traits.shows_everyone);
+        Some(traits)
+    }
+
+    fn count(&mut self, traits: Traits) {
+        self.showing_user += usize::from(traits.shows_user);
+        self.showing_everyone += usize::from(traits.shows_everyone);
+    }
+
+    /// Finds out anew what each shows.
+    fn reassess(&mut self, assess: impl Fn(&Subscription, Traits) -> Traits) {
+        (self.showing_user, self.showing_everyone) = (0, 0);
+        let few = self.few.iter_mut().map(|(wanted, traits)| (&*wanted, traits));
+        let all = few.chain(self.many.iter_mut());
+        let mut found = Vec::new();
+        for (wanted, traits) in all {
+            *traits = assess(wanted, *traits);
+            found.push(*traits);
+        }
+        for traits in found {
+            self.count(traits);
+        }
     }
 }
 
 impl Connection {
     pub(super) fn is_subscribed(&self, wanted: &Subscription) -> bool {
-        let own = self.subscriptions.as_ref();
-        own.is_some_and(|own| own.entries.contains_key(wanted))
+        self.traits_of(wanted).is_some()
     }
 
     pub(super) fn is_member(&self, room: &Subscription) -> bool {
-        let own = self.subscriptions.as_ref();
-        own.and_then(|own| own.entries.get(room))
-            .is_some_and(|entry| entry.member.is_some())
+        self.traits_of(room).is_some_and(|traits| traits.member)
+    }
+
+    /// Where its subscriptions are counted.
+    fn counted(&self) -> &AtomicU64 {
+        &self.admission.dialect().counters.subscriptions
+    }
+
+    fn traits_of(&self, wanted: &Subscription) -> Option<Traits> {
+        self.subscriptions.as_ref()?.get(wanted)
     }
 
     /// How many more subscriptions it may have.
     pub(super) fn subscriptions_left(&self) -> usize {
         let own = self.subscriptions.as_ref().map_or(0, |own| own.len());
-        self.admission
-            .dialect()
-            .settings
-            .max_subscriptions
-            .saturating_sub(own)
+        let most = self.admission.dialect().settings.max_subscriptions;
+        most.saturating_sub(own)
     }
 
-    /// Listens to `wanted` from now on.
-    pub(super) fn listen(&mut self, wanted: Subscription, entry: Entry, shard: &Shard, key: Key) {
+    /// Whether something it subscribed to shows `channel`.
+    pub(super) fn is_shown(&self, channel: &Channel) -> bool {
+        let mut own = self.subscriptions.iter().flat_map(|own| own.all());
+        own.any(|wanted| match wanted {
+            Subscription::Channel(own) => own == channel,
+            Subscription::Pattern(pattern) => pattern.matches(channel),
+            Subscription::Personal(_) => false,
+        })
+    }
+
+    /// Listens to `wanted` from now on, in place of what it may have listened to by that name.
+    pub(super) fn listen(
+        &mut self,
+        wanted: Subscription,
+        hold: Option<Hold>,
+        traits: Traits,
+        shard: &Shard,
+        key: Key,
+    ) {
+        self.unlisten(&wanted, shard, key);
         let mut index = shard.index.borrow_mut();
         match &wanted {
             Subscription::Channel(channel) => _ = index.add_channel(channel, key),
             Subscription::Pattern(pattern) => _ = index.add_pattern(pattern, key),
             Subscription::Personal(_) => {}
         }
-        self.subscriptions.get_or_insert_default().put(wanted, entry);
+        if let Some(hold) = hold {
+            hold.keep(); // given back by `let_go`
+        }
+        self.subscriptions.get_or_insert_default().put(wanted, traits);
+        self.counted().fetch_add(1, Relaxed);
     }
 
-    /// Does not listen to `wanted` any more; answers what belonged to it.
-    pub(super) fn unlisten(&mut self, wanted: &Subscription, shard: &Shard, key: Key) -> Option<Entry> {
+    /// Does not listen to `wanted` any more. Answers, where the connection was in that room, whether it was its user's
+    /// last there.
+    pub(super) fn unlisten(&mut self, wanted: &Subscription, shard: &Shard, key: Key) -> Option<bool> {
         let own = self.subscriptions.as_mut()?;
-        let entry = own.remove(wanted)?;
-        if own.entries.is_empty() {
+        let traits = own.remove(wanted)?;
+        if own.len() == 0 {
             self.subscriptions = None;
         }
-        remove(wanted, shard, key);
-        Some(entry)
+        self.counted().fetch_sub(1, Relaxed);
+        let_go(wanted, shard, key);
+        self.left(wanted, traits, shard)
     }
 
-    /// Leaves every room; answers those in which it was its user's last.
-    pub(super) fn leave_rooms(&mut self) -> Vec<Channel> {
-        let mut left = Vec::new();
-        for entry in self
-            .subscriptions
-            .iter_mut()
-            .flat_map(|own| own.entries.values_mut())
-        {
-            if let Some(membership) = entry.member.take() {
-                let room = membership.room.clone();
-                if membership.leave() {
-                    left.push(room);
-                }
+    fn left(&self, wanted: &Subscription, traits: Traits, shard: &Shard) -> Option<bool> {
+        match (wanted, &self.identity) {
+            (Subscription::Channel(room), Some(identity)) if traits.member => {
+                Some(shard.node.members.leave(room, &identity.user))
             }
+            _ => None,
         }
-        left
     }
 
     /// Goes by what it subscribed to in whether it hears what is for its user and what is for everyone.
@@ -180,26 +203,62 @@ impl Connection {
         }
     }
 
-    /// Takes the connection out of its shard's index.
-    pub(super) fn leave_index(&self, shard: &Shard, key: Key) {
-        for wanted in self.subscriptions.iter().flat_map(|own| own.all()) {
-            remove(wanted, shard, key);
+    /// Finds out anew what its subscriptions show, now that its user is known, or known better. `everyone` tells
+    /// whether a pattern may show what is for everyone, if that is known.
+    pub(super) fn reassess(&mut self, everyone: Option<bool>) {
+        let (Some(own), Some(identity)) = (&mut self.subscriptions, &self.identity) else {
+            return;
+        };
+        own.reassess(|wanted, was| Traits {
+            shows_user: shows_user(wanted, &identity.user),
+            shows_everyone: match (wanted, everyone) {
+                (Subscription::Pattern(pattern), Some(may)) => {
+                    may && pattern.matches(fanfare_core::EVERYONE_CHANNEL)
+                }
+                _ => was.shows_everyone,
+            },
+            ..was
+        });
+    }
+
+    /// Takes the connection out of its shard's index and out of all rooms; answers those in which it was its user's
+    /// last.
+    pub(super) fn leave_index(&mut self, shard: &Shard, key: Key) -> Vec<Channel> {
+        let mut last_in = Vec::new();
+        if let Some(own) = self.subscriptions.take() {
+            self.counted().fetch_sub(own.len() as u64, Relaxed);
+            for (wanted, traits) in own.each() {
+                let_go(wanted, shard, key);
+                if let (Some(true), Subscription::Channel(room)) = (self.left(wanted, traits, shard), wanted)
+                {
+                    last_in.push(room.clone());
+                }
+            }
         }
         let mut index = shard.index.borrow_mut();
         if let Some(identity) = &self.identity {
             index.remove_user(&identity.user, key);
         }
         index.shrink();
+        last_in
     }
 }
 
-fn remove(wanted: &Subscription, shard: &Shard, key: Key) {
+/// Takes a subscription out of the index, and gives back what it had the node listen to.
+fn let_go(wanted: &Subscription, shard: &Shard, key: Key) {
     let mut index = shard.index.borrow_mut();
-    match wanted {
-        Subscription::Channel(channel) => _ = index.remove_channel(channel, key),
-        Subscription::Pattern(pattern) => _ = index.remove_pattern(pattern, key),
-        Subscription::Personal(_) => {}
-    }
+    let held = match wanted {
+        Subscription::Channel(channel) => {
+            index.remove_channel(channel, key);
+            Hold::kept_channel(&shard.node, shard.number, channel)
+        }
+        Subscription::Pattern(pattern) => {
+            index.remove_pattern(pattern, key);
+            Hold::kept_pattern(&shard.node, shard.number)
+        }
+        Subscription::Personal(_) => return,
+    };
+    drop(held);
 }
 
 /// Whether `wanted` is a subscription to what is for `user`.

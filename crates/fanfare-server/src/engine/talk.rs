@@ -1,8 +1,12 @@
 //! Between a connection and its conversation: what is handed to it, and what it wants done.
 
-use std::{rc::Rc, sync::atomic::Ordering::Relaxed, time::SystemTime};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::SystemTime,
+};
 
-use fanfare_core::{Context, Conversation, Message, Step, Steps};
+use fanfare_core::{Context, Conversation, Identity, Message, Step, Steps};
 
 use super::{
     Admission, Shard,
@@ -46,6 +50,11 @@ impl Connection {
         };
         act(&mut *self.conversation, &context, &mut steps);
         steps
+    }
+
+    /// Who it proved to be, unless the credential has expired.
+    pub(super) fn proven(&self) -> Option<&Arc<Identity>> {
+        self.identity.as_ref().filter(|_| !self.paused)
     }
 
     /// Goes over to the dialect its client turned out to speak with `text`.

@@ -1,7 +1,10 @@
 //! Events for connections of which the authorizer has yet to say whether they may read the channel. They wait, in
 //! order, until it has.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use ahash::AHashMap;
 use fanfare_core::{
@@ -28,6 +31,14 @@ struct Waiting {
     by_channel: AHashMap<Channel, Vec<Event>>,
 }
 
+/// What became of events that were to wait.
+struct Put {
+    /// Whether they are the first for that connection and channel.
+    first: bool,
+    kept: u64,
+    dropped: u64,
+}
+
 impl Undecided {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -40,9 +51,8 @@ impl Undecided {
             .is_some_and(|waiting| waiting.by_channel.contains_key(channel))
     }
 
-    /// Keeps `events`, as far as there is room; answers whether they are the first for that channel, and how many were
-    /// dropped.
-    fn put(&mut self, key: Key, channel: &Channel, events: impl Iterator<Item = Event>) -> (bool, u64) {
+    /// Keeps `events`, as far as there is room.
+    fn put(&mut self, key: Key, channel: &Channel, events: impl Iterator<Item = Event>) -> Put {
         let waiting = self.0.entry(key).or_default();
         let first = !waiting.by_channel.contains_key(channel);
         let mut dropped = 0;
@@ -55,6 +65,11 @@ impl Undecided {
                 dropped += 1;
             }
         }
+        let put = Put {
+            first: first && !kept.is_empty(),
+            kept: kept.len() as u64,
+            dropped,
+        };
         if !kept.is_empty() {
             waiting
                 .by_channel
@@ -62,7 +77,7 @@ impl Undecided {
                 .or_default()
                 .extend(kept);
         }
-        (first && waiting.by_channel.contains_key(channel), dropped)
+        put
     }
 
     fn take(&mut self, key: Key, channel: &Channel) -> Vec<Event> {
@@ -88,37 +103,35 @@ impl Shard {
         events: impl Iterator<Item = Event>,
     ) {
         let channel = question.channel.clone();
-        let (first, dropped) = self.undecided.borrow_mut().put(key, &channel, events);
+        let put = self.undecided.borrow_mut().put(key, &channel, events);
+        add(&self.node.counters.events_undecided, put.kept);
         if let Some(connection) = Connection::at(&mut self.connections.borrow_mut(), key) {
-            add(&connection.class().0.counters.dropped, dropped);
+            add(&connection.class().0.counters.dropped, put.dropped);
         }
-        if !first {
+        if !put.first {
             return;
         }
         let shard = self.clone();
         tokio::task::spawn_local(async move {
             let allowed = authorizer.ask(question).await;
             let waiting = shard.undecided.borrow_mut().take(key, &channel);
-            if allowed && shard.still_hears(key, &channel) {
-                shard.send_late(key, waiting);
+            let undecided = &shard.node.counters.events_undecided;
+            undecided.fetch_sub(waiting.len() as u64, Relaxed);
+            if allowed {
+                shard.send_late(key, &channel, waiting);
             }
         });
     }
 
-    /// Whether the connection is still subscribed to something that shows `channel`.
-    fn still_hears(&self, key: Key, channel: &Channel) -> bool {
-        let index = self.index.borrow();
-        let mut by_pattern = Vec::new();
-        index.pattern_members(channel, &mut by_pattern);
-        by_pattern.contains(&key) || index.channel_members(channel).contains(&key)
-    }
-
-    fn send_late(&self, key: Key, events: Vec<Event>) {
+    fn send_late(&self, key: Key, channel: &Channel, events: Vec<Event>) {
         let mut connections = self.connections.borrow_mut();
         let mut tools = self.tools.borrow_mut();
         let Some(connection) = Connection::receiver_at(&mut connections, key) else {
             return;
         };
+        if !connection.is_shown(channel) {
+            return; // it has unsubscribed meanwhile
+        }
         for event in events {
             if !may_see(event.private_to.as_deref(), connection.identity.as_deref()) {
                 continue;

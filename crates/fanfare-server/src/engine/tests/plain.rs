@@ -69,9 +69,6 @@ impl DialectKind for PlainKind {
     fn path(&self) -> &'static str {
         "/"
     }
-    fn request_target(&self, _token: &str) -> String {
-        "/".into()
-    }
     fn summary(&self) -> &'static str {
         ""
     }

@@ -5,11 +5,7 @@ use std::time::{Duration, Instant};
 use fanfare_core::{Channel, Subscription};
 
 use super::world::{Setup, World, in_world, settings};
-use crate::engine::{
-    DialectSettings, Seat,
-    hold::Hold,
-    subscriptions::{Entry, Membership},
-};
+use crate::engine::{DialectSettings, Seat, hold::Hold, subscriptions::Traits};
 
 #[test]
 fn a_user_comes_with_its_first_connection_and_goes_with_its_last() {
@@ -18,7 +14,7 @@ fn a_user_comes_with_its_first_connection_and_goes_with_its_last() {
         ..Setup::default()
     };
     setup.run(|world| async move {
-        let mut clients = vec![
+        let mut clients = [
             world.connect_on(0, "alice").await,
             world.connect_on(1, "alice").await,
             world.connect_on(1, "bob").await,
@@ -117,15 +113,23 @@ async fn crowd(world: &World, count: usize) -> Vec<Seat> {
         );
     }
     for (slot, connection) in world.shard.connections.borrow_mut().iter_mut() {
-        let user = &connection.identity.as_ref().unwrap().user;
-        let entry = Entry {
-            _hold: Some(Hold::channel(&world.node, 0, &room).0),
-            member: Some(Membership::enter(&world.node, &room, user).0),
-            shows_everyone: false,
-            shows_user: false,
-        };
+        let (hold, _) = Hold::channel(&world.node, 0, &room);
+        world
+            .node
+            .members
+            .join(&room, &connection.identity.as_ref().unwrap().user);
         let key = connection.key(slot);
-        connection.listen(Subscription::Channel(room.clone()), entry, &world.shard, key);
+        let traits = Traits {
+            member: true,
+            ..Traits::default()
+        };
+        connection.listen(
+            Subscription::Channel(room.clone()),
+            Some(hold),
+            traits,
+            &world.shard,
+            key,
+        );
     }
     seats
 }

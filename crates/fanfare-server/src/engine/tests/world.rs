@@ -262,10 +262,9 @@ pub(super) async fn until(condition: impl Fn() -> bool) {
 fn who(user: &str, lives: Duration) -> Option<Identity> {
     let (user, role) = user.split_once('+').unwrap_or((user, ""));
     let mut identity = Identity::new(UserId::new(user).ok()?, SystemTime::now() + lives);
-    identity.roles = [role.into()]
-        .into_iter()
-        .filter(|role: &Box<str>| !role.is_empty())
-        .collect();
+    if !role.is_empty() {
+        identity.roles = [role.into()].into();
+    }
     Some(identity)
 }
 

@@ -24,7 +24,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Credentials, Door, DoorOptions, Host, serve};
+use super::{Door, DoorOptions, Host, serve};
+use crate::auth::Credentials;
 
 /// Keeps what was published, call by call, and reaches as many connections as the user's id says.
 #[derive(Default)]
