@@ -165,7 +165,7 @@ export class Fanfare {
   // The same for a WebSocket, with a token of `user` where there is one.
   ws(path = '/ws', { user, claims, query = {}, listener } = {}) {
     const search = new URLSearchParams({ ...(user === undefined ? {} : { token: token(user, claims) }), ...query });
-    return `ws${this.http(path, listener).slice('http'.length)}${search.size ? `?${search}` : ''}`;
+    return `ws${this.http(path, listener).slice('http'.length)}${`${search}` && `?${search}`}`;
   }
 
   async metrics() {

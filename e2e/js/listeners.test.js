@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, request } from 'node:http';
 import { connect, createServer as createProbe } from 'node:net';
-import { test } from 'node:test';
+import { afterEach, test } from 'node:test';
 import { startBrowser } from './browser.js';
 import { Client, Fanfare, token } from './fanfare.js';
 
@@ -21,7 +21,7 @@ const GREETINGS = {
 };
 
 const clients = [];
-test.afterEach(() => clients.splice(0).forEach((client) => client.socket.terminate()));
+afterEach(() => clients.splice(0).forEach((client) => client.socket.terminate()));
 
 function dialled(url) {
   const client = new Client(url);
@@ -72,7 +72,7 @@ for (const profile of ['default', 'production']) {
   test(`the ${profile} profile has all five dialects on their ports`, async (t) => {
     if (!(await needs(t, DEFAULT_PORTS))) return;
     const server = await Fanfare.startBare(t, 4, ...(profile === 'default' ? [] : ['--profile', profile]));
-    assert.deepEqual(ports(server).sort(), DEFAULT_PORTS.toSorted());
+    assert.deepEqual(ports(server).sort(), [...DEFAULT_PORTS].sort());
     for (const [dialect, { port, path }] of Object.entries(PLACES)) {
       const at = dialect === 'realtime' ? 8082 : port;
       await GREETINGS[dialect](`ws://localhost:${at}${path}`);
@@ -135,6 +135,7 @@ async function ingress(t, routes) {
   });
   proxy.on('upgrade', (question, socket, head) => {
     const port = target(question.url);
+    if (!port) return socket.destroy();
     const upstream = connect(port, '127.0.0.1', () => {
       const { rawHeaders, url } = question;
       const lines = Array.from({ length: rawHeaders.length / 2 }, (_, i) => `${rawHeaders[2 * i]}: ${rawHeaders[2 * i + 1]}`);

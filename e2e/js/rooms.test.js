@@ -13,9 +13,10 @@ const start = (t, tables = {}) => Fanfare.start(t, { listener: [{ dialects: ['ro
 const ALICE = { user: '12345', claims: { username: 'alice' } };
 const BOB = { user: '007', claims: { username: 'bob' } };
 
-// A page that has been welcomed.
+// A page that has been welcomed. `who` may be a function, which is asked once the page is there.
 async function connected(t, server, who) {
-  const tab = await browser.tab(t, server.ws(PATH, who));
+  const tab = await browser.tab(t);
+  await tab.connect(server.ws(PATH, typeof who === 'function' ? who() : who));
   assert.equal((await tab.nextJson()).type, 'connected');
   return tab;
 }
@@ -25,7 +26,7 @@ async function joined(t, server, who, { first = true } = {}) {
   const tab = await connected(t, server, who);
   const { timestamp, ...answer } = await tab.ask({ type: 'join_room', room: ROOM });
   assert.deepEqual(answer, { type: 'joined_room', room: ROOM, data: { message: `Joined room ${ROOM}` } });
-  if (first) assert.deepEqual(person(await tab.nextJson()), ['user_joined', who.claims.username]);
+  if (first) assert.equal((await tab.nextJson()).type, 'user_joined');
   return tab;
 }
 
@@ -117,8 +118,7 @@ test('a page without a good token reads 4401', async (t) => {
 test('a token that ends closes with 4401, and the room hears of it', async (t) => {
   const server = await start(t);
   const bob = await joined(t, server, BOB);
-  const exp = Math.floor(Date.now() / 1000) + 2;
-  const alice = await joined(t, server, { ...ALICE, claims: { username: 'alice', exp } });
+  const alice = await joined(t, server, () => ({ ...ALICE, claims: { username: 'alice', exp: Math.floor(Date.now() / 1000) + 2 } }));
   assert.deepEqual(person(await bob.nextJson()), ['user_joined', 'alice']);
   assert.equal((await alice.closed()).code, 4401);
   assert.deepEqual(person(await bob.nextJson()), ['user_left', 'alice']);

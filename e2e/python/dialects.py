@@ -50,15 +50,11 @@ def port_of(server, dialect):
     return int(bind.rsplit(":", 1)[1])
 
 
-def target(dialect, token=None, **query):
+def target(dialect, /, **query):
     """The path and query of a handshake. Topics has no use for a token here: it comes in a frame."""
-    if token is not None and dialect != "topics":
-        query["token"] = token
+    if dialect == "topics" or query.get("token") is None:
+        query.pop("token", None)
     return DIALECTS[dialect].path + ("?" + urllib.parse.urlencode(query) if query else "")
-
-
-def url(server, dialect, token=None, **query):
-    return f"ws://127.0.0.1:{port_of(server, dialect)}{target(dialect, token, **query)}"
 
 
 class Speaker(Client):
@@ -67,7 +63,8 @@ class Speaker(Client):
     def __init__(self, server, dialect, user="ann", claims=None, query=None, prove=True, **options):
         self.name, self.dialect = dialect, DIALECTS[dialect]
         self.token = None if user is None else token(user, **({"name": str(user)} | (claims or {})))
-        super().__init__(url(server, dialect, **({"token": self.token} | (query or {}))), **options)
+        address = f"ws://127.0.0.1:{port_of(server, dialect)}" + target(dialect, **({"token": self.token} | (query or {})))
+        super().__init__(address, **options)
         self.greeting = self.next_json() if self.dialect.welcome else None
         assert (self.greeting or {}).get("type") == self.dialect.welcome, self.greeting
         if dialect == "topics" and prove and user is not None:
@@ -149,7 +146,7 @@ def ask(server, dialect, path, method="GET", body=None, **headers):
 def raw(server, dialect, token=None, *headers, **query):
     """A socket without manners: it answers no ping and reads nothing by itself. Welcomes are not read."""
     peer = wire.connect(port_of(server, dialect))
-    peer.sendall(wire.upgrade_request(target(dialect, token, **query), *headers))
+    peer.sendall(wire.upgrade_request(target(dialect, token=token, **query), *headers))
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         byte = peer.recv(1)

@@ -101,7 +101,8 @@ def test_prometheus(busy):
 
 
 def test_status(launch, speak):
-    server = launch(**all_dialects(broadcast={"notification_interval": "10s", "max_connections": 77}, shutdown={"timeout": "7s", "drain_window": "0s"}))
+    broadcast = {"notification_interval": "10s", "max_connections": 77}
+    server = launch(**all_dialects(broadcast=broadcast, shutdown={"timeout": "7s", "drain_window": "0s"}))
     speak(server, "broadcast", query={"client_id": "one"}, user_agent_header="Test/1.0")
     speak(server, "broadcast", None, query={"client_id": "two"}, user_agent_header=None)
     speak(server, "rooms"), speak(server, "notify")
@@ -117,21 +118,23 @@ def test_status(launch, speak):
     assert got["server"]["status"] == "running"
     assert got["connections"] == {"active": 2, "total": 2, "max_allowed": 77}
     assert got["shutdown"] == {"shutdown_requested": False, "shutdown_timeout": 7}
-    assert got["configuration"] == {"host": "127.0.0.1", "port": port_of(server, "broadcast"), "debug": False, "log_level": "INFO",
-                                    "workers": got["configuration"]["workers"]}
+    assert got["configuration"] | {"workers": 0} == {
+        "host": "127.0.0.1", "port": port_of(server, "broadcast"), "workers": 0, "debug": False, "log_level": "INFO"}
     assert got["server"]["start_time"] <= min(each["connected_at"] for each in details)
-    assert [(each["client_id"], each["user_agent"]) for each in sorted(details, key=lambda each: each["client_id"])][0] == ("one", "Test/1.0")
+    assert {each["client_id"]: each["user_agent"] for each in details}["one"] == "Test/1.0"
     for each in details:
-        assert each.keys() == {"client_id", "connected_at", "last_ping", "user_agent"} and TIME.fullmatch(each["connected_at"])
-        assert each["last_ping"] is None
+        assert each.keys() == {"client_id", "connected_at", "last_ping", "user_agent"}
+        assert TIME.fullmatch(each["connected_at"]) and each["last_ping"] is None
 
 
 def test_info(busy):
     got = answer(busy, "realtime", "/info")
     assert shape(got) == {
         "server": {"name": str, "version": str, "config": {
-            "host": str, "port": int, "max_connections": int, "heartbeat_interval_secs": int, "client_timeout_secs": int, "max_frame_size": int}},
-        "stats": dict.fromkeys(["active_connections", "total_connections", "messages_sent", "messages_received", "errors"], int),
+            "host": str, "port": int, "max_connections": int, "heartbeat_interval_secs": int, "client_timeout_secs": int,
+            "max_frame_size": int}},
+        "stats": {"active_connections": int, "total_connections": int, "messages_sent": int, "messages_received": int,
+                  "errors": int},
         "features": [str],
     }
     assert got["server"]["name"] == "WebSocket Real-time Communication Server"
@@ -146,7 +149,8 @@ def test_info(busy):
 
 def test_status_request(busy):
     got = busy.clients["broadcast"][0].ask(type="status_request")
-    assert shape(got) == {"type": str, "data": {"active_connections": int, "total_connections": int, "server_time": TIME}, "timestamp": TIME}
+    figures = {"active_connections": int, "total_connections": int, "server_time": TIME}
+    assert shape(got) == {"type": str, "data": figures, "timestamp": TIME}
     assert got["type"] == "status_response"
     assert (got["data"]["active_connections"], got["data"]["total_connections"]) == (2, 2)
 
@@ -158,15 +162,26 @@ def test_a_name_is_one_connections(launch, speak):
     server = launch(**all_dialects())
     first = speak(server, "broadcast", query={"client_id": "client_123"})
     assert first.greeting["client_id"] == "client_123"
-    with pytest.raises(websockets.ConnectionClosed) as closed:
-        speak(server, "broadcast", "bob", query={"client_id": "client_123"})
-    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "Client client_123 is already connected")
-    first.alive()
+    for _ in range(2):  # who is refused does not take the name away
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            speak(server, "broadcast", "bob", query={"client_id": "client_123"})
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "Client client_123 is already connected")
+        first.alive()
     first.close()
     wait_until(lambda: answer(server, "broadcast", "/health")["connections"]["active"] == 0)
     assert speak(server, "broadcast", query={"client_id": "client_123"}).greeting["client_id"] == "client_123"
     names = {speak(server, "broadcast").greeting["client_id"] for _ in range(5)}
     assert len(names) == 5 and all(re.fullmatch(r"client_\w+", name) for name in names)
+
+
+@pytest.mark.xfail(strict=True, reason="names are unique on a node only")
+def test_a_name_is_one_connections_in_the_cluster(launch, speak, real_redis):
+    broker = {"kind": "redis", "url": real_redis().url}
+    nodes = [launch(**all_dialects(broker=broker)) for _ in range(2)]
+    speak(nodes[0], "broadcast", query={"client_id": "one"})
+    with pytest.raises(websockets.ConnectionClosed) as closed:
+        speak(nodes[1], "broadcast", query={"client_id": "one"})
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "Client one is already connected")
 
 
 def test_a_name_proves_nothing(launch, speak):
@@ -222,7 +237,8 @@ def test_what_notify_takes(busy, body, type):
 
 
 BAD = ["", "x", "null", "[]", "7", "{}", '{"message":7}', '{"message":null}', '{"message":["x"]}', '{"message":"x","data":[]}',
-       '{"message":"x","data":"y"}', '{"message":"x","data":7}', '{"message":"x","type":7}', '{"message":"x"', '{"message":"x"}x',
+       '{"message":"x","data":"y"}', '{"message":"x","data":7}', '{"message":"x","type":7}',
+       '{"message":"x"', '{"message":"x"}x',
        '{"message":"x","data":' + '{"a":' * 10_000 + "1" + "}" * 10_001, b'{"message":"\xff"}']
 
 
@@ -303,8 +319,10 @@ def test_bodies_that_are_too_long(launch):
     assert notify(server, {"message": "x" * 900}, **key)[0] == 200
 
 
-STRANGERS = [{"X-Forwarded-For": "192.0.2.1"}, {"Forwarded": "for=192.0.2.1"}, {"X-Real-IP": "192.0.2.1"}, {"Host": "evil.example"},
-             {"Origin": "https://evil.example"}]
+STRANGERS = [
+    {"X-Forwarded-For": "192.0.2.1"}, {"Forwarded": "for=192.0.2.1"}, {"X-Real-IP": "192.0.2.1"},
+    {"Host": "evil.example"}, {"Origin": "https://evil.example"},
+]
 
 
 @pytest.mark.parametrize("headers", STRANGERS, ids=lambda h: next(iter(h)))
@@ -318,8 +336,9 @@ def test_without_a_key_only_this_machine_may(launch, headers):
 
 
 @pytest.mark.parametrize("bearer, code", [
-    (KEYED["api"]["keys"][0], 200), (token("boss", roles=["admin"]), 200), (token("ann"), 401), (token("ann", roles=["user"]), 401),
-    (token("boss", roles=["admin"], ttl=-5), 401), (token("boss", roles=["admin"], secret="x" * 40), 401), ("", 401), ("nonsense", 401),
+    (KEYED["api"]["keys"][0], 200), (token("boss", roles=["admin"]), 200),
+    (token("ann"), 401), (token("ann", roles=["user"]), 401), ("", 401), ("nonsense", 401),
+    (token("boss", roles=["admin"], ttl=-5), 401), (token("boss", roles=["admin"], secret="x" * 40), 401),
 ], ids=range(8))
 def test_with_a_key_nobody_else_may(launch, bearer, code):
     server = launch(**all_dialects(**KEYED))
@@ -330,7 +349,7 @@ def test_with_a_key_nobody_else_may(launch, bearer, code):
 # --- tokens at the door ---
 
 BAD_TOKENS = {
-    "expired": token("ann", ttl=-5), "forged": token("ann", secret="another-secret-that-is-long-enough-for-hs256"), "nonsense": "x", "no sub": token(None),
+    "expired": token("ann", ttl=-5), "forged": token("ann", secret="x" * 40), "nonsense": "x", "no sub": token(None),
     "no exp": token("ann", exp=None), "not yet": token("ann", nbf=int(time.time()) + 100), "long": "a." * 2000,
 }
 

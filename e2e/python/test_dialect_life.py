@@ -114,6 +114,11 @@ def test_a_token_that_runs_out_ends_its_connection(launch, speak):
         client.alive()
 
 
+NEED_A_TOKEN = [
+    {"type": "subscribe", "topic": "a"}, {"type": "unsubscribe", "topic": "a"}, {"type": "message", "topic": "a", "data": 1},
+]
+
+
 @pytest.fixture
 def expiring(launch, speak):
     """A topics client whose token has just run out, and its server; the grace is a parameter."""
@@ -134,7 +139,7 @@ def expiring(launch, speak):
 def test_topics_rest_until_the_same_user_comes_back(expiring):
     server, client = expiring()
     assert publish(server, {"channel": "t.1"}, "meanwhile") == 0
-    for frame in ({"type": "subscribe", "topic": "a"}, {"type": "unsubscribe", "topic": "a"}, {"type": "message", "topic": "a", "data": 1}):
+    for frame in NEED_A_TOKEN:
         assert client.complaint(**frame) == (401, "Token expired")
     client.alive()
     assert client.complaint(type="auth", token=token("bob")) == (401, "Token belongs to another user")
@@ -163,7 +168,7 @@ def test_topics_wants_a_token_in_time(launch, speak):
     server = launch(**all_dialects(topics={"auth_timeout": "500ms"}))
     proven, never, busy = (speak(server, "topics", prove=False) for _ in range(3))
     proven.prove(token("ann"))
-    for frame in ({"type": "subscribe", "topic": "a"}, {"type": "unsubscribe", "topic": "a"}, {"type": "message", "topic": "a", "data": 1}):
+    for frame in NEED_A_TOKEN:
         assert busy.complaint(**frame) == (401, "Authentication required")
     assert busy.complaint(type="auth", token="nonsense") == (401, "Invalid token")
     busy.alive()
@@ -195,7 +200,8 @@ def test_test_notifications(launch, speak):
         data = each["data"]
         assert data.keys() == {"message", "counter", "uptime_seconds", "active_connections", "server_time"}
         assert data["message"] == f"Test notification #{data['counter']}"
-        assert type(data["uptime_seconds"]) is float and TIME.fullmatch(data["server_time"]) and TIME.fullmatch(each["timestamp"])
+        assert type(data["uptime_seconds"]) is float
+        assert TIME.fullmatch(data["server_time"]) and TIME.fullmatch(each["timestamp"])
     counters = [each["data"]["counter"] for each in got]
     assert counters == list(range(counters[0], counters[0] + 3))
     assert got[-1]["data"]["active_connections"] == 2

@@ -12,28 +12,32 @@ from fanfare import token, wait_until
 from wire import frame, frames
 
 TEXT = 1
-SERVER_FULL = {"error": {"code": "SERVER_FULL", "message": "Server at capacity",
-                         "details": {"active_connections": 1, "max_connections": 1}}}
+
+
+def realtimes(code, message, **details):
+    return {"error": {"code": code, "message": message, "details": details}}
+
+
 REFUSED = {
     "max_connections": {
         "notify": (503, ""),
         "broadcast": (1008, "Connection limit exceeded: 1/1"),
         "topics": (1008, "server at capacity"),
-        "realtime": (503, SERVER_FULL),
+        "realtime": (503, realtimes("SERVER_FULL", "Server at capacity", active_connections=1, max_connections=1)),
         "rooms": (4429, "Too Many Connections"),
     },
     "max_connections_per_ip": {
         "notify": (503, ""),
         "broadcast": (1008, "Connection limit exceeded for this address"),
         "topics": (1008, "too many connections from this address"),
-        "realtime": (429, {"error": {"code": "RATE_LIMITED", "message": "Too many connections from this address", "details": {}}}),
+        "realtime": (429, realtimes("RATE_LIMITED", "Too many connections from this address")),
         "rooms": (4429, "Too Many Connections"),
     },
     "max_connections_per_user": {
         "notify": (503, ""),
         "broadcast": (1008, "Connection limit exceeded for this user"),
         "topics": (1008, "too many connections of this user"),
-        "realtime": (429, {"error": {"code": "RATE_LIMITED", "message": "Too many connections of this user", "details": {}}}),
+        "realtime": (429, realtimes("RATE_LIMITED", "Too many connections of this user")),
         "rooms": (4429, "Too Many Connections"),
     },
 }
@@ -98,7 +102,8 @@ def test_one_who_was_refused_is_not_counted(launch, speak):
     """Active is never above the maximum, whatever is upgraded just to be closed."""
     server = launch(**all_dialects(broadcast={"max_connections": 1}, rooms={"max_connections": 1}))
     speak(server, "broadcast"), speak(server, "rooms")
-    mute = [raw(server, name, token("bob")) for name in ("broadcast", "rooms") for _ in range(5)]  # they do not answer the close
+    # They do not answer the close.
+    mute = [raw(server, name, token("bob")) for name in ("broadcast", "rooms") for _ in range(5)]
     assert json.loads(ask(server, "broadcast", "/health").text)["connections"]["active"] == 1
     for peer in mute:
         assert closing(frames(peer)) in (REFUSED["max_connections"]["broadcast"], REFUSED["max_connections"]["rooms"])

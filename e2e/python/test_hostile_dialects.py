@@ -122,9 +122,12 @@ UNKNOWN_SAYS = {
 }
 
 
+UNKNOWN = ["dance", "", "PING", " ping", 'a"\\\n\0\x1b[2J', "</script>é🎺", "connected", "welcome", "error", "auth_success"]
+
+
 @pytest.mark.parametrize("dialect", TALKING)
 def test_unknown_types(client, dialect):
-    for type in ("dance", "", "PING", " ping", 'a"\\\n\0\x1b[2J', "</script>é🎺", "connected", "welcome", "error", "auth_success"):
+    for type in UNKNOWN:
         assert client.complaint(type=type) == UNKNOWN_SAYS[dialect](type)
     # Little is said of a long one, and characters are not cut in half.
     for type in ("x" * 50_000, "é" * 10_000, "🎺" * 5_000):
@@ -222,8 +225,9 @@ FIELDS = {
         *cases('{"type":"?"}', ["join_room", "leave_room", "send_message"], "Room ID required"),
         *cases('{"type":"join_room","room":?}', [*NO_TEXT, '""'], "Room ID required"),
         *cases('{"type":"join_room","room":"?"}',
-               ["lobby", "channel", "channel:", ":1", "channel.1", "Channel:1", "chat:1", "channel:*", "channel:**", "channel:a..b",
-                r"channel:\n", r"channel:\ud83d", r"channel:\u001b[2J", "channel:" + TOO_LONG, "channel:" + TOO_DEEP, "user:"],
+               ["lobby", "channel", "channel:", ":1", "channel.1", "Channel:1", "chat:1", "channel:*", "channel:**",
+                "channel:a..b", r"channel:\n", r"channel:\ud83d", r"channel:\u001b[2J",
+                "channel:" + TOO_LONG, "channel:" + TOO_DEEP, "user:"],
                "Invalid room identifier"),
         ('{"type":"leave_room","room":"channel:9"}', "Not in room channel:9"),
         ('{"type":"send_message","room":"channel:9","data":{"content":"hi"}}', "Not in room channel:9"),
@@ -372,7 +376,9 @@ BAD_CLIENT_IDS = {
     "a line break": "a%0Ab", "a null": "%00", "an escape sequence": "%1B[2J", "a C1 control": "a%C2%9Bb",
     "129 bytes": "x" * 129, "10 KB": "x" * 10_000, "10 KB of quotes": "%22" * 3_000,
 }
-GOOD_CLIENT_IDS = {"quotes": '"\'`', "braces": '{"type":"ping"}', "128 bytes": "é" * 64, "markup": "</script>&<b>", "a percent": "%41"}
+GOOD_CLIENT_IDS = {
+    "quotes": '"\'\\`', "braces": '{"type":"ping"}', "128 bytes": "é" * 64, "markup": "</script>&<b>", "a percent": "%41",
+}
 
 
 @pytest.mark.parametrize("client_id", BAD_CLIENT_IDS.values(), ids=BAD_CLIENT_IDS)
@@ -392,3 +398,53 @@ def test_odd_names_of_clients(server, speak, client_id):
     assert len(reason.encode()) <= 123
     client.alive()
     client.close()
+
+
+# --- users that nobody should have ---
+
+BAD_SUBS = ["", "x" * 256, "x" * 5_000, "a\nb", "\x1b[2J", "\0", "\ud83d", 1.5, 1e30, True, ["ann"], {"id": "ann"}]
+ODD_SUBS = ["*", "**", "a.b", "a:b", "a..b", ":", " ", '"\'\\', "é🎺", "x" * 255, 0]
+
+
+@pytest.mark.parametrize("sub", BAD_SUBS, ids=lambda sub: repr(sub)[:12])
+def test_identities_that_are_none(server, speak, sub):
+    bad = {"name": None}
+    for name in ("notify", "broadcast", "realtime"):
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            speak(server, name, sub, bad)
+        assert refused.value.response.status_code == 401
+    with raw(server, "rooms", token(sub)) as peer:
+        assert closing(frames(peer)) == (4401, "Authentication Failed")
+    assert speak(server, "topics", None).complaint(type="auth", token=token(sub)) == (401, "Invalid token")
+
+
+@pytest.mark.parametrize("sub", ODD_SUBS, ids=lambda sub: repr(sub)[:12])
+def test_odd_identities(server, bystanders, speak, sub):
+    """They are users like others: each hears what is for it, and nobody else's, however its name looks."""
+    clients = [speak(server, name, sub, {"name": None}) for name in ("notify", *TALKING)]
+    for client in clients:
+        if client.name in ("topics", "realtime"):
+            client.hear(f"notifications.user.{sub}")
+    for user, recipients in ((str(sub), 5), ("bystander", 3)):  # of the bystanders, those that need not subscribe
+        event = json.dumps({"to": {"user": user}, "type": "private", "data": user})
+        assert json.loads(server.get("/api/v1/events", "POST", event).text)["recipients"] == recipients
+    for client in clients:
+        assert json.dumps(str(sub)) in client.next()
+        if client.name != "notify":
+            client.alive()
+    for name in ("broadcast", "realtime", "rooms"):
+        assert "bystander" in bystanders[name].next()
+
+
+# --- compressed ---
+
+
+@pytest.mark.parametrize("dialect", TALKING)
+def test_compressed_messages_are_measured_unpacked(launch, speak, dialect):
+    server = launch(**all_dialects(**{dialect: {"compression": True}}))
+    limit = DIALECTS[dialect].max_size
+    client = speak(server, dialect, compression="deflate")
+    assert client.ask(of_size(dialect, limit))["type"] == DIALECTS[dialect].pong
+    assert client.complaint(DEEP) == NOT_JSON_SAYS[dialect]
+    client.say(of_size(dialect, limit + 1))
+    assert client.closed()[0] == 1009

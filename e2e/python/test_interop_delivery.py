@@ -90,7 +90,8 @@ def readers(world, to):
     kind, name = to
     owner = name if kind == "user" else world.name("reader")
     topic = f"notifications.user.{name}" if kind == "user" else name
-    opened = [world.topics(owner, topic, "**"), world.topics(owner, topic, at=world.first), world.realtime(owner, topic, "**")]
+    opened = [world.topics(owner, topic, "**"), world.topics(owner, topic, at=world.first)]
+    opened.append(world.realtime(owner, topic, "**"))
     if kind != "channel":
         return [*opened, world.notify(owner), world.broadcast(owner), world.rooms(owner)]
     return opened + ([world.rooms(owner, name)] if ":" in name else [])
@@ -179,7 +180,8 @@ def test_order_of_several_publishers(world):
     """Each one's own order holds, whatever the others do at the same time."""
     name, room = world.name("chat."), world.name("project:")
     clients = [world.topics(world.name("user"), name, room), world.realtime(world.name("user"), "**")]
-    speakers = [world.topics(world.name("t")), world.topics(world.name("t"), at=world.first), world.realtime(world.name("r"))]
+    speakers = [world.topics(world.name("t")), world.topics(world.name("t"), at=world.first)]
+    speakers.append(world.realtime(world.name("r")))
 
     def speak(which, speaker):
         for n in range(COUNT):

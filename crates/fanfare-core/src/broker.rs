@@ -15,7 +15,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// A broker that is away loses no node its own connections: what is published meanwhile is handed to this node's
 /// [`Inbound`], and the receipt says so.
 pub trait Broker: Send + Sync {
-    /// Publishes `events` in order and answers one receipt for each.
+    /// Publishes `events` in order and answers one receipt for each. They are placed at the call, in the order of
+    /// calls; the future only waits for what becomes of them.
     fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>>;
 
     /// Asks that events for `interest` reach this node. The request is placed at the call, in the order of calls;
@@ -37,7 +38,8 @@ pub trait Broker: Send + Sync {
 
 /// Where a broker hands in the events that reached this node.
 pub trait Inbound: Send + Sync {
-    /// Delivers `events` in order to this node's connections; resolves when each was queued or refused everywhere.
+    /// Delivers `events` in order to this node's connections, in the order of calls; resolves when each was queued or
+    /// refused everywhere.
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Reach>>;
 
     /// Counts publications that came in from outside, those that are rejected included.

@@ -63,22 +63,21 @@ class Deployment:
 
     def __init__(self, stack, nodes=1, **tables):
         self.stack, self.tables = stack, tables
-        self.redis_port = None
+        self.broker = None
         if nodes > 1:
-            broker = fanfare.Redis()
-            stack.callback(broker.remove)
-            broker.start()
-            self.redis_port = broker.port
-            self.tables = {"broker": {"kind": "redis", "url": broker.url}} | tables
+            self.broker = fanfare.Redis()
+            stack.callback(self.broker.remove)
+            self.broker.start()
+            self.tables = {"broker": {"kind": "redis", "url": self.broker.url}} | tables
         self.nodes = [Node(stack, **self.tables) for _ in range(nodes)]
 
     @property
     def embedded(self):
         """Whether Fanfare itself speaks the Redis protocol, and so counts what PUBLISH reached."""
-        return self.redis_port is None
+        return self.broker is None
 
     def publisher_port(self):
-        return self.redis_port or self.nodes[0].server.resp_port
+        return self.broker.port if self.broker else self.nodes[0].server.resp_port
 
 
 class World:
@@ -98,35 +97,36 @@ class World:
         """A name like `text`, and new."""
         return f"{text}{next(_numbers)}"
 
-    def _opened(self, client):
+    def keep(self, client):
+        """Closes it with the test."""
         self.stack.callback(client.close)
         return client
 
     # --- clients ---
 
     def notify(self, user, at=None, **claims):
-        return self._opened(Notify((at or self.last).url("shared", token=token(user, **claims))))
+        return self.keep(Notify((at or self.last).url("shared", token=token(user, **claims))))
 
     def broadcast(self, user=None, client_id=None, at=None, **claims):
         proof = token(user, **claims) if user else None
-        return self._opened(Broadcast((at or self.last).url("rooms", token=proof, client_id=client_id)))
+        return self.keep(Broadcast((at or self.last).url("rooms", token=proof, client_id=client_id)))
 
     def topics(self, user, *names, at=None, **claims):
         proof = token(user, **claims) if user else None
-        client = self._opened(Topics((at or self.last).url("topics"), proof))
+        client = self.keep(Topics((at or self.last).url("topics"), proof))
         client.subscribe(*names)
         return client
 
     def realtime(self, user, *names, at=None, listens=True, **claims):
         proof = token(user, **claims) if user else None
-        client = self._opened(Realtime((at or self.last).url("realtime", token=proof), listens))
+        client = self.keep(Realtime((at or self.last).url("realtime", token=proof), listens))
         if names:
             client.subscribe(*names)
         return client
 
     def rooms(self, user, *rooms, at=None, **claims):
         url = (at or self.last).url("rooms", "/api/v1/ws/connect", token=token(user, **claims))
-        client = self._opened(Rooms(url))
+        client = self.keep(Rooms(url))
         client.join(*rooms)
         return client
 

@@ -21,9 +21,9 @@ impl MemoryBroker {
 
 impl Broker for MemoryBroker {
     fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
+        let delivering = self.inbound.deliver(events);
         Box::pin(async move {
-            let reaches = self.inbound.deliver(events).await;
-            let receipts = reaches.into_iter().map(|reach| Receipt {
+            let receipts = delivering.await.into_iter().map(|reach| Receipt {
                 reach,
                 nodes: 1,
                 degraded: false,

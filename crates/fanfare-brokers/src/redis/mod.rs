@@ -43,13 +43,12 @@ use crate::{BrokerOptions, OpenError};
 
 /// How long Redis may take to answer anything.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// Jobs that wait for the publisher; more callers than this wait in [`Broker::publish`].
-const JOBS: usize = 1024;
 
 /// A broker on a Redis server.
 pub struct RedisBroker {
     shared: Arc<Shared>,
-    jobs: mpsc::Sender<Job>,
+    /// Without a bound: every caller waits for its receipts before it publishes on.
+    jobs: mpsc::UnboundedSender<Job>,
     /// Aborts the tasks when the broker is dropped.
     _tasks: JoinSet<()>,
 }
@@ -90,7 +89,7 @@ impl RedisBroker {
         let (deliveries, queue) = Deliveries::new();
         let (commands, subscriptions) = mpsc::unbounded_channel();
         let (notices, outgoing) = mpsc::unbounded_channel();
-        let (jobs, queued_jobs) = mpsc::channel(JOBS);
+        let (jobs, queued_jobs) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             node_id,
             linger: *linger,
@@ -119,14 +118,14 @@ impl RedisBroker {
 
 impl Broker for RedisBroker {
     fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
+        let count = events.len();
+        if count == 0 {
+            return Box::pin(std::future::ready(Vec::new()));
+        }
+        let (done, receipts) = oneshot::channel();
+        // Fails only while the runtime shuts down, when nobody is left to deliver to.
+        let _ = self.jobs.send(Job { events, done });
         Box::pin(async move {
-            let count = events.len();
-            if count == 0 {
-                return Vec::new();
-            }
-            let (done, receipts) = oneshot::channel();
-            // Fails only while the runtime shuts down, when nobody is left to deliver to.
-            let _ = self.jobs.send(Job { events, done }).await;
             receipts.await.unwrap_or_else(|_| {
                 let unknown = Receipt {
                     degraded: true,

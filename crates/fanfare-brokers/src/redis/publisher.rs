@@ -71,7 +71,7 @@ enum AnswerTo {
 /// Publishes what comes in until the broker is dropped.
 pub(super) async fn run(
     shared: Arc<Shared>,
-    mut jobs: mpsc::Receiver<Job>,
+    mut jobs: mpsc::UnboundedReceiver<Job>,
     mut notices: mpsc::UnboundedReceiver<Notice>,
 ) {
     loop {

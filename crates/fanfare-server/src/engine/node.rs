@@ -148,17 +148,19 @@ impl Node {
         let _ = self.broker.set(broker);
     }
 
-    /// Publishes `events` by the broker, in order; one receipt for each.
-    pub async fn publish(&self, events: Vec<Event>) -> Vec<Receipt> {
-        match self.broker.get() {
-            Some(broker) => broker.publish(events).await,
-            None => vec![
-                Receipt {
-                    degraded: true,
-                    ..Receipt::default()
-                };
-                events.len()
-            ],
+    /// Publishes `events` by the broker, in order, and in the order of calls; one receipt for each.
+    pub fn publish(&self, events: Vec<Event>) -> impl Future<Output = Vec<Receipt>> + Send + use<'_> {
+        let unknown = Receipt {
+            degraded: true,
+            ..Receipt::default()
+        };
+        let count = events.len();
+        let publishing = self.broker.get().map(|broker| broker.publish(events));
+        async move {
+            match publishing {
+                Some(publishing) => publishing.await,
+                None => vec![unknown; count],
+            }
         }
     }
 
