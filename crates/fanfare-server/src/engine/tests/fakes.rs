@@ -8,10 +8,11 @@ use std::{
 };
 
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Event, Inbound, Interest, Reach, Receipt,
-    policy::{Authorizer, Question},
+    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Event, Inbound, Interest, Reach,
+    Receipt, UserId,
+    policy::{Action, Authorizer, Question},
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Something that may have to wait until it is let through.
 #[derive(Clone)]
@@ -64,6 +65,16 @@ impl FakeAuthorizer {
         self.asked.lock().unwrap().clone()
     }
 
+    /// Remembers that `user` may hear `channel`, as if somebody else's question had just been answered.
+    pub(super) fn learn(&self, user: &str, channel: &str) {
+        let question = Question {
+            user: UserId::new(user).ok(),
+            action: Action::Subscribe,
+            channel: Channel::new(channel).unwrap(),
+        };
+        self.known.lock().unwrap().insert(question, true);
+    }
+
     pub(super) fn forget(&self) {
         self.known.lock().unwrap().clear();
     }
@@ -86,23 +97,39 @@ impl Authorizer for FakeAuthorizer {
     }
 }
 
+/// Events that were published together, and who waits for what becomes of them.
+type Batch = (Vec<Event>, oneshot::Sender<Vec<Receipt>>);
+
 /// Hands on what the node asked to hear and was confirmed, and nothing else.
 pub(super) struct FakeBroker {
     inbound: Arc<dyn Inbound>,
     pub(super) confirms: Gate,
     pub(super) carries: Gate,
+    /// Batches are handed on one after the other, in the order of calls.
+    line: mpsc::UnboundedSender<Batch>,
     /// What the node asked for, and whether that is in force.
     interests: Mutex<HashMap<Interest, bool>>,
 }
 
 impl FakeBroker {
+    /// A broker for the node behind `inbound`. Call it where tasks of this thread can be spawned.
     pub(super) fn new(inbound: Arc<dyn Inbound>) -> Arc<Self> {
-        Arc::new(Self {
+        let (line, mut batches) = mpsc::unbounded_channel();
+        let broker = Arc::new(Self {
             inbound,
             confirms: Gate::new(true),
             carries: Gate::new(true),
+            line,
             interests: Mutex::default(),
-        })
+        });
+        let carrier = Arc::clone(&broker);
+        tokio::task::spawn_local(async move {
+            while let Some((events, tell)) = batches.recv().await {
+                carrier.carries.pass().await;
+                let _ = tell.send(carrier.carry(events).await); // whoever asked may be gone
+            }
+        });
+        broker
     }
 
     /// Confirms what was asked for, and what will be.
@@ -155,10 +182,9 @@ impl FakeBroker {
 
 impl Broker for FakeBroker {
     fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
-        Box::pin(async move {
-            self.carries.pass().await;
-            self.carry(events).await
-        })
+        let (tell, told) = oneshot::channel();
+        self.line.send((events, tell)).unwrap();
+        Box::pin(async move { told.await.unwrap_or_default() })
     }
 
     fn subscribe(&self, interest: Interest) -> BoxFuture<'static, ()> {
