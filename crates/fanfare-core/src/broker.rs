@@ -33,7 +33,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Broker: Send + Sync {
     /// Publishes `events` in order and answers one receipt for each. They are placed at the call, in the order of
     /// calls; the future only waits for what becomes of them.
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>>;
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>>;
 
     /// Asks that events for `interest` reach this node. The request is placed at the call, in the order of calls;
     /// the future resolves when it is in force, or at once while the broker is away (it is then placed when it is back).
@@ -83,7 +83,7 @@ pub trait Broker: Send + Sync {
 pub trait Inbound: Send + Sync {
     /// Delivers `events` in order to this node's connections, in the order of calls; resolves when each was queued or
     /// refused everywhere.
-    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Reach>>;
+    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>>;
 
     /// Counts publications that came in from outside, those that are rejected included.
     fn received(&self, publications: u64);

@@ -30,7 +30,7 @@ impl MemoryBroker {
 }
 
 impl Broker for MemoryBroker {
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
         let delivering = self.inbound.deliver(events);
         Box::pin(async move {
             let receipts = delivering.await.into_iter().map(|reach| Receipt {

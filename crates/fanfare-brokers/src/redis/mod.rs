@@ -147,7 +147,7 @@ impl RedisBroker {
 }
 
 impl Broker for RedisBroker {
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
         let count = events.len();
         if count == 0 {
             return Box::pin(std::future::ready(Vec::new()));

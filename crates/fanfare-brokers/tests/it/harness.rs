@@ -177,7 +177,7 @@ impl Recorder {
 }
 
 impl Inbound for Recorder {
-    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Reach>> {
+    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
         Box::pin(async move {
             tokio::task::yield_now().await;
             let held = self.held.lock().unwrap();

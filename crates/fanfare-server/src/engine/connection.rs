@@ -95,6 +95,8 @@ pub(super) struct Connection {
     pub(super) hears_everyone: bool,
     /// The credential has expired: no events until there is another.
     pub(super) paused: bool,
+    /// It was taken out of its rooms and of the index.
+    pub(super) departed: bool,
     /// What the conversation asked for and was not answered yet. Nothing is read meanwhile.
     pub(super) asked: u32,
     pub(super) meter: Option<Box<Meter>>,

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::{Node, Prepared, ShardCommand, batch::Batch};
 
 impl Inbound for Node {
-    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Reach>> {
+    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
         // Handed to the shards now, so that the order of calls is the order of delivery.
         let told = self.hand_out(events);
         Box::pin(async move { told.await.unwrap_or_default() })
@@ -30,11 +30,13 @@ impl Inbound for Node {
         Box::pin(self.probe_shards())
     }
 
-    fn answer(&self, _question: Bytes) -> BoxFuture<'_, Bytes> {
-        Box::pin(std::future::ready(Bytes::new()))
+    fn answer(&self, question: Bytes) -> BoxFuture<'_, Bytes> {
+        Box::pin(self.answer_question(question))
     }
 
-    fn told(&self, _notice: Bytes) {}
+    fn told(&self, notice: Bytes) {
+        self.take_notice(&notice);
+    }
 }
 
 impl Node {

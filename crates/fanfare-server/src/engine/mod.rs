@@ -43,6 +43,7 @@ pub use census::{Filter, Row};
 pub use connection::{Key, Newcomer};
 pub use counters::{Counters, DialectCounters};
 pub use node::{Holdings, MountedDialect, Mounting, Node, NodeOptions};
+pub use questions::{Channels, Gathered};
 pub use seat::Seat;
 pub use settings::DialectSettings;
 pub use shard::{Shard, ShardCommand, ShardHandle};

@@ -149,7 +149,7 @@ impl Node {
     }
 
     /// Publishes `events` by the broker, in order, and in the order of calls; one receipt for each.
-    pub fn publish(&self, events: Vec<Event>) -> impl Future<Output = Vec<Receipt>> + Send + use<'_> {
+    pub fn publish(&self, events: Vec<Event>) -> impl Future<Output = Vec<Receipt>> + Send + use<> {
         let unknown = Receipt {
             degraded: true,
             ..Receipt::default()

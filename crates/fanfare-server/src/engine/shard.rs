@@ -105,7 +105,7 @@ pub(super) struct Codec {
 }
 
 impl Shard {
-    /// A shard without connections. Call it where tasks of this thread can be spawned.
+    /// A shard without connections.
     pub fn new(number: usize, node: Arc<Node>) -> Rc<Self> {
         let codec = Codec {
             inflater: Inflater::new(),
@@ -113,7 +113,7 @@ impl Shard {
         };
         Rc::new(Self {
             number,
-            publisher: Publisher::start(node.clone()),
+            publisher: Publisher::new(node.clone()),
             undecided: RefCell::default(),
             node,
             connections: RefCell::default(),

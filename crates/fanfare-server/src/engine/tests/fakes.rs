@@ -7,12 +7,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Event, Inbound, Interest, Reach,
+    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Event, Inbound, Interest, Reach,
     Receipt, UserId,
     policy::{Action, Authorizer, Question},
 };
 use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
 
 /// Something that may have to wait until it is let through.
 #[derive(Clone)]
@@ -181,7 +183,7 @@ impl FakeBroker {
 }
 
 impl Broker for FakeBroker {
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
         let (tell, told) = oneshot::channel();
         self.line.send((events, tell)).unwrap();
         Box::pin(async move { told.await.unwrap_or_default() })
@@ -208,5 +210,30 @@ impl Broker for FakeBroker {
 
     fn probe(&self) -> BoxFuture<'_, Result<Duration, BrokerError>> {
         Box::pin(std::future::ready(Err(BrokerError::Away)))
+    }
+
+    fn ask(&self, question: Bytes) -> BoxFuture<'_, Asked> {
+        Box::pin(async move {
+            Asked {
+                answers: vec![self.inbound.answer(question).await],
+                complete: true,
+            }
+        })
+    }
+
+    fn tell(&self, notice: Bytes) {
+        self.inbound.told(notice);
+    }
+
+    fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>> {
+        Box::pin(std::future::ready(vec![Claim::New; ids.len()]))
+    }
+
+    fn record(&self, _answers: Vec<(Uuid, Bytes)>) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn release(&self, _ids: Vec<Uuid>) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
     }
 }

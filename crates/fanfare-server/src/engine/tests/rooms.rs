@@ -117,7 +117,7 @@ async fn crowd(world: &World, count: usize) -> Vec<Seat> {
         world
             .node
             .members
-            .join(&room, &connection.identity.as_ref().unwrap().user);
+            .join(&room, &connection.identity.as_ref().unwrap().user, |_| ());
         let key = connection.key(slot);
         let traits = Traits {
             member: true,

@@ -34,7 +34,7 @@ use crate::auth::Credentials;
 struct FakeBroker(Mutex<Vec<Vec<String>>>);
 
 impl Broker for FakeBroker {
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
         let user = |event: &Event| match &event.audience {
             Audience::User(user) => user.to_string(),
             _ => String::new(),
