@@ -178,8 +178,7 @@ impl Recorder {
 
 impl Inbound for Recorder {
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
-        Box::pin(async move {
-            tokio::task::yield_now().await;
+        let reaches: Vec<Reach> = {
             let held = self.held.lock().unwrap();
             let count = |interest| held.get(&interest).copied().unwrap_or(0);
             let reaches = events.iter().map(|event| {
@@ -196,8 +195,11 @@ impl Inbound for Recorder {
                     dropped: 0,
                 }
             });
-            let reaches = reaches.collect();
-            self.seen.lock().unwrap().extend(events);
+            reaches.collect()
+        };
+        self.seen.lock().unwrap().extend(events);
+        Box::pin(async move {
+            tokio::task::yield_now().await;
             reaches
         })
     }

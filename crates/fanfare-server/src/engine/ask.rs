@@ -4,7 +4,8 @@
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use fanfare_core::{
-    Channel, Command, Denial, EVERYONE_CHANNEL, Identity, Joined, Outcome, Subscription, Ticket, Token,
+    Channel, Command, Denial, EVERYONE_CHANNEL, Hears, Identity, Joined, Outcome, Subscription, Ticket,
+    Token,
     policy::{Action, Verdict},
 };
 use futures_util::FutureExt;
@@ -37,7 +38,7 @@ impl Connection {
                 self.answer(ticket, Ok(Outcome::Unsubscribed), turn);
             }
             Command::Join(room) => self.join(ticket, room, turn),
-            Command::Leave(room) => self.leave(ticket, room, turn),
+            Command::Leave(room) => self.leave(ticket, &room, turn),
             Command::Publish(draft) => self.publish(ticket, draft, turn),
             Command::Facts => {
                 let facts = turn.shard.node.dialect_facts(self.admission.dialect());
@@ -230,7 +231,7 @@ impl Connection {
         });
     }
 
-    fn leave(&mut self, ticket: Ticket, room: Channel, turn: &mut Turn<'_>) {
+    fn leave(&mut self, ticket: Ticket, room: &Channel, turn: &mut Turn<'_>) {
         let wanted = Subscription::Channel(room.clone());
         let (true, Some(identity)) = (self.is_member(&wanted), self.identity.clone()) else {
             return self.answer(ticket, Err(Denial::NotMember), turn);
@@ -238,7 +239,7 @@ impl Connection {
         self.unlisten(&wanted, turn.shard, turn.key);
         self.rehear(turn.shard, turn.key);
         let node = turn.shard.node.clone();
-        node.members.leave(&room, &identity.user, |last| {
+        node.members.leave(room, &identity.user, |last| {
             self.answer(ticket, Ok(Outcome::Left { last }), turn);
         });
     }
@@ -259,6 +260,7 @@ impl Connection {
             node: turn.shard.node.clone(),
             shard: turn.shard.number,
             who: self.proven().cloned(),
+            everyone_matters: self.admission.dialect().hearing.everyone == Hears::Subscribed,
         }
     }
 }

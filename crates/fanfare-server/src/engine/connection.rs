@@ -72,6 +72,10 @@ pub(super) enum Phase {
 }
 
 /// A connection. All times are in milliseconds of the node's clock.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a state of its own, and any may go with any"
+)]
 pub(super) struct Connection {
     pub(super) generation: u32,
     pub(super) phase: Phase,

@@ -262,6 +262,7 @@ impl Node {
                 .sent
                 .load(Relaxed)
                 .saturating_sub(counters.abandoned.load(Relaxed)),
+            answers: counters.answers.load(Relaxed),
             failed: counters.dropped.load(Relaxed) + counters.abandoned.load(Relaxed),
             received: counters.received.load(Relaxed),
             errors: counters.errors.load(Relaxed),

@@ -48,12 +48,11 @@ impl Publisher {
         let rest = async move {
             let published = AssertUnwindSafe(publishing).catch_unwind().await;
             drop(permit);
-            match published {
-                Ok(receipts) => {
-                    // Whoever asked may be gone.
-                    let _ = tell.send(receipts.first().copied().unwrap_or_default());
-                }
-                Err(_) => tracing::error!("a fault while publishing what a client sent"),
+            if let Ok(receipts) = published {
+                // Whoever asked may be gone.
+                let _ = tell.send(receipts.first().copied().unwrap_or_default());
+            } else {
+                tracing::error!("a fault while publishing what a client sent");
             }
         };
         // While the server stops there is no runtime, and nobody to tell; the event is placed all the same.

@@ -9,8 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Event, Inbound, Interest, Reach,
-    Receipt, UserId,
+    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Event, Inbound, Interest,
+    Reach, Receipt, UserId,
     policy::{Action, Authorizer, Question},
 };
 use tokio::sync::{mpsc, oneshot, watch};

@@ -11,6 +11,7 @@ use super::{
     super::{Site, body},
     Reply, api_error, invalid, reply,
 };
+use crate::engine::publish_once;
 
 /// Publishes one event or an array of them; all or nothing.
 pub(super) async fn publish(sent: Incoming, site: &Site) -> Reply {
@@ -23,10 +24,28 @@ pub(super) async fn publish(sent: Incoming, site: &Site) -> Reply {
         Err(error) => return invalid(&error.to_string()),
     };
     let ids: Vec<String> = events.iter().map(|event| event.id.to_string()).collect();
-    let receipts = site.node.publish(events).await;
-    let recipients: u64 = receipts.iter().map(|receipt| receipt.reach.queued).sum();
-    let mut answer = json!({ "ids": ids, "recipients": recipients });
-    if receipts.iter().any(|receipt| receipt.degraded) {
+    let Some(broker) = site.node.broker().cloned() else {
+        return api_error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "STARTING",
+            "the server is starting",
+        );
+    };
+    // A task of its own: a caller that hangs up early must not leave ids claimed and unpublished.
+    let publishing = tokio::spawn(async move { publish_once(&*broker, events).await });
+    let (counts, degraded) = match publishing.await {
+        Ok(Ok(published)) => published,
+        Ok(Err(busy)) => return api_error(StatusCode::CONFLICT, "IN_PROGRESS", &busy.to_string()),
+        Err(_) => {
+            return api_error(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "INTERNAL_ERROR",
+                "publishing failed",
+            );
+        }
+    };
+    let mut answer = json!({ "ids": ids, "recipients": counts.iter().sum::<u64>() });
+    if degraded {
         answer["degraded"] = true.into();
     }
     reply::json(StatusCode::OK, &answer)

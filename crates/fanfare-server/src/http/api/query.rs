@@ -59,9 +59,7 @@ mod tests {
     #[test]
     fn parameters() {
         let known = ["user", "limit"];
-        let query = Query::read("user=a%20b&limit=7", &known)
-            .ok()
-            .expect("a good query");
+        let query = Query::read("user=a%20b&limit=7", &known).unwrap_or_else(|message| panic!("{message}"));
         assert_eq!(
             (query.get("user"), query.get("x"), query.limit()),
             (Some("a b"), None, Ok(7))
