@@ -93,8 +93,7 @@ test('a page can read why a request failed', async (t) => {
   assert.equal((await tab.fetch(server.http('/nowhere', 1))).status, 404);
 });
 
-// Take the mark away with the fix.
-test('a page may send a header to the probes', { todo: 'their preflight is answered 405' }, async (t) => {
+test('a page may send a header to the probes', async (t) => {
   const server = await start(t, [browser.origin]);
   const tab = await browser.tab(t);
   for (const route of ['/health', '/metrics', '/metrics/prometheus', '/livez', '/readyz']) {

@@ -284,9 +284,18 @@ ROUTES = [
     ("realtime", "/api/v1/events", "POST", "{}", 401, is_realtimes, "INVALID_TOKEN"),
     ("notify", "/api/v1/events", "GET", "", 405, is_realtimes, "METHOD_NOT_ALLOWED"),
     ("rooms", "/api/v1/events", "POST", "{}", 401, is_realtimes, "INVALID_TOKEN"),
-    ("broadcast", "/ws", "POST", "", 405, is_broadcasts, None),
-    ("topics", "/ws", "POST", "", 405, is_topics, None),
-    ("realtime", "/ws", "POST", "", 405, is_realtimes, "METHOD_NOT_ALLOWED"),
+    *[
+        (dialect, path, method, body, 405, form, code)
+        for dialect, path, form, code in [
+            ("broadcast", "/ws", is_broadcasts, None),
+            ("topics", "/ws", is_topics, None),
+            ("realtime", "/ws", is_realtimes, "METHOD_NOT_ALLOWED"),
+            ("notify", "/ws", is_notifys, None),
+            ("rooms", "/api/v1/ws/connect", is_notifys, None),
+        ]
+        for method in ("POST", "DELETE", "OPTIONS")
+        for body in ("", "{}")
+    ],
     ("notify", "/ws", "GET", "", 401, is_notifys, None),
     ("broadcast", "/ws", "GET", "", 426, is_broadcasts, None),
     ("topics", "/ws", "GET", "", 426, is_topics, None),

@@ -142,6 +142,19 @@ def test_other_methods_are_refused(server, path, method):
     assert server.get(path, method=method, body="{}").status == 405
 
 
+@pytest.mark.parametrize("path", ["/ws", "/health", "/metrics", "/metrics/prometheus", "/livez", "/readyz", "/api/v1/events", "/nothing"])
+def test_a_page_may_ask_whether_it_may_call(launch, path):
+    """Whatever the path is, a browser asks before it calls; without an answer the page cannot even read an error."""
+    server = launch(prefix="/p", auth={"allowed_origins": ["https://app.example"]})
+    asked = {"Origin": "https://app.example", "Access_Control_Request_Method": "GET", "Access_Control_Request_Headers": "authorization"}
+    for prefix in ("/p", ""):
+        server.prefix = prefix
+        answer = server.get(path, "OPTIONS", **asked)
+        assert answer.status == 204, prefix
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example"
+        assert "authorization" in answer.headers["Access-Control-Allow-Headers"].lower()
+
+
 def test_head_has_no_body(server):
     answer = server.get("/health", method="HEAD")
     assert (answer.status, answer.text) == (200, "")

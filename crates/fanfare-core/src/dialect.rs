@@ -165,10 +165,7 @@ pub trait Dialect: Send + Sync {
 
     /// How a failed request to one of this protocol's routes looks, its upgrade included.
     fn fail(&self, error: &HttpError<'_>) -> HttpReply {
-        HttpReply {
-            status: error.status,
-            body: serde_json::json!({ "error": error.message }),
-        }
+        HttpReply::json(error.status, &serde_json::json!({ "error": error.message }))
     }
 }
 

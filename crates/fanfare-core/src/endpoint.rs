@@ -48,12 +48,20 @@ pub enum Plan {
 }
 
 /// An answer with a JSON body.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpReply {
     /// The status code.
     pub status: u16,
-    /// The body.
-    pub body: Value,
+    /// The body, which is JSON. It is text, so that an answer can show what a caller sent as it was written.
+    pub body: String,
+}
+
+impl HttpReply {
+    /// An answer with this body.
+    pub fn json(status: u16, body: &Value) -> Self {
+        let body = body.to_string();
+        Self { status, body }
+    }
 }
 
 /// An HTTP request failed; the dialect whose route it was says how that looks.

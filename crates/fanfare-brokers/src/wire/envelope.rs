@@ -79,8 +79,10 @@ struct Written<'a> {
 /// # Errors
 /// When it is not ours but says whom the event is private to: that must not be overlooked.
 pub(super) fn read(message: &Bytes, raw: &RawValue) -> Result<Option<(Envelope, Meta)>, Rejected> {
-    let ours = serde_json::from_str(raw.get())
-        .ok()
+    // A derived reader would take a list for an object.
+    let object = Some(raw.get()).filter(|text| text.trim_ascii_start().starts_with('{'));
+    let ours = object
+        .and_then(|object| serde_json::from_str(object).ok())
         .and_then(|written| check(message, written));
     let is_private = || {
         RawObject::parse_within(MAX_ENVELOPED_DEPTH, raw.get())

@@ -281,6 +281,15 @@ fn an_envelope_of_other_make_is_an_extra_field() {
     }
 }
 
+/// With what belongs into an envelope, in the order in which it is declared.
+#[test]
+fn a_list_is_no_envelope() {
+    let message = r#"{"type":"t","payload":1,
+        "fanfare": ["0192f0c1-2345-7abc-8def-0123456789ab","n","2026-01-01T00:00:00.000Z"]}"#;
+    let event = parse("user_noti:1", message).unwrap();
+    assert_ne!(event.id.to_string(), "0192f0c1-2345-7abc-8def-0123456789ab");
+}
+
 #[test]
 fn what_an_envelope_says_is_checked() {
     let long = "a".repeat(MAX_NAME_BYTES + 1);

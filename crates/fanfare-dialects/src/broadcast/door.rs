@@ -59,7 +59,7 @@ pub(super) fn refuse(refusal: Refusal, about: &About<'_>) -> Rejection {
             id,
             now,
         });
-        Rejection::http(reply.status, reply.body.to_string())
+        Rejection::http(reply.status, reply.body)
     };
     match refusal {
         Refusal::MissingCredential => http(401, "Token required"),

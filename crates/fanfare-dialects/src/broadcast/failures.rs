@@ -7,15 +7,13 @@ use serde_json::json;
 pub(super) fn reply(error: &HttpError<'_>) -> HttpReply {
     // The end of an id is random; its beginning is the time.
     let id = format!("error_{:08x}", error.id.as_u128() & 0xffff_ffff);
-    HttpReply {
-        status: error.status,
-        body: json!({ "error": {
-            "id": id,
-            "message": error.message,
-            "category": category(error.status),
-            "timestamp": timestamp(error.now).to_string(),
-        }}),
-    }
+    let body = json!({ "error": {
+        "id": id,
+        "message": error.message,
+        "category": category(error.status),
+        "timestamp": timestamp(error.now).to_string(),
+    }});
+    HttpReply::json(error.status, &body)
 }
 
 /// Whose fault it is: the request's form (`validation`), what it asks for (`application`), the way it came

@@ -3,13 +3,13 @@
 //! What goes out is one object of the message and the fields of `data`, whose values are carried over as they were
 //! written.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, BadObject, Call, Event, HttpError, HttpReply, Plan, RawJson, RawObject, string, timestamp,
+    Audience, BadObject, Call, Event, HttpError, HttpReply, Plan, RawJson, RawObject, Receipt, string,
 };
-use serde_json::{Value, json, value::RawValue};
+use serde_json::value::RawValue;
 
 use super::{failures, fields::Fields, messages::DEFAULT_TYPE};
 
@@ -24,40 +24,47 @@ struct Notification<'a> {
     /// A JSON string.
     message: &'a RawValue,
     kind: Cow<'a, str>,
-    data: Option<RawObject<'a>>,
+    /// A JSON object, and its fields.
+    data: Option<(&'a RawValue, RawObject<'a>)>,
 }
 
 /// Publishes what the body says, or tells what is wrong with it.
 pub(super) fn plan(call: &Call<'_>) -> Plan {
     let planned = Notification::read(call.body).and_then(|notification| {
         let event = notification.event(call)?;
-        Ok((event, notification.answer(call)))
+        Ok((event, notification.shown()))
     });
-    let (event, mut answer) = match planned {
-        Ok(planned) => planned,
-        Err(message) => {
-            let (status, id, now) = (400, call.id, call.now);
-            return Plan::Reply(failures::reply(&HttpError {
-                status,
-                message,
-                id,
-                now,
-            }));
-        }
-    };
-    Plan::Publish(
-        Box::new(event),
-        Box::new(move |receipt| {
-            answer["recipients"] = receipt.reach.queued.into();
-            if receipt.degraded {
-                answer["degraded"] = true.into();
-            }
-            HttpReply {
-                status: 200,
-                body: answer,
-            }
-        }),
-    )
+    let now = call.now;
+    match planned {
+        Ok((event, shown)) => Plan::Publish(
+            Box::new(event),
+            Box::new(move |receipt| answer(&shown, receipt, now)),
+        ),
+        Err(message) => Plan::Reply(failures::reply(&HttpError {
+            status: 400,
+            message,
+            id: call.id,
+            now,
+        })),
+    }
+}
+
+/// What the caller is told of what became of it.
+fn answer(notification: &str, receipt: Receipt, now: SystemTime) -> HttpReply {
+    let mut fields = Fields::new()
+        .text("status", "success")
+        .text("message", "Notification sent successfully")
+        .number("recipients", receipt.reach.queued);
+    if receipt.degraded {
+        fields = fields.raw("degraded", "true");
+    }
+    HttpReply {
+        status: 200,
+        body: fields
+            .raw("notification", notification)
+            .time("timestamp", now)
+            .done(),
+    }
 }
 
 impl<'a> Notification<'a> {
@@ -79,7 +86,7 @@ impl<'a> Notification<'a> {
     /// What goes out. A `message` within `data` gives way to the message itself.
     fn event(&self, call: &Call<'_>) -> Result<Event, &'static str> {
         let mut merged = Fields::new().raw("message", self.message.get());
-        for (name, value) in self.data.iter().flat_map(RawObject::iter) {
+        for (name, value) in self.data.iter().flat_map(|(_, fields)| fields.iter()) {
             if name != "message" {
                 merged = merged.raw(name, value.get());
             }
@@ -88,16 +95,13 @@ impl<'a> Notification<'a> {
         Ok(Event::new(Audience::Everyone, Some(&self.kind), data, call.now))
     }
 
-    /// What the caller is told, but for the number of recipients.
-    fn answer(&self, call: &Call<'_>) -> Value {
-        let data = self.data.iter().flat_map(RawObject::iter);
-        let data: Value = data.map(|(name, value)| (name, shown(value))).collect();
-        json!({
-            "status": "success",
-            "message": "Notification sent successfully",
-            "notification": { "message": shown(self.message), "type": self.kind, "data": data },
-            "timestamp": timestamp(call.now).to_string(),
-        })
+    /// What the caller is shown of it: message and data as they were written.
+    fn shown(&self) -> String {
+        Fields::new()
+            .raw("message", self.message.get())
+            .text("type", &self.kind)
+            .raw("data", self.data.as_ref().map_or("{}", |(raw, _)| raw.get()))
+            .done()
     }
 }
 
@@ -110,24 +114,17 @@ fn read_type(raw: &RawValue) -> Result<Cow<'_, str>, &'static str> {
     }
 }
 
-fn read_data(raw: &RawValue) -> Result<RawObject<'_>, &'static str> {
-    RawObject::parse(raw.get()).map_err(|bad| match bad {
+fn read_data(raw: &RawValue) -> Result<(&RawValue, RawObject<'_>), &'static str> {
+    let fields = RawObject::parse(raw.get()).map_err(|bad| match bad {
         BadObject::NotAnObject => "The field data must be an object",
         // The body was JSON, so this is half a surrogate pair in a name.
         BadObject::NotJson => "The field data has a name that is not text",
-    })
-}
-
-/// A value as the answer shows it. What does not fit in memory as JSON (a number beyond all bounds, half a surrogate
-/// pair) went out as it was written, and is shown as a string of that.
-fn shown(raw: &RawValue) -> Value {
-    serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into())
+    })?;
+    Ok((raw, fields))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use uuid::Uuid;
 
     use super::*;
@@ -161,10 +158,15 @@ mod tests {
                 id,
             });
             let refused = match &plan {
-                Plan::Reply(reply) => reply.body["error"]["message"].as_str(),
-                Plan::Publish(..) | Plan::Report { .. } => None,
+                Plan::Reply(reply) => serde_json::from_str(&reply.body).unwrap_or_default(),
+                Plan::Publish(..) | Plan::Report { .. } => serde_json::Value::Null,
             };
-            assert_eq!(refused, expected, "{:?}", &body[..body.len().min(40)]);
+            assert_eq!(
+                refused["error"]["message"].as_str(),
+                expected,
+                "{:?}",
+                &body[..body.len().min(40)]
+            );
         }
     }
 }

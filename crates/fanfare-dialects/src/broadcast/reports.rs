@@ -115,7 +115,7 @@ pub(super) fn status(report: &Report<'_>, interval_seconds: u64) -> HttpReply {
             "log_level": report.log_level.to_ascii_uppercase(),
         },
     });
-    HttpReply { status: 200, body }
+    HttpReply::json(200, &body)
 }
 
 fn connection(facts: &ConnectionFacts) -> Value {

@@ -40,10 +40,7 @@ pub(super) fn fail(error: &HttpError<'_>) -> HttpReply {
         500.. => "INTERNAL_ERROR",
         _ => "INVALID_REQUEST",
     };
-    HttpReply {
-        status: error.status,
-        body: body(code, error.message, &json!({})),
-    }
+    HttpReply::json(error.status, &body(code, error.message, &json!({})))
 }
 
 fn body(code: &str, message: &str, details: &Value) -> Value {

@@ -53,5 +53,5 @@ pub(super) fn info(report: &Report<'_>) -> HttpReply {
             "metrics",
         ],
     });
-    HttpReply { status: 200, body }
+    HttpReply::json(200, &body)
 }

@@ -128,10 +128,7 @@ impl Dialect for Topics {
     }
 
     fn fail(&self, error: &HttpError<'_>) -> HttpReply {
-        HttpReply {
-            status: error.status,
-            body: json!({ "success": false, "error": error.message }),
-        }
+        HttpReply::json(error.status, &json!({ "success": false, "error": error.message }))
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::Algorithm;
 use super::error::{AuthSetupError, JwksError, TokenError};
 use super::jws::{Check, Jws};
-use super::keys::{JwkSet, Key, from_jwk};
+use super::keys::{Key, from_jwk, keys_of};
 
 /// The longest time that one fetch may take, from connecting to the last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -157,9 +157,9 @@ fn redirect(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Actio
 
 /// The usable keys of a JWK set. Others are passed over: sets hold keys for encryption and for algorithms to come.
 fn read_set(body: &[u8], accepted: &[Algorithm]) -> Result<Vec<Key>, JwksError> {
-    let set: JwkSet = serde_json::from_slice(body).map_err(|_| JwksError::NotAKeySet)?;
+    let set = serde_json::from_slice(body).ok().and_then(keys_of);
+    let set = set.ok_or(JwksError::NotAKeySet)?;
     let keys: Vec<Key> = set
-        .keys
         .iter()
         .filter_map(|jwk| from_jwk(jwk).ok())
         .filter(|key| accepted.iter().any(|algorithm| key.allows(*algorithm)))
@@ -168,6 +168,6 @@ fn read_set(body: &[u8], accepted: &[Algorithm]) -> Result<Vec<Key>, JwksError> 
     if keys.is_empty() {
         return Err(JwksError::NoUsableKey);
     }
-    tracing::debug!(usable = keys.len(), of = set.keys.len(), "JWKS fetched");
+    tracing::debug!(usable = keys.len(), of = set.len(), "JWKS fetched");
     Ok(keys)
 }

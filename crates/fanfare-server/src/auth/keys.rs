@@ -141,14 +141,21 @@ struct Jwk {
     d: Option<Value>,
 }
 
-/// A JWK set (RFC 7517 section 5). Each key is read by itself: a set may hold keys of kinds that others need.
-#[derive(Deserialize)]
-pub(super) struct JwkSet {
-    pub(super) keys: Vec<Value>,
+/// The keys of a JWK set (RFC 7517 section 5). Each is to be read by itself: a set may hold keys of kinds that others
+/// need.
+pub(super) fn keys_of(mut set: Value) -> Option<Vec<Value>> {
+    match set.get_mut("keys")?.take() {
+        Value::Array(keys) => Some(keys),
+        _ => None,
+    }
 }
 
 /// Reads one JWK as a public key for checking signatures.
 pub(super) fn from_jwk(jwk: &Value) -> Result<Key, KeyError> {
+    // A derived reader would take a list for an object.
+    let jwk = Some(jwk)
+        .filter(|jwk| jwk.is_object())
+        .ok_or(KeyError::Unreadable)?;
     let jwk = Jwk::deserialize(jwk).map_err(|_| KeyError::Unreadable)?;
     let for_signatures = jwk.usage.as_deref().is_none_or(|usage| usage == "sig")
         && jwk

@@ -4,11 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::error::KeyError;
-use super::keys::{JwkSet, Key, KeyKind, from_jwk};
+use super::keys::{Key, KeyKind, from_jwk, keys_of};
 
 const BEGIN: &str = "-----BEGIN ";
 const DASHES: &str = "-----";
@@ -39,9 +38,9 @@ fn read_json(text: &str) -> Result<Vec<Key>, KeyError> {
     if json.get("keys").is_none() {
         return Ok(vec![from_jwk(&json)?]);
     }
-    let set = JwkSet::deserialize(json).map_err(|_| KeyError::Unreadable)?;
+    let set = keys_of(json).ok_or(KeyError::Unreadable)?;
     let (mut keys, mut refusal) = (Vec::new(), KeyError::Unreadable);
-    for jwk in &set.keys {
+    for jwk in &set {
         match from_jwk(jwk) {
             Ok(key) => keys.push(key),
             Err(error) => refusal = error,

@@ -56,7 +56,7 @@ pub(super) async fn answer(
         Ok(body) => body,
         Err(unread) => return reply::failed(mounted, unread.status(), unread.message()),
     };
-    reply::planned(&carry_out(endpoint, &body, site, mounted).await)
+    reply::planned(carry_out(endpoint, &body, site, mounted).await)
 }
 
 fn serves(endpoint: &Endpoint, method: &Method) -> bool {

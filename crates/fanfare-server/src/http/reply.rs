@@ -11,12 +11,14 @@ use uuid::Uuid;
 
 use crate::engine::MountedDialect;
 
+const JSON: &str = "application/json";
+
 /// Every answer's body is known whole.
 pub(super) type Reply = Response<Full<Bytes>>;
 
 /// An answer with this JSON body.
 pub(super) fn json(status: StatusCode, body: &Value) -> Reply {
-    text(status, "application/json", body.to_string())
+    text(status, JSON, body.to_string())
 }
 
 /// An answer with this body, of this media type; an empty body has no type.
@@ -49,15 +51,13 @@ pub(super) fn failed(mounted: &MountedDialect, status: StatusCode, message: &str
         id: Uuid::new_v4(),
         now: SystemTime::now(),
     };
-    planned(&mounted.dialect.fail(&error))
+    planned(mounted.dialect.fail(&error))
 }
 
 /// An answer that a dialect made.
-pub(super) fn planned(answer: &HttpReply) -> Reply {
-    json(
-        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        &answer.body,
-    )
+pub(super) fn planned(answer: HttpReply) -> Reply {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    text(status, JSON, answer.body)
 }
 
 /// `answer`, which tells the methods that would be allowed.

@@ -79,6 +79,10 @@ fn too_many(request: Request<Incoming>, site: &Site) -> Reply {
 }
 
 async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard: &Rc<Shard>) -> Reply {
+    // On any path: a page cannot even read that there is nothing without it.
+    if is_preflight(&request) {
+        return preflight();
+    }
     let uri = request.uri().clone();
     let Some(path) = site.local_path(uri.path()) else {
         return not_found();
@@ -107,10 +111,6 @@ async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard
         "/metrics" => return allowing(READ, &request, || metrics::metrics(site, request.headers())),
         "/metrics/prometheus" => return allowing(READ, &request, || metrics::prometheus(site)),
         _ => {}
-    }
-    if request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method")
-    {
-        return preflight();
     }
     if let Some(mount) = site.mount(path) {
         return upgrade::upgrade(request, peer, site, shard, mount).await;
@@ -148,6 +148,10 @@ fn wrong_method(allowed: &[Method]) -> Reply {
         reply::error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
         allowed,
     )
+}
+
+fn is_preflight(request: &Request<Incoming>) -> bool {
+    request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method")
 }
 
 /// What a browser asks before it lets a page call (CORS). Who may read the answer is added for every reply.

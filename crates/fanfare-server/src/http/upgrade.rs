@@ -3,7 +3,7 @@
 use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
 use fanfare_core::{About, Handshake, Identity, Refusal, Rejection};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use hyper::{
     body::Incoming,
@@ -29,7 +29,7 @@ use crate::{
     ws::{
         encode,
         extensions::{self, Agreement, Malformed},
-        handshake,
+        handshake::{self, HandshakeError},
     },
 };
 
@@ -58,6 +58,11 @@ pub(super) async fn upgrade(
     let header = |name: &str| joined.get(name);
     let asked = Handshake::new(head.uri.query().unwrap_or_default(), &header);
     let mounted = mount.choose(&asked);
+    // Before anything else: with another method it is no handshake, so neither a token nor a body would be missed or
+    // wrong in it.
+    if head.method != Method::GET {
+        return not_a_handshake(mounted, HandshakeError::NotGet);
+    }
     if !site.options.origins.allow(&head.headers) {
         mounted.counters.refusals.add("forbidden_origin");
         tracing::debug!(
@@ -181,8 +186,7 @@ fn check(head: &Parts, mounted: &MountedDialect) -> Result<String, Box<Reply>> {
         let message = "an upgrade request has no body";
         return Err(bad_handshake(mounted, StatusCode::BAD_REQUEST, message, &[]).into());
     }
-    handshake::check(head)
-        .map_err(|error| bad_handshake(mounted, error.status(), &error.to_string(), error.headers()).into())
+    handshake::check(head).map_err(|error| not_a_handshake(mounted, error).into())
 }
 
 /// Goes on with the socket once the answer is sent.
@@ -314,6 +318,10 @@ async fn turn_away(upgraded: Upgraded, close_frame: &[u8]) {
     };
     // However it ends, the socket is closed.
     let _ = tokio::time::timeout(HANG_UP, saying).await;
+}
+
+fn not_a_handshake(mounted: &MountedDialect, error: HandshakeError) -> Reply {
+    bad_handshake(mounted, error.status(), &error.to_string(), error.headers())
 }
 
 fn bad_handshake(

@@ -179,13 +179,25 @@ async fn bad_answers_keep_the_old_keys() {
         answer
     };
     let elsewhere = Endpoint::start(key_set(&[new_key()])).await;
+    let as_list = {
+        let member = |name| new_key()[name].take();
+        let names = [
+            "kty", "kid", "alg", "use", "key_ops", "crv", "n", "e", "x", "y", "d",
+        ];
+        Value::from_iter(names.map(member))
+    };
     let https = format!("location: https://{}/\r\n", elsewhere.address);
     for (answer, expected) in [
         (http("200 OK", "", b"<html>garbage</html>"), "not a JWK set"),
         (http("200 OK", "", b"[]"), "not a JWK set"),
         (http("200 OK", "", b""), "not a JWK set"),
         (http("200 OK", "", &[0xFF; 100]), "not a JWK set"),
+        (
+            http("200 OK", "", json!([[new_key()]]).to_string().as_bytes()),
+            "not a JWK set",
+        ),
         (key_set(&[]), "no usable key"),
+        (key_set(&[as_list]), "no usable key"),
         (key_set(&[json!({"kty": "oct", "k": "AAAA"})]), "no usable key"),
         (
             http("200 OK", "", two_mib.as_bytes()),
