@@ -11,5 +11,6 @@ pub mod engine;
 pub mod http;
 pub mod resp;
 pub mod serve;
+pub mod storage;
 pub mod telemetry;
 pub mod ws;
