@@ -3,6 +3,7 @@
 //! targets and its benchmarks.
 
 pub mod access;
+pub mod accounts;
 pub mod auth;
 pub mod bench;
 pub mod cli;

@@ -218,7 +218,8 @@ impl Storage {
     /// # Errors
     /// The database cannot be used.
     pub async fn switched_users(&self, since: i64) -> Result<Vec<(String, bool)>, StorageError> {
-        let select = "SELECT id, disabled_at FROM users WHERE changed_at >= $1 AND changed_at > created_at";
+        let select = "SELECT id, disabled_at FROM users \
+                      WHERE changed_at >= $1 AND (disabled_at IS NOT NULL OR changed_at > created_at)";
         let query = sqlx::query(select).bind(since);
         let read = |row: &AnyRow| {
             let disabled: Option<i64> = row.try_get("disabled_at")?;

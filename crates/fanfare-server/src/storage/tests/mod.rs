@@ -57,7 +57,7 @@ macro_rules! suite {
         &[$((stringify!($name), |place| Box::pin($module::$name(place)))),+]
     };
 }
-use suite;
+pub(crate) use suite;
 
 /// Runs work as the server does: on a thread of its own.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
