@@ -36,6 +36,7 @@ pub use messages::{MessagePage, NewMessage};
 pub use options::{AccountsOptions, Clock, Signing};
 pub use password::{MAX_PASSWORD_BYTES, MIN_PASSWORD_BYTES};
 pub use revocations::{Revocation, RevocationFeed, Revocations};
+pub use secrets::random_password;
 pub use sessions::{Login, Refreshed};
 pub use users::DEFAULT_ROLE;
 

@@ -30,8 +30,12 @@ pub(super) fn new_api_key() -> String {
     format!("{KEY_PREFIX}{}", new_text(KEY_CHARACTERS))
 }
 
-/// So many random letters and digits.
-pub(super) fn new_text(characters: usize) -> String {
+/// A password that nobody guesses, and that can still be typed: 20 letters and digits, 119 bits.
+pub fn random_password() -> String {
+    new_text(20)
+}
+
+fn new_text(characters: usize) -> String {
     Alphanumeric.sample_string(&mut rand::rng(), characters)
 }
 

@@ -35,9 +35,9 @@ pub enum StorageError {
 /// Why a database cannot be used at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outage {
-    /// No connection, or it broke.
+    /// No connection in time (the server is away, or all connections are busy), or it broke.
     Unreachable,
-    /// It did not answer in time, or all connections were busy.
+    /// It did not answer in time.
     Slow,
     /// Somebody else holds a lock.
     Locked,
@@ -95,10 +95,13 @@ impl From<sqlx::Error> for StorageError {
                 };
                 outage.map_or_else(|| Self::Fault(format!("code {code}")), Self::Unavailable)
             }
-            Error::PoolTimedOut => Outage::Slow.into(),
-            Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolClosed | Error::WorkerCrashed => {
-                Outage::Unreachable.into()
-            }
+            // The pool tries again and again for as long as a server refuses connections.
+            Error::PoolTimedOut
+            | Error::Io(_)
+            | Error::Tls(_)
+            | Error::Protocol(_)
+            | Error::PoolClosed
+            | Error::WorkerCrashed => Outage::Unreachable.into(),
             Error::Configuration(_) => Self::Location("the driver does not understand it"),
             Error::RowNotFound => Self::Fault("a record that was just written is gone".to_owned()),
             Error::ColumnNotFound(column) | Error::ColumnDecode { index: column, .. } => {

@@ -135,8 +135,6 @@ impl Storage {
     async fn run<T>(&self, work: impl Future<Output = sqlx::Result<T>>) -> Result<T, StorageError> {
         self.prepare().await?;
         let done = match tokio::time::timeout(LONGEST, work).await {
-            // The pool tries again and again for as long as a server refuses connections.
-            Ok(Err(sqlx::Error::PoolTimedOut)) if self.pool().size() == 0 => Err(Outage::Unreachable.into()),
             Ok(done) => done.map_err(StorageError::from),
             Err(_) => Err(Outage::Slow.into()),
         };
