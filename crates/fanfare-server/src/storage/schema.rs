@@ -20,6 +20,12 @@ const LOCK: i64 = 0x0066_616e_6661_7265;
 /// # Errors
 /// The database cannot be used, or is newer than this build.
 pub(super) async fn migrate(pool: &AnyPool, kind: Kind) -> Result<bool, StorageError> {
+    // Most starts find everything in place, and need neither a lock nor the right to change tables.
+    match version(pool).await.map_err(StorageError::from) {
+        Ok(found) if missing(found)?.is_empty() => return Ok(false),
+        Err(error) if error.is_outage() => return Err(error),
+        Ok(_) | Err(_) => {} // an error here says that there is no such table yet
+    }
     if kind == Kind::Sqlite {
         use_write_ahead_log(pool).await?;
     }
@@ -39,22 +45,33 @@ async fn run(connection: &mut AnyConnection) -> Result<bool, StorageError> {
     connection
         .execute("CREATE TABLE IF NOT EXISTS fanfare_schema (version BIGINT NOT NULL PRIMARY KEY)")
         .await?;
-    let row = sqlx::query("SELECT MAX(version) AS version FROM fanfare_schema")
-        .fetch_one(&mut *connection)
-        .await?;
-    let found: i64 = row.try_get::<Option<i64>, _>("version")?.unwrap_or(0);
-    let known = i64::try_from(SCRIPTS.len()).unwrap_or(i64::MAX);
-    if found > known {
-        return Err(StorageError::Newer { found, known });
-    }
-    for (version, script) in (1_i64..).zip(SCRIPTS).filter(|(version, _)| *version > found) {
+    let to_run = missing(version(&mut *connection).await?)?;
+    for (version, script) in &to_run {
         connection.execute(*script).await?;
         sqlx::query("INSERT INTO fanfare_schema (version) VALUES ($1)")
             .bind(version)
             .execute(&mut *connection)
             .await?;
     }
-    Ok(found < known)
+    Ok(!to_run.is_empty())
+}
+
+/// The version that the database has; 0 for none.
+async fn version(database: impl sqlx::Executor<'_, Database = sqlx::Any>) -> sqlx::Result<i64> {
+    let row = sqlx::query("SELECT MAX(version) AS version FROM fanfare_schema")
+        .fetch_one(database)
+        .await?;
+    Ok(row.try_get::<Option<i64>, _>("version")?.unwrap_or(0))
+}
+
+/// The scripts that a database of version `found` has not seen, each with its number.
+fn missing(found: i64) -> Result<Vec<(i64, &'static str)>, StorageError> {
+    let known = i64::try_from(SCRIPTS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(StorageError::Newer { found, known });
+    }
+    let numbered = (1_i64..).zip(SCRIPTS.iter().copied());
+    Ok(numbered.filter(|(version, _)| *version > found).collect())
 }
 
 /// Readers and a writer do not hinder each other with a write-ahead log. The file remembers it, so this is done once;

@@ -246,7 +246,11 @@ fn a_server_that_goes_and_comes_back() {
         .execute("ALTER DATABASE outage SET default_transaction_read_only = on")
         .unwrap();
     let fresh = runtime.block_on(async { place.storage() });
-    assert_eq!(runtime.block_on(fresh.prepare()), unavailable(Outage::ReadOnly));
+    assert_eq!(runtime.block_on(fresh.prepare()), Ok(()), "reading goes on");
+    assert_eq!(
+        runtime.block_on(self::add(&fresh, "e@example.com")),
+        unavailable(Outage::ReadOnly)
+    );
 
     let text = server.url("there_is_none");
     let none = runtime.block_on(async { Storage::new(&text.parse().unwrap(), 1).unwrap() });
