@@ -3,7 +3,6 @@
 import { spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { existsSync, mkdtempSync, openSync, closeSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,6 +14,7 @@ export { sleep };
 export const SECRET = 'a-secret-for-tests-that-is-long-enough-for-hs256';
 const START_TIMEOUT = 20_000;
 const ANSWER_TIMEOUT = 10_000;
+const ANY_PORT = '127.0.0.1:0';
 
 // The program under test: FANFARE_BIN, else what cargo built last.
 function binary() {
@@ -24,14 +24,6 @@ function binary() {
   const found = process.env.FANFARE_BIN ?? built[0];
   if (!found) throw new Error('no fanfare binary: build one, or set FANFARE_BIN');
   return found;
-}
-
-export async function freePort() {
-  const probe = createServer();
-  await new Promise((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address();
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }
 
 // Asks `condition` until it says something true, and returns that.
@@ -72,45 +64,69 @@ function toml(config) {
 export class Fanfare {
   #cleanups = [];
 
-  // start(t) or start(t, {notify: {...}, resp: {...}}): runs until the test `t` is over.
-  static async start(t, tables = {}) {
-    const server = new Fanfare();
-    t.after(() => server.#end());
-    server.port = await freePort();
-    server.respPort = await freePort();
-    server.folder = mkdtempSync(join(tmpdir(), 'fanfare-'));
+  // start(t) or start(t, {notify: {...}, resp: {...}}): runs until the test `t` is over. A listener is on a port that
+  // the system chose where it names none.
+  static async start(t, { listener = [{ dialects: ['notify'] }], ...tables } = {}) {
+    const server = new Fanfare(t, listener.map(({ prefix = '' }) => prefix), listener.length + 1);
     server.password = tables.resp?.password;
     const config = {
       data_dir: join(server.folder, 'data'),
-      listener: [{ bind: `127.0.0.1:${server.port}`, dialects: ['notify'] }],
+      listener: listener.map((table) => ({ bind: ANY_PORT, ...table })),
       ...tables,
       auth: { jwt_secret: SECRET, ...tables.auth },
-      resp: { bind: `127.0.0.1:${server.respPort}`, ...tables.resp },
+      resp: { bind: ANY_PORT, ...tables.resp },
       shutdown: { timeout: '10s', drain_window: '200ms', ...tables.shutdown },
     };
     writeFileSync(join(server.folder, 'fanfare.toml'), toml(config));
-    server.#spawn();
-    await waitUntil(() => server.#isUp(), 'a server that answers /livez', START_TIMEOUT);
-    return server;
+    return server.#run(['--config', join(server.folder, 'fanfare.toml')]);
   }
 
-  #spawn() {
+  // Runs `fanfare serve` with these arguments and no file: it chooses the ports itself, `listeners` of them.
+  static async startBare(t, listeners, ...args) {
+    return new Fanfare(t, [], listeners).#run(args, { JWT_SECRET_KEY: SECRET });
+  }
+
+  constructor(t, prefixes, expected) {
+    this.prefixes = prefixes;
+    this.expected = expected;
+    this.folder = mkdtempSync(join(tmpdir(), 'fanfare-'));
+    t.after(() => this.#end());
+  }
+
+  async #run(args, variables = {}) {
     // Nothing of the developer's environment: a JWT_SECRET_KEY or REDIS_URL there would be obeyed.
     const env = Object.fromEntries(['PATH', 'HOME', 'TMPDIR', 'LANG'].map((name) => [name, process.env[name] ?? '']));
     const log = openSync(join(this.folder, 'log'), 'w');
-    this.process = spawn(binary(), ['serve', '--config', join(this.folder, 'fanfare.toml')], {
+    this.process = spawn(binary(), ['serve', ...args], {
       cwd: this.folder,
-      env,
+      env: { ...env, ...variables },
       stdio: ['ignore', log, log],
     });
     closeSync(log);
     this.exited = new Promise((resolve) => this.process.on('exit', (code, signal) => resolve(code ?? signal)));
+    await waitUntil(() => this.#isUp(), 'a server that answers /livez', START_TIMEOUT);
+    return this;
   }
 
   async #isUp() {
     if (this.process.exitCode !== null) throw new Error(`fanfare ended with ${this.process.exitCode}:\n${this.log()}`);
-    if (!this.log().includes('listening')) return false;
+    if (this.addresses.length < this.expected) return false;
     return (await this.fetch('/livez').catch(() => undefined))?.status === 200;
+  }
+
+  // What the log says of each listener, in their order, and then of the RESP door: {port, serves}.
+  get addresses() {
+    const lines = this.log().split('\n').slice(0, -1).filter((line) => line.includes('"message":"listening"'));
+    return lines.map((line) => JSON.parse(line)).map(({ address, serves }) => ({ port: Number(address.split(':').at(-1)), serves }));
+  }
+
+  // The port of the first listener.
+  get port() {
+    return this.addresses[0].port;
+  }
+
+  get respPort() {
+    return this.addresses.find(({ serves }) => serves.startsWith('Redis'))?.port;
   }
 
   // Every test ends with a clean drain, unless it ended the server itself.
@@ -132,7 +148,24 @@ export class Fanfare {
   }
 
   fetch(path, options) {
-    return fetch(`http://127.0.0.1:${this.port}${path}`, { headers: { connection: 'close' }, ...options });
+    return fetch(this.http(path), { headers: { connection: 'close' }, ...options });
+  }
+
+  // The connections of all dialects.
+  async connections() {
+    const text = await (await this.fetch('/metrics/prometheus')).text();
+    return Number(text.match(/^websocket_active_connections (\d+)$/m)[1]);
+  }
+
+  // The address of a path on the listener with this number, below its prefix.
+  http(path, listener = 0) {
+    return `http://127.0.0.1:${this.addresses[listener].port}${this.prefixes[listener] ?? ''}${path}`;
+  }
+
+  // The same for a WebSocket, with a token of `user` where there is one.
+  ws(path = '/ws', { user, claims, query = {}, listener } = {}) {
+    const search = new URLSearchParams({ ...(user === undefined ? {} : { token: token(user, claims) }), ...query });
+    return `ws${this.http(path, listener).slice('http'.length)}${`${search}` && `?${search}`}`;
   }
 
   async metrics() {
@@ -141,7 +174,7 @@ export class Fanfare {
 
   // The WebSocket address with any query.
   url(query = '') {
-    return `ws://127.0.0.1:${this.port}/ws${query}`;
+    return `${this.ws()}${query}`;
   }
 
   // An open client of `user`.
@@ -152,7 +185,12 @@ export class Fanfare {
   }
 
   dial(query, options) {
-    const client = new Client(this.url(query), options);
+    return this.connect(this.url(query), options);
+  }
+
+  // A client of any address of this server; `opened` or `refused` tell what became of it.
+  connect(url, options) {
+    const client = new Client(url, options);
     this.#cleanups.push(() => client.socket.terminate());
     return client;
   }
@@ -170,8 +208,8 @@ export class Client {
   #frames = [];
   #waiting = [];
 
-  constructor(url, { perMessageDeflate = false, ...options } = {}) {
-    this.socket = new WebSocket(url, { perMessageDeflate, ...options });
+  constructor(url, { perMessageDeflate = false, protocols = [], ...options } = {}) {
+    this.socket = new WebSocket(url, protocols, { perMessageDeflate, ...options });
     this.socket.on('message', (data, isBinary) => this.#arrived(isBinary ? data : data.toString()));
     this.socket.on('error', () => {});
     this.closed = new Promise((resolve) =>
@@ -215,6 +253,10 @@ export class Client {
 
   async nextJson() {
     return JSON.parse(await this.next());
+  }
+
+  send(message) {
+    this.socket.send(JSON.stringify(message));
   }
 
   // Frames that came and were not yet taken.

@@ -8,6 +8,7 @@ import redis
 import websockets.sync.client
 
 import fanfare
+from interop.fixtures import deploy, deployment, world  # noqa: F401, fixtures for the tests of all protocols together
 
 
 class Client:
@@ -65,6 +66,19 @@ def connect(cleanup):
 
     def opened(server, user, claims=None, **options):
         client = Client(server.ws(user, **(claims or {})), **options)
+        cleanup.callback(client.close)
+        return client
+
+    return opened
+
+
+@pytest.fixture
+def speak(cleanup):
+    """speak(server, "rooms", "ann") opens a client that speaks that dialect, and is closed with the test."""
+    from dialects import Speaker  # which needs the class above
+
+    def opened(*arguments, **options):
+        client = Speaker(*arguments, **options)
         cleanup.callback(client.close)
         return client
 

@@ -209,28 +209,202 @@ def test_publish_to_no_server_is_1(here):
     assert done.stderr and "panicked" not in done.stderr
 
 
-def test_listen_prints_a_line_for_each_event(server, publisher):
-    listening = subprocess.Popen(
-        [binary(), "listen", "--url", url(server), "--user", "ann"], cwd=server.folder, text=True,
-        env=fanfare.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )
-    try:
-        backend = publisher(server.resp_port)
-        wait_until(lambda: backend.publish("user_noti:ann", message(0)) == 1, what="a listener")
-        for n in (1, 2):
-            backend.publish("user_noti:ann", message(n))
-        payloads = []
-        while 2 not in payloads:
-            event = json.loads(listening.stdout.readline())
-            payloads.append(event.get("payload", event.get("data")))
-        assert payloads[-3:] == [0, 1, 2]
-        listening.send_signal(signal.SIGINT)
-        assert listening.wait(10) in (0, -signal.SIGINT, 130)
-    finally:
-        listening.kill()
-        listening.wait()
-        listening.stdout.close()
-        listening.stderr.close()
+class Listener:
+    """A running `fanfare listen`. Its lines of standard output are events."""
+
+    def __init__(self, folder, *arguments, **env):
+        self.process = subprocess.Popen(
+            [binary(), "listen", *arguments], cwd=folder, text=True, env=fanfare.environment(**env),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+
+    def ready(self):
+        """Waits until all that was asked for is heard."""
+        line = self.process.stderr.readline()
+        assert line.startswith("listening"), line + self.process.stderr.read()
+        return self
+
+    def next(self):
+        return json.loads(self.process.stdout.readline())
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+@pytest.fixture
+def listen(cleanup):
+    """listen(server, "--user", "ann") is a listener that is ready, with the server's own configuration."""
+
+    def started(server, *arguments, **env):
+        listener = Listener(server.folder, *arguments, **env)
+        cleanup.callback(listener.end)
+        return listener.ready()
+
+    return started
+
+
+def serving(launch, *dialects, **tables):
+    """A server with one listener for these dialects."""
+    port = free_port()
+    return launch(port=port, listener=[{"bind": f"127.0.0.1:{port}", "dialects": list(dialects)}], **tables)
+
+
+def said(event):
+    """What was published, in whatever dialect the event is shown."""
+    data = event.get("payload", event.get("data"))
+    return data["payload"] if event["type"] in ("Broadcast", "DirectMessage") else data
+
+
+def publish(server, *arguments):
+    done = run("publish", *arguments, cwd=server.folder)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["recipients"]
+
+
+def test_listen_prints_a_line_for_each_event(server, publisher, listen):
+    listening = listen(server, "--url", url(server), "--user", "ann")
+    backend = publisher(server.resp_port)
+    for n in range(3):
+        assert backend.publish("user_noti:ann", message(n)) == 1
+    assert [listening.next()["payload"] for _ in range(3)] == [0, 1, 2]
+    listening.process.send_signal(signal.SIGINT)
+    assert listening.process.wait(10) == 0
+
+
+def test_listen_prints_an_event_in_one_line_whatever_its_form(server, publisher, listen):
+    listening = listen(server, "--user", "ann", "--count", "2")
+    backend = publisher(server.resp_port)
+    backend.publish("user_noti:ann", '{"type": "t", "payload": {\n  "a": [\r\n 1,\n 2 ]\n}}')
+    backend.publish("user_noti:ann", message("a\nb"))
+    assert [listening.next()["payload"] for _ in range(2)] == [{"a": [1, 2]}, "a\nb"]
+    assert listening.process.wait(10) == 0
+
+
+ALL = ["notify", "broadcast", "topics", "realtime", "rooms"]
+
+
+@pytest.mark.parametrize("dialect", ALL)
+def test_listen_as_a_user_in_every_dialect(launch, listen, dialect):
+    server = serving(launch, dialect)
+    listening = listen(server, "--user", "ann")
+    assert publish(server, "--user", "bob", "0") == 0
+    assert publish(server, "--user", "ann", "1") == 1
+    assert publish(server, "--everyone", "2") == 1
+    assert [said(listening.next()) for _ in range(2)] == [1, 2]
+
+
+@pytest.mark.parametrize("dialect", ["topics", "realtime"])
+@pytest.mark.parametrize("wanted", ["chat.general", "chat.*", "**"])
+def test_publish_to_a_channel_reaches_who_listens_to_it(launch, listen, dialect, wanted):
+    server = serving(launch, dialect)
+    listening = listen(server, "--channel", wanted)
+    assert publish(server, "--channel", "chat.general", '{"n":1}') == 1
+    assert said(listening.next()) == {"n": 1}
+
+
+def test_publish_to_a_room_reaches_who_listens_to_it(launch, listen):
+    server = serving(launch, "rooms")
+    listening = listen(server, "--user", "ann", "--channel", "project:1")
+    assert publish(server, "--channel", "project:1", "1") == 1
+    events = [listening.next() for _ in range(2)]  # the first is its own coming
+    assert [event["type"] for event in events] == ["user_joined", "message"]
+    assert (events[1]["room"], events[1]["data"]) == ("project:1", 1)
+
+
+@pytest.mark.parametrize("dialect", ["topics", "realtime"])
+def test_listen_to_several_channels_and_as_a_user(launch, listen, dialect):
+    server = serving(launch, dialect)
+    listening = listen(server, "--user", "ann", "--channel", "a.b", "c.d", "--channel", "e.*")
+    for n, to in enumerate([("--user", "ann"), ("--channel", "a.b"), ("--channel", "c.d"), ("--channel", "e.f")]):
+        assert publish(server, *to, str(n)) == 1
+    assert publish(server, "--channel", "a.c", "4") == 0
+    assert [said(listening.next()) for _ in range(4)] == [0, 1, 2, 3]
+
+
+def test_listen_finds_the_listener_that_can(launch, listen):
+    first, second = free_port(), free_port()
+    listeners = [
+        {"bind": f"127.0.0.1:{first}", "dialects": ["notify"]},
+        {"bind": f"127.0.0.1:{second}", "dialects": ["topics"], "prefix": "/p"},
+    ]
+    server = launch(port=first, listener=listeners)
+    listening = listen(server, "--channel", "a.b")
+    assert publish(server, "--channel", "a.b", "1") == 1
+    assert listening.next()["topic"] == "a.b"
+
+
+@pytest.mark.parametrize("at", ["http://127.0.0.1:{}", "ws://127.0.0.1:{}/", "ws://127.0.0.1:{}/ws"])
+def test_listen_from_elsewhere(launch, listen, tmp_path, cleanup, at):
+    server = serving(launch, "topics")
+    arguments = ("--url", at.format(server.port), "--dialect", "topics", "--channel", "a.b")
+    listening = Listener(tmp_path, *arguments, FANFARE_TOKEN=fanfare.token("ann"))
+    cleanup.callback(listening.end)
+    listening.ready()
+    assert publish(server, "--channel", "a.b", "1") == 1
+    assert said(listening.next()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_public_channels_need_no_token(launch, tmp_path, cleanup):
+    server = serving(launch, "realtime")
+    listening = Listener(tmp_path, "--url", url(server), "--dialect", "realtime", "--channel", "a.b")
+    cleanup.callback(listening.end)
+    listening.ready()
+    assert publish(server, "--channel", "a.b", "1") == 1
+    assert said(listening.next()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+# What is wanted of which dialect, and what is said besides "403".
+FORBIDDEN = {
+    "somebody's own, in topics": ("topics", "notifications.user.bob", "notifications.user.bob"),
+    "somebody's own, in realtime": ("realtime", "notifications.user.bob", "not allowed"),
+    "a channel with a rule, in topics": ("topics", "secret.plans", "secret.plans"),
+    "a channel with a rule, in realtime": ("realtime", "secret.plans", "not allowed"),
+    "a room with a rule, in rooms": ("rooms", "project:secret", "project:secret"),
+}
+
+
+@pytest.mark.parametrize("dialect, channel, words", FORBIDDEN.values(), ids=FORBIDDEN)
+def test_a_forbidden_channel_is_1(launch, dialect, channel, words):
+    rules = [{"pattern": "secret.**", "subscribe": "nobody"}, {"pattern": "project:secret", "join": "role:staff"}]
+    server = serving(launch, dialect, channel=rules)
+    done = run("listen", "--user", "ann", "--channel", channel, cwd=server.folder)
+    assert done.returncode == 1
+    assert "the server refused: " in done.stderr and words in done.stderr, done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("dialect", ALL)
+def test_a_bad_token_is_1_and_not_shown(launch, dialect):
+    server = serving(launch, dialect)
+    bad = fanfare.token("ann", secret="another-secret-that-is-long-enough-for-hs256")
+    done = run("listen", "--token", bad, cwd=server.folder)
+    assert done.returncode == 1
+    assert "401" in done.stderr and bad not in done.stderr and bad.split(".")[2] not in done.stderr
+    assert done.stdout == "" and "listening" not in done.stderr
+
+
+LISTENING_WRONGLY = {
+    "to nothing": [],
+    "to no channel": ["--channel", "a..b"],
+    "to a channel where there are none": ["--user", "ann", "--channel", "a.b"],
+    "in no dialect": ["--user", "ann", "--dialect", "morse"],
+    "in a dialect that nobody serves": ["--user", "ann", "--dialect", "topics"],
+    "nowhere": ["--user", "ann", "--url", "nonsense"],
+    "as nobody": ["--url", "http://127.0.0.1:3000", "--dialect", "topics", "--channel", "a.b"],
+}
+
+
+@pytest.mark.parametrize("arguments", LISTENING_WRONGLY.values(), ids=LISTENING_WRONGLY)
+def test_listening_wrongly_is_2(here, arguments):
+    config = '[[listener]]\nbind = "127.0.0.1:8081"\ndialects = ["notify"]\n'
+    done = here("listen", *arguments, config=config)
+    assert done.returncode == 2, done
+    assert done.stderr and done.stdout == "" and "panicked" not in done.stderr
 
 
 def test_listen_to_no_server_is_1(here):

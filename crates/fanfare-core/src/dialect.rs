@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::{
     About, Call, Conversation, DialectFacts, Ending, Endpoint, Event, Handshake, HttpError, HttpReply,
-    Identity, JsonMap, NodeFacts, Offer, Options, Plan, Refusal, Rejection, policy::PolicyOptions,
+    Identity, JsonMap, ListenPlan, Listening, NodeFacts, Offer, Options, Plan, Refusal, Rejection,
+    policy::PolicyOptions,
 };
 
 /// What is known of a client protocol before it is configured.
@@ -18,8 +19,11 @@ pub trait DialectKind: Send + Sync {
     /// The path its clients connect to.
     fn path(&self) -> &'static str;
 
-    /// The request target with which a client that holds `token` connects, for our own command line.
-    fn request_target(&self, token: &str) -> String;
+    /// How a client comes to hear what is `wanted`, for our own command line; `None` when this protocol has no way.
+    fn listen(&self, wanted: &Listening<'_>) -> Option<ListenPlan> {
+        let _ = wanted;
+        None
+    }
 
     /// One sentence for the configuration reference.
     fn summary(&self) -> &'static str;

@@ -15,6 +15,7 @@ mod identity;
 mod index;
 mod interests;
 mod json;
+mod listening;
 mod members;
 mod memory;
 mod names;
@@ -26,7 +27,10 @@ mod report;
 mod segments;
 mod striped;
 
-pub use broker::{BoxFuture, Broker, BrokerError, BrokerHealth, Inbound, Interest, Reach, Receipt};
+pub use broker::{
+    ANSWER_PATIENCE, Asked, BoxFuture, Broker, BrokerError, BrokerHealth, CLAIM_LIFETIME, Claim, Inbound,
+    Interest, MAX_CLAIMS, MAX_MESSAGE_BYTES, MAX_NOTICES, Reach, Receipt,
+};
 pub use conversation::{
     Command, Context, Conversation, Draft, Joined, Message, Outcome, Right, Step, Steps, Ticket, Token,
 };
@@ -41,6 +45,7 @@ pub use identity::{ADMIN_ROLE, Identity};
 pub use index::{PatternTrie, SubscriptionIndex};
 pub use interests::{ChannelInterests, Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson, deeper_than};
+pub use listening::{Heard, ListenPlan, Listening};
 pub use members::Members;
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
 pub use object::{BadObject, RawObject, string};

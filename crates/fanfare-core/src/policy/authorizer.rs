@@ -22,4 +22,20 @@ pub trait Authorizer: Send + Sync {
     /// The answer. No answer in time, or none that can be understood, is `false`. The question goes on when the future
     /// is dropped, so that whoever asks the same next has the answer.
     fn ask(&self, question: Question) -> BoxFuture<'static, bool>;
+
+    /// How the questions ended that were put to it since the start, those not that an answer was remembered for.
+    fn counts(&self) -> Counts {
+        Counts::default()
+    }
+}
+
+/// How questions to an [`Authorizer`] ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// With a yes.
+    pub allowed: u64,
+    /// With a no.
+    pub denied: u64,
+    /// With no answer in time, or none that could be understood.
+    pub failed: u64,
 }

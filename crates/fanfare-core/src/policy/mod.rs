@@ -14,7 +14,7 @@ mod rule;
 mod tests;
 
 use crate::{Channel, Identity, Pattern, UserId};
-pub use authorizer::{Authorizer, Question};
+pub use authorizer::{Authorizer, Counts, Question};
 pub use explanation::{Explanation, Reason};
 pub use grant::{BadGrant, Grant};
 use lookup::Lookup;

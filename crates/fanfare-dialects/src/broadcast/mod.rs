@@ -11,6 +11,7 @@ mod door;
 mod failures;
 mod fields;
 mod frames;
+mod listen;
 mod messages;
 mod notify;
 mod reports;
@@ -23,8 +24,8 @@ use std::{
 use bytes::Bytes;
 use fanfare_core::{
     About, Audience, Call, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending,
-    Endpoint, Event, Handshake, Hearing, Hears, HttpError, HttpReply, JsonMap, NodeFacts, Offer, OptionKind,
-    OptionSpec, Options, Plan, Refusal, Rejection,
+    Endpoint, Event, Handshake, Hearing, Hears, HttpError, HttpReply, JsonMap, ListenPlan, Listening,
+    NodeFacts, Offer, OptionKind, OptionSpec, Options, Plan, Refusal, Rejection,
 };
 use uuid::Uuid;
 
@@ -45,8 +46,8 @@ impl DialectKind for Broadcast {
         "/ws"
     }
 
-    fn request_target(&self, token: &str) -> String {
-        format!("/ws?token={token}")
+    fn listen(&self, wanted: &Listening<'_>) -> Option<ListenPlan> {
+        listen::plan(self.path(), wanted)
     }
 
     fn summary(&self) -> &'static str {

@@ -21,10 +21,6 @@ impl DialectKind for Echo {
         "/echo"
     }
 
-    fn request_target(&self, _token: &str) -> String {
-        "/echo".to_owned()
-    }
-
     fn summary(&self) -> &'static str {
         "Sends every message back. For protocol test suites; mounted only where a listener names it."
     }

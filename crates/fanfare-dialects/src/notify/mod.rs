@@ -8,8 +8,8 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 use fanfare_core::{
     About, Audience, Context, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending,
-    Event, Handshake, Hearing, Hears, JsonMap, Message, NodeFacts, Offer, Options, Refusal, Rejection, Step,
-    Steps, timestamp,
+    Event, Handshake, Heard, Hearing, Hears, JsonMap, ListenPlan, Listening, Message, NodeFacts, Offer,
+    Options, Refusal, Rejection, Step, Steps, timestamp,
 };
 
 /// The type of an event whose publisher named none.
@@ -27,8 +27,12 @@ impl DialectKind for Notify {
         "/ws"
     }
 
-    fn request_target(&self, token: &str) -> String {
-        format!("/ws?token={token}")
+    fn listen(&self, wanted: &Listening<'_>) -> Option<ListenPlan> {
+        let token = wanted.token.filter(|_| wanted.channels.is_empty())?;
+        // Whatever is said here is an event.
+        Some(ListenPlan::connect(self.path(), &[("token", token)], |_| {
+            Heard::Event
+        }))
     }
 
     fn summary(&self) -> &'static str {

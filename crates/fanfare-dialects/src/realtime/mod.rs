@@ -9,6 +9,7 @@ mod conversation;
 mod door;
 mod errors;
 mod frames;
+mod listen;
 mod render;
 mod reports;
 #[cfg(test)]
@@ -19,8 +20,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfare_core::{
     About, Call, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Endpoint, Event,
-    Handshake, Hearing, Hears, HttpError, HttpReply, Identity, JsonMap, NodeFacts, Offer, OptionKind,
-    OptionSpec, Options, Pattern, Plan, Refusal, Rejection, policy::PolicyOptions,
+    Handshake, Hearing, Hears, HttpError, HttpReply, Identity, JsonMap, ListenPlan, Listening, NodeFacts,
+    Offer, OptionKind, OptionSpec, Options, Pattern, Plan, Refusal, Rejection, policy::PolicyOptions,
 };
 
 const OPTIONS: &[OptionSpec] = &[
@@ -57,8 +58,8 @@ impl DialectKind for Kind {
         "/ws"
     }
 
-    fn request_target(&self, token: &str) -> String {
-        format!("/ws?dialect=realtime&token={token}")
+    fn listen(&self, wanted: &Listening<'_>) -> Option<ListenPlan> {
+        listen::plan(self.path(), wanted)
     }
 
     fn summary(&self) -> &'static str {

@@ -121,7 +121,6 @@ fn an_idle_connection_is_small() {
 #[test]
 fn declared() {
     assert_eq!((Kind.name(), Kind.path()), ("realtime", "/ws"));
-    assert_eq!(Kind.request_target("a.b.c"), "/ws?dialect=realtime&token=a.b.c");
 
     let defaults = Kind.defaults();
     assert_eq!(defaults.binds, ["0.0.0.0:8081", "0.0.0.0:8082"]);

@@ -44,9 +44,13 @@ pub(super) fn read(text: &str) -> Result<Frame<'_>, Complaint<'_>> {
 /// The room a message is about: `{project|channel|task}:{id}`. A user's room exists, but not for clients.
 fn room<'a>(frame: &RawObject<'a>) -> Result<Channel, Complaint<'a>> {
     let raw = text_in(frame, "room").ok_or(Complaint::NoRoom)?;
-    let name = string(raw).ok_or(Complaint::BadRoom)?; // half a surrogate pair
+    named(&string(raw).ok_or(Complaint::BadRoom)?) // half a surrogate pair
+}
+
+/// The room of that name, if clients may name it.
+pub(super) fn named<'a>(name: &str) -> Result<Channel, Complaint<'a>> {
     match name.split_once(':') {
-        Some((kind, _)) if KINDS.contains(&kind) => Channel::new(&name).map_err(|_| Complaint::BadRoom),
+        Some((kind, _)) if KINDS.contains(&kind) => Channel::new(name).map_err(|_| Complaint::BadRoom),
         Some(("user", id)) if UserId::new(id).is_ok() => Err(Complaint::UsersRoom),
         _ => Err(Complaint::BadRoom),
     }

@@ -7,6 +7,7 @@
 mod conversation;
 mod errors;
 mod frames;
+mod listen;
 mod render;
 mod settings;
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfare_core::{
     About, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Event, Handshake,
-    Hearing, Hears, Identity, JsonMap, NodeFacts, Offer, Options, Refusal, Rejection,
+    Hearing, Hears, Identity, JsonMap, ListenPlan, Listening, NodeFacts, Offer, Options, Refusal, Rejection,
     policy::{PolicyOptions, RoomAccess},
 };
 
@@ -45,8 +46,8 @@ impl DialectKind for Kind {
         "/api/v1/ws/connect"
     }
 
-    fn request_target(&self, token: &str) -> String {
-        format!("/api/v1/ws/connect?token={token}")
+    fn listen(&self, wanted: &Listening<'_>) -> Option<ListenPlan> {
+        listen::plan(self.path(), wanted)
     }
 
     fn summary(&self) -> &'static str {
@@ -196,7 +197,6 @@ mod tests {
     #[test]
     fn where_clients_expect_it() {
         assert_eq!(Kind.path(), "/api/v1/ws/connect");
-        assert_eq!(Kind.request_target("a.b.c"), "/api/v1/ws/connect?token=a.b.c");
         let defaults = Kind.defaults();
         assert_eq!(defaults.binds, ["0.0.0.0:8000"]);
         assert_eq!(

@@ -7,6 +7,7 @@
 mod conversation;
 mod events;
 mod frames;
+mod listen;
 mod metadata;
 mod replies;
 mod settings;
@@ -18,7 +19,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfare_core::{
     About, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Event, Handshake,
-    Hearing, Hears, HttpError, HttpReply, JsonMap, NodeFacts, Offer, Options, Refusal, Rejection,
+    Hearing, Hears, HttpError, HttpReply, JsonMap, ListenPlan, Listening, NodeFacts, Offer, Options, Refusal,
+    Rejection,
 };
 use serde_json::json;
 
@@ -36,8 +38,8 @@ impl DialectKind for Kind {
         "/ws"
     }
 
-    fn request_target(&self, _token: &str) -> String {
-        self.path().to_owned() // the token follows in a frame
+    fn listen(&self, wanted: &Listening<'_>) -> Option<ListenPlan> {
+        listen::plan(self.path(), wanted)
     }
 
     fn summary(&self) -> &'static str {

@@ -86,7 +86,6 @@ fn nested(depth: usize) -> String {
 fn what_the_server_is_told_of_this_protocol() {
     let defaults = Kind.defaults();
     assert_eq!((Kind.name(), Kind.path()), ("topics", "/ws"));
-    assert_eq!(Kind.request_target("secret"), "/ws");
     assert_eq!(defaults.binds, ["0.0.0.0:3000"]);
     assert_eq!(
         (

@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use fanfare_core::{
     About, BrokerHealth, Call, ConnectionFacts, Context, Conversation, Dialect, DialectKind, DialectReport,
-    Ending, Handshake, HttpError, HttpReply, Identity, JsonMap, Message, NodeFacts, Plan, Reach, Receipt,
-    Refusal, Report, Steps, Ticket,
+    Ending, Handshake, Heard, HttpError, HttpReply, Identity, JsonMap, Listening, Message, NodeFacts, Plan,
+    Reach, Receipt, Refusal, Report, Steps, Ticket,
 };
 
 use serde_json::Value;
@@ -32,6 +32,7 @@ struct Stage {
     conversation: Option<Box<dyn Conversation>>,
     asked: VecDeque<Ticket>,
     plan: Option<Plan>,
+    hear: Option<fn(&str) -> Heard>,
     seen: VecDeque<String>,
 }
 
@@ -45,6 +46,7 @@ pub(crate) fn play(kind: &'static dyn DialectKind, scene: &Scene<'_>, file: &Pat
         conversation: None,
         asked: VecDeque::new(),
         plan: None,
+        hear: None,
         seen: VecDeque::new(),
     };
     for step in &scene.steps {
@@ -189,6 +191,11 @@ impl Stage {
                 };
                 self.replies(&then(&report));
             }
+            "listen" => self.listen(step.rest),
+            "hears" => {
+                let hear = self.hear.expect("a plan to listen");
+                self.seen.push_back(words::heard(hear(step.rest)));
+            }
             "fail" => self.fail(step.rest),
             "health" => self.shows(self.dialect.health(&node(&broker), &words::facts())),
             "metrics" => self.shows(self.dialect.metrics(&node(&broker), &words::facts())),
@@ -225,6 +232,27 @@ impl Stage {
             }
             self.seen.push_back(words::step(step));
         }
+    }
+
+    fn listen(&mut self, line: &str) {
+        let mut words = line.split_whitespace().peekable();
+        let token = words.next_if_eq(&"token").and_then(|_| words.next());
+        let own = words.next_if_eq(&"own").is_some();
+        let channels: Vec<_> = words.map(str::to_owned).collect();
+        let wanted = Listening {
+            token,
+            own,
+            channels: &channels,
+        };
+        let Some(plan) = self.kind.listen(&wanted) else {
+            return self.seen.push_back("no way".into());
+        };
+        self.hear = Some(plan.hear);
+        self.seen.push_back(format!("connects {}", plan.target));
+        self.seen
+            .extend(plan.frames.iter().map(|frame| format!("sends {frame}")));
+        self.seen
+            .push_back(format!("confirmations {}", plan.confirmations));
     }
 
     fn says(&mut self, text: Option<Bytes>) {

@@ -23,6 +23,9 @@
 //! call METHOD PATH [BODY]               a request to a route of the dialect's own; then `reply …`
 //! receipt QUEUED [degraded]             what a route's plan waits for
 //! report [draining]                     the same
+//! listen [token T] [own] [CHANNEL]…     what our own command line wants to hear; then `connects TARGET`, `sends FRAME`
+//!                                       for each and `confirmations COUNT`, or `no way`
+//! hears TEXT                            what it then receives; then `event`, `confirmed`, `refused WORDS` or `other`
 //! fail STATUS MESSAGE                   the server refuses a request to such a route; then `reply …`
 //! health, metrics                       the dialect's part of those routes; then `fields …`
 //! ```

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, Channel, Command, Denial, DialectFacts, Draft, Event, Identity, Joined, Outcome, Pattern,
-    RawJson, Rejection, Right, Sender, Step, Subscription, UserId,
+    Audience, Channel, Command, Denial, DialectFacts, Draft, Event, Heard, Identity, Joined, Outcome,
+    Pattern, RawJson, Rejection, Right, Sender, Step, Subscription, UserId,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -192,6 +192,15 @@ pub(crate) fn rejection(rejection: &Rejection) -> String {
     match rejection {
         Rejection::Http { status, body } => format!("rejected {status} {body}"),
         Rejection::Close { code, reason } => format!("rejected close {code} {reason}"),
+    }
+}
+
+pub(crate) fn heard(heard: Heard) -> String {
+    match heard {
+        Heard::Event => "event".into(),
+        Heard::Confirmed => "confirmed".into(),
+        Heard::Refused(words) => format!("refused {words}"),
+        Heard::Other => "other".into(),
     }
 }
 

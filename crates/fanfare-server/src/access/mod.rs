@@ -12,7 +12,7 @@ use fanfare_core::{
 };
 
 use crate::config::{ChannelRule, Config};
-pub use webhook::{Counts, NoAnswer, Webhook};
+pub use webhook::{NoAnswer, Webhook};
 
 /// Why there can be no policy, or no authorizer. A configuration that passed the checks gives neither.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,7 @@ use std::{
 
 use fanfare_core::{
     Channel, UserId,
-    policy::{Action, Authorizer as _, Question, Verdict},
+    policy::{Action, Authorizer as _, Counts, Question, Verdict},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

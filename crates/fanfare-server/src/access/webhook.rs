@@ -14,7 +14,7 @@ use std::{
 use ahash::{AHashMap, RandomState};
 use fanfare_core::{
     BoxFuture,
-    policy::{Action, Authorizer, Question},
+    policy::{Action, Authorizer, Counts, Question},
 };
 use futures_util::{FutureExt as _, future::Shared};
 use moka::{Expiry, policy::EvictionPolicy, sync::Cache};
@@ -66,17 +66,7 @@ struct Answer {
     lasts: Duration,
 }
 
-/// How questions ended, since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// With a yes.
-    pub allowed: u64,
-    /// With a no.
-    pub denied: u64,
-    /// With no answer in time, or none that could be understood.
-    pub failed: u64,
-}
-
+/// See [`Counts`].
 #[derive(Default)]
 struct Tally {
     allowed: AtomicU64,
@@ -161,17 +151,6 @@ impl Webhook {
     pub async fn try_out(&self, question: &Question) -> Result<bool, NoAnswer> {
         self.0.request_in_time(question).await
     }
-
-    /// How the questions ended that were sent to the service.
-    pub fn counts(&self) -> Counts {
-        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let tally = &self.0.tally;
-        Counts {
-            allowed: of(&tally.allowed),
-            denied: of(&tally.denied),
-            failed: of(&tally.failed),
-        }
-    }
 }
 
 impl Authorizer for Webhook {
@@ -201,6 +180,16 @@ impl Authorizer for Webhook {
             let _ = sender.send(allow); // nobody may be waiting any more
         });
         answer.boxed()
+    }
+
+    fn counts(&self) -> Counts {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let tally = &self.0.tally;
+        Counts {
+            allowed: of(&tally.allowed),
+            denied: of(&tally.denied),
+            failed: of(&tally.failed),
+        }
     }
 }
 

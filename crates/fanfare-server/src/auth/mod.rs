@@ -7,6 +7,7 @@
 //! A [`Verifier`] is made once and shared; [`Verifier::verify`] is pure, takes the time as an argument and does no I/O.
 
 mod claims;
+mod credentials;
 mod error;
 mod gate;
 mod identity;
@@ -22,6 +23,7 @@ mod verifier;
 mod tests;
 
 pub use claims::{MAX_SUBJECT_BYTES, Verified};
+pub use credentials::Credentials;
 pub use error::{AuthSetupError, JwksError, KeyError, TokenError};
 pub use gate::Gate;
 pub use identity::identity;

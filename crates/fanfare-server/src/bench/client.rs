@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use fanfare_core::{Heard, ListenPlan};
 use memchr::memmem;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,6 +10,7 @@ use tokio::{
     time::timeout,
 };
 
+use super::frames;
 use crate::ws::{Opcode, encode};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,8 +27,32 @@ pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
     Ok(socket)
 }
 
+/// What a client does to get in.
+#[derive(Debug, Clone)]
+pub(super) struct Upgrade {
+    request: Vec<u8>,
+    /// What it says when it is in, framed.
+    frames: Vec<u8>,
+    /// How many answers it waits for.
+    confirmations: usize,
+    hear: fn(&str) -> Heard,
+}
+
+impl Upgrade {
+    /// A client who follows `plan` at `address`.
+    pub(super) fn new(address: SocketAddr, plan: &ListenPlan) -> Self {
+        let framed = |text: &String| encode::masked_frame(Opcode::Text, text.as_bytes(), [1, 2, 3, 4]);
+        Self {
+            request: request(address, &plan.target),
+            frames: plan.frames.iter().flat_map(framed).collect(),
+            confirmations: plan.confirmations,
+            hear: plan.hear,
+        }
+    }
+}
+
 /// The request that a browser would send for `target`.
-pub(super) fn upgrade_request(address: SocketAddr, target: &str) -> Vec<u8> {
+fn request(address: SocketAddr, target: &str) -> Vec<u8> {
     format!(
         "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZmFuZmFyZSBiZW5jaG1hcg==\r\n\r\n"
@@ -34,12 +60,42 @@ pub(super) fn upgrade_request(address: SocketAddr, target: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Connects and upgrades; answers the socket and what already came behind the answer.
-pub(super) async fn upgrade(address: SocketAddr, request: &[u8]) -> Result<(TcpStream, Vec<u8>), String> {
+/// Connects, upgrades and does what it takes to listen; answers the socket and what already came for who listens.
+pub(super) async fn upgrade(address: SocketAddr, upgrade: &Upgrade) -> Result<(TcpStream, Vec<u8>), String> {
     let mut socket = connect(address).await?;
-    let early = timeout(PATIENCE, ask(&mut socket, request)).await;
+    let come_in = async {
+        let early = ask(&mut socket, &upgrade.request).await?;
+        be_confirmed(&mut socket, upgrade, early).await
+    };
+    let early = timeout(PATIENCE, come_in).await;
     let early = early.map_err(|_| format!("no answer to an upgrade request in {PATIENCE:?}"))??;
     Ok((socket, early))
+}
+
+/// Says what there is to say and waits for the answers; answers what is left of `input`.
+async fn be_confirmed(
+    socket: &mut TcpStream,
+    upgrade: &Upgrade,
+    mut input: Vec<u8>,
+) -> Result<Vec<u8>, String> {
+    let failed = |error| format!("subscribing: {error}");
+    socket.write_all(&upgrade.frames).await.map_err(failed)?;
+    let mut left = upgrade.confirmations;
+    while left > 0 {
+        let Some((text, len)) = frames::first(&input) else {
+            if socket.read_buf(&mut input).await.map_err(failed)? == 0 {
+                return Err("subscribing: the server closed the connection".into());
+            }
+            continue;
+        };
+        match (upgrade.hear)(&String::from_utf8_lossy(text)) {
+            Heard::Confirmed => left -= 1,
+            Heard::Refused(words) => return Err(format!("subscribing: {words}")),
+            Heard::Event | Heard::Other => {}
+        }
+        input.drain(..len);
+    }
+    Ok(input)
 }
 
 async fn ask(socket: &mut TcpStream, request: &[u8]) -> Result<Vec<u8>, String> {
@@ -83,7 +139,11 @@ mod tests {
     use super::*;
 
     /// What `upgrade` makes of an answer that arrives in two pieces.
-    async fn upgrade_answered(first: &'static [u8], second: &'static [u8]) -> Result<Vec<u8>, String> {
+    async fn upgrade_answered(
+        confirmations: usize,
+        first: &'static [u8],
+        second: &'static [u8],
+    ) -> Result<Vec<u8>, String> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = async {
@@ -91,8 +151,19 @@ mod tests {
             socket.write_all(first).await.unwrap();
             tokio::task::yield_now().await;
             socket.write_all(second).await.unwrap();
+            socket.shutdown().await.unwrap();
+            socket // closed only when all is read, or what is unread would reset the connection
         };
-        let request = upgrade_request(address, "/ws");
+        let plan = ListenPlan {
+            frames: vec!["hello".into()],
+            confirmations,
+            ..ListenPlan::connect("/ws", &[], |text| match text {
+                "yes" => Heard::Confirmed,
+                "no" => Heard::Refused("why".into()),
+                _ => Heard::Other,
+            })
+        };
+        let request = Upgrade::new(address, &plan);
         tokio::join!(upgrade(address, &request), serving)
             .0
             .map(|(_, early)| early)
@@ -100,14 +171,36 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_behind_the_answer_is_kept() {
-        let answered =
-            upgrade_answered(b"HTTP/1.1 101 Switching Pro", b"tocols\r\nA: b\r\n\r\n\x81\x00").await;
+        let answered = upgrade_answered(
+            0,
+            b"HTTP/1.1 101 Switching Pro",
+            b"tocols\r\nA: b\r\n\r\n\x81\x00",
+        )
+        .await;
         assert_eq!(answered.as_deref(), Ok(&b"\x81\x00"[..]));
     }
 
     #[tokio::test]
+    async fn what_is_asked_for_must_be_granted() {
+        let head = b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x02hi\x81\x03y";
+        for (rest, expected) in [
+            (&b"es\x81\x03yes\x81\x04next"[..], Ok(true)),
+            (b"es\x81\x02no\x81\x03yes", Err("subscribing: why")),
+            (b"es", Err("subscribing: the server closed the connection")),
+        ] {
+            let answered = upgrade_answered(2, head, rest).await;
+            // More of it may still be in the socket.
+            let left = answered.map(|early| b"\x81\x04next".starts_with(&early));
+            assert_eq!(
+                left.as_ref().map_err(String::as_str),
+                expected.as_ref().map_err(|words| *words)
+            );
+        }
+    }
+
+    #[tokio::test]
     async fn a_refusal_is_told_by_its_status_line() {
-        let answered = upgrade_answered(b"HTTP/1.1 401 Unauthorized\r\n", b"\r\nwhy").await;
+        let answered = upgrade_answered(0, b"HTTP/1.1 401 Unauthorized\r\n", b"\r\nwhy").await;
         assert_eq!(
             answered.unwrap_err(),
             "upgrade: the server answered HTTP/1.1 401 Unauthorized"

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{
-    client,
+    client::{self, Upgrade},
     frames::{Counter, FrameCounter},
 };
 
@@ -123,14 +123,14 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    /// A WebSocket connection for each of `requests`, which are upgrade requests.
-    pub(super) async fn upgrade(address: SocketAddr, requests: &[Vec<u8>]) -> Result<Self, String> {
+    /// A WebSocket connection for each of `upgrades`, all of which listen when this is done.
+    pub(super) async fn upgrade(address: SocketAddr, upgrades: &[Upgrade]) -> Result<Self, String> {
         let mut crowd = Self {
             tally: Tally::new(),
             listeners: JoinSet::new(),
         };
-        let mut sockets = stream::iter(requests)
-            .map(|request| client::upgrade(address, request))
+        let mut sockets = stream::iter(upgrades)
+            .map(|upgrade| client::upgrade(address, upgrade))
             .buffer_unordered(CONCURRENCY);
         while let Some((socket, early)) = sockets.try_next().await? {
             crowd.add(socket, &early);

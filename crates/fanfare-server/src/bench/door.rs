@@ -1,9 +1,10 @@
 //! A publisher at the Redis-protocol door.
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, time::SystemTime};
 
+use bytes::Bytes;
 use fanfare_brokers::wire;
-use fanfare_core::{Audience, timestamp};
+use fanfare_core::{Audience, DialectKind, Event, Options, RawJson};
 use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf, task::JoinHandle};
 
 use super::{FRAME_LEN, HEADER_LEN, client, crowd::Tally, frames::Counter};
@@ -42,15 +43,23 @@ impl Door {
         sent.map_err(|error| format!("publishing: {error}"))
     }
 
+    /// How many answers have come.
+    pub(super) fn answered(&self) -> u64 {
+        self.replies.units()
+    }
+
+    /// Waits until at most `unanswered` answers are still to come.
+    pub(super) async fn until_behind(&self, unanswered: u64) -> Result<(), String> {
+        let replies = self.replies.until(self.sent.saturating_sub(unanswered)).await;
+        replies.map_err(|error| format!("answers to PUBLISH: {error}"))
+    }
+
     /// Waits for all answers; how many deliveries the server says there were.
     ///
     /// # Errors
     /// When an answer was an error, or is missing.
     pub(super) async fn settle(&self) -> Result<u64, String> {
-        self.replies
-            .until(self.sent)
-            .await
-            .map_err(|error| format!("answers to PUBLISH: {error}"))?;
+        self.until_behind(0).await?;
         match self.sums.errors.get() {
             0 => Ok(self.sums.deliveries.get()),
             errors => Err(format!("{errors} publications were answered with an error")),
@@ -64,22 +73,35 @@ impl Drop for Door {
     }
 }
 
-/// The command that publishes to `audience` so that a client is sent [`FRAME_LEN`] bytes.
-pub(super) fn publish(audience: &Audience) -> Vec<u8> {
+/// The command that publishes to `audience` so that a client of `dialect` is sent [`FRAME_LEN`] bytes.
+///
+/// # Errors
+/// When what the dialect says around a payload is longer than that, or it shows no such events.
+pub(super) fn publish(dialect: &dyn DialectKind, audience: &Audience) -> Result<Vec<u8>, String> {
     let channel = wire::redis_channel(audience);
-    let message = format!(r#"{{"type":"{KIND}","payload":"{}"}}"#, "x".repeat(payload_len()));
+    let text = "x".repeat(payload_len(dialect, audience)?);
+    let message = format!(r#"{{"type":"{KIND}","payload":"{text}"}}"#);
     let (channel_len, message_len) = (channel.len(), message.len());
-    format!("*3\r\n$7\r\nPUBLISH\r\n${channel_len}\r\n{channel}\r\n${message_len}\r\n{message}\r\n")
-        .into_bytes()
+    let command =
+        format!("*3\r\n$7\r\nPUBLISH\r\n${channel_len}\r\n{channel}\r\n${message_len}\r\n{message}\r\n");
+    Ok(command.into_bytes())
 }
 
-const KIND: &str = "notification";
+const KIND: &str = "bench";
 
 /// The length of the payload's text, without its quotes.
-fn payload_len() -> usize {
-    let now = timestamp(std::time::SystemTime::now());
-    let around = format!(r#"{{"type":"{KIND}","payload":"","timestamp":"{now}"}}"#);
-    FRAME_LEN - HEADER_LEN - around.len()
+fn payload_len(dialect: &dyn DialectKind, audience: &Audience) -> Result<usize, String> {
+    let empty = RawJson::parse(&Bytes::from_static(b"\"\"")).map_err(|error| error.to_string())?;
+    let event = Event::new(audience.clone(), Some(KIND), empty, SystemTime::now());
+    let dialect_of = dialect.open(&Options::defaults(dialect.defaults().options));
+    let around = dialect_of.render(&event).map(|text| HEADER_LEN + text.len());
+    let len = around.and_then(|around| FRAME_LEN.checked_sub(around));
+    len.ok_or_else(|| {
+        format!(
+            "{} does not show {audience:?} in {FRAME_LEN} bytes",
+            dialect.name()
+        )
+    })
 }
 
 /// What the answers said.
@@ -131,7 +153,7 @@ impl Counter for ReplyCounter {
 mod tests {
     use fanfare_core::UserId;
 
-    use super::*;
+    use super::{super::listeners::Listeners, *};
 
     #[test]
     fn answers_are_summed_however_they_are_cut() {
@@ -153,25 +175,26 @@ mod tests {
 
     #[test]
     fn a_publication_is_rendered_to_frames_of_the_promised_length() {
-        let everyone = publish(&Audience::Everyone);
-        let message = everyone.split(|byte| *byte == b'\n').nth(6).unwrap().trim_ascii();
-        let parsed = wire::parse_message(
-            wire::EVERYONE.as_bytes(),
-            &message.to_vec().into(),
-            std::time::SystemTime::now(),
-        );
-        let (_, notify) = fanfare_dialects::find("notify").unwrap();
-        let notify = notify.open(&fanfare_core::Options::default());
-        let text = notify.render(&parsed.unwrap()[0]).unwrap();
-        assert_eq!(
-            crate::ws::encode::frame(crate::ws::Opcode::Text, &text, false).len(),
-            FRAME_LEN
-        );
+        for listeners in [Listeners::Own, Listeners::Channel, Listeners::Pattern] {
+            let (dialect, audience) = (listeners.dialect().unwrap(), listeners.audience().unwrap());
+            let command = publish(dialect, &audience).unwrap();
+            let message = command.split(|byte| *byte == b'\n').nth(6).unwrap().trim_ascii();
+            let parsed = wire::parse_message(
+                wire::redis_channel(&audience).as_bytes(),
+                &message.to_vec().into(),
+                SystemTime::now(),
+            );
+            let dialect = dialect.open(&Options::defaults(dialect.defaults().options));
+            let text = dialect.render(&parsed.unwrap()[0]).unwrap();
+            let frame = crate::ws::encode::frame(crate::ws::Opcode::Text, &text, false);
+            assert_eq!(frame.len(), FRAME_LEN, "{listeners:?}");
+        }
     }
 
     #[test]
     fn a_publication_is_a_command_in_redis_form() {
         let user = Audience::User(UserId::new("7").unwrap());
-        assert!(publish(&user).starts_with(b"*3\r\n$7\r\nPUBLISH\r\n$11\r\nuser_noti:7\r\n$"));
+        let command = publish(Listeners::Own.dialect().unwrap(), &user).unwrap();
+        assert!(command.starts_with(b"*3\r\n$7\r\nPUBLISH\r\n$11\r\nuser_noti:7\r\n$"));
     }
 }

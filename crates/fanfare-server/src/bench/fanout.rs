@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use fanfare_core::Audience;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
@@ -12,6 +11,7 @@ use super::{
     crowd::Crowd,
     door::{self, Door},
     figures::{Kind, Workload},
+    listeners::Listeners,
     process::{Spent, Window},
     server::Server,
 };
@@ -31,35 +31,50 @@ const CPU_RATIO: Kind = Kind::new("CPU, baseline / server", "");
 const SERVER_BUSY: Kind = Kind::new("server busy", "cores");
 const GENERATOR_BUSY: Kind = Kind::new("generator busy", "cores");
 
-/// Measures every size and number of events in flight.
+/// Measures events for everyone, with every size.
 pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
     for connections in options.sizes(&SIZES) {
-        let mut of_size = IN_FLIGHT.map(|events| Workload::new(title(connections, events)));
-        for round in 0..options.rounds {
-            options.tell(&format!("fan-out to {connections}"), round);
-            let server = of_server(connections, options).await?;
-            let baseline = of_baseline(connections, options).await?;
-            for (at, workload) in of_size.iter_mut().enumerate() {
-                record(workload, &server[at], &baseline[at], LEAST_RATIO[at]);
-            }
-        }
-        workloads.extend(of_size);
+        workloads.extend(measure(connections, Listeners::Own, "connections", options).await?);
     }
     Ok(workloads)
 }
 
-fn title(connections: usize, in_flight: u8) -> String {
+/// Measures events for all of `listeners`, who are `whom`, with every number of events in flight.
+pub(super) async fn measure(
+    connections: usize,
+    listeners: Listeners,
+    whom: &str,
+    options: &Options,
+) -> Result<[Workload; 2], String> {
+    let mut workloads = IN_FLIGHT.map(|events| Workload::new(title(connections, whom, events)));
+    for round in 0..options.rounds {
+        options.tell(&format!("fan-out to {connections} {whom}"), round);
+        let server = of_server(connections, listeners, options).await?;
+        let baseline = of_baseline(connections, options).await?;
+        for (at, workload) in workloads.iter_mut().enumerate() {
+            record(workload, &server[at], &baseline[at], LEAST_RATIO[at]);
+        }
+    }
+    Ok(workloads)
+}
+
+fn title(connections: usize, whom: &str, in_flight: u8) -> String {
     match in_flight {
-        1 => format!("Fan-out to {connections} connections, one event in flight"),
-        events => format!("Fan-out to {connections} connections, {events} events in flight"),
+        1 => format!("Fan-out to {connections} {whom}, one event in flight"),
+        events => format!("Fan-out to {connections} {whom}, {events} events in flight"),
     }
 }
 
-async fn of_server(connections: usize, options: &Options) -> Result<[Measured; 2], String> {
-    let server = Server::start(options.shards, connections).await?;
-    let crowd = Crowd::upgrade(server.clients, &server.upgrade_requests(connections)?).await?;
-    let source = Source::Door(Door::open(server.door).await?);
+async fn of_server(
+    connections: usize,
+    listeners: Listeners,
+    options: &Options,
+) -> Result<[Measured; 2], String> {
+    let server = Server::start(options.shards, connections, listeners).await?;
+    let crowd = Crowd::upgrade(server.clients, &server.upgrades(listeners, connections)?).await?;
+    let event = door::publish(server.dialect, &listeners.audience()?)?;
+    let source = Source::Door(Door::open(server.door).await?, event);
     let mut run = Run {
         pid: server.id(),
         crowd,
@@ -97,7 +112,8 @@ async fn of_baseline(connections: usize, options: &Options) -> Result<[Measured;
 
 /// What makes a process write to all its connections.
 enum Source {
-    Door(Door),
+    /// The door, and the command that publishes there.
+    Door(Door, Vec<u8>),
     Commander(TcpStream),
 }
 
@@ -108,8 +124,8 @@ impl Source {
 
     async fn publish(&mut self, events: u8) -> Result<(), String> {
         match self {
-            Self::Door(door) => {
-                let commands = door::publish(&Audience::Everyone).repeat(usize::from(events));
+            Self::Door(door, command) => {
+                let commands = command.repeat(usize::from(events));
                 door.send(&commands, u64::from(events)).await
             }
             Self::Commander(socket) => socket
@@ -159,7 +175,7 @@ impl Run {
     /// That what was measured is what was meant.
     async fn check(&self) -> Result<(), String> {
         let arrived = self.crowd.tally().units();
-        if let Source::Door(door) = &self.source {
+        if let Source::Door(door, _) = &self.source {
             let told = door.settle().await?;
             if told != arrived {
                 return Err(format!(

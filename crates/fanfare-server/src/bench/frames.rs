@@ -61,6 +61,13 @@ impl FrameCounter {
     }
 }
 
+/// The payload of the first frame in `bytes`, and how many bytes that frame has; `None` while it is not complete.
+pub(super) fn first(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let (header, _, payload) = parse_header(bytes)?;
+    let end = header + usize::try_from(payload).ok()?;
+    Some((bytes.get(header..end)?, end))
+}
+
 /// The header's own length, whether the frame carries data, and the length of its payload.
 fn parse_header(bytes: &[u8]) -> Option<(usize, bool, u64)> {
     let is_data = bytes.first()? & 0x08 == 0;

@@ -5,8 +5,10 @@ use std::{cell::Cell, net::SocketAddr, rc::Rc};
 use tokio::task::JoinSet;
 
 use super::{
-    Options, client,
+    Options,
+    client::{self, Upgrade},
     figures::{Kind, Workload},
+    listeners::Listeners,
     process::{Spent, Window},
     server::Server,
 };
@@ -29,7 +31,7 @@ pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workload = Workload::new(title);
     for round in 0..options.rounds {
         options.tell("handshakes", round);
-        let server = Server::start(options.shards, USERS).await?;
+        let server = Server::start(options.shards, USERS, Listeners::Own).await?;
         let (handshakes, spent) = measure(&server, options).await?;
         server.stop().await?;
         record(&mut workload, handshakes, &spent);
@@ -40,7 +42,7 @@ pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
 async fn measure(server: &Server, options: &Options) -> Result<(u64, Spent), String> {
     let work = Rc::new(Work {
         address: server.clients,
-        requests: server.upgrade_requests(USERS)?,
+        upgrades: server.upgrades(Listeners::Own, USERS)?,
         next: Cell::new(0),
         is_over: Cell::new(false),
         done: Cell::new(0),
@@ -67,7 +69,7 @@ async fn measure(server: &Server, options: &Options) -> Result<(u64, Spent), Str
 /// What all workers share.
 struct Work {
     address: SocketAddr,
-    requests: Vec<Vec<u8>>,
+    upgrades: Vec<Upgrade>,
     next: Cell<usize>,
     is_over: Cell<bool>,
     done: Cell<u64>,
@@ -77,8 +79,8 @@ impl Work {
     async fn repeat(self: Rc<Self>) -> Result<(), String> {
         while !self.is_over.get() {
             let nth = self.next.replace(self.next.get() + 1);
-            let request = &self.requests[nth % self.requests.len()];
-            let (socket, _) = client::upgrade(self.address, request).await?;
+            let upgrade = &self.upgrades[nth % self.upgrades.len()];
+            let (socket, _) = client::upgrade(self.address, upgrade).await?;
             client::close(socket).await?;
             self.done.set(self.done.get() + 1);
         }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fanfare_core::Audience;
 use tokio::time::sleep;
 
 use super::{
@@ -10,6 +9,7 @@ use super::{
     crowd::Crowd,
     door::{self, Door},
     figures::{Kind, Workload},
+    listeners::Listeners,
     process::Memory,
     server::Server,
 };
@@ -27,14 +27,24 @@ const EMPTY: Kind = Kind::new("Pss of the server without any", "MiB");
 const KEPT: Kind = Kind::new("kept after all have closed", "%");
 const KEPT_LATER: Kind = Kind::new("kept when a few more came and went", "%");
 
-/// Measures a server before, with and after many connections.
+/// Measures connections that listen to what is theirs.
 pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
+    measure(Listeners::Own, "", options).await
+}
+
+/// Measures a server before, with and after many connections of `listeners`, who are `whose`.
+pub(super) async fn measure(
+    listeners: Listeners,
+    whose: &str,
+    options: &Options,
+) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
     for connections in options.sizes(&SIZES) {
-        let mut workload = Workload::new(format!("Memory of {connections} connections"));
+        let what = format!("of {connections} connections {whose}");
+        let mut workload = Workload::new(format!("Memory {}", what.trim_end()));
         for round in 0..options.rounds {
-            options.tell(&format!("memory of {connections} connections"), round);
-            measure(connections, options, &mut workload).await?;
+            options.tell(&format!("memory {}", what.trim_end()), round);
+            measure_once(connections, listeners, options, &mut workload).await?;
         }
         workloads.push(workload);
     }
@@ -42,22 +52,28 @@ pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
-async fn measure(connections: usize, options: &Options, workload: &mut Workload) -> Result<(), String> {
-    let server = Server::start(options.shards, connections).await?;
-    let requests = server.upgrade_requests(connections)?;
+async fn measure_once(
+    connections: usize,
+    listeners: Listeners,
+    options: &Options,
+    workload: &mut Workload,
+) -> Result<(), String> {
+    let server = Server::start(options.shards, connections, listeners).await?;
+    let upgrades = server.upgrades(listeners, connections)?;
+    let event = door::publish(server.dialect, &listeners.audience()?)?;
     let mut door = Door::open(server.door).await?;
-    let first = Crowd::upgrade(server.clients, &requests[..connections.min(WARM_UP)]).await?;
-    publish(&mut door, &first).await?;
+    let first = Crowd::upgrade(server.clients, &upgrades[..connections.min(WARM_UP)]).await?;
+    publish(&event, &mut door, &first).await?;
     first.close().await;
     let before = settled(server.id()).await?;
 
-    let crowd = Crowd::upgrade(server.clients, &requests).await?;
+    let crowd = Crowd::upgrade(server.clients, &upgrades).await?;
     let idle = settled(server.id()).await?;
-    publish(&mut door, &crowd).await?;
+    publish(&event, &mut door, &crowd).await?;
     let used = settled(server.id()).await?;
     crowd.close().await;
     let after = settled(server.id()).await?;
-    Crowd::upgrade(server.clients, &requests[..connections.min(A_FEW)])
+    Crowd::upgrade(server.clients, &upgrades[..connections.min(A_FEW)])
         .await?
         .close()
         .await;
@@ -76,10 +92,10 @@ async fn measure(connections: usize, options: &Options, workload: &mut Workload)
     server.stop().await
 }
 
-/// One event to everyone, and it has arrived.
-async fn publish(door: &mut Door, crowd: &Crowd) -> Result<(), String> {
+/// One `event`, and it has arrived everywhere.
+async fn publish(event: &[u8], door: &mut Door, crowd: &Crowd) -> Result<(), String> {
     let goal = crowd.tally().units() + crowd.len() as u64;
-    door.send(&door::publish(&Audience::Everyone), 1).await?;
+    door.send(event, 1).await?;
     crowd.tally().until(goal).await
 }
 

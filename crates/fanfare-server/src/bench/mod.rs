@@ -5,6 +5,7 @@
 //! they mean something even where other programs take part of the machine.
 
 mod baseline;
+mod channels;
 mod child;
 mod client;
 mod crowd;
@@ -13,6 +14,7 @@ mod fanout;
 mod figures;
 mod frames;
 mod handshakes;
+mod listeners;
 mod memory;
 mod process;
 mod report;
@@ -45,6 +47,8 @@ pub enum Subject {
     Fanout,
     /// Events to one user each.
     Unicast,
+    /// Channels, patterns, and connections that subscribe.
+    Channels,
     /// Memory of idle connections.
     Memory,
     /// Connections that come and go.
@@ -109,6 +113,7 @@ async fn measure(options: &Options) -> Result<Report, String> {
         report.workloads.extend(match subject {
             Subject::Fanout => fanout::run(options).await?,
             Subject::Unicast => unicast::run(options).await?,
+            Subject::Channels => channels::run(options).await?,
             Subject::Memory => memory::run(options).await?,
             Subject::Handshakes => handshakes::run(options).await?,
         });

@@ -18,11 +18,9 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{child::Child, client};
+use super::{child::Child, client::Upgrade, listeners::Listeners};
 use crate::auth;
 
-/// The dialect whose clients are simulated.
-const DIALECT: &str = "notify";
 /// Starting takes milliseconds.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// No token expires while it is in use.
@@ -35,13 +33,21 @@ pub(super) struct Server {
     pub(super) clients: SocketAddr,
     /// Where publishers connect.
     pub(super) door: SocketAddr,
+    /// What clients speak.
+    pub(super) dialect: &'static dyn DialectKind,
     secret: String,
     _folder: TempDir,
 }
 
 impl Server {
-    /// Starts one with `shards` threads for at most `connections` clients, and waits until it accepts them.
-    pub(super) async fn start(shards: usize, connections: usize) -> Result<Self, String> {
+    /// Starts one with `shards` threads for at most `connections` clients of what `listeners` speak, and waits until it
+    /// accepts them.
+    pub(super) async fn start(
+        shards: usize,
+        connections: usize,
+        listeners: Listeners,
+    ) -> Result<Self, String> {
+        let dialect = listeners.dialect()?;
         let folder = tempfile::Builder::new().prefix("fanfare-bench-").tempdir();
         let folder = folder.map_err(|error| format!("cannot make a temporary folder: {error}"))?;
         let [clients, door] =
@@ -49,6 +55,7 @@ impl Server {
         let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         let file = folder.path().join("fanfare.toml");
         let text = configuration(
+            dialect.name(),
             &folder.path().join("data"),
             clients,
             door,
@@ -63,6 +70,7 @@ impl Server {
             child,
             clients,
             door,
+            dialect,
             secret,
             _folder: folder,
         };
@@ -92,10 +100,9 @@ impl Server {
         self.child.id()
     }
 
-    /// Upgrade requests with which the users number 0 to `count` connect.
-    pub(super) fn upgrade_requests(&self, count: usize) -> Result<Vec<Vec<u8>>, String> {
-        let dialect = dialect()?;
-        let request = |number| {
+    /// How the users number 0 to `count` connect, who listen as `listeners` do.
+    pub(super) fn upgrades(&self, listeners: Listeners, count: usize) -> Result<Vec<Upgrade>, String> {
+        let upgrade = |number| {
             let user = user(number)?;
             let token = auth::mint(
                 self.secret.as_bytes(),
@@ -104,12 +111,12 @@ impl Server {
                 &Map::new(),
                 SystemTime::now(),
             );
-            Ok(client::upgrade_request(
-                self.clients,
-                &dialect.request_target(&token),
-            ))
+            let plan = listeners.plan(self.dialect, number, &token);
+            let plan =
+                plan.ok_or_else(|| format!("{} has no way to hear {listeners:?}", self.dialect.name()))?;
+            Ok(Upgrade::new(self.clients, &plan))
         };
-        (0..count).map(request).collect()
+        (0..count).map(upgrade).collect()
     }
 
     /// Ends the server as an operator would.
@@ -129,11 +136,6 @@ pub(super) fn user(number: usize) -> Result<UserId, String> {
     UserId::new(&number.to_string()).map_err(|error| error.to_string())
 }
 
-fn dialect() -> Result<&'static dyn DialectKind, String> {
-    let found = fanfare_dialects::find(DIALECT).map(|(_, dialect)| dialect);
-    found.ok_or_else(|| format!("this build does not know the dialect {DIALECT}"))
-}
-
 fn free_ports() -> std::io::Result<[SocketAddr; 2]> {
     // Both are held until both are known, or they could be the same.
     let held = [
@@ -144,6 +146,7 @@ fn free_ports() -> std::io::Result<[SocketAddr; 2]> {
 }
 
 fn configuration(
+    dialect: &str,
     data: &Path,
     clients: SocketAddr,
     door: SocketAddr,
@@ -159,9 +162,10 @@ fn configuration(
 data_dir = {data}
 [[listener]]
 bind = "{clients}"
-dialects = ["{DIALECT}"]
-[{DIALECT}]
+dialects = ["{dialect}"]
+[{dialect}]
 max_connections = {most}
+max_connections_per_ip = 0
 ping_interval = "12h"
 ping_timeout = "24h"
 [auth]
@@ -192,18 +196,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [clients, door] = free_ports().unwrap();
         let file = folder.path().join("fanfare.toml");
-        fs::write(
-            &file,
-            configuration(folder.path(), clients, door, &"s".repeat(64), 1, 20_000),
-        )
-        .unwrap();
+        let secret = "s".repeat(64);
+        let dialect = Listeners::Channel.dialect().unwrap().name();
+        let text = configuration(dialect, folder.path(), clients, door, &secret, 1, 20_000);
+        fs::write(&file, text).unwrap();
         let sources = Sources {
             file: Some(file),
             ..Sources::default()
         };
         let loaded = config::load(&sources, &crate::serve::dialect_infos()).unwrap();
         assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
-        assert_eq!(loaded.config.dialects[DIALECT].max_connections, 21_000);
+        assert_eq!(loaded.config.dialects[dialect].max_connections, 21_000);
         assert_eq!(
             (loaded.config.server.shards, loaded.config.resp.bind),
             (1, Some(door))

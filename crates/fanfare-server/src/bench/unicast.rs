@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use fanfare_core::Audience;
+use fanfare_core::{Audience, DialectKind};
 
 use super::{
     FRAME_LEN, Options,
     crowd::Crowd,
     door::{self, Door},
     figures::{Kind, Workload},
+    listeners::Listeners,
     process::{Spent, Window},
     server::{self, Server},
 };
@@ -66,8 +67,8 @@ fn title(users: usize, order: Order, in_flight: usize) -> String {
 }
 
 async fn measure_all(users: usize, options: &Options, workloads: &mut [Workload]) -> Result<(), String> {
-    let server = Server::start(options.shards, users).await?;
-    let crowd = Crowd::upgrade(server.clients, &server.upgrade_requests(users)?).await?;
+    let server = Server::start(options.shards, users, Listeners::Own).await?;
+    let crowd = Crowd::upgrade(server.clients, &server.upgrades(Listeners::Own, users)?).await?;
     let mut run = Run {
         pid: server.id(),
         door: Door::open(server.door).await?,
@@ -75,7 +76,7 @@ async fn measure_all(users: usize, options: &Options, workloads: &mut [Workload]
         published: 0,
     };
     for ((order, in_flight), workload) in cases().zip(workloads) {
-        let pieces = pieces(users, order, in_flight / PIECES)?;
+        let pieces = pieces(server.dialect, users, order, in_flight / PIECES)?;
         let (events, spent) = run.measure(&pieces, in_flight, options.seconds).await?;
         record(workload, events, &spent);
     }
@@ -90,9 +91,9 @@ async fn measure_all(users: usize, options: &Options, workloads: &mut [Workload]
 }
 
 /// Commands to publish, `len` in each piece.
-fn pieces(users: usize, order: Order, len: usize) -> Result<Vec<Vec<u8>>, String> {
+fn pieces(dialect: &dyn DialectKind, users: usize, order: Order, len: usize) -> Result<Vec<Vec<u8>>, String> {
     let commands: Vec<_> = (0..users)
-        .map(|number| Ok(door::publish(&Audience::User(server::user(number)?))))
+        .map(|number| door::publish(dialect, &Audience::User(server::user(number)?)))
         .collect::<Result<_, String>>()?;
     let pick = |nth: usize| match order {
         Order::InTurn => nth % users,

@@ -13,7 +13,7 @@ pub(super) struct Bench {
     /// What is measured
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
-    /// Connections [default: 1000 and 10000 for fanout, 1000 for unicast, 10000 for memory]
+    /// Connections [default: 1000 and 10000 for fanout, 1000 for unicast, 10000 for memory; channels likewise]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: Option<u32>,
     /// How long each measurement takes, in seconds
@@ -38,6 +38,8 @@ enum What {
     Fanout,
     /// Events to one user each
     Unicast,
+    /// Channels: subscribers by name and by pattern, patterns held, memory of subscribers
+    Channels,
     /// Memory of idle connections
     Memory,
     /// Connections that come and go
@@ -54,11 +56,13 @@ impl Bench {
             What::All => vec![
                 Subject::Fanout,
                 Subject::Unicast,
+                Subject::Channels,
                 Subject::Memory,
                 Subject::Handshakes,
             ],
             What::Fanout => vec![Subject::Fanout],
             What::Unicast => vec![Subject::Unicast],
+            What::Channels => vec![Subject::Channels],
             What::Memory => vec![Subject::Memory],
             What::Handshakes => vec![Subject::Handshakes],
             What::Baseline => return self.run_baseline(),

@@ -1,24 +1,54 @@
 //! `fanfare listen`: a client for trying things out and for scripts.
 
-use clap::Args;
-use futures_util::StreamExt;
-use tokio_tungstenite::{connect_async, tungstenite};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use clap::{ArgGroup, Args};
+use fanfare_core::{Heard, Listening, Subscription};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Map, Value};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep_until},
+};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite};
 use tungstenite::{Message, protocol::frame::coding::CloseCode};
 
-use super::{Failure, Global, Outcome, block_on, remote, token};
+use super::{
+    Failure, Global, Outcome, block_on,
+    destination::{self, Destination, Wish},
+    token,
+};
+use crate::config::Loaded;
 
-/// Connect as a user and print each event as a line of JSON.
+/// Who listens to channels when nobody is named.
+const SOMEBODY: &str = "fanfare-listen";
+/// A server that grants what is asked for does so in milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Connect as a client and print each event as a line of JSON.
 #[derive(Args)]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["user", "token", "channel"])))]
 pub(super) struct Listen {
-    /// The user to be
-    #[arg(long, value_name = "ID", required_unless_present = "token")]
+    /// Hear what is for this user, and what is for everyone
+    #[arg(long, value_name = "ID")]
     user: Option<String>,
+    /// Hear this channel, or what this pattern matches, as the user if one is given; may be repeated
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    channel: Vec<String>,
     /// A token, where the server's secret is not at hand [default: made as `fanfare token` does]
     #[arg(long, env = "FANFARE_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// The server [default: the first listener of the configuration, on this machine]
+    /// The server [default: the first listener of the configuration that can, on this machine]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// The dialect to speak [default: the first there that can]
+    #[arg(long, value_name = "NAME")]
+    dialect: Option<String>,
     /// Stop after this many events
     #[arg(long, value_name = "N")]
     count: Option<u64>,
@@ -26,66 +56,158 @@ pub(super) struct Listen {
 
 impl Listen {
     pub(super) fn run(&self, global: &Global) -> Outcome {
+        for name in &self.channel {
+            Subscription::parse(name)
+                .map_err(|error| Failure::Usage(format!("--channel {name:?}: {error}")))?;
+        }
         let loaded = global.load(None)?;
-        let token = match (&self.token, &self.user) {
-            (Some(token), _) => token.clone(),
-            (None, user) => token::mint(
-                &loaded,
-                user.as_deref().unwrap_or_default(),
-                None,
-                &serde_json::Map::new(),
-            )?,
+        let token = self.token(&loaded)?;
+        let wanted = Listening {
+            token: token.as_deref(),
+            own: self.user.is_some() || self.channel.is_empty(),
+            channels: &self.channel,
         };
-        let url = remote::socket(&loaded.config, self.url.as_deref(), &token)?;
-        block_on(listen(url, self.count))
+        let wish = Wish {
+            url: self.url.as_deref(),
+            dialect: self.dialect.as_deref(),
+        };
+        let destination = destination::find(&loaded.config, wish, &wanted)?;
+        block_on(listen(destination, self.count.unwrap_or(u64::MAX)))
+    }
+
+    /// Who to be. Channels may be public, so for them alone no secret is made.
+    fn token(&self, loaded: &Loaded) -> Result<Option<String>, Failure> {
+        let user = match (&self.token, &self.user) {
+            (Some(token), _) => return Ok(Some(token.clone())),
+            (None, Some(user)) => user,
+            (None, None) if token::has_secret(&loaded.config) => SOMEBODY,
+            (None, None) => return Ok(None),
+        };
+        token::mint(loaded, user, None, &Map::new()).map(Some)
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the events are what the command is for")]
-async fn listen(url: String, count: Option<u64>) -> Outcome {
-    let (mut socket, _) = connect_async(url)
+async fn listen(to: Destination, count: u64) -> Outcome {
+    let (mut socket, _) = connect_async(to.url)
         .await
         .map_err(|error| Failure::Runtime(explain(&error)))?;
-    eprintln!("listening; stop with Ctrl-C");
-    let mut left = count.unwrap_or(u64::MAX);
-    while left > 0 {
-        let message = tokio::select! {
-            message = socket.next() => message,
-            _ = tokio::signal::ctrl_c() => break,
-        };
-        match message {
-            Some(Ok(Message::Text(text))) => {
-                println!("{text}");
-                left -= 1;
-            }
-            Some(Ok(Message::Close(Some(close)))) if close.code == CloseCode::Normal => break,
-            Some(Ok(Message::Close(Some(close)))) => {
-                return Err(Failure::Runtime(format!(
-                    "the server closed the connection: {} {}",
-                    close.code, close.reason
-                )));
-            }
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(Failure::Runtime(explain(&error))),
-            None => return Err(Failure::Runtime("the server closed the connection".into())),
-        }
+    for frame in to.plan.frames {
+        let sent = socket.send(Message::text(frame)).await;
+        sent.map_err(|error| Failure::Runtime(explain(&error)))?;
     }
+    let hearing = Hearing {
+        dialect: to.dialect,
+        hear: to.plan.hear,
+        unconfirmed: to.plan.confirmations,
+        left: count,
+    };
+    hearing.run(&mut socket).await?;
     let _ = socket.close(None).await; // we are leaving anyway
     Ok(())
+}
+
+/// One who listens.
+struct Hearing {
+    dialect: &'static str,
+    hear: fn(&str) -> Heard,
+    /// What the server has yet to grant.
+    unconfirmed: usize,
+    /// Events still to be printed.
+    left: u64,
+}
+
+impl Hearing {
+    async fn run(mut self, socket: &mut Socket) -> Outcome {
+        let deadline = Instant::now() + PATIENCE;
+        self.tell_when_ready();
+        while self.left > 0 {
+            let message = tokio::select! {
+                message = socket.next() => message,
+                _ = tokio::signal::ctrl_c() => return Ok(()),
+                () = sleep_until(deadline), if self.unconfirmed > 0 => {
+                    return Err(Failure::Runtime(format!(
+                        "the server does not answer as one that speaks {} (another dialect is named with --dialect)",
+                        self.dialect
+                    )));
+                }
+            };
+            match message {
+                Some(Ok(Message::Text(text))) => self.take(&text)?,
+                Some(Ok(Message::Close(Some(close)))) if close.code == CloseCode::Normal => return Ok(()),
+                Some(Ok(Message::Close(Some(close)))) => {
+                    let (code, reason) = (close.code, shown(&close.reason));
+                    let text = format!("the server closed the connection: {code} {reason}");
+                    return Err(Failure::Runtime(text));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(Failure::Runtime(explain(&error))),
+                None => return Err(Failure::Runtime("the server closed the connection".into())),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, text: &str) -> Outcome {
+        match (self.hear)(text) {
+            Heard::Event => {
+                self.left -= 1;
+                if print(text).is_err() {
+                    self.left = 0; // nobody reads any more
+                }
+            }
+            Heard::Confirmed if self.unconfirmed > 0 => {
+                self.unconfirmed -= 1;
+                self.tell_when_ready();
+            }
+            Heard::Refused(words) => {
+                return Err(Failure::Runtime(format!("the server refused: {}", shown(&words))));
+            }
+            Heard::Confirmed | Heard::Other => {}
+        }
+        Ok(())
+    }
+
+    fn tell_when_ready(&self) {
+        if self.unconfirmed == 0 {
+            eprintln!("listening; stop with Ctrl-C");
+        }
+    }
+}
+
+/// Prints an event. Line breaks can only stand between the parts of a JSON text, where a space does as well.
+fn print(event: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", event.replace(['\n', '\r'], " "))?;
+    out.flush()
+}
+
+/// What the server says, without what a terminal would obey.
+fn shown(words: &str) -> String {
+    let escaped = |one: char| {
+        if one.is_control() {
+            one.escape_default().to_string()
+        } else {
+            one.to_string()
+        }
+    };
+    words.chars().map(escaped).collect()
 }
 
 /// The reason without the URL, which holds the token.
 fn explain(error: &tungstenite::Error) -> String {
     match error {
         tungstenite::Error::Http(answer) => {
-            let body = answer
-                .body()
-                .as_deref()
-                .and_then(|body| std::str::from_utf8(body).ok())
+            let body = answer.body().as_deref().unwrap_or_default();
+            let said: Value = serde_json::from_slice(body).unwrap_or_default();
+            let error = &said["error"];
+            let reason = error["message"].as_str().or_else(|| error.as_str());
+            let reason = reason
+                .map(|reason| format!(": {}", shown(reason)))
                 .unwrap_or_default();
-            format!("the server answered {} {body}", answer.status())
+            format!("the server answered {}{reason}", answer.status())
         }
         tungstenite::Error::Io(error) => format!("cannot reach the server: {error}"),
+        tungstenite::Error::Url(_) => "cannot connect to that address".into(),
         other => other.to_string(),
     }
 }

@@ -5,6 +5,7 @@ mod backup;
 mod bench_command;
 mod config_args;
 mod config_command;
+mod destination;
 mod explain;
 mod key;
 mod listen;
@@ -60,7 +61,7 @@ enum Command {
     Token(token::Token),
     /// Publish an event to a user, a channel or everyone
     Publish(publish::Publish),
-    /// Connect as a user and print each event as a line of JSON
+    /// Connect as a client and print each event as a line of JSON
     Listen(listen::Listen),
     /// Tell whether a user may use a channel, and which rule or default says so
     Explain(explain::Explain),

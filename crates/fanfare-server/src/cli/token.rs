@@ -6,7 +6,11 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::{Failure, Global, Outcome};
-use crate::{auth, config::Loaded, serve};
+use crate::{
+    auth,
+    config::{Config, Loaded},
+    serve,
+};
 
 /// Make a token for a user and print it.
 #[derive(Args)]
@@ -47,6 +51,14 @@ pub(super) fn mint(
         })?;
     let ttl = ttl.unwrap_or(loaded.config.auth.access_ttl);
     Ok(auth::mint(&secret, user, ttl, claims, SystemTime::now()))
+}
+
+/// Whether the secret that [`mint`] signs with is there already.
+pub(super) fn has_secret(config: &Config) -> bool {
+    let auth = &config.auth;
+    let configured = auth.jwt_secret.is_some() || auth.jwt_secret_file.is_some();
+    let elsewhere = auth.jwks_url.is_some() || auth.public_key_file.is_some();
+    configured || !elsewhere && config.data_dir.join(auth::SECRET_FILE_NAME).exists()
 }
 
 /// The claims that `--claim` names.

@@ -1,10 +1,10 @@
 //! What conversations ask for, done. Nothing here waits while the connection is borrowed: what may take time is a
 //! future of its own, polled at once, and only if it is not done then spawned. Nothing is read from the client meanwhile.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use fanfare_core::{
-    Channel, Command, Denial, Identity, Joined, Outcome, Subscription, Ticket, Token,
+    Channel, Command, Denial, EVERYONE_CHANNEL, Identity, Joined, Outcome, Subscription, Ticket, Token,
     policy::{Action, Verdict},
 };
 use futures_util::FutureExt;
@@ -13,6 +13,7 @@ use super::{
     connection::{Connection, Phase},
     hold::Hold,
     requests::{self, Asking, Granted, Request},
+    subscriptions::Traits,
     talk::{Turn, millis},
 };
 use crate::auth::TokenError;
@@ -30,16 +31,13 @@ impl Connection {
             Command::Subscribe { to, whole } => self.subscribe(ticket, to, whole, turn),
             Command::Unsubscribe(from) => {
                 for wanted in &from {
-                    self.unlisten(wanted, turn.shard, turn.key);
+                    self.drop_subscription(wanted, turn.shard, turn.key);
                 }
                 self.rehear(turn.shard, turn.key);
                 self.answer(ticket, Ok(Outcome::Unsubscribed), turn);
             }
             Command::Join(room) => self.join(ticket, room, turn),
-            Command::Leave(room) => {
-                let answer = self.leave(room, turn);
-                self.answer(ticket, answer, turn);
-            }
+            Command::Leave(room) => self.leave(ticket, room, turn),
             Command::Publish(draft) => self.publish(ticket, draft, turn),
             Command::Facts => {
                 let facts = turn.shard.node.dialect_facts(self.admission.dialect());
@@ -60,22 +58,23 @@ impl Connection {
         ticket: Ticket,
         turn: &mut Turn<'_>,
         work: impl Future<Output = T> + 'static,
-        finish: fn(&mut Self, T, &mut Turn<'_>) -> Answer,
+        finish: fn(&mut Self, Ticket, T, &mut Turn<'_>),
     ) {
         let mut work = Box::pin(work);
         if let Some(done) = work.as_mut().now_or_never() {
-            let answer = finish(self, done, turn);
-            return self.answer(ticket, answer, turn);
+            return finish(self, ticket, done, turn);
         }
         self.asked += 1;
         let (shard, key) = (turn.shard.clone(), turn.key);
         tokio::task::spawn_local(async move {
-            let done = work.await;
+            let done = AssertUnwindSafe(work).catch_unwind().await;
             shard.with(key, |connection, turn| {
                 connection.asked -= 1;
-                if connection.phase == Phase::Open {
-                    let answer = finish(connection, done, turn);
-                    connection.answer(ticket, answer, turn);
+                connection.heard_at = turn.now; // it was not listened to meanwhile
+                match done {
+                    Ok(done) if connection.phase == Phase::Open => finish(connection, ticket, done, turn),
+                    Ok(_) => {}
+                    Err(_) => connection.failed(turn.now),
                 }
                 connection.wake();
             });
@@ -105,11 +104,16 @@ impl Connection {
                             requests::in_force(in_force).await;
                             (identity, hold)
                         };
-                        return self.settle(ticket, turn, work, |connection, (identity, hold), turn| {
-                            connection.hold = Some(hold);
-                            connection.renew(identity, turn);
-                            Ok(Outcome::Authenticated)
-                        });
+                        return self.settle(
+                            ticket,
+                            turn,
+                            work,
+                            |connection, ticket, (identity, hold), turn| {
+                                connection.hold = Some(hold);
+                                connection.renew(identity, turn);
+                                connection.answer(ticket, Ok(Outcome::Authenticated), turn);
+                            },
+                        );
                     }
                 },
             },
@@ -131,10 +135,18 @@ impl Connection {
             Subscription::Personal(_) | Subscription::Pattern(_) => false,
         });
         let closed: Vec<_> = closed.cloned().collect();
+        let everyone = Channel::new(EVERYONE_CHANNEL).ok().and_then(|channel| {
+            match policy.judge(Some(&identity), Action::Subscribe, &channel) {
+                Verdict::Allowed => Some(true),
+                Verdict::Denied => Some(false),
+                Verdict::Ask => None, // what the authorizer said stands
+            }
+        });
         self.identity = Some(identity);
         for wanted in closed {
-            self.unlisten(&wanted, turn.shard, turn.key);
+            self.drop_subscription(&wanted, turn.shard, turn.key);
         }
+        self.reassess(everyone);
         self.rehear(turn.shard, turn.key);
     }
 
@@ -153,17 +165,19 @@ impl Connection {
         let requests = requests.collect();
         let asking = self.asking(turn);
         let work = requests::grant(asking, requests, self.subscriptions_left(), whole);
-        self.settle(ticket, turn, work, |connection, granted, turn| {
-            let mut outcomes = Vec::new();
-            for each in granted? {
-                outcomes.push(each.map(|granted| {
-                    if let Granted::New(wanted, hold) = granted {
-                        connection.listen(wanted, hold, false, turn.shard, turn.key);
-                    }
-                }));
-            }
+        self.settle(ticket, turn, work, |connection, ticket, granted, turn| {
+            let answer = granted.map(|granted| {
+                let outcomes = granted.into_iter().map(|each| {
+                    each.map(|granted| {
+                        if let Granted::New(wanted, hold, traits) = granted {
+                            connection.listen(wanted, hold, traits, turn.shard, turn.key);
+                        }
+                    })
+                });
+                Outcome::Subscribed(outcomes.collect())
+            });
             connection.rehear(turn.shard, turn.key);
-            Ok(Outcome::Subscribed(outcomes))
+            connection.answer(ticket, answer, turn);
         });
     }
 
@@ -173,40 +187,64 @@ impl Connection {
             return self.answer(ticket, Ok(Outcome::Joined(Joined::Already)), turn);
         }
         let request = match self.may_listen(&wanted, turn) {
-            Verdict::Allowed if self.identity.is_some() => Request::Take(wanted),
-            Verdict::Ask if self.identity.is_some() => Request::Ask(wanted),
+            Verdict::Allowed if self.proven().is_some() => Request::Take(wanted),
+            Verdict::Ask if self.proven().is_some() => Request::Ask(wanted),
             _ => Request::Denied(Denial::Forbidden),
         };
         let work = requests::grant(self.asking(turn), vec![request], self.subscriptions_left(), true);
-        self.settle(ticket, turn, work, |connection, granted, turn| {
-            let mut joined = Joined::Already;
-            for granted in granted?.into_iter().flatten() {
-                if let (Granted::New(wanted, hold), Some(identity)) = (granted, connection.identity.clone()) {
-                    if let Subscription::Channel(room) = &wanted {
-                        let first = turn.shard.node.members.join(room, &identity.user);
-                        joined = if first { Joined::First } else { Joined::Another };
-                    }
-                    connection.listen(wanted, hold, true, turn.shard, turn.key);
-                }
-            }
-            Ok(Outcome::Joined(joined))
+        self.settle(
+            ticket,
+            turn,
+            work,
+            |connection, ticket, granted, turn| match granted {
+                Ok(granted) => connection.come_in(ticket, granted.into_iter().flatten().next(), turn),
+                Err(denial) => connection.answer(ticket, Err(denial), turn),
+            },
+        );
+    }
+
+    /// Is in the room from now on. The conversation is answered, and may tell the room, before anybody else can come in
+    /// or leave.
+    fn come_in(&mut self, ticket: Ticket, granted: Option<Granted>, turn: &mut Turn<'_>) {
+        let already = Ok(Outcome::Joined(Joined::Already));
+        let (Some(Granted::New(wanted, hold, traits)), Some(identity)) = (granted, self.identity.clone())
+        else {
+            return self.answer(ticket, already, turn);
+        };
+        let Subscription::Channel(room) = wanted.clone() else {
+            return self.answer(ticket, already, turn);
+        };
+        if self.is_member(&wanted) {
+            return self.answer(ticket, already, turn);
+        }
+        let node = turn.shard.node.clone();
+        node.members.join(&room, &identity.user, |first| {
+            let joined = if first { Joined::First } else { Joined::Another };
+            let traits = Traits {
+                member: true,
+                ..traits
+            };
+            self.listen(wanted, hold, traits, turn.shard, turn.key);
+            self.rehear(turn.shard, turn.key);
+            self.answer(ticket, Ok(Outcome::Joined(joined)), turn);
         });
     }
 
-    fn leave(&mut self, room: Channel, turn: &Turn<'_>) -> Answer {
-        let wanted = Subscription::Channel(room);
-        let (true, Subscription::Channel(room), Some(identity)) =
-            (self.is_member(&wanted), &wanted, &self.identity)
-        else {
-            return Err(Denial::NotMember);
+    fn leave(&mut self, ticket: Ticket, room: Channel, turn: &mut Turn<'_>) {
+        let wanted = Subscription::Channel(room.clone());
+        let (true, Some(identity)) = (self.is_member(&wanted), self.identity.clone()) else {
+            return self.answer(ticket, Err(Denial::NotMember), turn);
         };
-        let last = turn.shard.node.members.leave(room, &identity.user);
         self.unlisten(&wanted, turn.shard, turn.key);
-        Ok(Outcome::Left { last })
+        self.rehear(turn.shard, turn.key);
+        let node = turn.shard.node.clone();
+        node.members.leave(&room, &identity.user, |last| {
+            self.answer(ticket, Ok(Outcome::Left { last }), turn);
+        });
     }
 
     fn may_listen(&self, wanted: &Subscription, turn: &Turn<'_>) -> Verdict {
-        let who = self.identity.as_deref();
+        let who = self.proven().map(|identity| &**identity);
         match wanted {
             Subscription::Personal(user) if who.is_some_and(|own| own.user == *user) => Verdict::Allowed,
             Subscription::Personal(_) => Verdict::Denied,
@@ -220,7 +258,7 @@ impl Connection {
         Asking {
             node: turn.shard.node.clone(),
             shard: turn.shard.number,
-            user: self.identity.as_ref().map(|identity| identity.user.clone()),
+            who: self.proven().cloned(),
         }
     }
 }

@@ -9,13 +9,13 @@ use std::{
     time::SystemTime,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use fanfare_core::{Conversation, Ending, Identity};
 use slab::Slab;
 use uuid::Uuid;
 
 use super::{
-    Admission, MountedDialect, Transport, hold::Hold, meter::Meter, outbox::Outbox,
+    Admission, MountedDialect, Transport, deliver::RUN, hold::Hold, meter::Meter, outbox::Outbox,
     subscriptions::Subscriptions,
 };
 use crate::ws::{Decoder, DeflateParams, Opcode, encode};
@@ -79,7 +79,7 @@ pub(super) struct Connection {
     /// What the socket did not take yet; most of the time nothing.
     pub(super) outbox: Option<Box<Outbox>>,
     /// What was read and not yet looked at, because the client does not read its answers.
-    pub(super) unread: Option<Box<[u8]>>,
+    pub(super) unread: Option<BytesMut>,
     /// Wakes the connection's task.
     pub(super) waker: Option<Waker>,
     pub(super) decoder: Decoder,
@@ -91,9 +91,12 @@ pub(super) struct Connection {
     /// Has its user's events come to this node.
     pub(super) hold: Option<Hold>,
     pub(super) subscriptions: Option<Box<Subscriptions>>,
+    pub(super) hears_user: bool,
     pub(super) hears_everyone: bool,
     /// The credential has expired: no events until there is another.
     pub(super) paused: bool,
+    /// It was taken out of its rooms and of the index.
+    pub(super) departed: bool,
     /// What the conversation asked for and was not answered yet. Nothing is read meanwhile.
     pub(super) asked: u32,
     pub(super) meter: Option<Box<Meter>>,
@@ -159,7 +162,7 @@ impl Connection {
     pub(super) fn send_run(&mut self, frames: &[Bytes], now: u64) -> Tally {
         let mut written = 0;
         if self.phase == Phase::Open && self.outbox.is_none() && !self.transport.wants_flush() {
-            let mut slices = smallvec::SmallVec::<[IoSlice<'_>; 16]>::new();
+            let mut slices = smallvec::SmallVec::<[IoSlice<'_>; RUN]>::new();
             slices.extend(frames.iter().map(|frame| IoSlice::new(frame)));
             match self.transport.try_write_vectored(&slices) {
                 Ok(bytes) => written = bytes,
@@ -346,18 +349,11 @@ impl Connection {
             .is_some_and(|outbox| outbox.len() > frames || outbox.bytes() > bytes)
     }
 
-    /// Puts an answer to the client behind what is queued. Answers are limited by their bytes alone: a request that asks
-    /// for many is not the mistake of a client that reads well.
+    /// Puts an answer to the client behind what is queued. Answers are limited by their bytes alone.
     pub(super) fn queue_answer(&mut self, frame: Bytes, now: u64) -> Tally {
-        let limit = self.admission.dialect().settings.send_queue_size;
-        let fits = |outbox: &Option<Box<Outbox>>| {
-            outbox
-                .as_ref()
-                .is_none_or(|outbox| outbox.has_room(frame.len(), usize::MAX, limit))
-        };
-        if self.phase == Phase::Open && !fits(&self.outbox) {
+        if self.phase == Phase::Open && !self.has_room_for_answer(frame.len()) {
             self.flush_or_wake();
-            if !fits(&self.outbox) {
+            if !self.has_room_for_answer(frame.len()) {
                 self.end(Ending::SlowConsumer, now);
             }
         }
@@ -367,11 +363,17 @@ impl Connection {
                 dropped: 1,
             };
         }
-        self.outbox_mut().push(frame);
+        self.outbox_mut().push_answer(frame);
         Tally {
             queued: 1,
             dropped: 0,
         }
+    }
+
+    fn has_room_for_answer(&self, bytes: usize) -> bool {
+        let limit = self.admission.dialect().settings.send_queue_size;
+        let outbox = self.outbox.as_ref();
+        outbox.is_none_or(|outbox| outbox.has_room(bytes, usize::MAX, limit))
     }
 
     fn has_room(&self, bytes: usize) -> bool {

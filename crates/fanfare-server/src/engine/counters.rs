@@ -19,6 +19,8 @@ pub struct Counters {
     pub handshakes_timed_out: AtomicU64,
     /// Requests and handshakes refused because their address came too often.
     pub requests_rate_limited: AtomicU64,
+    /// Events that wait now for the authorizer to say whether a connection may have them.
+    pub events_undecided: AtomicU64,
     /// `accept` failed, most often for want of file descriptors.
     pub accept_errors: AtomicU64,
 }
@@ -38,6 +40,10 @@ pub struct DialectCounters {
     pub dropped: AtomicU64,
     /// Messages received from clients.
     pub received: AtomicU64,
+    /// Of those, messages dropped unread because their client sent too many.
+    pub rate_limited: AtomicU64,
+    /// Subscriptions that connections have now.
+    pub subscriptions: AtomicU64,
     /// Connections ended by a violation of the protocol, a transport error or a fault of ours.
     pub errors: AtomicU64,
     /// Renderings that failed by a fault of ours.

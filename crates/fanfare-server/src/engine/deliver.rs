@@ -23,7 +23,7 @@ use crate::ws::{DeflateParams, Deflater};
 /// Receivers served before other tasks of the shard get a turn; 10,000 at once would hold it for 80 ms.
 const CHUNK: usize = 256;
 /// Frames written in one call at most.
-const RUN: usize = 64;
+pub(super) const RUN: usize = 64;
 
 impl Shard {
     /// Delivers `parts` in order and reports what was reached.
@@ -34,8 +34,9 @@ impl Shard {
         }
         let mut reached = vec![Reach::default(); events.len()];
         if events.windows(2).all(|pair| same(&pair[0].event, &pair[1].event)) {
+            let mut since_yield = 0;
             for (run, reached) in events.chunks(RUN).zip(reached.chunks_mut(RUN)) {
-                self.write_run(run, reached).await;
+                self.write_run(run, reached, &mut since_yield).await;
             }
         } else {
             self.gather(&events, &mut reached).await;
@@ -49,11 +50,13 @@ impl Shard {
     }
 
     /// Writes events for one audience to each receiver in one call.
-    async fn write_run(self: &Rc<Self>, run: &[&Prepared], reached: &mut [Reach]) {
+    async fn write_run(self: &Rc<Self>, run: &[&Prepared], reached: &mut [Reach], since_yield: &mut usize) {
         let mut classes = Classes::default();
-        for receivers in self.receivers(&run[0].event).chunks(CHUNK) {
+        for receivers in self.receivers(run).chunks(CHUNK) {
             self.write_chunk(receivers, run, reached, &mut classes);
-            if receivers.len() == CHUNK {
+            *since_yield += receivers.len();
+            if *since_yield >= CHUNK {
+                *since_yield = 0;
                 tokio::task::yield_now().await;
             }
         }
@@ -99,7 +102,7 @@ impl Shard {
         let mut dirty: Vec<Key> = Vec::new();
         let mut since_yield = 0;
         for (event, reach) in events.iter().zip(reached) {
-            for receivers in self.receivers(&event.event).chunks(CHUNK) {
+            for receivers in self.receivers(&[event]).chunks(CHUNK) {
                 self.queue_chunk(receivers, event, reach, &mut dirty);
                 since_yield += receivers.len();
                 if since_yield >= CHUNK {

@@ -17,7 +17,8 @@ pub(super) type InForce = Option<Shared<BoxFuture<'static, ()>>>;
 pub(super) struct Hold {
     node: Arc<Node>,
     shard: usize,
-    on: On,
+    /// `None` once somebody else keeps it.
+    on: Option<On>,
 }
 
 enum On {
@@ -66,8 +67,24 @@ impl Hold {
         Self {
             node: node.clone(),
             shard,
-            on,
+            on: Some(on),
         }
+    }
+
+    /// Leaves it to the caller to give back what is held, by dropping [`Hold::kept_channel`] or [`Hold::kept_pattern`].
+    /// A connection with a guard for each of its subscriptions would be twice as large.
+    pub(super) fn keep(mut self) {
+        self.on = None;
+    }
+
+    /// What was kept for a channel.
+    pub(super) fn kept_channel(node: &Arc<Node>, shard: usize, channel: &Channel) -> Self {
+        Self::new(node, shard, On::Channel(channel.clone()))
+    }
+
+    /// What was kept for a pattern.
+    pub(super) fn kept_pattern(node: &Arc<Node>, shard: usize) -> Self {
+        Self::new(node, shard, On::Patterns)
     }
 }
 
@@ -84,15 +101,16 @@ impl Drop for Hold {
             }
         };
         match &self.on {
-            On::User { user, dialect } => {
+            None => {}
+            Some(On::User { user, dialect }) => {
                 let last = || unsubscribe(Interest::User(user.clone()));
                 self.node.interests.release(user, (self.shard, *dialect), last);
             }
-            On::Channel(channel) => {
+            Some(On::Channel(channel)) => {
                 let last = || unsubscribe(Interest::Channel(channel.clone()));
                 self.node.channels.release(channel, self.shard, last);
             }
-            On::Patterns => {
+            Some(On::Patterns) => {
                 self.node
                     .channels
                     .release_pattern(self.shard, || unsubscribe(Interest::AllChannels));

@@ -2,35 +2,18 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
 use fanfare_core::{Audience, BoxFuture, BrokerError, Event, Inbound, Reach, ShardSet};
+
+use tokio::sync::oneshot;
 
 use super::{Node, Prepared, ShardCommand, batch::Batch};
 
 impl Inbound for Node {
-    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Reach>> {
-        Box::pin(async move {
-            let handles = self.shards();
-            let mut shares = vec![Vec::new(); handles.len()];
-            let mut prepared = Vec::with_capacity(events.len());
-            for (at, event) in (0u32..).zip(events) {
-                let concerned = match &event.audience {
-                    Audience::Everyone => ShardSet::first(handles.len()),
-                    Audience::User(user) => self.interests.shards_of(user),
-                    Audience::Channel(channel) => self.channels.shards_of(channel),
-                };
-                for (shard, share) in shares.iter_mut().enumerate() {
-                    if concerned.contains(shard) {
-                        share.push(at);
-                    }
-                }
-                prepared.push(Prepared::new(event, self.dialects.len()));
-            }
-            let (parts, told) = Batch::split(prepared, shares);
-            for (shard, part) in parts {
-                handles[shard].send(ShardCommand::Deliver(part));
-            }
-            told.await.unwrap_or_default()
-        })
+    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
+        // Handed to the shards now, so that the order of calls is the order of delivery.
+        let told = self.hand_out(events);
+        Box::pin(async move { told.await.unwrap_or_default() })
     }
 
     fn received(&self, publications: u64) {
@@ -45,5 +28,40 @@ impl Inbound for Node {
 
     fn probe(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(self.probe_shards())
+    }
+
+    fn answer(&self, question: Bytes) -> BoxFuture<'_, Bytes> {
+        Box::pin(self.answer_question(question))
+    }
+
+    fn told(&self, notice: Bytes) {
+        self.take_notice(&notice);
+    }
+}
+
+impl Node {
+    /// Gives each shard its part of `events`; what they reached comes when all parts are done.
+    fn hand_out(&self, events: Vec<Event>) -> oneshot::Receiver<Vec<Reach>> {
+        let handles = self.shards();
+        let mut shares = vec![Vec::new(); handles.len()];
+        let mut prepared = Vec::with_capacity(events.len());
+        for (at, event) in (0u32..).zip(events) {
+            let concerned = match &event.audience {
+                Audience::Everyone => ShardSet::first(handles.len()),
+                Audience::User(user) => self.interests.shards_of(user),
+                Audience::Channel(channel) => self.channels.shards_of(channel),
+            };
+            for (shard, share) in shares.iter_mut().enumerate() {
+                if concerned.contains(shard) {
+                    share.push(at);
+                }
+            }
+            prepared.push(Prepared::new(event, self.dialects.len()));
+        }
+        let (parts, told) = Batch::split(prepared, shares);
+        for (shard, part) in parts {
+            handles[shard].send(ShardCommand::Deliver(part));
+        }
+        told
     }
 }

@@ -9,6 +9,7 @@
 mod admission;
 mod ask;
 mod batch;
+mod census;
 mod connection;
 mod counters;
 mod deliver;
@@ -18,6 +19,7 @@ mod meter;
 mod node;
 mod outbox;
 mod publisher;
+mod questions;
 mod receivers;
 mod requests;
 mod say;
@@ -37,9 +39,11 @@ mod tests;
 
 pub use admission::Admission;
 pub use batch::Prepared;
+pub use census::{Filter, Row};
 pub use connection::{Key, Newcomer};
 pub use counters::{Counters, DialectCounters};
-pub use node::{MountedDialect, Mounting, Node, NodeOptions};
+pub use node::{Holdings, MountedDialect, Mounting, Node, NodeOptions};
+pub use questions::{Channels, Gathered};
 pub use seat::Seat;
 pub use settings::DialectSettings;
 pub use shard::{Shard, ShardCommand, ShardHandle};

@@ -12,7 +12,7 @@ use std::{
 use fanfare_core::{
     Broker, BrokerError, BrokerHealth, ChannelInterests, Dialect, DialectFacts, DialectKind, DialectReport,
     Event, Hearing, Interests, Members, NodeFacts, Receipt, UserId,
-    policy::{Authorizer, Policy},
+    policy::{Authorizer, Counts, Policy},
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -94,6 +94,19 @@ pub struct MountedDialect {
     pub(super) names: Names,
 }
 
+/// How much a node's connections listen to. Personal channels are not in it: those come with the user.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Different channels with subscribers, rooms included.
+    pub channels: u64,
+    /// Subscriptions to them.
+    pub channel_subscriptions: u64,
+    /// Subscriptions to patterns.
+    pub pattern_subscriptions: u64,
+    /// Rooms with somebody in them.
+    pub rooms: u64,
+}
+
 impl Node {
     /// A node without shards and broker yet.
     pub fn new(options: NodeOptions) -> Arc<Self> {
@@ -135,17 +148,19 @@ impl Node {
         let _ = self.broker.set(broker);
     }
 
-    /// Publishes `events` by the broker, in order; one receipt for each.
-    pub async fn publish(&self, events: Vec<Event>) -> Vec<Receipt> {
-        match self.broker.get() {
-            Some(broker) => broker.publish(events).await,
-            None => vec![
-                Receipt {
-                    degraded: true,
-                    ..Receipt::default()
-                };
-                events.len()
-            ],
+    /// Publishes `events` by the broker, in order, and in the order of calls; one receipt for each.
+    pub fn publish(&self, events: Vec<Event>) -> impl Future<Output = Vec<Receipt>> + Send + use<> {
+        let unknown = Receipt {
+            degraded: true,
+            ..Receipt::default()
+        };
+        let count = events.len();
+        let publishing = self.broker.get().map(|broker| broker.publish(events));
+        async move {
+            match publishing {
+                Some(publishing) => publishing.await,
+                None => vec![unknown; count],
+            }
         }
     }
 
@@ -251,6 +266,24 @@ impl Node {
             received: counters.received.load(Relaxed),
             errors: counters.errors.load(Relaxed),
         }
+    }
+
+    /// What its connections listen to, all together.
+    pub fn holdings(&self) -> Holdings {
+        Holdings {
+            channels: self.channels.channels_held() as u64,
+            channel_subscriptions: self.channels.subscriptions(),
+            pattern_subscriptions: self.channels.pattern_subscriptions() as u64,
+            rooms: self.members.rooms() as u64,
+        }
+    }
+
+    /// How the questions to the authorizer ended; all zero where there is none.
+    pub fn authorizer_counts(&self) -> Counts {
+        let authorizer = self.authorizer.as_ref();
+        authorizer
+            .map(|authorizer| authorizer.counts())
+            .unwrap_or_default()
     }
 
     /// Passes a marker through every shard's queue of deliveries and waits for all.

@@ -15,10 +15,21 @@ const SLICES: usize = 64;
 /// The queue of one connection. Once anything is in it, everything goes through it, or frames would interleave.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    frames: VecDeque<Bytes>,
+    frames: VecDeque<Queued>,
     bytes: usize,
+    /// How many of the frames are answers.
+    answers: usize,
     /// The front frame was written in part, so it cannot be dropped any more.
     front_begun: bool,
+}
+
+/// A frame that waits.
+#[derive(Debug)]
+struct Queued {
+    frame: Bytes,
+    /// Whether it answers something the client asked, so that it does not count against the number of messages that
+    /// may wait: a request that asks for much is not the mistake of a client that reads well.
+    answer: bool,
 }
 
 impl Outbox {
@@ -33,12 +44,22 @@ impl Outbox {
     /// Whether one more frame of `bytes` fits.
     pub(super) fn has_room(&self, bytes: usize, max_frames: usize, max_bytes: usize) -> bool {
         // A frame larger than the whole limit passes when it is alone, or it could never be sent at all.
-        self.frames.len() < max_frames && (self.bytes + bytes <= max_bytes || self.frames.is_empty())
+        self.frames.len() - self.answers < max_frames
+            && (self.bytes + bytes <= max_bytes || self.frames.is_empty())
     }
 
     pub(super) fn push(&mut self, frame: Bytes) {
+        self.put(frame, false);
+    }
+
+    pub(super) fn push_answer(&mut self, frame: Bytes) {
+        self.put(frame, true);
+    }
+
+    fn put(&mut self, frame: Bytes, answer: bool) {
         self.bytes += frame.len();
-        self.frames.push_back(frame);
+        self.answers += usize::from(answer);
+        self.frames.push_back(Queued { frame, answer });
     }
 
     /// Puts the rest of a frame that was written in part.
@@ -50,6 +71,7 @@ impl Outbox {
     /// Puts all of `later` behind what is here. Nothing of `later` may have been written in part.
     pub(super) fn append(&mut self, mut later: Self) {
         self.bytes += later.bytes;
+        self.answers += later.answers;
         self.frames.append(&mut later.frames);
     }
 
@@ -60,10 +82,11 @@ impl Outbox {
             .frames
             .iter()
             .skip(keep)
-            .filter(|frame| is_message(frame))
+            .filter(|queued| is_message(&queued.frame))
             .count();
         self.frames.truncate(keep);
-        self.bytes = self.frames.iter().map(Bytes::len).sum();
+        self.bytes = self.frames.iter().map(|queued| queued.frame.len()).sum();
+        self.answers = self.frames.iter().filter(|queued| queued.answer).count();
         dropped as u64
     }
 
@@ -75,7 +98,7 @@ impl Outbox {
                 .frames
                 .iter()
                 .skip(begun)
-                .filter(|frame| is_message(frame))
+                .filter(|queued| is_message(&queued.frame))
                 .count()) as u64
     }
 
@@ -84,8 +107,8 @@ impl Outbox {
         while !self.frames.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.frames.len().min(SLICES);
-            for (slice, frame) in slices.iter_mut().zip(&self.frames) {
-                *slice = IoSlice::new(frame);
+            for (slice, queued) in slices.iter_mut().zip(&self.frames) {
+                *slice = IoSlice::new(&queued.frame);
             }
             match transport.try_write_vectored(&slices[..count]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -100,13 +123,14 @@ impl Outbox {
     fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
         while let Some(front) = self.frames.front_mut() {
-            if written < front.len() {
+            if written < front.frame.len() {
                 self.front_begun |= written > 0;
-                front.advance(written);
+                front.frame.advance(written);
                 return;
             }
-            written -= front.len();
+            written -= front.frame.len();
             self.front_begun = false;
+            self.answers -= usize::from(front.answer);
             self.frames.pop_front();
         }
     }
@@ -157,6 +181,17 @@ mod tests {
         outbox.advance(1);
         assert_eq!(outbox.messages(), 2, "one is begun");
         assert_eq!((outbox.abandon(), outbox.messages()), (1, 1));
+    }
+
+    #[test]
+    fn answers_do_not_count_as_messages_that_wait() {
+        let mut outbox = of(&["ab"]);
+        outbox.push_answer(Bytes::from_static(b"cd"));
+        assert!(outbox.has_room(1, 2, 100) && !outbox.has_room(1, 1, 100));
+        outbox.advance(2);
+        assert!(outbox.has_room(1, 1, 100));
+        outbox.advance(2);
+        assert_eq!((outbox.len(), outbox.answers), (0, 0));
     }
 
     #[test]

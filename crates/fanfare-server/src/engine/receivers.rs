@@ -9,7 +9,7 @@ use fanfare_core::{
 use smallvec::SmallVec;
 
 use super::{
-    Shard,
+    Prepared, Shard,
     connection::{Connection, Key},
 };
 
@@ -22,20 +22,19 @@ pub(super) fn same(one: &Event, other: &Event) -> bool {
 }
 
 impl Shard {
-    /// A snapshot of who should have it: the walk may pause, and connections come and go meanwhile.
-    pub(super) fn receivers(self: &Rc<Self>, event: &Event) -> Receivers {
+    /// A snapshot of who should have the events of `run`, which are all for the same: the walk may pause, and
+    /// connections come and go meanwhile.
+    pub(super) fn receivers(self: &Rc<Self>, run: &[&Prepared]) -> Receivers {
+        let Some(first) = run.first() else {
+            return Receivers::new();
+        };
+        let event = &first.event;
         let mut receivers = match &event.audience {
             Audience::User(user) => self.index.borrow().user(user).into(),
             Audience::Everyone => self.who_hear_everyone(),
-            Audience::Channel(channel) => self.on_channel(channel, event),
+            Audience::Channel(channel) => return self.on_channel(channel, run),
         };
-        if let Some(users) = &event.private_to {
-            let mut connections = self.connections.borrow_mut();
-            receivers.retain(|key| {
-                let connection = Connection::at(&mut connections, *key);
-                connection.is_some_and(|own| may_see(Some(users), own.identity.as_deref()))
-            });
-        }
+        self.keep_private(event, &mut receivers);
         receivers
     }
 
@@ -47,37 +46,45 @@ impl Shard {
         hearing.map(|(at, connection)| connection.key(at)).collect()
     }
 
+    /// Where an event is private, leaves only those who may see it.
+    fn keep_private(&self, event: &Event, receivers: &mut Receivers) {
+        let Some(users) = &event.private_to else { return };
+        let mut connections = self.connections.borrow_mut();
+        receivers.retain(|key| {
+            let connection = Connection::at(&mut connections, *key);
+            connection.is_some_and(|own| may_see(Some(users), own.identity.as_deref()))
+        });
+    }
+
     /// Those who subscribed to exactly this channel were judged then. Those with a pattern are judged now, where there
     /// is anything to judge.
-    fn on_channel(self: &Rc<Self>, channel: &Channel, event: &Event) -> Receivers {
+    fn on_channel(self: &Rc<Self>, channel: &Channel, run: &[&Prepared]) -> Receivers {
+        let event = &run[0].event;
         let index = self.index.borrow();
         let mut receivers: Receivers = index.channel_members(channel).into();
-        if !index.has_patterns() {
-            return receivers;
+        let mut by_pattern = Receivers::new();
+        if index.has_patterns() {
+            index.pattern_members(channel, &mut by_pattern);
         }
-        let exact = receivers.len();
-        index.pattern_members(channel, &mut receivers);
         drop(index);
-        if receivers.len() == exact {
+        self.keep_private(event, &mut receivers);
+        if by_pattern.is_empty() {
             return receivers;
         }
+        self.keep_private(event, &mut by_pattern);
         let readers = self.node.policy.readers(channel);
-        if readers == Readers::Everyone && self.undecided.borrow().is_empty() {
-            return receivers;
+        if readers != Readers::Everyone || !self.undecided.borrow().is_empty() {
+            by_pattern.retain(|key| self.may_read(*key, channel, readers, run));
         }
-        let mut at = 0;
-        receivers.retain(|key| {
-            at += 1;
-            at <= exact || self.may_read(*key, channel, readers, event)
-        });
+        receivers.extend(by_pattern);
         receivers
     }
 
     /// Whether a connection with a matching pattern is shown what is on `channel`. One of whom that is not known yet
-    /// gets the event when it is.
-    fn may_read(self: &Rc<Self>, key: Key, channel: &Channel, readers: Readers, event: &Event) -> bool {
+    /// gets the events when it is.
+    fn may_read(self: &Rc<Self>, key: Key, channel: &Channel, readers: Readers, run: &[&Prepared]) -> bool {
         let mut connections = self.connections.borrow_mut();
-        let Some(connection) = Connection::at(&mut connections, key) else {
+        let Some(connection) = Connection::receiver_at(&mut connections, key) else {
             return false;
         };
         let who = connection.identity.as_deref();
@@ -98,13 +105,13 @@ impl Shard {
                     channel: channel.clone(),
                 };
                 drop(connections);
-                self.ask_whether(key, question, event)
+                self.ask_whether(key, question, run)
             }
         }
     }
 
-    /// What the authorizer is remembered to have said; if nothing, it is asked, and the event waits.
-    fn ask_whether(self: &Rc<Self>, key: Key, question: Question, event: &Event) -> bool {
+    /// What the authorizer is remembered to have said; if nothing, it is asked, and the events wait.
+    fn ask_whether(self: &Rc<Self>, key: Key, question: Question, run: &[&Prepared]) -> bool {
         let Some(authorizer) = &self.node.authorizer else {
             return false;
         };
@@ -112,7 +119,8 @@ impl Shard {
         if let (Some(remembered), false) = (authorizer.remembered(&question), waits) {
             return remembered;
         }
-        self.hold_back(key, Arc::clone(authorizer), question, event.clone());
+        let events = run.iter().map(|prepared| prepared.event.clone());
+        self.hold_back(key, Arc::clone(authorizer), question, events);
         false
     }
 }

@@ -3,21 +3,25 @@
 use std::{future::Future, sync::Arc};
 
 use fanfare_core::{
-    Channel, Denial, Subscription, UserId,
-    policy::{Action, Question},
+    Channel, Denial, EVERYONE_CHANNEL, Identity, Subscription,
+    policy::{Action, Question, Verdict},
 };
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream};
 
 use super::{
     Node,
     hold::{Hold, InForce},
+    subscriptions::{Traits, shows_user},
 };
+
+/// Questions to the authorizer at once, for one request.
+const QUESTIONS: usize = 16;
 
 /// Who asks.
 pub(super) struct Asking {
     pub(super) node: Arc<Node>,
     pub(super) shard: usize,
-    pub(super) user: Option<UserId>,
+    pub(super) who: Option<Arc<Identity>>,
 }
 
 /// Something that a connection wants to listen to, as far as the policy alone decides.
@@ -37,14 +41,14 @@ pub(super) enum Granted {
     /// It does so already.
     Held,
     /// From now on.
-    New(Subscription, Option<Hold>),
+    New(Subscription, Option<Hold>, Traits),
 }
 
 impl Asking {
     /// What the authorizer says; without one, no.
     pub(super) fn authorizer(&self, action: Action, channel: Channel) -> impl Future<Output = bool> + use<> {
         let question = Question {
-            user: self.user.clone(),
+            user: self.who.as_ref().map(|identity| identity.user.clone()),
             action,
             channel,
         };
@@ -73,6 +77,30 @@ impl Asking {
         }
     }
 
+    /// Whether `wanted`, which is allowed, shows what is for everyone. A pattern shows no more than the exact name would.
+    async fn shows_everyone(&self, wanted: &Subscription) -> bool {
+        match wanted {
+            Subscription::Channel(channel) => **channel == *EVERYONE_CHANNEL,
+            Subscription::Personal(_) => false,
+            Subscription::Pattern(pattern) if !pattern.matches(EVERYONE_CHANNEL) => false,
+            Subscription::Pattern(_) => {
+                let Ok(channel) = Channel::new(EVERYONE_CHANNEL) else {
+                    return false;
+                };
+                match self
+                    .node
+                    .policy
+                    .judge(self.who.as_deref(), Action::Subscribe, &channel)
+                {
+                    Verdict::Allowed => true,
+                    Verdict::Denied => false,
+                    Verdict::Ask => self.authorizer(Action::Subscribe, channel).await,
+                }
+            }
+        }
+    }
+
+    /// Has the node listen to `wanted`.
     fn hold(&self, wanted: &Subscription) -> (Option<Hold>, InForce) {
         let (hold, in_force) = match wanted {
             Subscription::Channel(channel) => Hold::channel(&self.node, self.shard, channel),
@@ -80,6 +108,27 @@ impl Asking {
             Subscription::Personal(_) => return (None, None), // the node hears of its own users anyway
         };
         (Some(hold), in_force)
+    }
+
+    fn traits(&self, wanted: &Subscription, shows_everyone: bool) -> Traits {
+        let user = self.who.as_ref().map(|identity| &identity.user);
+        Traits {
+            member: false,
+            shows_everyone,
+            shows_user: user.is_some_and(|user| shows_user(wanted, user)),
+        }
+    }
+
+    /// What becomes of one request; the flag tells whether it shows what is for everyone.
+    async fn decide(&self, request: Request) -> Result<Option<(Subscription, bool)>, Denial> {
+        let wanted = match request {
+            Request::Held => return Ok(None),
+            Request::Denied(denial) => return Err(denial),
+            Request::Take(wanted) => wanted,
+            Request::Ask(wanted) => self.allowed(wanted).await?,
+        };
+        let shows_everyone = self.shows_everyone(&wanted).await;
+        Ok(Some((wanted, shows_everyone)))
     }
 }
 
@@ -91,32 +140,33 @@ pub(super) async fn grant(
     mut room: usize,
     whole: bool,
 ) -> Result<Vec<Result<Granted, Denial>>, Denial> {
-    let judged = join_all(requests.into_iter().map(async |request| match request {
-        Request::Held => Ok(None),
-        Request::Denied(denial) => Err(denial),
-        Request::Take(wanted) => Ok(Some(wanted)),
-        Request::Ask(wanted) => asking.allowed(wanted).await.map(Some),
-    }));
-    let mut judged = judged.await;
-    for each in &mut judged {
-        if let Ok(Some(_)) = each {
-            match room.checked_sub(1) {
-                Some(left) => room = left,
-                None => *each = Err(Denial::TooManySubscriptions),
+    // Nobody is asked about what there is no room for.
+    let within = requests.into_iter().map(|request| match request {
+        Request::Take(_) | Request::Ask(_) => match room.checked_sub(1) {
+            Some(left) => {
+                room = left;
+                request
             }
-        }
-        if let (true, Err(denial)) = (whole, &*each) {
-            return Err(*denial);
-        }
+            None => Request::Denied(Denial::TooManySubscriptions),
+        },
+        Request::Held | Request::Denied(_) => request,
+    });
+    let within: Vec<_> = within.collect();
+    let deciding = stream::iter(within).map(|request| asking.decide(request));
+    let decided: Vec<_> = deciding.buffered(QUESTIONS).collect().await;
+    let denied = decided.iter().find_map(|each| each.as_ref().err().copied());
+    if let (true, Some(denial)) = (whole, denied) {
+        return Err(denial);
     }
-    let (mut granted, mut waits) = (Vec::with_capacity(judged.len()), Vec::new());
-    for each in judged {
+    let (mut granted, mut waits) = (Vec::with_capacity(decided.len()), Vec::new());
+    for each in decided {
         granted.push(each.map(|wanted| match wanted {
             None => Granted::Held,
-            Some(wanted) => {
+            Some((wanted, shows_everyone)) => {
                 let (hold, placed) = asking.hold(&wanted);
                 waits.extend(placed);
-                Granted::New(wanted, hold)
+                let traits = asking.traits(&wanted, shows_everyone);
+                Granted::New(wanted, hold, traits)
             }
         }));
     }

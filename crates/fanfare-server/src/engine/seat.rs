@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use fanfare_core::{Refusal, Subscription};
+use fanfare_core::{Channel, Refusal};
 
 use super::{
     Newcomer, Shard, Transport,
@@ -70,8 +70,10 @@ impl Shard {
             identity,
             hold,
             subscriptions: None,
+            hears_user: false,
             hears_everyone: false,
             paused: false,
+            departed: false,
             asked: 0,
             meter: Meter::new(&mounted.settings),
             successor: newcomer.successor,
@@ -133,8 +135,7 @@ impl Shard {
         let mounted = connection.admission.dialect().clone();
         let untaken = connection.outbox.as_ref().map_or(0, |outbox| outbox.messages());
         mounted.counters.abandoned.fetch_add(untaken, Relaxed);
-        connection.leave_index(self, key);
-        self.take_leave(&mut connection);
+        connection.depart(self, key);
         tracing::debug!(
             connection = connection.number,
             dialect = mounted.name,
@@ -143,25 +144,35 @@ impl Shard {
             "connection closed"
         );
     }
+}
 
-    /// Takes a connection out of its rooms, and lets its conversation tell them.
-    fn take_leave(&self, connection: &mut Connection) {
-        let mut left = Vec::new();
-        if let (Some(own), Some(identity)) = (&connection.subscriptions, &connection.identity) {
-            for room in own.rooms() {
-                if let Subscription::Channel(room) = room
-                    && self.node.members.leave(room, &identity.user)
-                {
-                    left.push(room.clone());
-                }
-            }
+impl Connection {
+    /// Is no receiver of anything any more, and has its rooms told. That does not wait for the client to hang up: one
+    /// that has vanished never does.
+    pub(super) fn depart(&mut self, shard: &Shard, key: Key) {
+        if std::mem::replace(&mut self.departed, true) {
+            return;
         }
-        let said = catch_unwind(AssertUnwindSafe(|| connection.say_last(&left, &self.publisher)));
-        if said.is_err() {
-            tracing::error!(
-                connection = connection.number,
-                "a fault while closing a connection"
-            );
+        let rooms = self.leave_index(shard, key);
+        self.hold = None;
+        self.admission.free_name();
+        let Some(identity) = self.identity.clone() else {
+            return;
+        };
+        for room in rooms {
+            shard.node.members.leave(&room, &identity.user, |last| {
+                if last {
+                    self.take_leave(&room, shard);
+                }
+            });
+        }
+    }
+
+    /// Lets the conversation tell `room` that its user is gone.
+    fn take_leave(&mut self, room: &Channel, shard: &Shard) {
+        let say = AssertUnwindSafe(|| self.say_last(std::slice::from_ref(room), &shard.publisher));
+        if catch_unwind(say).is_err() {
+            tracing::error!(connection = self.number, "a fault while closing a connection");
         }
     }
 }
@@ -189,9 +200,14 @@ impl Seat {
             if !leftover.is_empty() {
                 connection.unread = Some(leftover.into());
             }
+            if connection.phase != Phase::Open {
+                return; // ended while it came in; the close frame waits in its queue
+            }
             let queued = connection.outbox.take();
             connection.converse(turn, |talk, context, steps| talk.opened(context, steps));
-            if let Some(queued) = queued {
+            if let Some(queued) = queued
+                && connection.phase == Phase::Open
+            {
                 connection.append(*queued);
             }
         });

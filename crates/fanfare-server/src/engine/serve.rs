@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::{Buf, BytesMut};
 use fanfare_core::{Ending, Message, Steps};
 
 use super::{
@@ -120,6 +121,9 @@ impl Connection {
                 Poll::Pending => {}
             }
         }
+        if self.phase != Phase::Open {
+            self.depart(shard, key);
+        }
         match &mut self.phase {
             Phase::Gone => return Progress::Over,
             Phase::Finishing { finished, .. } if !*finished && self.outbox.is_none() => {
@@ -137,7 +141,11 @@ impl Connection {
             now,
         };
         if let Some(mut unread) = self.unread.take() {
-            self.received(&mut unread, &mut turn);
+            let rest = self.received(&mut unread, &mut turn);
+            if rest > 0 {
+                unread.advance(unread.len() - rest);
+                self.unread = Some(unread);
+            }
             return Progress::Again;
         }
         match self.transport.poll_read_ready(cx) {
@@ -154,7 +162,10 @@ impl Connection {
             }
             Ok(bytes) => {
                 self.heard_at = turn.now;
-                self.received(&mut buffer[..bytes], turn);
+                let rest = self.received(&mut buffer[..bytes], turn);
+                if rest > 0 {
+                    self.unread = Some(BytesMut::from(&buffer[bytes - rest..bytes]));
+                }
                 Progress::Again
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Progress::Again,
@@ -165,22 +176,32 @@ impl Connection {
         }
     }
 
-    /// Takes in bytes from the client.
-    fn received(&mut self, bytes: &mut [u8], turn: &mut Turn<'_>) {
+    /// Takes in bytes from the client; answers how many of them, at the end, must wait: until others had their turn,
+    /// until the client has read its answers, or until it has them.
+    fn received(&mut self, bytes: &mut [u8], turn: &mut Turn<'_>) -> usize {
         if matches!(self.phase, Phase::Finishing { .. } | Phase::Gone) {
-            return; // nothing that comes now has a meaning
+            return 0; // nothing that comes now has a meaning
         }
         let mut input = Input::new(bytes);
         for _ in 0..MESSAGES_PER_LOOK {
             match self.take_message(&mut input, turn) {
-                Taken::NoMore => return self.flush_or_wake(),
+                Taken::NoMore => {
+                    self.flush_or_wake();
+                    return 0;
+                }
                 Taken::Handled => {}
                 Taken::Heard(steps) => self.perform(steps, turn),
                 Taken::Foreign(text) => self.become_successor(&text, turn),
                 Taken::TooMuch => self.end(Ending::RateLimited, turn.now),
                 Taken::Dropped => self.converse(turn, |talk, context, steps| talk.limited(context, steps)),
-                Taken::Closed(code) => return self.closed_by_client(code, turn.now),
-                Taken::Bad(violation) => return self.violated(violation, turn.now),
+                Taken::Closed(code) => {
+                    self.closed_by_client(code, turn.now);
+                    return 0;
+                }
+                Taken::Bad(violation) => {
+                    self.violated(violation, turn.now);
+                    return 0;
+                }
             }
             if self.asked > 0 {
                 break;
@@ -192,11 +213,8 @@ impl Connection {
                 }
             }
         }
-        // The rest waits until others had their turn, until the client has read its answers, or until it has them.
-        if !input.rest().is_empty() {
-            self.unread = Some(input.rest().into());
-        }
         self.flush_or_wake();
+        input.rest().len()
     }
 
     /// Takes the next message. It lies in buffers that what comes of it may need, so that is left to the caller.
@@ -238,7 +256,12 @@ impl Connection {
     /// Hands the conversation a message, unless its client sends too many or speaks another dialect.
     fn hear(&mut self, message: Message<'_>, now: u64) -> Taken {
         self.admission.dialect().counters.received.fetch_add(1, Relaxed);
-        match self.meter.as_mut().map_or(Ruling::Pass, |meter| meter.rule(now)) {
+        let ruling = self.meter.as_mut().map_or(Ruling::Pass, |meter| meter.rule(now));
+        if ruling != Ruling::Pass {
+            let counters = &self.admission.dialect().counters;
+            counters.rate_limited.fetch_add(1, Relaxed);
+        }
+        match ruling {
             Ruling::Pass => {}
             Ruling::Drop => return Taken::Dropped,
             Ruling::End => return Taken::TooMuch,

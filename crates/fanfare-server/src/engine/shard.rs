@@ -8,14 +8,16 @@ use std::{
     time::Duration,
 };
 
-use fanfare_core::{ConnectionFacts, SubscriptionIndex};
+use fanfare_core::{ConnectionFacts, Ending, SubscriptionIndex};
 use futures_util::FutureExt;
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use super::{
     Node,
     batch::Part,
+    census::{Filter, Row},
     connection::{Connection, Key},
     publisher::Publisher,
     sweep,
@@ -43,6 +45,12 @@ pub enum ShardCommand {
     Tell(Arc<Told>),
     /// Answer with what is known of the connections of the dialect of this number.
     List(usize, oneshot::Sender<Vec<ConnectionFacts>>),
+    /// Answer with the connections asked for.
+    Rows(Filter, oneshot::Sender<Vec<Row>>),
+    /// End the connection of this id, and answer how many there were.
+    End(Uuid, oneshot::Sender<u64>),
+    /// End the connections of this login session.
+    EndSession(Box<str>),
     /// Answer when everything asked before has been done.
     Probe(oneshot::Sender<()>),
     /// Close all connections, spread over this time.
@@ -97,7 +105,7 @@ pub(super) struct Codec {
 }
 
 impl Shard {
-    /// A shard without connections. Call it where tasks of this thread can be spawned.
+    /// A shard without connections.
     pub fn new(number: usize, node: Arc<Node>) -> Rc<Self> {
         let codec = Codec {
             inflater: Inflater::new(),
@@ -105,7 +113,7 @@ impl Shard {
         };
         Rc::new(Self {
             number,
-            publisher: Publisher::start(node.clone()),
+            publisher: Publisher::new(node.clone()),
             undecided: RefCell::default(),
             node,
             connections: RefCell::default(),
@@ -129,6 +137,10 @@ impl Shard {
             for command in pending.drain(..) {
                 match command {
                     ShardCommand::Deliver(part) => parts.push(part),
+                    ShardCommand::Tell(told) => {
+                        self.deliver_safely(std::mem::take(&mut parts)).await;
+                        self.tell(&told).await;
+                    }
                     other => {
                         self.deliver_safely(std::mem::take(&mut parts)).await;
                         self.obey(other);
@@ -166,8 +178,17 @@ impl Shard {
 
     fn obey(self: &Rc<Self>, command: ShardCommand) {
         match command {
-            ShardCommand::Deliver(part) => drop(part),
-            ShardCommand::Tell(told) => self.tell(&told),
+            // Both are done where there can be pauses.
+            ShardCommand::Deliver(_) | ShardCommand::Tell(_) => {}
+            ShardCommand::Rows(filter, tell) => {
+                let _ = tell.send(self.rows(&filter));
+            }
+            ShardCommand::End(id, tell) => {
+                let _ = tell.send(self.end_those(Ending::Dismissed, &|own| own.id == id));
+            }
+            ShardCommand::EndSession(session) => {
+                self.end_those(Ending::SessionTerminated, &|own| own.session == Some(&*session));
+            }
             ShardCommand::List(dialect, tell) => {
                 let _ = tell.send(self.list(dialect));
             }

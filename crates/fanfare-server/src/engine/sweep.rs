@@ -169,7 +169,7 @@ impl Connection {
             self.expires_at = u64::MAX;
             self.converse(turn, |talk, context, steps| talk.expired(context, steps));
             self.flush_or_wake();
-        } else if now - self.heard_at.min(now) >= timeout {
+        } else if self.asked == 0 && now - self.heard_at.min(now) >= timeout {
             self.end(Ending::PingTimeout, now);
         } else if now >= self.ping_at {
             self.ping_at = now + interval;

@@ -1,8 +1,12 @@
 //! Between a connection and its conversation: what is handed to it, and what it wants done.
 
-use std::{rc::Rc, sync::atomic::Ordering::Relaxed, time::SystemTime};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::SystemTime,
+};
 
-use fanfare_core::{Context, Conversation, Message, Step, Steps};
+use fanfare_core::{Context, Conversation, Identity, Message, Step, Steps};
 
 use super::{
     Admission, Shard,
@@ -48,6 +52,11 @@ impl Connection {
         steps
     }
 
+    /// Who it proved to be, unless the credential has expired.
+    pub(super) fn proven(&self) -> Option<&Arc<Identity>> {
+        self.identity.as_ref().filter(|_| !self.paused)
+    }
+
     /// Goes over to the dialect its client turned out to speak with `text`.
     pub(super) fn become_successor(&mut self, text: &str, turn: &mut Turn<'_>) {
         let Some(mounted) = self.successor.take() else {
@@ -71,6 +80,7 @@ impl Connection {
         self.admission = admission;
         mounted.counters.opened.fetch_add(1, Relaxed);
         self.meter = Meter::new(&mounted.settings);
+        self.timer_at = u64::MAX; // was the old conversation's
         self.conversation = mounted.dialect.converse(None);
         self.rehear(turn.shard, turn.key);
         self.converse(turn, |talk, context, steps| talk.opened(context, steps));

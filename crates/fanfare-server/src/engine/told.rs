@@ -1,22 +1,21 @@
 //! What a node says to all of its own connections of one dialect: ticks, and the notice that a drain begins. It is not
 //! an event, so it does not pass the broker.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use fanfare_core::{BrokerHealth, ConnectionFacts};
-use tokio::sync::oneshot;
+use fanfare_core::BrokerHealth;
 use uuid::Uuid;
 
 use super::{
-    MountedDialect, Node, Shard, ShardCommand, ShardHandle,
+    MountedDialect, Node, Shard,
     batch::Rendering,
-    connection::{Connection, Phase, Tally},
+    connection::{Connection, Key, Tally},
     counters::add,
 };
+
+/// Connections told before other tasks of the shard get a turn.
+const CHUNK: usize = 256;
 
 /// A text for the connections of one dialect.
 pub(super) struct Told {
@@ -55,54 +54,36 @@ impl Node {
 }
 
 impl Shard {
-    pub(super) fn tell(&self, told: &Told) {
+    /// Sends `told` to this shard's connections of its dialect, with pauses, since they may be many.
+    pub(super) async fn tell(&self, told: &Told) {
+        let keys: Vec<Key> = {
+            let connections = self.connections.borrow();
+            let of_dialect = |held: &&Connection| held.class().0.number == told.mounted.number;
+            let held = connections.iter().map(|(at, held)| (at, &**held));
+            held.filter(|(_, held)| of_dialect(held))
+                .map(|(at, held)| held.key(at))
+                .collect()
+        };
+        for chunk in keys.chunks(CHUNK) {
+            self.tell_chunk(chunk, told);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn tell_chunk(&self, keys: &[Key], told: &Told) {
         let mut tally = Tally::default();
         let mut connections = self.connections.borrow_mut();
         let mut tools = self.tools.borrow_mut();
         let now = self.node.clock_ms();
-        for (_, connection) in connections.iter_mut() {
+        for key in keys {
+            let Some(connection) = Connection::receiver_at(&mut connections, *key) else {
+                continue;
+            };
             let (mounted, deflate) = connection.class();
-            if mounted.number == told.mounted.number && connection.takes_events() {
-                let frame = told.rendering.frame(mounted, deflate, &mut tools.codec.deflater);
-                tally += connection.send(&frame, now);
-            }
+            let frame = told.rendering.frame(mounted, deflate, &mut tools.codec.deflater);
+            tally += connection.send(&frame, now);
         }
         add(&told.mounted.counters.sent, tally.queued);
         add(&told.mounted.counters.dropped, tally.dropped);
-    }
-
-    /// What is known of this shard's open connections of a dialect.
-    pub(super) fn list(&self, dialect: usize) -> Vec<ConnectionFacts> {
-        let (clock, now) = (self.node.clock_ms(), SystemTime::now());
-        let at = |then: u64| now - Duration::from_millis(clock.saturating_sub(then));
-        let facts = |connection: &Connection| ConnectionFacts {
-            name: connection.admission.name().map(Into::into),
-            opened_at: at(connection.opened_at),
-            pinged_at: connection.pinged_at.map(at),
-            user_agent: connection.user_agent.clone(),
-        };
-        let connections = self.connections.borrow();
-        let open = connections.iter().map(|(_, connection)| connection);
-        open.filter(|own| own.phase == Phase::Open && own.admission.dialect().number == dialect)
-            .map(|own| facts(own))
-            .collect()
-    }
-}
-
-impl Node {
-    /// What is known of this node's open connections of `mounted`, oldest first.
-    pub async fn list(&self, mounted: &MountedDialect) -> Vec<ConnectionFacts> {
-        let ask = |shard: &ShardHandle| {
-            let (tell, told) = oneshot::channel();
-            shard.send(ShardCommand::List(mounted.number, tell));
-            told
-        };
-        let asked: Vec<_> = self.shards().iter().map(ask).collect();
-        let mut all = Vec::new();
-        for told in asked {
-            all.extend(told.await.unwrap_or_default());
-        }
-        all.sort_by_key(|facts| facts.opened_at);
-        all
     }
 }

@@ -1,183 +1,234 @@
-//! The node's figures as Prometheus metrics.
+//! The node's figures as Prometheus metrics. What there is stands in tables: a name, what it means, and where it is found.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::{
-    Encoder, Error, Gauge, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    Encoder, Error, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
 use crate::engine::{MountedDialect, Node};
 
+/// A metric without labels: its name, its meaning and its value.
+type OfNode = (&'static str, &'static str, fn(&Node) -> u64);
+/// A metric with a value for each dialect.
+type OfDialect = (&'static str, &'static str, fn(&Node, &MountedDialect) -> u64);
+/// A metric with a value for each dialect and reason.
+type OfReason = (
+    &'static str,
+    &'static str,
+    fn(&MountedDialect) -> Vec<(&'static str, u64)>,
+);
+/// Values with those of the family's labels.
+type Values<const LABELS: usize> = Vec<([&'static str; LABELS], u64)>;
+
+// The first gauge and the first two counters of the node, and its uptime, have the names that existing dashboards know.
+// They count all dialects.
+
+const NODE_GAUGES: &[OfNode] = &[
+    (
+        "websocket_active_connections",
+        "Number of active WebSocket connections",
+        Node::active,
+    ),
+    (
+        "fanfare_channels",
+        "Different channels with subscribers, rooms included",
+        |node| node.holdings().channels,
+    ),
+    (
+        "fanfare_channel_subscriptions",
+        "Subscriptions to channels by their exact names, memberships of rooms included",
+        |node| node.holdings().channel_subscriptions,
+    ),
+    (
+        "fanfare_pattern_subscriptions",
+        "Subscriptions to patterns",
+        |node| node.holdings().pattern_subscriptions,
+    ),
+    ("fanfare_rooms", "Rooms with somebody in them", |node| {
+        node.holdings().rooms
+    }),
+    (
+        "fanfare_events_undecided",
+        "Events waiting for the authorizer to say whether a connection may have them",
+        |node| node.counters.events_undecided.load(Relaxed),
+    ),
+    ("fanfare_draining", "1 while the server drains", |node| {
+        u64::from(node.is_draining())
+    }),
+];
+
+const NODE_COUNTERS: &[OfNode] = &[
+    (
+        "websocket_total_connections",
+        "Total number of connections since server start",
+        |node| sum(node, |mounted| mounted.counters.opened.load(Relaxed)),
+    ),
+    (
+        "websocket_notifications_sent",
+        "Total number of notifications sent",
+        |node| sum(node, |mounted| mounted.counters.sent.load(Relaxed)),
+    ),
+    (
+        "fanfare_publications_received_total",
+        "Publications received from the broker or by the Redis-protocol door",
+        |node| node.counters.publications_received.load(Relaxed),
+    ),
+    (
+        "fanfare_publications_rejected_total",
+        "Publications dropped because they were malformed",
+        |node| node.counters.publications_rejected.load(Relaxed),
+    ),
+    (
+        "fanfare_handshakes_timed_out_total",
+        "Connections cut because their request was not complete in time",
+        |node| node.counters.handshakes_timed_out.load(Relaxed),
+    ),
+    (
+        "fanfare_requests_rate_limited_total",
+        "Requests and handshakes refused because their address came too often",
+        |node| node.counters.requests_rate_limited.load(Relaxed),
+    ),
+    (
+        "fanfare_accept_errors_total",
+        "Failures to accept a connection",
+        |node| node.counters.accept_errors.load(Relaxed),
+    ),
+];
+
+const DIALECT_GAUGES: &[OfDialect] = &[
+    ("fanfare_connections", "Open connections", |node, mounted| {
+        node.dialect_facts(mounted).active
+    }),
+    (
+        "fanfare_users",
+        "Different users among the open connections",
+        |node, mounted| node.dialect_facts(mounted).users,
+    ),
+    (
+        "fanfare_connections_max",
+        "The most connections allowed",
+        |_, mounted| mounted.settings.max_connections as u64,
+    ),
+    (
+        "fanfare_subscriptions",
+        "Subscriptions of the open connections, to whatever",
+        |_, mounted| mounted.counters.subscriptions.load(Relaxed),
+    ),
+];
+
+const DIALECT_COUNTERS: &[OfDialect] = &[
+    (
+        "fanfare_connections_opened_total",
+        "Connections opened",
+        |_, mounted| mounted.counters.opened.load(Relaxed),
+    ),
+    (
+        "fanfare_messages_sent_total",
+        "Messages written or queued to clients",
+        |_, mounted| mounted.counters.sent.load(Relaxed),
+    ),
+    (
+        "fanfare_messages_abandoned_total",
+        "Messages queued to a client that was gone before it had taken them",
+        |_, mounted| mounted.counters.abandoned.load(Relaxed),
+    ),
+    (
+        "fanfare_messages_dropped_total",
+        "Messages a client's full queue could not take",
+        |_, mounted| mounted.counters.dropped.load(Relaxed),
+    ),
+    (
+        "fanfare_messages_received_total",
+        "Messages received from clients",
+        |_, mounted| mounted.counters.received.load(Relaxed),
+    ),
+    (
+        "fanfare_messages_rate_limited_total",
+        "Messages from clients dropped unread because their sender sent too many",
+        |_, mounted| mounted.counters.rate_limited.load(Relaxed),
+    ),
+    (
+        "fanfare_connection_errors_total",
+        "Connections ended by an error",
+        |_, mounted| mounted.counters.errors.load(Relaxed),
+    ),
+    (
+        "fanfare_render_faults_total",
+        "Events that a dialect failed to render",
+        |_, mounted| mounted.counters.render_faults.load(Relaxed),
+    ),
+];
+
+const REASON_COUNTERS: &[OfReason] = &[
+    (
+        "fanfare_connections_ended_total",
+        "Connections ended by the server",
+        |mounted| mounted.counters.endings.all(),
+    ),
+    (
+        "fanfare_handshakes_refused_total",
+        "Handshakes refused",
+        |mounted| mounted.counters.refusals.all(),
+    ),
+];
+
 /// Renders everything this node counts. The engine's counters are plain atomics; metrics are made of them at a scrape.
 pub(super) fn render(node: &Node) -> Result<Vec<u8>, Error> {
     let registry = Registry::new();
-    documented(node, &registry)?;
     of_node(node, &registry)?;
+    of_authorizer(node, &registry)?;
     of_dialects(node, &registry)?;
     let mut text = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut text)?;
     Ok(text)
 }
 
-/// The names that existing dashboards know. They count all dialects.
-fn documented(node: &Node, registry: &Registry) -> Result<(), Error> {
-    let sum =
-        |figure: fn(&MountedDialect) -> u64| node.dialects.iter().map(|mounted| figure(mounted)).sum::<u64>();
-    let opened = sum(|mounted| mounted.counters.opened.load(Relaxed));
-    let sent = sum(|mounted| mounted.counters.sent.load(Relaxed));
-    let active = IntGauge::new(
-        "websocket_active_connections",
-        "Number of active WebSocket connections",
-    )?;
-    active.set(i64::try_from(node.active()).unwrap_or(i64::MAX));
-    register(registry, active)?;
-    counter(
-        registry,
-        "websocket_total_connections",
-        "Total number of connections since server start",
-        &[],
-        &[(&[], opened)],
-    )?;
-    counter(
-        registry,
-        "websocket_notifications_sent",
-        "Total number of notifications sent",
-        &[],
-        &[(&[], sent)],
-    )?;
-    gauge(
-        registry,
-        "websocket_server_uptime_seconds",
-        "Server uptime in seconds",
-        node.uptime().as_secs_f64(),
-    )
+fn of_node(node: &Node, registry: &Registry) -> Result<(), Error> {
+    for (name, help, value) in NODE_GAUGES {
+        gauges(registry, Opts::new(*name, *help), [], vec![([], value(node))])?;
+    }
+    for (name, help, value) in NODE_COUNTERS {
+        counters(registry, Opts::new(*name, *help), [], vec![([], value(node))])?;
+    }
+    let uptime = Gauge::new("websocket_server_uptime_seconds", "Server uptime in seconds")?;
+    uptime.set(node.uptime().as_secs_f64());
+    register(registry, uptime)
 }
 
-fn of_node(node: &Node, registry: &Registry) -> Result<(), Error> {
-    let counters = &node.counters;
-    for (name, help, value) in [
-        (
-            "fanfare_publications_received_total",
-            "Publications received from the broker or by the Redis-protocol door",
-            &counters.publications_received,
-        ),
-        (
-            "fanfare_publications_rejected_total",
-            "Publications dropped because they were malformed",
-            &counters.publications_rejected,
-        ),
-        (
-            "fanfare_handshakes_timed_out_total",
-            "Connections cut because their request was not complete in time",
-            &counters.handshakes_timed_out,
-        ),
-        (
-            "fanfare_requests_rate_limited_total",
-            "Requests and handshakes refused because their address came too often",
-            &counters.requests_rate_limited,
-        ),
-        (
-            "fanfare_accept_errors_total",
-            "Failures to accept a connection",
-            &counters.accept_errors,
-        ),
-    ] {
-        counter(registry, name, help, &[], &[(&[], value.load(Relaxed))])?;
-    }
-    gauge(
-        registry,
-        "fanfare_draining",
-        "1 while the server drains",
-        f64::from(u8::from(node.is_draining())),
-    )
+fn of_authorizer(node: &Node, registry: &Registry) -> Result<(), Error> {
+    let counts = node.authorizer_counts();
+    let values = [
+        ("allowed", counts.allowed),
+        ("denied", counts.denied),
+        ("failed", counts.failed),
+    ];
+    let help = "How questions to the authorizer ended: with a yes, with a no, or without an answer";
+    let opts = Opts::new("fanfare_authorizer_answers_total", help);
+    let values = values.map(|(answer, count)| ([answer], count));
+    counters(registry, opts, ["answer"], values.into())
 }
 
 fn of_dialects(node: &Node, registry: &Registry) -> Result<(), Error> {
-    type Figure = fn(&Node, &MountedDialect) -> u64;
-    let gauges: [(&str, &str, Figure); 3] = [
-        ("fanfare_connections", "Open connections", |node, mounted| {
-            node.dialect_facts(mounted).active
-        }),
-        (
-            "fanfare_users",
-            "Different users among the open connections",
-            |node, mounted| node.dialect_facts(mounted).users,
-        ),
-        (
-            "fanfare_connections_max",
-            "The most connections allowed",
-            |_, mounted| mounted.settings.max_connections as u64,
-        ),
-    ];
-    for (name, help, figure) in gauges {
-        let family = IntGaugeVec::new(Opts::new(name, help), &["dialect"])?;
-        for mounted in shown(node) {
-            let value = i64::try_from(figure(node, mounted)).unwrap_or(i64::MAX);
-            family.with_label_values(&[mounted.name]).set(value);
-        }
-        register(registry, family)?;
+    let each = |value: &fn(&Node, &MountedDialect) -> u64| {
+        let values = shown(node).map(|mounted| ([mounted.name], value(node, mounted)));
+        values.collect::<Values<1>>()
+    };
+    for (name, help, value) in DIALECT_GAUGES {
+        gauges(registry, Opts::new(*name, *help), ["dialect"], each(value))?;
     }
-    let counters: [(&str, &str, Figure); 7] = [
-        (
-            "fanfare_connections_opened_total",
-            "Connections opened",
-            |_, mounted| mounted.counters.opened.load(Relaxed),
-        ),
-        (
-            "fanfare_messages_sent_total",
-            "Messages written or queued to clients",
-            |_, mounted| mounted.counters.sent.load(Relaxed),
-        ),
-        (
-            "fanfare_messages_abandoned_total",
-            "Messages queued to a client that was gone before it had taken them",
-            |_, mounted| mounted.counters.abandoned.load(Relaxed),
-        ),
-        (
-            "fanfare_messages_dropped_total",
-            "Messages a client's full queue could not take",
-            |_, mounted| mounted.counters.dropped.load(Relaxed),
-        ),
-        (
-            "fanfare_messages_received_total",
-            "Messages received from clients",
-            |_, mounted| mounted.counters.received.load(Relaxed),
-        ),
-        (
-            "fanfare_connection_errors_total",
-            "Connections ended by an error",
-            |_, mounted| mounted.counters.errors.load(Relaxed),
-        ),
-        (
-            "fanfare_render_faults_total",
-            "Events that a dialect failed to render",
-            |_, mounted| mounted.counters.render_faults.load(Relaxed),
-        ),
-    ];
-    for (name, help, figure) in counters {
-        let values: Vec<_> = shown(node)
-            .map(|mounted| ([mounted.name], figure(node, mounted)))
-            .collect();
-        let values: Vec<_> = values
-            .iter()
-            .map(|(labels, value)| (labels.as_slice(), *value))
-            .collect();
-        counter(registry, name, help, &["dialect"], &values)?;
+    for (name, help, value) in DIALECT_COUNTERS {
+        counters(registry, Opts::new(*name, *help), ["dialect"], each(value))?;
     }
-    labelled(
-        node,
-        registry,
-        "fanfare_connections_ended_total",
-        "Connections ended by the server",
-        |mounted| mounted.counters.endings.all(),
-    )?;
-    labelled(
-        node,
-        registry,
-        "fanfare_handshakes_refused_total",
-        "Handshakes refused",
-        |mounted| mounted.counters.refusals.all(),
-    )
+    for (name, help, counts) in REASON_COUNTERS {
+        let values = shown(node).flat_map(|mounted| {
+            let counts = counts(mounted).into_iter();
+            counts.map(|(reason, count)| ([mounted.name, reason], count))
+        });
+        let opts = Opts::new(*name, *help);
+        counters(registry, opts, ["dialect", "reason"], values.collect())?;
+    }
+    Ok(())
 }
 
 /// The dialects that are of interest: one that listens nowhere by default only where it was used.
@@ -187,47 +238,161 @@ fn shown(node: &Node) -> impl Iterator<Item = &MountedDialect> {
     dialects.filter(move |mounted| !mounted.hidden || used(mounted))
 }
 
-/// A family with a label for the reason.
-fn labelled(
-    node: &Node,
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    counts: fn(&MountedDialect) -> Vec<(&'static str, u64)>,
-) -> Result<(), Error> {
-    let all = shown(node).flat_map(|mounted| {
-        counts(mounted)
-            .into_iter()
-            .map(|(reason, count)| ([mounted.name, reason], count))
-    });
-    let all: Vec<_> = all.collect();
-    let values: Vec<_> = all
-        .iter()
-        .map(|(labels, count)| (labels.as_slice(), *count))
-        .collect();
-    counter(registry, name, help, &["dialect", "reason"], &values)
+fn sum(node: &Node, figure: fn(&MountedDialect) -> u64) -> u64 {
+    node.dialects.iter().map(|mounted| figure(mounted)).sum()
 }
 
-fn gauge(registry: &Registry, name: &str, help: &str, value: f64) -> Result<(), Error> {
-    let gauge = Gauge::with_opts(Opts::new(name, help))?;
-    gauge.set(value);
-    register(registry, gauge)
-}
-
-fn counter(
+fn gauges<const N: usize>(
     registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-    values: &[(&[&str], u64)],
+    opts: Opts,
+    labels: [&str; N],
+    values: Values<N>,
 ) -> Result<(), Error> {
-    let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+    let family = IntGaugeVec::new(opts, &labels)?;
     for (labels, value) in values {
-        family.with_label_values(labels).inc_by(*value);
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        family.with_label_values(&labels).set(value);
+    }
+    register(registry, family)
+}
+
+fn counters<const N: usize>(
+    registry: &Registry,
+    opts: Opts,
+    labels: [&str; N],
+    values: Values<N>,
+) -> Result<(), Error> {
+    let family = IntCounterVec::new(opts, &labels)?;
+    for (labels, value) in values {
+        family.with_label_values(&labels).inc_by(value);
     }
     register(registry, family)
 }
 
 fn register(registry: &Registry, collector: impl Collector + 'static) -> Result<(), Error> {
     registry.register(Box::new(collector))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{collections::BTreeSet, sync::Arc};
+
+    use fanfare_core::{
+        BoxFuture,
+        policy::{Authorizer, Counts, Policy, Question},
+    };
+
+    use super::*;
+    use crate::{
+        auth::{Gate, Verifier, VerifierOptions},
+        config::{self, Sources},
+        engine::NodeOptions,
+        serve,
+    };
+
+    struct Asked;
+
+    impl Authorizer for Asked {
+        fn remembered(&self, _: &Question) -> Option<bool> {
+            None
+        }
+
+        fn ask(&self, _: Question) -> BoxFuture<'static, bool> {
+            Box::pin(async { false })
+        }
+
+        fn counts(&self) -> Counts {
+            Counts {
+                allowed: 5,
+                denied: 6,
+                failed: 7,
+            }
+        }
+    }
+
+    /// A node as configured by default.
+    fn node() -> Arc<Node> {
+        let config = config::load(&Sources::default(), &serve::dialect_infos())
+            .unwrap()
+            .config;
+        let secret = VerifierOptions {
+            hmac_secret: Some(b"a secret that is long enough for HS256".into()),
+            ..VerifierOptions::default()
+        };
+        let verifier = Arc::new(Verifier::new(secret).unwrap());
+        Node::new(NodeOptions {
+            dialects: serve::dialects(&config),
+            gate: Arc::new(Gate::new(verifier, Vec::new())),
+            policy: Policy::default(),
+            authorizer: Some(Arc::new(Asked)),
+        })
+    }
+
+    fn rendered(node: &Node) -> Vec<String> {
+        let text = String::from_utf8(render(node).unwrap()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_figure_is_explained_and_typed() {
+        let lines = rendered(&node());
+        let named = |word: &str| {
+            let names = lines.iter().filter_map(|line| line.strip_prefix(word));
+            let split = names.map(|line| line.split_once(' ').unwrap());
+            split
+                .map(|(name, rest)| {
+                    assert!(!rest.is_empty(), "{name}");
+                    name.to_owned()
+                })
+                .collect::<BTreeSet<_>>()
+        };
+        let samples = lines.iter().filter(|line| !line.starts_with('#'));
+        let samples: BTreeSet<_> = samples
+            .map(|line| line.split([' ', '{']).next().unwrap().to_owned())
+            .collect();
+        assert_eq!(named("# HELP "), samples);
+        assert_eq!(named("# TYPE "), samples);
+        for (name, kind) in [
+            ("websocket_active_connections", "gauge"),
+            ("websocket_total_connections", "counter"),
+            ("websocket_notifications_sent", "counter"),
+            ("websocket_server_uptime_seconds", "gauge"),
+        ] {
+            assert!(lines.contains(&format!("# TYPE {name} {kind}")), "{name}");
+        }
+    }
+
+    #[test]
+    fn figures_are_those_of_the_node() {
+        let node = node();
+        let (own, hidden) = (&node.dialects[0], node.dialects.iter().find(|one| one.hidden));
+        own.counters.rate_limited.store(3, Relaxed);
+        own.counters.subscriptions.store(4, Relaxed);
+        own.counters.endings.add("slow_consumer");
+        node.counters.events_undecided.store(2, Relaxed);
+        let (name, lines) = (own.name, rendered(&node));
+        for expected in [
+            &format!("fanfare_messages_rate_limited_total{{dialect=\"{name}\"}} 3"),
+            &format!("fanfare_subscriptions{{dialect=\"{name}\"}} 4"),
+            &format!("fanfare_connections_ended_total{{dialect=\"{name}\",reason=\"slow_consumer\"}} 1"),
+            "fanfare_events_undecided 2",
+            "fanfare_channels 0",
+            "fanfare_channel_subscriptions 0",
+            "fanfare_pattern_subscriptions 0",
+            "fanfare_rooms 0",
+            "fanfare_draining 0",
+            "fanfare_authorizer_answers_total{answer=\"allowed\"} 5",
+            "fanfare_authorizer_answers_total{answer=\"denied\"} 6",
+            "fanfare_authorizer_answers_total{answer=\"failed\"} 7",
+            "websocket_total_connections 0",
+        ] {
+            assert!(
+                lines.iter().any(|line| line == expected),
+                "{expected} in {lines:#?}"
+            );
+        }
+        let hidden = format!("\"{}\"", hidden.unwrap().name);
+        assert!(!lines.iter().any(|line| line.contains(&hidden)));
+    }
 }

@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{Origins, RateLimits};
 use crate::{
-    config::Secret,
+    auth::Credentials,
     engine::{MountedDialect, Node},
 };
 
@@ -55,7 +55,7 @@ pub struct SiteOptions {
     /// How often one address may come; the same for all listeners.
     pub rate_limits: Arc<RateLimits>,
     /// What services prove themselves with.
-    pub api_keys: Vec<Secret>,
+    pub api_keys: Credentials,
     /// For TLS and for a request's head, from the first byte to the last.
     pub handshake_timeout: Duration,
     /// Bytes in a request's line and headers.

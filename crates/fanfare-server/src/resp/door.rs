@@ -20,13 +20,13 @@ use tokio::{
 };
 
 use super::{
-    credentials::Credentials,
     reader::{Limits, ProtocolError, Reader},
     session::{Closing, Session},
     stats::Stats,
     throttle::Throttle,
     wire::Wire,
 };
+use crate::auth::Credentials;
 
 /// What a connection over the limit is sent before it is closed.
 pub const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";

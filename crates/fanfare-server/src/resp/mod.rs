@@ -7,7 +7,6 @@
 
 mod batch;
 mod commands;
-mod credentials;
 mod door;
 mod glob;
 mod inline;
@@ -18,7 +17,6 @@ mod throttle;
 mod wire;
 pub mod writer;
 
-pub use credentials::Credentials;
 pub use door::{Door, DoorOptions, Host, MAX_CLIENTS, serve};
 pub use stats::{Stats, Totals};
 

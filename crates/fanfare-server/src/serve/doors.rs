@@ -4,7 +4,8 @@ use std::{io::ErrorKind, net::SocketAddr, sync::Arc};
 
 use super::redis_door;
 use crate::{
-    config::{Config, Listener, Loaded},
+    auth::Credentials,
+    config::{Config, Listener, Loaded, Secret},
     engine::Node,
     http::{self, Door, Origins, RateLimits, Site, SiteOptions},
 };
@@ -63,7 +64,7 @@ fn site(
         origins: Origins::new(&config.auth.allowed_origins),
         trusted_proxies: config.limits.trusted_proxies.clone(),
         rate_limits: rate_limits.clone(),
-        api_keys: config.api.keys.clone(),
+        api_keys: Credentials::new(config.api.keys.iter().map(Secret::expose)),
         handshake_timeout: config.limits.handshake_timeout,
         max_header_size: config.limits.max_header_size,
         max_body_size: config.limits.max_body_size,

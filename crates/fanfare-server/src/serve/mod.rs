@@ -24,6 +24,7 @@ use crate::{
 pub use access::policy;
 pub use keys::secret;
 pub use settings::dialect_infos;
+pub(crate) use settings::dialects;
 
 /// Runs the server until it is told to stop; `again` is how to call this binary with the same configuration.
 ///
@@ -50,7 +51,7 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     }
     let refreshing = verifier.spawn_refresh();
 
-    let dialects = settings::dialects(config);
+    let dialects = dialects(config);
     let rules = policy(config).map_err(|error| error.to_string())?;
     let authorizer = access::authorizer(config).map_err(|error| error.to_string())?;
     let node = Node::new(NodeOptions {

@@ -7,9 +7,10 @@ use fanfare_brokers::wire;
 use fanfare_core::{Broker, Event, Inbound, UserId};
 
 use crate::{
+    auth::Credentials,
     config::Config,
     engine::Node,
-    resp::{Credentials, Door, DoorOptions, Host},
+    resp::{Door, DoorOptions, Host},
 };
 
 /// The door onto `node`, which publishes by `broker`.

@@ -48,7 +48,7 @@ fn shares_path_with(name: &str) -> Vec<&'static str> {
 }
 
 /// The engine's dialects: all that are registered, so that reports are the same on every listener.
-pub(super) fn dialects(config: &Config) -> Vec<Mounting> {
+pub(crate) fn dialects(config: &Config) -> Vec<Mounting> {
     let mount = |kind: &&'static dyn DialectKind| {
         let configured = config.dialects.get(kind.name()).cloned();
         let configured = configured.unwrap_or_else(|| DialectConfig {

@@ -1,10 +1,21 @@
-//! The engine on one shard, over real sockets, with a dialect of its own.
+//! The engine over real sockets, with a dialect, a broker and an authorizer of the tests' own. After every test it is
+//! looked at whether anything is still held for a connection that has gone.
 
 #![allow(clippy::unwrap_used)]
 
+mod authorizer;
+mod broker;
+mod client;
+mod commands;
+mod credentials;
 mod delivery;
+mod fakes;
 mod faults;
+mod hearing;
 mod life;
+mod plain;
+mod rooms;
+mod soak;
 mod world;
 
 pub(super) use world::settings;

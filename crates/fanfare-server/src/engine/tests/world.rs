@@ -1,104 +1,31 @@
-//! A node with one shard, clients on loopback sockets, and a dialect that does what a test needs.
+//! A node whose shards all run on the test's thread, clients on loopback sockets, and a look at what is left at the end.
 
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
-use fanfare_brokers::{BrokerOptions, open};
 use fanfare_core::{
-    About, Audience, Context, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending,
-    Event, Handshake, Hearing, Hears, Identity, Inbound, JsonMap, Message, NodeFacts, Offer, Options,
-    RawJson, Receipt, Refusal, Rejection, Step, Steps, UserId, policy::Policy,
+    Audience, Channel, Event, Identity, Inbound, RawJson, Receipt, Refusal, UserId,
+    policy::{Authorizer, Policy, PolicyOptions, Rule, RulePattern},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    task::LocalSet,
-};
+use tokio::task::LocalSet;
 use uuid::Uuid;
 
+pub(super) use super::client::{Client, sockets};
+use super::{
+    fakes::{FakeAuthorizer, FakeBroker},
+    plain::{Plain, PlainKind},
+};
 use crate::{
-    auth::{Gate, Verifier, VerifierOptions},
+    auth::{Gate, Verifier, VerifierOptions, mint},
     engine::{
         Admission, DialectSettings, Mounting, Newcomer, Node, NodeOptions, Seat, Shard, ShardHandle,
         Transport,
     },
-    ws::{Opcode, encode},
 };
 
-/// Shows an event's data as it is, echoes text, and fails on demand.
-pub(super) struct Plain;
-
-impl DialectKind for Plain {
-    fn name(&self) -> &'static str {
-        "plain"
-    }
-    fn path(&self) -> &'static str {
-        "/"
-    }
-    fn request_target(&self, _token: &str) -> String {
-        "/".into()
-    }
-    fn summary(&self) -> &'static str {
-        ""
-    }
-    fn defaults(&self) -> DialectDefaults {
-        DialectDefaults::default()
-    }
-    fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(Plain)
-    }
-}
-
-impl Dialect for Plain {
-    fn offer<'a>(&self, _handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
-        Ok(Offer::default())
-    }
-    fn refuse(&self, _refusal: Refusal, _about: &About<'_>) -> Rejection {
-        Rejection::http(503, "")
-    }
-    fn end(&self, ending: Ending) -> (u16, &'static str) {
-        let failed = ending == Ending::InternalError;
-        (if failed { 1011 } else { 1008 }, ending.label())
-    }
-    fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
-        Box::new(Talk)
-    }
-    fn hears(&self) -> Hearing {
-        Hearing {
-            user: Hears::Always,
-            everyone: Hears::Always,
-        }
-    }
-    fn render(&self, event: &Event) -> Option<Bytes> {
-        assert!(event.kind.as_deref() != Some("panic"), "asked to");
-        (event.kind.as_deref() != Some("hidden")).then(|| event.data.bytes().clone())
-    }
-    fn health(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
-        JsonMap::new()
-    }
-    fn metrics(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
-        JsonMap::new()
-    }
-}
-
-struct Talk;
-
-impl Conversation for Talk {
-    fn received(&mut self, message: Message<'_>, _context: &Context<'_>, steps: &mut Steps) {
-        let Message::Text(text) = message else { return };
-        assert!(text != "panic", "asked to");
-        steps.push(Step::SendText(Bytes::copy_from_slice(text.as_bytes())));
-    }
-}
-
 /// What tokens are signed with.
-pub(super) const SECRET: &[u8] = b"a secret that is long enough for HS256";
-
-/// A node with one shard that runs on this thread.
-pub(super) struct World {
-    pub(super) node: Arc<Node>,
-    pub(super) shard: Rc<Shard>,
-}
+const SECRET: &[u8] = b"a secret that is long enough for HS256";
+const AN_HOUR: Duration = Duration::from_secs(3600);
 
 /// Defaults small enough to reach.
 pub(in crate::engine) fn settings() -> DialectSettings {
@@ -120,143 +47,268 @@ pub(in crate::engine) fn settings() -> DialectSettings {
     }
 }
 
-/// Runs `test` in a world with these settings.
-pub(super) fn in_world<F: Future<Output = ()>>(settings: DialectSettings, test: impl FnOnce(World) -> F) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    LocalSet::new().block_on(&runtime, async {
+/// What a test's world is made of.
+pub(super) struct Setup {
+    pub(super) settings: DialectSettings,
+    /// The first is its clients', the second the one they may turn out to speak.
+    pub(super) dialects: Vec<Plain>,
+    pub(super) policy: PolicyOptions,
+    pub(super) authorizer: Option<Arc<FakeAuthorizer>>,
+    pub(super) shards: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            settings: settings(),
+            dialects: vec![Plain::default()],
+            policy: PolicyOptions::default(),
+            authorizer: None,
+            shards: 1,
+        }
+    }
+}
+
+impl Setup {
+    /// A world in which `authorizer` is asked.
+    pub(super) fn asking(authorizer: &Arc<FakeAuthorizer>) -> Self {
+        Self {
+            policy: PolicyOptions {
+                authorizer: true,
+                ..PolicyOptions::default()
+            },
+            authorizer: Some(authorizer.clone()),
+            ..Self::default()
+        }
+    }
+
+    /// Runs `test` in such a world, and looks at what it leaves behind.
+    pub(super) fn run<F: Future<Output = ()>>(self, test: impl FnOnce(World) -> F) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let world = self.build();
+            let tested = async {
+                test(world.clone()).await;
+                world.leaves_nothing().await;
+            };
+            tokio::time::timeout(Duration::from_secs(30), tested)
+                .await
+                .expect("in time");
+        });
+    }
+
+    fn build(self) -> World {
         let secret = VerifierOptions {
             hmac_secret: Some(SECRET.into()),
             ..VerifierOptions::default()
         };
         let verifier = Arc::new(Verifier::new(secret).unwrap());
+        let mounting = |dialect: Plain| Mounting {
+            kind: &PlainKind,
+            dialect: Arc::new(dialect),
+            settings: self.settings.clone(),
+        };
         let node = Node::new(NodeOptions {
-            dialects: vec![Mounting {
-                kind: &Plain,
-                dialect: Arc::new(Plain),
-                settings,
-            }],
+            dialects: self.dialects.into_iter().map(mounting).collect(),
             gate: Arc::new(Gate::new(verifier, Vec::new())),
-            policy: Policy::default(),
-            authorizer: None,
+            policy: Policy::new(self.policy),
+            authorizer: self.authorizer.clone().map(|own| own as Arc<dyn Authorizer>),
         });
-        let (handle, commands) = ShardHandle::channel();
         let inbound: Arc<dyn Inbound> = node.clone();
-        node.attach(
-            vec![handle],
-            open("memory", &BrokerOptions::default(), inbound).unwrap(),
-        );
-        let shard = Shard::new(0, node.clone());
-        tokio::task::spawn_local(shard.clone().run(commands));
-        tokio::time::timeout(Duration::from_secs(30), test(World { node, shard }))
-            .await
-            .expect("in time");
-    });
+        let broker = FakeBroker::new(inbound);
+        let (handles, commands): (Vec<_>, Vec<_>) = (0..self.shards).map(|_| ShardHandle::channel()).unzip();
+        node.attach(handles, broker.clone());
+        let start = |(number, commands)| {
+            let shard = Shard::new(number, node.clone());
+            tokio::task::spawn_local(shard.clone().run(commands));
+            shard
+        };
+        let shards: Vec<_> = commands.into_iter().enumerate().map(start).collect();
+        World {
+            shard: shards[0].clone(),
+            shards,
+            node,
+            broker,
+            authorizer: self.authorizer,
+        }
+    }
+}
+
+/// Runs `test` in a world with these settings.
+pub(super) fn in_world<F: Future<Output = ()>>(settings: DialectSettings, test: impl FnOnce(World) -> F) {
+    let setup = Setup {
+        settings,
+        ..Setup::default()
+    };
+    setup.run(test);
+}
+
+/// A node that runs on this thread.
+#[derive(Clone)]
+pub(super) struct World {
+    pub(super) node: Arc<Node>,
+    /// The first shard.
+    pub(super) shard: Rc<Shard>,
+    pub(super) shards: Vec<Rc<Shard>>,
+    pub(super) broker: Arc<FakeBroker>,
+    authorizer: Option<Arc<FakeAuthorizer>>,
 }
 
 impl World {
     pub(super) async fn reserve(&self, user: &str, lives: Duration) -> Result<Seat, Refusal> {
+        self.reserve_on(0, who(user, lives)).await
+    }
+
+    pub(super) async fn reserve_on(&self, shard: usize, who: Option<Identity>) -> Result<Seat, Refusal> {
         let address: IpAddr = [127, 0, 0, 1].into();
         let admission = Admission::take(&self.node.dialects[0], address, None)?;
-        let user = UserId::new(user).unwrap();
-        let identity = Some(Identity::new(user, SystemTime::now() + lives));
-        self.shard
+        self.shards[shard]
             .reserve(Newcomer {
                 admission,
-                identity: identity.map(Arc::new),
+                identity: who.map(Arc::new),
                 id: Uuid::now_v7(),
                 address,
                 user_agent: None,
-                successor: None,
+                successor: self.node.dialects.get(1).cloned(),
                 deflate: None,
             })
             .await
     }
 
-    /// A connection of `user`, served, and its client's socket.
+    /// A connection of `user`, served, and its client's socket. The empty name is nobody's; `alice+staff` is alice with
+    /// the role.
     pub(super) async fn connect(&self, user: &str) -> Client {
-        let seat = self.reserve(user, Duration::from_secs(3600)).await.unwrap();
+        self.connect_on(0, user).await
+    }
+
+    pub(super) async fn connect_on(&self, shard: usize, user: &str) -> Client {
+        self.serve(self.reserve_on(shard, who(user, AN_HOUR)).await).await
+    }
+
+    /// The same for a while only.
+    pub(super) async fn connect_for(&self, user: &str, lives: Duration) -> Client {
+        self.serve(self.reserve(user, lives).await).await
+    }
+
+    async fn serve(&self, seat: Result<Seat, Refusal>) -> Client {
         let (client, server) = sockets().await;
-        seat.serve(Transport::Plain(server), &[]);
+        seat.unwrap().serve(Transport::Plain(server), &[]);
         client
     }
 
-    pub(super) async fn publish(&self, user: &str, kind: &str, data: &str) -> Receipt {
-        self.publish_all(vec![event(user, kind, data)]).await[0]
+    pub(super) async fn publish(&self, to: &str, kind: &str, data: &str) -> Receipt {
+        self.publish_all(vec![event(to, kind, data)]).await[0]
     }
 
     pub(super) async fn publish_all(&self, events: Vec<Event>) -> Vec<Receipt> {
         self.node.publish(events).await
     }
 
-    /// Waits until the node holds that many connections.
+    /// Publishes to the channel, and answers how many connections took it.
+    pub(super) async fn tell(&self, channel: &str, data: &str) -> u64 {
+        self.publish_all(vec![on(channel, data)]).await[0].reach.queued
+    }
+
+    /// How many connections of the first shard wait for an answer, so that they are not read from.
+    pub(super) fn waiting(&self) -> usize {
+        let connections = self.shard.connections.borrow();
+        connections
+            .iter()
+            .filter(|(_, connection)| connection.asked > 0)
+            .count()
+    }
+
+    /// Waits until the first shard holds that many connections.
     pub(super) async fn held(&self, count: usize) {
-        while self.shard.len() != count {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        until(|| self.shard.len() == count).await;
+    }
+
+    /// Once all clients are gone, nothing is held for any.
+    async fn leaves_nothing(&self) {
+        self.broker.confirm();
+        self.broker.carries.open();
+        if let Some(authorizer) = &self.authorizer {
+            authorizer.gate.open();
         }
+        let is_idle = |shard: &Rc<Shard>| shard.is_empty() && shard.undecided.borrow().is_empty();
+        until(|| self.shards.iter().all(is_idle)).await;
+        for shard in &self.shards {
+            let index = shard.index.borrow();
+            assert_eq!((index.subscriptions(), index.has_patterns()), (0, false));
+            assert_eq!((index.channels(), index.patterns()), (0, 0));
+        }
+        // What was asked for a connection that has gone meanwhile is given back when the answer comes.
+        until(|| self.broker.interests().is_empty()).await;
+        let node = &self.node;
+        assert_eq!((node.active(), node.users().len()), (0, 0));
+        assert_eq!(
+            (node.channels.channels_held(), node.channels.subscriptions()),
+            (0, 0)
+        );
+        assert_eq!(node.channels.pattern_subscriptions(), 0);
+        assert_eq!(node.members.rooms(), 0);
     }
 }
 
+pub(super) async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn who(user: &str, lives: Duration) -> Option<Identity> {
+    let (user, role) = user.split_once('+').unwrap_or((user, ""));
+    let mut identity = Identity::new(UserId::new(user).ok()?, SystemTime::now() + lives);
+    if !role.is_empty() {
+        identity.roles = [role.into()].into();
+    }
+    Some(identity)
+}
+
+/// A token of `user`'s, for the seconds to come.
+pub(super) fn token(user: &str, seconds: u64, claims: &serde_json::Value) -> String {
+    let claims = claims.as_object().cloned().unwrap_or_default();
+    mint(
+        SECRET,
+        user,
+        Duration::from_secs(seconds),
+        &claims,
+        SystemTime::now(),
+    )
+}
+
+/// Rules, each a pattern and who may subscribe and publish.
+pub(super) fn rules(rules: &[(&str, &str, &str)]) -> PolicyOptions {
+    let rule = |(pattern, subscribe, publish): &(&str, &str, &str)| Rule {
+        pattern: RulePattern::new(pattern).unwrap(),
+        subscribe: Some(subscribe.parse().unwrap()),
+        publish: Some(publish.parse().unwrap()),
+        join: None,
+    };
+    PolicyOptions {
+        rules: rules.iter().map(rule).collect(),
+        ..PolicyOptions::default()
+    }
+}
+
+/// For a user, or for everyone (`*`).
 pub(super) fn event(user: &str, kind: &str, data: &str) -> Event {
     let audience = match user {
         "*" => Audience::Everyone,
         user => Audience::User(UserId::new(user).unwrap()),
     };
-    let data = RawJson::parse(&Bytes::copy_from_slice(data.as_bytes())).unwrap();
-    Event::new(audience, Some(kind), data, SystemTime::now())
+    Event::new(audience, Some(kind), json(data), SystemTime::now())
 }
 
-/// Two ends of a connection: the client's and the server's.
-pub(super) async fn sockets() -> (Client, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    (Client(client), listener.accept().await.unwrap().0)
+/// On a channel.
+pub(super) fn on(channel: &str, data: &str) -> Event {
+    let audience = Audience::Channel(Channel::new(channel).unwrap());
+    Event::new(audience, None, json(data), SystemTime::now())
 }
 
-/// A client that reads frames one by one.
-pub(super) struct Client(TcpStream);
-
-impl Client {
-    pub(super) async fn say(&mut self, text: &str) {
-        self.0
-            .write_all(&encode::masked_frame(Opcode::Text, text.as_bytes(), [1, 2, 3, 4]))
-            .await
-            .unwrap();
-    }
-
-    /// The next frame's opcode and payload; `None` at the end of the stream.
-    pub(super) async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let mut head = [0; 2];
-        self.0.read_exact(&mut head).await.ok()?;
-        let length = match head[1] {
-            126 => usize::from(self.0.read_u16().await.ok()?),
-            127 => usize::try_from(self.0.read_u64().await.ok()?).ok()?,
-            short => usize::from(short),
-        };
-        let mut payload = vec![0; length];
-        self.0.read_exact(&mut payload).await.ok()?;
-        Some((head[0] & 0x0f, payload))
-    }
-
-    /// The next text message.
-    pub(super) async fn text(&mut self) -> String {
-        let (opcode, payload) = self.frame().await.expect("a frame");
-        assert_eq!(opcode, 1, "a text frame");
-        String::from_utf8(payload).unwrap()
-    }
-
-    /// Reads up to the close frame: its code and reason.
-    pub(super) async fn close(&mut self) -> (u16, String) {
-        while let Some((opcode, payload)) = self.frame().await {
-            if opcode == 8 {
-                return (
-                    u16::from_be_bytes([payload[0], payload[1]]),
-                    String::from_utf8(payload[2..].to_vec()).unwrap(),
-                );
-            }
-        }
-        panic!("the stream ended without a close frame")
-    }
+fn json(data: &str) -> RawJson {
+    RawJson::parse(&Bytes::copy_from_slice(data.as_bytes())).unwrap()
 }

@@ -1,38 +1,26 @@
 //! `POST /api/v1/events`: services publish.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::time::SystemTime;
 
 use fanfare_brokers::wire::parse_publication;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::StatusCode;
 use hyper::body::Incoming;
 use serde_json::json;
 
 use super::{
-    Site, body, caller,
-    reply::{self, Reply, api_error},
+    super::{Site, body},
+    Reply, api_error, invalid, reply,
 };
 
 /// Publishes one event or an array of them; all or nothing.
-pub(super) async fn publish(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>) -> Reply {
-    let (head, sent) = request.into_parts();
-    if !caller::may_use_api(site, peer, &head.uri, &head.headers) {
-        let mut answer = api_error(
-            StatusCode::UNAUTHORIZED,
-            "INVALID_TOKEN",
-            "an API key is required",
-        );
-        answer
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        return answer;
-    }
+pub(super) async fn publish(sent: Incoming, site: &Site) -> Reply {
     let body = match body::read(sent, &site.options).await {
         Ok(body) => body,
         Err(unread) => return api_error(unread.status(), "INVALID_REQUEST", unread.message()),
     };
     let events = match parse_publication(&body, SystemTime::now()) {
         Ok(events) => events,
-        Err(error) => return api_error(StatusCode::BAD_REQUEST, "INVALID_REQUEST", &error.to_string()),
+        Err(error) => return invalid(&error.to_string()),
     };
     let ids: Vec<String> = events.iter().map(|event| event.id.to_string()).collect();
     let receipts = site.node.publish(events).await;

@@ -1,0 +1,39 @@
+//! How our own command line listens as a client of this protocol.
+
+use std::borrow::Cow;
+
+use fanfare_core::{Heard, ListenPlan, Listening};
+use serde::{Deserialize, de::IgnoredAny};
+
+/// What is sent to show that the way is open, and tells of nothing.
+const TEST: &str = "test_notification";
+
+/// With a token, which proves the user. There are no channels here.
+pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
+    let token = wanted.token.filter(|_| wanted.channels.is_empty())?;
+    Some(ListenPlan {
+        confirmations: 1, // the welcome
+        ..ListenPlan::connect(path, &[("token", token)], hear)
+    })
+}
+
+/// What tells of an event has an id, and what the server says of itself has none. Its type may be any.
+fn hear(text: &str) -> Heard {
+    #[derive(Deserialize)]
+    struct Frame<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Cow<'a, str>,
+        id: Option<IgnoredAny>,
+        message: Option<String>,
+    }
+    let Ok(frame) = serde_json::from_str::<Frame<'_>>(text) else {
+        return Heard::Other;
+    };
+    match (frame.id, &*frame.kind) {
+        (Some(_), TEST) => Heard::Other,
+        (Some(_), _) => Heard::Event,
+        (None, "welcome") => Heard::Confirmed,
+        (None, "error") => Heard::Refused(frame.message.unwrap_or_default()),
+        (None, _) => Heard::Other,
+    }
+}

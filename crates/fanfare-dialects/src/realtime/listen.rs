@@ -1,0 +1,68 @@
+//! How our own command line listens as a client of this protocol.
+
+use std::borrow::Cow;
+
+use fanfare_core::{EVERYONE_CHANNEL, Heard, ListenPlan, Listening};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+/// What is for the user comes unasked; all else is subscribed to, which also tells when one is in.
+pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
+    if wanted.own && wanted.token.is_none() {
+        return None; // nobody has no events of their own
+    }
+    let mut query = vec![("dialect", "realtime")];
+    query.extend(wanted.token.map(|token| ("token", token)));
+    let everyone = [EVERYONE_CHANNEL].into_iter().filter(|_| wanted.own);
+    let topics: Vec<_> = everyone
+        .chain(wanted.channels.iter().map(String::as_str))
+        .collect();
+    Some(ListenPlan {
+        frames: vec![json!({ "type": "Subscribe", "data": { "topics": topics } }).to_string()],
+        confirmations: 1,
+        ..ListenPlan::connect(path, &query, hear)
+    })
+}
+
+#[derive(Deserialize)]
+struct Frame<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+fn hear(text: &str) -> Heard {
+    let Ok(Frame { kind, data }) = serde_json::from_str(text) else {
+        return Heard::Other;
+    };
+    match &*kind {
+        "Broadcast" | "DirectMessage" => Heard::Event,
+        "Status" if is_subscribed(data) => Heard::Confirmed,
+        "Error" => Heard::Refused(refusal(data)),
+        _ => Heard::Other,
+    }
+}
+
+fn is_subscribed(data: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Status<'a> {
+        #[serde(borrow)]
+        status: Cow<'a, str>,
+    }
+    serde_json::from_str(data.get()).is_ok_and(|Status { status }| status == "subscribed")
+}
+
+/// `403 Forbidden`.
+fn refusal(data: &RawValue) -> String {
+    #[derive(Deserialize)]
+    struct Problem {
+        code: u16,
+        message: String,
+    }
+    let problem = serde_json::from_str(data.get());
+    problem.map_or_else(
+        |_| String::new(),
+        |Problem { code, message }| format!("{code} {message}"),
+    )
+}

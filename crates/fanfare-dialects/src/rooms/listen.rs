@@ -1,0 +1,58 @@
+//! How our own command line listens as a client of this protocol.
+
+use std::borrow::Cow;
+
+use fanfare_core::{Heard, ListenPlan, Listening};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::json;
+
+use super::frames;
+
+/// With a token, which brings what is for the user and for everyone; that it was good shows by the greeting. A room is
+/// heard by joining it, which the others in it see. What is no room cannot be heard here.
+pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
+    let token = wanted.token?;
+    let rooms = wanted.channels;
+    if rooms.iter().any(|room| frames::named(room).is_err()) {
+        return None;
+    }
+    let join = |room: &String| json!({ "type": "join_room", "room": room }).to_string();
+    Some(ListenPlan {
+        frames: rooms.iter().map(join).collect(),
+        confirmations: 1 + rooms.len(),
+        ..ListenPlan::connect(path, &[("token", token)], hear)
+    })
+}
+
+/// An event in a room has a sender, whatever its type; what is said to this connection alone has none.
+fn hear(text: &str) -> Heard {
+    #[derive(Deserialize)]
+    struct Frame<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Cow<'a, str>,
+        sender: Option<IgnoredAny>,
+    }
+    match serde_json::from_str(text) {
+        Ok(Frame { sender: Some(_), .. }) => Heard::Event,
+        Ok(Frame { kind, .. }) => match &*kind {
+            "connected" | "joined_room" => Heard::Confirmed,
+            "left_room" | "pong" => Heard::Other,
+            "error" => Heard::Refused(refusal(text).unwrap_or_default()),
+            _ => Heard::Event,
+        },
+        Err(_) => Heard::Other,
+    }
+}
+
+fn refusal(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Frame {
+        data: Problem,
+    }
+    #[derive(Deserialize)]
+    struct Problem {
+        error: String,
+    }
+    let frame: Frame = serde_json::from_str(text).ok()?;
+    Some(frame.data.error)
+}

@@ -1,0 +1,64 @@
+//! How our own command line listens as a client of this protocol.
+
+use std::borrow::Cow;
+
+use fanfare_core::{EVERYONE_CHANNEL, Heard, ListenPlan, Listening};
+use serde::Deserialize;
+use serde_json::json;
+
+/// Shows of all personal channels one's own, whoever one is.
+const PERSONAL: &str = "notifications.user.**";
+
+/// By `auth`, then by one `subscribe` for everything, each topic of which is answered for itself.
+pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
+    let token = wanted.token?;
+    let own = [PERSONAL, EVERYONE_CHANNEL].into_iter().filter(|_| wanted.own);
+    let topics: Vec<_> = own.chain(wanted.channels.iter().map(String::as_str)).collect();
+    Some(ListenPlan {
+        confirmations: 1 + topics.len(),
+        frames: vec![
+            json!({ "type": "auth", "token": token }).to_string(),
+            json!({ "type": "subscribe", "topics": topics }).to_string(),
+        ],
+        ..ListenPlan::connect(path, &[], hear)
+    })
+}
+
+fn hear(text: &str) -> Heard {
+    #[derive(Deserialize)]
+    struct Frame<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Cow<'a, str>,
+    }
+    let Ok(Frame { kind }) = serde_json::from_str(text) else {
+        return Heard::Other;
+    };
+    match &*kind {
+        "message" => Heard::Event,
+        "auth_success" | "subscribed" => Heard::Confirmed,
+        "auth_error" | "error" => Heard::Refused(refusal(text).unwrap_or_default()),
+        _ => Heard::Other,
+    }
+}
+
+/// `403 Forbidden: not allowed (admin.news)`.
+fn refusal(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Frame {
+        code: u16,
+        message: String,
+        details: Option<Details>,
+    }
+    #[derive(Deserialize)]
+    struct Details {
+        issue: String,
+        topic: Option<String>,
+    }
+    let frame: Frame = serde_json::from_str(text).ok()?;
+    let mut words = format!("{} {}", frame.code, frame.message);
+    if let Some(Details { issue, topic }) = frame.details {
+        words.extend([": ", &issue]);
+        words.extend(topic.map(|topic| format!(" ({topic})")));
+    }
+    Some(words)
+}

@@ -1,0 +1,92 @@
+//! What services prove themselves with, at every door alike: API keys, and the password of the Redis-protocol door.
+
+use std::fmt;
+
+use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
+
+/// The secrets of which any one lets a service in.
+///
+/// Only digests are kept, and all of them are compared in full, so that the time an answer takes tells nothing of a
+/// secret, its length included.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    digests: Vec<digest::Digest>,
+    /// Whether any secret was configured. An empty one closes the door too, though nobody can bring it.
+    closed: bool,
+}
+
+impl Credentials {
+    /// Takes the configured secrets.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut credentials = Self::default();
+        for secret in secrets {
+            credentials.closed = true;
+            if !secret.is_empty() {
+                credentials.digests.push(digest_of(secret.as_bytes()));
+            }
+        }
+        credentials
+    }
+
+    /// Whether no secret was configured. What that means is for the door to say.
+    pub fn is_open(&self) -> bool {
+        !self.closed
+    }
+
+    /// Whether `offered` is one of the secrets.
+    pub fn hold(&self, offered: &[u8]) -> bool {
+        let offered = digest_of(offered);
+        let same = |own: &digest::Digest| verify_slices_are_equal(own.as_ref(), offered.as_ref()).is_ok();
+        self.digests.iter().fold(false, |found, own| found | same(own))
+    }
+}
+
+fn digest_of(secret: &[u8]) -> digest::Digest {
+    digest::digest(&digest::SHA256, secret)
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({} secrets)", self.digests.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_of_the_secrets_lets_in() {
+        let credentials = Credentials::new(["password", "", "key"]);
+        for (secret, expected) in [
+            ("password", true),
+            ("key", true),
+            ("", false),
+            ("Password", false),
+            ("passwor", false),
+            ("password\0", false),
+        ] {
+            assert_eq!(credentials.hold(secret.as_bytes()), expected, "{secret:?}");
+        }
+    }
+
+    #[test]
+    fn a_door_is_open_while_nothing_is_configured() {
+        for (secrets, open) in [(&[][..], true), (&[""], false), (&["key"], false)] {
+            let credentials = Credentials::new(secrets.iter().copied());
+            assert_eq!(credentials.is_open(), open, "{secrets:?}");
+            assert!(
+                !credentials.hold(b"") && !credentials.hold(b"whatever"),
+                "{secrets:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn prints_no_secret() {
+        assert_eq!(
+            format!("{:?}", Credentials::new(["hunter2"])),
+            "Credentials(1 secrets)"
+        );
+    }
+}

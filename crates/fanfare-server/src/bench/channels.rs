@@ -1,0 +1,125 @@
+//! Channels: fan-out to subscribers by name and by pattern, what patterns cost those who publish elsewhere, and the
+//! memory of connections that subscribe.
+
+use std::time::Duration;
+
+use super::{
+    Options,
+    crowd::Crowd,
+    door::{self, Door},
+    fanout,
+    figures::{Kind, Workload},
+    listeners::{Listeners, channel},
+    memory,
+    process::{Spent, Window},
+    server::Server,
+};
+
+const SIZES: [usize; 1] = [1_000];
+/// Who holds patterns, and how many each: as many as a connection may have by default.
+const HOLDERS: usize = 100;
+const PATTERNS_EACH: usize = 1_000;
+/// Where nobody listens. Its name has as many segments as the patterns held.
+const ELSEWHERE: &str = "a.b.c.d";
+/// Publications sent together; twice as many are under way.
+const PIECE: u16 = 512;
+
+const RATE: [Kind; 3] = [
+    Kind::new("publications, no patterns held", "/s"),
+    Kind::new("publications, 1 pattern held", "/s"),
+    Kind::new("publications, 100,000 patterns held", "/s"),
+];
+const CPU: [Kind; 3] = [
+    Kind::new("CPU per publication, no patterns held", "µs"),
+    Kind::new("CPU per publication, 1 pattern held", "µs"),
+    Kind::new("CPU per publication, 100,000 held", "µs"),
+];
+const AGAINST_NONE: Kind = Kind::new("CPU, 100,000 patterns / none", "");
+const AGAINST_ONE: Kind = Kind::new("CPU, 100,000 patterns / 1", "");
+
+/// Measures all of it.
+pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
+    let mut workloads = Vec::new();
+    for (listeners, whom) in [
+        (Listeners::Channel, "subscribers of a channel"),
+        (Listeners::Pattern, "subscribers of a channel, by a pattern"),
+    ] {
+        for connections in options.sizes(&SIZES) {
+            workloads.extend(fanout::measure(connections, listeners, whom, options).await?);
+        }
+    }
+    workloads.push(elsewhere(options).await?);
+    let whose = "with two subscriptions each";
+    workloads.extend(memory::measure(Listeners::TwoChannels, whose, options).await?);
+    Ok(workloads)
+}
+
+/// What it costs to publish where nobody listens, while patterns are held.
+async fn elsewhere(options: &Options) -> Result<Workload, String> {
+    let mut workload = Workload::new("Publishing on a channel that nobody hears".into());
+    for round in 0..options.rounds {
+        options.tell("patterns", round);
+        let many = Listeners::ManyPatterns(PATTERNS_EACH);
+        let server = Server::start(options.shards, HOLDERS + 1, many).await?;
+        let mut door = Door::open(server.door).await?;
+        let mut publisher = Publisher {
+            pid: server.id(),
+            piece: door::publish(server.dialect, &channel(ELSEWHERE)?)?.repeat(usize::from(PIECE)),
+            door: &mut door,
+        };
+        let none = publisher.measure(options.seconds).await?;
+        let first = Crowd::upgrade(server.clients, &server.upgrades(Listeners::Pattern, 1)?).await?;
+        let one = publisher.measure(options.seconds).await?;
+        let holders = Crowd::upgrade(server.clients, &server.upgrades(many, HOLDERS)?).await?;
+        let all = publisher.measure(options.seconds).await?;
+        if door.settle().await? > 0 {
+            return Err("somebody heard what is published where nobody listens".into());
+        }
+        record(&mut workload, &[none, one, all]);
+        first.close().await;
+        holders.close().await;
+        drop(door);
+        server.stop().await?;
+    }
+    Ok(workload)
+}
+
+struct Publisher<'a> {
+    pid: u32,
+    piece: Vec<u8>,
+    door: &'a mut Door,
+}
+
+impl Publisher<'_> {
+    /// Publications answered within `length`, and what they cost.
+    async fn measure(&mut self, length: Duration) -> Result<(u64, Spent), String> {
+        let piece = u64::from(PIECE);
+        self.door.send(&self.piece, piece).await?;
+        let before = self.door.answered();
+        let window = Window::open(self.pid)?;
+        while !window.is_over(length) {
+            self.door.send(&self.piece, piece).await?;
+            self.door.until_behind(piece).await?;
+        }
+        let spent = window.close()?;
+        let answered = self.door.answered() - before;
+        self.door.until_behind(0).await?;
+        Ok((answered, spent))
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
+fn record(workload: &mut Workload, measured: &[(u64, Spent); 3]) {
+    let each = measured.map(|(count, spent)| {
+        let count = count as f64;
+        let rate = count / spent.wall.as_secs_f64();
+        (rate, spent.server.total().as_secs_f64() * 1e6 / count)
+    });
+    for (at, (rate, cpu)) in each.into_iter().enumerate() {
+        workload.record(RATE[at], rate);
+        workload.record(CPU[at], cpu);
+    }
+    let [(_, none), (_, one), (_, all)] = each;
+    workload.record(AGAINST_NONE, all / none);
+    workload.record(AGAINST_ONE, all / one);
+}

@@ -1,0 +1,324 @@
+//! Where `fanfare listen` connects, and as a client of which dialect: the first that is served there and can hear what is
+//! asked for.
+
+use fanfare_core::{DialectKind, ListenPlan, Listening};
+use reqwest::Url;
+
+use super::{Failure, remote};
+use crate::config::{Config, Listener};
+
+/// A dialect of the registry.
+type Kind = &'static dyn DialectKind;
+
+/// A way to listen.
+pub(super) struct Destination {
+    /// The dialect's name.
+    pub(super) dialect: &'static str,
+    /// Where to connect. It holds the token.
+    pub(super) url: String,
+    /// What to do there.
+    pub(super) plan: ListenPlan,
+}
+
+/// A server, and what may be spoken there.
+struct Place {
+    /// `ws://HOST:PORT/PREFIX`.
+    base: String,
+    dialects: Vec<Kind>,
+}
+
+/// Where the user wants it to be, as far as they say.
+#[derive(Clone, Copy)]
+pub(super) struct Wish<'a> {
+    /// A server, or a whole endpoint.
+    pub(super) url: Option<&'a str>,
+    /// A dialect's name.
+    pub(super) dialect: Option<&'a str>,
+}
+
+/// Finds the way to hear what is `wanted`: at the URL, or else at a listener of the configuration, on this machine.
+pub(super) fn find(config: &Config, wish: Wish<'_>, wanted: &Listening<'_>) -> Result<Destination, Failure> {
+    let mut places = match wish.url {
+        Some(url) => vec![place_at(config, url)?],
+        None => local_places(config)?,
+    };
+    if let Some(name) = wish.dialect {
+        narrow(&mut places, name, wish.url.is_some())?;
+    }
+    let ways = places
+        .iter()
+        .flat_map(|place| place.dialects.iter().map(|dialect| (&place.base, *dialect)));
+    let mut planned = ways.filter_map(|(base, dialect)| Some((base, dialect, dialect.listen(wanted)?)));
+    match planned.next() {
+        Some((base, dialect, plan)) => Ok(Destination {
+            dialect: dialect.name(),
+            url: format!("{base}{}", plan.target),
+            plan,
+        }),
+        None => Err(no_way(&places, wanted)),
+    }
+}
+
+/// Every listener that can be reached from here without TLS.
+fn local_places(config: &Config) -> Result<Vec<Place>, Failure> {
+    let place = |listener: &Listener| Place {
+        base: format!("ws://{}", remote::address(listener)),
+        dialects: served(listener),
+    };
+    let places: Vec<_> = remote::reachable(config).map(place).collect();
+    if places.is_empty() {
+        return Err(remote::unreachable());
+    }
+    Ok(places)
+}
+
+/// The server at `url`, which may name a whole endpoint: then its path ends as a plan's begins.
+fn place_at(config: &Config, url: &str) -> Result<Place, Failure> {
+    let bad = || Failure::Usage("--url: expected http://HOST[:PORT] or ws://HOST[:PORT][/PATH]".into());
+    let url = Url::parse(url).map_err(|_| bad())?;
+    let scheme = match url.scheme() {
+        "http" | "ws" => "ws",
+        "https" | "wss" => "wss",
+        _ => return Err(bad()),
+    };
+    let authority = url.authority();
+    if authority.is_empty() || url.query().is_some() || url.fragment().is_some() {
+        return Err(bad());
+    }
+    let path = url.path().trim_end_matches('/');
+    let dialects = likely(config, path, url.port_or_known_default());
+    let endpoint = dialects.first().map_or("", |dialect| dialect.path());
+    let prefix = path.strip_suffix(endpoint).unwrap_or(path);
+    Ok(Place {
+        base: format!("{scheme}://{authority}{prefix}"),
+        dialects,
+    })
+}
+
+/// What may be spoken at a path and port: what the path names; of that, what the configuration, or else the defaults,
+/// have on the port. Where nothing is known, anything.
+fn likely(config: &Config, path: &str, port: Option<u16>) -> Vec<Kind> {
+    let mut dialects = fanfare_dialects::ALL.to_vec();
+    let mut narrow = |is_likely: &dyn Fn(&Kind) -> bool| {
+        if dialects.iter().any(is_likely) {
+            dialects.retain(is_likely);
+        }
+    };
+    narrow(&|dialect| path.ends_with(dialect.path()));
+    let listener = config
+        .listener
+        .iter()
+        .find(|listener| Some(listener.bind.port()) == port);
+    if let Some(listener) = listener {
+        narrow(&|dialect| listener.dialects.iter().any(|name| name == dialect.name()));
+    } else if let Some(port) = port {
+        let port = format!(":{port}");
+        narrow(&|dialect| dialect.defaults().binds.iter().any(|bind| bind.ends_with(&port)));
+    }
+    dialects
+}
+
+fn served(listener: &Listener) -> Vec<Kind> {
+    let known = listener
+        .dialects
+        .iter()
+        .filter_map(|name| fanfare_dialects::find(name));
+    known.map(|(_, dialect)| dialect).collect()
+}
+
+/// Leaves only the dialect called `name`, which at an address from outside is believed to be there.
+fn narrow(places: &mut Vec<Place>, name: &str, believed: bool) -> Result<(), Failure> {
+    let Some((_, dialect)) = fanfare_dialects::find(name) else {
+        let names: Vec<_> = fanfare_dialects::ALL
+            .iter()
+            .map(|dialect| dialect.name())
+            .collect();
+        let names = names.join(", ");
+        return Err(Failure::Usage(format!("--dialect: expected one of {names}")));
+    };
+    for place in &mut *places {
+        if believed {
+            place.dialects = vec![dialect];
+        } else {
+            place.dialects.retain(|served| served.name() == name);
+        }
+    }
+    places.retain(|place| !place.dialects.is_empty());
+    if places.is_empty() {
+        let text = format!("--dialect: no listener without TLS serves {name}; say where with --url");
+        return Err(Failure::Usage(text));
+    }
+    Ok(())
+}
+
+fn no_way(places: &[Place], wanted: &Listening<'_>) -> Failure {
+    let mut names: Vec<_> = places
+        .iter()
+        .flat_map(|place| &place.dialects)
+        .map(|one| one.name())
+        .collect();
+    names.dedup();
+    let names = names.join(", ");
+    let what = match (wanted.own, wanted.channels) {
+        (true, []) => "a user's events",
+        (false, _) => "these channels",
+        (true, _) => "a user's events and these channels together",
+    };
+    let hint = if wanted.token.is_none() {
+        "; say who you are with --user or --token"
+    } else {
+        ""
+    };
+    Failure::Usage(format!(
+        "{what} cannot be heard by any dialect served there ({names}){hint}"
+    ))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Sources};
+
+    /// Where a client of such a configuration connects, or what is wrong with what it wants.
+    fn found(listeners: &str, url: Option<&str>, dialect: Option<&str>, wanted: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("fanfare.toml");
+        std::fs::write(&file, listeners).unwrap();
+        let sources = Sources {
+            file: Some(file),
+            ..Sources::default()
+        };
+        let config = config::load(&sources, &crate::serve::dialect_infos())
+            .unwrap()
+            .config;
+        let words: Vec<_> = wanted.split_whitespace().collect();
+        let channels: Vec<_> = words
+            .iter()
+            .filter(|word| word.contains('.'))
+            .map(|name| (*name).to_owned())
+            .collect();
+        let wanted = Listening {
+            token: words.contains(&"token").then_some("T"),
+            own: words.contains(&"own"),
+            channels: &channels,
+        };
+        match find(&config, Wish { url, dialect }, &wanted) {
+            Ok(found) => format!("{} {}", found.dialect, found.url),
+            Err(Failure::Usage(text) | Failure::Runtime(text)) => text,
+        }
+    }
+
+    const DEFAULT: &str = "";
+    const ALONE: &str = "[[listener]]\nbind = \"127.0.0.1:7000\"\nprefix = \"/a\"\ndialects = [\"topics\"]\n";
+    const PUSH: &str = "[[listener]]\nbind = \"[::]:7000\"\ndialects = [\"notify\"]\n";
+
+    #[test]
+    fn the_first_listener_and_dialect_that_can() {
+        for (listeners, wanted, expected) in [
+            (DEFAULT, "token own", "notify ws://127.0.0.1:8081/ws?token=T"),
+            (
+                DEFAULT,
+                "token a.b",
+                "realtime ws://127.0.0.1:8081/ws?dialect=realtime&token=T",
+            ),
+            (
+                DEFAULT,
+                "token own a.b",
+                "realtime ws://127.0.0.1:8081/ws?dialect=realtime&token=T",
+            ),
+            (DEFAULT, "a.b", "realtime ws://127.0.0.1:8081/ws?dialect=realtime"),
+            (ALONE, "token own", "topics ws://127.0.0.1:7000/a/ws"),
+            (ALONE, "token a.b", "topics ws://127.0.0.1:7000/a/ws"),
+            (
+                ALONE,
+                "a.b",
+                "these channels cannot be heard by any dialect served there (topics); say who you are with --user or \
+                 --token",
+            ),
+            (PUSH, "token own", "notify ws://[::1]:7000/ws?token=T"),
+            (
+                PUSH,
+                "token a.b",
+                "these channels cannot be heard by any dialect served there (notify)",
+            ),
+        ] {
+            assert_eq!(
+                found(listeners, None, None, wanted),
+                expected,
+                "{listeners} {wanted}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_url_says_what_is_likely_spoken_there() {
+        for (listeners, url, wanted, expected) in [
+            (
+                DEFAULT,
+                "http://h:8081",
+                "token own",
+                "notify ws://h:8081/ws?token=T",
+            ),
+            (
+                DEFAULT,
+                "http://h:8082/",
+                "token own",
+                "realtime ws://h:8082/ws?dialect=realtime&token=T",
+            ),
+            (DEFAULT, "http://h:3000", "token a.b", "topics ws://h:3000/ws"),
+            (DEFAULT, "https://h", "token a.b", "topics wss://h/ws"),
+            (
+                DEFAULT,
+                "wss://h/p/ws",
+                "token own",
+                "notify wss://h/p/ws?token=T",
+            ),
+            (
+                DEFAULT,
+                "ws://h:8000/api/v1/ws/connect",
+                "token own",
+                "rooms ws://h:8000/api/v1/ws/connect?token=T",
+            ),
+            (ALONE, "http://h:7000/a", "token own", "topics ws://h:7000/a/ws"),
+            (ALONE, "ws://h:7000/a/ws", "token own", "topics ws://h:7000/a/ws"),
+            (ALONE, "http://h:3000", "token own", "topics ws://h:3000/ws"),
+        ] {
+            assert_eq!(
+                found(listeners, Some(url), None, wanted),
+                expected,
+                "{listeners} {url}"
+            );
+        }
+        for url in ["h:8081", "ftp://h", "http://", "ws://h/ws?token=x", "nonsense"] {
+            let said = found(DEFAULT, Some(url), None, "token own");
+            assert!(said.starts_with("--url: expected"), "{url}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_dialect_may_be_named() {
+        for (listeners, url, dialect, expected) in [
+            (DEFAULT, None, "topics", "topics ws://127.0.0.1:3000/ws"),
+            (DEFAULT, Some("http://h:8081"), "topics", "topics ws://h:8081/ws"),
+            (
+                ALONE,
+                None,
+                "realtime",
+                "--dialect: no listener without TLS serves realtime; say where with --url",
+            ),
+            (
+                ALONE,
+                None,
+                "morse",
+                "--dialect: expected one of notify, broadcast, topics, realtime, rooms, echo",
+            ),
+        ] {
+            assert_eq!(
+                found(listeners, url, Some(dialect), "token a.b"),
+                expected,
+                "{dialect}"
+            );
+        }
+    }
+}

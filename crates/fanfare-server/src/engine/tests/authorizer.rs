@@ -1,0 +1,221 @@
+//! An authorizer that takes its time.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use fanfare_core::{Event, UserId};
+
+use super::{
+    fakes::FakeAuthorizer,
+    world::{Setup, World, on, until},
+};
+
+#[test]
+fn who_asks_waits_and_nobody_else() {
+    let authorizer = FakeAuthorizer::new(false);
+    Setup::asking(&authorizer).run(|world| async move {
+        let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
+        alice.say_all(&["sub a.b a.secret *.*", "hello"]).await;
+        until(|| authorizer.asked().len() == 2).await;
+        assert_eq!(
+            world.tell("a.b", "1").await,
+            0,
+            "it hears nothing before it is answered"
+        );
+        assert_eq!(bob.ask("hello").await, "hello");
+        assert_eq!(world.waiting(), 1);
+        authorizer.gate.open();
+        alice.hears(&["sub: ok forbidden ok", "hello"]).await;
+        assert_eq!(world.tell("a.b", "2").await, 1);
+        alice.hears(&["2"]).await;
+    });
+}
+
+#[test]
+fn each_thing_asked_for_waits_its_turn() {
+    for (asked, answer) in [
+        ("sub-all a.b a.c", "sub-all: ok ok"),
+        ("sub-all a.b a.secret", "sub-all: forbidden"),
+        ("join project:1", "join: first"),
+        ("join project:secret", "join: forbidden"),
+        ("pub a.b 1", "pub: ok"),
+        ("pub a.secret 1", "pub: forbidden"),
+    ] {
+        let authorizer = FakeAuthorizer::new(false);
+        Setup::asking(&authorizer).run(|world| async move {
+            let mut alice = world.connect("alice").await;
+            alice.say_all(&[asked, "hello"]).await;
+            until(|| !authorizer.asked().is_empty()).await;
+            assert_eq!(world.waiting(), 1, "{asked}");
+            authorizer.gate.open();
+            alice.hears(&[answer, "hello"]).await;
+            assert_eq!(alice.ask("unsub a.b a.c").await, "unsub: ok");
+        });
+    }
+}
+
+#[test]
+fn what_a_pattern_matches_waits_for_the_answer_in_order() {
+    let authorizer = FakeAuthorizer::new(false);
+    Setup::asking(&authorizer).run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        assert_eq!(alice.ask("sub *.*").await, "sub: ok");
+        for n in ["1", "2", "3"] {
+            assert_eq!(world.tell("a.b", n).await, 0);
+            assert_eq!(world.tell("a.secret", n).await, 0);
+        }
+        alice.hears_no_more().await;
+        authorizer.gate.open();
+        alice.hears(&["1", "2", "3"]).await;
+        // Now it is known.
+        assert_eq!(
+            (world.tell("a.b", "4").await, world.tell("a.secret", "4").await),
+            (1, 0)
+        );
+        alice.hears(&["4"]).await;
+        assert_eq!(authorizer.asked().len(), 2, "each is asked about once");
+        // And again when that is forgotten.
+        authorizer.forget();
+        assert_eq!(world.tell("a.b", "5").await, 0);
+        alice.hears(&["5"]).await;
+        alice.hears_no_more().await;
+    });
+}
+
+#[test]
+fn no_more_is_asked_than_could_be_granted() {
+    let authorizer = FakeAuthorizer::new(true);
+    Setup::asking(&authorizer).run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        let many: Vec<String> = (0..50).map(|n| format!("c{n}")).collect();
+        let answer = alice.ask(&format!("sub {}", many.join(" "))).await;
+        assert_eq!(answer.matches("ok").count(), 10);
+        assert_eq!(authorizer.asked().len(), 10);
+    });
+}
+
+#[test]
+fn all_of_a_batch_waits() {
+    let authorizer = FakeAuthorizer::new(false);
+    Setup::asking(&authorizer).run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        alice.ask("sub *.*").await;
+        world
+            .publish_all((0..100).map(|n| on("a.b", &n.to_string())).collect())
+            .await;
+        let mixed = |n: usize| on(["a.b", "a.c"][n % 2], &n.to_string());
+        world.publish_all((100..104).map(mixed).collect()).await;
+        authorizer.gate.open();
+        let mut heard = Vec::new();
+        while heard.len() < 104 {
+            heard.push(alice.text().await.parse::<usize>().unwrap());
+        }
+        let (of_c, of_b): (Vec<_>, Vec<_>) = heard.into_iter().partition(|n| [101, 103].contains(n));
+        assert_eq!(of_c, [101, 103]);
+        assert_eq!(of_b, (0..101).chain([102]).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn not_too_much_waits() {
+    let authorizer = FakeAuthorizer::new(false);
+    Setup::asking(&authorizer).run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        alice.ask("sub *.*").await;
+        for n in 0..300 {
+            world.tell("a.b", &n.to_string()).await;
+        }
+        authorizer.gate.open();
+        for n in 0..256 {
+            alice.hears(&[&n.to_string()]).await;
+        }
+        alice.hears_no_more().await;
+        assert_eq!(world.node.dialects[0].counters.dropped.load(Relaxed), 44);
+    });
+}
+
+#[test]
+fn private_events_stay_private_while_they_wait() {
+    let authorizer = FakeAuthorizer::new(false);
+    Setup::asking(&authorizer).run(|world| async move {
+        let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
+        alice.ask("sub *.*").await;
+        bob.ask("sub *.*").await;
+        let private = Event {
+            private_to: Some([UserId::new("alice").unwrap()].into()),
+            ..on("messages.a", "1")
+        };
+        world.publish_all(vec![private]).await;
+        world.tell("messages.a", "2").await;
+        authorizer.gate.open();
+        alice.hears(&["1", "2"]).await;
+        bob.hears(&["2"]).await;
+    });
+}
+
+/// `alice` waits to be told whether she may see `1` on `a.b`.
+async fn undecided(world: &World) -> super::client::Client {
+    let mut alice = world.connect("alice").await;
+    alice.ask("sub *.*").await;
+    world.tell("a.b", "1").await;
+    alice
+}
+
+#[test]
+fn what_comes_when_the_answer_is_known_does_not_overtake_what_waits() {
+    let authorizer = FakeAuthorizer::new(false);
+    Setup::asking(&authorizer).run(|world| async move {
+        let mut alice = undecided(&world).await;
+        authorizer.learn("alice", "a.b");
+        assert_eq!(world.tell("a.b", "2").await, 0);
+        authorizer.gate.open();
+        alice.hears(&["1", "2"]).await;
+        assert_eq!(world.tell("a.b", "3").await, 1);
+        alice.hears(&["3"]).await;
+    });
+}
+
+#[test]
+fn what_waited_is_not_shown_to_one_who_left() {
+    let authorizer = FakeAuthorizer::new(false);
+    Setup::asking(&authorizer).run(|world| async move {
+        let mut alice = undecided(&world).await;
+        assert_eq!(alice.ask("unsub *.*").await, "unsub: ok");
+        let gone = undecided(&world).await;
+        drop(gone);
+        world.held(1).await;
+        authorizer.gate.open();
+        until(|| world.shard.undecided.borrow().is_empty()).await;
+        alice.hears_no_more().await;
+    });
+}
+
+#[test]
+fn whoever_hangs_up_while_it_waits_leaves_nothing() {
+    for asked in [
+        "sub a.b",
+        "join project:1",
+        "pub a.b 1",
+        "sub a.b;join project:1;pub a.b 1",
+    ] {
+        let authorizer = FakeAuthorizer::new(false);
+        Setup::asking(&authorizer).run(|world| async move {
+            let mut alice = world.connect("alice").await;
+            alice.say(asked).await;
+            until(|| !authorizer.asked().is_empty()).await;
+        });
+    }
+}
+
+#[test]
+fn a_drain_ends_one_who_waits() {
+    let authorizer = FakeAuthorizer::new(false);
+    Setup::asking(&authorizer).run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        alice.say_all(&["sub a.b;join project:1;before", "after"]).await;
+        until(|| authorizer.asked().len() == 2).await;
+        world.node.drain(Duration::ZERO);
+        alice.hears(&["before"]).await;
+        assert_eq!(alice.close().await, (1008, "shutting_down".into()));
+        authorizer.gate.open();
+    });
+}

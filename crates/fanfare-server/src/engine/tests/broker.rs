@@ -1,0 +1,173 @@
+//! A broker that takes its time.
+
+use super::{
+    plain::Plain,
+    world::{Setup, in_world, settings, token, until},
+};
+use crate::engine::DialectSettings;
+
+#[test]
+fn a_subscription_holds_from_its_answer_on() {
+    for asked in ["sub a.b", "sub-all a.b", "sub a.*", "join a.b", "sub x.y a.b a.*"] {
+        in_world(settings(), |world| async move {
+            let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
+            world.broker.confirms.shut();
+            alice.say_all(&[asked, "hello"]).await;
+            until(|| world.broker.interests().len() > 2).await;
+            assert_eq!(
+                world.tell("a.b", "0").await,
+                0,
+                "{asked}: nothing before the answer"
+            );
+            assert_eq!(bob.ask("hello").await, "hello", "others do not wait");
+            assert_eq!(world.waiting(), 1, "{asked}: no answer before it holds");
+            world.broker.confirm();
+            let answer = alice.text().await;
+            assert!(answer.ends_with("ok") || answer.ends_with("first"), "{answer}");
+            assert_eq!(world.tell("a.b", "1").await, 1, "{asked}: all after the answer");
+            alice.hears(&["hello", "1"]).await;
+        });
+    }
+}
+
+#[test]
+fn the_second_on_a_channel_waits_like_the_first() {
+    let setup = Setup {
+        shards: 2,
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let (mut alice, mut bob) = (
+            world.connect_on(0, "alice").await,
+            world.connect_on(1, "bob").await,
+        );
+        let mut carol = world.connect("carol").await;
+        world.broker.confirms.shut();
+        alice.say("sub a").await;
+        until(|| world.broker.interests().len() == 4).await;
+        bob.say("sub a").await;
+        until(|| world.node.channels.connections_of("a") == 2).await;
+        drop(alice); // the one who asked the broker; its answer serves the other
+        world.broker.confirm();
+        bob.hears(&["sub: ok"]).await;
+        assert_eq!(
+            carol.ask("sub a").await,
+            "sub: ok",
+            "what is in force needs no waiting"
+        );
+        assert_eq!(world.tell("a", "1").await, 2);
+        until(|| world.shard.len() == 1).await;
+        // It stays in force until the last one leaves.
+        assert_eq!(bob.ask("unsub a").await, "1");
+        bob.hears(&["unsub: ok"]).await;
+        assert_eq!(world.tell("a", "2").await, 1);
+        carol.hears(&["1", "2"]).await;
+        carol.ask("unsub a;sub a").await;
+        carol.hears(&["sub: ok"]).await;
+        assert_eq!(world.tell("a", "3").await, 1);
+    });
+}
+
+#[test]
+fn a_user_is_heard_of_before_it_is_told_that_it_is_one() {
+    let setup = Setup {
+        dialects: vec![Plain::default()],
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let mut alice = world.connect("").await;
+        world.broker.confirms.shut();
+        alice
+            .say_all(&[
+                &format!("auth {}", token("alice", 60, &serde_json::Value::Null)),
+                "who",
+            ])
+            .await;
+        until(|| world.broker.interests().len() == 1).await;
+        assert_eq!(world.publish("alice", "t", "0").await.reach.queued, 0);
+        assert_eq!(world.waiting(), 1);
+        world.broker.confirm();
+        alice.hears(&["auth: alice", "who: alice"]).await;
+        assert_eq!(world.publish("alice", "t", "1").await.reach.queued, 1);
+        alice.hears(&["1"]).await;
+    });
+}
+
+#[test]
+fn an_upgrade_is_answered_when_the_user_is_heard_of() {
+    in_world(settings(), |world| async move {
+        world.broker.confirms.shut();
+        let waiting = world.clone();
+        let entering = tokio::task::spawn_local(async move { waiting.connect("alice").await });
+        until(|| world.broker.interests().len() == 1).await;
+        assert!(!entering.is_finished());
+        world.broker.confirm();
+        let mut alice = entering.await.unwrap();
+        assert_eq!(world.publish("alice", "t", "1").await.reach.queued, 1);
+        alice.hears(&["1"]).await;
+        // One that gives up before takes its share back.
+        world.broker.confirms.shut();
+        let waiting = world.clone();
+        let entering = tokio::task::spawn_local(async move { waiting.connect("bob").await });
+        until(|| world.broker.interests().len() == 2).await;
+        entering.abort();
+        until(|| world.broker.interests().len() == 1).await;
+        assert_eq!(world.node.active(), 1);
+    });
+}
+
+#[test]
+fn a_direct_message_is_answered_when_it_arrived() {
+    in_world(settings(), |world| async move {
+        let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
+        world.broker.carries.shut();
+        alice
+            .say_all(&[
+                "pub x 1",
+                "direct bob 2",
+                "direct nobody 3",
+                "direct alice 4",
+                "hello",
+            ])
+            .await;
+        alice.hears(&["pub: ok"]).await;
+        assert_eq!(bob.ask("hello").await, "hello");
+        world.broker.carries.open();
+        bob.hears(&["2"]).await;
+        alice
+            .hears(&["direct: ok", "direct: not_connected", "4", "direct: ok", "hello"])
+            .await;
+    });
+}
+
+#[test]
+fn publishers_wait_for_a_broker_that_is_behind() {
+    let many = DialectSettings {
+        send_queue: 10_000,
+        ..settings()
+    };
+    in_world(many, |world| async move {
+        let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
+        bob.ask("sub a").await;
+        world.broker.carries.shut();
+        let said: Vec<String> = (0..1_500).map(|n| format!("pub a {n}")).collect();
+        let said: Vec<&str> = said.iter().map(String::as_str).collect();
+        alice.say_all(&said).await;
+        for _ in 0..1_024 {
+            alice.hears(&["pub: ok"]).await;
+        }
+        // The next one is not answered until there is room, and neither is another client's; the rest goes on.
+        bob.say("pub a 9999").await;
+        assert_eq!(world.connect("carol").await.ask("sub a;hello").await, "sub: ok");
+        world.broker.carries.open();
+        for _ in 1_024..1_500 {
+            alice.hears(&["pub: ok"]).await;
+        }
+        let mut heard: Vec<String> = Vec::new();
+        while heard.len() < 1_502 {
+            heard.push(bob.text().await);
+        }
+        heard.retain(|text| text != "pub: ok" && text != "9999");
+        assert!((0..1_500).map(|n| n.to_string()).eq(heard), "in their order");
+    });
+}

@@ -1,0 +1,95 @@
+//! The client's end of a connection: it writes and reads frames one by one.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::ws::{Opcode, encode};
+
+/// Two ends of a connection: the client's and the server's.
+pub(super) async fn sockets() -> (Client, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let server = listener.accept().await.unwrap().0;
+    for socket in [&client, &server] {
+        socket.set_nodelay(true).unwrap(); // as the listener does, or small answers would wait for acknowledgements
+    }
+    (Client(client), server)
+}
+
+/// A client that reads frames one by one.
+pub(super) struct Client(TcpStream);
+
+impl Client {
+    pub(super) async fn say(&mut self, text: &str) {
+        self.0
+            .write_all(&encode::masked_frame(Opcode::Text, text.as_bytes(), [1, 2, 3, 4]))
+            .await
+            .unwrap();
+    }
+
+    /// Says several things in one write.
+    pub(super) async fn say_all(&mut self, texts: &[&str]) {
+        let frame = |text: &&str| encode::masked_frame(Opcode::Text, text.as_bytes(), [1, 2, 3, 4]);
+        let frames: Vec<_> = texts.iter().map(frame).collect();
+        self.0.write_all(&frames.concat()).await.unwrap();
+    }
+
+    /// Says something, and answers the next text.
+    pub(super) async fn ask(&mut self, text: &str) -> String {
+        self.say(text).await;
+        self.text().await
+    }
+
+    /// Each of `expected` must be what comes next.
+    pub(super) async fn hears(&mut self, expected: &[&str]) {
+        for text in expected {
+            assert_eq!(self.text().await, *text);
+        }
+    }
+
+    /// Nothing has been sent to it that it has not read. Only for a client that waits for no answer.
+    pub(super) async fn hears_no_more(&mut self) {
+        assert_eq!(self.ask("no more").await, "no more");
+    }
+
+    /// The next frame's opcode and payload; `None` at the end of the stream.
+    pub(super) async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut head = [0; 2];
+        self.0.read_exact(&mut head).await.ok()?;
+        let length = match head[1] {
+            126 => usize::from(self.0.read_u16().await.ok()?),
+            127 => usize::try_from(self.0.read_u64().await.ok()?).ok()?,
+            short => usize::from(short),
+        };
+        let mut payload = vec![0; length];
+        self.0.read_exact(&mut payload).await.ok()?;
+        Some((head[0] & 0x0f, payload))
+    }
+
+    /// The next text message.
+    pub(super) async fn text(&mut self) -> String {
+        let (opcode, payload) = self.frame().await.expect("a frame");
+        assert_eq!(
+            opcode,
+            1,
+            "a text frame, not {}",
+            String::from_utf8_lossy(&payload)
+        );
+        String::from_utf8(payload).unwrap()
+    }
+
+    /// Reads up to the close frame: its code and reason.
+    pub(super) async fn close(&mut self) -> (u16, String) {
+        while let Some((opcode, payload)) = self.frame().await {
+            if opcode == 8 {
+                return (
+                    u16::from_be_bytes([payload[0], payload[1]]),
+                    String::from_utf8(payload[2..].to_vec()).unwrap(),
+                );
+            }
+        }
+        panic!("the stream ended without a close frame")
+    }
+}

@@ -1,0 +1,289 @@
+//! What a client can ask for, and what it is answered.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    plain::Plain,
+    world::{Setup, in_world, rules, settings},
+};
+use crate::engine::DialectSettings;
+
+/// Who asks, what, and the answer.
+type Talk<'a> = &'a [(&'a str, &'a str)];
+
+#[test]
+fn every_command_is_answered() {
+    let setup = Setup {
+        policy: rules(&[
+            ("staff.**", "role:staff", "role:staff"),
+            ("news.**", "anyone", "nobody"),
+        ]),
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob+staff").await);
+        let cases: Talk<'_> = &[
+            ("who", "who: alice"),
+            ("sub a.b staff.x", "sub: ok forbidden"),
+            ("sub a.b a.b", "sub: ok ok"),
+            ("sub-all a.c staff.x", "sub-all: forbidden"),
+            ("sub-all a.c a.d", "sub-all: ok ok"),
+            ("unsub a.c nothing staff.x", "unsub: ok"),
+            ("sub user:alice notifications.user.bob", "sub: ok forbidden"),
+            ("sub user:* **", "sub: ok ok"),
+            ("unsub user:* **", "unsub: ok"),
+            ("pub a.x 1", "pub: ok"),
+            ("pub news.x 1", "pub: forbidden"),
+            ("pub staff.x 1", "pub: forbidden"),
+            ("pub-as reserved a.x 1", "pub-as: reserved_type"),
+            ("pub-as other a.x 1", "pub-as: ok"),
+            ("pub-server news.x 1", "pub-server: ok"),
+            ("pub-all 1", "pub-all: forbidden"),
+            ("pub-member project:1 1", "pub-member: not_member"),
+            ("join project:1", "join: first"),
+            ("join project:1", "join: already"),
+            ("leave project:1", "leave: last"),
+            ("leave project:1", "leave: not_member"),
+            ("leave a.b", "leave: not_member"),
+            ("join staff.x", "join: forbidden"),
+            ("direct nobody 1", "direct: not_connected"),
+            ("direct bob 1", "direct: ok"),
+            ("auth nonsense", "auth: bad_credential"),
+            ("facts", "facts: 2 active"),
+        ];
+        for (asked, answer) in cases {
+            assert_eq!(alice.ask(asked).await, *answer, "{asked}");
+        }
+        alice.hears_no_more().await;
+        assert_eq!(bob.text().await, "1");
+        assert_eq!(bob.ask("sub staff.x").await, "sub: ok");
+        assert_eq!(bob.ask("pub staff.x 2").await, "pub: ok");
+        assert_eq!(bob.text().await, "2");
+    });
+}
+
+#[test]
+fn nobody_may_less() {
+    in_world(settings(), |world| async move {
+        let (mut nobody, _alice) = (world.connect("").await, world.connect("alice").await);
+        let cases: Talk<'_> = &[
+            ("who", "who: nobody"),
+            (
+                "sub a.b messages messages.user.1 messaging",
+                "sub: ok forbidden forbidden ok",
+            ),
+            ("sub project:1 user:alice user:*", "sub: forbidden forbidden ok"),
+            ("join project:1", "join: forbidden"),
+            ("join a.b", "join: forbidden"),
+            ("leave project:1", "leave: not_member"),
+            ("direct alice 1", "direct: forbidden"),
+            ("pub messages.user.1 1", "pub: forbidden"),
+            ("pub project:1 1", "pub: forbidden"),
+            ("pub c.d 1", "pub: ok"),
+        ];
+        for (asked, answer) in cases {
+            assert_eq!(nobody.ask(asked).await, *answer, "{asked}");
+        }
+    });
+}
+
+#[test]
+fn subscriptions_are_limited() {
+    let few = DialectSettings {
+        max_subscriptions: 3,
+        ..settings()
+    };
+    in_world(few, |world| async move {
+        let mut alice = world.connect("alice").await;
+        let cases: Talk<'_> = &[
+            ("sub a b", "sub: ok ok"),
+            ("sub-all c d", "sub-all: too_many_subscriptions"),
+            (
+                "sub a c b d user:alice",
+                "sub: ok ok ok too_many_subscriptions too_many_subscriptions",
+            ),
+            ("join project:1", "join: too_many_subscriptions"),
+            ("sub **", "sub: too_many_subscriptions"),
+            ("unsub a", "unsub: ok"),
+            ("sub-all a", "sub-all: ok"),
+            ("unsub a b", "unsub: ok"),
+            ("join project:1", "join: first"),
+            ("sub user:alice d", "sub: ok too_many_subscriptions"),
+        ];
+        for (asked, answer) in cases {
+            assert_eq!(alice.ask(asked).await, *answer, "{asked}");
+        }
+        let heard: Vec<u64> = vec![
+            world.tell("a", "1").await,
+            world.tell("c", "1").await,
+            world.tell("d", "1").await,
+        ];
+        assert_eq!(heard, [0, 1, 0]);
+    });
+}
+
+#[test]
+fn many_subscriptions_make_a_request_no_dearer() {
+    let roomy = DialectSettings {
+        max_subscriptions: 1_000,
+        max_message_size: 10_000,
+        ..settings()
+    };
+    let setup = Setup {
+        settings: roomy,
+        dialects: vec![Plain::by_subscription()],
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let (mut few, mut many) = (world.connect("alice").await, world.connect("bob").await);
+        for n in 0..10 {
+            let patterns: Vec<_> = (0..100).map(|m| format!("a{n}.b{m}.**")).collect();
+            many.ask(&format!("sub {}", patterns.join(" "))).await;
+        }
+        let mut took = [Duration::MAX; 2];
+        for _ in 0..3 {
+            for (best, client) in took.iter_mut().zip([&mut few, &mut many]) {
+                let start = Instant::now();
+                client.say_all(&["unsub x"; 100]).await;
+                client.hears(&["unsub: ok"; 100]).await;
+                *best = start.elapsed().min(*best);
+            }
+        }
+        assert!(took[1] < took[0] * 50, "{took:?} without and with 1,000 patterns");
+    });
+}
+
+#[test]
+fn what_is_asked_at_once_is_done_in_order() {
+    in_world(settings(), |world| async move {
+        let mut alice = world.connect("alice").await;
+        alice
+            .say("sub a;pub a 1;unsub a;pub a 2;sub a;join project:1;leave project:1")
+            .await;
+        let answers = [
+            "sub: ok",
+            "pub: ok",
+            "unsub: ok",
+            "pub: ok",
+            "sub: ok",
+            "join: first",
+            "leave: last",
+        ];
+        alice.hears(&answers).await;
+        // Both events come to a connection that subscribes to the channel at that moment, in their order.
+        alice.hears(&["1", "2"]).await;
+        alice.say_all(&["sub b;pub b 3", "pub b 4", "hello"]).await;
+        alice
+            .hears(&["sub: ok", "pub: ok", "pub: ok", "hello", "3", "4"])
+            .await;
+    });
+}
+
+#[test]
+fn nothing_is_done_for_one_who_is_closed() {
+    in_world(settings(), |world| async move {
+        let mut alice = world.connect("alice").await;
+        alice.say_all(&["end;sub a;join project:1;hello", "hello"]).await;
+        assert_eq!(alice.close().await, (1000, "bye".into()));
+        assert_eq!(world.tell("a", "1").await, 0);
+        assert_eq!(world.node.members.rooms(), 0);
+    });
+}
+
+#[test]
+fn a_timer_rings_once() {
+    in_world(settings(), |world| async move {
+        let mut alice = world.connect("alice").await;
+        alice.say("timer 0;timer never;timer 1;one").await;
+        alice.hears(&["one", "timer"]).await;
+        alice.say("timer 3600000;timer 0;two").await;
+        alice.hears(&["two", "timer"]).await;
+        alice.say("timer 0;timer never").await;
+        let mut bob = world.connect("bob").await;
+        bob.say("timer 0").await;
+        bob.hears(&["timer"]).await;
+        alice.hears_no_more().await;
+    });
+}
+
+#[test]
+fn a_client_that_sends_too_much_is_told_and_not_heard() {
+    let slow = DialectSettings {
+        max_messages_per_second: 1,
+        message_burst: 2,
+        ..settings()
+    };
+    in_world(slow, |world| async move {
+        let mut alice = world.connect("alice").await;
+        alice.say_all(&["sub a", "two", "sub b", "four"]).await;
+        alice.hears(&["sub: ok", "two", "limited", "limited"]).await;
+        assert_eq!((world.tell("a", "1").await, world.tell("b", "2").await), (1, 0));
+        alice.hears(&["1"]).await;
+    });
+}
+
+#[test]
+fn ticks_and_notices_go_to_all_of_a_dialect() {
+    let ticking = Plain {
+        ticks: Some(Duration::from_millis(100)),
+        notice: Some("soon"),
+        ..Plain::default()
+    };
+    let setup = Setup {
+        dialects: vec![ticking, Plain::default()],
+        shards: 2,
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let (mut alice, mut bob) = (
+            world.connect_on(0, "alice").await,
+            world.connect_on(1, "bob").await,
+        );
+        let mut other = world.connect("carol").await;
+        assert_eq!(other.ask("become").await, "become");
+        let ticks = tokio::task::spawn_local(world.node.clone().tick(world.node.dialects[0].clone()));
+        alice.hears(&["tick 1 of 2"]).await;
+        bob.hears(&["tick 1 of 2", "tick 2 of 2"]).await;
+        world.node.drain(Duration::ZERO);
+        ticks.await.unwrap();
+        for client in [&mut alice, &mut bob] {
+            while client.text().await != "soon" {}
+            assert_eq!(client.close().await, (1008, "shutting_down".into()));
+        }
+        assert_eq!(other.close().await, (1008, "shutting_down".into()));
+    });
+}
+
+#[test]
+fn a_connection_becomes_what_its_client_speaks() {
+    let heir = Plain {
+        mark: "heir:",
+        welcome: Some("welcome"),
+        role: Some("staff"),
+        ..Plain::by_subscription()
+    };
+    let setup = Setup {
+        dialects: vec![Plain::default(), heir],
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let (mut alice, mut bob) = (world.connect("alice+staff").await, world.connect("bob").await);
+        let active = || {
+            let of = |at: usize| world.node.dialect_facts(&world.node.dialects[at]);
+            (of(0).active, of(1).active, of(0).users, of(1).users)
+        };
+        assert_eq!(active(), (2, 0, 2, 0));
+        world.publish("alice", "t", "1").await;
+        alice.say("become;sub user:alice").await;
+        alice.hears(&["1", "welcome", "become", "sub: ok"]).await;
+        assert_eq!(active(), (1, 1, 1, 1));
+        world.publish("alice", "t", "2").await;
+        world.publish("*", "t", "3").await; // this one subscribed to nothing of the kind
+        assert_eq!(alice.text().await, "heir:2");
+        alice.hears_no_more().await;
+        // The other dialect does not let everybody in.
+        bob.say("become").await;
+        bob.hears(&["3"]).await;
+        assert_eq!(bob.close().await, (1008, "forbidden".into()));
+    });
+}

@@ -1,0 +1,239 @@
+//! A broker and an authorizer that answer when a test lets them, and a broker that delivers only what it was asked for.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use fanfare_core::{
+    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Event, Inbound, Interest, Reach,
+    Receipt, UserId,
+    policy::{Action, Authorizer, Question},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+/// Something that may have to wait until it is let through.
+#[derive(Clone)]
+pub(super) struct Gate(Arc<watch::Sender<bool>>);
+
+impl Gate {
+    pub(super) fn new(open: bool) -> Self {
+        Self(Arc::new(watch::Sender::new(open)))
+    }
+
+    pub(super) fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    pub(super) fn shut(&self) {
+        self.0.send_replace(false);
+    }
+
+    /// Resolves at once while the gate is open.
+    fn pass(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut state = self.0.subscribe();
+        async move {
+            let _ = state.wait_for(|open| *open).await; // fails when the test is over
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        *self.0.borrow()
+    }
+}
+
+/// Lets everybody use channels without `secret` in their names, and remembers what it said.
+pub(super) struct FakeAuthorizer {
+    pub(super) gate: Gate,
+    known: Arc<Mutex<HashMap<Question, bool>>>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl FakeAuthorizer {
+    pub(super) fn new(open: bool) -> Arc<Self> {
+        Arc::new(Self {
+            gate: Gate::new(open),
+            known: Arc::default(),
+            asked: Mutex::default(),
+        })
+    }
+
+    /// The channels it was asked about, in order.
+    pub(super) fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// Remembers that `user` may hear `channel`, as if somebody else's question had just been answered.
+    pub(super) fn learn(&self, user: &str, channel: &str) {
+        let question = Question {
+            user: UserId::new(user).ok(),
+            action: Action::Subscribe,
+            channel: Channel::new(channel).unwrap(),
+        };
+        self.known.lock().unwrap().insert(question, true);
+    }
+
+    pub(super) fn forget(&self) {
+        self.known.lock().unwrap().clear();
+    }
+}
+
+impl Authorizer for FakeAuthorizer {
+    fn remembered(&self, question: &Question) -> Option<bool> {
+        self.known.lock().unwrap().get(question).copied()
+    }
+
+    fn ask(&self, question: Question) -> BoxFuture<'static, bool> {
+        let allowed = !question.channel.contains("secret");
+        self.asked.lock().unwrap().push(question.channel.to_string());
+        let (passed, known) = (self.gate.pass(), self.known.clone());
+        Box::pin(async move {
+            passed.await;
+            known.lock().unwrap().insert(question, allowed);
+            allowed
+        })
+    }
+}
+
+/// Events that were published together, and who waits for what becomes of them.
+type Batch = (Vec<Event>, oneshot::Sender<Vec<Receipt>>);
+
+/// Hands on what the node asked to hear and was confirmed, and nothing else.
+pub(super) struct FakeBroker {
+    inbound: Arc<dyn Inbound>,
+    pub(super) confirms: Gate,
+    pub(super) carries: Gate,
+    /// Batches are handed on one after the other, in the order of calls.
+    line: mpsc::UnboundedSender<Batch>,
+    /// What the node asked for, and whether that is in force.
+    interests: Mutex<HashMap<Interest, bool>>,
+}
+
+impl FakeBroker {
+    /// A broker for the node behind `inbound`. Call it where tasks of this thread can be spawned.
+    pub(super) fn new(inbound: Arc<dyn Inbound>) -> Arc<Self> {
+        let (line, mut batches) = mpsc::unbounded_channel();
+        let broker = Arc::new(Self {
+            inbound,
+            confirms: Gate::new(true),
+            carries: Gate::new(true),
+            line,
+            interests: Mutex::default(),
+        });
+        let carrier = Arc::clone(&broker);
+        tokio::task::spawn_local(async move {
+            while let Some((events, tell)) = batches.recv().await {
+                carrier.carries.pass().await;
+                let _ = tell.send(carrier.carry(events).await); // whoever asked may be gone
+            }
+        });
+        broker
+    }
+
+    /// Confirms what was asked for, and what will be.
+    pub(super) fn confirm(&self) {
+        self.interests
+            .lock()
+            .unwrap()
+            .values_mut()
+            .for_each(|in_force| *in_force = true);
+        self.confirms.open();
+    }
+
+    pub(super) fn interests(&self) -> Vec<Interest> {
+        self.interests.lock().unwrap().keys().cloned().collect()
+    }
+
+    fn is_wanted(&self, event: &Event) -> bool {
+        let interests = self.interests.lock().unwrap();
+        let in_force = |interest| interests.get(&interest).copied().unwrap_or_default();
+        match &event.audience {
+            Audience::Everyone => true,
+            Audience::User(user) => in_force(Interest::User(user.clone())),
+            Audience::Channel(channel) => {
+                in_force(Interest::AllChannels) || in_force(Interest::Channel(channel.clone()))
+            }
+        }
+    }
+
+    async fn carry(&self, events: Vec<Event>) -> Vec<Receipt> {
+        let wanted: Vec<bool> = events.iter().map(|event| self.is_wanted(event)).collect();
+        let picked = events.into_iter().zip(&wanted).filter(|(_, wanted)| **wanted);
+        let delivering = self.inbound.deliver(picked.map(|(event, _)| event).collect());
+        let mut reaches = delivering.await.into_iter();
+        let reach = |wanted: &bool| {
+            if *wanted {
+                reaches.next()
+            } else {
+                Some(Reach::default())
+            }
+        };
+        let reaches: Vec<Reach> = wanted.iter().filter_map(reach).collect();
+        let receipt = |reach| Receipt {
+            reach,
+            nodes: 1,
+            degraded: false,
+        };
+        reaches.into_iter().map(receipt).collect()
+    }
+}
+
+impl Broker for FakeBroker {
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
+        let (tell, told) = oneshot::channel();
+        self.line.send((events, tell)).unwrap();
+        Box::pin(async move { told.await.unwrap_or_default() })
+    }
+
+    fn subscribe(&self, interest: Interest) -> BoxFuture<'static, ()> {
+        let again = self
+            .interests
+            .lock()
+            .unwrap()
+            .insert(interest, self.confirms.is_open());
+        assert!(again.is_none(), "the node asks once for what it holds");
+        Box::pin(self.confirms.pass())
+    }
+
+    fn unsubscribe(&self, interest: Interest) {
+        let held = self.interests.lock().unwrap().remove(&interest);
+        assert!(held.is_some(), "the node gives back what it asked for");
+    }
+
+    fn health(&self) -> BoxFuture<'_, BrokerHealth> {
+        Box::pin(std::future::ready(BrokerHealth::Embedded))
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<Duration, BrokerError>> {
+        Box::pin(std::future::ready(Err(BrokerError::Away)))
+    }
+
+    fn ask(&self, question: Bytes) -> BoxFuture<'_, Asked> {
+        Box::pin(async move {
+            Asked {
+                answers: vec![self.inbound.answer(question).await],
+                complete: true,
+            }
+        })
+    }
+
+    fn tell(&self, notice: Bytes) {
+        self.inbound.told(notice);
+    }
+
+    fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>> {
+        Box::pin(std::future::ready(vec![Claim::New; ids.len()]))
+    }
+
+    fn record(&self, _answers: Vec<(Uuid, Bytes)>) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn release(&self, _ids: Vec<Uuid>) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}

@@ -1,0 +1,289 @@
+//! A dialect for tests: its clients write the engine's commands as words and read the answers as words.
+//!
+//! Several commands may stand in one message, with `;` between them. What is no command comes back as it is.
+
+use std::{sync::Arc, time::Duration, time::SystemTime};
+
+use bytes::Bytes;
+use fanfare_core::{
+    About, Audience, Channel, Command, Context, Conversation, Denial, Dialect, DialectDefaults, DialectFacts,
+    DialectKind, Draft, Ending, Event, Handshake, Hearing, Hears, Identity, JsonMap, Message, NodeFacts,
+    Offer, Options, Outcome, RawJson, Refusal, Rejection, Right, Step, Steps, Subscription, Ticket, Token,
+    UserId,
+};
+use uuid::Uuid;
+
+/// What a test dialect may do in one way or another.
+#[derive(Clone)]
+pub(super) struct Plain {
+    pub(super) hearing: Hearing,
+    /// At the end of a credential, events pause until there is another.
+    pub(super) pauses: bool,
+    /// Says so to all, that often.
+    pub(super) ticks: Option<Duration>,
+    pub(super) notice: Option<&'static str>,
+    pub(super) welcome: Option<&'static str>,
+    /// Stands before everything that is rendered.
+    pub(super) mark: &'static str,
+    /// The role without which nobody is let in.
+    pub(super) role: Option<&'static str>,
+}
+
+impl Default for Plain {
+    fn default() -> Self {
+        Self {
+            hearing: Hearing {
+                user: Hears::Always,
+                everyone: Hears::Always,
+            },
+            pauses: false,
+            ticks: None,
+            notice: None,
+            welcome: None,
+            mark: "",
+            role: None,
+        }
+    }
+}
+
+impl Plain {
+    /// Hears only what it subscribed to.
+    pub(super) fn by_subscription() -> Self {
+        Self {
+            hearing: Hearing {
+                user: Hears::Subscribed,
+                everyone: Hears::Subscribed,
+            },
+            ..Self::default()
+        }
+    }
+}
+
+/// There is one kind, whatever its dialects do.
+pub(super) struct PlainKind;
+
+impl DialectKind for PlainKind {
+    fn name(&self) -> &'static str {
+        "plain"
+    }
+    fn path(&self) -> &'static str {
+        "/"
+    }
+    fn summary(&self) -> &'static str {
+        ""
+    }
+    fn defaults(&self) -> DialectDefaults {
+        DialectDefaults::default()
+    }
+    fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
+        Arc::new(Plain::default())
+    }
+}
+
+impl Dialect for Plain {
+    fn recognizes(&self, text: &str) -> bool {
+        text.starts_with("become")
+    }
+    fn offer<'a>(&self, _handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
+        Ok(Offer::default())
+    }
+    fn admit(&self, identity: Option<&Identity>) -> Result<(), Refusal> {
+        let wanting = |role: &str| identity.is_some_and(|identity| !identity.has_role(role));
+        match self.role {
+            Some(role) if wanting(role) => Err(Refusal::Forbidden),
+            _ => Ok(()),
+        }
+    }
+    fn refuse(&self, _refusal: Refusal, _about: &About<'_>) -> Rejection {
+        Rejection::http(503, "")
+    }
+    fn end(&self, ending: Ending) -> (u16, &'static str) {
+        let failed = ending == Ending::InternalError;
+        (if failed { 1011 } else { 1008 }, ending.label())
+    }
+    fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
+        Box::new(Talk {
+            welcome: self.welcome,
+            pauses: self.pauses,
+            asked: Vec::new(),
+            fails: false,
+        })
+    }
+    fn hears(&self) -> Hearing {
+        self.hearing
+    }
+    fn own_types(&self) -> &'static [&'static str] {
+        &["reserved"]
+    }
+    fn render(&self, event: &Event) -> Option<Bytes> {
+        assert!(event.kind.as_deref() != Some("panic"), "asked to");
+        (event.kind.as_deref() != Some("hidden"))
+            .then(|| format!("{}{}", self.mark, event.data.as_str()).into())
+    }
+    fn tick_interval(&self) -> Option<Duration> {
+        self.ticks
+    }
+    fn tick(&self, count: u64, _id: Uuid, _node: &NodeFacts<'_>, own: &DialectFacts) -> Option<Bytes> {
+        Some(format!("tick {count} of {}", own.active).into())
+    }
+    fn drain_notice(&self, _id: Uuid, _now: SystemTime) -> Option<Bytes> {
+        self.notice.map(Bytes::from)
+    }
+    fn health(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+        JsonMap::new()
+    }
+    fn metrics(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+        JsonMap::new()
+    }
+}
+
+struct Talk {
+    welcome: Option<&'static str>,
+    pauses: bool,
+    /// The words that were asked; a ticket is a place in this list.
+    asked: Vec<String>,
+    /// It was asked to fail when it is called without a message.
+    fails: bool,
+}
+
+impl Conversation for Talk {
+    fn opened(&mut self, _context: &Context<'_>, steps: &mut Steps) {
+        steps.extend(self.welcome.map(say));
+    }
+
+    fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps) {
+        let Message::Text(text) = message else { return };
+        assert!(text != "panic", "asked to");
+        for command in text.split(';') {
+            let words: Vec<&str> = command.split_whitespace().collect();
+            match (words.as_slice(), asked(&words)) {
+                (_, Some(asked)) => {
+                    let ticket = Ticket::try_from(self.asked.len()).unwrap();
+                    self.asked.push(words[0].into());
+                    steps.push(Step::Ask(ticket, asked));
+                }
+                (["timer", after], _) => {
+                    steps.push(Step::Timer(after.parse().ok().map(Duration::from_millis)));
+                }
+                (["many", count, text], _) => {
+                    steps.extend((0..count.parse().unwrap()).map(|n| say(&format!("{n} {text}"))));
+                }
+                (["who"], _) => {
+                    let who = context.identity.map_or("nobody", |identity| &identity.user);
+                    steps.push(say(&format!("who: {who}")));
+                }
+                (["fail", "later"], _) => self.fails = true,
+                (["end"], _) => steps.push(Step::Close(1000, "bye".into())),
+                _ => steps.push(say(command)),
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        ticket: Ticket,
+        answer: Result<Outcome, Denial>,
+        context: &Context<'_>,
+        steps: &mut Steps,
+    ) {
+        let asked = &self.asked[ticket as usize];
+        steps.push(say(&format!("{asked}: {}", in_words(answer, context))));
+    }
+
+    fn timer(&mut self, _context: &Context<'_>, steps: &mut Steps) {
+        assert!(!self.fails, "asked to");
+        steps.push(say("timer"));
+    }
+
+    fn expired(&mut self, _context: &Context<'_>, steps: &mut Steps) {
+        steps.push(if self.pauses {
+            Step::Pause
+        } else {
+            Step::End(Ending::TokenExpired)
+        });
+        if self.pauses {
+            steps.push(say("expired"));
+        }
+    }
+
+    fn limited(&mut self, _context: &Context<'_>, steps: &mut Steps) {
+        steps.push(say("limited"));
+    }
+
+    fn closed(&mut self, left: &[Channel], context: &Context<'_>, steps: &mut Steps) {
+        assert!(!self.fails, "asked to");
+        for room in left {
+            let user = context.identity.map_or("nobody", |identity| &identity.user);
+            let draft = draft(&[room, &format!("\"{user}-left\"")], Right::Server, None).unwrap();
+            steps.push(Step::Ask(0, Command::Publish(draft)));
+        }
+    }
+}
+
+/// The command that these words are.
+fn asked(words: &[&str]) -> Option<Command> {
+    let (verb, rest) = words.split_first()?;
+    let all = || {
+        rest.iter()
+            .map(|name| Subscription::parse(name).unwrap())
+            .collect()
+    };
+    let room = || Channel::new(rest[0]).unwrap();
+    Some(match *verb {
+        "sub" => Command::Subscribe {
+            to: all(),
+            whole: false,
+        },
+        "sub-all" => Command::Subscribe {
+            to: all(),
+            whole: true,
+        },
+        "unsub" => Command::Unsubscribe(all()),
+        "join" => Command::Join(room()),
+        "leave" => Command::Leave(room()),
+        "pub" => Command::Publish(draft(rest, Right::Rules, None)?),
+        "pub-member" => Command::Publish(draft(rest, Right::Member, None)?),
+        "pub-server" => Command::Publish(draft(rest, Right::Server, None)?),
+        "pub-as" => Command::Publish(draft(&rest[1..], Right::Rules, Some(rest[0]))?),
+        "direct" => Command::Publish(Draft {
+            to: Audience::User(UserId::new(rest[0]).unwrap()),
+            ..draft(&["x", rest[1]], Right::Rules, None)?
+        }),
+        "pub-all" => Command::Publish(Draft {
+            to: Audience::Everyone,
+            ..draft(&["x", rest[0]], Right::Rules, None)?
+        }),
+        "auth" => Command::Authenticate(Token(rest[0].into())),
+        "facts" => Command::Facts,
+        _ => return None,
+    })
+}
+
+/// Of a channel's name and JSON.
+fn draft(words: &[&str], right: Right, kind: Option<&str>) -> Option<Draft> {
+    let [channel, data] = words else { return None };
+    Some(Draft {
+        to: Audience::Channel(Channel::new(channel).unwrap()),
+        kind: kind.map(Into::into),
+        data: RawJson::parse(&Bytes::copy_from_slice(data.as_bytes())).unwrap(),
+        metadata: None,
+        right,
+    })
+}
+
+fn in_words(answer: Result<Outcome, Denial>, context: &Context<'_>) -> String {
+    let word = |each: &Result<(), Denial>| each.map_or_else(Denial::label, |()| "ok");
+    match answer {
+        Err(denial) => denial.label().into(),
+        Ok(Outcome::Subscribed(each)) => each.iter().map(word).collect::<Vec<_>>().join(" "),
+        Ok(Outcome::Authenticated) => context.identity.unwrap().user.to_string(),
+        Ok(Outcome::Joined(how)) => format!("{how:?}").to_lowercase(),
+        Ok(Outcome::Left { last }) => if last { "last" } else { "others" }.into(),
+        Ok(Outcome::Facts(facts)) => format!("{} active", facts.active),
+        Ok(Outcome::Unsubscribed | Outcome::Published { .. }) => "ok".into(),
+    }
+}
+
+fn say(text: &str) -> Step {
+    Step::SendText(Bytes::copy_from_slice(text.as_bytes()))
+}

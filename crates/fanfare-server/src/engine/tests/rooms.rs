@@ -1,0 +1,168 @@
+//! Rooms: who is the first and the last of a user, and what those are told who stay.
+
+use std::time::{Duration, Instant};
+
+use fanfare_core::{Channel, Subscription};
+
+use super::world::{Setup, World, in_world, settings};
+use crate::engine::{DialectSettings, Seat, hold::Hold, subscriptions::Traits};
+
+#[test]
+fn a_user_comes_with_its_first_connection_and_goes_with_its_last() {
+    let setup = Setup {
+        shards: 2,
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let mut clients = [
+            world.connect_on(0, "alice").await,
+            world.connect_on(1, "alice").await,
+            world.connect_on(1, "bob").await,
+        ];
+        for (client, asked, answer) in [
+            (0, "join project:1", "join: first"),
+            (1, "join project:1", "join: another"),
+            (1, "join project:1", "join: already"),
+            (2, "join project:1", "join: first"),
+            (1, "join project:2", "join: first"),
+            (0, "leave project:2", "leave: not_member"),
+            (0, "leave project:1", "leave: others"),
+            (0, "pub-member project:1 1", "pub-member: not_member"),
+            (0, "join project:1", "join: another"),
+            (1, "leave project:1", "leave: others"),
+            (0, "leave project:1", "leave: last"),
+            (0, "join project:1", "join: first"),
+        ] {
+            assert_eq!(clients[client].ask(asked).await, answer, "{client} {asked}");
+        }
+        assert_eq!(world.node.members.rooms(), 2);
+    });
+}
+
+#[test]
+fn a_subscriber_may_join_and_leaves_both() {
+    in_world(settings(), |world| async move {
+        let mut alice = world.connect("alice").await;
+        for (asked, answer) in [
+            ("sub project:1", "sub: ok"),
+            ("leave project:1", "leave: not_member"),
+            ("join project:1", "join: first"),
+            ("sub project:1", "sub: ok"),
+            ("pub-member project:1 1", "pub-member: ok"),
+        ] {
+            assert_eq!(alice.ask(asked).await, answer, "{asked}");
+        }
+        alice.hears(&["1"]).await;
+        assert_eq!(alice.ask("leave project:1").await, "leave: last");
+        assert_eq!(world.tell("project:1", "2").await, 0);
+    });
+}
+
+#[test]
+fn unsubscribing_from_a_room_leaves_it() {
+    in_world(settings(), |world| async move {
+        let mut alice = world.connect("alice").await;
+        alice.ask("join project:1").await;
+        assert_eq!(alice.ask("unsub project:1").await, "unsub: ok");
+        assert_eq!(world.node.members.rooms(), 0);
+        assert_eq!(alice.ask("join project:1").await, "join: first");
+    });
+}
+
+#[test]
+fn those_who_stay_hear_of_a_user_whose_last_connection_is_gone() {
+    let setup = Setup {
+        shards: 2,
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let (mut one, mut two) = (
+            world.connect_on(0, "alice").await,
+            world.connect_on(1, "alice").await,
+        );
+        let mut bob = world.connect_on(1, "bob").await;
+        for client in [&mut one, &mut two, &mut bob] {
+            client.ask("join project:1").await;
+        }
+        two.ask("join task:1").await;
+        bob.ask("sub task:1").await;
+        drop(one);
+        world.held(0).await;
+        bob.hears_no_more().await;
+        two.say("end").await;
+        two.close().await;
+        drop(two);
+        let mut heard = [bob.text().await, bob.text().await];
+        heard.sort();
+        assert_eq!(heard, ["\"alice-left\"", "\"alice-left\""]);
+        bob.hears_no_more().await;
+        assert_eq!(bob.ask("leave project:1").await, "leave: last");
+    });
+}
+
+/// Connections that have joined one room without a word; no socket is behind them.
+async fn crowd(world: &World, count: usize) -> Vec<Seat> {
+    let room = Channel::new("project:1").unwrap();
+    let mut seats = Vec::new();
+    for n in 0..count {
+        seats.push(
+            world
+                .reserve(&format!("user{n}"), Duration::from_secs(600))
+                .await
+                .unwrap(),
+        );
+    }
+    for (slot, connection) in world.shard.connections.borrow_mut().iter_mut() {
+        let (hold, _) = Hold::channel(&world.node, 0, &room);
+        world
+            .node
+            .members
+            .join(&room, &connection.identity.as_ref().unwrap().user, |_| ());
+        let key = connection.key(slot);
+        let traits = Traits {
+            member: true,
+            ..Traits::default()
+        };
+        connection.listen(
+            Subscription::Channel(room.clone()),
+            Some(hold),
+            traits,
+            &world.shard,
+            key,
+        );
+    }
+    seats
+}
+
+#[test]
+fn a_crowd_leaves_a_room_at_once() {
+    // What one leaving costs must not depend on how many there are. The best of three, since others use the machine.
+    let took = |count: usize| {
+        let mut best = Duration::MAX;
+        for _ in 0..3 {
+            let roomy = DialectSettings {
+                max_connections: count,
+                ..settings()
+            };
+            let (tell, told) = std::sync::mpsc::channel();
+            in_world(roomy, |world| async move {
+                let seats = crowd(&world, count).await;
+                assert_eq!(
+                    world
+                        .node
+                        .members
+                        .members(&Channel::new("project:1").unwrap())
+                        .len(),
+                    count
+                );
+                let start = Instant::now();
+                drop(seats);
+                tell.send(start.elapsed()).unwrap();
+            });
+            best = best.min(told.recv().unwrap());
+        }
+        best
+    };
+    let (few, many) = (took(500), took(10_000));
+    assert!(many < few * 20 * 5, "{many:?} for 10,000 and {few:?} for 500");
+}

@@ -1,0 +1,282 @@
+"""A service that says who may use which channel is asked alike in every protocol; failing or late, it says no."""
+
+import contextlib
+import json
+
+import pytest
+
+from fanfare import wait_until
+from interop.authorizer import Authorizer
+from interop.clients import MARKER
+from interop.doors import DATA, TYPE, body
+from interop.frames import EVERYONE, UUID, Event, channel, user
+from interop.world import Deployment, opened
+from test_interop_access import is_subscribed
+
+RULES = [{"pattern": MARKER, "subscribe": "anyone"}, {"pattern": "ruled.**", "subscribe": "anyone", "publish": "nobody"}]
+NOES = ["no", "error", "created", "redirect", "garbage", "text", "silent", "huge", "unknown"]
+LIST = pytest.param("list", marks=pytest.mark.xfail(strict=True, reason="a list is taken for an object"))
+DIALECTS = ["topics", "realtime", "rooms"]
+
+
+@pytest.fixture(scope="module")
+def authorizer():
+    with contextlib.closing(Authorizer()) as authorizer:
+        yield authorizer
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one-node", "two-nodes"])
+def guarded_deployment(request, authorizer):
+    with contextlib.ExitStack() as stack:
+        settings = {"url": authorizer.url, "timeout": "10s"}
+        yield Deployment(stack, nodes=request.param, authorizer=settings, channel=RULES)
+
+
+@pytest.fixture
+def guarded(guarded_deployment):
+    with opened(guarded_deployment) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def hasty_deployment(authorizer):
+    with contextlib.ExitStack() as stack:
+        settings = {"url": authorizer.url, "timeout": "150ms"}
+        yield Deployment(stack, authorizer=settings, channel=RULES)
+
+
+def named(world, dialect, answer):
+    """A channel's name, a room's for a client of rooms, about which the service will answer so."""
+    return world.name("project:" if dialect == "rooms" else "chat.") + answer
+
+
+def heard(world, name, client, is_heard, event=None):
+    world.events(body(channel(name)))
+    event = event or Event(channel(name), DATA, TYPE)
+    world.hear(event, *[client] * is_heard, unheard=[client] * (not is_heard))
+
+
+# --- yes and no ---
+
+
+@pytest.mark.parametrize("answer", ["yes", *NOES, LIST])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_subscribing(guarded, authorizer, dialect, answer):
+    name, who = named(guarded, dialect, answer), guarded.name("user")
+    client = getattr(guarded, dialect)(who)
+    assert is_subscribed(client, name) == (answer == "yes")
+    assert authorizer.asked_about(name) == [{"user": who, "action": "subscribe", "channel": name}]
+    if dialect == "rooms":
+        return
+    heard(guarded, name, client, answer == "yes")
+
+
+@pytest.mark.parametrize("answer", ["yes", *NOES, LIST])
+@pytest.mark.parametrize("dialect", ["topics", "realtime"])
+@pytest.mark.parametrize("kind", ["chat.", "project:"])
+def test_patterns(guarded, authorizer, dialect, kind, answer):
+    """Whoever hears by a pattern is judged when there is something to hear."""
+    name, who = guarded.name(kind) + answer, guarded.name("user")
+    client = getattr(guarded, dialect)(who, "**", kind + "*")
+    assert authorizer.asked_about(name) == []
+    guarded.events(body(channel(name)))
+    wait_until(lambda: authorizer.asked_about(name), what="the question")
+    event = Event(channel(name), DATA, TYPE)
+    if answer == "yes":
+        guarded.hear(event, client)
+    else:
+        assert not is_subscribed(client, name)  # the same question, so that both are answered now
+        heard(guarded, name, client, False)
+    assert authorizer.asked_about(name) == [{"user": who, "action": "subscribe", "channel": name}]
+
+
+@pytest.mark.parametrize("answer", ["yes", *NOES, LIST, "hear only yes"])
+@pytest.mark.parametrize("dialect", ["topics", "realtime"])
+def test_publishing(guarded, authorizer, dialect, answer):
+    name, who = named(guarded, dialect, answer), guarded.name("user")
+    client = getattr(guarded, dialect)(who, at=guarded.first)
+    client.publish(name, DATA)
+    if answer == "yes":
+        reader = getattr(guarded, dialect)(guarded.name("user"), name)
+        client.publish(name, DATA)
+        event = Event(channel(name), DATA, sender=who, connection=UUID)
+        assert reader.shows(event).fullmatch(reader.next())
+    else:
+        (refused,) = map(json.loads, client.settle())
+        assert refused.get("code", refused.get("data", {}).get("code")) == 403
+    assert authorizer.asked_about(name)[0] == {"user": who, "action": "publish", "channel": name}
+
+
+def test_talking_in_a_room(guarded):
+    """Who may only hear it comes in, and is told so when talking."""
+    room = guarded.name("project:") + "hear only yes"
+    client, other = guarded.rooms(guarded.name("user"), room), guarded.topics(guarded.name("user"), room)
+    guarded.drain(client, other)
+    client.publish(room, '"Hi"')
+    assert client.json()["type"] == "error"
+    guarded.get({client: [], other: []})
+
+
+def test_each_user_is_asked_about(guarded):
+    """An answer is for one user, and remembered for that user in every protocol."""
+    name = guarded.name("task:") + "ann only yes"
+    for dialect in DIALECTS:
+        assert is_subscribed(getattr(guarded, dialect)("ann", at=guarded.first), name)
+        assert not is_subscribed(getattr(guarded, dialect)("bob", at=guarded.first), name)
+
+
+def test_answers_are_remembered(guarded, authorizer):
+    name, who = guarded.name("task:") + "yes", guarded.name("user")
+    clients = [guarded.topics(who, name), guarded.realtime(who, name), guarded.rooms(who, name), guarded.topics(who, "**")]
+    guarded.drain(*clients)
+    for _ in range(3):
+        guarded.events(body(channel(name)))
+    event = Event(channel(name), DATA, TYPE)
+    guarded.get({client: [client.shows(event)] * 3 for client in clients})
+    assert len(authorizer.asked_about(name)) == 1
+
+
+def test_anonymous_connections_are_asked_about(guarded, authorizer):
+    """But for rooms, which they never see, and what is personal."""
+    client, name, room = guarded.realtime(None), guarded.name("chat.") + "yes", guarded.name("project:") + "yes"
+    assert is_subscribed(client, name) and not is_subscribed(client, room)
+    assert not is_subscribed(client, "user:ann")
+    assert authorizer.asked_about(name) == [{"user": None, "action": "subscribe", "channel": name}]
+    pattern = guarded.realtime(None, "**", at=guarded.last)
+    member = guarded.rooms(guarded.name("user"), room)
+    guarded.events(f"[{body(channel(room))},{body(channel(name))}]")
+    guarded.hear(Event(channel(name), DATA, TYPE), client, pattern)
+    assert member.json() and all(question["user"] for question in authorizer.asked_about(room))
+
+
+def test_rules_come_first_and_users_are_not_asked_about(guarded, authorizer):
+    """Nor is what is for a user or for everyone a question, where no channel of that name is subscribed."""
+    name, before = guarded.name("user"), len(authorizer.questions)
+    clients = [guarded.notify(name), guarded.broadcast(name), guarded.realtime(name), guarded.rooms(name)]
+    reader = guarded.topics(name, f"user:{name}", "ruled.*", "ruled.x")
+    guarded.events(body(user(name)))
+    guarded.hear(Event(user(name), DATA, TYPE), *clients, reader)
+    guarded.events(body(EVERYONE))
+    guarded.hear(Event(EVERYONE, DATA, TYPE), clients[0], clients[1], clients[3], unheard=[clients[2], reader])
+    heard(guarded, "ruled.x", reader, True)
+    reader.publish("ruled.x", "1")
+    assert reader.json()["code"] == 403
+    assert len(authorizer.questions) == before
+
+
+def test_the_answer_comes_before_the_rooms_claim(guarded):
+    for answer in ("yes", "no"):
+        room = guarded.name("project:") + answer
+        for claims in ({"rooms": []}, {"rooms": ["**"]}, {}):
+            for dialect in DIALECTS:
+                client = getattr(guarded, dialect)(guarded.name("user"), **claims)
+                assert is_subscribed(client, room) == (answer == "yes")
+
+
+# --- late ---
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_late_answer_is_a_no(hasty_deployment, dialect):
+    with opened(hasty_deployment) as world:
+        name = named(world, dialect, "late")
+        assert not is_subscribed(getattr(world, dialect)(world.name("user")), name)
+
+
+@pytest.mark.parametrize("dialect", ["topics", "realtime"])
+def test_a_late_answer_shows_nothing_to_a_pattern(hasty_deployment, authorizer, dialect):
+    with opened(hasty_deployment) as world:
+        name = named(world, dialect, "late")
+        client = getattr(world, dialect)(world.name("user"), "**")
+        world.events(body(channel(name)))
+        wait_until(lambda: authorizer.asked_about(name), what="the question")
+        # Asked again by its exact name, the same question is answered: by then the time of the first is over.
+        assert not is_subscribed(client, name)
+        world.get({client: []})
+
+
+def test_a_service_that_is_not_there_is_a_no(deploy):
+    world = deploy(authorizer={"url": "http://127.0.0.1:9/may", "timeout": "2s"}, channel=RULES)
+    for dialect in DIALECTS:
+        assert not is_subscribed(getattr(world, dialect)(world.name("user")), "project:1")
+    client = world.topics(world.name("user"), "**")
+    heard(world, "chat.general", client, False)
+    heard(world, "ruled.x", client, True)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_nothing_else_of_a_client_is_done_before_the_answer(guarded, authorizer, dialect):
+    """Answers come in the order of the questions; other clients are served meanwhile."""
+    name = named(guarded, dialect, "gated")
+    client, other = getattr(guarded, dialect)(guarded.name("user")), guarded.topics(guarded.name("user"), "ruled.x")
+    ask = {"topics": {"type": "subscribe", "topic": name}, "realtime": {"type": "Subscribe", "data": {"topics": [name]}}}
+    client.send(ask.get(dialect, {"type": "join_room", "room": name}))
+    client.send({"type": "Ping"} if dialect == "realtime" else {"type": "ping"})
+    wait_until(lambda: authorizer.asked_about(name), what="the question")
+    heard(guarded, "ruled.x", other, True)
+    authorizer.open(name, True)
+    kinds = [client.json()["type"] for _ in range(3 if dialect == "rooms" else 2)]
+    expected = {
+        "topics": ["subscribed", "pong"], "realtime": ["Status", "Pong"], "rooms": ["joined_room", "pong", "user_joined"],
+    }
+    assert kinds[0] == expected[dialect][0] and sorted(kinds) == sorted(expected[dialect])
+
+
+# --- what a pattern shows while the answer is awaited ---
+
+
+@pytest.mark.parametrize("allow", [True, False])
+@pytest.mark.parametrize("together", [False, pytest.param(True, id="in one body")])
+@pytest.mark.parametrize("dialect", ["topics", "realtime"])
+def test_events_wait_for_the_answer(guarded, authorizer, dialect, allow, together):
+    """In their order, and whole; those on other channels do not wait with them."""
+    name = guarded.name("chat.") + "gated"
+    client = getattr(guarded, dialect)(guarded.name("user"), "**")
+    events = [body(channel(name), str(n), "t") for n in range(20)]
+    guarded.events("[" + ",".join(events) + "]") if together else [guarded.events(event) for event in events]
+    wait_until(lambda: authorizer.asked_about(name), what="the question")
+    heard(guarded, "ruled.x", client, True)
+    authorizer.open(name, allow)
+    # The same question by the exact name is answered when the first one is.
+    assert is_subscribed(client if not allow else getattr(guarded, dialect)(guarded.name("user")), name) == allow
+    guarded.events(body(channel(name), "20", "t"))
+    shown = [client.shows(Event(channel(name), str(n), "t")) for n in range(21)]
+    frames = []
+    while allow and not (frames and shown[-1].fullmatch(frames[-1])):
+        frames.append(client.next())
+    pairs = zip(shown if allow else [], frames, strict=True)
+    assert all(wanted.fullmatch(frame) for wanted, frame in pairs), frames
+    guarded.get({client: []})
+    assert len(authorizer.asked_about(name)) == (2 if allow else 1)
+
+
+def test_two_patterns_are_one_question_and_one_event(guarded, authorizer):
+    name = guarded.name("chat.") + "gated"
+    client = guarded.topics(guarded.name("user"), "**", "chat.*", "chat.**")
+    guarded.events(body(channel(name)))
+    wait_until(lambda: authorizer.asked_about(name), what="the question")
+    authorizer.open(name, True)
+    guarded.hear(Event(channel(name), DATA, TYPE), client)
+    assert len(authorizer.asked_about(name)) == 1
+
+
+@pytest.mark.parametrize("dialect", ["topics", "realtime"])
+def test_nothing_comes_after_the_pattern_is_left(guarded, authorizer, dialect):
+    """Not even what was published before and waits for its answer."""
+    name, who = guarded.name("chat.") + "gated", guarded.name("user")
+    client, other = getattr(guarded, dialect)(who, "**"), getattr(guarded, dialect)(who)
+    guarded.events(body(channel(name)))
+    wait_until(lambda: authorizer.asked_about(name), what="the question")
+    client.unsubscribe("**")
+    authorizer.open(name, True)
+    assert is_subscribed(other, name)  # the same question, so that both are answered now
+    heard(guarded, name, other, True)
+    guarded.get({client: []})
+
+
+def test_a_question_says_no_more_than_it_must(guarded, authorizer):
+    """Three fields, and no secret: the token's claims are not the service's business."""
+    name = guarded.name("chat.") + "yes"
+    guarded.topics(guarded.name("user"), name, email="ann@example.org", roles=["staff"])
+    (question,) = authorizer.asked_about(name)
+    assert list(json.loads(json.dumps(question))) == ["user", "action", "channel"]

@@ -1,0 +1,94 @@
+"""Who is in a room, as the other protocols and the other node hear of it: `user_joined` and `user_left`, once per user."""
+
+import pytest
+
+from interop.doors import rooms_join
+from interop.frames import UUID, Event, channel
+
+
+def came_or_went(kind, room, who, username=None):
+    data = f'{{"username":"{username or who}","user_id":"{who}"}}'
+    return Event(channel(room), data, kind, sender=who, username=username, connection=UUID)
+
+
+def audience(world, room):
+    """Who hears of it, in each protocol that shows what happens in rooms; and who does not."""
+    member = world.rooms(world.name("member"), room)
+    hearing = [member, world.topics(world.name("user"), room, "**"), world.realtime(world.name("user"), "project:*")]
+    unheard = [
+        world.notify(world.name("user")), world.broadcast(), world.rooms(world.name("user")), world.realtime(None, "**"),
+        world.topics(world.name("user")),
+    ]
+    return hearing, unheard
+
+
+def join(client, room):
+    """Joins; whether the room is told is another matter."""
+    assert client.call({"type": "join_room", "room": room})["type"] == "joined_room"
+
+
+def ends(how, client, room):
+    if how == "leave":
+        client.leave(room)
+    elif how == "close":
+        client.close()
+    else:
+        client.socket.socket.shutdown(2)  # no close frame: the connection is lost
+
+
+@pytest.mark.parametrize("how", ["leave", "close", "lost"])
+def test_coming_and_going(world, how):
+    """In every protocol, in its own form."""
+    room, who = world.name("project:"), world.name("ann")
+    hearing, unheard = audience(world, room)
+    world.drain(*hearing, *unheard)
+    speaker = world.rooms(who, room, at=world.first, username="Ann A.")
+    world.hear(came_or_went("user_joined", room, who, "Ann A."), *hearing, unheard=unheard)
+    ends(how, speaker, room)
+    world.hear(came_or_went("user_left", room, who, "Ann A."), *hearing, unheard=unheard)
+
+
+def test_who_leaves_hears_nothing_more(world):
+    room, who = world.name("project:"), world.name("ann")
+    member = world.rooms(who, room)
+    other = rooms_join(world, channel(room))
+    member.leave(room)
+    other()
+    world.get({member: []})
+
+
+@pytest.mark.parametrize("how", ["leave", "close", "lost"])
+def test_tabs_on_one_node(world, how):
+    """One comes and one goes, however many connections."""
+    room, who = world.name("project:"), world.name("ann")
+    hearing, unheard = audience(world, room)
+    world.drain(*hearing, *unheard)
+    first, second = world.rooms(who, at=world.first), world.rooms(who, at=world.first)
+    join(first, room)
+    world.hear(came_or_went("user_joined", room, who), *hearing, first, unheard=unheard)
+    join(second, room)
+    join(second, room)
+    world.get({client: [] for client in (*hearing, *unheard, first, second)})
+    ends(how, first, room)
+    world.get({client: [] for client in (*hearing, *unheard, second)})
+    ends(how, second, room)
+    world.hear(came_or_went("user_left", room, who), *hearing, unheard=unheard)
+
+
+@pytest.mark.parametrize("how", ["leave", "close"])
+def test_tabs_on_two_nodes(world, how, request):
+    """A user is one user in the whole cluster."""
+    if world.first is not world.last:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="each node counts its own members alone"))
+    room, who = world.name("project:"), world.name("ann")
+    hearing, unheard = audience(world, room)
+    world.drain(*hearing, *unheard)
+    first, second = world.rooms(who, at=world.first), world.rooms(who, at=world.last)
+    join(first, room)
+    world.hear(came_or_went("user_joined", room, who), *hearing, first, unheard=unheard)
+    join(second, room)
+    world.get({client: [] for client in (*hearing, *unheard, first, second)})
+    ends(how, first, room)
+    world.get({client: [] for client in (*hearing, *unheard, second)})
+    ends(how, second, room)
+    world.hear(came_or_went("user_left", room, who), *hearing, unheard=unheard)

@@ -1,0 +1,439 @@
+"""notify and realtime on one address: which of the two a connection speaks, and how one becomes the other."""
+
+import contextlib
+import json
+import re
+
+import pytest
+import websockets
+
+import wire
+from fanfare import free_port, running, token, wait_until
+from interop.clients import MARKER, Client, Realtime
+from interop.doors import DATA, TYPE, body
+from interop.frames import EVERYONE, MILLISECONDS, UUID_V7, Event, channel, exactly, user
+
+WELCOME = exactly(
+    '{"type":"Status","data":{"status":"connected","details":{"connection_id":', UUID_V7, ',"server_time":',
+    re.compile(r"\d{10}"), ',"protocol_version":"1.0"}},"timestamp":', MILLISECONDS, "}",
+)
+
+
+def connect(world, query=None, headers=None, protocols=None, at=None):
+    """A connection to the shared address, before anything is read."""
+    options = {"additional_headers": headers, "subprotocols": protocols}
+    return world.keep(Client((at or world.last).url("shared", **(query or {})), **options))
+
+
+def refused(world, **how):
+    """(status, JSON) of a handshake that is turned back."""
+    with pytest.raises(websockets.InvalidStatus) as failure:
+        connect(world, **how)
+    response = failure.value.response
+    return response.status_code, json.loads(response.body)
+
+
+def speaks(world, client, name):
+    """`notify` is told of an event for its user at once; `realtime` says who it is first."""
+    world.redis.publish(f"user_noti:{name}", '{"type":"t","payload":1}')
+    first = client.json()
+    if first["type"] == "t":
+        return "notify"
+    assert first["data"]["status"] == "connected"
+    assert client.json()["type"] == "DirectMessage"
+    return "realtime"
+
+
+def notify(world, name=None, **claims):
+    """A connection that speaks notify so far."""
+    name = name or world.name("user")
+    client = connect(world, {"token": token(name, **claims)})
+    client.dialect = "notify"
+    return client
+
+
+def become(client, frame='{"type":"Ping"}'):
+    """Speaks realtime; returns the answer."""
+    client.send(frame)
+    assert (welcome := json.loads(client.next()))["data"]["status"] == "connected", welcome
+    client.dialect, client.connection_id = "realtime", welcome["data"]["details"]["connection_id"]
+    return client.json()
+
+
+# --- at the door ---
+
+WAYS = {
+    "a token in the query": (lambda proof: {"query": {"token": proof}}, "notify"),
+    "another dialect in the query": (lambda proof: {"query": {"token": proof, "dialect": "notify"}}, "notify"),
+    "a header": (lambda proof: {"headers": {"Authorization": f"Bearer {proof}"}}, "realtime"),
+    "a header and the query": (
+        lambda proof: {"headers": {"Authorization": f"Bearer {proof}"}, "query": {"token": proof}}, "realtime",
+    ),
+    "a subprotocol": (lambda proof: {"protocols": [f"access_token.{proof}"]}, "realtime"),
+    "a subprotocol among others": (lambda proof: {"protocols": ["chat", f"access_token.{proof}"]}, "realtime"),
+    "by name": (lambda proof: {"query": {"token": proof, "dialect": "realtime"}}, "realtime"),
+    "other subprotocols": (lambda proof: {"query": {"token": proof}, "protocols": ["chat", "json"]}, "notify"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_who_speaks_what(world, way):
+    arguments, expected = WAYS[way]
+    name = world.name("user")
+    proof = token(name)
+    client = connect(world, **arguments(proof))
+    if "subprotocol" in way and expected == "realtime":
+        assert client.socket.subprotocol == f"access_token.{proof}"  # a browser insists on it
+    assert speaks(world, client, name) == expected
+
+
+BAD = {
+    "nothing": ({}, 401, {"error": "missing token parameter"}),
+    "an empty token": ({"query": {"token": ""}}, 401, {"error": "missing token parameter"}),
+    "a bad token": ({"query": {"token": "x.y.z"}}, 401, {"error": "invalid or expired token"}),
+    "a bad token in a header": ({"headers": {"Authorization": "Bearer x.y.z"}}, 401, "INVALID_TOKEN"),
+    "another kind of header": ({"headers": {"Authorization": "Basic eDp5"}}, 401, "INVALID_TOKEN"),
+    "a bad token in a subprotocol": ({"protocols": ["access_token.x.y.z"]}, 401, "INVALID_TOKEN"),
+    "a bad token, by name": ({"query": {"token": "x.y.z", "dialect": "realtime"}}, 401, "INVALID_TOKEN"),
+}
+
+
+@pytest.mark.parametrize("way", BAD)
+def test_who_is_turned_back_and_how(world, way):
+    """In the words of the dialect that the handshake asked for."""
+    how, status, error = BAD[way]
+    got, answer = refused(world, **how)
+    assert got == status
+    if isinstance(error, dict):
+        assert answer == error
+    else:
+        assert (list(answer), answer["error"]["code"]) == (["error"], error)
+        assert set(answer["error"]) == {"code", "message", "details"}
+
+
+def test_expired_tokens(world):
+    old = token("ann", ttl=-5)
+    assert refused(world, query={"token": old}) == (401, {"error": "invalid or expired token"})
+    status, answer = refused(world, headers={"Authorization": f"Bearer {old}"})
+    assert (status, answer["error"]["code"]) == (401, "TOKEN_EXPIRED")
+
+
+def test_an_anonymous_realtime_client(world):
+    """Asked for by name, no token is needed."""
+    client = connect(world, {"dialect": "realtime"})
+    client.dialect = "realtime"
+    assert client.json()["data"]["status"] == "connected"
+    client.send({"type": "Subscribe", "data": {"topics": ["chat.general", MARKER]}})
+    assert client.json()["data"]["status"] == "subscribed"
+    world.events(body(channel("chat.general")))
+    world.hear(Event(channel("chat.general"), DATA, TYPE), client)
+
+
+# --- what does not make a notify client a realtime one ---
+
+IGNORED = [
+    "", "hello", "{}", "[]", '["Ping"]', "null", '{"type":"ping"}', '{"type":"subscribe","data":{"topics":["a"]}}',
+    '{"type":"Subscribe"}', '{"type":"Subscribe","data":{}}', '{"type":"Subscribe","data":{"topics":"a"}}',
+    '{"type":"Subscribe","data":{"topics":[1]}}', '{"type":"Unsubscribe","data":[]}', '{"type":"Broadcast","data":{"topic":"a"}}',
+    '{"type":"Broadcast","data":{"payload":1}}', '{"type":"DirectMessage","data":{"target_user":"a"}}',
+    '{"type":"Ping","data":{"timestamp":"x"}}', '{"type":"Status","data":{}}', '{"type":"Ack","data":{}}',
+    '{"type":"Ping"', '{"type":["Ping"]}',
+]
+
+
+@pytest.mark.parametrize("text", IGNORED)
+def test_other_frames_are_ignored(world, text):
+    """A notify client has nothing to say; it stays what it is."""
+    name = world.name("user")
+    client = notify(world, name)
+    client.send(text)
+    world.redis.publish(f"user_noti:{name}", f'{{"type":"{TYPE}","payload":{DATA}}}')
+    world.hear(Event(user(name), DATA, TYPE), client)
+
+
+def test_no_frame_ever(world):
+    """What is for the user and what is for everyone comes as in notify; what is on channels does not."""
+    name = world.name("user")
+    client, reader = notify(world, name), world.topics(name, "**")
+    for to in (user(name), EVERYONE):
+        world.events(body(to))
+        world.hear(Event(to, DATA, TYPE), client, reader)
+    world.events(body(channel("chat.general")))
+    world.hear(Event(channel("chat.general"), DATA, TYPE), reader, unheard=[client])
+
+
+# --- becoming realtime ---
+
+
+def status(word, *topics):
+    return {"status": word, "details": {"topics": list(topics)}}
+
+
+FIRST = {
+    '{"type":"Subscribe","data":{"topics":["chat.general"]}}': ("Status", status("subscribed", "chat.general")),
+    ' { "timestamp" : 1, "data":{"topics":[]},"type":"Subscribe","more":[]}': ("Status", status("subscribed")),
+    '{"type":"Unsubscribe","data":{"topics":["a"]}}': ("Status", status("unsubscribed", "a")),
+    '{"type":"DirectMessage","data":{"target_user":"nobody at all","payload":1}}': ("Error", {"code": 404}),
+    '{"type":"Ping","data":{"timestamp":1700000000123}}': ("Pong", {"timestamp": 1700000000123}),
+    '{"type":"Ping"}': ("Pong", {"timestamp": None}),
+    '{"type":"Subscribe","data":{"topics":["a..b"]}}': ("Error", {"code": 400}),
+    '{"type":"Subscribe","data":{"topics":["user:somebody-else"]}}': ("Error", {"code": 403}),
+    '{"type":"Broadcast","data":{"topic":"a.*","payload":1}}': ("Error", {"code": 400}),
+}
+
+
+@pytest.mark.parametrize("text", FIRST)
+def test_the_first_realtime_frame(world, text):
+    """The welcome, then the answer to that frame, and nothing else; the next frame is only answered."""
+    kind, data = FIRST[text]
+    client = notify(world)
+    client.send(text)
+    assert WELCOME.fullmatch(client.next())
+    answer = client.json()
+    assert list(answer) == ["type", "data", "timestamp"] and answer["type"] == kind and type(answer["timestamp"]) is int
+    answer["data"].pop("message", None)
+    assert answer["data"] == data
+    client.send('{"type":"Ping","data":{"timestamp":2}}')
+    assert client.json()["data"] == {"timestamp": 2}
+
+
+def test_the_first_frame_is_a_broadcast(world):
+    """It is published under the client's name."""
+    name, topic = world.name("user"), world.name("chat.")
+    client, reader = notify(world, name), world.topics(world.name("reader"), topic)
+    client.send(f'{{"type":"Broadcast","data":{{"topic":"{topic}","payload":{DATA}}}}}')
+    connection = json.loads(client.next())["data"]["details"]["connection_id"]
+    ack = exactly('{"type":"Ack","data":{"message_id":', UUID_V7, '},"timestamp":', MILLISECONDS, "}")
+    assert ack.fullmatch(client.next())
+    world.hear(Event(channel(topic), DATA, sender=name, connection=connection), reader)
+
+
+def test_the_first_frame_is_a_direct_message(world):
+    name, other = world.name("user"), world.name("user")
+    client, reader = notify(world, name), world.realtime(other)
+    answer = become(client, f'{{"type":"DirectMessage","data":{{"target_user":"{other}","payload":{DATA}}}}}')
+    assert answer["type"] == "Ack"
+    world.hear(Event(user(other), DATA, sender=name), reader)
+
+
+def test_the_first_frame_is_a_pong(world):
+    """It has no answer; the welcome comes all the same."""
+    name = world.name("user")
+    client = notify(world, name)
+    client.send('{"type":"Pong"}')
+    assert WELCOME.fullmatch(client.next())
+    client.dialect = "realtime"
+    world.events(body(user(name)))
+    assert client.shows(Event(user(name), DATA, TYPE)).fullmatch(client.next())
+
+
+def test_before_and_after(world):
+    """Each event comes once: as notify shows it before, as realtime shows it after."""
+    name, topic = world.name("user"), world.name("chat.")
+    client, reader = notify(world, name), world.topics(name, "**")
+    for to in (user(name), EVERYONE):
+        world.events(body(to))
+        world.hear(Event(to, DATA, TYPE), client, reader)
+    assert become(client, f'{{"type":"Subscribe","data":{{"topics":["{topic}","{MARKER}"]}}}}')["type"] == "Status"
+    for to in (user(name), channel(topic)):
+        world.events(body(to))
+        world.hear(Event(to, DATA, TYPE), client, reader)
+    world.events(body(EVERYONE))
+    world.hear(Event(EVERYONE, DATA, TYPE), reader, unheard=[client])
+    assert client.send({"type": "Subscribe", "data": {"topics": ["notifications", "**"]}}) is None
+    assert client.json()["data"]["status"] == "subscribed"
+    for to in (user(name), channel(topic), EVERYONE):
+        assert world.events(body(to))["recipients"] >= 2
+        world.hear(Event(to, DATA, TYPE), client, reader)
+
+
+def test_no_event_is_lost_in_between(world):
+    """While events come all the time: each is there once, in order, in the one form or the other."""
+    name, count = world.name("user"), 200
+    client = notify(world, name)
+    pipeline = world.redis.pipeline(transaction=False)
+    for n in range(count):
+        pipeline.publish(f"user_noti:{name}", f'{{"type":"t","payload":{n}}}')
+    client.send('{"type":"Ping"}')
+    pipeline.execute()
+    frames = [client.json() for _ in range(count + 2)]
+    events = [frame for frame in frames if frame["type"] in ("t", "DirectMessage")]
+    numbers = [event.get("payload", event.get("data", {}).get("payload")) for event in events]
+    assert numbers == list(range(count))
+    kinds = [frame["type"] for frame in frames]
+    assert kinds.count("Status") == kinds.count("Pong") == 1
+    assert "t" not in kinds[kinds.index("Status"):] and "DirectMessage" not in kinds[: kinds.index("Status")]
+
+
+def test_frames_right_behind_the_request(world):
+    """Sent in one go with the handshake; each is answered, in order."""
+    peer = wire.connect(world.last.ports["shared"])
+    with contextlib.closing(peer):
+        subscribe = '{"type":"Subscribe","data":{"topics":["a"]}}'
+        texts = ["hello", '{"type":"Ping","data":{"timestamp":1}}', subscribe, '{"type":"Ping"}']
+        request = wire.upgrade_request(f"/ws?token={token(world.name('user'))}")
+        peer.sendall(request + b"".join(wire.frame(1, text.encode()) for text in texts))
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += peer.recv(1)
+        assert head.startswith(b"HTTP/1.1 101 ")
+        frames = wire.frames(peer)
+        answers = [json.loads(next(frames)[1]) for _ in range(4)]
+    assert [answer["type"] for answer in answers] == ["Status", "Pong", "Status", "Pong"]
+    assert [answer["data"].get("status") for answer in answers] == ["connected", None, "subscribed", None]
+
+
+@pytest.mark.parametrize("becomes", [False, True])
+def test_expiry(world, becomes):
+    client = notify(world, ttl=2)
+    if becomes:
+        become(client)
+    assert client.closed() == (1008, "token expired")
+
+
+@pytest.mark.parametrize("becomes", [False, True])
+def test_a_binary_frame(world, becomes):
+    client = notify(world)
+    if becomes:
+        become(client)
+    client.socket.send(b"x")
+    assert client.closed()[0] == 1003
+
+
+# --- sizes ---
+
+LIMIT = 65_536
+
+
+def ping_of(size):
+    text = '{"type":"Ping","data":{"timestamp":1},"more":"'
+    return text + "x" * (size - len(text) - 2) + '"}'
+
+
+@pytest.mark.parametrize("size", [512, 513, 4096, LIMIT])
+@pytest.mark.parametrize("becomes", [False, True])
+def test_realtime_s_limit_holds(world, size, becomes):
+    """For the frame with which a client becomes realtime, and for what is ignored."""
+    name = world.name("user")
+    client = notify(world, name)
+    client.send(ping_of(size) if becomes else "x" * size)
+    if becomes:
+        assert WELCOME.fullmatch(client.next()) and client.json()["type"] == "Pong"
+        client.send(ping_of(size))
+        assert client.json()["type"] == "Pong"
+    else:
+        world.events(body(user(name)))
+        world.hear(Event(user(name), DATA, TYPE), client)
+
+
+@pytest.mark.parametrize("becomes", [False, True])
+def test_over_the_limit(world, becomes):
+    client = notify(world)
+    if becomes:
+        become(client)
+    client.send(ping_of(LIMIT + 1))
+    assert client.closed()[0] == 1009
+
+
+# --- other listeners ---
+
+
+@contextlib.contextmanager
+def listener(*dialects, **tables):
+    port = free_port()
+    given = [{"bind": f"127.0.0.1:{port}", "dialects": list(dialects)}]
+    with running(port=port, listener=given, **tables) as server:
+        yield server
+
+
+def opened(cleanup, server, name="ann", **claims):
+    client = Client(server.ws(name, **claims))
+    cleanup.callback(client.close)
+    return client
+
+
+def test_notify_alone(cleanup, publisher):
+    """Realtime frames are text like any other there, and its own limit holds."""
+    server = cleanup.enter_context(listener("notify"))
+    client, large = opened(cleanup, server), opened(cleanup, server)
+    for text in ('{"type":"Ping"}', '{"type":"Subscribe","data":{"topics":["a"]}}', "x" * 512):
+        client.send(text)
+    publisher(server.resp_port).publish("user_noti:ann", '{"type":"t","payload":1}')
+    assert client.json()["type"] == "t"
+    large.send("x" * 513)
+    assert large.closed()[0] == 1009
+
+
+def test_realtime_alone(cleanup):
+    server = cleanup.enter_context(listener("realtime"))
+    assert opened(cleanup, server).json()["data"]["status"] == "connected"
+    assert opened(cleanup, server, None).json()["data"]["status"] == "connected"
+
+
+def test_the_order_of_the_dialects_does_not_matter(cleanup, publisher):
+    server = cleanup.enter_context(listener("realtime", "notify"))
+    client = opened(cleanup, server)
+    publisher(server.resp_port).publish("user_noti:ann", '{"type":"t","payload":1}')
+    assert client.json()["type"] == "t"
+    client.send('{"type":"Ping"}')
+    assert [client.json()["type"] for _ in range(2)] == ["Status", "Pong"]
+
+
+def figures(server):
+    """Connections of notify and of realtime, as each one's own endpoint counts them."""
+    health = server.json("/health")
+    return health["websocket"]["active_connections"], health["active_connections"]
+
+
+def test_who_becomes_realtime_is_counted_there(cleanup):
+    server = cleanup.enter_context(listener("notify", "realtime"))
+    client = opened(cleanup, server)
+    wait_until(lambda: figures(server) == (1, 0), what="a notify client")
+    become(client)
+    assert figures(server) == (0, 1)
+    client.close()
+    wait_until(lambda: figures(server) == (0, 0), what="nobody left")
+
+
+@pytest.mark.parametrize("limits", [{"max_connections": 1}, {"max_connections_per_user": 1}, {"max_connections_per_ip": 1}])
+def test_there_must_be_room(cleanup, limits):
+    """One over realtime's limits does not become realtime; who is there already is not disturbed."""
+    server = cleanup.enter_context(listener("notify", "realtime", realtime=limits))
+    first, second = opened(cleanup, server), opened(cleanup, server)
+    become(first)
+    second.send('{"type":"Ping"}')
+    code, _ = second.closed()
+    assert code in (1008, 1013)
+    assert figures(server)[1] == 1
+    first.send('{"type":"Ping"}')
+    assert first.json()["type"] == "Pong"
+
+
+def test_the_roles_of_realtime_are_not_got_around(cleanup, publisher):
+    """Whoever may not be a realtime client does not become one by way of notify."""
+    server = cleanup.enter_context(listener("notify", "realtime", realtime={"required_roles": ["staff"]}))
+    staff, other = opened(cleanup, server, "sue", roles=["staff"]), opened(cleanup, server)
+    become(staff)
+    other.send('{"type":"Ping"}')
+    publisher(server.resp_port).publish("user_noti:ann", '{"type":"t","payload":1}')
+    with contextlib.suppress(websockets.ConnectionClosed):  # to close is as good as to stay notify
+        assert other.json()["type"] == "t"
+
+
+def test_require_auth_leaves_notify_as_it_is(cleanup):
+    server = cleanup.enter_context(listener("notify", "realtime", realtime={"require_auth": True}))
+    client = opened(cleanup, server)
+    assert become(client)["type"] == "Pong"
+    with pytest.raises(websockets.InvalidStatus) as failure:
+        Client(server.ws() + "?dialect=realtime")
+    assert failure.value.response.status_code == 401
+
+
+def test_one_s_own_limit_of_notify(cleanup):
+    """A full notify refuses with 503 and an empty body; realtime's handshakes still come in."""
+    server = cleanup.enter_context(listener("notify", "realtime", notify={"max_connections": 1}))
+    opened(cleanup, server)
+    with pytest.raises(websockets.InvalidStatus) as failure:
+        Client(server.ws("bob"))
+    assert (failure.value.response.status_code, failure.value.response.body) == (503, b"")
+    assert Realtime(server.ws("bob") + "&dialect=realtime", listens=False).close() is None

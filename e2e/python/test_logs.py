@@ -1,0 +1,59 @@
+"""What the log tells of doors and of those who knock: enough to see what happens, and no secret."""
+
+import json
+
+import pytest
+import websockets
+
+from conftest import Client
+from dialects import DIALECTS, NAMES, all_dialects, port_of
+from fanfare import SECRET, token, wait_until
+
+OTHER_SECRET = "another-secret-that-is-long-enough-for-hs256"
+
+
+def entries(server, message):
+    """The log's entries with that message, in the form they have where no terminal is."""
+    lines = (json.loads(line) for line in server.log().splitlines() if line.startswith("{") and line.endswith("}"))
+    return [line for line in lines if line["message"] == message]
+
+
+def knock(server, dialect, token):
+    return Client(f"ws://127.0.0.1:{port_of(server, dialect)}{DIALECTS[dialect].path}?token={token}")
+
+
+def test_a_start_names_each_address(launch):
+    """Once it accepts, each listener has a line."""
+    server = launch(**all_dialects())
+    told = {entry["address"] for entry in entries(server, "listening")}
+    assert told >= {f"127.0.0.1:{port_of(server, name)}" for name in NAMES}
+
+
+@pytest.mark.parametrize("dialect", [name for name in NAMES if name != "topics"])
+def test_who_comes_in_and_who_does_not(launch, dialect):
+    """A line for each, with the dialect and the reason, and never a token."""
+    server = launch(**all_dialects(log={"level": "debug"}))
+    good, bad = token("ann"), token("ann", secret=OTHER_SECRET)
+    knock(server, dialect, good).close()
+    with pytest.raises((websockets.InvalidStatus, websockets.ConnectionClosed)):
+        knock(server, dialect, bad).socket.recv(10)
+    opened = wait_until(lambda: entries(server, "connection opened"), what="a line about the connection")
+    assert [entry["dialect"] for entry in opened] == [dialect]
+    [refused] = wait_until(lambda: entries(server, "connection refused"), what="a line about the refusal")
+    assert (refused["dialect"], refused["reason"]) == (dialect, "bad_credential")
+    hidden(server, good, bad)
+
+
+def test_a_bad_token_in_a_frame(launch, speak):
+    """In topics tokens come later; the line comes then."""
+    server = launch(**all_dialects(log={"level": "debug"}))
+    bad = token("ann", secret=OTHER_SECRET)
+    client = speak(server, "topics")
+    assert client.ask(type="auth", token=bad)["type"] == "auth_error"
+    assert len(wait_until(lambda: entries(server, "token refused"), what="a line about the token")) == 1
+    hidden(server, client.token, bad)
+
+
+def hidden(server, *tokens):
+    for secret in [SECRET, *tokens, *(one.split(".")[2] for one in tokens)]:
+        assert secret not in server.log()
