@@ -142,7 +142,11 @@ impl Connection {
         shard: &Shard,
         key: Key,
     ) {
-        self.unlisten(&wanted, shard, key);
+        let was = self.unlisten(&wanted, shard, key).unwrap_or_default();
+        let traits = Traits {
+            member: traits.member || was.member,
+            ..traits
+        };
         let mut index = shard.index.borrow_mut();
         match &wanted {
             Subscription::Channel(channel) => _ = index.add_channel(channel, key),
