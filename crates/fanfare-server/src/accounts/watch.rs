@@ -64,6 +64,11 @@ impl Accounts {
         })
     }
 
+    /// Takes note that a session was ended on another node just now.
+    pub fn session_ended(&self, id: &str) {
+        self.revoked(Revocation::Session(id.into()), self.now());
+    }
+
     /// Takes note of a revocation that happened at `at`.
     pub(super) fn revoked(&self, revocation: Revocation, at: i64) {
         let forget_at = at

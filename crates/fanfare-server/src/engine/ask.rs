@@ -110,6 +110,9 @@ impl Connection {
                             turn,
                             work,
                             |connection, ticket, (identity, hold), turn| {
+                                if turn.shard.node.gate.refuses(&identity) {
+                                    return connection.answer(ticket, Err(Denial::BadCredential), turn);
+                                }
                                 connection.hold = Some(hold);
                                 connection.renew(identity, turn);
                                 connection.answer(ticket, Ok(Outcome::Authenticated), turn);

@@ -81,7 +81,14 @@ impl Node {
         asked.map(|ended| ended.into_iter().any(|count| count > 0))
     }
 
-    /// Ends the connections of a login session on all nodes.
+    /// Ends the connections of this node whose credentials have been revoked.
+    pub fn end_refused(&self) {
+        for shard in self.shards() {
+            shard.send(ShardCommand::EndRefused);
+        }
+    }
+
+    /// Tells all nodes that a login session was ended, so that its tokens are refused and its connections end.
     pub fn terminate_session(&self, session: &str) {
         // Written to memory, so there is nothing that could fail.
         let notice = serde_json::to_vec(&Notice::SessionTerminated(session.into())).unwrap_or_default();
@@ -127,11 +134,8 @@ impl Node {
     /// Takes in a notice of any node, this one included.
     pub(super) fn take_notice(&self, notice: &Bytes) {
         match serde_json::from_slice(notice) {
-            Ok(Notice::SessionTerminated(session)) => {
-                for shard in self.shards() {
-                    shard.send(ShardCommand::EndSession(session.clone()));
-                }
-            }
+            // The accounts tell what follows from it.
+            Ok(Notice::SessionTerminated(session)) => self.gate.revoke_session(&session),
             Err(_) => tracing::debug!("a notice of another node is not understood"),
         }
     }

@@ -40,6 +40,13 @@ impl Shard {
         let mounted = newcomer.admission.dialect().clone();
         let node = &self.node;
         let identity = newcomer.identity;
+        // What was revoked after this is found by the look at all connections that follows it.
+        if identity
+            .as_ref()
+            .is_some_and(|identity| node.gate.refuses(identity))
+        {
+            return Err(Refusal::BadCredential);
+        }
         // Before anything is taken that would have to be given back, should the dialect fail.
         let conversation = mounted.dialect.converse(newcomer.admission.name());
         let (hold, in_force) = match &identity {
