@@ -103,7 +103,7 @@ def test_the_authorizers_answers(launch, subscriber, authorizer, publisher):
     address, go = authorizer()
     server = topics(launch, authorizer={"url": address, "timeout": "10s"})
     answers = lambda: server.prometheus("fanfare_authorizer_answers_total")
-    client = subscriber(server, "**")
+    client = subscriber(server, "project:*")
     backend = publisher(server.resp_port)
     for n in range(2):
         backend.publish("fanfare:channel:project:1", json.dumps({"type": "t", "payload": n}))

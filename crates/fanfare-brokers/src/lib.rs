@@ -3,7 +3,9 @@
 //! Each broker has a folder and one line in [`open`]; all obey the same laws, which `tests/it` holds them to.
 
 pub mod memory;
+mod node;
 pub mod redis;
+mod remembered;
 pub mod wire;
 
 use std::{sync::Arc, time::Duration};

@@ -2,7 +2,23 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
+use bytes::Bytes;
+use uuid::Uuid;
+
 use crate::{Channel, Event, UserId};
+
+/// A question, an answer or a notice with more bytes than this does not travel between nodes.
+pub const MAX_MESSAGE_BYTES: usize = (8 << 20) - 4096;
+/// How long the nodes' answers to a question are waited for.
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long an id is remembered from when it was claimed.
+pub const CLAIM_LIFETIME: Duration = Duration::from_secs(600);
+/// How many ids one node's own memory holds at most. An answer that takes more than 256 bytes counts as several; above the
+/// limit those go first that were not used for the longest time.
+pub const MAX_CLAIMS: u64 = 1_000_000;
+/// How many notices one node keeps for nodes that have not heard them. Above it (and above 64 MiB of them) the oldest go:
+/// a node that was away for so long never hears those.
+pub const MAX_NOTICES: usize = 10_000;
 
 /// A future on the heap, as trait objects need it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -17,7 +33,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Broker: Send + Sync {
     /// Publishes `events` in order and answers one receipt for each. They are placed at the call, in the order of
     /// calls; the future only waits for what becomes of them.
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>>;
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>>;
 
     /// Asks that events for `interest` reach this node. The request is placed at the call, in the order of calls;
     /// the future resolves when it is in force, or at once while the broker is away (it is then placed when it is back).
@@ -34,13 +50,40 @@ pub trait Broker: Send + Sync {
     /// # Errors
     /// When it did not come back in time.
     fn probe(&self) -> BoxFuture<'_, Result<Duration, BrokerError>>;
+
+    /// Puts `question` to every node, this one included, and gathers what [`Inbound::answer`] says there. It takes
+    /// [`ANSWER_PATIENCE`] at most.
+    fn ask(&self, question: Bytes) -> BoxFuture<'_, Asked>;
+
+    /// Has every node that is there hear `notice` by [`Inbound::told`], once, one caller's notices in order.
+    ///
+    /// This node has heard it when the call returns. The others hear it soon, or as soon as they and this node can reach
+    /// the broker again; of what waits for that, [`MAX_NOTICES`] are kept. A node that starts later never hears it.
+    fn tell(&self, notice: Bytes);
+
+    /// Takes each of `ids` for the caller, unless somebody in the cluster has it: of all who claim an id, one gets
+    /// [`Claim::New`]. Answers one for each, in order. An id is remembered for [`CLAIM_LIFETIME`].
+    ///
+    /// While the broker is away this node goes by its own memory, in which are the ids that were claimed here and those
+    /// found taken, [`MAX_CLAIMS`] at most; other nodes do not learn of what is claimed meanwhile. Where the future is
+    /// dropped early, ids that it would have brought are released.
+    fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>>;
+
+    /// Stores answers for ids that the caller has claimed, for all who claim them after it. Begun at the call; the
+    /// future, which may be dropped, resolves when it is done as far as the broker can be reached. Ids that are
+    /// forgotten stay so.
+    fn record(&self, answers: Vec<(Uuid, Bytes)>) -> BoxFuture<'static, ()>;
+
+    /// Gives back ids that the caller has claimed and made nothing of, so that they are new again. Begun at the call, as
+    /// [`Broker::record`] is. While the broker is away only this node learns of it, and others go on finding the id taken.
+    fn release(&self, ids: Vec<Uuid>) -> BoxFuture<'static, ()>;
 }
 
 /// Where a broker hands in the events that reached this node.
 pub trait Inbound: Send + Sync {
     /// Delivers `events` in order to this node's connections, in the order of calls; resolves when each was queued or
     /// refused everywhere.
-    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Reach>>;
+    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>>;
 
     /// Counts publications that came in from outside, those that are rejected included.
     fn received(&self, publications: u64);
@@ -53,6 +96,14 @@ pub trait Inbound: Send + Sync {
     /// # Errors
     /// When some part of it did not answer in time.
     fn probe(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
+
+    /// This node's answer to a question that some node put to all ([`Broker::ask`]). One that takes longer than
+    /// [`ANSWER_PATIENCE`], has more than [`MAX_MESSAGE_BYTES`] or panics is counted as missing.
+    fn answer(&self, question: Bytes) -> BoxFuture<'_, Bytes>;
+
+    /// Hears what some node told all ([`Broker::tell`]). It must not wait for anything: what this node delivers next
+    /// waits for it.
+    fn told(&self, notice: Bytes);
 }
 
 /// What a node wants to hear of. Events for everyone reach every node unasked, and an event that meets several interests
@@ -96,6 +147,24 @@ pub struct Receipt {
     pub nodes: u32,
     /// The broker was away (or answered only in part): only the nodes counted are known to have it.
     pub degraded: bool,
+}
+
+/// What came of a question to every node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// This node's answer first, unless it failed, then the others' as they came.
+    pub answers: Vec<Bytes>,
+    /// Every node has answered. Otherwise some stayed out, or the broker is away.
+    pub complete: bool,
+}
+
+/// What came of claiming an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// It is the caller's.
+    New,
+    /// Somebody claimed it before. With the answer that was stored for it, if there is one yet.
+    Known(Option<Bytes>),
 }
 
 /// How the broker is.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
-    About, Call, Conversation, DialectFacts, Ending, Endpoint, Event, Handshake, HttpError, HttpReply,
-    Identity, JsonMap, ListenPlan, Listening, NodeFacts, Offer, Options, Plan, Refusal, Rejection,
+    About, Call, Conversation, DialectFacts, Ending, Endpoint, Event, Figure, Handshake, HttpError,
+    HttpReply, Identity, JsonMap, ListenPlan, Listening, NodeFacts, Offer, Options, Plan, Refusal, Rejection,
     policy::PolicyOptions,
 };
 
@@ -140,6 +140,12 @@ pub trait Dialect: Send + Sync {
 
     /// The fields this protocol's document promises on `GET /metrics`.
     fn metrics(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap;
+
+    /// The figures this protocol's document promises among the Prometheus metrics.
+    fn figures(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> Vec<Figure> {
+        let _ = (node, own);
+        Vec::new()
+    }
 
     /// The routes of this protocol's own.
     fn endpoints(&self) -> &'static [Endpoint] {

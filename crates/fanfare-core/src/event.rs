@@ -54,6 +54,8 @@ pub fn personal_names(user: &UserId) -> impl Iterator<Item = String> {
 pub struct Event {
     /// A UUID v7 made when the event came in, or the publisher's own.
     pub id: Uuid,
+    /// Whether the id is the publisher's own, so that a repeat of it is not published again.
+    pub named: bool,
     /// The publisher's word for what happened; `None` lets each dialect use its own default.
     pub kind: Option<Box<str>>,
     /// Whom it is for.
@@ -102,6 +104,7 @@ impl Event {
     pub fn new(audience: Audience, kind: Option<&str>, data: RawJson, now: SystemTime) -> Self {
         Self {
             id: Uuid::now_v7(),
+            named: false,
             kind: kind.map(Into::into),
             audience,
             data,

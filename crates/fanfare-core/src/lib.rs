@@ -27,7 +27,10 @@ mod report;
 mod segments;
 mod striped;
 
-pub use broker::{BoxFuture, Broker, BrokerError, BrokerHealth, Inbound, Interest, Reach, Receipt};
+pub use broker::{
+    ANSWER_PATIENCE, Asked, BoxFuture, Broker, BrokerError, BrokerHealth, CLAIM_LIFETIME, Claim, Inbound,
+    Interest, MAX_CLAIMS, MAX_MESSAGE_BYTES, MAX_NOTICES, Reach, Receipt,
+};
 pub use conversation::{
     Command, Context, Conversation, Draft, Joined, Message, Outcome, Right, Step, Steps, Ticket, Token,
 };
@@ -48,4 +51,6 @@ pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
 pub use object::{BadObject, RawObject, string};
 pub use options::{BadOption, Inherited, OptionKind, OptionSpec, OptionValue, Options, Target, Unit};
 pub use pattern::{Pattern, Subscription};
-pub use report::{ConnectionFacts, DialectFacts, DialectReport, JsonMap, NodeFacts, Report};
+pub use report::{
+    ConnectionFacts, DialectFacts, DialectReport, Figure, FigureValue, JsonMap, NodeFacts, Report,
+};

@@ -12,27 +12,34 @@ use crate::{
 /// with its last, however many it has.
 ///
 /// It counts one node's connections. A count over all nodes takes its place behind these same functions: whoever calls
-/// them asks only whether somebody has come, has left, or is there. Each answer is exact; what is then said to the room
-/// by callers on different shards, about one user who leaves and comes at the same moment, may cross.
+/// them asks only whether somebody has come, has left, or is there.
 #[derive(Debug, Default)]
 pub struct Members {
     rooms: Striped<Channel, AHashMap<UserId, u32>>,
 }
 
 impl Members {
-    /// A connection of `user` joins `room`. Answers whether it is the user's first there.
-    pub fn join(&self, room: &Channel, user: &UserId) -> bool {
+    /// A connection of `user` joins `room`. `tell` is told whether it is the user's first there, while nobody else can
+    /// come into the room or leave it: so what is said of that is said in the order in which it happened. It must not
+    /// call this again.
+    pub fn join<T>(&self, room: &Channel, user: &UserId, tell: impl FnOnce(bool) -> T) -> T {
         let mut stripe = self.rooms.lock(room);
         let members = stripe.entry(room.clone()).or_default();
         let connections = members.entry(user.clone()).or_default();
         *connections += 1;
-        *connections == 1
+        let first = *connections == 1;
+        tell(first)
     }
 
-    /// A connection of `user` leaves `room`. Answers whether it was the user's last there; one that was not in the room
-    /// is no last one.
-    pub fn leave(&self, room: &Channel, user: &UserId) -> bool {
+    /// A connection of `user` leaves `room`. `tell` is told whether it was the user's last there, as in
+    /// [`Members::join`]; one that was not in the room is no last one.
+    pub fn leave<T>(&self, room: &Channel, user: &UserId, tell: impl FnOnce(bool) -> T) -> T {
         let mut stripe = self.rooms.lock(room);
+        let last = Self::take(&mut stripe, room, user);
+        tell(last)
+    }
+
+    fn take(stripe: &mut AHashMap<Channel, AHashMap<UserId, u32>>, room: &Channel, user: &UserId) -> bool {
         let Some(members) = stripe.get_mut(&**room) else {
             return false;
         };
@@ -46,7 +53,7 @@ impl Members {
         members.remove(&**user);
         give_back(members);
         if members.is_empty() {
-            forget(&mut stripe, room);
+            forget(stripe, room);
         }
         true
     }
@@ -81,7 +88,11 @@ mod tests {
             (&task, &alice, true),
             (&project, &bob, true),
         ] {
-            assert_eq!(members.join(room, user), is_first, "{user} joins {room}");
+            assert_eq!(
+                members.join(room, user, |told| told),
+                is_first,
+                "{user} joins {room}"
+            );
         }
         let mut there = members.members(&project);
         there.sort_unstable();
@@ -94,7 +105,11 @@ mod tests {
             (&project, &bob, true),
             (&project, &bob, false),
         ] {
-            assert_eq!(members.leave(room, user), was_last, "{user} leaves {room}");
+            assert_eq!(
+                members.leave(room, user, |told| told),
+                was_last,
+                "{user} leaves {room}"
+            );
         }
         assert!(members.members(&project).is_empty());
         assert_eq!((members.members(&task), members.rooms()), (vec![alice], 1));
@@ -113,8 +128,14 @@ mod tests {
                 counts.sum::<usize>()
             })
         };
-        assert_eq!(of_all_shards(Members::join), 1);
-        assert_eq!(of_all_shards(Members::leave), 1);
+        assert_eq!(
+            of_all_shards(|members, room, user| members.join(room, user, |told| told)),
+            1
+        );
+        assert_eq!(
+            of_all_shards(|members, room, user| members.leave(room, user, |told| told)),
+            1
+        );
         assert_eq!(members.rooms(), 0);
     }
 }

@@ -44,6 +44,8 @@ pub struct DialectFacts {
     pub max_connections: u64,
     /// Messages sent to clients since the start: written, or waiting in a queue.
     pub sent: u64,
+    /// Of those, answers to what clients said themselves, welcomes included.
+    pub answers: u64,
     /// Messages that did not get out since the start: the client's queue was full, or its connection ended before it
     /// had taken them.
     pub failed: u64,
@@ -51,6 +53,28 @@ pub struct DialectFacts {
     pub received: u64,
     /// Connections ended by an error (protocol violations, transport errors, panics) since the start.
     pub errors: u64,
+}
+
+/// A figure that a dialect's document promises to monitoring systems.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Figure {
+    /// Its name in the Prometheus text format.
+    pub name: &'static str,
+    /// What it means.
+    pub help: &'static str,
+    /// Its value.
+    pub value: FigureValue,
+}
+
+/// What kind of figure it is, and how much.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum FigureValue {
+    /// It only ever grows.
+    Counter(u64),
+    /// It is what it is now.
+    Gauge(u64),
+    /// A time, in seconds.
+    Seconds(f64),
 }
 
 /// What a dialect's own routes may tell of the server.

@@ -3,6 +3,7 @@
 //! targets and its benchmarks.
 
 pub mod access;
+pub mod accounts;
 pub mod auth;
 pub mod bench;
 pub mod cli;
@@ -11,5 +12,6 @@ pub mod engine;
 pub mod http;
 pub mod resp;
 pub mod serve;
+pub mod storage;
 pub mod telemetry;
 pub mod ws;

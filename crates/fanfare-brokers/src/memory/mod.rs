@@ -5,22 +5,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fanfare_core::{BoxFuture, Broker, BrokerError, BrokerHealth, Event, Inbound, Interest, Receipt};
+use bytes::Bytes;
+use fanfare_core::{
+    Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Inbound, Interest, Receipt,
+};
+use uuid::Uuid;
+
+use crate::{node, remembered::Remembered};
 
 /// Hands what is published straight to this node.
 pub struct MemoryBroker {
     inbound: Arc<dyn Inbound>,
+    ids: Remembered,
 }
 
 impl MemoryBroker {
     /// A broker for the node behind `inbound`.
     pub fn new(inbound: Arc<dyn Inbound>) -> Self {
-        Self { inbound }
+        Self {
+            inbound,
+            ids: Remembered::default(),
+        }
     }
 }
 
 impl Broker for MemoryBroker {
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
         let delivering = self.inbound.deliver(events);
         Box::pin(async move {
             let receipts = delivering.await.into_iter().map(|reach| Receipt {
@@ -49,5 +59,37 @@ impl Broker for MemoryBroker {
             self.inbound.probe().await?;
             Ok(start.elapsed())
         })
+    }
+
+    fn ask(&self, question: Bytes) -> BoxFuture<'_, Asked> {
+        Box::pin(async move {
+            let answer = node::answer(&*self.inbound, question).await;
+            Asked {
+                complete: answer.is_some(),
+                answers: answer.into_iter().collect(),
+            }
+        })
+    }
+
+    fn tell(&self, notice: Bytes) {
+        node::tell(&*self.inbound, notice);
+    }
+
+    fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>> {
+        Box::pin(async move { ids.into_iter().map(|id| self.ids.claim(id)).collect() })
+    }
+
+    fn record(&self, answers: Vec<(Uuid, Bytes)>) -> BoxFuture<'static, ()> {
+        for (id, answer) in answers {
+            self.ids.record(id, answer);
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    fn release(&self, ids: Vec<Uuid>) -> BoxFuture<'static, ()> {
+        for id in &ids {
+            self.ids.release(id);
+        }
+        Box::pin(std::future::ready(()))
     }
 }

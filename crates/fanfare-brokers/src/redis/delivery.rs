@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use ahash::AHashMap;
+use bytes::Bytes;
 use fanfare_core::Event;
 use tokio::sync::{Notify, mpsc};
 
@@ -14,6 +15,7 @@ use super::{
     control::{Control, Reached},
     publisher::Notice,
 };
+use crate::node;
 
 /// Items handed over at once.
 const BATCH: usize = 256;
@@ -30,6 +32,8 @@ pub(super) enum Item {
     Flush { node: Box<str>, token: u64 },
     /// This node's question to itself.
     Probe(u64),
+    /// Another node told this to all.
+    Told(Bytes),
 }
 
 /// Who waits for an event's reach.
@@ -51,6 +55,7 @@ impl Item {
                     .map_or(0, |metadata| metadata.bytes().len());
                 event.data.bytes().len() + metadata + ITEM_OVERHEAD
             }
+            Self::Told(notice) => notice.len() + ITEM_OVERHEAD,
             Self::Flush { .. } | Self::Probe(_) => ITEM_OVERHEAD,
         }
     }
@@ -136,6 +141,8 @@ async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
             }
             Item::Flush { node, token } => flushes.push((node, token)),
             Item::Probe(nonce) => probes.push(nonce),
+            // Before the events: nobody promises an order between them, and what a session may no longer have is told so.
+            Item::Told(notice) => node::tell(&*shared.inbound, notice),
         }
     }
     if !events.is_empty() {

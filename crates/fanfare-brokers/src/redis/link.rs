@@ -5,20 +5,34 @@ use std::{
     time::Duration,
 };
 
-use redis::{AsyncConnectionConfig, RedisError, aio::MultiplexedConnection};
-use tokio::sync::Notify;
+use redis::{AsyncConnectionConfig, Pipeline, RedisError, Value, aio::MultiplexedConnection};
+use tokio::sync::{Notify, Semaphore};
 
 use super::{ANSWER_TIMEOUT, Shared, backoff::Backoff, status::Side};
 
 /// Between two questions whether Redis is still there.
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Bytes of questions and answers on their way to Redis at once, in KiB; a larger one goes alone. What is published
+/// waits behind them.
+const BULK_KIB: u32 = 1024;
+
 /// The publishing connection, if there is one now.
-#[derive(Default)]
 pub(super) struct PublishLink {
     /// Numbered, so that a failure of an old connection does not end its successor.
     current: Mutex<Option<(u64, MultiplexedConnection)>>,
     lost: Notify,
+    bulk: Semaphore,
+}
+
+impl Default for PublishLink {
+    fn default() -> Self {
+        Self {
+            current: Mutex::default(),
+            lost: Notify::new(),
+            bulk: Semaphore::new(BULK_KIB as usize),
+        }
+    }
 }
 
 impl PublishLink {
@@ -27,8 +41,32 @@ impl PublishLink {
         self.lock().clone()
     }
 
+    /// Sends the `count` commands of `pipe`. The answers, or `None` when it is not known which commands Redis has carried out.
+    pub(super) async fn send(&self, pipe: &Pipeline, count: usize) -> Option<Vec<Value>> {
+        let (number, mut connection) = self.current()?;
+        // The connection's own response timeout ends this.
+        let answers = connection.send_packed_commands(pipe, 0, count).await;
+        let answers = answers.ok().filter(|answers| answers.len() == count);
+        if answers.is_none() {
+            self.failed(number);
+        }
+        answers
+    }
+
+    /// Publishes one message that may be large. To how many listeners it went, or `None` when that is not known.
+    pub(super) async fn publish(&self, channel: &str, message: &[u8]) -> Option<u32> {
+        let kib = u32::try_from(message.len() / 1024 + 1).unwrap_or(BULK_KIB);
+        let _turn = self.bulk.acquire_many(kib.min(BULK_KIB)).await.ok()?;
+        let mut pipe = Pipeline::with_capacity(1);
+        pipe.cmd("PUBLISH").arg(channel).arg(message);
+        match self.send(&pipe, 1).await?.first()? {
+            Value::Int(listeners) => u32::try_from(*listeners).ok(),
+            _ => None,
+        }
+    }
+
     /// Connection `number` failed.
-    pub(super) fn failed(&self, number: u64) {
+    fn failed(&self, number: u64) {
         let mut current = self.lock();
         if current.as_ref().is_some_and(|(at, _)| *at == number) {
             *current = None;
@@ -77,7 +115,7 @@ async fn watch(mut connection: MultiplexedConnection) -> String {
     loop {
         tokio::time::sleep(PING_INTERVAL).await;
         let ping = redis::cmd("PING");
-        let answer = ping.query_async::<redis::Value>(&mut connection);
+        let answer = ping.query_async::<Value>(&mut connection);
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Err(error)) if !is_answer(&error) => return describe(&error),
             Ok(_) => {}

@@ -6,11 +6,17 @@
 //! echo cannot come or does not come is an event handed over directly; the `ledger` keeps book of that, so that
 //! nothing is lost without a word and nothing arrives twice. All that is for this node passes one queue
 //! (`delivery`).
+//!
+//! Besides events, nodes put questions to each other (`asking`, `answering`), tell each other notices that nobody may
+//! miss (`tellings`), and share which ids are taken (`ids`).
 
+mod answering;
+mod asking;
 mod backoff;
 mod control;
 mod delivery;
 mod held;
+mod ids;
 mod ledger;
 mod link;
 mod publisher;
@@ -19,6 +25,7 @@ mod source;
 mod status;
 mod subscriber;
 mod subscriptions;
+mod tellings;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -26,20 +33,29 @@ use std::{
 };
 
 use ahash::AHashMap;
-use fanfare_core::{BoxFuture, Broker, BrokerError, BrokerHealth, Event, Inbound, Interest, Receipt};
+use bytes::Bytes;
+use fanfare_core::{
+    Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Inbound, Interest, MAX_MESSAGE_BYTES,
+    Receipt,
+};
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, oneshot},
     task::JoinSet,
 };
+use uuid::Uuid;
 
+use answering::Asks;
+use asking::Questions;
 use control::Control;
 use delivery::Deliveries;
 use ledger::Ledger;
 use link::PublishLink;
 use publisher::{Job, Notice};
 use status::Status;
+use tellings::Tellings;
 
-use crate::{BrokerOptions, OpenError};
+use crate::{BrokerOptions, OpenError, node, remembered::Remembered};
 
 /// How long Redis may take to answer anything.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -49,6 +65,8 @@ pub struct RedisBroker {
     shared: Arc<Shared>,
     /// Without a bound: every caller waits for its receipts before it publishes on.
     jobs: mpsc::UnboundedSender<Job>,
+    /// Where work goes on that its caller need not wait for.
+    runtime: Handle,
     /// Aborts the tasks when the broker is dropped.
     _tasks: JoinSet<()>,
 }
@@ -66,6 +84,10 @@ struct Shared {
     /// What this node has to say to other nodes and to itself.
     notices: mpsc::UnboundedSender<Notice>,
     probes: Mutex<AHashMap<u64, oneshot::Sender<()>>>,
+    questions: Questions,
+    asks: Asks,
+    tellings: Tellings,
+    ids: Remembered,
 }
 
 impl RedisBroker {
@@ -82,7 +104,7 @@ impl RedisBroker {
         let client = redis::Client::open(url.as_str())
             .map_err(|_| OpenError::BadUrl("expected redis://[user:password@]host[:port][/database]"))?;
         let node_id = if node_id.is_empty() {
-            uuid::Uuid::new_v4().to_string()
+            Uuid::new_v4().to_string()
         } else {
             node_id.clone()
         };
@@ -90,7 +112,9 @@ impl RedisBroker {
         let (commands, subscriptions) = mpsc::unbounded_channel();
         let (notices, outgoing) = mpsc::unbounded_channel();
         let (jobs, queued_jobs) = mpsc::unbounded_channel();
+        let (asks, queued_asks) = Asks::new();
         let shared = Arc::new(Shared {
+            tellings: Tellings::new(&node_id),
             node_id,
             linger: *linger,
             client,
@@ -101,6 +125,9 @@ impl RedisBroker {
             status: Status::default(),
             notices,
             probes: Mutex::default(),
+            questions: Questions::default(),
+            asks,
+            ids: Remembered::default(),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(link::run(Arc::clone(&shared)));
@@ -108,16 +135,19 @@ impl RedisBroker {
         tasks.spawn(delivery::run(Arc::clone(&shared), queue));
         tasks.spawn(publisher::run(Arc::clone(&shared), queued_jobs, outgoing));
         tasks.spawn(ledger::sweep(Arc::clone(&shared)));
+        tasks.spawn(answering::run(Arc::clone(&shared), queued_asks));
+        tasks.spawn(tellings::run(Arc::clone(&shared)));
         Ok(Self {
             shared,
             jobs,
+            runtime: Handle::current(),
             _tasks: tasks,
         })
     }
 }
 
 impl Broker for RedisBroker {
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
         let count = events.len();
         if count == 0 {
             return Box::pin(std::future::ready(Vec::new()));
@@ -168,6 +198,54 @@ impl Broker for RedisBroker {
             self.shared.round_trip().await?;
             self.shared.inbound.probe().await?;
             Ok(start.elapsed())
+        })
+    }
+
+    fn ask(&self, question: Bytes) -> BoxFuture<'_, Asked> {
+        Box::pin(asking::ask(&self.shared, question))
+    }
+
+    fn tell(&self, notice: Bytes) {
+        node::tell(&*self.shared.inbound, notice.clone());
+        let is_too_large = notice.len() > MAX_MESSAGE_BYTES;
+        if is_too_large || self.shared.tellings.tell(notice) > 0 {
+            self.shared.status.untold();
+        }
+    }
+
+    fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>> {
+        Box::pin(async move {
+            let (done, claims) = oneshot::channel();
+            // On its own, so that it is known to the end what became of them, whoever waits.
+            let claim = ids::claim(Arc::clone(&self.shared), ids.clone(), done);
+            drop(self.runtime.spawn(claim));
+            // Fails only while the runtime shuts down.
+            let alone = |_| ids.into_iter().map(|id| self.shared.ids.claim(id)).collect();
+            claims.await.unwrap_or_else(alone)
+        })
+    }
+
+    fn record(&self, answers: Vec<(Uuid, Bytes)>) -> BoxFuture<'static, ()> {
+        for (id, answer) in &answers {
+            self.shared.ids.record(*id, answer.clone());
+        }
+        let shared = Arc::clone(&self.shared);
+        self.go_on(async move { ids::write(&shared, &answers).await })
+    }
+
+    fn release(&self, ids: Vec<Uuid>) -> BoxFuture<'static, ()> {
+        let shared = Arc::clone(&self.shared);
+        self.go_on(async move { ids::release(&shared, ids).await })
+    }
+}
+
+impl RedisBroker {
+    /// Begins `work`, which goes on whether or not somebody waits for its end.
+    fn go_on(&self, work: impl Future<Output = ()> + Send + 'static) -> BoxFuture<'static, ()> {
+        let work = self.runtime.spawn(work);
+        Box::pin(async move {
+            // An error means that the runtime shuts down.
+            let _ = work.await;
         })
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{Event, Receipt};
-use redis::{Pipeline, Value, aio::MultiplexedConnection};
+use redis::{Pipeline, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -123,13 +123,13 @@ fn enter(shared: &Shared, job: Job, commands: &mut Vec<Command>) {
 
 /// Sends `commands` as one pipeline and takes down the answers.
 async fn send(shared: &Shared, commands: &[Command]) {
-    let mut answers = Vec::new();
-    if let Some((number, connection)) = shared.link.current() {
-        match pipeline(connection, commands).await {
-            Some(all) => answers = all,
-            None => shared.link.failed(number),
-        }
+    let mut pipe = Pipeline::with_capacity(commands.len());
+    for command in commands {
+        pipe.cmd("PUBLISH")
+            .arg(&command.channel)
+            .arg(command.message.as_ref());
     }
+    let answers = shared.link.send(&pipe, commands.len()).await.unwrap_or_default();
     let mut events = Vec::with_capacity(commands.len());
     let mut flushes = Vec::new();
     let mut refused = None;
@@ -156,22 +156,6 @@ async fn send(shared: &Shared, commands: &[Command]) {
     if let Some(code) = refused {
         shared.status.refused(&code);
     }
-}
-
-/// The answers, or `None` when it is not known which commands Redis has carried out.
-async fn pipeline(mut connection: MultiplexedConnection, commands: &[Command]) -> Option<Vec<Value>> {
-    let mut pipe = Pipeline::with_capacity(commands.len());
-    for command in commands {
-        pipe.cmd("PUBLISH")
-            .arg(&command.channel)
-            .arg(command.message.as_ref());
-    }
-    // The connection's own response timeout ends this.
-    let answers = connection
-        .send_packed_commands(&pipe, 0, commands.len())
-        .await
-        .ok()?;
-    (answers.len() == commands.len()).then_some(answers)
 }
 
 impl From<Notice> for Command {

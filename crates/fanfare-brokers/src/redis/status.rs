@@ -23,6 +23,7 @@ pub(super) struct Status {
     connections: Mutex<Inner>,
     rejected: Mutex<Seldom>,
     refused: Mutex<Seldom>,
+    untold: Mutex<Seldom>,
 }
 
 #[derive(Default)]
@@ -80,6 +81,16 @@ impl Status {
                 code,
                 count,
                 "Redis refused publications; only this node's connections got them"
+            );
+        }
+    }
+
+    /// A notice was dropped that other nodes should have heard.
+    pub(super) fn untold(&self) {
+        if let Some(count) = Seldom::pass(&self.untold) {
+            tracing::warn!(
+                count,
+                "other nodes will not hear notices: there were too many, or one was too large"
             );
         }
     }

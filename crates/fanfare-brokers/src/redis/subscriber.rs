@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::{
     ANSWER_TIMEOUT, Shared,
+    asking::Word,
     backoff::Backoff,
     control::{self, Control},
     delivery::{Answer, Item},
@@ -50,6 +51,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
                     error = watch(sink) => error,
                 };
                 shared.ledger.lost();
+                shared.questions.lost();
                 // Nobody adds to them now, and all who wait are let go: the ledger knows what is wanted.
                 while commands.try_recv().is_ok() {}
                 error
@@ -115,8 +117,8 @@ fn take(shared: &Shared, source: &Source, message: &Msg, now: SystemTime) -> Res
     let channel = message.get_channel_name();
     let payload = Bytes::copy_from_slice(message.get_payload_bytes());
     if channel == control::NODES || control::is_node(channel) {
-        let control = serde_json::from_slice(&payload).map_err(|_| Rejected::NotJson)?;
-        heed(shared, source, control);
+        let (control, body) = Control::read(&payload).map_err(|_| Rejected::NotJson)?;
+        heed(shared, source, control, body);
         return Ok(());
     }
     if !source.counts(channel, message.from_pattern()) {
@@ -172,7 +174,7 @@ fn decline(shared: &Shared, envelope: &Envelope) {
     }
 }
 
-fn heed(shared: &Shared, source: &Source, control: Control) {
+fn heed(shared: &Shared, source: &Source, control: Control, body: Bytes) {
     match control {
         Control::Reach(reached) => shared.ledger.reached(&reached),
         Control::Declined(numbers) => shared.ledger.declined(&numbers),
@@ -180,5 +182,18 @@ fn heed(shared: &Shared, source: &Source, control: Control) {
         Control::Flushed(token) => shared.ledger.flushed(token),
         Control::Probe(nonce) => shared.deliveries.push(Item::Probe(nonce)),
         Control::Mark(mark) => source.marked(mark),
+        Control::Ask { node, token } if *node == *shared.node_id => shared.questions.heard(token, Word::Echo),
+        Control::Ask { node, token } => shared.asks.push(node, token, body),
+        Control::Answer(token) => shared.questions.heard(token, Word::Answer(body)),
+        Control::Unanswered(token) => shared.questions.heard(token, Word::Nothing),
+        Control::Tell(place) => {
+            if shared.tellings.hear(&place) {
+                shared.deliveries.push(Item::Told(body));
+            }
+        }
+        Control::Skip(place) => {
+            shared.tellings.hear(&place);
+        }
+        Control::Hello(hello) => shared.tellings.meet(&hello),
     }
 }

@@ -72,6 +72,7 @@ impl<'a> Subscriptions<'a> {
             leave_at: None,
         };
         let mut wanted = shared.ledger.connected();
+        shared.tellings.connected();
         if wanted
             .iter()
             .any(|(interest, _)| *interest == Interest::AllChannels)

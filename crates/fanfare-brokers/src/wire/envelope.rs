@@ -39,6 +39,7 @@ impl Meta {
     pub(super) fn event(self, audience: Audience, kind: Option<&str>, data: RawJson) -> Event {
         Event {
             id: self.id,
+            named: false,
             kind: kind.map(Into::into),
             audience,
             data,

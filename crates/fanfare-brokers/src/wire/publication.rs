@@ -100,6 +100,7 @@ fn one(body: &Bytes, raw: &RawValue, now: SystemTime) -> Result<Event, Problem> 
     let id = id.map(uuid).transpose()?;
     Ok(Event {
         id: id.unwrap_or_else(Uuid::now_v7),
+        named: id.is_some(),
         metadata: metadata.transpose()?,
         sender: sender.map(|id| Sender::new(&id)),
         ..Event::new(audience, kind.as_deref(), data, now)

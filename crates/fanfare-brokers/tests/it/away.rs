@@ -12,7 +12,7 @@ use crate::{
     server::RedisServer,
 };
 
-async fn two_nodes() -> Option<(RedisServer, Node, Node)> {
+pub(crate) async fn two_nodes() -> Option<(RedisServer, Node, Node)> {
     let cluster = Cluster::Redis(RedisServer::start()?);
     let (first, second) = (cluster.node("a").await, cluster.node("b").await);
     let Cluster::Redis(server) = cluster else {
@@ -21,11 +21,11 @@ async fn two_nodes() -> Option<(RedisServer, Node, Node)> {
     Some((server, first, second))
 }
 
-async fn is_away(node: &Node) -> bool {
+pub(crate) async fn is_away(node: &Node) -> bool {
     matches!(node.broker.health().await, BrokerHealth::Disconnected { .. })
 }
 
-fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+pub(crate) fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
     range.map(|number| number.to_string()).collect()
 }
 

@@ -60,7 +60,7 @@ impl Node {
 
     /// As [`Self::open`], with another linger.
     pub(crate) fn open_with(kind: &str, url: &str, id: &str, linger: Duration) -> Self {
-        let inbound = Recorder::new();
+        let inbound = Recorder::named(id);
         let options = BrokerOptions {
             url: url.to_owned(),
             node_id: id.to_owned(),
@@ -114,11 +114,44 @@ pub(crate) struct Recorder {
     received: AtomicU64,
     rejected: AtomicU64,
     pub(crate) sick: AtomicBool,
+    name: String,
+    /// How questions are answered.
+    pub(crate) manner: Mutex<Manner>,
+    told: Mutex<Vec<String>>,
+}
+
+/// How a node answers questions.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) enum Manner {
+    /// With its name, a colon, and the question.
+    #[default]
+    Well,
+    Never,
+    Panics,
+    /// With so many bytes.
+    Long(usize),
 }
 
 impl Recorder {
     pub(crate) fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    pub(crate) fn named(name: &str) -> Arc<Self> {
+        let name = name.to_owned();
+        Arc::new(Self {
+            name,
+            ..Self::default()
+        })
+    }
+
+    /// What it was told, in order.
+    pub(crate) fn told(&self) -> Vec<String> {
+        self.told.lock().unwrap().clone()
+    }
+
+    pub(crate) fn answers(&self, manner: Manner) {
+        *self.manner.lock().unwrap() = manner;
     }
 
     /// What was delivered, in order.
@@ -144,9 +177,8 @@ impl Recorder {
 }
 
 impl Inbound for Recorder {
-    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Reach>> {
-        Box::pin(async move {
-            tokio::task::yield_now().await;
+    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
+        let reaches: Vec<Reach> = {
             let held = self.held.lock().unwrap();
             let count = |interest| held.get(&interest).copied().unwrap_or(0);
             let reaches = events.iter().map(|event| {
@@ -163,8 +195,11 @@ impl Inbound for Recorder {
                     dropped: 0,
                 }
             });
-            let reaches = reaches.collect();
-            self.seen.lock().unwrap().extend(events);
+            reaches.collect()
+        };
+        self.seen.lock().unwrap().extend(events);
+        Box::pin(async move {
+            tokio::task::yield_now().await;
             reaches
         })
     }
@@ -185,6 +220,24 @@ impl Inbound for Recorder {
                 Ok(())
             }
         })
+    }
+
+    fn answer(&self, question: Bytes) -> BoxFuture<'_, Bytes> {
+        let manner = *self.manner.lock().unwrap();
+        Box::pin(async move {
+            match manner {
+                Manner::Well => [self.name.as_bytes(), b":", &question].concat().into(),
+                Manner::Never => std::future::pending().await,
+                Manner::Panics => panic!("as the test wants it"),
+                Manner::Long(bytes) => vec![b'a'; bytes].into(),
+            }
+        })
+    }
+
+    fn told(&self, notice: Bytes) {
+        let notice = String::from_utf8(notice.to_vec()).unwrap();
+        assert_ne!(notice, "panic", "as the test wants it");
+        self.told.lock().unwrap().push(notice);
     }
 }
 

@@ -4,8 +4,11 @@
 mod away;
 mod channels;
 mod harness;
+mod ids;
 mod laws;
+mod notices;
 mod outside;
+mod questions;
 mod server;
 
 use harness::Cluster;
@@ -49,6 +52,23 @@ contract! {
         all_channels_are_heard_once,
         channels_are_held_and_let_go,
         order_holds_while_patterns_come_and_go,
+    ]
+    questions: [
+        every_node_answers,
+        a_thousand_questions_at_once,
+        answers_that_fail_are_missing,
+        a_node_that_never_answers_is_not_waited_for_long,
+        large_messages_travel_whole,
+    ]
+    notices: [
+        all_are_told_once_and_in_order,
+        a_panic_in_hearing_harms_nobody,
+    ]
+    ids: [
+        an_id_is_new_once,
+        one_of_many_gets_an_id,
+        answers_are_kept_as_they_are,
+        many_ids_in_one_call,
     ]
 }
 

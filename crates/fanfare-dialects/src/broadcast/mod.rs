@@ -24,7 +24,7 @@ use std::{
 use bytes::Bytes;
 use fanfare_core::{
     About, Audience, Call, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending,
-    Endpoint, Event, Handshake, Hearing, Hears, HttpError, HttpReply, JsonMap, ListenPlan, Listening,
+    Endpoint, Event, Figure, Handshake, Hearing, Hears, HttpError, HttpReply, JsonMap, ListenPlan, Listening,
     NodeFacts, Offer, OptionKind, OptionSpec, Options, Plan, Refusal, Rejection,
 };
 use uuid::Uuid;
@@ -162,6 +162,10 @@ impl Dialect for Service {
 
     fn metrics(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
         reports::metrics(node, own, self.interval_seconds())
+    }
+
+    fn figures(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> Vec<Figure> {
+        reports::figures(node, own)
     }
 
     fn endpoints(&self) -> &'static [Endpoint] {

@@ -1,6 +1,8 @@
 //! The server's figures: `GET /status`, and what this protocol's readers find on `/health` and `/metrics`.
 
-use fanfare_core::{ConnectionFacts, DialectFacts, HttpReply, JsonMap, NodeFacts, Report, timestamp};
+use fanfare_core::{
+    ConnectionFacts, DialectFacts, Figure, FigureValue, HttpReply, JsonMap, NodeFacts, Report, timestamp,
+};
 use serde_json::{Value, json};
 
 /// The path of the full report.
@@ -46,6 +48,38 @@ pub(super) fn metrics(node: &NodeFacts<'_>, own: &DialectFacts, interval_seconds
     }))
 }
 
+/// The four metrics that existing dashboards know. They count this protocol's own connections.
+pub(super) fn figures(node: &NodeFacts<'_>, own: &DialectFacts) -> Vec<Figure> {
+    let figure = |name, help, value| Figure { name, help, value };
+    vec![
+        figure(
+            "websocket_active_connections",
+            "Number of active WebSocket connections",
+            FigureValue::Gauge(own.active),
+        ),
+        figure(
+            "websocket_total_connections",
+            "Total number of connections since server start",
+            FigureValue::Counter(own.opened),
+        ),
+        figure(
+            "websocket_notifications_sent",
+            "Total number of notifications sent",
+            FigureValue::Counter(notifications(own)),
+        ),
+        figure(
+            "websocket_server_uptime_seconds",
+            "Server uptime in seconds",
+            FigureValue::Seconds(node.uptime.as_secs_f64()),
+        ),
+    ]
+}
+
+/// What was sent unasked.
+fn notifications(own: &DialectFacts) -> u64 {
+    own.sent.saturating_sub(own.answers)
+}
+
 /// The answer to `GET /status`.
 pub(super) fn status(report: &Report<'_>, interval_seconds: u64) -> HttpReply {
     let (node, own) = (&report.node, &report.own);
@@ -66,7 +100,7 @@ pub(super) fn status(report: &Report<'_>, interval_seconds: u64) -> HttpReply {
         },
         "notification_service": {
             "is_running": interval_seconds > 0,
-            "notifications_sent": own.sent,
+            "notifications_sent": notifications(own),
             "notification_interval": interval_seconds,
         },
         "shutdown": {

@@ -26,6 +26,7 @@ pub(crate) fn facts() -> DialectFacts {
         users: 3,
         max_connections: 1000,
         sent: 1024,
+        answers: 24,
         failed: 2,
         received: 77,
         errors: 1,

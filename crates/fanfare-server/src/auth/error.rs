@@ -36,6 +36,9 @@ pub enum TokenError {
     /// `aud` does not name the configured audience.
     #[error("the token is for another audience")]
     WrongAudience,
+    /// The login session that the token belongs to was ended, or its user is switched off.
+    #[error("the token is revoked")]
+    Revoked,
     /// The key set has not been fetched yet: nothing can be said about this token.
     #[error("the keys to check the token with are not available yet")]
     KeysUnavailable,

@@ -5,13 +5,15 @@ use std::{sync::Arc, time::SystemTime};
 use fanfare_core::Identity;
 
 use super::{TokenError, Verified, Verifier, identity::identity};
+use crate::accounts::Accounts;
 
 /// Verifies tokens and keeps of them what the rest of the server may know.
-#[derive(Debug)]
 pub struct Gate {
     verifier: Arc<Verifier>,
     /// Claims that access rules ask for.
     wanted_claims: Vec<Box<str>>,
+    /// Who knows what is revoked.
+    accounts: Option<Accounts>,
 }
 
 impl Gate {
@@ -20,7 +22,15 @@ impl Gate {
         Self {
             verifier,
             wanted_claims,
+            accounts: None,
         }
+    }
+
+    /// The same gate, which refuses what `accounts` have revoked.
+    #[must_use]
+    pub fn with_accounts(mut self, accounts: Accounts) -> Self {
+        self.accounts = Some(accounts);
+        self
     }
 
     /// Who the bearer of `token` is.
@@ -38,6 +48,27 @@ impl Gate {
     /// # Errors
     /// Why the token proves nothing.
     pub fn verify(&self, token: &str) -> Result<Verified, TokenError> {
-        self.verifier.verify(token, SystemTime::now())
+        let verified = self.verifier.verify(token, SystemTime::now())?;
+        if self.is_revoked(&verified.user_id, verified.session_id.as_deref()) {
+            return Err(TokenError::Revoked);
+        }
+        Ok(verified)
+    }
+
+    /// Whether what this identity was proved by has been revoked since.
+    pub fn refuses(&self, identity: &Identity) -> bool {
+        self.is_revoked(&identity.user, identity.session.as_deref())
+    }
+
+    /// Takes note that another node has ended a login session.
+    pub fn revoke_session(&self, session: &str) {
+        if let Some(accounts) = &self.accounts {
+            accounts.session_ended(session);
+        }
+    }
+
+    fn is_revoked(&self, user: &str, session: Option<&str>) -> bool {
+        let accounts = self.accounts.as_ref();
+        accounts.is_some_and(|accounts| accounts.revocations().is_refused(user, session))
     }
 }

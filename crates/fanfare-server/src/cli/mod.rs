@@ -1,15 +1,19 @@
 //! The command line.
 
+mod accounts;
+mod backup;
 mod bench_command;
 mod config_args;
 mod config_command;
 mod destination;
 mod explain;
+mod key;
 mod listen;
 mod publish;
 mod remote;
 mod serve_command;
 mod token;
+mod user;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -61,6 +65,14 @@ enum Command {
     Listen(listen::Listen),
     /// Tell whether a user may use a channel, and which rule or default says so
     Explain(explain::Explain),
+    /// Make and change the accounts of users
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Make and revoke API keys for backends
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Write a consistent copy of the SQLite database to a new file; the server may be running
+    Backup(backup::Backup),
     /// Measure the server on this machine
     Bench(bench_command::Bench),
     /// Check, show or explain the configuration
@@ -90,6 +102,9 @@ pub fn run() -> ExitCode {
         Command::Publish(command) => command.run(&cli.global),
         Command::Listen(command) => command.run(&cli.global),
         Command::Explain(command) => command.run(&cli.global),
+        Command::User(command) => command.run(&cli.global),
+        Command::Key(command) => command.run(&cli.global),
+        Command::Backup(command) => command.run(&cli.global),
         Command::Bench(command) => command.run(&cli.global),
         Command::Config(command) => command.run(&cli.global),
     };

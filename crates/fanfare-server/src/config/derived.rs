@@ -2,14 +2,17 @@
 
 use toml::Value;
 
+use super::accounts::Algorithm;
 use super::dialect::DialectInfo;
 use super::load::Merged;
-use super::model::{Algorithm, BrokerKind};
+use super::model::BrokerKind;
 use super::types::{LONGEST, format_duration, parse_duration};
+use crate::storage::StorageUrl;
 
 /// Sets what follows from what is set.
 pub(super) fn fill(merged: &mut Merged, dialects: &[DialectInfo]) {
     broker(merged);
+    storage(merged);
     algorithms(merged);
     for dialect in dialects {
         ping_timeout(merged, dialect);
@@ -45,6 +48,11 @@ fn broker(merged: &mut Merged) {
             "off, as the broker is not \"memory\"",
         );
     }
+}
+
+fn storage(merged: &mut Merged) {
+    let url = StorageUrl::text_of_file(merged.text("data_dir"), "fanfare.db");
+    merged.derive("storage.url", Value::from(url), "in data_dir");
 }
 
 fn algorithms(merged: &mut Merged) {

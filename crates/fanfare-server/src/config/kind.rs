@@ -9,6 +9,7 @@ use toml::Value;
 use super::raw::Raw;
 use super::schema::Key;
 use super::types::{self, GuardedUrl, LONGEST};
+use crate::storage::StorageUrl;
 
 /// What a setting takes.
 #[derive(Clone, Debug)]
@@ -37,6 +38,7 @@ pub(super) enum Form {
     Plain,
     Duration { min: Duration, max: Duration },
     Address,
+    Database,
     Network,
     Path,
     Pattern,
@@ -82,7 +84,7 @@ impl Kind {
     pub(super) fn is_guarded(&self) -> bool {
         match self {
             Self::Text {
-                form: Form::Secret | Form::Url,
+                form: Form::Secret | Form::Url | Form::Database,
                 ..
             } => true,
             Self::List(item) => item.is_guarded(),
@@ -158,6 +160,7 @@ impl Form {
             Self::Network => types::parse_network(text).is_ok(),
             Self::Pattern => Pattern::new(text).is_ok(),
             Self::Url => text.parse::<GuardedUrl>().is_ok(),
+            Self::Database => text.parse::<StorageUrl>().is_ok(),
         }
     }
 
@@ -183,6 +186,14 @@ impl Form {
                     None => pattern.to_owned(),
                 }
             }
+            Self::Database => {
+                let reason = match raw {
+                    Some(Raw::Text(text)) => text.parse::<StorageUrl>().err(),
+                    _ => None,
+                };
+                let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+                format!("{}{reason}", StorageUrl::EXPECTED)
+            }
             Self::Url => "a URL with its scheme, such as \"https://example.com\"".to_owned(),
         }
     }
@@ -196,7 +207,7 @@ impl Form {
             Self::Path => "path",
             Self::Pattern => "pattern",
             Self::Secret => "secret",
-            Self::Url => "URL",
+            Self::Url | Self::Database => "URL",
         }
     }
 }

@@ -5,6 +5,7 @@
 //! forms. To add a table, add a struct to `model`; to add a rule between settings, add it to `checks`.
 
 mod access;
+mod accounts;
 mod checks;
 mod derived;
 mod dialect;
@@ -28,12 +29,12 @@ pub(crate) mod fixture;
 mod tests;
 
 pub use access::{Authorizer, ChannelRule};
+pub use accounts::{Algorithm, Auth, Registration, Storage};
 pub use dialect::{DialectConfig, DialectInfo};
 pub use file::DEFAULT_FILES;
 pub use load::{Loaded, Sources, load};
 pub use model::{
-    Algorithm, Api, Auth, Broker, BrokerKind, Config, Limits, Listener, Log, LogFormat, LogLevel, Resp,
-    Server, Shutdown, Tls,
+    Api, Broker, BrokerKind, Config, Limits, Listener, Log, LogFormat, LogLevel, Resp, Server, Shutdown, Tls,
 };
 pub use origin::{ConfigErrors, Origin, Origins, Problem};
 pub use print::{example, json_schema, reference, show};

@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::{Authorizer, ChannelRule};
+use super::accounts::{Auth, Storage};
 use super::dialect::DialectConfig;
 use super::types::{self, GuardedUrl, Secret, text};
 
@@ -51,6 +52,9 @@ pub struct Config {
     /// What carries events between the nodes of a cluster.
     pub broker: Broker,
 
+    /// Where users, sessions and messages are kept.
+    pub storage: Storage,
+
     /// The embedded door for publishers that speak the Redis protocol. It belongs to the memory broker; with
     /// any other broker it is off.
     pub resp: Resp,
@@ -79,6 +83,7 @@ impl Default for Config {
             channel: Vec::new(),
             authorizer: Authorizer::default(),
             broker: Broker::default(),
+            storage: Storage::default(),
             resp: Resp::default(),
             limits: Limits::default(),
             shutdown: Shutdown::default(),
@@ -121,105 +126,6 @@ pub struct Tls {
     /// The PEM file with the private key.
     #[schemars(with = "text::Path")]
     pub key: PathBuf,
-}
-
-/// How tokens are proved, and who may connect.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// The shared secret of HS256, HS384 and HS512 tokens; 32 bytes or more. Without any secret or public key
-    /// the first start makes a secret and keeps it in the data folder; the production profile refuses to
-    /// start instead.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "text::Secret")]
-    pub jwt_secret: Option<Secret>,
-
-    /// A file that holds the shared secret, as an orchestrator mounts one. Line breaks at its end do not
-    /// count. Set this or `jwt_secret`.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "text::Path")]
-    pub jwt_secret_file: Option<PathBuf>,
-
-    /// The address of a JSON Web Key Set with the public keys of an identity provider.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "text::Url")]
-    pub jwks_url: Option<GuardedUrl>,
-
-    /// A PEM file with the public key that tokens are signed for.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "text::Path")]
-    pub public_key_file: Option<PathBuf>,
-
-    /// The signature algorithms that a token may use. Where it is not set, it follows from the keys:
-    /// `RS256`, `ES256` and `EdDSA` where `jwks_url` or `public_key_file` is set, and `HS256` where a shared
-    /// secret is set or nothing is.
-    pub algorithms: Vec<Algorithm>,
-
-    /// The issuer (`iss`) that a token must name. Empty accepts any.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "String")]
-    pub issuer: Option<String>,
-
-    /// The audience (`aud`) that a token must name. Empty accepts any.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "String")]
-    pub audience: Option<String>,
-
-    /// How far the clock of a token's issuer may be off, when `exp` and `nbf` are compared.
-    #[serde(with = "types::duration")]
-    #[schemars(with = "text::Duration", extend("x-maximum" = "1h"))]
-    pub leeway: Duration,
-
-    /// How long the access tokens live that Fanfare issues itself.
-    #[serde(with = "types::duration")]
-    #[schemars(with = "text::Duration", extend("x-minimum" = "1s"))]
-    pub access_ttl: Duration,
-
-    /// The values of the `Origin` header that may connect, such as `https://app.example.com`. `*` allows
-    /// every origin. A request without the header is no browser's, and passes.
-    pub allowed_origins: Vec<String>,
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self {
-            jwt_secret: None,
-            jwt_secret_file: None,
-            jwks_url: None,
-            public_key_file: None,
-            algorithms: vec![Algorithm::HS256],
-            issuer: None,
-            audience: None,
-            leeway: Duration::ZERO,
-            access_ttl: Duration::from_secs(3600),
-            allowed_origins: vec!["*".to_owned()],
-        }
-    }
-}
-
-/// A signature algorithm of JSON Web Tokens (RFC 7518 section 3.1, RFC 8037 section 3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
-#[allow(missing_docs, clippy::upper_case_acronyms)] // the names are the RFC's
-pub enum Algorithm {
-    HS256,
-    HS384,
-    HS512,
-    RS256,
-    RS384,
-    RS512,
-    PS256,
-    PS384,
-    PS512,
-    ES256,
-    ES384,
-    EdDSA,
-}
-
-impl Algorithm {
-    /// Whether both sides hold the same secret, so that who can check a token can also forge one.
-    pub fn is_symmetric(self) -> bool {
-        matches!(self, Self::HS256 | Self::HS384 | Self::HS512)
-    }
 }
 
 /// The HTTP interface for backends.

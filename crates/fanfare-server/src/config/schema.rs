@@ -297,6 +297,7 @@ fn read_form(schema: &Json) -> Form {
         Some("pattern") => Form::Pattern,
         Some("secret") => Form::Secret,
         Some("url") => Form::Url,
+        Some("database") => Form::Database,
         _ => Form::Plain,
     }
 }

@@ -285,6 +285,7 @@ pub(super) mod text {
     text_schema! {
         Duration = "duration",
         Address = "address",
+        Database = "database",
         Network = "network",
         Path = "path",
         Secret = "secret",

@@ -63,6 +63,19 @@ impl Admission {
         Ok(admission)
     }
 
+    /// Lets another connection have the name.
+    pub(super) fn free_name(&mut self) {
+        if let Some(name) = self.name.take() {
+            let mut names = self
+                .dialect
+                .names
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            names.remove(&name);
+        }
+    }
+
     /// What the connection is called.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
@@ -80,14 +93,7 @@ impl Drop for Admission {
         if let Some(address) = self.address {
             self.dialect.addresses.leave(address);
         }
-        if let Some(name) = &self.name {
-            self.dialect
-                .names
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(name);
-        }
+        self.free_name();
     }
 }
 

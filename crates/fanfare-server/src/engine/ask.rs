@@ -4,7 +4,8 @@
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use fanfare_core::{
-    Channel, Command, Denial, EVERYONE_CHANNEL, Identity, Joined, Outcome, Subscription, Ticket, Token,
+    Channel, Command, Denial, EVERYONE_CHANNEL, Hears, Identity, Joined, Outcome, Subscription, Ticket,
+    Token,
     policy::{Action, Verdict},
 };
 use futures_util::FutureExt;
@@ -31,16 +32,13 @@ impl Connection {
             Command::Subscribe { to, whole } => self.subscribe(ticket, to, whole, turn),
             Command::Unsubscribe(from) => {
                 for wanted in &from {
-                    self.unlisten(wanted, turn.shard, turn.key);
+                    self.drop_subscription(wanted, turn.shard, turn.key);
                 }
                 self.rehear(turn.shard, turn.key);
                 self.answer(ticket, Ok(Outcome::Unsubscribed), turn);
             }
             Command::Join(room) => self.join(ticket, room, turn),
-            Command::Leave(room) => {
-                let answer = self.leave(room, turn);
-                self.answer(ticket, answer, turn);
-            }
+            Command::Leave(room) => self.leave(ticket, &room, turn),
             Command::Publish(draft) => self.publish(ticket, draft, turn),
             Command::Facts => {
                 let facts = turn.shard.node.dialect_facts(self.admission.dialect());
@@ -61,12 +59,11 @@ impl Connection {
         ticket: Ticket,
         turn: &mut Turn<'_>,
         work: impl Future<Output = T> + 'static,
-        finish: fn(&mut Self, T, &mut Turn<'_>) -> Answer,
+        finish: fn(&mut Self, Ticket, T, &mut Turn<'_>),
     ) {
         let mut work = Box::pin(work);
         if let Some(done) = work.as_mut().now_or_never() {
-            let answer = finish(self, done, turn);
-            return self.answer(ticket, answer, turn);
+            return finish(self, ticket, done, turn);
         }
         self.asked += 1;
         let (shard, key) = (turn.shard.clone(), turn.key);
@@ -76,10 +73,7 @@ impl Connection {
                 connection.asked -= 1;
                 connection.heard_at = turn.now; // it was not listened to meanwhile
                 match done {
-                    Ok(done) if connection.phase == Phase::Open => {
-                        let answer = finish(connection, done, turn);
-                        connection.answer(ticket, answer, turn);
-                    }
+                    Ok(done) if connection.phase == Phase::Open => finish(connection, ticket, done, turn),
                     Ok(_) => {}
                     Err(_) => connection.failed(turn.now),
                 }
@@ -111,11 +105,19 @@ impl Connection {
                             requests::in_force(in_force).await;
                             (identity, hold)
                         };
-                        return self.settle(ticket, turn, work, |connection, (identity, hold), turn| {
-                            connection.hold = Some(hold);
-                            connection.renew(identity, turn);
-                            Ok(Outcome::Authenticated)
-                        });
+                        return self.settle(
+                            ticket,
+                            turn,
+                            work,
+                            |connection, ticket, (identity, hold), turn| {
+                                if turn.shard.node.gate.refuses(&identity) {
+                                    return connection.answer(ticket, Err(Denial::BadCredential), turn);
+                                }
+                                connection.hold = Some(hold);
+                                connection.renew(identity, turn);
+                                connection.answer(ticket, Ok(Outcome::Authenticated), turn);
+                            },
+                        );
                     }
                 },
             },
@@ -146,7 +148,7 @@ impl Connection {
         });
         self.identity = Some(identity);
         for wanted in closed {
-            self.unlisten(&wanted, turn.shard, turn.key);
+            self.drop_subscription(&wanted, turn.shard, turn.key);
         }
         self.reassess(everyone);
         self.rehear(turn.shard, turn.key);
@@ -167,17 +169,19 @@ impl Connection {
         let requests = requests.collect();
         let asking = self.asking(turn);
         let work = requests::grant(asking, requests, self.subscriptions_left(), whole);
-        self.settle(ticket, turn, work, |connection, granted, turn| {
-            let mut outcomes = Vec::new();
-            for each in granted? {
-                outcomes.push(each.map(|granted| {
-                    if let Granted::New(wanted, hold, traits) = granted {
-                        connection.listen(wanted, hold, traits, turn.shard, turn.key);
-                    }
-                }));
-            }
+        self.settle(ticket, turn, work, |connection, ticket, granted, turn| {
+            let answer = granted.map(|granted| {
+                let outcomes = granted.into_iter().map(|each| {
+                    each.map(|granted| {
+                        if let Granted::New(wanted, hold, traits) = granted {
+                            connection.listen(wanted, hold, traits, turn.shard, turn.key);
+                        }
+                    })
+                });
+                Outcome::Subscribed(outcomes.collect())
+            });
             connection.rehear(turn.shard, turn.key);
-            Ok(Outcome::Subscribed(outcomes))
+            connection.answer(ticket, answer, turn);
         });
     }
 
@@ -192,38 +196,55 @@ impl Connection {
             _ => Request::Denied(Denial::Forbidden),
         };
         let work = requests::grant(self.asking(turn), vec![request], self.subscriptions_left(), true);
-        self.settle(ticket, turn, work, |connection, granted, turn| {
-            let mut joined = Joined::Already;
-            for granted in granted?.into_iter().flatten() {
-                let (Granted::New(wanted, hold, traits), Some(identity)) = (granted, &connection.identity)
-                else {
-                    continue;
-                };
-                if let Subscription::Channel(room) = &wanted
-                    && !connection.is_member(&wanted)
-                {
-                    let first = turn.shard.node.members.join(room, &identity.user);
-                    joined = if first { Joined::First } else { Joined::Another };
-                    let traits = Traits {
-                        member: true,
-                        ..traits
-                    };
-                    connection.listen(wanted, hold, traits, turn.shard, turn.key);
-                }
-            }
-            connection.rehear(turn.shard, turn.key);
-            Ok(Outcome::Joined(joined))
+        self.settle(
+            ticket,
+            turn,
+            work,
+            |connection, ticket, granted, turn| match granted {
+                Ok(granted) => connection.come_in(ticket, granted.into_iter().flatten().next(), turn),
+                Err(denial) => connection.answer(ticket, Err(denial), turn),
+            },
+        );
+    }
+
+    /// Is in the room from now on. The conversation is answered, and may tell the room, before anybody else can come in
+    /// or leave.
+    fn come_in(&mut self, ticket: Ticket, granted: Option<Granted>, turn: &mut Turn<'_>) {
+        let already = Ok(Outcome::Joined(Joined::Already));
+        let (Some(Granted::New(wanted, hold, traits)), Some(identity)) = (granted, self.identity.clone())
+        else {
+            return self.answer(ticket, already, turn);
+        };
+        let Subscription::Channel(room) = wanted.clone() else {
+            return self.answer(ticket, already, turn);
+        };
+        if self.is_member(&wanted) {
+            return self.answer(ticket, already, turn);
+        }
+        let node = turn.shard.node.clone();
+        node.members.join(&room, &identity.user, |first| {
+            let joined = if first { Joined::First } else { Joined::Another };
+            let traits = Traits {
+                member: true,
+                ..traits
+            };
+            self.listen(wanted, hold, traits, turn.shard, turn.key);
+            self.rehear(turn.shard, turn.key);
+            self.answer(ticket, Ok(Outcome::Joined(joined)), turn);
         });
     }
 
-    fn leave(&mut self, room: Channel, turn: &Turn<'_>) -> Answer {
-        let wanted = Subscription::Channel(room);
-        if !self.is_member(&wanted) {
-            return Err(Denial::NotMember);
-        }
-        let last = self.unlisten(&wanted, turn.shard, turn.key).unwrap_or_default();
+    fn leave(&mut self, ticket: Ticket, room: &Channel, turn: &mut Turn<'_>) {
+        let wanted = Subscription::Channel(room.clone());
+        let (true, Some(identity)) = (self.is_member(&wanted), self.identity.clone()) else {
+            return self.answer(ticket, Err(Denial::NotMember), turn);
+        };
+        self.unlisten(&wanted, turn.shard, turn.key);
         self.rehear(turn.shard, turn.key);
-        Ok(Outcome::Left { last })
+        let node = turn.shard.node.clone();
+        node.members.leave(room, &identity.user, |last| {
+            self.answer(ticket, Ok(Outcome::Left { last }), turn);
+        });
     }
 
     fn may_listen(&self, wanted: &Subscription, turn: &Turn<'_>) -> Verdict {
@@ -242,6 +263,7 @@ impl Connection {
             node: turn.shard.node.clone(),
             shard: turn.shard.number,
             who: self.proven().cloned(),
+            everyone_matters: self.admission.dialect().hearing.everyone == Hears::Subscribed,
         }
     }
 }

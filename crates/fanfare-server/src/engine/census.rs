@@ -130,28 +130,18 @@ impl Shard {
     }
 
     /// Ends the connections that `ends` says, and answers how many.
-    pub(super) fn end_those(&self, ending: Ending, ends: &dyn Fn(&Victim<'_>) -> bool) -> u64 {
+    pub(super) fn end_those(&self, ending: Ending, ends: &dyn Fn(&Connection) -> bool) -> u64 {
         let now = self.node.clock_ms();
         let mut connections = self.connections.borrow_mut();
         let mut ended = 0;
         for (_, own) in connections.iter_mut() {
-            let session = own
-                .identity
-                .as_ref()
-                .and_then(|identity| identity.session.as_deref());
-            if own.phase == Phase::Open && ends(&Victim { id: own.id, session }) {
+            if own.phase == Phase::Open && ends(own) {
                 own.end(ending, now);
                 ended += 1;
             }
         }
         ended
     }
-}
-
-/// What tells whether a connection is to be ended.
-pub(super) struct Victim<'a> {
-    pub(super) id: Uuid,
-    pub(super) session: Option<&'a str>,
 }
 
 impl Node {

@@ -72,6 +72,10 @@ pub(super) enum Phase {
 }
 
 /// A connection. All times are in milliseconds of the node's clock.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a state of its own, and any may go with any"
+)]
 pub(super) struct Connection {
     pub(super) generation: u32,
     pub(super) phase: Phase,
@@ -95,6 +99,8 @@ pub(super) struct Connection {
     pub(super) hears_everyone: bool,
     /// The credential has expired: no events until there is another.
     pub(super) paused: bool,
+    /// It was taken out of its rooms and of the index.
+    pub(super) departed: bool,
     /// What the conversation asked for and was not answered yet. Nothing is read meanwhile.
     pub(super) asked: u32,
     pub(super) meter: Option<Box<Meter>>,

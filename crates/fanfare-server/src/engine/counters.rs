@@ -34,6 +34,8 @@ pub struct DialectCounters {
     pub opened: AtomicU64,
     /// Messages written or queued to clients.
     pub sent: AtomicU64,
+    /// Of those, answers to what clients said themselves, welcomes included.
+    pub answers: AtomicU64,
     /// Of those, messages that were queued to a connection which ended before it had taken them.
     pub abandoned: AtomicU64,
     /// Messages not queued because the client's queue was full.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
 use fanfare_core::{Audience, BoxFuture, BrokerError, Event, Inbound, Reach, ShardSet};
 
 use tokio::sync::oneshot;
@@ -9,7 +10,7 @@ use tokio::sync::oneshot;
 use super::{Node, Prepared, ShardCommand, batch::Batch};
 
 impl Inbound for Node {
-    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Reach>> {
+    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
         // Handed to the shards now, so that the order of calls is the order of delivery.
         let told = self.hand_out(events);
         Box::pin(async move { told.await.unwrap_or_default() })
@@ -27,6 +28,14 @@ impl Inbound for Node {
 
     fn probe(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(self.probe_shards())
+    }
+
+    fn answer(&self, question: Bytes) -> BoxFuture<'_, Bytes> {
+        Box::pin(self.answer_question(question))
+    }
+
+    fn told(&self, notice: Bytes) {
+        self.take_notice(&notice);
     }
 }
 

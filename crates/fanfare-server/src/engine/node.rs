@@ -149,7 +149,7 @@ impl Node {
     }
 
     /// Publishes `events` by the broker, in order, and in the order of calls; one receipt for each.
-    pub fn publish(&self, events: Vec<Event>) -> impl Future<Output = Vec<Receipt>> + Send + use<'_> {
+    pub fn publish(&self, events: Vec<Event>) -> impl Future<Output = Vec<Receipt>> + Send + use<> {
         let unknown = Receipt {
             degraded: true,
             ..Receipt::default()
@@ -262,6 +262,7 @@ impl Node {
                 .sent
                 .load(Relaxed)
                 .saturating_sub(counters.abandoned.load(Relaxed)),
+            answers: counters.answers.load(Relaxed),
             failed: counters.dropped.load(Relaxed) + counters.abandoned.load(Relaxed),
             received: counters.received.load(Relaxed),
             errors: counters.errors.load(Relaxed),

@@ -1,106 +1,64 @@
-//! The way of clients' events to the broker: one queue per shard, so that their order is the order they were sent in.
+//! The way of clients' events to the broker. Each is placed there at the call, so that the order of calls is theirs, on
+//! all shards; how many may be on the way is limited.
 
 use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc};
 
 use fanfare_core::{Event, Receipt};
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use futures_util::FutureExt;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+};
 
 use super::Node;
 
 /// Clients' events on the way at once, per shard. More make their senders wait, by not being read from.
 const IN_FLIGHT: usize = 1024;
-/// Events handed to the broker at once.
-const BATCH: usize = 256;
 
-/// A shard's queue to the broker.
-#[derive(Clone)]
+/// A shard's way to the broker.
 pub(super) struct Publisher {
-    queue: mpsc::UnboundedSender<Item>,
+    node: Arc<Node>,
     permits: Arc<Semaphore>,
 }
 
-/// An event, and who waits for what became of it.
-struct Item {
-    event: Event,
-    reply: Option<oneshot::Sender<Receipt>>,
-    /// Given back when it was delivered.
-    permit: Option<OwnedSemaphorePermit>,
-}
-
 impl Publisher {
-    /// A queue, emptied by a task of this thread.
-    pub(super) fn start(node: Arc<Node>) -> Rc<Self> {
-        let (queue, items) = mpsc::unbounded_channel();
-        tokio::task::spawn_local(run(node, items));
+    pub(super) fn new(node: Arc<Node>) -> Rc<Self> {
         Rc::new(Self {
-            queue,
+            node,
             permits: Arc::new(Semaphore::new(IN_FLIGHT)),
         })
     }
 
-    /// Puts `event` behind those before it, once there is room; the receipt comes when it is delivered.
+    /// Publishes `event`, once there is room; the receipt comes when it is delivered.
     pub(super) async fn publish(&self, event: Event) -> oneshot::Receiver<Receipt> {
         // Fails only when the semaphore is closed, which nobody does.
         let permit = self.permits.clone().acquire_owned().await.ok();
-        let (reply, receipt) = oneshot::channel();
-        self.put(Item {
-            event,
-            reply: Some(reply),
-            permit,
-        });
-        receipt
+        self.place(event, permit)
     }
 
-    /// The same for what the server says of a connection that is over: nobody could wait.
-    pub(super) fn publish_last(&self, event: Event) {
-        self.put(Item {
-            event,
-            reply: None,
-            permit: None,
-        });
+    /// Publishes at once, whatever is on the way: what the server says of a connection, as that it came into a room.
+    /// There is no more of that than there are joins and leaves.
+    pub(super) fn publish_now(&self, event: Event) -> oneshot::Receiver<Receipt> {
+        self.place(event, None)
     }
 
-    fn put(&self, item: Item) {
-        let _ = self.queue.send(item); // fails only when the shard has stopped
-    }
-}
-
-async fn run(node: Arc<Node>, mut items: mpsc::UnboundedReceiver<Item>) {
-    let mut under_way = FuturesUnordered::new();
-    let mut batch = Vec::new();
-    loop {
-        tokio::select! {
-            count = items.recv_many(&mut batch, BATCH) => {
-                if count == 0 {
-                    break;
-                }
-                let mut sending = Box::pin(send(node.clone(), std::mem::take(&mut batch)));
-                // The first poll hands the events to the broker, so it comes in the order of the queue.
-                if (&mut sending).now_or_never().is_none() {
-                    under_way.push(sending);
-                }
+    fn place(&self, event: Event, permit: Option<OwnedSemaphorePermit>) -> oneshot::Receiver<Receipt> {
+        let (tell, receipt) = oneshot::channel();
+        let publishing = self.node.publish(vec![event]);
+        let rest = async move {
+            let published = AssertUnwindSafe(publishing).catch_unwind().await;
+            drop(permit);
+            if let Ok(receipts) = published {
+                // Whoever asked may be gone.
+                let _ = tell.send(receipts.first().copied().unwrap_or_default());
+            } else {
+                tracing::error!("a fault while publishing what a client sent");
             }
-            Some(()) = under_way.next() => {}
+        };
+        // While the server stops there is no runtime, and nobody to tell; the event is placed all the same.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(rest);
         }
-    }
-}
-
-async fn send(node: Arc<Node>, items: Vec<Item>) {
-    let mut events = Vec::with_capacity(items.len());
-    let mut waiting = Vec::with_capacity(items.len());
-    for item in items {
-        events.push(item.event);
-        waiting.push((item.reply, item.permit));
-    }
-    let published = AssertUnwindSafe(node.publish(events)).catch_unwind().await;
-    let receipts = published.unwrap_or_else(|_| {
-        tracing::error!("a fault while publishing what clients sent");
-        Vec::new()
-    });
-    for ((reply, _given_back), receipt) in waiting.into_iter().zip(receipts) {
-        if let Some(reply) = reply {
-            let _ = reply.send(receipt); // whoever asked may be gone
-        }
+        receipt
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Asking {
     pub(super) node: Arc<Node>,
     pub(super) shard: usize,
     pub(super) who: Option<Arc<Identity>>,
+    /// Whether it matters to the connection if a subscription shows what is for everyone.
+    pub(super) everyone_matters: bool,
 }
 
 /// Something that a connection wants to listen to, as far as the policy alone decides.
@@ -82,7 +84,11 @@ impl Asking {
         match wanted {
             Subscription::Channel(channel) => **channel == *EVERYONE_CHANNEL,
             Subscription::Personal(_) => false,
-            Subscription::Pattern(pattern) if !pattern.matches(EVERYONE_CHANNEL) => false,
+            Subscription::Pattern(pattern)
+                if !self.everyone_matters || !pattern.matches(EVERYONE_CHANNEL) =>
+            {
+                false
+            }
             Subscription::Pattern(_) => {
                 let Ok(channel) = Channel::new(EVERYONE_CHANNEL) else {
                     return false;

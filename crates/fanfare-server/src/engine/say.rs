@@ -13,6 +13,10 @@ use super::{connection::Connection, publisher::Publisher, requests::Asking, talk
 
 impl Connection {
     pub(super) fn publish(&mut self, ticket: Ticket, draft: Draft, turn: &mut Turn<'_>) {
+        if draft.right == Right::Server {
+            let id = self.announce(draft, &turn.shard.publisher);
+            return self.answer(ticket, Ok(Outcome::Published { id }), turn);
+        }
         let verdict = match self.may_say(&draft, turn) {
             Ok(verdict) => verdict,
             Err(denial) => return self.answer(ticket, Err(denial), turn),
@@ -20,16 +24,13 @@ impl Connection {
         let event = self.event(draft);
         let (asking, publisher) = (self.asking(turn), turn.shard.publisher.clone());
         let work = send(asking, publisher, event, verdict == Verdict::Ask);
-        self.settle(ticket, turn, work, |_, sent, _| {
-            sent.map(|id| Outcome::Published { id })
+        self.settle(ticket, turn, work, |connection, ticket, sent, turn| {
+            connection.answer(ticket, sent.map(|id| Outcome::Published { id }), turn);
         });
     }
 
     fn may_say(&self, draft: &Draft, turn: &Turn<'_>) -> Result<Verdict, Denial> {
         let node = &turn.shard.node;
-        if draft.right == Right::Server {
-            return Ok(Verdict::Allowed);
-        }
         if draft
             .kind
             .as_deref()
@@ -53,6 +54,14 @@ impl Connection {
         } else {
             Ok(verdict)
         }
+    }
+
+    /// Publishes what the server says of this connection, and answers the event's id.
+    fn announce(&self, draft: Draft, publisher: &Publisher) -> Uuid {
+        let event = self.event(draft);
+        let id = event.id;
+        drop(publisher.publish_now(event)); // nobody waits for what becomes of it
+        id
     }
 
     /// The event that the server makes of a client's draft: id, sender and time are not the client's to say.
@@ -83,7 +92,7 @@ impl Connection {
         self.conversation.closed(left, &context, &mut steps);
         for step in steps {
             if let Step::Ask(_, Command::Publish(draft)) = step {
-                publisher.publish_last(self.event(draft));
+                self.announce(draft, publisher);
             }
         }
     }

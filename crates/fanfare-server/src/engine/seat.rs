@@ -40,6 +40,13 @@ impl Shard {
         let mounted = newcomer.admission.dialect().clone();
         let node = &self.node;
         let identity = newcomer.identity;
+        // What was revoked after this is found by the look at all connections that follows it.
+        if identity
+            .as_ref()
+            .is_some_and(|identity| node.gate.refuses(identity))
+        {
+            return Err(Refusal::BadCredential);
+        }
         // Before anything is taken that would have to be given back, should the dialect fail.
         let conversation = mounted.dialect.converse(newcomer.admission.name());
         let (hold, in_force) = match &identity {
@@ -73,6 +80,7 @@ impl Shard {
             hears_user: false,
             hears_everyone: false,
             paused: false,
+            departed: false,
             asked: 0,
             meter: Meter::new(&mounted.settings),
             successor: newcomer.successor,
@@ -134,8 +142,7 @@ impl Shard {
         let mounted = connection.admission.dialect().clone();
         let untaken = connection.outbox.as_ref().map_or(0, |outbox| outbox.messages());
         mounted.counters.abandoned.fetch_add(untaken, Relaxed);
-        let left = connection.leave_index(self, key);
-        self.take_leave(&mut connection, &left);
+        connection.depart(self, key);
         tracing::debug!(
             connection = connection.number,
             dialect = mounted.name,
@@ -144,15 +151,35 @@ impl Shard {
             "connection closed"
         );
     }
+}
 
-    /// Lets the conversation tell the rooms that were `left` by the last of its user's connections.
-    fn take_leave(&self, connection: &mut Connection, left: &[Channel]) {
-        let said = catch_unwind(AssertUnwindSafe(|| connection.say_last(left, &self.publisher)));
-        if said.is_err() {
-            tracing::error!(
-                connection = connection.number,
-                "a fault while closing a connection"
-            );
+impl Connection {
+    /// Is no receiver of anything any more, and has its rooms told. That does not wait for the client to hang up: one
+    /// that has vanished never does.
+    pub(super) fn depart(&mut self, shard: &Shard, key: Key) {
+        if std::mem::replace(&mut self.departed, true) {
+            return;
+        }
+        let rooms = self.leave_index(shard, key);
+        self.hold = None;
+        self.admission.free_name();
+        let Some(identity) = self.identity.clone() else {
+            return;
+        };
+        for room in rooms {
+            shard.node.members.leave(&room, &identity.user, |last| {
+                if last {
+                    self.take_leave(&room, shard);
+                }
+            });
+        }
+    }
+
+    /// Lets the conversation tell `room` that its user is gone.
+    fn take_leave(&mut self, room: &Channel, shard: &Shard) {
+        let say = AssertUnwindSafe(|| self.say_last(std::slice::from_ref(room), &shard.publisher));
+        if catch_unwind(say).is_err() {
+            tracing::error!(connection = self.number, "a fault while closing a connection");
         }
     }
 }

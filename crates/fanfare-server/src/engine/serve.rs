@@ -121,6 +121,9 @@ impl Connection {
                 Poll::Pending => {}
             }
         }
+        if self.phase != Phase::Open {
+            self.depart(shard, key);
+        }
         match &mut self.phase {
             Phase::Gone => return Progress::Over,
             Phase::Finishing { finished, .. } if !*finished && self.outbox.is_none() => {

@@ -49,8 +49,8 @@ pub enum ShardCommand {
     Rows(Filter, oneshot::Sender<Vec<Row>>),
     /// End the connection of this id, and answer how many there were.
     End(Uuid, oneshot::Sender<u64>),
-    /// End the connections of this login session.
-    EndSession(Box<str>),
+    /// End the connections whose credential has been revoked.
+    EndRefused,
     /// Answer when everything asked before has been done.
     Probe(oneshot::Sender<()>),
     /// Close all connections, spread over this time.
@@ -105,7 +105,7 @@ pub(super) struct Codec {
 }
 
 impl Shard {
-    /// A shard without connections. Call it where tasks of this thread can be spawned.
+    /// A shard without connections.
     pub fn new(number: usize, node: Arc<Node>) -> Rc<Self> {
         let codec = Codec {
             inflater: Inflater::new(),
@@ -113,7 +113,7 @@ impl Shard {
         };
         Rc::new(Self {
             number,
-            publisher: Publisher::start(node.clone()),
+            publisher: Publisher::new(node.clone()),
             undecided: RefCell::default(),
             node,
             connections: RefCell::default(),
@@ -186,8 +186,12 @@ impl Shard {
             ShardCommand::End(id, tell) => {
                 let _ = tell.send(self.end_those(Ending::Dismissed, &|own| own.id == id));
             }
-            ShardCommand::EndSession(session) => {
-                self.end_those(Ending::SessionTerminated, &|own| own.session == Some(&*session));
+            ShardCommand::EndRefused => {
+                self.end_those(Ending::SessionTerminated, &|own| {
+                    own.identity
+                        .as_ref()
+                        .is_some_and(|identity| self.node.gate.refuses(identity))
+                });
             }
             ShardCommand::List(dialect, tell) => {
                 let _ = tell.send(self.list(dialect));

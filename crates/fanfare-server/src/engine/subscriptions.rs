@@ -142,7 +142,11 @@ impl Connection {
         shard: &Shard,
         key: Key,
     ) {
-        self.unlisten(&wanted, shard, key);
+        let was = self.unlisten(&wanted, shard, key).unwrap_or_default();
+        let traits = Traits {
+            member: traits.member || was.member,
+            ..traits
+        };
         let mut index = shard.index.borrow_mut();
         match &wanted {
             Subscription::Channel(channel) => _ = index.add_channel(channel, key),
@@ -156,9 +160,8 @@ impl Connection {
         self.counted().fetch_add(1, Relaxed);
     }
 
-    /// Does not listen to `wanted` any more. Answers, where the connection was in that room, whether it was its user's
-    /// last there.
-    pub(super) fn unlisten(&mut self, wanted: &Subscription, shard: &Shard, key: Key) -> Option<bool> {
+    /// Does not listen to `wanted` any more; answers what was known of it. Who was in a room must be told to have left.
+    pub(super) fn unlisten(&mut self, wanted: &Subscription, shard: &Shard, key: Key) -> Option<Traits> {
         let own = self.subscriptions.as_mut()?;
         let traits = own.remove(wanted)?;
         if own.len() == 0 {
@@ -166,15 +169,16 @@ impl Connection {
         }
         self.counted().fetch_sub(1, Relaxed);
         let_go(wanted, shard, key);
-        self.left(wanted, traits, shard)
+        Some(traits)
     }
 
-    fn left(&self, wanted: &Subscription, traits: Traits, shard: &Shard) -> Option<bool> {
-        match (wanted, &self.identity) {
-            (Subscription::Channel(room), Some(identity)) if traits.member => {
-                Some(shard.node.members.leave(room, &identity.user))
-            }
-            _ => None,
+    /// Does not listen to `wanted` any more, and leaves the room, if it is one, without a word.
+    pub(super) fn drop_subscription(&mut self, wanted: &Subscription, shard: &Shard, key: Key) {
+        let traits = self.unlisten(wanted, shard, key);
+        if let (Subscription::Channel(room), Some(identity)) = (wanted, &self.identity)
+            && traits.is_some_and(|traits| traits.member)
+        {
+            shard.node.members.leave(room, &identity.user, |_| ());
         }
     }
 
@@ -221,17 +225,15 @@ impl Connection {
         });
     }
 
-    /// Takes the connection out of its shard's index and out of all rooms; answers those in which it was its user's
-    /// last.
+    /// Takes the connection out of its shard's index; answers the rooms it was in, which must be told.
     pub(super) fn leave_index(&mut self, shard: &Shard, key: Key) -> Vec<Channel> {
-        let mut last_in = Vec::new();
+        let mut rooms = Vec::new();
         if let Some(own) = self.subscriptions.take() {
             self.counted().fetch_sub(own.len() as u64, Relaxed);
             for (wanted, traits) in own.each() {
                 let_go(wanted, shard, key);
-                if let (Some(true), Subscription::Channel(room)) = (self.left(wanted, traits, shard), wanted)
-                {
-                    last_in.push(room.clone());
+                if let (true, Subscription::Channel(room)) = (traits.member, wanted) {
+                    rooms.push(room.clone());
                 }
             }
         }
@@ -240,7 +242,8 @@ impl Connection {
             index.remove_user(&identity.user, key);
         }
         index.shrink();
-        last_in
+        self.hears_everyone = false;
+        rooms
     }
 }
 

@@ -122,6 +122,7 @@ impl Connection {
         };
         let sent = self.queue_answer(frame, turn.now);
         mounted.counters.sent.fetch_add(sent.queued, Relaxed);
+        mounted.counters.answers.fetch_add(sent.queued, Relaxed);
         mounted.counters.dropped.fetch_add(sent.dropped, Relaxed);
     }
 }

@@ -2,10 +2,10 @@
 
 mod accept;
 mod address;
+mod api;
 mod body;
 mod caller;
 mod endpoints;
-mod events;
 mod headers;
 mod health;
 mod metrics;

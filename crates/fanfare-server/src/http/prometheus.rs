@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use fanfare_core::{BrokerHealth, FigureValue};
 use prometheus::{
     Encoder, Error, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
@@ -21,15 +22,7 @@ type OfReason = (
 /// Values with those of the family's labels.
 type Values<const LABELS: usize> = Vec<([&'static str; LABELS], u64)>;
 
-// The first gauge and the first two counters of the node, and its uptime, have the names that existing dashboards know.
-// They count all dialects.
-
 const NODE_GAUGES: &[OfNode] = &[
-    (
-        "websocket_active_connections",
-        "Number of active WebSocket connections",
-        Node::active,
-    ),
     (
         "fanfare_channels",
         "Different channels with subscribers, rooms included",
@@ -59,16 +52,6 @@ const NODE_GAUGES: &[OfNode] = &[
 ];
 
 const NODE_COUNTERS: &[OfNode] = &[
-    (
-        "websocket_total_connections",
-        "Total number of connections since server start",
-        |node| sum(node, |mounted| mounted.counters.opened.load(Relaxed)),
-    ),
-    (
-        "websocket_notifications_sent",
-        "Total number of notifications sent",
-        |node| sum(node, |mounted| mounted.counters.sent.load(Relaxed)),
-    ),
     (
         "fanfare_publications_received_total",
         "Publications received from the broker or by the Redis-protocol door",
@@ -176,6 +159,7 @@ const REASON_COUNTERS: &[OfReason] = &[
 /// Renders everything this node counts. The engine's counters are plain atomics; metrics are made of them at a scrape.
 pub(super) fn render(node: &Node) -> Result<Vec<u8>, Error> {
     let registry = Registry::new();
+    of_documents(node, &registry)?;
     of_node(node, &registry)?;
     of_authorizer(node, &registry)?;
     of_dialects(node, &registry)?;
@@ -191,9 +175,28 @@ fn of_node(node: &Node, registry: &Registry) -> Result<(), Error> {
     for (name, help, value) in NODE_COUNTERS {
         counters(registry, Opts::new(*name, *help), [], vec![([], value(node))])?;
     }
-    let uptime = Gauge::new("websocket_server_uptime_seconds", "Server uptime in seconds")?;
-    uptime.set(node.uptime().as_secs_f64());
-    register(registry, uptime)
+    Ok(())
+}
+
+/// What the dialects' documents promise, under the names that existing dashboards know.
+fn of_documents(node: &Node, registry: &Registry) -> Result<(), Error> {
+    let broker = BrokerHealth::Embedded; // none of these tells how the broker is
+    let facts = node.facts(&broker);
+    for mounted in &node.dialects {
+        for figure in mounted.dialect.figures(&facts, &node.dialect_facts(mounted)) {
+            let opts = Opts::new(figure.name, figure.help);
+            match figure.value {
+                FigureValue::Counter(count) => counters(registry, opts, [], vec![([], count)])?,
+                FigureValue::Gauge(count) => gauges(registry, opts, [], vec![([], count)])?,
+                FigureValue::Seconds(seconds) => {
+                    let gauge = Gauge::with_opts(opts)?;
+                    gauge.set(seconds);
+                    register(registry, gauge)?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn of_authorizer(node: &Node, registry: &Registry) -> Result<(), Error> {
@@ -236,10 +239,6 @@ fn shown(node: &Node) -> impl Iterator<Item = &MountedDialect> {
     let used = |mounted: &&MountedDialect| mounted.counters.opened.load(Relaxed) > 0;
     let dialects = node.dialects.iter().map(|mounted| &**mounted);
     dialects.filter(move |mounted| !mounted.hidden || used(mounted))
-}
-
-fn sum(node: &Node, figure: fn(&MountedDialect) -> u64) -> u64 {
-    node.dialects.iter().map(|mounted| figure(mounted)).sum()
 }
 
 fn gauges<const N: usize>(

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use fanfare_core::{HttpError, HttpReply};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -58,6 +58,15 @@ pub(super) fn failed(mounted: &MountedDialect, status: StatusCode, message: &str
 pub(super) fn planned(answer: HttpReply) -> Reply {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     text(status, JSON, answer.body)
+}
+
+/// `answer`, which tells the methods that would be allowed.
+pub(super) fn allow(mut answer: Reply, allowed: &[Method]) -> Reply {
+    let names = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    if let Ok(value) = HeaderValue::from_str(&names) {
+        answer.headers_mut().insert(header::ALLOW, value);
+    }
+    answer
 }
 
 /// An error of the service API: a stable code for programs, a message for people.

@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::{
-    Decision, Site, endpoints, events, health, metrics,
+    Decision, Site, api, endpoints, health, metrics,
     reply::{self, Reply},
     upgrade,
 };
@@ -119,33 +119,11 @@ async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard
         return endpoints::answer(request, path, peer, site, mounted).await;
     }
     match path.strip_prefix("/api/") {
-        Some(path) => api(path, request, peer, site).await,
+        Some(path) => api::answer(path, request, peer, site).await,
         None if site.node.is_draining() => {
             reply::error(StatusCode::SERVICE_UNAVAILABLE, "Server shutting down")
         }
         None => not_found(),
-    }
-}
-
-/// The API for services, with errors in its own form.
-async fn api(path: &str, request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>) -> Reply {
-    let error = |status, code, message| reply::api_error(status, code, message);
-    match path {
-        _ if site.node.is_draining() => error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "SHUTTING_DOWN",
-            "Server shutting down",
-        ),
-        "v1/events" if request.method() == Method::POST => events::publish(request, peer, site).await,
-        "v1/events" => {
-            let answer = error(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "METHOD_NOT_ALLOWED",
-                "method not allowed",
-            );
-            allow(answer, &[Method::POST])
-        }
-        _ => error(StatusCode::NOT_FOUND, "NOT_FOUND", "not found"),
     }
 }
 
@@ -166,18 +144,10 @@ fn not_found() -> Reply {
 }
 
 fn wrong_method(allowed: &[Method]) -> Reply {
-    allow(
+    reply::allow(
         reply::error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
         allowed,
     )
-}
-
-fn allow(mut answer: Reply, allowed: &[Method]) -> Reply {
-    let names = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-    if let Ok(value) = HeaderValue::from_str(&names) {
-        answer.headers_mut().insert(header::ALLOW, value);
-    }
-    answer
 }
 
 fn is_preflight(request: &Request<Incoming>) -> bool {

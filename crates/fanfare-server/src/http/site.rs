@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{Origins, RateLimits};
 use crate::{
+    accounts::Accounts,
     auth::Credentials,
     engine::{MountedDialect, Node},
 };
@@ -40,6 +41,8 @@ pub(super) struct Mount {
 
 /// The rules of a listener.
 pub struct SiteOptions {
+    /// Users, sessions, messages and API keys.
+    pub accounts: Accounts,
     /// Where it listens.
     pub address: SocketAddr,
     /// The least important messages that are logged, as `info`.

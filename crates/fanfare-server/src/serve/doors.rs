@@ -4,6 +4,7 @@ use std::{io::ErrorKind, net::SocketAddr, sync::Arc};
 
 use super::redis_door;
 use crate::{
+    accounts::Accounts,
     auth::Credentials,
     config::{Config, Listener, Loaded, Secret},
     engine::Node,
@@ -28,6 +29,7 @@ pub(super) struct Listening {
 pub(super) fn open(
     loaded: &Loaded,
     node: &Arc<Node>,
+    accounts: &Accounts,
     rate_limits: &Arc<RateLimits>,
     shards: usize,
 ) -> Result<Vec<OpenDoor>, String> {
@@ -36,7 +38,14 @@ pub(super) fn open(
     for listener in &config.listener {
         let sockets = http::bind(listener.bind, shards)
             .map_err(|error| explain(listener.bind, "listener.bind", &error))?;
-        let site = site(config, listener, address_of(&sockets), node, rate_limits)?;
+        let site = site(
+            config,
+            listener,
+            address_of(&sockets),
+            node,
+            accounts,
+            rate_limits,
+        )?;
         doors.push(opened(sockets, Door::Http(site), listener.dialects.join(", ")));
     }
     doors.extend(resp_door(loaded, node, shards)?);
@@ -48,6 +57,7 @@ fn site(
     listener: &Listener,
     address: SocketAddr,
     node: &Arc<Node>,
+    accounts: &Accounts,
     rate_limits: &Arc<RateLimits>,
 ) -> Result<Arc<Site>, String> {
     let named = |name: &String| fanfare_dialects::find(name).map(|(number, _)| node.dialects[number].clone());
@@ -57,6 +67,7 @@ fn site(
         .map(|tls| http::load_tls(&tls.cert, &tls.key))
         .transpose()?;
     let options = SiteOptions {
+        accounts: accounts.clone(),
         address,
         log_level: config.log.level.name(),
         shutdown_timeout: config.shutdown.timeout,

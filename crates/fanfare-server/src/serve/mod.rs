@@ -1,6 +1,7 @@
 //! The composition root: from a configuration to a running server, and to its end.
 
 mod access;
+mod accounts;
 mod doors;
 mod greeting;
 mod keys;
@@ -54,9 +55,11 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     let dialects = dialects(config);
     let rules = policy(config).map_err(|error| error.to_string())?;
     let authorizer = access::authorizer(config).map_err(|error| error.to_string())?;
+    let accounts = accounts::open(config).await?;
+    let gate = Gate::new(verifier.clone(), rules.wanted_claims()).with_accounts(accounts.clone());
     let node = Node::new(NodeOptions {
         dialects,
-        gate: Arc::new(Gate::new(verifier.clone(), rules.wanted_claims())),
+        gate: Arc::new(gate),
         policy: rules,
         authorizer: authorizer.map(|webhook| -> Arc<dyn Authorizer> { webhook }),
     });
@@ -82,7 +85,8 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
         limits.burst,
     );
     let forgetting = rate_limits.spawn_forgetting();
-    let doors = doors::open(&loaded, &node, &rate_limits, shards)?;
+    let following = accounts::follow(&accounts, &node);
+    let doors = doors::open(&loaded, &node, &accounts, &rate_limits, shards)?;
     let listening = doors
         .iter()
         .map(|door| door.listening.clone())
@@ -99,9 +103,10 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
 
     let ended = shutdown::wait(signals, &node, &config.shutdown).await;
     threads.stop();
-    for task in [refreshing, forgetting].into_iter().flatten() {
+    for task in [refreshing, forgetting].into_iter().flatten().chain(following) {
         task.abort();
     }
+    accounts.storage().close().await;
     ended
 }
 

@@ -1,7 +1,7 @@
 //! Secrets, keys, algorithms, origins.
 
 use super::Checker;
-use crate::config::model::Algorithm;
+use crate::config::accounts::Algorithm;
 use crate::config::types::Secret;
 
 /// What HS256 needs (RFC 7518 section 3.2: a key of the size of the hash or larger).

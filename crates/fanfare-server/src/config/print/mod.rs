@@ -11,6 +11,7 @@ use super::dialect::DialectInfo;
 use super::kind::{Form, Kind};
 use super::schema::Schema;
 use super::types::{GuardedUrl, HIDDEN};
+use crate::storage::StorageUrl;
 
 pub use example::example;
 #[cfg(test)]
@@ -39,6 +40,15 @@ fn guarded(kind: &Kind, value: &Value) -> String {
             ) => Value::from(HIDDEN),
             (Kind::Text { form: Form::Url, .. }, Value::String(text)) => {
                 let url = text.parse::<GuardedUrl>();
+                Value::from(url.map_or_else(|_| HIDDEN.to_owned(), |url| url.to_string()))
+            }
+            (
+                Kind::Text {
+                    form: Form::Database, ..
+                },
+                Value::String(text),
+            ) => {
+                let url = text.parse::<StorageUrl>();
                 Value::from(url.map_or_else(|_| HIDDEN.to_owned(), |url| url.to_string()))
             }
             (Kind::List(item), Value::Array(values)) => {

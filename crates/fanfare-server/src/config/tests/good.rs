@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanfare_core::Pattern;
 
 use super::super::fixture::{large, released};
-use super::super::{Algorithm, BrokerKind, Loaded, LogFormat, LogLevel, Origin, Sources, load};
+use super::super::{Algorithm, BrokerKind, Loaded, LogFormat, LogLevel, Origin, Registration, Sources, load};
 use super::{load_text, load_with, pairs};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -70,6 +70,11 @@ fn defaults() {
     assert!(config.auth.jwt_secret.is_none() && config.api.keys.is_empty());
     assert_eq!(config.broker.kind, BrokerKind::Memory);
     assert!(config.broker.url.is_none());
+    assert_eq!(config.storage.url.to_string(), "sqlite://data/fanfare.db");
+    assert_eq!(
+        (config.auth.registration, config.auth.refresh_ttl.as_secs()),
+        (Registration::Open, 30 * 86_400)
+    );
     assert_eq!(
         config.resp.bind.map(|bind| bind.to_string()).as_deref(),
         Some("127.0.0.1:6379")

@@ -169,3 +169,34 @@ fn show_tells_origins_and_keeps_secrets() {
     }
     assert!(!shown.contains("[echo]"), "{shown}");
 }
+
+/// The database is in the data folder unless somebody says otherwise.
+#[test]
+fn databases() {
+    let check = |toml: &str, expected: &str, warned: &str| {
+        let loaded = load_text(toml, &[], &released()).unwrap();
+        assert_eq!(loaded.config.storage.url.to_string(), expected, "{toml}");
+        let shown = show(&loaded, &released());
+        assert!(shown.contains(warned) && !shown.contains("hunter2"), "{shown}");
+    };
+    check(
+        "",
+        "sqlite://data/fanfare.db",
+        "url = \"sqlite://data/fanfare.db\"\n",
+    );
+    check(
+        "data_dir = \"/var/lib/fan fare\"",
+        "sqlite:///var/lib/fan%20fare/fanfare.db",
+        "fanfare.db\" # in data_dir",
+    );
+    check(
+        "data_dir = \"/var\"\nstorage.url = \"sqlite://../x.db\"",
+        "sqlite://../x.db",
+        "url = \"sqlite://../x.db\" #",
+    );
+    check(
+        "storage.url = \"postgres://u:hunter2@h/d?password=hunter2\"",
+        "postgres://***@h/d?***",
+        "url = \"postgres://***@h/d?***\"",
+    );
+}

@@ -230,6 +230,14 @@ fn doors_for_backends() {
         ],
     );
     refused(
+        "storage.url = \"mysql://u:hunter2@host/d\"",
+        &[],
+        &[
+            "L:1: storage.url: found a text (not shown), expected \"sqlite://FILE\" or \"postgres://USER:PASSWORD@HOST/DATABASE\" \
+             (an unknown kind of database)",
+        ],
+    );
+    refused(
         "",
         &[("PUBSUB_ADAPTER", "rabbit")],
         &["environment PUBSUB_ADAPTER: broker.kind: found \"rabbit\", expected one of \"memory\", \"redis\""],

@@ -14,7 +14,7 @@ fn who_asks_waits_and_nobody_else() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
         let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
-        alice.say_all(&["sub a.b a.secret **", "hello"]).await;
+        alice.say_all(&["sub a.b a.secret *.*", "hello"]).await;
         until(|| authorizer.asked().len() == 2).await;
         assert_eq!(
             world.tell("a.b", "1").await,
@@ -22,6 +22,7 @@ fn who_asks_waits_and_nobody_else() {
             "it hears nothing before it is answered"
         );
         assert_eq!(bob.ask("hello").await, "hello");
+        assert_eq!(world.waiting(), 1);
         authorizer.gate.open();
         alice.hears(&["sub: ok forbidden ok", "hello"]).await;
         assert_eq!(world.tell("a.b", "2").await, 1);
@@ -44,6 +45,7 @@ fn each_thing_asked_for_waits_its_turn() {
             let mut alice = world.connect("alice").await;
             alice.say_all(&[asked, "hello"]).await;
             until(|| !authorizer.asked().is_empty()).await;
+            assert_eq!(world.waiting(), 1, "{asked}");
             authorizer.gate.open();
             alice.hears(&[answer, "hello"]).await;
             assert_eq!(alice.ask("unsub a.b a.c").await, "unsub: ok");
@@ -56,7 +58,7 @@ fn what_a_pattern_matches_waits_for_the_answer_in_order() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
         let mut alice = world.connect("alice").await;
-        assert_eq!(alice.ask("sub **").await, "sub: ok");
+        assert_eq!(alice.ask("sub *.*").await, "sub: ok");
         for n in ["1", "2", "3"] {
             assert_eq!(world.tell("a.b", n).await, 0);
             assert_eq!(world.tell("a.secret", n).await, 0);
@@ -80,11 +82,23 @@ fn what_a_pattern_matches_waits_for_the_answer_in_order() {
 }
 
 #[test]
+fn no_more_is_asked_than_could_be_granted() {
+    let authorizer = FakeAuthorizer::new(true);
+    Setup::asking(&authorizer).run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        let many: Vec<String> = (0..50).map(|n| format!("c{n}")).collect();
+        let answer = alice.ask(&format!("sub {}", many.join(" "))).await;
+        assert_eq!(answer.matches("ok").count(), 10);
+        assert_eq!(authorizer.asked().len(), 10);
+    });
+}
+
+#[test]
 fn all_of_a_batch_waits() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
         let mut alice = world.connect("alice").await;
-        alice.ask("sub **").await;
+        alice.ask("sub *.*").await;
         world
             .publish_all((0..100).map(|n| on("a.b", &n.to_string())).collect())
             .await;
@@ -106,7 +120,7 @@ fn not_too_much_waits() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
         let mut alice = world.connect("alice").await;
-        alice.ask("sub **").await;
+        alice.ask("sub *.*").await;
         for n in 0..300 {
             world.tell("a.b", &n.to_string()).await;
         }
@@ -124,8 +138,8 @@ fn private_events_stay_private_while_they_wait() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
         let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
-        alice.ask("sub **").await;
-        bob.ask("sub **").await;
+        alice.ask("sub *.*").await;
+        bob.ask("sub *.*").await;
         let private = Event {
             private_to: Some([UserId::new("alice").unwrap()].into()),
             ..on("messages.a", "1")
@@ -141,9 +155,23 @@ fn private_events_stay_private_while_they_wait() {
 /// `alice` waits to be told whether she may see `1` on `a.b`.
 async fn undecided(world: &World) -> super::client::Client {
     let mut alice = world.connect("alice").await;
-    alice.ask("sub **").await;
+    alice.ask("sub *.*").await;
     world.tell("a.b", "1").await;
     alice
+}
+
+#[test]
+fn what_comes_when_the_answer_is_known_does_not_overtake_what_waits() {
+    let authorizer = FakeAuthorizer::new(false);
+    Setup::asking(&authorizer).run(|world| async move {
+        let mut alice = undecided(&world).await;
+        authorizer.learn("alice", "a.b");
+        assert_eq!(world.tell("a.b", "2").await, 0);
+        authorizer.gate.open();
+        alice.hears(&["1", "2"]).await;
+        assert_eq!(world.tell("a.b", "3").await, 1);
+        alice.hears(&["3"]).await;
+    });
 }
 
 #[test]
@@ -151,7 +179,7 @@ fn what_waited_is_not_shown_to_one_who_left() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
         let mut alice = undecided(&world).await;
-        assert_eq!(alice.ask("unsub **").await, "unsub: ok");
+        assert_eq!(alice.ask("unsub *.*").await, "unsub: ok");
         let gone = undecided(&world).await;
         drop(gone);
         world.held(1).await;

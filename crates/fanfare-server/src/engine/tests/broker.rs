@@ -20,6 +20,7 @@ fn a_subscription_holds_from_its_answer_on() {
                 "{asked}: nothing before the answer"
             );
             assert_eq!(bob.ask("hello").await, "hello", "others do not wait");
+            assert_eq!(world.waiting(), 1, "{asked}: no answer before it holds");
             world.broker.confirm();
             let answer = alice.text().await;
             assert!(answer.ends_with("ok") || answer.ends_with("first"), "{answer}");
@@ -84,6 +85,7 @@ fn a_user_is_heard_of_before_it_is_told_that_it_is_one() {
             .await;
         until(|| world.broker.interests().len() == 1).await;
         assert_eq!(world.publish("alice", "t", "0").await.reach.queued, 0);
+        assert_eq!(world.waiting(), 1);
         world.broker.confirm();
         alice.hears(&["auth: alice", "who: alice"]).await;
         assert_eq!(world.publish("alice", "t", "1").await.reach.queued, 1);
@@ -166,6 +168,6 @@ fn publishers_wait_for_a_broker_that_is_behind() {
             heard.push(bob.text().await);
         }
         heard.retain(|text| text != "pub: ok" && text != "9999");
-        assert_eq!(heard, (0..1_500).map(|n| n.to_string()).collect::<Vec<_>>());
+        assert!((0..1_500).map(|n| n.to_string()).eq(heard), "in their order");
     });
 }

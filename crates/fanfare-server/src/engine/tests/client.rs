@@ -11,7 +11,11 @@ use crate::ws::{Opcode, encode};
 pub(super) async fn sockets() -> (Client, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    (Client(client), listener.accept().await.unwrap().0)
+    let server = listener.accept().await.unwrap().0;
+    for socket in [&client, &server] {
+        socket.set_nodelay(true).unwrap(); // as the listener does, or small answers would wait for acknowledgements
+    }
+    (Client(client), server)
 }
 
 /// A client that reads frames one by one.

@@ -1,6 +1,6 @@
 //! What a client can ask for, and what it is answered.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     plain::Plain,
@@ -119,6 +119,37 @@ fn subscriptions_are_limited() {
             world.tell("d", "1").await,
         ];
         assert_eq!(heard, [0, 1, 0]);
+    });
+}
+
+#[test]
+fn many_subscriptions_make_a_request_no_dearer() {
+    let roomy = DialectSettings {
+        max_subscriptions: 1_000,
+        max_message_size: 10_000,
+        ..settings()
+    };
+    let setup = Setup {
+        settings: roomy,
+        dialects: vec![Plain::by_subscription()],
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let (mut few, mut many) = (world.connect("alice").await, world.connect("bob").await);
+        for n in 0..10 {
+            let patterns: Vec<_> = (0..100).map(|m| format!("a{n}.b{m}.**")).collect();
+            many.ask(&format!("sub {}", patterns.join(" "))).await;
+        }
+        let mut took = [Duration::MAX; 2];
+        for _ in 0..3 {
+            for (best, client) in took.iter_mut().zip([&mut few, &mut many]) {
+                let start = Instant::now();
+                client.say_all(&["unsub x"; 100]).await;
+                client.hears(&["unsub: ok"; 100]).await;
+                *best = start.elapsed().min(*best);
+            }
+        }
+        assert!(took[1] < took[0] * 50, "{took:?} without and with 1,000 patterns");
     });
 }
 

@@ -79,6 +79,22 @@ fn a_dialect_does_not_let_everybody_in() {
     });
 }
 
+#[test]
+fn a_pattern_shows_its_user_whenever_that_is_known() {
+    let setup = Setup {
+        dialects: vec![Plain::by_subscription()],
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let mut alice = world.connect("").await;
+        assert_eq!(alice.ask("sub user:*").await, "sub: ok");
+        assert_eq!(world.publish("alice", "t", "1").await.reach.matched, 0);
+        assert_eq!(alice.ask(&auth("alice")).await, "auth: alice");
+        assert_eq!(world.publish("alice", "t", "2").await.reach.queued, 1);
+        alice.hears(&["2"]).await;
+    });
+}
+
 /// `alice` with some subscriptions, her credential over.
 async fn expired(world: &World, user: &str, asked: &str) -> super::client::Client {
     let mut alice = world.connect_for(user, A_WHILE).await;

@@ -1,10 +1,10 @@
 //! Who gets what, in which order.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use fanfare_core::Reach;
 
-use super::world::{event, in_world, settings, sockets};
+use super::world::{event, in_world, settings, sockets, until};
 use crate::engine::{DialectSettings, Transport};
 
 fn reach(matched: u64, queued: u64) -> Reach {
@@ -27,13 +27,7 @@ fn an_event_reaches_each_connection_of_its_user_and_nobody_else() {
             assert_eq!((alice.text().await, alice.text().await), ("1".into(), "3".into()));
         }
         assert_eq!(bob.text().await, "3");
-        assert_eq!(
-            world.node.dialects[0]
-                .counters
-                .sent
-                .load(std::sync::atomic::Ordering::Relaxed),
-            5
-        );
+        assert_eq!(world.node.dialects[0].counters.sent.load(Relaxed), 5);
     });
 }
 
@@ -149,4 +143,25 @@ fn a_client_that_never_reads_is_cut_and_others_notice_nothing() {
             world.held(1).await;
         },
     );
+}
+
+#[test]
+fn many_answers_do_not_make_a_slow_consumer() {
+    let roomy = DialectSettings {
+        send_queue: 16,
+        send_queue_size: 1 << 30,
+        ..settings()
+    };
+    in_world(roomy, |world| async move {
+        let mut alice = world.connect("alice").await;
+        let filler = "x".repeat(900);
+        // More than the socket takes while nobody reads, so that most of it waits when the event comes.
+        alice.say(&format!("many 20000 {filler}")).await;
+        until(|| world.node.dialects[0].counters.sent.load(Relaxed) == 20_000).await;
+        assert_eq!(world.publish("alice", "t", "1").await.reach, reach(1, 1));
+        for n in 0..20_000 {
+            assert_eq!(alice.text().await, format!("{n} {filler}"));
+        }
+        alice.hears(&["1"]).await;
+    });
 }

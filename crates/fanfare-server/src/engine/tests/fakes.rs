@@ -7,11 +7,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Event, Inbound, Interest, Reach, Receipt,
-    policy::{Authorizer, Question},
+    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Event, Inbound, Interest,
+    Reach, Receipt, UserId,
+    policy::{Action, Authorizer, Question},
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
 
 /// Something that may have to wait until it is let through.
 #[derive(Clone)]
@@ -64,6 +67,16 @@ impl FakeAuthorizer {
         self.asked.lock().unwrap().clone()
     }
 
+    /// Remembers that `user` may hear `channel`, as if somebody else's question had just been answered.
+    pub(super) fn learn(&self, user: &str, channel: &str) {
+        let question = Question {
+            user: UserId::new(user).ok(),
+            action: Action::Subscribe,
+            channel: Channel::new(channel).unwrap(),
+        };
+        self.known.lock().unwrap().insert(question, true);
+    }
+
     pub(super) fn forget(&self) {
         self.known.lock().unwrap().clear();
     }
@@ -86,23 +99,39 @@ impl Authorizer for FakeAuthorizer {
     }
 }
 
+/// Events that were published together, and who waits for what becomes of them.
+type Batch = (Vec<Event>, oneshot::Sender<Vec<Receipt>>);
+
 /// Hands on what the node asked to hear and was confirmed, and nothing else.
 pub(super) struct FakeBroker {
     inbound: Arc<dyn Inbound>,
     pub(super) confirms: Gate,
     pub(super) carries: Gate,
+    /// Batches are handed on one after the other, in the order of calls.
+    line: mpsc::UnboundedSender<Batch>,
     /// What the node asked for, and whether that is in force.
     interests: Mutex<HashMap<Interest, bool>>,
 }
 
 impl FakeBroker {
+    /// A broker for the node behind `inbound`. Call it where tasks of this thread can be spawned.
     pub(super) fn new(inbound: Arc<dyn Inbound>) -> Arc<Self> {
-        Arc::new(Self {
+        let (line, mut batches) = mpsc::unbounded_channel();
+        let broker = Arc::new(Self {
             inbound,
             confirms: Gate::new(true),
             carries: Gate::new(true),
+            line,
             interests: Mutex::default(),
-        })
+        });
+        let carrier = Arc::clone(&broker);
+        tokio::task::spawn_local(async move {
+            while let Some((events, tell)) = batches.recv().await {
+                carrier.carries.pass().await;
+                let _ = tell.send(carrier.carry(events).await); // whoever asked may be gone
+            }
+        });
+        broker
     }
 
     /// Confirms what was asked for, and what will be.
@@ -154,11 +183,10 @@ impl FakeBroker {
 }
 
 impl Broker for FakeBroker {
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
-        Box::pin(async move {
-            self.carries.pass().await;
-            self.carry(events).await
-        })
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
+        let (tell, told) = oneshot::channel();
+        self.line.send((events, tell)).unwrap();
+        Box::pin(async move { told.await.unwrap_or_default() })
     }
 
     fn subscribe(&self, interest: Interest) -> BoxFuture<'static, ()> {
@@ -182,5 +210,30 @@ impl Broker for FakeBroker {
 
     fn probe(&self) -> BoxFuture<'_, Result<Duration, BrokerError>> {
         Box::pin(std::future::ready(Err(BrokerError::Away)))
+    }
+
+    fn ask(&self, question: Bytes) -> BoxFuture<'_, Asked> {
+        Box::pin(async move {
+            Asked {
+                answers: vec![self.inbound.answer(question).await],
+                complete: true,
+            }
+        })
+    }
+
+    fn tell(&self, notice: Bytes) {
+        self.inbound.told(notice);
+    }
+
+    fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>> {
+        Box::pin(std::future::ready(vec![Claim::New; ids.len()]))
+    }
+
+    fn record(&self, _answers: Vec<(Uuid, Bytes)>) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn release(&self, _ids: Vec<Uuid>) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
     }
 }

@@ -28,3 +28,25 @@ fn a_panic_in_a_rendering_drops_that_event_alone() {
         assert_eq!(world.node.dialects[0].counters.render_faults.load(Relaxed), 1);
     });
 }
+
+#[test]
+fn a_panic_out_of_turn_ends_that_connection_alone() {
+    in_world(settings(), |world| async move {
+        let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
+        for client in [&mut alice, &mut bob] {
+            assert_eq!(client.ask("sub a *;join project:1").await, "sub: ok ok");
+            client.hears(&["join: first"]).await;
+        }
+        // First in its timer, then in what it says when it is over.
+        alice.say("fail later;timer 0").await;
+        assert_eq!(alice.close().await, (1011, "internal_error".into()));
+        drop(alice);
+        world.held(1).await;
+        assert_eq!(
+            (world.tell("a", "1").await, world.tell("project:1", "2").await),
+            (1, 1)
+        );
+        bob.hears(&["1", "2"]).await;
+        bob.hears_no_more().await;
+    });
+}

@@ -81,6 +81,24 @@ fn what_a_subscription_shows_besides_channels() {
 }
 
 #[test]
+fn a_pattern_shows_what_is_for_everyone_to_those_who_may_hear_it() {
+    let setup = Setup {
+        dialects: vec![Plain::by_subscription()],
+        policy: rules(&[("notifications", "role:staff", "anyone")]),
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob+staff").await);
+        for (client, answer) in [(&mut alice, "sub: ok forbidden"), (&mut bob, "sub: ok ok")] {
+            assert_eq!(client.ask("sub ** notifications").await, answer);
+        }
+        assert_eq!(world.publish("*", "t", "1").await.reach.queued, 1);
+        bob.hears(&["1"]).await;
+        alice.hears_no_more().await;
+    });
+}
+
+#[test]
 fn patterns_show_what_their_connection_may_subscribe_to() {
     let setup = Setup {
         policy: rules(&[

@@ -5,7 +5,14 @@ use std::time::Duration;
 use fanfare_core::Refusal;
 
 use super::world::{in_world, settings, sockets};
-use crate::engine::{DialectSettings, Transport};
+use crate::engine::{DialectSettings, Transport, connection::Connection};
+
+#[test]
+fn a_connection_is_small() {
+    // Most connections are idle most of the time, so this is what most of the memory is for.
+    let bytes = size_of::<Connection>();
+    assert!(bytes <= 416, "{bytes}");
+}
 
 #[test]
 fn places_are_limited_and_given_back() {
@@ -119,5 +126,20 @@ fn a_drain_ends_every_connection() {
         }
         drop(clients);
         world.held(0).await;
+    });
+}
+
+#[test]
+fn one_that_is_ended_while_it_comes_in_is_told() {
+    in_world(settings(), |world| async move {
+        let seat = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
+        world.publish("alice", "t", "1").await;
+        world.node.drain(Duration::ZERO);
+        // Nothing is delivered any more to one that is closing.
+        assert_eq!(world.publish("alice", "t", "2").await.reach.matched, 0);
+        let (mut client, server) = sockets().await;
+        seat.serve(Transport::Plain(server), &[]);
+        assert_eq!(client.text().await, "1");
+        assert_eq!(client.close().await, (1008, "shutting_down".into()));
     });
 }

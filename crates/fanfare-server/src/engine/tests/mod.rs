@@ -15,6 +15,7 @@ mod hearing;
 mod life;
 mod plain;
 mod rooms;
+mod soak;
 mod world;
 
 pub(super) use world::settings;

@@ -106,6 +106,7 @@ impl Dialect for Plain {
             welcome: self.welcome,
             pauses: self.pauses,
             asked: Vec::new(),
+            fails: false,
         })
     }
     fn hears(&self) -> Hearing {
@@ -141,6 +142,8 @@ struct Talk {
     pauses: bool,
     /// The words that were asked; a ticket is a place in this list.
     asked: Vec<String>,
+    /// It was asked to fail when it is called without a message.
+    fails: bool,
 }
 
 impl Conversation for Talk {
@@ -169,6 +172,7 @@ impl Conversation for Talk {
                     let who = context.identity.map_or("nobody", |identity| &identity.user);
                     steps.push(say(&format!("who: {who}")));
                 }
+                (["fail", "later"], _) => self.fails = true,
                 (["end"], _) => steps.push(Step::Close(1000, "bye".into())),
                 _ => steps.push(say(command)),
             }
@@ -187,6 +191,7 @@ impl Conversation for Talk {
     }
 
     fn timer(&mut self, _context: &Context<'_>, steps: &mut Steps) {
+        assert!(!self.fails, "asked to");
         steps.push(say("timer"));
     }
 
@@ -206,6 +211,7 @@ impl Conversation for Talk {
     }
 
     fn closed(&mut self, left: &[Channel], context: &Context<'_>, steps: &mut Steps) {
+        assert!(!self.fails, "asked to");
         for room in left {
             let user = context.identity.map_or("nobody", |identity| &identity.user);
             let draft = draft(&[room, &format!("\"{user}-left\"")], Right::Server, None).unwrap();

@@ -14,7 +14,7 @@ fn a_user_comes_with_its_first_connection_and_goes_with_its_last() {
         ..Setup::default()
     };
     setup.run(|world| async move {
-        let mut clients = vec![
+        let mut clients = [
             world.connect_on(0, "alice").await,
             world.connect_on(1, "alice").await,
             world.connect_on(1, "bob").await,
@@ -117,7 +117,7 @@ async fn crowd(world: &World, count: usize) -> Vec<Seat> {
         world
             .node
             .members
-            .join(&room, &connection.identity.as_ref().unwrap().user);
+            .join(&room, &connection.identity.as_ref().unwrap().user, |_| ());
         let key = connection.key(slot);
         let traits = Traits {
             member: true,

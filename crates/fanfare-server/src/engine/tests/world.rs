@@ -212,6 +212,15 @@ impl World {
         self.publish_all(vec![on(channel, data)]).await[0].reach.queued
     }
 
+    /// How many connections of the first shard wait for an answer, so that they are not read from.
+    pub(super) fn waiting(&self) -> usize {
+        let connections = self.shard.connections.borrow();
+        connections
+            .iter()
+            .filter(|(_, connection)| connection.asked > 0)
+            .count()
+    }
+
     /// Waits until the first shard holds that many connections.
     pub(super) async fn held(&self, count: usize) {
         until(|| self.shard.len() == count).await;
@@ -253,10 +262,9 @@ pub(super) async fn until(condition: impl Fn() -> bool) {
 fn who(user: &str, lives: Duration) -> Option<Identity> {
     let (user, role) = user.split_once('+').unwrap_or((user, ""));
     let mut identity = Identity::new(UserId::new(user).ok()?, SystemTime::now() + lives);
-    identity.roles = [role.into()]
-        .into_iter()
-        .filter(|role: &Box<str>| !role.is_empty())
-        .collect();
+    if !role.is_empty() {
+        identity.roles = [role.into()].into();
+    }
     Some(identity)
 }
 

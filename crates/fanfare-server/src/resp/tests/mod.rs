@@ -16,13 +16,15 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Event, Interest, RawJson, Reach, Receipt, UserId,
+    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Interest, RawJson, Reach,
+    Receipt, UserId,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     task::JoinHandle,
     time::timeout,
 };
+use uuid::Uuid;
 
 use super::{Door, DoorOptions, Host, serve};
 use crate::auth::Credentials;
@@ -32,7 +34,7 @@ use crate::auth::Credentials;
 struct FakeBroker(Mutex<Vec<Vec<String>>>);
 
 impl Broker for FakeBroker {
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
         let user = |event: &Event| match &event.audience {
             Audience::User(user) => user.to_string(),
             _ => String::new(),
@@ -62,6 +64,24 @@ impl Broker for FakeBroker {
 
     fn probe(&self) -> BoxFuture<'_, Result<Duration, BrokerError>> {
         Box::pin(async { Ok(Duration::ZERO) })
+    }
+
+    fn ask(&self, _: Bytes) -> BoxFuture<'_, Asked> {
+        Box::pin(async { Asked::default() })
+    }
+
+    fn tell(&self, _: Bytes) {}
+
+    fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>> {
+        Box::pin(async move { vec![Claim::New; ids.len()] })
+    }
+
+    fn record(&self, _: Vec<(Uuid, Bytes)>) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn release(&self, _: Vec<Uuid>) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
     }
 }
 

@@ -1,0 +1,238 @@
+//! The laws of remembered ids.
+
+use bytes::Bytes;
+use fanfare_core::{CLAIM_LIFETIME, Claim};
+use futures_util::FutureExt;
+use uuid::Uuid;
+
+use crate::{
+    away::{is_away, two_nodes},
+    harness::{Cluster, Node, eventually},
+};
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+fn known(answer: &'static str) -> Claim {
+    Claim::Known(Some(Bytes::from_static(answer.as_bytes())))
+}
+
+async fn claim(node: &Node, number: u128) -> Claim {
+    let claims = node.broker.claim(vec![id(number)]).await;
+    assert_eq!(claims.len(), 1);
+    claims[0].clone()
+}
+
+async fn record(node: &Node, number: u128, answer: &'static str) {
+    let answer = Bytes::from_static(answer.as_bytes());
+    node.broker.record(vec![(id(number), answer)]).await;
+}
+
+pub(crate) async fn an_id_is_new_once(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let (first, last) = (&nodes[0], nodes.last().unwrap());
+    assert_eq!(claim(first, 1).await, Claim::New);
+    for node in &nodes {
+        assert_eq!(claim(node, 1).await, Claim::Known(None));
+    }
+    record(first, 1, "answer").await;
+    for node in &nodes {
+        assert_eq!(claim(node, 1).await, known("answer"));
+    }
+    // Given back, it is new again, wherever it was known.
+    assert_eq!(claim(last, 2).await, Claim::New);
+    assert_eq!(claim(first, 2).await, Claim::Known(None));
+    last.broker.release(vec![id(2)]).await;
+    assert_eq!(claim(first, 2).await, Claim::New);
+    assert_eq!(claim(last, 2).await, Claim::Known(None));
+    // What nobody claimed is not remembered.
+    record(first, 3, "answer").await;
+    assert_eq!(claim(last, 3).await, Claim::New);
+}
+
+pub(crate) async fn one_of_many_gets_an_id(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let claims = (0..10 * nodes.len()).map(|at| {
+        let broker = nodes[at % nodes.len()].broker.clone();
+        // In several orders.
+        let mut ids: Vec<Uuid> = (0..500).map(id).collect();
+        ids.rotate_left(at * 37 % 500);
+        tokio::spawn(async move {
+            let claims = broker.claim(ids.clone()).await;
+            let new = ids
+                .into_iter()
+                .zip(claims)
+                .filter(|(_, claim)| *claim == Claim::New);
+            new.map(|(id, _)| id.as_u128()).collect::<Vec<_>>()
+        })
+    });
+    let claims = futures_util::future::join_all(claims).await;
+    let mut new: Vec<u128> = claims.into_iter().flat_map(Result::unwrap).collect();
+    new.sort_unstable();
+    assert!(new.into_iter().eq(0..500), "each is new once");
+}
+
+pub(crate) async fn answers_are_kept_as_they_are(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let large = vec![b'x'; 3_000_000];
+    let answers: [&[u8]; 5] = [b"", b"=", b"{\"ids\":[]}", b"\0\r\n\xff", &large];
+    let answers = answers.map(Bytes::copy_from_slice);
+    let ids = (0..).map(id).take(answers.len()).collect::<Vec<_>>();
+    assert_eq!(
+        nodes[0].broker.claim(ids.clone()).await,
+        [const { Claim::New }; 5]
+    );
+    let record = ids.iter().copied().zip(answers.clone());
+    nodes[0].broker.record(record.collect()).await;
+    for node in &nodes {
+        let claims = node.broker.claim(ids.clone()).await;
+        assert!(claims == answers.clone().map(|answer| Claim::Known(Some(answer))));
+    }
+}
+
+pub(crate) async fn many_ids_in_one_call(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    assert_eq!(nodes[0].broker.claim(Vec::new()).await, []);
+    // One twice in one call is new the first time.
+    let claims = nodes[0].broker.claim(vec![id(7), id(7), id(8)]).await;
+    assert_eq!(claims, [Claim::New, Claim::Known(None), Claim::New]);
+    let claims = nodes
+        .last()
+        .unwrap()
+        .broker
+        .claim((0..2000).map(id).collect())
+        .await;
+    let taken = claims
+        .iter()
+        .enumerate()
+        .filter(|(_, claim)| **claim != Claim::New);
+    assert_eq!(taken.map(|(at, _)| at).collect::<Vec<_>>(), [7, 8]);
+    nodes[0].broker.release((0..2000).map(id).collect()).await;
+    nodes
+        .last()
+        .unwrap()
+        .broker
+        .release((0..2000).map(id).collect())
+        .await;
+    let claims = nodes[0].broker.claim((0..2000).map(id).collect()).await;
+    assert!(claims.iter().all(|claim| *claim == Claim::New));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_are_remembered_for_ten_minutes() {
+    let Some((server, node, _other)) = two_nodes().await else {
+        return;
+    };
+    let key = format!("fanfare:id:{}", id(1));
+    let left = |most: i64| {
+        let redis::Value::Int(left) = server.command(&["PTTL", &key]) else {
+            panic!("no number");
+        };
+        assert!(left <= most && left > most - 60_000, "{left}");
+        left
+    };
+    assert_eq!(claim(&node, 1).await, Claim::New);
+    let lifetime = i64::try_from(CLAIM_LIFETIME.as_millis()).unwrap();
+    let at_first = left(lifetime);
+    record(&node, 1, "answer").await;
+    assert_eq!(claim(&node, 1).await, known("answer"));
+    left(at_first);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_that_nobody_waits_for_are_released() {
+    let Some((server, node, other)) = two_nodes().await else {
+        return;
+    };
+    server.signal("-STOP");
+    assert!(node.broker.claim(vec![id(1)]).now_or_never().is_none());
+    server.signal("-CONT");
+    // Claimed first, then released.
+    eventually("it is new", async || claim(&other, 1).await == Claim::New).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_a_node_goes_by_its_own_memory() {
+    let Some((mut server, node, other)) = two_nodes().await else {
+        return;
+    };
+    for number in [1, 2, 3] {
+        assert_eq!(claim(&node, number).await, Claim::New);
+    }
+    record(&node, 1, "before").await;
+    assert_eq!(claim(&other, 1).await, known("before"));
+    assert_eq!(claim(&other, 2).await, Claim::Known(None));
+    server.kill();
+    // Noticed or not.
+    assert_eq!(claim(&node, 1).await, known("before"));
+    eventually("it is noticed", async || {
+        is_away(&node).await && is_away(&other).await
+    })
+    .await;
+    record(&node, 2, "meanwhile").await;
+    node.broker.release(vec![id(3)]).await;
+    for (at, number, expected) in [
+        (&node, 1, known("before")),
+        (&node, 2, known("meanwhile")),
+        (&node, 3, Claim::New),
+        (&node, 4, Claim::New),
+        (&node, 4, Claim::Known(None)),
+        (&other, 1, known("before")),
+        (&other, 2, Claim::Known(None)),
+        // What it has never heard of.
+        (&other, 4, Claim::New),
+    ] {
+        assert_eq!(claim(at, number).await, expected, "{number}");
+    }
+    server.restart();
+    node.ready().await;
+    other.ready().await;
+    // Redis has lost all, but this node has not, and lets the others know of it.
+    for (at, number, expected) in [
+        (&node, 1, known("before")),
+        (&node, 2, known("meanwhile")),
+        (&node, 4, Claim::Known(None)),
+        (&other, 1, known("before")),
+        (&other, 2, known("meanwhile")),
+        (&other, 5, Claim::New),
+        (&node, 5, Claim::Known(None)),
+    ] {
+        assert_eq!(claim(at, number).await, expected, "{number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_node_s_own_callers_one_gets_an_id_though_redis_comes_and_goes() {
+    let Some((mut server, node, _other)) = two_nodes().await else {
+        return;
+    };
+    let claims = (0..4).map(|_| {
+        let broker = node.broker.clone();
+        tokio::spawn(async move {
+            let mut new = Vec::new();
+            for round in 0..300 {
+                let ids: Vec<Uuid> = (round * 10..round * 10 + 10).map(id).collect();
+                let claims = broker.claim(ids.clone()).await;
+                let claimed = ids
+                    .into_iter()
+                    .zip(claims)
+                    .filter(|(_, claim)| *claim == Claim::New);
+                new.extend(claimed.map(|(id, _)| id.as_u128()));
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+            new
+        })
+    });
+    let claims = claims.collect::<Vec<_>>();
+    for _ in 0..3 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        server.kill();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        server.restart();
+    }
+    let claims = futures_util::future::join_all(claims).await;
+    let mut new: Vec<u128> = claims.into_iter().flat_map(Result::unwrap).collect();
+    new.sort_unstable();
+    assert!(new.into_iter().eq(0..3000), "each is new once");
+}

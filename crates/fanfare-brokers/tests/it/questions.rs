@@ -1,0 +1,176 @@
+//! The laws of questions to every node.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fanfare_core::{ANSWER_PATIENCE, Asked, Audience, MAX_MESSAGE_BYTES};
+
+use crate::{
+    away::{is_away, two_nodes},
+    harness::{Cluster, Manner, Node, eventually, to},
+};
+
+async fn ask(node: &Node, question: &'static str) -> Asked {
+    node.broker.ask(Bytes::from_static(question.as_bytes())).await
+}
+
+/// The answers to `question` that nodes of these names give, this node's first.
+fn check(asked: &Asked, own: &str, others: &[&str], question: &str, complete: bool) {
+    let texts = asked
+        .answers
+        .iter()
+        .map(|answer| String::from_utf8(answer.to_vec()).unwrap());
+    let mut texts: Vec<String> = texts.collect();
+    let mut expected: Vec<String> = std::iter::once(&own)
+        .chain(others)
+        .map(|name| format!("{name}:{question}"))
+        .collect();
+    if !texts.is_empty() {
+        texts[1..].sort();
+        expected[1..].sort();
+    }
+    assert_eq!((texts, asked.complete), (expected, complete));
+}
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+fn others(of: &str, among: usize) -> Vec<&'static str> {
+    NAMES[..among]
+        .iter()
+        .copied()
+        .filter(|name| *name != of)
+        .collect()
+}
+
+pub(crate) async fn every_node_answers(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    for question in ["", "{\"presence\":\"alice\"}", "two\nlines\n"] {
+        for (node, name) in nodes.iter().zip(NAMES) {
+            let asked = ask(node, question).await;
+            check(&asked, name, &others(name, nodes.len()), question, true);
+        }
+    }
+}
+
+pub(crate) async fn a_thousand_questions_at_once(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let questions = (0..1000).map(|number| {
+        let (node, name) = (&nodes[number % nodes.len()], NAMES[number % nodes.len()]);
+        let count = nodes.len();
+        async move {
+            let question = number.to_string();
+            let asked = node.broker.ask(question.clone().into()).await;
+            check(&asked, name, &others(name, count), &question, true);
+        }
+    });
+    futures_util::future::join_all(questions).await;
+}
+
+pub(crate) async fn answers_that_fail_are_missing(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let last = nodes.last().unwrap();
+    for manner in [Manner::Panics, Manner::Long(MAX_MESSAGE_BYTES + 1)] {
+        last.inbound.answers(manner);
+        let start = Instant::now();
+        let asked = ask(&nodes[0], "q").await;
+        // Nobody waits for what is known not to come; a busy machine may need its time.
+        assert!(start.elapsed() < ANSWER_PATIENCE || manner != Manner::Panics);
+        assert_eq!(
+            (asked.answers.len(), asked.complete),
+            (nodes.len() - 1, false),
+            "{manner:?}"
+        );
+    }
+    last.inbound.answers(Manner::Well);
+    check(
+        &ask(&nodes[0], "q").await,
+        "a",
+        &others("a", nodes.len()),
+        "q",
+        true,
+    );
+}
+
+pub(crate) async fn a_node_that_never_answers_is_not_waited_for_long(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let last = nodes.last().unwrap();
+    last.inbound.answers(Manner::Never);
+    let start = Instant::now();
+    let questions = (0..200).map(|_| ask(&nodes[0], "q"));
+    let questions = futures_util::future::join_all(questions);
+    // Listening and delivering go on.
+    let delivered = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let receipt = nodes[0].publish_one(to(Audience::Everyone, "1")).await;
+        (receipt, start.elapsed())
+    };
+    let (asked, (receipt, delivered)) = tokio::join!(questions, delivered);
+    assert!(delivered < ANSWER_PATIENCE, "{delivered:?}");
+    assert_eq!(receipt.nodes, u32::try_from(nodes.len()).unwrap());
+    assert!(start.elapsed() >= ANSWER_PATIENCE);
+    for asked in asked {
+        assert_eq!((asked.answers.len(), asked.complete), (nodes.len() - 1, false));
+    }
+    // What was left of it does not keep the node from answering again.
+    last.inbound.answers(Manner::Well);
+    eventually("it answers again", async || ask(&nodes[0], "q").await.complete).await;
+}
+
+pub(crate) async fn large_messages_travel_whole(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let question = Bytes::from(
+        (0..3_000_000u32)
+            .map(|number| number.to_le_bytes()[number as usize % 3])
+            .collect::<Vec<u8>>(),
+    );
+    let asked = nodes[0].broker.ask(question.clone()).await;
+    assert_eq!((asked.answers.len(), asked.complete), (nodes.len(), true));
+    for answer in &asked.answers {
+        assert!(answer[2..] == question);
+    }
+    let last = nodes.last().unwrap();
+    last.inbound.answers(Manner::Long(MAX_MESSAGE_BYTES));
+    let asked = ask(&nodes[0], "q").await;
+    assert_eq!((asked.answers.len(), asked.complete), (nodes.len(), true));
+    assert_eq!(asked.answers.last().unwrap().len(), MAX_MESSAGE_BYTES);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_this_node_answers() {
+    let Some((mut server, node, other)) = two_nodes().await else {
+        return;
+    };
+    check(&ask(&node, "q").await, "a", &["b"], "q", true);
+    server.kill();
+    // Noticed or not.
+    check(&ask(&node, "q").await, "a", &[], "q", false);
+    eventually("it is noticed", async || {
+        is_away(&node).await && is_away(&other).await
+    })
+    .await;
+    let start = Instant::now();
+    check(&ask(&node, "q").await, "a", &[], "q", false);
+    assert!(start.elapsed() < ANSWER_PATIENCE / 2);
+    server.restart();
+    eventually("both answer again", async || {
+        ask(&node, "q").await.answers.len() == 2
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_redis_is_waited_for_no_longer_than_said() {
+    let Some((server, node, _other)) = two_nodes().await else {
+        return;
+    };
+    server.signal("-STOP");
+    let start = Instant::now();
+    check(&ask(&node, "q").await, "a", &[], "q", false);
+    let waited = start.elapsed();
+    server.signal("-CONT");
+    assert!(waited < ANSWER_PATIENCE * 2, "{waited:?}");
+    eventually("both answer again", async || {
+        ask(&node, "q").await.answers.len() == 2
+    })
+    .await;
+}

@@ -1,0 +1,172 @@
+//! API keys: made once, told once, and looked up in memory.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+
+use super::{AccountError, Accounts, secrets};
+use crate::storage::{StorageError, StoredKey, new_id};
+
+/// The longest name of a key, in bytes.
+const MAX_NAME_BYTES: usize = 200;
+
+/// What a key may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// To publish events.
+    Publish,
+    /// To ask: presence, figures.
+    Read,
+    /// Everything.
+    Admin,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 3] = [Self::Publish, Self::Read, Self::Admin];
+
+    /// The scope's name in the database and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Read => "read",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Scope {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|scope| scope.name() == text);
+        known.ok_or("expected publish, read or admin")
+    }
+}
+
+/// A key that was offered and is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// A UUID.
+    pub id: String,
+    /// What it is for, in somebody's words.
+    pub name: String,
+    scopes: Vec<Scope>,
+}
+
+impl ApiKey {
+    /// Whether the key may be used for this.
+    pub fn allows(&self, wanted: Scope) -> bool {
+        self.scopes
+            .iter()
+            .any(|scope| *scope == wanted || *scope == Scope::Admin)
+    }
+}
+
+/// The keys that are good, by their hashes.
+#[derive(Default)]
+pub(super) struct KnownKeys(RwLock<HashMap<String, Arc<ApiKey>>>);
+
+impl KnownKeys {
+    fn find(&self, offered: &str) -> Option<Arc<ApiKey>> {
+        if !offered.starts_with(secrets::KEY_PREFIX) {
+            return None;
+        }
+        let hash = secrets::hash(offered);
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let (stored, key) = known.get_key_value(&hash)?;
+        verify_slices_are_equal(stored.as_bytes(), hash.as_bytes()).ok()?;
+        Some(key.clone())
+    }
+
+    /// Takes what the database has in the place of what was known.
+    pub(super) fn replace(&self, stored: Vec<StoredKey>) {
+        let good = stored.into_iter().filter(|key| key.revoked_at.is_none());
+        let known = good.map(|key| {
+            let scopes = key.scopes.iter().filter_map(|scope| scope.parse().ok()).collect();
+            (
+                key.hash,
+                Arc::new(ApiKey {
+                    id: key.id,
+                    name: key.name,
+                    scopes,
+                }),
+            )
+        });
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
+    }
+}
+
+impl Accounts {
+    /// The key, if it is a good one. Answered from memory: a key that another process made or revoked is known, or not
+    /// known any more, within seconds.
+    pub fn api_key(&self, offered: &str) -> Option<Arc<ApiKey>> {
+        self.inner.keys.find(offered)
+    }
+
+    /// Makes a key. The text is told here and never again.
+    ///
+    /// # Errors
+    /// [`AccountError::Bad`] for a name that is empty or too long, or without any scope; or the database.
+    pub async fn create_key(
+        &self,
+        name: &str,
+        scopes: &[Scope],
+    ) -> Result<(String, StoredKey), AccountError> {
+        let name = name.trim();
+        if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
+            return Err(AccountError::bad(
+                "name",
+                "expected 1 to 200 bytes without control characters",
+            ));
+        }
+        if scopes.is_empty() {
+            return Err(AccountError::bad("scopes", "required"));
+        }
+        let text = secrets::new_api_key();
+        let key = StoredKey {
+            id: new_id(),
+            name: name.to_owned(),
+            hash: secrets::hash(&text),
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+            created_at: self.now(),
+            revoked_at: None,
+        };
+        self.inner.storage.insert_key(&key).await?;
+        self.reload_keys().await?;
+        Ok((text, key))
+    }
+
+    /// All keys, revoked ones included.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn keys(&self) -> Result<Vec<StoredKey>, AccountError> {
+        Ok(self.inner.storage.keys().await?)
+    }
+
+    /// Revokes a key.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`] where there is none that is good; or the database.
+    pub async fn revoke_key(&self, id: &str) -> Result<(), AccountError> {
+        let revoked = self.inner.storage.revoke_key(id, self.now()).await?;
+        self.reload_keys().await?;
+        revoked.then_some(()).ok_or(AccountError::NotFound)
+    }
+
+    /// Reads the keys anew.
+    pub(super) async fn reload_keys(&self) -> Result<(), StorageError> {
+        self.inner.keys.replace(self.inner.storage.keys().await?);
+        Ok(())
+    }
+}

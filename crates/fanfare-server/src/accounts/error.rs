@@ -1,0 +1,60 @@
+//! Every way in which an account, a login or a message can be refused.
+//!
+//! No text here repeats what a client sent.
+
+use std::time::Duration;
+
+use crate::storage::StorageError;
+
+/// Why something about an account did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AccountError {
+    /// A value cannot be taken (400).
+    #[error("{field}: {issue}")]
+    Bad {
+        /// Which value, by its name in requests: `email`, `password`, `name`, `content`, `cursor`, …
+        field: &'static str,
+        /// What is wrong with it.
+        issue: &'static str,
+    },
+    /// There is an account with this address (409).
+    #[error("the address is taken")]
+    Taken,
+    /// Registration is closed (403).
+    #[error("registration is closed")]
+    Closed,
+    /// No such user, another password, or the account is switched off: which of them is nobody's business (401).
+    #[error("the address or the password is wrong")]
+    BadCredentials,
+    /// A refresh token that is unknown, expired, spent, or of a session that has ended (401).
+    #[error("the refresh token is not valid")]
+    BadToken,
+    /// Too many failed logins for this account or from this address (429).
+    #[error("too many failed logins")]
+    TooManyAttempts {
+        /// When another may be tried.
+        retry_after: Duration,
+    },
+    /// Too many passwords are waiting to be hashed (503, try again).
+    #[error("too many logins at once")]
+    Busy,
+    /// Tokens are signed elsewhere: this server has no secret to sign with (403).
+    #[error("tokens are issued elsewhere")]
+    NotIssuing,
+    /// There is no such user, session or key (404).
+    #[error("there is none")]
+    NotFound,
+    /// The database: 503 where [`StorageError::is_outage`], else 500.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl AccountError {
+    pub(super) const fn bad(field: &'static str, issue: &'static str) -> Self {
+        Self::Bad { field, issue }
+    }
+
+    pub(super) fn fault(text: impl Into<String>) -> Self {
+        Self::Storage(StorageError::Fault(text.into()))
+    }
+}

@@ -1,0 +1,189 @@
+//! Messages that users write: stored first, then published, then marked as published.
+//!
+//! A message that was stored and never marked (the process ended in between) is found by [`Accounts::unpublished`].
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fanfare_core::{Channel, UserId};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::{AccountError, Accounts};
+use crate::storage::{self, Message, Readable};
+
+/// The longest content, and the longest attachments, in bytes.
+const MAX_CONTENT_BYTES: usize = 64 * 1024;
+const MAX_ATTACHMENTS_BYTES: usize = 256 * 1024;
+/// The longest channel, in bytes: it becomes a part of a longer name when the message is published.
+const MAX_CHANNEL_BYTES: usize = 200;
+/// The most messages on a page.
+pub(super) const MAX_PAGE: usize = 100;
+/// How many rows are read at once, and how often for one page: a reader who may see next to nothing gets a short page
+/// and a cursor instead of a walk through everything.
+const BATCH: u32 = 200;
+const MAX_BATCHES: usize = 10;
+
+/// What somebody wrote.
+#[derive(Clone, Copy)]
+pub struct NewMessage<'a> {
+    /// Who.
+    pub author: &'a str,
+    /// For whom alone.
+    pub recipient: Option<&'a str>,
+    /// Where: a channel's name without anything before it, such as `general`.
+    pub channel: Option<&'a str>,
+    /// What.
+    pub content: &'a str,
+    /// A JSON array, kept as it is; none is an empty one.
+    pub attachments: Option<&'a RawValue>,
+}
+
+/// A part of the messages.
+#[derive(Clone, Debug)]
+pub struct MessagePage {
+    /// The newest first.
+    pub messages: Vec<Message>,
+    /// For the next page; `None` at the end.
+    pub next_cursor: Option<String>,
+}
+
+impl Accounts {
+    /// Stores a message, unpublished.
+    ///
+    /// # Errors
+    /// [`AccountError::Bad`] with the field `content`, `recipientId`, `channelId` or `attachments`; or the database.
+    pub async fn create_message(&self, new: NewMessage<'_>) -> Result<Message, AccountError> {
+        check(&new)?;
+        let none =
+            RawValue::from_string("[]".to_owned()).map_err(|_| AccountError::fault("an empty list"))?;
+        let stored = storage::NewMessage {
+            user_id: new.author,
+            recipient_id: new.recipient,
+            channel_id: new.channel,
+            content: new.content,
+            attachments: new.attachments.unwrap_or(&none),
+        };
+        Ok(self.inner.storage.insert_message(stored, self.now()).await?)
+    }
+
+    /// Notes that a message has been published.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn mark_published(&self, id: &str) -> Result<(), AccountError> {
+        Ok(self.inner.storage.mark_published(id, self.now()).await?)
+    }
+
+    /// Messages that have been unpublished for `age` or longer, the oldest first, at most `limit`. Younger ones may be
+    /// in the hands of another node.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn unpublished(&self, age: Duration, limit: u32) -> Result<Vec<Message>, AccountError> {
+        let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let until = self.now().saturating_sub(age);
+        Ok(self.inner.storage.unpublished_messages(until, limit).await?)
+    }
+
+    /// What `reader` may read, the newest first, at most `limit` (1 to 100). A private message is for its author, its
+    /// recipient and admins; of the others one's own, and those for which `may_read` says so: it is given the channel,
+    /// or `None` for a message to everybody.
+    ///
+    /// # Errors
+    /// [`AccountError::Bad`] for a cursor that is none; or the database.
+    pub async fn messages(
+        &self,
+        reader: &str,
+        is_admin: bool,
+        may_read: impl Fn(Option<&str>) -> bool,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<MessagePage, AccountError> {
+        let limit = limit.clamp(1, MAX_PAGE);
+        let mut before = cursor.map(from_cursor).transpose()?;
+        let shows = |message: &Message| {
+            is_admin
+                || message.user_id == reader
+                || match &message.recipient_id {
+                    Some(recipient) => recipient == reader,
+                    None => may_read(message.channel_id.as_deref()),
+                }
+        };
+        let mut messages = Vec::new();
+        for _ in 0..MAX_BATCHES {
+            let wanted = Readable {
+                by: (!is_admin).then_some(reader),
+                before: before.as_deref(),
+                limit: BATCH,
+            };
+            let batch = self.inner.storage.messages(wanted).await?;
+            let is_last = batch.len() < BATCH as usize;
+            for message in batch {
+                if messages.len() == limit {
+                    return Ok(MessagePage {
+                        messages,
+                        next_cursor: before.as_deref().map(to_cursor),
+                    });
+                }
+                before = Some(message.id.clone());
+                if shows(&message) {
+                    messages.push(message);
+                }
+            }
+            if is_last {
+                return Ok(MessagePage {
+                    messages,
+                    next_cursor: None,
+                });
+            }
+        }
+        Ok(MessagePage {
+            messages,
+            next_cursor: before.as_deref().map(to_cursor),
+        })
+    }
+}
+
+fn check(new: &NewMessage<'_>) -> Result<(), AccountError> {
+    let bad = |field, issue| Err(AccountError::bad(field, issue));
+    let attachments = new.attachments.map_or("[]", RawValue::get);
+    if !attachments.starts_with('[') {
+        return bad("attachments", "expected a list");
+    }
+    if attachments.len() > MAX_ATTACHMENTS_BYTES {
+        return bad("attachments", "longer than 256 KiB");
+    }
+    if new.content.is_empty() {
+        return bad("content", "required");
+    }
+    if new.content.len() > MAX_CONTENT_BYTES {
+        return bad("content", "longer than 64 KiB");
+    }
+    // PostgreSQL keeps no NUL in a text.
+    if new.content.contains('\0') {
+        return bad("content", "holds a NUL character");
+    }
+    if new.recipient.is_some_and(|id| UserId::new(id).is_err()) {
+        return bad("recipientId", "not a user id");
+    }
+    let is_channel = |name: &str| name.len() <= MAX_CHANNEL_BYTES && Channel::new(name).is_ok();
+    if !new.channel.is_none_or(is_channel) {
+        return bad("channelId", "not the name of a channel");
+    }
+    Ok(())
+}
+
+/// The id of the last message that was looked at, in a form that says nothing to a client.
+fn to_cursor(id: &str) -> String {
+    let bytes = Uuid::try_parse(id).unwrap_or_default().into_bytes();
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn from_cursor(cursor: &str) -> Result<String, AccountError> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+    let id = bytes.and_then(|bytes| Uuid::from_slice(&bytes).ok());
+    id.map(|id| id.hyphenated().to_string())
+        .ok_or(AccountError::bad("cursor", "not one that was answered"))
+}

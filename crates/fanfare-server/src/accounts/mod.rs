@@ -1,0 +1,96 @@
+//! Accounts: who may log in, for how long, and what they wrote; over `storage`, and without a word of HTTP.
+//!
+//! [`Accounts`] is what routes call. Each method is one thing that a client, a backend or the command line can ask for,
+//! and each refusal is an [`AccountError`] of its own. What is asked for every token and every request
+//! ([`Revocations::is_refused`], [`Accounts::api_key`]) is answered from memory, which [`Accounts::spawn_watch`] keeps
+//! fresh.
+
+mod api_keys;
+mod email;
+mod error;
+mod messages;
+mod options;
+mod password;
+mod revocations;
+mod secrets;
+mod sessions;
+mod throttle;
+mod users;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use password::Passwords;
+use throttle::Throttle;
+
+use crate::storage::{Storage, millis};
+
+pub use api_keys::{ApiKey, Scope};
+pub use email::normalise_email;
+pub use error::AccountError;
+pub use messages::{MessagePage, NewMessage};
+pub use options::{AccountsOptions, Clock, Signing};
+pub use password::{MAX_PASSWORD_BYTES, MIN_PASSWORD_BYTES};
+pub use revocations::{Revocation, RevocationFeed, Revocations};
+pub use secrets::random_password;
+pub use sessions::{Login, Refreshed};
+pub use users::DEFAULT_ROLE;
+
+/// The accounts of this server. Clones are the same ones; calls may come from any thread.
+#[derive(Clone)]
+pub struct Accounts {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    storage: Storage,
+    options: AccountsOptions,
+    passwords: Passwords,
+    throttle: Throttle,
+    revocations: Revocations,
+    keys: api_keys::KnownKeys,
+    /// Up to when the database's revocations are known, in milliseconds since 1970; 0 for not at all.
+    seen_until: AtomicI64,
+}
+
+impl Accounts {
+    /// The accounts in `storage`.
+    pub fn new(storage: Storage, options: AccountsOptions) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                passwords: Passwords::new(options.hashing.clone(), options.password_threads),
+                throttle: Throttle::new(options.attempts_per_account, options.attempts_per_address),
+                revocations: Revocations::default(),
+                keys: api_keys::KnownKeys::default(),
+                seen_until: AtomicI64::new(0),
+                storage,
+                options,
+            }),
+        }
+    }
+
+    /// What is revoked.
+    pub fn revocations(&self) -> &Revocations {
+        &self.inner.revocations
+    }
+
+    /// Where the accounts are kept.
+    pub fn storage(&self) -> &Storage {
+        &self.inner.storage
+    }
+
+    /// Now, in milliseconds since 1970.
+    fn now(&self) -> i64 {
+        millis((self.inner.options.clock)())
+    }
+}
+
+impl std::fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Accounts").field(&self.inner.storage).finish()
+    }
+}

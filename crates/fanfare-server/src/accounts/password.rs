@@ -1,0 +1,274 @@
+//! Passwords: argon2id, on threads of their own, and never too many at once.
+//!
+//! A hash takes a core for tens of milliseconds and 19 MiB. A flood of logins waits in a queue of fixed length here, and
+//! beyond that it is refused; whoever is connected notices nothing.
+
+use std::sync::{Arc, OnceLock};
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
+use tokio::sync::Semaphore;
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::AccountError;
+
+/// The shortest password, in bytes.
+pub const MIN_PASSWORD_BYTES: usize = 8;
+/// The longest, in bytes.
+pub const MAX_PASSWORD_BYTES: usize = 1024;
+/// How many may wait for each thread; at some 30 ms for each, that is a wait of two seconds.
+const QUEUE: usize = 64;
+
+/// Hashes and checks passwords.
+#[derive(Clone)]
+pub(super) struct Passwords {
+    argon2: Argon2<'static>,
+    /// A permit is a thread.
+    threads: Arc<Semaphore>,
+    /// A permit is a place in the queue, or a thread.
+    places: Arc<Semaphore>,
+    /// What is checked in the place of an unknown user's hash, so that both take the same time.
+    decoy: Arc<OnceLock<String>>,
+}
+
+/// What a check found.
+pub(super) struct Verdict {
+    /// Whether the password is the right one.
+    pub(super) is_right: bool,
+    /// A hash by today's parameters, where the stored one is by weaker ones.
+    pub(super) better: Option<String>,
+}
+
+impl Passwords {
+    /// So many threads; 0 is half of the cores.
+    pub(super) fn new(params: Params, threads: usize) -> Self {
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+            threads => threads.min(1024),
+        };
+        Self {
+            argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
+            threads: Arc::new(Semaphore::new(threads)),
+            places: Arc::new(Semaphore::new(threads * (1 + QUEUE))),
+            decoy: Arc::default(),
+        }
+    }
+
+    /// The hash of a password, as a PHC string.
+    pub(super) async fn hash(&self, password: &str) -> Result<String, AccountError> {
+        let password = normalised(password)?;
+        let argon2 = self.argon2.clone();
+        self.run(move || hash(&argon2, &password)).await?
+    }
+
+    /// Checks a password against a stored hash, or against one that nothing fits.
+    pub(super) async fn check(
+        &self,
+        password: &str,
+        stored: Option<String>,
+    ) -> Result<Verdict, AccountError> {
+        let Ok(password) = normalised(password) else {
+            // No account has such a password.
+            return Ok(Verdict {
+                is_right: false,
+                better: None,
+            });
+        };
+        let (argon2, decoy) = (self.argon2.clone(), self.decoy.clone());
+        self.run(move || {
+            if decoy.get().is_none() {
+                // At the first login of all, whoever's that is. Another thread may be faster.
+                let _ = decoy.set(hash(&argon2, "no account has this one")?);
+            }
+            let decoy = decoy.get().map_or("", String::as_str);
+            let against = stored.as_deref().unwrap_or(decoy);
+            let parsed =
+                PasswordHash::new(against).map_err(|_| AccountError::fault("a stored hash is damaged"))?;
+            let fits = argon2.verify_password(password.as_bytes(), &parsed).is_ok();
+            let is_right = stored.is_some() && fits;
+            let better = if is_right && is_weaker(&parsed, argon2.params()) {
+                Some(hash(&argon2, &password)?)
+            } else {
+                None
+            };
+            Ok(Verdict { is_right, better })
+        })
+        .await?
+    }
+
+    /// Runs work on a thread, after what came before it.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, AccountError> {
+        let place = self
+            .places
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| AccountError::Busy)?;
+        let thread = self
+            .threads
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| AccountError::Busy)?;
+        let job = move || {
+            // Held until the work is done, even when nobody waits for it any more.
+            let _held = (place, thread);
+            work()
+        };
+        let done = tokio::task::spawn_blocking(job).await;
+        done.map_err(|_| AccountError::fault("hashing a password ended by a fault"))
+    }
+}
+
+/// The password as it is hashed: NFC (RFC 8265 section 4.2), because keyboards differ in how they compose letters.
+/// The bounds are for what was typed.
+fn normalised(password: &str) -> Result<String, AccountError> {
+    match password.len() {
+        0..MIN_PASSWORD_BYTES => Err(AccountError::bad("password", "shorter than 8 bytes")),
+        MIN_PASSWORD_BYTES..=MAX_PASSWORD_BYTES => Ok(password.nfc().collect()),
+        _ => Err(AccountError::bad("password", "longer than 1024 bytes")),
+    }
+}
+
+fn hash(argon2: &Argon2<'_>, password: &str) -> Result<String, AccountError> {
+    let hash: PasswordHash = argon2
+        .hash_password(password.as_bytes())
+        .map_err(|_| AccountError::fault("a password could not be hashed"))?;
+    Ok(hash.to_string())
+}
+
+/// Whether a hash costs an attacker less than one made now.
+fn is_weaker(hash: &PasswordHash, now: &Params) -> bool {
+    match Params::try_from(hash) {
+        Ok(then) => {
+            let cost = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
+            let ((m, t, p), (now_m, now_t, now_p)) = (cost(&then), cost(now));
+            m < now_m || t < now_t || p < now_p || hash.algorithm.as_str() != "argon2id"
+        }
+        Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn weak() -> Params {
+        Params::new(Params::MIN_M_COST, 1, 1, None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_checked() {
+        let passwords = Passwords::new(weak(), 1);
+        let hash = passwords.hash("correct horse").await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{hash}");
+        assert_ne!(
+            hash,
+            passwords.hash("correct horse").await.unwrap(),
+            "each has a salt of its own"
+        );
+        for (password, expected) in [
+            ("correct horse", true),
+            ("Correct horse", false),
+            ("correct horse ", false),
+            ("", false),
+            ("no account has this one", false),
+        ] {
+            let known = passwords.check(password, Some(hash.clone())).await.unwrap();
+            assert_eq!(
+                (known.is_right, known.better.is_some()),
+                (expected, false),
+                "{password}"
+            );
+            assert!(
+                !passwords.check(password, None).await.unwrap().is_right,
+                "{password}"
+            );
+        }
+        let composed = passwords.hash("pässword").await.unwrap();
+        assert!(
+            passwords
+                .check("pa\u{308}ssword", Some(composed))
+                .await
+                .unwrap()
+                .is_right
+        );
+        assert!(
+            passwords
+                .check("whatever", Some("damaged".to_owned()))
+                .await
+                .is_err()
+        );
+    }
+
+    #[tokio::test]
+    async fn bounds() {
+        let passwords = Passwords::new(weak(), 1);
+        for (bytes, fits) in [(0, false), (7, false), (8, true), (1024, true), (1025, false)] {
+            assert_eq!(passwords.hash(&"x".repeat(bytes)).await.is_ok(), fits, "{bytes}");
+        }
+        assert!(passwords.hash("äöüß").await.is_ok(), "eight bytes");
+    }
+
+    #[tokio::test]
+    async fn stronger_parameters_are_taken_up() {
+        let hash = Passwords::new(weak(), 1).hash("correct horse").await.unwrap();
+        let stronger = Passwords::new(Params::new(16, 2, 1, None).unwrap(), 1);
+        let found = stronger.check("correct horse", Some(hash.clone())).await.unwrap();
+        let better = found.better.unwrap();
+        assert!(found.is_right && better.contains("m=16,t=2"), "{better}");
+        assert!(
+            stronger
+                .check("wrong horse", Some(hash))
+                .await
+                .unwrap()
+                .better
+                .is_none()
+        );
+        assert!(
+            stronger
+                .check("correct horse", Some(better))
+                .await
+                .unwrap()
+                .better
+                .is_none()
+        );
+    }
+
+    #[tokio::test]
+    async fn the_parameters_are_the_recommended_ones() {
+        let hash = Passwords::new(Params::default(), 1)
+            .hash("correct horse")
+            .await
+            .unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_refused_beyond_the_queue() {
+        let passwords = Passwords::new(weak(), 1);
+        let blocked = passwords.threads.clone().acquire_owned().await.unwrap();
+        let waiting: Vec<_> = (0..=QUEUE)
+            .map(|_| {
+                let passwords = passwords.clone();
+                tokio::spawn(async move { passwords.hash("correct horse").await })
+            })
+            .collect();
+        while passwords.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(passwords.hash("correct horse").await, Err(AccountError::Busy));
+        waiting[0].abort(); // who goes away makes room
+        while passwords.places.available_permits() == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(blocked);
+        assert!(passwords.hash("correct horse").await.is_ok());
+        for (number, job) in waiting.into_iter().enumerate().skip(1) {
+            assert!(job.await.unwrap().is_ok(), "{number}");
+        }
+    }
+}

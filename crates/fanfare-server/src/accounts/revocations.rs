@@ -1,0 +1,127 @@
+//! Which sessions were ended before their tokens expire, and which users are switched off: asked for each token, so
+//! answered from memory.
+//!
+//! What this process does is known at once. What another does (another node, the command line) is read from the database
+//! every few seconds, or comes sooner by [`Revocations::apply`]. Whoever holds connections listens to the
+//! [`RevocationFeed`] and ends those it names.
+
+use std::sync::{PoisonError, RwLock};
+
+use ahash::{AHashMap, AHashSet};
+use tokio::sync::broadcast;
+
+/// How many pieces of news a listener may be behind. One that is further behind is told so, and must ask for each of its
+/// connections.
+const BEHIND: usize = 4096;
+
+/// Something that makes tokens invalid, or valid again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// The session with this id has ended.
+    Session(Box<str>),
+    /// The user with this id is switched off.
+    Disabled(Box<str>),
+    /// The user with this id is switched on again.
+    Enabled(Box<str>),
+}
+
+/// News of revocations, in order. After [`broadcast::error::RecvError::Lagged`], ask [`Revocations::is_refused`] of
+/// every connection.
+pub type RevocationFeed = broadcast::Receiver<Revocation>;
+
+/// What is revoked.
+pub struct Revocations {
+    known: RwLock<Known>,
+    news: broadcast::Sender<Revocation>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Session id → when it may be forgotten, in milliseconds since 1970.
+    sessions: AHashMap<Box<str>, i64>,
+    users: AHashSet<Box<str>>,
+}
+
+impl Default for Revocations {
+    fn default() -> Self {
+        Self {
+            known: RwLock::default(),
+            news: broadcast::channel(BEHIND).0,
+        }
+    }
+}
+
+impl Revocations {
+    /// Whether tokens of this user and this session are to be refused. One short lock for readers, and no I/O.
+    pub fn is_refused(&self, user: &str, session: Option<&str>) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.users.contains(user) || session.is_some_and(|session| known.sessions.contains_key(session))
+    }
+
+    /// News from now on.
+    pub fn feed(&self) -> RevocationFeed {
+        self.news.subscribe()
+    }
+
+    /// Takes note of a revocation, and tells it to the feed if it is news. `forget_at` is when a session's last token
+    /// has expired, in milliseconds since 1970. Answers whether it was news.
+    pub fn apply(&self, revocation: Revocation, forget_at: i64) -> bool {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let is_news = match &revocation {
+            Revocation::Session(id) => known.sessions.insert(id.clone(), forget_at).is_none(),
+            Revocation::Disabled(id) => known.users.insert(id.clone()),
+            Revocation::Enabled(id) => known.users.remove(id),
+        };
+        if is_news {
+            // Under the lock, so that all hear of it in the same order. Nobody may be listening.
+            let _ = self.news.send(revocation);
+        }
+        is_news
+    }
+
+    /// Forgets the sessions whose tokens have all expired by `now`.
+    pub(super) fn forget(&self, now: i64) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.sessions.retain(|_, forget_at| *forget_at > now);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused() {
+        let revocations = Revocations::default();
+        let mut feed = revocations.feed();
+        let session = Revocation::Session("s".into());
+        let (off, on) = (Revocation::Disabled("u".into()), Revocation::Enabled("u".into()));
+        let refused = |user, session| revocations.is_refused(user, session);
+
+        assert!(!refused("u", Some("s")));
+        assert!(revocations.apply(session.clone(), 10));
+        assert!(!revocations.apply(session.clone(), 10), "known");
+        assert_eq!(
+            (
+                refused("u", Some("s")),
+                refused("u", Some("t")),
+                refused("u", None)
+            ),
+            (true, false, false)
+        );
+        assert!(revocations.apply(off.clone(), 0));
+        assert!(refused("u", None) && refused("u", Some("t")) && !refused("v", None));
+        assert!(revocations.apply(on.clone(), 0));
+        assert!(!revocations.apply(on.clone(), 0));
+        assert!(!refused("u", None));
+        revocations.forget(9);
+        assert!(refused("u", Some("s")));
+        revocations.forget(10);
+        assert!(!refused("u", Some("s")));
+        for expected in [session, off, on] {
+            assert_eq!(feed.try_recv().unwrap(), expected);
+        }
+        assert!(feed.try_recv().is_err());
+    }
+}

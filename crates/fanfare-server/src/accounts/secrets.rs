@@ -1,0 +1,81 @@
+//! Secrets that Fanfare makes: refresh tokens and API keys. Each is random, is told once, and is stored as a hash.
+//!
+//! A plain SHA-256 is enough: nobody tries 2^256 values. It also makes a look-up safe, as an attacker who measures how
+//! far a comparison came learns of the hash, and not of the secret.
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rand::distr::{Alphanumeric, SampleString as _};
+use rand::{TryRngCore as _, rngs::OsRng};
+
+use super::AccountError;
+
+/// What API keys begin with, so that scanners for leaked secrets know them.
+pub(super) const KEY_PREFIX: &str = "ff_";
+/// So many of 62 characters are 256 bits.
+const KEY_CHARACTERS: usize = 43;
+
+/// A new refresh token: 256 bits.
+pub(super) fn new_refresh_token() -> Result<String, AccountError> {
+    let mut bytes = [0; 32];
+    OsRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|_| AccountError::fault("no random numbers from the system"))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// A new API key: 256 bits.
+pub(super) fn new_api_key() -> String {
+    format!("{KEY_PREFIX}{}", new_text(KEY_CHARACTERS))
+}
+
+/// A password that nobody guesses, and that can still be typed: 20 letters and digits, 119 bits.
+pub fn random_password() -> String {
+    new_text(20)
+}
+
+fn new_text(characters: usize) -> String {
+    Alphanumeric.sample_string(&mut rand::rng(), characters)
+}
+
+/// The hash under which a secret is stored: SHA-256 in hexadecimal.
+pub(super) fn hash(secret: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, secret.as_bytes());
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    digest
+        .as_ref()
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes() {
+        let check = |secret: &str, expected: &str| assert_eq!(hash(secret), expected);
+        // FIPS 180-4's own examples
+        check(
+            "abc",
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        );
+        check(
+            "",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        );
+    }
+
+    #[test]
+    fn secrets_are_long_and_new() {
+        let key = new_api_key();
+        assert_eq!((key.len(), key.starts_with("ff_")), (46, true));
+        assert!(key[3..].bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        assert_ne!(key, new_api_key());
+        let token = new_refresh_token();
+        assert_eq!(token.as_ref().map(String::len), Ok(43));
+        assert_ne!(token, new_refresh_token());
+    }
+}

@@ -1,0 +1,268 @@
+//! Logins, what they are refreshed with, and their end.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+
+use super::{AccountError, Accounts, Signing, secrets};
+use crate::auth;
+use crate::storage::{NewSession, Redeemed, Redemption, RotatedBy, Session, User, new_id};
+
+/// What is kept of a client's name for itself, in bytes.
+const MAX_USER_AGENT_BYTES: usize = 255;
+
+/// A login that succeeded.
+#[derive(Clone)]
+pub struct Login {
+    /// Who logged in.
+    pub user: User,
+    /// The session; the claim `sid` of the access token.
+    pub session_id: String,
+    /// A JWT.
+    pub access_token: String,
+    /// For [`Accounts::refresh`].
+    pub refresh_token: String,
+    /// How long the access token lives, in seconds.
+    pub expires_in: u64,
+}
+
+/// A session with a fresh access token.
+#[derive(Clone)]
+pub struct Refreshed {
+    /// Whose session it is.
+    pub user: User,
+    /// The session.
+    pub session_id: String,
+    /// A JWT.
+    pub access_token: String,
+    /// The refresh token to use from now on, where it was rotated.
+    pub refresh_token: Option<String>,
+    /// How long the access token lives, in seconds.
+    pub expires_in: u64,
+}
+
+/// Tokens stay out of logs.
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("session_id", &self.session_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tokens stay out of logs.
+impl fmt::Debug for Refreshed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refreshed")
+            .field("session_id", &self.session_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Accounts {
+    /// Logs a user in. `client` is the address that failures are counted for, `user_agent` is shown to the user in the
+    /// list of their sessions.
+    ///
+    /// # Errors
+    /// [`AccountError::BadCredentials`] whatever is wrong with them, after the same time; [`AccountError::NotIssuing`],
+    /// [`AccountError::TooManyAttempts`], [`AccountError::Busy`]; or the database.
+    pub async fn login(
+        &self,
+        email: &str,
+        password: &str,
+        client: Option<IpAddr>,
+        user_agent: Option<&str>,
+    ) -> Result<Login, AccountError> {
+        self.signing()?;
+        // What is no address belongs to nobody; what nobody can have is not looked for.
+        let email = super::normalise_email(email).map_err(|_| AccountError::BadCredentials)?;
+        let attempt = self.inner.throttle.begin(&email, client)?;
+        let checked = self.check(&email, password, user_agent).await;
+        if checked.as_ref().err() != Some(&AccountError::BadCredentials) {
+            attempt.give_back();
+        }
+        checked
+    }
+
+    async fn check(
+        &self,
+        email: &str,
+        password: &str,
+        user_agent: Option<&str>,
+    ) -> Result<Login, AccountError> {
+        let storage = &self.inner.storage;
+        let found = storage.credentials(email).await?;
+        let stored = found.as_ref().map(|found| found.password.clone());
+        let verdict = self.inner.passwords.check(password, stored).await?;
+        let Some(found) = found.filter(|_| verdict.is_right) else {
+            return Err(AccountError::BadCredentials);
+        };
+        let id = found.user.id.clone();
+        let login = self.open_session(found.user, &found.password, user_agent).await?;
+        if let Some(better) = verdict.better {
+            // The login has succeeded; another one will replace the hash if this does not.
+            let _ = storage.replace_hash(&id, &found.password, &better).await;
+        }
+        Ok(login)
+    }
+
+    /// Opens a session for a user whose password was checked against `hash`.
+    pub(super) async fn open_session(
+        &self,
+        user: User,
+        hash: &str,
+        user_agent: Option<&str>,
+    ) -> Result<Login, AccountError> {
+        let signing = self.signing()?;
+        let refresh_token = secrets::new_refresh_token()?;
+        let (session_id, now) = (new_id(), self.now());
+        let user_agent = user_agent.map(printable);
+        let session = NewSession {
+            id: &session_id,
+            user_id: &user.id,
+            password: hash,
+            user_agent: user_agent.as_deref(),
+            token_hash: &secrets::hash(&refresh_token),
+            expires_at: self.refresh_expiry(now),
+        };
+        // Switched off, or another password since: as if the password had been wrong.
+        let ended = self.inner.storage.open_session(&session, now).await?;
+        self.sessions_ended(ended.ok_or(AccountError::BadCredentials)?, now);
+        let user = User {
+            last_login_at: Some(now),
+            ..user
+        };
+        Ok(Login {
+            access_token: self.mint(signing, &user, &session_id),
+            expires_in: self.inner.options.access_ttl.as_secs(),
+            user,
+            session_id,
+            refresh_token,
+        })
+    }
+
+    /// A fresh access token for a refresh token; with `rotate`, another refresh token too. The one offered works for a
+    /// short time more then, for clients that lost the answer or ask twice; later use of it ends the session, because
+    /// somebody has a copy. Without `rotate` the refresh token stays as it is, and the session ends when it expires.
+    ///
+    /// # Errors
+    /// [`AccountError::BadToken`], [`AccountError::NotIssuing`]; or the database.
+    pub async fn refresh(&self, refresh_token: &str, rotate: bool) -> Result<Refreshed, AccountError> {
+        let signing = self.signing()?;
+        let now = self.now();
+        let next = if rotate {
+            Some(secrets::new_refresh_token()?)
+        } else {
+            None
+        };
+        let next_hash = next.as_deref().map(secrets::hash);
+        let offered = Redemption {
+            token_hash: &secrets::hash(refresh_token),
+            rotation: next_hash.as_deref().map(|token_hash| RotatedBy {
+                token_hash,
+                expires_at: self.refresh_expiry(now),
+            }),
+            grace: i64::try_from(self.inner.options.grace.as_millis()).unwrap_or(i64::MAX),
+        };
+        let (session_id, user) = match self.inner.storage.redeem(&offered, now).await? {
+            Redeemed::Good(session, user) => (session, user),
+            Redeemed::Refused => return Err(AccountError::BadToken),
+            Redeemed::Replayed(session) => {
+                tracing::warn!(
+                    session,
+                    "a spent refresh token was used again; its session has been ended"
+                );
+                self.sessions_ended(vec![session], now);
+                return Err(AccountError::BadToken);
+            }
+        };
+        Ok(Refreshed {
+            access_token: self.mint(signing, &user, &session_id),
+            expires_in: self.inner.options.access_ttl.as_secs(),
+            user,
+            session_id,
+            refresh_token: next,
+        })
+    }
+
+    /// The session with this id; whose it is, is for the caller to look at.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`] where there is none or it has ended; or the database.
+    pub async fn session(&self, id: &str) -> Result<Session, AccountError> {
+        let found = self.inner.storage.session(id, self.now()).await?;
+        found.ok_or(AccountError::NotFound)
+    }
+
+    /// The sessions of a user that have not ended, the one used last first.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn sessions(&self, user_id: &str) -> Result<Vec<Session>, AccountError> {
+        Ok(self.inner.storage.sessions_of(user_id, self.now()).await?)
+    }
+
+    /// Ends a session: its tokens are refused from now on. Whether the caller may is for the caller to know.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`] where there is none or it had ended; or the database.
+    pub async fn terminate(&self, id: &str) -> Result<(), AccountError> {
+        let now = self.now();
+        if !self.inner.storage.end_session(id, now).await? {
+            return Err(AccountError::NotFound);
+        }
+        self.sessions_ended(vec![id.to_owned()], now);
+        Ok(())
+    }
+
+    pub(super) fn signing(&self) -> Result<&Signing, AccountError> {
+        self.inner
+            .options
+            .signing
+            .as_ref()
+            .ok_or(AccountError::NotIssuing)
+    }
+
+    fn refresh_expiry(&self, now: i64) -> i64 {
+        let ttl = i64::try_from(self.inner.options.refresh_ttl.as_millis()).unwrap_or(i64::MAX);
+        now.saturating_add(ttl)
+    }
+
+    fn mint(&self, signing: &Signing, user: &User, session_id: &str) -> String {
+        let options = &self.inner.options;
+        let mut claims = Map::new();
+        let mut claim = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+        claim("sid", session_id.into());
+        claim("roles", user.roles.clone().into());
+        claim("email", user.email.as_str().into());
+        for (name, value) in [
+            ("name", &user.name),
+            ("iss", &signing.issuer),
+            ("aud", &signing.audience),
+        ] {
+            if let Some(value) = value {
+                claim(name, value.as_str().into());
+            }
+        }
+        auth::mint(
+            &signing.secret,
+            &user.id,
+            options.access_ttl,
+            &claims,
+            (options.clock)(),
+        )
+    }
+}
+
+/// What a client calls itself, short and without control characters.
+fn printable(user_agent: &str) -> String {
+    let mut text = String::new();
+    for found in user_agent.chars().filter(|found| !found.is_control()) {
+        if text.len() + found.len_utf8() > MAX_USER_AGENT_BYTES {
+            break;
+        }
+        text.push(found);
+    }
+    text
+}

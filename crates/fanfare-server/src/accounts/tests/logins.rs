@@ -1,0 +1,288 @@
+//! Logins, refreshes, ends.
+
+use std::net::IpAddr;
+
+use super::super::AccountError;
+use super::{PASSWORD, Place, World};
+
+pub(super) async fn logins(place: Place) {
+    let world = World::new(&place);
+    let registered = world.register("alice@example.com").await;
+    let login = world
+        .accounts
+        .login("ALICE@example.com ", PASSWORD, None, None)
+        .await
+        .unwrap();
+    assert_eq!(login.user.id, registered.user.id);
+    assert_ne!(login.session_id, registered.session_id);
+    assert_ne!(login.refresh_token, registered.refresh_token);
+    assert_eq!(
+        world.verified(&login.access_token).session_id.as_deref(),
+        Some(login.session_id.as_str())
+    );
+    for (email, password) in [
+        ("alice@example.com", "wrong horse"),
+        ("alice@example.com", ""),
+        ("bob@example.com", PASSWORD),
+        ("nobody", PASSWORD),
+    ] {
+        let refused = world
+            .accounts
+            .login(email, password, None, None)
+            .await
+            .unwrap_err();
+        assert_eq!(refused, AccountError::BadCredentials, "{email} {password}");
+    }
+    // What the verifier wants to see is in the token.
+    let strict = World::with(&place, |options| {
+        let signing = options.signing.as_mut().unwrap();
+        (signing.issuer, signing.audience) = (Some("us".to_owned()), Some("you".to_owned()));
+    });
+    let login = strict
+        .accounts
+        .login("alice@example.com", PASSWORD, None, None)
+        .await
+        .unwrap();
+    let claims = strict.verified(&login.access_token).claims;
+    assert_eq!((&claims["iss"], &claims["aud"]), (&"us".into(), &"you".into()));
+    assert!(!claims.contains_key("name"));
+}
+
+pub(super) async fn failures_are_limited(place: Place) {
+    let world = World::with(&place, |options| {
+        (options.attempts_per_account, options.attempts_per_address) = (3, 5);
+    });
+    world.register("alice@example.com").await;
+    let client: IpAddr = "192.0.2.1".parse().unwrap();
+    let login = async |email: &str, password: &str| {
+        world
+            .accounts
+            .login(email, password, Some(client), None)
+            .await
+            .map(drop)
+    };
+    for _ in 0..5 {
+        assert_eq!(
+            login("alice@example.com", PASSWORD).await,
+            Ok(()),
+            "successes do not count"
+        );
+    }
+    for email in ["alice@example.com", "nobody@example.com"] {
+        for _ in 0..2 {
+            assert_eq!(
+                login(email, "wrong horse").await,
+                Err(AccountError::BadCredentials)
+            );
+        }
+    }
+    let at_once = (0..10).map(|_| login("alice@example.com", "wrong horse"));
+    let answers = futures_util::future::join_all(at_once).await;
+    let tried = answers
+        .iter()
+        .filter(|answer| **answer == Err(AccountError::BadCredentials))
+        .count();
+    assert_eq!(tried, 1, "one try was left to the account and to the address");
+    for email in ["alice@example.com", "carol@example.com"] {
+        let refused = login(email, PASSWORD).await;
+        assert!(
+            matches!(refused, Err(AccountError::TooManyAttempts { .. })),
+            "{email}"
+        );
+    }
+    let elsewhere = world
+        .accounts
+        .login("carol@example.com", PASSWORD, None, None)
+        .await;
+    assert_eq!(elsewhere.unwrap_err(), AccountError::BadCredentials);
+}
+
+pub(super) async fn refreshing(place: Place) {
+    let world = World::new(&place);
+    let login = world.register("alice@example.com").await;
+    let accounts = &world.accounts;
+
+    world.pass(1000);
+    let same = accounts.refresh(&login.refresh_token, false).await.unwrap();
+    assert_eq!(
+        (same.refresh_token, &same.session_id, &same.user),
+        (None, &login.session_id, &login.user)
+    );
+    assert_ne!(same.access_token, login.access_token);
+
+    let first = accounts.refresh(&login.refresh_token, true).await.unwrap();
+    let next = first.refresh_token.unwrap();
+    world.pass(59);
+    let again = accounts
+        .refresh(&login.refresh_token, true)
+        .await
+        .unwrap()
+        .refresh_token
+        .unwrap();
+    for token in [&next, &again] {
+        let answer = accounts.refresh(token, false).await.unwrap();
+        assert_eq!(
+            world.verified(&answer.access_token).session_id.as_deref(),
+            Some(login.session_id.as_str())
+        );
+    }
+    // Each rotation begins the session's life anew.
+    world.pass(29 * 86_400);
+    let later = accounts
+        .refresh(&next, true)
+        .await
+        .unwrap()
+        .refresh_token
+        .unwrap();
+    world.pass(29 * 86_400);
+    let last = accounts
+        .refresh(&later, true)
+        .await
+        .unwrap()
+        .refresh_token
+        .unwrap();
+    world.pass(31 * 86_400);
+    for token in [last.as_str(), "", "nonsense", &login.access_token] {
+        assert_eq!(
+            accounts.refresh(token, true).await.unwrap_err(),
+            AccountError::BadToken,
+            "{token}"
+        );
+    }
+}
+
+pub(super) async fn two_refreshes_at_once(place: Place) {
+    let (here, there) = (World::new(&place), World::new(&place));
+    let login = here.register("alice@example.com").await;
+    let (one, other) = tokio::join!(
+        here.accounts.refresh(&login.refresh_token, true),
+        there.accounts.refresh(&login.refresh_token, true)
+    );
+    for answer in [one.unwrap(), other.unwrap()] {
+        assert!(
+            here.accounts
+                .refresh(&answer.refresh_token.unwrap(), true)
+                .await
+                .is_ok()
+        );
+    }
+}
+
+pub(super) async fn replays(place: Place) {
+    let world = World::new(&place);
+    let login = world.register("alice@example.com").await;
+    let mut feed = world.accounts.revocations().feed();
+    let next = world
+        .accounts
+        .refresh(&login.refresh_token, true)
+        .await
+        .unwrap()
+        .refresh_token
+        .unwrap();
+    world.pass(61);
+    for token in [&login.refresh_token, &next] {
+        assert_eq!(
+            world.accounts.refresh(token, true).await.unwrap_err(),
+            AccountError::BadToken
+        );
+    }
+    assert!(
+        world
+            .accounts
+            .revocations()
+            .is_refused(&login.user.id, Some(&login.session_id))
+    );
+    assert_eq!(
+        feed.try_recv().unwrap(),
+        crate::accounts::Revocation::Session(login.session_id.into())
+    );
+}
+
+pub(super) async fn sessions_end(place: Place) {
+    let world = World::new(&place);
+    let login = world.register("alice@example.com").await;
+    let other = world
+        .accounts
+        .login("alice@example.com", PASSWORD, None, None)
+        .await
+        .unwrap();
+    assert_eq!(
+        world.accounts.session(&login.session_id).await.unwrap().user_id,
+        login.user.id
+    );
+    world.accounts.terminate(&login.session_id).await.unwrap();
+    for id in [login.session_id.as_str(), "none"] {
+        assert_eq!(world.accounts.terminate(id).await, Err(AccountError::NotFound));
+        assert_eq!(world.accounts.session(id).await, Err(AccountError::NotFound));
+    }
+    let refused = |session: &str| {
+        world
+            .accounts
+            .revocations()
+            .is_refused(&login.user.id, Some(session))
+    };
+    assert_eq!(
+        (refused(&login.session_id), refused(&other.session_id)),
+        (true, false)
+    );
+    assert_eq!(
+        world
+            .accounts
+            .refresh(&login.refresh_token, false)
+            .await
+            .unwrap_err(),
+        AccountError::BadToken
+    );
+    assert!(world.accounts.refresh(&other.refresh_token, false).await.is_ok());
+    assert_eq!(world.accounts.sessions(&login.user.id).await.unwrap().len(), 1);
+}
+
+pub(super) async fn weak_hashes_are_replaced(place: Place) {
+    let weak = World::new(&place);
+    weak.register("alice@example.com").await;
+    let strong = World::with(&place, |options| {
+        options.hashing = argon2::Params::new(16, 1, 1, None).unwrap();
+    });
+    for _ in 0..2 {
+        strong
+            .accounts
+            .login("alice@example.com", PASSWORD, None, None)
+            .await
+            .unwrap();
+        let stored = strong
+            .accounts
+            .storage()
+            .credentials("alice@example.com")
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(stored.password.contains("m=16,"), "{}", stored.password);
+    }
+}
+
+pub(super) async fn without_a_secret(place: Place) {
+    let world = World::with(&place, |options| options.signing = None);
+    let made = world
+        .accounts
+        .create_user("alice@example.com", PASSWORD, None, &[])
+        .await
+        .unwrap();
+    assert!(made.roles.is_empty());
+    for result in [
+        world
+            .accounts
+            .login("alice@example.com", PASSWORD, None, None)
+            .await,
+        world
+            .accounts
+            .register("bob@example.com", PASSWORD, None, None)
+            .await,
+    ] {
+        assert_eq!(result.unwrap_err(), AccountError::NotIssuing);
+    }
+    assert_eq!(
+        world.accounts.refresh("x", true).await.unwrap_err(),
+        AccountError::NotIssuing
+    );
+    assert_eq!(world.accounts.users("", 10).await.unwrap().len(), 1);
+}

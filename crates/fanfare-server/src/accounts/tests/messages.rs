@@ -1,0 +1,157 @@
+//! Messages: what may be written, and who may read what.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::super::{AccountError, NewMessage};
+use super::{Place, World};
+
+fn message<'a>(
+    author: &'a str,
+    recipient: Option<&'a str>,
+    channel: Option<&'a str>,
+    content: &'a str,
+) -> NewMessage<'a> {
+    NewMessage {
+        author,
+        recipient,
+        channel,
+        content,
+        attachments: None,
+    }
+}
+
+pub(super) async fn writing(place: Place) {
+    let world = World::new(&place);
+    let attachments = RawValue::from_string("[{\"url\" : \"\\u0000\"}, 1e400]".to_owned()).unwrap();
+    let new = NewMessage {
+        attachments: Some(&attachments),
+        ..message("alice", Some("bob"), Some("general"), "Hi 🎉")
+    };
+    let stored = world.accounts.create_message(new).await.unwrap();
+    assert_eq!(
+        (stored.attachments.get(), stored.content.as_str()),
+        (attachments.get(), "Hi 🎉")
+    );
+    assert!(!format!("{stored:?}").contains("Hi"));
+
+    let object = RawValue::from_string("{}".to_owned()).unwrap();
+    let long = "x".repeat(65 * 1024);
+    let long_list = RawValue::from_string(format!("[\"{}\"]", "x".repeat(256 * 1024))).unwrap();
+    for (new, field) in [
+        (message("alice", None, None, ""), "content"),
+        (message("alice", None, None, "a\0b"), "content"),
+        (message("alice", None, None, &long), "content"),
+        (message("alice", Some(""), None, "x"), "recipientId"),
+        (message("alice", Some("a\nb"), None, "x"), "recipientId"),
+        (message("alice", None, Some("a.*"), "x"), "channelId"),
+        (message("alice", None, Some(&long[..201]), "x"), "channelId"),
+        (
+            NewMessage {
+                attachments: Some(&object),
+                ..message("alice", None, None, "x")
+            },
+            "attachments",
+        ),
+        (
+            NewMessage {
+                attachments: Some(&long_list),
+                ..message("alice", None, None, "x")
+            },
+            "attachments",
+        ),
+    ] {
+        let refused = world.accounts.create_message(new).await.unwrap_err();
+        assert!(
+            matches!(refused, AccountError::Bad { field: found, .. } if found == field),
+            "{refused}"
+        );
+    }
+
+    // What was stored and not published is found after a while, until it is marked.
+    let age = Duration::from_secs(30);
+    assert!(world.accounts.unpublished(age, 10).await.unwrap().is_empty());
+    world.pass(31);
+    let found = world.accounts.unpublished(age, 10).await.unwrap();
+    assert_eq!((found.len(), &found[0].id), (1, &stored.id));
+    world.accounts.mark_published(&stored.id).await.unwrap();
+    assert!(world.accounts.unpublished(age, 10).await.unwrap().is_empty());
+}
+
+pub(super) async fn reading(place: Place) {
+    let world = World::new(&place);
+    for new in [
+        message("alice", None, None, "everybody"),
+        message("alice", Some("bob"), None, "for bob"),
+        message("alice", Some("bob"), Some("open"), "for bob in open"),
+        message("bob", None, Some("open"), "in open"),
+        message("bob", None, Some("closed"), "in closed"),
+    ] {
+        world.accounts.create_message(new).await.unwrap();
+    }
+    let read = async |reader: &str, is_admin: bool| -> Vec<String> {
+        let may_read = |channel: Option<&str>| channel != Some("closed");
+        let page = world
+            .accounts
+            .messages(reader, is_admin, may_read, 50, None)
+            .await
+            .unwrap();
+        assert!(page.next_cursor.is_none());
+        page.messages.into_iter().map(|message| message.content).collect()
+    };
+    assert_eq!(
+        read("alice", false).await,
+        ["in open", "for bob in open", "for bob", "everybody"]
+    );
+    assert_eq!(
+        read("bob", false).await,
+        ["in closed", "in open", "for bob in open", "for bob", "everybody"]
+    );
+    assert_eq!(read("carol", false).await, ["in open", "everybody"]);
+    assert_eq!(read("carol", true).await.len(), 5);
+}
+
+pub(super) async fn pages(place: Place) {
+    let world = World::new(&place);
+    for number in 0..230 {
+        let channel = if number % 3 == 0 { "shown" } else { "hidden" };
+        world
+            .accounts
+            .create_message(message("bob", None, Some(channel), &number.to_string()))
+            .await
+            .unwrap();
+    }
+    let page = async |limit: usize, cursor: Option<&str>| {
+        let shown = |channel: Option<&str>| channel == Some("shown");
+        world
+            .accounts
+            .messages("alice", false, shown, limit, cursor)
+            .await
+    };
+    let (mut found, mut cursor, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let part = page(10, cursor.as_deref()).await.unwrap();
+        assert!(part.messages.len() <= 10);
+        found.extend(part.messages.into_iter().map(|message| message.content));
+        (cursor, pages) = (part.next_cursor, pages + 1);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let expected: Vec<String> = (0..230)
+        .rev()
+        .filter(|number| number % 3 == 0)
+        .map(|number| number.to_string())
+        .collect();
+    assert_eq!((found, pages), (expected, 8));
+    assert_eq!(page(0, None).await.unwrap().messages.len(), 1);
+    assert_eq!(page(1000, None).await.unwrap().messages.len(), 77);
+    for cursor in ["", "x", "00000000-0000-0000-0000-000000000000", "AAAA"] {
+        let refused = page(10, Some(cursor)).await.unwrap_err();
+        assert!(
+            matches!(refused, AccountError::Bad { field: "cursor", .. }),
+            "{cursor}"
+        );
+    }
+}

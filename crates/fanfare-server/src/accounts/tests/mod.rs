@@ -1,0 +1,96 @@
+//! What clients, backends and administrators can ask for; on both databases.
+#![allow(clippy::unwrap_used)]
+
+mod accounts;
+mod logins;
+mod messages;
+mod revocations;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use super::{Accounts, AccountsOptions, Login};
+use crate::auth::{Verified, Verifier, VerifierOptions};
+use crate::config::Config;
+use crate::storage::tests::{Case, Place, run_on_postgres, run_on_sqlite, suite};
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+const PASSWORD: &str = "correct horse";
+
+/// Accounts with a clock of their own.
+struct World {
+    accounts: Accounts,
+    clock: Arc<AtomicU64>,
+}
+
+impl World {
+    fn new(place: &Place) -> Self {
+        Self::with(place, |_| {})
+    }
+
+    fn with(place: &Place, change: impl FnOnce(&mut AccountsOptions)) -> Self {
+        let start = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let clock = Arc::new(AtomicU64::new(u64::try_from(start.as_millis()).unwrap()));
+        let told = clock.clone();
+        let mut options = AccountsOptions::new(&Config::default(), Some(SECRET.to_vec()));
+        options.hashing = argon2::Params::new(argon2::Params::MIN_M_COST, 1, 1, None).unwrap();
+        options.clock =
+            Arc::new(move || SystemTime::UNIX_EPOCH + Duration::from_millis(told.load(Ordering::Relaxed)));
+        change(&mut options);
+        Self {
+            accounts: Accounts::new(place.storage(), options),
+            clock,
+        }
+    }
+
+    /// Lets time pass.
+    fn pass(&self, seconds: u64) {
+        self.clock.fetch_add(seconds * 1000, Ordering::Relaxed);
+    }
+
+    async fn register(&self, email: &str) -> Login {
+        self.accounts.register(email, PASSWORD, None, None).await.unwrap()
+    }
+
+    /// What this server's own verifier says to a token.
+    fn verified(&self, token: &str) -> Verified {
+        let options = VerifierOptions {
+            hmac_secret: Some(SECRET.to_vec()),
+            ..VerifierOptions::default()
+        };
+        let now = (self.accounts.inner.options.clock)();
+        Verifier::new(options).unwrap().verify(token, now).unwrap()
+    }
+}
+
+const ALL: &[Case] = suite![
+    accounts::registration,
+    accounts::what_is_refused,
+    accounts::administration,
+    accounts::api_keys,
+    logins::logins,
+    logins::failures_are_limited,
+    logins::refreshing,
+    logins::two_refreshes_at_once,
+    logins::replays,
+    logins::sessions_end,
+    logins::weak_hashes_are_replaced,
+    logins::without_a_secret,
+    messages::writing,
+    messages::reading,
+    messages::pages,
+    revocations::what_other_processes_do,
+    revocations::a_restart,
+    revocations::the_watch,
+];
+
+#[test]
+fn on_sqlite() {
+    run_on_sqlite(ALL);
+}
+
+#[test]
+fn on_postgres() {
+    run_on_postgres(ALL);
+}

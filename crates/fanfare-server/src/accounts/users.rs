@@ -1,0 +1,193 @@
+//! Making accounts, and changing them.
+
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::{AccountError, Accounts, Login, Revocation, normalise_email};
+use crate::config::Registration;
+use crate::storage::{NewUser, StorageError, User};
+
+/// What everybody who registers is.
+pub const DEFAULT_ROLE: &str = "user";
+/// The longest name of a user, in bytes.
+const MAX_NAME_BYTES: usize = 200;
+/// The longest role, in bytes, and the most roles of a user.
+const MAX_ROLE_BYTES: usize = 64;
+const MAX_ROLES: usize = 32;
+
+impl Accounts {
+    /// Makes an account for a stranger, and logs them in.
+    ///
+    /// # Errors
+    /// [`AccountError::Closed`], [`AccountError::NotIssuing`], [`AccountError::Bad`], [`AccountError::Taken`],
+    /// [`AccountError::Busy`]; or the database.
+    pub async fn register(
+        &self,
+        email: &str,
+        password: &str,
+        name: Option<&str>,
+        user_agent: Option<&str>,
+    ) -> Result<Login, AccountError> {
+        self.signing()?;
+        if self.inner.options.registration == Registration::Closed {
+            return Err(AccountError::Closed);
+        }
+        let (user, hash) = self
+            .add(email, password, name, &[DEFAULT_ROLE.to_owned()])
+            .await?;
+        self.open_session(user, &hash, user_agent).await
+    }
+
+    /// Makes an account, whatever registration says; for administrators.
+    ///
+    /// # Errors
+    /// [`AccountError::Bad`], [`AccountError::Taken`], [`AccountError::Busy`]; or the database.
+    pub async fn create_user(
+        &self,
+        email: &str,
+        password: &str,
+        name: Option<&str>,
+        roles: &[String],
+    ) -> Result<User, AccountError> {
+        let roles = checked_roles(roles)?;
+        self.add(email, password, name, &roles)
+            .await
+            .map(|(user, _)| user)
+    }
+
+    /// A new user, and the hash of their password.
+    async fn add(
+        &self,
+        email: &str,
+        password: &str,
+        name: Option<&str>,
+        roles: &[String],
+    ) -> Result<(User, String), AccountError> {
+        let email = normalise_email(email)?;
+        let name = name.map(checked_name).transpose()?.flatten();
+        // An address that is taken costs no hash. Two at once find out below.
+        if self.inner.storage.credentials(&email).await?.is_some() {
+            return Err(AccountError::Taken);
+        }
+        let hash = self.inner.passwords.hash(password).await?;
+        let new = NewUser {
+            email: &email,
+            name: name.as_deref(),
+            password: &hash,
+            roles,
+        };
+        match self.inner.storage.insert_user(&new, self.now()).await {
+            Ok(user) => Ok((user, hash)),
+            Err(StorageError::Conflict) => Err(AccountError::Taken),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The user with this id.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`]; or the database.
+    pub async fn user(&self, id: &str) -> Result<User, AccountError> {
+        self.inner.storage.user(id).await?.ok_or(AccountError::NotFound)
+    }
+
+    /// The user with this address.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`], [`AccountError::Bad`] for what is no address; or the database.
+    pub async fn user_by_email(&self, email: &str) -> Result<User, AccountError> {
+        let email = normalise_email(email)?;
+        let found = self.inner.storage.credentials(&email).await?;
+        found.map(|found| found.user).ok_or(AccountError::NotFound)
+    }
+
+    /// Users in the order of their making, behind the one with the id `after` (empty for the first).
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn users(&self, after: &str, limit: u32) -> Result<Vec<User>, AccountError> {
+        Ok(self.inner.storage.users(after, limit).await?)
+    }
+
+    /// Gives a user another password. Their sessions end.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`], [`AccountError::Bad`], [`AccountError::Busy`]; or the database.
+    pub async fn set_password(&self, id: &str, password: &str) -> Result<(), AccountError> {
+        let hash = self.inner.passwords.hash(password).await?;
+        let now = self.now();
+        let ended = self.inner.storage.set_password(id, &hash, now).await?;
+        self.sessions_ended(ended.ok_or(AccountError::NotFound)?, now);
+        Ok(())
+    }
+
+    /// Gives a user these roles alone. Where one was taken away their sessions end, as the tokens still name it; else
+    /// the next refresh brings the new ones.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`], [`AccountError::Bad`]; or the database.
+    pub async fn set_roles(&self, id: &str, roles: &[String]) -> Result<(), AccountError> {
+        let roles = checked_roles(roles)?;
+        let before = self.user(id).await?.roles;
+        let takes_away = before.iter().any(|role| !roles.contains(role));
+        let now = self.now();
+        let ended = self.inner.storage.set_roles(id, &roles, takes_away, now).await?;
+        self.sessions_ended(ended.ok_or(AccountError::NotFound)?, now);
+        Ok(())
+    }
+
+    /// Switches an account off, which ends its sessions and refuses its tokens, or on again.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`]; or the database.
+    pub async fn set_disabled(&self, id: &str, disabled: bool) -> Result<(), AccountError> {
+        let now = self.now();
+        let ended = self.inner.storage.set_disabled(id, disabled, now).await?;
+        self.sessions_ended(ended.ok_or(AccountError::NotFound)?, now);
+        let revocation = if disabled {
+            Revocation::Disabled
+        } else {
+            Revocation::Enabled
+        };
+        self.revoked(revocation(id.into()), now);
+        Ok(())
+    }
+
+    /// Takes note of sessions that ended at `now`.
+    pub(super) fn sessions_ended(&self, ids: Vec<String>, now: i64) {
+        for id in ids {
+            self.revoked(Revocation::Session(id.into()), now);
+        }
+    }
+}
+
+/// A name as it is kept: trimmed, in NFC; none where it is empty.
+fn checked_name(name: &str) -> Result<Option<String>, AccountError> {
+    let name: String = name.trim().nfc().collect();
+    if name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
+        return Err(AccountError::bad(
+            "name",
+            "expected at most 200 bytes without control characters",
+        ));
+    }
+    Ok((!name.is_empty()).then_some(name))
+}
+
+/// Roles as they are kept: each once.
+fn checked_roles(roles: &[String]) -> Result<Vec<String>, AccountError> {
+    let mut checked: Vec<String> = Vec::new();
+    for role in roles {
+        if role.is_empty()
+            || role.len() > MAX_ROLE_BYTES
+            || role.contains(|c: char| c.is_control() || c.is_whitespace())
+        {
+            return Err(AccountError::bad("role", "expected 1 to 64 bytes without spaces"));
+        }
+        if !checked.contains(role) {
+            checked.push(role.clone());
+        }
+    }
+    if checked.len() > MAX_ROLES {
+        return Err(AccountError::bad("role", "more than 32"));
+    }
+    Ok(checked)
+}

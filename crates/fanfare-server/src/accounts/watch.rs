@@ -1,0 +1,85 @@
+//! Keeps in memory what is asked for every token: reads what other processes changed, every few seconds.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::{Accounts, Revocation};
+use crate::storage::{StorageError, millis};
+
+/// How far the clocks of nodes may be apart, and how long a transaction may take, in milliseconds.
+const OVERLAP: i64 = 60_000;
+/// How often what has ended by itself is deleted.
+const TIDY_EVERY: Duration = Duration::from_secs(3600);
+/// How long sessions that ended by themselves are kept, in milliseconds.
+const KEEP_ENDED: i64 = 24 * 3600 * 1000;
+
+impl Accounts {
+    /// Reads what is revoked and which API keys there are. Call it at the start; until it has succeeded once, sessions
+    /// that were ended before the start are not known, and their tokens pass until they expire.
+    ///
+    /// # Errors
+    /// The database cannot be used, or is newer than this build.
+    pub async fn reload(&self) -> Result<(), StorageError> {
+        let inner = &self.inner;
+        let now = self.now();
+        let life = self.longest_token_life();
+        let seen_until = inner.seen_until.load(Ordering::Relaxed);
+        let ended_since = seen_until.max(now.saturating_sub(life)).saturating_sub(OVERLAP);
+        for (id, ended_at) in inner.storage.ended_sessions(ended_since).await? {
+            self.revoked(Revocation::Session(id.into()), ended_at);
+        }
+        let switched_since = seen_until.saturating_sub(OVERLAP);
+        for (id, is_disabled) in inner.storage.switched_users(switched_since).await? {
+            let revocation = if is_disabled {
+                Revocation::Disabled
+            } else {
+                Revocation::Enabled
+            };
+            self.revoked(revocation(id.into()), now);
+        }
+        self.reload_keys().await?;
+        inner.revocations.forget(now);
+        inner.seen_until.store(now, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Starts the task that reads again and again, and deletes what has ended. It runs until it is aborted; failures are
+    /// logged by the storage. Must be called in a Tokio runtime.
+    pub fn spawn_watch(&self) -> JoinHandle<()> {
+        let accounts = self.clone();
+        tokio::spawn(async move {
+            let mut tidied: Option<tokio::time::Instant> = None;
+            loop {
+                let _ = accounts.reload().await; // the storage has told
+                if tidied.is_none_or(|at| at.elapsed() >= TIDY_EVERY) {
+                    let before = accounts.now().saturating_sub(KEEP_ENDED);
+                    if accounts.inner.storage.forget_sessions(before).await.is_ok() {
+                        tidied = Some(tokio::time::Instant::now());
+                    }
+                }
+                tokio::time::sleep(accounts.inner.options.watch_interval).await;
+            }
+        })
+    }
+
+    /// Takes note that a session was ended on another node just now.
+    pub fn session_ended(&self, id: &str) {
+        self.revoked(Revocation::Session(id.into()), self.now());
+    }
+
+    /// Takes note of a revocation that happened at `at`.
+    pub(super) fn revoked(&self, revocation: Revocation, at: i64) {
+        let forget_at = at
+            .saturating_add(self.longest_token_life())
+            .saturating_add(OVERLAP);
+        self.inner.revocations.apply(revocation, forget_at);
+    }
+
+    /// How long a token may be accepted after its session has ended, in milliseconds.
+    fn longest_token_life(&self) -> i64 {
+        let options = &self.inner.options;
+        millis(std::time::UNIX_EPOCH + options.access_ttl + options.leeway)
+    }
+}

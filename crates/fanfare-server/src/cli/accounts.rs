@@ -1,0 +1,52 @@
+//! What the commands for users, keys and backups share: they open the configured database themselves, beside a server
+//! that may be running.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::{Failure, Global, block_on};
+use crate::accounts::{AccountError, Accounts, AccountsOptions};
+use crate::config::Config;
+use crate::storage::Storage;
+
+/// Runs work on the configured database.
+pub(super) fn with_storage<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Storage) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    block_on(async {
+        let storage = Storage::new(&config.storage.url, 1).map_err(|error| failed(&error.into()))?;
+        let done = work(&storage).await;
+        storage.close().await;
+        done
+    })
+}
+
+/// Runs work on the configured accounts. Nobody logs in here, so no secret is asked for.
+pub(super) fn with_accounts<T>(
+    global: &Global,
+    work: impl AsyncFnOnce(&Accounts) -> Result<T, AccountError>,
+) -> Result<T, Failure> {
+    let config = global.load(None)?.config;
+    with_storage(&config, async |storage| {
+        let accounts = Accounts::new(storage.clone(), AccountsOptions::new(&config, None));
+        work(&accounts).await.map_err(|error| failed(&error))
+    })
+}
+
+/// What an error is to whoever called the command.
+pub(super) fn failed(error: &AccountError) -> Failure {
+    match error {
+        AccountError::Bad { .. } => Failure::Usage(error.to_string()),
+        _ => Failure::Runtime(error.to_string()),
+    }
+}
+
+/// A time of the database, for people; a dash for none.
+pub(super) fn moment(millis: Option<i64>) -> String {
+    const END_OF_YEAR_9999: u64 = 253_402_300_799_999;
+    let since = millis.and_then(|millis| u64::try_from(millis).ok());
+    match since.filter(|since| *since <= END_OF_YEAR_9999) {
+        Some(since) => fanfare_core::timestamp(UNIX_EPOCH + Duration::from_millis(since)).to_string(),
+        None => "-".to_owned(),
+    }
+}

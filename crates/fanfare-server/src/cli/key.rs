@@ -1,0 +1,82 @@
+//! `fanfare key`: API keys, from the command line.
+
+use clap::{Args, Subcommand};
+
+use super::accounts::{moment, with_accounts};
+use super::{Global, Outcome};
+use crate::accounts::Scope;
+
+/// Make and revoke API keys for backends.
+#[derive(Subcommand)]
+pub(super) enum KeyCommand {
+    /// Make a key and print it; it cannot be printed again
+    Create(Create),
+    /// Print all keys, one a line: id, scopes, state, when it was made, name
+    List,
+    /// Refuse a key from now on; a running server knows within seconds
+    Revoke(Revoke),
+}
+
+#[derive(Args)]
+pub(super) struct Create {
+    /// What the key is for
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// What it may be used for: publish, read or admin; may be repeated [default: publish]
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<Scope>,
+}
+
+#[derive(Args)]
+pub(super) struct Revoke {
+    /// The key's id
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+impl KeyCommand {
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        match self {
+            Self::Create(create) => create.run(global),
+            Self::List => list(global),
+            Self::Revoke(Revoke { id }) => {
+                with_accounts(global, async |accounts| accounts.revoke_key(id).await)
+            }
+        }
+    }
+}
+
+impl Create {
+    #[allow(clippy::print_stdout, reason = "the key is what the command is for")]
+    fn run(&self, global: &Global) -> Outcome {
+        let scopes = if self.scopes.is_empty() {
+            &[Scope::Publish][..]
+        } else {
+            &self.scopes
+        };
+        let (text, key) = with_accounts(global, async |accounts| {
+            accounts.create_key(&self.name, scopes).await
+        })?;
+        println!("id   {}\nkey  {text}", key.id);
+        Ok(())
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the list is what the command is for")]
+fn list(global: &Global) -> Outcome {
+    for key in with_accounts(global, async |accounts| accounts.keys().await)? {
+        println!(
+            "{}\t{}\t{}\t{}\t{}",
+            key.id,
+            key.scopes.join(","),
+            if key.revoked_at.is_some() {
+                "revoked"
+            } else {
+                "good"
+            },
+            moment(Some(key.created_at)),
+            key.name,
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! `fanfare user`: the accounts, from the command line.
+
+use std::io::Read as _;
+
+use clap::{Args, Subcommand};
+
+use super::accounts::{moment, with_accounts};
+use super::{Failure, Global, Outcome};
+use crate::accounts::{AccountError, Accounts, DEFAULT_ROLE, random_password};
+use crate::storage::User;
+
+/// How many users are read at once.
+const PAGE: u32 = 500;
+
+/// Make and change the accounts of users.
+#[derive(Subcommand)]
+pub(super) enum UserCommand {
+    /// Make an account; a password is made up and printed unless one is given
+    Add(Add),
+    /// Print all users, one a line: id, address, roles, state, last login, name
+    List,
+    /// Switch an account off: its sessions end and its tokens are refused
+    Disable(Which),
+    /// Switch an account on again
+    Enable(Which),
+    /// Give a user these roles and no others; where one is taken away, the user's sessions end
+    SetRole(SetRole),
+    /// Give a user another password; their sessions end
+    SetPassword(SetPassword),
+}
+
+#[derive(Args)]
+pub(super) struct Add {
+    /// The e-mail address
+    #[arg(value_name = "EMAIL")]
+    email: String,
+    /// Read the password from standard input, to the end of the line
+    #[arg(long)]
+    password_stdin: bool,
+    /// A role; may be repeated [default: user]
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+    /// What the user is called
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+#[derive(Args)]
+pub(super) struct Which {
+    /// The user's address or id
+    #[arg(value_name = "USER")]
+    user: String,
+}
+
+#[derive(Args)]
+pub(super) struct SetRole {
+    #[command(flatten)]
+    which: Which,
+    /// The roles
+    #[arg(value_name = "ROLE", required = true)]
+    roles: Vec<String>,
+}
+
+#[derive(Args)]
+pub(super) struct SetPassword {
+    #[command(flatten)]
+    which: Which,
+    /// Read the password from standard input, to the end of the line
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+impl UserCommand {
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        match self {
+            Self::Add(add) => add.run(global),
+            Self::List => with_accounts(global, async |accounts| list(accounts).await),
+            Self::Disable(which) => which.set_disabled(global, true),
+            Self::Enable(which) => which.set_disabled(global, false),
+            Self::SetRole(SetRole { which, roles }) => with_accounts(global, async |accounts| {
+                let user = which.find(accounts).await?;
+                accounts.set_roles(&user.id, roles).await
+            }),
+            Self::SetPassword(change) => change.run(global),
+        }
+    }
+}
+
+impl Add {
+    #[allow(clippy::print_stdout, reason = "what was made is what the command answers")]
+    fn run(&self, global: &Global) -> Outcome {
+        let password = Password::new(self.password_stdin)?;
+        let default = [DEFAULT_ROLE.to_owned()];
+        let roles = if self.roles.is_empty() {
+            &default[..]
+        } else {
+            &self.roles
+        };
+        let user = with_accounts(global, async |accounts| {
+            accounts
+                .create_user(&self.email, &password.text, self.name.as_deref(), roles)
+                .await
+        })?;
+        println!("id        {}", user.id);
+        password.print();
+        Ok(())
+    }
+}
+
+impl SetPassword {
+    fn run(&self, global: &Global) -> Outcome {
+        let password = Password::new(self.password_stdin)?;
+        with_accounts(global, async |accounts| {
+            let user = self.which.find(accounts).await?;
+            accounts.set_password(&user.id, &password.text).await
+        })?;
+        password.print();
+        Ok(())
+    }
+}
+
+impl Which {
+    /// The user meant.
+    async fn find(&self, accounts: &Accounts) -> Result<User, AccountError> {
+        if self.user.contains('@') {
+            accounts.user_by_email(&self.user).await
+        } else {
+            accounts.user(&self.user).await
+        }
+    }
+
+    fn set_disabled(&self, global: &Global, disabled: bool) -> Outcome {
+        with_accounts(global, async |accounts| {
+            let user = self.find(accounts).await?;
+            accounts.set_disabled(&user.id, disabled).await
+        })
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the list is what the command is for")]
+async fn list(accounts: &Accounts) -> Result<(), AccountError> {
+    let mut after = String::new();
+    loop {
+        let page = accounts.users(&after, PAGE).await?;
+        for user in &page {
+            println!(
+                "{}\t{}\t{}\t{}\t{}\t{}",
+                user.id,
+                user.email,
+                user.roles.join(","),
+                if user.disabled_at.is_some() {
+                    "disabled"
+                } else {
+                    "enabled"
+                },
+                moment(user.last_login_at),
+                user.name.as_deref().unwrap_or("-"),
+            );
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE as usize => after.clone_from(&last.id),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// A password for an account.
+struct Password {
+    text: String,
+    is_made_up: bool,
+}
+
+impl Password {
+    fn new(from_stdin: bool) -> Result<Self, Failure> {
+        let text = if from_stdin {
+            read_line()?
+        } else {
+            random_password()
+        };
+        Ok(Self {
+            text,
+            is_made_up: !from_stdin,
+        })
+    }
+
+    #[allow(clippy::print_stdout, reason = "nobody else knows the password")]
+    fn print(&self) {
+        if self.is_made_up {
+            println!("password  {}", self.text);
+        }
+    }
+}
+
+/// The first line of standard input.
+fn read_line() -> Result<String, Failure> {
+    const MOST: u64 = 4096; // more than any password, and an end where somebody gives a large file
+    let mut text = String::new();
+    let read = std::io::stdin().take(MOST).read_to_string(&mut text);
+    read.map_err(|error| Failure::Usage(format!("the password cannot be read: {error}")))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,171 @@
+//! The settings of `[auth]` and `[storage]`: who is who, and where that is kept.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::types::{self, GuardedUrl, Secret, text};
+use crate::storage::StorageUrl;
+
+/// How tokens are proved, and who may connect.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// The shared secret of HS256, HS384 and HS512 tokens; 32 bytes or more. Without any secret or public key
+    /// the first start makes a secret and keeps it in the data folder; the production profile refuses to
+    /// start instead.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "text::Secret")]
+    pub jwt_secret: Option<Secret>,
+
+    /// A file that holds the shared secret, as an orchestrator mounts one. Line breaks at its end do not
+    /// count. Set this or `jwt_secret`.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "text::Path")]
+    pub jwt_secret_file: Option<PathBuf>,
+
+    /// The address of a JSON Web Key Set with the public keys of an identity provider.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "text::Url")]
+    pub jwks_url: Option<GuardedUrl>,
+
+    /// A PEM file with the public key that tokens are signed for.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "text::Path")]
+    pub public_key_file: Option<PathBuf>,
+
+    /// The signature algorithms that a token may use. Where it is not set, it follows from the keys:
+    /// `RS256`, `ES256` and `EdDSA` where `jwks_url` or `public_key_file` is set, and `HS256` where a shared
+    /// secret is set or nothing is.
+    pub algorithms: Vec<Algorithm>,
+
+    /// The issuer (`iss`) that a token must name. Empty accepts any.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "String")]
+    pub issuer: Option<String>,
+
+    /// The audience (`aud`) that a token must name. Empty accepts any.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "String")]
+    pub audience: Option<String>,
+
+    /// How far the clock of a token's issuer may be off, when `exp` and `nbf` are compared.
+    #[serde(with = "types::duration")]
+    #[schemars(with = "text::Duration", extend("x-maximum" = "1h"))]
+    pub leeway: Duration,
+
+    /// How long the access tokens live that Fanfare issues itself.
+    #[serde(with = "types::duration")]
+    #[schemars(with = "text::Duration", extend("x-minimum" = "1s"))]
+    pub access_ttl: Duration,
+
+    /// How long a login lasts without being refreshed. Where refresh tokens are rotated, each refresh begins it anew.
+    #[serde(with = "types::duration")]
+    #[schemars(with = "text::Duration", extend("x-minimum" = "1s"))]
+    pub refresh_ttl: Duration,
+
+    /// Who may make an account: everybody (`open`), or `fanfare user add` alone (`closed`).
+    pub registration: Registration,
+
+    /// How many passwords are hashed at the same time, each on a core of its own with 19 MiB of memory. 0 takes half of
+    /// the cores. Logins wait for each other, and are refused when too many wait.
+    #[schemars(range(max = 1024))]
+    pub password_threads: usize,
+
+    /// The most failed logins in a minute for one account; further ones are refused, with the right password too. 0 is
+    /// no limit.
+    #[schemars(range(max = 1_000_000))]
+    pub login_attempts_per_minute: u32,
+
+    /// The most failed logins in a minute from one address of a client. 0 is no limit. The addresses of an IPv6 network
+    /// of 64 bits count as one.
+    #[schemars(range(max = 1_000_000))]
+    pub login_attempts_per_minute_per_ip: u32,
+
+    /// The values of the `Origin` header that may connect, such as `https://app.example.com`. `*` allows
+    /// every origin. A request without the header is no browser's, and passes.
+    pub allowed_origins: Vec<String>,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            jwt_secret: None,
+            jwt_secret_file: None,
+            jwks_url: None,
+            public_key_file: None,
+            algorithms: vec![Algorithm::HS256],
+            issuer: None,
+            audience: None,
+            leeway: Duration::ZERO,
+            access_ttl: Duration::from_secs(3600),
+            refresh_ttl: Duration::from_secs(30 * 24 * 3600),
+            registration: Registration::Open,
+            password_threads: 0,
+            login_attempts_per_minute: 10,
+            login_attempts_per_minute_per_ip: 60,
+            allowed_origins: vec!["*".to_owned()],
+        }
+    }
+}
+
+/// A signature algorithm of JSON Web Tokens (RFC 7518 section 3.1, RFC 8037 section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[allow(missing_docs, clippy::upper_case_acronyms)] // the names are the RFC's
+pub enum Algorithm {
+    HS256,
+    HS384,
+    HS512,
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+impl Algorithm {
+    /// Whether both sides hold the same secret, so that who can check a token can also forge one.
+    pub fn is_symmetric(self) -> bool {
+        matches!(self, Self::HS256 | Self::HS384 | Self::HS512)
+    }
+}
+
+/// Who may make an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Registration {
+    /// Everybody.
+    #[default]
+    Open,
+    /// The command line alone.
+    Closed,
+}
+
+/// Where users, sessions and messages are kept.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// `sqlite://FILE`, or `postgres://USER:PASSWORD@HOST/DATABASE` where several nodes share one database. Where it
+    /// is not set, it is the file `fanfare.db` in the data folder.
+    #[schemars(with = "text::Database")]
+    pub url: StorageUrl,
+
+    /// The most connections to the database at once.
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_connections: u32,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            url: StorageUrl::Sqlite(PathBuf::from("data/fanfare.db")),
+            max_connections: 8,
+        }
+    }
+}

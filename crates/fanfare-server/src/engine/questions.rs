@@ -1,0 +1,173 @@
+//! What the nodes of a cluster ask each other, so that an operator gets one answer for all.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use fanfare_core::Channel;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{Filter, Node, Row, ShardCommand, ShardHandle};
+
+/// A question to every node. Its form is shared by nodes of different versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Question {
+    /// How many connections this user has.
+    Presence(Box<str>),
+    /// Which connections are open.
+    Connections(Filter),
+    /// Which channels are held: at most `limit`, with names after `after`.
+    Channels { after: Box<str>, limit: usize },
+    /// End this connection.
+    End(Uuid),
+}
+
+/// Something every node should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Notice {
+    /// This login session is over.
+    SessionTerminated(Box<str>),
+}
+
+/// What all nodes say together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gathered<T> {
+    /// The sum of the answers.
+    pub answer: T,
+    /// Whether every node has answered.
+    pub complete: bool,
+}
+
+/// Channels with the number of connections subscribed to exactly that name.
+pub type Channels = BTreeMap<Box<str>, u64>;
+
+impl Node {
+    /// How many connections `user` has on all nodes.
+    pub async fn presence(&self, user: &str) -> Gathered<u64> {
+        let asked = self.ask_all::<u64>(&Question::Presence(user.into())).await;
+        asked.map(|counts| counts.into_iter().sum())
+    }
+
+    /// The open connections of all nodes that `filter` asks for, by id.
+    pub async fn connections(&self, filter: Filter) -> Gathered<Vec<Row>> {
+        let asked = self
+            .ask_all::<Vec<Row>>(&Question::Connections(filter.clone()))
+            .await;
+        asked.map(|rows| filter.cut(rows.into_iter().flatten().collect()))
+    }
+
+    /// At most `limit` channels that are held on any node, by name, after the name `after`.
+    pub async fn channels(&self, after: &str, limit: usize) -> Gathered<Channels> {
+        let question = Question::Channels {
+            after: after.into(),
+            limit,
+        };
+        let asked = self.ask_all::<Channels>(&question).await;
+        asked.map(|each| {
+            let mut sums = Channels::new();
+            for (name, count) in each.into_iter().flatten() {
+                *sums.entry(name).or_default() += count;
+            }
+            sums.into_iter().take(limit).collect()
+        })
+    }
+
+    /// Ends the connection of that id, wherever it is; answers whether there was one.
+    pub async fn end_connection(&self, id: Uuid) -> Gathered<bool> {
+        let asked = self.ask_all::<u64>(&Question::End(id)).await;
+        asked.map(|ended| ended.into_iter().any(|count| count > 0))
+    }
+
+    /// Ends the connections of this node whose credentials have been revoked.
+    pub fn end_refused(&self) {
+        for shard in self.shards() {
+            shard.send(ShardCommand::EndRefused);
+        }
+    }
+
+    /// Tells all nodes that a login session was ended, so that its tokens are refused and its connections end.
+    pub fn terminate_session(&self, session: &str) {
+        // Written to memory, so there is nothing that could fail.
+        let notice = serde_json::to_vec(&Notice::SessionTerminated(session.into())).unwrap_or_default();
+        if let Some(broker) = self.broker() {
+            broker.tell(notice.into());
+        }
+    }
+
+    async fn ask_all<T: DeserializeOwned>(&self, question: &Question) -> Gathered<Vec<T>> {
+        let Some(broker) = self.broker() else {
+            return Gathered {
+                answer: Vec::new(),
+                complete: false,
+            };
+        };
+        let question = serde_json::to_vec(question).unwrap_or_default(); // as above
+        let asked = broker.ask(question.into()).await;
+        let answers = asked
+            .answers
+            .iter()
+            .map(|answer| serde_json::from_slice(answer).ok());
+        let (understood, not): (Vec<_>, Vec<_>) = answers.partition(Option::is_some);
+        Gathered {
+            answer: understood.into_iter().flatten().collect(),
+            complete: asked.complete && not.is_empty(),
+        }
+    }
+
+    /// Answers a question of any node, this one included. What is not understood is answered by nothing.
+    pub(super) async fn answer_question(&self, question: Bytes) -> Bytes {
+        let Ok(question) = serde_json::from_slice(&question) else {
+            return Bytes::new();
+        };
+        let answer = match question {
+            Question::Presence(user) => serde_json::to_vec(&self.connections_of(&user)),
+            Question::Connections(filter) => serde_json::to_vec(&self.rows(filter).await),
+            Question::Channels { after, limit } => serde_json::to_vec(&self.own_channels(&after, limit)),
+            Question::End(id) => serde_json::to_vec(&self.end_own(id).await),
+        };
+        answer.unwrap_or_default().into()
+    }
+
+    /// Takes in a notice of any node, this one included.
+    pub(super) fn take_notice(&self, notice: &Bytes) {
+        match serde_json::from_slice(notice) {
+            // The accounts tell what follows from it.
+            Ok(Notice::SessionTerminated(session)) => self.gate.revoke_session(&session),
+            Err(_) => tracing::debug!("a notice of another node is not understood"),
+        }
+    }
+
+    fn own_channels(&self, after: &str, limit: usize) -> Channels {
+        let mut held: Vec<(Channel, usize)> = self.channels.channels();
+        held.retain(|(name, _)| **name > *after);
+        held.sort_unstable();
+        let held = held.into_iter().take(limit);
+        held.map(|(name, count)| ((*name).into(), count as u64)).collect()
+    }
+
+    async fn end_own(&self, id: Uuid) -> u64 {
+        let ask = |shard: &ShardHandle| {
+            let (tell, told) = oneshot::channel();
+            shard.send(ShardCommand::End(id, tell));
+            told
+        };
+        let asked: Vec<_> = self.shards().iter().map(ask).collect();
+        let mut ended = 0;
+        for told in asked {
+            ended += told.await.unwrap_or_default();
+        }
+        ended
+    }
+}
+
+impl<T> Gathered<Vec<T>> {
+    fn map<U>(self, sum: impl FnOnce(Vec<T>) -> U) -> Gathered<U> {
+        Gathered {
+            answer: sum(self.answer),
+            complete: self.complete,
+        }
+    }
+}

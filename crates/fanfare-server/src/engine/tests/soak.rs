@@ -1,0 +1,135 @@
+//! Clients that do everything at once, in an order that chance gives, while the broker and the authorizer come and go.
+//! In the end everybody must still be answered, and nothing may be left.
+
+use std::time::Duration;
+
+use super::{
+    client::Client,
+    fakes::FakeAuthorizer,
+    plain::Plain,
+    world::{Setup, World, event, settings, token},
+};
+use crate::engine::DialectSettings;
+
+/// Numbers that look like chance and are the same in each run (Numerical Recipes' generator).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+
+    fn of<'a>(&mut self, all: &[&'a str]) -> &'a str {
+        all[self.below(all.len())]
+    }
+}
+
+const CHANNELS: &[&str] = &["a.b", "a.c", "a.secret", "project:1", "task:1", "notifications"];
+const LISTENED: &[&str] = &[
+    "a.b",
+    "a.c",
+    "a.secret",
+    "project:1",
+    "user:alice",
+    "user:*",
+    "a.*",
+    "**",
+    "notifications",
+];
+const USERS: &[&str] = &["alice", "bob", "carol"];
+
+fn command(chance: &mut Chance) -> String {
+    let (one, other) = (chance.of(LISTENED), chance.of(LISTENED));
+    let (channel, user) = (chance.of(CHANNELS), chance.of(USERS));
+    match chance.below(12) {
+        0 | 1 => format!("sub {one} {other}"),
+        2 => format!("sub-all {one} {other}"),
+        3 => format!("unsub {one} {other}"),
+        4 => format!("join {channel}"),
+        5 => format!("leave {channel}"),
+        6 => format!("pub {channel} 1"),
+        7 => format!("pub-member {channel} 2"),
+        8 => format!("direct {user} 3"),
+        9 => format!("auth {}", token(user, 60, &serde_json::Value::Null)),
+        10 => format!("timer {};facts", chance.below(300)),
+        _ => format!("sub {one};join {channel};pub {channel} 4;unsub {other};leave {channel}"),
+    }
+}
+
+async fn step(world: &World, authorizer: &FakeAuthorizer, clients: &mut Vec<Client>, chance: &mut Chance) {
+    match chance.below(20) {
+        0..=2 if clients.len() < 12 => {
+            let shard = chance.below(2);
+            clients.push(
+                world
+                    .connect_on(shard, chance.of(&["", "alice", "bob", "carol"]))
+                    .await,
+            );
+        }
+        3 if !clients.is_empty() => drop(clients.swap_remove(chance.below(clients.len()))),
+        4 => world.broker.confirm(),
+        5 => world.broker.confirms.shut(),
+        6 | 7 => world.broker.carries.open(),
+        8 => world.broker.carries.shut(),
+        9 => authorizer.gate.open(),
+        10 => authorizer.gate.shut(),
+        11 => authorizer.forget(),
+        12 | 13 => {
+            // As a backend does; nobody waits for it.
+            let (node, to) = (world.node.clone(), chance.of(&["alice", "bob", "*"]));
+            tokio::task::spawn_local(async move { node.publish(vec![event(to, "t", "5"); 3]).await });
+        }
+        14 => tokio::time::sleep(Duration::from_millis(1)).await,
+        _ if clients.is_empty() => {}
+        _ => {
+            let client = chance.below(clients.len());
+            clients[client].say(&command(chance)).await;
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_everybody_is_answered_and_nothing_is_left() {
+    for seed in 1..=8 {
+        let authorizer = FakeAuthorizer::new(true);
+        let setup = Setup {
+            settings: DialectSettings {
+                max_connections: 100,
+                send_queue: 100_000,
+                ..settings()
+            },
+            dialects: vec![[Plain::default(), Plain::by_subscription()][seed % 2].clone()],
+            shards: 2,
+            ..Setup::asking(&authorizer)
+        };
+        setup.run(|world| async move {
+            let mut chance = Chance(seed as u64);
+            let mut clients = Vec::new();
+            for _ in 0..600 {
+                // A connection of somebody waits for the broker before it is there, so that one must be at hand.
+                if chance.below(10) == 0 {
+                    world.broker.confirm();
+                }
+                let stepping = step(&world, &authorizer, &mut clients, &mut chance);
+                if tokio::time::timeout(Duration::from_millis(20), stepping)
+                    .await
+                    .is_err()
+                {
+                    world.broker.confirm();
+                }
+            }
+            world.broker.confirm();
+            world.broker.carries.open();
+            authorizer.gate.open();
+            for (number, client) in clients.iter_mut().enumerate() {
+                let last = format!("last {number}");
+                client.say(&last).await;
+                while client.text().await != last {}
+            }
+        });
+    }
+}

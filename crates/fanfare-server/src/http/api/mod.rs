@@ -1,0 +1,98 @@
+//! The API for services, `/api/v1`. A file for each resource; errors have one form: a stable code for programs, a
+//! message for people.
+
+mod channels;
+mod connections;
+mod events;
+mod presence;
+mod query;
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
+use hyper::body::Incoming;
+
+use super::{
+    Site, caller,
+    reply::{self, Reply, api_error},
+};
+
+/// What there is, by the parts of its path below `/api/`.
+enum Resource<'a> {
+    Events,
+    Presence(&'a str),
+    Connections,
+    Connection(&'a str),
+    Channels,
+}
+
+impl<'a> Resource<'a> {
+    fn find(path: &'a str) -> Option<Self> {
+        let parts: Vec<&str> = path.split('/').collect();
+        match parts.as_slice() {
+            ["v1", "events"] => Some(Self::Events),
+            ["v1", "users", user, "presence"] => Some(Self::Presence(user)),
+            ["v1", "connections"] => Some(Self::Connections),
+            ["v1", "connections", id] => Some(Self::Connection(id)),
+            ["v1", "channels"] => Some(Self::Channels),
+            _ => None,
+        }
+    }
+
+    fn methods(&self) -> &'static [Method] {
+        match self {
+            Self::Events => &[Method::POST],
+            Self::Presence(_) | Self::Connections | Self::Channels => &[Method::GET, Method::HEAD],
+            Self::Connection(_) => &[Method::DELETE],
+        }
+    }
+}
+
+/// Answers a request to `path`, which is what follows `/api/`.
+pub(super) async fn answer(path: &str, request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>) -> Reply {
+    if site.node.is_draining() {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return api_error(status, "SHUTTING_DOWN", "Server shutting down");
+    }
+    let Some(resource) = Resource::find(path) else {
+        return api_error(StatusCode::NOT_FOUND, "NOT_FOUND", "not found");
+    };
+    let methods = resource.methods();
+    if !methods.contains(request.method()) {
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        return reply::allow(
+            api_error(status, "METHOD_NOT_ALLOWED", "method not allowed"),
+            methods,
+        );
+    }
+    let (head, sent) = request.into_parts();
+    if !caller::may_use_api(site, peer, &head.uri, &head.headers) {
+        return unauthorized();
+    }
+    match resource {
+        Resource::Events => events::publish(sent, site).await,
+        Resource::Presence(user) => presence::show(user, site).await,
+        Resource::Connections => connections::list(query_of(&head), site).await,
+        Resource::Connection(id) => connections::end(id, site).await,
+        Resource::Channels => channels::list(query_of(&head), site).await,
+    }
+}
+
+fn query_of(head: &Parts) -> &str {
+    head.uri.query().unwrap_or_default()
+}
+
+fn unauthorized() -> Reply {
+    let mut answer = api_error(
+        StatusCode::UNAUTHORIZED,
+        "INVALID_TOKEN",
+        "an API key is required",
+    );
+    let challenge = HeaderValue::from_static("Bearer");
+    answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    answer
+}
+
+fn invalid(message: &str) -> Reply {
+    api_error(StatusCode::BAD_REQUEST, "INVALID_REQUEST", message)
+}

@@ -1,0 +1,81 @@
+//! Query parameters of the service API: each at most once, and none that is not known.
+
+use std::borrow::Cow;
+
+/// Results in one page.
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1000;
+
+/// A query string's parameters.
+pub(super) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Query<'a> {
+    /// Reads `text`, which may have the parameters called `known`.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub(super) fn read(text: &'a str, known: &[&str]) -> Result<Self, String> {
+        let mut found: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            if !known.contains(&&*name) {
+                return Err(format!("unknown parameter (there are: {})", known.join(", ")));
+            }
+            if found.iter().any(|(other, _)| *other == name) {
+                return Err(format!("the parameter {name} is there more than once"));
+            }
+            found.push((name, value));
+        }
+        Ok(Self(found))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(own, _)| own == name)
+            .map(|(_, value)| &**value)
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<Box<str>> {
+        self.get(name).map(Into::into)
+    }
+
+    /// The parameter `limit`, from 1 to 1,000; 100 where it is not there.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub(super) fn limit(&self) -> Result<usize, String> {
+        let Some(text) = self.get("limit") else {
+            return Ok(DEFAULT_LIMIT);
+        };
+        let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+        limit.ok_or_else(|| format!("limit: expected a number from 1 to {MAX_LIMIT}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters() {
+        let known = ["user", "limit"];
+        let query = Query::read("user=a%20b&limit=7", &known).unwrap_or_else(|message| panic!("{message}"));
+        assert_eq!(
+            (query.get("user"), query.get("x"), query.limit()),
+            (Some("a b"), None, Ok(7))
+        );
+        for (text, limit) in [
+            ("", Ok(100)),
+            ("limit=1000", Ok(1000)),
+            ("limit=0", Err(())),
+            ("limit=1001", Err(())),
+            ("limit=x", Err(())),
+        ] {
+            let found = Query::read(text, &known).and_then(|query| query.limit());
+            assert_eq!(found.map_err(|_| ()), limit, "{text}");
+        }
+        for bad in ["other=1", "user=1&user=2"] {
+            assert!(Query::read(bad, &known).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The accounts behind the server, and what happens to connections when one is revoked.
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use super::keys;
+use crate::{
+    accounts::{Accounts, AccountsOptions},
+    config::Config,
+    engine::Node,
+    storage::{Storage, StorageError},
+};
+
+/// The configured accounts. A database that is away holds up no start: it is waited for.
+///
+/// # Errors
+/// When the database is newer than this build, or its address makes no sense.
+pub(super) async fn open(config: &Config) -> Result<Accounts, String> {
+    let storage = Storage::new(&config.storage.url, config.storage.max_connections);
+    let storage = storage.map_err(|error| error.to_string())?;
+    let accounts = Accounts::new(storage, AccountsOptions::new(config, keys::secret(config)?));
+    let prepared = match accounts.storage().prepare().await {
+        Ok(()) => accounts.reload().await,
+        Err(error) => Err(error),
+    };
+    match prepared {
+        Ok(()) => {}
+        Err(error @ (StorageError::Newer { .. } | StorageError::Location(_))) => {
+            return Err(error.to_string());
+        }
+        Err(error) => tracing::warn!(
+            %error,
+            "the database cannot be used yet; accounts and messages wait for it, everything else works"
+        ),
+    }
+    Ok(accounts)
+}
+
+/// Keeps what is revoked up to date, and ends the connections that it concerns.
+pub(super) fn follow(accounts: &Accounts, node: &Arc<Node>) -> [JoinHandle<()>; 2] {
+    let (mut feed, node) = (accounts.revocations().feed(), node.clone());
+    let ending = tokio::spawn(async move {
+        // One that is behind is told so; that calls for the same look at all connections as any news does.
+        while !matches!(
+            feed.recv().await,
+            Err(tokio::sync::broadcast::error::RecvError::Closed)
+        ) {
+            while feed.try_recv().is_ok() {}
+            node.end_refused();
+        }
+    });
+    [accounts.spawn_watch(), ending]
+}

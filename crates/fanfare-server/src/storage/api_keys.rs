@@ -1,0 +1,86 @@
+//! The table of API keys. Of a key only the hash is known here.
+
+use std::fmt;
+
+use sqlx::{Row, any::AnyRow};
+
+use super::{Storage, StorageError, list_of, text_of};
+
+/// A key, without the key. Times are milliseconds since 1970.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredKey {
+    /// A UUID.
+    pub id: String,
+    /// What it is for, in somebody's words.
+    pub name: String,
+    /// The SHA-256 of the key, in hexadecimal.
+    pub hash: String,
+    /// What it may be used for, by names.
+    pub scopes: Vec<String>,
+    /// When it was made.
+    pub created_at: i64,
+    /// Since when it is refused.
+    pub revoked_at: Option<i64>,
+}
+
+/// The hash stays out of logs.
+impl fmt::Debug for StoredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredKey")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Storage {
+    /// Stores a key.
+    ///
+    /// # Errors
+    /// [`StorageError::Conflict`] when there is a key with this hash.
+    pub async fn insert_key(&self, key: &StoredKey) -> Result<(), StorageError> {
+        let insert = "INSERT INTO api_keys (id, name, hash, scopes, created_at) VALUES ($1, $2, $3, $4, $5)";
+        let query = sqlx::query(insert)
+            .bind(&key.id)
+            .bind(&key.name)
+            .bind(&key.hash)
+            .bind(text_of(&key.scopes))
+            .bind(key.created_at);
+        self.run(query.execute(self.pool())).await.map(drop)
+    }
+
+    /// All keys, in the order of their making, revoked ones included.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn keys(&self) -> Result<Vec<StoredKey>, StorageError> {
+        let query =
+            sqlx::query("SELECT id, name, hash, scopes, created_at, revoked_at FROM api_keys ORDER BY id");
+        self.run(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
+            .await
+    }
+
+    /// Revokes a key; `false` where there is none, or it was revoked before.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn revoke_key(&self, id: &str, now: i64) -> Result<bool, StorageError> {
+        let query = sqlx::query("UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
+            .bind(id)
+            .bind(now);
+        let done = self.run(query.execute(self.pool())).await?;
+        Ok(done.rows_affected() > 0)
+    }
+}
+
+fn read(row: &AnyRow) -> sqlx::Result<StoredKey> {
+    Ok(StoredKey {
+        id: row.try_get("id")?,
+        name: row.try_get("name")?,
+        hash: row.try_get("hash")?,
+        scopes: list_of(row, "scopes")?,
+        created_at: row.try_get("created_at")?,
+        revoked_at: row.try_get("revoked_at")?,
+    })
+}

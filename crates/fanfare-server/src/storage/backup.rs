@@ -1,0 +1,65 @@
+//! A copy of an SQLite database, made while it is in use.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use super::{Kind, Outage, Storage, StorageError, StorageUrl, connect};
+
+/// Why there is no backup.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// PostgreSQL has tools of its own for this.
+    #[error("this is for SQLite; back a PostgreSQL database up with pg_dump")]
+    NotSqlite,
+    /// The copy cannot be written; a file that is there already is never overwritten.
+    #[error("{0}")]
+    File(#[source] io::Error),
+    /// The database cannot be read.
+    #[error("{0}")]
+    Storage(#[from] StorageError),
+}
+
+impl Storage {
+    /// Writes a consistent copy of the database to the new file `target` (mode 0600), which is whole once this answers.
+    /// Whoever uses the database goes on meanwhile.
+    ///
+    /// # Errors
+    /// Nothing is left behind then.
+    pub async fn backup(&self, target: &Path) -> Result<(), BackupError> {
+        let StorageUrl::Sqlite(source) = &self.inner.url else {
+            return Err(BackupError::NotSqlite);
+        };
+        debug_assert_eq!(self.inner.kind, Kind::Sqlite);
+        // No empty database is made where there is nothing to back up.
+        fs::metadata(source).map_err(|error| StorageError::from(connect::outage(&error)))?;
+        let name = target
+            .to_str()
+            .ok_or_else(|| BackupError::File(io::ErrorKind::InvalidFilename.into()))?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(target)
+            .map_err(BackupError::File)?;
+        // SQLite takes an empty file for a new one, so its mode stays.
+        let copied = sqlx::query("VACUUM INTO $1")
+            .bind(name)
+            .execute(self.pool())
+            .await;
+        let copied = copied.map_err(|error| BackupError::Storage(in_the_target(error.into())));
+        let synced = copied.and_then(|_| file.sync_all().map_err(BackupError::File));
+        synced.inspect_err(|_| {
+            let _ = fs::remove_file(target); // the first error is the one to report
+        })
+    }
+}
+
+/// An I/O error here is most likely that of a full disk under the copy.
+fn in_the_target(error: StorageError) -> StorageError {
+    match error {
+        StorageError::Unavailable(Outage::Unreachable) => Outage::Full.into(),
+        other => other,
+    }
+}

@@ -1,0 +1,141 @@
+//! How connections are made: what SQLite and PostgreSQL are told at the start of each, and the SQLite file itself.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf, absolute};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+use sqlx::{
+    AnyConnection, AnyPool, ConnectOptions as _, Executor as _,
+    any::{AnyConnectOptions, AnyPoolOptions},
+};
+
+use super::{Kind, Outage, StorageError, StorageUrl, WAIT};
+
+/// What each connection to SQLite is told: how long to wait for a lock, in milliseconds. Foreign keys are checked by the
+/// driver's default, and a commit that was answered survives a power cut by SQLite's. Nothing here may touch the file:
+/// the pool would take its error for a slow start.
+const SQLITE_START: &str = "PRAGMA busy_timeout = 2000";
+/// What each connection to PostgreSQL is told. The times are milliseconds.
+const POSTGRES_START: &str = "SET application_name = 'fanfare'; SET statement_timeout = 5000; SET lock_timeout = 2000; \
+                              SET idle_in_transaction_session_timeout = 10000";
+
+/// The pool of connections to `url`; none is made yet.
+pub(super) fn pool(url: &StorageUrl, max_connections: u32) -> Result<(AnyPool, Kind), StorageError> {
+    sqlx::any::install_default_drivers();
+    let options = AnyPoolOptions::new()
+        .max_connections(max_connections.max(1))
+        .acquire_timeout(WAIT);
+    let (options, text, kind) = match url {
+        StorageUrl::Sqlite(path) => {
+            let path = absolute(path).map_err(|_| StorageError::Location("the path cannot be used"))?;
+            let path = resolved(path);
+            // Never created here: an empty database in the place of one that is away would look like a loss of all.
+            let text = format!("{}?mode=rw", StorageUrl::Sqlite(path.clone()));
+            (sqlite(options, path), text, Kind::Sqlite)
+        }
+        StorageUrl::Postgres(url) => (
+            options.after_connect(|connection, _| run(connection, POSTGRES_START)),
+            url.expose().to_owned(),
+            Kind::Postgres,
+        ),
+    };
+    let connect: AnyConnectOptions = text
+        .parse()
+        .map_err(|_| StorageError::Location("the driver does not understand it"))?;
+    Ok((
+        options.connect_lazy_with(connect.disable_statement_logging()),
+        kind,
+    ))
+}
+
+fn run<'a>(connection: &'a mut AnyConnection, script: &'static str) -> BoxFuture<'a, sqlx::Result<()>> {
+    Box::pin(async move { connection.execute(script).await.map(drop) })
+}
+
+/// The path with its folder resolved, where that is there already: a URL cannot keep `..`.
+fn resolved(path: PathBuf) -> PathBuf {
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    match (folder, path.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => path,
+    }
+}
+
+/// A connection keeps the file that it opened, even when that has been deleted or replaced. What is written there is
+/// lost, so before each use the file is looked at.
+fn sqlite(options: AnyPoolOptions, path: PathBuf) -> AnyPoolOptions {
+    let file = Arc::new(Watched::default());
+    let (at_start, before_use) = ((file.clone(), path.clone()), (file, path));
+    options
+        .after_connect(move |connection, _| {
+            at_start.0.unchanged_since(&at_start.1);
+            run(connection, SQLITE_START)
+        })
+        .before_acquire(move |_, connection| {
+            let unchanged_since = before_use.0.unchanged_since(&before_use.1);
+            let is_current = unchanged_since.is_some_and(|since| connection.age <= since.elapsed());
+            Box::pin(std::future::ready(Ok(is_current)))
+        })
+}
+
+/// Which file a path led to, and since when.
+#[derive(Default)]
+struct Watched(Mutex<Option<((u64, u64), Instant)>>);
+
+impl Watched {
+    /// When the file that is at `path` now was first seen there; `None` if there is none.
+    fn unchanged_since(&self, path: &Path) -> Option<Instant> {
+        let found = fs::metadata(path).ok()?;
+        let found = (found.dev(), found.ino());
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *seen {
+            Some((known, since)) if known == found => Some(since),
+            _ => {
+                let now = Instant::now();
+                *seen = Some((found, now));
+                Some(now)
+            }
+        }
+    }
+}
+
+/// Makes an empty file (mode 0600) for the database, and its folder, unless they are there.
+pub(super) fn create_file(path: &Path) -> Result<(), Outage> {
+    let opened = path.parent().map_or(Ok(()), |folder| {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    });
+    let created = opened.and_then(|()| {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+    });
+    match created {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let mode = fs::metadata(path).map_or(0, |found| found.permissions().mode());
+            if mode & 0o077 != 0 {
+                tracing::warn!(path = %path.display(), mode = format!("{:04o}", mode & 0o7777),
+                    "other users may access the database; its mode should be 0600");
+            }
+            Ok(())
+        }
+        Err(error) => Err(outage(&error)),
+    }
+}
+
+/// What an error of the file system means for the database.
+pub(super) fn outage(error: &io::Error) -> Outage {
+    match error.kind() {
+        ErrorKind::PermissionDenied => Outage::Denied,
+        ErrorKind::ReadOnlyFilesystem => Outage::ReadOnly,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Outage::Full,
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => Outage::Missing,
+        _ => Outage::Unreachable,
+    }
+}

@@ -1,0 +1,185 @@
+//! What can go wrong with the database, sorted by what the caller can do about it.
+//!
+//! No text here repeats what the database said in words: it may quote values. Its code says as much to whoever looks
+//! it up, and quotes nothing.
+
+use std::fmt;
+
+/// Why a storage operation did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StorageError {
+    /// The database cannot do it now, and may be able to later without a change of ours.
+    #[error("the storage is not available: {0}")]
+    Unavailable(Outage),
+    /// What should be new is there already.
+    #[error("there is such a record already")]
+    Conflict,
+    /// A later version of Fanfare has changed the tables.
+    #[error(
+        "the database has schema version {found}, and this build knows up to {known}: use a newer Fanfare"
+    )]
+    Newer {
+        /// The version in the database.
+        found: i64,
+        /// The latest version that this build knows.
+        known: i64,
+    },
+    /// `storage.url` cannot be used.
+    #[error("storage.url: {0}")]
+    Location(&'static str),
+    /// A mistake in Fanfare, or a database that somebody else changed.
+    #[error("the storage failed: {0}")]
+    Fault(String),
+}
+
+/// Why a database cannot be used at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// No connection in time (the server is away, or all connections are busy), or it broke.
+    Unreachable,
+    /// It did not answer in time.
+    Slow,
+    /// Somebody else holds a lock.
+    Locked,
+    /// It may be read but not written.
+    ReadOnly,
+    /// The disk or another resource is used up.
+    Full,
+    /// Its files are damaged, or are no database.
+    Corrupt,
+    /// Fanfare is not let in: the password, the permissions.
+    Denied,
+    /// There is no such database.
+    Missing,
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreachable => "no connection",
+            Self::Slow => "no answer in time",
+            Self::Locked => "locked by somebody else",
+            Self::ReadOnly => "read-only",
+            Self::Full => "no space or another resource is used up",
+            Self::Corrupt => "damaged, or no database",
+            Self::Denied => "access denied",
+            Self::Missing => "no such database",
+        })
+    }
+}
+
+impl StorageError {
+    /// Whether to try again later is all that can be done.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+impl From<Outage> for StorageError {
+    fn from(outage: Outage) -> Self {
+        Self::Unavailable(outage)
+    }
+}
+
+impl From<sqlx::Error> for StorageError {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::Error;
+        match error {
+            Error::Database(error) if error.is_unique_violation() => Self::Conflict,
+            Error::Database(error) => {
+                let code = error.code().unwrap_or_default().into_owned();
+                let outage = match code.parse::<i32>() {
+                    // SQLSTATEs have five characters; SQLite's numbers have at most four digits.
+                    Ok(number) if code.len() < 5 => of_sqlite(number),
+                    _ => of_sqlstate(&code),
+                };
+                outage.map_or_else(|| Self::Fault(format!("code {code}")), Self::Unavailable)
+            }
+            // The pool tries again and again for as long as a server refuses connections.
+            Error::PoolTimedOut
+            | Error::Io(_)
+            | Error::Tls(_)
+            | Error::Protocol(_)
+            | Error::PoolClosed
+            | Error::WorkerCrashed => Outage::Unreachable.into(),
+            Error::Configuration(_) => Self::Location("the driver does not understand it"),
+            Error::RowNotFound => Self::Fault("a record that was just written is gone".to_owned()),
+            Error::ColumnNotFound(column) | Error::ColumnDecode { index: column, .. } => {
+                Self::Fault(format!("column {column}"))
+            }
+            _ => Self::Fault("in the driver".to_owned()),
+        }
+    }
+}
+
+/// The result codes of SQLite; the low byte is the primary one.
+fn of_sqlite(code: i32) -> Option<Outage> {
+    match code & 0xff {
+        3 | 23 => Some(Outage::Denied),
+        5 | 6 => Some(Outage::Locked),
+        8 => Some(Outage::ReadOnly),
+        10 => Some(Outage::Unreachable), // an I/O error
+        11 | 26 => Some(Outage::Corrupt),
+        7 | 13 => Some(Outage::Full),
+        14 => Some(Outage::Missing), // cannot open
+        _ => None,
+    }
+}
+
+/// The SQLSTATEs of PostgreSQL; the first two characters are the class.
+fn of_sqlstate(code: &str) -> Option<Outage> {
+    match code {
+        "3D000" => Some(Outage::Missing),
+        "25006" => Some(Outage::ReadOnly),
+        "42501" => Some(Outage::Denied),
+        "55P03" | "40001" | "40P01" => Some(Outage::Locked),
+        "57014" => Some(Outage::Slow),
+        _ => match code.get(..2)? {
+            "08" | "57" | "58" => Some(Outage::Unreachable),
+            "28" => Some(Outage::Denied),
+            "53" => Some(Outage::Full),
+            "XX" => Some(Outage::Corrupt),
+            _ => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_sqlite() {
+        for (code, expected) in [
+            (5, Some(Outage::Locked)),
+            (517, Some(Outage::Locked)), // BUSY_SNAPSHOT
+            (1032, Some(Outage::ReadOnly)),
+            (13, Some(Outage::Full)),
+            (26, Some(Outage::Corrupt)),
+            (14, Some(Outage::Missing)),
+            (1, None),
+            (787, None), // a foreign key
+        ] {
+            assert_eq!(of_sqlite(code), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn codes_of_postgresql() {
+        for (code, expected) in [
+            ("08006", Some(Outage::Unreachable)),
+            ("57P01", Some(Outage::Unreachable)), // an administrator's shutdown
+            ("57P03", Some(Outage::Unreachable)), // starting up
+            ("57014", Some(Outage::Slow)),
+            ("53100", Some(Outage::Full)),
+            ("53300", Some(Outage::Full)),
+            ("28P01", Some(Outage::Denied)),
+            ("25006", Some(Outage::ReadOnly)),
+            ("40P01", Some(Outage::Locked)),
+            ("42703", None),
+            ("", None),
+        ] {
+            assert_eq!(of_sqlstate(code), expected, "{code}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Where the database is, as the configuration says it: `sqlite://PATH` or `postgres://…`.
+//!
+//! A type of its own, because a URL parser would take the first folder of a relative path for a host, and would
+//! quietly take `..` out of it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::config::GuardedUrl;
+
+/// What a path may hold in a URL without being escaped.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+const SQLITE: &str = "sqlite://";
+
+/// A database that can be configured. `Debug`, `Display` and `Serialize` leave out what may be a password.
+#[derive(Clone, PartialEq, Eq)]
+pub enum StorageUrl {
+    /// An SQLite database in this file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server.
+    Postgres(GuardedUrl),
+}
+
+impl StorageUrl {
+    /// What `storage.url` accepts, for error texts.
+    pub const EXPECTED: &'static str = "\"sqlite://FILE\" or \"postgres://USER:PASSWORD@HOST/DATABASE\"";
+
+    /// The URL of the SQLite file `name` in `folder`.
+    pub fn text_of_file(folder: &str, name: &str) -> String {
+        let folder = match folder.trim_end_matches('/') {
+            "" if folder.is_empty() => ".",
+            folder => folder,
+        };
+        format!("{SQLITE}{}/{name}", utf8_percent_encode(folder, ESCAPED))
+    }
+}
+
+impl FromStr for StorageUrl {
+    type Err = &'static str;
+
+    /// The error never repeats the text.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(path) = text.strip_prefix(SQLITE) {
+            if path.contains(['?', '#']) {
+                return Err("an SQLite database takes no parameters (write `?` in a name as %3F)");
+            }
+            let path = percent_decode_str(path)
+                .decode_utf8()
+                .map_err(|_| "the path is not UTF-8")?;
+            if path.is_empty() || path.ends_with('/') || path.contains('\0') || path.starts_with(":memory:") {
+                return Err("an SQLite database needs the path of a file");
+            }
+            return Ok(Self::Sqlite(PathBuf::from(&*path)));
+        }
+        let url: GuardedUrl = text.parse().map_err(|_| "not a URL with a scheme")?;
+        match url.scheme() {
+            "postgres" | "postgresql" => Ok(Self::Postgres(url)),
+            _ => Err("an unknown kind of database"),
+        }
+    }
+}
+
+impl fmt::Display for StorageUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => {
+                write!(
+                    f,
+                    "{SQLITE}{}",
+                    utf8_percent_encode(&path.to_string_lossy(), ESCAPED)
+                )
+            }
+            Self::Postgres(url) => url.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for StorageUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for StorageUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StorageUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_a_database() {
+        let check = |text: &str, expected: Option<&str>| {
+            let found = text.parse::<StorageUrl>().ok();
+            assert_eq!(found.map(|url| url.to_string()).as_deref(), expected, "{text}");
+        };
+        check("sqlite://data/fanfare.db", Some("sqlite://data/fanfare.db"));
+        check("sqlite://data/../fanfare.db", Some("sqlite://data/../fanfare.db"));
+        check("sqlite:///var/lib/f.db", Some("sqlite:///var/lib/f.db"));
+        check("sqlite://my%20data/f%3F.db", Some("sqlite://my%20data/f%3F.db"));
+        check("postgres://u:secret@h:5432/d", Some("postgres://***@h:5432/d"));
+        check("postgresql://h/d?password=secret", Some("postgresql://h/d?***"));
+        for bad in [
+            "",
+            "data/fanfare.db",
+            "sqlite:data.db",
+            "sqlite://",
+            "sqlite://data/",
+            "sqlite://:memory:",
+            "sqlite://a.db?mode=ro",
+            "sqlite://%FF.db",
+            "mysql://h/d",
+            "postgres:/h/d",
+        ] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn a_folder_becomes_a_url() {
+        let check = |folder: &str, expected: &str, path: &str| {
+            let text = StorageUrl::text_of_file(folder, "fanfare.db");
+            assert_eq!(text, expected, "{folder}");
+            assert_eq!(
+                text.parse(),
+                Ok(StorageUrl::Sqlite(PathBuf::from(path))),
+                "{folder}"
+            );
+        };
+        check("data", "sqlite://data/fanfare.db", "data/fanfare.db");
+        check("/var/lib/", "sqlite:///var/lib/fanfare.db", "/var/lib/fanfare.db");
+        check("a b@c?", "sqlite://a%20b%40c%3F/fanfare.db", "a b@c?/fanfare.db");
+        check(".", "sqlite://./fanfare.db", "./fanfare.db");
+        check("/", "sqlite:///fanfare.db", "/fanfare.db");
+    }
+}

@@ -1,0 +1,185 @@
+//! The table of messages that users wrote to each other.
+
+use std::fmt;
+
+use serde_json::value::RawValue;
+use sqlx::{Row, any::AnyRow};
+
+use super::{Storage, StorageError};
+
+/// A stored message. Times are milliseconds since 1970.
+#[derive(Clone)]
+pub struct Message {
+    /// A UUID; later messages have larger ones.
+    pub id: String,
+    /// Who wrote it.
+    pub user_id: String,
+    /// For whom alone it is.
+    pub recipient_id: Option<String>,
+    /// Where it was written.
+    pub channel_id: Option<String>,
+    /// What it says.
+    pub content: String,
+    /// JSON as it came.
+    pub attachments: Box<RawValue>,
+    /// When it was written.
+    pub created_at: i64,
+    /// When it was last changed.
+    pub updated_at: i64,
+}
+
+/// What users say to each other stays out of logs.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message to be stored.
+#[derive(Clone, Copy)]
+pub struct NewMessage<'a> {
+    /// Who wrote it.
+    pub user_id: &'a str,
+    /// For whom alone it is.
+    pub recipient_id: Option<&'a str>,
+    /// Where it was written.
+    pub channel_id: Option<&'a str>,
+    /// What it says.
+    pub content: &'a str,
+    /// JSON, kept as it is.
+    pub attachments: &'a RawValue,
+}
+
+/// Which messages are wanted.
+#[derive(Clone, Copy)]
+pub struct Readable<'a> {
+    /// Whose: those that this user wrote or was written, and those to many. `None` is all there are.
+    pub by: Option<&'a str>,
+    /// Only those before the message with this id.
+    pub before: Option<&'a str>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+macro_rules! columns {
+    () => {
+        "id, user_id, recipient_id, channel_id, content, attachments, created_at, updated_at"
+    };
+}
+
+/// Each of the three parts reads as many rows as are wanted, from an index of its own: however many messages others
+/// have, none of those is looked at.
+const READABLE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM messages WHERE id IN (",
+    "SELECT id FROM (SELECT id FROM messages WHERE recipient_id IS NULL AND id < $2 ORDER BY id DESC LIMIT $3) AS a",
+    " UNION SELECT id FROM (SELECT id FROM messages WHERE recipient_id = $1 AND id < $2",
+    " ORDER BY id DESC LIMIT $3) AS b",
+    " UNION SELECT id FROM (SELECT id FROM messages WHERE user_id = $1 AND id < $2",
+    " ORDER BY id DESC LIMIT $3) AS c",
+    ") ORDER BY id DESC LIMIT $3"
+);
+const ALL: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM messages WHERE id < $1 ORDER BY id DESC LIMIT $2"
+);
+const UNPUBLISHED: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM messages WHERE published_at IS NULL AND created_at <= $1 ORDER BY id LIMIT $2"
+);
+/// Behind every UUID.
+const END: &str = "g";
+
+impl Storage {
+    /// Stores a message, which is unpublished until [`Self::mark_published`].
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn insert_message(&self, new: NewMessage<'_>, now: i64) -> Result<Message, StorageError> {
+        let message = Message {
+            id: super::new_id(),
+            user_id: new.user_id.to_owned(),
+            recipient_id: new.recipient_id.map(str::to_owned),
+            channel_id: new.channel_id.map(str::to_owned),
+            content: new.content.to_owned(),
+            attachments: new.attachments.to_owned(),
+            created_at: now,
+            updated_at: now,
+        };
+        let insert = concat!(
+            "INSERT INTO messages (",
+            columns!(),
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $7)"
+        );
+        let query = sqlx::query(insert)
+            .bind(&message.id)
+            .bind(new.user_id)
+            .bind(new.recipient_id)
+            .bind(new.channel_id)
+            .bind(new.content)
+            .bind(new.attachments.get())
+            .bind(now);
+        self.run(query.execute(self.pool())).await?;
+        Ok(message)
+    }
+
+    /// Notes that a message has been published.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn mark_published(&self, id: &str, now: i64) -> Result<(), StorageError> {
+        let query =
+            sqlx::query("UPDATE messages SET published_at = $2 WHERE id = $1 AND published_at IS NULL")
+                .bind(id)
+                .bind(now);
+        self.run(query.execute(self.pool())).await.map(drop)
+    }
+
+    /// Messages written at `until` or before that were never published, the oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn unpublished_messages(&self, until: i64, limit: u32) -> Result<Vec<Message>, StorageError> {
+        let query = sqlx::query(UNPUBLISHED).bind(until).bind(i64::from(limit));
+        self.run(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
+            .await
+    }
+
+    /// The newest messages of those wanted, the newest first.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn messages(&self, wanted: Readable<'_>) -> Result<Vec<Message>, StorageError> {
+        let before = wanted.before.unwrap_or(END);
+        let query = match wanted.by {
+            Some(user) => sqlx::query(READABLE).bind(user).bind(before),
+            None => sqlx::query(ALL).bind(before),
+        };
+        let query = query.bind(i64::from(wanted.limit));
+        self.run(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
+            .await
+    }
+}
+
+fn read(row: &AnyRow) -> sqlx::Result<Message> {
+    let attachments: String = row.try_get("attachments")?;
+    let attachments = RawValue::from_string(attachments).map_err(|error| sqlx::Error::ColumnDecode {
+        index: "attachments".to_owned(),
+        source: error.into(),
+    })?;
+    Ok(Message {
+        id: row.try_get("id")?,
+        user_id: row.try_get("user_id")?,
+        recipient_id: row.try_get("recipient_id")?,
+        channel_id: row.try_get("channel_id")?,
+        content: row.try_get("content")?,
+        attachments,
+        created_at: row.try_get("created_at")?,
+        updated_at: row.try_get("updated_at")?,
+    })
+}

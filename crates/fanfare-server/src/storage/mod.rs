@@ -1,0 +1,195 @@
+//! What must outlive the process: users, sessions, messages, API keys; in SQLite or PostgreSQL.
+//!
+//! One schema and one set of queries serve both (`$1` is a placeholder in both), through sqlx's `Any` driver. What
+//! differs is in `connect` and `schema`. Nothing here knows a password, a token or a rule: those are `accounts`'.
+//!
+//! A [`Storage`] connects when it is first used and again whenever it must, so a database that is away when the server
+//! starts is found later. Every operation ends within seconds, with [`StorageError::Unavailable`] if need be.
+
+mod api_keys;
+mod backup;
+mod connect;
+mod error;
+mod location;
+mod messages;
+mod schema;
+mod sessions;
+mod users;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use sqlx::{Any, AnyPool, Transaction, any::AnyRow};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+pub use api_keys::StoredKey;
+pub use backup::BackupError;
+pub use error::{Outage, StorageError};
+pub use location::StorageUrl;
+pub use messages::{Message, NewMessage, Readable};
+pub use sessions::{NewSession, Redeemed, Redemption, RotatedBy, Session};
+pub use users::{Credentials, NewUser, User};
+
+/// How long an operation waits for a free connection, and a connection for its server or for a lock.
+const WAIT: Duration = Duration::from_secs(2);
+/// The longest that an operation may take. A server that was stopped in the middle of an answer says nothing at all.
+const LONGEST: Duration = Duration::from_secs(8);
+
+/// A database. Clones are the same one.
+#[derive(Clone)]
+pub struct Storage {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: AnyPool,
+    kind: Kind,
+    url: StorageUrl,
+    /// Set once the tables are known to be those of this build.
+    prepared: OnceCell<()>,
+    /// Whether the last operation found the database.
+    is_up: AtomicBool,
+}
+
+/// Which database it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+impl Kind {
+    /// How a transaction that writes begins. SQLite must be told, else it would refuse at the first write what it can
+    /// wait for now.
+    fn begin(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => "BEGIN",
+        }
+    }
+}
+
+impl Storage {
+    /// A database at `url`, with at most so many connections. Nothing is connected yet; must be called in a Tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// The URL is one that the driver does not understand.
+    pub fn new(url: &StorageUrl, max_connections: u32) -> Result<Self, StorageError> {
+        let (pool, kind) = connect::pool(url, max_connections)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                pool,
+                kind,
+                url: url.clone(),
+                prepared: OnceCell::new(),
+                is_up: AtomicBool::new(true),
+            }),
+        })
+    }
+
+    /// Connects, makes the SQLite file if there is none, and brings the tables to the version of this build. Every
+    /// operation does so if nobody did before; to call it at the start finds mistakes early.
+    ///
+    /// # Errors
+    /// The database cannot be used at the moment, or is newer than this build.
+    pub async fn prepare(&self) -> Result<(), StorageError> {
+        let prepare = || async {
+            if let StorageUrl::Sqlite(path) = &self.inner.url {
+                connect::create_file(path)?;
+            }
+            if schema::migrate(&self.inner.pool, self.inner.kind).await? {
+                tracing::info!(url = %self.inner.url, "the database has the tables of this version now");
+            }
+            Ok(())
+        };
+        let prepared = tokio::time::timeout(LONGEST, self.inner.prepared.get_or_try_init(prepare)).await;
+        self.judged(prepared.unwrap_or_else(|_| Err(Outage::Slow.into())).map(drop))
+    }
+
+    /// Whether the last operation found the database.
+    pub fn is_up(&self) -> bool {
+        self.inner.is_up.load(Ordering::Relaxed)
+    }
+
+    /// Where the database is; printing it shows no password.
+    pub fn url(&self) -> &StorageUrl {
+        &self.inner.url
+    }
+
+    /// Closes all connections, and waits until they are.
+    pub async fn close(&self) {
+        self.inner.pool.close().await;
+    }
+
+    /// Runs a piece of work on the prepared database, within bounds of time.
+    async fn run<T>(&self, work: impl Future<Output = sqlx::Result<T>>) -> Result<T, StorageError> {
+        self.prepare().await?;
+        let done = match tokio::time::timeout(LONGEST, work).await {
+            Ok(done) => done.map_err(StorageError::from),
+            Err(_) => Err(Outage::Slow.into()),
+        };
+        self.judged(done)
+    }
+
+    /// Says in the log when the database goes away and when it is back; once each, however many callers notice.
+    fn judged<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
+        let is_up = !result.as_ref().is_err_and(StorageError::is_outage);
+        let was_up = self.inner.is_up.swap(is_up, Ordering::Relaxed);
+        match &result {
+            Err(error) if was_up && !is_up => {
+                tracing::warn!(url = %self.inner.url, %error, "the storage failed");
+            }
+            Err(error @ StorageError::Fault(_)) => tracing::error!(%error, "a storage operation went wrong"),
+            _ if is_up && !was_up => tracing::info!(url = %self.inner.url, "the storage is back"),
+            _ => {}
+        }
+        result
+    }
+
+    fn pool(&self) -> &AnyPool {
+        &self.inner.pool
+    }
+
+    /// A transaction that will write. It is rolled back unless it is committed.
+    async fn begin(&self) -> sqlx::Result<Transaction<'static, Any>> {
+        self.inner.pool.begin_with(self.inner.kind.begin()).await
+    }
+}
+
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Storage").field(&self.inner.url).finish()
+    }
+}
+
+/// A new id: a UUID of version 7, so that ids are in the order of their making.
+pub fn new_id() -> String {
+    Uuid::now_v7().hyphenated().to_string()
+}
+
+/// A time as the database keeps it: milliseconds since 1970.
+pub fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    i64::try_from(since).unwrap_or(i64::MAX)
+}
+
+/// A list of texts as the database keeps it. What is no list of texts is an empty one: no role and no scope.
+fn list_of(row: &AnyRow, column: &str) -> sqlx::Result<Vec<String>> {
+    use sqlx::Row;
+    let text: String = row.try_get(column)?;
+    Ok(serde_json::from_str(&text).unwrap_or_default())
+}
+
+fn text_of(list: &[String]) -> String {
+    serde_json::Value::from(list).to_string()
+}

@@ -1,0 +1,94 @@
+//! The tables, and how they come to be: numbered scripts, each run once, all in one transaction.
+//!
+//! Nodes that start at once wait for each other: PostgreSQL by an advisory lock that ends with the transaction, SQLite
+//! by a transaction that nobody else can be in.
+
+use std::time::Duration;
+
+use sqlx::{AnyConnection, AnyPool, Executor as _, Row as _};
+
+use super::{Kind, StorageError, error::Outage};
+
+/// The scripts, in order. What has been released is never changed; a change is another script.
+const SCRIPTS: &[&str] = &[include_str!("schema/0001_accounts.sql")];
+
+/// The number of the advisory lock: any will do that nobody else has; this one is `fanfare` in ASCII.
+const LOCK: i64 = 0x0066_616e_6661_7265;
+
+/// Brings the database to the version of this build, and answers whether something was changed.
+///
+/// # Errors
+/// The database cannot be used, or is newer than this build.
+pub(super) async fn migrate(pool: &AnyPool, kind: Kind) -> Result<bool, StorageError> {
+    // Most starts find everything in place, and need neither a lock nor the right to change tables.
+    match version(pool).await.map_err(StorageError::from) {
+        Ok(found) if missing(found)?.is_empty() => return Ok(false),
+        Err(error) if error.is_outage() => return Err(error),
+        Ok(_) | Err(_) => {} // an error here says that there is no such table yet
+    }
+    if kind == Kind::Sqlite {
+        use_write_ahead_log(pool).await?;
+    }
+    let mut transaction = pool.begin_with(kind.begin()).await?;
+    if kind == Kind::Postgres {
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(LOCK)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    let changed = run(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(changed)
+}
+
+async fn run(connection: &mut AnyConnection) -> Result<bool, StorageError> {
+    connection
+        .execute("CREATE TABLE IF NOT EXISTS fanfare_schema (version BIGINT NOT NULL PRIMARY KEY)")
+        .await?;
+    let to_run = missing(version(&mut *connection).await?)?;
+    for (version, script) in &to_run {
+        connection.execute(*script).await?;
+        sqlx::query("INSERT INTO fanfare_schema (version) VALUES ($1)")
+            .bind(version)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(!to_run.is_empty())
+}
+
+/// The version that the database has; 0 for none.
+async fn version(database: impl sqlx::Executor<'_, Database = sqlx::Any>) -> sqlx::Result<i64> {
+    let row = sqlx::query("SELECT MAX(version) AS version FROM fanfare_schema")
+        .fetch_one(database)
+        .await?;
+    Ok(row.try_get::<Option<i64>, _>("version")?.unwrap_or(0))
+}
+
+/// The scripts that a database of version `found` has not seen, each with its number.
+fn missing(found: i64) -> Result<Vec<(i64, &'static str)>, StorageError> {
+    let known = i64::try_from(SCRIPTS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(StorageError::Newer { found, known });
+    }
+    let numbered = (1_i64..).zip(SCRIPTS.iter().copied());
+    Ok(numbered.filter(|(version, _)| *version > found).collect())
+}
+
+/// Readers and a writer do not hinder each other with a write-ahead log. The file remembers it, so this is done once;
+/// SQLite does not wait for the lock that the change takes, so we do.
+async fn use_write_ahead_log(pool: &AnyPool) -> Result<(), StorageError> {
+    const TRIES: u32 = 40;
+    let mut result = Ok(());
+    for _ in 0..TRIES {
+        result = sqlx::query("PRAGMA journal_mode = WAL")
+            .execute(pool)
+            .await
+            .map(drop)
+            .map_err(StorageError::from);
+        if result != Err(Outage::Locked.into()) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    result
+}

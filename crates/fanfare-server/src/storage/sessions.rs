@@ -1,0 +1,342 @@
+//! The tables of sessions and refresh tokens. Of a token only the hash is known here.
+
+use sqlx::{AnyConnection, Row, any::AnyRow};
+
+use super::{Storage, StorageError, User};
+
+/// The most sessions of one user; a further login ends the one that was used the longest time ago.
+const MAX_SESSIONS: i64 = 100;
+/// The most refresh tokens that one session keeps, spent ones included; older ones are forgotten.
+const MAX_TOKENS: i64 = 1000;
+
+/// A login. Times are milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// A UUID; the claim `sid` of the session's tokens.
+    pub id: String,
+    /// Whose it is.
+    pub user_id: String,
+    /// What the client called itself at the login.
+    pub user_agent: Option<String>,
+    /// When it began.
+    pub created_at: i64,
+    /// When it was last refreshed.
+    pub last_used_at: i64,
+    /// When it ends by itself.
+    pub expires_at: i64,
+}
+
+/// A session to be opened.
+pub struct NewSession<'a> {
+    /// The session's id.
+    pub id: &'a str,
+    /// Whose it is.
+    pub user_id: &'a str,
+    /// The hash of the password that was checked. The session is not opened if it has changed meanwhile.
+    pub password: &'a str,
+    /// What the client calls itself.
+    pub user_agent: Option<&'a str>,
+    /// The hash of the first refresh token.
+    pub token_hash: &'a str,
+    /// When the session and the token end.
+    pub expires_at: i64,
+}
+
+/// A refresh token offered.
+pub struct Redemption<'a> {
+    /// The hash of the token.
+    pub token_hash: &'a str,
+    /// The token that takes its place; none where it stays.
+    pub rotation: Option<RotatedBy<'a>>,
+    /// How long a token works after another took its place, in milliseconds.
+    pub grace: i64,
+}
+
+/// The successor of a refresh token.
+pub struct RotatedBy<'a> {
+    /// The hash of the successor.
+    pub token_hash: &'a str,
+    /// When it and its session end.
+    pub expires_at: i64,
+}
+
+/// What became of a refresh token offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Redeemed {
+    /// It is good: the session's id, and the user as they are now.
+    Good(String, User),
+    /// It is unknown or expired, or its session or user is not there any more.
+    Refused,
+    /// It was replaced too long ago, so somebody has a copy; the session with this id has been ended.
+    Replayed(String),
+}
+
+/// A `*` would break prepared statements when a later version adds a column.
+macro_rules! columns {
+    () => {
+        "id, user_id, user_agent, created_at, last_used_at, expires_at"
+    };
+}
+
+impl Storage {
+    /// Opens a session with its first refresh token, and answers the ids of those that were ended to make room; `None`
+    /// where the user is switched off, or has another password by now.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn open_session(
+        &self,
+        new: &NewSession<'_>,
+        now: i64,
+    ) -> Result<Option<Vec<String>>, StorageError> {
+        self.run(async {
+            let mut transaction = self.begin().await?;
+            let update = "UPDATE users SET last_login_at = $3 WHERE id = $1 AND password = $2 AND disabled_at IS NULL";
+            let login = sqlx::query(update).bind(new.user_id).bind(new.password).bind(now);
+            if login.execute(&mut *transaction).await?.rows_affected() == 0 {
+                return Ok(None);
+            }
+            let insert = "INSERT INTO sessions (id, user_id, user_agent, created_at, last_used_at, expires_at) \
+                          VALUES ($1, $2, $3, $4, $4, $5)";
+            sqlx::query(insert)
+                .bind(new.id)
+                .bind(new.user_id)
+                .bind(new.user_agent)
+                .bind(now)
+                .bind(new.expires_at)
+                .execute(&mut *transaction)
+                .await?;
+            insert_token(&mut transaction, new.id, new.token_hash, new.expires_at, now).await?;
+            let ended = end_oldest(&mut transaction, new.user_id, now).await?;
+            transaction.commit().await?;
+            Ok(Some(ended))
+        })
+        .await
+    }
+
+    /// Judges a refresh token, and rotates it if that is asked for.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn redeem(&self, offered: &Redemption<'_>, now: i64) -> Result<Redeemed, StorageError> {
+        self.run(async {
+            let mut transaction = self.begin().await?;
+            let redeemed = judge(&mut transaction, offered, now).await?;
+            transaction.commit().await?;
+            Ok(redeemed)
+        })
+        .await
+    }
+
+    /// The session with this id, unless it has ended.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn session(&self, id: &str, now: i64) -> Result<Option<Session>, StorageError> {
+        let select = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM sessions WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2"
+        );
+        let query = sqlx::query(select).bind(id).bind(now);
+        self.run(async {
+            query
+                .fetch_optional(self.pool())
+                .await?
+                .as_ref()
+                .map(read)
+                .transpose()
+        })
+        .await
+    }
+
+    /// The sessions of a user that have not ended, the one used last first.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn sessions_of(&self, user_id: &str, now: i64) -> Result<Vec<Session>, StorageError> {
+        let select = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2",
+            " ORDER BY last_used_at DESC, id DESC"
+        );
+        let query = sqlx::query(select).bind(user_id).bind(now);
+        self.run(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
+            .await
+    }
+
+    /// Ends a session; `false` where there is none, or it had ended before.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn end_session(&self, id: &str, now: i64) -> Result<bool, StorageError> {
+        let update =
+            "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2";
+        let query = sqlx::query(update).bind(id).bind(now);
+        let done = self.run(query.execute(self.pool())).await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// The sessions that were ended at `since` or later, with the time.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn ended_sessions(&self, since: i64) -> Result<Vec<(String, i64)>, StorageError> {
+        let query = sqlx::query("SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1").bind(since);
+        let read = |row: &AnyRow| Ok((row.try_get("id")?, row.try_get("revoked_at")?));
+        self.run(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
+            .await
+    }
+
+    /// Forgets sessions and refresh tokens that ended by themselves before `before`, and answers how many sessions.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn forget_sessions(&self, before: i64) -> Result<u64, StorageError> {
+        let tokens = sqlx::query("DELETE FROM refresh_tokens WHERE expires_at < $1").bind(before);
+        let sessions = sqlx::query("DELETE FROM sessions WHERE expires_at < $1").bind(before);
+        self.run(async {
+            tokens.execute(self.pool()).await?;
+            Ok(sessions.execute(self.pool()).await?.rows_affected())
+        })
+        .await
+    }
+}
+
+async fn judge(connection: &mut AnyConnection, offered: &Redemption<'_>, now: i64) -> sqlx::Result<Redeemed> {
+    // This locks the session until the end of the transaction, so that its tokens are judged one after the other.
+    let update = "UPDATE sessions SET last_used_at = $2 \
+                  WHERE id = (SELECT session_id FROM refresh_tokens WHERE hash = $1) \
+                  AND revoked_at IS NULL AND expires_at > $2 RETURNING id, user_id";
+    let locked = sqlx::query(update).bind(offered.token_hash).bind(now);
+    let Some(session) = locked.fetch_optional(&mut *connection).await? else {
+        return Ok(Redeemed::Refused);
+    };
+    let (id, user_id): (String, String) = (session.try_get("id")?, session.try_get("user_id")?);
+    let token = sqlx::query("SELECT expires_at, rotated_at FROM refresh_tokens WHERE hash = $1")
+        .bind(offered.token_hash)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(token) = token else {
+        return Ok(Redeemed::Refused);
+    };
+    let rotated_at: Option<i64> = token.try_get("rotated_at")?;
+    if rotated_at.is_some_and(|at| now.saturating_sub(at) > offered.grace) {
+        end(connection, &id, now).await?;
+        return Ok(Redeemed::Replayed(id));
+    }
+    let expires_at: i64 = token.try_get("expires_at")?;
+    let user = user_of(connection, &user_id).await?;
+    let Some(user) = user.filter(|user| user.disabled_at.is_none() && expires_at > now) else {
+        return Ok(Redeemed::Refused);
+    };
+    if let Some(rotation) = &offered.rotation {
+        rotate(connection, &id, offered.token_hash, rotation, now).await?;
+    }
+    Ok(Redeemed::Good(id, user))
+}
+
+async fn rotate(
+    connection: &mut AnyConnection,
+    session: &str,
+    spent: &str,
+    by: &RotatedBy<'_>,
+    now: i64,
+) -> sqlx::Result<()> {
+    // The grace counts from the first time.
+    sqlx::query("UPDATE refresh_tokens SET rotated_at = $2 WHERE hash = $1 AND rotated_at IS NULL")
+        .bind(spent)
+        .bind(now)
+        .execute(&mut *connection)
+        .await?;
+    insert_token(connection, session, by.token_hash, by.expires_at, now).await?;
+    sqlx::query("UPDATE sessions SET expires_at = $2 WHERE id = $1")
+        .bind(session)
+        .bind(by.expires_at)
+        .execute(&mut *connection)
+        .await?;
+    let oldest = "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM refresh_tokens \
+                  WHERE session_id = $1 ORDER BY created_at DESC LIMIT $2 OFFSET $2)";
+    sqlx::query(oldest)
+        .bind(session)
+        .bind(MAX_TOKENS)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+async fn insert_token(
+    connection: &mut AnyConnection,
+    session: &str,
+    hash: &str,
+    expires_at: i64,
+    now: i64,
+) -> sqlx::Result<()> {
+    let insert =
+        "INSERT INTO refresh_tokens (hash, session_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";
+    sqlx::query(insert)
+        .bind(hash)
+        .bind(session)
+        .bind(now)
+        .bind(expires_at)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+async fn end(connection: &mut AnyConnection, session: &str, now: i64) -> sqlx::Result<()> {
+    sqlx::query("UPDATE sessions SET revoked_at = $2 WHERE id = $1")
+        .bind(session)
+        .bind(now)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Ends all sessions of a user, and answers their ids.
+pub(super) async fn end_all(
+    connection: &mut AnyConnection,
+    user: &str,
+    now: i64,
+) -> sqlx::Result<Vec<String>> {
+    let update = "UPDATE sessions SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL RETURNING id";
+    let rows = sqlx::query(update)
+        .bind(user)
+        .bind(now)
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(|row| row.try_get("id")).collect()
+}
+
+async fn end_oldest(connection: &mut AnyConnection, user: &str, now: i64) -> sqlx::Result<Vec<String>> {
+    let update = "UPDATE sessions SET revoked_at = $2 WHERE id IN (SELECT id FROM sessions \
+                  WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 \
+                  ORDER BY last_used_at DESC, id DESC LIMIT $3 OFFSET $3) RETURNING id";
+    let rows = sqlx::query(update)
+        .bind(user)
+        .bind(now)
+        .bind(MAX_SESSIONS)
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(|row| row.try_get("id")).collect()
+}
+
+async fn user_of(connection: &mut AnyConnection, id: &str) -> sqlx::Result<Option<User>> {
+    let row = sqlx::query(super::users::BY_ID)
+        .bind(id)
+        .fetch_optional(connection)
+        .await?;
+    row.as_ref().map(super::users::read_user).transpose()
+}
+
+fn read(row: &AnyRow) -> sqlx::Result<Session> {
+    Ok(Session {
+        id: row.try_get("id")?,
+        user_id: row.try_get("user_id")?,
+        user_agent: row.try_get("user_agent")?,
+        created_at: row.try_get("created_at")?,
+        last_used_at: row.try_get("last_used_at")?,
+        expires_at: row.try_get("expires_at")?,
+    })
+}

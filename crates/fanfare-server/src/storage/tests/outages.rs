@@ -1,0 +1,262 @@
+//! Databases that cannot be used, and their return.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
+
+use super::{Place, Postgres, block_on};
+use crate::storage::{BackupError, NewUser, Outage, Storage, StorageError, StorageUrl};
+
+async fn add(storage: &Storage, email: &str) -> Result<(), StorageError> {
+    let new = NewUser {
+        email,
+        name: None,
+        password: "hash",
+        roles: &[],
+    };
+    storage.insert_user(&new, 1).await.map(drop)
+}
+
+/// The same file by a connection that knows nothing of a `Storage`, as another program's.
+async fn other_program(place: &Place) -> SqliteConnection {
+    SqliteConnection::connect(&place.url.to_string()).await.unwrap()
+}
+
+fn unavailable(outage: Outage) -> Result<(), StorageError> {
+    Err(StorageError::Unavailable(outage))
+}
+
+#[test]
+fn the_file_is_its_owners() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("not/yet");
+        let text = StorageUrl::text_of_file(data.to_str().unwrap(), "f.db");
+        let storage = Storage::new(&text.parse().unwrap(), 2).unwrap();
+        add(&storage, "a@example.com").await.unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(&data), 0o700);
+        for entry in fs::read_dir(&data).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        }
+    });
+}
+
+#[test]
+fn locked_by_another_program() {
+    block_on(async {
+        let place = Place::sqlite();
+        let storage = place.storage();
+        add(&storage, "a@example.com").await.unwrap();
+        let mut other = other_program(&place).await;
+        other.execute("BEGIN IMMEDIATE").await.unwrap();
+        let began = Instant::now();
+        assert_eq!(add(&storage, "b@example.com").await, unavailable(Outage::Locked));
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "it does not wait for ever"
+        );
+        assert!(!storage.is_up());
+        assert!(
+            storage.credentials("a@example.com").await.unwrap().is_some(),
+            "reading goes on"
+        );
+        assert!(storage.is_up());
+        other.execute("ROLLBACK").await.unwrap();
+        assert_eq!(add(&storage, "b@example.com").await, Ok(()));
+    });
+}
+
+#[test]
+fn full() {
+    block_on(async {
+        let place = Place::sqlite();
+        let storage = Storage::new(&place.url, 1).unwrap();
+        add(&storage, "a@example.com").await.unwrap();
+        storage.pool().execute("PRAGMA max_page_count = 1").await.unwrap(); // no more than there are
+        let mut last = Ok(());
+        for number in 0..1000 {
+            last = add(&storage, &format!("{number}-{}@example.com", "x".repeat(500))).await;
+            if last.is_err() {
+                break;
+            }
+        }
+        assert_eq!(last, unavailable(Outage::Full));
+        storage
+            .pool()
+            .execute("PRAGMA max_page_count = 100000")
+            .await
+            .unwrap();
+        assert_eq!(add(&storage, "b@example.com").await, Ok(()));
+    });
+}
+
+#[test]
+fn read_only() {
+    block_on(async {
+        let place = Place::sqlite();
+        let storage = Storage::new(&place.url, 1).unwrap();
+        add(&storage, "a@example.com").await.unwrap();
+        storage.pool().execute("PRAGMA query_only = ON").await.unwrap();
+        assert_eq!(
+            add(&storage, "b@example.com").await,
+            unavailable(Outage::ReadOnly)
+        );
+        storage.pool().execute("PRAGMA query_only = OFF").await.unwrap();
+        assert_eq!(add(&storage, "b@example.com").await, Ok(()));
+    });
+}
+
+#[test]
+fn no_database_at_all() {
+    block_on(async {
+        let place = Place::sqlite();
+        fs::write(
+            place.file(),
+            "this is a text, and long enough to be looked at as a header of some file",
+        )
+        .unwrap();
+        assert_eq!(place.storage().prepare().await, unavailable(Outage::Corrupt));
+        fs::remove_file(place.file()).unwrap();
+        fs::create_dir(place.file()).unwrap();
+        let error = place.storage().prepare().await.unwrap_err();
+        assert!(error.is_outage(), "{error}");
+    });
+}
+
+#[test]
+fn gone_and_back() {
+    block_on(async {
+        let place = Place::sqlite();
+        let storage = place.storage();
+        add(&storage, "a@example.com").await.unwrap();
+        let copy = place.file().with_extension("copy");
+        storage.backup(&copy).await.unwrap();
+        add(&storage, "b@example.com").await.unwrap();
+
+        for suffix in ["db", "db-wal", "db-shm"] {
+            fs::remove_file(place.file().with_extension(suffix)).unwrap();
+        }
+        assert_eq!(add(&storage, "c@example.com").await, unavailable(Outage::Missing));
+        assert!(
+            !place.file().exists(),
+            "an empty one in its place would look like a loss of everything"
+        );
+
+        fs::rename(&copy, place.file()).unwrap();
+        assert_eq!(
+            add(&storage, "b@example.com").await,
+            Ok(()),
+            "that is the restored one, without b"
+        );
+        assert_eq!(storage.users("", 10).await.unwrap().len(), 2);
+    });
+}
+
+#[test]
+fn backups() {
+    block_on(async {
+        let place = Place::sqlite();
+        let storage = place.storage();
+        let target = place.file().with_extension("backup");
+        let missing = storage.backup(&target).await.unwrap_err();
+        assert!(
+            matches!(
+                missing,
+                BackupError::Storage(StorageError::Unavailable(Outage::Missing))
+            ),
+            "{missing}"
+        );
+        assert!(!place.file().exists() && !target.exists());
+
+        add(&storage, "a@example.com").await.unwrap();
+        // Somebody is in the middle of writing, and what they wrote is not in the copy.
+        let mut other = other_program(&place).await;
+        other
+            .execute("BEGIN IMMEDIATE; UPDATE users SET name = 'half'")
+            .await
+            .unwrap();
+        storage.backup(&target).await.unwrap();
+        let mode = fs::metadata(&target).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+        let text = StorageUrl::Sqlite(target.clone());
+        let users = Storage::new(&text, 1).unwrap().users("", 10).await.unwrap();
+        assert_eq!((users.len(), users[0].name.as_deref()), (1, None));
+
+        let again = storage.backup(&target).await.unwrap_err();
+        assert!(
+            matches!(&again, BackupError::File(error) if error.kind() == std::io::ErrorKind::AlreadyExists)
+        );
+        let nowhere = storage.backup(Path::new("/nowhere/at/all")).await.unwrap_err();
+        assert!(matches!(nowhere, BackupError::File(_)), "{nowhere}");
+    });
+}
+
+#[test]
+fn a_file_of_somebody_else() {
+    if rustix::process::geteuid().is_root() {
+        return; // root may do everything
+    }
+    block_on(async {
+        let place = Place::sqlite();
+        place.storage().prepare().await.unwrap();
+        fs::set_permissions(place.file(), Permissions::from_mode(0o000)).unwrap();
+        assert!(place.storage().prepare().await.unwrap_err().is_outage());
+    });
+}
+
+#[test]
+fn a_server_that_goes_and_comes_back() {
+    let Some(mut server) = Postgres::start() else {
+        return;
+    };
+    let place = Place::postgres(&server, "outage");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let storage = runtime.block_on(async { place.storage() });
+    let add = |email: &str| runtime.block_on(add(&storage, email));
+    add("a@example.com").unwrap();
+
+    server.kill();
+    assert_eq!(add("b@example.com"), unavailable(Outage::Unreachable));
+    server.restart();
+    assert_eq!(add("b@example.com"), Ok(()), "nobody had to do anything");
+
+    server.signal("-STOP");
+    let began = Instant::now();
+    assert!(add("c@example.com").unwrap_err().is_outage());
+    assert!(
+        began.elapsed() < Duration::from_secs(15),
+        "it says nothing, and is not waited for"
+    );
+    server.signal("-CONT");
+    let back = (0..100).any(|_| add("d@example.com").is_ok());
+    assert!(back);
+
+    server
+        .execute("ALTER DATABASE outage SET default_transaction_read_only = on")
+        .unwrap();
+    let fresh = runtime.block_on(async { place.storage() });
+    assert_eq!(runtime.block_on(fresh.prepare()), Ok(()), "reading goes on");
+    assert_eq!(
+        runtime.block_on(self::add(&fresh, "e@example.com")),
+        unavailable(Outage::ReadOnly)
+    );
+
+    let text = server.url("there_is_none");
+    let none = runtime.block_on(async { Storage::new(&text.parse().unwrap(), 1).unwrap() });
+    let error = runtime.block_on(none.prepare()).unwrap_err();
+    assert_eq!(error, StorageError::Unavailable(Outage::Missing));
+    assert!(!format!("{error} {error:?} {none:?}").contains("hunter2"));
+    let refused = runtime.block_on(storage.backup(Path::new("/tmp/x"))).unwrap_err();
+    assert!(matches!(refused, BackupError::NotSqlite));
+}

@@ -1,0 +1,272 @@
+//! The table of users.
+
+use std::fmt;
+
+use sqlx::{Row, any::AnyRow};
+
+use super::{Storage, StorageError, list_of, text_of};
+
+/// What may be shown of a user. Times are milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// A UUID.
+    pub id: String,
+    /// The normalised address.
+    pub email: String,
+    /// What the user is called, if they said so.
+    pub name: Option<String>,
+    /// What the user may do, by names.
+    pub roles: Vec<String>,
+    /// When the account was made.
+    pub created_at: i64,
+    /// When the user last logged in.
+    pub last_login_at: Option<i64>,
+    /// Since when the account is switched off.
+    pub disabled_at: Option<i64>,
+}
+
+/// A user and the hash of their password.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The user.
+    pub user: User,
+    /// The hash, as a PHC string.
+    pub password: String,
+}
+
+/// The hash stays out of logs.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A user to be made.
+pub struct NewUser<'a> {
+    /// The normalised address.
+    pub email: &'a str,
+    /// What the user is called.
+    pub name: Option<&'a str>,
+    /// The hash of the password.
+    pub password: &'a str,
+    /// What the user may do.
+    pub roles: &'a [String],
+}
+
+/// A `*` would break prepared statements when a later version adds a column.
+macro_rules! columns {
+    () => {
+        "id, email, name, password, roles, created_at, last_login_at, disabled_at"
+    };
+}
+
+/// The user with an id.
+pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM users WHERE id = $1");
+
+impl Storage {
+    /// Makes a user.
+    ///
+    /// # Errors
+    /// [`StorageError::Conflict`] when the address is taken.
+    pub async fn insert_user(&self, new: &NewUser<'_>, now: i64) -> Result<User, StorageError> {
+        let user = User {
+            id: super::new_id(),
+            email: new.email.to_owned(),
+            name: new.name.map(str::to_owned),
+            roles: new.roles.to_vec(),
+            created_at: now,
+            last_login_at: None,
+            disabled_at: None,
+        };
+        let insert = "INSERT INTO users (id, email, name, password, roles, created_at, changed_at) \
+                      VALUES ($1, $2, $3, $4, $5, $6, $6)";
+        let query = sqlx::query(insert)
+            .bind(&user.id)
+            .bind(new.email)
+            .bind(new.name)
+            .bind(new.password)
+            .bind(text_of(new.roles))
+            .bind(now);
+        self.run(query.execute(self.pool())).await?;
+        Ok(user)
+    }
+
+    /// The user with this id.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn user(&self, id: &str) -> Result<Option<User>, StorageError> {
+        let query = sqlx::query(BY_ID).bind(id);
+        self.run(async {
+            query
+                .fetch_optional(self.pool())
+                .await?
+                .as_ref()
+                .map(read_user)
+                .transpose()
+        })
+        .await
+    }
+
+    /// The user with this normalised address, with the hash of their password.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn credentials(&self, email: &str) -> Result<Option<Credentials>, StorageError> {
+        let select = concat!("SELECT ", columns!(), " FROM users WHERE email = $1");
+        let query = sqlx::query(select).bind(email);
+        self.run(async {
+            query
+                .fetch_optional(self.pool())
+                .await?
+                .as_ref()
+                .map(read_credentials)
+                .transpose()
+        })
+        .await
+    }
+
+    /// Users in the order of their making, behind the one with the id `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn users(&self, after: &str, limit: u32) -> Result<Vec<User>, StorageError> {
+        let select = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM users WHERE id > $1 ORDER BY id LIMIT $2"
+        );
+        let query = sqlx::query(select).bind(after).bind(i64::from(limit));
+        self.run(async {
+            query
+                .fetch_all(self.pool())
+                .await?
+                .iter()
+                .map(read_user)
+                .collect()
+        })
+        .await
+    }
+
+    /// Puts `new` in the place of the hash `old`, if that is still the user's; for a better hash of the same password.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn replace_hash(&self, id: &str, old: &str, new: &str) -> Result<(), StorageError> {
+        let query = sqlx::query("UPDATE users SET password = $3 WHERE id = $1 AND password = $2")
+            .bind(id)
+            .bind(old)
+            .bind(new);
+        self.run(query.execute(self.pool())).await.map(drop)
+    }
+
+    /// Gives a user another password, and ends their sessions: the ids of those, or `None` without such a user.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn set_password(
+        &self,
+        id: &str,
+        hash: &str,
+        now: i64,
+    ) -> Result<Option<Vec<String>>, StorageError> {
+        let update = sqlx::query("UPDATE users SET password = $2 WHERE id = $1")
+            .bind(id)
+            .bind(hash);
+        self.change_user(update, Some((id, now))).await
+    }
+
+    /// Gives a user other roles, and ends their sessions if `and_end_sessions`; answers as [`Self::set_password`].
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn set_roles(
+        &self,
+        id: &str,
+        roles: &[String],
+        and_end_sessions: bool,
+        now: i64,
+    ) -> Result<Option<Vec<String>>, StorageError> {
+        let update = sqlx::query("UPDATE users SET roles = $2 WHERE id = $1")
+            .bind(id)
+            .bind(text_of(roles));
+        self.change_user(update, and_end_sessions.then_some((id, now)))
+            .await
+    }
+
+    /// Switches an account off, which ends its sessions, or on again; answers as [`Self::set_password`].
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn set_disabled(
+        &self,
+        id: &str,
+        disabled: bool,
+        now: i64,
+    ) -> Result<Option<Vec<String>>, StorageError> {
+        let update = sqlx::query("UPDATE users SET disabled_at = $2, changed_at = $3 WHERE id = $1")
+            .bind(id)
+            .bind(disabled.then_some(now))
+            .bind(now);
+        self.change_user(update, disabled.then_some((id, now))).await
+    }
+
+    /// The accounts that were switched on or off, or made, at `since` or later: id, and whether it is off.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn switched_users(&self, since: i64) -> Result<Vec<(String, bool)>, StorageError> {
+        let select = "SELECT id, disabled_at FROM users \
+                      WHERE changed_at >= $1 AND (disabled_at IS NOT NULL OR changed_at > created_at)";
+        let query = sqlx::query(select).bind(since);
+        let read = |row: &AnyRow| {
+            let disabled: Option<i64> = row.try_get("disabled_at")?;
+            Ok((row.try_get("id")?, disabled.is_some()))
+        };
+        self.run(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
+            .await
+    }
+
+    /// Runs an update of one user, and ends the sessions of that user at that time if they are given.
+    async fn change_user<'q>(
+        &self,
+        update: sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments<'q>>,
+        sessions_of: Option<(&str, i64)>,
+    ) -> Result<Option<Vec<String>>, StorageError> {
+        self.run(async {
+            let mut transaction = self.begin().await?;
+            // The user's row is locked first, here and at a login: a session is either ended here or opened after.
+            if update.execute(&mut *transaction).await?.rows_affected() == 0 {
+                return Ok(None);
+            }
+            let ended = match sessions_of {
+                Some((user, now)) => super::sessions::end_all(&mut transaction, user, now).await?,
+                None => Vec::new(),
+            };
+            transaction.commit().await?;
+            Ok(Some(ended))
+        })
+        .await
+    }
+}
+
+pub(super) fn read_user(row: &AnyRow) -> sqlx::Result<User> {
+    Ok(User {
+        id: row.try_get("id")?,
+        email: row.try_get("email")?,
+        name: row.try_get("name")?,
+        roles: list_of(row, "roles")?,
+        created_at: row.try_get("created_at")?,
+        last_login_at: row.try_get("last_login_at")?,
+        disabled_at: row.try_get("disabled_at")?,
+    })
+}
+
+fn read_credentials(row: &AnyRow) -> sqlx::Result<Credentials> {
+    Ok(Credentials {
+        user: read_user(row)?,
+        password: row.try_get("password")?,
+    })
+}
