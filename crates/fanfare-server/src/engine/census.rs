@@ -100,7 +100,7 @@ impl Shard {
                     .as_ref()
                     .and_then(|identity| identity.session.clone()),
                 name: own.admission.name().map(Into::into),
-                address: own.address,
+                address: own.admission.address(),
                 opened_at_ms: made_at_ms(own.id),
                 subscriptions,
             }
@@ -119,8 +119,8 @@ impl Shard {
         let facts = |connection: &Connection| ConnectionFacts {
             name: connection.admission.name().map(Into::into),
             opened_at: at(connection.opened_at),
-            pinged_at: connection.pinged_at.map(at),
-            user_agent: connection.user_agent.clone(),
+            pinged_at: (connection.pinged_at > 0).then(|| at(connection.pinged_at)),
+            user_agent: connection.user_agent.as_deref().cloned(),
         };
         let connections = self.connections.borrow();
         let open = connections.iter().map(|(_, connection)| connection);
