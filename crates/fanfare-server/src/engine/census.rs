@@ -81,16 +81,16 @@ fn texts(connection: &Connection) -> impl Iterator<Item = Box<str>> {
     })
 }
 
+/// When an id of version 7 was made, in milliseconds of Unix time. Unlike an age, that is the same whenever one asks.
+fn made_at_ms(id: Uuid) -> u64 {
+    u64::try_from(id.as_u128() >> 80).unwrap_or_default()
+}
+
 impl Shard {
     pub(super) fn rows(&self, filter: &Filter) -> Vec<Row> {
-        let (clock, now) = (
-            self.node.clock_ms(),
-            SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
-        );
         let row = |own: &Connection| {
             let mut subscriptions: Vec<_> = texts(own).collect();
             subscriptions.sort_unstable();
-            let age = Duration::from_millis(clock.saturating_sub(own.opened_at));
             Row {
                 id: own.id,
                 dialect: own.admission.dialect().name.into(),
@@ -101,7 +101,7 @@ impl Shard {
                     .and_then(|identity| identity.session.clone()),
                 name: own.admission.name().map(Into::into),
                 address: own.admission.address(),
-                opened_at_ms: super::talk::millis(now.saturating_sub(age)),
+                opened_at_ms: made_at_ms(own.id),
                 subscriptions,
             }
         };
