@@ -8,6 +8,7 @@ mod caller;
 mod endpoints;
 mod headers;
 mod health;
+mod messages;
 mod metrics;
 mod origin;
 mod prometheus;
