@@ -9,6 +9,7 @@ mod caller;
 mod endpoints;
 mod headers;
 mod health;
+mod messages;
 mod metrics;
 mod openapi;
 mod origin;

@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::{
-    Decision, Site, accounts, api, endpoints, health, metrics, openapi,
+    Decision, Site, accounts, api, endpoints, health, messages, metrics, openapi,
     reply::{self, Reply},
     upgrade,
 };
@@ -73,6 +73,8 @@ fn too_many(request: Request<Incoming>, site: &Site) -> Reply {
         reply::failed(mounted, STATUS, MESSAGE)
     } else if let Some(family) = accounts::find(path) {
         family.too_many()
+    } else if path == messages::PATH {
+        messages::failed(STATUS, MESSAGE)
     } else if path.starts_with("/api/") {
         reply::api_error(STATUS, "RATE_LIMITED", MESSAGE)
     } else {
@@ -125,6 +127,9 @@ async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard
     }
     if let Some(family) = accounts::find(path) {
         return family.answer(path, request, peer, site).await;
+    }
+    if path == messages::PATH {
+        return messages::answer(request, site).await;
     }
     match path.strip_prefix("/api/") {
         Some(path) => api::answer(path, request, peer, site).await,
