@@ -10,6 +10,7 @@ mod endpoints;
 mod headers;
 mod health;
 mod metrics;
+mod openapi;
 mod origin;
 mod prometheus;
 mod rate_limit;

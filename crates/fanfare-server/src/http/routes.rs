@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::{
-    Decision, Site, accounts, api, endpoints, health, metrics,
+    Decision, Site, accounts, api, endpoints, health, metrics, openapi,
     reply::{self, Reply},
     upgrade,
 };
@@ -119,6 +119,9 @@ async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard
     }
     if let Some(mounted) = endpoints::find(site, path) {
         return endpoints::answer(request, path, peer, site, mounted).await;
+    }
+    if let Some(show) = openapi::find(path) {
+        return allowing(READ, &request, || show(site));
     }
     if let Some(family) = accounts::find(path) {
         return family.answer(path, request, peer, site).await;
