@@ -8,6 +8,9 @@ mod failure;
 mod fields;
 mod sessions;
 
+#[cfg(test)]
+mod tests;
+
 use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, Method, Request, header};

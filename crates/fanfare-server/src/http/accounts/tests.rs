@@ -1,0 +1,112 @@
+//! What is answered where an account, a login or a token is refused.
+
+use std::time::Duration;
+
+use http::header;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    auth::TokenError,
+    storage::{Outage, StorageError},
+};
+
+/// The status and the body of an answer, and when to ask again.
+async fn answered(family: Family, failure: &Failure) -> (u16, Value, Option<String>) {
+    let reply = family.failed(failure);
+    let retry_after = reply.headers().get(header::RETRY_AFTER);
+    let retry_after = retry_after.map(|value| value.to_str().unwrap_or_default().to_owned());
+    let status = reply.status().as_u16();
+    let body = reply
+        .into_body()
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes);
+    let body = serde_json::from_slice(&body.unwrap_or_default()).unwrap_or_default();
+    (status, body, retry_after)
+}
+
+#[tokio::test]
+async fn every_refusal_in_both_forms() {
+    let storage = AccountError::Storage;
+    let limited = |millis| AccountError::TooManyAttempts {
+        retry_after: Duration::from_millis(millis),
+    };
+    for (error, status, code, retry_after) in [
+        (AccountError::Taken, 409, "INVALID_REQUEST", None),
+        (AccountError::Closed, 403, "FORBIDDEN", None),
+        (AccountError::BadCredentials, 401, "INVALID_CREDENTIALS", None),
+        (AccountError::BadToken, 401, "INVALID_TOKEN", None),
+        (limited(0), 429, "RATE_LIMITED", Some("1")),
+        (limited(30_001), 429, "RATE_LIMITED", Some("31")),
+        (AccountError::Busy, 503, "SERVER_FULL", Some("1")),
+        (AccountError::NotIssuing, 403, "FORBIDDEN", None),
+        (AccountError::NotFound, 404, "NOT_FOUND", None),
+        (storage(Outage::Slow.into()), 503, "SERVER_FULL", Some("5")),
+        (storage(Outage::ReadOnly.into()), 503, "SERVER_FULL", Some("5")),
+        (storage(StorageError::Conflict), 500, "INTERNAL_ERROR", None),
+    ] {
+        let failure = Failure::from(error);
+        let (message, retry_after) = (failure.message(), retry_after.map(str::to_owned));
+        let plain = json!({ "success": false, "error": message });
+        let coded = json!({ "error": { "code": code, "message": message, "details": {} } });
+        for (family, body) in [(Family::Auth, plain), (Family::Sessions, coded)] {
+            let expected = (status, body, retry_after.clone());
+            assert_eq!(answered(family, &failure).await, expected, "{failure:?}");
+        }
+    }
+}
+
+#[test]
+fn clients_do_not_hear_how_accounts_are_kept() {
+    for (error, message) in [
+        (Outage::Denied.into(), "accounts are not available at the moment"),
+        (StorageError::Newer { found: 9, known: 1 }, "internal error"),
+        (StorageError::Fault("column secret".to_owned()), "internal error"),
+    ] {
+        assert_eq!(Failure::from(AccountError::Storage(error)).message(), message);
+    }
+}
+
+#[tokio::test]
+async fn a_field_that_is_wrong_is_named() {
+    let failure = Failure::from(AccountError::Bad {
+        field: "email",
+        issue: "no",
+    });
+    let plain =
+        json!({ "success": false, "error": "email: no", "details": { "field": "email", "issue": "no" } });
+    let details = json!({ "email": "no" });
+    let coded = json!({ "error": { "code": "INVALID_REQUEST", "message": "email: no", "details": details } });
+    assert_eq!(answered(Family::Auth, &failure).await, (400, plain, None));
+    assert_eq!(answered(Family::Sessions, &failure).await, (400, coded, None));
+}
+
+#[test]
+fn a_token_is_asked_for() {
+    for failure in [Failure::NoToken, Failure::BadToken(TokenError::Expired)] {
+        let reply = Family::Sessions.failed(&failure);
+        assert_eq!(reply.headers()[header::WWW_AUTHENTICATE], "Bearer");
+    }
+}
+
+#[test]
+fn paths() {
+    for (path, expected) in [
+        ("/api/auth/login", Some("auth")),
+        ("/api/auth/nothing", Some("auth")),
+        ("/api/auth", None),
+        ("/api/authors/x", None),
+        ("/sessions", Some("sessions")),
+        ("/sessions/refresh", Some("sessions")),
+        ("/sessionsx", None),
+        ("/", None),
+    ] {
+        let found = find(path).map(|family| match family {
+            Family::Auth => "auth",
+            Family::Sessions => "sessions",
+        });
+        assert_eq!(found, expected, "{path}");
+    }
+}
