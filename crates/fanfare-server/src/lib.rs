@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod http;
+pub mod messages;
 pub mod resp;
 pub mod serve;
 pub mod storage;

@@ -88,6 +88,10 @@ impl KnownKeys {
         Some(key.clone())
     }
 
+    fn is_empty(&self) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Takes what the database has in the place of what was known.
     pub(super) fn replace(&self, stored: Vec<StoredKey>) {
         let good = stored.into_iter().filter(|key| key.revoked_at.is_none());
@@ -111,6 +115,11 @@ impl Accounts {
     /// known any more, within seconds.
     pub fn api_key(&self, offered: &str) -> Option<Arc<ApiKey>> {
         self.inner.keys.find(offered)
+    }
+
+    /// Whether there is any good key. Answered from memory, as [`Accounts::api_key`] is.
+    pub fn has_api_keys(&self) -> bool {
+        !self.inner.keys.is_empty()
     }
 
     /// Makes a key. The text is told here and never again.

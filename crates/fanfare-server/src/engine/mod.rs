@@ -23,6 +23,7 @@ mod publisher;
 mod questions;
 mod receivers;
 mod requests;
+mod rights;
 mod say;
 mod seat;
 mod serve;

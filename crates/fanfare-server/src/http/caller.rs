@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use fanfare_core::ADMIN_ROLE;
-use http::{HeaderMap, Uri, header, uri::Authority};
+use http::{HeaderMap, Method, Uri, header, uri::Authority};
 
 use super::Site;
+use crate::accounts::Scope;
 
 /// Headers that a proxy adds: whoever comes with one is somebody else than the peer of the socket.
 const FORWARDED: &[&str] = &[
@@ -17,15 +18,50 @@ const FORWARDED: &[&str] = &[
     "via",
 ];
 
-/// Whether a request with these headers may use the API: it brings an API key or an admin's token, or no key is
-/// configured and it comes from this machine.
-pub(super) fn may_use_api(site: &Site, peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool {
-    let keys = &site.options.api_keys;
+/// What a request may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// What it asks for.
+    Granted,
+    /// Not this: its API key is good, but not for it.
+    OutOfScope,
+    /// Nothing: nobody knows who it is.
+    Unknown,
+}
+
+/// Whether a request with these headers may do what needs the scope `wanted`: it brings an API key for that or an admin's
+/// token, or there is no key and it comes from this machine.
+pub(super) fn access(site: &Site, peer: IpAddr, uri: &Uri, headers: &HeaderMap, wanted: Scope) -> Access {
+    let (configured, accounts) = (&site.options.api_keys, &site.options.accounts);
     if let Some(offered) = bearer(headers) {
-        return keys.hold(offered.as_bytes()) || is_admin(site, offered);
+        return match accounts.api_key(offered) {
+            Some(key) if key.allows(wanted) => Access::Granted,
+            Some(_) => Access::OutOfScope,
+            None if configured.hold(offered.as_bytes()) || is_admin(site, offered) => Access::Granted,
+            None => Access::Unknown,
+        };
     }
     let page_allowed = site.options.origins.allow(headers);
-    keys.is_open() && page_allowed && is_loopback_caller(peer, uri, headers)
+    let is_open = configured.is_open() && !accounts.has_api_keys();
+    if is_open && page_allowed && is_loopback_caller(peer, uri, headers) {
+        Access::Granted
+    } else {
+        Access::Unknown
+    }
+}
+
+/// The scope that a route needs, where its method tells.
+pub(super) fn scope_of(method: &Method) -> Scope {
+    match *method {
+        Method::GET | Method::HEAD => Scope::Read,
+        Method::POST => Scope::Publish,
+        _ => Scope::Admin,
+    }
+}
+
+/// What is said to [`Access::OutOfScope`].
+pub(super) fn out_of_scope(wanted: Scope) -> String {
+    format!("the API key does not have the scope {wanted}")
 }
 
 fn is_admin(site: &Site, token: &str) -> bool {
@@ -35,7 +71,7 @@ fn is_admin(site: &Site, token: &str) -> bool {
         .is_ok_and(|verified| verified.has_role(ADMIN_ROLE))
 }
 
-/// With no key configured, callers on this machine are trusted, so that the first `curl` works. A page in a browser on
+/// With no key there, callers on this machine are trusted, so that the first `curl` works. A page in a browser on
 /// this machine, or a request passed on by a proxy, only looks like one.
 fn is_loopback_caller(peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool {
     let local_host = |host: &str| {
@@ -72,7 +108,8 @@ fn is_loopback_caller(peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool {
         && !FORWARDED.iter().any(|name| headers.contains_key(*name))
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The credential in the header `Authorization`, if there is one.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, credential) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())

@@ -4,12 +4,13 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{BrokerHealth, Call, Endpoint, HttpReply, Plan, Report};
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use uuid::Uuid;
 
 use super::{
-    Site, body, caller,
+    Site, body,
+    caller::{self, Access},
     reply::{self, Reply},
 };
 use crate::engine::MountedDialect;
@@ -45,18 +46,32 @@ pub(super) async fn answer(
         return reply::failed(mounted, StatusCode::SERVICE_UNAVAILABLE, "Server shutting down");
     }
     let (head, sent) = request.into_parts();
-    if endpoint.guarded && !caller::may_use_api(site, peer, &head.uri, &head.headers) {
-        let mut answer = reply::failed(mounted, StatusCode::UNAUTHORIZED, "an API key is required");
-        answer
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        return answer;
+    if endpoint.guarded
+        && let Some(refused) = refuse(&head, peer, site, mounted)
+    {
+        return refused;
     }
     let body = match body::read(sent, &site.options).await {
         Ok(body) => body,
         Err(unread) => return reply::failed(mounted, unread.status(), unread.message()),
     };
     reply::planned(carry_out(endpoint, &body, site, mounted).await)
+}
+
+/// The answer to a caller that may not use a guarded route.
+fn refuse(head: &Parts, peer: IpAddr, site: &Site, mounted: &MountedDialect) -> Option<Reply> {
+    let wanted = caller::scope_of(&head.method);
+    match caller::access(site, peer, &head.uri, &head.headers, wanted) {
+        Access::Granted => None,
+        Access::OutOfScope => {
+            let message = caller::out_of_scope(wanted);
+            Some(reply::failed(mounted, StatusCode::FORBIDDEN, &message))
+        }
+        Access::Unknown => {
+            let answer = reply::failed(mounted, StatusCode::UNAUTHORIZED, "an API key is required");
+            Some(reply::challenge(answer))
+        }
+    }
 }
 
 fn serves(endpoint: &Endpoint, method: &Method) -> bool {

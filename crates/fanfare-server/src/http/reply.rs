@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::engine::MountedDialect;
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// Every answer's body is known whole.
 pub(super) type Reply = Response<Full<Bytes>>;
@@ -66,6 +66,14 @@ pub(super) fn allow(mut answer: Reply, allowed: &[Method]) -> Reply {
     if let Ok(value) = HeaderValue::from_str(&names) {
         answer.headers_mut().insert(header::ALLOW, value);
     }
+    answer
+}
+
+/// `answer`, which asks for a token or a key.
+pub(super) fn challenge(mut answer: Reply) -> Reply {
+    answer
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     answer
 }
 

@@ -54,6 +54,12 @@ pub trait Host: Send + Sync {
 
     /// How many connections the user has.
     fn connections(&self, user: &str) -> u64;
+
+    /// Whether there are keys besides [`DoorOptions::credentials`], so that somebody without any must stay outside.
+    fn has_keys(&self) -> bool;
+
+    /// Whether `secret` is such a key, and is for publishing.
+    fn holds_key(&self, secret: &[u8]) -> bool;
 }
 
 /// How a door is made.
@@ -122,7 +128,12 @@ impl Door {
 
     /// Whether anybody who can connect may publish. Such a door belongs on the loopback interface only.
     pub fn is_open(&self) -> bool {
-        self.options.credentials.is_open()
+        self.options.credentials.is_open() && !self.options.host.has_keys()
+    }
+
+    /// Whether `secret` lets its bearer in.
+    pub(super) fn admits(&self, secret: &[u8]) -> bool {
+        self.is_open() || self.options.credentials.hold(secret) || self.options.host.holds_key(secret)
     }
 
     pub(super) fn next_id(&self) -> u64 {

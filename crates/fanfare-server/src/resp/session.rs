@@ -209,8 +209,7 @@ impl<'a> Session<'a> {
 
     /// Lets the peer in if `secret` is right; answers whether it is.
     pub(super) fn log_in(&mut self, secret: &[u8]) -> bool {
-        let credentials = &self.door.options.credentials;
-        if credentials.is_open() || credentials.hold(secret) {
+        if self.door.admits(secret) {
             self.login_deadline = None;
             self.failures = 0;
             return true;
@@ -234,9 +233,8 @@ impl<'a> Session<'a> {
     }
 
     fn log_out(&mut self) {
-        let options = &self.door.options;
-        self.login_deadline =
-            (!options.credentials.is_open()).then(|| Instant::now() + options.login_timeout);
+        let timeout = self.door.options.login_timeout;
+        self.login_deadline = (!self.door.is_open()).then(|| Instant::now() + timeout);
     }
 
     /// `PUBLISH`: the answer is written once the broker has told how many it reached.

@@ -9,6 +9,7 @@ use crate::{
     accounts::{Accounts, AccountsOptions},
     config::Config,
     engine::Node,
+    messages,
     storage::{Storage, StorageError},
 };
 
@@ -37,8 +38,9 @@ pub(super) async fn open(config: &Config) -> Result<Accounts, String> {
     Ok(accounts)
 }
 
-/// Keeps what is revoked up to date, and ends the connections that it concerns.
-pub(super) fn follow(accounts: &Accounts, node: &Arc<Node>) -> [JoinHandle<()>; 2] {
+/// Keeps what is revoked up to date, ends the connections that it concerns, and publishes messages that were left.
+pub(super) fn follow(accounts: &Accounts, node: &Arc<Node>) -> [JoinHandle<()>; 3] {
+    let catching_up = messages::spawn_catching_up(accounts, node);
     let (mut feed, node) = (accounts.revocations().feed(), node.clone());
     let ending = tokio::spawn(async move {
         // One that is behind is told so; that calls for the same look at all connections as any news does.
@@ -50,5 +52,5 @@ pub(super) fn follow(accounts: &Accounts, node: &Arc<Node>) -> [JoinHandle<()>; 
             node.end_refused();
         }
     });
-    [accounts.spawn_watch(), ending]
+    [accounts.spawn_watch(), ending, catching_up]
 }

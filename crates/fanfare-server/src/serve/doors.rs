@@ -48,7 +48,7 @@ pub(super) fn open(
         )?;
         doors.push(opened(sockets, Door::Http(site), listener.dialects.join(", ")));
     }
-    doors.extend(resp_door(loaded, node, shards)?);
+    doors.extend(resp_door(loaded, node, accounts, shards)?);
     Ok(doors)
 }
 
@@ -88,7 +88,12 @@ fn site(
 
 /// The Redis-protocol door. Where nobody asked for it and its port is taken, most likely by a Redis, the server goes
 /// on without it.
-fn resp_door(loaded: &Loaded, node: &Arc<Node>, shards: usize) -> Result<Option<OpenDoor>, String> {
+fn resp_door(
+    loaded: &Loaded,
+    node: &Arc<Node>,
+    accounts: &Accounts,
+    shards: usize,
+) -> Result<Option<OpenDoor>, String> {
     let config = &loaded.config;
     let Some(address) = config
         .resp
@@ -106,7 +111,7 @@ fn resp_door(loaded: &Loaded, node: &Arc<Node>, shards: usize) -> Result<Option<
                 .first()
                 .and_then(|socket| socket.local_addr().ok())
                 .map_or(address.port(), |own| own.port());
-            let door = redis_door::door(config, node, broker.clone(), port);
+            let door = redis_door::door(config, node, accounts, broker.clone(), port);
             let door = Door::Resp(Arc::new(door), config.resp.max_connections as u64);
             Ok(Some(opened(
                 sockets,

@@ -7,6 +7,7 @@ use fanfare_brokers::wire;
 use fanfare_core::{Broker, Event, Inbound, UserId};
 
 use crate::{
+    accounts::{Accounts, Scope},
     auth::Credentials,
     config::Config,
     engine::Node,
@@ -14,11 +15,20 @@ use crate::{
 };
 
 /// The door onto `node`, which publishes by `broker`.
-pub(super) fn door(config: &Config, node: &Arc<Node>, broker: Arc<dyn Broker>, port: u16) -> Door {
+pub(super) fn door(
+    config: &Config,
+    node: &Arc<Node>,
+    accounts: &Accounts,
+    broker: Arc<dyn Broker>,
+    port: u16,
+) -> Door {
     let password = config.resp.password.as_ref().map(crate::config::Secret::expose);
     let keys = config.api.keys.iter().map(crate::config::Secret::expose);
     let credentials = Credentials::new(password.into_iter().chain(keys));
-    let host: Arc<dyn Host> = Arc::new(NodeHost(node.clone()));
+    let host: Arc<dyn Host> = Arc::new(NodeHost {
+        node: node.clone(),
+        accounts: accounts.clone(),
+    });
     Door::new(DoorOptions {
         max_message: config.resp.max_message_size,
         login_timeout: config.limits.handshake_timeout,
@@ -27,7 +37,10 @@ pub(super) fn door(config: &Config, node: &Arc<Node>, broker: Arc<dyn Broker>, p
     })
 }
 
-struct NodeHost(Arc<Node>);
+struct NodeHost {
+    node: Arc<Node>,
+    accounts: Accounts,
+}
 
 impl Host for NodeHost {
     fn parse(&self, channel: &[u8], message: &Bytes, now: SystemTime) -> Result<Vec<Event>, String> {
@@ -35,18 +48,28 @@ impl Host for NodeHost {
     }
 
     fn received(&self, publications: u64) {
-        Inbound::received(&*self.0, publications);
+        Inbound::received(&*self.node, publications);
     }
 
     fn rejected(&self) {
-        Inbound::rejected(&*self.0);
+        Inbound::rejected(&*self.node);
     }
 
     fn users(&self) -> Vec<UserId> {
-        self.0.users()
+        self.node.users()
     }
 
     fn connections(&self, user: &str) -> u64 {
-        self.0.connections_of(user) as u64
+        self.node.connections_of(user) as u64
+    }
+
+    fn has_keys(&self) -> bool {
+        self.accounts.has_api_keys()
+    }
+
+    fn holds_key(&self, secret: &[u8]) -> bool {
+        let offered = std::str::from_utf8(secret).ok();
+        let key = offered.and_then(|offered| self.accounts.api_key(offered));
+        key.is_some_and(|key| key.allows(Scope::Publish))
     }
 }

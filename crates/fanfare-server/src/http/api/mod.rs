@@ -5,15 +5,16 @@ mod channels;
 mod connections;
 mod events;
 mod presence;
-mod query;
+pub(super) mod query;
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
+use http::{Method, Request, StatusCode, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
-    Site, caller,
+    Site,
+    caller::{self, Access},
     reply::{self, Reply, api_error},
 };
 
@@ -66,8 +67,14 @@ pub(super) async fn answer(path: &str, request: Request<Incoming>, peer: IpAddr,
         );
     }
     let (head, sent) = request.into_parts();
-    if !caller::may_use_api(site, peer, &head.uri, &head.headers) {
-        return unauthorized();
+    let wanted = caller::scope_of(&head.method);
+    match caller::access(site, peer, &head.uri, &head.headers, wanted) {
+        Access::Granted => {}
+        Access::OutOfScope => {
+            let message = caller::out_of_scope(wanted);
+            return api_error(StatusCode::FORBIDDEN, "FORBIDDEN", &message);
+        }
+        Access::Unknown => return unauthorized(),
     }
     match resource {
         Resource::Events => events::publish(sent, site).await,
@@ -83,14 +90,11 @@ fn query_of(head: &Parts) -> &str {
 }
 
 fn unauthorized() -> Reply {
-    let mut answer = api_error(
+    reply::challenge(api_error(
         StatusCode::UNAUTHORIZED,
         "INVALID_TOKEN",
         "an API key is required",
-    );
-    let challenge = HeaderValue::from_static("Bearer");
-    answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-    answer
+    ))
 }
 
 fn invalid(message: &str) -> Reply {

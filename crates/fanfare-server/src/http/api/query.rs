@@ -7,14 +7,14 @@ const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 
 /// A query string's parameters.
-pub(super) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub(in crate::http) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Query<'a> {
     /// Reads `text`, which may have the parameters called `known`.
     ///
     /// # Errors
     /// What is wrong, in words.
-    pub(super) fn read(text: &'a str, known: &[&str]) -> Result<Self, String> {
+    pub(in crate::http) fn read(text: &'a str, known: &[&str]) -> Result<Self, String> {
         let mut found: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             if !known.contains(&&*name) {
@@ -28,14 +28,14 @@ impl<'a> Query<'a> {
         Ok(Self(found))
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(in crate::http) fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
             .find(|(own, _)| own == name)
             .map(|(_, value)| &**value)
     }
 
-    pub(super) fn text(&self, name: &str) -> Option<Box<str>> {
+    pub(in crate::http) fn text(&self, name: &str) -> Option<Box<str>> {
         self.get(name).map(Into::into)
     }
 
@@ -43,7 +43,7 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// What is wrong, in words.
-    pub(super) fn limit(&self) -> Result<usize, String> {
+    pub(in crate::http) fn limit(&self) -> Result<usize, String> {
         let Some(text) = self.get("limit") else {
             return Ok(DEFAULT_LIMIT);
         };

@@ -123,6 +123,14 @@ impl Host for FakeHost {
     fn connections(&self, user: &str) -> u64 {
         if user == "ann" { 3 } else { 0 }
     }
+
+    fn has_keys(&self) -> bool {
+        false
+    }
+
+    fn holds_key(&self, secret: &[u8]) -> bool {
+        secret == b"a stored key"
+    }
 }
 
 /// A door with everything around it.

@@ -1,0 +1,312 @@
+//! `/api/messages`: what users write to each other, stored before it is published, and read again page by page.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use fanfare_core::{Audience, Channel, Identity, RawObject, policy::Action, string};
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+use serde::Serialize;
+use serde_json::{json, value::RawValue};
+
+use super::{
+    Site,
+    api::query::Query,
+    body, caller,
+    reply::{self, Reply},
+};
+use crate::{
+    accounts::{AccountError, MessagePage, NewMessage},
+    engine::Node,
+    messages::{self, MESSAGES_CHANNEL},
+};
+
+/// Where they are.
+pub(super) const PATH: &str = "/api/messages";
+const METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
+
+/// Messages on a page.
+const DEFAULT_LIMIT: usize = 50;
+const MAX_LIMIT: usize = 100;
+/// When to come back while the database is away, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+/// Questions to the authorizer at once, for one request; and how often a page is begun anew with its answers. The second
+/// time, only messages that came in between can need more of them.
+const QUESTIONS: usize = 16;
+const ATTEMPTS: usize = 3;
+
+/// Answers a request to [`PATH`].
+pub(super) async fn answer(request: Request<Incoming>, site: &Arc<Site>) -> Reply {
+    if !METHODS.contains(request.method()) {
+        return reply::allow(
+            failed(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
+            METHODS,
+        );
+    }
+    if site.node.is_draining() {
+        return failed(StatusCode::SERVICE_UNAVAILABLE, "Server shutting down");
+    }
+    let (head, sent) = request.into_parts();
+    let Some(who) = identify(site, &head.headers) else {
+        return reply::challenge(failed(StatusCode::UNAUTHORIZED, "a valid token is required"));
+    };
+    let answered = if head.method == Method::POST {
+        match body::read(sent, &site.options).await {
+            Ok(body) => create(body, who, site).await,
+            Err(unread) => return failed(unread.status(), unread.message()),
+        }
+    } else {
+        list(head.uri.query().unwrap_or_default(), &who, site).await
+    };
+    answered.unwrap_or_else(Refusal::into_reply)
+}
+
+/// An error in the form of this route.
+pub(super) fn failed(status: StatusCode, message: &str) -> Reply {
+    reply::json(status, &json!({ "success": false, "error": message }))
+}
+
+fn identify(site: &Site, headers: &HeaderMap) -> Option<Arc<Identity>> {
+    match site.node.gate.identify(caller::bearer(headers)?) {
+        Ok(identity) => Some(identity),
+        Err(error) => {
+            tracing::debug!(reason = %error, "token refused");
+            None
+        }
+    }
+}
+
+/// Why a request is not carried out.
+enum Refusal {
+    Forbidden,
+    Starting,
+    Account(AccountError),
+}
+
+impl Refusal {
+    fn bad(field: &'static str, issue: &'static str) -> Self {
+        Self::Account(AccountError::Bad { field, issue })
+    }
+
+    fn into_reply(self) -> Reply {
+        match self {
+            Self::Forbidden => failed(StatusCode::FORBIDDEN, "the channel is not open to you"),
+            Self::Starting => failed(StatusCode::SERVICE_UNAVAILABLE, "the server is starting"),
+            Self::Account(AccountError::Bad { field, issue }) => reply::json(
+                StatusCode::BAD_REQUEST,
+                &json!({
+                    "success": false,
+                    "error": format!("{field}: {issue}"),
+                    "details": { "field": field, "issue": issue },
+                }),
+            ),
+            Self::Account(AccountError::Storage(error)) if error.is_outage() => {
+                let mut answer = failed(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "messages cannot be used at the moment",
+                );
+                answer.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+                answer
+            }
+            Self::Account(error) => {
+                tracing::error!(%error, "messages");
+                failed(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+            }
+        }
+    }
+}
+
+impl From<AccountError> for Refusal {
+    fn from(error: AccountError) -> Self {
+        Self::Account(error)
+    }
+}
+
+/// The body of a successful answer.
+#[derive(Serialize)]
+struct Success<T> {
+    success: bool,
+    data: T,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    messages: Vec<Box<RawValue>>,
+    next_cursor: Option<String>,
+}
+
+fn succeeded<T: Serialize>(status: StatusCode, data: T) -> Result<Reply, Refusal> {
+    let body = serde_json::to_vec(&Success { success: true, data }).map_err(|_| unwritable())?;
+    Ok(reply::text(status, reply::JSON, body))
+}
+
+fn unwritable() -> Refusal {
+    AccountError::from(crate::storage::StorageError::Fault(
+        "a message that is no JSON".into(),
+    ))
+    .into()
+}
+
+/// What somebody sent to be stored.
+struct Draft {
+    content: String,
+    recipient: Option<String>,
+    channel: Option<String>,
+    attachments: Option<Box<RawValue>>,
+}
+
+impl Draft {
+    /// Fields that are not known are not looked at; null is as good as not there.
+    fn read(body: &[u8]) -> Result<Self, Refusal> {
+        let text = std::str::from_utf8(body).map_err(|_| Refusal::bad("body", "not UTF-8"))?;
+        let fields = RawObject::parse(text).map_err(|_| Refusal::bad("body", "expected a JSON object"))?;
+        let given = |name: &str| fields.get(name).filter(|value| value.get() != "null");
+        let words = |name: &'static str| match given(name) {
+            None => Ok(None),
+            Some(value) => match string(value) {
+                Some(text) => Ok(Some(text.into_owned())),
+                None => Err(Refusal::bad(name, "expected a string")),
+            },
+        };
+        Ok(Self {
+            content: words("content")?.ok_or(Refusal::bad("content", "required"))?,
+            recipient: words("recipientId")?,
+            channel: words("channelId")?,
+            attachments: given("attachments").map(ToOwned::to_owned),
+        })
+    }
+
+    fn by<'a>(&'a self, author: &'a str) -> NewMessage<'a> {
+        NewMessage {
+            author,
+            recipient: self.recipient.as_deref(),
+            channel: self.channel.as_deref(),
+            content: &self.content,
+            attachments: self.attachments.as_deref(),
+        }
+    }
+}
+
+/// Stores a message, and publishes it. The answer comes after both.
+async fn create(body: Bytes, who: Arc<Identity>, site: &Site) -> Result<Reply, Refusal> {
+    let draft = Draft::read(&body)?;
+    drop(body);
+    let concerned = match draft.channel.as_deref() {
+        Some(channel) => concerned(channel).ok_or(Refusal::bad("channelId", "not the name of a channel"))?,
+        None => Vec::new(),
+    };
+    for channel in concerned {
+        if !site.node.allows(&who, Action::Publish, &channel).await {
+            return Err(Refusal::Forbidden);
+        }
+    }
+    let broker = site.node.broker().cloned().ok_or(Refusal::Starting)?;
+    let accounts = site.options.accounts.clone();
+    // A task of its own: a caller that hangs up early must not leave a message stored and unpublished.
+    let storing = tokio::spawn(async move {
+        let message = accounts.create_message(draft.by(&who.user)).await?;
+        messages::publish(&accounts, &*broker, &message).await;
+        Ok::<_, AccountError>(message)
+    });
+    let fault = |_| crate::storage::StorageError::Fault("a fault while a message was stored".into());
+    let message = storing.await.map_err(fault).map_err(AccountError::from)??;
+    succeeded(
+        StatusCode::CREATED,
+        messages::show(&message).ok_or_else(unwritable)?,
+    )
+}
+
+/// The channels whose rules guard the messages in `channel`: that of its messages, and itself where it is a room or
+/// somebody's own. `None` where it is no channel's name.
+fn concerned(channel: &str) -> Option<Vec<Channel>> {
+    let feed = messages::feed(channel)?;
+    let own = Channel::new(channel).ok()?;
+    let is_guarded = own.is_room() || matches!(Audience::of_channel(channel), Ok(Audience::User(_)));
+    Some(std::iter::once(feed).chain(is_guarded.then_some(own)).collect())
+}
+
+/// A page of what `who` may read.
+async fn list(query: &str, who: &Identity, site: &Site) -> Result<Reply, Refusal> {
+    let query = Query::read(query, &["limit", "cursor"])
+        .map_err(|_| Refusal::bad("query", "expected limit and cursor, each at most once"))?;
+    let limit = match query.get("limit") {
+        None => Some(DEFAULT_LIMIT),
+        Some(text) => text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)),
+    };
+    let limit = limit.ok_or(Refusal::bad("limit", "expected a number from 1 to 100"))?;
+    let page = page(who, limit, query.get("cursor"), site).await?;
+    let shown: Option<Vec<_>> = page.messages.iter().map(messages::show).collect();
+    let data = Page {
+        messages: shown.ok_or_else(unwritable)?,
+        next_cursor: page.next_cursor,
+    };
+    succeeded(StatusCode::OK, data)
+}
+
+/// Where the authorizer must be asked, the page is read again with its answers.
+async fn page(
+    who: &Identity,
+    limit: usize,
+    cursor: Option<&str>,
+    site: &Site,
+) -> Result<MessagePage, AccountError> {
+    let accounts = &site.options.accounts;
+    let mut answers: HashMap<Channel, bool> = HashMap::new();
+    let mut attempt = 1;
+    loop {
+        let unknown = RefCell::new(HashSet::new());
+        let may_read = |channel: Option<&str>| {
+            let known = |channel: &Channel| {
+                let known = answers.get(channel).copied();
+                known.or_else(|| site.node.allows_now(who, Action::Subscribe, channel))
+            };
+            readable_in(channel).is_some_and(|channels| {
+                let verdicts = channels.iter().map(|channel| (channel, known(channel)));
+                let verdicts: Vec<_> = verdicts.collect();
+                if verdicts.iter().any(|(_, known)| *known == Some(false)) {
+                    return false;
+                }
+                let open = verdicts.iter().filter(|(_, known)| known.is_none());
+                unknown
+                    .borrow_mut()
+                    .extend(open.map(|(channel, _)| (*channel).clone()));
+                verdicts.iter().all(|(_, known)| *known == Some(true))
+            })
+        };
+        let page = accounts
+            .messages(&who.user, who.is_admin(), may_read, limit, cursor)
+            .await?;
+        let unknown = unknown.into_inner();
+        if unknown.is_empty() || attempt == ATTEMPTS {
+            return Ok(page);
+        }
+        answers.extend(ask(&site.node, who, unknown).await);
+        attempt += 1;
+    }
+}
+
+/// The channels that one must be allowed to hear to read what was written in `channel`.
+fn readable_in(channel: Option<&str>) -> Option<Vec<Channel>> {
+    match channel {
+        Some(channel) => concerned(channel),
+        None => Some(vec![Channel::new(MESSAGES_CHANNEL).ok()?]),
+    }
+}
+
+/// What the authorizer says of each channel.
+async fn ask(node: &Node, who: &Identity, channels: HashSet<Channel>) -> Vec<(Channel, bool)> {
+    let questions = channels.into_iter().map(|channel| {
+        let allowed = node.allows(who, Action::Subscribe, &channel);
+        async move { (channel, allowed.await) }
+    });
+    stream::iter(questions)
+        .buffer_unordered(QUESTIONS)
+        .collect()
+        .await
+}

@@ -1,0 +1,241 @@
+//! From a stored message to the events that tell of it: one for each channel it concerns, published once, and noted as
+//! published afterwards. What a crash left between the two is found and published later.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use fanfare_core::{Audience, Broker, Channel, Event, RawJson, Sender, UserId, timestamp};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::{task::JoinHandle, time::MissedTickBehavior};
+use uuid::{Builder, Uuid};
+
+use crate::{
+    accounts::Accounts,
+    engine::{Node, publish_once},
+    storage::Message,
+};
+
+/// The channel that tells of every message; what belongs to a user or a channel is below it.
+pub const MESSAGES_CHANNEL: &str = "messages";
+/// What the events are called.
+const KIND: &str = "message.sent";
+
+/// A message unpublished for so long is nobody's work any more.
+const ABANDONED_AFTER: Duration = Duration::from_secs(30);
+/// Between two looks for such messages, and how many are published in one.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOK_AT: u32 = 100;
+
+/// A message as clients see it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    id: &'a str,
+    user_id: &'a str,
+    recipient_id: Option<&'a str>,
+    channel_id: Option<&'a str>,
+    content: &'a str,
+    attachments: &'a RawValue,
+    created_at: String,
+    updated_at: String,
+}
+
+/// The channel of the messages in `channel`, or `None` where that makes no channel's name.
+pub fn feed(channel: &str) -> Option<Channel> {
+    Channel::new(&format!("{MESSAGES_CHANNEL}.channel.{channel}")).ok()
+}
+
+/// The message as JSON, the attachments as they were sent; `None` if it cannot be written.
+pub fn show(message: &Message) -> Option<Box<RawValue>> {
+    let shown = Shown {
+        id: &message.id,
+        user_id: &message.user_id,
+        recipient_id: message.recipient_id.as_deref(),
+        channel_id: message.channel_id.as_deref(),
+        content: &message.content,
+        attachments: &message.attachments,
+        created_at: timestamp(time_of(message.created_at)).to_string(),
+        updated_at: timestamp(time_of(message.updated_at)).to_string(),
+    };
+    serde_json::value::to_raw_value(&shown).ok()
+}
+
+/// Publishes `message` and notes that it was published. Where that fails, [`spawn_catching_up`] does it later.
+pub async fn publish(accounts: &Accounts, broker: &dyn Broker, message: &Message) {
+    match events(message) {
+        Some(events) => {
+            if let Err(error) = publish_once(broker, events).await {
+                tracing::debug!(message = message.id, %error, "left for later");
+                return;
+            }
+        }
+        None => tracing::error!(message = message.id, "a stored message cannot be published"),
+    }
+    // The storage tells of an outage itself; the next one to look finds that the events are known.
+    let _ = accounts.mark_published(&message.id).await;
+}
+
+/// Starts the task that publishes what was stored and not published: by a process that ended in between, or while the
+/// database was away. Runs until it is aborted. Must be called in a Tokio runtime.
+pub fn spawn_catching_up(accounts: &Accounts, node: &Arc<Node>) -> JoinHandle<()> {
+    let (accounts, node) = (accounts.clone(), node.clone());
+    tokio::spawn(async move {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            let (Some(broker), Ok(messages)) = (
+                node.broker(),
+                accounts.unpublished(ABANDONED_AFTER, LOOK_AT).await,
+            ) else {
+                continue; // the storage has told
+            };
+            for message in &messages {
+                publish(&accounts, &**broker, message).await;
+            }
+        }
+    })
+}
+
+/// One event for each channel. The same message makes the same events, ids included, however often it is asked.
+fn events(message: &Message) -> Option<Vec<Event>> {
+    let id = Uuid::try_parse(&message.id).ok()?;
+    let text = Bytes::from(String::from(Box::<str>::from(show(message)?)));
+    let data = RawJson::parse(&text).ok()?;
+    let private_to = match &message.recipient_id {
+        Some(recipient) => Some([UserId::new(&message.user_id).ok()?, UserId::new(recipient).ok()?].into()),
+        None => None,
+    };
+    let event = |channel: Channel| Event {
+        id: event_id(id, &channel),
+        named: true,
+        sender: Some(Sender::new(&message.user_id)),
+        private_to: private_to.clone(),
+        ..Event::new(
+            Audience::Channel(channel),
+            Some(KIND),
+            data.clone(),
+            time_of(message.created_at),
+        )
+    };
+    Some(channels(message).into_iter().map(event).collect())
+}
+
+/// Each once. A user whose id makes no channel's name has no channel.
+fn channels(message: &Message) -> Vec<Channel> {
+    let of_user = |user: &str| Channel::new(&format!("{MESSAGES_CHANNEL}.user.{user}")).ok();
+    let all = [
+        Channel::new(MESSAGES_CHANNEL).ok(),
+        of_user(&message.user_id),
+        message.recipient_id.as_deref().and_then(of_user),
+        message.channel_id.as_deref().and_then(feed),
+    ];
+    let mut channels: Vec<Channel> = Vec::with_capacity(all.len());
+    for channel in all.into_iter().flatten() {
+        if !channels.contains(&channel) {
+            channels.push(channel);
+        }
+    }
+    channels
+}
+
+/// A UUID version 5: the channel's name, in the message's name space.
+fn event_id(message: Uuid, channel: &str) -> Uuid {
+    let mut sha1 = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    sha1.update(message.as_bytes());
+    sha1.update(channel.as_bytes());
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().zip(sha1.finish().as_ref()) {
+        *to = *from;
+    }
+    Builder::from_sha1_bytes(bytes).into_uuid()
+}
+
+/// `at` is in milliseconds since 1970.
+fn time_of(at: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(recipient: Option<&str>, channel: Option<&str>) -> Message {
+        Message {
+            id: "018f0000-0000-7000-8000-000000000001".to_owned(),
+            user_id: "ann".to_owned(),
+            recipient_id: recipient.map(str::to_owned),
+            channel_id: channel.map(str::to_owned),
+            content: "hello".to_owned(),
+            attachments: RawValue::from_string("[ 1.10 ]".to_owned()).unwrap(),
+            created_at: 1_000,
+            updated_at: 1_000,
+        }
+    }
+
+    #[test]
+    fn one_event_for_each_channel() {
+        type Names<'a> = &'a [&'a str];
+        let cases: &[(Option<&str>, Option<&str>, Names<'_>)] = &[
+            (None, None, &["messages", "messages.user.ann"]),
+            (
+                Some("bob"),
+                None,
+                &["messages", "messages.user.ann", "messages.user.bob"],
+            ),
+            (Some("ann"), None, &["messages", "messages.user.ann"]),
+            (Some("b*"), None, &["messages", "messages.user.ann"]),
+            (
+                Some("bob"),
+                Some("general"),
+                &[
+                    "messages",
+                    "messages.user.ann",
+                    "messages.user.bob",
+                    "messages.channel.general",
+                ],
+            ),
+        ];
+        for (recipient, channel, expected) in cases {
+            let message = message(*recipient, *channel);
+            let events = events(&message).unwrap();
+            let names: Vec<_> = events
+                .iter()
+                .map(|event| match &event.audience {
+                    Audience::Channel(channel) => channel.to_string(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(names, *expected);
+            assert!(
+                events
+                    .iter()
+                    .all(|event| event.named && event.private_to.is_some() == recipient.is_some())
+            );
+            let ids = |events: &[Event]| events.iter().map(|event| event.id).collect::<Vec<_>>();
+            assert_eq!(ids(&events), ids(&super::events(&message).unwrap()));
+        }
+    }
+
+    #[test]
+    fn ids_are_those_of_version_5() {
+        // The example of RFC 9562, appendix A.4.
+        let dns = Uuid::parse_str("6ba7b810-9dad-11d1-80b4-00c04fd430c8").unwrap();
+        let id = event_id(dns, "www.example.com");
+        assert_eq!(id.to_string(), "2ed6657d-e927-568b-95e1-2665a8aea6a2");
+    }
+
+    #[test]
+    fn shown_as_it_was_sent() {
+        let shown = show(&message(None, Some("general"))).unwrap();
+        assert_eq!(
+            shown.get(),
+            r#"{"id":"018f0000-0000-7000-8000-000000000001","userId":"ann","recipientId":null,"channelId":"general","content":"hello","attachments":[ 1.10 ],"createdAt":"1970-01-01T00:00:01.000Z","updatedAt":"1970-01-01T00:00:01.000Z"}"#
+        );
+    }
+}

@@ -1,0 +1,374 @@
+"""`/api/messages`: what is stored, who hears of it, who may read it, and what a crash leaves behind."""
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+import time
+import uuid
+
+import pytest
+
+import fanfare
+from dialects import TIME, all_dialects
+from fanfare import running, token, wait_until
+
+PATH = "/api/messages"
+FIELDS = ["id", "userId", "recipientId", "channelId", "content", "attachments", "createdAt", "updatedAt"]
+ROUNDS = int(os.environ.get("FANFARE_CRASHES", "20"))
+
+
+@pytest.fixture
+def server(launch):
+    return launch(**all_dialects())
+
+
+def request(server, who, method="GET", path=PATH, body=None, **claims):
+    headers = {"Authorization": f"Bearer {token(who, **claims)}"} if who else {}
+    return server.get(path, method, body, **headers)
+
+
+def send(server, who, content="hello", claims=None, **fields):
+    """Sends a message that must be taken, and returns it."""
+    answer = request(server, who, "POST", body=json.dumps({"content": content} | fields), **(claims or {}))
+    assert answer.status == 201, answer.text
+    body = json.loads(answer.text)
+    assert body["success"] is True and list(body["data"]) == FIELDS
+    return body["data"]
+
+
+def read(server, who, query="", **claims):
+    answer = request(server, who, path=PATH + query, **claims)
+    assert answer.status == 200, answer.text
+    data = json.loads(answer.text)["data"]
+    return [message["content"] for message in data["messages"]], data["nextCursor"]
+
+
+def heard(client, *topics):
+    """The next frames tell of one message on these topics, and then there is no more; returns the message."""
+    frames = [client.next_json() for _ in topics]
+    assert [frame["topic"] for frame in frames] == list(topics)
+    assert {frame["eventType"] for frame in frames} <= {"message.sent"}
+    client.alive()
+    [data] = {json.dumps(frame["data"]) for frame in frames} or {"null"}
+    return json.loads(data)
+
+
+# --- what is answered ---
+
+
+def test_a_message(server):
+    attachments = [{"url": "https://example.com/a.png", "n": 1.5}, None]
+    message = send(server, "ann", "hello \N{WAVING HAND SIGN}", recipientId="bob", channelId="general", attachments=attachments)
+    assert uuid.UUID(message.pop("id")).version == 7
+    assert TIME.fullmatch(message["createdAt"]) and message.pop("createdAt") == message.pop("updatedAt")
+    assert message == {
+        "userId": "ann", "recipientId": "bob", "channelId": "general", "content": "hello \N{WAVING HAND SIGN}",
+        "attachments": attachments,
+    }
+    plain = send(server, "ann", recipientId=None, attachments=None)
+    assert (plain["recipientId"], plain["channelId"], plain["attachments"]) == (None, None, [])
+
+
+BAD = [
+    ("", "body"), ("[]", "body"), ('"x"', "body"), ('{"content":', "body"), (b'{"content":"\xff"}', "body"),
+    ('{"content":"x","attachments":' + "[" * 128 + "]" * 128 + "}", "body"),
+    ("{}", "content"), ('{"content":null}', "content"), ('{"content":5}', "content"), ('{"content":""}', "content"),
+    ('{"content":"a\\u0000b"}', "content"), ('{"content":"\\ud800"}', "content"),
+    (json.dumps({"content": "x" * 65_537}), "content"),
+    ('{"content":"x","recipientId":5}', "recipientId"), ('{"content":"x","recipientId":""}', "recipientId"),
+    ('{"content":"x","channelId":"a*"}', "channelId"), ('{"content":"x","channelId":"a..b"}', "channelId"),
+    (json.dumps({"content": "x", "channelId": "a" * 201}), "channelId"),
+    (json.dumps({"content": "x", "channelId": ".".join("a" * 31)}), "channelId"),
+    ('{"content":"x","attachments":{}}', "attachments"),
+    (json.dumps({"content": "x", "attachments": ["x" * 262_144]}), "attachments"),
+]
+
+
+def test_what_cannot_be_taken(server, speak):
+    watcher = speak(server, "topics", "root", claims={"roles": ["admin"]}).hear("messages")
+    for body, field in BAD:
+        answer = request(server, "ann", "POST", body=body)
+        said = json.loads(answer.text)
+        assert (answer.status, said["success"], said["details"]["field"]) == (400, False, field), (body[:60], said)
+        assert said["error"] == f"{field}: {said['details']['issue']}" and len(answer.text) < 300
+    for query in ("?limit=0", "?limit=101", "?limit=x", "?cursor=x", "?other=1", "?limit=1&limit=2"):
+        answer = request(server, "ann", path=PATH + query)
+        assert (answer.status, json.loads(answer.text)["success"]) == (400, False), query
+    watcher.alive()
+    assert read(server, "root", roles=["admin"]) == ([], None)
+
+
+def test_refusals(launch):
+    server = launch(**all_dialects(limits={"max_body_size": "4KB"}))
+    good = json.dumps({"content": "x"})
+    cases = [
+        (None, "POST", good, 401), (None, "GET", None, 401), ("ann", "DELETE", None, 405), ("ann", "PUT", good, 405),
+        ("ann", "POST", json.dumps({"content": "x" * 5000}), 413),
+    ]
+    for who, method, body, status in cases:
+        answer = request(server, who, method, body=body)
+        said = json.loads(answer.text)
+        assert (answer.status, said["success"], list(said)) == (status, False, ["success", "error"])
+        assert (answer.getheader("WWW-Authenticate") == "Bearer") == (status == 401)
+        assert (answer.getheader("Allow") == "GET, HEAD, POST") == (status == 405)
+    for bad in (token("ann", ttl=-5), token("ann", secret="another secret that is long enough"), "x"):
+        assert server.get(PATH, Authorization=f"Bearer {bad}").status == 401
+    head = request(server, "ann", "HEAD")
+    assert (head.status, head.text) == (200, "")
+
+
+def test_too_many_requests(launch):
+    server = launch(limits={"requests_per_second_per_ip": 1, "burst": 2})
+    answers = [request(server, "ann") for _ in range(4)]
+    refused = answers[-1]
+    assert (refused.status, json.loads(refused.text)["success"]) == (429, False)
+    assert refused.getheader("Retry-After")
+
+
+def test_while_the_database_is_away(server):
+    with contextlib.closing(sqlite3.connect(database(server), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        answer = request(server, "ann", "POST", body=json.dumps({"content": "x"}))
+        assert (answer.status, json.loads(answer.text)["success"]) == (503, False)
+        assert answer.getheader("Retry-After") == "5"
+        other.execute("ROLLBACK")
+    send(server, "ann", "again")
+    assert read(server, "ann")[0] == ["again"]
+
+
+# --- who hears of it ---
+
+
+def test_who_hears_a_message(server, speak):
+    client = lambda user, *topics, **claims: [c := speak(server, "topics", user, claims=claims)] + [c.hear(t) for t in topics]
+    exact, = client("x", "messages.channel.general")[:1]
+    everything, = client("y", "messages.**", "messages")[:1]
+    own, = client("ann", "messages.user.ann")[:1]
+    single, = client("z", "messages.channel.*")[:1]
+    stranger, = client("w", "messages.channel.other", "messages.user.bob")[:1]
+    message = send(server, "ann", channelId="general")
+    assert heard(exact, "messages.channel.general") == message
+    assert heard(single, "messages.channel.general") == message
+    assert heard(own, "messages.user.ann") == message
+    assert heard(everything, "messages", "messages.user.ann", "messages.channel.general") == message
+    stranger.alive()
+
+
+def test_the_sender_is_the_user(server, speak):
+    client = speak(server, "topics", "bob").hear("messages.user.ann")
+    send(server, "ann")
+    frame = client.next_json()
+    assert frame["metadata"] == {"senderId": "ann"} and TIME.fullmatch(frame["timestamp"])
+
+
+PATTERNS = ["messages", "messages.user.ann", "messages.user.bob", "messages.channel.general", "messages.*.*", "messages.**", "**"]
+
+
+@pytest.mark.parametrize("topic", PATTERNS)
+def test_a_private_message(server, speak, topic):
+    """Whatever anybody listens to: its sender, its recipient and admins hear it, and nobody else."""
+    of = {"messages.*.*": PATTERNS[1:4], "messages.**": PATTERNS[1:4], "**": PATTERNS[:4]}.get(topic, [topic])
+    may = [speak(server, "topics", user, claims=claims) for user, claims in (("ann", {}), ("bob", {}), ("root", {"roles": ["admin"]}))]
+    others = [speak(server, "topics", "eve"), speak(server, "topics", "mod", claims={"roles": ["moderator"]})]
+    for client in may + others:
+        client.hear(topic)
+    message = send(server, "ann", recipientId="bob", channelId="general")
+    for client in may:
+        assert heard(client, *of) == message
+    for client in others:
+        client.alive()
+
+
+def test_a_message_to_oneself_comes_once(server, speak):
+    client = speak(server, "topics", "ann").hear("messages.user.ann")
+    send(server, "ann", recipientId="ann")
+    heard(client, "messages.user.ann")
+
+
+# --- rules ---
+
+RULES = [
+    {"pattern": "messages.channel.staff", "subscribe": "role:staff", "publish": "role:staff"},
+    {"pattern": "messages.channel.news", "publish": "service"},
+    {"pattern": "project:1", "join": "role:staff", "publish": "role:staff"},
+]
+
+
+def test_rules_guard_writing_and_reading(launch, speak):
+    server = launch(**all_dialects(channel=RULES))
+    staff = {"roles": ["staff"]}
+    for channel, user, claims, status in [
+        ("staff", "ann", {}, 403), ("staff", "sam", staff, 201), ("news", "sam", staff, 403), ("project:1", "ann", {}, 403),
+        ("project:1", "sam", staff, 201), ("project:2", "ann", {}, 201), ("user:ann", "ann", {}, 403),
+        ("notifications.user.bob", "ann", {}, 403), ("general", "ann", {}, 201),
+    ]:
+        answer = request(server, user, "POST", body=json.dumps({"content": channel, "channelId": channel}), **claims)
+        assert answer.status == status, (channel, user, answer.text)
+    assert read(server, "eve")[0] == ["general", "project:2"]
+    assert read(server, "sam", **staff)[0] == ["general", "project:2", "project:1", "staff"]
+    assert read(server, "root", roles=["admin"])[0] == ["general", "project:2", "project:1", "staff"]
+
+
+# --- reading ---
+
+
+def test_what_one_may_read(server):
+    send(server, "ann", "to all")
+    send(server, "ann", "to bob", recipientId="bob")
+    send(server, "bob", "to ann, in a channel", recipientId="ann", channelId="general")
+    send(server, "eve", "in a channel", channelId="general")
+    secret = ["to ann, in a channel", "to bob"]
+    assert read(server, "eve")[0] == ["in a channel", "to all"]
+    for who, claims in (("ann", {}), ("bob", {}), ("root", {"roles": ["admin"]})):
+        assert read(server, who, **claims)[0] == ["in a channel", *secret, "to all"], who
+
+
+def test_pages(server):
+    contents = [str(number) for number in range(7)]
+    for content in contents:
+        send(server, "ann", content)
+        send(server, "ann", "secret", recipientId="bob")
+    found, query = [], "?limit=3"
+    while query:
+        page, cursor = read(server, "eve", query)
+        assert len(page) <= 3
+        found += page
+        send(server, "ann", "newer")  # which no later page shows
+        query = f"?limit=3&cursor={cursor}" if cursor else None
+    assert found == contents[::-1]
+    assert read(server, "eve", "?limit=100")[1] is None
+
+
+# --- API keys ---
+
+
+def test_scopes(launch):
+    # The scopes of keys, and what is asked with them: a route, and what is answered to those who may and may not.
+    server = launch(**all_dialects())
+    port = next(int(l["bind"].rsplit(":", 1)[1]) for l in server.config["listener"] if l["dialects"] == ["broadcast"])
+    event = json.dumps({"to": "everyone", "data": 1})
+    assert server.get("/api/v1/events", "POST", event).status == 200  # from this machine, while there is no key
+    keys = {scope: new_key(server, scope) for scope in ("publish", "read", "admin")}
+    wait_until(lambda: server.get("/api/v1/connections").status == 401, what="a door that a stored key closes")
+
+    routes = [
+        (server.port, "POST", "/api/v1/events", event, "publish", 200),
+        (server.port, "GET", "/api/v1/connections", None, "read", 200),
+        (server.port, "GET", "/api/v1/users/ann/presence", None, "read", 200),
+        (server.port, "DELETE", f"/api/v1/connections/{uuid.uuid4()}", None, "admin", 404),
+        (port, "POST", "/notify", '{"message":"x"}', "publish", 200),
+        (port, "GET", "/status", None, "read", 200),
+    ]
+    server_port = server.port
+    for server.port, method, path, body, needed, good in routes:
+        for scope, (_, key) in keys.items():
+            answer = server.get(path, method, body, Authorization=f"Bearer {key}")
+            assert answer.status == (good if scope in (needed, "admin") else 403), (method, path, scope, answer.text)
+            if answer.status == 403 and path.startswith("/api/v1"):
+                assert json.loads(answer.text)["error"]["code"] == "FORBIDDEN"
+        assert server.get(path, method, body).status == 401
+        assert server.get(path, method, body, Authorization="Bearer ff_" + "a" * 43).status == 401
+        assert server.get(path, method, body, Authorization=f"Bearer {token('root', roles=['admin'])}").status == good
+    server.port = server_port
+
+    key_id, key = keys["read"]
+    assert fanfare.run("key", "revoke", key_id, "--config", str(server.config_file)).returncode == 0
+    gone = lambda: server.get("/api/v1/connections", Authorization=f"Bearer {key}").status == 401
+    wait_until(gone, what="a key that was revoked")
+
+
+def test_a_stored_key_opens_the_redis_door(launch, publisher):
+    server = launch()
+    keys = {scope: new_key(server, scope)[1] for scope in ("publish", "read")}
+    wait_until(lambda: server.get("/api/v1/connections").status == 401, what="a door that a stored key closes")
+    assert publisher(server.resp_port, password=keys["publish"]).publish("user_noti:ann", '{"type":"t","payload":1}') == 0
+    for password in (keys["read"], "x", None):
+        with pytest.raises(Exception, match="(?i)pass|auth"):
+            publisher(server.resp_port, password=password).publish("user_noti:ann", "{}")
+
+
+def new_key(server, scope):
+    done = fanfare.run("key", "create", scope, "--scope", scope, "--config", str(server.config_file))
+    assert done.returncode == 0, done.stderr
+    fields = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    return fields["id"], fields["key"]
+
+
+# --- crashes ---
+
+
+def database(server):
+    return server.folder / "data" / "fanfare.db"
+
+
+def rows(server, query, *values):
+    with contextlib.closing(sqlite3.connect(database(server), timeout=10)) as db, db:
+        return db.execute(query, values).fetchall()
+
+
+class Writer(threading.Thread):
+    """Writes until the server is gone, and notes what was acknowledged."""
+
+    def __init__(self, server, name):
+        super().__init__()
+        self.server, self.user, self.acknowledged = server, name, []
+        self.start()
+
+    def run(self):
+        for number in range(10_000):
+            content = f"{self.user} {number}"
+            try:
+                self.acknowledged.append(send(self.server, self.user, content)["id"])
+            except (OSError, ValueError, fanfare.http.client.HTTPException):
+                return
+
+
+def listen(client, seen):
+    """Notes the messages that a client hears until its connection is lost."""
+    with contextlib.suppress(Exception):
+        while True:
+            seen.append(client.next_json(60)["data"]["id"])
+
+
+def test_crashes(launch, speak):
+    """Whatever is acknowledged is stored once and told once; what was stored only is told after the next start."""
+    server = launch(**all_dialects())
+    acknowledged, told = [], []
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for crash in range(ROUNDS):
+            listener = speak(server, "topics", "root", claims={"roles": ["admin"]}).hear("messages")
+            listening = pool.submit(listen, listener, told)
+            writers = [Writer(server, f"w{crash}-{number}") for number in range(3)]
+            wait_until(lambda: all(writer.acknowledged for writer in writers), what="messages that are acknowledged")
+            time.sleep(crash % 7 / 500)  # not always at the same moment
+            server.process.kill()
+            server.process.wait()
+            for writer in writers:
+                writer.join()
+                acknowledged += writer.acknowledged
+            listening.result()
+            listener.close()
+            server.start()
+
+        stored = [row[0] for row in rows(server, "SELECT id FROM messages")]
+        contents = [row[0] for row in rows(server, "SELECT content FROM messages")]
+        assert set(acknowledged) <= set(stored) and len(set(contents)) == len(contents)
+        left = "SELECT id FROM messages WHERE published_at IS NULL"
+        assert not {row[0] for row in rows(server, left)} & set(acknowledged)
+        # What no crash has left by chance is left now; it is old enough to be looked after the next time.
+        rows(server, "UPDATE messages SET published_at = NULL WHERE id = (SELECT min(id) FROM messages)")
+        listener = speak(server, "topics", "root", claims={"roles": ["admin"]}).hear("messages")
+        unpublished, late = {row[0] for row in rows(server, left)}, []
+        listening = pool.submit(listen, listener, late)
+        rows(server, "UPDATE messages SET created_at = created_at - 60000 WHERE published_at IS NULL")
+        wait_until(lambda: not rows(server, left), 25, "messages published later")
+        wait_until(lambda: set(late) == unpublished, what="messages that are heard later")
+        server.process.kill()
+        listening.result()
+        server.process.wait()
+        assert sorted(late) == sorted(unpublished)
+        assert len(set(told)) == len(told), "told twice"
+        print(f"{len(acknowledged)} acknowledged, {len(stored)} stored, {len(told)} told, {len(late)} told later")
