@@ -154,7 +154,8 @@ export class Fanfare {
   // The connections of all dialects.
   async connections() {
     const text = await (await this.fetch('/metrics/prometheus')).text();
-    return Number(text.match(/^websocket_active_connections (\d+)$/m)[1]);
+    const counts = text.matchAll(/^fanfare_connections\{[^}]*\} (\d+)$/gm);
+    return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
   }
 
   // The address of a path on the listener with this number, below its prefix.

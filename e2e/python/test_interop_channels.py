@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from fanfare import wait_until
 from interop.doors import DATA, TYPE, body, realtime_direct
 from interop.frames import EVERYONE, UUID, Event, channel, user
 
@@ -91,7 +92,7 @@ def test_a_pattern_shows_only_ones_own(world, pattern, id):
 
 
 @pytest.mark.parametrize("name", PERSONAL)
-@pytest.mark.parametrize("door", ["http", "fanfare:events", "fanfare:channel"])
+@pytest.mark.parametrize("door", ["http", "fanfare:events", "plain"])
 def test_every_name_of_a_personal_channel_is_the_user(world, name, door):
     """An event on it is an event for the user, in every protocol."""
     ann = world.name("ann")
@@ -106,10 +107,29 @@ def test_every_name_of_a_personal_channel_is_the_user(world, name, door):
     elif door == "fanfare:events":
         world.redis.publish("fanfare:events", body(to))
     elif world.deployment.embedded:
-        world.redis.publish(f"fanfare:channel:{to[1]}", f'{{"type":"{TYPE}","payload":{DATA}}}')
+        world.redis.publish(to[1], f'{{"type":"{TYPE}","payload":{DATA}}}')
     else:
-        pytest.skip("on Redis a user has one name, `user_noti:{id}`")
+        pytest.skip("Redis carries only the channels that nodes ask for")
     world.hear(Event(user(ann), DATA, TYPE), *clients, unheard=unheard)
+
+
+@pytest.mark.parametrize("name", PERSONAL)
+def test_below_fanfare_channel_is_no_personal_channel(world, name):
+    """Whether Fanfare itself or a real Redis is published to: nobody gets it, and each node that sees it counts it."""
+    ann = world.name("ann")
+    clients = [
+        world.notify(ann), world.broadcast(ann), world.rooms(ann), world.topics(ann, name.format(ann), "**"),
+        world.realtime(ann, "**", at=world.first), world.realtime(ann, "**", at=world.last),
+    ]
+    world.drain(*clients)
+    nodes = world.deployment.nodes
+    before = [node.server.metrics()["failed"] for node in nodes]
+    reached = world.redis.publish("fanfare:channel:" + name.format(ann), f'{{"type":"{TYPE}","payload":"secret {ann}"}}')
+    assert reached == (0 if world.deployment.embedded else len(nodes))
+    for node, failed in zip(nodes, before):
+        wait_until(lambda: node.server.metrics()["failed"] == failed + 1, what="the refusal")
+        assert f"secret {ann}" not in node.server.log()
+    world.get({client: [] for client in clients})
 
 
 @pytest.mark.parametrize("name", PERSONAL)

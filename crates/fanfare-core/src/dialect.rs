@@ -28,6 +28,11 @@ pub trait DialectKind: Send + Sync {
     /// One sentence for the configuration reference.
     fn summary(&self) -> &'static str;
 
+    /// What this protocol adds to the documents that describe the server.
+    fn describe(&self) -> Description {
+        Description::default()
+    }
+
     /// Where it listens and what it allows by default.
     fn defaults(&self) -> DialectDefaults;
 
@@ -167,6 +172,15 @@ pub trait Dialect: Send + Sync {
     fn fail(&self, error: &HttpError<'_>) -> HttpReply {
         HttpReply::json(error.status, &serde_json::json!({ "error": error.message }))
     }
+}
+
+/// Parts of documents, each a JSON object that is merged with those of the others; empty for none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Description {
+    /// Of an `OpenAPI` 3.1 document: the routes of the protocol's own, and its fields on the shared ones.
+    pub openapi: &'static str,
+    /// Of an `AsyncAPI` 3.0 document: one channel, which has the protocol's name, its operations and its messages.
+    pub asyncapi: &'static str,
 }
 
 /// How connections of a dialect come to hear of what is not on a channel.

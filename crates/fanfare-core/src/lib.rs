@@ -34,7 +34,7 @@ pub use broker::{
 pub use conversation::{
     Command, Context, Conversation, Draft, Joined, Message, Outcome, Right, Step, Steps, Ticket, Token,
 };
-pub use dialect::{Dialect, DialectDefaults, DialectKind, Hearing, Hears};
+pub use dialect::{Description, Dialect, DialectDefaults, DialectKind, Hearing, Hears};
 pub use ending::{Denial, Ending, Refusal};
 pub use endpoint::{Call, Endpoint, HttpError, HttpReply, Plan};
 pub use event::{

@@ -175,7 +175,7 @@ class World:
     def quiet(self):
         """Waits until no connection of an earlier test is left."""
         for node in self.deployment.nodes:
-            count = lambda: node.server.prometheus("websocket_active_connections") == 0  # noqa: E731
+            count = lambda: node.server.prometheus("fanfare_connections") == 0  # noqa: E731
             wait_until(count, what="no connection left")
 
 

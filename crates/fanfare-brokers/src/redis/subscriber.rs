@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fanfare_core::{Audience, Event};
+use fanfare_core::Event;
 use futures_util::StreamExt;
 use redis::{
     Msg,
@@ -134,16 +134,12 @@ fn take(shared: &Shared, source: &Source, message: &Msg, now: SystemTime) -> Res
                 shared.deliveries.push(Item::Event(event, Answer::Nobody));
             }
         }
-        Parsed::One(event, envelope) => one(shared, message.from_pattern(), event, envelope)?,
+        Parsed::One(event, envelope) => one(shared, message.from_pattern(), event, envelope),
     }
     Ok(())
 }
 
-fn one(shared: &Shared, by_pattern: bool, event: Event, envelope: Option<Envelope>) -> Result<(), Rejected> {
-    // The names of personal channels are heard under users' names alone, on all nodes alike.
-    if by_pattern && !matches!(event.audience, Audience::Channel(_)) {
-        return Err(Rejected::BadChannel);
-    }
+fn one(shared: &Shared, by_pattern: bool, event: Event, envelope: Option<Envelope>) {
     match envelope {
         Some(Envelope {
             node,
@@ -164,7 +160,6 @@ fn one(shared: &Shared, by_pattern: bool, event: Event, envelope: Option<Envelop
         }
         _ => shared.deliveries.push(Item::Event(event, Answer::Nobody)),
     }
-    Ok(())
 }
 
 /// Tells the publisher not to wait for this node, which Redis has counted among the listeners.

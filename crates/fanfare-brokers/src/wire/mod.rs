@@ -48,6 +48,9 @@ pub enum Rejected {
     /// What follows `user_noti:` is no user id.
     #[error("bad user id in the channel name")]
     BadUser,
+    /// A personal channel under [`CHANNEL`]: on Redis it has one name, the user's.
+    #[error("a user's own channel is called {USER}, then the id")]
+    Personal,
     /// The Redis channel belongs to Fanfare's nodes.
     #[error("this channel is reserved")]
     Reserved,
@@ -160,11 +163,16 @@ fn audience(channel: &str) -> Result<Audience, Rejected> {
     } else if let Some(id) = channel.strip_prefix(USER) {
         UserId::new(id).map(Audience::User).map_err(|_| Rejected::BadUser)
     } else {
-        let name = channel.strip_prefix(CHANNEL).unwrap_or(channel);
-        if name == channel && channel.starts_with(RESERVED) {
+        let below = channel.strip_prefix(CHANNEL);
+        if below.is_none() && channel.starts_with(RESERVED) {
             return Err(Rejected::Reserved);
         }
-        Audience::of_channel(name).map_err(|_| Rejected::BadChannel)
+        match Audience::of_channel(below.unwrap_or(channel)) {
+            // Nodes ask for users by the users' names: on a real Redis it would reach nobody, or only a part of them.
+            Ok(Audience::User(_)) if below.is_some() => Err(Rejected::Personal),
+            Ok(audience) => Ok(audience),
+            Err(_) => Err(Rejected::BadChannel),
+        }
     }
 }
 

@@ -30,6 +30,8 @@ fn notifications() {
         ("user_noti:مستخدم", user("مستخدم")),
         (&format!("user_noti:{long}"), user(&long)),
         ("fanfare:everyone", Audience::Everyone),
+        ("user:a:b", user("a:b")),
+        ("notifications.user.a.b", user("a.b")),
     ];
     for (channel, audience) in cases {
         let event = parse(
@@ -72,6 +74,10 @@ fn what_is_refused() {
         ("user_noti:a\u{7}", good, Rejected::BadUser),
         ("a..b", good, Rejected::BadChannel),
         ("", good, Rejected::BadChannel),
+        ("fanfare:channel:a..b", good, Rejected::BadChannel),
+        ("fanfare:channel:user:1", good, Rejected::Personal),
+        ("fanfare:channel:notifications.user.1", good, Rejected::Personal),
+        ("fanfare:channel:user_noti:1", good, Rejected::Personal),
         ("fanfare:node:1", good, Rejected::Reserved),
         ("fanfare:else", good, Rejected::Reserved),
         ("user_noti:1", "", Rejected::NotJson),

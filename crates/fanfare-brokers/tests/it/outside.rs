@@ -184,8 +184,8 @@ async fn backends_publish_on_channels() {
             assert_eq!(listeners, redis::Value::Int(1));
         }
         // None of these is a channel.
-        for name in ["user:1", "notifications.user.1", "a..b", "a*", ""] {
-            cluster.publish(&format!("fanfare:channel:{name}"), "1");
+        for name in ["user:1", "notifications.user.1", "user_noti:1", "a..b", "a*", ""] {
+            cluster.publish(&format!("fanfare:channel:{name}"), r#"{"type":"t","payload":1}"#);
         }
         cluster.publish("fanfare:channel:project:1", "nope");
     }
@@ -199,7 +199,7 @@ async fn backends_publish_on_channels() {
         assert_eq!((event.kind.as_deref(), event.data.as_str()), (*kind, *data));
     }
     eventually("the bad ones are counted", async || {
-        node.inbound.rejections() == 2 + 5
+        node.inbound.rejections() == 2 + 6
     })
     .await;
 }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::{
     Action, Grant,
-    matching::{self, Placeholder, USER},
+    matching::{self, MANY, Placeholder, USER},
 };
 use crate::{BadName, Identity, Pattern};
 
@@ -94,6 +94,18 @@ impl RulePattern {
     /// Whether a channel that this matches says whose it is.
     pub fn names_an_owner(&self) -> bool {
         self.as_str().split(['.', ':']).any(|segment| segment == USER)
+    }
+
+    /// The same with `**` for `{user}`, which matches where an id has separators in it, too; `None` without `{user}`.
+    pub fn with_any_id(&self) -> Option<Self> {
+        let mut text = self.as_str().replace(USER, MANY);
+        // More than is needed, and simpler: what is beside it is in its place already.
+        for doubled in ["**.**", "**:**"] {
+            while text.contains(doubled) {
+                text = text.replace(doubled, MANY);
+            }
+        }
+        self.names_an_owner().then(|| Self::new(&text).ok()).flatten()
     }
 
     /// Whether this matches everything that `other` matches, so that a rule with `other` after it is never reached.
@@ -206,6 +218,26 @@ mod tests {
             told,
             "the only placeholder is {user}, and it must be a whole segment"
         );
+    }
+
+    #[test]
+    fn patterns_for_any_id() {
+        let cases = [
+            ("reports.{user}.**", Some("reports.**")),
+            ("inbox:{user}", Some("inbox:**")),
+            ("{user}.inbox", Some("**.inbox")),
+            ("{user}", Some("**")),
+            ("**:{user}.**", Some("**")),
+            ("a.{user}.to.{user}", Some("a.**.to.**")),
+            ("a.{user}.*", Some("a.**.*")),
+            ("a.**", None),
+        ];
+        for (text, expected) in cases {
+            let pattern = RulePattern::new(text).expect("a pattern");
+            let any = pattern.with_any_id();
+            assert_eq!(any.as_ref().map(RulePattern::as_str), expected, "{text}");
+            assert!(any.is_none_or(|any| any.covers(&pattern)), "{text}");
+        }
     }
 
     #[test]

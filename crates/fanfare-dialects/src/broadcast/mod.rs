@@ -23,9 +23,9 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Audience, Call, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending,
-    Endpoint, Event, Figure, Handshake, Hearing, Hears, HttpError, HttpReply, JsonMap, ListenPlan, Listening,
-    NodeFacts, Offer, OptionKind, OptionSpec, Options, Plan, Refusal, Rejection,
+    About, Audience, Call, Conversation, Description, Dialect, DialectDefaults, DialectFacts, DialectKind,
+    Ending, Endpoint, Event, Figure, Handshake, Hearing, Hears, HttpError, HttpReply, JsonMap, ListenPlan,
+    Listening, NodeFacts, Offer, OptionKind, OptionSpec, Options, Plan, Refusal, Rejection,
 };
 use uuid::Uuid;
 
@@ -52,6 +52,13 @@ impl DialectKind for Broadcast {
 
     fn summary(&self) -> &'static str {
         "To everyone: clients hear what is posted to /notify."
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            openapi: include_str!("openapi.json"),
+            asyncapi: include_str!("asyncapi.json"),
+        }
     }
 
     fn defaults(&self) -> DialectDefaults {

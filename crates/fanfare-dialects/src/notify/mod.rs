@@ -7,9 +7,9 @@ use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Audience, Context, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending,
-    Event, Handshake, Heard, Hearing, Hears, JsonMap, ListenPlan, Listening, Message, NodeFacts, Offer,
-    Options, Refusal, Rejection, Step, Steps, timestamp,
+    About, Audience, Context, Conversation, Description, Dialect, DialectDefaults, DialectFacts, DialectKind,
+    Ending, Event, Handshake, Heard, Hearing, Hears, JsonMap, ListenPlan, Listening, Message, NodeFacts,
+    Offer, Options, Refusal, Rejection, Step, Steps, timestamp,
 };
 
 /// The type of an event whose publisher named none.
@@ -37,6 +37,13 @@ impl DialectKind for Notify {
 
     fn summary(&self) -> &'static str {
         "Per-user push: a client listens, backends publish to its user."
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            openapi: include_str!("openapi.json"),
+            asyncapi: include_str!("asyncapi.json"),
+        }
     }
 
     fn defaults(&self) -> DialectDefaults {

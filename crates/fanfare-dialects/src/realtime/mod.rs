@@ -19,9 +19,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Call, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Endpoint, Event,
-    Handshake, Hearing, Hears, HttpError, HttpReply, Identity, JsonMap, ListenPlan, Listening, NodeFacts,
-    Offer, OptionKind, OptionSpec, Options, Pattern, Plan, Refusal, Rejection, policy::PolicyOptions,
+    About, Call, Conversation, Description, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending,
+    Endpoint, Event, Handshake, Hearing, Hears, HttpError, HttpReply, Identity, JsonMap, ListenPlan,
+    Listening, NodeFacts, Offer, OptionKind, OptionSpec, Options, Pattern, Plan, Refusal, Rejection,
+    policy::PolicyOptions,
 };
 
 const OPTIONS: &[OptionSpec] = &[
@@ -64,6 +65,13 @@ impl DialectKind for Kind {
 
     fn summary(&self) -> &'static str {
         "Channels and direct messages: clients subscribe, broadcast, and write to each other."
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            openapi: include_str!("openapi.json"),
+            asyncapi: include_str!("asyncapi.json"),
+        }
     }
 
     fn defaults(&self) -> DialectDefaults {

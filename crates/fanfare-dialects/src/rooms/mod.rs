@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Event, Handshake,
-    Hearing, Hears, Identity, JsonMap, ListenPlan, Listening, NodeFacts, Offer, Options, Refusal, Rejection,
+    About, Conversation, Description, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Event,
+    Handshake, Hearing, Hears, Identity, JsonMap, ListenPlan, Listening, NodeFacts, Offer, Options, Refusal,
+    Rejection,
     policy::{PolicyOptions, RoomAccess},
 };
 
@@ -52,6 +53,13 @@ impl DialectKind for Kind {
 
     fn summary(&self) -> &'static str {
         "Rooms with access control: clients join, talk, and hear who comes and goes."
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            openapi: "",
+            asyncapi: include_str!("asyncapi.json"),
+        }
     }
 
     fn defaults(&self) -> DialectDefaults {

@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Event, Handshake,
-    Hearing, Hears, HttpError, HttpReply, JsonMap, ListenPlan, Listening, NodeFacts, Offer, Options, Refusal,
-    Rejection,
+    About, Conversation, Description, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Event,
+    Handshake, Hearing, Hears, HttpError, HttpReply, JsonMap, ListenPlan, Listening, NodeFacts, Offer,
+    Options, Refusal, Rejection,
 };
 use serde_json::json;
 
@@ -44,6 +44,13 @@ impl DialectKind for Kind {
 
     fn summary(&self) -> &'static str {
         "Publish and subscribe: clients name the topics they hear, with wildcards, and publish on them."
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            openapi: include_str!("openapi.json"),
+            asyncapi: include_str!("asyncapi.json"),
+        }
     }
 
     fn defaults(&self) -> DialectDefaults {

@@ -22,7 +22,9 @@ pub(super) struct Names(Mutex<HashSet<Box<str>>>);
 /// A place taken among a dialect's connections; given back when dropped.
 pub struct Admission {
     dialect: Arc<MountedDialect>,
-    address: Option<IpAddr>,
+    address: IpAddr,
+    /// Whether it counts among those of its address.
+    counted: bool,
     name: Option<Box<str>>,
 }
 
@@ -39,14 +41,15 @@ impl Admission {
             .map_err(|_| Refusal::AtCapacity)?;
         let mut admission = Self {
             dialect: dialect.clone(),
-            address: None,
+            address,
+            counted: false,
             name: None,
         };
         if dialect.settings.max_connections_per_ip > 0 {
             dialect
                 .addresses
                 .enter(address, dialect.settings.max_connections_per_ip)?;
-            admission.address = Some(address);
+            admission.counted = true;
         }
         if let Some(name) = name {
             if !dialect
@@ -76,6 +79,11 @@ impl Admission {
         }
     }
 
+    /// The client's address.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// What the connection is called.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
@@ -90,8 +98,8 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.dialect.counters.active.fetch_sub(1, Relaxed);
-        if let Some(address) = self.address {
-            self.dialect.addresses.leave(address);
+        if self.counted {
+            self.dialect.addresses.leave(self.address);
         }
         self.free_name();
     }

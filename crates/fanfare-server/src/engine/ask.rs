@@ -113,7 +113,7 @@ impl Connection {
                                 if turn.shard.node.gate.refuses(&identity) {
                                     return connection.answer(ticket, Err(Denial::BadCredential), turn);
                                 }
-                                connection.hold = Some(hold);
+                                connection.keep(Some(hold));
                                 connection.renew(identity, turn);
                                 connection.answer(ticket, Ok(Outcome::Authenticated), turn);
                             },

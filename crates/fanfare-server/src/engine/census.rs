@@ -81,16 +81,16 @@ fn texts(connection: &Connection) -> impl Iterator<Item = Box<str>> {
     })
 }
 
+/// When an id of version 7 was made, in milliseconds of Unix time. Unlike an age, that is the same whenever one asks.
+fn made_at_ms(id: Uuid) -> u64 {
+    u64::try_from(id.as_u128() >> 80).unwrap_or_default()
+}
+
 impl Shard {
     pub(super) fn rows(&self, filter: &Filter) -> Vec<Row> {
-        let (clock, now) = (
-            self.node.clock_ms(),
-            SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
-        );
         let row = |own: &Connection| {
             let mut subscriptions: Vec<_> = texts(own).collect();
             subscriptions.sort_unstable();
-            let age = Duration::from_millis(clock.saturating_sub(own.opened_at));
             Row {
                 id: own.id,
                 dialect: own.admission.dialect().name.into(),
@@ -100,8 +100,8 @@ impl Shard {
                     .as_ref()
                     .and_then(|identity| identity.session.clone()),
                 name: own.admission.name().map(Into::into),
-                address: own.address,
-                opened_at_ms: super::talk::millis(now.saturating_sub(age)),
+                address: own.admission.address(),
+                opened_at_ms: made_at_ms(own.id),
                 subscriptions,
             }
         };
@@ -119,8 +119,8 @@ impl Shard {
         let facts = |connection: &Connection| ConnectionFacts {
             name: connection.admission.name().map(Into::into),
             opened_at: at(connection.opened_at),
-            pinged_at: connection.pinged_at.map(at),
-            user_agent: connection.user_agent.clone(),
+            pinged_at: (connection.pinged_at > 0).then(|| at(connection.pinged_at)),
+            user_agent: connection.user_agent.as_deref().cloned(),
         };
         let connections = self.connections.borrow();
         let open = connections.iter().map(|(_, connection)| connection);

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, ErrorKind, IoSlice},
-    net::IpAddr,
     ops::AddAssign,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::Waker,
@@ -15,7 +14,7 @@ use slab::Slab;
 use uuid::Uuid;
 
 use super::{
-    Admission, MountedDialect, Transport, deliver::RUN, hold::Hold, meter::Meter, outbox::Outbox,
+    Admission, MountedDialect, Transport, deliver::RUN, meter::Meter, outbox::Outbox,
     subscriptions::Subscriptions,
 };
 use crate::ws::{Decoder, DeflateParams, Opcode, encode};
@@ -41,8 +40,6 @@ pub struct Newcomer {
     pub identity: Option<Arc<Identity>>,
     /// Its id, unlike any other's in the cluster.
     pub id: Uuid,
-    /// Its client's address.
-    pub address: IpAddr,
     /// What program its client says it is, where its dialect keeps that.
     pub user_agent: Option<Box<str>>,
     /// The dialect it may turn out to speak.
@@ -83,7 +80,7 @@ pub(super) struct Connection {
     /// What the socket did not take yet; most of the time nothing.
     pub(super) outbox: Option<Box<Outbox>>,
     /// What was read and not yet looked at, because the client does not read its answers.
-    pub(super) unread: Option<BytesMut>,
+    pub(super) unread: Option<Box<BytesMut>>,
     /// Wakes the connection's task.
     pub(super) waker: Option<Waker>,
     pub(super) decoder: Decoder,
@@ -92,9 +89,9 @@ pub(super) struct Connection {
     pub(super) id: Uuid,
     /// Who it proved to be. Stays when the credential has expired, since nobody else may take its place.
     pub(super) identity: Option<Arc<Identity>>,
-    /// Has its user's events come to this node.
-    pub(super) hold: Option<Hold>,
     pub(super) subscriptions: Option<Box<Subscriptions>>,
+    /// It has its user's events come to this node.
+    pub(super) holds_user: bool,
     pub(super) hears_user: bool,
     pub(super) hears_everyone: bool,
     /// The credential has expired: no events until there is another.
@@ -105,7 +102,11 @@ pub(super) struct Connection {
     pub(super) asked: u32,
     pub(super) meter: Option<Box<Meter>>,
     pub(super) successor: Option<Arc<MountedDialect>>,
-    pub(super) user_agent: Option<Box<str>>,
+    #[allow(
+        clippy::redundant_allocation,
+        reason = "few have one, and all would pay for the wide pointer"
+    )]
+    pub(super) user_agent: Option<Box<Box<str>>>,
     pub(super) deflate: Option<DeflateParams>,
     pub(super) opened_at: u64,
     pub(super) heard_at: u64,
@@ -113,11 +114,10 @@ pub(super) struct Connection {
     pub(super) expires_at: u64,
     /// When the conversation wants to be called.
     pub(super) timer_at: u64,
-    /// When the client last pinged or answered a ping.
-    pub(super) pinged_at: Option<u64>,
+    /// When the client last pinged or answered a ping; 0 for never.
+    pub(super) pinged_at: u64,
     /// The node's running number for it, for logs.
     pub(super) number: u64,
-    pub(super) address: IpAddr,
     /// The close code the client will see or has sent; 0 when there was none.
     pub(super) close_code: u16,
 }

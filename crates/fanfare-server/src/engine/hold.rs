@@ -71,10 +71,16 @@ impl Hold {
         }
     }
 
-    /// Leaves it to the caller to give back what is held, by dropping [`Hold::kept_channel`] or [`Hold::kept_pattern`].
+    /// Leaves it to the caller to give back what is held, by dropping what `kept_…` makes of it.
     /// A connection with a guard for each of its subscriptions would be twice as large.
     pub(super) fn keep(mut self) {
         self.on = None;
+    }
+
+    /// What was kept for a user.
+    pub(super) fn kept_user(node: &Arc<Node>, shard: usize, dialect: usize, user: &UserId) -> Self {
+        let user = user.clone();
+        Self::new(node, shard, On::User { user, dialect })
     }
 
     /// What was kept for a channel.

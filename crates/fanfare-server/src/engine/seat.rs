@@ -75,8 +75,8 @@ impl Shard {
             admission: newcomer.admission,
             id: newcomer.id,
             identity,
-            hold,
             subscriptions: None,
+            holds_user: false,
             hears_user: false,
             hears_everyone: false,
             paused: false,
@@ -84,7 +84,7 @@ impl Shard {
             asked: 0,
             meter: Meter::new(&mounted.settings),
             successor: newcomer.successor,
-            user_agent: newcomer.user_agent,
+            user_agent: newcomer.user_agent.map(Box::new),
             deflate: newcomer.deflate,
             opened_at: now,
             heard_at: now,
@@ -94,14 +94,14 @@ impl Shard {
                 now.saturating_add(millis(left.unwrap_or_default()))
             }),
             timer_at: u64::MAX,
-            pinged_at: None,
+            pinged_at: 0,
             number: node.next_connection(),
-            address: newcomer.address,
             close_code: 0,
         });
         let mut connections = self.connections.borrow_mut();
         let slot = connections.insert(connection);
         let key = connections[slot].key(slot);
+        connections[slot].keep(hold);
         connections[slot].rehear(self, key);
         let seat = Seat {
             shard: self.clone(),
@@ -154,6 +154,28 @@ impl Shard {
 }
 
 impl Connection {
+    /// Has its user's events come to this node from now on.
+    pub(super) fn keep(&mut self, hold: Option<Hold>) {
+        self.holds_user = hold.is_some();
+        if let Some(hold) = hold {
+            hold.keep();
+        }
+    }
+
+    /// Has them come no more.
+    pub(super) fn release_user(&mut self, shard: &Shard) {
+        if let (true, Some(identity)) = (self.holds_user, &self.identity) {
+            let dialect = self.admission.dialect().number;
+            drop(Hold::kept_user(
+                &shard.node,
+                shard.number,
+                dialect,
+                &identity.user,
+            ));
+        }
+        self.holds_user = false;
+    }
+
     /// Is no receiver of anything any more, and has its rooms told. That does not wait for the client to hang up: one
     /// that has vanished never does.
     pub(super) fn depart(&mut self, shard: &Shard, key: Key) {
@@ -161,7 +183,7 @@ impl Connection {
             return;
         }
         let rooms = self.leave_index(shard, key);
-        self.hold = None;
+        self.release_user(shard);
         self.admission.free_name();
         let Some(identity) = self.identity.clone() else {
             return;
@@ -200,12 +222,12 @@ impl Seat {
                 connection = connection.number,
                 dialect = mounted.name,
                 user = connection.identity.as_ref().map(|identity| tracing::field::debug(&identity.user)),
-                address = %connection.address,
+                address = %connection.admission.address(),
                 "connection opened"
             );
             connection.transport = transport;
             if !leftover.is_empty() {
-                connection.unread = Some(leftover.into());
+                connection.unread = Some(Box::new(leftover.into()));
             }
             if connection.phase != Phase::Open {
                 return; // ended while it came in; the close frame waits in its queue

@@ -164,7 +164,7 @@ impl Connection {
                 self.heard_at = turn.now;
                 let rest = self.received(&mut buffer[..bytes], turn);
                 if rest > 0 {
-                    self.unread = Some(BytesMut::from(&buffer[bytes - rest..bytes]));
+                    self.unread = Some(Box::new(BytesMut::from(&buffer[bytes - rest..bytes])));
                 }
                 Progress::Again
             }
@@ -240,12 +240,12 @@ impl Connection {
             Ok(Some(Incoming::Binary(bytes))) => self.hear(Message::Binary(bytes), turn.now),
             Ok(Some(Incoming::Ping(payload))) => {
                 let pong = encode::pong_frame(payload);
-                self.pinged_at = Some(turn.now);
+                self.pinged_at = turn.now.max(1);
                 self.queue(pong, turn.now);
                 Taken::Handled
             }
             Ok(Some(Incoming::Pong(_))) => {
-                self.pinged_at = Some(turn.now);
+                self.pinged_at = turn.now.max(1);
                 Taken::Handled
             }
         };

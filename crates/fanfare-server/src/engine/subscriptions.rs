@@ -19,10 +19,14 @@ const FEW: usize = 8;
 #[derive(Default)]
 pub(super) struct Subscriptions {
     few: Vec<(Subscription, Traits)>,
-    many: AHashMap<Subscription, Traits>,
+    #[allow(
+        clippy::box_collection,
+        reason = "few have one, and all would pay for its size"
+    )]
+    many: Option<Box<AHashMap<Subscription, Traits>>>,
     /// How many of them show what is for the connection's user, and what is for everyone.
-    showing_user: usize,
-    showing_everyone: usize,
+    showing_user: u32,
+    showing_everyone: u32,
 }
 
 /// What is known of one subscription.
@@ -38,7 +42,7 @@ pub(super) struct Traits {
 
 impl Subscriptions {
     pub(super) fn len(&self) -> usize {
-        self.few.len() + self.many.len()
+        self.few.len() + self.many.as_ref().map_or(0, |many| many.len())
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Subscription> {
@@ -47,22 +51,25 @@ impl Subscriptions {
 
     fn each(&self) -> impl Iterator<Item = (&Subscription, Traits)> {
         let few = self.few.iter().map(|(wanted, traits)| (wanted, *traits));
-        few.chain(self.many.iter().map(|(wanted, traits)| (wanted, *traits)))
+        let many = self.many.iter().flat_map(|many| many.iter());
+        few.chain(many.map(|(wanted, traits)| (wanted, *traits)))
     }
 
     fn get(&self, wanted: &Subscription) -> Option<Traits> {
         let few = self.few.iter().find(|(own, _)| own == wanted);
         few.map(|(_, traits)| *traits)
-            .or_else(|| self.many.get(wanted).copied())
+            .or_else(|| self.many.as_ref()?.get(wanted).copied())
     }
 
     fn put(&mut self, wanted: Subscription, traits: Traits) {
         self.count(traits);
-        if self.few.len() < FEW && self.many.is_empty() {
+        if self.few.len() < FEW && self.many.is_none() {
+            self.few.reserve_exact(1);
             self.few.push((wanted, traits));
         } else {
-            self.many.extend(self.few.drain(..));
-            self.many.insert(wanted, traits);
+            let many = self.many.get_or_insert_default();
+            many.extend(std::mem::take(&mut self.few));
+            many.insert(wanted, traits);
         }
     }
 
@@ -70,23 +77,23 @@ impl Subscriptions {
         let few = self.few.iter().position(|(own, _)| own == wanted);
         let traits = match few {
             Some(at) => self.few.swap_remove(at).1,
-            None => self.many.remove(wanted)?,
+            None => self.many.as_mut()?.remove(wanted)?,
         };
-        self.showing_user -= usize::from(traits.shows_user);
-        self.showing_everyone -= usize::from(traits.shows_everyone);
+        self.showing_user -= u32::from(traits.shows_user);
+        self.showing_everyone -= u32::from(traits.shows_everyone);
         Some(traits)
     }
 
     fn count(&mut self, traits: Traits) {
-        self.showing_user += usize::from(traits.shows_user);
-        self.showing_everyone += usize::from(traits.shows_everyone);
+        self.showing_user += u32::from(traits.shows_user);
+        self.showing_everyone += u32::from(traits.shows_everyone);
     }
 
     /// Finds out anew what each shows.
     fn reassess(&mut self, assess: impl Fn(&Subscription, Traits) -> Traits) {
         (self.showing_user, self.showing_everyone) = (0, 0);
         let few = self.few.iter_mut().map(|(wanted, traits)| (&*wanted, traits));
-        let all = few.chain(self.many.iter_mut());
+        let all = few.chain(self.many.iter_mut().flat_map(|many| many.iter_mut()));
         let mut found = Vec::new();
         for (wanted, traits) in all {
             *traits = assess(wanted, *traits);
@@ -187,7 +194,7 @@ impl Connection {
         let hearing = self.admission.dialect().hearing;
         let own = self.subscriptions.as_ref();
         let shown = own.map_or((0, 0), |own| (own.showing_user, own.showing_everyone));
-        let hears = |how: Hears, shown: usize| match how {
+        let hears = |how: Hears, shown: u32| match how {
             Hears::Always => true,
             Hears::Never => false,
             Hears::Subscribed => shown > 0,

@@ -71,13 +71,14 @@ impl Connection {
             .as_ref()
             .map(|identity| Hold::user(node, shard, &mounted, &identity.user))
             .transpose();
-        let admission = Admission::take(&mounted, self.address, None);
+        let admission = Admission::take(&mounted, self.admission.address(), None);
         let (Ok(hold), Ok(admission)) = (hold, admission) else {
             // RFC 6455 leaves 1013 to the registry: "try again later".
             return self.close(1013, "at capacity", turn.now);
         };
-        self.hold = hold.map(|(hold, _)| hold); // the node heard of the user before, so nothing is to be waited for
+        self.release_user(turn.shard);
         self.admission = admission;
+        self.keep(hold.map(|(hold, _)| hold)); // the node heard of the user before, so nothing is to be waited for
         mounted.counters.opened.fetch_add(1, Relaxed);
         self.meter = Meter::new(&mounted.settings);
         self.timer_at = u64::MAX; // was the old conversation's
@@ -100,7 +101,7 @@ impl Connection {
                     let at = time.map(|time| turn.now.saturating_add(millis(time)));
                     self.timer_at = at.unwrap_or(u64::MAX);
                 }
-                Step::Pinged => self.pinged_at = Some(turn.now),
+                Step::Pinged => self.pinged_at = turn.now.max(1),
                 Step::Pause => {
                     self.paused = true;
                     self.expires_at = u64::MAX;

@@ -1,6 +1,7 @@
 //! The HTTP side of a listener: the upgrade to WebSocket, the probes and figures, the API for services.
 
 mod accept;
+mod accounts;
 mod address;
 mod api;
 mod body;
@@ -10,6 +11,7 @@ mod headers;
 mod health;
 mod messages;
 mod metrics;
+mod openapi;
 mod origin;
 mod prometheus;
 mod rate_limit;

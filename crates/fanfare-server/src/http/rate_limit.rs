@@ -159,7 +159,7 @@ impl Decision {
 
 /// Lets a web page that may read an answer read these headers of it, too (CORS).
 pub(super) fn expose(headers: &mut HeaderMap) {
-    if headers.contains_key(LIMIT) {
+    if headers.contains_key(LIMIT) || headers.contains_key(header::RETRY_AFTER) {
         headers.insert(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static(EXPOSED),

@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::{
-    Decision, Site, api, endpoints, health, messages, metrics,
+    Decision, Site, accounts, api, endpoints, health, messages, metrics, openapi,
     reply::{self, Reply},
     upgrade,
 };
@@ -71,6 +71,8 @@ fn too_many(request: Request<Incoming>, site: &Site) -> Reply {
         upgrade::turn_back(request, site, mount)
     } else if let Some(mounted) = endpoints::find(site, path) {
         reply::failed(mounted, STATUS, MESSAGE)
+    } else if let Some(family) = accounts::find(path) {
+        family.too_many()
     } else if path == messages::PATH {
         messages::failed(STATUS, MESSAGE)
     } else if path.starts_with("/api/") {
@@ -119,6 +121,12 @@ async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard
     }
     if let Some(mounted) = endpoints::find(site, path) {
         return endpoints::answer(request, path, peer, site, mounted).await;
+    }
+    if let Some(show) = openapi::find(path) {
+        return allowing(READ, &request, || show(site));
+    }
+    if let Some(family) = accounts::find(path) {
+        return family.answer(path, request, peer, site).await;
     }
     if path == messages::PATH {
         return messages::answer(request, site).await;

@@ -152,7 +152,6 @@ fn judge(
         admission,
         identity,
         id,
-        address,
         user_agent: user_agent.map(|bytes| {
             bytes
                 .take(MAX_USER_AGENT)

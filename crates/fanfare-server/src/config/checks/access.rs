@@ -17,7 +17,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
 }
 
 fn rules(checker: &mut Checker<'_>) {
-    let mut earlier: Vec<(usize, RulePattern)> = Vec::new();
+    let mut earlier: Vec<(usize, Rule)> = Vec::new();
     for (index, texts) in checker.config.channel.clone().iter().enumerate() {
         let key = format!("channel[{index}]");
         let pattern = pattern(checker, &key, texts);
@@ -33,8 +33,22 @@ fn rules(checker: &mut Checker<'_>) {
         };
         traps(checker, &key, &rule);
         unreached(checker, &key, &rule.pattern, &earlier);
-        earlier.push((index, rule.pattern));
+        earlier.push((index, rule));
     }
+    // An authorizer is asked about whatever the rules leave out.
+    if checker.config.authorizer.url.is_none() {
+        for (at, (index, rule)) in earlier.iter().enumerate() {
+            let is_reached = covering(&earlier[..at], &rule.pattern).is_none();
+            if is_reached && !is_personal(&rule.pattern) {
+                left_out(checker, *index, rule, &earlier[at + 1..]);
+            }
+        }
+    }
+}
+
+/// The first of `rules` that leaves one with `pattern` behind it nothing.
+fn covering<'a>(rules: &'a [(usize, Rule)], pattern: &RulePattern) -> Option<&'a (usize, Rule)> {
+    rules.iter().find(|(_, rule)| rule.pattern.covers(pattern))
 }
 
 fn pattern(checker: &mut Checker<'_>, key: &str, texts: &ChannelRule) -> Option<RulePattern> {
@@ -100,7 +114,7 @@ fn traps(checker: &mut Checker<'_>, key: &str, rule: &Rule) {
             }
         }
     }
-    if let Ok(Audience::User(_)) = Audience::of_channel(rule.pattern.as_str()) {
+    if is_personal(&rule.pattern) {
         let text = format!(
             "found \"{}\", which names personal channels; no rule is asked about those",
             rule.pattern
@@ -109,9 +123,38 @@ fn traps(checker: &mut Checker<'_>, key: &str, rule: &Rule) {
     }
 }
 
+fn is_personal(pattern: &RulePattern) -> bool {
+    matches!(Audience::of_channel(pattern.as_str()), Ok(Audience::User(_)))
+}
+
+/// Where an id has separators in it, `{user}` does not match, and the channel is nobody's: if no rule follows for such,
+/// they are open to more users than the rule with `{user}` lets in.
+fn left_out(checker: &mut Checker<'_>, index: usize, rule: &Rule, later: &[(usize, Rule)]) {
+    let Some(any) = rule.pattern.with_any_id() else {
+        return;
+    };
+    let catching = covering(later, &any).map(|(_, other)| other);
+    let named = |clause: &Clause| match (catching, clause) {
+        (None, _) => false,
+        (Some(other), Clause::Join) => other.join.is_some() || other.subscribe.is_some(),
+        (Some(other), clause) => other.grant(*clause).is_some(),
+    };
+    let clauses = [Clause::Subscribe, Clause::Publish, Clause::Join].into_iter();
+    let open = clauses.filter(|clause| rule.grant(*clause).is_some() && !named(clause));
+    let open: Vec<_> = open.map(Clause::name).collect();
+    if !open.is_empty() {
+        let text = format!(
+            "leaves out ids with a . or a : in them, and no later rule for \"{any}\" names {}: \
+             the defaults hold there",
+            open.join(", ")
+        );
+        checker.doubtful(&format!("channel[{index}].pattern"), text);
+    }
+}
+
 /// A rule behind one that matches the same is never reached.
-fn unreached(checker: &mut Checker<'_>, key: &str, pattern: &RulePattern, earlier: &[(usize, RulePattern)]) {
-    if let Some((index, other)) = earlier.iter().find(|(_, other)| other.covers(pattern)) {
+fn unreached(checker: &mut Checker<'_>, key: &str, pattern: &RulePattern, earlier: &[(usize, Rule)]) {
+    if let Some((index, Rule { pattern: other, .. })) = covering(earlier, pattern) {
         let place = checker
             .merged
             .origins

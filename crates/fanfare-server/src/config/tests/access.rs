@@ -161,6 +161,41 @@ fn warnings() {
 }
 
 #[test]
+fn ids_with_separators() {
+    const OWNER: &str = "[[channel]]\npattern = \"reports.{user}.**\"\nsubscribe = \"owner\"\n";
+    let check = |more: &str, missing: Option<&str>| {
+        let toml = format!("{OWNER}{more}");
+        let loaded = load_text(&toml, &[], &large()).unwrap();
+        let found: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        let expected = missing.map(|missing| {
+            let file = loaded.file.as_ref().unwrap().display();
+            format!(
+                "{file}:2: channel[0].pattern: leaves out ids with a . or a : in them, \
+                 and no later rule for \"reports.**\" names {missing}: the defaults hold there"
+            )
+        });
+        assert_eq!(found, Vec::from_iter(expected), "{toml}");
+    };
+    let catching = |pattern: &str, clause: &str| {
+        format!("[[channel]]\npattern = \"{pattern}\"\n{clause} = \"nobody\"\n")
+    };
+    check("", Some("subscribe"));
+    check("publish = \"service\"", Some("subscribe, publish"));
+    check(&catching("reports.*", "subscribe"), Some("subscribe"));
+    check(&catching("reports:**", "subscribe"), Some("subscribe"));
+    check(&catching("reports.**", "publish"), Some("subscribe"));
+    check(&catching("reports.**", "subscribe"), None);
+    check(&catching("**", "subscribe"), None);
+    let publish = format!("publish = \"owner\"\n{}", catching("**", "subscribe"));
+    check(&publish, Some("publish"));
+    let asked = "[authorizer]\nurl = \"https://example.com\"\n";
+    check(asked, None);
+    let rooms = |clause: &str| format!("join = \"owner\"\n{}", catching("**", clause));
+    check(&rooms("subscribe"), None);
+    check(&rooms("join"), Some("subscribe"));
+}
+
+#[test]
 fn authorizers() {
     refused(
         "[authorizer]\nurl = \"ftp://example.com\"\ntimeout = \"0s\"\nmax_concurrent = 0",

@@ -170,7 +170,6 @@ impl World {
                 admission,
                 identity: who.map(Arc::new),
                 id: Uuid::now_v7(),
-                address,
                 user_agent: None,
                 successor: self.node.dialects.get(1).cloned(),
                 deflate: None,

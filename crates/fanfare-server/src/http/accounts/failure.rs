@@ -1,0 +1,135 @@
+//! What can go wrong with a request about accounts; the same for every family of routes.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode, header};
+
+use super::super::{
+    body::Unread,
+    reply::{self, Reply},
+};
+use crate::{accounts::AccountError, auth::TokenError, storage::StorageError};
+
+/// When to ask again what too many ask for now.
+const SOON: Duration = Duration::from_secs(1);
+/// When to ask again while the database is away.
+const LATER: Duration = Duration::from_secs(5);
+
+/// Why there is no better answer. No text of it repeats what the client sent.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing is at this path.
+    NoRoute,
+    /// Something is, and it knows these methods.
+    WrongMethod(&'static [Method]),
+    /// The server is about to end.
+    Draining,
+    /// This client comes too often.
+    TooManyRequests,
+    /// The body did not come.
+    Unread(Unread),
+    /// The body is no JSON object.
+    NotAnObject,
+    /// There is no access token.
+    NoToken,
+    /// The access token proves nothing.
+    BadToken(TokenError),
+    /// The session is somebody else's.
+    NotYours,
+    /// What was asked for was refused.
+    Account(AccountError),
+}
+
+impl Failure {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unread(unread) => unread.status(),
+            Self::NotAnObject => StatusCode::BAD_REQUEST,
+            Self::NoToken | Self::BadToken(_) => StatusCode::UNAUTHORIZED,
+            Self::NotYours => StatusCode::FORBIDDEN,
+            Self::Account(error) => account_status(error),
+        }
+    }
+
+    /// For people.
+    pub(super) fn message(&self) -> String {
+        let text = match self {
+            Self::NoRoute => "not found",
+            Self::WrongMethod(_) => "method not allowed",
+            Self::Draining => "Server shutting down",
+            Self::TooManyRequests => "too many requests",
+            Self::Unread(unread) => unread.message(),
+            Self::NotAnObject => "the body is not a JSON object",
+            Self::NoToken => "an access token is required",
+            Self::BadToken(TokenError::Expired) => "the access token has expired",
+            Self::BadToken(_) => "the access token is not valid",
+            Self::NotYours => "this session is somebody else's",
+            // How it is kept, and what is wrong with that, is for the log.
+            Self::Account(AccountError::Storage(error)) if error.is_outage() => {
+                "accounts are not available at the moment"
+            }
+            Self::Account(AccountError::Storage(_)) => "internal error",
+            Self::Account(error) => return error.to_string(),
+        };
+        text.to_owned()
+    }
+
+    /// The field that is wrong, and what is wrong with it.
+    pub(super) fn details(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Account(AccountError::Bad { field, issue }) => Some((field, issue)),
+            _ => None,
+        }
+    }
+
+    /// `reply`, with the headers that go with this.
+    pub(super) fn tell(&self, mut reply: Reply) -> Reply {
+        let retry_after = match self {
+            Self::WrongMethod(allowed) => return reply::allow(reply, allowed),
+            Self::NoToken | Self::BadToken(_) => {
+                let challenge = HeaderValue::from_static("Bearer");
+                reply.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+                return reply;
+            }
+            Self::Account(AccountError::TooManyAttempts { retry_after }) => *retry_after,
+            Self::Account(AccountError::Busy) => SOON,
+            Self::Account(AccountError::Storage(error)) if error.is_outage() => LATER,
+            _ => return reply,
+        };
+        // Whole seconds, and not before it makes sense.
+        let seconds = retry_after.as_millis().div_ceil(1000).max(1);
+        let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+        reply.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        reply
+    }
+}
+
+impl From<AccountError> for Failure {
+    fn from(error: AccountError) -> Self {
+        if let AccountError::Storage(error) = &error
+            && !error.is_outage()
+        {
+            tracing::error!(%error, "a request about accounts failed");
+        }
+        Self::Account(error)
+    }
+}
+
+fn account_status(error: &AccountError) -> StatusCode {
+    match error {
+        AccountError::Bad { .. } => StatusCode::BAD_REQUEST,
+        AccountError::Taken => StatusCode::CONFLICT,
+        AccountError::Closed | AccountError::NotIssuing => StatusCode::FORBIDDEN,
+        AccountError::BadCredentials | AccountError::BadToken => StatusCode::UNAUTHORIZED,
+        AccountError::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
+        AccountError::NotFound => StatusCode::NOT_FOUND,
+        AccountError::Busy | AccountError::Storage(StorageError::Unavailable(_)) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        AccountError::Storage(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

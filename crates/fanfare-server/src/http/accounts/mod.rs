@@ -1,0 +1,113 @@
+//! The routes of accounts: registering, logging in, and the end of a session.
+//!
+//! They come in two families, each as the clients of one protocol know it. What they do is the same, and so is what can
+//! go wrong ([`Failure`]); a family has its own names for fields, and its own form of an error.
+
+mod auth;
+mod failure;
+mod fields;
+mod sessions;
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderMap, Method, Request, header};
+use hyper::body::Incoming;
+
+use self::{failure::Failure, fields::Fields};
+use super::{Site, body, caller, reply::Reply};
+use crate::{
+    accounts::{AccountError, Login},
+    auth::Verified,
+};
+
+/// A family of routes.
+#[derive(Clone, Copy)]
+pub(super) enum Family {
+    /// `/api/auth/…`
+    Auth,
+    /// `/sessions…`
+    Sessions,
+}
+
+/// The family that `path` belongs to.
+pub(super) fn find(path: &str) -> Option<Family> {
+    if path.starts_with("/api/auth/") {
+        Some(Family::Auth)
+    } else if path == "/sessions" || path.starts_with("/sessions/") {
+        Some(Family::Sessions)
+    } else {
+        None
+    }
+}
+
+impl Family {
+    /// Answers a request to `path`.
+    pub(super) async fn answer(
+        self,
+        path: &str,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        site: &Arc<Site>,
+    ) -> Reply {
+        let answered = match self {
+            Self::Auth => auth::answer(path, request, peer, site).await,
+            Self::Sessions => sessions::answer(path, request, peer, site).await,
+        };
+        answered.unwrap_or_else(|failure| self.failed(&failure))
+    }
+
+    /// The answer to a client that comes too often.
+    pub(super) fn too_many(self) -> Reply {
+        self.failed(&Failure::TooManyRequests)
+    }
+
+    fn failed(self, failure: &Failure) -> Reply {
+        let reply = match self {
+            Self::Auth => auth::failed(failure),
+            Self::Sessions => sessions::failed(failure),
+        };
+        failure.tell(reply)
+    }
+}
+
+/// Whether a request with `method` may go on to a route that knows `methods`.
+fn admit(site: &Site, method: &Method, methods: &'static [Method]) -> Result<(), Failure> {
+    if site.node.is_draining() {
+        Err(Failure::Draining)
+    } else if methods.contains(method) {
+        Ok(())
+    } else {
+        Err(Failure::WrongMethod(methods))
+    }
+}
+
+/// The fields of a body, whatever its `Content-Type` says.
+async fn read(sent: Incoming, site: &Site) -> Result<Fields, Failure> {
+    let body = body::read(sent, &site.options).await.map_err(Failure::Unread)?;
+    Fields::parse(&body).ok_or(Failure::NotAnObject)
+}
+
+/// The login of a user who is called `name` in the field of that name.
+async fn log_in(
+    name: &'static str,
+    fields: &Fields,
+    client: IpAddr,
+    headers: &HeaderMap,
+    site: &Site,
+) -> Result<Login, AccountError> {
+    let (email, password) = (fields.text(name)?, fields.text("password")?);
+    let accounts = &site.options.accounts;
+    accounts
+        .login(email, password, Some(client), user_agent(headers))
+        .await
+}
+
+fn user_agent(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::USER_AGENT)?.to_str().ok()
+}
+
+/// What the access token of a request says.
+fn prove(headers: &HeaderMap, site: &Site) -> Result<Verified, Failure> {
+    let token = caller::bearer(headers).ok_or(Failure::NoToken)?;
+    site.node.gate.verify(token).map_err(Failure::BadToken)
+}

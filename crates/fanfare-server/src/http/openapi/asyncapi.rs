@@ -1,0 +1,48 @@
+//! `GET /asyncapi.json`: a channel for each dialect, with the messages that it has described.
+
+use std::sync::LazyLock;
+
+use fanfare_core::DialectKind;
+use serde_json::{Value, json};
+
+use super::merge::{merge, merged};
+
+pub(super) static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+    let mut document = json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Fanfare",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "What is said over WebSockets: a channel for each dialect. \
+                            The routes over HTTP are described by openapi.json.",
+            "license": { "name": env!("CARGO_PKG_LICENSE") },
+        },
+        "defaultContentType": "application/json",
+    });
+    let kinds = fanfare_dialects::ALL.iter();
+    merge(
+        &mut document,
+        merged(kinds.clone().map(|kind| kind.describe().asyncapi)),
+    );
+    for kind in kinds.filter(|kind| !kind.describe().asyncapi.is_empty()) {
+        merge(&mut document, server(*kind));
+    }
+    document
+});
+
+/// Where a dialect is served unless something else is configured.
+fn server(kind: &dyn DialectKind) -> Value {
+    let (name, binds) = (kind.name(), kind.defaults().binds);
+    let port = binds
+        .first()
+        .and_then(|bind| bind.rsplit_once(':'))
+        .map_or("8081", |(_, port)| port);
+    json!({
+        "servers": { name: {
+            "host": format!("localhost:{port}"),
+            "protocol": "ws",
+            "description": format!("{} Where it is by default.", kind.summary()),
+        }},
+        "channels": { name: { "servers": [{ "$ref": format!("#/servers/{name}") }] } },
+    })
+}

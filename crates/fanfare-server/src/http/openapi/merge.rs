@@ -1,0 +1,55 @@
+//! Documents out of parts. What two parts say of one object is said of it together.
+
+use serde_json::Value;
+
+/// One document out of `parts`, JSON texts of which some may be empty.
+pub(super) fn merged(parts: impl Iterator<Item = &'static str>) -> Value {
+    let mut document = Value::Object(serde_json::Map::new());
+    // The parts are compiled in, and a test reads them.
+    for part in parts.filter_map(|part| serde_json::from_str(part).ok()) {
+        merge(&mut document, part);
+    }
+    document
+}
+
+/// Puts `more` into `into`: objects are joined, lists get the items that they lack, all else is replaced.
+pub(super) fn merge(into: &mut Value, more: Value) {
+    match (into, more) {
+        (Value::Object(into), Value::Object(more)) => {
+            for (name, value) in more {
+                match into.get_mut(&name) {
+                    Some(there) => merge(there, value),
+                    None => {
+                        into.insert(name, value);
+                    }
+                }
+            }
+        }
+        (Value::Array(into), Value::Array(more)) => {
+            for item in more {
+                if !into.contains(&item) {
+                    into.push(item);
+                }
+            }
+        }
+        (into, more) => *into = more,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn parts_become_one() {
+        let parts = [
+            r#"{"a":{"b":1,"list":[1,2]},"x":1}"#,
+            "",
+            r#"{"a":{"c":2,"list":[2,3]},"x":2}"#,
+        ];
+        let whole = json!({"a": {"b": 1, "c": 2, "list": [1, 2, 3]}, "x": 2});
+        assert_eq!(merged(parts.into_iter()), whole);
+    }
+}

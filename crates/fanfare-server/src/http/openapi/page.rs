@@ -1,0 +1,40 @@
+//! `GET /docs`: both documents as a page that tries out requests. It is made of three files of ours and loads nothing
+//! from elsewhere, so that it works where there is no other network.
+
+use http::{HeaderValue, StatusCode, header};
+
+use super::{
+    Site,
+    reply::{self, Reply},
+};
+
+/// Scripts, styles and requests of this server's own, and nothing else.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'",
+);
+
+/// What answers at `path`.
+pub(super) fn find(path: &str) -> Option<fn(&Site) -> Reply> {
+    match path {
+        "/docs" => Some(|_| file("text/html; charset=utf-8", include_str!("page.html"))),
+        "/docs/page.js" => Some(|_| file("text/javascript; charset=utf-8", include_str!("page.js"))),
+        "/docs/page.css" => Some(|_| file("text/css; charset=utf-8", include_str!("page.css"))),
+        _ => None,
+    }
+}
+
+fn file(media_type: &'static str, text: &'static str) -> Reply {
+    let mut reply = reply::text(StatusCode::OK, media_type, text);
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ] {
+        reply.headers_mut().insert(name, value);
+    }
+    reply
+}

@@ -1,0 +1,64 @@
+//! The paths that WebSocket clients connect to, as routes: one for each path, since several dialects may share it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+/// The part of the document with a route for each address among the `channels` of all dialects.
+pub(super) fn routes(channels: &Value) -> Value {
+    let mut by_path: BTreeMap<&str, Vec<(&str, &Value)>> = BTreeMap::new();
+    for (name, channel) in channels.as_object().into_iter().flatten() {
+        if let Some(path) = channel["address"].as_str() {
+            by_path.entry(path).or_default().push((name, channel));
+        }
+    }
+    let routes = by_path
+        .into_iter()
+        .map(|(path, dialects)| (path.to_owned(), json!({ "get": operation(path, &dialects) })));
+    json!({ "paths": Value::Object(routes.collect()) })
+}
+
+fn operation(path: &str, dialects: &[(&str, &Value)]) -> Value {
+    let names: Vec<_> = dialects.iter().map(|(name, _)| *name).collect();
+    let error = |description: &str| {
+        json!({
+            "description": description,
+            "content": { "application/json": { "schema": { "$ref": "#/components/schemas/UpgradeError" } } },
+        })
+    };
+    json!({
+        "tags": ["WebSocket"],
+        "operationId": format!("connect{}", path.replace('/', "_")),
+        "summary": format!("Connects a WebSocket client: {}.", names.join(", ")),
+        "description": "Which dialect answers is up to the listener. What is said then is in asyncapi.json.",
+        "parameters": parameters(dialects),
+        "responses": {
+            "101": { "description": "The connection is a WebSocket from now on." },
+            "400": error("The handshake is not a good one."),
+            "401": error("There is no token, or not a good one."),
+            "403": error("The origin, or the user, may not connect."),
+            "426": error("This is no WebSocket handshake, or one of another version."),
+            "429": error("Too many connections of this user or address, or too many attempts."),
+            "503": { "description": "The server is full, or stops." },
+        },
+        "security": [{ "bearer": [] }, {}],
+    })
+}
+
+/// The query parameters of all these dialects, each once.
+fn parameters(dialects: &[(&str, &Value)]) -> Vec<Value> {
+    let mut all: BTreeMap<&str, Value> = BTreeMap::new();
+    for (dialect, channel) in dialects {
+        let own = channel["bindings"]["ws"]["query"]["properties"].as_object();
+        for (name, schema) in own.into_iter().flatten() {
+            let described = schema["description"].as_str().unwrap_or_default();
+            let parameter = all.entry(name).or_insert_with(
+                || json!({ "name": name, "in": "query", "description": "", "schema": { "type": "string" } }),
+            );
+            let text = parameter["description"].as_str().unwrap_or_default();
+            let space = if text.is_empty() { "" } else { " " };
+            parameter["description"] = format!("{text}{space}In {dialect}: {described}").into();
+        }
+    }
+    all.into_values().collect()
+}

@@ -1,0 +1,395 @@
+"""The API for services, on one node and on two: ids that count once, who is online, connections, channels, errors."""
+
+import concurrent.futures
+import json
+import urllib.parse
+import uuid
+
+import pytest
+
+import fanfare
+from fanfare import token, wait_until
+from interop.frames import Event, channel, user
+from interop.world import _At
+
+KEY = {"Authorization": "Bearer a-key"}
+DIALECTS = ["notify", "broadcast", "topics", "realtime", "rooms"]
+
+
+def call(node, path, method="GET", body=None, listener="rooms", **headers):
+    """(status, JSON or None, headers) of a request to one listener of `node`."""
+    body = body if body is None or isinstance(body, str) else json.dumps(body)
+    answer = fanfare.Fanfare.get(_At(node.ports[listener]), path, method, body, **headers)
+    return answer.status, json.loads(answer.text) if answer.text else None, dict(answer.getheaders())
+
+
+def get(node, path, **query):
+    query = {name: value for name, value in query.items() if value is not None}
+    status, body, _ = call(node, path + ("?" + urllib.parse.urlencode(query) if query else ""))
+    return status, body
+
+
+def good(node, path, **query):
+    status, body = get(node, path, **query)
+    assert status == 200, body
+    return body
+
+
+def complaint(answer):
+    """The code of an error, once its form is as documented."""
+    _, body, _ = answer
+    assert body.keys() == {"error"} and body["error"].keys() == {"code", "message", "details"}, body
+    assert body["error"]["details"] == {} and body["error"]["message"]
+    return body["error"]["code"]
+
+
+def event(to, id=None, data=1):
+    return {"to": to, "data": data} | ({"id": id} if id else {})
+
+
+def several(world, name, at=None):
+    """A connection of each dialect, of the user `name`."""
+    return [getattr(world, dialect)(name, at=at) for dialect in DIALECTS]
+
+
+# --- ids that count once ---
+
+
+def test_the_same_id_is_delivered_once(world):
+    """On this node and on another, alone and in an array, with other data too; the answer is that of the first."""
+    name, number = world.name("ann"), str(uuid.uuid4())
+    reader = world.notify(name)
+    first = world.events(event({"user": name}, number))
+    assert first == {"ids": [number], "recipients": 1}
+    for again in (event({"user": name}, number), [event({"user": name}, number)], event({"user": name}, number, data=2)):
+        for node in (world.first, world.last):
+            assert world.events(again, at=node) == first
+    world.hear(Event(user(name), "1", id=number), reader)
+
+
+def test_doubles_in_one_array(world):
+    """The first of them is published, and each is answered with what it reached."""
+    name, number, other = world.name("ann"), str(uuid.uuid4()), str(uuid.uuid4())
+    reader = world.notify(name)
+    to = {"user": name}
+    answer = world.events([event(to, number, 1), event(to, number, 2), event(to, other, 3), event(to, None, 4)])
+    assert answer["ids"][:3] == [number, number, other] and uuid.UUID(answer["ids"][3]).version == 7
+    assert answer["recipients"] == 4
+    frames = [reader.json()["payload"] for _ in range(3)]
+    assert frames == [1, 3, 4]
+    world.get({reader: []})
+
+
+def test_one_known_among_new_ones(world):
+    name, known, new = world.name("ann"), str(uuid.uuid4()), str(uuid.uuid4())
+    reader = world.notify(name)
+    world.events(event({"user": name}, known, 1))
+    answer = world.events([event({"user": name}, new, 2), event({"user": name}, known, 3)], at=world.last)
+    assert answer == {"ids": [new, known], "recipients": 2}
+    assert [reader.json()["payload"] for _ in range(2)] == [1, 2]
+    world.get({reader: []})
+
+
+def test_ids_are_one_name_in_all_spellings(world):
+    name, number = world.name("ann"), uuid.uuid4()
+    reader = world.notify(name)
+    for spelling in (str(number), str(number).upper()):
+        assert world.events(event({"user": name}, spelling))["ids"] == [str(number)]
+    world.hear(Event(user(name), "1"), reader)
+
+
+def test_fifty_at_once(world):
+    """One delivery, and the same answer for all of them."""
+    name, number = world.name("ann"), str(uuid.uuid4())
+    reader = world.notify(name)
+    nodes = [world.first, world.last]
+    with concurrent.futures.ThreadPoolExecutor(25) as pool:
+        sent = [pool.submit(world.events, event({"user": name}, number), nodes[n % 2]) for n in range(50)]
+        answers = [each.result() for each in sent]
+    assert answers == [{"ids": [number], "recipients": 1}] * 50
+    world.hear(Event(user(name), "1", id=number), reader)
+
+
+def test_an_array_is_all_or_nothing(world):
+    """A bad event in it leaves the ids of the others free."""
+    name, number = world.name("ann"), str(uuid.uuid4())
+    reader = world.notify(name)
+    answer = call(world.first, "/api/v1/events", "POST", [event({"user": name}, number), {"to": {"user": name}}])
+    assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
+    assert "events[1]" in answer[1]["error"]["message"]
+    assert world.events(event({"user": name}, number)) == {"ids": [number], "recipients": 1}
+    world.hear(Event(user(name), "1", id=number), reader)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "{", "7", "[]", "null", '{"to":"nobody","data":1}', '{"data":1}', '{"to":{"user":"a","channel":"b"},"data":1}',
+     '{"to":{"user":""},"data":1}', '{"to":{"channel":"a.*"},"data":1}', '{"to":"everyone","data":1,"id":"x"}',
+     '{"to":"everyone","data":1,"more":1}', '{"to":"everyone","data":1,"type":7}', '{"to":"everyone","data":1,"metadata":[]}'],
+)
+def test_what_is_no_event(world, body):
+    answer = call(world.first, "/api/v1/events", "POST", body)
+    assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
+
+
+# --- presence ---
+
+
+def presence(node, name):
+    return good(node, f"/api/v1/users/{urllib.parse.quote(name, safe='')}/presence")
+
+
+def test_presence_counts_all_nodes_and_dialects(world):
+    name = world.name("ann")
+    nobody = {"user": name, "online": False, "connections": 0}
+    assert presence(world.first, name) == presence(world.last, name) == nobody
+    clients = several(world, name, world.first) + several(world, name, world.last)
+    here = {"user": name, "online": True, "connections": 10}
+    assert presence(world.first, name) == presence(world.last, name) == here
+    for client in clients:
+        client.close()
+    wait_until(lambda: presence(world.first, name) == nobody, what="nobody there")
+    assert presence(world.last, name) == nobody
+
+
+@pytest.mark.parametrize("odd", ["a/b", "100%", "%2F", "é😀", "a b", "a:b", "?x=1#y", "..", "presence"])
+def test_ids_of_every_kind(world, odd):
+    name = world.name(odd)
+    world.realtime(name)
+    assert presence(world.first, name) == {"user": name, "online": True, "connections": 1}
+
+
+@pytest.mark.parametrize("path", ["/api/v1/users//presence", "/api/v1/users/%FF/presence", "/api/v1/users/" + 256 * "a" + "/presence"])
+def test_no_user_id(world, path):
+    answer = call(world.first, path)
+    assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
+
+
+# --- connections ---
+
+
+def connections(node, **query):
+    return good(node, "/api/v1/connections", **query)["connections"]
+
+
+def test_a_connection_is_shown_as_it_is(world):
+    name = world.name("ann")
+    topic, room = world.name("chat."), world.name("task:")
+    world.notify(name)
+    world.broadcast(name, client_id=f"tab-{name}")
+    world.topics(name, topic, "chat.*")
+    world.realtime(name, topic, listens=False)
+    world.rooms(name, room)
+    rows = connections(world.first, user=name)
+    assert connections(world.last, user=name) == rows
+    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+    shown = {row["dialect"]: row for row in rows}
+    assert shown.keys() == set(DIALECTS) and len(rows) == 5
+    for row in rows:
+        assert row.keys() == {"id", "dialect", "user", "name", "address", "connected_at", "subscriptions"}
+        assert (row["user"], row["address"]) == (name, "127.0.0.1")
+        assert row["connected_at"].endswith("Z") and len(row["connected_at"]) == 24
+    assert [shown[each]["name"] for each in DIALECTS] == [None, f"tab-{name}", None, None, None]
+    assert set(shown["topics"]["subscriptions"]) == {topic, "chat.*", "interop.marker"}
+    assert shown["realtime"]["subscriptions"] == [topic]
+    assert room in shown["rooms"]["subscriptions"]
+
+
+def test_anonymous_connections(world):
+    name = world.name("visitor")
+    world.broadcast(client_id=name)
+    [row] = [row for row in connections(world.first, dialect="broadcast", limit=1000) if row["name"] == name]
+    assert row["user"] is None
+
+
+def test_filters(world):
+    name, other = world.name("ann"), world.name("bob")
+    topic = world.name("chat.")
+    mine = world.realtime(name, topic).connection_id
+    theirs = world.realtime(other, topic, at=world.first).connection_id
+    world.topics(name, "chat.*")
+    for query, expected in [
+        ({"user": name, "dialect": "realtime"}, {mine}), ({"channel": topic}, {mine, theirs}),
+        ({"channel": topic, "user": other}, {theirs}), ({"channel": topic, "dialect": "rooms"}, set()),
+        ({"user": name, "channel": "chat.*", "dialect": "realtime"}, set()), ({"user": world.name("nobody")}, set()),
+        ({"dialect": "nothing"}, set()),
+    ]:
+        for node in (world.first, world.last):
+            assert {row["id"] for row in connections(node, **query)} == expected, query
+    assert len(connections(world.first, user=name, channel="chat.*")) == 1
+
+
+def test_pages_of_connections(world):
+    """Of both nodes, each once, and an end."""
+    name = world.name("ann")
+    for node in (world.first, world.last):
+        for _ in range(3):
+            world.realtime(name, at=node)
+    whole = [row["id"] for row in connections(world.first, user=name)]
+    assert len(whole) == 6
+    for limit in (1, 4, 5, 6, 7):
+        seen, cursor = [], None
+        while True:
+            page = good(world.last, "/api/v1/connections", user=name, limit=limit, cursor=cursor)
+            assert page.keys() == {"connections", "next_cursor"} and len(page["connections"]) <= limit
+            seen += [row["id"] for row in page["connections"]]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        assert seen == whole, limit
+
+
+@pytest.mark.parametrize("path", ["connections", "channels"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "limit=-1", "limit=", "more=1", "limit=1&limit=2", "LIMIT=1"])
+def test_bad_queries(world, path, query):
+    answer = call(world.first, f"/api/v1/{path}?{query}")
+    assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("query", ["cursor=x", "cursor=", "user=a&user=b"])
+def test_bad_queries_for_connections(world, query):
+    answer = call(world.first, f"/api/v1/connections?{query}")
+    assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_connection_is_ended(world, dialect):
+    """Wherever it is; its user's other ones stay."""
+    name = world.name("ann")
+    stays, ends = world.realtime(name), getattr(world, dialect)(name)
+    own = [row["id"] for row in connections(world.first, user=name) if row["id"] != stays.connection_id]
+    [number] = own
+    status, body, _ = call(world.first, f"/api/v1/connections/{number}", "DELETE")
+    assert (status, body) == (204, None)
+    assert ends.closed() == (1008, "closed by an administrator")
+    wait_until(lambda: presence(world.first, name)["connections"] == 1, what="one connection left")
+    again = call(world.last, f"/api/v1/connections/{number}", "DELETE")
+    assert (again[0], complaint(again)) == (404, "NOT_FOUND")
+    world.get({stays: []})
+
+
+@pytest.mark.parametrize("id, status, code", [
+    (str(uuid.UUID(int=7)), 404, "NOT_FOUND"), ("x", 400, "INVALID_REQUEST"), ("", 400, "INVALID_REQUEST"),
+    ("%20", 400, "INVALID_REQUEST"),
+])
+def test_no_connection_to_end(world, id, status, code):
+    answer = call(world.first, f"/api/v1/connections/{id}", "DELETE")
+    assert (answer[0], complaint(answer)) == (status, code)
+
+
+# --- channels ---
+
+
+def test_channels_of_all_nodes(world):
+    """By exact name, with the connections of all nodes; patterns are no channels."""
+    name = world.name("count") + "."
+    for node in (world.first, world.last):
+        world.topics(world.name("ann"), name + "a", name + "b", name + "*", at=node)
+    world.realtime(world.name("bob"), name + "b")
+    everything = good(world.first, "/api/v1/channels", limit=1000)
+    assert everything.keys() == {"channels", "next_cursor"}
+    counts = {each["name"]: each["connections"] for each in everything["channels"] if each["name"].startswith(name)}
+    assert counts == {name + "a": 2, name + "b": 3}
+    assert good(world.last, "/api/v1/channels", limit=1000) == everything
+
+
+def test_pages_of_channels(world):
+    name = world.name("page") + "."
+    world.topics(world.name("ann"), name + "a", name + "c", name + "e", at=world.first)
+    world.topics(world.name("bob"), name + "b", name + "c", name + "d")
+    expected = {name + "a": 1, name + "b": 1, name + "c": 2, name + "d": 1, name + "e": 1}
+    for limit in (1, 2, 3, 1000):
+        seen, cursor = {}, name
+        while cursor is not None:
+            page = good(world.first, "/api/v1/channels", limit=limit, cursor=cursor)
+            assert len(page["channels"]) <= limit
+            seen |= {each["name"]: each["connections"] for each in page["channels"]}
+            cursor = page["next_cursor"]
+        assert {each: count for each, count in seen.items() if each.startswith(name)} == expected
+        assert list(seen) == sorted(seen)
+
+
+def test_a_channel_that_nobody_hears_is_none(world):
+    name = world.name("gone.")
+    world.topics(world.name("ann"), name).unsubscribe(name)
+    last = lambda: good(world.last, "/api/v1/channels", cursor=name[:-1], limit=1000)["channels"]  # noqa: E731
+    wait_until(lambda: name not in [each["name"] for each in last()], what="the channel gone")
+
+
+# --- errors ---
+
+PATHS = {
+    "/api/v1/events": "POST", "/api/v1/users/ann/presence": "GET", "/api/v1/connections": "GET", "/api/v1/channels": "GET",
+    f"/api/v1/connections/{uuid.UUID(int=7)}": "DELETE",
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_wrong_methods(world, path, method):
+    if method == PATHS[path]:
+        return
+    answer = call(world.first, path, method)
+    assert (answer[0], complaint(answer)) == (405, "METHOD_NOT_ALLOWED")
+    allowed = {name.strip() for name in answer[2]["allow"].split(",")}
+    assert allowed == {"GET", "HEAD"} if PATHS[path] == "GET" else {PATHS[path]}
+
+
+@pytest.mark.parametrize("path", ["/api/v1", "/api/v1/", "/api/v1/event", "/api/v1/events/", "/api/v2/events", "/api/v1/users/ann",
+                                  "/api/v1/users/a/b/presence", "/api/v1/channels/a", "/api/"])
+def test_nothing_there(world, path):
+    answer = call(world.first, path)
+    assert (answer[0], complaint(answer)) == (404, "NOT_FOUND")
+
+
+def test_every_listener_has_it(world):
+    for listener in world.first.ports:
+        assert call(world.first, "/api/v1/users/nobody/presence", listener=listener)[0] == 200
+
+
+def test_head_is_a_get_without_a_body(world):
+    for path, method in PATHS.items():
+        if method == "GET":
+            status, body, _ = call(world.first, path, "HEAD")
+            assert (status, body) == (200, None)
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    """A server with an API key."""
+    with fanfare.running(api={"keys": ["a-key"]}) as server:
+        yield server
+
+
+@pytest.mark.parametrize("path, method", PATHS.items())
+def test_who_may_ask(guarded, path, method):
+    body = json.dumps(event("everyone")) if method == "POST" else None
+    good = {"POST": 200, "GET": 200, "DELETE": 404}[method]
+    for headers, status in [
+        ({}, 401), ({"Authorization": "Bearer a-ke"}, 401), ({"Authorization": "Bearer"}, 401),
+        ({"Authorization": "Basic a-key"}, 401), ({"Authorization": f"Bearer {token('ann')}"}, 401),
+        (KEY, good), ({"Authorization": "bearer a-key"}, good),
+        ({"Authorization": f"Bearer {token('ann', roles=['admin'])}"}, good),
+        ({"Authorization": f"Bearer {token('ann', roles=['admin'], ttl=-1)}"}, 401),
+    ]:
+        answer = guarded.get(path, method, body, **headers)
+        assert answer.status == status, headers
+        if status == 401:
+            assert answer.getheader("WWW-Authenticate") == "Bearer"
+            assert json.loads(answer.text)["error"]["code"] == "INVALID_TOKEN"
+
+
+@pytest.mark.parametrize("headers", [{"X_Forwarded_For": "127.0.0.1"}, {"Host": "fanfare.example"}, {"Origin": "https://elsewhere.example"}])
+def test_strangers_without_a_key(world, headers):
+    answer = call(world.first, "/api/v1/connections", **headers)
+    assert (answer[0], complaint(answer)) == (401, "INVALID_TOKEN")
+
+
+def test_an_event_on_a_channel_counts_once_for_all(world):
+    """What is known is not delivered to those who came later either."""
+    name, number = world.name("chat."), str(uuid.uuid4())
+    early = world.realtime(world.name("ann"), name)
+    assert world.events(event({"channel": name}, number))["recipients"] == 1
+    late = world.realtime(world.name("bob"), name)
+    assert world.events(event({"channel": name}, number), at=world.last)["recipients"] == 1
+    world.hear(Event(channel(name), "1", id=number), early, unheard=[late])

@@ -1,0 +1,397 @@
+"""Registering, logging in, refreshing and ending sessions over HTTP, in both families of routes."""
+
+import base64
+import json
+import re
+import sqlite3
+
+import pytest
+
+from dialects import NAMES, TIME, all_dialects, ask
+from fanfare import run, token
+
+PASSWORD = "correct horse"
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+UNKNOWN = "019e0c62-0000-7000-8000-000000000000"
+HOSTILE = [
+    "' OR '1'='1", "a@example.com' --", "'; DROP TABLE users; --", "\0", "a\0@example.com", "\r\nSet-Cookie: a=b",
+    "<script>alert(1)</script>", "${jndi:ldap://a}", "../../etc/passwd", "%00", "\u202e@example.com", "😀" * 100,
+]
+
+
+class Door:
+    """Calls the routes of one server."""
+
+    def __init__(self, server):
+        self.server = server
+
+    def call(self, method, path, body=None, bearer=None, **headers):
+        """(status, what the body says), and the headers in `self.headers`."""
+        if bearer:
+            headers["Authorization"] = f"Bearer {bearer}"
+        given = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
+        answer = self.server.get(path, method, given, **headers)
+        self.headers = answer.headers
+        return answer.status, json.loads(answer.text) if answer.text else None
+
+    def post(self, path, body, **options):
+        return self.call("POST", path, body, **options)
+
+    def good(self, path, **body):
+        """The data of /api/auth/…"""
+        status, answer = self.post(f"/api/auth/{path}", body)
+        assert status in (200, 201) and answer.keys() == {"success", "data"} and answer["success"] is True, answer
+        return answer["data"]
+
+    def register(self, email="ann@example.com", **more):
+        return self.good("register", email=email, password=PASSWORD, **more)
+
+    def open(self, email="ann@example.com"):
+        """A session."""
+        status, answer = self.post("/sessions", {"username": email, "password": PASSWORD})
+        assert status == 200, answer
+        return answer
+
+    def end(self, session, bearer):
+        return self.call("DELETE", f"/sessions/{session}", bearer=bearer)
+
+
+@pytest.fixture
+def door(server):
+    return Door(server)
+
+
+@pytest.fixture
+def door_with(launch):
+    return lambda **tables: Door(launch(**tables))
+
+
+def claims(jwt):
+    part = jwt.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def refused(error, field=None, issue=None):
+    """An error of /api/auth/…"""
+    details = {"details": {"field": field, "issue": issue}} if field else {}
+    return {"success": False, "error": error} | details
+
+
+def coded(code, message, **details):
+    """An error of /sessions."""
+    return {"error": {"code": code, "message": message, "details": details}}
+
+
+# --- what works ---
+
+
+def test_register_login_refresh_me(door):
+    made = door.register(" Ann@Example.com", name="Ann")
+    assert door.post("/api/auth/register", {"email": "b@example.com", "password": PASSWORD})[0] == 201
+    came = door.good("login", email="ANN@example.com", password=PASSWORD)
+    for data in (made, came):
+        assert list(data) == sorted(["user", "accessToken", "token", "refreshToken"])
+        user = data["user"]
+        assert (user["email"], user["name"], user["roles"]) == ("ann@example.com", "Ann", ["user"])
+        assert user.keys() == {"id", "email", "name", "roles", "createdAt", "lastLoginAt"} and UUID.fullmatch(user["id"])
+        assert TIME.fullmatch(user["createdAt"]) and TIME.fullmatch(user["lastLoginAt"])
+        assert data["token"] == data["accessToken"] and claims(data["token"])["sub"] == user["id"]
+        status, me = door.call("GET", "/api/auth/me", bearer=data["token"])
+        assert (status, me["success"], me["data"]["user"]["id"]) == (200, True, user["id"])
+        assert door.headers["Cache-Control"] == "no-store"
+    fresh = door.good("refresh", refreshToken=came["refreshToken"])
+    assert fresh.keys() == {"accessToken", "token", "refreshToken"} and fresh["refreshToken"] != came["refreshToken"]
+    assert door.good("refresh", refreshToken=came["refreshToken"]), "the answer may have been lost"
+    assert claims(fresh["token"])["sid"] == claims(came["token"])["sid"] != claims(made["token"])["sid"]
+
+
+def test_sessions(door):
+    user = door.register()["user"]
+    session = door.open()
+    assert session.keys() == {"session_id", "access_token", "refresh_token", "expires_in", "token_type", "user"}
+    assert session["user"] == {"id": user["id"], "username": "ann@example.com", "roles": ["user"]}
+    assert (session["expires_in"], session["token_type"]) == (3600, "Bearer")
+    assert claims(session["access_token"])["sid"] == session["session_id"]
+    for _ in range(2):  # it stays as it is
+        status, fresh = door.post("/sessions/refresh", {"refresh_token": session["refresh_token"]})
+        assert (status, fresh.keys()) == (200, {"access_token", "expires_in", "token_type"})
+        assert claims(fresh["access_token"])["sid"] == session["session_id"]
+    assert door.end(session["session_id"], fresh["access_token"]) == (204, None)
+
+
+def test_json_under_another_name_and_from_a_page(door):
+    body = json.dumps({"email": "ann@example.com", "password": PASSWORD, "more": [1]})
+    assert door.post("/api/auth/register", body, Content_Type="text/plain")[0] == 201
+    status, _ = door.post("/api/auth/login", body, Content_Type="application/json", Origin="https://a.example")
+    assert (status, door.headers["Access-Control-Allow-Origin"] is not None) == (200, True)
+    status, _ = door.call(
+        "OPTIONS", "/sessions/a", Origin="https://a.example", Access_Control_Request_Method="DELETE")
+    assert status == 204 and "DELETE" in door.headers["Access-Control-Allow-Methods"]
+
+
+# --- the end of a session ---
+
+
+def enter(speak, server, name, jwt):
+    """A connection with that token."""
+    client = speak(server, name, user=None, query={"token": jwt})
+    if name == "topics":
+        client.prove(jwt)
+    return client
+
+
+def test_a_session_ends_everywhere(launch, speak):
+    server = launch(**all_dialects())
+    doors = {name: Door(server) for name in NAMES}
+    door = doors["notify"]
+    door.register()
+    ended, other = door.open(), door.open()
+    clients = [enter(speak, server, name, ended["access_token"]) for name in NAMES]
+    kept = [enter(speak, server, name, other["access_token"]) for name in NAMES]
+
+    # Each listener has the routes.
+    answer = ask(server, "rooms", f"/sessions/{ended['session_id']}", "DELETE",
+                 Authorization=f"Bearer {ended['access_token']}")
+    assert (answer.status, answer.text) == (204, "")
+
+    for client in clients:
+        assert client.closed() == (1008, "session terminated"), client.name
+    for client in kept:
+        if client.name != "notify":
+            client.alive()
+    for name in NAMES:
+        assert ask(server, name, "/api/auth/me", Authorization=f"Bearer {ended['access_token']}").status == 401
+    assert ask(server, "notify", f"/ws?token={ended['access_token']}", **UPGRADE).status == 401
+    invalid = coded("INVALID_TOKEN", "the access token is not valid")
+    assert door.end(ended["session_id"], ended["access_token"]) == (401, invalid)
+    gone = (401, coded("INVALID_TOKEN", "the refresh token is not valid"))
+    assert door.post("/sessions/refresh", {"refresh_token": ended["refresh_token"]}) == gone
+    assert door.post("/api/auth/refresh", {"refreshToken": ended["refresh_token"]})[0] == 401
+    assert door.post("/sessions/refresh", {"refresh_token": other["refresh_token"]})[0] == 200
+
+
+UPGRADE = {
+    "Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13",
+    "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+def test_whose_session_it_is(door):
+    door.register(), door.register("ben@example.com")
+    ann, ben = door.open(), door.open("ben@example.com")
+    another = door.open()
+    admin, old = token("root", roles=["admin"]), token("ann", ttl=-10, sid=ann["session_id"])
+    foreign = (403, coded("FORBIDDEN", "this session is somebody else's"))
+    none = (404, coded("NOT_FOUND", "there is none"))
+    assert door.end(ann["session_id"], ben["access_token"]) == foreign
+    assert door.end(ann["session_id"], another["access_token"]) == foreign, "a session's own token, or an admin's"
+    assert door.end(ann["session_id"], token("root", roles=["user"])) == foreign
+    assert door.end(UNKNOWN, ben["access_token"]) == none
+    assert door.end("x'%20OR%201=1--", ben["access_token"]) == none
+    assert door.end(ann["session_id"], None) == (401, coded("INVALID_TOKEN", "an access token is required"))
+    assert door.headers["WWW-Authenticate"] == "Bearer"
+    for bad in ("x", token("ann", secret="y" * 40, sid=ann["session_id"]), ann["refresh_token"]):
+        assert door.end(ann["session_id"], bad) == (401, coded("INVALID_TOKEN", "the access token is not valid"))
+    assert door.end(ann["session_id"], old) == (401, coded("TOKEN_EXPIRED", "the access token has expired"))
+    assert door.end(ann["session_id"], admin) == (204, None)
+    assert door.end(ann["session_id"], admin) == none
+    assert door.end(ben["session_id"], ben["access_token"]) == (204, None)
+
+
+def test_a_spent_refresh_token_ends_its_session(door):
+    first = door.register()
+    second = door.good("refresh", refreshToken=first["refreshToken"])
+    database = door.server.folder / "data" / "fanfare.db"
+    with sqlite3.connect(database, timeout=10) as open_database:  # a minute passes
+        changed = open_database.execute(
+            "UPDATE refresh_tokens SET rotated_at = rotated_at - 61000 WHERE rotated_at IS NOT NULL").rowcount
+    assert changed == 1
+    spent = (401, refused("the refresh token is not valid"))
+    assert door.post("/api/auth/refresh", {"refreshToken": first["refreshToken"]}) == spent
+    assert door.post("/api/auth/refresh", {"refreshToken": second["refreshToken"]}) == spent
+    assert door.call("GET", "/api/auth/me", bearer=second["token"]) == (401, refused("the access token is not valid"))
+
+
+# --- what is refused ---
+
+REFUSED = [
+    ("register", {"email": "ann@example.com", "password": PASSWORD}, 409, refused("the address is taken")),
+    ("register", {"email": "nobody", "password": PASSWORD}, 400, "email"),
+    ("register", {"email": "a@" + "e" * 10_240 + ".com", "password": PASSWORD}, 400, "email"),
+    ("register", {"email": "", "password": PASSWORD}, 400, "email"),
+    ("register", {"password": PASSWORD}, 400, "email"),
+    ("register", {"email": ["ben@example.com"], "password": PASSWORD}, 400, "email"),
+    ("register", {"email": "ben@example.com"}, 400, "password"),
+    ("register", {"email": "ben@example.com", "password": 12345678}, 400, "password"),
+    ("register", {"email": "ben@example.com", "password": ""}, 400, "password"),
+    ("register", {"email": "ben@example.com", "password": "1234567"}, 400, "password"),
+    ("register", {"email": "ben@example.com", "password": "x" * 1025}, 400, "password"),
+    ("register", {"email": "ben@example.com", "password": "x" * 1_000_000}, 400, "password"),
+    ("register", {"email": "ben@example.com", "password": PASSWORD, "name": {}}, 400, "name"),
+    ("register", {"email": "ben@example.com", "password": PASSWORD, "name": "x" * 201}, 400, "name"),
+    ("login", {"email": "ann@example.com"}, 400, "password"),
+    ("login", {"password": PASSWORD}, 400, "email"),
+    ("login", {"email": {"$ne": ""}, "password": {"$ne": ""}}, 400, "email"),
+    ("refresh", {}, 400, "refreshToken"),
+    ("refresh", {"refreshToken": None}, 400, "refreshToken"),
+    ("refresh", {"refreshToken": ""}, 401, refused("the refresh token is not valid")),
+    ("refresh", {"refreshToken": "x" * 1_000_000}, 401, refused("the refresh token is not valid")),
+    *[(route, body, 400, refused("the body is not a JSON object")) for route in ("register", "login", "refresh")
+      for body in ("", "null", "[]", "{", "email=a&password=b", '{"email":"\\ud800"}', b"\xff", "[" * 200_000)],
+]
+
+
+def test_refused(door):
+    door.register()
+    for route, body, expected, said in REFUSED:
+        status, answer = door.post(f"/api/auth/{route}", body)
+        case = f"{route} {str(body)[:80]}: {status} {str(answer)[:200]}"
+        assert status == expected, case
+        if isinstance(said, str):
+            issue = answer["details"]["issue"]
+            said = refused(f"{said}: {issue}", said, issue)
+        assert answer == said, case
+
+
+def test_wrong_logins_are_all_alike(door):
+    door.register()
+    wrong = "the address or the password is wrong"
+    for email, password in [
+        ("ann@example.com", "wrong horse"), ("ben@example.com", PASSWORD), ("nobody", PASSWORD), ("", ""),
+        ("ann@example.com", ""), ("ann@example.com", "x" * 1_000_000), ("x" * 10_240 + "@example.com", PASSWORD),
+    ]:
+        assert door.post("/api/auth/login", {"email": email, "password": password}) == (401, refused(wrong))
+        answer = door.post("/sessions", {"username": email, "password": password})
+        assert answer == (401, coded("INVALID_CREDENTIALS", wrong))
+
+
+def test_sessions_refuse(door):
+    for path, body, details in [
+        ("/sessions", {"password": PASSWORD}, {"username": "is missing"}),
+        ("/sessions", {"username": "a@example.com"}, {"password": "is missing"}),
+        ("/sessions", {"username": 1, "password": PASSWORD}, {"username": "expected a string"}),
+        ("/sessions/refresh", {"refreshToken": "x"}, {"refresh_token": "is missing"}),
+    ]:
+        [(field, issue)] = details.items()
+        assert door.post(path, body) == (400, coded("INVALID_REQUEST", f"{field}: {issue}", **details))
+    for path in ("/sessions", "/sessions/refresh"):
+        assert door.post(path, "{") == (400, coded("INVALID_REQUEST", "the body is not a JSON object"))
+
+
+def test_routes_and_methods(door):
+    for path, allowed in [
+        ("/api/auth/register", "POST"), ("/api/auth/login", "POST"), ("/api/auth/refresh", "POST"),
+        ("/api/auth/me", "GET, HEAD"), ("/sessions", "POST"), ("/sessions/refresh", "POST"), ("/sessions/x", "DELETE"),
+    ]:
+        text = "method not allowed"
+        said = coded("METHOD_NOT_ALLOWED", text) if path.startswith("/sessions") else refused(text)
+        assert door.call("PUT", path, "{}") == (405, said)
+        assert door.headers["Allow"] == allowed
+    for path in ("/sessions/", "/sessions/a/b", "/sessions//"):
+        assert door.call("DELETE", path) == (404, coded("NOT_FOUND", "not found"))
+    assert door.post("/api/auth/", {}) == (404, refused("not found"))
+    assert door.call("GET", "/api/auth/me") == (401, refused("an access token is required"))
+    assert door.headers["WWW-Authenticate"] == "Bearer"
+    assert door.call("GET", "/api/auth/me", bearer=token("x", ttl=-1)) == (401, refused("the access token has expired"))
+    # A token that somebody else issued is good, and its user has no account here.
+    assert door.call("GET", "/api/auth/me", bearer=token("x'--")) == (404, refused("there is none"))
+
+
+def test_hostile_texts(door):
+    ann = door.register()
+    for text in HOSTILE:
+        for path, fields in [
+            ("/api/auth/register", ("email", "password", "name")), ("/api/auth/login", ("email", "password")),
+            ("/api/auth/refresh", ("refreshToken",)), ("/sessions", ("username", "password")),
+            ("/sessions/refresh", ("refresh_token",)),
+        ]:
+            good = {"email": "ann@example.com", "username": "ann@example.com", "password": "another horse", "name": "N"}
+            for field in fields:
+                status, answer = door.post(path, {name: good.get(name) for name in fields} | {field: text})
+                assert status in (400, 401, 409, 429), f"{path} {field} {text!r}: {status} {answer}"
+                assert text not in json.dumps(answer, ensure_ascii=False), answer
+    assert door.call("GET", "/api/auth/me", bearer=ann["token"])[0] == 200
+    with sqlite3.connect(door.server.folder / "data" / "fanfare.db", timeout=10) as database:
+        assert database.execute("SELECT email FROM users").fetchall() == [("ann@example.com",)]
+
+
+def test_names_are_kept_as_they_are(door):
+    for number, name in enumerate(["Robert'); DROP TABLE users;--", "<b>", '"', "${x}", "Zoë 😀"]):
+        made = door.register(f"u{number}@example.com", name=name)
+        assert door.call("GET", "/api/auth/me", bearer=made["token"])[1]["data"]["user"]["name"] == name
+
+
+# --- limits, and what is not there ---
+
+
+def test_failed_logins_are_limited(door_with):
+    door = door_with(auth={"login_attempts_per_minute": 2})
+    door.register()
+    wrong = {"email": "ann@example.com", "password": "wrong horse"}
+    assert [door.post("/api/auth/login", wrong)[0] for _ in range(2)] == [401, 401]
+    for path, name, said in [
+        ("/api/auth/login", "email", refused("too many failed logins")),
+        ("/sessions", "username", coded("RATE_LIMITED", "too many failed logins")),
+    ]:
+        answer = door.post(path, {name: "ann@example.com", "password": PASSWORD}, Origin="https://a.example")
+        assert answer == (429, said)
+        assert 1 <= int(door.headers["Retry-After"]) <= 60
+        assert "Retry-After" in door.headers["Access-Control-Expose-Headers"]
+
+
+def test_the_client_behind_a_proxy_is_who_is_limited(door_with):
+    door = door_with(
+        auth={"login_attempts_per_minute_per_ip": 1}, limits={"trusted_proxies": ["127.0.0.1/32"]})
+    tries = [("192.0.2.1", "a"), ("192.0.2.1", "b"), ("192.0.2.2", "c")]
+    statuses = [
+        door.post("/sessions", {"username": f"{name}@example.com", "password": PASSWORD}, X_Forwarded_For=client)[0]
+        for client, name in tries
+    ]
+    assert statuses == [401, 429, 401]
+
+
+def test_requests_are_limited_as_elsewhere(door_with):
+    door = door_with(limits={"requests_per_second_per_ip": 1, "burst": 1})
+    for path, said in [
+        ("/api/auth/login", refused("too many requests")), ("/sessions", coded("RATE_LIMITED", "too many requests")),
+    ]:
+        answers = [door.post(path, "{") for _ in range(2)]
+        assert (429, said) in answers and int(door.headers["Retry-After"]) >= 1
+
+
+def test_bodies_have_a_limit(door_with):
+    door = door_with(limits={"max_body_size": 1024})
+    body = {"username": "ann@example.com", "password": "x" * 2000}
+    text = "the body is over the size limit"
+    assert door.post("/sessions", body) == (413, coded("INVALID_REQUEST", text))
+    assert door.post("/api/auth/login", body) == (413, refused(text))
+
+
+def test_registration_can_be_closed(door_with):
+    door = door_with(auth={"registration": "closed"})
+    body = {"email": "ann@example.com", "password": PASSWORD}
+    assert door.post("/api/auth/register", body) == (403, refused("registration is closed"))
+    added = run("user", "add", "ann@example.com", "--password-stdin", "--role", "admin", "--config",
+                str(door.server.config_file), input=PASSWORD, cwd=door.server.folder)
+    assert added.returncode == 0, added.stderr
+    assert door.open()["user"]["roles"] == ["admin"]
+
+
+def test_a_database_that_is_away(door_with):
+    door = door_with(storage={"url": "sqlite:///dev/null/none.db"})
+    text = "accounts are not available at the moment"
+    for path, body, said in [
+        ("/api/auth/login", {"email": "a@example.com", "password": PASSWORD}, refused(text)),
+        ("/sessions", {"username": "a@example.com", "password": PASSWORD}, coded("SERVER_FULL", text)),
+    ]:
+        assert door.post(path, body, Origin="https://a.example") == (503, said)
+        assert int(door.headers["Retry-After"]) >= 1
+
+
+def test_secrets_stay_out_of_the_log(door):
+    made = door.register()
+    door.post("/api/auth/login", {"email": "ann@example.com", "password": "a secret guess"})
+    door.post("/api/auth/refresh", {"refreshToken": made["refreshToken"]})
+    log = door.server.log()
+    for secret in (PASSWORD, "a secret guess", made["refreshToken"], made["token"]):
+        assert secret not in log
