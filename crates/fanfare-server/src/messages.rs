@@ -67,14 +67,13 @@ pub fn show(message: &Message) -> Option<Box<RawValue>> {
 
 /// Publishes `message` and notes that it was published. Where that fails, [`spawn_catching_up`] does it later.
 pub async fn publish(accounts: &Accounts, broker: &dyn Broker, message: &Message) {
-    match events(message) {
-        Some(events) => {
-            if let Err(error) = publish_once(broker, events).await {
-                tracing::debug!(message = message.id, %error, "left for later");
-                return;
-            }
-        }
-        None => tracing::error!(message = message.id, "a stored message cannot be published"),
+    let Some(events) = events(message) else {
+        tracing::error!(message = message.id, "a stored message cannot be published");
+        return;
+    };
+    if let Err(error) = publish_once(broker, events).await {
+        tracing::debug!(message = message.id, %error, "left for later");
+        return;
     }
     // The storage tells of an outage itself; the next one to look finds that the events are known.
     let _ = accounts.mark_published(&message.id).await;
@@ -172,7 +171,7 @@ mod tests {
             recipient_id: recipient.map(str::to_owned),
             channel_id: channel.map(str::to_owned),
             content: "hello".to_owned(),
-            attachments: RawValue::from_string("[ 1.10 ]".to_owned()).unwrap(),
+            attachments: RawValue::from_string("[ 1.10 ]".to_owned()).expect("a good one"),
             created_at: 1_000,
             updated_at: 1_000,
         }
@@ -203,7 +202,7 @@ mod tests {
         ];
         for (recipient, channel, expected) in cases {
             let message = message(*recipient, *channel);
-            let events = events(&message).unwrap();
+            let events = events(&message).expect("a good one");
             let names: Vec<_> = events
                 .iter()
                 .map(|event| match &event.audience {
@@ -218,21 +217,21 @@ mod tests {
                     .all(|event| event.named && event.private_to.is_some() == recipient.is_some())
             );
             let ids = |events: &[Event]| events.iter().map(|event| event.id).collect::<Vec<_>>();
-            assert_eq!(ids(&events), ids(&super::events(&message).unwrap()));
+            assert_eq!(ids(&events), ids(&super::events(&message).expect("a good one")));
         }
     }
 
     #[test]
     fn ids_are_those_of_version_5() {
         // The example of RFC 9562, appendix A.4.
-        let dns = Uuid::parse_str("6ba7b810-9dad-11d1-80b4-00c04fd430c8").unwrap();
+        let dns = Uuid::parse_str("6ba7b810-9dad-11d1-80b4-00c04fd430c8").expect("a good one");
         let id = event_id(dns, "www.example.com");
         assert_eq!(id.to_string(), "2ed6657d-e927-568b-95e1-2665a8aea6a2");
     }
 
     #[test]
     fn shown_as_it_was_sent() {
-        let shown = show(&message(None, Some("general"))).unwrap();
+        let shown = show(&message(None, Some("general"))).expect("a good one");
         assert_eq!(
             shown.get(),
             r#"{"id":"018f0000-0000-7000-8000-000000000001","userId":"ann","recipientId":null,"channelId":"general","content":"hello","attachments":[ 1.10 ],"createdAt":"1970-01-01T00:00:01.000Z","updatedAt":"1970-01-01T00:00:01.000Z"}"#

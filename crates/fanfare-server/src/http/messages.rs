@@ -256,57 +256,72 @@ async fn page(
     cursor: Option<&str>,
     site: &Site,
 ) -> Result<MessagePage, AccountError> {
-    let accounts = &site.options.accounts;
-    let mut answers: HashMap<Channel, bool> = HashMap::new();
+    let mut reader = Reader {
+        who,
+        node: &site.node,
+        answers: HashMap::new(),
+        open: RefCell::default(),
+    };
     let mut attempt = 1;
     loop {
-        let unknown = RefCell::new(HashSet::new());
-        let may_read = |channel: Option<&str>| {
-            let known = |channel: &Channel| {
-                let known = answers.get(channel).copied();
-                known.or_else(|| site.node.allows_now(who, Action::Subscribe, channel))
-            };
-            readable_in(channel).is_some_and(|channels| {
-                let verdicts = channels.iter().map(|channel| (channel, known(channel)));
-                let verdicts: Vec<_> = verdicts.collect();
-                if verdicts.iter().any(|(_, known)| *known == Some(false)) {
-                    return false;
-                }
-                let open = verdicts.iter().filter(|(_, known)| known.is_none());
-                unknown
-                    .borrow_mut()
-                    .extend(open.map(|(channel, _)| (*channel).clone()));
-                verdicts.iter().all(|(_, known)| *known == Some(true))
-            })
-        };
+        let may_read = |channel: Option<&str>| reader.may_read(channel);
+        let accounts = &site.options.accounts;
         let page = accounts
             .messages(&who.user, who.is_admin(), may_read, limit, cursor)
             .await?;
-        let unknown = unknown.into_inner();
-        if unknown.is_empty() || attempt == ATTEMPTS {
+        if attempt == ATTEMPTS || !reader.ask().await {
             return Ok(page);
         }
-        answers.extend(ask(&site.node, who, unknown).await);
         attempt += 1;
     }
 }
 
-/// The channels that one must be allowed to hear to read what was written in `channel`.
-fn readable_in(channel: Option<&str>) -> Option<Vec<Channel>> {
-    match channel {
-        Some(channel) => concerned(channel),
-        None => Some(vec![Channel::new(MESSAGES_CHANNEL).ok()?]),
-    }
+/// Who reads, and what the authorizer says of them.
+struct Reader<'a> {
+    who: &'a Identity,
+    node: &'a Node,
+    answers: HashMap<Channel, bool>,
+    /// The channels that it must still be asked about.
+    open: RefCell<HashSet<Channel>>,
 }
 
-/// What the authorizer says of each channel.
-async fn ask(node: &Node, who: &Identity, channels: HashSet<Channel>) -> Vec<(Channel, bool)> {
-    let questions = channels.into_iter().map(|channel| {
-        let allowed = node.allows(who, Action::Subscribe, &channel);
-        async move { (channel, allowed.await) }
-    });
-    stream::iter(questions)
-        .buffer_unordered(QUESTIONS)
-        .collect()
-        .await
+impl Reader<'_> {
+    /// Whether the messages in `channel` may be read; until the authorizer has answered, no.
+    fn may_read(&self, channel: Option<&str>) -> bool {
+        let guards = match channel {
+            Some(channel) => concerned(channel),
+            None => Channel::new(MESSAGES_CHANNEL).ok().map(|channel| vec![channel]),
+        };
+        let verdicts = guards.iter().flatten().map(|guard| (guard, self.verdict(guard)));
+        let verdicts: Vec<_> = verdicts.collect();
+        if verdicts.iter().any(|(_, verdict)| *verdict == Some(false)) {
+            return false;
+        }
+        let open = verdicts.iter().filter(|(_, verdict)| verdict.is_none());
+        self.open
+            .borrow_mut()
+            .extend(open.map(|(guard, _)| (*guard).clone()));
+        !verdicts.is_empty() && verdicts.iter().all(|(_, verdict)| verdict.is_some())
+    }
+
+    fn verdict(&self, channel: &Channel) -> Option<bool> {
+        let answer = self.answers.get(channel).copied();
+        answer.or_else(|| self.node.allows_now(self.who, Action::Subscribe, channel))
+    }
+
+    /// Asks the authorizer about what is open; answers whether anything was.
+    async fn ask(&mut self) -> bool {
+        let open = self.open.take();
+        let questions = open.into_iter().map(|channel| {
+            let allowed = self.node.allows(self.who, Action::Subscribe, &channel);
+            async move { (channel, allowed.await) }
+        });
+        let answers: Vec<_> = stream::iter(questions)
+            .buffer_unordered(QUESTIONS)
+            .collect()
+            .await;
+        let asked = !answers.is_empty();
+        self.answers.extend(answers);
+        asked
+    }
 }
