@@ -136,7 +136,6 @@ def test_many_come_and_go_at_once(server, speak):
     watcher.alive()
 
 
-@pytest.mark.xfail(strict=False, reason="tabs on several shards: their events may change places")
 def test_tabs_that_join_and_leave_at_once(launch, speak):
     """Whatever the order, others hear joined and left in turn, and what they hear last is true."""
     server = launch(**all_dialects(server={"shards": 4}))
