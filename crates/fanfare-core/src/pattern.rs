@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     Audience, BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId,
-    segments::{Segment, Wildcard, segments},
+    segments::{ONE, walk},
 };
 
 /// A name with wildcards: `*` stands for one whole segment, `**` for one or more.
@@ -67,37 +67,8 @@ impl Pattern {
     ///
     /// `channel` may be longer than a channel's name can be: a personal channel's name holds a whole user id.
     pub fn matches(&self, channel: &str) -> bool {
-        let mut pattern = segments(&self.0);
-        let mut channel = segments(channel);
-        // The places after the last `**` and after what it stands for so far. Only the last one has to be tried anew:
-        // it can take over whatever an earlier one would have taken in addition.
-        let mut retry = None;
-        while let Some(segment) = channel.next() {
-            match pattern.next() {
-                Some(wanted) if accepts(wanted, segment) => {
-                    if wanted.wildcard().is_some_and(Wildcard::is_deep) {
-                        retry = Some((pattern.clone(), channel.clone()));
-                    }
-                }
-                _ => {
-                    let Some((after_deep, after_taken)) = &mut retry else {
-                        return false;
-                    };
-                    after_taken.next();
-                    pattern = after_deep.clone();
-                    channel = after_taken.clone();
-                }
-            }
-        }
-        pattern.next().is_none()
+        walk(&self.0, channel, |part, segment| part == ONE || part == segment)
     }
-}
-
-/// Whether `wanted`, of a pattern, stands for `segment`, or for `segment` and more.
-fn accepts(wanted: Segment<'_>, segment: Segment<'_>) -> bool {
-    wanted.wildcard().map_or(wanted == segment, |wildcard| {
-        wildcard.after_colon() == segment.after_colon()
-    })
 }
 
 impl Subscription {

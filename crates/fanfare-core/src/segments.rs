@@ -1,5 +1,10 @@
 //! Names taken apart: the one place that knows what separates segments, for patterns and channels alike.
 
+/// The wildcard for one or more segments.
+pub(crate) const MANY: &str = "**";
+/// The wildcard for one segment.
+pub(crate) const ONE: &str = "*";
+
 /// One segment of a name or pattern, with the separator that stands before it.
 ///
 /// The separator stays with the segment because it counts: `.b` and `:b` are two different ways on from `a`.
@@ -47,6 +52,11 @@ impl<'a> Segment<'a> {
         self.0.starts_with(':')
     }
 
+    /// The segment without its separator.
+    fn text(self) -> &'a str {
+        self.0.strip_prefix(['.', ':']).unwrap_or(self.0)
+    }
+
     /// Which wildcard it is, where it is one.
     pub(crate) fn wildcard(self) -> Option<Wildcard> {
         match self.0 {
@@ -79,6 +89,40 @@ impl<'a> Iterator for Segments<'a> {
         self.0 = rest;
         Some(Segment(segment))
     }
+}
+
+/// Whether `pattern` matches `name`, where `**` stands for one or more segments and `same` tells whether any other part
+/// of the pattern stands for a segment.
+///
+/// It walks both side by side and goes back to the last `**` where they part: that one can take over whatever an earlier
+/// one would have taken in addition. So it costs at most the product of the two numbers of segments, and no memory.
+pub(crate) fn walk(pattern: &str, name: &str, same: impl Fn(&str, &str) -> bool) -> bool {
+    let mut parts = segments(pattern);
+    let mut left = segments(name);
+    // The places after the last `**` and after what it stands for so far.
+    let mut retry = None;
+    while let Some(segment) = left.next() {
+        match parts.next() {
+            Some(part) if stands_for(part, segment, &same) => {
+                if part.text() == MANY {
+                    retry = Some((parts.clone(), left.clone()));
+                }
+            }
+            _ => {
+                let Some((after_many, after_taken)) = &mut retry else {
+                    return false;
+                };
+                after_taken.next();
+                parts = after_many.clone();
+                left = after_taken.clone();
+            }
+        }
+    }
+    parts.next().is_none()
+}
+
+fn stands_for(part: Segment<'_>, segment: Segment<'_>, same: impl Fn(&str, &str) -> bool) -> bool {
+    part.after_colon() == segment.after_colon() && (part.text() == MANY || same(part.text(), segment.text()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 
 use ahash::AHashMap;
 
-use super::matching::{MANY, ONE, USER};
+use super::matching::USER;
+use crate::segments::{MANY, ONE};
 
 /// The patterns by their first segment; each list holds places in the list of patterns, in its order.
 #[derive(Debug, Default)]

@@ -18,7 +18,6 @@ pub use authorizer::{Authorizer, Counts, Question};
 pub use explanation::{Explanation, Reason};
 pub use grant::{BadGrant, Grant};
 use lookup::Lookup;
-use matching::Placeholder;
 pub use rule::{BadPattern, BadRule, Clause, Clauses, Rule, RulePattern};
 
 /// The channel that is not public by default, nor is what is under it: what users write to each other goes there.
@@ -218,7 +217,7 @@ impl Policy {
     fn room_by_default(&self, who: &Identity, channel: &Channel) -> Explanation<'_> {
         match &who.rooms {
             Some(rooms) => {
-                let opened = rooms.iter().any(|pattern| applies(pattern, channel));
+                let opened = rooms.iter().any(|pattern| pattern.matches(channel));
                 decided(opened, Reason::RoomsClaim)
             }
             None => decided(
@@ -233,7 +232,7 @@ impl Policy {
         match &self.public {
             Some((patterns, lookup)) => {
                 let mut candidates = lookup.candidates(channel).iter();
-                candidates.any(|place| applies(&patterns[*place], channel))
+                candidates.any(|place| patterns[*place].matches(channel))
             }
             None => !channel
                 .strip_prefix(NOT_PUBLIC)
@@ -264,8 +263,4 @@ fn readers_of(grant: &Grant) -> Readers {
             Readers::Judged
         }
     }
-}
-
-fn applies(pattern: &Pattern, channel: &Channel) -> bool {
-    matching::matches(pattern.as_str(), channel, Placeholder::Text)
 }

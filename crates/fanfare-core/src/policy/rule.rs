@@ -6,9 +6,9 @@ use smallvec::SmallVec;
 
 use super::{
     Action, Grant,
-    matching::{self, MANY, Placeholder, USER},
+    matching::{self, Placeholder, USER},
 };
-use crate::{BadName, Identity, Pattern};
+use crate::{BadName, Identity, Pattern, segments::MANY};
 
 /// A pattern in which the segment `{user}` may stand for an identity's id.
 ///
