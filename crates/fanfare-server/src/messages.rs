@@ -1,10 +1,7 @@
 //! From a stored message to the events that tell of it: one for each channel it concerns, published once, and noted as
 //! published afterwards. What a crash left between the two is found and published later.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -17,7 +14,7 @@ use uuid::{Builder, Uuid};
 use crate::{
     accounts::Accounts,
     engine::{Node, publish_once},
-    storage::Message,
+    storage::{Message, time_of},
 };
 
 /// The channel that tells of every message; what belongs to a user or a channel is below it.
@@ -153,11 +150,6 @@ fn event_id(message: Uuid, channel: &str) -> Uuid {
         *to = *from;
     }
     Builder::from_sha1_bytes(bytes).into_uuid()
-}
-
-/// `at` is in milliseconds since 1970.
-fn time_of(at: i64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use super::keys;
 use crate::{
     accounts::{Accounts, AccountsOptions},
     config::Config,
@@ -15,12 +14,14 @@ use crate::{
 
 /// The configured accounts. A database that is away holds up no start: it is waited for.
 ///
+/// `secret` is what tokens are signed with, if there is one.
+///
 /// # Errors
 /// When the database is newer than this build, or its address makes no sense.
-pub(super) async fn open(config: &Config) -> Result<Accounts, String> {
+pub(super) async fn open(config: &Config, secret: Option<Vec<u8>>) -> Result<Accounts, String> {
     let storage = Storage::new(&config.storage.url, config.storage.max_connections);
     let storage = storage.map_err(|error| error.to_string())?;
-    let accounts = Accounts::new(storage, AccountsOptions::new(config, keys::secret(config)?));
+    let accounts = Accounts::new(storage, AccountsOptions::new(config, secret));
     let prepared = match accounts.storage().prepare().await {
         Ok(()) => accounts.reload().await,
         Err(error) => Err(error),

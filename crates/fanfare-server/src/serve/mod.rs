@@ -45,6 +45,7 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     let config = &loaded.config;
     let shards = shard_count(config);
     let keys = keys::load(config)?;
+    let secret = keys.options.hmac_secret.clone();
     let verifier = Arc::new(Verifier::new(keys.options).map_err(|error| error.to_string())?);
     // The first tokens should find the keys; a provider that is away holds up the start for as long as a fetch may take.
     if let Err(error) = verifier.refresh_jwks().await {
@@ -55,7 +56,7 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     let dialects = dialects(config);
     let rules = policy(config).map_err(|error| error.to_string())?;
     let authorizer = access::authorizer(config).map_err(|error| error.to_string())?;
-    let accounts = accounts::open(config).await?;
+    let accounts = accounts::open(config, secret).await?;
     let gate = Gate::new(verifier.clone(), rules.wanted_claims()).with_accounts(accounts.clone());
     let node = Node::new(NodeOptions {
         dialects,

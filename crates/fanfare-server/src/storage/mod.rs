@@ -183,6 +183,11 @@ pub fn millis(time: SystemTime) -> i64 {
     i64::try_from(since).unwrap_or(i64::MAX)
 }
 
+/// The time that [`millis`] made that of.
+pub fn time_of(millis: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or_default())
+}
+
 /// A list of texts as the database keeps it. What is no list of texts is an empty one: no role and no scope.
 fn list_of(row: &AnyRow, column: &str) -> sqlx::Result<Vec<String>> {
     use sqlx::Row;

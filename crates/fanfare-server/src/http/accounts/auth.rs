@@ -1,10 +1,6 @@
 //! `/api/auth/…`: every answer is `{"success":true,"data":…}` or `{"success":false,"error":"…"}`.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{net::IpAddr, sync::Arc};
 
 use fanfare_core::timestamp;
 use http::{Method, Request, StatusCode};
@@ -20,7 +16,7 @@ use super::{
 };
 use crate::{
     accounts::{AccountError, Login},
-    storage::User,
+    storage::{User, time_of},
 };
 
 #[derive(Clone, Copy)]
@@ -131,6 +127,5 @@ fn shown(user: &User) -> Value {
 
 /// A time as the database keeps it, as clients read it.
 fn time(millis: i64) -> String {
-    let since = Duration::from_millis(u64::try_from(millis).unwrap_or_default());
-    timestamp(UNIX_EPOCH + since).to_string()
+    timestamp(time_of(millis)).to_string()
 }
