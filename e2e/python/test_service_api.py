@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 import fanfare
+from dialects import all_dialects, raw
 from fanfare import token, wait_until
 from interop.frames import Event, channel, user
 from interop.world import _At
@@ -52,6 +53,61 @@ def several(world, name, at=None):
     return [getattr(world, dialect)(name, at=at) for dialect in DIALECTS]
 
 
+# --- receipts ---
+
+
+def receipts(world, body, at=None):
+    """The receipts of an answer, after what an answer always says."""
+    answer = world.events(body, at=at)
+    assert list(answer) == ["ids", "recipients", "receipts"] and len(answer["ids"]) == len(answer["receipts"])
+    assert answer["recipients"] == sum(receipt["queued"] for receipt in answer["receipts"])
+    return answer["receipts"]
+
+
+def test_a_receipt_for_each_event(world):
+    """In the order of the ids; connections and nodes of the whole cluster."""
+    name, topic, nobody = world.name("ann"), world.name("chat."), world.name("nobody")
+    nodes = [world.first, world.last]
+    for node in nodes:
+        several(world, name, node)
+        world.realtime(world.name("bob"), topic, at=node)
+    counted = [receipts(world, [event(to) for to in ({"user": name}, {"channel": topic}, {"user": nobody})], at) for at in nodes]
+    each = len({id(node) for node in nodes})  # one node is both of them in a world with one
+    for to_user, to_channel, to_nobody in counted:
+        # The topics connection is subscribed to nothing of its user's.
+        assert to_user == {"matched": 8, "queued": 8, "dropped": 0, "nodes": each}
+        assert to_channel == {"matched": 2, "queued": 2, "dropped": 0, "nodes": each}
+        assert (to_nobody["matched"], to_nobody["queued"], to_nobody["dropped"]) == (0, 0, 0)
+
+
+def test_a_repeat_has_the_receipt_of_the_first_time(world):
+    """Whoever has come or gone since."""
+    name, number = world.name("ann"), str(uuid.uuid4())
+    reader = world.notify(name)
+    first = receipts(world, event({"user": name}, number))
+    assert (first[0]["matched"], first[0]["queued"]) == (1, 1)
+    world.notify(name)
+    reader.close()
+    for node in (world.first, world.last):
+        assert receipts(world, event({"user": name}, number), node) == first
+
+
+def test_what_was_dropped(launch, speak):
+    """One that does not read takes no more at some point: it matched, and got nothing."""
+    server = launch(**all_dialects(notify={"send_queue": 8}))
+    reader = speak(server, "notify", "slow")
+    peer = raw(server, "notify", reader.token)
+
+    def published():
+        answer = server.get("/api/v1/events", "POST", json.dumps(event({"user": "slow"}, data="x" * 200_000)))
+        reader.next()
+        return json.loads(answer.text)["receipts"][0]
+
+    wait_until(lambda: published() == {"matched": 2, "queued": 2, "dropped": 0, "nodes": 1}, what="both to hear")
+    wait_until(lambda: published() == {"matched": 2, "queued": 1, "dropped": 1, "nodes": 1}, what="one to be full")
+    peer.close()
+
+
 # --- ids that count once ---
 
 
@@ -60,7 +116,7 @@ def test_the_same_id_is_delivered_once(world):
     name, number = world.name("ann"), str(uuid.uuid4())
     reader = world.notify(name)
     first = world.events(event({"user": name}, number))
-    assert first == {"ids": [number], "recipients": 1}
+    assert (first["ids"], first["recipients"]) == ([number], 1)
     for again in (event({"user": name}, number), [event({"user": name}, number)], event({"user": name}, number, data=2)):
         for node in (world.first, world.last):
             assert world.events(again, at=node) == first
@@ -85,7 +141,7 @@ def test_one_known_among_new_ones(world):
     reader = world.notify(name)
     world.events(event({"user": name}, known, 1))
     answer = world.events([event({"user": name}, new, 2), event({"user": name}, known, 3)], at=world.last)
-    assert answer == {"ids": [new, known], "recipients": 2}
+    assert (answer["ids"], answer["recipients"]) == ([new, known], 2)
     assert [reader.json()["payload"] for _ in range(2)] == [1, 2]
     world.get({reader: []})
 
@@ -106,7 +162,7 @@ def test_fifty_at_once(world):
     with concurrent.futures.ThreadPoolExecutor(25) as pool:
         sent = [pool.submit(world.events, event({"user": name}, number), nodes[n % 2]) for n in range(50)]
         answers = [each.result() for each in sent]
-    assert answers == [{"ids": [number], "recipients": 1}] * 50
+    assert answers == [answers[0]] * 50 and (answers[0]["ids"], answers[0]["recipients"]) == ([number], 1)
     world.hear(Event(user(name), "1", id=number), reader)
 
 
@@ -117,7 +173,8 @@ def test_an_array_is_all_or_nothing(world):
     answer = call(world.first, "/api/v1/events", "POST", [event({"user": name}, number), {"to": {"user": name}}])
     assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
     assert "events[1]" in answer[1]["error"]["message"]
-    assert world.events(event({"user": name}, number)) == {"ids": [number], "recipients": 1}
+    taken = world.events(event({"user": name}, number))
+    assert (taken["ids"], taken["recipients"]) == ([number], 1)
     world.hear(Event(user(name), "1", id=number), reader)
 
 

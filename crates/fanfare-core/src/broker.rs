@@ -3,6 +3,7 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{Channel, Event, UserId};
@@ -120,7 +121,7 @@ pub enum Interest {
 }
 
 /// How many of one node's connections an event reached.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reach {
     /// Connections that should have it.
     pub matched: u64,
@@ -138,14 +139,17 @@ impl std::ops::AddAssign for Reach {
     }
 }
 
-/// What became of a published event.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What became of a published event. Its JSON is what is remembered of ids ([`Broker::record`]), so nodes of different
+/// versions share it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The connections reached, on all nodes that answered.
+    #[serde(flatten)]
     pub reach: Reach,
-    /// How many nodes delivered it.
+    /// How many nodes it was brought to; a broker may leave out those that did not ask for its audience.
     pub nodes: u32,
     /// The broker was away (or answered only in part): only the nodes counted are known to have it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub degraded: bool,
 }
 

@@ -69,7 +69,7 @@ def redis_events(world, to, data=DATA):
 @_backend
 def http_events(world, to, data=DATA):
     answer = world.events(body(to, data))
-    assert list(answer) == ["ids", "recipients"] and len(answer["ids"]) == 1, answer
+    assert list(answer) == ["ids", "recipients", "receipts"] and len(answer["ids"]) == 1, answer
     return Published(Event(to, data, TYPE, id=answer["ids"][0]), answer["recipients"])
 
 

@@ -11,40 +11,36 @@ use uuid::Uuid;
 const LOOKS: usize = 40;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
-/// Publishes those of `events` that are new, in order. Answers for each how many connections it was queued to, and
-/// whether the broker was away for any.
+/// Publishes those of `events` that are new, in order, and answers a receipt for each: for one that is not, that of the
+/// first time.
 ///
 /// # Errors
 /// When an id was claimed by somebody who has not published it in two seconds.
-pub async fn publish_once(broker: &dyn Broker, events: Vec<Event>) -> Result<(Vec<u64>, bool), InProgress> {
+pub async fn publish_once(broker: &dyn Broker, events: Vec<Event>) -> Result<Vec<Receipt>, InProgress> {
     if !events.iter().any(|event| event.named) {
-        let receipts = broker.publish(events).await;
-        return Ok((receipts.iter().map(queued).collect(), is_degraded(&receipts)));
+        return Ok(broker.publish(events).await);
     }
     let mut known = claim(broker, &events).await;
-    let ids: Vec<Option<Uuid>> = events
-        .iter()
-        .map(|event| event.named.then_some(event.id))
-        .collect();
+    let ids: Vec<Option<Uuid>> = events.iter().map(id_of).collect();
     let mut taken = Vec::new();
     let mut new = Vec::new();
     for event in events {
         // Of doubles in one request the first counts.
         let first = !event.named || (known.get(&event.id) == Some(&Claim::New) && !taken.contains(&event.id));
         if first {
-            taken.extend(event.named.then_some(event.id));
+            taken.extend(id_of(&event));
             new.push(event);
         }
     }
-    let numbers: Vec<Option<Uuid>> = new.iter().map(|event| event.named.then_some(event.id)).collect();
+    let published: Vec<Option<Uuid>> = new.iter().map(id_of).collect();
     let receipts = broker.publish(new).await;
     let mut unnamed = Vec::new();
     let mut answers = Vec::new();
-    for (id, receipt) in numbers.into_iter().zip(&receipts) {
+    for (id, receipt) in published.into_iter().zip(receipts) {
         match id {
-            None => unnamed.push(queued(receipt)),
+            None => unnamed.push(receipt),
             Some(id) => {
-                let answer = Bytes::from(queued(receipt).to_string());
+                let answer = Bytes::from(serde_json::to_vec(&receipt).unwrap_or_default()); // to memory, so it cannot fail
                 known.insert(id, Claim::Known(Some(answer.clone())));
                 answers.push((id, answer));
             }
@@ -52,14 +48,19 @@ pub async fn publish_once(broker: &dyn Broker, events: Vec<Event>) -> Result<(Ve
     }
     drop(broker.record(answers)); // begun; nobody needs to wait for it
     let mut unnamed = unnamed.into_iter();
-    let mut counts = Vec::with_capacity(ids.len());
+    let mut all = Vec::with_capacity(ids.len());
     for id in ids {
-        counts.push(match id {
+        all.push(match id {
             None => unnamed.next().unwrap_or_default(),
             Some(id) => told(broker, id, known.get(&id)).await?,
         });
     }
-    Ok((counts, is_degraded(&receipts)))
+    Ok(all)
+}
+
+/// The id, where the publisher chose it.
+fn id_of(event: &Event) -> Option<Uuid> {
+    event.named.then_some(event.id)
 }
 
 /// Somebody else is about to publish an event of that id.
@@ -68,11 +69,7 @@ pub async fn publish_once(broker: &dyn Broker, events: Vec<Event>) -> Result<(Ve
 pub struct InProgress;
 
 async fn claim(broker: &dyn Broker, events: &[Event]) -> HashMap<Uuid, Claim> {
-    let mut ids: Vec<Uuid> = events
-        .iter()
-        .filter(|event| event.named)
-        .map(|event| event.id)
-        .collect();
+    let mut ids: Vec<Uuid> = events.iter().filter_map(id_of).collect();
     ids.sort_unstable();
     ids.dedup();
     let claims = broker.claim(ids.clone()).await;
@@ -80,15 +77,12 @@ async fn claim(broker: &dyn Broker, events: &[Event]) -> HashMap<Uuid, Claim> {
 }
 
 /// What the first publisher of `id` was told.
-async fn told(broker: &dyn Broker, id: Uuid, known: Option<&Claim>) -> Result<u64, InProgress> {
+async fn told(broker: &dyn Broker, id: Uuid, known: Option<&Claim>) -> Result<Receipt, InProgress> {
     let mut claim = known.cloned();
     for _ in 0..LOOKS {
         match &claim {
             Some(Claim::Known(Some(answer))) => {
-                let count = std::str::from_utf8(answer)
-                    .ok()
-                    .and_then(|text| text.parse().ok());
-                return Ok(count.unwrap_or_default());
+                return Ok(serde_json::from_slice(answer).unwrap_or_default());
             }
             // It was given back by one that could not publish it; who sends it again finds it new.
             Some(Claim::New) => {
@@ -101,12 +95,4 @@ async fn told(broker: &dyn Broker, id: Uuid, known: Option<&Claim>) -> Result<u6
         claim = broker.claim(vec![id]).await.pop();
     }
     Err(InProgress)
-}
-
-fn queued(receipt: &Receipt) -> u64 {
-    receipt.reach.queued
-}
-
-fn is_degraded(receipts: &[Receipt]) -> bool {
-    receipts.iter().any(|receipt| receipt.degraded)
 }

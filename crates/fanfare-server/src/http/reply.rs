@@ -6,7 +6,8 @@ use bytes::Bytes;
 use fanfare_core::{HttpError, HttpReply};
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::engine::MountedDialect;
@@ -16,9 +17,10 @@ pub(super) const JSON: &str = "application/json";
 /// Every answer's body is known whole.
 pub(super) type Reply = Response<Full<Bytes>>;
 
-/// An answer with this JSON body.
-pub(super) fn json(status: StatusCode, body: &Value) -> Reply {
-    text(status, JSON, body.to_string())
+/// An answer with this as its JSON body.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
+    // Written to memory, and all bodies are objects with names for keys, so there is nothing that could fail.
+    text(status, JSON, serde_json::to_vec(body).unwrap_or_default())
 }
 
 /// An answer with this body, of this media type; an empty body has no type.

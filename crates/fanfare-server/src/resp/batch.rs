@@ -58,7 +58,10 @@ impl Batch {
         } else {
             // What somebody else is about to publish reached nobody by this command.
             let published = publish_once(broker, events).await;
-            published.map_or_else(|_| vec![0; count], |(counts, _)| counts)
+            published.map_or_else(
+                |_| vec![0; count],
+                |receipts| receipts.iter().map(|receipt| receipt.reach.queued).collect(),
+            )
         };
         weave(&self.due, &counts, writer);
         self.due.clear();

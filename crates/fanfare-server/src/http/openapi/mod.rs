@@ -41,7 +41,7 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 pub(super) fn find(path: &str) -> Option<fn(&Site) -> Reply> {
     match path {
         "/openapi.json" => Some(openapi),
-        "/asyncapi.json" => Some(|_| reply::json(StatusCode::OK, &asyncapi::DOCUMENT)),
+        "/asyncapi.json" => Some(|_| reply::json(StatusCode::OK, &*asyncapi::DOCUMENT)),
         _ => page::find(path),
     }
 }
