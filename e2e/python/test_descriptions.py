@@ -163,7 +163,7 @@ def crowd(server):
         speaker.close()
 
 
-ACCOUNTS = {"/api/auth/me", "/api/messages"}  # need a user, see below
+ACCOUNTS = {"/api/auth/me", "/api/messages", "/sessions"}  # need a user, see below
 
 
 def test_every_get_answers_as_described(server, openapi, crowd):
@@ -268,6 +268,8 @@ def test_accounts_are_as_described(server, openapi):
     status, session = call("realtime", "POST", "/sessions", {"username": login["email"], "password": login["password"]})
     assert status == 200
     assert call("realtime", "POST", "/sessions/refresh", {"refresh_token": session["refresh_token"]})[0] == 200
+    assert call("realtime", "GET", "/sessions", bearer=session["access_token"])[0] == 200
+    assert call("realtime", "GET", "/sessions?user=x", bearer=session["access_token"])[0] == 403
     assert call("realtime", "DELETE", f"/sessions/{session['session_id']}", bearer=session["access_token"])[0] == 204
     assert call("topics", "POST", "/api/messages", {"content": "Hi"}, access)[0] == 201
     assert call("topics", "GET", "/api/messages?limit=1", bearer=access)[0] == 200

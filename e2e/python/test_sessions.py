@@ -9,7 +9,7 @@ import pytest
 
 from conftest import Client
 from dialects import NAMES, TIME, all_dialects, ask
-from fanfare import run, token
+from fanfare import run, token, wait_until
 
 PASSWORD = "correct horse"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -214,6 +214,65 @@ def test_whose_session_it_is(door):
     assert door.end(ben["session_id"], ben["access_token"]) == (204, None)
 
 
+def test_whose_sessions_are_listed(door):
+    """One's own, and for admins anybody's; those that have ended are not there."""
+    def listed(bearer, query=""):
+        status, answer = door.call("GET", "/sessions" + query, bearer=bearer)
+        assert status == 200, answer
+        return answer["sessions"]
+
+    door.register(), door.register("ben@example.com")
+    phone = door.post("/sessions", {"username": "ann@example.com", "password": PASSWORD}, User_Agent="phone\t1")[1]
+    laptop, ben = door.open(), door.open("ben@example.com")
+    sessions = listed(laptop["access_token"])
+    ids = [session["session_id"] for session in sessions]
+    assert ids[:2] == [laptop["session_id"], phone["session_id"]] and len(ids) == 3, "the registration's, too"
+    assert [session["current"] for session in sessions] == [True, False, False]
+    assert sessions[1]["user_agent"] == "phone1" and {each["user_id"] for each in sessions} == {laptop["user"]["id"]}
+    for session in sessions:
+        assert all(TIME.fullmatch(session[name]) for name in ("created_at", "last_used_at", "expires_at"))
+        assert session["created_at"] == session["last_used_at"] < session["expires_at"]
+    door.post("/sessions/refresh", {"refresh_token": phone["refresh_token"]})
+    assert listed(laptop["access_token"])[0]["session_id"] == phone["session_id"], "used last"
+
+    ann, admin = laptop["user"]["id"], token("root", roles=["admin"])
+    assert listed(laptop["access_token"], f"?user={ann}") == listed(laptop["access_token"])
+    assert [each["session_id"] for each in listed(admin, f"?user={ann}")] == [each["session_id"] for each in listed(laptop["access_token"])]
+    assert listed(admin) == listed(admin, "?user=x'%20OR%201=1--") == []
+    hidden = coded("FORBIDDEN", "other users' sessions are shown to admins only")
+    for user in (ann, "nobody", ""):
+        assert door.call("GET", f"/sessions?user={user}", bearer=ben["access_token"]) == (403, hidden)
+    for query in ("?other=1", "?user=a&user=b"):
+        issue = "expected user, at most once"
+        assert door.call("GET", "/sessions" + query, bearer=admin) == (400, coded("INVALID_REQUEST", f"query: {issue}", query=issue))
+    assert door.call("GET", "/sessions") == (401, coded("INVALID_TOKEN", "an access token is required"))
+
+    assert door.end(phone["session_id"], admin) == (204, None)
+    assert phone["session_id"] not in [each["session_id"] for each in listed(laptop["access_token"])]
+
+
+def test_an_operator_ends_sessions_from_the_command_line(door, speak):
+    door.register()
+    ended, kept, admin = door.open(), door.open(), token("root", roles=["admin"])
+    client = enter(speak, door.server, "notify", ended["access_token"])
+    rows = [line.split("\t") for line in command(door, "user", "sessions", "ann@example.com")]
+    assert [row[0] for row in rows][:2] == [kept["session_id"], ended["session_id"]] and len(rows) == 3
+    assert all(len(row) == 5 and TIME.fullmatch(row[1]) for row in rows)
+    logout = ("user", "logout", "ann@example.com")
+    assert command(door, *logout, "--session", ended["session_id"]) == ["ended  1"]
+    assert client.closed() == (1008, "session terminated")
+    assert run(*logout, "--session", ended["session_id"], cwd=door.server.folder).returncode == 1
+    assert command(door, *logout) == ["ended  2"]
+    wait_until(lambda: door.call("GET", "/api/auth/me", bearer=kept["access_token"])[0] == 401)
+    assert door.call("GET", f"/sessions?user={kept['user']['id']}", bearer=admin) == (200, {"sessions": []})
+
+
+def command(door, *arguments):
+    done = run(*arguments, cwd=door.server.folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 def test_a_spent_refresh_token_ends_its_session(door):
     first = door.register()
     second = door.good("refresh", refreshToken=first["refreshToken"])
@@ -297,7 +356,7 @@ def test_sessions_refuse(door):
 def test_routes_and_methods(door):
     for path, allowed in [
         ("/api/auth/register", "POST"), ("/api/auth/login", "POST"), ("/api/auth/refresh", "POST"),
-        ("/api/auth/me", "GET, HEAD"), ("/sessions", "POST"), ("/sessions/refresh", "POST"), ("/sessions/x", "DELETE"),
+        ("/api/auth/me", "GET, HEAD"), ("/sessions", "GET, HEAD, POST"), ("/sessions/refresh", "POST"), ("/sessions/x", "DELETE"),
     ]:
         text = "method not allowed"
         said = coded("METHOD_NOT_ALLOWED", text) if path.startswith("/sessions") else refused(text)

@@ -50,7 +50,8 @@ pub enum AccountError {
 }
 
 impl AccountError {
-    pub(super) const fn bad(field: &'static str, issue: &'static str) -> Self {
+    /// This is wrong with a field.
+    pub(crate) const fn bad(field: &'static str, issue: &'static str) -> Self {
         Self::Bad { field, issue }
     }
 

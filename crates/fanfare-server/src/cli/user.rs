@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::accounts::{moment, with_accounts};
 use super::{Failure, Global, Outcome};
 use crate::accounts::{AccountError, Accounts, DEFAULT_ROLE, random_password};
-use crate::storage::User;
+use crate::storage::{Session, User};
 
 /// How many users are read at once.
 const PAGE: u32 = 500;
@@ -27,6 +27,10 @@ pub(super) enum UserCommand {
     SetRole(SetRole),
     /// Give a user another password; their sessions end
     SetPassword(SetPassword),
+    /// Print a user's open sessions, the one used last first: id, begin, last use, end, what the client called itself
+    Sessions(Which),
+    /// End a user's sessions: their tokens are refused, and their connections close
+    Logout(Logout),
 }
 
 #[derive(Args)]
@@ -70,6 +74,15 @@ pub(super) struct SetPassword {
     password_stdin: bool,
 }
 
+#[derive(Args)]
+pub(super) struct Logout {
+    #[command(flatten)]
+    which: Which,
+    /// End this session alone
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
+}
+
 impl UserCommand {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         match self {
@@ -82,6 +95,12 @@ impl UserCommand {
                 accounts.set_roles(&user.id, roles).await
             }),
             Self::SetPassword(change) => change.run(global),
+            Self::Sessions(which) => with_accounts(global, async |accounts| {
+                let user = which.find(accounts).await?;
+                print_sessions(&accounts.sessions(&user.id).await?);
+                Ok(())
+            }),
+            Self::Logout(logout) => logout.run(global),
         }
     }
 }
@@ -115,6 +134,32 @@ impl SetPassword {
             accounts.set_password(&user.id, &password.text).await
         })?;
         password.print();
+        Ok(())
+    }
+}
+
+impl Logout {
+    #[allow(clippy::print_stdout, reason = "how many ended is what the command answers")]
+    fn run(&self, global: &Global) -> Outcome {
+        let ended = with_accounts(global, async |accounts| {
+            let user = self.which.find(accounts).await?;
+            let mut sessions = accounts.sessions(&user.id).await?;
+            if let Some(only) = &self.session {
+                sessions.retain(|session| session.id == *only);
+                if sessions.is_empty() {
+                    return Err(AccountError::NotFound);
+                }
+            }
+            for session in &sessions {
+                match accounts.terminate(&session.id).await {
+                    // One that has ended by itself meanwhile.
+                    Ok(()) | Err(AccountError::NotFound) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(sessions.len())
+        })?;
+        println!("ended  {ended}");
         Ok(())
     }
 }
@@ -161,6 +206,20 @@ async fn list(accounts: &Accounts) -> Result<(), AccountError> {
             Some(last) if page.len() == PAGE as usize => after.clone_from(&last.id),
             _ => return Ok(()),
         }
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the list is what the command is for")]
+fn print_sessions(sessions: &[Session]) {
+    for session in sessions {
+        println!(
+            "{}\t{}\t{}\t{}\t{}",
+            session.id,
+            moment(Some(session.created_at)),
+            moment(Some(session.last_used_at)),
+            moment(Some(session.expires_at)),
+            session.user_agent.as_deref().unwrap_or("-"),
+        );
     }
 }
 

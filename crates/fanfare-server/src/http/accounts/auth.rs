@@ -2,7 +2,6 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use fanfare_core::timestamp;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::{
     accounts::{AccountError, Login},
-    storage::{User, time_of},
+    storage::User,
 };
 
 #[derive(Clone, Copy)]
@@ -120,12 +119,7 @@ fn shown(user: &User) -> Value {
         "email": user.email,
         "name": user.name,
         "roles": user.roles,
-        "createdAt": time(user.created_at),
-        "lastLoginAt": user.last_login_at.map(time),
+        "createdAt": super::time(user.created_at),
+        "lastLoginAt": user.last_login_at.map(super::time),
     })
-}
-
-/// A time as the database keeps it, as clients read it.
-fn time(millis: i64) -> String {
-    timestamp(time_of(millis)).to_string()
 }

@@ -36,6 +36,8 @@ pub(super) enum Failure {
     BadToken(TokenError),
     /// The session is somebody else's.
     NotYours,
+    /// What is asked for is for admins.
+    NotAdmin,
     /// What was asked for was refused.
     Account(AccountError),
 }
@@ -50,7 +52,7 @@ impl Failure {
             Self::Unread(unread) => unread.status(),
             Self::NotAnObject => StatusCode::BAD_REQUEST,
             Self::NoToken | Self::BadToken(_) => StatusCode::UNAUTHORIZED,
-            Self::NotYours => StatusCode::FORBIDDEN,
+            Self::NotYours | Self::NotAdmin => StatusCode::FORBIDDEN,
             Self::Account(error) => account_status(error),
         }
     }
@@ -68,6 +70,7 @@ impl Failure {
             Self::BadToken(TokenError::Expired) => "the access token has expired",
             Self::BadToken(_) => "the access token is not valid",
             Self::NotYours => "this session is somebody else's",
+            Self::NotAdmin => "other users' sessions are shown to admins only",
             // How it is kept, and what is wrong with that, is for the log.
             Self::Account(AccountError::Storage(error)) if error.is_outage() => {
                 "accounts are not available at the moment"

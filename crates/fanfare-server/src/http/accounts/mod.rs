@@ -13,6 +13,7 @@ mod tests;
 
 use std::{net::IpAddr, sync::Arc};
 
+use fanfare_core::timestamp;
 use http::{HeaderMap, Method, Request, header};
 use hyper::body::Incoming;
 
@@ -21,6 +22,7 @@ use super::{Site, body, caller, reply::Reply};
 use crate::{
     accounts::{AccountError, Login},
     auth::Verified,
+    storage::time_of,
 };
 
 /// A family of routes.
@@ -113,4 +115,9 @@ fn user_agent(headers: &HeaderMap) -> Option<&str> {
 fn prove(headers: &HeaderMap, site: &Site) -> Result<Verified, Failure> {
     let token = caller::bearer(headers).ok_or(Failure::NoToken)?;
     site.node.gate.verify(token).map_err(Failure::BadToken)
+}
+
+/// A time as the database keeps it, as clients read it.
+fn time(millis: i64) -> String {
+    timestamp(time_of(millis)).to_string()
 }

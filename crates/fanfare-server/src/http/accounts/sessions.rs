@@ -3,13 +3,14 @@
 use std::{net::IpAddr, sync::Arc};
 
 use fanfare_core::ADMIN_ROLE;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
 use super::{
     super::{
         Site,
+        api::query::Query,
         reply::{self, Reply},
     },
     Failure, Fields,
@@ -17,12 +18,12 @@ use super::{
 use crate::{
     accounts::{AccountError, Login},
     auth::TokenError,
-    storage::StorageError,
+    storage::{Session, StorageError},
 };
 
 #[derive(Clone, Copy)]
 enum Route<'a> {
-    Login,
+    All,
     Refresh,
     One(&'a str),
 }
@@ -30,7 +31,7 @@ enum Route<'a> {
 impl<'a> Route<'a> {
     fn find(path: &'a str) -> Option<Self> {
         match path.strip_prefix("/sessions")? {
-            "" => Some(Self::Login),
+            "" => Some(Self::All),
             "/refresh" => Some(Self::Refresh),
             rest => rest
                 .strip_prefix('/')
@@ -41,7 +42,8 @@ impl<'a> Route<'a> {
 
     fn methods(self) -> &'static [Method] {
         match self {
-            Self::Login | Self::Refresh => &[Method::POST],
+            Self::All => &[Method::GET, Method::HEAD, Method::POST],
+            Self::Refresh => &[Method::POST],
             Self::One(_) => &[Method::DELETE],
         }
     }
@@ -58,7 +60,8 @@ pub(super) async fn answer(
     let (head, sent) = request.into_parts();
     let headers = &head.headers;
     let answer = match route {
-        Route::Login => {
+        Route::All if head.method != Method::POST => list(&head, site).await?,
+        Route::All => {
             let fields = super::read(sent, site).await?;
             let client = site.client(peer, headers);
             logged_in(&super::log_in("username", &fields, client, headers, site).await?)
@@ -92,7 +95,7 @@ fn code(failure: &Failure) -> &'static str {
         Failure::Unread(_) | Failure::NotAnObject => "INVALID_REQUEST",
         Failure::BadToken(TokenError::Expired) => "TOKEN_EXPIRED",
         Failure::NoToken | Failure::BadToken(_) => "INVALID_TOKEN",
-        Failure::NotYours => "FORBIDDEN",
+        Failure::NotYours | Failure::NotAdmin => "FORBIDDEN",
         Failure::Account(error) => match error {
             AccountError::Bad { .. } | AccountError::Taken => "INVALID_REQUEST",
             AccountError::Closed | AccountError::NotIssuing => "FORBIDDEN",
@@ -104,6 +107,34 @@ fn code(failure: &Failure) -> &'static str {
             AccountError::Storage(_) => "INTERNAL_ERROR",
         },
     }
+}
+
+/// The sessions of the caller, or of the user that an admin asks for.
+async fn list(head: &Parts, site: &Site) -> Result<Value, Failure> {
+    let proved = super::prove(&head.headers, site)?;
+    let query = Query::read(head.uri.query().unwrap_or_default(), &["user"])
+        .map_err(|_| AccountError::bad("query", "expected user, at most once"))?;
+    let user = query.get("user").unwrap_or(&proved.user_id);
+    if user != &*proved.user_id && !proved.has_role(ADMIN_ROLE) {
+        return Err(Failure::NotAdmin);
+    }
+    let sessions = site.options.accounts.sessions(user).await?;
+    let own = proved.session_id.as_deref();
+    let shown = sessions.iter().map(|session| shown(session, own));
+    Ok(json!({ "sessions": shown.collect::<Vec<_>>() }))
+}
+
+/// `own` is the session that asks.
+fn shown(session: &Session, own: Option<&str>) -> Value {
+    json!({
+        "session_id": session.id,
+        "user_id": session.user_id,
+        "user_agent": session.user_agent,
+        "created_at": super::time(session.created_at),
+        "last_used_at": super::time(session.last_used_at),
+        "expires_at": super::time(session.expires_at),
+        "current": own == Some(&session.id),
+    })
 }
 
 fn logged_in(login: &Login) -> Value {
