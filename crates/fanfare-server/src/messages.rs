@@ -1,14 +1,17 @@
 //! From a stored message to the events that tell of it: one for each channel it concerns, published once, and noted as
 //! published afterwards. What a crash left between the two is found and published later.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use fanfare_core::{Audience, Broker, Channel, Event, RawJson, Sender, UserId, timestamp};
+use fanfare_core::{Audience, Broker, BrokerHealth, Channel, Event, RawJson, Sender, UserId, timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::{task::JoinHandle, time::MissedTickBehavior};
+use tokio::task::JoinHandle;
 use uuid::{Builder, Uuid};
 
 use crate::{
@@ -24,8 +27,12 @@ const KIND: &str = "message.sent";
 
 /// A message unpublished for so long is nobody's work any more.
 const ABANDONED_AFTER: Duration = Duration::from_secs(30);
-/// Between two looks for such messages, and how many are published in one.
+/// Between two looks for such messages.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// From the start to the first look: clients that a crash cut off should be back. Then from one attempt to the next.
+const CLIENTS_COME_BACK: Duration = Duration::from_secs(5);
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// How many messages are read at once.
 const LOOK_AT: u32 = 100;
 
 /// A message as clients see it.
@@ -62,40 +69,56 @@ pub fn show(message: &Message) -> Option<Box<RawValue>> {
     serde_json::value::to_raw_value(&shown).ok()
 }
 
-/// Publishes `message` and notes that it was published. Where that fails, [`spawn_catching_up`] does it later.
-pub async fn publish(accounts: &Accounts, broker: &dyn Broker, message: &Message) {
+/// Publishes `message` and notes that it was published; answers whether it was. Where not, [`spawn_catching_up`] does it
+/// later.
+pub async fn publish(accounts: &Accounts, broker: &dyn Broker, message: &Message) -> bool {
     let Some(events) = events(message) else {
         tracing::error!(message = message.id, "a stored message cannot be published");
-        return;
+        return false;
     };
     if let Err(error) = publish_once(broker, events).await {
         tracing::debug!(message = message.id, %error, "left for later");
-        return;
+        return false;
     }
     // The storage tells of an outage itself; the next one to look finds that the events are known.
-    let _ = accounts.mark_published(&message.id).await;
+    accounts.mark_published(&message.id).await.is_ok()
 }
 
 /// Starts the task that publishes what was stored and not published: by a process that ended in between, or while the
 /// database was away. Runs until it is aborted. Must be called in a Tokio runtime.
 pub fn spawn_catching_up(accounts: &Accounts, node: &Arc<Node>) -> JoinHandle<()> {
-    let (accounts, node) = (accounts.clone(), node.clone());
+    let (accounts, node, start) = (accounts.clone(), node.clone(), Instant::now());
     tokio::spawn(async move {
-        let mut looks = tokio::time::interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tokio::time::sleep(CLIENTS_COME_BACK).await;
+        // What is older than this process was left by another; if that one lives, ids keep it from being told twice.
+        while catch_up(&accounts, &node, start.elapsed()).await.is_none() {
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
         loop {
-            looks.tick().await;
-            let (Some(broker), Ok(messages)) = (
-                node.broker(),
-                accounts.unpublished(ABANDONED_AFTER, LOOK_AT).await,
-            ) else {
-                continue; // the storage has told
-            };
-            for message in &messages {
-                publish(&accounts, &**broker, message).await;
-            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            catch_up(&accounts, &node, ABANDONED_AFTER).await;
         }
     })
+}
+
+/// Publishes what was stored so long ago and not published. `None` where that could not be looked for: there is no
+/// database, or no broker by which other nodes would hear of it.
+async fn catch_up(accounts: &Accounts, node: &Node, age: Duration) -> Option<()> {
+    let broker = node.broker()?;
+    if matches!(broker.health().await, BrokerHealth::Disconnected { .. }) {
+        return None;
+    }
+    loop {
+        let messages = accounts.unpublished(age, LOOK_AT).await.ok()?;
+        let mut left = messages.len() < LOOK_AT as usize;
+        for message in &messages {
+            left |= !publish(accounts, &**broker, message).await;
+        }
+        // What could not be published would only be found again.
+        if left {
+            return Some(());
+        }
+    }
 }
 
 /// One event for each channel. The same message makes the same events, ids included, however often it is asked.
