@@ -232,22 +232,28 @@ async fn repeats_are_known_when_a_connection_or_redis_comes_back() {
         second.ready().await;
         publish(&server, &named(1, "1"));
     }
+    publish(&server, &named(2, "2"));
+    for node in [&first, &second] {
+        eventually("it comes", async || node.inbound.data() == ["1", "2"]).await;
+    }
     // Now Redis knows nothing any more.
     server.kill();
     eventually("it is noticed", async || {
         is_away(&first).await && is_away(&second).await
     })
     .await;
-    assert_eq!(claim(&first, 1).await, Claim::Known(Some(UNANSWERED)));
+    for number in [1, 2] {
+        assert_eq!(claim(&first, number).await, Claim::Known(Some(UNANSWERED)));
+    }
     server.restart();
     first.ready().await;
     second.ready().await;
-    for number in [1, 2] {
+    for number in [1, 2, 3] {
         publish(&server, &named(number, &number.to_string()));
     }
-    came(&server, &[&first, &second], &numbers(1..3)).await;
-    for node in [&first, &second] {
-        assert_eq!(claim(node, 1).await, Claim::Known(Some(UNANSWERED)));
+    came(&server, &[&first, &second], &numbers(1..4)).await;
+    for (node, number) in [(&first, 1), (&second, 1), (&first, 2), (&second, 2)] {
+        assert_eq!(claim(node, number).await, Claim::Known(Some(UNANSWERED)));
     }
 }
 
