@@ -232,6 +232,8 @@ fn key(command: &str, id: &Uuid) -> Cmd {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unnecessary_wraps)] // so that a table's lines are short
+
     use super::*;
 
     const UNKNOWN: Said = None;

@@ -128,17 +128,22 @@ async fn of_both_doors_one_gets_an_id() {
     let client = redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let (mut alone, mut together) = (Vec::new(), Vec::new());
-    for number in 0..400 {
-        let body = named(number, &number.to_string());
+    for number in 0..400_u32 {
+        let id = u128::from(number);
+        let body = named(id, &number.to_string());
         let mut command = redis::cmd("PUBLISH");
         command.arg("fanfare:events").arg(body);
         let at = if number % 2 == 0 { &first } else { &second };
+        // At several places of the other's way; the runtime's own clock is too coarse.
+        let delay = Duration::from_micros(u64::from(number % 16) * 40);
         let claiming = async {
-            // At several places of the other's way.
-            tokio::time::sleep(Duration::from_micros((number as u64 % 8) * 100)).await;
-            claim(at, number).await
+            if !delay.is_zero() {
+                let sleep = move || std::thread::sleep(delay);
+                tokio::task::spawn_blocking(sleep).await.unwrap();
+            }
+            claim(at, id).await
         };
-        let (published, claim) = tokio::join!(command.query_async::<i64>(&mut connection), claiming);
+        let (claim, published) = tokio::join!(claiming, command.query_async::<i64>(&mut connection));
         assert_eq!(published.unwrap(), 2);
         match claim {
             Claim::New => alone.push(number.to_string()),
@@ -146,6 +151,7 @@ async fn of_both_doors_one_gets_an_id() {
         }
     }
     eprintln!("{} by the channel, {} alone", together.len(), alone.len());
+    assert!(!together.is_empty() && !alone.is_empty(), "no race");
     came(&server, &[&first, &second], &together).await;
 }
 
