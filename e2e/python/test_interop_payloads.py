@@ -263,19 +263,6 @@ def test_an_id_of_the_publisher_counts_once(world, kind):
     world.hear(Event(to, "1", TYPE, id=number), *clients)
 
 
-@pytest.mark.parametrize("kind", ["user", "everyone"])
-def test_an_id_counts_once_whichever_door_it_comes_by(world, request, kind):
-    """Over HTTP, and then on the Redis channel."""
-    if not world.deployment.embedded:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="ids on the Redis channel are not remembered between nodes"))
-    to, number = audience(world, kind), str(uuid.uuid4())
-    clients = listeners(world, to)
-    sent = body(to, "1", id=f'"{number}"')
-    assert world.events(sent)["ids"] == [number]
-    world.redis.publish("fanfare:events", sent)
-    world.hear(Event(to, "1", TYPE, id=number), *clients)
-
-
 def test_one_time_for_all(world):
     """The time is the event's: the same in every protocol and on every node."""
     name = world.name("user")

@@ -21,6 +21,9 @@ pub const MAX_CLAIMS: u64 = 1_000_000;
 /// a node that was away for so long never hears those.
 pub const MAX_NOTICES: usize = 10_000;
 
+/// What is known of an id whose event came by a door of the broker's own, at which nobody is answered ([`Claim::Known`]).
+pub const UNANSWERED: Bytes = Bytes::new();
+
 /// A future on the heap, as trait objects need it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -167,7 +170,8 @@ pub struct Asked {
 pub enum Claim {
     /// It is the caller's.
     New,
-    /// Somebody claimed it before. With the answer that was stored for it, if there is one yet.
+    /// Somebody claimed it before. With the answer that was stored for it, if there is one yet; [`UNANSWERED`] where it
+    /// was published without anybody being answered.
     Known(Option<Bytes>),
 }
 

@@ -48,17 +48,19 @@ pub(super) enum Answer {
 impl Item {
     fn cost(&self) -> usize {
         match self {
-            Self::Event(event, _) => {
-                let metadata = event
-                    .metadata
-                    .as_ref()
-                    .map_or(0, |metadata| metadata.bytes().len());
-                event.data.bytes().len() + metadata + ITEM_OVERHEAD
-            }
+            Self::Event(event, _) => cost(event),
             Self::Told(notice) => notice.len() + ITEM_OVERHEAD,
             Self::Flush { .. } | Self::Probe(_) => ITEM_OVERHEAD,
         }
     }
+}
+
+fn cost(event: &Event) -> usize {
+    let metadata = event
+        .metadata
+        .as_ref()
+        .map_or(0, |metadata| metadata.bytes().len());
+    event.data.bytes().len() + metadata + ITEM_OVERHEAD
 }
 
 /// The queue's entrance.
@@ -72,6 +74,13 @@ pub(super) struct Deliveries {
 struct Backlog {
     bytes: AtomicUsize,
     less: Notify,
+}
+
+impl Backlog {
+    fn give_back(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.less.notify_one();
+    }
 }
 
 /// The queue's exit.
@@ -96,6 +105,17 @@ impl Deliveries {
         self.backlog.bytes.fetch_add(item.cost(), Ordering::Relaxed);
         // Fails only while the runtime shuts down.
         let _ = self.queue.send(item);
+    }
+
+    /// Counts `events` as waiting, which may be pushed later.
+    pub(super) fn expect(&self, events: &[Event]) {
+        let bytes = events.iter().map(cost).sum();
+        self.backlog.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes back [`Self::expect`].
+    pub(super) fn unexpect(&self, events: &[Event]) {
+        self.backlog.give_back(events.iter().map(cost).sum());
     }
 
     /// Whether more waits than may.
@@ -125,8 +145,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut queue: Queue) {
     while queue.items.recv_many(&mut items, BATCH).await > 0 {
         let cost = items.iter().map(Item::cost).sum();
         deliver(&shared, &mut items).await;
-        queue.backlog.bytes.fetch_sub(cost, Ordering::Relaxed);
-        queue.backlog.less.notify_one();
+        queue.backlog.give_back(cost);
     }
 }
 

@@ -1,10 +1,16 @@
 //! The ids that the cluster remembers: a key each in Redis, and beside it this node's own memory, by which it goes while
 //! Redis is away.
+//!
+//! Whoever claims an id has it alone. Only what comes on `fanfare:events` is claimed by every node that hears it, and
+//! for all of them together: the key's value then says so.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use fanfare_core::{CLAIM_LIFETIME, Claim};
+use fanfare_core::{CLAIM_LIFETIME, Claim, UNANSWERED};
 use redis::{Cmd, Pipeline, Value};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -15,6 +21,11 @@ use super::Shared;
 const KEY: &str = "fanfare:id:";
 /// Stands before an answer, which may be empty itself.
 const ANSWER: u8 = b'=';
+/// The value where it was claimed by the nodes that heard it.
+const HEARD: &[u8] = b"!";
+/// How much older a claim must be than a node's listening for the node to have missed what it was made for. Redis
+/// counts milliseconds, by a clock of its own.
+const SLACK: Duration = Duration::from_millis(20);
 /// Commands in one pipeline, and bytes of answers.
 const PIPELINE: usize = 512;
 const PIPELINE_BYTES: usize = 1 << 20;
@@ -23,6 +34,14 @@ const ATTEMPTS: usize = 3;
 
 /// What Redis says of an id; `None` when it is not known.
 type Said = Option<Claim>;
+
+/// An id that came on `fanfare:events`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heard {
+    pub(super) id: Uuid,
+    /// No later than the beginning of the connection that brought it.
+    pub(super) listening_since: Instant,
+}
 
 /// Claims `ids` and sends what came of it to `claims`; if nobody waits there any more, they are released.
 pub(super) async fn claim(shared: Arc<Shared>, ids: Vec<Uuid>, claims: oneshot::Sender<Vec<Claim>>) {
@@ -44,6 +63,58 @@ pub(super) async fn claim(shared: Arc<Shared>, ids: Vec<Uuid>, claims: oneshot::
         let new = ids.into_iter().zip(claimed);
         let new = new.filter_map(|(id, claim)| (claim == Claim::New).then_some(id));
         release(&shared, new.collect()).await;
+    }
+}
+
+/// Claims ids together with all nodes that heard them; answers for each whether it is new. Of an id that stands there
+/// twice the first is.
+pub(super) async fn hear(shared: &Shared, heard: &[Heard]) -> Vec<bool> {
+    let mut are_new = Vec::with_capacity(heard.len());
+    for some in heard.chunks(PIPELINE) {
+        let said = hear_some(shared, some).await;
+        are_new.extend(some.iter().zip(said).map(|(&Heard { id, .. }, said)| {
+            let is_new = shared.ids.claim_after(id, said.as_ref()) == Claim::New;
+            if is_new {
+                shared.ids.record(id, UNANSWERED);
+            }
+            is_new
+        }));
+    }
+    are_new
+}
+
+async fn hear_some(shared: &Shared, heard: &[Heard]) -> Vec<Said> {
+    let commands = heard.iter().flat_map(|Heard { id, .. }| {
+        let set = claim_as(id, HEARD);
+        [set, key("GET", id), key("PTTL", id)]
+    });
+    let answers = send(shared, commands).await;
+    let mut said = vec![None; heard.len()];
+    for ((said, heard), answers) in said.iter_mut().zip(heard).zip(answers.chunks(3)) {
+        if let [set, value, left] = answers {
+            *said = meaning(set, value, left, heard.listening_since.elapsed());
+        }
+    }
+    said
+}
+
+/// What Redis' answers mean to a node that has been listening for that long.
+fn meaning(set: &Value, value: &Value, left: &Value, listening: Duration) -> Said {
+    match (set, value) {
+        (Value::Okay, _) => Some(Claim::New),
+        (Value::Nil, Value::BulkString(value)) if value == HEARD => {
+            let Value::Int(left) = left else { return None };
+            let left = Duration::from_millis(u64::try_from(*left).ok()?);
+            // A node that was listening then heard the same message, and had it been another it would know the id.
+            let was_missed = CLAIM_LIFETIME.saturating_sub(left) > listening + SLACK;
+            Some(if was_missed {
+                Claim::Known(Some(UNANSWERED))
+            } else {
+                Claim::New
+            })
+        }
+        (Value::Nil, Value::BulkString(value)) => Some(Claim::Known(answer_in(value))),
+        _ => None,
     }
 }
 
@@ -98,12 +169,7 @@ async fn ask(shared: &Shared, ids: &[Uuid]) -> Vec<Said> {
 
 /// Claims those of `ids` that stand at `open`; answers where some were taken and then gone.
 async fn ask_some(shared: &Shared, ids: &[Uuid], open: &[usize], said: &mut [Said]) -> Vec<usize> {
-    let lifetime = CLAIM_LIFETIME.as_millis().to_string();
-    let claims = open.iter().map(|&at| {
-        let mut set = key("SET", &ids[at]);
-        set.arg("").arg("NX").arg("PX").arg(&lifetime);
-        set
-    });
+    let claims = open.iter().map(|&at| claim_as(&ids[at], b""));
     let answers = send(shared, claims).await;
     let mut taken = Vec::new();
     for (&at, answer) in open.iter().zip(answers) {
@@ -120,9 +186,7 @@ async fn ask_some(shared: &Shared, ids: &[Uuid], open: &[usize], said: &mut [Sai
     let answers = send(shared, taken.iter().map(|&at| key("GET", &ids[at]))).await;
     for (&at, answer) in taken.iter().zip(answers) {
         match answer {
-            Value::BulkString(value) if value.first() == Some(&ANSWER) => {
-                said[at] = Some(Claim::Known(Some(Bytes::from(value).slice(1..))));
-            }
+            Value::BulkString(value) => said[at] = Some(Claim::Known(answer_in(&value))),
             Value::Nil => gone.push(at),
             _ => {}
         }
@@ -144,8 +208,71 @@ async fn send(shared: &Shared, commands: impl Iterator<Item = Cmd>) -> Vec<Value
     shared.link.send(&pipe, count).await.unwrap_or_default()
 }
 
+/// The answer in a key's value, if there is one yet.
+fn answer_in(value: &[u8]) -> Option<Bytes> {
+    match value.split_first() {
+        Some((&ANSWER, answer)) => Some(Bytes::copy_from_slice(answer)),
+        _ => (value == HEARD).then_some(UNANSWERED),
+    }
+}
+
+/// Sets an id's key to `value`, unless it is there.
+fn claim_as(id: &Uuid, value: &[u8]) -> Cmd {
+    let mut set = key("SET", id);
+    let lifetime = u64::try_from(CLAIM_LIFETIME.as_millis()).unwrap_or(u64::MAX);
+    set.arg(value).arg("NX").arg("PX").arg(lifetime);
+    set
+}
+
 fn key(command: &str, id: &Uuid) -> Cmd {
     let mut cmd = redis::cmd(command);
     cmd.arg(format!("{KEY}{id}"));
     cmd
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unnecessary_wraps)] // so that a table's lines are short
+
+    use super::*;
+
+    const UNKNOWN: Said = None;
+    const NEW: Said = Some(Claim::New);
+
+    fn known(answer: &'static str) -> Said {
+        Some(Claim::Known(Some(Bytes::from_static(answer.as_bytes()))))
+    }
+
+    fn text(value: &str) -> Value {
+        Value::BulkString(value.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn what_redis_says_of_an_id_that_was_heard() {
+        let lifetime = i64::try_from(CLAIM_LIFETIME.as_millis()).unwrap_or(0);
+        let claimed_ago = |milliseconds: i64| Value::Int(lifetime - milliseconds);
+        let listening = Duration::from_secs(10);
+        let cases = [
+            (Value::Okay, text("!"), claimed_ago(0), NEW),
+            // Other nodes have heard the same.
+            (Value::Nil, text("!"), claimed_ago(0), NEW),
+            (Value::Nil, text("!"), claimed_ago(10_000), NEW),
+            // They have heard it when this one was not listening yet.
+            (Value::Nil, text("!"), claimed_ago(10_100), known("")),
+            (Value::Nil, text("!"), Value::Int(1), known("")),
+            // Somebody has published it alone.
+            (Value::Nil, text(""), claimed_ago(1), Some(Claim::Known(None))),
+            (Value::Nil, text("=5"), claimed_ago(1), known("5")),
+            (Value::Nil, text("="), claimed_ago(1), known("")),
+            (Value::Nil, text("=!"), claimed_ago(1), known("!")),
+            // It went just now; or Redis would not say.
+            (Value::Nil, Value::Nil, Value::Int(-2), UNKNOWN),
+            (Value::Nil, text("!"), Value::Int(-2), UNKNOWN),
+            (Value::Nil, text("!"), Value::Nil, UNKNOWN),
+            (Value::Int(1), text("=5"), claimed_ago(1), UNKNOWN),
+        ];
+        for (number, (set, value, left, said)) in cases.into_iter().enumerate() {
+            assert_eq!(meaning(&set, &value, &left, listening), said, "case {number}");
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //! reaches its own connections by Redis' echo, so that there is one source of order for all nodes. Only where the
 //! echo cannot come or does not come is an event handed over directly; the `ledger` keeps book of that, so that
 //! nothing is lost without a word and nothing arrives twice. All that is for this node passes one queue
-//! (`delivery`).
+//! (`delivery`); before it, what others publish waits for word on the ids they chose (`outside`).
 //!
 //! Besides events, nodes put questions to each other (`asking`, `answering`), tell each other notices that nobody may
 //! miss (`tellings`), and share which ids are taken (`ids`).
@@ -19,6 +19,7 @@ mod held;
 mod ids;
 mod ledger;
 mod link;
+mod outside;
 mod publisher;
 mod recent;
 mod source;
@@ -51,6 +52,7 @@ use control::Control;
 use delivery::Deliveries;
 use ledger::Ledger;
 use link::PublishLink;
+use outside::Outside;
 use publisher::{Job, Notice};
 use status::Status;
 use tellings::Tellings;
@@ -80,6 +82,7 @@ struct Shared {
     link: PublishLink,
     ledger: Ledger,
     deliveries: Deliveries,
+    outside: Outside,
     status: Status,
     /// What this node has to say to other nodes and to itself.
     notices: mpsc::UnboundedSender<Notice>,
@@ -113,6 +116,7 @@ impl RedisBroker {
         let (notices, outgoing) = mpsc::unbounded_channel();
         let (jobs, queued_jobs) = mpsc::unbounded_channel();
         let (asks, queued_asks) = Asks::new();
+        let (outside, waiting) = Outside::new(deliveries.clone());
         let shared = Arc::new(Shared {
             tellings: Tellings::new(&node_id),
             node_id,
@@ -122,6 +126,7 @@ impl RedisBroker {
             link: PublishLink::default(),
             ledger: Ledger::new(deliveries.clone(), commands),
             deliveries,
+            outside,
             status: Status::default(),
             notices,
             probes: Mutex::default(),
@@ -133,6 +138,7 @@ impl RedisBroker {
         tasks.spawn(link::run(Arc::clone(&shared)));
         tasks.spawn(subscriber::run(Arc::clone(&shared), subscriptions));
         tasks.spawn(delivery::run(Arc::clone(&shared), queue));
+        tasks.spawn(outside::run(Arc::clone(&shared), waiting));
         tasks.spawn(publisher::run(Arc::clone(&shared), queued_jobs, outgoing));
         tasks.spawn(ledger::sweep(Arc::clone(&shared)));
         tasks.spawn(answering::run(Arc::clone(&shared), queued_asks));

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -38,6 +38,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
     let mut backoff = Backoff::default();
     loop {
         shared.deliveries.has_room().await;
+        let since = Instant::now();
         let attempt = shared.client.get_async_pubsub();
         let error = match tokio::time::timeout(ANSWER_TIMEOUT, attempt).await {
             Ok(Ok(connection)) => {
@@ -46,7 +47,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
                 let error = tokio::select! {
                     // Reading comes first, so that what has come in is not lost with the connection.
                     biased;
-                    error = read(&shared, &source, stream) => error,
+                    error = read(&shared, &source, stream, since) => error,
                     error = obey(&shared, &source, sink.clone(), &mut commands, &mut backoff) => error,
                     error = watch(sink) => error,
                 };
@@ -96,12 +97,12 @@ async fn obey(
 }
 
 /// Takes what was published to the delivery queue; ends, with the reason, when the connection does.
-async fn read(shared: &Shared, source: &Source, stream: PubSubStream) -> String {
+async fn read(shared: &Shared, source: &Source, stream: PubSubStream, since: Instant) -> String {
     let mut batches = stream.ready_chunks(BATCH);
     while let Some(messages) = batches.next().await {
         let now = SystemTime::now();
         for message in messages {
-            if let Err(reason) = take(shared, source, &message, now) {
+            if let Err(reason) = take(shared, source, &message, (since, now)) {
                 shared.inbound.rejected();
                 shared.status.rejected(reason);
             }
@@ -113,7 +114,13 @@ async fn read(shared: &Shared, source: &Source, stream: PubSubStream) -> String 
     "connection lost".to_owned()
 }
 
-fn take(shared: &Shared, source: &Source, message: &Msg, now: SystemTime) -> Result<(), Rejected> {
+/// Takes one message, which came now on a connection that has been there `since`.
+fn take(
+    shared: &Shared,
+    source: &Source,
+    message: &Msg,
+    (since, now): (Instant, SystemTime),
+) -> Result<(), Rejected> {
     let channel = message.get_channel_name();
     let payload = Bytes::copy_from_slice(message.get_payload_bytes());
     if channel == control::NODES || control::is_node(channel) {
@@ -129,17 +136,13 @@ fn take(shared: &Shared, source: &Source, message: &Msg, now: SystemTime) -> Res
     }
     shared.inbound.received(1);
     match wire::parse(channel.as_bytes(), &payload, now)? {
-        Parsed::Many(events) => {
-            for event in events {
-                shared.deliveries.push(Item::Event(event, Answer::Nobody));
-            }
-        }
-        Parsed::One(event, envelope) => one(shared, message.from_pattern(), event, envelope),
+        Parsed::Many(events) => shared.outside.many(events, since),
+        Parsed::One(event, envelope) => one(shared, message.from_pattern(), event, envelope, since),
     }
     Ok(())
 }
 
-fn one(shared: &Shared, by_pattern: bool, event: Event, envelope: Option<Envelope>) {
+fn one(shared: &Shared, by_pattern: bool, event: Event, envelope: Option<Envelope>, since: Instant) {
     match envelope {
         Some(Envelope {
             node,
@@ -158,7 +161,7 @@ fn one(shared: &Shared, by_pattern: bool, event: Event, envelope: Option<Envelop
             let answer = Answer::Node(node, number);
             shared.deliveries.push(Item::Event(event, answer));
         }
-        _ => shared.deliveries.push(Item::Event(event, Answer::Nobody)),
+        _ => shared.outside.one(event, since),
     }
 }
 

@@ -167,6 +167,11 @@ impl Recorder {
             .collect()
     }
 
+    /// Begins anew with what was delivered.
+    pub(crate) fn forget(&self) {
+        self.seen.lock().unwrap().clear();
+    }
+
     pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::SeqCst)
     }

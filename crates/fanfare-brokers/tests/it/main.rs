@@ -3,6 +3,7 @@
 
 mod away;
 mod channels;
+mod events;
 mod harness;
 mod ids;
 mod laws;

@@ -1,0 +1,150 @@
+"""An id that a publisher chose counts once in the whole cluster, whichever door and node it comes by again; and what is
+published on Redis stays in order, with ids and without."""
+
+import uuid
+
+import pytest
+
+from fanfare import wait_until
+from interop.doors import TYPE, body
+from interop.frames import EVERYONE, Event, quoted, user
+
+COUNT = 1000
+
+
+def at_every_node(world, to):
+    """A connection of each protocol that shows events of this kind, at each node."""
+    owner = to[1] if to[0] == "user" else world.name("listener")
+    topic = f"notifications.user.{owner}" if to[0] == "user" else "notifications"
+    clients = []
+    for node in world.deployment.nodes:
+        clients += [
+            world.notify(owner, at=node), world.broadcast(owner, at=node), world.rooms(owner, at=node),
+            world.topics(owner, topic, at=node), world.realtime(owner, topic, at=node),
+        ]
+    return clients
+
+
+def audience(world, kind):
+    return user(world.name("user")) if kind == "user" else EVERYONE
+
+
+def new_id():
+    return str(uuid.uuid4())
+
+
+def on_redis(world, sent):
+    world.redis.publish("fanfare:events", sent)
+
+
+def by_http(world, sent):
+    world.events(sent)
+
+
+def by_http_at_the_other_node(world, sent):
+    world.events(sent, at=world.last)
+
+
+DOORS = [on_redis, by_http, by_http_at_the_other_node]
+
+
+def hear(world, to, clients, *events):
+    """Asserts that `clients` get these and nothing else: behind them, by the door that waits, comes one without an id."""
+    end = Event(to, '"end"', TYPE)
+    on_redis(world, body(to, '"end"'))
+    world.get({client: [client.shows(event) for event in (*events, end)] for client in clients})
+
+
+@pytest.mark.parametrize("kind", ["user", "everyone"])
+@pytest.mark.parametrize("first", DOORS)
+@pytest.mark.parametrize("again", DOORS)
+def test_an_id_counts_once_whichever_door_it_comes_by(world, kind, first, again):
+    """Of the second that comes nobody hears."""
+    to, number = audience(world, kind), new_id()
+    clients = at_every_node(world, to)
+    world.drain(*clients)
+    event = Event(to, "1", TYPE, id=number)
+    first(world, body(to, "1", id=quoted(number)))
+    came = [client.next() for client in clients]
+    assert all(client.shows(event).fullmatch(frame) for client, frame in zip(clients, came)), came
+    again(world, body(to, "1", id=quoted(number)))
+    again(world, f"[{body(to, '2', id=quoted(number))}]")
+    hear(world, to, clients)
+
+
+@pytest.mark.parametrize("kind", ["user", "everyone"])
+def test_doubles_in_one_list_on_redis(world, kind):
+    """The first of them counts."""
+    to, number, other = audience(world, kind), new_id(), new_id()
+    clients = at_every_node(world, to)
+    world.drain(*clients)
+    events = [
+        body(to, data, id=quoted(id)) for data, id in [("1", number), ('"no"', number), ("2", other), ('"no"', number)]
+    ]
+    on_redis(world, f"[{','.join(events)}]")
+    heard = [Event(to, data, TYPE, id=id) for data, id in [("1", number), ("2", other)]]
+    hear(world, to, clients, *heard)
+
+
+def test_the_answer_to_a_repeat_of_what_came_on_redis(world):
+    """Redis counts no connections, so there is nothing to tell; Fanfare's own door does."""
+    to, number = audience(world, "user"), new_id()
+    clients = at_every_node(world, to)
+    sent = body(to, "1", id=quoted(number))
+    count = world.redis.publish("fanfare:events", sent)
+    world.hear(Event(to, "1", TYPE, id=number), *clients)
+    reached = len(clients) if world.deployment.embedded else 0
+    assert count == (reached or len(world.deployment.nodes))
+    for node in world.deployment.nodes:
+        answer = world.events(sent, at=node)
+        assert (answer["ids"], answer["recipients"], "degraded" in answer) == ([number], reached, False)
+        receipt = answer["receipts"][0]
+        assert (receipt["matched"], receipt["queued"], receipt["dropped"]) == (reached, reached, 0)
+
+
+def test_a_thousand_ids_in_order(world):
+    """With repeats between them, and events without an id, on two Redis channels."""
+    to = audience(world, "user")
+    clients = [world.notify(to[1], at=node) for node in world.deployment.nodes]
+    world.drain(*clients)
+    ids = [new_id() for _ in range(COUNT)]
+    pipeline = world.redis.pipeline(transaction=False)
+    expected = []
+    for n, number in enumerate(ids):
+        pipeline.publish("fanfare:events", body(to, str(n), id=quoted(number)))
+        expected.append(n)
+        if n % 3 == 1:
+            pipeline.publish("fanfare:events", body(to, '"no"', id=quoted(ids[n // 2])))
+        if n % 5 == 1:
+            pipeline.publish("fanfare:events", body(to, f'"{n} without"'))
+            expected.append(f"{n} without")
+        if n % 5 == 2:
+            pipeline.publish(f"user_noti:{to[1]}", f'{{"type":"t","payload":"{n} alone"}}')
+            expected.append(f"{n} alone")
+    pipeline.execute()
+    for client in clients:
+        heard = [client.json()["payload"] for _ in expected]
+        assert heard == expected, next((a, b) for a, b in zip(heard, expected) if a != b)
+    hear(world, to, clients)
+
+
+def test_ids_are_known_when_redis_comes_back(deploy):
+    """It has forgotten all; the nodes have not."""
+    world = deploy(nodes=2)
+    to, number = audience(world, "user"), new_id()
+    clients = [world.notify(to[1], at=node) for node in world.deployment.nodes]
+    on_redis(world, body(to, "1", id=quoted(number)))
+    world.hear(Event(to, "1", TYPE, id=number), *clients)
+    world.deployment.broker.kill()
+
+    def connected(yes):
+        nodes = world.deployment.nodes
+        return all((node.server.json("/health")["redis"]["status"] == "connected") == yes for node in nodes)
+
+    wait_until(lambda: connected(False), what="the outage")
+    world.deployment.broker.start()
+    wait_until(lambda: connected(True), timeout=20, what="both nodes back")
+    on_redis(world, body(to, "1", id=quoted(number)))
+    for node in world.deployment.nodes:
+        assert world.events(body(to, "1", id=quoted(number)), at=node)["recipients"] == 0
+    hear(world, to, clients)
