@@ -14,6 +14,9 @@ pub const MAX_MESSAGE_BYTES: usize = (8 << 20) - 4096;
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 /// How long an id is remembered from when it was claimed.
 pub const CLAIM_LIFETIME: Duration = Duration::from_secs(600);
+/// How long an id is taken that was claimed and for which no answer was stored: whoever claimed it has died, when so much
+/// time has passed. A broker that dies with its node needs no such time.
+pub const UNANSWERED_LIFETIME: Duration = Duration::from_secs(30);
 /// How many ids one node's own memory holds at most. An answer that takes more than 256 bytes counts as several; above the
 /// limit those go first that were not used for the longest time.
 pub const MAX_CLAIMS: u64 = 1_000_000;
@@ -66,7 +69,8 @@ pub trait Broker: Send + Sync {
     fn tell(&self, notice: Bytes);
 
     /// Takes each of `ids` for the caller, unless somebody in the cluster has it: of all who claim an id, one gets
-    /// [`Claim::New`]. Answers one for each, in order. An id is remembered for [`CLAIM_LIFETIME`].
+    /// [`Claim::New`]. Answers one for each, in order. An id is remembered for [`CLAIM_LIFETIME`] once it has an answer, and
+    /// may be new again after [`UNANSWERED_LIFETIME`] until then.
     ///
     /// While the broker is away this node goes by its own memory, in which are the ids that were claimed here and those
     /// found taken, [`MAX_CLAIMS`] at most; other nodes do not learn of what is claimed meanwhile. Where the future is

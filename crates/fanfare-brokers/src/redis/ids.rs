@@ -10,14 +10,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use fanfare_core::{CLAIM_LIFETIME, Claim, UNANSWERED};
+use fanfare_core::{CLAIM_LIFETIME, Claim, UNANSWERED, UNANSWERED_LIFETIME};
 use redis::{Cmd, Pipeline, Value};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::Shared;
 
-/// A claimed id's key; the id follows. Its value is empty until an answer is stored.
+/// A claimed id's key; the id follows. Its value is empty until an answer is stored, and so long its life is short: a node
+/// that died between the two must not keep the id from those who try again.
 const KEY: &str = "fanfare:id:";
 /// Stands before an answer, which may be empty itself.
 const ANSWER: u8 = b'=';
@@ -85,7 +86,7 @@ pub(super) async fn hear(shared: &Shared, heard: &[Heard]) -> Vec<bool> {
 
 async fn hear_some(shared: &Shared, heard: &[Heard]) -> Vec<Said> {
     let commands = heard.iter().flat_map(|Heard { id, .. }| {
-        let set = claim_as(id, HEARD);
+        let set = claim_as(id, HEARD, CLAIM_LIFETIME);
         [set, key("GET", id), key("PTTL", id)]
     });
     let answers = send(shared, commands).await;
@@ -133,8 +134,8 @@ pub(super) async fn write(shared: &Shared, answers: &[(Uuid, Bytes)]) {
             let mut value = Vec::with_capacity(answer.len() + 1);
             value.push(ANSWER);
             value.extend_from_slice(answer);
-            let mut set = key("SET", id);
-            set.arg(value).arg("XX").arg("KEEPTTL");
+            let mut set = set_for(id, &value, CLAIM_LIFETIME);
+            set.arg("XX");
             set
         });
         send(shared, commands).await;
@@ -169,7 +170,9 @@ async fn ask(shared: &Shared, ids: &[Uuid]) -> Vec<Said> {
 
 /// Claims those of `ids` that stand at `open`; answers where some were taken and then gone.
 async fn ask_some(shared: &Shared, ids: &[Uuid], open: &[usize], said: &mut [Said]) -> Vec<usize> {
-    let claims = open.iter().map(|&at| claim_as(&ids[at], b""));
+    let claims = open
+        .iter()
+        .map(|&at| claim_as(&ids[at], b"", UNANSWERED_LIFETIME));
     let answers = send(shared, claims).await;
     let mut taken = Vec::new();
     for (&at, answer) in open.iter().zip(answers) {
@@ -217,10 +220,17 @@ fn answer_in(value: &[u8]) -> Option<Bytes> {
 }
 
 /// Sets an id's key to `value`, unless it is there.
-fn claim_as(id: &Uuid, value: &[u8]) -> Cmd {
+fn claim_as(id: &Uuid, value: &[u8], lifetime: Duration) -> Cmd {
+    let mut set = set_for(id, value, lifetime);
+    set.arg("NX");
+    set
+}
+
+/// Sets an id's key to `value` for that long.
+fn set_for(id: &Uuid, value: &[u8], lifetime: Duration) -> Cmd {
     let mut set = key("SET", id);
-    let lifetime = u64::try_from(CLAIM_LIFETIME.as_millis()).unwrap_or(u64::MAX);
-    set.arg(value).arg("NX").arg("PX").arg(lifetime);
+    let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+    set.arg(value).arg("PX").arg(lifetime);
     set
 }
 
