@@ -1,8 +1,7 @@
 //! Passwords: argon2id, on threads of their own, and never too many at once.
 //!
 //! A hash takes a core for tens of milliseconds and 19 MiB. A flood of logins waits in a queue of fixed length here, and
-//! beyond that it is refused. The threads that hash leave the cores to whoever else wants them, so that who is connected
-//! notices nothing.
+//! beyond that it is refused. The threads that hash are nicer than others, for those who are connected come first.
 
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -20,9 +19,8 @@ pub const MIN_PASSWORD_BYTES: usize = 8;
 pub const MAX_PASSWORD_BYTES: usize = 1024;
 /// How many may wait for each thread; at some 30 ms for each, that is a wait of two seconds.
 const QUEUE: usize = 64;
-/// How much nicer the threads are to others (`sched(7)`): on a core that both want, a thread without it runs as soon
-/// as it wants to, and gets nine tenths of the time. It is not the most there is, so that logins go on while others take
-/// all they can.
+/// How much nicer the threads are to others (`sched(7)`): of a core that both want, a thread without it gets nine tenths
+/// of the time. It is not the most there is, so that logins go on while others take all they can.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
