@@ -18,7 +18,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{Site, routes};
+use super::{Pace, Site, routes};
 use crate::{engine::Shard, resp};
 
 /// Connections that wait to be accepted.
@@ -65,17 +65,31 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Accepts connections on `listener` for ever, on the shard's own thread.
+/// Accepts connections on `listener` for ever, on the shard's own thread. Requests keep `pace`; publishers on the
+/// Redis-protocol door are part of the events' way and wait for nobody.
 ///
 /// # Errors
 /// When the listener cannot be registered with the runtime.
-pub async fn serve(listener: std::net::TcpListener, door: Door, shard: Rc<Shard>) -> io::Result<()> {
+pub async fn serve(
+    listener: std::net::TcpListener,
+    door: Door,
+    shard: Rc<Shard>,
+    pace: Rc<Pace>,
+) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true); // a peer that is gone already shows at the first read
-                tokio::task::spawn_local(enter(stream, peer, door.clone(), shard.clone()));
+                match door.clone() {
+                    Door::Http(site) => {
+                        let entering = enter(stream, peer, site, shard.clone());
+                        tokio::task::spawn_local(pace.clone().paced(entering));
+                    }
+                    Door::Resp(door, most) => {
+                        tokio::task::spawn_local(speak_redis(stream, peer, door, most));
+                    }
+                }
             }
             Err(error) => {
                 // The first of a series is told; the rest are counted.
@@ -94,11 +108,7 @@ pub async fn serve(listener: std::net::TcpListener, door: Door, shard: Rc<Shard>
     }
 }
 
-async fn enter(stream: TcpStream, peer: SocketAddr, door: Door, shard: Rc<Shard>) {
-    let site = match door {
-        Door::Resp(door, most) => return speak_redis(stream, peer, &door, most).await,
-        Door::Http(site) => site,
-    };
+async fn enter(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<Shard>) {
     let timeout = site.options.handshake_timeout;
     let Some(tls) = &site.options.tls else {
         return speak_http(stream, peer.ip(), timeout, site, shard).await;
@@ -118,10 +128,10 @@ async fn enter(stream: TcpStream, peer: SocketAddr, door: Door, shard: Rc<Shard>
     }
 }
 
-async fn speak_redis(mut stream: TcpStream, peer: SocketAddr, door: &resp::Door, most: u64) {
+async fn speak_redis(mut stream: TcpStream, peer: SocketAddr, door: Arc<resp::Door>, most: u64) {
     if door.stats().totals().connected < most {
         // It serves to the very end: what is published while the server drains still reaches who is left.
-        resp::serve(stream, peer, door, std::future::pending()).await;
+        resp::serve(stream, peer, &door, std::future::pending()).await;
     } else {
         tracing::warn!(
             most,

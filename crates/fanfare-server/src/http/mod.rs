@@ -13,6 +13,7 @@ mod messages;
 mod metrics;
 mod openapi;
 mod origin;
+mod pace;
 mod prometheus;
 mod rate_limit;
 mod reply;
@@ -22,5 +23,6 @@ mod upgrade;
 
 pub use accept::{Door, bind, serve};
 pub use origin::Origins;
+pub use pace::Pace;
 pub use rate_limit::{Decision, RateLimits};
 pub use site::{Site, SiteOptions, load_tls};

@@ -15,7 +15,7 @@ use tokio::{
 use super::doors::OpenDoor;
 use crate::{
     engine::{Node, Shard, ShardCommand},
-    http::{self, Door},
+    http::{self, Door, Pace},
 };
 
 /// The running threads.
@@ -77,8 +77,10 @@ async fn serve(
     mut stopped: watch::Receiver<bool>,
 ) {
     let shard: Rc<Shard> = Shard::new(number, node);
+    let pace = Rc::new(Pace::default());
+    tokio::task::spawn_local(pace.clone().run());
     for (socket, door) in sockets {
-        let accepting = http::serve(socket, door, shard.clone());
+        let accepting = http::serve(socket, door, shard.clone(), pace.clone());
         tokio::task::spawn_local(async move {
             if let Err(error) = accepting.await {
                 tracing::error!(%error, "cannot accept connections");
