@@ -8,6 +8,7 @@ import redis
 import websockets.sync.client
 
 import fanfare
+import postgres
 from interop.fixtures import deploy, deployment, world  # noqa: F401, fixtures for the tests of all protocols together
 
 
@@ -105,6 +106,18 @@ def real_redis(cleanup):
         instance = fanfare.Redis(**options)
         cleanup.callback(instance.remove)
         return instance.start()
+
+    return started
+
+
+@pytest.fixture
+def real_postgres(cleanup):
+    """real_postgres() starts a PostgreSQL that ends with the test."""
+
+    def started():
+        instance = postgres.Postgres()
+        cleanup.callback(instance.remove)
+        return instance.create()
 
     return started
 

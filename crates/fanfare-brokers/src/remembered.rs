@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ahash::RandomState;
 use bytes::Bytes;
-use fanfare_core::{CLAIM_LIFETIME, Claim, MAX_CLAIMS};
+use fanfare_core::{ANSWER_TO_COME, CLAIM_LIFETIME, Claim, MAX_CLAIMS};
 use moka::{Expiry, ops::compute::Op, policy::EvictionPolicy, sync::Cache};
 use uuid::Uuid;
 
@@ -115,7 +115,9 @@ fn weigh(cluster: Option<&Claim>, known: Option<Memory>) -> (Claim, Option<Memor
             let answer = answer.clone();
             (Claim::Known(answer.clone()), Some(Memory { ours: false, answer }))
         }
-        (Some(Claim::Known(Some(answer))), Some(Memory { ours, answer: None })) => {
+        (Some(Claim::Known(Some(answer))), Some(Memory { ours, answer: old }))
+            if old.as_ref().is_none_or(|old| *old == ANSWER_TO_COME) =>
+        {
             let answer = Some(answer.clone());
             (Claim::Known(answer.clone()), Some(Memory { ours, answer }))
         }
@@ -149,6 +151,10 @@ mod tests {
     #[test]
     fn the_cluster_and_this_node_are_weighed() {
         let (ours, elsewhere) = (true, false);
+        let published = Some(Memory {
+            ours,
+            answer: Some(ANSWER_TO_COME),
+        });
         let cases = [
             // The cluster says, this node knows; what is claimed, what is news.
             (None, None, NEW, memory(ours, "")),
@@ -172,6 +178,7 @@ mod tests {
                 memory(elsewhere, "a"),
             ),
             (known("a"), memory(ours, ""), known("a"), memory(ours, "a")),
+            (known("a"), published.clone(), known("a"), memory(ours, "a")),
             (known("a"), memory(ours, "b"), known("b"), None),
         ];
         for (number, (cluster, knows, claim, news)) in cases.into_iter().enumerate() {

@@ -26,6 +26,9 @@ pub const MAX_NOTICES: usize = 10_000;
 
 /// What is known of an id whose event came by a door of the broker's own, at which nobody is answered ([`Claim::Known`]).
 pub const UNANSWERED: Bytes = Bytes::new();
+/// The answer for an id that has been published, and whose publisher has not been told more yet. Where it stays, nobody
+/// knows more.
+pub const ANSWER_TO_COME: Bytes = Bytes::from_static(b"+");
 
 /// A future on the heap, as trait objects need it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

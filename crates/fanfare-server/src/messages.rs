@@ -16,7 +16,7 @@ use uuid::{Builder, Uuid};
 
 use crate::{
     accounts::Accounts,
-    engine::{Node, publish_once},
+    engine::{InProgress, Node, publish_once, publish_unless_taken},
     storage::{Message, time_of},
 };
 
@@ -69,14 +69,25 @@ pub fn show(message: &Message) -> Option<Box<RawValue>> {
     serde_json::value::to_raw_value(&shown).ok()
 }
 
-/// Publishes `message` and notes that it was published; answers whether it was. Where not, [`spawn_catching_up`] does it
-/// later.
-pub async fn publish(accounts: &Accounts, broker: &dyn Broker, message: &Message) -> bool {
+/// Publishes `message` and notes that it was published. Where that fails, [`spawn_catching_up`] does it later.
+pub async fn publish(accounts: &Accounts, broker: &dyn Broker, message: &Message) {
+    publish_by(accounts, message, |events| publish_once(broker, events)).await;
+}
+
+/// Answers whether it was published.
+async fn publish_by<T, F>(
+    accounts: &Accounts,
+    message: &Message,
+    publish: impl FnOnce(Vec<Event>) -> F,
+) -> bool
+where
+    F: Future<Output = Result<T, InProgress>>,
+{
     let Some(events) = events(message) else {
         tracing::error!(message = message.id, "a stored message cannot be published");
         return false;
     };
-    if let Err(error) = publish_once(broker, events).await {
+    if let Err(error) = publish(events).await {
         tracing::debug!(message = message.id, %error, "left for later");
         return false;
     }
@@ -112,7 +123,11 @@ async fn catch_up(accounts: &Accounts, node: &Node, age: Duration) -> Option<()>
         let messages = accounts.unpublished(age, LOOK_AT).await.ok()?;
         let mut left = messages.len() < LOOK_AT as usize;
         for message in &messages {
-            left |= !publish(accounts, &**broker, message).await;
+            // What another process has in hand is not waited for.
+            left |= !publish_by(accounts, message, |events| {
+                publish_unless_taken(&**broker, events)
+            })
+            .await;
         }
         // What could not be published would only be found again.
         if left {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fanfare_core::{CLAIM_LIFETIME, Claim, UNANSWERED, UNANSWERED_LIFETIME};
+use fanfare_core::{ANSWER_TO_COME, CLAIM_LIFETIME, Claim, UNANSWERED, UNANSWERED_LIFETIME};
 use redis::{Cmd, Pipeline, Value};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -141,6 +141,14 @@ pub(super) async fn write(shared: &Shared, answers: &[(Uuid, Bytes)]) {
         send(shared, commands).await;
         rest = later;
     }
+}
+
+/// What notes in Redis that `id` has been published, until its answer is stored. It belongs right behind the `PUBLISH`, so
+/// that a process that ends does not come in between: what it has published nobody publishes in its place.
+pub(super) fn published(id: &Uuid) -> Cmd {
+    let mut set = set_for(id, &[&[ANSWER], &ANSWER_TO_COME[..]].concat(), CLAIM_LIFETIME);
+    set.arg("XX");
+    set
 }
 
 /// Gives back `ids`.

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use fanfare_core::{Event, Receipt};
-use redis::{Pipeline, Value};
+use redis::{Cmd, Pipeline, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Shared,
     control::{self, Control},
+    ids,
 };
 use crate::wire::{Envelope, encode, redis_channel};
 
@@ -54,11 +54,18 @@ impl Notice {
     }
 }
 
-/// One `PUBLISH`, and who wants to know its answer.
+/// One command to Redis, and who wants to know its answer.
 struct Command {
-    channel: String,
-    message: Bytes,
+    command: Cmd,
     answer_to: AnswerTo,
+}
+
+impl Command {
+    fn publish(channel: &str, message: &[u8], answer_to: AnswerTo) -> Self {
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(channel).arg(message);
+        Self { command, answer_to }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -98,8 +105,9 @@ pub(super) async fn run(
         if any_events && let Some(token) = shared.ledger.flush_at_once() {
             commands.push(Notice::flush(&shared.node_id, token).into());
         }
-        for chunk in commands.chunks(PIPELINE) {
-            send(&shared, chunk).await;
+        let mut commands = commands.into_iter().peekable();
+        while commands.peek().is_some() {
+            send(&shared, commands.by_ref().take(PIPELINE)).await;
         }
     }
 }
@@ -112,29 +120,32 @@ fn enter(shared: &Shared, job: Job, commands: &mut Vec<Command>) {
             node: shared.node_id.as_str().into(),
             reply: Some(number),
         };
-        commands.push(Command {
-            channel: redis_channel(&event.audience),
-            message: encode(event, &envelope),
-            answer_to: AnswerTo::Event(number),
-        });
+        let (channel, message) = (redis_channel(&event.audience), encode(event, &envelope));
+        commands.push(Command::publish(&channel, &message, AnswerTo::Event(number)));
+        if event.named {
+            commands.push(Command {
+                command: ids::published(&event.id),
+                answer_to: AnswerTo::Nobody,
+            });
+        }
     }
     shared.ledger.enter(first, job);
 }
 
 /// Sends `commands` as one pipeline and takes down the answers.
-async fn send(shared: &Shared, commands: &[Command]) {
-    let mut pipe = Pipeline::with_capacity(commands.len());
-    for command in commands {
-        pipe.cmd("PUBLISH")
-            .arg(&command.channel)
-            .arg(command.message.as_ref());
+async fn send(shared: &Shared, commands: impl Iterator<Item = Command>) {
+    let mut pipe = Pipeline::new();
+    let mut receivers = Vec::new();
+    for Command { command, answer_to } in commands {
+        pipe.add_command(command);
+        receivers.push(answer_to);
     }
-    let answers = shared.link.send(&pipe, commands.len()).await.unwrap_or_default();
-    let mut events = Vec::with_capacity(commands.len());
+    let answers = shared.link.send(&pipe, receivers.len()).await.unwrap_or_default();
+    let mut events = Vec::with_capacity(receivers.len());
     let mut flushes = Vec::new();
     let mut refused = None;
     let answers = answers.into_iter().map(Some).chain(std::iter::repeat(None));
-    for (command, answer) in commands.iter().zip(answers) {
+    for (answer_to, answer) in receivers.into_iter().zip(answers) {
         let listeners = match answer {
             Some(Value::Int(count)) => u32::try_from(count).ok(),
             Some(Value::ServerError(error)) => {
@@ -143,7 +154,7 @@ async fn send(shared: &Shared, commands: &[Command]) {
             }
             _ => None,
         };
-        match command.answer_to {
+        match answer_to {
             AnswerTo::Event(number) => events.push((number, listeners)),
             AnswerTo::Flush(token) => flushes.push((token, listeners)),
             AnswerTo::Nobody => {}
@@ -160,10 +171,7 @@ async fn send(shared: &Shared, commands: &[Command]) {
 
 impl From<Notice> for Command {
     fn from(notice: Notice) -> Self {
-        Self {
-            channel: notice.channel,
-            message: notice.message.into(),
-            answer_to: notice.token.map_or(AnswerTo::Nobody, AnswerTo::Flush),
-        }
+        let answer_to = notice.token.map_or(AnswerTo::Nobody, AnswerTo::Flush);
+        Self::publish(&notice.channel, &notice.message, answer_to)
     }
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_core::{CLAIM_LIFETIME, Claim, UNANSWERED_LIFETIME};
+use fanfare_core::{ANSWER_TO_COME, CLAIM_LIFETIME, Claim, Event, UNANSWERED_LIFETIME};
 use futures_util::FutureExt;
 use uuid::Uuid;
 
 use crate::{
     away::{is_away, two_nodes},
-    harness::{Cluster, Node, eventually},
+    harness::{Cluster, Node, eventually, to_channel},
 };
 
 fn id(number: u128) -> Uuid {
@@ -153,6 +153,33 @@ async fn an_id_of_a_node_that_died_is_free_after_a_while() {
     server.command(&["PEXPIRE", &format!("fanfare:id:{}", id(1)), "1"]); // that while
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(claim(&other, 1).await, Claim::New);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_published_before_it_died_is_known() {
+    let Some((server, node, other)) = two_nodes().await else {
+        return;
+    };
+    assert_eq!(claim(&node, 1).await, Claim::New);
+    assert_eq!(claim(&other, 1).await, Claim::Known(None));
+    let event = Event {
+        id: id(1),
+        named: true,
+        ..to_channel("scores", "1")
+    };
+    node.broker.publish(vec![event]).await;
+    let to_come = Claim::Known(Some(ANSWER_TO_COME));
+    eventually("it is noted", async || claim(&other, 1).await == to_come).await;
+    let left = server.command(&["PTTL", &format!("fanfare:id:{}", id(1))]);
+    assert!(
+        matches!(left, redis::Value::Int(left) if left > 500_000),
+        "{left:?}"
+    );
+    // A node that has not died says more, and that is what counts then.
+    record(&node, 1, "answer").await;
+    for node in [&node, &other] {
+        assert_eq!(claim(node, 1).await, known("answer"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

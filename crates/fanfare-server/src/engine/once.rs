@@ -4,7 +4,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
-use fanfare_core::{Broker, Claim, Event, Receipt};
+use fanfare_core::{ANSWER_TO_COME, Broker, Claim, Event, Receipt};
 use uuid::Uuid;
 
 /// How often, and after what time, it is looked whether the first publisher of an id has its answer.
@@ -17,6 +17,18 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// # Errors
 /// When an id was claimed by somebody who has not published it in two seconds.
 pub async fn publish_once(broker: &dyn Broker, events: Vec<Event>) -> Result<Vec<Receipt>, InProgress> {
+    publish(broker, events, LOOKS).await
+}
+
+/// As [`publish_once`], for one who does not need to know what the first publisher was told, and waits for nobody.
+///
+/// # Errors
+/// When an id is claimed by somebody who has not published it yet.
+pub async fn publish_unless_taken(broker: &dyn Broker, events: Vec<Event>) -> Result<(), InProgress> {
+    publish(broker, events, 1).await.map(drop)
+}
+
+async fn publish(broker: &dyn Broker, events: Vec<Event>, looks: usize) -> Result<Vec<Receipt>, InProgress> {
     if !events.iter().any(|event| event.named) {
         return Ok(broker.publish(events).await);
     }
@@ -52,7 +64,7 @@ pub async fn publish_once(broker: &dyn Broker, events: Vec<Event>) -> Result<Vec
     for id in ids {
         all.push(match id {
             None => unnamed.next().unwrap_or_default(),
-            Some(id) => told(broker, id, known.get(&id)).await?,
+            Some(id) => told(broker, id, known.get(&id), looks).await?,
         });
     }
     Ok(all)
@@ -76,12 +88,22 @@ async fn claim(broker: &dyn Broker, events: &[Event]) -> HashMap<Uuid, Claim> {
     ids.into_iter().zip(claims).collect()
 }
 
-/// What the first publisher of `id` was told.
-async fn told(broker: &dyn Broker, id: Uuid, known: Option<&Claim>) -> Result<Receipt, InProgress> {
+/// What the first publisher of `id` was told. Where its process ended after it had published and before it was told, nobody
+/// knows the receipt.
+async fn told(
+    broker: &dyn Broker,
+    id: Uuid,
+    known: Option<&Claim>,
+    looks: usize,
+) -> Result<Receipt, InProgress> {
     let mut claim = known.cloned();
-    for _ in 0..LOOKS {
+    for look in 0..looks {
+        if look > 0 {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            claim = broker.claim(vec![id]).await.pop();
+        }
         match &claim {
-            Some(Claim::Known(Some(answer))) => {
+            Some(Claim::Known(Some(answer))) if *answer != ANSWER_TO_COME => {
                 return Ok(serde_json::from_slice(answer).unwrap_or_default());
             }
             // It was given back by one that could not publish it; who sends it again finds it new.
@@ -89,10 +111,11 @@ async fn told(broker: &dyn Broker, id: Uuid, known: Option<&Claim>) -> Result<Re
                 drop(broker.release(vec![id]));
                 return Err(InProgress);
             }
-            Some(Claim::Known(None)) | None => {}
+            Some(Claim::Known(_)) | None => {}
         }
-        tokio::time::sleep(BETWEEN_LOOKS).await;
-        claim = broker.claim(vec![id]).await.pop();
     }
-    Err(InProgress)
+    match claim {
+        Some(Claim::Known(Some(_))) => Ok(Receipt::default()),
+        _ => Err(InProgress),
+    }
 }

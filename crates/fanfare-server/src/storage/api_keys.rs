@@ -47,7 +47,7 @@ impl Storage {
             .bind(&key.hash)
             .bind(text_of(&key.scopes))
             .bind(key.created_at);
-        self.run(query.execute(self.pool())).await.map(drop)
+        self.write(query.execute(self.pool()), |_| true).await.map(drop)
     }
 
     /// All keys, in the order of their making, revoked ones included.
@@ -57,7 +57,7 @@ impl Storage {
     pub async fn keys(&self) -> Result<Vec<StoredKey>, StorageError> {
         let query =
             sqlx::query("SELECT id, name, hash, scopes, created_at, revoked_at FROM api_keys ORDER BY id");
-        self.run(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
+        self.read(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
             .await
     }
 
@@ -69,7 +69,7 @@ impl Storage {
         let query = sqlx::query("UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
             .bind(id)
             .bind(now);
-        let done = self.run(query.execute(self.pool())).await?;
+        let done = self.write(query.execute(self.pool()), super::changed).await?;
         Ok(done.rows_affected() > 0)
     }
 }

@@ -59,7 +59,7 @@ impl Storage {
 /// An I/O error here is most likely that of a full disk under the copy.
 fn in_the_target(error: StorageError) -> StorageError {
     match error {
-        StorageError::Unavailable(Outage::Unreachable) => Outage::Full.into(),
+        StorageError::Unavailable(Outage::Broken) => Outage::Full.into(),
         other => other,
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf, absolute};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sqlx::{
@@ -24,7 +24,11 @@ const POSTGRES_START: &str = "SET application_name = 'fanfare'; SET statement_ti
                               SET idle_in_transaction_session_timeout = 10000";
 
 /// The pool of connections to `url`; none is made yet.
-pub(super) fn pool(url: &StorageUrl, max_connections: u32) -> Result<(AnyPool, Kind), StorageError> {
+pub(super) fn pool(
+    url: &StorageUrl,
+    max_connections: u32,
+) -> Result<(AnyPool, Kind, Arc<Renewal>), StorageError> {
+    let renewal = Arc::new(Renewal::default());
     sqlx::any::install_default_drivers();
     let options = AnyPoolOptions::new()
         .max_connections(max_connections.max(1))
@@ -35,10 +39,10 @@ pub(super) fn pool(url: &StorageUrl, max_connections: u32) -> Result<(AnyPool, K
             let path = resolved(path);
             // Never created here: an empty database in the place of one that is away would look like a loss of all.
             let text = format!("{}?mode=rw", StorageUrl::Sqlite(path.clone()));
-            (sqlite(options, path), text, Kind::Sqlite)
+            (sqlite(options, path, renewal.clone()), text, Kind::Sqlite)
         }
         StorageUrl::Postgres(url) => (
-            options.after_connect(|connection, _| run(connection, POSTGRES_START)),
+            postgres(options, renewal.clone()),
             url.expose().to_owned(),
             Kind::Postgres,
         ),
@@ -49,7 +53,31 @@ pub(super) fn pool(url: &StorageUrl, max_connections: u32) -> Result<(AnyPool, K
     Ok((
         options.connect_lazy_with(connect.disable_statement_logging()),
         kind,
+        renewal,
     ))
+}
+
+/// Up to when connections were made that are not to be used any more.
+#[derive(Default)]
+pub(super) struct Renewal(Mutex<Option<Instant>>);
+
+impl Renewal {
+    /// All connections that there are shall be replaced.
+    pub(super) fn renew(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether a connection may be used that was made so long ago.
+    fn spares(&self, age: Duration) -> bool {
+        let renewed = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        renewed.is_none_or(|at| age <= at.elapsed())
+    }
+}
+
+fn postgres(options: AnyPoolOptions, renewal: Arc<Renewal>) -> AnyPoolOptions {
+    options
+        .after_connect(|connection, _| run(connection, POSTGRES_START))
+        .before_acquire(move |_, connection| Box::pin(std::future::ready(Ok(renewal.spares(connection.age)))))
 }
 
 fn run<'a>(connection: &'a mut AnyConnection, script: &'static str) -> BoxFuture<'a, sqlx::Result<()>> {
@@ -67,7 +95,7 @@ fn resolved(path: PathBuf) -> PathBuf {
 
 /// A connection keeps the file that it opened, even when that has been deleted or replaced. What is written there is
 /// lost, so before each use the file is looked at.
-fn sqlite(options: AnyPoolOptions, path: PathBuf) -> AnyPoolOptions {
+fn sqlite(options: AnyPoolOptions, path: PathBuf, renewal: Arc<Renewal>) -> AnyPoolOptions {
     let file = Arc::new(Watched::default());
     let (at_start, before_use) = ((file.clone(), path.clone()), (file, path));
     options
@@ -78,7 +106,8 @@ fn sqlite(options: AnyPoolOptions, path: PathBuf) -> AnyPoolOptions {
         .before_acquire(move |_, connection| {
             let unchanged_since = before_use.0.unchanged_since(&before_use.1);
             let is_current = unchanged_since.is_some_and(|since| connection.age <= since.elapsed());
-            Box::pin(std::future::ready(Ok(is_current)))
+            let is_good = is_current && renewal.spares(connection.age);
+            Box::pin(std::future::ready(Ok(is_good)))
         })
 }
 

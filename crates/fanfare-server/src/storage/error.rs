@@ -45,6 +45,8 @@ pub enum Outage {
     ReadOnly,
     /// The disk or another resource is used up.
     Full,
+    /// Its files cannot be read or written.
+    Broken,
     /// Its files are damaged, or are no database.
     Corrupt,
     /// Fanfare is not let in: the password, the permissions.
@@ -61,10 +63,19 @@ impl fmt::Display for Outage {
             Self::Locked => "locked by somebody else",
             Self::ReadOnly => "read-only",
             Self::Full => "no space or another resource is used up",
+            Self::Broken => "an error of the disk",
             Self::Corrupt => "damaged, or no database",
             Self::Denied => "access denied",
             Self::Missing => "no such database",
         })
+    }
+}
+
+impl Outage {
+    /// Whether connections that were made before may be of no use when it is over: one to a file that could only be read
+    /// stays so, and one to a server that has become a standby leads there and not to the one that took its place.
+    pub(super) fn spoils_connections(self) -> bool {
+        !matches!(self, Self::Locked | Self::Slow)
     }
 }
 
@@ -102,6 +113,9 @@ impl From<sqlx::Error> for StorageError {
             | Error::Protocol(_)
             | Error::PoolClosed
             | Error::WorkerCrashed => Outage::Unreachable.into(),
+            // SQLite has rolled a transaction back by itself, as it does on a full disk, and the driver believes that the
+            // connection is still in it.
+            Error::InvalidSavePointStatement | Error::BeginFailed => Outage::Broken.into(),
             Error::Configuration(_) => Self::Location("the driver does not understand it"),
             Error::RowNotFound => Self::Fault("a record that was just written is gone".to_owned()),
             Error::ColumnNotFound(column) | Error::ColumnDecode { index: column, .. } => {
@@ -118,7 +132,7 @@ fn of_sqlite(code: i32) -> Option<Outage> {
         3 | 23 => Some(Outage::Denied),
         5 | 6 => Some(Outage::Locked),
         8 => Some(Outage::ReadOnly),
-        10 => Some(Outage::Unreachable), // an I/O error
+        10 => Some(Outage::Broken),
         11 | 26 => Some(Outage::Corrupt),
         7 | 13 => Some(Outage::Full),
         14 => Some(Outage::Missing), // cannot open
@@ -156,6 +170,7 @@ mod tests {
             (1032, Some(Outage::ReadOnly)),
             (13, Some(Outage::Full)),
             (26, Some(Outage::Corrupt)),
+            (4874, Some(Outage::Broken)), // no room for the memory that processes share
             (14, Some(Outage::Missing)),
             (1, None),
             (787, None), // a foreign key

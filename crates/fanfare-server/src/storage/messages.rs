@@ -124,7 +124,7 @@ impl Storage {
             .bind(new.content)
             .bind(new.attachments.get())
             .bind(now);
-        self.run(query.execute(self.pool())).await?;
+        self.write(query.execute(self.pool()), |_| true).await?;
         Ok(message)
     }
 
@@ -137,7 +137,9 @@ impl Storage {
             sqlx::query("UPDATE messages SET published_at = $2 WHERE id = $1 AND published_at IS NULL")
                 .bind(id)
                 .bind(now);
-        self.run(query.execute(self.pool())).await.map(drop)
+        self.write(query.execute(self.pool()), super::changed)
+            .await
+            .map(drop)
     }
 
     /// Messages written at `until` or before that were never published, the oldest first.
@@ -146,7 +148,7 @@ impl Storage {
     /// The database cannot be used.
     pub async fn unpublished_messages(&self, until: i64, limit: u32) -> Result<Vec<Message>, StorageError> {
         let query = sqlx::query(UNPUBLISHED).bind(until).bind(i64::from(limit));
-        self.run(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
+        self.read(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
             .await
     }
 
@@ -161,7 +163,7 @@ impl Storage {
             None => sqlx::query(ALL).bind(before),
         };
         let query = query.bind(i64::from(wanted.limit));
-        self.run(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
+        self.read(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
             .await
     }
 }

@@ -8,6 +8,7 @@
 
 mod api_keys;
 mod backup;
+mod condition;
 mod connect;
 mod error;
 mod location;
@@ -20,19 +21,21 @@ mod users;
 pub(crate) mod tests;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use sqlx::{Any, AnyPool, Transaction, any::AnyRow};
+use sqlx::{
+    Any, AnyPool, Transaction,
+    any::{AnyQueryResult, AnyRow},
+};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 pub use api_keys::StoredKey;
 pub use backup::BackupError;
+use condition::{Condition, Proof};
+use connect::Renewal;
 pub use error::{Outage, StorageError};
 pub use location::StorageUrl;
 pub use messages::{Message, NewMessage, Readable};
@@ -56,8 +59,9 @@ struct Inner {
     url: StorageUrl,
     /// Set once the tables are known to be those of this build.
     prepared: OnceCell<()>,
-    /// Whether the last operation found the database.
-    is_up: AtomicBool,
+    /// How the last operations found the database.
+    condition: Mutex<Condition>,
+    renewal: Arc<Renewal>,
 }
 
 /// Which database it is.
@@ -85,14 +89,15 @@ impl Storage {
     /// # Errors
     /// The URL is one that the driver does not understand.
     pub fn new(url: &StorageUrl, max_connections: u32) -> Result<Self, StorageError> {
-        let (pool, kind) = connect::pool(url, max_connections)?;
+        let (pool, kind, renewal) = connect::pool(url, max_connections)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 pool,
                 kind,
                 url: url.clone(),
                 prepared: OnceCell::new(),
-                is_up: AtomicBool::new(true),
+                condition: Mutex::new(Condition::Good),
+                renewal,
             }),
         })
     }
@@ -103,6 +108,13 @@ impl Storage {
     /// # Errors
     /// The database cannot be used at the moment, or is newer than this build.
     pub async fn prepare(&self) -> Result<(), StorageError> {
+        let prepared = tokio::time::timeout(LONGEST, self.prepared()).await;
+        self.judged(prepared.unwrap_or_else(|_| Err(Outage::Slow.into())), |()| {
+            Proof::OfReading
+        })
+    }
+
+    async fn prepared(&self) -> Result<(), StorageError> {
         let prepare = || async {
             if let StorageUrl::Sqlite(path) = &self.inner.url {
                 connect::create_file(path)?;
@@ -112,13 +124,12 @@ impl Storage {
             }
             Ok(())
         };
-        let prepared = tokio::time::timeout(LONGEST, self.inner.prepared.get_or_try_init(prepare)).await;
-        self.judged(prepared.unwrap_or_else(|_| Err(Outage::Slow.into())).map(drop))
+        self.inner.prepared.get_or_try_init(prepare).await.map(drop)
     }
 
-    /// Whether the last operation found the database.
+    /// Whether the database could be used when it was last tried.
     pub fn is_up(&self) -> bool {
-        self.inner.is_up.load(Ordering::Relaxed)
+        *self.condition() == Condition::Good
     }
 
     /// Where the database is; printing it shows no password.
@@ -131,29 +142,81 @@ impl Storage {
         self.inner.pool.close().await;
     }
 
-    /// Runs a piece of work on the prepared database, within bounds of time.
-    async fn run<T>(&self, work: impl Future<Output = sqlx::Result<T>>) -> Result<T, StorageError> {
-        self.prepare().await?;
-        let done = match tokio::time::timeout(LONGEST, work).await {
-            Ok(done) => done.map_err(StorageError::from),
-            Err(_) => Err(Outage::Slow.into()),
+    /// Reads something from the prepared database, within bounds of time.
+    async fn read<T>(&self, work: impl Future<Output = sqlx::Result<T>>) -> Result<T, StorageError> {
+        self.run(work, |_| Proof::OfReading).await
+    }
+
+    /// Changes something in the prepared database, within bounds of time. `has_written` says whether what came of it shows
+    /// that the database takes changes.
+    async fn write<T>(
+        &self,
+        work: impl Future<Output = sqlx::Result<T>>,
+        has_written: impl FnOnce(&T) -> bool,
+    ) -> Result<T, StorageError> {
+        let proof = |done: &T| {
+            if has_written(done) {
+                Proof::OfWriting
+            } else {
+                Proof::OfReading
+            }
         };
-        self.judged(done)
+        self.run(work, proof).await
+    }
+
+    async fn run<T>(
+        &self,
+        work: impl Future<Output = sqlx::Result<T>>,
+        proof: impl FnOnce(&T) -> Proof,
+    ) -> Result<T, StorageError> {
+        let work = async {
+            self.prepared().await?;
+            work.await.map_err(StorageError::from)
+        };
+        let done = tokio::time::timeout(LONGEST, work).await;
+        self.judged(done.unwrap_or_else(|_| Err(Outage::Slow.into())), proof)
     }
 
     /// Says in the log when the database goes away and when it is back; once each, however many callers notice.
-    fn judged<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
-        let is_up = !result.as_ref().is_err_and(StorageError::is_outage);
-        let was_up = self.inner.is_up.swap(is_up, Ordering::Relaxed);
+    fn judged<T>(
+        &self,
+        result: Result<T, StorageError>,
+        proof: impl FnOnce(&T) -> Proof,
+    ) -> Result<T, StorageError> {
+        let (before, now) = {
+            let mut condition = self.condition();
+            let before = *condition;
+            *condition = match &result {
+                Ok(done) => before.after(proof(done)),
+                Err(StorageError::Unavailable(outage)) => Condition::of(*outage),
+                // It answered, at least.
+                Err(_) => before.after(Proof::OfReading),
+            };
+            (before, *condition)
+        };
         match &result {
-            Err(error) if was_up && !is_up => {
-                tracing::warn!(url = %self.inner.url, %error, "the storage failed");
+            Err(StorageError::Unavailable(outage)) => {
+                if before == Condition::Good {
+                    tracing::warn!(url = %self.inner.url, error = %outage, "the storage failed");
+                }
+                if outage.spoils_connections() {
+                    self.inner.renewal.renew();
+                }
             }
             Err(error @ StorageError::Fault(_)) => tracing::error!(%error, "a storage operation went wrong"),
-            _ if is_up && !was_up => tracing::info!(url = %self.inner.url, "the storage is back"),
             _ => {}
         }
+        if before != Condition::Good && now == Condition::Good {
+            tracing::info!(url = %self.inner.url, "the storage is back");
+        }
         result
+    }
+
+    fn condition(&self) -> std::sync::MutexGuard<'_, Condition> {
+        self.inner
+            .condition
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pool(&self) -> &AnyPool {
@@ -170,6 +233,11 @@ impl std::fmt::Debug for Storage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Storage").field(&self.inner.url).finish()
     }
+}
+
+/// Whether a statement has changed anything.
+fn changed(done: &AnyQueryResult) -> bool {
+    done.rows_affected() > 0
 }
 
 /// A new id: a UUID of version 7, so that ids are in the order of their making.

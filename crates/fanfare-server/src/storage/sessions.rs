@@ -89,7 +89,7 @@ impl Storage {
         new: &NewSession<'_>,
         now: i64,
     ) -> Result<Option<Vec<String>>, StorageError> {
-        self.run(async {
+        self.write(async {
             let mut transaction = self.begin().await?;
             let update = "UPDATE users SET last_login_at = $3 WHERE id = $1 AND password = $2 AND disabled_at IS NULL";
             let login = sqlx::query(update).bind(new.user_id).bind(new.password).bind(now);
@@ -110,7 +110,7 @@ impl Storage {
             let ended = end_oldest(&mut transaction, new.user_id, now).await?;
             transaction.commit().await?;
             Ok(Some(ended))
-        })
+        }, Option::is_some)
         .await
     }
 
@@ -119,12 +119,15 @@ impl Storage {
     /// # Errors
     /// The database cannot be used.
     pub async fn redeem(&self, offered: &Redemption<'_>, now: i64) -> Result<Redeemed, StorageError> {
-        self.run(async {
-            let mut transaction = self.begin().await?;
-            let redeemed = judge(&mut transaction, offered, now).await?;
-            transaction.commit().await?;
-            Ok(redeemed)
-        })
+        self.write(
+            async {
+                let mut transaction = self.begin().await?;
+                let redeemed = judge(&mut transaction, offered, now).await?;
+                transaction.commit().await?;
+                Ok(redeemed)
+            },
+            |redeemed| *redeemed != Redeemed::Refused,
+        )
         .await
     }
 
@@ -139,7 +142,7 @@ impl Storage {
             " FROM sessions WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2"
         );
         let query = sqlx::query(select).bind(id).bind(now);
-        self.run(async {
+        self.read(async {
             query
                 .fetch_optional(self.pool())
                 .await?
@@ -162,7 +165,7 @@ impl Storage {
             " ORDER BY last_used_at DESC, id DESC"
         );
         let query = sqlx::query(select).bind(user_id).bind(now);
-        self.run(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
+        self.read(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
             .await
     }
 
@@ -174,7 +177,7 @@ impl Storage {
         let update =
             "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2";
         let query = sqlx::query(update).bind(id).bind(now);
-        let done = self.run(query.execute(self.pool())).await?;
+        let done = self.write(query.execute(self.pool()), super::changed).await?;
         Ok(done.rows_affected() > 0)
     }
 
@@ -185,7 +188,7 @@ impl Storage {
     pub async fn ended_sessions(&self, since: i64) -> Result<Vec<(String, i64)>, StorageError> {
         let query = sqlx::query("SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1").bind(since);
         let read = |row: &AnyRow| Ok((row.try_get("id")?, row.try_get("revoked_at")?));
-        self.run(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
+        self.read(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
             .await
     }
 
@@ -196,10 +199,13 @@ impl Storage {
     pub async fn forget_sessions(&self, before: i64) -> Result<u64, StorageError> {
         let tokens = sqlx::query("DELETE FROM refresh_tokens WHERE expires_at < $1").bind(before);
         let sessions = sqlx::query("DELETE FROM sessions WHERE expires_at < $1").bind(before);
-        self.run(async {
-            tokens.execute(self.pool()).await?;
-            Ok(sessions.execute(self.pool()).await?.rows_affected())
-        })
+        self.write(
+            async {
+                tokens.execute(self.pool()).await?;
+                Ok(sessions.execute(self.pool()).await?.rows_affected())
+            },
+            |count| *count > 0,
+        )
         .await
     }
 }

@@ -89,7 +89,7 @@ impl Storage {
             .bind(new.password)
             .bind(text_of(new.roles))
             .bind(now);
-        self.run(query.execute(self.pool())).await?;
+        self.write(query.execute(self.pool()), |_| true).await?;
         Ok(user)
     }
 
@@ -99,7 +99,7 @@ impl Storage {
     /// The database cannot be used.
     pub async fn user(&self, id: &str) -> Result<Option<User>, StorageError> {
         let query = sqlx::query(BY_ID).bind(id);
-        self.run(async {
+        self.read(async {
             query
                 .fetch_optional(self.pool())
                 .await?
@@ -117,7 +117,7 @@ impl Storage {
     pub async fn credentials(&self, email: &str) -> Result<Option<Credentials>, StorageError> {
         let select = concat!("SELECT ", columns!(), " FROM users WHERE email = $1");
         let query = sqlx::query(select).bind(email);
-        self.run(async {
+        self.read(async {
             query
                 .fetch_optional(self.pool())
                 .await?
@@ -139,7 +139,7 @@ impl Storage {
             " FROM users WHERE id > $1 ORDER BY id LIMIT $2"
         );
         let query = sqlx::query(select).bind(after).bind(i64::from(limit));
-        self.run(async {
+        self.read(async {
             query
                 .fetch_all(self.pool())
                 .await?
@@ -159,7 +159,9 @@ impl Storage {
             .bind(id)
             .bind(old)
             .bind(new);
-        self.run(query.execute(self.pool())).await.map(drop)
+        self.write(query.execute(self.pool()), super::changed)
+            .await
+            .map(drop)
     }
 
     /// Gives a user another password, and ends their sessions: the ids of those, or `None` without such a user.
@@ -225,7 +227,7 @@ impl Storage {
             let disabled: Option<i64> = row.try_get("disabled_at")?;
             Ok((row.try_get("id")?, disabled.is_some()))
         };
-        self.run(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
+        self.read(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
             .await
     }
 
@@ -235,19 +237,22 @@ impl Storage {
         update: sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments<'q>>,
         sessions_of: Option<(&str, i64)>,
     ) -> Result<Option<Vec<String>>, StorageError> {
-        self.run(async {
-            let mut transaction = self.begin().await?;
-            // The user's row is locked first, here and at a login: a session is either ended here or opened after.
-            if update.execute(&mut *transaction).await?.rows_affected() == 0 {
-                return Ok(None);
-            }
-            let ended = match sessions_of {
-                Some((user, now)) => super::sessions::end_all(&mut transaction, user, now).await?,
-                None => Vec::new(),
-            };
-            transaction.commit().await?;
-            Ok(Some(ended))
-        })
+        self.write(
+            async {
+                let mut transaction = self.begin().await?;
+                // The user's row is locked first, here and at a login: a session is either ended here or opened after.
+                if update.execute(&mut *transaction).await?.rows_affected() == 0 {
+                    return Ok(None);
+                }
+                let ended = match sessions_of {
+                    Some((user, now)) => super::sessions::end_all(&mut transaction, user, now).await?,
+                    None => Vec::new(),
+                };
+                transaction.commit().await?;
+                Ok(Some(ended))
+            },
+            Option::is_some,
+        )
         .await
     }
 }

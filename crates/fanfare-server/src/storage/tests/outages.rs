@@ -67,9 +67,13 @@ fn locked_by_another_program() {
             storage.credentials("a@example.com").await.unwrap().is_some(),
             "reading goes on"
         );
-        assert!(storage.is_up());
+        assert!(!storage.is_up(), "which says nothing of writing");
+        storage.mark_published("none", 1).await.unwrap_err();
         other.execute("ROLLBACK").await.unwrap();
+        storage.mark_published("none", 1).await.unwrap();
+        assert!(!storage.is_up(), "nothing was written");
         assert_eq!(add(&storage, "b@example.com").await, Ok(()));
+        assert!(storage.is_up());
     });
 }
 
@@ -251,6 +255,11 @@ fn a_server_that_goes_and_comes_back() {
         runtime.block_on(self::add(&fresh, "e@example.com")),
         unavailable(Outage::ReadOnly)
     );
+    // Whoever is connected stays without the right to change anything.
+    server
+        .execute("ALTER DATABASE outage SET default_transaction_read_only = off")
+        .unwrap();
+    assert_eq!(runtime.block_on(self::add(&fresh, "e@example.com")), Ok(()));
 
     let text = server.url("there_is_none");
     let none = runtime.block_on(async { Storage::new(&text.parse().unwrap(), 1).unwrap() });

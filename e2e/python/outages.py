@@ -1,0 +1,294 @@
+"""What the tests of database outages share: the ways a database can be away, and what is looked at meanwhile."""
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import sqlite3
+import subprocess
+import threading
+import time
+
+import pytest
+
+import postgres
+from fanfare import token, wait_until
+from test_sessions import PASSWORD, Door, coded, refused
+
+BOUND = 20  # seconds for an answer; it should come in ten
+ADMIN = {"roles": ["admin"]}
+ACCOUNTS = "accounts are not available at the moment"
+MESSAGES = refused("messages cannot be used at the moment")
+# What is asked: whether it needs to write, and what is answered while it cannot be done.
+ASKED = {
+    "register": (True, refused(ACCOUNTS)), "login": (True, refused(ACCOUNTS)), "refresh": (True, refused(ACCOUNTS)),
+    "me": (False, refused(ACCOUNTS)), "open": (True, coded("SERVER_FULL", ACCOUNTS)),
+    "refresh a session": (True, coded("SERVER_FULL", ACCOUNTS)), "end a session": (False, coded("SERVER_FULL", ACCOUNTS)),
+    "write": (True, MESSAGES), "read": (False, MESSAGES),
+}
+WRITING = {name for name, (writes, _) in ASKED.items() if writes}
+
+
+class Scene:
+    """A server with a user who is logged in, clients who were connected before, and somebody who writes on and on."""
+
+    def __init__(self, server, speak):
+        self.server, self.speak, self.made = server, speak, 0
+        self.door = Door(server)
+        self.ann = wait_until(self.try_to_register, BOUND, "a user")
+        self.session = self.door.open()
+        self.token, self.user = self.ann["token"], self.ann["user"]["id"]
+        self.enter_anew()
+
+    def enter_anew(self):
+        """The clients that are connected from now on."""
+        self.topics = self.enter("topics").hear("scores.final")
+        self.rooms, self.notify = self.enter("rooms"), self.enter("notify")
+        self.messages = self.speak(self.server, "topics", "root", claims=ADMIN).hear("messages")
+
+    def try_to_register(self):
+        """None while the database is away."""
+        status, answer = self.door.post("/api/auth/register", {"email": "ann@example.com", "password": PASSWORD})
+        return answer.get("data") if status != 503 else None
+
+    def enter(self, dialect):
+        """A connection with the token that a login gave."""
+        client = self.speak(self.server, dialect, user=None, query={"token": self.token})
+        if dialect == "topics":
+            client.prove(self.token)
+        return client
+
+    def goes_on(self):
+        """Who was connected still is, and hears what is published; who has a token comes in."""
+        self.made += 1
+        with contextlib.closing(self.enter("notify")) as new:
+            for to in ({"channel": "scores.final"}, {"user": self.user}):
+                event = json.dumps({"to": to, "type": "score", "data": {"n": self.made}})
+                answer = self.server.get("/api/v1/events", "POST", event, Authorization=f"Bearer {token('root', **ADMIN)}")
+                assert answer.status == 200, answer.text
+            assert self.topics.next_json()["data"] == {"n": self.made}
+            for client in (self.notify, new):
+                assert client.next_json()["payload"] == {"n": self.made}
+            assert self.rooms.next_json()["data"] == {"n": self.made}
+        for client in (self.topics, self.rooms):
+            client.alive()
+
+    # --- requests ---
+
+    def ask(self, name):
+        """(status, what was said, Retry-After)"""
+        number, ann, path = time.monotonic_ns(), {"password": PASSWORD}, None
+        match name:
+            case "register":
+                asked = "POST", "/api/auth/register", ann | {"email": f"u{number}@example.com"}
+            case "login":
+                asked = "POST", "/api/auth/login", ann | {"email": "ann@example.com"}
+            case "refresh":
+                asked = "POST", "/api/auth/refresh", {"refreshToken": self.ann["refreshToken"]}
+            case "me":
+                asked = "GET", "/api/auth/me", None
+            case "open":
+                asked = "POST", "/sessions", ann | {"username": "ann@example.com"}
+            case "refresh a session":
+                asked = "POST", "/sessions/refresh", {"refresh_token": self.session["refresh_token"]}
+            case "end a session":
+                # Nobody's session: 404 once the database can be asked.
+                asked = "DELETE", "/sessions/019e0c62-0000-7000-8000-000000000000", None
+            case "write":
+                asked = "POST", "/api/messages", {"content": f"m{number}"}
+            case "read":
+                asked = "GET", "/api/messages", None
+        method, path, body = asked
+        headers = {"Authorization": f"Bearer {self.token}"}
+        answer = self.server.get(path, method, body and json.dumps(body), timeout=BOUND, **headers)
+        return answer.status, json.loads(answer.text), answer.getheader("Retry-After")
+
+    def ask_all(self, names):
+        names = sorted(names)
+        with concurrent.futures.ThreadPoolExecutor(len(ASKED)) as pool:
+            return dict(zip(names, pool.map(self.ask, names)))
+
+    def is_refused(self, names):
+        """Each is 503 in the form of its document, says when to come again, and says nothing else."""
+        for name, answer in self.ask_all(names).items():
+            assert answer == (503, ASKED[name][1], "5"), (name, answer)
+
+    def is_answered(self, names):
+        for name, (status, said, _) in self.ask_all(names).items():
+            assert status in (200, 201, 404) and (status == 404) == (name == "end a session"), (name, status, said)
+
+    def recovers(self):
+        """Everything works again, without anybody's doing."""
+        wait_until(lambda: all(status != 503 for status, *_ in self.ask_all(ASKED).values()), BOUND, "the end of it")
+        self.is_answered(ASKED)
+        self.goes_on()
+
+    # --- what the log says ---
+
+    def told(self):
+        """How often the log says that the storage went, and that it is back."""
+        log = self.server.log()
+        assert PASSWORD not in log and postgres.PASSWORD not in log and self.token not in log
+        assert "panicked" not in log
+        return log.count("the storage failed"), log.count("the storage is back")
+
+
+class Author(threading.Thread):
+    """Writes messages until told to stop, whatever is answered; knows which were acknowledged."""
+
+    def __init__(self, scene):
+        super().__init__(daemon=True)
+        self.scene, self.acknowledged, self.statuses, self.ended = scene, [], set(), threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.ended.wait(0.01):
+            status, said, _ = self.scene.ask("write")
+            self.statuses.add(status)
+            if status == 201:
+                self.acknowledged.append(said["data"]["id"])
+
+    def stop(self):
+        """Each acknowledged message is there once, and was told once. (Others may be there too.)"""
+        self.ended.set()
+        self.join()
+        assert self.statuses <= {201, 503}
+        scene, stored, query = self.scene, [], "?limit=100"
+        while query:
+            answer = scene.server.get("/api/messages" + query, Authorization=f"Bearer {scene.token}")
+            data = json.loads(answer.text)["data"]
+            stored += [message["id"] for message in data["messages"]]
+            query = data["nextCursor"] and f"?limit=100&cursor={data['nextCursor']}"
+        assert len(set(stored)) == len(stored) and set(self.acknowledged) <= set(stored)
+        heard = []
+        while not set(self.acknowledged) <= set(heard):
+            heard.append(scene.messages.next_json()["data"]["id"])
+        assert len(set(heard)) == len(heard) and set(heard) <= set(stored)
+
+
+# --- the ways to be away ---
+
+
+class SqliteOutage:
+    """`folder` is the data folder. Reading goes on but where the file is gone."""
+
+    stops = WRITING
+
+    def __init__(self, folder, cleanup):
+        self.folder, self.file, self.cleanup = folder, folder / "fanfare.db", cleanup
+
+
+class Locked(SqliteOutage):
+    """Another process is in the middle of a transaction, and stays there."""
+
+    def begin(self):
+        self.other = sqlite3.connect(self.file, isolation_level=None, timeout=20)
+        self.cleanup.callback(self.other.close)
+        self.other.execute("BEGIN EXCLUSIVE")
+
+    def end(self):
+        self.other.execute("ROLLBACK")
+
+
+class Full(SqliteOutage):
+    """No room is left where the file is."""
+
+    def begin(self):
+        with contextlib.suppress(OSError), open(self.folder / "filler", "wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(4096))
+
+    def end(self):
+        (self.folder / "filler").unlink()
+
+
+class Gone(SqliteOutage):
+    """The files are somewhere else for a while."""
+
+    stops = set(ASKED)
+
+    def begin(self):
+        self.move(self.folder, self.folder / "elsewhere")
+
+    def end(self):
+        assert not self.file.exists(), "an empty one in its place would look like a loss of everything"
+        self.move(self.folder / "elsewhere", self.folder)
+
+    @staticmethod
+    def move(here, there):
+        there.mkdir(exist_ok=True)
+        for file in list(here.glob("fanfare.db*")):
+            file.rename(there / file.name)
+
+
+class PostgresOutage:
+    stops = set(ASKED)
+
+    def __init__(self, server):
+        self.server = server
+
+
+class Stopped(PostgresOutage):
+    """It ends as with a loss of power, and is started again."""
+
+    def begin(self):
+        self.server.stop()
+
+    def end(self):
+        self.server.start()
+
+
+class Hanging(PostgresOutage):
+    """It takes connections, and says nothing."""
+
+    def begin(self):
+        self.server.hang()
+
+    def end(self):
+        self.server.resume()
+
+
+class NoConnectionLeft(PostgresOutage):
+    """All connections are ended, and no other is let in."""
+
+    def begin(self):
+        self.server.sql(f"ALTER ROLE {postgres.USER} CONNECTION LIMIT 0")
+        self.server.terminate()
+
+    def end(self):
+        self.server.sql(f"ALTER ROLE {postgres.USER} CONNECTION LIMIT -1")
+
+
+class ReadOnly(PostgresOutage):
+    """It takes no changes for a while, as one that has become a standby."""
+
+    stops = WRITING
+
+    def begin(self):
+        self._set("on")
+
+    def end(self):
+        self._set("off")
+
+    def _set(self, value):
+        self.server.sql(f"ALTER SYSTEM SET default_transaction_read_only = {value}", database="postgres")
+        self.server.sql("SELECT pg_reload_conf()", database="postgres")
+        shown = lambda: self.server.sql("SHOW default_transaction_read_only") == [value]
+        wait_until(shown, what="a setting that is in force")
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """A file system of its own at `folder`; only root can make one."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small tmpfs is not permitted here")
+    try:
+        yield folder
+    finally:
+        # The server may have its database there and is ended after this.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def remount(folder, how):
+    subprocess.run(["mount", "-o", f"remount,{how}", str(folder)], check=True)

@@ -1,0 +1,148 @@
+"""A real PostgreSQL server of a test's own, which a test may stop, hang and start again. Standard library only."""
+
+import contextlib
+import os
+import pathlib
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+
+from fanfare import free_port, wait_until
+
+PASSWORD = "a-password-that-no-log-may-hold"
+USER, DATABASE = "fanfare", "accounts"
+
+
+def programs():
+    """Where Debian's package `postgresql` has its programs; the newest version of several."""
+    found = pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    newest = max(found, key=lambda path: float(path.parts[-3]), default=None)
+    if newest is None:
+        raise RuntimeError("PostgreSQL is not there: install the package `postgresql`")
+    return newest.parent
+
+
+def as_somebody():
+    """What makes another user run a command: PostgreSQL refuses to be root. It ends when the tests are killed."""
+    command = ["setpriv", "--pdeathsig", "KILL"]
+    if os.geteuid() == 0:
+        command += [f"--reuid={somebody().pw_uid}", f"--regid={somebody().pw_gid}", "--clear-groups"]
+    return command
+
+
+def somebody():
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise RuntimeError("there is no user to run PostgreSQL as")
+
+
+class Postgres:
+    """A server with one database and one user who is no superuser, on a port that stays the same over restarts."""
+
+    def __init__(self):
+        self.port, self.programs, self.process = free_port(), programs(), None
+        # Not below TMPDIR: another user must be able to get there.
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fanfare-pg.", dir="/tmp"))
+        if os.geteuid() == 0:
+            os.chown(self.folder, somebody().pw_uid, somebody().pw_gid)
+        self.url = f"postgres://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{DATABASE}"
+
+    def create(self):
+        """Makes the files, starts, and makes the user and the database."""
+        options = ["--username=postgres", "--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8"]
+        self._run("initdb", *options, "--no-locale", "--no-sync", "-D", str(self.folder / "data"))
+        self.start()
+        self.sql(f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'", database="postgres")
+        self.sql(f"CREATE DATABASE {DATABASE} OWNER {USER}", database="postgres")
+        return self
+
+    def start(self):
+        settings = [f"listen_addresses=127.0.0.1", f"port={self.port}", f"unix_socket_directories={self.folder}"]
+        settings += ["fsync=off", "max_connections=60", "shared_buffers=8MB"]
+        command = [*as_somebody(), str(self.programs / "postgres"), "-D", str(self.folder / "data")]
+        command += [part for setting in settings for part in ("-c", setting)]
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+        wait_until(self._answers, 30, "a PostgreSQL that answers")
+        return self
+
+    def _answers(self):
+        if self.process.poll() is not None:
+            raise AssertionError("PostgreSQL ended:\n" + (self.folder / "log").read_text(errors="replace"))
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return self.sql("SELECT 1", database="postgres") == ["1"]
+
+    def stop(self):
+        """At once, as a machine that loses its power: clients are not told, and the next start recovers."""
+        if self.process:
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait(30)
+            self.process = None
+
+    def hang(self):
+        """It and all its connections' processes stop in the middle of what they do, and keep their sockets."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self):
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number):
+        pid = self.process.pid
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for each in [pid, *map(int, children)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, number)
+
+    def remove(self):
+        if self.process:
+            self.resume()
+            self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def sql(self, statement, database=DATABASE):
+        """A statement of an administrator; answers the lines of the result, its columns separated by `|`."""
+        return self._run("psql", *self._as_administrator(database), "-c", statement).splitlines()
+
+    def terminate(self):
+        """Ends all connections of the user."""
+        self.sql(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{USER}'")
+
+    def _as_administrator(self, database):
+        where = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres", "-d", database]
+        return ["-qAtX", "-v", "ON_ERROR_STOP=1", *where]
+
+    def _run(self, program, *arguments):
+        command = [*as_somebody(), str(self.programs / program), *arguments]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/", timeout=60)
+        if done.returncode != 0:
+            raise subprocess.CalledProcessError(done.returncode, program, done.stdout, done.stderr)
+        return done.stdout
+
+
+class Session:
+    """One connection of an administrator, for many statements in quick succession."""
+
+    END = "-- that is all --"
+
+    def __init__(self, server):
+        command = [*as_somebody(), str(server.programs / "psql"), *server._as_administrator(DATABASE)]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd="/")
+
+    def sql(self, statement):
+        """As `Postgres.sql`."""
+        self.process.stdin.write(f"{statement};\n\\echo '{self.END}'\n")
+        self.process.stdin.flush()
+        lines = []
+        while (line := self.process.stdout.readline().rstrip("\n")) != self.END:
+            assert line or self.process.poll() is None, "psql ended"
+            lines.append(line)
+        return lines
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(10)
+        self.process.stdout.close()

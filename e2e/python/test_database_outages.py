@@ -1,0 +1,123 @@
+"""A database that is locked, full, read-only, silent or gone for a while: what needs it fails clearly, everything else goes
+on, and nothing has to be done when it is back."""
+
+import concurrent.futures
+import time
+
+import pytest
+
+import outages
+from dialects import all_dialects
+from fanfare import wait_until
+from outages import ASKED, BOUND, WRITING, Author, Scene, remount, small_disk
+
+SQLITE = [outages.Locked, outages.Full, outages.Gone]
+POSTGRES = [outages.Stopped, outages.Hanging, outages.NoConnectionLeft, outages.ReadOnly]
+named = lambda kind: kind.__name__
+
+
+@pytest.fixture
+def disk(tmp_path, cleanup):
+    """A folder with room for 4 MiB."""
+    return cleanup.enter_context(small_disk(tmp_path, "4m"))
+
+
+def away_and_back(scene, outage):
+    """The whole course of an outage."""
+    author = Author(scene)
+    wait_until(lambda: author.acknowledged, what="a message")
+    assert scene.told() == (0, 0)
+    outage.begin()
+    wait_until(lambda: 503 in author.statuses, BOUND, "a refusal")
+    for _ in range(2):
+        scene.is_refused(outage.stops)
+        scene.is_answered(ASKED.keys() - outage.stops)
+        scene.goes_on()
+    time.sleep(2.5)  # the server looks by itself, too, and does not tell of it every time
+    assert scene.told() == (1, 0)
+    outage.end()
+    scene.recovers()
+    author.stop()
+    assert scene.told() == (1, 1)
+
+
+@pytest.mark.parametrize("kind", SQLITE, ids=named)
+def test_sqlite(launch, speak, cleanup, kind, request):
+    folder = request.getfixturevalue("disk") if kind is outages.Full else None
+    server = launch(**all_dialects(**({"data_dir": str(folder)} if folder else {})))
+    folder = folder or server.folder / "data"
+    away_and_back(Scene(server, speak), kind(folder, cleanup))
+
+
+@pytest.mark.parametrize("kind", POSTGRES, ids=named)
+def test_postgresql(launch, speak, real_postgres, kind):
+    database = real_postgres()
+    away_and_back(Scene(launch(**all_dialects(storage={"url": database.url})), speak), kind(database))
+
+
+def test_a_disk_that_is_read_only_at_the_start(launch, speak, disk):
+    """A file that is open for writing keeps its file system writable, so the server is killed and started anew."""
+    server = launch(**all_dialects(data_dir=str(disk)))
+    scene = Scene(server, speak)
+    server.process.kill()
+    server.process.wait()
+    remount(disk, "ro")
+    server.start()
+    scene.enter_anew()
+    scene.is_refused(WRITING)
+    scene.is_answered(ASKED.keys() - WRITING)
+    scene.goes_on()
+    assert scene.told() == (1, 0)
+    remount(disk, "rw")
+    scene.recovers()
+    assert scene.told() == (1, 1)
+
+
+@pytest.mark.parametrize("kind", [outages.Stopped, outages.Hanging, outages.NoConnectionLeft], ids=named)
+def test_a_server_that_starts_before_its_database(launch, speak, real_postgres, kind):
+    database = real_postgres()
+    outage = kind(database)
+    server = launch(**all_dialects(storage={"url": database.url}))
+    scene = Scene(server, speak)
+    outage.begin()
+    server.stop()
+    server.start()
+    scene.enter_anew()
+    scene.is_refused(ASKED)
+    scene.goes_on()
+    assert scene.told() == (1, 0)
+    outage.end()
+    scene.recovers()
+    assert scene.told() == (1, 1)
+
+
+def test_connections_that_were_ended_are_not_used_again(launch, speak, real_postgres):
+    """Nobody is refused because the database was restarted while nobody asked for anything."""
+    database = real_postgres()
+    scene = Scene(launch(**all_dialects(storage={"url": database.url})), speak)
+    for _ in range(3):
+        scene.is_answered(ASKED)
+        database.terminate()
+        scene.is_answered(ASKED)
+    scene.goes_on()
+
+
+def test_a_crowd_that_waits_for_a_silent_database(launch, speak, real_postgres):
+    """Each is refused in time, and who is connected does not notice."""
+    database = real_postgres()
+    unlimited = {"login_attempts_per_minute": 0, "login_attempts_per_minute_per_ip": 0}
+    scene = Scene(launch(**all_dialects(storage={"url": database.url}, auth=unlimited)), speak)
+    database.hang()
+    names = ["write", "login", "read", "open", "refresh"] * 10
+    with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
+        crowd = [pool.submit(scene.ask, name) for name in names]
+        rounds = 0
+        while not all(each.done() for each in crowd):
+            scene.goes_on()
+            rounds += 1
+        for name, each in zip(names, crowd):
+            assert each.result() == (503, ASKED[name][1], "5"), name
+    assert rounds > 3, "nothing was heard while they waited"
+    database.resume()
+    scene.recovers()
+    assert scene.told() == (1, 1)
