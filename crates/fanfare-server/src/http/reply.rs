@@ -28,6 +28,12 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
     )
 }
 
+/// An answer with this JSON body, its fields in the order in which they are declared.
+pub(super) fn json_in_order(status: StatusCode, body: &impl Serialize) -> Reply {
+    // As above.
+    text(status, JSON, serde_json::to_vec(body).unwrap_or_default())
+}
+
 /// An answer with this body, of this media type; an empty body has no type.
 pub(super) fn text(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let body = body.into();
