@@ -19,7 +19,8 @@ use super::object;
 /// The most events in one body.
 pub const MAX_EVENTS: usize = 10_000;
 
-/// The form of a body, for those who describe it; [`parse_publication`] reads it.
+/// One event, or a list of them.
+// The form alone, for those who describe it; `parse_publication` reads it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Publication {

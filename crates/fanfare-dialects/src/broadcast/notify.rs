@@ -37,7 +37,8 @@ struct Notification<'a> {
     data: Option<(&'a RawValue, RawObject<'a>)>,
 }
 
-/// The form of a request's body; [`Notification::read`] reads it.
+/// What everyone is to be told.
+// The form alone; `Notification::read` reads it.
 #[derive(Serialize, ToSchema)]
 struct Request<'a> {
     message: &'a str,

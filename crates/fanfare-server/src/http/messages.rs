@@ -183,7 +183,8 @@ fn unwritable() -> Refusal {
     .into()
 }
 
-/// The form of what somebody sends to be stored; [`Draft::read`] reads it.
+/// A message to be stored.
+// The form alone; `Draft::read` reads it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = NewMessage)]

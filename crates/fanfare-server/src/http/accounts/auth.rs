@@ -165,7 +165,8 @@ async fn register(fields: &Fields, headers: &HeaderMap, site: &Site) -> Result<R
     Ok(succeeded(StatusCode::CREATED, LoggedIn::of(&login)))
 }
 
-/// Who logs in; `log_in` reads it.
+/// Who logs in.
+// `log_in` reads it.
 #[derive(Serialize, ToSchema)]
 struct Credentials<'a> {
     email: &'a str,

@@ -211,7 +211,8 @@ async fn list(head: &Parts, site: &Site) -> Result<Reply, Failure> {
     Ok(reply::json(StatusCode::OK, &sessions))
 }
 
-/// Who logs in; `log_in` reads it.
+/// Who logs in.
+// `log_in` reads it.
 #[derive(Serialize, ToSchema)]
 struct Credentials<'a> {
     username: &'a str,
@@ -263,7 +264,7 @@ struct Who<'a> {
     roles: &'a [String],
 }
 
-/// What the access token is for: the header `Authorization`.
+/// How the access token is sent.
 #[derive(Serialize, ToSchema)]
 enum TokenType {
     Bearer,
