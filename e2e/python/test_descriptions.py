@@ -225,6 +225,28 @@ def test_strangers_are_told_as_described(server, openapi, method, path):
     conforms(openapi, method, path, answer)
 
 
+def test_keys_beyond_their_scope_are_told_as_described(launch, openapi):
+    """403, on every route for services."""
+    server = launch(**all_dialects())
+    made = fanfare.run("--config", str(server.config_file), "key", "create", "narrow", "--scope", "publish")
+    publisher = re.search(r"ff_\S+", made.stdout)[0]
+    made = fanfare.run("--config", str(server.config_file), "key", "create", "reader", "--scope", "read")
+    reader = re.search(r"ff_\S+", made.stdout)[0]
+    fanfare.wait_until(lambda: ask(server, "notify", "/api/v1/channels", Authorization=f"Bearer {reader}").status == 200)
+    seen = 0
+    for path, operations in openapi["paths"].items():
+        for method, operation in operations.items():
+            if {"apiKey": []} not in operation.get("security", []):
+                continue
+            key, address = publisher if method == "get" else reader, path.replace("{id}", "00000000-0000-0000-0000-000000000007")
+            answer = ask(server, "broadcast", address, method.upper(), None, Authorization=f"Bearer {key}")
+            assert answer.status == 403, (method, path, answer.text)
+            assert "403" in operation["responses"]
+            conforms(openapi, method.upper(), address, answer)
+            seen += 1
+    assert seen == 7
+
+
 def upgrade_headers():
     return {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13", "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ=="}
 

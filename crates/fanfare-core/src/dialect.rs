@@ -175,10 +175,10 @@ pub trait Dialect: Send + Sync {
 }
 
 /// Parts of documents, each a JSON object that is merged with those of the others; empty for none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Description {
-    /// Of an `OpenAPI` 3.1 document: the routes of the protocol's own, and its fields on the shared ones.
-    pub openapi: &'static str,
+    /// Of an `OpenAPI` 3.1 document: the routes of the protocol's own, and its fields on the shared ones; null for none.
+    pub openapi: serde_json::Value,
     /// Of an `AsyncAPI` 3.0 document: one channel, which has the protocol's name, its operations and its messages.
     pub asyncapi: &'static str,
 }

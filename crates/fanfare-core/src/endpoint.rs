@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{Event, Receipt, Report};
@@ -57,9 +57,10 @@ pub struct HttpReply {
 }
 
 impl HttpReply {
-    /// An answer with this body.
-    pub fn json(status: u16, body: &Value) -> Self {
-        let body = body.to_string();
+    /// An answer with this body, its fields in the order of their names.
+    pub fn json(status: u16, body: &impl Serialize) -> Self {
+        // Bodies are structs and maps with names for keys: there is nothing that could fail.
+        let body = serde_json::to_value(body).unwrap_or_default().to_string();
         Self { status, body }
     }
 }

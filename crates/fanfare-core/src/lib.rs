@@ -53,5 +53,5 @@ pub use object::{BadObject, RawObject, string};
 pub use options::{BadOption, Inherited, OptionKind, OptionSpec, OptionValue, Options, Target, Unit};
 pub use pattern::{Pattern, Subscription};
 pub use report::{
-    ConnectionFacts, DialectFacts, DialectReport, Figure, FigureValue, JsonMap, NodeFacts, Report,
+    ConnectionFacts, DialectFacts, DialectReport, Figure, FigureValue, JsonMap, NodeFacts, Report, fields,
 };

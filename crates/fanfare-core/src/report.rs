@@ -5,10 +5,21 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde::Serialize;
+use serde_json::Value;
+
 use crate::BrokerHealth;
 
 /// A JSON object.
-pub type JsonMap = serde_json::Map<String, serde_json::Value>;
+pub type JsonMap = serde_json::Map<String, Value>;
+
+/// The fields of `report`, which is a struct or a map.
+pub fn fields(report: &impl Serialize) -> JsonMap {
+    match serde_json::to_value(report) {
+        Ok(Value::Object(fields)) => fields,
+        _ => JsonMap::new(),
+    }
+}
 
 /// What is true of the node as a whole.
 #[derive(Debug, Clone)]

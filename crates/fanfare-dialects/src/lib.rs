@@ -3,6 +3,7 @@
 use fanfare_core::DialectKind;
 
 mod broadcast;
+mod describe;
 mod echo;
 mod notify;
 mod realtime;

@@ -12,6 +12,7 @@ use fanfare_core::{Audience, Broker, BrokerHealth, Channel, Event, RawJson, Send
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
+use utoipa::ToSchema;
 use uuid::{Builder, Uuid};
 
 use crate::{
@@ -36,16 +37,22 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 const LOOK_AT: u32 = 100;
 
 /// A message as clients see it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Shown<'a> {
+#[schema(as = Message)]
+pub struct Shown<'a> {
     id: &'a str,
     user_id: &'a str,
+    #[schema(required)]
     recipient_id: Option<&'a str>,
+    #[schema(required)]
     channel_id: Option<&'a str>,
     content: &'a str,
+    #[schema(value_type = Vec<serde_json::Value>)]
     attachments: &'a RawValue,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
 }
 

@@ -23,7 +23,7 @@ use fanfare_core::{
 use serde_json::value::RawValue;
 
 pub use envelope::{DEFAULT_TYPE, Envelope, encode};
-pub use publication::{MAX_EVENTS, PublicationError, parse_publication};
+pub use publication::{MAX_EVENTS, Publication, PublicationError, ServiceEvent, parse_publication};
 
 /// What is published here reaches everyone.
 pub const EVERYONE: &str = "fanfare:everyone";

@@ -6,13 +6,107 @@ use bytes::Bytes;
 use fanfare_core::{
     Audience, Event, MAX_DEPTH, MAX_NAME_BYTES, RawJson, RawObject, Sender, UserId, deeper_than, string,
 };
-use serde_json::value::RawValue;
+use serde::Serialize;
+use serde_json::{Map, Value, value::RawValue};
+use utoipa::{
+    ToSchema,
+    openapi::{ArrayBuilder, Ref, RefOr, Schema},
+};
 use uuid::Uuid;
 
 use super::object;
 
 /// The most events in one body.
 pub const MAX_EVENTS: usize = 10_000;
+
+/// One event, or a list of them.
+// The form alone, for those who describe it; `parse_publication` reads it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Publication {
+    /// One event.
+    One(ServiceEvent),
+    /// A list of events.
+    Many(#[schema(inline)] EventList),
+}
+
+/// A list of events.
+#[derive(Debug, Serialize)]
+pub struct EventList(pub Vec<ServiceEvent>);
+
+impl utoipa::PartialSchema for EventList {
+    fn schema() -> RefOr<Schema> {
+        ArrayBuilder::new()
+            .items(Ref::from_schema_name(ServiceEvent::name()))
+            .min_items(Some(1))
+            .max_items(Some(MAX_EVENTS))
+            .into()
+    }
+}
+
+impl ToSchema for EventList {}
+
+/// An event, as a service publishes it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceEvent {
+    /// Who is to get it.
+    #[schema(inline)]
+    pub to: Recipient,
+    /// What kind of event it is; each dialect has a word of its own for none.
+    #[serde(rename = "type")]
+    #[schema(min_length = 1, max_length = 255, nullable = false)]
+    pub kind: Option<String>,
+    /// Any JSON value; delivered byte for byte.
+    pub data: Value,
+    /// Shown where a dialect has a place for it.
+    #[schema(value_type = Option<Object>, nullable = false)]
+    pub metadata: Option<Map<String, Value>>,
+    /// Who sent it.
+    #[schema(min_length = 1, max_length = 255, nullable = false)]
+    pub sender: Option<String>,
+    /// Makes the event count once, however often it is sent.
+    #[schema(nullable = false)]
+    pub id: Option<Uuid>,
+}
+
+/// Who is to get an event.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Recipient {
+    /// Every connection.
+    Everyone(#[schema(inline)] Everyone),
+    /// The connections of a user.
+    User(#[schema(inline)] ToUser),
+    /// Who is subscribed to a channel.
+    Channel(#[schema(inline)] ToChannel),
+}
+
+/// The word for every connection.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Everyone {
+    /// There is but one.
+    Everyone,
+}
+
+/// To a user.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ToUser {
+    /// A user's id.
+    #[schema(min_length = 1, max_length = 255)]
+    pub user: String,
+}
+
+/// To a channel.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ToChannel {
+    /// A channel, not a pattern.
+    #[schema(min_length = 1, max_length = 255)]
+    pub channel: String,
+}
 
 /// What is wrong with a body, and where: `events[3].to.user: expected …`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,29 +1,60 @@
 //! How a request that fails is answered: `{"error":{"id","message","category","timestamp"}}`.
 
 use fanfare_core::{HttpError, HttpReply, timestamp};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// An error in the form of this protocol.
+#[derive(Serialize, ToSchema)]
+pub(super) struct BroadcastError<'a> {
+    #[schema(inline)]
+    error: Told<'a>,
+}
+
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+struct Told<'a> {
+    /// For talking about it.
+    id: String,
+    message: &'a str,
+    #[schema(inline)]
+    category: Category,
+    #[schema(format = DateTime)]
+    timestamp: String,
+}
+
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Category {
+    /// The request's form.
+    Validation,
+    /// What it asks for.
+    Application,
+    /// The way it came.
+    Connection,
+    /// Ours.
+    System,
+}
 
 /// The answer to a request that failed.
 pub(super) fn reply(error: &HttpError<'_>) -> HttpReply {
-    // The end of an id is random; its beginning is the time.
-    let id = format!("error_{:08x}", error.id.as_u128() & 0xffff_ffff);
-    let body = json!({ "error": {
-        "id": id,
-        "message": error.message,
-        "category": category(error.status),
-        "timestamp": timestamp(error.now).to_string(),
-    }});
-    HttpReply::json(error.status, &body)
+    let told = Told {
+        // The end of an id is random; its beginning is the time.
+        id: format!("error_{:08x}", error.id.as_u128() & 0xffff_ffff),
+        message: error.message,
+        category: category(error.status),
+        timestamp: timestamp(error.now).to_string(),
+    };
+    HttpReply::json(error.status, &BroadcastError { error: told })
 }
 
-/// Whose fault it is: the request's form (`validation`), what it asks for (`application`), the way it came
-/// (`connection`), or ours (`system`).
-fn category(status: u16) -> &'static str {
+fn category(status: u16) -> Category {
     match status {
-        401 | 403 | 404 | 405 | 409 => "application",
-        408 | 429 => "connection",
-        500.. => "system",
-        _ => "validation",
+        401 | 403 | 404 | 405 | 409 => Category::Application,
+        408 | 429 => Category::Connection,
+        500.. => Category::System,
+        _ => Category::Validation,
     }
 }
 
@@ -34,18 +65,18 @@ mod tests {
     #[test]
     fn categories() {
         for (status, expected) in [
-            (400, "validation"),
-            (401, "application"),
-            (403, "application"),
-            (404, "application"),
-            (405, "application"),
-            (408, "connection"),
-            (409, "application"),
-            (413, "validation"),
-            (422, "validation"),
-            (429, "connection"),
-            (500, "system"),
-            (503, "system"),
+            (400, Category::Validation),
+            (401, Category::Application),
+            (403, Category::Application),
+            (404, Category::Application),
+            (405, Category::Application),
+            (408, Category::Connection),
+            (409, Category::Application),
+            (413, Category::Validation),
+            (422, Category::Validation),
+            (429, Category::Connection),
+            (500, Category::System),
+            (503, Category::System),
         ] {
             assert_eq!(category(status), expected, "{status}");
         }

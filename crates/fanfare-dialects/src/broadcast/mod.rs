@@ -3,13 +3,15 @@
 //!
 //! At the door: `door` (what a handshake offers, how a refusal and an end are said). While a connection lives:
 //! `conversation` (what follows from what), `frames` (what a client says), `messages` (what the server says). Over
-//! HTTP: `notify` (`POST /notify`), `reports` (`/status`, and the fields on `/health` and `/metrics`), `failures`.
+//! HTTP: `notify` (`POST /notify`), `reports` (`/status`, and the fields on `/health` and `/metrics`), `failures`; `forms`
+//! has what they are made of, and describes it.
 //! `fields` writes JSON objects, with their fields in the order in which they are given.
 
 mod conversation;
 mod door;
 mod failures;
 mod fields;
+mod forms;
 mod frames;
 mod listen;
 mod messages;
@@ -29,6 +31,7 @@ use fanfare_core::{
 };
 use uuid::Uuid;
 
+use crate::describe;
 use conversation::Client;
 
 /// The option that says how often test notifications come.
@@ -56,7 +59,7 @@ impl DialectKind for Broadcast {
 
     fn describe(&self) -> Description {
         Description {
-            openapi: include_str!("openapi.json"),
+            openapi: describe::refusing::<forms::Api, failures::BroadcastError<'_>>(),
             asyncapi: include_str!("asyncapi.json"),
         }
     }

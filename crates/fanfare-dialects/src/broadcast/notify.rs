@@ -8,10 +8,19 @@ use std::{borrow::Cow, time::SystemTime};
 use bytes::Bytes;
 use fanfare_core::{
     Audience, BadObject, Call, Event, HttpError, HttpReply, Plan, RawJson, RawObject, Receipt, string,
+    timestamp,
 };
-use serde_json::value::RawValue;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use utoipa::ToSchema;
 
-use super::{failures, fields::Fields, messages::DEFAULT_TYPE};
+use crate::describe;
+
+use super::{
+    failures::{self, BroadcastError},
+    fields::Fields,
+    messages::DEFAULT_TYPE,
+};
 
 /// The path of the route.
 pub(super) const PATH: &str = "/notify";
@@ -28,7 +37,53 @@ struct Notification<'a> {
     data: Option<(&'a RawValue, RawObject<'a>)>,
 }
 
-/// Publishes what the body says, or tells what is wrong with it.
+/// What everyone is to be told.
+// The form alone; `Notification::read` reads it.
+#[derive(Serialize, ToSchema)]
+struct Request<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    #[schema(min_length = 1, max_length = 255, default = "custom", nullable = false)]
+    kind: Option<&'a str>,
+    /// More fields of what is delivered; a message among them loses.
+    #[schema(value_type = Option<Object>, nullable = false)]
+    data: Option<&'a RawValue>,
+}
+
+/// Tells everyone something.
+//
+// Publishes what the body says, or tells what is wrong with it.
+#[utoipa::path(
+    post,
+    path = "/notify",
+    operation_id = "notify",
+    tag = "Notifications",
+    request_body(
+        content = inline(Request<'static>),
+        example = json!({ "message": "Hello", "type": "alert", "data": { "priority": "high" } }),
+    ),
+    responses(
+        (status = 200, description = "Published.", body = inline(Told<'static>)),
+        (status = 400, description = "The body is not as it must be.", body = BroadcastError<'static>),
+        (
+            status = 401,
+            description = "No API key, and no admin's token.",
+            body = BroadcastError<'static>,
+            headers(("WWW-Authenticate" = String)),
+        ),
+        (status = 403, description = "The API key does not have the scope publish.", body = BroadcastError<'static>),
+        (status = 408, description = "The body did not arrive in time.", body = BroadcastError<'static>),
+        (status = 413, description = "The body is too large.", body = BroadcastError<'static>),
+        (
+            status = 429,
+            description = "Too many requests.",
+            body = BroadcastError<'static>,
+            headers(("Retry-After" = u64, description = "When to ask again, in seconds.")),
+        ),
+        (status = 503, description = "The server stops.", body = BroadcastError<'static>),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
 pub(super) fn plan(call: &Call<'_>) -> Plan {
     let planned = Notification::read(call.body).and_then(|notification| {
         let event = notification.event(call)?;
@@ -50,21 +105,53 @@ pub(super) fn plan(call: &Call<'_>) -> Plan {
 }
 
 /// What the caller is told of what became of it.
-fn answer(notification: &str, receipt: Receipt, now: SystemTime) -> HttpReply {
-    let mut fields = Fields::new()
-        .text("status", "success")
-        .text("message", "Notification sent successfully")
-        .number("recipients", receipt.reach.queued);
-    if receipt.degraded {
-        fields = fields.raw("degraded", "true");
-    }
-    HttpReply {
-        status: 200,
-        body: fields
-            .raw("notification", notification)
-            .time("timestamp", now)
-            .done(),
-    }
+fn answer(notification: &RawValue, receipt: Receipt, now: SystemTime) -> HttpReply {
+    let told = Told {
+        status: Status::Success,
+        message: "Notification sent successfully",
+        recipients: receipt.reach.queued,
+        degraded: receipt.degraded.then_some(true),
+        notification,
+        timestamp: timestamp(now).to_string(),
+    };
+    // Written to memory, and with names for keys, so there is nothing that could fail.
+    let body = serde_json::to_string(&told).unwrap_or_default();
+    HttpReply { status: 200, body }
+}
+
+/// The answer to a notification.
+#[derive(Serialize, ToSchema)]
+struct Told<'a> {
+    #[schema(inline)]
+    status: Status,
+    message: &'static str,
+    /// Connections on all nodes to which it was queued.
+    recipients: u64,
+    /// True where not every node has answered, or the broker was away; else not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = describe::yes, required = false)]
+    degraded: Option<bool>,
+    #[schema(value_type = Shown<'static>, inline)]
+    notification: &'a RawValue,
+    #[schema(format = DateTime)]
+    timestamp: String,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Success,
+}
+
+/// What was sent, message and data as they were written.
+#[derive(Serialize, ToSchema)]
+struct Shown<'a> {
+    #[schema(value_type = String)]
+    message: &'a RawValue,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[schema(value_type = Object)]
+    data: &'a RawValue,
 }
 
 impl<'a> Notification<'a> {
@@ -95,13 +182,15 @@ impl<'a> Notification<'a> {
         Ok(Event::new(Audience::Everyone, Some(&self.kind), data, call.now))
     }
 
-    /// What the caller is shown of it: message and data as they were written.
-    fn shown(&self) -> String {
-        Fields::new()
-            .raw("message", self.message.get())
-            .text("type", &self.kind)
-            .raw("data", self.data.as_ref().map_or("{}", |(raw, _)| raw.get()))
-            .done()
+    /// What the caller is shown of it.
+    fn shown(&self) -> Box<RawValue> {
+        let none = RawValue::from_string("{}".to_owned()).unwrap_or_default();
+        let shown = Shown {
+            message: self.message,
+            kind: &self.kind,
+            data: self.data.as_ref().map_or(&*none, |(raw, _)| raw),
+        };
+        to_raw_value(&shown).unwrap_or_default()
     }
 }
 

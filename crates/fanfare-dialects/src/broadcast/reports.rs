@@ -1,51 +1,59 @@
-//! The server's figures: `GET /status`, and what this protocol's readers find on `/health` and `/metrics`.
+//! The server's figures: `GET /status`, and what this protocol's readers find on `/health` and `/metrics`. Their forms
+//! are in `forms`.
 
 use fanfare_core::{
-    ConnectionFacts, DialectFacts, Figure, FigureValue, HttpReply, JsonMap, NodeFacts, Report, timestamp,
+    DialectFacts, Figure, FigureValue, HttpReply, JsonMap, NodeFacts, Report, fields, timestamp,
 };
-use serde_json::{Value, json};
+
+use super::{
+    failures::BroadcastError,
+    forms::{
+        BroadcastStatus, Configuration, Connection, Counted, Health, Limited, Listed, Metrics,
+        NotificationFigures, NotificationService, Running, Server, ServerFigures, ServerInfo, Shutdown,
+    },
+};
 
 /// The path of the full report.
 pub(super) const PATH: &str = "/status";
 
 /// `message`, `connections` and `server_info`; the server itself adds what all documents share.
 pub(super) fn health(node: &NodeFacts<'_>, own: &DialectFacts, interval_seconds: u64) -> JsonMap {
-    object(json!({
-        "message": "WebSocket Notification Server is running",
-        "connections": {
-            "active": own.active,
-            "total": own.opened,
-            "max_allowed": own.max_connections,
+    fields(&Health {
+        message: "WebSocket Notification Server is running",
+        connections: Limited {
+            active: own.active,
+            total: own.opened,
+            max_allowed: own.max_connections,
         },
-        "server_info": {
-            "version": node.version,
-            "workers": node.shards,
-            "notification_interval": interval_seconds,
+        server_info: ServerInfo {
+            version: node.version,
+            workers: node.shards,
+            notification_interval: interval_seconds,
         },
-    }))
+    })
 }
 
 /// `connections`, `notification_service` and `server`.
 pub(super) fn metrics(node: &NodeFacts<'_>, own: &DialectFacts, interval_seconds: u64) -> JsonMap {
-    object(json!({
-        "connections": {
-            "active_connections": own.active,
-            "total_connections": own.opened,
-            "messages_sent": own.sent,
-            "uptime_seconds": uptime(node),
+    fields(&Metrics {
+        connections: Counted {
+            active_connections: own.active,
+            total_connections: own.opened,
+            messages_sent: own.sent,
+            uptime_seconds: uptime(node),
         },
-        "notification_service": {
-            "is_running": interval_seconds > 0,
-            "notification_interval": interval_seconds,
-            "start_time": timestamp(node.started_at).to_string(),
+        notification_service: NotificationFigures {
+            is_running: interval_seconds > 0,
+            notification_interval: interval_seconds,
+            start_time: timestamp(node.started_at).to_string(),
         },
-        "server": {
-            "version": node.version,
-            "workers": node.shards,
-            "max_connections": own.max_connections,
-            "debug_mode": false,
+        server: ServerFigures {
+            version: node.version,
+            workers: node.shards,
+            max_connections: own.max_connections,
+            debug_mode: false,
         },
-    }))
+    })
 }
 
 /// The four metrics that existing dashboards know. They count this protocol's own connections.
@@ -80,61 +88,73 @@ fn notifications(own: &DialectFacts) -> u64 {
     own.sent.saturating_sub(own.answers)
 }
 
-/// The answer to `GET /status`.
+/// Everything there is to know of this dialect on this node.
+#[utoipa::path(
+    get,
+    path = "/status",
+    tag = "Notifications",
+    responses(
+        (status = 200, description = "The report.", body = BroadcastStatus<'static>),
+        (
+            status = 401,
+            description = "No API key, and no admin's token.",
+            body = BroadcastError<'static>,
+            headers(("WWW-Authenticate" = String)),
+        ),
+        (status = 403, description = "The API key does not have the scope read.", body = BroadcastError<'static>),
+        (status = 408, description = "A body came, and not in time.", body = BroadcastError<'static>),
+        (status = 413, description = "A body came, and is too large.", body = BroadcastError<'static>),
+        (
+            status = 429,
+            description = "Too many requests.",
+            body = BroadcastError<'static>,
+            headers(("Retry-After" = u64, description = "When to ask again, in seconds.")),
+        ),
+        (status = 503, description = "The server stops.", body = BroadcastError<'static>),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
 pub(super) fn status(report: &Report<'_>, interval_seconds: u64) -> HttpReply {
     let (node, own) = (&report.node, &report.own);
-    let details: Vec<Value> = report.connections.iter().map(connection).collect();
-    let body = json!({
-        "server": {
-            "status": if report.draining { "shutting_down" } else { "running" },
-            "version": node.version,
-            "uptime_seconds": uptime(node),
-            "start_time": timestamp(node.started_at).to_string(),
-            "current_time": timestamp(node.now).to_string(),
+    let body = BroadcastStatus {
+        server: Server {
+            status: if report.draining {
+                Running::ShuttingDown
+            } else {
+                Running::Running
+            },
+            version: node.version,
+            uptime_seconds: uptime(node),
+            start_time: timestamp(node.started_at).to_string(),
+            current_time: timestamp(node.now).to_string(),
         },
-        "connections": {
-            "active": own.active,
-            "total": own.opened,
-            "max_allowed": own.max_connections,
-            "details": details,
+        connections: Listed {
+            active: own.active,
+            total: own.opened,
+            max_allowed: own.max_connections,
+            details: report.connections.iter().map(Connection::of).collect(),
         },
-        "notification_service": {
-            "is_running": interval_seconds > 0,
-            "notifications_sent": notifications(own),
-            "notification_interval": interval_seconds,
+        notification_service: NotificationService {
+            is_running: interval_seconds > 0,
+            notifications_sent: notifications(own),
+            notification_interval: interval_seconds,
         },
-        "shutdown": {
-            "shutdown_requested": report.draining,
-            "shutdown_timeout": report.shutdown_timeout.as_secs(),
+        shutdown: Shutdown {
+            shutdown_requested: report.draining,
+            shutdown_timeout: report.shutdown_timeout.as_secs(),
         },
-        "configuration": {
-            "host": report.listener.ip().to_string(),
-            "port": report.listener.port(),
-            "workers": node.shards,
-            "debug": false,
-            "log_level": report.log_level.to_ascii_uppercase(),
+        configuration: Configuration {
+            host: report.listener.ip().to_string(),
+            port: report.listener.port(),
+            workers: node.shards,
+            debug: false,
+            log_level: report.log_level.to_ascii_uppercase(),
         },
-    });
+    };
     HttpReply::json(200, &body)
-}
-
-fn connection(facts: &ConnectionFacts) -> Value {
-    json!({
-        "client_id": facts.name,
-        "connected_at": timestamp(facts.opened_at).to_string(),
-        "last_ping": facts.pinged_at.map(|at| timestamp(at).to_string()),
-        "user_agent": facts.user_agent,
-    })
 }
 
 /// Seconds since the start, with one decimal.
 pub(super) fn uptime(node: &NodeFacts<'_>) -> f64 {
     (node.uptime.as_secs_f64() * 10.0).round() / 10.0
-}
-
-fn object(value: Value) -> JsonMap {
-    match value {
-        Value::Object(map) => map,
-        _ => JsonMap::new(),
-    }
 }

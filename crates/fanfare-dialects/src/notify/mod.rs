@@ -12,6 +12,8 @@ use fanfare_core::{
     Offer, Options, Refusal, Rejection, Step, Steps, timestamp,
 };
 
+use crate::describe;
+
 /// The type of an event whose publisher named none.
 const DEFAULT_TYPE: &str = "notification";
 
@@ -41,7 +43,7 @@ impl DialectKind for Notify {
 
     fn describe(&self) -> Description {
         Description {
-            openapi: include_str!("openapi.json"),
+            openapi: describe::part::<reports::Api>(),
             asyncapi: include_str!("asyncapi.json"),
         }
     }

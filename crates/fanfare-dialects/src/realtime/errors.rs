@@ -1,7 +1,27 @@
 //! What went wrong, over HTTP: `{"error":{"code","message","details"}}`.
 
-use fanfare_core::{About, HttpError, HttpReply, Refusal, Rejection};
-use serde_json::{Value, json};
+use fanfare_core::{About, HttpError, HttpReply, JsonMap, Refusal, Rejection, fields};
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+/// An error with a stable code for programs and a message for people.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ApiError<'a> {
+    #[schema(inline)]
+    error: Coded<'a>,
+}
+
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+struct Coded<'a> {
+    /// For programs.
+    code: &'a str,
+    /// For people.
+    message: &'a str,
+    #[schema(value_type = Object)]
+    details: JsonMap,
+}
 
 /// A refused upgrade.
 pub(super) fn refuse(refusal: Refusal, about: &About<'_>) -> Rejection {
@@ -20,12 +40,14 @@ pub(super) fn refuse(refusal: Refusal, about: &About<'_>) -> Rejection {
         Refusal::ShuttingDown => (503, "SERVER_FULL", "Server shutting down"),
     };
     let details = match refusal {
-        Refusal::AtCapacity => {
-            json!({ "active_connections": about.active, "max_connections": about.max_connections })
-        }
-        _ => json!({}),
+        Refusal::AtCapacity => fields(&json!({
+            "active_connections": about.active,
+            "max_connections": about.max_connections,
+        })),
+        _ => JsonMap::new(),
     };
-    Rejection::http(status, body(code, message, &details).to_string())
+    let reply = reply(status, code, message, details);
+    Rejection::http(reply.status, reply.body)
 }
 
 /// A failed request to one of the routes.
@@ -40,9 +62,14 @@ pub(super) fn fail(error: &HttpError<'_>) -> HttpReply {
         500.. => "INTERNAL_ERROR",
         _ => "INVALID_REQUEST",
     };
-    HttpReply::json(error.status, &body(code, error.message, &json!({})))
+    reply(error.status, code, error.message, JsonMap::new())
 }
 
-fn body(code: &str, message: &str, details: &Value) -> Value {
-    json!({ "error": { "code": code, "message": message, "details": details } })
+fn reply(status: u16, code: &str, message: &str, details: JsonMap) -> HttpReply {
+    let error = Coded {
+        code,
+        message,
+        details,
+    };
+    HttpReply::json(status, &ApiError { error })
 }

@@ -25,6 +25,8 @@ use fanfare_core::{
     policy::PolicyOptions,
 };
 
+use crate::describe;
+
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "require_auth",
@@ -69,7 +71,7 @@ impl DialectKind for Kind {
 
     fn describe(&self) -> Description {
         Description {
-            openapi: include_str!("openapi.json"),
+            openapi: describe::refusing::<reports::Api, errors::ApiError<'_>>(),
             asyncapi: include_str!("asyncapi.json"),
         }
     }

@@ -1,49 +1,128 @@
 //! Figures: this dialect's part of `GET /health` and `GET /metrics`, and the whole of `GET /info`.
 
-use fanfare_core::{DialectFacts, HttpReply, JsonMap, NodeFacts, Report};
-use serde_json::{Value, json};
+use std::net::IpAddr;
+
+use fanfare_core::{DialectFacts, HttpReply, JsonMap, NodeFacts, Report, fields};
+use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
+
+use super::errors::ApiError;
+
+/// What is described of it.
+#[derive(OpenApi)]
+#[openapi(
+    tags((name = "Server information", description = "On listeners that serve realtime.")),
+    paths(info),
+    components(schemas(Health, Metrics, ApiError<'static>))
+)]
+pub(super) struct Api;
+
+#[derive(Serialize, ToSchema)]
+struct Health {
+    active_connections: u64,
+    max_connections: u64,
+    uptime_seconds: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Metrics {
+    active_connections: u64,
+    total_connections: u64,
+    messages_sent: u64,
+    messages_received: u64,
+    errors: u64,
+}
+
+impl Metrics {
+    fn of(own: &DialectFacts) -> Self {
+        Self {
+            active_connections: own.active,
+            total_connections: own.opened,
+            messages_sent: own.sent,
+            messages_received: own.received,
+            errors: own.errors,
+        }
+    }
+}
+
+/// The facts.
+#[derive(Serialize, ToSchema)]
+struct Info {
+    #[schema(inline)]
+    server: Server,
+    #[schema(inline)]
+    stats: Metrics,
+    #[schema(value_type = Vec<String>)]
+    features: &'static [&'static str],
+}
+
+#[derive(Serialize, ToSchema)]
+struct Server {
+    name: &'static str,
+    version: &'static str,
+    #[schema(inline)]
+    config: Config,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Config {
+    #[schema(value_type = String)]
+    host: IpAddr,
+    port: u16,
+    max_connections: u64,
+    heartbeat_interval_secs: u64,
+    client_timeout_secs: u64,
+    max_frame_size: u64,
+}
 
 /// The server itself adds `status` and `reason`.
 pub(super) fn health(node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
-    JsonMap::from_iter([
-        ("active_connections".to_owned(), own.active.into()),
-        ("max_connections".to_owned(), own.max_connections.into()),
-        ("uptime_seconds".to_owned(), node.uptime.as_secs().into()),
-    ])
+    fields(&Health {
+        active_connections: own.active,
+        max_connections: own.max_connections,
+        uptime_seconds: node.uptime.as_secs(),
+    })
 }
 
 /// Counted since the server started, but for the connections that are open now.
 pub(super) fn metrics(own: &DialectFacts) -> JsonMap {
-    let figures = [
-        ("active_connections", own.active),
-        ("total_connections", own.opened),
-        ("messages_sent", own.sent),
-        ("messages_received", own.received),
-        ("errors", own.errors),
-    ];
-    figures
-        .into_iter()
-        .map(|(name, count)| (name.to_owned(), count.into()))
-        .collect()
+    fields(&Metrics::of(own))
 }
 
-/// `GET /info`. Times are whole seconds.
+/// What the server is, how it is set, and what it can do.
+#[utoipa::path(
+    get,
+    path = "/info",
+    tag = "Server information",
+    responses(
+        (status = 200, description = "The facts.", body = inline(Info)),
+        (status = 408, description = "A body came, and not in time.", body = ApiError<'static>),
+        (status = 413, description = "A body came, and is too large.", body = ApiError<'static>),
+        (
+            status = 429,
+            description = "Too many requests.",
+            body = ApiError<'static>,
+            headers(("Retry-After" = u64, description = "When to ask again, in seconds.")),
+        ),
+        (status = 503, description = "The server stops.", body = ApiError<'static>),
+    ),
+)]
 pub(super) fn info(report: &Report<'_>) -> HttpReply {
-    let body = json!({
-        "server": {
-            "name": "WebSocket Real-time Communication Server",
-            "version": report.node.version,
-            "config": {
-                "host": report.listener.ip(),
-                "port": report.listener.port(),
-                "max_connections": report.own.max_connections,
-                "heartbeat_interval_secs": report.settings.ping_interval.as_secs(),
-                "client_timeout_secs": report.settings.ping_timeout.as_secs(),
-                "max_frame_size": report.settings.max_message_size,
+    let info = Info {
+        server: Server {
+            name: "WebSocket Real-time Communication Server",
+            version: report.node.version,
+            config: Config {
+                host: report.listener.ip(),
+                port: report.listener.port(),
+                max_connections: report.own.max_connections,
+                heartbeat_interval_secs: report.settings.ping_interval.as_secs(),
+                client_timeout_secs: report.settings.ping_timeout.as_secs(),
+                max_frame_size: report.settings.max_message_size,
             },
         },
-        "stats": Value::Object(metrics(&report.own)),
-        "features": [
+        stats: Metrics::of(&report.own),
+        features: &[
             "websocket",
             "heartbeat",
             "topic_subscription",
@@ -52,6 +131,6 @@ pub(super) fn info(report: &Report<'_>) -> HttpReply {
             "connection_management",
             "metrics",
         ],
-    });
-    HttpReply::json(200, &body)
+    };
+    HttpReply::json(200, &info)
 }

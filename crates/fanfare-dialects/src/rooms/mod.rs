@@ -57,8 +57,8 @@ impl DialectKind for Kind {
 
     fn describe(&self) -> Description {
         Description {
-            openapi: "",
             asyncapi: include_str!("asyncapi.json"),
+            ..Description::default()
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod conversation;
 mod events;
+mod failures;
 mod frames;
 mod listen;
 mod metadata;
@@ -16,14 +17,13 @@ mod tests;
 
 use std::sync::Arc;
 
+use crate::describe;
 use bytes::Bytes;
 use fanfare_core::{
     About, Conversation, Description, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Event,
     Handshake, Hearing, Hears, HttpError, HttpReply, JsonMap, ListenPlan, Listening, NodeFacts, Offer,
     Options, Refusal, Rejection,
 };
-use serde_json::json;
-
 use settings::Patience;
 
 /// The dialect before it is configured.
@@ -48,7 +48,7 @@ impl DialectKind for Kind {
 
     fn describe(&self) -> Description {
         Description {
-            openapi: include_str!("openapi.json"),
+            openapi: describe::refusing::<failures::Api, failures::FailedError<'_>>(),
             asyncapi: include_str!("asyncapi.json"),
         }
     }
@@ -75,14 +75,14 @@ impl Dialect for Topics {
             Refusal::AtCapacity => Rejection::close(1008, "server at capacity"),
             Refusal::AddressAtCapacity => Rejection::close(1008, "too many connections from this address"),
             Refusal::UserAtCapacity => Rejection::close(1008, conversation::TOO_MANY_OF_USER),
-            Refusal::MissingCredential => http(401, "Authentication required"),
-            Refusal::BadCredential => http(401, "Invalid token"),
-            Refusal::ExpiredCredential => http(401, "Token expired"),
-            Refusal::Forbidden => http(403, "Forbidden"),
-            Refusal::BadName => http(400, "Bad name"),
-            Refusal::NameTaken => http(409, "Name taken"),
-            Refusal::RateLimited => http(429, "Too many requests"),
-            Refusal::ShuttingDown => http(503, "Server shutting down"),
+            Refusal::MissingCredential => failures::refuse(401, "Authentication required"),
+            Refusal::BadCredential => failures::refuse(401, "Invalid token"),
+            Refusal::ExpiredCredential => failures::refuse(401, "Token expired"),
+            Refusal::Forbidden => failures::refuse(403, "Forbidden"),
+            Refusal::BadName => failures::refuse(400, "Bad name"),
+            Refusal::NameTaken => failures::refuse(409, "Name taken"),
+            Refusal::RateLimited => failures::refuse(429, "Too many requests"),
+            Refusal::ShuttingDown => failures::refuse(503, "Server shutting down"),
         }
     }
 
@@ -135,10 +135,6 @@ impl Dialect for Topics {
     }
 
     fn fail(&self, error: &HttpError<'_>) -> HttpReply {
-        HttpReply::json(error.status, &json!({ "success": false, "error": error.message }))
+        failures::reply(error.status, error.message)
     }
-}
-
-fn http(status: u16, message: &str) -> Rejection {
-    Rejection::http(status, json!({ "success": false, "error": message }).to_string())
 }

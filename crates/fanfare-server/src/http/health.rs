@@ -2,63 +2,153 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fanfare_core::{BrokerHealth, JsonMap, timestamp};
+use fanfare_core::{BrokerHealth, JsonMap, fields, timestamp};
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::{OpenApi, ToSchema};
 
 use super::{
     Site,
+    forms::Always,
+    metrics,
     reply::{self, Reply},
 };
+
+/// The probes' and the figures' part of what describes the server.
+#[derive(OpenApi)]
+#[openapi(
+    tags((name = "Probes and figures", description = "For monitors and orchestrators; on every listener.")),
+    paths(livez, readyz, health, metrics::metrics, metrics::prometheus)
+)]
+pub(super) struct Api;
 
 /// How long a readiness probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The union of what all dialects' documents promise, so that each one's reader finds its fields.
+/// The fields that all dialects' documents promise.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    #[schema(inline)]
+    status: Condition,
+    /// Why it is unhealthy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reason: Option<&'static str>,
+    #[schema(format = DateTime)]
+    timestamp: String,
+    uptime_seconds: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Condition {
+    Healthy,
+    Degraded,
+    Unhealthy,
+}
+
+/// It is ready.
+#[derive(Serialize, ToSchema)]
+struct Ready {
+    #[schema(inline)]
+    ready: Always<true>,
+    round_trip_ms: f64,
+}
+
+/// It is not ready.
+#[derive(Serialize, ToSchema)]
+struct Unready<'a> {
+    #[schema(inline)]
+    ready: Always<false>,
+    reason: &'a str,
+}
+
+/// How the server is, with a few figures.
+//
+// The union of what all dialects' documents promise, so that each one's reader finds its fields.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "Probes and figures",
+    responses(
+        (status = 200, description = "Healthy.", body = Health),
+        (
+            status = 503,
+            description = "Degraded: the broker is away. Unhealthy: the listener is full, or the server stops.",
+            body = Health,
+        ),
+    ),
+)]
 pub(super) async fn health(site: &Arc<Site>) -> Reply {
     let node = &site.node;
     let broker = node.broker_health().await;
     let facts = node.facts(&broker);
     let mut body = JsonMap::new();
-    body.insert("timestamp".into(), timestamp(facts.now).to_string().into());
-    body.insert("uptime_seconds".into(), facts.uptime.as_secs().into());
     for mounted in &node.dialects {
         merge(
             &mut body,
             mounted.dialect.health(&facts, &node.dialect_facts(mounted)),
         );
     }
-    let (status, word, reason) = judge(node.is_draining(), site.is_full(), &broker);
-    body.insert("status".into(), word.into());
-    if let Some(reason) = reason {
-        body.insert("reason".into(), reason.into());
-    }
-    reply::json(status, &Value::Object(body))
+    let (status, condition, reason) = judge(node.is_draining(), site.is_full(), &broker);
+    let own = Health {
+        status: condition,
+        reason,
+        timestamp: timestamp(facts.now).to_string(),
+        uptime_seconds: facts.uptime.as_secs(),
+    };
+    merge(&mut body, fields(&own));
+    reply::json(status, &body)
 }
 
-/// Whether this node should be sent clients: it does not drain, and a probe comes back through the broker and every
-/// shard.
+/// Whether this node should be sent clients.
+//
+// It does not drain, and a probe comes back through the broker and every shard.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "Probes and figures",
+    responses(
+        (
+            status = 200,
+            description = "A probe has come back through the broker and every shard.",
+            body = inline(Ready),
+            example = json!({ "ready": true, "round_trip_ms": 0.2 }),
+        ),
+        (status = 503, description = "It should not.", body = inline(Unready<'static>)),
+    ),
+)]
 pub(super) async fn readyz(site: &Arc<Site>) -> Reply {
     let unready = |reason: &str| {
-        reply::json(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &json!({"ready": false, "reason": reason}),
-        )
+        let ready = Always;
+        reply::json(StatusCode::SERVICE_UNAVAILABLE, &Unready { ready, reason })
     };
     if site.node.is_draining() {
         return unready("Server shutting down");
     }
     match tokio::time::timeout(PROBE_TIMEOUT, site.node.probe()).await {
         Ok(Ok(took)) => {
-            let round_trip_ms = (took.as_secs_f64() * 100_000.0).round() / 100.0;
-            reply::json(
-                StatusCode::OK,
-                &json!({ "ready": true, "round_trip_ms": round_trip_ms }),
-            )
+            let ready = Ready {
+                ready: Always,
+                round_trip_ms: (took.as_secs_f64() * 100_000.0).round() / 100.0,
+            };
+            reply::json(StatusCode::OK, &ready)
         }
         Ok(Err(error)) => unready(&error.to_string()),
         Err(_) => unready("the probe did not come back in time"),
     }
+}
+
+/// Whether the process runs.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "Probes and figures",
+    responses((status = 200, description = "It does.", body = String, content_type = "text/plain", example = "ok\n")),
+)]
+pub(super) fn livez() -> Reply {
+    reply::text(StatusCode::OK, "text/plain", "ok\n")
 }
 
 impl Site {
@@ -73,17 +163,13 @@ impl Site {
     }
 }
 
-fn judge(
-    draining: bool,
-    full: bool,
-    broker: &BrokerHealth,
-) -> (StatusCode, &'static str, Option<&'static str>) {
+fn judge(draining: bool, full: bool, broker: &BrokerHealth) -> (StatusCode, Condition, Option<&'static str>) {
     let away = StatusCode::SERVICE_UNAVAILABLE;
     match broker {
-        _ if draining => (away, "unhealthy", Some("Server shutting down")),
-        _ if full => (away, "unhealthy", Some("At capacity")),
-        BrokerHealth::Disconnected { .. } => (away, "degraded", None),
-        BrokerHealth::Embedded | BrokerHealth::Connected { .. } => (StatusCode::OK, "healthy", None),
+        _ if draining => (away, Condition::Unhealthy, Some("Server shutting down")),
+        _ if full => (away, Condition::Unhealthy, Some("At capacity")),
+        BrokerHealth::Disconnected { .. } => (away, Condition::Degraded, None),
+        BrokerHealth::Embedded | BrokerHealth::Connected { .. } => (StatusCode::OK, Condition::Healthy, None),
     }
 }
 
@@ -101,6 +187,8 @@ pub(super) fn merge(into: &mut JsonMap, more: JsonMap) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -112,15 +200,25 @@ mod tests {
             round_trip: Duration::from_millis(1),
         };
         let cases = [
-            (false, false, &here, (200, "healthy", None)),
-            (false, false, &BrokerHealth::Embedded, (200, "healthy", None)),
-            (false, false, &gone, (503, "degraded", None)),
-            (false, true, &gone, (503, "unhealthy", Some("At capacity"))),
+            (false, false, &here, (200, Condition::Healthy, None)),
+            (
+                false,
+                false,
+                &BrokerHealth::Embedded,
+                (200, Condition::Healthy, None),
+            ),
+            (false, false, &gone, (503, Condition::Degraded, None)),
+            (
+                false,
+                true,
+                &gone,
+                (503, Condition::Unhealthy, Some("At capacity")),
+            ),
             (
                 true,
                 true,
                 &here,
-                (503, "unhealthy", Some("Server shutting down")),
+                (503, Condition::Unhealthy, Some("Server shutting down")),
             ),
         ];
         for (draining, full, broker, (status, word, reason)) in cases {

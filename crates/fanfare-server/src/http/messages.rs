@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -12,19 +12,44 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use serde::Serialize;
-use serde_json::{json, value::RawValue};
+use serde_json::{Value, value::RawValue};
+use utoipa::{
+    IntoResponses, OpenApi, ToSchema,
+    openapi::{RefOr, Response},
+};
 
 use super::{
     Site,
     api::query::Query,
     body, caller,
+    forms::{Always, BadField, FailedError, Success, challenging, refusals},
     reply::{self, Reply},
 };
 use crate::{
     accounts::{AccountError, MessagePage, NewMessage},
     engine::Node,
-    messages::{self, MESSAGES_CHANNEL},
+    messages::{self, MESSAGES_CHANNEL, Shown},
 };
+
+/// Their part of what describes the server.
+#[derive(OpenApi)]
+#[openapi(tags((name = "Messages", description = "Stored messages; on every listener.")), paths(create, list))]
+pub(super) struct Api;
+
+/// What both routes may answer in place of what was asked for.
+struct Refused;
+
+impl IntoResponses for Refused {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        challenging(refusals::<FailedError<'_>>(&[
+            (400, "The body, the limit or the cursor is not as it must be."),
+            (401, "No good token."),
+            (429, "Too many requests."),
+            (500, "A fault of the server's."),
+            (503, "The server starts or stops, or the database is away."),
+        ]))
+    }
+}
 
 /// Where they are.
 pub(super) const PATH: &str = "/api/messages";
@@ -68,7 +93,17 @@ pub(super) async fn answer(request: Request<Incoming>, site: &Arc<Site>) -> Repl
 
 /// An error in the form of this route.
 pub(super) fn failed(status: StatusCode, message: &str) -> Reply {
-    reply::json(status, &json!({ "success": false, "error": message }))
+    refused(status, message, None)
+}
+
+fn refused(status: StatusCode, error: &str, details: Option<BadField<'_>>) -> Reply {
+    let success = Always;
+    let body = FailedError {
+        success,
+        error,
+        details,
+    };
+    reply::json(status, &body)
 }
 
 fn identify(site: &Site, headers: &HeaderMap) -> Option<Arc<Identity>> {
@@ -97,13 +132,10 @@ impl Refusal {
         match self {
             Self::Forbidden => failed(StatusCode::FORBIDDEN, "the channel is not open to you"),
             Self::Starting => failed(StatusCode::SERVICE_UNAVAILABLE, "the server is starting"),
-            Self::Account(AccountError::Bad { field, issue }) => reply::json(
+            Self::Account(AccountError::Bad { field, issue }) => refused(
                 StatusCode::BAD_REQUEST,
-                &json!({
-                    "success": false,
-                    "error": format!("{field}: {issue}"),
-                    "details": { "field": field, "issue": issue },
-                }),
+                &format!("{field}: {issue}"),
+                Some(BadField { field, issue }),
             ),
             Self::Account(AccountError::Storage(error)) if error.is_outage() => {
                 let mut answer = failed(
@@ -127,22 +159,20 @@ impl From<AccountError> for Refusal {
     }
 }
 
-/// The body of a successful answer.
-#[derive(Serialize)]
-struct Success<T> {
-    success: bool,
-    data: T,
-}
-
-#[derive(Serialize)]
+/// A page of messages.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = MessagePage)]
 struct Page {
+    #[schema(value_type = Vec<Shown<'static>>)]
     messages: Vec<Box<RawValue>>,
+    /// For the next page; null on the last.
+    #[schema(required)]
     next_cursor: Option<String>,
 }
 
 fn succeeded<T: Serialize>(status: StatusCode, data: T) -> Result<Reply, Refusal> {
-    let body = serde_json::to_vec(&Success { success: true, data }).map_err(|_| unwritable())?;
+    let body = serde_json::to_vec(&Success::of(data)).map_err(|_| unwritable())?;
     Ok(reply::text(status, reply::JSON, body))
 }
 
@@ -151,6 +181,34 @@ fn unwritable() -> Refusal {
         "a message that is no JSON".into(),
     ))
     .into()
+}
+
+/// A message to be stored.
+// The form alone; `Draft::read` reads it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = NewMessage)]
+struct Written {
+    /// 1 byte to 64 KiB, without NUL.
+    #[schema(min_length = 1)]
+    content: String,
+    /// Makes it private.
+    recipient_id: Option<String>,
+    channel_id: Option<String>,
+    attachments: Option<Vec<Value>>,
+}
+
+/// The parameters of a page, as they are described; [`list`] reads them.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it is only described")]
+struct Wanted {
+    /// Results in one page.
+    #[param(minimum = 1, maximum = 100, default = 50, nullable = false)]
+    limit: Option<usize>,
+    /// The nextCursor of the page before.
+    #[param(nullable = false)]
+    cursor: Option<String>,
 }
 
 /// What somebody sent to be stored.
@@ -193,7 +251,24 @@ impl Draft {
     }
 }
 
-/// Stores a message, and publishes it. The answer comes after both.
+/// Stores a message, and publishes it to those who may read it.
+//
+// The answer comes after both.
+#[utoipa::path(
+    post,
+    path = "/api/messages",
+    operation_id = "sendMessage",
+    tag = "Messages",
+    request_body(content = inline(Written), example = json!({ "content": "Hello", "recipientId": "bob" })),
+    responses(
+        Refused,
+        (status = 201, description = "Stored and published.", body = inline(Success<Shown<'static>>)),
+        (status = 403, description = "The channel is not open to the caller.", body = FailedError<'static>),
+        (status = 408, description = "The body did not arrive in time.", body = FailedError<'static>),
+        (status = 413, description = "The body is too large.", body = FailedError<'static>),
+    ),
+    security(("bearer" = [])),
+)]
 async fn create(body: Bytes, who: Arc<Identity>, site: &Site) -> Result<Reply, Refusal> {
     let draft = Draft::read(&body)?;
     drop(body);
@@ -231,7 +306,16 @@ fn concerned(channel: &str) -> Option<Vec<Channel>> {
     Some(std::iter::once(feed).chain(is_guarded.then_some(own)).collect())
 }
 
-/// A page of what `who` may read.
+/// What the caller may read, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/messages",
+    operation_id = "listMessages",
+    tag = "Messages",
+    params(Wanted),
+    responses(Refused, (status = 200, description = "A page of them.", body = inline(Success<Page>))),
+    security(("bearer" = [])),
+)]
 async fn list(query: &str, who: &Identity, site: &Site) -> Result<Reply, Refusal> {
     let query = Query::read(query, &["limit", "cursor"])
         .map_err(|_| Refusal::bad("query", "expected limit and cursor, each at most once"))?;

@@ -2,16 +2,42 @@
 
 use std::sync::Arc;
 
-use fanfare_core::{BrokerHealth, JsonMap, timestamp};
+use fanfare_core::{BrokerHealth, JsonMap, fields, timestamp};
 use http::{HeaderMap, StatusCode, header};
-use serde_json::Value;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
-    Site, health, prometheus as text,
+    Site,
+    forms::PlainError,
+    health, prometheus as text,
     reply::{self, Reply},
 };
 
-/// JSON, or text where `Accept` asks for it as a Prometheus scrape does.
+/// The fields that all dialects' documents promise.
+#[derive(Serialize, ToSchema)]
+struct Metrics {
+    #[schema(format = DateTime)]
+    timestamp: String,
+    uptime_seconds: u64,
+}
+
+/// Figures as JSON, or as Prometheus text.
+//
+// JSON, or text where `Accept` asks for it as a Prometheus scrape does.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "Probes and figures",
+    responses(
+        (
+            status = 200,
+            description = "Text where Accept asks for it.",
+            content((Metrics = "application/json"), (String = "text/plain")),
+        ),
+        (status = 500, description = "The figures could not be written.", body = PlainError<'static>),
+    ),
+)]
 pub(super) fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Reply {
     if wants_text(headers) {
         return prometheus(site);
@@ -21,18 +47,30 @@ pub(super) fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Reply {
     let broker = BrokerHealth::Embedded;
     let facts = node.facts(&broker);
     let mut body = JsonMap::new();
-    body.insert("timestamp".into(), timestamp(facts.now).to_string().into());
-    body.insert("uptime_seconds".into(), facts.uptime.as_secs().into());
     for mounted in &node.dialects {
         health::merge(
             &mut body,
             mounted.dialect.metrics(&facts, &node.dialect_facts(mounted)),
         );
     }
-    reply::json(StatusCode::OK, &Value::Object(body))
+    let own = Metrics {
+        timestamp: timestamp(facts.now).to_string(),
+        uptime_seconds: facts.uptime.as_secs(),
+    };
+    health::merge(&mut body, fields(&own));
+    reply::json(StatusCode::OK, &body)
 }
 
-/// Prometheus text format 0.0.4.
+/// Figures in the Prometheus text format 0.0.4.
+#[utoipa::path(
+    get,
+    path = "/metrics/prometheus",
+    tag = "Probes and figures",
+    responses(
+        (status = 200, description = "Always text.", body = String, content_type = "text/plain"),
+        (status = 500, description = "The figures could not be written.", body = PlainError<'static>),
+    ),
+)]
 pub(super) fn prometheus(site: &Arc<Site>) -> Reply {
     match text::render(&site.node) {
         Ok(body) => reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body),

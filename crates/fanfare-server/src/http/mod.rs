@@ -7,6 +7,7 @@ mod api;
 mod body;
 mod caller;
 mod endpoints;
+mod forms;
 mod headers;
 mod health;
 mod messages;

@@ -7,9 +7,10 @@ use fanfare_core::{HttpError, HttpReply};
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::forms::{ApiError, Coded, PlainError};
 use crate::engine::MountedDialect;
 
 pub(super) const JSON: &str = "application/json";
@@ -17,9 +18,19 @@ pub(super) const JSON: &str = "application/json";
 /// Every answer's body is known whole.
 pub(super) type Reply = Response<Full<Bytes>>;
 
-/// An answer with this as its JSON body.
+/// An answer with this JSON body, its fields in the order of their names.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
-    // Written to memory, and all bodies are objects with names for keys, so there is nothing that could fail.
+    // All bodies are objects with names for keys, so there is nothing that could fail.
+    text(
+        status,
+        JSON,
+        serde_json::to_value(body).unwrap_or_default().to_string(),
+    )
+}
+
+/// An answer with this JSON body, its fields in the order in which they are declared.
+pub(super) fn json_in_order(status: StatusCode, body: &impl Serialize) -> Reply {
+    // As above.
     text(status, JSON, serde_json::to_vec(body).unwrap_or_default())
 }
 
@@ -42,7 +53,7 @@ pub(super) fn text(status: StatusCode, media_type: &'static str, body: impl Into
 
 /// An error in the form of a route that no protocol's document claims.
 pub(super) fn error(status: StatusCode, message: &str) -> Reply {
-    json(status, &json!({ "error": message }))
+    json(status, &PlainError { error: message })
 }
 
 /// An error in the form of a dialect, on a route of its own.
@@ -81,8 +92,15 @@ pub(super) fn challenge(mut answer: Reply) -> Reply {
 
 /// An error of the service API: a stable code for programs, a message for people.
 pub(super) fn api_error(status: StatusCode, code: &str, message: &str) -> Reply {
-    json(
-        status,
-        &json!({ "error": { "code": code, "message": message, "details": {} } }),
-    )
+    coded(status, code, message, Map::new())
+}
+
+/// An error as [`api_error`] makes it, with details.
+pub(super) fn coded(status: StatusCode, code: &str, message: &str, details: Map<String, Value>) -> Reply {
+    let error = Coded {
+        code,
+        message,
+        details,
+    };
+    json(status, &ApiError { error })
 }

@@ -94,9 +94,7 @@ async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard
     // Probes and figures answer even while the server drains.
     match path {
         "/livez" => {
-            return allowing(READ, &request, || {
-                reply::text(StatusCode::OK, "text/plain", "ok\n")
-            });
+            return allowing(READ, &request, health::livez);
         }
         "/readyz" => {
             return if reads(&request) {

@@ -1,22 +1,53 @@
 //! `/api/auth/…`: every answer is `{"success":true,"data":…}` or `{"success":false,"error":"…"}`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::{
+    IntoResponses, OpenApi, ToSchema,
+    openapi::{RefOr, Response},
+};
 
 use super::{
     super::{
         Site,
+        forms::{Always, BadField, FailedError, Success, challenging, refusals},
         reply::{self, Reply},
     },
-    Failure, Fields,
+    Failure, Fields, PROVING, SENT,
 };
 use crate::{
     accounts::{AccountError, Login},
     storage::User,
 };
+
+/// This family's part of what describes the server.
+#[derive(OpenApi)]
+#[openapi(
+    tags((name = "Accounts", description = "Users and their tokens; on every listener.")),
+    paths(register, login, refresh, me)
+)]
+pub(in crate::http) struct Api;
+
+/// What the routes that take a body may answer in place of what was asked for.
+struct Sent;
+
+impl IntoResponses for Sent {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        refusals::<FailedError<'_>>(SENT)
+    }
+}
+
+/// What the routes that take an access token may answer in place of what was asked for.
+struct Proving;
+
+impl IntoResponses for Proving {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        challenging(refusals::<FailedError<'_>>(PROVING))
+    }
+}
 
 #[derive(Clone, Copy)]
 enum Route {
@@ -55,71 +86,234 @@ pub(super) async fn answer(
     super::admit(site, request.method(), route.methods())?;
     let (head, sent) = request.into_parts();
     let headers = &head.headers;
-    let (status, data) = match route {
-        Route::Register => {
-            let fields = super::read(sent, site).await?;
-            let login = register(&fields, super::user_agent(headers), site).await?;
-            (StatusCode::CREATED, logged_in(&login))
-        }
+    match route {
+        Route::Register => register(&super::read(sent, site).await?, headers, site).await,
         Route::Login => {
             let fields = super::read(sent, site).await?;
-            let client = site.client(peer, headers);
-            let login = super::log_in("email", &fields, client, headers, site).await?;
-            (StatusCode::OK, logged_in(&login))
+            login(&fields, site.client(peer, headers), headers, site).await
         }
-        Route::Refresh => {
-            let fields = super::read(sent, site).await?;
-            (StatusCode::OK, refresh(&fields, site).await?)
-        }
-        Route::Me => {
-            let proved = super::prove(headers, site)?;
-            let user = site.options.accounts.user(&proved.user_id).await?;
-            (StatusCode::OK, json!({ "user": shown(&user) }))
-        }
-    };
-    Ok(reply::json(status, &json!({ "success": true, "data": data })))
+        Route::Refresh => refresh(&super::read(sent, site).await?, site).await,
+        Route::Me => me(headers, site).await,
+    }
+}
+
+fn succeeded(status: StatusCode, data: impl Serialize) -> Reply {
+    reply::json(status, &Success::of(data))
 }
 
 pub(super) fn failed(failure: &Failure) -> Reply {
-    let mut body = json!({ "success": false, "error": failure.message() });
-    if let Some((field, issue)) = failure.details() {
-        body["details"] = json!({ "field": field, "issue": issue });
-    }
+    let body = FailedError {
+        success: Always,
+        error: &failure.message(),
+        details: failure.details().map(|(field, issue)| BadField { field, issue }),
+    };
     reply::json(failure.status(), &body)
 }
 
-async fn register(fields: &Fields, user_agent: Option<&str>, site: &Site) -> Result<Login, AccountError> {
-    let (email, password) = (fields.text("email")?, fields.text("password")?);
-    let name = fields.optional_text("name")?;
+/// Who is to become a user.
+#[derive(Serialize, ToSchema)]
+struct Registration<'a> {
+    #[schema(format = Email)]
+    email: &'a str,
+    /// 8 to 1,024 bytes.
+    // The schema counts characters, of which two may have eight bytes.
+    #[schema(min_length = 2, max_length = 1024)]
+    password: &'a str,
+    name: Option<&'a str>,
+}
+
+impl<'a> Registration<'a> {
+    fn read(fields: &'a Fields) -> Result<Self, AccountError> {
+        Ok(Self {
+            email: fields.text("email")?,
+            password: fields.text("password")?,
+            name: fields.optional_text("name")?,
+        })
+    }
+}
+
+/// Makes a user.
+#[utoipa::path(
+    post,
+    path = "/api/auth/register",
+    tag = "Accounts",
+    request_body(
+        content = inline(Registration<'static>),
+        example = json!({ "email": "ann@example.com", "password": "correct horse battery", "name": "Ann" }),
+    ),
+    responses(
+        Sent,
+        (status = 201, description = "Made, and logged in.", body = inline(Success<LoggedIn<'static>>)),
+        (status = 400, description = "The body will not do, or the address, or the password.", body = FailedError<'static>),
+        (
+            status = 403,
+            description = "Registration is closed, or this server issues no tokens.",
+            body = FailedError<'static>,
+        ),
+        (status = 409, description = "The address is taken.", body = FailedError<'static>),
+    ),
+)]
+async fn register(fields: &Fields, headers: &HeaderMap, site: &Site) -> Result<Reply, Failure> {
+    let Registration {
+        email,
+        password,
+        name,
+    } = Registration::read(fields)?;
+    let user_agent = super::user_agent(headers);
     let accounts = &site.options.accounts;
-    accounts.register(email, password, name, user_agent).await
+    let login = accounts.register(email, password, name, user_agent).await?;
+    Ok(succeeded(StatusCode::CREATED, LoggedIn::of(&login)))
 }
 
-async fn refresh(fields: &Fields, site: &Site) -> Result<Value, AccountError> {
-    let offered = fields.text("refreshToken")?;
-    let refreshed = site.options.accounts.refresh(offered, true).await?;
-    let refresh_token = refreshed.refresh_token.as_deref().unwrap_or(offered);
-    Ok(tokens(&refreshed.access_token, refresh_token))
+/// Who logs in.
+// `log_in` reads it.
+#[derive(Serialize, ToSchema)]
+struct Credentials<'a> {
+    email: &'a str,
+    password: &'a str,
 }
 
-fn logged_in(login: &Login) -> Value {
-    let mut data = tokens(&login.access_token, &login.refresh_token);
-    data["user"] = shown(&login.user);
-    data
+/// Logs in.
+#[utoipa::path(
+    post,
+    path = "/api/auth/login",
+    tag = "Accounts",
+    request_body(
+        content = inline(Credentials<'static>),
+        example = json!({ "email": "ann@example.com", "password": "correct horse battery" }),
+    ),
+    responses(
+        Sent,
+        (status = 200, description = "Logged in.", body = inline(Success<LoggedIn<'static>>)),
+        (status = 401, description = "A wrong address or password.", body = FailedError<'static>),
+    ),
+)]
+async fn login(fields: &Fields, client: IpAddr, headers: &HeaderMap, site: &Site) -> Result<Reply, Failure> {
+    let login = super::log_in("email", fields, client, headers, site).await?;
+    Ok(succeeded(StatusCode::OK, LoggedIn::of(&login)))
 }
 
-/// The access token has two names: clients read one or the other.
-fn tokens(access: &str, refresh: &str) -> Value {
-    json!({ "accessToken": access, "token": access, "refreshToken": refresh })
+/// What a session goes on with.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Renewal<'a> {
+    refresh_token: &'a str,
 }
 
-fn shown(user: &User) -> Value {
-    json!({
-        "id": user.id,
-        "email": user.email,
-        "name": user.name,
-        "roles": user.roles,
-        "createdAt": super::time(user.created_at),
-        "lastLoginAt": user.last_login_at.map(super::time),
-    })
+/// Exchanges a refresh token for new tokens.
+#[utoipa::path(
+    post,
+    path = "/api/auth/refresh",
+    tag = "Accounts",
+    request_body(content = inline(Renewal<'static>), example = json!({ "refreshToken": "…" })),
+    responses(
+        Sent,
+        (
+            status = 200,
+            description = "The old refresh token works for 60 seconds more.",
+            body = inline(Success<Tokens<'static>>),
+        ),
+        (status = 401, description = "The refresh token is not good, or no longer.", body = FailedError<'static>),
+    ),
+)]
+async fn refresh(fields: &Fields, site: &Site) -> Result<Reply, Failure> {
+    let Renewal { refresh_token } = Renewal {
+        refresh_token: fields.text("refreshToken")?,
+    };
+    let refreshed = site.options.accounts.refresh(refresh_token, true).await?;
+    let tokens = Tokens {
+        access_token: &refreshed.access_token,
+        token: &refreshed.access_token,
+        refresh_token: refreshed.refresh_token.as_deref().unwrap_or(refresh_token),
+    };
+    Ok(succeeded(StatusCode::OK, tokens))
+}
+
+/// Who the token is of.
+#[utoipa::path(
+    get,
+    path = "/api/auth/me",
+    tag = "Accounts",
+    responses(
+        Proving,
+        (status = 200, description = "The user.", body = inline(Success<Known<'static>>)),
+        (status = 404, description = "The token's user has no account here.", body = FailedError<'static>),
+    ),
+    security(("bearer" = [])),
+)]
+async fn me(headers: &HeaderMap, site: &Site) -> Result<Reply, Failure> {
+    let proved = super::prove(headers, site)?;
+    let user = site.options.accounts.user(&proved.user_id).await?;
+    let known = Known {
+        user: Account::of(&user),
+    };
+    Ok(succeeded(StatusCode::OK, known))
+}
+
+/// A user with tokens. The access token has two names: clients read one or the other.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct LoggedIn<'a> {
+    user: Account<'a>,
+    access_token: &'a str,
+    /// The same as accessToken.
+    token: &'a str,
+    refresh_token: &'a str,
+}
+
+impl<'a> LoggedIn<'a> {
+    fn of(login: &'a Login) -> Self {
+        Self {
+            user: Account::of(&login.user),
+            access_token: &login.access_token,
+            token: &login.access_token,
+            refresh_token: &login.refresh_token,
+        }
+    }
+}
+
+/// Tokens. The access token has two names: clients read one or the other.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Tokens<'a> {
+    access_token: &'a str,
+    /// The same as accessToken.
+    token: &'a str,
+    refresh_token: &'a str,
+}
+
+/// Whose token it is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Me)]
+struct Known<'a> {
+    user: Account<'a>,
+}
+
+/// A user.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Account<'a> {
+    id: &'a str,
+    email: &'a str,
+    #[schema(required)]
+    name: Option<&'a str>,
+    #[schema(value_type = Vec<String>)]
+    roles: &'a [String],
+    #[schema(format = DateTime)]
+    created_at: String,
+    #[schema(required, format = DateTime)]
+    last_login_at: Option<String>,
+}
+
+impl<'a> Account<'a> {
+    fn of(user: &'a User) -> Self {
+        Self {
+            id: &user.id,
+            email: &user.email,
+            name: user.name.as_deref(),
+            roles: &user.roles,
+            created_at: super::time(user.created_at),
+            last_login_at: user.last_login_at.map(super::time),
+        }
+    }
 }

@@ -3,10 +3,10 @@
 //! They come in two families, each as the clients of one protocol know it. What they do is the same, and so is what can
 //! go wrong ([`Failure`]); a family has its own names for fields, and its own form of an error.
 
-mod auth;
+pub(super) mod auth;
 mod failure;
 mod fields;
-mod sessions;
+pub(super) mod sessions;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +24,25 @@ use crate::{
     auth::Verified,
     storage::time_of,
 };
+
+/// What a route may answer in place of what was asked for, where it takes a body.
+const SENT: &[(u16, &str)] = &[
+    (400, "The body is not as it must be."),
+    (403, "This server issues no tokens."),
+    (408, "The body did not arrive in time."),
+    (413, "The body is too large."),
+    (429, "Too many requests, or too many bad logins."),
+    (500, "A fault of the server's."),
+    (503, "The server stops, or the database is away."),
+];
+
+/// What a route may answer in place of what was asked for, where it takes an access token.
+const PROVING: &[(u16, &str)] = &[
+    (401, "No good token."),
+    (429, "Too many requests."),
+    (500, "A fault of the server's."),
+    (503, "The server stops, or the database is away."),
+];
 
 /// A family of routes.
 #[derive(Clone, Copy)]

@@ -1,25 +1,56 @@
 //! `/sessions`: logins for programs; errors are `{"error":{"code","message","details"}}`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use fanfare_core::ADMIN_ROLE;
 use http::{HeaderMap, Method, Request, StatusCode, request::Parts};
 use hyper::body::Incoming;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use utoipa::{
+    IntoResponses, OpenApi, ToSchema,
+    openapi::{RefOr, Response},
+};
 
 use super::{
     super::{
         Site,
         api::query::Query,
+        forms::{ApiError, challenging, refusals},
         reply::{self, Reply},
     },
-    Failure, Fields,
+    Failure, Fields, PROVING, SENT,
 };
 use crate::{
     accounts::{AccountError, Login},
     auth::TokenError,
     storage::{Session, StorageError},
 };
+
+/// This family's part of what describes the server.
+#[derive(OpenApi)]
+#[openapi(
+    tags((name = "Login sessions", description = "Logging in and out; on every listener.")),
+    paths(list, create, refresh, end)
+)]
+pub(in crate::http) struct Api;
+
+/// What the routes that take a body may answer in place of what was asked for.
+struct Sent;
+
+impl IntoResponses for Sent {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        refusals::<ApiError<'_>>(SENT)
+    }
+}
+
+/// What the routes that take an access token may answer in place of what was asked for.
+struct Proving;
+
+impl IntoResponses for Proving {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        challenging(refusals::<ApiError<'_>>(PROVING))
+    }
+}
 
 #[derive(Clone, Copy)]
 enum Route<'a> {
@@ -59,30 +90,26 @@ pub(super) async fn answer(
     super::admit(site, request.method(), route.methods())?;
     let (head, sent) = request.into_parts();
     let headers = &head.headers;
-    let answer = match route {
-        Route::All if head.method != Method::POST => list(&head, site).await?,
+    match route {
+        Route::All if head.method != Method::POST => list(&head, site).await,
         Route::All => {
             let fields = super::read(sent, site).await?;
-            let client = site.client(peer, headers);
-            logged_in(&super::log_in("username", &fields, client, headers, site).await?)
+            create(&fields, site.client(peer, headers), headers, site).await
         }
-        Route::Refresh => refresh(&super::read(sent, site).await?, site).await?,
-        Route::One(id) => {
-            end(id, headers, site).await?;
-            return Ok(reply::text(StatusCode::NO_CONTENT, "", ""));
-        }
-    };
-    Ok(reply::json(StatusCode::OK, &answer))
+        Route::Refresh => refresh(&super::read(sent, site).await?, site).await,
+        Route::One(id) => end(id, headers, site).await,
+    }
 }
 
 pub(super) fn failed(failure: &Failure) -> Reply {
-    let details: Map<String, Value> = failure
-        .details()
-        .map(|(field, issue)| (field.to_owned(), issue.into()))
-        .into_iter()
-        .collect();
-    let error = json!({ "code": code(failure), "message": failure.message(), "details": details });
-    reply::json(failure.status(), &json!({ "error": error }))
+    let details = failure.details().into_iter();
+    let details = details.map(|(field, issue)| (field.to_owned(), issue.into()));
+    reply::coded(
+        failure.status(),
+        code(failure),
+        &failure.message(),
+        details.collect(),
+    )
 }
 
 /// For programs. There is one code for all that is better later.
@@ -109,8 +136,65 @@ fn code(failure: &Failure) -> &'static str {
     }
 }
 
-/// The sessions of the caller, or of the user that an admin asks for.
-async fn list(head: &Parts, site: &Site) -> Result<Value, Failure> {
+/// The sessions of a user.
+#[derive(Serialize, ToSchema)]
+struct Sessions<'a> {
+    sessions: Vec<LoginSession<'a>>,
+}
+
+/// A login session that is open.
+#[derive(Serialize, ToSchema)]
+struct LoginSession<'a> {
+    /// The sid of its tokens.
+    session_id: &'a str,
+    user_id: &'a str,
+    /// What the client called itself at the login.
+    #[schema(required)]
+    user_agent: Option<&'a str>,
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// The login, or the last refresh.
+    #[schema(format = DateTime)]
+    last_used_at: String,
+    #[schema(format = DateTime)]
+    expires_at: String,
+    /// It is the one whose token asks.
+    current: bool,
+}
+
+impl<'a> LoginSession<'a> {
+    /// `own` is the session that asks.
+    fn of(session: &'a Session, own: Option<&str>) -> Self {
+        Self {
+            session_id: &session.id,
+            user_id: &session.user_id,
+            user_agent: session.user_agent.as_deref(),
+            created_at: super::time(session.created_at),
+            last_used_at: super::time(session.last_used_at),
+            expires_at: super::time(session.expires_at),
+            current: own == Some(&session.id),
+        }
+    }
+}
+
+/// The open sessions of the caller, the one used last first.
+//
+// Or of the user that an admin asks for.
+#[utoipa::path(
+    get,
+    path = "/sessions",
+    operation_id = "listSessions",
+    tag = "Login sessions",
+    params(("user" = Option<String>, Query, description = "Of this user instead; for admins.")),
+    responses(
+        Proving,
+        (status = 200, description = "They.", body = inline(Sessions<'static>)),
+        (status = 400, description = "The query is not as it must be.", body = ApiError<'static>),
+        (status = 403, description = "They are somebody else's.", body = ApiError<'static>),
+    ),
+    security(("bearer" = [])),
+)]
+async fn list(head: &Parts, site: &Site) -> Result<Reply, Failure> {
     let proved = super::prove(&head.headers, site)?;
     let query = Query::read(head.uri.query().unwrap_or_default(), &["user"])
         .map_err(|_| AccountError::bad("query", "expected user, at most once"))?;
@@ -120,51 +204,153 @@ async fn list(head: &Parts, site: &Site) -> Result<Value, Failure> {
     }
     let sessions = site.options.accounts.sessions(user).await?;
     let own = proved.session_id.as_deref();
-    let shown = sessions.iter().map(|session| shown(session, own));
-    Ok(json!({ "sessions": shown.collect::<Vec<_>>() }))
+    let shown = sessions.iter().map(|session| LoginSession::of(session, own));
+    let sessions = Sessions {
+        sessions: shown.collect(),
+    };
+    Ok(reply::json(StatusCode::OK, &sessions))
 }
 
-/// `own` is the session that asks.
-fn shown(session: &Session, own: Option<&str>) -> Value {
-    json!({
-        "session_id": session.id,
-        "user_id": session.user_id,
-        "user_agent": session.user_agent,
-        "created_at": super::time(session.created_at),
-        "last_used_at": super::time(session.last_used_at),
-        "expires_at": super::time(session.expires_at),
-        "current": own == Some(&session.id),
-    })
+/// Who logs in.
+// `log_in` reads it.
+#[derive(Serialize, ToSchema)]
+struct Credentials<'a> {
+    username: &'a str,
+    password: &'a str,
 }
 
-fn logged_in(login: &Login) -> Value {
-    json!({
-        "session_id": login.session_id,
-        "access_token": login.access_token,
-        "refresh_token": login.refresh_token,
-        "expires_in": login.expires_in,
-        "token_type": "Bearer",
-        "user": {
-            "id": login.user.id,
-            "username": login.user.email,
-            "roles": login.user.roles,
-        },
-    })
+/// Logs in.
+#[utoipa::path(
+    post,
+    path = "/sessions",
+    operation_id = "createSession",
+    tag = "Login sessions",
+    request_body(
+        content = inline(Credentials<'static>),
+        example = json!({ "username": "ann@example.com", "password": "correct horse battery" }),
+    ),
+    responses(
+        Sent,
+        (status = 200, description = "Logged in.", body = inline(Opened<'static>)),
+        (status = 401, description = "A wrong name or password.", body = ApiError<'static>),
+    ),
+)]
+async fn create(fields: &Fields, client: IpAddr, headers: &HeaderMap, site: &Site) -> Result<Reply, Failure> {
+    let login = super::log_in("username", fields, client, headers, site).await?;
+    Ok(reply::json(StatusCode::OK, &Opened::of(&login)))
 }
 
-/// The refresh token stays: the answer has no field for another.
-async fn refresh(fields: &Fields, site: &Site) -> Result<Value, AccountError> {
-    let offered = fields.text("refresh_token")?;
-    let refreshed = site.options.accounts.refresh(offered, false).await?;
-    Ok(json!({
-        "access_token": refreshed.access_token,
-        "expires_in": refreshed.expires_in,
-        "token_type": "Bearer",
-    }))
+/// A session, and its tokens.
+#[derive(Serialize, ToSchema)]
+struct Opened<'a> {
+    /// The sid of its tokens.
+    session_id: &'a str,
+    access_token: &'a str,
+    refresh_token: &'a str,
+    /// Seconds.
+    expires_in: u64,
+    #[schema(inline)]
+    token_type: TokenType,
+    #[schema(inline)]
+    user: Who<'a>,
 }
 
-/// Ends a session for who holds its token, and for admins.
-async fn end(id: &str, headers: &HeaderMap, site: &Arc<Site>) -> Result<(), Failure> {
+/// Who has logged in.
+#[derive(Serialize, ToSchema)]
+struct Who<'a> {
+    id: &'a str,
+    username: &'a str,
+    #[schema(value_type = Vec<String>)]
+    roles: &'a [String],
+}
+
+/// How the access token is sent.
+#[derive(Serialize, ToSchema)]
+enum TokenType {
+    Bearer,
+}
+
+impl<'a> Opened<'a> {
+    fn of(login: &'a Login) -> Self {
+        Self {
+            session_id: &login.session_id,
+            access_token: &login.access_token,
+            refresh_token: &login.refresh_token,
+            expires_in: login.expires_in,
+            token_type: TokenType::Bearer,
+            user: Who {
+                id: &login.user.id,
+                username: &login.user.email,
+                roles: &login.user.roles,
+            },
+        }
+    }
+}
+
+/// What a session goes on with.
+#[derive(Serialize, ToSchema)]
+struct Renewal<'a> {
+    refresh_token: &'a str,
+}
+
+/// A fresh access token. The refresh token stays: there is no field for another.
+#[derive(Serialize, ToSchema)]
+struct Renewed<'a> {
+    access_token: &'a str,
+    /// Seconds.
+    expires_in: u64,
+    #[schema(inline)]
+    token_type: TokenType,
+}
+
+/// A new access token.
+#[utoipa::path(
+    post,
+    path = "/sessions/refresh",
+    operation_id = "refreshSession",
+    tag = "Login sessions",
+    request_body(content = inline(Renewal<'static>), example = json!({ "refresh_token": "…" })),
+    responses(
+        Sent,
+        (status = 200, description = "The refresh token stays as it is.", body = inline(Renewed<'static>)),
+        (status = 401, description = "The refresh token is not good, or no longer.", body = ApiError<'static>),
+    ),
+)]
+async fn refresh(fields: &Fields, site: &Site) -> Result<Reply, Failure> {
+    let Renewal { refresh_token } = Renewal {
+        refresh_token: fields.text("refresh_token")?,
+    };
+    let refreshed = site.options.accounts.refresh(refresh_token, false).await?;
+    let renewed = Renewed {
+        access_token: &refreshed.access_token,
+        expires_in: refreshed.expires_in,
+        token_type: TokenType::Bearer,
+    };
+    Ok(reply::json(StatusCode::OK, &renewed))
+}
+
+/// Ends a login session: its tokens are refused on every node, its connections are closed.
+//
+// For who holds its token, and for admins.
+#[utoipa::path(
+    delete,
+    path = "/sessions/{session_id}",
+    operation_id = "endSession",
+    tag = "Login sessions",
+    params(("session_id" = String, Path, description = "The session's id.")),
+    responses(
+        Proving,
+        (status = 204, description = "Ended."),
+        (
+            status = 403,
+            description = "The token is neither of this session nor an admin's.",
+            body = ApiError<'static>,
+        ),
+        (status = 404, description = "There is no such session.", body = ApiError<'static>),
+    ),
+    security(("bearer" = [])),
+)]
+async fn end(id: &str, headers: &HeaderMap, site: &Arc<Site>) -> Result<Reply, Failure> {
     let proved = super::prove(headers, site)?;
     let is_own = proved.session_id.as_deref() == Some(id);
     if !is_own && !proved.has_role(ADMIN_ROLE) {
@@ -181,5 +367,6 @@ async fn end(id: &str, headers: &HeaderMap, site: &Arc<Site>) -> Result<(), Fail
     let ended = ending
         .await
         .unwrap_or_else(|_| Err(StorageError::Fault("a task was cut off".to_owned()).into()));
-    Ok(ended?)
+    ended?;
+    Ok(reply::text(StatusCode::NO_CONTENT, "", ""))
 }

@@ -1,10 +1,55 @@
 //! `GET /api/v1/channels`: the channels that somebody is subscribed to by exactly that name, on any node.
 
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{super::Site, Reply, invalid, query::Query, reply};
+use super::{
+    super::{Site, forms::Always},
+    Refused, Reply, degraded, invalid,
+    query::{Limit, Query},
+    reply,
+};
 
+/// A page of channels.
+#[derive(Serialize, ToSchema)]
+struct Page<'a> {
+    #[schema(inline)]
+    channels: Vec<Channel<'a>>,
+    /// For the next page; null on the last.
+    #[schema(required)]
+    next_cursor: Option<&'a str>,
+    /// True where not every node has answered, or the broker was away; else not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    degraded: Option<Always<true>>,
+}
+
+/// A channel, and how many are subscribed to it.
+#[derive(Serialize, ToSchema)]
+struct Channel<'a> {
+    name: &'a str,
+    connections: u64,
+}
+
+/// The channels that somebody is subscribed to by exactly that name, on any node.
+#[utoipa::path(
+    get,
+    path = "/api/v1/channels",
+    operation_id = "listChannels",
+    tag = "Service API",
+    params(Limit, ("cursor" = Option<String>, Query, description = "Only names after this one.")),
+    responses(
+        (
+            status = 200,
+            description = "A page of them, by name.",
+            body = inline(Page<'static>),
+            example = json!({ "channels": [{ "name": "chat.general", "connections": 12 }], "next_cursor": null }),
+        ),
+        Refused,
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
 pub(super) async fn list(query: &str, site: &Site) -> Reply {
     let read =
         Query::read(query, &["limit", "cursor"]).and_then(|query| Ok((query.limit()?, query.text("cursor"))));
@@ -18,14 +63,12 @@ pub(super) async fn list(query: &str, site: &Site) -> Reply {
         .keys()
         .next_back()
         .filter(|_| found.answer.len() == limit);
-    let channels: Vec<Value> = found
-        .answer
-        .iter()
-        .map(|(name, count)| json!({ "name": name, "connections": count }))
-        .collect();
-    let mut body = json!({ "channels": channels, "next_cursor": next });
-    if !found.complete {
-        body["degraded"] = true.into();
-    }
-    reply::json(StatusCode::OK, &body)
+    let channels = found.answer.iter();
+    let channels = channels.map(|(name, &connections)| Channel { name, connections });
+    let page = Page {
+        channels: channels.collect(),
+        next_cursor: next.map(|name| &**name),
+        degraded: degraded(found.complete),
+    };
+    reply::json(StatusCode::OK, &page)
 }

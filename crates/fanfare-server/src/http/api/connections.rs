@@ -1,15 +1,96 @@
 //! `GET /api/v1/connections` and `DELETE /api/v1/connections/{id}`: who is connected, on any node, and an end to that.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use fanfare_core::timestamp;
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{super::Site, Reply, api_error, invalid, query::Query, reply};
+use super::{
+    super::{
+        Site,
+        forms::{Always, ApiError},
+    },
+    Refused, Reply, api_error, degraded, invalid,
+    query::{Limit, Query},
+    reply,
+};
 use crate::engine::{Filter, Row};
 
+/// A page of connections.
+#[derive(Serialize, ToSchema)]
+struct Page<'a> {
+    connections: Vec<Connection<'a>>,
+    /// For the next page; null on the last.
+    #[schema(required)]
+    next_cursor: Option<Uuid>,
+    /// True where not every node has answered, or the broker was away; else not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    degraded: Option<Always<true>>,
+}
+
+/// A connection, on whichever node.
+#[derive(Serialize, ToSchema)]
+struct Connection<'a> {
+    id: Uuid,
+    dialect: &'a str,
+    /// Who it proved to be.
+    #[schema(required)]
+    user: Option<&'a str>,
+    /// What it is called, where connections have names.
+    #[schema(required)]
+    name: Option<&'a str>,
+    /// The client's IP address.
+    #[schema(value_type = String)]
+    address: IpAddr,
+    #[schema(format = DateTime)]
+    connected_at: String,
+    /// Channels, patterns and rooms.
+    #[schema(value_type = Vec<String>)]
+    subscriptions: &'a [Box<str>],
+}
+
+/// The open connections of all nodes.
+#[utoipa::path(
+    get,
+    path = "/api/v1/connections",
+    operation_id = "listConnections",
+    tag = "Service API",
+    params(
+        ("user" = Option<String>, Query, description = "Only of this user."),
+        ("dialect" = Option<String>, Query, description = "Only of this dialect."),
+        ("channel" = Option<String>, Query, description = "Only with a subscription of exactly this text."),
+        Limit,
+        ("cursor" = Option<Uuid>, Query, description = "The next_cursor of the page before."),
+    ),
+    responses(
+        (
+            status = 200,
+            description = "A page of them, by id.",
+            body = inline(Page<'static>),
+            example = json!({
+                "connections": [{
+                    "id": "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
+                    "dialect": "notify",
+                    "user": "123",
+                    "name": null,
+                    "address": "192.0.2.7",
+                    "connected_at": "2026-01-02T03:04:05.678Z",
+                    "subscriptions": [],
+                }],
+                "next_cursor": null,
+            }),
+        ),
+        Refused,
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
 pub(super) async fn list(query: &str, site: &Site) -> Reply {
     let filter = match filter(query) {
         Ok(filter) => filter,
@@ -18,16 +99,34 @@ pub(super) async fn list(query: &str, site: &Site) -> Reply {
     let limit = filter.limit;
     let found = site.node.connections(filter).await;
     let next = found.answer.last().filter(|_| found.answer.len() == limit);
-    let mut body = json!({
-        "connections": found.answer.iter().map(show).collect::<Vec<_>>(),
-        "next_cursor": next.map(|row| row.id),
-    });
-    if !found.complete {
-        body["degraded"] = true.into();
-    }
-    reply::json(StatusCode::OK, &body)
+    let page = Page {
+        connections: found.answer.iter().map(Connection::of).collect(),
+        next_cursor: next.map(|row| row.id),
+        degraded: degraded(found.complete),
+    };
+    reply::json(StatusCode::OK, &page)
 }
 
+/// Ends a connection, on any node.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/connections/{id}",
+    operation_id = "endConnection",
+    tag = "Service API",
+    params(("id" = Uuid, Path, description = "The connection's id.")),
+    responses(
+        (status = 204, description = "It was closed with 1008 and told: closed by an administrator."),
+        Refused,
+        (status = 404, description = "There is no such connection.", body = ApiError<'static>),
+        (
+            status = 503,
+            description = "Not every node has answered, so it may be on one that has not; or the server is stopping.",
+            body = ApiError<'static>,
+            headers(("Retry-After" = u64, description = "When to ask again, in seconds, where that can be told.")),
+        ),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
 pub(super) async fn end(id: &str, site: &Site) -> Reply {
     let Ok(id) = id.parse::<Uuid>() else {
         return invalid("the path names no connection id");
@@ -55,15 +154,17 @@ fn filter(query: &str) -> Result<Filter, String> {
     })
 }
 
-fn show(row: &Row) -> Value {
-    let opened_at = SystemTime::UNIX_EPOCH + Duration::from_millis(row.opened_at_ms);
-    json!({
-        "id": row.id,
-        "dialect": row.dialect,
-        "user": row.user,
-        "name": row.name,
-        "address": row.address,
-        "connected_at": timestamp(opened_at).to_string(),
-        "subscriptions": row.subscriptions,
-    })
+impl<'a> Connection<'a> {
+    fn of(row: &'a Row) -> Self {
+        let opened_at = SystemTime::UNIX_EPOCH + Duration::from_millis(row.opened_at_ms);
+        Self {
+            id: row.id,
+            dialect: &row.dialect,
+            user: row.user.as_deref(),
+            name: row.name.as_deref(),
+            address: row.address,
+            connected_at: timestamp(opened_at).to_string(),
+            subscriptions: &row.subscriptions,
+        }
+    }
 }

@@ -2,35 +2,41 @@
 
 use std::time::SystemTime;
 
-use fanfare_brokers::wire::parse_publication;
+use fanfare_brokers::wire::{Publication, parse_publication};
 use fanfare_core::Receipt;
 use http::StatusCode;
 use hyper::body::Incoming;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    super::{Site, body},
-    Reply, api_error, invalid, reply,
+    super::{
+        Site, body,
+        forms::{Always, ApiError},
+    },
+    Refused, Reply, api_error, degraded, invalid, reply,
 };
 use crate::engine::publish_once;
 
 /// What is answered to a publisher.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Published {
     /// The events' ids, in order.
     ids: Vec<Uuid>,
     /// Connections on all nodes to which an event was queued.
     recipients: u64,
-    /// What became of each event, in the order of `ids`.
+    /// What became of each event, in the order of ids.
     receipts: Vec<Delivery>,
-    /// Not every node has answered, or the broker was away.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    degraded: bool,
+    /// True where not every node has answered, or the broker was away; else not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    degraded: Option<Always<true>>,
 }
 
 /// What became of one event.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Receipt)]
 struct Delivery {
     /// Connections that should have it.
     matched: u64,
@@ -54,12 +60,52 @@ impl Published {
             ids,
             recipients: receipts.iter().map(|receipt| receipt.reach.queued).sum(),
             receipts: receipts.iter().map(delivery).collect(),
-            degraded: receipts.iter().any(|receipt| receipt.degraded),
+            degraded: degraded(receipts.iter().all(|receipt| !receipt.degraded)),
         }
     }
 }
 
-/// Publishes one event or an array of them; all or nothing.
+/// Publishes one event, or a list of them: all or nothing.
+///
+/// An event whose id was published in the last ten minutes is not published again; the answer is that of the first time,
+/// or counts nobody if it came on the Redis channel fanfare:events of a real Redis.
+#[utoipa::path(
+    post,
+    path = "/api/v1/events",
+    operation_id = "publishEvents",
+    tag = "Service API",
+    request_body(
+        content = inline(Publication),
+        example = json!({
+            "to": { "user": "123" },
+            "type": "order.shipped",
+            "data": { "order": 42 },
+            "id": "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
+        }),
+    ),
+    responses(
+        (
+            status = 200,
+            description = "Published.",
+            body = inline(Published),
+            example = json!({
+                "ids": ["0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"],
+                "recipients": 3,
+                "receipts": [{ "matched": 4, "queued": 3, "dropped": 1, "nodes": 2 }],
+            }),
+        ),
+        Refused,
+        (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
+        (
+            status = 409,
+            description = "An event of this id is being published by another request.",
+            body = ApiError<'static>,
+        ),
+        (status = 413, description = "The body is too large.", body = ApiError<'static>),
+        (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
 pub(super) async fn publish(sent: Incoming, site: &Site) -> Reply {
     let body = match body::read(sent, &site.options).await {
         Ok(body) => body,
@@ -90,5 +136,5 @@ pub(super) async fn publish(sent: Incoming, site: &Site) -> Reply {
             );
         }
     };
-    reply::json(StatusCode::OK, &Published::new(ids, &receipts))
+    reply::json_in_order(StatusCode::OK, &Published::new(ids, &receipts))
 }

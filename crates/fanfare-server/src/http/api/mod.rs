@@ -7,16 +7,62 @@ mod events;
 mod presence;
 pub(super) mod query;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use http::{Method, Request, StatusCode, request::Parts};
 use hyper::body::Incoming;
+use serde_json::json;
+use utoipa::{
+    IntoResponses, OpenApi,
+    openapi::{RefOr, Response},
+};
 
 use super::{
     Site,
     caller::{self, Access},
+    forms::{Always, ApiError, challenging, refusals},
     reply::{self, Reply, api_error},
 };
+
+/// This API's part of what describes the server.
+#[derive(OpenApi)]
+#[openapi(
+    tags((
+        name = "Service API",
+        description = "For backends; on every listener. With no API key configured, callers on this machine need no \
+                       credential.",
+    )),
+    paths(events::publish, presence::show, connections::list, connections::end, channels::list)
+)]
+pub(super) struct Api;
+
+/// What each of these routes may answer in place of what was asked for.
+struct Refused;
+
+impl IntoResponses for Refused {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut told = challenging(refusals::<ApiError<'_>>(&[
+            (400, "Something in the request is not as it must be."),
+            (401, "No API key, and no admin's token."),
+            (403, "The API key does not have the scope that is needed."),
+            (429, "Too many requests."),
+            (503, "The server is starting or stopping."),
+        ]));
+        if let Some(RefOr::T(unauthorized)) = told.get_mut("401")
+            && let Some(content) = unauthorized.content.get_mut(reply::JSON)
+        {
+            let error =
+                json!({ "code": "INVALID_TOKEN", "message": "an API key is required", "details": {} });
+            content.example = Some(json!({ "error": error }));
+        }
+        told
+    }
+}
+
+/// What an answer says of itself if not every node has had a part in it, or the broker was away.
+fn degraded(complete: bool) -> Option<Always<true>> {
+    (!complete).then_some(Always)
+}
 
 /// What there is, by the parts of its path below `/api/`.
 enum Resource<'a> {

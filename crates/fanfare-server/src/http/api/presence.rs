@@ -2,19 +2,55 @@
 
 use fanfare_core::UserId;
 use http::StatusCode;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{super::Site, Reply, invalid, reply};
+use super::{
+    super::{Site, forms::Always},
+    Refused, Reply, degraded, invalid, reply,
+};
 
+/// Whether a user is online.
+#[derive(Serialize, ToSchema)]
+struct Presence<'a> {
+    user: &'a str,
+    online: bool,
+    connections: u64,
+    /// True where not every node has answered, or the broker was away; else not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    degraded: Option<Always<true>>,
+}
+
+/// Whether a user is online, on any node.
+#[utoipa::path(
+    get,
+    path = "/api/v1/users/{id}/presence",
+    operation_id = "presence",
+    tag = "Service API",
+    params(("id" = String, Path, description = "The user's id, percent-encoded.", min_length = 1)),
+    responses(
+        (
+            status = 200,
+            description = "Whether, and how often.",
+            body = inline(Presence<'static>),
+            example = json!({ "user": "123", "online": true, "connections": 2 }),
+        ),
+        Refused,
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
 pub(super) async fn show(user: &str, site: &Site) -> Reply {
     let decoded = percent_encoding::percent_decode_str(user).decode_utf8();
     let Some(user) = decoded.ok().and_then(|user| UserId::new(&user).ok()) else {
         return invalid("the path names no user id");
     };
     let found = site.node.presence(&user).await;
-    let mut body = json!({ "user": &*user, "online": found.answer > 0, "connections": found.answer });
-    if !found.complete {
-        body["degraded"] = true.into();
-    }
-    reply::json(StatusCode::OK, &body)
+    let presence = Presence {
+        user: &user,
+        online: found.answer > 0,
+        connections: found.answer,
+        degraded: degraded(found.complete),
+    };
+    reply::json(StatusCode::OK, &presence)
 }

@@ -2,9 +2,21 @@
 
 use std::borrow::Cow;
 
+use utoipa::IntoParams;
+
 /// Results in one page.
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
+
+/// The parameter `limit`, as it is described; [`Query::limit`] reads it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it is only described")]
+pub(in crate::http) struct Limit {
+    /// Results in one page.
+    #[param(minimum = 1, maximum = 1000, default = 100, nullable = false)]
+    limit: Option<usize>,
+}
 
 /// A query string's parameters.
 pub(in crate::http) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);

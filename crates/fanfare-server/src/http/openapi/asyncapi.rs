@@ -20,10 +20,11 @@ pub(super) static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
         "defaultContentType": "application/json",
     });
     let kinds = fanfare_dialects::ALL.iter();
-    merge(
-        &mut document,
-        merged(kinds.clone().map(|kind| kind.describe().asyncapi)),
-    );
+    // They are compiled in, and a test reads them.
+    let parts = kinds
+        .clone()
+        .filter_map(|kind| serde_json::from_str(kind.describe().asyncapi).ok());
+    merge(&mut document, merged(parts));
     for kind in kinds.filter(|kind| !kind.describe().asyncapi.is_empty()) {
         merge(&mut document, server(*kind));
     }

@@ -1,8 +1,10 @@
 //! What describes this server: `/openapi.json` its routes, `/asyncapi.json` the messages of its dialects, `/docs` both
-//! as a page. A file for each group of routes, and each dialect's own; here they are put together. Every listener shows
-//! all of them, since a reader looks for what there is, not for where it is.
+//! as a page. The first is made of the code: each group of routes is described beside its handlers, by the types that
+//! they answer with, and each dialect describes its own; here the parts are put together. Every listener shows all of
+//! them, since a reader looks for what there is, not for where it is.
 
 mod asyncapi;
+mod base;
 mod merge;
 mod page;
 mod upgrades;
@@ -11,41 +13,69 @@ use std::sync::LazyLock;
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use utoipa::OpenApi;
 
-use self::merge::merged;
+use self::{base::Base, merge::merged};
 use super::{
-    Site,
+    Site, accounts, api,
+    forms::PlainError,
+    health, messages,
     reply::{self, Reply},
 };
 
-/// A file for each group of routes.
-const GROUPS: &[&str] = &[
-    include_str!("base.json"),
-    include_str!("probes.json"),
-    include_str!("service.json"),
-    include_str!("accounts.json"),
-    include_str!("sessions.json"),
-    include_str!("messages.json"),
-    include_str!("descriptions.json"),
-];
+/// This group's own part.
+#[derive(OpenApi)]
+#[openapi(
+    tags(
+        (name = "WebSocket", description = "Where clients connect."),
+        (name = "Descriptions", description = "Of this server, for programs and people."),
+    ),
+    paths(openapi, asyncapi, page::docs)
+)]
+struct Descriptions;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+    let mut groups = Base::openapi();
+    for group in [
+        health::Api::openapi(),
+        api::Api::openapi(),
+        accounts::auth::Api::openapi(),
+        accounts::sessions::Api::openapi(),
+        messages::Api::openapi(),
+        Descriptions::openapi(),
+    ] {
+        groups.merge(group);
+    }
+    let groups = serde_json::to_value(groups).unwrap_or_default();
     let own = fanfare_dialects::ALL.iter().map(|kind| kind.describe().openapi);
-    let mut document = merged(GROUPS.iter().copied().chain(own));
+    let mut document = merged(std::iter::once(groups).chain(own));
     merge::merge(&mut document, upgrades::routes(&asyncapi::DOCUMENT["channels"]));
-    document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
+    document["info"]["summary"] = SUMMARY.into(); // utoipa knows no such field
     document
 });
+
+/// The whole in a few words.
+const SUMMARY: &str = "A realtime server: every client in the protocol it already speaks.";
 
 /// What answers at `path`.
 pub(super) fn find(path: &str) -> Option<fn(&Site) -> Reply> {
     match path {
         "/openapi.json" => Some(openapi),
-        "/asyncapi.json" => Some(|_| reply::json(StatusCode::OK, &*asyncapi::DOCUMENT)),
+        "/asyncapi.json" => Some(asyncapi),
         _ => page::find(path),
     }
 }
 
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "Descriptions",
+    responses(
+        (status = 200, description = "OpenAPI 3.1.", body = Object),
+        (status = 429, description = "Too many requests.", body = PlainError<'static>),
+    ),
+)]
 fn openapi(site: &Site) -> Reply {
     let mut document = DOCUMENT.clone();
     let url = match &*site.options.prefix {
@@ -54,6 +84,20 @@ fn openapi(site: &Site) -> Reply {
     };
     document["servers"] = json!([{ "url": url, "description": "This listener." }]);
     reply::json(StatusCode::OK, &document)
+}
+
+/// The messages of all dialects.
+#[utoipa::path(
+    get,
+    path = "/asyncapi.json",
+    tag = "Descriptions",
+    responses(
+        (status = 200, description = "AsyncAPI 3.0.", body = Object),
+        (status = 429, description = "Too many requests.", body = PlainError<'static>),
+    ),
+)]
+fn asyncapi(_: &Site) -> Reply {
+    reply::json(StatusCode::OK, &*asyncapi::DOCUMENT)
 }
 
 #[cfg(test)]
@@ -103,13 +147,11 @@ mod tests {
     fn dialects_describe_their_routes_and_paths() {
         for kind in fanfare_dialects::ALL {
             let (described, options) = (kind.describe(), Options::defaults(kind.defaults().options));
-            for part in [described.openapi, described.asyncapi] {
-                assert!(
-                    part.is_empty() || serde_json::from_str::<Value>(part).is_ok(),
-                    "{}",
-                    kind.name()
-                );
-            }
+            assert!(
+                described.asyncapi.is_empty() || serde_json::from_str::<Value>(described.asyncapi).is_ok(),
+                "{}",
+                kind.name()
+            );
             for endpoint in kind.open(&options).endpoints() {
                 let operation = &DOCUMENT["paths"][endpoint.path][endpoint.method.to_lowercase()];
                 assert!(operation.is_object(), "{} {}", endpoint.method, endpoint.path);

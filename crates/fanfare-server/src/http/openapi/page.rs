@@ -4,6 +4,7 @@
 use http::{HeaderValue, StatusCode, header};
 
 use super::{
+    super::forms::PlainError,
     Site,
     reply::{self, Reply},
 };
@@ -17,11 +18,30 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 /// What answers at `path`.
 pub(super) fn find(path: &str) -> Option<fn(&Site) -> Reply> {
     match path {
-        "/docs" => Some(|_| file("text/html; charset=utf-8", include_str!("page.html"))),
+        "/docs" => Some(docs),
         "/docs/page.js" => Some(|_| file("text/javascript; charset=utf-8", include_str!("page.js"))),
         "/docs/page.css" => Some(|_| file("text/css; charset=utf-8", include_str!("page.css"))),
         _ => None,
     }
+}
+
+/// Both documents as a page.
+#[utoipa::path(
+    get,
+    path = "/docs",
+    tag = "Descriptions",
+    responses(
+        (
+            status = 200,
+            description = "A page that needs nothing from elsewhere.",
+            body = String,
+            content_type = "text/html",
+        ),
+        (status = 429, description = "Too many requests.", body = PlainError<'static>),
+    ),
+)]
+pub(super) fn docs(_: &Site) -> Reply {
+    file("text/html; charset=utf-8", include_str!("page.html"))
 }
 
 fn file(media_type: &'static str, text: &'static str) -> Reply {

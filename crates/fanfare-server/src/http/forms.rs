@@ -1,0 +1,135 @@
+//! The forms that answers have where several routes share them: three of errors, one of success. Handlers answer with
+//! these, and `/openapi.json` is made of them.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+use utoipa::{
+    ToSchema,
+    openapi::{
+        ContentBuilder, Header, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema,
+        Type,
+    },
+};
+
+/// Of a route that no dialect claims.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PlainError<'a> {
+    pub(super) error: &'a str,
+}
+
+/// An error with a stable code for programs and a message for people.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ApiError<'a> {
+    #[schema(inline)]
+    pub(super) error: Coded<'a>,
+}
+
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Coded<'a> {
+    /// For programs.
+    pub(super) code: &'a str,
+    /// For people.
+    pub(super) message: &'a str,
+    #[schema(value_type = Object)]
+    pub(super) details: Map<String, Value>,
+}
+
+/// An error in the form of the accounts' and the messages' routes.
+#[derive(Serialize, ToSchema)]
+pub(super) struct FailedError<'a> {
+    #[schema(inline)]
+    pub(super) success: Always<false>,
+    pub(super) error: &'a str,
+    /// What is wrong with a field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    pub(super) details: Option<BadField<'a>>,
+}
+
+/// A field that will not do.
+#[derive(Serialize, ToSchema)]
+pub(super) struct BadField<'a> {
+    pub(super) field: &'a str,
+    pub(super) issue: &'a str,
+}
+
+/// A success in the form of the accounts' and the messages' routes.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Success<T> {
+    #[schema(inline)]
+    success: Always<true>,
+    data: T,
+}
+
+impl<T> Success<T> {
+    pub(super) fn of(data: T) -> Self {
+        Self {
+            success: Always,
+            data,
+        }
+    }
+}
+
+/// A field that is always the same.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Always<const VALUE: bool>;
+
+impl<const VALUE: bool> Serialize for Always<VALUE> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bool(VALUE)
+    }
+}
+
+impl<const VALUE: bool> utoipa::PartialSchema for Always<VALUE> {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Boolean)
+            .enum_values(Some([VALUE]))
+            .into()
+    }
+}
+
+impl<const VALUE: bool> ToSchema for Always<VALUE> {}
+
+/// What describes refusals in the form of `T`: their statuses, and when they come.
+pub(super) fn refusals<T: ToSchema>(told: &[(u16, &str)]) -> BTreeMap<String, RefOr<Response>> {
+    let described = told.iter().map(|(status, when)| {
+        let mut response = ResponseBuilder::new().description(*when).content(
+            "application/json",
+            ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name(T::name())))
+                .build(),
+        );
+        if matches!(status, 429 | 503) {
+            response = response.header("Retry-After", seconds(*status));
+        }
+        (status.to_string(), response.build().into())
+    });
+    described.collect()
+}
+
+/// Adds to 401 among `told` that a credential is asked for.
+pub(super) fn challenging(mut told: BTreeMap<String, RefOr<Response>>) -> BTreeMap<String, RefOr<Response>> {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    let header = HeaderBuilder::new().schema(text).build();
+    if let Some(RefOr::T(response)) = told.get_mut("401") {
+        response.headers.insert("WWW-Authenticate".to_owned(), header);
+    }
+    told
+}
+
+fn seconds(status: u16) -> Header {
+    let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+    let sometimes = if status == 503 {
+        ", where that can be told"
+    } else {
+        ""
+    };
+    HeaderBuilder::new()
+        .schema(seconds)
+        .description(Some(format!("When to ask again, in seconds{sometimes}.")))
+        .build()
+}
