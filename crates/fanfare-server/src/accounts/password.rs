@@ -1,13 +1,14 @@
 //! Passwords: argon2id, on threads of their own, and never too many at once.
 //!
 //! A hash takes a core for tens of milliseconds and 19 MiB. A flood of logins waits in a queue of fixed length here, and
-//! beyond that it is refused; whoever is connected notices nothing.
+//! beyond that it is refused. The threads that hash are nicer than others, for those who are connected come first.
 
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::AccountError;
@@ -18,6 +19,10 @@ pub const MIN_PASSWORD_BYTES: usize = 8;
 pub const MAX_PASSWORD_BYTES: usize = 1024;
 /// How many may wait for each thread; at some 30 ms for each, that is a wait of two seconds.
 const QUEUE: usize = 64;
+/// How much nicer the threads are to others (`sched(7)`): of a core that both want, a thread without it gets nine tenths
+/// of the time. It is not the most there is, so that logins go on while others take all they can.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
 
 /// Hashes and checks passwords.
 #[derive(Clone)]
@@ -29,6 +34,12 @@ pub(super) struct Passwords {
     places: Arc<Semaphore>,
     /// What is checked in the place of an unknown user's hash, so that both take the same time.
     decoy: Arc<OnceLock<String>>,
+}
+
+/// A place in the queue, until it is dropped.
+#[must_use]
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
 }
 
 /// What a check found.
@@ -43,7 +54,7 @@ impl Passwords {
     /// So many threads; 0 is half of the cores.
     pub(super) fn new(params: Params, threads: usize) -> Self {
         let threads = match threads {
-            0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+            0 => thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
             threads => threads.min(1024),
         };
         Self {
@@ -54,16 +65,26 @@ impl Passwords {
         }
     }
 
+    /// A place in the queue, to be taken before anything else is done for a login: a flood is not to reach the database
+    /// either.
+    pub(super) fn place(&self) -> Result<Place, AccountError> {
+        let place = self.places.clone().try_acquire_owned();
+        place
+            .map(|permit| Place { _permit: permit })
+            .map_err(|_| AccountError::Busy)
+    }
+
     /// The hash of a password, as a PHC string.
     pub(super) async fn hash(&self, password: &str) -> Result<String, AccountError> {
         let password = normalised(password)?;
         let argon2 = self.argon2.clone();
-        self.run(move || hash(&argon2, &password)).await?
+        self.run(self.place()?, move || hash(&argon2, &password)).await?
     }
 
     /// Checks a password against a stored hash, or against one that nothing fits.
     pub(super) async fn check(
         &self,
+        place: Place,
         password: &str,
         stored: Option<String>,
     ) -> Result<Verdict, AccountError> {
@@ -75,7 +96,7 @@ impl Passwords {
             });
         };
         let (argon2, decoy) = (self.argon2.clone(), self.decoy.clone());
-        self.run(move || {
+        self.run(place, move || {
             if decoy.get().is_none() {
                 // At the first login of all, whoever's that is. Another thread may be faster.
                 let _ = decoy.set(hash(&argon2, "no account has this one")?);
@@ -96,30 +117,43 @@ impl Passwords {
         .await?
     }
 
+    /// From now on whatever needs a thread is refused.
+    #[cfg(test)]
+    pub(super) fn without_threads(&self) {
+        self.threads.close();
+    }
+
     /// Runs work on a thread, after what came before it.
     async fn run<T: Send + 'static>(
         &self,
+        place: Place,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AccountError> {
-        let place = self
-            .places
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| AccountError::Busy)?;
-        let thread = self
-            .threads
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| AccountError::Busy)?;
+        let thread = self.threads.clone().acquire_owned().await;
+        let thread = thread.map_err(|_| AccountError::Busy)?;
+        let (tell, done) = oneshot::channel();
         let job = move || {
             // Held until the work is done, even when nobody waits for it any more.
             let _held = (place, thread);
-            work()
+            make_way();
+            let _ = tell.send(work());
         };
-        let done = tokio::task::spawn_blocking(job).await;
-        done.map_err(|_| AccountError::fault("hashing a password ended by a fault"))
+        // A thread of its own each time: what it costs to start is little beside a hash, and a thread that was shared
+        // with other work could not be made ordinary again.
+        let started = thread::Builder::new().name("fanfare-hash".into()).spawn(job);
+        started.map_err(|_| AccountError::Busy)?;
+        done.await
+            .map_err(|_| AccountError::fault("hashing a password ended by a fault"))
     }
+}
+
+/// Has this thread leave the core to others.
+fn make_way() {
+    // On Linux this is about the calling thread alone (elsewhere it would be about the process). To be nicer is never
+    // refused, and a failure would only mean that the thread is like others.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::getpriority_process(None)
+        .and_then(|ordinary| rustix::process::setpriority_process(None, ordinary + NICENESS));
 }
 
 /// The password as it is hashed: NFC (RFC 8265 section 4.2), because keyboards differ in how they compose letters.
@@ -160,6 +194,15 @@ mod tests {
         Params::new(Params::MIN_M_COST, 1, 1, None).unwrap()
     }
 
+    async fn check(
+        passwords: &Passwords,
+        password: &str,
+        stored: Option<&str>,
+    ) -> Result<Verdict, AccountError> {
+        let place = passwords.place()?;
+        passwords.check(place, password, stored.map(str::to_owned)).await
+    }
+
     #[tokio::test]
     async fn what_is_checked() {
         let passwords = Passwords::new(weak(), 1);
@@ -177,31 +220,25 @@ mod tests {
             ("", false),
             ("no account has this one", false),
         ] {
-            let known = passwords.check(password, Some(hash.clone())).await.unwrap();
+            let known = check(&passwords, password, Some(&hash)).await.unwrap();
             assert_eq!(
                 (known.is_right, known.better.is_some()),
                 (expected, false),
                 "{password}"
             );
             assert!(
-                !passwords.check(password, None).await.unwrap().is_right,
+                !check(&passwords, password, None).await.unwrap().is_right,
                 "{password}"
             );
         }
         let composed = passwords.hash("pässword").await.unwrap();
         assert!(
-            passwords
-                .check("pa\u{308}ssword", Some(composed))
+            check(&passwords, "pa\u{308}ssword", Some(&composed))
                 .await
                 .unwrap()
                 .is_right
         );
-        assert!(
-            passwords
-                .check("whatever", Some("damaged".to_owned()))
-                .await
-                .is_err()
-        );
+        assert!(check(&passwords, "whatever", Some("damaged")).await.is_err());
     }
 
     #[tokio::test]
@@ -217,20 +254,18 @@ mod tests {
     async fn stronger_parameters_are_taken_up() {
         let hash = Passwords::new(weak(), 1).hash("correct horse").await.unwrap();
         let stronger = Passwords::new(Params::new(16, 2, 1, None).unwrap(), 1);
-        let found = stronger.check("correct horse", Some(hash.clone())).await.unwrap();
+        let found = check(&stronger, "correct horse", Some(&hash)).await.unwrap();
         let better = found.better.unwrap();
         assert!(found.is_right && better.contains("m=16,t=2"), "{better}");
         assert!(
-            stronger
-                .check("wrong horse", Some(hash))
+            check(&stronger, "wrong horse", Some(&hash))
                 .await
                 .unwrap()
                 .better
                 .is_none()
         );
         assert!(
-            stronger
-                .check("correct horse", Some(better))
+            check(&stronger, "correct horse", Some(&better))
                 .await
                 .unwrap()
                 .better
@@ -270,5 +305,28 @@ mod tests {
         for (number, job) in waiting.into_iter().enumerate().skip(1) {
             assert!(job.await.unwrap().is_ok(), "{number}");
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn hashing_makes_way_and_nobody_else_does() {
+        let passwords = Passwords::new(weak(), 1);
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let before = niceness();
+        let hashing = passwords.run(passwords.place().unwrap(), niceness).await.unwrap();
+        assert_eq!((hashing, niceness()), ((before + NICENESS).min(19), before));
+    }
+
+    #[tokio::test]
+    async fn a_fault_is_its_own() {
+        let passwords = Passwords::new(weak(), 1);
+        let fault = passwords
+            .run(passwords.place().unwrap(), || panic!("a fault"))
+            .await;
+        assert!(fault.is_err_and(|error| error != AccountError::Busy));
+        assert!(
+            passwords.hash("correct horse").await.is_ok(),
+            "the thread's place is free again"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use super::{AccountError, Accounts, Signing, secrets};
+use super::{AccountError, Accounts, Inner, Signing, secrets};
 use crate::auth;
 use crate::storage::{NewSession, Redeemed, Redemption, RotatedBy, Session, User, new_id};
 
@@ -91,10 +91,13 @@ impl Accounts {
         password: &str,
         user_agent: Option<&str>,
     ) -> Result<Login, AccountError> {
-        let storage = &self.inner.storage;
+        let Inner {
+            storage, passwords, ..
+        } = &*self.inner;
+        let place = passwords.place()?;
         let found = storage.credentials(email).await?;
         let stored = found.as_ref().map(|found| found.password.clone());
-        let verdict = self.inner.passwords.check(password, stored).await?;
+        let verdict = passwords.check(place, password, stored).await?;
         let Some(found) = found.filter(|_| verdict.is_right) else {
             return Err(AccountError::BadCredentials);
         };

@@ -15,9 +15,14 @@ mod figures;
 mod frames;
 mod handshakes;
 mod listeners;
+mod login_times;
+mod logins;
+mod members;
 mod memory;
 mod process;
+mod pulse;
 mod report;
+mod requests;
 mod server;
 mod unicast;
 
@@ -53,6 +58,8 @@ pub enum Subject {
     Memory,
     /// Connections that come and go.
     Handshakes,
+    /// Events while many log in, and how long a login takes.
+    Logins,
 }
 
 /// How it is measured.
@@ -116,6 +123,7 @@ async fn measure(options: &Options) -> Result<Report, String> {
             Subject::Channels => channels::run(options).await?,
             Subject::Memory => memory::run(options).await?,
             Subject::Handshakes => handshakes::run(options).await?,
+            Subject::Logins => logins::run(options).await?,
         });
     }
     Ok(report)

@@ -36,8 +36,20 @@ pub(super) struct Server {
     /// What clients speak.
     pub(super) dialect: &'static dyn DialectKind,
     secret: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
+
+/// Whether failed logins are limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limits {
+    /// As the server does by itself.
+    Default,
+    /// Not at all.
+    Off,
+}
+
+/// The name of the configuration in the server's folder.
+const CONFIGURATION: &str = "fanfare.toml";
 
 impl Server {
     /// Starts one with `shards` threads for at most `connections` clients of what `listeners` speak, and waits until it
@@ -47,22 +59,42 @@ impl Server {
         connections: usize,
         listeners: Listeners,
     ) -> Result<Self, String> {
+        Self::launch(shards, connections, listeners, Limits::Default).await
+    }
+
+    /// The same, for users who log in as well as listen to what is their own.
+    pub(super) async fn start_with(
+        shards: usize,
+        connections: usize,
+        limits: Limits,
+    ) -> Result<Self, String> {
+        Self::launch(shards, connections, Listeners::Own, limits).await
+    }
+
+    async fn launch(
+        shards: usize,
+        connections: usize,
+        listeners: Listeners,
+        limits: Limits,
+    ) -> Result<Self, String> {
         let dialect = listeners.dialect()?;
         let folder = tempfile::Builder::new().prefix("fanfare-bench-").tempdir();
         let folder = folder.map_err(|error| format!("cannot make a temporary folder: {error}"))?;
         let [clients, door] =
             free_ports().map_err(|error| format!("no free ports on the loopback interface: {error}"))?;
         let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let file = folder.path().join("fanfare.toml");
-        let text = configuration(
-            dialect.name(),
-            &folder.path().join("data"),
+        let file = folder.path().join(CONFIGURATION);
+        let text = Settings {
+            dialect: dialect.name(),
+            data: &folder.path().join("data"),
             clients,
             door,
-            &secret,
+            secret: &secret,
+            limits,
             shards,
             connections,
-        );
+        }
+        .to_toml();
         fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
         let args = ["serve".as_ref(), "--config".as_ref(), file.as_os_str()];
         let child = Child::start(&args, Stdio::null())?;
@@ -72,7 +104,7 @@ impl Server {
             door,
             dialect,
             secret,
-            _folder: folder,
+            folder,
         };
         server.wait_until_open().await?;
         Ok(server)
@@ -119,6 +151,28 @@ impl Server {
         (0..count).map(upgrade).collect()
     }
 
+    /// Switches an account off, as an operator would.
+    pub(super) async fn disable(&self, user: &str) -> Result<(), String> {
+        let file = self.folder.path().join(CONFIGURATION);
+        let args = [
+            "user".as_ref(),
+            "disable".as_ref(),
+            user.as_ref(),
+            "--config".as_ref(),
+            file.as_os_str(),
+        ];
+        let mut child = Child::start(&args, Stdio::null())?;
+        let deadline = Instant::now() + START_PATIENCE;
+        while Instant::now() < deadline {
+            match child.ended() {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(format!("switching an account off: {status}")),
+                None => sleep(Duration::from_millis(10)).await,
+            }
+        }
+        Err("switching an account off does not come to an end".into())
+    }
+
     /// Ends the server as an operator would.
     ///
     /// # Errors
@@ -145,20 +199,39 @@ fn free_ports() -> std::io::Result<[SocketAddr; 2]> {
     Ok([held[0].local_addr()?, held[1].local_addr()?])
 }
 
-fn configuration(
-    dialect: &str,
-    data: &Path,
+/// What the server is told.
+struct Settings<'a> {
+    dialect: &'a str,
+    data: &'a Path,
     clients: SocketAddr,
     door: SocketAddr,
-    secret: &str,
+    secret: &'a str,
+    limits: Limits,
     shards: usize,
     connections: usize,
-) -> String {
-    // The generator answers no pings, so there are none; a few connections more than asked for are for warming up.
-    let most = connections + 1000;
-    let data = toml::Value::from(data.display().to_string()); // in quotes, whatever characters it has
-    format!(
-        r#"
+}
+
+impl Settings<'_> {
+    fn to_toml(&self) -> String {
+        let Self {
+            dialect,
+            data,
+            clients,
+            door,
+            secret,
+            limits,
+            shards,
+            connections,
+        } = self;
+        let limits = match limits {
+            Limits::Default => "",
+            Limits::Off => "login_attempts_per_minute = 0\nlogin_attempts_per_minute_per_ip = 0",
+        };
+        // The generator answers no pings, so there are none; a few connections more than asked for are for warming up.
+        let most = connections + 1000;
+        let data = toml::Value::from(data.display().to_string()); // in quotes, whatever characters it has
+        format!(
+            r#"
 data_dir = {data}
 [[listener]]
 bind = "{clients}"
@@ -170,6 +243,7 @@ ping_interval = "12h"
 ping_timeout = "24h"
 [auth]
 jwt_secret = "{secret}"
+{limits}
 [broker]
 kind = "memory"
 [resp]
@@ -182,7 +256,8 @@ level = "warn"
 [server]
 shards = {shards}
 "#
-    )
+        )
+    }
 }
 
 #[cfg(test)]
@@ -198,18 +273,37 @@ mod tests {
         let file = folder.path().join("fanfare.toml");
         let secret = "s".repeat(64);
         let dialect = Listeners::Channel.dialect().unwrap().name();
-        let text = configuration(dialect, folder.path(), clients, door, &secret, 1, 20_000);
-        fs::write(&file, text).unwrap();
-        let sources = Sources {
-            file: Some(file),
-            ..Sources::default()
-        };
-        let loaded = config::load(&sources, &crate::serve::dialect_infos()).unwrap();
-        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
-        assert_eq!(loaded.config.dialects[dialect].max_connections, 21_000);
-        assert_eq!(
-            (loaded.config.server.shards, loaded.config.resp.bind),
-            (1, Some(door))
-        );
+        for (limits, attempts) in [(Limits::Default, (10, 60)), (Limits::Off, (0, 0))] {
+            let settings = Settings {
+                dialect,
+                data: folder.path(),
+                clients,
+                door,
+                secret: &secret,
+                limits,
+                shards: 1,
+                connections: 20_000,
+            };
+            fs::write(&file, settings.to_toml()).unwrap();
+            let sources = Sources {
+                file: Some(file.clone()),
+                ..Sources::default()
+            };
+            let loaded = config::load(&sources, &crate::serve::dialect_infos()).unwrap();
+            assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+            assert_eq!(loaded.config.dialects[dialect].max_connections, 21_000);
+            assert_eq!(
+                (loaded.config.server.shards, loaded.config.resp.bind),
+                (1, Some(door))
+            );
+            let auth = &loaded.config.auth;
+            assert_eq!(
+                (
+                    auth.login_attempts_per_minute,
+                    auth.login_attempts_per_minute_per_ip
+                ),
+                attempts
+            );
+        }
     }
 }

@@ -13,7 +13,7 @@ pub(super) struct Bench {
     /// What is measured
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
-    /// Connections [default: 1000 and 10000 for fanout, 1000 for unicast, 10000 for memory; channels likewise]
+    /// Connections [default: 1000 and 10000 for fanout and logins, 1000 for unicast, 10000 for memory; channels likewise]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: Option<u32>,
     /// How long each measurement takes, in seconds
@@ -44,6 +44,8 @@ enum What {
     Memory,
     /// Connections that come and go
     Handshakes,
+    /// Logins: what a burst of 10,000 does to events, and how long a refusal takes
+    Logins,
     /// The process that `fanout` compares with
     #[value(hide = true)]
     Baseline,
@@ -59,12 +61,14 @@ impl Bench {
                 Subject::Channels,
                 Subject::Memory,
                 Subject::Handshakes,
+                Subject::Logins,
             ],
             What::Fanout => vec![Subject::Fanout],
             What::Unicast => vec![Subject::Unicast],
             What::Channels => vec![Subject::Channels],
             What::Memory => vec![Subject::Memory],
             What::Handshakes => vec![Subject::Handshakes],
+            What::Logins => vec![Subject::Logins],
             What::Baseline => return self.run_baseline(),
         };
         let options = Options {

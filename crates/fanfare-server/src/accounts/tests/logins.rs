@@ -48,6 +48,39 @@ pub(super) async fn logins(place: Place) {
     assert!(!claims.contains_key("name"));
 }
 
+pub(super) async fn refusals_take_the_same_time(place: Place) {
+    let world = World::new(&place);
+    world.register("alice@example.com").await;
+    let bob = world.register("bob@example.com").await;
+    world.accounts.set_disabled(&bob.user.id, true).await.unwrap();
+    // What takes the time is a hash, so that none of them may be answered without one.
+    world.accounts.inner.passwords.without_threads();
+    for (email, password) in [
+        ("alice@example.com", PASSWORD),
+        ("alice@example.com", "wrong horse"),
+        ("bob@example.com", PASSWORD),
+        ("bob@example.com", "wrong horse"),
+        ("nobody@example.com", PASSWORD),
+    ] {
+        let answer = world.accounts.login(email, password, None, None).await;
+        assert_eq!(answer.unwrap_err(), AccountError::Busy, "{email} {password}");
+    }
+}
+
+pub(super) async fn a_flood_does_not_reach_the_database(place: Place) {
+    let world = World::with(&place, |options| options.password_threads = 1);
+    world.register("alice@example.com").await;
+    let mut places = Vec::new();
+    while let Ok(place) = world.accounts.inner.passwords.place() {
+        places.push(place);
+    }
+    world.accounts.storage().close().await;
+    let login = || world.accounts.login("alice@example.com", PASSWORD, None, None);
+    assert_eq!(login().await.unwrap_err(), AccountError::Busy);
+    places.pop();
+    assert!(matches!(login().await.unwrap_err(), AccountError::Storage(_)));
+}
+
 pub(super) async fn failures_are_limited(place: Place) {
     let world = World::with(&place, |options| {
         (options.attempts_per_account, options.attempts_per_address) = (3, 5);

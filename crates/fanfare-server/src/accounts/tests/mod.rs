@@ -70,6 +70,8 @@ const ALL: &[Case] = suite![
     accounts::administration,
     accounts::api_keys,
     logins::logins,
+    logins::refusals_take_the_same_time,
+    logins::a_flood_does_not_reach_the_database,
     logins::failures_are_limited,
     logins::refreshing,
     logins::two_refreshes_at_once,

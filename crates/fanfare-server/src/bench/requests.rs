@@ -1,0 +1,295 @@
+//! The least that makes an HTTP client: a request, the status of the answer, and its body; and many of them at once.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use memchr::memmem;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+    time::timeout,
+};
+
+use super::client;
+
+/// Whoever waits in a queue of the server's is answered within seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// An answer is far shorter.
+const MAX_ANSWER: usize = 64 * 1024;
+/// Connections that are made at once.
+const CONCURRENCY: usize = 64;
+
+/// A connection that requests are sent on, one after another.
+pub(super) struct Client {
+    address: SocketAddr,
+    socket: TcpStream,
+}
+
+/// What the server answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+}
+
+impl Client {
+    pub(super) async fn open(address: SocketAddr) -> Result<Self, String> {
+        let socket = client::connect(address).await?;
+        Ok(Self { address, socket })
+    }
+
+    /// So many of them.
+    pub(super) async fn open_many(address: SocketAddr, count: usize) -> Result<Vec<Self>, String> {
+        let opening = stream::iter(0..count).map(|_| Self::open(address));
+        opening.buffer_unordered(CONCURRENCY).try_collect().await
+    }
+
+    /// Sends `request` and waits for the answer. A connection that the server has closed meanwhile is opened anew.
+    pub(super) async fn ask(&mut self, request: &[u8]) -> Result<Answer, String> {
+        let asking = async {
+            if let Some(answer) = self.try_ask(request).await? {
+                return Ok(answer);
+            }
+            self.socket = client::connect(self.address).await?;
+            let answer = self.try_ask(request).await?;
+            answer.ok_or_else(|| "the server closed the connection instead of answering".to_owned())
+        };
+        let answer = timeout(PATIENCE, asking).await;
+        answer.map_err(|_| format!("no answer to a request in {PATIENCE:?}"))?
+    }
+
+    /// None where the connection had ended before.
+    async fn try_ask(&mut self, request: &[u8]) -> Result<Option<Answer>, String> {
+        if self.socket.write_all(request).await.is_err() {
+            return Ok(None);
+        }
+        let mut input = Vec::with_capacity(1024);
+        loop {
+            if let Some(answer) = parse(&input)? {
+                return Ok(Some(answer));
+            }
+            match self.socket.read_buf(&mut input).await {
+                Ok(1..) if input.len() <= MAX_ANSWER => {}
+                Ok(0) | Err(_) if input.is_empty() => return Ok(None),
+                _ => return Err("no whole answer to a request".into()),
+            }
+        }
+    }
+}
+
+/// A request with a JSON body.
+pub(super) fn post(address: SocketAddr, path: &str, body: &Value) -> Vec<u8> {
+    let body = body.to_string();
+    let len = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: {len}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// The answer, once all of it is there. Nothing else may follow it.
+fn parse(input: &[u8]) -> Result<Option<Answer>, String> {
+    let Some(end) = memmem::find(input, b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let (head, body) = (String::from_utf8_lossy(&input[..end]), &input[end + 4..]);
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 "));
+    let status = status.and_then(|rest| rest.get(..3)?.parse().ok());
+    let mut fields = lines.filter_map(|line| line.split_once(':'));
+    let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = length.and_then(|(_, value)| value.trim().parse().ok());
+    let (Some(status), Some(length)) = (status, length) else {
+        return Err("an answer without a status or a length".into());
+    };
+    match body.len().cmp(&length) {
+        std::cmp::Ordering::Less => Ok(None),
+        std::cmp::Ordering::Equal => Ok(Some(Answer {
+            status,
+            body: body.to_vec(),
+        })),
+        std::cmp::Ordering::Greater => Err("an answer is longer than it says".into()),
+    }
+}
+
+/// What became of many requests.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    /// From the first request to the last answer.
+    pub(super) took: Duration,
+    /// How many were answered with each status.
+    pub(super) by_status: BTreeMap<u16, u64>,
+}
+
+impl Answered {
+    pub(super) fn with(&self, status: u16) -> u64 {
+        self.by_status.get(&status).copied().unwrap_or_default()
+    }
+
+    /// That there was no other answer than these.
+    pub(super) fn all_with(&self, statuses: &[u16]) -> Result<(), String> {
+        let mut others = self
+            .by_status
+            .iter()
+            .filter(|(status, _)| !statuses.contains(status));
+        others.next().map_or(Ok(()), |(status, count)| {
+            Err(format!("{count} requests were answered with {status}"))
+        })
+    }
+}
+
+/// When no further request is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Until {
+    /// After so many.
+    Sent(u64),
+    /// After so long.
+    Over(Duration),
+}
+
+/// Sends `requests` in turn, again from the first when all were sent; each client sends its next one when it has its
+/// answer, whatever that is.
+pub(super) async fn flood(
+    clients: &mut Vec<Client>,
+    requests: &Rc<[Vec<u8>]>,
+    until: Until,
+) -> Result<Answered, String> {
+    let flood = Rc::new(Flood {
+        requests: requests.clone(),
+        until,
+        began: Instant::now(),
+        sent: Cell::new(0),
+        answered: RefCell::default(),
+    });
+    let mut workers = JoinSet::new();
+    for client in clients.drain(..) {
+        workers.spawn_local(flood.clone().drive(client));
+    }
+    while let Some(ended) = workers.join_next().await {
+        clients.push(ended.map_err(|error| error.to_string())??);
+    }
+    let mut answered = flood.answered.take();
+    answered.took = flood.began.elapsed();
+    Ok(answered)
+}
+
+/// What all workers share.
+struct Flood {
+    requests: Rc<[Vec<u8>]>,
+    until: Until,
+    began: Instant,
+    sent: Cell<u64>,
+    answered: RefCell<Answered>,
+}
+
+impl Flood {
+    async fn drive(self: Rc<Self>, mut client: Client) -> Result<Client, String> {
+        while let Some(request) = self.next() {
+            let answer = client.ask(request).await?;
+            *self
+                .answered
+                .borrow_mut()
+                .by_status
+                .entry(answer.status)
+                .or_default() += 1;
+        }
+        Ok(client)
+    }
+
+    fn next(&self) -> Option<&[u8]> {
+        let sent = self.sent.get();
+        let is_over = match self.until {
+            Until::Sent(count) => sent >= count,
+            Until::Over(length) => self.began.elapsed() >= length,
+        };
+        if is_over {
+            return None;
+        }
+        self.sent.set(sent + 1);
+        let nth = usize::try_from(sent).unwrap_or_default() % self.requests.len();
+        self.requests.get(nth).map(Vec::as_slice)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::{net::TcpListener, task::LocalSet};
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_whole_or_not_yet_one() {
+        let whole = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nContent-LENGTH: 4\r\n\r\nbusy";
+        for cut in 0..whole.len() {
+            assert_eq!(parse(&whole[..cut]), Ok(None), "{cut}");
+        }
+        let answer = parse(whole).unwrap().unwrap();
+        assert_eq!((answer.status, answer.body.as_slice()), (503, &b"busy"[..]));
+        for wrong in [
+            &b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nbusy"[..],
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            b"HTTP/1.1 ok\r\ncontent-length: 0\r\n\r\n",
+            b"garbage\r\n\r\n",
+        ] {
+            assert!(parse(wrong).is_err(), "{}", wrong.escape_ascii());
+        }
+    }
+
+    /// A server that answers `/a` with 200 and all else with 401, twice on each connection.
+    async fn serve(listener: TcpListener) {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            tokio::task::spawn_local(async move {
+                for _ in 0..2 {
+                    let mut request = Vec::new();
+                    while !request.ends_with(b"{}") {
+                        if socket.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                            return;
+                        }
+                    }
+                    let status = if request.starts_with(b"POST /a ") {
+                        200
+                    } else {
+                        401
+                    };
+                    let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 1\r\n\r\nx");
+                    socket.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn each_request_is_answered_once() {
+        let in_turn = async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            tokio::task::spawn_local(serve(listener));
+            let mut clients = Client::open_many(address, 3).await.unwrap();
+            let body = Value::Object(serde_json::Map::new());
+            let requests: Rc<[_]> = ["/a", "/b", "/c"].map(|path| post(address, path, &body)).into();
+            let answered = flood(&mut clients, &requests, Until::Sent(30)).await.unwrap();
+            assert_eq!(
+                (answered.with(200), answered.with(401), answered.with(503)),
+                (10, 20, 0)
+            );
+            assert!(answered.all_with(&[200, 401]).is_ok() && answered.all_with(&[200]).is_err());
+            assert_eq!(clients.len(), 3, "they can be used again");
+            let none = flood(&mut clients, &requests, Until::Over(Duration::ZERO))
+                .await
+                .unwrap();
+            assert!(none.by_status.is_empty());
+        };
+        LocalSet::new().run_until(in_turn).await;
+    }
+}
