@@ -18,19 +18,9 @@ pub(super) const JSON: &str = "application/json";
 /// Every answer's body is known whole.
 pub(super) type Reply = Response<Full<Bytes>>;
 
-/// An answer with this JSON body, its fields in the order of their names.
+/// An answer with this JSON body.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
-    // All bodies are objects with names for keys, so there is nothing that could fail.
-    text(
-        status,
-        JSON,
-        serde_json::to_value(body).unwrap_or_default().to_string(),
-    )
-}
-
-/// An answer with this JSON body, its fields in the order in which they are declared.
-pub(super) fn json_in_order(status: StatusCode, body: &impl Serialize) -> Reply {
-    // As above.
+    // Written to memory, and all bodies are objects with names for keys, so there is nothing that could fail.
     text(status, JSON, serde_json::to_vec(body).unwrap_or_default())
 }
 

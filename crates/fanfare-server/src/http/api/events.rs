@@ -136,5 +136,5 @@ pub(super) async fn publish(sent: Incoming, site: &Site) -> Reply {
             );
         }
     };
-    reply::json_in_order(StatusCode::OK, &Published::new(ids, &receipts))
+    reply::json(StatusCode::OK, &Published::new(ids, &receipts))
 }
