@@ -6,6 +6,7 @@
 //! fresh.
 
 mod api_keys;
+mod counts;
 mod email;
 mod error;
 mod messages;
@@ -30,6 +31,7 @@ use throttle::Throttle;
 use crate::storage::{Storage, millis};
 
 pub use api_keys::{ApiKey, Scope};
+pub use counts::LoginCounts;
 pub use email::normalise_email;
 pub use error::AccountError;
 pub use messages::{MessagePage, NewMessage};
@@ -50,6 +52,7 @@ struct Inner {
     storage: Storage,
     options: AccountsOptions,
     passwords: Passwords,
+    logins: LoginCounts,
     throttle: Throttle,
     revocations: Revocations,
     keys: api_keys::KnownKeys,
@@ -62,7 +65,12 @@ impl Accounts {
     pub fn new(storage: Storage, options: AccountsOptions) -> Self {
         Self {
             inner: Arc::new(Inner {
-                passwords: Passwords::new(options.hashing.clone(), options.password_threads),
+                passwords: Passwords::new(
+                    options.hashing.clone(),
+                    options.password_threads,
+                    options.password_queue,
+                ),
+                logins: LoginCounts::default(),
                 throttle: Throttle::new(options.attempts_per_account, options.attempts_per_address),
                 revocations: Revocations::default(),
                 keys: api_keys::KnownKeys::default(),
@@ -76,6 +84,11 @@ impl Accounts {
     /// What is revoked.
     pub fn revocations(&self) -> &Revocations {
         &self.inner.revocations
+    }
+
+    /// How logins ended.
+    pub fn logins(&self) -> &LoginCounts {
+        &self.inner.logins
     }
 
     /// Where the accounts are kept.

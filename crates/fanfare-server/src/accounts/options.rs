@@ -44,6 +44,10 @@ pub struct AccountsOptions {
     pub registration: Registration,
     /// Passwords hashed at the same time; 0 is half of the cores.
     pub password_threads: usize,
+    /// Logins that may wait for each of these threads.
+    pub password_queue: usize,
+    /// The most sessions of one user.
+    pub sessions_per_user: u32,
     /// Failed logins a minute for one account; 0 is no limit.
     pub attempts_per_account: u32,
     /// Failed logins a minute from one address; 0 is no limit.
@@ -76,6 +80,8 @@ impl AccountsOptions {
             leeway: auth.leeway,
             registration: auth.registration,
             password_threads: auth.password_threads,
+            password_queue: auth.password_queue,
+            sessions_per_user: auth.max_sessions_per_user,
             attempts_per_account: auth.login_attempts_per_minute,
             attempts_per_address: auth.login_attempts_per_minute_per_ip,
             watch_interval: Duration::from_secs(2),

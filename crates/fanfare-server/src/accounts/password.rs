@@ -17,8 +17,6 @@ use super::AccountError;
 pub const MIN_PASSWORD_BYTES: usize = 8;
 /// The longest, in bytes.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
-/// How many may wait for each thread; at some 30 ms for each, that is a wait of two seconds.
-const QUEUE: usize = 64;
 /// How much nicer the threads are to others (`sched(7)`): of a core that both want, a thread without it gets nine tenths
 /// of the time. It is not the most there is, so that logins go on while others take all they can.
 #[cfg(target_os = "linux")]
@@ -51,8 +49,8 @@ pub(super) struct Verdict {
 }
 
 impl Passwords {
-    /// So many threads; 0 is half of the cores.
-    pub(super) fn new(params: Params, threads: usize) -> Self {
+    /// So many threads, 0 is half of the cores; and so many who wait for each.
+    pub(super) fn new(params: Params, threads: usize, queue: usize) -> Self {
         let threads = match threads {
             0 => thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
             threads => threads.min(1024),
@@ -60,7 +58,7 @@ impl Passwords {
         Self {
             argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
             threads: Arc::new(Semaphore::new(threads)),
-            places: Arc::new(Semaphore::new(threads * (1 + QUEUE))),
+            places: Arc::new(Semaphore::new(threads * (1 + queue))),
             decoy: Arc::default(),
         }
     }
@@ -190,6 +188,8 @@ fn is_weaker(hash: &PasswordHash, now: &Params) -> bool {
 mod tests {
     use super::*;
 
+    const QUEUE: usize = 8;
+
     fn weak() -> Params {
         Params::new(Params::MIN_M_COST, 1, 1, None).unwrap()
     }
@@ -205,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_checked() {
-        let passwords = Passwords::new(weak(), 1);
+        let passwords = Passwords::new(weak(), 1, QUEUE);
         let hash = passwords.hash("correct horse").await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{hash}");
         assert_ne!(
@@ -243,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn bounds() {
-        let passwords = Passwords::new(weak(), 1);
+        let passwords = Passwords::new(weak(), 1, QUEUE);
         for (bytes, fits) in [(0, false), (7, false), (8, true), (1024, true), (1025, false)] {
             assert_eq!(passwords.hash(&"x".repeat(bytes)).await.is_ok(), fits, "{bytes}");
         }
@@ -252,8 +252,11 @@ mod tests {
 
     #[tokio::test]
     async fn stronger_parameters_are_taken_up() {
-        let hash = Passwords::new(weak(), 1).hash("correct horse").await.unwrap();
-        let stronger = Passwords::new(Params::new(16, 2, 1, None).unwrap(), 1);
+        let hash = Passwords::new(weak(), 1, QUEUE)
+            .hash("correct horse")
+            .await
+            .unwrap();
+        let stronger = Passwords::new(Params::new(16, 2, 1, None).unwrap(), 1, QUEUE);
         let found = check(&stronger, "correct horse", Some(&hash)).await.unwrap();
         let better = found.better.unwrap();
         assert!(found.is_right && better.contains("m=16,t=2"), "{better}");
@@ -275,7 +278,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_parameters_are_the_recommended_ones() {
-        let hash = Passwords::new(Params::default(), 1)
+        let hash = Passwords::new(Params::default(), 1, QUEUE)
             .hash("correct horse")
             .await
             .unwrap();
@@ -284,7 +287,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_is_refused_beyond_the_queue() {
-        let passwords = Passwords::new(weak(), 1);
+        let passwords = Passwords::new(weak(), 1, QUEUE);
         let blocked = passwords.threads.clone().acquire_owned().await.unwrap();
         let waiting: Vec<_> = (0..=QUEUE)
             .map(|_| {
@@ -310,7 +313,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn hashing_makes_way_and_nobody_else_does() {
-        let passwords = Passwords::new(weak(), 1);
+        let passwords = Passwords::new(weak(), 1, QUEUE);
         let niceness = || rustix::process::getpriority_process(None).unwrap();
         let before = niceness();
         let hashing = passwords.run(passwords.place().unwrap(), niceness).await.unwrap();
@@ -319,7 +322,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_fault_is_its_own() {
-        let passwords = Passwords::new(weak(), 1);
+        let passwords = Passwords::new(weak(), 1, QUEUE);
         let fault = passwords
             .run(passwords.place().unwrap(), || panic!("a fault"))
             .await;

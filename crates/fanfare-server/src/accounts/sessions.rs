@@ -74,6 +74,18 @@ impl Accounts {
         client: Option<IpAddr>,
         user_agent: Option<&str>,
     ) -> Result<Login, AccountError> {
+        let ended = self.try_login(email, password, client, user_agent).await;
+        self.inner.logins.add(&ended);
+        ended
+    }
+
+    async fn try_login(
+        &self,
+        email: &str,
+        password: &str,
+        client: Option<IpAddr>,
+        user_agent: Option<&str>,
+    ) -> Result<Login, AccountError> {
         self.signing()?;
         // What is no address belongs to nobody; what nobody can have is not looked for.
         let email = super::normalise_email(email).map_err(|_| AccountError::BadCredentials)?;
@@ -128,6 +140,7 @@ impl Accounts {
             user_agent: user_agent.as_deref(),
             token_hash: &secrets::hash(&refresh_token),
             expires_at: self.refresh_expiry(now),
+            most: self.inner.options.sessions_per_user,
         };
         // Switched off, or another password since: as if the password had been wrong.
         let ended = self.inner.storage.open_session(&session, now).await?;

@@ -74,6 +74,15 @@ pub struct Auth {
     #[schemars(range(max = 1024))]
     pub password_threads: usize,
 
+    /// How many logins may wait for each of these threads. One waits some 15 to 30 ms for each that is before it; more
+    /// than these are refused for the moment.
+    #[schemars(range(max = 100_000))]
+    pub password_queue: usize,
+
+    /// The most sessions of one user. One more ends the one that was used the longest time ago.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_sessions_per_user: u32,
+
     /// The most failed logins in a minute for one account; further ones are refused, with the right password too. 0 is
     /// no limit.
     #[schemars(range(max = 1_000_000))]
@@ -104,6 +113,8 @@ impl Default for Auth {
             refresh_ttl: Duration::from_secs(30 * 24 * 3600),
             registration: Registration::Open,
             password_threads: 0,
+            password_queue: 64,
+            max_sessions_per_user: 100,
             login_attempts_per_minute: 10,
             login_attempts_per_minute_per_ip: 60,
             allowed_origins: vec!["*".to_owned()],

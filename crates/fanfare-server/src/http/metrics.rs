@@ -72,7 +72,7 @@ pub(super) fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Reply {
     ),
 )]
 pub(super) fn prometheus(site: &Arc<Site>) -> Reply {
-    match text::render(&site.node) {
+    match text::render(&site.node, &site.options.accounts) {
         Ok(body) => reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body),
         Err(error) => {
             tracing::error!(%error, "cannot render metrics");

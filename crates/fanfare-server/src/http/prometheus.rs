@@ -7,7 +7,10 @@ use prometheus::{
     Encoder, Error, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
-use crate::engine::{MountedDialect, Node};
+use crate::{
+    accounts::Accounts,
+    engine::{MountedDialect, Node},
+};
 
 /// A metric without labels: its name, its meaning and its value.
 type OfNode = (&'static str, &'static str, fn(&Node) -> u64);
@@ -157,11 +160,12 @@ const REASON_COUNTERS: &[OfReason] = &[
 ];
 
 /// Renders everything this node counts. The engine's counters are plain atomics; metrics are made of them at a scrape.
-pub(super) fn render(node: &Node) -> Result<Vec<u8>, Error> {
+pub(super) fn render(node: &Node, accounts: &Accounts) -> Result<Vec<u8>, Error> {
     let registry = Registry::new();
     of_documents(node, &registry)?;
     of_node(node, &registry)?;
     of_authorizer(node, &registry)?;
+    of_accounts(accounts, &registry)?;
     of_dialects(node, &registry)?;
     let mut text = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut text)?;
@@ -210,6 +214,24 @@ fn of_authorizer(node: &Node, registry: &Registry) -> Result<(), Error> {
     let opts = Opts::new("fanfare_authorizer_answers_total", help);
     let values = values.map(|(answer, count)| ([answer], count));
     counters(registry, opts, ["answer"], values.into())
+}
+
+fn of_accounts(accounts: &Accounts, registry: &Registry) -> Result<(), Error> {
+    let help = "How logins ended: succeeded, refused (a wrong address or password), limited (too many failures), \
+                busy (too many wait for a hash), failed (the database)";
+    let values = accounts.logins().all().map(|(result, count)| ([result], count));
+    let opts = Opts::new("fanfare_logins_total", help);
+    counters(registry, opts, ["result"], values.into())?;
+    let opts = Opts::new(
+        "fanfare_database_up",
+        "1 while the database does what it is asked",
+    );
+    gauges(
+        registry,
+        opts,
+        [],
+        vec![([], u64::from(accounts.storage().is_up()))],
+    )
 }
 
 fn of_dialects(node: &Node, registry: &Registry) -> Result<(), Error> {
@@ -284,10 +306,12 @@ mod tests {
 
     use super::*;
     use crate::{
+        accounts::AccountsOptions,
         auth::{Gate, Verifier, VerifierOptions},
-        config::{self, Sources},
+        config::{self, Config, Sources},
         engine::NodeOptions,
         serve,
+        storage::Storage,
     };
 
     struct Asked;
@@ -310,11 +334,16 @@ mod tests {
         }
     }
 
-    /// A node as configured by default.
-    fn node() -> Arc<Node> {
-        let config = config::load(&Sources::default(), &serve::dialect_infos())
+    /// The configuration by default.
+    fn config() -> Config {
+        config::load(&Sources::default(), &serve::dialect_infos())
             .unwrap()
-            .config;
+            .config
+    }
+
+    /// A node with it.
+    fn node() -> Arc<Node> {
+        let config = config();
         let secret = VerifierOptions {
             hmac_secret: Some(b"a secret that is long enough for HS256".into()),
             ..VerifierOptions::default()
@@ -329,12 +358,15 @@ mod tests {
     }
 
     fn rendered(node: &Node) -> Vec<String> {
-        let text = String::from_utf8(render(node).unwrap()).unwrap();
+        let config = config();
+        let storage = Storage::new(&config.storage.url, 1).unwrap();
+        let accounts = Accounts::new(storage, AccountsOptions::new(&config, None));
+        let text = String::from_utf8(render(node, &accounts).unwrap()).unwrap();
         text.lines().map(str::to_owned).collect()
     }
 
-    #[test]
-    fn every_figure_is_explained_and_typed() {
+    #[tokio::test]
+    async fn every_figure_is_explained_and_typed() {
         let lines = rendered(&node());
         let named = |word: &str| {
             let names = lines.iter().filter_map(|line| line.strip_prefix(word));
@@ -362,8 +394,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn figures_are_those_of_the_node() {
+    #[tokio::test]
+    async fn figures_are_those_of_the_node() {
         let node = node();
         let (own, hidden) = (&node.dialects[0], node.dialects.iter().find(|one| one.hidden));
         own.counters.rate_limited.store(3, Relaxed);
@@ -381,6 +413,8 @@ mod tests {
             "fanfare_pattern_subscriptions 0",
             "fanfare_rooms 0",
             "fanfare_draining 0",
+            "fanfare_logins_total{result=\"busy\"} 0",
+            "fanfare_database_up 1",
             "fanfare_authorizer_answers_total{answer=\"allowed\"} 5",
             "fanfare_authorizer_answers_total{answer=\"denied\"} 6",
             "fanfare_authorizer_answers_total{answer=\"failed\"} 7",

@@ -4,8 +4,6 @@ use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{Storage, StorageError, User};
 
-/// The most sessions of one user; a further login ends the one that was used the longest time ago.
-const MAX_SESSIONS: i64 = 100;
 /// The most refresh tokens that one session keeps, spent ones included; older ones are forgotten.
 const MAX_TOKENS: i64 = 1000;
 
@@ -40,6 +38,8 @@ pub struct NewSession<'a> {
     pub token_hash: &'a str,
     /// When the session and the token end.
     pub expires_at: i64,
+    /// The most sessions of this user; those that were used the longest time ago end.
+    pub most: u32,
 }
 
 /// A refresh token offered.
@@ -107,7 +107,7 @@ impl Storage {
                 .execute(&mut *transaction)
                 .await?;
             insert_token(&mut transaction, new.id, new.token_hash, new.expires_at, now).await?;
-            let ended = end_oldest(&mut transaction, new.user_id, now).await?;
+            let ended = end_oldest(&mut transaction, new.user_id, new.most, now).await?;
             transaction.commit().await?;
             Ok(Some(ended))
         }, Option::is_some)
@@ -315,14 +315,19 @@ pub(super) async fn end_all(
     rows.iter().map(|row| row.try_get("id")).collect()
 }
 
-async fn end_oldest(connection: &mut AnyConnection, user: &str, now: i64) -> sqlx::Result<Vec<String>> {
+async fn end_oldest(
+    connection: &mut AnyConnection,
+    user: &str,
+    most: u32,
+    now: i64,
+) -> sqlx::Result<Vec<String>> {
     let update = "UPDATE sessions SET revoked_at = $2 WHERE id IN (SELECT id FROM sessions \
                   WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 \
                   ORDER BY last_used_at DESC, id DESC LIMIT $3 OFFSET $3) RETURNING id";
     let rows = sqlx::query(update)
         .bind(user)
         .bind(now)
-        .bind(MAX_SESSIONS)
+        .bind(i64::from(most))
         .fetch_all(connection)
         .await?;
     rows.iter().map(|row| row.try_get("id")).collect()

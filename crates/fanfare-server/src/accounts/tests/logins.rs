@@ -79,6 +79,8 @@ pub(super) async fn a_flood_does_not_reach_the_database(place: Place) {
     assert_eq!(login().await.unwrap_err(), AccountError::Busy);
     places.pop();
     assert!(matches!(login().await.unwrap_err(), AccountError::Storage(_)));
+    let counts = world.accounts.logins().all();
+    assert_eq!((counts[3], counts[4]), (("busy", 1), ("failed", 1)));
 }
 
 pub(super) async fn failures_are_limited(place: Place) {
@@ -128,6 +130,9 @@ pub(super) async fn failures_are_limited(place: Place) {
         .login("carol@example.com", PASSWORD, None, None)
         .await;
     assert_eq!(elsewhere.unwrap_err(), AccountError::BadCredentials);
+    let counts = world.accounts.logins().all();
+    let expected = [("succeeded", 5), ("refused", 6), ("limited", 11)];
+    assert_eq!(counts[..3], expected);
 }
 
 pub(super) async fn refreshing(place: Place) {
@@ -268,6 +273,22 @@ pub(super) async fn sessions_end(place: Place) {
     );
     assert!(world.accounts.refresh(&other.refresh_token, false).await.is_ok());
     assert_eq!(world.accounts.sessions(&login.user.id).await.unwrap().len(), 1);
+}
+
+pub(super) async fn one_session_too_many_ends_the_one_least_used(place: Place) {
+    let world = World::with(&place, |options| options.sessions_per_user = 2);
+    let first = world.register("alice@example.com").await;
+    let mut open = vec![first.session_id.clone()];
+    for _ in 0..2 {
+        world.pass(1);
+        let login = world.accounts.login("alice@example.com", PASSWORD, None, None);
+        open.push(login.await.unwrap().session_id);
+    }
+    let listed = world.accounts.sessions(&first.user.id).await.unwrap();
+    let listed: Vec<_> = listed.into_iter().map(|session| session.id).collect();
+    assert_eq!(listed, [open[2].clone(), open[1].clone()]);
+    let revocations = world.accounts.revocations();
+    assert!(revocations.is_refused(&first.user.id, Some(&open[0])));
 }
 
 pub(super) async fn weak_hashes_are_replaced(place: Place) {

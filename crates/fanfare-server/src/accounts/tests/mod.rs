@@ -77,6 +77,7 @@ const ALL: &[Case] = suite![
     logins::two_refreshes_at_once,
     logins::replays,
     logins::sessions_end,
+    logins::one_session_too_many_ends_the_one_least_used,
     logins::weak_hashes_are_replaced,
     logins::without_a_secret,
     messages::writing,

@@ -33,6 +33,7 @@ async fn open(storage: &Storage, user: &str, token: &str, now: i64) -> Option<(S
         user_agent: Some("curl"),
         token_hash: token,
         expires_at: now + DAY,
+        most: 100,
     };
     let ended = storage.open_session(&session, now).await.unwrap()?;
     Some((id, ended))
