@@ -240,8 +240,11 @@ def test_whose_sessions_are_listed(door):
     assert [each["session_id"] for each in listed(admin, f"?user={ann}")] == [each["session_id"] for each in listed(laptop["access_token"])]
     assert listed(admin) == listed(admin, "?user=x'%20OR%201=1--") == []
     hidden = coded("FORBIDDEN", "other users' sessions are shown to admins only")
-    for user in (ann, "nobody", ""):
+    for user in (ann, "nobody"):
         assert door.call("GET", f"/sessions?user={user}", bearer=ben["access_token"]) == (403, hidden)
+    for user in ("", "%00", "a" * 300):
+        bad = coded("INVALID_REQUEST", "user: not a user's id", user="not a user's id")
+        assert door.call("GET", f"/sessions?user={user}", bearer=admin) == (400, bad)
     for query in ("?other=1", "?user=a&user=b"):
         issue = "expected user, at most once"
         assert door.call("GET", "/sessions" + query, bearer=admin) == (400, coded("INVALID_REQUEST", f"query: {issue}", query=issue))
@@ -306,6 +309,8 @@ REFUSED = [
     ("register", {"email": "ben@example.com", "password": PASSWORD, "name": "x" * 201}, 400, "name"),
     ("login", {"email": "ann@example.com"}, 400, "password"),
     ("login", {"password": PASSWORD}, 400, "email"),
+    ("login", {"email": "ann@example.com", "password": PASSWORD, "x": "y" * (3 << 20)}, 413, refused("the body is over the size limit")),
+    ("login", '{"email":"a@example.com","password":"wrong horse","x":' + "[0]," * 9 + "1}", 400, refused("the body is not a JSON object")),
     ("login", {"email": {"$ne": ""}, "password": {"$ne": ""}}, 400, "email"),
     ("refresh", {}, 400, "refreshToken"),
     ("refresh", {"refreshToken": None}, 400, "refreshToken"),

@@ -2,13 +2,18 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::{AccountError, Accounts, Inner, Signing, secrets};
 use crate::auth;
-use crate::storage::{NewSession, Redeemed, Redemption, RotatedBy, Session, User, new_id};
+use crate::storage::{
+    Credentials, NewSession, Redeemed, Redemption, RotatedBy, Session, User, new_id, time_of,
+};
 
+/// How often a password is checked for one login: another login may have replaced the hash by a better one meanwhile.
+const ATTEMPTS: usize = 2;
 /// What is kept of a client's name for itself, in bytes.
 const MAX_USER_AGENT_BYTES: usize = 255;
 
@@ -103,59 +108,63 @@ impl Accounts {
         password: &str,
         user_agent: Option<&str>,
     ) -> Result<Login, AccountError> {
-        let Inner {
-            storage, passwords, ..
-        } = &*self.inner;
-        let place = passwords.place()?;
-        let found = storage.credentials(email).await?;
-        let stored = found.as_ref().map(|found| found.password.clone());
-        let verdict = passwords.check(place, password, stored).await?;
-        let Some(found) = found.filter(|_| verdict.is_right) else {
-            return Err(AccountError::BadCredentials);
-        };
-        let id = found.user.id.clone();
-        let login = self.open_session(found.user, &found.password, user_agent).await?;
-        if let Some(better) = verdict.better {
-            // The login has succeeded; another one will replace the hash if this does not.
-            let _ = storage.replace_hash(&id, &found.password, &better).await;
+        for _ in 0..ATTEMPTS {
+            let Inner {
+                storage, passwords, ..
+            } = &*self.inner;
+            let place = passwords.place()?;
+            let found = storage.credentials(email).await?;
+            let stored = found.as_ref().map(|found| found.password.clone());
+            let verdict = passwords.check(place, password, stored).await?;
+            let Some(Credentials { user, password: hash }) = found.filter(|_| verdict.is_right) else {
+                break;
+            };
+            let Some(login) = self.open_session(&user.id, &hash, user_agent).await? else {
+                continue;
+            };
+            if let Some(better) = verdict.better {
+                // The login has succeeded; another one will replace the hash if this does not.
+                let _ = storage.replace_hash(&user.id, &hash, &better).await;
+            }
+            return Ok(login);
         }
-        Ok(login)
+        Err(AccountError::BadCredentials)
     }
 
-    /// Opens a session for a user whose password was checked against `hash`.
+    /// Opens a session for a user whose password was checked against `hash`; `None` where that is not the user's hash any
+    /// more, or the user is switched off.
     pub(super) async fn open_session(
         &self,
-        user: User,
+        user_id: &str,
         hash: &str,
         user_agent: Option<&str>,
-    ) -> Result<Login, AccountError> {
+    ) -> Result<Option<Login>, AccountError> {
         let signing = self.signing()?;
         let refresh_token = secrets::new_refresh_token()?;
         let (session_id, now) = (new_id(), self.now());
         let user_agent = user_agent.map(printable);
         let session = NewSession {
             id: &session_id,
-            user_id: &user.id,
+            user_id,
             password: hash,
             user_agent: user_agent.as_deref(),
             token_hash: &secrets::hash(&refresh_token),
             expires_at: self.refresh_expiry(now),
             most: self.inner.options.sessions_per_user,
         };
-        // Switched off, or another password since: as if the password had been wrong.
-        let ended = self.inner.storage.open_session(&session, now).await?;
-        self.sessions_ended(ended.ok_or(AccountError::BadCredentials)?, now);
-        let user = User {
-            last_login_at: Some(now),
-            ..user
+        // The user as they are now: the password may have waited long for its hash.
+        let Some((user, ended)) = self.inner.storage.open_session(&session, now).await? else {
+            return Ok(None);
         };
-        Ok(Login {
-            access_token: self.mint(signing, &user, &session_id),
-            expires_in: self.inner.options.access_ttl.as_secs(),
+        self.sessions_ended(ended, now);
+        let (access_token, expires_in) = self.mint(signing, &user, &session_id, session.expires_at, now);
+        Ok(Some(Login {
             user,
             session_id,
+            access_token,
             refresh_token,
-        })
+            expires_in,
+        }))
     }
 
     /// A fresh access token for a refresh token; with `rotate`, another refresh token too. The one offered works for a
@@ -181,8 +190,8 @@ impl Accounts {
             }),
             grace: i64::try_from(self.inner.options.grace.as_millis()).unwrap_or(i64::MAX),
         };
-        let (session_id, user) = match self.inner.storage.redeem(&offered, now).await? {
-            Redeemed::Good(session, user) => (session, user),
+        let (session_id, ends_at, user) = match self.inner.storage.redeem(&offered, now).await? {
+            Redeemed::Good(session, ends_at, user) => (session, ends_at, user),
             Redeemed::Refused => return Err(AccountError::BadToken),
             Redeemed::Replayed(session) => {
                 tracing::warn!(
@@ -193,12 +202,13 @@ impl Accounts {
                 return Err(AccountError::BadToken);
             }
         };
+        let (access_token, expires_in) = self.mint(signing, &user, &session_id, ends_at, now);
         Ok(Refreshed {
-            access_token: self.mint(signing, &user, &session_id),
-            expires_in: self.inner.options.access_ttl.as_secs(),
             user,
             session_id,
+            access_token,
             refresh_token: next,
+            expires_in,
         })
     }
 
@@ -245,7 +255,15 @@ impl Accounts {
         now.saturating_add(ttl)
     }
 
-    fn mint(&self, signing: &Signing, user: &User, session_id: &str) -> String {
+    /// An access token, which does not outlive its session, and how long it lives, in seconds.
+    fn mint(
+        &self,
+        signing: &Signing,
+        user: &User,
+        session_id: &str,
+        session_ends_at: i64,
+        now: i64,
+    ) -> (String, u64) {
         let options = &self.inner.options;
         let mut claims = Map::new();
         let mut claim = |name: &str, value: Value| claims.insert(name.to_owned(), value);
@@ -261,13 +279,10 @@ impl Accounts {
                 claim(name, value.as_str().into());
             }
         }
-        auth::mint(
-            &signing.secret,
-            &user.id,
-            options.access_ttl,
-            &claims,
-            (options.clock)(),
-        )
+        let left = u64::try_from(session_ends_at.saturating_sub(now)).unwrap_or_default();
+        let ttl = options.access_ttl.min(Duration::from_millis(left));
+        let token = auth::mint(&signing.secret, &user.id, ttl, &claims, time_of(now));
+        (token, ttl.as_secs())
     }
 }
 

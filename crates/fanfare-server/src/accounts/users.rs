@@ -34,7 +34,9 @@ impl Accounts {
         let (user, hash) = self
             .add(email, password, name, &[DEFAULT_ROLE.to_owned()])
             .await?;
-        self.open_session(user, &hash, user_agent).await
+        let login = self.open_session(&user.id, &hash, user_agent).await?;
+        // Switched off, or another password, in the moment since.
+        login.ok_or(AccountError::BadCredentials)
     }
 
     /// Makes an account, whatever registration says; for administrators.
@@ -127,10 +129,8 @@ impl Accounts {
     /// [`AccountError::NotFound`], [`AccountError::Bad`]; or the database.
     pub async fn set_roles(&self, id: &str, roles: &[String]) -> Result<(), AccountError> {
         let roles = checked_roles(roles)?;
-        let before = self.user(id).await?.roles;
-        let takes_away = before.iter().any(|role| !roles.contains(role));
         let now = self.now();
-        let ended = self.inner.storage.set_roles(id, &roles, takes_away, now).await?;
+        let ended = self.inner.storage.set_roles(id, &roles, now).await?;
         self.sessions_ended(ended.ok_or(AccountError::NotFound)?, now);
         Ok(())
     }

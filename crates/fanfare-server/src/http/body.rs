@@ -18,9 +18,14 @@ pub(super) enum Unread {
     TooLate,
 }
 
-/// The whole body, within the limit and the time that a request's head has, too.
+/// The whole body, within the configured limit and the time that a request's head has, too.
 pub(super) async fn read(body: Incoming, options: &SiteOptions) -> Result<Bytes, Unread> {
-    let limit = options.max_body_size;
+    read_within(options.max_body_size, body, options).await
+}
+
+/// As [`read`], where less than the configured limit is enough: `most` bytes.
+pub(super) async fn read_within(most: usize, body: Incoming, options: &SiteOptions) -> Result<Bytes, Unread> {
+    let limit = most.min(options.max_body_size);
     if body.size_hint().lower() > limit as u64 {
         return Err(Unread::TooBig); // it says so itself
     }

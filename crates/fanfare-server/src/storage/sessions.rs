@@ -63,8 +63,8 @@ pub struct RotatedBy<'a> {
 /// What became of a refresh token offered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Redeemed {
-    /// It is good: the session's id, and the user as they are now.
-    Good(String, User),
+    /// It is good: the session's id and end, and the user as they are now.
+    Good(String, i64, User),
     /// It is unknown or expired, or its session or user is not there any more.
     Refused,
     /// It was replaced too long ago, so somebody has a copy; the session with this id has been ended.
@@ -79,8 +79,8 @@ macro_rules! columns {
 }
 
 impl Storage {
-    /// Opens a session with its first refresh token, and answers the ids of those that were ended to make room; `None`
-    /// where the user is switched off, or has another password by now.
+    /// Opens a session with its first refresh token. Answers the user as they are now, and the ids of the sessions that
+    /// were ended to make room; `None` where the user is switched off, or has another password by now.
     ///
     /// # Errors
     /// The database cannot be used.
@@ -88,14 +88,17 @@ impl Storage {
         &self,
         new: &NewSession<'_>,
         now: i64,
-    ) -> Result<Option<Vec<String>>, StorageError> {
+    ) -> Result<Option<(User, Vec<String>)>, StorageError> {
         self.write(async {
             let mut transaction = self.begin().await?;
-            let update = "UPDATE users SET last_login_at = $3 WHERE id = $1 AND password = $2 AND disabled_at IS NULL";
-            let login = sqlx::query(update).bind(new.user_id).bind(new.password).bind(now);
-            if login.execute(&mut *transaction).await?.rows_affected() == 0 {
+            let login = sqlx::query(super::users::LOGGED_IN)
+                .bind(new.user_id)
+                .bind(new.password)
+                .bind(now);
+            let Some(row) = login.fetch_optional(&mut *transaction).await? else {
                 return Ok(None);
-            }
+            };
+            let user = super::users::read_user(&row)?;
             let insert = "INSERT INTO sessions (id, user_id, user_agent, created_at, last_used_at, expires_at) \
                           VALUES ($1, $2, $3, $4, $4, $5)";
             sqlx::query(insert)
@@ -109,7 +112,7 @@ impl Storage {
             insert_token(&mut transaction, new.id, new.token_hash, new.expires_at, now).await?;
             let ended = end_oldest(&mut transaction, new.user_id, new.most, now).await?;
             transaction.commit().await?;
-            Ok(Some(ended))
+            Ok(Some((user, ended)))
         }, Option::is_some)
         .await
     }
@@ -214,7 +217,7 @@ async fn judge(connection: &mut AnyConnection, offered: &Redemption<'_>, now: i6
     // This locks the session until the end of the transaction, so that its tokens are judged one after the other.
     let update = "UPDATE sessions SET last_used_at = $2 \
                   WHERE id = (SELECT session_id FROM refresh_tokens WHERE hash = $1) \
-                  AND revoked_at IS NULL AND expires_at > $2 RETURNING id, user_id";
+                  AND revoked_at IS NULL AND expires_at > $2 RETURNING id, user_id, expires_at";
     let locked = sqlx::query(update).bind(offered.token_hash).bind(now);
     let Some(session) = locked.fetch_optional(&mut *connection).await? else {
         return Ok(Redeemed::Refused);
@@ -232,15 +235,16 @@ async fn judge(connection: &mut AnyConnection, offered: &Redemption<'_>, now: i6
         end(connection, &id, now).await?;
         return Ok(Redeemed::Replayed(id));
     }
-    let expires_at: i64 = token.try_get("expires_at")?;
+    let token_ends: i64 = token.try_get("expires_at")?;
     let user = user_of(connection, &user_id).await?;
-    let Some(user) = user.filter(|user| user.disabled_at.is_none() && expires_at > now) else {
+    let Some(user) = user.filter(|user| user.disabled_at.is_none() && token_ends > now) else {
         return Ok(Redeemed::Refused);
     };
-    if let Some(rotation) = &offered.rotation {
-        rotate(connection, &id, offered.token_hash, rotation, now).await?;
-    }
-    Ok(Redeemed::Good(id, user))
+    let Some(rotation) = &offered.rotation else {
+        return Ok(Redeemed::Good(id, session.try_get("expires_at")?, user));
+    };
+    rotate(connection, &id, offered.token_hash, rotation, now).await?;
+    Ok(Redeemed::Good(id, rotation.expires_at, user))
 }
 
 async fn rotate(
@@ -263,7 +267,7 @@ async fn rotate(
         .execute(&mut *connection)
         .await?;
     let oldest = "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM refresh_tokens \
-                  WHERE session_id = $1 ORDER BY created_at DESC LIMIT $2 OFFSET $2)";
+                  WHERE session_id = $1 ORDER BY created_at DESC LIMIT 1000000 OFFSET $2)";
     sqlx::query(oldest)
         .bind(session)
         .bind(MAX_TOKENS)
@@ -323,7 +327,7 @@ async fn end_oldest(
 ) -> sqlx::Result<Vec<String>> {
     let update = "UPDATE sessions SET revoked_at = $2 WHERE id IN (SELECT id FROM sessions \
                   WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 \
-                  ORDER BY last_used_at DESC, id DESC LIMIT $3 OFFSET $3) RETURNING id";
+                  ORDER BY last_used_at DESC, id DESC LIMIT 1000000 OFFSET $3) RETURNING id";
     let rows = sqlx::query(update)
         .bind(user)
         .bind(now)

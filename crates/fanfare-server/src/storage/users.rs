@@ -62,6 +62,11 @@ macro_rules! columns {
     };
 }
 
+/// Notes a login of a user who is not switched off and has this hash still, and reads the user as they are now.
+pub(super) const LOGGED_IN: &str = concat!(
+    "UPDATE users SET last_login_at = $3 WHERE id = $1 AND password = $2 AND disabled_at IS NULL RETURNING ",
+    columns!()
+);
 /// The user with an id.
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM users WHERE id = $1");
 
@@ -180,7 +185,8 @@ impl Storage {
         self.change_user(update, Some((id, now))).await
     }
 
-    /// Gives a user other roles, and ends their sessions if `and_end_sessions`; answers as [`Self::set_password`].
+    /// Gives a user these roles alone, and ends their sessions if that takes a role away; answers as
+    /// [`Self::set_password`].
     ///
     /// # Errors
     /// The database cannot be used.
@@ -188,14 +194,32 @@ impl Storage {
         &self,
         id: &str,
         roles: &[String],
-        and_end_sessions: bool,
         now: i64,
     ) -> Result<Option<Vec<String>>, StorageError> {
+        // Changes nothing, and locks the row: of two at once the second sees what the first has left.
+        let read = sqlx::query("UPDATE users SET roles = roles WHERE id = $1 RETURNING roles").bind(id);
         let update = sqlx::query("UPDATE users SET roles = $2 WHERE id = $1")
             .bind(id)
             .bind(text_of(roles));
-        self.change_user(update, and_end_sessions.then_some((id, now)))
-            .await
+        self.write(
+            async {
+                let mut transaction = self.begin().await?;
+                let Some(row) = read.fetch_optional(&mut *transaction).await? else {
+                    return Ok(None);
+                };
+                let before = list_of(&row, "roles")?;
+                update.execute(&mut *transaction).await?;
+                let ended = if before.iter().all(|role| roles.contains(role)) {
+                    Vec::new()
+                } else {
+                    super::sessions::end_all(&mut transaction, id, now).await?
+                };
+                transaction.commit().await?;
+                Ok(Some(ended))
+            },
+            Option::is_some,
+        )
+        .await
     }
 
     /// Switches an account off, which ends its sessions, or on again; answers as [`Self::set_password`].

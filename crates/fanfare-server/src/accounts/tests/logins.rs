@@ -1,6 +1,7 @@
 //! Logins, refreshes, ends.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::super::AccountError;
 use super::{PASSWORD, Place, World};
@@ -275,6 +276,54 @@ pub(super) async fn sessions_end(place: Place) {
     assert_eq!(world.accounts.sessions(&login.user.id).await.unwrap().len(), 1);
 }
 
+pub(super) async fn a_login_that_waited_gets_the_roles_of_today(place: Place) {
+    let world = World::new(&place);
+    let accounts = &world.accounts;
+    let registered = world.register("alice@example.com").await;
+    let id = &registered.user.id;
+    accounts
+        .set_roles(id, &["admin".to_owned(), "user".to_owned()])
+        .await
+        .unwrap();
+    let hash = accounts.storage().credentials("alice@example.com").await.unwrap();
+    let hash = hash.unwrap().password;
+    // The password has been checked by now.
+    accounts.set_roles(id, &["user".to_owned()]).await.unwrap();
+    let login = accounts.open_session(id, &hash, None).await.unwrap().unwrap();
+    assert_eq!(login.user.roles, ["user"]);
+    let claims = world.verified(&login.access_token).claims;
+    assert_eq!(claims["roles"], serde_json::json!(["user"]));
+}
+
+pub(super) async fn a_hash_replaced_meanwhile_refuses_nobody(place: Place) {
+    let weak = World::new(&place);
+    let id = weak.register("alice@example.com").await.user.id;
+    let stronger = World::with(&place, |options| {
+        options.hashing = argon2::Params::new(16, 2, 1, None).unwrap();
+    });
+    let logins = (0..8).map(|_| stronger.accounts.login("alice@example.com", PASSWORD, None, None));
+    for login in futures_util::future::join_all(logins).await {
+        assert_eq!(login.unwrap().user.id, id);
+    }
+}
+
+pub(super) async fn a_token_does_not_outlive_its_session(place: Place) {
+    let world = World::with(&place, |options| {
+        (options.access_ttl, options.refresh_ttl) = (Duration::from_secs(3600), Duration::from_secs(5000));
+    });
+    let login = world.register("alice@example.com").await;
+    let ends_at = |token: &str| world.verified(token).claims["exp"].as_u64().unwrap();
+    let began = ends_at(&login.access_token) - 3600;
+    world.pass(4000);
+    let refreshed = world.accounts.refresh(&login.refresh_token, false).await.unwrap();
+    assert_eq!(
+        (refreshed.expires_in, ends_at(&refreshed.access_token)),
+        (1000, began + 5000)
+    );
+    let rotated = world.accounts.refresh(&login.refresh_token, true).await.unwrap();
+    assert_eq!(rotated.expires_in, 3600, "the session begins anew");
+}
+
 pub(super) async fn one_session_too_many_ends_the_one_least_used(place: Place) {
     let world = World::with(&place, |options| options.sessions_per_user = 2);
     let first = world.register("alice@example.com").await;
@@ -289,6 +338,16 @@ pub(super) async fn one_session_too_many_ends_the_one_least_used(place: Place) {
     assert_eq!(listed, [open[2].clone(), open[1].clone()]);
     let revocations = world.accounts.revocations();
     assert!(revocations.is_refused(&first.user.id, Some(&open[0])));
+    // With a lower limit all that are too many end, not only one.
+    let stricter = World::with(&place, |options| options.sessions_per_user = 1);
+    stricter.pass(10);
+    let login = stricter.accounts.login("alice@example.com", PASSWORD, None, None);
+    let last = login.await.unwrap().session_id;
+    let left = stricter.accounts.sessions(&first.user.id).await.unwrap();
+    assert_eq!(
+        left.iter().map(|session| &session.id).collect::<Vec<_>>(),
+        [&last]
+    );
 }
 
 pub(super) async fn weak_hashes_are_replaced(place: Place) {

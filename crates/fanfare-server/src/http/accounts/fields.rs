@@ -1,16 +1,43 @@
 //! The fields of a request's body.
 
-use serde_json::{Map, Value};
+use fanfare_core::{RawObject, string};
 
 use crate::accounts::AccountError;
 
-/// A JSON object. Fields that nobody asks for are ignored; of a field that is there twice, the last counts.
-pub(super) struct Fields(Map<String, Value>);
+/// The fields that some route asks for.
+const ASKED_FOR: [&str; 6] = [
+    "email",
+    "name",
+    "password",
+    "refreshToken",
+    "refresh_token",
+    "username",
+];
+
+/// The fields of a JSON object that some route asks for; others are not looked at, and not kept while the request waits.
+/// Of a field that is there twice, the last counts; `null` is as good as not there.
+pub(super) struct Fields(Vec<(&'static str, Given)>);
+
+enum Given {
+    Text(String),
+    Other,
+}
 
 impl Fields {
     /// The fields in `body`, if it is a JSON object.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
-        serde_json::from_slice(body).ok().map(Self)
+        let object = RawObject::parse(std::str::from_utf8(body).ok()?).ok()?;
+        let mut fields = Vec::new();
+        for name in ASKED_FOR {
+            match object.get(name) {
+                Some(value) if value.get().starts_with('"') => {
+                    fields.push((name, Given::Text(string(value)?.into_owned())));
+                }
+                Some(value) if value.get() != "null" => fields.push((name, Given::Other)),
+                _ => {}
+            }
+        }
+        Some(Self(fields))
     }
 
     /// A text that must be there. It may be empty.
@@ -23,10 +50,11 @@ impl Fields {
 
     /// A text that may be missing, or `null`.
     pub(super) fn optional_text(&self, field: &'static str) -> Result<Option<&str>, AccountError> {
-        match self.0.get(field) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(AccountError::Bad {
+        debug_assert!(ASKED_FOR.contains(&field), "{field}");
+        match self.0.iter().find(|(name, _)| *name == field) {
+            None => Ok(None),
+            Some((_, Given::Text(text))) => Ok(Some(text)),
+            Some((_, Given::Other)) => Err(AccountError::Bad {
                 field,
                 issue: "expected a string",
             }),
@@ -40,28 +68,28 @@ mod tests {
 
     #[test]
     fn fields() {
-        let issue = |issue| Err(AccountError::Bad { field: "a", issue });
+        let issue = |issue| Err(AccountError::Bad { field: "name", issue });
         for (body, needed, optional) in [
-            (r#"{"a":"x"}"#, Ok("x"), Ok(Some("x"))),
-            (r#"{"a":""}"#, Ok(""), Ok(Some(""))),
-            (r#"{"a":"x","a":"y"}"#, Ok("y"), Ok(Some("y"))),
-            (r#"{"a":null}"#, issue("is missing"), Ok(None)),
+            (r#"{"name":"x"}"#, Ok("x"), Ok(Some("x"))),
+            (r#"{"name":""}"#, Ok(""), Ok(Some(""))),
+            (r#"{"name":"x","name":"y"}"#, Ok("y"), Ok(Some("y"))),
+            (r#"{"name":null}"#, issue("is missing"), Ok(None)),
             (r"{}", issue("is missing"), Ok(None)),
             (
-                r#"{"a":1}"#,
+                r#"{"name":1}"#,
                 issue("expected a string"),
                 issue("expected a string").map(Some),
             ),
             (
-                r#"{"a":["x"]}"#,
+                r#"{"name":["x"]}"#,
                 issue("expected a string"),
                 issue("expected a string").map(Some),
             ),
         ] {
             let fields = Fields::parse(body.as_bytes()).map(|fields| {
                 (
-                    fields.text("a").map(str::to_owned),
-                    fields.optional_text("a").map(|found| found.map(str::to_owned)),
+                    fields.text("name").map(str::to_owned),
+                    fields.optional_text("name").map(|found| found.map(str::to_owned)),
                 )
             });
             let expected = (
@@ -83,7 +111,7 @@ mod tests {
             b"{} {}",
             b"a=b",
             b"{\"a\":\"\xff\"}",
-            br#"{"a":"\ud800"}"#,
+            br#"{"name":"\ud800"}"#,
         ] {
             assert!(Fields::parse(body).is_none(), "{body:?}");
         }

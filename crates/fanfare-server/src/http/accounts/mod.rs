@@ -44,6 +44,9 @@ const PROVING: &[(u16, &str)] = &[
     (503, "The server stops, or the database is away."),
 ];
 
+/// The longest body, in bytes: much more than there is to say, so that a password which is too long is told so.
+const MAX_BODY: usize = 2 << 20;
+
 /// A family of routes.
 #[derive(Clone, Copy)]
 pub(super) enum Family {
@@ -107,8 +110,8 @@ fn admit(site: &Site, method: &Method, methods: &'static [Method]) -> Result<(),
 
 /// The fields of a body, whatever its `Content-Type` says.
 async fn read(sent: Incoming, site: &Site) -> Result<Fields, Failure> {
-    let body = body::read(sent, &site.options).await.map_err(Failure::Unread)?;
-    Fields::parse(&body).ok_or(Failure::NotAnObject)
+    let body = body::read_within(MAX_BODY, sent, &site.options).await;
+    Fields::parse(&body.map_err(Failure::Unread)?).ok_or(Failure::NotAnObject)
 }
 
 /// The login of a user who is called `name` in the field of that name.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use fanfare_core::ADMIN_ROLE;
+use fanfare_core::{ADMIN_ROLE, UserId};
 use http::{HeaderMap, Method, Request, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use serde::Serialize;
@@ -199,6 +199,9 @@ async fn list(head: &Parts, site: &Site) -> Result<Reply, Failure> {
     let query = Query::read(head.uri.query().unwrap_or_default(), &["user"])
         .map_err(|_| AccountError::bad("query", "expected user, at most once"))?;
     let user = query.get("user").unwrap_or(&proved.user_id);
+    if UserId::new(user).is_err() {
+        return Err(AccountError::bad("user", "not a user's id").into());
+    }
     if user != &*proved.user_id && !proved.has_role(ADMIN_ROLE) {
         return Err(Failure::NotAdmin);
     }

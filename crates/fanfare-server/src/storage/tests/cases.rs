@@ -35,7 +35,7 @@ async fn open(storage: &Storage, user: &str, token: &str, now: i64) -> Option<(S
         expires_at: now + DAY,
         most: 100,
     };
-    let ended = storage.open_session(&session, now).await.unwrap()?;
+    let (_, ended) = storage.open_session(&session, now).await.unwrap()?;
     Some((id, ended))
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn users(place: Place) {
 
     let admin = ["admin".to_owned(), "a \"b\"".to_owned()];
     assert_eq!(
-        storage.set_roles(&alice.id, &admin, false, 1003).await,
+        storage.set_roles(&alice.id, &admin, 1003).await,
         Ok(Some(Vec::new()))
     );
     assert_eq!(
@@ -178,7 +178,7 @@ pub(super) async fn refreshing(place: Place) {
     let storage = place.storage();
     let alice = add(&storage, "alice@example.com", 0).await.unwrap();
     let (id, _) = open(&storage, &alice.id, "a", 0).await.unwrap();
-    let good = |found: Redeemed| matches!(found, Redeemed::Good(session, user) if session == id && user.id == alice.id);
+    let good = |found: Redeemed| matches!(found, Redeemed::Good(session, _, user) if session == id && user.id == alice.id);
 
     assert!(good(redeem(&storage, "a", None, 10).await));
     assert!(
@@ -240,7 +240,7 @@ pub(super) async fn two_refreshes_at_once(place: Place) {
             redeem(&other, &names[0], Some(&names[2]), 10)
         );
         for found in [first, second] {
-            assert!(matches!(found, Redeemed::Good(session, _) if session == id));
+            assert!(matches!(found, Redeemed::Good(session, _, _) if session == id));
         }
         for name in &names[1..] {
             assert!(
