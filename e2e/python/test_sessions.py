@@ -91,7 +91,7 @@ def test_register_login_refresh_me(door):
     assert door.post("/api/auth/register", {"email": "b@example.com", "password": PASSWORD})[0] == 201
     came = door.good("login", email="ANN@example.com", password=PASSWORD)
     for data in (made, came):
-        assert list(data) == sorted(["user", "accessToken", "token", "refreshToken"])
+        assert set(data) == {"user", "accessToken", "token", "refreshToken"}
         user = data["user"]
         assert (user["email"], user["name"], user["roles"]) == ("ann@example.com", "Ann", ["user"])
         assert user.keys() == {"id", "email", "name", "roles", "createdAt", "lastLoginAt"} and UUID.fullmatch(user["id"])
@@ -309,7 +309,6 @@ REFUSED = [
     ("register", {"email": "ben@example.com", "password": PASSWORD, "name": "x" * 201}, 400, "name"),
     ("login", {"email": "ann@example.com"}, 400, "password"),
     ("login", {"password": PASSWORD}, 400, "email"),
-    ("login", {"email": "ann@example.com", "password": PASSWORD, "x": "y" * (3 << 20)}, 413, refused("the body is over the size limit")),
     ("login", '{"email":"a@example.com","password":"wrong horse","x":' + "[0]," * 9 + "1}", 400, refused("the body is not a JSON object")),
     ("login", {"email": {"$ne": ""}, "password": {"$ne": ""}}, 400, "email"),
     ("refresh", {}, 400, "refreshToken"),
@@ -446,6 +445,12 @@ def test_bodies_have_a_limit(door_with):
     text = "the body is over the size limit"
     assert door.post("/sessions", body) == (413, coded("INVALID_REQUEST", text))
     assert door.post("/api/auth/login", body) == (413, refused(text))
+
+
+def test_nobody_says_so_much_in_a_login(door):
+    """Less than elsewhere; who says in advance how much it is need not send it."""
+    much = {"Content_Length": str((2 << 20) + 1)}
+    assert door.post("/api/auth/login", "{}", **much) == (413, refused("the body is over the size limit"))
 
 
 def test_registration_can_be_closed(door_with):
