@@ -3,10 +3,11 @@
 import os
 import sqlite3
 import stat
+import subprocess
 
 import pytest
 
-from fanfare import run
+from fanfare import binary, environment, run
 
 
 @pytest.fixture
@@ -57,12 +58,12 @@ REFUSED = [
     (("user", "add", "nobody"), "", 2, "email: not an e-mail address"),
     (("user", "add", "b@example.com", "--password-stdin"), "short\n", 2, "password: shorter than 8 bytes"),
     (("user", "add", "b@example.com", "--role", "a b"), "", 2, "role: expected 1 to 64 bytes without spaces"),
-    (("user", "disable", "b@example.com"), "", 1, "there is none"),
+    (("user", "disable", "b@example.com"), "", 1, "there is no such user"),
     (("user", "disable"), "", 2, "USER"),
     (("user", "set-role", "alice@example.com"), "", 2, "ROLE"),
     (("key", "create", "x", "--scope", "all"), "", 2, "expected publish, read or admin"),
     (("key", "create", ""), "", 2, "name: expected 1 to 200 bytes"),
-    (("key", "revoke", "x"), "", 1, "there is none"),
+    (("key", "revoke", "x"), "", 1, "there is no such API key"),
     (("--set", "storage.url=mysql://u:hunter2@h/d", "user", "list"), "", 2, "storage.url"),
     (("--set", "storage.url=postgres://u:hunter2@127.0.0.1:1/d", "user", "list"), "", 1, "not available: no connection"),
 ]
@@ -108,3 +109,14 @@ def test_backup_of_nothing(here, tmp_path):
     done = here("--set", "storage.url=postgres://u:hunter2@h/d", "backup", "copy.db")
     assert done.returncode == 1
     assert "pg_dump" in done.stderr and "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["user list", "config default", "key list", "help"])
+def test_a_reader_that_has_gone_is_no_fault(here, tmp_path, command):
+    pairs(here("user", "add", "alice@example.com"))
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as gone:
+        done = subprocess.run(
+            [binary(), *command.split()], stdout=gone, stderr=subprocess.PIPE, text=True, timeout=20, cwd=tmp_path, env=environment())
+    assert (done.returncode, "panicked" in done.stderr) == (0, False), done.stderr

@@ -197,8 +197,8 @@ def test_whose_session_it_is(door):
     ann, ben = door.open(), door.open("ben@example.com")
     another = door.open()
     admin, old = token("root", roles=["admin"]), token("ann", ttl=-10, sid=ann["session_id"])
-    foreign = (403, coded("FORBIDDEN", "this session is somebody else's"))
-    none = (404, coded("NOT_FOUND", "there is none"))
+    foreign = (403, coded("FORBIDDEN", "a session is ended with a token of its own, or an admin's"))
+    none = (404, coded("NOT_FOUND", "there is no such session"))
     assert door.end(ann["session_id"], ben["access_token"]) == foreign
     assert door.end(ann["session_id"], another["access_token"]) == foreign, "a session's own token, or an admin's"
     assert door.end(ann["session_id"], token("root", roles=["user"])) == foreign
@@ -268,6 +268,18 @@ def test_an_operator_ends_sessions_from_the_command_line(door, speak):
     assert command(door, *logout) == ["ended  2"]
     wait_until(lambda: door.call("GET", "/api/auth/me", bearer=kept["access_token"])[0] == 401)
     assert door.call("GET", f"/sessions?user={kept['user']['id']}", bearer=admin) == (200, {"sessions": []})
+
+
+def test_who_is_switched_on_again_is_let_in_at_once(door):
+    """The node has heard of the one and not yet of the other when the user logs in."""
+    session = door.register()
+    me = lambda bearer: door.call("GET", "/api/auth/me", bearer=bearer)[0]  # noqa: E731
+    command(door, "user", "disable", "ann@example.com")
+    wait_until(lambda: me(session["token"]) == 401)
+    assert door.post("/api/auth/login", {"email": "ann@example.com", "password": PASSWORD})[0] == 401
+    command(door, "user", "enable", "ann@example.com")
+    assert me(door.open()["access_token"]) == 200
+    assert me(session["token"]) == 401, "its session has ended"
 
 
 def command(door, *arguments):
@@ -373,7 +385,7 @@ def test_routes_and_methods(door):
     assert door.headers["WWW-Authenticate"] == "Bearer"
     assert door.call("GET", "/api/auth/me", bearer=token("x", ttl=-1)) == (401, refused("the access token has expired"))
     # A token that somebody else issued is good, and its user has no account here.
-    assert door.call("GET", "/api/auth/me", bearer=token("x'--")) == (404, refused("there is none"))
+    assert door.call("GET", "/api/auth/me", bearer=token("x'--")) == (404, refused("there is no such user"))
 
 
 def test_hostile_texts(door_with):
@@ -410,8 +422,8 @@ def test_failed_logins_are_limited(door_with):
     wrong = {"email": "ann@example.com", "password": "wrong horse"}
     assert [door.post("/api/auth/login", wrong)[0] for _ in range(2)] == [401, 401]
     for path, name, said in [
-        ("/api/auth/login", "email", refused("too many failed logins")),
-        ("/sessions", "username", coded("RATE_LIMITED", "too many failed logins")),
+        ("/api/auth/login", "email", refused("too many login attempts")),
+        ("/sessions", "username", coded("RATE_LIMITED", "too many login attempts")),
     ]:
         answer = door.post(path, {name: "ann@example.com", "password": PASSWORD}, Origin="https://a.example")
         assert answer == (429, said)

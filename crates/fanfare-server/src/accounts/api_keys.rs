@@ -170,7 +170,7 @@ impl Accounts {
     pub async fn revoke_key(&self, id: &str) -> Result<(), AccountError> {
         let revoked = self.inner.storage.revoke_key(id, self.now()).await?;
         self.reload_keys().await?;
-        revoked.then_some(()).ok_or(AccountError::NotFound)
+        revoked.then_some(()).ok_or(AccountError::NotFound("API key"))
     }
 
     /// Reads the keys anew.

@@ -30,7 +30,7 @@ pub enum AccountError {
     #[error("the refresh token is not valid")]
     BadToken,
     /// Too many failed logins for this account or from this address (429).
-    #[error("too many failed logins")]
+    #[error("too many login attempts")]
     TooManyAttempts {
         /// When another may be tried.
         retry_after: Duration,
@@ -42,8 +42,8 @@ pub enum AccountError {
     #[error("tokens are issued elsewhere")]
     NotIssuing,
     /// There is no such user, session or key (404).
-    #[error("there is none")]
-    NotFound,
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
     /// The database: 503 where [`StorageError::is_outage`], else 500.
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -10,6 +10,7 @@ mod counts;
 mod email;
 mod error;
 mod messages;
+mod name;
 mod options;
 mod password;
 mod revocations;

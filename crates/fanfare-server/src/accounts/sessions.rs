@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{AccountError, Accounts, Inner, Signing, secrets};
+use super::{AccountError, Accounts, Inner, Revocation, Signing, secrets};
 use crate::auth;
 use crate::storage::{
     Credentials, NewSession, Redeemed, Redemption, RotatedBy, Session, User, new_id, time_of,
@@ -81,6 +81,9 @@ impl Accounts {
     ) -> Result<Login, AccountError> {
         let ended = self.try_login(email, password, client, user_agent).await;
         self.inner.logins.add(&ended);
+        if let Err(error) = &ended {
+            tracing::debug!(reason = %error, client = ?client, "a login was refused");
+        }
         ended
     }
 
@@ -157,6 +160,9 @@ impl Accounts {
             return Ok(None);
         };
         self.sessions_ended(ended, now);
+        // Another process may have switched the user on again just now.
+        self.revoked(Revocation::Enabled(user.id.as_str().into()), now);
+        tracing::debug!(user = user.id, session = session_id, "logged in");
         let (access_token, expires_in) = self.mint(signing, &user, &session_id, session.expires_at, now);
         Ok(Some(Login {
             user,
@@ -218,7 +224,7 @@ impl Accounts {
     /// [`AccountError::NotFound`] where there is none or it has ended; or the database.
     pub async fn session(&self, id: &str) -> Result<Session, AccountError> {
         let found = self.inner.storage.session(id, self.now()).await?;
-        found.ok_or(AccountError::NotFound)
+        found.ok_or(AccountError::NotFound("session"))
     }
 
     /// The sessions of a user that have not ended, the one used last first.
@@ -236,7 +242,7 @@ impl Accounts {
     pub async fn terminate(&self, id: &str) -> Result<(), AccountError> {
         let now = self.now();
         if !self.inner.storage.end_session(id, now).await? {
-            return Err(AccountError::NotFound);
+            return Err(AccountError::NotFound("session"));
         }
         self.sessions_ended(vec![id.to_owned()], now);
         Ok(())

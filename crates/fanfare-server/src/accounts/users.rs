@@ -1,15 +1,11 @@
 //! Making accounts, and changing them.
 
-use unicode_normalization::UnicodeNormalization as _;
-
-use super::{AccountError, Accounts, Login, Revocation, normalise_email};
+use super::{AccountError, Accounts, Login, Revocation, name::normalise_name, normalise_email};
 use crate::config::Registration;
 use crate::storage::{NewUser, StorageError, User};
 
 /// What everybody who registers is.
 pub const DEFAULT_ROLE: &str = "user";
-/// The longest name of a user, in bytes.
-const MAX_NAME_BYTES: usize = 200;
 /// The longest role, in bytes, and the most roles of a user.
 const MAX_ROLE_BYTES: usize = 64;
 const MAX_ROLES: usize = 32;
@@ -65,7 +61,7 @@ impl Accounts {
         roles: &[String],
     ) -> Result<(User, String), AccountError> {
         let email = normalise_email(email)?;
-        let name = name.map(checked_name).transpose()?.flatten();
+        let name = name.map(normalise_name).transpose()?.flatten();
         // An address that is taken costs no hash. Two at once find out below.
         if self.inner.storage.credentials(&email).await?.is_some() {
             return Err(AccountError::Taken);
@@ -89,7 +85,11 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::NotFound`]; or the database.
     pub async fn user(&self, id: &str) -> Result<User, AccountError> {
-        self.inner.storage.user(id).await?.ok_or(AccountError::NotFound)
+        self.inner
+            .storage
+            .user(id)
+            .await?
+            .ok_or(AccountError::NotFound("user"))
     }
 
     /// The user with this address.
@@ -99,7 +99,9 @@ impl Accounts {
     pub async fn user_by_email(&self, email: &str) -> Result<User, AccountError> {
         let email = normalise_email(email)?;
         let found = self.inner.storage.credentials(&email).await?;
-        found.map(|found| found.user).ok_or(AccountError::NotFound)
+        found
+            .map(|found| found.user)
+            .ok_or(AccountError::NotFound("user"))
     }
 
     /// Users in the order of their making, behind the one with the id `after` (empty for the first).
@@ -118,7 +120,7 @@ impl Accounts {
         let hash = self.inner.passwords.hash(password).await?;
         let now = self.now();
         let ended = self.inner.storage.set_password(id, &hash, now).await?;
-        self.sessions_ended(ended.ok_or(AccountError::NotFound)?, now);
+        self.sessions_ended(ended.ok_or(AccountError::NotFound("user"))?, now);
         Ok(())
     }
 
@@ -131,7 +133,7 @@ impl Accounts {
         let roles = checked_roles(roles)?;
         let now = self.now();
         let ended = self.inner.storage.set_roles(id, &roles, now).await?;
-        self.sessions_ended(ended.ok_or(AccountError::NotFound)?, now);
+        self.sessions_ended(ended.ok_or(AccountError::NotFound("user"))?, now);
         Ok(())
     }
 
@@ -142,7 +144,7 @@ impl Accounts {
     pub async fn set_disabled(&self, id: &str, disabled: bool) -> Result<(), AccountError> {
         let now = self.now();
         let ended = self.inner.storage.set_disabled(id, disabled, now).await?;
-        self.sessions_ended(ended.ok_or(AccountError::NotFound)?, now);
+        self.sessions_ended(ended.ok_or(AccountError::NotFound("user"))?, now);
         let revocation = if disabled {
             Revocation::Disabled
         } else {
@@ -158,18 +160,6 @@ impl Accounts {
             self.revoked(Revocation::Session(id.into()), now);
         }
     }
-}
-
-/// A name as it is kept: trimmed, in NFC; none where it is empty.
-fn checked_name(name: &str) -> Result<Option<String>, AccountError> {
-    let name: String = name.trim().nfc().collect();
-    if name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
-        return Err(AccountError::bad(
-            "name",
-            "expected at most 200 bytes without control characters",
-        ));
-    }
-    Ok((!name.is_empty()).then_some(name))
 }
 
 /// Roles as they are kept: each once.

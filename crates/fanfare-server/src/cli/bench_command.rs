@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{Failure, Global, Outcome};
+use super::{Failure, Global, Outcome, output};
 use crate::bench::{self, Options, Subject};
 
 /// Measure what the server can do on this machine. It starts a server of its own, on the loopback interface
@@ -52,7 +52,6 @@ enum What {
 }
 
 impl Bench {
-    #[allow(clippy::print_stdout, reason = "the figures are what the command is for")]
     pub(super) fn run(&self, _: &Global) -> Outcome {
         let subjects = match self.what {
             What::All => vec![
@@ -80,9 +79,9 @@ impl Bench {
         };
         let report = bench::run(&options).map_err(Failure::Runtime)?;
         if self.json {
-            println!("{}", report.to_json().map_err(Failure::Runtime)?);
+            output::line(report.to_json().map_err(Failure::Runtime)?);
         } else {
-            print!("{report}");
+            output::text(report);
         }
         Ok(())
     }

@@ -25,7 +25,6 @@ pub(super) struct Profile {
 }
 
 impl ConfigCommand {
-    #[allow(clippy::print_stdout, reason = "printing is what the command is for")]
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let dialects = serve::dialect_infos();
         let output = match self {
@@ -35,7 +34,7 @@ impl ConfigCommand {
             Self::Show(Profile { profile }) => command::show(&global.sources(profile.as_deref())?, &dialects),
             Self::Default => command::default(&dialects),
         };
-        print!("{}", output.stdout);
+        super::output::text(output.stdout);
         if output.code == 0 {
             eprint!("{}", output.stderr);
             return Ok(());

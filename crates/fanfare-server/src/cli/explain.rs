@@ -10,7 +10,7 @@ use fanfare_core::{
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use super::{Failure, Global, Outcome, block_on, token};
+use super::{Failure, Global, Outcome, block_on, output, token};
 use crate::{
     access::Webhook,
     auth::{self, Verified},
@@ -63,10 +63,9 @@ struct RuleFacts {
 }
 
 impl Explain {
-    #[allow(clippy::print_stdout, reason = "the explanation is what the command is for")]
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let loaded = global.load(self.profile.as_deref())?;
-        print!("{}", block_on(self.answer(&loaded))?);
+        output::text(block_on(self.answer(&loaded))?);
         Ok(())
     }
 

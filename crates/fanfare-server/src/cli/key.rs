@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::accounts::{moment, with_accounts};
-use super::{Global, Outcome};
+use super::{Global, Outcome, output};
 use crate::accounts::Scope;
 
 /// Make and revoke API keys for backends.
@@ -47,7 +47,6 @@ impl KeyCommand {
 }
 
 impl Create {
-    #[allow(clippy::print_stdout, reason = "the key is what the command is for")]
     fn run(&self, global: &Global) -> Outcome {
         let scopes = if self.scopes.is_empty() {
             &[Scope::Publish][..]
@@ -57,15 +56,14 @@ impl Create {
         let (text, key) = with_accounts(global, async |accounts| {
             accounts.create_key(&self.name, scopes).await
         })?;
-        println!("id   {}\nkey  {text}", key.id);
+        output::line(format_args!("id   {}\nkey  {text}", key.id));
         Ok(())
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the list is what the command is for")]
 fn list(global: &Global) -> Outcome {
     for key in with_accounts(global, async |accounts| accounts.keys().await)? {
-        println!(
+        output::line(format_args!(
             "{}\t{}\t{}\t{}\t{}",
             key.id,
             key.scopes.join(","),
@@ -76,7 +74,7 @@ fn list(global: &Global) -> Outcome {
             },
             moment(Some(key.created_at)),
             key.name,
-        );
+        ));
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod destination;
 mod explain;
 mod key;
 mod listen;
+mod output;
 mod publish;
 mod remote;
 mod serve_command;
@@ -23,12 +24,7 @@ use crate::config::{self, Loaded, Sources};
 
 /// A realtime server: clients of several protocols, one fan-out core.
 #[derive(Parser)]
-#[command(
-    name = "fanfare",
-    version,
-    max_term_width = 100,
-    disable_help_subcommand = true
-)]
+#[command(name = "fanfare", version, max_term_width = 100)]
 #[command(
     after_help = "Without a command, `fanfare` serves. Exit codes: 0 done, 1 a runtime error, 2 bad arguments or configuration."
 )]

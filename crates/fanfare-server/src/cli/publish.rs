@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use serde_json::{Value, json, value::RawValue};
 
-use super::{Failure, Global, Outcome, block_on, remote};
+use super::{Failure, Global, Outcome, block_on, output, remote};
 
 /// Publish an event to a user, a channel or everyone.
 #[derive(Args)]
@@ -65,7 +65,6 @@ impl Publish {
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the receipt is what the command answers")]
 async fn send(url: String, key: Option<String>, body: String) -> Outcome {
     let failed = |error: reqwest::Error| {
         let error = error.without_url(); // it may hold a password
@@ -91,7 +90,7 @@ async fn send(url: String, key: Option<String>, body: String) -> Outcome {
     let status = answer.status();
     let text = answer.text().await.map_err(failed)?;
     if status.is_success() {
-        println!("{text}");
+        output::line(text);
         return Ok(());
     }
     let said: Value = serde_json::from_str(&text).unwrap_or_default();

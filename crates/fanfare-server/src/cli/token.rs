@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::{Failure, Global, Outcome};
+use super::{Failure, Global, Outcome, output};
 use crate::{
     auth,
     config::{Config, Loaded},
@@ -27,11 +27,10 @@ pub(super) struct Token {
 }
 
 impl Token {
-    #[allow(clippy::print_stdout, reason = "the token is what the command is for")]
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let loaded = global.load(None)?;
         let token = mint(&loaded, &self.user, self.ttl, &claims(&self.claim)?)?;
-        println!("{token}");
+        output::line(token);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use clap::{Args, Subcommand};
 
 use super::accounts::{moment, with_accounts};
-use super::{Failure, Global, Outcome};
+use super::{Failure, Global, Outcome, output};
 use crate::accounts::{AccountError, Accounts, DEFAULT_ROLE, random_password};
 use crate::storage::{Session, User};
 
@@ -106,7 +106,6 @@ impl UserCommand {
 }
 
 impl Add {
-    #[allow(clippy::print_stdout, reason = "what was made is what the command answers")]
     fn run(&self, global: &Global) -> Outcome {
         let password = Password::new(self.password_stdin)?;
         let default = [DEFAULT_ROLE.to_owned()];
@@ -120,7 +119,7 @@ impl Add {
                 .create_user(&self.email, &password.text, self.name.as_deref(), roles)
                 .await
         })?;
-        println!("id        {}", user.id);
+        output::line(format_args!("id        {}", user.id));
         password.print();
         Ok(())
     }
@@ -139,7 +138,6 @@ impl SetPassword {
 }
 
 impl Logout {
-    #[allow(clippy::print_stdout, reason = "how many ended is what the command answers")]
     fn run(&self, global: &Global) -> Outcome {
         let ended = with_accounts(global, async |accounts| {
             let user = self.which.find(accounts).await?;
@@ -147,19 +145,19 @@ impl Logout {
             if let Some(only) = &self.session {
                 sessions.retain(|session| session.id == *only);
                 if sessions.is_empty() {
-                    return Err(AccountError::NotFound);
+                    return Err(AccountError::NotFound("session"));
                 }
             }
             for session in &sessions {
                 match accounts.terminate(&session.id).await {
                     // One that has ended by itself meanwhile.
-                    Ok(()) | Err(AccountError::NotFound) => {}
+                    Ok(()) | Err(AccountError::NotFound(_)) => {}
                     Err(error) => return Err(error),
                 }
             }
             Ok(sessions.len())
         })?;
-        println!("ended  {ended}");
+        output::line(format_args!("ended  {ended}"));
         Ok(())
     }
 }
@@ -182,13 +180,12 @@ impl Which {
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the list is what the command is for")]
 async fn list(accounts: &Accounts) -> Result<(), AccountError> {
     let mut after = String::new();
     loop {
         let page = accounts.users(&after, PAGE).await?;
         for user in &page {
-            println!(
+            output::line(format_args!(
                 "{}\t{}\t{}\t{}\t{}\t{}",
                 user.id,
                 user.email,
@@ -200,7 +197,7 @@ async fn list(accounts: &Accounts) -> Result<(), AccountError> {
                 },
                 moment(user.last_login_at),
                 user.name.as_deref().unwrap_or("-"),
-            );
+            ));
         }
         match page.last() {
             Some(last) if page.len() == PAGE as usize => after.clone_from(&last.id),
@@ -209,17 +206,16 @@ async fn list(accounts: &Accounts) -> Result<(), AccountError> {
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the list is what the command is for")]
 fn print_sessions(sessions: &[Session]) {
     for session in sessions {
-        println!(
+        output::line(format_args!(
             "{}\t{}\t{}\t{}\t{}",
             session.id,
             moment(Some(session.created_at)),
             moment(Some(session.last_used_at)),
             moment(Some(session.expires_at)),
             session.user_agent.as_deref().unwrap_or("-"),
-        );
+        ));
     }
 }
 
@@ -242,10 +238,9 @@ impl Password {
         })
     }
 
-    #[allow(clippy::print_stdout, reason = "nobody else knows the password")]
     fn print(&self) {
         if self.is_made_up {
-            println!("password  {}", self.text);
+            output::line(format_args!("password  {}", self.text));
         }
     }
 }

@@ -155,34 +155,51 @@ impl Connection {
     }
 
     fn subscribe(&mut self, ticket: Ticket, to: Vec<Subscription>, whole: bool, turn: &mut Turn<'_>) {
-        let mut seen = ahash::AHashSet::with_capacity(to.len());
-        let requests = to.into_iter().map(|wanted| {
-            if self.is_subscribed(&wanted) || !seen.insert(wanted.clone()) {
-                return Request::Held;
-            }
-            match self.may_listen(&wanted, turn) {
-                Verdict::Allowed => Request::Take(wanted),
-                Verdict::Denied => Request::Denied(Denial::Forbidden),
-                Verdict::Ask => Request::Ask(wanted),
-            }
-        });
-        let requests = requests.collect();
-        let asking = self.asking(turn);
-        let work = requests::grant(asking, requests, self.subscriptions_left(), whole);
-        self.settle(ticket, turn, work, |connection, ticket, granted, turn| {
-            let answer = granted.map(|granted| {
-                let outcomes = granted.into_iter().map(|each| {
-                    each.map(|granted| {
-                        if let Granted::New(wanted, hold, traits) = granted {
-                            connection.listen(wanted, hold, traits, turn.shard, turn.key);
-                        }
-                    })
-                });
-                Outcome::Subscribed(outcomes.collect())
+        // A name that is there twice is asked for once, and answered as often as it is there.
+        let mut first = ahash::AHashMap::with_capacity(to.len());
+        let mut requests = Vec::with_capacity(to.len());
+        let mut places = Vec::with_capacity(to.len());
+        for wanted in to {
+            let place = *first.entry(wanted).or_insert_with_key(|wanted| {
+                requests.push(self.request(wanted, turn));
+                requests.len() - 1
             });
-            connection.rehear(turn.shard, turn.key);
-            connection.answer(ticket, answer, turn);
-        });
+            places.push(place);
+        }
+        let asking = self.asking(turn);
+        let granting = requests::grant(asking, requests, self.subscriptions_left(), whole);
+        let work = async move { (granting.await, places) };
+        self.settle(
+            ticket,
+            turn,
+            work,
+            |connection, ticket, (granted, places), turn| {
+                let answer = granted.map(|granted| {
+                    let outcomes = granted.into_iter().map(|each| {
+                        each.map(|granted| {
+                            if let Granted::New(wanted, hold, traits) = granted {
+                                connection.listen(wanted, hold, traits, turn.shard, turn.key);
+                            }
+                        })
+                    });
+                    let outcomes: Vec<_> = outcomes.collect();
+                    Outcome::Subscribed(places.iter().map(|place| outcomes[*place]).collect())
+                });
+                connection.rehear(turn.shard, turn.key);
+                connection.answer(ticket, answer, turn);
+            },
+        );
+    }
+
+    fn request(&self, wanted: &Subscription, turn: &Turn<'_>) -> Request {
+        if self.is_subscribed(wanted) {
+            return Request::Held;
+        }
+        match self.may_listen(wanted, turn) {
+            Verdict::Allowed => Request::Take(wanted.clone()),
+            Verdict::Denied => Request::Denied(Denial::Forbidden),
+            Verdict::Ask => Request::Ask(wanted.clone()),
+        }
     }
 
     fn join(&mut self, ticket: Ticket, room: Channel, turn: &mut Turn<'_>) {

@@ -109,7 +109,7 @@ pub(super) async fn administration(place: Place) {
     assert_eq!(accounts.user_by_email("Alice@example.com").await.unwrap().id, id);
     assert_eq!(
         accounts.user_by_email("bob@example.com").await,
-        Err(AccountError::NotFound)
+        Err(AccountError::NotFound("user"))
     );
     let refused =
         |login: &crate::accounts::Login| accounts.revocations().is_refused(id, Some(&login.session_id));
@@ -171,7 +171,7 @@ pub(super) async fn administration(place: Place) {
         accounts.set_roles("none", &[]).await,
         accounts.set_password("none", PASSWORD).await,
     ] {
-        assert_eq!(result, Err(AccountError::NotFound));
+        assert_eq!(result, Err(AccountError::NotFound("user")));
     }
     assert!(!accounts.revocations().is_refused("none", None));
 }
@@ -219,7 +219,7 @@ pub(super) async fn api_keys(place: Place) {
     here.accounts.revoke_key(&key.id).await.unwrap();
     assert_eq!(
         here.accounts.revoke_key(&key.id).await,
-        Err(AccountError::NotFound)
+        Err(AccountError::NotFound("API key"))
     );
     assert!(here.accounts.api_key(&text).is_none());
     there.accounts.reload().await.unwrap();

@@ -251,8 +251,14 @@ pub(super) async fn sessions_end(place: Place) {
     );
     world.accounts.terminate(&login.session_id).await.unwrap();
     for id in [login.session_id.as_str(), "none"] {
-        assert_eq!(world.accounts.terminate(id).await, Err(AccountError::NotFound));
-        assert_eq!(world.accounts.session(id).await, Err(AccountError::NotFound));
+        assert_eq!(
+            world.accounts.terminate(id).await,
+            Err(AccountError::NotFound("session"))
+        );
+        assert_eq!(
+            world.accounts.session(id).await,
+            Err(AccountError::NotFound("session"))
+        );
     }
     let refused = |session: &str| {
         world

@@ -26,6 +26,8 @@ fn every_command_is_answered() {
             ("who", "who: alice"),
             ("sub a.b staff.x", "sub: ok forbidden"),
             ("sub a.b a.b", "sub: ok ok"),
+            ("sub staff.x a.e staff.x a.e", "sub: forbidden ok forbidden ok"),
+            ("unsub a.e", "unsub: ok"),
             ("sub-all a.c staff.x", "sub-all: forbidden"),
             ("sub-all a.c a.d", "sub-all: ok ok"),
             ("unsub a.c nothing staff.x", "unsub: ok"),

@@ -69,7 +69,7 @@ impl Failure {
             Self::NoToken => "an access token is required",
             Self::BadToken(TokenError::Expired) => "the access token has expired",
             Self::BadToken(_) => "the access token is not valid",
-            Self::NotYours => "this session is somebody else's",
+            Self::NotYours => "a session is ended with a token of its own, or an admin's",
             Self::NotAdmin => "other users' sessions are shown to admins only",
             // How it is kept, and what is wrong with that, is for the log.
             Self::Account(AccountError::Storage(error)) if error.is_outage() => {
@@ -129,7 +129,7 @@ fn account_status(error: &AccountError) -> StatusCode {
         AccountError::Closed | AccountError::NotIssuing => StatusCode::FORBIDDEN,
         AccountError::BadCredentials | AccountError::BadToken => StatusCode::UNAUTHORIZED,
         AccountError::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
-        AccountError::NotFound => StatusCode::NOT_FOUND,
+        AccountError::NotFound(_) => StatusCode::NOT_FOUND,
         AccountError::Busy | AccountError::Storage(StorageError::Unavailable(_)) => {
             StatusCode::SERVICE_UNAVAILABLE
         }

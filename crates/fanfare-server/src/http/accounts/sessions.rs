@@ -129,7 +129,7 @@ fn code(failure: &Failure) -> &'static str {
             AccountError::BadCredentials => "INVALID_CREDENTIALS",
             AccountError::BadToken => "INVALID_TOKEN",
             AccountError::TooManyAttempts { .. } => "RATE_LIMITED",
-            AccountError::NotFound => "NOT_FOUND",
+            AccountError::NotFound(_) => "NOT_FOUND",
             AccountError::Busy | AccountError::Storage(StorageError::Unavailable(_)) => "SERVER_FULL",
             AccountError::Storage(_) => "INTERNAL_ERROR",
         },

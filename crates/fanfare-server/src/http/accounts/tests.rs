@@ -42,7 +42,7 @@ async fn every_refusal_in_both_forms() {
         (limited(30_001), 429, "RATE_LIMITED", Some("31")),
         (AccountError::Busy, 503, "SERVER_FULL", Some("1")),
         (AccountError::NotIssuing, 403, "FORBIDDEN", None),
-        (AccountError::NotFound, 404, "NOT_FOUND", None),
+        (AccountError::NotFound("session"), 404, "NOT_FOUND", None),
         (storage(Outage::Slow.into()), 503, "SERVER_FULL", Some("5")),
         (storage(Outage::ReadOnly.into()), 503, "SERVER_FULL", Some("5")),
         (storage(StorageError::Conflict), 500, "INTERNAL_ERROR", None),

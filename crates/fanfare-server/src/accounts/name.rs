@@ -1,0 +1,100 @@
+//! What users are called: one spelling for what looks alike, and nothing that cannot be seen.
+//!
+//! A name is trimmed and put into NFKC, so that full-width and other compatibility forms are plain letters. Control and
+//! format characters (UTS #39 calls most of them restricted: directions, zero widths, tags) are refused, but for the
+//! joiners within scripts and pictures that need them. Letters of several scripts in one word are refused, because they
+//! are how one name is made to look like another; so is a name that looks like what the server calls itself.
+
+use unicode_normalization::UnicodeNormalization as _;
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
+use unicode_security::{MixedScript, skeleton};
+
+use super::AccountError;
+
+/// The longest name, in bytes.
+const MAX_BYTES: usize = 200;
+/// What clients are told sent what nobody sent.
+const RESERVED: &str = "system";
+/// They join what stands around them.
+const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
+
+/// The one spelling of a name; none where it is empty.
+///
+/// # Errors
+/// [`AccountError::Bad`] where it is too long, cannot be seen whole, or looks like what it is not.
+pub(super) fn normalise_name(text: &str) -> Result<Option<String>, AccountError> {
+    let bad = |issue| Err(AccountError::bad("name", issue));
+    // NFKC makes a text longer by a factor of 11 at most.
+    if text.len() > MAX_BYTES * 2 {
+        return bad("longer than 200 bytes");
+    }
+    let name: String = text.trim().nfkc().collect();
+    if name.len() > MAX_BYTES {
+        return bad("longer than 200 bytes");
+    }
+    if hides(&name) {
+        return bad("has characters that are not seen");
+    }
+    if !name.split_whitespace().all(MixedScript::is_single_script) {
+        return bad("has letters of several scripts in one word");
+    }
+    if skeleton(&name.to_lowercase()).eq(skeleton(RESERVED)) {
+        return bad("looks like the server's own");
+    }
+    Ok((!name.is_empty()).then_some(name))
+}
+
+/// Whether the name has characters that change how others look, or that nobody sees.
+fn hides(name: &str) -> bool {
+    let mut before = ' ';
+    name.chars().any(|found| {
+        let joins = JOINERS.contains(&found) && !before.is_ascii();
+        before = found;
+        let kind = found.general_category();
+        matches!(kind, GeneralCategory::Control | GeneralCategory::Format) && !joins
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_spelling() {
+        for (given, expected) in [
+            ("Ann", "Ann"),
+            ("  Ann \n", "Ann"),
+            ("Ａｎｎ", "Ann"),
+            ("Zoe\u{308} 😀", "Zoë 😀"),
+            ("Robert'); DROP TABLE users;--", "Robert'); DROP TABLE users;--"),
+            ("Анна (Anna)", "Анна (Anna)"),
+            ("田中 たろう", "田中 たろう"),
+            ("Ann 👩\u{200d}💻", "Ann 👩\u{200d}💻"),
+            ("systems", "systems"),
+        ] {
+            assert_eq!(normalise_name(given), Ok(Some(expected.to_owned())), "{given:?}");
+        }
+        assert_eq!(normalise_name(" "), Ok(None));
+    }
+
+    #[test]
+    fn what_looks_like_another() {
+        for given in [
+            "Аnn", // the first letter is Cyrillic
+            "a\u{200b}b",
+            "a\u{200d}b",
+            "\u{202e}nna",
+            "ann\u{e0061}",
+            "a\0b",
+            "a\u{1b}[31m",
+            "system",
+            "System",
+            "ｓｙｓｔｅｍ",
+            "sуstem",
+            &"x".repeat(201),
+            &"\u{fdfa}".repeat(66),
+        ] {
+            assert!(normalise_name(given).is_err(), "{given:?}");
+        }
+    }
+}
