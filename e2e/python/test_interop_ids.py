@@ -1,7 +1,6 @@
 """An id that a publisher chose counts once in the whole cluster, whichever door and node it comes by again; and what is
 published on Redis stays in order, with ids and without."""
 
-import json
 import uuid
 
 import pytest
@@ -165,8 +164,8 @@ def test_a_publisher_that_died(deploy):
     assert (answer["ids"], answer["recipients"]) == (ids, 0)
 
     new = [new_id(), taken, new_id()]
-    refused = world.first.server.get("/api/v1/events", "POST", listed(new))
-    assert (refused.status, json.loads(refused.text)["error"]["code"]) == (409, "IN_PROGRESS")
+    status, refused = world.first.post("/api/v1/events", listed(new))
+    assert (status, refused["error"]["code"]) == (409, "IN_PROGRESS")
     hear(world, to, clients)
     world.redis.delete(f"fanfare:id:{taken}")
     assert world.events(listed(new), at=world.last)["recipients"] == len(new) * len(clients)
