@@ -5,10 +5,13 @@ import concurrent.futures
 import time
 
 import pytest
+import redis
+import redis.backoff
+import redis.retry
 
 import outages
 from dialects import all_dialects
-from fanfare import wait_until
+from fanfare import token, wait_until
 from outages import ASKED, BOUND, WRITING, Author, Scene, remount, small_disk
 
 SQLITE = [outages.Locked, outages.Full, outages.Gone]
@@ -89,6 +92,38 @@ def test_a_server_that_starts_before_its_database(launch, speak, real_postgres, 
     outage.end()
     scene.recovers()
     assert scene.told() == (1, 1)
+
+
+def test_nobody_is_trusted_while_it_is_not_known_whether_there_are_keys(launch, real_postgres, publisher):
+    database = real_postgres()
+    server = launch(**all_dialects(storage={"url": database.url}))
+    notify = next(int(l["bind"].rsplit(":", 1)[1]) for l in server.config["listener"] if l["dialects"] == ["broadcast"])
+    asked = [(server.port, "/api/v1/events", '{"to": "everyone", "data": 1}'), (notify, "/notify", '{"message": "x"}')]
+    port, redis_port = server.port, server.resp_port
+
+    def answers(**headers):
+        found = []
+        for server.port, path, body in asked:
+            answer = server.get(path, "POST", body, **headers)
+            found.append((answer.status, answer.getheader("Retry-After")))
+        server.port = port
+        return found
+
+    assert answers() == [(200, None)] * 2  # no key was ever made
+    outage = outages.Stopped(database)
+    outage.begin()
+    assert answers() == [(200, None)] * 2  # which is known
+    server.stop()
+    server.start()
+    assert answers() == [(503, "5")] * 2
+    assert answers(Authorization=f"Bearer {token('root', roles=['admin'])}") == [(200, None)] * 2
+    assert answers(X_Forwarded_For="192.0.2.1") == [(401, None)] * 2
+    once = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
+    with pytest.raises(redis.AuthenticationError):
+        publisher(redis_port, retry=once).publish("user_noti:ann", "{}")
+    outage.end()
+    wait_until(lambda: answers() == [(200, None)] * 2, BOUND, "the keys to be known")
+    assert publisher(redis_port, retry=once).publish("user_noti:ann", '{"type":"t","payload":1}') == 0
 
 
 def test_connections_that_were_ended_are_not_used_again(launch, speak, real_postgres):

@@ -148,3 +148,25 @@ def test_ids_are_known_when_redis_comes_back(deploy):
     for node in world.deployment.nodes:
         assert world.events(body(to, "1", id=quoted(number)), at=node)["recipients"] == 0
     hear(world, to, clients)
+
+
+def test_a_publisher_that_died(deploy):
+    """It had published all of a list and heard no answer; or it had only taken one id, and all the others wait."""
+    world = deploy(nodes=2)
+    to, ids, taken = audience(world, "user"), [new_id() for _ in range(1000)], new_id()
+    clients = [world.notify(to[1], at=node) for node in world.deployment.nodes]
+    for number in ids:
+        world.redis.set(f"fanfare:id:{number}", "=+", ex=600)
+    world.redis.set(f"fanfare:id:{taken}", "", ex=600)
+    listed = lambda numbers: "[" + ",".join(body(to, str(n), id=quoted(number)) for n, number in enumerate(numbers)) + "]"
+    # They are waited for together: one after the other would take longer than anybody waits for an answer.
+    answer = world.events(listed(ids))
+    assert (answer["ids"], answer["recipients"]) == (ids, 0)
+
+    new = [new_id(), taken, new_id()]
+    status, refused = world.first.post("/api/v1/events", listed(new))
+    assert (status, refused["error"]["code"]) == (409, "IN_PROGRESS")
+    hear(world, to, clients)
+    world.redis.delete(f"fanfare:id:{taken}")
+    assert world.events(listed(new), at=world.last)["recipients"] == len(new) * len(clients)
+    hear(world, to, clients, *(Event(to, str(n), TYPE, id=number) for n, number in enumerate(new)))

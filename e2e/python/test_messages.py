@@ -293,12 +293,27 @@ def test_scopes(launch):
     gone = lambda: server.get("/api/v1/connections", Authorization=f"Bearer {key}").status == 401
     wait_until(gone, what="a key that was revoked")
 
+    # Without any good key the doors are as closed, now and after the next start.
+    for scope in ("publish", "admin"):
+        assert fanfare.run("key", "revoke", keys[scope][0], "--config", str(server.config_file)).returncode == 0
+    gone = lambda: server.get("/api/v1/connections", Authorization=f"Bearer {keys['admin'][1]}").status == 401
+    wait_until(gone, what="the last key that was revoked")
+    for _ in range(2):
+        assert server.get("/api/v1/connections").status == 401
+        assert server.get("/api/v1/events", "POST", event).status == 401
+        server.stop()
+        server.start()
+
 
 def test_a_stored_key_opens_the_redis_door(launch, publisher):
     server = launch()
+    once = {"retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0)}
+    early = publisher(server.resp_port, **once)
+    assert early.publish("user_noti:ann", '{"type":"t","payload":1}') == 0
     keys = {scope: new_key(server, scope)[1] for scope in ("publish", "read")}
     wait_until(lambda: server.get("/api/v1/connections").status == 401, what="a door that a stored key closes")
-    once = {"retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0)}
+    with pytest.raises(redis.AuthenticationError):  # on the connection from before
+        early.publish("user_noti:ann", '{"type":"t","payload":1}')
     let_in = publisher(server.resp_port, password=keys["publish"], **once)
     assert let_in.publish("user_noti:ann", '{"type":"t","payload":1}') == 0
     for password in (keys["read"], "x", None):

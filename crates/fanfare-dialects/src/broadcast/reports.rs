@@ -110,7 +110,12 @@ fn notifications(own: &DialectFacts) -> u64 {
             body = BroadcastError<'static>,
             headers(("Retry-After" = u64, description = "When to ask again, in seconds.")),
         ),
-        (status = 503, description = "The server stops.", body = BroadcastError<'static>),
+        (
+            status = 503,
+            description = "The server stops, or no API key was sent and the database is away since the start.",
+            body = BroadcastError<'static>,
+            headers(("Retry-After" = Option<u64>, description = "When to ask again, in seconds.")),
+        ),
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -72,9 +73,24 @@ impl ApiKey {
     }
 }
 
+/// Whether callers need a key, as far as the database says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyNeed {
+    /// Nobody knows: the database has not been read yet.
+    Unknown,
+    /// No: no key was ever made.
+    No,
+    /// Yes: a key was made. That it was revoked since does not open what it closed.
+    Yes,
+}
+
 /// The keys that are good, by their hashes.
 #[derive(Default)]
-pub(super) struct KnownKeys(RwLock<HashMap<String, Arc<ApiKey>>>);
+pub(super) struct KnownKeys {
+    good: RwLock<HashMap<String, Arc<ApiKey>>>,
+    /// 0 for [`KeyNeed::Unknown`], 1 for `No`, 2 for `Yes`. Beside the lock, since it is asked for each command.
+    need: AtomicU8,
+}
 
 impl KnownKeys {
     fn find(&self, offered: &str) -> Option<Arc<ApiKey>> {
@@ -82,18 +98,23 @@ impl KnownKeys {
             return None;
         }
         let hash = secrets::hash(offered);
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.good.read().unwrap_or_else(PoisonError::into_inner);
         let (stored, key) = known.get_key_value(&hash)?;
         verify_slices_are_equal(stored.as_bytes(), hash.as_bytes()).ok()?;
         Some(key.clone())
     }
 
-    fn is_empty(&self) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    fn need(&self) -> KeyNeed {
+        match self.need.load(Ordering::Acquire) {
+            0 => KeyNeed::Unknown,
+            1 => KeyNeed::No,
+            _ => KeyNeed::Yes,
+        }
     }
 
     /// Takes what the database has in the place of what was known.
     pub(super) fn replace(&self, stored: Vec<StoredKey>) {
+        let need = if stored.is_empty() { 1 } else { 2 };
         let good = stored.into_iter().filter(|key| key.revoked_at.is_none());
         let known = good.map(|key| {
             let scopes = key.scopes.iter().filter_map(|scope| scope.parse().ok()).collect();
@@ -106,7 +127,9 @@ impl KnownKeys {
                 }),
             )
         });
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
+        *self.good.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
+        // Never back to "no", whichever of two readers is the later one.
+        self.need.fetch_max(need, Ordering::AcqRel);
     }
 }
 
@@ -117,9 +140,9 @@ impl Accounts {
         self.inner.keys.find(offered)
     }
 
-    /// Whether there is any good key. Answered from memory, as [`Accounts::api_key`] is.
-    pub fn has_api_keys(&self) -> bool {
-        !self.inner.keys.is_empty()
+    /// Whether callers need a key. Answered from memory, as [`Accounts::api_key`] is.
+    pub fn key_need(&self) -> KeyNeed {
+        self.inner.keys.need()
     }
 
     /// Makes a key. The text is told here and never again.

@@ -31,7 +31,7 @@ use throttle::Throttle;
 
 use crate::storage::{Storage, millis};
 
-pub use api_keys::{ApiKey, Scope};
+pub use api_keys::{ApiKey, KeyNeed, Scope};
 pub use counts::LoginCounts;
 pub use email::normalise_email;
 pub use error::AccountError;

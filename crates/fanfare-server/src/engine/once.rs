@@ -1,78 +1,47 @@
 //! Events whose publisher chose the id are published once in the whole cluster, however often they are sent (contract:
 //! an id is remembered for ten minutes). A repeat is told what the first was told.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use fanfare_core::{ANSWER_TO_COME, Broker, Claim, Event, Receipt};
+use tokio::time::Instant;
 use uuid::Uuid;
 
-/// How often, and after what time, it is looked whether the first publisher of an id has its answer.
-const LOOKS: usize = 40;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+#[cfg(test)]
+mod tests;
+
+/// How long others who have the same ids are waited for, all of them together.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// From the first look at what has become of an id to the second, and the most from one to the next: each time twice as
+/// long, since with many ids a look is much work.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// Publishes those of `events` that are new, in order, and answers a receipt for each: for one that is not, that of the
-/// first time.
+/// first time. All or nothing: while somebody else has claimed one of the ids and has not published it, none is published.
 ///
 /// # Errors
-/// When an id was claimed by somebody who has not published it in two seconds.
+/// When an id was claimed by somebody who has not published it in two seconds. Then nothing was published.
 pub async fn publish_once(broker: &dyn Broker, events: Vec<Event>) -> Result<Vec<Receipt>, InProgress> {
-    publish(broker, events, LOOKS).await
+    publish_all(broker, events, PATIENCE).await
 }
 
 /// As [`publish_once`], for one who does not need to know what the first publisher was told, and waits for nobody.
 ///
 /// # Errors
-/// When an id is claimed by somebody who has not published it yet.
+/// When an id is claimed by somebody who has not published it yet. Then nothing was published.
 pub async fn publish_unless_taken(broker: &dyn Broker, events: Vec<Event>) -> Result<(), InProgress> {
-    publish(broker, events, 1).await.map(drop)
+    publish_all(broker, events, Duration::ZERO).await.map(drop)
 }
 
-async fn publish(broker: &dyn Broker, events: Vec<Event>, looks: usize) -> Result<Vec<Receipt>, InProgress> {
-    if !events.iter().any(|event| event.named) {
-        return Ok(broker.publish(events).await);
-    }
-    let mut known = claim(broker, &events).await;
-    let ids: Vec<Option<Uuid>> = events.iter().map(id_of).collect();
-    let mut taken = Vec::new();
-    let mut new = Vec::new();
-    for event in events {
-        // Of doubles in one request the first counts.
-        let first = !event.named || (known.get(&event.id) == Some(&Claim::New) && !taken.contains(&event.id));
-        if first {
-            taken.extend(id_of(&event));
-            new.push(event);
-        }
-    }
-    let published: Vec<Option<Uuid>> = new.iter().map(id_of).collect();
-    let receipts = broker.publish(new).await;
-    let mut unnamed = Vec::new();
-    let mut answers = Vec::new();
-    for (id, receipt) in published.into_iter().zip(receipts) {
-        match id {
-            None => unnamed.push(receipt),
-            Some(id) => {
-                let answer = Bytes::from(serde_json::to_vec(&receipt).unwrap_or_default()); // to memory, so it cannot fail
-                known.insert(id, Claim::Known(Some(answer.clone())));
-                answers.push((id, answer));
-            }
-        }
-    }
-    drop(broker.record(answers)); // begun; nobody needs to wait for it
-    let mut unnamed = unnamed.into_iter();
-    let mut all = Vec::with_capacity(ids.len());
-    for id in ids {
-        all.push(match id {
-            None => unnamed.next().unwrap_or_default(),
-            Some(id) => told(broker, id, known.get(&id), looks).await?,
-        });
-    }
-    Ok(all)
-}
-
-/// The id, where the publisher chose it.
-fn id_of(event: &Event) -> Option<Uuid> {
-    event.named.then_some(event.id)
+/// As [`publish_once`], for events that have nothing to do with each other: none waits for another. The receipt of one
+/// that somebody else is about to publish counts nobody.
+pub async fn publish_each_once(broker: &dyn Broker, events: Vec<Event>) -> Vec<Receipt> {
+    each(broker, events, PATIENCE).await
 }
 
 /// Somebody else is about to publish an event of that id.
@@ -80,42 +49,207 @@ fn id_of(event: &Event) -> Option<Uuid> {
 #[error("an event of this id is being published by another request")]
 pub struct InProgress;
 
-async fn claim(broker: &dyn Broker, events: &[Event]) -> HashMap<Uuid, Claim> {
-    let mut ids: Vec<Uuid> = events.iter().filter_map(id_of).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let claims = broker.claim(ids.clone()).await;
-    ids.into_iter().zip(claims).collect()
-}
-
-/// What the first publisher of `id` was told. Where its process ended after it had published and before it was told, nobody
-/// knows the receipt.
-async fn told(
+async fn publish_all(
     broker: &dyn Broker,
-    id: Uuid,
-    known: Option<&Claim>,
-    looks: usize,
-) -> Result<Receipt, InProgress> {
-    let mut claim = known.cloned();
-    for look in 0..looks {
-        if look > 0 {
-            tokio::time::sleep(BETWEEN_LOOKS).await;
-            claim = broker.claim(vec![id]).await.pop();
-        }
-        match &claim {
-            Some(Claim::Known(Some(answer))) if *answer != ANSWER_TO_COME => {
-                return Ok(serde_json::from_slice(answer).unwrap_or_default());
-            }
-            // It was given back by one that could not publish it; who sends it again finds it new.
-            Some(Claim::New) => {
-                drop(broker.release(vec![id]));
-                return Err(InProgress);
-            }
-            Some(Claim::Known(_)) | None => {}
+    events: Vec<Event>,
+    patience: Duration,
+) -> Result<Vec<Receipt>, InProgress> {
+    if !events.iter().any(|event| event.named) {
+        return Ok(broker.publish(events).await);
+    }
+    let mut publication = Publication::begin(broker, events, patience).await;
+    while let Some(taken) = publication.first_taken() {
+        // Of two who wait for each other's ids, none would ever go on: nobody holds one while waiting for a lower one.
+        publication.give_back(|id| id > taken).await;
+        if !publication.look_again().await {
+            publication.give_back(|_| true).await;
+            return Err(InProgress);
         }
     }
-    match claim {
-        Some(Claim::Known(Some(_))) => Ok(Receipt::default()),
-        _ => Err(InProgress),
+    publication.publish().await;
+    while publication.is_open() && publication.look_again().await {}
+    Ok(publication.receipts())
+}
+
+async fn each(broker: &dyn Broker, events: Vec<Event>, patience: Duration) -> Vec<Receipt> {
+    if !events.iter().any(|event| event.named) {
+        return broker.publish(events).await;
+    }
+    let mut publication = Publication::begin(broker, events, patience).await;
+    publication.publish().await;
+    while publication.is_open() && publication.look_again().await {
+        // What somebody gave back who could not publish it.
+        publication.publish().await;
+    }
+    publication.receipts()
+}
+
+/// What is known of an id.
+enum Known {
+    /// It is this publication's, and not published yet.
+    Ours,
+    /// Somebody else has claimed it, and has not published it.
+    Taken,
+    /// It has been published; what its publisher was told is not known.
+    Published,
+    /// What its publisher was told.
+    Told(Receipt),
+}
+
+/// Events on their way. Ids that it has claimed and not published are given back when it is dropped.
+struct Publication<'a> {
+    broker: &'a dyn Broker,
+    /// In the order of the ids.
+    ids: BTreeMap<Uuid, Known>,
+    /// The id of each event whose publisher chose it.
+    named: Vec<Option<Uuid>>,
+    /// The events that are not published, in their places.
+    events: Vec<Option<Event>>,
+    /// What became of the events without such an id, in their places.
+    receipts: Vec<Receipt>,
+    until: Instant,
+    pause: Duration,
+}
+
+impl<'a> Publication<'a> {
+    /// Claims the ids of `events`.
+    async fn begin(broker: &'a dyn Broker, events: Vec<Event>, patience: Duration) -> Self {
+        let named: Vec<Option<Uuid>> = events
+            .iter()
+            .map(|event| event.named.then_some(event.id))
+            .collect();
+        let mut publication = Self {
+            broker,
+            ids: named.iter().flatten().map(|id| (*id, Known::Taken)).collect(),
+            receipts: vec![Receipt::default(); events.len()],
+            events: events.into_iter().map(Some).collect(),
+            named,
+            until: Instant::now() + patience,
+            pause: FIRST_PAUSE,
+        };
+        publication.look().await;
+        publication
+    }
+
+    /// The lowest id that somebody else has claimed and not published.
+    fn first_taken(&self) -> Option<Uuid> {
+        let mut ids = self.ids.iter();
+        ids.find_map(|(id, known)| matches!(known, Known::Taken).then_some(*id))
+    }
+
+    /// Whether there is an id of which more may become known.
+    fn is_open(&self) -> bool {
+        self.ids
+            .values()
+            .any(|known| matches!(known, Known::Taken | Known::Published))
+    }
+
+    /// Looks once more at all ids that are open, after a pause; answers whether there was time for it.
+    async fn look_again(&mut self) -> bool {
+        if Instant::now() >= self.until {
+            return false;
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = LONGEST_PAUSE.min(self.pause * 2);
+        self.look().await;
+        true
+    }
+
+    /// Claims all ids that are open, together.
+    async fn look(&mut self) {
+        let open = self
+            .ids
+            .iter()
+            .filter(|(_, known)| matches!(known, Known::Taken | Known::Published));
+        let open: Vec<Uuid> = open.map(|(id, _)| *id).collect();
+        let claims = self.broker.claim(open.clone()).await;
+        let mut forgotten = Vec::new();
+        for (id, claim) in open.into_iter().zip(claims) {
+            let Some(known) = self.ids.get_mut(&id) else {
+                continue;
+            };
+            match claim {
+                // Whoever published it was known to have done so, even if the broker has lost its memory since.
+                Claim::New if matches!(known, Known::Published) => forgotten.push(id),
+                Claim::New => *known = Known::Ours,
+                Claim::Known(None) => {}
+                Claim::Known(Some(answer)) if answer == ANSWER_TO_COME => *known = Known::Published,
+                Claim::Known(Some(answer)) => {
+                    *known = Known::Told(serde_json::from_slice(&answer).unwrap_or_default());
+                }
+            }
+        }
+        if !forgotten.is_empty() {
+            drop(self.broker.release(forgotten)); // begun; nobody needs to wait for it
+        }
+    }
+
+    /// Publishes, in order, the events that are this publication's and those without an id.
+    async fn publish(&mut self) {
+        let mut taken = HashSet::new();
+        let mut places = Vec::new();
+        let mut new = Vec::new();
+        for (place, (event, named)) in self.events.iter_mut().zip(&self.named).enumerate() {
+            // Of doubles in one request the first counts.
+            let is_due =
+                named.is_none_or(|id| matches!(self.ids.get(&id), Some(Known::Ours)) && taken.insert(id));
+            if is_due && let Some(event) = event.take() {
+                places.push(place);
+                new.push(event);
+            }
+        }
+        if new.is_empty() {
+            return;
+        }
+        let receipts = self.broker.publish(new); // placed, so that the ids are nobody's to give back
+        self.ids
+            .extend(taken.into_iter().map(|id| (id, Known::Published)));
+        let mut answers = Vec::new();
+        for (place, receipt) in places.into_iter().zip(receipts.await) {
+            if let Some(id) = self.named[place] {
+                let answer = serde_json::to_vec(&receipt).unwrap_or_default(); // to memory, so it cannot fail
+                answers.push((id, Bytes::from(answer)));
+                self.ids.insert(id, Known::Told(receipt));
+            } else {
+                self.receipts[place] = receipt;
+            }
+        }
+        drop(self.broker.record(answers)); // begun; nobody needs to wait for it
+    }
+
+    /// Gives back those of its ids of which `which` says so.
+    async fn give_back(&mut self, which: impl Fn(Uuid) -> bool) {
+        let mut given = Vec::new();
+        for (id, known) in &mut self.ids {
+            if matches!(known, Known::Ours) && which(*id) {
+                *known = Known::Taken;
+                given.push(*id);
+            }
+        }
+        if !given.is_empty() {
+            self.broker.release(given).await;
+        }
+    }
+
+    /// What became of each event. Where the first publisher's process ended after it had published and before it was told,
+    /// nobody knows the receipt.
+    fn receipts(mut self) -> Vec<Receipt> {
+        let receipts = std::mem::take(&mut self.receipts).into_iter().zip(&self.named);
+        receipts
+            .map(|(receipt, named)| match named.and_then(|id| self.ids.get(&id)) {
+                Some(Known::Told(told)) => *told,
+                _ => receipt,
+            })
+            .collect()
+    }
+}
+
+impl Drop for Publication<'_> {
+    fn drop(&mut self) {
+        let ours = self.ids.iter().filter(|(_, known)| matches!(known, Known::Ours));
+        let ours: Vec<Uuid> = ours.map(|(id, _)| *id).collect();
+        if !ours.is_empty() {
+            drop(self.broker.release(ours)); // begun at the call
+        }
     }
 }

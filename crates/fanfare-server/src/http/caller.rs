@@ -6,7 +6,7 @@ use fanfare_core::ADMIN_ROLE;
 use http::{HeaderMap, Method, Uri, header, uri::Authority};
 
 use super::Site;
-use crate::accounts::Scope;
+use crate::accounts::{KeyNeed, Scope};
 
 /// Headers that a proxy adds: whoever comes with one is somebody else than the peer of the socket.
 const FORWARDED: &[&str] = &[
@@ -27,10 +27,15 @@ pub(super) enum Access {
     OutOfScope,
     /// Nothing: nobody knows who it is.
     Unknown,
+    /// Nothing yet: it brings no credential, and whether it needs one is not known before the database was read.
+    NotYet,
 }
 
+/// What is said to [`Access::NotYet`].
+pub(super) const NOT_YET: &str = "the API keys could not be read from the database yet; use a configured key or an admin's token, or try again";
+
 /// Whether a request with these headers may do what needs the scope `wanted`: it brings an API key for that or an admin's
-/// token, or there is no key and it comes from this machine.
+/// token, or no key was ever made and it comes from this machine.
 pub(super) fn access(site: &Site, peer: IpAddr, uri: &Uri, headers: &HeaderMap, wanted: Scope) -> Access {
     let (configured, accounts) = (&site.options.api_keys, &site.options.accounts);
     if let Some(offered) = bearer(headers) {
@@ -42,11 +47,13 @@ pub(super) fn access(site: &Site, peer: IpAddr, uri: &Uri, headers: &HeaderMap, 
         };
     }
     let page_allowed = site.options.origins.allow(headers);
-    let is_open = configured.is_open() && !accounts.has_api_keys();
-    if is_open && page_allowed && is_loopback_caller(peer, uri, headers) {
-        Access::Granted
-    } else {
-        Access::Unknown
+    if !(configured.is_open() && page_allowed && is_loopback_caller(peer, uri, headers)) {
+        return Access::Unknown;
+    }
+    match accounts.key_need() {
+        KeyNeed::No => Access::Granted,
+        KeyNeed::Yes => Access::Unknown,
+        KeyNeed::Unknown => Access::NotYet,
     }
 }
 

@@ -71,6 +71,10 @@ fn refuse(head: &Parts, peer: IpAddr, site: &Site, mounted: &MountedDialect) -> 
             let answer = reply::failed(mounted, StatusCode::UNAUTHORIZED, "an API key is required");
             Some(reply::challenge(answer))
         }
+        Access::NotYet => {
+            let answer = reply::failed(mounted, StatusCode::SERVICE_UNAVAILABLE, caller::NOT_YET);
+            Some(reply::later(answer))
+        }
     }
 }
 

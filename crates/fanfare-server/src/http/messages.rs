@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use fanfare_core::{Audience, Channel, Identity, RawObject, policy::Action, string};
 use futures_util::{StreamExt, stream};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
@@ -58,8 +58,6 @@ const METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
 /// Messages on a page.
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 100;
-/// When to come back while the database is away, in seconds.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 /// Questions to the authorizer at once, for one request; and how often a page is begun anew with its answers. The second
 /// time, only messages that came in between can need more of them.
 const QUESTIONS: usize = 16;
@@ -137,14 +135,10 @@ impl Refusal {
                 &format!("{field}: {issue}"),
                 Some(BadField { field, issue }),
             ),
-            Self::Account(AccountError::Storage(error)) if error.is_outage() => {
-                let mut answer = failed(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "messages cannot be used at the moment",
-                );
-                answer.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
-                answer
-            }
+            Self::Account(AccountError::Storage(error)) if error.is_outage() => reply::later(failed(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "messages cannot be used at the moment",
+            )),
             Self::Account(error) => {
                 tracing::error!(%error, "messages");
                 failed(StatusCode::INTERNAL_SERVER_ERROR, "internal error")

@@ -80,6 +80,14 @@ pub(super) fn challenge(mut answer: Reply) -> Reply {
     answer
 }
 
+/// `answer`, which tells that it is worth asking again in a while.
+pub(super) fn later(mut answer: Reply) -> Reply {
+    answer
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    answer
+}
+
 /// An error of the service API: a stable code for programs, a message for people.
 pub(super) fn api_error(status: StatusCode, code: &str, message: &str) -> Reply {
     coded(status, code, message, Map::new())

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use fanfare_core::{Broker, Event};
 
 use super::writer::{Protocol, Writer};
-use crate::engine::publish_once;
+use crate::engine::publish_each_once;
 
 /// A `PUBLISH` whose answer is due.
 struct Due {
@@ -52,16 +52,12 @@ impl Batch {
             return;
         }
         let events = std::mem::take(&mut self.events);
-        let count = events.len();
-        let counts = if count == 0 {
+        let counts: Vec<u64> = if events.is_empty() {
             Vec::new()
         } else {
-            // What somebody else is about to publish reached nobody by this command.
-            let published = publish_once(broker, events).await;
-            published.map_or_else(
-                |_| vec![0; count],
-                |receipts| receipts.iter().map(|receipt| receipt.reach.queued).collect(),
-            )
+            // What somebody else is about to publish reached nobody by this command, and holds up no other command.
+            let receipts = publish_each_once(broker, events).await;
+            receipts.iter().map(|receipt| receipt.reach.queued).collect()
         };
         weave(&self.due, &counts, writer);
         self.due.clear();

@@ -55,8 +55,9 @@ pub trait Host: Send + Sync {
     /// How many connections the user has.
     fn connections(&self, user: &str) -> u64;
 
-    /// Whether there are keys besides [`DoorOptions::credentials`], so that somebody without any must stay outside.
-    fn has_keys(&self) -> bool;
+    /// Whether there are, were or may be keys besides [`DoorOptions::credentials`], so that somebody without any must stay
+    /// outside. It is asked for each command.
+    fn needs_key(&self) -> bool;
 
     /// Whether `secret` is such a key, and is for publishing.
     fn holds_key(&self, secret: &[u8]) -> bool;
@@ -128,12 +129,12 @@ impl Door {
 
     /// Whether anybody who can connect may publish. Such a door belongs on the loopback interface only.
     pub fn is_open(&self) -> bool {
-        self.options.credentials.is_open() && !self.options.host.has_keys()
+        self.options.credentials.is_open() && !self.options.host.needs_key()
     }
 
-    /// Whether `secret` lets its bearer in.
-    pub(super) fn admits(&self, secret: &[u8]) -> bool {
-        self.is_open() || self.options.credentials.hold(secret) || self.options.host.holds_key(secret)
+    /// Whether `secret` lets its bearer in where not everybody may.
+    pub(super) fn holds(&self, secret: &[u8]) -> bool {
+        self.options.credentials.hold(secret) || self.options.host.holds_key(secret)
     }
 
     pub(super) fn next_id(&self) -> u64 {
@@ -234,6 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         self.session.batch.now = SystemTime::now();
         let mut any = false;
         while self.session.closing.is_none() {
+            self.session.judge();
             let limits = self.door.limits(self.session.logged_in());
             match self.reader.next(&mut self.wire.buffer, limits) {
                 Ok(None) => break,

@@ -18,6 +18,8 @@ const MAX_FAILURES: u32 = 10;
 const MAX_QUEUED: usize = 64 * 1024;
 /// A reply buffer of more than this is not kept, in bytes.
 const KEPT_REPLIES: usize = 1024;
+/// A password of more than this is not kept while none is needed, in bytes.
+const MAX_KEPT_SECRET: usize = 1024;
 /// As much of a name that the peer made up is repeated to it.
 const MAX_ECHO: usize = 64;
 
@@ -61,8 +63,12 @@ pub(super) struct Session<'a> {
     pub(super) writer: Writer,
     pub(super) batch: Batch,
     pub(super) closing: Option<Closing>,
-    /// When a peer that has yet to log in is sent away; `None` once it is in.
+    /// When a peer that has yet to log in is sent away; `None` while it is in.
     login_deadline: Option<Instant>,
+    /// It has brought a secret that was right. Who is in without is in as long as nobody needs one.
+    authenticated: bool,
+    /// What it brought when none was needed. It may be a key that was made just before, and is not known here yet.
+    unneeded: Option<Box<[u8]>>,
     failures: u32,
     transaction: Option<Transaction>,
     executing: Vec<(&'static Spec, Request)>,
@@ -84,13 +90,15 @@ impl<'a> Session<'a> {
             batch: Batch::new(),
             closing: None,
             login_deadline: None,
+            authenticated: false,
+            unneeded: None,
             failures: 0,
             transaction: None,
             executing: Vec::new(),
             commands: 0,
             publications: 0,
         };
-        session.log_out();
+        session.judge();
         session
     }
 
@@ -209,7 +217,10 @@ impl<'a> Session<'a> {
 
     /// Lets the peer in if `secret` is right; answers whether it is.
     pub(super) fn log_in(&mut self, secret: &[u8]) -> bool {
-        if self.door.admits(secret) {
+        let open = self.door.is_open();
+        if open || self.door.holds(secret) {
+            self.authenticated = !open;
+            self.unneeded = (open && secret.len() <= MAX_KEPT_SECRET).then(|| secret.into());
             self.login_deadline = None;
             self.failures = 0;
             return true;
@@ -229,12 +240,27 @@ impl<'a> Session<'a> {
         self.names.name = Box::default();
         self.database = 0;
         self.writer.protocol = Protocol::default();
-        self.log_out();
+        (self.authenticated, self.unneeded) = (false, None);
+        self.judge();
     }
 
-    fn log_out(&mut self) {
-        let timeout = self.door.options.login_timeout;
-        self.login_deadline = (!self.door.is_open()).then(|| Instant::now() + timeout);
+    /// Decides whether a peer that has not brought a secret is in: whether one is needed changes with the first API key,
+    /// for connections that were there before, too.
+    pub(super) fn judge(&mut self) {
+        if self.authenticated {
+            return;
+        }
+        if self.door.is_open() {
+            self.login_deadline = None;
+            return;
+        }
+        let unneeded = self.unneeded.take();
+        if unneeded.is_some_and(|secret| self.door.holds(&secret)) {
+            self.authenticated = true;
+            self.login_deadline = None;
+        } else if self.login_deadline.is_none() {
+            self.login_deadline = Some(Instant::now() + self.door.options.login_timeout);
+        }
     }
 
     /// `PUBLISH`: the answer is written once the broker has told how many it reached.

@@ -7,7 +7,7 @@ use fanfare_brokers::wire;
 use fanfare_core::{Broker, Event, Inbound, UserId};
 
 use crate::{
-    accounts::{Accounts, Scope},
+    accounts::{Accounts, KeyNeed, Scope},
     auth::Credentials,
     config::Config,
     engine::Node,
@@ -63,8 +63,8 @@ impl Host for NodeHost {
         self.node.connections_of(user) as u64
     }
 
-    fn has_keys(&self) -> bool {
-        self.accounts.has_api_keys()
+    fn needs_key(&self) -> bool {
+        self.accounts.key_need() != KeyNeed::No
     }
 
     fn holds_key(&self, secret: &[u8]) -> bool {

@@ -1,6 +1,6 @@
 //! Accounts and API keys.
 
-use super::super::{AccountError, Scope};
+use super::super::{AccountError, KeyNeed, Scope};
 use super::{PASSWORD, Place, World};
 use crate::config::Registration;
 
@@ -178,6 +178,9 @@ pub(super) async fn administration(place: Place) {
 
 pub(super) async fn api_keys(place: Place) {
     let (here, there) = (World::new(&place), World::new(&place));
+    assert_eq!(here.accounts.key_need(), KeyNeed::Unknown);
+    here.accounts.reload().await.unwrap();
+    assert_eq!(here.accounts.key_need(), KeyNeed::No);
     let (text, key) = here
         .accounts
         .create_key(" back end ", &[Scope::Publish])
@@ -212,6 +215,8 @@ pub(super) async fn api_keys(place: Place) {
     assert!(there.accounts.api_key(&text).is_none());
     there.accounts.reload().await.unwrap();
     assert!(there.accounts.api_key(&text).is_some());
+    assert_eq!(here.accounts.key_need(), KeyNeed::Yes);
+    assert_eq!(there.accounts.key_need(), KeyNeed::Yes);
 
     let (admin, _) = here.accounts.create_key("admin", &[Scope::Admin]).await.unwrap();
     let admin = here.accounts.api_key(&admin).unwrap();
@@ -233,4 +238,15 @@ pub(super) async fn api_keys(place: Place) {
         let refused = here.accounts.create_key(name, scopes).await;
         assert!(matches!(refused, Err(AccountError::Bad { field: found, .. }) if found == field));
     }
+}
+
+pub(super) async fn a_revoked_key_closes_what_it_closed(place: Place) {
+    let here = World::new(&place);
+    let (_, key) = here.accounts.create_key("only", &[Scope::Publish]).await.unwrap();
+    here.accounts.revoke_key(&key.id).await.unwrap();
+    assert_eq!(here.accounts.key_need(), KeyNeed::Yes);
+    // So it does for who comes later.
+    let there = World::new(&place);
+    there.accounts.reload().await.unwrap();
+    assert_eq!(there.accounts.key_need(), KeyNeed::Yes);
 }

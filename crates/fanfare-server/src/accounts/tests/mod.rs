@@ -69,6 +69,7 @@ const ALL: &[Case] = suite![
     accounts::what_is_refused,
     accounts::administration,
     accounts::api_keys,
+    accounts::a_revoked_key_closes_what_it_closed,
     logins::logins,
     logins::refusals_take_the_same_time,
     logins::a_flood_does_not_reach_the_database,

@@ -46,7 +46,10 @@ impl IntoResponses for Refused {
             (401, "No API key, and no admin's token."),
             (403, "The API key does not have the scope that is needed."),
             (429, "Too many requests."),
-            (503, "The server is starting or stopping."),
+            (
+                503,
+                "The server is starting or stopping, or no API key was sent and the database is away since the start.",
+            ),
         ]));
         if let Some(RefOr::T(unauthorized)) = told.get_mut("401")
             && let Some(content) = unauthorized.content.get_mut(reply::JSON)
@@ -121,6 +124,10 @@ pub(super) async fn answer(path: &str, request: Request<Incoming>, peer: IpAddr,
             return api_error(StatusCode::FORBIDDEN, "FORBIDDEN", &message);
         }
         Access::Unknown => return unauthorized(),
+        Access::NotYet => {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            return reply::later(api_error(status, "STARTING", caller::NOT_YET));
+        }
     }
     match resource {
         Resource::Events => events::publish(sent, site).await,

@@ -94,3 +94,44 @@ async fn one_byte_at_a_time() {
     peer.stream.shutdown().await.unwrap();
     assert!(peer.rest().await.ends_with(":7\r\n"));
 }
+
+#[tokio::test]
+async fn the_first_key_closes_the_door_to_who_was_in_before() {
+    const OUT: &str = "-NOAUTH Authentication required.\r\n";
+    let house = house(&[], |_| {});
+    let (mut silent, mut early, mut wrong) = (house.connect(), house.connect(), house.connect());
+    silent.expect("PING\nMULTI\n", "+PONG\r\n+OK\r\n").await;
+    let publish = request(&["PUBLISH", "user_noti:1", "{}"]);
+    silent.expect(&publish, "+QUEUED\r\n").await;
+    early.expect("AUTH key\n", "+OK\r\n").await;
+    wrong.expect("AUTH any\n", "+OK\r\n").await;
+    house.host.needs_key.store(true, Relaxed);
+    silent.expect("EXEC\n", OUT).await;
+    silent.expect(&publish, OUT).await;
+    wrong.expect(&publish, OUT).await;
+    // One that brought the key before it was known here has not to do it again.
+    early.expect(&publish, ":1\r\n").await;
+    wrong
+        .expect(
+            "AUTH any\n",
+            "-WRONGPASS invalid username-password pair or user is disabled.\r\n",
+        )
+        .await;
+    wrong.expect("AUTH key\n", "+OK\r\n").await;
+    wrong.expect(&publish, ":1\r\n").await;
+    assert_eq!(house.published(), [["1"], ["1"]]);
+    // Back to where a connection begins, which is outside.
+    early.expect("RESET\nPING\n", &format!("+RESET\r\n{OUT}")).await;
+}
+
+#[tokio::test]
+async fn who_is_out_by_the_first_key_has_as_long_to_log_in_as_anybody() {
+    let house = house(&[], |options| options.login_timeout = SOON);
+    let mut peer = house.connect();
+    tokio::time::sleep(2 * SOON).await;
+    peer.expect("PING\n", "+PONG\r\n").await;
+    house.host.needs_key.store(true, Relaxed);
+    peer.expect("PING\n", "-NOAUTH Authentication required.\r\n")
+        .await;
+    assert_eq!(peer.rest().await, "");
+}

@@ -9,7 +9,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, SystemTime},
 };
@@ -90,6 +90,8 @@ impl Broker for FakeBroker {
 struct FakeHost {
     received: AtomicU64,
     rejected: AtomicU64,
+    /// A key was made, which is `key`.
+    needs_key: AtomicBool,
 }
 
 impl Host for FakeHost {
@@ -124,12 +126,12 @@ impl Host for FakeHost {
         if user == "ann" { 3 } else { 0 }
     }
 
-    fn has_keys(&self) -> bool {
-        false
+    fn needs_key(&self) -> bool {
+        self.needs_key.load(Relaxed)
     }
 
-    fn holds_key(&self, _: &[u8]) -> bool {
-        false
+    fn holds_key(&self, secret: &[u8]) -> bool {
+        self.needs_key() && secret == b"key"
     }
 }
 

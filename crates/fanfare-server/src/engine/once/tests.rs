@@ -1,0 +1,303 @@
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use fanfare_core::{
+    ANSWER_TO_COME, Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Interest,
+    RawJson, Reach, Receipt, UNANSWERED,
+};
+use uuid::Uuid;
+
+use super::*;
+
+/// Enough for a few looks.
+const SHORT: Duration = Duration::from_millis(300);
+/// What other publishers do before a look; the first look is number 1.
+type Others = fn(look: usize, ids: &mut Ids);
+type Ids = HashMap<Uuid, Option<Bytes>>;
+
+/// Remembers ids, as a cluster does in which somebody else is busy, too.
+struct FakeBroker {
+    others: Others,
+    ids: Mutex<Ids>,
+    /// The ids of each look.
+    looks: Mutex<Vec<Vec<u128>>>,
+    published: Mutex<Vec<u128>>,
+}
+
+impl FakeBroker {
+    fn new(others: Others) -> Self {
+        Self {
+            others,
+            ids: Mutex::default(),
+            looks: Mutex::default(),
+            published: Mutex::default(),
+        }
+    }
+
+    fn looks(&self) -> Vec<Vec<u128>> {
+        self.looks.lock().unwrap().clone()
+    }
+
+    fn published(&self) -> Vec<u128> {
+        self.published.lock().unwrap().clone()
+    }
+
+    /// The ids that are claimed and not published.
+    fn taken(&self) -> Vec<u128> {
+        let ids = self.ids.lock().unwrap();
+        let taken = ids.iter().filter(|(_, answer)| answer.is_none());
+        let mut taken: Vec<u128> = taken.map(|(id, _)| id.as_u128()).collect();
+        taken.sort_unstable();
+        taken
+    }
+}
+
+impl Broker for FakeBroker {
+    /// Each event reaches as many as its id says.
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
+        let ids: Vec<u128> = events.iter().map(|event| event.id.as_u128()).collect();
+        self.published.lock().unwrap().extend(&ids);
+        Box::pin(async move { ids.into_iter().map(receipt).collect() })
+    }
+
+    fn subscribe(&self, _: Interest) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn unsubscribe(&self, _: Interest) {}
+
+    fn health(&self) -> BoxFuture<'_, BrokerHealth> {
+        Box::pin(async { BrokerHealth::Embedded })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<Duration, BrokerError>> {
+        Box::pin(async { Err(BrokerError::Away) })
+    }
+
+    fn ask(&self, _: Bytes) -> BoxFuture<'_, Asked> {
+        Box::pin(async { Asked::default() })
+    }
+
+    fn tell(&self, _: Bytes) {}
+
+    fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>> {
+        let mut looks = self.looks.lock().unwrap();
+        looks.push(ids.iter().map(Uuid::as_u128).collect());
+        let mut known = self.ids.lock().unwrap();
+        (self.others)(looks.len(), &mut known);
+        let claims = ids.into_iter().map(|id| {
+            let claim = known.get(&id).cloned().map_or(Claim::New, Claim::Known);
+            known.entry(id).or_insert(None);
+            claim
+        });
+        let claims = claims.collect();
+        Box::pin(async { claims })
+    }
+
+    fn record(&self, answers: Vec<(Uuid, Bytes)>) -> BoxFuture<'static, ()> {
+        let answers = answers.into_iter().map(|(id, answer)| (id, Some(answer)));
+        self.ids.lock().unwrap().extend(answers);
+        Box::pin(async {})
+    }
+
+    fn release(&self, ids: Vec<Uuid>) -> BoxFuture<'static, ()> {
+        let mut known = self.ids.lock().unwrap();
+        for id in ids {
+            known.remove(&id);
+        }
+        Box::pin(async {})
+    }
+}
+
+fn receipt(queued: u128) -> Receipt {
+    let queued = u64::try_from(queued).unwrap();
+    Receipt {
+        reach: Reach {
+            queued,
+            ..Reach::default()
+        },
+        ..Receipt::default()
+    }
+}
+
+fn receipts(queued: &[u128]) -> Vec<Receipt> {
+    queued.iter().copied().map(receipt).collect()
+}
+
+/// Events with these ids; those from 100 on were not chosen by the publisher.
+fn events(ids: impl IntoIterator<Item = u128>) -> Vec<Event> {
+    let data = RawJson::parse(&Bytes::from_static(b"1")).unwrap();
+    let event = |id| Event {
+        id: Uuid::from_u128(id),
+        named: id < 100,
+        ..Event::new(Audience::Everyone, None, data.clone(), SystemTime::now())
+    };
+    ids.into_iter().map(event).collect()
+}
+
+fn set(ids: &mut Ids, id: u128, answer: Option<Bytes>) {
+    ids.insert(Uuid::from_u128(id), answer);
+}
+
+fn told(ids: &mut Ids, id: u128, answer: u128) {
+    let answer = serde_json::to_vec(&receipt(answer)).unwrap();
+    set(ids, id, Some(Bytes::from(answer)));
+}
+
+#[tokio::test]
+async fn new_ones_are_published_in_order_and_doubles_once() {
+    let broker = FakeBroker::new(|_, _| {});
+    let sent = [3, 100, 1, 3, 2, 101, 1];
+    let all = publish_once(&broker, events(sent)).await;
+    assert_eq!(all, Ok(receipts(&sent)));
+    assert_eq!(broker.published(), [3, 100, 1, 2, 101]);
+    // Who comes again hears the same.
+    assert_eq!(publish_once(&broker, events([2, 1])).await, Ok(receipts(&[2, 1])));
+    assert_eq!(
+        publish_each_once(&broker, events([3, 4])).await,
+        receipts(&[3, 4])
+    );
+    assert_eq!(broker.published(), [3, 100, 1, 2, 101, 4]);
+    assert_eq!(broker.looks(), [vec![1, 2, 3], vec![1, 2], vec![3, 4]]);
+}
+
+#[tokio::test]
+async fn all_ids_are_waited_for_together() {
+    // Their publisher died when it had published them.
+    let broker = FakeBroker::new(|look, ids| {
+        for id in 1..100 {
+            if look == 1 {
+                set(ids, id, Some(ANSWER_TO_COME));
+            }
+        }
+        if look == 2 {
+            told(ids, 7, 70);
+        }
+    });
+    let all = publish_once(&broker, events(1..100)).await.unwrap();
+    let known = |id| receipt(if id == 7 { 70 } else { 0 });
+    assert_eq!(all, (1..100).map(known).collect::<Vec<_>>());
+    assert_eq!(broker.published(), []);
+    let looks = broker.looks();
+    assert!((2..=9).contains(&looks.len()), "{}", looks.len());
+    assert_eq!(looks[1].len(), 99);
+    assert!(
+        looks[2..]
+            .iter()
+            .all(|look| look.len() == 98 && !look.contains(&7))
+    );
+}
+
+#[tokio::test]
+async fn one_that_is_in_progress_elsewhere_keeps_all_from_being_published() {
+    let broker = FakeBroker::new(|_, ids| set(ids, 2, None));
+    let sent = || events([100, 3, 1, 2]);
+    assert_eq!(publish_all(&broker, sent(), SHORT).await, Err(InProgress));
+    assert!(broker.looks().len() > 2);
+    assert_eq!(publish_unless_taken(&broker, sent()).await, Err(InProgress));
+    assert_eq!(broker.published(), []);
+    assert_eq!(broker.taken(), [2], "what it had claimed itself is given back");
+}
+
+#[tokio::test]
+async fn the_new_ones_are_published_once_the_others_are() {
+    let broker = FakeBroker::new(|look, ids| match look {
+        1 | 2 => set(ids, 2, None),
+        3 => set(ids, 2, Some(ANSWER_TO_COME)),
+        _ => told(ids, 2, 20),
+    });
+    let all = publish_once(&broker, events([3, 2, 1])).await;
+    assert_eq!(all, Ok(receipts(&[3, 20, 1])));
+    assert_eq!(broker.published(), [3, 1]);
+    // What is above the one that was taken was given back, so that its owner could have it.
+    assert_eq!(broker.looks(), [vec![1, 2, 3], vec![2, 3], vec![2, 3], vec![2]]);
+}
+
+#[tokio::test]
+async fn what_another_gave_back_is_published() {
+    let others: Others = |look, ids| match look {
+        1 => set(ids, 2, None),
+        2 => drop(ids.remove(&Uuid::from_u128(2))),
+        _ => {}
+    };
+    let broker = FakeBroker::new(others);
+    let all = publish_once(&broker, events([3, 2, 1])).await;
+    assert_eq!(all, Ok(receipts(&[3, 2, 1])));
+    assert_eq!(broker.published(), [3, 2, 1]);
+    // By itself it comes late.
+    let broker = FakeBroker::new(others);
+    assert_eq!(
+        publish_each_once(&broker, events([3, 2, 1])).await,
+        receipts(&[3, 2, 1])
+    );
+    assert_eq!(broker.published(), [3, 1, 2]);
+}
+
+#[tokio::test]
+async fn who_waits_for_nobody_looks_once() {
+    let broker = FakeBroker::new(|_, ids| {
+        set(ids, 1, Some(ANSWER_TO_COME));
+        set(ids, 2, Some(UNANSWERED));
+    });
+    assert_eq!(publish_unless_taken(&broker, events([1, 2, 3])).await, Ok(()));
+    assert_eq!((broker.published(), broker.looks().len()), (vec![3], 1));
+}
+
+#[tokio::test]
+async fn events_that_have_nothing_to_do_with_each_other_do_not_wait() {
+    let broker = FakeBroker::new(|_, ids| set(ids, 2, None));
+    let all = each(&broker, events([3, 2, 100, 1]), SHORT).await;
+    assert_eq!(all, receipts(&[3, 0, 100, 1]));
+    assert_eq!(broker.published(), [3, 100, 1]);
+    assert!(broker.looks()[1..].iter().all(|look| look == &[2]));
+}
+
+#[tokio::test]
+async fn what_was_published_is_not_published_again_by_one_who_waits() {
+    // The broker loses its memory in between.
+    let broker = FakeBroker::new(|look, ids| match look {
+        1 => set(ids, 1, Some(ANSWER_TO_COME)),
+        _ => drop(ids.remove(&Uuid::from_u128(1))),
+    });
+    assert_eq!(each(&broker, events([1]), SHORT).await, receipts(&[0]));
+    assert_eq!(publish_all(&broker, events([2]), SHORT).await, Ok(receipts(&[2])));
+    assert_eq!(broker.published(), [2]);
+    assert_eq!(broker.taken(), []);
+}
+
+#[tokio::test]
+async fn two_who_have_each_others_ids_both_come_to_an_end() {
+    // The other took every second one at the same moment, and waits for the lowest.
+    let broker = FakeBroker::new(|look, ids| match look {
+        1 => [2, 4].into_iter().for_each(|id| set(ids, id, None)),
+        2 => {
+            assert!(!ids.contains_key(&Uuid::from_u128(3)), "given back to the other");
+            assert!(ids.contains_key(&Uuid::from_u128(1)), "and this one is kept");
+        }
+        3 => {
+            for id in [2, 4] {
+                ids.remove(&Uuid::from_u128(id));
+            }
+        }
+        _ => {}
+    });
+    assert_eq!(
+        publish_once(&broker, events(1..5)).await,
+        Ok(receipts(&[1, 2, 3, 4]))
+    );
+    assert_eq!(broker.published(), [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn what_is_given_up_in_between_holds_no_ids() {
+    let broker = FakeBroker::new(|_, ids| set(ids, 2, None));
+    let waiting = publish_all(&broker, events([1, 2]), Duration::from_secs(3600));
+    assert!(tokio::time::timeout(SHORT / 10, waiting).await.is_err());
+    assert_eq!(broker.taken(), [2]);
+}
