@@ -214,7 +214,7 @@ def test_rules_guard_writing_and_reading(launch, speak):
 
 def test_the_authorizer_is_asked(launch):
     """Where no rule decides: who may write, and who may read."""
-    rules = [{"pattern": "messages.channel.open.*", "publish": "authenticated"}, {"pattern": "messages", "subscribe": "nobody"}]
+    rules = [{"pattern": "messages.channel.open.*", "publish": "authenticated"}, {"pattern": "messages", "subscribe": "nobody", "publish": "authenticated"}]
     with contextlib.closing(Authorizer()) as authorizer:
         server = launch(**all_dialects(channel=rules, authorizer={"url": authorizer.url, "timeout": "10s"}))
         for channel, status in [("no", 403), ("yes", 201), ("open.no", 201), ("open.yes", 201), ("project:no", 403), ("project:yes", 201)]:
@@ -224,6 +224,29 @@ def test_the_authorizer_is_asked(launch):
         assert read(server, "eve") == (["project:yes", "open.yes", "yes"], None)
         assert read(server, "eve", "?limit=2")[0] == ["project:yes", "open.yes"]
         assert read(server, "ann")[0] == ["to all", "project:yes", "open.yes", "open.no", "yes"]
+
+
+def post(server, who, claims=None, **fields):
+    return request(server, who, "POST", body=json.dumps({"content": "x"} | fields), **(claims or {})).status
+
+
+def test_writing_without_a_channel(launch, speak):
+    """It is published on `messages`, and those who may not publish there may not write so; a private one is no one else's matter."""
+    server = launch(**all_dialects(channel=[{"pattern": "messages", "publish": "role:staff"}]))
+    watcher = speak(server, "topics", "root", claims={"roles": ["admin"]}).hear("messages")
+    assert post(server, "ann") == 403 and read(server, "root", roles=["admin"]) == ([], None)
+    watcher.alive()
+    assert post(server, "ann", recipientId="bob") == 201 and post(server, "ann", channelId="general") == 201
+    assert post(server, "sam", {"roles": ["staff"]}) == 201
+    assert [watcher.next_json()["data"]["userId"] for _ in range(3)] == ["ann", "ann", "sam"]
+
+
+def test_the_authorizer_is_asked_about_writing_without_a_channel(launch):
+    with contextlib.closing(Authorizer()) as authorizer:
+        server = launch(**all_dialects(authorizer={"url": authorizer.url, "timeout": "10s"}))
+        assert post(server, "ann") == 403  # it knows no `messages`
+        assert authorizer.asked_about("messages") == [{"user": "ann", "action": "publish", "channel": "messages"}]
+        assert post(server, "ann", recipientId="bob") == 201
 
 
 STAFF = {"roles": ["staff"]}

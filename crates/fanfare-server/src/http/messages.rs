@@ -232,10 +232,10 @@ impl Draft {
         })
     }
 
-    /// The channel on which its author must be allowed to publish. A message without a channel is
-    /// anybody's to write.
+    /// The channel on which its author must be allowed to publish. A private message without a channel concerns nobody
+    /// but the two.
     fn guard(&self) -> Result<Option<Channel>, Refusal> {
-        if self.channel.is_none() {
+        if self.channel.is_none() && self.recipient.is_some() {
             return Ok(None);
         }
         let guard = messages::guard(self.channel.as_deref());
