@@ -214,7 +214,7 @@ def test_rules_guard_writing_and_reading(launch, speak):
 
 def test_the_authorizer_is_asked(launch):
     """Where no rule decides: who may write, and who may read."""
-    rules = [{"pattern": "messages.channel.open.*", "publish": "authenticated"}, {"pattern": "messages", "subscribe": "nobody"}]
+    rules = [{"pattern": "messages.channel.open.*", "publish": "authenticated"}, {"pattern": "messages", "subscribe": "nobody", "publish": "authenticated"}]
     with contextlib.closing(Authorizer()) as authorizer:
         server = launch(**all_dialects(channel=rules, authorizer={"url": authorizer.url, "timeout": "10s"}))
         for channel, status in [("no", 403), ("yes", 201), ("open.no", 201), ("open.yes", 201), ("project:no", 403), ("project:yes", 201)]:
@@ -224,6 +224,108 @@ def test_the_authorizer_is_asked(launch):
         assert read(server, "eve") == (["project:yes", "open.yes", "yes"], None)
         assert read(server, "eve", "?limit=2")[0] == ["project:yes", "open.yes"]
         assert read(server, "ann")[0] == ["to all", "project:yes", "open.yes", "open.no", "yes"]
+
+
+def post(server, who, claims=None, **fields):
+    return request(server, who, "POST", body=json.dumps({"content": "x"} | fields), **(claims or {})).status
+
+
+def test_writing_without_a_channel(launch, speak):
+    """It is published on `messages`, and those who may not publish there may not write so; a private one is no one else's matter."""
+    server = launch(**all_dialects(channel=[{"pattern": "messages", "publish": "role:staff"}]))
+    watcher = speak(server, "topics", "root", claims={"roles": ["admin"]}).hear("messages")
+    assert post(server, "ann") == 403 and read(server, "root", roles=["admin"]) == ([], None)
+    watcher.alive()
+    assert post(server, "ann", recipientId="bob") == 201 and post(server, "ann", channelId="general") == 201
+    assert post(server, "sam", {"roles": ["staff"]}) == 201
+    assert [watcher.next_json()["data"]["userId"] for _ in range(3)] == ["ann", "ann", "sam"]
+
+
+def test_the_authorizer_is_asked_about_writing_without_a_channel(launch):
+    with contextlib.closing(Authorizer()) as authorizer:
+        server = launch(**all_dialects(authorizer={"url": authorizer.url, "timeout": "10s"}))
+        assert post(server, "ann") == 403  # it knows no `messages`
+        assert authorizer.asked_about("messages") == [{"user": "ann", "action": "publish", "channel": "messages"}]
+        assert post(server, "ann", recipientId="bob") == 201
+
+
+STAFF = {"roles": ["staff"]}
+ROOM = {"pattern": "project:9", "subscribe": "role:staff", "publish": "role:staff", "join": "role:staff"}
+TELLS = ["messages", "messages.user.sam", "messages.channel.project:9"]
+
+
+@pytest.mark.parametrize("dialect", ["topics", "realtime"])
+def test_who_hears_of_a_message_in_a_guarded_room(launch, speak, dialect):
+    """On whatever channel: those who may read the room, its author, and admins."""
+    server = launch(**all_dialects(channel=[ROOM, {"pattern": "messages.**", "subscribe": "anyone"}]))
+    everything = ["messages", "messages.user.sam", "messages.*.*", "messages.**", "*.*.*", "**"]
+    may = [("sue", STAFF, [*everything, TELLS[2]]), ("root", {"roles": ["admin"]}, everything), ("sam", {}, everything)]
+    others = [("cat", {}, everything)] + [(None, {}, everything[1:])] * (dialect == "realtime")
+    hears, does_not = ([
+        speak(server, dialect, user, claims=claims).hear(topic) for user, claims, topics in people for topic in topics
+    ] for people in (may, others))
+    many = speak(server, dialect, "cat")
+    for topic in everything:
+        many.hear(topic)
+    message = send(server, "sam", "secret", STAFF, channelId="project:9")
+    for client in hears:
+        frame = client.next_json()
+        assert (frame["data"] if dialect == "topics" else frame["data"]["payload"]) == message
+    for client in [*does_not, many]:
+        client.alive()
+    assert read(server, "cat")[0] == [] and read(server, "sue", **STAFF)[0] == ["secret"]
+    # What else is told there is heard by all.
+    for channel in ("general", "project:8"):
+        public = send(server, "sam", "open", STAFF, channelId=channel)
+        frame = many.next_json()
+        assert (frame["data"] if dialect == "topics" else frame["data"]["payload"]) == public
+        for _ in range(2):
+            many.next_json()
+        many.alive()
+
+
+def test_the_channel_of_a_room_is_refused_with_the_room(launch, speak):
+    server = launch(**all_dialects(channel=[ROOM]))
+    for place in ("project:9", "user:bob", "notifications.user.bob", "user_noti:bob"):
+        topic = f"messages.channel.{place}"
+        assert speak(server, "topics", "cat").complaint(type="subscribe", topic=topic)[0] == 403, topic
+        assert speak(server, "topics", "cat").complaint(type="message", topic=topic, data=1)[0] == 403, topic
+        assert speak(server, "realtime", "cat").complaint(type="Subscribe", data={"topics": [topic]})[0] == 403, topic
+    for dialect in ("topics", "realtime"):
+        speak(server, dialect, "sue", claims=STAFF).hear("messages.channel.project:9")
+        speak(server, dialect, "bob").hear("messages.channel.user:bob")
+        speak(server, dialect, "cat").hear("messages.channel.project:8")
+
+
+def test_a_guarded_room_over_two_nodes(launch, speak, real_redis):
+    """What travels between nodes says for whom it is."""
+    broker = {"kind": "redis", "url": real_redis().url}
+    one, two = (launch(**all_dialects(channel=[ROOM], broker=broker)) for _ in range(2))
+    sue, root = speak(two, "topics", "sue", claims=STAFF), speak(two, "topics", "root", claims={"roles": ["admin"]})
+    cat = speak(two, "topics", "cat")
+    for client in (sue, root, cat):
+        client.hear("messages").hear("messages.**")
+    message = send(one, "sam", "secret", STAFF, channelId="project:9")
+    assert heard(sue, *TELLS) == message
+    assert heard(root, *TELLS[:2]) == message  # the rule of the room does not let admins in
+    cat.alive()
+    public = send(one, "sam", "open", STAFF)
+    assert heard(cat, *TELLS[:2]) == public
+
+
+def test_the_authorizer_is_asked_who_hears_of_a_room(launch, speak):
+    """What was told of a room waits for the answer about the room, and what comes later on that channel waits behind it."""
+    rules = [{"pattern": "messages", "subscribe": "anyone", "publish": "anyone"}, {"pattern": "messages.**", "subscribe": "anyone", "publish": "anyone"}]
+    with contextlib.closing(Authorizer()) as authorizer:
+        rules += [{"pattern": "project:gated", "publish": "anyone"}, {"pattern": "project:no", "publish": "anyone"}]
+        server = launch(**all_dialects(channel=rules, authorizer={"url": authorizer.url, "timeout": "20s"}))
+        cat = speak(server, "topics", "cat").hear("messages")
+        messages = [send(server, "ann", **fields) for fields in ({"channelId": "project:gated"}, {"channelId": "project:no"}, {})]
+        wait_until(lambda: authorizer.asked_about("project:gated") and authorizer.asked_about("project:no"), what="both questions")
+        cat.alive()
+        authorizer.open("project:gated", True)
+        assert [cat.next_json()["data"] for _ in range(2)] == [messages[0], messages[2]]
+        cat.alive()
 
 
 # --- reading ---
@@ -254,6 +356,77 @@ def test_pages(server):
         query = f"?limit=3&cursor={cursor}" if cursor else None
     assert found == contents[::-1]
     assert read(server, "eve", "?limit=100")[1] is None
+
+
+# One authorizer's answers, and how many of them a page may cost.
+
+
+def pages_of(server, who, limit):
+    """All pages, as lists."""
+    pages, query = [], f"?limit={limit}"
+    while query:
+        page, cursor = read(server, who, query)
+        pages.append(page)
+        query = f"?limit={limit}&cursor={cursor}" if cursor else None
+    return pages
+
+
+def flooded(launch, authorizer, names, **settings):
+    """A server with a message in each of these channels, the last one the newest."""
+    rules = [{"pattern": "messages.**", "publish": "authenticated"}]
+    server = launch(**all_dialects(channel=rules, authorizer={"url": authorizer.url} | settings))
+    for name in names:
+        send(server, "ann", name, channelId=name)
+    return server
+
+
+def test_a_page_asks_no_more_than_it_needs(launch):
+    names = [f"c{number}.yes" for number in range(60)]
+    with contextlib.closing(Authorizer()) as authorizer:
+        server = flooded(launch, authorizer, names)
+        assert read(server, "eve", "?limit=1")[0] == names[-1:]
+        assert len(authorizer.questions) == 1
+        assert read(server, "eve", "?limit=20")[0] == names[:-21:-1]
+        assert len(authorizer.questions) == 20
+        assert sum(pages_of(server, "eve", 7), []) == names[::-1]
+        assert len(authorizer.questions) == len(names)
+
+
+def test_a_page_asks_so_many_questions_at_most(launch):
+    names = ["first.yes", *(f"c{number}.no" for number in range(150)), "last.yes"]
+    with contextlib.closing(Authorizer()) as authorizer:
+        server = flooded(launch, authorizer, names, cache="0s")
+        asked, cursor, found = 0, "", []
+        while cursor is not None:
+            page, cursor = read(server, "eve", f"?limit=5{cursor and '&cursor='}{cursor}")
+            found += page
+            assert len(authorizer.questions) - asked <= 64
+            asked = len(authorizer.questions)
+        assert found == ["last.yes", "first.yes"]
+
+
+def test_what_is_not_answered_is_no_end(launch):
+    """One channel about which there is no answer: what is before it is shown, and the way beyond it stays open."""
+    names = ["old.yes", "odd.gated", "new.yes"]
+    with contextlib.closing(Authorizer()) as authorizer:
+        server = flooded(launch, authorizer, names, timeout="300ms")
+        page, cursor = read(server, "eve")
+        assert page == ["new.yes"] and cursor
+        answer = request(server, "eve", path=f"{PATH}?cursor={cursor}")
+        assert (answer.status, json.loads(answer.text)["success"]) == (503, False)
+        assert answer.getheader("Retry-After")
+        authorizer.open("messages.channel.odd.gated", True)
+        again = lambda: request(server, "eve", path=f"{PATH}?cursor={cursor}").status == 200
+        wait_until(again, what="an answer")
+        assert read(server, "eve", f"?cursor={cursor}") == (["odd.gated", "old.yes"], None)
+
+
+def test_an_authorizer_that_is_away(launch):
+    with contextlib.closing(Authorizer()) as authorizer:
+        server = flooded(launch, authorizer, ["a.yes", "b.yes"])
+    answer = request(server, "eve")
+    assert (answer.status, json.loads(answer.text)["success"]) == (503, False)
+    assert read(server, "ann")[0] == ["b.yes", "a.yes"]  # one's own
 
 
 # --- API keys ---

@@ -30,11 +30,16 @@ impl Audience {
     /// # Errors
     /// When it is no name.
     pub fn of_channel(name: &str) -> Result<Self, BadName> {
-        match PERSONAL.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+        match personal_id(name) {
             Some(user) => UserId::new(user).map(Self::User),
             None => Channel::new(name).map(Self::Channel),
         }
     }
+}
+
+/// Whose personal channel this is a name of.
+pub(crate) fn personal_id(name: &str) -> Option<&str> {
+    PERSONAL.iter().find_map(|prefix| name.strip_prefix(prefix))
 }
 
 /// The name under which a user's personal channel is shown: `notifications.user.{id}`.
@@ -70,6 +75,9 @@ pub struct Event {
     pub timestamp: SystemTime,
     /// Where this is set, only these users and admins receive it, whatever the audience.
     pub private_to: Option<Box<[UserId]>>,
+    /// Where it is private to some, and for a channel, those who may read this other channel receive it as well. Without
+    /// `private_to` it says nothing: whoever does not know of this field takes the event for one more private than it is.
+    pub readers_of: Option<Channel>,
 }
 
 /// Who sent an event.
@@ -112,6 +120,7 @@ impl Event {
             sender: None,
             timestamp: now,
             private_to: None,
+            readers_of: None,
         }
     }
 }

@@ -81,10 +81,14 @@ impl Channel {
 
     /// Whether this is a room, a channel with members: `project:{id}`, `channel:{id}` or `task:{id}`.
     pub fn is_room(&self) -> bool {
-        ROOMS
-            .iter()
-            .any(|kind| self.strip_prefix(kind).is_some_and(|id| !id.is_empty()))
+        is_room(self)
     }
+}
+
+pub(crate) fn is_room(name: &str) -> bool {
+    ROOMS
+        .iter()
+        .any(|kind| name.strip_prefix(kind).is_some_and(|id| !id.is_empty()))
 }
 
 impl FromStr for Channel {

@@ -8,7 +8,9 @@ use std::{
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use fanfare_core::{Audience, Broker, BrokerHealth, Channel, Event, RawJson, Sender, UserId, timestamp};
+use fanfare_core::{
+    Audience, Broker, BrokerHealth, Channel, Event, RawJson, Sender, UserId, policy::Place, timestamp,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
@@ -59,6 +61,14 @@ pub struct Shown<'a> {
 /// The channel of the messages in `channel`, or `None` where that makes no channel's name.
 pub fn feed(channel: &str) -> Option<Channel> {
     Channel::new(&format!("{MESSAGES_CHANNEL}.channel.{channel}")).ok()
+}
+
+/// The channel whose rules guard the messages in `channel`, or those in none; `None` where that makes no channel's name.
+pub fn guard(channel: Option<&str>) -> Option<Channel> {
+    match channel {
+        Some(channel) => feed(channel),
+        None => Channel::new(MESSAGES_CHANNEL).ok(),
+    }
 }
 
 /// The message as JSON, the attachments as they were sent; `None` if it cannot be written.
@@ -148,15 +158,13 @@ fn events(message: &Message) -> Option<Vec<Event>> {
     let id = Uuid::try_parse(&message.id).ok()?;
     let text = Bytes::from(String::from(Box::<str>::from(show(message)?)));
     let data = RawJson::parse(&text).ok()?;
-    let private_to = match &message.recipient_id {
-        Some(recipient) => Some([UserId::new(&message.user_id).ok()?, UserId::new(recipient).ok()?].into()),
-        None => None,
-    };
+    let guards = guards(message)?;
     let event = |channel: Channel| Event {
         id: event_id(id, &channel),
         named: true,
         sender: Some(Sender::new(&message.user_id)),
-        private_to: private_to.clone(),
+        private_to: guards.private_to.clone(),
+        readers_of: guards.readers_of.clone(),
         ..Event::new(
             Audience::Channel(channel),
             Some(KIND),
@@ -165,6 +173,39 @@ fn events(message: &Message) -> Option<Vec<Event>> {
         )
     };
     Some(channels(message).into_iter().map(event).collect())
+}
+
+/// For whom events are; see the fields of [`Event`].
+#[derive(Default)]
+struct Guards {
+    private_to: Option<Box<[UserId]>>,
+    readers_of: Option<Channel>,
+}
+
+impl Guards {
+    fn private(users: impl Into<Box<[UserId]>>) -> Self {
+        Self {
+            private_to: Some(users.into()),
+            readers_of: None,
+        }
+    }
+}
+
+/// Whom a message is private to, and whose readers may hear of it besides. One that is written in a room or to a personal
+/// channel is for those who may read that, whatever channel tells of it; its author and admins may read it anyway.
+fn guards(message: &Message) -> Option<Guards> {
+    let author = UserId::new(&message.user_id).ok()?;
+    if let Some(recipient) = &message.recipient_id {
+        return Some(Guards::private([author, UserId::new(recipient).ok()?]));
+    }
+    Some(match message.channel_id.as_deref().and_then(Place::of) {
+        Some(Place::Room(room)) => Guards {
+            readers_of: Some(Channel::new(room).ok()?),
+            ..Guards::private([author])
+        },
+        Some(Place::Personal(owner)) => Guards::private([author, UserId::new(owner).ok()?]),
+        None => Guards::default(),
+    })
 }
 
 /// Each once. A user whose id makes no channel's name has no channel.
@@ -255,6 +296,28 @@ mod tests {
             );
             let ids = |events: &[Event]| events.iter().map(|event| event.id).collect::<Vec<_>>();
             assert_eq!(ids(&events), ids(&super::events(&message).expect("a good one")));
+        }
+    }
+
+    #[test]
+    fn whom_events_are_for() {
+        type Guards<'a> = (Option<&'a [&'a str]>, Option<&'a str>);
+        let cases: &[(Option<&str>, Option<&str>, Guards<'_>)] = &[
+            (None, None, (None, None)),
+            (None, Some("general"), (None, None)),
+            (None, Some("project:9"), (Some(&["ann"]), Some("project:9"))),
+            (None, Some("user:bob"), (Some(&["ann", "bob"]), None)),
+            (Some("bob"), Some("project:9"), (Some(&["ann", "bob"]), None)),
+        ];
+        for (recipient, channel, (users, room)) in cases {
+            for event in events(&message(*recipient, *channel)).expect("a good one") {
+                let named = event
+                    .private_to
+                    .as_ref()
+                    .map(|users| users.iter().map(|user| &**user).collect::<Vec<_>>());
+                assert_eq!(named.as_deref(), *users, "{channel:?}");
+                assert_eq!(event.readers_of.as_deref(), *room, "{channel:?}");
+            }
         }
     }
 

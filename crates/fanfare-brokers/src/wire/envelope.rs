@@ -6,7 +6,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fanfare_core::{Audience, Event, MAX_NAME_BYTES, RawJson, RawObject, Sender, UserId, timestamp};
+use fanfare_core::{Audience, Channel, Event, MAX_NAME_BYTES, RawJson, RawObject, Sender, UserId, timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -32,6 +32,7 @@ pub(super) struct Meta {
     pub(super) sender: Option<Box<Sender>>,
     pub(super) timestamp: SystemTime,
     pub(super) private_to: Option<Box<[UserId]>>,
+    pub(super) readers_of: Option<Channel>,
     pub(super) untyped: bool,
 }
 
@@ -47,6 +48,7 @@ impl Meta {
             sender: self.sender,
             timestamp: self.timestamp,
             private_to: self.private_to,
+            readers_of: self.readers_of,
         }
     }
 }
@@ -65,6 +67,8 @@ struct Written<'a> {
     connection: Option<Uuid>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     private_to: Option<Vec<Box<str>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    readers_of: Option<Box<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reply: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -109,12 +113,14 @@ fn check(message: &Bytes, written: Written<'_>) -> Option<(Envelope, Meta)> {
         let users = users.iter().map(|user| UserId::new(user));
         users.collect::<Result<Box<[UserId]>, _>>()
     });
+    let readers_of = written.readers_of.map(|name| Channel::new(&name));
     let meta = Meta {
         id: written.id,
         metadata: written.metadata.and_then(|raw| object(message, raw)),
         sender,
         timestamp: humantime::parse_rfc3339(&written.timestamp).ok()?,
         private_to: private_to.transpose().ok()?,
+        readers_of: readers_of.transpose().ok()?,
         untyped: written.untyped,
     };
     let envelope = Envelope {
@@ -138,6 +144,7 @@ pub fn encode(event: &Event, envelope: &Envelope) -> Bytes {
             .private_to
             .as_ref()
             .map(|users| users.iter().map(|user| Box::from(&**user)).collect()),
+        readers_of: event.readers_of.as_ref().map(|channel| Box::from(&**channel)),
         reply: envelope.reply,
         untyped: event.kind.is_none(),
         metadata: None,

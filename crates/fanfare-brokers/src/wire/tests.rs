@@ -220,6 +220,7 @@ fn events() -> Vec<Event> {
             ..*Sender::new("s\u{e9}")
         })),
         private_to: Some([UserId::new("a:b").unwrap(), UserId::new("\"").unwrap()].into()),
+        readers_of: Some(Channel::new("project:\"").unwrap()),
         ..Event::new(audience, None, data(), now)
     };
     let mut events = Vec::new();
@@ -258,6 +259,7 @@ fn names_and_messages_go_there_and_back() {
         assert_eq!(read.sender, event.sender);
         assert_eq!(read.timestamp, event.timestamp);
         assert_eq!(read.private_to, event.private_to);
+        assert_eq!(read.readers_of, event.readers_of);
 
         // What a subscriber of other make sees.
         let plain =
@@ -328,6 +330,8 @@ fn what_an_envelope_says_is_checked() {
         &format!(r#","private_to":["{long}"]"#),
         r#","private_to":["a"],"private_to":[]"#,
         r#","private_to":["a"],"sender":5"#,
+        r#","private_to":["a"],"readers_of":"*""#,
+        r#","private_to":["a"],"readers_of":["project:9"]"#,
     ] {
         assert_eq!(read(refused).unwrap_err(), Rejected::BadEnvelope, "{refused}");
     }

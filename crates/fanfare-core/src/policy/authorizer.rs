@@ -23,6 +23,12 @@ pub trait Authorizer: Send + Sync {
     /// is dropped, so that whoever asks the same next has the answer.
     fn ask(&self, question: Question) -> BoxFuture<'static, bool>;
 
+    /// Like [`Self::ask`], but tells when there was no answer: for those who can come back for it.
+    fn consult(&self, question: Question) -> BoxFuture<'static, Option<bool>> {
+        let answer = self.ask(question);
+        Box::pin(async move { Some(answer.await) })
+    }
+
     /// How the questions ended that were put to it since the start, those not that an answer was remembered for.
     fn counts(&self) -> Counts {
         Counts::default()

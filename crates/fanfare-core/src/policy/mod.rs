@@ -3,21 +3,27 @@
 //! In this order: the first rule whose pattern matches the channel decides each action that it names; else the
 //! authorizer, where there is one; else, for a room, the `rooms` claim of the token; else a default. Two things stand
 //! above all of it: an anonymous connection never sees a room, and the doors of backends are not asked.
+//!
+//! A channel that tells of the messages in a room or in a personal channel is open to those to whom both are.
 
 mod authorizer;
 mod explanation;
 mod grant;
 mod lookup;
 mod matching;
+mod place;
 mod rule;
 #[cfg(test)]
 mod tests;
 
-use crate::{Channel, Identity, Pattern, UserId};
+use smallvec::SmallVec;
+
+use crate::{Channel, Event, Identity, Pattern, UserId, names::is_room};
 pub use authorizer::{Authorizer, Counts, Question};
 pub use explanation::{Explanation, Reason};
 pub use grant::{BadGrant, Grant};
 use lookup::Lookup;
+pub use place::Place;
 pub use rule::{BadPattern, BadRule, Clause, Clauses, Rule, RulePattern};
 
 /// The channel that is not public by default, nor is what is under it: what users write to each other goes there.
@@ -117,7 +123,49 @@ impl Policy {
 
     /// Like [`Policy::judge`], with what decided. Allocates nothing.
     pub fn explain(&self, who: Option<&Identity>, action: Action, channel: &Channel) -> Explanation<'_> {
-        let room = channel.is_room();
+        let own = self.explain_alone(who, action, channel);
+        let place = Place::told_of_by(channel).filter(|_| own.verdict != Verdict::Denied);
+        match place.map(|place| self.explain_place(who, action, place)) {
+            // What is stricter decided.
+            Some(place) if place.verdict == Verdict::Denied || own.verdict == Verdict::Allowed => {
+                if place.verdict == Verdict::Allowed {
+                    own
+                } else {
+                    place
+                }
+            }
+            _ => own,
+        }
+    }
+
+    /// Where the verdict is [`Verdict::Ask`], the channels that the authorizer is to be asked about. It must allow all.
+    pub fn open_questions(
+        &self,
+        who: Option<&Identity>,
+        action: Action,
+        channel: &Channel,
+    ) -> SmallVec<[Channel; 2]> {
+        let is_open = |explained: Explanation<'_>| explained.verdict == Verdict::Ask;
+        let own = is_open(self.explain_alone(who, action, channel)).then(|| channel.clone());
+        let room = match Place::told_of_by(channel) {
+            Some(Place::Room(room)) if is_open(self.explain_alone(who, action, room)) => {
+                Channel::new(room).ok() // a part of a channel's name that is one itself
+            }
+            _ => None,
+        };
+        own.into_iter().chain(room).collect()
+    }
+
+    fn explain_place(&self, who: Option<&Identity>, action: Action, place: Place<'_>) -> Explanation<'_> {
+        match place {
+            Place::Room(room) => self.explain_alone(who, action, room),
+            Place::Personal(owner) => explain_personal(who, action, owner),
+        }
+    }
+
+    /// By the name of the channel alone, wherever it tells of.
+    fn explain_alone(&self, who: Option<&Identity>, action: Action, channel: &str) -> Explanation<'_> {
+        let room = is_room(channel);
         if room && who.is_none() {
             return decided(false, Reason::AnonymousInRoom);
         }
@@ -156,19 +204,33 @@ impl Policy {
         action: Action,
         owner: &UserId,
     ) -> Explanation<'_> {
-        match action {
-            Action::Publish => decided(false, Reason::PersonalPublish),
-            Action::Subscribe if who.is_some_and(|who| who.user == *owner) => {
-                decided(true, Reason::OwnPersonal)
-            }
-            Action::Subscribe => decided(false, Reason::OthersPersonal),
+        explain_personal(who, action, owner)
+    }
+
+    /// Whether `who` may see `event` as far as it is private: those that it names may, and admins, and those who may
+    /// read the channel that it names.
+    pub fn may_see(&self, event: &Event, who: Option<&Identity>) -> Verdict {
+        match (&event.private_to, &event.readers_of) {
+            (None, _) => Verdict::Allowed,
+            (Some(users), _) if may_see(users, who) => Verdict::Allowed,
+            (Some(_), Some(channel)) => self.judge(who, Action::Subscribe, channel),
+            (Some(_), None) => Verdict::Denied,
         }
     }
 
     /// Whom an event on `channel` may be shown, asked once for each event. Where the answer is [`Readers::Judged`],
     /// those who hear the channel through a pattern must be judged one by one.
     pub fn readers(&self, channel: &Channel) -> Readers {
-        let room = channel.is_room();
+        let own = self.readers_alone(channel);
+        match Place::told_of_by(channel) {
+            None => own,
+            Some(Place::Room(room)) => own.max(self.readers_alone(room)),
+            Some(Place::Personal(_)) => Readers::Judged,
+        }
+    }
+
+    fn readers_alone(&self, channel: &str) -> Readers {
+        let room = is_room(channel);
         let rule = self
             .rule_for(channel)
             .map(|(_, rule)| rule.clauses(Action::Subscribe, room));
@@ -207,14 +269,14 @@ impl Policy {
     }
 
     /// The first rule whose pattern matches, with its number.
-    fn rule_for(&self, channel: &Channel) -> Option<(usize, &Rule)> {
+    fn rule_for(&self, channel: &str) -> Option<(usize, &Rule)> {
         let candidates = self.rules_by_segment.candidates(channel).iter();
         candidates
             .map(|place| (place + 1, &self.rules[*place]))
             .find(|(_, rule)| rule.pattern.matches(channel))
     }
 
-    fn room_by_default(&self, who: &Identity, channel: &Channel) -> Explanation<'_> {
+    fn room_by_default(&self, who: &Identity, channel: &str) -> Explanation<'_> {
         match &who.rooms {
             Some(rooms) => {
                 let opened = rooms.iter().any(|pattern| pattern.matches(channel));
@@ -228,7 +290,7 @@ impl Policy {
     }
 
     /// Whether anonymous connections may use a channel that is no room.
-    fn is_public(&self, channel: &Channel) -> bool {
+    fn is_public(&self, channel: &str) -> bool {
         match &self.public {
             Some((patterns, lookup)) => {
                 let mut candidates = lookup.candidates(channel).iter();
@@ -241,9 +303,17 @@ impl Policy {
     }
 }
 
-/// Whether `who` may see an event that is only for certain users (`None`: for all): they and admins may.
-pub fn may_see(private_to: Option<&[UserId]>, who: Option<&Identity>) -> bool {
-    private_to.is_none_or(|users| who.is_some_and(|who| users.contains(&who.user) || who.is_admin()))
+/// Whether `who` is one of `users`, or an admin.
+fn may_see(users: &[UserId], who: Option<&Identity>) -> bool {
+    who.is_some_and(|who| users.contains(&who.user) || who.is_admin())
+}
+
+fn explain_personal<'a>(who: Option<&Identity>, action: Action, owner: &str) -> Explanation<'a> {
+    match action {
+        Action::Publish => decided(false, Reason::PersonalPublish),
+        Action::Subscribe if who.is_some_and(|who| *who.user == *owner) => decided(true, Reason::OwnPersonal),
+        Action::Subscribe => decided(false, Reason::OthersPersonal),
+    }
 }
 
 fn decided(allowed: bool, reason: Reason<'_>) -> Explanation<'_> {

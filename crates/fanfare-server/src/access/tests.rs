@@ -245,7 +245,9 @@ async fn nobody_there_and_late_mean_no() {
         url: Some("http://127.0.0.1:1/".parse().unwrap()),
         ..Authorizer::default()
     };
-    assert!(!webhook(&gone).ask(about("a")).await);
+    let gone = webhook(&gone);
+    assert!(!gone.ask(about("a")).await);
+    assert_eq!(gone.consult(about("a")).await, None);
 
     let service = Service::start(&http("200 OK", YES), Duration::from_secs(60)).await;
     let settings = Authorizer {
@@ -255,6 +257,30 @@ async fn nobody_there_and_late_mean_no() {
     let webhook = webhook(&settings);
     assert!(!webhook.ask(about("a")).await);
     assert_eq!(webhook.counts().failed, 1);
+    assert_eq!(webhook.remembered(&about("a")), Some(false));
+    assert_eq!(webhook.consult(about("a")).await, None);
+}
+
+/// Where there was an answer, be it one that cannot be understood, there is no other to come.
+#[tokio::test]
+async fn who_can_come_back_is_told_of_no_answer() {
+    for (answer, expected) in [
+        (http("200 OK", YES), Some(true)),
+        (http("200 OK", NO), Some(false)),
+        (http("200 OK", "yes"), Some(false)),
+        (http("500 Internal Server Error", YES), Some(false)),
+        (http("404 Not Found", YES), Some(false)),
+        (http("502 Bad Gateway", YES), None),
+        (http("503 Service Unavailable", YES), None),
+        (String::new(), None),
+    ] {
+        let service = Service::start(&answer, AT_ONCE).await;
+        let webhook = service.webhook();
+        for _ in 0..2 {
+            assert_eq!(webhook.consult(about("a")).await, expected, "{answer}");
+        }
+        assert_eq!(service.requests(), 1);
+    }
 }
 
 #[tokio::test]

@@ -57,12 +57,12 @@ struct Inner {
 }
 
 type Memory = Cache<Question, Answer, RandomState>;
-type Pending = Shared<BoxFuture<'static, bool>>;
+type Pending = Shared<BoxFuture<'static, Option<bool>>>;
 
-/// An answer, and how long it is good.
+/// An answer, and how long it is good. `None` is what could not be had.
 #[derive(Clone, Copy)]
 struct Answer {
-    allow: bool,
+    allow: Option<bool>,
     lasts: Duration,
 }
 
@@ -149,19 +149,25 @@ impl Webhook {
 
 impl Authorizer for Webhook {
     fn remembered(&self, question: &Question) -> Option<bool> {
-        self.0.remembered(question)
+        self.0
+            .remembered(question)
+            .map(|answer| answer.allow.unwrap_or(false))
     }
 
     fn ask(&self, question: Question) -> BoxFuture<'static, bool> {
+        self.consult(question).map(|allow| allow.unwrap_or(false)).boxed()
+    }
+
+    fn consult(&self, question: Question) -> BoxFuture<'static, Option<bool>> {
         let mut pending = self.0.pending();
         if let Some(pending) = pending.get(&question) {
             return pending.clone().boxed();
         }
-        if let Some(allow) = self.0.remembered(&question) {
-            return std::future::ready(allow).boxed();
+        if let Some(answer) = self.0.remembered(&question) {
+            return std::future::ready(answer.allow).boxed();
         }
         let (sender, receiver) = oneshot::channel();
-        let answer = receiver.map(|answer| answer.unwrap_or(false)).boxed().shared();
+        let answer = receiver.map(|answer| answer.ok().flatten()).boxed().shared();
         pending.insert(question.clone(), answer.clone());
         drop(pending); // a runtime that has ended drops the task at once, which takes this lock
         let underway = Underway {
@@ -204,25 +210,26 @@ impl Inner {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remembered(&self, question: &Question) -> Option<bool> {
-        self.memory.get(question).map(|answer| answer.allow)
+    fn remembered(&self, question: &Question) -> Option<Answer> {
+        self.memory.get(question)
     }
 
     /// Asks, counts, remembers.
-    async fn answer(&self, question: &Question) -> bool {
+    async fn answer(&self, question: &Question) -> Option<bool> {
         let (allow, failed) = match self.request_in_time(question).await {
-            Ok(allow) => (allow, false),
+            Ok(allow) => (Some(allow), false),
             Err(reason) => {
                 if let Some(held_back) = self.complaints.due(Instant::now()) {
                     tracing::warn!(%reason, held_back, "no answer from the authorizer, which means no");
                 }
-                (false, true)
+                // What was answered at all is a no, however often it is asked again.
+                ((!reason.is_absence()).then_some(false), true)
             }
         };
         let count = match (failed, allow) {
             (true, _) => &self.tally.failed,
-            (false, true) => &self.tally.allowed,
-            (false, false) => &self.tally.denied,
+            (false, Some(true)) => &self.tally.allowed,
+            (false, _) => &self.tally.denied,
         };
         count.fetch_add(1, Ordering::Relaxed);
         let longest = if failed { FAILURE_LASTS } else { Duration::MAX };
@@ -277,6 +284,15 @@ fn allows(body: &[u8]) -> Option<bool> {
 }
 
 impl NoAnswer {
+    /// Whether nobody answered, be it that a proxy says so, rather than somebody something that cannot be understood.
+    fn is_absence(&self) -> bool {
+        match self {
+            Self::Late | Self::Request(_) => true,
+            Self::Status(status) => matches!(status, 502..=504),
+            Self::TooLong | Self::NotAnAnswer => false,
+        }
+    }
+
     /// The last cause says most, and holds no address.
     fn request(error: reqwest::Error) -> Self {
         let error = error.without_url();

@@ -44,6 +44,9 @@ pub enum AccountError {
     /// There is no such user, session or key (404).
     #[error("there is no such {0}")]
     NotFound(&'static str),
+    /// It is not known of the next message whether it may be read: the authorizer does not answer (503, try again).
+    #[error("the authorizer does not answer")]
+    Undecided,
     /// The database: 503 where [`StorageError::is_outage`], else 500.
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -40,6 +40,21 @@ pub struct NewMessage<'a> {
     pub attachments: Option<&'a RawValue>,
 }
 
+/// Says which messages to many a reader may read.
+pub trait Judge: Send {
+    /// Whether the first message of `ahead` may be read; `None` where that cannot be found out now. What follows it are
+    /// those that may be asked about next; `wanted` more of them are to be found.
+    fn may_read(&mut self, ahead: &[Message], wanted: usize) -> impl Future<Output = Option<bool>> + Send;
+}
+
+/// Where the channel says it all; `None` is a message to everybody.
+impl<F: Fn(Option<&str>) -> bool + Send> Judge for F {
+    async fn may_read(&mut self, ahead: &[Message], _: usize) -> Option<bool> {
+        let channel = ahead.first().map(|message| message.channel_id.as_deref());
+        channel.map(self)
+    }
+}
+
 /// A part of the messages.
 #[derive(Clone, Debug)]
 pub struct MessagePage {
@@ -88,29 +103,23 @@ impl Accounts {
     }
 
     /// What `reader` may read, the newest first, at most `limit` (1 to 100). A private message is for its author, its
-    /// recipient and admins; of the others one's own, and those for which `may_read` says so: it is given the channel,
-    /// or `None` for a message to everybody.
+    /// recipient and admins; of the others one's own, and those for which `judge` says so. Where it cannot say, the page
+    /// ends, and the next goes on from there.
     ///
     /// # Errors
-    /// [`AccountError::Bad`] for a cursor that is none; or the database.
+    /// [`AccountError::Bad`] for a cursor that is none, [`AccountError::Undecided`] where nothing could be judged; or the
+    /// database.
     pub async fn messages(
         &self,
         reader: &str,
         is_admin: bool,
-        may_read: impl Fn(Option<&str>) -> bool,
+        mut judge: impl Judge,
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<MessagePage, AccountError> {
         let limit = limit.clamp(1, MAX_PAGE);
-        let mut before = cursor.map(from_cursor).transpose()?;
-        let shows = |message: &Message| {
-            is_admin
-                || message.user_id == reader
-                || match &message.recipient_id {
-                    Some(recipient) => recipient == reader,
-                    None => may_read(message.channel_id.as_deref()),
-                }
-        };
+        let begin = cursor.map(from_cursor).transpose()?;
+        let mut before = begin.clone();
         let mut messages = Vec::new();
         for _ in 0..MAX_BATCHES {
             let wanted = Readable {
@@ -120,30 +129,57 @@ impl Accounts {
             };
             let batch = self.inner.storage.messages(wanted).await?;
             let is_last = batch.len() < BATCH as usize;
-            for message in batch {
-                if messages.len() == limit {
-                    return Ok(MessagePage {
-                        messages,
-                        next_cursor: before.as_deref().map(to_cursor),
-                    });
+            let mut ahead = batch.into_iter();
+            while let Some(message) = ahead.as_slice().first() {
+                let left = limit - messages.len();
+                if left == 0 {
+                    return Ok(MessagePage::until(messages, before.as_deref()));
                 }
-                before = Some(message.id.clone());
-                if shows(&message) {
-                    messages.push(message);
+                let shown = match known(message, reader, is_admin) {
+                    None => judge.may_read(ahead.as_slice(), left).await,
+                    known => known,
+                };
+                let Some(shown) = shown else {
+                    // The end is not what is not known.
+                    return match before.as_deref() {
+                        Some(before) if Some(before) != begin.as_deref() => {
+                            Ok(MessagePage::until(messages, Some(before)))
+                        }
+                        _ => Err(AccountError::Undecided),
+                    };
+                };
+                if let Some(message) = ahead.next() {
+                    before = Some(message.id.clone());
+                    messages.extend(Some(message).filter(|_| shown));
                 }
             }
             if is_last {
-                return Ok(MessagePage {
-                    messages,
-                    next_cursor: None,
-                });
+                return Ok(MessagePage::until(messages, None));
             }
         }
-        Ok(MessagePage {
-            messages,
-            next_cursor: before.as_deref().map(to_cursor),
-        })
+        Ok(MessagePage::until(messages, before.as_deref()))
     }
+}
+
+impl MessagePage {
+    /// What comes next is before the message with the id `before`.
+    fn until(messages: Vec<Message>, before: Option<&str>) -> Self {
+        Self {
+            messages,
+            next_cursor: before.map(to_cursor),
+        }
+    }
+}
+
+/// Whether `reader` may read a message, where that is not for a judge to say.
+pub fn known(message: &Message, reader: &str, is_admin: bool) -> Option<bool> {
+    if is_admin || message.user_id == reader {
+        return Some(true);
+    }
+    message
+        .recipient_id
+        .as_deref()
+        .map(|recipient| recipient == reader)
 }
 
 fn check(new: &NewMessage<'_>) -> Result<(), AccountError> {

@@ -35,7 +35,7 @@ pub use api_keys::{ApiKey, KeyNeed, Scope};
 pub use counts::LoginCounts;
 pub use email::normalise_email;
 pub use error::AccountError;
-pub use messages::{MessagePage, NewMessage};
+pub use messages::{Judge, MessagePage, NewMessage, known};
 pub use options::{AccountsOptions, Clock, Signing};
 pub use password::{MAX_PASSWORD_BYTES, MIN_PASSWORD_BYTES};
 pub use revocations::{Revocation, RevocationFeed, Revocations};

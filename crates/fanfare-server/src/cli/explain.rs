@@ -76,7 +76,7 @@ impl Explain {
         let who = self.identity(&policy)?;
         let mut decisions = decide(&policy, loaded, who.as_ref(), &audience);
         if self.ask {
-            ask(loaded, who.as_ref(), &audience, &mut decisions).await?;
+            ask(loaded, &policy, who.as_ref(), &audience, &mut decisions).await?;
         }
         Ok(if self.json {
             format!("{}\n", self.as_json(&audience, &decisions))
@@ -188,6 +188,7 @@ fn decide(policy: &Policy, loaded: &Loaded, who: Option<&Identity>, audience: &A
 /// Puts the authorizer's answers in the place of the open verdicts.
 async fn ask(
     loaded: &Loaded,
+    policy: &Policy,
     who: Option<&Identity>,
     audience: &Audience,
     decisions: &mut [Decision],
@@ -201,19 +202,24 @@ async fn ask(
         .iter_mut()
         .filter(|decision| decision.verdict == Verdict::Ask)
     {
-        let question = Question {
-            user: who.map(|who| who.user.clone()),
-            action: decision.action,
-            channel: channel.clone(),
-        };
-        (decision.verdict, decision.reason) = match webhook.try_out(&question).await {
-            Ok(true) => (Verdict::Allowed, "the authorizer says yes".to_owned()),
-            Ok(false) => (Verdict::Denied, "the authorizer says no".to_owned()),
-            Err(reason) => (
-                Verdict::Denied,
-                format!("the authorizer gave no answer, which means no: {reason}"),
-            ),
-        };
+        for channel in policy.open_questions(who, decision.action, channel) {
+            let question = Question {
+                user: who.map(|who| who.user.clone()),
+                action: decision.action,
+                channel,
+            };
+            (decision.verdict, decision.reason) = match webhook.try_out(&question).await {
+                Ok(true) => (Verdict::Allowed, "the authorizer says yes".to_owned()),
+                Ok(false) => (Verdict::Denied, "the authorizer says no".to_owned()),
+                Err(reason) => (
+                    Verdict::Denied,
+                    format!("the authorizer gave no answer, which means no: {reason}"),
+                ),
+            };
+            if decision.verdict == Verdict::Denied {
+                break;
+            }
+        }
     }
     Ok(())
 }

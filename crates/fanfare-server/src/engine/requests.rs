@@ -47,8 +47,18 @@ pub(super) enum Granted {
 }
 
 impl Asking {
-    /// What the authorizer says; without one, no.
-    pub(super) fn authorizer(&self, action: Action, channel: Channel) -> impl Future<Output = bool> + use<> {
+    /// What the authorizer says of what the policy leaves open; without one, no.
+    pub(super) fn authorizer(&self, action: Action, channel: &Channel) -> impl Future<Output = bool> + use<> {
+        let open = self
+            .node
+            .policy
+            .open_questions(self.who.as_deref(), action, channel);
+        let is_open = !open.is_empty();
+        let answers: Vec<_> = open.into_iter().map(|about| self.answer(action, about)).collect();
+        async move { is_open && join_all(answers).await.into_iter().all(|allowed| allowed) }
+    }
+
+    fn answer(&self, action: Action, channel: Channel) -> impl Future<Output = bool> + use<> {
         let question = Question {
             user: self.who.as_ref().map(|identity| identity.user.clone()),
             action,
@@ -72,7 +82,7 @@ impl Asking {
 
     async fn allowed(&self, wanted: Subscription) -> Result<Subscription, Denial> {
         match &wanted {
-            Subscription::Channel(channel) if !self.authorizer(Action::Subscribe, channel.clone()).await => {
+            Subscription::Channel(channel) if !self.authorizer(Action::Subscribe, channel).await => {
                 Err(Denial::Forbidden)
             }
             _ => Ok(wanted),
@@ -100,7 +110,7 @@ impl Asking {
                 {
                     Verdict::Allowed => true,
                     Verdict::Denied => false,
-                    Verdict::Ask => self.authorizer(Action::Subscribe, channel).await,
+                    Verdict::Ask => self.authorizer(Action::Subscribe, &channel).await,
                 }
             }
         }

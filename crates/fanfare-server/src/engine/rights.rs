@@ -3,52 +3,62 @@
 use std::future::Future;
 
 use fanfare_core::{
-    Audience, Channel, Identity,
+    Channel, Identity,
     policy::{Action, Question, Verdict},
 };
+use futures_util::future::join_all;
 
 use super::Node;
 
 impl Node {
-    /// Whether `who` may do `action` on `channel`, as far as that is known without waiting; `None` is for the
-    /// authorizer to say. A name of a personal channel stands for that.
-    pub fn allows_now(&self, who: &Identity, action: Action, channel: &Channel) -> Option<bool> {
-        let verdict = match Audience::of_channel(channel) {
-            Ok(Audience::User(owner)) => self.policy.explain_personal(Some(who), action, &owner).verdict,
-            _ => self.policy.judge(Some(who), action, channel),
-        };
-        match verdict {
-            Verdict::Allowed => Some(true),
-            Verdict::Denied => Some(false),
-            Verdict::Ask => self.authorizer.as_ref().map_or(Some(false), |authorizer| {
-                authorizer.remembered(&question(who, action, channel))
-            }),
-        }
+    /// Whether `who` may do `action` on `channel`, as far as the policy alone decides.
+    pub fn verdict(&self, who: &Identity, action: Action, channel: &Channel) -> Verdict {
+        self.policy.judge(Some(who), action, channel)
     }
 
-    /// Whether `who` may do `action` on `channel`; waits for the authorizer where it decides.
+    /// Whether `who` may do `action` on `channel`; waits for the authorizer where it decides. No answer means no.
     pub fn allows(
         &self,
         who: &Identity,
         action: Action,
         channel: &Channel,
     ) -> impl Future<Output = bool> + Send + use<> {
-        let known = self.allows_now(who, action, channel);
-        let authorizer = self.authorizer.clone().filter(|_| known.is_none());
-        let question = question(who, action, channel);
-        async move {
-            match authorizer {
-                Some(authorizer) => authorizer.ask(question).await,
-                None => known.unwrap_or_default(),
-            }
-        }
+        let consulted = self.consult(who, action, channel);
+        async move { consulted.await.unwrap_or(false) }
     }
-}
 
-fn question(who: &Identity, action: Action, channel: &Channel) -> Question {
-    Question {
-        user: Some(who.user.clone()),
-        action,
-        channel: channel.clone(),
+    /// Like [`Self::allows`], but `None` where the authorizer decides and gives no answer.
+    pub fn consult(
+        &self,
+        who: &Identity,
+        action: Action,
+        channel: &Channel,
+    ) -> impl Future<Output = Option<bool>> + Send + use<> {
+        let known = match (self.verdict(who, action, channel), &self.authorizer) {
+            (Verdict::Allowed, _) => Ok(true),
+            (Verdict::Denied, _) | (Verdict::Ask, None) => Ok(false),
+            (Verdict::Ask, Some(authorizer)) => Err(authorizer),
+        };
+        let known = known.map_err(|authorizer| {
+            let open = self.policy.open_questions(Some(who), action, channel);
+            let questions = open.into_iter().map(|channel| Question {
+                user: Some(who.user.clone()),
+                action,
+                channel,
+            });
+            questions
+                .map(|question| authorizer.consult(question))
+                .collect::<Vec<_>>()
+        });
+        async move {
+            let answers = match known {
+                Ok(known) => return Some(known),
+                Err(asked) => join_all(asked).await,
+            };
+            if answers.contains(&Some(false)) {
+                return Some(false);
+            }
+            answers.into_iter().collect::<Option<Vec<bool>>>().map(|_| true)
+        }
     }
 }

@@ -102,7 +102,7 @@ impl Connection {
 async fn send(asking: Asking, publisher: Rc<Publisher>, event: Event, ask: bool) -> Result<Uuid, Denial> {
     let (id, to_user) = (event.id, matches!(event.audience, Audience::User(_)));
     if let (true, Audience::Channel(channel)) = (ask, &event.audience)
-        && !asking.authorizer(Action::Publish, channel.clone()).await
+        && !asking.authorizer(Action::Publish, channel).await
     {
         return Err(Denial::Forbidden);
     }

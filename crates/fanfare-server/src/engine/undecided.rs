@@ -1,16 +1,15 @@
-//! Events for connections of which the authorizer has yet to say whether they may read the channel. They wait, in
-//! order, until it has.
+//! Events for connections of which the authorizer has yet to say whether they may read them. They wait, in the order of
+//! their channel, until it has.
 
-use std::{
-    rc::Rc,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::{collections::VecDeque, rc::Rc, sync::atomic::Ordering::Relaxed};
 
 use ahash::AHashMap;
 use fanfare_core::{
-    Channel, Event,
-    policy::{Authorizer, Question, may_see},
+    BoxFuture, Channel, Event,
+    policy::{Question, Verdict},
 };
+use futures_util::future::join_all;
+use smallvec::SmallVec;
 
 use super::{
     Prepared, Shard,
@@ -21,14 +20,26 @@ use super::{
 /// Events that wait for one connection, whatever their channels. More are dropped, and counted as such.
 const MAX_WAITING: usize = 256;
 
-/// What waits, by connection.
-#[derive(Default)]
-pub(super) struct Undecided(AHashMap<Key, Waiting>);
+/// The channels that a connection must be allowed to read before it is shown an event.
+pub(super) type Questions = SmallVec<[Channel; 2]>;
 
+/// What waits, by channel and connection.
 #[derive(Default)]
+pub(super) struct Undecided {
+    lines: AHashMap<Channel, AHashMap<Key, Line>>,
+    /// How many events wait for a connection.
+    events: AHashMap<Key, usize>,
+}
+
+/// What waits for one connection on one channel, the oldest first.
+type Line = VecDeque<Waiting>;
+
+/// Events in a row that wait for the same.
 struct Waiting {
-    events: usize,
-    by_channel: AHashMap<Channel, Vec<Event>>,
+    asked: Questions,
+    /// Gone while it is waited for.
+    answer: Option<BoxFuture<'static, bool>>,
+    events: Vec<Event>,
 }
 
 /// What became of events that were to wait.
@@ -40,70 +51,108 @@ struct Put {
 }
 
 impl Undecided {
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.lines.is_empty()
+    }
+
+    /// Whether something on `channel` waits for any connection.
+    pub(super) fn waits_on(&self, channel: &Channel) -> bool {
+        !self.lines.is_empty() && self.lines.contains_key(channel)
     }
 
     /// Whether something waits already, so that what comes later must wait, too.
     pub(super) fn waits(&self, key: Key, channel: &Channel) -> bool {
-        self.0
-            .get(&key)
-            .is_some_and(|waiting| waiting.by_channel.contains_key(channel))
+        self.lines
+            .get(channel)
+            .is_some_and(|lines| lines.contains_key(&key))
     }
 
-    /// Keeps `events`, as far as there is room.
-    fn put(&mut self, key: Key, channel: &Channel, events: impl Iterator<Item = Event>) -> Put {
-        let waiting = self.0.entry(key).or_default();
-        let first = !waiting.by_channel.contains_key(channel);
-        let mut dropped = 0;
-        let mut kept = Vec::new();
-        for event in events {
-            if waiting.events < MAX_WAITING {
-                waiting.events += 1;
-                kept.push(event);
-            } else {
-                dropped += 1;
-            }
-        }
-        let put = Put {
-            first: first && !kept.is_empty(),
-            kept: kept.len() as u64,
-            dropped,
+    /// Keeps `events` until what is `asked` is answered, as far as there is room.
+    fn put(
+        &mut self,
+        key: Key,
+        channel: &Channel,
+        asked: Questions,
+        answer: impl FnOnce() -> BoxFuture<'static, bool>,
+        mut events: Vec<Event>,
+    ) -> Put {
+        let waiting = self.events.get(&key).copied().unwrap_or_default();
+        let all = events.len();
+        events.truncate(MAX_WAITING.saturating_sub(waiting));
+        let kept = events.len();
+        let mut put = Put {
+            first: false,
+            kept: kept as u64,
+            dropped: (all - kept) as u64,
         };
-        if !kept.is_empty() {
-            waiting
-                .by_channel
-                .entry(channel.clone())
-                .or_default()
-                .extend(kept);
+        if kept == 0 {
+            return put;
+        }
+        *self.events.entry(key).or_default() += kept;
+        let line = self
+            .lines
+            .entry(channel.clone())
+            .or_default()
+            .entry(key)
+            .or_default();
+        put.first = line.is_empty();
+        match line.back_mut() {
+            Some(last) if last.asked == asked => last.events.append(&mut events),
+            _ => line.push_back(Waiting {
+                asked,
+                answer: Some(answer()),
+                events,
+            }),
         }
         put
     }
 
+    /// The next answer to be waited for; where there is none, nothing waits any more.
+    fn next(&mut self, key: Key, channel: &Channel) -> Option<BoxFuture<'static, bool>> {
+        let lines = self.lines.get_mut(channel)?;
+        let answer = lines
+            .get_mut(&key)
+            .and_then(|line| line.front_mut()?.answer.take());
+        if answer.is_none() {
+            lines.remove(&key);
+            if lines.is_empty() {
+                self.lines.remove(channel);
+            }
+        }
+        answer
+    }
+
+    /// The events that waited for the answer which has come.
     fn take(&mut self, key: Key, channel: &Channel) -> Vec<Event> {
-        let Some(waiting) = self.0.get_mut(&key) else {
-            return Vec::new();
-        };
-        let events = waiting.by_channel.remove(channel).unwrap_or_default();
-        waiting.events -= events.len();
-        if waiting.by_channel.is_empty() {
-            self.0.remove(&key);
+        let line = self.lines.get_mut(channel).and_then(|lines| lines.get_mut(&key));
+        let taken = line.and_then(VecDeque::pop_front);
+        let events = taken.map(|waiting| waiting.events).unwrap_or_default();
+        if let Some(count) = self.events.get_mut(&key) {
+            *count -= events.len();
+            if *count == 0 {
+                self.events.remove(&key);
+            }
         }
         events
     }
 }
 
 impl Shard {
-    /// Keeps `events` until `authorizer` has answered, then sends them or not.
+    /// Keeps `events` until the authorizer has answered all that is asked, and what waits before them has gone; then
+    /// sends them or not.
     pub(super) fn hold_back(
         self: &Rc<Self>,
         key: Key,
-        authorizer: Arc<dyn Authorizer>,
-        question: Question,
+        channel: &Channel,
+        (asked, questions): (Questions, Vec<Question>),
         events: impl Iterator<Item = Event>,
     ) {
-        let channel = question.channel.clone();
-        let put = self.undecided.borrow_mut().put(key, &channel, events);
+        let answer = || self.answer_to(questions);
+        let put = self
+            .undecided
+            .borrow_mut()
+            .put(key, channel, asked, answer, events.collect());
         add(&self.node.counters.events_undecided, put.kept);
         if let Some(connection) = Connection::at(&mut self.connections.borrow_mut(), key) {
             add(&connection.class().0.counters.dropped, put.dropped);
@@ -111,16 +160,32 @@ impl Shard {
         if !put.first {
             return;
         }
-        let shard = self.clone();
+        let (shard, channel) = (self.clone(), channel.clone());
         tokio::task::spawn_local(async move {
-            let allowed = authorizer.ask(question).await;
-            let waiting = shard.undecided.borrow_mut().take(key, &channel);
-            let undecided = &shard.node.counters.events_undecided;
-            undecided.fetch_sub(waiting.len() as u64, Relaxed);
-            if allowed {
-                shard.send_late(key, &channel, waiting);
+            loop {
+                let next = shard.undecided.borrow_mut().next(key, &channel);
+                let Some(answer) = next else { return };
+                let allowed = answer.await;
+                let waiting = shard.undecided.borrow_mut().take(key, &channel);
+                let undecided = &shard.node.counters.events_undecided;
+                undecided.fetch_sub(waiting.len() as u64, Relaxed);
+                if allowed {
+                    shard.send_late(key, &channel, waiting);
+                }
             }
         });
+    }
+
+    /// Asks everything at once, now. No question is a yes.
+    fn answer_to(&self, questions: Vec<Question>) -> BoxFuture<'static, bool> {
+        let Some(authorizer) = &self.node.authorizer else {
+            return Box::pin(std::future::ready(questions.is_empty()));
+        };
+        let answers: Vec<_> = questions
+            .into_iter()
+            .map(|question| authorizer.ask(question))
+            .collect();
+        Box::pin(async move { join_all(answers).await.into_iter().all(|allowed| allowed) })
     }
 
     fn send_late(&self, key: Key, channel: &Channel, events: Vec<Event>) {
@@ -133,7 +198,7 @@ impl Shard {
             return; // it has unsubscribed meanwhile
         }
         for event in events {
-            if !may_see(event.private_to.as_deref(), connection.identity.as_deref()) {
+            if self.node.policy.may_see(&event, connection.identity.as_deref()) == Verdict::Denied {
                 continue;
             }
             let prepared = Prepared::new(event, self.node.dialects.len());

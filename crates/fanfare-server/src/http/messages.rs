@@ -1,14 +1,9 @@
 //! `/api/messages`: what users write to each other, stored before it is published, and read again page by page.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use fanfare_core::{Audience, Channel, Identity, RawObject, policy::Action, string};
-use futures_util::{StreamExt, stream};
+use fanfare_core::{Channel, Identity, RawObject, policy::Action, string};
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
@@ -23,12 +18,12 @@ use super::{
     api::query::Query,
     body, caller,
     forms::{Always, BadField, FailedError, Success, challenging, refusals},
+    message_reader::Reader,
     reply::{self, Reply},
 };
 use crate::{
-    accounts::{AccountError, MessagePage, NewMessage},
-    engine::Node,
-    messages::{self, MESSAGES_CHANNEL, Shown},
+    accounts::{AccountError, NewMessage},
+    messages::{self, Shown},
 };
 
 /// Their part of what describes the server.
@@ -46,7 +41,10 @@ impl IntoResponses for Refused {
             (401, "No good token."),
             (429, "Too many requests."),
             (500, "A fault of the server's."),
-            (503, "The server starts or stops, or the database is away."),
+            (
+                503,
+                "The server starts or stops, or the database is away, or the authorizer of channels.",
+            ),
         ]))
     }
 }
@@ -58,10 +56,6 @@ const METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
 /// Messages on a page.
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 100;
-/// Questions to the authorizer at once, for one request; and how often a page is begun anew with its answers. The second
-/// time, only messages that came in between can need more of them.
-const QUESTIONS: usize = 16;
-const ATTEMPTS: usize = 3;
 
 /// Answers a request to [`PATH`].
 pub(super) async fn answer(request: Request<Incoming>, site: &Arc<Site>) -> Reply {
@@ -104,6 +98,10 @@ fn refused(status: StatusCode, error: &str, details: Option<BadField<'_>>) -> Re
     reply::json(status, &body)
 }
 
+fn later(error: &str) -> Reply {
+    reply::later(failed(StatusCode::SERVICE_UNAVAILABLE, error))
+}
+
 fn identify(site: &Site, headers: &HeaderMap) -> Option<Arc<Identity>> {
     match site.node.gate.identify(caller::bearer(headers)?) {
         Ok(identity) => Some(identity),
@@ -135,10 +133,10 @@ impl Refusal {
                 &format!("{field}: {issue}"),
                 Some(BadField { field, issue }),
             ),
-            Self::Account(AccountError::Storage(error)) if error.is_outage() => reply::later(failed(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "messages cannot be used at the moment",
-            )),
+            Self::Account(AccountError::Storage(error)) if error.is_outage() => {
+                later("messages cannot be used at the moment")
+            }
+            Self::Account(AccountError::Undecided) => later("it cannot be found out what may be read"),
             Self::Account(error) => {
                 tracing::error!(%error, "messages");
                 failed(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
@@ -234,6 +232,18 @@ impl Draft {
         })
     }
 
+    /// The channel on which its author must be allowed to publish. A private message without a channel concerns nobody
+    /// but the two.
+    fn guard(&self) -> Result<Option<Channel>, Refusal> {
+        if self.channel.is_none() && self.recipient.is_some() {
+            return Ok(None);
+        }
+        let guard = messages::guard(self.channel.as_deref());
+        guard
+            .map(Some)
+            .ok_or(Refusal::bad("channelId", "not the name of a channel"))
+    }
+
     fn by<'a>(&'a self, author: &'a str) -> NewMessage<'a> {
         NewMessage {
             author,
@@ -266,14 +276,10 @@ impl Draft {
 async fn create(body: Bytes, who: Arc<Identity>, site: &Site) -> Result<Reply, Refusal> {
     let draft = Draft::read(&body)?;
     drop(body);
-    let concerned = match draft.channel.as_deref() {
-        Some(channel) => concerned(channel).ok_or(Refusal::bad("channelId", "not the name of a channel"))?,
-        None => Vec::new(),
-    };
-    for channel in concerned {
-        if !site.node.allows(&who, Action::Publish, &channel).await {
-            return Err(Refusal::Forbidden);
-        }
+    if let Some(guard) = draft.guard()?
+        && !site.node.allows(&who, Action::Publish, &guard).await
+    {
+        return Err(Refusal::Forbidden);
     }
     let broker = site.node.broker().cloned().ok_or(Refusal::Starting)?;
     let accounts = site.options.accounts.clone();
@@ -289,15 +295,6 @@ async fn create(body: Bytes, who: Arc<Identity>, site: &Site) -> Result<Reply, R
         StatusCode::CREATED,
         messages::show(&message).ok_or_else(unwritable)?,
     )
-}
-
-/// The channels whose rules guard the messages in `channel`: that of its messages, and itself where it is a room or
-/// somebody's own. `None` where it is no channel's name.
-fn concerned(channel: &str) -> Option<Vec<Channel>> {
-    let feed = messages::feed(channel)?;
-    let own = Channel::new(channel).ok()?;
-    let is_guarded = own.is_room() || matches!(Audience::of_channel(channel), Ok(Audience::User(_)));
-    Some(std::iter::once(feed).chain(is_guarded.then_some(own)).collect())
 }
 
 /// What the caller may read, newest first.
@@ -318,88 +315,15 @@ async fn list(query: &str, who: &Identity, site: &Site) -> Result<Reply, Refusal
         Some(text) => text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)),
     };
     let limit = limit.ok_or(Refusal::bad("limit", "expected a number from 1 to 100"))?;
-    let page = page(who, limit, query.get("cursor"), site).await?;
+    let reader = Reader::new(who, &site.node);
+    let accounts = &site.options.accounts;
+    let page = accounts
+        .messages(&who.user, who.is_admin(), reader, limit, query.get("cursor"))
+        .await?;
     let shown: Option<Vec<_>> = page.messages.iter().map(messages::show).collect();
     let data = Page {
         messages: shown.ok_or_else(unwritable)?,
         next_cursor: page.next_cursor,
     };
     succeeded(StatusCode::OK, data)
-}
-
-/// Where the authorizer must be asked, the page is read again with its answers.
-async fn page(
-    who: &Identity,
-    limit: usize,
-    cursor: Option<&str>,
-    site: &Site,
-) -> Result<MessagePage, AccountError> {
-    let mut reader = Reader {
-        who,
-        node: &site.node,
-        answers: HashMap::new(),
-        open: RefCell::default(),
-    };
-    let mut attempt = 1;
-    loop {
-        let may_read = |channel: Option<&str>| reader.may_read(channel);
-        let accounts = &site.options.accounts;
-        let page = accounts
-            .messages(&who.user, who.is_admin(), may_read, limit, cursor)
-            .await?;
-        if attempt == ATTEMPTS || !reader.ask().await {
-            return Ok(page);
-        }
-        attempt += 1;
-    }
-}
-
-/// Who reads, and what the authorizer says of them.
-struct Reader<'a> {
-    who: &'a Identity,
-    node: &'a Node,
-    answers: HashMap<Channel, bool>,
-    /// The channels that it must still be asked about.
-    open: RefCell<HashSet<Channel>>,
-}
-
-impl Reader<'_> {
-    /// Whether the messages in `channel` may be read; until the authorizer has answered, no.
-    fn may_read(&self, channel: Option<&str>) -> bool {
-        let guards = match channel {
-            Some(channel) => concerned(channel),
-            None => Channel::new(MESSAGES_CHANNEL).ok().map(|channel| vec![channel]),
-        };
-        let verdicts = guards.iter().flatten().map(|guard| (guard, self.verdict(guard)));
-        let verdicts: Vec<_> = verdicts.collect();
-        if verdicts.iter().any(|(_, verdict)| *verdict == Some(false)) {
-            return false;
-        }
-        let open = verdicts.iter().filter(|(_, verdict)| verdict.is_none());
-        self.open
-            .borrow_mut()
-            .extend(open.map(|(guard, _)| (*guard).clone()));
-        !verdicts.is_empty() && verdicts.iter().all(|(_, verdict)| verdict.is_some())
-    }
-
-    fn verdict(&self, channel: &Channel) -> Option<bool> {
-        let answer = self.answers.get(channel).copied();
-        answer.or_else(|| self.node.allows_now(self.who, Action::Subscribe, channel))
-    }
-
-    /// Asks the authorizer about what is open; answers whether anything was.
-    async fn ask(&mut self) -> bool {
-        let open = self.open.take();
-        let questions = open.into_iter().map(|channel| {
-            let allowed = self.node.allows(self.who, Action::Subscribe, &channel);
-            async move { (channel, allowed.await) }
-        });
-        let answers: Vec<_> = stream::iter(questions)
-            .buffer_unordered(QUESTIONS)
-            .collect()
-            .await;
-        let asked = !answers.is_empty();
-        self.answers.extend(answers);
-        asked
-    }
 }

@@ -10,6 +10,7 @@ mod endpoints;
 mod forms;
 mod headers;
 mod health;
+mod message_reader;
 mod messages;
 mod metrics;
 mod openapi;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::super::{AccountError, NewMessage};
+use super::super::{AccountError, Judge, NewMessage};
 use super::{Place, World};
+use crate::storage::Message;
 
 fn message<'a>(
     author: &'a str,
@@ -110,6 +111,55 @@ pub(super) async fn reading(place: Place) {
     );
     assert_eq!(read("carol", false).await, ["in open", "everybody"]);
     assert_eq!(read("carol", true).await.len(), 5);
+}
+
+/// Says no more than a few times what it knows.
+struct Tired {
+    left: usize,
+    wanted: Vec<usize>,
+}
+
+impl Judge for &mut Tired {
+    async fn may_read(&mut self, ahead: &[Message], wanted: usize) -> Option<bool> {
+        self.left = self.left.checked_sub(1)?;
+        self.wanted.push(wanted);
+        Some(ahead[0].channel_id.as_deref() == Some("shown"))
+    }
+}
+
+pub(super) async fn what_cannot_be_judged_is_no_end(place: Place) {
+    let world = World::new(&place);
+    for (number, channel) in (0..6).zip(["shown", "hidden"].into_iter().cycle()) {
+        let content = number.to_string();
+        let new = message("bob", None, Some(channel), &content);
+        world.accounts.create_message(new).await.unwrap();
+    }
+    let page = async |left: usize, cursor: Option<&str>| {
+        let mut judge = Tired {
+            left,
+            wanted: Vec::new(),
+        };
+        let page = world
+            .accounts
+            .messages("alice", false, &mut judge, 3, cursor)
+            .await;
+        page.map(|page| {
+            let contents: Vec<_> = page.messages.into_iter().map(|message| message.content).collect();
+            (contents, page.next_cursor, judge.wanted)
+        })
+    };
+    assert_eq!(page(0, None).await.unwrap_err(), AccountError::Undecided);
+    // Nothing that may be read, and yet it goes on.
+    let (none, cursor, _) = page(1, None).await.unwrap();
+    assert!(none.is_empty() && cursor.is_some());
+    assert_eq!(
+        page(0, cursor.as_deref()).await.unwrap_err(),
+        AccountError::Undecided
+    );
+    let (found, cursor, wanted) = page(3, cursor.as_deref()).await.unwrap();
+    assert_eq!((found, wanted), (vec!["4".into(), "2".into()], vec![3, 2, 2]));
+    let (found, cursor, _) = page(9, cursor.as_deref()).await.unwrap();
+    assert_eq!((found, cursor), (vec!["0".to_owned()], None));
 }
 
 pub(super) async fn pages(place: Place) {

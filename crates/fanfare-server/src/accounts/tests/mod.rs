@@ -87,6 +87,7 @@ const ALL: &[Case] = suite![
     messages::writing,
     messages::reading,
     messages::pages,
+    messages::what_cannot_be_judged_is_no_end,
     revocations::what_other_processes_do,
     revocations::a_restart,
     revocations::the_watch,

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use fanfare_core::{Event, UserId};
+use fanfare_core::{Channel, Event, UserId};
 
 use super::{
     fakes::FakeAuthorizer,
@@ -149,6 +149,76 @@ fn private_events_stay_private_while_they_wait() {
         authorizer.gate.open();
         alice.hears(&["1", "2"]).await;
         bob.hears(&["2"]).await;
+    });
+}
+
+/// Written in `place`, told of on `messages`.
+fn told_of(place: &str, data: &str) -> Event {
+    Event {
+        private_to: Some([UserId::new("carol").unwrap()].into()),
+        readers_of: Channel::new(place).ok(),
+        ..on("messages", data)
+    }
+}
+
+#[test]
+fn what_is_told_of_a_room_waits_for_the_answer_about_the_room() {
+    let authorizer = FakeAuthorizer::new(true);
+    Setup::asking(&authorizer).run(|world| async move {
+        let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
+        assert_eq!(alice.ask("sub messages").await, "sub: ok");
+        assert_eq!(bob.ask("sub **").await, "sub: ok");
+        authorizer.gate.shut();
+        let events = [
+            told_of("project:1", "1"),
+            told_of("project:secret", "2"),
+            told_of("task:1", "3"),
+        ];
+        for event in events {
+            world.publish_all(vec![event]).await;
+        }
+        world.tell("messages", "4").await; // behind the others, though alice may hear it
+        alice.hears_no_more().await;
+        authorizer.gate.open();
+        for client in [&mut alice, &mut bob] {
+            client.hears(&["1", "3", "4"]).await;
+        }
+        let asked = authorizer.asked();
+        let about = |name: &str| asked.iter().filter(|asked| *asked == name).count();
+        assert_eq!(
+            ["project:1", "project:secret", "task:1"].map(about),
+            [2; 3],
+            "{asked:?}"
+        );
+        // All is known.
+        world
+            .publish_all(vec![told_of("project:secret", "5"), told_of("project:1", "6")])
+            .await;
+        world.tell("messages", "7").await;
+        for client in [&mut alice, &mut bob] {
+            client.hears(&["6", "7"]).await;
+            client.hears_no_more().await;
+        }
+    });
+}
+
+#[test]
+fn a_channel_that_tells_of_a_room_is_asked_about_with_the_room() {
+    let authorizer = FakeAuthorizer::new(true);
+    Setup::asking(&authorizer).run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        let asked =
+            "sub messages.channel.project:1 messages.channel.project:secret messages.channel.user:bob";
+        assert_eq!(alice.ask(asked).await, "sub: ok forbidden forbidden");
+        assert_eq!(alice.ask("pub messages.channel.project:1 1").await, "pub: ok");
+        alice.hears(&["1"]).await;
+        assert_eq!(
+            alice.ask("pub messages.channel.user:alice 1").await,
+            "pub: forbidden"
+        );
+        let asked = authorizer.asked();
+        let rooms = asked.iter().filter(|asked| *asked == "project:1").count();
+        assert_eq!(rooms, 2, "to subscribe, and to publish: {asked:?}");
     });
 }
 

@@ -1,6 +1,6 @@
 //! Who hears what: own events, overlapping subscriptions, patterns over what is not everyone's, private events.
 
-use fanfare_core::UserId;
+use fanfare_core::{Channel, UserId};
 
 use super::{
     plain::Plain,
@@ -179,6 +179,60 @@ fn private_events_are_for_those_named_and_for_admins() {
         for (client, expected) in clients.iter_mut().zip(expected) {
             client.hears(expected).await;
             client.hears_no_more().await;
+        }
+    });
+}
+
+/// Whatever it is heard by, what is for the readers of a room is for them, whom it names, and admins.
+#[test]
+fn what_is_for_the_readers_of_a_room() {
+    let setup = Setup {
+        policy: rules(&[
+            ("project:9", "role:staff", "role:staff"),
+            ("messages", "anyone", "anyone"),
+        ]),
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let mut clients = Vec::new();
+        let mut heard = 0;
+        for (user, hears) in [
+            ("alice+staff", true),
+            ("bob", false),
+            ("", false),
+            ("carol", true),
+            ("dave+admin", true),
+        ] {
+            for subscription in ["messages", "**"] {
+                let mut client = world.connect(user).await;
+                client.ask(&format!("sub {subscription}")).await;
+                clients.push((client, hears));
+                heard += u64::from(hears);
+            }
+        }
+        let event = |readers_of: Option<&str>, data: &str| fanfare_core::Event {
+            private_to: readers_of.map(|_| [UserId::new("carol").unwrap()].into()),
+            readers_of: readers_of.and_then(|name| Channel::new(name).ok()),
+            ..on("messages", data)
+        };
+        let events = vec![
+            event(Some("project:9"), "1"),
+            event(None, "2"),
+            event(Some("project:8"), "3"),
+        ];
+        let receipts = world.publish_all(events).await;
+        let all = clients.len() as u64;
+        let reached: Vec<_> = receipts.iter().map(|receipt| receipt.reach.queued).collect();
+        assert_eq!(
+            reached,
+            [heard, all, all - 2],
+            "the third is for all but strangers"
+        );
+        for (client, hears) in &mut clients {
+            if *hears {
+                client.hears(&["1"]).await;
+            }
+            client.hears(&["2"]).await;
         }
     });
 }

@@ -130,9 +130,9 @@ fn account_status(error: &AccountError) -> StatusCode {
         AccountError::BadCredentials | AccountError::BadToken => StatusCode::UNAUTHORIZED,
         AccountError::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
         AccountError::NotFound(_) => StatusCode::NOT_FOUND,
-        AccountError::Busy | AccountError::Storage(StorageError::Unavailable(_)) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        AccountError::Busy
+        | AccountError::Undecided
+        | AccountError::Storage(StorageError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
         AccountError::Storage(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

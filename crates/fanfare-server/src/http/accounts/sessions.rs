@@ -130,7 +130,9 @@ fn code(failure: &Failure) -> &'static str {
             AccountError::BadToken => "INVALID_TOKEN",
             AccountError::TooManyAttempts { .. } => "RATE_LIMITED",
             AccountError::NotFound(_) => "NOT_FOUND",
-            AccountError::Busy | AccountError::Storage(StorageError::Unavailable(_)) => "SERVER_FULL",
+            AccountError::Busy
+            | AccountError::Undecided
+            | AccountError::Storage(StorageError::Unavailable(_)) => "SERVER_FULL",
             AccountError::Storage(_) => "INTERNAL_ERROR",
         },
     }
