@@ -50,9 +50,13 @@ def test_coming_and_going(world, how):
 
 def test_who_leaves_hears_nothing_more(world):
     room, who = world.name("project:"), world.name("ann")
+    watcher = world.rooms(world.name("bob"), room, at=world.first)
     member = world.rooms(who, room)
+    world.hear(came_or_went("user_joined", room, who), watcher)
     other = rooms_join(world, channel(room))
     member.leave(room)
+    # Told on the other node, too, before the next one comes.
+    world.hear(came_or_went("user_left", room, who), watcher)
     other()
     world.get({member: []})
 

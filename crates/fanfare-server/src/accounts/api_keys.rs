@@ -142,7 +142,11 @@ impl Accounts {
 
     /// Whether callers need a key. Answered from memory, as [`Accounts::api_key`] is.
     pub fn key_need(&self) -> KeyNeed {
-        self.inner.keys.need()
+        match self.inner.keys.need() {
+            // A new server on a full disk; the file was made and nothing could be written to it.
+            KeyNeed::Unknown if self.inner.storage.is_blank() => KeyNeed::No,
+            need => need,
+        }
     }
 
     /// Makes a key. The text is told here and never again.

@@ -132,6 +132,14 @@ impl Storage {
         *self.condition() == Condition::Good
     }
 
+    /// Whether this is an SQLite file to which nothing was ever written.
+    pub fn is_blank(&self) -> bool {
+        match &self.inner.url {
+            StorageUrl::Sqlite(path) => std::fs::metadata(path).is_ok_and(|file| file.len() == 0),
+            StorageUrl::Postgres(_) => false,
+        }
+    }
+
     /// Where the database is; printing it shows no password.
     pub fn url(&self) -> &StorageUrl {
         &self.inner.url
