@@ -32,6 +32,9 @@ pub(super) struct Passwords {
     places: Arc<Semaphore>,
     /// What is checked in the place of an unknown user's hash, so that both take the same time.
     decoy: Arc<OnceLock<String>>,
+    /// How many passwords were checked.
+    #[cfg(test)]
+    pub(super) checks: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 /// A place in the queue, until it is dropped.
@@ -60,6 +63,8 @@ impl Passwords {
             threads: Arc::new(Semaphore::new(threads)),
             places: Arc::new(Semaphore::new(threads * (1 + queue))),
             decoy: Arc::default(),
+            #[cfg(test)]
+            checks: Arc::default(),
         }
     }
 
@@ -93,6 +98,8 @@ impl Passwords {
                 better: None,
             });
         };
+        #[cfg(test)]
+        self.checks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (argon2, decoy) = (self.argon2.clone(), self.decoy.clone());
         self.run(place, move || {
             if decoy.get().is_none() {

@@ -1,6 +1,7 @@
 //! Logins, refreshes, ends.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::super::AccountError;
@@ -54,15 +55,22 @@ pub(super) async fn refusals_take_the_same_time(place: Place) {
     world.register("alice@example.com").await;
     let bob = world.register("bob@example.com").await;
     world.accounts.set_disabled(&bob.user.id, true).await.unwrap();
-    // What takes the time is a hash, so that none of them may be answered without one.
-    world.accounts.inner.passwords.without_threads();
-    for (email, password) in [
+    let cases = [
         ("alice@example.com", PASSWORD),
         ("alice@example.com", "wrong horse"),
         ("bob@example.com", PASSWORD),
         ("bob@example.com", "wrong horse"),
         ("nobody@example.com", PASSWORD),
-    ] {
+    ];
+    // What takes the time is a hash: each costs one and no more.
+    let checks = &world.accounts.inner.passwords.checks;
+    for (number, (email, password)) in (1..).zip(cases) {
+        let _ = world.accounts.login(email, password, None, None).await;
+        assert_eq!(checks.load(Ordering::Relaxed), number, "{email} {password}");
+    }
+    // And none may be answered without one.
+    world.accounts.inner.passwords.without_threads();
+    for (email, password) in cases {
         let answer = world.accounts.login(email, password, None, None).await;
         assert_eq!(answer.unwrap_err(), AccountError::Busy, "{email} {password}");
     }
