@@ -140,7 +140,8 @@ impl Accounts {
         self.inner.keys.find(offered)
     }
 
-    /// Whether callers need a key. Answered from memory, as [`Accounts::api_key`] is.
+    /// Whether callers need a key. Answered from memory, as [`Accounts::api_key`] is; only while the database has not been
+    /// read yet is its file looked at.
     pub fn key_need(&self) -> KeyNeed {
         match self.inner.keys.need() {
             // A new server on a full disk; the file was made and nothing could be written to it.
