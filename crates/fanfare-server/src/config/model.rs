@@ -266,10 +266,21 @@ pub struct Limits {
     #[schemars(with = "Vec<text::Network>")]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// How long a new connection may take for TLS and the request's headers.
+    /// How long a new connection may take for TLS and the headers of its first request.
     #[serde(with = "types::duration")]
     #[schemars(with = "text::Duration", extend("x-minimum" = "1ms"))]
     pub handshake_timeout: Duration,
+
+    /// How long an HTTP request may take to arrive: its headers, from their first byte, and its body, each.
+    #[serde(with = "types::duration")]
+    #[schemars(with = "text::Duration", extend("x-minimum" = "1ms"))]
+    pub request_timeout: Duration,
+
+    /// How long an HTTP connection is kept while its client sends no request, or does not take its answer. Keep it
+    /// above the idle timeout of every proxy and load balancer in front of the server.
+    #[serde(with = "types::duration")]
+    #[schemars(with = "text::Duration", extend("x-minimum" = "1ms"))]
+    pub keep_alive_timeout: Duration,
 
     /// The longest request line and headers together, in bytes.
     #[schemars(range(min = 1024, max = 1_048_576))]
@@ -289,6 +300,8 @@ impl Default for Limits {
             burst: 20,
             trusted_proxies: Vec::new(),
             handshake_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            keep_alive_timeout: Duration::from_secs(75),
             max_header_size: 16 * 1024,
             max_body_size: 8 * 1024 * 1024,
         }

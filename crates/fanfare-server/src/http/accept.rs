@@ -1,30 +1,25 @@
 //! Listening sockets, and what happens to a connection before it is a WebSocket.
 
 use std::{
-    cell::Cell,
     io,
-    net::{IpAddr, SocketAddr},
-    pin::pin,
+    net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
+    time::{Instant, timeout_at},
 };
 
-use super::{Pace, Site, routes};
+use super::{Pace, Site, connection};
 use crate::{engine::Shard, resp};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// How many times the handshake's time limit a connection may serve requests before it has to be opened anew.
-const KEPT_ALIVE: u32 = 6;
 /// After `accept` failed, most often for want of descriptors: long enough not to spin, short enough to recover soon.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -83,7 +78,7 @@ pub async fn serve(
                 let _ = stream.set_nodelay(true); // a peer that is gone already shows at the first read
                 match door.clone() {
                     Door::Http(site) => {
-                        let entering = enter(stream, peer, site, shard.clone());
+                        let entering = enter(stream, peer, site, shard.clone(), pace.clone());
                         tokio::task::spawn_local(pace.clone().paced(entering));
                     }
                     Door::Resp(door, most) => {
@@ -108,19 +103,13 @@ pub async fn serve(
     }
 }
 
-async fn enter(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<Shard>) {
-    let timeout = site.options.handshake_timeout;
+async fn enter(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<Shard>, pace: Rc<Pace>) {
+    let by = Instant::now() + site.options.handshake_timeout;
     let Some(tls) = &site.options.tls else {
-        return speak_http(stream, peer.ip(), timeout, site, shard).await;
+        return connection::serve(stream, peer.ip(), by, site, shard, pace).await;
     };
-    let began = Instant::now();
-    match tokio::time::timeout(timeout, tls.accept(stream)).await {
-        Ok(Ok(stream)) => {
-            let left = timeout
-                .saturating_sub(began.elapsed())
-                .max(Duration::from_millis(1));
-            speak_http(stream, peer.ip(), left, site, shard).await;
-        }
+    match timeout_at(by, tls.accept(stream)).await {
+        Ok(Ok(stream)) => connection::serve(stream, peer.ip(), by, site, shard, pace).await,
         Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS handshake failed"),
         Err(_) => {
             shard.node.counters.handshakes_timed_out.fetch_add(1, Relaxed);
@@ -138,39 +127,5 @@ async fn speak_redis(mut stream: TcpStream, peer: SocketAddr, door: Arc<resp::Do
             "too many publishers on the Redis-protocol door; set resp.max_connections"
         );
         let _ = stream.write_all(resp::MAX_CLIENTS).await; // it is refused, whether it hears so or not
-    }
-}
-
-async fn speak_http<S>(stream: S, peer: IpAddr, timeout: Duration, site: Arc<Site>, shard: Rc<Shard>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let max_head = site.options.max_header_size;
-    let node = shard.node.clone();
-    let answered = Cell::new(false);
-    let service = service_fn(|request| {
-        answered.set(true);
-        routes::answer(request, peer, site.clone(), shard.clone())
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(timeout)
-        .max_buf_size(max_head.max(8192)) // hyper's own least
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = tokio::time::sleep(timeout * KEPT_ALIVE) => {
-            connection.as_mut().graceful_shutdown();
-            // A client that does not take its answers is cut in the end.
-            tokio::time::timeout(timeout, connection).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = served {
-        if error.is_timeout() && !answered.get() {
-            node.counters.handshakes_timed_out.fetch_add(1, Relaxed);
-        }
-        tracing::debug!(%error, %peer, "HTTP connection ended");
     }
 }

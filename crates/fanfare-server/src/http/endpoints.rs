@@ -5,11 +5,11 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use fanfare_core::{BrokerHealth, Call, Endpoint, HttpReply, Plan, Report};
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
-use hyper::body::Incoming;
 use uuid::Uuid;
 
 use super::{
-    Site, body,
+    Site,
+    body::{self, RequestBody},
     caller::{self, Access},
     reply::{self, Reply},
 };
@@ -23,7 +23,7 @@ pub(super) fn find<'a>(site: &'a Site, path: &str) -> Option<&'a Arc<MountedDial
 
 /// Answers a request to a route of `mounted`.
 pub(super) async fn answer(
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     path: &str,
     peer: IpAddr,
     site: &Arc<Site>,

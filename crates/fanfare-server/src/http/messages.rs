@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use fanfare_core::{Channel, Identity, RawObject, policy::Action, string};
 use http::{HeaderMap, Method, Request, StatusCode};
-use hyper::body::Incoming;
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 use utoipa::{
@@ -16,7 +15,8 @@ use utoipa::{
 use super::{
     Site,
     api::query::Query,
-    body, caller,
+    body::{self, RequestBody},
+    caller,
     forms::{Always, BadField, FailedError, Success, challenging, refusals},
     message_reader::Reader,
     reply::{self, Reply},
@@ -58,7 +58,7 @@ const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 100;
 
 /// Answers a request to [`PATH`].
-pub(super) async fn answer(request: Request<Incoming>, site: &Arc<Site>) -> Reply {
+pub(super) async fn answer(request: Request<RequestBody>, site: &Arc<Site>) -> Reply {
     if !METHODS.contains(request.method()) {
         return reply::allow(
             failed(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),

@@ -6,6 +6,7 @@ mod address;
 mod api;
 mod body;
 mod caller;
+mod connection;
 mod endpoints;
 mod forms;
 mod headers;
@@ -21,6 +22,7 @@ mod rate_limit;
 mod reply;
 mod routes;
 mod site;
+mod stream;
 mod upgrade;
 
 pub use accept::{Door, bind, serve};

@@ -1,7 +1,6 @@
 //! Which path leads where.
 
 use std::{
-    convert::Infallible,
     net::IpAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -12,7 +11,9 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::{
-    Decision, Site, accounts, api, endpoints, health, messages, metrics, openapi,
+    Decision, Site, accounts, api,
+    body::{self, RequestBody},
+    endpoints, health, messages, metrics, openapi,
     reply::{self, Reply},
     upgrade,
 };
@@ -30,7 +31,8 @@ pub(super) async fn answer(
     peer: IpAddr,
     site: Arc<Site>,
     shard: Rc<Shard>,
-) -> Result<Reply, Infallible> {
+) -> Reply {
+    let (request, rest) = body::watched(request);
     let origin = request.headers().get(header::ORIGIN).cloned();
     let decision = limit(&request, peer, &site);
     let mut reply = if decision.is_some_and(|decision| decision.is_refused()) {
@@ -43,12 +45,17 @@ pub(super) async fn answer(
     }
     if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
         site.options.origins.share(origin.as_ref(), &mut reply);
+        // What is left of a body would be read as the next request, and a server that stops cuts what is kept.
+        if rest.is_unread() || site.node.is_draining() {
+            let close = HeaderValue::from_static("close");
+            reply.headers_mut().insert(header::CONNECTION, close);
+        }
     }
-    Ok(reply)
+    reply
 }
 
 /// Counts the request where its kind is limited. Who watches the server must always get an answer.
-fn limit(request: &Request<Incoming>, peer: IpAddr, site: &Site) -> Option<Decision> {
+fn limit(request: &Request<RequestBody>, peer: IpAddr, site: &Site) -> Option<Decision> {
     let path = site.local_path(request.uri().path()).unwrap_or_default();
     if UNLIMITED.contains(&path) {
         return None;
@@ -62,7 +69,7 @@ fn limit(request: &Request<Incoming>, peer: IpAddr, site: &Site) -> Option<Decis
 }
 
 /// The answer to a client that comes too often, in the form of the route that it called.
-fn too_many(request: Request<Incoming>, site: &Site) -> Reply {
+fn too_many(request: Request<RequestBody>, site: &Site) -> Reply {
     const STATUS: StatusCode = StatusCode::TOO_MANY_REQUESTS;
     const MESSAGE: &str = "too many requests";
     site.node.counters.requests_rate_limited.fetch_add(1, Relaxed);
@@ -82,7 +89,7 @@ fn too_many(request: Request<Incoming>, site: &Site) -> Reply {
     }
 }
 
-async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard: &Rc<Shard>) -> Reply {
+async fn route(request: Request<RequestBody>, peer: IpAddr, site: &Arc<Site>, shard: &Rc<Shard>) -> Reply {
     // On any path: a page cannot even read that there is nothing without it.
     if is_preflight(&request) {
         return preflight();
@@ -138,11 +145,11 @@ async fn route(request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>, shard
     }
 }
 
-fn reads(request: &Request<Incoming>) -> bool {
+fn reads(request: &Request<RequestBody>) -> bool {
     READ.contains(request.method())
 }
 
-fn allowing(methods: &[Method], request: &Request<Incoming>, answer: impl FnOnce() -> Reply) -> Reply {
+fn allowing(methods: &[Method], request: &Request<RequestBody>, answer: impl FnOnce() -> Reply) -> Reply {
     if methods.contains(request.method()) {
         answer()
     } else {
@@ -161,7 +168,7 @@ fn wrong_method(allowed: &[Method]) -> Reply {
     )
 }
 
-fn is_preflight(request: &Request<Incoming>) -> bool {
+fn is_preflight(request: &Request<RequestBody>) -> bool {
     request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method")
 }
 

@@ -59,8 +59,12 @@ pub struct SiteOptions {
     pub rate_limits: Arc<RateLimits>,
     /// What services prove themselves with.
     pub api_keys: Credentials,
-    /// For TLS and for a request's head, from the first byte to the last.
+    /// For TLS and for the head of a connection's first request.
     pub handshake_timeout: Duration,
+    /// For each request, from its first byte to the end of its body.
+    pub request_timeout: Duration,
+    /// For a client between two requests, and for one that does not take its answer.
+    pub keep_alive_timeout: Duration,
     /// Bytes in a request's line and headers.
     pub max_header_size: usize,
     /// Bytes in a request's body.

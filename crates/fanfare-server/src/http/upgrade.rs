@@ -5,10 +5,7 @@ use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::Sys
 use fanfare_core::{About, Handshake, Identity, Refusal, Rejection};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use http_body_util::Full;
-use hyper::{
-    body::Incoming,
-    upgrade::{OnUpgrade, Upgraded},
-};
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -19,9 +16,11 @@ use uuid::Uuid;
 
 use super::{
     Site,
+    body::RequestBody,
     headers::Joined,
     reply::{self, Reply},
     site::Mount,
+    stream::HttpStream,
 };
 use crate::{
     auth::TokenError,
@@ -47,7 +46,7 @@ struct Entrant {
 /// Judges an upgrade request for a path of WebSocket clients and, if all is well, answers 101 and serves the connection
 /// from then on.
 pub(super) async fn upgrade(
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     peer: IpAddr,
     site: &Arc<Site>,
     shard: &Rc<Shard>,
@@ -111,7 +110,7 @@ pub(super) async fn upgrade(
 }
 
 /// Tells a client that came too often that it is not let in.
-pub(super) fn turn_back(request: Request<Incoming>, site: &Site, mount: &Mount) -> Reply {
+pub(super) fn turn_back(request: Request<RequestBody>, site: &Site, mount: &Mount) -> Reply {
     let (mut head, _) = request.into_parts();
     let on_upgrade = head.extensions.remove::<OnUpgrade>();
     let joined = Joined::new(&head.headers);
@@ -220,12 +219,17 @@ fn negotiate(mounted: &MountedDialect, headers: &HeaderMap) -> Result<Option<Agr
 /// Takes the socket out of hyper. What hyper held for the request is dropped here, before the connection's own, long
 /// and small, task begins.
 fn take_over(seat: Seat, upgraded: Upgraded) {
-    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return seat.serve(Transport::Plain(parts.io.into_inner()), &parts.read_buf),
+    let upgraded = match upgraded.downcast::<TokioIo<HttpStream<TcpStream>>>() {
+        Ok(parts) => {
+            return seat.serve(
+                Transport::Plain(parts.io.into_inner().into_inner()),
+                &parts.read_buf,
+            );
+        }
         Err(upgraded) => upgraded,
     };
-    if let Ok(parts) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
-        let (socket, tls) = parts.io.into_inner().into_inner();
+    if let Ok(parts) = upgraded.downcast::<TokioIo<HttpStream<TlsStream<TcpStream>>>>() {
+        let (socket, tls) = parts.io.into_inner().into_inner().into_inner();
         seat.serve(Transport::Tls(socket, Box::new(tls)), &parts.read_buf);
     }
 }

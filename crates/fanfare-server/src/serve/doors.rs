@@ -77,6 +77,8 @@ fn site(
         rate_limits: rate_limits.clone(),
         api_keys: Credentials::new(config.api.keys.iter().map(Secret::expose)),
         handshake_timeout: config.limits.handshake_timeout,
+        request_timeout: config.limits.request_timeout,
+        keep_alive_timeout: config.limits.keep_alive_timeout,
         max_header_size: config.limits.max_header_size,
         max_body_size: config.limits.max_body_size,
         tls,

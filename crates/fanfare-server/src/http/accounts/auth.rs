@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, Method, Request, StatusCode};
-use hyper::body::Incoming;
 use serde::Serialize;
 use utoipa::{
     IntoResponses, OpenApi, ToSchema,
@@ -13,6 +12,7 @@ use utoipa::{
 use super::{
     super::{
         Site,
+        body::RequestBody,
         forms::{Always, BadField, FailedError, Success, challenging, refusals},
         reply::{self, Reply},
     },
@@ -78,7 +78,7 @@ impl Route {
 
 pub(super) async fn answer(
     path: &str,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     peer: IpAddr,
     site: &Arc<Site>,
 ) -> Result<Reply, Failure> {

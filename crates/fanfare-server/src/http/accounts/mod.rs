@@ -15,10 +15,14 @@ use std::{net::IpAddr, sync::Arc};
 
 use fanfare_core::timestamp;
 use http::{HeaderMap, Method, Request, header};
-use hyper::body::Incoming;
 
 use self::{failure::Failure, fields::Fields};
-use super::{Site, body, caller, reply::Reply};
+use super::{
+    Site,
+    body::{self, RequestBody},
+    caller,
+    reply::Reply,
+};
 use crate::{
     accounts::{AccountError, Login},
     auth::Verified,
@@ -72,7 +76,7 @@ impl Family {
     pub(super) async fn answer(
         self,
         path: &str,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: IpAddr,
         site: &Arc<Site>,
     ) -> Reply {
@@ -109,7 +113,7 @@ fn admit(site: &Site, method: &Method, methods: &'static [Method]) -> Result<(),
 }
 
 /// The fields of a body, whatever its `Content-Type` says.
-async fn read(sent: Incoming, site: &Site) -> Result<Fields, Failure> {
+async fn read(sent: RequestBody, site: &Site) -> Result<Fields, Failure> {
     let body = body::read_within(MAX_BODY, sent, &site.options).await;
     Fields::parse(&body.map_err(Failure::Unread)?).ok_or(Failure::NotAnObject)
 }

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use fanfare_core::{ADMIN_ROLE, UserId};
 use http::{HeaderMap, Method, Request, StatusCode, request::Parts};
-use hyper::body::Incoming;
 use serde::Serialize;
 use utoipa::{
     IntoResponses, OpenApi, ToSchema,
@@ -15,6 +14,7 @@ use super::{
     super::{
         Site,
         api::query::Query,
+        body::RequestBody,
         forms::{ApiError, challenging, refusals},
         reply::{self, Reply},
     },
@@ -82,7 +82,7 @@ impl<'a> Route<'a> {
 
 pub(super) async fn answer(
     path: &str,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     peer: IpAddr,
     site: &Arc<Site>,
 ) -> Result<Reply, Failure> {

@@ -5,14 +5,14 @@ use std::time::SystemTime;
 use fanfare_brokers::wire::{Publication, parse_publication};
 use fanfare_core::Receipt;
 use http::StatusCode;
-use hyper::body::Incoming;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
     super::{
-        Site, body,
+        Site,
+        body::{self, RequestBody},
         forms::{Always, ApiError},
     },
     Refused, Reply, api_error, degraded, invalid, reply,
@@ -106,7 +106,7 @@ impl Published {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(super) async fn publish(sent: Incoming, site: &Site) -> Reply {
+pub(super) async fn publish(sent: RequestBody, site: &Site) -> Reply {
     let body = match body::read(sent, &site.options).await {
         Ok(body) => body,
         Err(unread) => return api_error(unread.status(), "INVALID_REQUEST", unread.message()),

@@ -10,7 +10,6 @@ pub(super) mod query;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use http::{Method, Request, StatusCode, request::Parts};
-use hyper::body::Incoming;
 use serde_json::json;
 use utoipa::{
     IntoResponses, OpenApi,
@@ -19,6 +18,7 @@ use utoipa::{
 
 use super::{
     Site,
+    body::RequestBody,
     caller::{self, Access},
     forms::{Always, ApiError, challenging, refusals},
     reply::{self, Reply, api_error},
@@ -99,7 +99,12 @@ impl<'a> Resource<'a> {
 }
 
 /// Answers a request to `path`, which is what follows `/api/`.
-pub(super) async fn answer(path: &str, request: Request<Incoming>, peer: IpAddr, site: &Arc<Site>) -> Reply {
+pub(super) async fn answer(
+    path: &str,
+    request: Request<RequestBody>,
+    peer: IpAddr,
+    site: &Arc<Site>,
+) -> Reply {
     if site.node.is_draining() {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         return api_error(status, "SHUTTING_DOWN", "Server shutting down");

@@ -1,0 +1,176 @@
+//! One HTTP connection, from its first byte to its end or its upgrade.
+
+use std::{
+    convert::Infallible, future::poll_fn, net::IpAddr, pin::pin, rc::Rc, sync::Arc,
+    sync::atomic::Ordering::Relaxed, task::Poll, time::Duration,
+};
+
+use http::StatusCode;
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    Pace, Site,
+    reply::{self, Reply},
+    routes,
+    stream::{Activity, HttpStream, Phase, TimeLimits},
+};
+use crate::engine::Shard;
+
+/// How long a kept connection may take to close once its time is over.
+const CLOSING: Duration = Duration::from_secs(5);
+/// How many times the longest body is discarded after an answer that came before the body was read.
+const DISCARDED_BODIES: usize = 8;
+
+/// Serves the requests of `peer`, whose first one must have its head there by `first_head_by`.
+pub(super) async fn serve<S>(
+    stream: S,
+    peer: IpAddr,
+    first_head_by: Instant,
+    site: Arc<Site>,
+    shard: Rc<Shard>,
+    pace: Rc<Pace>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let options = &site.options;
+    let (max_head, max_body) = (options.max_header_size, options.max_body_size);
+    let activity = Activity::new(TimeLimits {
+        first_head_by,
+        request: options.request_timeout,
+        keep_alive: options.keep_alive_timeout,
+    });
+    let stream = HttpStream::new(
+        stream,
+        activity.clone(),
+        max_body.saturating_mul(DISCARDED_BODIES),
+    );
+    let node = shard.node.clone();
+    let service = service_fn(|request| {
+        activity.enter(Phase::Handler);
+        let handling = routes::answer(request, peer, site.clone(), shard.clone());
+        let (activity, pace) = (activity.clone(), pace.clone());
+        async move {
+            let reply = to_its_end(handling, pace).await;
+            activity.enter(Phase::Kept);
+            Ok::<_, Infallible>(reply)
+        }
+    });
+    let mut http = http1::Builder::new();
+    // A caller that has closed its sending side waits for its answer all the same. What it may do and how long, the
+    // phases of the connection say; hyper has one time limit for a silent client and for half a request.
+    http.half_close(true).header_read_timeout(None);
+    http.max_buf_size(max_head.max(8192)); // hyper's own least
+    let connection = http
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let mut alarm = pin!(sleep_until(first_head_by));
+    let served = poll_fn(|cx| {
+        if let Poll::Ready(served) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(served));
+        }
+        loop {
+            let Some(due) = activity.due() else {
+                return Poll::Pending;
+            };
+            if due <= Instant::now() {
+                return Poll::Ready(None);
+            }
+            // An alarm that rings too early is set again; one that would ring too late is set at once.
+            if due < alarm.deadline() || alarm.is_elapsed() {
+                alarm.as_mut().reset(due);
+            }
+            if alarm.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+    match served {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(%error, %peer, "HTTP connection ended"),
+        None => match activity.phase() {
+            Phase::New => {
+                node.counters.handshakes_timed_out.fetch_add(1, Relaxed);
+                tracing::debug!(%peer, "no request came in time");
+            }
+            Phase::Request | Phase::Handler => tracing::debug!(%peer, "a request did not come in time"),
+            Phase::Kept => {
+                connection.as_mut().graceful_shutdown();
+                // A client that does not take its answer is cut in the end.
+                let _ = tokio::time::timeout(CLOSING, connection).await;
+            }
+        },
+    }
+}
+
+/// Runs a handler to its end, even if its caller goes away meanwhile: what it has begun to store or publish must not be
+/// left half done. A handler that waits goes on in a task of its own.
+async fn to_its_end(handling: impl Future<Output = Reply> + 'static, pace: Rc<Pace>) -> Reply {
+    let mut handling = Box::pin(handling);
+    if let Poll::Ready(reply) = poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await {
+        return reply;
+    }
+    let task = tokio::task::spawn_local(pace.paced(handling));
+    task.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a fault while answering a request");
+        reply::error(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::{runtime, sync::oneshot, task::LocalSet};
+
+    use super::*;
+
+    #[test]
+    fn a_handler_whose_caller_is_gone_runs_to_its_end() {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
+        LocalSet::new().block_on(&runtime, async {
+            let pace = Rc::new(Pace::default());
+            tokio::task::spawn_local(pace.clone().run());
+            let (done, (go, gone)) = (Rc::new(Cell::new(false)), oneshot::channel::<()>());
+            let at_end = done.clone();
+            let handling = async move {
+                let _ = gone.await;
+                tokio::task::yield_now().await;
+                at_end.set(true);
+                reply::error(StatusCode::OK, "")
+            };
+            let mut caller = Box::pin(to_its_end(handling, pace));
+            let polled = poll_fn(|cx| Poll::Ready(caller.as_mut().poll(cx))).await;
+            assert!(polled.is_pending());
+            drop(caller);
+            assert!(go.send(()).is_ok(), "the handler still waits");
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert!(done.get());
+        });
+    }
+
+    #[test]
+    fn a_handler_that_panics_is_answered_for() {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
+        LocalSet::new().block_on(&runtime, async {
+            let pace = Rc::new(Pace::default());
+            tokio::task::spawn_local(pace.clone().run());
+            let handling = async {
+                tokio::task::yield_now().await;
+                panic!("a fault");
+            };
+            let reply = to_its_end(handling, pace).await;
+            assert_eq!(reply.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        });
+    }
+}

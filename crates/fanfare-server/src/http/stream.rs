@@ -1,0 +1,297 @@
+//! The stream below an HTTP connection: notes what the connection is doing, and closes so that the last answer can be
+//! read.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep_until},
+};
+
+/// How long a closed connection is read on at most, so that a caller that still sends can read its answer.
+const LINGER: Duration = Duration::from_secs(30);
+/// How long it is read on while nothing comes.
+const LINGER_SILENCE: Duration = Duration::from_secs(5);
+/// Bytes discarded in one read, and reads in one turn.
+const DISCARD: usize = 16 * 1024;
+const DISCARDS_PER_TURN: usize = 64;
+
+/// How long each phase of an HTTP connection may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TimeLimits {
+    /// When the head of the first request must be there.
+    pub(super) first_head_by: Instant,
+    /// For the head of each further request, from its first byte.
+    pub(super) request: Duration,
+    /// For a client that neither sends a request nor takes its answer.
+    pub(super) keep_alive: Duration,
+}
+
+/// What an HTTP connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// Its first request is awaited.
+    New,
+    /// A further request has begun to come in.
+    Request,
+    /// A handler is at work. It has time limits of its own.
+    Handler,
+    /// The answer is made; the client takes it, or sends nothing more.
+    Kept,
+}
+
+/// What one HTTP connection is doing, and since when. Its stream, its handlers and its task share this; they run on one
+/// thread, but hyper takes only streams that could be sent to another.
+#[derive(Debug)]
+pub(super) struct Activity {
+    limits: TimeLimits,
+    began: Instant,
+    phase: AtomicU8,
+    /// In milliseconds since it began.
+    since: AtomicU64,
+}
+
+impl Activity {
+    pub(super) fn new(limits: TimeLimits) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            began: Instant::now(),
+            phase: AtomicU8::new(Phase::New as u8),
+            since: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        let phases = [Phase::New, Phase::Request, Phase::Handler, Phase::Kept];
+        phases[usize::from(self.phase.load(Relaxed)) % phases.len()]
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+        let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.since.store(since, Relaxed);
+    }
+
+    /// When the connection is cut unless something happens; `None` while a handler is at work.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let since = self.began + Duration::from_millis(self.since.load(Relaxed));
+        match self.phase() {
+            Phase::New => Some(self.limits.first_head_by),
+            Phase::Request => Some(since + self.limits.request),
+            Phase::Handler => None,
+            Phase::Kept => Some(since + self.limits.keep_alive),
+        }
+    }
+
+    fn has_read(&self) {
+        if self.phase() == Phase::Kept {
+            self.enter(Phase::Request);
+        }
+    }
+
+    fn has_written(&self) {
+        if self.phase() == Phase::Kept {
+            self.enter(Phase::Kept);
+        }
+    }
+}
+
+/// A TCP or TLS stream below an HTTP connection.
+#[derive(Debug)]
+pub(super) struct HttpStream<S> {
+    inner: S,
+    activity: Arc<Activity>,
+    /// Bytes that are still discarded after the last answer.
+    discardable: usize,
+    closing: Closing,
+}
+
+/// How far the close of a stream is.
+#[derive(Debug)]
+enum Closing {
+    NotYet,
+    /// Our side is closed; what still comes is discarded until the alarm.
+    Lingering {
+        until: Instant,
+        alarm: Pin<Box<Sleep>>,
+    },
+}
+
+impl<S> HttpStream<S> {
+    /// A stream that discards up to `discardable` bytes at its end.
+    pub(super) fn new(inner: S, activity: Arc<Activity>, discardable: usize) -> Self {
+        Self {
+            inner,
+            activity,
+            discardable,
+            closing: Closing::NotYet,
+        }
+    }
+
+    pub(super) fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> HttpStream<S> {
+    /// Reads and discards until the peer hangs up, or has had its time or its bytes. Closing a socket while something is
+    /// unread resets it, and a reset takes the answer away from a client that has not read it yet.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Closing::Lingering { until, alarm } = &mut self.closing else {
+            return Poll::Ready(());
+        };
+        for _ in 0..DISCARDS_PER_TURN {
+            let mut discarded = [0; DISCARD];
+            let mut buffer = ReadBuf::new(&mut discarded);
+            match Pin::new(&mut self.inner).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.discardable = self.discardable.saturating_sub(buffer.filled().len());
+                    if self.discardable == 0 {
+                        return Poll::Ready(());
+                    }
+                    alarm
+                        .as_mut()
+                        .reset((*until).min(Instant::now() + LINGER_SILENCE));
+                }
+                Poll::Ready(_) => return Poll::Ready(()), // hung up, in one way or another
+                Poll::Pending => return alarm.as_mut().poll(cx),
+            }
+            if Instant::now() >= *until {
+                return Poll::Ready(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for HttpStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            self.activity.has_read();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HttpStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes))?;
+        self.activity.has_written();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, slices))?;
+        self.activity.has_written();
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if matches!(self.closing, Closing::NotYet) {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+            let now = Instant::now();
+            self.closing = Closing::Lingering {
+                until: now + LINGER,
+                alarm: Box::pin(sleep_until(now + LINGER_SILENCE)),
+            };
+        }
+        self.poll_linger(cx).map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    fn limits() -> TimeLimits {
+        TimeLimits {
+            first_head_by: Instant::now() + Duration::from_secs(1000),
+            request: Duration::from_secs(3000),
+            keep_alive: Duration::from_secs(7000),
+        }
+    }
+
+    #[test]
+    fn each_phase_has_its_limit() {
+        let activity = Activity::new(limits());
+        let due = || {
+            let left = activity
+                .due()
+                .map(|due| due.saturating_duration_since(Instant::now()));
+            (
+                activity.phase(),
+                left.map(|left| left.as_secs().next_multiple_of(1000)),
+            )
+        };
+        assert_eq!(due(), (Phase::New, Some(1000)));
+        activity.has_read(); // a byte now and then does not prolong a handshake
+        assert_eq!(due(), (Phase::New, Some(1000)));
+        activity.enter(Phase::Handler);
+        activity.has_read();
+        activity.has_written();
+        assert_eq!(due(), (Phase::Handler, None));
+        activity.enter(Phase::Kept);
+        activity.has_written();
+        assert_eq!(due(), (Phase::Kept, Some(7000)));
+        activity.has_read();
+        assert_eq!(due(), (Phase::Request, Some(3000)));
+        let began = activity.due();
+        activity.has_read();
+        activity.has_written();
+        assert_eq!(activity.due(), began);
+    }
+
+    #[tokio::test]
+    async fn a_close_waits_for_what_the_peer_still_sends() {
+        let (ours, mut theirs) = duplex(1024);
+        let mut stream = HttpStream::new(ours, Activity::new(limits()), 1 << 20);
+        let closing = tokio::spawn(async move { stream.shutdown().await });
+        assert!(theirs.write_all(&vec![7; 100_000]).await.is_ok());
+        let mut read = Vec::new();
+        let ended = theirs.read_to_end(&mut read).await;
+        assert_eq!(ended.ok(), Some(0), "the peer sees the end of our side");
+        assert!(!closing.is_finished());
+        drop(theirs);
+        assert!(closing.await.is_ok_and(|closed| closed.is_ok()));
+    }
+
+    #[tokio::test]
+    async fn a_close_discards_no_more_than_it_may() {
+        let (ours, mut theirs) = duplex(1024);
+        let mut stream = HttpStream::new(ours, Activity::new(limits()), 50_000);
+        let closing = tokio::spawn(async move { stream.shutdown().await });
+        assert!(theirs.write_all(&vec![7; 100_000]).await.is_err());
+        assert!(closing.await.is_ok_and(|closed| closed.is_ok()));
+    }
+}
