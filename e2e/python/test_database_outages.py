@@ -140,7 +140,7 @@ def test_connections_that_were_ended_are_not_used_again(launch, speak, real_post
 def test_a_crowd_that_waits_for_a_silent_database(launch, speak, real_postgres):
     """Each is refused in time, and who is connected does not notice."""
     database = real_postgres()
-    unlimited = {"login_attempts_per_minute": 0, "login_attempts_per_minute_per_ip": 0}
+    unlimited = {"login_attempts_per_minute": 0, "login_attempts_per_minute_per_ip": 0, "registrations_per_minute_per_ip": 0}
     scene = Scene(launch(**all_dialects(storage={"url": database.url}, auth=unlimited)), speak)
     database.hang()
     names = ["write", "login", "read", "open", "refresh"] * 10

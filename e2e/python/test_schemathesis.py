@@ -35,7 +35,7 @@ RUNS = {
 @pytest.fixture(scope="module")
 def server():
     """Without a limit on logins."""
-    unlimited = {"login_attempts_per_minute": 0, "login_attempts_per_minute_per_ip": 0}
+    unlimited = {"login_attempts_per_minute": 0, "login_attempts_per_minute_per_ip": 0, "registrations_per_minute_per_ip": 0}
     with fanfare.running(**all_dialects(api={"keys": [KEY]}, auth=unlimited)) as server:
         yield server
 

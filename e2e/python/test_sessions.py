@@ -422,8 +422,8 @@ def test_failed_logins_are_limited(door_with):
     wrong = {"email": "ann@example.com", "password": "wrong horse"}
     assert [door.post("/api/auth/login", wrong)[0] for _ in range(2)] == [401, 401]
     for path, name, said in [
-        ("/api/auth/login", "email", refused("too many login attempts")),
-        ("/sessions", "username", coded("RATE_LIMITED", "too many login attempts")),
+        ("/api/auth/login", "email", refused("too many attempts")),
+        ("/sessions", "username", coded("RATE_LIMITED", "too many attempts")),
     ]:
         answer = door.post(path, {name: "ann@example.com", "password": PASSWORD}, Origin="https://a.example")
         assert answer == (429, said)

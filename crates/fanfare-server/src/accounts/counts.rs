@@ -1,10 +1,10 @@
-//! How logins ended, for whoever watches the server.
+//! How logins, registrations and refreshes ended, for the metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::AccountError;
 
-/// Logins since the start, by how they ended.
+/// Logins, registrations or refreshes since the start, by how they ended.
 #[derive(Debug, Default)]
 pub struct LoginCounts {
     succeeded: AtomicU64,
@@ -15,7 +15,7 @@ pub struct LoginCounts {
 }
 
 impl LoginCounts {
-    /// Counts a login.
+    /// Counts one.
     pub(super) fn add<T>(&self, ended: &Result<T, AccountError>) {
         let count = match ended {
             Ok(_) => &self.succeeded,

@@ -29,8 +29,8 @@ pub enum AccountError {
     /// A refresh token that is unknown, expired, spent, or of a session that has ended (401).
     #[error("the refresh token is not valid")]
     BadToken,
-    /// Too many failed logins for this account or from this address (429).
-    #[error("too many login attempts")]
+    /// Too many failed logins for this account or from this address, refused tokens or registrations from it (429).
+    #[error("too many attempts")]
     TooManyAttempts {
         /// When another may be tried.
         retry_after: Duration,

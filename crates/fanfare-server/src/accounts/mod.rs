@@ -54,6 +54,8 @@ struct Inner {
     options: AccountsOptions,
     passwords: Passwords,
     logins: LoginCounts,
+    registrations: LoginCounts,
+    refreshes: LoginCounts,
     throttle: Throttle,
     revocations: Revocations,
     keys: api_keys::KnownKeys,
@@ -72,7 +74,13 @@ impl Accounts {
                     options.password_queue,
                 ),
                 logins: LoginCounts::default(),
-                throttle: Throttle::new(options.attempts_per_account, options.attempts_per_address),
+                registrations: LoginCounts::default(),
+                refreshes: LoginCounts::default(),
+                throttle: Throttle::new(throttle::Limits {
+                    per_account: options.attempts_per_account,
+                    per_address: options.attempts_per_address,
+                    registrations: options.registrations_per_address,
+                }),
                 revocations: Revocations::default(),
                 keys: api_keys::KnownKeys::default(),
                 seen_until: AtomicI64::new(0),
@@ -90,6 +98,16 @@ impl Accounts {
     /// How logins ended.
     pub fn logins(&self) -> &LoginCounts {
         &self.inner.logins
+    }
+
+    /// How registrations ended.
+    pub fn registrations(&self) -> &LoginCounts {
+        &self.inner.registrations
+    }
+
+    /// How refreshes ended.
+    pub fn refreshes(&self) -> &LoginCounts {
+        &self.inner.refreshes
     }
 
     /// Where the accounts are kept.

@@ -52,6 +52,8 @@ pub struct AccountsOptions {
     pub attempts_per_account: u32,
     /// Failed logins a minute from one address; 0 is no limit.
     pub attempts_per_address: u32,
+    /// Registrations a minute from one address; 0 is no limit.
+    pub registrations_per_address: u32,
     /// How often the database is asked what other processes changed.
     pub watch_interval: Duration,
     /// Tells the time.
@@ -84,6 +86,7 @@ impl AccountsOptions {
             sessions_per_user: auth.max_sessions_per_user,
             attempts_per_account: auth.login_attempts_per_minute,
             attempts_per_address: auth.login_attempts_per_minute_per_ip,
+            registrations_per_address: auth.registrations_per_minute_per_ip,
             watch_interval: Duration::from_secs(2),
             clock: Arc::new(SystemTime::now),
             // What OWASP recommends for argon2id: 19 MiB, two passes, one lane.

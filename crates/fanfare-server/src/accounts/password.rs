@@ -1,7 +1,8 @@
 //! Passwords: argon2id, on threads of their own, and never too many at once.
 //!
 //! A hash takes a core for tens of milliseconds and 19 MiB. A flood of logins waits in a queue of fixed length here, and
-//! beyond that it is refused. The threads that hash are nicer than others, for those who are connected come first.
+//! beyond that it is refused. New passwords wait in a queue of their own, of which one at a time stands among the logins:
+//! however many strangers register, a login waits for one of them at most. The threads that hash are nicer than others, for those who are connected come first.
 
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -28,8 +29,12 @@ pub(super) struct Passwords {
     argon2: Argon2<'static>,
     /// A permit is a thread.
     threads: Arc<Semaphore>,
-    /// A permit is a place in the queue, or a thread.
+    /// A permit is a place in the queue of those who log in, or a thread.
     places: Arc<Semaphore>,
+    /// A permit is a place in the queue of new passwords, or a thread.
+    new_places: Arc<Semaphore>,
+    /// The permit is for the one new password that waits for a thread beside the logins.
+    new_turn: Arc<Semaphore>,
     /// What is checked in the place of an unknown user's hash, so that both take the same time.
     decoy: Arc<OnceLock<String>>,
     /// How many passwords were checked.
@@ -62,6 +67,8 @@ impl Passwords {
             argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
             threads: Arc::new(Semaphore::new(threads)),
             places: Arc::new(Semaphore::new(threads * (1 + queue))),
+            new_places: Arc::new(Semaphore::new(threads * (1 + queue))),
+            new_turn: Arc::new(Semaphore::new(1)),
             decoy: Arc::default(),
             #[cfg(test)]
             checks: Arc::default(),
@@ -71,17 +78,26 @@ impl Passwords {
     /// A place in the queue, to be taken before anything else is done for a login: a flood is not to reach the database
     /// either.
     pub(super) fn place(&self) -> Result<Place, AccountError> {
-        let place = self.places.clone().try_acquire_owned();
+        Self::place_of(&self.places)
+    }
+
+    fn place_of(places: &Arc<Semaphore>) -> Result<Place, AccountError> {
+        let place = places.clone().try_acquire_owned();
         place
             .map(|permit| Place { _permit: permit })
             .map_err(|_| AccountError::Busy)
     }
 
-    /// The hash of a password, as a PHC string.
+    /// The hash of a new password, as a PHC string.
     pub(super) async fn hash(&self, password: &str) -> Result<String, AccountError> {
         let password = normalised(password)?;
+        let place = Self::place_of(&self.new_places)?;
+        let turn = self.new_turn.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| AccountError::Busy)?;
+        let thread = self.thread().await?;
+        drop(turn);
         let argon2 = self.argon2.clone();
-        self.run(self.place()?, move || hash(&argon2, &password)).await?
+        Self::run_on(thread, place, move || hash(&argon2, &password)).await?
     }
 
     /// Checks a password against a stored hash, or against one that nothing fits.
@@ -134,8 +150,21 @@ impl Passwords {
         place: Place,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AccountError> {
+        let thread = self.thread().await?;
+        Self::run_on(thread, place, work).await
+    }
+
+    /// A thread, after those who waited before.
+    async fn thread(&self) -> Result<OwnedSemaphorePermit, AccountError> {
         let thread = self.threads.clone().acquire_owned().await;
-        let thread = thread.map_err(|_| AccountError::Busy)?;
+        thread.map_err(|_| AccountError::Busy)
+    }
+
+    async fn run_on<T: Send + 'static>(
+        thread: OwnedSemaphorePermit,
+        place: Place,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, AccountError> {
         let (tell, done) = oneshot::channel();
         let job = move || {
             // Held until the work is done, even when nobody waits for it any more.
@@ -302,12 +331,12 @@ mod tests {
                 tokio::spawn(async move { passwords.hash("correct horse").await })
             })
             .collect();
-        while passwords.places.available_permits() > 0 {
+        while passwords.new_places.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(passwords.hash("correct horse").await, Err(AccountError::Busy));
         waiting[0].abort(); // who goes away makes room
-        while passwords.places.available_permits() == 0 {
+        while passwords.new_places.available_permits() == 0 {
             tokio::task::yield_now().await;
         }
         drop(blocked);
@@ -315,6 +344,40 @@ mod tests {
         for (number, job) in waiting.into_iter().enumerate().skip(1) {
             assert!(job.await.unwrap().is_ok(), "{number}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_login_waits_for_one_registration_at_most() {
+        let passwords = Passwords::new(weak(), 1, QUEUE);
+        let blocked = passwords.threads.clone().acquire_owned().await.unwrap();
+        let registrations: Vec<_> = (0..=QUEUE)
+            .map(|_| {
+                let passwords = passwords.clone();
+                tokio::spawn(async move { passwords.hash("correct horse").await })
+            })
+            .collect();
+        while passwords.new_places.available_permits() > 0 || passwords.new_turn.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(passwords.hash("correct horse").await, Err(AccountError::Busy));
+        let place = passwords.place().unwrap();
+        let login = passwords.check(place, "correct horse", None);
+        let ended = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        for registration in registrations {
+            let ended = ended.clone();
+            tokio::spawn(async move {
+                let _ = registration.await;
+                ended.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            });
+        }
+        let mut login = std::pin::pin!(login);
+        let at_once = tokio::time::timeout(std::time::Duration::ZERO, login.as_mut()).await;
+        assert!(at_once.is_err(), "it waits");
+        drop(blocked);
+        login.await.unwrap();
+        // The next one may have ended by the time this task runs again.
+        let before = ended.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(before <= 2, "{before} of {} came first", QUEUE + 1);
     }
 
     #[cfg(target_os = "linux")]

@@ -16,13 +16,23 @@ pub(super) const KEY_PREFIX: &str = "ff_";
 /// So many of 62 characters are 256 bits.
 const KEY_CHARACTERS: usize = 43;
 
-/// A new refresh token: 256 bits.
-pub(super) fn new_refresh_token() -> Result<String, AccountError> {
-    let mut bytes = [0; 32];
+/// How many bytes a token has.
+const TOKEN_BYTES: usize = 32;
+
+/// A new refresh token, or a token to reset a password with: 256 bits.
+pub(super) fn new_token() -> Result<String, AccountError> {
+    let mut bytes = [0; TOKEN_BYTES];
     OsRng
         .try_fill_bytes(&mut bytes)
         .map_err(|_| AccountError::fault("no random numbers from the system"))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Whether [`new_token`] may have made this. What it cannot have made needs no look into the database.
+pub(super) fn may_be_token(text: &str) -> bool {
+    URL_SAFE_NO_PAD
+        .decode(text)
+        .is_ok_and(|bytes| bytes.len() == TOKEN_BYTES)
 }
 
 /// A new API key: 256 bits.
@@ -74,8 +84,23 @@ mod tests {
         assert_eq!((key.len(), key.starts_with("ff_")), (46, true));
         assert!(key[3..].bytes().all(|byte| byte.is_ascii_alphanumeric()));
         assert_ne!(key, new_api_key());
-        let token = new_refresh_token();
+        let token = new_token();
         assert_eq!(token.as_ref().map(String::len), Ok(43));
-        assert_ne!(token, new_refresh_token());
+        assert_ne!(token, new_token());
+        assert!(token.is_ok_and(|token| may_be_token(&token)));
+    }
+
+    #[test]
+    fn what_no_token_is() {
+        let long = "A".repeat(44);
+        for text in ["", "a", &long, &long[..42], &long[..41]] {
+            assert!(!may_be_token(text), "{text}");
+        }
+        assert!(may_be_token(&long[..43]));
+        assert!(
+            !may_be_token(&format!("{}B", &long[..42])),
+            "another spelling of the same bytes"
+        );
+        assert!(!may_be_token(&format!("{}=", &long[..43])));
     }
 }

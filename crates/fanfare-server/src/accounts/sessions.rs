@@ -149,27 +149,27 @@ impl Accounts {
         user_agent: Option<&str>,
     ) -> Result<Option<Login>, AccountError> {
         let signing = self.signing()?;
-        let refresh_token = secrets::new_refresh_token()?;
+        let refresh_token = secrets::new_token()?;
         let (session_id, now) = (new_id(), self.now());
-        let user_agent = user_agent.map(printable);
+        let expires_at = self.refresh_expiry(now);
         let session = NewSession {
-            id: &session_id,
-            user_id,
-            password: hash,
-            user_agent: user_agent.as_deref(),
-            token_hash: &secrets::hash(&refresh_token),
-            expires_at: self.refresh_expiry(now),
+            id: session_id.clone(),
+            user_id: user_id.to_owned(),
+            password: hash.to_owned(),
+            user_agent: user_agent.map(printable),
+            token_hash: secrets::hash(&refresh_token),
+            expires_at,
             most: self.inner.options.sessions_per_user,
         };
         // The user as they are now: the password may have waited long for its hash.
-        let Some((user, ended)) = self.inner.storage.open_session(&session, now).await? else {
+        let Some((user, ended)) = self.inner.storage.open_session(session, now).await? else {
             return Ok(None);
         };
         self.sessions_ended(ended, now);
         // Another process may have switched the user on again just now.
         self.revoked(Revocation::Enabled(user.id.as_str().into()), now);
         tracing::debug!(user = user.id, session = session_id, "logged in");
-        let (access_token, expires_in) = self.mint(signing, &user, &session_id, session.expires_at, now);
+        let (access_token, expires_in) = self.mint(signing, &user, &session_id, expires_at, now);
         Ok(Some(Login {
             user,
             session_id,
@@ -184,25 +184,45 @@ impl Accounts {
     /// somebody has a copy. Without `rotate` the refresh token stays as it is, and the session ends when it expires.
     ///
     /// # Errors
-    /// [`AccountError::BadToken`], [`AccountError::NotIssuing`]; or the database.
-    pub async fn refresh(&self, refresh_token: &str, rotate: bool) -> Result<Refreshed, AccountError> {
-        let signing = self.signing()?;
-        let now = self.now();
-        let next = if rotate {
-            Some(secrets::new_refresh_token()?)
-        } else {
-            None
+    /// [`AccountError::BadToken`], [`AccountError::NotIssuing`], [`AccountError::TooManyAttempts`] where too many tokens
+    /// from the address `client` were refused; or the database.
+    pub async fn refresh(
+        &self,
+        refresh_token: &str,
+        rotate: bool,
+        client: Option<IpAddr>,
+    ) -> Result<Refreshed, AccountError> {
+        let ended = match self.inner.throttle.judge(client) {
+            Ok(judging) => {
+                let ended = self.try_refresh(refresh_token, rotate).await;
+                // The database's fault is not the client's.
+                if !matches!(ended, Err(AccountError::BadToken)) {
+                    judging.accept();
+                }
+                ended
+            }
+            Err(refused) => Err(refused),
         };
-        let next_hash = next.as_deref().map(secrets::hash);
+        self.inner.refreshes.add(&ended);
+        ended
+    }
+
+    async fn try_refresh(&self, refresh_token: &str, rotate: bool) -> Result<Refreshed, AccountError> {
+        let signing = self.signing()?;
+        if !secrets::may_be_token(refresh_token) {
+            return Err(AccountError::BadToken);
+        }
+        let now = self.now();
+        let next = if rotate { Some(secrets::new_token()?) } else { None };
         let offered = Redemption {
-            token_hash: &secrets::hash(refresh_token),
-            rotation: next_hash.as_deref().map(|token_hash| RotatedBy {
-                token_hash,
+            token_hash: secrets::hash(refresh_token),
+            rotation: next.as_deref().map(|next| RotatedBy {
+                token_hash: secrets::hash(next),
                 expires_at: self.refresh_expiry(now),
             }),
             grace: i64::try_from(self.inner.options.grace.as_millis()).unwrap_or(i64::MAX),
         };
-        let (session_id, ends_at, user) = match self.inner.storage.redeem(&offered, now).await? {
+        let (session_id, ends_at, user) = match self.inner.storage.redeem(offered, now).await? {
             Redeemed::Good(session, ends_at, user) => (session, ends_at, user),
             Redeemed::Refused => return Err(AccountError::BadToken),
             Redeemed::Replayed(session) => {

@@ -1,7 +1,9 @@
-//! How often logins may fail: for one account, and from one address.
+//! How often logins may fail, for one account and from one address; how often tokens may be refused, and accounts be
+//! registered, from one address.
 //!
 //! A login is counted when it begins and given back when it succeeds, so that a thousand tries at once count as a
-//! thousand. Memory is bounded: of too many accounts or addresses, those that were tried the longest time ago are
+//! thousand. A refresh is counted when it has ended, unless it succeeded: one address may refresh for many users at once.
+//! Memory is bounded: of too many accounts or addresses, those that were tried the longest time ago are
 //! forgotten.
 
 use std::hash::Hash;
@@ -26,6 +28,19 @@ const IPV6_NETWORK: u128 = !0 << 64;
 pub(super) struct Throttle {
     accounts: Counts<Box<str>>,
     addresses: Counts<IpAddr>,
+    tokens: Counts<IpAddr>,
+    registrations: Counts<IpAddr>,
+}
+
+/// Each limit counts a minute; 0 is no limit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Failed logins for one account.
+    pub(super) per_account: u32,
+    /// Failed logins from one address, and as many refused tokens.
+    pub(super) per_address: u32,
+    /// Registrations from one address.
+    pub(super) registrations: u32,
 }
 
 struct Counts<K> {
@@ -38,18 +53,39 @@ struct Count {
     since: Instant,
 }
 
-/// A login that is under way. It counts as failed unless it is given back.
+/// A login or a registration that is under way. It counts unless it is given back.
 pub(super) struct Attempt {
     counted: [Option<Arc<Count>>; 2],
 }
 
+/// A token that is being judged. It counts as refused when this is dropped, whatever ended it, unless it was accepted.
+#[must_use]
+pub(super) struct Judging {
+    counted: Option<Arc<Count>>,
+}
+
 impl Throttle {
-    /// So many failures a minute for an account and from an address; 0 is no limit.
-    pub(super) fn new(per_account: u32, per_address: u32) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
-            accounts: Counts::new(per_account, WINDOW),
-            addresses: Counts::new(per_address, WINDOW),
+            accounts: Counts::new(limits.per_account, WINDOW),
+            addresses: Counts::new(limits.per_address, WINDOW),
+            tokens: Counts::new(limits.per_address, WINDOW),
+            registrations: Counts::new(limits.registrations, WINDOW),
         }
+    }
+
+    /// Counts a registration.
+    pub(super) fn register(&self, client: Option<IpAddr>) -> Result<Attempt, AccountError> {
+        let address = client.map_or(Ok(None), |client| self.registrations.count(network(client)))?;
+        Ok(Attempt {
+            counted: [address, None],
+        })
+    }
+
+    /// Begins to judge a token; refused where too many from this address were.
+    pub(super) fn judge(&self, client: Option<IpAddr>) -> Result<Judging, AccountError> {
+        let counted = client.map_or(Ok(None), |client| self.tokens.look(network(client)))?;
+        Ok(Judging { counted })
     }
 
     /// Counts a login.
@@ -71,6 +107,20 @@ impl Attempt {
     }
 }
 
+impl Judging {
+    pub(super) fn accept(mut self) {
+        self.counted = None;
+    }
+}
+
+impl Drop for Judging {
+    fn drop(&mut self) {
+        if let Some(count) = &self.counted {
+            count.tries.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 impl<K: Hash + Eq + Send + Sync + 'static> Counts<K> {
     fn new(limit: u32, window: Duration) -> Self {
         let counts = Cache::builder()
@@ -82,24 +132,42 @@ impl<K: Hash + Eq + Send + Sync + 'static> Counts<K> {
     }
 
     fn count(&self, key: K) -> Result<Option<Arc<Count>>, AccountError> {
-        if self.limit == 0 {
+        let Some(count) = self.find(key) else {
             return Ok(None);
+        };
+        if count.tries.fetch_add(1, Ordering::Relaxed) < self.limit {
+            return Ok(Some(count));
         }
+        give_back(Some(&count));
+        Err(count.refusal())
+    }
+
+    /// The count, without counting, unless the limit is reached.
+    fn look(&self, key: K) -> Result<Option<Arc<Count>>, AccountError> {
+        match self.find(key) {
+            Some(count) if count.tries.load(Ordering::Relaxed) >= self.limit => Err(count.refusal()),
+            found => Ok(found),
+        }
+    }
+
+    /// The count of the present window; none where there is no limit.
+    fn find(&self, key: K) -> Option<Arc<Count>> {
         let fresh = || {
             Arc::new(Count {
                 tries: AtomicU32::new(0),
                 since: Instant::now(),
             })
         };
-        let count = self.counts.get_with(key, fresh);
-        if count.tries.fetch_add(1, Ordering::Relaxed) < self.limit {
-            return Ok(Some(count));
-        }
-        give_back(Some(&count));
+        (self.limit > 0).then(|| self.counts.get_with(key, fresh))
+    }
+}
+
+impl Count {
+    fn refusal(&self) -> AccountError {
         let retry_after = WINDOW
-            .saturating_sub(count.since.elapsed())
+            .saturating_sub(self.since.elapsed())
             .max(Duration::from_secs(1));
-        Err(AccountError::TooManyAttempts { retry_after })
+        AccountError::TooManyAttempts { retry_after }
     }
 }
 
@@ -121,6 +189,14 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    fn throttle(per_account: u32, per_address: u32) -> Throttle {
+        Throttle::new(Limits {
+            per_account,
+            per_address,
+            registrations: 2,
+        })
+    }
+
     fn fails(throttle: &Throttle, email: &str, client: Option<&str>) -> bool {
         let client = client.map(|client| client.parse().unwrap());
         throttle.begin(email, client).is_ok()
@@ -128,7 +204,7 @@ mod tests {
 
     #[test]
     fn failures_are_limited_and_successes_are_not() {
-        let throttle = Throttle::new(3, 0);
+        let throttle = throttle(3, 0);
         for _ in 0..10 {
             throttle.begin("alice", None).unwrap().give_back();
         }
@@ -144,7 +220,7 @@ mod tests {
 
     #[test]
     fn addresses_count_by_network() {
-        let throttle = Throttle::new(0, 2);
+        let throttle = throttle(0, 2);
         for (client, allowed) in [
             ("192.0.2.1", true),
             ("192.0.2.1", true),
@@ -161,12 +237,41 @@ mod tests {
 
     #[test]
     fn a_refused_address_locks_no_account() {
-        let throttle = Throttle::new(2, 1);
+        let throttle = throttle(2, 1);
         for allowed in [true, false, false, false] {
             assert_eq!(fails(&throttle, "alice", Some("192.0.2.1")), allowed);
         }
         assert!(fails(&throttle, "alice", Some("192.0.2.2")));
         assert!(!fails(&throttle, "alice", Some("192.0.2.3")));
+    }
+
+    #[test]
+    fn refused_tokens_are_limited_and_accepted_ones_are_not() {
+        let throttle = throttle(0, 2);
+        let client = |text: &str| Some(text.parse().unwrap());
+        let at_once: Vec<_> = (0..10)
+            .map(|_| throttle.judge(client("192.0.2.1")).unwrap())
+            .collect();
+        at_once.into_iter().for_each(Judging::accept);
+        for _ in 0..2 {
+            drop(throttle.judge(client("192.0.2.1")).unwrap());
+        }
+        assert!(throttle.judge(client("192.0.2.1")).is_err());
+        assert!(throttle.judge(client("192.0.2.2")).is_ok(), "another address");
+        assert!(
+            throttle.begin("alice", client("192.0.2.1")).is_ok(),
+            "logins go on"
+        );
+    }
+
+    #[test]
+    fn registrations_are_counted_from_each_address() {
+        let throttle = throttle(0, 0);
+        let register = |text: &str| throttle.register(Some(text.parse().unwrap()));
+        register("192.0.2.1").unwrap().give_back();
+        assert!(register("192.0.2.1").is_ok() && register("192.0.2.1").is_ok());
+        assert!(register("192.0.2.1").is_err());
+        assert!(register("192.0.2.2").is_ok());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Making accounts, and changing them.
 
+use std::net::IpAddr;
+
 use super::{AccountError, Accounts, Login, Revocation, name::normalise_name, normalise_email};
 use crate::config::Registration;
 use crate::storage::{NewUser, StorageError, User};
@@ -11,12 +13,35 @@ const MAX_ROLE_BYTES: usize = 64;
 const MAX_ROLES: usize = 32;
 
 impl Accounts {
-    /// Makes an account for a stranger, and logs them in.
+    /// Makes an account for a stranger, and logs them in. `client` is the address that registrations are counted for.
     ///
     /// # Errors
     /// [`AccountError::Closed`], [`AccountError::NotIssuing`], [`AccountError::Bad`], [`AccountError::Taken`],
-    /// [`AccountError::Busy`]; or the database.
+    /// [`AccountError::TooManyAttempts`], [`AccountError::Busy`]; or the database.
     pub async fn register(
+        &self,
+        email: &str,
+        password: &str,
+        name: Option<&str>,
+        client: Option<IpAddr>,
+        user_agent: Option<&str>,
+    ) -> Result<Login, AccountError> {
+        let ended = match self.inner.throttle.register(client) {
+            Ok(attempt) => {
+                let ended = self.try_register(email, password, name, user_agent).await;
+                // What was made counts, and so does the question whether an address has an account.
+                if !matches!(ended, Ok(_) | Err(AccountError::Taken)) {
+                    attempt.give_back();
+                }
+                ended
+            }
+            Err(refused) => Err(refused),
+        };
+        self.inner.registrations.add(&ended);
+        ended
+    }
+
+    async fn try_register(
         &self,
         email: &str,
         password: &str,

@@ -74,8 +74,8 @@ pub struct Auth {
     #[schemars(range(max = 1024))]
     pub password_threads: usize,
 
-    /// How many logins may wait for each of these threads. One waits some 15 to 30 ms for each that is before it; more
-    /// than these are refused for the moment.
+    /// How many logins may wait for each of these threads, and as many new passwords in a queue of their own. A login
+    /// waits some 15 to 30 ms for each that is before it; more than these are refused for the moment.
     #[schemars(range(max = 100_000))]
     pub password_queue: usize,
 
@@ -88,10 +88,15 @@ pub struct Auth {
     #[schemars(range(max = 1_000_000))]
     pub login_attempts_per_minute: u32,
 
-    /// The most failed logins in a minute from one address of a client. 0 is no limit. The addresses of an IPv6 network
-    /// of 64 bits count as one.
+    /// The most failed logins in a minute from one address of a client, and the most refresh tokens and reset tokens
+    /// from it that are refused. 0 is no limit. The addresses of an IPv6 network of 64 bits count as one.
     #[schemars(range(max = 1_000_000))]
     pub login_attempts_per_minute_per_ip: u32,
+
+    /// The most registrations in a minute from one address of a client; 0 is no limit. One for an address that is taken
+    /// counts, one with a mistake in it does not.
+    #[schemars(range(max = 1_000_000))]
+    pub registrations_per_minute_per_ip: u32,
 
     /// The values of the `Origin` header that may connect, such as `https://app.example.com`. `*` allows
     /// every origin. A request without the header is no browser's, and passes.
@@ -117,6 +122,7 @@ impl Default for Auth {
             max_sessions_per_user: 100,
             login_attempts_per_minute: 10,
             login_attempts_per_minute_per_ip: 60,
+            registrations_per_minute_per_ip: 60,
             allowed_origins: vec!["*".to_owned()],
         }
     }
@@ -162,8 +168,9 @@ pub enum Registration {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {
-    /// `sqlite://FILE`, or `postgres://USER:PASSWORD@HOST/DATABASE` where several nodes share one database. Where it
-    /// is not set, it is the file `fanfare.db` in the data folder.
+    /// `sqlite://FILE`, or `postgres://USER:PASSWORD@HOST/DATABASE` where several nodes share one database
+    /// (`postgres://USER@/DATABASE?host=/FOLDER` over a Unix socket). Where it is not set, it is the file `fanfare.db` in
+    /// the data folder.
     #[schemars(with = "text::Database")]
     pub url: StorageUrl,
 

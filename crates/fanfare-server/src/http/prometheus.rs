@@ -222,6 +222,22 @@ fn of_accounts(accounts: &Accounts, registry: &Registry) -> Result<(), Error> {
     let values = accounts.logins().all().map(|(result, count)| ([result], count));
     let opts = Opts::new("fanfare_logins_total", help);
     counters(registry, opts, ["result"], values.into())?;
+    let help = "How registrations ended: succeeded, refused (a mistake, or a taken address), limited (too many from one \
+                address), busy (too many wait for a hash), failed (the database)";
+    let values = accounts
+        .registrations()
+        .all()
+        .map(|(result, count)| ([result], count));
+    let opts = Opts::new("fanfare_registrations_total", help);
+    counters(registry, opts, ["result"], values.into())?;
+    let help = "How refreshes ended: succeeded, refused (a bad token), limited (too many of those from one address), \
+                busy (never), failed (the database)";
+    let values = accounts
+        .refreshes()
+        .all()
+        .map(|(result, count)| ([result], count));
+    let opts = Opts::new("fanfare_refreshes_total", help);
+    counters(registry, opts, ["result"], values.into())?;
     let opts = Opts::new(
         "fanfare_database_up",
         "1 while the database does what it is asked",
@@ -414,6 +430,8 @@ mod tests {
             "fanfare_rooms 0",
             "fanfare_draining 0",
             "fanfare_logins_total{result=\"busy\"} 0",
+            "fanfare_registrations_total{result=\"limited\"} 0",
+            "fanfare_refreshes_total{result=\"limited\"} 0",
             "fanfare_database_up 1",
             "fanfare_authorizer_answers_total{answer=\"allowed\"} 5",
             "fanfare_authorizer_answers_total{answer=\"denied\"} 6",

@@ -4,7 +4,7 @@ use std::fmt;
 
 use sqlx::{Row, any::AnyRow};
 
-use super::{Storage, StorageError, list_of, text_of};
+use super::{Storage, StorageError, list_of, statement, text_of};
 
 /// A key, without the key. Times are milliseconds since 1970.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,13 +41,13 @@ impl Storage {
     /// [`StorageError::Conflict`] when there is a key with this hash.
     pub async fn insert_key(&self, key: &StoredKey) -> Result<(), StorageError> {
         let insert = "INSERT INTO api_keys (id, name, hash, scopes, created_at) VALUES ($1, $2, $3, $4, $5)";
-        let query = sqlx::query(insert)
-            .bind(&key.id)
-            .bind(&key.name)
-            .bind(&key.hash)
+        let query = statement(insert)
+            .bind(key.id.clone())
+            .bind(key.name.clone())
+            .bind(key.hash.clone())
             .bind(text_of(&key.scopes))
             .bind(key.created_at);
-        self.write(query.execute(self.pool()), |_| true).await.map(drop)
+        self.change(query).await.map(drop)
     }
 
     /// All keys, in the order of their making, revoked ones included.
@@ -56,9 +56,8 @@ impl Storage {
     /// The database cannot be used.
     pub async fn keys(&self) -> Result<Vec<StoredKey>, StorageError> {
         let query =
-            sqlx::query("SELECT id, name, hash, scopes, created_at, revoked_at FROM api_keys ORDER BY id");
-        self.read(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
-            .await
+            statement("SELECT id, name, hash, scopes, created_at, revoked_at FROM api_keys ORDER BY id");
+        self.all(query, read).await
     }
 
     /// Revokes a key; `false` where there is none, or it was revoked before.
@@ -66,11 +65,10 @@ impl Storage {
     /// # Errors
     /// The database cannot be used.
     pub async fn revoke_key(&self, id: &str, now: i64) -> Result<bool, StorageError> {
-        let query = sqlx::query("UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
-            .bind(id)
+        let query = statement("UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
+            .bind(id.to_owned())
             .bind(now);
-        let done = self.write(query.execute(self.pool()), super::changed).await?;
-        Ok(done.rows_affected() > 0)
+        Ok(self.change(query).await? > 0)
     }
 }
 

@@ -5,7 +5,10 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::{Kind, Outage, Storage, StorageError, StorageUrl, connect};
+use super::{
+    Kind, Outage, Storage, StorageError, StorageUrl, connect,
+    transaction::{self, statement},
+};
 
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]
@@ -44,10 +47,13 @@ impl Storage {
             .open(target)
             .map_err(BackupError::File)?;
         // SQLite takes an empty file for a new one, so its mode stays.
-        let copied = sqlx::query("VACUUM INTO $1")
-            .bind(name)
-            .execute(self.pool())
-            .await;
+        let copy = statement("VACUUM INTO $1").bind(name.to_owned());
+        let copied = transaction::run(
+            &self.inner.pool,
+            None,
+            Box::new(move |connection| Box::pin(copy.execute(connection))),
+        )
+        .await;
         let copied = copied.map_err(|error| BackupError::Storage(in_the_target(error.into())));
         let synced = copied.and_then(|_| file.sync_all().map_err(BackupError::File));
         synced.inspect_err(|_| {

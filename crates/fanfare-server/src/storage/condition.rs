@@ -25,9 +25,12 @@ impl Condition {
     pub(super) fn of(outage: Outage) -> Self {
         match outage {
             Outage::Locked | Outage::ReadOnly | Outage::Full | Outage::Broken => Self::Unwritable,
-            Outage::Unreachable | Outage::Slow | Outage::Corrupt | Outage::Denied | Outage::Missing => {
-                Self::Away
-            }
+            Outage::Unreachable
+            | Outage::Slow
+            | Outage::Corrupt
+            | Outage::Denied
+            | Outage::Missing
+            | Outage::Parameters => Self::Away,
         }
     }
 

@@ -19,9 +19,8 @@ use super::{Kind, Outage, StorageError, StorageUrl, WAIT};
 /// driver's default, and a commit that was answered survives a power cut by SQLite's. Nothing here may touch the file:
 /// the pool would take its error for a slow start.
 const SQLITE_START: &str = "PRAGMA busy_timeout = 2000";
-/// What each connection to PostgreSQL is told. The times are milliseconds.
-const POSTGRES_START: &str = "SET application_name = 'fanfare'; SET statement_timeout = 5000; SET lock_timeout = 2000; \
-                              SET idle_in_transaction_session_timeout = 10000";
+/// What PostgreSQL's administrators see a connection as, unless the URL says something else.
+const APPLICATION: (&str, &str) = ("application_name", "fanfare");
 
 /// The pool of connections to `url`; none is made yet.
 pub(super) fn pool(
@@ -43,7 +42,7 @@ pub(super) fn pool(
         }
         StorageUrl::Postgres(url) => (
             postgres(options, renewal.clone()),
-            url.expose().to_owned(),
+            named(url.expose()),
             Kind::Postgres,
         ),
     };
@@ -74,9 +73,19 @@ impl Renewal {
     }
 }
 
+/// The URL with a name for the connections. A parameter of the start, unlike `SET`, holds behind a pooler too.
+fn named(url: &str) -> String {
+    let Ok(mut url) = reqwest::Url::parse(url) else {
+        return url.to_owned();
+    };
+    if !url.query_pairs().any(|(key, _)| key == APPLICATION.0) {
+        url.query_pairs_mut().append_pair(APPLICATION.0, APPLICATION.1);
+    }
+    url.into()
+}
+
 fn postgres(options: AnyPoolOptions, renewal: Arc<Renewal>) -> AnyPoolOptions {
     options
-        .after_connect(|connection, _| run(connection, POSTGRES_START))
         .before_acquire(move |_, connection| Box::pin(std::future::ready(Ok(renewal.spares(connection.age)))))
 }
 

@@ -53,6 +53,8 @@ pub enum Outage {
     Denied,
     /// There is no such database.
     Missing,
+    /// The server, or a pooler before it, refuses a parameter of the connection.
+    Parameters,
 }
 
 impl fmt::Display for Outage {
@@ -67,6 +69,9 @@ impl fmt::Display for Outage {
             Self::Corrupt => "damaged, or no database",
             Self::Denied => "access denied",
             Self::Missing => "no such database",
+            Self::Parameters => {
+                "a parameter of the connection was refused (PgBouncer: ignore_startup_parameters = extra_float_digits)"
+            }
         })
     }
 }
@@ -143,6 +148,7 @@ fn of_sqlite(code: i32) -> Option<Outage> {
 /// The SQLSTATEs of PostgreSQL; the first two characters are the class.
 fn of_sqlstate(code: &str) -> Option<Outage> {
     match code {
+        "08P01" => Some(Outage::Parameters),
         "3D000" => Some(Outage::Missing),
         "25006" => Some(Outage::ReadOnly),
         "42501" => Some(Outage::Denied),
@@ -183,6 +189,7 @@ mod tests {
     fn codes_of_postgresql() {
         for (code, expected) in [
             ("08006", Some(Outage::Unreachable)),
+            ("08P01", Some(Outage::Parameters)),
             ("57P01", Some(Outage::Unreachable)), // an administrator's shutdown
             ("57P03", Some(Outage::Unreachable)), // starting up
             ("57014", Some(Outage::Slow)),

@@ -61,12 +61,43 @@ impl FromStr for StorageUrl {
             }
             return Ok(Self::Sqlite(PathBuf::from(&*path)));
         }
+        let rewritten = with_parameters(text);
+        let text = rewritten.as_deref().unwrap_or(text);
         let url: GuardedUrl = text.parse().map_err(|_| "not a URL with a scheme")?;
         match url.scheme() {
             "postgres" | "postgresql" => Ok(Self::Postgres(url)),
             _ => Err("an unknown kind of database"),
         }
     }
+}
+
+/// A PostgreSQL URL without a host, as libpq takes it for a Unix socket (`postgres://user@/db?host=/folder`), with its user,
+/// password and port as parameters; `None` for any other. To a URL parser, a user without a host is a mistake.
+fn with_parameters(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let (user_info, host) = authority.rsplit_once('@')?;
+    let port = match host {
+        "" => None,
+        host => Some(host.strip_prefix(':')?),
+    };
+    let mut url = reqwest::Url::parse(&format!("{scheme}://{}", &rest[authority.len()..])).ok()?;
+    let (user, password) = match user_info.split_once(':') {
+        Some((user, password)) => (user, Some(password)),
+        None => (user_info, None),
+    };
+    let named = [
+        ("user", Some(user).filter(|user| !user.is_empty())),
+        ("password", password),
+        ("port", port),
+    ];
+    for (name, value) in named {
+        if let Some(value) = value {
+            let value = percent_decode_str(value).decode_utf8().ok()?;
+            url.query_pairs_mut().append_pair(name, &value);
+        }
+    }
+    Some(url.into())
 }
 
 impl fmt::Display for StorageUrl {
@@ -119,6 +150,14 @@ mod tests {
         check("sqlite://my%20data/f%3F.db", Some("sqlite://my%20data/f%3F.db"));
         check("postgres://u:secret@h:5432/d", Some("postgres://***@h:5432/d"));
         check("postgresql://h/d?password=secret", Some("postgresql://h/d?***"));
+        // Unix sockets
+        check("postgres:///d?host=/run/postgresql", Some("postgres:///d?***"));
+        check("postgres://u@/d?host=/run/postgresql", Some("postgres:///d?***"));
+        check("postgres://u:secret@:5433/d?host=/run", Some("postgres:///d?***"));
+        check(
+            "postgres://u@%2Frun%2Fpostgresql/d",
+            Some("postgres://***@%2Frun%2Fpostgresql/d"),
+        );
         for bad in [
             "",
             "data/fanfare.db",
@@ -133,6 +172,22 @@ mod tests {
         ] {
             check(bad, None);
         }
+    }
+
+    #[test]
+    fn a_user_without_a_host() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(with_parameters(text).as_deref(), expected, "{text}");
+        };
+        check(
+            "postgres://u:p%40%2B+&s@/d?host=/run",
+            Some("postgres:///d?host=/run&user=u&password=p%40%2B%2B%26s"),
+        );
+        check("postgres://u@:5433/d", Some("postgres:///d?user=u&port=5433"));
+        check("postgres://u@h/d", None);
+        check("postgres://u@h:1/d", None);
+        check("postgres:///d", None);
+        check("nonsense", None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::value::RawValue;
 use sqlx::{Row, any::AnyRow};
 
-use super::{Storage, StorageError};
+use super::{Storage, StorageError, statement};
 
 /// A stored message. Times are milliseconds since 1970.
 #[derive(Clone)]
@@ -116,15 +116,15 @@ impl Storage {
             columns!(),
             ") VALUES ($1, $2, $3, $4, $5, $6, $7, $7)"
         );
-        let query = sqlx::query(insert)
-            .bind(&message.id)
-            .bind(new.user_id)
-            .bind(new.recipient_id)
-            .bind(new.channel_id)
-            .bind(new.content)
-            .bind(new.attachments.get())
+        let query = statement(insert)
+            .bind(message.id.clone())
+            .bind(message.user_id.clone())
+            .bind(message.recipient_id.clone())
+            .bind(message.channel_id.clone())
+            .bind(message.content.clone())
+            .bind(new.attachments.get().to_owned())
             .bind(now);
-        self.write(query.execute(self.pool()), |_| true).await?;
+        self.change(query).await?;
         Ok(message)
     }
 
@@ -133,13 +133,10 @@ impl Storage {
     /// # Errors
     /// The database cannot be used.
     pub async fn mark_published(&self, id: &str, now: i64) -> Result<(), StorageError> {
-        let query =
-            sqlx::query("UPDATE messages SET published_at = $2 WHERE id = $1 AND published_at IS NULL")
-                .bind(id)
-                .bind(now);
-        self.write(query.execute(self.pool()), super::changed)
-            .await
-            .map(drop)
+        let query = statement("UPDATE messages SET published_at = $2 WHERE id = $1 AND published_at IS NULL")
+            .bind(id.to_owned())
+            .bind(now);
+        self.change(query).await.map(drop)
     }
 
     /// Messages written at `until` or before that were never published, the oldest first.
@@ -147,9 +144,8 @@ impl Storage {
     /// # Errors
     /// The database cannot be used.
     pub async fn unpublished_messages(&self, until: i64, limit: u32) -> Result<Vec<Message>, StorageError> {
-        let query = sqlx::query(UNPUBLISHED).bind(until).bind(i64::from(limit));
-        self.read(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
-            .await
+        let query = statement(UNPUBLISHED).bind(until).bind(i64::from(limit));
+        self.all(query, read).await
     }
 
     /// The newest messages of those wanted, the newest first.
@@ -157,14 +153,13 @@ impl Storage {
     /// # Errors
     /// The database cannot be used.
     pub async fn messages(&self, wanted: Readable<'_>) -> Result<Vec<Message>, StorageError> {
-        let before = wanted.before.unwrap_or(END);
+        let before = wanted.before.unwrap_or(END).to_owned();
         let query = match wanted.by {
-            Some(user) => sqlx::query(READABLE).bind(user).bind(before),
-            None => sqlx::query(ALL).bind(before),
+            Some(user) => statement(READABLE).bind(user.to_owned()).bind(before),
+            None => statement(ALL).bind(before),
         };
         let query = query.bind(i64::from(wanted.limit));
-        self.read(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
-            .await
+        self.all(query, read).await
     }
 }
 

@@ -15,6 +15,7 @@ mod location;
 mod messages;
 mod schema;
 mod sessions;
+mod transaction;
 mod users;
 
 #[cfg(test)]
@@ -26,10 +27,10 @@ use std::{
 };
 
 use sqlx::{
-    Any, AnyPool, Transaction,
+    AnyPool,
     any::{AnyQueryResult, AnyRow},
 };
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::timeout};
 use uuid::Uuid;
 
 pub use api_keys::StoredKey;
@@ -40,6 +41,7 @@ pub use error::{Outage, StorageError};
 pub use location::StorageUrl;
 pub use messages::{Message, NewMessage, Readable};
 pub use sessions::{NewSession, Redeemed, Redemption, RotatedBy, Session};
+use transaction::{Statement, Work, statement};
 pub use users::{Credentials, NewUser, User};
 
 /// How long an operation waits for a free connection, and a connection for its server or for a lock.
@@ -71,17 +73,6 @@ pub(crate) enum Kind {
     Postgres,
 }
 
-impl Kind {
-    /// How a transaction that writes begins. SQLite must be told, else it would refuse at the first write what it can
-    /// wait for now.
-    fn begin(self) -> &'static str {
-        match self {
-            Self::Sqlite => "BEGIN IMMEDIATE",
-            Self::Postgres => "BEGIN",
-        }
-    }
-}
-
 impl Storage {
     /// A database at `url`, with at most so many connections. Nothing is connected yet; must be called in a Tokio
     /// runtime.
@@ -108,10 +99,13 @@ impl Storage {
     /// # Errors
     /// The database cannot be used at the moment, or is newer than this build.
     pub async fn prepare(&self) -> Result<(), StorageError> {
-        let prepared = tokio::time::timeout(LONGEST, self.prepared()).await;
-        self.judged(prepared.unwrap_or_else(|_| Err(Outage::Slow.into())), |()| {
-            Proof::OfReading
+        let storage = self.clone();
+        transaction::detached(async move {
+            let prepared = timeout(LONGEST, storage.prepared()).await;
+            let prepared = prepared.unwrap_or_else(|_| Err(Outage::Slow.into()));
+            storage.judged(prepared, |()| Proof::OfReading)
         })
+        .await
     }
 
     async fn prepared(&self) -> Result<(), StorageError> {
@@ -150,39 +144,81 @@ impl Storage {
         self.inner.pool.close().await;
     }
 
-    /// Reads something from the prepared database, within bounds of time.
-    async fn read<T>(&self, work: impl Future<Output = sqlx::Result<T>>) -> Result<T, StorageError> {
-        self.run(work, |_| Proof::OfReading).await
+    /// The row that a statement finds, if there is one.
+    async fn one<T: Send + 'static>(
+        &self,
+        query: Statement,
+        read: fn(&AnyRow) -> sqlx::Result<T>,
+    ) -> Result<Option<T>, StorageError> {
+        let work: Work<_> = Box::new(move |connection| {
+            Box::pin(async move {
+                let row = query.fetch_optional(connection).await?;
+                row.as_ref().map(read).transpose()
+            })
+        });
+        self.read(work).await
     }
 
-    /// Changes something in the prepared database, within bounds of time. `has_written` says whether what came of it shows
-    /// that the database takes changes.
-    async fn write<T>(
+    /// All rows that a statement finds.
+    async fn all<T: Send + 'static>(
         &self,
-        work: impl Future<Output = sqlx::Result<T>>,
-        has_written: impl FnOnce(&T) -> bool,
+        query: Statement,
+        read: fn(&AnyRow) -> sqlx::Result<T>,
+    ) -> Result<Vec<T>, StorageError> {
+        let work: Work<_> = Box::new(move |connection| {
+            Box::pin(async move { query.fetch_all(connection).await?.iter().map(read).collect() })
+        });
+        self.read(work).await
+    }
+
+    /// Changes something by one statement, and answers how many rows it changed. Only if there are some it has shown that
+    /// the database takes changes.
+    async fn change(&self, query: Statement) -> Result<u64, StorageError> {
+        let work: Work<_> = Box::new(move |connection| Box::pin(query.execute(connection)));
+        let changed = |done: &AnyQueryResult| done.rows_affected() > 0;
+        self.write(work, changed).await.map(|done| done.rows_affected())
+    }
+
+    /// Reads something from the prepared database, within bounds of time.
+    async fn read<T: Send + 'static>(&self, work: Work<T>) -> Result<T, StorageError> {
+        self.run(self.inner.kind.begin_reading(), work, |_| Proof::OfReading)
+            .await
+    }
+
+    /// Changes something in the prepared database in one transaction, within bounds of time. `has_written` says whether
+    /// what came of it shows that the database takes changes.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: Work<T>,
+        has_written: fn(&T) -> bool,
     ) -> Result<T, StorageError> {
-        let proof = |done: &T| {
+        let proof = move |done: &T| {
             if has_written(done) {
                 Proof::OfWriting
             } else {
                 Proof::OfReading
             }
         };
-        self.run(work, proof).await
+        self.run(Some(self.inner.kind.begin_writing()), work, proof).await
     }
 
-    async fn run<T>(
+    async fn run<T: Send + 'static>(
         &self,
-        work: impl Future<Output = sqlx::Result<T>>,
-        proof: impl FnOnce(&T) -> Proof,
+        begin: Option<&'static str>,
+        work: Work<T>,
+        proof: impl FnOnce(&T) -> Proof + Send + 'static,
     ) -> Result<T, StorageError> {
-        let work = async {
-            self.prepared().await?;
-            work.await.map_err(StorageError::from)
-        };
-        let done = tokio::time::timeout(LONGEST, work).await;
-        self.judged(done.unwrap_or_else(|_| Err(Outage::Slow.into())), proof)
+        let storage = self.clone();
+        transaction::detached(async move {
+            let work = async {
+                storage.prepared().await?;
+                let done = transaction::run(&storage.inner.pool, begin, work).await;
+                done.map_err(StorageError::from)
+            };
+            let done = timeout(LONGEST, work).await;
+            storage.judged(done.unwrap_or_else(|_| Err(Outage::Slow.into())), proof)
+        })
+        .await
     }
 
     /// Says in the log when the database goes away and when it is back; once each, however many callers notice.
@@ -227,13 +263,9 @@ impl Storage {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cfg(test)]
     fn pool(&self) -> &AnyPool {
         &self.inner.pool
-    }
-
-    /// A transaction that will write. It is rolled back unless it is committed.
-    async fn begin(&self) -> sqlx::Result<Transaction<'static, Any>> {
-        self.inner.pool.begin_with(self.inner.kind.begin()).await
     }
 }
 
@@ -241,11 +273,6 @@ impl std::fmt::Debug for Storage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Storage").field(&self.inner.url).finish()
     }
-}
-
-/// Whether a statement has changed anything.
-fn changed(done: &AnyQueryResult) -> bool {
-    done.rows_affected() > 0
 }
 
 /// A new id: a UUID of version 7, so that ids are in the order of their making.

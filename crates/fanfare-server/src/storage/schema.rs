@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use sqlx::{AnyConnection, AnyPool, Executor as _, Row as _};
 
-use super::{Kind, StorageError, error::Outage};
+use super::{
+    Kind, StorageError,
+    error::Outage,
+    transaction::{self, Work, statement},
+};
 
 /// The scripts, in order. What has been released is never changed; a change is another script.
 const SCRIPTS: &[&str] = &[include_str!("schema/0001_accounts.sql")];
@@ -21,7 +25,13 @@ const LOCK: i64 = 0x0066_616e_6661_7265;
 /// The database cannot be used, or is newer than this build.
 pub(super) async fn migrate(pool: &AnyPool, kind: Kind) -> Result<bool, StorageError> {
     // Most starts find everything in place, and need neither a lock nor the right to change tables.
-    match version(pool).await.map_err(StorageError::from) {
+    let found = transaction::run(
+        pool,
+        kind.begin_reading(),
+        Box::new(|connection| Box::pin(version(connection))),
+    )
+    .await;
+    match found.map_err(StorageError::from) {
         Ok(found) if missing(found)?.is_empty() => return Ok(false),
         Err(error) if error.is_outage() => return Err(error),
         Ok(_) | Err(_) => {} // an error here says that there is no such table yet
@@ -29,37 +39,40 @@ pub(super) async fn migrate(pool: &AnyPool, kind: Kind) -> Result<bool, StorageE
     if kind == Kind::Sqlite {
         use_write_ahead_log(pool).await?;
     }
-    let mut transaction = pool.begin_with(kind.begin()).await?;
-    if kind == Kind::Postgres {
-        sqlx::query("SELECT pg_advisory_xact_lock($1)")
-            .bind(LOCK)
-            .execute(&mut *transaction)
-            .await?;
-    }
-    let changed = run(&mut transaction).await?;
-    transaction.commit().await?;
-    Ok(changed)
+    let work: Work<_> = Box::new(move |connection| {
+        Box::pin(async move {
+            if kind == Kind::Postgres {
+                let lock = statement("SELECT pg_advisory_xact_lock($1)").bind(LOCK);
+                lock.execute(&mut *connection).await?;
+            }
+            run(connection).await
+        })
+    });
+    transaction::run(pool, Some(kind.begin_writing()), work).await?
 }
 
-async fn run(connection: &mut AnyConnection) -> Result<bool, StorageError> {
+async fn run(connection: &mut AnyConnection) -> sqlx::Result<Result<bool, StorageError>> {
     connection
         .execute("CREATE TABLE IF NOT EXISTS fanfare_schema (version BIGINT NOT NULL PRIMARY KEY)")
         .await?;
-    let to_run = missing(version(&mut *connection).await?)?;
+    let to_run = match missing(version(&mut *connection).await?) {
+        Ok(to_run) => to_run,
+        Err(newer) => return Ok(Err(newer)),
+    };
     for (version, script) in &to_run {
         connection.execute(*script).await?;
-        sqlx::query("INSERT INTO fanfare_schema (version) VALUES ($1)")
-            .bind(version)
+        statement("INSERT INTO fanfare_schema (version) VALUES ($1)")
+            .bind(*version)
             .execute(&mut *connection)
             .await?;
     }
-    Ok(!to_run.is_empty())
+    Ok(Ok(!to_run.is_empty()))
 }
 
 /// The version that the database has; 0 for none.
-async fn version(database: impl sqlx::Executor<'_, Database = sqlx::Any>) -> sqlx::Result<i64> {
-    let row = sqlx::query("SELECT MAX(version) AS version FROM fanfare_schema")
-        .fetch_one(database)
+pub(super) async fn version(connection: &mut AnyConnection) -> sqlx::Result<i64> {
+    let row = statement("SELECT MAX(version) AS version FROM fanfare_schema")
+        .fetch_one(connection)
         .await?;
     Ok(row.try_get::<Option<i64>, _>("version")?.unwrap_or(0))
 }
@@ -80,10 +93,11 @@ async fn use_write_ahead_log(pool: &AnyPool) -> Result<(), StorageError> {
     const TRIES: u32 = 40;
     let mut result = Ok(());
     for _ in 0..TRIES {
-        result = sqlx::query("PRAGMA journal_mode = WAL")
-            .execute(pool)
+        let work: Work<_> = Box::new(|connection| {
+            Box::pin(async move { connection.execute("PRAGMA journal_mode = WAL").await.map(drop) })
+        });
+        result = transaction::run(pool, None, work)
             .await
-            .map(drop)
             .map_err(StorageError::from);
         if result != Err(Outage::Locked.into()) {
             break;

@@ -2,7 +2,7 @@
 
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
-use super::{Storage, StorageError, User};
+use super::{Storage, StorageError, User, statement, transaction::Work};
 
 /// The most refresh tokens that one session keeps, spent ones included; older ones are forgotten.
 const MAX_TOKENS: i64 = 1000;
@@ -25,17 +25,18 @@ pub struct Session {
 }
 
 /// A session to be opened.
-pub struct NewSession<'a> {
+#[derive(Clone)]
+pub struct NewSession {
     /// The session's id.
-    pub id: &'a str,
+    pub id: String,
     /// Whose it is.
-    pub user_id: &'a str,
+    pub user_id: String,
     /// The hash of the password that was checked. The session is not opened if it has changed meanwhile.
-    pub password: &'a str,
+    pub password: String,
     /// What the client calls itself.
-    pub user_agent: Option<&'a str>,
+    pub user_agent: Option<String>,
     /// The hash of the first refresh token.
-    pub token_hash: &'a str,
+    pub token_hash: String,
     /// When the session and the token end.
     pub expires_at: i64,
     /// The most sessions of this user; those that were used the longest time ago end.
@@ -43,19 +44,21 @@ pub struct NewSession<'a> {
 }
 
 /// A refresh token offered.
-pub struct Redemption<'a> {
+#[derive(Clone)]
+pub struct Redemption {
     /// The hash of the token.
-    pub token_hash: &'a str,
+    pub token_hash: String,
     /// The token that takes its place; none where it stays.
-    pub rotation: Option<RotatedBy<'a>>,
+    pub rotation: Option<RotatedBy>,
     /// How long a token works after another took its place, in milliseconds.
     pub grace: i64,
 }
 
 /// The successor of a refresh token.
-pub struct RotatedBy<'a> {
+#[derive(Clone)]
+pub struct RotatedBy {
     /// The hash of the successor.
-    pub token_hash: &'a str,
+    pub token_hash: String,
     /// When it and its session end.
     pub expires_at: i64,
 }
@@ -86,52 +89,26 @@ impl Storage {
     /// The database cannot be used.
     pub async fn open_session(
         &self,
-        new: &NewSession<'_>,
+        new: NewSession,
         now: i64,
     ) -> Result<Option<(User, Vec<String>)>, StorageError> {
-        self.write(async {
-            let mut transaction = self.begin().await?;
-            let login = sqlx::query(super::users::LOGGED_IN)
-                .bind(new.user_id)
-                .bind(new.password)
-                .bind(now);
-            let Some(row) = login.fetch_optional(&mut *transaction).await? else {
-                return Ok(None);
-            };
-            let user = super::users::read_user(&row)?;
-            let insert = "INSERT INTO sessions (id, user_id, user_agent, created_at, last_used_at, expires_at) \
-                          VALUES ($1, $2, $3, $4, $4, $5)";
-            sqlx::query(insert)
-                .bind(new.id)
-                .bind(new.user_id)
-                .bind(new.user_agent)
-                .bind(now)
-                .bind(new.expires_at)
-                .execute(&mut *transaction)
-                .await?;
-            insert_token(&mut transaction, new.id, new.token_hash, new.expires_at, now).await?;
-            let ended = end_oldest(&mut transaction, new.user_id, new.most, now).await?;
-            transaction.commit().await?;
-            Ok(Some((user, ended)))
-        }, Option::is_some)
-        .await
+        let work: Work<_> = Box::new(move |connection| Box::pin(open(connection, new, now)));
+        self.write(work, Option::is_some).await
     }
 
     /// Judges a refresh token, and rotates it if that is asked for.
     ///
     /// # Errors
     /// The database cannot be used.
-    pub async fn redeem(&self, offered: &Redemption<'_>, now: i64) -> Result<Redeemed, StorageError> {
-        self.write(
-            async {
-                let mut transaction = self.begin().await?;
-                let redeemed = judge(&mut transaction, offered, now).await?;
-                transaction.commit().await?;
-                Ok(redeemed)
-            },
-            |redeemed| *redeemed != Redeemed::Refused,
-        )
-        .await
+    pub async fn redeem(&self, offered: Redemption, now: i64) -> Result<Redeemed, StorageError> {
+        // A token that nobody ever had costs a look, and not the one place for those who write.
+        let known =
+            statement("SELECT hash FROM refresh_tokens WHERE hash = $1").bind(offered.token_hash.clone());
+        if self.one(known, |_| Ok(())).await?.is_none() {
+            return Ok(Redeemed::Refused);
+        }
+        let work: Work<_> = Box::new(move |connection| Box::pin(judge(connection, offered, now)));
+        self.write(work, |redeemed| *redeemed != Redeemed::Refused).await
     }
 
     /// The session with this id, unless it has ended.
@@ -144,16 +121,8 @@ impl Storage {
             columns!(),
             " FROM sessions WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2"
         );
-        let query = sqlx::query(select).bind(id).bind(now);
-        self.read(async {
-            query
-                .fetch_optional(self.pool())
-                .await?
-                .as_ref()
-                .map(read)
-                .transpose()
-        })
-        .await
+        self.one(statement(select).bind(id.to_owned()).bind(now), read)
+            .await
     }
 
     /// The sessions of a user that have not ended, the one used last first.
@@ -167,9 +136,8 @@ impl Storage {
             " FROM sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2",
             " ORDER BY last_used_at DESC, id DESC"
         );
-        let query = sqlx::query(select).bind(user_id).bind(now);
-        self.read(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
-            .await
+        let query = statement(select).bind(user_id.to_owned()).bind(now);
+        self.all(query, read).await
     }
 
     /// Ends a session; `false` where there is none, or it had ended before.
@@ -179,9 +147,8 @@ impl Storage {
     pub async fn end_session(&self, id: &str, now: i64) -> Result<bool, StorageError> {
         let update =
             "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2";
-        let query = sqlx::query(update).bind(id).bind(now);
-        let done = self.write(query.execute(self.pool()), super::changed).await?;
-        Ok(done.rows_affected() > 0)
+        let query = statement(update).bind(id.to_owned()).bind(now);
+        Ok(self.change(query).await? > 0)
     }
 
     /// The sessions that were ended at `since` or later, with the time.
@@ -189,9 +156,8 @@ impl Storage {
     /// # Errors
     /// The database cannot be used.
     pub async fn ended_sessions(&self, since: i64) -> Result<Vec<(String, i64)>, StorageError> {
-        let query = sqlx::query("SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1").bind(since);
-        let read = |row: &AnyRow| Ok((row.try_get("id")?, row.try_get("revoked_at")?));
-        self.read(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
+        let query = statement("SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1").bind(since);
+        self.all(query, |row| Ok((row.try_get("id")?, row.try_get("revoked_at")?)))
             .await
     }
 
@@ -200,31 +166,62 @@ impl Storage {
     /// # Errors
     /// The database cannot be used.
     pub async fn forget_sessions(&self, before: i64) -> Result<u64, StorageError> {
-        let tokens = sqlx::query("DELETE FROM refresh_tokens WHERE expires_at < $1").bind(before);
-        let sessions = sqlx::query("DELETE FROM sessions WHERE expires_at < $1").bind(before);
-        self.write(
-            async {
-                tokens.execute(self.pool()).await?;
-                Ok(sessions.execute(self.pool()).await?.rows_affected())
-            },
-            |count| *count > 0,
-        )
-        .await
+        let tokens = statement("DELETE FROM refresh_tokens WHERE expires_at < $1").bind(before);
+        let sessions = statement("DELETE FROM sessions WHERE expires_at < $1").bind(before);
+        let work: Work<_> = Box::new(move |connection| {
+            Box::pin(async move {
+                tokens.execute(&mut *connection).await?;
+                Ok(sessions.execute(connection).await?.rows_affected())
+            })
+        });
+        self.write(work, |count| *count > 0).await
     }
 }
 
-async fn judge(connection: &mut AnyConnection, offered: &Redemption<'_>, now: i64) -> sqlx::Result<Redeemed> {
+async fn open(
+    connection: &mut AnyConnection,
+    new: NewSession,
+    now: i64,
+) -> sqlx::Result<Option<(User, Vec<String>)>> {
+    let login = statement(super::users::LOGGED_IN)
+        .bind(new.user_id.clone())
+        .bind(new.password)
+        .bind(now);
+    let Some(row) = login.fetch_optional(&mut *connection).await? else {
+        return Ok(None);
+    };
+    let user = super::users::read_user(&row)?;
+    let insert = "INSERT INTO sessions (id, user_id, user_agent, created_at, last_used_at, expires_at) \
+                  VALUES ($1, $2, $3, $4, $4, $5)";
+    statement(insert)
+        .bind(new.id.clone())
+        .bind(new.user_id.clone())
+        .bind(new.user_agent)
+        .bind(now)
+        .bind(new.expires_at)
+        .execute(&mut *connection)
+        .await?;
+    let first = RotatedBy {
+        token_hash: new.token_hash,
+        expires_at: new.expires_at,
+    };
+    insert_token(connection, new.id, first, now).await?;
+    let ended = end_oldest(connection, new.user_id, new.most, now).await?;
+    Ok(Some((user, ended)))
+}
+
+async fn judge(connection: &mut AnyConnection, offered: Redemption, now: i64) -> sqlx::Result<Redeemed> {
     // This locks the session until the end of the transaction, so that its tokens are judged one after the other.
     let update = "UPDATE sessions SET last_used_at = $2 \
                   WHERE id = (SELECT session_id FROM refresh_tokens WHERE hash = $1) \
                   AND revoked_at IS NULL AND expires_at > $2 RETURNING id, user_id, expires_at";
-    let locked = sqlx::query(update).bind(offered.token_hash).bind(now);
+    let locked = statement(update).bind(offered.token_hash.clone()).bind(now);
     let Some(session) = locked.fetch_optional(&mut *connection).await? else {
         return Ok(Redeemed::Refused);
     };
     let (id, user_id): (String, String) = (session.try_get("id")?, session.try_get("user_id")?);
-    let token = sqlx::query("SELECT expires_at, rotated_at FROM refresh_tokens WHERE hash = $1")
-        .bind(offered.token_hash)
+    let token = statement("SELECT expires_at, rotated_at FROM refresh_tokens WHERE hash = $1")
+        .bind(offered.token_hash.clone())
         .fetch_optional(&mut *connection)
         .await?;
     let Some(token) = token else {
@@ -232,43 +229,44 @@ async fn judge(connection: &mut AnyConnection, offered: &Redemption<'_>, now: i6
     };
     let rotated_at: Option<i64> = token.try_get("rotated_at")?;
     if rotated_at.is_some_and(|at| now.saturating_sub(at) > offered.grace) {
-        end(connection, &id, now).await?;
+        end(connection, id.clone(), now).await?;
         return Ok(Redeemed::Replayed(id));
     }
     let token_ends: i64 = token.try_get("expires_at")?;
-    let user = user_of(connection, &user_id).await?;
+    let user = user_of(connection, user_id).await?;
     let Some(user) = user.filter(|user| user.disabled_at.is_none() && token_ends > now) else {
         return Ok(Redeemed::Refused);
     };
-    let Some(rotation) = &offered.rotation else {
+    let Some(rotation) = offered.rotation else {
         return Ok(Redeemed::Good(id, session.try_get("expires_at")?, user));
     };
-    rotate(connection, &id, offered.token_hash, rotation, now).await?;
-    Ok(Redeemed::Good(id, rotation.expires_at, user))
+    let ends_at = rotation.expires_at;
+    rotate(connection, id.clone(), offered.token_hash, rotation, now).await?;
+    Ok(Redeemed::Good(id, ends_at, user))
 }
 
 async fn rotate(
     connection: &mut AnyConnection,
-    session: &str,
-    spent: &str,
-    by: &RotatedBy<'_>,
+    session: String,
+    spent: String,
+    by: RotatedBy,
     now: i64,
 ) -> sqlx::Result<()> {
     // The grace counts from the first time.
-    sqlx::query("UPDATE refresh_tokens SET rotated_at = $2 WHERE hash = $1 AND rotated_at IS NULL")
+    statement("UPDATE refresh_tokens SET rotated_at = $2 WHERE hash = $1 AND rotated_at IS NULL")
         .bind(spent)
         .bind(now)
         .execute(&mut *connection)
         .await?;
-    insert_token(connection, session, by.token_hash, by.expires_at, now).await?;
-    sqlx::query("UPDATE sessions SET expires_at = $2 WHERE id = $1")
-        .bind(session)
+    statement("UPDATE sessions SET expires_at = $2 WHERE id = $1")
+        .bind(session.clone())
         .bind(by.expires_at)
         .execute(&mut *connection)
         .await?;
+    insert_token(connection, session.clone(), by, now).await?;
     let oldest = "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM refresh_tokens \
                   WHERE session_id = $1 ORDER BY created_at DESC LIMIT 1000000 OFFSET $2)";
-    sqlx::query(oldest)
+    statement(oldest)
         .bind(session)
         .bind(MAX_TOKENS)
         .execute(connection)
@@ -278,25 +276,24 @@ async fn rotate(
 
 async fn insert_token(
     connection: &mut AnyConnection,
-    session: &str,
-    hash: &str,
-    expires_at: i64,
+    session: String,
+    token: RotatedBy,
     now: i64,
 ) -> sqlx::Result<()> {
     let insert =
         "INSERT INTO refresh_tokens (hash, session_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";
-    sqlx::query(insert)
-        .bind(hash)
+    statement(insert)
+        .bind(token.token_hash)
         .bind(session)
         .bind(now)
-        .bind(expires_at)
+        .bind(token.expires_at)
         .execute(connection)
         .await
         .map(drop)
 }
 
-async fn end(connection: &mut AnyConnection, session: &str, now: i64) -> sqlx::Result<()> {
-    sqlx::query("UPDATE sessions SET revoked_at = $2 WHERE id = $1")
+async fn end(connection: &mut AnyConnection, session: String, now: i64) -> sqlx::Result<()> {
+    statement("UPDATE sessions SET revoked_at = $2 WHERE id = $1")
         .bind(session)
         .bind(now)
         .execute(connection)
@@ -307,11 +304,11 @@ async fn end(connection: &mut AnyConnection, session: &str, now: i64) -> sqlx::R
 /// Ends all sessions of a user, and answers their ids.
 pub(super) async fn end_all(
     connection: &mut AnyConnection,
-    user: &str,
+    user: String,
     now: i64,
 ) -> sqlx::Result<Vec<String>> {
     let update = "UPDATE sessions SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL RETURNING id";
-    let rows = sqlx::query(update)
+    let rows = statement(update)
         .bind(user)
         .bind(now)
         .fetch_all(connection)
@@ -321,14 +318,14 @@ pub(super) async fn end_all(
 
 async fn end_oldest(
     connection: &mut AnyConnection,
-    user: &str,
+    user: String,
     most: u32,
     now: i64,
 ) -> sqlx::Result<Vec<String>> {
     let update = "UPDATE sessions SET revoked_at = $2 WHERE id IN (SELECT id FROM sessions \
                   WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 \
                   ORDER BY last_used_at DESC, id DESC LIMIT 1000000 OFFSET $3) RETURNING id";
-    let rows = sqlx::query(update)
+    let rows = statement(update)
         .bind(user)
         .bind(now)
         .bind(i64::from(most))
@@ -337,8 +334,8 @@ async fn end_oldest(
     rows.iter().map(|row| row.try_get("id")).collect()
 }
 
-async fn user_of(connection: &mut AnyConnection, id: &str) -> sqlx::Result<Option<User>> {
-    let row = sqlx::query(super::users::BY_ID)
+async fn user_of(connection: &mut AnyConnection, id: String) -> sqlx::Result<Option<User>> {
+    let row = statement(super::users::BY_ID)
         .bind(id)
         .fetch_optional(connection)
         .await?;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use sqlx::{Row, any::AnyRow};
 
-use super::{Storage, StorageError, list_of, text_of};
+use super::{Statement, Storage, StorageError, list_of, statement, text_of, transaction::Work};
 
 /// What may be shown of a user. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,14 +87,14 @@ impl Storage {
         };
         let insert = "INSERT INTO users (id, email, name, password, roles, created_at, changed_at) \
                       VALUES ($1, $2, $3, $4, $5, $6, $6)";
-        let query = sqlx::query(insert)
-            .bind(&user.id)
-            .bind(new.email)
-            .bind(new.name)
-            .bind(new.password)
+        let query = statement(insert)
+            .bind(user.id.clone())
+            .bind(user.email.clone())
+            .bind(user.name.clone())
+            .bind(new.password.to_owned())
             .bind(text_of(new.roles))
             .bind(now);
-        self.write(query.execute(self.pool()), |_| true).await?;
+        self.change(query).await?;
         Ok(user)
     }
 
@@ -103,16 +103,7 @@ impl Storage {
     /// # Errors
     /// The database cannot be used.
     pub async fn user(&self, id: &str) -> Result<Option<User>, StorageError> {
-        let query = sqlx::query(BY_ID).bind(id);
-        self.read(async {
-            query
-                .fetch_optional(self.pool())
-                .await?
-                .as_ref()
-                .map(read_user)
-                .transpose()
-        })
-        .await
+        self.one(statement(BY_ID).bind(id.to_owned()), read_user).await
     }
 
     /// The user with this normalised address, with the hash of their password.
@@ -121,16 +112,8 @@ impl Storage {
     /// The database cannot be used.
     pub async fn credentials(&self, email: &str) -> Result<Option<Credentials>, StorageError> {
         let select = concat!("SELECT ", columns!(), " FROM users WHERE email = $1");
-        let query = sqlx::query(select).bind(email);
-        self.read(async {
-            query
-                .fetch_optional(self.pool())
-                .await?
-                .as_ref()
-                .map(read_credentials)
-                .transpose()
-        })
-        .await
+        self.one(statement(select).bind(email.to_owned()), read_credentials)
+            .await
     }
 
     /// Users in the order of their making, behind the one with the id `after`, at most `limit`.
@@ -143,16 +126,8 @@ impl Storage {
             columns!(),
             " FROM users WHERE id > $1 ORDER BY id LIMIT $2"
         );
-        let query = sqlx::query(select).bind(after).bind(i64::from(limit));
-        self.read(async {
-            query
-                .fetch_all(self.pool())
-                .await?
-                .iter()
-                .map(read_user)
-                .collect()
-        })
-        .await
+        let query = statement(select).bind(after.to_owned()).bind(i64::from(limit));
+        self.all(query, read_user).await
     }
 
     /// Puts `new` in the place of the hash `old`, if that is still the user's; for a better hash of the same password.
@@ -160,13 +135,11 @@ impl Storage {
     /// # Errors
     /// The database cannot be used.
     pub async fn replace_hash(&self, id: &str, old: &str, new: &str) -> Result<(), StorageError> {
-        let query = sqlx::query("UPDATE users SET password = $3 WHERE id = $1 AND password = $2")
-            .bind(id)
-            .bind(old)
-            .bind(new);
-        self.write(query.execute(self.pool()), super::changed)
-            .await
-            .map(drop)
+        let query = statement("UPDATE users SET password = $3 WHERE id = $1 AND password = $2")
+            .bind(id.to_owned())
+            .bind(old.to_owned())
+            .bind(new.to_owned());
+        self.change(query).await.map(drop)
     }
 
     /// Gives a user another password, and ends their sessions: the ids of those, or `None` without such a user.
@@ -179,10 +152,10 @@ impl Storage {
         hash: &str,
         now: i64,
     ) -> Result<Option<Vec<String>>, StorageError> {
-        let update = sqlx::query("UPDATE users SET password = $2 WHERE id = $1")
-            .bind(id)
-            .bind(hash);
-        self.change_user(update, Some((id, now))).await
+        let update = statement("UPDATE users SET password = $2 WHERE id = $1")
+            .bind(id.to_owned())
+            .bind(hash.to_owned());
+        self.change_user(update, Some((id.to_owned(), now))).await
     }
 
     /// Gives a user these roles alone, and ends their sessions if that takes a role away; answers as
@@ -197,29 +170,26 @@ impl Storage {
         now: i64,
     ) -> Result<Option<Vec<String>>, StorageError> {
         // Changes nothing, and locks the row: of two at once the second sees what the first has left.
-        let read = sqlx::query("UPDATE users SET roles = roles WHERE id = $1 RETURNING roles").bind(id);
-        let update = sqlx::query("UPDATE users SET roles = $2 WHERE id = $1")
-            .bind(id)
+        let read =
+            statement("UPDATE users SET roles = roles WHERE id = $1 RETURNING roles").bind(id.to_owned());
+        let update = statement("UPDATE users SET roles = $2 WHERE id = $1")
+            .bind(id.to_owned())
             .bind(text_of(roles));
-        self.write(
-            async {
-                let mut transaction = self.begin().await?;
-                let Some(row) = read.fetch_optional(&mut *transaction).await? else {
+        let (id, roles) = (id.to_owned(), roles.to_vec());
+        let work: Work<_> = Box::new(move |connection| {
+            Box::pin(async move {
+                let Some(row) = read.fetch_optional(&mut *connection).await? else {
                     return Ok(None);
                 };
                 let before = list_of(&row, "roles")?;
-                update.execute(&mut *transaction).await?;
-                let ended = if before.iter().all(|role| roles.contains(role)) {
-                    Vec::new()
-                } else {
-                    super::sessions::end_all(&mut transaction, id, now).await?
-                };
-                transaction.commit().await?;
-                Ok(Some(ended))
-            },
-            Option::is_some,
-        )
-        .await
+                update.execute(&mut *connection).await?;
+                if before.iter().all(|role| roles.contains(role)) {
+                    return Ok(Some(Vec::new()));
+                }
+                super::sessions::end_all(connection, id, now).await.map(Some)
+            })
+        });
+        self.write(work, Option::is_some).await
     }
 
     /// Switches an account off, which ends its sessions, or on again; answers as [`Self::set_password`].
@@ -232,11 +202,12 @@ impl Storage {
         disabled: bool,
         now: i64,
     ) -> Result<Option<Vec<String>>, StorageError> {
-        let update = sqlx::query("UPDATE users SET disabled_at = $2, changed_at = $3 WHERE id = $1")
-            .bind(id)
+        let update = statement("UPDATE users SET disabled_at = $2, changed_at = $3 WHERE id = $1")
+            .bind(id.to_owned())
             .bind(disabled.then_some(now))
             .bind(now);
-        self.change_user(update, disabled.then_some((id, now))).await
+        self.change_user(update, disabled.then_some((id.to_owned(), now)))
+            .await
     }
 
     /// The accounts that were switched on or off, or made, at `since` or later: id, and whether it is off.
@@ -246,38 +217,32 @@ impl Storage {
     pub async fn switched_users(&self, since: i64) -> Result<Vec<(String, bool)>, StorageError> {
         let select = "SELECT id, disabled_at FROM users \
                       WHERE changed_at >= $1 AND (disabled_at IS NOT NULL OR changed_at > created_at)";
-        let query = sqlx::query(select).bind(since);
-        let read = |row: &AnyRow| {
+        self.all(statement(select).bind(since), |row| {
             let disabled: Option<i64> = row.try_get("disabled_at")?;
             Ok((row.try_get("id")?, disabled.is_some()))
-        };
-        self.read(async { query.fetch_all(self.pool()).await?.iter().map(read).collect() })
-            .await
+        })
+        .await
     }
 
     /// Runs an update of one user, and ends the sessions of that user at that time if they are given.
-    async fn change_user<'q>(
+    async fn change_user(
         &self,
-        update: sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments<'q>>,
-        sessions_of: Option<(&str, i64)>,
+        update: Statement,
+        sessions_of: Option<(String, i64)>,
     ) -> Result<Option<Vec<String>>, StorageError> {
-        self.write(
-            async {
-                let mut transaction = self.begin().await?;
+        let work: Work<_> = Box::new(move |connection| {
+            Box::pin(async move {
                 // The user's row is locked first, here and at a login: a session is either ended here or opened after.
-                if update.execute(&mut *transaction).await?.rows_affected() == 0 {
+                if update.execute(&mut *connection).await?.rows_affected() == 0 {
                     return Ok(None);
                 }
-                let ended = match sessions_of {
-                    Some((user, now)) => super::sessions::end_all(&mut transaction, user, now).await?,
-                    None => Vec::new(),
-                };
-                transaction.commit().await?;
-                Ok(Some(ended))
-            },
-            Option::is_some,
-        )
-        .await
+                match sessions_of {
+                    Some((user, now)) => super::sessions::end_all(connection, user, now).await.map(Some),
+                    None => Ok(Some(Vec::new())),
+                }
+            })
+        });
+        self.write(work, Option::is_some).await
     }
 }
 

@@ -8,7 +8,13 @@ pub(super) async fn registration(place: Place) {
     let world = World::new(&place);
     let login = world
         .accounts
-        .register(" Alice@Example.com", PASSWORD, Some(" Alice "), Some("curl\n/8"))
+        .register(
+            " Alice@Example.com",
+            PASSWORD,
+            Some(" Alice "),
+            None,
+            Some("curl\n/8"),
+        )
         .await
         .unwrap();
     let user = &login.user;
@@ -42,13 +48,17 @@ pub(super) async fn registration(place: Place) {
 
     let again = world
         .accounts
-        .register("ALICE@example.com", PASSWORD, None, None)
+        .register("ALICE@example.com", PASSWORD, None, None, None)
         .await;
     assert_eq!(again.unwrap_err(), AccountError::Taken);
     let other = World::new(&place);
     let (one, two) = tokio::join!(
-        world.accounts.register("bob@example.com", PASSWORD, None, None),
-        other.accounts.register("Bob@Example.com", PASSWORD, None, None)
+        world
+            .accounts
+            .register("bob@example.com", PASSWORD, None, None, None),
+        other
+            .accounts
+            .register("Bob@Example.com", PASSWORD, None, None, None)
     );
     assert_eq!(one.is_ok(), two.is_err());
     assert_eq!(one.err().or(two.err()), Some(AccountError::Taken));
@@ -59,7 +69,7 @@ pub(super) async fn what_is_refused(place: Place) {
     let check = async |email: &str, password: &str, name: Option<&str>, field: &str| {
         let refused = world
             .accounts
-            .register(email, password, name, None)
+            .register(email, password, name, None, None)
             .await
             .unwrap_err();
         assert!(
@@ -77,7 +87,7 @@ pub(super) async fn what_is_refused(place: Place) {
     let closed = World::with(&place, |options| options.registration = Registration::Closed);
     let refused = closed
         .accounts
-        .register("a@example.com", PASSWORD, None, None)
+        .register("a@example.com", PASSWORD, None, None, None)
         .await
         .unwrap_err();
     assert_eq!(refused, AccountError::Closed);
@@ -120,7 +130,7 @@ pub(super) async fn administration(place: Place) {
         .await
         .unwrap();
     assert!(!refused(&login));
-    let refreshed = accounts.refresh(&login.refresh_token, false).await.unwrap();
+    let refreshed = accounts.refresh(&login.refresh_token, false, None).await.unwrap();
     assert!(world.verified(&refreshed.access_token).has_role("admin"));
     // One less must hold at once.
     accounts.set_roles(id, &["user".to_owned()]).await.unwrap();
@@ -147,7 +157,10 @@ pub(super) async fn administration(place: Place) {
     accounts.set_disabled(id, true).await.unwrap();
     assert!(refused(&login) && accounts.revocations().is_refused(id, None));
     assert_eq!(
-        accounts.refresh(&login.refresh_token, true).await.unwrap_err(),
+        accounts
+            .refresh(&login.refresh_token, true, None)
+            .await
+            .unwrap_err(),
         AccountError::BadToken
     );
     let disabled = accounts

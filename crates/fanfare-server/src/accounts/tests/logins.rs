@@ -150,24 +150,24 @@ pub(super) async fn refreshing(place: Place) {
     let accounts = &world.accounts;
 
     world.pass(1000);
-    let same = accounts.refresh(&login.refresh_token, false).await.unwrap();
+    let same = accounts.refresh(&login.refresh_token, false, None).await.unwrap();
     assert_eq!(
         (same.refresh_token, &same.session_id, &same.user),
         (None, &login.session_id, &login.user)
     );
     assert_ne!(same.access_token, login.access_token);
 
-    let first = accounts.refresh(&login.refresh_token, true).await.unwrap();
+    let first = accounts.refresh(&login.refresh_token, true, None).await.unwrap();
     let next = first.refresh_token.unwrap();
     world.pass(59);
     let again = accounts
-        .refresh(&login.refresh_token, true)
+        .refresh(&login.refresh_token, true, None)
         .await
         .unwrap()
         .refresh_token
         .unwrap();
     for token in [&next, &again] {
-        let answer = accounts.refresh(token, false).await.unwrap();
+        let answer = accounts.refresh(token, false, None).await.unwrap();
         assert_eq!(
             world.verified(&answer.access_token).session_id.as_deref(),
             Some(login.session_id.as_str())
@@ -176,14 +176,14 @@ pub(super) async fn refreshing(place: Place) {
     // Each rotation begins the session's life anew.
     world.pass(29 * 86_400);
     let later = accounts
-        .refresh(&next, true)
+        .refresh(&next, true, None)
         .await
         .unwrap()
         .refresh_token
         .unwrap();
     world.pass(29 * 86_400);
     let last = accounts
-        .refresh(&later, true)
+        .refresh(&later, true, None)
         .await
         .unwrap()
         .refresh_token
@@ -191,7 +191,7 @@ pub(super) async fn refreshing(place: Place) {
     world.pass(31 * 86_400);
     for token in [last.as_str(), "", "nonsense", &login.access_token] {
         assert_eq!(
-            accounts.refresh(token, true).await.unwrap_err(),
+            accounts.refresh(token, true, None).await.unwrap_err(),
             AccountError::BadToken,
             "{token}"
         );
@@ -202,13 +202,13 @@ pub(super) async fn two_refreshes_at_once(place: Place) {
     let (here, there) = (World::new(&place), World::new(&place));
     let login = here.register("alice@example.com").await;
     let (one, other) = tokio::join!(
-        here.accounts.refresh(&login.refresh_token, true),
-        there.accounts.refresh(&login.refresh_token, true)
+        here.accounts.refresh(&login.refresh_token, true, None),
+        there.accounts.refresh(&login.refresh_token, true, None)
     );
     for answer in [one.unwrap(), other.unwrap()] {
         assert!(
             here.accounts
-                .refresh(&answer.refresh_token.unwrap(), true)
+                .refresh(&answer.refresh_token.unwrap(), true, None)
                 .await
                 .is_ok()
         );
@@ -221,7 +221,7 @@ pub(super) async fn replays(place: Place) {
     let mut feed = world.accounts.revocations().feed();
     let next = world
         .accounts
-        .refresh(&login.refresh_token, true)
+        .refresh(&login.refresh_token, true, None)
         .await
         .unwrap()
         .refresh_token
@@ -229,7 +229,7 @@ pub(super) async fn replays(place: Place) {
     world.pass(61);
     for token in [&login.refresh_token, &next] {
         assert_eq!(
-            world.accounts.refresh(token, true).await.unwrap_err(),
+            world.accounts.refresh(token, true, None).await.unwrap_err(),
             AccountError::BadToken
         );
     }
@@ -281,12 +281,18 @@ pub(super) async fn sessions_end(place: Place) {
     assert_eq!(
         world
             .accounts
-            .refresh(&login.refresh_token, false)
+            .refresh(&login.refresh_token, false, None)
             .await
             .unwrap_err(),
         AccountError::BadToken
     );
-    assert!(world.accounts.refresh(&other.refresh_token, false).await.is_ok());
+    assert!(
+        world
+            .accounts
+            .refresh(&other.refresh_token, false, None)
+            .await
+            .is_ok()
+    );
     assert_eq!(world.accounts.sessions(&login.user.id).await.unwrap().len(), 1);
 }
 
@@ -329,12 +335,20 @@ pub(super) async fn a_token_does_not_outlive_its_session(place: Place) {
     let ends_at = |token: &str| world.verified(token).claims["exp"].as_u64().unwrap();
     let began = ends_at(&login.access_token) - 3600;
     world.pass(4000);
-    let refreshed = world.accounts.refresh(&login.refresh_token, false).await.unwrap();
+    let refreshed = world
+        .accounts
+        .refresh(&login.refresh_token, false, None)
+        .await
+        .unwrap();
     assert_eq!(
         (refreshed.expires_in, ends_at(&refreshed.access_token)),
         (1000, began + 5000)
     );
-    let rotated = world.accounts.refresh(&login.refresh_token, true).await.unwrap();
+    let rotated = world
+        .accounts
+        .refresh(&login.refresh_token, true, None)
+        .await
+        .unwrap();
     assert_eq!(rotated.expires_in, 3600, "the session begins anew");
 }
 
@@ -402,13 +416,13 @@ pub(super) async fn without_a_secret(place: Place) {
             .await,
         world
             .accounts
-            .register("bob@example.com", PASSWORD, None, None)
+            .register("bob@example.com", PASSWORD, None, None, None)
             .await,
     ] {
         assert_eq!(result.unwrap_err(), AccountError::NotIssuing);
     }
     assert_eq!(
-        world.accounts.refresh("x", true).await.unwrap_err(),
+        world.accounts.refresh("x", true, None).await.unwrap_err(),
         AccountError::NotIssuing
     );
     assert_eq!(world.accounts.users("", 10).await.unwrap().len(), 1);

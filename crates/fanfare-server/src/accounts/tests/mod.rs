@@ -50,7 +50,10 @@ impl World {
     }
 
     async fn register(&self, email: &str) -> Login {
-        self.accounts.register(email, PASSWORD, None, None).await.unwrap()
+        self.accounts
+            .register(email, PASSWORD, None, None, None)
+            .await
+            .unwrap()
     }
 
     /// What this server's own verifier says to a token.

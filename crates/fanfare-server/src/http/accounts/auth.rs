@@ -87,12 +87,18 @@ pub(super) async fn answer(
     let (head, sent) = request.into_parts();
     let headers = &head.headers;
     match route {
-        Route::Register => register(&super::read(sent, site).await?, headers, site).await,
+        Route::Register => {
+            let fields = super::read(sent, site).await?;
+            register(&fields, site.client(peer, headers), headers, site).await
+        }
         Route::Login => {
             let fields = super::read(sent, site).await?;
             login(&fields, site.client(peer, headers), headers, site).await
         }
-        Route::Refresh => refresh(&super::read(sent, site).await?, site).await,
+        Route::Refresh => {
+            let fields = super::read(sent, site).await?;
+            refresh(&fields, site.client(peer, headers), site).await
+        }
         Route::Me => me(headers, site).await,
     }
 }
@@ -153,7 +159,12 @@ impl<'a> Registration<'a> {
         (status = 409, description = "The address is taken.", body = FailedError<'static>),
     ),
 )]
-async fn register(fields: &Fields, headers: &HeaderMap, site: &Site) -> Result<Reply, Failure> {
+async fn register(
+    fields: &Fields,
+    client: IpAddr,
+    headers: &HeaderMap,
+    site: &Site,
+) -> Result<Reply, Failure> {
     let Registration {
         email,
         password,
@@ -161,7 +172,9 @@ async fn register(fields: &Fields, headers: &HeaderMap, site: &Site) -> Result<R
     } = Registration::read(fields)?;
     let user_agent = super::user_agent(headers);
     let accounts = &site.options.accounts;
-    let login = accounts.register(email, password, name, user_agent).await?;
+    let login = accounts
+        .register(email, password, name, Some(client), user_agent)
+        .await?;
     Ok(succeeded(StatusCode::CREATED, LoggedIn::of(&login)))
 }
 
@@ -216,11 +229,15 @@ struct Renewal<'a> {
         (status = 401, description = "The refresh token is not good, or no longer.", body = FailedError<'static>),
     ),
 )]
-async fn refresh(fields: &Fields, site: &Site) -> Result<Reply, Failure> {
+async fn refresh(fields: &Fields, client: IpAddr, site: &Site) -> Result<Reply, Failure> {
     let Renewal { refresh_token } = Renewal {
         refresh_token: fields.text("refreshToken")?,
     };
-    let refreshed = site.options.accounts.refresh(refresh_token, true).await?;
+    let refreshed = site
+        .options
+        .accounts
+        .refresh(refresh_token, true, Some(client))
+        .await?;
     let tokens = Tokens {
         access_token: &refreshed.access_token,
         token: &refreshed.access_token,

@@ -96,7 +96,10 @@ pub(super) async fn answer(
             let fields = super::read(sent, site).await?;
             create(&fields, site.client(peer, headers), headers, site).await
         }
-        Route::Refresh => refresh(&super::read(sent, site).await?, site).await,
+        Route::Refresh => {
+            let fields = super::read(sent, site).await?;
+            refresh(&fields, site.client(peer, headers), site).await
+        }
         Route::One(id) => end(id, headers, site).await,
     }
 }
@@ -321,11 +324,15 @@ struct Renewed<'a> {
         (status = 401, description = "The refresh token is not good, or no longer.", body = ApiError<'static>),
     ),
 )]
-async fn refresh(fields: &Fields, site: &Site) -> Result<Reply, Failure> {
+async fn refresh(fields: &Fields, client: IpAddr, site: &Site) -> Result<Reply, Failure> {
     let Renewal { refresh_token } = Renewal {
         refresh_token: fields.text("refresh_token")?,
     };
-    let refreshed = site.options.accounts.refresh(refresh_token, false).await?;
+    let refreshed = site
+        .options
+        .accounts
+        .refresh(refresh_token, false, Some(client))
+        .await?;
     let renewed = Renewed {
         access_token: &refreshed.access_token,
         expires_in: refreshed.expires_in,

@@ -13,7 +13,7 @@ use crate::storage::{
 const DAY: i64 = 86_400_000;
 const GRACE: i64 = 60_000;
 
-async fn add(storage: &Storage, email: &str, now: i64) -> Result<User, StorageError> {
+pub(super) async fn add(storage: &Storage, email: &str, now: i64) -> Result<User, StorageError> {
     let roles = ["user".to_owned()];
     let new = NewUser {
         email,
@@ -24,32 +24,37 @@ async fn add(storage: &Storage, email: &str, now: i64) -> Result<User, StorageEr
     storage.insert_user(&new, now).await
 }
 
-async fn open(storage: &Storage, user: &str, token: &str, now: i64) -> Option<(String, Vec<String>)> {
+pub(super) async fn open(
+    storage: &Storage,
+    user: &str,
+    token: &str,
+    now: i64,
+) -> Option<(String, Vec<String>)> {
     let id = new_id();
     let session = NewSession {
-        id: &id,
-        user_id: user,
-        password: "hash",
-        user_agent: Some("curl"),
-        token_hash: token,
+        id: id.clone(),
+        user_id: user.to_owned(),
+        password: "hash".to_owned(),
+        user_agent: Some("curl".to_owned()),
+        token_hash: token.to_owned(),
         expires_at: now + DAY,
         most: 100,
     };
-    let (_, ended) = storage.open_session(&session, now).await.unwrap()?;
+    let (_, ended) = storage.open_session(session, now).await.unwrap()?;
     Some((id, ended))
 }
 
 async fn redeem(storage: &Storage, token: &str, by: Option<&str>, now: i64) -> Redeemed {
     let rotation = by.map(|token_hash| RotatedBy {
-        token_hash,
+        token_hash: token_hash.to_owned(),
         expires_at: now + DAY,
     });
     let offered = Redemption {
-        token_hash: token,
+        token_hash: token.to_owned(),
         rotation,
         grace: GRACE,
     };
-    storage.redeem(&offered, now).await.unwrap()
+    storage.redeem(offered, now).await.unwrap()
 }
 
 pub(super) async fn users(place: Place) {

@@ -1,6 +1,7 @@
 //! One suite for both databases: each case gets an empty one. What is one database's own is beside it.
 #![allow(clippy::unwrap_used)]
 
+mod callers;
 mod cases;
 mod outages;
 mod postgres;
@@ -96,6 +97,8 @@ const ALL: &[Case] = suite![
     cases::messages,
     cases::unpublished_messages,
     cases::keys,
+    callers::that_go_away,
+    callers::that_go_away_while_the_tables_are_made,
     start::many_starts_at_once,
     start::processes_that_start_at_once,
     start::a_newer_schema,

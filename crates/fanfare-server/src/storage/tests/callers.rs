@@ -1,0 +1,125 @@
+//! Callers that go away in the middle of an operation, as a client does that resets its connection.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use sqlx::{AnyConnection, Executor as _};
+
+use super::{
+    Place,
+    cases::{add, open},
+};
+use crate::storage::{Kind, Redeemed, Redemption, RotatedBy, Storage};
+
+const CALLERS: u32 = 2000;
+const DAY: i64 = 86_400_000;
+
+/// Offers the token `a`, and goes away after a time that differs from call to call.
+async fn go_away(storage: Storage, number: u32) {
+    let offered = Redemption {
+        token_hash: "a".to_owned(),
+        rotation: (number % 7 == 0).then(|| RotatedBy {
+            token_hash: format!("successor {number}"),
+            expires_at: DAY,
+        }),
+        grace: DAY,
+    };
+    let patience = Duration::from_micros(u64::from(number * 37 % 1500));
+    let _ = tokio::time::timeout(patience, storage.redeem(offered, 1)).await;
+}
+
+/// Whether a connection is in no transaction, as the database sees it.
+async fn is_clean(connection: &mut AnyConnection, kind: Kind) -> bool {
+    match kind {
+        // One cannot begin within another.
+        Kind::Sqlite => {
+            connection.execute("BEGIN").await.is_ok() && connection.execute("ROLLBACK").await.is_ok()
+        }
+        // A savepoint is of no use outside of one.
+        Kind::Postgres => connection.execute("SAVEPOINT none").await.is_err(),
+    }
+}
+
+pub(super) async fn that_go_away(place: Place) {
+    let storage = place.storage();
+    let alice = add(&storage, "alice@example.com", 0).await.unwrap();
+    open(&storage, &alice.id, "a", 0).await.unwrap();
+    let over = AtomicBool::new(false);
+    let hammer = async {
+        for number in (0..CALLERS).step_by(8) {
+            let eight = (number..number + 8).map(|number| go_away(storage.clone(), number));
+            futures_util::future::join_all(eight).await;
+        }
+        over.store(true, Ordering::Relaxed);
+    };
+    let others = async {
+        let mut logins = 0;
+        while !over.load(Ordering::Relaxed) {
+            let login = open(&storage, &alice.id, &format!("login {logins}"), 1).await;
+            assert!(login.is_some(), "login {logins}");
+            logins += 1;
+        }
+        assert!(logins > 0);
+    };
+    let watch = async {
+        while !over.load(Ordering::Relaxed) {
+            if let Ok(mut connection) = storage.pool().acquire().await {
+                assert!(
+                    is_clean(&mut connection, storage.inner.kind).await,
+                    "in a transaction"
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::join!(hammer, others, watch);
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        all.push(storage.pool().acquire().await.unwrap());
+    }
+    for connection in &mut all {
+        assert!(is_clean(connection, storage.inner.kind).await, "in a transaction");
+    }
+    drop(all);
+
+    // What was begun is finished, although nobody waits for it.
+    let rotation = RotatedBy {
+        token_hash: "last".to_owned(),
+        expires_at: DAY,
+    };
+    let offered = Redemption {
+        token_hash: "a".to_owned(),
+        rotation: Some(rotation),
+        grace: DAY,
+    };
+    let mut redeeming = Box::pin(storage.redeem(offered, 1));
+    // Long enough to have begun, and not always long enough to have ended.
+    let _ = tokio::time::timeout(Duration::from_micros(200), redeeming.as_mut()).await;
+    drop(redeeming);
+    for _ in 0..1000 {
+        if has(&storage, "last").await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("what was begun was never finished");
+}
+
+async fn has(storage: &Storage, token: &str) -> bool {
+    let offered = Redemption {
+        token_hash: token.to_owned(),
+        rotation: None,
+        grace: DAY,
+    };
+    matches!(storage.redeem(offered, 2).await, Ok(Redeemed::Good(..)))
+}
+
+pub(super) async fn that_go_away_while_the_tables_are_made(place: Place) {
+    let storage = place.storage();
+    let _ = tokio::time::timeout(Duration::from_micros(300), storage.prepare()).await;
+    add(&storage, "alice@example.com", 0).await.unwrap();
+    let mut connection = storage.pool().acquire().await.unwrap();
+    assert!(is_clean(&mut connection, storage.inner.kind).await);
+}

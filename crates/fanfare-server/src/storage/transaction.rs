@@ -1,0 +1,122 @@
+//! How an operation gets a connection and a transaction, and what becomes of both.
+//!
+//! Every operation runs in a task of its own, so a caller that goes away cancels nothing. Its connection goes back to the
+//! pool only after a commit or a rollback that the database has confirmed; every other end closes the connection: an
+//! error of `BEGIN`, a panic, the end of the time that an operation may take. So no connection with an open transaction
+//! is ever in the pool.
+
+use std::ops::{Deref, DerefMut};
+
+use futures_util::future::BoxFuture;
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, any::AnyArguments, pool::PoolConnection};
+
+use super::{Kind, StorageError};
+
+/// A statement with its values.
+pub(super) type Statement = sqlx::query::Query<'static, Any, AnyArguments<'static>>;
+
+/// A statement that leaves nothing on the server: behind a pooler such as PgBouncer, the next transaction may get another
+/// connection of the server, where a prepared statement of that name is unknown or, worse, somebody else's.
+pub(super) fn statement(sql: &'static str) -> Statement {
+    sqlx::query(sql).persistent(false)
+}
+
+/// What an operation does with its connection.
+pub(super) type Work<T> =
+    Box<dyn for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, sqlx::Result<T>> + Send>;
+
+/// A connection that is closed when it is dropped, unless it was given back.
+pub(super) struct Lease(Option<PoolConnection<Any>>);
+
+impl Lease {
+    pub(super) async fn take(pool: &AnyPool) -> sqlx::Result<Self> {
+        Ok(Self(Some(pool.acquire().await?)))
+    }
+
+    /// Returns the connection to the pool. It must be in no transaction.
+    pub(super) fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            // The pool would ping it and keep it. Dropping it ends it, and the database rolls back what is open.
+            drop(connection.detach());
+        }
+    }
+}
+
+impl Deref for Lease {
+    type Target = AnyConnection;
+
+    #[allow(clippy::expect_used)] // only `give_back` and `drop` take it, and both end the lease
+    fn deref(&self) -> &AnyConnection {
+        self.0.as_ref().expect("a lease has its connection")
+    }
+}
+
+impl DerefMut for Lease {
+    #[allow(clippy::expect_used)] // as above
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        self.0.as_mut().expect("a lease has its connection")
+    }
+}
+
+/// Runs `work` in a transaction that begins with `begin`; without one, each of its statements is its own transaction.
+pub(super) async fn run<T>(pool: &AnyPool, begin: Option<&'static str>, work: Work<T>) -> sqlx::Result<T> {
+    let mut lease = Lease::take(pool).await?;
+    let Some(begin) = begin else {
+        let done = work(&mut lease).await;
+        // An error of a single statement leaves nothing open.
+        lease.give_back();
+        return done;
+    };
+    let mut transaction = lease.begin_with(begin).await?;
+    match work(&mut transaction).await {
+        Ok(done) => {
+            transaction.commit().await?;
+            lease.give_back();
+            Ok(done)
+        }
+        Err(error) => {
+            if transaction.rollback().await.is_ok() {
+                lease.give_back();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Runs `work` to its end in a task of its own.
+pub(super) async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StorageError>> + Send + 'static,
+) -> Result<T, StorageError> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|_| Err(StorageError::Fault("a task was cut off".to_owned())))
+}
+
+impl Kind {
+    /// How a transaction that writes begins. SQLite must be told, else it would refuse at the first write what it can
+    /// wait for now. PostgreSQL's limits last for the transaction alone, because a pooler gives the connection to others
+    /// afterwards; the times are milliseconds.
+    pub(super) fn begin_writing(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => {
+                "BEGIN; SET LOCAL statement_timeout = 5000; SET LOCAL lock_timeout = 2000; \
+                 SET LOCAL idle_in_transaction_session_timeout = 10000"
+            }
+        }
+    }
+
+    /// How a transaction that only reads begins. To PostgreSQL it matters that both parts of a statement, its preparation
+    /// and its execution, reach the same connection of the server.
+    pub(super) fn begin_reading(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some(self.begin_writing()),
+        }
+    }
+}
