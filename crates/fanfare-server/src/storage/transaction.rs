@@ -15,7 +15,7 @@ use super::{Kind, StorageError};
 /// A statement with its values.
 pub(super) type Statement = sqlx::query::Query<'static, Any, AnyArguments<'static>>;
 
-/// A statement that leaves nothing on the server: behind a pooler such as PgBouncer, the next transaction may get another
+/// A statement that leaves nothing on the server: behind a pooler such as `PgBouncer`, the next transaction may get another
 /// connection of the server, where a prepared statement of that name is unknown or, worse, somebody else's.
 pub(super) fn statement(sql: &'static str) -> Statement {
     sqlx::query(sql).persistent(false)

@@ -20,7 +20,7 @@ const DAY: i64 = 86_400_000;
 async fn go_away(storage: Storage, number: u32) {
     let offered = Redemption {
         token_hash: "a".to_owned(),
-        rotation: (number % 7 == 0).then(|| RotatedBy {
+        rotation: number.is_multiple_of(7).then(|| RotatedBy {
             token_hash: format!("successor {number}"),
             expires_at: DAY,
         }),
