@@ -66,6 +66,18 @@ pub fn open(
     }
 }
 
+/// Checks what [`open`] would check, and connects to nothing.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn check(kind: &str, options: &BrokerOptions) -> Result<(), OpenError> {
+    match kind {
+        "memory" => Ok(()),
+        "redis" => redis::client(options).map(drop),
+        _ => Err(OpenError::UnknownKind),
+    }
+}
+
 /// The kinds that [`open`] knows.
 pub fn kinds() -> &'static [&'static str] {
     &["memory", "redis"]

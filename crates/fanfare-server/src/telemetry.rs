@@ -6,21 +6,12 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 
 use crate::config::LogFormat;
 
-/// Starts logging to standard error. `filter` is a level, or directives such as `info,fanfare_server::engine=debug`.
+/// Starts logging to standard error. `text` is a level, or directives such as `info,fanfare_server::engine=debug`.
 ///
 /// # Errors
-/// When `filter` cannot be read, or logging was started before.
-pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
-    // A mistyped level would pass as the name of a module, and silence everything.
-    let levels = ["off", "error", "warn", "info", "debug", "trace"];
-    if !filter.contains(['=', ',']) && !levels.contains(&filter.trim().to_ascii_lowercase().as_str()) {
-        return Err(format!(
-            "log level {filter:?}: expected one of {}, or directives",
-            levels.join(", ")
-        ));
-    }
-    let filter =
-        EnvFilter::try_new(directives(filter)).map_err(|error| format!("log level {filter:?}: {error}"))?;
+/// When `text` is no filter, or logging was started before.
+pub fn start(text: &str, format: LogFormat) -> Result<(), String> {
+    let filter = filter(text).map_err(|reason| format!("log level {text:?}: {reason}"))?;
     let human = match format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Human => true,
@@ -49,6 +40,19 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
         tracing::error!(place, "a fault in Fanfare; please report it");
     }));
     Ok(())
+}
+
+/// Reads a level, or directives.
+///
+/// # Errors
+/// What is wrong with `text`.
+pub(crate) fn filter(text: &str) -> Result<EnvFilter, String> {
+    // A mistyped level would pass as the name of a module, and silence everything.
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    if !text.contains(['=', ',']) && !levels.contains(&text.trim().to_ascii_lowercase().as_str()) {
+        return Err(format!("expected one of {}, or directives", levels.join(", ")));
+    }
+    EnvFilter::try_new(directives(text)).map_err(|error| error.to_string())
 }
 
 /// A bare level is for Fanfare's own messages. What libraries say at their finer levels is not ours to vouch for: it
@@ -80,6 +84,19 @@ mod tests {
         ] {
             assert_eq!(directives(as_given), as_given);
         }
-        assert!(EnvFilter::try_new(directives("trace")).is_ok());
+        assert!(filter("trace").is_ok());
+    }
+
+    #[test]
+    fn a_mistyped_level_is_refused() {
+        for (text, good) in [
+            ("info", true),
+            ("INFO", true),
+            ("inof", false),
+            ("info,hyper=debug", true),
+            ("info,hyper=loud", false),
+        ] {
+            assert_eq!(filter(text).is_ok(), good, "{text}");
+        }
     }
 }

@@ -93,19 +93,31 @@ struct Shared {
     ids: Remembered,
 }
 
+/// The client for the Redis server in `options`; it has not connected yet.
+///
+/// # Errors
+/// When the URL is not a Redis URL.
+pub(crate) fn client(options: &BrokerOptions) -> Result<redis::Client, OpenError> {
+    if options.url.starts_with("rediss:") {
+        // Fails when there is one already, and then that one serves.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+    redis::Client::open(options.url.as_str())
+        .map_err(|_| OpenError::BadUrl("expected redis://[user:password@]host[:port][/database]"))
+}
+
 impl RedisBroker {
     /// A broker for the node behind `inbound`. It connects in the background.
     ///
     /// # Errors
     /// When the URL is not a Redis URL.
     pub fn open(options: &BrokerOptions, inbound: Arc<dyn Inbound>) -> Result<Self, OpenError> {
-        let BrokerOptions { url, node_id, linger } = options;
-        if url.starts_with("rediss:") {
-            // Fails when there is one already, and then that one serves.
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        }
-        let client = redis::Client::open(url.as_str())
-            .map_err(|_| OpenError::BadUrl("expected redis://[user:password@]host[:port][/database]"))?;
+        let BrokerOptions {
+            url: _,
+            node_id,
+            linger,
+        } = options;
+        let client = client(options)?;
         let node_id = if node_id.is_empty() {
             Uuid::new_v4().to_string()
         } else {

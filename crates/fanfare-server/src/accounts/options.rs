@@ -68,7 +68,8 @@ impl AccountsOptions {
     /// Where the configuration does not accept HS256, tokens signed here would be refused here, so none is made.
     pub fn new(config: &Config, secret: Option<Vec<u8>>) -> Self {
         let auth = &config.auth;
-        let accepts_ours = auth.algorithms.contains(&crate::config::Algorithm::HS256);
+        let accepts_ours =
+            auth.algorithms.is_empty() || auth.algorithms.contains(&crate::config::Algorithm::HS256);
         let signing = secret.filter(|_| accepts_ours).map(|secret| Signing {
             secret,
             issuer: auth.issuer.clone(),

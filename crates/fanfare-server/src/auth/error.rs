@@ -90,8 +90,8 @@ pub enum AuthSetupError {
     /// An algorithm is configured that none of the keys can be used with.
     #[error("algorithm {0:?} is configured, but no key can be used with it")]
     AlgorithmWithoutKey(super::Algorithm),
-    /// A key is configured that none of the algorithms uses.
-    #[error("a configured key can be used with none of the configured algorithms")]
+    /// None of the algorithms uses any of the public keys.
+    #[error("the configured public keys can be used with none of the configured algorithms")]
     KeyWithoutAlgorithm,
     /// The JWKS URL is not an absolute http or https URL.
     #[error("the JWKS URL is not an absolute http or https URL")]

@@ -92,6 +92,11 @@ impl Key {
         }
     }
 
+    /// Whether this is a shared secret.
+    pub(super) fn is_secret(&self) -> bool {
+        self.kind == KeyKind::Hmac
+    }
+
     /// The key's `kid`, where it has one.
     pub(super) fn id(&self) -> Option<&str> {
         self.id.as_deref()

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::TryRngCore as _;
+use rustix::fs::Access;
 
 /// The name of the secret's file in the data folder.
 pub const SECRET_FILE_NAME: &str = "jwt-secret";
@@ -126,6 +127,43 @@ pub fn load_or_create_secret(data_dir: &Path) -> Result<SecretFile, SecretFileEr
         created,
         path,
     })
+}
+
+/// The secret that [`load_or_create_secret`] would find. Where it would make one, this is a sample that is kept nowhere.
+///
+/// # Errors
+/// Those of [`load_or_create_secret`], as far as they can be known before.
+pub fn secret_to_be(data_dir: &Path) -> Result<SecretFile, SecretFileError> {
+    let path = data_dir.join(SECRET_FILE_NAME);
+    let found = read(&path)?;
+    if found.is_none() {
+        can_be_made(data_dir).map_err(|source| SecretFileError::Folder {
+            path: data_dir.to_owned(),
+            source,
+        })?;
+    }
+    let secret = found.map_or_else(|| random_text().map(String::into_bytes), Ok)?;
+    Ok(SecretFile {
+        secret,
+        created: false,
+        path,
+    })
+}
+
+/// Whether this process may write in a folder, or make it where it is missing.
+fn can_be_made(folder: &Path) -> io::Result<()> {
+    let folder = std::path::absolute(folder)?;
+    for ancestor in folder.ancestors() {
+        match fs::metadata(ancestor) {
+            Ok(found) if found.is_dir() => {
+                return Ok(rustix::fs::access(ancestor, Access::WRITE_OK | Access::EXEC_OK)?);
+            }
+            Ok(_) => return Err(ErrorKind::NotADirectory.into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(ErrorKind::NotFound.into())
 }
 
 /// The secret in a file; `None` if there is no file.

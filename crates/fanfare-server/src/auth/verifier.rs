@@ -26,8 +26,7 @@ pub struct VerifierOptions {
     pub public_keys_pem: Vec<Vec<u8>>,
     /// Where to fetch a JWK set (RFC 7517 section 5) from, http or https.
     pub jwks_url: Option<String>,
-    /// The accepted algorithms. Empty: HS256 if there is a secret, and RS256, ES256, ES384 and `EdDSA` for those public
-    /// keys that there are.
+    /// The accepted algorithms. Empty: HS256 if there is a secret, and all that the public keys can be used with.
     pub algorithms: Vec<Algorithm>,
     /// If set, `iss` must be this.
     pub issuer: Option<String>,
@@ -77,12 +76,13 @@ impl Verifier {
     /// # Errors
     /// Whatever in the options cannot work, so that the server does not start with it.
     pub fn new(options: VerifierOptions) -> Result<Self, AuthSetupError> {
-        let local = local_keys(&options)?;
+        let mut local = local_keys(&options)?;
         let has_remote = options.jwks_url.is_some();
         if local.is_empty() && !has_remote {
             return Err(AuthSetupError::NoKeys);
         }
         let algorithms = algorithms(options.algorithms, &local, has_remote)?;
+        local.retain(|key| algorithms.iter().any(|algorithm| key.allows(*algorithm)));
         let remote = match &options.jwks_url {
             Some(url) => Some(RemoteKeys::new(url, &algorithms)?),
             None => None,
@@ -178,31 +178,31 @@ fn local_keys(options: &VerifierOptions) -> Result<Vec<Key>, AuthSetupError> {
     Ok(keys)
 }
 
-/// The accepted algorithms: as configured, or what suits the keys. A key or an algorithm that can never be used is a
-/// mistake in the configuration, and better found now than by the first user.
+/// The accepted algorithms: as configured, or what suits the keys. An algorithm without a key is a mistake in the
+/// configuration, and better found now than by the first user; so are public keys of which none can be used. A secret
+/// that no algorithm uses is no mistake: its variable may be there for other programs.
 fn algorithms(
     configured: Vec<Algorithm>,
     local: &[Key],
     has_remote: bool,
 ) -> Result<Box<[Algorithm]>, AuthSetupError> {
-    use Algorithm::{ES256, ES384, EdDSA, HS256, RS256};
+    use Algorithm::{ES256, ES384, EdDSA, HS256, PS256, PS384, PS512, RS256, RS384, RS512};
     let usable = |algorithm: Algorithm| {
         local.iter().any(|key| key.allows(algorithm)) || (has_remote && !KeyKind::Hmac.checks(algorithm))
     };
     let algorithms = if configured.is_empty() {
-        [HS256, RS256, ES256, ES384, EdDSA]
-            .into_iter()
-            .filter(|algorithm| usable(*algorithm))
-            .collect()
+        let all = [
+            HS256, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA,
+        ];
+        all.into_iter().filter(|algorithm| usable(*algorithm)).collect()
     } else {
         configured
     };
     if let Some(idle) = algorithms.iter().find(|algorithm| !usable(**algorithm)) {
         return Err(AuthSetupError::AlgorithmWithoutKey(*idle));
     }
-    if !local
-        .iter()
-        .all(|key| algorithms.iter().any(|algorithm| key.allows(*algorithm)))
+    let mut public = local.iter().filter(|key| !key.is_secret()).peekable();
+    if public.peek().is_some() && !public.any(|key| algorithms.iter().any(|algorithm| key.allows(*algorithm)))
     {
         return Err(AuthSetupError::KeyWithoutAlgorithm);
     }

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::{Failure, Global, Outcome, config_command as command};
-use crate::serve;
+use crate::{serve, telemetry};
 
 /// Check, show or explain the configuration.
 #[derive(Subcommand)]
@@ -29,7 +29,12 @@ impl ConfigCommand {
         let dialects = serve::dialect_infos();
         let output = match self {
             Self::Check(Profile { profile }) => {
-                command::check(&global.sources(profile.as_deref())?, &dialects)
+                if let Some(level) = &global.log_level {
+                    telemetry::filter(level)
+                        .map_err(|reason| Failure::Usage(format!("--log-level {level}: {reason}")))?;
+                }
+                let sources = global.sources(profile.as_deref())?;
+                super::block_on(async { Ok(command::check(&sources, &dialects)) })?
             }
             Self::Show(Profile { profile }) => command::show(&global.sources(profile.as_deref())?, &dialects),
             Self::Default => command::default(&dialects),

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _; // writing to a string cannot fail
 
-use crate::config::{self, DialectInfo, Loaded, Problem, Sources};
+use crate::{
+    config::{self, ConfigErrors, DialectInfo, Loaded, Problem, Sources},
+    serve,
+};
 
 /// The exit code of bad arguments and bad configuration.
 pub(super) const BAD_CONFIGURATION: u8 = 2;
@@ -18,14 +21,18 @@ pub(super) struct Output {
     pub code: u8,
 }
 
-/// `fanfare config check`: `ok` and a summary, or everything that is wrong.
+/// `fanfare config check`: `ok` and a summary, or everything that is wrong. Call it inside a runtime.
+///
+/// It builds all that a server is built from, and neither connects nor binds nor writes anything.
 pub(super) fn check(sources: &Sources, dialects: &[DialectInfo]) -> Output {
-    with_loaded(sources, dialects, summary)
+    with_loaded(sources, dialects, |loaded| {
+        serve::check(loaded).map(|()| summary(loaded))
+    })
 }
 
 /// `fanfare config show`: the effective configuration, without secrets.
 pub(super) fn show(sources: &Sources, dialects: &[DialectInfo]) -> Output {
-    with_loaded(sources, dialects, |loaded| config::show(loaded, dialects))
+    with_loaded(sources, dialects, |loaded| Ok(config::show(loaded, dialects)))
 }
 
 /// `fanfare config default`: the example file.
@@ -36,10 +43,15 @@ pub(super) fn default(dialects: &[DialectInfo]) -> Output {
     }
 }
 
-fn with_loaded(sources: &Sources, dialects: &[DialectInfo], print: impl Fn(&Loaded) -> String) -> Output {
-    match config::load(sources, dialects) {
-        Ok(loaded) => Output {
-            stdout: print(&loaded),
+fn with_loaded(
+    sources: &Sources,
+    dialects: &[DialectInfo],
+    print: impl Fn(&Loaded) -> Result<String, ConfigErrors>,
+) -> Output {
+    let printed = config::load(sources, dialects).and_then(|loaded| Ok((print(&loaded)?, loaded)));
+    match printed {
+        Ok((stdout, loaded)) => Output {
+            stdout,
             stderr: lines("warning", &loaded.warnings),
             code: 0,
         },
@@ -115,8 +127,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn check_says_ok_and_what_will_run() {
+    #[tokio::test]
+    async fn check_says_ok_and_what_will_run() {
         let folder = tempfile::tempdir().unwrap();
         let sources = sources(&folder, "[broker]\nurl = \"redis://:hunter2@10.0.0.1/0\"\n");
         let file = sources.file.as_ref().unwrap().display().to_string();
@@ -134,8 +146,8 @@ mod tests {
         );
     }
 
-    #[test]
-    fn warnings_go_to_standard_error() {
+    #[tokio::test]
+    async fn warnings_go_to_standard_error() {
         let folder = tempfile::tempdir().unwrap();
         let output = check(&sources(&folder, "auth.jwt_secret = \"short\""), &released());
         assert_eq!(output.code, 0);
@@ -143,8 +155,8 @@ mod tests {
         assert!(output.stderr.starts_with("warning: ") && output.stderr.lines().count() == 1);
     }
 
-    #[test]
-    fn errors_are_all_told_with_exit_code_2() {
+    #[tokio::test]
+    async fn errors_are_all_told_with_exit_code_2() {
         let folder = tempfile::tempdir().unwrap();
         let sources = sources(&folder, "nonsense = 1\nmore = 2\n");
         let file = sources.file.as_ref().unwrap().display().to_string();

@@ -20,7 +20,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Loaded, Sources};
+use crate::config::{self, ConfigErrors, Loaded, Sources};
 
 /// A realtime server: clients of several protocols, one fan-out core.
 #[derive(Parser)]
@@ -84,6 +84,12 @@ enum Failure {
     Runtime(String),
 }
 
+impl Failure {
+    fn configuration(errors: &ConfigErrors) -> Self {
+        Self::Usage(format!("the configuration cannot be used\n{errors}"))
+    }
+}
+
 type Outcome = Result<(), Failure>;
 
 /// Runs the command line of this process.
@@ -117,7 +123,7 @@ impl Global {
     /// Reads the configuration.
     fn load(&self, profile: Option<&str>) -> Result<Loaded, Failure> {
         config::load(&self.sources(profile)?, &crate::serve::dialect_infos())
-            .map_err(|errors| Failure::Usage(format!("the configuration cannot be used\n{errors}")))
+            .map_err(|errors| Failure::configuration(&errors))
     }
 
     fn sources(&self, profile: Option<&str>) -> Result<Sources, Failure> {

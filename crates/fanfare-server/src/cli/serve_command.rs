@@ -21,7 +21,10 @@ impl Serve {
         for warning in &loaded.warnings {
             tracing::warn!("configuration: {warning}");
         }
-        serve::run(loaded, &Self::again(global)).map_err(Failure::Runtime)
+        serve::run(loaded, &Self::again(global)).map_err(|error| match error {
+            serve::RunError::Configuration(errors) => Failure::configuration(&errors),
+            serve::RunError::Runtime(text) => Failure::Runtime(text),
+        })
     }
 
     /// How to call this binary again with the same configuration, for the commands we suggest.

@@ -31,14 +31,14 @@ pub struct Auth {
     #[schemars(with = "text::Url")]
     pub jwks_url: Option<GuardedUrl>,
 
-    /// A PEM file with the public key that tokens are signed for.
+    /// A file with the public keys that check tokens: PEM (RSA, P-256, P-384 or Ed25519, as `PUBLIC KEY`,
+    /// `RSA PUBLIC KEY` or `CERTIFICATE`; several keys may follow each other), or a JSON Web Key or key set.
     #[serde(with = "types::optional")]
     #[schemars(with = "text::Path")]
     pub public_key_file: Option<PathBuf>,
 
-    /// The signature algorithms that a token may use. Where it is not set, it follows from the keys:
-    /// `RS256`, `ES256` and `EdDSA` where `jwks_url` or `public_key_file` is set, and `HS256` where a shared
-    /// secret is set or nothing is.
+    /// The signature algorithms that a token may use. Empty accepts what the keys are made for: `HS256` for a
+    /// shared secret, `RS256` to `PS512` for RSA keys, `ES256` for P-256, `ES384` for P-384, `EdDSA` for Ed25519.
     pub algorithms: Vec<Algorithm>,
 
     /// The issuer (`iss`) that a token must name. Empty accepts any.
@@ -110,7 +110,7 @@ impl Default for Auth {
             jwt_secret_file: None,
             jwks_url: None,
             public_key_file: None,
-            algorithms: vec![Algorithm::HS256],
+            algorithms: Vec::new(),
             issuer: None,
             audience: None,
             leeway: Duration::ZERO,

@@ -2,7 +2,6 @@
 
 use toml::Value;
 
-use super::accounts::Algorithm;
 use super::dialect::DialectInfo;
 use super::load::Merged;
 use super::model::BrokerKind;
@@ -13,7 +12,6 @@ use crate::storage::StorageUrl;
 pub(super) fn fill(merged: &mut Merged, dialects: &[DialectInfo]) {
     broker(merged);
     storage(merged);
-    algorithms(merged);
     for dialect in dialects {
         ping_timeout(merged, dialect);
     }
@@ -53,28 +51,6 @@ fn broker(merged: &mut Merged) {
 fn storage(merged: &mut Merged) {
     let url = StorageUrl::text_of_file(merged.text("data_dir"), "fanfare.db");
     merged.derive("storage.url", Value::from(url), "in data_dir");
-}
-
-fn algorithms(merged: &mut Merged) {
-    let is_set = |key: &str| !merged.text(key).is_empty();
-    let public = is_set("auth.jwks_url") || is_set("auth.public_key_file");
-    let shared = is_set("auth.jwt_secret") || is_set("auth.jwt_secret_file");
-    if public {
-        let mut names = Vec::new();
-        if shared {
-            names.push(Algorithm::HS256);
-        }
-        names.extend([Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA]);
-        let names = names
-            .into_iter()
-            .filter_map(|name| Value::try_from(name).ok())
-            .collect();
-        merged.derive(
-            "auth.algorithms",
-            Value::Array(names),
-            "as the configured keys allow",
-        );
-    }
 }
 
 /// Another server may have had a variable for how often it pings and none for how long it waits. Whoever sets the

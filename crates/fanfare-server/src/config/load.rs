@@ -16,6 +16,7 @@ use super::origin::{ConfigErrors, Origin, Origins, Problem};
 use super::raw::{Item, Raw};
 use super::schema::Schema;
 use super::{checks, derived, environment, file, placement, profile};
+use crate::telemetry;
 
 /// What a configuration is loaded from.
 #[derive(Clone, Default)]
@@ -107,6 +108,11 @@ impl Loaded {
     /// Whether somebody chose the value of `key`, as opposed to a default or a profile.
     pub fn is_configured(&self, key: &str) -> bool {
         self.origins.of(key).is_configured()
+    }
+
+    /// A problem with the value of `key`, named with the place where it was set.
+    pub(crate) fn problem(&self, key: &str, text: impl Into<String>) -> Problem {
+        Problem::new(self.origins.of(key).clone(), key, text)
     }
 }
 
@@ -263,7 +269,7 @@ fn log_filter(env: &[(String, String)], config: &Config, problems: &mut Vec<Prob
     let Some(filter) = environment::get(env, VARIABLE) else {
         return config.log.level.name().to_owned();
     };
-    if let Err(reason) = tracing_subscriber::EnvFilter::try_new(filter) {
+    if let Err(reason) = telemetry::filter(filter) {
         let text = format!("found {filter:?}, expected a filter such as \"info,hyper=debug\" ({reason})");
         problems.push(Problem::new(Origin::Environment(VARIABLE.to_owned()), "", text));
     }

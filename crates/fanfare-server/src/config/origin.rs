@@ -87,7 +87,7 @@ impl Problem {
     }
 
     /// Problems are told in the order in which their places are read: file, environment, command line, rest.
-    pub(super) fn rank(&self) -> (u8, usize) {
+    pub(crate) fn rank(&self) -> (u8, usize) {
         match &self.origin {
             Origin::File { line, .. } => (0, *line),
             Origin::Environment(_) => (1, 0),

@@ -23,10 +23,12 @@ mod reply;
 mod routes;
 mod site;
 mod stream;
+mod tls;
 mod upgrade;
 
 pub use accept::{Door, bind, serve};
 pub use origin::Origins;
 pub use pace::Pace;
 pub use rate_limit::{Decision, RateLimits};
-pub use site::{Site, SiteOptions, load_tls};
+pub use site::{Site, SiteOptions};
+pub use tls::{TlsError, load_tls};

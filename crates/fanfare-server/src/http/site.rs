@@ -2,17 +2,12 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::Path,
     sync::Arc,
     time::Duration,
 };
 
 use fanfare_core::Handshake;
 use ipnet::IpNet;
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
 use tokio_rustls::TlsAcceptor;
 
 use super::{Origins, RateLimits};
@@ -138,24 +133,4 @@ impl Mount {
     pub(super) fn successor(&self, chosen: &MountedDialect) -> Option<Arc<MountedDialect>> {
         self.guest.clone().filter(|_| chosen.number == self.host.number)
     }
-}
-
-/// Loads a PEM certificate chain and private key for TLS 1.2 and 1.3.
-///
-/// # Errors
-/// When a file cannot be read, holds no certificate or key, or the two do not belong together; the text names the file.
-pub fn load_tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, String> {
-    let about = |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let chain: Vec<_> = CertificateDer::pem_file_iter(cert)
-        .and_then(Iterator::collect)
-        .map_err(|error| about(cert, &error))?;
-    if chain.is_empty() {
-        return Err(about(cert, &"holds no certificate"));
-    }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| about(key, &error))?;
-    let config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(|error| about(key, &error))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }

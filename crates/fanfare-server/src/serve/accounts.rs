@@ -17,10 +17,12 @@ use crate::{
 /// `secret` is what tokens are signed with, if there is one.
 ///
 /// # Errors
-/// When the database is newer than this build, or its address makes no sense.
-pub(super) async fn open(config: &Config, secret: Option<Vec<u8>>) -> Result<Accounts, String> {
-    let storage = Storage::new(&config.storage.url, config.storage.max_connections);
-    let storage = storage.map_err(|error| error.to_string())?;
+/// When the database is newer than this build.
+pub(super) async fn open(
+    config: &Config,
+    storage: Storage,
+    secret: Option<Vec<u8>>,
+) -> Result<Accounts, String> {
     let accounts = Accounts::new(storage, AccountsOptions::new(config, secret));
     let prepared = match accounts.storage().prepare().await {
         Ok(()) => accounts.reload().await,

@@ -2,6 +2,8 @@
 
 use std::{io::ErrorKind, net::SocketAddr, sync::Arc};
 
+use tokio_rustls::TlsAcceptor;
+
 use super::redis_door;
 use crate::{
     accounts::Accounts,
@@ -26,8 +28,11 @@ pub(super) struct Listening {
 }
 
 /// Binds everything before the first connection is accepted, so that a start either succeeds whole or fails clearly.
+///
+/// `tls` has an entry for each listener, in their order.
 pub(super) fn open(
     loaded: &Loaded,
+    tls: Vec<Option<TlsAcceptor>>,
     node: &Arc<Node>,
     accounts: &Accounts,
     rate_limits: &Arc<RateLimits>,
@@ -35,17 +40,18 @@ pub(super) fn open(
 ) -> Result<Vec<OpenDoor>, String> {
     let config = &loaded.config;
     let mut doors = Vec::new();
-    for listener in &config.listener {
+    for (listener, tls) in config.listener.iter().zip(tls) {
         let sockets = http::bind(listener.bind, shards)
             .map_err(|error| explain(listener.bind, "listener.bind", &error))?;
         let site = site(
             config,
             listener,
+            tls,
             address_of(&sockets),
             node,
             accounts,
             rate_limits,
-        )?;
+        );
         doors.push(opened(sockets, Door::Http(site), listener.dialects.join(", ")));
     }
     doors.extend(resp_door(loaded, node, accounts, shards)?);
@@ -55,17 +61,13 @@ pub(super) fn open(
 fn site(
     config: &Config,
     listener: &Listener,
+    tls: Option<TlsAcceptor>,
     address: SocketAddr,
     node: &Arc<Node>,
     accounts: &Accounts,
     rate_limits: &Arc<RateLimits>,
-) -> Result<Arc<Site>, String> {
+) -> Arc<Site> {
     let named = |name: &String| fanfare_dialects::find(name).map(|(number, _)| node.dialects[number].clone());
-    let tls = listener
-        .tls
-        .as_ref()
-        .map(|tls| http::load_tls(&tls.cert, &tls.key))
-        .transpose()?;
     let options = SiteOptions {
         accounts: accounts.clone(),
         address,
@@ -85,7 +87,7 @@ fn site(
     };
     let dialects = listener.dialects.iter().filter_map(named).collect();
     let is_guest = |host: &str, guest: &str| fanfare_dialects::SHARING.contains(&(host, guest));
-    Ok(Site::new(node.clone(), dialects, is_guest, options))
+    Site::new(node.clone(), dialects, is_guest, options)
 }
 
 /// The Redis-protocol door. Where nobody asked for it and its port is taken, most likely by a Redis, the server goes

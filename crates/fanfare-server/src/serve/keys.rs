@@ -1,69 +1,120 @@
-//! What tokens are verified with.
+//! The keys that tokens are verified with, from the configuration to a verifier.
 
 use std::path::PathBuf;
 
+use super::Purpose;
 use crate::{
-    auth::{self, Algorithm, VerifierOptions},
-    config::{self, Config},
+    auth::{self, Algorithm, AuthSetupError, Verifier, VerifierOptions},
+    config::{self, Auth, Config, Loaded, Problem},
 };
 
-/// What a verifier needs, and the file in which a secret was made for it.
+/// A verifier, and what is known of the secret it uses.
 pub(super) struct Keys {
-    pub(super) options: VerifierOptions,
+    pub(super) verifier: Verifier,
+    /// The secret that tokens are signed with, if there is one.
+    pub(super) secret: Option<Vec<u8>>,
+    /// The file of the secret, if this start made it.
     pub(super) made: Option<PathBuf>,
 }
 
-/// The configured keys; where there is none, the secret in the data folder, made if it is not there.
-pub(super) fn load(config: &Config) -> Result<Keys, String> {
-    let auth = &config.auth;
+/// Reads the configured keys and builds a verifier from them. Where no key is configured, it uses the secret in the
+/// data folder; [`Purpose::Serve`] makes that secret if it is missing.
+///
+/// # Errors
+/// The setting whose value cannot be used.
+pub(super) fn load(loaded: &Loaded, purpose: Purpose) -> Result<Keys, Problem> {
+    let auth = &loaded.config.auth;
     let public_keys_pem = match &auth.public_key_file {
-        Some(path) => vec![std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?],
+        Some(path) => vec![std::fs::read(path).map_err(|reason| {
+            let text = format!("found {:?}, which cannot be read: {reason}", path.display());
+            loaded.problem(PUBLIC_KEY_FILE, text)
+        })?],
         None => Vec::new(),
     };
-    let (hmac_secret, made) = shared_secret(config)?;
+    let (secret, made) = shared_secret(&loaded.config, purpose)
+        .map_err(|error| loaded.problem("data_dir", error.to_string()))?;
+    let options = VerifierOptions {
+        hmac_secret: secret.clone(),
+        public_keys_pem,
+        jwks_url: auth.jwks_url.as_ref().map(|url| url.expose().to_owned()),
+        algorithms: auth
+            .algorithms
+            .iter()
+            .map(|algorithm| known(*algorithm))
+            .collect(),
+        issuer: auth.issuer.clone(),
+        audience: auth.audience.clone(),
+        leeway: auth.leeway,
+    };
+    let verifier = Verifier::new(options).map_err(|error| problem(loaded, &error))?;
     Ok(Keys {
-        options: VerifierOptions {
-            hmac_secret,
-            public_keys_pem,
-            jwks_url: auth.jwks_url.as_ref().map(|url| url.expose().to_owned()),
-            algorithms: auth
-                .algorithms
-                .iter()
-                .map(|algorithm| known(*algorithm))
-                .collect(),
-            issuer: auth.issuer.clone(),
-            audience: auth.audience.clone(),
-            leeway: auth.leeway,
-        },
+        verifier,
+        secret,
         made,
     })
 }
+
+const PUBLIC_KEY_FILE: &str = "auth.public_key_file";
 
 /// The secret that tokens are signed with; `None` where only public keys are configured.
 ///
 /// # Errors
 /// When the file that holds it cannot be read, or one cannot be made; the text names the file.
 pub fn secret(config: &Config) -> Result<Option<Vec<u8>>, String> {
-    shared_secret(config).map(|(secret, _)| secret)
+    let secret = shared_secret(config, Purpose::Serve).map_err(|error| error.to_string())?;
+    Ok(secret.0)
 }
 
-fn shared_secret(config: &Config) -> Result<(Option<Vec<u8>>, Option<PathBuf>), String> {
+/// The secret, and its file if it was made now. The configuration's checks have read `jwt_secret_file` into `jwt_secret`.
+fn shared_secret(
+    config: &Config,
+    purpose: Purpose,
+) -> Result<(Option<Vec<u8>>, Option<PathBuf>), auth::SecretFileError> {
     let auth = &config.auth;
     if let Some(secret) = &auth.jwt_secret {
         return Ok((Some(secret.expose().as_bytes().to_vec()), None));
     }
-    if let Some(path) = &auth.jwt_secret_file {
-        let read = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        return Ok((
-            Some(read.trim_end_matches(['\r', '\n']).as_bytes().to_vec()),
-            None,
-        ));
-    }
     if auth.jwks_url.is_some() || auth.public_key_file.is_some() {
         return Ok((None, None));
     }
-    let file = auth::load_or_create_secret(&config.data_dir).map_err(|error| error.to_string())?;
+    let file = match purpose {
+        Purpose::Serve => auth::load_or_create_secret(&config.data_dir)?,
+        Purpose::Check => auth::secret_to_be(&config.data_dir)?,
+    };
     Ok((Some(file.secret), file.created.then_some(file.path)))
+}
+
+/// Names the setting that `error` is about.
+fn problem(loaded: &Loaded, error: &AuthSetupError) -> Problem {
+    let Auth {
+        public_key_file,
+        jwt_secret_file,
+        ..
+    } = &loaded.config.auth;
+    let secret = if jwt_secret_file.is_some() {
+        "auth.jwt_secret_file"
+    } else {
+        "auth.jwt_secret"
+    };
+    match error {
+        AuthSetupError::PublicKey { error, .. } => {
+            let file = public_key_file.as_ref().map(|file| file.display().to_string());
+            let text = format!(
+                "found {:?}, which cannot be used: {error}",
+                file.unwrap_or_default()
+            );
+            loaded.problem(PUBLIC_KEY_FILE, text)
+        }
+        AuthSetupError::AlgorithmWithoutKey(_) | AuthSetupError::KeyWithoutAlgorithm => {
+            loaded.problem("auth.algorithms", error.to_string())
+        }
+        AuthSetupError::JwksUrl | AuthSetupError::HttpClient(_) => {
+            loaded.problem("auth.jwks_url", error.to_string())
+        }
+        AuthSetupError::NoKeys | AuthSetupError::EmptySecret | AuthSetupError::SecretIsPublicKey => {
+            loaded.problem(secret, error.to_string())
+        }
+    }
 }
 
 fn known(algorithm: config::Algorithm) -> Algorithm {

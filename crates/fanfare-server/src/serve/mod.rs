@@ -5,6 +5,7 @@ mod accounts;
 mod doors;
 mod greeting;
 mod keys;
+mod prepare;
 mod redis_door;
 mod settings;
 mod shutdown;
@@ -16,22 +17,24 @@ use fanfare_brokers::BrokerOptions;
 use fanfare_core::policy::Authorizer;
 
 use crate::{
-    auth::{Gate, Verifier},
-    config::{Config, Loaded},
+    auth::Gate,
+    config::{Config, ConfigErrors, Loaded},
     engine::{Node, NodeOptions, ShardHandle},
     http::RateLimits,
 };
 
 pub use access::policy;
 pub use keys::secret;
+pub use prepare::check;
+use prepare::{Prepared, Purpose};
 pub use settings::dialect_infos;
 pub(crate) use settings::dialects;
 
 /// Runs the server until it is told to stop; `again` is how to call this binary with the same configuration.
 ///
 /// # Errors
-/// When it cannot start; the text says why.
-pub fn run(loaded: Loaded, again: &str) -> Result<(), String> {
+/// When it cannot start.
+pub fn run(loaded: Loaded, again: &str) -> Result<(), RunError> {
     raise_descriptor_limit();
     // The control thread drives what is not a connection: the broker, key refreshes, signals.
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -40,13 +43,34 @@ pub fn run(loaded: Loaded, again: &str) -> Result<(), String> {
         .block_on(run_on_control(loaded, again))
 }
 
-async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
+/// Why a server did not run to a clean end.
+#[derive(Debug)]
+pub enum RunError {
+    /// The configuration names what cannot be used.
+    Configuration(ConfigErrors),
+    /// Anything else; the text says what.
+    Runtime(String),
+}
+
+impl From<String> for RunError {
+    fn from(text: String) -> Self {
+        Self::Runtime(text)
+    }
+}
+
+async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), RunError> {
     let signals = shutdown::Signals::listen()?;
     let config = &loaded.config;
     let shards = shard_count(config);
-    let keys = keys::load(config)?;
-    let secret = keys.options.hmac_secret.clone();
-    let verifier = Arc::new(Verifier::new(keys.options).map_err(|error| error.to_string())?);
+    let prepared = prepare::prepare(&loaded, Purpose::Serve).map_err(RunError::Configuration)?;
+    let Prepared {
+        keys,
+        policy: rules,
+        authorizer,
+        storage,
+        tls,
+    } = prepared;
+    let verifier = Arc::new(keys.verifier);
     // The first tokens should find the keys; a provider that is away holds up the start for as long as a fetch may take.
     if let Err(error) = verifier.refresh_jwks().await {
         tracing::warn!(%error, "the key set cannot be fetched yet; trying again in the background");
@@ -54,9 +78,7 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     let refreshing = verifier.spawn_refresh();
 
     let dialects = dialects(config);
-    let rules = policy(config).map_err(|error| error.to_string())?;
-    let authorizer = access::authorizer(config).map_err(|error| error.to_string())?;
-    let accounts = accounts::open(config, secret).await?;
+    let accounts = accounts::open(config, storage, keys.secret).await?;
     let gate = Gate::new(verifier.clone(), rules.wanted_claims()).with_accounts(accounts.clone());
     let node = Node::new(NodeOptions {
         dialects,
@@ -65,14 +87,8 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
         authorizer: authorizer.map(|webhook| -> Arc<dyn Authorizer> { webhook }),
     });
     let options = BrokerOptions {
-        url: config
-            .broker
-            .url
-            .as_ref()
-            .map(|url| url.expose().to_owned())
-            .unwrap_or_default(),
         node_id: node.id.simple().to_string(),
-        ..BrokerOptions::default()
+        ..prepare::broker_options(config)
     };
     let broker = fanfare_brokers::open(config.broker.kind.name(), &options, node.clone())
         .map_err(|e| e.to_string())?;
@@ -87,7 +103,7 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
     );
     let forgetting = rate_limits.spawn_forgetting();
     let following = accounts::follow(&accounts, &node);
-    let doors = doors::open(&loaded, &node, &accounts, &rate_limits, shards)?;
+    let doors = doors::open(&loaded, tls, &node, &accounts, &rate_limits, shards)?;
     let listening = doors
         .iter()
         .map(|door| door.listening.clone())
@@ -108,7 +124,7 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), String> {
         task.abort();
     }
     accounts.storage().close().await;
-    ended
+    Ok(ended?)
 }
 
 fn shard_count(config: &Config) -> usize {

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use sqlx::{
     AnyConnection, AnyPool, ConnectOptions as _, Executor as _,
     any::{AnyConnectOptions, AnyPoolOptions},
+    postgres::PgConnectOptions,
 };
 
 use super::{Kind, Outage, StorageError, StorageUrl, WAIT};
@@ -40,11 +41,13 @@ pub(super) fn pool(
             let text = format!("{}?mode=rw", StorageUrl::Sqlite(path.clone()));
             (sqlite(options, path, renewal.clone()), text, Kind::Sqlite)
         }
-        StorageUrl::Postgres(url) => (
-            postgres(options, renewal.clone()),
-            named(url.expose()),
-            Kind::Postgres,
-        ),
+        StorageUrl::Postgres(url) => {
+            // `Any` would read the parameters at the first connection only. The error may quote a part of the URL.
+            let text = named(url.expose());
+            let read = text.parse::<PgConnectOptions>();
+            read.map_err(|_| StorageError::Location("the driver does not understand it"))?;
+            (postgres(options, renewal.clone()), text, Kind::Postgres)
+        }
     };
     let connect: AnyConnectOptions = text
         .parse()

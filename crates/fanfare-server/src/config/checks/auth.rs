@@ -9,7 +9,6 @@ const SECRET_BYTES: usize = 32;
 
 pub(super) fn check(checker: &mut Checker<'_>) {
     secret(checker);
-    public_keys(checker);
     if checker.are_sound(&[
         "auth.algorithms",
         "auth.jwt_secret",
@@ -77,40 +76,6 @@ fn secret(checker: &mut Checker<'_>) {
     }
 }
 
-fn public_keys(checker: &mut Checker<'_>) {
-    const FILE: &str = "auth.public_key_file";
-    const URL: &str = "auth.jwks_url";
-    if let Some(file) = checker.config.auth.public_key_file.clone()
-        && let Some(contents) = checker.contents(FILE, &file)
-    {
-        let text = String::from_utf8_lossy(&contents);
-        if text.contains("PRIVATE KEY-----") {
-            let text = format!(
-                "found a private key in {:?}, expected a public one",
-                file.display()
-            );
-            checker.wrong(FILE, text);
-        } else if !text.contains("-----BEGIN ") {
-            checker.wrong(
-                FILE,
-                format!(
-                    "found {:?}, expected a PEM file with a public key",
-                    file.display()
-                ),
-            );
-        }
-    }
-    if let Some(url) = &checker.config.auth.jwks_url
-        && !matches!(url.scheme(), "http" | "https")
-    {
-        let text = format!(
-            "found the scheme \"{}\", expected \"https\" or \"http\"",
-            url.scheme()
-        );
-        checker.wrong(URL, text);
-    }
-}
-
 /// Each algorithm needs its key. A symmetric one beside public keys alone would be the classic confusion.
 fn algorithms(checker: &mut Checker<'_>) {
     const KEY: &str = "auth.algorithms";
@@ -118,9 +83,6 @@ fn algorithms(checker: &mut Checker<'_>) {
     let listed = auth.algorithms.clone();
     let public = auth.jwks_url.is_some() || auth.public_key_file.is_some();
     let shared = auth.jwt_secret.is_some() || auth.jwt_secret_file.is_some() || !public;
-    if listed.is_empty() {
-        checker.wrong(KEY, "found none, expected at least one algorithm");
-    }
     for (index, algorithm) in listed.iter().enumerate() {
         if listed[..index].contains(algorithm) {
             checker.wrong(

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::Checker;
 use crate::config::kind::{hint, nearest};
-use crate::config::model::{Listener, Tls};
+use crate::config::model::Listener;
 use crate::config::origin::Problem;
 use crate::config::placement::Placement;
 
@@ -21,9 +21,6 @@ pub(super) fn check(checker: &mut Checker<'_>) {
         names(checker, &format!("{key}.dialects"), listener);
         paths(checker, &format!("{key}.dialects"), listener);
         prefix(checker, &format!("{key}.prefix"), &listener.prefix);
-        if let Some(tls) = &listener.tls {
-            certificate(checker, &format!("{key}.tls"), tls);
-        }
         for (earlier, other) in listeners[..index].iter().enumerate() {
             if overlap(other.bind, listener.bind) {
                 let place = checker
@@ -116,24 +113,6 @@ fn prefix(checker: &mut Checker<'_>, key: &str, prefix: &str) {
              letters, digits and - . _ ~ in between"
         );
         checker.wrong(key, text);
-    }
-}
-
-fn certificate(checker: &mut Checker<'_>, key: &str, tls: &Tls) {
-    for (name, file, what) in [
-        ("cert", &tls.cert, "CERTIFICATE"),
-        ("key", &tls.key, "PRIVATE KEY"),
-    ] {
-        let key = format!("{key}.{name}");
-        let Some(contents) = checker.contents(&key, file) else {
-            continue;
-        };
-        let text = String::from_utf8_lossy(&contents);
-        let is_header = |line: &str| line.starts_with("-----BEGIN ") && line.contains(what);
-        if !text.lines().any(is_header) {
-            let text = format!("found {:?}, expected a PEM file with a {what}", file.display());
-            checker.wrong(&key, text);
-        }
     }
 }
 

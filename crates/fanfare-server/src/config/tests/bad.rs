@@ -304,7 +304,6 @@ fn errors_keep_secrets() {
         format!("broker.kind = \"redis\"\nbroker.url = \"http://:{SECRET}@host\""),
         format!("storage.url = \"{SECRET}\""),
         format!("storage.url = \"postgres://u:{SECRET}@host:port/d\""),
-        format!("auth.jwks_url = \"redis://u:{SECRET}@host\""),
         format!("auth.jwt_secret = \"{SECRET}\"\nnonsense = 1"),
         format!("auth.nonsense = \"{SECRET}\""),
         format!("auth.jwt_secret = \"{SECRET}\n"),

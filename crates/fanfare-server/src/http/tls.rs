@@ -1,0 +1,81 @@
+//! Certificates and private keys, from files to what accepts TLS connections.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    InconsistentKeys, ServerConfig,
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
+};
+use tokio_rustls::TlsAcceptor;
+
+/// Why a certificate and a key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The certificate's file.
+    #[error("found {:?}, expected a PEM file with a CERTIFICATE: {reason}", file.display())]
+    Certificate {
+        /// Its path.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: pem::Error,
+    },
+    /// The key's file.
+    #[error("found {:?}, expected a PEM file with a PRIVATE KEY: {reason}", file.display())]
+    Key {
+        /// Its path.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: pem::Error,
+    },
+    /// The two together.
+    #[error("found {:?}, which cannot serve the certificate in {:?}: {reason}", key.display(), certificate.display())]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong with them.
+        reason: String,
+    },
+}
+
+/// Loads a PEM certificate chain and private key for TLS 1.2 and 1.3.
+///
+/// # Errors
+/// When a file cannot be read, holds no certificate or key, or the two do not belong together.
+pub fn load_tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
+    let in_certificate = |reason| TlsError::Certificate {
+        file: certificate.to_owned(),
+        reason,
+    };
+    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .map_err(in_certificate)?;
+    if chain.is_empty() {
+        return Err(in_certificate(pem::Error::NoItemsFound));
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|reason| TlsError::Key {
+        file: key.to_owned(),
+        reason,
+    })?;
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .map_err(|error| TlsError::Pair {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            reason: match error {
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                    "the key belongs to another certificate".to_owned()
+                }
+                other => other.to_string(),
+            },
+        })?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}

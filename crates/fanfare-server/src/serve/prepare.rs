@@ -1,0 +1,128 @@
+//! Everything that a server is built from and that the configuration alone decides: parsed, read and checked, with
+//! nothing connected and no address bound. `fanfare config check` and `fanfare serve` run the same constructors.
+
+use std::sync::Arc;
+
+use fanfare_brokers::{BrokerOptions, OpenError};
+use fanfare_core::policy::Policy;
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    access,
+    keys::{self, Keys},
+};
+use crate::{
+    access::Webhook,
+    config::{Config, ConfigErrors, Listener, Loaded, Problem},
+    http::{self, TlsError},
+    storage::Storage,
+};
+
+/// What the parts are built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To run a server: a missing secret is made.
+    Serve,
+    /// To find what is wrong: nothing is written.
+    Check,
+}
+
+/// The parts of a server.
+pub(super) struct Prepared {
+    pub(super) keys: Keys,
+    pub(super) policy: Policy,
+    pub(super) authorizer: Option<Arc<Webhook>>,
+    pub(super) storage: Storage,
+    /// For each listener, in their order; `None` for one without TLS.
+    pub(super) tls: Vec<Option<TlsAcceptor>>,
+}
+
+/// Finds what a server could not start with, and changes nothing. Call it inside a runtime.
+///
+/// # Errors
+/// Every setting whose value cannot be used.
+pub fn check(loaded: &Loaded) -> Result<(), ConfigErrors> {
+    prepare(loaded, Purpose::Check).map(drop)
+}
+
+/// Builds the parts. Call it inside a runtime, which then drives them.
+///
+/// # Errors
+/// Every setting whose value cannot be used, not only the first.
+pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, ConfigErrors> {
+    let config = &loaded.config;
+    let mut problems = Vec::new();
+    let keys = noted(keys::load(loaded, purpose), &mut problems);
+    let policy = access::policy(config).map_err(|error| loaded.problem("channel", error.to_string()));
+    let policy = noted(policy, &mut problems);
+    let authorizer =
+        access::authorizer(config).map_err(|error| loaded.problem("authorizer.url", error.to_string()));
+    let authorizer = noted(authorizer, &mut problems);
+    let storage = Storage::new(&config.storage.url, config.storage.max_connections)
+        .map_err(|error| loaded.problem("storage.url", error.to_string()));
+    let storage = noted(storage, &mut problems);
+    let broker = fanfare_brokers::check(config.broker.kind.name(), &broker_options(config));
+    noted(
+        broker.map_err(|error| broker_problem(loaded, &error)),
+        &mut problems,
+    );
+    let tls: Vec<_> = (0..)
+        .zip(&config.listener)
+        .filter_map(|(index, listener)| noted(tls(loaded, index, listener), &mut problems))
+        .collect();
+    match (keys, policy, authorizer, storage) {
+        (Some(keys), Some(policy), Some(authorizer), Some(storage)) if problems.is_empty() => Ok(Prepared {
+            keys,
+            policy,
+            authorizer,
+            storage,
+            tls,
+        }),
+        _ => {
+            problems.sort_by_key(Problem::rank);
+            Err(ConfigErrors { problems })
+        }
+    }
+}
+
+/// The options of the configured broker, for a node without a name.
+pub(super) fn broker_options(config: &Config) -> BrokerOptions {
+    BrokerOptions {
+        url: config
+            .broker
+            .url
+            .as_ref()
+            .map(|url| url.expose().to_owned())
+            .unwrap_or_default(),
+        ..BrokerOptions::default()
+    }
+}
+
+fn broker_problem(loaded: &Loaded, error: &OpenError) -> Problem {
+    let key = match error {
+        OpenError::UnknownKind => "broker.kind",
+        OpenError::BadUrl(_) => "broker.url",
+    };
+    loaded.problem(key, error.to_string())
+}
+
+fn tls(loaded: &Loaded, index: usize, listener: &Listener) -> Result<Option<TlsAcceptor>, Problem> {
+    let Some(tls) = &listener.tls else {
+        return Ok(None);
+    };
+    http::load_tls(&tls.cert, &tls.key).map(Some).map_err(|error| {
+        let name = match error {
+            TlsError::Certificate { .. } => "cert",
+            TlsError::Key { .. } | TlsError::Pair { .. } => "key",
+        };
+        loaded.problem(&format!("listener[{index}].tls.{name}"), error.to_string())
+    })
+}
+
+fn noted<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {
+    result.map_err(|problem| problems.push(problem)).ok()
+}
+
+#[cfg(test)]
+#[path = "prepare_tests.rs"]
+mod tests;
