@@ -120,11 +120,11 @@ async fn all_that_cannot_be_used_is_named_with_its_line() {
             &["DIR/fanfare.toml:2: storage.url: "],
         ),
         (
-            "broker.url = \"redis:///path\"\nauth.public_key_file = \"DIR/none\"\nauthorizer.url = \"ftp://h\"",
+            "broker.url = \"redis:///path\"\nauth.public_key_file = \"DIR/none\"\nstorage.url = \"postgres://u@h/d?sslmode=x\"",
             &[
                 "DIR/fanfare.toml:2: broker.url",
                 "DIR/fanfare.toml:3: auth.public_key_file",
-                "DIR/fanfare.toml:4: authorizer.url",
+                "DIR/fanfare.toml:4: storage.url",
             ],
         ),
     ];
