@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod auth;
 pub mod bench;
 pub mod cli;
+mod client_network;
 pub mod config;
 pub mod engine;
 pub mod http;

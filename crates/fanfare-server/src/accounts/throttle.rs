@@ -7,7 +7,7 @@
 //! forgotten.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -16,20 +16,19 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use super::AccountError;
+use crate::client_network::ClientNetwork;
 
 /// A count begins anew this long after its first try.
 const WINDOW: Duration = Duration::from_secs(60);
 /// The most accounts, and the most addresses, that are counted.
 const MOST: u64 = 100_000;
-/// An IPv6 customer is given a network of this size at least.
-const IPV6_NETWORK: u128 = !0 << 64;
 
 /// The counts.
 pub(super) struct Throttle {
     accounts: Counts<Box<str>>,
-    addresses: Counts<IpAddr>,
-    tokens: Counts<IpAddr>,
-    registrations: Counts<IpAddr>,
+    addresses: Counts<ClientNetwork>,
+    tokens: Counts<ClientNetwork>,
+    registrations: Counts<ClientNetwork>,
 }
 
 /// Each limit counts a minute; 0 is no limit.
@@ -76,7 +75,7 @@ impl Throttle {
 
     /// Counts a registration.
     pub(super) fn register(&self, client: Option<IpAddr>) -> Result<Attempt, AccountError> {
-        let address = client.map_or(Ok(None), |client| self.registrations.count(network(client)))?;
+        let address = client.map_or(Ok(None), |client| self.registrations.count(client.into()))?;
         Ok(Attempt {
             counted: [address, None],
         })
@@ -84,7 +83,7 @@ impl Throttle {
 
     /// Begins to judge a token; refused where too many from this address were.
     pub(super) fn judge(&self, client: Option<IpAddr>) -> Result<Judging, AccountError> {
-        let counted = client.map_or(Ok(None), |client| self.tokens.look(network(client)))?;
+        let counted = client.map_or(Ok(None), |client| self.tokens.look(client.into()))?;
         Ok(Judging { counted })
     }
 
@@ -92,7 +91,7 @@ impl Throttle {
     pub(super) fn begin(&self, email: &str, client: Option<IpAddr>) -> Result<Attempt, AccountError> {
         let account = self.accounts.count(email.into())?;
         // An address that is refused must not lock an account.
-        let address = client.map_or(Ok(None), |client| self.addresses.count(network(client)));
+        let address = client.map_or(Ok(None), |client| self.addresses.count(client.into()));
         let address = address.inspect_err(|_| give_back(account.as_ref()))?;
         Ok(Attempt {
             counted: [account, address],
@@ -174,13 +173,6 @@ impl Count {
 fn give_back(count: Option<&Arc<Count>>) {
     if let Some(count) = count {
         count.tries.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & IPV6_NETWORK).into(),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -19,7 +19,8 @@ pub struct DialectConfig {
     #[schemars(range(min = 1, max = 100_000_000))]
     pub max_connections: usize,
 
-    /// The most connections at once from one address. 0 is no limit.
+    /// The most connections at once from one address of a client. 0 is no limit. The addresses of an IPv6 network of 64
+    /// bits count as one.
     #[schemars(range(max = 100_000_000))]
     pub max_connections_per_ip: usize,
 

@@ -9,10 +9,11 @@ use std::{
 use fanfare_core::Refusal;
 
 use super::node::MountedDialect;
+use crate::client_network::ClientNetwork;
 
-/// Connections per address of one dialect; kept only where there is a limit.
+/// Connections per client network of one dialect; kept only where there is a limit.
 #[derive(Debug, Default)]
-pub(super) struct Addresses(Mutex<HashMap<IpAddr, usize>>);
+pub(super) struct Addresses(Mutex<HashMap<ClientNetwork, usize>>);
 
 /// The names of one dialect's connections, where they have names. Unique on this node; uniqueness in the cluster would
 /// take the place of this set.
@@ -48,7 +49,7 @@ impl Admission {
         if dialect.settings.max_connections_per_ip > 0 {
             dialect
                 .addresses
-                .enter(address, dialect.settings.max_connections_per_ip)?;
+                .enter(address.into(), dialect.settings.max_connections_per_ip)?;
             admission.counted = true;
         }
         if let Some(name) = name {
@@ -99,16 +100,16 @@ impl Drop for Admission {
     fn drop(&mut self) {
         self.dialect.counters.active.fetch_sub(1, Relaxed);
         if self.counted {
-            self.dialect.addresses.leave(self.address);
+            self.dialect.addresses.leave(self.address.into());
         }
         self.free_name();
     }
 }
 
 impl Addresses {
-    fn enter(&self, address: IpAddr, most: usize) -> Result<(), Refusal> {
+    fn enter(&self, network: ClientNetwork, most: usize) -> Result<(), Refusal> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
+        let count = counts.entry(network).or_default();
         if *count >= most {
             return Err(Refusal::AddressAtCapacity);
         }
@@ -116,12 +117,12 @@ impl Addresses {
         Ok(())
     }
 
-    fn leave(&self, address: IpAddr) {
+    fn leave(&self, network: ClientNetwork) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&address) {
+        if let Some(count) = counts.get_mut(&network) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&address);
+                counts.remove(&network);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! bucket that is full again says no more than none, so such are forgotten.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     num::NonZeroU32,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -19,11 +19,11 @@ use governor::{
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::task::JoinHandle;
 
+use crate::client_network::ClientNetwork;
+
 /// How often full buckets are looked for. What an attacker could fill meanwhile is bounded by how fast connections are
 /// accepted.
 const FORGET_EVERY: Duration = Duration::from_secs(10);
-/// An IPv6 customer is given a network of this size at least, and may take every address in it.
-const IPV6_NETWORK: u128 = !0 << 64;
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -40,7 +40,7 @@ pub struct RateLimits<C: Clock = DefaultClock> {
 /// One bucket for each address.
 struct Buckets<C: Clock> {
     quota: Quota,
-    limiter: RateLimiter<IpAddr, DashMapStateStore<IpAddr>, C, StateInformationMiddleware>,
+    limiter: RateLimiter<ClientNetwork, DashMapStateStore<ClientNetwork>, C, StateInformationMiddleware>,
 }
 
 /// What a limit says to one request.
@@ -123,7 +123,7 @@ impl<C: Clock> RateLimits<C> {
 impl<C: Clock> Buckets<C> {
     fn count(&self, client: IpAddr, now: SystemTime) -> Decision {
         let (limit, each) = (self.quota.burst_size().get(), self.quota.replenish_interval());
-        let (remaining, wait) = match self.limiter.check_key(&network(client)) {
+        let (remaining, wait) = match self.limiter.check_key(&client.into()) {
             Ok(bucket) => (bucket.remaining_burst_capacity(), None),
             Err(until) => (0, Some(until.wait_time_from(self.limiter.clock().now()))),
         };
@@ -164,14 +164,6 @@ pub(super) fn expose(headers: &mut HeaderMap) {
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static(EXPOSED),
         );
-    }
-}
-
-/// What is counted as one client.
-fn network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) & IPV6_NETWORK)),
-        address @ IpAddr::V4(_) => address,
     }
 }
 
