@@ -85,6 +85,14 @@ def test_token_claims(here):
     assert (got["roles"], got["level"], got["name"]) == (["admin"], 7, "Ann")
 
 
+def test_a_claim_of_broken_json_is_2(here):
+    done = here("token", "--user", "ann", "--claim", "x={nope", config=WITH_SECRET)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--claim x: {nope is not JSON: key must be a string at line 1 column 2" in done.stderr
+    words = here("token", "--user", "ann", "--claim", "x=plain words", config=WITH_SECRET)
+    assert claims(words.stdout.strip())["x"] == "plain words"
+
+
 def test_the_default_lifetime_is_an_hour(here):
     got = claims(here("token", "--user", "ann", config=WITH_SECRET).stdout.strip())
     assert abs(got["exp"] - time.time() - 3600) < 60

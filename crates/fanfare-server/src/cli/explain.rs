@@ -31,7 +31,7 @@ pub(super) struct Explain {
     /// The channel: a room, a personal channel or any other
     #[arg(long, value_name = "NAME")]
     channel: String,
-    /// A claim of the user's token, its value in JSON or else taken as text; may be repeated
+    /// A claim of the user's token, its value in JSON, or plain text without quotes; may be repeated
     #[arg(long, value_name = "KEY=JSON", conflicts_with = "anonymous")]
     claim: Vec<String>,
     /// Asks the authorizer where it decides

@@ -21,7 +21,7 @@ pub(super) struct Token {
     /// How long it is good for, such as 30s, 15m, 1h [default: `auth.access_ttl`, 1h]
     #[arg(long, value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
-    /// A further claim, its value in JSON or else taken as text; may be repeated
+    /// A further claim, its value in JSON, or plain text without quotes; may be repeated
     #[arg(long, value_name = "KEY=JSON")]
     claim: Vec<String>,
 }
@@ -73,8 +73,70 @@ pub(super) fn claims(given: &[String]) -> Result<Map<String, Value>, Failure> {
             if ["sub", "iat", "exp"].contains(&key) {
                 return Err(Failure::Usage(format!("--claim {key}: set by --user and --ttl")));
             }
-            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-            Ok((key.to_owned(), value))
+            Ok((key.to_owned(), claim_value(key, value)?))
         })
         .collect()
+}
+
+/// The value of one claim: JSON, or plain text. Text that begins as an object, a list or a string of JSON is JSON.
+fn claim_value(key: &str, text: &str) -> Result<Value, Failure> {
+    serde_json::from_str(text).or_else(|error| {
+        if text.trim_start().starts_with(['{', '[', '"']) {
+            return Err(Failure::Usage(format!(
+                "--claim {key}: {text} is not JSON: {error} (to claim this text, write it as a string of JSON)"
+            )));
+        }
+        Ok(Value::String(text.to_owned()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn claim(text: &str) -> Result<Value, String> {
+        match claims(&[format!("x={text}")]) {
+            Ok(claims) => Ok(claims["x"].clone()),
+            Err(Failure::Usage(text) | Failure::Runtime(text)) => Err(text),
+        }
+    }
+
+    #[test]
+    fn values_of_claims() {
+        for (text, expected) in [
+            (r#"{"a":1}"#, json!({"a": 1})),
+            (r#" ["admin"] "#, json!(["admin"])),
+            (r#""text""#, json!("text")),
+            ("7", json!(7)),
+            ("true", json!(true)),
+            ("null", json!(null)),
+            ("", json!("")),
+            ("plain words", json!("plain words")),
+            ("a=b", json!("a=b")),
+            ("007", json!("007")),
+            ("2026-11-28", json!("2026-11-28")),
+            ("-", json!("-")),
+            ("say \"hello\"", json!("say \"hello\"")),
+        ] {
+            assert_eq!(claim(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn broken_json_is_no_text() {
+        for (text, reason) in [
+            ("{nope", "key must be a string at line 1 column 2"),
+            ("[1,", "EOF while parsing a value at line 1 column 3"),
+            ("\"open", "EOF while parsing a string at line 1 column 5"),
+            ("{} {}", "trailing characters at line 1 column 4"),
+            (" {", "EOF while parsing an object at line 1 column 2"),
+        ] {
+            let expected = format!(
+                "--claim x: {text} is not JSON: {reason} (to claim this text, write it as a string of JSON)"
+            );
+            assert_eq!(claim(text), Err(expected));
+        }
+    }
 }

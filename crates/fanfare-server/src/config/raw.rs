@@ -77,6 +77,10 @@ impl Raw {
             },
             Kind::Integer { .. } => text.trim().parse().map_or_else(|_| fallback(), Self::Integer),
             Kind::Text { .. } | Kind::OneOf(_) => fallback(),
+            // Broken TOML must not pass as one odd item.
+            Kind::List(_) if text.trim_start().starts_with('[') => {
+                Self::from_toml(text).unwrap_or_else(fallback)
+            }
             Kind::List(item) => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 Self::List(
