@@ -114,7 +114,9 @@ def test_listeners_and_shards_share_the_buckets(launch):
 
 
 def test_the_production_profile_limits(launch):
-    server = launch(arguments=("--profile", "production"))
+    server = launch(
+        arguments=("--profile", "production"), auth={"allowed_origins": ["https://app.example.com"]}, api={"trust_loopback": True}
+    )
     assert limits(publish(server).headers)[:2] == (20, 19)
     status, headers, _ = upgrade(server, "ann")
     assert (status, limits(headers)[:2]) == (101, (20, 19))

@@ -74,6 +74,12 @@ pub trait Dialect: Send + Sync {
         Ok(())
     }
 
+    /// What a client without a token may do here, and which setting forbids it, as the end of a sentence that begins
+    /// with "anyone may"; `None` if nothing. A start warns of it.
+    fn open_to_anyone(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The name of a connection whose client gave none; `None` where connections have no names.
     fn name_for(&self, connection: Uuid) -> Option<String> {
         let _ = connection;

@@ -82,6 +82,7 @@ impl DialectKind for Kind {
             max_connections: 10_000,
             max_message_size: 64 * 1024,
             options: OPTIONS,
+            production: &[("realtime.require_auth", "true")],
             ..DialectDefaults::default()
         }
     }
@@ -134,6 +135,13 @@ impl Dialect for Realtime {
             None if self.require_auth || !self.required_roles.is_empty() => Err(Refusal::MissingCredential),
             None => Ok(()),
         }
+    }
+
+    fn open_to_anyone(&self) -> Option<&'static str> {
+        self.admit(None).ok().map(|()| {
+            "subscribe to and publish on every public channel that no access rule closes, without a token: \
+             realtime.require_auth = true forbids it"
+        })
     }
 
     fn refuse(&self, refusal: Refusal, about: &About<'_>) -> Rejection {

@@ -95,6 +95,11 @@ impl Accounts {
         &self.inner.revocations
     }
 
+    /// Whether tokens are issued here. Where they are not, an account opens nothing.
+    pub fn issues_tokens(&self) -> bool {
+        self.inner.options.signing.is_some()
+    }
+
     /// How logins ended.
     pub fn logins(&self) -> &LoginCounts {
         &self.inner.logins

@@ -294,7 +294,7 @@ mod tests {
             assert_eq!(loaded.config.dialects[dialect].max_connections, 21_000);
             assert_eq!(
                 (loaded.config.server.shards, loaded.config.resp.bind),
-                (1, Some(door))
+                (1, Some(door.into()))
             );
             let auth = &loaded.config.auth;
             assert_eq!(

@@ -1,7 +1,5 @@
 //! Where the server is that `publish` and `listen` talk to.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use super::Failure;
 use crate::config::{Config, Listener};
 
@@ -18,14 +16,7 @@ pub(super) fn unreachable() -> Failure {
 
 /// Where this machine reaches a listener: `HOST:PORT/PREFIX`.
 pub(super) fn address(listener: &Listener) -> String {
-    let mut address = listener.bind;
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() {
-            Ipv4Addr::LOCALHOST.into()
-        } else {
-            Ipv6Addr::LOCALHOST.into()
-        });
-    }
+    let address = listener.bind.from_this_machine();
     format!("{address}{}", listener.prefix.trim_end_matches('/'))
 }
 

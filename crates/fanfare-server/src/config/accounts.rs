@@ -66,7 +66,7 @@ pub struct Auth {
     #[schemars(with = "text::Duration", extend("x-minimum" = "1s"))]
     pub refresh_ttl: Duration,
 
-    /// Who may make an account: everybody (`open`), or `fanfare user add` alone (`closed`).
+    /// Who may make an account: everybody (`open`), or `fanfare user add` alone (`closed`, as in the production profile).
     pub registration: Registration,
 
     /// How many passwords are hashed at the same time, each on a core of its own with 19 MiB of memory. 0 takes half of
@@ -99,7 +99,8 @@ pub struct Auth {
     pub registrations_per_minute_per_ip: u32,
 
     /// The values of the `Origin` header that may connect, such as `https://app.example.com`. `*` allows
-    /// every origin. A request without the header is no browser's, and passes.
+    /// every origin. A request without the header is no browser's, and passes. The production profile refuses to start
+    /// where it is not set.
     pub allowed_origins: Vec<String>,
 }
 

@@ -1,11 +1,11 @@
 //! What a setting takes, and how a value is compared with it.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use fanfare_core::{BadName, Pattern};
 use toml::Value;
 
+use super::bind_address::BindAddress;
 use super::raw::Raw;
 use super::schema::Key;
 use super::types::{self, GuardedUrl, LONGEST};
@@ -156,7 +156,7 @@ impl Form {
             Self::Duration { min, max } => {
                 types::parse_duration(text).is_ok_and(|found| (min..=max).contains(&found))
             }
-            Self::Address => text.parse::<SocketAddr>().is_ok(),
+            Self::Address => text.parse::<BindAddress>().is_ok(),
             Self::Network => types::parse_network(text).is_ok(),
             Self::Pattern => Pattern::new(text).is_ok(),
             Self::Url => text.parse::<GuardedUrl>().is_ok(),
@@ -171,7 +171,9 @@ impl Form {
                 Some(Raw::Text(text)) if humantime::parse_duration(text).is_ok() => bounds(min, max),
                 _ => "a duration such as \"30s\"".to_owned(),
             },
-            Self::Address => "an address with a port such as \"0.0.0.0:8081\"".to_owned(),
+            Self::Address => {
+                "an address with a port such as \"0.0.0.0:8081\", \"localhost:8081\" or \":8081\"".to_owned()
+            }
             Self::Network => "a network such as \"10.0.0.0/8\"".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::Pattern => {

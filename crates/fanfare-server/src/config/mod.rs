@@ -6,6 +6,7 @@
 
 mod access;
 mod accounts;
+mod bind_address;
 mod checks;
 mod derived;
 mod dialect;
@@ -30,6 +31,7 @@ mod tests;
 
 pub use access::{Authorizer, ChannelRule};
 pub use accounts::{Algorithm, Auth, Registration, Storage};
+pub use bind_address::BindAddress;
 pub use dialect::{DialectConfig, DialectInfo};
 pub use file::DEFAULT_FILES;
 pub use load::{Loaded, Sources, load};

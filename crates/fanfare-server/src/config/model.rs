@@ -5,7 +5,7 @@
 //! the default. Adding a setting is adding a field.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::{Authorizer, ChannelRule};
 use super::accounts::{Auth, Storage};
+use super::bind_address::{BindAddress, BindHost};
 use super::dialect::DialectConfig;
 use super::types::{self, GuardedUrl, Secret, text};
 
@@ -97,9 +98,11 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
-    /// The address and port. `0.0.0.0` is every IPv4 address of the machine; port 0 lets the system choose.
+    /// The address and port. `0.0.0.0` is every IPv4 address of the machine; `[::]` is every IPv6 address, and every
+    /// IPv4 address too unless another address of this configuration has the port on IPv4; `:8081` is all of both;
+    /// `localhost:8081` is both loopback addresses. Port 0 lets the system choose.
     #[schemars(with = "text::Address")]
-    pub bind: SocketAddr,
+    pub bind: BindAddress,
 
     /// The dialects that are served here, by name. An empty list serves the HTTP routes alone.
     pub dialects: Vec<String>,
@@ -129,13 +132,26 @@ pub struct Tls {
 }
 
 /// The HTTP interface for backends.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
     /// The keys that backends may present as `Authorization: Bearer`. Without one, only callers on the same
-    /// machine are let in.
+    /// machine are let in, as far as `trust_loopback` lets them.
     #[schemars(with = "Vec<text::Secret>")]
     pub keys: Vec<Secret>,
+
+    /// Whether programs on this machine need no key, here and at the embedded Redis-protocol door, as long as none was
+    /// ever made. The production profile trusts none of them.
+    pub trust_loopback: bool,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            trust_loopback: true,
+        }
+    }
 }
 
 /// What carries events between the nodes of a cluster.
@@ -209,7 +225,7 @@ pub struct Resp {
     /// program the server goes on without the door; a configured one must be free.
     #[serde(with = "types::optional_address")]
     #[schemars(with = "text::Address", extend("x-empty" = true))]
-    pub bind: Option<SocketAddr>,
+    pub bind: Option<BindAddress>,
 
     /// The password that AUTH must bring. Without one, and without any API key, the door is open and may bind
     /// a loopback address only.
@@ -229,7 +245,10 @@ pub struct Resp {
 impl Default for Resp {
     fn default() -> Self {
         Self {
-            bind: Some(SocketAddr::from(([127, 0, 0, 1], 6379))),
+            bind: Some(BindAddress {
+                host: BindHost::Ip(Ipv4Addr::LOCALHOST.into(), 0),
+                port: 6379,
+            }),
             password: None,
             max_connections: 1000,
             max_message_size: 8 * 1024 * 1024,

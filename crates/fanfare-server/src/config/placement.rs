@@ -3,10 +3,11 @@
 //! They change the listeners of the profile, not those that somebody configured: who wrote a `[[listener]]` said where
 //! each dialect is to be, and a variable of one old server must not tear that apart.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::IpAddr;
 
 use fanfare_core::{Inherited, Target};
 
+use super::bind_address::{BindAddress, BindHost};
 use super::dialect::DialectInfo;
 use super::environment;
 use super::kind::Kind;
@@ -24,7 +25,7 @@ pub(super) struct Placement {
 #[derive(Clone, Copy, Debug)]
 enum Wish {
     Port(u16),
-    Host(IpAddr),
+    Host(BindHost),
     Enabled(bool),
 }
 
@@ -92,12 +93,13 @@ fn wish(inherited: &Inherited, text: &str) -> Option<Result<Wish, &'static str>>
     })
 }
 
-fn host(text: &str) -> Option<IpAddr> {
+fn host(text: &str) -> Option<BindHost> {
     if text.eq_ignore_ascii_case("localhost") {
-        return Some(Ipv4Addr::LOCALHOST.into());
+        return Some(BindHost::Localhost);
     }
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    bare.unwrap_or(text).parse().ok()
+    let ip: IpAddr = bare.unwrap_or(text).parse().ok()?;
+    Some(BindHost::Ip(ip.to_canonical(), 0))
 }
 
 impl Placement {
@@ -107,13 +109,14 @@ impl Placement {
     }
 
     /// Whether a listener with this address and these dialects is as the variable wants it.
-    pub(super) fn is_met(&self, bind: SocketAddr, dialects: &[String]) -> bool {
+    pub(super) fn is_met(&self, bind: BindAddress, dialects: &[String]) -> bool {
         if !dialects.iter().any(|name| name == self.dialect) {
             return true;
         }
         match self.wish {
-            Wish::Port(port) => bind.port() == port,
-            Wish::Host(host) => bind.ip() == host,
+            Wish::Port(port) => bind.port == port,
+            Wish::Host(BindHost::Localhost) => bind.is_loopback(),
+            Wish::Host(host) => bind.host == host,
             Wish::Enabled(enabled) => enabled,
         }
     }
@@ -122,7 +125,7 @@ impl Placement {
         let Some(at) = place.dialects.iter().position(|name| *name == self.dialect) else {
             return;
         };
-        let Ok(mut bind) = place.bind.parse::<SocketAddr>() else {
+        let Ok(mut bind) = place.bind.parse::<BindAddress>() else {
             return;
         };
         match self.wish {
@@ -131,8 +134,8 @@ impl Placement {
                 place.dialects.remove(at);
                 return place.regrouped_by.push(self.variable);
             }
-            Wish::Port(port) => bind.set_port(port),
-            Wish::Host(host) => bind.set_ip(host),
+            Wish::Port(port) => bind.port = port,
+            Wish::Host(host) => bind.host = host,
         }
         if bind.to_string() != place.bind {
             place.bind = bind.to_string();

@@ -15,6 +15,8 @@ pub(super) const PRODUCTION: &str = "production";
 
 /// What the production profile sets, besides what each dialect adds.
 const PRODUCTION_VALUES: &[(&str, &str)] = &[
+    ("auth.registration", "\"closed\""),
+    ("api.trust_loopback", "false"),
     ("limits.upgrades_per_second_per_ip", "5"),
     ("limits.requests_per_second_per_ip", "10"),
 ];
@@ -38,8 +40,8 @@ pub(super) fn list(dialects: &[DialectInfo]) -> Vec<(String, String)> {
         (
             PRODUCTION.to_owned(),
             format!(
-                "The same addresses; refuses to start without a configured secret or public key, and with a secret \
-                 of less than 32 bytes. Sets {}.",
+                "The same addresses; refuses to start without a configured secret or public key, with a secret of less \
+                 than 32 bytes, and without `auth.allowed_origins`. Sets {}; each key opens again what it closes.",
                 set.join(", ")
             ),
         ),

@@ -114,7 +114,7 @@ fn json_schema<T: schemars::JsonSchema>() -> Json {
 /// does not keep, and the defaults.
 fn specimen() -> String {
     let listener = Listener {
-        bind: std::net::SocketAddr::from(([0, 0, 0, 0], 0)),
+        bind: std::net::SocketAddr::from(([0, 0, 0, 0], 0)).into(),
         dialects: Vec::new(),
         prefix: String::new(),
         tls: Some(Tls {

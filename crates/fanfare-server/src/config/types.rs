@@ -5,7 +5,7 @@
 //! the typed [`Config`](super::Config) is built from it.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -216,10 +216,11 @@ pub(super) mod optional {
 /// serde for an address that may be switched off.
 #[allow(clippy::ref_option)] // the signature is serde's
 pub(super) mod optional_address {
-    use super::{Deserialize, Deserializer, Serializer, SocketAddr, is_off};
+    use super::super::bind_address::BindAddress;
+    use super::{Deserialize, Deserializer, Serializer, is_off};
 
     pub(in super::super) fn serialize<S: Serializer>(
-        value: &Option<SocketAddr>,
+        value: &Option<BindAddress>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
         match value {
@@ -230,7 +231,7 @@ pub(super) mod optional_address {
 
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
-    ) -> Result<Option<SocketAddr>, D::Error> {
+    ) -> Result<Option<BindAddress>, D::Error> {
         let text = String::deserialize(from)?;
         if is_off(&text) {
             return Ok(None);

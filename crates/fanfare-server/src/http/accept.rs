@@ -1,4 +1,4 @@
-//! Listening sockets, and what happens to a connection before it is a WebSocket.
+//! Accepts connections, and what happens to one before it is a WebSocket.
 
 use std::{
     io,
@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -18,8 +17,6 @@ use tokio::{
 use super::{Pace, Site, connection};
 use crate::{engine::Shard, resp};
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 4096;
 /// After `accept` failed, most often for want of descriptors: long enough not to spin, short enough to recover soon.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -30,34 +27,6 @@ pub enum Door {
     Http(Arc<Site>),
     /// The Redis protocol, for so many connections at once.
     Resp(Arc<resp::Door>, u64),
-}
-
-/// Binds `address` once for each of `count` threads; the kernel spreads connections over them.
-///
-/// # Errors
-/// When the address is taken (by another Fanfare, too) or may not be used.
-pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    // Sockets that share a port by SO_REUSEPORT would silently share it with another server of the same user as well.
-    // An exclusive socket first finds out; with port 0 it also chooses the port.
-    let exclusive = socket(address, false)?;
-    let address = exclusive.local_addr()?.as_socket().unwrap_or(address);
-    if count == 1 {
-        return Ok(vec![exclusive.into()]);
-    }
-    drop(exclusive);
-    (0..count).map(|_| Ok(socket(address, true)?.into())).collect()
-}
-
-fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if shared {
-        socket.set_reuse_port(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
 }
 
 /// Accepts connections on `listener` for ever, on the shard's own thread. Requests keep `pace`; publishers on the

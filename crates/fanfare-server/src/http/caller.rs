@@ -35,7 +35,7 @@ pub(super) enum Access {
 pub(super) const NOT_YET: &str = "the API keys could not be read from the database yet; use a configured key or an admin's token, or try again";
 
 /// Whether a request with these headers may do what needs the scope `wanted`: it brings an API key for that or an admin's
-/// token, or no key was ever made and it comes from this machine.
+/// token, or no key was ever made and it comes from this machine, which is trusted.
 pub(super) fn access(site: &Site, peer: IpAddr, uri: &Uri, headers: &HeaderMap, wanted: Scope) -> Access {
     let (configured, accounts) = (&site.options.api_keys, &site.options.accounts);
     if let Some(offered) = bearer(headers) {
@@ -47,7 +47,8 @@ pub(super) fn access(site: &Site, peer: IpAddr, uri: &Uri, headers: &HeaderMap, 
         };
     }
     let page_allowed = site.options.origins.allow(headers);
-    if !(configured.is_open() && page_allowed && is_loopback_caller(peer, uri, headers)) {
+    let trusting = site.options.trust_loopback && configured.is_open();
+    if !(trusting && page_allowed && is_loopback_caller(peer, uri, headers)) {
         return Access::Unknown;
     }
     match accounts.key_need() {

@@ -4,6 +4,7 @@ mod accept;
 mod accounts;
 mod address;
 mod api;
+mod bind;
 mod body;
 mod caller;
 mod connection;
@@ -26,7 +27,8 @@ mod stream;
 mod tls;
 mod upgrade;
 
-pub use accept::{Door, bind, serve};
+pub use accept::{Door, serve};
+pub use bind::{BindError, Bound, bind};
 pub use origin::Origins;
 pub use pace::Pace;
 pub use rate_limit::{Decision, RateLimits};

@@ -54,6 +54,8 @@ pub struct SiteOptions {
     pub rate_limits: Arc<RateLimits>,
     /// What services prove themselves with.
     pub api_keys: Credentials,
+    /// Whether callers on this machine need no key while there is none.
+    pub trust_loopback: bool,
     /// For TLS and for the head of a connection's first request.
     pub handshake_timeout: Duration,
     /// For each request, from its first byte to the end of its body.

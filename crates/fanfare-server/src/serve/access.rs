@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanfare_core::policy::{Policy, PolicyOptions};
+use fanfare_core::policy::{Policy, PolicyOptions, RoomAccess};
 use tokio::runtime::Handle;
 
 use super::settings;
@@ -16,11 +16,22 @@ use crate::{
 /// # Errors
 /// When a rule is none, which the configuration's checks find before.
 pub fn policy(config: &Config) -> Result<Policy, AccessError> {
+    let defaults = defaults(config);
+    access::policy(config, defaults.rooms, defaults.public)
+}
+
+/// Who may use a room of which no rule says anything.
+pub(super) fn rooms(config: &Config) -> RoomAccess {
+    defaults(config).rooms
+}
+
+/// What the dialects' options say.
+fn defaults(config: &Config) -> PolicyOptions {
     let mut options = PolicyOptions::default();
     for mounting in settings::dialects(config) {
         mounting.dialect.shape_policy(&mut options);
     }
-    access::policy(config, options.rooms, options.public)
+    options
 }
 
 /// The authorizer, if one is configured. Its requests run on the runtime this is called in.

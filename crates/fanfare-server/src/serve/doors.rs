@@ -10,7 +10,7 @@ use crate::{
     auth::Credentials,
     config::{Config, Listener, Loaded, Secret},
     engine::Node,
-    http::{self, Door, Origins, RateLimits, Site, SiteOptions},
+    http::{self, BindError, Bound, Door, Origins, RateLimits, Site, SiteOptions},
 };
 
 /// A listening address with one socket for each shard.
@@ -39,22 +39,17 @@ pub(super) fn open(
     shards: usize,
 ) -> Result<Vec<OpenDoor>, String> {
     let config = &loaded.config;
-    let mut doors = Vec::new();
-    for (listener, tls) in config.listener.iter().zip(tls) {
-        let sockets = http::bind(listener.bind, shards)
-            .map_err(|error| explain(listener.bind, "listener.bind", &error))?;
-        let site = site(
-            config,
-            listener,
-            tls,
-            address_of(&sockets),
-            node,
-            accounts,
-            rate_limits,
-        );
-        doors.push(opened(sockets, Door::Http(site), listener.dialects.join(", ")));
+    let mut doors: Vec<OpenDoor> = Vec::new();
+    for (index, (listener, tls)) in config.listener.iter().zip(tls).enumerate() {
+        let bound = http::bind(listener.bind, config.is_dual_stack(listener.bind), shards)
+            .map_err(|error| explain(&error, &format!("listener[{index}].bind"), &doors))?;
+        let address = address_of(&bound);
+        let site = site(config, listener, tls, address, node, accounts, rate_limits);
+        let serves = listener.dialects.join(", ");
+        doors.extend(opened(bound, &Door::Http(site), &serves));
     }
-    doors.extend(resp_door(loaded, node, accounts, shards)?);
+    let resp = resp_door(loaded, node, accounts, shards, &doors)?;
+    doors.extend(resp);
     Ok(doors)
 }
 
@@ -78,6 +73,7 @@ fn site(
         trusted_proxies: config.limits.trusted_proxies.clone(),
         rate_limits: rate_limits.clone(),
         api_keys: Credentials::new(config.api.keys.iter().map(Secret::expose)),
+        trust_loopback: config.api.trust_loopback,
         handshake_timeout: config.limits.handshake_timeout,
         request_timeout: config.limits.request_timeout,
         keep_alive_timeout: config.limits.keep_alive_timeout,
@@ -97,67 +93,69 @@ fn resp_door(
     node: &Arc<Node>,
     accounts: &Accounts,
     shards: usize,
-) -> Result<Option<OpenDoor>, String> {
+    listeners: &[OpenDoor],
+) -> Result<Vec<OpenDoor>, String> {
     let config = &loaded.config;
-    let Some(address) = config
+    let Some(bind) = config
         .resp
         .bind
         .filter(|_| config.broker.kind.has_embedded_door())
     else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let Some(broker) = node.broker() else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    match http::bind(address, shards) {
-        Ok(sockets) => {
-            let port = sockets
-                .first()
-                .and_then(|socket| socket.local_addr().ok())
-                .map_or(address.port(), |own| own.port());
+    match http::bind(bind, config.is_dual_stack(bind), shards) {
+        Ok(bound) => {
+            let port = address_of(&bound).port();
             let door = redis_door::door(config, node, accounts, broker.clone(), port);
             let door = Door::Resp(Arc::new(door), config.resp.max_connections as u64);
-            Ok(Some(opened(
-                sockets,
-                door,
-                "Redis protocol, for publishers".into(),
-            )))
+            Ok(opened(bound, &door, "Redis protocol, for publishers").collect())
         }
-        Err(error) if error.kind() == ErrorKind::AddrInUse && !loaded.is_configured("resp.bind") => {
+        Err(taken) if taken.error.kind() == ErrorKind::AddrInUse && !loaded.is_configured("resp.bind") => {
             tracing::warn!(
-                %address,
+                address = %bind,
                 "the address of the Redis-protocol door is taken, perhaps by a Redis; going on without the door \
                  (set resp.bind to another address, or to \"\" to silence this; or use that Redis: [broker] kind = \"redis\")"
             );
-            Ok(None)
+            Ok(Vec::new())
         }
-        Err(error) => Err(explain(address, "resp.bind", &error)),
+        Err(error) => Err(explain(&error, "resp.bind", listeners)),
     }
 }
 
-fn opened(sockets: Vec<std::net::TcpListener>, door: Door, serves: String) -> OpenDoor {
-    OpenDoor {
+fn opened(bound: Vec<Bound>, door: &Door, serves: &str) -> impl Iterator<Item = OpenDoor> {
+    bound.into_iter().map(move |Bound { address, sockets }| OpenDoor {
         listening: Listening {
-            address: address_of(&sockets),
-            serves,
+            address,
+            serves: serves.to_owned(),
         },
-        door,
+        door: door.clone(),
         sockets,
-    }
+    })
 }
 
-/// Where the sockets really listen, since port 0 lets the system choose.
-fn address_of(sockets: &[std::net::TcpListener]) -> SocketAddr {
-    let address = sockets.first().and_then(|socket| socket.local_addr().ok());
-    address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+/// Where a door really listens, since port 0 lets the system choose.
+fn address_of(bound: &[Bound]) -> SocketAddr {
+    let first = bound.first().map(|bound| bound.address);
+    first.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
 }
 
-fn explain(address: SocketAddr, key: &str, error: &std::io::Error) -> String {
-    let hint = match error.kind() {
-        ErrorKind::AddrInUse => " (another program listens there)",
-        ErrorKind::PermissionDenied => " (ports below 1024 need a privilege)",
-        ErrorKind::AddrNotAvailable => " (no interface of this machine has that address)",
-        _ => "",
+/// Says why an address cannot be listened on. `own` is what this process listens on already.
+fn explain(failed: &BindError, key: &str, own: &[OpenDoor]) -> String {
+    let BindError { address, error } = failed;
+    let owner = own
+        .iter()
+        .map(|door| door.listening.address)
+        .find(|own| own.port() == address.port());
+    let hint = match (error.kind(), owner) {
+        (ErrorKind::AddrInUse, Some(own)) => format!(" (this configuration already listens on {own})"),
+        (ErrorKind::AddrInUse, None) if address.port() == 0 => " (no port is free)".to_owned(),
+        (ErrorKind::AddrInUse, None) => " (another program has this port)".to_owned(),
+        (ErrorKind::PermissionDenied, _) => " (ports below 1024 need a privilege)".to_owned(),
+        (ErrorKind::AddrNotAvailable, _) => " (no interface of this machine has that address)".to_owned(),
+        _ => String::new(),
     };
     format!("cannot listen on {address}, set by {key}: {error}{hint}")
 }

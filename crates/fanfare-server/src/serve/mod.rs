@@ -2,7 +2,9 @@
 
 mod access;
 mod accounts;
+mod descriptors;
 mod doors;
+mod exposure;
 mod greeting;
 mod keys;
 mod prepare;
@@ -13,10 +15,12 @@ mod threads;
 
 use std::sync::Arc;
 
+use exposure::Exposure;
 use fanfare_brokers::BrokerOptions;
 use fanfare_core::policy::Authorizer;
 
 use crate::{
+    accounts::KeyNeed,
     auth::Gate,
     config::{Config, ConfigErrors, Loaded},
     engine::{Node, NodeOptions, ShardHandle},
@@ -35,7 +39,6 @@ pub(crate) use settings::dialects;
 /// # Errors
 /// When it cannot start.
 pub fn run(loaded: Loaded, again: &str) -> Result<(), RunError> {
-    raise_descriptor_limit();
     // The control thread drives what is not a connection: the broker, key refreshes, signals.
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
     control
@@ -62,6 +65,7 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), RunError> {
     let signals = shutdown::Signals::listen()?;
     let config = &loaded.config;
     let shards = shard_count(config);
+    descriptors::raise(config, shards);
     let prepared = prepare::prepare(&loaded, Purpose::Serve).map_err(RunError::Configuration)?;
     let Prepared {
         keys,
@@ -112,6 +116,15 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), RunError> {
     for door in &listening {
         tracing::info!(address = %door.address, serves = door.serves, "listening");
     }
+    Exposure {
+        config,
+        dialects: &settings::dialects(config),
+        issues_tokens: accounts.issues_tokens(),
+        has_keys: accounts.key_need() == KeyNeed::Yes,
+        has_redis_door: config.resp.bind.is_some(),
+        rooms: access::rooms(config),
+    }
+    .warn();
     // Ticks are the control thread's; they end with it.
     for mounted in &node.dialects {
         tokio::spawn(node.clone().tick(mounted.clone()));
@@ -133,12 +146,4 @@ fn shard_count(config: &Config) -> usize {
         count => count,
     };
     wanted.clamp(1, 64) // a set of shards is one word
-}
-
-/// Every connection is a descriptor, and the usual soft limit of 1,024 is a tenth of what a dialect allows.
-fn raise_descriptor_limit() {
-    match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => tracing::debug!(limit, "file descriptors"),
-        Err(error) => tracing::warn!(%error, "cannot raise the limit of file descriptors"),
-    }
 }

@@ -127,6 +127,12 @@ fn presence(checker: &mut Checker<'_>) {
 
 fn origins(checker: &mut Checker<'_>) {
     const KEY: &str = "auth.allowed_origins";
+    if checker.is_production() && !checker.merged.is_configured(KEY) && checker.are_sound(&[KEY]) {
+        let text = "not set, expected the origins of your pages, such as [\"https://app.example.com\"] (or [\"*\"] for \
+                    every page there is): the production profile assumes none";
+        checker.wrong(KEY, text);
+        return;
+    }
     for origin in checker.config.auth.allowed_origins.clone() {
         if origin != "*" && !is_origin(&origin) {
             let text =

@@ -1,7 +1,5 @@
 //! Listeners: names, paths, addresses and certificates.
 
-use std::net::SocketAddr;
-
 use super::Checker;
 use crate::config::kind::{hint, nearest};
 use crate::config::model::Listener;
@@ -22,7 +20,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
         paths(checker, &format!("{key}.dialects"), listener);
         prefix(checker, &format!("{key}.prefix"), &listener.prefix);
         for (earlier, other) in listeners[..index].iter().enumerate() {
-            if overlap(other.bind, listener.bind) {
+            if other.bind.conflicts_with(listener.bind) {
                 let place = checker
                     .merged
                     .origins
@@ -37,8 +35,28 @@ pub(super) fn check(checker: &mut Checker<'_>) {
             }
         }
     }
+    half_listeners(checker, &listeners);
     door(checker, &listeners);
     unused_placements(checker, &listeners);
+}
+
+/// `[::]` leaves IPv4 to another listener with its port. Where that has one IPv4 address alone, the others are missed.
+fn half_listeners(checker: &mut Checker<'_>, listeners: &[Listener]) {
+    for (index, listener) in listeners.iter().enumerate() {
+        let narrow = |other: &&Listener| {
+            let sockets = other.bind.sockets();
+            listener.bind.leaves_ipv4_to(other.bind)
+                && !sockets.iter().any(|socket| socket.ip().is_unspecified())
+        };
+        if let Some(other) = listeners.iter().find(narrow) {
+            let text = format!(
+                "found \"{}\" beside \"{}\", which leaves the machine's other IPv4 addresses without a listener on this \
+                 port",
+                listener.bind, other.bind
+            );
+            checker.doubtful(&format!("listener[{index}].bind"), text);
+        }
+    }
 }
 
 /// Variables that would move a dialect, and do not, because somebody configured the listeners.
@@ -123,25 +141,22 @@ fn door(checker: &mut Checker<'_>, listeners: &[Listener]) {
     let Some(door) = checker.config.resp.bind else {
         return;
     };
-    let Some(index) = listeners.iter().position(|listener| overlap(listener.bind, door)) else {
+    // An address that nobody chose takes no IPv4 away from a listener.
+    let is_chosen = checker.merged.is_configured(KEY);
+    let clashes = |listener: &Listener| {
+        listener.bind.conflicts_with(door) || !is_chosen && listener.bind.leaves_ipv4_to(door)
+    };
+    let Some(index) = listeners.iter().position(clashes) else {
         return;
     };
     let text = format!(
         "found \"{door}\", expected an address that listener[{index}] (\"{}\") leaves free",
         listeners[index].bind
     );
-    if checker.merged.is_configured(KEY) {
+    if is_chosen {
         checker.wrong(KEY, text);
     } else {
         checker.config.resp.bind = None;
         checker.doubtful(KEY, format!("{text}; the door stays closed"));
     }
-}
-
-/// Whether the system would refuse the second of two addresses. Port 0 is always a new one.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    one.port() != 0
-        && one.port() == other.port()
-        && one.is_ipv4() == other.is_ipv4()
-        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }

@@ -99,7 +99,7 @@ fn door(checker: &mut Checker<'_>) {
         return;
     }
     let guarded = checker.config.resp.password.is_some() || !checker.config.api.keys.is_empty();
-    if !guarded && !bind.ip().is_loopback() {
+    if !guarded && !bind.is_loopback() {
         let text = format!(
             "found \"{bind}\", expected a loopback address such as \"127.0.0.1:6379\": without resp.password \
              or api.keys anybody could publish"

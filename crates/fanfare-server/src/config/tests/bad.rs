@@ -56,7 +56,7 @@ fn names() {
         "[[listener]]\nbnd = \"0.0.0.0:1\"\ndialects = []",
         &[],
         &[
-            "L:1: listener[0].bind: not set, expected an address with a port such as \"0.0.0.0:8081\"",
+            "L:1: listener[0].bind: not set, expected an address with a port such as \"0.0.0.0:8081\", \"localhost:8081\" or \":8081\"",
             "L:2: listener[0].bnd: unknown key; did you mean `bind`?",
         ],
     );
@@ -133,8 +133,8 @@ fn forms() {
     );
     check(
         "[resp]\nbind = \"localhost\"",
-        "L:2: resp.bind: found \"localhost\", expected an address with a port such as \"0.0.0.0:8081\", or \"\" \
-         to switch it off",
+        "L:2: resp.bind: found \"localhost\", expected an address with a port such as \"0.0.0.0:8081\", \"localhost:8081\" \
+         or \":8081\", or \"\" to switch it off",
     );
     check(
         "[limits]\ntrusted_proxies = [\n \"10.0.0.0/8\",\n \"10.0.0.0/33\"]",
@@ -164,13 +164,13 @@ fn all_at_once_and_in_the_order_of_the_file() {
         "[resp]\nbind = 5\n[notify]\nsend_queue = 0\nping_timeout = \"5s\"\n[[listener]]\nbind = \"x\"\n",
         &[("FANFARE_SERVER_SHARDS", "all")],
         &[
-            "L:2: resp.bind: found 5, expected an address with a port such as \"0.0.0.0:8081\", or \"\" to switch \
-             it off",
+            "L:2: resp.bind: found 5, expected an address with a port such as \"0.0.0.0:8081\", \"localhost:8081\" or \":8081\", \
+             or \"\" to switch it off",
             "L:4: notify.send_queue: found 0, expected a whole number from 1 to 1000000",
             "L:5: notify.ping_timeout: found \"5s\", expected more than notify.ping_interval, which is \"30s\" \
              (default)",
             "L:6: listener[0].dialects: not set, expected a list, each item a text",
-            "L:7: listener[0].bind: found \"x\", expected an address with a port such as \"0.0.0.0:8081\"",
+            "L:7: listener[0].bind: found \"x\", expected an address with a port such as \"0.0.0.0:8081\", \"localhost:8081\" or \":8081\"",
             "environment FANFARE_SERVER_SHARDS: server.shards: found \"all\", expected a whole number from 0 to \
              1024",
         ],
@@ -251,10 +251,15 @@ fn profiles_and_files() {
     assert_eq!(
         profile("production", ""),
         "default: auth.jwt_secret: not set, expected a secret of at least 32 bytes (or auth.jwt_secret_file, \
-         auth.jwks_url, auth.public_key_file): the production profile makes none"
+         auth.jwks_url, auth.public_key_file): the production profile makes none\ndefault: auth.allowed_origins: not set, \
+         expected the origins of your pages, such as [\"https://app.example.com\"] (or [\"*\"] for every page there is): the \
+         production profile assumes none"
     );
     assert_eq!(
-        profile("production", "auth.jwt_secret_file = \"DIR/short\""),
+        profile(
+            "production",
+            "auth.jwt_secret_file = \"DIR/short\"\nauth.allowed_origins = []"
+        ),
         "DIR/fanfare.toml:1: auth.jwt_secret_file: found a secret of 7 bytes, expected at least 32"
     );
     let missing = Sources {

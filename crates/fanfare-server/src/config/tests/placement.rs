@@ -24,7 +24,7 @@ fn where_a_dialect_listens() {
         ),
         (
             &[("FEED_HOST", "localhost")],
-            &[NOTIFY, CHAT, "127.0.0.1:3000 feed"],
+            &[NOTIFY, CHAT, "localhost:3000 feed"],
         ),
         (&[("FEED_HOST", "::")], &[NOTIFY, CHAT, "[::]:3000 feed"]),
         (
@@ -55,7 +55,10 @@ fn where_a_dialect_listens() {
 fn every_profile_obeys() {
     let check = |profile: &str, env: &[(&str, &str)], expected: &[&str]| {
         let mut env = pairs(env);
-        env.extend(pairs(&[("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef")]));
+        env.extend(pairs(&[
+            ("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef"),
+            ("FANFARE_AUTH_ALLOWED_ORIGINS", "https://a.example"),
+        ]));
         let sources = Sources {
             profile: Some(profile.to_owned()),
             env,

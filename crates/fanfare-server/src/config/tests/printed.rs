@@ -50,7 +50,10 @@ fn declarations_of_dialects_hold() {
         let schema = Schema::new(&dialects);
         let sources = Sources {
             profile: Some("production".to_owned()),
-            env: super::pairs(&[("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef")]),
+            env: super::pairs(&[
+                ("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef"),
+                ("FANFARE_AUTH_ALLOWED_ORIGINS", "https://a.example"),
+            ]),
             ..Sources::default()
         };
         let production = load(&sources, &dialects).unwrap();
@@ -130,7 +133,7 @@ fn what_is_shown_can_be_loaded_again() {
 
 #[test]
 fn show_tells_origins_and_keeps_secrets() {
-    let toml = "[auth]\njwt_secret = \"hunter2\"\n[api]\nkeys = [\"hunter2\", \"hunter2hunter2hunter2\"]\n\
+    let toml = "[auth]\njwt_secret = \"hunter2\"\nallowed_origins = [\"*\"]\n[api]\nkeys = [\"hunter2\", \"hunter2hunter2hunter2\"]\n\
                 [[listener]]\nbind = \"127.0.0.1:0\"\ndialects = []\n\
                 [listener.tls]\ncert = \"DIR/cert.pem\"\nkey = \"DIR/key.pem\"\n";
     let sources = Sources {
@@ -152,8 +155,8 @@ fn show_tells_origins_and_keeps_secrets() {
     for line in [
         "# profile: production".to_owned(),
         "jwt_secret = \"***\" # environment FANFARE_AUTH_JWT_SECRET".to_owned(),
-        format!("keys = [\"***\", \"***\"] # {file}:4"),
-        format!("bind = \"127.0.0.1:0\" # {file}:6"),
+        format!("keys = [\"***\", \"***\"] # {file}:5"),
+        format!("bind = \"127.0.0.1:0\" # {file}:7"),
         "url = \"redis://***@host:1/0?***\" # environment REDIS_URL".to_owned(),
         "kind = \"redis\" # as the scheme of broker.url says".to_owned(),
         "bind = \"\" # off, as the broker is not \"memory\"".to_owned(),

@@ -92,6 +92,20 @@ fn listeners() {
            DIR/fanfare.toml:2) leaves free",
         ],
     );
+    for (bind, other) in [
+        ("localhost:1", "[::1]:1"),
+        (":1", "127.0.0.1:1"),
+        (":1", "[::]:1"),
+    ] {
+        let toml = format!(
+            "[[listener]]\nbind = \"{bind}\"\ndialects = []\n[[listener]]\nbind = \"{other}\"\ndialects = []"
+        );
+        let expected = format!(
+            "L:5: listener[1].bind: found \"{other}\", expected an address that listener[0] (\"{bind}\", DIR/fanfare.toml:2) \
+             leaves free"
+        );
+        refused(&toml, &[], &[&expected]);
+    }
     refused(
         "resp.bind = \"127.0.0.1:8081\"",
         &[],

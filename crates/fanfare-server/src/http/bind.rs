@@ -1,0 +1,186 @@
+//! Opens listening sockets: one for each shard, on each address that a configured address stands for.
+
+use std::{
+    io::{self, ErrorKind},
+    net::{SocketAddr, TcpListener},
+};
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::BindAddress;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// How often another port is tried where the system chose one that is taken in the other family.
+const PORTS_TRIED: usize = 16;
+
+/// A listening address.
+pub struct Bound {
+    /// Where it listens, with the port that the system chose.
+    pub address: SocketAddr,
+    /// A socket for each shard; the kernel spreads connections over them.
+    pub sockets: Vec<TcpListener>,
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug)]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the system says.
+    pub error: io::Error,
+}
+
+/// Binds every address that `bind` stands for, `count` times each. The addresses of a family that this machine lacks are
+/// passed over if another one is there. `dual_stack` lets an IPv6 socket accept IPv4.
+///
+/// # Errors
+/// When an address is taken (by another Fanfare, too) or may not be used, or none is there.
+pub fn bind(bind: BindAddress, dual_stack: bool, count: usize) -> Result<Vec<Bound>, BindError> {
+    let addresses = bind.sockets();
+    for _ in 1..PORTS_TRIED {
+        match bind_all(&addresses, dual_stack, count) {
+            Err(taken) if bind.port() == 0 && taken.error.kind() == ErrorKind::AddrInUse => {}
+            bound => return bound,
+        }
+    }
+    bind_all(&addresses, dual_stack, count)
+}
+
+fn bind_all(addresses: &[SocketAddr], dual_stack: bool, count: usize) -> Result<Vec<Bound>, BindError> {
+    let mut all: Vec<Bound> = Vec::new();
+    let mut missing = None;
+    for address in addresses {
+        let mut address = *address;
+        if let Some(first) = all.first() {
+            address.set_port(first.address.port());
+        }
+        match bind_one(address, dual_stack, count) {
+            Ok(bound) => all.push(bound),
+            Err(error) if is_missing(&error) => missing = Some(BindError { address, error }),
+            Err(error) => return Err(BindError { address, error }),
+        }
+    }
+    match missing {
+        Some(missing) if all.is_empty() => Err(missing),
+        _ => Ok(all),
+    }
+}
+
+/// Whether this machine has no such address.
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::AddrNotAvailable || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
+}
+
+fn bind_one(address: SocketAddr, dual_stack: bool, count: usize) -> io::Result<Bound> {
+    // Sockets that share a port by SO_REUSEPORT would silently share it with another server of the same user as well.
+    // An exclusive socket first finds out; with port 0 it also chooses the port.
+    let exclusive = open(address, dual_stack, false)?;
+    let address = exclusive.local_addr()?.as_socket().unwrap_or(address);
+    if count == 1 {
+        let sockets = vec![exclusive.into()];
+        return Ok(Bound { address, sockets });
+    }
+    drop(exclusive);
+    let sockets = (0..count).map(|_| Ok(open(address, dual_stack, true)?.into()));
+    Ok(Bound {
+        address,
+        sockets: sockets.collect::<io::Result<_>>()?,
+    })
+}
+
+fn open(address: SocketAddr, dual_stack: bool, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!dual_stack)?; // the system's default varies
+    }
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn bound(text: &str, dual_stack: bool, count: usize) -> Result<Vec<Bound>, BindError> {
+        bind(text.parse().unwrap(), dual_stack, count)
+    }
+
+    fn reaches(ip: &str, port: u16) -> bool {
+        TcpStream::connect((ip, port)).is_ok()
+    }
+
+    fn has_ipv6() -> bool {
+        TcpListener::bind("[::1]:0").is_ok()
+    }
+
+    #[test]
+    fn one_port_in_both_families() {
+        for count in [1, 3] {
+            let v4 = bound("0.0.0.0:0", true, count).unwrap();
+            let port = v4[0].address.port();
+            assert_eq!((v4.len(), v4[0].sockets.len()), (1, count));
+            if has_ipv6() {
+                let v6 = bound(&format!("[::]:{port}"), false, count).unwrap();
+                assert!(reaches("::1", port) && reaches("127.0.0.1", port));
+                drop(v4);
+                assert!(!reaches("127.0.0.1", port), "IPv4 is left to the other");
+                drop(v6);
+            }
+        }
+    }
+
+    #[test]
+    fn dual_stack() {
+        if has_ipv6() {
+            let both = bound("[::]:0", true, 2).unwrap();
+            let port = both[0].address.port();
+            assert!(reaches("::1", port) && reaches("127.0.0.1", port));
+        }
+    }
+
+    #[test]
+    fn localhost_and_every_address() {
+        for text in ["localhost:0", ":0"] {
+            let bound = bound(text, false, 2).unwrap();
+            let ports: Vec<u16> = bound.iter().map(|bound| bound.address.port()).collect();
+            assert!(ports.iter().all(|port| *port == ports[0]), "{text}: {ports:?}");
+            assert_eq!(bound.len(), 1 + usize::from(has_ipv6()), "{text}");
+            assert!(reaches("127.0.0.1", ports[0]), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_has_one_owner() {
+        let holder = bound("127.0.0.1:0", true, 2).unwrap();
+        let port = holder[0].address.port();
+        for text in [
+            format!("127.0.0.1:{port}"),
+            format!("0.0.0.0:{port}"),
+            format!("localhost:{port}"),
+            format!(":{port}"),
+        ] {
+            for count in [1, 2] {
+                let error = bound(&text, true, count).err().unwrap();
+                assert_eq!(error.error.kind(), ErrorKind::AddrInUse, "{text}");
+                assert_eq!(error.address.port(), port);
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_of_another_machine() {
+        let error = bound("192.0.2.1:0", true, 1).err().unwrap();
+        assert_eq!(error.error.kind(), ErrorKind::AddrNotAvailable);
+    }
+}

@@ -1,0 +1,160 @@
+//! What a start warns of: what a stranger who reaches the server may do under the configuration in force.
+
+use fanfare_core::policy::RoomAccess;
+
+use crate::{
+    config::{Config, Listener, Registration},
+    engine::Mounting,
+};
+
+/// What a start knows besides the configuration.
+pub(super) struct Exposure<'a> {
+    pub(super) config: &'a Config,
+    pub(super) dialects: &'a [Mounting],
+    /// Whether this server issues tokens, so that an account is worth something.
+    pub(super) issues_tokens: bool,
+    /// Whether an API key was ever made.
+    pub(super) has_keys: bool,
+    /// Whether the Redis-protocol door is open.
+    pub(super) has_redis_door: bool,
+    /// Who may use a room of which no rule says anything.
+    pub(super) rooms: RoomAccess,
+}
+
+impl Exposure<'_> {
+    /// Logs one line for each thing.
+    pub(super) fn warn(&self) {
+        for open in self.list() {
+            tracing::warn!("open: {open}");
+        }
+    }
+
+    fn list(&self) -> Vec<String> {
+        let auth = &self.config.auth;
+        let mut open = Vec::new();
+        if auth.registration == Registration::Open && self.issues_tokens {
+            let rooms = match self.rooms {
+                RoomAccess::Authenticated => " and room",
+                RoomAccess::Nobody => "",
+            };
+            open.push(format!(
+                "anyone may register, and then use every channel{rooms} that no access rule closes: auth.registration = \
+                 \"closed\" forbids it"
+            ));
+        }
+        if auth.allowed_origins.iter().any(|origin| origin == "*") {
+            open.push(
+                "a web page of any origin may connect and call: auth.allowed_origins names the pages that may".to_owned(),
+            );
+        }
+        let is_served = |name: &str| {
+            let serves = |listener: &Listener| listener.dialects.iter().any(|served| served == name);
+            self.config.listener.iter().any(serves)
+        };
+        let served = self
+            .dialects
+            .iter()
+            .filter(|mounting| is_served(mounting.kind.name()));
+        let to_anyone = served.filter_map(|mounting| mounting.dialect.open_to_anyone());
+        open.extend(to_anyone.map(|what| format!("anyone may {what}")));
+        open.extend(self.on_this_machine());
+        open
+    }
+
+    fn on_this_machine(&self) -> Option<String> {
+        let api = &self.config.api;
+        if !api.trust_loopback || !api.keys.is_empty() || self.has_keys {
+            return None;
+        }
+        let door = if self.has_redis_door && self.config.resp.password.is_none() {
+            ", and publish by the Redis protocol"
+        } else {
+            ""
+        };
+        Some(format!(
+            "any program on this machine may use the service API without a key{door}: an API key, or api.trust_loopback = \
+             false, forbids it"
+        ))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Sources, load},
+        serve::{dialect_infos, dialects},
+    };
+
+    /// The first words of what is open in a profile with these settings.
+    fn open(profile: &str, overrides: &[(&str, &str)], has_keys: bool) -> Vec<String> {
+        let overrides = overrides
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let sources = Sources {
+            profile: Some(profile.to_owned()),
+            overrides: overrides.collect(),
+            ..Sources::default()
+        };
+        let config = load(&sources, &dialect_infos()).unwrap().config;
+        let exposure = Exposure {
+            config: &config,
+            dialects: &dialects(&config),
+            issues_tokens: true,
+            has_keys,
+            has_redis_door: true,
+            rooms: RoomAccess::Authenticated,
+        };
+        let words = |text: String| text.split_whitespace().take(4).collect::<Vec<_>>().join(" ");
+        exposure.list().into_iter().map(words).collect()
+    }
+
+    const SECRET: (&str, &str) = ("auth.jwt_secret", "0123456789abcdef0123456789abcdef");
+    const PAGES: (&str, &str) = ("auth.allowed_origins", "https://app.example.com");
+    const REGISTER: &str = "anyone may register, and";
+    const ORIGINS: &str = "a web page of";
+    const ANONYMOUS: &str = "anyone may subscribe to";
+    const MACHINE: &str = "any program on this";
+
+    #[test]
+    fn by_default() {
+        assert_eq!(
+            open("default", &[], false),
+            [REGISTER, ORIGINS, ANONYMOUS, MACHINE]
+        );
+        assert_eq!(open("notify", &[], false), [REGISTER, ORIGINS, MACHINE]);
+        assert_eq!(open("default", &[], true), [REGISTER, ORIGINS, ANONYMOUS]);
+    }
+
+    #[test]
+    fn each_key_closes_its_own() {
+        for (key, value, left) in [
+            ("auth.registration", "closed", [ORIGINS, ANONYMOUS, MACHINE]),
+            (PAGES.0, PAGES.1, [REGISTER, ANONYMOUS, MACHINE]),
+            ("realtime.require_auth", "true", [REGISTER, ORIGINS, MACHINE]),
+            ("realtime.required_roles", "staff", [REGISTER, ORIGINS, MACHINE]),
+            ("api.trust_loopback", "false", [REGISTER, ORIGINS, ANONYMOUS]),
+            ("api.keys", "0123456789abcdef", [REGISTER, ORIGINS, ANONYMOUS]),
+        ] {
+            assert_eq!(open("default", &[(key, value)], false), left, "{key}");
+        }
+    }
+
+    #[test]
+    fn production_is_closed_and_each_key_opens_its_own() {
+        assert_eq!(open("production", &[SECRET, PAGES], false), [""; 0]);
+        for (key, value, opened) in [
+            ("auth.registration", "open", REGISTER),
+            (PAGES.0, "*", ORIGINS),
+            ("realtime.require_auth", "false", ANONYMOUS),
+            ("api.trust_loopback", "true", MACHINE),
+        ] {
+            assert_eq!(
+                open("production", &[SECRET, PAGES, (key, value)], false),
+                [opened],
+                "{key}"
+            );
+        }
+    }
+}
