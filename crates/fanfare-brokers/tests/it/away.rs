@@ -8,17 +8,14 @@ use std::{
 use fanfare_core::{Audience, BrokerError, BrokerHealth, Interest, Receipt};
 
 use crate::{
-    harness::{Cluster, Node, channel, eventually, interest, to, to_channel, to_user},
+    harness::{Node, channel, eventually, interest, to, to_channel, to_user},
     server::RedisServer,
 };
 
-pub(crate) async fn two_nodes() -> Option<(RedisServer, Node, Node)> {
-    let cluster = Cluster::Redis(RedisServer::start()?);
-    let (first, second) = (cluster.node("a").await, cluster.node("b").await);
-    let Cluster::Redis(server) = cluster else {
-        return None;
-    };
-    Some((server, first, second))
+pub(crate) async fn two_nodes() -> (RedisServer, Node, Node) {
+    let server = RedisServer::start();
+    let (first, second) = (server.node("a").await, server.node("b").await);
+    (server, first, second)
 }
 
 pub(crate) async fn is_away(node: &Node) -> bool {
@@ -31,9 +28,7 @@ pub(crate) fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_is_killed_and_comes_back() {
-    let Some((mut server, node, other)) = two_nodes().await else {
-        return;
-    };
+    let (mut server, node, other) = two_nodes().await;
     node.hold("alice", 1).await;
     other.hold("bob", 1).await;
     assert!(!node.publish_one(to_user("alice", "0")).await.degraded);
@@ -122,9 +117,7 @@ async fn once_in_order(node: &Node, audience: Audience, disturb: impl AsyncFnOnc
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_when_redis_is_killed() {
     for (audience, interest) in ways() {
-        let Some((mut server, node, _other)) = two_nodes().await else {
-            return;
-        };
+        let (mut server, node, _other) = two_nodes().await;
         node.hold_interest(interest, 1).await;
         let receipts = once_in_order(&node, audience, async || {
             server.kill();
@@ -143,9 +136,7 @@ async fn nothing_is_lost_or_doubled_when_redis_is_killed() {
 async fn nothing_is_lost_or_doubled_when_a_connection_is_cut() {
     for kind in ["pubsub", "normal"] {
         for (audience, interest) in ways() {
-            let Some((server, node, _other)) = two_nodes().await else {
-                return;
-            };
+            let (server, node, _other) = two_nodes().await;
             node.hold_interest(interest, 1).await;
             once_in_order(&node, audience, async || {
                 for _ in 0..5 {
@@ -162,9 +153,7 @@ async fn nothing_is_lost_or_doubled_when_a_connection_is_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_when_a_connection_is_cut_while_patterns_come_and_go() {
     for kind in ["pubsub", "normal"] {
-        let Some((server, node, _other)) = two_nodes().await else {
-            return;
-        };
+        let (server, node, _other) = two_nodes().await;
         node.hold_interest(channel("room"), 1).await;
         let audience = to_channel("room", "0").audience;
         once_in_order(&node, audience, async || {
@@ -186,9 +175,7 @@ async fn nothing_is_lost_or_doubled_when_a_connection_is_cut_while_patterns_come
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn channels_are_served_while_redis_is_away_and_heard_again_when_it_is_back() {
-    let Some((mut server, node, other)) = two_nodes().await else {
-        return;
-    };
+    let (mut server, node, other) = two_nodes().await;
     server.kill();
     eventually("it is noticed", async || {
         is_away(&node).await && is_away(&other).await
@@ -229,9 +216,7 @@ async fn channels_are_served_while_redis_is_away_and_heard_again_when_it_is_back
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hung_redis_is_noticed() {
-    let Some((server, node, _other)) = two_nodes().await else {
-        return;
-    };
+    let (server, node, _other) = two_nodes().await;
     node.hold("alice", 1).await;
     let audience = to_user("alice", "0").audience;
     once_in_order(&node, audience, async || {
@@ -249,9 +234,7 @@ async fn a_hung_redis_is_noticed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_starts_without_redis() {
-    let Some(mut server) = RedisServer::start() else {
-        return;
-    };
+    let mut server = RedisServer::start();
     server.kill();
     let node = Node::open("redis", &server.url(), "a");
     node.hold("alice", 1).await;
@@ -266,9 +249,7 @@ async fn a_node_starts_without_redis() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_users_are_asked_for_again() {
-    let Some((mut server, node, other)) = two_nodes().await else {
-        return;
-    };
+    let (mut server, node, other) = two_nodes().await;
     let users: u32 = std::env::var("FANFARE_TEST_USERS").map_or(20_000, |count| count.parse().unwrap());
     let start = Instant::now();
     let subscriptions = (0..users).map(|number| node.broker.subscribe(interest(&number.to_string())));

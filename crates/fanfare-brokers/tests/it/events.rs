@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     away::{is_away, numbers, two_nodes},
-    harness::{Cluster, Node, eventually},
+    harness::{Node, eventually},
     server::RedisServer,
 };
 
@@ -57,9 +57,7 @@ async fn claim(node: &Node, number: u128) -> Claim {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeat_on_the_channel_is_heard_once_on_every_node() {
-    let Some((server, first, second)) = two_nodes().await else {
-        return;
-    };
+    let (server, first, second) = two_nodes().await;
     publish(&server, &named(1, "1"));
     publish(&server, &named(1, "1"));
     // In one list; with other data; and in a list with what is new.
@@ -78,9 +76,7 @@ async fn a_repeat_on_the_channel_is_heard_once_on_every_node() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_published_alone_is_not_heard_again() {
-    let Some((server, first, second)) = two_nodes().await else {
-        return;
-    };
+    let (server, first, second) = two_nodes().await;
     for number in [1, 2] {
         assert_eq!(claim(&first, number).await, Claim::New);
     }
@@ -103,9 +99,7 @@ async fn what_was_published_alone_is_not_heard_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_heard_is_known_to_all_without_an_answer() {
-    let Some((server, first, second)) = two_nodes().await else {
-        return;
-    };
+    let (server, first, second) = two_nodes().await;
     publish(&server, &named(1, "1"));
     came(&server, &[&first, &second], &numbers(1..2)).await;
     let later = Node::open("redis", &server.url(), "c");
@@ -122,9 +116,7 @@ async fn what_was_heard_is_known_to_all_without_an_answer() {
 /// Whoever is first, the event is published once: by who claimed it alone, or by all nodes that heard it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_both_doors_one_gets_an_id() {
-    let Some((server, first, second)) = two_nodes().await else {
-        return;
-    };
+    let (server, first, second) = two_nodes().await;
     let client = redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let (mut alone, mut together) = (Vec::new(), Vec::new());
@@ -157,9 +149,7 @@ async fn of_both_doors_one_gets_an_id() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_in_order_with_repeats_and_without_ids_between() {
-    let Some((server, first, second)) = two_nodes().await else {
-        return;
-    };
+    let (server, first, second) = two_nodes().await;
     let client = redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     // To everyone on three Redis channels by turns, in pipelines of several sizes; every third repeats an earlier one.
@@ -189,9 +179,7 @@ async fn a_thousand_in_order_with_repeats_and_without_ids_between() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_list_may_name_as_many_ids_as_it_has_events() {
-    let Some((server, first, second)) = two_nodes().await else {
-        return;
-    };
+    let (server, first, second) = two_nodes().await;
     let events: Vec<String> = (0..3000)
         .map(|number| named(number, &number.to_string()))
         .collect();
@@ -204,9 +192,7 @@ async fn a_list_may_name_as_many_ids_as_it_has_events() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_later_does_not_hear_a_repeat() {
-    let Some(server) = RedisServer::start() else {
-        return;
-    };
+    let server = RedisServer::start();
     let first = Node::open("redis", &server.url(), "a");
     first.ready().await;
     publish(&server, &named(1, "1"));
@@ -224,9 +210,7 @@ async fn who_comes_later_does_not_hear_a_repeat() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn repeats_are_known_when_a_connection_or_redis_comes_back() {
-    let Some((mut server, first, second)) = two_nodes().await else {
-        return;
-    };
+    let (mut server, first, second) = two_nodes().await;
     publish(&server, &named(1, "1"));
     for node in [&first, &second] {
         eventually("it comes", async || node.inbound.data() == ["1"]).await;
@@ -266,9 +250,7 @@ async fn repeats_are_known_when_a_connection_or_redis_comes_back() {
 /// Where Redis does not say whether an id is new, each node goes by what it knows itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ids_that_redis_says_nothing_of_are_judged_by_each_node() {
-    let Some((server, first, second)) = two_nodes().await else {
-        return;
-    };
+    let (server, first, second) = two_nodes().await;
     publish(&server, &named(1, "1"));
     assert_eq!(claim(&first, 9).await, Claim::New);
     for node in [&first, &second] {
@@ -291,9 +273,7 @@ async fn ids_that_redis_says_nothing_of_are_judged_by_each_node() {
 /// Far shorter than Redis stays silent here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_does_not_answer_holds_up_nothing_for_long() {
-    let Some((server, first, second)) = two_nodes().await else {
-        return;
-    };
+    let (server, first, second) = two_nodes().await;
     let client = redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_connection().unwrap();
     // Heard by both, who then have no answer for half a minute.
@@ -314,9 +294,7 @@ async fn a_redis_that_does_not_answer_holds_up_nothing_for_long() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_no_id_is_named_redis_is_not_asked() {
-    let Some((server, first, second)) = two_nodes().await else {
-        return;
-    };
+    let (server, first, second) = two_nodes().await;
     for number in 0..10 {
         publish(&server, &unnamed(&number.to_string()));
         server.command(&["PUBLISH", "fanfare:everyone", r#"{"type":"t","payload":0}"#]);
@@ -337,14 +315,8 @@ async fn where_no_id_is_named_redis_is_not_asked() {
 /// The order of what others publish does not depend on the Redis channel.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_waits_for_what_was_named_before_it() {
-    let Some(server) = RedisServer::start() else {
-        return;
-    };
-    let cluster = Cluster::Redis(server);
-    let node = cluster.node("a").await;
-    let Cluster::Redis(server) = &cluster else {
-        return;
-    };
+    let server = RedisServer::start();
+    let node = server.node("a").await;
     node.hold("mia", 1).await;
     let client = redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_connection().unwrap();
@@ -362,5 +334,5 @@ async fn a_channel_waits_for_what_was_named_before_it() {
         );
         pipe.query::<redis::Value>(&mut connection).unwrap();
     }
-    came(server, &[&node], &numbers(0..400)).await;
+    came(&server, &[&node], &numbers(0..400)).await;
 }

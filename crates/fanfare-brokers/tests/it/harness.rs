@@ -30,12 +30,14 @@ pub(crate) enum Cluster {
 impl Cluster {
     /// A node that is ready.
     pub(crate) async fn node(&self, id: &str) -> Node {
-        let node = match self {
-            Self::Memory => Node::open("memory", "", id),
-            Self::Redis(server) => Node::open("redis", &server.url(), id),
-        };
-        node.ready().await;
-        node
+        match self {
+            Self::Memory => {
+                let node = Node::open("memory", "", id);
+                node.ready().await;
+                node
+            }
+            Self::Redis(server) => server.node(id).await,
+        }
     }
 
     /// Several nodes where the broker allows it, else one.
@@ -44,6 +46,15 @@ impl Cluster {
             Self::Memory => vec![self.node("a").await],
             Self::Redis(_) => vec![self.node("a").await, self.node("b").await, self.node("c").await],
         }
+    }
+}
+
+impl RedisServer {
+    /// Returns a node that is connected to this server.
+    pub(crate) async fn node(&self, id: &str) -> Node {
+        let node = Node::open("redis", &self.url(), id);
+        node.ready().await;
+        node
     }
 }
 

@@ -123,9 +123,7 @@ pub(crate) async fn many_ids_in_one_call(cluster: &Cluster) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ids_are_remembered_for_ten_minutes() {
-    let Some((server, node, other)) = two_nodes().await else {
-        return;
-    };
+    let (server, node, other) = two_nodes().await;
     let key = format!("fanfare:id:{}", id(1));
     let assert_left = |lifetime: Duration| {
         let redis::Value::Int(left) = server.command(&["PTTL", &key]) else {
@@ -144,9 +142,7 @@ async fn ids_are_remembered_for_ten_minutes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_id_of_a_node_that_died_is_free_after_a_while() {
-    let Some((server, node, other)) = two_nodes().await else {
-        return;
-    };
+    let (server, node, other) = two_nodes().await;
     assert_eq!(claim(&node, 1).await, Claim::New);
     assert_eq!(claim(&other, 1).await, Claim::Known(None));
     drop(node);
@@ -157,9 +153,7 @@ async fn an_id_of_a_node_that_died_is_free_after_a_while() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_node_published_before_it_died_is_known() {
-    let Some((server, node, other)) = two_nodes().await else {
-        return;
-    };
+    let (server, node, other) = two_nodes().await;
     assert_eq!(claim(&node, 1).await, Claim::New);
     assert_eq!(claim(&other, 1).await, Claim::Known(None));
     let event = Event {
@@ -184,9 +178,7 @@ async fn what_a_node_published_before_it_died_is_known() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ids_that_nobody_waits_for_are_released() {
-    let Some((server, node, other)) = two_nodes().await else {
-        return;
-    };
+    let (server, node, other) = two_nodes().await;
     server.signal("-STOP");
     assert!(node.broker.claim(vec![id(1)]).now_or_never().is_none());
     server.signal("-CONT");
@@ -196,9 +188,7 @@ async fn ids_that_nobody_waits_for_are_released() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_redis_a_node_goes_by_its_own_memory() {
-    let Some((mut server, node, other)) = two_nodes().await else {
-        return;
-    };
+    let (mut server, node, other) = two_nodes().await;
     for number in [1, 2, 3] {
         assert_eq!(claim(&node, number).await, Claim::New);
     }
@@ -246,9 +236,7 @@ async fn without_redis_a_node_goes_by_its_own_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_node_s_own_callers_one_gets_an_id_though_redis_comes_and_goes() {
-    let Some((mut server, node, _other)) = two_nodes().await else {
-        return;
-    };
+    let (mut server, node, _other) = two_nodes().await;
     let claims = (0..4).map(|_| {
         let broker = node.broker.clone();
         tokio::spawn(async move {

@@ -61,9 +61,7 @@ fn tell(node: &Node, range: std::ops::Range<u32>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_told_while_redis_is_away_is_repeated() {
-    let Some((mut server, node, other)) = two_nodes().await else {
-        return;
-    };
+    let (mut server, node, other) = two_nodes().await;
     tell(&node, 0..10);
     eventually("told", async || other.inbound.told().len() == 10).await;
     server.kill();
@@ -96,9 +94,7 @@ async fn what_is_told_while_redis_is_away_is_repeated() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_too_many_notices_the_latest_are_repeated() {
-    let Some((mut server, node, other)) = two_nodes().await else {
-        return;
-    };
+    let (mut server, node, other) = two_nodes().await;
     server.kill();
     eventually("it is noticed", async || {
         is_away(&node).await && is_away(&other).await
@@ -151,9 +147,7 @@ async fn once_in_order(nodes: [&Node; 2], disturb: impl AsyncFnOnce()) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_told_is_lost_or_doubled_when_redis_is_killed() {
-    let Some((mut server, node, other)) = two_nodes().await else {
-        return;
-    };
+    let (mut server, node, other) = two_nodes().await;
     once_in_order([&node, &other], async || {
         for _ in 0..3 {
             server.kill();
@@ -168,9 +162,7 @@ async fn nothing_told_is_lost_or_doubled_when_redis_is_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_told_is_lost_or_doubled_when_connections_are_cut() {
     for kind in ["pubsub", "normal"] {
-        let Some((server, node, other)) = two_nodes().await else {
-            return;
-        };
+        let (server, node, other) = two_nodes().await;
         once_in_order([&node, &other], async || {
             for _ in 0..6 {
                 server.command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]);
@@ -183,9 +175,7 @@ async fn nothing_told_is_lost_or_doubled_when_connections_are_cut() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_told_is_lost_or_doubled_when_redis_hangs() {
-    let Some((server, node, other)) = two_nodes().await else {
-        return;
-    };
+    let (server, node, other) = two_nodes().await;
     once_in_order([&node, &other], async || {
         server.signal("-STOP");
         eventually("it is noticed", async || is_away(&node).await).await;

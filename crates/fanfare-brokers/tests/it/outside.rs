@@ -13,10 +13,10 @@ use crate::{
 };
 
 /// A node on a server, and the server to publish on.
-async fn node() -> Option<(Cluster, Node)> {
-    let cluster = Cluster::Redis(RedisServer::start()?);
+async fn node() -> (Cluster, Node) {
+    let cluster = Cluster::Redis(RedisServer::start());
     let node = cluster.node("a").await;
-    Some((cluster, node))
+    (cluster, node)
 }
 
 impl Cluster {
@@ -34,9 +34,7 @@ impl Cluster {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn backends_publish_to_users_and_everyone() {
-    let Some((cluster, node)) = node().await else {
-        return;
-    };
+    let (cluster, node) = node().await;
     node.hold("a:1", 1).await;
     let payload = r#"{"b":1.10, "a":"\u00e9"}"#;
     let message = format!(r#"{{"type":"order","payload":{payload},"extra":1}}"#);
@@ -59,9 +57,7 @@ async fn backends_publish_to_users_and_everyone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_of_the_service_api_reach_every_node() {
-    let Some((cluster, first)) = node().await else {
-        return;
-    };
+    let (cluster, first) = node().await;
     let second = cluster.node("b").await;
     let body = r#"[{"to":{"user":"1"},"type":"t","data":[1]},{"to":"everyone","data":2}]"#;
     assert_eq!(cluster.publish("fanfare:events", body), redis::Value::Int(2));
@@ -72,9 +68,7 @@ async fn bodies_of_the_service_api_reach_every_node() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_malformed_is_counted_and_dropped() {
-    let Some((cluster, node)) = node().await else {
-        return;
-    };
+    let (cluster, node) = node().await;
     node.hold("1", 1).await;
     for (channel, message) in [
         ("user_noti:1", ""),
@@ -100,9 +94,7 @@ async fn what_is_malformed_is_counted_and_dropped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn listeners_of_other_make_understand_and_are_not_waited_for() {
-    let Some((cluster, node)) = node().await else {
-        return;
-    };
+    let (cluster, node) = node().await;
     let second = cluster.node("b").await;
     node.hold("1", 1).await;
     second.hold("1", 2).await;
@@ -129,9 +121,7 @@ async fn listeners_of_other_make_understand_and_are_not_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_is_used_and_never_told() {
-    let Some(server) = RedisServer::start_with(Some("opensesame")) else {
-        return;
-    };
+    let server = RedisServer::start_with(Some("opensesame"));
     let good = Node::open("redis", &server.url(), "a");
     good.ready().await;
     let bad = Node::open("redis", &server.url().replace("opensesame", "sesamopen"), "b");
@@ -148,9 +138,7 @@ async fn a_password_is_used_and_never_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_broker_lets_go_of_redis() {
-    let Some((cluster, node)) = node().await else {
-        return;
-    };
+    let (cluster, node) = node().await;
     let clients = || match cluster.server().command(&["CLIENT", "LIST"]) {
         redis::Value::BulkString(list) => list
             .split(|byte| *byte == b'\n')
@@ -165,9 +153,7 @@ async fn a_dropped_broker_lets_go_of_redis() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn backends_publish_on_channels() {
-    let Some((cluster, node)) = node().await else {
-        return;
-    };
+    let (cluster, node) = node().await;
     node.hold_interest(channel("project:1"), 1).await;
     let messages = [
         (r#"{"type":"t","payload":[1.10]}"#, Some("t"), "[1.10]"),
@@ -218,9 +204,7 @@ fn listened_to(cluster: &Cluster) -> (usize, i64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_keeps_channels_or_the_pattern() {
-    let Some(server) = RedisServer::start() else {
-        return;
-    };
+    let server = RedisServer::start();
     let linger = Duration::from_secs(2);
     let node = Node::open_with("redis", &server.url(), "a", linger);
     node.ready().await;
@@ -254,9 +238,7 @@ async fn redis_keeps_channels_or_the_pattern() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_heard_but_not_wanted_is_declined_without_being_asked() {
-    let Some((cluster, publisher)) = node().await else {
-        return;
-    };
+    let (cluster, publisher) = node().await;
     let node = Node::open_with("redis", &cluster.server().url(), "b", Duration::from_secs(60));
     node.ready().await;
     node.broker.subscribe(Interest::AllChannels).await;
@@ -283,9 +265,7 @@ async fn what_is_heard_but_not_wanted_is_declined_without_being_asked() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn equal_messages_of_backends_count_each_while_patterns_come_and_go() {
-    let Some((cluster, node)) = node().await else {
-        return;
-    };
+    let (cluster, node) = node().await;
     node.hold_interest(channel("tick"), 1).await;
     let client = redis::Client::open(cluster.server().url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();

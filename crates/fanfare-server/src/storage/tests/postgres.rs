@@ -15,15 +15,14 @@ pub(crate) struct Postgres {
     server: Option<Child>,
 }
 
-/// Where Debian's package `postgresql` has its programs; the newest version of several.
-fn programs() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
-    let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
-    let newest = versions
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .max_by_key(number)?;
-    let programs = newest.join("bin");
-    programs.join("initdb").exists().then_some(programs)
+/// Returns the folder of the newest PostgreSQL that has a server: `VERSION/bin` in `versions`.
+fn programs(versions: &Path) -> Option<PathBuf> {
+    let number = |path: &PathBuf| path.parent()?.file_name()?.to_str()?.parse::<u32>().ok();
+    fs::read_dir(versions)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .filter(|programs| programs.join("initdb").exists())
+        .max_by_key(number)
 }
 
 /// The user and the group to run as: PostgreSQL refuses to be root.
@@ -45,12 +44,14 @@ fn somebody() -> Option<(u32, u32)> {
 }
 
 impl Postgres {
-    /// Starts one; `None`, with a word about it, where PostgreSQL is not installed.
-    pub(crate) fn start() -> Option<Self> {
-        let Some(programs) = programs() else {
-            eprintln!("skipped: PostgreSQL is not there; install the package `postgresql`");
-            return None;
-        };
+    /// Makes a server and starts it.
+    ///
+    /// # Panics
+    ///
+    /// If PostgreSQL is not installed: a test that needs it fails without it.
+    pub(crate) fn start() -> Self {
+        let programs = programs(Path::new("/usr/lib/postgresql"))
+            .expect("PostgreSQL is missing: install it with `apt-get install postgresql`");
         // Not below TMPDIR: another user must be able to get there.
         let folder = tempfile::Builder::new()
             .prefix("fanfare-pg.")
@@ -83,7 +84,7 @@ impl Postgres {
             String::from_utf8_lossy(&made.stderr)
         );
         postgres.restart();
-        Some(postgres)
+        postgres
     }
 
     /// Starts it, again or for the first time, and waits until it lets somebody in.
