@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Fanfare, message, token, waitUntil } from './fanfare.js';
+import { Fanfare, message, waitUntil } from './fanfare.js';
 
 const RFC3339_MILLIS = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
@@ -117,15 +117,4 @@ test('a large message reaches the client whole', async (t) => {
   const text = 'x'.repeat(1 << 20);
   assert.equal(await server.redis().publish('user_noti:user123', message(text)), 1);
   assert.equal((await client.nextJson()).payload, text);
-});
-
-test('a browser-like client is served: WebSocket of the platform, token in the address', async (t) => {
-  if (typeof globalThis.WebSocket !== 'function') return t.skip('this node has no WebSocket of its own');
-  const server = await Fanfare.start(t);
-  const socket = new globalThis.WebSocket(server.url(`?token=${token('user123')}`));
-  t.after(() => socket.close());
-  await new Promise((resolve, reject) => Object.assign(socket, { onopen: resolve, onerror: reject }));
-  const arrived = new Promise((resolve) => (socket.onmessage = (event) => resolve(event.data)));
-  await server.redis().publish('user_noti:user123', message({ n: 1 }));
-  assert.deepEqual(JSON.parse(await arrived).payload, { n: 1 });
 });

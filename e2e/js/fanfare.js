@@ -14,6 +14,7 @@ export { sleep };
 export const SECRET = 'a-secret-for-tests-that-is-long-enough-for-hs256';
 const START_TIMEOUT = 20_000;
 const ANSWER_TIMEOUT = 10_000;
+const END_TIMEOUT = 60_000;
 const ANY_PORT = '127.0.0.1:0';
 
 // The program under test: FANFARE_BIN, else what cargo built last.
@@ -35,6 +36,14 @@ export async function waitUntil(condition, what, timeout = ANSWER_TIMEOUT) {
     if (Date.now() > deadline) throw new Error(`${what} did not come true within ${timeout} ms`);
     await sleep(20);
   }
+}
+
+// Resolves as `promise` does, or fails: a test that waits for ever tells nothing.
+function within(timeout, promise, what) {
+  const late = sleep(timeout, undefined, { ref: false }).then(() => {
+    throw new Error(`no ${what} within ${timeout} ms`);
+  });
+  return Promise.race([promise, late]);
 }
 
 const base64 = (text) => Buffer.from(text).toString('base64url');
@@ -63,6 +72,7 @@ function toml(config) {
 // One running server: notify on a free port, the RESP door on another, both on loopback.
 export class Fanfare {
   #cleanups = [];
+  #exited;
 
   // start(t) or start(t, {notify: {...}, resp: {...}}): runs until the test `t` is over. A listener is on a port that
   // the system chose where it names none.
@@ -103,7 +113,7 @@ export class Fanfare {
       stdio: ['ignore', log, log],
     });
     closeSync(log);
-    this.exited = new Promise((resolve) => this.process.on('exit', (code, signal) => resolve(code ?? signal)));
+    this.#exited = new Promise((resolve) => this.process.on('exit', (code, signal) => resolve(code ?? signal)));
     await waitUntil(() => this.#isUp(), 'a server that answers /livez', START_TIMEOUT);
     return this;
   }
@@ -112,6 +122,11 @@ export class Fanfare {
     if (this.process.exitCode !== null) throw new Error(`fanfare ended with ${this.process.exitCode}:\n${this.log()}`);
     if (this.addresses.length < this.expected) return false;
     return (await this.fetch('/livez').catch(() => undefined))?.status === 200;
+  }
+
+  // The exit code, or the signal that ended the process.
+  get exited() {
+    return within(END_TIMEOUT, this.#exited, 'end of the process');
   }
 
   // What the log says of each listener, in their order, and then of the RESP door: {port, serves}.
@@ -135,7 +150,7 @@ export class Fanfare {
     let code = 0;
     if (this.process?.exitCode === null && this.process.signalCode === null) {
       this.process.kill('SIGTERM');
-      code = await Promise.race([this.exited, sleep(15_000, 'no end', { ref: false })]);
+      code = await Promise.race([this.#exited, sleep(15_000, 'no end', { ref: false })]);
       this.process.kill('SIGKILL');
     }
     const log = this.folder ? this.log() : '';
@@ -208,22 +223,25 @@ export class Fanfare {
 export class Client {
   #frames = [];
   #waiting = [];
+  #closed;
+  #opened;
+  #refused;
 
   constructor(url, { perMessageDeflate = false, protocols = [], ...options } = {}) {
     this.socket = new WebSocket(url, protocols, { perMessageDeflate, ...options });
     this.socket.on('message', (data, isBinary) => this.#arrived(isBinary ? data : data.toString()));
     this.socket.on('error', () => {});
-    this.closed = new Promise((resolve) =>
+    this.#closed = new Promise((resolve) =>
       this.socket.on('close', (code, reason) => resolve({ code, reason: reason.toString() })),
     );
-    this.opened = new Promise((resolve, reject) => {
+    this.#opened = new Promise((resolve, reject) => {
       this.socket.on('open', resolve);
       this.socket.on('error', reject);
     });
-    this.opened.catch(() => {});
-    // A handshake that was refused: {status, headers, body}.
-    this.refused = new Promise((resolve, reject) => {
+    this.#opened.catch(() => {});
+    this.#refused = new Promise((resolve, reject) => {
       this.socket.on('open', () => reject(new Error('the handshake was not refused')));
+      this.socket.on('error', reject);
       this.socket.on('unexpected-response', async (_request, response) => {
         let body = '';
         for await (const chunk of response) body += chunk;
@@ -231,7 +249,21 @@ export class Client {
         this.socket.terminate();
       });
     });
-    this.refused.catch(() => {});
+    this.#refused.catch(() => {});
+  }
+
+  get opened() {
+    return within(ANSWER_TIMEOUT, this.#opened, 'handshake');
+  }
+
+  // A handshake that was refused: {status, headers, body}.
+  get refused() {
+    return within(ANSWER_TIMEOUT, this.#refused, 'refusal');
+  }
+
+  // How the connection ended: {code, reason}.
+  get closed() {
+    return within(END_TIMEOUT, this.#closed, 'end of the connection');
   }
 
   #arrived(frame) {
@@ -245,11 +277,11 @@ export class Client {
     if (this.#frames.length) return this.#frames.shift();
     let waiter;
     const frame = new Promise((resolve) => this.#waiting.push((waiter = resolve)));
-    const late = sleep(timeout, undefined, { ref: false }).then(() => {
+    try {
+      return await within(timeout, frame, 'frame');
+    } finally {
       this.#waiting = this.#waiting.filter((other) => other !== waiter);
-      throw new Error(`no frame within ${timeout} ms`);
-    });
-    return Promise.race([frame, late]);
+    }
   }
 
   async nextJson() {

@@ -156,7 +156,7 @@ test('a handshake that lacks something is refused and the server lives on', asyn
 function statusOf(server, method, headers) {
   const defined = Object.fromEntries(Object.entries(headers).filter(([, value]) => value !== undefined));
   return new Promise((resolve, reject) => {
-    const call = request({ port: server.port, path: `/ws?token=${token('ann')}`, method, headers: defined });
+    const call = request({ host: '127.0.0.1', port: server.port, path: `/ws?token=${token('ann')}`, method, headers: defined });
     call.on('response', (response) => (response.destroy(), resolve(response.statusCode)));
     call.on('upgrade', (_response, socket) => (socket.destroy(), resolve(101)));
     call.on('error', reject);

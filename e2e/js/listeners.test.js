@@ -77,11 +77,11 @@ for (const profile of ['default', 'production']) {
     assert.deepEqual(ports(server).sort(), [...DEFAULT_PORTS].sort());
     for (const [dialect, { port, path }] of Object.entries(PLACES)) {
       const at = dialect === 'realtime' ? 8082 : port;
-      await GREETINGS[dialect](`ws://localhost:${at}${path}`);
+      await GREETINGS[dialect](`ws://127.0.0.1:${at}${path}`);
     }
-    await GREETINGS.realtime('ws://localhost:8081/ws?dialect=realtime');
+    await GREETINGS.realtime('ws://127.0.0.1:8081/ws?dialect=realtime');
     for (const port of DEFAULT_PORTS) {
-      const { status } = await (await fetch(`http://localhost:${port}/health`)).json();
+      const { status } = await (await fetch(`http://127.0.0.1:${port}/health`)).json();
       assert.equal(status, 'healthy');
     }
   });
@@ -93,9 +93,9 @@ for (const [dialect, { port, path }] of Object.entries(PLACES)) {
     const server = await Fanfare.startBare(t, 1, '--profile', dialect);
     assert.deepEqual(ports(server), [port]);
     assert.equal(server.addresses[0].serves, dialect);
-    await GREETINGS[dialect](`ws://localhost:${port}${path}`);
+    await GREETINGS[dialect](`ws://127.0.0.1:${port}${path}`);
     const other = path === ROOMS ? '/ws' : ROOMS;
-    assert.equal((await dialled(`ws://localhost:${port}${other}`).refused).status, 404);
+    assert.equal((await dialled(`ws://127.0.0.1:${port}${other}`).refused).status, 404);
   });
 }
 
