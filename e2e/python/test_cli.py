@@ -131,6 +131,24 @@ def test_config_check_names_the_line(here, text, line):
     assert f"fanfare.toml:{line}" in said or f"line {line}" in said, said
 
 
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("redis://:hunter2@ss#x@h", "found a fragment"),
+        ("redis://h?password=hunter2", "found a password among the query parameters"),
+        ("redis://h?hunter2", "found an unknown query parameter"),
+        ("redis:///hunter2", "found no host"),
+        ("redis://h/hunter2", "found a path that is no number"),
+    ],
+)
+def test_config_check_reads_the_broker_s_url(here, url, problem):
+    for command in [("config", "check"), ("serve",)]:
+        done = here(*command, config=f'{WITH_SECRET}[broker]\nurl = "{url}"\n')
+        assert done.returncode == 2
+        assert f":4: broker.url: the broker's URL is not usable: {problem}" in done.stderr
+        assert "hunter2" not in done.stdout + done.stderr
+
+
 def test_config_check_finds_every_error(here):
     done = here("config", "check", config='[notify]\nmax_conections = 3\n[broker]\nkind = "pigeon"\n')
     said = done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """A real Redis between the backend and the clients, and what happens when it goes away."""
 
 import concurrent.futures
+import json
 import signal
 import subprocess
 import time
@@ -133,6 +134,74 @@ def test_a_user_who_comes_and_goes_quickly_ends_as_held(node, connect, backend):
     time.sleep(0.3)  # whatever of the earlier ones is still on its way
     assert backend.publish("user_noti:ann", message("last")) == 1
     assert last.next_json()["payload"] == "last"
+
+
+# --- Redis refuses ---
+
+
+NODE_RIGHTS = "+publish +subscribe +unsubscribe +psubscribe +punsubscribe +get +set +del +pttl"
+NODE_NAMES = "~fanfare:id:* &user_noti:* &fanfare:everyone &fanfare:events &fanfare:nodes &fanfare:node:* &fanfare:channel:*"
+
+
+def test_the_documented_rights_are_enough(broker, launch, connect, backend):
+    """PING is not among them: Redis' refusal of it is a sign of life."""
+    rules = f"on >password resetkeys resetchannels nocommands {NODE_RIGHTS} {NODE_NAMES}".split()
+    backend.execute_command("ACL", "SETUSER", "fanfare", *rules)
+    node = launch(broker={"kind": "redis", "url": f"redis://fanfare:password@127.0.0.1:{broker.port}"})
+    client = connect(node, "ann")
+    wait_until(lambda: any(entry["object"] == "ping" for entry in backend.acl_log()), what="a refused PING")
+    for n in range(3):
+        assert node.get("/health").status == 200
+        assert node.get("/readyz").status == 200
+        backend.publish("user_noti:ann", message(n))
+        assert client.next_json()["payload"] == n
+        time.sleep(0.5)
+    assert {entry["object"] for entry in backend.acl_log()} <= {"ping", "client|setinfo"}
+
+
+def test_a_redis_without_room_for_ids(node, launch, broker, connect, backend):
+    second = launch(broker={"kind": "redis", "url": broker.url})
+    clients = [connect(node, "ann"), connect(second, "ann")]
+    backend.config_set("maxmemory", 1)
+
+    def post(data, **fields):
+        body = json.dumps({"to": {"user": "ann"}, "data": data, **fields})
+        done = node.get("/api/v1/events", method="POST", body=body)
+        assert done.status == 200
+        return json.loads(done.text)
+
+    key = {"id": "0192f0c1-2345-7abc-8def-0123456789ab"}
+    first, repeated, without = post("first", **key), post("repeated", **key), post("without an id")
+    assert first["degraded"] is True
+    assert first["recipients"] == repeated["recipients"] == 2
+    assert "degraded" not in without
+    for client in clients:
+        assert [client.next_json()["payload"] for _ in range(2)] == ["first", "without an id"]
+    assert "Redis refused ids of events" in node.log()
+    assert "OOM command not allowed" in node.log()
+    assert "only this node's connections" not in node.log()
+
+
+@pytest.mark.parametrize(
+    ("rest", "error"),
+    [("/99", "Redis answered ERR DB index is out of range"), ("/0", "authentication failed")],
+)
+def test_what_redis_answers_and_where_it_is_stands_in_the_log(real_redis, rest, error):
+    """The first password is right, the second is not."""
+    broker = real_redis(password="s3cret")
+    password = "s3cret" if rest == "/99" else "s3cret-too"
+    url = f"redis://:{password}@127.0.0.1:{broker.port}{rest}"
+    with running(broker={"kind": "redis", "url": url}) as node:
+        wait_until(lambda: "Redis is away" in node.log(), what="a line about Redis")
+        line = next(line for line in node.log().splitlines() if "Redis is away" in line)
+        assert f"127.0.0.1:{broker.port}" in line
+        assert error in line
+        assert "s3cret" not in node.log()
+
+
+def test_the_number_of_a_database_is_warned_of(launch, broker):
+    node = launch(broker={"kind": "redis", "url": f"redis://127.0.0.1:{broker.port}/2"})
+    assert "the number of the database does not separate nodes" in node.log()
 
 
 # --- Redis goes away ---

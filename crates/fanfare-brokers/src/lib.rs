@@ -66,14 +66,15 @@ pub fn open(
     }
 }
 
-/// Checks what [`open`] would check, and connects to nothing.
+/// Checks `options` for the broker called `kind` as [`open`] does, without connecting; returns what the operator should
+/// know of them.
 ///
 /// # Errors
-/// Those of [`open`].
-pub fn check(kind: &str, options: &BrokerOptions) -> Result<(), OpenError> {
+/// As [`open`].
+pub fn check(kind: &str, options: &BrokerOptions) -> Result<Option<&'static str>, OpenError> {
     match kind {
-        "memory" => Ok(()),
-        "redis" => redis::client(options).map(drop),
+        "memory" => Ok(None),
+        "redis" => redis::check(options),
         _ => Err(OpenError::UnknownKind),
     }
 }

@@ -208,4 +208,7 @@ pub enum BrokerError {
     /// It did not answer in time.
     #[error("the broker did not answer in time")]
     TimedOut,
+    /// It refused to carry anything; why, in a few words and without secrets.
+    #[error("{0}")]
+    Refused(String),
 }

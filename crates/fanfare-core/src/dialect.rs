@@ -6,9 +6,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
-    About, Call, Conversation, DialectFacts, Ending, Endpoint, Event, Figure, Handshake, HttpError,
-    HttpReply, Identity, JsonMap, ListenPlan, Listening, NodeFacts, Offer, Options, Plan, Refusal, Rejection,
-    policy::PolicyOptions,
+    About, BrokerHealth, Call, Conversation, DialectFacts, Ending, Endpoint, Event, Figure, Handshake,
+    HttpError, HttpReply, Identity, JsonMap, ListenPlan, Listening, NodeFacts, Offer, Options, Plan, Refusal,
+    Rejection, policy::PolicyOptions,
 };
 
 /// What is known of a client protocol before it is configured.
@@ -124,7 +124,7 @@ pub trait Dialect: Send + Sync {
 
     /// What is sent to all connections of this dialect now; `count` says for the how manieth time, from 1, and `id` is
     /// a fresh id.
-    fn tick(&self, count: u64, id: Uuid, node: &NodeFacts<'_>, own: &DialectFacts) -> Option<Bytes> {
+    fn tick(&self, count: u64, id: Uuid, node: &NodeFacts, own: &DialectFacts) -> Option<Bytes> {
         let _ = (count, id, node, own);
         None
     }
@@ -146,14 +146,14 @@ pub trait Dialect: Send + Sync {
 
     // Over HTTP.
 
-    /// The fields this protocol's document promises on `GET /health`.
-    fn health(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap;
+    /// The fields this protocol's document promises on `GET /health`, for which the broker was asked.
+    fn health(&self, broker: &BrokerHealth, node: &NodeFacts, own: &DialectFacts) -> JsonMap;
 
     /// The fields this protocol's document promises on `GET /metrics`.
-    fn metrics(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap;
+    fn metrics(&self, node: &NodeFacts, own: &DialectFacts) -> JsonMap;
 
     /// The figures this protocol's document promises among the Prometheus metrics.
-    fn figures(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> Vec<Figure> {
+    fn figures(&self, node: &NodeFacts, own: &DialectFacts) -> Vec<Figure> {
         let _ = (node, own);
         Vec::new()
     }

@@ -43,7 +43,7 @@ pub enum Plan {
         /// Whether the report lists the dialect's connections, which takes a walk over all of them.
         connections: bool,
         /// Makes the answer.
-        then: Box<dyn FnOnce(&Report<'_>) -> HttpReply + Send>,
+        then: Box<dyn FnOnce(&Report) -> HttpReply + Send>,
     },
 }
 

@@ -8,8 +8,6 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::BrokerHealth;
-
 /// A JSON object.
 pub type JsonMap = serde_json::Map<String, Value>;
 
@@ -23,7 +21,7 @@ pub fn fields(report: &impl Serialize) -> JsonMap {
 
 /// What is true of the node as a whole.
 #[derive(Debug, Clone)]
-pub struct NodeFacts<'a> {
+pub struct NodeFacts {
     /// The time of the report.
     pub now: SystemTime,
     /// Since the server started.
@@ -32,8 +30,6 @@ pub struct NodeFacts<'a> {
     pub started_at: SystemTime,
     /// Fanfare's version.
     pub version: &'static str,
-    /// How the broker is.
-    pub broker: &'a BrokerHealth,
     /// Publications that came in by the broker or the Redis-protocol door since the start.
     pub publications_received: u64,
     /// Publications dropped because they were not of the documented form.
@@ -90,9 +86,9 @@ pub enum FigureValue {
 
 /// What a dialect's own routes may tell of the server.
 #[derive(Debug, Clone)]
-pub struct Report<'a> {
+pub struct Report {
     /// The node's figures.
-    pub node: NodeFacts<'a>,
+    pub node: NodeFacts,
     /// The dialect's.
     pub own: DialectFacts,
     /// The dialect's settings.

@@ -191,8 +191,8 @@ async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
         }
     }
     for nonce in probes {
-        if let Some(waiting) = shared.probes().remove(&nonce) {
-            let _ = waiting.send(());
+        if let Some(probe) = shared.probes().remove(&nonce) {
+            let _ = probe.back.send(());
         }
     }
 }

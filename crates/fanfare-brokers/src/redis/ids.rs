@@ -216,7 +216,15 @@ async fn send(shared: &Shared, commands: impl Iterator<Item = Cmd>) -> Vec<Value
     if count == 0 {
         return Vec::new();
     }
-    shared.link.send(&pipe, count).await.unwrap_or_default()
+    let answers = shared.link.send(&pipe, count).await.unwrap_or_default();
+    let refused = answers.iter().find_map(|answer| match answer {
+        Value::ServerError(error) => Some(shared.address.answered(error.code(), error.details())),
+        _ => None,
+    });
+    if let Some(error) = refused {
+        shared.status.ids_refused(&error);
+    }
+    answers
 }
 
 /// The answer in a key's value, if there is one yet.

@@ -212,6 +212,19 @@ impl Ledger {
         self.busy.notify_one();
     }
 
+    /// The ids of these are shared with no other node.
+    pub(super) fn unshared(&self, numbers: &[u64]) {
+        if numbers.is_empty() {
+            return;
+        }
+        let mut book = self.book();
+        for number in numbers {
+            if let Some(entry) = book.entries.get_mut(number) {
+                entry.receipt.degraded = true;
+            }
+        }
+    }
+
     /// Publication `number` came back.
     pub(super) fn echo(&self, number: u64, event: Event) {
         let mut guard = self.book();

@@ -87,6 +87,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut backoff = Backoff::default();
     for number in 0.. {
         let attempt = shared
+            .address
             .client
             .get_multiplexed_async_connection_with_config(&config);
         // The library's limit is for each of several steps; ours is for all of them.
@@ -96,13 +97,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 *shared.link.lock() = Some((number, connection.clone()));
                 shared.status.up(Side::Publishing);
                 let error = tokio::select! {
-                    error = watch(connection) => error,
+                    error = watch(&shared, connection) => error,
                     () = shared.link.lost.notified() => "a publication failed".to_owned(),
                 };
                 *shared.link.lock() = None;
                 error
             }
-            Ok(Err(error)) => describe(&error),
+            Ok(Err(error)) => shared.address.describe(&error),
             Err(_) => "timed out".to_owned(),
         };
         shared.status.down(Side::Publishing, error);
@@ -111,49 +112,20 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 /// Asks again and again; ends, with the reason, when there is no answer.
-async fn watch(mut connection: MultiplexedConnection) -> String {
+async fn watch(shared: &Shared, mut connection: MultiplexedConnection) -> String {
     loop {
         tokio::time::sleep(PING_INTERVAL).await;
         let ping = redis::cmd("PING");
         let answer = ping.query_async::<Value>(&mut connection);
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(Err(error)) if !is_answer(&error) => return describe(&error),
+            Ok(Err(error)) if !is_answer(&error) => return shared.address.describe(&error),
             Ok(_) => {}
             Err(_) => return "timed out".to_owned(),
         }
     }
 }
 
-/// Whether Redis itself said so: then it is there, though it may be loading its data.
-fn is_answer(error: &RedisError) -> bool {
+/// Whether Redis itself answered so: then it is there, though it may be loading its data, or refuse `PING`.
+pub(super) fn is_answer(error: &RedisError) -> bool {
     error.code().is_some()
-}
-
-/// What `error` is, in words that cannot hold a password or anything published: those of the system, of TLS, or
-/// Redis' own code, never the details that a server adds.
-pub(super) fn describe(error: &RedisError) -> String {
-    if error.is_connection_refusal() {
-        "connection refused".to_owned()
-    } else if error.is_timeout() {
-        "timed out".to_owned()
-    } else if let Some(code) = error.code() {
-        format!("Redis answered {code}")
-    } else if error.is_connection_dropped() {
-        "connection lost".to_owned()
-    } else if let Some(system) = std::error::Error::source(error).and_then(io_error) {
-        system.to_string()
-    } else {
-        error.category().to_owned()
-    }
-}
-
-/// The library wraps what the system said at several depths.
-fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
-    if let Some(error) = error.downcast_ref::<std::io::Error>() {
-        return Some(error);
-    }
-    if let Some(shared) = error.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
-        return io_error(shared.as_ref());
-    }
-    error.source().and_then(io_error)
 }

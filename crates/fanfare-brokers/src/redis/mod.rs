@@ -10,6 +10,7 @@
 //! Besides events, nodes put questions to each other (`asking`, `answering`), tell each other notices that nobody may
 //! miss (`tellings`), and share which ids are taken (`ids`).
 
+mod address;
 mod answering;
 mod asking;
 mod backoff;
@@ -39,6 +40,7 @@ use fanfare_core::{
     Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Inbound, Interest, MAX_MESSAGE_BYTES,
     Receipt,
 };
+use redis::{Pipeline, Value};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
@@ -46,10 +48,11 @@ use tokio::{
 };
 use uuid::Uuid;
 
+use address::Address;
 use answering::Asks;
 use asking::Questions;
 use control::Control;
-use delivery::Deliveries;
+use delivery::{Deliveries, Item};
 use ledger::Ledger;
 use link::PublishLink;
 use outside::Outside;
@@ -73,11 +76,30 @@ pub struct RedisBroker {
     _tasks: JoinSet<()>,
 }
 
+/// A number on its way through Redis and back.
+struct Probe {
+    back: oneshot::Sender<()>,
+    /// It goes through the delivery queue, too.
+    through_queue: bool,
+}
+
+/// Checks the options for this broker without connecting; returns what the operator should know of them.
+///
+/// # Errors
+/// When the URL is not a Redis URL.
+pub fn check(options: &BrokerOptions) -> Result<Option<&'static str>, OpenError> {
+    let address = Address::parse(&options.url)?;
+    Ok((address.database() != 0).then_some(
+        "the number of the database does not separate nodes: Redis' publish and subscribe ignore it, so nodes on other \
+         databases of this server receive the same events",
+    ))
+}
+
 /// What the broker's tasks have in common.
 struct Shared {
     node_id: String,
     linger: Duration,
-    client: redis::Client,
+    address: Address,
     inbound: Arc<dyn Inbound>,
     link: PublishLink,
     ledger: Ledger,
@@ -86,24 +108,11 @@ struct Shared {
     status: Status,
     /// What this node has to say to other nodes and to itself.
     notices: mpsc::UnboundedSender<Notice>,
-    probes: Mutex<AHashMap<u64, oneshot::Sender<()>>>,
+    probes: Mutex<AHashMap<u64, Probe>>,
     questions: Questions,
     asks: Asks,
     tellings: Tellings,
     ids: Remembered,
-}
-
-/// The client for the Redis server in `options`; it has not connected yet.
-///
-/// # Errors
-/// When the URL is not a Redis URL.
-pub(crate) fn client(options: &BrokerOptions) -> Result<redis::Client, OpenError> {
-    if options.url.starts_with("rediss:") {
-        // Fails when there is one already, and then that one serves.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    }
-    redis::Client::open(options.url.as_str())
-        .map_err(|_| OpenError::BadUrl("expected redis://[user:password@]host[:port][/database]"))
 }
 
 impl RedisBroker {
@@ -112,12 +121,8 @@ impl RedisBroker {
     /// # Errors
     /// When the URL is not a Redis URL.
     pub fn open(options: &BrokerOptions, inbound: Arc<dyn Inbound>) -> Result<Self, OpenError> {
-        let BrokerOptions {
-            url: _,
-            node_id,
-            linger,
-        } = options;
-        let client = client(options)?;
+        let BrokerOptions { url, node_id, linger } = options;
+        let address = Address::parse(url)?;
         let node_id = if node_id.is_empty() {
             Uuid::new_v4().to_string()
         } else {
@@ -133,13 +138,13 @@ impl RedisBroker {
             tellings: Tellings::new(&node_id),
             node_id,
             linger: *linger,
-            client,
+            status: Status::new(address.place.clone()),
+            address,
             inbound,
             link: PublishLink::default(),
             ledger: Ledger::new(deliveries.clone(), commands),
             deliveries,
             outside,
-            status: Status::default(),
             notices,
             probes: Mutex::default(),
             questions: Questions::default(),
@@ -201,11 +206,16 @@ impl Broker for RedisBroker {
     fn health(&self) -> BoxFuture<'_, BrokerHealth> {
         Box::pin(async move {
             let start = Instant::now();
-            match self.shared.ping().await {
+            match self.shared.round_trip(false).await {
                 Ok(()) => BrokerHealth::Connected {
                     round_trip: start.elapsed(),
                 },
-                Err(error) => BrokerHealth::Disconnected { error },
+                Err(BrokerError::Away) => BrokerHealth::Disconnected {
+                    error: self.shared.status.error(),
+                },
+                Err(error) => BrokerHealth::Disconnected {
+                    error: error.to_string(),
+                },
             }
         })
     }
@@ -213,7 +223,7 @@ impl Broker for RedisBroker {
     fn probe(&self) -> BoxFuture<'_, Result<Duration, BrokerError>> {
         Box::pin(async move {
             let start = Instant::now();
-            self.shared.round_trip().await?;
+            self.shared.round_trip(true).await?;
             self.shared.inbound.probe().await?;
             Ok(start.elapsed())
         })
@@ -269,39 +279,47 @@ impl RedisBroker {
 }
 
 impl Shared {
-    /// Asks Redis on the publishing connection; the listening one must be there too.
-    async fn ping(&self) -> Result<(), String> {
-        let connection = self.link.current().filter(|_| self.ledger.is_hearing());
-        let Some((_, mut connection)) = connection else {
-            return Err(self.status.error());
-        };
-        let ping = redis::cmd("PING");
-        let answer = ping.query_async::<redis::Value>(&mut connection);
-        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(link::describe(&error)),
-            Err(_) => Err("timed out".to_owned()),
-        }
-    }
-
-    /// Publishes a number on this node's own channel and waits until the delivery queue has seen it.
-    async fn round_trip(&self) -> Result<(), BrokerError> {
+    /// Publishes a number on this node's own channel and waits until it has come back, and if wanted until the delivery
+    /// queue has seen it.
+    async fn round_trip(&self, through_queue: bool) -> Result<(), BrokerError> {
         if self.link.current().is_none() || !self.ledger.is_hearing() {
             return Err(BrokerError::Away);
         }
         let nonce = rand::random::<u64>();
-        let (seen, back) = oneshot::channel();
-        self.probes().insert(nonce, seen);
-        self.notify(Notice::to_node(&self.node_id, &Control::Probe(nonce)));
-        let result = tokio::time::timeout(ANSWER_TIMEOUT, back).await;
+        let (back, came) = oneshot::channel();
+        let probe = Probe { back, through_queue };
+        self.probes().insert(nonce, probe);
+        let work = async {
+            let message = Control::Probe(nonce).write(None);
+            let mut pipe = Pipeline::with_capacity(1);
+            pipe.cmd("PUBLISH")
+                .arg(control::channel_of(&self.node_id))
+                .arg(message);
+            match self.link.send(&pipe, 1).await.as_deref() {
+                Some([Value::ServerError(error)]) => {
+                    let error = self.address.answered(error.code(), error.details());
+                    Err(BrokerError::Refused(error))
+                }
+                Some(_) => came.await.map_err(|_| BrokerError::TimedOut),
+                None => Err(BrokerError::TimedOut),
+            }
+        };
+        let result = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
         self.probes().remove(&nonce);
-        match result {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(BrokerError::TimedOut),
+        result.unwrap_or(Err(BrokerError::TimedOut))
+    }
+
+    /// A probe came back from Redis.
+    fn probe_came(&self, nonce: u64) {
+        let mut probes = self.probes();
+        if probes.get(&nonce).is_some_and(|probe| probe.through_queue) {
+            self.deliveries.push(Item::Probe(nonce));
+        } else if let Some(probe) = probes.remove(&nonce) {
+            let _ = probe.back.send(());
         }
     }
 
-    fn probes(&self) -> std::sync::MutexGuard<'_, AHashMap<u64, oneshot::Sender<()>>> {
+    fn probes(&self) -> std::sync::MutexGuard<'_, AHashMap<u64, Probe>> {
         self.probes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

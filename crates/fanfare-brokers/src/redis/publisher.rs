@@ -68,10 +68,12 @@ impl Command {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum AnswerTo {
     Nobody,
     Event(u64),
+    /// Whether the id of that event is stored.
+    Id(u64),
     Flush(u64),
 }
 
@@ -107,7 +109,10 @@ pub(super) async fn run(
         }
         let mut commands = commands.into_iter().peekable();
         while commands.peek().is_some() {
-            send(&shared, commands.by_ref().take(PIPELINE)).await;
+            let mut pipeline: Vec<Command> = commands.by_ref().take(PIPELINE).collect();
+            // An event's receipt must not be complete before it is known whether its id is shared.
+            pipeline.extend(commands.next_if(|next| matches!(next.answer_to, AnswerTo::Id(_))));
+            send(&shared, pipeline).await;
         }
     }
 }
@@ -125,7 +130,7 @@ fn enter(shared: &Shared, job: Job, commands: &mut Vec<Command>) {
         if event.named {
             commands.push(Command {
                 command: ids::published(&event.id),
-                answer_to: AnswerTo::Nobody,
+                answer_to: AnswerTo::Id(number),
             });
         }
     }
@@ -133,7 +138,7 @@ fn enter(shared: &Shared, job: Job, commands: &mut Vec<Command>) {
 }
 
 /// Sends `commands` as one pipeline and takes down the answers.
-async fn send(shared: &Shared, commands: impl Iterator<Item = Command>) {
+async fn send(shared: &Shared, commands: Vec<Command>) {
     let mut pipe = Pipeline::new();
     let mut receivers = Vec::new();
     for Command { command, answer_to } in commands {
@@ -143,13 +148,20 @@ async fn send(shared: &Shared, commands: impl Iterator<Item = Command>) {
     let answers = shared.link.send(&pipe, receivers.len()).await.unwrap_or_default();
     let mut events = Vec::with_capacity(receivers.len());
     let mut flushes = Vec::new();
-    let mut refused = None;
+    let mut unshared = Vec::new();
+    let (mut refused, mut ids_refused) = (None, None);
     let answers = answers.into_iter().map(Some).chain(std::iter::repeat(None));
     for (answer_to, answer) in receivers.into_iter().zip(answers) {
         let listeners = match answer {
             Some(Value::Int(count)) => u32::try_from(count).ok(),
             Some(Value::ServerError(error)) => {
-                refused = Some(error.code().to_owned());
+                let error = shared.address.answered(error.code(), error.details());
+                if let AnswerTo::Id(number) = answer_to {
+                    unshared.push(number);
+                    ids_refused = Some(error);
+                } else {
+                    refused = Some(error);
+                }
                 None
             }
             _ => None,
@@ -157,15 +169,19 @@ async fn send(shared: &Shared, commands: impl Iterator<Item = Command>) {
         match answer_to {
             AnswerTo::Event(number) => events.push((number, listeners)),
             AnswerTo::Flush(token) => flushes.push((token, listeners)),
-            AnswerTo::Nobody => {}
+            AnswerTo::Nobody | AnswerTo::Id(_) => {}
         }
     }
+    shared.ledger.unshared(&unshared);
     shared.ledger.published(&events);
     for (token, listeners) in flushes {
         shared.ledger.flush_sent(token, listeners);
     }
-    if let Some(code) = refused {
-        shared.status.refused(&code);
+    if let Some(error) = refused {
+        shared.status.refused(&error);
+    }
+    if let Some(error) = ids_refused {
+        shared.status.ids_refused(&error);
     }
 }
 

@@ -18,11 +18,13 @@ pub(super) enum Side {
 }
 
 /// Whether each connection is there, and what was last wrong.
-#[derive(Default)]
 pub(super) struct Status {
+    /// The server's host and port.
+    place: String,
     connections: Mutex<Inner>,
     rejected: Mutex<Seldom>,
     refused: Mutex<Seldom>,
+    ids_refused: Mutex<Seldom>,
     untold: Mutex<Seldom>,
 }
 
@@ -35,12 +37,23 @@ struct Inner {
 }
 
 impl Status {
+    pub(super) fn new(place: String) -> Self {
+        Self {
+            place,
+            connections: Mutex::default(),
+            rejected: Mutex::default(),
+            refused: Mutex::default(),
+            ids_refused: Mutex::default(),
+            untold: Mutex::default(),
+        }
+    }
+
     /// `side` is connected and in use.
     pub(super) fn up(&self, side: Side) {
         let mut inner = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         inner.up[side as usize] = true;
         if inner.up == [true, true] && inner.told.replace(true) != Some(true) {
-            tracing::info!("Redis is connected");
+            tracing::info!(address = self.place, "Redis is connected");
         }
     }
 
@@ -50,6 +63,7 @@ impl Status {
         inner.up[side as usize] = false;
         if inner.told.replace(false) != Some(false) {
             tracing::warn!(
+                address = self.place,
                 error,
                 "Redis is away; only this node's connections are served until it is back"
             );
@@ -74,13 +88,38 @@ impl Status {
         }
     }
 
-    /// Redis refused to publish something.
-    pub(super) fn refused(&self, code: &str) {
+    /// Redis refused to publish events.
+    pub(super) fn refused(&self, error: &str) {
         if let Some(count) = Seldom::pass(&self.refused) {
             tracing::warn!(
-                code,
+                address = self.place,
+                error,
                 count,
                 "Redis refused publications; only this node's connections got them"
+            );
+        }
+    }
+
+    /// Redis refused to store or to look up ids of events.
+    pub(super) fn ids_refused(&self, error: &str) {
+        if let Some(count) = Seldom::pass(&self.ids_refused) {
+            tracing::warn!(
+                address = self.place,
+                error,
+                count,
+                "Redis refused ids of events; the events reach all nodes, but the ids are shared with no other node"
+            );
+        }
+    }
+
+    /// Redis refused a notice, which is published again.
+    pub(super) fn notice_refused(&self, error: &str) {
+        if let Some(count) = Seldom::pass(&self.refused) {
+            tracing::warn!(
+                address = self.place,
+                error,
+                count,
+                "Redis refused a notice between nodes; it is published again"
             );
         }
     }

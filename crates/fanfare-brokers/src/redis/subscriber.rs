@@ -20,7 +20,7 @@ use super::{
     backoff::Backoff,
     control::{self, Control},
     delivery::{Answer, Item},
-    link::{PING_INTERVAL, describe},
+    link::{PING_INTERVAL, is_answer},
     publisher::Notice,
     source::Source,
     status::Side,
@@ -39,7 +39,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
     loop {
         shared.deliveries.has_room().await;
         let since = Instant::now();
-        let attempt = shared.client.get_async_pubsub();
+        let attempt = shared.address.client.get_async_pubsub();
         let error = match tokio::time::timeout(ANSWER_TIMEOUT, attempt).await {
             Ok(Ok(connection)) => {
                 let (sink, stream) = connection.split();
@@ -49,7 +49,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
                     biased;
                     error = read(&shared, &source, stream, since) => error,
                     error = obey(&shared, &source, sink.clone(), &mut commands, &mut backoff) => error,
-                    error = watch(sink) => error,
+                    error = watch(&shared, sink) => error,
                 };
                 shared.ledger.lost();
                 shared.questions.lost();
@@ -57,7 +57,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
                 while commands.try_recv().is_ok() {}
                 error
             }
-            Ok(Err(error)) => describe(&error),
+            Ok(Err(error)) => shared.address.describe(&error),
             Err(_) => "timed out".to_owned(),
         };
         shared.status.down(Side::Listening, error);
@@ -66,12 +66,11 @@ pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
 }
 
 /// Asks again and again; ends, with the reason, when there is no answer.
-async fn watch(mut sink: PubSubSink) -> String {
+async fn watch(shared: &Shared, mut sink: PubSubSink) -> String {
     loop {
         tokio::time::sleep(PING_INTERVAL).await;
         match tokio::time::timeout(PING_TIMEOUT, sink.ping::<redis::Value>()).await {
-            // An error that Redis itself answered with is an answer.
-            Ok(Err(error)) if error.code().is_none() => return describe(&error),
+            Ok(Err(error)) if !is_answer(&error) => return shared.address.describe(&error),
             Ok(_) => {}
             Err(_) => return "timed out".to_owned(),
         }
@@ -183,7 +182,7 @@ fn heed(shared: &Shared, source: &Source, control: Control, body: Bytes) {
         Control::Declined(numbers) => shared.ledger.declined(&numbers),
         Control::Flush { node, token } => shared.deliveries.push(Item::Flush { node, token }),
         Control::Flushed(token) => shared.ledger.flushed(token),
-        Control::Probe(nonce) => shared.deliveries.push(Item::Probe(nonce)),
+        Control::Probe(nonce) => shared.probe_came(nonce),
         Control::Mark(mark) => source.marked(mark),
         Control::Ask { node, token } if *node == *shared.node_id => shared.questions.heard(token, Word::Echo),
         Control::Ask { node, token } => shared.asks.push(node, token, body),

@@ -18,7 +18,6 @@ use super::{
     ANSWER_TIMEOUT, Shared,
     control::{self, Control},
     held::{Leaving, Ticket},
-    link::describe,
     publisher::Notice,
     source::Source,
 };
@@ -62,7 +61,9 @@ impl<'a> Subscriptions<'a> {
     ) -> Result<Self, Failed> {
         let own = control::channel_of(&shared.node_id);
         let always = [wire::EVERYONE, wire::EVENTS, control::NODES, &own];
-        sink.subscribe(&always[..]).await.map_err(failed)?;
+        sink.subscribe(&always[..])
+            .await
+            .map_err(|error| shared.address.describe(&error))?;
         let mut this = Self {
             shared,
             source,
@@ -188,7 +189,10 @@ impl<'a> Subscriptions<'a> {
         self.change_source(false).await?;
         self.by_pattern = false;
         let pattern = wire::redis_channel(&Interest::AllChannels);
-        self.sink.punsubscribe(pattern).await.map_err(failed)
+        self.sink
+            .punsubscribe(pattern)
+            .await
+            .map_err(|error| self.failed(&error))
     }
 
     fn pattern_in_force(&mut self) {
@@ -216,16 +220,26 @@ impl<'a> Subscriptions<'a> {
 
     // What Redis is told.
 
+    fn failed(&self, error: &redis::RedisError) -> Failed {
+        self.shared.address.describe(error)
+    }
+
     async fn subscribe_to_pattern(&mut self) -> Result<(), Failed> {
         let pattern = wire::redis_channel(&Interest::AllChannels);
-        self.sink.psubscribe(pattern).await.map_err(failed)
+        self.sink
+            .psubscribe(pattern)
+            .await
+            .map_err(|error| self.failed(&error))
     }
 
     async fn subscribe(&mut self, wanted: &[(Interest, Ticket)]) -> Result<(), Failed> {
         for some in wanted.chunks(NAMES) {
             let interests = some.iter().map(|(interest, _)| interest);
             let names: Vec<String> = interests.clone().map(wire::redis_channel).collect();
-            self.sink.subscribe(names).await.map_err(failed)?;
+            self.sink
+                .subscribe(names)
+                .await
+                .map_err(|error| self.failed(&error))?;
             let channels = interests.filter(|interest| matches!(interest, Interest::Channel(_)));
             self.channels.extend(channels.cloned());
             self.shared.ledger.confirmed(some);
@@ -236,7 +250,10 @@ impl<'a> Subscriptions<'a> {
     async fn unsubscribe(&mut self, unwanted: Vec<Interest>) -> Result<(), Failed> {
         for some in unwanted.chunks(NAMES) {
             let names: Vec<String> = some.iter().map(wire::redis_channel).collect();
-            self.sink.unsubscribe(names).await.map_err(failed)?;
+            self.sink
+                .unsubscribe(names)
+                .await
+                .map_err(|error| self.failed(&error))?;
             for interest in some {
                 self.channels.remove(interest);
             }
@@ -255,9 +272,4 @@ fn release(waiting: Vec<oneshot::Sender<()>>) {
     for done in waiting {
         let _ = done.send(());
     }
-}
-
-#[allow(clippy::needless_pass_by_value)] // as `map_err` hands it over
-fn failed(error: redis::RedisError) -> Failed {
-    describe(&error)
 }

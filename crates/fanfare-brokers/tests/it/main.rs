@@ -10,6 +10,7 @@ mod laws;
 mod notices;
 mod outside;
 mod questions;
+mod rights;
 mod server;
 
 use harness::Cluster;

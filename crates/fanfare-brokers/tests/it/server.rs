@@ -70,14 +70,23 @@ impl RedisServer {
         assert!(status.success());
     }
 
+    /// As [`Self::url`], for another user.
+    pub(crate) fn url_for(&self, user: &str, password: &str) -> String {
+        format!("redis://{user}:{password}@127.0.0.1:{}/", self.port)
+    }
+
     /// A command of an administrator or a backend, by a connection of its own.
     pub(crate) fn command(&self, words: &[&str]) -> redis::Value {
+        self.try_command(words).unwrap()
+    }
+
+    /// As [`Self::command`], or Redis' error.
+    pub(crate) fn try_command(&self, words: &[&str]) -> Result<redis::Value, String> {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_connection().unwrap();
-        redis::cmd(words[0])
-            .arg(&words[1..])
-            .query(&mut connection)
-            .unwrap()
+        let command = redis::cmd(words[0]).arg(&words[1..]).to_owned();
+        let error = |error: redis::RedisError| format!("{:?} {error}", error.code());
+        command.query(&mut connection).map_err(error)
     }
 
     fn wait(&mut self) {

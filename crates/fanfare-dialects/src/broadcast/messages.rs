@@ -50,7 +50,7 @@ pub(super) fn notification(event: &Event) -> Bytes {
 }
 
 /// Sent again and again, so that whoever listens sees that the way is open; `count` is how often by now.
-pub(super) fn test_notification(count: u64, id: Uuid, node: &NodeFacts<'_>, own: &DialectFacts) -> Bytes {
+pub(super) fn test_notification(count: u64, id: Uuid, node: &NodeFacts, own: &DialectFacts) -> Bytes {
     let data = Fields::new()
         .text("message", &format!("Test notification #{count}"))
         .number("counter", count)
@@ -121,8 +121,6 @@ pub(super) fn shutdown(now: SystemTime) -> Bytes {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use fanfare_core::BrokerHealth;
-
     use super::*;
 
     #[test]
@@ -133,7 +131,6 @@ mod tests {
             uptime: Duration::ZERO,
             started_at: now,
             version: "",
-            broker: &BrokerHealth::Embedded,
             publications_received: 0,
             publications_rejected: 0,
             shards: 1,

@@ -25,9 +25,9 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Audience, Call, Conversation, Description, Dialect, DialectDefaults, DialectFacts, DialectKind,
-    Ending, Endpoint, Event, Figure, Handshake, Hearing, Hears, HttpError, HttpReply, JsonMap, ListenPlan,
-    Listening, NodeFacts, Offer, OptionKind, OptionSpec, Options, Plan, Refusal, Rejection,
+    About, Audience, BrokerHealth, Call, Conversation, Description, Dialect, DialectDefaults, DialectFacts,
+    DialectKind, Ending, Endpoint, Event, Figure, Handshake, Hearing, Hears, HttpError, HttpReply, JsonMap,
+    ListenPlan, Listening, NodeFacts, Offer, OptionKind, OptionSpec, Options, Plan, Refusal, Rejection,
 };
 use uuid::Uuid;
 
@@ -141,7 +141,7 @@ impl Dialect for Service {
         (!self.interval.is_zero()).then_some(self.interval)
     }
 
-    fn tick(&self, count: u64, id: Uuid, node: &NodeFacts<'_>, own: &DialectFacts) -> Option<Bytes> {
+    fn tick(&self, count: u64, id: Uuid, node: &NodeFacts, own: &DialectFacts) -> Option<Bytes> {
         Some(messages::test_notification(count, id, node, own))
     }
 
@@ -166,15 +166,15 @@ impl Dialect for Service {
         door::end(ending)
     }
 
-    fn health(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
+    fn health(&self, _broker: &BrokerHealth, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
         reports::health(node, own, self.interval_seconds())
     }
 
-    fn metrics(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
+    fn metrics(&self, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
         reports::metrics(node, own, self.interval_seconds())
     }
 
-    fn figures(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> Vec<Figure> {
+    fn figures(&self, node: &NodeFacts, own: &DialectFacts) -> Vec<Figure> {
         reports::figures(node, own)
     }
 

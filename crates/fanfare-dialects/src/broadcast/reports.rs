@@ -17,7 +17,7 @@ use super::{
 pub(super) const PATH: &str = "/status";
 
 /// `message`, `connections` and `server_info`; the server itself adds what all documents share.
-pub(super) fn health(node: &NodeFacts<'_>, own: &DialectFacts, interval_seconds: u64) -> JsonMap {
+pub(super) fn health(node: &NodeFacts, own: &DialectFacts, interval_seconds: u64) -> JsonMap {
     fields(&Health {
         message: "WebSocket Notification Server is running",
         connections: Limited {
@@ -34,7 +34,7 @@ pub(super) fn health(node: &NodeFacts<'_>, own: &DialectFacts, interval_seconds:
 }
 
 /// `connections`, `notification_service` and `server`.
-pub(super) fn metrics(node: &NodeFacts<'_>, own: &DialectFacts, interval_seconds: u64) -> JsonMap {
+pub(super) fn metrics(node: &NodeFacts, own: &DialectFacts, interval_seconds: u64) -> JsonMap {
     fields(&Metrics {
         connections: Counted {
             active_connections: own.active,
@@ -57,7 +57,7 @@ pub(super) fn metrics(node: &NodeFacts<'_>, own: &DialectFacts, interval_seconds
 }
 
 /// The four metrics that existing dashboards know. They count this protocol's own connections.
-pub(super) fn figures(node: &NodeFacts<'_>, own: &DialectFacts) -> Vec<Figure> {
+pub(super) fn figures(node: &NodeFacts, own: &DialectFacts) -> Vec<Figure> {
     let figure = |name, help, value| Figure { name, help, value };
     vec![
         figure(
@@ -119,7 +119,7 @@ fn notifications(own: &DialectFacts) -> u64 {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(super) fn status(report: &Report<'_>, interval_seconds: u64) -> HttpReply {
+pub(super) fn status(report: &Report, interval_seconds: u64) -> HttpReply {
     let (node, own) = (&report.node, &report.own);
     let body = BroadcastStatus {
         server: Server {
@@ -160,6 +160,6 @@ pub(super) fn status(report: &Report<'_>, interval_seconds: u64) -> HttpReply {
 }
 
 /// Seconds since the start, with one decimal.
-pub(super) fn uptime(node: &NodeFacts<'_>) -> f64 {
+pub(super) fn uptime(node: &NodeFacts) -> f64 {
     (node.uptime.as_secs_f64() * 10.0).round() / 10.0
 }

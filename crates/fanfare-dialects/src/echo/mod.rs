@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Context, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Event,
-    Handshake, Hearing, Hears, JsonMap, Message, NodeFacts, Offer, Options, Refusal, Rejection, Step, Steps,
+    About, BrokerHealth, Context, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending,
+    Event, Handshake, Hearing, Hears, JsonMap, Message, NodeFacts, Offer, Options, Refusal, Rejection, Step,
+    Steps,
 };
 
 /// The dialect.
@@ -82,11 +83,11 @@ impl Dialect for Echo {
         None
     }
 
-    fn health(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+    fn health(&self, _broker: &BrokerHealth, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
         JsonMap::new()
     }
 
-    fn metrics(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+    fn metrics(&self, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
         JsonMap::new()
     }
 }

@@ -7,9 +7,9 @@ use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Audience, Context, Conversation, Description, Dialect, DialectDefaults, DialectFacts, DialectKind,
-    Ending, Event, Handshake, Heard, Hearing, Hears, JsonMap, ListenPlan, Listening, Message, NodeFacts,
-    Offer, Options, Refusal, Rejection, Step, Steps, timestamp,
+    About, Audience, BrokerHealth, Context, Conversation, Description, Dialect, DialectDefaults,
+    DialectFacts, DialectKind, Ending, Event, Handshake, Heard, Hearing, Hears, JsonMap, ListenPlan,
+    Listening, Message, NodeFacts, Offer, Options, Refusal, Rejection, Step, Steps, timestamp,
 };
 
 use crate::describe;
@@ -131,11 +131,11 @@ impl Dialect for Notify {
         Some(text.into())
     }
 
-    fn health(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
-        reports::health(node, own)
+    fn health(&self, broker: &BrokerHealth, _node: &NodeFacts, own: &DialectFacts) -> JsonMap {
+        reports::health(broker, own)
     }
 
-    fn metrics(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
+    fn metrics(&self, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
         reports::metrics(node, own)
     }
 }

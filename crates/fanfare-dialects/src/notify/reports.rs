@@ -66,9 +66,9 @@ struct Messages {
 }
 
 /// `redis` and `websocket`; the server itself adds what all documents share.
-pub(super) fn health(node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
+pub(super) fn health(broker: &BrokerHealth, own: &DialectFacts) -> JsonMap {
     fields(&Health {
-        redis: Redis::of(node.broker),
+        redis: Redis::of(broker),
         websocket: WebSocket {
             active_connections: own.active,
             total_unique_users: own.users,
@@ -77,7 +77,7 @@ pub(super) fn health(node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
 }
 
 /// `service`, `connections` and `messages`.
-pub(super) fn metrics(node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
+pub(super) fn metrics(node: &NodeFacts, own: &DialectFacts) -> JsonMap {
     fields(&Metrics {
         service: "websocket-service",
         connections: Connections {

@@ -19,10 +19,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Call, Conversation, Description, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending,
-    Endpoint, Event, Handshake, Hearing, Hears, HttpError, HttpReply, Identity, JsonMap, ListenPlan,
-    Listening, NodeFacts, Offer, OptionKind, OptionSpec, Options, Pattern, Plan, Refusal, Rejection,
-    policy::PolicyOptions,
+    About, BrokerHealth, Call, Conversation, Description, Dialect, DialectDefaults, DialectFacts,
+    DialectKind, Ending, Endpoint, Event, Handshake, Hearing, Hears, HttpError, HttpReply, Identity, JsonMap,
+    ListenPlan, Listening, NodeFacts, Offer, OptionKind, OptionSpec, Options, Pattern, Plan, Refusal,
+    Rejection, policy::PolicyOptions,
 };
 
 use crate::describe;
@@ -181,11 +181,11 @@ impl Dialect for Realtime {
         }
     }
 
-    fn health(&self, node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
+    fn health(&self, _broker: &BrokerHealth, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
         reports::health(node, own)
     }
 
-    fn metrics(&self, _node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
+    fn metrics(&self, _node: &NodeFacts, own: &DialectFacts) -> JsonMap {
         reports::metrics(own)
     }
 

@@ -76,7 +76,7 @@ struct Config {
 }
 
 /// The server itself adds `status` and `reason`.
-pub(super) fn health(node: &NodeFacts<'_>, own: &DialectFacts) -> JsonMap {
+pub(super) fn health(node: &NodeFacts, own: &DialectFacts) -> JsonMap {
     fields(&Health {
         active_connections: own.active,
         max_connections: own.max_connections,
@@ -107,7 +107,7 @@ pub(super) fn metrics(own: &DialectFacts) -> JsonMap {
         (status = 503, description = "The server stops.", body = ApiError<'static>),
     ),
 )]
-pub(super) fn info(report: &Report<'_>) -> HttpReply {
+pub(super) fn info(report: &Report) -> HttpReply {
     let info = Info {
         server: Server {
             name: "WebSocket Real-time Communication Server",

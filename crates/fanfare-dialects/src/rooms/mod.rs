@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Conversation, Description, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Event,
-    Handshake, Hearing, Hears, Identity, JsonMap, ListenPlan, Listening, NodeFacts, Offer, Options, Refusal,
-    Rejection,
+    About, BrokerHealth, Conversation, Description, Dialect, DialectDefaults, DialectFacts, DialectKind,
+    Ending, Event, Handshake, Hearing, Hears, Identity, JsonMap, ListenPlan, Listening, NodeFacts, Offer,
+    Options, Refusal, Rejection,
     policy::{PolicyOptions, RoomAccess},
 };
 
@@ -157,11 +157,11 @@ impl Dialect for Rooms {
         }
     }
 
-    fn health(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+    fn health(&self, _broker: &BrokerHealth, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
         JsonMap::new()
     }
 
-    fn metrics(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+    fn metrics(&self, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
         JsonMap::new()
     }
 }

@@ -20,9 +20,9 @@ use std::sync::Arc;
 use crate::describe;
 use bytes::Bytes;
 use fanfare_core::{
-    About, Conversation, Description, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending, Event,
-    Handshake, Hearing, Hears, HttpError, HttpReply, JsonMap, ListenPlan, Listening, NodeFacts, Offer,
-    Options, Refusal, Rejection,
+    About, BrokerHealth, Conversation, Description, Dialect, DialectDefaults, DialectFacts, DialectKind,
+    Ending, Event, Handshake, Hearing, Hears, HttpError, HttpReply, JsonMap, ListenPlan, Listening,
+    NodeFacts, Offer, Options, Refusal, Rejection,
 };
 use settings::Patience;
 
@@ -126,11 +126,11 @@ impl Dialect for Topics {
         }
     }
 
-    fn health(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+    fn health(&self, _broker: &BrokerHealth, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
         JsonMap::new()
     }
 
-    fn metrics(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+    fn metrics(&self, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
         JsonMap::new()
     }
 

@@ -120,7 +120,6 @@ impl Stage {
 
     /// What the dialect is asked to say by itself.
     fn speaks(&mut self, step: &Step<'_>) -> bool {
-        let broker = BrokerHealth::Embedded;
         match step.word {
             "publish" => self.says(self.dialect.render(&words::event(step.rest))),
             "offer" => self.seen.push_back(self.offer(step.rest)),
@@ -160,7 +159,7 @@ impl Stage {
             "ping" => self.says(self.dialect.ping(now())),
             "tick" => {
                 let count = step.rest.parse().expect("a count");
-                self.says(self.dialect.tick(count, ID, &node(&broker), &words::facts()));
+                self.says(self.dialect.tick(count, ID, &node(), &words::facts()));
             }
             "drain" => self.says(self.dialect.drain_notice(ID, now())),
             "call" => self.call(step.rest),
@@ -187,7 +186,7 @@ impl Stage {
                 };
                 let report = Report {
                     draining: step.rest == "draining",
-                    ..report(&broker, connections)
+                    ..report(connections)
                 };
                 self.replies(&then(&report));
             }
@@ -197,8 +196,11 @@ impl Stage {
                 self.seen.push_back(words::heard(hear(step.rest)));
             }
             "fail" => self.fail(step.rest),
-            "health" => self.shows(self.dialect.health(&node(&broker), &words::facts())),
-            "metrics" => self.shows(self.dialect.metrics(&node(&broker), &words::facts())),
+            "health" => self.shows(
+                self.dialect
+                    .health(&BrokerHealth::Embedded, &node(), &words::facts()),
+            ),
+            "metrics" => self.shows(self.dialect.metrics(&node(), &words::facts())),
             _ => return false,
         }
         true
@@ -363,20 +365,19 @@ fn with_handshake<T>(line: &str, look: impl FnOnce(&Handshake<'_>) -> T) -> T {
     look(&Handshake::new(query, &header))
 }
 
-fn node(broker: &BrokerHealth) -> NodeFacts<'_> {
+fn node() -> NodeFacts {
     NodeFacts {
         now: now(),
         uptime: Duration::from_millis(3_600_500),
         started_at: now() - Duration::from_millis(3_600_500),
         version: "0.1.0",
-        broker,
         publications_received: 9,
         publications_rejected: 1,
         shards: 2,
     }
 }
 
-fn report(broker: &BrokerHealth, connections: bool) -> Report<'_> {
+fn report(connections: bool) -> Report {
     let at = |seconds| -> SystemTime { now() - Duration::from_secs(seconds) };
     let of = |name: &str, pinged_at| ConnectionFacts {
         name: Some(name.into()),
@@ -385,7 +386,7 @@ fn report(broker: &BrokerHealth, connections: bool) -> Report<'_> {
         user_agent: Some("test/1.0".into()),
     };
     Report {
-        node: node(broker),
+        node: node(),
         own: words::facts(),
         settings: DialectReport {
             ping_interval: Duration::from_secs(30),

@@ -237,13 +237,12 @@ impl Node {
     }
 
     /// The figures for reports.
-    pub fn facts<'a>(&self, broker: &'a BrokerHealth) -> NodeFacts<'a> {
+    pub fn facts(&self) -> NodeFacts {
         NodeFacts {
             now: SystemTime::now(),
             uptime: self.uptime(),
             started_at: self.started_at,
             version: env!("CARGO_PKG_VERSION"),
-            broker,
             publications_received: self.counters.publications_received.load(Relaxed),
             publications_rejected: self.counters.publications_rejected.load(Relaxed),
             shards: self.shards().len(),

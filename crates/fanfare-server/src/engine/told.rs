@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fanfare_core::BrokerHealth;
 use uuid::Uuid;
 
 use super::{
@@ -38,16 +37,13 @@ impl Node {
         let Some(every) = mounted.dialect.tick_interval() else {
             return;
         };
-        let broker = BrokerHealth::Embedded; // no tick tells how the broker is
         for count in 1.. {
             tokio::time::sleep(every).await;
             if self.is_draining() {
                 return;
             }
             let own = self.dialect_facts(&mounted);
-            let text = mounted
-                .dialect
-                .tick(count, Uuid::now_v7(), &self.facts(&broker), &own);
+            let text = mounted.dialect.tick(count, Uuid::now_v7(), &self.facts(), &own);
             self.tell(&mounted, text);
         }
     }

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use fanfare_core::{BrokerHealth, Call, Endpoint, HttpReply, Plan, Report};
+use fanfare_core::{Call, Endpoint, HttpReply, Plan, Report};
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use uuid::Uuid;
 
@@ -96,14 +96,13 @@ async fn carry_out(endpoint: &Endpoint, body: &Bytes, site: &Site, mounted: &Mou
             then(receipts.first().copied().unwrap_or_default())
         }
         Plan::Report { connections, then } => {
-            let broker = BrokerHealth::Embedded; // none of these reports tells how the broker is
             let connections = if connections {
                 site.node.list(mounted).await
             } else {
                 Vec::new()
             };
             then(&Report {
-                node: site.node.facts(&broker),
+                node: site.node.facts(),
                 own: site.node.dialect_facts(mounted),
                 settings: mounted.report(),
                 listener: site.options.address,

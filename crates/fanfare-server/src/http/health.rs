@@ -83,12 +83,14 @@ struct Unready<'a> {
 pub(super) async fn health(site: &Arc<Site>) -> Reply {
     let node = &site.node;
     let broker = node.broker_health().await;
-    let facts = node.facts(&broker);
+    let facts = node.facts();
     let mut body = JsonMap::new();
     for mounted in &node.dialects {
         merge(
             &mut body,
-            mounted.dialect.health(&facts, &node.dialect_facts(mounted)),
+            mounted
+                .dialect
+                .health(&broker, &facts, &node.dialect_facts(mounted)),
         );
     }
     let (status, condition, reason) = judge(node.is_draining(), site.is_full(), &broker);

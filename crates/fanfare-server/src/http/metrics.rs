@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanfare_core::{BrokerHealth, JsonMap, fields, timestamp};
+use fanfare_core::{JsonMap, fields, timestamp};
 use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -43,9 +43,7 @@ pub(super) fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Reply {
         return prometheus(site);
     }
     let node = &site.node;
-    // No figure here tells how the broker is, so it is not asked.
-    let broker = BrokerHealth::Embedded;
-    let facts = node.facts(&broker);
+    let facts = node.facts();
     let mut body = JsonMap::new();
     for mounted in &node.dialects {
         health::merge(

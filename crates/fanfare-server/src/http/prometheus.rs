@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use fanfare_core::{BrokerHealth, FigureValue};
+use fanfare_core::FigureValue;
 use prometheus::{
     Encoder, Error, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
@@ -184,8 +184,7 @@ fn of_node(node: &Node, registry: &Registry) -> Result<(), Error> {
 
 /// What the dialects' documents promise, under the names that existing dashboards know.
 fn of_documents(node: &Node, registry: &Registry) -> Result<(), Error> {
-    let broker = BrokerHealth::Embedded; // none of these tells how the broker is
-    let facts = node.facts(&broker);
+    let facts = node.facts();
     for mounted in &node.dialects {
         for figure in mounted.dialect.figures(&facts, &node.dialect_facts(mounted)) {
             let opts = Opts::new(figure.name, figure.help);

@@ -42,11 +42,11 @@ async fn send(shared: &Shared, batch: &Batch) -> bool {
         return false;
     };
     let refused = answers.iter().find_map(|answer| match answer {
-        Value::ServerError(error) => Some(error.code()),
+        Value::ServerError(error) => Some(shared.address.answered(error.code(), error.details())),
         _ => None,
     });
-    if let Some(code) = refused {
-        shared.status.refused(code);
+    if let Some(error) = &refused {
+        shared.status.notice_refused(error);
     }
     refused.is_none()
 }

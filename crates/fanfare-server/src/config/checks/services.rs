@@ -1,5 +1,7 @@
 //! The doors for backends: API keys, the broker, the embedded Redis-protocol door.
 
+use fanfare_brokers::BrokerOptions;
+
 use super::Checker;
 use crate::config::model::BrokerKind;
 
@@ -65,6 +67,21 @@ fn broker(checker: &mut Checker<'_>) {
             checker.merged.origins.of("broker.kind")
         );
         checker.wrong(KEY, text);
+    } else {
+        broker_url(checker, KEY);
+    }
+}
+
+/// Warns of what the broker's own check finds doubtful; what it refuses is found where the parts of a server are built.
+fn broker_url(checker: &mut Checker<'_>, key: &str) {
+    let broker = &checker.config.broker;
+    let url = broker.url.as_ref().map(|url| url.expose().to_owned());
+    let options = BrokerOptions {
+        url: url.unwrap_or_default(),
+        ..BrokerOptions::default()
+    };
+    if let Ok(Some(warning)) = fanfare_brokers::check(broker.kind.name(), &options) {
+        checker.doubtful(key, warning);
     }
 }
 

@@ -429,6 +429,14 @@ fn warnings() {
         &[],
         &["FILE:2: broker.url: is not used, as broker.kind is \"memory\" (FILE:1)"],
     );
+    check(
+        "broker.url = \"redis://a/2\"",
+        &[],
+        &[
+            "FILE:1: broker.url: the number of the database does not separate nodes: Redis' publish and subscribe ignore \
+             it, so nodes on other databases of this server receive the same events",
+        ],
+    );
     // Who sets both by the inherited names means it.
     check(
         "",

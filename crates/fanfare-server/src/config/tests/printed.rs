@@ -139,7 +139,7 @@ fn show_tells_origins_and_keeps_secrets() {
     let sources = Sources {
         profile: Some("production".to_owned()),
         env: super::pairs(&[
-            ("REDIS_URL", "redis://:hunter2@host:1/0?p=hunter2"),
+            ("REDIS_URL", "redis://:hunter2@host:1/0?pass=hunter2"),
             ("FANFARE_RESP_PASSWORD", "hunter2"),
             ("FANFARE_AUTH_JWT_SECRET", "hunter2hunter2hunter2hunter2hunter2"),
         ]),

@@ -6,10 +6,10 @@ use std::{sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Audience, Channel, Command, Context, Conversation, Denial, Dialect, DialectDefaults, DialectFacts,
-    DialectKind, Draft, Ending, Event, Handshake, Hearing, Hears, Identity, JsonMap, Message, NodeFacts,
-    Offer, Options, Outcome, RawJson, Refusal, Rejection, Right, Step, Steps, Subscription, Ticket, Token,
-    UserId,
+    About, Audience, BrokerHealth, Channel, Command, Context, Conversation, Denial, Dialect, DialectDefaults,
+    DialectFacts, DialectKind, Draft, Ending, Event, Handshake, Hearing, Hears, Identity, JsonMap, Message,
+    NodeFacts, Offer, Options, Outcome, RawJson, Refusal, Rejection, Right, Step, Steps, Subscription,
+    Ticket, Token, UserId,
 };
 use uuid::Uuid;
 
@@ -123,16 +123,16 @@ impl Dialect for Plain {
     fn tick_interval(&self) -> Option<Duration> {
         self.ticks
     }
-    fn tick(&self, count: u64, _id: Uuid, _node: &NodeFacts<'_>, own: &DialectFacts) -> Option<Bytes> {
+    fn tick(&self, count: u64, _id: Uuid, _node: &NodeFacts, own: &DialectFacts) -> Option<Bytes> {
         Some(format!("tick {count} of {}", own.active).into())
     }
     fn drain_notice(&self, _id: Uuid, _now: SystemTime) -> Option<Bytes> {
         self.notice.map(Bytes::from)
     }
-    fn health(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+    fn health(&self, _broker: &BrokerHealth, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
         JsonMap::new()
     }
-    fn metrics(&self, _node: &NodeFacts<'_>, _own: &DialectFacts) -> JsonMap {
+    fn metrics(&self, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
         JsonMap::new()
     }
 }
