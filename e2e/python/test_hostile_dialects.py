@@ -161,9 +161,10 @@ def cases(form, values, says):
 
 NO_TEXT, NO_LIST, NO_OBJECT_IN = WRONG[:-1], ["null", "7", '"a"', '{"0":"a"}', "true"], ["true", "7", '"a"', "[]", "-1e400"]
 TOO_LONG, TOO_DEEP = "a" * 256, ".".join("a" * 33)
+PARTIAL = "`*` must be a whole segment of a pattern, as in `chat.*`"
 BAD_NAMES = {
     "": "the name is empty", "a..b": "the name has an empty segment", ".": "the name has an empty segment",
-    "a:": "the name has an empty segment", "a*": "the name has a wildcard in it", "a.***": "the name has a wildcard in it",
+    "a:": "the name has an empty segment", "a*": PARTIAL, "a.***": PARTIAL,
     "a\nb": "the name has a control character in it", "\x1b[2J": "the name has a control character in it",
     TOO_LONG: None, TOO_DEEP: None,
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
 
+use crate::segments::{MANY, ONE};
+
 /// The longest user id or channel name, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
 /// The most segments a channel name may have.
@@ -25,9 +27,12 @@ pub enum BadName {
     /// Two separators with nothing between them, or one at an end.
     #[error("the name has an empty segment")]
     EmptySegment,
-    /// `*` belongs to patterns.
-    #[error("the name has a wildcard in it")]
+    /// It is a pattern, and the name of one channel is expected.
+    #[error("the name is a pattern: a channel's name has no `*`")]
     Wildcard,
+    /// `*` beside other text in one segment, which neither a pattern nor a name may have.
+    #[error("`*` must be a whole segment of a pattern, as in `chat.*`")]
+    PartialWildcard,
     /// A control character, which no log or terminal should be handed.
     #[error("the name has a control character in it")]
     ControlCharacter,
@@ -63,16 +68,7 @@ impl Channel {
     /// When it is empty, too long, too deep, has an empty segment, a wildcard or a control character.
     pub fn new(name: &str) -> Result<Self, BadName> {
         check_text(name)?;
-        let mut segments = 0;
-        for segment in name.split(['.', ':']) {
-            segments += 1;
-            if segment.is_empty() {
-                return Err(BadName::EmptySegment);
-            }
-        }
-        if segments > MAX_SEGMENTS {
-            return Err(BadName::TooDeep);
-        }
+        check_segments(name)?;
         if name.contains('*') {
             return Err(BadName::Wildcard);
         }
@@ -99,7 +95,27 @@ impl FromStr for Channel {
     }
 }
 
-fn check_text(text: &str) -> Result<(), BadName> {
+/// Checks the segments of a channel's name or of a pattern.
+pub(crate) fn check_segments(name: &str) -> Result<(), BadName> {
+    let mut segments = 0;
+    let mut partial = false;
+    for segment in name.split(['.', ':']) {
+        segments += 1;
+        if segment.is_empty() {
+            return Err(BadName::EmptySegment);
+        }
+        partial |= segment.contains('*') && !matches!(segment, ONE | MANY);
+    }
+    if segments > MAX_SEGMENTS {
+        Err(BadName::TooDeep)
+    } else if partial {
+        Err(BadName::PartialWildcard)
+    } else {
+        Ok(())
+    }
+}
+
+pub(crate) fn check_text(text: &str) -> Result<(), BadName> {
     if text.is_empty() {
         Err(BadName::Empty)
     } else if text.len() > MAX_NAME_BYTES {
@@ -161,6 +177,10 @@ mod tests {
             ("a:", Some(BadName::EmptySegment)),
             ("a..b", Some(BadName::EmptySegment)),
             ("a.*", Some(BadName::Wildcard)),
+            ("**", Some(BadName::Wildcard)),
+            ("bad*", Some(BadName::PartialWildcard)),
+            ("a.***", Some(BadName::PartialWildcard)),
+            ("*.b*", Some(BadName::PartialWildcard)),
             ("a\nb", Some(BadName::ControlCharacter)),
         ];
         for (name, expected) in cases {

@@ -3,7 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    Audience, BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId,
+    Audience, BadName, Channel, UserId,
+    names::{check_segments, check_text},
     segments::{ONE, walk},
 };
 
@@ -31,25 +32,8 @@ impl Pattern {
     /// # Errors
     /// When it is empty, too long, too deep, has an empty segment, a control character, or a `*` in a longer segment.
     pub fn new(text: &str) -> Result<Self, BadName> {
-        if text.is_empty() {
-            return Err(BadName::Empty);
-        } else if text.len() > MAX_NAME_BYTES {
-            return Err(BadName::TooLong);
-        } else if text.chars().any(char::is_control) {
-            return Err(BadName::ControlCharacter);
-        }
-        let mut segments = 0;
-        for segment in text.split(['.', ':']) {
-            segments += 1;
-            if segment.is_empty() {
-                return Err(BadName::EmptySegment);
-            } else if segment.contains('*') && !matches!(segment, "*" | "**") {
-                return Err(BadName::Wildcard);
-            }
-        }
-        if segments > MAX_SEGMENTS {
-            return Err(BadName::TooDeep);
-        }
+        check_text(text)?;
+        check_segments(text)?;
         Ok(Self(text.into()))
     }
 
@@ -91,6 +75,12 @@ impl Subscription {
     }
 }
 
+impl std::borrow::Borrow<str> for Pattern {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -106,6 +96,7 @@ impl fmt::Debug for Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{MAX_NAME_BYTES, MAX_SEGMENTS};
 
     fn pattern(text: &str) -> Pattern {
         Pattern::new(text).unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -129,9 +120,9 @@ mod tests {
             ("a..*", Some(BadName::EmptySegment)),
             ("*.", Some(BadName::EmptySegment)),
             (":**", Some(BadName::EmptySegment)),
-            ("***", Some(BadName::Wildcard)),
-            ("a*", Some(BadName::Wildcard)),
-            ("a.*b.c", Some(BadName::Wildcard)),
+            ("***", Some(BadName::PartialWildcard)),
+            ("a*", Some(BadName::PartialWildcard)),
+            ("a.*b.c", Some(BadName::PartialWildcard)),
             ("*\n", Some(BadName::ControlCharacter)),
         ];
         for (text, expected) in cases {
@@ -227,8 +218,8 @@ mod tests {
             ("user:*", matching("user:*")),
             ("**", matching("**")),
             ("a.**:b", matching("a.**:b")),
-            ("a.b*", Err(BadName::Wildcard)),
-            ("a.***", Err(BadName::Wildcard)),
+            ("a.b*", Err(BadName::PartialWildcard)),
+            ("a.***", Err(BadName::PartialWildcard)),
             ("a..*", Err(BadName::EmptySegment)),
             ("", Err(BadName::Empty)),
         ];

@@ -76,7 +76,7 @@ impl RulePattern {
     /// When it is no pattern, or has braces other than the segment `{user}`.
     pub fn new(text: &str) -> Result<Self, BadPattern> {
         let pattern = Pattern::new(text).map_err(|error| match error {
-            BadName::Wildcard => BadPattern::Wildcard,
+            BadName::PartialWildcard => BadPattern::Wildcard,
             other => BadPattern::Name(other),
         })?;
         let strange = |segment: &str| segment != USER && segment.contains(['{', '}']);

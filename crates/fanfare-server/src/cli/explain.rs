@@ -391,7 +391,7 @@ publish = "claim:plan=pro"
         let cases: [(&[&str], &str); 5] = [
             (
                 &["--user", "7", "--channel", "a.*"],
-                "--channel \"a.*\": the name has a wildcard in it",
+                "--channel \"a.*\": the name is a pattern: a channel's name has no `*`",
             ),
             (&["--user", "", "--channel", "a"], "--user: the name is empty"),
             (

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_core::{BadName, Pattern};
+use fanfare_core::Pattern;
 use toml::Value;
 
 use super::bind_address::BindAddress;
@@ -183,7 +183,6 @@ impl Form {
                     _ => None,
                 };
                 match reason {
-                    Some(BadName::Wildcard) => format!("{pattern} (a wildcard is a whole segment)"),
                     Some(reason) => format!("{pattern} ({reason})"),
                     None => pattern.to_owned(),
                 }

@@ -150,7 +150,7 @@ fn forms() {
     );
     check(
         "[chat]\nshown = [\"news.*\",\n\"new*\"]",
-        "L:3: chat.shown: found \"new*\", expected a pattern of channels such as \"news.*\" (a wildcard is a whole segment)",
+        "L:3: chat.shown: found \"new*\", expected a pattern of channels such as \"news.*\" (`*` must be a whole segment of a pattern, as in `chat.*`)",
     );
     check(
         "[chat]\naccess = 2024-01-01",
