@@ -60,4 +60,6 @@ test('PUBSUB tells who is there', async (t) => {
   assert.equal(name, 'user_noti:ann');
   assert.ok(count > 0);
   assert.deepEqual(rest, ['user_noti:nobody', 0]);
+  assert.deepEqual(await redis.pubsub('NUMSUB', 'fanfare:everyone'), ['fanfare:everyone', 3]);
+  assert.equal(await redis.pubsub('NUMPAT'), 0);
 });

@@ -6,9 +6,11 @@ import shutil
 import subprocess
 
 import pytest
+import redis
 
 from conftest import message
-from fanfare import run
+from dialects import all_dialects
+from fanfare import run, wait_until
 from wire import Resp, RespError
 
 PASSWORD = "open sesame"
@@ -73,6 +75,57 @@ def test_without_the_password_nothing_works(guarded):
         assert refused(peer.call("PING"), "NOAUTH")
         assert peer.call("AUTH", "default", PASSWORD) == "OK"
         assert peer.call("PING") == "PONG"
+
+
+@pytest.mark.parametrize("user, secret, opens", [
+    (None, PASSWORD, True), ("default", PASSWORD, True), ("anyone", PASSWORD, False), ("Default", PASSWORD, False),
+    ("", PASSWORD, False), ("anyone", "a-key", True), ("default", "a-key", True), (None, "a-key", True), ("anyone", "guess", False),
+])
+@pytest.mark.parametrize("command", ["AUTH", "HELLO"])
+def test_the_password_goes_with_the_default_user(launch, command, user, secret, opens):
+    """An API key goes with any user."""
+    server = launch(resp={"password": PASSWORD}, api={"keys": ["a-key"]})
+    if command == "HELLO":
+        words = ["HELLO", "3", "AUTH", "default" if user is None else user, secret]
+    else:
+        words = ["AUTH"] + ([] if user is None else [user]) + [secret]
+    with Resp(server.resp_port) as peer:
+        answer = peer.call(*words)
+        assert refused(answer, "WRONGPASS") == (not opens), answer
+        assert (peer.call("PING") == "PONG") == opens
+    if secret == PASSWORD and not opens:
+        wait_until(lambda: "wrong user name on the Redis-protocol door" in server.log(), what="the reason in the log")
+
+
+def test_redis_py_sees_who_listens(launch, speak):
+    """Users, channels, everyone and patterns: what a backend that looks before it publishes goes by."""
+    server = launch(**all_dialects())
+    door = redis.Redis(port=server.resp_port, protocol=3)
+    names = ["user_noti:ann", "notifications.user.ann", "user:ann", "chat.general", "fanfare:channel:chat.general",
+             "notifications", "fanfare:everyone", "fanfare:events", "chat.*", "nobody", "a..b", "fanfare:x"]
+    counts = lambda: [count for _, count in door.pubsub_numsub(*names)]  # noqa: E731
+    assert counts() == [0] * len(names)
+    assert (door.pubsub_channels(), door.pubsub_numpat()) == ([], 0)
+    clients = [
+        speak(server, "topics", "ann").hear("chat.general").hear("chat.*"),
+        speak(server, "topics", "bob").hear("notifications").hear("chat.*").hear("**"),
+        speak(server, "notify", "ann"),
+    ]
+    # Of everyone's events: notify shows them, and topics to those subscribed to `notifications`.
+    assert counts() == [2, 2, 2, 1, 1, 1, 2, 3, 0, 0, 0, 0]
+    assert door.pubsub_numpat() == 2
+    assert sorted(door.pubsub_channels()) == [
+        b"chat.general", b"fanfare:everyone", b"fanfare:events", b"notifications", b"user_noti:ann", b"user_noti:bob"]
+    assert door.pubsub_channels("chat.*") == [b"chat.general"]
+    assert door.pubsub_channels("chat.?eneral") == [b"chat.general"]
+    assert door.pubsub_channels("fanfare:channel:*[a-n]eral") == [b"fanfare:channel:chat.general"]
+    assert sorted(door.pubsub_channels("user:*")) == [b"user:ann", b"user:bob"]
+    assert sorted(door.pubsub_channels("[^cfu]*")) == [
+        b"notifications", b"notifications.user.ann", b"notifications.user.bob"]
+    for client in clients:
+        client.close()
+    wait_until(lambda: counts() == [0] * len(names) and door.pubsub_numpat() == 0, what="nobody there")
+    assert door.pubsub_channels() == []
 
 
 def test_reset_forgets_the_login(guarded):

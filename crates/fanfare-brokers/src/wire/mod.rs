@@ -18,7 +18,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use fanfare_core::{
     Audience, BadObject, Event, Interest, MAX_DEPTH, MAX_NAME_BYTES, NotJson, RawJson, RawObject, Sender,
-    UserId, deeper_than, string,
+    UserId, deeper_than, personal_names, string,
 };
 use serde_json::value::RawValue;
 
@@ -157,7 +157,28 @@ pub fn parse(channel: &[u8], message: &Bytes, now: SystemTime) -> Result<Parsed,
     Ok(Parsed::One(event, envelope))
 }
 
-fn audience(channel: &str) -> Result<Audience, Rejected> {
+/// The names by which a publisher may address `audience` at the embedded door, the usual one first.
+pub fn redis_names(audience: &Audience) -> impl Iterator<Item = String> {
+    let names = match audience {
+        Audience::Everyone => vec![EVERYONE.to_owned()],
+        Audience::User(user) => {
+            let usual = format!("{USER}{user}");
+            let others = personal_names(user).filter(|name| !name.starts_with(USER));
+            std::iter::once(usual).chain(others).collect()
+        }
+        Audience::Channel(channel) => {
+            let plain = (!channel.starts_with(RESERVED)).then(|| channel.to_string());
+            plain.into_iter().chain([format!("{CHANNEL}{channel}")]).collect()
+        }
+    };
+    names.into_iter()
+}
+
+/// What the Redis channel `channel` addresses; [`EVENTS`], where each message names its own audiences, is none.
+///
+/// # Errors
+/// When it addresses nothing.
+pub fn audience(channel: &str) -> Result<Audience, Rejected> {
     if channel == EVERYONE {
         Ok(Audience::Everyone)
     } else if let Some(id) = channel.strip_prefix(USER) {

@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::{ShardSet, held::Held};
 use crate::{
-    Channel,
+    Channel, Pattern,
     striped::{Striped, forget, locked},
 };
 
@@ -22,7 +22,10 @@ use crate::{
 pub struct ChannelInterests<T> {
     channels: Striped<Channel, Held<T>>,
     subscriptions: AtomicU64,
-    patterns: Mutex<Option<Held<T>>>,
+    /// Subscriptions to each pattern, only to be counted.
+    patterns: Striped<Pattern, usize>,
+    /// Subscriptions to patterns, all together.
+    any_pattern: Mutex<Option<Held<T>>>,
     /// The shards that hold patterns, to be read without the lock.
     pattern_shards: AtomicU64,
 }
@@ -35,7 +38,8 @@ impl<T> Default for ChannelInterests<T> {
         Self {
             channels: Striped::default(),
             subscriptions: AtomicU64::new(0),
-            patterns: Mutex::new(None),
+            patterns: Striped::default(),
+            any_pattern: Mutex::new(None),
             pattern_shards: AtomicU64::new(0),
         }
     }
@@ -70,26 +74,42 @@ impl<T: Clone> ChannelInterests<T> {
         }
     }
 
-    /// A connection of `shard` has one pattern more, whichever. `first` runs when it is the node's first, under the lock.
-    pub fn acquire_pattern(&self, shard: usize, first: impl FnOnce() -> T) -> T {
-        let mut patterns = locked(&self.patterns);
-        let held = patterns.get_or_insert_with(|| Held::new(first()));
+    /// A connection of `shard` subscribes to `pattern`. `first` runs when the node held no pattern at all, under the lock.
+    pub fn acquire_pattern(&self, pattern: &Pattern, shard: usize, first: impl FnOnce() -> T) -> T {
+        *self
+            .patterns
+            .lock(pattern.as_str())
+            .entry(pattern.clone())
+            .or_default() += 1;
+        let mut any = locked(&self.any_pattern);
+        let held = any.get_or_insert_with(|| Held::new(first()));
         let placed = held.add((shard, NO_DIALECT));
         self.pattern_shards.store(held.shards().bits(), Ordering::Release);
         placed
     }
 
-    /// A connection of `shard` has one pattern fewer. `last` runs, under the lock, when the node holds no other.
-    pub fn release_pattern(&self, shard: usize, last: impl FnOnce()) {
-        let mut patterns = locked(&self.patterns);
-        let Some(held) = &mut *patterns else {
+    /// A connection of `shard` unsubscribes from `pattern`. `last` runs, under the lock, when the node holds no pattern any
+    /// more.
+    pub fn release_pattern(&self, pattern: &Pattern, shard: usize, last: impl FnOnce()) {
+        let mut any = locked(&self.any_pattern);
+        let Some(held) = &mut *any else {
             return;
         };
-        held.remove((shard, NO_DIALECT));
+        if !held.remove((shard, NO_DIALECT)) {
+            return;
+        }
         self.pattern_shards.store(held.shards().bits(), Ordering::Release);
         if held.is_empty() {
-            *patterns = None;
+            *any = None;
             last();
+        }
+        drop(any);
+        let mut stripe = self.patterns.lock(pattern.as_str());
+        if let Some(subscriptions) = stripe.get_mut(pattern.as_str()) {
+            *subscriptions -= 1;
+            if *subscriptions == 0 {
+                forget(&mut stripe, pattern.as_str());
+            }
         }
     }
 
@@ -121,9 +141,14 @@ impl<T: Clone> ChannelInterests<T> {
         self.subscriptions.load(Ordering::Relaxed)
     }
 
+    /// How many different patterns are held.
+    pub fn patterns_held(&self) -> usize {
+        self.patterns.len()
+    }
+
     /// How many subscriptions to patterns there are, all together.
     pub fn pattern_subscriptions(&self) -> usize {
-        locked(&self.patterns).as_ref().map_or(0, Held::connections)
+        locked(&self.any_pattern).as_ref().map_or(0, Held::connections)
     }
 }
 
@@ -180,26 +205,32 @@ mod tests {
     fn a_shard_with_patterns_may_want_everything() {
         let interests = ChannelInterests::default();
         interests.acquire(&channel("news"), 2, || "news");
-        assert_eq!(interests.acquire_pattern(0, || "first"), "first");
-        assert_eq!(interests.acquire_pattern(5, || "second"), "first");
-        assert_eq!(interests.acquire_pattern(5, || "third"), "first");
+        let [one, other] = ["a.*", "b.**"].map(|text| Pattern::new(text).expect("a pattern"));
+        assert_eq!(interests.acquire_pattern(&one, 0, || "first"), "first");
+        assert_eq!(interests.acquire_pattern(&one, 5, || "second"), "first");
+        assert_eq!(interests.acquire_pattern(&other, 5, || "third"), "first");
+        assert_eq!(interests.patterns_held(), 2);
         assert_eq!(shards(&interests, "news"), [0, 2, 5]);
         assert_eq!(shards(&interests, "unheard.of"), [0, 5]);
         assert_eq!(interests.pattern_subscriptions(), 3);
 
         let mut told = 0;
-        for (shard, expected, left) in [
-            (5, 0, vec![0, 2, 5]),
-            (1, 0, vec![0, 2, 5]), // never was
-            (0, 0, vec![2, 5]),
-            (5, 1, vec![2]),
-            (5, 1, vec![2]), // no more
+        for (pattern, shard, expected, left, different) in [
+            (&one, 5, 0, vec![0, 2, 5], 2),
+            (&one, 1, 0, vec![0, 2, 5], 2), // never was
+            (&one, 0, 0, vec![2, 5], 1),
+            (&other, 5, 1, vec![2], 0),
+            (&other, 5, 1, vec![2], 0), // no more
         ] {
-            interests.release_pattern(shard, || told += 1);
-            assert_eq!(told, expected, "{shard}");
+            interests.release_pattern(pattern, shard, || told += 1);
+            assert_eq!(
+                (told, interests.patterns_held()),
+                (expected, different),
+                "{shard}"
+            );
             assert_eq!(shards(&interests, "news"), left);
         }
         assert_eq!(interests.pattern_subscriptions(), 0);
-        assert_eq!(interests.acquire_pattern(1, || "anew"), "anew");
+        assert_eq!(interests.acquire_pattern(&one, 1, || "anew"), "anew");
     }
 }

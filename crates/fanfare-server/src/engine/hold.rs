@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanfare_core::{Channel, Interest, UserFull, UserId};
+use fanfare_core::{Channel, Interest, Pattern, UserFull, UserId};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -24,7 +24,7 @@ pub(super) struct Hold {
 enum On {
     User { user: UserId, dialect: usize },
     Channel(Channel),
-    Patterns,
+    Pattern(Pattern),
 }
 
 impl Hold {
@@ -55,12 +55,11 @@ impl Hold {
         (Self::new(node, shard, On::Channel(channel.clone())), in_force)
     }
 
-    /// Counts one more pattern, whichever it is.
-    pub(super) fn pattern(node: &Arc<Node>, shard: usize) -> (Self, InForce) {
-        let in_force = node
-            .channels
-            .acquire_pattern(shard, || subscribe(node, Interest::AllChannels));
-        (Self::new(node, shard, On::Patterns), in_force)
+    /// Counts one more subscription to `pattern`.
+    pub(super) fn pattern(node: &Arc<Node>, shard: usize, pattern: &Pattern) -> (Self, InForce) {
+        let first = || subscribe(node, Interest::AllChannels);
+        let in_force = node.channels.acquire_pattern(pattern, shard, first);
+        (Self::new(node, shard, On::Pattern(pattern.clone())), in_force)
     }
 
     fn new(node: &Arc<Node>, shard: usize, on: On) -> Self {
@@ -89,8 +88,8 @@ impl Hold {
     }
 
     /// What was kept for a pattern.
-    pub(super) fn kept_pattern(node: &Arc<Node>, shard: usize) -> Self {
-        Self::new(node, shard, On::Patterns)
+    pub(super) fn kept_pattern(node: &Arc<Node>, shard: usize, pattern: &Pattern) -> Self {
+        Self::new(node, shard, On::Pattern(pattern.clone()))
     }
 }
 
@@ -116,10 +115,9 @@ impl Drop for Hold {
                 let last = || unsubscribe(Interest::Channel(channel.clone()));
                 self.node.channels.release(channel, self.shard, last);
             }
-            Some(On::Patterns) => {
-                self.node
-                    .channels
-                    .release_pattern(self.shard, || unsubscribe(Interest::AllChannels));
+            Some(On::Pattern(pattern)) => {
+                let last = || unsubscribe(Interest::AllChannels);
+                self.node.channels.release_pattern(pattern, self.shard, last);
             }
         }
     }

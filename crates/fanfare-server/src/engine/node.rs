@@ -10,8 +10,9 @@ use std::{
 };
 
 use fanfare_core::{
-    Broker, BrokerError, BrokerHealth, ChannelInterests, Dialect, DialectFacts, DialectKind, DialectReport,
-    Event, Hearing, Interests, Members, NodeFacts, Receipt, UserId,
+    Audience, Broker, BrokerError, BrokerHealth, ChannelInterests, Dialect, DialectFacts, DialectKind,
+    DialectReport, EVERYONE_CHANNEL, Event, Hearing, Hears, Interests, Members, NodeFacts, Receipt,
+    RememberedIds, UserId,
     policy::{Authorizer, Counts, Policy},
 };
 use tokio::sync::oneshot;
@@ -169,6 +170,13 @@ impl Node {
         self.broker.get()
     }
 
+    /// How full this node's memory of ids is.
+    pub fn remembered_ids(&self) -> RememberedIds {
+        self.broker()
+            .map(|broker| broker.remembered_ids())
+            .unwrap_or_default()
+    }
+
     /// How the broker is, measured now.
     pub async fn broker_health(&self) -> BrokerHealth {
         match self.broker.get() {
@@ -229,6 +237,42 @@ impl Node {
     /// The users this node holds, in no order.
     pub fn users(&self) -> Vec<UserId> {
         self.interests.users()
+    }
+
+    /// How many of this node's connections an event for `audience` may reach, those that only a pattern would show it to not
+    /// counted.
+    pub fn listeners(&self, audience: &Audience) -> u64 {
+        match audience {
+            Audience::User(user) => self.connections_of(user) as u64,
+            Audience::Channel(channel) => self.channels.connections_of(channel) as u64,
+            Audience::Everyone => {
+                let hearing = |how| {
+                    self.dialects
+                        .iter()
+                        .filter(move |own| own.hearing.everyone == how)
+                };
+                let always = hearing(Hears::Always).map(|own| own.counters.active.load(Relaxed));
+                let subscribed = match hearing(Hears::Subscribed).next() {
+                    Some(_) => self.channels.connections_of(EVERYONE_CHANNEL) as u64,
+                    None => 0,
+                };
+                always.sum::<u64>() + subscribed
+            }
+        }
+    }
+
+    /// The users, channels and, where there are connections, everyone: each with a listener on this node, in no order.
+    pub fn audiences(&self) -> Vec<Audience> {
+        let everyone = Some(Audience::Everyone).filter(|everyone| self.listeners(everyone) > 0);
+        let users = self.users().into_iter().map(Audience::User);
+        let channels = self.channels.channels().into_iter();
+        let channels = channels.map(|(channel, _)| Audience::Channel(channel));
+        everyone.into_iter().chain(users).chain(channels).collect()
+    }
+
+    /// How many different patterns this node's connections subscribe to.
+    pub fn patterns(&self) -> u64 {
+        self.channels.patterns_held() as u64
     }
 
     /// Since the node started.

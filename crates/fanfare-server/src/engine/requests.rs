@@ -120,7 +120,7 @@ impl Asking {
     fn hold(&self, wanted: &Subscription) -> (Option<Hold>, InForce) {
         let (hold, in_force) = match wanted {
             Subscription::Channel(channel) => Hold::channel(&self.node, self.shard, channel),
-            Subscription::Pattern(_) => Hold::pattern(&self.node, self.shard),
+            Subscription::Pattern(pattern) => Hold::pattern(&self.node, self.shard, pattern),
             Subscription::Personal(_) => return (None, None), // the node hears of its own users anyway
         };
         (Some(hold), in_force)

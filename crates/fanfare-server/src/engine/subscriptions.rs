@@ -264,7 +264,7 @@ fn let_go(wanted: &Subscription, shard: &Shard, key: Key) {
         }
         Subscription::Pattern(pattern) => {
             index.remove_pattern(pattern, key);
-            Hold::kept_pattern(&shard.node, shard.number)
+            Hold::kept_pattern(&shard.node, shard.number, pattern)
         }
         Subscription::Personal(_) => return,
     };

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fanfare_core::{Broker, Event, UserId};
+use fanfare_core::{Audience, Broker, Event};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -49,13 +49,16 @@ pub trait Host: Send + Sync {
     /// Counts a publication that was malformed and dropped.
     fn rejected(&self);
 
-    /// The users who have a connection.
-    fn users(&self) -> Vec<UserId>;
+    /// The audiences with a listener, in no order.
+    fn audiences(&self) -> Vec<Audience>;
 
-    /// How many connections the user has.
-    fn connections(&self, user: &str) -> u64;
+    /// How many connections may receive what is published on the Redis channel `channel`.
+    fn listeners(&self, channel: &str) -> u64;
 
-    /// Whether there are, were or may be keys besides [`DoorOptions::credentials`], so that somebody without any must stay
+    /// How many different patterns connections subscribe to.
+    fn patterns(&self) -> u64;
+
+    /// Whether there are, were or may be keys besides [`DoorOptions::keys`], so that a client without any must stay
     /// outside. It is asked for each command.
     fn needs_key(&self) -> bool;
 
@@ -69,8 +72,10 @@ pub struct DoorOptions {
     pub broker: Arc<dyn Broker>,
     /// The rest of the server.
     pub host: Arc<dyn Host>,
-    /// Who may publish.
-    pub credentials: Credentials,
+    /// The password, which goes with the user name `default` or none.
+    pub password: Credentials,
+    /// API keys, which go with any user name.
+    pub keys: Credentials,
     /// The longest message, in bytes.
     pub max_message: usize,
     /// The port it listens on, which `INFO` tells.
@@ -82,12 +87,13 @@ pub struct DoorOptions {
 }
 
 impl DoorOptions {
-    /// Options with every default: messages up to 8 MiB and a little, 10 s to log in, 60 s for a command.
-    pub fn new(broker: Arc<dyn Broker>, host: Arc<dyn Host>, credentials: Credentials) -> Self {
+    /// Options with every default and no secret: messages up to 8 MiB and a little, 10 s to log in, 60 s for a command.
+    pub fn new(broker: Arc<dyn Broker>, host: Arc<dyn Host>) -> Self {
         Self {
             broker,
             host,
-            credentials,
+            password: Credentials::default(),
+            keys: Credentials::default(),
             // A body of 8 MiB is legal everywhere else, so it is here too, whatever wraps it.
             max_message: (8 << 20) + 64 * 1024,
             port: 6379,
@@ -129,12 +135,15 @@ impl Door {
 
     /// Whether anybody who can connect may publish. Such a door belongs on the loopback interface only.
     pub fn is_open(&self) -> bool {
-        self.options.credentials.is_open() && !self.options.host.needs_key()
+        let DoorOptions {
+            password, keys, host, ..
+        } = &self.options;
+        password.is_open() && keys.is_open() && !host.needs_key()
     }
 
-    /// Whether `secret` lets its bearer in where not everybody may.
-    pub(super) fn holds(&self, secret: &[u8]) -> bool {
-        self.options.credentials.hold(secret) || self.options.host.holds_key(secret)
+    /// Whether `secret` is an API key that may publish.
+    pub(super) fn holds_key(&self, secret: &[u8]) -> bool {
+        self.options.keys.hold(secret) || self.options.host.holds_key(secret)
     }
 
     pub(super) fn next_id(&self) -> u64 {

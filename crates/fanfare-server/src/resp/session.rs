@@ -12,6 +12,8 @@ use super::{
     writer::{Protocol, Writer},
 };
 
+/// The user that a client is if it names none.
+pub(super) const DEFAULT_USER: &[u8] = b"default";
 /// Wrong passwords after which a connection is closed.
 const MAX_FAILURES: u32 = 10;
 /// The most that may wait in a transaction.
@@ -215,10 +217,11 @@ impl<'a> Session<'a> {
         self.login_deadline
     }
 
-    /// Lets the peer in if `secret` is right; answers whether it is.
-    pub(super) fn log_in(&mut self, secret: &[u8]) -> bool {
+    /// Lets the peer in if `secret` is right for `user`; returns whether it is.
+    pub(super) fn log_in(&mut self, user: &[u8], secret: &[u8]) -> bool {
         let open = self.door.is_open();
-        if open || self.door.holds(secret) {
+        let is_password = self.door.options.password.hold(secret);
+        if open || self.door.holds_key(secret) || is_password && user == DEFAULT_USER {
             self.authenticated = !open;
             self.unneeded = (open && secret.len() <= MAX_KEPT_SECRET).then(|| secret.into());
             self.login_deadline = None;
@@ -227,7 +230,11 @@ impl<'a> Session<'a> {
         }
         self.failures += 1;
         self.door.stats.failed_login();
-        self.warn_unwelcome("wrong password on the Redis-protocol door");
+        self.warn_unwelcome(if is_password {
+            "wrong user name on the Redis-protocol door: the password goes with \"default\" or none"
+        } else {
+            "wrong password on the Redis-protocol door"
+        });
         if self.failures >= MAX_FAILURES {
             self.closing = Some(Closing::AfterReplies);
         }
@@ -255,7 +262,7 @@ impl<'a> Session<'a> {
             return;
         }
         let unneeded = self.unneeded.take();
-        if unneeded.is_some_and(|secret| self.door.holds(&secret)) {
+        if unneeded.is_some_and(|secret| self.door.holds_key(&secret)) {
             self.authenticated = true;
             self.login_deadline = None;
         } else if self.login_deadline.is_none() {

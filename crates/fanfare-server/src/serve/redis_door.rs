@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_brokers::wire;
-use fanfare_core::{Broker, Event, Inbound, UserId};
+use fanfare_core::{Audience, Broker, Event, Inbound};
 
 use crate::{
     accounts::{Accounts, KeyNeed, Scope},
@@ -24,7 +24,6 @@ pub(super) fn door(
 ) -> Door {
     let password = config.resp.password.as_ref().map(crate::config::Secret::expose);
     let keys = config.api.keys.iter().map(crate::config::Secret::expose);
-    let credentials = Credentials::new(password.into_iter().chain(keys));
     let host: Arc<dyn Host> = Arc::new(NodeHost {
         node: node.clone(),
         accounts: accounts.clone(),
@@ -34,7 +33,9 @@ pub(super) fn door(
         max_message: config.resp.max_message_size,
         login_timeout: config.limits.handshake_timeout,
         port,
-        ..DoorOptions::new(broker, host, credentials)
+        password: Credentials::new(password),
+        keys: Credentials::new(keys),
+        ..DoorOptions::new(broker, host)
     })
 }
 
@@ -57,12 +58,20 @@ impl Host for NodeHost {
         Inbound::rejected(&*self.node);
     }
 
-    fn users(&self) -> Vec<UserId> {
-        self.node.users()
+    fn audiences(&self) -> Vec<Audience> {
+        self.node.audiences()
     }
 
-    fn connections(&self, user: &str) -> u64 {
-        self.node.connections_of(user) as u64
+    fn listeners(&self, channel: &str) -> u64 {
+        if channel == wire::EVENTS {
+            // An event there may be for any connection.
+            return self.node.active();
+        }
+        wire::audience(channel).map_or(0, |audience| self.node.listeners(&audience))
+    }
+
+    fn patterns(&self) -> u64 {
+        self.node.patterns()
     }
 
     fn needs_key(&self) -> bool {

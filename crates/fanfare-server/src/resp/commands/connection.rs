@@ -2,7 +2,7 @@
 
 use crate::resp::{
     reader::{Request, number},
-    session::{Closing, Refused, Session},
+    session::{Closing, DEFAULT_USER, Refused, Session},
     writer::Protocol,
 };
 
@@ -57,11 +57,16 @@ pub(super) fn reset(session: &mut Session<'_>, _request: &Request) {
     session.writer.simple("RESET");
 }
 
-/// `AUTH [username] password`: any user name will do, it is the password or the API key that counts.
+/// `AUTH [username] password`: an API key goes with any user name, the password with `default` alone.
 pub(super) fn auth(session: &mut Session<'_>, request: &Request) {
+    let user = if request.len() == 3 {
+        request.arg(1)
+    } else {
+        DEFAULT_USER
+    };
     if request.len() > 3 {
         session.writer.error("ERR syntax error");
-    } else if session.log_in(request.arg(request.len() - 1)) {
+    } else if session.log_in(user, request.arg(request.len() - 1)) {
         session.writer.simple("OK");
     } else {
         session.writer.error(WRONG_PASSWORD);
@@ -88,11 +93,11 @@ fn greeted(session: &mut Session<'_>, request: &Request) -> Result<Protocol, Ref
         Some(Some(_)) => return Err("NOPROTO unsupported protocol version".into()),
         Some(None) => return Err("ERR Protocol version is not an integer or out of range".into()),
     };
-    let (mut password, mut name) = (None, None);
+    let (mut login, mut name) = (None, None);
     let mut next = 2;
     while let Some(option) = request.get(next) {
         if option.eq_ignore_ascii_case(b"auth") && request.len() > next + 2 {
-            password = Some(request.arg(next + 2));
+            login = Some((request.arg(next + 1), request.arg(next + 2)));
             next += 3;
         } else if option.eq_ignore_ascii_case(b"setname") && request.len() > next + 1 {
             name = Some(checked_name(request.arg(next + 1), "Client names")?);
@@ -102,8 +107,8 @@ fn greeted(session: &mut Session<'_>, request: &Request) -> Result<Protocol, Ref
             return Err("ERR Syntax error in HELLO option".into());
         }
     }
-    if let Some(password) = password
-        && !session.log_in(password)
+    if let Some((user, secret)) = login
+        && !session.log_in(user, secret)
     {
         return Err(WRONG_PASSWORD.into());
     }

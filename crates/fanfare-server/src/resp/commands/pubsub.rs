@@ -1,13 +1,16 @@
-//! `PUBSUB` and its subcommands: who would hear what is published.
+//! `PUBSUB` and its subcommands: who would receive what is published.
+
+use fanfare_brokers::wire;
 
 use crate::resp::{glob, reader::Request, session::Session};
 
-/// Events for a user are published on the channel of this name with the user's id behind it.
-const USER: &[u8] = b"user_noti:";
 /// The longest pattern, in bytes. No name that it could match is longer.
 const MAX_PATTERN: usize = 1024;
+/// What a name takes in a reply besides its own bytes, at most.
+const REPLY_OVERHEAD: usize = 16;
 
-/// `PUBSUB CHANNELS [pattern]`: the channels of users who are connected.
+/// `PUBSUB CHANNELS [pattern]`: the channels with a listener. An audience that has several names is listed once, by the
+/// first of them that the pattern matches.
 pub(super) fn channels(session: &mut Session<'_>, request: &Request) {
     let pattern = request.get(2).unwrap_or(b"*");
     if request.len() > 3 {
@@ -17,31 +20,45 @@ pub(super) fn channels(session: &mut Session<'_>, request: &Request) {
     if pattern.len() > MAX_PATTERN {
         return session.writer.error("ERR the pattern is too long");
     }
-    let channels: Vec<Vec<u8>> = session
-        .door
-        .options
-        .host
-        .users()
+    let options = &session.door.options;
+    let matches = |name: &String| glob::matches(pattern, name.as_bytes());
+    let audiences = options.host.audiences();
+    let names = audiences
         .iter()
-        .map(|user| [USER, user.as_bytes()].concat())
-        .filter(|channel| glob::matches(pattern, channel))
-        .collect();
-    session.writer.array(channels.len());
-    for channel in channels {
-        session.writer.bulk(channel);
+        .filter_map(|audience| wire::redis_names(audience).find(matches));
+    let events = Some(wire::EVENTS.to_owned()).filter(|name| options.host.listeners(name) > 0);
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    for name in names.chain(events.filter(matches)) {
+        bytes += name.len() + REPLY_OVERHEAD;
+        if bytes > options.max_message {
+            let error = "ERR the reply would be longer than resp.max_message_size: narrow the pattern";
+            return session.writer.error(error);
+        }
+        found.push(name);
+    }
+    session.writer.array(found.len());
+    for name in found {
+        session.writer.bulk(name);
     }
 }
 
-/// `PUBSUB NUMSUB [channel …]`: each channel with the connections of its user.
+/// `PUBSUB NUMSUB [channel …]`: each channel with the connections that would receive what is published there, those that
+/// only a pattern would show it to not counted.
 pub(super) fn numsub(session: &mut Session<'_>, request: &Request) {
     let host = &*session.door.options.host;
     session.writer.array(2 * (request.len() - 2));
     for channel in request.args(2) {
-        let user = channel
-            .strip_prefix(USER)
-            .and_then(|user| std::str::from_utf8(user).ok());
-        let count = user.map_or(0, |user| host.connections(user));
+        let name = std::str::from_utf8(channel).ok();
+        let count = name.map_or(0, |name| host.listeners(name));
         session.writer.bulk(channel);
         session.writer.integer(i64::try_from(count).unwrap_or(i64::MAX));
     }
+}
+
+/// `PUBSUB NUMPAT`: how many different patterns connections subscribe to.
+pub(super) fn numpat(session: &mut Session<'_>, _request: &Request) {
+    let patterns = session.door.options.host.patterns();
+    session
+        .writer
+        .integer(i64::try_from(patterns).unwrap_or(i64::MAX));
 }

@@ -280,8 +280,8 @@ static PUBSUB: &[Spec] = &[
     Spec {
         name: "pubsub|channels",
         arity: -2,
-        summary: "Lists the channels that somebody would hear.",
-        complexity: "O(N), N being the users connected",
+        summary: "Lists the channels with a listener.",
+        complexity: "O(N), N being the users and channels with a listener",
         arguments: "[pattern]",
         run: pubsub::channels,
         ..OF_PUBSUB
@@ -289,7 +289,7 @@ static PUBSUB: &[Spec] = &[
     Spec {
         name: "pubsub|numsub",
         arity: -2,
-        summary: "Counts the connections that would hear each channel.",
+        summary: "Counts the connections that would receive what is published on each channel.",
         complexity: "O(N), N being the channels asked for",
         arguments: "[channel [channel ...]]",
         run: pubsub::numsub,
@@ -297,8 +297,8 @@ static PUBSUB: &[Spec] = &[
     },
     Spec {
         name: "pubsub|numpat",
-        summary: "Counts the patterns subscribed to, of which there are none.",
-        run: |session, _| session.writer.integer(0),
+        summary: "Counts the different patterns that connections subscribe to.",
+        run: pubsub::numpat,
         ..OF_PUBSUB
     },
     Spec {

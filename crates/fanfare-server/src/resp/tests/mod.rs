@@ -16,8 +16,8 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Interest, RawJson, Reach,
-    Receipt, UserId,
+    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Event, Interest, RawJson,
+    Reach, Receipt, UserId,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
@@ -76,7 +76,7 @@ impl Broker for FakeBroker {
         Box::pin(async move { vec![Claim::New; ids.len()] })
     }
 
-    fn record(&self, _: Vec<(Uuid, Bytes)>) -> BoxFuture<'static, ()> {
+    fn record(&self, _: Vec<(Uuid, Receipt)>) -> BoxFuture<'static, ()> {
         Box::pin(async {})
     }
 
@@ -118,12 +118,24 @@ impl Host for FakeHost {
         self.rejected.fetch_add(1, Relaxed);
     }
 
-    fn users(&self) -> Vec<UserId> {
-        ["1", "2", "ann"].map(|user| UserId::new(user).unwrap()).to_vec()
+    fn audiences(&self) -> Vec<Audience> {
+        let channels = ["chat.general", "notifications", "fanfare:odd"];
+        let channels = channels.map(|name| Audience::Channel(Channel::new(name).unwrap()));
+        let users = ["1", "2", "ann"].map(|user| Audience::User(UserId::new(user).unwrap()));
+        let everyone = [Audience::Everyone];
+        everyone.into_iter().chain(users).chain(channels).collect()
     }
 
-    fn connections(&self, user: &str) -> u64 {
-        if user == "ann" { 3 } else { 0 }
+    fn listeners(&self, channel: &str) -> u64 {
+        match channel {
+            "user_noti:ann" => 3,
+            "fanfare:events" => 7,
+            _ => 0,
+        }
+    }
+
+    fn patterns(&self) -> u64 {
+        5
     }
 
     fn needs_key(&self) -> bool {
@@ -142,10 +154,12 @@ struct House {
     door: Arc<Door>,
 }
 
+/// The first of `secrets` is the password, the others are API keys.
 fn house(secrets: &[&str], change: impl FnOnce(&mut DoorOptions)) -> House {
     let (broker, host) = (Arc::<FakeBroker>::default(), Arc::<FakeHost>::default());
-    let credentials = Credentials::new(secrets.iter().copied());
-    let mut options = DoorOptions::new(broker.clone(), host.clone(), credentials);
+    let mut options = DoorOptions::new(broker.clone(), host.clone());
+    options.password = Credentials::new(secrets.first().copied());
+    options.keys = Credentials::new(secrets.iter().skip(1).copied());
     change(&mut options);
     House {
         broker,

@@ -171,16 +171,24 @@ async fn pubsub() {
         &[
             (
                 "PUBSUB CHANNELS",
-                "*3\n$11\nuser_noti:1\n$11\nuser_noti:2\n$13\nuser_noti:ann\n",
+                "*8\n$16\nfanfare:everyone\n$11\nuser_noti:1\n$11\nuser_noti:2\n$13\nuser_noti:ann\n\
+                 $12\nchat.general\n$13\nnotifications\n$27\nfanfare:channel:fanfare:odd\n$14\nfanfare:events\n",
             ),
             ("PUBSUB CHANNELS *:a*", "*1\n$13\nuser_noti:ann\n"),
             ("PUBSUB CHANNELS ann", "*0\n"),
+            // By the first of its names that matches.
+            ("PUBSUB CHANNELS user:an[n]", "*1\n$8\nuser:ann\n"),
+            ("PUBSUB CHANNELS notifications.*", "*3\n$20\nnotifications.user.1\n$20\nnotifications.user.2\n\
+                 $22\nnotifications.user.ann\n"),
+            ("PUBSUB CHANNELS *ch*t.*", "*1\n$12\nchat.general\n"),
+            ("PUBSUB CHANNELS fanfare:c*:chat*", "*1\n$28\nfanfare:channel:chat.general\n"),
+            ("PUBSUB CHANNELS fanfare:e*", "*2\n$16\nfanfare:everyone\n$14\nfanfare:events\n"),
             ("PUBSUB NUMSUB", "*0\n"),
             (
                 "PUBSUB NUMSUB user_noti:ann x",
                 "*4\n$13\nuser_noti:ann\n:3\n$1\nx\n:0\n",
             ),
-            ("PUBSUB NUMPAT", ":0\n"),
+            ("PUBSUB NUMPAT", ":5\n"),
             (
                 "PUBSUB CHANNELS a b",
                 "-ERR unknown subcommand or wrong number of arguments for 'CHANNELS'. Try PUBSUB HELP.\n",
@@ -189,6 +197,17 @@ async fn pubsub() {
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_list_of_channels_is_bounded() {
+    let house = house(&[], |options| options.max_message = 100);
+    let error = "-ERR the reply would be longer than resp.max_message_size: narrow the pattern\r\n";
+    assert_eq!(house.answer("PUBSUB CHANNELS\n").await, error);
+    assert_eq!(
+        house.answer("PUBSUB CHANNELS *ann\n").await,
+        "*1\r\n$13\r\nuser_noti:ann\r\n"
+    );
 }
 
 #[tokio::test]
@@ -296,7 +315,14 @@ async fn logging_in() {
             ("AUTH", "-ERR wrong number of arguments for 'auth' command\n"),
             ("AUTH password\nPING", "+OK\n+PONG\n"),
             ("AUTH key\nPING", "+OK\n+PONG\n"),
+            ("AUTH default key\nPING", "+OK\n+PONG\n"),
             ("AUTH anybody key\nPING", "+OK\n+PONG\n"),
+            ("AUTH default password\nPING", "+OK\n+PONG\n"),
+            ("AUTH anybody password\nPING", &then_refused),
+            ("AUTH Default password\nPING", &then_refused),
+            ("AUTH \"\" password\nPING", &then_refused),
+            ("HELLO 3 AUTH anybody key", &hello_3),
+            ("HELLO 3 AUTH anybody password\nPING", &then_refused),
             ("AUTH Password\nPING", &then_refused),
             ("AUTH password x\nPING", &then_refused),
             ("AUTH password\nAUTH wrong\nPING", &still_in),
