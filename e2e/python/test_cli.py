@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import time
+import uuid
 
 import pytest
 
@@ -216,6 +217,19 @@ def test_publish_to_everyone(server, connect):
     done = run("publish", "--url", url(server), "--everyone", '{"n":1}', cwd=server.folder)
     assert done.returncode == 0, done.stderr
     assert [client.next_json()["type"] for client in clients] == ["notification"] * 2
+
+
+def test_publish_with_an_id(server, connect):
+    """A repeat is answered, and not delivered."""
+    client = connect(server, "ann")
+    arguments = ("publish", "--url", url(server), "--user", "ann", "--id", 'order "42"', "{}")
+    answers = [json.loads(run(*arguments, cwd=server.folder).stdout) for _ in range(2)]
+    assert answers[0]["ids"] == answers[1]["ids"] == [str(uuid.uuid5(uuid.UUID(int=0), 'order "42"'))]
+    assert [answer.get("duplicate") for answer in answers] == [None, True]
+    assert client.next_json()["payload"] == {}
+    client.nothing()
+    done = run("publish", "--url", url(server), "--user", "ann", "--id", "", "{}", cwd=server.folder)
+    assert (done.returncode, "1 to 128 bytes" in done.stderr) == (1, True)
 
 
 def test_publish_with_a_key(launch, connect):

@@ -72,6 +72,20 @@ def test_an_id_counts_once_whichever_door_it_comes_by(world, kind, first, again)
     hear(world, to, clients)
 
 
+@pytest.mark.parametrize("first", DOORS)
+@pytest.mark.parametrize("again", DOORS)
+def test_any_text_counts_once_whichever_door_it_comes_by(world, first, again):
+    to, text = audience(world, "user"), world.name("order é ")
+    clients = at_every_node(world, to)
+    world.drain(*clients)
+    event = Event(to, "1", TYPE, id=uuid.uuid5(uuid.UUID(int=0), text))
+    first(world, body(to, "1", id=quoted(text)))
+    came = [client.next() for client in clients]
+    assert all(client.shows(event).fullmatch(frame) for client, frame in zip(clients, came)), came
+    again(world, body(to, "1", id=quoted(text)))
+    hear(world, to, clients)
+
+
 @pytest.mark.parametrize("kind", ["user", "everyone"])
 def test_doubles_in_one_list_on_redis(world, kind):
     """The first of them counts."""
@@ -98,6 +112,7 @@ def test_the_answer_to_a_repeat_of_what_came_on_redis(world):
     for node in world.deployment.nodes:
         answer = world.events(sent, at=node)
         assert (answer["ids"], answer["recipients"], "degraded" in answer) == ([number], reached, False)
+        assert answer["duplicate"] is True
         receipt = answer["receipts"][0]
         assert (receipt["matched"], receipt["queued"], receipt["dropped"]) == (reached, reached, 0)
 
@@ -150,14 +165,19 @@ def test_ids_are_known_when_redis_comes_back(deploy):
     hear(world, to, clients)
 
 
+def key_of(number):
+    """Where Redis keeps what the cluster knows of an id."""
+    return f"fanfare:id:{uuid.UUID(number).hex}"
+
+
 def test_a_publisher_that_died(deploy):
     """It had published all of a list and heard no answer; or it had only taken one id, and all the others wait."""
     world = deploy(nodes=2)
     to, ids, taken = audience(world, "user"), [new_id() for _ in range(1000)], new_id()
     clients = [world.notify(to[1], at=node) for node in world.deployment.nodes]
     for number in ids:
-        world.redis.set(f"fanfare:id:{number}", "=+", ex=600)
-    world.redis.set(f"fanfare:id:{taken}", "", ex=600)
+        world.redis.set(key_of(number), "+", ex=600)
+    world.redis.set(key_of(taken), "", ex=600)
     listed = lambda numbers: "[" + ",".join(body(to, str(n), id=quoted(number)) for n, number in enumerate(numbers)) + "]"
     # They are waited for together: one after the other would take longer than anybody waits for an answer.
     answer = world.events(listed(ids))
@@ -167,6 +187,6 @@ def test_a_publisher_that_died(deploy):
     status, refused = world.first.post("/api/v1/events", listed(new))
     assert (status, refused["error"]["code"]) == (409, "IN_PROGRESS")
     hear(world, to, clients)
-    world.redis.delete(f"fanfare:id:{taken}")
+    world.redis.delete(key_of(taken))
     assert world.events(listed(new), at=world.last)["recipients"] == len(new) * len(clients)
     hear(world, to, clients, *(Event(to, str(n), TYPE, id=number) for n, number in enumerate(new)))

@@ -59,6 +59,7 @@ def several(world, name, at=None):
 def receipts(world, body, at=None):
     """The receipts of an answer, after what an answer always says."""
     answer = world.events(body, at=at)
+    answer.pop("duplicate", None)
     assert list(answer) == ["ids", "recipients", "receipts"] and len(answer["ids"]) == len(answer["receipts"])
     assert answer["recipients"] == sum(receipt["queued"] for receipt in answer["receipts"])
     return answer["receipts"]
@@ -89,7 +90,7 @@ def test_a_repeat_has_the_receipt_of_the_first_time(world):
     world.notify(name)
     reader.close()
     for node in (world.first, world.last):
-        assert receipts(world, event({"user": name}, number), node) == first
+        assert receipts(world, event({"user": name}, number), node) == [first[0] | {"duplicate": True}]
 
 
 def test_what_was_dropped(launch, speak):
@@ -111,6 +112,12 @@ def test_what_was_dropped(launch, speak):
 # --- ids that count once ---
 
 
+def repeated(answer):
+    """What a repeat is answered, whose first time was answered like this."""
+    marked = [receipt | {"duplicate": True} for receipt in answer["receipts"]]
+    return answer | {"receipts": marked, "duplicate": True}
+
+
 def test_the_same_id_is_delivered_once(world):
     """On this node and on another, alone and in an array, with other data too; the answer is that of the first."""
     name, number = world.name("ann"), str(uuid.uuid4())
@@ -119,18 +126,24 @@ def test_the_same_id_is_delivered_once(world):
     assert (first["ids"], first["recipients"]) == ([number], 1)
     for again in (event({"user": name}, number), [event({"user": name}, number)], event({"user": name}, number, data=2)):
         for node in (world.first, world.last):
-            assert world.events(again, at=node) == first
+            assert world.events(again, at=node) == repeated(first)
     world.hear(Event(user(name), "1", id=number), reader)
 
 
+def marks(answer):
+    """Which of the receipts are those of repeats."""
+    assert all(receipt.get("duplicate", True) is True for receipt in answer["receipts"])
+    return ["duplicate" in receipt for receipt in answer["receipts"]]
+
+
 def test_doubles_in_one_array(world):
-    """The first of them is published, and each is answered with what it reached."""
+    """The first of them is published, and each is answered with what it reached; the answer as a whole is no repeat's."""
     name, number, other = world.name("ann"), str(uuid.uuid4()), str(uuid.uuid4())
     reader = world.notify(name)
     to = {"user": name}
     answer = world.events([event(to, number, 1), event(to, number, 2), event(to, other, 3), event(to, None, 4)])
     assert answer["ids"][:3] == [number, number, other] and uuid.UUID(answer["ids"][3]).version == 7
-    assert answer["recipients"] == 4
+    assert (answer["recipients"], marks(answer)) == (4, [False, True, False, False]) and "duplicate" not in answer
     frames = [reader.json()["payload"] for _ in range(3)]
     assert frames == [1, 3, 4]
     world.get({reader: []})
@@ -141,7 +154,10 @@ def test_one_known_among_new_ones(world):
     reader = world.notify(name)
     world.events(event({"user": name}, known, 1))
     answer = world.events([event({"user": name}, new, 2), event({"user": name}, known, 3)], at=world.last)
-    assert (answer["ids"], answer["recipients"]) == ([new, known], 2)
+    assert (answer["ids"], answer["recipients"], marks(answer)) == ([new, known], 2, [False, True])
+    assert "duplicate" not in answer
+    again = world.events([event({"user": name}, new, 2), event({"user": name}, known, 3)], at=world.last)
+    assert (again["recipients"], marks(again), again["duplicate"]) == (2, [True, True], True)
     assert [reader.json()["payload"] for _ in range(2)] == [1, 2]
     world.get({reader: []})
 
@@ -149,9 +165,56 @@ def test_one_known_among_new_ones(world):
 def test_ids_are_one_name_in_all_spellings(world):
     name, number = world.name("ann"), uuid.uuid4()
     reader = world.notify(name)
-    for spelling in (str(number), str(number).upper()):
-        assert world.events(event({"user": name}, spelling))["ids"] == [str(number)]
-    world.hear(Event(user(name), "1"), reader)
+    spellings = [str(number), str(number).upper(), number.hex, f"{{{number}}}", number.urn]
+    for place, spelling in enumerate(spellings):
+        answer = world.events(event({"user": name}, spelling))
+        assert (answer["ids"], answer.get("duplicate", False)) == ([str(number)], place > 0)
+    world.hear(Event(user(name), "1", id=number), reader)
+
+
+@pytest.mark.parametrize("text", ["order-{}", "{}é😀", " {} ", "{}\n\0", "{}" + 100 * "x"])
+def test_any_text_is_an_id(world, text):
+    """The event's id is its UUID v5; what is another text is another id."""
+    name = world.name("ann")
+    text = text.format(world.name("key"))[:128]
+    number = str(uuid.uuid5(uuid.UUID(int=0), text))
+    reader = world.notify(name)
+    first = world.events(event({"user": name}, text))
+    assert (first["ids"], first["recipients"], "duplicate" in first) == ([number], 1, False)
+    for again in (text, number, number.upper()):
+        for node in (world.first, world.last):
+            assert world.events(event({"user": name}, again), at=node) == repeated(first)
+    answer = world.events([event({"user": name}, text[:-1]), event({"user": name}, text)])
+    assert (answer["ids"][1], marks(answer)) == (number, [False, True])
+    assert [reader.json()["payload"] for _ in range(2)] == [1, 1]
+    world.get({reader: []})
+
+
+@pytest.mark.parametrize("id, says", [
+    ("", "1 to 128 bytes, found 0"), ("x" * 129, "1 to 128 bytes, found 129"), ("é" * 65, "1 to 128 bytes, found 130"),
+    (42, "quote the number"), (-1.5, "quote the number"), (None, "found null"), (True, "a string of 1 to 128 bytes"),
+    (["a"], "a string of 1 to 128 bytes"), ({}, "a string of 1 to 128 bytes"),
+])
+def test_what_is_no_id(world, id, says):
+    answer = call(world.first, "/api/v1/events", "POST", [event("everyone"), event("everyone") | {"id": id}])
+    assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
+    message = answer[1]["error"]["message"]
+    assert message.startswith("events[1].id: expected a string of 1 to 128 bytes") and says in message
+
+
+def test_the_memory_of_ids_is_bounded(launch):
+    """Above broker.max_remembered_ids the oldest are forgotten; both numbers are in the metrics."""
+    server = launch(broker={"max_remembered_ids": 1000})
+    post = lambda first, count: json.loads(server.get(  # noqa: E731
+        "/api/v1/events", "POST", json.dumps([event("everyone", f"{n}") for n in range(first, first + count)])).text)
+    assert "duplicate" not in post(0, 500)
+    held = lambda: (server.prometheus("fanfare_remembered_ids"), server.prometheus("fanfare_ids_evicted_total"))  # noqa: E731
+    assert held() == (500, 0)
+    post(500, 9500)
+    remembered, evicted = held()
+    assert remembered <= 1000 and remembered + evicted == 10_000
+    assert post(9999, 1)["duplicate"] is True
+    assert "duplicate" not in post(0, 1)
 
 
 def test_fifty_at_once(world):
@@ -162,7 +225,9 @@ def test_fifty_at_once(world):
     with concurrent.futures.ThreadPoolExecutor(25) as pool:
         sent = [pool.submit(world.events, event({"user": name}, number), nodes[n % 2]) for n in range(50)]
         answers = [each.result() for each in sent]
-    assert answers == [answers[0]] * 50 and (answers[0]["ids"], answers[0]["recipients"]) == ([number], 1)
+    [first] = [answer for answer in answers if "duplicate" not in answer]
+    assert (first["ids"], first["recipients"]) == ([number], 1)
+    assert [answer for answer in answers if answer is not first] == [repeated(first)] * 49
     world.hear(Event(user(name), "1", id=number), reader)
 
 
@@ -181,7 +246,7 @@ def test_an_array_is_all_or_nothing(world):
 @pytest.mark.parametrize(
     "body",
     ["", "{", "7", "[]", "null", '{"to":"nobody","data":1}', '{"data":1}', '{"to":{"user":"a","channel":"b"},"data":1}',
-     '{"to":{"user":""},"data":1}', '{"to":{"channel":"a.*"},"data":1}', '{"to":"everyone","data":1,"id":"x"}',
+     '{"to":{"user":""},"data":1}', '{"to":{"channel":"a.*"},"data":1}', '{"to":"everyone","data":1,"id":""}',
      '{"to":"everyone","data":1,"more":1}', '{"to":"everyone","data":1,"type":7}', '{"to":"everyone","data":1,"metadata":[]}'],
 )
 def test_what_is_no_event(world, body):

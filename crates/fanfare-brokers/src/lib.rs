@@ -10,7 +10,7 @@ pub mod wire;
 
 use std::{sync::Arc, time::Duration};
 
-use fanfare_core::{Broker, Inbound};
+use fanfare_core::{Broker, Inbound, MAX_CLAIMS};
 
 /// What a broker needs to know.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct BrokerOptions {
     ///
     /// [`Interest::AllChannels`]: fanfare_core::Interest::AllChannels
     pub linger: Duration,
+    /// The ids that this node's own memory holds at most.
+    pub max_remembered_ids: usize,
 }
 
 impl Default for BrokerOptions {
@@ -32,6 +34,7 @@ impl Default for BrokerOptions {
             url: String::new(),
             node_id: String::new(),
             linger: Duration::from_secs(30),
+            max_remembered_ids: MAX_CLAIMS,
         }
     }
 }
@@ -58,7 +61,10 @@ pub fn open(
     inbound: Arc<dyn Inbound>,
 ) -> Result<Arc<dyn Broker>, OpenError> {
     match kind {
-        "memory" => Ok(Arc::new(memory::MemoryBroker::new(inbound))),
+        "memory" => Ok(Arc::new(memory::MemoryBroker::new(
+            inbound,
+            options.max_remembered_ids,
+        ))),
         "redis" => {
             redis::RedisBroker::open(options, inbound).map(|broker| -> Arc<dyn Broker> { Arc::new(broker) })
         }

@@ -1,68 +1,92 @@
-//! The ids that this node remembers: all there are for an embedded broker, and what is left to go by while another is
-//! away.
+//! The ids that this node remembers: all there are for an embedded broker, and the fallback while another broker is away.
+//!
+//! A publisher chooses ids as fast as it publishes, so an entry is small: about 85 bytes with all that leads to it.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use ahash::RandomState;
-use bytes::Bytes;
-use fanfare_core::{ANSWER_TO_COME, CLAIM_LIFETIME, Claim, MAX_CLAIMS};
-use moka::{Expiry, ops::compute::Op, policy::EvictionPolicy, sync::Cache};
+use fanfare_core::{CLAIM_LIFETIME, Claim, Reach, Receipt, RememberedIds};
+use hashlink::LinkedHashMap;
 use uuid::Uuid;
 
-/// What an id costs at most, its answer included; one with a longer answer counts as several.
-const BYTES_PER_CLAIM: usize = 256;
+/// Ids are spread over so many maps: a map that grows holds its lock for milliseconds, and then only for its share.
+const STRIPES: usize = 16;
+/// Expired ids that one claim removes. More than one, so that the memory of a burst is freed with time.
+const EXPIRED_PER_CLAIM: usize = 4;
+/// Expired ids that one look at the count removes from each stripe.
+const EXPIRED_PER_COUNT: usize = 1_000;
+/// A map with fewer places than this is never shrunk.
+const KEPT_PLACES: usize = 1_024;
 
 /// See the module's words.
-pub(crate) struct Remembered(Cache<Uuid, Memory, RandomState>);
+pub(crate) struct Remembered {
+    stripes: Box<[Mutex<Stripe>]>,
+    /// The ids that one stripe holds at most.
+    most: usize,
+    hasher: RandomState,
+    lifetime: Duration,
+    start: Instant,
+    evicted: AtomicU64,
+}
 
-#[derive(Debug, Clone, PartialEq)]
+/// Some of the ids, the oldest claim first.
+type Stripe = LinkedHashMap<Uuid, Memory, RandomState>;
+
+/// What is remembered of an id.
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Memory {
+    /// Milliseconds after the start.
+    expires_ms: u64,
+    knowledge: Knowledge,
+}
+
+/// What is known of an id.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Knowledge {
     /// It was claimed here; else it is known to be claimed on another node.
     ours: bool,
-    answer: Option<Bytes>,
+    state: State,
 }
 
-/// An answer is forgotten together with the id it was stored for.
-struct FromItsClaim(Duration);
-
-impl Expiry<Uuid, Memory> for FromItsClaim {
-    fn expire_after_create(&self, _: &Uuid, _: &Memory, _: Instant) -> Option<Duration> {
-        Some(self.0)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &Uuid,
-        memory: &Memory,
-        _: Instant,
-        left: Option<Duration>,
-    ) -> Option<Duration> {
-        match memory.answer {
-            None => Some(self.0),
-            Some(_) => left,
-        }
-    }
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    Taken,
+    Published,
+    Receipt(SmallReceipt),
 }
 
-impl Default for Remembered {
-    fn default() -> Self {
-        Self::new(CLAIM_LIFETIME, MAX_CLAIMS)
-    }
+/// A [`Receipt`] in half the space. Counts beyond its types' range are remembered as the largest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct SmallReceipt {
+    matched: u32,
+    queued: u32,
+    dropped: u32,
+    nodes: u16,
+    degraded: bool,
 }
 
 impl Remembered {
-    fn new(lifetime: Duration, most: u64) -> Self {
-        let ids = Cache::builder()
-            .max_capacity(most)
-            .weigher(|_: &Uuid, memory: &Memory| {
-                let bytes = memory.answer.as_ref().map_or(0, Bytes::len);
-                u32::try_from(1 + bytes / BYTES_PER_CLAIM).unwrap_or(u32::MAX)
-            })
-            // The default policy may turn away what is new.
-            .eviction_policy(EvictionPolicy::lru())
-            .expire_after(FromItsClaim(lifetime))
-            .build_with_hasher(RandomState::new());
-        Self(ids)
+    /// An empty memory of `most` ids.
+    pub(crate) fn new(most: usize) -> Self {
+        Self::with_lifetime(most, CLAIM_LIFETIME)
+    }
+
+    fn with_lifetime(most: usize, lifetime: Duration) -> Self {
+        let stripes = most.clamp(1, STRIPES);
+        Self {
+            stripes: (0..stripes).map(|_| Mutex::default()).collect(),
+            most: most / stripes,
+            hasher: RandomState::new(),
+            lifetime,
+            start: Instant::now(),
+            evicted: AtomicU64::new(0),
+        }
     }
 
     /// Claims `id` on this node alone.
@@ -70,158 +94,167 @@ impl Remembered {
         self.claim_after(id, None)
     }
 
-    /// Claims `id` on this node after the cluster has said this of it.
+    /// Claims `id` on this node, after the cluster returned `cluster` for it.
     ///
-    /// What is new in the cluster may have been claimed here while it was away, or before it lost its memory; then it
-    /// is known all the same.
-    pub(crate) fn claim_after(&self, id: Uuid, cluster: Option<&Claim>) -> Claim {
-        let mut claim = Claim::New;
-        self.0.entry(id).and_compute_with(|entry| {
-            let known = entry.map(moka::Entry::into_value);
-            let (outcome, news) = weigh(cluster, known);
-            claim = outcome;
-            news.map_or(Op::Nop, Op::Put)
-        });
+    /// An id that is new to the cluster may have been claimed here while the cluster was away, or before it lost its
+    /// memory; then it is known all the same.
+    pub(crate) fn claim_after(&self, id: Uuid, cluster: Option<Claim>) -> Claim {
+        let now_ms = self.now_ms();
+        let mut stripe = self.stripe(id);
+        expire(&mut stripe, now_ms, EXPIRED_PER_CLAIM);
+        let known = stripe
+            .get(&id)
+            .filter(|memory| memory.expires_ms > now_ms)
+            .copied();
+        let (claim, news) = weigh(cluster, known.map(|memory| memory.knowledge));
+        if let Some(knowledge) = news {
+            // A receipt is forgotten together with the claim that it belongs to.
+            let kept = known.filter(|_| knowledge.state != State::Taken);
+            let lifetime_ms = u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX);
+            let expires_ms = kept.map_or(now_ms.saturating_add(lifetime_ms), |memory| memory.expires_ms);
+            let memory = Memory {
+                expires_ms,
+                knowledge,
+            };
+            match stripe.get_mut(&id).filter(|_| kept.is_some()) {
+                Some(place) => *place = memory,
+                None => self.insert(&mut stripe, id, memory),
+            }
+        }
         claim
     }
 
-    /// Stores the answer for `id`, if it is remembered.
-    pub(crate) fn record(&self, id: Uuid, answer: Bytes) {
-        self.0
-            .entry(id)
-            .and_compute_with(|entry| match entry.map(moka::Entry::into_value) {
-                Some(memory) => Op::Put(Memory {
-                    answer: Some(answer),
-                    ..memory
-                }),
-                None => Op::Nop,
-            });
+    /// Stores the receipt of `id`, if the id is remembered.
+    pub(crate) fn record(&self, id: Uuid, receipt: &Receipt) {
+        if let Some(memory) = self.stripe(id).get_mut(&id) {
+            memory.knowledge.state = State::Receipt(receipt.into());
+        }
     }
 
     /// Forgets `id`.
-    pub(crate) fn release(&self, id: &Uuid) {
-        self.0.invalidate(id);
+    pub(crate) fn release(&self, id: Uuid) {
+        self.stripe(id).remove(&id);
+    }
+
+    /// How full it is.
+    pub(crate) fn count(&self) -> RememberedIds {
+        let now_ms = self.now_ms();
+        let held = self.stripes.iter().map(|stripe| {
+            let mut stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
+            expire(&mut stripe, now_ms, EXPIRED_PER_COUNT);
+            stripe.len() as u64
+        });
+        RememberedIds {
+            held: held.sum(),
+            evicted: self.evicted.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Adds an id as the newest.
+    fn insert(&self, stripe: &mut Stripe, id: Uuid, memory: Memory) {
+        stripe.insert(id, memory);
+        if stripe.len() > self.most {
+            stripe.pop_front();
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn stripe(&self, id: Uuid) -> MutexGuard<'_, Stripe> {
+        let hash = usize::try_from(self.hasher.hash_one(id) & 0xff).unwrap_or(0);
+        let stripe = &self.stripes[hash % self.stripes.len()];
+        stripe.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
-/// What comes of a claim, from what the cluster says and what this node knows; and what it shall know, if that changes.
-fn weigh(cluster: Option<&Claim>, known: Option<Memory>) -> (Claim, Option<Memory>) {
-    let claimed = Memory {
+/// Removes `most` of the expired ids, and frees their memory when much of it is unused.
+fn expire(stripe: &mut Stripe, now_ms: u64, most: usize) {
+    for _ in 0..most {
+        match stripe.front() {
+            Some((_, memory)) if memory.expires_ms <= now_ms => stripe.pop_front(),
+            _ => break,
+        };
+    }
+    if stripe.capacity() > KEPT_PLACES.max(4 * stripe.len()) {
+        stripe.shrink_to_fit();
+    }
+}
+
+/// The result of a claim, from what the cluster returned and what this node knows; and what this node shall know, if that
+/// changes.
+fn weigh(cluster: Option<Claim>, known: Option<Knowledge>) -> (Claim, Option<Knowledge>) {
+    let claimed = Knowledge {
         ours: true,
-        answer: None,
+        state: State::Taken,
     };
-    match (cluster, known) {
-        (Some(Claim::Known(answer)), None) => {
-            let answer = answer.clone();
-            (Claim::Known(answer.clone()), Some(Memory { ours: false, answer }))
-        }
-        (Some(Claim::Known(Some(answer))), Some(Memory { ours, answer: old }))
-            if old.as_ref().is_none_or(|old| *old == ANSWER_TO_COME) =>
+    match (cluster.and_then(State::of), known) {
+        (Some(state), None) => (state.claim(), Some(Knowledge { ours: false, state })),
+        (Some(state), Some(Knowledge { ours, state: old }))
+            if state != State::Taken && !matches!(old, State::Receipt(_)) =>
         {
-            let answer = Some(answer.clone());
-            (Claim::Known(answer.clone()), Some(Memory { ours, answer }))
+            (state.claim(), Some(Knowledge { ours, state }))
         }
         // The other node gave it back, or it was forgotten.
-        (Some(Claim::New), Some(Memory { ours: false, .. })) | (_, None) => (Claim::New, Some(claimed)),
-        (_, Some(known)) => (Claim::Known(known.answer), None),
+        (None, Some(Knowledge { ours: false, .. })) if cluster.is_some() => (Claim::New, Some(claimed)),
+        (None, None) => (Claim::New, Some(claimed)),
+        (_, Some(known)) => (known.state.claim(), None),
+    }
+}
+
+impl State {
+    /// What a claim says of its id; `None` where it is new.
+    fn of(claim: Claim) -> Option<Self> {
+        match claim {
+            Claim::New => None,
+            Claim::Taken => Some(Self::Taken),
+            Claim::Published(None) => Some(Self::Published),
+            Claim::Published(Some(receipt)) => Some(Self::Receipt((&receipt).into())),
+        }
+    }
+
+    fn claim(self) -> Claim {
+        match self {
+            Self::Taken => Claim::Taken,
+            Self::Published => Claim::Published(None),
+            Self::Receipt(receipt) => Claim::Published(Some(receipt.into())),
+        }
+    }
+}
+
+impl From<&Receipt> for SmallReceipt {
+    fn from(receipt: &Receipt) -> Self {
+        let small = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        let Reach {
+            matched,
+            queued,
+            dropped,
+        } = receipt.reach;
+        Self {
+            matched: small(matched),
+            queued: small(queued),
+            dropped: small(dropped),
+            nodes: u16::try_from(receipt.nodes).unwrap_or(u16::MAX),
+            degraded: receipt.degraded,
+        }
+    }
+}
+
+impl From<SmallReceipt> for Receipt {
+    fn from(small: SmallReceipt) -> Self {
+        Self {
+            reach: Reach {
+                matched: small.matched.into(),
+                queued: small.queued.into(),
+                dropped: small.dropped.into(),
+            },
+            nodes: small.nodes.into(),
+            degraded: small.degraded,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unnecessary_wraps)] // so that a table's lines are short
-
-    use super::*;
-
-    const NEW: Option<Claim> = Some(Claim::New);
-
-    fn answer(text: &'static str) -> Option<Bytes> {
-        (!text.is_empty()).then(|| Bytes::from_static(text.as_bytes()))
-    }
-
-    fn known(text: &'static str) -> Option<Claim> {
-        Some(Claim::Known(answer(text)))
-    }
-
-    fn memory(ours: bool, text: &'static str) -> Option<Memory> {
-        let answer = answer(text);
-        Some(Memory { ours, answer })
-    }
-
-    #[test]
-    fn the_cluster_and_this_node_are_weighed() {
-        let (ours, elsewhere) = (true, false);
-        let published = Some(Memory {
-            ours,
-            answer: Some(ANSWER_TO_COME),
-        });
-        let cases = [
-            // The cluster says, this node knows; what is claimed, what is news.
-            (None, None, NEW, memory(ours, "")),
-            (None, memory(ours, ""), known(""), None),
-            (None, memory(ours, "a"), known("a"), None),
-            (None, memory(elsewhere, ""), known(""), None),
-            (None, memory(elsewhere, "a"), known("a"), None),
-            (NEW, None, NEW, memory(ours, "")),
-            (NEW, memory(ours, ""), known(""), None),
-            (NEW, memory(ours, "a"), known("a"), None),
-            (NEW, memory(elsewhere, ""), NEW, memory(ours, "")),
-            (NEW, memory(elsewhere, "a"), NEW, memory(ours, "")),
-            (known(""), None, known(""), memory(elsewhere, "")),
-            (known(""), memory(elsewhere, ""), known(""), None),
-            (known(""), memory(ours, "a"), known("a"), None),
-            (known("a"), None, known("a"), memory(elsewhere, "a")),
-            (
-                known("a"),
-                memory(elsewhere, ""),
-                known("a"),
-                memory(elsewhere, "a"),
-            ),
-            (known("a"), memory(ours, ""), known("a"), memory(ours, "a")),
-            (known("a"), published.clone(), known("a"), memory(ours, "a")),
-            (known("a"), memory(ours, "b"), known("b"), None),
-        ];
-        for (number, (cluster, knows, claim, news)) in cases.into_iter().enumerate() {
-            assert_eq!(
-                (
-                    Some(weigh(cluster.as_ref(), knows.clone()).0),
-                    weigh(cluster.as_ref(), knows).1
-                ),
-                (claim, news),
-                "case {number}"
-            );
-        }
-    }
-
-    #[test]
-    fn ids_are_forgotten_with_time_and_their_answers_with_them() {
-        let ids = Remembered::new(Duration::from_millis(50), 10);
-        let id = Uuid::from_u128(1);
-        let start = Instant::now();
-        assert_eq!(ids.claim(id), Claim::New);
-        let claimed = ids.claim(id);
-        if start.elapsed() < Duration::from_millis(50) {
-            assert_eq!(claimed, Claim::Known(None));
-        }
-        std::thread::sleep(Duration::from_millis(30));
-        ids.record(id, Bytes::from_static(b"a"));
-        // The record has not made it live longer.
-        std::thread::sleep(Duration::from_millis(21));
-        assert_eq!(ids.claim(id), Claim::New);
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded_and_the_newest_stay() {
-        let ids = Remembered::new(CLAIM_LIFETIME, 10);
-        for number in 0..1000 {
-            assert_eq!(ids.claim(Uuid::from_u128(number)), Claim::New);
-        }
-        ids.0.run_pending_tasks();
-        assert!(ids.0.entry_count() <= 10);
-        assert_eq!(ids.claim(Uuid::from_u128(999)), Claim::Known(None));
-        assert_eq!(ids.claim(Uuid::from_u128(0)), Claim::New);
-        ids.record(Uuid::from_u128(999), Bytes::from(vec![b'a'; 3 * BYTES_PER_CLAIM]));
-        ids.0.run_pending_tasks();
-        assert!(ids.0.entry_count() <= 7, "a long answer counts as several");
-    }
-}
+mod tests;

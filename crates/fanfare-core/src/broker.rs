@@ -3,7 +3,6 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{Channel, Event, UserId};
@@ -14,21 +13,15 @@ pub const MAX_MESSAGE_BYTES: usize = (8 << 20) - 4096;
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 /// How long an id is remembered from when it was claimed.
 pub const CLAIM_LIFETIME: Duration = Duration::from_secs(600);
-/// How long an id is taken that was claimed and for which no answer was stored: whoever claimed it has died, when so much
-/// time has passed. A broker that dies with its node needs no such time.
+/// How long an id stays taken that was claimed and not published: after that time its claimant has died. A broker that
+/// dies with its node needs no such time.
 pub const UNANSWERED_LIFETIME: Duration = Duration::from_secs(30);
-/// How many ids one node's own memory holds at most. An answer that takes more than 256 bytes counts as several; above the
-/// limit those go first that were not used for the longest time.
-pub const MAX_CLAIMS: u64 = 1_000_000;
+/// How many ids one node's own memory holds, unless the configuration says otherwise. Above the limit the oldest claims
+/// are evicted.
+pub const MAX_CLAIMS: usize = 1_000_000;
 /// How many notices one node keeps for nodes that have not heard them. Above it (and above 64 MiB of them) the oldest go:
 /// a node that was away for so long never hears those.
 pub const MAX_NOTICES: usize = 10_000;
-
-/// What is known of an id whose event came by a door of the broker's own, at which nobody is answered ([`Claim::Known`]).
-pub const UNANSWERED: Bytes = Bytes::new();
-/// The answer for an id that has been published, and whose publisher has not been told more yet. Where it stays, nobody
-/// knows more.
-pub const ANSWER_TO_COME: Bytes = Bytes::from_static(b"+");
 
 /// A future on the heap, as trait objects need it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -71,23 +64,28 @@ pub trait Broker: Send + Sync {
     /// the broker again; of what waits for that, [`MAX_NOTICES`] are kept. A node that starts later never hears it.
     fn tell(&self, notice: Bytes);
 
-    /// Takes each of `ids` for the caller, unless somebody in the cluster has it: of all who claim an id, one gets
-    /// [`Claim::New`]. Answers one for each, in order. An id is remembered for [`CLAIM_LIFETIME`] once it has an answer, and
+    /// Claims each of `ids` for the caller: of all callers in the cluster that claim an id, one gets [`Claim::New`].
+    /// Returns one claim for each, in order. An id is remembered for [`CLAIM_LIFETIME`] once it is published, and
     /// may be new again after [`UNANSWERED_LIFETIME`] until then.
     ///
     /// While the broker is away this node goes by its own memory, in which are the ids that were claimed here and those
-    /// found taken, [`MAX_CLAIMS`] at most; other nodes do not learn of what is claimed meanwhile. Where the future is
-    /// dropped early, ids that it would have brought are released.
+    /// found taken, as many as the configuration allows; other nodes do not learn of what is claimed meanwhile. Where the
+    /// future is dropped early, ids that it would have brought are released.
     fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>>;
 
-    /// Stores answers for ids that the caller has claimed, for all who claim them after it. Begun at the call; the
-    /// future, which may be dropped, resolves when it is done as far as the broker can be reached. Ids that are
+    /// Stores the receipts of ids that the caller has claimed and published, for all who claim them after it. Begun at the
+    /// call; the future, which may be dropped, resolves when it is done as far as the broker can be reached. Ids that are
     /// forgotten stay so.
-    fn record(&self, answers: Vec<(Uuid, Bytes)>) -> BoxFuture<'static, ()>;
+    fn record(&self, receipts: Vec<(Uuid, Receipt)>) -> BoxFuture<'static, ()>;
 
     /// Gives back ids that the caller has claimed and made nothing of, so that they are new again. Begun at the call, as
     /// [`Broker::record`] is. While the broker is away only this node learns of it, and others go on finding the id taken.
     fn release(&self, ids: Vec<Uuid>) -> BoxFuture<'static, ()>;
+
+    /// How full this node's own memory of ids is.
+    fn remembered_ids(&self) -> RememberedIds {
+        RememberedIds::default()
+    }
 }
 
 /// Where a broker hands in the events that reached this node.
@@ -131,7 +129,7 @@ pub enum Interest {
 }
 
 /// How many of one node's connections an event reached.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reach {
     /// Connections that should have it.
     pub matched: u64,
@@ -149,17 +147,14 @@ impl std::ops::AddAssign for Reach {
     }
 }
 
-/// What became of a published event. Its JSON is what is remembered of ids ([`Broker::record`]), so nodes of different
-/// versions share it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What became of a published event.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Receipt {
     /// The connections reached, on all nodes that answered.
-    #[serde(flatten)]
     pub reach: Reach,
     /// How many nodes it was brought to; a broker may leave out those that did not ask for its audience.
     pub nodes: u32,
     /// The broker was away (or answered only in part): only the nodes counted are known to have it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub degraded: bool,
 }
 
@@ -172,14 +167,25 @@ pub struct Asked {
     pub complete: bool,
 }
 
-/// What came of claiming an id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The result of claiming an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
     /// It is the caller's.
     New,
-    /// Somebody claimed it before. With the answer that was stored for it, if there is one yet; [`UNANSWERED`] where it
-    /// was published without anybody being answered.
-    Known(Option<Bytes>),
+    /// Another caller claimed it and has not published its event yet.
+    Taken,
+    /// Its event was published. `None`: the receipt is not stored yet, and never will be if its publisher died. An event
+    /// that was published on Redis itself, where no publisher waits for a receipt, has an empty one.
+    Published(Option<Receipt>),
+}
+
+/// How full a node's own memory of ids is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RememberedIds {
+    /// The ids held now.
+    pub held: u64,
+    /// The ids evicted before their time since the start, because newer ones needed the space.
+    pub evicted: u64,
 }
 
 /// How the broker is.

@@ -28,9 +28,8 @@ mod segments;
 mod striped;
 
 pub use broker::{
-    ANSWER_PATIENCE, ANSWER_TO_COME, Asked, BoxFuture, Broker, BrokerError, BrokerHealth, CLAIM_LIFETIME,
-    Claim, Inbound, Interest, MAX_CLAIMS, MAX_MESSAGE_BYTES, MAX_NOTICES, Reach, Receipt, UNANSWERED,
-    UNANSWERED_LIFETIME,
+    ANSWER_PATIENCE, Asked, BoxFuture, Broker, BrokerError, BrokerHealth, CLAIM_LIFETIME, Claim, Inbound,
+    Interest, MAX_CLAIMS, MAX_MESSAGE_BYTES, MAX_NOTICES, Reach, Receipt, RememberedIds, UNANSWERED_LIFETIME,
 };
 pub use conversation::{
     Command, Context, Conversation, Draft, Joined, Message, Outcome, Right, Step, Steps, Ticket, Token,

@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use fanfare_core::{
     Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Inbound, Interest, Receipt,
+    RememberedIds,
 };
 use uuid::Uuid;
 
@@ -20,11 +21,11 @@ pub struct MemoryBroker {
 }
 
 impl MemoryBroker {
-    /// A broker for the node behind `inbound`.
-    pub fn new(inbound: Arc<dyn Inbound>) -> Self {
+    /// A broker for the node behind `inbound` that remembers so many ids at most.
+    pub fn new(inbound: Arc<dyn Inbound>, max_remembered_ids: usize) -> Self {
         Self {
             inbound,
-            ids: Remembered::default(),
+            ids: Remembered::new(max_remembered_ids),
         }
     }
 }
@@ -79,17 +80,21 @@ impl Broker for MemoryBroker {
         Box::pin(async move { ids.into_iter().map(|id| self.ids.claim(id)).collect() })
     }
 
-    fn record(&self, answers: Vec<(Uuid, Bytes)>) -> BoxFuture<'static, ()> {
-        for (id, answer) in answers {
-            self.ids.record(id, answer);
+    fn record(&self, receipts: Vec<(Uuid, Receipt)>) -> BoxFuture<'static, ()> {
+        for (id, receipt) in &receipts {
+            self.ids.record(*id, receipt);
         }
         Box::pin(std::future::ready(()))
     }
 
     fn release(&self, ids: Vec<Uuid>) -> BoxFuture<'static, ()> {
-        for id in &ids {
+        for id in ids {
             self.ids.release(id);
         }
         Box::pin(std::future::ready(()))
+    }
+
+    fn remembered_ids(&self) -> RememberedIds {
+        self.ids.count()
     }
 }

@@ -9,27 +9,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use fanfare_core::{ANSWER_TO_COME, CLAIM_LIFETIME, Claim, UNANSWERED, UNANSWERED_LIFETIME};
+use fanfare_core::{CLAIM_LIFETIME, Claim, Reach, Receipt, UNANSWERED_LIFETIME};
 use redis::{Cmd, Pipeline, Value};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::Shared;
 
-/// A claimed id's key; the id follows. Its value is empty until an answer is stored, and so long its life is short: a node
-/// that died between the two must not keep the id from those who try again.
+/// A claimed id's key; the id follows, without hyphens. Its value is empty until the event is published, and so long its
+/// life is short: a node that died between the two must not keep the id from those who try again.
+///
+/// Redis keeps an id in 161 bytes: a key of up to 44 bytes and a value of up to 12 are the smallest that it allocates.
 const KEY: &str = "fanfare:id:";
-/// Stands before an answer, which may be empty itself.
-const ANSWER: u8 = b'=';
-/// The value where it was claimed by the nodes that heard it.
+/// Stands before a receipt.
+const RECEIPT: u8 = b'=';
+/// The value of an id that was published, until its receipt is stored.
+const PUBLISHED: &[u8] = b"+";
+/// The value of an id that was claimed by all nodes that received it from Redis.
 const HEARD: &[u8] = b"!";
 /// How much older a claim must be than a node's listening for the node to have missed what it was made for. Redis
 /// counts milliseconds, by a clock of its own.
 const SLACK: Duration = Duration::from_millis(20);
-/// Commands in one pipeline, and bytes of answers.
+/// Commands in one pipeline.
 const PIPELINE: usize = 512;
-const PIPELINE_BYTES: usize = 1 << 20;
 /// How often an id is claimed that is taken at one moment and gone at the next.
 const ATTEMPTS: usize = 3;
 
@@ -50,14 +52,14 @@ pub(super) async fn claim(shared: Arc<Shared>, ids: Vec<Uuid>, claims: oneshot::
     let mut claimed = Vec::with_capacity(ids.len());
     let mut unsaid = Vec::new();
     for (&id, said) in ids.iter().zip(&said) {
-        let claim = shared.ids.claim_after(id, said.as_ref());
-        if let (Some(Claim::New | Claim::Known(None)), Claim::Known(Some(answer))) = (said, &claim) {
-            unsaid.push((id, answer.clone()));
+        let claim = shared.ids.claim_after(id, *said);
+        if let (Some(Claim::New | Claim::Taken), Claim::Published(Some(receipt))) = (said, claim) {
+            unsaid.push((id, receipt));
         }
         claimed.push(claim);
     }
     if !unsaid.is_empty() {
-        // Redis was away when these answers were stored.
+        // Redis was away when these receipts were stored.
         write(&shared, &unsaid).await;
     }
     if let Err(claimed) = claims.send(claimed) {
@@ -74,9 +76,9 @@ pub(super) async fn hear(shared: &Shared, heard: &[Heard]) -> Vec<bool> {
     for some in heard.chunks(PIPELINE) {
         let said = hear_some(shared, some).await;
         are_new.extend(some.iter().zip(said).map(|(&Heard { id, .. }, said)| {
-            let is_new = shared.ids.claim_after(id, said.as_ref()) == Claim::New;
+            let is_new = shared.ids.claim_after(id, said) == Claim::New;
             if is_new {
-                shared.ids.record(id, UNANSWERED);
+                shared.ids.record(id, &Receipt::default());
             }
             is_new
         }));
@@ -108,45 +110,30 @@ fn meaning(set: &Value, value: &Value, left: &Value, listening: Duration) -> Sai
             let left = Duration::from_millis(u64::try_from(*left).ok()?);
             // A node that was listening then heard the same message, and had it been another it would know the id.
             let was_missed = CLAIM_LIFETIME.saturating_sub(left) > listening + SLACK;
-            Some(if was_missed {
-                Claim::Known(Some(UNANSWERED))
-            } else {
-                Claim::New
-            })
+            Some(if was_missed { state_in(value) } else { Claim::New })
         }
-        (Value::Nil, Value::BulkString(value)) => Some(Claim::Known(answer_in(value))),
+        (Value::Nil, Value::BulkString(value)) => Some(state_in(value)),
         _ => None,
     }
 }
 
-/// Stores answers in Redis, for ids that it remembers.
-pub(super) async fn write(shared: &Shared, answers: &[(Uuid, Bytes)]) {
-    let mut rest = answers;
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let fitting = rest.iter().take(PIPELINE).take_while(|(_, answer)| {
-            let fits = bytes == 0 || bytes + answer.len() <= PIPELINE_BYTES;
-            bytes += answer.len().max(1);
-            fits
-        });
-        let (now, later) = rest.split_at(fitting.count());
-        let commands = now.iter().map(|(id, answer)| {
-            let mut value = Vec::with_capacity(answer.len() + 1);
-            value.push(ANSWER);
-            value.extend_from_slice(answer);
-            let mut set = set_for(id, &value, CLAIM_LIFETIME);
+/// Stores receipts in Redis, for ids that it remembers.
+pub(super) async fn write(shared: &Shared, receipts: &[(Uuid, Receipt)]) {
+    for some in receipts.chunks(PIPELINE) {
+        let commands = some.iter().map(|(id, receipt)| {
+            let value = format!("{}{}", char::from(RECEIPT), receipt_text(receipt));
+            let mut set = set_for(id, value.as_bytes(), CLAIM_LIFETIME);
             set.arg("XX");
             set
         });
         send(shared, commands).await;
-        rest = later;
     }
 }
 
-/// What notes in Redis that `id` has been published, until its answer is stored. It belongs right behind the `PUBLISH`, so
+/// What notes in Redis that `id` has been published, until its receipt is stored. It belongs right behind the `PUBLISH`, so
 /// that a process that ends does not come in between: what it has published nobody publishes in its place.
 pub(super) fn published(id: &Uuid) -> Cmd {
-    let mut set = set_for(id, &[&[ANSWER], &ANSWER_TO_COME[..]].concat(), CLAIM_LIFETIME);
+    let mut set = set_for(id, PUBLISHED, CLAIM_LIFETIME);
     set.arg("XX");
     set
 }
@@ -154,7 +141,7 @@ pub(super) fn published(id: &Uuid) -> Cmd {
 /// Gives back `ids`.
 pub(super) async fn release(shared: &Shared, ids: Vec<Uuid>) {
     // Here first: else a claim between the two would be new to Redis and known here, and so taken for ever.
-    for id in &ids {
+    for &id in &ids {
         shared.ids.release(id);
     }
     for ids in ids.chunks(PIPELINE) {
@@ -187,7 +174,7 @@ async fn ask_some(shared: &Shared, ids: &[Uuid], open: &[usize], said: &mut [Sai
         match answer {
             Value::Okay => said[at] = Some(Claim::New),
             Value::Nil => {
-                said[at] = Some(Claim::Known(None));
+                said[at] = Some(Claim::Taken);
                 taken.push(at);
             }
             _ => said[at] = None,
@@ -197,7 +184,7 @@ async fn ask_some(shared: &Shared, ids: &[Uuid], open: &[usize], said: &mut [Sai
     let answers = send(shared, taken.iter().map(|&at| key("GET", &ids[at]))).await;
     for (&at, answer) in taken.iter().zip(answers) {
         match answer {
-            Value::BulkString(value) => said[at] = Some(Claim::Known(answer_in(&value))),
+            Value::BulkString(value) => said[at] = Some(state_in(&value)),
             Value::Nil => gone.push(at),
             _ => {}
         }
@@ -227,12 +214,45 @@ async fn send(shared: &Shared, commands: impl Iterator<Item = Cmd>) -> Vec<Value
     answers
 }
 
-/// The answer in a key's value, if there is one yet.
-fn answer_in(value: &[u8]) -> Option<Bytes> {
+/// What the value of a claimed id's key means. A value that no node of this version wrote means that the event was
+/// published: an id is never published twice because of it.
+fn state_in(value: &[u8]) -> Claim {
     match value.split_first() {
-        Some((&ANSWER, answer)) => Some(Bytes::copy_from_slice(answer)),
-        _ => (value == HEARD).then_some(UNANSWERED),
+        None => Claim::Taken,
+        Some((&RECEIPT, receipt)) => Claim::Published(receipt_in(receipt)),
+        Some(_) => Claim::Published((value == HEARD).then(Receipt::default)),
     }
+}
+
+/// A receipt as Redis keeps it: `queued,matched,dropped,nodes`, and `,degraded` where it is.
+fn receipt_text(receipt: &Receipt) -> String {
+    let Receipt {
+        reach,
+        nodes,
+        degraded,
+    } = receipt;
+    let Reach {
+        matched,
+        queued,
+        dropped,
+    } = reach;
+    let degraded = if *degraded { ",degraded" } else { "" };
+    format!("{queued},{matched},{dropped},{nodes}{degraded}")
+}
+
+fn receipt_in(text: &[u8]) -> Option<Receipt> {
+    let mut parts = std::str::from_utf8(text).ok()?.split(',');
+    let mut count = || parts.next()?.parse().ok();
+    let (queued, matched, dropped) = (count()?, count()?, count()?);
+    Some(Receipt {
+        reach: Reach {
+            matched,
+            queued,
+            dropped,
+        },
+        nodes: u32::try_from(count()?).ok()?,
+        degraded: parts.next() == Some("degraded"),
+    })
 }
 
 /// Sets an id's key to `value`, unless it is there.
@@ -252,7 +272,7 @@ fn set_for(id: &Uuid, value: &[u8], lifetime: Duration) -> Cmd {
 
 fn key(command: &str, id: &Uuid) -> Cmd {
     let mut cmd = redis::cmd(command);
-    cmd.arg(format!("{KEY}{id}"));
+    cmd.arg(format!("{KEY}{}", id.simple()));
     cmd
 }
 
@@ -264,9 +284,20 @@ mod tests {
 
     const UNKNOWN: Said = None;
     const NEW: Said = Some(Claim::New);
+    const TAKEN: Said = Some(Claim::Taken);
 
-    fn known(answer: &'static str) -> Said {
-        Some(Claim::Known(Some(Bytes::from_static(answer.as_bytes()))))
+    fn published(queued: u64) -> Said {
+        let reach = Reach {
+            matched: queued,
+            queued,
+            dropped: 0,
+        };
+        let nodes = u32::from(queued > 0);
+        Some(Claim::Published(Some(Receipt {
+            reach,
+            nodes,
+            degraded: false,
+        })))
     }
 
     fn text(value: &str) -> Value {
@@ -284,21 +315,65 @@ mod tests {
             (Value::Nil, text("!"), claimed_ago(0), NEW),
             (Value::Nil, text("!"), claimed_ago(10_000), NEW),
             // They have heard it when this one was not listening yet.
-            (Value::Nil, text("!"), claimed_ago(10_100), known("")),
-            (Value::Nil, text("!"), Value::Int(1), known("")),
-            // Somebody has published it alone.
-            (Value::Nil, text(""), claimed_ago(1), Some(Claim::Known(None))),
-            (Value::Nil, text("=5"), claimed_ago(1), known("5")),
-            (Value::Nil, text("="), claimed_ago(1), known("")),
-            (Value::Nil, text("=!"), claimed_ago(1), known("!")),
+            (Value::Nil, text("!"), claimed_ago(10_100), published(0)),
+            (Value::Nil, text("!"), Value::Int(1), published(0)),
+            // Another node has claimed it alone.
+            (Value::Nil, text(""), claimed_ago(1), TAKEN),
+            (
+                Value::Nil,
+                text("+"),
+                claimed_ago(1),
+                Some(Claim::Published(None)),
+            ),
+            (Value::Nil, text("=5,5,0,1"), claimed_ago(1), published(5)),
+            (
+                Value::Nil,
+                text("=x"),
+                claimed_ago(1),
+                Some(Claim::Published(None)),
+            ),
+            (
+                Value::Nil,
+                text("?"),
+                claimed_ago(1),
+                Some(Claim::Published(None)),
+            ),
             // It went just now; or Redis would not say.
             (Value::Nil, Value::Nil, Value::Int(-2), UNKNOWN),
             (Value::Nil, text("!"), Value::Int(-2), UNKNOWN),
             (Value::Nil, text("!"), Value::Nil, UNKNOWN),
-            (Value::Int(1), text("=5"), claimed_ago(1), UNKNOWN),
+            (Value::Int(1), text("=5,5,0,1"), claimed_ago(1), UNKNOWN),
         ];
         for (number, (set, value, left, said)) in cases.into_iter().enumerate() {
             assert_eq!(meaning(&set, &value, &left, listening), said, "case {number}");
+        }
+    }
+
+    #[test]
+    fn receipts_in_redis() {
+        for (degraded, text) in [(false, "2,3,1,4"), (true, "2,3,1,4,degraded")] {
+            let receipt = Receipt {
+                reach: Reach {
+                    matched: 3,
+                    queued: 2,
+                    dropped: 1,
+                },
+                nodes: 4,
+                degraded,
+            };
+            assert_eq!(receipt_text(&receipt), text);
+            assert_eq!(receipt_in(text.as_bytes()), Some(receipt));
+        }
+        for bad in [
+            "",
+            "1",
+            "1,1,1",
+            "1,1,1,x",
+            "1,1,1,4294967296",
+            "-1,1,1,1",
+            "\u{e9}",
+        ] {
+            assert_eq!(receipt_in(bad.as_bytes()), None, "{bad}");
         }
     }
 }

@@ -38,7 +38,7 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use fanfare_core::{
     Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Inbound, Interest, MAX_MESSAGE_BYTES,
-    Receipt,
+    Receipt, RememberedIds,
 };
 use redis::{Pipeline, Value};
 use tokio::{
@@ -121,7 +121,12 @@ impl RedisBroker {
     /// # Errors
     /// When the URL is not a Redis URL.
     pub fn open(options: &BrokerOptions, inbound: Arc<dyn Inbound>) -> Result<Self, OpenError> {
-        let BrokerOptions { url, node_id, linger } = options;
+        let BrokerOptions {
+            url,
+            node_id,
+            linger,
+            max_remembered_ids,
+        } = options;
         let address = Address::parse(url)?;
         let node_id = if node_id.is_empty() {
             Uuid::new_v4().to_string()
@@ -149,7 +154,7 @@ impl RedisBroker {
             probes: Mutex::default(),
             questions: Questions::default(),
             asks,
-            ids: Remembered::default(),
+            ids: Remembered::new(*max_remembered_ids),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(link::run(Arc::clone(&shared)));
@@ -253,17 +258,21 @@ impl Broker for RedisBroker {
         })
     }
 
-    fn record(&self, answers: Vec<(Uuid, Bytes)>) -> BoxFuture<'static, ()> {
-        for (id, answer) in &answers {
-            self.shared.ids.record(*id, answer.clone());
+    fn record(&self, receipts: Vec<(Uuid, Receipt)>) -> BoxFuture<'static, ()> {
+        for (id, receipt) in &receipts {
+            self.shared.ids.record(*id, receipt);
         }
         let shared = Arc::clone(&self.shared);
-        self.go_on(async move { ids::write(&shared, &answers).await })
+        self.go_on(async move { ids::write(&shared, &receipts).await })
     }
 
     fn release(&self, ids: Vec<Uuid>) -> BoxFuture<'static, ()> {
         let shared = Arc::clone(&self.shared);
         self.go_on(async move { ids::release(&shared, ids).await })
+    }
+
+    fn remembered_ids(&self) -> RememberedIds {
+        self.shared.ids.count()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The body of the service API: one event, or a list of them.
 
-use std::{fmt, time::SystemTime};
+use std::{borrow::Cow, fmt, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
@@ -8,6 +8,7 @@ use fanfare_core::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
+use sha1::{Digest, Sha1};
 use utoipa::{
     ToSchema,
     openapi::{ArrayBuilder, Ref, RefOr, Schema},
@@ -18,6 +19,8 @@ use super::object;
 
 /// The most events in one body.
 pub const MAX_EVENTS: usize = 10_000;
+/// The longest id that a publisher may choose, in bytes.
+const MAX_ID_BYTES: usize = 128;
 
 /// One event, or a list of them.
 // The form alone, for those who describe it; `parse_publication` reads it.
@@ -65,9 +68,10 @@ pub struct ServiceEvent {
     /// Who sent it.
     #[schema(min_length = 1, max_length = 255, nullable = false)]
     pub sender: Option<String>,
-    /// Makes the event count once, however often it is sent.
-    #[schema(nullable = false)]
-    pub id: Option<Uuid>,
+    /// The idempotency key: the event is published once, however often it is sent in ten minutes. A UUID is the event's id.
+    /// Of any other text, the event's id is the UUID v5 in the namespace of the nil UUID. The lengths are in bytes.
+    #[schema(min_length = 1, max_length = 128, nullable = false)]
+    pub id: Option<String>,
 }
 
 /// Who is to get an event.
@@ -189,9 +193,12 @@ fn one(body: &Bytes, raw: &RawValue, now: SystemTime) -> Result<Event, Problem> 
         .map_err(|_| ("data", format!("expected JSON, nested at most {MAX_DEPTH} deep")))?;
     let metadata =
         metadata.map(|raw| object(body, raw).ok_or_else(|| ("metadata", "expected an object".to_owned())));
-    let kind = kind.map(|raw| text("type", raw)).transpose()?;
-    let sender = sender.map(|raw| text("sender", raw)).transpose()?;
-    let id = id.map(uuid).transpose()?;
+    let kind = kind.map(|raw| text("type", raw, MAX_NAME_BYTES)).transpose()?;
+    let sender = sender
+        .map(|raw| text("sender", raw, MAX_NAME_BYTES))
+        .transpose()?;
+    let id = id.map(|raw| text("id", raw, MAX_ID_BYTES)).transpose()?;
+    let id = id.map(|text| event_id(&text));
     Ok(Event {
         id: id.unwrap_or_else(Uuid::now_v7),
         named: id.is_some(),
@@ -239,33 +246,43 @@ fn audience(raw: &RawValue) -> Result<Audience, Problem> {
 
 fn user(raw: &RawValue) -> Result<UserId, Problem> {
     let at = "to.user";
-    let Some(id) = string(raw) else {
-        let is_number = raw
-            .get()
-            .starts_with(|first: char| first == '-' || first.is_ascii_digit());
-        let hint = if is_number { "; quote the number" } else { "" };
-        return Err((at, format!("expected a string{hint}")));
-    };
+    let id = string(raw).ok_or_else(|| (at, format!("expected a string{}", hint(raw))))?;
     UserId::new(&id).map_err(|bad| (at, bad.to_string()))
 }
 
 fn channel(raw: &RawValue) -> Result<Audience, Problem> {
     let at = "to.channel";
-    let name = string(raw).ok_or_else(|| (at, "expected a string".to_owned()))?;
+    let name = string(raw).ok_or_else(|| (at, format!("expected a string{}", hint(raw))))?;
     Audience::of_channel(&name).map_err(|bad| (at, bad.to_string()))
 }
 
-fn text(at: &'static str, raw: &RawValue) -> Result<Box<str>, Problem> {
+fn text<'a>(at: &'static str, raw: &'a RawValue, max_bytes: usize) -> Result<Cow<'a, str>, Problem> {
+    let expected = format!("expected a string of 1 to {max_bytes} bytes");
     match string(raw) {
-        Some(text) if (1..=MAX_NAME_BYTES).contains(&text.len()) => Ok(text.into()),
-        _ => Err((at, format!("expected a string of 1 to {MAX_NAME_BYTES} bytes"))),
+        Some(text) if (1..=max_bytes).contains(&text.len()) => Ok(text),
+        Some(text) => Err((at, format!("{expected}, found {}", text.len()))),
+        None => Err((at, format!("{expected}{}", hint(raw)))),
     }
 }
 
-fn uuid(raw: &RawValue) -> Result<Uuid, Problem> {
-    string(raw)
-        .and_then(|text| Uuid::try_parse(&text).ok())
-        .ok_or_else(|| ("id", "expected a UUID".to_owned()))
+/// What to do about `raw`, which is no string.
+fn hint(raw: &RawValue) -> &'static str {
+    match raw.get().as_bytes().first() {
+        Some(b'-' | b'0'..=b'9') => "; quote the number",
+        Some(b'n') => ", found null",
+        _ => "",
+    }
+}
+
+/// The id of an event whose publisher chose `text`: the UUID that it is, in any of the ways to write one, else the UUID v5
+/// of its bytes in the namespace of the nil UUID.
+fn event_id(text: &str) -> Uuid {
+    Uuid::try_parse(text).unwrap_or_else(|_| {
+        let digest = Sha1::new_with_prefix(Uuid::nil()).chain_update(text).finalize();
+        let mut bytes = uuid::Bytes::default();
+        bytes.copy_from_slice(&digest[..size_of::<Uuid>()]);
+        uuid::Builder::from_sha1_bytes(bytes).into_uuid()
+    })
 }
 
 fn missing(field: &'static str) -> Problem {
@@ -327,6 +344,35 @@ mod tests {
     }
 
     #[test]
+    fn any_text_is_an_id() {
+        let given = "0192f0c1-2345-7abc-8def-0123456789ab";
+        let longest = "x".repeat(MAX_ID_BYTES);
+        let cases = [
+            // A UUID is the id itself, however it is written.
+            (given, given),
+            ("0192F0C1-2345-7ABC-8DEF-0123456789AB", given),
+            ("0192f0c123457abc8def0123456789ab", given),
+            ("{0192f0c1-2345-7abc-8def-0123456789ab}", given),
+            ("urn:uuid:0192f0c1-2345-7abc-8def-0123456789ab", given),
+            // Of other text, python's uuid.uuid5(uuid.UUID(int=0), text).
+            ("order-42", "51175960-4222-5b79-8202-15e1be4fd407"),
+            (" order-42", "ab58ffcd-e4da-585e-a077-c8312f4b7ca9"),
+            ("Order-42", "fe8d7969-17da-5289-a96d-d3f5c34f477c"),
+            ("é😀", "0abc60ba-4c83-5e77-9404-6da19d7c2680"),
+            (r"a\u0000\n", "1b7fd086-5c36-5c9d-b547-031b78138229"),
+            (&longest, "d87cc7a9-d0b2-5f82-be6d-c0323d1db8cf"),
+        ];
+        for (text, id) in cases {
+            let body = format!(r#"{{"to":"everyone","data":1,"id":"{text}"}}"#);
+            let [event] = &parse(&body).unwrap()[..] else {
+                panic!("one event")
+            };
+            assert!(event.named);
+            assert_eq!(event.id.to_string(), id, "{text}");
+        }
+    }
+
+    #[test]
     fn errors_name_their_place() {
         let to = r#""to":"everyone""#;
         let cases = [
@@ -354,15 +400,26 @@ mod tests {
                 r#"{"to":{"user":123},"data":1}"#,
                 "to.user: expected a string; quote the number",
             ),
-            (r#"{"to":{"user":null},"data":1}"#, "to.user: expected a string"),
+            (
+                r#"{"to":{"user":null},"data":1}"#,
+                "to.user: expected a string, found null",
+            ),
             (r#"{"to":{"user":""},"data":1}"#, "to.user: the name is empty"),
             (
                 r#"{"to":{"channel":"a.*"},"data":1}"#,
-                "to.channel: the name has a wildcard in it",
+                "to.channel: the name is a pattern: a channel's name has no `*`",
             ),
             (
                 r#"{"to":{"channel":"project:**"},"data":1}"#,
-                "to.channel: the name has a wildcard in it",
+                "to.channel: the name is a pattern: a channel's name has no `*`",
+            ),
+            (
+                r#"{"to":{"channel":"bad*"},"data":1}"#,
+                "to.channel: `*` must be a whole segment of a pattern, as in `chat.*`",
+            ),
+            (
+                r#"{"to":{"channel":7},"data":1}"#,
+                "to.channel: expected a string; quote the number",
             ),
             (
                 &format!(r#"{{{to},"data":1,"metadata":[]}}"#),
@@ -383,13 +440,36 @@ mod tests {
             ),
             (
                 &format!(r#"{{{to},"data":1,"type":5}}"#),
-                "type: expected a string of 1 to 255 bytes",
+                "type: expected a string of 1 to 255 bytes; quote the number",
             ),
             (
                 &format!(r#"{{{to},"data":1,"sender":""}}"#),
-                "sender: expected a string of 1 to 255 bytes",
+                "sender: expected a string of 1 to 255 bytes, found 0",
             ),
-            (&format!(r#"{{{to},"data":1,"id":"x"}}"#), "id: expected a UUID"),
+            (
+                &format!(r#"{{{to},"data":1,"id":""}}"#),
+                "id: expected a string of 1 to 128 bytes, found 0",
+            ),
+            (
+                &format!(r#"{{{to},"data":1,"id":"{}"}}"#, "\u{e9}".repeat(65)),
+                "id: expected a string of 1 to 128 bytes, found 130",
+            ),
+            (
+                &format!(r#"{{{to},"data":1,"id":42}}"#),
+                "id: expected a string of 1 to 128 bytes; quote the number",
+            ),
+            (
+                &format!(r#"{{{to},"data":1,"id":null}}"#),
+                "id: expected a string of 1 to 128 bytes, found null",
+            ),
+            (
+                &format!(r#"{{{to},"data":1,"id":["a"]}}"#),
+                "id: expected a string of 1 to 128 bytes",
+            ),
+            (
+                &format!(r#"{{{to},"data":1,"id":"\ud800"}}"#),
+                "id: expected a string of 1 to 128 bytes",
+            ),
         ];
         for (body, expected) in cases {
             assert_eq!(parse(body).unwrap_err(), expected, "{body}");

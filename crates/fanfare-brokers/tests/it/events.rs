@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use fanfare_core::{Claim, UNANSWERED};
+use fanfare_core::{Claim, Receipt};
 use uuid::Uuid;
 
 use crate::{
@@ -80,15 +79,18 @@ async fn what_was_published_alone_is_not_heard_again() {
     for number in [1, 2] {
         assert_eq!(claim(&first, number).await, Claim::New);
     }
-    let answer = Bytes::from_static(b"answer");
-    first.broker.record(vec![(id(1), answer.clone())]).await;
+    let receipt = Receipt {
+        nodes: 2,
+        ..Receipt::default()
+    };
+    first.broker.record(vec![(id(1), receipt)]).await;
     for number in [1, 2, 3] {
         publish(&server, &named(number, &number.to_string()));
     }
     came(&server, &[&first, &second], &numbers(3..4)).await;
     for node in [&first, &second] {
-        assert_eq!(claim(node, 1).await, Claim::Known(Some(answer.clone())));
-        assert_eq!(claim(node, 2).await, Claim::Known(None));
+        assert_eq!(claim(node, 1).await, Claim::Published(Some(receipt)));
+        assert_eq!(claim(node, 2).await, Claim::Taken);
     }
     // Given back, it is new.
     first.broker.release(vec![id(2)]).await;
@@ -105,10 +107,10 @@ async fn what_was_heard_is_known_to_all_without_an_answer() {
     let later = Node::open("redis", &server.url(), "c");
     later.ready().await;
     for node in [&first, &second, &later] {
-        assert_eq!(claim(node, 1).await, Claim::Known(Some(UNANSWERED)));
+        assert_eq!(claim(node, 1).await, Claim::Published(Some(Receipt::default())));
     }
     assert_eq!(
-        server.command(&["EXISTS", &format!("fanfare:id:{}", id(1))]),
+        server.command(&["EXISTS", &format!("fanfare:id:{}", id(1).simple())]),
         redis::Value::Int(1)
     );
 }
@@ -139,7 +141,7 @@ async fn of_both_doors_one_gets_an_id() {
         assert_eq!(published.unwrap(), 2);
         match claim {
             Claim::New => alone.push(number.to_string()),
-            Claim::Known(_) => together.push(number.to_string()),
+            Claim::Taken | Claim::Published(_) => together.push(number.to_string()),
         }
     }
     eprintln!("{} by the channel, {} alone", together.len(), alone.len());
@@ -233,7 +235,10 @@ async fn repeats_are_known_when_a_connection_or_redis_comes_back() {
     })
     .await;
     for number in [1, 2] {
-        assert_eq!(claim(&first, number).await, Claim::Known(Some(UNANSWERED)));
+        assert_eq!(
+            claim(&first, number).await,
+            Claim::Published(Some(Receipt::default()))
+        );
     }
     server.restart();
     first.ready().await;
@@ -243,7 +248,10 @@ async fn repeats_are_known_when_a_connection_or_redis_comes_back() {
     }
     came(&server, &[&first, &second], &numbers(1..4)).await;
     for (node, number) in [(&first, 1), (&second, 1), (&first, 2), (&second, 2)] {
-        assert_eq!(claim(node, number).await, Claim::Known(Some(UNANSWERED)));
+        assert_eq!(
+            claim(node, number).await,
+            Claim::Published(Some(Receipt::default()))
+        );
     }
 }
 

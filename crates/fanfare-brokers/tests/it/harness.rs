@@ -76,6 +76,7 @@ impl Node {
             url: url.to_owned(),
             node_id: id.to_owned(),
             linger,
+            ..BrokerOptions::default()
         };
         let port: Arc<dyn Inbound> = inbound.clone();
         let broker = fanfare_brokers::open(kind, &options, port).unwrap();

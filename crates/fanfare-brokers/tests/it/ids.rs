@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use fanfare_core::{ANSWER_TO_COME, CLAIM_LIFETIME, Claim, Event, UNANSWERED_LIFETIME};
+use fanfare_core::{CLAIM_LIFETIME, Claim, Event, Reach, Receipt, RememberedIds, UNANSWERED_LIFETIME};
 use futures_util::FutureExt;
 use uuid::Uuid;
 
@@ -16,19 +15,30 @@ fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
-fn known(answer: &'static str) -> Claim {
-    Claim::Known(Some(Bytes::from_static(answer.as_bytes())))
+fn receipt(queued: u64) -> Receipt {
+    Receipt {
+        reach: Reach {
+            matched: queued + 2,
+            queued,
+            dropped: 2,
+        },
+        nodes: 3,
+        degraded: queued % 2 == 1,
+    }
+}
+
+fn published(queued: u64) -> Claim {
+    Claim::Published(Some(receipt(queued)))
 }
 
 async fn claim(node: &Node, number: u128) -> Claim {
     let claims = node.broker.claim(vec![id(number)]).await;
     assert_eq!(claims.len(), 1);
-    claims[0].clone()
+    claims[0]
 }
 
-async fn record(node: &Node, number: u128, answer: &'static str) {
-    let answer = Bytes::from_static(answer.as_bytes());
-    node.broker.record(vec![(id(number), answer)]).await;
+async fn record(node: &Node, number: u128, queued: u64) {
+    node.broker.record(vec![(id(number), receipt(queued))]).await;
 }
 
 pub(crate) async fn an_id_is_new_once(cluster: &Cluster) {
@@ -36,20 +46,20 @@ pub(crate) async fn an_id_is_new_once(cluster: &Cluster) {
     let (first, last) = (&nodes[0], nodes.last().unwrap());
     assert_eq!(claim(first, 1).await, Claim::New);
     for node in &nodes {
-        assert_eq!(claim(node, 1).await, Claim::Known(None));
+        assert_eq!(claim(node, 1).await, Claim::Taken);
     }
-    record(first, 1, "answer").await;
+    record(first, 1, 7).await;
     for node in &nodes {
-        assert_eq!(claim(node, 1).await, known("answer"));
+        assert_eq!(claim(node, 1).await, published(7));
     }
     // Given back, it is new again, wherever it was known.
     assert_eq!(claim(last, 2).await, Claim::New);
-    assert_eq!(claim(first, 2).await, Claim::Known(None));
+    assert_eq!(claim(first, 2).await, Claim::Taken);
     last.broker.release(vec![id(2)]).await;
     assert_eq!(claim(first, 2).await, Claim::New);
-    assert_eq!(claim(last, 2).await, Claim::Known(None));
+    assert_eq!(claim(last, 2).await, Claim::Taken);
     // What nobody claimed is not remembered.
-    record(first, 3, "answer").await;
+    record(first, 3, 7).await;
     assert_eq!(claim(last, 3).await, Claim::New);
 }
 
@@ -75,22 +85,26 @@ pub(crate) async fn one_of_many_gets_an_id(cluster: &Cluster) {
     assert!(new.into_iter().eq(0..500), "each is new once");
 }
 
-pub(crate) async fn answers_are_kept_as_they_are(cluster: &Cluster) {
+pub(crate) async fn receipts_are_kept_as_they_are(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
-    let large = vec![b'x'; 3_000_000];
-    let answers: [&[u8]; 5] = [b"", b"=", b"{\"ids\":[]}", b"\0\r\n\xff", &large];
-    let answers = answers.map(Bytes::copy_from_slice);
-    let ids = (0..).map(id).take(answers.len()).collect::<Vec<_>>();
-    assert_eq!(
-        nodes[0].broker.claim(ids.clone()).await,
-        [const { Claim::New }; 5]
-    );
-    let record = ids.iter().copied().zip(answers.clone());
+    let receipts = [Receipt::default(), receipt(0), receipt(1), receipt(4_000_000_000)];
+    let ids = (0..).map(id).take(receipts.len()).collect::<Vec<_>>();
+    assert_eq!(nodes[0].broker.claim(ids.clone()).await, [Claim::New; 4]);
+    let record = ids.iter().copied().zip(receipts);
     nodes[0].broker.record(record.collect()).await;
     for node in &nodes {
         let claims = node.broker.claim(ids.clone()).await;
-        assert!(claims == answers.clone().map(|answer| Claim::Known(Some(answer))));
+        assert_eq!(claims, receipts.map(|receipt| Claim::Published(Some(receipt))));
     }
+}
+
+pub(crate) async fn a_node_counts_what_it_remembers(cluster: &Cluster) {
+    let nodes = cluster.nodes().await;
+    let claims = nodes[0].broker.claim((0..3).map(id).collect()).await;
+    assert_eq!(claims, [Claim::New; 3]);
+    nodes[0].broker.release(vec![id(0)]).await;
+    let expected = RememberedIds { held: 2, evicted: 0 };
+    assert_eq!(nodes[0].broker.remembered_ids(), expected);
 }
 
 pub(crate) async fn many_ids_in_one_call(cluster: &Cluster) {
@@ -98,7 +112,7 @@ pub(crate) async fn many_ids_in_one_call(cluster: &Cluster) {
     assert_eq!(nodes[0].broker.claim(Vec::new()).await, []);
     // One twice in one call is new the first time.
     let claims = nodes[0].broker.claim(vec![id(7), id(7), id(8)]).await;
-    assert_eq!(claims, [Claim::New, Claim::Known(None), Claim::New]);
+    assert_eq!(claims, [Claim::New, Claim::Taken, Claim::New]);
     let claims = nodes
         .last()
         .unwrap()
@@ -124,7 +138,7 @@ pub(crate) async fn many_ids_in_one_call(cluster: &Cluster) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ids_are_remembered_for_ten_minutes() {
     let (server, node, other) = two_nodes().await;
-    let key = format!("fanfare:id:{}", id(1));
+    let key = format!("fanfare:id:{}", id(1).simple());
     let assert_left = |lifetime: Duration| {
         let redis::Value::Int(left) = server.command(&["PTTL", &key]) else {
             panic!("no number");
@@ -134,9 +148,9 @@ async fn ids_are_remembered_for_ten_minutes() {
     };
     assert_eq!(claim(&node, 1).await, Claim::New);
     assert_left(UNANSWERED_LIFETIME);
-    record(&node, 1, "answer").await;
+    record(&node, 1, 7).await;
     assert_left(CLAIM_LIFETIME);
-    assert_eq!(claim(&other, 1).await, known("answer"));
+    assert_eq!(claim(&other, 1).await, published(7));
     assert_left(CLAIM_LIFETIME);
 }
 
@@ -144,9 +158,9 @@ async fn ids_are_remembered_for_ten_minutes() {
 async fn an_id_of_a_node_that_died_is_free_after_a_while() {
     let (server, node, other) = two_nodes().await;
     assert_eq!(claim(&node, 1).await, Claim::New);
-    assert_eq!(claim(&other, 1).await, Claim::Known(None));
+    assert_eq!(claim(&other, 1).await, Claim::Taken);
     drop(node);
-    server.command(&["PEXPIRE", &format!("fanfare:id:{}", id(1)), "1"]); // that while
+    server.command(&["PEXPIRE", &format!("fanfare:id:{}", id(1).simple()), "1"]); // that while
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(claim(&other, 1).await, Claim::New);
 }
@@ -155,24 +169,24 @@ async fn an_id_of_a_node_that_died_is_free_after_a_while() {
 async fn what_a_node_published_before_it_died_is_known() {
     let (server, node, other) = two_nodes().await;
     assert_eq!(claim(&node, 1).await, Claim::New);
-    assert_eq!(claim(&other, 1).await, Claim::Known(None));
+    assert_eq!(claim(&other, 1).await, Claim::Taken);
     let event = Event {
         id: id(1),
         named: true,
         ..to_channel("scores", "1")
     };
     node.broker.publish(vec![event]).await;
-    let to_come = Claim::Known(Some(ANSWER_TO_COME));
-    eventually("it is noted", async || claim(&other, 1).await == to_come).await;
-    let left = server.command(&["PTTL", &format!("fanfare:id:{}", id(1))]);
+    let noted = Claim::Published(None);
+    eventually("it is noted", async || claim(&other, 1).await == noted).await;
+    let left = server.command(&["PTTL", &format!("fanfare:id:{}", id(1).simple())]);
     assert!(
         matches!(left, redis::Value::Int(left) if left > 500_000),
         "{left:?}"
     );
     // A node that has not died says more, and that is what counts then.
-    record(&node, 1, "answer").await;
+    record(&node, 1, 7).await;
     for node in [&node, &other] {
-        assert_eq!(claim(node, 1).await, known("answer"));
+        assert_eq!(claim(node, 1).await, published(7));
     }
 }
 
@@ -192,26 +206,26 @@ async fn without_redis_a_node_goes_by_its_own_memory() {
     for number in [1, 2, 3] {
         assert_eq!(claim(&node, number).await, Claim::New);
     }
-    record(&node, 1, "before").await;
-    assert_eq!(claim(&other, 1).await, known("before"));
-    assert_eq!(claim(&other, 2).await, Claim::Known(None));
+    record(&node, 1, 1).await;
+    assert_eq!(claim(&other, 1).await, published(1));
+    assert_eq!(claim(&other, 2).await, Claim::Taken);
     server.kill();
     // Noticed or not.
-    assert_eq!(claim(&node, 1).await, known("before"));
+    assert_eq!(claim(&node, 1).await, published(1));
     eventually("it is noticed", async || {
         is_away(&node).await && is_away(&other).await
     })
     .await;
-    record(&node, 2, "meanwhile").await;
+    record(&node, 2, 2).await;
     node.broker.release(vec![id(3)]).await;
     for (at, number, expected) in [
-        (&node, 1, known("before")),
-        (&node, 2, known("meanwhile")),
+        (&node, 1, published(1)),
+        (&node, 2, published(2)),
         (&node, 3, Claim::New),
         (&node, 4, Claim::New),
-        (&node, 4, Claim::Known(None)),
-        (&other, 1, known("before")),
-        (&other, 2, Claim::Known(None)),
+        (&node, 4, Claim::Taken),
+        (&other, 1, published(1)),
+        (&other, 2, Claim::Taken),
         // What it has never heard of.
         (&other, 4, Claim::New),
     ] {
@@ -222,13 +236,13 @@ async fn without_redis_a_node_goes_by_its_own_memory() {
     other.ready().await;
     // Redis has lost all, but this node has not, and lets the others know of it.
     for (at, number, expected) in [
-        (&node, 1, known("before")),
-        (&node, 2, known("meanwhile")),
-        (&node, 4, Claim::Known(None)),
-        (&other, 1, known("before")),
-        (&other, 2, known("meanwhile")),
+        (&node, 1, published(1)),
+        (&node, 2, published(2)),
+        (&node, 4, Claim::Taken),
+        (&other, 1, published(1)),
+        (&other, 2, published(2)),
         (&other, 5, Claim::New),
-        (&node, 5, Claim::Known(None)),
+        (&node, 5, Claim::Taken),
     ] {
         assert_eq!(claim(at, number).await, expected, "{number}");
     }

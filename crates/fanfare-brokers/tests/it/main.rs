@@ -68,7 +68,8 @@ contract! {
     ids: [
         an_id_is_new_once,
         one_of_many_gets_an_id,
-        answers_are_kept_as_they_are,
+        receipts_are_kept_as_they_are,
+        a_node_counts_what_it_remembers,
         many_ids_in_one_call,
     ]
 }

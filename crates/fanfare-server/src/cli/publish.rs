@@ -23,6 +23,9 @@ pub(super) struct Publish {
     /// The event's type
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
+    /// An idempotency key of 1 to 128 bytes: a repeat within ten minutes is not published again
+    #[arg(long, value_name = "TEXT")]
+    id: Option<String>,
     /// The server [default: the first listener of the configuration, on this machine]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -56,12 +59,12 @@ impl Publish {
             (None, Some(channel)) => json!({ "channel": channel }),
             (None, None) => json!("everyone"),
         };
-        let kind = self
-            .kind
-            .as_ref()
-            .map(|kind| format!(r#","type":{}"#, Value::from(kind.as_str())))
-            .unwrap_or_default();
-        Ok(format!(r#"{{"to":{to}{kind},"data":{data}}}"#))
+        let field = |name, value: &Option<String>| match value {
+            Some(text) => format!(r#","{name}":{}"#, Value::from(text.as_str())),
+            None => String::new(),
+        };
+        let (kind, id) = (field("type", &self.kind), field("id", &self.id));
+        Ok(format!(r#"{{"to":{to}{kind}{id},"data":{data}}}"#))
     }
 }
 

@@ -155,7 +155,7 @@ impl Default for Api {
 }
 
 /// What carries events between the nodes of a cluster.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Broker {
     /// `memory` serves one node without any other service; `redis` connects the nodes through a Redis server.
@@ -167,6 +167,21 @@ pub struct Broker {
     #[serde(with = "types::optional")]
     #[schemars(with = "text::Url")]
     pub url: Option<GuardedUrl>,
+
+    /// The most ids of events that this node remembers, each for ten minutes, so that a repeat is not published again.
+    /// A million take about 85 MiB. Above the limit the oldest ids are evicted.
+    #[schemars(range(min = 1000, max = 100_000_000))]
+    pub max_remembered_ids: usize,
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        Self {
+            kind: BrokerKind::default(),
+            url: None,
+            max_remembered_ids: fanfare_core::MAX_CLAIMS,
+        }
+    }
 }
 
 /// The brokers that can be configured.
@@ -227,8 +242,8 @@ pub struct Resp {
     #[schemars(with = "text::Address", extend("x-empty" = true))]
     pub bind: Option<BindAddress>,
 
-    /// The password that AUTH must bring. Without one, and without any API key, the door is open and may bind
-    /// a loopback address only.
+    /// The password that AUTH must bring, with the user name `default` or none. API keys open the door, too, with any
+    /// user name. Without a password and without any API key the door is open and may bind a loopback address only.
     #[serde(with = "types::optional")]
     #[schemars(with = "text::Secret")]
     pub password: Option<Secret>,

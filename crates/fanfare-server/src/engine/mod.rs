@@ -45,7 +45,7 @@ pub use census::{Filter, Row};
 pub use connection::{Key, Newcomer};
 pub use counters::{Counters, DialectCounters};
 pub use node::{Holdings, MountedDialect, Mounting, Node, NodeOptions};
-pub use once::{InProgress, publish_each_once, publish_once, publish_unless_taken};
+pub use once::{InProgress, OnceReceipt, publish_each_once, publish_once, publish_unless_taken};
 pub use questions::{Channels, Gathered};
 pub use seat::Seat;
 pub use settings::DialectSettings;

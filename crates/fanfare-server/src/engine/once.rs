@@ -1,13 +1,12 @@
 //! Events whose publisher chose the id are published once in the whole cluster, however often they are sent (contract:
-//! an id is remembered for ten minutes). A repeat is told what the first was told.
+//! an id is remembered for ten minutes). A repeat gets the receipt of the first.
 
 use std::{
     collections::{BTreeMap, HashSet},
     time::Duration,
 };
 
-use bytes::Bytes;
-use fanfare_core::{ANSWER_TO_COME, Broker, Claim, Event, Receipt};
+use fanfare_core::{Broker, Claim, Event, Receipt};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -21,12 +20,21 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
-/// Publishes those of `events` that are new, in order, and answers a receipt for each: for one that is not, that of the
-/// first time. All or nothing: while somebody else has claimed one of the ids and has not published it, none is published.
+/// The receipt of an event that is published once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OnceReceipt {
+    /// The receipt of the first time.
+    pub receipt: Receipt,
+    /// This call did not publish the event: its id was published before, or is that of an earlier event of the same call.
+    pub is_duplicate: bool,
+}
+
+/// Publishes those of `events` that are new, in order, and returns a receipt for each. All or nothing: while another
+/// caller has claimed one of the ids and has not published it, none is published.
 ///
 /// # Errors
-/// When an id was claimed by somebody who has not published it in two seconds. Then nothing was published.
-pub async fn publish_once(broker: &dyn Broker, events: Vec<Event>) -> Result<Vec<Receipt>, InProgress> {
+/// When an id was claimed by a caller that has not published it in two seconds. Then nothing was published.
+pub async fn publish_once(broker: &dyn Broker, events: Vec<Event>) -> Result<Vec<OnceReceipt>, InProgress> {
     publish_all(broker, events, PATIENCE).await
 }
 
@@ -40,7 +48,7 @@ pub async fn publish_unless_taken(broker: &dyn Broker, events: Vec<Event>) -> Re
 
 /// As [`publish_once`], for events that have nothing to do with each other: none waits for another. The receipt of one
 /// that somebody else is about to publish counts nobody.
-pub async fn publish_each_once(broker: &dyn Broker, events: Vec<Event>) -> Vec<Receipt> {
+pub async fn publish_each_once(broker: &dyn Broker, events: Vec<Event>) -> Vec<OnceReceipt> {
     each(broker, events, PATIENCE).await
 }
 
@@ -53,9 +61,9 @@ async fn publish_all(
     broker: &dyn Broker,
     events: Vec<Event>,
     patience: Duration,
-) -> Result<Vec<Receipt>, InProgress> {
+) -> Result<Vec<OnceReceipt>, InProgress> {
     if !events.iter().any(|event| event.named) {
-        return Ok(broker.publish(events).await);
+        return Ok(publish_unnamed(broker, events).await);
     }
     let mut publication = Publication::begin(broker, events, patience).await;
     while let Some(taken) = publication.first_taken() {
@@ -71,9 +79,9 @@ async fn publish_all(
     Ok(publication.receipts())
 }
 
-async fn each(broker: &dyn Broker, events: Vec<Event>, patience: Duration) -> Vec<Receipt> {
+async fn each(broker: &dyn Broker, events: Vec<Event>, patience: Duration) -> Vec<OnceReceipt> {
     if !events.iter().any(|event| event.named) {
-        return broker.publish(events).await;
+        return publish_unnamed(broker, events).await;
     }
     let mut publication = Publication::begin(broker, events, patience).await;
     publication.publish().await;
@@ -84,16 +92,25 @@ async fn each(broker: &dyn Broker, events: Vec<Event>, patience: Duration) -> Ve
     publication.receipts()
 }
 
+async fn publish_unnamed(broker: &dyn Broker, events: Vec<Event>) -> Vec<OnceReceipt> {
+    let receipts = broker.publish(events).await.into_iter();
+    let published = receipts.map(|receipt| OnceReceipt {
+        receipt,
+        is_duplicate: false,
+    });
+    published.collect()
+}
+
 /// What is known of an id.
 enum Known {
     /// It is this publication's, and not published yet.
     Ours,
     /// Somebody else has claimed it, and has not published it.
     Taken,
-    /// It has been published; what its publisher was told is not known.
+    /// It has been published; its receipt is not known.
     Published,
-    /// What its publisher was told.
-    Told(Receipt),
+    /// It has been published, with this receipt.
+    Receipt(Receipt),
 }
 
 /// Events on their way. Ids that it has claimed and not published are given back when it is dropped.
@@ -172,11 +189,9 @@ impl<'a> Publication<'a> {
                 // Whoever published it was known to have done so, even if the broker has lost its memory since.
                 Claim::New if matches!(known, Known::Published) => forgotten.push(id),
                 Claim::New => *known = Known::Ours,
-                Claim::Known(None) => {}
-                Claim::Known(Some(answer)) if answer == ANSWER_TO_COME => *known = Known::Published,
-                Claim::Known(Some(answer)) => {
-                    *known = Known::Told(serde_json::from_slice(&answer).unwrap_or_default());
-                }
+                Claim::Taken => {}
+                Claim::Published(None) => *known = Known::Published,
+                Claim::Published(Some(receipt)) => *known = Known::Receipt(receipt),
             }
         }
         if !forgotten.is_empty() {
@@ -204,17 +219,16 @@ impl<'a> Publication<'a> {
         let receipts = self.broker.publish(new); // placed, so that the ids are nobody's to give back
         self.ids
             .extend(taken.into_iter().map(|id| (id, Known::Published)));
-        let mut answers = Vec::new();
+        let mut named = Vec::new();
         for (place, receipt) in places.into_iter().zip(receipts.await) {
             if let Some(id) = self.named[place] {
-                let answer = serde_json::to_vec(&receipt).unwrap_or_default(); // to memory, so it cannot fail
-                answers.push((id, Bytes::from(answer)));
-                self.ids.insert(id, Known::Told(receipt));
+                named.push((id, receipt));
+                self.ids.insert(id, Known::Receipt(receipt));
             } else {
                 self.receipts[place] = receipt;
             }
         }
-        drop(self.broker.record(answers)); // begun; nobody needs to wait for it
+        drop(self.broker.record(named)); // begun; nobody needs to wait for it
     }
 
     /// Gives back those of its ids of which `which` says so.
@@ -231,16 +245,20 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// What became of each event. Where the first publisher's process ended after it had published and before it was told,
-    /// nobody knows the receipt.
-    fn receipts(mut self) -> Vec<Receipt> {
-        let receipts = std::mem::take(&mut self.receipts).into_iter().zip(&self.named);
-        receipts
-            .map(|(receipt, named)| match named.and_then(|id| self.ids.get(&id)) {
-                Some(Known::Told(told)) => *told,
+    /// A receipt for each event. It is empty where the first publisher's process ended after it had published and before
+    /// it knew the receipt.
+    fn receipts(mut self) -> Vec<OnceReceipt> {
+        let receipts = std::mem::take(&mut self.receipts).into_iter();
+        let places = receipts.zip(&self.named).zip(&self.events);
+        let published = places.map(|((receipt, named), event)| OnceReceipt {
+            receipt: match named.and_then(|id| self.ids.get(&id)) {
+                Some(Known::Receipt(first)) => *first,
                 _ => receipt,
-            })
-            .collect()
+            },
+            // `publish` takes each event that it publishes.
+            is_duplicate: event.is_some(),
+        });
+        published.collect()
     }
 }
 

@@ -49,6 +49,11 @@ const NODE_GAUGES: &[OfNode] = &[
         "Events waiting for the authorizer to say whether a connection may have them",
         |node| node.counters.events_undecided.load(Relaxed),
     ),
+    (
+        "fanfare_remembered_ids",
+        "Ids of published events that this node remembers, so that a repeat is not published again",
+        |node| node.remembered_ids().held,
+    ),
     ("fanfare_draining", "1 while the server drains", |node| {
         u64::from(node.is_draining())
     }),
@@ -64,6 +69,11 @@ const NODE_COUNTERS: &[OfNode] = &[
         "fanfare_publications_rejected_total",
         "Publications dropped because they were malformed",
         |node| node.counters.publications_rejected.load(Relaxed),
+    ),
+    (
+        "fanfare_ids_evicted_total",
+        "Ids of published events forgotten before their time, because broker.max_remembered_ids was reached",
+        |node| node.remembered_ids().evicted,
     ),
     (
         "fanfare_handshakes_timed_out_total",

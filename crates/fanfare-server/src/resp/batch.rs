@@ -57,7 +57,7 @@ impl Batch {
         } else {
             // What somebody else is about to publish reached nobody by this command, and holds up no other command.
             let receipts = publish_each_once(broker, events).await;
-            receipts.iter().map(|receipt| receipt.reach.queued).collect()
+            receipts.iter().map(|once| once.receipt.reach.queued).collect()
         };
         weave(&self.due, &counts, writer);
         self.due.clear();

@@ -94,6 +94,7 @@ pub(super) fn broker_options(config: &Config) -> BrokerOptions {
             .as_ref()
             .map(|url| url.expose().to_owned())
             .unwrap_or_default(),
+        max_remembered_ids: config.broker.max_remembered_ids,
         ..BrokerOptions::default()
     }
 }

@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    ANSWER_TO_COME, Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Interest,
-    RawJson, Reach, Receipt, UNANSWERED,
+    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Interest, RawJson, Reach,
+    Receipt,
 };
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ use super::*;
 const SHORT: Duration = Duration::from_millis(300);
 /// What other publishers do before a look; the first look is number 1.
 type Others = fn(look: usize, ids: &mut Ids);
-type Ids = HashMap<Uuid, Option<Bytes>>;
+type Ids = HashMap<Uuid, Claim>;
 
 /// Remembers ids, as a cluster does in which somebody else is busy, too.
 struct FakeBroker {
@@ -51,7 +51,7 @@ impl FakeBroker {
     /// The ids that are claimed and not published.
     fn taken(&self) -> Vec<u128> {
         let ids = self.ids.lock().unwrap();
-        let taken = ids.iter().filter(|(_, answer)| answer.is_none());
+        let taken = ids.iter().filter(|(_, claim)| **claim == Claim::Taken);
         let mut taken: Vec<u128> = taken.map(|(id, _)| id.as_u128()).collect();
         taken.sort_unstable();
         taken
@@ -92,17 +92,19 @@ impl Broker for FakeBroker {
         let mut known = self.ids.lock().unwrap();
         (self.others)(looks.len(), &mut known);
         let claims = ids.into_iter().map(|id| {
-            let claim = known.get(&id).cloned().map_or(Claim::New, Claim::Known);
-            known.entry(id).or_insert(None);
+            let claim = known.get(&id).copied().unwrap_or(Claim::New);
+            known.entry(id).or_insert(Claim::Taken);
             claim
         });
         let claims = claims.collect();
         Box::pin(async { claims })
     }
 
-    fn record(&self, answers: Vec<(Uuid, Bytes)>) -> BoxFuture<'static, ()> {
-        let answers = answers.into_iter().map(|(id, answer)| (id, Some(answer)));
-        self.ids.lock().unwrap().extend(answers);
+    fn record(&self, receipts: Vec<(Uuid, Receipt)>) -> BoxFuture<'static, ()> {
+        let claims = receipts
+            .into_iter()
+            .map(|(id, receipt)| (id, Claim::Published(Some(receipt))));
+        self.ids.lock().unwrap().extend(claims);
         Box::pin(async {})
     }
 
@@ -126,8 +128,18 @@ fn receipt(queued: u128) -> Receipt {
     }
 }
 
-fn receipts(queued: &[u128]) -> Vec<Receipt> {
-    queued.iter().copied().map(receipt).collect()
+/// Receipts of events that were published by this call, each of which reached so many.
+fn receipts(queued: &[u128]) -> Vec<OnceReceipt> {
+    marked(queued, &[])
+}
+
+/// As [`receipts`], where those at `repeats` were not published by this call.
+fn marked(queued: &[u128], repeats: &[usize]) -> Vec<OnceReceipt> {
+    let receipts = queued.iter().enumerate().map(|(place, queued)| OnceReceipt {
+        receipt: receipt(*queued),
+        is_duplicate: repeats.contains(&place),
+    });
+    receipts.collect()
 }
 
 /// Events with these ids; those from 100 on were not chosen by the publisher.
@@ -141,13 +153,12 @@ fn events(ids: impl IntoIterator<Item = u128>) -> Vec<Event> {
     ids.into_iter().map(event).collect()
 }
 
-fn set(ids: &mut Ids, id: u128, answer: Option<Bytes>) {
-    ids.insert(Uuid::from_u128(id), answer);
+fn set(ids: &mut Ids, id: u128, claim: Claim) {
+    ids.insert(Uuid::from_u128(id), claim);
 }
 
-fn told(ids: &mut Ids, id: u128, answer: u128) {
-    let answer = serde_json::to_vec(&receipt(answer)).unwrap();
-    set(ids, id, Some(Bytes::from(answer)));
+fn published(ids: &mut Ids, id: u128, queued: u128) {
+    set(ids, id, Claim::Published(Some(receipt(queued))));
 }
 
 #[tokio::test]
@@ -155,13 +166,14 @@ async fn new_ones_are_published_in_order_and_doubles_once() {
     let broker = FakeBroker::new(|_, _| {});
     let sent = [3, 100, 1, 3, 2, 101, 1];
     let all = publish_once(&broker, events(sent)).await;
-    assert_eq!(all, Ok(receipts(&sent)));
+    assert_eq!(all, Ok(marked(&sent, &[3, 6])));
     assert_eq!(broker.published(), [3, 100, 1, 2, 101]);
-    // Who comes again hears the same.
-    assert_eq!(publish_once(&broker, events([2, 1])).await, Ok(receipts(&[2, 1])));
+    // A repeat gets the same receipts.
+    let again = publish_once(&broker, events([2, 1])).await;
+    assert_eq!(again, Ok(marked(&[2, 1], &[0, 1])));
     assert_eq!(
         publish_each_once(&broker, events([3, 4])).await,
-        receipts(&[3, 4])
+        marked(&[3, 4], &[0])
     );
     assert_eq!(broker.published(), [3, 100, 1, 2, 101, 4]);
     assert_eq!(broker.looks(), [vec![1, 2, 3], vec![1, 2], vec![3, 4]]);
@@ -173,16 +185,17 @@ async fn all_ids_are_waited_for_together() {
     let broker = FakeBroker::new(|look, ids| {
         for id in 1..100 {
             if look == 1 {
-                set(ids, id, Some(ANSWER_TO_COME));
+                set(ids, id, Claim::Published(None));
             }
         }
         if look == 2 {
-            told(ids, 7, 70);
+            published(ids, 7, 70);
         }
     });
     let all = publish_once(&broker, events(1..100)).await.unwrap();
-    let known = |id| receipt(if id == 7 { 70 } else { 0 });
-    assert_eq!(all, (1..100).map(known).collect::<Vec<_>>());
+    let known = |id| if id == 7 { 70 } else { 0 };
+    let queued: Vec<u128> = (1..100).map(known).collect();
+    assert_eq!(all, marked(&queued, &(0..99).collect::<Vec<_>>()));
     assert_eq!(broker.published(), []);
     let looks = broker.looks();
     assert!((2..=9).contains(&looks.len()), "{}", looks.len());
@@ -196,7 +209,7 @@ async fn all_ids_are_waited_for_together() {
 
 #[tokio::test]
 async fn one_that_is_in_progress_elsewhere_keeps_all_from_being_published() {
-    let broker = FakeBroker::new(|_, ids| set(ids, 2, None));
+    let broker = FakeBroker::new(|_, ids| set(ids, 2, Claim::Taken));
     let sent = || events([100, 3, 1, 2]);
     assert_eq!(publish_all(&broker, sent(), SHORT).await, Err(InProgress));
     assert!(broker.looks().len() > 2);
@@ -208,12 +221,12 @@ async fn one_that_is_in_progress_elsewhere_keeps_all_from_being_published() {
 #[tokio::test]
 async fn the_new_ones_are_published_once_the_others_are() {
     let broker = FakeBroker::new(|look, ids| match look {
-        1 | 2 => set(ids, 2, None),
-        3 => set(ids, 2, Some(ANSWER_TO_COME)),
-        _ => told(ids, 2, 20),
+        1 | 2 => set(ids, 2, Claim::Taken),
+        3 => set(ids, 2, Claim::Published(None)),
+        _ => published(ids, 2, 20),
     });
     let all = publish_once(&broker, events([3, 2, 1])).await;
-    assert_eq!(all, Ok(receipts(&[3, 20, 1])));
+    assert_eq!(all, Ok(marked(&[3, 20, 1], &[1])));
     assert_eq!(broker.published(), [3, 1]);
     // What is above the one that was taken was given back, so that its owner could have it.
     assert_eq!(broker.looks(), [vec![1, 2, 3], vec![2, 3], vec![2, 3], vec![2]]);
@@ -222,7 +235,7 @@ async fn the_new_ones_are_published_once_the_others_are() {
 #[tokio::test]
 async fn what_another_gave_back_is_published() {
     let others: Others = |look, ids| match look {
-        1 => set(ids, 2, None),
+        1 => set(ids, 2, Claim::Taken),
         2 => drop(ids.remove(&Uuid::from_u128(2))),
         _ => {}
     };
@@ -242,8 +255,8 @@ async fn what_another_gave_back_is_published() {
 #[tokio::test]
 async fn who_waits_for_nobody_looks_once() {
     let broker = FakeBroker::new(|_, ids| {
-        set(ids, 1, Some(ANSWER_TO_COME));
-        set(ids, 2, Some(UNANSWERED));
+        set(ids, 1, Claim::Published(None));
+        published(ids, 2, 0);
     });
     assert_eq!(publish_unless_taken(&broker, events([1, 2, 3])).await, Ok(()));
     assert_eq!((broker.published(), broker.looks().len()), (vec![3], 1));
@@ -251,9 +264,9 @@ async fn who_waits_for_nobody_looks_once() {
 
 #[tokio::test]
 async fn events_that_have_nothing_to_do_with_each_other_do_not_wait() {
-    let broker = FakeBroker::new(|_, ids| set(ids, 2, None));
+    let broker = FakeBroker::new(|_, ids| set(ids, 2, Claim::Taken));
     let all = each(&broker, events([3, 2, 100, 1]), SHORT).await;
-    assert_eq!(all, receipts(&[3, 0, 100, 1]));
+    assert_eq!(all, marked(&[3, 0, 100, 1], &[1]));
     assert_eq!(broker.published(), [3, 100, 1]);
     assert!(broker.looks()[1..].iter().all(|look| look == &[2]));
 }
@@ -262,10 +275,10 @@ async fn events_that_have_nothing_to_do_with_each_other_do_not_wait() {
 async fn what_was_published_is_not_published_again_by_one_who_waits() {
     // The broker loses its memory in between.
     let broker = FakeBroker::new(|look, ids| match look {
-        1 => set(ids, 1, Some(ANSWER_TO_COME)),
+        1 => set(ids, 1, Claim::Published(None)),
         _ => drop(ids.remove(&Uuid::from_u128(1))),
     });
-    assert_eq!(each(&broker, events([1]), SHORT).await, receipts(&[0]));
+    assert_eq!(each(&broker, events([1]), SHORT).await, marked(&[0], &[0]));
     assert_eq!(publish_all(&broker, events([2]), SHORT).await, Ok(receipts(&[2])));
     assert_eq!(broker.published(), [2]);
     assert_eq!(broker.taken(), []);
@@ -275,7 +288,7 @@ async fn what_was_published_is_not_published_again_by_one_who_waits() {
 async fn two_who_have_each_others_ids_both_come_to_an_end() {
     // The other took every second one at the same moment, and waits for the lowest.
     let broker = FakeBroker::new(|look, ids| match look {
-        1 => [2, 4].into_iter().for_each(|id| set(ids, id, None)),
+        1 => [2, 4].into_iter().for_each(|id| set(ids, id, Claim::Taken)),
         2 => {
             assert!(!ids.contains_key(&Uuid::from_u128(3)), "given back to the other");
             assert!(ids.contains_key(&Uuid::from_u128(1)), "and this one is kept");
@@ -296,7 +309,7 @@ async fn two_who_have_each_others_ids_both_come_to_an_end() {
 
 #[tokio::test]
 async fn what_is_given_up_in_between_holds_no_ids() {
-    let broker = FakeBroker::new(|_, ids| set(ids, 2, None));
+    let broker = FakeBroker::new(|_, ids| set(ids, 2, Claim::Taken));
     let waiting = publish_all(&broker, events([1, 2]), Duration::from_secs(3600));
     assert!(tokio::time::timeout(SHORT / 10, waiting).await.is_err());
     assert_eq!(broker.taken(), [2]);

@@ -229,7 +229,7 @@ impl Broker for FakeBroker {
         Box::pin(std::future::ready(vec![Claim::New; ids.len()]))
     }
 
-    fn record(&self, _answers: Vec<(Uuid, Bytes)>) -> BoxFuture<'static, ()> {
+    fn record(&self, _receipts: Vec<(Uuid, Receipt)>) -> BoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
     }
 

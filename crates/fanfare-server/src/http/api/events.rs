@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use fanfare_brokers::wire::{Publication, parse_publication};
-use fanfare_core::Receipt;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -17,7 +16,7 @@ use super::{
     },
     Refused, Reply, api_error, degraded, invalid, reply,
 };
-use crate::engine::publish_once;
+use crate::engine::{OnceReceipt, publish_once};
 
 /// What is answered to a publisher.
 #[derive(Serialize, ToSchema)]
@@ -32,6 +31,11 @@ struct Published {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     degraded: Option<Always<true>>,
+    /// True where the whole request is a repeat: each of its ids had been published before, and nothing was published now;
+    /// else not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    duplicate: Option<Always<true>>,
 }
 
 /// What became of one event.
@@ -46,29 +50,37 @@ struct Delivery {
     dropped: u64,
     /// Nodes that it was brought to, to look for such connections.
     nodes: u32,
+    /// True where this request did not publish the event: its id had been published before, or stands twice in the list;
+    /// else not there. The other fields are those of the first time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    duplicate: Option<Always<true>>,
 }
 
 impl Published {
-    fn new(ids: Vec<Uuid>, receipts: &[Receipt]) -> Self {
-        let delivery = |receipt: &Receipt| Delivery {
-            matched: receipt.reach.matched,
-            queued: receipt.reach.queued,
-            dropped: receipt.reach.dropped,
-            nodes: receipt.nodes,
+    fn new(ids: Vec<Uuid>, receipts: &[OnceReceipt]) -> Self {
+        let delivery = |once: &OnceReceipt| Delivery {
+            matched: once.receipt.reach.matched,
+            queued: once.receipt.reach.queued,
+            dropped: once.receipt.reach.dropped,
+            nodes: once.receipt.nodes,
+            duplicate: once.is_duplicate.then_some(Always),
         };
         Self {
             ids,
-            recipients: receipts.iter().map(|receipt| receipt.reach.queued).sum(),
+            recipients: receipts.iter().map(|once| once.receipt.reach.queued).sum(),
             receipts: receipts.iter().map(delivery).collect(),
-            degraded: degraded(receipts.iter().all(|receipt| !receipt.degraded)),
+            degraded: degraded(receipts.iter().all(|once| !once.receipt.degraded)),
+            duplicate: receipts.iter().all(|once| once.is_duplicate).then_some(Always),
         }
     }
 }
 
 /// Publishes one event, or a list of them: all or nothing.
 ///
-/// An event whose id was published in the last ten minutes is not published again; the answer is that of the first time,
-/// or counts nobody if it came on the Redis channel fanfare:events of a real Redis.
+/// An event whose id was published in the last ten minutes is not published again. The answer is then that of the first
+/// time with duplicate: true; it counts no connections where the first came on the Redis channel fanfare:events of a real
+/// Redis. In a list, each repeat is marked in its receipt, and the whole answer where all of them are repeats.
 #[utoipa::path(
     post,
     path = "/api/v1/events",
@@ -80,7 +92,6 @@ impl Published {
             "to": { "user": "123" },
             "type": "order.shipped",
             "data": { "order": 42 },
-            "id": "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
         }),
     ),
     responses(
