@@ -78,7 +78,7 @@ def test_any_text_counts_once_whichever_door_it_comes_by(world, first, again):
     to, text = audience(world, "user"), world.name("order é ")
     clients = at_every_node(world, to)
     world.drain(*clients)
-    event = Event(to, "1", TYPE, id=uuid.uuid5(uuid.UUID(int=0), text))
+    event = Event(to, "1", TYPE, id=str(uuid.uuid5(uuid.UUID(int=0), text)))
     first(world, body(to, "1", id=quoted(text)))
     came = [client.next() for client in clients]
     assert all(client.shows(event).fullmatch(frame) for client, frame in zip(clients, came)), came

@@ -115,7 +115,7 @@ def test_redis_py_sees_who_listens(launch, speak):
     assert counts() == [2, 2, 2, 1, 1, 1, 2, 3, 0, 0, 0, 0]
     assert door.pubsub_numpat() == 2
     assert sorted(door.pubsub_channels()) == [
-        b"chat.general", b"fanfare:everyone", b"fanfare:events", b"notifications", b"user_noti:ann", b"user_noti:bob"]
+        b"chat.general", b"fanfare:events", b"fanfare:everyone", b"notifications", b"user_noti:ann", b"user_noti:bob"]
     assert door.pubsub_channels("chat.*") == [b"chat.general"]
     assert door.pubsub_channels("chat.?eneral") == [b"chat.general"]
     assert door.pubsub_channels("fanfare:channel:*[a-n]eral") == [b"fanfare:channel:chat.general"]

@@ -1,6 +1,6 @@
 //! The ids that this node remembers: all there are for an embedded broker, and the fallback while another broker is away.
 //!
-//! A publisher chooses ids as fast as it publishes, so an entry is small: about 85 bytes with all that leads to it.
+//! A publisher chooses ids as fast as it publishes, so an entry is small: about 96 bytes with all that leads to it.
 
 use std::{
     sync::{

@@ -169,7 +169,7 @@ pub struct Broker {
     pub url: Option<GuardedUrl>,
 
     /// The most ids of events that this node remembers, each for ten minutes, so that a repeat is not published again.
-    /// A million take about 85 MiB. Above the limit the oldest ids are evicted.
+    /// A million take about 92 MiB. Above the limit the oldest ids are evicted.
     #[schemars(range(min = 1000, max = 100_000_000))]
     pub max_remembered_ids: usize,
 }

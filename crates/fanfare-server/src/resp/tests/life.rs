@@ -85,7 +85,7 @@ async fn a_drain_finishes_what_has_arrived() {
 async fn one_byte_at_a_time() {
     let house = house(&["password"], |_| {});
     let sent =
-        request(&["HELLO", "3", "AUTH", "a", "password"]) + &request(&["PUBLISH", "user_noti:7", "{}"]);
+        request(&["HELLO", "3", "AUTH", "default", "password"]) + &request(&["PUBLISH", "user_noti:7", "{}"]);
     let mut peer = house.connect();
     for byte in sent.bytes() {
         peer.stream.write_all(&[byte]).await.unwrap();
