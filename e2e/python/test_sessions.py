@@ -91,7 +91,7 @@ def test_register_login_refresh_me(door):
     assert door.post("/api/auth/register", {"email": "b@example.com", "password": PASSWORD})[0] == 201
     came = door.good("login", email="ANN@example.com", password=PASSWORD)
     for data in (made, came):
-        assert set(data) == {"user", "accessToken", "token", "refreshToken"}
+        assert set(data) == {"user", "accessToken", "token", "refreshToken", "sessionId"}
         user = data["user"]
         assert (user["email"], user["name"], user["roles"]) == ("ann@example.com", "Ann", ["user"])
         assert user.keys() == {"id", "email", "name", "roles", "createdAt", "lastLoginAt"} and UUID.fullmatch(user["id"])

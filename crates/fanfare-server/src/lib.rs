@@ -6,6 +6,7 @@ pub mod access;
 pub mod accounts;
 pub mod auth;
 pub mod bench;
+mod changed;
 pub mod cli;
 mod client_network;
 pub mod config;

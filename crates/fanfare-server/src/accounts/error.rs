@@ -26,6 +26,12 @@ pub enum AccountError {
     /// No such user, another password, or the account is switched off: which of them is nobody's business (401).
     #[error("the address or the password is wrong")]
     BadCredentials,
+    /// The current password that comes with a new one is not the user's (403: the caller is known).
+    #[error("the current password is wrong")]
+    WrongPassword,
+    /// A reset token that is unknown, expired or spent (400).
+    #[error("the reset token is not valid, or not any more")]
+    BadResetToken,
     /// A refresh token that is unknown, expired, spent, or of a session that has ended (401).
     #[error("the refresh token is not valid")]
     BadToken,

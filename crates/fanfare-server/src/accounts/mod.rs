@@ -6,6 +6,7 @@
 //! fresh.
 
 mod api_keys;
+mod change;
 mod counts;
 mod email;
 mod error;
@@ -32,6 +33,7 @@ use throttle::Throttle;
 use crate::storage::{Storage, millis};
 
 pub use api_keys::{ApiKey, KeyNeed, Scope};
+pub use change::{PasswordChange, ResetToken};
 pub use counts::LoginCounts;
 pub use email::normalise_email;
 pub use error::AccountError;

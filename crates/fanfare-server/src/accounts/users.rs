@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{AccountError, Accounts, Login, Revocation, name::normalise_name, normalise_email};
 use crate::config::Registration;
-use crate::storage::{NewUser, StorageError, User};
+use crate::storage::{NewUser, PasswordChange, StorageError, User};
 
 /// What everybody who registers is.
 pub const DEFAULT_ROLE: &str = "user";
@@ -144,7 +144,13 @@ impl Accounts {
     pub async fn set_password(&self, id: &str, password: &str) -> Result<(), AccountError> {
         let hash = self.inner.passwords.hash(password).await?;
         let now = self.now();
-        let ended = self.inner.storage.set_password(id, &hash, now).await?;
+        let change = PasswordChange {
+            user_id: id.to_owned(),
+            old: None,
+            new: hash,
+            keep: None,
+        };
+        let ended = self.inner.storage.change_password(change, now).await?;
         self.sessions_ended(ended.ok_or(AccountError::NotFound("user"))?, now);
         Ok(())
     }

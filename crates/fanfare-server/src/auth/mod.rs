@@ -30,5 +30,7 @@ pub use identity::identity;
 pub use jsonwebtoken::Algorithm;
 pub use jws::MAX_TOKEN_BYTES;
 pub use mint::mint;
-pub use secret::{SECRET_FILE_NAME, SecretFile, SecretFileError, load_or_create_secret, secret_to_be};
+pub use secret::{
+    SECRET_FILE_NAME, SecretFile, SecretFileError, load_or_create_secret, secret_file, secret_to_be,
+};
 pub use verifier::{Verifier, VerifierOptions};

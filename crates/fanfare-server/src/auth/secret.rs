@@ -86,13 +86,18 @@ pub enum SecretFileError {
     },
 }
 
+/// Where the secret is kept that the server makes for itself.
+pub fn secret_file(data_dir: &Path) -> PathBuf {
+    data_dir.join(SECRET_FILE_NAME)
+}
+
 /// Reads the secret in `data_dir`, or makes one (mode 0600) if there is none. Processes that start at once agree on
 /// one secret, and a crash or a full disk never leaves half of one. A file that others may read is used, with a warning.
 ///
 /// # Errors
 /// A file that is there is never overwritten: an unreadable, empty or cut-off one is an error.
 pub fn load_or_create_secret(data_dir: &Path) -> Result<SecretFile, SecretFileError> {
-    let path = data_dir.join(SECRET_FILE_NAME);
+    let path = secret_file(data_dir);
     if let Some(secret) = read(&path)? {
         return Ok(SecretFile {
             secret,

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::accounts::with_storage;
 use super::{Failure, Global, Outcome};
+use crate::{auth, config::Config};
 
 /// Write a consistent copy of the SQLite database to a new file; the server may be running.
 #[derive(Args)]
@@ -17,9 +18,30 @@ pub(super) struct Backup {
 
 impl Backup {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        with_storage(&global.load(None)?.config, async |storage| {
+        let config = global.load(None)?.config;
+        with_storage(&config, async |storage| {
             let backup = storage.backup(&self.file).await;
             backup.map_err(|error| Failure::Runtime(format!("{}: {error}", self.file.display())))
-        })
+        })?;
+        if let Some(secret) = generated_secret(&config) {
+            // Not on standard output, which is for programs.
+            eprintln!(
+                "fanfare: the secret that tokens are signed with is not in the backup: copy {}, too, or every token is \
+                 refused after the loss of it",
+                secret.display()
+            );
+        }
+        Ok(())
     }
+}
+
+/// The file of the secret that the server made, if it signs with that one.
+fn generated_secret(config: &Config) -> Option<PathBuf> {
+    let keys = &config.auth;
+    let configured = keys.jwt_secret.is_some()
+        || keys.jwt_secret_file.is_some()
+        || keys.jwks_url.is_some()
+        || keys.public_key_file.is_some();
+    let file = auth::secret_file(&config.data_dir);
+    (!configured && file.exists()).then_some(file)
 }

@@ -12,6 +12,7 @@ mod listen;
 mod output;
 mod publish;
 mod remote;
+mod restore;
 mod serve_command;
 mod token;
 mod user;
@@ -69,6 +70,8 @@ enum Command {
     Key(key::KeyCommand),
     /// Write a consistent copy of the SQLite database to a new file; the server may be running
     Backup(backup::Backup),
+    /// Put a backup in the place of the SQLite database; the server must be stopped
+    Restore(restore::Restore),
     /// Measure the server on this machine
     Bench(bench_command::Bench),
     /// Check, show or explain the configuration
@@ -107,6 +110,7 @@ pub fn run() -> ExitCode {
         Command::User(command) => command.run(&cli.global),
         Command::Key(command) => command.run(&cli.global),
         Command::Backup(command) => command.run(&cli.global),
+        Command::Restore(command) => command.run(&cli.global),
         Command::Bench(command) => command.run(&cli.global),
         Command::Config(command) => command.run(&cli.global),
     };

@@ -31,6 +31,8 @@ pub(super) enum UserCommand {
     Sessions(Which),
     /// End a user's sessions: their tokens are refused, and their connections close
     Logout(Logout),
+    /// Print a token that resets the user's password: once, within an hour, at POST /api/auth/password/reset
+    ResetToken(Which),
 }
 
 #[derive(Args)]
@@ -101,6 +103,14 @@ impl UserCommand {
                 Ok(())
             }),
             Self::Logout(logout) => logout.run(global),
+            Self::ResetToken(which) => {
+                let made = with_accounts(global, async |accounts| {
+                    let user = which.find(accounts).await?;
+                    accounts.create_reset_token(&user.id).await
+                })?;
+                output::line(format_args!("{}", made.token));
+                Ok(())
+            }
         }
     }
 }

@@ -144,12 +144,17 @@ impl Watched {
     }
 }
 
-/// Makes an empty file (mode 0600) for the database, and its folder, unless they are there.
-pub(super) fn create_file(path: &Path) -> Result<(), Outage> {
-    let opened = path.parent().map_or(Ok(()), |folder| {
+/// Makes the folder of the database (mode 0700), unless it is there.
+pub(super) fn create_folder(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-    });
-    let created = opened.and_then(|()| {
+    })
+}
+
+/// Makes an empty file (mode 0600) for the database, and its folder, unless they are there. Returns the mode of a file that
+/// other users may access.
+pub(super) fn create_file(path: &Path) -> Result<Option<u32>, Outage> {
+    let created = create_folder(path).and_then(|()| {
         OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -157,14 +162,10 @@ pub(super) fn create_file(path: &Path) -> Result<(), Outage> {
             .open(path)
     });
     match created {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(None),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let mode = fs::metadata(path).map_or(0, |found| found.permissions().mode());
-            if mode & 0o077 != 0 {
-                tracing::warn!(path = %path.display(), mode = format!("{:04o}", mode & 0o7777),
-                    "other users may access the database; its mode should be 0600");
-            }
-            Ok(())
+            Ok((mode & 0o077 != 0).then_some(mode & 0o7777))
         }
         Err(error) => Err(outage(&error)),
     }

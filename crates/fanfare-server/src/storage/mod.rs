@@ -13,6 +13,8 @@ mod connect;
 mod error;
 mod location;
 mod messages;
+mod passwords;
+mod restore;
 mod schema;
 mod sessions;
 mod transaction;
@@ -33,6 +35,7 @@ use sqlx::{
 use tokio::{sync::OnceCell, time::timeout};
 use uuid::Uuid;
 
+use crate::changed::Changed;
 pub use api_keys::StoredKey;
 pub use backup::BackupError;
 use condition::{Condition, Proof};
@@ -40,6 +43,8 @@ use connect::Renewal;
 pub use error::{Outage, StorageError};
 pub use location::StorageUrl;
 pub use messages::{Message, NewMessage, Readable};
+pub use passwords::PasswordChange;
+pub use restore::{RestoreError, restore};
 pub use sessions::{NewSession, Redeemed, Redemption, RotatedBy, Session};
 use transaction::{Statement, Work, statement};
 pub use users::{Credentials, NewUser, User};
@@ -64,6 +69,8 @@ struct Inner {
     /// How the last operations found the database.
     condition: Mutex<Condition>,
     renewal: Arc<Renewal>,
+    /// The mode of the SQLite file, where other users may access it.
+    exposed: Changed<Option<u32>>,
 }
 
 /// Which database it is.
@@ -89,6 +96,7 @@ impl Storage {
                 prepared: OnceCell::new(),
                 condition: Mutex::new(Condition::Good),
                 renewal,
+                exposed: Changed::default(),
             }),
         })
     }
@@ -111,7 +119,15 @@ impl Storage {
     async fn prepared(&self) -> Result<(), StorageError> {
         let prepare = || async {
             if let StorageUrl::Sqlite(path) = &self.inner.url {
-                connect::create_file(path)?;
+                restore::set_aside_foreign_log(path);
+                if let Some(mode) = connect::create_file(path)? {
+                    if self.inner.exposed.to(Some(mode)) {
+                        tracing::warn!(path = %path.display(), mode = format!("{mode:04o}"),
+                            "other users may access the database; its mode should be 0600");
+                    }
+                } else {
+                    self.inner.exposed.to(None);
+                }
             }
             if schema::migrate(&self.inner.pool, self.inner.kind).await? {
                 tracing::info!(url = %self.inner.url, "the database has the tables of this version now");

@@ -14,7 +14,10 @@ use super::{
 };
 
 /// The scripts, in order. What has been released is never changed; a change is another script.
-const SCRIPTS: &[&str] = &[include_str!("schema/0001_accounts.sql")];
+const SCRIPTS: &[&str] = &[
+    include_str!("schema/0001_accounts.sql"),
+    include_str!("schema/0002_reset_tokens.sql"),
+];
 
 /// The number of the advisory lock: any will do that nobody else has; this one is `fanfare` in ASCII.
 const LOCK: i64 = 0x0066_616e_6661_7265;
@@ -32,7 +35,13 @@ pub(super) async fn migrate(pool: &AnyPool, kind: Kind) -> Result<bool, StorageE
     )
     .await;
     match found.map_err(StorageError::from) {
-        Ok(found) if missing(found)?.is_empty() => return Ok(false),
+        Ok(found) if missing(found)?.is_empty() => {
+            if kind == Kind::Sqlite {
+                // A backup that was copied here has no write-ahead log yet. It works without.
+                let _ = use_write_ahead_log(pool).await;
+            }
+            return Ok(false);
+        }
         Err(error) if error.is_outage() => return Err(error),
         Ok(_) | Err(_) => {} // an error here says that there is no such table yet
     }
@@ -78,7 +87,7 @@ pub(super) async fn version(connection: &mut AnyConnection) -> sqlx::Result<i64>
 }
 
 /// The scripts that a database of version `found` has not seen, each with its number.
-fn missing(found: i64) -> Result<Vec<(i64, &'static str)>, StorageError> {
+pub(super) fn missing(found: i64) -> Result<Vec<(i64, &'static str)>, StorageError> {
     let known = i64::try_from(SCRIPTS.len()).unwrap_or(i64::MAX);
     if found > known {
         return Err(StorageError::Newer { found, known });

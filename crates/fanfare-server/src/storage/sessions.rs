@@ -167,10 +167,12 @@ impl Storage {
     /// The database cannot be used.
     pub async fn forget_sessions(&self, before: i64) -> Result<u64, StorageError> {
         let tokens = statement("DELETE FROM refresh_tokens WHERE expires_at < $1").bind(before);
+        let resets = statement("DELETE FROM reset_tokens WHERE expires_at < $1").bind(before);
         let sessions = statement("DELETE FROM sessions WHERE expires_at < $1").bind(before);
         let work: Work<_> = Box::new(move |connection| {
             Box::pin(async move {
                 tokens.execute(&mut *connection).await?;
+                resets.execute(&mut *connection).await?;
                 Ok(sessions.execute(connection).await?.rows_affected())
             })
         });
@@ -301,16 +303,19 @@ async fn end(connection: &mut AnyConnection, session: String, now: i64) -> sqlx:
         .map(drop)
 }
 
-/// Ends all sessions of a user, and answers their ids.
+/// Ends all sessions of a user, but the one to keep if there is one, and returns their ids.
 pub(super) async fn end_all(
     connection: &mut AnyConnection,
     user: String,
+    keep: Option<String>,
     now: i64,
 ) -> sqlx::Result<Vec<String>> {
-    let update = "UPDATE sessions SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL RETURNING id";
+    let update = "UPDATE sessions SET revoked_at = $2 \
+                  WHERE user_id = $1 AND revoked_at IS NULL AND id <> $3 RETURNING id";
     let rows = statement(update)
         .bind(user)
         .bind(now)
+        .bind(keep.unwrap_or_default())
         .fetch_all(connection)
         .await?;
     rows.iter().map(|row| row.try_get("id")).collect()

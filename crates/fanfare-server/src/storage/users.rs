@@ -116,6 +116,15 @@ impl Storage {
             .await
     }
 
+    /// The user with this id, with the hash of their password.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn credentials_of(&self, id: &str) -> Result<Option<Credentials>, StorageError> {
+        self.one(statement(BY_ID).bind(id.to_owned()), read_credentials)
+            .await
+    }
+
     /// Users in the order of their making, behind the one with the id `after`, at most `limit`.
     ///
     /// # Errors
@@ -142,24 +151,8 @@ impl Storage {
         self.change(query).await.map(drop)
     }
 
-    /// Gives a user another password, and ends their sessions: the ids of those, or `None` without such a user.
-    ///
-    /// # Errors
-    /// The database cannot be used.
-    pub async fn set_password(
-        &self,
-        id: &str,
-        hash: &str,
-        now: i64,
-    ) -> Result<Option<Vec<String>>, StorageError> {
-        let update = statement("UPDATE users SET password = $2 WHERE id = $1")
-            .bind(id.to_owned())
-            .bind(hash.to_owned());
-        self.change_user(update, Some((id.to_owned(), now))).await
-    }
-
     /// Gives a user these roles alone, and ends their sessions if that takes a role away; answers as
-    /// [`Self::set_password`].
+    /// [`Self::change_password`].
     ///
     /// # Errors
     /// The database cannot be used.
@@ -186,13 +179,15 @@ impl Storage {
                 if before.iter().all(|role| roles.contains(role)) {
                     return Ok(Some(Vec::new()));
                 }
-                super::sessions::end_all(connection, id, now).await.map(Some)
+                super::sessions::end_all(connection, id, None, now)
+                    .await
+                    .map(Some)
             })
         });
         self.write(work, Option::is_some).await
     }
 
-    /// Switches an account off, which ends its sessions, or on again; answers as [`Self::set_password`].
+    /// Switches an account off, which ends its sessions, or on again; answers as [`Self::change_password`].
     ///
     /// # Errors
     /// The database cannot be used.
@@ -237,7 +232,9 @@ impl Storage {
                     return Ok(None);
                 }
                 match sessions_of {
-                    Some((user, now)) => super::sessions::end_all(connection, user, now).await.map(Some),
+                    Some((user, now)) => super::sessions::end_all(connection, user, None, now)
+                        .await
+                        .map(Some),
                     None => Ok(Some(Vec::new())),
                 }
             })

@@ -16,7 +16,7 @@ use super::{
         forms::{Always, BadField, FailedError, Success, challenging, refusals},
         reply::{self, Reply},
     },
-    Failure, Fields, PROVING, SENT,
+    Failure, Fields, PROVING, SENT, password,
 };
 use crate::{
     accounts::{AccountError, Login},
@@ -27,12 +27,20 @@ use crate::{
 #[derive(OpenApi)]
 #[openapi(
     tags((name = "Accounts", description = "Users and their tokens; on every listener.")),
-    paths(register, login, refresh, me)
+    paths(
+        register,
+        login,
+        refresh,
+        me,
+        super::password::logout,
+        super::password::change,
+        super::password::reset
+    )
 )]
 pub(in crate::http) struct Api;
 
 /// What the routes that take a body may answer in place of what was asked for.
-struct Sent;
+pub(super) struct Sent;
 
 impl IntoResponses for Sent {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
@@ -41,7 +49,7 @@ impl IntoResponses for Sent {
 }
 
 /// What the routes that take an access token may answer in place of what was asked for.
-struct Proving;
+pub(super) struct Proving;
 
 impl IntoResponses for Proving {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
@@ -55,6 +63,9 @@ enum Route {
     Login,
     Refresh,
     Me,
+    Logout,
+    Password,
+    Reset,
 }
 
 impl Route {
@@ -64,13 +75,18 @@ impl Route {
             "/api/auth/login" => Some(Self::Login),
             "/api/auth/refresh" => Some(Self::Refresh),
             "/api/auth/me" => Some(Self::Me),
+            "/api/auth/logout" => Some(Self::Logout),
+            "/api/auth/password" => Some(Self::Password),
+            "/api/auth/password/reset" => Some(Self::Reset),
             _ => None,
         }
     }
 
     fn methods(self) -> &'static [Method] {
         match self {
-            Self::Register | Self::Login | Self::Refresh => &[Method::POST],
+            Self::Register | Self::Login | Self::Refresh | Self::Logout | Self::Password | Self::Reset => {
+                &[Method::POST]
+            }
             Self::Me => &[Method::GET, Method::HEAD],
         }
     }
@@ -100,10 +116,19 @@ pub(super) async fn answer(
             refresh(&fields, site.client(peer, headers), site).await
         }
         Route::Me => me(headers, site).await,
+        Route::Logout => password::logout(headers, site).await,
+        Route::Password => {
+            let fields = super::read(sent, site).await?;
+            password::change(&fields, site.client(peer, headers), headers, site).await
+        }
+        Route::Reset => {
+            let fields = super::read(sent, site).await?;
+            password::reset(&fields, site.client(peer, headers), site).await
+        }
     }
 }
 
-fn succeeded(status: StatusCode, data: impl Serialize) -> Reply {
+pub(super) fn succeeded(status: StatusCode, data: impl Serialize) -> Reply {
     reply::json(status, &Success::of(data))
 }
 
@@ -276,6 +301,8 @@ struct LoggedIn<'a> {
     /// The same as accessToken.
     token: &'a str,
     refresh_token: &'a str,
+    /// The sid of its tokens.
+    session_id: &'a str,
 }
 
 impl<'a> LoggedIn<'a> {
@@ -285,6 +312,7 @@ impl<'a> LoggedIn<'a> {
             access_token: &login.access_token,
             token: &login.access_token,
             refresh_token: &login.refresh_token,
+            session_id: &login.session_id,
         }
     }
 }

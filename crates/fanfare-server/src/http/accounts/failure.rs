@@ -85,6 +85,7 @@ impl Failure {
     pub(super) fn details(&self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Account(AccountError::Bad { field, issue }) => Some((field, issue)),
+            Self::Account(AccountError::BadResetToken) => Some(("token", "is not valid, or not any more")),
             _ => None,
         }
     }
@@ -124,9 +125,11 @@ impl From<AccountError> for Failure {
 
 fn account_status(error: &AccountError) -> StatusCode {
     match error {
-        AccountError::Bad { .. } => StatusCode::BAD_REQUEST,
+        AccountError::Bad { .. } | AccountError::BadResetToken => StatusCode::BAD_REQUEST,
         AccountError::Taken => StatusCode::CONFLICT,
-        AccountError::Closed | AccountError::NotIssuing => StatusCode::FORBIDDEN,
+        AccountError::Closed | AccountError::NotIssuing | AccountError::WrongPassword => {
+            StatusCode::FORBIDDEN
+        }
         AccountError::BadCredentials | AccountError::BadToken => StatusCode::UNAUTHORIZED,
         AccountError::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
         AccountError::NotFound(_) => StatusCode::NOT_FOUND,

@@ -5,12 +5,15 @@ use fanfare_core::{RawObject, string};
 use crate::accounts::AccountError;
 
 /// The fields that some route asks for.
-const ASKED_FOR: [&str; 6] = [
+const ASKED_FOR: [&str; 9] = [
+    "currentPassword",
     "email",
     "name",
+    "newPassword",
     "password",
     "refreshToken",
     "refresh_token",
+    "token",
     "username",
 ];
 

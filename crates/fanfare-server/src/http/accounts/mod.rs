@@ -6,6 +6,7 @@
 pub(super) mod auth;
 mod failure;
 mod fields;
+pub(super) mod password;
 pub(super) mod sessions;
 
 #[cfg(test)]
@@ -24,9 +25,9 @@ use super::{
     reply::Reply,
 };
 use crate::{
-    accounts::{AccountError, Login},
+    accounts::{AccountError, Accounts, Login},
     auth::Verified,
-    storage::time_of,
+    storage::{StorageError, time_of},
 };
 
 /// What a route may answer in place of what was asked for, where it takes a body.
@@ -141,6 +142,40 @@ fn user_agent(headers: &HeaderMap) -> Option<&str> {
 fn prove(headers: &HeaderMap, site: &Site) -> Result<Verified, Failure> {
     let token = caller::bearer(headers).ok_or(Failure::NoToken)?;
     site.node.gate.verify(token).map_err(Failure::BadToken)
+}
+
+/// Ends the session of the access token.
+async fn end_own(proved: &Verified, site: &Arc<Site>) -> Result<(), Failure> {
+    let own = proved.session_id.as_deref();
+    end_session(own.ok_or(AccountError::NotFound("session"))?, site).await
+}
+
+/// Ends a session, with its connections on every node.
+async fn end_session(id: &str, site: &Arc<Site>) -> Result<(), Failure> {
+    let id = id.to_owned();
+    ending(site, move |accounts| async move {
+        accounts.terminate(&id).await?;
+        Ok(vec![id])
+    })
+    .await
+}
+
+/// Does something that ends the sessions it returns, and closes their connections on every node. It runs in a task of its
+/// own: a caller who hangs up must not leave a session that has ended and of which no node was told.
+async fn ending<F>(site: &Arc<Site>, work: impl FnOnce(Accounts) -> F + Send + 'static) -> Result<(), Failure>
+where
+    F: Future<Output = Result<Vec<String>, AccountError>> + Send,
+{
+    let site = site.clone();
+    let task = tokio::spawn(async move {
+        for ended in work(site.options.accounts.clone()).await? {
+            site.node.terminate_session(&ended);
+        }
+        Ok::<_, AccountError>(())
+    });
+    let done = task.await;
+    done.unwrap_or_else(|_| Err(StorageError::Fault("a task was cut off".to_owned()).into()))?;
+    Ok(())
 }
 
 /// A time as the database keeps it, as clients read it.

@@ -26,6 +26,9 @@ use crate::{
     storage::{Session, StorageError},
 };
 
+/// The name of the session whose token asks.
+const CURRENT: &str = "current";
+
 /// This family's part of what describes the server.
 #[derive(OpenApi)]
 #[openapi(
@@ -127,8 +130,8 @@ fn code(failure: &Failure) -> &'static str {
         Failure::NoToken | Failure::BadToken(_) => "INVALID_TOKEN",
         Failure::NotYours | Failure::NotAdmin => "FORBIDDEN",
         Failure::Account(error) => match error {
-            AccountError::Bad { .. } | AccountError::Taken => "INVALID_REQUEST",
-            AccountError::Closed | AccountError::NotIssuing => "FORBIDDEN",
+            AccountError::Bad { .. } | AccountError::Taken | AccountError::BadResetToken => "INVALID_REQUEST",
+            AccountError::Closed | AccountError::NotIssuing | AccountError::WrongPassword => "FORBIDDEN",
             AccountError::BadCredentials => "INVALID_CREDENTIALS",
             AccountError::BadToken => "INVALID_TOKEN",
             AccountError::TooManyAttempts { .. } => "RATE_LIMITED",
@@ -349,7 +352,7 @@ async fn refresh(fields: &Fields, client: IpAddr, site: &Site) -> Result<Reply, 
     path = "/sessions/{session_id}",
     operation_id = "endSession",
     tag = "Login sessions",
-    params(("session_id" = String, Path, description = "The session's id.")),
+    params(("session_id" = String, Path, description = "The session's id, or `current` for the session of the token.")),
     responses(
         Proving,
         (status = 204, description = "Ended."),
@@ -364,21 +367,15 @@ async fn refresh(fields: &Fields, client: IpAddr, site: &Site) -> Result<Reply, 
 )]
 async fn end(id: &str, headers: &HeaderMap, site: &Arc<Site>) -> Result<Reply, Failure> {
     let proved = super::prove(headers, site)?;
+    if id == CURRENT {
+        super::end_own(&proved, site).await?;
+        return Ok(reply::text(StatusCode::NO_CONTENT, "", ""));
+    }
     let is_own = proved.session_id.as_deref() == Some(id);
     if !is_own && !proved.has_role(ADMIN_ROLE) {
         site.options.accounts.session(id).await?;
         return Err(Failure::NotYours);
     }
-    let (id, site) = (id.to_owned(), site.clone());
-    // A task of its own: a caller who hangs up must not leave a session that has ended and of which no node was told.
-    let ending = tokio::spawn(async move {
-        site.options.accounts.terminate(&id).await?;
-        site.node.terminate_session(&id);
-        Ok::<_, AccountError>(())
-    });
-    let ended = ending
-        .await
-        .unwrap_or_else(|_| Err(StorageError::Fault("a task was cut off".to_owned()).into()));
-    ended?;
+    super::end_session(id, site).await?;
     Ok(reply::text(StatusCode::NO_CONTENT, "", ""))
 }

@@ -37,6 +37,7 @@ async fn every_refusal_in_both_forms() {
         (AccountError::Taken, 409, "INVALID_REQUEST", None),
         (AccountError::Closed, 403, "FORBIDDEN", None),
         (AccountError::BadCredentials, 401, "INVALID_CREDENTIALS", None),
+        (AccountError::WrongPassword, 403, "FORBIDDEN", None),
         (AccountError::BadToken, 401, "INVALID_TOKEN", None),
         (limited(0), 429, "RATE_LIMITED", Some("1")),
         (limited(30_001), 429, "RATE_LIMITED", Some("31")),

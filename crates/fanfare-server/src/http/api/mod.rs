@@ -6,6 +6,7 @@ mod connections;
 mod events;
 mod presence;
 pub(super) mod query;
+mod reset_token;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -23,6 +24,7 @@ use super::{
     forms::{Always, ApiError, challenging, refusals},
     reply::{self, Reply, api_error},
 };
+use crate::accounts::Scope;
 
 /// This API's part of what describes the server.
 #[derive(OpenApi)]
@@ -32,7 +34,14 @@ use super::{
         description = "For backends; on every listener. With no API key configured, callers on this machine need no \
                        credential.",
     )),
-    paths(events::publish, presence::show, connections::list, connections::end, channels::list)
+    paths(
+        events::publish,
+        presence::show,
+        reset_token::create,
+        connections::list,
+        connections::end,
+        channels::list
+    )
 )]
 pub(super) struct Api;
 
@@ -71,6 +80,7 @@ fn degraded(complete: bool) -> Option<Always<true>> {
 enum Resource<'a> {
     Events,
     Presence(&'a str),
+    ResetToken(&'a str),
     Connections,
     Connection(&'a str),
     Channels,
@@ -82,6 +92,7 @@ impl<'a> Resource<'a> {
         match parts.as_slice() {
             ["v1", "events"] => Some(Self::Events),
             ["v1", "users", user, "presence"] => Some(Self::Presence(user)),
+            ["v1", "users", user, "reset-token"] => Some(Self::ResetToken(user)),
             ["v1", "connections"] => Some(Self::Connections),
             ["v1", "connections", id] => Some(Self::Connection(id)),
             ["v1", "channels"] => Some(Self::Channels),
@@ -91,9 +102,18 @@ impl<'a> Resource<'a> {
 
     fn methods(&self) -> &'static [Method] {
         match self {
-            Self::Events => &[Method::POST],
+            Self::Events | Self::ResetToken(_) => &[Method::POST],
             Self::Presence(_) | Self::Connections | Self::Channels => &[Method::GET, Method::HEAD],
             Self::Connection(_) => &[Method::DELETE],
+        }
+    }
+
+    /// The scope that `method` needs here.
+    fn scope(&self, method: &Method) -> Scope {
+        match self {
+            // Whoever has one can be that user.
+            Self::ResetToken(_) => Scope::Admin,
+            _ => caller::scope_of(method),
         }
     }
 }
@@ -121,7 +141,7 @@ pub(super) async fn answer(
         );
     }
     let (head, sent) = request.into_parts();
-    let wanted = caller::scope_of(&head.method);
+    let wanted = resource.scope(&head.method);
     match caller::access(site, peer, &head.uri, &head.headers, wanted) {
         Access::Granted => {}
         Access::OutOfScope => {
@@ -137,6 +157,7 @@ pub(super) async fn answer(
     match resource {
         Resource::Events => events::publish(sent, site).await,
         Resource::Presence(user) => presence::show(user, site).await,
+        Resource::ResetToken(user) => reset_token::create(user, site).await,
         Resource::Connections => connections::list(query_of(&head), site).await,
         Resource::Connection(id) => connections::end(id, site).await,
         Resource::Channels => channels::list(query_of(&head), site).await,

@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use super::Place;
 use crate::storage::{
-    Message, NewMessage, NewSession, NewUser, Readable, Redeemed, Redemption, RotatedBy, Storage,
-    StorageError, StoredKey, User, new_id,
+    Message, NewMessage, NewSession, NewUser, PasswordChange, Readable, Redeemed, Redemption, RotatedBy,
+    Storage, StorageError, StoredKey, User, new_id,
 };
 
 const DAY: i64 = 86_400_000;
@@ -42,6 +42,21 @@ pub(super) async fn open(
     };
     let (_, ended) = storage.open_session(session, now).await.unwrap()?;
     Some((id, ended))
+}
+
+pub(super) async fn set_password(
+    storage: &Storage,
+    user: &str,
+    hash: &str,
+    now: i64,
+) -> Result<Option<Vec<String>>, StorageError> {
+    let change = PasswordChange {
+        user_id: user.to_owned(),
+        old: None,
+        new: hash.to_owned(),
+        keep: None,
+    };
+    storage.change_password(change, now).await
 }
 
 async fn redeem(storage: &Storage, token: &str, by: Option<&str>, now: i64) -> Redeemed {
@@ -167,7 +182,7 @@ pub(super) async fn sessions(place: Place) {
     storage.set_disabled(&alice.id, false, 70).await.unwrap();
     let (third, _) = open(&storage, &alice.id, "e", 80).await.unwrap();
     assert_eq!(
-        storage.set_password(&alice.id, "other", 90).await,
+        set_password(&storage, &alice.id, "other", 90).await,
         Ok(Some(vec![third]))
     );
     assert!(
@@ -264,7 +279,7 @@ pub(super) async fn logins_while_the_password_changes(place: Place) {
         let token = format!("t{round}");
         let (opened, ended) = tokio::join!(
             open(&one, &user.id, &token, 10),
-            other.set_password(&user.id, "new", 10)
+            set_password(&other, &user.id, "new", 10)
         );
         let opened: Vec<String> = opened.into_iter().map(|(id, _)| id).collect();
         assert_eq!(ended.unwrap(), Some(opened));

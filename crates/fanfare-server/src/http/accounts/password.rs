@@ -1,0 +1,145 @@
+//! `/api/auth/logout` and `/api/auth/password…`: the end of a session, and another password.
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    super::{
+        Site,
+        forms::{FailedError, Success},
+        reply::Reply,
+    },
+    Failure, Fields,
+    auth::{Proving, Sent, succeeded},
+};
+use crate::accounts::PasswordChange;
+
+/// What there is to say of something that was done.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Done {}
+
+/// Ends the session of the access token: its tokens are refused on every node, its connections are closed.
+#[utoipa::path(
+    post,
+    path = "/api/auth/logout",
+    tag = "Accounts",
+    responses(
+        Proving,
+        (status = 200, description = "Logged out.", body = inline(Success<Done>)),
+        (status = 404, description = "The token belongs to no session of this server.", body = FailedError<'static>),
+    ),
+    security(("bearer" = [])),
+)]
+pub(super) async fn logout(headers: &HeaderMap, site: &Arc<Site>) -> Result<Reply, Failure> {
+    let proved = super::prove(headers, site)?;
+    super::end_own(&proved, site).await?;
+    Ok(succeeded(StatusCode::OK, Done {}))
+}
+
+/// A password that its owner changes.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Change<'a> {
+    current_password: &'a str,
+    /// 8 to 1,024 bytes.
+    // The schema counts characters, of which two may have eight bytes.
+    #[schema(min_length = 2, max_length = 1024)]
+    new_password: &'a str,
+}
+
+/// Changes the password. The user's other sessions end.
+#[utoipa::path(
+    post,
+    path = "/api/auth/password",
+    tag = "Accounts",
+    request_body(
+        content = inline(Change<'static>),
+        example = json!({ "currentPassword": "correct horse battery", "newPassword": "staple of another horse" }),
+    ),
+    responses(
+        Sent,
+        Proving,
+        (status = 200, description = "Changed.", body = inline(Success<Done>)),
+        (status = 403, description = "The current password is wrong.", body = FailedError<'static>),
+        (status = 404, description = "The token's user has no account here.", body = FailedError<'static>),
+        (
+            status = 503,
+            description = "The server stops, the database is away, or too many passwords wait.",
+            body = FailedError<'static>,
+            headers(("Retry-After" = u64, description = "When to ask again, in seconds, where that can be told.")),
+        ),
+    ),
+    security(("bearer" = [])),
+)]
+pub(super) async fn change(
+    fields: &Fields,
+    client: IpAddr,
+    headers: &HeaderMap,
+    site: &Arc<Site>,
+) -> Result<Reply, Failure> {
+    let proved = super::prove(headers, site)?;
+    let Change {
+        current_password,
+        new_password,
+    } = Change {
+        current_password: fields.text("currentPassword")?,
+        new_password: fields.text("newPassword")?,
+    };
+    let (user, session) = (
+        proved.user_id.to_string(),
+        proved.session_id.as_deref().map(str::to_owned),
+    );
+    let (current, new) = (current_password.to_owned(), new_password.to_owned());
+    super::ending(site, move |accounts| async move {
+        let change = PasswordChange {
+            user_id: &user,
+            session: session.as_deref(),
+            current: &current,
+            new: &new,
+            client: Some(client),
+        };
+        accounts.change_password(change).await
+    })
+    .await?;
+    Ok(succeeded(StatusCode::OK, Done {}))
+}
+
+/// A password that is reset.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Reset<'a> {
+    token: &'a str,
+    /// 8 to 1,024 bytes.
+    #[schema(min_length = 2, max_length = 1024)]
+    new_password: &'a str,
+}
+
+/// Resets a password with a token of one use. All sessions of its user end.
+#[utoipa::path(
+    post,
+    path = "/api/auth/password/reset",
+    tag = "Accounts",
+    request_body(
+        content = inline(Reset<'static>),
+        example = json!({ "token": "…", "newPassword": "staple of another horse" }),
+    ),
+    responses(
+        Sent,
+        (status = 200, description = "Reset. The user logs in with the new password.", body = inline(Success<Done>)),
+    ),
+)]
+pub(super) async fn reset(fields: &Fields, client: IpAddr, site: &Arc<Site>) -> Result<Reply, Failure> {
+    let Reset { token, new_password } = Reset {
+        token: fields.text("token")?,
+        new_password: fields.text("newPassword")?,
+    };
+    let (token, new) = (token.to_owned(), new_password.to_owned());
+    super::ending(site, move |accounts| async move {
+        accounts.reset_password(&token, &new, Some(client)).await
+    })
+    .await?;
+    Ok(succeeded(StatusCode::OK, Done {}))
+}

@@ -1,0 +1,67 @@
+//! `POST /api/v1/users/{id}/reset-token`: a token to reset a user's password with, for the operator's own mail.
+
+use fanfare_core::{UserId, timestamp};
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    super::{Site, forms::ApiError},
+    Refused, Reply, api_error, invalid, reply,
+};
+use crate::{accounts::AccountError, storage::time_of};
+
+/// A token of one use.
+#[derive(Serialize, ToSchema)]
+struct ResetToken<'a> {
+    /// For `POST /api/auth/password/reset`.
+    token: &'a str,
+    #[schema(format = DateTime)]
+    expires_at: String,
+}
+
+/// Makes a token that resets a user's password: once, within an hour. The one made before is of no use then.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users/{id}/reset-token",
+    operation_id = "createResetToken",
+    tag = "Service API",
+    params(("id" = String, Path, description = "The user's id, percent-encoded.", min_length = 1)),
+    responses(
+        (status = 201, description = "Made; it is shown this once.", body = inline(ResetToken<'static>)),
+        Refused,
+        (status = 404, description = "There is no such user.", body = ApiError<'static>),
+        (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(super) async fn create(user: &str, site: &Site) -> Reply {
+    let decoded = percent_encoding::percent_decode_str(user).decode_utf8();
+    let Some(user) = decoded.ok().and_then(|user| UserId::new(&user).ok()) else {
+        return invalid("the path names no user id");
+    };
+    match site.options.accounts.create_reset_token(&user).await {
+        Ok(made) => {
+            let made = ResetToken {
+                token: &made.token,
+                expires_at: timestamp(time_of(made.expires_at)).to_string(),
+            };
+            reply::json(StatusCode::CREATED, &made)
+        }
+        Err(AccountError::NotFound(_)) => {
+            api_error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such user")
+        }
+        Err(AccountError::Storage(error)) if error.is_outage() => {
+            let message = "accounts are not available at the moment";
+            reply::later(api_error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message))
+        }
+        Err(error) => {
+            tracing::error!(%error, "a reset token could not be made");
+            api_error(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "INTERNAL_ERROR",
+                "internal error",
+            )
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Passwords that change, and the table of tokens to reset them with.
+
+use sqlx::Row as _;
+
+use super::{Storage, StorageError, sessions, statement, transaction::Work};
+
+/// A password that changes.
+#[derive(Clone)]
+pub struct PasswordChange {
+    /// Whose it is.
+    pub user_id: String,
+    /// The hash so far. The password stays as it is if the user has another by now; without one it changes in any case.
+    pub old: Option<String>,
+    /// The hash from now on.
+    pub new: String,
+    /// The session that goes on.
+    pub keep: Option<String>,
+}
+
+impl Storage {
+    /// Gives a user another password, and ends their sessions but the one to keep: the ids of those, or `None` without such
+    /// a user or where the old hash is another. Reset tokens made before are of no use then.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn change_password(
+        &self,
+        change: PasswordChange,
+        now: i64,
+    ) -> Result<Option<Vec<String>>, StorageError> {
+        let PasswordChange {
+            user_id,
+            old,
+            new,
+            keep,
+        } = change;
+        let update = match old {
+            Some(old) => statement("UPDATE users SET password = $2 WHERE id = $1 AND password = $3")
+                .bind(user_id.clone())
+                .bind(new)
+                .bind(old),
+            None => statement("UPDATE users SET password = $2 WHERE id = $1")
+                .bind(user_id.clone())
+                .bind(new),
+        };
+        let forget = statement("DELETE FROM reset_tokens WHERE user_id = $1").bind(user_id.clone());
+        let work: Work<_> = Box::new(move |connection| {
+            Box::pin(async move {
+                // The user's row is locked first, here and at a login: a session is either ended here or opened after.
+                if update.execute(&mut *connection).await?.rows_affected() == 0 {
+                    return Ok(None);
+                }
+                forget.execute(&mut *connection).await?;
+                sessions::end_all(connection, user_id, keep, now).await.map(Some)
+            })
+        });
+        self.write(work, Option::is_some).await
+    }
+
+    /// Stores the hash of a reset token, in the place of the user's last one; `false` without such a user.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn insert_reset_token(
+        &self,
+        user_id: &str,
+        hash: &str,
+        expires_at: i64,
+    ) -> Result<bool, StorageError> {
+        let insert = "INSERT INTO reset_tokens (user_id, hash, expires_at) SELECT id, $2, $3 FROM users WHERE id = $1 \
+                      ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, expires_at = excluded.expires_at";
+        let query = statement(insert)
+            .bind(user_id.to_owned())
+            .bind(hash.to_owned())
+            .bind(expires_at);
+        Ok(self.change(query).await? > 0)
+    }
+
+    /// Whether a reset token with this hash may be spent.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn has_reset_token(&self, hash: &str, now: i64) -> Result<bool, StorageError> {
+        let query = statement("SELECT user_id FROM reset_tokens WHERE hash = $1 AND expires_at > $2")
+            .bind(hash.to_owned())
+            .bind(now);
+        Ok(self.one(query, |_| Ok(())).await?.is_some())
+    }
+
+    /// Spends a reset token: its user has another password from now on, and all their sessions end. Returns the ids of
+    /// those; `None` where the token is unknown, expired or spent, or its user is switched off.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn redeem_reset_token(
+        &self,
+        hash: &str,
+        password: &str,
+        now: i64,
+    ) -> Result<Option<Vec<String>>, StorageError> {
+        // The user's row is locked first, as everywhere: of two who spend the token at once, the second finds none.
+        let lock = "UPDATE users SET password = password WHERE id = (SELECT user_id FROM reset_tokens WHERE hash = $1)";
+        let lock = statement(lock).bind(hash.to_owned());
+        let spend = "DELETE FROM reset_tokens WHERE hash = $1 AND expires_at > $2 RETURNING user_id";
+        let spend = statement(spend).bind(hash.to_owned()).bind(now);
+        let update = statement("UPDATE users SET password = $1 WHERE id = $2 AND disabled_at IS NULL");
+        let update = update.bind(password.to_owned());
+        let work: Work<_> = Box::new(move |connection| {
+            Box::pin(async move {
+                lock.execute(&mut *connection).await?;
+                let Some(row) = spend.fetch_optional(&mut *connection).await? else {
+                    return Ok(None);
+                };
+                let user: String = row.try_get("user_id")?;
+                let update = update.bind(user.clone());
+                if update.execute(&mut *connection).await?.rows_affected() == 0 {
+                    return Ok(None);
+                }
+                sessions::end_all(connection, user, None, now).await.map(Some)
+            })
+        });
+        self.write(work, Option::is_some).await
+    }
+}

@@ -1,0 +1,265 @@
+//! Puts a backup in the place of an SQLite database that no process uses.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use rustix::fs::{FlockOperation, fcntl_lock};
+use sqlx::{AnyConnection, Executor as _, Row as _};
+
+use super::{
+    Storage, StorageError, StorageUrl, connect, millis, schema,
+    transaction::{Lease, statement},
+};
+
+/// What the first bytes of every SQLite database are.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// Why a backup was not restored. The database is as it was then.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// PostgreSQL has tools of its own for this.
+    #[error("this is for SQLite; restore a PostgreSQL database with pg_restore or psql")]
+    NotSqlite,
+    /// A server or another program has the database open.
+    #[error("the database is in use: stop the server, and every other program that has it open, first")]
+    InUse,
+    /// The file is the database itself.
+    #[error("this is the database itself")]
+    Same,
+    /// The file is no backup: no SQLite database, half of one, or another program's.
+    #[error("this is no backup of Fanfare: {0}")]
+    NotABackup(String),
+    /// A file cannot be read or written.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// A path of the database, and the files beside it that SQLite makes.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.into();
+    name.push(suffix);
+    name.into()
+}
+
+fn of_file(path: &Path) -> impl FnOnce(io::Error) -> RestoreError {
+    let path = path.to_owned();
+    move |error| RestoreError::File { path, error }
+}
+
+/// Puts the backup `source` in the place of the database at `url`, and returns where the old one is kept, if there was one.
+///
+/// The copy is checked and complete before the database is touched, and takes its place in one step.
+///
+/// # Errors
+/// The database is as it was, and nothing is left behind.
+pub async fn restore(url: &StorageUrl, source: &Path) -> Result<Option<PathBuf>, RestoreError> {
+    let StorageUrl::Sqlite(database) = url else {
+        return Err(RestoreError::NotSqlite);
+    };
+    let is_same = match (source.canonicalize(), database.canonicalize()) {
+        (Ok(source), Ok(database)) => source == database,
+        _ => false,
+    };
+    if is_same {
+        return Err(RestoreError::Same);
+    }
+    connect::create_folder(database).map_err(of_file(database))?;
+    let copy = beside(database, ".restoring");
+    let done = async {
+        copied(source, &copy)?;
+        check(&copy).await?;
+        swap(database, &copy)
+    };
+    let done = done.await;
+    if done.is_err() {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let _ = fs::remove_file(beside(&copy, suffix)); // the first error is the one to report
+        }
+    }
+    done
+}
+
+/// Copies the backup to a new file beside the database (mode 0600), on the same file system.
+fn copied(source: &Path, copy: &Path) -> Result<(), RestoreError> {
+    let mut from = File::open(source).map_err(of_file(source))?;
+    let mut magic = Vec::new();
+    let read = from.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic);
+    read.map_err(of_file(source))?;
+    if magic != MAGIC {
+        return Err(RestoreError::NotABackup("it is no SQLite database".to_owned()));
+    }
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        // What a restore left that was cut off.
+        remove(&beside(copy, suffix))?;
+    }
+    let mut to = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(copy)
+        .map_err(of_file(copy))?;
+    io::copy(&mut magic.chain(from), &mut to).map_err(of_file(copy))?;
+    to.sync_all().map_err(of_file(copy))?;
+    // A database that was copied while it was in use keeps its last changes there.
+    let wal = beside(source, "-wal");
+    match fs::metadata(&wal) {
+        Ok(found) if found.len() > 0 => fs::copy(&wal, beside(copy, "-wal"))
+            .map(drop)
+            .map_err(of_file(&wal)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the copy is a whole database of Fanfare's, of a version that this build knows.
+async fn check(copy: &Path) -> Result<(), RestoreError> {
+    let storage = Storage::new(&StorageUrl::Sqlite(copy.to_owned()), 1)?;
+    let checked = async {
+        let mut lease = Lease::take(&storage.inner.pool)
+            .await
+            .map_err(StorageError::from)?;
+        is_whole(&mut lease)
+            .await
+            .map_err(StorageError::from)?
+            .map_err(RestoreError::NotABackup)?;
+        let version = schema::version(&mut lease).await.unwrap_or(0); // an error says that there is no such table
+        schema::missing(version)?;
+        if version == 0 {
+            return Err(RestoreError::NotABackup(
+                "it has no tables of Fanfare's".to_owned(),
+            ));
+        }
+        // Readers and a writer do not hinder each other with it; a backup is without.
+        let wal = lease.execute("PRAGMA journal_mode = WAL").await;
+        wal.map_err(StorageError::from)?;
+        lease.give_back();
+        Ok(())
+    };
+    let checked = checked.await;
+    // The last connection takes its write-ahead log with it.
+    storage.close().await;
+    checked
+}
+
+impl From<StorageError> for RestoreError {
+    fn from(error: StorageError) -> Self {
+        Self::NotABackup(error.to_string())
+    }
+}
+
+async fn is_whole(connection: &mut AnyConnection) -> sqlx::Result<Result<(), String>> {
+    let found = statement("PRAGMA integrity_check(1)")
+        .fetch_one(connection)
+        .await?;
+    let found: String = found.try_get(0)?;
+    Ok(if found == "ok" {
+        Ok(())
+    } else {
+        Err("it is damaged".to_owned())
+    })
+}
+
+/// Moves the copy to the place of the database, which is kept aside with what belongs to it.
+fn swap(database: &Path, copy: &Path) -> Result<Option<PathBuf>, RestoreError> {
+    let held = match OpenOptions::new().read(true).write(true).open(database) {
+        Ok(file) => Some(file),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(of_file(database)(error)),
+    };
+    let Some(held) = held else {
+        // A log without its database would be replayed into the restored one.
+        for suffix in ["-wal", "-shm", "-journal"] {
+            remove(&beside(database, suffix))?;
+        }
+        put(copy, database)?;
+        return Ok(None);
+    };
+    // Whoever has the database open holds a lock of SQLite's on it; and with ours, nobody opens it meanwhile.
+    match fcntl_lock(&held, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => return Err(RestoreError::InUse),
+        Err(error) => return Err(of_file(database)(error.into())),
+    }
+    let aside = beside(
+        database,
+        &format!(".before-restore-{}", millis(SystemTime::now())),
+    );
+    // A second name first: there is a database at its path at every moment.
+    fs::hard_link(database, &aside).map_err(of_file(&aside))?;
+    for suffix in ["-wal", "-journal"] {
+        let from = beside(database, suffix);
+        match fs::rename(&from, beside(&aside, suffix)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(of_file(&from)(error)),
+            _ => {}
+        }
+    }
+    remove(&beside(database, "-shm"))?;
+    put(copy, database)?;
+    drop(held);
+    Ok(Some(aside))
+}
+
+/// Moves a write-ahead log aside that does not belong to the database: a backup was copied over the file, and what the log
+/// holds would be replayed into it. Such a database is in the mode without a log, in which there is never one.
+pub(super) fn set_aside_foreign_log(database: &Path) {
+    // Closing a file ends all locks of this process on it, so this comes before the first connection, and not again.
+    static EXAMINED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    {
+        let mut examined = EXAMINED.lock().unwrap_or_else(PoisonError::into_inner);
+        if examined.iter().any(|path| path == database) {
+            return;
+        }
+        examined.push(database.to_owned());
+    }
+    let log = beside(database, "-wal");
+    if !fs::metadata(&log).is_ok_and(|found| found.len() > 0) {
+        return;
+    }
+    let Ok(mut held) = OpenOptions::new().read(true).write(true).open(database) else {
+        return;
+    };
+    let mut header = [0; 20];
+    let is_without =
+        held.read_exact(&mut header).is_ok() && header.starts_with(MAGIC) && header[18..20] == [1, 1];
+    if !is_without || fcntl_lock(&held, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return;
+    }
+    let aside = beside(&log, &format!(".stale-{}", millis(SystemTime::now())));
+    if fs::rename(&log, &aside).is_ok() {
+        let _ = fs::remove_file(beside(database, "-shm")); // SQLite makes it from the log
+        tracing::warn!(
+            database = %database.display(), kept = %aside.display(),
+            "a backup was copied over the database while a write-ahead log was left from before; the log is not replayed \
+             (use `fanfare restore`)"
+        );
+    }
+}
+
+/// Moves the copy to its place in one step, which a power cut does not undo.
+fn put(copy: &Path, database: &Path) -> Result<(), RestoreError> {
+    fs::rename(copy, database).map_err(of_file(database))?;
+    let folder = match database.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(of_file(folder))
+}
+
+fn remove(path: &Path) -> Result<(), RestoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(of_file(path)(error)),
+        _ => Ok(()),
+    }
+}
