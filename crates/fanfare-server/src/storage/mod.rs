@@ -35,7 +35,7 @@ use sqlx::{
 use tokio::{sync::OnceCell, time::timeout};
 use uuid::Uuid;
 
-use crate::changed::Changed;
+use crate::changed::{Changed, Repeated};
 pub use api_keys::StoredKey;
 pub use backup::BackupError;
 use condition::{Condition, Proof};
@@ -54,6 +54,9 @@ const WAIT: Duration = Duration::from_secs(2);
 /// The longest that an operation may take. A server that was stopped in the middle of an answer says nothing at all.
 const LONGEST: Duration = Duration::from_secs(8);
 
+/// When a fault that goes on is logged again.
+const FAULT_REPEATED: Duration = Duration::from_secs(600);
+
 /// A database. Clones are the same one.
 #[derive(Clone)]
 pub struct Storage {
@@ -71,6 +74,8 @@ struct Inner {
     renewal: Arc<Renewal>,
     /// The mode of the SQLite file, where other users may access it.
     exposed: Changed<Option<u32>>,
+    /// What went wrong last by a mistake: a loop would meet it again each time.
+    fault: Repeated<StorageError>,
 }
 
 /// Which database it is.
@@ -97,6 +102,7 @@ impl Storage {
                 condition: Mutex::new(Condition::Good),
                 renewal,
                 exposed: Changed::default(),
+                fault: Repeated::every(FAULT_REPEATED),
             }),
         })
     }
@@ -263,7 +269,9 @@ impl Storage {
                     self.inner.renewal.renew();
                 }
             }
-            Err(error @ StorageError::Fault(_)) => tracing::error!(%error, "a storage operation went wrong"),
+            Err(error @ StorageError::Fault(_)) if self.inner.fault.is_due(error.clone()) => {
+                tracing::error!(%error, "a storage operation went wrong");
+            }
             _ => {}
         }
         if before != Condition::Good && now == Condition::Good {
