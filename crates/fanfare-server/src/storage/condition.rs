@@ -1,7 +1,12 @@
-//! Whether a database can be used, as far as the last operations have shown: so that it is told once that it went, and once
-//! that it is back.
+//! Whether a database can be used, as far as the last operations have shown, and what the log says of it.
+
+use std::time::{Duration, Instant};
 
 use super::Outage;
+
+/// How long no operation may fail before the log says that the database is back. One that serves some operations and
+/// refuses others, as with too few connections, would fill the log with both lines.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// How a database was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +47,67 @@ impl Condition {
     }
 }
 
+/// A change that the log reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Failed,
+    Back,
+}
+
+/// The condition over time.
+#[derive(Debug)]
+pub(super) struct History {
+    condition: Condition,
+    /// When the condition changed last.
+    changed: Instant,
+    /// The last failure, until the log says that the database is back.
+    failed: Option<Instant>,
+}
+
+impl History {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            condition: Condition::Good,
+            changed: now,
+            failed: None,
+        }
+    }
+
+    pub(super) fn is_good(&self) -> bool {
+        self.condition == Condition::Good
+    }
+
+    /// Records what an operation found that began at `began`, and returns what the log has to report.
+    ///
+    /// An operation that began before the last change may end long after it, and shows nothing of the time since.
+    pub(super) fn record(
+        &mut self,
+        found: Result<Proof, Condition>,
+        began: Instant,
+        now: Instant,
+    ) -> Option<Change> {
+        if began < self.changed {
+            return None;
+        }
+        let condition = match found {
+            Ok(proof) => self.condition.after(proof),
+            Err(condition) => condition,
+        };
+        if condition != self.condition {
+            self.condition = condition;
+            self.changed = now;
+        }
+        if found.is_err() {
+            return self.failed.replace(now).is_none().then_some(Change::Failed);
+        }
+        let settled = self.failed.is_some_and(|failed| began >= failed + SETTLED);
+        (self.is_good() && settled).then(|| {
+            self.failed = None;
+            Change::Back
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +127,45 @@ mod tests {
             );
         }
         assert_eq!(Condition::Good.after(Proof::OfReading), Condition::Good);
+    }
+
+    const DONE: Result<Proof, Condition> = Ok(Proof::OfWriting);
+    const FAILED: Result<Proof, Condition> = Err(Condition::Away);
+
+    /// Records each (found, began, ended), in milliseconds, and returns the reports.
+    fn reports(operations: &[(Result<Proof, Condition>, u64, u64)]) -> Vec<Change> {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut history = History::new(start);
+        let record = |&(found, began, ended): &_| history.record(found, at(began), at(ended));
+        operations.iter().filter_map(record).collect()
+    }
+
+    #[test]
+    fn an_outage_is_reported_once() {
+        let outage = [(DONE, 0, 1), (FAILED, 2, 3), (FAILED, 4, 5)];
+        assert_eq!(reports(&outage), [Change::Failed]);
+        let over = [&outage[..], &[(DONE, 2000, 2001), (DONE, 2002, 2003)]].concat();
+        assert_eq!(reports(&over), [Change::Failed, Change::Back]);
+        let again = [&over[..], &[(FAILED, 2004, 2005)]].concat();
+        assert_eq!(reports(&again), [Change::Failed, Change::Back, Change::Failed]);
+    }
+
+    #[test]
+    fn a_database_that_serves_some_and_refuses_others_has_failed_once() {
+        let some = (0..10_000u64).map(|n| (if n % 2 == 0 { FAILED } else { DONE }, n * 10, n * 10 + 1));
+        assert_eq!(reports(&some.collect::<Vec<_>>()), [Change::Failed]);
+    }
+
+    #[test]
+    fn what_began_before_a_change_shows_nothing_of_the_time_since() {
+        // Asked before the outage, answered in it; asked in the outage, given up after it.
+        let late = [
+            (FAILED, 10, 20),
+            (DONE, 5, 2000),
+            (DONE, 3000, 3001),
+            (FAILED, 100, 8100),
+        ];
+        assert_eq!(reports(&late), [Change::Failed, Change::Back]);
     }
 }

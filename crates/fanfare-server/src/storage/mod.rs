@@ -25,7 +25,7 @@ pub(crate) mod tests;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use sqlx::{
@@ -38,7 +38,7 @@ use uuid::Uuid;
 use crate::changed::{Changed, Repeated};
 pub use api_keys::StoredKey;
 pub use backup::BackupError;
-use condition::{Condition, Proof};
+use condition::{Change, Condition, History, Proof};
 use connect::Renewal;
 pub use error::{Outage, StorageError};
 pub use location::StorageUrl;
@@ -69,8 +69,8 @@ struct Inner {
     url: StorageUrl,
     /// Set once the tables are known to be those of this build.
     prepared: OnceCell<()>,
-    /// How the last operations found the database.
-    condition: Mutex<Condition>,
+    /// How the operations found the database.
+    history: Mutex<History>,
     renewal: Arc<Renewal>,
     /// The mode of the SQLite file, where other users may access it.
     exposed: Changed<Option<u32>>,
@@ -99,7 +99,7 @@ impl Storage {
                 kind,
                 url: url.clone(),
                 prepared: OnceCell::new(),
-                condition: Mutex::new(Condition::Good),
+                history: Mutex::new(History::new(Instant::now())),
                 renewal,
                 exposed: Changed::default(),
                 fault: Repeated::every(FAULT_REPEATED),
@@ -113,11 +113,11 @@ impl Storage {
     /// # Errors
     /// The database cannot be used at the moment, or is newer than this build.
     pub async fn prepare(&self) -> Result<(), StorageError> {
-        let storage = self.clone();
+        let (storage, began) = (self.clone(), Instant::now());
         transaction::detached(async move {
             let prepared = timeout(LONGEST, storage.prepared()).await;
             let prepared = prepared.unwrap_or_else(|_| Err(Outage::Slow.into()));
-            storage.judged(prepared, |()| Proof::OfReading)
+            storage.judged(began, prepared, |()| Proof::OfReading)
         })
         .await
     }
@@ -145,7 +145,7 @@ impl Storage {
 
     /// Whether the database could be used when it was last tried.
     pub fn is_up(&self) -> bool {
-        *self.condition() == Condition::Good
+        self.history().is_good()
     }
 
     /// Whether this is an SQLite file to which nothing was ever written.
@@ -230,7 +230,7 @@ impl Storage {
         work: Work<T>,
         proof: impl FnOnce(&T) -> Proof + Send + 'static,
     ) -> Result<T, StorageError> {
-        let storage = self.clone();
+        let (storage, began) = (self.clone(), Instant::now());
         transaction::detached(async move {
             let work = async {
                 storage.prepared().await?;
@@ -238,31 +238,28 @@ impl Storage {
                 done.map_err(StorageError::from)
             };
             let done = timeout(LONGEST, work).await;
-            storage.judged(done.unwrap_or_else(|_| Err(Outage::Slow.into())), proof)
+            storage.judged(began, done.unwrap_or_else(|_| Err(Outage::Slow.into())), proof)
         })
         .await
     }
 
-    /// Says in the log when the database goes away and when it is back; once each, however many callers notice.
+    /// Logs when the database fails and when it is back: once each, however many operations show it.
     fn judged<T>(
         &self,
+        began: Instant,
         result: Result<T, StorageError>,
         proof: impl FnOnce(&T) -> Proof,
     ) -> Result<T, StorageError> {
-        let (before, now) = {
-            let mut condition = self.condition();
-            let before = *condition;
-            *condition = match &result {
-                Ok(done) => before.after(proof(done)),
-                Err(StorageError::Unavailable(outage)) => Condition::of(*outage),
-                // It answered, at least.
-                Err(_) => before.after(Proof::OfReading),
-            };
-            (before, *condition)
+        let found = match &result {
+            Ok(done) => Ok(proof(done)),
+            Err(StorageError::Unavailable(outage)) => Err(Condition::of(*outage)),
+            // It answered, at least.
+            Err(_) => Ok(Proof::OfReading),
         };
+        let change = self.history().record(found, began, Instant::now());
         match &result {
             Err(StorageError::Unavailable(outage)) => {
-                if before == Condition::Good {
+                if change == Some(Change::Failed) {
                     tracing::warn!(url = %self.inner.url, error = %outage, "the storage failed");
                 }
                 if outage.spoils_connections() {
@@ -274,17 +271,14 @@ impl Storage {
             }
             _ => {}
         }
-        if before != Condition::Good && now == Condition::Good {
+        if change == Some(Change::Back) {
             tracing::info!(url = %self.inner.url, "the storage is back");
         }
         result
     }
 
-    fn condition(&self) -> std::sync::MutexGuard<'_, Condition> {
-        self.inner
-            .condition
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn history(&self) -> std::sync::MutexGuard<'_, History> {
+        self.inner.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]
