@@ -26,7 +26,7 @@ test('a page that is open twice sees its messages in both', async (t) => {
 test('a page sees why it was closed', async (t) => {
   const server = await Fanfare.start(t);
   const tab = await browser.tab(t);
-  const exp = Math.floor(Date.now() / 1000) + 2;
+  const exp = Math.floor(Date.now() / 1000) + 4;
   await tab.connect(server.ws('/ws', { user: 'ann', claims: { exp } }));
   assert.deepEqual(await tab.closed(), { code: 1008, reason: 'token expired', wasClean: true });
 });

@@ -118,7 +118,7 @@ test('a page without a good token reads 4401', async (t) => {
 test('a token that ends closes with 4401, and the room hears of it', async (t) => {
   const server = await start(t);
   const bob = await joined(t, server, BOB);
-  const alice = await joined(t, server, () => ({ ...ALICE, claims: { username: 'alice', exp: Math.floor(Date.now() / 1000) + 2 } }));
+  const alice = await joined(t, server, () => ({ ...ALICE, claims: { username: 'alice', exp: Math.floor(Date.now() / 1000) + 4 } }));
   assert.deepEqual(person(await bob.nextJson()), ['user_joined', 'alice']);
   assert.equal((await alice.closed()).code, 4401);
   assert.deepEqual(person(await bob.nextJson()), ['user_left', 'alice']);

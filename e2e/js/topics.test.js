@@ -134,7 +134,7 @@ test('when its token ends a page hears nothing until it proves itself anew', asy
   const server = await start(t);
   const bob = await signedIn(t, server, 'bob');
   const ann = await open(t, server);
-  const exp = Math.floor(Date.now() / 1000) + 2;
+  const exp = Math.floor(Date.now() / 1000) + 4;
   await ann.ask({ type: 'auth', token: token('ann', { exp }) });
   await ann.ask({ type: 'subscribe', topic: 'chat' });
 
@@ -152,7 +152,7 @@ test('when its token ends a page hears nothing until it proves itself anew', asy
 test('a page that does not is closed after the grace', async (t) => {
   const server = await start(t, { topics: { reauth_grace: '100ms' } });
   const ann = await open(t, server);
-  await ann.ask({ type: 'auth', token: token('ann', { exp: Math.floor(Date.now() / 1000) + 2 }) });
+  await ann.ask({ type: 'auth', token: token('ann', { exp: Math.floor(Date.now() / 1000) + 4 }) });
   await ann.nextOf('auth_error');
   assert.deepEqual(await ann.closed(), { code: 1008, reason: 'token expired', wasClean: true });
 });

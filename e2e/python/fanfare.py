@@ -5,9 +5,11 @@ import contextlib
 import hashlib
 import hmac
 import http.client
+import itertools
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -32,10 +34,25 @@ def binary():
     return str(candidates[-1])
 
 
+def program(package, *names):
+    """The path of a program that Debian has in `package`. A test that needs it fails where it is missing."""
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
+    if not found:
+        raise RuntimeError(f"{names[0]} is missing: install it with `apt-get install {package}`")
+    return found
+
+
+# Below the ports that the system gives to outgoing connections: one of those may be taken before a server binds it.
+_ports = itertools.cycle(random.sample(range(10_000, 30_000), 20_000))
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nothing uses, another one with each call."""
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until(condition, timeout=10.0, what="the condition"):
@@ -104,7 +121,7 @@ class Fanfare:
     Further tables of the configuration are given by name, and laid over the default ones; None removes one.
     """
 
-    def __init__(self, port=None, descriptors=None, env=None, prefix="", arguments=(), **tables):
+    def __init__(self, port=None, descriptors=None, env=None, prefix="", arguments=(), wrapper=(), **tables):
         self.port, self.resp_port, self.prefix = port or free_port(), free_port(), prefix
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fanfare-"))
         self.config = {
@@ -126,6 +143,7 @@ class Fanfare:
         self.descriptors = descriptors
         self.env = env or {}
         self.arguments = arguments
+        self.wrapper = wrapper  # a command that runs the server's
         self.process = None
 
     # --- life ---
@@ -133,7 +151,7 @@ class Fanfare:
     def spawn(self):
         """Starts the process and does not wait for anything."""
         self.config_file.write_text(toml(self.config))
-        command = [binary(), "serve", "--config", str(self.config_file), *self.arguments]
+        command = [*self.wrapper, binary(), "serve", "--config", str(self.config_file), *self.arguments]
         if self.descriptors:
             command = ["sh", "-c", f'ulimit -n {self.descriptors}; exec "$@"', "sh", *command]
         with open(self.log_file, "wb") as log:
@@ -243,7 +261,7 @@ class Redis:
     def __init__(self, password=None):
         self.port, self.password, self.process = free_port(), password, None
         self.folder = tempfile.mkdtemp(prefix="redis-")
-        self.program = shutil.which("redis-server") or shutil.which("valkey-server")
+        self.program = program("redis-server", "redis-server", "valkey-server")
         self.url = f"redis://{':' + password + '@' if password else ''}127.0.0.1:{self.port}/0"
 
     def start(self):

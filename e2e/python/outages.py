@@ -122,6 +122,8 @@ class Scene:
         wait_until(lambda: all(status != 503 for status, *_ in self.ask_all(ASKED).values()), BOUND, "the end of it")
         self.is_answered(ASKED)
         self.goes_on()
+        # The log waits until no request has failed for a while.
+        wait_until(lambda: self.ask("write")[0] == 201 and len(set(self.told())) == 1, BOUND, "the log to report the end")
 
     # --- what the log says ---
 
@@ -252,8 +254,8 @@ class NoConnectionLeft(PostgresOutage):
     """All connections are ended, and no other is let in."""
 
     def begin(self):
-        self.server.sql(f"ALTER ROLE {postgres.USER} CONNECTION LIMIT 0")
-        self.server.terminate()
+        # In one session: between the two, connections that are left serve some requests while others are refused.
+        self.server.sql(f"ALTER ROLE {postgres.USER} CONNECTION LIMIT 0", postgres.TERMINATE)
 
     def end(self):
         self.server.sql(f"ALTER ROLE {postgres.USER} CONNECTION LIMIT -1")

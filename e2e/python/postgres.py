@@ -13,6 +13,7 @@ from fanfare import free_port, wait_until
 
 PASSWORD = "a-password-that-no-log-may-hold"
 USER, DATABASE = "fanfare", "accounts"
+TERMINATE = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{USER}'"
 
 
 def programs():
@@ -20,7 +21,7 @@ def programs():
     found = pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb")
     newest = max(found, key=lambda path: float(path.parts[-3]), default=None)
     if newest is None:
-        raise RuntimeError("PostgreSQL is not there: install the package `postgresql`")
+        raise RuntimeError("PostgreSQL is missing: install it with `apt-get install postgresql`")
     return newest.parent
 
 
@@ -102,13 +103,14 @@ class Postgres:
             self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def sql(self, statement, database=DATABASE):
-        """A statement of an administrator; answers the lines of the result, its columns separated by `|`."""
-        return self._run("psql", *self._as_administrator(database), "-c", statement).splitlines()
+    def sql(self, *statements, database=DATABASE):
+        """Statements of an administrator; answers the lines of the results, their columns separated by `|`."""
+        commands = [part for statement in statements for part in ("-c", statement)]
+        return self._run("psql", *self._as_administrator(database), *commands).splitlines()
 
     def terminate(self):
         """Ends all connections of the user."""
-        self.sql(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{USER}'")
+        self.sql(TERMINATE)
 
     def _as_administrator(self, database):
         where = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres", "-d", database]

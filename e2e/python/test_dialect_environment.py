@@ -111,7 +111,8 @@ def test_redis(launch, speak, real_redis, publisher, names):
     if names[0] == "PUBSUB_REDIS_URL":
         env["PUBSUB_ADAPTER"] = "redis"
     server = launch(**all_dialects(resp=None), env=env)
-    assert json.loads(ask(server, "notify", "/health").text)["redis"]["status"] == "connected"
+    status = lambda: json.loads(ask(server, "notify", "/health").text)["redis"]["status"]
+    wait_until(lambda: status() == "connected", what="a connection to Redis")
     client = speak(server, "notify")
     wait_until(lambda: publisher(broker.port).publish("user_noti:ann", message(1)) >= 1)
     assert client.next_json()["payload"] == 1

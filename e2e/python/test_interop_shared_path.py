@@ -285,7 +285,7 @@ def test_frames_right_behind_the_request(world):
 
 @pytest.mark.parametrize("becomes", [False, True])
 def test_expiry(world, becomes):
-    client = notify(world, ttl=2)
+    client = notify(world, ttl=4)
     if becomes:
         become(client)
     assert client.closed() == (1008, "token expired")

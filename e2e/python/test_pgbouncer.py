@@ -2,13 +2,12 @@
 
 import concurrent.futures
 import os
-import shutil
 import subprocess
 
 import pytest
 
 import fanfare
-from fanfare import free_port, wait_until
+from fanfare import free_port, program, wait_until
 from postgres import DATABASE, PASSWORD as DATABASE_PASSWORD, USER, as_somebody, somebody
 from test_sessions import PASSWORD, Door
 
@@ -31,9 +30,7 @@ class PgBouncer:
         if os.geteuid() == 0:
             for path in (self.folder, *self.folder.iterdir()):
                 os.chown(path, somebody().pw_uid, somebody().pw_gid)
-        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
-        assert os.path.exists(program), "PgBouncer is not there: install the package `pgbouncer`"
-        command = [*as_somebody(), program, str(self.folder / "ini")]
+        command = [*as_somebody(), program("pgbouncer", "pgbouncer"), str(self.folder / "ini")]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
         self.url = f"postgres://{USER}:{DATABASE_PASSWORD}@127.0.0.1:{self.port}/{DATABASE}"
 

@@ -2,7 +2,6 @@
 
 import os
 import pty
-import shutil
 import subprocess
 
 import pytest
@@ -10,12 +9,12 @@ import redis
 
 from conftest import message
 from dialects import all_dialects
-from fanfare import run, wait_until
+from fanfare import program, run, wait_until
 from wire import Resp, RespError
 
 PASSWORD = "open sesame"
 DOCUMENTED = """PUBLISH user_noti:user123 '{"type":"notification","payload":{"title":"Test","message":"Hello"}}'"""
-REDIS_CLI = shutil.which("redis-cli") or shutil.which("valkey-cli")
+REDIS_CLI = program("redis-tools", "redis-cli", "valkey-cli")
 
 
 @pytest.fixture
