@@ -41,7 +41,7 @@ pub(super) struct Listen {
     #[arg(long, value_name = "NAME", num_args = 1..)]
     channel: Vec<String>,
     /// A token, where the server's secret is not at hand [default: made as `fanfare token` does]
-    #[arg(long, env = "FANFARE_TOKEN", hide_env_values = true)]
+    #[arg(long, env = "FANFARE_TOKEN", hide_env_values = true, value_parser = super::secret)]
     token: Option<String>,
     /// The server [default: the first listener of the configuration that can, on this machine]
     #[arg(long, value_name = "URL")]

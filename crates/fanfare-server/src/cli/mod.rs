@@ -148,6 +148,12 @@ impl Global {
     }
 }
 
+/// Reads a secret from an argument or a variable, where line ends behind it are no part of it.
+#[expect(clippy::unnecessary_wraps, reason = "clap's form of a parser")]
+fn secret(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(config::without_line_ends(text).to_owned())
+}
+
 /// A runtime for commands that make a few requests.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

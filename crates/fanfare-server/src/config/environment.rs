@@ -8,6 +8,7 @@ use super::layer::{Layer, Reader, Source};
 use super::origin::{Origin, Problem};
 use super::raw::{Item, Raw};
 use super::schema::{Schema, environment_name};
+use super::types::without_line_ends;
 
 /// Variables that begin like ours, and name no setting.
 pub(super) const RESERVED: [(&str, &str); 5] = [
@@ -65,10 +66,11 @@ pub(super) fn inherited(
     }))
 }
 
-/// The value of a variable. An empty one counts as not set.
+/// The value of a variable, without line ends behind it. An empty one counts as not set.
 pub(super) fn get<'a>(env: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let (_, value) = env.iter().rev().find(|(variable, _)| variable == name)?;
-    (!value.is_empty()).then_some(value.as_str())
+    let value = without_line_ends(value);
+    (!value.is_empty()).then_some(value)
 }
 
 /// Reads the variables that other servers named. `FANFARE_…` beats them.
@@ -114,6 +116,7 @@ pub(super) fn read(schema: &Schema, env: &[(String, String)]) -> Vec<Layer> {
         .collect();
     let mut layers = Vec::new();
     for (variable, text) in env {
+        let text = without_line_ends(text);
         let is_ours = variable.starts_with("FANFARE_") && !text.is_empty();
         if !is_ours || RESERVED.iter().any(|(name, _)| name == variable) {
             continue;

@@ -20,14 +20,18 @@ pub const HIDDEN: &str = "***";
 pub(super) const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 /// A text that no log, error or printed configuration may show. `Debug`, `Display` and `Serialize` give `***`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text` from being printed.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+    /// Keeps `text` from being printed. Line ends behind it are no part of it: `echo` and editors write them.
+    pub fn new(text: &str) -> Self {
+        Self(without_line_ends(text).to_owned())
+    }
+
+    /// Whether white space stands before or behind it, which is more often a slip than meant.
+    pub fn has_outer_space(&self) -> bool {
+        self.0.trim() != self.0
     }
 
     /// The secret itself. Call it where it is used, and keep the result out of anything that is printed.
@@ -54,12 +58,23 @@ impl Serialize for Secret {
     }
 }
 
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self::new(&String::deserialize(from)?))
+    }
+}
+
 impl FromStr for Secret {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         Ok(Self::new(text))
     }
+}
+
+/// `text` up to the line ends behind it.
+pub(crate) fn without_line_ends(text: &str) -> &str {
+    text.trim_end_matches(['\r', '\n'])
 }
 
 /// A URL that may carry a password. `Debug`, `Display` and `Serialize` leave its user information out.
@@ -304,6 +319,31 @@ mod tests {
         assert_eq!(format!("{secret} {secret:?}"), "*** ***");
         assert_eq!(serde_json::to_string(&secret).ok().as_deref(), Some("\"***\""));
         assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn line_ends_are_no_part_of_a_secret() {
+        for (text, expected, odd) in [
+            ("hunter2", "hunter2", false),
+            ("hunter2\n", "hunter2", false),
+            ("hunter2\r\n\n", "hunter2", false),
+            ("hunter2 \n", "hunter2 ", true),
+            ("\nhunter2", "\nhunter2", true),
+            ("hunter\n2", "hunter\n2", false),
+        ] {
+            let secret = Secret::new(text);
+            assert_eq!(
+                (secret.expose(), secret.has_outer_space()),
+                (expected, odd),
+                "{text:?}"
+            );
+            let json = serde_json::to_string(text).unwrap_or_default();
+            assert_eq!(
+                serde_json::from_str::<Secret>(&json).ok(),
+                Some(secret),
+                "{text:?}"
+            );
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Secrets, keys, algorithms, origins.
 
-use super::Checker;
+use super::{Checker, OUTER_SPACE};
 use crate::config::accounts::Algorithm;
 use crate::config::types::Secret;
 
@@ -47,25 +47,23 @@ fn secret(checker: &mut Checker<'_>) {
             );
             return;
         };
-        let text = text.trim_end_matches(['\n', '\r']);
-        if text.is_empty() {
+        let secret = Secret::new(&text);
+        if secret.expose().is_empty() {
             checker.wrong(
                 FILE,
                 format!("found {:?}, which is empty, expected a secret", file.display()),
             );
             return;
         }
-        checker.config.auth.jwt_secret = Some(Secret::new(text));
+        checker.config.auth.jwt_secret = Some(secret);
     }
-    let Some(length) = checker
-        .config
-        .auth
-        .jwt_secret
-        .as_ref()
-        .map(|secret| secret.expose().len())
-    else {
+    let Some(secret) = &checker.config.auth.jwt_secret else {
         return;
     };
+    let (length, has_outer_space) = (secret.expose().len(), secret.has_outer_space());
+    if has_outer_space {
+        checker.doubtful(key, OUTER_SPACE);
+    }
     if length < SECRET_BYTES {
         let text = format!("found a secret of {length} bytes, expected at least {SECRET_BYTES}");
         if checker.is_production() {

@@ -17,6 +17,9 @@ use super::placement::Placement;
 use super::profile;
 use super::types::format_duration;
 
+/// Said of a secret.
+const OUTER_SPACE: &str = "found white space at the beginning or the end, which is a part of the secret";
+
 /// A configuration under examination.
 pub(super) struct Checker<'a> {
     pub(super) dialects: &'a [DialectInfo],

@@ -2,8 +2,9 @@
 
 use fanfare_brokers::BrokerOptions;
 
-use super::Checker;
+use super::{Checker, OUTER_SPACE};
 use crate::config::model::BrokerKind;
+use crate::config::types::Secret;
 
 /// Shorter API keys can be found by trying.
 const KEY_BYTES: usize = 16;
@@ -20,6 +21,19 @@ pub(super) fn check(checker: &mut Checker<'_>) {
 
 fn api_keys(checker: &mut Checker<'_>) {
     const KEY: &str = "api.keys";
+    const PASSWORD: &str = "resp.password";
+    if checker.config.api.keys.iter().any(Secret::has_outer_space) {
+        checker.doubtful(KEY, OUTER_SPACE);
+    }
+    if checker
+        .config
+        .resp
+        .password
+        .as_ref()
+        .is_some_and(Secret::has_outer_space)
+    {
+        checker.doubtful(PASSWORD, OUTER_SPACE);
+    }
     let lengths: Vec<usize> = checker
         .config
         .api
