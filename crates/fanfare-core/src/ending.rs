@@ -29,6 +29,8 @@ labelled! {
         BadCredential = "bad_credential",
         /// The credential was good once.
         ExpiredCredential = "expired_credential",
+        /// The credential cannot be judged: the keys could not be fetched.
+        KeysUnavailable = "keys_unavailable",
         /// The credential is good and does not suffice.
         Forbidden = "forbidden",
         /// The name that the client gives itself is too long or has control characters.
@@ -77,6 +79,8 @@ labelled! {
         BadCredential = "bad_credential",
         /// The credential was good once.
         ExpiredCredential = "expired_credential",
+        /// The credential cannot be judged: the keys could not be fetched.
+        KeysUnavailable = "keys_unavailable",
         /// The credential is another user's than the one this connection proved to be.
         OtherUser = "other_user",
         /// The user holds as many connections as it may.

@@ -65,6 +65,7 @@ pub(super) fn refuse(refusal: Refusal, about: &About<'_>) -> Rejection {
         Refusal::MissingCredential => http(401, "Token required"),
         Refusal::BadCredential => http(401, "Invalid token"),
         Refusal::ExpiredCredential => http(401, "Token expired"),
+        Refusal::KeysUnavailable => http(503, "Token cannot be verified at the moment"),
         Refusal::Forbidden => http(403, "Forbidden"),
         Refusal::BadName => http(
             400,

@@ -47,7 +47,8 @@ impl Dialect for Echo {
             Refusal::BadName => 400,
             Refusal::NameTaken => 409,
             Refusal::RateLimited => 429,
-            Refusal::AtCapacity
+            Refusal::KeysUnavailable
+            | Refusal::AtCapacity
             | Refusal::AddressAtCapacity
             | Refusal::UserAtCapacity
             | Refusal::ShuttingDown => 503,

@@ -75,6 +75,7 @@ impl Dialect for Notify {
             Refusal::BadCredential | Refusal::ExpiredCredential => {
                 (401, r#"{"error":"invalid or expired token"}"#)
             }
+            Refusal::KeysUnavailable => (503, r#"{"error":"token cannot be verified at the moment"}"#),
             Refusal::Forbidden => (403, r#"{"error":"forbidden"}"#),
             Refusal::BadName => (400, r#"{"error":"bad name"}"#),
             Refusal::NameTaken => (409, r#"{"error":"name taken"}"#),

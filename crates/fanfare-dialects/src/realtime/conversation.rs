@@ -144,6 +144,7 @@ fn denied(denial: Denial) -> Problem {
         Denial::TooManySubscriptions => Problem::invalid("too many subscriptions"),
         Denial::ReservedType => Problem::invalid("reserved for the server"),
         Denial::BadCredential | Denial::ExpiredCredential => Problem::new(401, "invalid token"),
+        Denial::KeysUnavailable => Problem::new(503, "token cannot be verified at the moment"),
         Denial::UserAtCapacity => Problem::new(429, "too many connections"),
     }
 }

@@ -25,10 +25,12 @@ struct Coded<'a> {
 
 /// A refused upgrade.
 pub(super) fn refuse(refusal: Refusal, about: &About<'_>) -> Rejection {
+    // `SERVER_FULL` stands for every 503: its readers do what is right, they try again later.
     let (status, code, message) = match refusal {
         Refusal::MissingCredential => (401, "INVALID_TOKEN", "Authentication token required"),
         Refusal::BadCredential => (401, "INVALID_TOKEN", "Invalid authentication token"),
         Refusal::ExpiredCredential => (401, "TOKEN_EXPIRED", "Authentication token expired"),
+        Refusal::KeysUnavailable => (503, "SERVER_FULL", "Token cannot be verified at the moment"),
         Refusal::Forbidden => (403, "FORBIDDEN", "Insufficient permissions"),
         Refusal::BadName => (400, "INVALID_REQUEST", "Invalid name"),
         Refusal::NameTaken => (409, "INVALID_REQUEST", "Name taken"),
@@ -36,7 +38,6 @@ pub(super) fn refuse(refusal: Refusal, about: &About<'_>) -> Rejection {
         Refusal::AddressAtCapacity => (429, "RATE_LIMITED", "Too many connections from this address"),
         Refusal::UserAtCapacity => (429, "RATE_LIMITED", "Too many connections of this user"),
         Refusal::RateLimited => (429, "RATE_LIMITED", "Too many requests"),
-        // No code says it better, and its readers do what is right: they try again later.
         Refusal::ShuttingDown => (503, "SERVER_FULL", "Server shutting down"),
     };
     let details = match refusal {

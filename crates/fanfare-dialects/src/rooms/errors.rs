@@ -67,7 +67,7 @@ pub(super) fn denied(denial: Denial, room: &str) -> String {
         Denial::ReservedType => "Message type reserved".to_owned(),
         Denial::NotConnected => "User not connected".to_owned(),
         Denial::UserAtCapacity => "Too many connections".to_owned(),
-        Denial::BadCredential | Denial::ExpiredCredential | Denial::OtherUser => {
+        Denial::BadCredential | Denial::ExpiredCredential | Denial::KeysUnavailable | Denial::OtherUser => {
             "Authentication failed".to_owned()
         }
     }

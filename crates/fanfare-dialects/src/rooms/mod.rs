@@ -103,6 +103,7 @@ impl Dialect for Rooms {
             Refusal::MissingCredential | Refusal::BadCredential | Refusal::ExpiredCredential => {
                 Rejection::close(UNAUTHENTICATED, "Authentication Failed")
             }
+            Refusal::KeysUnavailable => Rejection::close(1013, "Try Again Later"),
             Refusal::Forbidden => Rejection::close(FORBIDDEN.0, FORBIDDEN.1),
             Refusal::AtCapacity
             | Refusal::AddressAtCapacity

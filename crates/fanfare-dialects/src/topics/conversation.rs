@@ -219,6 +219,7 @@ fn rejected(denial: Denial, context: &Context<'_>) -> Step {
         Denial::ExpiredCredential => "Token expired",
         Denial::OtherUser => "Token belongs to another user",
         Denial::UserAtCapacity => return close(1008, TOO_MANY_OF_USER),
+        Denial::KeysUnavailable => return close(1013, "try again later"),
         Denial::BadCredential
         | Denial::Forbidden
         | Denial::TooManySubscriptions

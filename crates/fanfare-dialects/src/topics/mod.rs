@@ -78,6 +78,7 @@ impl Dialect for Topics {
             Refusal::MissingCredential => failures::refuse(401, "Authentication required"),
             Refusal::BadCredential => failures::refuse(401, "Invalid token"),
             Refusal::ExpiredCredential => failures::refuse(401, "Token expired"),
+            Refusal::KeysUnavailable => failures::refuse(503, "Token cannot be verified at the moment"),
             Refusal::Forbidden => failures::refuse(403, "Forbidden"),
             Refusal::BadName => failures::refuse(400, "Bad name"),
             Refusal::NameTaken => failures::refuse(409, "Name taken"),

@@ -97,9 +97,10 @@ impl Problem {
             )
             .about(topic),
             Denial::ReservedType => Self::in_field("eventType", "reserved for the server"),
-            Denial::BadCredential | Denial::ExpiredCredential | Denial::OtherUser => {
-                Self::unauthorized("Authentication required")
-            }
+            Denial::BadCredential
+            | Denial::ExpiredCredential
+            | Denial::KeysUnavailable
+            | Denial::OtherUser => Self::unauthorized("Authentication required"),
             Denial::UserAtCapacity | Denial::NotConnected => Self::plain(500, "Internal server error"),
         }
     }

@@ -1,7 +1,6 @@
 //! Who may use which channel: from the configuration to the policy that `fanfare_core` judges by, and the webhook that
 //! answers what the policy leaves open.
 
-mod complaints;
 #[cfg(test)]
 mod tests;
 mod webhook;

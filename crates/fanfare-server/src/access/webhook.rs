@@ -24,8 +24,8 @@ use tokio::{
     sync::{Semaphore, oneshot},
 };
 
-use super::{AccessError, complaints::Complaints};
-use crate::config::Authorizer as Settings;
+use super::AccessError;
+use crate::{causes::Causes, config::Authorizer as Settings, log_throttle::LogThrottle};
 
 /// How many answers are remembered.
 const REMEMBERED: u64 = 100_000;
@@ -53,7 +53,7 @@ struct Inner {
     slots: Semaphore,
     runtime: Handle,
     tally: Tally,
-    complaints: Complaints,
+    complaints: LogThrottle,
 }
 
 type Memory = Cache<Question, Answer, RandomState>;
@@ -133,7 +133,7 @@ impl Webhook {
             slots: Semaphore::new(settings.max_concurrent),
             runtime,
             tally: Tally::default(),
-            complaints: Complaints::every(COMPLAIN_EVERY),
+            complaints: LogThrottle::new(COMPLAIN_EVERY),
         }))))
     }
 
@@ -219,7 +219,7 @@ impl Inner {
         let (allow, failed) = match self.request_in_time(question).await {
             Ok(allow) => (Some(allow), false),
             Err(reason) => {
-                if let Some(held_back) = self.complaints.due(Instant::now()) {
+                if let Some(held_back) = self.complaints.pass() {
                     tracing::warn!(%reason, held_back, "no answer from the authorizer, which means no");
                 }
                 // What was answered at all is a no, however often it is asked again.
@@ -293,14 +293,8 @@ impl NoAnswer {
         }
     }
 
-    /// The last cause says most, and holds no address.
     fn request(error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        Self::Request(cause.to_string())
+        Self::Request(Causes(&error.without_url()).to_string())
     }
 }
 

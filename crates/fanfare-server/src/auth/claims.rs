@@ -23,7 +23,7 @@ pub struct Verified {
     pub subject_is_number: bool,
     /// Unix time, in seconds, from which this token is refused here: `exp` plus the configured leeway.
     pub expires_at: u64,
-    /// `sid`: the login session that the token belongs to.
+    /// `sid`, in a token of this server's own: the login session that the token belongs to.
     pub session_id: Option<Box<str>>,
     /// All claims, those above included.
     pub claims: Map<String, Value>,
@@ -75,21 +75,28 @@ pub(super) struct ClaimRules {
 }
 
 impl ClaimRules {
-    /// Judges the payload of a token whose signature is good.
-    pub(super) fn judge(&self, payload: &[u8], now: SystemTime) -> Result<Verified, TokenError> {
+    /// Judges the payload of a token whose signature is good. `by_secret`: it was signed with the shared secret, as tokens
+    /// of this server's own are.
+    ///
+    /// `iat` is not judged: an issuer's clock may be ahead, and the claim promises nothing about the token's validity.
+    pub(super) fn judge(
+        &self,
+        payload: &[u8],
+        by_secret: bool,
+        now: SystemTime,
+    ) -> Result<Verified, TokenError> {
         let Claims(claims) = serde_json::from_slice(payload).map_err(|_| TokenError::Malformed)?;
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let expires_at = self.expiry(&claims, now)?;
-        self.not_before(&claims, "nbf", now)?;
-        self.not_before(&claims, "iat", now)?;
+        self.not_before(&claims, now)?;
         self.issuer(&claims)?;
         self.audience(&claims)?;
         let (user_id, subject_is_number) = subject(&claims)?;
-        let session_id = match claims.get("sid") {
-            None => None,
-            Some(Value::String(id)) if is_usable_id(id) => Some(id.as_str().into()),
-            Some(_) => return Err(TokenError::BadClaim("sid")),
-        };
+        let session_id = claims
+            .get("sid")
+            .and_then(Value::as_str)
+            .filter(|id| by_secret && is_usable_id(id))
+            .map(Into::into);
         Ok(Verified {
             user_id,
             subject_is_number,
@@ -110,17 +117,12 @@ impl ClaimRules {
         Ok(refused_from.as_secs().min(LATEST_EXPIRY))
     }
 
-    /// `nbf` and `iat` are optional, and refuse a token that comes before them.
-    fn not_before(
-        &self,
-        claims: &Map<String, Value>,
-        name: &'static str,
-        now: Duration,
-    ) -> Result<(), TokenError> {
-        let Some(claim) = claims.get(name) else {
+    /// `nbf` is optional, and refuses a token that comes before it. Some issuers write `null` for a claim they leave out.
+    fn not_before(&self, claims: &Map<String, Value>, now: Duration) -> Result<(), TokenError> {
+        let Some(claim) = claims.get("nbf").filter(|claim| !claim.is_null()) else {
             return Ok(());
         };
-        let from = numeric_date(claim).ok_or(TokenError::BadClaim(name))?;
+        let from = numeric_date(claim).ok_or(TokenError::BadClaim("nbf"))?;
         if from > now.saturating_add(self.leeway) {
             Err(TokenError::NotYetValid)
         } else {

@@ -21,7 +21,7 @@ pub enum TokenError {
     /// `exp` (and the leeway) has passed.
     #[error("the token has expired")]
     Expired,
-    /// `nbf` or `iat` lies in the future, further than the leeway.
+    /// `nbf` lies in the future, further than the leeway.
     #[error("the token is not valid yet")]
     NotYetValid,
     /// A required claim is absent.
@@ -39,8 +39,8 @@ pub enum TokenError {
     /// The login session that the token belongs to was ended, or its user is switched off.
     #[error("the token is revoked")]
     Revoked,
-    /// The key set has not been fetched yet: nothing can be said about this token.
-    #[error("the keys to check the token with are not available yet")]
+    /// The key set, or a new one with the token's key, could not be fetched: the token cannot be judged.
+    #[error("the keys to check the token with could not be fetched")]
     KeysUnavailable,
 }
 
@@ -98,7 +98,7 @@ pub enum AuthSetupError {
     JwksUrl,
     /// The HTTP client for the JWKS could not be made (for instance, no trusted root certificates).
     #[error("the HTTP client for the JWKS could not be made: {0}")]
-    HttpClient(#[source] reqwest::Error),
+    HttpClient(String),
 }
 
 /// Why a key set could not be fetched. The keys of the last success stay in use.

@@ -2,16 +2,20 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use arc_swap::ArcSwap;
 use fanfare_core::Identity;
+use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{TokenError, Verified, Verifier, identity::identity};
 use crate::accounts::Accounts;
 
 /// Verifies tokens and keeps of them what the rest of the server may know.
 pub struct Gate {
-    verifier: Arc<Verifier>,
+    verifier: ArcSwap<Verifier>,
+    /// The verifier was replaced.
+    replaced: Notify,
     /// Claims that access rules ask for.
-    wanted_claims: Vec<Box<str>>,
+    wanted_claims: ArcSwap<Vec<Box<str>>>,
     /// Who knows what is revoked.
     accounts: Option<Accounts>,
 }
@@ -20,8 +24,9 @@ impl Gate {
     /// A gate that keeps the claims called so, besides those that every identity has.
     pub fn new(verifier: Arc<Verifier>, wanted_claims: Vec<Box<str>>) -> Self {
         Self {
-            verifier,
-            wanted_claims,
+            verifier: ArcSwap::new(verifier),
+            replaced: Notify::new(),
+            wanted_claims: ArcSwap::from_pointee(wanted_claims),
             accounts: None,
         }
     }
@@ -33,22 +38,62 @@ impl Gate {
         self
     }
 
+    /// Keeps these claims of tokens from now on. An identity keeps those of its own time.
+    pub fn replace_wanted_claims(&self, wanted_claims: Vec<Box<str>>) {
+        self.wanted_claims.store(Arc::new(wanted_claims));
+    }
+
+    /// Judges tokens by `verifier` from now on. Keys that the old one has fetched from the same address stay in use.
+    pub fn replace_verifier(&self, verifier: Arc<Verifier>) {
+        verifier.take_over(&self.verifier.load());
+        self.verifier.store(verifier);
+        self.replaced.notify_one();
+    }
+
+    /// Whether there are keys to judge tokens with. While there are none, a node should get no clients.
+    pub fn has_keys(&self) -> bool {
+        self.verifier.load().has_keys()
+    }
+
+    /// Starts the task that keeps fetched keys fresh, those of a verifier that takes the place of another included. It
+    /// runs until it is aborted. Must be called in a Tokio runtime, once.
+    pub fn spawn_refresh(self: &Arc<Self>) -> JoinHandle<()> {
+        let gate = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                let verifier = gate.verifier.load_full();
+                tokio::select! {
+                    () = verifier.keep_fresh() => {}
+                    () = gate.replaced.notified() => {}
+                }
+            }
+        })
+    }
+
     /// Who the bearer of `token` is.
     ///
     /// # Errors
     /// Why the token proves nothing.
-    pub fn identify(&self, token: &str) -> Result<Arc<Identity>, TokenError> {
-        let verified = self.verify(token)?;
-        let identity = identity(&verified, &self.wanted_claims).ok_or(TokenError::BadClaim("sub"))?;
+    pub async fn identify(&self, token: &str) -> Result<Arc<Identity>, TokenError> {
+        let verified = self.verify(token).await?;
+        let identity = identity(&verified, &self.wanted_claims.load()).ok_or(TokenError::BadClaim("sub"))?;
         Ok(Arc::new(identity))
     }
 
-    /// The claims of `token`.
+    /// The claims of `token`. A token by a key that is not here waits for one fetch of the keys.
     ///
     /// # Errors
     /// Why the token proves nothing.
-    pub fn verify(&self, token: &str) -> Result<Verified, TokenError> {
-        let verified = self.verifier.verify(token, SystemTime::now())?;
+    pub async fn verify(&self, token: &str) -> Result<Verified, TokenError> {
+        let verifier = self.verifier.load_full();
+        let judge = || verifier.verify(token, SystemTime::now());
+        let verified = match judge() {
+            Err(TokenError::UnknownKey) => {
+                verifier.fetch_key(token).await?;
+                judge()?
+            }
+            judged => judged?,
+        };
         if self.is_revoked(&verified.user_id, verified.session_id.as_deref()) {
             return Err(TokenError::Revoked);
         }

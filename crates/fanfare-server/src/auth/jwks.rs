@@ -1,14 +1,22 @@
 //! Keys from a JWKS endpoint (RFC 7517 section 5), kept fresh in the background.
+//!
+//! One task fetches. A token that names an unknown key asks that task for a fetch and waits for it; all such tokens share
+//! one fetch, and strangers, who can make up key ids, cannot cause more than one in each [`Pace::on_demand`].
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::Algorithm;
 use super::error::{AuthSetupError, JwksError, TokenError};
 use super::jws::{Check, Jws};
 use super::keys::{Key, from_jwk, keys_of};
+use crate::causes::Causes;
+use crate::config::GuardedUrl;
 
 /// The longest time that one fetch may take, from connecting to the last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -17,6 +25,8 @@ pub(super) const MAX_JWKS_BYTES: usize = 1024 * 1024;
 /// How many keys of a set are kept.
 const MAX_KEYS: usize = 256;
 const MAX_REDIRECTS: usize = 4;
+/// How many tokens may wait for a fetch at once; each of them holds a connection.
+const MAX_WAITING: usize = 1024;
 
 /// How often to fetch.
 #[derive(Debug, Clone, Copy)]
@@ -25,33 +35,49 @@ pub(super) struct Pace {
     pub(super) period: Duration,
     /// At least this between a fetch and one that an unknown key id asks for: strangers choose key ids.
     pub(super) on_demand: Duration,
-    /// After a failure; doubled at each further one, up to `on_demand`.
+    /// After a failure; doubled at each further one, up to `last_retry`.
     pub(super) first_retry: Duration,
+    /// The longest time between two attempts while old keys are in use. Without any key it is `FETCH_TIMEOUT` at most.
+    pub(super) last_retry: Duration,
 }
 
 const PACE: Pace = Pace {
     period: Duration::from_secs(600),
-    on_demand: Duration::from_secs(30),
+    on_demand: Duration::from_secs(2),
     first_retry: Duration::from_secs(1),
+    last_retry: Duration::from_secs(30),
 };
 
 /// The keys of an endpoint, as of the last successful fetch.
 pub(super) struct RemoteKeys {
     client: reqwest::Client,
-    url: reqwest::Url,
+    url: GuardedUrl,
     accepted: Box<[Algorithm]>,
     /// `None` until the first success.
     keys: RwLock<Option<Arc<[Key]>>>,
     /// A token named a key that is not here.
     wanted: Notify,
+    /// Fetches that have begun.
+    begun: AtomicU64,
+    ended: watch::Sender<Ended>,
+    waiting: Semaphore,
     pub(super) pace: Pace,
+}
+
+/// The fetches that have ended.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ended {
+    count: u64,
+    /// Whether the last of them failed.
+    failed: bool,
 }
 
 impl RemoteKeys {
     /// Nothing is fetched yet.
     pub(super) fn new(url: &str, accepted: &[Algorithm]) -> Result<Self, AuthSetupError> {
-        let url = reqwest::Url::parse(url).map_err(|_| AuthSetupError::JwksUrl)?;
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        let url: GuardedUrl = url.parse().map_err(|_| AuthSetupError::JwksUrl)?;
+        let has_host = reqwest::Url::parse(url.expose()).is_ok_and(|url| url.has_host());
+        if !matches!(url.scheme(), "http" | "https") || !has_host {
             return Err(AuthSetupError::JwksUrl);
         }
         let client = reqwest::Client::builder()
@@ -59,73 +85,155 @@ impl RemoteKeys {
             .redirect(reqwest::redirect::Policy::custom(redirect))
             .user_agent(concat!("fanfare/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| AuthSetupError::HttpClient(error.without_url()))?;
-        let (keys, wanted) = (RwLock::new(None), Notify::new());
+            .map_err(|error| AuthSetupError::HttpClient(Causes(&error.without_url()).to_string()))?;
         Ok(Self {
             client,
             url,
             accepted: accepted.into(),
-            keys,
-            wanted,
+            keys: RwLock::new(None),
+            wanted: Notify::new(),
+            begun: AtomicU64::new(0),
+            ended: watch::Sender::default(),
+            waiting: Semaphore::new(MAX_WAITING),
             pace: PACE,
         })
     }
 
-    /// Checks a signature. Asks for a fetch if the token names a key that is not here.
+    fn keys(&self) -> Option<Arc<[Key]>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, keys: Arc<[Key]>) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+    }
+
+    /// Whether a fetch has ever succeeded.
+    pub(super) fn are_here(&self) -> bool {
+        self.keys().is_some()
+    }
+
+    /// Takes the keys of `old`, if it fetched them from the same address for the same algorithms.
+    pub(super) fn take_over(&self, old: &Self) {
+        if self.url == old.url
+            && self.accepted == old.accepted
+            && let Some(keys) = old.keys()
+        {
+            self.put(keys);
+        }
+    }
+
+    fn has(&self, id: &str) -> bool {
+        let keys = self.keys();
+        keys.is_some_and(|keys| keys.iter().any(|key| key.id() == Some(id)))
+    }
+
+    /// Checks a signature with the keys that are here.
     pub(super) fn check(&self, jws: &Jws<'_>) -> Result<Check, TokenError> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let keys = keys.ok_or(TokenError::KeysUnavailable)?; // being fetched anyway, over and over
-        let unknown = jws
-            .key_id()
-            .is_some_and(|id| !keys.iter().any(|key| key.id() == Some(id)));
+        let keys = self.keys().ok_or(TokenError::KeysUnavailable)?; // being fetched anyway, over and over
         let verdict = jws.check(&keys);
-        if unknown && verdict != Check::Good {
-            self.wanted.notify_one();
+        let is_unknown = |id| !keys.iter().any(|key| key.id() == Some(id));
+        if verdict != Check::Good && jws.key_id().is_some_and(is_unknown) {
             return Ok(Check::NoKey);
         }
         Ok(verdict)
     }
 
-    /// Fetches for ever.
+    /// Waits for a key of this id that is not here: until a fetch brings it, or one that began after this call has ended.
+    ///
+    /// # Errors
+    /// [`TokenError::KeysUnavailable`] if that fetch failed, did not end in time, or too many wait already.
+    pub(super) async fn await_key(&self, id: &str) -> Result<(), TokenError> {
+        if self.has(id) {
+            return Ok(());
+        }
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Err(TokenError::KeysUnavailable);
+        };
+        let mut ended = self.ended.subscribe();
+        let needed = self.begun.load(Ordering::SeqCst) + 1;
+        self.wanted.notify_one();
+        let fetched = ended.wait_for(|ended| ended.count >= needed || self.has(id));
+        let longest = self.pace.on_demand + 2 * FETCH_TIMEOUT; // one that began before, the pause, and the one needed
+        let fetched = tokio::time::timeout(longest, fetched).await;
+        match fetched {
+            Ok(Ok(ended)) if !ended.failed || self.has(id) => Ok(()),
+            _ => Err(TokenError::KeysUnavailable),
+        }
+    }
+
+    /// Fetches for ever. Keys that are here already are good for a whole period.
     pub(super) async fn keep_fresh(&self) {
         let mut failures = 0_u32;
+        let mut logged = None;
+        if self.are_here() {
+            self.pause(self.pace.period).await;
+        }
         loop {
             let pause = match self.refresh().await {
                 Ok(()) => {
+                    if logged.take().is_some() {
+                        tracing::info!(url = %self.url, "the JWKS is fetched again");
+                    }
                     failures = 0;
                     self.pace.period
                 }
                 Err(error) => {
-                    let kept = self.keys.read().unwrap_or_else(PoisonError::into_inner).is_some();
-                    tracing::warn!(%error, old_keys_kept = kept, "the JWKS could not be fetched");
+                    self.log_failure(&error, &mut logged);
                     let retry = self.pace.first_retry.saturating_mul(1 << failures.min(10));
                     failures += 1;
-                    retry.min(self.pace.on_demand)
+                    let longest = if self.are_here() {
+                        self.pace.last_retry
+                    } else {
+                        self.pace.last_retry.min(FETCH_TIMEOUT)
+                    };
+                    retry.min(longest)
                 }
             };
-            let demanded = async {
-                tokio::time::sleep(self.pace.on_demand).await;
-                self.wanted.notified().await;
-            };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = demanded => {}
-            }
+            self.pause(pause).await;
+        }
+    }
+
+    /// Waits for so long, or until a token asks for an unknown key.
+    async fn pause(&self, pause: Duration) {
+        let demanded = async {
+            tokio::time::sleep(self.pace.on_demand).await;
+            self.wanted.notified().await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = demanded => {}
+        }
+    }
+
+    /// Logs a failure, unless the one before was the same.
+    pub(super) fn log_failure(&self, error: &JwksError, logged: &mut Option<String>) {
+        let reason = Causes(error).to_string();
+        if logged.as_ref() != Some(&reason) {
+            let old_keys_kept = self.are_here();
+            tracing::warn!(url = %self.url, %reason, old_keys_kept, "the JWKS could not be fetched; trying again");
+            *logged = Some(reason);
         }
     }
 
     /// Fetches once, and puts the new keys in the place of the old.
     pub(super) async fn refresh(&self) -> Result<(), JwksError> {
-        let body = self.fetch().await?;
-        let keys = read_set(&body, &self.accepted)?;
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys.into());
-        Ok(())
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let fetched = async {
+            let body = self.fetch().await?;
+            read_set(&body, &self.accepted)
+        };
+        let fetched = fetched.await.map(|keys| self.put(keys.into()));
+        self.ended.send_modify(|ended| {
+            ended.count += 1;
+            ended.failed = fetched.is_err();
+        });
+        fetched
     }
 
     async fn fetch(&self) -> Result<Vec<u8>, JwksError> {
         // The URL may hold credentials, and error texts are logged.
         let failed = |error: reqwest::Error| JwksError::Request(error.without_url());
-        let mut response = self.client.get(self.url.clone()).send().await.map_err(failed)?;
+        let mut response = self.client.get(self.url.expose()).send().await.map_err(failed)?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(JwksError::Status(response.status().as_u16()));
         }

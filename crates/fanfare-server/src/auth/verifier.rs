@@ -1,10 +1,7 @@
 //! The verifier: options in, judgements out.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-
-use tokio::task::JoinHandle;
 
 use super::Algorithm;
 use super::claims::{ClaimRules, Verified};
@@ -32,7 +29,7 @@ pub struct VerifierOptions {
     pub issuer: Option<String>,
     /// If set, `aud` must be or contain this.
     pub audience: Option<String>,
-    /// How far clocks may differ, for `exp`, `nbf` and `iat`.
+    /// How far clocks may differ, for `exp` and `nbf`.
     pub leeway: Duration,
 }
 
@@ -105,24 +102,55 @@ impl Verifier {
     /// # Errors
     /// The first reason found to refuse it; the signature is checked before any claim is looked at.
     pub fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, TokenError> {
-        self.rules.judge(&self.verified_payload(token)?, now)
+        let jws = Jws::parse(token, &self.algorithms)?;
+        let by_secret = KeyKind::Hmac.checks(jws.algorithm());
+        self.rules.judge(&self.payload(&jws)?, by_secret, now)
     }
 
     /// The payload of a token, if its signature is by one of the keys. All that RFC 7515 asks, and nothing of RFC 7519.
+    #[cfg(test)]
     pub(super) fn verified_payload(&self, token: &str) -> Result<Vec<u8>, TokenError> {
-        let jws = Jws::parse(token, &self.algorithms)?;
+        self.payload(&Jws::parse(token, &self.algorithms)?)
+    }
+
+    fn payload(&self, jws: &Jws<'_>) -> Result<Vec<u8>, TokenError> {
         let mut verdict = jws.check(&self.local);
         // Key sets hold no secrets, so that no HMAC token makes this server fetch one.
         if let Some(remote) = &self.remote
             && verdict != Check::Good
             && !KeyKind::Hmac.checks(jws.algorithm())
         {
-            verdict = remote.check(&jws)?;
+            verdict = remote.check(jws)?;
         }
         match verdict {
             Check::Good => jws.payload(),
             Check::Bad => Err(TokenError::BadSignature),
             Check::NoKey => Err(TokenError::UnknownKey),
+        }
+    }
+
+    /// Waits for a key that `token` names and that is not here, as long as a fetch of the key set may bring it.
+    ///
+    /// # Errors
+    /// [`TokenError::KeysUnavailable`] if the key set could not be fetched.
+    pub async fn fetch_key(&self, token: &str) -> Result<(), TokenError> {
+        let Some(remote) = &self.remote else { return Ok(()) };
+        let jws = Jws::parse(token, &self.algorithms)?;
+        match jws.key_id() {
+            Some(id) if !KeyKind::Hmac.checks(jws.algorithm()) => remote.await_key(id).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there are keys to judge tokens with: no key set is configured, or it was fetched once.
+    pub fn has_keys(&self) -> bool {
+        self.remote.as_ref().is_none_or(RemoteKeys::are_here)
+    }
+
+    /// Takes over the keys that `old` has fetched from the same address, so that a reload does without them for no moment.
+    pub fn take_over(&self, old: &Self) {
+        if let (Some(remote), Some(old)) = (&self.remote, &old.remote) {
+            remote.take_over(old);
         }
     }
 
@@ -144,16 +172,13 @@ impl Verifier {
         }
     }
 
-    /// Starts the task that fetches the JWKS at once, then periodically, and soon after a token names an unknown key;
-    /// `None` without a JWKS. It runs until it is aborted. Failures are logged. Must be called in a Tokio runtime.
-    pub fn spawn_refresh(self: &Arc<Self>) -> Option<JoinHandle<()>> {
-        self.remote.as_ref()?;
-        let verifier = Arc::clone(self);
-        Some(tokio::spawn(async move {
-            if let Some(remote) = &verifier.remote {
-                remote.keep_fresh().await;
-            }
-        }))
+    /// Keeps the JWKS fresh for ever: fetches it at once if it is not here, then periodically, and soon after a token
+    /// names an unknown key. Failures are logged. Without a JWKS there is nothing to do.
+    pub async fn keep_fresh(&self) {
+        match &self.remote {
+            Some(remote) => remote.keep_fresh().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

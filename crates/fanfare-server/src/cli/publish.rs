@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args};
 use serde_json::{Value, json, value::RawValue};
 
 use super::{Failure, Global, Outcome, block_on, output, remote};
+use crate::causes::Causes;
 
 /// Publish an event to a user, a channel or everyone.
 #[derive(Args)]
@@ -30,7 +31,7 @@ pub(super) struct Publish {
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// An API key of that server [default: the first of api.keys]
-    #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true)]
+    #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true, value_parser = super::secret)]
     key: Option<String>,
     /// What is published: any JSON value
     data: String,
@@ -71,12 +72,7 @@ impl Publish {
 async fn send(url: String, key: Option<String>, body: String) -> Outcome {
     let failed = |error: reqwest::Error| {
         let error = error.without_url(); // it may hold a password
-        let cause =
-            std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
-        Failure::Runtime(format!(
-            "cannot reach the server: {}",
-            cause.map(ToString::to_string).unwrap_or_default()
-        ))
+        Failure::Runtime(format!("cannot reach the server: {}", Causes(&error)))
     };
     let client = reqwest::Client::builder()
         .timeout(Duration::from_secs(10))

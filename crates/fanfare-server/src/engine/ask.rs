@@ -5,7 +5,6 @@ use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use fanfare_core::{
     Channel, Command, Denial, EVERYONE_CHANNEL, Hears, Identity, Joined, Outcome, Subscription, Ticket,
-    Token,
     policy::{Action, Verdict},
 };
 use futures_util::FutureExt;
@@ -13,11 +12,15 @@ use futures_util::FutureExt;
 use super::{
     connection::{Connection, Phase},
     hold::Hold,
+    node::{MountedDialect, Node},
     requests::{self, Asking, Granted, Request},
     subscriptions::Traits,
-    talk::{Turn, millis},
+    talk::{Turn, unix_millis},
 };
-use crate::auth::TokenError;
+use crate::{
+    auth::TokenError,
+    refusals::{Refused, Subject},
+};
 
 /// What became of something that was asked for.
 pub(super) type Answer = Result<Outcome, Denial>;
@@ -28,7 +31,11 @@ impl Connection {
             return; // nobody is there to be answered
         }
         match command {
-            Command::Authenticate(token) => self.authenticate(ticket, &token, turn),
+            Command::Authenticate(token) => {
+                let node = turn.shard.node.clone();
+                let work = async move { node.gate.identify(&token.0).await };
+                self.settle(ticket, turn, work, Self::authenticate);
+            }
             Command::Subscribe { to, whole } => self.subscribe(ticket, to, whole, turn),
             Command::Unsubscribe(from) => {
                 for wanted in &from {
@@ -82,15 +89,16 @@ impl Connection {
         });
     }
 
-    fn authenticate(&mut self, ticket: Ticket, token: &Token, turn: &mut Turn<'_>) {
+    fn authenticate(
+        &mut self,
+        ticket: Ticket,
+        identified: Result<Arc<Identity>, TokenError>,
+        turn: &mut Turn<'_>,
+    ) {
         let node = &turn.shard.node;
         let mounted = self.admission.dialect().clone();
-        let refused = match node.gate.identify(&token.0) {
-            Err(TokenError::Expired) => Denial::ExpiredCredential,
-            Err(error) => {
-                tracing::debug!(connection = self.number, reason = %error, "token refused");
-                Denial::BadCredential
-            }
+        let refused = match identified {
+            Err(error) => refuse(&mounted, error, node),
             Ok(identity) if mounted.dialect.admit(Some(&identity)).is_err() => Denial::Forbidden,
             Ok(identity) => match &self.identity {
                 Some(own) if own.user != identity.user => Denial::OtherUser,
@@ -127,8 +135,7 @@ impl Connection {
 
     /// Takes a new credential of its user. What that does not open any more is not listened to any more.
     fn renew(&mut self, identity: Arc<Identity>, turn: &Turn<'_>) {
-        let left = identity.expires_at.duration_since(std::time::SystemTime::now());
-        self.expires_at = turn.now.saturating_add(millis(left.unwrap_or_default()));
+        self.expires_at = unix_millis(identity.expires_at);
         self.paused = false;
         let policy = &turn.shard.node.policy;
         let own = self.subscriptions.iter().flat_map(|own| own.all());
@@ -283,4 +290,22 @@ impl Connection {
             everyone_matters: self.admission.dialect().hearing.everyone == Hears::Subscribed,
         }
     }
+}
+
+/// Logs why a token is refused, and returns what the conversation is answered.
+fn refuse(mounted: &MountedDialect, error: TokenError, node: &Node) -> Denial {
+    let denial = match error {
+        TokenError::Expired => Denial::ExpiredCredential,
+        TokenError::KeysUnavailable => Denial::KeysUnavailable,
+        _ => Denial::BadCredential,
+    };
+    node.refusals.note(&Refused {
+        subject: Subject::Token,
+        dialect: Some(mounted.name),
+        reason: denial.label(),
+        detail: Some(&error),
+        peer: None,
+        is_warning: false,
+    });
+    denial
 }

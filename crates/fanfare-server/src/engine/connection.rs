@@ -111,6 +111,8 @@ pub(super) struct Connection {
     pub(super) opened_at: u64,
     pub(super) heard_at: u64,
     pub(super) ping_at: u64,
+    /// When its token expires, in milliseconds since 1970: the wall clock may be corrected meanwhile. All other times
+    /// are the node's clock.
     pub(super) expires_at: u64,
     /// When the conversation wants to be called.
     pub(super) timer_at: u64,

@@ -24,7 +24,7 @@ use super::{
     hold::InForce,
     told::Told,
 };
-use crate::auth::Gate;
+use crate::{auth::Gate, refusals::RefusalLog};
 
 /// One node: its dialects, its shards, its broker.
 pub struct Node {
@@ -36,6 +36,8 @@ pub struct Node {
     pub counters: Counters,
     /// Where tokens become identities.
     pub gate: Arc<Gate>,
+    /// Where refusals are logged.
+    pub(crate) refusals: RefusalLog,
     pub(super) policy: Policy,
     pub(super) authorizer: Option<Arc<dyn Authorizer>>,
     pub(super) interests: Interests<InForce>,
@@ -127,6 +129,7 @@ impl Node {
                 .collect(),
             counters: Counters::default(),
             gate: options.gate,
+            refusals: RefusalLog::default(),
             policy: options.policy,
             authorizer: options.authorizer,
             interests: Interests::new(count),

@@ -4,7 +4,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::atomic::Ordering::Relaxed,
-    time::SystemTime,
 };
 
 use fanfare_core::{Channel, Refusal};
@@ -15,7 +14,7 @@ use super::{
     hold::{Hold, InForce},
     meter::Meter,
     requests, serve,
-    talk::{Turn, millis},
+    talk::{Turn, millis, unix_millis},
 };
 
 /// A connection's place on its shard. Dropping it forgets the connection, whatever state it is in.
@@ -58,9 +57,9 @@ impl Shard {
             None => (None, None),
         };
         let now = node.clock_ms();
-        let expires_in = identity
+        let expires_at = identity
             .as_ref()
-            .map(|identity| identity.expires_at.duration_since(SystemTime::now()));
+            .map_or(u64::MAX, |identity| unix_millis(identity.expires_at));
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
         let connection = Box::new(Connection {
@@ -89,10 +88,7 @@ impl Shard {
             opened_at: now,
             heard_at: now,
             ping_at: now + millis(mounted.settings.ping_interval),
-            // A token may be expired by now: then the next sweep ends the connection.
-            expires_at: expires_in.map_or(u64::MAX, |left| {
-                now.saturating_add(millis(left.unwrap_or_default()))
-            }),
+            expires_at,
             timer_at: u64::MAX,
             pinged_at: 0,
             number: node.next_connection(),

@@ -1,5 +1,6 @@
 //! Times of connections, kept by a look at all of them now and then instead of a timer for each: pings, silence,
-//! expired tokens, unanswered closes, and the spread of closes at a drain.
+//! expired tokens, unanswered closes, and the spread of closes at a drain. Tokens expire by the wall clock, everything
+//! else goes by the node's clock, which never jumps.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -13,7 +14,7 @@ use fanfare_core::Ending;
 use super::{
     Shard, Transport,
     connection::{Connection, Phase},
-    talk::{Turn, millis},
+    talk::{Turn, millis, unix_millis},
 };
 use crate::ws::{Opcode, encode};
 
@@ -51,8 +52,9 @@ pub(super) async fn run(shard: Rc<Shard>) {
         let now = shard.node.clock_ms();
         shard.continue_drain(now);
         shard.give_back(now);
+        let wall = unix_millis(SystemTime::now());
         let mut from = 0;
-        while shard.sweep_chunk(&mut from, now, &ping) {
+        while shard.sweep_chunk(&mut from, now, wall, &ping) {
             tokio::task::yield_now().await;
         }
     }
@@ -87,8 +89,8 @@ impl Shard {
         self.drain.set(Some(drain));
     }
 
-    /// Looks at some connections; `false` when it has come to the end.
-    fn sweep_chunk(self: &Rc<Self>, from: &mut usize, now: u64, ping: &Bytes) -> bool {
+    /// Looks at some connections; `false` when it has come to the end. `wall` is the time in milliseconds since 1970.
+    pub(super) fn sweep_chunk(self: &Rc<Self>, from: &mut usize, now: u64, wall: u64, ping: &Bytes) -> bool {
         let mut connections = self.connections.borrow_mut();
         let mut tools = self.tools.borrow_mut();
         let end = connections.capacity();
@@ -105,7 +107,7 @@ impl Shard {
                 now,
             };
             // A conversation may be called here, and a panic in it is its connection's alone.
-            if catch_unwind(AssertUnwindSafe(|| connection.keep_time(&mut turn, ping))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| connection.keep_time(&mut turn, wall, ping))).is_err() {
                 connection.failed(now);
             }
         }
@@ -145,15 +147,15 @@ impl Drain {
 }
 
 impl Connection {
-    fn keep_time(&mut self, turn: &mut Turn<'_>, ping: &Bytes) {
+    fn keep_time(&mut self, turn: &mut Turn<'_>, wall: u64, ping: &Bytes) {
         match self.phase {
-            Phase::Open => self.keep_alive(turn, ping),
+            Phase::Open => self.keep_alive(turn, wall, ping),
             Phase::Closing { until } | Phase::Finishing { until, .. } if turn.now >= until => self.gone(),
             Phase::Closing { .. } | Phase::Finishing { .. } | Phase::Gone => {}
         }
     }
 
-    fn keep_alive(&mut self, turn: &mut Turn<'_>, ping: &Bytes) {
+    fn keep_alive(&mut self, turn: &mut Turn<'_>, wall: u64, ping: &Bytes) {
         let now = turn.now;
         if matches!(self.transport, Transport::Upgrading) {
             return; // its conversation has not begun
@@ -165,7 +167,7 @@ impl Connection {
         }
         let settings = &self.admission.dialect().settings;
         let (interval, timeout) = (millis(settings.ping_interval), millis(settings.ping_timeout));
-        if now >= self.expires_at {
+        if wall >= self.expires_at {
             self.expires_at = u64::MAX;
             self.converse(turn, |talk, context, steps| talk.expired(context, steps));
             self.flush_or_wake();

@@ -3,7 +3,7 @@
 use std::{
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::SystemTime,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use fanfare_core::{Context, Conversation, Identity, Message, Step, Steps};
@@ -126,6 +126,11 @@ impl Connection {
         mounted.counters.answers.fetch_add(sent.queued, Relaxed);
         mounted.counters.dropped.fetch_add(sent.dropped, Relaxed);
     }
+}
+
+/// A time as milliseconds since 1970.
+pub(super) fn unix_millis(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
 pub(super) fn millis(duration: std::time::Duration) -> u64 {

@@ -15,7 +15,12 @@ use tokio::{
 };
 
 use super::{Pace, Site, connection};
-use crate::{engine::Shard, resp};
+use crate::{
+    causes::Causes,
+    engine::Shard,
+    refusals::{Refused, Subject},
+    resp,
+};
 
 /// After `accept` failed, most often for want of descriptors: long enough not to spin, short enough to recover soon.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -79,7 +84,14 @@ async fn enter(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<S
     };
     match timeout_at(by, tls.accept(stream)).await {
         Ok(Ok(stream)) => connection::serve(stream, peer.ip(), by, site, shard, pace).await,
-        Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS handshake failed"),
+        Ok(Err(error)) => site.node.refusals.note(&Refused {
+            subject: Subject::Connection,
+            dialect: None,
+            reason: "tls_handshake",
+            detail: Some(&Causes(&error)),
+            peer: Some(peer.ip()),
+            is_warning: false,
+        }),
         Err(_) => {
             shard.node.counters.handshakes_timed_out.fetch_add(1, Relaxed);
         }

@@ -1,12 +1,16 @@
 //! Who may use the API for services.
 
-use std::net::IpAddr;
+use std::{fmt::Display, net::IpAddr};
 
 use fanfare_core::ADMIN_ROLE;
 use http::{HeaderMap, Method, Uri, header, uri::Authority};
 
 use super::Site;
-use crate::accounts::{KeyNeed, Scope};
+use crate::{
+    accounts::{KeyNeed, Scope},
+    auth::TokenError,
+    refusals::{Refused, Subject},
+};
 
 /// Headers that a proxy adds: whoever comes with one is somebody else than the peer of the socket.
 const FORWARDED: &[&str] = &[
@@ -27,23 +31,31 @@ pub(super) enum Access {
     OutOfScope,
     /// Nothing: nobody knows who it is.
     Unknown,
-    /// Nothing yet: it brings no credential, and whether it needs one is not known before the database was read.
-    NotYet,
+    /// Nothing yet, for the reason that is sent: its token cannot be judged before the keys are fetched; or it brings no
+    /// credential, and whether it needs one is not known before the database was read.
+    NotYet(&'static str),
 }
 
-/// What is said to [`Access::NotYet`].
-pub(super) const NOT_YET: &str = "the API keys could not be read from the database yet; use a configured key or an admin's token, or try again";
+const DATABASE_UNREAD: &str = "the API keys could not be read from the database yet; use a configured key or an admin's token, or try again";
+/// What is sent while a token cannot be judged.
+pub(super) const KEYS_UNAVAILABLE: &str = "the token cannot be verified at the moment; try again";
 
 /// Whether a request with these headers may do what needs the scope `wanted`: it brings an API key for that or an admin's
 /// token, or no key was ever made and it comes from this machine, which is trusted.
-pub(super) fn access(site: &Site, peer: IpAddr, uri: &Uri, headers: &HeaderMap, wanted: Scope) -> Access {
+pub(super) async fn access(
+    site: &Site,
+    peer: IpAddr,
+    uri: &Uri,
+    headers: &HeaderMap,
+    wanted: Scope,
+) -> Access {
     let (configured, accounts) = (&site.options.api_keys, &site.options.accounts);
     if let Some(offered) = bearer(headers) {
         return match accounts.api_key(offered) {
             Some(key) if key.allows(wanted) => Access::Granted,
             Some(_) => Access::OutOfScope,
-            None if configured.hold(offered.as_bytes()) || is_admin(site, offered) => Access::Granted,
-            None => Access::Unknown,
+            None if configured.hold(offered.as_bytes()) => Access::Granted,
+            None => access_of_token(offered, site, peer).await,
         };
     }
     let page_allowed = site.options.origins.allow(headers);
@@ -54,7 +66,7 @@ pub(super) fn access(site: &Site, peer: IpAddr, uri: &Uri, headers: &HeaderMap, 
     match accounts.key_need() {
         KeyNeed::No => Access::Granted,
         KeyNeed::Yes => Access::Unknown,
-        KeyNeed::Unknown => Access::NotYet,
+        KeyNeed::Unknown => Access::NotYet(DATABASE_UNREAD),
     }
 }
 
@@ -72,11 +84,41 @@ pub(super) fn out_of_scope(wanted: Scope) -> String {
     format!("the API key does not have the scope {wanted}")
 }
 
-fn is_admin(site: &Site, token: &str) -> bool {
-    site.node
-        .gate
-        .verify(token)
-        .is_ok_and(|verified| verified.has_role(ADMIN_ROLE))
+/// What an admin's token allows. Anything else that is offered is neither a key nor such a token.
+async fn access_of_token(offered: &str, site: &Site, peer: IpAddr) -> Access {
+    match site.node.gate.verify(offered).await {
+        Ok(verified) if verified.has_role(ADMIN_ROLE) => Access::Granted,
+        Ok(_) => {
+            note(site, "not_admin", &"the token has no admin role", Some(peer));
+            Access::Unknown
+        }
+        Err(TokenError::KeysUnavailable) => Access::NotYet(KEYS_UNAVAILABLE),
+        Err(TokenError::Malformed) => {
+            note(
+                site,
+                "bad_credential",
+                &"neither an API key nor a token",
+                Some(peer),
+            );
+            Access::Unknown
+        }
+        Err(error) => {
+            note(site, "bad_credential", &error, Some(peer));
+            Access::Unknown
+        }
+    }
+}
+
+/// Logs that the credential of a request is refused.
+pub(super) fn note(site: &Site, reason: &'static str, detail: &dyn Display, peer: Option<IpAddr>) {
+    site.node.refusals.note(&Refused {
+        subject: Subject::Token,
+        dialect: None,
+        reason,
+        detail: Some(detail),
+        peer,
+        is_warning: false,
+    });
 }
 
 /// With no key there, callers on this machine are trusted, so that the first `curl` works. A page in a browser on

@@ -19,7 +19,7 @@ use super::{
     routes,
     stream::{Activity, HttpStream, Phase, TimeLimits},
 };
-use crate::engine::Shard;
+use crate::{causes::Causes, engine::Shard};
 
 /// How long a kept connection may take to close once its time is over.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -93,7 +93,7 @@ pub(super) async fn serve<S>(
     .await;
     match served {
         Some(Ok(())) => {}
-        Some(Err(error)) => tracing::debug!(%error, %peer, "HTTP connection ended"),
+        Some(Err(error)) => tracing::debug!(error = %Causes(&error), %peer, "HTTP connection ended"),
         None => match activity.phase() {
             Phase::New => {
                 node.counters.handshakes_timed_out.fetch_add(1, Relaxed);

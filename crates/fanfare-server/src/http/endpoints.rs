@@ -47,7 +47,7 @@ pub(super) async fn answer(
     }
     let (head, sent) = request.into_parts();
     if endpoint.guarded
-        && let Some(refused) = refuse(&head, peer, site, mounted)
+        && let Some(refused) = refuse(&head, peer, site, mounted).await
     {
         return refused;
     }
@@ -59,9 +59,9 @@ pub(super) async fn answer(
 }
 
 /// The answer to a caller that may not use a guarded route.
-fn refuse(head: &Parts, peer: IpAddr, site: &Site, mounted: &MountedDialect) -> Option<Reply> {
+async fn refuse(head: &Parts, peer: IpAddr, site: &Site, mounted: &MountedDialect) -> Option<Reply> {
     let wanted = caller::scope_of(&head.method);
-    match caller::access(site, peer, &head.uri, &head.headers, wanted) {
+    match caller::access(site, peer, &head.uri, &head.headers, wanted).await {
         Access::Granted => None,
         Access::OutOfScope => {
             let message = caller::out_of_scope(wanted);
@@ -71,8 +71,8 @@ fn refuse(head: &Parts, peer: IpAddr, site: &Site, mounted: &MountedDialect) -> 
             let answer = reply::failed(mounted, StatusCode::UNAUTHORIZED, "an API key is required");
             Some(reply::challenge(answer))
         }
-        Access::NotYet => {
-            let answer = reply::failed(mounted, StatusCode::SERVICE_UNAVAILABLE, caller::NOT_YET);
+        Access::NotYet(reason) => {
+            let answer = reply::failed(mounted, StatusCode::SERVICE_UNAVAILABLE, reason);
             Some(reply::later(answer))
         }
     }

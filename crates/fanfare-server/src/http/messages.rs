@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     accounts::{AccountError, NewMessage},
+    auth::TokenError,
     messages::{self, Shown},
 };
 
@@ -69,8 +70,10 @@ pub(super) async fn answer(request: Request<RequestBody>, site: &Arc<Site>) -> R
         return failed(StatusCode::SERVICE_UNAVAILABLE, "Server shutting down");
     }
     let (head, sent) = request.into_parts();
-    let Some(who) = identify(site, &head.headers) else {
-        return reply::challenge(failed(StatusCode::UNAUTHORIZED, "a valid token is required"));
+    let who = match identify(site, &head.headers).await {
+        Ok(who) => who,
+        Err(TokenError::KeysUnavailable) => return later(caller::KEYS_UNAVAILABLE),
+        Err(_) => return reply::challenge(failed(StatusCode::UNAUTHORIZED, "a valid token is required")),
     };
     let answered = if head.method == Method::POST {
         match body::read(sent, &site.options).await {
@@ -102,14 +105,10 @@ fn later(error: &str) -> Reply {
     reply::later(failed(StatusCode::SERVICE_UNAVAILABLE, error))
 }
 
-fn identify(site: &Site, headers: &HeaderMap) -> Option<Arc<Identity>> {
-    match site.node.gate.identify(caller::bearer(headers)?) {
-        Ok(identity) => Some(identity),
-        Err(error) => {
-            tracing::debug!(reason = %error, "token refused");
-            None
-        }
-    }
+async fn identify(site: &Site, headers: &HeaderMap) -> Result<Arc<Identity>, TokenError> {
+    let token = caller::bearer(headers).ok_or(TokenError::Malformed)?;
+    let identified = site.node.gate.identify(token).await;
+    identified.inspect_err(|error| caller::note(site, "bad_credential", error, None))
 }
 
 /// Why a request is not carried out.

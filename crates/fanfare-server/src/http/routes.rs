@@ -17,7 +17,10 @@ use super::{
     reply::{self, Reply},
     upgrade,
 };
-use crate::engine::Shard;
+use crate::{
+    engine::Shard,
+    refusals::{Refused, Subject},
+};
 
 /// The methods of the routes that only tell.
 const READ: &[Method] = &[Method::GET, Method::HEAD];
@@ -36,7 +39,7 @@ pub(super) async fn answer(
     let origin = request.headers().get(header::ORIGIN).cloned();
     let decision = limit(&request, peer, &site);
     let mut reply = if decision.is_some_and(|decision| decision.is_refused()) {
-        too_many(request, &site)
+        too_many(request, peer, &site)
     } else {
         route(request, peer, &site, &shard).await
     };
@@ -69,13 +72,13 @@ fn limit(request: &Request<RequestBody>, peer: IpAddr, site: &Site) -> Option<De
 }
 
 /// The answer to a client that comes too often, in the form of the route that it called.
-fn too_many(request: Request<RequestBody>, site: &Site) -> Reply {
+fn too_many(request: Request<RequestBody>, peer: IpAddr, site: &Site) -> Reply {
     const STATUS: StatusCode = StatusCode::TOO_MANY_REQUESTS;
     const MESSAGE: &str = "too many requests";
     site.node.counters.requests_rate_limited.fetch_add(1, Relaxed);
     let path = site.local_path(request.uri().path()).unwrap_or_default();
     if let Some(mount) = site.mount(path) {
-        upgrade::turn_back(request, site, mount)
+        upgrade::turn_back(request, peer, site, mount)
     } else if let Some(mounted) = endpoints::find(site, path) {
         reply::failed(mounted, STATUS, MESSAGE)
     } else if let Some(family) = accounts::find(path) {
@@ -92,6 +95,7 @@ fn too_many(request: Request<RequestBody>, site: &Site) -> Reply {
 async fn route(request: Request<RequestBody>, peer: IpAddr, site: &Arc<Site>, shard: &Rc<Shard>) -> Reply {
     // On any path: a page cannot even read that there is nothing without it.
     if is_preflight(&request) {
+        note_foreign(&request, peer, site);
         return preflight();
     }
     let uri = request.uri().clone();
@@ -170,6 +174,22 @@ fn wrong_method(allowed: &[Method]) -> Reply {
 
 fn is_preflight(request: &Request<RequestBody>) -> bool {
     request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method")
+}
+
+/// Logs a preflight that the browser will take as a no.
+fn note_foreign(request: &Request<RequestBody>, peer: IpAddr, site: &Site) {
+    let headers = request.headers();
+    if !site.options.origins.allow(headers) {
+        let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
+        site.node.refusals.note(&Refused {
+            subject: Subject::Request,
+            dialect: None,
+            reason: "forbidden_origin",
+            detail: Some(&String::from_utf8_lossy(origin.unwrap_or_default())),
+            peer: Some(site.client(peer, headers)),
+            is_warning: false,
+        });
+    }
 }
 
 /// What a browser asks before it lets a page call (CORS). Who may read the answer is added for every reply.

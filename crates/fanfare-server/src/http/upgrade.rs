@@ -1,6 +1,6 @@
 //! From an HTTP request to a connection.
 
-use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
+use std::{borrow::Cow, fmt::Display, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
 use fanfare_core::{About, Handshake, Identity, Refusal, Rejection};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     auth::TokenError,
     engine::{Admission, MountedDialect, Newcomer, Seat, Shard, Transport},
+    refusals::{self, Subject},
     ws::{
         encode,
         extensions::{self, Agreement, Malformed},
@@ -60,29 +61,27 @@ pub(super) async fn upgrade(
     // Before anything else: with another method it is no handshake, so neither a token nor a body would be missed or
     // wrong in it.
     if head.method != Method::GET {
-        return not_a_handshake(mounted, HandshakeError::NotGet);
+        return not_a_handshake(site, mounted, HandshakeError::NotGet);
     }
     if !site.options.origins.allow(&head.headers) {
-        mounted.counters.refusals.add("forbidden_origin");
-        tracing::debug!(
-            dialect = mounted.name,
-            reason = "forbidden_origin",
-            "connection refused"
-        );
+        let address = site.client(peer, &head.headers);
+        let origin = head.headers.get(header::ORIGIN).map(|origin| origin.as_bytes());
+        let origin = String::from_utf8_lossy(origin.unwrap_or_default());
+        note(site, mounted, "forbidden_origin", Some(&origin), Some(address));
         return reply::failed(mounted, StatusCode::FORBIDDEN, "origin not allowed");
     }
     let mut called = None;
     let address = site.client(peer, &head.headers);
-    let judged = judge(&asked, &head.headers, site, mount, mounted, address, &mut called);
+    let judged = judge(&asked, &head.headers, site, mount, mounted, address, &mut called).await;
     let on_upgrade = head.extensions.remove::<OnUpgrade>();
     let admitted = match judged {
         Ok(entrant) => {
             let (subprotocol, deflate) = (entrant.subprotocol, negotiate(mounted, &head.headers));
-            let (accept, deflate) = match (check(&head, mounted), deflate) {
+            let (accept, deflate) = match (check(&head, site, mounted), deflate) {
                 (Ok(accept), Ok(deflate)) => (accept, deflate),
                 (Err(answer), _) => return *answer,
                 (_, Err(error)) => {
-                    return bad_handshake(mounted, StatusCode::BAD_REQUEST, &error.to_string(), &[]);
+                    return bad_handshake(site, mounted, StatusCode::BAD_REQUEST, &error.to_string(), &[]);
                 }
             };
             let newcomer = Newcomer {
@@ -93,8 +92,9 @@ pub(super) async fn upgrade(
                 .reserve(newcomer)
                 .await
                 .map(|seat| (seat, switching(&accept, deflate, subprotocol)))
+                .map_err(Refused::from)
         }
-        Err(refusal) => Err(refusal),
+        Err(refused) => Err(refused),
     };
     match admitted {
         Ok((seat, answer)) => {
@@ -105,23 +105,48 @@ pub(super) async fn upgrade(
             );
             answer
         }
-        Err(refusal) => refuse(&head, on_upgrade, site, mounted, refusal, called.as_deref()),
+        Err(refused) => {
+            note_refusal(site, mounted, &refused, address);
+            refuse(
+                &head,
+                on_upgrade,
+                site,
+                mounted,
+                refused.refusal,
+                called.as_deref(),
+            )
+        }
     }
 }
 
 /// Tells a client that came too often that it is not let in.
-pub(super) fn turn_back(request: Request<RequestBody>, site: &Site, mount: &Mount) -> Reply {
+pub(super) fn turn_back(request: Request<RequestBody>, peer: IpAddr, site: &Site, mount: &Mount) -> Reply {
     let (mut head, _) = request.into_parts();
     let on_upgrade = head.extensions.remove::<OnUpgrade>();
     let joined = Joined::new(&head.headers);
     let header = |name: &str| joined.get(name);
     let asked = Handshake::new(head.uri.query().unwrap_or_default(), &header);
     let mounted = mount.choose(&asked);
+    let address = site.client(peer, &head.headers);
+    note_refusal(site, mounted, &Refusal::RateLimited.into(), address);
     refuse(&head, on_upgrade, site, mounted, Refusal::RateLimited, None)
 }
 
+/// A refusal, and for a token why.
+struct Refused {
+    refusal: Refusal,
+    token: Option<TokenError>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let token = None;
+        Self { refusal, token }
+    }
+}
+
 /// Who the client is and whether it may come in; `called` is told the name it gives itself.
-fn judge(
+async fn judge(
     asked: &Handshake<'_>,
     headers: &HeaderMap,
     site: &Site,
@@ -129,15 +154,15 @@ fn judge(
     mounted: &Arc<MountedDialect>,
     address: IpAddr,
     called: &mut Option<String>,
-) -> Result<Entrant, Refusal> {
+) -> Result<Entrant, Refused> {
     if site.node.is_draining() {
-        return Err(Refusal::ShuttingDown);
+        return Err(Refusal::ShuttingDown.into());
     }
     let offer = mounted.dialect.offer(asked)?;
-    let identity = offer
-        .token
-        .map(|token| identify(site, mounted, &token))
-        .transpose()?;
+    let identity = match &offer.token {
+        Some(token) => Some(identify(site, token).await?),
+        None => None,
+    };
     mounted.dialect.admit(identity.as_deref())?;
     let id = Uuid::now_v7();
     *called = offer
@@ -167,24 +192,25 @@ fn judge(
     })
 }
 
-fn identify(site: &Site, mounted: &MountedDialect, token: &str) -> Result<Arc<Identity>, Refusal> {
-    site.node.gate.identify(token).map_err(|error| {
-        tracing::debug!(dialect = mounted.name, reason = %error, "token refused");
-        match error {
+async fn identify(site: &Site, token: &str) -> Result<Arc<Identity>, Refused> {
+    site.node.gate.identify(token).await.map_err(|error| Refused {
+        refusal: match error {
             TokenError::Expired => Refusal::ExpiredCredential,
+            TokenError::KeysUnavailable => Refusal::KeysUnavailable,
             _ => Refusal::BadCredential,
-        }
+        },
+        token: Some(error),
     })
 }
 
 /// Whether the request is a WebSocket handshake that we can answer; then its `Sec-WebSocket-Accept`.
-fn check(head: &Parts, mounted: &MountedDialect) -> Result<String, Box<Reply>> {
+fn check(head: &Parts, site: &Site, mounted: &MountedDialect) -> Result<String, Box<Reply>> {
     if has_body(&head.headers) {
         // A proxy in front would take for a body what we would take for frames.
         let message = "an upgrade request has no body";
-        return Err(bad_handshake(mounted, StatusCode::BAD_REQUEST, message, &[]).into());
+        return Err(bad_handshake(site, mounted, StatusCode::BAD_REQUEST, message, &[]).into());
     }
-    handshake::check(head).map_err(|error| not_a_handshake(mounted, error).into())
+    handshake::check(head).map_err(|error| not_a_handshake(site, mounted, error).into())
 }
 
 /// Goes on with the socket once the answer is sent.
@@ -261,8 +287,6 @@ fn refuse(
     refusal: Refusal,
     name: Option<&str>,
 ) -> Reply {
-    mounted.counters.refusals.add(refusal.label());
-    log(mounted, refusal);
     let dialect = &mounted.dialect;
     let facts = site.node.dialect_facts(mounted);
     let about = About {
@@ -275,9 +299,14 @@ fn refuse(
     match dialect.refuse(refusal, &about) {
         Rejection::Http { status, body } => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
-            reply::text(status, "application/json", body.into_owned())
+            let answer = reply::text(status, "application/json", body.into_owned());
+            if refusal == Refusal::KeysUnavailable {
+                reply::later(answer)
+            } else {
+                answer
+            }
         }
-        Rejection::Close { code, reason } => match check(head, mounted) {
+        Rejection::Close { code, reason } => match check(head, site, mounted) {
             Ok(accept) => {
                 let frame = encode::close_frame(code, &reason);
                 let timeout = site.options.handshake_timeout;
@@ -291,21 +320,29 @@ fn refuse(
     }
 }
 
-fn log(mounted: &MountedDialect, refusal: Refusal) {
-    let (dialect, reason) = (mounted.name, refusal.label());
-    match refusal {
-        Refusal::AtCapacity | Refusal::AddressAtCapacity | Refusal::UserAtCapacity => {
-            tracing::warn!(dialect, reason, "connection refused");
-        }
-        Refusal::MissingCredential
-        | Refusal::BadCredential
-        | Refusal::ExpiredCredential
-        | Refusal::Forbidden
-        | Refusal::BadName
-        | Refusal::NameTaken
-        | Refusal::RateLimited
-        | Refusal::ShuttingDown => tracing::debug!(dialect, reason, "connection refused"),
-    }
+/// Counts and logs a refusal.
+fn note_refusal(site: &Site, mounted: &MountedDialect, refused: &Refused, address: IpAddr) {
+    let detail = refused.token.as_ref().map(|error| -> &dyn Display { error });
+    note(site, mounted, refused.refusal.label(), detail, Some(address));
+}
+
+/// Counts and logs that a connection is refused. At capacity the operator may have to do something.
+fn note(
+    site: &Site,
+    mounted: &MountedDialect,
+    reason: &'static str,
+    detail: Option<&dyn Display>,
+    peer: Option<IpAddr>,
+) {
+    mounted.counters.refusals.add(reason);
+    site.node.refusals.note(&refusals::Refused {
+        subject: Subject::Connection,
+        dialect: Some(mounted.name),
+        reason,
+        detail,
+        peer,
+        is_warning: reason.ends_with("at_capacity"),
+    });
 }
 
 /// Sends a close frame and hangs up, for clients that cannot read an HTTP answer.
@@ -323,17 +360,18 @@ async fn turn_away(upgraded: Upgraded, close_frame: &[u8]) {
     let _ = tokio::time::timeout(HANG_UP, saying).await;
 }
 
-fn not_a_handshake(mounted: &MountedDialect, error: HandshakeError) -> Reply {
-    bad_handshake(mounted, error.status(), &error.to_string(), error.headers())
+fn not_a_handshake(site: &Site, mounted: &MountedDialect, error: HandshakeError) -> Reply {
+    bad_handshake(site, mounted, error.status(), &error.to_string(), error.headers())
 }
 
 fn bad_handshake(
+    site: &Site,
     mounted: &MountedDialect,
     status: StatusCode,
     message: &str,
     headers: &[(&'static str, &'static str)],
 ) -> Reply {
-    mounted.counters.refusals.add("bad_handshake");
+    note(site, mounted, "bad_handshake", Some(&message), None);
     let mut answer = reply::failed(mounted, status, message);
     for (name, value) in headers {
         answer

@@ -23,10 +23,9 @@ use super::{
     reader::{Limits, ProtocolError, Reader},
     session::{Closing, Session},
     stats::Stats,
-    throttle::Throttle,
     wire::Wire,
 };
-use crate::auth::Credentials;
+use crate::{auth::Credentials, log_throttle::LogThrottle};
 
 /// What a connection over the limit is sent before it is closed.
 pub const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
@@ -108,8 +107,8 @@ pub struct Door {
     pub(super) options: DoorOptions,
     pub(super) stats: Stats,
     pub(super) since: Instant,
-    pub(super) malformed: Throttle,
-    pub(super) unwelcome: Throttle,
+    pub(super) malformed: LogThrottle,
+    pub(super) unwelcome: LogThrottle,
     limits: Limits,
     ids: AtomicU64,
 }
@@ -122,8 +121,8 @@ impl Door {
             options,
             stats: Stats::default(),
             since: Instant::now(),
-            malformed: Throttle::new(Duration::from_secs(1)),
-            unwelcome: Throttle::new(Duration::from_millis(100)),
+            malformed: LogThrottle::new(Duration::from_secs(1)),
+            unwelcome: LogThrottle::new(Duration::from_millis(100)),
             ids: AtomicU64::new(1),
         }
     }

@@ -13,7 +13,6 @@ mod inline;
 pub mod reader;
 mod session;
 mod stats;
-mod throttle;
 mod wire;
 pub mod writer;
 

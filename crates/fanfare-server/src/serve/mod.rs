@@ -75,18 +75,18 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), RunError> {
         tls,
     } = prepared;
     let verifier = Arc::new(keys.verifier);
-    // The first tokens should find the keys; a provider that is away holds up the start for as long as a fetch may take.
-    if let Err(error) = verifier.refresh_jwks().await {
-        tracing::warn!(%error, "the key set cannot be fetched yet; trying again in the background");
-    }
-    let refreshing = verifier.spawn_refresh();
+    // The first tokens should find the keys; a provider that is away holds up the start for as long as a fetch may take,
+    // and the task that fetches again logs why.
+    let _ = verifier.refresh_jwks().await;
 
     let dialects = dialects(config);
     let accounts = accounts::open(config, storage, keys.secret).await?;
-    let gate = Gate::new(verifier.clone(), rules.wanted_claims()).with_accounts(accounts.clone());
+    let gate = Gate::new(verifier, rules.wanted_claims()).with_accounts(accounts.clone());
+    let gate = Arc::new(gate);
+    let refreshing = gate.spawn_refresh();
     let node = Node::new(NodeOptions {
         dialects,
-        gate: Arc::new(gate),
+        gate,
         policy: rules,
         authorizer: authorizer.map(|webhook| -> Arc<dyn Authorizer> { webhook }),
     });
@@ -133,7 +133,7 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), RunError> {
 
     let ended = shutdown::wait(signals, &node, &config.shutdown).await;
     threads.stop();
-    for task in [refreshing, forgetting].into_iter().flatten().chain(following) {
+    for task in forgetting.into_iter().chain([refreshing]).chain(following) {
         task.abort();
     }
     accounts.storage().close().await;

@@ -28,7 +28,7 @@ pub enum HandshakeError {
     #[error("a WebSocket is opened with HTTP/1.1")]
     NotHttp11,
     /// A request without `Upgrade: websocket`.
-    #[error("this is a WebSocket endpoint")]
+    #[error("this is a WebSocket endpoint, and the request has no header Upgrade: websocket")]
     NotWebSocket,
     /// `Connection` does not name the upgrade, typically because a proxy removed it.
     #[error("header Connection: upgrade is missing")]

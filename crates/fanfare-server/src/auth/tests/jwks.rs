@@ -281,9 +281,15 @@ fn paced(endpoint: &Endpoint, period: u64, on_demand: u64) -> Arc<Verifier> {
         period: millis(period),
         on_demand: millis(on_demand),
         first_retry: millis(5),
+        last_retry: millis(20),
     };
     verifier.set_pace(pace);
     Arc::new(verifier)
+}
+
+fn refreshing(verifier: &Arc<Verifier>) -> tokio::task::JoinHandle<()> {
+    let verifier = Arc::clone(verifier);
+    tokio::spawn(async move { verifier.keep_fresh().await })
 }
 
 const NEVER: u64 = 3_600_000;
@@ -292,7 +298,7 @@ const NEVER: u64 = 3_600_000;
 async fn the_background_task_retries_and_then_fetches_periodically() {
     let endpoint = Endpoint::start(http("503 Later", "", b"")).await;
     let verifier = paced(&endpoint, 20, NEVER);
-    let task = verifier.spawn_refresh().unwrap();
+    let task = refreshing(&verifier);
     eventually("three attempts", || endpoint.requests() >= 3).await;
     assert_eq!(
         refusal(&verifier, &old_token()),
@@ -309,7 +315,7 @@ async fn the_background_task_retries_and_then_fetches_periodically() {
 async fn an_unknown_key_id_fetches_early_and_a_wrong_signature_does_not() {
     let endpoint = Endpoint::start(key_set(&[old_key()])).await;
     let verifier = paced(&endpoint, NEVER, 50);
-    let task = verifier.spawn_refresh().unwrap();
+    let task = refreshing(&verifier);
     eventually("the first keys", || refusal(&verifier, &old_token()).is_none()).await;
 
     let wrong = signed("rsa", Algorithm::RS256, Some("old"));
@@ -324,27 +330,128 @@ async fn an_unknown_key_id_fetches_early_and_a_wrong_signature_does_not() {
 
     endpoint.say(key_set(&[old_key(), new_key()]));
     assert_eq!(refusal(&verifier, &new_token()), Some(TokenError::UnknownKey));
-    eventually("the new key", || refusal(&verifier, &new_token()).is_none()).await;
+    assert_eq!(verifier.fetch_key(&new_token()).await, Ok(()));
+    assert_eq!(refusal(&verifier, &new_token()), None);
+    assert_eq!(endpoint.requests(), 2);
+    assert_eq!(verifier.fetch_key(&new_token()).await, Ok(()));
+    assert_eq!(endpoint.requests(), 2, "a key that is here is not fetched");
+    task.abort();
+}
+
+#[tokio::test]
+async fn all_who_wait_for_a_key_share_one_fetch() {
+    let endpoint = Endpoint::start(key_set(&[old_key()])).await;
+    let verifier = paced(&endpoint, NEVER, 100);
+    let task = refreshing(&verifier);
+    eventually("the first keys", || refusal(&verifier, &old_token()).is_none()).await;
+    endpoint.say(key_set(&[old_key(), new_key()]));
+    let token = new_token();
+    let waiting = (0..100).map(|_| verifier.fetch_key(&token));
+    let waited = futures_util::future::join_all(waiting).await;
+    assert!(waited.iter().all(Result::is_ok));
+    assert_eq!(endpoint.requests(), 2);
     task.abort();
 }
 
 #[tokio::test]
 async fn a_flood_of_unknown_key_ids_fetches_no_faster_than_allowed() {
+    const ON_DEMAND: u64 = 30;
     let endpoint = Endpoint::start(key_set(&[old_key()])).await;
-    let verifier = paced(&endpoint, NEVER, NEVER);
-    let task = verifier.spawn_refresh().unwrap();
+    let verifier = paced(&endpoint, NEVER, ON_DEMAND);
+    let task = refreshing(&verifier);
     eventually("the first keys", || refusal(&verifier, &old_token()).is_none()).await;
-    for _ in 0..100 {
-        assert_eq!(refusal(&verifier, &new_token()), Some(TokenError::UnknownKey));
-        tokio::time::sleep(Duration::from_millis(2)).await;
+    let began = std::time::Instant::now();
+    for attempt in 0..10 {
+        let made_up = signed("p256", Algorithm::ES256, Some(&format!("made up {attempt}")));
+        assert_eq!(verifier.fetch_key(&made_up).await, Ok(()));
+        assert_eq!(refusal(&verifier, &made_up), Some(TokenError::UnknownKey));
     }
-    assert_eq!(endpoint.requests(), 1);
+    assert!(began.elapsed() >= Duration::from_millis(10 * ON_DEMAND));
+    assert_eq!(endpoint.requests(), 11);
     task.abort();
 }
 
 #[tokio::test]
-async fn without_a_jwks_there_is_no_task() {
-    let verifier = Arc::new(verifier(with_secret()));
-    assert!(verifier.spawn_refresh().is_none());
+async fn a_token_whose_key_cannot_be_fetched_is_not_judged() {
+    let endpoint = Endpoint::start(key_set(&[old_key()])).await;
+    let verifier = paced(&endpoint, NEVER, 10);
+    assert!(!verifier.has_keys());
+    let task = refreshing(&verifier);
+    eventually("the first keys", || verifier.has_keys()).await;
+    endpoint.say(http("503 Later", "", b""));
+    assert_eq!(
+        verifier.fetch_key(&new_token()).await,
+        Err(TokenError::KeysUnavailable)
+    );
+    assert_eq!(refusal(&verifier, &old_token()), None, "old keys stay in use");
+    endpoint.say(key_set(&[new_key()]));
+    assert_eq!(verifier.fetch_key(&new_token()).await, Ok(()));
+    assert_eq!(refusal(&verifier, &new_token()), None);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_gate_waits_for_a_key_and_its_verifier_can_be_replaced() {
+    let endpoint = Endpoint::start(key_set(&[])).await;
+    let live = |name: &str, algorithm, kid| {
+        let claims = json!({"sub": "user123", "exp": 4_000_000_000_u64}).to_string();
+        token(
+            &header(algorithm, Some(kid)),
+            &claims,
+            &private_key(name),
+            algorithm,
+        )
+    };
+    let old = live("rsa-other", Algorithm::RS256, "old");
+    let new = live("p256", Algorithm::ES256, "new");
+    let gate = Arc::new(Gate::new(paced(&endpoint, NEVER, 10), Vec::new()));
+    let task = gate.spawn_refresh();
+    assert!(!gate.has_keys());
+    assert_eq!(gate.identify(&old).await.err(), Some(TokenError::KeysUnavailable));
+    endpoint.say(key_set(&[old_key()]));
+    eventually("the first keys", || gate.has_keys()).await;
+    assert!(gate.identify(&old).await.is_ok());
+    endpoint.say(key_set(&[old_key(), new_key()]));
+    assert!(
+        gate.identify(&new).await.is_ok(),
+        "a published key is fetched first"
+    );
+
+    endpoint.say(Vec::new());
+    gate.replace_verifier(paced(&endpoint, NEVER, 10));
+    assert!(gate.has_keys(), "a reload does not forget them");
+    assert!(gate.identify(&old).await.is_ok() && gate.identify(&new).await.is_ok());
+    gate.replace_verifier(Arc::new(verifier(with_secret())));
+    assert_eq!(
+        gate.identify(&old).await.err(),
+        Some(TokenError::UnsupportedAlgorithm)
+    );
+    assert!(gate.has_keys());
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_failure_is_told_with_its_causes_and_without_the_secrets_of_the_url() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!(
+        "http://user:hunter2@{}/?key=hunter3",
+        nobody.local_addr().unwrap()
+    );
+    drop(nobody);
+    let options = VerifierOptions {
+        jwks_url: Some(url),
+        ..VerifierOptions::default()
+    };
+    let error = verifier(options).refresh_jwks().await.unwrap_err();
+    let text = crate::causes::Causes(&error).to_string();
+    assert!(text.contains("refused"), "{text}");
+    assert!(!text.contains("hunter"), "{text}");
+}
+
+#[tokio::test]
+async fn without_a_jwks_there_is_nothing_to_fetch() {
+    let verifier = verifier(with_secret());
     verifier.refresh_jwks().await.unwrap();
+    assert!(verifier.has_keys());
+    assert_eq!(verifier.fetch_key(&new_token()).await, Ok(()));
 }

@@ -1,11 +1,12 @@
 //! How connections come, are kept, and end.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use fanfare_core::Refusal;
 
 use super::world::{in_world, settings, sockets};
-use crate::engine::{DialectSettings, Transport, connection::Connection};
+use crate::engine::{DialectSettings, Transport, connection::Connection, talk::unix_millis};
 
 #[test]
 fn a_connection_is_small() {
@@ -72,6 +73,27 @@ fn a_connection_ends_with_its_token() {
         let seat = world.reserve("alice", Duration::from_millis(300)).await.unwrap();
         let (mut client, server) = sockets().await;
         seat.serve(Transport::Plain(server), &[]);
+        assert_eq!(client.close().await, (1008, "token_expired".into()));
+    });
+}
+
+#[test]
+fn tokens_expire_by_the_wall_clock_and_nothing_else_does() {
+    in_world(settings(), |world| async move {
+        let mut client = world.connect("alice").await; // for an hour
+        let wall = |seconds| unix_millis(SystemTime::now() + Duration::from_secs(seconds));
+        let sweep = |wall| {
+            let now = world.node.clock_ms();
+            world.shard.sweep_chunk(&mut 0, now, wall, &Bytes::new());
+        };
+        sweep(0);
+        sweep(wall(3_000));
+        assert_eq!(
+            world.node.active(),
+            1,
+            "a correction of less than the token's time ends nothing"
+        );
+        sweep(wall(3_700));
         assert_eq!(client.close().await, (1008, "token_expired".into()));
     });
 }

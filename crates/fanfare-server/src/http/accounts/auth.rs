@@ -284,7 +284,7 @@ async fn refresh(fields: &Fields, client: IpAddr, site: &Site) -> Result<Reply, 
     security(("bearer" = [])),
 )]
 async fn me(headers: &HeaderMap, site: &Site) -> Result<Reply, Failure> {
-    let proved = super::prove(headers, site)?;
+    let proved = super::prove(headers, site).await?;
     let user = site.options.accounts.user(&proved.user_id).await?;
     let known = Known {
         user: Account::of(&user),

@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 
 use super::super::{
     body::Unread,
+    caller::KEYS_UNAVAILABLE,
     reply::{self, Reply},
 };
 use crate::{accounts::AccountError, auth::TokenError, storage::StorageError};
@@ -34,6 +35,8 @@ pub(super) enum Failure {
     NoToken,
     /// The access token proves nothing.
     BadToken(TokenError),
+    /// The access token cannot be judged at the moment.
+    KeysUnavailable,
     /// The session is somebody else's.
     NotYours,
     /// What is asked for is for admins.
@@ -47,7 +50,7 @@ impl Failure {
         match self {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Draining | Self::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Unread(unread) => unread.status(),
             Self::NotAnObject => StatusCode::BAD_REQUEST,
@@ -69,6 +72,7 @@ impl Failure {
             Self::NoToken => "an access token is required",
             Self::BadToken(TokenError::Expired) => "the access token has expired",
             Self::BadToken(_) => "the access token is not valid",
+            Self::KeysUnavailable => KEYS_UNAVAILABLE,
             Self::NotYours => "a session is ended with a token of its own, or an admin's",
             Self::NotAdmin => "other users' sessions are shown to admins only",
             // How it is kept, and what is wrong with that, is for the log.
@@ -100,6 +104,7 @@ impl Failure {
                 return reply;
             }
             Self::Account(AccountError::TooManyAttempts { retry_after }) => *retry_after,
+            Self::KeysUnavailable => LATER,
             Self::Account(AccountError::Busy) => SOON,
             Self::Account(AccountError::Storage(error)) if error.is_outage() => LATER,
             _ => return reply,

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     accounts::{AccountError, Accounts, Login},
-    auth::Verified,
+    auth::{TokenError, Verified},
     storage::{StorageError, time_of},
 };
 
@@ -139,9 +139,16 @@ fn user_agent(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// What the access token of a request says.
-fn prove(headers: &HeaderMap, site: &Site) -> Result<Verified, Failure> {
+async fn prove(headers: &HeaderMap, site: &Site) -> Result<Verified, Failure> {
     let token = caller::bearer(headers).ok_or(Failure::NoToken)?;
-    site.node.gate.verify(token).map_err(Failure::BadToken)
+    let verified = site.node.gate.verify(token).await;
+    verified.map_err(|error| {
+        caller::note(site, "bad_credential", &error, None);
+        match error {
+            TokenError::KeysUnavailable => Failure::KeysUnavailable,
+            error => Failure::BadToken(error),
+        }
+    })
 }
 
 /// Ends the session of the access token.

@@ -34,7 +34,7 @@ pub(super) struct Done {}
     security(("bearer" = [])),
 )]
 pub(super) async fn logout(headers: &HeaderMap, site: &Arc<Site>) -> Result<Reply, Failure> {
-    let proved = super::prove(headers, site)?;
+    let proved = super::prove(headers, site).await?;
     super::end_own(&proved, site).await?;
     Ok(succeeded(StatusCode::OK, Done {}))
 }
@@ -80,7 +80,7 @@ pub(super) async fn change(
     headers: &HeaderMap,
     site: &Arc<Site>,
 ) -> Result<Reply, Failure> {
-    let proved = super::prove(headers, site)?;
+    let proved = super::prove(headers, site).await?;
     let Change {
         current_password,
         new_password,

@@ -123,7 +123,7 @@ fn code(failure: &Failure) -> &'static str {
     match failure {
         Failure::NoRoute => "NOT_FOUND",
         Failure::WrongMethod(_) => "METHOD_NOT_ALLOWED",
-        Failure::Draining => "SERVER_FULL",
+        Failure::Draining | Failure::KeysUnavailable => "SERVER_FULL",
         Failure::TooManyRequests => "RATE_LIMITED",
         Failure::Unread(_) | Failure::NotAnObject => "INVALID_REQUEST",
         Failure::BadToken(TokenError::Expired) => "TOKEN_EXPIRED",
@@ -203,7 +203,7 @@ impl<'a> LoginSession<'a> {
     security(("bearer" = [])),
 )]
 async fn list(head: &Parts, site: &Site) -> Result<Reply, Failure> {
-    let proved = super::prove(&head.headers, site)?;
+    let proved = super::prove(&head.headers, site).await?;
     let query = Query::read(head.uri.query().unwrap_or_default(), &["user"])
         .map_err(|_| AccountError::bad("query", "expected user, at most once"))?;
     let user = query.get("user").unwrap_or(&proved.user_id);
@@ -366,7 +366,7 @@ async fn refresh(fields: &Fields, client: IpAddr, site: &Site) -> Result<Reply, 
     security(("bearer" = [])),
 )]
 async fn end(id: &str, headers: &HeaderMap, site: &Arc<Site>) -> Result<Reply, Failure> {
-    let proved = super::prove(headers, site)?;
+    let proved = super::prove(headers, site).await?;
     if id == CURRENT {
         super::end_own(&proved, site).await?;
         return Ok(reply::text(StatusCode::NO_CONTENT, "", ""));

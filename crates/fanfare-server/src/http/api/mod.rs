@@ -142,16 +142,16 @@ pub(super) async fn answer(
     }
     let (head, sent) = request.into_parts();
     let wanted = resource.scope(&head.method);
-    match caller::access(site, peer, &head.uri, &head.headers, wanted) {
+    match caller::access(site, peer, &head.uri, &head.headers, wanted).await {
         Access::Granted => {}
         Access::OutOfScope => {
             let message = caller::out_of_scope(wanted);
             return api_error(StatusCode::FORBIDDEN, "FORBIDDEN", &message);
         }
         Access::Unknown => return unauthorized(),
-        Access::NotYet => {
+        Access::NotYet(reason) => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
-            return reply::later(api_error(status, "STARTING", caller::NOT_YET));
+            return reply::later(api_error(status, "STARTING", reason));
         }
     }
     match resource {

@@ -1,4 +1,4 @@
-//! Log lines that a peer can cause at will, kept to a few a second.
+//! Log lines that a peer can cause at will, limited in rate.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -7,7 +7,7 @@ use std::{
 
 /// Lets one through in each interval and counts those held back.
 #[derive(Debug)]
-pub(super) struct Throttle {
+pub(crate) struct LogThrottle {
     interval: Duration,
     begin: Instant,
     /// When the next may pass, in nanoseconds since `begin`.
@@ -15,8 +15,8 @@ pub(super) struct Throttle {
     held_back: AtomicU64,
 }
 
-impl Throttle {
-    pub(super) fn new(interval: Duration) -> Self {
+impl LogThrottle {
+    pub(crate) fn new(interval: Duration) -> Self {
         Self {
             interval,
             begin: Instant::now(),
@@ -26,7 +26,7 @@ impl Throttle {
     }
 
     /// How many were held back since the last that passed, if this one may pass.
-    pub(super) fn pass(&self) -> Option<u64> {
+    pub(crate) fn pass(&self) -> Option<u64> {
         self.pass_at(Instant::now())
     }
 
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn one_in_each_interval() {
         let second = Duration::from_secs(1);
-        let throttle = Throttle::new(second);
+        let throttle = LogThrottle::new(second);
         let at = |seconds: f32| throttle.pass_at(throttle.begin + second.mul_f32(seconds));
         assert_eq!(at(0.0), Some(0));
         assert_eq!(at(0.1), None);

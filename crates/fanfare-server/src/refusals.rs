@@ -1,0 +1,124 @@
+//! The log lines about what is refused: one for each dialect and reason, and no more than one in a few seconds.
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use ahash::AHashMap;
+
+use crate::log_throttle::LogThrottle;
+
+/// Between two lines of one dialect and one reason.
+const EVERY: Duration = Duration::from_secs(5);
+/// Bytes shown of a text that a client chose.
+const MAX_SHOWN: usize = 128;
+
+/// What is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Subject {
+    /// A WebSocket handshake.
+    Connection,
+    /// A credential: in a frame, or in a request to an HTTP route.
+    Token,
+    /// A request of a web page.
+    Request,
+}
+
+/// One refusal. No field may hold a secret.
+#[derive(Clone, Copy)]
+pub(crate) struct Refused<'a> {
+    pub(crate) subject: Subject,
+    /// Where one is concerned.
+    pub(crate) dialect: Option<&'static str>,
+    pub(crate) reason: &'static str,
+    /// More of the reason.
+    pub(crate) detail: Option<&'a dyn fmt::Display>,
+    pub(crate) peer: Option<IpAddr>,
+    /// Whether the operator may have to do something: logged as a warning.
+    pub(crate) is_warning: bool,
+}
+
+/// Writes the lines.
+#[derive(Default)]
+pub(crate) struct RefusalLog {
+    /// The keys are words of the program, so there are few.
+    lines: Mutex<AHashMap<(Subject, Option<&'static str>, &'static str), LogThrottle>>,
+}
+
+impl RefusalLog {
+    /// Logs a refusal, or counts it for the next line of its kind.
+    pub(crate) fn note(&self, refused: &Refused<'_>) {
+        let Some(held_back) = self.pass(refused) else {
+            return;
+        };
+        let Refused {
+            dialect,
+            reason,
+            detail,
+            peer,
+            ..
+        } = *refused;
+        let detail = detail.map(shown);
+        let peer = peer.map(tracing::field::display);
+        let what = match refused.subject {
+            Subject::Connection => "connection refused",
+            Subject::Token => "token refused",
+            Subject::Request => "request refused",
+        };
+        if refused.is_warning {
+            tracing::warn!(dialect, reason, detail, peer, held_back, "{what}");
+        } else {
+            tracing::info!(dialect, reason, detail, peer, held_back, "{what}");
+        }
+    }
+
+    fn pass(&self, refused: &Refused<'_>) -> Option<u64> {
+        let key = (refused.subject, refused.dialect, refused.reason);
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.entry(key).or_insert_with(|| LogThrottle::new(EVERY)).pass()
+    }
+}
+
+/// A text of bounded length in which nothing looks like another line.
+fn shown(detail: &dyn fmt::Display) -> String {
+    let text = detail.to_string();
+    let end = text.floor_char_boundary(MAX_SHOWN);
+    text[..end].escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_passes_once_and_is_counted() {
+        let log = RefusalLog::default();
+        let refused = |dialect, reason| {
+            log.pass(&Refused {
+                subject: Subject::Connection,
+                dialect,
+                reason,
+                detail: None,
+                peer: None,
+                is_warning: false,
+            })
+        };
+        assert_eq!(refused(Some("a"), "bad_credential"), Some(0));
+        assert_eq!(refused(Some("a"), "bad_credential"), None);
+        assert_eq!(refused(Some("b"), "bad_credential"), Some(0));
+        assert_eq!(refused(Some("a"), "forbidden_origin"), Some(0));
+        assert_eq!(refused(None, "bad_credential"), Some(0));
+    }
+
+    #[test]
+    fn details_stay_on_their_line() {
+        assert_eq!(
+            shown(&"https://a.example\nlevel=ERROR"),
+            "https://a.example\\nlevel=ERROR"
+        );
+        assert_eq!(shown(&"\u{e9}".repeat(100)).len(), MAX_SHOWN);
+    }
+}

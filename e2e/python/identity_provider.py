@@ -1,0 +1,106 @@
+"""An identity provider: RSA keys made in Python, and an HTTP server with their public parts. Standard library only."""
+
+import base64
+import hashlib
+import http.server
+import json
+import secrets
+import threading
+import time
+
+from fanfare import free_port
+
+# The DER of "a SHA-256 digest" (RFC 8017 section 9.2, note 1).
+SHA256 = bytes.fromhex("3031300d060960864801650304020105000420")
+
+
+def _b64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _bytes(number):
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def _is_prime(number):
+    if any(number % small == 0 for small in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)):
+        return False
+    odd, twos = number - 1, 0
+    while odd % 2 == 0:
+        odd, twos = odd // 2, twos + 1
+    for _ in range(20):
+        power = pow(secrets.randbelow(number - 3) + 2, odd, number)
+        if power in (1, number - 1):
+            continue
+        for _ in range(twos - 1):
+            power = power * power % number
+            if power == number - 1:
+                break
+        else:
+            return False
+    return True
+
+
+def _prime():
+    while True:
+        candidate = secrets.randbits(1024) | (3 << 1022) | 1
+        if candidate % 65537 != 1 and _is_prime(candidate):
+            return candidate
+
+
+class Key:
+    """An RSA key of 2048 bits that signs RS256 tokens."""
+
+    def __init__(self, kid):
+        one, other = _prime(), _prime()
+        self.kid, self.modulus = kid, one * other
+        self.private = pow(65537, -1, (one - 1) * (other - 1))
+
+    def jwk(self):
+        return {"kty": "RSA", "kid": self.kid, "n": _b64(_bytes(self.modulus)), "e": "AQAB"}
+
+    def token(self, user, **claims):
+        now = int(time.time())
+        header = {"alg": "RS256", "kid": self.kid}
+        claims = {"sub": user, "iat": now, "exp": now + 3600, **claims}
+        message = ".".join(_b64(json.dumps(part).encode()) for part in (header, claims))
+        digest = SHA256 + hashlib.sha256(message.encode()).digest()
+        padded = b"\0\1" + b"\xff" * (256 - 3 - len(digest)) + b"\0" + digest
+        signature = pow(int.from_bytes(padded, "big"), self.private, self.modulus)
+        return message + "." + _b64(signature.to_bytes(256, "big"))
+
+
+class Provider:
+    """Serves `keys` on a port that is its own from the beginning, and accepts nothing before `start`."""
+
+    def __init__(self, *keys):
+        self.keys, self.port, self.requests, self.server = list(keys), free_port(), 0, None
+
+    @property
+    def url(self):
+        return f"http://reader:hunter2@127.0.0.1:{self.port}/keys?token=hunter3"
+
+    def start(self):
+        provider = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                provider.requests += 1
+                body = json.dumps({"keys": [key.jwk() for key in provider.keys]}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def stop(self):
+        if self.server:
+            self.server.shutdown()
+            self.server.server_close()
+            self.server = None
