@@ -26,7 +26,8 @@ RUNS = {
     "services": ("notify", "key", r"\w+ /api/v1/(events|users|connections|channels)"),
     "announcements": ("broadcast", "key", r"\w+ /(notify|status)$"),
     "users": ("topics", "user", r"\w+ /api/messages$|GET /api/auth/me$|GET /sessions$|DELETE /sessions/\{"),
-    "logins": ("topics", None, r"POST /api/auth/(register|login|refresh|logout|password(/reset)?)$|POST /sessions(/refresh)?$"),
+    "logins": ("topics", None, r"POST /api/auth/(register|login|refresh)$|POST /sessions(/refresh)?$"),
+    "passwords": ("topics", None, r"POST /api/auth/(logout|password(/reset)?)$"),
     "open": ("realtime", None, r"\w+ /(livez|readyz|health|metrics.*|info|docs|.*api\.json|ws)$"),
     "rooms": ("rooms", None, r"\w+ /api/v1/ws/connect$"),
 }
