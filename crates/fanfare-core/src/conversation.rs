@@ -47,12 +47,6 @@ pub trait Conversation: Send {
     fn limited(&mut self, context: &Context<'_>, steps: &mut Steps) {
         let _ = (context, steps);
     }
-
-    /// The connection is over. `left` are the rooms in which it was its user's last. Of the steps only
-    /// [`Command::Publish`] is still carried out, and nothing is answered.
-    fn closed(&mut self, left: &[Channel], context: &Context<'_>, steps: &mut Steps) {
-        let _ = (left, context, steps);
-    }
 }
 
 /// What a conversation may know at each call.
@@ -155,8 +149,6 @@ pub enum Right {
     Rules,
     /// The same, and it must be in the room.
     Member,
-    /// None: the server itself speaks of this connection, as that it joined.
-    Server,
 }
 
 /// What came of a [`Command`].

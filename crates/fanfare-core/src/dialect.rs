@@ -6,9 +6,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
-    About, BrokerHealth, Call, Conversation, DialectFacts, Ending, Endpoint, Event, Figure, Handshake,
-    HttpError, HttpReply, Identity, JsonMap, ListenPlan, Listening, NodeFacts, Offer, Options, Plan, Refusal,
-    Rejection, policy::PolicyOptions,
+    About, Announcement, BrokerHealth, Call, Conversation, DialectFacts, Ending, Endpoint, Event, Figure,
+    Handshake, HttpError, HttpReply, Identity, JsonMap, ListenPlan, Listening, NodeFacts, Offer, Options,
+    Plan, Presence, Refusal, Rejection, policy::PolicyOptions,
 };
 
 /// What is known of a client protocol before it is configured.
@@ -105,6 +105,13 @@ pub trait Dialect: Send + Sync {
     /// The event's text in this protocol, without framing; `None` when its clients are not shown such events. Runs
     /// once per event and node, however many connections receive it.
     fn render(&self, event: &Event) -> Option<Bytes>;
+
+    /// What the server publishes in a room when `user` joins it with a first connection, or leaves it with the last one;
+    /// `None` for nothing. The connection itself is answered apart from that, and before it.
+    fn announce(&self, change: Presence, user: &Identity) -> Option<Announcement> {
+        let _ = (change, user);
+        None
+    }
 
     /// The event types that this protocol's server uses for what it says itself. No client may publish them.
     fn own_types(&self) -> &'static [&'static str] {

@@ -46,7 +46,7 @@ pub use index::{PatternTrie, SubscriptionIndex};
 pub use interests::{ChannelInterests, Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson, deeper_than};
 pub use listening::{Heard, ListenPlan, Listening};
-pub use members::Members;
+pub use members::{Announcement, Members, Presence};
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
 pub use object::{BadObject, RawObject, string};
 pub use options::{BadOption, Inherited, OptionKind, OptionSpec, OptionValue, Options, Target, Unit};

@@ -3,13 +3,17 @@
 use ahash::AHashMap;
 
 use crate::{
-    Channel, UserId,
+    Channel, RawJson, UserId,
     memory::give_back,
     striped::{Striped, forget},
 };
 
 /// Counts, per room and user, the connections that are in the room, so that a user comes in with its first and leaves
 /// with its last, however many it has.
+///
+/// A change may have to be published in the room, in the order of the changes. Therefore a caller hands in `place`, which
+/// puts a ready event on its way and does nothing else: it runs under the room's lock, and a call of [`Members`] within it
+/// would wait for itself.
 ///
 /// It counts one node's connections. A count over all nodes takes its place behind these same functions: whoever calls
 /// them asks only whether somebody has come, has left, or is there.
@@ -19,24 +23,28 @@ pub struct Members {
 }
 
 impl Members {
-    /// A connection of `user` joins `room`. `tell` is told whether it is the user's first there, while nobody else can
-    /// come into the room or leave it: so what is said of that is said in the order in which it happened. It must not
-    /// call this again.
-    pub fn join<T>(&self, room: &Channel, user: &UserId, tell: impl FnOnce(bool) -> T) -> T {
+    /// A connection of `user` joins `room`. Returns whether it is the user's first there, for which `place` has run.
+    pub fn join(&self, room: &Channel, user: &UserId, place: impl FnOnce()) -> bool {
         let mut stripe = self.rooms.lock(room);
         let members = stripe.entry(room.clone()).or_default();
         let connections = members.entry(user.clone()).or_default();
         *connections += 1;
         let first = *connections == 1;
-        tell(first)
+        if first {
+            place();
+        }
+        first
     }
 
-    /// A connection of `user` leaves `room`. `tell` is told whether it was the user's last there, as in
-    /// [`Members::join`]; one that was not in the room is no last one.
-    pub fn leave<T>(&self, room: &Channel, user: &UserId, tell: impl FnOnce(bool) -> T) -> T {
+    /// A connection of `user` leaves `room`. Returns whether it was the user's last there, for which `place` has run. A
+    /// connection that was not in the room is no last one.
+    pub fn leave(&self, room: &Channel, user: &UserId, place: impl FnOnce()) -> bool {
         let mut stripe = self.rooms.lock(room);
         let last = Self::take(&mut stripe, room, user);
-        tell(last)
+        if last {
+            place();
+        }
+        last
     }
 
     fn take(stripe: &mut AHashMap<Channel, AHashMap<UserId, u32>>, room: &Channel, user: &UserId) -> bool {
@@ -71,9 +79,49 @@ impl Members {
     }
 }
 
+/// How a user's presence in a room changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// With the user's first connection there.
+    Joined,
+    /// With the user's last connection there.
+    Left,
+}
+
+/// What the server publishes in a room about one of its users.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Announcement {
+    /// The event's type.
+    pub kind: &'static str,
+    /// The event's data.
+    pub data: RawJson,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_is_placed_before_the_next_one_happens() {
+        let room = Channel::new("project:1").expect("a name");
+        let user = UserId::new("alice").expect("a name");
+        let members = Members::default();
+        let placed = std::sync::Mutex::new(Vec::new());
+        let place = |word| placed.lock().expect("no panic").push(word);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1_000 {
+                        members.join(&room, &user, || place("joined"));
+                        members.leave(&room, &user, || place("left"));
+                    }
+                });
+            }
+        });
+        let placed = placed.into_inner().expect("no panic");
+        assert!(placed.len() >= 2);
+        assert!(placed.chunks(2).all(|pair| pair == ["joined", "left"]));
+    }
 
     #[test]
     fn users_come_with_their_first_connection_and_leave_with_their_last() {
@@ -88,11 +136,7 @@ mod tests {
             (&task, &alice, true),
             (&project, &bob, true),
         ] {
-            assert_eq!(
-                members.join(room, user, |told| told),
-                is_first,
-                "{user} joins {room}"
-            );
+            assert_eq!(members.join(room, user, || ()), is_first, "{user} joins {room}");
         }
         let mut there = members.members(&project);
         there.sort_unstable();
@@ -105,11 +149,7 @@ mod tests {
             (&project, &bob, true),
             (&project, &bob, false),
         ] {
-            assert_eq!(
-                members.leave(room, user, |told| told),
-                was_last,
-                "{user} leaves {room}"
-            );
+            assert_eq!(members.leave(room, user, || ()), was_last, "{user} leaves {room}");
         }
         assert!(members.members(&project).is_empty());
         assert_eq!((members.members(&task), members.rooms()), (vec![alice], 1));
@@ -129,11 +169,11 @@ mod tests {
             })
         };
         assert_eq!(
-            of_all_shards(|members, room, user| members.join(room, user, |told| told)),
+            of_all_shards(|members, room, user| members.join(room, user, || ())),
             1
         );
         assert_eq!(
-            of_all_shards(|members, room, user| members.leave(room, user, |told| told)),
+            of_all_shards(|members, room, user| members.leave(room, user, || ())),
             1
         );
         assert_eq!(members.rooms(), 0);

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, mem, sync::Arc};
 
 use fanfare_core::{
-    Audience, Channel, Command, Context, Conversation, Denial, Draft, Ending, Identity, Joined, Message,
-    Outcome, RawJson, Right, Step, Steps, Ticket,
+    Audience, Channel, Command, Context, Conversation, Denial, Draft, Ending, Identity, Message, Outcome,
+    RawJson, Right, Step, Steps, Ticket,
 };
 
 use super::{
@@ -20,12 +20,12 @@ const TICKET: Ticket = 0;
 /// A connection of this dialect.
 #[derive(Default)]
 pub(super) struct Member {
-    /// Whose it is. Kept, because it is told when it leaves its rooms, and then its credential may be over.
+    /// Whose it is.
     user: Option<Arc<Identity>>,
     asked: Asked,
 }
 
-/// What was asked for and is not answered. Of what the server itself tells a room no answer is awaited.
+/// What was asked for and is not answered.
 #[derive(Default)]
 enum Asked {
     #[default]
@@ -66,17 +66,11 @@ impl Conversation for Member {
         steps: &mut Steps,
     ) {
         match (mem::take(&mut self.asked), answer) {
-            (Asked::Join(room), Ok(Outcome::Joined(how))) => {
+            (Asked::Join(room), Ok(_)) => {
                 steps.push(Step::SendText(render::joined_room(&room, context.now)));
-                if how == Joined::First {
-                    self.announce("user_joined", &room, steps);
-                }
             }
-            (Asked::Leave(room), Ok(Outcome::Left { last })) => {
+            (Asked::Leave(room), Ok(_)) => {
                 steps.push(Step::SendText(render::left_room(&room, context.now)));
-                if last {
-                    self.announce("user_left", &room, steps);
-                }
             }
             (Asked::Join(room), Err(denial)) => {
                 tell(&denied(denial, &room), context, steps);
@@ -88,18 +82,12 @@ impl Conversation for Member {
                 tell(&denied(denial, &room), context, steps);
             }
             // A message that was sent comes back as the event that it is.
-            (_, Ok(_)) | (Asked::Nothing, Err(_)) => {}
+            (Asked::Send(_) | Asked::Nothing, Ok(_)) | (Asked::Nothing, Err(_)) => {}
         }
     }
 
     fn limited(&mut self, context: &Context<'_>, steps: &mut Steps) {
         tell("Rate limit exceeded", context, steps);
-    }
-
-    fn closed(&mut self, left: &[Channel], _context: &Context<'_>, steps: &mut Steps) {
-        for room in left {
-            self.announce("user_left", room, steps);
-        }
     }
 }
 
@@ -125,26 +113,20 @@ impl Member {
                 let Some(data) = data else {
                     return steps.push(Step::End(Ending::InternalError));
                 };
-                steps.push(publish(&room, render::MESSAGE, data, Right::Member));
+                steps.push(publish(&room, data));
                 self.asked = Asked::Send(room);
             }
         }
     }
-
-    /// Tells `room` that the user came or went.
-    fn announce(&self, kind: &str, room: &Channel, steps: &mut Steps) {
-        let data = self.user.as_ref().and_then(|user| render::user_data(user));
-        steps.extend(data.map(|data| publish(room, kind, data, Right::Server)));
-    }
 }
 
-fn publish(room: &Channel, kind: &str, data: RawJson, right: Right) -> Step {
+fn publish(room: &Channel, data: RawJson) -> Step {
     let draft = Draft {
         to: Audience::Channel(room.clone()),
-        kind: Some(kind.into()),
+        kind: Some(render::MESSAGE.into()),
         data,
         metadata: None,
-        right,
+        right: Right::Member,
     };
     Step::Ask(TICKET, Command::Publish(draft))
 }

@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, BrokerHealth, Conversation, Description, Dialect, DialectDefaults, DialectFacts, DialectKind,
-    Ending, Event, Handshake, Hearing, Hears, Identity, JsonMap, ListenPlan, Listening, NodeFacts, Offer,
-    Options, Refusal, Rejection,
+    About, Announcement, BrokerHealth, Conversation, Description, Dialect, DialectDefaults, DialectFacts,
+    DialectKind, Ending, Event, Handshake, Hearing, Hears, Identity, JsonMap, ListenPlan, Listening,
+    NodeFacts, Offer, Options, Presence, Refusal, Rejection,
     policy::{PolicyOptions, RoomAccess},
 };
 
@@ -129,6 +129,14 @@ impl Dialect for Rooms {
 
     fn render(&self, event: &Event) -> Option<Bytes> {
         Some(render::event(event))
+    }
+
+    fn announce(&self, change: Presence, user: &Identity) -> Option<Announcement> {
+        let kind = match change {
+            Presence::Joined => "user_joined",
+            Presence::Left => "user_left",
+        };
+        render::user_data(user).map(|data| Announcement { kind, data })
     }
 
     /// What the server says itself. `message` is not among them: it is what clients of every dialect say.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use fanfare_core::{
     About, BrokerHealth, Call, ConnectionFacts, Context, Conversation, Dialect, DialectKind, DialectReport,
     Ending, Handshake, Heard, HttpError, HttpReply, Identity, JsonMap, Listening, Message, NodeFacts, Plan,
-    Reach, Receipt, Refusal, Report, Steps, Ticket,
+    Presence, Reach, Receipt, Refusal, Report, Steps, Ticket,
 };
 
 use serde_json::Value;
@@ -105,14 +105,6 @@ impl Stage {
                 self.converse(place, |talk, context, steps| talk.expired(context, steps));
             }
             "limited" => self.converse(place, |talk, context, steps| talk.limited(context, steps)),
-            "closed" => {
-                let rooms = step
-                    .rest
-                    .split_whitespace()
-                    .map(|room| room.parse().expect("a room"));
-                let rooms: Vec<_> = rooms.collect();
-                self.converse(place, |talk, context, steps| talk.closed(&rooms, context, steps));
-            }
             _ => return false,
         }
         true
@@ -156,6 +148,8 @@ impl Stage {
                 let (code, reason) = self.dialect.end(*ending);
                 self.seen.push_back(format!("close {code} {reason}"));
             }
+            "joins" => self.announces(Presence::Joined, step.rest),
+            "leaves" => self.announces(Presence::Left, step.rest),
             "ping" => self.says(self.dialect.ping(now())),
             "tick" => {
                 let count = step.rest.parse().expect("a count");
@@ -255,6 +249,13 @@ impl Stage {
             .extend(plan.frames.iter().map(|frame| format!("sends {frame}")));
         self.seen
             .push_back(format!("confirmations {}", plan.confirmations));
+    }
+
+    fn announces(&mut self, change: Presence, user: &str) {
+        let user = words::identity(user).expect("a user");
+        let said = self.dialect.announce(change, &user);
+        self.seen
+            .extend(said.map(|said| format!("announces {} {}", said.kind, said.data.as_str())));
     }
 
     fn says(&mut self, text: Option<Bytes>) {

@@ -11,7 +11,8 @@
 //! > TEXT        >> HEX                  the client sends text, or bytes
 //! answer …                              the server did what was asked for, or did not (see below)
 //! timer, expired, limited               the timer set is over; the credential's time is; a message was dropped
-//! closed [ROOM]…                        the connection is over; it was its user's last in those rooms
+//! joins USER [CLAIMS]                   a user joins a room with a first connection; then `announces TYPE JSON`, or nothing
+//! leaves USER [CLAIMS]                  a user leaves a room with the last connection; the same
 //! publish user:U|channel:C|everyone TYPE|- JSON [metadata JSON] [sender ID [USERNAME]]
 //! offer [QUERY] [| HEADER: VALUE]…      an upgrade request; then `offered …` or `rejected …`
 //! claims [QUERY] [| HEADER: VALUE]…     an upgrade request to a path that two dialects share; then `true` or `false`

@@ -88,7 +88,6 @@ fn draft(draft: &Draft) -> String {
     match draft.right {
         Right::Rules => {}
         Right::Member => text.push_str(" as-member"),
-        Right::Server => text.push_str(" as-server"),
     }
     text
 }

@@ -14,7 +14,6 @@ use super::{
     hold::Hold,
     node::{MountedDialect, Node},
     requests::{self, Asking, Granted, Request},
-    subscriptions::Traits,
     talk::{Turn, unix_millis},
 };
 use crate::{
@@ -231,31 +230,21 @@ impl Connection {
         );
     }
 
-    /// Is in the room from now on. The conversation is answered, and may tell the room, before anybody else can come in
-    /// or leave.
+    /// Is in the room from now on, if it was not before.
     fn come_in(&mut self, ticket: Ticket, granted: Option<Granted>, turn: &mut Turn<'_>) {
         let already = Ok(Outcome::Joined(Joined::Already));
         let (Some(Granted::New(wanted, hold, traits)), Some(identity)) = (granted, self.identity.clone())
         else {
             return self.answer(ticket, already, turn);
         };
-        let Subscription::Channel(room) = wanted.clone() else {
-            return self.answer(ticket, already, turn);
-        };
         if self.is_member(&wanted) {
             return self.answer(ticket, already, turn);
         }
-        let node = turn.shard.node.clone();
-        node.members.join(&room, &identity.user, |first| {
-            let joined = if first { Joined::First } else { Joined::Another };
-            let traits = Traits {
-                member: true,
-                ..traits
-            };
-            self.listen(wanted, hold, traits, turn.shard, turn.key);
-            self.rehear(turn.shard, turn.key);
-            self.answer(ticket, Ok(Outcome::Joined(joined)), turn);
-        });
+        let Subscription::Channel(room) = wanted else {
+            return self.answer(ticket, already, turn);
+        };
+        let joined = self.enter_room(&room, &identity, hold, traits, turn);
+        self.answer(ticket, Ok(Outcome::Joined(joined)), turn);
     }
 
     fn leave(&mut self, ticket: Ticket, room: &Channel, turn: &mut Turn<'_>) {
@@ -265,10 +254,8 @@ impl Connection {
         };
         self.unlisten(&wanted, turn.shard, turn.key);
         self.rehear(turn.shard, turn.key);
-        let node = turn.shard.node.clone();
-        node.members.leave(room, &identity.user, |last| {
-            self.answer(ticket, Ok(Outcome::Left { last }), turn);
-        });
+        let last = self.leave_room(room, &identity, turn.shard);
+        self.answer(ticket, Ok(Outcome::Left { last }), turn);
     }
 
     fn may_listen(&self, wanted: &Subscription, turn: &Turn<'_>) -> Verdict {

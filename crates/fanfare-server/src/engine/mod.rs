@@ -19,6 +19,7 @@ mod meter;
 mod node;
 mod once;
 mod outbox;
+mod presence;
 mod publisher;
 mod questions;
 mod receivers;

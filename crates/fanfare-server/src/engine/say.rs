@@ -3,8 +3,7 @@
 use std::{rc::Rc, time::SystemTime};
 
 use fanfare_core::{
-    Audience, Channel, Command, Context, Denial, Draft, Event, Outcome, Right, Sender, Step, Steps,
-    Subscription, Ticket,
+    Audience, Denial, Draft, Event, Outcome, Right, Sender, Subscription, Ticket,
     policy::{Action, Verdict},
 };
 use uuid::Uuid;
@@ -13,10 +12,6 @@ use super::{connection::Connection, publisher::Publisher, requests::Asking, talk
 
 impl Connection {
     pub(super) fn publish(&mut self, ticket: Ticket, draft: Draft, turn: &mut Turn<'_>) {
-        if draft.right == Right::Server {
-            let id = self.announce(draft, &turn.shard.publisher);
-            return self.answer(ticket, Ok(Outcome::Published { id }), turn);
-        }
         let verdict = match self.may_say(&draft, turn) {
             Ok(verdict) => verdict,
             Err(denial) => return self.answer(ticket, Err(denial), turn),
@@ -56,16 +51,8 @@ impl Connection {
         }
     }
 
-    /// Publishes what the server says of this connection, and answers the event's id.
-    fn announce(&self, draft: Draft, publisher: &Publisher) -> Uuid {
-        let event = self.event(draft);
-        let id = event.id;
-        drop(publisher.publish_now(event)); // nobody waits for what becomes of it
-        id
-    }
-
     /// The event that the server makes of a client's draft: id, sender and time are not the client's to say.
-    fn event(&self, draft: Draft) -> Event {
+    pub(super) fn event(&self, draft: Draft) -> Event {
         let sender = self.identity.as_ref().map(|identity| {
             let (username, connection) = (identity.username.clone(), Some(self.id));
             Box::new(Sender {
@@ -78,22 +65,6 @@ impl Connection {
             metadata: draft.metadata,
             sender,
             ..Event::new(draft.to, draft.kind.as_deref(), draft.data, SystemTime::now())
-        }
-    }
-
-    /// What the conversation says when the connection is over.
-    pub(super) fn say_last(&mut self, left: &[Channel], publisher: &Publisher) {
-        let mut steps = Steps::new();
-        let context = Context {
-            now: SystemTime::now(),
-            connection: self.id,
-            identity: self.identity.as_ref(),
-        };
-        self.conversation.closed(left, &context, &mut steps);
-        for step in steps {
-            if let Step::Ask(_, Command::Publish(draft)) = step {
-                self.announce(draft, publisher);
-            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     sync::atomic::Ordering::Relaxed,
 };
 
-use fanfare_core::{Channel, Refusal};
+use fanfare_core::Refusal;
 
 use super::{
     Newcomer, Shard, Transport,
@@ -181,24 +181,7 @@ impl Connection {
         let rooms = self.leave_index(shard, key);
         self.release_user(shard);
         self.admission.free_name();
-        let Some(identity) = self.identity.clone() else {
-            return;
-        };
-        for room in rooms {
-            shard.node.members.leave(&room, &identity.user, |last| {
-                if last {
-                    self.take_leave(&room, shard);
-                }
-            });
-        }
-    }
-
-    /// Lets the conversation tell `room` that its user is gone.
-    fn take_leave(&mut self, room: &Channel, shard: &Shard) {
-        let say = AssertUnwindSafe(|| self.say_last(std::slice::from_ref(room), &shard.publisher));
-        if catch_unwind(say).is_err() {
-            tracing::error!(connection = self.number, "a fault while closing a connection");
-        }
+        self.leave_rooms(&rooms, shard);
     }
 }
 

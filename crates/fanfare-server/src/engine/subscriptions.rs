@@ -179,13 +179,13 @@ impl Connection {
         Some(traits)
     }
 
-    /// Does not listen to `wanted` any more, and leaves the room, if it is one, without a word.
+    /// Does not listen to `wanted` any more, and leaves the room, if it is in it as in one.
     pub(super) fn drop_subscription(&mut self, wanted: &Subscription, shard: &Shard, key: Key) {
         let traits = self.unlisten(wanted, shard, key);
         if let (Subscription::Channel(room), Some(identity)) = (wanted, &self.identity)
             && traits.is_some_and(|traits| traits.member)
         {
-            shard.node.members.leave(room, &identity.user, |_| ());
+            self.leave_room(room, identity, shard);
         }
     }
 

@@ -39,7 +39,6 @@ fn every_command_is_answered() {
             ("pub staff.x 1", "pub: forbidden"),
             ("pub-as reserved a.x 1", "pub-as: reserved_type"),
             ("pub-as other a.x 1", "pub-as: ok"),
-            ("pub-server news.x 1", "pub-server: ok"),
             ("pub-all 1", "pub-all: forbidden"),
             ("pub-member project:1 1", "pub-member: not_member"),
             ("join project:1", "join: first"),

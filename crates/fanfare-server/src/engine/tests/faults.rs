@@ -32,12 +32,12 @@ fn a_panic_in_a_rendering_drops_that_event_alone() {
 #[test]
 fn a_panic_out_of_turn_ends_that_connection_alone() {
     in_world(settings(), |world| async move {
-        let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
+        let (mut alice, mut bob) = (world.connect("speechless").await, world.connect("bob").await);
         for client in [&mut alice, &mut bob] {
             assert_eq!(client.ask("sub a *;join project:1").await, "sub: ok ok");
             client.hears(&["join: first"]).await;
         }
-        // First in its timer, then in what it says when it is over.
+        // In its timer; and its dialect fails over what to say when it joins and leaves.
         alice.say("fail later;timer 0").await;
         assert_eq!(alice.close().await, (1011, "internal_error".into()));
         drop(alice);

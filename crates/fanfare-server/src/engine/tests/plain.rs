@@ -6,10 +6,10 @@ use std::{sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Audience, BrokerHealth, Channel, Command, Context, Conversation, Denial, Dialect, DialectDefaults,
-    DialectFacts, DialectKind, Draft, Ending, Event, Handshake, Hearing, Hears, Identity, JsonMap, Message,
-    NodeFacts, Offer, Options, Outcome, RawJson, Refusal, Rejection, Right, Step, Steps, Subscription,
-    Ticket, Token, UserId,
+    About, Announcement, Audience, BrokerHealth, Channel, Command, Context, Conversation, Denial, Dialect,
+    DialectDefaults, DialectFacts, DialectKind, Draft, Ending, Event, Handshake, Hearing, Hears, Identity,
+    JsonMap, Message, NodeFacts, Offer, Options, Outcome, Presence, RawJson, Refusal, Rejection, Right, Step,
+    Steps, Subscription, Ticket, Token, UserId,
 };
 use uuid::Uuid;
 
@@ -112,6 +112,16 @@ impl Dialect for Plain {
     fn hears(&self) -> Hearing {
         self.hearing
     }
+    fn announce(&self, change: Presence, user: &Identity) -> Option<Announcement> {
+        assert!(&*user.user != "speechless", "asked to");
+        let word = match change {
+            Presence::Joined if user.user.starts_with("loud") => "joined",
+            Presence::Joined => return None,
+            Presence::Left => "left",
+        };
+        let data = json(&format!("\"{}-{word}\"", user.user));
+        Some(Announcement { kind: word, data })
+    }
     fn own_types(&self) -> &'static [&'static str] {
         &["reserved"]
     }
@@ -141,9 +151,18 @@ struct Talk {
     welcome: Option<&'static str>,
     pauses: bool,
     /// The words that were asked; a ticket is a place in this list.
-    asked: Vec<String>,
+    asked: Vec<Vec<String>>,
     /// It was asked to fail when it is called without a message.
     fails: bool,
+}
+
+impl Talk {
+    fn ask(&mut self, words: &[&str], command: Command, steps: &mut Steps) {
+        let ticket = Ticket::try_from(self.asked.len()).unwrap();
+        self.asked
+            .push(words.iter().map(|word| (*word).to_owned()).collect());
+        steps.push(Step::Ask(ticket, command));
+    }
 }
 
 impl Conversation for Talk {
@@ -157,11 +176,7 @@ impl Conversation for Talk {
         for command in text.split(';') {
             let words: Vec<&str> = command.split_whitespace().collect();
             match (words.as_slice(), asked(&words)) {
-                (_, Some(asked)) => {
-                    let ticket = Ticket::try_from(self.asked.len()).unwrap();
-                    self.asked.push(words[0].into());
-                    steps.push(Step::Ask(ticket, asked));
-                }
+                (_, Some(command)) => self.ask(&words, command, steps),
                 (["timer", after], _) => {
                     steps.push(Step::Timer(after.parse().ok().map(Duration::from_millis)));
                 }
@@ -186,8 +201,17 @@ impl Conversation for Talk {
         context: &Context<'_>,
         steps: &mut Steps,
     ) {
-        let asked = &self.asked[ticket as usize];
-        steps.push(say(&format!("{asked}: {}", in_words(answer, context))));
+        let words = self.asked[ticket as usize].clone();
+        steps.push(say(&format!("{}: {}", words[0], in_words(answer, context))));
+        // A visitor leaves where it came in, and comes in where it goes next.
+        if let [verb, room, next @ ..] = &words[..]
+            && verb == "visit"
+        {
+            let leave = [["leave", room]].into_iter();
+            for words in leave.chain(next.iter().map(|room| ["join", &**room])) {
+                self.ask(&words, asked(&words).unwrap(), steps);
+            }
+        }
     }
 
     fn timer(&mut self, _context: &Context<'_>, steps: &mut Steps) {
@@ -208,15 +232,6 @@ impl Conversation for Talk {
 
     fn limited(&mut self, _context: &Context<'_>, steps: &mut Steps) {
         steps.push(say("limited"));
-    }
-
-    fn closed(&mut self, left: &[Channel], context: &Context<'_>, steps: &mut Steps) {
-        assert!(!self.fails, "asked to");
-        for room in left {
-            let user = context.identity.map_or("nobody", |identity| &identity.user);
-            let draft = draft(&[room, &format!("\"{user}-left\"")], Right::Server, None).unwrap();
-            steps.push(Step::Ask(0, Command::Publish(draft)));
-        }
     }
 }
 
@@ -239,11 +254,10 @@ fn asked(words: &[&str]) -> Option<Command> {
             whole: true,
         },
         "unsub" => Command::Unsubscribe(all()),
-        "join" => Command::Join(room()),
+        "join" | "visit" => Command::Join(room()),
         "leave" => Command::Leave(room()),
         "pub" => Command::Publish(draft(rest, Right::Rules, None)?),
         "pub-member" => Command::Publish(draft(rest, Right::Member, None)?),
-        "pub-server" => Command::Publish(draft(rest, Right::Server, None)?),
         "pub-as" => Command::Publish(draft(&rest[1..], Right::Rules, Some(rest[0]))?),
         "direct" => Command::Publish(Draft {
             to: Audience::User(UserId::new(rest[0]).unwrap()),
@@ -265,7 +279,7 @@ fn draft(words: &[&str], right: Right, kind: Option<&str>) -> Option<Draft> {
     Some(Draft {
         to: Audience::Channel(Channel::new(channel).unwrap()),
         kind: kind.map(Into::into),
-        data: RawJson::parse(&Bytes::copy_from_slice(data.as_bytes())).unwrap(),
+        data: json(data),
         metadata: None,
         right,
     })
@@ -282,6 +296,10 @@ fn in_words(answer: Result<Outcome, Denial>, context: &Context<'_>) -> String {
         Ok(Outcome::Facts(facts)) => format!("{} active", facts.active),
         Ok(Outcome::Unsubscribed | Outcome::Published { .. }) => "ok".into(),
     }
+}
+
+fn json(text: &str) -> RawJson {
+    RawJson::parse(&Bytes::copy_from_slice(text.as_bytes())).unwrap()
 }
 
 fn say(text: &str) -> Step {

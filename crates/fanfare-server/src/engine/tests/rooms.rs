@@ -63,8 +63,11 @@ fn unsubscribing_from_a_room_leaves_it() {
     in_world(settings(), |world| async move {
         let mut alice = world.connect("alice").await;
         alice.ask("join project:1").await;
+        let mut bob = world.connect("bob").await;
+        bob.ask("sub project:1").await;
         assert_eq!(alice.ask("unsub project:1").await, "unsub: ok");
         assert_eq!(world.node.members.rooms(), 0);
+        bob.hears(&["\"alice-left\""]).await;
         assert_eq!(alice.ask("join project:1").await, "join: first");
     });
 }
@@ -100,6 +103,41 @@ fn those_who_stay_hear_of_a_user_whose_last_connection_is_gone() {
     });
 }
 
+#[test]
+fn a_conversation_may_leave_and_join_when_it_is_told_that_it_is_in() {
+    // Were a lock held meanwhile, the shard would wait for itself for ever: so on a thread of its own.
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        in_world(settings(), |world| async move {
+            let (mut bob, mut loud) = (world.connect("bob").await, world.connect("loud").await);
+            bob.ask("join project:1").await;
+            assert_eq!(loud.ask("visit project:1 task:1").await, "visit: first");
+            loud.hears(&["leave: last", "join: first", "\"loud-joined\""])
+                .await;
+            // The same room again, in which others are: their room learns of all changes in order.
+            assert_eq!(loud.ask("visit project:1 project:1").await, "visit: first");
+            loud.hears(&["leave: last", "join: first"]).await;
+            drop(loud);
+            let joined_and_left = ["\"loud-joined\"", "\"loud-left\""];
+            for _ in 0..3 {
+                bob.hears(&joined_and_left).await;
+            }
+            bob.hears_no_more().await;
+        });
+        tell.send(()).unwrap();
+    });
+    told.recv_timeout(Duration::from_secs(20)).expect("no deadlock");
+}
+
+#[test]
+fn a_member_is_answered_before_its_room_is_told() {
+    in_world(settings(), |world| async move {
+        let mut loud = world.connect("loud").await;
+        assert_eq!(loud.ask("join project:1").await, "join: first");
+        assert_eq!(loud.text().await, "\"loud-joined\"");
+    });
+}
+
 /// Connections that have joined one room without a word; no socket is behind them.
 async fn crowd(world: &World, count: usize) -> Vec<Seat> {
     let room = Channel::new("project:1").unwrap();
@@ -117,7 +155,7 @@ async fn crowd(world: &World, count: usize) -> Vec<Seat> {
         world
             .node
             .members
-            .join(&room, &connection.identity.as_ref().unwrap().user, |_| ());
+            .join(&room, &connection.identity.as_ref().unwrap().user, || ());
         let key = connection.key(slot);
         let traits = Traits {
             member: true,
