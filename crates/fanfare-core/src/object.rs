@@ -65,6 +65,11 @@ impl<'a> RawObject<'a> {
         fields.find(|(own, _)| *own == name).map(|(_, value)| *value)
     }
 
+    /// The value of the field `name`, unless it is `null`: many clients write out a field that they leave empty.
+    pub fn given(&self, name: &str) -> Option<&'a RawValue> {
+        self.get(name).filter(|value| value.get() != "null")
+    }
+
     /// The fields in the order they came, doubles included.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.fields.iter().map(|(name, value)| (&**name, *value))
@@ -168,6 +173,8 @@ mod tests {
         ] {
             assert_eq!(object.get(name).map(RawValue::get), value, "{name}");
         }
+        assert_eq!(object.given("a").map(RawValue::get), Some(r#""\u00e9""#));
+        assert!(object.given("").is_none() && object.given("A").is_none());
         assert!(matches!(&object.fields[0].0, Cow::Borrowed(_)));
     }
 

@@ -32,8 +32,8 @@ pub(super) enum Frame<'a> {
     },
     /// It asks whether the server is there.
     Ping {
-        /// A number as the client wrote it, or `null`.
-        timestamp: &'a str,
+        /// JSON as the client wrote it, if it gave any.
+        timestamp: Option<&'a str>,
     },
     /// It is there itself. Whatever else it says with that is not looked at.
     Pong,
@@ -93,7 +93,7 @@ pub(super) fn read(text: &str) -> Result<Frame<'_>, Problem> {
             })
         }
         "Ping" => Ok(Frame::Ping {
-            timestamp: timestamp(&frame)?,
+            timestamp: timestamp(&frame),
         }),
         "Pong" => Ok(Frame::Pong),
         unknown => Err(Problem::invalid(format!(
@@ -149,18 +149,13 @@ fn target_user<'a>(data: &RawObject<'a>) -> Result<Cow<'a, str>, Problem> {
     string(user).ok_or_else(|| not_a("data.target_user", "string or an integer"))
 }
 
-/// A ping without a timestamp, or without any data, has nothing to send back.
-fn timestamp<'a>(frame: &RawObject<'a>) -> Result<&'a str, Problem> {
-    let text = match frame.get("data").map(RawValue::get) {
-        None | Some("null") => "null",
-        Some(data) => object(data, "data")?
-            .get("timestamp")
-            .map_or("null", RawValue::get),
-    };
-    if is_number(text) || text == "null" {
-        Ok(text)
-    } else {
-        Err(not_a("data.timestamp", "number"))
+/// What a ping wants back: `data.timestamp`, or `data` itself if it is no object.
+fn timestamp<'a>(frame: &RawObject<'a>) -> Option<&'a str> {
+    let data = frame.given("data")?;
+    match RawObject::parse(data.get()) {
+        Ok(data) => data.get("timestamp").map(RawValue::get),
+        Err(BadObject::NotAnObject) => Some(data.get()),
+        Err(BadObject::NotJson) => None, // an object in which a name is half a surrogate pair
     }
 }
 

@@ -45,9 +45,13 @@ pub(super) fn ack(message_id: Uuid, now: SystemTime) -> Step {
     reply("Ack", &format!(r#"{{"message_id":"{message_id}"}}"#), now)
 }
 
-/// The answer to a ping with this timestamp, which is JSON.
-pub(super) fn pong(timestamp: &str, now: SystemTime) -> Step {
-    reply("Pong", &format!(r#"{{"timestamp":{timestamp}}}"#), now)
+/// The answer to a ping: its own timestamp, which is JSON, else the server's time.
+pub(super) fn pong(timestamp: Option<&str>, now: SystemTime) -> Step {
+    let data = match timestamp {
+        Some(timestamp) => format!(r#"{{"timestamp":{timestamp}}}"#),
+        None => format!(r#"{{"timestamp":{}}}"#, since_1970(now).as_millis()),
+    };
+    reply("Pong", &data, now)
 }
 
 /// Something was not done.

@@ -19,16 +19,14 @@ pub(super) enum Complaint<'a> {
     NoType,
     /// `type` is none of the protocol's.
     UnknownType(Cow<'a, str>),
-    /// `room` is missing, empty, or no string.
+    /// `room` is missing, `null` or an empty string.
     NoRoom,
     /// `room` is not how rooms are named.
     BadRoom,
     /// `room` is a user's own, which is for what the server sends that user.
     UsersRoom,
-    /// `data.content` is missing, empty, or no string.
+    /// `data.content` is missing, `null` or an empty string.
     NoContent,
-    /// `data.metadata` is no object.
-    BadMetadata,
 }
 
 impl Complaint<'_> {
@@ -43,7 +41,6 @@ impl Complaint<'_> {
             Self::BadRoom => "Invalid room identifier",
             Self::UsersRoom => "No access to the rooms of users",
             Self::NoContent => "Content required",
-            Self::BadMetadata => "Metadata must be an object",
         })
     }
 }

@@ -22,9 +22,9 @@ pub(super) enum Frame<'a> {
 
 /// What a client says in a room.
 pub(super) struct Said<'a> {
-    /// A JSON string that is not empty.
+    /// Any JSON value but `null` and the empty string.
     pub(super) content: &'a str,
-    /// A JSON object; empty where the client gave none, so that its readers may look into it unasked.
+    /// Any JSON value; an empty object if the client gave none, so that readers may look into it unasked.
     pub(super) metadata: &'a str,
 }
 
@@ -43,8 +43,8 @@ pub(super) fn read(text: &str) -> Result<Frame<'_>, Complaint<'_>> {
 
 /// The room a message is about: `{project|channel|task}:{id}`. A user's room exists, but not for clients.
 fn room<'a>(frame: &RawObject<'a>) -> Result<Channel, Complaint<'a>> {
-    let raw = text_in(frame, "room").ok_or(Complaint::NoRoom)?;
-    named(&string(raw).ok_or(Complaint::BadRoom)?) // half a surrogate pair
+    let raw = filled(frame, "room").ok_or(Complaint::NoRoom)?;
+    named(&string(raw).ok_or(Complaint::BadRoom)?)
 }
 
 /// The room of that name, if clients may name it.
@@ -63,19 +63,15 @@ fn said<'a>(frame: &RawObject<'a>) -> Result<Said<'a>, Complaint<'a>> {
         BadObject::NotAnObject => Complaint::NoContent,
         BadObject::NotJson => Complaint::NotJson,
     })?;
-    let content = text_in(&data, "content").ok_or(Complaint::NoContent)?.get();
-    let metadata = match data.get("metadata").map(RawValue::get) {
-        None | Some("null") => "{}",
-        Some(object) if object.starts_with('{') => object,
-        Some(_) => return Err(Complaint::BadMetadata),
-    };
-    Ok(Said { content, metadata })
+    Ok(Said {
+        content: filled(&data, "content").ok_or(Complaint::NoContent)?.get(),
+        metadata: data.given("metadata").map_or("{}", RawValue::get),
+    })
 }
 
-/// The field `name` as it was written, if it is a string that is not empty.
-fn text_in<'a>(object: &RawObject<'a>, name: &str) -> Option<&'a RawValue> {
-    let is_text = |raw: &&RawValue| raw.get().starts_with('"') && raw.get() != r#""""#;
-    object.get(name).filter(is_text)
+/// The field `name` as it was written, unless it is missing, `null` or an empty string.
+fn filled<'a>(object: &RawObject<'a>, name: &str) -> Option<&'a RawValue> {
+    object.given(name).filter(|raw| raw.get() != r#""""#)
 }
 
 #[cfg(test)]

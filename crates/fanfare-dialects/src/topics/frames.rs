@@ -77,7 +77,7 @@ impl<'a> Frame<'a> {
             names: Names::new(),
             good: Vec::new(),
         };
-        match (self.fields.get("topic"), self.fields.get("topics")) {
+        match (self.fields.given("topic"), self.fields.given("topics")) {
             (Some(_), Some(_)) => {
                 return Err(Problem::in_field("topics", "not together with topic"));
             }
@@ -96,12 +96,12 @@ impl<'a> Frame<'a> {
     pub(super) fn draft(&self) -> Result<(Channel, Draft), Problem> {
         let channel = channel(&text_of("topic", required(&self.fields, "topic")?)?)?;
         let data = required(&self.fields, "data")?;
-        let metadata = self.fields.get("metadata").map(|raw| {
+        let metadata = self.fields.given("metadata").map(|raw| {
             metadata::without_sender(raw.get()).map_err(|issue| Problem::in_field("metadata", issue))
         });
         let draft = Draft {
             to: Audience::Channel(channel.clone()),
-            kind: self.fields.get("eventType").map(event_type).transpose()?,
+            kind: self.fields.given("eventType").map(event_type).transpose()?,
             data: RawJson::from_raw(data).map_err(|_| Problem::in_field("data", "nested too deep"))?,
             metadata: metadata.transpose()?,
             right: Right::Rules,
