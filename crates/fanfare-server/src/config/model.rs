@@ -285,7 +285,8 @@ pub struct Limits {
     #[schemars(range(max = 1_000_000))]
     pub requests_per_second_per_ip: u32,
 
-    /// The most messages in a second from one connection. 0 is no limit.
+    /// The most WebSocket frames in a second from one connection: a message counts for each frame that it comes in, and pings
+    /// and pongs count as well. 0 is no limit.
     #[schemars(range(max = 1_000_000))]
     pub messages_per_second_per_connection: u32,
 

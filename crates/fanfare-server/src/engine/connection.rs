@@ -15,15 +15,17 @@ use uuid::Uuid;
 
 use super::{
     Admission, MountedDialect, Transport, deliver::RUN, meter::Meter, outbox::Outbox,
-    subscriptions::Subscriptions,
+    subscriptions::Subscriptions, work::Debt,
 };
 use crate::ws::{Decoder, DeflateParams, Opcode, encode};
 
 /// How long a client may take to answer our close frame.
 const CLOSE_ANSWER_MS: u64 = 5_000;
-/// How long a client may take to hang up after both close frames are sent, or to take a close frame at all when it
-/// did not read before.
-const HANG_UP_MS: u64 = 2_000;
+/// How long a client may take to hang up after both close frames are sent.
+pub(super) const HANG_UP_MS: u64 = 2_000;
+/// How long a client that is ended because it does not read may take to read again: the close frame, which says why it is
+/// ended, waits for it behind what the socket has taken already. Nothing else is kept for it.
+const SLOW_READER_MS: u64 = 10_000;
 
 /// Names a connection on its shard; never the same for two connections, even in one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,6 +103,7 @@ pub(super) struct Connection {
     /// What the conversation asked for and was not answered yet. Nothing is read meanwhile.
     pub(super) asked: u32,
     pub(super) meter: Option<Box<Meter>>,
+    pub(super) debt: Debt,
     pub(super) successor: Option<Arc<MountedDialect>>,
     #[allow(
         clippy::redundant_allocation,
@@ -283,7 +286,7 @@ impl Connection {
                     .fetch_add(untaken, Relaxed);
             }
             self.phase = Phase::Closing {
-                until: now + HANG_UP_MS,
+                until: now + SLOW_READER_MS,
             };
         }
     }

@@ -19,6 +19,7 @@ mod meter;
 mod node;
 mod once;
 mod outbox;
+mod pace;
 mod presence;
 mod publisher;
 mod questions;
@@ -36,6 +37,7 @@ mod talk;
 mod told;
 mod transport;
 mod undecided;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -47,6 +49,7 @@ pub use connection::{Key, Newcomer};
 pub use counters::{Counters, DialectCounters};
 pub use node::{Holdings, MountedDialect, Mounting, Node, NodeOptions};
 pub use once::{InProgress, OnceReceipt, publish_each_once, publish_once, publish_unless_taken};
+pub use pace::Pace;
 pub use questions::{Channels, Gathered};
 pub use seat::Seat;
 pub use settings::DialectSettings;

@@ -15,6 +15,7 @@ use super::{
     meter::Meter,
     requests, serve,
     talk::{Turn, millis, unix_millis},
+    work::Debt,
 };
 
 /// A connection's place on its shard. Dropping it forgets the connection, whatever state it is in.
@@ -82,6 +83,7 @@ impl Shard {
             departed: false,
             asked: 0,
             meter: Meter::new(&mounted.settings),
+            debt: Debt::default(),
             successor: newcomer.successor,
             user_agent: newcomer.user_agent.map(Box::new),
             deflate: newcomer.deflate,
@@ -114,13 +116,9 @@ impl Shard {
         };
         let mut tools = self.tools.borrow_mut();
         let now = self.node.clock_ms();
-        let mut turn = Turn {
-            shard: self,
-            key,
-            codec: &mut tools.codec,
-            now,
-        };
+        let mut turn = Turn::new(self, key, &mut tools.codec, now);
         let acted = catch_unwind(AssertUnwindSafe(|| act(connection, &mut turn)));
+        connection.debt.add(turn.done.work, now);
         if acted.is_err() {
             connection.failed(now);
         }

@@ -16,20 +16,15 @@ use super::{
     Shard,
     connection::{Connection, Key, Phase},
     meter::Ruling,
-    shard::Tools,
-    talk::Turn,
+    talk::{Done, PONGS, Turn},
+    work,
 };
 use crate::ws::{Incoming, Input, Limits, Violation, encode};
 
-/// Looks at the socket in a row, and messages in one look, before the rest of the shard gets a turn. A client that
-/// sends as fast as it can must not be felt by the others.
-const LOOKS_PER_TURN: usize = 4;
-const MESSAGES_PER_LOOK: usize = 128;
-
-/// How a connection's task stands after a few looks at its socket.
-#[derive(PartialEq, Eq)]
+/// How a connection's task stands after a turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Looked {
-    /// There may be more, after the others.
+    /// There may be more, once the connection was called.
     Spent,
     /// The connection is over.
     Over,
@@ -39,6 +34,8 @@ enum Looked {
 enum Progress {
     /// There may be more.
     Again,
+    /// There is more, and others come first.
+    Spent,
     /// Nothing to do until the socket or somebody wakes the task.
     Wait,
     /// The connection is over.
@@ -67,16 +64,26 @@ enum Taken {
 
 /// Serves a connection to its end.
 pub(super) async fn run(shard: &Rc<Shard>, key: Key) {
-    while poll_fn(|cx| shard.poll_connection(key, cx)).await == Looked::Spent {
-        // Not a mere wake-up, which would come before the shard has looked at its other sockets.
-        tokio::task::yield_now().await;
+    loop {
+        let light = poll_fn(|cx| shard.poll_connection(key, cx, false));
+        if shard.pace.clone().paced(light).await == Looked::Over {
+            return;
+        }
+        // In a box, because an idle connection would pay for its size.
+        Box::pin(shard.busy.called()).await;
+        let full = |cx: &mut Context<'_>| Poll::Ready(shard.poll_connection(key, cx, true));
+        if poll_fn(full).await == Poll::Ready(Looked::Over) {
+            return;
+        }
     }
 }
 
 impl Shard {
-    /// One turn of a connection's task.
-    fn poll_connection(self: &Rc<Self>, key: Key, cx: &mut Context<'_>) -> Poll<Looked> {
-        for _ in 0..LOOKS_PER_TURN {
+    /// One turn of a connection's task: looks at its socket until there is no more or the turn's work is done. One that has
+    /// `called` stood in line has the whole turn, whatever it owes.
+    fn poll_connection(self: &Rc<Self>, key: Key, cx: &mut Context<'_>, called: bool) -> Poll<Looked> {
+        let mut work = 0;
+        while work < work::TURN {
             let mut connections = self.connections.borrow_mut();
             let Some(connection) = Connection::at(&mut connections, key) else {
                 return Poll::Ready(Looked::Over);
@@ -88,18 +95,25 @@ impl Shard {
             {
                 connection.waker = Some(cx.waker().clone());
             }
-            let mut tools = self.tools.borrow_mut();
+            let tools = &mut *self.tools.borrow_mut();
+            let mut turn = Turn::new(self, key, &mut tools.codec, self.node.clock_ms());
+            let buffer = &mut tools.read_buffer;
             // A panic in a dialect or in our own code for this connection is this connection's alone.
-            let looked = catch_unwind(AssertUnwindSafe(|| connection.look(self, key, &mut tools, cx)));
+            let look = AssertUnwindSafe(|| connection.look(&mut turn, buffer, cx, called));
+            let looked = catch_unwind(look);
+            let (done, now) = (work::LOOK + turn.done.work, turn.now);
+            work += done;
+            connection.debt.add(done, now);
             match looked {
                 Ok(Progress::Again) => {}
+                Ok(Progress::Spent) => return Poll::Ready(Looked::Spent),
                 Ok(Progress::Wait) => return Poll::Pending,
                 Ok(Progress::Over) => return Poll::Ready(Looked::Over),
                 Err(_) => {
                     if connection.phase != Phase::Open {
                         return Poll::Ready(Looked::Over);
                     }
-                    connection.failed(self.node.clock_ms());
+                    connection.failed(now);
                 }
             }
         }
@@ -108,8 +122,13 @@ impl Shard {
 }
 
 impl Connection {
-    fn look(&mut self, shard: &Rc<Shard>, key: Key, tools: &mut Tools, cx: &mut Context<'_>) -> Progress {
-        let now = shard.node.clock_ms();
+    fn look(
+        &mut self,
+        turn: &mut Turn<'_>,
+        buffer: &mut [u8],
+        cx: &mut Context<'_>,
+        called: bool,
+    ) -> Progress {
         if !self.nothing_queued() || self.transport.wants_flush() {
             match self.transport.poll_write_ready(cx) {
                 Poll::Ready(_) => match self.flush() {
@@ -122,7 +141,7 @@ impl Connection {
             }
         }
         if self.phase != Phase::Open {
-            self.depart(shard, key);
+            self.depart(turn.shard, turn.key);
         }
         match &mut self.phase {
             Phase::Gone => return Progress::Over,
@@ -134,24 +153,24 @@ impl Connection {
             Phase::Open if self.asked > 0 => return Progress::Wait,
             _ => {}
         }
-        let mut turn = Turn {
-            shard,
-            key,
-            codec: &mut tools.codec,
-            now,
+        let there_is_more = self.unread.is_some()
+            || self.transport.poll_read_ready(cx).is_ready()
+            || self.transport.has_read_ahead();
+        if !there_is_more {
+            return Progress::Wait;
+        }
+        if !called && self.debt.is_large(turn.now) {
+            return Progress::Spent;
+        }
+        let Some(mut unread) = self.unread.take() else {
+            return self.read(buffer, turn);
         };
-        if let Some(mut unread) = self.unread.take() {
-            let rest = self.received(&mut unread, &mut turn);
-            if rest > 0 {
-                unread.advance(unread.len() - rest);
-                self.unread = Some(unread);
-            }
-            return Progress::Again;
+        let rest = self.received(&mut unread, turn);
+        if rest > 0 {
+            unread.advance(unread.len() - rest);
+            self.unread = Some(unread);
         }
-        match self.transport.poll_read_ready(cx) {
-            Poll::Pending if !self.transport.has_read_ahead() => Progress::Wait,
-            Poll::Pending | Poll::Ready(_) => self.read(&mut tools.read_buffer, &mut turn),
-        }
+        Progress::Again
     }
 
     fn read(&mut self, buffer: &mut [u8], turn: &mut Turn<'_>) -> Progress {
@@ -178,17 +197,22 @@ impl Connection {
 
     /// Takes in bytes from the client; answers how many of them, at the end, must wait: until others had their turn,
     /// until the client has read its answers, or until it has them.
-    fn received(&mut self, bytes: &mut [u8], turn: &mut Turn<'_>) -> usize {
+    pub(super) fn received(&mut self, bytes: &mut [u8], turn: &mut Turn<'_>) -> usize {
         if matches!(self.phase, Phase::Finishing { .. } | Phase::Gone) {
             return 0; // nothing that comes now has a meaning
         }
         let mut input = Input::new(bytes);
-        for _ in 0..MESSAGES_PER_LOOK {
-            match self.take_message(&mut input, turn) {
-                Taken::NoMore => {
-                    self.flush_or_wake();
-                    return 0;
-                }
+        loop {
+            let (left, frames) = (input.rest().len(), input.frames());
+            let taken = self.take_message(&mut input, turn);
+            let frames = input.frames() - frames;
+            turn.done.work += work::of_stream(left - input.rest().len(), frames);
+            if self.exceeds(&taken, frames, turn.now) {
+                self.end(Ending::RateLimited, turn.now);
+                break;
+            }
+            match taken {
+                Taken::NoMore => break,
                 Taken::Handled => {}
                 Taken::Heard(steps) => self.perform(steps, turn),
                 Taken::Foreign(text) => self.become_successor(&text, turn),
@@ -203,7 +227,7 @@ impl Connection {
                     return 0;
                 }
             }
-            if self.asked > 0 {
+            if self.asked > 0 || turn.done.work >= work::TURN {
                 break;
             }
             if self.is_congested() {
@@ -213,8 +237,18 @@ impl Connection {
                 }
             }
         }
+        if let Some(pong) = turn.done.latest_pong.take() {
+            self.queue(pong, turn.now);
+        }
         self.flush_or_wake();
         input.rest().len()
+    }
+
+    /// Counts the `frames` of which something was taken beyond the one that the message itself counts for: those of a message
+    /// in many. Answers whether there were too many for too long.
+    fn exceeds(&mut self, taken: &Taken, frames: u32, now: u64) -> bool {
+        let counted = u32::from(!matches!(taken, Taken::NoMore | Taken::Bad(_)));
+        (counted..frames).any(|_| self.rule(now) == Ruling::End)
     }
 
     /// Takes the next message. It lies in buffers that what comes of it may need, so that is left to the caller.
@@ -231,41 +265,60 @@ impl Connection {
         };
         let mut decoder = std::mem::take(&mut self.decoder);
         let open = self.phase == Phase::Open;
+        let (now, done) = (turn.now, &mut turn.done);
         let taken = match decoder.next(input, &limits, &mut turn.codec.inflater) {
             Err(violation) => Taken::Bad(violation),
             Ok(None) => Taken::NoMore,
             Ok(Some(Incoming::Close(close))) => Taken::Closed(close.map(|(code, _)| code)),
             Ok(Some(_)) if !open => Taken::Handled,
-            Ok(Some(Incoming::Text(text))) => self.hear(Message::Text(text), turn.now),
-            Ok(Some(Incoming::Binary(bytes))) => self.hear(Message::Binary(bytes), turn.now),
-            Ok(Some(Incoming::Ping(payload))) => {
-                let pong = encode::pong_frame(payload);
-                self.pinged_at = turn.now.max(1);
-                self.queue(pong, turn.now);
-                Taken::Handled
-            }
-            Ok(Some(Incoming::Pong(_))) => {
-                self.pinged_at = turn.now.max(1);
-                Taken::Handled
-            }
+            Ok(Some(Incoming::Text(text))) => self.hear(Message::Text(text), now, done),
+            Ok(Some(Incoming::Binary(bytes))) => self.hear(Message::Binary(bytes), now, done),
+            Ok(Some(Incoming::Ping(payload))) => self.pinged(Some(payload), now, done),
+            Ok(Some(Incoming::Pong(_))) => self.pinged(None, now, done),
         };
         self.decoder = decoder;
         taken
     }
 
-    /// Hands the conversation a message, unless its client sends too many or speaks another dialect.
-    fn hear(&mut self, message: Message<'_>, now: u64) -> Taken {
-        self.admission.dialect().counters.received.fetch_add(1, Relaxed);
+    /// Counts a frame.
+    fn rule(&mut self, now: u64) -> Ruling {
         let ruling = self.meter.as_mut().map_or(Ruling::Pass, |meter| meter.rule(now));
         if ruling != Ruling::Pass {
             let counters = &self.admission.dialect().counters;
             counters.rate_limited.fetch_add(1, Relaxed);
         }
-        match ruling {
+        ruling
+    }
+
+    /// The client pinged, with a payload that is to come back, or answered a ping. One over the rate gets no answer: the error
+    /// that a message gets would be more work than the pong.
+    fn pinged(&mut self, ping: Option<&[u8]>, now: u64, done: &mut Done) -> Taken {
+        match self.rule(now) {
+            Ruling::Pass => {}
+            Ruling::Drop => return Taken::Handled,
+            Ruling::End => return Taken::TooMuch,
+        }
+        self.pinged_at = now.max(1);
+        if let Some(payload) = ping {
+            done.pongs += 1;
+            if done.pongs <= PONGS {
+                self.queue(encode::pong_frame(payload), now);
+            } else {
+                done.latest_pong = Some(encode::pong_frame(payload));
+            }
+        }
+        Taken::Handled
+    }
+
+    /// Hands the conversation a message, unless its client sends too many or speaks another dialect.
+    fn hear(&mut self, message: Message<'_>, now: u64, done: &mut Done) -> Taken {
+        self.admission.dialect().counters.received.fetch_add(1, Relaxed);
+        match self.rule(now) {
             Ruling::Pass => {}
             Ruling::Drop => return Taken::Dropped,
             Ruling::End => return Taken::TooMuch,
         }
+        done.work += work::of_message(message);
         if let (Some(successor), Message::Text(text)) = (&self.successor, message)
             && successor.dialect.recognizes(text)
         {

@@ -11,11 +11,14 @@ use std::{
 use fanfare_core::{ConnectionFacts, Ending, SubscriptionIndex};
 use futures_util::FutureExt;
 use slab::Slab;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 use uuid::Uuid;
 
 use super::{
-    Node,
+    Node, Pace,
     batch::Part,
     census::{Filter, Row},
     connection::{Connection, Key},
@@ -28,6 +31,9 @@ use crate::ws::{Deflater, Inflater};
 
 /// Bytes read from a socket at once. One buffer serves all of a shard's connections.
 const READ_BUFFER: usize = 64 * 1024;
+
+/// Connections polled in one pass over what is ready. To end one takes about ten microseconds.
+const CONNECTIONS_PER_PASS: usize = 64;
 
 /// What other threads ask of a shard.
 pub enum ShardCommand {
@@ -88,6 +94,10 @@ pub struct Shard {
     pub(super) undecided: RefCell<Undecided>,
     pub(super) generation: Cell<u32>,
     pub(super) drain: Cell<Option<sweep::Drain>>,
+    /// Its connections take turns by this one when many are ready at once.
+    pub(super) pace: Rc<Pace>,
+    /// By this one those whose clients have made it work much lately, one at a time.
+    pub(super) busy: Rc<Pace>,
     /// When a connection was forgotten last, by the node's clock, until its memory was given back.
     pub(super) forgot_at: Cell<Option<u64>>,
 }
@@ -124,13 +134,19 @@ impl Shard {
             }),
             generation: Cell::new(0),
             drain: Cell::new(None),
+            pace: Pace::new(CONNECTIONS_PER_PASS),
+            busy: Pace::new(1),
             forgot_at: Cell::new(None),
         })
     }
 
     /// Works off commands and keeps the connections' times, for ever. Runs on the shard's own thread.
     pub async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<ShardCommand>) {
-        let sweeping = tokio::task::spawn_local(sweep::run(self.clone()));
+        let beside = [
+            tokio::task::spawn_local(sweep::run(self.clone())),
+            tokio::task::spawn_local(self.pace.clone().run()),
+            tokio::task::spawn_local(self.busy.clone().run()),
+        ];
         let mut pending = Vec::new();
         while commands.recv_many(&mut pending, 256).await > 0 {
             let mut parts = Vec::new();
@@ -149,7 +165,7 @@ impl Shard {
             }
             self.deliver_safely(parts).await;
         }
-        sweeping.abort();
+        beside.iter().for_each(JoinHandle::abort);
     }
 
     /// How many connections it holds.

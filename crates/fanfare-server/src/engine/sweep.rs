@@ -13,7 +13,7 @@ use fanfare_core::Ending;
 
 use super::{
     Shard, Transport,
-    connection::{Connection, Phase},
+    connection::{Connection, HANG_UP_MS, Phase},
     talk::{Turn, millis, unix_millis},
 };
 use crate::ws::{Opcode, encode};
@@ -100,12 +100,7 @@ impl Shard {
                 continue;
             };
             let key = connection.key(slot);
-            let mut turn = Turn {
-                shard: self,
-                key,
-                codec: &mut tools.codec,
-                now,
-            };
+            let mut turn = Turn::new(self, key, &mut tools.codec, now);
             // A conversation may be called here, and a panic in it is its connection's alone.
             if catch_unwind(AssertUnwindSafe(|| connection.keep_time(&mut turn, wall, ping))).is_err() {
                 connection.failed(now);
@@ -150,6 +145,15 @@ impl Connection {
     fn keep_time(&mut self, turn: &mut Turn<'_>, wall: u64, ping: &Bytes) {
         match self.phase {
             Phase::Open => self.keep_alive(turn, wall, ping),
+            // The client was sent the close frame and does not answer it. It is let read to the end: a socket that is closed
+            // while something is unread resets the connection, and what was sent may be lost.
+            Phase::Closing { until } if turn.now >= until && self.nothing_queued() => {
+                self.phase = Phase::Finishing {
+                    until: turn.now + HANG_UP_MS,
+                    finished: false,
+                };
+                self.wake();
+            }
             Phase::Closing { until } | Phase::Finishing { until, .. } if turn.now >= until => self.gone(),
             Phase::Closing { .. } | Phase::Finishing { .. } | Phase::Gone => {}
         }

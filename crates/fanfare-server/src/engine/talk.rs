@@ -6,6 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use fanfare_core::{Context, Conversation, Identity, Message, Step, Steps};
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
     hold::Hold,
     meter::Meter,
     shard::Codec,
+    work,
 };
 use crate::ws::{Opcode, encode};
 
@@ -24,6 +26,35 @@ pub(super) struct Turn<'a> {
     pub(super) codec: &'a mut Codec,
     /// By the node's clock, in milliseconds.
     pub(super) now: u64,
+    /// What was done so far.
+    pub(super) done: Done,
+}
+
+/// What was done in a turn.
+#[derive(Default)]
+pub(super) struct Done {
+    /// See [`super::work`].
+    pub(super) work: u64,
+    /// Pings that were answered.
+    pub(super) pongs: u32,
+    /// The answer to the latest of the pings beyond [`PONGS`].
+    pub(super) latest_pong: Option<Bytes>,
+}
+
+/// Pings that are answered one by one in one turn. Of more only the latest is, as RFC 6455 allows (section 5.5.3): a flood of
+/// pings is no flood of pongs.
+pub(super) const PONGS: u32 = 16;
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(shard: &'a Rc<Shard>, key: Key, codec: &'a mut Codec, now: u64) -> Self {
+        Self {
+            shard,
+            key,
+            codec,
+            now,
+            done: Done::default(),
+        }
+    }
 }
 
 impl Connection {
@@ -93,6 +124,7 @@ impl Connection {
     /// Does what the conversation wants done.
     pub(super) fn perform(&mut self, steps: Steps, turn: &mut Turn<'_>) {
         for step in steps {
+            turn.done.work += work::of_step(&step);
             match step {
                 Step::SendText(text) => self.say(Opcode::Text, &text, turn),
                 Step::SendBinary(bytes) => self.say(Opcode::Binary, &bytes, turn),

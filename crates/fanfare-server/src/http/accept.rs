@@ -14,10 +14,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Pace, Site, connection};
+use super::{Site, connection};
 use crate::{
     causes::Causes,
-    engine::Shard,
+    engine::{Pace, Shard},
     refusals::{Refused, Subject},
     resp,
 };

@@ -142,6 +142,7 @@ impl Decoder {
             return Ok(None);
         };
         input.take(header.size - held);
+        input.begin_frame();
         if let Some(pending) = &mut self.pending {
             pending.held.clear();
         }

@@ -7,17 +7,32 @@ use std::ops::Range;
 pub struct Input<'b> {
     bytes: &'b mut [u8],
     at: usize,
+    frames: u32,
 }
 
 impl<'b> Input<'b> {
     /// Starts at the front of `bytes`.
     pub fn new(bytes: &'b mut [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self {
+            bytes,
+            at: 0,
+            frames: 0,
+        }
     }
 
     /// What the decoder has not taken yet, still masked.
     pub fn rest(&self) -> &[u8] {
         self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// How many frames began in what the decoder has taken: the headers that were read to their end.
+    pub fn frames(&self) -> u32 {
+        self.frames
+    }
+
+    /// Counts a frame.
+    pub(super) fn begin_frame(&mut self) {
+        self.frames = self.frames.saturating_add(1);
     }
 
     /// Takes up to `most` bytes from the front and says where they lie.

@@ -36,6 +36,16 @@ impl Client {
         self.0.write_all(&frames.concat()).await.unwrap();
     }
 
+    /// Writes bytes as they are.
+    pub(super) async fn write(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.unwrap();
+    }
+
+    /// Writes bytes now, without letting anything else run.
+    pub(super) fn write_at_once(&self, bytes: &[u8]) {
+        assert_eq!(self.0.try_write(bytes).unwrap(), bytes.len());
+    }
+
     /// Says something, and answers the next text.
     pub(super) async fn ask(&mut self, text: &str) -> String {
         self.say(text).await;

@@ -146,6 +146,32 @@ fn a_client_that_never_reads_is_cut_and_others_notice_nothing() {
 }
 
 #[test]
+fn a_client_that_was_cut_for_being_slow_sees_why_when_it_reads_again() {
+    in_world(
+        DialectSettings {
+            send_queue: 16,
+            ..settings()
+        },
+        |world| async move {
+            let mut stuck = world.connect("alice").await;
+            let filler = format!("\"{}\"", "x".repeat(100_000));
+            while world.publish("alice", "t", &filler).await.reach.dropped == 0 {}
+            // It goes on to write, so that there is something unread when its connection is closed.
+            for _ in 0..6 {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                stuck.say("still here").await;
+            }
+            assert_eq!(world.shard.len(), 1, "the close frame waits for it");
+            assert_eq!(stuck.close().await, (1008, "slow_consumer".into()));
+            stuck.say("and after that").await;
+            assert_eq!(stuck.frame().await, None);
+            drop(stuck);
+            world.held(0).await;
+        },
+    );
+}
+
+#[test]
 fn many_answers_do_not_make_a_slow_consumer() {
     let roomy = DialectSettings {
         send_queue: 16,

@@ -16,6 +16,7 @@ mod life;
 mod plain;
 mod rooms;
 mod soak;
+mod turns;
 mod world;
 
 pub(super) use world::settings;

@@ -1,8 +1,8 @@
-//! Requests take turns with everything else that a shard does.
+//! Tasks of one kind take turns with everything else that a shard does.
 //!
-//! A thread polls what is ready in the order in which it became so. Ten thousand requests at once would have an event that
-//! came after them wait for all. So of a shard's HTTP connections only a few are polled in one pass over what is ready;
-//! the others wait in a line of their own, which costs them next to nothing.
+//! A thread polls what is ready in the order in which it became so. Ten thousand requests at once, or ten thousand
+//! connections that end at once, would have an event that came after them wait for all. So of a kind only a few are polled
+//! in one pass over what is ready; the others wait in a line of their own, which costs them next to nothing.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,12 +13,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// How many are polled in one pass. A request takes some tens of microseconds, so a pass takes less than a millisecond.
-const TURN: usize = 16;
-
-/// The line of one shard.
-#[derive(Default)]
+/// The line of one kind of tasks on one shard.
 pub struct Pace {
+    /// How many are polled in one pass.
+    per_pass: usize,
     /// How many more may be polled in this pass without standing in line.
     left: Cell<usize>,
     line: RefCell<VecDeque<Waker>>,
@@ -30,8 +28,20 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// A line of which `per_pass` tasks are polled in one pass.
+    pub fn new(per_pass: usize) -> Rc<Self> {
+        Rc::new(Self {
+            per_pass,
+            left: Cell::new(0),
+            line: RefCell::default(),
+            joined: Cell::new(0),
+            called: Cell::new(0),
+            caller: RefCell::default(),
+        })
+    }
+
     /// Runs `future` in turns. [`Pace::run`] must run beside it.
-    pub(super) async fn paced<F: Future>(self: Rc<Self>, future: F) -> F::Output {
+    pub(crate) async fn paced<F: Future>(self: Rc<Self>, future: F) -> F::Output {
         let mut future = pin!(future);
         let mut place = None;
         poll_fn(|context| match self.turn(&mut place, context) {
@@ -39,6 +49,16 @@ impl Pace {
             Poll::Pending => Poll::Pending,
         })
         .await
+    }
+
+    /// Stands in line once, whoever else is there.
+    pub(super) async fn called(&self) {
+        let mut place = None;
+        poll_fn(|context| match place {
+            None => self.join(&mut place, context),
+            Some(_) => self.turn(&mut place, context),
+        })
+        .await;
     }
 
     /// Whether a future may be polled now; `place` is its place in the line, if it has one.
@@ -51,12 +71,15 @@ impl Pace {
             *place = None;
             return Poll::Ready(());
         }
-        let mut line = self.line.borrow_mut();
-        if line.is_empty() && self.left.get() > 0 {
+        if self.line.borrow().is_empty() && self.left.get() > 0 {
             self.left.set(self.left.get() - 1);
             return Poll::Ready(());
         }
-        line.push_back(context.waker().clone());
+        self.join(place, context)
+    }
+
+    fn join(&self, place: &mut Option<u64>, context: &Context<'_>) -> Poll<()> {
+        self.line.borrow_mut().push_back(context.waker().clone());
         *place = Some(self.joined.get());
         self.joined.set(self.joined.get() + 1);
         if let Some(caller) = self.caller.take() {
@@ -67,22 +90,26 @@ impl Pace {
 
     /// Calls those who stand in line, a few in each pass, for ever.
     pub async fn run(self: Rc<Self>) {
-        poll_fn(|context| {
-            let mut line = self.line.borrow_mut();
-            let next = line.len().min(TURN);
-            line.drain(..next).for_each(Waker::wake);
-            self.called.set(self.called.get() + next as u64);
-            self.left.set(TURN - next);
-            if line.is_empty() {
-                line.shrink_to(4 * TURN);
-                *self.caller.borrow_mut() = Some(context.waker().clone());
-            } else {
-                // Behind all that is ready by now.
-                context.waker().wake_by_ref();
-            }
-            Poll::<()>::Pending
-        })
-        .await;
+        loop {
+            poll_fn(|context| self.call(context)).await;
+            // Not a mere wake-up, which would come before the shard has looked at its sockets.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Calls the next few; pending when nobody stands in line.
+    fn call(&self, context: &Context<'_>) -> Poll<()> {
+        let mut line = self.line.borrow_mut();
+        let next = line.len().min(self.per_pass);
+        line.drain(..next).for_each(Waker::wake);
+        self.called.set(self.called.get() + next as u64);
+        self.left.set(self.per_pass - next);
+        if next > 0 {
+            return Poll::Ready(());
+        }
+        line.shrink_to(4 * self.per_pass);
+        *self.caller.borrow_mut() = Some(context.waker().clone());
+        Poll::Pending
     }
 }
 
@@ -91,6 +118,8 @@ mod tests {
     use tokio::{runtime, task::LocalSet};
 
     use super::*;
+
+    const TURN: usize = 16;
 
     /// Lets all else that is ready run once.
     async fn pass() {
@@ -115,7 +144,7 @@ mod tests {
     fn few_run_in_one_pass_and_all_in_the_end() {
         const CROWD: usize = 1000;
         on_one_thread(async {
-            let (pace, polled) = (Rc::new(Pace::default()), Rc::new(Cell::new(0)));
+            let (pace, polled) = (Pace::new(TURN), Rc::new(Cell::new(0)));
             tokio::task::spawn_local(pace.clone().run());
             let one = |polled: Rc<Cell<usize>>| async move {
                 for _ in 0..3 {
@@ -147,7 +176,7 @@ mod tests {
     #[test]
     fn who_goes_away_holds_nobody_up() {
         on_one_thread(async {
-            let pace = Rc::new(Pace::default());
+            let pace = Pace::new(TURN);
             let left = tokio::task::spawn_local(pace.clone().paced(pass()));
             pass().await;
             left.abort();
