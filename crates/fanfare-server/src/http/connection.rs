@@ -1,8 +1,15 @@
 //! One HTTP connection, from its first byte to its end or its upgrade.
 
 use std::{
-    convert::Infallible, future::poll_fn, net::IpAddr, pin::pin, rc::Rc, sync::Arc,
-    sync::atomic::Ordering::Relaxed, task::Poll, time::Duration,
+    convert::Infallible,
+    future::poll_fn,
+    net::IpAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    sync::atomic::Ordering::Relaxed,
+    task::Poll,
+    time::Duration,
 };
 
 use http::StatusCode;
@@ -10,16 +17,19 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
-    Pace, Site,
+    Site, first_head,
     reply::{self, Reply},
     routes,
     stream::{Activity, HttpStream, Phase, TimeLimits},
 };
-use crate::{causes::Causes, engine::Shard};
+use crate::{
+    causes::Causes,
+    engine::{Pace, Shard},
+};
 
 /// How long a kept connection may take to close once its time is over.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -28,7 +38,35 @@ const DISCARDED_BODIES: usize = 8;
 
 /// Serves the requests of `peer`, whose first one must have its head there by `first_head_by`.
 pub(super) async fn serve<S>(
+    mut stream: S,
+    peer: IpAddr,
+    first_head_by: Instant,
+    site: Arc<Site>,
+    shard: Rc<Shard>,
+    pace: Rc<Pace>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let reading = first_head::read(&mut stream, site.options.max_header_size);
+    match timeout_at(first_head_by, reading).await {
+        Ok(Ok(head)) if head.is_empty() => {} // hung up without a word
+        // In a box, or a connection that waits for its first request would have room for all the rest.
+        Ok(Ok(head)) => Box::pin(serve_http(stream, head, peer, first_head_by, site, shard, pace)).await,
+        Ok(Err(error)) => tracing::debug!(%error, %peer, "HTTP connection ended"),
+        Err(_) => too_late(peer, &shard),
+    }
+}
+
+fn too_late(peer: IpAddr, shard: &Shard) {
+    let counters = &shard.node.counters;
+    counters.handshakes_timed_out.fetch_add(1, Relaxed);
+    tracing::debug!(%peer, "no request came in time");
+}
+
+/// Serves the requests on `stream`, of which `head` was read already.
+async fn serve_http<S>(
     stream: S,
+    head: Vec<u8>,
     peer: IpAddr,
     first_head_by: Instant,
     site: Arc<Site>,
@@ -46,13 +84,14 @@ pub(super) async fn serve<S>(
     });
     let stream = HttpStream::new(
         stream,
+        head,
         activity.clone(),
         max_body.saturating_mul(DISCARDED_BODIES),
     );
-    let node = shard.node.clone();
     let service = service_fn(|request| {
         activity.enter(Phase::Handler);
-        let handling = routes::answer(request, peer, site.clone(), shard.clone());
+        // Boxed, because hyper makes room for a handler before there is a request.
+        let handling = Box::pin(routes::answer(request, peer, site.clone(), shard.clone()));
         let (activity, pace) = (activity.clone(), pace.clone());
         async move {
             let reply = to_its_end(handling, pace).await;
@@ -96,8 +135,7 @@ pub(super) async fn serve<S>(
         Some(Err(error)) => tracing::debug!(error = %Causes(&error), %peer, "HTTP connection ended"),
         None => match activity.phase() {
             Phase::New => {
-                node.counters.handshakes_timed_out.fetch_add(1, Relaxed);
-                tracing::debug!(%peer, "no request came in time");
+                too_late(peer, &shard);
             }
             Phase::Request | Phase::Handler => tracing::debug!(%peer, "a request did not come in time"),
             Phase::Kept => {
@@ -111,8 +149,7 @@ pub(super) async fn serve<S>(
 
 /// Runs a handler to its end, even if its caller goes away meanwhile: what it has begun to store or publish must not be
 /// left half done. A handler that waits goes on in a task of its own.
-async fn to_its_end(handling: impl Future<Output = Reply> + 'static, pace: Rc<Pace>) -> Reply {
-    let mut handling = Box::pin(handling);
+async fn to_its_end(mut handling: Pin<Box<impl Future<Output = Reply> + 'static>>, pace: Rc<Pace>) -> Reply {
     if let Poll::Ready(reply) = poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await {
         return reply;
     }
@@ -136,7 +173,7 @@ mod tests {
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
         LocalSet::new().block_on(&runtime, async {
-            let pace = Rc::new(Pace::default());
+            let pace = Pace::new(16);
             tokio::task::spawn_local(pace.clone().run());
             let (done, (go, gone)) = (Rc::new(Cell::new(false)), oneshot::channel::<()>());
             let at_end = done.clone();
@@ -146,7 +183,7 @@ mod tests {
                 at_end.set(true);
                 reply::error(StatusCode::OK, "")
             };
-            let mut caller = Box::pin(to_its_end(handling, pace));
+            let mut caller = Box::pin(to_its_end(Box::pin(handling), pace));
             let polled = poll_fn(|cx| Poll::Ready(caller.as_mut().poll(cx))).await;
             assert!(polled.is_pending());
             drop(caller);
@@ -163,13 +200,13 @@ mod tests {
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
         LocalSet::new().block_on(&runtime, async {
-            let pace = Rc::new(Pace::default());
+            let pace = Pace::new(16);
             tokio::task::spawn_local(pace.clone().run());
             let handling = async {
                 tokio::task::yield_now().await;
                 panic!("a fault");
             };
-            let reply = to_its_end(handling, pace).await;
+            let reply = to_its_end(Box::pin(handling), pace).await;
             assert_eq!(reply.status(), StatusCode::INTERNAL_SERVER_ERROR);
         });
     }

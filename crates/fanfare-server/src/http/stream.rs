@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
@@ -110,6 +111,8 @@ impl Activity {
 #[derive(Debug)]
 pub(super) struct HttpStream<S> {
     inner: S,
+    /// What was read from it before, and is read again from here.
+    ahead: Bytes,
     activity: Arc<Activity>,
     /// Bytes that are still discarded after the last answer.
     discardable: usize,
@@ -128,18 +131,20 @@ enum Closing {
 }
 
 impl<S> HttpStream<S> {
-    /// A stream that discards up to `discardable` bytes at its end.
-    pub(super) fn new(inner: S, activity: Arc<Activity>, discardable: usize) -> Self {
+    /// A stream from which `ahead` was read already. It discards up to `discardable` bytes at its end.
+    pub(super) fn new(inner: S, ahead: Vec<u8>, activity: Arc<Activity>, discardable: usize) -> Self {
         Self {
             inner,
+            ahead: ahead.into(),
             activity,
             discardable,
             closing: Closing::NotYet,
         }
     }
 
-    pub(super) fn into_inner(self) -> S {
-        self.inner
+    /// The stream itself, and what was read ahead and not taken.
+    pub(super) fn into_parts(self) -> (S, Bytes) {
+        (self.inner, self.ahead)
     }
 }
 
@@ -181,6 +186,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for HttpStream<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let most = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead.split_to(most));
+            self.activity.has_read();
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
         if buffer.filled().len() > before {
@@ -273,9 +284,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_read_ahead_comes_first() {
+        let (ours, mut theirs) = duplex(1024);
+        let mut stream = HttpStream::new(ours, b"GET /".into(), Activity::new(limits()), 0);
+        let mut four = [0; 4];
+        assert!(stream.read_exact(&mut four).await.is_ok());
+        assert!(theirs.write_all(b"rest").await.is_ok());
+        let mut five = [0; 5];
+        assert!(stream.read_exact(&mut five).await.is_ok());
+        assert_eq!((&four, &five), (b"GET ", b"/rest"));
+        assert!(stream.into_parts().1.is_empty());
+    }
+
+    #[tokio::test]
     async fn a_close_waits_for_what_the_peer_still_sends() {
         let (ours, mut theirs) = duplex(1024);
-        let mut stream = HttpStream::new(ours, Activity::new(limits()), 1 << 20);
+        let mut stream = HttpStream::new(ours, Vec::new(), Activity::new(limits()), 1 << 20);
         let closing = tokio::spawn(async move { stream.shutdown().await });
         assert!(theirs.write_all(&vec![7; 100_000]).await.is_ok());
         let mut read = Vec::new();
@@ -289,7 +313,7 @@ mod tests {
     #[tokio::test]
     async fn a_close_discards_no_more_than_it_may() {
         let (ours, mut theirs) = duplex(1024);
-        let mut stream = HttpStream::new(ours, Activity::new(limits()), 50_000);
+        let mut stream = HttpStream::new(ours, Vec::new(), Activity::new(limits()), 50_000);
         let closing = tokio::spawn(async move { stream.shutdown().await });
         assert!(theirs.write_all(&vec![7; 100_000]).await.is_err());
         assert!(closing.await.is_ok_and(|closed| closed.is_ok()));

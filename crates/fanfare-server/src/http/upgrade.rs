@@ -247,16 +247,18 @@ fn negotiate(mounted: &MountedDialect, headers: &HeaderMap) -> Result<Option<Agr
 fn take_over(seat: Seat, upgraded: Upgraded) {
     let upgraded = match upgraded.downcast::<TokioIo<HttpStream<TcpStream>>>() {
         Ok(parts) => {
-            return seat.serve(
-                Transport::Plain(parts.io.into_inner().into_inner()),
-                &parts.read_buf,
-            );
+            let (socket, ahead) = parts.io.into_inner().into_parts();
+            return seat.serve(Transport::Plain(socket), &[parts.read_buf, ahead].concat());
         }
         Err(upgraded) => upgraded,
     };
     if let Ok(parts) = upgraded.downcast::<TokioIo<HttpStream<TlsStream<TcpStream>>>>() {
-        let (socket, tls) = parts.io.into_inner().into_inner().into_inner();
-        seat.serve(Transport::Tls(socket, Box::new(tls)), &parts.read_buf);
+        let (stream, ahead) = parts.io.into_inner().into_parts();
+        let (socket, tls) = stream.into_inner();
+        seat.serve(
+            Transport::Tls(socket, Box::new(tls)),
+            &[parts.read_buf, ahead].concat(),
+        );
     }
 }
 

@@ -1,0 +1,97 @@
+//! The head of a connection's first request, read before anything is set up to serve it.
+//!
+//! A client that sends its request slowly, or none at all, costs what it has sent and little more. What hyper holds for a
+//! connection is sixteen kilobytes and a task of several more, and exists once there is something to parse: then once, not
+//! after each byte.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Poll, ready},
+};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// Bytes read at once.
+const CHUNK: usize = 4096;
+
+/// Reads from `stream` until a request's head has ended, or more than `most` bytes have come, or the stream has ended.
+/// Returns all that was read; whether it makes sense is for the parser to say.
+///
+/// # Errors
+/// When the stream fails.
+pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S, most: usize) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    poll_fn(|cx| {
+        loop {
+            // On the stack, where it costs a waiting connection nothing.
+            let mut chunk = [0; CHUNK];
+            let mut chunk = ReadBuf::new(&mut chunk);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut chunk))?;
+            let searched = head.len().saturating_sub(3);
+            head.extend_from_slice(chunk.filled());
+            let is_over = chunk.filled().is_empty() || head.len() > most;
+            if is_over || has_end(&head[searched..]) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    })
+    .await
+    .map(|()| head)
+}
+
+/// Whether an empty line is in `bytes`; a line may end without a carriage return.
+fn has_end(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|two| two == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_head_is_read_to_its_end_however_it_comes() {
+        let lines = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let bare = b"GET / HTTP/1.1\nHost: a\n\n";
+        for (sent, size) in [
+            (&lines[..], 1),
+            (&lines[..], 7),
+            (&lines[..], 1000),
+            (&bare[..], 1),
+        ] {
+            let (mut ours, mut theirs) = duplex(64);
+            let sending = async {
+                for piece in sent.chunks(size) {
+                    theirs.write_all(piece).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                theirs
+            };
+            let (head, _theirs) = tokio::join!(read(&mut ours, 1000), sending);
+            assert_eq!(head.unwrap(), sent, "in pieces of {size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_without_an_end_has_a_limit_and_a_stream_an_end() {
+        let (mut ours, mut theirs) = duplex(1 << 16);
+        theirs.write_all(&[b'a'; 5000]).await.unwrap();
+        assert_eq!(read(&mut ours, 4999).await.unwrap().len(), 5000);
+        theirs.write_all(b"GET /").await.unwrap();
+        drop(theirs);
+        assert_eq!(read(&mut ours, 1000).await.unwrap(), b"GET /");
+        assert_eq!(read(&mut ours, 1000).await.unwrap(), b"");
+    }
+
+    #[test]
+    fn a_connection_that_waits_for_a_head_is_small() {
+        let (mut ours, _theirs) = duplex(1);
+        let waiting = size_of_val(&read(&mut ours, 1));
+        assert!(waiting <= 96, "{waiting}");
+    }
+}
