@@ -68,7 +68,7 @@ NOT_JSON = {
     "a trailing comma": '{"type":"ping",}',
     "a leading zero": '{"type":"ping","n":01}',
     "NaN": '{"type":"ping","n":NaN}',
-    "a byte order mark": '\ufeff{"type":"ping"}',
+    "two byte order marks": '\ufeff\ufeff{"type":"ping"}',
     "a raw line break in a string": '{"type":"a\nb"}',
     "a name that is half a character": '{"\\ud83d":1,"type":"ping"}',
     "10,000 deep": DEEP,
@@ -96,6 +96,12 @@ TYPE_MISSING_SAYS = NO_OBJECT_SAYS | {
     "topics": (400, "type", "required"), "realtime": (400, "type is missing"), "rooms": "Message type required",
 }
 TYPE_WRONG_SAYS = TYPE_MISSING_SAYS | {"topics": (400, "type", "must be a string"), "realtime": (400, "type is not a string")}
+
+
+@pytest.mark.parametrize("dialect", TALKING)
+def test_a_byte_order_mark_is_skipped(client, dialect):
+    client.say("\ufeff" + DIALECTS[dialect].ping)
+    assert client.next_json()["type"] == DIALECTS[dialect].pong
 
 
 @pytest.mark.parametrize("dialect", TALKING)

@@ -27,7 +27,7 @@ BROKEN = {
     "a raw control character": b'{"type":"t","payload":"a\nb"}',
     "bad UTF-8": b'{"type":"t","payload":"\xff"}',
     "bad UTF-8 in the type": b'{"type":"\xff","payload":1}',
-    "a byte order mark": b'\xef\xbb\xbf{"type":"t","payload":1}',
+    "two byte order marks": b'\xef\xbb\xbf\xef\xbb\xbf{"type":"t","payload":1}',
     "five megabytes of not JSON": b"x" * (5 << 20),
     "very deep": b'{"type":"t","payload":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "very deep and cut short": b'{"type":"t","payload":' + b"[" * 1_000_000,
@@ -41,6 +41,12 @@ def test_a_broken_message_is_counted_and_dropped(server, connect, publisher, bro
     assert backend.publish("user_noti:ann", message("after")) == 1
     assert client.next_json()["payload"] == "after"
     assert server.metrics()["failed"] == 1
+
+
+def test_a_byte_order_mark_is_skipped(server, connect, publisher):
+    client = connect(server, "ann")
+    assert publisher(server.resp_port).publish("user_noti:ann", b'\xef\xbb\xbf{"type":"t","payload":1}') == 1
+    assert client.next_json()["payload"] == 1
 
 
 def test_broken_messages_from_a_real_redis(launch, real_redis, connect, publisher):

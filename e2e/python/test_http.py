@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import signal
 
 import pytest
 
@@ -154,6 +155,53 @@ def test_a_page_may_ask_whether_it_may_call(launch, path):
         assert answer.status == 204, prefix
         assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example"
         assert "authorization" in answer.headers["Access-Control-Allow-Headers"].lower()
+
+
+WANTED = "authorization, baggage, content-type, sentry-trace, traceparent, x-requested-with"
+
+
+@pytest.mark.parametrize(
+    "listed, origin, allowed",
+    [
+        ("*", "https://app.example", True),
+        ("https://app.example", "https://app.example", True),
+        ("https://APP.example:443", "https://app.example", True),
+        ("http://app.example:80", "http://app.example", True),
+        ("null", "null", True),
+        ("file://", "file://", True),
+        ("https://app.example", "null", False),
+        ("https://app.example", "https://other.example", False),
+    ],
+)
+def test_a_preflight_allows_the_headers_it_asks_for(launch, connect, listed, origin, allowed):
+    server = launch(auth={"allowed_origins": [listed]})
+    asked = {"Origin": origin, "Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": WANTED}
+    answer = server.get("/api/v1/events", "OPTIONS", **asked)
+    assert answer.status == 204
+    assert answer.headers["Access-Control-Allow-Headers"] == (WANTED if allowed else None)
+    assert answer.headers["Access-Control-Allow-Origin"] == (("*" if listed == "*" else origin) if allowed else None)
+    vary = ", ".join(answer.headers.get_all("Vary", []))
+    assert "Access-Control-Request-Headers" in vary
+    assert ("Origin" in vary.split(", ")) == (listed != "*")
+    answer = server.get("/health", Origin=origin)
+    assert (answer.headers["Access-Control-Allow-Origin"] is not None) == allowed
+    if allowed:
+        connect(server, "ann", origin=origin)
+
+
+@pytest.mark.parametrize("path", ["/", "*"])
+def test_options_of_the_root_tell_whether_the_server_is_ready(launch, connect, path):
+    server = launch(prefix="/p", shutdown={"timeout": "20s", "drain_window": "10s"})
+    clients = [connect(server, f"user {n}") for n in range(20)]
+    server.prefix = ""
+    answer = server.get(path, "OPTIONS")
+    assert (answer.status, answer.text) == (204, "")
+    assert "GET" in answer.headers["Allow"]
+    server.signal(signal.SIGTERM)
+    wait_until(lambda: server.get(path, "OPTIONS").status == 503)
+    for client in clients:
+        client.close()
+    assert server.wait() == 0
 
 
 def test_head_has_no_body(server):

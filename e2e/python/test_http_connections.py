@@ -80,6 +80,20 @@ def test_what_a_caller_began_is_finished_though_it_is_gone(server, expect):
     wait_until(login, what="the user whose caller is gone")
 
 
+def test_what_a_caller_began_is_answered_though_the_server_stops(server):
+    peer = dial(server.port)
+    user = {"email": "late@example.com", "password": "long enough"}
+    body = json.dumps(user).encode()
+    peer.sendall(request("POST", "/api/auth/register", body[:-1], length=len(body)))
+    wait_until(lambda: server.get("/livez").status == 200)
+    time.sleep(0.2)
+    server.signal(signal.SIGTERM)
+    time.sleep(0.2)  # with nobody connected, the end would come at once
+    peer.sendall(body[-1:])
+    assert read_answer(peer)[0] == 201
+    assert server.wait() == 0
+
+
 # --- an answer before the body was read ---
 
 EARLY = {

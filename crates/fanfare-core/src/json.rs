@@ -7,6 +7,14 @@ use bytes::Bytes;
 /// How deep arrays and objects may be nested; what is deeper is treated as bad JSON everywhere.
 pub const MAX_DEPTH: usize = 128;
 
+/// UTF-8's byte order mark. Some editors and libraries write it before JSON; it is no part of the value.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+/// `bytes` without the byte order mark that they may begin with.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(bytes)
+}
+
 /// The bytes are not one JSON value in UTF-8, or it is nested deeper than [`MAX_DEPTH`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a JSON value, or nested deeper than {MAX_DEPTH}")]
@@ -17,12 +25,13 @@ pub struct NotJson;
 pub struct RawJson(Bytes);
 
 impl RawJson {
-    /// Checks that `bytes` are one JSON value and keeps them, less the white space around it.
+    /// Checks that `bytes` are one JSON value and keeps them, less the white space around it and a byte order mark before it.
     ///
     /// # Errors
     /// When they are not, or are nested too deep.
     pub fn parse(bytes: &Bytes) -> Result<Self, NotJson> {
-        let raw: &serde_json::value::RawValue = serde_json::from_slice(bytes).map_err(|_| NotJson)?;
+        let raw: &serde_json::value::RawValue =
+            serde_json::from_slice(without_mark(bytes)).map_err(|_| NotJson)?;
         Self::slice(bytes, raw)
     }
 
@@ -139,6 +148,7 @@ mod tests {
             assert_eq!(parse(text).as_deref(), Some(text));
         }
         assert_eq!(parse(" \n{} ").as_deref(), Some("{}"));
+        assert_eq!(parse("\u{feff} {} ").as_deref(), Some("{}"));
     }
 
     #[test]
@@ -165,7 +175,17 @@ mod tests {
 
     #[test]
     fn not_json() {
-        for text in ["", "{", "nope", "{} {}", r#"{"a":01}"#, "\u{0}"] {
+        for text in [
+            "",
+            "{",
+            "nope",
+            "{} {}",
+            r#"{"a":01}"#,
+            "\u{0}",
+            "\u{feff}",
+            "\u{feff}\u{feff}{}",
+            "{}\u{feff}",
+        ] {
             assert_eq!(parse(text), None, "{text:?}");
         }
         assert_eq!(RawJson::parse(&Bytes::from_static(b"\"\xff\"")), Err(NotJson));

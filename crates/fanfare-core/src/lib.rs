@@ -44,7 +44,7 @@ pub use handshake::{About, Handshake, Offer, Rejection};
 pub use identity::{ADMIN_ROLE, Identity};
 pub use index::{PatternTrie, SubscriptionIndex};
 pub use interests::{ChannelInterests, Interests, ShardSet, UserFull};
-pub use json::{MAX_DEPTH, NotJson, RawJson, deeper_than};
+pub use json::{MAX_DEPTH, NotJson, RawJson, deeper_than, without_mark};
 pub use listening::{Heard, ListenPlan, Listening};
 pub use members::{Announcement, Members, Presence};
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};

@@ -38,7 +38,7 @@ pub struct RawObject<'a> {
 }
 
 impl<'a> RawObject<'a> {
-    /// Reads `text`, which may have white space around the object. A value that is an object is read further by
+    /// Reads `text`, which may have white space around the object and a byte order mark before it. A value that is an object is read further by
     /// giving its text ([`RawValue::get`]) to this function again.
     ///
     /// # Errors
@@ -52,6 +52,7 @@ impl<'a> RawObject<'a> {
     /// # Errors
     /// As [`RawObject::parse`].
     pub fn parse_within(most: usize, text: &'a str) -> Result<Self, BadObject> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         match serde_json::from_str(text) {
             Ok(_) if deeper_than(most, text.as_bytes()) => Err(BadObject::NotJson),
             Ok(Fields(fields)) => Ok(Self { fields }),
@@ -179,6 +180,12 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_is_skipped() {
+        let object = RawObject::parse("\u{feff}{\"a\":1}").unwrap();
+        assert_eq!(object.get("a").map(RawValue::get), Some("1"));
+    }
+
+    #[test]
     fn what_is_no_object() {
         let nested = |n: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(n), "]".repeat(n));
         assert!(RawObject::parse(&nested(MAX_DEPTH - 1)).is_ok());
@@ -194,7 +201,10 @@ mod tests {
             (&too_deep, BadObject::NotJson),
             (&far_too_deep, BadObject::NotJson),
             (&deep_list, BadObject::NotJson),
+            ("\u{feff}", BadObject::NotJson),
+            ("\u{feff}\u{feff}{}", BadObject::NotJson),
             ("[]", BadObject::NotAnObject),
+            ("\u{feff}[]", BadObject::NotAnObject),
             (" \"{}\" ", BadObject::NotAnObject),
             ("null", BadObject::NotAnObject),
             ("7", BadObject::NotAnObject),

@@ -5,6 +5,7 @@ use std::{borrow::Cow, fmt, time::SystemTime};
 use bytes::Bytes;
 use fanfare_core::{
     Audience, Event, MAX_DEPTH, MAX_NAME_BYTES, RawJson, RawObject, Sender, UserId, deeper_than, string,
+    without_mark,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
@@ -151,7 +152,7 @@ pub fn parse_publication(body: &Bytes, now: SystemTime) -> Result<Vec<Event>, Pu
         problem: problem.to_owned(),
     };
     let not_json = || whole(&format!("expected JSON, nested at most {MAX_DEPTH} deep"));
-    let raw: &RawValue = serde_json::from_slice(body).map_err(|_| not_json())?;
+    let raw: &RawValue = serde_json::from_slice(without_mark(body)).map_err(|_| not_json())?;
     if deeper_than(MAX_DEPTH, body) {
         return Err(not_json());
     }
@@ -300,6 +301,12 @@ mod tests {
     fn parse(body: &str) -> Result<Vec<Event>, String> {
         let body = Bytes::copy_from_slice(body.as_bytes());
         parse_publication(&body, SystemTime::UNIX_EPOCH).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        let events = parse("\u{feff}[{\"to\":\"everyone\",\"data\":1}]").unwrap();
+        assert_eq!(events[0].data.as_str(), "1");
     }
 
     #[test]

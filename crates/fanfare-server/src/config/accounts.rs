@@ -98,8 +98,8 @@ pub struct Auth {
     #[schemars(range(max = 1_000_000))]
     pub registrations_per_minute_per_ip: u32,
 
-    /// The values of the `Origin` header that may connect, such as `https://app.example.com`. `*` allows
-    /// every origin. A request without the header is no browser's, and passes. The production profile refuses to start
+    /// The values of the `Origin` header that may connect, such as `https://app.example.com`. Case and default ports do
+    /// not matter. `null` and `file://` are what some apps built of web pages send; `*` allows every origin. A request without the header is no browser's, and passes. The production profile refuses to start
     /// where it is not set.
     pub allowed_origins: Vec<String>,
 }

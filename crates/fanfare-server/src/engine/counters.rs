@@ -17,6 +17,8 @@ pub struct Counters {
     pub publications_rejected: AtomicU64,
     /// Connections accepted that were never upgraded or answered in time.
     pub handshakes_timed_out: AtomicU64,
+    /// Requests whose handlers are at work now.
+    pub requests_in_progress: AtomicU64,
     /// Requests and handshakes refused because their address came too often.
     pub requests_rate_limited: AtomicU64,
     /// Events that wait now for the authorizer to say whether a connection may have them.

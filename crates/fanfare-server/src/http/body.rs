@@ -3,14 +3,14 @@
 use std::{cell::Cell, rc::Rc};
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 
-use super::SiteOptions;
+use super::{SiteOptions, not_json::NotJson};
 
 /// Why there is no body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unread {
     /// It is over the limit.
     TooBig,
@@ -18,12 +18,32 @@ pub(super) enum Unread {
     Broken,
     /// It took too long.
     TooLate,
+    /// It is compressed, as its `Content-Encoding` says.
+    Encoded,
+    /// It is there, but not JSON.
+    NotJson(NotJson),
 }
 
 /// A request's body, which its handler reads or leaves.
 pub(super) struct RequestBody {
     incoming: Incoming,
     rest: Rest,
+    is_encoded: bool,
+    is_form: bool,
+}
+
+/// A body that was read.
+pub(super) struct Received {
+    /// Its bytes.
+    pub(super) bytes: Bytes,
+    is_form: bool,
+}
+
+impl Received {
+    /// Why it is not JSON, once it was refused; `None` where that has another reason.
+    pub(super) fn not_json(&self) -> Option<Unread> {
+        NotJson::find(&self.bytes, self.is_form).map(Unread::NotJson)
+    }
 }
 
 /// Whether a request's handler left something of the body unread.
@@ -40,15 +60,31 @@ impl Rest {
 /// Has the [`Rest`] know whether the body of `request` is read.
 pub(super) fn watched(request: Request<Incoming>) -> (Request<RequestBody>, Rest) {
     let rest = Rest(Rc::new(Cell::new(!request.body().is_end_stream())));
+    let (is_encoded, is_form) = (is_encoded(request.headers()), is_form(request.headers()));
     let body = |incoming| RequestBody {
         incoming,
         rest: rest.clone(),
+        is_encoded,
+        is_form,
     };
     (request.map(body), rest)
 }
 
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    !codings.all(|coding| coding.is_empty() || coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = media_type.unwrap_or_default().to_ascii_lowercase();
+    media_type.starts_with("application/x-www-form-urlencoded") || media_type.starts_with("multipart/")
+}
+
 /// The whole body, within the configured limit and time.
-pub(super) async fn read(body: RequestBody, options: &SiteOptions) -> Result<Bytes, Unread> {
+pub(super) async fn read(body: RequestBody, options: &SiteOptions) -> Result<Received, Unread> {
     read_within(options.max_body_size, body, options).await
 }
 
@@ -57,8 +93,16 @@ pub(super) async fn read_within(
     most: usize,
     body: RequestBody,
     options: &SiteOptions,
-) -> Result<Bytes, Unread> {
-    let RequestBody { incoming, rest } = body;
+) -> Result<Received, Unread> {
+    let RequestBody {
+        incoming,
+        rest,
+        is_encoded,
+        is_form,
+    } = body;
+    if is_encoded {
+        return Err(Unread::Encoded);
+    }
     let limit = most.min(options.max_body_size);
     if incoming.size_hint().lower() > limit as u64 {
         return Err(Unread::TooBig); // it says so itself
@@ -66,7 +110,8 @@ pub(super) async fn read_within(
     match tokio::time::timeout(options.request_timeout, Limited::new(incoming, limit).collect()).await {
         Ok(Ok(body)) => {
             rest.0.set(false);
-            Ok(body.to_bytes())
+            let bytes = body.to_bytes();
+            Ok(Received { bytes, is_form })
         }
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooBig),
         Ok(Err(_)) => Err(Unread::Broken),
@@ -75,19 +120,24 @@ pub(super) async fn read_within(
 }
 
 impl Unread {
-    pub(super) fn status(self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::TooBig => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Broken => StatusCode::BAD_REQUEST,
             Self::TooLate => StatusCode::REQUEST_TIMEOUT,
+            Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NotJson(why) => why.status(),
         }
     }
 
-    pub(super) fn message(self) -> &'static str {
-        match self {
+    pub(super) fn message(&self) -> String {
+        let text = match self {
             Self::TooBig => "the body is over the size limit",
             Self::Broken => "the body could not be read",
             Self::TooLate => "the body did not arrive in time",
-        }
+            Self::Encoded => "the body has a Content-Encoding, expected plain JSON",
+            Self::NotJson(why) => return why.message(),
+        };
+        text.to_owned()
     }
 }

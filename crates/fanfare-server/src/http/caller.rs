@@ -3,7 +3,7 @@
 use std::{fmt::Display, net::IpAddr};
 
 use fanfare_core::ADMIN_ROLE;
-use http::{HeaderMap, Method, Uri, header, uri::Authority};
+use http::{HeaderMap, HeaderName, Method, Uri, Version, header, request::Parts, uri::Authority};
 
 use super::Site;
 use crate::{
@@ -12,15 +12,22 @@ use crate::{
     refusals::{Refused, Subject},
 };
 
-/// Headers that a proxy adds: whoever comes with one is somebody else than the peer of the socket.
-const FORWARDED: &[&str] = &[
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
+/// Headers that a proxy adds, besides all that speak of forwarding or of a client's address (see [`is_forwarded`]): whoever
+/// comes with one is somebody else than the peer of the socket.
+const PROXIED: &[&str] = &[
     "via",
+    "cdn-loop",
+    "cf-ray",
+    "x-amzn-trace-id",
+    "x-envoy-external-address",
+    "x-original-host",
+    "x-original-url",
+    "x-proxyuser-ip",
+    "x-remote-addr",
+    "x-remote-ip",
 ];
+/// Parts of such names: `X-Forwarded-For`, `True-Client-IP`, `X-Azure-ClientIP`, `X-Real-IP`, `CF-Connecting-IP`.
+const PROXIED_PARTS: &[&str] = &["forwarded", "client-ip", "clientip", "real-ip", "connecting-ip"];
 
 /// What a request may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +49,8 @@ pub(super) const KEYS_UNAVAILABLE: &str = "the token cannot be verified at the m
 
 /// Whether a request with these headers may do what needs the scope `wanted`: it brings an API key for that or an admin's
 /// token, or no key was ever made and it comes from this machine, which is trusted.
-pub(super) async fn access(
-    site: &Site,
-    peer: IpAddr,
-    uri: &Uri,
-    headers: &HeaderMap,
-    wanted: Scope,
-) -> Access {
+pub(super) async fn access(site: &Site, peer: IpAddr, head: &Parts, wanted: Scope) -> Access {
+    let headers = &head.headers;
     let (configured, accounts) = (&site.options.api_keys, &site.options.accounts);
     if let Some(offered) = bearer(headers) {
         return match accounts.api_key(offered) {
@@ -59,8 +61,8 @@ pub(super) async fn access(
         };
     }
     let page_allowed = site.options.origins.allow(headers);
-    let trusting = site.options.trust_loopback && configured.is_open();
-    if !(trusting && page_allowed && is_loopback_caller(peer, uri, headers)) {
+    let trusting = site.options.trust_loopback && configured.is_open() && !site.is_trusted_proxy(peer);
+    if !(trusting && page_allowed && is_loopback_caller(peer, head)) {
         return Access::Unknown;
     }
     match accounts.key_need() {
@@ -123,7 +125,8 @@ pub(super) fn note(site: &Site, reason: &'static str, detail: &dyn Display, peer
 
 /// With no key there, callers on this machine are trusted, so that the first `curl` works. A page in a browser on
 /// this machine, or a request passed on by a proxy, only looks like one.
-fn is_loopback_caller(peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool {
+fn is_loopback_caller(peer: IpAddr, head: &Parts) -> bool {
+    let (uri, headers) = (&head.uri, &head.headers);
     let local_host = |host: &str| {
         let name = host.trim_start_matches('[').trim_end_matches(']');
         name.eq_ignore_ascii_case("localhost")
@@ -155,7 +158,15 @@ fn is_loopback_caller(peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool {
     peer.to_canonical().is_loopback()
         && host_local
         && origins_local
-        && !FORWARDED.iter().any(|name| headers.contains_key(*name))
+        // What nginx speaks to a backend unless it is told otherwise, and no program of today.
+        && head.version != Version::HTTP_10
+        && !headers.keys().any(is_forwarded)
+}
+
+/// Whether a header of this name shows that a proxy passed the request on.
+fn is_forwarded(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    PROXIED.contains(&name) || PROXIED_PARTS.iter().any(|part| name.contains(part))
 }
 
 /// The credential in the header `Authorization`, if there is one.
@@ -167,9 +178,57 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::{HeaderValue, Request};
 
     use super::*;
+
+    fn head(version: Version, sent: &[(&str, &str)]) -> Parts {
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.version = version;
+        for (name, value) in sent {
+            let name = HeaderName::try_from(*name).expect("a name");
+            head.headers
+                .append(name, HeaderValue::from_str(value).expect("a value"));
+        }
+        head
+    }
+
+    #[test]
+    fn whoever_is_forwarded_is_no_loopback_caller() {
+        let local = "127.0.0.1".parse().expect("an address");
+        let host = ("host", "localhost");
+        assert!(is_loopback_caller(
+            local,
+            &head(Version::HTTP_11, &[host, ("user-agent", "curl")])
+        ));
+        assert!(!is_loopback_caller(local, &head(Version::HTTP_10, &[host])));
+        for name in [
+            "Forwarded",
+            "X-Forwarded-For",
+            "X-Forwarded-Host",
+            "X-Forwarded-Proto",
+            "X-Forwarded-Port",
+            "X-Forwarded-Server",
+            "X-Forwarded",
+            "X-Original-Forwarded-For",
+            "X-Real-IP",
+            "Via",
+            "CF-Connecting-IP",
+            "CF-Ray",
+            "True-Client-IP",
+            "Client-IP",
+            "X-Client-IP",
+            "X-Cluster-Client-IP",
+            "Fastly-Client-IP",
+            "Fly-Client-IP",
+            "WL-Proxy-Client-IP",
+            "X-Azure-ClientIP",
+            "X-Envoy-External-Address",
+        ] {
+            let head = head(Version::HTTP_11, &[host, (name, "127.0.0.1")]);
+            assert!(!is_loopback_caller(local, &head), "{name}");
+        }
+    }
 
     #[test]
     fn loopback_callers() {
@@ -207,13 +266,9 @@ mod tests {
             ("127.0.0.1", &[("host", "user@localhost")], false),
         ];
         for (peer, sent, expected) in cases {
-            let headers: HeaderMap = sent
-                .iter()
-                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-                .collect();
             let peer = peer.parse().expect("an address");
             assert_eq!(
-                is_loopback_caller(peer, &Uri::from_static("/"), &headers),
+                is_loopback_caller(peer, &head(Version::HTTP_11, sent)),
                 *expected,
                 "{peer} {sent:?}"
             );

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     causes::Causes,
-    engine::{Pace, Shard},
+    engine::{Node, Pace, Shard},
 };
 
 /// How long a kept connection may take to close once its time is over.
@@ -90,11 +90,18 @@ async fn serve_http<S>(
     );
     let service = service_fn(|request| {
         activity.enter(Phase::Handler);
+        let progress = Rc::new(InProgress::new(&shard.node));
+        let handling = routes::answer(request, peer, site.clone(), shard.clone());
+        let own = progress.clone();
         // Boxed, because hyper makes room for a handler before there is a request.
-        let handling = Box::pin(routes::answer(request, peer, site.clone(), shard.clone()));
+        let handling = Box::pin(async move {
+            let _own = own;
+            handling.await
+        });
         let (activity, pace) = (activity.clone(), pace.clone());
         async move {
             let reply = to_its_end(handling, pace).await;
+            drop(progress); // hyper writes the answer before this thread does anything else
             activity.enter(Phase::Kept);
             Ok::<_, Infallible>(reply)
         }
@@ -144,6 +151,22 @@ async fn serve_http<S>(
                 let _ = tokio::time::timeout(CLOSING, connection).await;
             }
         },
+    }
+}
+
+/// A request whose handler is at work, or whose answer is not written yet; a drain waits for both.
+struct InProgress(Arc<Node>);
+
+impl InProgress {
+    fn new(node: &Arc<Node>) -> Self {
+        node.counters.requests_in_progress.fetch_add(1, Relaxed);
+        Self(node.clone())
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.0.counters.requests_in_progress.fetch_sub(1, Relaxed);
     }
 }
 

@@ -53,15 +53,23 @@ pub(super) async fn answer(
     }
     let body = match body::read(sent, &site.options).await {
         Ok(body) => body,
-        Err(unread) => return reply::failed(mounted, unread.status(), unread.message()),
+        Err(unread) => return reply::failed(mounted, unread.status(), &unread.message()),
     };
-    reply::planned(carry_out(endpoint, &body, site, mounted).await)
+    let answer = carry_out(endpoint, &body.bytes, site, mounted).await;
+    // Why a body that it refused is not JSON, is for us to say.
+    if endpoint.method == "POST"
+        && answer.status == StatusCode::BAD_REQUEST.as_u16()
+        && let Some(unread) = body.not_json()
+    {
+        return reply::failed(mounted, unread.status(), &unread.message());
+    }
+    reply::planned(answer)
 }
 
 /// The answer to a caller that may not use a guarded route.
 async fn refuse(head: &Parts, peer: IpAddr, site: &Site, mounted: &MountedDialect) -> Option<Reply> {
     let wanted = caller::scope_of(&head.method);
-    match caller::access(site, peer, &head.uri, &head.headers, wanted).await {
+    match caller::access(site, peer, head, wanted).await {
         Access::Granted => None,
         Access::OutOfScope => {
             let message = caller::out_of_scope(wanted);

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fanfare_core::{BrokerHealth, JsonMap, fields, timestamp};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
@@ -62,6 +62,25 @@ struct Unready<'a> {
     #[schema(inline)]
     ready: Always<false>,
     reason: &'a str,
+}
+
+/// The answer to `OPTIONS /`: as [`readyz`], without a body.
+pub(super) async fn options(site: &Arc<Site>) -> Reply {
+    let answer = readyz(site).await;
+    if !answer.status().is_success() {
+        return answer;
+    }
+    let answer = reply::text(StatusCode::NO_CONTENT, "", "");
+    reply::allow(
+        answer,
+        &[
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::DELETE,
+            Method::OPTIONS,
+        ],
+    )
 }
 
 /// How the server is, with a few figures.

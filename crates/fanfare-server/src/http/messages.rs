@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::Bytes;
 use fanfare_core::{Channel, Identity, RawObject, policy::Action, string};
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde::Serialize;
@@ -15,7 +14,7 @@ use utoipa::{
 use super::{
     Site,
     api::query::Query,
-    body::{self, RequestBody},
+    body::{self, Received, RequestBody, Unread},
     caller,
     forms::{Always, BadField, FailedError, Success, challenging, refusals},
     message_reader::Reader,
@@ -78,7 +77,7 @@ pub(super) async fn answer(request: Request<RequestBody>, site: &Arc<Site>) -> R
     let answered = if head.method == Method::POST {
         match body::read(sent, &site.options).await {
             Ok(body) => create(body, who, site).await,
-            Err(unread) => return failed(unread.status(), unread.message()),
+            Err(unread) => return unreadable(&unread),
         }
     } else {
         list(head.uri.query().unwrap_or_default(), &who, site).await
@@ -99,6 +98,10 @@ fn refused(status: StatusCode, error: &str, details: Option<BadField<'_>>) -> Re
         details,
     };
     reply::json(status, &body)
+}
+
+fn unreadable(unread: &Unread) -> Reply {
+    failed(unread.status(), &unread.message())
 }
 
 fn later(error: &str) -> Reply {
@@ -269,11 +272,20 @@ impl Draft {
         (status = 403, description = "The channel is not open to the caller.", body = FailedError<'static>),
         (status = 408, description = "The body did not arrive in time.", body = FailedError<'static>),
         (status = 413, description = "The body is too large.", body = FailedError<'static>),
+        (status = 415, description = "The body is no JSON in UTF-8.", body = FailedError<'static>),
     ),
     security(("bearer" = [])),
 )]
-async fn create(body: Bytes, who: Arc<Identity>, site: &Site) -> Result<Reply, Refusal> {
-    let draft = Draft::read(&body)?;
+async fn create(body: Received, who: Arc<Identity>, site: &Site) -> Result<Reply, Refusal> {
+    let draft = match Draft::read(&body.bytes) {
+        Ok(draft) => draft,
+        Err(refusal) => {
+            return match body.not_json() {
+                Some(unread) => Ok(unreadable(&unread)),
+                None => Err(refusal),
+            };
+        }
+    };
     drop(body);
     if let Some(guard) = draft.guard()?
         && !site.node.allows(&who, Action::Publish, &guard).await

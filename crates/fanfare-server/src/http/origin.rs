@@ -1,22 +1,52 @@
 //! Which web pages may connect and call (RFC 6454 origins).
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{rate_limit, reply::Reply};
+use super::{
+    rate_limit,
+    reply::{self, Reply},
+};
 
-/// The origins that are allowed.
+/// The origins that are allowed, each as [`canonical_origin`] writes it.
 #[derive(Debug, Clone)]
 pub struct Origins(Vec<String>);
 
+/// `origin` as a browser sends it: in lower case, without a default port, the name of the host in ASCII. `None` if it is
+/// neither `scheme://host[:port]`, nor one of the two origins without a host: `null` and `file://`.
+pub fn canonical_origin(origin: &str) -> Option<String> {
+    let lower = origin.to_lowercase();
+    match &*lower {
+        "null" => return Some(lower),
+        "file://" | "file:///" => return Some("file://".to_owned()),
+        _ => {}
+    }
+    let origin = lower.strip_suffix('/').unwrap_or(&lower);
+    let (scheme, host) = origin.split_once("://")?;
+    let is_scheme = |char: char| char.is_ascii_alphanumeric() || "+-.".contains(char);
+    let is_host = |char: char| char.is_alphanumeric() || "-._:[]".contains(char);
+    if !scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        || !scheme.chars().all(is_scheme)
+        || host.is_empty()
+        || !host.chars().all(is_host)
+    {
+        return None;
+    }
+    // Other schemes (`capacitor://localhost`) have no default port, and browsers send them as they are.
+    if !matches!(scheme, "http" | "https" | "ws" | "wss") {
+        return origin.is_ascii().then(|| origin.to_owned());
+    }
+    let url = reqwest::Url::parse(origin).ok()?;
+    Some(url.origin().ascii_serialization())
+}
+
 impl Origins {
-    /// Allows these, each `scheme://host[:port]`; `*` allows all.
+    /// Allows these; `*` allows all.
     pub fn new(allowed: &[String]) -> Self {
-        Self(
-            allowed
-                .iter()
-                .map(|origin| origin.trim_end_matches('/').to_ascii_lowercase())
-                .collect(),
-        )
+        let canonical = |origin: &String| match &**origin {
+            "*" => Some("*".to_owned()),
+            origin => canonical_origin(origin),
+        };
+        Self(allowed.iter().filter_map(canonical).collect())
     }
 
     /// Whether a request with these headers may go on. One without `Origin` does not come from a web page.
@@ -35,7 +65,7 @@ impl Origins {
         if self.all() {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         } else {
-            headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
             if let Some(origin) = origin.filter(|origin| self.allows(origin)) {
                 headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             }
@@ -43,15 +73,39 @@ impl Origins {
         rate_limit::expose(headers);
     }
 
+    /// The answer to a browser that asks whether a page may call. A page that may is allowed the headers it asks for,
+    /// since pages add some that we know nothing of, such as `traceparent`. [`Origins::share`] adds who may.
+    pub(super) fn preflight(&self, asked: &HeaderMap) -> Reply {
+        let mut reply = reply::text(StatusCode::NO_CONTENT, "", "");
+        let headers = reply.headers_mut();
+        headers.append(
+            header::VARY,
+            HeaderValue::from_static("Access-Control-Request-Headers"),
+        );
+        if asked.get(header::ORIGIN).is_none_or(|origin| self.allows(origin)) {
+            for (name, value) in [
+                (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, DELETE"),
+                (header::ACCESS_CONTROL_MAX_AGE, "600"),
+            ] {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            for wanted in asked.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+                headers.append(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+            }
+        }
+        reply
+    }
+
     fn all(&self) -> bool {
         self.0.iter().any(|allowed| allowed == "*")
     }
 
     fn allows(&self, origin: &HeaderValue) -> bool {
-        self.all()
-            || origin
-                .to_str()
-                .is_ok_and(|origin| self.0.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)))
+        let is_listed = |origin: &str| self.0.iter().any(|allowed| allowed == origin);
+        let Ok(origin) = origin.to_str() else {
+            return self.all();
+        };
+        self.all() || is_listed(origin) || canonical_origin(origin).is_some_and(|origin| is_listed(&origin))
     }
 }
 
@@ -71,6 +125,23 @@ mod tests {
             (&["https://a.example"], &["http://a.example"], false),
             (&["https://a.example"], &["https://a.example:444"], false),
             (&["https://a.example"], &["null"], false),
+            (&["https://a.example:443"], &["https://a.example"], true),
+            (&["HTTP://A.Example:80"], &["http://a.example"], true),
+            (&["http://a.example:443"], &["http://a.example"], false),
+            (&["https://a.example"], &["https://a.example:443"], true),
+            (&["http://[::1]:8080"], &["http://[0:0::1]:8080"], true),
+            (
+                &["https://b\u{fc}cher.example"],
+                &["https://xn--bcher-kva.example"],
+                true,
+            ),
+            (&["capacitor://localhost"], &["capacitor://localhost"], true),
+            (&["null"], &["null"], true),
+            (&["null"], &["file://"], false),
+            (&["file://"], &["file://"], true),
+            (&["file://"], &["null"], false),
+            (&["file://"], &["https://a.example"], false),
+            (&["*"], &["null"], true),
             (
                 &["https://a.example"],
                 &["https://a.example", "https://b.example"],
@@ -89,6 +160,68 @@ mod tests {
                 *expected,
                 "{allowed:?} {sent:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_an_origin() {
+        for (text, expected) in [
+            ("https://app.example.com", Some("https://app.example.com")),
+            ("HTTPS://App.Example.com:443/", Some("https://app.example.com")),
+            ("http://app.example.com:8080", Some("http://app.example.com:8080")),
+            ("Tauri://LocalHost", Some("tauri://localhost")),
+            ("chrome-extension://abc", Some("chrome-extension://abc")),
+            ("NULL", Some("null")),
+            ("file:///", Some("file://")),
+            ("", None),
+            ("app.example.com", None),
+            ("https://", None),
+            ("https:///a", None),
+            ("https://a.example/path", None),
+            ("https://user@a.example", None),
+            ("https://a.example:99999", None),
+            ("https://a.example:", Some("https://a.example")),
+            ("https://*.example", None),
+            ("://a", None),
+            ("1a://b", None),
+            ("file://host/path", None),
+        ] {
+            assert_eq!(canonical_origin(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn preflights() {
+        let values = |reply: &Reply, name: header::HeaderName| -> Vec<String> {
+            let values = reply.headers().get_all(name).iter();
+            values
+                .map(|value| value.to_str().unwrap_or_default().to_owned())
+                .collect()
+        };
+        let wanted = "baggage, sentry-trace, traceparent, x-requested-with";
+        for (allowed, origin, expected) in [
+            ("*", "https://a.example", true),
+            ("https://a.example", "https://a.example", true),
+            ("https://a.example", "https://b.example", false),
+        ] {
+            let origins = Origins::new(&[allowed.to_owned()]);
+            let mut asked = HeaderMap::new();
+            asked.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            let headers = HeaderValue::from_static(wanted);
+            asked.insert(header::ACCESS_CONTROL_REQUEST_HEADERS, headers);
+            let mut reply = origins.preflight(&asked);
+            origins.share(asked.get(header::ORIGIN), &mut reply);
+            let found = values(&reply, header::ACCESS_CONTROL_ALLOW_HEADERS);
+            assert_eq!(
+                found,
+                if expected { vec![wanted] } else { vec![] },
+                "{allowed} {origin}"
+            );
+            let shared = values(&reply, header::ACCESS_CONTROL_ALLOW_ORIGIN);
+            assert_eq!(shared.is_empty(), !expected, "{allowed} {origin}");
+            let vary = values(&reply, header::VARY).join(", ");
+            assert!(vary.contains("Access-Control-Request-Headers"), "{vary}");
+            assert_eq!(vary.ends_with(", Origin"), allowed != "*", "{vary}");
         }
     }
 }

@@ -60,7 +60,7 @@ pub(super) async fn answer(
 /// Counts the request where its kind is limited. Who watches the server must always get an answer.
 fn limit(request: &Request<RequestBody>, peer: IpAddr, site: &Site) -> Option<Decision> {
     let path = site.local_path(request.uri().path()).unwrap_or_default();
-    if UNLIMITED.contains(&path) {
+    if UNLIMITED.contains(&path) || (request.method() == Method::OPTIONS && request.uri().path() == "/") {
         return None;
     }
     let (client, now) = (site.client(peer, request.headers()), SystemTime::now());
@@ -96,9 +96,13 @@ async fn route(request: Request<RequestBody>, peer: IpAddr, site: &Arc<Site>, sh
     // On any path: a page cannot even read that there is nothing without it.
     if is_preflight(&request) {
         note_foreign(&request, peer, site);
-        return preflight();
+        return site.options.origins.preflight(request.headers());
     }
     let uri = request.uri().clone();
+    // What HAProxy asks unless it is told otherwise: whether the server is ready.
+    if request.method() == Method::OPTIONS && matches!(uri.path(), "/" | "*") {
+        return health::options(site).await;
+    }
     let Some(path) = site.local_path(uri.path()) else {
         return not_found();
     };
@@ -173,7 +177,10 @@ fn wrong_method(allowed: &[Method]) -> Reply {
 }
 
 fn is_preflight(request: &Request<RequestBody>) -> bool {
-    request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method")
+    request.method() == Method::OPTIONS
+        && request
+            .headers()
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 /// Logs a preflight that the browser will take as a no.
@@ -190,20 +197,4 @@ fn note_foreign(request: &Request<RequestBody>, peer: IpAddr, site: &Site) {
             is_warning: false,
         });
     }
-}
-
-/// What a browser asks before it lets a page call (CORS). Who may read the answer is added for every reply.
-fn preflight() -> Reply {
-    let mut answer = reply::text(StatusCode::NO_CONTENT, "", "");
-    for (name, value) in [
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, DELETE"),
-        (
-            header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "Authorization, Content-Type",
-        ),
-        (header::ACCESS_CONTROL_MAX_AGE, "600"),
-    ] {
-        answer.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    answer
 }

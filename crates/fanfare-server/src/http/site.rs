@@ -117,6 +117,15 @@ impl Site {
             .filter(|rest| rest.starts_with('/'))
     }
 
+    /// Whether `peer` is a proxy in front of this server.
+    pub(super) fn is_trusted_proxy(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.options
+            .trusted_proxies
+            .iter()
+            .any(|network| network.contains(&peer))
+    }
+
     pub(super) fn client(&self, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
         super::address::client(peer, headers, &self.options.trusted_proxies)
     }

@@ -64,7 +64,7 @@ pub fn load_tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError>
         file: key.to_owned(),
         reason,
     })?;
-    let config = ServerConfig::builder()
+    let mut config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain, private)
         .map_err(|error| TlsError::Pair {
@@ -77,5 +77,7 @@ pub fn load_tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError>
                 other => other.to_string(),
             },
         })?;
+    // Some clients and proxies take a server without an answer here for one that speaks something else.
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -20,6 +20,7 @@ use super::{
     headers::Joined,
     reply::{self, Reply},
     site::Mount,
+    spelling,
     stream::HttpStream,
 };
 use crate::{
@@ -169,7 +170,7 @@ async fn judge(
         .name
         .map(Cow::into_owned)
         .or_else(|| mounted.dialect.name_for(id));
-    let admission = Admission::take(mounted, address, called.as_deref())?;
+    let admission = Admission::await_name(mounted, address, called.as_deref()).await?;
     let user_agent = headers.get(header::USER_AGENT).filter(|_| offer.keep_user_agent);
     let user_agent = user_agent.map(|value| value.as_bytes().iter().copied().filter(u8::is_ascii));
     let newcomer = Newcomer {
@@ -266,8 +267,8 @@ fn switching(accept: &str, compression: Option<Agreement>, subprotocol: Option<S
     let mut answer = http::Response::new(Full::default());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     if let Ok(accept) = HeaderValue::from_str(accept) {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
@@ -277,6 +278,7 @@ fn switching(accept: &str, compression: Option<Agreement>, subprotocol: Option<S
     if let Some(Ok(subprotocol)) = subprotocol.map(HeaderValue::try_from) {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
     }
+    spelling::spell(&mut answer);
     answer
 }
 
@@ -380,5 +382,6 @@ fn bad_handshake(
             .headers_mut()
             .insert(*name, HeaderValue::from_static(value));
     }
+    spelling::spell(&mut answer);
     answer
 }

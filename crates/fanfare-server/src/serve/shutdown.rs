@@ -1,6 +1,10 @@
 //! The end: drain at the first signal, leave at the second.
 
-use std::{process, sync::Arc, time::Duration};
+use std::{
+    process,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -59,7 +63,9 @@ pub(super) async fn wait(mut signals: Signals, node: &Arc<Node>, config: &Shutdo
 
 async fn drained(node: &Node, timeout: Duration) {
     let deadline = Instant::now() + timeout;
-    while node.active() > 0 && Instant::now() < deadline {
+    // A request that was begun is finished.
+    let is_busy = || node.active() > 0 || node.counters.requests_in_progress.load(Relaxed) > 0;
+    while is_busy() && Instant::now() < deadline {
         sleep(LOOK_EVERY).await;
     }
 }

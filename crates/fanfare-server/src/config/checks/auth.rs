@@ -3,6 +3,7 @@
 use super::{Checker, OUTER_SPACE};
 use crate::config::accounts::Algorithm;
 use crate::config::types::Secret;
+use crate::http::canonical_origin;
 
 /// What HS256 needs (RFC 7518 section 3.2: a key of the size of the hash or larger).
 const SECRET_BYTES: usize = 32;
@@ -132,20 +133,11 @@ fn origins(checker: &mut Checker<'_>) {
         return;
     }
     for origin in checker.config.auth.allowed_origins.clone() {
-        if origin != "*" && !is_origin(&origin) {
-            let text =
-                format!("found {origin:?}, expected \"*\" or an origin such as \"https://app.example.com\"");
+        if origin != "*" && canonical_origin(&origin).is_none() {
+            let text = format!(
+                "found {origin:?}, expected \"*\", \"null\", \"file://\", or an origin such as \"https://app.example.com\""
+            );
             checker.wrong(KEY, text);
         }
     }
-}
-
-/// Whether a browser would send this text as `Origin` (RFC 6454 section 6.2): a scheme, a host, perhaps a port.
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, host)) = text.split_once("://") else {
-        return false;
-    };
-    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-    !scheme.is_empty() && scheme.bytes().all(is_scheme) && !host.is_empty() && host.bytes().all(is_host)
 }

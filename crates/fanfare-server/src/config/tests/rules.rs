@@ -168,12 +168,18 @@ fn keys_and_origins() {
         "algorithms = [\"HS256\"]\npublic_key_file = \"DIR/public.pem\"",
         &["L:2: auth.algorithms: found \"HS256\", which needs auth.jwt_secret or auth.jwt_secret_file"],
     );
-    for origin in ["https://a.example/", "a.example", "https://*.a.example", "null"] {
+    for origin in [
+        "https://a.example/path",
+        "a.example",
+        "https://*.a.example",
+        "nil",
+        "file",
+    ] {
         check(
             &format!("allowed_origins = [\"{origin}\"]"),
             &[&format!(
-                "L:2: auth.allowed_origins: found \"{origin}\", expected \"*\" or an origin such as \
-                 \"https://app.example.com\""
+                "L:2: auth.allowed_origins: found \"{origin}\", expected \"*\", \"null\", \"file://\", or an origin such \
+                 as \"https://app.example.com\""
             )],
         );
     }

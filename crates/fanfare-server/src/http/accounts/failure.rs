@@ -67,7 +67,7 @@ impl Failure {
             Self::WrongMethod(_) => "method not allowed",
             Self::Draining => "Server shutting down",
             Self::TooManyRequests => "too many requests",
-            Self::Unread(unread) => unread.message(),
+            Self::Unread(unread) => return unread.message(),
             Self::NotAnObject => "the body is not a JSON object",
             Self::NoToken => "an access token is required",
             Self::BadToken(TokenError::Expired) => "the access token has expired",

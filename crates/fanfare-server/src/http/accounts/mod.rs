@@ -36,6 +36,7 @@ const SENT: &[(u16, &str)] = &[
     (403, "This server issues no tokens."),
     (408, "The body did not arrive in time."),
     (413, "The body is too large."),
+    (415, "The body is no JSON in UTF-8."),
     (429, "Too many requests, or too many bad logins."),
     (500, "A fault of the server's."),
     (503, "The server stops, or the database is away."),
@@ -116,7 +117,9 @@ fn admit(site: &Site, method: &Method, methods: &'static [Method]) -> Result<(),
 /// The fields of a body, whatever its `Content-Type` says.
 async fn read(sent: RequestBody, site: &Site) -> Result<Fields, Failure> {
     let body = body::read_within(MAX_BODY, sent, &site.options).await;
-    Fields::parse(&body.map_err(Failure::Unread)?).ok_or(Failure::NotAnObject)
+    let body = body.map_err(Failure::Unread)?;
+    let failure = || body.not_json().map_or(Failure::NotAnObject, Failure::Unread);
+    Fields::parse(&body.bytes).ok_or_else(failure)
 }
 
 /// The login of a user who is called `name` in the field of that name.

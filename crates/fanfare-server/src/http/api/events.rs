@@ -113,6 +113,7 @@ impl Published {
             body = ApiError<'static>,
         ),
         (status = 413, description = "The body is too large.", body = ApiError<'static>),
+        (status = 415, description = "The body is no JSON in UTF-8.", body = ApiError<'static>),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
@@ -120,12 +121,18 @@ impl Published {
 pub(super) async fn publish(sent: RequestBody, site: &Site) -> Reply {
     let body = match body::read(sent, &site.options).await {
         Ok(body) => body,
-        Err(unread) => return api_error(unread.status(), "INVALID_REQUEST", unread.message()),
+        Err(unread) => return api_error(unread.status(), "INVALID_REQUEST", &unread.message()),
     };
-    let events = match parse_publication(&body, SystemTime::now()) {
+    let events = match parse_publication(&body.bytes, SystemTime::now()) {
         Ok(events) => events,
-        Err(error) => return invalid(&error.to_string()),
+        Err(error) => {
+            return match body.not_json() {
+                Some(unread) => api_error(unread.status(), "INVALID_REQUEST", &unread.message()),
+                None => invalid(&error.to_string()),
+            };
+        }
     };
+    drop(body);
     let ids = events.iter().map(|event| event.id).collect();
     let Some(broker) = site.node.broker().cloned() else {
         return api_error(

@@ -142,7 +142,7 @@ pub(super) async fn answer(
     }
     let (head, sent) = request.into_parts();
     let wanted = resource.scope(&head.method);
-    match caller::access(site, peer, &head.uri, &head.headers, wanted).await {
+    match caller::access(site, peer, &head, wanted).await {
         Access::Granted => {}
         Access::OutOfScope => {
             let message = caller::out_of_scope(wanted);
