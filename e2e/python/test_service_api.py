@@ -231,6 +231,29 @@ def test_fifty_at_once(world):
     world.hear(Event(user(name), "1", id=number), reader)
 
 
+def test_the_example_may_be_sent_again(world):
+    """What /docs shows for a first try is published each time."""
+    described = json.loads(fanfare.Fanfare.get(_At(world.first.ports["rooms"]), "/openapi.json").text)
+    [content] = described["paths"]["/api/v1/events"]["post"]["requestBody"]["content"].values()
+    answers = [world.events(content["example"]) for _ in range(2)]
+    assert answers[0]["ids"] != answers[1]["ids"] and not any("duplicate" in answer for answer in answers)
+
+
+@pytest.mark.parametrize("body, says", [
+    ({"to": {"channel": "bad*"}, "data": 1}, "to.channel: `*` must be a whole segment of a pattern"),
+    ({"to": {"channel": "a.*"}, "data": 1}, "to.channel: the name is a pattern: a channel's name has no `*`"),
+    ({"to": {"channel": 7}, "data": 1}, "to.channel: expected a string; quote the number"),
+    ({"to": {"room": "a"}, "data": 1}, "to: unknown field `room` (there are: user, channel)"),
+    ({"to": "everyone", "payload": 1}, "unknown field `payload` (there are: to, type, data, metadata, sender, id)"),
+    ([], "expected 1 to 10000 events, found 0"),
+    ([{"to": "everyone", "data": 1}] * 10_001, "expected 1 to 10000 events, found 10001"),
+])
+def test_errors_say_what_is_expected(world, body, says):
+    answer = call(world.first, "/api/v1/events", "POST", body)
+    assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
+    assert says in answer[1]["error"]["message"]
+
+
 def test_an_array_is_all_or_nothing(world):
     """A bad event in it leaves the ids of the others free."""
     name, number = world.name("ann"), str(uuid.uuid4())
@@ -281,10 +304,13 @@ def test_ids_of_every_kind(world, odd):
     assert presence(world.first, name) == {"user": name, "online": True, "connections": 1}
 
 
-@pytest.mark.parametrize("path", ["/api/v1/users//presence", "/api/v1/users/%FF/presence", "/api/v1/users/" + 256 * "a" + "/presence"])
-def test_no_user_id(world, path):
-    answer = call(world.first, path)
+@pytest.mark.parametrize("id, says", [
+    ("", "the name is empty"), ("%FF", "not UTF-8"), (256 * "a", "longer than 255 bytes"), ("a%00", "control character"),
+])
+def test_no_user_id(world, id, says):
+    answer = call(world.first, f"/api/v1/users/{id}/presence")
     assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
+    assert says in answer[1]["error"]["message"]
 
 
 # --- connections ---

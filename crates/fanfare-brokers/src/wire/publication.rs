@@ -167,7 +167,10 @@ pub fn parse_publication(body: &Bytes, now: SystemTime) -> Result<Vec<Event>, Pu
         Some(b'[') => {
             let list: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| not_json())?;
             if list.is_empty() || list.len() > MAX_EVENTS {
-                return Err(whole(&format!("expected 1 to {MAX_EVENTS} events")));
+                let found = list.len();
+                return Err(whole(&format!(
+                    "expected 1 to {MAX_EVENTS} events, found {found}"
+                )));
             }
             let events = list.into_iter().enumerate().map(|(index, raw)| {
                 one(body, raw, now).map_err(|(field, problem)| PublicationError {
@@ -221,7 +224,8 @@ fn take<'a, const N: usize>(
     for (name, value) in fields.iter() {
         let Some(which) = names.iter().position(|known| *known == name) else {
             let name: String = name.escape_debug().take(64).collect();
-            return Err((at, format!("unknown field `{name}`")));
+            let known = names.join(", ");
+            return Err((at, format!("unknown field `{name}` (there are: {known})")));
         };
         if found[which].replace(value).is_some() {
             return Err((at, format!("field `{}` is given twice", names[which])));
@@ -386,7 +390,7 @@ mod tests {
             ("", "expected JSON, nested at most 128 deep"),
             ("nope", "expected JSON, nested at most 128 deep"),
             ("7", "expected an event or a list of events"),
-            ("[]", "expected 1 to 10000 events"),
+            ("[]", "expected 1 to 10000 events, found 0"),
             ("[7]", "events[0]: expected an object"),
             ("{}", "to: missing"),
             (r#"{"to":"everyone"}"#, "data: missing"),
@@ -402,7 +406,10 @@ mod tests {
                 r#"{"to":[],"data":1}"#,
                 r#"to: expected {"user": id}, {"channel": name} or "everyone""#,
             ),
-            (r#"{"to":{"room":"1"},"data":1}"#, "to: unknown field `room`"),
+            (
+                r#"{"to":{"room":"1"},"data":1}"#,
+                "to: unknown field `room` (there are: user, channel)",
+            ),
             (
                 r#"{"to":{"user":123},"data":1}"#,
                 "to.user: expected a string; quote the number",
@@ -436,15 +443,28 @@ mod tests {
                 &format!(r#"{{{to},"data":1,"metadata":null}}"#),
                 "metadata: expected an object",
             ),
-            (&format!(r#"{{{to},"data":1,"ttl":5}}"#), "unknown field `ttl`"),
+            (
+                &format!(r#"{{{to},"data":1,"ttl":5}}"#),
+                "unknown field `ttl` (there are: to, type, data, metadata, sender, id)",
+            ),
             (
                 &format!(r#"{{{to},"data":1,"private_to":["1"]}}"#),
-                "unknown field `private_to`",
+                "unknown field `private_to` (there are: to, type, data, metadata, sender, id)",
             ),
             (
                 &format!(r#"{{{to},"data":1,"data":2}}"#),
                 "field `data` is given twice",
             ),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(parse(body).unwrap_err(), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_a_text_must_be() {
+        let to = r#""to":"everyone""#;
+        let cases = [
             (
                 &format!(r#"{{{to},"data":1,"type":5}}"#),
                 "type: expected a string of 1 to 255 bytes; quote the number",

@@ -129,7 +129,7 @@ pub(super) async fn list(query: &str, site: &Site) -> Reply {
 )]
 pub(super) async fn end(id: &str, site: &Site) -> Reply {
     let Ok(id) = id.parse::<Uuid>() else {
-        return invalid("the path names no connection id");
+        return invalid("the connection id in the path is not a UUID");
     };
     let found = site.node.end_connection(id).await;
     match (found.answer, found.complete) {

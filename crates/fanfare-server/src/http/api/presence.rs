@@ -41,9 +41,12 @@ struct Presence<'a> {
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(super) async fn show(user: &str, site: &Site) -> Reply {
-    let decoded = percent_encoding::percent_decode_str(user).decode_utf8();
-    let Some(user) = decoded.ok().and_then(|user| UserId::new(&user).ok()) else {
-        return invalid("the path names no user id");
+    let Ok(user) = percent_encoding::percent_decode_str(user).decode_utf8() else {
+        return invalid("the user id in the path is not UTF-8");
+    };
+    let user = match UserId::new(&user) {
+        Ok(user) => user,
+        Err(bad) => return invalid(&format!("the user id in the path: {bad}")),
     };
     let found = site.node.presence(&user).await;
     let presence = Presence {
