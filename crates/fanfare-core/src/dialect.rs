@@ -36,6 +36,12 @@ pub trait DialectKind: Send + Sync {
     /// Where it listens and what it allows by default.
     fn defaults(&self) -> DialectDefaults;
 
+    /// Which of its options [`Dialect::shape_policy`] reads. Like access rules, they are applied when the configuration is
+    /// read again; all others need a restart.
+    fn policy_options(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The protocol with these options.
     fn open(&self, options: &Options) -> Arc<dyn Dialect>;
 }

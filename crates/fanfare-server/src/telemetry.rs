@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use crate::config::LogFormat;
 
@@ -10,13 +10,14 @@ use crate::config::LogFormat;
 ///
 /// # Errors
 /// When `text` is no filter, or logging was started before.
-pub fn start(text: &str, format: LogFormat) -> Result<(), String> {
+pub fn start(text: &str, format: LogFormat) -> Result<LogFilter, String> {
     let filter = filter(text).map_err(|reason| format!("log level {text:?}: {reason}"))?;
     let human = match format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Human => true,
         LogFormat::Json => false,
     };
+    let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let started = if human {
         let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
@@ -39,7 +40,21 @@ pub fn start(text: &str, format: LogFormat) -> Result<(), String> {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a fault in Fanfare; please report it");
     }));
-    Ok(())
+    Ok(LogFilter(handle))
+}
+
+/// The filter in force.
+pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// Logs by `text` from now on, a level or directives.
+    ///
+    /// # Errors
+    /// When `text` is no filter.
+    pub fn replace(&self, text: &str) -> Result<(), String> {
+        let filter = filter(text).map_err(|reason| format!("log level {text:?}: {reason}"))?;
+        self.0.reload(filter).map_err(|error| error.to_string())
+    }
 }
 
 /// Reads a level, or directives.

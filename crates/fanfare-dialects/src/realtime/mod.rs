@@ -87,6 +87,10 @@ impl DialectKind for Kind {
         }
     }
 
+    fn policy_options(&self) -> &'static [&'static str] {
+        &["public"]
+    }
+
     fn open(&self, options: &Options) -> Arc<dyn Dialect> {
         Arc::new(Realtime {
             require_auth: options.flag("require_auth"),

@@ -66,6 +66,10 @@ impl DialectKind for Kind {
         settings::defaults()
     }
 
+    fn policy_options(&self) -> &'static [&'static str] {
+        &["default_access"]
+    }
+
     fn open(&self, options: &Options) -> Arc<dyn Dialect> {
         let default_access = match options.text("default_access") {
             "nobody" => RoomAccess::Nobody,

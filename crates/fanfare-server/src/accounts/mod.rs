@@ -27,6 +27,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
+use arc_swap::ArcSwapOption;
 use password::Passwords;
 use throttle::Throttle;
 
@@ -54,6 +55,8 @@ pub struct Accounts {
 struct Inner {
     storage: Storage,
     options: AccountsOptions,
+    /// What tokens are signed with now.
+    signing: ArcSwapOption<Signing>,
     passwords: Passwords,
     logins: LoginCounts,
     registrations: LoginCounts,
@@ -86,6 +89,7 @@ impl Accounts {
                 revocations: Revocations::default(),
                 keys: api_keys::KnownKeys::default(),
                 seen_until: AtomicI64::new(0),
+                signing: ArcSwapOption::from(options.signing.clone().map(Arc::new)),
                 storage,
                 options,
             }),
@@ -99,7 +103,12 @@ impl Accounts {
 
     /// Whether tokens are issued here. Where they are not, an account opens nothing.
     pub fn issues_tokens(&self) -> bool {
-        self.inner.options.signing.is_some()
+        self.inner.signing.load().is_some()
+    }
+
+    /// Signs tokens with this from now on.
+    pub fn replace_signing(&self, signing: Option<Signing>) {
+        self.inner.signing.store(signing.map(Arc::new));
     }
 
     /// How logins ended.

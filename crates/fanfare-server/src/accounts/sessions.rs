@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -169,7 +170,7 @@ impl Accounts {
         // Another process may have switched the user on again just now.
         self.revoked(Revocation::Enabled(user.id.as_str().into()), now);
         tracing::debug!(user = user.id, session = session_id, "logged in");
-        let (access_token, expires_in) = self.mint(signing, &user, &session_id, expires_at, now);
+        let (access_token, expires_in) = self.mint(&signing, &user, &session_id, expires_at, now);
         Ok(Some(Login {
             user,
             session_id,
@@ -234,7 +235,7 @@ impl Accounts {
                 return Err(AccountError::BadToken);
             }
         };
-        let (access_token, expires_in) = self.mint(signing, &user, &session_id, ends_at, now);
+        let (access_token, expires_in) = self.mint(&signing, &user, &session_id, ends_at, now);
         Ok(Refreshed {
             user,
             session_id,
@@ -274,12 +275,8 @@ impl Accounts {
         Ok(())
     }
 
-    pub(super) fn signing(&self) -> Result<&Signing, AccountError> {
-        self.inner
-            .options
-            .signing
-            .as_ref()
-            .ok_or(AccountError::NotIssuing)
+    pub(super) fn signing(&self) -> Result<Arc<Signing>, AccountError> {
+        self.inner.signing.load_full().ok_or(AccountError::NotIssuing)
     }
 
     fn refresh_expiry(&self, now: i64) -> i64 {

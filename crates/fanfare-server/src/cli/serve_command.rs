@@ -17,11 +17,17 @@ impl Serve {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let loaded = global.load(self.profile.as_deref())?;
         let filter = global.log_level.as_ref().unwrap_or(&loaded.log_filter);
-        telemetry::start(filter, loaded.config.log.format).map_err(Failure::Usage)?;
+        let log = telemetry::start(filter, loaded.config.log.format).map_err(Failure::Usage)?;
         for warning in &loaded.warnings {
             tracing::warn!("configuration: {warning}");
         }
-        serve::run(loaded, &Self::again(global)).map_err(|error| match error {
+        let start = serve::Start {
+            loaded,
+            sources: global.sources(self.profile.as_deref())?,
+            // The command line beats whatever the file comes to say.
+            log: global.log_level.is_none().then_some(log),
+        };
+        serve::run(start, &Self::again(global)).map_err(|error| match error {
             serve::RunError::Configuration(errors) => Failure::configuration(&errors),
             serve::RunError::Runtime(text) => Failure::Runtime(text),
         })

@@ -105,6 +105,13 @@ impl fmt::Debug for Loaded {
 }
 
 impl Loaded {
+    /// The keys whose values differ in `other`, without the values.
+    pub fn changed_keys<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a str> {
+        let keys: BTreeSet<&String> = self.values.keys().chain(other.values.keys()).collect();
+        let differs = |key: &&String| self.values.get(*key) != other.values.get(*key);
+        keys.into_iter().filter(differs).map(String::as_str)
+    }
+
     /// Whether somebody chose the value of `key`, as opposed to a default or a profile.
     pub fn is_configured(&self, key: &str) -> bool {
         self.origins.of(key).is_configured()

@@ -63,7 +63,7 @@ pub struct Config {
     /// Limits that hold for every dialect.
     pub limits: Limits,
 
-    /// How the server drains after SIGTERM or SIGINT.
+    /// How the server drains after SIGTERM, SIGINT or SIGQUIT.
     pub shutdown: Shutdown,
 
     /// What the server says of itself, on standard error.
@@ -343,7 +343,7 @@ impl Default for Limits {
     }
 }
 
-/// How the server drains after SIGTERM or SIGINT.
+/// How the server drains after SIGTERM, SIGINT or SIGQUIT.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {

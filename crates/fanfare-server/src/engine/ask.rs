@@ -136,7 +136,7 @@ impl Connection {
     fn renew(&mut self, identity: Arc<Identity>, turn: &Turn<'_>) {
         self.expires_at = unix_millis(identity.expires_at);
         self.paused = false;
-        let policy = &turn.shard.node.policy;
+        let policy = turn.shard.node.policy();
         let own = self.subscriptions.iter().flat_map(|own| own.all());
         let closed = own.filter(|wanted| match wanted {
             Subscription::Channel(channel) => {
@@ -263,7 +263,7 @@ impl Connection {
         match wanted {
             Subscription::Personal(user) if who.is_some_and(|own| own.user == *user) => Verdict::Allowed,
             Subscription::Personal(_) => Verdict::Denied,
-            Subscription::Channel(channel) => turn.shard.node.policy.judge(who, Action::Subscribe, channel),
+            Subscription::Channel(channel) => turn.shard.node.policy().judge(who, Action::Subscribe, channel),
             // What it matches is judged when there is something to show.
             Subscription::Pattern(_) => Verdict::Allowed,
         }

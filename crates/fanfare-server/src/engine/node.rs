@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use arc_swap::{ArcSwap, Guard};
 use fanfare_core::{
     Audience, Broker, BrokerError, BrokerHealth, ChannelInterests, Dialect, DialectFacts, DialectKind,
     DialectReport, EVERYONE_CHANNEL, Event, Hearing, Hears, Interests, Members, NodeFacts, Receipt,
@@ -38,7 +39,7 @@ pub struct Node {
     pub gate: Arc<Gate>,
     /// Where refusals are logged.
     pub(crate) refusals: RefusalLog,
-    pub(super) policy: Policy,
+    policy: ArcSwap<Policy>,
     pub(super) authorizer: Option<Arc<dyn Authorizer>>,
     pub(super) interests: Interests<InForce>,
     pub(super) channels: ChannelInterests<InForce>,
@@ -130,7 +131,7 @@ impl Node {
             counters: Counters::default(),
             gate: options.gate,
             refusals: RefusalLog::default(),
-            policy: options.policy,
+            policy: ArcSwap::from_pointee(options.policy),
             authorizer: options.authorizer,
             interests: Interests::new(count),
             channels: ChannelInterests::default(),
@@ -150,6 +151,17 @@ impl Node {
         // Called once by the composition root; a second call would find the first one's in place and changes nothing.
         let _ = self.shards.set(shards);
         let _ = self.broker.set(broker);
+    }
+
+    /// Who may use which channel, as of now. Judge one question by one of these: the next call may return another.
+    pub(super) fn policy(&self) -> Guard<Arc<Policy>> {
+        self.policy.load()
+    }
+
+    /// Judges by `policy` from now on. Exact subscriptions that exist stay; publishing, new subscriptions and events for
+    /// patterns are judged anew.
+    pub fn replace_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
     }
 
     /// Publishes `events` by the broker, in order, and in the order of calls; one receipt for each.

@@ -56,7 +56,7 @@ impl Shard {
         receivers.retain(|key| {
             let connection = Connection::at(&mut connections, *key);
             connection.is_some_and(|own| {
-                self.node.policy.may_see(event, own.identity.as_deref()) == Verdict::Allowed
+                self.node.policy().may_see(event, own.identity.as_deref()) == Verdict::Allowed
             })
         });
     }
@@ -78,7 +78,7 @@ impl Shard {
         if by_pattern.is_empty() {
             return receivers;
         }
-        let readers = self.node.policy.readers(channel);
+        let readers = self.node.policy().readers(channel);
         if is_special || readers != Readers::Everyone {
             by_pattern.retain(|key| self.may_read(*key, channel, readers, run));
         }
@@ -92,7 +92,7 @@ impl Shard {
         let Some(connection) = Connection::receiver_at(&mut connections, key) else {
             return false;
         };
-        let (policy, event) = (&self.node.policy, &run[0].event);
+        let (policy, event) = (self.node.policy(), &run[0].event);
         let who = connection.identity.as_deref();
         let of_channel = match readers {
             Readers::Everyone => Verdict::Allowed,

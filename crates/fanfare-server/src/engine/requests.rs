@@ -51,7 +51,7 @@ impl Asking {
     pub(super) fn authorizer(&self, action: Action, channel: &Channel) -> impl Future<Output = bool> + use<> {
         let open = self
             .node
-            .policy
+            .policy()
             .open_questions(self.who.as_deref(), action, channel);
         let is_open = !open.is_empty();
         let answers: Vec<_> = open.into_iter().map(|about| self.answer(action, about)).collect();
@@ -105,7 +105,7 @@ impl Asking {
                 };
                 match self
                     .node
-                    .policy
+                    .policy()
                     .judge(self.who.as_deref(), Action::Subscribe, &channel)
                 {
                     Verdict::Allowed => true,

@@ -13,7 +13,7 @@ use super::Node;
 impl Node {
     /// Whether `who` may do `action` on `channel`, as far as the policy alone decides.
     pub fn verdict(&self, who: &Identity, action: Action, channel: &Channel) -> Verdict {
-        self.policy.judge(Some(who), action, channel)
+        self.policy().judge(Some(who), action, channel)
     }
 
     /// Whether `who` may do `action` on `channel`; waits for the authorizer where it decides. No answer means no.
@@ -34,13 +34,14 @@ impl Node {
         action: Action,
         channel: &Channel,
     ) -> impl Future<Output = Option<bool>> + Send + use<> {
-        let known = match (self.verdict(who, action, channel), &self.authorizer) {
+        let policy = self.policy();
+        let known = match (policy.judge(Some(who), action, channel), &self.authorizer) {
             (Verdict::Allowed, _) => Ok(true),
             (Verdict::Denied, _) | (Verdict::Ask, None) => Ok(false),
             (Verdict::Ask, Some(authorizer)) => Err(authorizer),
         };
         let known = known.map_err(|authorizer| {
-            let open = self.policy.open_questions(Some(who), action, channel);
+            let open = policy.open_questions(Some(who), action, channel);
             let questions = open.into_iter().map(|channel| Question {
                 user: Some(who.user.clone()),
                 action,

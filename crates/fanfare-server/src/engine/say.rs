@@ -39,7 +39,7 @@ impl Connection {
                     return Err(Denial::NotMember);
                 }
                 let who = self.proven().map(|identity| &**identity);
-                node.policy.judge(who, Action::Publish, channel)
+                node.policy().judge(who, Action::Publish, channel)
             }
             Audience::User(_) if self.proven().is_some() => Verdict::Allowed,
             Audience::User(_) | Audience::Everyone => Verdict::Denied,

@@ -198,7 +198,7 @@ impl Shard {
             return; // it has unsubscribed meanwhile
         }
         for event in events {
-            if self.node.policy.may_see(&event, connection.identity.as_deref()) == Verdict::Denied {
+            if self.node.policy().may_see(&event, connection.identity.as_deref()) == Verdict::Denied {
                 continue;
             }
             let prepared = Prepared::new(event, self.node.dialects.len());

@@ -82,7 +82,8 @@ async fn enter(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<S
     let Some(tls) = &site.options.tls else {
         return connection::serve(stream, peer.ip(), by, site, shard, pace).await;
     };
-    match timeout_at(by, tls.accept(stream)).await {
+    let accepting = tls.load().accept(stream);
+    match timeout_at(by, accepting).await {
         Ok(Ok(stream)) => connection::serve(stream, peer.ip(), by, site, shard, pace).await,
         Ok(Err(error)) => site.node.refusals.note(&Refused {
             subject: Subject::Connection,

@@ -51,7 +51,7 @@ pub(super) const KEYS_UNAVAILABLE: &str = "the token cannot be verified at the m
 /// token, or no key was ever made and it comes from this machine, which is trusted.
 pub(super) async fn access(site: &Site, peer: IpAddr, head: &Parts, wanted: Scope) -> Access {
     let headers = &head.headers;
-    let (configured, accounts) = (&site.options.api_keys, &site.options.accounts);
+    let (configured, accounts) = (site.options.api_keys.load_full(), &site.options.accounts);
     if let Some(offered) = bearer(headers) {
         return match accounts.api_key(offered) {
             Some(key) if key.allows(wanted) => Access::Granted,

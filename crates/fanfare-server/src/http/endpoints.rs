@@ -114,7 +114,7 @@ async fn carry_out(endpoint: &Endpoint, body: &Bytes, site: &Site, mounted: &Mou
                 own: site.node.dialect_facts(mounted),
                 settings: mounted.report(),
                 listener: site.options.address,
-                log_level: site.options.log_level,
+                log_level: **site.options.log_level.load(),
                 draining: site.node.is_draining(),
                 shutdown_timeout: site.options.shutdown_timeout,
                 connections,

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use fanfare_core::Handshake;
 use ipnet::IpNet;
 use tokio_rustls::TlsAcceptor;
@@ -40,8 +41,8 @@ pub struct SiteOptions {
     pub accounts: Accounts,
     /// Where it listens.
     pub address: SocketAddr,
-    /// The least important messages that are logged, as `info`.
-    pub log_level: &'static str,
+    /// The least important messages that are logged, as `info`; a reload replaces it.
+    pub log_level: ArcSwap<&'static str>,
     /// How long a drain may take.
     pub shutdown_timeout: Duration,
     /// The path below which everything is mounted; empty for the root.
@@ -52,8 +53,8 @@ pub struct SiteOptions {
     pub trusted_proxies: Vec<IpNet>,
     /// How often one address may come; the same for all listeners.
     pub rate_limits: Arc<RateLimits>,
-    /// What services prove themselves with.
-    pub api_keys: Credentials,
+    /// What services prove themselves with; a reload replaces it.
+    pub api_keys: ArcSwap<Credentials>,
     /// Whether callers on this machine need no key while there is none.
     pub trust_loopback: bool,
     /// For TLS and for the head of a connection's first request.
@@ -66,8 +67,8 @@ pub struct SiteOptions {
     pub max_header_size: usize,
     /// Bytes in a request's body.
     pub max_body_size: usize,
-    /// The certificate and key, for TLS.
-    pub tls: Option<TlsAcceptor>,
+    /// The certificate and key, for TLS; a reload replaces them.
+    pub tls: Option<ArcSwap<TlsAcceptor>>,
 }
 
 impl Site {
@@ -104,6 +105,23 @@ impl Site {
             mounts,
             options,
         })
+    }
+
+    /// Serves new connections with this certificate. Whether a listener has TLS at all does not change.
+    pub fn replace_certificate(&self, tls: &TlsAcceptor) {
+        if let Some(current) = &self.options.tls {
+            current.store(Arc::new(tls.clone()));
+        }
+    }
+
+    /// Lets services in by these keys from now on.
+    pub fn replace_api_keys(&self, keys: Credentials) {
+        self.options.api_keys.store(Arc::new(keys));
+    }
+
+    /// Reports this log level from now on.
+    pub fn report_log_level(&self, level: &'static str) {
+        self.options.log_level.store(Arc::new(level));
     }
 
     /// Who is mounted at `path`.

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fanfare_core::{Audience, Broker, Event};
 use tokio::{
@@ -65,16 +66,23 @@ pub trait Host: Send + Sync {
     fn holds_key(&self, secret: &[u8]) -> bool;
 }
 
+/// What publishers prove themselves with.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    /// The password, which goes with the user name `default` or none.
+    pub password: Credentials,
+    /// API keys, which go with any user name.
+    pub keys: Credentials,
+}
+
 /// How a door is made.
 pub struct DoorOptions {
     /// Takes what is published.
     pub broker: Arc<dyn Broker>,
     /// The rest of the server.
     pub host: Arc<dyn Host>,
-    /// The password, which goes with the user name `default` or none.
-    pub password: Credentials,
-    /// API keys, which go with any user name.
-    pub keys: Credentials,
+    /// Who may publish.
+    pub secrets: Secrets,
     /// The longest message, in bytes.
     pub max_message: usize,
     /// The port it listens on, which `INFO` tells.
@@ -91,8 +99,7 @@ impl DoorOptions {
         Self {
             broker,
             host,
-            password: Credentials::default(),
-            keys: Credentials::default(),
+            secrets: Secrets::default(),
             // A body of 8 MiB is legal everywhere else, so it is here too, whatever wraps it.
             max_message: (8 << 20) + 64 * 1024,
             port: 6379,
@@ -105,6 +112,7 @@ impl DoorOptions {
 /// What all connections of the door share.
 pub struct Door {
     pub(super) options: DoorOptions,
+    secrets: ArcSwap<Secrets>,
     pub(super) stats: Stats,
     pub(super) since: Instant,
     pub(super) malformed: LogThrottle,
@@ -118,6 +126,7 @@ impl Door {
     pub fn new(options: DoorOptions) -> Self {
         Self {
             limits: Limits::with_max_bulk(options.max_message),
+            secrets: ArcSwap::from_pointee(options.secrets.clone()),
             options,
             stats: Stats::default(),
             since: Instant::now(),
@@ -127,6 +136,11 @@ impl Door {
         }
     }
 
+    /// Lets in by these secrets from now on. A connection that has logged in stays so.
+    pub fn replace_secrets(&self, secrets: Secrets) {
+        self.secrets.store(Arc::new(secrets));
+    }
+
     /// What it has counted.
     pub fn stats(&self) -> &Stats {
         &self.stats
@@ -134,15 +148,18 @@ impl Door {
 
     /// Whether anybody who can connect may publish. Such a door belongs on the loopback interface only.
     pub fn is_open(&self) -> bool {
-        let DoorOptions {
-            password, keys, host, ..
-        } = &self.options;
-        password.is_open() && keys.is_open() && !host.needs_key()
+        let secrets = self.secrets.load();
+        secrets.password.is_open() && secrets.keys.is_open() && !self.options.host.needs_key()
+    }
+
+    /// Whether `secret` is the password.
+    pub(super) fn holds_password(&self, secret: &[u8]) -> bool {
+        self.secrets.load().password.hold(secret)
     }
 
     /// Whether `secret` is an API key that may publish.
     pub(super) fn holds_key(&self, secret: &[u8]) -> bool {
-        self.options.keys.hold(secret) || self.options.host.holds_key(secret)
+        self.secrets.load().keys.hold(secret) || self.options.host.holds_key(secret)
     }
 
     pub(super) fn next_id(&self) -> u64 {

@@ -16,7 +16,7 @@ mod stats;
 mod wire;
 pub mod writer;
 
-pub use door::{Door, DoorOptions, Host, MAX_CLIENTS, serve};
+pub use door::{Door, DoorOptions, Host, MAX_CLIENTS, Secrets, serve};
 pub use stats::{Stats, Totals};
 
 #[cfg(test)]

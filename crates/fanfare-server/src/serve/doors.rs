@@ -2,6 +2,7 @@
 
 use std::{io::ErrorKind, net::SocketAddr, sync::Arc};
 
+use arc_swap::ArcSwap;
 use tokio_rustls::TlsAcceptor;
 
 use super::redis_door;
@@ -15,6 +16,8 @@ use crate::{
 
 /// A listening address with one socket for each shard.
 pub(super) struct OpenDoor {
+    /// The number of its listener; `None` for the Redis-protocol door.
+    pub(super) listener: Option<usize>,
     pub(super) listening: Listening,
     pub(super) door: Door,
     pub(super) sockets: Vec<std::net::TcpListener>,
@@ -46,11 +49,16 @@ pub(super) fn open(
         let address = address_of(&bound);
         let site = site(config, listener, tls, address, node, accounts, rate_limits);
         let serves = listener.dialects.join(", ");
-        doors.extend(opened(bound, &Door::Http(site), &serves));
+        doors.extend(opened(bound, Some(index), &Door::Http(site), &serves));
     }
     let resp = resp_door(loaded, node, accounts, shards, &doors)?;
     doors.extend(resp);
     Ok(doors)
+}
+
+/// What services prove themselves with over HTTP.
+pub(super) fn api_keys(config: &Config) -> Credentials {
+    Credentials::new(config.api.keys.iter().map(Secret::expose))
 }
 
 fn site(
@@ -66,20 +74,20 @@ fn site(
     let options = SiteOptions {
         accounts: accounts.clone(),
         address,
-        log_level: config.log.level.name(),
+        log_level: ArcSwap::from_pointee(config.log.level.name()),
         shutdown_timeout: config.shutdown.timeout,
         prefix: listener.prefix.trim_end_matches('/').to_owned(),
         origins: Origins::new(&config.auth.allowed_origins),
         trusted_proxies: config.limits.trusted_proxies.clone(),
         rate_limits: rate_limits.clone(),
-        api_keys: Credentials::new(config.api.keys.iter().map(Secret::expose)),
+        api_keys: ArcSwap::from_pointee(api_keys(config)),
         trust_loopback: config.api.trust_loopback,
         handshake_timeout: config.limits.handshake_timeout,
         request_timeout: config.limits.request_timeout,
         keep_alive_timeout: config.limits.keep_alive_timeout,
         max_header_size: config.limits.max_header_size,
         max_body_size: config.limits.max_body_size,
-        tls,
+        tls: tls.map(ArcSwap::from_pointee),
     };
     let dialects = listener.dialects.iter().filter_map(named).collect();
     let is_guest = |host: &str, guest: &str| fanfare_dialects::SHARING.contains(&(host, guest));
@@ -111,7 +119,7 @@ fn resp_door(
             let port = address_of(&bound).port();
             let door = redis_door::door(config, node, accounts, broker.clone(), port);
             let door = Door::Resp(Arc::new(door), config.resp.max_connections as u64);
-            Ok(opened(bound, &door, "Redis protocol, for publishers").collect())
+            Ok(opened(bound, None, &door, "Redis protocol, for publishers").collect())
         }
         Err(taken) if taken.error.kind() == ErrorKind::AddrInUse && !loaded.is_configured("resp.bind") => {
             tracing::warn!(
@@ -125,8 +133,14 @@ fn resp_door(
     }
 }
 
-fn opened(bound: Vec<Bound>, door: &Door, serves: &str) -> impl Iterator<Item = OpenDoor> {
+fn opened(
+    bound: Vec<Bound>,
+    listener: Option<usize>,
+    door: &Door,
+    serves: &str,
+) -> impl Iterator<Item = OpenDoor> {
     bound.into_iter().map(move |Bound { address, sockets }| OpenDoor {
+        listener,
         listening: Listening {
             address,
             serves: serves.to_owned(),

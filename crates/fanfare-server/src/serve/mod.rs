@@ -9,6 +9,7 @@ mod greeting;
 mod keys;
 mod prepare;
 mod redis_door;
+mod reload;
 mod settings;
 mod shutdown;
 mod threads;
@@ -22,7 +23,7 @@ use fanfare_core::policy::Authorizer;
 use crate::{
     accounts::KeyNeed,
     auth::Gate,
-    config::{Config, ConfigErrors, Loaded},
+    config::{Config, ConfigErrors},
     engine::{Node, NodeOptions, ShardHandle},
     http::RateLimits,
 };
@@ -31,6 +32,8 @@ pub use access::policy;
 pub use keys::secret;
 pub use prepare::check;
 use prepare::{Prepared, Purpose};
+use reload::Reload;
+pub use reload::Start;
 pub use settings::dialect_infos;
 pub(crate) use settings::dialects;
 
@@ -38,12 +41,12 @@ pub(crate) use settings::dialects;
 ///
 /// # Errors
 /// When it cannot start.
-pub fn run(loaded: Loaded, again: &str) -> Result<(), RunError> {
+pub fn run(start: Start, again: &str) -> Result<(), RunError> {
     // The control thread drives what is not a connection: the broker, key refreshes, signals.
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
     control
         .map_err(|error| format!("cannot start: {error}"))?
-        .block_on(run_on_control(loaded, again))
+        .block_on(run_on_control(start, again))
 }
 
 /// Why a server did not run to a clean end.
@@ -61,8 +64,10 @@ impl From<String> for RunError {
     }
 }
 
-async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), RunError> {
+async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let signals = shutdown::Signals::listen()?;
+    let reload_signals = reload::Signals::listen()?;
+    let loaded = start.loaded.clone();
     let config = &loaded.config;
     let shards = shard_count(config);
     descriptors::raise(config, shards);
@@ -112,6 +117,7 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), RunError> {
         .iter()
         .map(|door| door.listening.clone())
         .collect::<Vec<_>>();
+    let reload = Reload::new(start, &node, &accounts, &doors);
     let threads = threads::start(&node, commands, doors)?;
     for door in &listening {
         tracing::info!(address = %door.address, serves = door.serves, "listening");
@@ -125,6 +131,7 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), RunError> {
         rooms: access::rooms(config),
     }
     .warn();
+    let reloading = tokio::spawn(reload.follow(reload_signals));
     // Ticks are the control thread's; they end with it.
     for mounted in &node.dialects {
         tokio::spawn(node.clone().tick(mounted.clone()));
@@ -132,6 +139,7 @@ async fn run_on_control(loaded: Loaded, again: &str) -> Result<(), RunError> {
     greeting::print(&loaded, &listening, keys.made.as_deref(), again);
 
     let ended = shutdown::wait(signals, &node, &config.shutdown).await;
+    reloading.abort();
     threads.stop();
     for task in forgetting.into_iter().chain([refreshing]).chain(following) {
         task.abort();

@@ -11,7 +11,7 @@ use crate::{
     auth::Credentials,
     config::Config,
     engine::Node,
-    resp::{Door, DoorOptions, Host},
+    resp::{Door, DoorOptions, Host, Secrets},
 };
 
 /// The door onto `node`, which publishes by `broker`.
@@ -22,8 +22,6 @@ pub(super) fn door(
     broker: Arc<dyn Broker>,
     port: u16,
 ) -> Door {
-    let password = config.resp.password.as_ref().map(crate::config::Secret::expose);
-    let keys = config.api.keys.iter().map(crate::config::Secret::expose);
     let host: Arc<dyn Host> = Arc::new(NodeHost {
         node: node.clone(),
         accounts: accounts.clone(),
@@ -33,10 +31,19 @@ pub(super) fn door(
         max_message: config.resp.max_message_size,
         login_timeout: config.limits.handshake_timeout,
         port,
-        password: Credentials::new(password),
-        keys: Credentials::new(keys),
+        secrets: secrets(config),
         ..DoorOptions::new(broker, host)
     })
+}
+
+/// What publishers prove themselves with.
+pub(super) fn secrets(config: &Config) -> Secrets {
+    let password = config.resp.password.as_ref().map(crate::config::Secret::expose);
+    let keys = config.api.keys.iter().map(crate::config::Secret::expose);
+    Secrets {
+        password: Credentials::new(password),
+        keys: Credentials::new(keys),
+    }
 }
 
 struct NodeHost {

@@ -158,8 +158,8 @@ struct House {
 fn house(secrets: &[&str], change: impl FnOnce(&mut DoorOptions)) -> House {
     let (broker, host) = (Arc::<FakeBroker>::default(), Arc::<FakeHost>::default());
     let mut options = DoorOptions::new(broker.clone(), host.clone());
-    options.password = Credentials::new(secrets.first().copied());
-    options.keys = Credentials::new(secrets.iter().skip(1).copied());
+    options.secrets.password = Credentials::new(secrets.first().copied());
+    options.secrets.keys = Credentials::new(secrets.iter().skip(1).copied());
     change(&mut options);
     House {
         broker,

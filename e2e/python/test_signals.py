@@ -1,0 +1,284 @@
+"""Signals: SIGHUP reads the configuration again, SIGUSR1 and SIGUSR2 do nothing, the others drain."""
+
+import contextlib
+import json
+import pathlib
+import signal
+import ssl
+import shutil
+import time
+
+import pytest
+import redis
+import websockets
+
+from conftest import Client, message
+from dialects import all_dialects, ask
+from fanfare import SECRET, free_port, toml, token, wait_until
+
+FILES = pathlib.Path(__file__).parent / "tls"
+READ_AGAIN = "configuration read again"
+OTHER_SECRET = "another-secret-for-tests-that-is-long-enough"
+
+
+def hang_up(server, **tables):
+    """Writes the configuration with these tables changed, sends SIGHUP, and returns what is logged about it."""
+    for name, value in tables.items():
+        merged = isinstance(value, dict) and isinstance(server.config.get(name), dict)
+        server.config[name] = server.config[name] | value if merged else value
+    server.config_file.write_text(toml(server.config))
+    return read_again(server)
+
+
+def read_again(server):
+    before = len(server.log())
+    server.signal(signal.SIGHUP)
+    ends = (READ_AGAIN, "nothing is changed")
+    wait_until(lambda: any(end in server.log()[before:] for end in ends), what="an end of reading again")
+    return server.log()[before:]
+
+
+def tries(server, user, secret):
+    """Whether a token signed with this secret is let in."""
+    try:
+        Client(f"ws://127.0.0.1:{server.port}/ws?token={token(user, secret=secret)}").close()
+        return True
+    except websockets.InvalidStatus as refused:
+        assert refused.response.status_code == 401
+        return False
+
+
+# --- certificates ---
+
+
+@pytest.fixture
+def secure(launch, tmp_path):
+    """A server with TLS whose files can be replaced."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    shutil.copy(FILES / "cert.txt", cert)
+    shutil.copy(FILES / "key.txt", key)
+    plain, port = free_port(), free_port()
+    listeners = [
+        {"bind": f"127.0.0.1:{plain}", "dialects": ["notify"]},
+        {"bind": f"localhost:{port}", "dialects": ["notify"], "tls": {"cert": str(cert), "key": str(key)}},
+    ]
+    server = launch(port=plain, listener=listeners)
+    server.tls_port, server.cert, server.key = port, cert, key
+    return server
+
+
+def served(server):
+    """The certificate that a new connection gets, in PEM."""
+    return ssl.get_server_certificate(("127.0.0.1", server.tls_port))
+
+
+def pem(name):
+    return ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert((FILES / name).read_text()))
+
+
+def test_a_renewed_certificate_is_served_and_old_connections_stay(secure, publisher):
+    context = ssl.create_default_context(cafile=FILES / "cert.txt")
+    old = Client(f"wss://localhost:{secure.tls_port}/ws?token={token('ann')}", ssl=context)
+    assert served(secure) == pem("cert.txt")
+    shutil.copy(FILES / "renewed-cert.txt", secure.cert)
+    shutil.copy(FILES / "renewed-key.txt", secure.key)
+    assert served(secure) == pem("cert.txt"), "nothing is read before the signal"
+    told = read_again(secure)
+    assert READ_AGAIN in told and "restart" not in told
+    assert served(secure) == pem("renewed-cert.txt")
+    renewed = ssl.create_default_context(cafile=FILES / "renewed-cert.txt")
+    new = Client(f"wss://localhost:{secure.tls_port}/ws?token={token('ann')}", ssl=renewed)
+    assert publisher(secure.resp_port).publish("user_noti:ann", message(1)) == 2
+    assert old.next_json()["payload"] == new.next_json()["payload"] == 1
+    old.close(), new.close()
+
+
+def test_a_half_renewed_certificate_changes_nothing(secure):
+    shutil.copy(FILES / "renewed-cert.txt", secure.cert)
+    told = hang_up(secure, auth={"jwt_secret": OTHER_SECRET})
+    assert "listener[1].tls.key" in told and "another certificate" in told and "nothing is changed" in told
+    assert served(secure) == pem("cert.txt")
+    assert tries(secure, "ann", SECRET) and not tries(secure, "ann", OTHER_SECRET)
+
+
+def test_a_certificate_may_move_to_another_file(secure):
+    listeners = secure.config["listener"]
+    listeners[1]["tls"] = {"cert": str(FILES / "renewed-cert.txt"), "key": str(FILES / "renewed-key.txt")}
+    assert "restart" not in hang_up(secure, listener=listeners)
+    assert served(secure) == pem("renewed-cert.txt")
+
+
+# --- keys, rules, the log level ---
+
+
+def test_a_new_secret(launch, connect):
+    server = launch()
+    old = connect(server, "ann")
+    assert READ_AGAIN in hang_up(server, auth={"jwt_secret": OTHER_SECRET})
+    assert tries(server, "ann", OTHER_SECRET) and not tries(server, "ann", SECRET)
+    with contextlib.closing(redis.Redis(port=server.resp_port)) as publisher:
+        assert publisher.publish("user_noti:ann", message(1)) == 1
+    assert old.next_json()["payload"] == 1, "who is in stays in"
+
+
+def test_logins_are_signed_with_the_new_secret(launch):
+    server = launch()
+    hang_up(server, auth={"jwt_secret": OTHER_SECRET})
+    account = json.dumps({"email": "mia@example.com", "password": "correct horse battery"})
+    data = json.loads(server.get("/api/auth/register", "POST", account).text)["data"]
+    me = server.get("/api/auth/me", Authorization=f"Bearer {data['accessToken']}")
+    assert me.status == 200, me.text
+
+
+def test_api_keys(launch):
+    first, second = "first-key-of-the-service", "second-key-of-the-service"
+    server = launch(api={"keys": [first]})
+    body = '{"to":"everyone","data":1}'
+
+    def answers():
+        post = lambda key: server.get("/api/v1/events", "POST", body, Authorization=f"Bearer {key}").status
+        with contextlib.closing(redis.Redis(port=server.resp_port, password=second)) as publisher:
+            try:
+                resp = publisher.ping()
+            except redis.AuthenticationError:
+                resp = False
+        return post(first), post(second), resp
+
+    assert answers() == (200, 401, False)
+    hang_up(server, api={"keys": [second]})
+    assert answers() == (401, 200, True)
+
+
+def test_access_rules(launch, speak):
+    closed = [{"pattern": "board", "subscribe": "nobody", "publish": "nobody"}]
+    server = launch(**all_dialects(channel=[{"pattern": "other", "subscribe": "anyone"}]))
+    ann = speak(server, "topics", "ann")
+    exact, by_pattern = speak(server, "topics", "ben"), speak(server, "topics", "cid")
+    assert exact.ask(type="subscribe", topic="board")["type"] == "subscribed"
+    assert by_pattern.ask(type="subscribe", topic="*")["type"] == "subscribed"
+
+    def publish():
+        answer = ask(server, "topics", "/api/v1/events", "POST", '{"to":{"channel":"board"},"data":1}')
+        return json.loads(answer.text)["recipients"]
+
+    assert publish() == 2
+    told = hang_up(server, channel=closed)
+    assert READ_AGAIN in told and "restart" not in told
+    assert ann.ask(type="subscribe", topic="board")["code"] == 403
+    assert publish() == 1, "the exact subscription stays, the pattern shows it no more"
+    hang_up(server, channel=[{"pattern": "other", "subscribe": "anyone"}])
+    assert ann.ask(type="subscribe", topic="board")["type"] == "subscribed"
+    assert publish() == 3
+
+
+def test_access_by_default(launch, speak):
+    server = launch(**all_dialects())
+    told = hang_up(server, rooms={"default_access": "nobody"})
+    assert "restart" not in told
+    ann = speak(server, "rooms", "ann")
+    ann.say(type="join_room", room="project:1")
+    assert ann.next_json()["type"] == "error"
+
+
+def test_the_log_level(launch):
+    server = launch()
+    server.get("/notify", Origin="null")
+    assert '"DEBUG"' not in server.log()
+    hang_up(server, log={"level": "debug"})
+    server.signal(signal.SIGUSR1)
+    wait_until(lambda: "SIGUSR1 does nothing" in server.log(), what="a line at debug")
+    before = len(server.log())
+    server.config["log"] = {"level": "error"}
+    server.config_file.write_text(toml(server.config))
+    server.signal(signal.SIGHUP)
+    server.signal(signal.SIGUSR1)
+    time.sleep(0.5)
+    server.signal(signal.SIGUSR2)
+    assert "SIGUSR2" not in server.log()[before:]
+
+
+def test_what_needs_a_restart_is_named(launch):
+    server = launch()
+    told = hang_up(server, notify={"max_connections": 7}, limits={"burst": 9})
+    assert "what differs in limits.burst, notify.max_connections needs a restart" in told
+    told = read_again(server)
+    assert "limits.burst, notify.max_connections needs a restart" in told, "it still does"
+    listeners = server.config["listener"] + [{"bind": f"127.0.0.1:{free_port()}", "dialects": ["notify"]}]
+    assert "what differs in limits.burst, listener, notify" in hang_up(server, listener=listeners)
+
+
+# --- broken files, floods, drains ---
+
+
+def test_a_broken_file_changes_nothing_and_each_error_is_told(launch, connect):
+    server = launch()
+    client = connect(server, "ann")
+    good = server.config_file.read_text()
+    broken = good.replace(SECRET, OTHER_SECRET) + '\nnonsense = 1\n[log]\nlevel = "loud"\n'
+    server.config_file.write_text(broken)
+    told = read_again(server).splitlines()
+    errors = [line for line in told if '"ERROR"' in line]
+    assert len(errors) == 3, told
+    assert "nonsense" in errors[0] and "log.level" in errors[1] and "nothing is changed" in errors[2]
+    assert OTHER_SECRET not in server.log()
+    server.config_file.unlink()
+    assert "cannot be read" in read_again(server)
+    assert tries(server, "ann", SECRET)
+    client.socket.ping().wait(5)
+    server.config_file.write_text(good)
+    assert READ_AGAIN in read_again(server)
+
+
+def test_a_hundred_hangups(server, connect, publisher):
+    client, backend = connect(server, "ann"), publisher(server.resp_port)
+    for number in range(100):
+        server.signal(signal.SIGHUP)
+        if number % 10 == 0:
+            assert backend.publish("user_noti:ann", message(number)) == 1
+            assert client.next_json()["payload"] == number
+    assert READ_AGAIN in read_again(server)
+    assert server.get("/livez").status == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_user_signals_do_nothing(server, connect, publisher, number):
+    client, before = connect(server, "ann"), server.log()
+    for _ in range(5):
+        server.signal(number)
+    assert publisher(server.resp_port).publish("user_noti:ann", message(1)) == 1
+    assert client.next_json()["payload"] == 1
+    assert server.log() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_drain(launch, connect, number):
+    server = launch()
+    client = connect(server, "ann")
+    server.signal(number)
+    assert client.closed() == (1001, "Server shutting down")
+    assert server.wait() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_second_signal_ends_at_once(launch, connect, number):
+    server = launch(shutdown={"timeout": "60s", "drain_window": "60s"})
+    clients = [connect(server, "ann") for _ in range(5)]
+    server.signal(signal.SIGTERM)
+    wait_until(lambda: "draining" in server.log(), what="a drain")
+    server.signal(number)
+    assert server.wait() == 1
+    for client in clients:
+        client.closed()
+
+
+def test_a_hangup_during_a_drain(launch, connect):
+    server = launch(shutdown={"timeout": "20s", "drain_window": "1s"})
+    clients = [connect(server, "ann") for _ in range(5)]
+    server.signal(signal.SIGTERM)
+    wait_until(lambda: "draining" in server.log(), what="a drain")
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        server.signal(number)
+    for client in clients:
+        assert client.closed() == (1001, "Server shutting down")
+    assert server.wait() == 0
+    assert READ_AGAIN not in server.log()
