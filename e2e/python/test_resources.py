@@ -192,7 +192,7 @@ def full_disk(tmp_path):
 def test_a_full_disk_at_the_first_start(attempt, full_disk):
     """Without room for the secret there is no start: one that is made anew every time would end all logins."""
     code, log = attempt(auth=None, data_dir=str(full_disk / "data"))
-    assert code == 1
+    assert code in (1, 2)
     assert str(full_disk) in log and "panicked" not in log
     leftovers = [p for p in full_disk.rglob("*") if p.is_file() and "secret" in p.name]
     assert leftovers == []  # half a secret must not be taken for one at the next start
