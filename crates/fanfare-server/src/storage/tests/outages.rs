@@ -208,7 +208,10 @@ fn a_file_of_somebody_else() {
     bound_by_file_modes(|| {
         block_on(async {
             let place = Place::sqlite();
-            place.storage().prepare().await.unwrap();
+            let before = place.storage();
+            before.prepare().await.unwrap();
+            // SQLite would open the file by a descriptor that another connection of this process has left.
+            before.close().await;
             fs::set_permissions(place.file(), Permissions::from_mode(0o000)).unwrap();
             assert!(place.storage().prepare().await.unwrap_err().is_outage());
         });
