@@ -139,7 +139,7 @@ def test_a_user_who_comes_and_goes_quickly_ends_as_held(node, connect, backend):
 # --- Redis refuses ---
 
 
-NODE_RIGHTS = "+publish +subscribe +unsubscribe +psubscribe +punsubscribe +get +set +del +pttl"
+NODE_RIGHTS = "+publish +subscribe +unsubscribe +psubscribe +punsubscribe +eval +get +set +del +pttl"
 NODE_NAMES = "~fanfare:id:* &user_noti:* &fanfare:everyone &fanfare:events &fanfare:nodes &fanfare:node:* &fanfare:channel:*"
 
 
@@ -202,6 +202,22 @@ def test_what_redis_answers_and_where_it_is_stands_in_the_log(real_redis, rest, 
 def test_the_number_of_a_database_is_warned_of(launch, broker):
     node = launch(broker={"kind": "redis", "url": f"redis://127.0.0.1:{broker.port}/2"})
     assert "the number of the database does not separate nodes" in node.log()
+
+
+def test_a_prefix(broker, launch, connect, backend):
+    """Two environments share one server; the number of a database is no warning then."""
+    url = broker.url.replace("/0", "/2")
+    staging, other = (launch(broker={"kind": "redis", "url": url, "prefix": prefix}) for prefix in ["staging:", "eu:"])
+    assert "database" not in staging.log()
+    clients = [connect(staging, "ann"), connect(other, "ann")]
+    backend.publish("user_noti:ann", message("nobody"))
+    backend.publish("staging:user_noti:ann", message("staging"))
+    backend.publish("eu:user_noti:ann", message("eu"))
+    assert [client.next_json()["payload"] for client in clients] == ["staging", "eu"]
+    body = json.dumps({"to": {"user": "ann"}, "data": 1, "id": "order-1"})
+    assert json.loads(staging.get("/api/v1/events", method="POST", body=body).text)["recipients"] == 1
+    keys = {key.decode().split("id:")[0] for key in redis.Redis(port=broker.port, db=2).keys()}
+    assert keys == {"staging:fanfare:"}
 
 
 # --- Redis goes away ---

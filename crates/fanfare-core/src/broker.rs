@@ -19,14 +19,14 @@ pub const UNANSWERED_LIFETIME: Duration = Duration::from_secs(30);
 /// How many ids one node's own memory holds, unless the configuration says otherwise. Above the limit the oldest claims
 /// are evicted.
 pub const MAX_CLAIMS: usize = 1_000_000;
-/// How many notices one node keeps for nodes that have not heard them. Above it (and above 64 MiB of them) the oldest go:
-/// a node that was away for so long never hears those.
+/// How many notices one node keeps for nodes that have not received them. Above it (and above 64 MiB of them) the oldest are
+/// dropped: a node that was away for so long never receives those.
 pub const MAX_NOTICES: usize = 10_000;
 
 /// A future on the heap, as trait objects need it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Carries events to every node that holds somebody who should have them, this one included.
+/// Carries events to every node that holds a connection for them, this one included.
 ///
 /// Every publish passes the broker, whatever door it came in by, so that one node and many share one path and one
 /// source of order: events that one caller publishes to one audience are handed to [`Inbound`] in that order.
@@ -58,11 +58,11 @@ pub trait Broker: Send + Sync {
     /// [`ANSWER_PATIENCE`] at most.
     fn ask(&self, question: Bytes) -> BoxFuture<'_, Asked>;
 
-    /// Has every node that is there hear `notice` by [`Inbound::told`], once, one caller's notices in order.
+    /// Delivers `notice` to every live node by [`Inbound::on_notice`], exactly once, one caller's notices in order.
     ///
-    /// This node has heard it when the call returns. The others hear it soon, or as soon as they and this node can reach
-    /// the broker again; of what waits for that, [`MAX_NOTICES`] are kept. A node that starts later never hears it.
-    fn tell(&self, notice: Bytes);
+    /// It is delivered to this node when the call returns. The others receive it soon, or as soon as they and this node can
+    /// reach the broker again; of what waits for that, [`MAX_NOTICES`] are kept. A node that starts later never receives it.
+    fn broadcast(&self, notice: Bytes);
 
     /// Claims each of `ids` for the caller: of all callers in the cluster that claim an id, one gets [`Claim::New`].
     /// Returns one claim for each, in order. An id is remembered for [`CLAIM_LIFETIME`] once it is published, and
@@ -110,9 +110,9 @@ pub trait Inbound: Send + Sync {
     /// [`ANSWER_PATIENCE`], has more than [`MAX_MESSAGE_BYTES`] or panics is counted as missing.
     fn answer(&self, question: Bytes) -> BoxFuture<'_, Bytes>;
 
-    /// Hears what some node told all ([`Broker::tell`]). It must not wait for anything: what this node delivers next
+    /// Handles a notice of some node ([`Broker::broadcast`]). It must not wait for anything: what this node delivers next
     /// waits for it.
-    fn told(&self, notice: Bytes);
+    fn on_notice(&self, notice: Bytes);
 }
 
 /// What a node wants to hear of. Events for everyone reach every node unasked, and an event that meets several interests

@@ -76,7 +76,7 @@ fn directives(filter: &str) -> String {
     match filter.trim().to_ascii_lowercase().as_str() {
         level @ ("info" | "debug" | "trace") => {
             format!(
-                "warn,fanfare_server={level},fanfare_brokers={level},fanfare_core={level},fanfare_dialects={level}"
+                "warn,fanfare_server={level},fanfare_cluster={level},fanfare_transports={level},fanfare_core={level},fanfare_dialects={level}"
             )
         }
         _ => filter.to_owned(),

@@ -3,7 +3,7 @@
 use std::{cell::Cell, net::SocketAddr, rc::Rc, time::SystemTime};
 
 use bytes::Bytes;
-use fanfare_brokers::wire;
+use fanfare_cluster::wire;
 use fanfare_core::{Audience, DialectKind, Event, Options, RawJson};
 use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf, task::JoinHandle};
 

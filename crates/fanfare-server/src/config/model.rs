@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fanfare_transports::BrokerOptions;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -168,6 +169,10 @@ pub struct Broker {
     #[schemars(with = "text::Url")]
     pub url: Option<GuardedUrl>,
 
+    /// Stands before every channel and key on the broker's server, the documented names included
+    /// (`{prefix}user_noti:{id}`), so that two environments share one server. At most 64 bytes.
+    pub prefix: String,
+
     /// The most ids of events that this node remembers, each for ten minutes, so that a repeat is not published again.
     /// A million take about 92 MiB. Above the limit the oldest ids are evicted.
     #[schemars(range(min = 1000, max = 100_000_000))]
@@ -179,7 +184,21 @@ impl Default for Broker {
         Self {
             kind: BrokerKind::default(),
             url: None,
+            prefix: String::new(),
             max_remembered_ids: fanfare_core::MAX_CLAIMS,
+        }
+    }
+}
+
+impl Broker {
+    /// What the broker is opened with, for a node without a name.
+    pub fn options(&self) -> BrokerOptions {
+        let url = self.url.as_ref().map(|url| url.expose().to_owned());
+        BrokerOptions {
+            url: url.unwrap_or_default(),
+            prefix: self.prefix.clone(),
+            max_remembered_ids: self.max_remembered_ids,
+            ..BrokerOptions::default()
         }
     }
 }

@@ -34,7 +34,7 @@ impl Inbound for Node {
         Box::pin(self.answer_question(question))
     }
 
-    fn told(&self, notice: Bytes) {
+    fn on_notice(&self, notice: Bytes) {
         self.take_notice(&notice);
     }
 }

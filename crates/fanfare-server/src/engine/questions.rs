@@ -93,7 +93,7 @@ impl Node {
         // Written to memory, so there is nothing that could fail.
         let notice = serde_json::to_vec(&Notice::SessionTerminated(session.into())).unwrap_or_default();
         if let Some(broker) = self.broker() {
-            broker.tell(notice.into());
+            broker.broadcast(notice.into());
         }
     }
 

@@ -17,8 +17,8 @@ mod threads;
 use std::sync::Arc;
 
 use exposure::Exposure;
-use fanfare_brokers::BrokerOptions;
 use fanfare_core::policy::Authorizer;
+use fanfare_transports::BrokerOptions;
 
 use crate::{
     accounts::KeyNeed,
@@ -97,9 +97,9 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     });
     let options = BrokerOptions {
         node_id: node.id.simple().to_string(),
-        ..prepare::broker_options(config)
+        ..config.broker.options()
     };
-    let broker = fanfare_brokers::open(config.broker.kind.name(), &options, node.clone())
+    let broker = fanfare_transports::open(config.broker.kind.name(), &options, node.clone())
         .map_err(|e| e.to_string())?;
     let (handles, commands): (Vec<_>, Vec<_>) = (0..shards).map(|_| ShardHandle::channel()).unzip();
     node.attach(handles, broker);

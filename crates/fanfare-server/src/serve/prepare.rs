@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use fanfare_brokers::{BrokerOptions, OpenError};
 use fanfare_core::policy::Policy;
+use fanfare_transports::OpenError;
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     access::Webhook,
-    config::{Config, ConfigErrors, Listener, Loaded, Problem},
+    config::{ConfigErrors, Listener, Loaded, Problem},
     http::{self, TlsError},
     storage::Storage,
 };
@@ -61,7 +61,7 @@ pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, Con
     let storage = Storage::new(&config.storage.url, config.storage.max_connections)
         .map_err(|error| loaded.problem("storage.url", error.to_string()));
     let storage = noted(storage, &mut problems);
-    let broker = fanfare_brokers::check(config.broker.kind.name(), &broker_options(config));
+    let broker = fanfare_transports::check(config.broker.kind.name(), &config.broker.options());
     noted(
         broker.map_err(|error| broker_problem(loaded, &error)),
         &mut problems,
@@ -85,24 +85,11 @@ pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, Con
     }
 }
 
-/// The options of the configured broker, for a node without a name.
-pub(super) fn broker_options(config: &Config) -> BrokerOptions {
-    BrokerOptions {
-        url: config
-            .broker
-            .url
-            .as_ref()
-            .map(|url| url.expose().to_owned())
-            .unwrap_or_default(),
-        max_remembered_ids: config.broker.max_remembered_ids,
-        ..BrokerOptions::default()
-    }
-}
-
 fn broker_problem(loaded: &Loaded, error: &OpenError) -> Problem {
     let key = match error {
         OpenError::UnknownKind => "broker.kind",
         OpenError::BadUrl(_) => "broker.url",
+        OpenError::BadPrefix => "broker.prefix",
     };
     loaded.problem(key, error.to_string())
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use fanfare_brokers::wire;
+use fanfare_cluster::wire;
 use fanfare_core::{Audience, Broker, Event, Inbound};
 
 use crate::{

@@ -1,7 +1,5 @@
 //! The doors for backends: API keys, the broker, the embedded Redis-protocol door.
 
-use fanfare_brokers::BrokerOptions;
-
 use super::{Checker, OUTER_SPACE};
 use crate::config::model::BrokerKind;
 use crate::config::types::Secret;
@@ -89,12 +87,7 @@ fn broker(checker: &mut Checker<'_>) {
 /// Warns of what the broker's own check finds doubtful; what it refuses is found where the parts of a server are built.
 fn broker_url(checker: &mut Checker<'_>, key: &str) {
     let broker = &checker.config.broker;
-    let url = broker.url.as_ref().map(|url| url.expose().to_owned());
-    let options = BrokerOptions {
-        url: url.unwrap_or_default(),
-        ..BrokerOptions::default()
-    };
-    if let Ok(Some(warning)) = fanfare_brokers::check(broker.kind.name(), &options) {
+    if let Ok(Some(warning)) = fanfare_transports::check(broker.kind.name(), &broker.options()) {
         checker.doubtful(key, warning);
     }
 }

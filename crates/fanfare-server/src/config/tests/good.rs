@@ -434,7 +434,7 @@ fn warnings() {
         &[],
         &[
             "FILE:1: broker.url: the number of the database does not separate nodes: Redis' publish and subscribe ignore \
-             it, so nodes on other databases of this server receive the same events",
+             it, so nodes on other databases of this server receive the same events; set broker.prefix",
         ],
     );
     // Who sets both by the inherited names means it.

@@ -221,8 +221,8 @@ impl Broker for FakeBroker {
         })
     }
 
-    fn tell(&self, notice: Bytes) {
-        self.inbound.told(notice);
+    fn broadcast(&self, notice: Bytes) {
+        self.inbound.on_notice(notice);
     }
 
     fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>> {

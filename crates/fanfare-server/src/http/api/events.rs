@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use fanfare_brokers::wire::{Publication, parse_publication};
+use fanfare_cluster::wire::{Publication, parse_publication};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;

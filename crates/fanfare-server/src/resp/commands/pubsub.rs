@@ -1,6 +1,6 @@
 //! `PUBSUB` and its subcommands: who would receive what is published.
 
-use fanfare_brokers::wire;
+use fanfare_cluster::wire;
 
 use crate::resp::{glob, reader::Request, session::Session};
 

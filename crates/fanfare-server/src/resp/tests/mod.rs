@@ -70,7 +70,7 @@ impl Broker for FakeBroker {
         Box::pin(async { Asked::default() })
     }
 
-    fn tell(&self, _: Bytes) {}
+    fn broadcast(&self, _: Bytes) {}
 
     fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>> {
         Box::pin(async move { vec![Claim::New; ids.len()] })

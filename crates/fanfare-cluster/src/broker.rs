@@ -1,0 +1,322 @@
+//! The broker over a transport, and what its tasks share.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use ahash::AHashMap;
+use bytes::Bytes;
+use fanfare_core::{
+    Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Inbound, Interest, MAX_MESSAGE_BYTES,
+    Receipt, RememberedIds,
+};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+use uuid::Uuid;
+
+use crate::{
+    ANSWER_TIMEOUT,
+    answers::{self, Answers},
+    deliveries::{self, Deliveries, Item},
+    foreign::{self, Foreign},
+    id_memory::IdMemory,
+    ids,
+    link::{self, Link},
+    local,
+    messages::NodeMessage,
+    notices::{self, Notices},
+    publisher::{self, Job, Note},
+    questions::{self, Questions},
+    receipts::{self, Receipts},
+    receiver,
+    status::Status,
+    transport::{PublishError, Subject, Transport},
+};
+
+/// What a node in a cluster needs to know.
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// This node's name: short, and no other node's. If it is empty, a name is made up.
+    pub node_id: String,
+    /// How long a node stays subscribed to all channels after it has released [`Interest::AllChannels`]: longer than most
+    /// clients take to come back.
+    pub linger: Duration,
+    /// How many ids the node's own memory holds.
+    pub max_remembered_ids: usize,
+}
+
+/// A broker for many nodes.
+pub struct ClusterBroker {
+    shared: Arc<Shared>,
+    /// Without a bound: every caller waits for its receipts before it publishes on.
+    jobs: mpsc::UnboundedSender<Job>,
+    /// Where work goes on that its caller need not wait for.
+    runtime: Handle,
+    /// Aborts the tasks when the broker is dropped.
+    _tasks: JoinSet<()>,
+}
+
+/// A number on its way through the transport and back.
+struct Probe {
+    back: oneshot::Sender<()>,
+    /// It goes through the delivery queue, too.
+    through_queue: bool,
+}
+
+/// What the broker's tasks share.
+pub(crate) struct Shared {
+    pub(crate) node_id: Box<str>,
+    pub(crate) linger: Duration,
+    pub(crate) transport: Box<dyn Transport>,
+    pub(crate) inbound: Arc<dyn Inbound>,
+    pub(crate) link: Link,
+    pub(crate) receipts: Receipts,
+    pub(crate) deliveries: Deliveries,
+    pub(crate) foreign: Foreign,
+    pub(crate) status: Status,
+    notes: mpsc::UnboundedSender<Note>,
+    probes: Mutex<AHashMap<u64, Probe>>,
+    pub(crate) questions: Questions,
+    pub(crate) answers: Answers,
+    pub(crate) notices: Notices,
+    pub(crate) ids: IdMemory,
+}
+
+impl ClusterBroker {
+    /// A broker for the node behind `inbound`. It connects in the background. Call it inside a runtime, which then drives
+    /// the broker's tasks until the broker is dropped.
+    pub fn new(transport: Box<dyn Transport>, options: ClusterOptions, inbound: Arc<dyn Inbound>) -> Self {
+        let node_id = if options.node_id.is_empty() {
+            Uuid::new_v4().to_string().into()
+        } else {
+            options.node_id.into_boxed_str()
+        };
+        let (deliveries, queue) = Deliveries::new();
+        let (commands, subscriptions) = mpsc::unbounded_channel();
+        let (notes, outgoing) = mpsc::unbounded_channel();
+        let (jobs, queued_jobs) = mpsc::unbounded_channel();
+        let (answers, questions) = Answers::new();
+        let (foreign, waiting) = Foreign::new(deliveries.clone());
+        let shared = Arc::new(Shared {
+            status: Status::new(transport.name(), transport.address().to_owned()),
+            notices: Notices::new(&node_id),
+            node_id,
+            linger: options.linger,
+            transport,
+            inbound,
+            link: Link::default(),
+            receipts: Receipts::new(deliveries.clone(), commands),
+            deliveries,
+            foreign,
+            notes,
+            probes: Mutex::default(),
+            questions: Questions::default(),
+            answers,
+            ids: IdMemory::new(options.max_remembered_ids),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(link::run(Arc::clone(&shared)));
+        tasks.spawn(receiver::run(Arc::clone(&shared), subscriptions));
+        tasks.spawn(deliveries::run(Arc::clone(&shared), queue));
+        tasks.spawn(foreign::run(Arc::clone(&shared), waiting));
+        tasks.spawn(publisher::run(Arc::clone(&shared), queued_jobs, outgoing));
+        tasks.spawn(receipts::sweep(Arc::clone(&shared)));
+        tasks.spawn(answers::run(Arc::clone(&shared), questions));
+        tasks.spawn(notices::run(Arc::clone(&shared)));
+        Self {
+            shared,
+            jobs,
+            runtime: Handle::current(),
+            _tasks: tasks,
+        }
+    }
+}
+
+impl Broker for ClusterBroker {
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
+        let count = events.len();
+        if count == 0 {
+            return Box::pin(std::future::ready(Vec::new()));
+        }
+        let (done, receipts) = oneshot::channel();
+        // Fails only while the runtime shuts down, when nobody is left to deliver to.
+        let _ = self.jobs.send(Job { events, done });
+        Box::pin(async move {
+            receipts.await.unwrap_or_else(|_| {
+                let unknown = Receipt {
+                    degraded: true,
+                    ..Receipt::default()
+                };
+                vec![unknown; count]
+            })
+        })
+    }
+
+    fn subscribe(&self, interest: Interest) -> BoxFuture<'static, ()> {
+        let in_force = self.shared.receipts.subscribe(interest);
+        Box::pin(async move {
+            if let Some(in_force) = in_force {
+                // An error means that the connection was lost meanwhile.
+                let _ = in_force.await;
+            }
+        })
+    }
+
+    fn unsubscribe(&self, interest: Interest) {
+        self.shared.receipts.unsubscribe(interest);
+    }
+
+    fn health(&self) -> BoxFuture<'_, BrokerHealth> {
+        Box::pin(async move {
+            let start = Instant::now();
+            match self.shared.round_trip(false).await {
+                Ok(()) => BrokerHealth::Connected {
+                    round_trip: start.elapsed(),
+                },
+                Err(BrokerError::Away) => BrokerHealth::Disconnected {
+                    error: self.shared.status.error(),
+                },
+                Err(error) => BrokerHealth::Disconnected {
+                    error: error.to_string(),
+                },
+            }
+        })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<Duration, BrokerError>> {
+        Box::pin(async move {
+            let start = Instant::now();
+            self.shared.round_trip(true).await?;
+            self.shared.inbound.probe().await?;
+            Ok(start.elapsed())
+        })
+    }
+
+    fn ask(&self, question: Bytes) -> BoxFuture<'_, Asked> {
+        Box::pin(questions::ask(&self.shared, question))
+    }
+
+    fn broadcast(&self, notice: Bytes) {
+        local::notify(&*self.shared.inbound, notice.clone());
+        let is_too_large = notice.len() > MAX_MESSAGE_BYTES;
+        if is_too_large || self.shared.notices.publish(notice) > 0 {
+            self.shared.status.notices_dropped();
+        }
+    }
+
+    fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>> {
+        Box::pin(async move {
+            let (done, claims) = oneshot::channel();
+            // On its own, so that it is known to the end what became of them, whoever waits.
+            let claim = ids::claim(Arc::clone(&self.shared), ids.clone(), done);
+            drop(self.runtime.spawn(claim));
+            // Fails only while the runtime shuts down.
+            let alone = |_| ids.into_iter().map(|id| self.shared.ids.claim(id)).collect();
+            claims.await.unwrap_or_else(alone)
+        })
+    }
+
+    fn record(&self, receipts: Vec<(Uuid, Receipt)>) -> BoxFuture<'static, ()> {
+        for (id, receipt) in &receipts {
+            self.shared.ids.record(*id, receipt);
+        }
+        let shared = Arc::clone(&self.shared);
+        self.go_on(async move { ids::settle(&shared, &receipts).await })
+    }
+
+    fn release(&self, ids: Vec<Uuid>) -> BoxFuture<'static, ()> {
+        let shared = Arc::clone(&self.shared);
+        self.go_on(async move { ids::release(&shared, ids).await })
+    }
+
+    fn remembered_ids(&self) -> RememberedIds {
+        self.shared.ids.count()
+    }
+}
+
+impl ClusterBroker {
+    /// Begins `work`, which goes on whether or not somebody waits for its end.
+    fn go_on(&self, work: impl Future<Output = ()> + Send + 'static) -> BoxFuture<'static, ()> {
+        let work = self.runtime.spawn(work);
+        Box::pin(async move {
+            // An error means that the runtime shuts down.
+            let _ = work.await;
+        })
+    }
+}
+
+impl Shared {
+    /// Publishes a number on this node's own subject and waits until it has arrived, and if wanted until the delivery
+    /// queue has passed it.
+    pub(crate) async fn round_trip(&self, through_queue: bool) -> Result<(), BrokerError> {
+        if self.link.current().is_none() || !self.receipts.is_receiving() {
+            return Err(BrokerError::Away);
+        }
+        let nonce = rand::random::<u64>();
+        let (back, arrived) = oneshot::channel();
+        self.probes().insert(nonce, Probe { back, through_queue });
+        let work = async {
+            let message = NodeMessage::Probe(nonce).to(self.own_subject(), None);
+            match self.link.publish(&[message]).await.pop() {
+                Some(Err(PublishError::Refused(error))) => Err(BrokerError::Refused(error)),
+                Some(Ok(_)) => arrived.await.map_err(|_| BrokerError::TimedOut),
+                Some(Err(PublishError::Lost)) | None => Err(BrokerError::TimedOut),
+            }
+        };
+        let result = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
+        self.probes().remove(&nonce);
+        result.unwrap_or(Err(BrokerError::TimedOut))
+    }
+
+    /// A probe arrived.
+    pub(crate) fn probe_arrived(&self, nonce: u64) {
+        let through_queue = |probe: &Probe| probe.through_queue;
+        if self.probes().get(&nonce).is_some_and(through_queue) {
+            self.deliveries.push(Item::Probe(nonce));
+        } else {
+            self.probe_passed(nonce);
+        }
+    }
+
+    /// A probe has passed all that it should.
+    pub(crate) fn probe_passed(&self, nonce: u64) {
+        if let Some(probe) = self.probes().remove(&nonce) {
+            let _ = probe.back.send(());
+        }
+    }
+
+    fn probes(&self) -> MutexGuard<'_, AHashMap<u64, Probe>> {
+        self.probes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The subject of messages to this node alone.
+    pub(crate) fn own_subject(&self) -> Subject {
+        Subject::Node(self.node_id.clone())
+    }
+
+    /// Sends `message` to the node called `node`; it is lost if the transport is away.
+    pub(crate) fn send_to(&self, node: &str, message: NodeMessage) {
+        let to = Subject::Node(node.into());
+        // Fails only while the runtime shuts down.
+        let _ = self.notes.send(Note { to, message });
+    }
+
+    /// Asks all nodes to reply once they are through with all that was published before.
+    pub(crate) fn send_flush(&self, token: u64) {
+        let _ = self.notes.send(self.flush(token));
+    }
+
+    pub(crate) fn flush(&self, token: u64) -> Note {
+        Note {
+            to: Subject::Nodes,
+            message: NodeMessage::Flush {
+                node: self.node_id.clone(),
+                token,
+            },
+        }
+    }
+}

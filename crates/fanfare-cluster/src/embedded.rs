@@ -1,0 +1,100 @@
+//! The embedded broker: for a node without others.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use fanfare_core::{
+    Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Inbound, Interest, Receipt,
+    RememberedIds,
+};
+use uuid::Uuid;
+
+use crate::{id_memory::IdMemory, local};
+
+/// Delivers what is published straight to this node.
+pub struct EmbeddedBroker {
+    inbound: Arc<dyn Inbound>,
+    ids: IdMemory,
+}
+
+impl EmbeddedBroker {
+    /// A broker for the node behind `inbound` that remembers so many ids at most.
+    pub fn new(inbound: Arc<dyn Inbound>, max_remembered_ids: usize) -> Self {
+        Self {
+            inbound,
+            ids: IdMemory::new(max_remembered_ids),
+        }
+    }
+}
+
+impl Broker for EmbeddedBroker {
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
+        let delivering = self.inbound.deliver(events);
+        Box::pin(async move {
+            let receipts = delivering.await.into_iter().map(|reach| Receipt {
+                reach,
+                nodes: 1,
+                degraded: false,
+            });
+            receipts.collect()
+        })
+    }
+
+    fn subscribe(&self, _interest: Interest) -> BoxFuture<'static, ()> {
+        // Everything published reaches this node anyway.
+        Box::pin(std::future::ready(()))
+    }
+
+    fn unsubscribe(&self, _interest: Interest) {}
+
+    fn health(&self) -> BoxFuture<'_, BrokerHealth> {
+        Box::pin(std::future::ready(BrokerHealth::Embedded))
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<Duration, BrokerError>> {
+        Box::pin(async move {
+            let start = Instant::now();
+            self.inbound.probe().await?;
+            Ok(start.elapsed())
+        })
+    }
+
+    fn ask(&self, question: Bytes) -> BoxFuture<'_, Asked> {
+        Box::pin(async move {
+            let answer = local::answer(&*self.inbound, question).await;
+            Asked {
+                complete: answer.is_some(),
+                answers: answer.into_iter().collect(),
+            }
+        })
+    }
+
+    fn broadcast(&self, notice: Bytes) {
+        local::notify(&*self.inbound, notice);
+    }
+
+    fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>> {
+        Box::pin(async move { ids.into_iter().map(|id| self.ids.claim(id)).collect() })
+    }
+
+    fn record(&self, receipts: Vec<(Uuid, Receipt)>) -> BoxFuture<'static, ()> {
+        for (id, receipt) in &receipts {
+            self.ids.record(*id, receipt);
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    fn release(&self, ids: Vec<Uuid>) -> BoxFuture<'static, ()> {
+        for id in ids {
+            self.ids.release(id);
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    fn remembered_ids(&self) -> RememberedIds {
+        self.ids.count()
+    }
+}

@@ -1,0 +1,260 @@
+//! The ids that this node remembers: all there are for an embedded broker, and the fallback while another broker is away.
+//!
+//! A publisher chooses ids as fast as it publishes, so an entry is small: about 96 bytes with all that leads to it.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ahash::RandomState;
+use fanfare_core::{CLAIM_LIFETIME, Claim, Reach, Receipt, RememberedIds};
+use hashlink::LinkedHashMap;
+use uuid::Uuid;
+
+/// Ids are spread over so many maps: a map that grows holds its lock for milliseconds, and then only for its share.
+const STRIPES: usize = 16;
+/// Expired ids that one claim removes. More than one, so that the memory of a burst is freed with time.
+const EXPIRED_PER_CLAIM: usize = 4;
+/// Expired ids that one look at the count removes from each stripe.
+const EXPIRED_PER_COUNT: usize = 1_000;
+/// A map with fewer places than this is never shrunk.
+const KEPT_PLACES: usize = 1_024;
+
+/// See the module's documentation.
+pub(crate) struct IdMemory {
+    stripes: Box<[Mutex<Stripe>]>,
+    /// The ids that one stripe holds at most.
+    most: usize,
+    hasher: RandomState,
+    lifetime: Duration,
+    start: Instant,
+    evicted: AtomicU64,
+}
+
+/// Some of the ids, the oldest claim first.
+type Stripe = LinkedHashMap<Uuid, Memory, RandomState>;
+
+/// What is remembered of an id.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Memory {
+    /// Milliseconds after the start.
+    expires_ms: u64,
+    knowledge: Knowledge,
+}
+
+/// What is known of an id.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Knowledge {
+    /// It was claimed here; else it is known to be claimed on another node.
+    ours: bool,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    Taken,
+    Published,
+    Receipt(SmallReceipt),
+}
+
+/// A [`Receipt`] in half the space. Counts beyond its types' range are remembered as the largest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct SmallReceipt {
+    matched: u32,
+    queued: u32,
+    dropped: u32,
+    nodes: u16,
+    degraded: bool,
+}
+
+impl IdMemory {
+    /// An empty memory of `most` ids.
+    pub(crate) fn new(most: usize) -> Self {
+        Self::with_lifetime(most, CLAIM_LIFETIME)
+    }
+
+    fn with_lifetime(most: usize, lifetime: Duration) -> Self {
+        let stripes = most.clamp(1, STRIPES);
+        Self {
+            stripes: (0..stripes).map(|_| Mutex::default()).collect(),
+            most: most / stripes,
+            hasher: RandomState::new(),
+            lifetime,
+            start: Instant::now(),
+            evicted: AtomicU64::new(0),
+        }
+    }
+
+    /// Claims `id` on this node alone.
+    pub(crate) fn claim(&self, id: Uuid) -> Claim {
+        self.claim_after(id, None)
+    }
+
+    /// Claims `id` on this node, after the cluster returned `cluster` for it.
+    ///
+    /// An id that is new to the cluster may have been claimed here while the cluster was away, or before it lost its
+    /// memory; then it is known all the same.
+    pub(crate) fn claim_after(&self, id: Uuid, cluster: Option<Claim>) -> Claim {
+        let now_ms = self.now_ms();
+        let mut stripe = self.stripe(id);
+        expire(&mut stripe, now_ms, EXPIRED_PER_CLAIM);
+        let known = stripe
+            .get(&id)
+            .filter(|memory| memory.expires_ms > now_ms)
+            .copied();
+        let (claim, news) = weigh(cluster, known.map(|memory| memory.knowledge));
+        if let Some(knowledge) = news {
+            // A receipt is forgotten together with the claim that it belongs to.
+            let kept = known.filter(|_| knowledge.state != State::Taken);
+            let lifetime_ms = u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX);
+            let expires_ms = kept.map_or(now_ms.saturating_add(lifetime_ms), |memory| memory.expires_ms);
+            let memory = Memory {
+                expires_ms,
+                knowledge,
+            };
+            match stripe.get_mut(&id).filter(|_| kept.is_some()) {
+                Some(place) => *place = memory,
+                None => self.insert(&mut stripe, id, memory),
+            }
+        }
+        claim
+    }
+
+    /// Stores the receipt of `id`, if the id is remembered.
+    pub(crate) fn record(&self, id: Uuid, receipt: &Receipt) {
+        if let Some(memory) = self.stripe(id).get_mut(&id) {
+            memory.knowledge.state = State::Receipt(receipt.into());
+        }
+    }
+
+    /// Forgets `id`.
+    pub(crate) fn release(&self, id: Uuid) {
+        self.stripe(id).remove(&id);
+    }
+
+    /// How full it is.
+    pub(crate) fn count(&self) -> RememberedIds {
+        let now_ms = self.now_ms();
+        let held = self.stripes.iter().map(|stripe| {
+            let mut stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
+            expire(&mut stripe, now_ms, EXPIRED_PER_COUNT);
+            stripe.len() as u64
+        });
+        RememberedIds {
+            held: held.sum(),
+            evicted: self.evicted.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Adds an id as the newest.
+    fn insert(&self, stripe: &mut Stripe, id: Uuid, memory: Memory) {
+        stripe.insert(id, memory);
+        if stripe.len() > self.most {
+            stripe.pop_front();
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn stripe(&self, id: Uuid) -> MutexGuard<'_, Stripe> {
+        let hash = usize::try_from(self.hasher.hash_one(id) & 0xff).unwrap_or(0);
+        let stripe = &self.stripes[hash % self.stripes.len()];
+        stripe.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Removes `most` of the expired ids, and frees their memory when much of it is unused.
+fn expire(stripe: &mut Stripe, now_ms: u64, most: usize) {
+    for _ in 0..most {
+        match stripe.front() {
+            Some((_, memory)) if memory.expires_ms <= now_ms => stripe.pop_front(),
+            _ => break,
+        };
+    }
+    if stripe.capacity() > KEPT_PLACES.max(4 * stripe.len()) {
+        stripe.shrink_to_fit();
+    }
+}
+
+/// The result of a claim, from what the cluster returned and what this node knows; and what this node shall know, if that
+/// changes.
+fn weigh(cluster: Option<Claim>, known: Option<Knowledge>) -> (Claim, Option<Knowledge>) {
+    let claimed = Knowledge {
+        ours: true,
+        state: State::Taken,
+    };
+    match (cluster.and_then(State::of), known) {
+        (Some(state), None) => (state.claim(), Some(Knowledge { ours: false, state })),
+        (Some(state), Some(Knowledge { ours, state: old }))
+            if state != State::Taken && !matches!(old, State::Receipt(_)) =>
+        {
+            (state.claim(), Some(Knowledge { ours, state }))
+        }
+        // The other node gave it back, or it was forgotten.
+        (None, Some(Knowledge { ours: false, .. })) if cluster.is_some() => (Claim::New, Some(claimed)),
+        (None, None) => (Claim::New, Some(claimed)),
+        (_, Some(known)) => (known.state.claim(), None),
+    }
+}
+
+impl State {
+    /// What a claim says of its id; `None` where it is new.
+    fn of(claim: Claim) -> Option<Self> {
+        match claim {
+            Claim::New => None,
+            Claim::Taken => Some(Self::Taken),
+            Claim::Published(None) => Some(Self::Published),
+            Claim::Published(Some(receipt)) => Some(Self::Receipt((&receipt).into())),
+        }
+    }
+
+    fn claim(self) -> Claim {
+        match self {
+            Self::Taken => Claim::Taken,
+            Self::Published => Claim::Published(None),
+            Self::Receipt(receipt) => Claim::Published(Some(receipt.into())),
+        }
+    }
+}
+
+impl From<&Receipt> for SmallReceipt {
+    fn from(receipt: &Receipt) -> Self {
+        let small = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        let Reach {
+            matched,
+            queued,
+            dropped,
+        } = receipt.reach;
+        Self {
+            matched: small(matched),
+            queued: small(queued),
+            dropped: small(dropped),
+            nodes: u16::try_from(receipt.nodes).unwrap_or(u16::MAX),
+            degraded: receipt.degraded,
+        }
+    }
+}
+
+impl From<SmallReceipt> for Receipt {
+    fn from(small: SmallReceipt) -> Self {
+        Self {
+            reach: Reach {
+                matched: small.matched.into(),
+                queued: small.queued.into(),
+                dropped: small.dropped.into(),
+            },
+            nodes: small.nodes.into(),
+            degraded: small.degraded,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

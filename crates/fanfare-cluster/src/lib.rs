@@ -1,0 +1,44 @@
+//! What nodes do together, over any transport: events and their receipts, questions to all nodes, notices that every node
+//! receives once, idempotency keys, and the probe that shows that messages arrive.
+//!
+//! A transport and its store of ids are small ports ([`transport`]); this crate knows no server and no client library. The
+//! embedded broker for a node without others is [`embedded`].
+//!
+//! Two connections: one publishes (`link`, `publisher`), one receives (`receiver`), for which `subscriptions` subscribes to
+//! users and channels one by one, or, on a node that holds patterns, to all channels at once. What a node publishes reaches
+//! its own connections by the echo of its own message, so that all nodes deliver in one order. Only where the echo cannot
+//! arrive or does not arrive is an event delivered directly; `receipts` accounts for that, so that nothing is lost in
+//! silence and nothing is delivered twice. Everything for this node passes one queue (`deliveries`); before it, events that
+//! no node published wait until their ids are claimed (`foreign`).
+
+mod answers;
+mod backoff;
+mod broker;
+mod channel_source;
+mod deliveries;
+pub mod embedded;
+mod foreign;
+mod id_memory;
+mod ids;
+mod interests;
+mod link;
+mod local;
+mod messages;
+mod notices;
+mod publisher;
+mod questions;
+mod receipts;
+mod receiver;
+mod recent;
+mod status;
+mod subscriptions;
+pub mod transport;
+pub mod wire;
+
+use std::time::Duration;
+
+use broker::Shared;
+pub use broker::{ClusterBroker, ClusterOptions};
+
+/// How long a transport may take to answer anything.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);

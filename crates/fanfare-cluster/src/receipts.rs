@@ -1,0 +1,463 @@
+//! The publications of this node whose receipts are not complete.
+//!
+//! Each publication has a number. The transport reports how many listeners it goes to; each node among them replies with
+//! its reach. Other programs that listen never reply: when replies stay out, all nodes are asked to reply once they are
+//! through ([`NodeMessage::Flush`](crate::messages::NodeMessage)), and what has not been answered then will not be. A
+//! publication whose echo should arrive at this node and does not is delivered directly.
+//!
+//! Everything happens under one lock, under which the delivery queue is filled, too: so the queue's order is the order of
+//! publication.
+
+mod publication;
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use ahash::AHashMap;
+use fanfare_core::{Audience, Event, Interest, Reach};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::{
+    Shared,
+    deliveries::{Deliveries, Item, ReplyTo},
+    interests::{Echo, Interests, Leaving, Ticket},
+    messages::Reached,
+    publisher::Job,
+    recent::Recent,
+    subscriptions::Command,
+};
+use publication::{Batch, Flush, Here, Publication};
+
+/// Between two checks for what is overdue.
+const TICK: Duration = Duration::from_millis(25);
+/// How long replies are waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long listeners that are no nodes are remembered, so that a flush follows each publication at once.
+const FOREIGN_MEMORY: Duration = Duration::from_secs(60);
+
+/// See the module's documentation.
+pub(crate) struct Receipts {
+    open: Mutex<Open>,
+    deliveries: Deliveries,
+    commands: mpsc::UnboundedSender<Command>,
+    /// Notified when there may be something to wait for.
+    busy: Notify,
+}
+
+struct Open {
+    interests: Interests,
+    next_number: u64,
+    publications: AHashMap<u64, Publication>,
+    /// The published ones, and when; those that are complete drop out at the next check.
+    published: VecDeque<(Instant, u64)>,
+    batches: AHashMap<u64, Batch>,
+    flushes: Vec<Flush>,
+    /// The highest number that a flush was sent after.
+    flushed_to: u64,
+    foreign_until: Option<Instant>,
+    /// Delivered without an echo.
+    direct: Recent,
+}
+
+impl Receipts {
+    pub(crate) fn new(deliveries: Deliveries, commands: mpsc::UnboundedSender<Command>) -> Self {
+        // A node that restarts under its old name must not take its predecessor's echoes for its own.
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let start = u64::try_from(now.as_micros()).unwrap_or(0);
+        Self {
+            open: Mutex::new(Open {
+                interests: Interests::default(),
+                next_number: start,
+                publications: AHashMap::new(),
+                published: VecDeque::new(),
+                batches: AHashMap::new(),
+                flushes: Vec::new(),
+                flushed_to: 0,
+                foreign_until: None,
+                direct: Recent::default(),
+            }),
+            deliveries,
+            commands,
+            busy: Notify::new(),
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // What this node holds.
+
+    /// This node holds `interest`. The receiver resolves when that is in force; `None` while the transport is away.
+    pub(crate) fn subscribe(&self, interest: Interest) -> Option<oneshot::Receiver<()>> {
+        let mut open = self.open();
+        let ticket = open.interests.hold(interest.clone());
+        if !open.interests.receiving {
+            return None;
+        }
+        let (done, in_force) = oneshot::channel();
+        // Under the lock, so that commands come in the order of calls.
+        let _ = self.commands.send(Command::Subscribe(interest, ticket, done));
+        Some(in_force)
+    }
+
+    /// This node does not hold `interest` any more.
+    pub(crate) fn unsubscribe(&self, interest: Interest) {
+        let mut open = self.open();
+        open.interests.release(&interest);
+        if open.interests.receiving {
+            let _ = self.commands.send(Command::Unsubscribe(interest));
+        }
+    }
+
+    /// The receiving connection is there and receives what is for everyone. Returns what to subscribe to on it.
+    pub(crate) fn connected(&self) -> Vec<(Interest, Ticket)> {
+        self.open().interests.connected()
+    }
+
+    /// These subscriptions are in force.
+    pub(crate) fn confirmed(&self, requests: &[(Interest, Ticket)]) {
+        self.open().interests.confirmed(requests);
+    }
+
+    /// The subscription to all channels is in force and counts.
+    pub(crate) fn all_channels_in_force(&self) {
+        self.open().interests.all_channels_in_force();
+    }
+
+    /// Ceases to rely on the subscription to all channels, if that can be.
+    pub(crate) fn leave_all_channels(&self) -> Leaving {
+        self.open().interests.leave_all_channels()
+    }
+
+    /// Whether a connection here should receive what is for `audience`.
+    pub(crate) fn wants(&self, audience: &Audience) -> bool {
+        self.open().interests.echo(audience) != Echo::Unwanted
+    }
+
+    /// Whether the receiving connection is there.
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.open().interests.receiving
+    }
+
+    /// The receiving connection was lost: no echo and no reply will arrive.
+    pub(crate) fn lost(&self) {
+        let mut open = self.open();
+        open.interests.receiving = false;
+        for number in open.numbers() {
+            open.miss(number, &self.deliveries);
+            open.give_up(number, true);
+        }
+        open.flushes.clear();
+    }
+
+    // The way of a publication.
+
+    /// Takes `count` consecutive numbers. Returns the first.
+    pub(crate) fn numbers(&self, count: usize) -> u64 {
+        let mut open = self.open();
+        let first = open.next_number;
+        open.next_number += count as u64;
+        first
+    }
+
+    /// Enters a job's events, numbered from `first`, which are published next.
+    pub(crate) fn enter(&self, first: u64, job: Job) {
+        let mut open = self.open();
+        open.batches.insert(first, Batch::new(job.events.len(), job.done));
+        for (index, event) in job.events.into_iter().enumerate() {
+            let number = first + index as u64;
+            let echo = open.interests.echo(&event.audience);
+            let publication = Publication::new(event, (first, index), echo == Echo::Expected);
+            open.publications.insert(number, publication);
+            if echo == Echo::Uncertain {
+                open.deliver(number, &self.deliveries);
+            }
+            if !open.interests.receiving {
+                open.give_up(number, true);
+            }
+        }
+    }
+
+    /// The number of listeners of each publication, or `None` if it may not have been published.
+    pub(crate) fn published(&self, answers: &[(u64, Option<u32>)]) {
+        if answers.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut open = self.open();
+        // What was published before the last failure may still be on its way back. What is delivered directly now must
+        // not overtake it.
+        let failed = answers.iter().filter(|(_, listeners)| listeners.is_none());
+        if let Some(last) = failed.map(|(number, _)| *number).max() {
+            for number in open.numbers().into_iter().take_while(|number| *number < last) {
+                open.miss(number, &self.deliveries);
+            }
+        }
+        for &(number, listeners) in answers {
+            if listeners.is_none() {
+                open.deliver(number, &self.deliveries);
+                open.give_up(number, true);
+            }
+            if let Some(publication) = open.publications.get_mut(&number) {
+                publication.listeners = Some(listeners.unwrap_or(0));
+                open.published.push_back((now, number));
+            }
+            open.settle(number);
+        }
+        drop(open);
+        self.busy.notify_one();
+    }
+
+    /// The ids of these are shared with no other node.
+    pub(crate) fn unshared(&self, numbers: &[u64]) {
+        if numbers.is_empty() {
+            return;
+        }
+        let mut open = self.open();
+        for number in numbers {
+            if let Some(publication) = open.publications.get_mut(number) {
+                publication.receipt.degraded = true;
+            }
+        }
+    }
+
+    /// Publication `number` arrived at its own node.
+    pub(crate) fn echo(&self, number: u64, event: Event) {
+        let mut guard = self.open();
+        let open = &mut *guard;
+        let is_known = if let Some(publication) = open.publications.get_mut(&number) {
+            publication.replies += 1;
+            let unwanted =
+                publication.here == Here::Unwanted && open.interests.echo(&event.audience) == Echo::Unwanted;
+            unwanted || publication.take_event().is_none()
+        } else {
+            open.direct.contains(number)
+        };
+        if is_known {
+            open.settle(number);
+        } else {
+            self.deliveries.push(Item::Event(event, ReplyTo::Own(number)));
+        }
+    }
+
+    /// A node that is counted among the listeners of these has no connection for them, or received them another way.
+    pub(crate) fn declined(&self, numbers: &[u64]) {
+        let mut open = self.open();
+        for &number in numbers {
+            if let Some(publication) = open.publications.get_mut(&number) {
+                publication.replies += 1;
+            }
+            open.settle(number);
+        }
+    }
+
+    /// These reached this node's connections.
+    pub(crate) fn delivered(&self, reached: &[(u64, Reach)]) {
+        let mut open = self.open();
+        for &(number, reach) in reached {
+            if let Some(publication) = open.publications.get_mut(&number) {
+                publication.here = Here::Done;
+                publication.add(reach);
+            }
+            open.settle(number);
+        }
+    }
+
+    /// These reached another node's connections.
+    pub(crate) fn reached(&self, reached: &[Reached]) {
+        let mut open = self.open();
+        for &one in reached {
+            let number = one.number();
+            if let Some(publication) = open.publications.get_mut(&number) {
+                publication.replies += 1;
+                publication.add(one.reach());
+            }
+            open.settle(number);
+        }
+    }
+
+    // When replies stay out.
+
+    /// A token for a flush to send right behind the events, if listeners that are no nodes were found lately.
+    pub(crate) fn flush_at_once(&self) -> Option<u64> {
+        let mut open = self.open();
+        let lately = open.foreign_until.is_some_and(|until| Instant::now() < until);
+        lately.then(|| open.new_flush())
+    }
+
+    /// A flush went to so many nodes (`None`: it is not known).
+    pub(crate) fn flush_sent(&self, token: u64, nodes: Option<u32>) {
+        let mut open = self.open();
+        match nodes {
+            Some(nodes) => {
+                if let Some(flush) = open.flush(token) {
+                    flush.nodes = Some(nodes);
+                }
+                open.settle_flush(token, &self.deliveries);
+            }
+            None => open.flushes.retain(|flush| flush.token != token),
+        }
+    }
+
+    /// One node more is through.
+    pub(crate) fn flushed(&self, token: u64) {
+        let mut open = self.open();
+        if let Some(flush) = open.flush(token) {
+            flush.replies += 1;
+        }
+        open.settle_flush(token, &self.deliveries);
+    }
+
+    /// Gives up what is overdue. Returns a token if a flush should be sent, and whether anything is still open.
+    fn check(&self, now: Instant) -> (Option<u64>, bool) {
+        let mut open = self.open();
+        while let Some((since, number)) = open.published.front().copied() {
+            if open.publications.contains_key(&number) {
+                if now.duration_since(since) < PATIENCE {
+                    break;
+                }
+                open.miss(number, &self.deliveries);
+                open.give_up(number, true);
+            }
+            open.published.pop_front();
+        }
+        open.flushes
+            .retain(|flush| now.duration_since(flush.since) < PATIENCE);
+        let overdue = open
+            .published
+            .iter()
+            .take_while(|(since, _)| now.duration_since(*since) >= TICK)
+            .any(|(_, number)| *number > open.flushed_to && open.publications.contains_key(number));
+        let token = overdue.then(|| open.new_flush());
+        (token, !open.published.is_empty())
+    }
+}
+
+/// Gives up what is overdue, as long as anything is open.
+pub(crate) async fn sweep(shared: Arc<Shared>) {
+    loop {
+        shared.receipts.busy.notified().await;
+        loop {
+            tokio::time::sleep(TICK).await;
+            let (token, busy) = shared.receipts.check(Instant::now());
+            if let Some(token) = token {
+                shared.send_flush(token);
+            }
+            if !busy {
+                break;
+            }
+        }
+    }
+}
+
+impl Open {
+    /// The numbers of what is open, in the order of publication.
+    fn numbers(&self) -> Vec<u64> {
+        let mut numbers: Vec<u64> = self.publications.keys().copied().collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// Delivers publication `number` to this node without an echo, unless that was done.
+    fn deliver(&mut self, number: u64, deliveries: &Deliveries) {
+        if let Some(event) = self
+            .publications
+            .get_mut(&number)
+            .and_then(Publication::take_event)
+        {
+            self.direct.insert(number, Instant::now());
+            deliveries.push(Item::Event(event, ReplyTo::Own(number)));
+        }
+    }
+
+    /// No echo of `number` has arrived by now: if one was expected, delivers the event directly.
+    fn miss(&mut self, number: u64, deliveries: &Deliveries) {
+        if self
+            .publications
+            .get(&number)
+            .is_some_and(|publication| publication.here == Here::Expected)
+        {
+            self.deliver(number, deliveries);
+        }
+    }
+
+    /// Waits for no more replies about `number`.
+    fn give_up(&mut self, number: u64, degraded: bool) {
+        if let Some(publication) = self.publications.get_mut(&number) {
+            publication.given_up = true;
+            publication.receipt.degraded |= degraded;
+            self.settle(number);
+        }
+    }
+
+    /// Closes publication `number` if all about it is known.
+    fn settle(&mut self, number: u64) {
+        if !self
+            .publications
+            .get(&number)
+            .is_some_and(Publication::is_complete)
+        {
+            return;
+        }
+        let Some(publication) = self.publications.remove(&number) else {
+            return;
+        };
+        let (id, index) = publication.batch;
+        if let Some(batch) = self.batches.get_mut(&id)
+            && batch.put(index, publication.receipt)
+            && let Some(batch) = self.batches.remove(&id)
+        {
+            batch.finish();
+        }
+    }
+
+    fn new_flush(&mut self) -> u64 {
+        let token = self.next_number;
+        self.next_number += 1;
+        self.flushed_to = token;
+        self.flushes.push(Flush {
+            token,
+            since: Instant::now(),
+            nodes: None,
+            replies: 0,
+        });
+        token
+    }
+
+    fn flush(&mut self, token: u64) -> Option<&mut Flush> {
+        self.flushes.iter_mut().find(|flush| flush.token == token)
+    }
+
+    /// If all nodes are through, what is still unanswered went to listeners that are no nodes.
+    fn settle_flush(&mut self, token: u64, deliveries: &Deliveries) {
+        let all = self
+            .flush(token)
+            .is_some_and(|flush| flush.nodes.is_some_and(|nodes| flush.replies >= nodes));
+        if !all {
+            return;
+        }
+        self.flushes.retain(|flush| flush.token != token);
+        let unanswered = |(number, publication): &(&u64, &Publication)| {
+            **number < token && publication.listeners.is_some()
+        };
+        let mut numbers: Vec<u64> = self
+            .publications
+            .iter()
+            .filter(unanswered)
+            .map(|(number, _)| *number)
+            .collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            self.foreign_until = Some(Instant::now() + FOREIGN_MEMORY);
+            self.miss(number, deliveries);
+            self.give_up(number, false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

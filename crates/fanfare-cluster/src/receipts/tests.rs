@@ -1,0 +1,225 @@
+#![allow(clippy::unwrap_used)]
+
+use bytes::Bytes;
+use fanfare_core::{RawJson, Receipt, UserId};
+
+use super::*;
+use crate::deliveries::Queue;
+
+/// Receipts with their surroundings.
+struct Node {
+    publications: Receipts,
+    queue: Queue,
+    _commands: mpsc::UnboundedReceiver<Command>,
+}
+
+fn event(data: u64) -> Event {
+    let data = RawJson::parse(&Bytes::from(data.to_string())).unwrap();
+    Event::new(Audience::Everyone, None, data, SystemTime::UNIX_EPOCH)
+}
+
+impl Node {
+    fn new() -> Self {
+        let (deliveries, queue) = Deliveries::new();
+        let (commands, receiver) = mpsc::unbounded_channel();
+        Self {
+            publications: Receipts::new(deliveries, commands),
+            queue,
+            _commands: receiver,
+        }
+    }
+
+    fn receiving() -> Self {
+        let node = Self::new();
+        node.publications.connected();
+        node
+    }
+
+    /// Enters events with these data; answers the first number, and where the receipts come.
+    fn enter(&self, data: std::ops::Range<u64>) -> (u64, oneshot::Receiver<Vec<Receipt>>) {
+        let events: Vec<Event> = data.map(event).collect();
+        let (done, receipts) = oneshot::channel();
+        let first = self.publications.numbers(events.len());
+        self.publications.enter(first, Job { events, done });
+        (first, receipts)
+    }
+
+    /// Delivers all that is queued, each to one connection; answers the data.
+    fn deliver(&mut self) -> Vec<String> {
+        let mut seen = Vec::new();
+        while let Some(item) = self.queue.next() {
+            if let Item::Event(event, answer) = item {
+                seen.push(event.data.as_str().to_owned());
+                if let ReplyTo::Own(number) = answer {
+                    self.publications.delivered(&[(number, reach(1))]);
+                }
+            }
+        }
+        seen
+    }
+}
+
+fn reach(queued: u64) -> Reach {
+    Reach {
+        matched: queued,
+        queued,
+        dropped: 0,
+    }
+}
+
+fn receipt(queued: u64, nodes: u32, degraded: bool) -> Receipt {
+    Receipt {
+        reach: reach(queued),
+        nodes,
+        degraded,
+    }
+}
+
+#[test]
+fn complete_when_every_listener_has_answered() {
+    let mut node = Node::receiving();
+    let (number, mut receipts) = node.enter(0..1);
+    assert!(node.deliver().is_empty(), "not before the echo");
+    node.publications.echo(number, event(0));
+    assert_eq!(node.deliver(), ["0"]);
+    node.publications.reached(&[Reached::new(number, reach(5))]);
+    assert!(receipts.try_recv().is_err(), "Redis has not answered");
+    node.publications.published(&[(number, Some(2))]);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(6, 2, false)]);
+    assert!(node.publications.open().publications.is_empty());
+    assert!(node.publications.open().batches.is_empty());
+}
+
+#[test]
+fn a_node_that_declines_is_not_waited_for_and_not_counted() {
+    let mut node = Node::receiving();
+    let (number, mut receipts) = node.enter(0..1);
+    node.publications.published(&[(number, Some(4))]);
+    node.publications.declined(&[number]);
+    node.publications.echo(number, event(0));
+    assert_eq!(node.deliver(), ["0"]);
+    node.publications.reached(&[Reached::new(number, reach(2))]);
+    assert!(receipts.try_recv().is_err());
+    node.publications.declined(&[number]);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(3, 2, false)]);
+}
+
+#[test]
+fn an_echo_that_nobody_here_wants_is_an_answer_and_no_more() {
+    let mut node = Node::receiving();
+    let user = |data| Event {
+        audience: Audience::User(UserId::new("1").unwrap()),
+        ..event(data)
+    };
+    let (done, mut receipts) = oneshot::channel();
+    let number = node.publications.numbers(1);
+    let events = vec![user(0)];
+    node.publications.enter(number, Job { events, done });
+    node.publications.echo(number, user(0));
+    node.publications.published(&[(number, Some(1))]);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(0, 0, false)]);
+    assert!(node.deliver().is_empty());
+
+    // Somebody came between publication and echo.
+    let (done, mut receipts) = oneshot::channel();
+    let number = node.publications.numbers(1);
+    let events = vec![user(1)];
+    node.publications.enter(number, Job { events, done });
+    let _in_force = node
+        .publications
+        .subscribe(Interest::User(UserId::new("1").unwrap()));
+    node.publications.published(&[(number, Some(1))]);
+    node.publications.echo(number, user(1));
+    assert_eq!(node.deliver(), ["1"]);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, false)]);
+}
+
+#[test]
+fn a_lost_connection_hands_over_in_order_and_late_echoes_are_known() {
+    let mut node = Node::receiving();
+    let (first, mut receipts) = node.enter(0..3);
+    node.publications.echo(first, event(0));
+    node.publications.lost();
+    let (fourth, mut receipts_after) = node.enter(3..4);
+    assert_eq!(node.deliver(), ["0", "1", "2", "3"]);
+    node.publications
+        .published(&[(first, Some(1)), (first + 1, None), (first + 2, Some(1))]);
+    let expected = receipt(1, 1, true);
+    assert_eq!(receipts.try_recv().unwrap(), [expected; 3]);
+    node.publications.published(&[(fourth, Some(0))]);
+    assert_eq!(receipts_after.try_recv().unwrap(), [expected]);
+    for number in first..=fourth {
+        if number != first {
+            node.publications.echo(number, event(number));
+        }
+    }
+    assert!(node.deliver().is_empty());
+}
+
+#[test]
+fn a_failed_publication_is_handed_over_once() {
+    let mut node = Node::receiving();
+    let (number, mut receipts) = node.enter(0..1);
+    node.publications.published(&[(number, None)]);
+    node.publications.echo(number, event(0));
+    assert_eq!(node.deliver(), ["0"]);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, true)]);
+
+    // The echo before the failure was noticed.
+    let (number, mut receipts) = node.enter(1..2);
+    node.publications.echo(number, event(1));
+    node.publications.published(&[(number, None)]);
+    assert_eq!(node.deliver(), ["1"]);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, true)]);
+}
+
+#[test]
+fn listeners_of_other_make_are_not_waited_for_when_all_nodes_are_through() {
+    let mut node = Node::receiving();
+    let (number, mut receipts) = node.enter(0..1);
+    node.publications.echo(number, event(0));
+    node.deliver();
+    node.publications.published(&[(number, Some(3))]);
+    let later = Instant::now() + TICK;
+    let (token, busy) = node.publications.check(later);
+    assert!(busy);
+    let token = token.unwrap();
+    assert_eq!(node.publications.check(later), (None, true), "asked once");
+    node.publications.flush_sent(token, Some(2));
+    node.publications.flushed(token);
+    node.publications.reached(&[Reached::new(number, reach(4))]);
+    assert!(receipts.try_recv().is_err());
+    node.publications.flushed(token);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(5, 2, false)]);
+    assert_eq!(node.publications.check(later), (None, false));
+    assert!(
+        node.publications.flush_at_once().is_some(),
+        "the next time it is asked at once"
+    );
+}
+
+#[test]
+fn what_is_overdue_is_handed_over_and_degraded() {
+    let mut node = Node::receiving();
+    let (number, mut receipts) = node.enter(0..2);
+    node.publications.echo(number, event(0));
+    node.publications
+        .published(&[(number, Some(2)), (number + 1, Some(1))]);
+    node.publications.check(Instant::now() + PATIENCE);
+    assert_eq!(node.deliver(), ["0", "1"]);
+    assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, true); 2]);
+    node.publications.echo(number + 1, event(1));
+    assert!(node.deliver().is_empty());
+}
+
+#[test]
+fn a_caller_that_went_away_leaves_nothing_behind() {
+    let mut node = Node::receiving();
+    let (number, receipts) = node.enter(0..1);
+    drop(receipts);
+    node.publications.published(&[(number, Some(1))]);
+    node.publications.echo(number, event(0));
+    assert_eq!(node.deliver(), ["0"]);
+    assert!(node.publications.open().publications.is_empty());
+    assert!(node.publications.open().batches.is_empty());
+}

@@ -1,0 +1,224 @@
+//! The task that receives: opens the connection, subscribes, reads, checks, and opens the connection again for ever.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use fanfare_core::{BrokerError, Event};
+use futures_util::{StreamExt, stream::BoxStream};
+use tokio::sync::mpsc;
+
+use crate::{
+    ANSWER_TIMEOUT, Shared,
+    backoff::Backoff,
+    channel_source::ChannelSource,
+    deliveries::{Item, ReplyTo},
+    link::CHECK_INTERVAL,
+    messages::NodeMessage,
+    questions::Reply,
+    status::Side,
+    subscriptions::{Command, Subscriptions},
+    transport::{Received, Receiver, Subject, Subscriber},
+    wire::{self, Envelope, Rejected},
+};
+
+/// Messages taken from the connection at once.
+const BATCH: usize = 256;
+/// Checks of the connection until a message goes through the transport and back.
+const CHECKS_PER_PROBE: u32 = 3;
+/// Probes that may fail in a row before the connection is given up, though the server answers on it.
+const FAILED_PROBES: u32 = 2;
+
+/// Keeps the receiving connection up.
+pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let mut backoff = Backoff::default();
+    loop {
+        shared.deliveries.has_room().await;
+        let since = Instant::now();
+        let attempt = tokio::time::timeout(ANSWER_TIMEOUT, shared.transport.open_receiver());
+        let error = match attempt.await {
+            Ok(Ok(Receiver { subscriber, messages })) => {
+                let (subscriber, source) = (&*subscriber, ChannelSource::default());
+                let error = tokio::select! {
+                    // Reading comes first, so that what has arrived is not lost with the connection.
+                    biased;
+                    error = read(&shared, &source, messages, since) => error,
+                    error = obey(&shared, &source, subscriber, &mut commands, &mut backoff) => error,
+                    error = watch(&shared, subscriber) => error,
+                };
+                shared.receipts.lost();
+                shared.questions.lost();
+                // No more are sent now, and all that wait are released: the receipts know what is wanted.
+                while commands.try_recv().is_ok() {}
+                error
+            }
+            Ok(Err(error)) => error,
+            Err(_) => "timed out".to_owned(),
+        };
+        shared.status.down(Side::Receiving, error);
+        backoff.wait().await;
+    }
+}
+
+/// Checks again and again; returns why the connection is of no use.
+async fn watch(shared: &Shared, subscriber: &dyn Subscriber) -> String {
+    let mut failed_probes = 0;
+    for count in 1_u32.. {
+        tokio::time::sleep(CHECK_INTERVAL).await;
+        // The reply stands behind all that the server has sent before.
+        match tokio::time::timeout(ANSWER_TIMEOUT * 3 / 2, subscriber.check()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return error,
+            Err(_) => return "timed out".to_owned(),
+        }
+        if count % CHECKS_PER_PROBE == 0 {
+            match shared.round_trip(false).await {
+                Err(BrokerError::TimedOut) => failed_probes += 1,
+                _ => failed_probes = 0,
+            }
+        }
+        if failed_probes == FAILED_PROBES {
+            break;
+        }
+    }
+    "nothing arrives although it is connected".to_owned()
+}
+
+/// Subscribes to all that is wanted, then carries out the changes.
+async fn obey(
+    shared: &Shared,
+    source: &ChannelSource,
+    subscriber: &dyn Subscriber,
+    commands: &mut mpsc::UnboundedReceiver<Command>,
+    backoff: &mut Backoff,
+) -> String {
+    match Subscriptions::start(shared, source, subscriber).await {
+        Ok(mut subscriptions) => {
+            shared.status.up(Side::Receiving);
+            backoff.reset();
+            subscriptions.obey(commands).await
+        }
+        Err(error) => error,
+    }
+}
+
+/// Takes what arrives to the delivery queue; returns why the connection ended.
+async fn read(
+    shared: &Shared,
+    source: &ChannelSource,
+    messages: BoxStream<'static, Received>,
+    since: Instant,
+) -> String {
+    let mut batches = messages.ready_chunks(BATCH);
+    while let Some(messages) = batches.next().await {
+        let now = SystemTime::now();
+        for message in messages {
+            if let Err(reason) = take(shared, source, message, (since, now)) {
+                shared.inbound.rejected();
+                shared.status.rejected(reason);
+            }
+        }
+        if shared.deliveries.is_full() {
+            return "this node cannot keep up with what is published".to_owned();
+        }
+    }
+    "connection lost".to_owned()
+}
+
+/// Takes one message, which arrived now on a connection that has been there `since`.
+fn take(
+    shared: &Shared,
+    source: &ChannelSource,
+    message: Received,
+    (since, now): (Instant, SystemTime),
+) -> Result<(), Rejected> {
+    let Received {
+        subject,
+        by_all_channels,
+        payload,
+    } = message;
+    let subject = match subject {
+        Ok(Subject::Nodes | Subject::Node(_)) => {
+            let (message, body) = NodeMessage::read(&payload).map_err(|_| Rejected::NotJson)?;
+            handle(shared, source, message, body);
+            return Ok(());
+        }
+        Ok(Subject::Audience(audience)) if !source.counts(&audience, by_all_channels) => {
+            if let Ok((_, Some(envelope))) = wire::parse_event(audience, &payload, now) {
+                decline(shared, &envelope);
+            }
+            return Ok(());
+        }
+        other => {
+            shared.inbound.received(1);
+            other?
+        }
+    };
+    if let Subject::Audience(audience) = subject {
+        let (event, envelope) = wire::parse_event(audience, &payload, now)?;
+        one(shared, by_all_channels, event, envelope, since);
+    } else {
+        let events = wire::parse_publication(&payload, now).map_err(|_| Rejected::BadPublication)?;
+        shared.foreign.many(events, since);
+    }
+    Ok(())
+}
+
+fn one(shared: &Shared, by_all_channels: bool, event: Event, envelope: Option<Envelope>, since: Instant) {
+    match envelope {
+        Some(Envelope {
+            node,
+            reply: Some(number),
+        }) if node == shared.node_id => shared.receipts.echo(number, event),
+        // The subscription to all channels brings more than is wanted, once no pattern is held any more.
+        envelope if by_all_channels && !shared.receipts.wants(&event.audience) => {
+            if let Some(envelope) = envelope {
+                decline(shared, &envelope);
+            }
+        }
+        Some(Envelope {
+            node,
+            reply: Some(number),
+        }) => shared
+            .deliveries
+            .push(Item::Event(event, ReplyTo::Node(node, number))),
+        _ => shared.foreign.one(event, since),
+    }
+}
+
+/// Tells the publisher not to wait for this node, which is counted among the listeners.
+fn decline(shared: &Shared, envelope: &Envelope) {
+    match envelope.reply {
+        Some(number) if envelope.node == shared.node_id => shared.receipts.declined(&[number]),
+        Some(number) => shared.send_to(&envelope.node, NodeMessage::Declined(vec![number])),
+        None => {}
+    }
+}
+
+fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: Bytes) {
+    match message {
+        NodeMessage::Reach(reached) => shared.receipts.reached(&reached),
+        NodeMessage::Declined(numbers) => shared.receipts.declined(&numbers),
+        NodeMessage::Flush { node, token } => shared.deliveries.push(Item::Flush { node, token }),
+        NodeMessage::Flushed(token) => shared.receipts.flushed(token),
+        NodeMessage::Probe(nonce) => shared.probe_arrived(nonce),
+        NodeMessage::Mark(mark) => source.marked(mark),
+        NodeMessage::Ask { node, token } if node == shared.node_id => {
+            shared.questions.replied(token, Reply::Echo);
+        }
+        NodeMessage::Ask { node, token } => shared.answers.push(node, token, body),
+        NodeMessage::Answer(token) => shared.questions.replied(token, Reply::Answer(body)),
+        NodeMessage::Unanswered(token) => shared.questions.replied(token, Reply::Unanswered),
+        NodeMessage::Notice(place) => {
+            if shared.notices.received(&place) {
+                shared.deliveries.push(Item::Notice(body));
+            }
+        }
+        NodeMessage::Skip(place) => {
+            shared.notices.received(&place);
+        }
+        NodeMessage::Hello(hello) => shared.notices.greeted(&hello),
+    }
+}

@@ -1,0 +1,160 @@
+//! Logs, once for each change, whether the transport is there, and at most every ten seconds what it refuses.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::wire::Rejected;
+
+/// At most one line of a kind in this time.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// One of the two connections.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Side {
+    Publishing = 0,
+    Receiving = 1,
+}
+
+/// Whether each connection is there, and what was last wrong.
+pub(crate) struct Status {
+    /// What the transport is called.
+    name: &'static str,
+    /// Its host and port.
+    address: String,
+    connections: Mutex<Connections>,
+    rejected: Seldom,
+    refused: Seldom,
+    ids_refused: Seldom,
+    notice_refused: Seldom,
+    notices_dropped: Seldom,
+}
+
+#[derive(Default)]
+struct Connections {
+    up: [bool; 2],
+    error: String,
+    /// What was logged last; at first nothing.
+    logged: Option<bool>,
+}
+
+impl Status {
+    pub(crate) fn new(name: &'static str, address: String) -> Self {
+        Self {
+            name,
+            address,
+            connections: Mutex::default(),
+            rejected: Seldom::default(),
+            refused: Seldom::default(),
+            ids_refused: Seldom::default(),
+            notice_refused: Seldom::default(),
+            notices_dropped: Seldom::default(),
+        }
+    }
+
+    /// `side` is connected and in use.
+    pub(crate) fn up(&self, side: Side) {
+        let mut connections = self.connections();
+        connections.up[side as usize] = true;
+        if connections.up == [true, true] && connections.logged.replace(true) != Some(true) {
+            tracing::info!(address = self.address, "{} is connected", self.name);
+        }
+    }
+
+    /// `side` was lost, or could not be connected.
+    pub(crate) fn down(&self, side: Side, error: String) {
+        let mut connections = self.connections();
+        connections.up[side as usize] = false;
+        if connections.logged.replace(false) != Some(false) {
+            tracing::warn!(
+                address = self.address,
+                error,
+                "{} is away; only this node's connections are served until it is back",
+                self.name
+            );
+        }
+        connections.error = error;
+    }
+
+    /// What was last wrong.
+    pub(crate) fn error(&self) -> String {
+        let connections = self.connections();
+        if connections.error.is_empty() {
+            "not connected yet".to_owned()
+        } else {
+            connections.error.clone()
+        }
+    }
+
+    /// A message was dropped because it is not of the documented form.
+    pub(crate) fn rejected(&self, reason: Rejected) {
+        if let Some(count) = self.rejected.pass() {
+            tracing::warn!(%reason, count, "dropped what was published on {}", self.name);
+        }
+    }
+
+    /// Events were refused.
+    pub(crate) fn refused(&self, error: &str) {
+        self.warn(
+            &self.refused,
+            error,
+            "refused publications; only this node's connections got them",
+        );
+    }
+
+    /// Ids of events were neither stored nor looked up.
+    pub(crate) fn ids_refused(&self, error: &str) {
+        self.warn(
+            &self.ids_refused,
+            error,
+            "refused ids of events; the events reach all nodes, but the ids are shared with no other node",
+        );
+    }
+
+    /// A notice was refused.
+    pub(crate) fn notice_refused(&self, error: &str) {
+        self.warn(
+            &self.notice_refused,
+            error,
+            "refused a notice between nodes; it is published again",
+        );
+    }
+
+    /// Notices were dropped that other nodes have not received.
+    pub(crate) fn notices_dropped(&self) {
+        if let Some(count) = self.notices_dropped.pass() {
+            tracing::warn!(
+                count,
+                "other nodes will not receive notices: there were too many, or one was too large"
+            );
+        }
+    }
+
+    fn warn(&self, seldom: &Seldom, error: &str, what: &str) {
+        if let Some(count) = seldom.pass() {
+            tracing::warn!(address = self.address, error, count, "{} {what}", self.name);
+        }
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets a log line pass now and then, with the number of times since the last one.
+#[derive(Default)]
+struct Seldom(Mutex<(Option<Instant>, u64)>);
+
+impl Seldom {
+    fn pass(&self) -> Option<u64> {
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, count) = &mut *guard;
+        *count += 1;
+        if last.is_some_and(|last| last.elapsed() < QUIET) {
+            return None;
+        }
+        *last = Some(Instant::now());
+        Some(std::mem::take(count))
+    }
+}

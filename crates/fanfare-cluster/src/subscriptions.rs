@@ -1,0 +1,246 @@
+//! What one receiving connection is subscribed to: at its start all that is wanted, then what changes.
+//!
+//! Users are subscribed to one by one, and so are channels, as long as the node holds no pattern. From the first pattern on
+//! one subscription brings all channels. It is kept for a while after the last pattern has gone, since clients that hold
+//! patterns come back.
+
+use std::time::Duration;
+
+use ahash::{AHashMap, AHashSet};
+use fanfare_core::{Audience, Interest};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use crate::{
+    ANSWER_TIMEOUT, Shared,
+    channel_source::ChannelSource,
+    interests::{Leaving, Ticket},
+    messages::NodeMessage,
+    transport::{Failed, Subject, Subscriber},
+};
+
+/// Subjects in one request.
+const SUBJECTS: usize = 1000;
+/// How long a mark may take before it is sent again: it is lost when the publishing connection is away.
+const MARK_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// A change of the subscriptions.
+pub(crate) enum Command {
+    /// Subscribe, and report when that is in force.
+    Subscribe(Interest, Ticket, oneshot::Sender<()>),
+    /// Unsubscribe.
+    Unsubscribe(Interest),
+}
+
+/// See the module's documentation.
+pub(crate) struct Subscriptions<'a> {
+    shared: &'a Shared,
+    source: &'a ChannelSource,
+    subscriber: &'a dyn Subscriber,
+    /// The channels subscribed to one by one.
+    channels: AHashSet<Interest>,
+    /// Whether one subscription brings all channels.
+    by_all_channels: bool,
+    /// When to unsubscribe from all channels.
+    leave_at: Option<Instant>,
+}
+
+impl<'a> Subscriptions<'a> {
+    /// Subscribes to all that is wanted.
+    pub(crate) async fn start(
+        shared: &'a Shared,
+        source: &'a ChannelSource,
+        subscriber: &'a dyn Subscriber,
+    ) -> Result<Self, Failed> {
+        let always = [
+            Subject::Audience(Audience::Everyone),
+            Subject::Events,
+            Subject::Nodes,
+            shared.own_subject(),
+        ];
+        subscriber.subscribe(&always).await?;
+        let mut this = Self {
+            shared,
+            source,
+            subscriber,
+            channels: AHashSet::new(),
+            by_all_channels: false,
+            leave_at: None,
+        };
+        let mut wanted = shared.receipts.connected();
+        shared.notices.connected();
+        let is_all = |(interest, _): &(Interest, Ticket)| *interest == Interest::AllChannels;
+        if wanted.iter().any(is_all) {
+            source.start_by_all_channels();
+            subscriber.subscribe(&[Subject::AllChannels]).await?;
+            this.all_channels_in_force();
+            wanted.retain(|(interest, _)| matches!(interest, Interest::User(_)));
+        }
+        this.subscribe(&wanted).await?;
+        Ok(this)
+    }
+
+    /// Carries out the changes, until the broker is dropped.
+    pub(crate) async fn obey(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> Failed {
+        let mut batch = Vec::new();
+        loop {
+            let leave_at = self.leave_at;
+            let leave = async {
+                match leave_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let done = tokio::select! {
+                count = commands.recv_many(&mut batch, 10 * SUBJECTS) => match count {
+                    0 => return "the broker was dropped".to_owned(),
+                    _ => self.change(&mut batch).await,
+                },
+                () = leave => self.leave_all_channels().await,
+            };
+            if let Err(failed) = done {
+                return failed;
+            }
+        }
+    }
+
+    /// Carries out a batch of commands. Of several for one interest the last one counts: to subscribe twice is harmless.
+    async fn change(&mut self, batch: &mut Vec<Command>) -> Result<(), Failed> {
+        let mut last: AHashMap<Interest, Option<Ticket>> = AHashMap::with_capacity(batch.len());
+        let (mut waiting, mut waiting_for_all) = (Vec::with_capacity(batch.len()), Vec::new());
+        for command in batch.drain(..) {
+            match command {
+                Command::Subscribe(interest, ticket, done) => {
+                    let is_all = interest == Interest::AllChannels;
+                    if is_all {
+                        &mut waiting_for_all
+                    } else {
+                        &mut waiting
+                    }
+                    .push(done);
+                    last.insert(interest, Some(ticket));
+                }
+                Command::Unsubscribe(interest) => {
+                    last.insert(interest, None);
+                }
+            }
+        }
+        let all = last.remove(&Interest::AllChannels);
+        let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
+        for (interest, ticket) in last {
+            match (&interest, ticket) {
+                // It arrives already.
+                (Interest::Channel(_), Some(_)) if self.by_all_channels => {}
+                // There is no subscription of its own.
+                (Interest::Channel(_), None) if !self.channels.contains(&interest) => {}
+                (_, Some(ticket)) => wanted.push((interest, ticket)),
+                (_, None) => unwanted.push(interest),
+            }
+        }
+        self.subscribe(&wanted).await?;
+        release(waiting);
+        self.unsubscribe(unwanted).await?;
+        match all {
+            Some(Some(_)) => self.enter_all_channels(waiting_for_all).await,
+            Some(None) => {
+                self.leave_at = self.by_all_channels.then(|| Instant::now() + self.shared.linger);
+                release(waiting_for_all);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    // Between channels one by one and all at once.
+
+    /// Receives all channels by one subscription from now on, if it was not so before.
+    async fn enter_all_channels(&mut self, waiting: Vec<oneshot::Sender<()>>) -> Result<(), Failed> {
+        self.leave_at = None;
+        if !self.by_all_channels {
+            self.subscriber.subscribe(&[Subject::AllChannels]).await?;
+            self.change_source(true).await?;
+            self.all_channels_in_force();
+        }
+        release(waiting);
+        self.unsubscribe_channels().await
+    }
+
+    /// Receives channels one by one from now on, unless a pattern is held again.
+    async fn leave_all_channels(&mut self) -> Result<(), Failed> {
+        self.leave_at = None;
+        loop {
+            match self.shared.receipts.leave_all_channels() {
+                Leaving::Subscribe(channels) => self.subscribe(&channels).await?,
+                Leaving::NotNow => {
+                    self.all_channels_in_force();
+                    return self.unsubscribe_channels().await;
+                }
+                Leaving::Left => break,
+            }
+        }
+        self.change_source(false).await?;
+        self.by_all_channels = false;
+        self.subscriber.unsubscribe(&[Subject::AllChannels]).await
+    }
+
+    fn all_channels_in_force(&mut self) {
+        self.by_all_channels = true;
+        self.shared.receipts.all_channels_in_force();
+    }
+
+    /// While both kinds of subscription are in force, changes which copy counts.
+    async fn change_source(&self, by_all_channels: bool) -> Result<(), Failed> {
+        let mark = rand::random::<u64>();
+        let mut changed = self.source.change_at(mark, by_all_channels);
+        let again = async {
+            loop {
+                self.shared.send_to(&self.shared.node_id, NodeMessage::Mark(mark));
+                if tokio::time::timeout(MARK_TIMEOUT, &mut changed).await.is_ok() {
+                    return;
+                }
+            }
+        };
+        let marked = tokio::time::timeout(2 * ANSWER_TIMEOUT, again).await;
+        // A new connection knows from its start which kind counts.
+        marked.map_err(|_| "timed out".to_owned())
+    }
+
+    // What the server is asked for.
+
+    async fn subscribe(&mut self, wanted: &[(Interest, Ticket)]) -> Result<(), Failed> {
+        for some in wanted.chunks(SUBJECTS) {
+            let interests = some.iter().map(|(interest, _)| interest);
+            let subjects: Vec<Subject> = interests.clone().map(Subject::from).collect();
+            self.subscriber.subscribe(&subjects).await?;
+            let channels = interests.filter(|interest| matches!(interest, Interest::Channel(_)));
+            self.channels.extend(channels.cloned());
+            self.shared.receipts.confirmed(some);
+        }
+        Ok(())
+    }
+
+    async fn unsubscribe(&mut self, unwanted: Vec<Interest>) -> Result<(), Failed> {
+        for some in unwanted.chunks(SUBJECTS) {
+            let subjects: Vec<Subject> = some.iter().map(Subject::from).collect();
+            self.subscriber.unsubscribe(&subjects).await?;
+            for interest in some {
+                self.channels.remove(interest);
+            }
+        }
+        Ok(())
+    }
+
+    async fn unsubscribe_channels(&mut self) -> Result<(), Failed> {
+        let channels = std::mem::take(&mut self.channels);
+        self.unsubscribe(channels.into_iter().collect()).await
+    }
+}
+
+/// Reports that what the callers wait for is in force.
+fn release(waiting: Vec<oneshot::Sender<()>>) {
+    for done in waiting {
+        let _ = done.send(());
+    }
+}

@@ -1,0 +1,193 @@
+//! The ports: a transport, which carries bytes on subjects, and the store of ids that it may offer.
+//!
+//! A transport opens connections and reports their end. What is sent on them, when a connection is opened again, and what
+//! is resubscribed then is decided here, once for all transports.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use fanfare_core::{Audience, BoxFuture, Claim, Interest, Receipt};
+use futures_util::stream::BoxStream;
+use uuid::Uuid;
+
+use crate::wire::Rejected;
+
+/// Why a connection cannot be used, in a few words and without secrets.
+pub type Failed = String;
+
+/// What messages are published on. Each transport has its own names for these.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// Events for one audience.
+    Audience(Audience),
+    /// Bodies of the service API.
+    Events,
+    /// Events on every channel: subscribed to, never published on.
+    AllChannels,
+    /// Messages to all nodes.
+    Nodes,
+    /// Messages to the node of this name.
+    Node(Box<str>),
+}
+
+/// A system that carries messages between nodes.
+pub trait Transport: Send + Sync {
+    /// What it is called in the log.
+    fn name(&self) -> &'static str;
+
+    /// Where it is: host and port, without secrets.
+    fn address(&self) -> &str;
+
+    /// Opens a connection that publishes.
+    fn open_sender(&self) -> BoxFuture<'_, Result<Box<dyn Sender>, Failed>>;
+
+    /// Opens a connection that receives.
+    fn open_receiver(&self) -> BoxFuture<'_, Result<Receiver, Failed>>;
+}
+
+/// A connection that publishes.
+pub trait Sender: Send + Sync {
+    /// Publishes `messages` in order, all in one go. Returns one result for each.
+    ///
+    /// Messages that one sender publishes reach each receiver in that order, on whichever subjects.
+    fn publish<'a>(&'a self, messages: &'a [Message]) -> BoxFuture<'a, Vec<Published>>;
+
+    /// Waits for a sign of life. Any reply of the server is one, an error too.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    fn check(&self) -> BoxFuture<'_, Result<(), Failed>>;
+
+    /// The store of idempotency keys behind this connection.
+    fn ids(&self) -> &dyn IdStore;
+}
+
+/// A message to publish.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Where.
+    pub subject: Subject,
+    /// What.
+    pub payload: Bytes,
+    /// The claimed id of the event in it. The store notes right behind the message that the id is published: a process that
+    /// ends must not come in between, or another node publishes the event again.
+    pub id: Option<Uuid>,
+}
+
+/// What became of a message.
+pub type Published = Result<Accepted, PublishError>;
+
+/// A message that the transport carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// How many receivers it goes to.
+    pub listeners: u32,
+    /// Why the store of ids refused to note its id.
+    pub id_refused: Option<String>,
+}
+
+/// A message that the transport may not carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublishError {
+    /// The server refused it; why, without secrets.
+    Refused(String),
+    /// The connection was lost; whether the message was published is not known.
+    Lost,
+}
+
+/// A connection that receives.
+pub struct Receiver {
+    /// What it is subscribed to.
+    pub subscriber: Box<dyn Subscriber>,
+    /// What arrives; ends with the connection.
+    pub messages: BoxStream<'static, Received>,
+}
+
+/// A message that arrived.
+#[derive(Debug)]
+pub struct Received {
+    /// Where it was published.
+    pub subject: Result<Subject, Rejected>,
+    /// It came by the subscription to [`Subject::AllChannels`].
+    pub by_all_channels: bool,
+    /// The message.
+    pub payload: Bytes,
+}
+
+/// The subscriptions of a connection that receives. A change is in force when its future resolves.
+pub trait Subscriber: Send + Sync {
+    /// Subscribes to `subjects`.
+    ///
+    /// # Errors
+    /// When the connection is lost or the server refuses.
+    fn subscribe<'a>(&'a self, subjects: &'a [Subject]) -> BoxFuture<'a, Result<(), Failed>>;
+
+    /// Unsubscribes from `subjects`.
+    ///
+    /// # Errors
+    /// As [`Subscriber::subscribe`].
+    fn unsubscribe<'a>(&'a self, subjects: &'a [Subject]) -> BoxFuture<'a, Result<(), Failed>>;
+
+    /// Waits for a sign of life, as [`Sender::check`] does.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    fn check(&self) -> BoxFuture<'_, Result<(), Failed>>;
+}
+
+/// The idempotency keys that the cluster shares.
+pub trait IdStore: Send + Sync {
+    /// Claims each of `ids`; one answer for each, `None` where the store gave none.
+    fn claim<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>>;
+
+    /// Claims each of `ids` together with all nodes that received the same message; one answer for each. A node that was
+    /// receiving when another node claimed the id has received that very message, so the id is new to it, too.
+    fn claim_together<'a>(&'a self, ids: &'a [ReceivedId]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>>;
+
+    /// Stores the receipts of published ids that are still remembered.
+    fn settle<'a>(&'a self, receipts: &'a [(Uuid, Receipt)]) -> BoxFuture<'a, Stored<()>>;
+
+    /// Forgets `ids`.
+    fn release<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Stored<()>>;
+}
+
+/// What a store returns, and why it refused a part of what was asked.
+#[derive(Debug, Default)]
+pub struct Stored<T> {
+    /// What it returns.
+    pub value: T,
+    /// The last refusal.
+    pub refused: Option<String>,
+    /// The connection was lost.
+    pub lost: bool,
+}
+
+impl<T> Stored<T> {
+    /// The same with another value.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Stored<U> {
+        Stored {
+            value: change(self.value),
+            refused: self.refused,
+            lost: self.lost,
+        }
+    }
+}
+
+/// An id that arrived with an event that no node published.
+#[derive(Debug, Clone, Copy)]
+pub struct ReceivedId {
+    /// The id.
+    pub id: Uuid,
+    /// No later than the opening of the connection that it arrived on.
+    pub receiving_since: Instant,
+}
+
+impl From<&Interest> for Subject {
+    fn from(interest: &Interest) -> Self {
+        match interest {
+            Interest::User(user) => Self::Audience(Audience::User(user.clone())),
+            Interest::Channel(channel) => Self::Audience(Audience::Channel(channel.clone())),
+            Interest::AllChannels => Self::AllChannels,
+        }
+    }
+}

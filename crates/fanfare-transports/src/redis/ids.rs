@@ -1,0 +1,287 @@
+//! Idempotency keys in Redis: one key for each, claimed by a script.
+
+use std::time::Duration;
+
+use fanfare_cluster::transport::{IdStore, ReceivedId, Stored};
+use fanfare_core::{BoxFuture, CLAIM_LIFETIME, Claim, Reach, Receipt, UNANSWERED_LIFETIME};
+use redis::{Cmd, Pipeline, Value};
+use uuid::Uuid;
+
+use super::Connection;
+
+// A key's value is empty until the event is published, and so long its life is short: a node that died between the two must
+// not keep the id from other publishers. Redis keeps an id in 161 bytes: a key of up to 44 bytes and a value of up to 12 are
+// the smallest that it allocates.
+
+/// Stands before a receipt.
+const RECEIPT: u8 = b'=';
+/// The value of an id that was published, until its receipt is stored.
+const PUBLISHED: &[u8] = b"+";
+/// The value of an id that was claimed by all nodes that received it.
+const TOGETHER: &[u8] = b"!";
+/// How much older a claim must be than a node's connection for the node to have missed the message that it was made for.
+/// Redis counts milliseconds, by a clock of its own.
+const SLACK: Duration = Duration::from_millis(20);
+/// Ids in one command.
+const IDS: usize = 512;
+
+/// Claims each key. Returns 1 for a key that is new, else its value and its remaining life.
+const CLAIM: &str = "local claims = {} \
+     for at, key in ipairs(KEYS) do \
+     if redis.call('SET', key, ARGV[1], 'PX', ARGV[2], 'NX') then claims[at] = 1 \
+     else claims[at] = {redis.call('GET', key), redis.call('PTTL', key)} end \
+     end return claims";
+
+impl IdStore for Connection {
+    fn claim<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
+        Box::pin(async move {
+            let claims = self.claims(ids.iter().copied(), b"", UNANSWERED_LIFETIME).await;
+            claims.map(|answers| answers.iter().map(|answer| claim(answer, None)).collect())
+        })
+    }
+
+    fn claim_together<'a>(&'a self, ids: &'a [ReceivedId]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
+        Box::pin(async move {
+            let keys = ids.iter().map(|received| received.id);
+            let claims = self.claims(keys, TOGETHER, CLAIM_LIFETIME).await;
+            claims.map(|answers| {
+                let answers = answers.iter().zip(ids);
+                let claims = answers.map(|(answer, id)| claim(answer, Some(id.receiving_since.elapsed())));
+                claims.collect()
+            })
+        })
+    }
+
+    fn settle<'a>(&'a self, receipts: &'a [(Uuid, Receipt)]) -> BoxFuture<'a, Stored<()>> {
+        Box::pin(async move {
+            let commands = receipts.iter().map(|(id, receipt)| {
+                let mut value = vec![RECEIPT];
+                value.extend_from_slice(receipt_text(receipt).as_bytes());
+                self.set_if_there(id, &value)
+            });
+            self.store(commands.collect()).await
+        })
+    }
+
+    fn release<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Stored<()>> {
+        Box::pin(async move {
+            let keys = ids
+                .iter()
+                .map(|id| redis::cmd("DEL").arg(self.names.key(id)).to_owned());
+            self.store(keys.collect()).await
+        })
+    }
+}
+
+impl Connection {
+    /// The command that notes that `id` was published, until its receipt is stored.
+    pub(super) fn published_id(&self, id: &Uuid) -> Cmd {
+        self.set_if_there(id, PUBLISHED)
+    }
+
+    /// Sets an id's key to `value`, if it is there.
+    fn set_if_there(&self, id: &Uuid, value: &[u8]) -> Cmd {
+        let mut set = redis::cmd("SET");
+        set.arg(self.names.key(id)).arg(value);
+        set.arg("PX").arg(milliseconds(CLAIM_LIFETIME)).arg("XX");
+        set
+    }
+
+    /// Claims ids as `value` for that long; one answer for each.
+    async fn claims(
+        &self,
+        ids: impl Iterator<Item = Uuid>,
+        value: &[u8],
+        lifetime: Duration,
+    ) -> Stored<Vec<Value>> {
+        let keys: Vec<String> = ids.map(|id| self.names.key(&id)).collect();
+        let commands = keys.chunks(IDS).map(|keys| {
+            let mut eval = redis::cmd("EVAL");
+            eval.arg(CLAIM).arg(keys.len()).arg(keys);
+            eval.arg(value).arg(milliseconds(lifetime)).to_owned()
+        });
+        let answers = self.carry_out(commands.collect()).await;
+        answers.map(|answers| {
+            let answers = answers.into_iter().zip(keys.chunks(IDS));
+            let claims = answers.flat_map(|(answer, keys)| match answer {
+                Value::Array(claims) if claims.len() == keys.len() => claims,
+                _ => vec![Value::Nil; keys.len()],
+            });
+            claims.collect()
+        })
+    }
+
+    async fn store(&self, commands: Vec<Cmd>) -> Stored<()> {
+        self.carry_out(commands).await.map(|_| ())
+    }
+
+    /// Carries out `commands`, some at a time; one answer for each.
+    async fn carry_out(&self, commands: Vec<Cmd>) -> Stored<Vec<Value>> {
+        let mut stored = Stored::<Vec<Value>>::default();
+        for some in commands.chunks(IDS) {
+            let mut pipe = Pipeline::with_capacity(some.len());
+            for command in some {
+                pipe.add_command(command.clone());
+            }
+            let Some(answers) = self.send(&pipe, some.len()).await else {
+                stored.lost = true;
+                return stored;
+            };
+            let refused = answers.iter().find_map(|answer| self.refusal(answer));
+            stored.refused = refused.or(stored.refused);
+            stored.value.extend(answers);
+        }
+        stored
+    }
+}
+
+/// What Redis' answer means to a node whose connection has been receiving for that long, or which claims alone.
+fn claim(answer: &Value, receiving: Option<Duration>) -> Option<Claim> {
+    let (value, left) = match answer {
+        Value::Int(1) => return Some(Claim::New),
+        Value::Array(state) => match &state[..] {
+            [Value::BulkString(value), Value::Int(left)] => (value, *left),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    if let Some(receiving) = receiving
+        && value == TOGETHER
+    {
+        let left = Duration::from_millis(u64::try_from(left).ok()?);
+        // A node that was receiving then got the same message; had it been another, the node would know the id.
+        if CLAIM_LIFETIME.saturating_sub(left) <= receiving + SLACK {
+            return Some(Claim::New);
+        }
+    }
+    Some(state_in(value))
+}
+
+/// What the value of a claimed id's key means. A value that no node of this version wrote means that the event was
+/// published: an id is never published twice because of it.
+fn state_in(value: &[u8]) -> Claim {
+    match value.split_first() {
+        None => Claim::Taken,
+        Some((&RECEIPT, receipt)) => Claim::Published(receipt_in(receipt)),
+        Some(_) => Claim::Published((value == TOGETHER).then(Receipt::default)),
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A receipt as Redis keeps it: `queued,matched,dropped,nodes`, and `,degraded` where it is.
+fn receipt_text(receipt: &Receipt) -> String {
+    let Receipt {
+        reach,
+        nodes,
+        degraded,
+    } = receipt;
+    let Reach {
+        matched,
+        queued,
+        dropped,
+    } = reach;
+    let degraded = if *degraded { ",degraded" } else { "" };
+    format!("{queued},{matched},{dropped},{nodes}{degraded}")
+}
+
+fn receipt_in(text: &[u8]) -> Option<Receipt> {
+    let mut parts = std::str::from_utf8(text).ok()?.split(',');
+    let mut count = || parts.next()?.parse().ok();
+    let (queued, matched, dropped) = (count()?, count()?, count()?);
+    Some(Receipt {
+        reach: Reach {
+            matched,
+            queued,
+            dropped,
+        },
+        nodes: u32::try_from(count()?).ok()?,
+        degraded: parts.next() == Some("degraded"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unnecessary_wraps)] // so that a table's lines are short
+
+    use super::*;
+
+    fn published(queued: u64) -> Option<Claim> {
+        let reach = Reach {
+            matched: queued,
+            queued,
+            dropped: 0,
+        };
+        let nodes = u32::from(queued > 0);
+        Some(Claim::Published(Some(Receipt {
+            reach,
+            nodes,
+            degraded: false,
+        })))
+    }
+
+    #[test]
+    fn answers_and_claims() {
+        let lifetime = i64::try_from(CLAIM_LIFETIME.as_millis()).unwrap_or(0);
+        let state = |value: &str, age: i64| {
+            let value = Value::BulkString(value.as_bytes().to_vec());
+            Value::Array(vec![value, Value::Int(lifetime - age)])
+        };
+        let (alone, together) = (None, Some(Duration::from_secs(10)));
+        let cases = [
+            (Value::Int(1), alone, Some(Claim::New)),
+            (Value::Int(1), together, Some(Claim::New)),
+            (state("", 1), alone, Some(Claim::Taken)),
+            (state("", 1), together, Some(Claim::Taken)),
+            // Other nodes have received the same message.
+            (state("!", 0), together, Some(Claim::New)),
+            (state("!", 10_000), together, Some(Claim::New)),
+            (state("!", 1), alone, published(0)),
+            // They received it when this one was not receiving yet.
+            (state("!", 10_100), together, published(0)),
+            (state("!", lifetime - 1), together, published(0)),
+            (state("+", 1), together, Some(Claim::Published(None))),
+            (state("=5,5,0,1", 1), alone, published(5)),
+            (state("=5,5,0,1", 1), together, published(5)),
+            (state("=x", 1), together, Some(Claim::Published(None))),
+            (state("?", 1), together, Some(Claim::Published(None))),
+            // Redis refused.
+            (Value::Nil, together, None),
+            (Value::Array(Vec::new()), alone, None),
+            (Value::Int(2), alone, None),
+        ];
+        for (number, (answer, receiving, expected)) in cases.into_iter().enumerate() {
+            assert_eq!(claim(&answer, receiving), expected, "case {number}");
+        }
+    }
+
+    #[test]
+    fn receipts_in_redis() {
+        for (degraded, text) in [(false, "2,3,1,4"), (true, "2,3,1,4,degraded")] {
+            let receipt = Receipt {
+                reach: Reach {
+                    matched: 3,
+                    queued: 2,
+                    dropped: 1,
+                },
+                nodes: 4,
+                degraded,
+            };
+            assert_eq!(receipt_text(&receipt), text);
+            assert_eq!(receipt_in(text.as_bytes()), Some(receipt));
+        }
+        for bad in [
+            "",
+            "1",
+            "1,1,1",
+            "1,1,1,x",
+            "1,1,1,4294967296",
+            "-1,1,1,1",
+            "\u{e9}",
+        ] {
+            assert_eq!(receipt_in(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

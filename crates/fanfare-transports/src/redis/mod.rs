@@ -1,0 +1,229 @@
+//! Redis and Valkey: messages travel by `PUBLISH`, and each idempotency key is a key with a lifetime.
+
+mod address;
+mod ids;
+mod names;
+
+use std::sync::Arc;
+
+use fanfare_cluster::{
+    ANSWER_TIMEOUT,
+    transport::{
+        Accepted, Failed, IdStore, Message, PublishError, Published, Received, Receiver, Sender, Subject,
+        Subscriber, Transport,
+    },
+};
+use fanfare_core::BoxFuture;
+use futures_util::StreamExt;
+use redis::{
+    AsyncConnectionConfig, Pipeline, RedisError, Value,
+    aio::{MultiplexedConnection, PubSubSink},
+};
+
+use self::{address::Address, names::Names};
+use crate::{BrokerOptions, OpenError};
+
+/// A Redis server.
+pub(crate) struct Redis {
+    address: Arc<Address>,
+    names: Names,
+}
+
+impl Redis {
+    /// The server in `options`; it connects to nothing.
+    ///
+    /// # Errors
+    /// When the URL is not a Redis URL, or the prefix is not usable.
+    pub(crate) fn new(options: &BrokerOptions) -> Result<Self, OpenError> {
+        Ok(Self {
+            address: Arc::new(Address::parse(&options.url)?),
+            names: Names::new(&options.prefix)?,
+        })
+    }
+
+    /// What the operator should know of the options.
+    pub(crate) fn warning(&self) -> Option<&'static str> {
+        let alone = self.address.database() == 0 || self.names.has_prefix();
+        (!alone).then_some(
+            "the number of the database does not separate nodes: Redis' publish and subscribe ignore it, so nodes on other \
+             databases of this server receive the same events; set broker.prefix",
+        )
+    }
+}
+
+impl Transport for Redis {
+    fn name(&self) -> &'static str {
+        "Redis"
+    }
+
+    fn address(&self) -> &str {
+        &self.address.place
+    }
+
+    fn open_sender(&self) -> BoxFuture<'_, Result<Box<dyn Sender>, Failed>> {
+        Box::pin(async move {
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(ANSWER_TIMEOUT))
+                .set_response_timeout(Some(ANSWER_TIMEOUT));
+            let client = &self.address.client;
+            let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+            let connection = Connection {
+                inner: connection.map_err(|error| self.address.describe(&error))?,
+                address: Arc::clone(&self.address),
+                names: self.names.clone(),
+            };
+            Ok(Box::new(connection) as Box<dyn Sender>)
+        })
+    }
+
+    fn open_receiver(&self) -> BoxFuture<'_, Result<Receiver, Failed>> {
+        Box::pin(async move {
+            let connection = self.address.client.get_async_pubsub().await;
+            let connection = connection.map_err(|error| self.address.describe(&error))?;
+            let (sink, stream) = connection.split();
+            let names = self.names.clone();
+            let received = move |message: redis::Msg| Received {
+                subject: names.subject(message.get_channel_name()),
+                by_all_channels: message.from_pattern(),
+                payload: message.get_payload_bytes().to_vec().into(),
+            };
+            Ok(Receiver {
+                subscriber: Box::new(Subscriptions {
+                    sink,
+                    address: Arc::clone(&self.address),
+                    names: self.names.clone(),
+                }),
+                messages: stream.map(received).boxed(),
+            })
+        })
+    }
+}
+
+/// A connection that publishes.
+struct Connection {
+    inner: MultiplexedConnection,
+    address: Arc<Address>,
+    names: Names,
+}
+
+impl Connection {
+    /// Sends the `count` commands of `pipe`. Returns their answers; `None` when the connection is lost.
+    async fn send(&self, pipe: &Pipeline, count: usize) -> Option<Vec<Value>> {
+        let mut connection = self.inner.clone();
+        // The connection's own response timeout ends this.
+        let answers = connection.send_packed_commands(pipe, 0, count).await.ok()?;
+        (answers.len() == count).then_some(answers)
+    }
+
+    /// The error that Redis answered with, if it did.
+    fn refusal(&self, answer: &Value) -> Option<String> {
+        match answer {
+            Value::ServerError(error) => Some(self.address.answered(error.code(), error.details())),
+            _ => None,
+        }
+    }
+
+    fn published(&self, answer: &Value) -> Result<u32, PublishError> {
+        match answer {
+            Value::Int(listeners) => Ok(u32::try_from(*listeners).unwrap_or(0)),
+            other => Err(self
+                .refusal(other)
+                .map_or(PublishError::Lost, PublishError::Refused)),
+        }
+    }
+}
+
+impl Sender for Connection {
+    fn publish<'a>(&'a self, messages: &'a [Message]) -> BoxFuture<'a, Vec<Published>> {
+        Box::pin(async move {
+            let mut pipe = Pipeline::with_capacity(2 * messages.len());
+            let mut count = 0;
+            for message in messages {
+                let channel = self.names.channel(&message.subject);
+                pipe.cmd("PUBLISH").arg(channel).arg(&*message.payload);
+                count += 1;
+                if let Some(id) = &message.id {
+                    pipe.add_command(self.published_id(id));
+                    count += 1;
+                }
+            }
+            let Some(answers) = self.send(&pipe, count).await else {
+                return vec![Err(PublishError::Lost); messages.len()];
+            };
+            let mut answers = answers.iter();
+            let published = messages.iter().map(|message| {
+                let listeners = answers.next().ok_or(PublishError::Lost);
+                let id = message.id.and_then(|_| answers.next());
+                Ok(Accepted {
+                    listeners: self.published(listeners?)?,
+                    id_refused: id.and_then(|answer| self.refusal(answer)),
+                })
+            });
+            published.collect()
+        })
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
+        Box::pin(async move {
+            let mut connection = self.inner.clone();
+            let answer = redis::cmd("PING").query_async::<Value>(&mut connection).await;
+            alive(&self.address, answer)
+        })
+    }
+
+    fn ids(&self) -> &dyn IdStore {
+        self
+    }
+}
+
+/// The subscriptions of a connection that receives.
+struct Subscriptions {
+    sink: PubSubSink,
+    address: Arc<Address>,
+    names: Names,
+}
+
+impl Subscriptions {
+    /// Changes the subscriptions to `subjects` by the command for channels or the one for patterns.
+    async fn change(&self, subjects: &[Subject], subscribe: bool) -> Result<(), Failed> {
+        let mut sink = self.sink.clone();
+        let names: Vec<String> = subjects
+            .iter()
+            .map(|subject| self.names.channel(subject))
+            .collect();
+        let is_pattern = subjects.contains(&Subject::AllChannels);
+        let changed = match (subscribe, is_pattern) {
+            (true, false) => sink.subscribe(names).await,
+            (false, false) => sink.unsubscribe(names).await,
+            (true, true) => sink.psubscribe(names).await,
+            (false, true) => sink.punsubscribe(names).await,
+        };
+        changed.map_err(|error| self.address.describe(&error))
+    }
+}
+
+impl Subscriber for Subscriptions {
+    fn subscribe<'a>(&'a self, subjects: &'a [Subject]) -> BoxFuture<'a, Result<(), Failed>> {
+        Box::pin(self.change(subjects, true))
+    }
+
+    fn unsubscribe<'a>(&'a self, subjects: &'a [Subject]) -> BoxFuture<'a, Result<(), Failed>> {
+        Box::pin(self.change(subjects, false))
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
+        Box::pin(async move {
+            let answer = self.sink.clone().ping::<Value>().await;
+            alive(&self.address, answer)
+        })
+    }
+}
+
+/// Whether an answer to `PING` came. An error of Redis is one: it is there, though it may be loading its data, or refuse
+/// `PING`.
+fn alive(address: &Address, answer: Result<Value, RedisError>) -> Result<(), Failed> {
+    match answer {
+        Err(error) if error.code().is_none() => Err(address.describe(&error)),
+        _ => Ok(()),
+    }
+}

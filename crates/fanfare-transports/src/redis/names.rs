@@ -1,0 +1,127 @@
+//! What subjects are called on Redis.
+
+use fanfare_cluster::{
+    transport::Subject,
+    wire::{self, Rejected},
+};
+
+use crate::{MAX_PREFIX_BYTES, OpenError};
+
+/// All nodes listen here.
+const NODES: &str = "fanfare:nodes";
+/// One node listens here; its id follows.
+const NODE: &str = "fanfare:node:";
+/// The key of a claimed id; the id follows.
+const ID: &str = "fanfare:id:";
+
+/// Names, all with the same prefix.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    prefix: Box<str>,
+}
+
+impl Names {
+    pub(super) fn new(prefix: &str) -> Result<Self, OpenError> {
+        let is_bad = |c: char| c.is_control() || c.is_whitespace();
+        if prefix.len() > MAX_PREFIX_BYTES || prefix.chars().any(is_bad) {
+            return Err(OpenError::BadPrefix);
+        }
+        Ok(Self {
+            prefix: prefix.into(),
+        })
+    }
+
+    pub(super) fn has_prefix(&self) -> bool {
+        !self.prefix.is_empty()
+    }
+
+    /// The key of a claimed id.
+    pub(super) fn key(&self, id: &uuid::Uuid) -> String {
+        format!("{}{ID}{}", self.prefix, id.simple())
+    }
+
+    /// The Redis channel for `subject`; for [`Subject::AllChannels`] a pattern.
+    pub(super) fn channel(&self, subject: &Subject) -> String {
+        let prefix = &self.prefix;
+        match subject {
+            Subject::Events => format!("{prefix}{}", wire::EVENTS),
+            Subject::AllChannels => format!("{}{}*", escaped(prefix), wire::CHANNEL),
+            Subject::Nodes => format!("{prefix}{NODES}"),
+            Subject::Node(node) => format!("{prefix}{NODE}{node}"),
+            Subject::Audience(audience) => format!("{prefix}{}", wire::redis_channel(audience)),
+        }
+    }
+
+    /// The subject of a Redis channel that this node is subscribed to.
+    pub(super) fn subject(&self, channel: &str) -> Result<Subject, Rejected> {
+        let name = channel.strip_prefix(&*self.prefix).ok_or(Rejected::BadChannel)?;
+        if name == NODES {
+            Ok(Subject::Nodes)
+        } else if name == wire::EVENTS {
+            Ok(Subject::Events)
+        } else if let Some(node) = name.strip_prefix(NODE) {
+            Ok(Subject::Node(node.into()))
+        } else {
+            wire::audience(name).map(Subject::Audience)
+        }
+    }
+}
+
+/// `text` as a pattern that matches nothing else.
+fn escaped(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use fanfare_core::{Audience, Channel, UserId};
+
+    use super::*;
+
+    #[test]
+    fn names_and_subjects() {
+        let cases = [
+            (Subject::Audience(Audience::Everyone), "fanfare:everyone"),
+            (Subject::Events, "fanfare:events"),
+            (
+                Subject::Audience(Audience::User(UserId::new("a:1").unwrap())),
+                "user_noti:a:1",
+            ),
+            (
+                Subject::Audience(Audience::Channel(Channel::new("a.b").unwrap())),
+                "fanfare:channel:a.b",
+            ),
+            (Subject::Nodes, "fanfare:nodes"),
+            (Subject::Node("n".into()), "fanfare:node:n"),
+        ];
+        for prefix in ["", "eu:", "a*[b]"] {
+            let names = Names::new(prefix).unwrap();
+            for (subject, name) in &cases {
+                let channel = names.channel(subject);
+                assert_eq!(channel, format!("{prefix}{name}"));
+                assert_eq!(names.subject(&channel).as_ref(), Ok(subject));
+            }
+        }
+        let all = Names::new("a*[b]\\").unwrap().channel(&Subject::AllChannels);
+        assert_eq!(all, r"a\*\[b\]\\fanfare:channel:*");
+        let names = Names::new("eu:").unwrap();
+        assert_eq!(names.subject("fanfare:everyone"), Err(Rejected::BadChannel));
+        assert_eq!(names.subject("eu:fanfare:channel:"), Err(Rejected::BadChannel));
+        assert_eq!(
+            names.subject("eu:fanfare:channel:notifications.user.1"),
+            Err(Rejected::Personal)
+        );
+        for bad in ["a b", "a\n", &"x".repeat(65)] {
+            assert_eq!(Names::new(bad).err(), Some(OpenError::BadPrefix));
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The brokers' contract: every law holds for every broker, and some laws are for those between nodes.
+#![allow(clippy::unwrap_used)]
+
+mod away;
+mod channels;
+mod events;
+mod harness;
+mod ids;
+mod laws;
+mod notices;
+mod other_programs;
+mod questions;
+mod rights;
+mod server;
+
+use harness::Cluster;
+
+/// Makes a test of every law for every broker.
+macro_rules! contract {
+    ($($file:ident: [$($law:ident),* $(,)?])*) => {
+        mod memory {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $law() {
+                crate::$file::$law(&crate::Cluster::Memory).await;
+            })*)*
+        }
+        mod redis {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $law() {
+                let server = crate::server::RedisServer::start();
+                crate::$file::$law(&crate::Cluster::Redis(server)).await;
+            })*)*
+        }
+    };
+}
+
+contract! {
+    laws: [
+        one_publisher_keeps_its_order,
+        a_publication_arrives_as_it_was,
+        receipts_count_connections_and_nodes,
+        a_receipt_for_each_event,
+        everyone_reaches_every_node,
+        a_subscription_is_in_force_when_it_resolves,
+        subscribed_again_is_subscribed,
+        others_do_not_hear,
+        unsubscribed_is_unheard,
+        health_is_good,
+        probes_go_all_the_way,
+    ]
+    channels: [
+        a_channel_reaches_its_subscribers_alone,
+        all_channels_are_heard_once,
+        channels_are_held_and_let_go,
+        order_holds_while_patterns_come_and_go,
+    ]
+    questions: [
+        every_node_answers,
+        a_thousand_questions_at_once,
+        answers_that_fail_are_missing,
+        a_node_that_never_answers_is_not_waited_for_long,
+        large_messages_travel_whole,
+    ]
+    notices: [
+        all_are_told_once_and_in_order,
+        a_panic_in_hearing_harms_nobody,
+    ]
+    ids: [
+        an_id_is_new_once,
+        one_of_many_gets_an_id,
+        receipts_are_kept_as_they_are,
+        a_node_counts_what_it_remembers,
+        many_ids_in_one_call,
+    ]
+}
+
+#[test]
+fn kinds() {
+    let inbound = || -> std::sync::Arc<dyn fanfare_core::Inbound> { harness::Recorder::new() };
+    let options = fanfare_transports::BrokerOptions::default();
+    let error = fanfare_transports::open("carrier-pigeon", &options, inbound())
+        .err()
+        .unwrap();
+    assert_eq!(
+        error.to_string(),
+        "there is no broker of this kind (there are: memory, redis)"
+    );
+    let options = fanfare_transports::BrokerOptions {
+        url: "http://user:secret@host".to_owned(),
+        ..options
+    };
+    let error = fanfare_transports::open("redis", &options, inbound())
+        .err()
+        .unwrap();
+    assert!(!error.to_string().contains("secret"), "{error}");
+}

@@ -1,0 +1,170 @@
+//! A Redis that refuses something: errors are signs of life, and only what is refused is degraded.
+
+use fanfare_core::{Audience, BrokerError, BrokerHealth, Claim, Event, Interest, Receipt};
+use uuid::Uuid;
+
+use crate::{
+    away::two_nodes,
+    harness::{Cluster, Node, channel, eventually, to, to_channel, to_user},
+    server::RedisServer,
+};
+
+const PAGE: &str = include_str!("../../../../docs/redis.md");
+
+/// The words of the documented `ACL SETUSER`.
+fn documented_rights() -> Vec<&'static str> {
+    let command = PAGE.split("<!-- rights -->\n```\n").nth(1).unwrap();
+    command.split("```").next().unwrap().split_whitespace().collect()
+}
+
+fn named(id: u128, data: &str) -> Event {
+    Event {
+        id: Uuid::from_u128(id),
+        named: true,
+        ..to(Audience::Everyone, data)
+    }
+}
+
+async fn claim(node: &Node, id: u128) -> Claim {
+    node.broker.claim(vec![Uuid::from_u128(id)]).await.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_are_enough() {
+    let server = RedisServer::start();
+    server.command(&documented_rights());
+    let url = server.url_for("fanfare", "password");
+    let (first, second) = (Node::open("redis", &url, "a"), Node::open("redis", &url, "b"));
+    for node in [&first, &second] {
+        node.ready().await;
+        assert!(node.broker.probe().await.is_ok());
+    }
+    second.hold("alice", 1).await;
+    second.hold_interest(channel("a.b"), 1).await;
+    second.hold_interest(Interest::AllChannels, 1).await;
+    for (event, queued) in [
+        (to_user("alice", "1"), 1),
+        (to_channel("a.b", "2"), 2),
+        (to_channel("x:y", "3"), 1),
+    ] {
+        let receipt = first.publish_one(event).await;
+        assert_eq!((receipt.reach.queued, receipt.degraded), (queued, false));
+    }
+    second.let_go(Interest::AllChannels);
+    second.let_go(channel("a.b"));
+    eventually("the channel is let go", async || {
+        first.publish_one(to_channel("a.b", "4")).await.nodes == 0
+    })
+    .await;
+
+    assert_eq!(claim(&first, 1).await, Claim::New);
+    assert!(!first.publish_one(named(1, "5")).await.degraded);
+    let id = Uuid::from_u128(1);
+    let receipt = Receipt::default();
+    first.broker.record(vec![(id, receipt)]).await;
+    assert_eq!(claim(&second, 1).await, Claim::Published(Some(receipt)));
+    first.broker.release(vec![id]).await;
+    second.broker.release(vec![id]).await;
+    assert_eq!(claim(&second, 1).await, Claim::New);
+    server.command(&[
+        "PUBLISH",
+        "fanfare:events",
+        r#"{"to":"everyone","id":"00000000-0000-0000-0000-000000000009","data":6}"#,
+    ]);
+    for node in [&first, &second] {
+        eventually("it comes", async || node.inbound.data().contains(&"6".to_owned())).await;
+    }
+    assert!(first.broker.ask("q".into()).await.complete);
+    first.broker.broadcast("notice".into());
+    eventually("it is told", async || second.inbound.told() == ["notice"]).await;
+    // Of all of that only the signs of life were refused.
+    let refused = || match server.command(&["ACL", "LOG"]) {
+        redis::Value::Array(refused) => refused
+            .iter()
+            .map(|entry| format!("{entry:?}"))
+            .collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    eventually("PING is refused", async || {
+        refused().iter().any(|entry| entry.contains("ping"))
+    })
+    .await;
+    first.ready().await;
+    let of_life = |entry: &&String| entry.contains("ping") || entry.contains("client|setinfo");
+    assert_eq!(refused().iter().find(|entry| !of_life(entry)), None);
+}
+
+/// Redis answers `PING` with `MASTERDOWN` then, and publishes all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_without_its_master_carries_events() {
+    let (server, first, second) = two_nodes().await;
+    server.command(&["CONFIG", "SET", "replica-serve-stale-data", "no"]);
+    server.command(&["REPLICAOF", "127.0.0.1", "1"]);
+    assert!(server.try_command(&["PING"]).unwrap_err().contains("MASTERDOWN"));
+    second.hold("alice", 1).await;
+    // Longer than both connections wait for a sign of life.
+    for number in 0..40 {
+        let receipt = first.publish_one(to_user("alice", &number.to_string())).await;
+        assert_eq!((receipt.reach.queued, receipt.degraded), (1, false), "{number}");
+        let health = first.broker.health().await;
+        assert!(matches!(health, BrokerHealth::Connected { .. }), "{health:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_room_for_ids_events_travel_and_receipts_say_so() {
+    let (server, first, second) = two_nodes().await;
+    server.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert!(
+        server
+            .try_command(&["SET", "a", "b"])
+            .unwrap_err()
+            .contains("OOM")
+    );
+    assert_eq!(claim(&first, 1).await, Claim::New);
+    let receipt = first.publish_one(named(1, "1")).await;
+    assert_eq!((receipt.nodes, receipt.degraded), (2, true));
+    // This node publishes it once; the other does not know of it.
+    assert_ne!(claim(&first, 1).await, Claim::New);
+    assert_eq!(claim(&second, 1).await, Claim::New);
+    // One without an id has nothing to share.
+    let receipt = first.publish_one(to(Audience::Everyone, "2")).await;
+    assert_eq!((receipt.nodes, receipt.degraded), (2, false));
+    // As many as several pipelines take.
+    let many: Vec<Event> = (100..1500).map(|number| named(number, "3")).collect();
+    let receipts = first.broker.publish(many).await;
+    assert!(
+        receipts
+            .iter()
+            .all(|receipt| receipt.nodes == 2 && receipt.degraded)
+    );
+
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(claim(&first, 2).await, Claim::New);
+    let receipt = first.publish_one(named(2, "4")).await;
+    assert_eq!((receipt.nodes, receipt.degraded), (2, false));
+    assert_ne!(claim(&second, 2).await, Claim::New);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_refuses_to_publish_is_not_healthy_and_says_why() {
+    let server = RedisServer::start();
+    server.command(&documented_rights());
+    let cluster = Cluster::Redis(server);
+    let Cluster::Redis(server) = &cluster else {
+        return;
+    };
+    let node = Node::open("redis", &server.url_for("fanfare", "password"), "a");
+    node.ready().await;
+    server.command(&["ACL", "SETUSER", "fanfare", "-publish"]);
+    let BrokerHealth::Disconnected { error } = node.broker.health().await else {
+        panic!("healthy");
+    };
+    assert!(error.starts_with("Redis answered NOPERM"), "{error}");
+    assert!(error.contains("permissions"), "{error}");
+    assert_eq!(node.broker.probe().await, Err(BrokerError::Refused(error)));
+    server.command(&["ACL", "SETUSER", "fanfare", "+publish"]);
+    node.ready().await;
+}
