@@ -321,14 +321,22 @@ REFUSED = [
     ("register", {"email": "ben@example.com", "password": PASSWORD, "name": "x" * 201}, 400, "name"),
     ("login", {"email": "ann@example.com"}, 400, "password"),
     ("login", {"password": PASSWORD}, 400, "email"),
-    ("login", '{"email":"a@example.com","password":"wrong horse","x":' + "[0]," * 9 + "1}", 400, refused("the body is not a JSON object")),
+    ("login", '{"email":"a@example.com","password":"wrong horse","x":' + "[0]," * 9 + "1}", 400, refused("the body is not JSON: key must be a string at line 1 column 59")),
     ("login", {"email": {"$ne": ""}, "password": {"$ne": ""}}, 400, "email"),
     ("refresh", {}, 400, "refreshToken"),
     ("refresh", {"refreshToken": None}, 400, "refreshToken"),
     ("refresh", {"refreshToken": ""}, 401, refused("the refresh token is not valid")),
     ("refresh", {"refreshToken": "x" * 1_000_000}, 401, refused("the refresh token is not valid")),
-    *[(route, body, 400, refused("the body is not a JSON object")) for route in ("register", "login", "refresh")
-      for body in ("", "null", "[]", "{", "email=a&password=b", '{"email":"\\ud800"}', b"\xff", "[" * 200_000)],
+    *[(route, body, status, refused(said)) for route in ("register", "login", "refresh") for body, status, said in (
+        ("", 400, "the body is empty, expected JSON"),
+        ("null", 400, "the body is not a JSON object"),
+        ("[]", 400, "the body is not a JSON object"),
+        ("{", 400, "the body is not JSON: EOF while parsing an object at line 1 column 1"),
+        ("email=a&password=b", 400, "the body is not JSON: expected value at line 1 column 1"),
+        ('{"email":"\\ud800"}', 400, "the body is not a JSON object"),
+        (b"\xff", 415, "the body is not UTF-8, expected JSON in UTF-8"),
+        ("[" * 200_000, 400, "the body is not JSON: EOF while parsing a list at line 1 column 200000"),
+    )],
 ]
 
 
@@ -366,7 +374,7 @@ def test_sessions_refuse(door):
         [(field, issue)] = details.items()
         assert door.post(path, body) == (400, coded("INVALID_REQUEST", f"{field}: {issue}", **details))
     for path in ("/sessions", "/sessions/refresh"):
-        assert door.post(path, "{") == (400, coded("INVALID_REQUEST", "the body is not a JSON object"))
+        assert door.post(path, "{") == (400, coded("INVALID_REQUEST", "the body is not JSON: EOF while parsing an object at line 1 column 1"))
 
 
 def test_routes_and_methods(door):

@@ -41,11 +41,13 @@ pub(crate) struct Refused<'a> {
     pub(crate) is_warning: bool,
 }
 
+/// Subject, dialect and reason of a refusal: words of the program, so there are few kinds.
+type Kind = (Subject, Option<&'static str>, &'static str);
+
 /// Writes the lines.
 #[derive(Default)]
 pub(crate) struct RefusalLog {
-    /// The keys are words of the program, so there are few.
-    lines: Mutex<AHashMap<(Subject, Option<&'static str>, &'static str), LogThrottle>>,
+    lines: Mutex<AHashMap<Kind, LogThrottle>>,
 }
 
 impl RefusalLog {
@@ -85,7 +87,10 @@ impl RefusalLog {
 /// A text of bounded length in which nothing looks like another line.
 fn shown(detail: &dyn fmt::Display) -> String {
     let text = detail.to_string();
-    let end = text.floor_char_boundary(MAX_SHOWN);
+    let end = (0..=MAX_SHOWN.min(text.len()))
+        .rev()
+        .find(|&end| text.is_char_boundary(end))
+        .unwrap_or_default();
     text[..end].escape_debug().to_string()
 }
 

@@ -87,17 +87,17 @@ impl Gate {
     pub async fn verify(&self, token: &str) -> Result<Verified, TokenError> {
         let verifier = self.verifier.load_full();
         let judge = || verifier.verify(token, SystemTime::now());
-        let verified = match judge() {
+        let claims = match judge() {
             Err(TokenError::UnknownKey) => {
                 verifier.fetch_key(token).await?;
                 judge()?
             }
             judged => judged?,
         };
-        if self.is_revoked(&verified.user_id, verified.session_id.as_deref()) {
+        if self.is_revoked(&claims.user_id, claims.session_id.as_deref()) {
             return Err(TokenError::Revoked);
         }
-        Ok(verified)
+        Ok(claims)
     }
 
     /// Whether what this identity was proved by has been revoked since.

@@ -66,7 +66,7 @@ pub(super) async fn upgrade(
     }
     if !site.options.origins.allow(&head.headers) {
         let address = site.client(peer, &head.headers);
-        let origin = head.headers.get(header::ORIGIN).map(|origin| origin.as_bytes());
+        let origin = head.headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
         let origin = String::from_utf8_lossy(origin.unwrap_or_default());
         note(site, mounted, "forbidden_origin", Some(&origin), Some(address));
         return reply::failed(mounted, StatusCode::FORBIDDEN, "origin not allowed");

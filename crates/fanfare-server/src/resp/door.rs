@@ -58,7 +58,7 @@ pub trait Host: Send + Sync {
     /// How many different patterns connections subscribe to.
     fn patterns(&self) -> u64;
 
-    /// Whether there are, were or may be keys besides [`DoorOptions::keys`], so that a client without any must stay
+    /// Whether there are, were or may be keys besides [`Secrets::keys`], so that a client without any must stay
     /// outside. It is asked for each command.
     fn needs_key(&self) -> bool;
 

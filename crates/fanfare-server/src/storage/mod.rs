@@ -113,11 +113,11 @@ impl Storage {
     /// # Errors
     /// The database cannot be used at the moment, or is newer than this build.
     pub async fn prepare(&self) -> Result<(), StorageError> {
-        let (storage, began) = (self.clone(), Instant::now());
+        let (storage, start) = (self.clone(), Instant::now());
         transaction::detached(async move {
             let prepared = timeout(LONGEST, storage.prepared()).await;
             let prepared = prepared.unwrap_or_else(|_| Err(Outage::Slow.into()));
-            storage.judged(began, prepared, |()| Proof::OfReading)
+            storage.judged(start, prepared, |()| Proof::OfReading)
         })
         .await
     }
@@ -230,7 +230,7 @@ impl Storage {
         work: Work<T>,
         proof: impl FnOnce(&T) -> Proof + Send + 'static,
     ) -> Result<T, StorageError> {
-        let (storage, began) = (self.clone(), Instant::now());
+        let (storage, start) = (self.clone(), Instant::now());
         transaction::detached(async move {
             let work = async {
                 storage.prepared().await?;
@@ -238,7 +238,7 @@ impl Storage {
                 done.map_err(StorageError::from)
             };
             let done = timeout(LONGEST, work).await;
-            storage.judged(began, done.unwrap_or_else(|_| Err(Outage::Slow.into())), proof)
+            storage.judged(start, done.unwrap_or_else(|_| Err(Outage::Slow.into())), proof)
         })
         .await
     }
