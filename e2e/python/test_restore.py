@@ -100,6 +100,24 @@ def test_nothing_there_yet(server):
     assert emails(server) == ["ann@example.com"], "a log that is left alone is not replayed"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("left", ["fanfare.db", "the folder alone"])
+def test_the_owner_stays(server, left):
+    """Root restores, and the server runs as another user."""
+    _, database, _ = backed_up(server)
+    for path in database.parent.glob("fanfare.db*"):
+        if path.name == left:
+            os.chown(path, 65534, 65533)
+        elif left != "fanfare.db":
+            path.unlink()
+    if left != "fanfare.db":
+        os.chown(database.parent, 65534, 65533)
+    done = command(server, "restore", "copy.db")
+    assert done.returncode == 0, done.stderr
+    found = database.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (65534, 65533, 0o600)
+
+
 def test_what_is_no_backup(server):
     copy, database, _ = backed_up(server)
     before = emails(server)

@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::SystemTime,
@@ -78,7 +78,7 @@ pub async fn restore(url: &StorageUrl, source: &Path) -> Result<Option<PathBuf>,
     connect::create_folder(database).map_err(of_file(database))?;
     let copy = beside(database, ".restoring");
     let done = async {
-        copied(source, &copy)?;
+        copied(source, &copy, database)?;
         check(&copy).await?;
         swap(database, &copy)
     };
@@ -91,8 +91,8 @@ pub async fn restore(url: &StorageUrl, source: &Path) -> Result<Option<PathBuf>,
     done
 }
 
-/// Copies the backup to a new file beside the database (mode 0600), on the same file system.
-fn copied(source: &Path, copy: &Path) -> Result<(), RestoreError> {
+/// Copies the backup to a new file beside the database (mode 0600), on the same file system and with the same owner.
+fn copied(source: &Path, copy: &Path, database: &Path) -> Result<(), RestoreError> {
     let mut from = File::open(source).map_err(of_file(source))?;
     let mut magic = Vec::new();
     let read = from.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic);
@@ -110,6 +110,7 @@ fn copied(source: &Path, copy: &Path) -> Result<(), RestoreError> {
         .mode(0o600)
         .open(copy)
         .map_err(of_file(copy))?;
+    give_to_owner(&to, database).map_err(of_file(copy))?;
     io::copy(&mut magic.chain(from), &mut to).map_err(of_file(copy))?;
     to.sync_all().map_err(of_file(copy))?;
     // A database that was copied while it was in use keeps its last changes there.
@@ -120,6 +121,16 @@ fn copied(source: &Path, copy: &Path) -> Result<(), RestoreError> {
             .map_err(of_file(&wal)),
         _ => Ok(()),
     }
+}
+
+/// Makes `file` belong to the owner of the database, or of its folder if there is no database yet: root restores what the
+/// server's user must open. SQLite does the same with its own files.
+fn give_to_owner(file: &File, database: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owned = fs::metadata(database).or_else(|_| fs::metadata(folder_of(database)))?;
+    fchown(file, Some(owned.uid()), Some(owned.gid()))
 }
 
 /// Whether the copy is a whole database of Fanfare's, of a version that this build knows.
@@ -249,12 +260,16 @@ pub(super) fn set_aside_foreign_log(database: &Path) {
 /// Moves the copy to its place in one step, which a power cut does not undo.
 fn put(copy: &Path, database: &Path) -> Result<(), RestoreError> {
     fs::rename(copy, database).map_err(of_file(database))?;
-    let folder = match database.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(database);
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(of_file(folder))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
 }
 
 fn remove(path: &Path) -> Result<(), RestoreError> {
