@@ -29,6 +29,7 @@ use crate::{
     local,
     messages::NodeMessage,
     notices::{self, Notices},
+    peers::Peers,
     publisher::{self, Job, Note},
     questions::{self, Questions},
     receipts::{self, Receipts},
@@ -83,6 +84,7 @@ pub(crate) struct Shared {
     pub(crate) questions: Questions,
     pub(crate) answers: Answers,
     pub(crate) notices: Notices,
+    pub(crate) peers: Peers,
     pub(crate) ids: IdMemory,
 }
 
@@ -115,6 +117,7 @@ impl ClusterBroker {
             notes,
             probes: Mutex::default(),
             questions: Questions::default(),
+            peers: Peers::default(),
             answers,
             ids: IdMemory::new(options.max_remembered_ids),
         });
@@ -302,6 +305,16 @@ impl Shared {
     pub(crate) fn send_to(&self, node: &str, message: NodeMessage) {
         let to = Subject::Node(node.into());
         // Fails only while the runtime shuts down.
+        let _ = self.notes.send(Note { to, message });
+    }
+
+    /// Reports to all nodes, or to one, whether this node receives.
+    pub(crate) fn report(&self, to: Subject, receives: bool, reply: bool) {
+        let message = NodeMessage::Receives {
+            node: self.node_id.clone(),
+            receives,
+            reply,
+        };
         let _ = self.notes.send(Note { to, message });
     }
 

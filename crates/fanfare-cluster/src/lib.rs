@@ -25,6 +25,7 @@ mod link;
 mod local;
 mod messages;
 mod notices;
+mod peers;
 mod publisher;
 mod questions;
 mod receipts;

@@ -11,7 +11,7 @@ use crate::{
     ANSWER_TIMEOUT, Shared,
     backoff::Backoff,
     status::Side,
-    transport::{Message, PublishError, Published, Sender},
+    transport::{Message, PublishError, Published, Sender, Subject},
 };
 
 /// Between two checks of a connection.
@@ -91,6 +91,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 let sender: Arc<dyn Sender> = sender.into();
                 *shared.link.lock() = Some(Arc::clone(&sender));
                 shared.status.up(Side::Publishing);
+                if shared.peers.receives() {
+                    shared.report(Subject::Nodes, true, true);
+                }
                 let error = tokio::select! {
                     error = watch(&*sender) => error,
                     () = shared.link.lost.notified() => "a publication failed".to_owned(),

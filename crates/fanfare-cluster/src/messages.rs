@@ -29,6 +29,13 @@ pub(crate) enum NodeMessage {
     Probe(u64),
     /// A node's mark for itself in what it receives.
     Mark(u64),
+    /// Reports whether a node receives; all others reply with their own report if it asks for that.
+    Receives {
+        /// The reporting node.
+        node: Box<str>,
+        receives: bool,
+        reply: bool,
+    },
     /// Asks every node the question in the body.
     Ask {
         /// The asking node.
@@ -169,6 +176,14 @@ mod tests {
             ),
             (NodeMessage::Declined(vec![7, 8]), r#"{"declined":[7,8]}"#),
             (NodeMessage::Flushed(5), r#"{"flushed":5}"#),
+            (
+                NodeMessage::Receives {
+                    node: "n".into(),
+                    receives: true,
+                    reply: false,
+                },
+                r#"{"receives":{"node":"n","receives":true,"reply":false}}"#,
+            ),
             (NodeMessage::Probe(9), r#"{"probe":9}"#),
             (NodeMessage::Mark(9), r#"{"mark":9}"#),
             (

@@ -27,10 +27,11 @@ pub(crate) struct Note {
     pub(crate) message: NodeMessage,
 }
 
-/// One message, and where its result is needed.
+/// Messages, and for each where its result is needed.
+#[derive(Default)]
 struct Outgoing {
-    message: Message,
-    result_to: ResultTo,
+    messages: Vec<Message>,
+    results_to: Vec<ResultTo>,
 }
 
 #[derive(Clone, Copy)]
@@ -61,48 +62,59 @@ pub(crate) async fn run(
         {
             some_jobs.push(job);
         }
-        let mut outgoing: Vec<Outgoing> = some_notes.into_iter().map(Outgoing::from).collect();
+        let mut outgoing = Outgoing::default();
+        for note in some_notes {
+            outgoing.note(note);
+        }
         let any_events = !some_jobs.is_empty();
         for job in some_jobs {
-            enter(&shared, job, &mut outgoing);
+            outgoing.enter(&shared, job);
         }
         if any_events && let Some(token) = shared.receipts.flush_at_once() {
-            outgoing.push(shared.flush(token).into());
+            outgoing.note(shared.flush(token));
         }
-        for batch in outgoing.chunks(BATCH) {
-            send(&shared, batch).await;
+        let Outgoing { messages, results_to } = outgoing;
+        for (messages, results_to) in messages.chunks(BATCH).zip(results_to.chunks(BATCH)) {
+            send(&shared, messages, results_to).await;
         }
     }
 }
 
-/// Enters a job's events among those that wait for receipts and writes their messages.
-fn enter(shared: &Shared, job: Job, outgoing: &mut Vec<Outgoing>) {
-    let first = shared.receipts.numbers(job.events.len());
-    for (number, event) in (first..).zip(&job.events) {
-        let envelope = Envelope {
-            node: shared.node_id.clone(),
-            reply: Some(number),
-        };
-        outgoing.push(Outgoing {
-            message: Message {
+impl Outgoing {
+    fn note(&mut self, note: Note) {
+        self.results_to.push(match note.message {
+            NodeMessage::Flush { token, .. } => ResultTo::Flush(token),
+            _ => ResultTo::Dropped,
+        });
+        self.messages.push(note.message.to(note.to, None));
+    }
+
+    /// Writes a job's events, and enters them among those that wait for receipts.
+    fn enter(&mut self, shared: &Shared, job: Job) {
+        let first = shared.receipts.numbers(job.events.len());
+        for (number, event) in (first..).zip(&job.events) {
+            let envelope = Envelope {
+                node: shared.node_id.clone(),
+                reply: Some(number),
+            };
+            self.messages.push(Message {
                 subject: Subject::Audience(event.audience.clone()),
                 payload: encode(event, &envelope),
                 id: event.named.then_some(event.id),
-            },
-            result_to: ResultTo::Event(number),
-        });
+            });
+            self.results_to.push(ResultTo::Event(number));
+        }
+        shared.receipts.enter(first, job, shared.peers.any_missing());
     }
-    shared.receipts.enter(first, job);
 }
 
-/// Sends `batch` and takes down the results.
-async fn send(shared: &Shared, batch: &[Outgoing]) {
-    let messages: Vec<Message> = batch.iter().map(|outgoing| outgoing.message.clone()).collect();
-    let results = shared.link.publish(&messages).await;
-    let mut events = Vec::with_capacity(batch.len());
+/// Sends `messages` and takes down the results.
+async fn send(shared: &Shared, messages: &[Message], results_to: &[ResultTo]) {
+    let results = shared.link.publish(messages).await;
+    let mut events = Vec::with_capacity(messages.len());
     let mut flushes = Vec::new();
     let mut unshared = Vec::new();
-    for (outgoing, result) in batch.iter().zip(results) {
+    for (result_to, result) in results_to.iter().zip(results) {
         let (listeners, id_refused) = match result {
             Ok(Accepted {
                 listeners,
@@ -114,7 +126,7 @@ async fn send(shared: &Shared, batch: &[Outgoing]) {
                 (None, None)
             }
         };
-        match outgoing.result_to {
+        match *result_to {
             ResultTo::Event(number) => {
                 if let Some(error) = id_refused {
                     shared.status.ids_refused(&error);
@@ -130,18 +142,5 @@ async fn send(shared: &Shared, batch: &[Outgoing]) {
     shared.receipts.published(&events);
     for (token, listeners) in flushes {
         shared.receipts.flush_sent(token, listeners);
-    }
-}
-
-impl From<Note> for Outgoing {
-    fn from(note: Note) -> Self {
-        let result_to = match note.message {
-            NodeMessage::Flush { token, .. } => ResultTo::Flush(token),
-            _ => ResultTo::Dropped,
-        };
-        Self {
-            message: note.message.to(note.to, None),
-            result_to,
-        }
     }
 }

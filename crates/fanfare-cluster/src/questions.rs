@@ -51,7 +51,7 @@ pub(crate) async fn ask(shared: &Shared, question: Bytes) -> Asked {
     let own = local::answer(&*shared.inbound, question.clone());
     let (own, (others, complete)) = tokio::join!(own, ask_others(shared, &question));
     Asked {
-        complete: complete && own.is_some(),
+        complete: complete && own.is_some() && !shared.peers.any_missing(),
         answers: own.into_iter().chain(others).collect(),
     }
 }

@@ -164,14 +164,15 @@ impl Receipts {
         first
     }
 
-    /// Enters a job's events, numbered from `first`, which are published next.
-    pub(crate) fn enter(&self, first: u64, job: Job) {
+    /// Enters a job's events, numbered from `first`, which are published next; `degraded` if a node may miss them.
+    pub(crate) fn enter(&self, first: u64, job: Job, degraded: bool) {
         let mut open = self.open();
         open.batches.insert(first, Batch::new(job.events.len(), job.done));
         for (index, event) in job.events.into_iter().enumerate() {
             let number = first + index as u64;
             let echo = open.interests.echo(&event.audience);
-            let publication = Publication::new(event, (first, index), echo == Echo::Expected);
+            let mut publication = Publication::new(event, (first, index), echo == Echo::Expected);
+            publication.receipt.degraded = degraded;
             open.publications.insert(number, publication);
             if echo == Echo::Uncertain {
                 open.deliver(number, &self.deliveries);

@@ -49,6 +49,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
                     error = watch(&shared, subscriber) => error,
                 };
                 shared.receipts.lost();
+                shared.peers.lost();
+                // It arrives if the publishing connection is still there.
+                shared.report(Subject::Nodes, false, false);
                 shared.questions.lost();
                 // No more are sent now, and all that wait are released: the receipts know what is wanted.
                 while commands.try_recv().is_ok() {}
@@ -98,6 +101,8 @@ async fn obey(
         Ok(mut subscriptions) => {
             shared.status.up(Side::Receiving);
             backoff.reset();
+            shared.peers.connected();
+            shared.report(Subject::Nodes, true, true);
             subscriptions.obey(commands).await
         }
         Err(error) => error,
@@ -203,6 +208,17 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
         NodeMessage::Declined(numbers) => shared.receipts.declined(&numbers),
         NodeMessage::Flush { node, token } => shared.deliveries.push(Item::Flush { node, token }),
         NodeMessage::Flushed(token) => shared.receipts.flushed(token),
+        NodeMessage::Receives { node, .. } if node == shared.node_id => {}
+        NodeMessage::Receives {
+            node,
+            receives,
+            reply,
+        } => {
+            if reply && shared.peers.receives() {
+                shared.report(Subject::Node(node.clone()), true, false);
+            }
+            shared.peers.reported(node, receives);
+        }
         NodeMessage::Probe(nonce) => shared.probe_arrived(nonce),
         NodeMessage::Mark(mark) => source.marked(mark),
         NodeMessage::Ask { node, token } if node == shared.node_id => {

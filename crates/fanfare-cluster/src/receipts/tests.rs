@@ -40,7 +40,7 @@ impl Node {
         let events: Vec<Event> = data.map(event).collect();
         let (done, receipts) = oneshot::channel();
         let first = self.publications.numbers(events.len());
-        self.publications.enter(first, Job { events, done });
+        self.publications.enter(first, Job { events, done }, false);
         (first, receipts)
     }
 
@@ -114,7 +114,7 @@ fn an_echo_that_nobody_here_wants_is_an_answer_and_no_more() {
     let (done, mut receipts) = oneshot::channel();
     let number = node.publications.numbers(1);
     let events = vec![user(0)];
-    node.publications.enter(number, Job { events, done });
+    node.publications.enter(number, Job { events, done }, false);
     node.publications.echo(number, user(0));
     node.publications.published(&[(number, Some(1))]);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(0, 0, false)]);
@@ -124,7 +124,7 @@ fn an_echo_that_nobody_here_wants_is_an_answer_and_no_more() {
     let (done, mut receipts) = oneshot::channel();
     let number = node.publications.numbers(1);
     let events = vec![user(1)];
-    node.publications.enter(number, Job { events, done });
+    node.publications.enter(number, Job { events, done }, false);
     let _in_force = node
         .publications
         .subscribe(Interest::User(UserId::new("1").unwrap()));

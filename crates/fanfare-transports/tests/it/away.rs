@@ -117,13 +117,14 @@ async fn once_in_order(node: &Node, audience: Audience, disturb: impl AsyncFnOnc
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_when_redis_is_killed() {
     for (audience, interest) in ways() {
-        let (mut server, node, _other) = two_nodes().await;
+        let (mut server, node, other) = two_nodes().await;
         node.hold_interest(interest, 1).await;
         let receipts = once_in_order(&node, audience, async || {
             server.kill();
             tokio::time::sleep(Duration::from_millis(300)).await;
             server.restart();
             node.ready().await;
+            other.ready().await;
             tokio::time::sleep(Duration::from_millis(200)).await;
         })
         .await;
@@ -211,6 +212,41 @@ async fn channels_are_served_while_redis_is_away_and_heard_again_when_it_is_back
         let mut all = node.inbound.data();
         all.retain(|data| data == "\"away\"");
         assert_eq!(all, seen);
+    }
+}
+
+/// Until the other node receives again, a receipt must not look as if it had received the event.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_not_back_yet_counts_as_missing() {
+    let (mut server, node, other) = two_nodes().await;
+    // Many, so that it takes its time to subscribe to them again.
+    let users: Vec<String> = (0..5000).map(|number| format!("user{number}")).collect();
+    let held = users.iter().map(|user| other.hold(user, 1));
+    futures_util::future::join_all(held).await;
+    for _ in 0..3 {
+        server.kill();
+        eventually("both notice it", async || {
+            is_away(&node).await && is_away(&other).await
+        })
+        .await;
+        server.restart();
+        let mut whole = 0;
+        let mut missed = 0;
+        eventually("all are reached again", async || {
+            for user in users.iter().step_by(500) {
+                let receipt = node.publish_one(to_user(user, "1")).await;
+                assert!(
+                    receipt.reach.queued == 1 || receipt.degraded,
+                    "{user} {receipt:?}"
+                );
+                let is_whole = receipt.reach.queued == 1 && !receipt.degraded;
+                whole = if is_whole { whole + 1 } else { 0 };
+                missed += u32::from(receipt.reach.queued == 0);
+            }
+            whole >= 10
+        })
+        .await;
+        eprintln!("{missed} not delivered, each with a degraded receipt");
     }
 }
 

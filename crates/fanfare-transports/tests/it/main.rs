@@ -3,6 +3,7 @@
 
 mod away;
 mod channels;
+mod deaf;
 mod events;
 mod harness;
 mod ids;

@@ -70,6 +70,10 @@ impl RedisServer {
         assert!(status.success());
     }
 
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// As [`Self::url`], for another user.
     pub(crate) fn url_for(&self, user: &str, password: &str) -> String {
         format!("redis://{user}:{password}@127.0.0.1:{}/", self.port)
