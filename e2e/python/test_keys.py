@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -134,6 +135,29 @@ def test_a_published_key_is_good_at_once(launch, keys, provider):
         knock(server, "notify", key.token("ann")).close()
     provider.keys.append(keys[3])
     assert server.get("/api/messages", Authorization=f"Bearer {keys[3].token('ann')}").status == 200
+
+
+def test_a_reload_fetches_the_keys(launch, keys, provider):
+    """A key that the provider has withdrawn is refused from then on. A provider that is away takes no keys away."""
+    provider.start()
+    server = launch(auth={"jwt_secret": "", "jwks_url": provider.url})
+    knock(server, "notify", keys[0].token("ann")).close()
+
+    def reload(end):
+        before = len(server.log())
+        server.config_file.write_text(fanfare.toml(server.config))
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: end in server.log()[before:], what=end)
+
+    provider.keys = [keys[1]]
+    reload("configuration read again")
+    assert handshake(server, "notify", keys[0].token("ann"))[0] == 401
+    knock(server, "notify", keys[1].token("ann")).close()
+    provider.stop()
+    server.config["auth"]["algorithms"] = ["RS256"]
+    reload("the keys stay as they are")
+    knock(server, "notify", keys[1].token("ann")).close()
+    assert server.get("/readyz").status == 200
 
 
 def test_an_unknown_key_is_401_and_fetches_once_for_all(launch, keys, provider):

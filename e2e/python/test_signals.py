@@ -149,6 +149,32 @@ def test_api_keys(launch):
     assert answers() == (401, 200, True)
 
 
+def test_what_needs_a_restart_opens_nothing(launch, tmp_path):
+    """The door keeps its address, the API its trust, and the secret its folder: the rest must not be judged without them."""
+    key, password = "first-key-of-the-service", "password-of-the-door"
+    port = free_port()
+    server = launch(api={"keys": [key]}, resp={"bind": f"0.0.0.0:{port}", "password": password})
+    told = hang_up(server, api={"keys": []}, resp={"bind": f"127.0.0.1:{port}", "password": ""})
+    assert "resp.password" in told and "nothing is changed" in told
+    with contextlib.closing(redis.Redis(port=port)) as publisher, pytest.raises(redis.AuthenticationError):
+        publisher.publish("user_noti:ann", message(1))
+    told = hang_up(server, api={"trust_loopback": False}, resp={"password": password})
+    assert "api.keys" in told and "nothing is changed" in told
+    assert server.get("/api/v1/connections").status == 401
+    assert server.get("/api/v1/connections", Authorization=f"Bearer {key}").status == 200
+
+
+def test_the_secret_stays_in_the_folder_of_the_start(launch, tmp_path):
+    server = launch(auth={"jwt_secret": ""})
+    account = json.dumps({"email": "mia@example.com", "password": "correct horse battery"})
+    access = json.loads(server.get("/api/auth/register", "POST", account).text)["data"]["accessToken"]
+    elsewhere = tmp_path / "elsewhere"
+    told = hang_up(server, data_dir=str(elsewhere))
+    assert READ_AGAIN in told and "data_dir" in told
+    assert server.get("/api/auth/me", Authorization=f"Bearer {access}").status == 200
+    assert not elsewhere.exists()
+
+
 def test_access_rules(launch, speak):
     closed = [{"pattern": "board", "subscribe": "nobody", "publish": "nobody"}]
     server = launch(**all_dialects(channel=[{"pattern": "other", "subscribe": "anyone"}]))

@@ -43,11 +43,16 @@ impl Gate {
         self.wanted_claims.store(Arc::new(wanted_claims));
     }
 
-    /// Judges tokens by `verifier` from now on. Keys that the old one has fetched from the same address stay in use.
-    pub fn replace_verifier(&self, verifier: Arc<Verifier>) {
+    /// Judges tokens by `verifier` from now on, and returns whether it does: not while that has no keys and the old one
+    /// has some. Keys that the old one has fetched from the same address stay in use.
+    pub fn replace_verifier(&self, verifier: Arc<Verifier>) -> bool {
         verifier.take_over(&self.verifier.load());
+        if !verifier.has_keys() && self.has_keys() {
+            return false;
+        }
         self.verifier.store(verifier);
         self.replaced.notify_one();
+        true
     }
 
     /// Whether there are keys to judge tokens with. While there are none, a node should get no clients.

@@ -112,9 +112,10 @@ impl RemoteKeys {
         self.keys().is_some()
     }
 
-    /// Takes the keys of `old`, if it fetched them from the same address for the same algorithms.
+    /// Takes the keys of `old` in the place of none, if it fetched them from the same address for the same algorithms.
     pub(super) fn take_over(&self, old: &Self) {
-        if self.url == old.url
+        if !self.are_here()
+            && self.url == old.url
             && self.accepted == old.accepted
             && let Some(keys) = old.keys()
         {

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     accounts::{Accounts, AccountsOptions},
-    config::{self, ConfigErrors, Listener, Loaded, Sources, Tls},
+    causes::Causes,
+    config::{self, Config, ConfigErrors, Listener, Loaded, Problem, Sources, Tls},
     engine::Node,
     http::{Door, Site},
     resp,
@@ -140,9 +141,14 @@ impl Reload {
         let mut loaded = config::load(&self.start.sources, &super::dialect_infos())?;
         // The policy and the verifier are made of some settings that the rest of the server keeps.
         let started = &self.start.loaded.config;
+        let problems = what_would_open(started, &loaded);
+        if !problems.is_empty() {
+            return Err(ConfigErrors { problems });
+        }
         let wanted = loaded.clone();
         loaded.config.authorizer.clone_from(&started.authorizer);
         loaded.config.auth.leeway = started.auth.leeway;
+        loaded.config.data_dir.clone_from(&started.data_dir); // the secret's
         let prepared = prepare::prepare(&loaded, Purpose::Serve)?;
         Ok((wanted, prepared))
     }
@@ -153,16 +159,13 @@ impl Reload {
         } = prepared;
         let config = &loaded.config;
         let verifier = Arc::new(keys.verifier);
-        let is_elsewhere = config.auth.jwks_url != self.start.loaded.config.auth.jwks_url;
-        match verifier.refresh_jwks().await {
-            Err(error) if is_elsewhere => {
-                tracing::error!(%error, "the new key set cannot be fetched; the keys stay as they are");
-            }
-            _ => {
-                self.node.gate.replace_verifier(verifier);
-                self.accounts
-                    .replace_signing(AccountsOptions::new(config, keys.secret).signing);
-            }
+        let fetched = verifier.refresh_jwks().await;
+        if self.node.gate.replace_verifier(verifier) {
+            self.accounts
+                .replace_signing(AccountsOptions::new(config, keys.secret).signing);
+        } else if let Err(error) = fetched {
+            let error = Causes(&error);
+            tracing::error!(%error, "the key set cannot be fetched; the keys stay as they are");
         }
         self.node.gate.replace_wanted_claims(policy.wanted_claims());
         self.node.replace_policy(policy);
@@ -207,6 +210,27 @@ impl Reload {
             );
         }
     }
+}
+
+/// What the new secrets would open beside settings that stay as they are until a restart. The checks of the configuration
+/// have judged them beside the new settings.
+fn what_would_open(started: &Config, loaded: &Loaded) -> Vec<Problem> {
+    let config = &loaded.config;
+    let has_no_key = config.api.keys.is_empty();
+    let is_door_reached = started.resp.bind.is_some_and(|bind| !bind.is_loopback());
+    let mut problems = Vec::new();
+    if is_door_reached && has_no_key && config.resp.password.is_none() {
+        let text = "found none, expected a password (or api.keys) until a restart: the Redis-protocol door keeps the address \
+                    of the start, where anybody could publish";
+        problems.push(loaded.problem("resp.password", text));
+    }
+    let is_trusting = started.api.trust_loopback && !config.api.trust_loopback;
+    if is_trusting && has_no_key && !started.api.keys.is_empty() {
+        let text = "found none, expected a key until a restart: api.trust_loopback stays as it was at the start, and any \
+                    program on this machine could use the API";
+        problems.push(loaded.problem("api.keys", text));
+    }
+    problems
 }
 
 fn what_stays<'a>(started: &'a Loaded, loaded: &'a Loaded) -> Vec<&'a str> {

@@ -418,10 +418,22 @@ async fn a_gate_waits_for_a_key_and_its_verifier_can_be_replaced() {
     );
 
     endpoint.say(Vec::new());
-    gate.replace_verifier(paced(&endpoint, NEVER, 10));
+    assert!(gate.replace_verifier(paced(&endpoint, NEVER, 10)));
     assert!(gate.has_keys(), "a reload does not forget them");
     assert!(gate.identify(&old).await.is_ok() && gate.identify(&new).await.is_ok());
-    gate.replace_verifier(Arc::new(verifier(with_secret())));
+    let elsewhere = paced(&Endpoint::start(Vec::new()).await, NEVER, 10);
+    assert!(!gate.replace_verifier(elsewhere), "one without keys");
+    assert!(gate.identify(&old).await.is_ok());
+    let refreshed = paced(&endpoint, NEVER, 10);
+    endpoint.say(key_set(&[new_key()]));
+    assert!(refreshed.refresh_jwks().await.is_ok());
+    assert!(gate.replace_verifier(refreshed));
+    assert!(
+        gate.identify(&old).await.is_err(),
+        "a key that the set no longer has"
+    );
+    assert!(gate.identify(&new).await.is_ok());
+    assert!(gate.replace_verifier(Arc::new(verifier(with_secret()))));
     assert_eq!(
         gate.identify(&old).await.err(),
         Some(TokenError::UnsupportedAlgorithm)
