@@ -270,9 +270,9 @@ impl Connection {
             Err(violation) => Taken::Bad(violation),
             Ok(None) => Taken::NoMore,
             Ok(Some(Incoming::Close(close))) => Taken::Closed(close.map(|(code, _)| code)),
-            Ok(Some(_)) if !open => Taken::Handled,
             Ok(Some(Incoming::Text(text))) => self.hear(Message::Text(text), now, done),
             Ok(Some(Incoming::Binary(bytes))) => self.hear(Message::Binary(bytes), now, done),
+            Ok(Some(_)) if !open => Taken::Handled,
             Ok(Some(Incoming::Ping(payload))) => self.pinged(Some(payload), now, done),
             Ok(Some(Incoming::Pong(_))) => self.pinged(None, now, done),
         };
@@ -310,15 +310,19 @@ impl Connection {
         Taken::Handled
     }
 
-    /// Hands the conversation a message, unless its client sends too many or speaks another dialect.
+    /// Hands the conversation a message, unless its client sends too many, speaks another dialect or is at its end. A message
+    /// that nobody reads was decompressed and checked, too.
     fn hear(&mut self, message: Message<'_>, now: u64, done: &mut Done) -> Taken {
+        done.work += work::of_message(message);
+        if self.phase != Phase::Open {
+            return Taken::Handled;
+        }
         self.admission.dialect().counters.received.fetch_add(1, Relaxed);
         match self.rule(now) {
             Ruling::Pass => {}
             Ruling::Drop => return Taken::Dropped,
             Ruling::End => return Taken::TooMuch,
         }
-        done.work += work::of_message(message);
         if let (Some(successor), Message::Text(text)) = (&self.successor, message)
             && successor.dialect.recognizes(text)
         {

@@ -2,10 +2,12 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
+use fanfare_core::Ending;
+
 use super::world::{Client, Setup, World, in_world, settings};
 use crate::{
     engine::{DialectSettings, talk::Turn, work},
-    ws::{Opcode, encode},
+    ws::{DeflateParams, Deflater, Opcode, encode},
 };
 
 const KEY: [u8; 4] = [1, 2, 3, 4];
@@ -68,6 +70,38 @@ fn a_turn_ends_when_its_work_is_done() {
             assert!(left > 0 && left < size, "{kind}: {left} of {size} left");
             let most = work::TURN + largest + 20_000;
             assert!(work < most, "{kind}: {work}");
+            drop(seat);
+        });
+    }
+}
+
+#[test]
+fn what_nobody_reads_is_work_too() {
+    let spaces = vec![b' '; 60_000];
+    let mut deflater = Deflater::new();
+    let packed = deflater.compress(&spaces, 15).unwrap();
+    let packed = encode::masked_fragment(Opcode::Text, true, true, packed, KEY).to_vec();
+    for (kind, rate, is_over) in [("over the rate", 1, false), ("after the end", 0, true)] {
+        let settings = DialectSettings {
+            max_messages_per_second: rate,
+            message_burst: rate,
+            ..roomy()
+        };
+        let message = packed.clone();
+        in_world(settings, |world| async move {
+            let seat = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
+            for (_, connection) in &mut *world.shard.connections.borrow_mut() {
+                connection.deflate = Some(DeflateParams {
+                    server_max_window_bits: 15,
+                });
+                if is_over {
+                    connection.end(Ending::RateLimited, 0);
+                }
+            }
+            one_turn(&world, message.clone());
+            let (left, _) = one_turn(&world, message.repeat(100));
+            let taken = 100 - left / message.len();
+            assert_eq!(taken, 1, "{kind}");
             drop(seat);
         });
     }
