@@ -13,7 +13,7 @@ const BROWSERS = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-
 // example.test are this machine, so that a page can come from another site.
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP *.example.test 127.0.0.1'];
-const ANSWER_TIMEOUT = 10_000;
+const ANSWER_TIMEOUT = 30_000;
 
 // Starts the browser, and a site that serves an empty page, before the tests of a file, and ends them after.
 export function startBrowser() {

@@ -13,7 +13,7 @@ import { WebSocket } from 'ws';
 export { sleep };
 export const SECRET = 'a-secret-for-tests-that-is-long-enough-for-hs256';
 const START_TIMEOUT = 20_000;
-const ANSWER_TIMEOUT = 10_000;
+const ANSWER_TIMEOUT = 30_000;
 const END_TIMEOUT = 60_000;
 const ANY_PORT = '127.0.0.1:0';
 

@@ -20,10 +20,10 @@ class Client:
         self.stack = contextlib.ExitStack()
         self.socket = self.stack.enter_context(websockets.sync.client.connect(url, **options))
 
-    def next(self, timeout=10):
+    def next(self, timeout=30):
         return self.socket.recv(timeout)
 
-    def next_json(self, timeout=10):
+    def next_json(self, timeout=30):
         return json.loads(self.next(timeout))
 
     def nothing(self, within=0.3):
@@ -31,7 +31,7 @@ class Client:
         with pytest.raises(TimeoutError):
             raise AssertionError(f"came: {self.socket.recv(within)!r}")
 
-    def closed(self, timeout=15):
+    def closed(self, timeout=30):
         """(code, reason) of the server's close; (1006, "") where the connection was just lost."""
         with pytest.raises(websockets.ConnectionClosed) as closed:
             while True:

@@ -55,7 +55,7 @@ def free_port():
             return port
 
 
-def wait_until(condition, timeout=10.0, what="the condition"):
+def wait_until(condition, timeout=30.0, what="the condition"):
     """Asks `condition` until it says something true, and returns that."""
     deadline = time.monotonic() + timeout
     while True:
@@ -202,7 +202,7 @@ class Fanfare:
         query = f"?token={token(user, **claims)}" if user is not None else ""
         return f"ws://127.0.0.1:{self.port}{self.prefix}/ws{query}"
 
-    def get(self, path, method="GET", body=None, timeout=10, **headers):
+    def get(self, path, method="GET", body=None, timeout=30, **headers):
         """One HTTP request. Header names are written with underscores."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         with contextlib.closing(connection):

@@ -103,7 +103,8 @@ def test_publishing(guarded, authorizer, dialect, answer):
     else:
         (refused,) = map(json.loads, client.settle())
         assert refused.get("code", refused.get("data", {}).get("code")) == 403
-    assert authorizer.asked_about(name)[0] == {"user": who, "action": "publish", "channel": name}
+    # The reader may have been judged first.
+    assert {"user": who, "action": "publish", "channel": name} in authorizer.asked_about(name)
 
 
 def test_talking_in_a_room(guarded):

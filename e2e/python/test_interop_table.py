@@ -164,6 +164,9 @@ def rooms_room(world, name):
     left = world.rooms(world.name("user"), name)
     left.settle()
     left.leave(name)
+    # From another node it may come after the answer; who joins later must not see it.
+    while two.json()["type"] != "user_left":
+        pass
     hearing = [world.rooms(world.name("user"), name), two]
     return hearing, [world.rooms(world.name("user")), world.rooms(world.name("user"), name + "x"), left]
 

@@ -29,7 +29,7 @@ class Client:
     def send(self, frame):
         self.socket.send(frame if isinstance(frame, str) else json.dumps(frame))
 
-    def next(self, timeout=10):
+    def next(self, timeout=30):
         """The next frame that is not the mark of an earlier look."""
         while True:
             frame = self.socket.recv(timeout)
@@ -44,7 +44,7 @@ class Client:
         self.send(frame)
         return self.json()
 
-    def until(self, mark, timeout=10):
+    def until(self, mark, timeout=30):
         """All frames before the one that carries `mark`."""
         frames = []
         while True:
@@ -115,7 +115,7 @@ class Topics(Client):
         self.send({"type": "ping"})
         return _until(self, exactly('{"type":"pong","timestamp":', TIME, "}"))
 
-    def until(self, mark, timeout=10):
+    def until(self, mark, timeout=30):
         # Who is nobody yet cannot be sent a mark.
         return super().until(mark, timeout) if self.authenticated else self.settle()
 
@@ -154,7 +154,7 @@ class Realtime(Client):
         self.send('{"type":"Ping","data":{"timestamp":77}}')
         return _until(self, re.compile(r'\{"type":"Pong","data":\{"timestamp":77\},"timestamp":\d{13}\}'))
 
-    def until(self, mark, timeout=10):
+    def until(self, mark, timeout=30):
         return super().until(mark, timeout) if self.listens else self.settle()
 
 
