@@ -2,6 +2,7 @@
 
 import os
 import pty
+import socket
 import subprocess
 
 import pytest
@@ -261,3 +262,15 @@ def test_redis_cli_at_a_terminal(guarded, connect):
         cli.wait()
         os.close(ours)
         os.close(its)
+
+
+def test_publishers_over_the_limit_leave_one_line(launch):
+    server = launch(resp={"max_connections": 1})
+    inside = socket.create_connection(("127.0.0.1", server.resp_port))
+    inside.sendall(b"PING\r\n")
+    assert inside.recv(100) == b"+PONG\r\n"
+    for _ in range(30):
+        with socket.create_connection(("127.0.0.1", server.resp_port)) as outside:
+            assert outside.recv(100).startswith(b"-ERR max number of clients")
+    inside.close()
+    assert 0 < server.log().count("too many publishers") < 10

@@ -104,10 +104,7 @@ async fn speak_redis(mut stream: TcpStream, peer: SocketAddr, door: Arc<resp::Do
         // It serves to the very end: what is published while the server drains still reaches who is left.
         resp::serve(stream, peer, &door, std::future::pending()).await;
     } else {
-        tracing::warn!(
-            most,
-            "too many publishers on the Redis-protocol door; set resp.max_connections"
-        );
+        door.warn_full(most);
         let _ = stream.write_all(resp::MAX_CLIENTS).await; // it is refused, whether it hears so or not
     }
 }

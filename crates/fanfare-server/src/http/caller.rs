@@ -18,13 +18,19 @@ const PROXIED: &[&str] = &[
     "via",
     "cdn-loop",
     "cf-ray",
+    "x-amz-cf-id",
     "x-amzn-trace-id",
+    "x-arr-log-id",
     "x-envoy-external-address",
+    "x-nginx-proxy",
     "x-original-host",
     "x-original-url",
+    "x-originating-ip",
     "x-proxyuser-ip",
     "x-remote-addr",
     "x-remote-ip",
+    "x-scheme",
+    "x-varnish",
 ];
 /// Parts of such names: `X-Forwarded-For`, `True-Client-IP`, `X-Azure-ClientIP`, `X-Real-IP`, `CF-Connecting-IP`.
 const PROXIED_PARTS: &[&str] = &["forwarded", "client-ip", "clientip", "real-ip", "connecting-ip"];
@@ -224,6 +230,10 @@ mod tests {
             "WL-Proxy-Client-IP",
             "X-Azure-ClientIP",
             "X-Envoy-External-Address",
+            "X-Originating-IP",
+            "X-NginX-Proxy",
+            "X-Scheme",
+            "X-Varnish",
         ] {
             let head = head(Version::HTTP_11, &[host, (name, "127.0.0.1")]);
             assert!(!is_loopback_caller(local, &head), "{name}");

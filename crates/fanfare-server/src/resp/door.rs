@@ -117,6 +117,7 @@ pub struct Door {
     pub(super) since: Instant,
     pub(super) malformed: LogThrottle,
     pub(super) unwelcome: LogThrottle,
+    full: LogThrottle,
     limits: Limits,
     ids: AtomicU64,
 }
@@ -132,6 +133,7 @@ impl Door {
             since: Instant::now(),
             malformed: LogThrottle::new(Duration::from_secs(1)),
             unwelcome: LogThrottle::new(Duration::from_millis(100)),
+            full: LogThrottle::new(Duration::from_secs(5)),
             ids: AtomicU64::new(1),
         }
     }
@@ -144,6 +146,17 @@ impl Door {
     /// What it has counted.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Logs that a connection beyond the `most` allowed is refused, unless such a line is a moment old.
+    pub fn warn_full(&self, most: u64) {
+        if let Some(held_back) = self.full.pass() {
+            tracing::warn!(
+                most,
+                held_back,
+                "too many publishers on the Redis-protocol door; set resp.max_connections"
+            );
+        }
     }
 
     /// Whether anybody who can connect may publish. Such a door belongs on the loopback interface only.
