@@ -56,7 +56,7 @@ impl Answers {
     }
 }
 
-/// Answers what comes in until the broker is dropped.
+/// Answers the questions that arrive, until the broker is dropped.
 pub(crate) async fn run(shared: Arc<Shared>, mut asks: mpsc::Receiver<Ask>) {
     // Dropped with this task, it ends those under way.
     let mut answering = JoinSet::new();

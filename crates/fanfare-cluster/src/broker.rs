@@ -146,7 +146,7 @@ impl Broker for ClusterBroker {
             return Box::pin(std::future::ready(Vec::new()));
         }
         let (done, receipts) = oneshot::channel();
-        // Fails only while the runtime shuts down, when nobody is left to deliver to.
+        // Fails only while the runtime shuts down, when no connection is left to deliver to.
         let _ = self.jobs.send(Job { events, done });
         Box::pin(async move {
             receipts.await.unwrap_or_else(|_| {
@@ -214,7 +214,7 @@ impl Broker for ClusterBroker {
     fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>> {
         Box::pin(async move {
             let (done, claims) = oneshot::channel();
-            // On its own, so that it is known to the end what became of them, whoever waits.
+            // In a task of its own, so that ids are released if the caller stops waiting.
             let claim = ids::claim(Arc::clone(&self.shared), ids.clone(), done);
             drop(self.runtime.spawn(claim));
             // Fails only while the runtime shuts down.
@@ -242,7 +242,7 @@ impl Broker for ClusterBroker {
 }
 
 impl ClusterBroker {
-    /// Begins `work`, which goes on whether or not somebody waits for its end.
+    /// Begins `work`, which goes on whether or not the caller waits for its end.
     fn go_on(&self, work: impl Future<Output = ()> + Send + 'static) -> BoxFuture<'static, ()> {
         let work = self.runtime.spawn(work);
         Box::pin(async move {

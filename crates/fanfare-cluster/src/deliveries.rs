@@ -15,7 +15,7 @@ use crate::{
     messages::{NodeMessage, Reached},
 };
 
-/// Items handed over at once.
+/// Items delivered at once.
 const BATCH: usize = 256;
 /// Bytes that may wait; above it the receiving connection is closed, as servers do with slow receivers.
 const MAX_BACKLOG: usize = 64 << 20;

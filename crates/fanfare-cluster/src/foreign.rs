@@ -1,7 +1,7 @@
 //! Events that no node published, on their way to the delivery queue.
 //!
 //! An event on [`Subject::Events`](crate::transport::Subject) whose id its publisher chose counts once in the cluster, and
-//! the store of ids must be asked whether it came before. Meanwhile what other programs publish waits behind it, on
+//! the store of ids must be asked whether it was published before. Meanwhile what other programs publish waits behind it, on
 //! whichever subject, so that each of them keeps its order; what nodes publish does not wait. If nothing waits and no id is
 //! named, an event goes straight to the queue.
 //!
@@ -29,7 +29,7 @@ use crate::{
 /// Ids that are claimed at once, unless one publication alone has more.
 const BATCH: usize = 512;
 
-/// Where events that no node published come in.
+/// Takes in the events that no node published.
 pub(crate) struct Foreign {
     waiting: mpsc::UnboundedSender<Publication>,
     /// How many publications wait. Only the task that receives adds to them, so what it finds is never too small.
@@ -98,7 +98,7 @@ impl Foreign {
     }
 }
 
-/// Takes what waits to the delivery queue, in order and without what has come before.
+/// Moves what waits to the delivery queue, in order and without repeats.
 pub(crate) async fn run(shared: Arc<Shared>, mut waiting: Waiting) {
     while let Some(publication) = waiting.recv().await {
         let mut ids: Vec<ReceivedId> = publication.ids().collect();

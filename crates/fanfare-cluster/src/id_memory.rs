@@ -205,7 +205,7 @@ fn weigh(cluster: Option<Claim>, known: Option<Knowledge>) -> (Claim, Option<Kno
 }
 
 impl State {
-    /// What a claim says of its id; `None` where it is new.
+    /// The state of an id by a claim of it; `None` if it is new.
     fn of(claim: Claim) -> Option<Self> {
         match claim {
             Claim::New => None,

@@ -60,7 +60,7 @@ pub(crate) enum NodeMessage {
 pub(crate) struct NoticePlace {
     /// The publishing node.
     pub(crate) node: Box<str>,
-    /// Tells the processes of one name apart.
+    /// Distinguishes the processes of one name.
     pub(crate) run: u64,
     /// A node that has received all notices below this number has missed none.
     pub(crate) after: u64,

@@ -1,4 +1,4 @@
-//! The task that publishes: gathers what callers hand in and sends it in batches, one after the other.
+//! The task that publishes: gathers the events of all callers and sends them in batches, one after the other.
 
 use std::sync::Arc;
 

@@ -81,7 +81,7 @@ async fn ask_others(shared: &Shared, question: &[u8]) -> (Vec<Bytes>, bool) {
 
 impl Questions {
     fn open(&self, token: u64) -> (Asking<'_>, oneshot::Receiver<()>) {
-        let (done, all_heard) = oneshot::channel();
+        let (done, all_replied) = oneshot::channel();
         let open = Open {
             answers: Vec::new(),
             asked: None,
@@ -91,7 +91,7 @@ impl Questions {
         };
         self.lock().insert(token, open);
         let questions = self;
-        (Asking { questions, token }, all_heard)
+        (Asking { questions, token }, all_replied)
     }
 
     /// So many nodes were asked.
@@ -115,7 +115,7 @@ impl Questions {
         }
     }
 
-    /// The listening connection was lost: no more answers will come.
+    /// The receiving connection was lost: no more answers will arrive.
     pub(crate) fn lost(&self) {
         for open in self.lock().values_mut() {
             open.done = None;

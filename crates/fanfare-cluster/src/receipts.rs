@@ -99,7 +99,7 @@ impl Receipts {
             return None;
         }
         let (done, in_force) = oneshot::channel();
-        // Under the lock, so that commands come in the order of calls.
+        // Under the lock, so that commands are sent in the order of calls.
         let _ = self.commands.send(Command::Subscribe(interest, ticket, done));
         Some(in_force)
     }

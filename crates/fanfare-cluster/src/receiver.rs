@@ -17,6 +17,7 @@ use crate::{
     deliveries::{Item, ReplyTo},
     link::CHECK_INTERVAL,
     messages::NodeMessage,
+    peers::REPORT_INTERVAL,
     questions::Reply,
     status::Side,
     subscriptions::{Command, Subscriptions},
@@ -67,7 +68,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
 
 /// Checks again and again; returns why the connection is of no use.
 async fn watch(shared: &Shared, subscriber: &dyn Subscriber) -> String {
-    let mut failed_probes = 0;
+    let (mut failed_probes, mut last_report) = (0, Instant::now());
     for count in 1_u32.. {
         tokio::time::sleep(CHECK_INTERVAL).await;
         // The reply stands behind all that the server has sent before.
@@ -75,6 +76,10 @@ async fn watch(shared: &Shared, subscriber: &dyn Subscriber) -> String {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return error,
             Err(_) => return "timed out".to_owned(),
+        }
+        if last_report.elapsed() >= REPORT_INTERVAL && shared.peers.receives() {
+            last_report = Instant::now();
+            shared.report(Subject::Nodes, true, false);
         }
         if count % CHECKS_PER_PROBE == 0 {
             match shared.round_trip(false).await {
@@ -193,7 +198,7 @@ fn one(shared: &Shared, by_all_channels: bool, event: Event, envelope: Option<En
     }
 }
 
-/// Tells the publisher not to wait for this node, which is counted among the listeners.
+/// Asks the publisher not to wait for this node, which is counted among the listeners.
 fn decline(shared: &Shared, envelope: &Envelope) {
     match envelope.reply {
         Some(number) if envelope.node == shared.node_id => shared.receipts.declined(&[number]),

@@ -1,7 +1,7 @@
 //! What one receiving connection is subscribed to: at its start all that is wanted, then what changes.
 //!
 //! Users are subscribed to one by one, and so are channels, as long as the node holds no pattern. From the first pattern on
-//! one subscription brings all channels. It is kept for a while after the last pattern has gone, since clients that hold
+//! one subscription covers all channels. It is kept for a while after the last pattern has gone, since clients that hold
 //! patterns come back.
 
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub(crate) struct Subscriptions<'a> {
     subscriber: &'a dyn Subscriber,
     /// The channels subscribed to one by one.
     channels: AHashSet<Interest>,
-    /// Whether one subscription brings all channels.
+    /// Whether one subscription covers all channels.
     by_all_channels: bool,
     /// When to unsubscribe from all channels.
     leave_at: Option<Instant>,

@@ -115,7 +115,7 @@ pub trait Inbound: Send + Sync {
     fn on_notice(&self, notice: Bytes);
 }
 
-/// What a node wants to hear of. Events for everyone reach every node unasked, and an event that meets several interests
+/// What a node wants to receive. Events for everyone reach every node unasked, and an event that meets several interests
 /// is handed in once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Interest {

@@ -29,7 +29,7 @@ const BATCH_BYTES: usize = 1 << 20;
 /// One node's notices.
 pub(super) struct Log {
     node: Box<str>,
-    /// Tells this process from others of the same name.
+    /// Distinguishes this process from others of the same name.
     run: u64,
     started: Instant,
     /// The latest notices that this node published; the last has the number before `next`.

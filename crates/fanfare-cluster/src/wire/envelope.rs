@@ -1,4 +1,4 @@
-//! What Fanfare's nodes say to each other around an event.
+//! The envelope that Fanfare's nodes put around an event.
 //!
 //! An event travels as the very notification any backend would publish, `{"type":…,"payload":…}`, with one field
 //! more, so that every subscriber of the channel understands it, be it Fanfare or not.
@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use super::{MAX_ENVELOPED_DEPTH, Rejected, object, sender};
 
-/// Stands in `type` for an event that has none, since subscribers of other make need one.
+/// Stands in `type` for an event that has none, since other programs that subscribe need one.
 pub const DEFAULT_TYPE: &str = "notification";
 
-/// Where an event was published, and how its publisher hears what became of it.
+/// Where an event was published, and the number under which its publisher waits for replies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// The publishing node.
@@ -25,7 +25,7 @@ pub struct Envelope {
     pub reply: Option<u64>,
 }
 
-/// What an envelope tells of the event itself.
+/// The parts of the event that the envelope carries.
 pub(super) struct Meta {
     pub(super) id: Uuid,
     pub(super) metadata: Option<RawJson>,

@@ -7,8 +7,8 @@
 //! | `fanfare:channel:{name}` | a channel's subscribers | the same, and if wanted `"metadata": {…}` and `"sender": string`; `data` may stand for `payload`. Any other JSON value is the data of an event without a type |
 //! | `fanfare:events` | as each event says | a body of the service API |
 //!
-//! Whoever may publish on Redis is trusted like a service. Other fields are allowed and ignored, but for one: `fanfare`,
-//! in which Fanfare's nodes tell each other the rest of an event (`envelope`).
+//! A program that may publish on Redis is trusted like a service. Other fields are allowed and ignored, but for one: `fanfare`,
+//! in which Fanfare's nodes carry the rest of an event (`envelope`).
 
 mod envelope;
 mod publication;
@@ -66,7 +66,7 @@ pub enum Rejected {
     /// `payload` is missing.
     #[error("the message has no `payload`")]
     NoPayload,
-    /// It is said whom the event is private to, but not in a form that could be heeded.
+    /// The envelope names the users that the event is private to, in a form that is not understood.
     #[error("the message's envelope is not of the documented form")]
     BadEnvelope,
     /// Not a body of the service API.
@@ -143,7 +143,7 @@ pub fn audience(channel: &str) -> Result<Audience, Rejected> {
             return Err(Rejected::Reserved);
         }
         match Audience::of_channel(below.unwrap_or(channel)) {
-            // Nodes ask for users by the users' names: on a real Redis it would reach nobody, or only a part of them.
+            // Nodes subscribe to users by the users' names: on a real Redis it would reach none of them, or only some.
             Ok(Audience::User(_)) if below.is_some() => Err(Rejected::Personal),
             Ok(audience) => Ok(audience),
             Err(_) => Err(Rejected::BadChannel),
