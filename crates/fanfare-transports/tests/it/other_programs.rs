@@ -197,6 +197,11 @@ async fn backends_publish_on_channels() {
     for hold_all in [false, true] {
         if hold_all {
             node.hold_interest(Interest::AllChannels, 1).await;
+            // The subscription to the channel alone ends right after the one to all is in force.
+            eventually("only the pattern is left", async || {
+                listened_to(&cluster) == (0, 1)
+            })
+            .await;
         }
         for (message, ..) in messages {
             let listeners = cluster.publish("fanfare:channel:project:1", message);
