@@ -21,7 +21,8 @@ TEXT, BINARY = 1, 2
 @pytest.fixture(scope="module")
 def server():
     """One for the whole file, which says all that it can say."""
-    with running(**all_dialects(log={"format": "human"}, env={"FANFARE_LOG": "trace"})) as server:
+    seldom = {"ping_interval": "20m", "ping_timeout": "40m"}  # a JSON ping is not what a bystander waits for
+    with running(**all_dialects(broadcast=seldom, log={"format": "human"}, env={"FANFARE_LOG": "trace"})) as server:
         yield server
 
 

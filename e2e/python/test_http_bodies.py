@@ -58,7 +58,7 @@ NOT_JSON = {
     "gzip that says so": (gzip.compress(b"{}"), {"Content_Encoding": "gzip"}, 415, "Content-Encoding"),
     "UTF-16": ('{"a":"s3cr3t"}'.encode("utf-16"), {}, 415, "UTF-16"),
     "UTF-16 without a mark": ('{"a":"s3cr3t"}'.encode("utf-16-le"), {}, 415, "UTF-16"),
-    "Latin-1": ('{"a":"s3cr3t é"}'.encode("latin-1"), {}, 415, "not UTF-8"),
+    "Latin-1": ('{"a":"s3cr3t é"}'.encode("latin-1"), {}, 400, "not UTF-8"),
     "a form": (b"message=s3cr3t", FORM, 415, "form"),
     "another form": (b"--x\r\n\r\ns3cr3t", {"Content_Type": "multipart/form-data; boundary=x"}, 415, "form"),
     "too deep": (DEEP, {}, 400, "nested deeper than 128"),

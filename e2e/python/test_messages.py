@@ -92,7 +92,9 @@ def test_what_cannot_be_taken(server, speak):
         answer = request(server, "ann", "POST", body=body)
         said = json.loads(answer.text)
         assert (answer.status, said["success"], said["details"]["field"]) == (400, False, field), (body[:60], said)
-        assert said["error"] == f"{field}: {said['details']['issue']}" and len(answer.text) < 300
+        issue = said["details"]["issue"]
+        assert said["error"] in (f"{field}: {issue}", issue if issue.startswith("the body is") else None), said
+        assert len(answer.text) < 300
     for query in ("?limit=0", "?limit=101", "?limit=x", "?cursor=x", "?other=1", "?limit=1&limit=2"):
         answer = request(server, "ann", path=PATH + query)
         assert (answer.status, json.loads(answer.text)["success"]) == (400, False), query

@@ -334,7 +334,7 @@ REFUSED = [
         ("{", 400, "the body is not JSON: EOF while parsing an object at line 1 column 1"),
         ("email=a&password=b", 400, "the body is not JSON: expected value at line 1 column 1"),
         ('{"email":"\\ud800"}', 400, "the body is not a JSON object"),
-        (b"\xff", 415, "the body is not UTF-8, expected JSON in UTF-8"),
+        (b"\xff", 400, "the body is not UTF-8, expected JSON in UTF-8"),
         ("[" * 200_000, 400, "the body is not JSON: EOF while parsing a list at line 1 column 200000"),
     )],
 ]

@@ -14,7 +14,7 @@ use utoipa::{
 use super::{
     Site,
     api::query::Query,
-    body::{self, Received, RequestBody, Unread},
+    body::{self, Received, RequestBody},
     caller,
     forms::{Always, BadField, FailedError, Success, challenging, refusals},
     message_reader::Reader,
@@ -77,7 +77,7 @@ pub(super) async fn answer(request: Request<RequestBody>, site: &Arc<Site>) -> R
     let answered = if head.method == Method::POST {
         match body::read(sent, &site.options).await {
             Ok(body) => create(body, who, site).await,
-            Err(unread) => return unreadable(&unread),
+            Err(unread) => return failed(unread.status(), &unread.message()),
         }
     } else {
         list(head.uri.query().unwrap_or_default(), &who, site).await
@@ -98,10 +98,6 @@ fn refused(status: StatusCode, error: &str, details: Option<BadField<'_>>) -> Re
         details,
     };
     reply::json(status, &body)
-}
-
-fn unreadable(unread: &Unread) -> Reply {
-    failed(unread.status(), &unread.message())
 }
 
 fn later(error: &str) -> Reply {
@@ -281,7 +277,11 @@ async fn create(body: Received, who: Arc<Identity>, site: &Site) -> Result<Reply
         Ok(draft) => draft,
         Err(refusal) => {
             return match body.not_json() {
-                Some(unread) => Ok(unreadable(&unread)),
+                Some(unread) => {
+                    let issue = &*unread.message();
+                    let details = BadField { field: "body", issue };
+                    Ok(refused(unread.status(), issue, Some(details)))
+                }
                 None => Err(refusal),
             };
         }

@@ -42,8 +42,8 @@ impl NotJson {
 
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Compressed | Self::Utf16 | Self::NotUtf8 | Self::Form => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Empty | Self::TooDeep | Self::Syntax(_) => StatusCode::BAD_REQUEST,
+            Self::Compressed | Self::Utf16 | Self::Form => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Empty | Self::NotUtf8 | Self::TooDeep | Self::Syntax(_) => StatusCode::BAD_REQUEST,
         }
     }
 

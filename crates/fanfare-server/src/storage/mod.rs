@@ -32,7 +32,10 @@ use sqlx::{
     AnyPool,
     any::{AnyQueryResult, AnyRow},
 };
-use tokio::{sync::OnceCell, time::timeout};
+use tokio::{
+    sync::{OnceCell, Semaphore, SemaphorePermit},
+    time::timeout,
+};
 use uuid::Uuid;
 
 use crate::changed::{Changed, Repeated};
@@ -72,6 +75,9 @@ struct Inner {
     /// How the operations found the database.
     history: Mutex<History>,
     renewal: Arc<Renewal>,
+    /// The turn to write, with SQLite: it takes one writer at a time. Writers poll its own lock, where an unlucky one waits
+    /// too long; here they wait in order.
+    turn: Semaphore,
     /// The mode of the SQLite file, where other users may access it.
     exposed: Changed<Option<u32>>,
     /// What went wrong last by a mistake: a loop would meet it again each time.
@@ -101,6 +107,7 @@ impl Storage {
                 prepared: OnceCell::new(),
                 history: Mutex::new(History::new(Instant::now())),
                 renewal,
+                turn: Semaphore::new(1),
                 exposed: Changed::default(),
                 fault: Repeated::every(FAULT_REPEATED),
             }),
@@ -234,6 +241,7 @@ impl Storage {
         transaction::detached(async move {
             let work = async {
                 storage.prepared().await?;
+                let _turn = storage.turn(begin).await?;
                 let done = transaction::run(&storage.inner.pool, begin, work).await;
                 done.map_err(StorageError::from)
             };
@@ -241,6 +249,17 @@ impl Storage {
             storage.judged(start, done.unwrap_or_else(|_| Err(Outage::Slow.into())), proof)
         })
         .await
+    }
+
+    /// Waits for the turn of a transaction that begins with `begin`; `None` if it needs none.
+    async fn turn(&self, begin: Option<&'static str>) -> Result<Option<SemaphorePermit<'_>>, StorageError> {
+        if begin.is_none() || self.inner.kind != Kind::Sqlite {
+            return Ok(None);
+        }
+        let turn = timeout(WAIT, self.inner.turn.acquire()).await;
+        turn.map_err(|_| Outage::Locked)?
+            .map(Some)
+            .map_err(|_| Outage::Unreachable.into())
     }
 
     /// Logs when the database fails and when it is back: once each, however many operations show it.
