@@ -69,7 +69,7 @@ impl Cluster {
         }
     }
 
-    /// Lets everything through until nobody has anything to say.
+    /// Delivers all messages until no node sends another.
     fn settle(&mut self) {
         for round in 0.. {
             assert!(round < 10, "they never stop");
