@@ -23,7 +23,8 @@ pub trait Authorizer: Send + Sync {
     /// is dropped, so that whoever asks the same next has the answer.
     fn ask(&self, question: Question) -> BoxFuture<'static, bool>;
 
-    /// Like [`Self::ask`], but tells when there was no answer: for those who can come back for it.
+    /// Like [`Self::ask`], but tells when there was no answer: for those who can come back for it. The future is ready at
+    /// its first poll only if the answer was remembered.
     fn consult(&self, question: Question) -> BoxFuture<'static, Option<bool>> {
         let answer = self.ask(question);
         Box::pin(async move { Some(answer.await) })

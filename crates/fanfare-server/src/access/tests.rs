@@ -13,6 +13,7 @@ use fanfare_core::{
     Channel, UserId,
     policy::{Action, Authorizer as _, Counts, Question, Verdict},
 };
+use futures_util::FutureExt as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -354,6 +355,19 @@ async fn equal_questions_are_asked_once() {
         assert_eq!(futures_util::future::join_all(asked).await, [true; 20]);
         assert_eq!(service.requests() - before, 1);
     }
+}
+
+#[tokio::test]
+async fn only_a_remembered_answer_is_there_at_the_first_poll() {
+    let service = Service::start(&http("200 OK", YES), Duration::ZERO).await;
+    let webhook = service.webhook();
+    let asked = webhook.consult(about("a"));
+    // The answer is there before the first poll, as it may be when another thread runs the request.
+    while webhook.remembered(&about("a")).is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(asked.now_or_never(), None);
+    assert_eq!(webhook.consult(about("a")).now_or_never(), Some(Some(true)));
 }
 
 #[tokio::test]

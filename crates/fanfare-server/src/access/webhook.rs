@@ -167,7 +167,12 @@ impl Authorizer for Webhook {
             return std::future::ready(answer.allow).boxed();
         }
         let (sender, receiver) = oneshot::channel();
-        let answer = receiver.map(|answer| answer.ok().flatten()).boxed().shared();
+        let answer = async move {
+            // Another thread may answer before the first poll, and callers count the question by that poll.
+            tokio::task::yield_now().await;
+            receiver.await.ok().flatten()
+        };
+        let answer = answer.boxed().shared();
         pending.insert(question.clone(), answer.clone());
         drop(pending); // a runtime that has ended drops the task at once, which takes this lock
         let underway = Underway {
