@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::{Channel, Event, UserId};
+use crate::{Channel, Entered, Entry, EntryTicket, Event, Member, Presence, Present, Slot, UserId};
 
 /// A question, an answer or a notice with more bytes than this does not travel between nodes.
 pub const MAX_MESSAGE_BYTES: usize = (8 << 20) - 4096;
@@ -86,6 +86,53 @@ pub trait Broker: Send + Sync {
     fn remembered_ids(&self) -> RememberedIds {
         RememberedIds::default()
     }
+
+    // Presence: counted for all nodes together.
+
+    /// A connection of this node enters a room. [`Inbound::entered`] is called for it in the order of deliveries: what is
+    /// delivered before that call is not for the connection, what is delivered after it is. If it is the user's first in the
+    /// cluster, the room's announcement ([`Inbound::announcement`]) is published then, once, and delivered after that call.
+    ///
+    /// While the broker is away, this node judges by what it knows itself.
+    fn enter(&self, entry: Entry) {
+        let _ = entry;
+    }
+
+    /// A connection of `user` on this node leaves `room`; with the user's last one in the cluster the announcement is
+    /// published, once. Placed at the call, in the order of calls of [`Broker::enter`] and [`Broker::leave`].
+    fn leave(&self, room: Channel, user: UserId) {
+        let _ = (room, user);
+    }
+
+    /// The members of `room` that have a connection on this node, in no order.
+    fn present(&self, room: &Channel) -> Vec<Present> {
+        let _ = room;
+        Vec::new()
+    }
+
+    /// How many rooms have members on this node.
+    fn rooms(&self) -> usize {
+        0
+    }
+
+    /// Takes one of `most` places of `slot` for a connection of this node. Returns whether there was one: `false` if
+    /// all nodes together hold as many already. The caller has counted its own node's before; while the broker is away,
+    /// that count decides alone.
+    fn acquire_slot(&self, slot: Slot, most: usize) -> BoxFuture<'static, bool> {
+        let _ = (slot, most);
+        Box::pin(std::future::ready(true))
+    }
+
+    /// Gives back what [`Broker::acquire_slot`] took.
+    fn release_slot(&self, slot: Slot) {
+        let _ = slot;
+    }
+
+    /// Ends this node's part in the cluster: what was published, entered and left reaches the others, and its places are
+    /// free at once. Resolves when that is done, or after a second at most.
+    fn close(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Where a broker hands in the events that reached this node.
@@ -113,6 +160,19 @@ pub trait Inbound: Send + Sync {
     /// Handles a notice of some node ([`Broker::broadcast`]). It must not wait for anything: what this node delivers next
     /// waits for it.
     fn on_notice(&self, notice: Bytes);
+
+    /// A connection has entered its room ([`Broker::enter`]). It is called in the order of [`Inbound::deliver`], and must not
+    /// wait for anything.
+    fn entered(&self, ticket: EntryTicket, entered: Entered) {
+        let _ = (ticket, entered);
+    }
+
+    /// What is published in `room` when `member` enters it with a first connection, or leaves it with the last one; `None`
+    /// for nothing. A node that cleans up after another calls it for users who were never connected to it.
+    fn announcement(&self, change: Presence, room: &Channel, member: &Member) -> Option<Event> {
+        let _ = (change, room, member);
+        None
+    }
 }
 
 /// What a node wants to receive. Events for everyone reach every node unasked, and an event that meets several interests

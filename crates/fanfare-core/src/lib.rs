@@ -23,6 +23,7 @@ mod object;
 mod options;
 mod pattern;
 pub mod policy;
+mod presence;
 mod report;
 mod segments;
 mod striped;
@@ -51,6 +52,7 @@ pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
 pub use object::{BadObject, RawObject, string};
 pub use options::{BadOption, Inherited, OptionKind, OptionSpec, OptionValue, Options, Target, Unit};
 pub use pattern::{Pattern, Subscription};
+pub use presence::{Entered, Entry, EntryTicket, Member, Present, Slot, SlotScope};
 pub use report::{
     ConnectionFacts, DialectFacts, DialectReport, Figure, FigureValue, JsonMap, NodeFacts, Report, fields,
 };

@@ -1,0 +1,74 @@
+//! What all nodes count together: who is in which room, and which slots (names of connections, places of a user) are taken.
+
+use crate::{Channel, UserId};
+
+/// A user in a room, as every node knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The user.
+    pub user: UserId,
+    /// What to call the user, where that is something else than the id.
+    pub username: Option<Box<str>>,
+    /// Whether the user's credential writes the id as a number.
+    pub numeric: bool,
+    /// The name of the dialect that words the announcements: that of the user's first connection in the room.
+    pub dialect: Box<str>,
+}
+
+/// A connection that enters a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The room.
+    pub room: Channel,
+    /// The connection's user.
+    pub member: Member,
+    /// Comes back with [`Inbound::entered`](crate::Inbound::entered).
+    pub ticket: EntryTicket,
+    /// Whether [`Entered`] lists the room's members.
+    pub wants_members: bool,
+}
+
+/// Identifies an entry to the node that began it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EntryTicket(pub u64);
+
+/// The result of an [`Entry`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entered {
+    /// It is the user's first connection in the room, on all nodes.
+    pub first: bool,
+    /// The room's members, the new one included, if the entry wants them. Announcements that are delivered later fit to
+    /// this list without a gap and without a repetition.
+    pub members: Option<Vec<Member>>,
+}
+
+/// A user in a room, as one node counts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Present {
+    /// The user.
+    pub member: Member,
+    /// The user's connections in the room, on this node.
+    pub connections: u32,
+    /// When the first of them entered, in milliseconds since 1970.
+    pub since_ms: u64,
+}
+
+/// Something of which there is a limited number in the cluster, such as a name of one connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Slot {
+    /// What is limited, and in which dialect.
+    pub scope: SlotScope,
+    /// The dialect.
+    pub dialect: &'static str,
+    /// The connection's name, or the user.
+    pub name: Box<str>,
+}
+
+/// What a [`Slot`] limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SlotScope {
+    /// Connections of one name.
+    Name,
+    /// Connections of one user.
+    User,
+}
