@@ -6,8 +6,8 @@
 //! * as a recipe for frames: mostly well-formed ones, so that the fuzzer gets past masks and lengths.
 #![no_main]
 
-use fanfare_server::ws::encode::masked_fragment;
-use fanfare_server::ws::{
+use fanfare_ws::encode::masked_fragment;
+use fanfare_ws::{
     Decoder, DeflateParams, Deflater, Incoming, Inflater, Input, Limits, Opcode, Violation,
 };
 use libfuzzer_sys::fuzz_target;

@@ -1,6 +1,5 @@
-//! Fanfare's server: listeners, the fan-out engine, the WebSocket codec, the HTTP routes, the Redis-protocol door,
-//! configuration and the command line. The binary is `fanfare`; this library exists for it, its tests, its fuzz
-//! targets and its benchmarks.
+//! Fanfare's server: listeners, the fan-out engine, the HTTP routes, the Redis-protocol door, configuration and the
+//! command line. The binary is `fanfare`; this library exists for it, its tests, its fuzz targets and its benchmarks.
 
 pub mod access;
 pub mod accounts;
@@ -20,4 +19,3 @@ pub mod resp;
 pub mod serve;
 pub mod storage;
 pub mod telemetry;
-pub mod ws;

@@ -8,8 +8,9 @@ use std::{
     process::Stdio,
 };
 
+use fanfare_ws::{Opcode, encode};
+
 use super::{FRAME_LEN, HEADER_LEN, child::Child};
-use crate::ws::{Opcode, encode};
 
 /// The baseline's own process: accepts one connection that commands it and `connections` that listen. Each byte that
 /// the commander sends is a number of frames to write to every listener, in one call each.

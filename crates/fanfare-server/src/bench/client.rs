@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use fanfare_core::{Heard, ListenPlan};
+use fanfare_ws::{Opcode, encode};
 use memchr::memmem;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,7 +12,6 @@ use tokio::{
 };
 
 use super::frames;
-use crate::ws::{Opcode, encode};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// An answer to an upgrade request is far shorter.

@@ -186,7 +186,7 @@ mod tests {
             );
             let dialect = dialect.open(&Options::defaults(dialect.defaults().options));
             let text = dialect.render(&parsed.unwrap()[0]).unwrap();
-            let frame = crate::ws::encode::frame(crate::ws::Opcode::Text, &text, false);
+            let frame = fanfare_ws::encode::frame(fanfare_ws::Opcode::Text, &text, false);
             assert_eq!(frame.len(), FRAME_LEN, "{listeners:?}");
         }
     }

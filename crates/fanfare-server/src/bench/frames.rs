@@ -82,7 +82,7 @@ fn parse_header(bytes: &[u8]) -> Option<(usize, bool, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ws::{Opcode, encode};
+    use fanfare_ws::{Opcode, encode};
 
     fn stream() -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -7,10 +7,10 @@ use std::sync::{
 
 use bytes::Bytes;
 use fanfare_core::{Event, Reach};
+use fanfare_ws::{DeflateParams, Deflater, Opcode, encode};
 use tokio::sync::oneshot;
 
 use super::MountedDialect;
-use crate::ws::{DeflateParams, Deflater, Opcode, encode};
 
 /// An event with its renderings, each made when the first receiver needs it and shared by all.
 pub struct Prepared {

@@ -10,6 +10,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use fanfare_core::{Conversation, Ending, Identity};
+use fanfare_ws::{Decoder, DeflateParams, Opcode, encode};
 use slab::Slab;
 use uuid::Uuid;
 
@@ -17,7 +18,6 @@ use super::{
     Admission, MountedDialect, Transport, deliver::RUN, meter::Meter, outbox::Outbox,
     subscriptions::Subscriptions, work::Debt,
 };
-use crate::ws::{Decoder, DeflateParams, Opcode, encode};
 
 /// How long a client may take to answer our close frame.
 const CLOSE_ANSWER_MS: u64 = 5_000;

@@ -9,6 +9,7 @@ use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use fanfare_core::Reach;
+use fanfare_ws::{DeflateParams, Deflater};
 use smallvec::SmallVec;
 
 use super::{
@@ -18,7 +19,6 @@ use super::{
     counters::add,
     receivers::same,
 };
-use crate::ws::{DeflateParams, Deflater};
 
 /// Receivers served before other tasks of the shard get a turn; 10,000 at once would hold it for 80 ms.
 const CHUNK: usize = 256;

@@ -70,7 +70,7 @@ impl Shard {
             outbox: None,
             unread: None,
             waker: None,
-            decoder: crate::ws::Decoder::new(),
+            decoder: fanfare_ws::Decoder::new(),
             conversation,
             admission: newcomer.admission,
             id: newcomer.id,

@@ -11,6 +11,7 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use fanfare_core::{Ending, Message, Steps};
+use fanfare_ws::{Incoming, Input, Limits, Violation, encode};
 
 use super::{
     Shard,
@@ -19,7 +20,6 @@ use super::{
     talk::{Done, PONGS, Turn},
     work,
 };
-use crate::ws::{Incoming, Input, Limits, Violation, encode};
 
 /// How a connection's task stands after a turn.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use fanfare_core::{ConnectionFacts, Ending, SubscriptionIndex};
+use fanfare_ws::{Deflater, Inflater};
 use futures_util::FutureExt;
 use slab::Slab;
 use tokio::{
@@ -27,7 +28,6 @@ use super::{
     told::Told,
     undecided::Undecided,
 };
-use crate::ws::{Deflater, Inflater};
 
 /// Bytes read from a socket at once. One buffer serves all of a shard's connections.
 const READ_BUFFER: usize = 64 * 1024;

@@ -10,13 +10,13 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::Ending;
+use fanfare_ws::{Opcode, encode};
 
 use super::{
     Shard, Transport,
     connection::{Connection, HANG_UP_MS, Phase},
     talk::{Turn, millis, unix_millis},
 };
-use crate::ws::{Opcode, encode};
 
 /// Between two looks. Times are kept to within this.
 const EVERY: Duration = Duration::from_millis(250);

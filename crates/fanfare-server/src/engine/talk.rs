@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{Context, Conversation, Identity, Message, Step, Steps};
+use fanfare_ws::{Opcode, encode};
 
 use super::{
     Admission, Shard,
@@ -17,7 +18,6 @@ use super::{
     shard::Codec,
     work,
 };
-use crate::ws::{Opcode, encode};
 
 /// What is at hand while a connection is served.
 pub(super) struct Turn<'a> {

@@ -3,6 +3,11 @@
 use std::{borrow::Cow, fmt::Display, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
 use fanfare_core::{About, Handshake, Identity, Refusal, Rejection};
+use fanfare_ws::{
+    encode,
+    extensions::{self, Agreement, Malformed},
+    handshake::{self, HandshakeError},
+};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -27,11 +32,6 @@ use crate::{
     auth::TokenError,
     engine::{Admission, MountedDialect, Newcomer, Seat, Shard, Transport},
     refusals::{self, Subject},
-    ws::{
-        encode,
-        extensions::{self, Agreement, Malformed},
-        handshake::{self, HandshakeError},
-    },
 };
 
 /// Bytes kept of a client's `User-Agent`.

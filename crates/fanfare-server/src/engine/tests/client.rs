@@ -1,11 +1,10 @@
 //! The client's end of a connection: it writes and reads frames one by one.
 
+use fanfare_ws::{Opcode, encode};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-
-use crate::ws::{Opcode, encode};
 
 /// Two ends of a connection: the client's and the server's.
 pub(super) async fn sockets() -> (Client, TcpStream) {

@@ -3,12 +3,10 @@
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use fanfare_core::Ending;
+use fanfare_ws::{DeflateParams, Deflater, Opcode, encode};
 
 use super::world::{Client, Setup, World, in_world, settings};
-use crate::{
-    engine::{DialectSettings, talk::Turn, work},
-    ws::{DeflateParams, Deflater, Opcode, encode},
-};
+use crate::engine::{DialectSettings, talk::Turn, work};
 
 const KEY: [u8; 4] = [1, 2, 3, 4];
 

@@ -1,32 +1,32 @@
 //! Frame headers as clients send them (RFC 6455, section 5.2).
 
-use super::{Limits, Opcode, Violation};
+use crate::{Limits, Opcode, Violation};
 use Violation::Protocol;
 
 /// The longest header: 2 bytes, a 64-bit length, a masking key.
-pub(super) const MAX_HEADER: usize = 14;
+pub(crate) const MAX_HEADER: usize = 14;
 /// The longest payload of a control frame (RFC 6455, section 5.5).
-pub(super) const MAX_CONTROL: u64 = 125;
+pub(crate) const MAX_CONTROL: u64 = 125;
 
 /// A frame's header that is whole and within the rules.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Header {
-    pub(super) opcode: Opcode,
-    pub(super) fin: bool,
+pub(crate) struct Header {
+    pub(crate) opcode: Opcode,
+    pub(crate) fin: bool,
     /// RSV1: the message is compressed (RFC 7692, section 6).
-    pub(super) compressed: bool,
-    pub(super) key: [u8; 4],
+    pub(crate) compressed: bool,
+    pub(crate) key: [u8; 4],
     /// Payload length in bytes.
-    pub(super) len: u64,
+    pub(crate) len: u64,
     /// How many bytes the header itself takes.
-    pub(super) size: usize,
+    pub(crate) size: usize,
 }
 
 /// Reads the header at the front of `bytes`; `None` if it is not whole yet.
 ///
 /// Every rule is applied as soon as the bytes it speaks about are there, and always in the same order, so that
 /// the verdict depends neither on how the bytes were split nor on a rest that may never come.
-pub(super) fn parse(bytes: &[u8], in_message: bool, limits: &Limits) -> Result<Option<Header>, Violation> {
+pub(crate) fn parse(bytes: &[u8], in_message: bool, limits: &Limits) -> Result<Option<Header>, Violation> {
     let Some(&first) = bytes.first() else {
         return Ok(None);
     };

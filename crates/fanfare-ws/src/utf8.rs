@@ -1,17 +1,17 @@
 //! UTF-8 checked piece by piece, failing at the first byte that can not belong to any text.
 
-use super::Violation;
+use crate::Violation;
 
 /// Remembers the unfinished character at the end of the pieces seen so far: at most 3 bytes.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Utf8 {
+pub(crate) struct Utf8 {
     open: [u8; 4],
     len: u8,
 }
 
 impl Utf8 {
     /// Checks the next piece of the text.
-    pub(super) fn feed(&mut self, piece: &[u8]) -> Result<(), Violation> {
+    pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<(), Violation> {
         let piece = self.complete_open(piece)?;
         match simdutf8::compat::from_utf8(piece) {
             Ok(_) => Ok(()),
@@ -27,7 +27,7 @@ impl Utf8 {
     }
 
     /// Checks that the text does not end inside a character.
-    pub(super) fn finish(self) -> Result<(), Violation> {
+    pub(crate) fn finish(self) -> Result<(), Violation> {
         if self.len == 0 {
             Ok(())
         } else {

@@ -1,10 +1,10 @@
 //! Shared by the tests: streams of client frames, and what a decoder makes of them.
 
-use super::{Decoder, DeflateParams, Incoming, Inflater, Input, Limits, Opcode, Violation, encode};
+use crate::{Decoder, DeflateParams, Incoming, Inflater, Input, Limits, Opcode, Violation, encode};
 
 /// An [`Incoming`] that outlives its input.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     Text(String),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
@@ -26,15 +26,15 @@ impl From<Incoming<'_>> for Seen {
 
 /// Everything a stream led to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Outcome {
-    pub(super) seen: Vec<Seen>,
-    pub(super) end: Option<Violation>,
+pub(crate) struct Outcome {
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) end: Option<Violation>,
     /// Index of the piece that brought the violation.
-    pub(super) failed_in: usize,
+    pub(crate) failed_in: usize,
 }
 
 /// Decodes a stream that arrives in pieces.
-pub(super) fn decode<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, limits: &Limits) -> Outcome {
+pub(crate) fn decode<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, limits: &Limits) -> Outcome {
     let mut decoder = Decoder::new();
     let mut inflater = Inflater::new();
     let mut outcome = Outcome::default();
@@ -56,9 +56,9 @@ pub(super) fn decode<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, limits: &Li
     outcome
 }
 
-pub(super) const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
+pub(crate) const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
-pub(super) fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits {
         max_message_size: 1 << 20,
         max_fragments: 64,
@@ -66,7 +66,7 @@ pub(super) fn limits() -> Limits {
     }
 }
 
-pub(super) fn deflate_limits() -> Limits {
+pub(crate) fn deflate_limits() -> Limits {
     Limits {
         deflate: Some(DeflateParams {
             server_max_window_bits: 15,
@@ -76,17 +76,17 @@ pub(super) fn deflate_limits() -> Limits {
 }
 
 /// One unfragmented frame.
-pub(super) fn one(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn one(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     encode::masked_frame(opcode, payload, KEY).to_vec()
 }
 
 /// One frame that is not its message's last.
-pub(super) fn part(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn part(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     encode::masked_fragment(opcode, false, false, payload, KEY).to_vec()
 }
 
 /// The next of a seeded sequence of numbers (xorshift64*).
-pub(super) fn random(state: &mut u64) -> usize {
+pub(crate) fn random(state: &mut u64) -> usize {
     *state ^= *state >> 12;
     *state ^= *state << 25;
     *state ^= *state >> 27;

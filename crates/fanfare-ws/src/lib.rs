@@ -1,15 +1,21 @@
-//! The WebSocket protocol (RFC 6455) and its compression (RFC 7692) without sockets or clocks: bytes in,
-//! messages out.
+//! The WebSocket protocol (RFC 6455) and its compression (RFC 7692), sans-io: bytes in, messages out.
 //!
-//! * [`Decoder`] turns what a client sent into messages; it is strict, and fails at the first byte that can not
-//!   belong to a valid stream.
-//! * [`encode`] builds the frames we send.
+//! * [`Decoder`] turns what a client sent into messages. It is strict: it fails at the first byte that cannot belong to
+//!   a valid stream.
+//! * [`encode`] builds the frames that a server sends.
 //! * [`handshake`] and [`extensions`] judge the upgrade request.
-//! * [`Inflater`] and [`Deflater`] are big, so a thread has one of each and lends it to its connections; no
-//!   connection keeps compression state, since we always negotiate "no context takeover" both ways.
+//! * [`Inflater`] and [`Deflater`] are big, so a thread has one of each and lends it to its connections. No connection
+//!   keeps compression state, since "no context takeover" is always negotiated in both directions.
+//!
+//! This crate must never know a socket, a clock, a runtime, or anything of Fanfare: it depends on none of Fanfare's
+//! crates, and could be published alone.
+//!
+//! # Examples
+//!
+//! A client's frame comes in, and its message goes out:
 //!
 //! ```
-//! use fanfare_server::ws::{Decoder, Incoming, Inflater, Input, Limits, Opcode, encode};
+//! use fanfare_ws::{Decoder, Incoming, Inflater, Input, Limits, Opcode, encode};
 //!
 //! let mut received = encode::masked_frame(Opcode::Text, b"hello", [1, 2, 3, 4]).to_vec();
 //! let (mut decoder, mut inflater) = (Decoder::new(), Inflater::new());
@@ -18,7 +24,7 @@
 //! while let Some(message) = decoder.next(&mut input, &limits, &mut inflater)? {
 //!     assert_eq!(message, Incoming::Text("hello"));
 //! }
-//! # Ok::<(), fanfare_server::ws::Violation>(())
+//! # Ok::<(), fanfare_ws::Violation>(())
 //! ```
 
 mod decode;

@@ -15,7 +15,7 @@ pub struct DeflateParams {
 /// An offer we took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agreement {
-    /// For [`super::Limits::deflate`] and [`super::Deflater`].
+    /// For [`crate::Limits::deflate`] and [`crate::Deflater`].
     pub params: DeflateParams,
     /// Our answer's `Sec-WebSocket-Extensions`.
     pub answer: HeaderValue,

@@ -1,30 +1,30 @@
 //! What a connection must remember between two reads when a header, a frame or a message is incomplete.
 
-use super::header::{self, Header, MAX_HEADER};
-use super::utf8::Utf8;
-use super::{Inflater, Input, Limits, Opcode, Violation, deflate, mask};
+use crate::header::{self, Header, MAX_HEADER};
+use crate::utf8::Utf8;
+use crate::{Inflater, Input, Limits, Opcode, Violation, deflate, mask};
 
 /// The bytes of a header that is not whole yet.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(crate) struct Held {
     bytes: [u8; MAX_HEADER],
     len: u8,
 }
 
 impl Held {
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 
     /// Copies from the front of `more` until a header of any kind would be whole.
-    pub(super) fn top_up(&mut self, more: &[u8]) {
+    pub(crate) fn top_up(&mut self, more: &[u8]) {
         for (place, &byte) in self.bytes[usize::from(self.len)..].iter_mut().zip(more) {
             *place = byte;
             self.len += 1;
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.len = 0;
     }
 }
@@ -42,7 +42,7 @@ struct Frame {
 
 /// A data message under way: fragmented, or in one frame that is not all here.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(crate) struct Message {
     text: bool,
     compressed: bool,
     fragments: usize,
@@ -54,7 +54,7 @@ pub(super) struct Message {
 
 impl Message {
     /// Checks the next fragment against the limits; `message` is what came before it.
-    pub(super) fn check(message: Option<&Self>, header: &Header, limits: &Limits) -> Result<(), Violation> {
+    pub(crate) fn check(message: Option<&Self>, header: &Header, limits: &Limits) -> Result<(), Violation> {
         let (fragments, had) = message.map_or((0, 0), |message| (message.fragments, message.bytes.len()));
         if fragments >= limits.max_fragments.max(1) {
             return Err(Violation::TooManyFragments);
@@ -110,7 +110,7 @@ enum Lent {
 
 /// How far reading a frame's payload came.
 #[derive(Debug)]
-pub(super) enum Progress {
+pub(crate) enum Progress {
     /// The input is used up.
     NeedMore,
     /// The frame is whole, its message goes on.
@@ -125,8 +125,8 @@ pub(super) enum Progress {
 
 /// The rare state: exists only while something is incomplete.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
-    pub(super) held: Held,
+pub(crate) struct Pending {
+    pub(crate) held: Held,
     frame: Option<Frame>,
     control: Vec<u8>,
     message: Option<Message>,
@@ -135,7 +135,7 @@ pub(super) struct Pending {
 
 impl Pending {
     /// Forgets what was given out by the last call.
-    pub(super) fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         match std::mem::take(&mut self.lent) {
             Lent::Nothing => {}
             Lent::Control => self.control = Vec::new(),
@@ -144,31 +144,31 @@ impl Pending {
     }
 
     /// Whether nothing is incomplete, so that this state need not be kept.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.lent == Lent::Nothing
             && self.held.bytes().is_empty()
             && self.frame.is_none()
             && self.message.is_none()
     }
 
-    pub(super) fn in_frame(&self) -> bool {
+    pub(crate) fn in_frame(&self) -> bool {
         self.frame.is_some()
     }
 
-    pub(super) fn under_way(&self) -> Option<&Message> {
+    pub(crate) fn under_way(&self) -> Option<&Message> {
         self.message.as_ref()
     }
 
-    pub(super) fn control(&self) -> &[u8] {
+    pub(crate) fn control(&self) -> &[u8] {
         &self.control
     }
 
-    pub(super) fn message(&self) -> &[u8] {
+    pub(crate) fn message(&self) -> &[u8] {
         self.message.as_ref().map_or(&[], |message| &message.bytes)
     }
 
     /// Starts on a frame's payload. The header was checked.
-    pub(super) fn begin(&mut self, header: &Header) {
+    pub(crate) fn begin(&mut self, header: &Header) {
         match header.opcode {
             Opcode::Text | Opcode::Binary => {
                 self.message = Some(Message {
@@ -197,7 +197,7 @@ impl Pending {
     }
 
     /// Takes what is there of the frame's payload.
-    pub(super) fn payload(
+    pub(crate) fn payload(
         &mut self,
         input: &mut Input<'_>,
         limits: &Limits,

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Opcode, mask};
+use crate::{Opcode, mask};
 
 /// Most bytes of a close frame's reason: a control frame's 125 less the code.
 const MAX_REASON: usize = 123;

@@ -1,8 +1,8 @@
 //! The decoder against streams as data.
 
-use super::decode_cases::{Case, all, binary, raw, text};
-use super::testkit::{Outcome, Seen, decode, limits, one, part, random};
-use super::{Decoder, Incoming, Inflater, Input, Limits, Opcode, Violation};
+use crate::decode_cases::{Case, all, binary, raw, text};
+use crate::testkit::{Outcome, Seen, decode, limits, one, part, random};
+use crate::{Decoder, Incoming, Inflater, Input, Limits, Opcode, Violation};
 use Opcode::{Binary, Close, Continuation, Ping, Text};
 
 #[track_caller]

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::header::{self, Header};
-use super::partial::{Message, Pending, Progress};
-use super::{Incoming, Inflater, Input, Limits, Opcode, Violation, mask};
+use crate::header::{self, Header};
+use crate::partial::{Message, Pending, Progress};
+use crate::{Incoming, Inflater, Input, Limits, Opcode, Violation, mask};
 
 /// Reads one client's stream. Two words while nothing is incomplete, which is nearly always.
 #[derive(Debug, Default)]

@@ -1,20 +1,20 @@
 //! Streams as data: each must lead to the same however it is split.
 
-use super::testkit::{KEY, Seen, deflate_limits, limits, one, part};
-use super::{Deflater, Limits, Opcode, Violation, encode};
+use crate::testkit::{KEY, Seen, deflate_limits, limits, one, part};
+use crate::{Deflater, Limits, Opcode, Violation, encode};
 use Opcode::{Binary, Close, Continuation, Ping, Pong, Text};
 use Violation::{BadDeflate, NotUtf8, Protocol, TooBig};
 
 /// A stream and what must come of it.
-pub(super) struct Case {
-    pub(super) what: &'static str,
-    pub(super) stream: Vec<u8>,
-    pub(super) limits: Limits,
-    pub(super) seen: Vec<Seen>,
-    pub(super) end: Option<Violation>,
+pub(crate) struct Case {
+    pub(crate) what: &'static str,
+    pub(crate) stream: Vec<u8>,
+    pub(crate) limits: Limits,
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) end: Option<Violation>,
 }
 
-pub(super) fn all() -> impl Iterator<Item = Case> {
+pub(crate) fn all() -> impl Iterator<Item = Case> {
     let plain = [
         messages(),
         fragments(),
@@ -53,11 +53,11 @@ fn with_deflate(mut cases: Vec<Case>) -> Vec<Case> {
     cases
 }
 
-pub(super) fn text(text: &str) -> Seen {
+pub(crate) fn text(text: &str) -> Seen {
     Seen::Text(text.to_owned())
 }
 
-pub(super) fn binary(bytes: &[u8]) -> Seen {
+pub(crate) fn binary(bytes: &[u8]) -> Seen {
     Seen::Binary(bytes.to_vec())
 }
 
@@ -66,7 +66,7 @@ fn ping(bytes: &[u8]) -> Seen {
 }
 
 /// A frame whose first two bytes are as given; masked with zeroes, hence plain.
-pub(super) fn raw(first: u8, second: u8, rest: &[u8]) -> Vec<u8> {
+pub(crate) fn raw(first: u8, second: u8, rest: &[u8]) -> Vec<u8> {
     [&[first, second], rest].concat()
 }
 

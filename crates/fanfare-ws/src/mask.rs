@@ -1,7 +1,7 @@
 //! Masking (RFC 6455, section 5.3).
 
 /// Masks or unmasks `bytes` in place; `key` is the one for the first byte of `bytes`.
-pub(super) fn apply(bytes: &mut [u8], key: [u8; 4]) {
+pub(crate) fn apply(bytes: &mut [u8], key: [u8; 4]) {
     let [a, b, c, d] = key;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (words, tail) = bytes.as_chunks_mut::<8>();
@@ -14,7 +14,7 @@ pub(super) fn apply(bytes: &mut [u8], key: [u8; 4]) {
 }
 
 /// The key for the bytes after the first `taken` ones.
-pub(super) fn after(mut key: [u8; 4], taken: usize) -> [u8; 4] {
+pub(crate) fn after(mut key: [u8; 4], taken: usize) -> [u8; 4] {
     key.rotate_left(taken % 4);
     key
 }

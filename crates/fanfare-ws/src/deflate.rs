@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use super::utf8::Utf8;
-use super::{DeflateParams, Opcode, Violation, encode};
+use crate::utf8::Utf8;
+use crate::{DeflateParams, Opcode, Violation, encode};
 
 /// What the sender cut off the end of each message: length and complement of an empty stored block.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
@@ -25,7 +25,7 @@ const WINDOWS: usize = (MAX_WINDOW - MIN_WINDOW) as usize + 1;
 
 /// The most bytes a message of `size` bytes may take compressed. Data which does not compress grows a little;
 /// even the fixed Huffman code, the worst choice there is, makes at most 9 bits of 8.
-pub(super) fn longest_compressed(size: usize) -> usize {
+pub(crate) fn longest_compressed(size: usize) -> usize {
     size.saturating_add(size / 8).saturating_add(64)
 }
 
@@ -55,12 +55,12 @@ impl Inflater {
     }
 
     /// The last message that was inflated.
-    pub(super) fn message(&self) -> &[u8] {
+    pub(crate) fn message(&self) -> &[u8] {
         &self.out[..self.len]
     }
 
     /// Inflates one whole message of at most `max` bytes, never holding more than that (and one byte).
-    pub(super) fn inflate(&mut self, compressed: &[u8], text: bool, max: usize) -> Result<(), Violation> {
+    pub(crate) fn inflate(&mut self, compressed: &[u8], text: bool, max: usize) -> Result<(), Violation> {
         self.stream.reset(false);
         self.len = 0;
         if self.out.len() > KEEP {
@@ -187,8 +187,8 @@ impl Deflater {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::testkit::random;
     use super::*;
+    use crate::testkit::random;
 
     fn inflate(compressed: &[u8], text: bool, max: usize) -> Result<Vec<u8>, Violation> {
         let mut inflater = Inflater::new();

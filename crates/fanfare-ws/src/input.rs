@@ -31,24 +31,24 @@ impl<'b> Input<'b> {
     }
 
     /// Counts a frame.
-    pub(super) fn begin_frame(&mut self) {
+    pub(crate) fn begin_frame(&mut self) {
         self.frames = self.frames.saturating_add(1);
     }
 
     /// Takes up to `most` bytes from the front and says where they lie.
-    pub(super) fn take(&mut self, most: usize) -> Range<usize> {
+    pub(crate) fn take(&mut self, most: usize) -> Range<usize> {
         let start = self.at;
         self.at = start.saturating_add(most).min(self.bytes.len());
         start..self.at
     }
 
     /// The bytes at a place that [`Input::take`] gave.
-    pub(super) fn bytes(&self, place: Range<usize>) -> &[u8] {
+    pub(crate) fn bytes(&self, place: Range<usize>) -> &[u8] {
         &self.bytes[place]
     }
 
     /// The bytes at a place that [`Input::take`] gave, to be unmasked.
-    pub(super) fn bytes_mut(&mut self, place: Range<usize>) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self, place: Range<usize>) -> &mut [u8] {
         &mut self.bytes[place]
     }
 }
