@@ -1,38 +1,116 @@
-//! Plays every dialect's transcripts: the files in its `transcripts` folder, which read as what is sent and received.
+//! Plays every dialect's transcripts: each scene is one test, named `dialect::file::title`.
+//!
+//! ```sh
+//! cargo test -p fanfare-dialects --test it rooms::membership                      # one file's scenes
+//! UPDATE_EXPECT=1 cargo test -p fanfare-dialects --test it rooms::membership      # writes what is seen into the file
+//! ```
 
 mod options;
 mod player;
 mod script;
 mod words;
 
-use std::{fs, path::Path};
+use std::{
+    env,
+    fs::{self, File},
+    io::{Read, Seek, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-#[test]
-fn transcripts() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut played = 0;
-    for dialect in fanfare_dialects::ALL {
-        let folder = source.join(dialect.name()).join("transcripts");
-        let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-        for file in files {
-            let path = file.expect("a readable folder").path();
-            let text = fs::read_to_string(&path).expect("a readable transcript");
-            for scene in script::parse(&text) {
-                player::play(*dialect, &scene, &path);
-                played += 1;
-            }
-        }
+use fanfare_core::DialectKind;
+use libtest_mimic::{Arguments, Failed, Trial};
+use similar::TextDiff;
+
+use crate::script::Scene;
+
+/// The file of a dialect whose scenes others begin with (`given TITLE`).
+const GIVEN: &str = "given.txt";
+
+fn main() -> ExitCode {
+    let mut trials = vec![Trial::test("registry::names_are_unique", names_are_unique)];
+    for kind in fanfare_dialects::ALL {
+        let found = scenes(*kind);
+        trials.extend(
+            found.unwrap_or_else(|error| vec![Trial::test(kind.name(), move || Err(Failed::from(error)))]),
+        );
     }
-    assert!(
-        played >= fanfare_dialects::ALL.len(),
-        "every dialect has transcripts"
-    );
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-#[test]
-fn names_are_unique() {
+/// One test for each scene of a dialect's transcripts.
+fn scenes(kind: &'static dyn DialectKind) -> Result<Vec<Trial>, String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src")
+        .join(kind.name())
+        .join("transcripts");
+    let within = |error| format!("{}: {error}", folder.display());
+    let mut trials = Vec::new();
+    for file in fs::read_dir(&folder).map_err(within)? {
+        let path = file.map_err(within)?.path();
+        let text = fs::read_to_string(&path).map_err(within)?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        for scene in script::parse(&text).map_err(|error| format!("{}:{error}", path.display()))? {
+            let name = format!("{}::{stem}::{}", kind.name(), scene.name());
+            let (path, title) = (path.clone(), scene.title.to_owned());
+            trials.push(Trial::test(name, move || check(kind, &path, &title)));
+        }
+    }
+    if trials.is_empty() {
+        return Err(format!("{}: no transcripts", folder.display()));
+    }
+    Ok(trials)
+}
+
+/// Plays one scene, and compares what is seen with the file, or writes it there.
+fn check(kind: &'static dyn DialectKind, path: &Path, title: &str) -> Result<(), Failed> {
+    let update = env::var_os("UPDATE_EXPECT").is_some_and(|value| value != "0");
+    let mut file = File::options().read(true).write(update).open(path)?;
+    if update {
+        // The file's other scenes may be written at this time, by another thread or process.
+        file.lock()?;
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let scene = find(&text, title)?;
+    let given = |title: &str| prologue(&path.with_file_name(GIVEN), title);
+    let played = player::play(kind, scene.body, &given);
+    if played == scene.body {
+        return Ok(());
+    }
+    if update {
+        let (before, after) = (&text[..scene.start], &text[scene.start + scene.body.len()..]);
+        let updated = [before, &played, after].concat();
+        file.set_len(0)?;
+        file.rewind()?;
+        return Ok(file.write_all(updated.as_bytes())?);
+    }
+    let line = text[..scene.start].lines().count();
+    let place = format!("{}:{line}", path.display());
+    let difference = TextDiff::from_lines(scene.body, &played);
+    let difference = difference.unified_diff().context_radius(2).to_string();
+    Err(format!("{place}: {title}\n- expected, + seen:\n{difference}").into())
+}
+
+fn find<'a>(text: &'a str, title: &str) -> Result<Scene<'a>, String> {
+    let mut scenes = script::parse(text)?.into_iter();
+    scenes
+        .find(|scene| scene.title == title)
+        .ok_or_else(|| format!("no scene '{title}'"))
+}
+
+/// The steps of the scene `title` of `file`.
+fn prologue(file: &PathBuf, title: &str) -> Result<String, String> {
+    let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(find(&text, title)?.body.to_owned())
+}
+
+fn names_are_unique() -> Result<(), Failed> {
     for (number, dialect) in fanfare_dialects::ALL.iter().enumerate() {
         let found = fanfare_dialects::find(dialect.name()).map(|(found, _)| found);
-        assert_eq!(found, Some(number), "{} is registered twice", dialect.name());
+        if found != Some(number) {
+            return Err(format!("{} is registered twice", dialect.name()).into());
+        }
     }
+    Ok(())
 }

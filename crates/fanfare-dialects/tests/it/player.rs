@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -19,9 +18,12 @@ use serde_json::Value;
 
 use crate::{
     options::options,
-    script::{Scene, Step},
+    script,
     words::{self, CONNECTION, ID, now},
 };
+
+/// Finds a prologue's steps by its title.
+pub(crate) type Given<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
 
 /// A dialect with one connection, and what was seen of both and not yet expected.
 struct Stage {
@@ -36,8 +38,10 @@ struct Stage {
     seen: VecDeque<String>,
 }
 
-/// Plays `scene`; panics with the place where it goes another way.
-pub(crate) fn play(kind: &'static dyn DialectKind, scene: &Scene<'_>, file: &Path) {
+/// Plays a scene; returns its lines with what was seen in place of what was expected.
+///
+/// A scene that goes as expected comes back as it was. Panics if a step cannot be done.
+pub(crate) fn play(kind: &'static dyn DialectKind, body: &str, given: &Given<'_>) -> String {
     let mut stage = Stage {
         kind,
         dialect: kind.open(&options(kind, "{}")),
@@ -49,147 +53,165 @@ pub(crate) fn play(kind: &'static dyn DialectKind, scene: &Scene<'_>, file: &Pat
         hear: None,
         seen: VecDeque::new(),
     };
-    for step in &scene.steps {
-        let place = format!("{}:{} ({})", file.display(), step.line, scene.title);
-        if !(stage.acts(step, &place) || stage.speaks(step)) {
-            stage.expects(step, &place);
+    let mut played = Vec::new();
+    let mut last_step = 0; // comments after it belong to what follows
+    for line in body.lines() {
+        if script::is_comment(line) {
+            played.push(line.to_owned());
+            continue;
         }
+        if script::is_expected(line) {
+            played.extend(stage.sees(line));
+        } else {
+            played.splice(last_step..last_step, stage.seen.drain(..));
+            stage.does(line, given);
+            played.push(line.to_owned());
+        }
+        last_step = played.len();
     }
-    let rest = &stage.seen;
-    assert!(
-        rest.is_empty(),
-        "{} ({}): more was seen: {rest:?}",
-        file.display(),
-        scene.title
-    );
+    played.splice(last_step..last_step, stage.seen.drain(..));
+    played.iter().flat_map(|line| [line, "\n"]).collect()
 }
 
 impl Stage {
+    /// What is seen where `expected` is expected, if anything.
+    fn sees(&mut self, expected: &str) -> Option<String> {
+        if expected == "nothing" {
+            return self.seen.is_empty().then(|| expected.to_owned());
+        }
+        let seen = self.seen.pop_front()?;
+        // White space at the end of a line does not count.
+        Some(if seen.trim_end() == expected.trim_end() {
+            expected.to_owned()
+        } else {
+            seen.trim_end().to_owned()
+        })
+    }
+
+    fn does(&mut self, line: &str, given: &Given<'_>) {
+        let (word, rest) = script::split(line);
+        if word == "given" {
+            return self.prepares(&given(rest).unwrap_or_else(|error| panic!("{line}: {error}")));
+        }
+        let known = self.acts(word, rest)
+            || self.connects(word, rest)
+            || self.speaks(word, rest)
+            || self.serves(word, rest)
+            || self.listens(word, rest);
+        assert!(known, "no such step: {line}");
+    }
+
+    /// Plays the steps of a prologue; what is seen in it is that scene's own test.
+    fn prepares(&mut self, prologue: &str) {
+        let steps = prologue
+            .lines()
+            .filter(|line| !script::is_comment(line) && !script::is_expected(line));
+        for step in steps {
+            self.does(step, &|_| Err("a prologue has none of its own".into()));
+            self.seen.clear();
+        }
+    }
+
     /// What happens to the connection.
-    fn acts(&mut self, step: &Step<'_>, place: &str) -> bool {
-        match step.word {
-            "options" => self.dialect = self.kind.open(&options(self.kind, step.rest)),
-            "name" => self.name = Some(step.rest.to_owned()),
+    fn acts(&mut self, word: &str, rest: &str) -> bool {
+        match word {
+            "options" => self.dialect = self.kind.open(&options(self.kind, rest)),
+            "name" => self.name = Some(rest.to_owned()),
             "open" => {
-                self.identity = words::identity(step.rest).map(Arc::new);
+                self.identity = words::identity(rest).map(Arc::new);
                 let name = self.name.take().or_else(|| self.dialect.name_for(CONNECTION));
                 self.conversation = Some(self.dialect.converse(name.as_deref()));
-                self.converse(place, |talk, context, steps| talk.opened(context, steps));
+                self.converse(|talk, context, steps| talk.opened(context, steps));
             }
-            ">" => self.converse(place, |talk, context, steps| {
-                talk.received(Message::Text(step.rest), context, steps);
+            ">" => self.converse(|talk, context, steps| {
+                talk.received(Message::Text(rest), context, steps);
             }),
             ">>" => {
-                let bytes = words::unhex(step.rest);
-                self.converse(place, |talk, context, steps| {
+                let bytes = words::unhex(rest);
+                self.converse(|talk, context, steps| {
                     talk.received(Message::Binary(&bytes), context, steps);
                 });
             }
             "answer" => {
-                let (answer, identity) = words::answer(step.rest);
+                let (answer, identity) = words::answer(rest);
                 if let Some(identity) = identity {
                     self.identity = Some(Arc::new(identity));
                 }
-                let ticket = self
-                    .asked
-                    .pop_front()
-                    .unwrap_or_else(|| panic!("{place}: nothing was asked"));
-                self.converse(place, |talk, context, steps| {
-                    talk.answered(ticket, answer, context, steps);
-                });
+                let ticket = self.asked.pop_front().expect("an open question");
+                self.converse(|talk, context, steps| talk.answered(ticket, answer, context, steps));
             }
-            "timer" if step.rest.is_empty() => {
-                self.converse(place, |talk, context, steps| talk.timer(context, steps));
-            }
-            "expired" => {
-                self.converse(place, |talk, context, steps| talk.expired(context, steps));
-            }
-            "limited" => self.converse(place, |talk, context, steps| talk.limited(context, steps)),
+            "timer" => self.converse(|talk, context, steps| talk.timer(context, steps)),
+            "expired" => self.converse(|talk, context, steps| talk.expired(context, steps)),
+            "limited" => self.converse(|talk, context, steps| talk.limited(context, steps)),
             _ => return false,
         }
         true
     }
 
-    /// What the dialect is asked to say by itself.
-    fn speaks(&mut self, step: &Step<'_>) -> bool {
-        match step.word {
-            "publish" => self.says(self.dialect.render(&words::event(step.rest))),
-            "offer" => self.seen.push_back(self.offer(step.rest)),
-            "claims" => {
-                let claimed = with_handshake(step.rest, |handshake| self.dialect.claims(handshake));
-                self.seen.push_back(claimed.to_string());
-            }
-            "recognizes" => self
-                .seen
-                .push_back(self.dialect.recognizes(step.rest).to_string()),
-            "admit" => {
-                let verdict = self.dialect.admit(words::identity(step.rest).as_ref());
-                self.seen.push_back(
-                    verdict.map_or_else(|refusal| self.refused(refusal, None), |()| "admitted".into()),
-                );
-            }
+    /// The way to a connection: handshakes, admission, refusals.
+    fn connects(&mut self, word: &str, rest: &str) -> bool {
+        let seen = match word {
+            "offer" => with_handshake(rest, |handshake| self.offered(handshake)),
+            "claims" => with_handshake(rest, |handshake| self.dialect.claims(handshake)).to_string(),
+            "recognizes" => self.dialect.recognizes(rest).to_string(),
+            "admit" => match self.dialect.admit(words::identity(rest).as_ref()) {
+                Ok(()) => "admitted".into(),
+                Err(refusal) => self.refused(refusal, None),
+            },
             "refuse" => {
-                let (label, name) = step
-                    .rest
-                    .split_once(' ')
-                    .map_or((step.rest, None), |(l, n)| (l, Some(n)));
-                let refusal = Refusal::ALL
-                    .iter()
-                    .find(|refusal| refusal.label() == label)
-                    .expect("such a refusal");
-                self.seen.push_back(self.refused(*refusal, name));
+                let (label, name) = script::split(rest);
+                let refusal = Refusal::ALL.iter().find(|refusal| refusal.label() == label);
+                self.refused(
+                    *refusal.expect("a refusal's label"),
+                    Some(name).filter(|name| !name.is_empty()),
+                )
             }
-            "end" if self.seen.is_empty() => {
-                let ending = Ending::ALL
-                    .iter()
-                    .find(|ending| ending.label() == step.rest)
-                    .expect("such an ending");
-                self.says(self.dialect.last_words(*ending, now()));
-                let (code, reason) = self.dialect.end(*ending);
+            _ => return false,
+        };
+        self.seen.push_back(seen);
+        true
+    }
+
+    /// What the server has the dialect say to its connections.
+    fn speaks(&mut self, word: &str, rest: &str) -> bool {
+        match word {
+            "publish" => self.says(self.dialect.render(&words::event(rest))),
+            "end" => {
+                let ending = Ending::ALL.iter().find(|ending| ending.label() == rest);
+                let ending = *ending.expect("an ending's label");
+                self.says(self.dialect.last_words(ending, now()));
+                let (code, reason) = self.dialect.end(ending);
                 self.seen.push_back(format!("close {code} {reason}"));
             }
-            "joins" => self.announces(Presence::Joined, step.rest),
-            "leaves" => self.announces(Presence::Left, step.rest),
+            "joins" => self.announces(Presence::Joined, rest),
+            "leaves" => self.announces(Presence::Left, rest),
             "ping" => self.says(self.dialect.ping(now())),
             "tick" => {
-                let count = step.rest.parse().expect("a count");
+                let count = rest.parse().expect("a count");
                 self.says(self.dialect.tick(count, ID, &node(), &words::facts()));
             }
             "drain" => self.says(self.dialect.drain_notice(ID, now())),
-            "call" => self.call(step.rest),
-            "receipt" => {
-                let (queued, rest) = step.rest.split_once(' ').unwrap_or((step.rest, ""));
-                let queued = queued.parse().expect("a count");
-                let Some(Plan::Publish(_, then)) = self.plan.take() else {
-                    panic!("nothing was published")
-                };
-                let reach = Reach {
-                    matched: queued,
-                    queued,
-                    dropped: 0,
-                };
-                self.replies(&then(Receipt {
-                    reach,
-                    nodes: 1,
-                    degraded: rest == "degraded",
-                }));
-            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// The dialect's own routes, and its part of the server's.
+    fn serves(&mut self, word: &str, rest: &str) -> bool {
+        match word {
+            "call" => self.call(rest),
+            "receipt" => self.receipt(rest),
             "report" => {
                 let Some(Plan::Report { connections, then }) = self.plan.take() else {
                     panic!("no report is wanted")
                 };
                 let report = Report {
-                    draining: step.rest == "draining",
+                    draining: rest == "draining",
                     ..report(connections)
                 };
                 self.replies(&then(&report));
             }
-            "listen" => self.listen(step.rest),
-            "hears" => {
-                let hear = self.hear.expect("a plan to listen");
-                self.seen.push_back(words::heard(hear(step.rest)));
-            }
-            "fail" => self.fail(step.rest),
+            "fail" => self.fail(rest),
             "health" => self.shows(
                 self.dialect
                     .health(&BrokerHealth::Embedded, &node(), &words::facts()),
@@ -200,22 +222,39 @@ impl Stage {
         true
     }
 
-    fn expects(&mut self, step: &Step<'_>, place: &str) {
-        if step.word == "nothing" {
-            assert!(self.seen.is_empty(), "{place}: unexpected {:?}", self.seen);
-            return;
+    fn listens(&mut self, word: &str, rest: &str) -> bool {
+        match word {
+            "listen" => self.listen(rest),
+            "hears" => {
+                let hear = self.hear.expect("a plan to listen");
+                self.seen.push_back(words::heard(hear(rest)));
+            }
+            _ => return false,
         }
-        let expected = format!("{} {}", step.word, step.rest);
-        let found = self.seen.pop_front().unwrap_or_default();
-        assert_eq!(found.trim_end(), expected.trim_end(), "{place}");
+        true
     }
 
-    fn converse(&mut self, place: &str, act: impl FnOnce(&mut dyn Conversation, &Context<'_>, &mut Steps)) {
+    fn receipt(&mut self, line: &str) {
+        let (queued, rest) = script::split(line);
+        let queued = queued.parse().expect("a count");
+        let Some(Plan::Publish(_, then)) = self.plan.take() else {
+            panic!("nothing was published")
+        };
+        let reach = Reach {
+            matched: queued,
+            queued,
+            dropped: 0,
+        };
+        self.replies(&then(Receipt {
+            reach,
+            nodes: 1,
+            degraded: rest == "degraded",
+        }));
+    }
+
+    fn converse(&mut self, act: impl FnOnce(&mut dyn Conversation, &Context<'_>, &mut Steps)) {
         let mut steps = Steps::new();
-        let talking = self
-            .conversation
-            .as_mut()
-            .unwrap_or_else(|| panic!("{place}: nothing is open"));
+        let talking = self.conversation.as_mut().expect("an open connection");
         let context = Context {
             now: now(),
             connection: CONNECTION,
@@ -261,10 +300,6 @@ impl Stage {
     fn says(&mut self, text: Option<Bytes>) {
         self.seen
             .extend(text.map(|text| format!("< {}", String::from_utf8_lossy(&text))));
-    }
-
-    fn offer(&self, line: &str) -> String {
-        with_handshake(line, |handshake| self.offered(handshake))
     }
 
     fn offered(&self, handshake: &Handshake<'_>) -> String {

@@ -1,81 +1,161 @@
-//! The transcripts' form. `#` begins a comment, `== title` a scene, and each further line is a step. The time is always
-//! 2025-01-21T10:30:00.123Z.
-//!
-//! What happens to the dialect:
+//! The transcripts' form. `#` begins a comment, `== title` a scene, and each further line is a step. The title becomes the
+//! test's name. The time is always 2025-01-21T10:30:00.123Z.
 //!
 //! ```text
-//! options {"key": value}                this scene's dialect has these options (TOML values, as in the configuration)
-//! open [USER] [CLAIMS]                  a connection opens, of that user or of nobody (`-`); CLAIMS is a JSON object:
+//! == a room is joined twice
+//! given alice
+//! > {"type":"join_room","room":"channel:456"}
+//! ask join channel:456
+//! answer joined already
+//! < {"type":"joined_room","room":"channel:456",…}
+//! ```
+//!
+//! Steps that happen to the dialect. What the dialect does must follow before the next of them:
+//!
+//! ```text
+//! given TITLE                           plays the scene TITLE of the folder's `given.txt`, whatever is seen in it: that scene
+//!                                       is a test of its own
+//! options {"key": value}                opens the dialect with these options (TOML values, as in the configuration)
+//! open [USER] [CLAIMS]                  opens a connection of that user, or an anonymous one (`-`); CLAIMS is a JSON object:
 //!                                       {"username": "…", "numeric": true, "roles": ["…"]}
-//! name NAME                             the next connection is called so
+//! name NAME                             names the next connection
 //! > TEXT        >> HEX                  the client sends text, or bytes
-//! answer …                              the server did what was asked for, or did not (see below)
-//! timer, expired, limited               the timer set is over; the credential's time is; a message was dropped
-//! joins USER [CLAIMS]                   a user joins a room with a first connection; then `announces TYPE JSON`, or nothing
-//! leaves USER [CLAIMS]                  a user leaves a room with the last connection; the same
+//! answer ANSWER                         the server replies to the oldest open question (see below)
+//! timer, expired, limited               the timer fires; the credential expires; a message over the rate was dropped
+//! joins USER [CLAIMS]                   a user's first connection joins a room; then `announces TYPE JSON`, or nothing
+//! leaves USER [CLAIMS]                  a user's last connection leaves a room; then the same
 //! publish user:U|channel:C|everyone TYPE|- JSON [metadata JSON] [sender ID [USERNAME]]
 //! offer [QUERY] [| HEADER: VALUE]…      an upgrade request; then `offered …` or `rejected …`
 //! claims [QUERY] [| HEADER: VALUE]…     an upgrade request to a path that two dialects share; then `true` or `false`
-//! recognizes TEXT                       what a client of the other one says; then `true` or `false`
-//! admit [USER] [CLAIMS]                 somebody who proved to be that asks to come in; then `admitted` or `rejected …`
-//! refuse REASON [NAME]                  the server's own decision; then `rejected …`
-//! end REASON                            the same for an open connection; then `last words`, if any, and `close …`
-//! ping, tick COUNT, drain               what the server says by itself
-//! call METHOD PATH [BODY]               a request to a route of the dialect's own; then `reply …`
-//! receipt QUEUED [degraded]             what a route's plan waits for
-//! report [draining]                     the same
-//! listen [token T] [own] [CHANNEL]…     what our own command line wants to hear; then `connects TARGET`, `sends FRAME`
-//!                                       for each and `confirmations COUNT`, or `no way`
-//! hears TEXT                            what it then receives; then `event`, `confirmed`, `refused WORDS` or `other`
+//! recognizes TEXT                       a message from a client of the dialect that shares the path; then `true` or `false`
+//! admit [USER] [CLAIMS]                 an identity asks for admission; then `admitted` or `rejected …`
+//! refuse REASON [NAME]                  the server refuses a connection; then `rejected …`
+//! end REASON                            the server ends an open connection; then its last message, if any, and `close …`
+//! ping, tick COUNT, drain               the server pings; sends its test notification; begins to drain
+//! call METHOD PATH [BODY]               a request to one of the dialect's own routes; then `reply …`, or `publishes …`
+//! receipt QUEUED [degraded]             the broker's receipt for that; then `reply …`
+//! report [draining]                     the server's report for a route that needs one; then `reply …`
 //! fail STATUS MESSAGE                   the server refuses a request to such a route; then `reply …`
 //! health, metrics                       the dialect's part of those routes; then `fields …`
+//! listen [token T] [own] [CHANNEL]…     `fanfare listen` makes its plan; then `connects TARGET`, `sends FRAME` for each
+//!                                       and `confirmations COUNT`, or `no way`
+//! hears TEXT                            it receives a message; then `event`, `confirmed`, `refused WORDS` or `other`
 //! ```
 //!
-//! What the dialect does, exactly and in this order:
+//! Steps that the dialect does, exactly and in this order:
 //!
 //! ```text
 //! < TEXT        << HEX                  the client receives this
-//! ask COMMAND                           it asks for something; the forms are in `words.rs`
-//! pinged                                the client pinged or answered a ping in the dialect's own words
-//! timer SECONDS, timer off, pause       it wants to be called in that time, or not; it wants no more events
+//! ask COMMAND                           it asks the server; the forms are in `words.rs`
+//! pinged                                the client pinged, or answered a ping, with a message of the dialect
+//! timer SECONDS, timer off              it sets or stops its timer
+//! pause                                 it wants no more events
 //! close CODE REASON                     it closes the connection
-//! end REASON                            it ends the connection for a reason of the server's own
-//! nothing                               nothing more was seen
+//! ends REASON                           it has the server end the connection for that reason
+//! nothing                               nothing was seen; for readers
 //! ```
 //!
 //! Answers: `answer authenticated USER [CLAIMS]`, `answer subscribed ok|DENIAL…`, `answer unsubscribed`,
 //! `answer joined first|another|already`, `answer left last|not-last`, `answer published`, `answer facts`,
-//! `answer denied DENIAL`. The oldest question that is unanswered is answered.
+//! `answer denied DENIAL`.
 
-/// One scene: a title, and steps with their line numbers.
+use std::collections::HashSet;
+
+/// A scene of a transcript.
 pub(crate) struct Scene<'a> {
     pub(crate) title: &'a str,
-    pub(crate) steps: Vec<Step<'a>>,
+    /// Its lines, comments included.
+    pub(crate) body: &'a str,
+    /// Where `body` begins in the file, in bytes.
+    pub(crate) start: usize,
 }
 
-/// A line: its first word, and what follows.
-pub(crate) struct Step<'a> {
-    pub(crate) line: usize,
-    pub(crate) word: &'a str,
-    pub(crate) rest: &'a str,
+impl Scene<'_> {
+    /// The title as a test's name: letters and digits, the rest as single underscores.
+    pub(crate) fn name(&self) -> String {
+        let words = self.title.split(|letter: char| !letter.is_alphanumeric());
+        let words: Vec<_> = words
+            .filter(|word| !word.is_empty())
+            .map(str::to_lowercase)
+            .collect();
+        words.join("_")
+    }
 }
 
 /// Splits a transcript into its scenes.
-pub(crate) fn parse(text: &str) -> Vec<Scene<'_>> {
-    let mut scenes = Vec::new();
-    for (line, content) in (1..).zip(text.lines()) {
-        if let Some(title) = content.strip_prefix("== ") {
-            scenes.push(Scene {
-                title,
-                steps: Vec::new(),
-            });
-        } else if !content.is_empty() && !content.starts_with('#') {
-            let (word, rest) = content.split_once(' ').unwrap_or((content, ""));
-            let scene = scenes
-                .last_mut()
-                .unwrap_or_else(|| panic!("line {line}: a step before the first scene"));
-            scene.steps.push(Step { line, word, rest });
+///
+/// # Errors
+///
+/// A step before the first scene, and two scenes with one name.
+pub(crate) fn parse(text: &str) -> Result<Vec<Scene<'_>>, String> {
+    let mut scenes: Vec<Scene<'_>> = Vec::new();
+    let mut names = HashSet::new();
+    let mut at = 0;
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        at += line.len();
+        if let Some(title) = line.strip_prefix("== ") {
+            let scene = Scene {
+                title: title.trim_end(),
+                body: "",
+                start: at,
+            };
+            if !names.insert(scene.name()) {
+                return Err(format!("{number}: another scene is called '{}'", scene.title));
+            }
+            scenes.push(scene);
+        } else if let Some(scene) = scenes.last_mut() {
+            scene.body = &text[scene.start..at];
+        } else if !is_comment(line.trim_end()) {
+            return Err(format!("{number}: a step before the first scene"));
         }
     }
-    scenes
+    Ok(scenes)
 }
+
+/// Whether `line` is no step.
+pub(crate) fn is_comment(line: &str) -> bool {
+    line.is_empty() || line.starts_with('#')
+}
+
+/// Splits a step into its first word and the rest.
+pub(crate) fn split(line: &str) -> (&str, &str) {
+    line.split_once(' ').unwrap_or((line, ""))
+}
+
+/// Whether a step says what is seen, rather than what happens.
+pub(crate) fn is_expected(line: &str) -> bool {
+    match split(line) {
+        ("timer", rest) => !rest.is_empty(),
+        (word, _) => SEEN.contains(&word),
+    }
+}
+
+/// The first words of what the dialect does; `timer` alone is also something that happens.
+const SEEN: [&str; 26] = [
+    "<",
+    "<<",
+    "ask",
+    "pinged",
+    "pause",
+    "close",
+    "ends",
+    "nothing",
+    "offered",
+    "rejected",
+    "admitted",
+    "true",
+    "false",
+    "announces",
+    "reply",
+    "publishes",
+    "fields",
+    "connects",
+    "sends",
+    "confirmations",
+    "no",
+    "event",
+    "confirmed",
+    "refused",
+    "other",
+    "last",
+];

@@ -44,7 +44,7 @@ pub(crate) fn step(step: &Step) -> String {
         Step::Pinged => "pinged".into(),
         Step::Pause => "pause".into(),
         Step::Close(code, reason) => format!("close {code} {reason}"),
-        Step::End(ending) => format!("end {}", ending.label()),
+        Step::End(ending) => format!("ends {}", ending.label()),
     }
 }
 
