@@ -148,6 +148,7 @@ fn take(
         subject,
         by_all_channels,
         payload,
+        version: _,
     } = message;
     let subject = match subject {
         Ok(Subject::Nodes | Subject::Node(_)) => {

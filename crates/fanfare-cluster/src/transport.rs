@@ -1,7 +1,9 @@
-//! The ports: a transport, which carries bytes on subjects, and the store of ids that it may offer.
+//! The ports: a transport, which carries bytes on subjects, and the stores of ids and of presence that it offers.
 //!
 //! A transport opens connections and reports their end. What is sent on them, when a connection is opened again, and what
 //! is resubscribed then is decided here, once for all transports.
+
+pub mod presence;
 
 use std::time::Instant;
 
@@ -11,6 +13,7 @@ use futures_util::stream::BoxStream;
 use uuid::Uuid;
 
 use crate::wire::Rejected;
+pub use presence::PresenceStore;
 
 /// Why a connection cannot be used, in a few words and without secrets.
 pub type Failed = String;
@@ -60,6 +63,12 @@ pub trait Sender: Send + Sync {
 
     /// The store of idempotency keys behind this connection.
     fn ids(&self) -> &dyn IdStore;
+
+    /// The store of presence behind this connection; `None` if the transport has none, and each node counts its own
+    /// connections alone.
+    fn presence(&self) -> Option<&dyn PresenceStore> {
+        None
+    }
 }
 
 /// A message to publish.
@@ -112,6 +121,9 @@ pub struct Received {
     pub by_all_channels: bool,
     /// The message.
     pub payload: Bytes,
+    /// The version of the transition in a room that the message announces, if the transport knows it better than the message:
+    /// [`presence::AnnouncementText`] was written before it was known.
+    pub version: Option<u64>,
 }
 
 /// The subscriptions of a connection that receives. A change is in force when its future resolves.

@@ -86,6 +86,7 @@ impl Transport for Redis {
                 subject: names.subject(message.get_channel_name()),
                 by_all_channels: message.from_pattern(),
                 payload: message.get_payload_bytes().to_vec().into(),
+                version: None,
             };
             Ok(Receiver {
                 subscriber: Box::new(Subscriptions {
