@@ -224,8 +224,11 @@ pub trait PresenceStore: Send + Sync {
     ///   places have clocks of their own keeps a margin between the two; one that cannot compare times fences by other means
     ///   (with compare-and-swap: cleaning a record that the index names and that does not exist advances its revision).
     /// - **Indexed.** The index of the lease names a record before the record names the lease, and at least as long.
-    fn apply<'a>(&'a self, lease: Lease, changes: &'a [Change])
-    -> BoxFuture<'a, Stored<Vec<Option<Applied>>>>;
+    fn apply<'a>(
+        &'a self,
+        lease: Lease,
+        changes: &'a [Change],
+    ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>>;
 
     /// Lists the members of each of `rooms`; `None` where the store refused.
     fn members<'a>(&'a self, rooms: &'a [Channel]) -> BoxFuture<'a, Stored<Vec<Option<RoomMembers>>>>;
@@ -242,7 +245,11 @@ pub trait PresenceStore: Send + Sync {
     /// [`PresenceStore::apply`] does but without a term. Removes each record from the index of `dead`, also if the record did
     /// not name it. The caller has claimed the cleaning; if its claim is over and another cleaner does the same, each
     /// announcement is still published once.
-    fn clean<'a>(&'a self, dead: LeaseId, changes: &'a [Change]) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>>;
+    fn clean<'a>(
+        &'a self,
+        dead: LeaseId,
+        changes: &'a [Change],
+    ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>>;
 
     /// Ends the lease `id`, whose index is empty. Remembers it for [`CLEANED_MEMORY`] if it was `cleaned`.
     fn forget(&self, id: LeaseId, cleaned: bool) -> BoxFuture<'_, Stored<()>>;
@@ -260,7 +267,13 @@ mod tests {
         let id = LeaseId(0xab);
         assert_eq!(id.to_string(), "00000000000000ab");
         assert_eq!(id.to_string().parse(), Ok(id));
-        for bad in ["", "ab", "00000000000000AB", "+0000000000000ab", "0000000000000000ab"] {
+        for bad in [
+            "",
+            "ab",
+            "00000000000000AB",
+            "+0000000000000ab",
+            "0000000000000000ab",
+        ] {
             assert_eq!(bad.parse::<LeaseId>(), Err(BadLease), "{bad}");
         }
     }
