@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CRATES = {"core", "cluster", "dialects", "server", "transports"}
 DIALECTS = ROOT / "crates/fanfare-dialects/src"
 PAGES = sorted(page for page in (ROOT / "docs/statements").glob("*.md") if page.name != "README.md")
-LINKED = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+LINKED = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 
 
 def rows(page):

@@ -1,0 +1,166 @@
+"""The configurations in examples/ are checked by `fanfare config check`, started, and do what they say."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+import fanfare
+from conftest import Client
+from fanfare import ROOT, SECRET, binary, environment, free_port, program, token, wait_until
+from proxies import Proxy
+from test_tls import FILES
+
+EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/fanfare.toml"))
+KEY = "replace-this-key-of-your-backend"
+# These need a Redis, a database or an identity provider that the test does not have; they are checked and not started.
+ELSEWHERE = {"three-nodes-redis", "identity-provider"}
+
+
+class Example:
+    """A copy of an example whose files are in one folder, and whose ports are free ones."""
+
+    def __init__(self, source, folder):
+        self.folder, self.ports = folder / source.name, {}
+        shutil.copytree(source, self.folder)
+        shutil.copy(FILES / "cert.txt", self.folder / "cert.pem")
+        shutil.copy(FILES / "key.txt", self.folder / "key.pem")
+        (self.folder / "jwt_secret").write_text(SECRET)
+        for file in self.folder.iterdir():
+            if file.suffix in (".toml", ".conf", ".cfg"):
+                text = re.sub("/etc/fanfare|/var/lib/fanfare", str(self.folder), file.read_text())
+                file.write_text(re.sub(r"(127\.0\.0\.1|0\.0\.0\.0):(\d+)", self.bound, text))
+        self.config = self.folder / "fanfare.toml"
+        profile = re.search(r"^# +fanfare serve --profile (\w+)", self.config.read_text(), re.M)
+        self.arguments = ["--config", str(self.config), *(["--profile", profile[1]] if profile else [])]
+
+    def bound(self, address):
+        port = self.ports.setdefault(int(address[2]), free_port())
+        return f"127.0.0.1:{port}"
+
+    def run(self, *command):
+        return fanfare.run(*command, cwd=self.folder)
+
+    def start(self, cleanup):
+        log = self.folder / "log"
+        with open(log, "wb") as output:
+            process = subprocess.Popen(
+                [binary(), "serve", *self.arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                cwd=self.folder, env=environment(),
+            )
+        cleanup.callback(lambda: (process.terminate(), process.wait(fanfare.STOP_TIMEOUT)))
+        binds = len(re.findall(r"^\[\[listener\]\]", self.config.read_text(), re.M))
+
+        def listens():
+            assert process.poll() is None, log.read_text()
+            return log.read_text().count("listening") >= binds
+
+        wait_until(listens, what="a server that listens")
+
+
+@pytest.fixture
+def example(tmp_path):
+    return lambda name: Example(ROOT / "examples" / name, tmp_path)
+
+
+def post(url, body, key=KEY):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.load(answer)
+
+
+def test_each_folder_is_an_example_and_is_listed():
+    folders = {path.name for path in (ROOT / "examples").iterdir() if path.is_dir()}
+    listed = set(re.findall(r"^\| \[([\w-]+)\]\(\1/fanfare\.toml\)", (ROOT / "examples/README.md").read_text(), re.M))
+    assert {path.name for path in EXAMPLES} == folders == listed
+
+
+@pytest.mark.parametrize("source", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_passes_the_check_without_a_warning(source, tmp_path):
+    example = Example(source, tmp_path)
+    checked = example.run("config", "check", *example.arguments)
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stderr
+    assert checked.stdout.startswith("ok\n")
+
+
+@pytest.mark.parametrize("name", [path.name for path in EXAMPLES if path.name not in ELSEWHERE])
+def test_an_example_starts(example, cleanup, name):
+    example(name).start(cleanup)
+
+
+def test_one_node_delivers_what_its_comment_publishes(example, cleanup):
+    node = example("one-node")
+    node.start(cleanup)
+    alice = Client(f"ws://127.0.0.1:{node.ports[8081]}/ws?token={token('alice')}")
+    cleanup.callback(alice.close)
+    event = {"to": {"user": "alice"}, "type": "greeting", "data": {"text": "Hello"}}
+    assert post(f"http://127.0.0.1:{node.ports[8081]}/api/v1/events", event)["recipients"] == 1
+    assert alice.next_json()["payload"] == {"text": "Hello"}
+
+
+def test_a_client_behind_nginx_receives(example, cleanup):
+    """The example's nginx.conf as it is, but for ports and folders."""
+    node, user = example("behind-a-proxy"), "user root;" * (os.geteuid() == 0)
+    node.start(cleanup)
+    site = node.folder / "nginx.conf"
+    temporary = " ".join(f"{kind}_temp_path {node.folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+
+    def config(proxy):
+        site.write_text(site.read_text().replace("listen 443", f"listen 127.0.0.1:{proxy.port}"))
+        main = f"{user} daemon off; pid {node.folder}/pid; error_log {node.folder}/error.log; events {{}}"
+        return f"{main}\nhttp {{ access_log off; {temporary} include {site}; }}\n"
+
+    proxy = Proxy("nginx", config, lambda file, folder: ["-p", str(folder), "-e", str(folder / "error.log"), "-c", str(file)])
+    cleanup.callback(proxy.kill)
+    trusting = ssl.create_default_context(cafile=FILES / "cert.txt")
+    page = {"origin": "https://app.example.com", "ssl": trusting, "server_hostname": "localhost"}
+    pushed = Client(f"wss://127.0.0.1:{proxy.port}/ws?token={token('alice')}", **page)
+    cleanup.callback(pushed.close)
+    room = Client(f"wss://127.0.0.1:{proxy.port}/api/v1/ws/connect?token={token('alice')}", **page)
+    cleanup.callback(room.close)
+    assert room.next_json()["type"] == "connected"
+    published = post(f"http://127.0.0.1:{node.ports[8081]}/api/v1/events", {"to": {"user": "alice"}, "type": "t", "data": 1})
+    assert published["recipients"] == 2
+    assert (pushed.next_json()["payload"], room.next_json()["data"]) == (1, 1)
+
+
+def test_haproxy_accepts_its_configuration(example):
+    checked = subprocess.run(
+        [program("haproxy", "haproxy"), "-c", "-f", str(example("three-nodes-redis").folder / "haproxy.cfg")],
+        capture_output=True, text=True, timeout=20,
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_the_authorizer_decides_who_joins(example, cleanup):
+    rooms = example("rooms-with-authorizer")
+    service = subprocess.Popen(
+        [sys.executable, str(rooms.folder / "authorizer.py"), str(rooms.ports[9000])],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    cleanup.callback(lambda: (service.kill(), service.wait()))
+
+    def verdict(user, room):
+        explained = rooms.run("explain", *rooms.arguments, "--user", user, "--channel", room, "--ask", "--json")
+        decisions = json.loads(explained.stdout)["decisions"]
+        return next(each["verdict"] for each in decisions if each["action"] == "join")
+
+    wait_until(lambda: verdict("alice", "project:7") == "allowed", what="an authorizer that answers")
+    assert verdict("mallory", "project:7") == "refused"
+    assert verdict("mallory", "channel:lobby") == "allowed"
+
+
+def test_the_unit_file_names_what_exists():
+    """The command of the systemd unit and its variable are Fanfare's."""
+    unit = (ROOT / "examples/behind-a-proxy/fanfare.service").read_text()
+    [command] = re.findall(r"^ExecStart=/usr/local/bin/fanfare (.+)$", unit, re.M)
+    assert command == "serve --profile production --config /etc/fanfare/fanfare.toml"
+    [variable] = re.findall(r"^Environment=(\w+)=", unit, re.M)
+    assert variable in pathlib.Path(ROOT / "docs/configuration.md").read_text()
