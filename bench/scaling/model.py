@@ -1,0 +1,97 @@
+"""What a cluster can carry, computed from the measured constants: python3 bench/scaling/model.py [constants.json]
+
+A model, not a measurement: it adds up CPU time and memory, and leaves out what adds up otherwise (networks, kernels, cache misses).
+Half of each core is planned for, so that the other half is there for a reconnect storm.
+"""
+
+import json
+import math
+import pathlib
+import sys
+
+PLANNED = 0.5  # of each core
+NODE_CORES = 16
+NODE_MEMORY = 64e9 * PLANNED
+CONNECTION_BYTES = 2_000 + 8_000  # user space, and what a kernel holds for an idle socket
+BROKER_MEMORY = 32e9 * PLANNED
+REPORT_SECONDS, LEASE_SECONDS = 5, 1  # between two messages of a node to all others, and between two renewals of its lease
+
+
+def events_per_second(micros, cores=1):
+    """How many events so many cores carry, of which each takes so long."""
+    return PLANNED * cores * 1e6 / micros if micros else math.inf
+
+
+class Model:
+    def __init__(self, constants):
+        redis = constants["redis"]
+        most = max(redis["unicast"], key=int)
+        self.unicast, self.chat = redis["unicast"][most], redis["chat"][most]
+        self.delivery = redis["fan_out"][most]["node_us_per_delivery"]
+        self.join = redis["joins"]["2"]
+        self.user_bytes = redis["remote"]["2"]["broker_bytes_per_user"]
+
+    def nodes_for(self, users):
+        return max(1, math.ceil(users * CONNECTION_BYTES / NODE_MEMORY))
+
+    def cluster(self, users, events_each, joins_each, nodes=None, shards=1):
+        """One cluster: each user receives and causes so many events and joins a second."""
+        nodes = nodes or self.nodes_for(users)
+        events, joins = users * events_each, users * joins_each
+        broker = events * self.unicast["broker_us_per_event"] + joins * self.join["broker_us_per_join"]
+        node = events * self.unicast["node_us_per_event"] + joins * self.join["node_us_per_join"]
+        between = nodes * nodes / REPORT_SECONDS
+        broker_load = (broker / shards + (between + nodes / LEASE_SECONDS) * self.unicast["broker_us_per_event"]) / 1e6
+        return {
+            "users": users, "nodes": nodes, "shards": shards, "events/s": round(events), "joins/s": round(joins),
+            "a node's cores": round(node / nodes / 1e6, 2), "a shard's core": round(broker_load, 2),
+            "a shard's memory, GB": round(users * (self.user_bytes + self.join["broker_bytes_per_member"]) / shards / 1e9, 2),
+            "messages between nodes/s": round(between),
+            "holds": node / nodes / 1e6 <= NODE_CORES * PLANNED and broker_load <= PLANNED
+            and users * (self.user_bytes + self.join["broker_bytes_per_member"]) / shards <= BROKER_MEMORY,
+        }
+
+    def smallest(self, users, events_each, joins_each):
+        """The smallest cluster that holds."""
+        shards = 1
+        while True:
+            found = self.cluster(users, events_each, joins_each, shards=shards)
+            if found["holds"] or shards > 4096:
+                return found
+            nodes = found["nodes"]
+            if found["a node's cores"] > NODE_CORES * PLANNED:
+                nodes = math.ceil(nodes * found["a node's cores"] / (NODE_CORES * PLANNED))
+                found = self.cluster(users, events_each, joins_each, nodes, shards)
+                if found["holds"]:
+                    return found
+            shards *= 2
+
+    def ends(self):
+        """Where one broker server ends."""
+        return {
+            "unicast events/s of one Redis": round(events_per_second(self.unicast["broker_us_per_event"])),
+            "joins/s of one Redis": round(events_per_second(self.join["broker_us_per_join"])),
+            "unicast events/s of one node's core": round(events_per_second(self.unicast["node_us_per_event"])),
+            "deliveries/s of one node's core": round(events_per_second(self.delivery)),
+            "nodes until their reports alone fill half a Redis core": math.floor(
+                math.sqrt(events_per_second(self.unicast["broker_us_per_event"]) * REPORT_SECONDS)
+            ),
+        }
+
+
+def main():
+    file = sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).with_name("constants.json")
+    model = Model(json.loads(pathlib.Path(file).read_text()))
+    print("Where one server ends")
+    for name, value in model.ends().items():
+        print(f"  {name}: {value:,}")
+    for title, users, events_each, joins_each in [
+        ("One machine", 1e5, 0.1, 0.001), ("Ten nodes", 3e7, 0.01, 0.0005), ("A hundred million users", 1e8, 0.01, 0.0005),
+    ]:
+        print(title)
+        for name, value in model.smallest(users, events_each, joins_each).items():
+            print(f"  {name}: {value:,}" if not isinstance(value, bool) else f"  {name}: {value}")
+
+
+if __name__ == "__main__":
+    main()
