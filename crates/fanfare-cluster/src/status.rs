@@ -1,4 +1,5 @@
-//! Logs, once for each change, whether the transport is there, and at most every ten seconds what it refuses.
+//! Logs, once for each change, whether the transport is there, each reason of an outage once, and at most every ten seconds
+//! what it refuses.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -9,6 +10,8 @@ use crate::wire::Rejected;
 
 /// At most one line of a kind in this time.
 const QUIET: Duration = Duration::from_secs(10);
+/// Different reasons that are logged in one outage.
+const MAX_REASONS: usize = 8;
 
 /// One of the two connections.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +40,8 @@ struct Connections {
     error: String,
     /// What was logged last; at first nothing.
     logged: Option<bool>,
+    /// The reasons that were logged since it is away.
+    reasons: Vec<String>,
 }
 
 impl Status {
@@ -58,6 +63,7 @@ impl Status {
         let mut connections = self.connections();
         connections.up[side as usize] = true;
         if connections.up == [true, true] && connections.logged.replace(true) != Some(true) {
+            connections.reasons.clear();
             tracing::info!(address = self.address, "{} is connected", self.name);
         }
     }
@@ -73,6 +79,11 @@ impl Status {
                 "{} is away; only this node's connections are served until it is back",
                 self.name
             );
+            connections.reasons.push(error.clone());
+        } else if connections.reasons.len() < MAX_REASONS && !connections.reasons.contains(&error) {
+            // Why it was lost is seldom why it cannot be connected again.
+            tracing::warn!(address = self.address, error, "{} is still away", self.name);
+            connections.reasons.push(error.clone());
         }
         connections.error = error;
     }

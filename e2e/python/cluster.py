@@ -1,0 +1,281 @@
+"""Several real nodes on one real broker, traffic through all of them, and the ways in which both break.
+
+A test of a fault reads:
+
+    with cluster() as nodes:                # started, connected, and traffic flows
+        with nodes.fault():                 # what is published from here on may be lost, if that is said
+            break_something()
+            nodes.unready(*nodes.all)       # /readyz and the metrics notice within 10 s
+            mend_it()
+        # everything works again, within 10 s and by itself (`settle`)
+    # at the end: `Ledger.judge`, the nodes' memory, how often they connected, and that none panicked
+
+Each node reaches the broker through a link of its own (`links`), which can freeze and which counts attempts to connect. What
+is published, received and judged is in `traffic`. Two variables of the environment:
+
+- `FANFARE_FAULT_ROUNDS`: how often each test runs, 1 if it is not set;
+- `FANFARE_FAULT_SECONDS`: how long outages last at least, instead of each test's own short time.
+"""
+
+import contextlib
+import functools
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+import interop.world
+from fanfare import Redis, token, wait_until
+from interop.clients import Notify, Rooms, Topics
+from links import Links
+from traffic import ROOM, USER, Fault, FramePublisher, HttpPublisher, Ledger, RedisPublisher, Subscriber
+
+NOTICE = 10  # seconds in which a node notices, and in which it has recovered
+LATE = 5  # seconds more for a busy machine and for the probes' own time
+MEMORY = 150 << 20  # bytes by which a node may grow
+ATTEMPTS = 25  # connections that one node may open within a second
+ROUNDS = int(os.environ.get("FANFARE_FAULT_ROUNDS", "1"))
+
+
+@pytest.fixture(params=range(ROUNDS), autouse=True, ids=lambda number: f"round{number + 1}")
+def rounds(request):
+    """Imported by a module, it repeats each of its tests."""
+    return request.param
+
+
+def at_least(seconds):
+    """How long an outage lasts."""
+    return max(seconds, float(os.environ.get("FANFARE_FAULT_SECONDS", "0")))
+
+
+class Node(interop.world.Node):
+    """One node, its clients' way in, and its link to the broker."""
+
+    def __init__(self, stack, number, link, **tables):
+        self.number, self.link, self.frozen = number, link, False
+        super().__init__(stack, **tables)
+
+    def __repr__(self):
+        return f"node {self.number}"
+
+    @property
+    def is_running(self):
+        return self.server.process.poll() is None
+
+    def ready(self):
+        """Whether /readyz answers 200."""
+        return self.server.get("/readyz").status == 200
+
+    def broker_is_up(self):
+        """What /health says of the broker."""
+        return self.server.json("/health")["redis"]["status"] == "connected"
+
+    def post_event(self, to, data, **fields):
+        return self.post("/api/v1/events", interop.world.json.dumps({"to": to, "data": data, **fields}))
+
+    def freeze(self):
+        """The process stops, and its connections stay."""
+        self.server.signal(signal.SIGSTOP)
+        self.frozen = True
+
+    def thaw(self):
+        self.server.signal(signal.SIGCONT)
+        self.frozen = False
+
+    def kill(self):
+        """As a loss of power."""
+        self.server.process.kill()
+        self.server.process.wait()
+
+
+class Cluster:
+    """See the module's documentation. `all` are the nodes."""
+
+    def __init__(self, stack, nodes=3, broker=None, tables=None, broker_tables=None):
+        self.stack, self.ledger, self.links = stack, Ledger(), Links()
+        stack.callback(self.links.close)
+        self.broker = broker or started(stack, Redis())
+        self.tables = {"shutdown": {"timeout": "10s", "drain_window": "500ms"}} | (tables or {})
+        self.broker_tables = broker_tables or (lambda link: {"kind": "redis", "url": f"redis://127.0.0.1:{link.port}"})
+        self.started = time.monotonic()
+        self.all = [self._node(number) for number in range(nodes)]
+        stack.callback(self._thaw_all)
+        self.memory = MemoryWatch(self.all)
+        stack.callback(self.memory.stop)
+
+    def _node(self, number):
+        link = self.links.open(self.broker.port)
+        return Node(self.stack, number, link, broker=self.broker_tables(link), **self.tables)
+
+    def _thaw_all(self):
+        """A stopped process cannot end, and a frozen link holds up the end of a node."""
+        for node in self.all:
+            node.link.thaw()
+            if node.frozen and node.is_running:
+                node.thaw()
+
+    # --- clients and traffic ---
+
+    def subscriber(self, dialect, node, user=None, url=None, **options):
+        """A client of `dialect` that is where the traffic is; `url(listener, path, **query)` may lead through a proxy."""
+        name = f"{dialect}-{node.number if node else 'proxied'}-{len(self.ledger.subscribers)}"
+        connect, audience = {
+            "notify": (functools.partial(notify, user or USER), "user"),
+            "topics": (functools.partial(topics, user or name, ROOM), "room"),
+            "pattern": (functools.partial(topics, user or name, "project:*"), "room"),
+            "rooms": (functools.partial(rooms, user or name), "room"),
+        }[dialect]
+        address = url or node.url
+        one = Subscriber(name, node, audience, functools.partial(connect, address), **options)
+        self.stack.callback(one.close)
+        self.ledger.subscribers.append(one)
+        return one
+
+    def publisher(self, one):
+        self.stack.callback(one.close)
+        self.ledger.publishers.append(one)
+        return one
+
+    def occupy(self):
+        """Three clients at each node, in three dialects; publishers at each node, on the broker, and a client's own frames."""
+        for node in self.all:
+            self.subscriber("notify", node)
+            self.subscriber("pattern" if node.number % 2 else "topics", node)
+            speaker = self.subscriber("rooms", node)
+            self.publisher(FramePublisher(f"frames-{node.number}", speaker))
+            self.publisher(HttpPublisher(f"http-{node.number}", node, ids=node.number == 0))
+        self.publish_on_broker()
+
+    def publish_on_broker(self):
+        if isinstance(self.broker, Redis):
+            self.publisher(RedisPublisher("redis", self.broker.port))
+
+    def flow(self):
+        """Starts the traffic, once each node can reach each other node's clients."""
+        wait_until(self.whole, NOTICE + LATE, "a cluster that works")
+        for publisher in self.ledger.publishers:
+            publisher.start()
+        self.spend(1)
+
+    def spend(self, seconds):
+        """Lets the traffic go on for a while; a client that is lost ends the test at once."""
+        time.sleep(seconds)
+        lost = [one.lost for one in self.ledger.subscribers if one.lost and not one.returns]
+        assert not lost, lost
+
+    # --- what is wrong, and what is known of it ---
+
+    @contextlib.contextmanager
+    def fault(self):
+        """Something is wrong from the start of this block until everything works again."""
+        self.ledger.faults.append(Fault(time.monotonic()))
+        yield
+        self.settle()
+
+    def unready(self, *nodes, within=NOTICE + LATE):
+        """These nodes, and no others, report within the time that they are cut off."""
+        deadline = time.monotonic() + within
+        for node in nodes:
+            wait_until(lambda: not node.ready() and not node.broker_is_up(), deadline - time.monotonic(), f"{node} to be unready")
+        for node in self.running():
+            assert node in nodes or node.ready(), f"{node} has no fault"
+
+    def running(self):
+        return [node for node in self.all if node.is_running and not node.frozen]
+
+    def whole(self):
+        """Whether each node is ready, and what each publishes reaches all others, with a receipt that says so."""
+        return all(node.ready() and node.broker_is_up() and self._reaches(node) for node in self.running())
+
+    def _reaches(self, node):
+        expected = sum(one.audience == "user" and one.lost is None for one in self.ledger.subscribers)
+        status, answer = node.post_event({"user": USER}, "probe")
+        return status == 200 and not answer.get("degraded") and answer["recipients"] == expected
+
+    def settle(self, within=2 * NOTICE + LATE):
+        """Everything is as before, by itself. From here on every publication must arrive again.
+
+        A node has recovered after 10 s; another node that has gone for good is waited for as long again.
+        """
+        began = time.monotonic()
+        ready = lambda: all(node.ready() and node.broker_is_up() for node in self.running())  # noqa: E731
+        wait_until(ready, NOTICE + LATE, "ready nodes")
+        wait_until(self.whole, within, "a cluster that works")
+        over = time.monotonic()
+        for fault in self.ledger.faults:
+            fault.over = min(fault.over, over)
+        self.spend(2)
+        return over - began
+
+    def judge(self):
+        """The end of every test."""
+        self.ledger.judge()
+        self.memory.judge()
+        for node in self.all:
+            busiest = node.link.busiest_second(self.started)
+            assert busiest <= ATTEMPTS, f"{node} opened {busiest} connections within a second"
+            assert "panicked" not in node.server.log(), node.server.log()
+
+
+class MemoryWatch(threading.Thread):
+    """Samples the nodes' resident memory."""
+
+    def __init__(self, nodes):
+        super().__init__(daemon=True)
+        self.nodes, self.first, self.most, self.ended = nodes, {}, {}, threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.ended.wait(0.5):
+            for node in self.nodes:
+                with contextlib.suppress(OSError, TypeError):  # it has just ended
+                    size = node.server.memory()
+                    self.first.setdefault(node, size)
+                    self.most[node] = max(self.most.get(node, 0), size)
+
+    def stop(self):
+        self.ended.set()
+        self.join(10)
+
+    def judge(self):
+        for node, most in self.most.items():
+            assert most - self.first[node] < MEMORY, f"{node} grew from {self.first[node]} to {most} bytes"
+
+
+@contextlib.contextmanager
+def cluster(**options):
+    """A cluster with clients and traffic, which is judged at the end of the block."""
+    with contextlib.ExitStack() as stack:
+        made = Cluster(stack, **options)
+        made.occupy()
+        made.flow()
+        yield made
+        made.judge()
+
+
+def started(stack, server):
+    """A server that ends with the stack."""
+    stack.callback(server.remove)
+    return server.start()
+
+
+# --- clients, brought to where the traffic is ---
+
+
+def notify(user, url):
+    return Notify(url("shared", token=token(user)))
+
+
+def topics(user, name, url):
+    client = Topics(url("topics"), token(user))
+    client.subscribe(name)
+    return client
+
+
+def rooms(user, url):
+    client = Rooms(url("rooms", "/api/v1/ws/connect", token=token(user)))
+    answer = client.call({"type": "join_room", "room": ROOM})
+    assert answer["type"] == "joined_room", answer
+    return client

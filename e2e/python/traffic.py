@@ -1,0 +1,295 @@
+"""Numbered traffic, who received what, and the judgement about both.
+
+Each publisher numbers what it publishes, from 1, and publishes every number to one user (whom the notify clients are) and on one
+room (where the topics and rooms clients are). A subscriber records the numbers in the order of arrival. `Ledger.judge` then
+checks what the contract says about outages:
+
+- no subscriber received a number twice, or a publisher's numbers in another order;
+- a number whose receipt is not `degraded` reached every subscriber that was connected at the time;
+- a number that was published while nothing was wrong reached them, whatever published it;
+- a number that a node accepted reached that node's own subscribers, degraded or not.
+"""
+
+import contextlib
+import http.client
+import itertools
+import json
+import re
+import threading
+import time
+from dataclasses import dataclass
+
+import redis
+import websockets
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from fanfare import token, wait_until
+
+USER, ROOM = "ann", "project:7"
+NUMBER = re.compile(r'"p": ?"([^"]+)", ?"n": ?(\d+)')
+MARGIN = 1.0  # seconds before a fault in which what is under way may already suffer from it
+
+
+def data(publisher, number):
+    return json.dumps({"p": publisher, "n": number})
+
+
+@dataclass
+class Published:
+    """One number: when it was published, how long that took, and what became of it as far as its publisher knows."""
+
+    number: int
+    began: float
+    took: float
+    outcome: str  # sure, degraded, failed, or unsaid: this publisher gets no receipt
+
+
+class Publisher(threading.Thread):
+    """Publishes numbers until `stop`; a subclass says how. `node` is None for one that publishes on the broker."""
+
+    period = 0.1
+    audiences = ("user", "room")
+
+    def __init__(self, name, node=None):
+        super().__init__(daemon=True, name=name)
+        self.node, self.published, self.ended = node, [], threading.Event()
+        self.numbers = itertools.count(1)
+        self.turn = threading.Lock()
+        self.error = None
+
+    def run(self):
+        while not self.ended.wait(self.period):
+            try:
+                self.one()
+            except Exception as error:  # noqa: BLE001, `stop` reports it
+                self.error = error
+                raise
+
+    def one(self):
+        """Publishes the next number and returns what became of it."""
+        with self.turn:
+            number, began = next(self.numbers), time.monotonic()
+            outcome = self.publish(number)
+            self.published.append(Published(number, began, time.monotonic() - began, outcome))
+            return self.published[-1]
+
+    def stop(self):
+        self.ended.set()
+        if self.ident is not None:
+            self.join(60)
+        assert not self.is_alive(), f"{self.name} hangs"
+        assert self.error is None, f"{self.name}: {self.error!r}"
+
+    def close(self):
+        self.ended.set()
+
+    def publish(self, number):
+        raise NotImplementedError
+
+
+class HttpPublisher(Publisher):
+    """A backend at one node's service API. With `ids` each event has an id of its own."""
+
+    def __init__(self, name, node, ids=False):
+        super().__init__(name, node)
+        self.ids, self.connection = ids, None
+        self.headers = {"Authorization": f"Bearer {token('root', roles=['admin'])}", "Content-Type": "application/json"}
+
+    def publish(self, number):
+        events = [
+            {"to": to, "type": "tick", "data": {"p": self.name, "n": number}}
+            | ({"id": f"{self.name}-{number}-{index}"} if self.ids else {})
+            for index, to in enumerate(({"user": USER}, {"channel": ROOM}))
+        ]
+        try:
+            if self.connection is None:
+                self.connection = http.client.HTTPConnection("127.0.0.1", self.node.ports["rooms"], timeout=30)
+            self.connection.request("POST", "/api/v1/events", json.dumps(events), self.headers)
+            answer = self.connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException):
+            with contextlib.suppress(Exception):
+                self.connection.close()
+            self.connection = None
+            return "failed"
+        if answer.status == 503:  # it drains
+            return "failed"
+        assert answer.status == 200, (answer.status, body)
+        return "degraded" if json.loads(body).get("degraded") else "sure"
+
+
+class RedisPublisher(Publisher):
+    """A backend that publishes on Redis, and does not try again."""
+
+    def __init__(self, name, port, **options):
+        super().__init__(name)
+        self.options = {"port": port, "socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)} | options
+        self.client = redis.Redis(**self.options)
+
+    def publish(self, number):
+        event = json.dumps({"type": "tick", "payload": {"p": self.name, "n": number}})
+        try:
+            self.client.publish(f"user_noti:{USER}", event)
+            self.client.publish(f"fanfare:channel:{ROOM}", event)
+        except redis.RedisError:
+            return "failed"
+        return "unsaid"
+
+
+class FramePublisher(Publisher):
+    """A client of `rooms`, which receives its own messages, too."""
+
+    audiences = ("room",)
+
+    def __init__(self, name, subscriber):
+        super().__init__(name, subscriber.node)
+        self.subscriber = subscriber
+
+    def publish(self, number):
+        try:
+            self.subscriber.client.publish(ROOM, data(self.name, number))
+        except (OSError, websockets.WebSocketException):
+            return "failed"
+        return "unsaid"
+
+
+class Subscriber(threading.Thread):
+    """Records what one client receives: `received` (publisher, number), and `presence` (type, user) of its room, each with its time.
+
+    `connect()` returns a client of `interop.clients`. With `returns` it connects again as the documents' samples do, with pauses
+    that double from a second on; without, its end is a fault.
+    """
+
+    def __init__(self, name, node, audience, connect, returns=False):
+        super().__init__(daemon=True, name=name)
+        self.node, self.audience, self.connect, self.returns = node, audience, connect, returns
+        self.received, self.presence, self.away, self.other = [], [], [], []
+        self.ended, self.lost = threading.Event(), None
+        self.client = connect()
+        self.since = time.monotonic()
+        self.start()
+
+    def run(self):
+        while not self.ended.is_set():
+            try:
+                self.take(self.client.socket.recv(1))
+            except TimeoutError:
+                continue
+            except websockets.ConnectionClosed as closed:
+                if self.ended.is_set():
+                    return
+                self.lost = f"{self.name} was closed: {closed}"
+                if not self.returns:
+                    return
+                self.reconnect()
+
+    def reconnect(self):
+        gone, delay = time.monotonic(), 1
+        while not self.ended.wait(delay):
+            try:
+                self.client = self.connect()
+                break
+            except (OSError, websockets.WebSocketException, TimeoutError, AssertionError):
+                delay = min(2 * delay, 30)
+        self.away.append((gone, time.monotonic()))
+        self.lost = None
+
+    def take(self, frame):
+        now = time.monotonic()
+        found = NUMBER.search(frame)
+        if found:
+            self.received.append((found[1], int(found[2]), now))
+            return
+        message = json.loads(frame)
+        if message.get("type") in ("user_joined", "user_left"):
+            self.presence.append((message["type"], message["sender"], now))
+        else:
+            self.other.append(frame)
+
+    def numbers(self, publisher):
+        return [number for name, number, _ in list(self.received) if name == publisher.name]
+
+    def close(self):
+        self.ended.set()
+        self.client.close()
+        self.join(10)
+
+
+@dataclass
+class Fault:
+    """From when to when something was wrong."""
+
+    began: float
+    over: float = float("inf")
+
+
+class Ledger:
+    """All publishers and subscribers of a test, and the faults meanwhile."""
+
+    def __init__(self):
+        self.publishers, self.subscribers, self.faults = [], [], []
+
+    def healthy(self, published):
+        """Whether nothing was wrong while this was published."""
+        began, ended = published.began, published.began + published.took
+        return not any(fault.began - MARGIN < ended and began < fault.over for fault in self.faults)
+
+    def must_reach(self, publisher, published, subscriber):
+        if subscriber.audience not in publisher.audiences or published.outcome == "failed":
+            return False
+        if any(gone - MARGIN < published.began + published.took and published.began < back for gone, back in subscriber.away):
+            return False
+        if published.began < subscriber.since:
+            return False
+        own = publisher.node is not None and publisher.node is subscriber.node
+        return own or published.outcome == "sure" or self.healthy(published)
+
+    def missing(self):
+        """What was not received, and should have been."""
+        lacking = []
+        for publisher in self.publishers:
+            for subscriber in self.subscribers:
+                got = set(subscriber.numbers(publisher))
+                lacking += [
+                    (publisher.name, published.number, published.outcome, subscriber.name)
+                    for published in list(publisher.published)
+                    if published.number not in got and self.must_reach(publisher, published, subscriber)
+                ]
+        return lacking
+
+    def summary(self):
+        """For each publisher how many of its numbers had which outcome, and how many of those did not reach everyone."""
+        for publisher in self.publishers:
+            ends = [one for one in self.subscribers if one.audience in publisher.audiences]
+            got = [set(one.numbers(publisher)) for one in ends]
+            counts = {}
+            for published in publisher.published:
+                reached = all(published.number in one for one in got)
+                key = published.outcome if reached else f"{published.outcome}, not everywhere"
+                counts[key] = counts.get(key, 0) + 1
+            yield f"{publisher.name}: " + ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
+
+    def judge(self):
+        """Stops the publishers, waits for what is under way, and checks everything."""
+        for publisher in self.publishers:
+            publisher.stop()
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not self.missing(), 30)
+        print(*self.summary(), sep="\n")
+        lost = [subscriber.lost for subscriber in self.subscribers if subscriber.lost]
+        assert not lost, lost
+        missing = self.missing()
+        assert not missing, f"{len(missing)} lost silently: {missing[:10]}"
+        for subscriber in self.subscribers:
+            for publisher in self.publishers:
+                came = subscriber.numbers(publisher)
+                assert len(set(came)) == len(came), f"{subscriber.name} received from {publisher.name} twice: {came}"
+                assert sorted(came) == came, f"{subscriber.name} received from {publisher.name} out of order: {came}"
+
+
+def outcomes(publisher, since=0.0):
+    """The outcomes of what was published after `since`."""
+    return [published.outcome for published in list(publisher.published) if published.began >= since]
+
+
