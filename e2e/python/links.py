@@ -38,24 +38,25 @@ class Link:
     def __init__(self, target):
         self.target, self.accepted, self.port = target, [], None
         self.loop = asyncio.get_running_loop()
-        self.flows = asyncio.Event()
+        self.flows, self.subscriptions_flow = asyncio.Event(), asyncio.Event()
         self.flows.set()
+        self.subscriptions_flow.set()
 
     @classmethod
     async def listening(cls, target):
         link = cls(target)
-        server = await asyncio.start_server(link._serve, "127.0.0.1", 0, limit=1 << 16)
-        link.port = server.sockets[0].getsockname()[1]
-        link.server = server  # keeps it open
+        link.server = await asyncio.start_server(link._serve, "127.0.0.1", 0)
+        link.port = link.server.sockets[0].getsockname()[1]
         return link
 
-    def freeze(self):
+    def freeze(self, only_subscriptions=False):
         """From now on nothing passes, in either direction, and no connection is closed."""
-        self.loop.call_soon_threadsafe(self.flows.clear)
+        self.loop.call_soon_threadsafe((self.subscriptions_flow if only_subscriptions else self.flows).clear)
 
     def thaw(self):
         """What was held back passes now."""
-        self.loop.call_soon_threadsafe(self.flows.set)
+        for flow in (self.flows, self.subscriptions_flow):
+            self.loop.call_soon_threadsafe(flow.set)
 
     def busiest_second(self, since):
         """The most connections that were opened within one second after `since` (monotonic)."""
@@ -77,14 +78,18 @@ class Link:
         except OSError:
             writer.transport.abort()
             return
-        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+        flows = [self.flows]
+        await asyncio.gather(self._pump(reader, far_writer, flows), self._pump(far_reader, writer, flows))
 
-    async def _pump(self, reader, writer):
+    async def _pump(self, reader, writer, flows):
+        """Passes on in one direction while all of `flows` are set, which both directions share."""
         with contextlib.suppress(OSError):
             while True:
-                await self.flows.wait()
                 data = await reader.read(1 << 16)
-                await self.flows.wait()
+                if b"SUBSCRIBE" in data and len(flows) == 1:
+                    flows.append(self.subscriptions_flow)
+                for flow in flows:
+                    await flow.wait()
                 if not data:
                     break
                 writer.write(data)

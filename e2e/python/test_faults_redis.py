@@ -47,6 +47,19 @@ def test_links_stop_forwarding(count):
             node.link.thaw()
 
 
+@pytest.mark.parametrize("only_subscriptions", [False, True], ids=["links", "subscriptions"])
+def test_links_stutter(only_subscriptions):
+    """Shorter than any timeout: what was given up is delivered without its echo, which arrives later all the same."""
+    with cluster() as nodes, nodes.fault():
+        for _ in range(4):
+            for node in nodes.all:
+                node.link.freeze(only_subscriptions)
+            nodes.spend(0.9)
+            for node in nodes.all:
+                node.link.thaw()
+            nodes.spend(0.4)
+
+
 class Burst(RedisPublisher):
     """Much for the user at once, in one transaction."""
 
