@@ -76,9 +76,11 @@ async fn answer(shared: Arc<Shared>, ask: Ask) {
         // Its node does not wait any more.
         return;
     }
-    let (message, answer) = match local::answer(&*shared.inbound, ask.question).await {
-        Some(answer) => (NodeMessage::Answer(ask.token), Some(answer)),
-        None => (NodeMessage::Unanswered(ask.token), None),
+    let (node, token) = (shared.node_id.clone(), ask.token);
+    let answer = local::answer(&*shared.inbound, ask.question).await;
+    let message = match answer {
+        Some(_) => NodeMessage::Answer { node, token },
+        None => NodeMessage::Unanswered { node, token },
     };
     // If that fails, the other node waits in vain.
     let message = message.to(Subject::Node(ask.node), answer.as_deref());

@@ -29,11 +29,12 @@ use crate::{
     local,
     messages::NodeMessage,
     notices::{self, Notices},
-    peers::Peers,
+    peers::{self, Peers},
     publisher::{self, Job, Note},
-    questions::{self, Questions},
+    questions,
     receipts::{self, Receipts},
     receiver,
+    requests::{Numbers, Requests},
     status::Status,
     transport::{PublishError, Subject, Transport},
 };
@@ -81,7 +82,8 @@ pub(crate) struct Shared {
     pub(crate) status: Status,
     notes: mpsc::UnboundedSender<Note>,
     probes: Mutex<AHashMap<u64, Probe>>,
-    pub(crate) questions: Questions,
+    pub(crate) numbers: Numbers,
+    pub(crate) requests: Requests,
     pub(crate) answers: Answers,
     pub(crate) notices: Notices,
     pub(crate) peers: Peers,
@@ -116,7 +118,8 @@ impl ClusterBroker {
             foreign,
             notes,
             probes: Mutex::default(),
-            questions: Questions::default(),
+            numbers: Numbers::default(),
+            requests: Requests::default(),
             peers: Peers::default(),
             answers,
             ids: IdMemory::new(options.max_remembered_ids),
@@ -130,6 +133,7 @@ impl ClusterBroker {
         tasks.spawn(receipts::sweep(Arc::clone(&shared)));
         tasks.spawn(answers::run(Arc::clone(&shared), questions));
         tasks.spawn(notices::run(Arc::clone(&shared)));
+        tasks.spawn(peers::run(Arc::clone(&shared)));
         Self {
             shared,
             jobs,
@@ -239,6 +243,13 @@ impl Broker for ClusterBroker {
     fn remembered_ids(&self) -> RememberedIds {
         self.shared.ids.count()
     }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let _ = tokio::time::timeout(ANSWER_TIMEOUT, peers::end(&shared)).await;
+        })
+    }
 }
 
 impl ClusterBroker {
@@ -303,33 +314,28 @@ impl Shared {
 
     /// Sends `message` to the node called `node`; it is lost if the transport is away.
     pub(crate) fn send_to(&self, node: &str, message: NodeMessage) {
-        let to = Subject::Node(node.into());
-        // Fails only while the runtime shuts down.
-        let _ = self.notes.send(Note { to, message });
+        self.note(Note::Message(Subject::Node(node.into()), message));
     }
 
     /// Reports to all nodes, or to one, whether this node receives.
     pub(crate) fn report(&self, to: Subject, receives: bool, reply: bool) {
+        if self.peers.ends() {
+            return;
+        }
         let message = NodeMessage::Receives {
             node: self.node_id.clone(),
             receives,
             reply,
         };
-        let _ = self.notes.send(Note { to, message });
+        self.note(Note::Message(to, message));
     }
 
-    /// Asks all nodes to reply once they are through with all that was published before.
-    pub(crate) fn send_flush(&self, token: u64) {
-        let _ = self.notes.send(self.flush(token));
-    }
-
-    pub(crate) fn flush(&self, token: u64) -> Note {
-        Note {
-            to: Subject::Nodes,
-            message: NodeMessage::Flush {
-                node: self.node_id.clone(),
-                token,
-            },
-        }
+    /// Publishes `note` behind all that was published before.
+    pub(crate) fn note(&self, note: Note) {
+        // Fails only while the runtime shuts down.
+        let _ = self.notes.send(note);
     }
 }
+
+#[cfg(test)]
+mod tests;

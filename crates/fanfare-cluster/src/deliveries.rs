@@ -183,9 +183,13 @@ async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
     // After the answers above: that is what the asking node relies on.
     for (node, token) in flushes {
         if *node == *shared.node_id {
-            shared.receipts.flushed(token);
+            shared.flushed(token, &node);
         } else {
-            shared.send_to(&node, NodeMessage::Flushed(token));
+            let reply = NodeMessage::Flushed {
+                node: shared.node_id.clone(),
+                token,
+            };
+            shared.send_to(&node, reply);
         }
     }
     for nonce in probes {

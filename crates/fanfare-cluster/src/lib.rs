@@ -31,8 +31,11 @@ mod questions;
 mod receipts;
 mod receiver;
 mod recent;
+mod requests;
 mod status;
 mod subscriptions;
+#[cfg(test)]
+mod test_hub;
 pub mod transport;
 pub mod wire;
 

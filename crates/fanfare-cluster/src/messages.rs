@@ -24,7 +24,11 @@ pub(crate) enum NodeMessage {
         token: u64,
     },
     /// The reply to it.
-    Flushed(u64),
+    Flushed {
+        /// The replying node.
+        node: Box<str>,
+        token: u64,
+    },
     /// A node's message to itself, which shows that messages arrive.
     Probe(u64),
     /// A node's mark for itself in what it receives.
@@ -36,6 +40,8 @@ pub(crate) enum NodeMessage {
         receives: bool,
         reply: bool,
     },
+    /// A node has ended.
+    Ended { node: Box<str> },
     /// Asks every node the question in the body.
     Ask {
         /// The asking node.
@@ -44,9 +50,17 @@ pub(crate) enum NodeMessage {
         token: u64,
     },
     /// The answer to it is the body.
-    Answer(u64),
+    Answer {
+        /// The replying node.
+        node: Box<str>,
+        token: u64,
+    },
     /// The node has no answer.
-    Unanswered(u64),
+    Unanswered {
+        /// The replying node.
+        node: Box<str>,
+        token: u64,
+    },
     /// The body is a notice.
     Notice(NoticePlace),
     /// The node has missed none of the notices that it should receive.
@@ -175,7 +189,17 @@ mod tests {
                 r#"{"flush":{"node":"n","token":5}}"#,
             ),
             (NodeMessage::Declined(vec![7, 8]), r#"{"declined":[7,8]}"#),
-            (NodeMessage::Flushed(5), r#"{"flushed":5}"#),
+            (
+                NodeMessage::Flushed {
+                    node: "n".into(),
+                    token: 5,
+                },
+                r#"{"flushed":{"node":"n","token":5}}"#,
+            ),
+            (
+                NodeMessage::Ended { node: "n".into() },
+                r#"{"ended":{"node":"n"}}"#,
+            ),
             (
                 NodeMessage::Receives {
                     node: "n".into(),
@@ -193,8 +217,20 @@ mod tests {
                 },
                 r#"{"ask":{"node":"n","token":5}}"#,
             ),
-            (NodeMessage::Answer(5), r#"{"answer":5}"#),
-            (NodeMessage::Unanswered(5), r#"{"unanswered":5}"#),
+            (
+                NodeMessage::Answer {
+                    node: "n".into(),
+                    token: 5,
+                },
+                r#"{"answer":{"node":"n","token":5}}"#,
+            ),
+            (
+                NodeMessage::Unanswered {
+                    node: "n".into(),
+                    token: 5,
+                },
+                r#"{"unanswered":{"node":"n","token":5}}"#,
+            ),
             (
                 NodeMessage::Notice(place.clone()),
                 r#"{"notice":{"node":"n\n","run":1,"after":2,"next":4}}"#,

@@ -1,12 +1,13 @@
-//! The other nodes, and whether each of them receives. While one does not, it may miss what is published, and receipts are
-//! degraded.
+//! The other nodes: which of them are live, and which may miss what is published.
 //!
-//! A node reports to all others when its subscriptions are in force and when it has lost them. After an outage of the server no
-//! node knows about the others: each counts as missing until it reports, or for [`PATIENCE`] if it has gone for good.
+//! A node reports to all others when its subscriptions are in force, when it has lost them and when it ends; and again and again
+//! while it is there. A node is missing while it reports that it does not receive, when its reports stay out, and after it
+//! replied too late: then receipts are degraded, and nothing waits for it. A node that has not reported for [`MEMORY`] has died.
+//! After an outage of the server no node knows about the others: each is missing until it reports.
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -14,49 +15,96 @@ use std::{
 
 use ahash::AHashMap;
 
-/// How long a node that has lost its connection is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two reports of a node that goes on receiving.
-pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(30);
-/// How long a node that does not report is remembered as receiving: it has ended without a report.
-const MEMORY: Duration = Duration::from_secs(100);
+use crate::{Shared, messages::NodeMessage, requests::Kind, transport::Subject};
+
+/// Between two reports of a node.
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+/// A node that has not reported for so long is missing.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long a node that does not report is remembered.
+const MEMORY: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
 #[derive(Default)]
 pub(crate) struct Peers {
-    others: Mutex<AHashMap<Box<str>, Report>>,
+    others: Mutex<AHashMap<Box<str>, Peer>>,
     /// Whether this node receives.
     receives: AtomicBool,
+    /// This node has reported that it ends.
+    ends: AtomicBool,
 }
 
 /// The last that is known of a node.
 #[derive(Debug, Clone, Copy)]
-struct Report {
+struct Peer {
     receives: bool,
-    since: Instant,
+    reported: Instant,
+    /// It did not reply in time to the last request of each kind.
+    late: [bool; 2],
+}
+
+impl Peer {
+    fn is_live(&self, kind: Kind) -> bool {
+        self.receives && !self.late[kind as usize] && self.reported.elapsed() < REPORT_TIMEOUT
+    }
 }
 
 impl Peers {
-    /// `node` reported whether it receives.
-    pub(crate) fn reported(&self, node: Box<str>, receives: bool) {
-        let since = Instant::now();
-        self.lock().insert(node, Report { receives, since });
+    /// `node` reported whether it receives. Returns whether it was late with its reply to a flush, so that only another one
+    /// shows whether it delivers.
+    pub(crate) fn reported(&self, node: Box<str>, receives: bool) -> bool {
+        let mut others = self.lock();
+        let peer = others.entry(node).or_insert(Peer {
+            receives,
+            reported: Instant::now(),
+            late: [false; 2],
+        });
+        peer.receives = receives;
+        peer.reported = Instant::now();
+        peer.late[Kind::Flush as usize]
+    }
+
+    /// `node` has ended.
+    pub(crate) fn ended(&self, node: &str) {
+        self.lock().remove(node);
+    }
+
+    /// `nodes` did not reply in time.
+    pub(crate) fn late(&self, kind: Kind, nodes: &[Box<str>]) {
+        let mut others = self.lock();
+        for node in nodes {
+            if let Some(peer) = others.get_mut(node) {
+                peer.late[kind as usize] = true;
+            }
+        }
+    }
+
+    /// `node` replied in time.
+    pub(crate) fn in_time(&self, kind: Kind, node: &str) {
+        if let Some(peer) = self.lock().get_mut(node) {
+            peer.late[kind as usize] = false;
+        }
     }
 
     /// This node has lost its own receiving connection: reports do not arrive any more.
     pub(crate) fn lost(&self) {
         self.receives.store(false, Ordering::Relaxed);
-        for report in self.lock().values_mut() {
-            report.receives = false;
+        for peer in self.lock().values_mut() {
+            peer.receives = false;
         }
     }
 
     /// This node's subscriptions are in force: from now on the missing nodes can report.
     pub(crate) fn connected(&self) {
         self.receives.store(true, Ordering::Relaxed);
-        for report in self.lock().values_mut() {
-            report.since = Instant::now();
+        for peer in self.lock().values_mut() {
+            peer.reported = Instant::now();
         }
+    }
+
+    /// Whether this node has reported that it ends.
+    pub(crate) fn ends(&self) -> bool {
+        self.ends.load(Ordering::Relaxed)
     }
 
     /// Whether this node's subscriptions are in force.
@@ -64,20 +112,49 @@ impl Peers {
         self.receives.load(Ordering::Relaxed)
     }
 
-    /// Whether a node may miss what is published now. Forgets the nodes that have gone for good.
+    /// Whether a node may miss what is published now.
     pub(crate) fn any_missing(&self) -> bool {
-        let mut others = self.lock();
-        if self.receives() {
-            others.retain(|_, report| {
-                let memory = if report.receives { MEMORY } else { PATIENCE };
-                report.since.elapsed() < memory
-            });
-        }
-        others.values().any(|report| !report.receives)
+        self.known().values().any(|peer| !peer.is_live(Kind::Flush))
     }
 
-    fn lock(&self) -> MutexGuard<'_, AHashMap<Box<str>, Report>> {
+    /// The nodes that a request of this kind waits for, and whether it does not wait for all.
+    pub(crate) fn waited_for(&self, kind: Kind) -> (Vec<Box<str>>, bool) {
+        let others = self.known();
+        let live = others.iter().filter(|(_, peer)| peer.is_live(kind));
+        let live: Vec<_> = live.map(|(node, _)| node.clone()).collect();
+        let any_missing = live.len() < others.len();
+        (live, any_missing)
+    }
+
+    /// The nodes that have not gone for good; others are forgotten.
+    fn known(&self) -> MutexGuard<'_, AHashMap<Box<str>, Peer>> {
+        let mut others = self.lock();
+        if self.receives() {
+            others.retain(|_, peer| peer.reported.elapsed() < MEMORY);
+        }
+        others
+    }
+
+    fn lock(&self) -> MutexGuard<'_, AHashMap<Box<str>, Peer>> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reports to all nodes that this one ends, and nothing afterwards.
+pub(crate) async fn end(shared: &Shared) {
+    shared.peers.ends.store(true, Ordering::Relaxed);
+    let ended = NodeMessage::Ended {
+        node: shared.node_id.clone(),
+    };
+    // If that fails, the others find it out as with a node that died.
+    let _ = shared.link.publish(&[ended.to(Subject::Nodes, None)]).await;
+}
+
+/// Reports again and again whether this node receives.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(REPORT_INTERVAL).await;
+        shared.report(Subject::Nodes, shared.peers.receives(), false);
     }
 }
 
@@ -104,42 +181,58 @@ mod tests {
         peers.connected();
         peers.reported("a".into(), true);
         assert!(peers.any_missing());
-        peers.reported("b".into(), true);
+        peers.ended("b");
         assert!(!peers.any_missing());
     }
 
     #[test]
-    fn a_node_that_has_gone_for_good_is_forgotten_once_it_could_have_reported() {
+    fn a_node_that_was_late_is_not_waited_for_until_it_replies_in_time() {
         let peers = Peers::default();
         peers.connected();
-        let ages = [
-            (true, MEMORY, false),
-            (true, PATIENCE, false),
-            (false, PATIENCE, false),
-        ];
-        for (receives, age, missing) in ages {
-            let Some(since) = Instant::now().checked_sub(age) else {
-                return;
+        peers.reported("a".into(), true);
+        assert!(!peers.reported("b".into(), true));
+        peers.late(Kind::Flush, &["b".into(), "unknown".into()]);
+        assert!(peers.any_missing());
+        assert_eq!(peers.waited_for(Kind::Flush), (vec!["a".into()], true));
+        assert_eq!(peers.waited_for(Kind::Question).0.len(), 2);
+        assert!(peers.reported("b".into(), true), "its report is no reply");
+        assert!(peers.any_missing());
+        peers.in_time(Kind::Question, "b");
+        assert!(peers.any_missing());
+        peers.in_time(Kind::Flush, "b");
+        assert!(!peers.any_missing());
+        assert_eq!(peers.waited_for(Kind::Flush).0.len(), 2);
+    }
+
+    #[test]
+    fn a_node_that_does_not_report_is_missing_and_then_forgotten() {
+        let peers = Peers::default();
+        peers.connected();
+        let set = |receives, age| {
+            let peer = Peer {
+                receives,
+                reported: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
+                late: [false; 2],
             };
-            peers.lock().insert("a".into(), Report { receives, since });
-            assert_eq!(peers.any_missing(), missing);
-            let is_known = receives && age < MEMORY;
-            assert_eq!(peers.lock().len(), usize::from(is_known), "{receives} {age:?}");
+            peers.lock().insert("a".into(), peer);
+        };
+        for (receives, age, missing, known) in [
+            (true, REPORT_TIMEOUT / 2, false, 1),
+            (true, REPORT_TIMEOUT, true, 1),
+            (false, REPORT_TIMEOUT, true, 1),
+            (true, MEMORY, false, 0),
+            (false, MEMORY, false, 0),
+        ] {
+            set(receives, age);
+            assert_eq!(peers.any_missing(), missing, "{receives} {age:?}");
+            assert_eq!(peers.lock().len(), known, "{receives} {age:?}");
         }
         // An outage may take longer than that.
         peers.reported("a".into(), true);
         peers.lost();
-        if let Some(since) = Instant::now().checked_sub(MEMORY) {
-            peers.lock().insert(
-                "a".into(),
-                Report {
-                    receives: false,
-                    since,
-                },
-            );
-            assert!(peers.any_missing());
-            peers.connected();
-            assert!(peers.any_missing());
-        }
+        set(false, MEMORY);
+        assert!(peers.any_missing());
+        peers.connected();
+        assert!(peers.any_missing());
     }
 }

@@ -8,7 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     Shared,
     messages::NodeMessage,
-    transport::{Accepted, Message, PublishError, Subject},
+    receipts::{self, Listeners},
+    requests::Request,
+    transport::{Message, PublishError, Subject},
     wire::{Envelope, encode},
 };
 
@@ -22,9 +24,9 @@ pub(crate) struct Job {
 }
 
 /// A message between nodes; lost when the transport is away.
-pub(crate) struct Note {
-    pub(crate) to: Subject,
-    pub(crate) message: NodeMessage,
+pub(crate) enum Note {
+    Message(Subject, NodeMessage),
+    Flush(Request),
 }
 
 /// Messages, and for each where its result is needed.
@@ -34,11 +36,10 @@ struct Outgoing {
     results_to: Vec<ResultTo>,
 }
 
-#[derive(Clone, Copy)]
 enum ResultTo {
     Dropped,
     Event(u64),
-    Flush(u64),
+    Flush(Request),
 }
 
 /// Publishes what comes in until the broker is dropped.
@@ -64,34 +65,41 @@ pub(crate) async fn run(
         }
         let mut outgoing = Outgoing::default();
         for note in some_notes {
-            outgoing.note(note);
+            outgoing.note(&shared, note);
         }
         let any_events = !some_jobs.is_empty();
         for job in some_jobs {
             outgoing.enter(&shared, job);
         }
-        if any_events && let Some(token) = shared.receipts.flush_at_once() {
-            outgoing.note(shared.flush(token));
+        if any_events && shared.receipts.flushes_at_once() {
+            outgoing.note(&shared, Note::Flush(receipts::flush(&shared)));
         }
-        let Outgoing { messages, results_to } = outgoing;
-        for (messages, results_to) in messages.chunks(BATCH).zip(results_to.chunks(BATCH)) {
-            send(&shared, messages, results_to).await;
+        let Outgoing {
+            messages,
+            mut results_to,
+        } = outgoing;
+        for messages in messages.chunks(BATCH) {
+            send(&shared, messages, results_to.drain(..messages.len())).await;
         }
     }
 }
 
 impl Outgoing {
-    fn note(&mut self, note: Note) {
-        self.results_to.push(match note.message {
-            NodeMessage::Flush { token, .. } => ResultTo::Flush(token),
-            _ => ResultTo::Dropped,
-        });
-        self.messages.push(note.message.to(note.to, None));
+    fn note(&mut self, shared: &Shared, note: Note) {
+        let (message, result_to) = match note {
+            Note::Message(to, message) => (message.to(to, None), ResultTo::Dropped),
+            Note::Flush(request) => {
+                let flush = shared.flush(request.number);
+                (flush.to(Subject::Nodes, None), ResultTo::Flush(request))
+            }
+        };
+        self.messages.push(message);
+        self.results_to.push(result_to);
     }
 
     /// Writes a job's events, and enters them among those that wait for receipts.
     fn enter(&mut self, shared: &Shared, job: Job) {
-        let first = shared.receipts.numbers(job.events.len());
+        let first = shared.numbers.take(job.events.len());
         for (number, event) in (first..).zip(&job.events) {
             let envelope = Envelope {
                 node: shared.node_id.clone(),
@@ -109,38 +117,41 @@ impl Outgoing {
 }
 
 /// Sends `messages` and takes down the results.
-async fn send(shared: &Shared, messages: &[Message], results_to: &[ResultTo]) {
+async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Iterator<Item = ResultTo>) {
     let results = shared.link.publish(messages).await;
     let mut events = Vec::with_capacity(messages.len());
     let mut flushes = Vec::new();
     let mut unshared = Vec::new();
-    for (result_to, result) in results_to.iter().zip(results) {
-        let (listeners, id_refused) = match result {
-            Ok(Accepted {
-                listeners,
-                id_refused,
-            }) => (Some(listeners), id_refused),
-            Err(PublishError::Lost) => (None, None),
-            Err(PublishError::Refused(error)) => {
-                shared.status.refused(&error);
-                (None, None)
-            }
-        };
-        match *result_to {
+    for (result_to, result) in results_to.zip(results) {
+        if let Err(PublishError::Refused(error)) = &result {
+            shared.status.refused(error);
+        }
+        match result_to {
             ResultTo::Event(number) => {
-                if let Some(error) = id_refused {
-                    shared.status.ids_refused(&error);
+                let accepted = result.ok();
+                if let Some(error) = accepted
+                    .as_ref()
+                    .and_then(|accepted| accepted.id_refused.as_ref())
+                {
+                    shared.status.ids_refused(error);
                     unshared.push(number);
                 }
+                let listeners = accepted.map_or(Listeners::Unpublished, |accepted| {
+                    accepted
+                        .listeners
+                        .map_or(Listeners::Uncounted, Listeners::Counted)
+                });
                 events.push((number, listeners));
             }
-            ResultTo::Flush(token) => flushes.push((token, listeners)),
+            ResultTo::Flush(request) => flushes.push((request, result.is_ok())),
             ResultTo::Dropped => {}
         }
     }
     shared.receipts.unshared(&unshared);
-    shared.receipts.published(&events);
-    for (token, listeners) in flushes {
-        shared.receipts.flush_sent(token, listeners);
+    if shared.receipts.published(&events) {
+        shared.note(Note::Flush(receipts::flush(shared)));
+    }
+    for (request, is_sent) in flushes {
+        receipts::flush_sent(shared, request, is_sent);
     }
 }

@@ -1,9 +1,9 @@
 //! The publications of this node whose receipts are not complete.
 //!
-//! Each publication has a number. The transport reports how many listeners it goes to; each node among them replies with
-//! its reach. Other programs that listen never reply: when replies stay out, all nodes are asked to reply once they are
-//! through ([`NodeMessage::Flush`](crate::messages::NodeMessage)), and what has not been answered then will not be. A
-//! publication whose echo should arrive at this node and does not is delivered directly.
+//! Each publication has a number. Each node that delivers it replies with its reach. If the transport reports how many listeners
+//! it goes to, so many replies are waited for. Other programs that listen never reply, and not all transports count: then all live
+//! nodes are asked to reply once they are through ([`Kind::Flush`]), and what has not been answered then will not be. A publication
+//! whose echo should arrive at this node and does not is delivered directly.
 //!
 //! Everything happens under one lock, under which the delivery queue is filled, too: so the queue's order is the order of
 //! publication.
@@ -13,7 +13,7 @@ mod publication;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use ahash::AHashMap;
@@ -25,18 +25,20 @@ use crate::{
     deliveries::{Deliveries, Item, ReplyTo},
     interests::{Echo, Interests, Leaving, Ticket},
     messages::Reached,
-    publisher::Job,
+    publisher::{Job, Note},
     recent::Recent,
+    requests::{Kind, Request},
     subscriptions::Command,
 };
-use publication::{Batch, Flush, Here, Publication};
+pub(crate) use publication::Listeners;
+use publication::{Batch, Here, Publication};
 
 /// Between two checks for what is overdue.
 const TICK: Duration = Duration::from_millis(25);
-/// How long replies are waited for.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// How long listeners that are no nodes are remembered, so that a flush follows each publication at once.
-const FOREIGN_MEMORY: Duration = Duration::from_secs(60);
+/// How long replies are waited for, if no flush could be sent.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a flush goes on following each publication at once after one was needed.
+const FLUSH_MEMORY: Duration = Duration::from_secs(60);
 
 /// See the module's documentation.
 pub(crate) struct Receipts {
@@ -49,34 +51,28 @@ pub(crate) struct Receipts {
 
 struct Open {
     interests: Interests,
-    next_number: u64,
     publications: AHashMap<u64, Publication>,
     /// The published ones, and when; those that are complete drop out at the next check.
     published: VecDeque<(Instant, u64)>,
     batches: AHashMap<u64, Batch>,
-    flushes: Vec<Flush>,
-    /// The highest number that a flush was sent after.
+    /// The number of the last flush.
     flushed_to: u64,
-    foreign_until: Option<Instant>,
+    /// A flush follows publications at once until then.
+    flush_until: Option<Instant>,
     /// Delivered without an echo.
     direct: Recent,
 }
 
 impl Receipts {
     pub(crate) fn new(deliveries: Deliveries, commands: mpsc::UnboundedSender<Command>) -> Self {
-        // A node that restarts under its old name must not take its predecessor's echoes for its own.
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        let start = u64::try_from(now.as_micros()).unwrap_or(0);
         Self {
             open: Mutex::new(Open {
                 interests: Interests::default(),
-                next_number: start,
                 publications: AHashMap::new(),
                 published: VecDeque::new(),
                 batches: AHashMap::new(),
-                flushes: Vec::new(),
                 flushed_to: 0,
-                foreign_until: None,
+                flush_until: None,
                 direct: Recent::default(),
             }),
             deliveries,
@@ -151,18 +147,9 @@ impl Receipts {
             open.miss(number, &self.deliveries);
             open.give_up(number, true);
         }
-        open.flushes.clear();
     }
 
     // The way of a publication.
-
-    /// Takes `count` consecutive numbers. Returns the first.
-    pub(crate) fn numbers(&self, count: usize) -> u64 {
-        let mut open = self.open();
-        let first = open.next_number;
-        open.next_number += count as u64;
-        first
-    }
 
     /// Enters a job's events, numbered from `first`, which are published next; `degraded` if a node may miss them.
     pub(crate) fn enter(&self, first: u64, job: Job, degraded: bool) {
@@ -183,34 +170,45 @@ impl Receipts {
         }
     }
 
-    /// The number of listeners of each publication, or `None` if it may not have been published.
-    pub(crate) fn published(&self, answers: &[(u64, Option<u32>)]) {
+    /// What the transport reports of each publication. Returns whether to send a flush now.
+    pub(crate) fn published(&self, answers: &[(u64, Listeners)]) -> bool {
         if answers.is_empty() {
-            return;
+            return false;
         }
         let now = Instant::now();
         let mut open = self.open();
         // What was published before the last failure may still be on its way back. What is delivered directly now must
         // not overtake it.
-        let failed = answers.iter().filter(|(_, listeners)| listeners.is_none());
+        let failed = answers
+            .iter()
+            .filter(|(_, listeners)| *listeners == Listeners::Unpublished);
         if let Some(last) = failed.map(|(number, _)| *number).max() {
             for number in open.numbers().into_iter().take_while(|number| *number < last) {
                 open.miss(number, &self.deliveries);
             }
         }
         for &(number, listeners) in answers {
-            if listeners.is_none() {
+            let mut listeners = listeners;
+            if listeners == Listeners::Unpublished {
                 open.deliver(number, &self.deliveries);
                 open.give_up(number, true);
+                listeners = Listeners::Counted(0);
             }
             if let Some(publication) = open.publications.get_mut(&number) {
-                publication.listeners = Some(listeners.unwrap_or(0));
+                publication.listeners = listeners;
                 open.published.push_back((now, number));
             }
             open.settle(number);
         }
+        let is_uncounted = |(number, listeners): &(u64, Listeners)| {
+            *listeners == Listeners::Uncounted
+                && *number > open.flushed_to
+                && open.publications.contains_key(number)
+        };
+        let flush = answers.iter().any(is_uncounted);
         drop(open);
         self.busy.notify_one();
+        flush
     }
 
     /// The ids of these are shared with no other node.
@@ -283,38 +281,34 @@ impl Receipts {
 
     // When replies stay out.
 
-    /// A token for a flush to send right behind the events, if listeners that are no nodes were found lately.
-    pub(crate) fn flush_at_once(&self) -> Option<u64> {
-        let mut open = self.open();
-        let lately = open.foreign_until.is_some_and(|until| Instant::now() < until);
-        lately.then(|| open.new_flush())
+    /// Whether to send a flush right behind events, since one was needed lately.
+    pub(crate) fn flushes_at_once(&self) -> bool {
+        let until = self.open().flush_until;
+        until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// A flush went to so many nodes (`None`: it is not known).
-    pub(crate) fn flush_sent(&self, token: u64, nodes: Option<u32>) {
+    /// The nodes have replied to flush `number`, or not all of them (`complete`).
+    fn flushed(&self, number: u64, complete: bool) {
         let mut open = self.open();
-        match nodes {
-            Some(nodes) => {
-                if let Some(flush) = open.flush(token) {
-                    flush.nodes = Some(nodes);
-                }
-                open.settle_flush(token, &self.deliveries);
-            }
-            None => open.flushes.retain(|flush| flush.token != token),
+        let unanswered = |(of, publication): &(&u64, &Publication)| {
+            **of < number && publication.listeners != Listeners::Unpublished && !publication.given_up
+        };
+        let mut numbers: Vec<u64> = open
+            .publications
+            .iter()
+            .filter(unanswered)
+            .map(|(number, _)| *number)
+            .collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            open.flush_until = Some(Instant::now() + FLUSH_MEMORY);
+            open.miss(number, &self.deliveries);
+            open.give_up(number, !complete);
         }
     }
 
-    /// One node more is through.
-    pub(crate) fn flushed(&self, token: u64) {
-        let mut open = self.open();
-        if let Some(flush) = open.flush(token) {
-            flush.replies += 1;
-        }
-        open.settle_flush(token, &self.deliveries);
-    }
-
-    /// Gives up what is overdue. Returns a token if a flush should be sent, and whether anything is still open.
-    fn check(&self, now: Instant) -> (Option<u64>, bool) {
+    /// Gives up what is overdue. Returns whether to send a flush, and whether anything is still open.
+    fn check(&self, now: Instant) -> (bool, bool) {
         let mut open = self.open();
         while let Some((since, number)) = open.published.front().copied() {
             if open.publications.contains_key(&number) {
@@ -326,15 +320,12 @@ impl Receipts {
             }
             open.published.pop_front();
         }
-        open.flushes
-            .retain(|flush| now.duration_since(flush.since) < PATIENCE);
         let overdue = open
             .published
             .iter()
             .take_while(|(since, _)| now.duration_since(*since) >= TICK)
             .any(|(_, number)| *number > open.flushed_to && open.publications.contains_key(number));
-        let token = overdue.then(|| open.new_flush());
-        (token, !open.published.is_empty())
+        (overdue, !open.published.is_empty())
     }
 }
 
@@ -344,15 +335,32 @@ pub(crate) async fn sweep(shared: Arc<Shared>) {
         shared.receipts.busy.notified().await;
         loop {
             tokio::time::sleep(TICK).await;
-            let (token, busy) = shared.receipts.check(Instant::now());
-            if let Some(token) = token {
-                shared.send_flush(token);
+            let (overdue, busy) = shared.receipts.check(Instant::now());
+            if overdue {
+                shared.note(Note::Flush(flush(&shared)));
             }
             if !busy {
                 break;
             }
         }
     }
+}
+
+/// Opens a flush, which is to be sent behind all that was published.
+pub(crate) fn flush(shared: &Arc<Shared>) -> Request {
+    let request = Request::begin(shared, Kind::Flush);
+    shared.receipts.open().flushed_to = request.number;
+    request
+}
+
+/// A flush was sent, or could not be.
+pub(crate) fn flush_sent(shared: &Arc<Shared>, request: Request, is_sent: bool) {
+    let (shared, number) = (Arc::clone(shared), request.number);
+    let end = async move {
+        let complete = is_sent && request.replies().await.complete;
+        shared.receipts.flushed(number, complete);
+    };
+    drop(tokio::spawn(end));
 }
 
 impl Open {
@@ -413,49 +421,6 @@ impl Open {
             && let Some(batch) = self.batches.remove(&id)
         {
             batch.finish();
-        }
-    }
-
-    fn new_flush(&mut self) -> u64 {
-        let token = self.next_number;
-        self.next_number += 1;
-        self.flushed_to = token;
-        self.flushes.push(Flush {
-            token,
-            since: Instant::now(),
-            nodes: None,
-            replies: 0,
-        });
-        token
-    }
-
-    fn flush(&mut self, token: u64) -> Option<&mut Flush> {
-        self.flushes.iter_mut().find(|flush| flush.token == token)
-    }
-
-    /// If all nodes are through, what is still unanswered went to listeners that are no nodes.
-    fn settle_flush(&mut self, token: u64, deliveries: &Deliveries) {
-        let all = self
-            .flush(token)
-            .is_some_and(|flush| flush.nodes.is_some_and(|nodes| flush.replies >= nodes));
-        if !all {
-            return;
-        }
-        self.flushes.retain(|flush| flush.token != token);
-        let unanswered = |(number, publication): &(&u64, &Publication)| {
-            **number < token && publication.listeners.is_some()
-        };
-        let mut numbers: Vec<u64> = self
-            .publications
-            .iter()
-            .filter(unanswered)
-            .map(|(number, _)| *number)
-            .collect();
-        numbers.sort_unstable();
-        for number in numbers {
-            self.foreign_until = Some(Instant::now() + FOREIGN_MEMORY);
-            self.miss(number, deliveries);
-            self.give_up(number, false);
         }
     }
 }

@@ -17,8 +17,6 @@ use crate::{
     deliveries::{Item, ReplyTo},
     link::CHECK_INTERVAL,
     messages::NodeMessage,
-    peers::REPORT_INTERVAL,
-    questions::Reply,
     status::Side,
     subscriptions::{Command, Subscriptions},
     transport::{Received, Receiver, Subject, Subscriber},
@@ -53,7 +51,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
                 shared.peers.lost();
                 // It arrives if the publishing connection is still there.
                 shared.report(Subject::Nodes, false, false);
-                shared.questions.lost();
+                shared.requests.lost();
                 // No more are sent now, and all that wait are released: the receipts know what is wanted.
                 while commands.try_recv().is_ok() {}
                 error
@@ -68,7 +66,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
 
 /// Checks again and again; returns why the connection is of no use.
 async fn watch(shared: &Shared, subscriber: &dyn Subscriber) -> String {
-    let (mut failed_probes, mut last_report) = (0, Instant::now());
+    let mut failed_probes = 0;
     for count in 1_u32.. {
         tokio::time::sleep(CHECK_INTERVAL).await;
         // The reply stands behind all that the server has sent before.
@@ -76,10 +74,6 @@ async fn watch(shared: &Shared, subscriber: &dyn Subscriber) -> String {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return error,
             Err(_) => return "timed out".to_owned(),
-        }
-        if last_report.elapsed() >= REPORT_INTERVAL && shared.peers.receives() {
-            last_report = Instant::now();
-            shared.report(Subject::Nodes, true, false);
         }
         if count % CHECKS_PER_PROBE == 0 {
             match shared.round_trip(false).await {
@@ -213,8 +207,8 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
         NodeMessage::Reach(reached) => shared.receipts.reached(&reached),
         NodeMessage::Declined(numbers) => shared.receipts.declined(&numbers),
         NodeMessage::Flush { node, token } => shared.deliveries.push(Item::Flush { node, token }),
-        NodeMessage::Flushed(token) => shared.receipts.flushed(token),
-        NodeMessage::Receives { node, .. } if node == shared.node_id => {}
+        NodeMessage::Flushed { node, token } => shared.flushed(token, &node),
+        NodeMessage::Receives { node, .. } | NodeMessage::Ended { node } if node == shared.node_id => {}
         NodeMessage::Receives {
             node,
             receives,
@@ -223,16 +217,23 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
             if reply && shared.peers.receives() {
                 shared.report(Subject::Node(node.clone()), true, false);
             }
-            shared.peers.reported(node, receives);
+            if !receives {
+                shared.requests.gone(&node, false);
+            }
+            if shared.peers.reported(node.clone(), receives) {
+                shared.check(&node);
+            }
+        }
+        NodeMessage::Ended { node } => {
+            shared.peers.ended(&node);
+            shared.requests.gone(&node, true);
         }
         NodeMessage::Probe(nonce) => shared.probe_arrived(nonce),
         NodeMessage::Mark(mark) => source.marked(mark),
-        NodeMessage::Ask { node, token } if node == shared.node_id => {
-            shared.questions.replied(token, Reply::Echo);
-        }
+        NodeMessage::Ask { node, .. } if node == shared.node_id => {}
         NodeMessage::Ask { node, token } => shared.answers.push(node, token, body),
-        NodeMessage::Answer(token) => shared.questions.replied(token, Reply::Answer(body)),
-        NodeMessage::Unanswered(token) => shared.questions.replied(token, Reply::Unanswered),
+        NodeMessage::Answer { node, token } => shared.answered(token, &node, Some(body)),
+        NodeMessage::Unanswered { node, token } => shared.answered(token, &node, None),
         NodeMessage::Notice(place) => {
             if shared.notices.received(&place) {
                 shared.deliveries.push(Item::Notice(body));

@@ -89,8 +89,8 @@ pub type Published = Result<Accepted, PublishError>;
 /// A message that the transport carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
-    /// How many receivers it goes to.
-    pub listeners: u32,
+    /// How many receivers it goes to; `None` if the transport does not know.
+    pub listeners: Option<u32>,
     /// Why the store of ids refused to note its id.
     pub id_refused: Option<String>,
 }

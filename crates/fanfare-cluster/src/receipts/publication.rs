@@ -1,6 +1,4 @@
-//! One publication, the batch that it belongs to, and a flush.
-
-use std::time::Instant;
+//! One publication, and the batch that it belongs to.
 
 use fanfare_core::{Event, Reach, Receipt};
 use tokio::sync::oneshot;
@@ -10,8 +8,7 @@ pub(super) struct Publication {
     /// Kept until the event, or its echo, is in the delivery queue.
     event: Option<Event>,
     pub(super) here: Here,
-    /// How many listeners it went to, once that is known.
-    pub(super) listeners: Option<u32>,
+    pub(super) listeners: Listeners,
     /// How many of them have replied; this node's echo counts as a reply.
     pub(super) replies: u32,
     /// Further replies are not waited for.
@@ -19,6 +16,16 @@ pub(super) struct Publication {
     pub(super) receipt: Receipt,
     /// The batch, and the place in it.
     pub(super) batch: (u64, usize),
+}
+
+/// How many listeners a publication went to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listeners {
+    /// It is not published yet, or perhaps not at all.
+    Unpublished,
+    /// The transport does not know.
+    Uncounted,
+    Counted(u32),
 }
 
 /// Where a publication is on its way to this node's own connections.
@@ -39,7 +46,7 @@ impl Publication {
         Self {
             event: Some(event),
             here: if expected { Here::Expected } else { Here::Unwanted },
-            listeners: None,
+            listeners: Listeners::Unpublished,
             replies: 0,
             given_up: false,
             receipt: Receipt::default(),
@@ -63,8 +70,12 @@ impl Publication {
     /// Whether its receipt is complete.
     pub(super) fn is_complete(&self) -> bool {
         let here = matches!(self.here, Here::Unwanted | Here::Done);
-        let replied = |listeners| self.given_up || self.replies >= listeners;
-        here && self.listeners.is_some_and(replied)
+        let replied = match self.listeners {
+            Listeners::Unpublished => false,
+            Listeners::Uncounted => self.given_up,
+            Listeners::Counted(listeners) => self.given_up || self.replies >= listeners,
+        };
+        here && replied
     }
 }
 
@@ -97,14 +108,4 @@ impl Batch {
         // The caller may have gone.
         let _ = self.done.send(self.receipts);
     }
-}
-
-/// A request to all nodes to reply once they are through.
-pub(super) struct Flush {
-    /// Of the same count as publications' numbers: it covers those below it.
-    pub(super) token: u64,
-    pub(super) since: Instant,
-    /// How many were asked.
-    pub(super) nodes: Option<u32>,
-    pub(super) replies: u32,
 }

@@ -1,14 +1,20 @@
 #![allow(clippy::unwrap_used)]
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use fanfare_core::{RawJson, Receipt, UserId};
 
-use super::*;
-use crate::deliveries::Queue;
+use super::{
+    Listeners::{Counted, Uncounted, Unpublished},
+    *,
+};
+use crate::{deliveries::Queue, requests::Numbers};
 
 /// Receipts with their surroundings.
 struct Node {
     publications: Receipts,
+    numbers: Numbers,
     queue: Queue,
     _commands: mpsc::UnboundedReceiver<Command>,
 }
@@ -24,6 +30,7 @@ impl Node {
         let (commands, receiver) = mpsc::unbounded_channel();
         Self {
             publications: Receipts::new(deliveries, commands),
+            numbers: Numbers::default(),
             queue,
             _commands: receiver,
         }
@@ -39,7 +46,7 @@ impl Node {
     fn enter(&self, data: std::ops::Range<u64>) -> (u64, oneshot::Receiver<Vec<Receipt>>) {
         let events: Vec<Event> = data.map(event).collect();
         let (done, receipts) = oneshot::channel();
-        let first = self.publications.numbers(events.len());
+        let first = self.numbers.take(events.len());
         self.publications.enter(first, Job { events, done }, false);
         (first, receipts)
     }
@@ -84,7 +91,7 @@ fn complete_when_every_listener_has_answered() {
     assert_eq!(node.deliver(), ["0"]);
     node.publications.reached(&[Reached::new(number, reach(5))]);
     assert!(receipts.try_recv().is_err(), "Redis has not answered");
-    node.publications.published(&[(number, Some(2))]);
+    node.publications.published(&[(number, Counted(2))]);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(6, 2, false)]);
     assert!(node.publications.open().publications.is_empty());
     assert!(node.publications.open().batches.is_empty());
@@ -94,7 +101,7 @@ fn complete_when_every_listener_has_answered() {
 fn a_node_that_declines_is_not_waited_for_and_not_counted() {
     let mut node = Node::receiving();
     let (number, mut receipts) = node.enter(0..1);
-    node.publications.published(&[(number, Some(4))]);
+    node.publications.published(&[(number, Counted(4))]);
     node.publications.declined(&[number]);
     node.publications.echo(number, event(0));
     assert_eq!(node.deliver(), ["0"]);
@@ -112,23 +119,23 @@ fn an_echo_that_nobody_here_wants_is_an_answer_and_no_more() {
         ..event(data)
     };
     let (done, mut receipts) = oneshot::channel();
-    let number = node.publications.numbers(1);
+    let number = node.numbers.take(1);
     let events = vec![user(0)];
     node.publications.enter(number, Job { events, done }, false);
     node.publications.echo(number, user(0));
-    node.publications.published(&[(number, Some(1))]);
+    node.publications.published(&[(number, Counted(1))]);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(0, 0, false)]);
     assert!(node.deliver().is_empty());
 
     // Somebody came between publication and echo.
     let (done, mut receipts) = oneshot::channel();
-    let number = node.publications.numbers(1);
+    let number = node.numbers.take(1);
     let events = vec![user(1)];
     node.publications.enter(number, Job { events, done }, false);
     let _in_force = node
         .publications
         .subscribe(Interest::User(UserId::new("1").unwrap()));
-    node.publications.published(&[(number, Some(1))]);
+    node.publications.published(&[(number, Counted(1))]);
     node.publications.echo(number, user(1));
     assert_eq!(node.deliver(), ["1"]);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, false)]);
@@ -142,11 +149,14 @@ fn a_lost_connection_hands_over_in_order_and_late_echoes_are_known() {
     node.publications.lost();
     let (fourth, mut receipts_after) = node.enter(3..4);
     assert_eq!(node.deliver(), ["0", "1", "2", "3"]);
-    node.publications
-        .published(&[(first, Some(1)), (first + 1, None), (first + 2, Some(1))]);
+    node.publications.published(&[
+        (first, Counted(1)),
+        (first + 1, Unpublished),
+        (first + 2, Counted(1)),
+    ]);
     let expected = receipt(1, 1, true);
     assert_eq!(receipts.try_recv().unwrap(), [expected; 3]);
-    node.publications.published(&[(fourth, Some(0))]);
+    node.publications.published(&[(fourth, Counted(0))]);
     assert_eq!(receipts_after.try_recv().unwrap(), [expected]);
     for number in first..=fourth {
         if number != first {
@@ -160,7 +170,7 @@ fn a_lost_connection_hands_over_in_order_and_late_echoes_are_known() {
 fn a_failed_publication_is_handed_over_once() {
     let mut node = Node::receiving();
     let (number, mut receipts) = node.enter(0..1);
-    node.publications.published(&[(number, None)]);
+    node.publications.published(&[(number, Unpublished)]);
     node.publications.echo(number, event(0));
     assert_eq!(node.deliver(), ["0"]);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, true)]);
@@ -168,7 +178,7 @@ fn a_failed_publication_is_handed_over_once() {
     // The echo before the failure was noticed.
     let (number, mut receipts) = node.enter(1..2);
     node.publications.echo(number, event(1));
-    node.publications.published(&[(number, None)]);
+    node.publications.published(&[(number, Unpublished)]);
     assert_eq!(node.deliver(), ["1"]);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, true)]);
 }
@@ -179,23 +189,35 @@ fn listeners_of_other_make_are_not_waited_for_when_all_nodes_are_through() {
     let (number, mut receipts) = node.enter(0..1);
     node.publications.echo(number, event(0));
     node.deliver();
-    node.publications.published(&[(number, Some(3))]);
-    let later = Instant::now() + TICK;
-    let (token, busy) = node.publications.check(later);
-    assert!(busy);
-    let token = token.unwrap();
-    assert_eq!(node.publications.check(later), (None, true), "asked once");
-    node.publications.flush_sent(token, Some(2));
-    node.publications.flushed(token);
+    assert!(!node.publications.published(&[(number, Counted(3))]));
+    assert_eq!(node.publications.check(Instant::now()), (false, true));
+    assert_eq!(node.publications.check(Instant::now() + TICK), (true, true));
+    assert!(!node.publications.flushes_at_once());
     node.publications.reached(&[Reached::new(number, reach(4))]);
     assert!(receipts.try_recv().is_err());
-    node.publications.flushed(token);
+    node.publications.flushed(number + 1, true);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(5, 2, false)]);
-    assert_eq!(node.publications.check(later), (None, false));
-    assert!(
-        node.publications.flush_at_once().is_some(),
-        "the next time it is asked at once"
-    );
+    assert_eq!(node.publications.check(Instant::now() + TICK), (false, false));
+    assert!(node.publications.flushes_at_once(), "the next time");
+}
+
+#[test]
+fn without_counts_a_flush_completes_the_receipt() {
+    for complete in [true, false] {
+        let mut node = Node::receiving();
+        let (number, mut receipts) = node.enter(0..2);
+        assert!(node.publications.published(&[(number, Uncounted)]));
+        node.publications.reached(&[Reached::new(number, reach(4))]);
+        node.publications.flushed(number, complete);
+        assert!(node.publications.published(&[(number + 1, Uncounted)]));
+        assert!(receipts.try_recv().is_err(), "it covers what was before it");
+        node.publications.flushed(number + 2, complete);
+        assert_eq!(node.deliver(), ["0", "1"], "their echoes did not arrive");
+        assert_eq!(
+            receipts.try_recv().unwrap(),
+            [receipt(5, 2, !complete), receipt(1, 1, !complete)]
+        );
+    }
 }
 
 #[test]
@@ -204,7 +226,7 @@ fn what_is_overdue_is_handed_over_and_degraded() {
     let (number, mut receipts) = node.enter(0..2);
     node.publications.echo(number, event(0));
     node.publications
-        .published(&[(number, Some(2)), (number + 1, Some(1))]);
+        .published(&[(number, Counted(2)), (number + 1, Counted(1))]);
     node.publications.check(Instant::now() + PATIENCE);
     assert_eq!(node.deliver(), ["0", "1"]);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, true); 2]);
@@ -217,7 +239,7 @@ fn a_caller_that_went_away_leaves_nothing_behind() {
     let mut node = Node::receiving();
     let (number, receipts) = node.enter(0..1);
     drop(receipts);
-    node.publications.published(&[(number, Some(1))]);
+    node.publications.published(&[(number, Counted(1))]);
     node.publications.echo(number, event(0));
     assert_eq!(node.deliver(), ["0"]);
     assert!(node.publications.open().publications.is_empty());

@@ -156,7 +156,7 @@ impl Sender for Connection {
                 let listeners = answers.next().ok_or(PublishError::Lost);
                 let id = message.id.and_then(|_| answers.next());
                 Ok(Accepted {
-                    listeners: self.published(listeners?)?,
+                    listeners: Some(self.published(listeners?)?),
                     id_refused: id.and_then(|answer| self.refusal(answer)),
                 })
             });

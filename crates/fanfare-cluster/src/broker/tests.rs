@@ -1,0 +1,147 @@
+//! Receipts and questions among nodes, on transports with and without counts.
+
+use std::time::{Duration, Instant};
+
+use fanfare_core::{Audience, Broker, Receipt};
+
+use crate::{
+    test_hub::{Hub, Node, eventually, to, to_user},
+    transport::Subject,
+};
+
+fn counts(receipt: Receipt) -> (u64, u32, bool) {
+    (receipt.reach.queued, receipt.nodes, receipt.degraded)
+}
+
+async fn everyone(node: &Node) -> (u64, u32, bool) {
+    counts(node.publish(to(Audience::Everyone, "1")).await)
+}
+
+/// Whether a question is answered by all, and by how many.
+async fn asked(node: &Node) -> (usize, bool) {
+    let asked = node.broker.ask("q".into()).await;
+    (asked.answers.len(), asked.complete)
+}
+
+#[tokio::test]
+async fn receipts_and_questions_are_complete_with_and_without_counts() {
+    for transport_counts in [true, false] {
+        let hub = Hub::new(transport_counts);
+        let [a, b, c] = hub.nodes(["a", "b", "c"]).await;
+        b.hold("alice").await;
+        c.hold("alice").await;
+        for _ in 0..3 {
+            assert_eq!(counts(a.publish(to_user("alice", "1")).await), (2, 2, false));
+            assert_eq!(counts(b.publish(to_user("alice", "2")).await), (2, 2, false));
+            assert_eq!(counts(a.publish(to_user("bob", "3")).await), (0, 0, false));
+            assert_eq!(everyone(&a).await, (2, 3, false));
+            assert_eq!(asked(&a).await, (3, true));
+        }
+        let events: Vec<_> = (0..2000).map(|_| to_user("alice", "4")).collect();
+        let receipts = a.broker.publish(events).await;
+        assert!(
+            receipts
+                .into_iter()
+                .all(|receipt| counts(receipt) == (2, 2, false))
+        );
+        // It is gone at once.
+        c.broker.close().await;
+        drop(c);
+        let start = Instant::now();
+        eventually("it is forgotten", async || asked(&a).await == (2, true)).await;
+        assert_eq!(everyone(&a).await, (1, 2, false));
+        assert!(start.elapsed() < Duration::from_secs(1), "nothing waited for it");
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_node_costs_one_wait_until_it_replies_again() {
+    for transport_counts in [true, false] {
+        let hub = Hub::new(transport_counts);
+        let [a, b, c] = hub.nodes(["a", "b", "c"]).await;
+        b.hold("alice").await;
+        c.freeze(true);
+        // This waits.
+        assert_eq!(everyone(&a).await, (1, 2, true));
+        assert_eq!(asked(&a).await, (2, false));
+        // These do not.
+        let start = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(everyone(&a).await, (1, 2, true));
+            assert_eq!(asked(&a).await, (2, false));
+        }
+        let waited = start.elapsed();
+        assert!(
+            waited < Duration::from_secs(4),
+            "40 waits would be 30 s, not {waited:?}"
+        );
+        c.freeze(false);
+        eventually("it is waited for again", async || {
+            everyone(&a).await == (1, 3, false)
+        })
+        .await;
+        eventually("it answers again", async || asked(&a).await == (3, true)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_died_is_given_up_and_receipts_are_degraded_until_then() {
+    let hub = Hub::new(false);
+    let [a, b, c] = hub.nodes(["a", "b", "c"]).await;
+    b.hold("alice").await;
+    drop(c);
+    assert_eq!(everyone(&a).await, (1, 2, true));
+    let start = Instant::now();
+    eventually("it is given up", async || everyone(&a).await == (1, 2, false)).await;
+    let waited = start.elapsed();
+    assert!(waited > Duration::from_secs(3), "{waited:?}");
+    assert_eq!(asked(&a).await, (2, true));
+}
+
+/// A message that belongs to an event: neither a report of a node nor its probe.
+fn is_of_events(subject: &Subject, payload: &[u8]) -> bool {
+    let of = |kinds: &[&[u8]]| kinds.iter().any(|kind| payload.starts_with(kind));
+    match subject {
+        Subject::Nodes | Subject::Node(_) => of(&[br#"{"reach"#, br#"{"flush"#, br#"{"declined"#]),
+        _ => true,
+    }
+}
+
+#[tokio::test]
+async fn what_an_event_costs() {
+    for (transport_counts, expected) in [(true, 1 + 2), (false, 1 + 2 + 1 + 2)] {
+        let hub = Hub::new(transport_counts);
+        let [a, b, c] = hub.nodes(["a", "b", "c"]).await;
+        b.hold("alice").await;
+        c.hold("alice").await;
+        a.publish(to_user("alice", "1")).await;
+        hub.take_published(is_of_events);
+        a.publish(to_user("alice", "2")).await;
+        assert_eq!(hub.take_published(is_of_events), expected);
+    }
+}
+
+#[tokio::test]
+async fn while_the_transport_is_away_a_node_delivers_to_itself() {
+    for transport_counts in [true, false] {
+        let hub = Hub::new(transport_counts);
+        let [a, b] = hub.nodes(["a", "b"]).await;
+        a.hold("alice").await;
+        b.hold("alice").await;
+        hub.set_away(true);
+        for data in ["1", "2"] {
+            assert_eq!(counts(a.publish(to_user("alice", data)).await), (1, 1, true));
+        }
+        hub.set_away(false);
+        eventually("both receive", async || {
+            counts(a.publish(to_user("alice", "3")).await) == (2, 2, false)
+        })
+        .await;
+        let mut seen = a.inbound.seen();
+        seen.dedup();
+        assert_eq!(seen, ["1", "2", "3"]);
+        hub.publish(Subject::Nodes, b"garbage");
+        a.broker.broadcast("notice".into());
+        eventually("it is received", async || b.inbound.notices() == ["notice"]).await;
+    }
+}

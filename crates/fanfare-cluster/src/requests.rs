@@ -1,0 +1,350 @@
+//! Requests to all nodes, and who still has to reply: flushes, which a node answers once it has delivered all that was
+//! published before, and questions.
+//!
+//! The live nodes ([`Peers`](crate::peers::Peers)) are waited for. A node that does not reply in time costs one wait: later requests go to
+//! it, too, but wait for it only after it has replied to one in time.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use ahash::AHashMap;
+use bytes::Bytes;
+use fanfare_core::ANSWER_PATIENCE;
+use tokio::sync::oneshot;
+
+use crate::{Shared, messages::NodeMessage};
+
+/// How long the replies to a flush are waited for.
+pub(crate) const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
+
+/// What is requested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Flush,
+    Question,
+}
+
+/// The numbers of this node's publications and requests, in one order. A request's number is its time besides, which shows
+/// how late a reply is.
+pub(crate) struct Numbers {
+    next: AtomicU64,
+    start: u64,
+    started: Instant,
+}
+
+/// The requests that are open, by their numbers.
+#[derive(Default)]
+pub(crate) struct Requests(Mutex<AHashMap<u64, Open>>);
+
+struct Open {
+    waits_for: Vec<Box<str>>,
+    answers: Vec<Bytes>,
+    complete: bool,
+    done: Option<oneshot::Sender<()>>,
+}
+
+/// A request of this node; dropped, it is open no more.
+pub(crate) struct Request {
+    shared: Arc<Shared>,
+    pub(crate) number: u64,
+    kind: Kind,
+    until: tokio::time::Instant,
+    done: oneshot::Receiver<()>,
+}
+
+/// What came of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    pub(crate) answers: Vec<Bytes>,
+    /// Every node has replied.
+    pub(crate) complete: bool,
+}
+
+impl Kind {
+    pub(crate) fn patience(self) -> Duration {
+        match self {
+            Self::Flush => FLUSH_PATIENCE,
+            Self::Question => ANSWER_PATIENCE,
+        }
+    }
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        // A node that restarts under its old name must not take its predecessor's echoes and replies for its own.
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let start = u64::try_from(now.as_micros()).unwrap_or(0);
+        Self {
+            next: AtomicU64::new(start),
+            start,
+            started: Instant::now(),
+        }
+    }
+}
+
+impl Numbers {
+    /// Takes `count` consecutive numbers. Returns the first.
+    pub(crate) fn take(&self, count: usize) -> u64 {
+        self.next.fetch_add(count as u64, Ordering::Relaxed)
+    }
+
+    /// Takes a number that is not lower than the time.
+    fn take_time(&self) -> u64 {
+        self.next.fetch_max(self.now(), Ordering::Relaxed);
+        self.take(1)
+    }
+
+    /// How long ago a request of this number was made.
+    fn age(&self, number: u64) -> Duration {
+        Duration::from_micros(self.now().saturating_sub(number))
+    }
+
+    fn now(&self) -> u64 {
+        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(0);
+        self.start.saturating_add(micros)
+    }
+}
+
+impl Request {
+    /// Opens a request; its message is to be published next.
+    pub(crate) fn begin(shared: &Arc<Shared>, kind: Kind) -> Self {
+        let number = shared.numbers.take_time();
+        let (mut waits_for, any_missing) = shared.peers.waited_for(kind);
+        if kind == Kind::Flush {
+            waits_for.push(shared.node_id.clone());
+        }
+        let done = shared.requests.open(number, waits_for, !any_missing);
+        let shared = Arc::clone(shared);
+        Self {
+            shared,
+            number,
+            kind,
+            until: tokio::time::Instant::now() + kind.patience(),
+            done,
+        }
+    }
+
+    /// Waits until all have replied, as long as its kind is waited for. To be called when its message is published.
+    pub(crate) async fn replies(mut self) -> Replies {
+        let published = tokio::time::Instant::now();
+        let waited = tokio::time::timeout_at(self.until, &mut self.done).await;
+        let (replies, late) = self.shared.requests.close(self.number);
+        // If it took long to publish it, the nodes had no time.
+        if waited.is_err() && published.elapsed() > self.kind.patience() / 2 {
+            self.shared.peers.late(self.kind, &late);
+        }
+        replies
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.shared.requests.lock().remove(&self.number);
+    }
+}
+
+impl Requests {
+    fn open(&self, number: u64, waits_for: Vec<Box<str>>, complete: bool) -> oneshot::Receiver<()> {
+        let (done, all_replied) = oneshot::channel();
+        let mut open = Open {
+            waits_for,
+            answers: Vec::new(),
+            complete,
+            done: Some(done),
+        };
+        open.settle();
+        self.lock().insert(number, open);
+        all_replied
+    }
+
+    /// What has been replied, and who has not.
+    fn close(&self, number: u64) -> (Replies, Vec<Box<str>>) {
+        let open = self.lock().remove(&number);
+        open.map_or_else(Default::default, |open| {
+            let replies = Replies {
+                answers: open.answers,
+                complete: open.complete && open.waits_for.is_empty(),
+            };
+            (replies, open.waits_for)
+        })
+    }
+
+    fn replied(&self, number: u64, node: &str, answer: Option<Bytes>) {
+        if let Some(open) = self.lock().get_mut(&number) {
+            open.answers.extend(answer);
+            open.waits_for.retain(|waited_for| **waited_for != *node);
+            open.settle();
+        }
+    }
+
+    /// `node` has an answer to this question, and failed to give it.
+    fn failed(&self, number: u64) {
+        if let Some(open) = self.lock().get_mut(&number) {
+            open.complete = false;
+        }
+    }
+
+    /// `node` does not receive any more: it will not reply. That leaves a gap unless it has ended.
+    pub(crate) fn gone(&self, node: &str, ended: bool) {
+        for open in self.lock().values_mut() {
+            let before = open.waits_for.len();
+            open.waits_for.retain(|waited_for| **waited_for != *node);
+            open.complete &= ended || open.waits_for.len() == before;
+            open.settle();
+        }
+    }
+
+    /// The receiving connection was lost: no more replies will arrive.
+    pub(crate) fn lost(&self) {
+        for open in self.lock().values_mut() {
+            open.complete = false;
+            open.done = None;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, AHashMap<u64, Open>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn settle(&mut self) {
+        if self.waits_for.is_empty() {
+            self.done = None;
+        }
+    }
+}
+
+impl Shared {
+    /// A flush of this number by this node.
+    pub(crate) fn flush(&self, number: u64) -> NodeMessage {
+        NodeMessage::Flush {
+            node: self.node_id.clone(),
+            token: number,
+        }
+    }
+
+    /// Sends a flush to `node` alone, which is waited for again if it replies in time.
+    pub(crate) fn check(&self, node: &str) {
+        self.send_to(node, self.flush(self.numbers.take_time()));
+    }
+
+    /// `node` is through with all that was published before flush `number`.
+    pub(crate) fn flushed(&self, number: u64, node: &str) {
+        self.replied(Kind::Flush, number, node, None);
+    }
+
+    /// `node` answered question `number`; `None` if it failed to.
+    pub(crate) fn answered(&self, number: u64, node: &str, answer: Option<Bytes>) {
+        if answer.is_none() {
+            self.requests.failed(number);
+        }
+        self.replied(Kind::Question, number, node, answer);
+    }
+
+    fn replied(&self, kind: Kind, number: u64, node: &str, answer: Option<Bytes>) {
+        if self.numbers.age(number) < kind.patience() {
+            self.peers.in_time(kind, node);
+        }
+        self.requests.replied(number, node, answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What happens to a request.
+    enum Step {
+        Answered(&'static str),
+        Failed(&'static str),
+        Lost,
+        Gone(&'static str),
+        Ended(&'static str),
+    }
+    use Step::{Answered, Ended, Failed, Gone, Lost};
+
+    fn check(waits_for: &[&str], steps: Vec<Step>, waits: bool, answers: &[&str], complete: bool) {
+        let requests = Requests::default();
+        let waits_for = waits_for.iter().map(|node| Box::from(*node)).collect();
+        let mut done = requests.open(7, waits_for, true);
+        for step in steps {
+            match step {
+                Answered(node) => requests.replied(7, node, Some(Bytes::from(node))),
+                Failed(node) => {
+                    requests.failed(7);
+                    requests.replied(7, node, None);
+                }
+                Lost => requests.lost(),
+                Gone(node) => requests.gone(node, false),
+                Ended(node) => requests.gone(node, true),
+            }
+            requests.replied(8, "a", None);
+        }
+        let is_waiting = done.try_recv() == Err(oneshot::error::TryRecvError::Empty);
+        assert_eq!(is_waiting, waits);
+        let (replies, _) = requests.close(7);
+        assert_eq!(
+            (replies.answers, replies.complete),
+            (
+                answers
+                    .iter()
+                    .map(|text| Bytes::from((*text).to_owned()))
+                    .collect(),
+                complete
+            )
+        );
+        assert!(requests.lock().is_empty());
+    }
+
+    #[test]
+    fn all_live_nodes_are_waited_for() {
+        check(&[], vec![], false, &[], true);
+        check(&["a", "b"], vec![], true, &[], false);
+        check(&["a", "b"], vec![Answered("a")], true, &["a"], false);
+        check(
+            &["a", "b"],
+            vec![Answered("b"), Answered("a")],
+            false,
+            &["b", "a"],
+            true,
+        );
+        // One that was not known yet.
+        check(
+            &["a"],
+            vec![Answered("c"), Answered("a")],
+            false,
+            &["c", "a"],
+            true,
+        );
+        check(
+            &["a", "b"],
+            vec![Failed("a"), Answered("b")],
+            false,
+            &["b"],
+            false,
+        );
+        check(&["a", "b"], vec![Answered("a"), Lost], false, &["a"], false);
+        check(&["a", "b"], vec![Gone("b"), Answered("a")], false, &["a"], false);
+        check(&["a", "b"], vec![Gone("c"), Answered("a")], true, &["a"], false);
+        check(&["a", "b"], vec![Ended("b"), Answered("a")], false, &["a"], true);
+    }
+
+    #[test]
+    fn a_request_is_numbered_after_what_was_published_before_and_by_its_time() {
+        let numbers = Numbers::default();
+        let published = numbers.take(3);
+        let request = numbers.take_time();
+        assert!(request >= published + 3 && numbers.take(1) > request);
+        assert!(numbers.age(request) < Duration::from_secs(10));
+        assert!(numbers.age(request - 60_000_000) > Duration::from_secs(59));
+        // However many are published in a microsecond.
+        numbers.take(1 << 40);
+        assert_eq!(numbers.age(numbers.take_time()), Duration::ZERO);
+    }
+}
