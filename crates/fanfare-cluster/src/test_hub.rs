@@ -101,6 +101,7 @@ impl Hub {
                     subject: Ok(message.subject.clone()),
                     by_all_channels,
                     payload: message.payload.clone(),
+                    version: None,
                 };
                 listeners += u32::from(subscribed && listener.messages.send(received).is_ok());
             }
