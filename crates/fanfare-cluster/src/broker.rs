@@ -73,7 +73,7 @@ struct Probe {
 pub(crate) struct Shared {
     pub(crate) node_id: Box<str>,
     pub(crate) linger: Duration,
-    pub(crate) transport: Box<dyn Transport>,
+    pub(crate) transport: Arc<dyn Transport>,
     pub(crate) inbound: Arc<dyn Inbound>,
     pub(crate) link: Link,
     pub(crate) receipts: Receipts,
@@ -93,7 +93,7 @@ pub(crate) struct Shared {
 impl ClusterBroker {
     /// A broker for the node behind `inbound`. It connects in the background. Call it inside a runtime, which then drives
     /// the broker's tasks until the broker is dropped.
-    pub fn new(transport: Box<dyn Transport>, options: ClusterOptions, inbound: Arc<dyn Inbound>) -> Self {
+    pub fn new(transport: Arc<dyn Transport>, options: ClusterOptions, inbound: Arc<dyn Inbound>) -> Self {
         let node_id = if options.node_id.is_empty() {
             Uuid::new_v4().to_string().into()
         } else {
@@ -106,7 +106,7 @@ impl ClusterBroker {
         let (answers, questions) = Answers::new();
         let (foreign, waiting) = Foreign::new(deliveries.clone());
         let shared = Arc::new(Shared {
-            status: Status::new(transport.name(), transport.address().to_owned()),
+            status: Status::new(Arc::clone(&transport)),
             notices: Notices::new(&node_id),
             node_id,
             linger: options.linger,

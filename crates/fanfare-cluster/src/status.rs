@@ -2,11 +2,11 @@
 //! what it refuses.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use crate::wire::Rejected;
+use crate::{transport::Transport, wire::Rejected};
 
 /// At most one line of a kind in this time.
 const QUIET: Duration = Duration::from_secs(10);
@@ -22,10 +22,7 @@ pub(crate) enum Side {
 
 /// Whether each connection is there, and what was last wrong.
 pub(crate) struct Status {
-    /// What the transport is called.
-    name: &'static str,
-    /// Its host and port.
-    address: String,
+    transport: Arc<dyn Transport>,
     connections: Mutex<Connections>,
     rejected: Seldom,
     refused: Seldom,
@@ -45,10 +42,9 @@ struct Connections {
 }
 
 impl Status {
-    pub(crate) fn new(name: &'static str, address: String) -> Self {
+    pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
         Self {
-            name,
-            address,
+            transport,
             connections: Mutex::default(),
             rejected: Seldom::default(),
             refused: Seldom::default(),
@@ -64,7 +60,11 @@ impl Status {
         connections.up[side as usize] = true;
         if connections.up == [true, true] && connections.logged.replace(true) != Some(true) {
             connections.reasons.clear();
-            tracing::info!(address = self.address, "{} is connected", self.name);
+            tracing::info!(
+                address = self.transport.address(),
+                "{} is connected",
+                self.transport.name()
+            );
         }
     }
 
@@ -74,15 +74,20 @@ impl Status {
         connections.up[side as usize] = false;
         if connections.logged.replace(false) != Some(false) {
             tracing::warn!(
-                address = self.address,
+                address = self.transport.address(),
                 error,
                 "{} is away; only this node's connections are served until it is back",
-                self.name
+                self.transport.name()
             );
             connections.reasons.push(error.clone());
         } else if connections.reasons.len() < MAX_REASONS && !connections.reasons.contains(&error) {
             // Why it was lost is seldom why it cannot be connected again.
-            tracing::warn!(address = self.address, error, "{} is still away", self.name);
+            tracing::warn!(
+                address = self.transport.address(),
+                error,
+                "{} is still away",
+                self.transport.name()
+            );
             connections.reasons.push(error.clone());
         }
         connections.error = error;
@@ -101,7 +106,7 @@ impl Status {
     /// A message was dropped because it is not of the documented form.
     pub(crate) fn rejected(&self, reason: Rejected) {
         if let Some(count) = self.rejected.pass() {
-            tracing::warn!(%reason, count, "dropped what was published on {}", self.name);
+            tracing::warn!(%reason, count, "dropped what was published on {}", self.transport.name());
         }
     }
 
@@ -144,7 +149,13 @@ impl Status {
 
     fn warn(&self, seldom: &Seldom, error: &str, what: &str) {
         if let Some(count) = seldom.pass() {
-            tracing::warn!(address = self.address, error, count, "{} {what}", self.name);
+            tracing::warn!(
+                address = self.transport.address(),
+                error,
+                count,
+                "{} {what}",
+                self.transport.name()
+            );
         }
     }
 

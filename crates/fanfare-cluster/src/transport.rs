@@ -38,8 +38,8 @@ pub trait Transport: Send + Sync {
     /// What it is called in the log.
     fn name(&self) -> &'static str;
 
-    /// Where it is: host and port, without secrets.
-    fn address(&self) -> &str;
+    /// Where it is now: host and port, without secrets.
+    fn address(&self) -> String;
 
     /// Opens a connection that publishes.
     fn open_sender(&self) -> BoxFuture<'_, Result<Box<dyn Sender>, Failed>>;

@@ -4,10 +4,18 @@
 
 mod redis;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use fanfare_cluster::{ClusterBroker, ClusterOptions, embedded::EmbeddedBroker};
 use fanfare_core::{Broker, Inbound, MAX_CLAIMS};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 
 /// The longest prefix.
 pub const MAX_PREFIX_BYTES: usize = 64;
@@ -17,6 +25,12 @@ pub const MAX_PREFIX_BYTES: usize = 64;
 pub struct BrokerOptions {
     /// Where its server is, such as `redis://:password@127.0.0.1:6379`.
     pub url: String,
+    /// The Sentinels that name the server. Excludes `url`.
+    pub sentinel: Option<SentinelOptions>,
+    /// URLs of some nodes of a Redis Cluster. Excludes `url`.
+    pub cluster: Vec<String>,
+    /// A PEM file with the only authorities that may sign the servers' certificates; without it, those of the system.
+    pub ca_file: Option<PathBuf>,
     /// Stands before every name on the server.
     pub prefix: String,
     /// This node's name: short, and no other node's. If it is empty, a name is made up.
@@ -30,10 +44,33 @@ pub struct BrokerOptions {
     pub max_remembered_ids: usize,
 }
 
+/// The Sentinels that know which server is the master.
+#[derive(Clone, Default)]
+pub struct SentinelOptions {
+    /// The name that the Sentinels know the master by.
+    pub master: String,
+    /// Their URLs, each with what logs in to the Sentinel.
+    pub urls: Vec<String>,
+    /// Logs in to the master. Without a user and a password, what the first URL has does.
+    pub username: String,
+    /// Its password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for SentinelOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("SentinelOptions");
+        shown.field("master", &self.master).finish_non_exhaustive()
+    }
+}
+
 impl Default for BrokerOptions {
     fn default() -> Self {
         Self {
             url: String::new(),
+            sentinel: None,
+            cluster: Vec::new(),
+            ca_file: None,
             prefix: String::new(),
             node_id: String::new(),
             linger: Duration::from_secs(30),
@@ -51,6 +88,14 @@ pub enum OpenError {
     /// The URL is not understood. The reason contains no part of it, since it may have a password.
     #[error("the broker's URL is not usable: {0}")]
     BadUrl(&'static str),
+    /// The setting of this name, below `broker`, is not usable. The reason contains no secret.
+    #[error("{reason}")]
+    BadSetting {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// The prefix is too long, or no text for a name.
     #[error("expected at most {MAX_PREFIX_BYTES} bytes without spaces and control characters")]
     BadPrefix,
@@ -71,7 +116,7 @@ pub fn open(
             let broker = EmbeddedBroker::new(inbound, options.max_remembered_ids);
             return Ok(Arc::new(broker));
         }
-        "redis" => Box::new(redis::Redis::new(options)?),
+        "redis" => Arc::new(redis::Redis::new(options)?),
         _ => return Err(OpenError::UnknownKind),
     };
     let cluster = ClusterOptions {
@@ -92,6 +137,28 @@ pub fn check(kind: &str, options: &BrokerOptions) -> Result<Option<&'static str>
         "redis" => redis::Redis::new(options).map(|redis| redis.warning()),
         _ => Err(OpenError::UnknownKind),
     }
+}
+
+/// The PEM text in the file of authorities.
+///
+/// # Errors
+/// When it cannot be read, or has no certificate in it.
+pub(crate) fn authorities(file: &Path) -> Result<Vec<u8>, OpenError> {
+    let wrong = |what: String| OpenError::BadSetting {
+        name: "ca_file",
+        reason: format!("found {:?}, which {what}", file.display().to_string()),
+    };
+    let pem = std::fs::read(file).map_err(|reason| wrong(format!("cannot be read: {reason}")))?;
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|_| wrong("is no PEM file".to_owned()))?;
+        let added = store.add(certificate);
+        added.map_err(|_| wrong("has a certificate that no authority can have".to_owned()))?;
+    }
+    if store.is_empty() {
+        return Err(wrong("has no certificate in it".to_owned()));
+    }
+    Ok(pem)
 }
 
 /// The kinds that [`open`] knows.

@@ -34,9 +34,24 @@ fn broker(merged: &mut Merged) {
             "as the scheme of broker.url says",
         );
     }
+    let has_other = ["broker.cluster", "broker.sentinel.urls", "broker.sentinel.master"]
+        .iter()
+        .any(|key| match merged.values.get(*key) {
+            Some(Value::Array(list)) => !list.is_empty(),
+            _ => !merged.text(key).is_empty(),
+        });
+    if has_other {
+        merged.derive(
+            "broker.kind",
+            Value::from(BrokerKind::Redis.name()),
+            "as broker.cluster and broker.sentinel say",
+        );
+    }
     let kind = merged.text("broker.kind").to_owned();
     let kind = BrokerKind::ALL.into_iter().find(|known| known.name() == kind);
-    if let Some(url) = kind.and_then(BrokerKind::default_url) {
+    if let Some(url) = kind.and_then(BrokerKind::default_url)
+        && !has_other
+    {
         merged.derive("broker.url", Value::from(url), "the usual address of this broker");
     }
     if kind.is_some_and(|kind| !kind.has_embedded_door()) {

@@ -298,18 +298,20 @@ fn build(dialects: &[DialectInfo], values: &BTreeMap<String, Value>) -> Result<C
     };
     let mut root = toml::Table::new();
     for (path, value) in values {
-        match path.split_once('.') {
-            Some((table, name)) => {
-                let table = root
-                    .entry(table)
-                    .or_insert_with(|| Value::Table(toml::Table::new()));
-                if let Value::Table(table) = table {
-                    table.insert(name.to_owned(), value.clone());
-                }
+        let mut table = &mut root;
+        let mut parts = path.split('.').peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                table.insert(part.to_owned(), value.clone());
+                break;
             }
-            None => {
-                root.insert(path.clone(), value.clone());
-            }
+            let inner = table
+                .entry(part)
+                .or_insert_with(|| Value::Table(toml::Table::new()));
+            let Value::Table(inner) = inner else {
+                break;
+            };
+            table = inner;
         }
     }
     let mut tables = BTreeMap::new();

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fanfare_transports::BrokerOptions;
+use fanfare_transports::{BrokerOptions, SentinelOptions};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -160,7 +160,7 @@ impl Default for Api {
 #[serde(default, deny_unknown_fields)]
 pub struct Broker {
     /// `memory` serves one node without any other service; `redis` connects the nodes through a Redis server.
-    /// Where it is not set and `url` is, the scheme of `url` chooses.
+    /// Where it is not set, the scheme of `url` chooses; `sentinel` and `cluster` choose `redis`.
     pub kind: BrokerKind,
 
     /// Where the broker is, such as `redis://:password@127.0.0.1:6379/0`. The memory broker has none;
@@ -168,6 +168,17 @@ pub struct Broker {
     #[serde(with = "types::optional")]
     #[schemars(with = "text::Url")]
     pub url: Option<GuardedUrl>,
+
+    /// URLs of some nodes of a Redis Cluster, such as `["redis://redis-1:6379", "redis://redis-2:6379"]`; the others are
+    /// found by them. Set this, `sentinel` or `url`.
+    #[schemars(with = "Vec<text::Url>")]
+    pub cluster: Vec<GuardedUrl>,
+
+    /// A PEM file with the only authorities that may sign the certificate of a broker that is reached by TLS. Empty
+    /// accepts the system's authorities.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "text::Path")]
+    pub ca_file: Option<PathBuf>,
 
     /// Stands before every channel and key on the broker's server, the documented names included
     /// (`{prefix}user_noti:{id}`), so that two environments share one server. At most 64 bytes.
@@ -177,6 +188,37 @@ pub struct Broker {
     /// A million take about 92 MiB. Above the limit the oldest ids are evicted.
     #[schemars(range(min = 1000, max = 100_000_000))]
     pub max_remembered_ids: usize,
+
+    /// The Redis Sentinels that know which server is the master. Set this, `cluster` or `url`.
+    pub sentinel: Sentinel,
+}
+
+/// The Redis Sentinels that know which server is the master.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sentinel {
+    /// The name that the Sentinels know the master by, such as `mymaster`.
+    pub master: String,
+
+    /// The Sentinels' URLs, such as `["redis://sentinel-1:26379", "redis://sentinel-2:26379"]`, with what logs in to the
+    /// Sentinels. With `rediss://` the master is reached by TLS, too.
+    #[schemars(with = "Vec<text::Url>")]
+    pub urls: Vec<GuardedUrl>,
+
+    /// Logs in to the master, if it is another user than in the first of the URLs.
+    pub username: String,
+
+    /// The password for the master, if it is another than in the first of the URLs.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "text::Secret")]
+    pub password: Option<Secret>,
+}
+
+impl Sentinel {
+    /// Whether Sentinels are configured.
+    pub fn is_set(&self) -> bool {
+        !self.master.is_empty() || !self.urls.is_empty()
+    }
 }
 
 impl Default for Broker {
@@ -184,8 +226,11 @@ impl Default for Broker {
         Self {
             kind: BrokerKind::default(),
             url: None,
+            cluster: Vec::new(),
+            ca_file: None,
             prefix: String::new(),
             max_remembered_ids: fanfare_core::MAX_CLAIMS,
+            sentinel: Sentinel::default(),
         }
     }
 }
@@ -193,9 +238,24 @@ impl Default for Broker {
 impl Broker {
     /// What the broker is opened with, for a node without a name.
     pub fn options(&self) -> BrokerOptions {
-        let url = self.url.as_ref().map(|url| url.expose().to_owned());
+        let exposed = |url: &GuardedUrl| url.expose().to_owned();
+        let sentinel = self.sentinel.is_set().then(|| SentinelOptions {
+            master: self.sentinel.master.clone(),
+            urls: self.sentinel.urls.iter().map(exposed).collect(),
+            username: self.sentinel.username.clone(),
+            password: self
+                .sentinel
+                .password
+                .as_ref()
+                .map(Secret::expose)
+                .unwrap_or_default()
+                .to_owned(),
+        });
         BrokerOptions {
-            url: url.unwrap_or_default(),
+            url: self.url.as_ref().map(exposed).unwrap_or_default(),
+            sentinel,
+            cluster: self.cluster.iter().map(exposed).collect(),
+            ca_file: self.ca_file.clone(),
             prefix: self.prefix.clone(),
             max_remembered_ids: self.max_remembered_ids,
             ..BrokerOptions::default()
@@ -230,7 +290,7 @@ impl BrokerKind {
     pub fn schemes(self) -> &'static [&'static str] {
         match self {
             Self::Memory => &[],
-            Self::Redis => &["redis", "rediss", "redis+unix", "unix"],
+            Self::Redis => &["redis", "rediss", "valkey", "valkeys", "redis+unix", "unix"],
         }
     }
 

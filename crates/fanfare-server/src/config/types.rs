@@ -144,6 +144,14 @@ impl Serialize for GuardedUrl {
     }
 }
 
+impl<'de> Deserialize<'de> for GuardedUrl {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
 /// Reads a duration such as `30s`, `1h 30m` or `500ms`.
 ///
 /// # Errors

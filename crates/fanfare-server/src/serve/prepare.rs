@@ -86,12 +86,13 @@ pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, Con
 }
 
 fn broker_problem(loaded: &Loaded, error: &OpenError) -> Problem {
-    let key = match error {
-        OpenError::UnknownKind => "broker.kind",
-        OpenError::BadUrl(_) => "broker.url",
-        OpenError::BadPrefix => "broker.prefix",
+    let name = match error {
+        OpenError::UnknownKind => "kind",
+        OpenError::BadUrl(_) => "url",
+        OpenError::BadPrefix => "prefix",
+        OpenError::BadSetting { name, .. } => name,
     };
-    loaded.problem(key, error.to_string())
+    loaded.problem(&format!("broker.{name}"), error.to_string())
 }
 
 fn tls(loaded: &Loaded, index: usize, listener: &Listener) -> Result<Option<TlsAcceptor>, Problem> {

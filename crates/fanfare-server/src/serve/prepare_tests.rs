@@ -116,6 +116,56 @@ async fn all_that_cannot_be_used_is_named_with_its_line() {
             &["DIR/fanfare.toml:2: broker.url: the broker's URL is not usable"],
         ),
         (
+            "broker.url = \"redis://h\"\nbroker.cluster = [\"redis://h\"]",
+            &["DIR/fanfare.toml:3: broker.cluster: broker.url and broker.cluster exclude each other"],
+        ),
+        (
+            "broker.cluster = [\"redis://h\"]\nbroker.sentinel = { master = \"m\", urls = [\"redis://h\"] }",
+            &["DIR/fanfare.toml:2: broker.cluster: broker.sentinel and broker.cluster exclude each other"],
+        ),
+        (
+            "broker.cluster = [\"redis://h\", \"redis://:s3cret@g\"]",
+            &["DIR/fanfare.toml:2: broker.cluster: URL 2 is not usable: expected the user and the password"],
+        ),
+        (
+            "broker.cluster = [\"redis://h\", \"rediss://g\"]",
+            &["DIR/fanfare.toml:2: broker.cluster: URL 2 is not usable: expected TLS in all URLs or in none"],
+        ),
+        (
+            "broker.cluster = [\"redis://h/1\"]",
+            &[
+                "DIR/fanfare.toml:2: broker.cluster: URL 1 is not usable: found the number of a database, expected none",
+            ],
+        ),
+        (
+            "broker.cluster = [\"redis://h\"]\nbroker.prefix = \"{a}\"",
+            &["DIR/fanfare.toml:3: broker.prefix: found a brace, which chooses the slot"],
+        ),
+        (
+            "broker.sentinel.urls = [\"redis://h\"]",
+            &["default: broker.sentinel.master: found none, expected the name"],
+        ),
+        (
+            "broker.sentinel = { master = \"m\" }",
+            &["default: broker.sentinel.urls: found none, expected the Sentinels' URLs"],
+        ),
+        (
+            "broker.sentinel = { master = \"m\", urls = [\"redis://h#x\"] }",
+            &["DIR/fanfare.toml:2: broker.sentinel.urls: URL 1 is not usable: found a fragment"],
+        ),
+        (
+            "broker.url = \"rediss://h\"\nbroker.ca_file = \"DIR/none\"",
+            &["DIR/fanfare.toml:3: broker.ca_file: found \"DIR/none\", which cannot be read: No such file"],
+        ),
+        (
+            "broker.url = \"rediss://h\"\nbroker.ca_file = \"DIR/text\"",
+            &["DIR/fanfare.toml:3: broker.ca_file: found \"DIR/text\", which has no certificate in it"],
+        ),
+        (
+            "broker.url = \"redis://h\"\nbroker.ca_file = \"KEYS/rsa-certificate.txt\"",
+            &["DIR/fanfare.toml:3: broker.ca_file: found a file although no URL uses TLS"],
+        ),
+        (
             "storage.url = \"postgres://u@h/d?sslmode=sometimes\"",
             &["DIR/fanfare.toml:2: storage.url: "],
         ),

@@ -1,11 +1,7 @@
-//! Where a Redis server is: its URL, read and checked without connecting.
+//! A URL of a Redis server, read and checked without connecting.
 
-use std::sync::Arc;
-
-use redis::{ConnectionAddr, IntoConnectionInfo, RedisError};
+use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 use url::Url;
-
-use crate::OpenError;
 
 const FORM: &str = "expected redis://[[user]:password@]host[:port][/database]";
 /// Query parameters of URLs with a host.
@@ -15,99 +11,87 @@ const OF_SOCKETS: &[&str] = &["db", "user", "pass", "protocol"];
 /// Parameters that other clients know for a password.
 const PASSWORDS: &[&str] = &["password", "passwd", "pass", "auth"];
 
-/// A Redis server that can be connected to.
-#[derive(Debug, Clone)]
-pub(super) struct Address {
-    pub(super) client: redis::Client,
-    /// The host and the port, or the path of the socket.
-    pub(super) place: String,
-    /// What no error text may contain.
-    password: Option<String>,
+/// Reads `url`; a server behind TLS must have a certificate by `authorities`.
+///
+/// # Errors
+/// When it is not usable. The text contains no part of the URL, since any part may be a password.
+pub(super) fn read(url: &str, authorities: Option<&TlsCertificates>) -> Result<ConnectionInfo, &'static str> {
+    check(url)?;
+    let info = url.into_connection_info().map_err(|_| FORM)?;
+    if !is_encrypted(&info) {
+        return Ok(info);
+    }
+    // Fails when there is one already, and then that one serves.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match authorities {
+        Some(authorities) => {
+            let client = Client::build_with_tls(info, authorities.clone()).map_err(|_| FORM)?;
+            Ok(client.get_connection_info().clone())
+        }
+        None => Ok(info),
+    }
 }
 
-impl Address {
-    /// Reads `url`.
-    ///
-    /// # Errors
-    /// When it is not usable. The text contains no part of the URL, since any part may be a password.
-    pub(super) fn parse(url: &str) -> Result<Self, OpenError> {
-        if url.starts_with("rediss:") {
-            // Fails when there is one already, and then that one serves.
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        }
-        check(url).map_err(OpenError::BadUrl)?;
-        let info = url.into_connection_info().map_err(|_| OpenError::BadUrl(FORM))?;
-        let place = match info.addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-                if host.contains(':') {
-                    format!("[{host}]:{port}")
-                } else {
-                    format!("{host}:{port}")
-                }
+/// Reads a URL of one of several servers, which have no databases to choose from.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_one_of_many(
+    url: &str,
+    authorities: Option<&TlsCertificates>,
+) -> Result<ConnectionInfo, &'static str> {
+    let info = read(url, authorities)?;
+    if matches!(info.addr(), ConnectionAddr::Unix(_)) {
+        return Err("found the path of a socket, expected a host");
+    }
+    if info.redis_settings().db() != 0 {
+        return Err("found the number of a database, expected none");
+    }
+    Ok(info)
+}
+
+/// Whether the server is reached by TLS.
+pub(super) fn is_encrypted(info: &ConnectionInfo) -> bool {
+    matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+}
+
+/// The same with another host and port.
+pub(super) fn moved(info: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
+    let addr = match info.addr() {
+        ConnectionAddr::TcpTls {
+            insecure, tls_params, ..
+        } => ConnectionAddr::TcpTls {
+            host: host.to_owned(),
+            port,
+            insecure: *insecure,
+            tls_params: tls_params.clone(),
+        },
+        _ => ConnectionAddr::Tcp(host.to_owned(), port),
+    };
+    info.clone().set_addr(addr)
+}
+
+/// The host and the port of a server that is no socket.
+pub(super) fn host_and_port(info: &ConnectionInfo) -> (String, u16) {
+    match info.addr() {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => (host.clone(), *port),
+        _ => (String::new(), 0),
+    }
+}
+
+/// The host and the port, or the path of the socket.
+pub(super) fn place(info: &ConnectionInfo) -> String {
+    match info.addr() {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            if host.contains(':') {
+                format!("[{host}]:{port}")
+            } else {
+                format!("{host}:{port}")
             }
-            ConnectionAddr::Unix(path) => path.display().to_string(),
-            other => other.to_string(),
-        };
-        let password = info.redis_settings().password().map(str::to_owned);
-        let client = redis::Client::open(info).map_err(|_| OpenError::BadUrl(FORM))?;
-        Ok(Self {
-            client,
-            place,
-            password: password.filter(|password| !password.is_empty()),
-        })
-    }
-
-    /// The number of the database.
-    pub(super) fn database(&self) -> i64 {
-        self.client.get_connection_info().redis_settings().db()
-    }
-
-    /// Describes `error` without a password or anything published.
-    pub(super) fn describe(&self, error: &RedisError) -> String {
-        if error.is_connection_refusal() {
-            "connection refused".to_owned()
-        } else if error.is_timeout() {
-            "timed out".to_owned()
-        } else if let Some(code) = error.code() {
-            self.answered(code, error.detail())
-        } else if error.is_connection_dropped() {
-            "connection lost".to_owned()
-        } else if let Some(system) = std::error::Error::source(error).and_then(io_error) {
-            system.to_string()
-        } else {
-            error.category().to_owned()
         }
+        ConnectionAddr::Unix(path) => path.display().to_string(),
+        other => other.to_string(),
     }
-
-    /// Describes an error that Redis answered with.
-    pub(super) fn answered(&self, code: &str, detail: Option<&str>) -> String {
-        match detail.map(|detail| self.printable(detail)) {
-            Some(detail) if !detail.is_empty() => format!("Redis answered {code} {detail}"),
-            _ => format!("Redis answered {code}"),
-        }
-    }
-
-    /// `text` of the server, fit for a log: one line, without what it may repeat of a command's arguments.
-    pub(super) fn printable(&self, text: &str) -> String {
-        // "ERR unknown command 'AUTH', with args beginning with: …"
-        let text = text.split(", with args").next().unwrap_or_default();
-        let text = match &self.password {
-            Some(password) => text.replace(password.as_str(), "***"),
-            None => text.to_owned(),
-        };
-        text.chars().filter(|c| !c.is_control()).take(160).collect()
-    }
-}
-
-/// The library wraps what the system said at several depths.
-fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
-    if let Some(error) = error.downcast_ref::<std::io::Error>() {
-        return Some(error);
-    }
-    if let Some(shared) = error.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
-        return io_error(shared.as_ref());
-    }
-    error.source().and_then(io_error)
 }
 
 fn check(url: &str) -> Result<(), &'static str> {
@@ -169,17 +153,31 @@ mod tests {
             ("redis://h/", "h:6379", 0),
             ("redis://u:p%23ss%3F@h:1/2?protocol=resp2", "h:1", 2),
             ("rediss://:p@[::1]:7/0", "[::1]:7", 0),
+            ("valkey://u:p@h", "h:6379", 0),
+            ("valkeys://h:1/3", "h:1", 3),
             ("unix:///run/redis.sock?db=3&user=u&pass=p", "/run/redis.sock", 3),
             ("redis+unix:///run/redis.sock", "/run/redis.sock", 0),
         ];
-        for (url, place, database) in good {
-            let address = Address::parse(url).unwrap();
-            assert_eq!((&*address.place, address.database()), (place, database), "{url}");
+        for (url, expected, database) in good {
+            let info = read(url, None).unwrap();
+            let found = (place(&info), info.redis_settings().db());
+            assert_eq!(found, (expected.to_owned(), database), "{url}");
+            let tls = url.starts_with("rediss:") || url.starts_with("valkeys:");
+            assert_eq!(is_encrypted(&info), tls, "{url}");
+            let elsewhere = moved(&info, "::2", 9);
+            let is_socket = url.contains("unix");
+            assert_eq!(place(&elsewhere), "[::2]:9");
+            assert_eq!(is_encrypted(&elsewhere), tls && !is_socket, "{url}");
         }
+    }
+
+    #[test]
+    fn urls_that_are_not_usable() {
         let bad = [
             ("redis://:s3cret@ss#x@h", "fragment"),
             ("redis://:p@ss#s3cret@h", "fragment"),
             ("rediss://h/#insecure", "fragment"),
+            ("valkeys://h/#insecure", "fragment"),
             ("redis://h?password=s3cret", "before the host"),
             ("redis://u:1?s3cret@h", "%3F"),
             ("redis://u:1?a=s3cret@h", "%3F"),
@@ -188,6 +186,7 @@ mod tests {
             ("unix:///run/redis.sock?password=s3cret", "expected `pass`"),
             ("unix:///run/redis.sock?s3cret=1", "expected `db`"),
             ("redis:///s3cret", "found no host"),
+            ("valkey:///s3cret", "found no host"),
             ("redis://h/s3cret", "number of a database"),
             ("redis://h/-1", "number of a database"),
             ("redis://h/1/2", "number of a database"),
@@ -197,26 +196,18 @@ mod tests {
             ("s3cret", FORM),
         ];
         for (url, expected) in bad {
-            let error = Address::parse(url).unwrap_err().to_string();
+            for error in [read(url, None), read_one_of_many(url, None)] {
+                let error = error.unwrap_err();
+                assert!(error.contains(expected), "{url}: {error}");
+                assert!(!error.contains("s3cret"), "{url}: {error}");
+            }
+        }
+        for (url, expected) in [
+            ("unix:///run/redis.sock", "expected a host"),
+            ("redis://h/1", "expected none"),
+        ] {
+            let error = read_one_of_many(url, None).unwrap_err();
             assert!(error.contains(expected), "{url}: {error}");
-            assert!(!error.contains("s3cret"), "{url}: {error}");
         }
-    }
-
-    #[test]
-    fn what_a_server_says_is_printed_without_arguments() {
-        let address = Address::parse("redis://:s3cret@h").unwrap();
-        let cases = [
-            (
-                "unknown command 'AUTH', with args beginning with: 's3cret' ",
-                "unknown command 'AUTH'",
-            ),
-            ("s3cret\r\nis wrong", "***is wrong"),
-            ("DB index is out of range", "DB index is out of range"),
-        ];
-        for (said, printed) in cases {
-            assert_eq!(address.printable(said), printed);
-        }
-        assert_eq!(address.printable(&"x".repeat(1000)).len(), 160);
     }
 }

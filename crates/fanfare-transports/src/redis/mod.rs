@@ -1,49 +1,56 @@
 //! Redis and Valkey: messages travel by `PUBLISH`, and each idempotency key is a key with a lifetime.
 
 mod address;
+mod cluster;
+mod errors;
 mod ids;
 mod names;
+mod sentinel;
+mod servers;
 
 use std::sync::Arc;
 
-use fanfare_cluster::{
-    ANSWER_TIMEOUT,
-    transport::{
-        Accepted, Failed, IdStore, Message, PublishError, Published, Received, Receiver, Sender, Subject,
-        Subscriber, Transport,
-    },
+use fanfare_cluster::transport::{
+    Accepted, Failed, IdStore, Message, PublishError, Published, Received, Receiver, Sender, Subject,
+    Subscriber, Transport,
 };
 use fanfare_core::BoxFuture;
 use futures_util::StreamExt;
-use redis::{
-    AsyncConnectionConfig, Pipeline, RedisError, Value,
-    aio::{MultiplexedConnection, PubSubSink},
-};
+use redis::{Pipeline, Value, aio::PubSubSink};
 
-use self::{address::Address, names::Names};
+use self::{
+    names::Names,
+    servers::{Server, Servers, alive},
+};
 use crate::{BrokerOptions, OpenError};
 
-/// A Redis server.
+/// A Redis server, the master of a group of them, or a Redis Cluster.
 pub(crate) struct Redis {
-    address: Arc<Address>,
+    servers: Arc<Servers>,
     names: Names,
 }
 
 impl Redis {
-    /// The server in `options`; it connects to nothing.
+    /// The servers in `options`; it connects to none.
     ///
     /// # Errors
-    /// When the URL is not a Redis URL, or the prefix is not usable.
+    /// When a URL, the authorities or the prefix are not usable.
     pub(crate) fn new(options: &BrokerOptions) -> Result<Self, OpenError> {
+        let names = if options.cluster.is_empty() {
+            Names::new(&options.prefix)?
+        } else {
+            Names::in_one_slot(&options.prefix)?
+        };
         Ok(Self {
-            address: Arc::new(Address::parse(&options.url)?),
-            names: Names::new(&options.prefix)?,
+            servers: Arc::new(Servers::new(options, names.hub())?),
+            names,
         })
     }
 
     /// What the operator should know of the options.
     pub(crate) fn warning(&self) -> Option<&'static str> {
-        let alone = self.address.database() == 0 || self.names.has_prefix();
+        let settings = self.servers.only()?.get_connection_info().redis_settings();
+        let alone = settings.db() == 0 || self.names.has_prefix();
         (!alone).then_some(
             "the number of the database does not separate nodes: Redis' publish and subscribe ignore it, so nodes on other \
              databases of this server receive the same events; set broker.prefix",
@@ -56,20 +63,15 @@ impl Transport for Redis {
         "Redis"
     }
 
-    fn address(&self) -> &str {
-        &self.address.place
+    fn address(&self) -> String {
+        self.servers.address()
     }
 
     fn open_sender(&self) -> BoxFuture<'_, Result<Box<dyn Sender>, Failed>> {
         Box::pin(async move {
-            let config = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(ANSWER_TIMEOUT))
-                .set_response_timeout(Some(ANSWER_TIMEOUT));
-            let client = &self.address.client;
-            let connection = client.get_multiplexed_async_connection_with_config(&config).await;
             let connection = Connection {
-                inner: connection.map_err(|error| self.address.describe(&error))?,
-                address: Arc::clone(&self.address),
+                server: self.servers.find().await?,
+                servers: Arc::clone(&self.servers),
                 names: self.names.clone(),
             };
             Ok(Box::new(connection) as Box<dyn Sender>)
@@ -78,8 +80,15 @@ impl Transport for Redis {
 
     fn open_receiver(&self) -> BoxFuture<'_, Result<Receiver, Failed>> {
         Box::pin(async move {
-            let connection = self.address.client.get_async_pubsub().await;
-            let connection = connection.map_err(|error| self.address.describe(&error))?;
+            let (client, found) = match self.servers.only() {
+                Some(client) => (client.clone(), None),
+                None => {
+                    let server = self.servers.find().await?;
+                    (server.client.clone(), Some(server))
+                }
+            };
+            let connection = client.get_async_pubsub().await;
+            let connection = connection.map_err(|error| self.servers.texts.describe(&error))?;
             let (sink, stream) = connection.split();
             let names = self.names.clone();
             let received = move |message: redis::Msg| Received {
@@ -91,7 +100,8 @@ impl Transport for Redis {
             Ok(Receiver {
                 subscriber: Box::new(Subscriptions {
                     sink,
-                    address: Arc::clone(&self.address),
+                    found,
+                    servers: Arc::clone(&self.servers),
                     names: self.names.clone(),
                 }),
                 messages: stream.map(received).boxed(),
@@ -102,15 +112,15 @@ impl Transport for Redis {
 
 /// A connection that publishes.
 struct Connection {
-    inner: MultiplexedConnection,
-    address: Arc<Address>,
+    server: Server,
+    servers: Arc<Servers>,
     names: Names,
 }
 
 impl Connection {
     /// Sends the `count` commands of `pipe`. Returns their answers; `None` when the connection is lost.
     async fn send(&self, pipe: &Pipeline, count: usize) -> Option<Vec<Value>> {
-        let mut connection = self.inner.clone();
+        let mut connection = self.server.connection.clone();
         // The connection's own response timeout ends this.
         let answers = connection.send_packed_commands(pipe, 0, count).await.ok()?;
         (answers.len() == count).then_some(answers)
@@ -119,7 +129,7 @@ impl Connection {
     /// The error that Redis answered with, if it did.
     fn refusal(&self, answer: &Value) -> Option<String> {
         match answer {
-            Value::ServerError(error) => Some(self.address.answered(error.code(), error.details())),
+            Value::ServerError(error) => Some(self.servers.texts.answered(error.code(), error.details())),
             _ => None,
         }
     }
@@ -165,11 +175,7 @@ impl Sender for Connection {
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
-        Box::pin(async move {
-            let mut connection = self.inner.clone();
-            let answer = redis::cmd("PING").query_async::<Value>(&mut connection).await;
-            alive(&self.address, answer)
-        })
+        Box::pin(self.servers.check(&self.server))
     }
 
     fn ids(&self) -> &dyn IdStore {
@@ -180,7 +186,9 @@ impl Sender for Connection {
 /// The subscriptions of a connection that receives.
 struct Subscriptions {
     sink: PubSubSink,
-    address: Arc<Address>,
+    /// Another connection to the server, where it is one of several.
+    found: Option<Server>,
+    servers: Arc<Servers>,
     names: Names,
 }
 
@@ -199,7 +207,7 @@ impl Subscriptions {
             (true, true) => sink.psubscribe(names).await,
             (false, true) => sink.punsubscribe(names).await,
         };
-        changed.map_err(|error| self.address.describe(&error))
+        changed.map_err(|error| self.servers.texts.describe(&error))
     }
 }
 
@@ -215,16 +223,11 @@ impl Subscriber for Subscriptions {
     fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
         Box::pin(async move {
             let answer = self.sink.clone().ping::<Value>().await;
-            alive(&self.address, answer)
+            alive(&self.servers.texts, answer)?;
+            match &self.found {
+                Some(server) => self.servers.check(server).await,
+                None => Ok(()),
+            }
         })
-    }
-}
-
-/// Whether an answer to `PING` came. An error of Redis is one: it is there, though it may be loading its data, or refuse
-/// `PING`.
-fn alive(address: &Address, answer: Result<Value, RedisError>) -> Result<(), Failed> {
-    match answer {
-        Err(error) if error.code().is_none() => Err(address.describe(&error)),
-        _ => Ok(()),
     }
 }

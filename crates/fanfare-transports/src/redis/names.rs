@@ -13,11 +13,15 @@ const NODES: &str = "fanfare:nodes";
 const NODE: &str = "fanfare:node:";
 /// The key of a claimed id; the id follows.
 const ID: &str = "fanfare:id:";
+/// Before the id in a Cluster: of a key with braces, Redis Cluster chooses the slot by what is between them.
+const SLOT: &str = "{fanfare}";
 
 /// Names, all with the same prefix.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     prefix: Box<str>,
+    /// Stands in every key.
+    slot: &'static str,
 }
 
 impl Names {
@@ -28,7 +32,27 @@ impl Names {
         }
         Ok(Self {
             prefix: prefix.into(),
+            slot: "",
         })
+    }
+
+    /// Names whose keys are all in one slot of a Redis Cluster.
+    pub(super) fn in_one_slot(prefix: &str) -> Result<Self, OpenError> {
+        if prefix.contains(['{', '}']) {
+            return Err(OpenError::BadSetting {
+                name: "prefix",
+                reason: "found a brace, which chooses the slot in a Redis Cluster; expected none".to_owned(),
+            });
+        }
+        Ok(Self {
+            slot: SLOT,
+            ..Self::new(prefix)?
+        })
+    }
+
+    /// A key in the slot of all keys, which is never set.
+    pub(super) fn hub(&self) -> String {
+        format!("{}{ID}{}", self.prefix, self.slot)
     }
 
     pub(super) fn has_prefix(&self) -> bool {
@@ -37,7 +61,7 @@ impl Names {
 
     /// The key of a claimed id.
     pub(super) fn key(&self, id: &uuid::Uuid) -> String {
-        format!("{}{ID}{}", self.prefix, id.simple())
+        format!("{}{ID}{}{}", self.prefix, self.slot, id.simple())
     }
 
     /// The Redis channel for `subject`; for [`Subject::AllChannels`] a pattern.
@@ -120,6 +144,16 @@ mod tests {
             names.subject("eu:fanfare:channel:notifications.user.1"),
             Err(Rejected::Personal)
         );
+        let id = uuid::Uuid::from_u128(1);
+        let names = Names::in_one_slot("eu:").unwrap();
+        assert_eq!(names.hub(), "eu:fanfare:id:{fanfare}");
+        assert_eq!(
+            names.key(&id),
+            "eu:fanfare:id:{fanfare}00000000000000000000000000000001"
+        );
+        for bad in ["{}", "{", "a}"] {
+            assert!(Names::in_one_slot(bad).is_err(), "{bad}");
+        }
         for bad in ["a b", "a\n", &"x".repeat(65)] {
             assert_eq!(Names::new(bad).err(), Some(OpenError::BadPrefix));
         }

@@ -48,6 +48,7 @@ fn api_keys(checker: &mut Checker<'_>) {
 fn broker(checker: &mut Checker<'_>) {
     const KEY: &str = "broker.url";
     let kind = checker.config.broker.kind;
+    unused(checker);
     let Some(scheme) = checker
         .config
         .broker
@@ -81,6 +82,26 @@ fn broker(checker: &mut Checker<'_>) {
         checker.wrong(KEY, text);
     } else {
         broker_url(checker, KEY);
+    }
+}
+
+/// Warns of settings that are for other brokers.
+fn unused(checker: &mut Checker<'_>) {
+    let broker = &checker.config.broker;
+    let is_memory = broker.kind == BrokerKind::Memory;
+    let is_redis = broker.kind == BrokerKind::Redis;
+    let settings = [
+        ("broker.cluster", !is_redis && !broker.cluster.is_empty()),
+        ("broker.sentinel.urls", !is_redis && broker.sentinel.is_set()),
+        ("broker.ca_file", is_memory && broker.ca_file.is_some()),
+    ];
+    let origin = checker.merged.origins.of("broker.kind").clone();
+    let text = format!(
+        "is not used, as broker.kind is \"{}\" ({origin})",
+        broker.kind.name()
+    );
+    for (key, _) in settings.into_iter().filter(|(_, is_unused)| *is_unused) {
+        checker.doubtful(key, text.as_str());
     }
 }
 

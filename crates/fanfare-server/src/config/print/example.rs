@@ -8,7 +8,7 @@ use super::{guarded, wrapped};
 use crate::config::dialect::DialectInfo;
 use crate::config::kind::Kind;
 use crate::config::profile;
-use crate::config::schema::{Key, Schema};
+use crate::config::schema::{Key, Schema, join};
 
 const WIDTH: usize = 98;
 
@@ -28,19 +28,27 @@ pub fn example(dialects: &[DialectInfo]) -> String {
     }
     for key in schema.keys.iter().filter(|key| !key.hidden) {
         match &key.kind {
-            Kind::Table(keys) => {
-                text.push('\n');
-                comment(&mut text, &key.doc);
-                let _ = writeln!(text, "[{}]", key.name);
-                for key in keys {
-                    setting(&mut text, key);
-                }
-            }
+            Kind::Table(keys) => table(&mut text, &key.name, key, keys),
             Kind::Tables(keys) => repeated(&mut text, &schema, dialects, key, keys),
             _ => {}
         }
     }
     text
+}
+
+/// A table, and behind its settings the tables in it.
+fn table(text: &mut String, path: &str, key: &Key, keys: &[Key]) {
+    text.push('\n');
+    comment(text, &key.doc);
+    let _ = writeln!(text, "[{path}]");
+    for key in keys.iter().filter(|key| !matches!(key.kind, Kind::Table(_))) {
+        setting(text, key);
+    }
+    for key in keys {
+        if let Kind::Table(inner) = &key.kind {
+            table(text, &join(path, &key.name), key, inner);
+        }
+    }
 }
 
 fn comment(text: &mut String, doc: &str) {

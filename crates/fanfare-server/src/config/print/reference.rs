@@ -82,10 +82,7 @@ pub fn reference(dialects: &[DialectInfo]) -> String {
     rows(&mut text, "", schema.keys.iter().filter(is_value));
     for key in schema.keys.iter().filter(|key| !key.hidden) {
         match &key.kind {
-            Kind::Table(keys) => {
-                let _ = writeln!(text, "\n## `[{}]`\n\n{}\n", key.name, cell(&key.doc));
-                rows(&mut text, &key.name, keys.iter());
-            }
+            Kind::Table(keys) => table(&mut text, &key.name, key, keys),
             Kind::Tables(keys) => {
                 let _ = writeln!(text, "\n## `[[{}]]`\n\n{}\n", key.name, cell(&key.doc));
                 text.push_str("| key | type | default | description |\n|---|---|---|---|\n");
@@ -95,6 +92,18 @@ pub fn reference(dialects: &[DialectInfo]) -> String {
         }
     }
     text
+}
+
+/// A table, and behind its settings the tables in it.
+fn table(text: &mut String, path: &str, key: &Key, keys: &[Key]) {
+    let _ = writeln!(text, "\n## `[{path}]`\n\n{}\n", cell(&key.doc));
+    let is_value = |key: &&Key| !matches!(key.kind, Kind::Table(_));
+    rows(text, path, keys.iter().filter(is_value));
+    for key in keys {
+        if let Kind::Table(inner) = &key.kind {
+            table(text, &join(path, &key.name), key, inner);
+        }
+    }
 }
 
 fn inherited(text: &mut String, dialects: &[DialectInfo]) {

@@ -49,6 +49,11 @@ impl Printer<'_> {
         for key in keys {
             self.setting(name, key);
         }
+        for key in keys {
+            if let Kind::Table(inner) = &key.kind {
+                self.table(&join(name, &key.name), inner, key.hidden);
+            }
+        }
     }
 
     fn setting(&mut self, prefix: &str, key: &Key) {

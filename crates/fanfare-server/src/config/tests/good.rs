@@ -351,6 +351,15 @@ fn brokers() {
         redis("redis://a"),
     );
     check("broker.url = \"redis://d\"", &[], redis("redis://d"));
+    check("broker.url = \"valkeys://d\"", &[], redis("valkeys://d"));
+    let several = (BrokerKind::Redis, None, false);
+    check("broker.cluster = [\"redis://a\"]", &[], several);
+    check(
+        "broker.sentinel = { master = \"m\", urls = [\"redis://a\"] }",
+        &[],
+        several,
+    );
+    check("", &[("FANFARE_BROKER_CLUSTER", "redis://a,redis://b")], several);
     check(
         "broker.kind = \"memory\"",
         &[("REDIS_URL", "redis://a")],
@@ -428,6 +437,14 @@ fn warnings() {
         "broker.kind = \"memory\"\nbroker.url = \"redis://a\"",
         &[],
         &["FILE:2: broker.url: is not used, as broker.kind is \"memory\" (FILE:1)"],
+    );
+    check(
+        "broker.kind = \"memory\"\nbroker.cluster = [\"redis://a\"]\nbroker.ca_file = \"f\"",
+        &[],
+        &[
+            "FILE:2: broker.cluster: is not used, as broker.kind is \"memory\" (FILE:1)",
+            "FILE:3: broker.ca_file: is not used, as broker.kind is \"memory\" (FILE:1)",
+        ],
     );
     check(
         "broker.url = \"redis://a/2\"",

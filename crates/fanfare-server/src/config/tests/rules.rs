@@ -212,16 +212,16 @@ fn doors_for_backends() {
         "broker.url = \"kafka://:hunter2@host\"",
         &[],
         &[
-            "L:1: broker.url: found the scheme \"kafka\", expected one of \"redis\", \"rediss\", \"redis+unix\", \
-           \"unix\"",
+            "L:1: broker.url: found the scheme \"kafka\", expected one of \"redis\", \"rediss\", \"valkey\", \"valkeys\", \
+           \"redis+unix\", \"unix\"",
         ],
     );
     refused(
         "broker.kind = \"redis\"\nbroker.url = \"http://:hunter2@host\"",
         &[],
         &[
-            "L:2: broker.url: found the scheme \"http\", expected one of \"redis\", \"rediss\", \"redis+unix\", \
-           \"unix\" as broker.kind is \"redis\" (DIR/fanfare.toml:1)",
+            "L:2: broker.url: found the scheme \"http\", expected one of \"redis\", \"rediss\", \"valkey\", \"valkeys\", \
+           \"redis+unix\", \"unix\" as broker.kind is \"redis\" (DIR/fanfare.toml:1)",
         ],
     );
     refused(

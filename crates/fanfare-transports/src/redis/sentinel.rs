@@ -1,0 +1,167 @@
+//! The master that Sentinels name.
+//!
+//! The client library's own support takes the first answer in the order of the list, and asks once. A Sentinel that was
+//! cut off from the others would keep a node at a master that has been replaced, so here all are asked, again and again,
+//! and the most count.
+
+use std::sync::{Mutex, PoisonError};
+
+use fanfare_cluster::transport::Failed;
+use redis::{Client, ConnectionInfo, TlsCertificates, Value, aio::MultiplexedConnection};
+
+use super::{
+    address,
+    errors::ErrorTexts,
+    servers::{self, Server, most_named},
+};
+use crate::{OpenError, SentinelOptions};
+
+/// See the module's documentation.
+pub(super) struct Sentinel {
+    /// The name of the master.
+    master: String,
+    watchers: Vec<Watcher>,
+    /// How to connect to the master; its address is that of the first Sentinel.
+    template: ConnectionInfo,
+    /// The master that was found last.
+    found: Mutex<Option<String>>,
+}
+
+/// One Sentinel.
+struct Watcher {
+    client: Client,
+    connection: Mutex<Option<MultiplexedConnection>>,
+}
+
+/// A host and a port.
+type Place = (String, u16);
+
+impl Sentinel {
+    /// The Sentinels in `options`, and all servers that it logs in to.
+    ///
+    /// # Errors
+    /// When the name or a URL is not usable.
+    pub(super) fn new(
+        options: &SentinelOptions,
+        authorities: Option<&TlsCertificates>,
+    ) -> Result<(Self, Vec<ConnectionInfo>), OpenError> {
+        let missing = |name, what: &str| OpenError::BadSetting {
+            name,
+            reason: format!("found none, expected {what}"),
+        };
+        if options.master.is_empty() {
+            let what = "the name that the Sentinels know the master by, such as \"mymaster\"";
+            return Err(missing("sentinel.master", what));
+        }
+        let mut infos = servers::read_list("sentinel.urls", &options.urls, authorities)?;
+        let Some(first) = infos.first() else {
+            return Err(missing("sentinel.urls", "the Sentinels' URLs"));
+        };
+        let mut settings = first.redis_settings().clone();
+        if !options.username.is_empty() {
+            settings = settings.set_username(&options.username);
+        }
+        if !options.password.is_empty() {
+            settings = settings.set_password(&options.password);
+        }
+        let template = first.clone().set_redis_settings(settings);
+        let watchers = infos.iter().map(|info| {
+            Ok(Watcher {
+                client: servers::open(info)?,
+                connection: Mutex::default(),
+            })
+        });
+        let sentinel = Self {
+            master: options.master.clone(),
+            watchers: watchers.collect::<Result<_, OpenError>>()?,
+            template: template.clone(),
+            found: Mutex::default(),
+        };
+        infos.push(template);
+        Ok((sentinel, infos))
+    }
+
+    /// The master, or its name as long as it has not been found, and the Sentinels.
+    pub(super) fn address(&self) -> String {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let watchers: Vec<String> = self.watchers.iter().map(Watcher::place).collect();
+        let master = found.unwrap_or_else(|| self.master.clone());
+        format!("{master} (Sentinel: {})", watchers.join(", "))
+    }
+
+    /// Connects to the master.
+    pub(super) async fn find(&self, texts: &ErrorTexts) -> Result<Server, Failed> {
+        let (host, port) = self.named(None, texts).await?;
+        let info = address::moved(&self.template, &host, port);
+        let place = address::place(&info);
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(place.clone());
+        let at = |error| format!("the master {place}: {error}");
+        let connected = Server::connect(&info).await;
+        let server = connected.map_err(|error| at(texts.describe(&error)))?;
+        is_master(&server, texts).await.map_err(at)?;
+        Ok(server)
+    }
+
+    /// Whether `server` lives and is still the master.
+    pub(super) async fn check(&self, server: &Server, texts: &ErrorTexts) -> Result<(), Failed> {
+        is_master(server, texts).await?;
+        let current = address::host_and_port(server.client.get_connection_info());
+        match self.named(Some(&current), texts).await {
+            Ok(named) if named != current => {
+                let named = address::place(&address::moved(&self.template, &named.0, named.1));
+                Err(format!("the Sentinels name another master, {named}"))
+            }
+            // Without a Sentinel the master goes on.
+            _ => Ok(()),
+        }
+    }
+
+    /// The master that most Sentinels name.
+    async fn named(&self, current: Option<&Place>, texts: &ErrorTexts) -> Result<Place, Failed> {
+        let answers = self.watchers.iter().map(|watcher| async {
+            let named = watcher.master(&self.master, texts).await;
+            named.map_err(|error| format!("Sentinel {}: {error}", watcher.place()))
+        });
+        most_named(answers, current).await
+    }
+}
+
+impl Watcher {
+    fn place(&self) -> String {
+        address::place(self.client.get_connection_info())
+    }
+
+    /// The master called `name`.
+    async fn master(&self, name: &str, texts: &ErrorTexts) -> Result<Place, Failed> {
+        let kept = self.kept().take();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => {
+                let connected = servers::connect_briefly(&self.client).await;
+                connected.map_err(|error| texts.describe(&error))?
+            }
+        };
+        let mut question = redis::cmd("SENTINEL");
+        question.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+        let answer = question.query_async::<Option<Place>>(&mut connection).await;
+        let named = answer.map_err(|error| texts.describe(&error))?;
+        *self.kept() = Some(connection);
+        named.ok_or_else(|| "it knows no master of this name".to_owned())
+    }
+
+    /// The connection that is kept for the next question.
+    fn kept(&self) -> std::sync::MutexGuard<'_, Option<MultiplexedConnection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether `server` lives and does not say that it is a replica. It may refuse to say what it is.
+async fn is_master(server: &Server, texts: &ErrorTexts) -> Result<(), Failed> {
+    let mut connection = server.connection.clone();
+    match redis::cmd("ROLE").query_async::<Value>(&mut connection).await {
+        Ok(Value::Array(role)) if role.first() == Some(&Value::BulkString(b"slave".to_vec())) => {
+            Err("it is a replica".to_owned())
+        }
+        answer => servers::alive(texts, answer),
+    }
+}
