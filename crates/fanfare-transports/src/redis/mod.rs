@@ -80,12 +80,11 @@ impl Transport for Redis {
 
     fn open_receiver(&self) -> BoxFuture<'_, Result<Receiver, Failed>> {
         Box::pin(async move {
-            let (client, found) = match self.servers.only() {
-                Some(client) => (client.clone(), None),
-                None => {
-                    let server = self.servers.find().await?;
-                    (server.client.clone(), Some(server))
-                }
+            let (client, found) = if let Some(client) = self.servers.only() {
+                (client.clone(), None)
+            } else {
+                let server = self.servers.find().await?;
+                (server.client.clone(), Some(server))
             };
             let connection = client.get_async_pubsub().await;
             let connection = connection.map_err(|error| self.servers.texts.describe(&error))?;

@@ -134,12 +134,11 @@ impl Watcher {
     /// The master called `name`.
     async fn master(&self, name: &str, texts: &ErrorTexts) -> Result<Place, Failed> {
         let kept = self.kept().take();
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => {
-                let connected = servers::connect_briefly(&self.client).await;
-                connected.map_err(|error| texts.describe(&error))?
-            }
+        let mut connection = if let Some(connection) = kept {
+            connection
+        } else {
+            let connected = servers::connect_briefly(&self.client).await;
+            connected.map_err(|error| texts.describe(&error))?
         };
         let mut question = redis::cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
