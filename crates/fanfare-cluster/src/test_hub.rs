@@ -115,7 +115,7 @@ impl Hub {
     /// A node that is connected and knows `others` other nodes.
     pub(crate) async fn node(&self, name: &str) -> Node {
         let (frozen, is_frozen) = watch::channel(false);
-        let transport = Box::new(Connection {
+        let transport = Arc::new(Connection {
             hub: self.clone(),
             number: 0,
             is_frozen,
@@ -302,8 +302,8 @@ impl Transport for Connection {
         "hub"
     }
 
-    fn address(&self) -> &'static str {
-        "here"
+    fn address(&self) -> String {
+        "here".to_owned()
     }
 
     fn open_sender(&self) -> BoxFuture<'_, Result<Box<dyn Sender>, Failed>> {
