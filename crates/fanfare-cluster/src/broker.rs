@@ -8,8 +8,8 @@ use std::{
 use ahash::AHashMap;
 use bytes::Bytes;
 use fanfare_core::{
-    Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Inbound, Interest, MAX_MESSAGE_BYTES,
-    Receipt, RememberedIds,
+    Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Inbound, Interest,
+    MAX_MESSAGE_BYTES, Present, Receipt, RememberedIds, UserId,
 };
 use tokio::{
     runtime::Handle,
@@ -27,6 +27,7 @@ use crate::{
     ids,
     link::{self, Link},
     local,
+    local_presence::LocalPresence,
     messages::NodeMessage,
     notices::{self, Notices},
     peers::{self, Peers},
@@ -56,6 +57,7 @@ pub struct ClusterBroker {
     shared: Arc<Shared>,
     /// Without a bound: every caller waits for its receipts before it publishes on.
     jobs: mpsc::UnboundedSender<Job>,
+    presence: LocalPresence,
     /// Where work goes on that its caller need not wait for.
     runtime: Handle,
     /// Aborts the tasks when the broker is dropped.
@@ -134,7 +136,19 @@ impl ClusterBroker {
         tasks.spawn(answers::run(Arc::clone(&shared), questions));
         tasks.spawn(notices::run(Arc::clone(&shared)));
         tasks.spawn(peers::run(Arc::clone(&shared)));
+        let announce = {
+            let jobs = jobs.clone();
+            move |event| {
+                let (done, _) = oneshot::channel();
+                // Fails only while the runtime shuts down.
+                let _ = jobs.send(Job {
+                    events: vec![event],
+                    done,
+                });
+            }
+        };
         Self {
+            presence: LocalPresence::new(Arc::clone(&shared.inbound), announce),
             shared,
             jobs,
             runtime: Handle::current(),
@@ -249,6 +263,22 @@ impl Broker for ClusterBroker {
         Box::pin(async move {
             let _ = tokio::time::timeout(ANSWER_TIMEOUT, peers::end(&shared)).await;
         })
+    }
+
+    fn enter(&self, entry: Entry) {
+        self.presence.enter(&entry);
+    }
+
+    fn leave(&self, room: Channel, user: UserId) {
+        self.presence.leave(&room, &user);
+    }
+
+    fn present(&self, room: &Channel) -> Vec<Present> {
+        self.presence.present(room)
+    }
+
+    fn rooms(&self) -> usize {
+        self.presence.rooms()
     }
 }
 

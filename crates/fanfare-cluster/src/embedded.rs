@@ -7,25 +7,32 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Inbound, Interest, Receipt,
-    RememberedIds,
+    Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Inbound, Interest,
+    Present, Receipt, RememberedIds, UserId,
 };
 use uuid::Uuid;
 
-use crate::{id_memory::IdMemory, local};
+use crate::{id_memory::IdMemory, local, local_presence::LocalPresence};
 
 /// Delivers what is published straight to this node.
 pub struct EmbeddedBroker {
     inbound: Arc<dyn Inbound>,
     ids: IdMemory,
+    presence: LocalPresence,
 }
 
 impl EmbeddedBroker {
     /// A broker for the node behind `inbound` that remembers so many ids at most.
     pub fn new(inbound: Arc<dyn Inbound>, max_remembered_ids: usize) -> Self {
+        let deliver = {
+            let inbound = Arc::clone(&inbound);
+            // It is delivered at the call; nothing waits for the result.
+            move |event| drop(inbound.deliver(vec![event]))
+        };
         Self {
-            inbound,
             ids: IdMemory::new(max_remembered_ids),
+            presence: LocalPresence::new(Arc::clone(&inbound), deliver),
+            inbound,
         }
     }
 }
@@ -96,5 +103,21 @@ impl Broker for EmbeddedBroker {
 
     fn remembered_ids(&self) -> RememberedIds {
         self.ids.count()
+    }
+
+    fn enter(&self, entry: Entry) {
+        self.presence.enter(&entry);
+    }
+
+    fn leave(&self, room: Channel, user: UserId) {
+        self.presence.leave(&room, &user);
+    }
+
+    fn present(&self, room: &Channel) -> Vec<Present> {
+        self.presence.present(room)
+    }
+
+    fn rooms(&self) -> usize {
+        self.presence.rooms()
     }
 }

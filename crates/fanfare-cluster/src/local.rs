@@ -3,7 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
-use fanfare_core::{ANSWER_PATIENCE, Inbound, MAX_MESSAGE_BYTES};
+use fanfare_core::{
+    ANSWER_PATIENCE, Channel, Entered, EntryTicket, Event, Inbound, MAX_MESSAGE_BYTES, Member, Presence,
+};
 use futures_util::FutureExt;
 
 /// This node's answer, unless it panics, takes too long or is too large.
@@ -27,4 +29,25 @@ pub(crate) fn notify(inbound: &dyn Inbound, notice: Bytes) {
     if catch_unwind(AssertUnwindSafe(|| inbound.on_notice(notice))).is_err() {
         tracing::error!("handling a notice between nodes panicked");
     }
+}
+
+/// Reports to this node that a connection has entered its room.
+pub(crate) fn entered(inbound: &dyn Inbound, ticket: EntryTicket, entered: Entered) {
+    if catch_unwind(AssertUnwindSafe(|| inbound.entered(ticket, entered))).is_err() {
+        tracing::error!("handling an entry into a room panicked");
+    }
+}
+
+/// What is published in `room` about `member`; nothing if that panics.
+pub(crate) fn announcement(
+    inbound: &dyn Inbound,
+    change: Presence,
+    room: &Channel,
+    member: &Member,
+) -> Option<Event> {
+    let announced = catch_unwind(AssertUnwindSafe(|| inbound.announcement(change, room, member)));
+    announced.unwrap_or_else(|_| {
+        tracing::error!("announcing a member of a room panicked");
+        None
+    })
 }

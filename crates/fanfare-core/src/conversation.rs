@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration, time::SystemTime};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::{Audience, Channel, Denial, DialectFacts, Ending, Identity, RawJson, Subscription};
+use crate::{Audience, Channel, Denial, DialectFacts, Ending, Identity, Member, RawJson, Subscription};
 
 /// One connection's side of the protocol: messages and answers in, [`Step`]s out.
 ///
@@ -113,8 +113,13 @@ pub enum Command {
     },
     /// Send it no more. What is not subscribed to is confirmed. Answered by [`Outcome::Unsubscribed`].
     Unsubscribe(Vec<Subscription>),
-    /// Enter a room. Answered by [`Outcome::Joined`].
-    Join(Channel),
+    /// Enter a room. A connection that is in it already is confirmed. Answered by [`Outcome::Joined`].
+    Join {
+        /// The room.
+        room: Channel,
+        /// Whether [`Outcome::Joined`] lists the room's members.
+        wants_members: bool,
+    },
     /// Leave a room. Answered by [`Outcome::Left`], or [`Denial::NotMember`].
     Leave(Channel),
     /// Publish, sent by this connection. Answered by [`Outcome::Published`].
@@ -161,12 +166,13 @@ pub enum Outcome {
     /// None of them is heard any more.
     Unsubscribed,
     /// The connection is in the room.
-    Joined(Joined),
-    /// The connection is no longer in the room.
-    Left {
-        /// It was the last of its user's.
-        last: bool,
+    Joined {
+        /// The room's members, the connection's user included, if it asked for them. The room's events that follow fit to
+        /// this list without a gap.
+        members: Option<Vec<Member>>,
     },
+    /// The connection is no longer in the room.
+    Left,
     /// The event is on its way.
     Published {
         /// The event's id.
@@ -174,17 +180,6 @@ pub enum Outcome {
     },
     /// The dialect's figures.
     Facts(DialectFacts),
-}
-
-/// How a connection came into a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Joined {
-    /// As the first of its user's.
-    First,
-    /// Another of its user's is there.
-    Another,
-    /// It was there already.
-    Already,
 }
 
 impl fmt::Debug for Token {

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::{
     About, Announcement, BrokerHealth, Call, Conversation, DialectFacts, Ending, Endpoint, Event, Figure,
-    Handshake, HttpError, HttpReply, Identity, JsonMap, ListenPlan, Listening, NodeFacts, Offer, Options,
-    Plan, Presence, Refusal, Rejection, policy::PolicyOptions,
+    Handshake, HttpError, HttpReply, Identity, JsonMap, ListenPlan, Listening, Member, NodeFacts, Offer,
+    Options, Plan, Presence, Refusal, Rejection, policy::PolicyOptions,
 };
 
 /// What is known of a client protocol before it is configured.
@@ -112,10 +112,10 @@ pub trait Dialect: Send + Sync {
     /// once per event and node, however many connections receive it.
     fn render(&self, event: &Event) -> Option<Bytes>;
 
-    /// What the server publishes in a room when `user` joins it with a first connection, or leaves it with the last one;
+    /// What the server publishes in a room when `member` joins it with a first connection, or leaves it with the last one;
     /// `None` for nothing. The connection itself is answered apart from that, and before it.
-    fn announce(&self, change: Presence, user: &Identity) -> Option<Announcement> {
-        let _ = (change, user);
+    fn announce(&self, change: Presence, member: &Member) -> Option<Announcement> {
+        let _ = (change, member);
         None
     }
 

@@ -16,7 +16,6 @@ mod index;
 mod interests;
 mod json;
 mod listening;
-mod members;
 mod memory;
 mod names;
 mod object;
@@ -33,7 +32,7 @@ pub use broker::{
     Interest, MAX_CLAIMS, MAX_MESSAGE_BYTES, MAX_NOTICES, Reach, Receipt, RememberedIds, UNANSWERED_LIFETIME,
 };
 pub use conversation::{
-    Command, Context, Conversation, Draft, Joined, Message, Outcome, Right, Step, Steps, Ticket, Token,
+    Command, Context, Conversation, Draft, Message, Outcome, Right, Step, Steps, Ticket, Token,
 };
 pub use dialect::{Description, Dialect, DialectDefaults, DialectKind, Hearing, Hears};
 pub use ending::{Denial, Ending, Refusal};
@@ -47,12 +46,13 @@ pub use index::{PatternTrie, SubscriptionIndex};
 pub use interests::{ChannelInterests, Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson, deeper_than, without_mark};
 pub use listening::{Heard, ListenPlan, Listening};
-pub use members::{Announcement, Members, Presence};
+pub use memory::give_back;
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
 pub use object::{BadObject, RawObject, string};
 pub use options::{BadOption, Inherited, OptionKind, OptionSpec, OptionValue, Options, Target, Unit};
 pub use pattern::{Pattern, Subscription};
-pub use presence::{Entered, Entry, EntryTicket, Member, Present, Slot, SlotScope};
+pub use presence::{Announcement, Entered, Entry, EntryTicket, Member, Presence, Present, Slot, SlotScope};
 pub use report::{
     ConnectionFacts, DialectFacts, DialectReport, Figure, FigureValue, JsonMap, NodeFacts, Report, fields,
 };
+pub use striped::{Stripe, Striped, forget, locked};

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 const SMALL: usize = 64;
 
 /// Shrinks `map` when it is three quarters empty. Called after each removal it costs, over all of them, next to nothing.
-pub(crate) fn give_back<K: Eq + std::hash::Hash, V, S: std::hash::BuildHasher>(map: &mut HashMap<K, V, S>) {
+pub fn give_back<K: Eq + std::hash::Hash, V, S: std::hash::BuildHasher>(map: &mut HashMap<K, V, S>) {
     if map.capacity() > SMALL && map.len() * 4 < map.capacity() {
         let size = map.len() * 2;
         map.shrink_to(size);

@@ -1,6 +1,6 @@
 //! What all nodes count together: who is in which room, and which slots (names of connections, places of a user) are taken.
 
-use crate::{Channel, UserId};
+use crate::{Channel, Identity, RawJson, UserId};
 
 /// A user in a room, as every node knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,41 @@ pub struct Member {
     pub numeric: bool,
     /// The name of the dialect that words the announcements: that of the user's first connection in the room.
     pub dialect: Box<str>,
+}
+
+impl Member {
+    /// The user of `identity`, connected by the dialect of that name.
+    pub fn new(identity: &Identity, dialect: &str) -> Self {
+        Self {
+            user: identity.user.clone(),
+            username: identity.username.clone(),
+            numeric: identity.numeric,
+            dialect: dialect.into(),
+        }
+    }
+
+    /// What to call the user: the username, else the id.
+    pub fn name(&self) -> &str {
+        self.username.as_deref().unwrap_or(&self.user)
+    }
+}
+
+/// How a user's presence in a room changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// With the user's first connection there.
+    Joined,
+    /// With the user's last connection there.
+    Left,
+}
+
+/// What the server publishes in a room about one of its users.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Announcement {
+    /// The event's type.
+    pub kind: &'static str,
+    /// The event's data.
+    pub data: RawJson,
 }
 
 /// A connection that enters a room.

@@ -15,13 +15,13 @@ const STRIPES: usize = 64;
 
 /// Values by name. What belongs to one name is under one lock.
 #[derive(Debug)]
-pub(crate) struct Striped<N, V> {
+pub struct Striped<N, V> {
     hasher: RandomState,
     stripes: Vec<Mutex<Stripe<N, V>>>,
 }
 
 /// One part, as it is seen under its lock.
-pub(crate) type Stripe<N, V> = AHashMap<N, V>;
+pub type Stripe<N, V> = AHashMap<N, V>;
 
 impl<N, V> Default for Striped<N, V> {
     fn default() -> Self {
@@ -34,19 +34,19 @@ impl<N, V> Default for Striped<N, V> {
 
 impl<N: Eq + Hash + Borrow<str>, V> Striped<N, V> {
     /// Locks the part that `name` belongs to.
-    pub(crate) fn lock(&self, name: &str) -> MutexGuard<'_, Stripe<N, V>> {
+    pub fn lock(&self, name: &str) -> MutexGuard<'_, Stripe<N, V>> {
         let at = usize::try_from(self.hasher.hash_one(name) % STRIPES as u64).unwrap_or(0);
         locked(&self.stripes[at])
     }
 
     /// How many names there are.
-    pub(crate) fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.stripes.iter().map(|stripe| locked(stripe).len()).sum()
     }
 
     /// What `entry` makes of every name, in no order. The parts are locked one after the other, so that what comes and
     /// goes meanwhile may or may not be among them.
-    pub(crate) fn collect<R>(&self, entry: impl Fn(&N, &V) -> R) -> Vec<R> {
+    pub fn collect<R>(&self, entry: impl Fn(&N, &V) -> R) -> Vec<R> {
         let mut all = Vec::new();
         for stripe in &self.stripes {
             all.extend(locked(stripe).iter().map(|(name, value)| entry(name, value)));
@@ -56,12 +56,12 @@ impl<N: Eq + Hash + Borrow<str>, V> Striped<N, V> {
 }
 
 /// Drops `name` from its part and gives memory back.
-pub(crate) fn forget<N: Eq + Hash + Borrow<str>, V>(stripe: &mut Stripe<N, V>, name: &str) {
+pub fn forget<N: Eq + Hash + Borrow<str>, V>(stripe: &mut Stripe<N, V>, name: &str) {
     stripe.remove(name);
     give_back(stripe);
 }
 
 /// A panic under a lock leaves counts that are off by one at most; going on beats taking the node down.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

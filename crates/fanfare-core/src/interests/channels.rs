@@ -133,7 +133,7 @@ impl<T: Clone> ChannelInterests<T> {
 
     /// How many different channels are held.
     pub fn channels_held(&self) -> usize {
-        self.channels.len()
+        self.channels.count()
     }
 
     /// How many subscriptions to channels there are, all together.
@@ -143,7 +143,7 @@ impl<T: Clone> ChannelInterests<T> {
 
     /// How many different patterns are held.
     pub fn patterns_held(&self) -> usize {
-        self.patterns.len()
+        self.patterns.count()
     }
 
     /// How many subscriptions to patterns there are, all together.

@@ -52,7 +52,7 @@ impl Conversation for Client {
             Ok(Outcome::Unsubscribed) => render::confirmed("unsubscribed", &topics, now),
             Ok(Outcome::Published { id }) => render::ack(id, now),
             // Nothing that these answer is asked for here.
-            Ok(Outcome::Authenticated | Outcome::Joined(_) | Outcome::Left { .. } | Outcome::Facts(_)) => {
+            Ok(Outcome::Authenticated | Outcome::Joined { .. } | Outcome::Left | Outcome::Facts(_)) => {
                 return;
             }
             Err(denial) => render::error(&denied(denial), now),

@@ -98,7 +98,11 @@ impl Member {
                 steps.extend([Step::SendText(render::pong(context.now)), Step::Pinged]);
             }
             Frame::Join(room) => {
-                steps.push(Step::Ask(TICKET, Command::Join(room.clone())));
+                let command = Command::Join {
+                    room: room.clone(),
+                    wants_members: false,
+                };
+                steps.push(Step::Ask(TICKET, command));
                 self.asked = Asked::Join(room);
             }
             Frame::Leave(room) => {

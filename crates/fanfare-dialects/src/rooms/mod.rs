@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfare_core::{
     About, Announcement, BrokerHealth, Conversation, Description, Dialect, DialectDefaults, DialectFacts,
-    DialectKind, Ending, Event, Handshake, Hearing, Hears, Identity, JsonMap, ListenPlan, Listening,
+    DialectKind, Ending, Event, Handshake, Hearing, Hears, Identity, JsonMap, ListenPlan, Listening, Member,
     NodeFacts, Offer, Options, Presence, Refusal, Rejection,
     policy::{PolicyOptions, RoomAccess},
 };
@@ -135,12 +135,12 @@ impl Dialect for Rooms {
         Some(render::event(event))
     }
 
-    fn announce(&self, change: Presence, user: &Identity) -> Option<Announcement> {
+    fn announce(&self, change: Presence, member: &Member) -> Option<Announcement> {
         let kind = match change {
             Presence::Joined => "user_joined",
             Presence::Left => "user_left",
         };
-        render::user_data(user).map(|data| Announcement { kind, data })
+        render::member_data(member).map(|data| Announcement { kind, data })
     }
 
     /// What the server says itself. `message` is not among them: it is what clients of every dialect say.

@@ -4,7 +4,7 @@
 use std::{fmt::Display, time::SystemTime};
 
 use bytes::Bytes;
-use fanfare_core::{Audience, Event, Identity, RawJson, Sender, timestamp, timestamp_micros};
+use fanfare_core::{Audience, Event, Identity, Member, RawJson, Sender, timestamp, timestamp_micros};
 use serde_json::Value;
 
 use super::frames::Said;
@@ -39,7 +39,7 @@ pub(super) fn event(event: &Event) -> Bytes {
 pub(super) fn connected(user: &Identity, now: SystemTime) -> Bytes {
     let data = format!(
         r#"{{"message":"Connected successfully","user_id":{},"username":{}}}"#,
-        user_id(user),
+        user_id(&user.user, user.numeric),
         quoted(user.name())
     );
     envelope("connected", None, &data, None, timestamp_micros(now))
@@ -74,15 +74,15 @@ pub(super) fn error(words: &str, now: SystemTime) -> Bytes {
 
 /// The data of `user_joined` and `user_left`; `None` when it is no JSON, which takes an id that only claims to be a
 /// number.
-pub(super) fn user_data(user: &Identity) -> Option<RawJson> {
-    let (name, id) = (quoted(user.name()), user_id(user));
+pub(super) fn member_data(member: &Member) -> Option<RawJson> {
+    let (name, id) = (quoted(member.name()), user_id(&member.user, member.numeric));
     json(format!(r#"{{"username":{name},"user_id":{id}}}"#))
 }
 
 /// The data of a `message`; `None` as above.
 pub(super) fn message_data(said: &Said<'_>, user: &Identity) -> Option<RawJson> {
     let Said { content, metadata } = said;
-    let (name, id) = (quoted(user.name()), user_id(user));
+    let (name, id) = (quoted(user.name()), user_id(&user.user, user.numeric));
     json(format!(
         r#"{{"content":{content},"username":{name},"user_id":{id},"metadata":{metadata}}}"#
     ))
@@ -93,12 +93,8 @@ fn json(text: String) -> Option<RawJson> {
 }
 
 /// A user's id, as a number where the credential has one, whatever its size.
-fn user_id(user: &Identity) -> String {
-    if user.numeric {
-        user.user.to_string()
-    } else {
-        quoted(&user.user)
-    }
+fn user_id(user: &str, numeric: bool) -> String {
+    if numeric { user.to_owned() } else { quoted(user) }
 }
 
 fn quoted(text: &str) -> String {

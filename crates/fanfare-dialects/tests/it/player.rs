@@ -291,8 +291,8 @@ impl Stage {
     }
 
     fn announces(&mut self, change: Presence, user: &str) {
-        let user = words::identity(user).expect("a user");
-        let said = self.dialect.announce(change, &user);
+        let member = words::member(user).expect("a user");
+        let said = self.dialect.announce(change, &member);
         self.seen
             .extend(said.map(|said| format!("announces {} {}", said.kind, said.data.as_str())));
     }

@@ -6,7 +6,7 @@
 //! given alice
 //! > {"type":"join_room","room":"channel:456"}
 //! ask join channel:456
-//! answer joined already
+//! answer joined
 //! < {"type":"joined_room","room":"channel:456",…}
 //! ```
 //!
@@ -56,7 +56,7 @@
 //! ```
 //!
 //! Answers: `answer authenticated USER [CLAIMS]`, `answer subscribed ok|DENIAL…`, `answer unsubscribed`,
-//! `answer joined first|another|already`, `answer left last|not-last`, `answer published`, `answer facts`,
+//! `answer joined [USER [CLAIMS]; …]`, `answer left`, `answer published`, `answer facts`,
 //! `answer denied DENIAL`.
 
 use std::collections::HashSet;

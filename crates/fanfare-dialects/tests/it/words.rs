@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, Channel, Command, Denial, DialectFacts, Draft, Event, Heard, Identity, Joined, Outcome,
+    Audience, Channel, Command, Denial, DialectFacts, Draft, Event, Heard, Identity, Member, Outcome,
     Pattern, RawJson, Rejection, Right, Sender, Step, Subscription, UserId,
 };
 use serde_json::Value;
@@ -55,7 +55,9 @@ fn command(command: &Command) -> String {
         Command::Subscribe { to, whole: false } => format!("subscribe {}", names(to)),
         Command::Subscribe { to, whole: true } => format!("subscribe-whole {}", names(to)),
         Command::Unsubscribe(from) => format!("unsubscribe {}", names(from)),
-        Command::Join(room) => format!("join {room}"),
+        Command::Join { room, wants_members } => {
+            format!("join {room}{}", if *wants_members { " members" } else { "" })
+        }
         Command::Leave(room) => format!("leave {room}"),
         Command::Publish(draft) => format!("publish {}", self::draft(draft)),
         Command::Facts => "facts".into(),
@@ -103,17 +105,22 @@ pub(crate) fn answer(text: &str) -> (Result<Outcome, Denial>, Option<Identity>) 
                 .collect(),
         ),
         ("unsubscribed", _) => Outcome::Unsubscribed,
-        ("joined", "first") => Outcome::Joined(Joined::First),
-        ("joined", "another") => Outcome::Joined(Joined::Another),
-        ("joined", "already") => Outcome::Joined(Joined::Already),
-        ("left", "last") => Outcome::Left { last: true },
-        ("left", "not-last") => Outcome::Left { last: false },
+        ("joined", "") => Outcome::Joined { members: None },
+        ("joined", members) => Outcome::Joined {
+            members: Some(members.split("; ").filter_map(member).collect()),
+        },
+        ("left", _) => Outcome::Left,
         ("published", _) => Outcome::Published { id: ID },
         ("facts", _) => Outcome::Facts(facts()),
         ("denied", why) => return (Err(denial(why)), None),
         _ => panic!("no such answer: {text}"),
     };
     (Ok(outcome), None)
+}
+
+/// The member of a room that `text` describes as an identity.
+pub(crate) fn member(text: &str) -> Option<Member> {
+    identity(text).map(|identity| Member::new(&identity, "rooms"))
 }
 
 fn denial(label: &str) -> Denial {

@@ -4,7 +4,7 @@
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use fanfare_core::{
-    Channel, Command, Denial, EVERYONE_CHANNEL, Hears, Identity, Joined, Outcome, Subscription, Ticket,
+    Channel, Command, Denial, EVERYONE_CHANNEL, Hears, Identity, Outcome, Subscription, Ticket,
     policy::{Action, Verdict},
 };
 use futures_util::FutureExt;
@@ -13,6 +13,7 @@ use super::{
     connection::{Connection, Phase},
     hold::Hold,
     node::{MountedDialect, Node},
+    presence::Joining,
     requests::{self, Asking, Granted, Request},
     talk::{Turn, unix_millis},
 };
@@ -43,7 +44,7 @@ impl Connection {
                 self.rehear(turn.shard, turn.key);
                 self.answer(ticket, Ok(Outcome::Unsubscribed), turn);
             }
-            Command::Join(room) => self.join(ticket, room, turn),
+            Command::Join { room, wants_members } => self.join(ticket, room, wants_members, turn),
             Command::Leave(room) => self.leave(ticket, &room, turn),
             Command::Publish(draft) => self.publish(ticket, draft, turn),
             Command::Facts => {
@@ -76,16 +77,21 @@ impl Connection {
         tokio::task::spawn_local(async move {
             let done = AssertUnwindSafe(work).catch_unwind().await;
             shard.with(key, |connection, turn| {
-                connection.asked -= 1;
-                connection.heard_at = turn.now; // it was not listened to meanwhile
+                connection.resume(turn);
                 match done {
                     Ok(done) if connection.phase == Phase::Open => finish(connection, ticket, done, turn),
                     Ok(_) => {}
                     Err(_) => connection.failed(turn.now),
                 }
-                connection.wake();
             });
         });
+    }
+
+    /// Something that was waited for has come. The task goes on after this turn.
+    pub(super) fn resume(&mut self, turn: &Turn<'_>) {
+        self.asked -= 1;
+        self.heard_at = turn.now; // it was not read from meanwhile
+        self.wake();
     }
 
     fn authenticate(
@@ -208,54 +214,51 @@ impl Connection {
         }
     }
 
-    fn join(&mut self, ticket: Ticket, room: Channel, turn: &mut Turn<'_>) {
-        let wanted = Subscription::Channel(room);
-        if self.is_member(&wanted) {
-            return self.answer(ticket, Ok(Outcome::Joined(Joined::Already)), turn);
-        }
-        let request = match self.may_listen(&wanted, turn) {
-            Verdict::Allowed if self.proven().is_some() => Request::Take(wanted),
-            Verdict::Ask if self.proven().is_some() => Request::Ask(wanted),
-            _ => Request::Denied(Denial::Forbidden),
+    fn join(&mut self, ticket: Ticket, room: Channel, wants_members: bool, turn: &mut Turn<'_>) {
+        let wanted = Subscription::Channel(room.clone());
+        let request = if self.is_member(&wanted) {
+            Request::Held
+        } else {
+            match self.may_listen(&wanted, turn) {
+                Verdict::Allowed if self.proven().is_some() => Request::Take(wanted),
+                Verdict::Ask if self.proven().is_some() => Request::Ask(wanted),
+                _ => Request::Denied(Denial::Forbidden),
+            }
         };
-        let work = requests::grant(self.asking(turn), vec![request], self.subscriptions_left(), true);
-        self.settle(
-            ticket,
-            turn,
-            work,
-            |connection, ticket, granted, turn| match granted {
-                Ok(granted) => connection.come_in(ticket, granted.into_iter().flatten().next(), turn),
-                Err(denial) => connection.answer(ticket, Err(denial), turn),
-            },
-        );
-    }
-
-    /// Is in the room from now on, if it was not before.
-    fn come_in(&mut self, ticket: Ticket, granted: Option<Granted>, turn: &mut Turn<'_>) {
-        let already = Ok(Outcome::Joined(Joined::Already));
-        let (Some(Granted::New(wanted, hold, traits)), Some(identity)) = (granted, self.identity.clone())
-        else {
-            return self.answer(ticket, already, turn);
+        let granting = requests::grant(self.asking(turn), vec![request], self.subscriptions_left(), true);
+        let work = async move {
+            let granted = granting.await?.into_iter().flatten().next();
+            let subscription = match granted {
+                Some(Granted::New(_, hold, traits)) => Some((hold, traits)),
+                Some(Granted::Held) | None => None,
+            };
+            Ok(Joining {
+                room,
+                subscription,
+                wants_members,
+            })
         };
-        if self.is_member(&wanted) {
-            return self.answer(ticket, already, turn);
-        }
-        let Subscription::Channel(room) = wanted else {
-            return self.answer(ticket, already, turn);
-        };
-        let joined = self.enter_room(&room, &identity, hold, traits, turn);
-        self.answer(ticket, Ok(Outcome::Joined(joined)), turn);
+        self.settle(ticket, turn, work, |connection, ticket, joining, turn| {
+            match (joining, connection.identity.clone()) {
+                (Ok(joining), Some(identity)) if joining.needs_broker() => {
+                    connection.enter_room(ticket, joining, &identity, turn);
+                }
+                (joining, _) => {
+                    let answer = joining.map(|_| Outcome::Joined { members: None });
+                    connection.answer(ticket, answer, turn);
+                }
+            }
+        });
     }
 
     fn leave(&mut self, ticket: Ticket, room: &Channel, turn: &mut Turn<'_>) {
         let wanted = Subscription::Channel(room.clone());
-        let (true, Some(identity)) = (self.is_member(&wanted), self.identity.clone()) else {
+        if !self.is_member(&wanted) {
             return self.answer(ticket, Err(Denial::NotMember), turn);
-        };
-        self.unlisten(&wanted, turn.shard, turn.key);
+        }
+        self.drop_subscription(&wanted, turn.shard, turn.key);
         self.rehear(turn.shard, turn.key);
-        let last = self.leave_room(room, &identity, turn.shard);
-        self.answer(ticket, Ok(Outcome::Left { last }), turn);
+        self.answer(ticket, Ok(Outcome::Left), turn);
     }
 
     fn may_listen(&self, wanted: &Subscription, turn: &Turn<'_>) -> Verdict {

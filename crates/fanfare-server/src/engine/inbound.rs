@@ -3,7 +3,10 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
-use fanfare_core::{Audience, BoxFuture, BrokerError, Event, Inbound, Reach, ShardSet};
+use fanfare_core::{
+    Audience, BoxFuture, BrokerError, Channel, Entered, EntryTicket, Event, Inbound, Member, Presence, Reach,
+    ShardSet,
+};
 
 use tokio::sync::oneshot;
 
@@ -36,6 +39,14 @@ impl Inbound for Node {
 
     fn on_notice(&self, notice: Bytes) {
         self.take_notice(&notice);
+    }
+
+    fn entered(&self, ticket: EntryTicket, entered: Entered) {
+        self.report_entry(ticket, entered);
+    }
+
+    fn announcement(&self, change: Presence, room: &Channel, member: &Member) -> Option<Event> {
+        self.announce(change, room, member)
     }
 }
 

@@ -12,8 +12,8 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use fanfare_core::{
     Audience, Broker, BrokerError, BrokerHealth, ChannelInterests, Dialect, DialectFacts, DialectKind,
-    DialectReport, EVERYONE_CHANNEL, Event, Hearing, Hears, Interests, Members, NodeFacts, Receipt,
-    RememberedIds, UserId,
+    DialectReport, EVERYONE_CHANNEL, Event, Hearing, Hears, Interests, NodeFacts, Receipt, RememberedIds,
+    UserId,
     policy::{Authorizer, Counts, Policy},
 };
 use tokio::sync::oneshot;
@@ -43,7 +43,6 @@ pub struct Node {
     pub(super) authorizer: Option<Arc<dyn Authorizer>>,
     pub(super) interests: Interests<InForce>,
     pub(super) channels: ChannelInterests<InForce>,
-    pub(super) members: Members,
     /// The event types that no client may publish.
     pub(super) reserved_types: HashSet<&'static str>,
     shards: OnceLock<Vec<ShardHandle>>,
@@ -135,7 +134,6 @@ impl Node {
             authorizer: options.authorizer,
             interests: Interests::new(count),
             channels: ChannelInterests::default(),
-            members: Members::default(),
             reserved_types,
             shards: OnceLock::new(),
             broker: OnceLock::new(),
@@ -333,7 +331,7 @@ impl Node {
             channels: self.channels.channels_held() as u64,
             channel_subscriptions: self.channels.subscriptions(),
             pattern_subscriptions: self.channels.pattern_subscriptions() as u64,
-            rooms: self.members.rooms() as u64,
+            rooms: self.broker().map_or(0, |broker| broker.rooms() as u64),
         }
     }
 

@@ -1,81 +1,180 @@
-//! Who comes into a room and who leaves it, and what the room is told of that.
+//! Rooms: a connection enters and leaves them by the broker, which counts for all nodes.
 //!
-//! The dialect's words are made before a room's lock is taken, the event is placed at the broker under it, and the
-//! conversation is answered after it: rooms learn of changes in their order, and a conversation may ask for anything.
+//! The broker is asked to enter, and its reply comes back in the order of deliveries, through the shard's own queue. There, in
+//! one turn, the connection goes into the index and the conversation is answered: so it misses nothing that is published
+//! after that, and receives nothing from before.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+};
 
-use fanfare_core::{Audience, Channel, Draft, Event, Identity, Joined, Presence, Right, Subscription};
+use fanfare_core::{
+    Audience, Channel, Entered, Entry, EntryTicket, Event, Identity, Member, Outcome, Presence, Sender,
+    Subscription, Ticket, UserId,
+};
 
-use super::{Shard, connection::Connection, hold::Hold, subscriptions::Traits, talk::Turn};
+use super::{
+    Node, Shard,
+    connection::{Connection, Key, Phase},
+    hold::Hold,
+    subscriptions::Traits,
+    talk::Turn,
+};
 
-impl Connection {
-    /// Is in `room` from now on.
-    pub(super) fn enter_room(
-        &mut self,
-        room: &Channel,
-        user: &Identity,
-        hold: Option<Hold>,
-        traits: Traits,
-        turn: &Turn<'_>,
-    ) -> Joined {
-        let announcement = self.announcement(Presence::Joined, room, user);
-        let (wanted, traits) = (
-            Subscription::Channel(room.clone()),
-            Traits {
-                member: true,
-                ..traits
-            },
-        );
-        self.listen(wanted, hold, traits, turn.shard, turn.key);
-        self.rehear(turn.shard, turn.key);
-        let place = || place(announcement, turn.shard);
-        if turn.shard.node.members.join(room, &user.user, place) {
-            Joined::First
-        } else {
-            Joined::Another
-        }
-    }
+/// Bits of an [`EntryTicket`] that number the entries of one shard; the bits above are the shard's number.
+const NUMBER_BITS: u32 = 56;
 
-    /// Is not in `room` any more, of which it no longer hears. Returns whether it was its user's last connection there.
-    pub(super) fn leave_room(&self, room: &Channel, user: &Identity, shard: &Shard) -> bool {
-        let announcement = self.announcement(Presence::Left, room, user);
-        let place = || place(announcement, shard);
-        shard.node.members.leave(room, &user.user, place)
-    }
+/// A room that a connection may be in.
+pub(super) struct Joining {
+    pub(super) room: Channel,
+    /// What the connection subscribes to the room with; `None` if it is in the room already.
+    pub(super) subscription: Option<(Option<Hold>, Traits)>,
+    pub(super) wants_members: bool,
+}
 
-    /// Is in none of `rooms` any more: the connection is over.
-    pub(super) fn leave_rooms(&self, rooms: &[Channel], shard: &Shard) {
-        let Some(user) = self.identity.clone() else { return };
-        for room in rooms {
-            self.leave_room(room, &user, shard);
-        }
-    }
+/// An entry that the broker has not reported yet.
+pub(super) struct PendingEntry {
+    key: Key,
+    ticket: Ticket,
+    user: UserId,
+    joining: Joining,
+}
 
-    /// What `room` is told. A dialect that fails over it leaves the room untold, and the counts right.
-    fn announcement(&self, change: Presence, room: &Channel, user: &Identity) -> Option<Event> {
-        let dialect = &self.admission.dialect().dialect;
-        let Ok(said) = catch_unwind(AssertUnwindSafe(|| dialect.announce(change, user))) else {
-            tracing::error!(
-                connection = self.number,
-                "a fault while announcing who is in a room"
-            );
-            return None;
-        };
-        let said = said?;
-        Some(self.event(Draft {
-            to: Audience::Channel(room.clone()),
-            kind: Some(said.kind.into()),
-            data: said.data,
-            metadata: None,
-            right: Right::Rules,
-        }))
+impl Joining {
+    /// Whether the broker is asked. A connection that is in the room already is confirmed without it, unless it wants the list.
+    pub(super) fn needs_broker(&self) -> bool {
+        self.subscription.is_some() || self.wants_members
     }
 }
 
-/// Puts `announcement` on its way; nobody waits for what becomes of it.
-fn place(announcement: Option<Event>, shard: &Shard) {
-    if let Some(event) = announcement {
-        drop(shard.publisher.publish_now(event));
+impl Connection {
+    /// Enters a room. The conversation is answered under `ticket` once the broker has reported it.
+    pub(super) fn enter_room(
+        &mut self,
+        ticket: Ticket,
+        joining: Joining,
+        identity: &Identity,
+        turn: &Turn<'_>,
+    ) {
+        let shard = turn.shard;
+        let Some(broker) = shard.node.broker() else { return };
+        let (room, wants_members) = (joining.room.clone(), joining.wants_members);
+        let pending = PendingEntry {
+            key: turn.key,
+            ticket,
+            user: identity.user.clone(),
+            joining,
+        };
+        self.asked += 1;
+        broker.enter(Entry {
+            room,
+            member: Member::new(identity, self.admission.dialect().name),
+            ticket: shard.expect_entry(pending),
+            wants_members,
+        });
+    }
+
+    /// Leaves each of `rooms`: the connection is over.
+    pub(super) fn leave_rooms(&self, rooms: Vec<Channel>, shard: &Shard) {
+        let Some(identity) = &self.identity else { return };
+        for room in rooms {
+            shard.node.leave_room(room, &identity.user);
+        }
+    }
+}
+
+impl Shard {
+    fn expect_entry(&self, pending: PendingEntry) -> EntryTicket {
+        let number = self.next_entry.get();
+        self.next_entry.set((number + 1) % (1 << NUMBER_BITS));
+        let ticket = EntryTicket((self.number as u64) << NUMBER_BITS | number);
+        self.entries.borrow_mut().insert(ticket, pending);
+        ticket
+    }
+
+    /// The broker reports an entry. If its connection has ended meanwhile, the room is left again.
+    pub(super) fn entered(self: &Rc<Self>, ticket: EntryTicket, entered: Entered) {
+        let Some(pending) = self.entries.borrow_mut().remove(&ticket) else {
+            return;
+        };
+        let PendingEntry {
+            key,
+            ticket,
+            user,
+            joining: Joining {
+                room, subscription, ..
+            },
+        } = pending;
+        // Whether the room counts one connection more than it has.
+        let mut is_surplus = true;
+        self.with(key, |connection, turn| {
+            connection.resume(turn);
+            if connection.phase != Phase::Open {
+                return;
+            }
+            let wanted = Subscription::Channel(room.clone());
+            if let Some((hold, traits)) = subscription
+                && !connection.is_member(&wanted)
+            {
+                let traits = Traits {
+                    member: true,
+                    ..traits
+                };
+                connection.listen(wanted, hold, traits, turn.shard, turn.key);
+                connection.rehear(turn.shard, turn.key);
+                is_surplus = false;
+            }
+            let members = entered.members;
+            connection.answer(ticket, Ok(Outcome::Joined { members }), turn);
+        });
+        if is_surplus {
+            self.node.leave_room(room, &user);
+        }
+    }
+}
+
+impl Node {
+    /// A connection of `user` leaves `room`.
+    pub(super) fn leave_room(&self, room: Channel, user: &UserId) {
+        if let Some(broker) = self.broker() {
+            broker.leave(room, user.clone());
+        }
+    }
+
+    /// Passes the broker's report to the shard that waits for it.
+    pub(super) fn report_entry(&self, ticket: EntryTicket, entered: Entered) {
+        let shard = usize::try_from(ticket.0 >> NUMBER_BITS).unwrap_or(usize::MAX);
+        if let Some(shard) = self.shards().get(shard) {
+            shard.send(super::ShardCommand::Entered(ticket, entered));
+        }
+    }
+
+    /// The event that announces `member` in `room`. A dialect that panics over it leaves the change unannounced.
+    pub(super) fn announce(&self, change: Presence, room: &Channel, member: &Member) -> Option<Event> {
+        let mounted = self.dialects.iter().find(|own| own.name == &*member.dialect)?;
+        let announce = AssertUnwindSafe(|| mounted.dialect.announce(change, member));
+        let Ok(announcement) = catch_unwind(announce) else {
+            tracing::error!(
+                dialect = mounted.name,
+                "a fault while announcing a member of a room"
+            );
+            return None;
+        };
+        let announcement = announcement?;
+        let sender = Sender {
+            username: member.username.clone(),
+            ..*Sender::new(&member.user)
+        };
+        let audience = Audience::Channel(room.clone());
+        Some(Event {
+            sender: Some(Box::new(sender)),
+            ..Event::new(
+                audience,
+                Some(announcement.kind),
+                announcement.data,
+                std::time::SystemTime::now(),
+            )
+        })
     }
 }

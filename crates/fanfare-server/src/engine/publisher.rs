@@ -5,10 +5,7 @@ use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc};
 
 use fanfare_core::{Event, Receipt};
 use futures_util::FutureExt;
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
-};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::Node;
 
@@ -33,16 +30,6 @@ impl Publisher {
     pub(super) async fn publish(&self, event: Event) -> oneshot::Receiver<Receipt> {
         // Fails only when the semaphore is closed, which nobody does.
         let permit = self.permits.clone().acquire_owned().await.ok();
-        self.place(event, permit)
-    }
-
-    /// Publishes at once, whatever is on the way: what the server says of a connection, as that it came into a room.
-    /// There is no more of that than there are joins and leaves.
-    pub(super) fn publish_now(&self, event: Event) -> oneshot::Receiver<Receipt> {
-        self.place(event, None)
-    }
-
-    fn place(&self, event: Event, permit: Option<OwnedSemaphorePermit>) -> oneshot::Receiver<Receipt> {
         let (tell, receipt) = oneshot::channel();
         let publishing = self.node.publish(vec![event]);
         let rest = async move {
@@ -55,10 +42,7 @@ impl Publisher {
                 tracing::error!("a fault while publishing what a client sent");
             }
         };
-        // While the server stops there is no runtime, and nobody to tell; the event is placed all the same.
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(rest);
-        }
+        tokio::spawn(rest);
         receipt
     }
 }

@@ -179,7 +179,7 @@ impl Connection {
         let rooms = self.leave_index(shard, key);
         self.release_user(shard);
         self.admission.free_name();
-        self.leave_rooms(&rooms, shard);
+        self.leave_rooms(rooms, shard);
     }
 }
 

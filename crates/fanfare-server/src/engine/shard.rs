@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use fanfare_core::{ConnectionFacts, Ending, SubscriptionIndex};
+use ahash::AHashMap;
+use fanfare_core::{ConnectionFacts, Ending, Entered, EntryTicket, SubscriptionIndex};
 use fanfare_ws::{Deflater, Inflater};
 use futures_util::FutureExt;
 use slab::Slab;
@@ -23,6 +24,7 @@ use super::{
     batch::Part,
     census::{Filter, Row},
     connection::{Connection, Key},
+    presence::PendingEntry,
     publisher::Publisher,
     sweep,
     told::Told,
@@ -49,6 +51,8 @@ pub enum ShardCommand {
         reason = "only this module's neighbours can make or take one apart"
     )]
     Tell(Arc<Told>),
+    /// A connection has entered its room.
+    Entered(EntryTicket, Entered),
     /// Answer with what is known of the connections of the dialect of this number.
     List(usize, oneshot::Sender<Vec<ConnectionFacts>>),
     /// Answer with the connections asked for.
@@ -92,6 +96,9 @@ pub struct Shard {
     pub(super) tools: RefCell<Tools>,
     pub(super) publisher: Rc<Publisher>,
     pub(super) undecided: RefCell<Undecided>,
+    /// Connections that enter a room, by the ticket under which the broker reports it.
+    pub(super) entries: RefCell<AHashMap<EntryTicket, PendingEntry>>,
+    pub(super) next_entry: Cell<u64>,
     pub(super) generation: Cell<u32>,
     pub(super) drain: Cell<Option<sweep::Drain>>,
     /// Its connections take turns by this one when many are ready at once.
@@ -132,6 +139,8 @@ impl Shard {
                 read_buffer: vec![0; READ_BUFFER].into(),
                 codec,
             }),
+            entries: RefCell::default(),
+            next_entry: Cell::new(0),
             generation: Cell::new(0),
             drain: Cell::new(None),
             pace: Pace::new(CONNECTIONS_PER_PASS),
@@ -196,6 +205,7 @@ impl Shard {
         match command {
             // Both are done where there can be pauses.
             ShardCommand::Deliver(_) | ShardCommand::Tell(_) => {}
+            ShardCommand::Entered(ticket, entered) => self.entered(ticket, entered),
             ShardCommand::Rows(filter, tell) => {
                 let _ = tell.send(self.rows(&filter));
             }

@@ -185,7 +185,7 @@ impl Connection {
         if let (Subscription::Channel(room), Some(identity)) = (wanted, &self.identity)
             && traits.is_some_and(|traits| traits.member)
         {
-            self.leave_room(room, identity, shard);
+            shard.node.leave_room(room.clone(), &identity.user);
         }
     }
 

@@ -52,7 +52,7 @@ pub(super) fn of_step(step: &Step) -> u64 {
             Command::Subscribe { to: names, .. } | Command::Unsubscribe(names) => {
                 names.len() as u64 * SUBSCRIPTION
             }
-            Command::Join(_) | Command::Leave(_) => SUBSCRIPTION + PUBLISH,
+            Command::Join { .. } | Command::Leave(_) => SUBSCRIPTION + PUBLISH,
             Command::Publish(_) => PUBLISH,
             Command::Facts => FACTS,
         },

@@ -8,9 +8,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use fanfare_cluster::embedded::EmbeddedBroker;
 use fanfare_core::{
-    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Event, Inbound, Interest,
-    Reach, Receipt, UserId,
+    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Inbound,
+    Interest, MAX_CLAIMS, Present, Reach, Receipt, UserId,
     policy::{Action, Authorizer, Question},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -99,16 +100,22 @@ impl Authorizer for FakeAuthorizer {
     }
 }
 
-/// Events that were published together, and who waits for what becomes of them.
-type Batch = (Vec<Event>, oneshot::Sender<Vec<Receipt>>);
+/// What is done one after the other, in the order of calls.
+enum Job {
+    /// Events that were published together, and where their receipts go.
+    Publish(Vec<Event>, oneshot::Sender<Vec<Receipt>>),
+    Enter(Entry),
+    Leave(Channel, UserId),
+}
 
 /// Hands on what the node asked to hear and was confirmed, and nothing else.
 pub(super) struct FakeBroker {
     inbound: Arc<dyn Inbound>,
     pub(super) confirms: Gate,
     pub(super) carries: Gate,
-    /// Batches are handed on one after the other, in the order of calls.
-    line: mpsc::UnboundedSender<Batch>,
+    line: mpsc::UnboundedSender<Job>,
+    /// Who is in which room.
+    pub(super) rooms: EmbeddedBroker,
     /// What the node asked for, and whether that is in force.
     interests: Mutex<HashMap<Interest, bool>>,
 }
@@ -116,8 +123,9 @@ pub(super) struct FakeBroker {
 impl FakeBroker {
     /// A broker for the node behind `inbound`. Call it where tasks of this thread can be spawned.
     pub(super) fn new(inbound: Arc<dyn Inbound>) -> Arc<Self> {
-        let (line, mut batches) = mpsc::unbounded_channel();
+        let (line, mut jobs) = mpsc::unbounded_channel();
         let broker = Arc::new(Self {
+            rooms: EmbeddedBroker::new(inbound.clone(), MAX_CLAIMS),
             inbound,
             confirms: Gate::new(true),
             carries: Gate::new(true),
@@ -126,9 +134,14 @@ impl FakeBroker {
         });
         let carrier = Arc::clone(&broker);
         tokio::task::spawn_local(async move {
-            while let Some((events, tell)) = batches.recv().await {
+            while let Some(job) = jobs.recv().await {
                 carrier.carries.pass().await;
-                let _ = tell.send(carrier.carry(events).await); // whoever asked may be gone
+                match job {
+                    // The caller may be gone.
+                    Job::Publish(events, tell) => _ = tell.send(carrier.carry(events).await),
+                    Job::Enter(entry) => carrier.rooms.enter(entry),
+                    Job::Leave(room, user) => carrier.rooms.leave(room, user),
+                }
             }
         });
         broker
@@ -185,7 +198,7 @@ impl FakeBroker {
 impl Broker for FakeBroker {
     fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
         let (tell, told) = oneshot::channel();
-        self.line.send((events, tell)).unwrap();
+        self.line.send(Job::Publish(events, tell)).unwrap();
         Box::pin(async move { told.await.unwrap_or_default() })
     }
 
@@ -235,5 +248,21 @@ impl Broker for FakeBroker {
 
     fn release(&self, _ids: Vec<Uuid>) -> BoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
+    }
+
+    fn enter(&self, entry: Entry) {
+        self.line.send(Job::Enter(entry)).unwrap();
+    }
+
+    fn leave(&self, room: Channel, user: UserId) {
+        self.line.send(Job::Leave(room, user)).unwrap();
+    }
+
+    fn present(&self, room: &Channel) -> Vec<Present> {
+        self.rooms.present(room)
+    }
+
+    fn rooms(&self) -> usize {
+        self.rooms.rooms()
     }
 }

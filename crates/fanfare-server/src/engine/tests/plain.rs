@@ -8,8 +8,8 @@ use bytes::Bytes;
 use fanfare_core::{
     About, Announcement, Audience, BrokerHealth, Channel, Command, Context, Conversation, Denial, Dialect,
     DialectDefaults, DialectFacts, DialectKind, Draft, Ending, Event, Handshake, Hearing, Hears, Identity,
-    JsonMap, Message, NodeFacts, Offer, Options, Outcome, Presence, RawJson, Refusal, Rejection, Right, Step,
-    Steps, Subscription, Ticket, Token, UserId,
+    JsonMap, Member, Message, NodeFacts, Offer, Options, Outcome, Presence, RawJson, Refusal, Rejection,
+    Right, Step, Steps, Subscription, Ticket, Token, UserId,
 };
 use uuid::Uuid;
 
@@ -112,14 +112,15 @@ impl Dialect for Plain {
     fn hears(&self) -> Hearing {
         self.hearing
     }
-    fn announce(&self, change: Presence, user: &Identity) -> Option<Announcement> {
-        assert!(&*user.user != "speechless", "asked to");
+    fn announce(&self, change: Presence, member: &Member) -> Option<Announcement> {
+        let user = &member.user;
+        assert!(&**user != "speechless", "asked to");
         let word = match change {
-            Presence::Joined if user.user.starts_with("loud") => "joined",
+            Presence::Joined if user.starts_with("loud") => "joined",
             Presence::Joined => return None,
             Presence::Left => "left",
         };
-        let data = json(&format!("\"{}-{word}\"", user.user));
+        let data = json(&format!("\"{user}-{word}\""));
         Some(Announcement { kind: word, data })
     }
     fn own_types(&self) -> &'static [&'static str] {
@@ -254,7 +255,10 @@ fn asked(words: &[&str]) -> Option<Command> {
             whole: true,
         },
         "unsub" => Command::Unsubscribe(all()),
-        "join" | "visit" => Command::Join(room()),
+        "join" | "visit" => Command::Join {
+            room: room(),
+            wants_members: rest.get(1) == Some(&"members"),
+        },
         "leave" => Command::Leave(room()),
         "pub" => Command::Publish(draft(rest, Right::Rules, None)?),
         "pub-member" => Command::Publish(draft(rest, Right::Member, None)?),
@@ -291,10 +295,20 @@ fn in_words(answer: Result<Outcome, Denial>, context: &Context<'_>) -> String {
         Err(denial) => denial.label().into(),
         Ok(Outcome::Subscribed(each)) => each.iter().map(word).collect::<Vec<_>>().join(" "),
         Ok(Outcome::Authenticated) => context.identity.unwrap().user.to_string(),
-        Ok(Outcome::Joined(how)) => format!("{how:?}").to_lowercase(),
-        Ok(Outcome::Left { last }) => if last { "last" } else { "others" }.into(),
+        Ok(Outcome::Joined {
+            members: Some(mut members),
+        }) => {
+            members.sort_by(|a, b| a.user.cmp(&b.user));
+            let users: Vec<_> = members.iter().map(|member| &*member.user).collect();
+            users.join(" ")
+        }
         Ok(Outcome::Facts(facts)) => format!("{} active", facts.active),
-        Ok(Outcome::Unsubscribed | Outcome::Published { .. }) => "ok".into(),
+        Ok(
+            Outcome::Unsubscribed
+            | Outcome::Joined { members: None }
+            | Outcome::Left
+            | Outcome::Published { .. },
+        ) => "ok".into(),
     }
 }
 

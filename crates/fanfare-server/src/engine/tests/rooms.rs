@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use fanfare_core::{Channel, Subscription};
+use fanfare_core::{Broker, Channel, Ending, Entry, EntryTicket, Inbound, Member, Subscription};
 
-use super::world::{Setup, World, in_world, settings};
+use super::world::{Setup, World, in_world, on, settings, until};
 use crate::engine::{DialectSettings, Seat, hold::Hold, subscriptions::Traits};
 
 #[test]
@@ -20,22 +20,22 @@ fn a_user_comes_with_its_first_connection_and_goes_with_its_last() {
             world.connect_on(1, "bob").await,
         ];
         for (client, asked, answer) in [
-            (0, "join project:1", "join: first"),
-            (1, "join project:1", "join: another"),
-            (1, "join project:1", "join: already"),
-            (2, "join project:1", "join: first"),
-            (1, "join project:2", "join: first"),
+            (0, "join project:1", "join: ok"),
+            (1, "join project:1", "join: ok"),
+            (1, "join project:1", "join: ok"),
+            (2, "join project:1", "join: ok"),
+            (1, "join project:2", "join: ok"),
             (0, "leave project:2", "leave: not_member"),
-            (0, "leave project:1", "leave: others"),
+            (0, "leave project:1", "leave: ok"),
             (0, "pub-member project:1 1", "pub-member: not_member"),
-            (0, "join project:1", "join: another"),
-            (1, "leave project:1", "leave: others"),
-            (0, "leave project:1", "leave: last"),
-            (0, "join project:1", "join: first"),
+            (0, "join project:1", "join: ok"),
+            (1, "leave project:1", "leave: ok"),
+            (0, "leave project:1", "leave: ok"),
+            (0, "join project:1", "join: ok"),
         ] {
             assert_eq!(clients[client].ask(asked).await, answer, "{client} {asked}");
         }
-        assert_eq!(world.node.members.rooms(), 2);
+        world.has_rooms(2).await;
     });
 }
 
@@ -46,14 +46,14 @@ fn a_subscriber_may_join_and_leaves_both() {
         for (asked, answer) in [
             ("sub project:1", "sub: ok"),
             ("leave project:1", "leave: not_member"),
-            ("join project:1", "join: first"),
+            ("join project:1", "join: ok"),
             ("sub project:1", "sub: ok"),
             ("pub-member project:1 1", "pub-member: ok"),
         ] {
             assert_eq!(alice.ask(asked).await, answer, "{asked}");
         }
         alice.hears(&["1"]).await;
-        assert_eq!(alice.ask("leave project:1").await, "leave: last");
+        assert_eq!(alice.ask("leave project:1").await, "leave: ok");
         assert_eq!(world.tell("project:1", "2").await, 0);
     });
 }
@@ -66,9 +66,9 @@ fn unsubscribing_from_a_room_leaves_it() {
         let mut bob = world.connect("bob").await;
         bob.ask("sub project:1").await;
         assert_eq!(alice.ask("unsub project:1").await, "unsub: ok");
-        assert_eq!(world.node.members.rooms(), 0);
+        world.has_rooms(0).await;
         bob.hears(&["\"alice-left\""]).await;
-        assert_eq!(alice.ask("join project:1").await, "join: first");
+        assert_eq!(alice.ask("join project:1").await, "join: ok");
     });
 }
 
@@ -99,7 +99,7 @@ fn those_who_stay_hear_of_a_user_whose_last_connection_is_gone() {
         heard.sort();
         assert_eq!(heard, ["\"alice-left\"", "\"alice-left\""]);
         bob.hears_no_more().await;
-        assert_eq!(bob.ask("leave project:1").await, "leave: last");
+        assert_eq!(bob.ask("leave project:1").await, "leave: ok");
     });
 }
 
@@ -111,12 +111,11 @@ fn a_conversation_may_leave_and_join_when_it_is_told_that_it_is_in() {
         in_world(settings(), |world| async move {
             let (mut bob, mut loud) = (world.connect("bob").await, world.connect("loud").await);
             bob.ask("join project:1").await;
-            assert_eq!(loud.ask("visit project:1 task:1").await, "visit: first");
-            loud.hears(&["leave: last", "join: first", "\"loud-joined\""])
-                .await;
+            assert_eq!(loud.ask("visit project:1 task:1").await, "visit: ok");
+            loud.hears(&["leave: ok", "join: ok", "\"loud-joined\""]).await;
             // The same room again, in which others are: their room learns of all changes in order.
-            assert_eq!(loud.ask("visit project:1 project:1").await, "visit: first");
-            loud.hears(&["leave: last", "join: first"]).await;
+            assert_eq!(loud.ask("visit project:1 project:1").await, "visit: ok");
+            loud.hears(&["leave: ok", "join: ok"]).await;
             drop(loud);
             let joined_and_left = ["\"loud-joined\"", "\"loud-left\""];
             for _ in 0..3 {
@@ -133,8 +132,90 @@ fn a_conversation_may_leave_and_join_when_it_is_told_that_it_is_in() {
 fn a_member_is_answered_before_its_room_is_told() {
     in_world(settings(), |world| async move {
         let mut loud = world.connect("loud").await;
-        assert_eq!(loud.ask("join project:1").await, "join: first");
+        assert_eq!(loud.ask("join project:1").await, "join: ok");
         assert_eq!(loud.text().await, "\"loud-joined\"");
+    });
+}
+
+#[test]
+fn an_entry_that_is_under_way_is_answered_in_order() {
+    in_world(settings(), |world| async move {
+        let (mut loud, mut bob) = (world.connect("loud").await, world.connect("bob").await);
+        bob.ask("sub project:1").await;
+        world.broker.carries.shut();
+        loud.say_all(&["join project:1", "hello"]).await;
+        until(|| world.waiting() == 1).await;
+        let reached = world.node.deliver(vec![on("project:1", "0")]).await;
+        assert_eq!(
+            reached[0].queued, 1,
+            "the subscriber alone: it is not in the room yet"
+        );
+        world.broker.carries.open();
+        loud.hears(&["join: ok", "\"loud-joined\"", "hello"]).await;
+        bob.hears(&["0", "\"loud-joined\""]).await;
+    });
+}
+
+#[test]
+fn a_connection_that_ends_while_it_enters_leaves_no_member() {
+    in_world(settings(), |world| async move {
+        let (mut loud, mut bob) = (world.connect("loud").await, world.connect("bob").await);
+        bob.ask("sub project:1").await;
+        world.broker.carries.shut();
+        loud.say("join project:1").await;
+        until(|| world.waiting() == 1).await;
+        let ended = world.shard.end_those(Ending::Dismissed, &|own| own.asked > 0);
+        assert_eq!(ended, 1);
+        assert_eq!(loud.close().await.0, 1008);
+        drop(loud);
+        world.held(1).await;
+        world.broker.carries.open();
+        bob.hears(&["\"loud-joined\"", "\"loud-left\""]).await;
+        world.has_rooms(0).await;
+    });
+}
+
+#[test]
+fn rooms_joined_in_one_read() {
+    in_world(settings(), |world| async move {
+        let mut alice = world.connect("alice").await;
+        // Twice before either is answered, then once more behind that.
+        alice
+            .say_all(&[
+                "join project:1;join project:1",
+                "join project:1",
+                "leave project:1",
+            ])
+            .await;
+        alice
+            .hears(&["join: ok", "join: ok", "join: ok", "leave: ok"])
+            .await;
+        world.has_rooms(0).await;
+        let rooms: Vec<String> = (0..10).map(|n| format!("join task:{n}")).collect();
+        let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
+        alice.say_all(&rooms).await;
+        alice.hears(&["join: ok"; 10]).await;
+        assert_eq!(alice.ask("join task:10").await, "join: too_many_subscriptions");
+        world.has_rooms(10).await;
+    });
+}
+
+#[test]
+fn the_members_of_a_room_are_listed_for_who_asks() {
+    in_world(settings(), |world| async move {
+        let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
+        let mut again = world.connect("bob").await;
+        assert_eq!(bob.ask("join project:1 members").await, "join: bob");
+        assert_eq!(alice.ask("join project:1 members").await, "join: alice bob");
+        assert_eq!(again.ask("join project:1 members").await, "join: alice bob");
+        // In the room already: the list comes, and nothing is counted for it.
+        assert_eq!(bob.ask("join project:1 members").await, "join: alice bob");
+        for client in [&mut bob, &mut again] {
+            assert_eq!(client.ask("leave project:1").await, "leave: ok");
+        }
+        alice.hears(&["\"bob-left\""]).await;
+        assert_eq!(alice.ask("join project:1 members").await, "join: alice");
+        assert_eq!(alice.ask("join project:1").await, "join: ok");
     });
 }
 
@@ -152,10 +233,12 @@ async fn crowd(world: &World, count: usize) -> Vec<Seat> {
     }
     for (slot, connection) in world.shard.connections.borrow_mut().iter_mut() {
         let (hold, _) = Hold::channel(&world.node, 0, &room);
-        world
-            .node
-            .members
-            .join(&room, &connection.identity.as_ref().unwrap().user, || ());
+        world.broker.rooms.enter(Entry {
+            room: room.clone(),
+            member: Member::new(connection.identity.as_ref().unwrap(), "plain"),
+            ticket: EntryTicket(u64::MAX), // no shard's
+            wants_members: false,
+        });
         let key = connection.key(slot);
         let traits = Traits {
             member: true,
@@ -185,16 +268,11 @@ fn a_crowd_leaves_a_room_at_once() {
             let (tell, told) = std::sync::mpsc::channel();
             in_world(roomy, |world| async move {
                 let seats = crowd(&world, count).await;
-                assert_eq!(
-                    world
-                        .node
-                        .members
-                        .members(&Channel::new("project:1").unwrap())
-                        .len(),
-                    count
-                );
+                let members = world.broker.present(&Channel::new("project:1").unwrap());
+                assert_eq!(members.len(), count);
                 let start = Instant::now();
                 drop(seats);
+                world.has_rooms(0).await;
                 tell.send(start.elapsed()).unwrap();
             });
             best = best.min(told.recv().unwrap());

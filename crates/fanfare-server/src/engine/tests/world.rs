@@ -4,7 +4,7 @@ use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, Channel, Event, Identity, Inbound, RawJson, Receipt, Refusal, UserId,
+    Audience, Broker, Channel, Event, Identity, Inbound, RawJson, Receipt, Refusal, UserId,
     policy::{Authorizer, Policy, PolicyOptions, Rule, RulePattern},
 };
 use tokio::task::LocalSet;
@@ -248,7 +248,13 @@ impl World {
             (0, 0)
         );
         assert_eq!(node.channels.pattern_subscriptions(), 0);
-        assert_eq!(node.members.rooms(), 0);
+        self.has_rooms(0).await;
+        assert!(self.shards.iter().all(|shard| shard.entries.borrow().is_empty()));
+    }
+
+    /// Waits until so many rooms have members.
+    pub(super) async fn has_rooms(&self, count: usize) {
+        until(|| self.broker.rooms.rooms() == count).await;
     }
 }
 

@@ -1,0 +1,83 @@
+//! Presence as one node counts it: connections enter and leave, and the rooms' announcements are published in order.
+
+use std::sync::Arc;
+
+use fanfare_core::{Channel, Entered, Entry, EntryTicket, Event, Inbound, Member, Presence, Present, UserId};
+
+use crate::{in_order::InOrder, local, local_rooms::LocalRooms};
+
+/// Rooms and their members on this node.
+pub(crate) struct LocalPresence {
+    inbound: Arc<dyn Inbound>,
+    publish: Box<dyn Fn(Event) + Send + Sync>,
+    rooms: LocalRooms,
+    changes: InOrder<Change>,
+}
+
+/// What follows from a connection that entered or left.
+enum Change {
+    Entered(EntryTicket, Entered),
+    Announced(Presence, Channel, Member),
+}
+
+impl LocalPresence {
+    /// Nobody is in a room yet. `publish` publishes an announcement, in the order of calls.
+    pub(crate) fn new(inbound: Arc<dyn Inbound>, publish: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self {
+            inbound,
+            publish: Box::new(publish),
+            rooms: LocalRooms::default(),
+            changes: InOrder::default(),
+        }
+    }
+
+    /// See [`fanfare_core::Broker::enter`].
+    pub(crate) fn enter(&self, entry: &Entry) {
+        let Entry {
+            room,
+            member,
+            ticket,
+            wants_members,
+        } = entry;
+        self.rooms.enter(room, member, *wants_members, |first, members| {
+            let entered = Entered { first, members };
+            self.changes.put(Change::Entered(*ticket, entered));
+            if first {
+                let joined = Change::Announced(Presence::Joined, room.clone(), member.clone());
+                self.changes.put(joined);
+            }
+        });
+        self.carry_out();
+    }
+
+    /// See [`fanfare_core::Broker::leave`].
+    pub(crate) fn leave(&self, room: &Channel, user: &UserId) {
+        self.rooms.leave(room, user, |member| {
+            let left = Change::Announced(Presence::Left, room.clone(), member);
+            self.changes.put(left);
+        });
+        self.carry_out();
+    }
+
+    /// See [`fanfare_core::Broker::present`].
+    pub(crate) fn present(&self, room: &Channel) -> Vec<Present> {
+        self.rooms.present(room)
+    }
+
+    /// See [`fanfare_core::Broker::rooms`].
+    pub(crate) fn rooms(&self) -> usize {
+        self.rooms.rooms()
+    }
+
+    /// Tells the node what follows, in order, and with no lock held: the dialects' code runs here.
+    fn carry_out(&self) {
+        self.changes.run(|change| match change {
+            Change::Entered(ticket, entered) => local::entered(&*self.inbound, ticket, entered),
+            Change::Announced(change, room, member) => {
+                if let Some(event) = local::announcement(&*self.inbound, change, &room, &member) {
+                    (self.publish)(event);
+                }
+            }
+        });
+    }
+}
