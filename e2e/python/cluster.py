@@ -25,12 +25,13 @@ import threading
 import time
 
 import pytest
+import redis
 
 import interop.world
 from fanfare import Redis, token, wait_until
 from interop.clients import Notify, Rooms, Topics
 from links import Links
-from traffic import ROOM, USER, Fault, FramePublisher, HttpPublisher, Ledger, RedisPublisher, Subscriber
+from traffic import FOREVER, ROOM, USER, Fault, FramePublisher, HttpPublisher, Ledger, RedisPublisher, Subscriber
 
 NOTICE = 10  # seconds in which a node notices, and in which it has recovered
 LATE = 5  # seconds more for a busy machine and for the probes' own time
@@ -54,7 +55,7 @@ class Node(interop.world.Node):
     """One node, its clients' way in, and its link to the broker."""
 
     def __init__(self, stack, number, link, **tables):
-        self.number, self.link, self.frozen = number, link, False
+        self.number, self.link, self.frozen, self.silences = number, link, False, []
         super().__init__(stack, **tables)
 
     def __repr__(self):
@@ -75,19 +76,40 @@ class Node(interop.world.Node):
     def post_event(self, to, data, **fields):
         return self.post("/api/v1/events", interop.world.json.dumps({"to": to, "data": data, **fields}))
 
+    # --- ends, and what is like one ---
+
     def freeze(self):
         """The process stops, and its connections stay."""
         self.server.signal(signal.SIGSTOP)
         self.frozen = True
+        self.silences.append((time.monotonic(), FOREVER))
 
     def thaw(self):
         self.server.signal(signal.SIGCONT)
         self.frozen = False
+        self.silences[-1] = (self.silences[-1][0], time.monotonic())
 
     def kill(self):
         """As a loss of power."""
         self.server.process.kill()
         self.server.process.wait()
+
+    def start_again(self):
+        """After its end, whose log is shown if the test fails."""
+        print(self, *(line for line in self.server.log().splitlines() if '"open: ' not in line), sep="\n")
+        self.server.start()
+
+    def was_dead(self, began, ended):
+        """Whether the others may have taken it for dead: it had been silent for ten seconds before."""
+        return any(start + NOTICE < ended and began < end + NOTICE for start, end in self.silences if end - start > NOTICE)
+
+    def presence(self):
+        """{user: (connections, nodes)} of the room, as this node knows it."""
+        answer = self.server.get(f"/api/v1/channels/{ROOM}/presence")
+        assert answer.status == 200, answer.text
+        told = interop.world.json.loads(answer.text)
+        assert told["complete"] is True, told
+        return {member["user"]: (member["connections"], member["nodes"]) for member in told["members"]}
 
 
 class Cluster:
@@ -121,14 +143,16 @@ class Cluster:
     def subscriber(self, dialect, node, user=None, url=None, **options):
         """A client of `dialect` that is where the traffic is; `url(listener, path, **query)` may lead through a proxy."""
         name = f"{dialect}-{node.number if node else 'proxied'}-{len(self.ledger.subscribers)}"
+        user = user or (USER if dialect == "notify" else name)
         connect, audience = {
-            "notify": (functools.partial(notify, user or USER), "user"),
-            "topics": (functools.partial(topics, user or name, ROOM), "room"),
-            "pattern": (functools.partial(topics, user or name, "project:*"), "room"),
-            "rooms": (functools.partial(rooms, user or name), "room"),
+            "notify": (functools.partial(notify, user), "user"),
+            "topics": (functools.partial(topics, user, ROOM), "room"),
+            "pattern": (functools.partial(topics, user, "project:*"), "room"),
+            "rooms": (functools.partial(rooms, user), "room"),
         }[dialect]
         address = url or node.url
         one = Subscriber(name, node, audience, functools.partial(connect, address), **options)
+        one.user = user
         self.stack.callback(one.close)
         self.ledger.subscribers.append(one)
         return one
@@ -162,8 +186,14 @@ class Cluster:
     def spend(self, seconds):
         """Lets the traffic go on for a while; a client that is lost ends the test at once."""
         time.sleep(seconds)
-        lost = [one.lost for one in self.ledger.subscribers if one.lost and not one.returns]
+        lost = self.ledger.lost(for_good=True)
         assert not lost, lost
+
+    def admin(self):
+        """A connection for the administrator of the broker."""
+        client = redis.Redis(port=self.broker.port)
+        self.stack.callback(client.close)
+        return client
 
     # --- what is wrong, and what is known of it ---
 
@@ -190,9 +220,35 @@ class Cluster:
         return all(node.ready() and node.broker_is_up() and self._reaches(node) for node in self.running())
 
     def _reaches(self, node):
-        expected = sum(one.audience == "user" and one.lost is None for one in self.ledger.subscribers)
+        expected = sum(one.audience == "user" and one.is_there for one in self.ledger.subscribers)
         status, answer = node.post_event({"user": USER}, "probe")
         return status == 200 and not answer.get("degraded") and answer["recipients"] == expected
+
+    def doom(self, node):
+        """The end of this node's connections is no error."""
+        for one in self.ledger.subscribers:
+            if one.node is node:
+                one.doomed = True
+
+    def members(self, *at):
+        """The clients in the room, at these nodes."""
+        return [one for one in self.ledger.subscribers if one.name.startswith("rooms") and one.node in at]
+
+    def agree(self):
+        """All nodes, and all clients that were sent a list and what changed, know the same users in the room."""
+        there = [one for one in self.ledger.subscribers if one.name.startswith("rooms") and one.is_there]
+        expected = {one.user for one in there}
+
+        def same():
+            lists = [set(node.presence()) for node in self.running()]
+            return all(users == expected for users in [*lists, *(one.present() for one in there)])
+
+        try:
+            wait_until(same, NOTICE + LATE, "a presence that all agree on")
+        except AssertionError as error:
+            known = {one.name: sorted(one.present() ^ expected) for one in there}
+            nodes = {node: sorted(set(node.presence()) ^ expected) for node in self.running()}
+            raise AssertionError(f"{error}; differences at clients: {known}, at nodes: {nodes}") from None
 
     def settle(self, within=2 * NOTICE + LATE):
         """Everything is as before, by itself. From here on every publication must arrive again.
@@ -265,17 +321,21 @@ def started(stack, server):
 
 
 def notify(user, url):
-    return Notify(url("shared", token=token(user)))
+    client = Notify(url("shared", token=token(user)))
+    client.members = []
+    return client
 
 
 def topics(user, name, url):
     client = Topics(url("topics"), token(user))
+    client.members = []
     client.subscribe(name)
     return client
 
 
 def rooms(user, url):
     client = Rooms(url("rooms", "/api/v1/ws/connect", token=token(user)))
-    answer = client.call({"type": "join_room", "room": ROOM})
+    answer = client.call({"type": "join_room", "room": ROOM, "members": True})
     assert answer["type"] == "joined_room", answer
+    client.members = [member["user_id"] for member in answer["data"].get("members", [])]
     return client

@@ -37,6 +37,7 @@ class Link:
 
     def __init__(self, target):
         self.target, self.accepted, self.port = target, [], None
+        self.subscription = None  # the port from which the node's subscriptions reach the broker
         self.loop = asyncio.get_running_loop()
         self.flows, self.subscriptions_flow = asyncio.Event(), asyncio.Event()
         self.flows.set()
@@ -88,6 +89,7 @@ class Link:
                 data = await reader.read(1 << 16)
                 if b"SUBSCRIBE" in data and len(flows) == 1:
                     flows.append(self.subscriptions_flow)
+                    self.subscription = writer.get_extra_info("sockname")[1]
                 for flow in flows:
                     await flow.wait()
                 if not data:

@@ -29,6 +29,9 @@ from fanfare import token, wait_until
 USER, ROOM = "ann", "project:7"
 NUMBER = re.compile(r'"p": ?"([^"]+)", ?"n": ?(\d+)')
 MARGIN = 1.0  # seconds before a fault in which what is under way may already suffer from it
+CLOSING = 0.3  # seconds before a client has read the end of its connection
+FOREVER = float("inf")
+RECONNECTED = "reconnected"  # in a subscriber's `presence`: what it knew of the room is known anew
 
 
 def data(publisher, number):
@@ -89,7 +92,7 @@ class Publisher(threading.Thread):
 
 
 class HttpPublisher(Publisher):
-    """A backend at one node's service API. With `ids` each event has an id of its own."""
+    """A backend at one node's service API, which connects when the node is ready. With `ids` each event has an id of its own."""
 
     def __init__(self, name, node, ids=False):
         super().__init__(name, node)
@@ -104,6 +107,8 @@ class HttpPublisher(Publisher):
         ]
         try:
             if self.connection is None:
+                if not self.node.ready():
+                    return "failed"
                 self.connection = http.client.HTTPConnection("127.0.0.1", self.node.ports["rooms"], timeout=30)
             self.connection.request("POST", "/api/v1/events", json.dumps(events), self.headers)
             answer = self.connection.getresponse()
@@ -137,6 +142,24 @@ class RedisPublisher(Publisher):
         return "unsaid"
 
 
+class Burst(RedisPublisher):
+    """Much for the user at once, in one transaction."""
+
+    audiences = ("user",)
+
+    def __init__(self, name, port, size, count):
+        super().__init__(name, port)
+        self.padding, self.count = "x" * size, count
+
+    def publish(self, number):
+        pipeline = self.client.pipeline(transaction=True)
+        event = '{"type":"tick","payload":{"p":"%s","n":%d,"x":"%s"}}'
+        for part in range(self.count):
+            pipeline.publish(f"user_noti:{USER}", event % (self.name, number * 1000 + part, self.padding))
+        pipeline.execute()
+        return "unsaid"
+
+
 class FramePublisher(Publisher):
     """A client of `rooms`, which receives its own messages, too."""
 
@@ -158,15 +181,17 @@ class Subscriber(threading.Thread):
     """Records what one client receives: `received` (publisher, number), and `presence` (type, user) of its room, each with its time.
 
     `connect()` returns a client of `interop.clients`. With `returns` it connects again as the documents' samples do, with pauses
-    that double from a second on; without, its end is a fault.
+    that double from a second on; without, its end is an error, unless its node was `doomed`. `away` has the times in which it
+    was not connected.
     """
 
     def __init__(self, name, node, audience, connect, returns=False):
         super().__init__(daemon=True, name=name)
         self.node, self.audience, self.connect, self.returns = node, audience, connect, returns
         self.received, self.presence, self.away, self.other = [], [], [], []
-        self.ended, self.lost = threading.Event(), None
+        self.ended, self.lost, self.doomed = threading.Event(), None, False
         self.client = connect()
+        self.members = self.client.members
         self.since = time.monotonic()
         self.start()
 
@@ -180,20 +205,28 @@ class Subscriber(threading.Thread):
                 if self.ended.is_set():
                     return
                 self.lost = f"{self.name} was closed: {closed}"
+                self.away.append((time.monotonic(), FOREVER))
                 if not self.returns:
                     return
                 self.reconnect()
 
     def reconnect(self):
-        gone, delay = time.monotonic(), 1
+        delay = 1
         while not self.ended.wait(delay):
             try:
                 self.client = self.connect()
                 break
             except (OSError, websockets.WebSocketException, TimeoutError, AssertionError):
                 delay = min(2 * delay, 30)
-        self.away.append((gone, time.monotonic()))
-        self.lost = None
+        else:
+            return
+        self.away[-1] = (self.away[-1][0], time.monotonic())
+        self.presence.append((RECONNECTED, None, time.monotonic()))
+        self.members, self.lost = self.client.members, None
+
+    @property
+    def is_there(self):
+        return self.lost is None
 
     def take(self, frame):
         now = time.monotonic()
@@ -206,6 +239,22 @@ class Subscriber(threading.Thread):
             self.presence.append((message["type"], message["sender"], now))
         else:
             self.other.append(frame)
+
+    def news(self, since):
+        """What it was sent about its room after the first `since` of its `presence`."""
+        return [(kind, user) for kind, user, _ in list(self.presence)[since:]]
+
+    def present(self):
+        """Who is in the room, as far as this client was sent it."""
+        users = set(self.members)
+        for kind, user, _ in list(self.presence):
+            if kind == RECONNECTED:
+                users = set(self.members)
+            elif kind == "user_joined":
+                users.add(user)
+            else:
+                users.discard(user)
+        return users
 
     def numbers(self, publisher):
         return [number for name, number, _ in list(self.received) if name == publisher.name]
@@ -221,7 +270,7 @@ class Fault:
     """From when to when something was wrong."""
 
     began: float
-    over: float = float("inf")
+    over: float = FOREVER
 
 
 class Ledger:
@@ -238,12 +287,19 @@ class Ledger:
     def must_reach(self, publisher, published, subscriber):
         if subscriber.audience not in publisher.audiences or published.outcome == "failed":
             return False
-        if any(gone - MARGIN < published.began + published.took and published.began < back for gone, back in subscriber.away):
+        ended = published.began + published.took
+        if any(gone - CLOSING < ended and published.began < back for gone, back in subscriber.away):
             return False
         if published.began < subscriber.since:
             return False
         own = publisher.node is not None and publisher.node is subscriber.node
+        if not own and subscriber.node is not None and subscriber.node.was_dead(published.began, ended):
+            return False
         return own or published.outcome == "sure" or self.healthy(published)
+
+    def lost(self, for_good=False):
+        """The connections that ended and should not have; `for_good` without those that will come back."""
+        return [one.lost for one in self.subscribers if one.lost and not one.doomed and not (for_good and one.returns)]
 
     def missing(self):
         """What was not received, and should have been."""
@@ -277,15 +333,26 @@ class Ledger:
         with contextlib.suppress(AssertionError):
             wait_until(lambda: not self.missing(), 30)
         print(*self.summary(), sep="\n")
-        lost = [subscriber.lost for subscriber in self.subscribers if subscriber.lost]
-        assert not lost, lost
+        assert not self.lost(), self.lost()
         missing = self.missing()
         assert not missing, f"{len(missing)} lost silently: {missing[:10]}"
         for subscriber in self.subscribers:
+            alternates(subscriber.presence)
             for publisher in self.publishers:
                 came = subscriber.numbers(publisher)
                 assert len(set(came)) == len(came), f"{subscriber.name} received from {publisher.name} twice: {came}"
                 assert sorted(came) == came, f"{subscriber.name} received from {publisher.name} out of order: {came}"
+
+
+def alternates(presence):
+    """Each user joins and leaves in turn."""
+    last = {}
+    for kind, user, _ in list(presence):
+        if kind == RECONNECTED:
+            last.clear()
+            continue
+        assert last.get(user) != kind, f"{kind} of {user} twice: {[(kind, user) for kind, user, _ in presence]}"
+        last[user] = kind
 
 
 def outcomes(publisher, since=0.0):

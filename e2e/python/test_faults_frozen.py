@@ -1,0 +1,54 @@
+"""A node whose process stops for a moment: the others do not wait for it, and say that it may miss something."""
+
+import statistics
+import time
+
+import pytest
+
+from cluster import at_least, cluster, rounds  # noqa: F401, a fixture for each test here
+from fanfare import wait_until
+from traffic import Burst, outcomes
+
+
+def others(nodes):
+    """The publishers at the nodes that go on."""
+    return [one for one in nodes.ledger.publishers if one.name in ("http-1", "http-2")]
+
+
+def test_publishing_does_not_wait_for_a_frozen_node():
+    """Receipts are degraded, and come at once, but for the first ones."""
+    with cluster() as nodes, nodes.fault():
+        nodes.all[0].freeze()
+        nodes.spend(2)
+        since = time.monotonic()
+        nodes.spend(at_least(2))
+        until = time.monotonic()
+        nodes.all[0].thaw()
+        for publisher in others(nodes):
+            later = [one for one in publisher.published if since < one.began < until]
+            assert {one.outcome for one in later} == {"degraded"}, publisher.name
+            assert statistics.median(one.took for one in later) < 0.25, [one.took for one in later]
+
+
+def test_redis_drops_the_subscriber_of_a_frozen_node():
+    with cluster() as nodes, nodes.fault():
+        admin, frozen = nodes.admin(), nodes.all[0]
+        admin.config_set("client-output-buffer-limit", "pubsub 8388608 8388608 1")
+        burst = nodes.publisher(Burst("burst", nodes.broker.port, 1 << 20, 1))
+        frozen.freeze()
+        wait_until(lambda: all(outcomes(one)[-1] == "degraded" for one in others(nodes)), what="receipts that say it")
+        # The buffers of the system take some of it.
+        subscribers = lambda: admin.pubsub_numsub("fanfare:nodes")[0][1]  # noqa: E731
+        wait_until(lambda: burst.one() and subscribers() == 2, what="a subscriber that is dropped")
+        nodes.spend(1)
+        frozen.thaw()
+
+
+@pytest.mark.xfail(strict=True, reason="for six seconds the others take a node for live that Redis has dropped and that cannot report it")
+def test_a_frozen_node_loses_its_subscriptions_at_once():
+    with cluster() as nodes, nodes.fault():
+        frozen = nodes.all[0]
+        frozen.freeze()
+        nodes.admin().execute_command("CLIENT", "KILL", "ADDR", f"127.0.0.1:{frozen.link.subscription}")
+        nodes.spend(1.5)
+        frozen.thaw()
