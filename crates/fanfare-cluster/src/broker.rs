@@ -9,7 +9,7 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use fanfare_core::{
     Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Inbound, Interest,
-    MAX_MESSAGE_BYTES, Present, Receipt, RememberedIds, UserId,
+    MAX_MESSAGE_BYTES, Present, PresenceCounts, Receipt, RememberedIds, Slot, UserId,
 };
 use tokio::{
     runtime::Handle,
@@ -27,10 +27,10 @@ use crate::{
     ids,
     link::{self, Link},
     local,
-    local_presence::LocalPresence,
     messages::NodeMessage,
     notices::{self, Notices},
     peers::{self, Peers},
+    presence::{self, Presence},
     publisher::{self, Job, Note},
     questions,
     receipts::{self, Receipts},
@@ -57,7 +57,6 @@ pub struct ClusterBroker {
     shared: Arc<Shared>,
     /// Without a bound: every caller waits for its receipts before it publishes on.
     jobs: mpsc::UnboundedSender<Job>,
-    presence: LocalPresence,
     /// Where work goes on that its caller need not wait for.
     runtime: Handle,
     /// Aborts the tasks when the broker is dropped.
@@ -90,6 +89,7 @@ pub(crate) struct Shared {
     pub(crate) notices: Notices,
     pub(crate) peers: Peers,
     pub(crate) ids: IdMemory,
+    pub(crate) presence: Presence,
 }
 
 impl ClusterBroker {
@@ -112,6 +112,7 @@ impl ClusterBroker {
             notices: Notices::new(&node_id),
             node_id,
             linger: options.linger,
+            presence: Presence::new(deliveries.clone()),
             transport,
             inbound,
             link: Link::default(),
@@ -136,19 +137,8 @@ impl ClusterBroker {
         tasks.spawn(answers::run(Arc::clone(&shared), questions));
         tasks.spawn(notices::run(Arc::clone(&shared)));
         tasks.spawn(peers::run(Arc::clone(&shared)));
-        let announce = {
-            let jobs = jobs.clone();
-            move |event| {
-                let (done, _) = oneshot::channel();
-                // Fails only while the runtime shuts down.
-                let _ = jobs.send(Job {
-                    events: vec![event],
-                    done,
-                });
-            }
-        };
+        tasks.spawn(presence::run(Arc::clone(&shared)));
         Self {
-            presence: LocalPresence::new(Arc::clone(&shared.inbound), announce),
             shared,
             jobs,
             runtime: Handle::current(),
@@ -258,27 +248,44 @@ impl Broker for ClusterBroker {
         self.shared.ids.count()
     }
 
-    fn close(&self) -> BoxFuture<'static, ()> {
-        let shared = Arc::clone(&self.shared);
-        Box::pin(async move {
-            let _ = tokio::time::timeout(ANSWER_TIMEOUT, peers::end(&shared)).await;
-        })
-    }
-
     fn enter(&self, entry: Entry) {
-        self.presence.enter(&entry);
+        self.shared.presence.enter(&entry);
     }
 
     fn leave(&self, room: Channel, user: UserId) {
-        self.presence.leave(&room, &user);
+        self.shared.presence.leave(&room, &user);
     }
 
     fn present(&self, room: &Channel) -> Vec<Present> {
-        self.presence.present(room)
+        self.shared.presence.present(room)
     }
 
     fn rooms(&self) -> usize {
-        self.presence.rooms()
+        self.shared.presence.rooms()
+    }
+
+    fn presence_counts(&self) -> PresenceCounts {
+        self.shared.presence.counts()
+    }
+
+    fn acquire_slot(&self, slot: Slot, most: usize) -> BoxFuture<'static, bool> {
+        self.shared.presence.acquire(&slot, most)
+    }
+
+    fn release_slot(&self, slot: Slot) {
+        self.shared.presence.release(&slot);
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        let shared = Arc::clone(&self.shared);
+        let released = self.shared.presence.close();
+        Box::pin(async move {
+            let end = async {
+                let _ = released.await;
+                peers::end(&shared).await;
+            };
+            let _ = tokio::time::timeout(ANSWER_TIMEOUT, end).await;
+        })
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::{
 
 use ahash::AHashMap;
 use bytes::Bytes;
-use fanfare_core::Event;
+use fanfare_core::{BoxFuture, Channel, Entered, EntryTicket, Event, Member, Presence, Reach};
+use futures_util::future::join_all;
 use tokio::sync::{Notify, mpsc};
 
 use crate::{
@@ -32,6 +33,10 @@ pub(crate) enum Item {
     Probe(u64),
     /// Another node's notice.
     Notice(Bytes),
+    /// A connection of this node is in its room: what follows is for it.
+    Entered(EntryTicket, Entered),
+    /// A member of a room joined or left, and only this node's connections learn of it by this.
+    Announce(Presence, Channel, Member),
 }
 
 /// Where an event's reach goes.
@@ -48,7 +53,11 @@ impl Item {
         match self {
             Self::Event(event, _) => cost(event),
             Self::Notice(notice) => notice.len() + ITEM_OVERHEAD,
-            Self::Flush { .. } | Self::Probe(_) => ITEM_OVERHEAD,
+            Self::Entered(_, entered) => {
+                let members = entered.members.as_ref().map_or(0, Vec::len);
+                members * size_of::<Member>() + ITEM_OVERHEAD
+            }
+            Self::Flush { .. } | Self::Probe(_) | Self::Announce(..) => ITEM_OVERHEAD,
         }
     }
 }
@@ -147,14 +156,45 @@ pub(crate) async fn run(shared: Arc<Shared>, mut queue: Queue) {
     }
 }
 
+/// Events that are delivered in one call, and where the reach of each goes.
+#[derive(Default)]
+struct Batch {
+    events: Vec<Event>,
+    replies: Vec<ReplyTo>,
+    /// The calls so far.
+    placed: Vec<BoxFuture<'static, Vec<Reach>>>,
+}
+
+impl Batch {
+    fn push(&mut self, event: Event, reply: ReplyTo) {
+        self.events.push(event);
+        self.replies.push(reply);
+    }
+
+    /// Delivers the events so far: what follows comes after them.
+    fn place(&mut self, shared: &Shared) {
+        if !self.events.is_empty() {
+            let events = std::mem::take(&mut self.events);
+            self.placed.push(shared.inbound.deliver(events));
+        }
+    }
+}
+
 async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
-    let (mut events, mut answers) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+    let mut batch = Batch::default();
     let (mut flushes, mut probes) = (Vec::new(), Vec::new());
     for item in items.drain(..) {
         match item {
-            Item::Event(event, answer) => {
-                events.push(event);
-                answers.push(answer);
+            Item::Event(event, reply) => batch.push(event, reply),
+            Item::Announce(change, room, member) => {
+                let event = local::announcement(&*shared.inbound, change, &room, &member);
+                if let Some(event) = event {
+                    batch.push(event, ReplyTo::Dropped);
+                }
+            }
+            Item::Entered(ticket, entered) => {
+                batch.place(shared);
+                local::entered(&*shared.inbound, ticket, entered);
             }
             Item::Flush { node, token } => flushes.push((node, token)),
             Item::Probe(nonce) => probes.push(nonce),
@@ -162,12 +202,14 @@ async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
             Item::Notice(notice) => local::notify(&*shared.inbound, notice),
         }
     }
-    if !events.is_empty() {
-        let reaches = shared.inbound.deliver(events).await;
+    batch.place(shared);
+    let Batch { replies, placed, .. } = batch;
+    if !placed.is_empty() {
+        let reaches = join_all(placed).await.into_iter().flatten();
         let mut own = Vec::new();
         let mut others: AHashMap<Box<str>, Vec<Reached>> = AHashMap::new();
-        for (answer, reach) in answers.into_iter().zip(reaches) {
-            match answer {
+        for (reply, reach) in replies.into_iter().zip(reaches) {
+            match reply {
                 ReplyTo::Dropped => {}
                 ReplyTo::Own(number) => own.push((number, reach)),
                 ReplyTo::Node(node, number) => {

@@ -9,7 +9,7 @@
 //! its own connections by the echo of its own message, so that all nodes deliver in one order. Only where the echo cannot
 //! arrive or does not arrive is an event delivered directly; `receipts` accounts for that, so that nothing is lost in
 //! silence and nothing is delivered twice. Everything for this node passes one queue (`deliveries`); before it, events that
-//! no node published wait until their ids are claimed (`foreign`).
+//! no node published wait until their ids are claimed (`foreign`). Who is in which room, on all nodes, is `presence`.
 
 mod answers;
 mod backoff;
@@ -29,6 +29,7 @@ mod local_rooms;
 mod messages;
 mod notices;
 mod peers;
+mod presence;
 mod publisher;
 mod questions;
 mod receipts;

@@ -91,6 +91,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 let sender: Arc<dyn Sender> = sender.into();
                 *shared.link.lock() = Some(Arc::clone(&sender));
                 shared.status.up(Side::Publishing);
+                shared.presence.linked();
                 if shared.peers.receives() {
                     shared.report(Subject::Nodes, true, true);
                 }

@@ -104,6 +104,7 @@ impl Outgoing {
             let envelope = Envelope {
                 node: shared.node_id.clone(),
                 reply: Some(number),
+                presence: None,
             };
             self.messages.push(Message {
                 subject: Subject::Audience(event.audience.clone()),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fanfare_core::{BrokerError, Event};
+use fanfare_core::{Audience, BrokerError, Event};
 use futures_util::{StreamExt, stream::BoxStream};
 use tokio::sync::mpsc;
 
@@ -48,6 +48,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
                     error = watch(&shared, subscriber) => error,
                 };
                 shared.receipts.lost();
+                shared.presence.receiving(false);
                 shared.peers.lost();
                 // It arrives if the publishing connection is still there.
                 shared.report(Subject::Nodes, false, false);
@@ -101,6 +102,7 @@ async fn obey(
             shared.status.up(Side::Receiving);
             backoff.reset();
             shared.peers.connected();
+            shared.presence.receiving(true);
             shared.report(Subject::Nodes, true, true);
             subscriptions.obey(commands).await
         }
@@ -142,7 +144,7 @@ fn take(
         subject,
         by_all_channels,
         payload,
-        version: _,
+        version,
     } = message;
     let subject = match subject {
         Ok(Subject::Nodes | Subject::Node(_)) => {
@@ -162,7 +164,11 @@ fn take(
         }
     };
     if let Subject::Audience(audience) = subject {
-        let (event, envelope) = wire::parse_event(audience, &payload, now)?;
+        let (event, mut envelope) = wire::parse_event(audience, &payload, now)?;
+        let mark = envelope.as_mut().and_then(|envelope| envelope.presence.as_mut());
+        if let (Some(mark), Some(version)) = (mark, version) {
+            mark.version = version;
+        }
         one(shared, by_all_channels, event, envelope, since);
     } else {
         let events = wire::parse_publication(&payload, now).map_err(|_| Rejected::BadPublication)?;
@@ -175,7 +181,21 @@ fn one(shared: &Shared, by_all_channels: bool, event: Event, envelope: Option<En
     match envelope {
         Some(Envelope {
             node,
+            presence: Some(mark),
+            ..
+        }) => {
+            let wanted = !by_all_channels || shared.receipts.wants(&event.audience);
+            if let Audience::Channel(room) = &event.audience
+                && wanted
+            {
+                let room = room.clone();
+                shared.presence.arrived(&room, *mark, event, node == shared.node_id);
+            }
+        }
+        Some(Envelope {
+            node,
             reply: Some(number),
+            ..
         }) if node == shared.node_id => shared.receipts.echo(number, event),
         // The subscription to all channels brings more than is wanted, once no pattern is held any more.
         envelope if by_all_channels && !shared.receipts.wants(&event.audience) => {
@@ -186,6 +206,7 @@ fn one(shared: &Shared, by_all_channels: bool, event: Event, envelope: Option<En
         Some(Envelope {
             node,
             reply: Some(number),
+            ..
         }) => shared
             .deliveries
             .push(Item::Event(event, ReplyTo::Node(node, number))),

@@ -27,6 +27,7 @@ pub(crate) struct Status {
     rejected: Seldom,
     refused: Seldom,
     ids_refused: Seldom,
+    presence_refused: Seldom,
     notice_refused: Seldom,
     notices_dropped: Seldom,
 }
@@ -49,6 +50,7 @@ impl Status {
             rejected: Seldom::default(),
             refused: Seldom::default(),
             ids_refused: Seldom::default(),
+            presence_refused: Seldom::default(),
             notice_refused: Seldom::default(),
             notices_dropped: Seldom::default(),
         }
@@ -125,6 +127,15 @@ impl Status {
             &self.ids_refused,
             error,
             "refused ids of events; the events reach all nodes, but the ids are shared with no other node",
+        );
+    }
+
+    /// Changes of rooms or slots were neither stored nor looked up.
+    pub(crate) fn presence_refused(&self, error: &str) {
+        self.warn(
+            &self.presence_refused,
+            error,
+            "refused presence; until it accepts it, this node counts its own connections alone",
         );
     }
 

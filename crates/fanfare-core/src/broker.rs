@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::{Channel, Entered, Entry, EntryTicket, Event, Member, Presence, Present, Slot, UserId};
+use crate::{Channel, Entered, Entry, EntryTicket, Event, Member, Presence, PresenceCounts, Present, Slot, UserId};
 
 /// A question, an answer or a notice with more bytes than this does not travel between nodes.
 pub const MAX_MESSAGE_BYTES: usize = (8 << 20) - 4096;
@@ -113,6 +113,11 @@ pub trait Broker: Send + Sync {
     /// How many rooms have members on this node.
     fn rooms(&self) -> usize {
         0
+    }
+
+    /// What this node has done about presence since the start.
+    fn presence_counts(&self) -> PresenceCounts {
+        PresenceCounts::default()
     }
 
     /// Takes one of `most` places of `slot` for a connection of this node. Returns whether there was one: `false` if

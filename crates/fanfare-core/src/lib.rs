@@ -51,7 +51,9 @@ pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
 pub use object::{BadObject, RawObject, string};
 pub use options::{BadOption, Inherited, OptionKind, OptionSpec, OptionValue, Options, Target, Unit};
 pub use pattern::{Pattern, Subscription};
-pub use presence::{Announcement, Entered, Entry, EntryTicket, Member, Presence, Present, Slot, SlotScope};
+pub use presence::{
+    Announcement, Entered, Entry, EntryTicket, Member, Presence, PresenceCounts, Present, Slot, SlotScope,
+};
 pub use report::{
     ConnectionFacts, DialectFacts, DialectReport, Figure, FigureValue, JsonMap, NodeFacts, Report, fields,
 };

@@ -88,6 +88,21 @@ pub struct Present {
     pub since_ms: u64,
 }
 
+/// What a broker has done about presence since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PresenceCounts {
+    /// Users that this node has entered in rooms at the broker; each again after an outage.
+    pub entered: u64,
+    /// Leases that this node has taken: one at the start, one more each time it was lost.
+    pub leases: u64,
+    /// Leases of dead nodes that this node has cleaned up after.
+    pub cleaned_leases: u64,
+    /// Rooms whose members this node has compared with the broker's, after an outage.
+    pub compared_rooms: u64,
+    /// Slots that were refused because all nodes together hold as many as there may be.
+    pub refused_slots: u64,
+}
+
 /// Something of which there is a limited number in the cluster, such as a name of one connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Slot {

@@ -1,6 +1,6 @@
 //! The port to the store of presence: which node holds which users in which rooms, and which slots.
 //!
-//! A *record* is one user in one room, or one [`Slot`]. It lists its *holders*: the leases of the nodes that have a connection
+//! A *record* is one user in one room, or one slot. It lists its *holders*: the leases of the nodes that have a connection
 //! there. A *lease* is one run of one node; it expires if the node does not renew it. The cluster crate decides what changes
 //! and when, what is announced, and who cleans up. A store only keeps the records and guarantees what each method says.
 //!
@@ -26,7 +26,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use bytes::Bytes;
-use fanfare_core::{BoxFuture, Channel, Member, Slot, UserId};
+use fanfare_core::{BoxFuture, Channel, Member, Slot, SlotScope, UserId};
 
 use super::Stored;
 
@@ -61,6 +61,33 @@ impl FromStr for LeaseId {
             return Err(BadLease);
         }
         u64::from_str_radix(text, 16).map(Self).map_err(|_| BadLease)
+    }
+}
+
+/// The name of a slot, which a store does not interpret: any text, line breaks included.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SlotName(Box<str>);
+
+impl SlotName {
+    /// The slot of that name.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<&Slot> for SlotName {
+    fn from(slot: &Slot) -> Self {
+        let scope = match slot.scope {
+            SlotScope::Name => "name",
+            SlotScope::User => "user",
+        };
+        Self(format!("{scope}:{}:{}", slot.dialect, slot.name).into())
+    }
+}
+
+impl fmt::Display for SlotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -123,7 +150,7 @@ pub enum Change {
     /// The lease holds `count` places of `slot` from now on; 0 for none.
     Slot {
         /// The slot.
-        slot: Slot,
+        slot: SlotName,
         /// How many places, not how many more.
         count: u32,
         /// Refused if all leases together would hold more than this, unless the lease already holds as many.
@@ -197,7 +224,7 @@ pub enum Held {
         member: Option<Member>,
     },
     /// Places of a slot.
-    Slot(Slot),
+    Slot(SlotName),
 }
 
 /// The store of presence that a transport offers ([`Sender::presence`](super::Sender::presence)).

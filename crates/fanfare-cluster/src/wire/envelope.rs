@@ -11,18 +11,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{MAX_ENVELOPED_DEPTH, Rejected, object, sender};
+use super::{
+    MAX_ENVELOPED_DEPTH, Rejected, object,
+    presence::{PresenceMark, WrittenMark},
+    sender,
+};
 
 /// Stands in `type` for an event that has none, since other programs that subscribe need one.
 pub const DEFAULT_TYPE: &str = "notification";
 
-/// Where an event was published, and the number under which its publisher waits for replies.
+/// Where an event was published, the number under which its publisher waits for replies, and what it announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// The publishing node.
     pub node: Box<str>,
     /// That node's number for this publication; each node that delivers it answers with this number.
     pub reply: Option<u64>,
+    /// The change of a room's members that the event announces.
+    pub presence: Option<Box<PresenceMark>>,
 }
 
 /// The parts of the event that the envelope carries.
@@ -73,6 +79,9 @@ struct Written<'a> {
     reply: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     untyped: bool,
+    /// Written apart, since the version is not known yet.
+    #[serde(default, skip_serializing)]
+    presence: Option<WrittenMark>,
     /// Written apart, since its bytes are the event's own.
     #[serde(default, borrow, skip_serializing)]
     metadata: Option<&'a RawValue>,
@@ -126,6 +135,7 @@ fn check(message: &Bytes, written: Written<'_>) -> Option<(Envelope, Meta)> {
     let envelope = Envelope {
         node: written.node,
         reply: written.reply,
+        presence: written.presence.and_then(WrittenMark::read),
     };
     Some((envelope, meta))
 }
@@ -147,6 +157,7 @@ pub fn encode(event: &Event, envelope: &Envelope) -> Bytes {
         readers_of: event.readers_of.as_ref().map(|channel| Box::from(&**channel)),
         reply: envelope.reply,
         untyped: event.kind.is_none(),
+        presence: None,
         metadata: None,
     };
     let metadata = event

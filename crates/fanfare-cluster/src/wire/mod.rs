@@ -11,6 +11,7 @@
 //! in which Fanfare's nodes carry the rest of an event (`envelope`).
 
 mod envelope;
+mod presence;
 mod publication;
 
 use std::time::SystemTime;
@@ -23,6 +24,7 @@ use fanfare_core::{
 use serde_json::value::RawValue;
 
 pub use envelope::{DEFAULT_TYPE, Envelope, encode};
+pub use presence::{PresenceMark, announcement, read_member, write_member};
 pub use publication::{MAX_EVENTS, Publication, PublicationError, ServiceEvent, parse_publication};
 
 /// What is published here reaches everyone.

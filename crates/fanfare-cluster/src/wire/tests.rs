@@ -243,6 +243,7 @@ fn names_and_messages_go_there_and_back() {
         let envelope = Envelope {
             node: "n1".into(),
             reply: Some(7),
+            presence: None,
         };
         let message = encode(&event, &envelope);
         let audience = audience(&redis_channel(&event.audience)).unwrap();

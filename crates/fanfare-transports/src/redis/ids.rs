@@ -116,7 +116,7 @@ impl Connection {
     }
 
     /// Carries out `commands`, some at a time; one answer for each.
-    async fn carry_out(&self, commands: Vec<Cmd>) -> Stored<Vec<Value>> {
+    pub(super) async fn carry_out(&self, commands: Vec<Cmd>) -> Stored<Vec<Value>> {
         let mut stored = Stored::<Vec<Value>>::default();
         for some in commands.chunks(IDS) {
             let mut pipe = Pipeline::with_capacity(some.len());
@@ -167,7 +167,7 @@ fn state_in(value: &[u8]) -> Claim {
     }
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

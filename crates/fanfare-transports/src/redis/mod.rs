@@ -1,18 +1,21 @@
-//! Redis and Valkey: messages travel by `PUBLISH`, and each idempotency key is a key with a lifetime.
+//! Redis and Valkey: messages travel by `PUBLISH`, each idempotency key is a key with a lifetime, and scripts keep
+//! presence.
 
 mod address;
 mod cluster;
 mod errors;
 mod ids;
 mod names;
+mod presence;
+mod scripts;
 mod sentinel;
 mod servers;
 
 use std::sync::Arc;
 
 use fanfare_cluster::transport::{
-    Accepted, Failed, IdStore, Message, PublishError, Published, Received, Receiver, Sender, Subject,
-    Subscriber, Transport,
+    Accepted, Failed, IdStore, Message, PresenceStore, PublishError, Published, Received, Receiver, Sender,
+    Subject, Subscriber, Transport,
 };
 use fanfare_core::BoxFuture;
 use futures_util::StreamExt;
@@ -179,6 +182,10 @@ impl Sender for Connection {
 
     fn ids(&self) -> &dyn IdStore {
         self
+    }
+
+    fn presence(&self) -> Option<&dyn PresenceStore> {
+        Some(self)
     }
 }
 

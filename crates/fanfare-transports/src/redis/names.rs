@@ -1,9 +1,13 @@
 //! What subjects are called on Redis.
 
 use fanfare_cluster::{
-    transport::Subject,
+    transport::{
+        Subject,
+        presence::{LeaseId, SlotName},
+    },
     wire::{self, Rejected},
 };
+use fanfare_core::Channel;
 
 use crate::{MAX_PREFIX_BYTES, OpenError};
 
@@ -15,6 +19,14 @@ const NODE: &str = "fanfare:node:";
 const ID: &str = "fanfare:id:";
 /// Before the id in a Cluster: of a key with braces, Redis Cluster chooses the slot by what is between them.
 const SLOT: &str = "{fanfare}";
+/// The key of all leases.
+const LEASES: &str = "fanfare:leases";
+/// The key of what a lease may hold; the lease follows.
+const INDEX: &str = "fanfare:lease:";
+/// The key of a room's members; the room follows.
+const ROOM: &str = "fanfare:room:";
+/// The key of a slot's places; the slot follows.
+const PLACES: &str = "fanfare:slot:";
 
 /// Names, all with the same prefix.
 #[derive(Debug, Clone)]
@@ -62,6 +74,26 @@ impl Names {
     /// The key of a claimed id.
     pub(super) fn key(&self, id: &uuid::Uuid) -> String {
         format!("{}{ID}{}{}", self.prefix, self.slot, id.simple())
+    }
+
+    /// The key of all leases.
+    pub(super) fn leases(&self) -> String {
+        format!("{}{LEASES}{}", self.prefix, self.slot)
+    }
+
+    /// The key of what `lease` may hold.
+    pub(super) fn index(&self, lease: LeaseId) -> String {
+        format!("{}{INDEX}{}{lease}", self.prefix, self.slot)
+    }
+
+    /// The key of the members of `room`.
+    pub(super) fn room(&self, room: &Channel) -> String {
+        format!("{}{ROOM}{}{room}", self.prefix, self.slot)
+    }
+
+    /// The key of the places of `slot`.
+    pub(super) fn slot(&self, slot: &SlotName) -> String {
+        format!("{}{PLACES}{}{slot}", self.prefix, self.slot)
     }
 
     /// The Redis channel for `subject`; for [`Subject::AllChannels`] a pattern.

@@ -10,8 +10,12 @@ mod ids;
 mod laws;
 mod notices;
 mod other_programs;
+mod presence;
+mod presence_faults;
+mod proxy;
 mod questions;
 mod rights;
+mod rooms;
 mod server;
 
 use harness::Cluster;

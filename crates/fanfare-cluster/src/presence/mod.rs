@@ -1,0 +1,144 @@
+//! Presence: who is in which room, and who holds which slots, counted over all nodes.
+//!
+//! Each node counts its own connections (`room`), and only the first and the last of a user in a room go to the store that the
+//! nodes share ([`PresenceStore`](crate::transport::PresenceStore)), which publishes the announcement in the same step. One task
+//! (`worker`) does all that concerns the store, one thing after the other: it renews the node's lease, sends the changes in
+//! order and in batches, catches up after an outage, and cleans up after nodes that have died (`cleaner`). What announcements
+//! this node's connections are shown is decided by a view of each room (`view`). `state` holds all of it, under one lock, under
+//! which the delivery queue is filled, too: so the order of deliveries is the order of changes of the views.
+
+mod cleaner;
+mod room;
+mod slots;
+mod state;
+mod view;
+mod worker;
+
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use fanfare_core::{BoxFuture, Channel, Entry, Event, Present, PresenceCounts, Slot, UserId};
+use tokio::sync::{Notify, oneshot};
+
+use self::state::State;
+use crate::{deliveries::Deliveries, transport::presence::SlotName, wire::PresenceMark};
+pub(crate) use worker::run;
+
+/// See the module's documentation.
+pub(crate) struct Presence {
+    state: Mutex<State>,
+    /// Notified when there is something to do.
+    work: Notify,
+    counters: Counters,
+}
+
+/// What happened since the start.
+#[derive(Default)]
+struct Counters {
+    entered: AtomicU64,
+    leases: AtomicU64,
+    cleaned: AtomicU64,
+    compared: AtomicU64,
+    refused_slots: AtomicU64,
+}
+
+fn count(counter: &AtomicU64, by: usize) {
+    counter.fetch_add(u64::try_from(by).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+impl Presence {
+    pub(crate) fn new(deliveries: Deliveries) -> Self {
+        Self {
+            state: Mutex::new(State::new(deliveries)),
+            work: Notify::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// A connection enters a room.
+    pub(crate) fn enter(&self, entry: &Entry) {
+        self.state().enter(entry);
+        self.work.notify_one();
+    }
+
+    /// A connection of `user` leaves `room`.
+    pub(crate) fn leave(&self, room: &Channel, user: &UserId) {
+        self.state().leave(room, user);
+        self.work.notify_one();
+    }
+
+    /// The users with a connection on this node in `room`.
+    pub(crate) fn present(&self, room: &Channel) -> Vec<Present> {
+        self.state().present(room)
+    }
+
+    /// How many rooms have members on this node.
+    pub(crate) fn rooms(&self) -> usize {
+        let state = self.state();
+        state.rooms.values().filter(|room| room.occupants > 0).count()
+    }
+
+    /// A connection wants one of `most` places of `slot`.
+    pub(crate) fn acquire(&self, slot: &Slot, most: usize) -> BoxFuture<'static, bool> {
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        let granted = self.state().acquire(SlotName::from(slot), most);
+        self.work.notify_one();
+        Box::pin(async move {
+            match granted {
+                // An error means that the runtime shuts down.
+                Some(granted) => granted.await.unwrap_or(true),
+                None => true,
+            }
+        })
+    }
+
+    /// A connection gives its place back.
+    pub(crate) fn release(&self, slot: &Slot) {
+        self.state().release(SlotName::from(slot));
+        self.work.notify_one();
+    }
+
+    /// An announcement arrived; `own` if this node published it.
+    pub(crate) fn arrived(&self, room: &Channel, mark: PresenceMark, event: Event, own: bool) {
+        // A cleaner's announcements have no number: they concern users of another node.
+        let own = own && mark.number > 0;
+        self.state().arrived(room, mark, event, own);
+    }
+
+    /// The receiving connection is there with all subscriptions, or was lost.
+    pub(crate) fn receiving(&self, receiving: bool) {
+        self.state().set_receiving(receiving);
+        self.work.notify_one();
+    }
+
+    /// The publishing connection is there.
+    pub(crate) fn linked(&self) {
+        self.work.notify_one();
+    }
+
+    /// Releases what this node holds; resolves when the store has done so, or cannot be reached.
+    pub(crate) fn close(&self) -> oneshot::Receiver<()> {
+        let (done, closed) = oneshot::channel();
+        self.state().closing = Some(done);
+        self.work.notify_one();
+        closed
+    }
+
+    /// What happened since the start, and how much there is now.
+    pub(crate) fn counts(&self) -> PresenceCounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        PresenceCounts {
+            entered: read(&self.counters.entered),
+            leases: read(&self.counters.leases),
+            cleaned_leases: read(&self.counters.cleaned),
+            compared_rooms: read(&self.counters.compared),
+            refused_slots: read(&self.counters.refused_slots),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

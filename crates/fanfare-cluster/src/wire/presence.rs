@@ -1,0 +1,198 @@
+//! How a change of a room's members travels: as the event that announces it, with a mark in its envelope.
+
+use fanfare_core::{Event, Member, Presence, UserId};
+use serde::{Deserialize, Serialize};
+
+use super::{Envelope, encode};
+use crate::transport::presence::AnnouncementText;
+
+/// What an event announces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresenceMark {
+    /// Joined or left.
+    pub change: Presence,
+    /// Who.
+    pub member: Member,
+    /// The publishing node's number for this change.
+    pub number: u64,
+    /// The version of the transition.
+    pub version: u64,
+}
+
+/// A member as nodes describe it to each other, apart from its id. Unknown fields are allowed, so that nodes of two versions
+/// understand each other.
+#[derive(Serialize, Deserialize)]
+struct Described {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    username: Option<Box<str>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    numeric: bool,
+    dialect: Box<str>,
+}
+
+impl Described {
+    fn new(member: &Member) -> Self {
+        Self {
+            username: member.username.clone(),
+            numeric: member.numeric,
+            dialect: member.dialect.clone(),
+        }
+    }
+
+    fn member(self, user: UserId) -> Member {
+        Member {
+            user,
+            username: self.username,
+            numeric: self.numeric,
+            dialect: self.dialect,
+        }
+    }
+}
+
+/// The field `presence` of an envelope; `version` comes last, see [`announcement`].
+#[derive(Serialize, Deserialize)]
+pub(super) struct WrittenMark {
+    change: WrittenChange,
+    user: Box<str>,
+    number: u64,
+    member: Described,
+    #[serde(default, skip_serializing)]
+    version: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WrittenChange {
+    Joined,
+    Left,
+}
+
+impl WrittenMark {
+    /// The mark; `None` if it names no user.
+    pub(super) fn read(self) -> Option<Box<PresenceMark>> {
+        let user = UserId::new(&self.user).ok()?;
+        Some(Box::new(PresenceMark {
+            change: match self.change {
+                WrittenChange::Joined => Presence::Joined,
+                WrittenChange::Left => Presence::Left,
+            },
+            member: self.member.member(user),
+            number: self.number,
+            version: self.version,
+        }))
+    }
+}
+
+/// Describes `member` in a line of JSON, apart from its id.
+pub fn write_member(member: &Member) -> String {
+    text(&Described::new(member))
+}
+
+/// Reads the description of `user`; `None` if it is none.
+pub fn read_member(user: &UserId, description: &str) -> Option<Member> {
+    let described: Described = serde_json::from_str(description).ok()?;
+    Some(described.member(user.clone()))
+}
+
+/// Writes `event`, which announces that `member` has joined or left, as `node` publishes it; the version is not known yet.
+pub fn announcement(
+    event: &Event,
+    node: &str,
+    change: Presence,
+    member: &Member,
+    number: u64,
+) -> AnnouncementText {
+    let envelope = Envelope {
+        node: node.into(),
+        reply: None,
+        presence: None,
+    };
+    let mark = WrittenMark {
+        change: match change {
+            Presence::Joined => WrittenChange::Joined,
+            Presence::Left => WrittenChange::Left,
+        },
+        user: (&*member.user).into(),
+        number,
+        member: Described::new(member),
+        version: 0,
+    };
+    let mut head = encode(event, &envelope).to_vec();
+    let mut mark = text(&mark).into_bytes();
+    // One field more in the envelope, which is the last field, and one more in the mark.
+    head.truncate(head.len().saturating_sub(2));
+    mark.truncate(mark.len().saturating_sub(1));
+    head.extend_from_slice(br#","presence":"#);
+    head.extend_from_slice(&mark);
+    head.extend_from_slice(br#","version":"#);
+    AnnouncementText {
+        head: head.into(),
+        tail: "}}}".into(),
+    }
+}
+
+fn text(value: &impl Serialize) -> String {
+    // Strings, numbers and a struct of them written to memory: there is nothing that could fail.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::SystemTime;
+
+    use bytes::Bytes;
+    use fanfare_core::{Audience, Channel, RawJson};
+
+    use super::*;
+    use crate::wire::parse_event;
+
+    fn member(user: &str, username: Option<&str>) -> Member {
+        Member {
+            user: UserId::new(user).unwrap(),
+            username: username.map(Into::into),
+            numeric: username.is_none(),
+            dialect: "rooms".into(),
+        }
+    }
+
+    #[test]
+    fn a_member_is_described_in_one_line() {
+        for member in [member("7", None), member("a b", Some("A \"b\" {}\n\u{1f3ba}"))] {
+            let line = write_member(&member);
+            assert!(!line.contains('\n'), "{line}");
+            assert_eq!(read_member(&member.user, &line), Some(member));
+        }
+        let user = UserId::new("7").unwrap();
+        for bad in ["", "{}", "null", "7", r#"{"dialect":7}"#] {
+            assert_eq!(read_member(&user, bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_announcement_is_an_event_with_a_mark() {
+        let audience = Audience::Channel(Channel::new("project:{1} x").unwrap());
+        let data = RawJson::parse(&Bytes::from_static(br#"{"user_id":7}"#)).unwrap();
+        for (change, metadata) in [(Presence::Joined, None), (Presence::Left, Some(data.clone()))] {
+            let now = SystemTime::UNIX_EPOCH;
+            let event = Event {
+                metadata,
+                ..Event::new(audience.clone(), Some("user_joined"), data.clone(), now)
+            };
+            let text = announcement(&event, "node", change, &member("7", None), 3);
+            let message = Bytes::from([&text.head[..], b"1764381976123456", &text.tail[..]].concat());
+            let (read, envelope) = parse_event(audience.clone(), &message, now).unwrap();
+            assert_eq!((read.id, &read.data, &read.metadata), (event.id, &event.data, &event.metadata));
+            let mark = PresenceMark {
+                change,
+                member: member("7", None),
+                number: 3,
+                version: 1_764_381_976_123_456,
+            };
+            let envelope = envelope.unwrap();
+            assert_eq!((&*envelope.node, envelope.reply), ("node", None));
+            assert_eq!(envelope.presence.as_deref(), Some(&mark));
+        }
+    }
+}

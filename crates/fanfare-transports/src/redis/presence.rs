@@ -1,0 +1,382 @@
+//! Presence in Redis: a hash for each room and each slot, a set for what each lease holds, and one hash of all leases.
+
+use std::collections::HashMap;
+
+use fanfare_cluster::{
+    transport::{
+        PresenceStore, Stored, Subject,
+        presence::{
+            Applied, CLAIM_LIFETIME, CLEANED_MEMORY, Change, Held, HeldMember, LEASE_LIFETIME, Lease, LeaseId,
+            Renewal, RoomMembers, SlotName,
+        },
+    },
+    wire,
+};
+use fanfare_core::{Audience, BoxFuture, Channel, Member, UserId};
+use redis::Value;
+
+use super::{
+    Connection,
+    ids::milliseconds,
+    scripts::{self, Calls},
+};
+
+/// Changes in one pipeline: events travel between two of them.
+const CHANGES: usize = 256;
+/// The command that publishes an announcement.
+const PUBLISH: &str = "PUBLISH";
+
+/// A term that does not end.
+const NO_TERM: &str = "";
+
+impl PresenceStore for Connection {
+    fn renew(&self, lease: Lease) -> BoxFuture<'_, Stored<Option<Renewal>>> {
+        Box::pin(async move {
+            let mut calls = Calls::default();
+            calls
+                .call(&scripts::RENEW, &self.names.leases())
+                .arg(lease.id.to_string())
+                .arg(lease.until)
+                .arg(milliseconds(LEASE_LIFETIME))
+                .arg(milliseconds(CLEANED_MEMORY));
+            let answers = self.carry_out(calls.commands).await;
+            answers.map(|answers| answers.first().and_then(|answer| renewal(answer, lease.id)))
+        })
+    }
+
+    fn apply<'a>(
+        &'a self,
+        lease: Lease,
+        changes: &'a [Change],
+    ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>> {
+        Box::pin(self.change(lease.id, Some(lease.until), changes))
+    }
+
+    fn members<'a>(&'a self, rooms: &'a [Channel]) -> BoxFuture<'a, Stored<Vec<Option<RoomMembers>>>> {
+        Box::pin(async move {
+            let mut calls = Calls::default();
+            for room in rooms {
+                calls.call(&scripts::LIST, &self.names.room(room));
+            }
+            let answers = self.carry_out(calls.commands).await;
+            answers.map(|answers| {
+                let listed = answers.iter().map(|answer| match answer {
+                    Value::Array(parts) => members(parts.get(1..)?),
+                    _ => None,
+                });
+                listed.collect()
+            })
+        })
+    }
+
+    fn claim_cleaning(&self, dead: LeaseId, cleaner: LeaseId) -> BoxFuture<'_, Stored<bool>> {
+        Box::pin(async move {
+            let mut calls = Calls::default();
+            calls
+                .call(&scripts::CLAIM_CLEANING, &self.names.leases())
+                .arg(dead.to_string())
+                .arg(cleaner.to_string())
+                .arg(milliseconds(CLAIM_LIFETIME));
+            let answers = self.carry_out(calls.commands).await;
+            answers.map(|answers| answers == [Value::Int(1)])
+        })
+    }
+
+    fn held(&self, dead: LeaseId, most: usize) -> BoxFuture<'_, Stored<Vec<Held>>> {
+        Box::pin(self.named_by_index(dead, most))
+    }
+
+    fn clean<'a>(&'a self, dead: LeaseId, changes: &'a [Change]) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>> {
+        Box::pin(self.change(dead, None, changes))
+    }
+
+    fn forget(&self, id: LeaseId, cleaned: bool) -> BoxFuture<'_, Stored<()>> {
+        Box::pin(async move {
+            let mut calls = Calls::default();
+            let (leases, lease) = (self.names.leases(), id.to_string());
+            if cleaned {
+                calls.call(&scripts::CLEANED, &leases).arg(lease);
+            } else {
+                calls.commands.push(redis::cmd("HDEL").arg(leases).arg(lease).to_owned());
+            }
+            self.carry_out(calls.commands).await.map(drop)
+        })
+    }
+
+    fn expire(&self, id: LeaseId) -> BoxFuture<'_, Stored<()>> {
+        Box::pin(async move {
+            let mut calls = Calls::default();
+            calls
+                .call(&scripts::EXPIRE, &self.names.leases())
+                .arg(id.to_string());
+            self.carry_out(calls.commands).await.map(drop)
+        })
+    }
+}
+
+impl Connection {
+    /// Applies `changes` for `lease` until the end of its term, some at a time.
+    async fn change(
+        &self,
+        lease: LeaseId,
+        until: Option<u64>,
+        changes: &[Change],
+    ) -> Stored<Vec<Option<Applied>>> {
+        let term = until.map_or_else(|| NO_TERM.to_owned(), |until| until.to_string());
+        let mut all = Stored::<Vec<Option<Applied>>>::default();
+        for some in changes.chunks(CHANGES) {
+            let applied = self.change_some(lease, &term, some).await;
+            all.refused = applied.refused.or(all.refused);
+            all.value.extend(applied.value);
+            if applied.lost {
+                all.lost = true;
+                break;
+            }
+        }
+        all
+    }
+
+    /// Names what will be held in the index, changes the records, and removes from the index what is not held any more.
+    async fn change_some(&self, lease: LeaseId, term: &str, changes: &[Change]) -> Stored<Vec<Option<Applied>>> {
+        let (index, id) = (self.names.index(lease), lease.to_string());
+        let mut calls = Calls::default();
+        let taken: Vec<String> = changes.iter().filter(|change| takes(change)).map(entry).collect();
+        if !taken.is_empty() {
+            calls.call(&scripts::INDEX, &index).arg(term).arg(&taken);
+        }
+        let first = calls.commands.len();
+        for change in changes {
+            self.record(&mut calls, term, &id, change);
+        }
+        let answers = self.carry_out(calls.commands).await;
+        if answers.lost {
+            return answers.map(|_| Vec::new());
+        }
+        // Where the index was refused, it may name too little; the records say what is held all the same, and the next
+        // cleaning of the node's own lease removes them.
+        let mut applied = answers.map(|answers| {
+            let answers = answers.iter().skip(first).zip(changes);
+            answers.map(|(answer, change)| applied(answer, change)).collect::<Vec<_>>()
+        });
+        let released = released(changes, &applied.value);
+        if !released.is_empty() {
+            let srem = redis::cmd("SREM").arg(&index).arg(&released).to_owned();
+            let removed = self.carry_out(vec![srem]).await;
+            applied.refused = removed.refused.or(applied.refused);
+            applied.lost |= removed.lost;
+        }
+        applied
+    }
+
+    /// Adds the call that carries out `change` to `calls`.
+    fn record(&self, calls: &mut Calls, term: &str, lease: &str, change: &Change) {
+        let (room, user, words, announcement) = match change {
+            Change::Enter {
+                room,
+                member,
+                since_ms,
+                announcement,
+                list,
+            } => {
+                let described = format!("{since_ms} {}", wire::write_member(member));
+                let words = ["enter".to_owned(), described, if *list { "list" } else { "" }.to_owned()];
+                (room, &member.user, words, announcement)
+            }
+            Change::Leave {
+                room,
+                user,
+                announcement,
+                even_if_unheld,
+            } => {
+                let word = if *even_if_unheld { "lost" } else { "leave" };
+                (room, user, [word.to_owned(), String::new(), String::new()], announcement)
+            }
+            Change::Slot { slot, count, most } => {
+                let most = most.map_or_else(String::new, |most| most.to_string());
+                let call = calls.call(&scripts::SLOT, &self.names.slot(slot));
+                call.arg(term).arg(lease).arg(count).arg(most);
+                return;
+            }
+        };
+        let call = calls.call(&scripts::ROOM, &self.names.room(room));
+        call.arg(term).arg(lease).arg(&**user).arg(&words);
+        if let Some(text) = announcement {
+            let channel = self.names.channel(&Subject::Audience(Audience::Channel(room.clone())));
+            call.arg(PUBLISH).arg(channel).arg(&*text.head).arg(&*text.tail);
+        } else {
+            call.arg(&["", "", "", ""]);
+        }
+    }
+
+    async fn named_by_index(&self, dead: LeaseId, most: usize) -> Stored<Vec<Held>> {
+        let index = self.names.index(dead);
+        let named = redis::cmd("SRANDMEMBER").arg(&index).arg(most).to_owned();
+        let named = self.carry_out(vec![named]).await;
+        let entries = match named.value.first() {
+            Some(Value::Array(entries)) => entries.iter().filter_map(bytes).collect(),
+            _ => Vec::new(),
+        };
+        let (known, foreign): (Vec<_>, Vec<_>) =
+            entries.into_iter().map(|entry| (entry, named_by(entry))).partition(|(_, named)| named.is_some());
+        let mut held: Vec<Held> = known.into_iter().filter_map(|(_, named)| named).collect();
+        let mut commands: Vec<_> = held
+            .iter()
+            .filter_map(|held| match held {
+                Held::Member { room, user, .. } => {
+                    Some(redis::cmd("HGET").arg(self.names.room(room)).arg(&**user).to_owned())
+                }
+                Held::Slot(_) => None,
+            })
+            .collect();
+        let records = commands.len();
+        if !foreign.is_empty() {
+            let entries: Vec<&[u8]> = foreign.iter().map(|(entry, _)| *entry).collect();
+            commands.push(redis::cmd("SREM").arg(&index).arg(entries).to_owned());
+        }
+        let answers = self.carry_out(commands).await;
+        let id = dead.to_string();
+        let mut records = answers.value.iter().take(records);
+        for held in &mut held {
+            if let Held::Member { user, member, .. } = held {
+                let record = records.next().and_then(bytes).unwrap_or_default();
+                *member = holders(user, record).find(|(lease, _)| *lease == id).map(|(_, member)| member);
+            }
+        }
+        Stored {
+            value: held,
+            refused: answers.refused.or(named.refused),
+            lost: named.lost || answers.lost,
+        }
+    }
+}
+
+fn renewal(answer: &Value, own: LeaseId) -> Option<Renewal> {
+    match answer {
+        Value::Int(0) => Some(Renewal::Gone { cleaned: false }),
+        Value::Int(-1) => Some(Renewal::Gone { cleaned: true }),
+        Value::Array(parts) => {
+            let mut parts = parts.iter().map(text);
+            let until = parts.next()??.parse().ok()?;
+            let expired = parts.filter_map(|lease| lease?.parse().ok());
+            Some(Renewal::Renewed {
+                until,
+                expired: expired.filter(|lease| *lease != own).collect(),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn applied(answer: &Value, change: &Change) -> Option<Applied> {
+    match (answer, change) {
+        (Value::Int(-1), _) => Some(Applied::Fenced),
+        (Value::Int(granted), Change::Slot { .. }) => Some(Applied::Slot { granted: *granted == 1 }),
+        (Value::Int(transition), _) => Some(Applied::Room {
+            transition: *transition == 1,
+            members: None,
+        }),
+        (Value::Array(parts), Change::Enter { .. }) => Some(Applied::Room {
+            transition: parts.first() == Some(&Value::Int(1)),
+            members: Some(members(parts.get(1..)?)?),
+        }),
+        _ => None,
+    }
+}
+
+/// A room's version, and its hash.
+fn members(parts: &[Value]) -> Option<RoomMembers> {
+    let [version, Value::Array(fields)] = parts else {
+        return None;
+    };
+    let version = text(version)?.parse().ok()?;
+    let members = fields.chunks_exact(2).filter_map(|field| {
+        let user = UserId::new(text(&field[0])?).ok()?;
+        let holders: Vec<_> = holders(&user, bytes(&field[1])?).collect();
+        Some(HeldMember {
+            member: holders.first()?.1.clone(),
+            leases: holders.iter().filter_map(|(lease, _)| lease.parse().ok()).collect(),
+            version,
+        })
+    });
+    Some(RoomMembers {
+        version,
+        members: members.collect(),
+    })
+}
+
+/// The leases in a record of `user`, and how each describes the user.
+fn holders<'a>(user: &UserId, record: &'a [u8]) -> impl Iterator<Item = (&'a str, Member)> {
+    let lines = record.split(|byte| *byte == b'\n');
+    lines.filter_map(move |line| {
+        let mut parts = std::str::from_utf8(line).ok()?.splitn(3, ' ');
+        let (lease, since, member) = (parts.next()?, parts.next()?, parts.next()?);
+        lease.parse::<LeaseId>().ok()?;
+        since.parse::<u64>().ok()?;
+        Some((lease, wire::read_member(user, member)?))
+    })
+}
+
+/// Whether a lease holds something by `change`.
+fn takes(change: &Change) -> bool {
+    match change {
+        Change::Enter { .. } => true,
+        Change::Leave { .. } => false,
+        Change::Slot { count, .. } => *count > 0,
+    }
+}
+
+/// The index entries of the records that the lease does not hold after `changes`.
+fn released(changes: &[Change], applied: &[Option<Applied>]) -> Vec<String> {
+    let mut last = HashMap::new();
+    for (change, applied) in changes.iter().zip(applied) {
+        let is_released = match applied {
+            Some(Applied::Room { .. }) => !takes(change),
+            // What was refused as the only place is not held either.
+            Some(Applied::Slot { granted }) => match change {
+                Change::Slot { count, .. } => (*count == 0) == *granted && *count < 2,
+                _ => false,
+            },
+            // Whether it holds it is not known.
+            Some(Applied::Fenced) | None => false,
+        };
+        last.insert(entry(change), is_released);
+    }
+    last.into_iter().filter_map(|(entry, is_released)| is_released.then_some(entry)).collect()
+}
+
+// The entries of an index: `m`, the room and the user, or `s` and the slot, on lines of their own. Names have no line breaks.
+
+fn entry(change: &Change) -> String {
+    match change {
+        Change::Enter { room, member, .. } => format!("m\n{room}\n{}", member.user),
+        Change::Leave { room, user, .. } => format!("m\n{room}\n{user}"),
+        Change::Slot { slot, .. } => format!("s\n{slot}"),
+    }
+}
+
+fn named_by(entry: &[u8]) -> Option<Held> {
+    let (kind, name) = std::str::from_utf8(entry).ok()?.split_once('\n')?;
+    match kind {
+        "m" => {
+            let (room, user) = name.split_once('\n')?;
+            Some(Held::Member {
+                room: Channel::new(room).ok()?,
+                user: UserId::new(user).ok()?,
+                member: None,
+            })
+        }
+        "s" => Some(Held::Slot(SlotName::new(name))),
+        _ => None,
+    }
+}
+
+fn bytes(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    std::str::from_utf8(bytes(value)?).ok()
+}

@@ -1,0 +1,236 @@
+//! The scripts that keep presence in Redis. Each touches the one key that it is given, so that it runs in a cluster, too.
+//!
+//! Values that no node of Fanfare wrote are ignored. A key of another type is an error of Redis, for that key alone.
+
+use std::{collections::HashSet, sync::LazyLock};
+
+use redis::Cmd;
+use sha1::{Digest, Sha1};
+
+/// A script and its digest, by which Redis finds it once it has run.
+pub(super) struct Script {
+    text: String,
+    digest: String,
+}
+
+impl Script {
+    fn new(text: &str) -> Self {
+        let digest = Sha1::digest(text).into_iter().map(|byte| format!("{byte:02x}"));
+        Self {
+            digest: digest.collect(),
+            text: text.to_owned(),
+        }
+    }
+}
+
+/// The commands of one batch that run scripts. The first use of each script carries its text, which Redis keeps; the others
+/// name it by its digest.
+#[derive(Default)]
+pub(super) struct Calls {
+    pub(super) commands: Vec<Cmd>,
+    carried: HashSet<&'static str>,
+}
+
+impl Calls {
+    /// Adds a call of `script` with `key`. Returns the command, to which arguments are added.
+    pub(super) fn call(&mut self, script: &'static Script, key: &str) -> &mut Cmd {
+        let mut command = if self.carried.insert(&script.digest) {
+            redis::cmd("EVAL").arg(&script.text).to_owned()
+        } else {
+            redis::cmd("EVALSHA").arg(&script.digest).to_owned()
+        };
+        command.arg(1).arg(key);
+        self.commands.push(command);
+        let last = self.commands.len() - 1;
+        &mut self.commands[last]
+    }
+}
+
+/// Declares a script.
+macro_rules! script {
+    ($(#[$doc:meta])* $name:ident = $text:expr) => {
+        $(#[$doc])*
+        pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new($text));
+    };
+}
+
+/// The time in milliseconds, and what a change returns after the end of its lease's term.
+macro_rules! fenced {
+    () => {
+        "local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[1] ~= '' and now > tonumber(ARGV[1]) then return -1 end
+"
+    };
+}
+
+/// What is not in the list of a room yet has a greater version. `version` is the last transition's, or 0.
+macro_rules! listed {
+    () => {
+        "if version == 0 then version = time[1] * 1000000 + time[2] - 1 end
+return {changed, string.format('%.0f', version), redis.call('HGETALL', KEYS[1])}
+"
+    };
+}
+
+script!(
+    /// Changes who holds a user in the room `KEYS[1]`.
+    ///
+    /// `ARGV`: the end of the lease's term or nothing, the lease, the user, `enter`, `leave` or `lost` (leaves, even if the record
+    /// is missing), when the user came and how to describe the user, `list` or nothing, the command that publishes or nothing,
+    /// the channel, the message before its version, the message after it.
+    ///
+    /// Returns -1 if the term is over, else whether it was a transition (1 or 0), or with `list` that, the version, and the room.
+    ROOM = concat!(
+        fenced!(),
+        "local held, holders, others = false, {}, 0
+for holder in string.gmatch(redis.call('HGET', KEYS[1], ARGV[3]) or '', '[^\\n]+') do
+  local lease = string.match(holder, '^(%x+) %d+ {.*}$')
+  if lease == ARGV[2] then
+    held = true
+    if ARGV[4] == 'enter' then holders[#holders + 1] = holder end
+  elseif lease then
+    others = others + 1
+    holders[#holders + 1] = holder
+  end
+end
+local changed = 0
+if ARGV[4] == 'enter' then
+  if not held then
+    if others == 0 then changed = 1 end
+    holders[#holders + 1] = ARGV[2] .. ' ' .. ARGV[5]
+  end
+elseif others == 0 and (held or ARGV[4] == 'lost') then
+  changed = 1
+end
+if #holders > 0 then
+  redis.call('HSET', KEYS[1], ARGV[3], table.concat(holders, '\\n'))
+else
+  redis.call('HDEL', KEYS[1], ARGV[3])
+end
+local version = tonumber(redis.call('HGET', KEYS[1], '') or 0) or 0
+if changed == 1 then
+  version = math.max(version + 1, time[1] * 1000000 + time[2])
+  local text = string.format('%.0f', version)
+  redis.call('HSET', KEYS[1], '', text)
+  if ARGV[7] ~= '' then redis.call(ARGV[7], ARGV[8], ARGV[9] .. text .. ARGV[10]) end
+end
+if #holders == 0 and redis.call('HLEN', KEYS[1]) == redis.call('HEXISTS', KEYS[1], '') then redis.call('DEL', KEYS[1]) end
+if ARGV[6] ~= 'list' then return changed end
+",
+        listed!()
+    )
+);
+
+script!(
+    /// Lists the room `KEYS[1]` as [`ROOM`] does.
+    LIST = concat!(
+        "local time = redis.call('TIME')
+local changed = 0
+local version = tonumber(redis.call('HGET', KEYS[1], '') or 0) or 0
+",
+        listed!()
+    )
+);
+
+script!(
+    /// Sets how many places of the slot `KEYS[1]` a lease holds.
+    ///
+    /// `ARGV`: the end of the lease's term or nothing, the lease, how many places, the most that all leases may hold or nothing.
+    ///
+    /// Returns -1 if the term is over, 1 if the lease holds the places, 0 if there are too few.
+    SLOT = concat!(
+        fenced!(),
+        "local own, others = 0, 0
+local leases = redis.call('HGETALL', KEYS[1])
+for at = 1, #leases, 2 do
+  if string.match(leases[at], '^%x+$') and string.match(leases[at + 1], '^%d+$') then
+    if leases[at] == ARGV[2] then own = tonumber(leases[at + 1]) else others = others + tonumber(leases[at + 1]) end
+  end
+end
+local count = tonumber(ARGV[3])
+if ARGV[4] ~= '' and count > own and others + count > tonumber(ARGV[4]) then return 0 end
+if count > 0 then redis.call('HSET', KEYS[1], ARGV[2], count) else redis.call('HDEL', KEYS[1], ARGV[2]) end
+return 1
+"
+    )
+);
+
+script!(
+    /// Adds to the index `KEYS[1]` of a lease. `ARGV`: the end of the lease's term or nothing, then what it may hold.
+    ///
+    /// Returns -1 if the term is over.
+    INDEX = concat!(
+        fenced!(),
+        "return redis.call('SADD', KEYS[1], unpack(ARGV, 2))
+"
+    )
+);
+
+/// Reads the time, and the state of the lease `ARGV[1]` in the table `KEYS[1]`: `until`, `cleaning until cleaner`, or
+/// `cleaned since`.
+macro_rules! lease {
+    () => {
+        "local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function text(number) return string.format('%.0f', number) end
+local state = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+local live = tonumber(string.match(state, '^%d+$'))
+local claimed, cleaner = string.match(state, '^cleaning (%d+) (%x+)$')
+"
+    };
+}
+
+script!(
+    /// Takes or renews a lease, and forgets those that were cleaned long ago.
+    ///
+    /// `ARGV`: the lease, the end of its term or 0, for how long to renew it, for how long to remember what was cleaned.
+    ///
+    /// Returns 0 if the lease was lost, -1 if it was cleaned, else the end of the term and the leases that have expired.
+    RENEW = concat!(
+        lease!(),
+        "if claimed or string.match(state, '^cleaned %d+$') then return -1 end
+if tonumber(ARGV[2]) > 0 and (not live or live < tonumber(ARGV[2])) then return 0 end
+local over = {text(now + ARGV[3])}
+redis.call('HSET', KEYS[1], ARGV[1], over[1])
+local leases = redis.call('HGETALL', KEYS[1])
+for at = 1, #leases, 2 do
+  local ends = tonumber(string.match(leases[at + 1], '^%d+$') or string.match(leases[at + 1], '^cleaning (%d+) %x+$'))
+  local cleaned = tonumber(string.match(leases[at + 1], '^cleaned (%d+)$'))
+  if cleaned and cleaned + ARGV[4] < now then redis.call('HDEL', KEYS[1], leases[at]) end
+  if ends and ends < now and string.match(leases[at], '^%x+$') then over[#over + 1] = leases[at] end
+end
+return over
+"
+    )
+);
+
+script!(
+    /// Claims the cleaning of a lease. `ARGV`: the lease, the cleaner, for how long. Returns 1 or 0.
+    CLAIM_CLEANING = concat!(
+        lease!(),
+        "if not (live and live < now) and not (claimed and (cleaner == ARGV[2] or tonumber(claimed) < now)) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], 'cleaning ' .. text(now + ARGV[3]) .. ' ' .. ARGV[2])
+return 1
+"
+    )
+);
+
+script!(
+    /// Remembers that a lease was cleaned. `ARGV`: the lease.
+    CLEANED = concat!(
+        lease!(),
+        "return redis.call('HSET', KEYS[1], ARGV[1], 'cleaned ' .. text(now))
+"
+    )
+);
+
+script!(
+    /// Makes a lease expire, if no cleaner has claimed it. `ARGV`: the lease.
+    EXPIRE = concat!(
+        lease!(),
+        "if claimed then return 0 end
+return redis.call('HSET', KEYS[1], ARGV[1], 0)
+"
+    )
+);

@@ -1,0 +1,262 @@
+//! Nodes whose connections are in rooms, and remember what they were shown.
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use fanfare_core::{
+    Audience, BoxFuture, Broker, BrokerError, Channel, Entered, Entry, EntryTicket, Event, Inbound, Interest,
+    Member, Presence, Reach, Slot, SlotScope, UserId,
+};
+use fanfare_transports::BrokerOptions;
+
+use crate::harness::{eventually, raw};
+
+/// A broker, and what the connections of its node are shown.
+pub(crate) struct RoomNode {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) shown: Arc<Shown>,
+    next_ticket: AtomicU64,
+}
+
+/// What a node's connections were shown, in order.
+#[derive(Default)]
+pub(crate) struct Shown {
+    log: Mutex<Vec<Line>>,
+    entered: Mutex<HashMap<u64, Entered>>,
+}
+
+/// Something that connections were shown.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Line {
+    Entered(u64),
+    Joined(String, String),
+    Left(String, String),
+    Other(String),
+}
+
+pub(crate) fn room(name: &str) -> Channel {
+    Channel::new(name).unwrap()
+}
+
+pub(crate) fn member(user: &str) -> Member {
+    Member {
+        user: UserId::new(user).unwrap(),
+        username: Some(format!("{user}'s name").into()),
+        numeric: false,
+        dialect: "rooms".into(),
+    }
+}
+
+pub(crate) fn slot(name: &str) -> Slot {
+    Slot {
+        scope: SlotScope::Name,
+        dialect: "broadcast",
+        name: name.into(),
+    }
+}
+
+impl RoomNode {
+    /// A node on the Redis at `url`, whether or not that is there.
+    pub(crate) fn open(url: &str, id: &str) -> Self {
+        let shown = Arc::<Shown>::default();
+        let options = BrokerOptions {
+            url: url.to_owned(),
+            node_id: id.to_owned(),
+            ..BrokerOptions::default()
+        };
+        let inbound: Arc<dyn Inbound> = shown.clone();
+        let broker = fanfare_transports::open("redis", &options, inbound).unwrap();
+        Self {
+            broker,
+            shown,
+            next_ticket: AtomicU64::new(1),
+        }
+    }
+
+    /// As [`Self::open`]; the node listens to `rooms` and counts together with the others when this returns.
+    pub(crate) async fn ready(url: &str, id: &str, rooms: &[&str]) -> Self {
+        let node = Self::open(url, id);
+        node.connected().await;
+        node.listen(rooms).await;
+        node
+    }
+
+    /// Waits until the node counts together with the others: then an announcement is not its own judgement.
+    pub(crate) async fn connected(&self) {
+        let nonce = slot(&format!("ready-{}", rand::random::<u64>()));
+        eventually("the node counts with the others", async || {
+            if self.broker.probe().await.is_err() || self.broker.presence_counts().leases == 0 {
+                return false;
+            }
+            // Alone, a node grants whatever it is asked for.
+            self.broker.acquire_slot(nonce.clone(), 1).await;
+            let granted = self.broker.acquire_slot(nonce.clone(), 1).await;
+            self.broker.release_slot(nonce.clone());
+            if granted {
+                self.broker.release_slot(nonce.clone());
+            }
+            !granted
+        })
+        .await;
+    }
+
+    pub(crate) async fn listen(&self, rooms: &[&str]) {
+        for name in rooms {
+            self.broker.subscribe(Interest::Channel(room(name))).await;
+        }
+    }
+
+    /// A connection of `user` enters. Returns its ticket.
+    pub(crate) fn enter(&self, name: &str, user: &str) -> u64 {
+        let ticket = self.next_ticket.fetch_add(1, Ordering::SeqCst);
+        self.broker.enter(Entry {
+            room: room(name),
+            member: member(user),
+            ticket: EntryTicket(ticket),
+            wants_members: true,
+        });
+        ticket
+    }
+
+    /// As [`Self::enter`]; returns when it has entered.
+    pub(crate) async fn entered(&self, name: &str, user: &str) -> Entered {
+        let ticket = self.enter(name, user);
+        self.answer(ticket).await
+    }
+
+    /// The result of an entry.
+    pub(crate) async fn answer(&self, ticket: u64) -> Entered {
+        eventually("the connection has entered", async || {
+            self.shown.entered.lock().unwrap().contains_key(&ticket)
+        })
+        .await;
+        self.shown.entered.lock().unwrap()[&ticket].clone()
+    }
+
+    pub(crate) fn leave(&self, name: &str, user: &str) {
+        self.broker.leave(room(name), UserId::new(user).unwrap());
+    }
+
+    /// The changes that connections in room `name` were shown: `+alice -alice`.
+    pub(crate) fn changes(&self, name: &str) -> String {
+        let mut changes = String::new();
+        for line in self.shown.log() {
+            let (sign, user) = match line {
+                Line::Joined(room, user) if room == name => ('+', user),
+                Line::Left(room, user) if room == name => ('-', user),
+                _ => continue,
+            };
+            let _ = write!(changes, "{sign}{user} ");
+        }
+        changes.trim_end().to_owned()
+    }
+
+    /// Waits until connections in room `name` were shown exactly these changes.
+    pub(crate) async fn shows(&self, name: &str, expected: &str) {
+        let wait = async {
+            while self.changes(name) != expected {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        let result = tokio::time::timeout(std::time::Duration::from_secs(30), wait).await;
+        assert!(result.is_ok(), "{:?} is not {expected:?}", self.changes(name));
+    }
+}
+
+/// The users in a list of members, in order.
+pub(crate) fn users(entered: &Entered) -> Vec<String> {
+    let members = entered.members.iter().flatten();
+    let mut users: Vec<String> = members.map(|member| member.user.to_string()).collect();
+    users.sort();
+    users
+}
+
+/// Panics if a user joined or left twice in a row.
+pub(crate) fn alternate(changes: &str) {
+    let mut present = HashMap::new();
+    for change in changes.split_whitespace() {
+        let (sign, user) = change.split_at(1);
+        let before = present.insert(user, sign == "+");
+        assert_ne!(before, Some(sign == "+"), "{user} in {changes}");
+    }
+}
+
+impl Shown {
+    pub(crate) fn log(&self) -> Vec<Line> {
+        self.log.lock().unwrap().clone()
+    }
+}
+
+impl Inbound for Shown {
+    fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
+        let count = events.len();
+        let mut log = self.log.lock().unwrap();
+        for event in events {
+            let Audience::Channel(room) = &event.audience else {
+                log.push(Line::Other(event.data.as_str().to_owned()));
+                continue;
+            };
+            let user = || serde_json::from_str::<String>(event.data.as_str()).unwrap();
+            log.push(match event.kind.as_deref() {
+                Some("user_joined") => Line::Joined(room.to_string(), user()),
+                Some("user_left") => Line::Left(room.to_string(), user()),
+                _ => Line::Other(event.data.as_str().to_owned()),
+            });
+        }
+        Box::pin(std::future::ready(vec![Reach::default(); count]))
+    }
+
+    fn received(&self, _publications: u64) {}
+
+    fn rejected(&self) {}
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn answer(&self, question: Bytes) -> BoxFuture<'_, Bytes> {
+        Box::pin(std::future::ready(question))
+    }
+
+    fn on_notice(&self, _notice: Bytes) {}
+
+    fn entered(&self, ticket: EntryTicket, entered: Entered) {
+        self.log.lock().unwrap().push(Line::Entered(ticket.0));
+        self.entered.lock().unwrap().insert(ticket.0, entered);
+    }
+
+    fn announcement(&self, change: Presence, room: &Channel, member: &Member) -> Option<Event> {
+        let kind = match change {
+            Presence::Joined => "user_joined",
+            Presence::Left => "user_left",
+        };
+        let user = serde_json::to_string(&*member.user).unwrap();
+        let audience = Audience::Channel(room.clone());
+        Some(Event::new(audience, Some(kind), raw(&user), SystemTime::now()))
+    }
+}
+
+/// Whether the node cannot reach its broker.
+pub(crate) async fn is_away(node: &RoomNode) -> bool {
+    let health = node.broker.health().await;
+    matches!(health, fanfare_core::BrokerHealth::Disconnected { .. })
+}
+
+/// As [`eventually`], with that many seconds.
+pub(crate) async fn within(seconds: u64, what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    };
+    let result = tokio::time::timeout(std::time::Duration::from_secs(seconds), wait).await;
+    assert!(result.is_ok(), "not within {seconds} seconds: {what}");
+}
