@@ -280,10 +280,7 @@ impl Broker for ClusterBroker {
         let shared = Arc::clone(&self.shared);
         let released = self.shared.presence.close();
         Box::pin(async move {
-            let end = async {
-                let _ = released.await;
-                peers::end(&shared).await;
-            };
+            let end = async { tokio::join!(released, peers::end(&shared)) };
             let _ = tokio::time::timeout(ANSWER_TIMEOUT, end).await;
         })
     }

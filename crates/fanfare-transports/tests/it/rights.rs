@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::{
     away::two_nodes,
     harness::{Cluster, Node, channel, eventually, to, to_channel, to_user},
+    rooms::{RoomNode, slot, users},
     server::RedisServer,
 };
 
@@ -77,6 +78,7 @@ async fn the_documented_rights_are_enough() {
     assert!(first.broker.ask("q".into()).await.complete);
     first.broker.broadcast("notice".into());
     eventually("it is told", async || second.inbound.told() == ["notice"]).await;
+    presence_with(&url).await;
     // Of all of that only the signs of life were refused.
     let refused = || match server.command(&["ACL", "LOG"]) {
         redis::Value::Array(refused) => refused
@@ -92,6 +94,30 @@ async fn the_documented_rights_are_enough() {
     first.ready().await;
     let of_life = |entry: &&String| entry.contains("ping") || entry.contains("client|setinfo");
     assert_eq!(refused().iter().find(|entry| !of_life(entry)), None);
+}
+
+/// All that nodes do about rooms and slots, their deaths included.
+async fn presence_with(url: &str) {
+    let room = "project:1";
+    let (dead, first, second) = (
+        RoomNode::ready(url, "dead", &[room]).await,
+        RoomNode::ready(url, "d", &[room]).await,
+        RoomNode::ready(url, "e", &[room]).await,
+    );
+    dead.entered(room, "carol").await;
+    assert!(first.entered(room, "alice").await.first);
+    assert_eq!(users(&second.entered(room, "bob").await), ["alice", "bob", "carol"]);
+    assert!(first.broker.acquire_slot(slot("tab"), 1).await);
+    assert!(!second.broker.acquire_slot(slot("tab"), 1).await);
+    drop(dead);
+    eventually("it is cleaned up after", async || {
+        second.changes(room).ends_with("-carol")
+    })
+    .await;
+    first.leave(room, "alice");
+    second.shows(room, "+carol +alice +bob -carol -alice").await;
+    first.broker.close().await;
+    assert!(second.broker.acquire_slot(slot("tab"), 1).await);
 }
 
 /// Redis answers `PING` with `MASTERDOWN` then, and publishes all the same.
