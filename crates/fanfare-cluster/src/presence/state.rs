@@ -16,7 +16,7 @@ use fanfare_core::{Channel, Entry, Event, Member, Presence, Present, UserId};
 use tokio::sync::oneshot;
 
 use super::{
-    room::{Room, StoredAs},
+    room::{LocalUser, Room, StoredAs},
     slots::{SlotChange, SlotChangeKind, Slots},
     view::{Arrived, View},
 };
@@ -385,7 +385,7 @@ impl State {
             if is_joined == room.has(user) {
                 room.show(change.change, &change.member, &self.deliveries);
             }
-            if room.users.get(user).is_some_and(|user| user.needs_change()) {
+            if room.users.get(user).is_some_and(LocalUser::needs_change) {
                 self.mark(&change.room, user);
             }
         }

@@ -204,10 +204,11 @@ impl Worker {
         }
         let listed = timed(store.members(&rooms)).await;
         let lost = self.check(&listed);
-        let mut lists = listed.value.into_iter();
+        let mut found = listed.value.into_iter();
         for room in &rooms {
-            let list = lists.next().flatten();
-            self.shared.presence.state().compared(room, list, &[self.lease.id]);
+            let members = found.next().flatten();
+            let mut state = self.shared.presence.state();
+            state.compared(room, members, &[self.lease.id]);
         }
         count(&self.shared.presence.counters.compared, rooms.len());
         (true, lost)
