@@ -9,7 +9,7 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use fanfare_core::{
     Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Inbound, Interest,
-    MAX_MESSAGE_BYTES, Present, PresenceCounts, Receipt, RememberedIds, Slot, UserId,
+    MAX_MESSAGE_BYTES, PresenceCounts, Present, Receipt, RememberedIds, Slot, UserId,
 };
 use tokio::{
     runtime::Handle,

@@ -189,7 +189,9 @@ fn one(shared: &Shared, by_all_channels: bool, event: Event, envelope: Option<En
                 && wanted
             {
                 let room = room.clone();
-                shared.presence.arrived(&room, *mark, event, node == shared.node_id);
+                shared
+                    .presence
+                    .arrived(&room, *mark, event, node == shared.node_id);
             }
         }
         Some(Envelope {

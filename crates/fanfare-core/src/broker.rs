@@ -5,7 +5,9 @@ use std::{future::Future, pin::Pin, time::Duration};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::{Channel, Entered, Entry, EntryTicket, Event, Member, Presence, PresenceCounts, Present, Slot, UserId};
+use crate::{
+    Channel, Entered, Entry, EntryTicket, Event, Member, Presence, PresenceCounts, Present, Slot, UserId,
+};
 
 /// A question, an answer or a notice with more bytes than this does not travel between nodes.
 pub const MAX_MESSAGE_BYTES: usize = (8 << 20) - 4096;

@@ -105,8 +105,7 @@ impl Cleaner {
 fn change(shared: &Shared, held: Held) -> Change {
     match held {
         Held::Member { room, user, member } => {
-            let text =
-                member.and_then(|member| announcement(shared, Presence::Left, &room, &member, 0));
+            let text = member.and_then(|member| announcement(shared, Presence::Left, &room, &member, 0));
             Change::Leave {
                 announcement: text,
                 room,

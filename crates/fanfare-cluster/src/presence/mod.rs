@@ -19,7 +19,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use fanfare_core::{BoxFuture, Channel, Entry, Event, Present, PresenceCounts, Slot, UserId};
+use fanfare_core::{BoxFuture, Channel, Entry, Event, PresenceCounts, Present, Slot, UserId};
 use tokio::sync::{Notify, oneshot};
 
 use self::state::State;

@@ -194,7 +194,9 @@ impl Room {
         first: bool,
         deliveries: &Deliveries,
     ) {
-        let Some(local) = self.users.get_mut(user) else { return };
+        let Some(local) = self.users.get_mut(user) else {
+            return;
+        };
         let later = local.waiting.iter().position(|waiting| waiting.number > number);
         let answered: Vec<Waiting> = local
             .waiting
@@ -204,7 +206,13 @@ impl Room {
         let mut first = first;
         for waiting in answered {
             let is_first = waiting.number == number && std::mem::take(&mut first);
-            self.answer(&member, waiting.ticket, waiting.wants_members, is_first, deliveries);
+            self.answer(
+                &member,
+                waiting.ticket,
+                waiting.wants_members,
+                is_first,
+                deliveries,
+            );
         }
     }
 
@@ -245,14 +253,15 @@ impl Room {
         let mut list = list;
         let users = &self.users;
         list.members.retain(|held| {
-            let is_here = users.get(&held.member.user).is_some_and(|user| user.connections > 0);
+            let is_here = users
+                .get(&held.member.user)
+                .is_some_and(|user| user.connections > 0);
             is_here || held.leases.iter().any(|lease| !own.contains(lease))
         });
         let Some(view) = &mut self.view else {
             return Vec::new();
         };
-        let listed: AHashMap<&UserId, ()> =
-            list.members.iter().map(|held| (&held.member.user, ())).collect();
+        let listed: AHashMap<&UserId, ()> = list.members.iter().map(|held| (&held.member.user, ())).collect();
         let is_here = |user: &UserId| users.get(user).is_some_and(|user| user.connections > 0);
         let gone: Vec<Member> = view
             .members()

@@ -83,7 +83,9 @@ impl Slots {
 
     /// The store must be told of `slot` when it is there again, unless both know of no place.
     pub(super) fn mark(&mut self, slot: &SlotName) {
-        let Some(places) = self.held.get_mut(slot) else { return };
+        let Some(places) = self.held.get_mut(slot) else {
+            return;
+        };
         if places.count == 0 && !places.stored {
             if std::mem::take(&mut places.dirty) {
                 self.dirty.retain(|dirty| dirty != slot);

@@ -133,7 +133,10 @@ impl State {
             wants_members,
         } = entry;
         let number = self.number();
-        let room = self.rooms.entry(name.clone()).or_insert_with(|| Room::new(name.clone()));
+        let room = self
+            .rooms
+            .entry(name.clone())
+            .or_insert_with(|| Room::new(name.clone()));
         let is_first = room.enter(member);
         if !is_first {
             if !room.wait(&member.user, None, *ticket, *wants_members) {
@@ -148,7 +151,10 @@ impl State {
                 room.view = Some(View::unsynced());
                 self.unsynced.push_back(name.clone());
             }
-            let is_new = room.view.as_ref().is_some_and(|view| !view.contains(&member.user));
+            let is_new = room
+                .view
+                .as_ref()
+                .is_some_and(|view| !view.contains(&member.user));
             room.answer(member, *ticket, *wants_members, is_new, &self.deliveries);
             room.show(Presence::Joined, member, &self.deliveries);
             self.mark(name, &member.user);
@@ -157,7 +163,9 @@ impl State {
 
     /// A connection of `user` leaves `name`.
     pub(super) fn leave(&mut self, name: &Channel, user: &UserId) {
-        let Some(room) = self.rooms.get_mut(name) else { return };
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
         let Some(member) = room.leave(user) else { return };
         if self.connected {
             let number = self.number();
@@ -170,7 +178,11 @@ impl State {
     }
 
     fn queue_change(&mut self, number: u64, name: &Channel, member: &Member, change: Presence) {
-        let Some(user) = self.rooms.get_mut(name).and_then(|room| room.users.get_mut(&member.user)) else {
+        let Some(user) = self
+            .rooms
+            .get_mut(name)
+            .and_then(|room| room.users.get_mut(&member.user))
+        else {
             return;
         };
         user.pending += 1;
@@ -188,7 +200,9 @@ impl State {
 
     /// Nothing is filtered for connections that only listen.
     fn drop_view_if_empty(&mut self, name: &Channel) {
-        let Some(room) = self.rooms.get_mut(name) else { return };
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
         if room.occupants > 0 {
             return;
         }
@@ -233,7 +247,9 @@ impl State {
     }
 
     pub(super) fn present(&self, name: &Channel) -> Vec<Present> {
-        self.rooms.get(name).map_or_else(Vec::new, |room| room.present().collect())
+        self.rooms
+            .get(name)
+            .map_or_else(Vec::new, |room| room.present().collect())
     }
 
     // What the worker carries out.
@@ -311,7 +327,9 @@ impl State {
     pub(super) fn applied(&mut self, change: &MemberChange, transition: bool, list: Option<RoomMembers>) {
         self.in_flight -= 1;
         let connected = self.connected;
-        let Some(room) = self.rooms.get_mut(&change.room) else { return };
+        let Some(room) = self.rooms.get_mut(&change.room) else {
+            return;
+        };
         if let Some(user) = room.users.get_mut(&change.member.user) {
             user.pending -= 1;
             user.stored = match change.change {
@@ -362,7 +380,11 @@ impl State {
     /// Lists whose announcement has not arrived in time, for whatever reason.
     pub(super) fn take_overdue(&mut self, patience: Duration) -> Vec<Fetched> {
         let is_overdue = |fetched: &Fetched| fetched.at.elapsed() >= patience;
-        let count = self.fetched.iter().take_while(|fetched| is_overdue(fetched)).count();
+        let count = self
+            .fetched
+            .iter()
+            .take_while(|fetched| is_overdue(fetched))
+            .count();
         self.fetched.drain(..count).collect()
     }
 
@@ -419,7 +441,9 @@ impl State {
                 self.show(name, arrived);
             }
         }
-        let Some(room) = self.rooms.get_mut(name) else { return };
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
         let unanswered = room.view.as_mut().map(View::take_unanswered);
         for (user, number) in unanswered.into_iter().flatten() {
             room.answer_waiting(&user, number, false, &self.deliveries);
@@ -451,7 +475,10 @@ impl State {
         if !std::mem::take(&mut self.connected) {
             return;
         }
-        let fetching = self.rooms.iter().filter(|(_, room)| room.view.as_ref().is_some_and(View::is_holding));
+        let fetching = self
+            .rooms
+            .iter()
+            .filter(|(_, room)| room.view.as_ref().is_some_and(View::is_holding));
         let fetching: Vec<Channel> = fetching.map(|(name, _)| name.clone()).collect();
         for name in fetching {
             self.begin_view(&name);
@@ -504,7 +531,9 @@ impl State {
     fn judge(&mut self, change: &MemberChange) {
         self.awaited.remove(&change.number);
         let user = &change.member.user;
-        let Some(room) = self.rooms.get_mut(&change.room) else { return };
+        let Some(room) = self.rooms.get_mut(&change.room) else {
+            return;
+        };
         if let Some(local) = room.users.get_mut(user) {
             local.pending -= 1;
         }
@@ -622,7 +651,11 @@ impl State {
             && let Some((name, user)) = self.dirty.pop_front()
         {
             let number = self.number();
-            let Some(local) = self.rooms.get_mut(&name).and_then(|room| room.users.get_mut(&user)) else {
+            let Some(local) = self
+                .rooms
+                .get_mut(&name)
+                .and_then(|room| room.users.get_mut(&user))
+            else {
                 continue;
             };
             local.dirty = false;
@@ -639,7 +672,11 @@ impl State {
             tasks.push(Task::Member(MemberChange {
                 number,
                 member: local.member.clone(),
-                change: if is_joined { Presence::Joined } else { Presence::Left },
+                change: if is_joined {
+                    Presence::Joined
+                } else {
+                    Presence::Left
+                },
                 since_ms: local.since_ms,
                 announced: !is_joined || local.stored != StoredAs::Lost,
                 list: false,
@@ -683,7 +720,9 @@ impl State {
 
     /// The store's `list` of a room; `None` if there is none.
     pub(super) fn compared(&mut self, name: &Channel, list: Option<RoomMembers>, own: &[LeaseId]) {
-        let Some(room) = self.rooms.get_mut(name) else { return };
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
         if !room.view.as_ref().is_some_and(View::is_holding) {
             // Its last connection left meanwhile, and what arrived since is not in the list.
             return;
@@ -746,7 +785,9 @@ impl State {
 
     /// Shows what arrived, as far as it is news.
     fn show(&mut self, name: &Channel, arrived: Arrived) {
-        let Some(room) = self.rooms.get_mut(name) else { return };
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
         let (mark, user) = (&arrived.mark, &arrived.mark.member.user);
         let is_joined = mark.change == Presence::Joined;
         if !arrived.own {

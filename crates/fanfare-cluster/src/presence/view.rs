@@ -134,7 +134,10 @@ impl View {
 
     /// Whether the list contains what `mark` announces, or something later.
     pub(super) fn is_stale(&self, mark: &PresenceMark) -> bool {
-        let shown = self.members.get(&mark.member.user).map_or(0, |shown| shown.version);
+        let shown = self
+            .members
+            .get(&mark.member.user)
+            .map_or(0, |shown| shown.version);
         mark.version <= self.version.max(shown)
     }
 

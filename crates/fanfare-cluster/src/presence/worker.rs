@@ -96,7 +96,10 @@ impl Worker {
         if let Some(sender) = &sender {
             let connection = Arc::downgrade(sender);
             // What is on the other side may have lost everything, and nothing may be concluded from that.
-            let is_new = self.connection.as_ref().is_none_or(|last| !last.ptr_eq(&connection));
+            let is_new = self
+                .connection
+                .as_ref()
+                .is_none_or(|last| !last.ptr_eq(&connection));
             self.renew_now |= is_new;
             self.connection = Some(connection);
         }
@@ -232,7 +235,10 @@ impl Worker {
             Some(Renewal::Gone { cleaned }) => {
                 let forgotten = self.renewed.is_some_and(|at| at.elapsed() > CLEANED_MEMORY);
                 let cleaned = cleaned || forgotten;
-                tracing::warn!(cleaned, "this node's lease is gone; its members are entered again");
+                tracing::warn!(
+                    cleaned,
+                    "this node's lease is gone; its members are entered again"
+                );
                 if !cleaned {
                     self.compare_at = Some(Instant::now() + LEASE_LIFETIME);
                 }
@@ -271,7 +277,10 @@ impl Worker {
                     state.applied(&change, transition, members);
                 }
                 (Task::Slot(change), Some(Applied::Slot { granted })) => {
-                    count(&self.shared.presence.counters.refused_slots, usize::from(!granted));
+                    count(
+                        &self.shared.presence.counters.refused_slots,
+                        usize::from(!granted),
+                    );
                     state.applied_slot(change, granted);
                 }
                 (task, _) => {
@@ -366,7 +375,9 @@ async fn timed<T: Default>(call: impl Future<Output = Stored<T>>) -> Stored<T> {
         lost: true,
         ..Stored::default()
     };
-    tokio::time::timeout(STORE_TIMEOUT, call).await.unwrap_or_else(late)
+    tokio::time::timeout(STORE_TIMEOUT, call)
+        .await
+        .unwrap_or_else(late)
 }
 
 /// The text that announces a change in `room`; `None` if there is nothing to announce.
@@ -378,5 +389,11 @@ pub(super) fn announcement(
     number: u64,
 ) -> Option<AnnouncementText> {
     let event = local::announcement(&*shared.inbound, change, room, member)?;
-    Some(wire::announcement(&event, &shared.node_id, change, member, number))
+    Some(wire::announcement(
+        &event,
+        &shared.node_id,
+        change,
+        member,
+        number,
+    ))
 }

@@ -183,7 +183,10 @@ mod tests {
             let text = announcement(&event, "node", change, &member("7", None), 3);
             let message = Bytes::from([&text.head[..], b"1764381976123456", &text.tail[..]].concat());
             let (read, envelope) = parse_event(audience.clone(), &message, now).unwrap();
-            assert_eq!((read.id, &read.data, &read.metadata), (event.id, &event.data, &event.metadata));
+            assert_eq!(
+                (read.id, &read.data, &read.metadata),
+                (event.id, &event.data, &event.metadata)
+            );
             let mark = PresenceMark {
                 change,
                 member: member("7", None),

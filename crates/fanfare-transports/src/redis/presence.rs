@@ -6,8 +6,8 @@ use fanfare_cluster::{
     transport::{
         PresenceStore, Stored, Subject,
         presence::{
-            Applied, CLAIM_LIFETIME, CLEANED_MEMORY, Change, Held, HeldMember, LEASE_LIFETIME, Lease, LeaseId,
-            Renewal, RoomMembers, SlotName,
+            Applied, CLAIM_LIFETIME, CLEANED_MEMORY, Change, Held, HeldMember, LEASE_LIFETIME, Lease,
+            LeaseId, Renewal, RoomMembers, SlotName,
         },
     },
     wire,
@@ -86,7 +86,11 @@ impl PresenceStore for Connection {
         Box::pin(self.named_by_index(dead, most))
     }
 
-    fn clean<'a>(&'a self, dead: LeaseId, changes: &'a [Change]) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>> {
+    fn clean<'a>(
+        &'a self,
+        dead: LeaseId,
+        changes: &'a [Change],
+    ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>> {
         Box::pin(self.change(dead, None, changes))
     }
 
@@ -97,7 +101,9 @@ impl PresenceStore for Connection {
             if cleaned {
                 calls.call(&scripts::CLEANED, &leases).arg(lease);
             } else {
-                calls.commands.push(redis::cmd("HDEL").arg(leases).arg(lease).to_owned());
+                calls
+                    .commands
+                    .push(redis::cmd("HDEL").arg(leases).arg(lease).to_owned());
             }
             self.carry_out(calls.commands).await.map(drop)
         })
@@ -137,7 +143,12 @@ impl Connection {
     }
 
     /// Names what will be held in the index, changes the records, and removes from the index what is not held any more.
-    async fn change_some(&self, lease: LeaseId, term: &str, changes: &[Change]) -> Stored<Vec<Option<Applied>>> {
+    async fn change_some(
+        &self,
+        lease: LeaseId,
+        term: &str,
+        changes: &[Change],
+    ) -> Stored<Vec<Option<Applied>>> {
         let (index, id) = (self.names.index(lease), lease.to_string());
         let mut calls = Calls::default();
         let taken: Vec<String> = changes.iter().filter(|change| takes(change)).map(entry).collect();
@@ -156,7 +167,9 @@ impl Connection {
         // cleaning of the node's own lease removes them.
         let mut applied = answers.map(|answers| {
             let answers = answers.iter().skip(first).zip(changes);
-            answers.map(|(answer, change)| applied(answer, change)).collect::<Vec<_>>()
+            answers
+                .map(|(answer, change)| applied(answer, change))
+                .collect::<Vec<_>>()
         });
         let released = released(changes, &applied.value);
         if !released.is_empty() {
@@ -179,7 +192,11 @@ impl Connection {
                 list,
             } => {
                 let described = format!("{since_ms} {}", wire::write_member(member));
-                let words = ["enter".to_owned(), described, if *list { "list" } else { "" }.to_owned()];
+                let words = [
+                    "enter".to_owned(),
+                    described,
+                    if *list { "list" } else { "" }.to_owned(),
+                ];
                 (room, &member.user, words, announcement)
             }
             Change::Leave {
@@ -189,7 +206,12 @@ impl Connection {
                 even_if_unheld,
             } => {
                 let word = if *even_if_unheld { "lost" } else { "leave" };
-                (room, user, [word.to_owned(), String::new(), String::new()], announcement)
+                (
+                    room,
+                    user,
+                    [word.to_owned(), String::new(), String::new()],
+                    announcement,
+                )
             }
             Change::Slot { slot, count, most } => {
                 let most = most.map_or_else(String::new, |most| most.to_string());
@@ -201,7 +223,9 @@ impl Connection {
         let call = calls.call(&scripts::ROOM, &self.names.room(room));
         call.arg(term).arg(lease).arg(&**user).arg(&words);
         if let Some(text) = announcement {
-            let channel = self.names.channel(&Subject::Audience(Audience::Channel(room.clone())));
+            let channel = self
+                .names
+                .channel(&Subject::Audience(Audience::Channel(room.clone())));
             call.arg(PUBLISH).arg(channel).arg(&*text.head).arg(&*text.tail);
         } else {
             call.arg(&["", "", "", ""]);
@@ -216,15 +240,20 @@ impl Connection {
             Some(Value::Array(entries)) => entries.iter().filter_map(bytes).collect(),
             _ => Vec::new(),
         };
-        let (known, foreign): (Vec<_>, Vec<_>) =
-            entries.into_iter().map(|entry| (entry, named_by(entry))).partition(|(_, named)| named.is_some());
+        let (known, foreign): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .map(|entry| (entry, named_by(entry)))
+            .partition(|(_, named)| named.is_some());
         let mut held: Vec<Held> = known.into_iter().filter_map(|(_, named)| named).collect();
         let mut commands: Vec<_> = held
             .iter()
             .filter_map(|held| match held {
-                Held::Member { room, user, .. } => {
-                    Some(redis::cmd("HGET").arg(self.names.room(room)).arg(&**user).to_owned())
-                }
+                Held::Member { room, user, .. } => Some(
+                    redis::cmd("HGET")
+                        .arg(self.names.room(room))
+                        .arg(&**user)
+                        .to_owned(),
+                ),
                 Held::Slot(_) => None,
             })
             .collect();
@@ -239,7 +268,9 @@ impl Connection {
         for held in &mut held {
             if let Held::Member { user, member, .. } = held {
                 let record = records.next().and_then(bytes).unwrap_or_default();
-                *member = holders(user, record).find(|(lease, _)| *lease == id).map(|(_, member)| member);
+                *member = holders(user, record)
+                    .find(|(lease, _)| *lease == id)
+                    .map(|(_, member)| member);
             }
         }
         Stored {
@@ -270,7 +301,9 @@ fn renewal(answer: &Value, own: LeaseId) -> Option<Renewal> {
 fn applied(answer: &Value, change: &Change) -> Option<Applied> {
     match (answer, change) {
         (Value::Int(-1), _) => Some(Applied::Fenced),
-        (Value::Int(granted), Change::Slot { .. }) => Some(Applied::Slot { granted: *granted == 1 }),
+        (Value::Int(granted), Change::Slot { .. }) => Some(Applied::Slot {
+            granted: *granted == 1,
+        }),
         (Value::Int(transition), _) => Some(Applied::Room {
             transition: *transition == 1,
             members: None,
@@ -294,7 +327,10 @@ fn members(parts: &[Value]) -> Option<RoomMembers> {
         let holders: Vec<_> = holders(&user, bytes(&field[1])?).collect();
         Some(HeldMember {
             member: holders.first()?.1.clone(),
-            leases: holders.iter().filter_map(|(lease, _)| lease.parse().ok()).collect(),
+            leases: holders
+                .iter()
+                .filter_map(|(lease, _)| lease.parse().ok())
+                .collect(),
             version,
         })
     });
@@ -341,7 +377,9 @@ fn released(changes: &[Change], applied: &[Option<Applied>]) -> Vec<String> {
         };
         last.insert(entry(change), is_released);
     }
-    last.into_iter().filter_map(|(entry, is_released)| is_released.then_some(entry)).collect()
+    last.into_iter()
+        .filter_map(|(entry, is_released)| is_released.then_some(entry))
+        .collect()
 }
 
 // The entries of an index: `m`, the room and the user, or `s` and the slot, on lines of their own. Names have no line breaks.

@@ -38,7 +38,11 @@ async fn a_user_joins_with_the_first_connection_and_leaves_with_the_last() {
     assert_eq!(users(&bob), ["alice", "bob"]);
     let name = |member: &fanfare_core::Member| member.username.clone();
     let members = bob.members.as_ref().unwrap();
-    assert!(members.iter().all(|member| name(member).is_some_and(|name| name.ends_with("'s name"))));
+    assert!(
+        members
+            .iter()
+            .all(|member| name(member).is_some_and(|name| name.ends_with("'s name")))
+    );
     first.leave(ROOM, "alice");
     first.leave(ROOM, "alice");
     first.leave(ROOM, "nobody");
@@ -55,7 +59,11 @@ async fn a_user_joins_with_the_first_connection_and_leaves_with_the_last() {
         node.shows(ROOM, "+alice +bob -bob -alice").await;
     }
     let keys = server.command(&["KEYS", "fanfare:room:*"]);
-    assert_eq!(keys, redis::Value::Array(Vec::new()), "an empty room takes no space");
+    assert_eq!(
+        keys,
+        redis::Value::Array(Vec::new()),
+        "an empty room takes no space"
+    );
 }
 
 /// The joiner's own announcement, and all that comes after the list, is shown to it; nothing that is in the list.
@@ -79,8 +87,14 @@ async fn the_list_and_what_follows_fit_together() {
             let entered = third.answer(ticket).await;
             tokio::time::sleep(Duration::from_millis(round % 7)).await;
             let log = third.shown.log();
-            let after = log.iter().skip_while(|line| **line != Line::Entered(ticket)).skip(1);
-            let mut present: Vec<String> = users(&entered).into_iter().filter(|user| user != "carol").collect();
+            let after = log
+                .iter()
+                .skip_while(|line| **line != Line::Entered(ticket))
+                .skip(1);
+            let mut present: Vec<String> = users(&entered)
+                .into_iter()
+                .filter(|user| user != "carol")
+                .collect();
             for line in after {
                 match line {
                     Line::Joined(_, user) if user != "carol" => {
@@ -142,7 +156,9 @@ async fn all_nodes_show_one_order() {
     assert_eq!(common[0], common[1]);
     assert_eq!(common[0], common[2]);
     alternate(common[0]);
-    let present = |user: &str| common[0].matches(&format!("+{user} ")).count() == common[0].matches(&format!("-{user} ")).count();
+    let present = |user: &str| {
+        common[0].matches(&format!("+{user} ")).count() == common[0].matches(&format!("-{user} ")).count()
+    };
     assert!((0..4).all(|user| present(&format!("u{user}"))));
 }
 
@@ -154,7 +170,10 @@ async fn slots_are_counted_over_all_nodes() {
     assert!(!second.broker.acquire_slot(slot("tab"), 1).await);
     assert!(second.broker.acquire_slot(slot("other"), 1).await);
     first.broker.release_slot(slot("tab"));
-    eventually("it is free", async || second.broker.acquire_slot(slot("tab"), 1).await).await;
+    eventually("it is free", async || {
+        second.broker.acquire_slot(slot("tab"), 1).await
+    })
+    .await;
     assert!(!first.broker.acquire_slot(slot("tab"), 1).await);
 
     // Of many who want one of three places at once, three get it.
@@ -164,11 +183,17 @@ async fn slots_are_counted_over_all_nodes() {
     });
     let granted = futures_util::future::join_all(wanting.collect::<Vec<_>>()).await;
     assert_eq!(granted.iter().filter(|granted| **granted).count(), 3);
-    assert_eq!(first.broker.presence_counts().refused_slots > 0, granted.iter().step_by(2).any(|granted| !granted));
+    assert_eq!(
+        first.broker.presence_counts().refused_slots > 0,
+        granted.iter().step_by(2).any(|granted| !granted)
+    );
 
     // One that is not waited for is given back.
     drop(first.broker.acquire_slot(slot("dropped"), 1));
-    eventually("it is free", async || second.broker.acquire_slot(slot("dropped"), 1).await).await;
+    eventually("it is free", async || {
+        second.broker.acquire_slot(slot("dropped"), 1).await
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -176,7 +201,13 @@ async fn any_name_is_a_name() {
     let server = RedisServer::start();
     let long = "x".repeat(255);
     let long_room = format!("project:{}", "y".repeat(247));
-    let names = ["project:{a}b", "project:a b", "project:}{", &long_room, "project:\u{1f3ba}\"\\"];
+    let names = [
+        "project:{a}b",
+        "project:a b",
+        "project:}{",
+        &long_room,
+        "project:\u{1f3ba}\"\\",
+    ];
     let (first, second) = (
         RoomNode::ready(&server.url(), "a", &names).await,
         RoomNode::ready(&server.url(), "b", &names).await,
@@ -195,7 +226,13 @@ async fn any_name_is_a_name() {
             first.leave(name, user);
         }
         eventually("all have left", async || {
-            second.shown.log().iter().filter(|line| matches!(line, Line::Left(room, _) if room == name)).count() == odd.len()
+            second
+                .shown
+                .log()
+                .iter()
+                .filter(|line| matches!(line, Line::Left(room, _) if room == name))
+                .count()
+                == odd.len()
         })
         .await;
     }
@@ -217,7 +254,10 @@ async fn a_node_that_ends_releases_what_it_holds_at_once() {
     first.broker.close().await;
     second.shows(ROOM, "+alice +bob -alice").await;
     assert!(second.broker.acquire_slot(slot("tab"), 1).await);
-    assert!(start.elapsed() < Duration::from_secs(4), "well before the lease expires");
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "well before the lease expires"
+    );
     drop(first);
     tokio::time::sleep(Duration::from_millis(200)).await;
     let leases = server.command(&["HLEN", "fanfare:leases"]);

@@ -47,27 +47,52 @@ async fn a_node_that_dies_is_forgotten_once_within_ten_seconds() {
     let after = died.elapsed();
     eprintln!("a dead node was forgotten after {after:?}");
     assert!(after < Duration::from_secs(10), "{after:?}");
-    eventually("its slot is free", async || second.broker.acquire_slot(slot("tab"), 1).await).await;
+    eventually("its slot is free", async || {
+        second.broker.acquire_slot(slot("tab"), 1).await
+    })
+    .await;
     // Whatever else would come, such as another survivor's.
     tokio::time::sleep(Duration::from_secs(2)).await;
     for node in [&first, &second] {
         let changes = node.changes(ROOM);
-        assert_eq!((changes.matches("-carol").count(), changes.matches("-dave").count()), (1, 1));
-        assert!(!changes.contains("-alice"), "she is there through another node: {changes}");
+        assert_eq!(
+            (
+                changes.matches("-carol").count(),
+                changes.matches("-dave").count()
+            ),
+            (1, 1)
+        );
+        assert!(
+            !changes.contains("-alice"),
+            "she is there through another node: {changes}"
+        );
         alternate(&changes);
     }
     let cleaned = [&first, &second].map(|node| node.broker.presence_counts().cleaned_leases);
     assert_eq!(cleaned.iter().sum::<u64>(), 1);
     let keys = server.command(&["KEYS", "fanfare:lease:*"]);
-    assert!(matches!(keys, redis::Value::Array(keys) if keys.len() == 2), "those of the living");
+    assert!(
+        matches!(keys, redis::Value::Array(keys) if keys.len() == 2),
+        "those of the living"
+    );
 }
 
 /// Runs a node on threads of its own, which a sleep stops altogether, as `kill -STOP` does.
-fn stopped_for(url: String, time: Duration) -> (mpsc::Receiver<String>, mpsc::Sender<()>, std::thread::JoinHandle<()>) {
+fn stopped_for(
+    url: String,
+    time: Duration,
+) -> (
+    mpsc::Receiver<String>,
+    mpsc::Sender<()>,
+    std::thread::JoinHandle<()>,
+) {
     let (said, says) = mpsc::channel();
     let (go_on, wait) = mpsc::channel();
     let thread = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let node = RoomNode::ready(&url, "paused", &ROOMS).await;
             node.entered(ROOM, "carol").await;
@@ -114,11 +139,16 @@ async fn a_node_that_was_paused_beyond_its_lease_enters_its_members_again() {
     })
     .await
     .unwrap();
-    eventually("it is back", async || node.changes(ROOM).matches("+carol").count() == 2).await;
+    eventually("it is back", async || {
+        node.changes(ROOM).matches("+carol").count() == 2
+    })
+    .await;
     node.leave(ROOM, "nobody");
     tokio::time::sleep(Duration::from_secs(2)).await;
     go_on.send(()).unwrap();
-    let others = tokio::task::spawn_blocking(move || says.recv().unwrap()).await.unwrap();
+    let others = tokio::task::spawn_blocking(move || says.recv().unwrap())
+        .await
+        .unwrap();
     thread.join().unwrap();
     let changes = node.changes(ROOM);
     for changes in [&changes, &others] {
@@ -159,7 +189,10 @@ async fn nothing_is_announced_twice_when_redis_comes_back_empty() {
     // Judged by what the node knows.
     second.leave(ROOM, "carol");
     let erin = second.entered(ROOM, "erin").await;
-    assert_eq!((erin.first, users(&erin)), (true, ["alice", "bob", "dave", "erin"].map(String::from).to_vec()));
+    assert_eq!(
+        (erin.first, users(&erin)),
+        (true, ["alice", "bob", "dave", "erin"].map(String::from).to_vec())
+    );
     second.shows(ROOM, "+alice +bob +carol +dave -carol +erin").await;
     server.restart();
     for node in [&first, &second, &listener] {
@@ -227,7 +260,11 @@ async fn a_node_that_was_cut_off_catches_up() {
     .await;
     cut.connected().await;
     let changes = cut.changes(ROOM);
-    assert_eq!(changes.matches("carol").count(), 1, "nothing for the rest: {changes}");
+    assert_eq!(
+        changes.matches("carol").count(),
+        1,
+        "nothing for the rest: {changes}"
+    );
     assert_eq!(node.changes(ROOM).matches("dave").count(), 2);
     for node in [&node, &cut] {
         alternate(&node.changes(ROOM));
@@ -265,7 +302,8 @@ async fn members_learn_what_they_missed_while_their_node_did_not_receive() {
     for node in [&first, &second] {
         eventually("all is shown", async || {
             let changes = node.changes(ROOM);
-            let has_left = |user: &str| changes.rfind(&format!("+{user}")) <= changes.rfind(&format!("-{user}"));
+            let has_left =
+                |user: &str| changes.rfind(&format!("+{user}")) <= changes.rfind(&format!("-{user}"));
             changes.contains("+end") && (0..3).all(|user| has_left(&format!("u{user}")))
         })
         .await;
@@ -280,15 +318,53 @@ async fn members_learn_what_they_missed_while_their_node_did_not_receive() {
 async fn values_of_others_are_ignored() {
     let server = RedisServer::start();
     for words in [
-        &["HSET", "fanfare:room:project:1", "mallory", "junk", "eve", "0123456789abcdef x {}", "", "no number"][..],
-        &["HSET", "fanfare:room:project:1", "alice", "zz 1 {\"dialect\":\"rooms\"}\n\nfoo"],
-        &["HSET", "fanfare:leases", "x", "1", "0123456789abcdef", "soon", "0123456789abcde0", "cleaning 1 x"],
-        &["HSET", "fanfare:slot:name:broadcast:tab", "x", "9", "0123456789abcdef", "many"],
+        &[
+            "HSET",
+            "fanfare:room:project:1",
+            "mallory",
+            "junk",
+            "eve",
+            "0123456789abcdef x {}",
+            "",
+            "no number",
+        ][..],
+        &[
+            "HSET",
+            "fanfare:room:project:1",
+            "alice",
+            "zz 1 {\"dialect\":\"rooms\"}\n\nfoo",
+        ],
+        &[
+            "HSET",
+            "fanfare:leases",
+            "x",
+            "1",
+            "0123456789abcdef",
+            "soon",
+            "0123456789abcde0",
+            "cleaning 1 x",
+        ],
+        &[
+            "HSET",
+            "fanfare:slot:name:broadcast:tab",
+            "x",
+            "9",
+            "0123456789abcdef",
+            "many",
+        ],
         &["SET", "fanfare:room:project:2", "a string"],
         &["SET", "fanfare:slot:name:broadcast:text", "a string"],
         // A dead node's lease, and what an index of it should not have.
         &["HSET", "fanfare:leases", "00000000000000aa", "1"],
-        &["SADD", "fanfare:lease:00000000000000aa", "junk", "m\nonly", "m\n*\nx", "q\nx\ny", "s\nname:broadcast:tab"],
+        &[
+            "SADD",
+            "fanfare:lease:00000000000000aa",
+            "junk",
+            "m\nonly",
+            "m\n*\nx",
+            "q\nx\ny",
+            "s\nname:broadcast:tab",
+        ],
     ] {
         server.command(words);
     }
@@ -313,7 +389,11 @@ async fn values_of_others_are_ignored() {
     assert_eq!((bob.first, users(&bob)), (true, vec!["bob".to_owned()]));
     assert!(first.broker.acquire_slot(slot("text"), 1).await);
     first.leave("project:2", "bob");
-    server.command(&["DEL", "fanfare:room:project:2", "fanfare:slot:name:broadcast:text"]);
+    server.command(&[
+        "DEL",
+        "fanfare:room:project:2",
+        "fanfare:slot:name:broadcast:text",
+    ]);
     first.connected().await;
     assert!(second.entered("project:2", "carol").await.first);
     first.shows("project:2", "+bob -bob +carol").await;
@@ -325,8 +405,12 @@ async fn many_members_are_entered_again_while_events_flow() {
     let server = RedisServer::start();
     let count: u32 = std::env::var("FANFARE_TEST_MEMBERS").map_or(20_000, |count| count.parse().unwrap());
     let node = RoomNode::ready(&server.url(), "a", &[]).await;
-    let rooms: Vec<String> = (0..count / 10).map(|number| format!("project:{number}")).collect();
-    let subscribed = rooms.iter().map(|name| node.broker.subscribe(Interest::Channel(room(name))));
+    let rooms: Vec<String> = (0..count / 10)
+        .map(|number| format!("project:{number}"))
+        .collect();
+    let subscribed = rooms
+        .iter()
+        .map(|name| node.broker.subscribe(Interest::Channel(room(name))));
     futures_util::future::join_all(subscribed.collect::<Vec<_>>()).await;
     let start = Instant::now();
     for number in 0..count {
@@ -350,7 +434,10 @@ async fn many_members_are_entered_again_while_events_flow() {
         is_entered(2 * count).await
     })
     .await;
-    eprintln!("{count} members entered again in {:?}; the slowest event took {slowest:?}", start.elapsed());
+    eprintln!(
+        "{count} members entered again in {:?}; the slowest event took {slowest:?}",
+        start.elapsed()
+    );
     let rooms = server.command(&["EVAL", "return #redis.call('KEYS', 'fanfare:room:*')", "0"]);
     assert_eq!(rooms, redis::Value::Int(i64::from(count / 10)));
     node.connected().await;

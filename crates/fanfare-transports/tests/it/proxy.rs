@@ -49,7 +49,9 @@ impl Proxy {
 }
 
 async fn pass(mut client: TcpStream, server: String, mut open: watch::Receiver<bool>) {
-    let Ok(mut server) = TcpStream::connect(server).await else { return };
+    let Ok(mut server) = TcpStream::connect(server).await else {
+        return;
+    };
     tokio::select! {
         _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
         _ = open.wait_for(|open| !open) => {}

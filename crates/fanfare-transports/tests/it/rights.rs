@@ -106,7 +106,10 @@ async fn presence_with(url: &str) {
     );
     dead.entered(room, "carol").await;
     assert!(first.entered(room, "alice").await.first);
-    assert_eq!(users(&second.entered(room, "bob").await), ["alice", "bob", "carol"]);
+    assert_eq!(
+        users(&second.entered(room, "bob").await),
+        ["alice", "bob", "carol"]
+    );
     assert!(first.broker.acquire_slot(slot("tab"), 1).await);
     assert!(!second.broker.acquire_slot(slot("tab"), 1).await);
     drop(dead);
