@@ -16,7 +16,10 @@ use fanfare_core::{
 };
 use fanfare_transports::BrokerOptions;
 
-use crate::server::RedisServer;
+use crate::{
+    groups::{self, ClusterGroup, SentinelGroup},
+    server::RedisServer,
+};
 
 /// How long nodes hear all channels after they have let go of them; short, so that much happens in a test.
 pub(crate) const LINGER: Duration = Duration::from_millis(10);
@@ -25,26 +28,55 @@ pub(crate) const LINGER: Duration = Duration::from_millis(10);
 pub(crate) enum Cluster {
     Memory,
     Redis(RedisServer),
+    Sentinel(Shared<SentinelGroup>),
+    RedisCluster(Shared<ClusterGroup>),
+}
+
+/// A group of servers that other tests use at the same time, each with a prefix of its own.
+pub(crate) struct Shared<G> {
+    pub(crate) group: Arc<G>,
+    prefix: String,
+}
+
+impl<G> From<Arc<G>> for Shared<G> {
+    fn from(group: Arc<G>) -> Self {
+        let prefix = format!("{}:", uuid::Uuid::new_v4().simple());
+        Self { group, prefix }
+    }
 }
 
 impl Cluster {
+    pub(crate) fn sentinel() -> Self {
+        Self::Sentinel(groups::shared_sentinels().into())
+    }
+
+    pub(crate) fn redis_cluster() -> Self {
+        Self::RedisCluster(groups::shared_cluster().into())
+    }
+
     /// A node that is ready.
     pub(crate) async fn node(&self, id: &str) -> Node {
-        match self {
-            Self::Memory => {
-                let node = Node::open("memory", "", id);
-                node.ready().await;
-                node
-            }
-            Self::Redis(server) => server.node(id).await,
-        }
+        let (kind, options, prefix) = match self {
+            Self::Memory => ("memory", BrokerOptions::default(), ""),
+            Self::Redis(server) => return server.node(id).await,
+            Self::Sentinel(shared) => ("redis", shared.group.options(), &*shared.prefix),
+            Self::RedisCluster(shared) => ("redis", shared.group.options(), &*shared.prefix),
+        };
+        let options = BrokerOptions {
+            prefix: prefix.to_owned(),
+            linger: LINGER,
+            ..options
+        };
+        let node = Node::open_by(kind, &options, id);
+        node.ready().await;
+        node
     }
 
     /// Several nodes where the broker allows it, else one.
     pub(crate) async fn nodes(&self) -> Vec<Node> {
         match self {
             Self::Memory => vec![self.node("a").await],
-            Self::Redis(_) => vec![self.node("a").await, self.node("b").await, self.node("c").await],
+            _ => vec![self.node("a").await, self.node("b").await, self.node("c").await],
         }
     }
 }
@@ -73,11 +105,10 @@ impl Node {
     pub(crate) fn open_with(kind: &str, url: &str, id: &str, linger: Duration) -> Self {
         let options = BrokerOptions {
             url: url.to_owned(),
-            node_id: id.to_owned(),
             linger,
             ..BrokerOptions::default()
         };
-        Self::open_by(kind, &options)
+        Self::open_by(kind, &options, id)
     }
 
     /// A node on Redis that puts `prefix` before every name.
@@ -87,13 +118,18 @@ impl Node {
             prefix: prefix.to_owned(),
             ..BrokerOptions::default()
         };
-        Self::open_by("redis", &options)
+        Self::open_by("redis", &options, "")
     }
 
-    fn open_by(kind: &str, options: &BrokerOptions) -> Self {
-        let inbound = Recorder::named(&options.node_id);
+    /// A node with these options, called `id`.
+    pub(crate) fn open_by(kind: &str, options: &BrokerOptions, id: &str) -> Self {
+        let options = BrokerOptions {
+            node_id: id.to_owned(),
+            ..options.clone()
+        };
+        let inbound = Recorder::named(id);
         let port: Arc<dyn Inbound> = inbound.clone();
-        let broker = fanfare_transports::open(kind, options, port).unwrap();
+        let broker = fanfare_transports::open(kind, &options, port).unwrap();
         Self { broker, inbound }
     }
 

@@ -213,7 +213,7 @@ pub(crate) async fn health_is_good(cluster: &Cluster) {
     let node = cluster.node("a").await;
     match (cluster, node.broker.health().await) {
         (Cluster::Memory, BrokerHealth::Embedded) => {}
-        (Cluster::Redis(_), BrokerHealth::Connected { round_trip }) => {
+        (_, BrokerHealth::Connected { round_trip }) => {
             assert!(round_trip > Duration::ZERO);
         }
         (_, other) => panic!("{other:?}"),

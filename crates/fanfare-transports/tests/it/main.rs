@@ -5,6 +5,7 @@ mod away;
 mod channels;
 mod deaf;
 mod events;
+mod groups;
 mod harness;
 mod ids;
 mod laws;
@@ -34,6 +35,18 @@ macro_rules! contract {
             async fn $law() {
                 let server = crate::server::RedisServer::start();
                 crate::$file::$law(&crate::Cluster::Redis(server)).await;
+            })*)*
+        }
+        mod redis_sentinel {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $law() {
+                crate::$file::$law(&crate::Cluster::sentinel()).await;
+            })*)*
+        }
+        mod redis_cluster {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $law() {
+                crate::$file::$law(&crate::Cluster::redis_cluster()).await;
             })*)*
         }
     };

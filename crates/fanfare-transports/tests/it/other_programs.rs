@@ -23,7 +23,7 @@ impl Cluster {
     fn server(&self) -> &RedisServer {
         match self {
             Self::Redis(server) => server,
-            Self::Memory => panic!("no server"),
+            _ => panic!("no server"),
         }
     }
 

@@ -12,6 +12,7 @@ pub(crate) struct RedisServer {
     port: u16,
     folder: tempfile::TempDir,
     password: Option<&'static str>,
+    arguments: Vec<String>,
 }
 
 impl RedisServer {
@@ -21,26 +22,35 @@ impl RedisServer {
     ///
     /// If neither `redis-server` nor `valkey-server` is installed: a test that needs Redis fails without it.
     pub(crate) fn start() -> Self {
-        Self::start_with(None)
+        Self::start_as(free_port(), None, &[])
     }
 
     /// As [`Self::start`], with a password.
     pub(crate) fn start_with(password: Option<&'static str>) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        Self::start_as(free_port(), password, &[])
+    }
+
+    /// As [`Self::start`], on this port and with further arguments.
+    pub(crate) fn start_as(port: u16, password: Option<&'static str>, arguments: &[&str]) -> Self {
+        let mut arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+        if let Some(password) = password {
+            arguments.extend(["--requirepass".to_owned(), password.to_owned()]);
+        }
         let folder = tempfile::tempdir().unwrap();
-        let process = launch(port, &folder, password);
+        let process = launch(port, &folder, &arguments);
         let mut server = Self {
             process,
             port,
             folder,
             password,
+            arguments,
         };
         server.wait();
         server
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {
@@ -58,7 +68,7 @@ impl RedisServer {
 
     /// Starts it again on the same port; answers when it took connections.
     pub(crate) fn restart(&mut self) -> Instant {
-        self.process = launch(self.port, &self.folder, self.password);
+        self.process = launch(self.port, &self.folder, &self.arguments);
         self.wait();
         Instant::now()
     }
@@ -115,15 +125,26 @@ impl Drop for RedisServer {
     }
 }
 
-fn launch(port: u16, folder: &tempfile::TempDir, password: Option<&str>) -> Child {
+/// A port that is free on loopback.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn launch(port: u16, folder: &tempfile::TempDir, arguments: &[String]) -> Child {
+    // Sentinels read and write a file.
+    let file = folder.path().join("server.conf");
+    if !file.exists() {
+        std::fs::write(&file, "").unwrap();
+    }
     let start = |program: &str| {
         Command::new(program)
+            .arg(&file)
             .args(["--bind", "127.0.0.1", "--save", "", "--port"])
             .arg(port.to_string())
             .arg("--dir")
             .arg(folder.path())
-            .args(password.map(|_| "--requirepass"))
-            .args(password)
+            .args(arguments)
             .stdout(Stdio::null())
             .spawn()
     };
