@@ -4,15 +4,21 @@
 //! Redis Cluster does for every key, so the hub is found and checked without knowing the Cluster's map. Where the slot
 //! goes, by a failover or by a migration, all nodes follow.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
-use fanfare_cluster::transport::Failed;
-use redis::{ConnectionInfo, RedisError, Value, aio::MultiplexedConnection};
+use fanfare_cluster::{ANSWER_TIMEOUT, transport::Failed};
+use redis::{
+    Cmd, ConnectionInfo, RedisError, TlsCertificates, Value, aio::MultiplexedConnection,
+    cluster::ClusterClient,
+};
 
 use super::{
     address,
     errors::ErrorTexts,
-    servers::{self, Server, most_named},
+    servers::{self, Server, Side, most_named},
 };
 use crate::OpenError;
 
@@ -23,9 +29,17 @@ const HOPS: usize = 4;
 /// Checks in a row after which a Cluster that is down counts as away: a failover is over by then.
 const DOWN: u32 = 5;
 
+/// What is published at another node of a Cluster than where it is received may arrive so much later.
+const BUS_DELAY: Duration = Duration::from_millis(400);
+/// How often the library follows a key to another node.
+const RETRIES: u32 = 3;
+
 /// See the module's documentation.
 pub(super) struct Cluster {
     key: String,
+    /// Where this node published last, and where it received.
+    last: Mutex<[Option<String>; 2]>,
+    client: ClusterClient,
     /// The configured nodes.
     seeds: String,
     /// The configured nodes, and then those that the hub was found at.
@@ -46,13 +60,27 @@ impl Cluster {
     ///
     /// # Errors
     /// When this system cannot connect to such a server.
-    pub(super) fn new(seeds: &[ConnectionInfo], key: String) -> Result<Self, OpenError> {
-        for seed in seeds {
-            servers::open(seed)?;
+    pub(super) fn new(
+        seeds: &[ConnectionInfo],
+        key: String,
+        authorities: Option<&TlsCertificates>,
+    ) -> Result<Self, OpenError> {
+        let mut client = ClusterClient::builder(seeds.to_vec())
+            .connection_timeout(ANSWER_TIMEOUT)
+            .response_timeout(ANSWER_TIMEOUT)
+            .retries(RETRIES);
+        if let Some(authorities) = authorities.filter(|_| seeds.iter().any(address::is_encrypted)) {
+            client = client.certs(authorities.clone());
         }
+        let client = client.build().map_err(|_| OpenError::BadSetting {
+            name: "cluster",
+            reason: "expected servers that this system can connect to".to_owned(),
+        })?;
         let places: Vec<String> = seeds.iter().map(address::place).collect();
         Ok(Self {
             key,
+            last: Mutex::default(),
+            client,
             seeds: places.join(", "),
             nodes: Mutex::new(seeds.to_vec()),
         })
@@ -63,8 +91,22 @@ impl Cluster {
         self.seeds.clone()
     }
 
-    /// Connects to the hub.
-    pub(super) async fn find(&self, texts: &ErrorTexts) -> Result<Server, Failed> {
+    /// Connects to the hub, for publishing or for receiving.
+    ///
+    /// If it is another than before, the Cluster may still be passing on to the new one what was published at the old one:
+    /// to be overtaken by later events, or to be received for a second time. So its time is left to it.
+    pub(super) async fn find(&self, side: Side, texts: &ErrorTexts) -> Result<Server, Failed> {
+        let server = self.search(texts).await?;
+        let place = address::place(server.client.get_connection_info());
+        let last =
+            self.last.lock().unwrap_or_else(PoisonError::into_inner)[side as usize].replace(place.clone());
+        if last.is_some_and(|last| last != place) {
+            tokio::time::sleep(BUS_DELAY).await;
+        }
+        Ok(server)
+    }
+
+    async fn search(&self, texts: &ErrorTexts) -> Result<Server, Failed> {
         let nodes = self.nodes().clone();
         let answers = nodes.iter().map(|node| async {
             let answer = async {
@@ -91,6 +133,30 @@ impl Cluster {
             }
         }
         Err("the Cluster's nodes do not agree on who has the slot".to_owned())
+    }
+
+    /// Carries out `commands`, which a node did not because their slot has moved or is on its way to another node. Returns
+    /// what each returned; `None` for an error.
+    ///
+    /// Here the library's own support for Clusters does it, which follows each key. It cannot publish: it repeats what
+    /// a lost connection may have carried out already.
+    pub(super) async fn follow(&self, commands: &[Cmd]) -> Vec<Option<Value>> {
+        let start = Instant::now();
+        let mut values = vec![None; commands.len()];
+        let Ok(mut connection) = self.client.get_async_connection().await else {
+            return values;
+        };
+        for (command, value) in commands.iter().zip(&mut values) {
+            match command.query_async(&mut connection).await {
+                Ok(answer) => *value = Some(answer),
+                Err(error) if error.code().is_none() => break,
+                Err(_) => {}
+            }
+            if start.elapsed() > ANSWER_TIMEOUT {
+                break;
+            }
+        }
+        values
     }
 
     /// Whether `server` lives and is still the hub.

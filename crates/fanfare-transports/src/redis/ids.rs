@@ -123,10 +123,11 @@ impl Connection {
             for command in some {
                 pipe.add_command(command.clone());
             }
-            let Some(answers) = self.send(&pipe, some.len()).await else {
+            let Some(mut answers) = self.send(&pipe, some.len()).await else {
                 stored.lost = true;
                 return stored;
             };
+            self.servers.follow(some, &mut answers).await;
             let refused = answers.iter().find_map(|answer| self.refusal(answer));
             stored.refused = refused.or(stored.refused);
             stored.value.extend(answers);

@@ -23,7 +23,7 @@ use redis::{Pipeline, Value, aio::PubSubSink};
 
 use self::{
     names::Names,
-    servers::{Server, Servers, alive},
+    servers::{Server, Servers, Side, alive},
 };
 use crate::{BrokerOptions, OpenError};
 
@@ -73,7 +73,7 @@ impl Transport for Redis {
     fn open_sender(&self) -> BoxFuture<'_, Result<Box<dyn Sender>, Failed>> {
         Box::pin(async move {
             let connection = Connection {
-                server: self.servers.find().await?,
+                server: self.servers.find(Side::Publishing).await?,
                 servers: Arc::clone(&self.servers),
                 names: self.names.clone(),
             };
@@ -86,7 +86,7 @@ impl Transport for Redis {
             let (client, found) = if let Some(client) = self.servers.only() {
                 (client.clone(), None)
             } else {
-                let server = self.servers.find().await?;
+                let server = self.servers.find(Side::Receiving).await?;
                 (server.client.clone(), Some(server))
             };
             let connection = client.get_async_pubsub().await;
@@ -150,26 +150,32 @@ impl Sender for Connection {
     fn publish<'a>(&'a self, messages: &'a [Message]) -> BoxFuture<'a, Vec<Published>> {
         Box::pin(async move {
             let mut pipe = Pipeline::with_capacity(2 * messages.len());
-            let mut count = 0;
+            let mut notes = Vec::new();
             for message in messages {
                 let channel = self.names.channel(&message.subject);
                 pipe.cmd("PUBLISH").arg(channel).arg(&*message.payload);
-                count += 1;
                 if let Some(id) = &message.id {
-                    pipe.add_command(self.published_id(id));
-                    count += 1;
+                    let note = self.published_id(id);
+                    pipe.add_command(note.clone());
+                    notes.push(note);
                 }
             }
-            let Some(answers) = self.send(&pipe, count).await else {
+            let Some(answers) = self.send(&pipe, messages.len() + notes.len()).await else {
                 return vec![Err(PublishError::Lost); messages.len()];
             };
-            let mut answers = answers.iter();
-            let published = messages.iter().map(|message| {
-                let listeners = answers.next().ok_or(PublishError::Lost);
-                let id = message.id.and_then(|_| answers.next());
+            let (mut listeners, mut noted) = (Vec::with_capacity(messages.len()), Vec::new());
+            let mut answers = answers.into_iter();
+            for message in messages {
+                listeners.extend(answers.next());
+                noted.extend(message.id.and_then(|_| answers.next()));
+            }
+            self.servers.follow(&notes, &mut noted).await;
+            let mut noted = noted.iter();
+            let published = messages.iter().zip(&listeners).map(|(message, listeners)| {
+                let note = message.id.and_then(|_| noted.next());
                 Ok(Accepted {
-                    listeners: Some(self.published(listeners?)?),
-                    id_refused: id.and_then(|answer| self.refusal(answer)),
+                    listeners: Some(self.published(listeners)?),
+                    id_refused: note.and_then(|answer| self.refusal(answer)),
                 })
             });
             published.collect()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanfare_cluster::{ANSWER_TIMEOUT, transport::Failed};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, RedisError, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, RedisError, TlsCertificates, Value,
     aio::MultiplexedConnection,
 };
 
@@ -25,6 +25,13 @@ enum Choice {
     One(Client),
     Sentinel(Sentinel),
     Cluster(Cluster),
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Side {
+    Publishing = 0,
+    Receiving = 1,
 }
 
 /// A server to use, and a connection to it.
@@ -68,7 +75,7 @@ impl Servers {
             (Choice::One(open(&info)?), vec![info])
         } else {
             let infos = read_list("cluster", &options.cluster, authorities)?;
-            (Choice::Cluster(Cluster::new(&infos, key)?), infos)
+            (Choice::Cluster(Cluster::new(&infos, key, authorities)?), infos)
         };
         if authorities.is_some() && !infos.iter().any(address::is_encrypted) {
             return Err(OpenError::BadSetting {
@@ -99,18 +106,44 @@ impl Servers {
         }
     }
 
-    /// Connects to the server to use now.
+    /// Connects to the server to use now, for publishing or for receiving.
     ///
     /// # Errors
     /// When it is not known, or does not answer.
-    pub(super) async fn find(&self) -> Result<Server, Failed> {
+    pub(super) async fn find(&self, side: Side) -> Result<Server, Failed> {
         match &self.choice {
             Choice::One(client) => {
                 let connected = Server::connect(client.get_connection_info()).await;
                 connected.map_err(|error| self.texts.describe(&error))
             }
             Choice::Sentinel(sentinel) => sentinel.find(&self.texts).await,
-            Choice::Cluster(cluster) => cluster.find(&self.texts).await,
+            Choice::Cluster(cluster) => cluster.find(side, &self.texts).await,
+        }
+    }
+
+    /// Repeats those of `commands` whose `answers` name another server, and replaces the answers.
+    pub(super) async fn follow(&self, commands: &[Cmd], answers: &mut [Value]) {
+        let Choice::Cluster(cluster) = &self.choice else {
+            return;
+        };
+        let is_elsewhere = |answer: &Value| match answer {
+            Value::ServerError(error) => matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN"),
+            _ => false,
+        };
+        let (mut moved, mut places) = (Vec::new(), Vec::new());
+        for (command, answer) in commands.iter().zip(answers) {
+            if is_elsewhere(answer) {
+                moved.push(command.clone());
+                places.push(answer);
+            }
+        }
+        if moved.is_empty() {
+            return;
+        }
+        for (place, answer) in places.into_iter().zip(cluster.follow(&moved).await) {
+            if let Some(answer) = answer {
+                *place = answer;
+            }
         }
     }
 

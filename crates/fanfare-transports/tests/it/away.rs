@@ -80,7 +80,11 @@ fn ways() -> [(Audience, Interest); 3] {
 }
 
 /// Publishes numbers until told to stop, with a disturbance in the middle; each must arrive once, in order.
-async fn once_in_order(node: &Node, audience: Audience, disturb: impl AsyncFnOnce()) -> Vec<Receipt> {
+pub(crate) async fn once_in_order(
+    node: &Node,
+    audience: Audience,
+    disturb: impl AsyncFnOnce(),
+) -> Vec<Receipt> {
     let stop = AtomicBool::new(false);
     let publish = async {
         let mut receipts = Vec::new();

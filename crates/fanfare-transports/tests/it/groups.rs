@@ -18,7 +18,12 @@ const SENTINELS: usize = 3;
 /// What the Sentinels call the master.
 const NAME: &str = "mymaster";
 /// A replica is there at once, not after a pause for others.
-const REPLICATION: &[&str] = &["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"];
+const REPLICATION: &[&str] = &[
+    "--repl-diskless-sync-delay",
+    "0",
+    "--repl-ping-replica-period",
+    "1",
+];
 const MASTERS: usize = 3;
 const SLOTS: usize = 16_384;
 
@@ -113,7 +118,12 @@ impl ClusterGroup {
                     .map(|slot| slot.to_string())
                     .collect();
                 let slots = slots.iter().map(String::as_str);
-                server.command(&["CLUSTER", "ADDSLOTS"].into_iter().chain(slots).collect::<Vec<_>>());
+                server.command(
+                    &["CLUSTER", "ADDSLOTS"]
+                        .into_iter()
+                        .chain(slots)
+                        .collect::<Vec<_>>(),
+                );
             }
             if number > 0 {
                 server.command(&["CLUSTER", "MEET", "127.0.0.1", &first]);
@@ -151,9 +161,10 @@ impl ClusterGroup {
 
     /// The number of the server that has `key`.
     pub(crate) fn owner(&self, key: &str) -> usize {
-        let answer = self.servers.iter().position(|server| {
-            server.try_command(&["GET", key]).is_ok()
-        });
+        let answer = self
+            .servers
+            .iter()
+            .position(|server| server.try_command(&["GET", key]).is_ok());
         answer.expect("a server has the slot")
     }
 }
@@ -207,7 +218,10 @@ pub(crate) fn text(server: &RedisServer, words: &[&str]) -> String {
 pub(crate) fn wait(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(30), "not within 30 seconds: {what}");
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "not within 30 seconds: {what}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }

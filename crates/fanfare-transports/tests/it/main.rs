@@ -5,6 +5,7 @@ mod away;
 mod channels;
 mod deaf;
 mod events;
+mod failover;
 mod groups;
 mod harness;
 mod ids;
