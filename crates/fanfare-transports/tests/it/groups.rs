@@ -25,7 +25,7 @@ const REPLICATION: &[&str] = &[
     "1",
 ];
 const MASTERS: usize = 3;
-const SLOTS: usize = 16_384;
+pub(crate) const SLOTS: usize = 16_384;
 
 /// A master, a replica, and the Sentinels that watch them.
 pub(crate) struct SentinelGroup {

@@ -19,6 +19,7 @@ mod questions;
 mod rights;
 mod rooms;
 mod server;
+mod tls;
 
 use harness::Cluster;
 
