@@ -150,32 +150,32 @@ impl Sender for Connection {
     fn publish<'a>(&'a self, messages: &'a [Message]) -> BoxFuture<'a, Vec<Published>> {
         Box::pin(async move {
             let mut pipe = Pipeline::with_capacity(2 * messages.len());
-            let mut notes = Vec::new();
+            let mut id_commands = Vec::new();
             for message in messages {
                 let channel = self.names.channel(&message.subject);
                 pipe.cmd("PUBLISH").arg(channel).arg(&*message.payload);
                 if let Some(id) = &message.id {
-                    let note = self.published_id(id);
-                    pipe.add_command(note.clone());
-                    notes.push(note);
+                    let id_command = self.published_id(id);
+                    pipe.add_command(id_command.clone());
+                    id_commands.push(id_command);
                 }
             }
-            let Some(answers) = self.send(&pipe, messages.len() + notes.len()).await else {
+            let Some(answers) = self.send(&pipe, messages.len() + id_commands.len()).await else {
                 return vec![Err(PublishError::Lost); messages.len()];
             };
-            let (mut listeners, mut noted) = (Vec::with_capacity(messages.len()), Vec::new());
+            let (mut listeners, mut id_answers) = (Vec::with_capacity(messages.len()), Vec::new());
             let mut answers = answers.into_iter();
             for message in messages {
                 listeners.extend(answers.next());
-                noted.extend(message.id.and_then(|_| answers.next()));
+                id_answers.extend(message.id.and_then(|_| answers.next()));
             }
-            self.servers.follow(&notes, &mut noted).await;
-            let mut noted = noted.iter();
+            self.servers.follow(&id_commands, &mut id_answers).await;
+            let mut id_answers = id_answers.iter();
             let published = messages.iter().zip(&listeners).map(|(message, listeners)| {
-                let note = message.id.and_then(|_| noted.next());
+                let id_answer = message.id.and_then(|_| id_answers.next());
                 Ok(Accepted {
                     listeners: Some(self.published(listeners)?),
-                    id_refused: note.and_then(|answer| self.refusal(answer)),
+                    id_refused: id_answer.and_then(|answer| self.refusal(answer)),
                 })
             });
             published.collect()

@@ -24,7 +24,7 @@ pub(super) struct Servers {
 enum Choice {
     One(Client),
     Sentinel(Sentinel),
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
 }
 
 /// What a connection is for.
@@ -75,7 +75,10 @@ impl Servers {
             (Choice::One(open(&info)?), vec![info])
         } else {
             let infos = read_list("cluster", &options.cluster, authorities)?;
-            (Choice::Cluster(Cluster::new(&infos, key, authorities)?), infos)
+            (
+                Choice::Cluster(Box::new(Cluster::new(&infos, key, authorities)?)),
+                infos,
+            )
         };
         if authorities.is_some() && !infos.iter().any(address::is_encrypted) {
             return Err(OpenError::BadSetting {

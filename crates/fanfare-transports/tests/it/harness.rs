@@ -29,7 +29,7 @@ pub(crate) enum Cluster {
     Memory,
     Redis(RedisServer),
     Sentinel(Shared<SentinelGroup>),
-    RedisCluster(Shared<ClusterGroup>),
+    Sharded(Shared<ClusterGroup>),
 }
 
 /// A group of servers that other tests use at the same time, each with a prefix of its own.
@@ -51,7 +51,7 @@ impl Cluster {
     }
 
     pub(crate) fn redis_cluster() -> Self {
-        Self::RedisCluster(groups::shared_cluster().into())
+        Self::Sharded(groups::shared_cluster().into())
     }
 
     /// A node that is ready.
@@ -60,7 +60,7 @@ impl Cluster {
             Self::Memory => ("memory", BrokerOptions::default(), ""),
             Self::Redis(server) => return server.node(id).await,
             Self::Sentinel(shared) => ("redis", shared.group.options(), &*shared.prefix),
-            Self::RedisCluster(shared) => ("redis", shared.group.options(), &*shared.prefix),
+            Self::Sharded(shared) => ("redis", shared.group.options(), &*shared.prefix),
         };
         let options = BrokerOptions {
             prefix: prefix.to_owned(),
