@@ -7,7 +7,7 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-CRATES = {"core", "cluster", "dialects", "server", "transports"}
+CRATES = {path.name.removeprefix("fanfare-") for path in (ROOT / "crates").iterdir()}
 DIALECTS = ROOT / "crates/fanfare-dialects/src"
 PAGES = sorted(page for page in (ROOT / "docs/statements").glob("*.md") if page.name != "README.md")
 LINKED = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])

@@ -5,11 +5,13 @@
 //! which protocols ([`Dialect`]) and transports between nodes ([`Broker`]) live.
 
 mod broker;
+mod client_network;
 mod conversation;
 mod dialect;
 mod ending;
 mod endpoint;
 mod event;
+mod guarded_url;
 mod handshake;
 mod identity;
 mod index;
@@ -31,6 +33,7 @@ pub use broker::{
     ANSWER_PATIENCE, Asked, BoxFuture, Broker, BrokerError, BrokerHealth, CLAIM_LIFETIME, Claim, Inbound,
     Interest, MAX_CLAIMS, MAX_MESSAGE_BYTES, MAX_NOTICES, Reach, Receipt, RememberedIds, UNANSWERED_LIFETIME,
 };
+pub use client_network::ClientNetwork;
 pub use conversation::{
     Command, Context, Conversation, Draft, Message, Outcome, Right, Step, Steps, Ticket, Token,
 };
@@ -40,6 +43,7 @@ pub use endpoint::{Call, Endpoint, HttpError, HttpReply, Plan};
 pub use event::{
     Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, personal_names, timestamp, timestamp_micros,
 };
+pub use guarded_url::{GuardedUrl, HIDDEN};
 pub use handshake::{About, Handshake, Offer, Rejection};
 pub use identity::{ADMIN_ROLE, Identity};
 pub use index::{PatternTrie, SubscriptionIndex};

@@ -2,13 +2,10 @@
 //! command line. The binary is `fanfare`; this library exists for it, its tests, its fuzz targets and its benchmarks.
 
 pub mod access;
-pub mod accounts;
 pub mod auth;
 pub mod bench;
 mod causes;
-mod changed;
 pub mod cli;
-mod client_network;
 pub mod config;
 pub mod engine;
 pub mod http;
@@ -17,5 +14,4 @@ pub mod messages;
 mod refusals;
 pub mod resp;
 pub mod serve;
-pub mod storage;
 pub mod telemetry;

@@ -8,6 +8,10 @@ use std::{
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
+use fanfare_accounts::{
+    Accounts,
+    storage::{Message, time_of},
+};
 use fanfare_core::{
     Audience, Broker, BrokerHealth, Channel, Event, RawJson, Sender, UserId, policy::Place, timestamp,
 };
@@ -17,11 +21,7 @@ use tokio::task::JoinHandle;
 use utoipa::ToSchema;
 use uuid::{Builder, Uuid};
 
-use crate::{
-    accounts::Accounts,
-    engine::{InProgress, Node, publish_once, publish_unless_taken},
-    storage::{Message, time_of},
-};
+use crate::engine::{InProgress, Node, publish_once, publish_unless_taken};
 
 /// The channel that tells of every message; what belongs to a user or a channel is below it.
 pub const MESSAGES_CHANNEL: &str = "messages";

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use fanfare_accounts::mint::LATEST_EXPIRY;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
@@ -10,9 +11,6 @@ use super::error::TokenError;
 
 /// The longest user id (`sub`) and session id (`sid`), in bytes: both become parts of channel names and of keys.
 pub const MAX_SUBJECT_BYTES: usize = 255;
-
-/// The last second of the year 9999. Later expiries are cut to it, so that callers may add to them without overflow.
-pub(super) const LATEST_EXPIRY: u64 = 253_402_300_799;
 
 /// What a token proves.
 #[derive(Clone, PartialEq)]

@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
+use fanfare_accounts::Accounts;
 use fanfare_core::Identity;
 use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{TokenError, Verified, Verifier, identity::identity};
-use crate::accounts::Accounts;
 
 /// Verifies tokens and keeps of them what the rest of the server may know.
 pub struct Gate {

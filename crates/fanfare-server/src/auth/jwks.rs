@@ -9,6 +9,7 @@ use std::sync::{
 };
 use std::time::Duration;
 
+use fanfare_core::GuardedUrl;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::Algorithm;
@@ -16,7 +17,6 @@ use super::error::{AuthSetupError, JwksError, TokenError};
 use super::jws::{Check, Jws};
 use super::keys::{Key, from_jwk, keys_of};
 use crate::causes::Causes;
-use crate::config::GuardedUrl;
 
 /// The longest time that one fetch may take, from connecting to the last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);

@@ -14,7 +14,6 @@ mod identity;
 mod jwks;
 mod jws;
 mod keys;
-mod mint;
 mod pem;
 mod secret;
 mod verifier;
@@ -29,7 +28,6 @@ pub use gate::Gate;
 pub use identity::identity;
 pub use jsonwebtoken::Algorithm;
 pub use jws::MAX_TOKEN_BYTES;
-pub use mint::mint;
 pub use secret::{
     SECRET_FILE_NAME, SecretFile, SecretFileError, load_or_create_secret, secret_file, secret_to_be,
 };

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use fanfare_accounts::mint::mint;
 use fanfare_core::{DialectKind, UserId};
 use serde_json::Map;
 use tempfile::TempDir;
@@ -19,7 +20,6 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{child::Child, client::Upgrade, listeners::Listeners};
-use crate::auth;
 
 /// Starting takes milliseconds.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -136,7 +136,7 @@ impl Server {
     pub(super) fn upgrades(&self, listeners: Listeners, count: usize) -> Result<Vec<Upgrade>, String> {
         let upgrade = |number| {
             let user = user(number)?;
-            let token = auth::mint(
+            let token = mint(
                 self.secret.as_bytes(),
                 &user,
                 TOKEN_TTL,

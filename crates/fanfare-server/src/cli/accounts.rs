@@ -3,10 +3,10 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use fanfare_accounts::{AccountError, Accounts, storage::Storage};
+
 use super::{Failure, Global, block_on};
-use crate::accounts::{AccountError, Accounts, AccountsOptions};
-use crate::config::Config;
-use crate::storage::Storage;
+use crate::{config::Config, serve};
 
 /// Runs work on the configured database.
 pub(super) fn with_storage<T>(
@@ -28,7 +28,7 @@ pub(super) fn with_accounts<T>(
 ) -> Result<T, Failure> {
     let config = global.load(None)?.config;
     with_storage(&config, async |storage| {
-        let accounts = Accounts::new(storage.clone(), AccountsOptions::new(&config, None));
+        let accounts = Accounts::new(storage.clone(), serve::accounts_options(&config, None));
         work(&accounts).await.map_err(|error| failed(&error))
     })
 }

@@ -1,10 +1,10 @@
 //! `fanfare key`: API keys, from the command line.
 
 use clap::{Args, Subcommand};
+use fanfare_accounts::Scope;
 
 use super::accounts::{moment, with_accounts};
 use super::{Global, Outcome, output};
-use crate::accounts::Scope;
 
 /// Make and revoke API keys for backends.
 #[derive(Subcommand)]

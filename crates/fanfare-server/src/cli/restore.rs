@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use fanfare_accounts::storage;
 
 use super::{Failure, Global, Outcome, block_on, output};
-use crate::storage;
 
 /// Put a backup in the place of the SQLite database; the server must be stopped.
 #[derive(Args)]

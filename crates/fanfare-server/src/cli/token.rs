@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use fanfare_accounts::mint;
 use serde_json::{Map, Value};
 
 use super::{Failure, Global, Outcome, output};
@@ -49,7 +50,7 @@ pub(super) fn mint(
             Failure::Usage("tokens are signed elsewhere: the configuration names public keys alone".into())
         })?;
     let ttl = ttl.unwrap_or(loaded.config.auth.access_ttl);
-    Ok(auth::mint(&secret, user, ttl, claims, SystemTime::now()))
+    Ok(mint::mint(&secret, user, ttl, claims, SystemTime::now()))
 }
 
 /// Whether the secret that [`mint`] signs with is there already.

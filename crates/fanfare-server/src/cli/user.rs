@@ -3,11 +3,13 @@
 use std::io::Read as _;
 
 use clap::{Args, Subcommand};
+use fanfare_accounts::{
+    AccountError, Accounts, DEFAULT_ROLE, random_password,
+    storage::{Session, User},
+};
 
 use super::accounts::{moment, with_accounts};
 use super::{Failure, Global, Outcome, output};
-use crate::accounts::{AccountError, Accounts, DEFAULT_ROLE, random_password};
-use crate::storage::{Session, User};
 
 /// How many users are read at once.
 const PAGE: u32 = 500;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use fanfare_core::GuardedUrl;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::types::{self, GuardedUrl, text};
+use super::types::{self, text};
 
 /// A rule about who may do what on the channels that a pattern matches.
 // The fields are texts, so that the checks can say which of them is wrong and on which line.

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fanfare_accounts::{AccountsOptions, storage::StorageUrl};
+use fanfare_core::GuardedUrl;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::types::{self, GuardedUrl, Secret, text};
-use crate::storage::StorageUrl;
+use super::types::{self, Secret, text};
 
 /// How tokens are proved, and who may connect.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -106,6 +107,7 @@ pub struct Auth {
 
 impl Default for Auth {
     fn default() -> Self {
+        let accounts = AccountsOptions::default();
         Self {
             jwt_secret: None,
             jwt_secret_file: None,
@@ -114,16 +116,16 @@ impl Default for Auth {
             algorithms: Vec::new(),
             issuer: None,
             audience: None,
-            leeway: Duration::ZERO,
-            access_ttl: Duration::from_secs(3600),
-            refresh_ttl: Duration::from_secs(30 * 24 * 3600),
-            registration: Registration::Open,
-            password_threads: 0,
-            password_queue: 64,
-            max_sessions_per_user: 100,
-            login_attempts_per_minute: 10,
-            login_attempts_per_minute_per_ip: 60,
-            registrations_per_minute_per_ip: 60,
+            leeway: accounts.leeway,
+            access_ttl: accounts.access_ttl,
+            refresh_ttl: accounts.refresh_ttl,
+            registration: Registration::default(),
+            password_threads: accounts.password_threads,
+            password_queue: accounts.password_queue,
+            max_sessions_per_user: accounts.sessions_per_user,
+            login_attempts_per_minute: accounts.attempts_per_account,
+            login_attempts_per_minute_per_ip: accounts.attempts_per_address,
+            registrations_per_minute_per_ip: accounts.registrations_per_address,
             allowed_origins: vec!["*".to_owned()],
         }
     }

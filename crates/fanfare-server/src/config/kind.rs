@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use fanfare_core::Pattern;
+use fanfare_accounts::storage::StorageUrl;
+use fanfare_core::{GuardedUrl, Pattern};
 use toml::Value;
 
 use super::bind_address::BindAddress;
 use super::raw::Raw;
 use super::schema::Key;
-use super::types::{self, GuardedUrl, LONGEST};
-use crate::storage::StorageUrl;
+use super::types::{self, LONGEST};
 
 /// What a setting takes.
 #[derive(Clone, Debug)]

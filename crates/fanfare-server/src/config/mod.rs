@@ -41,4 +41,4 @@ pub use model::{
 pub use origin::{ConfigErrors, Origin, Origins, Problem};
 pub use print::{example, json_schema, reference, show};
 pub(crate) use types::without_line_ends;
-pub use types::{GuardedUrl, HIDDEN, Secret, parse_duration, parse_network};
+pub use types::{Secret, parse_duration, parse_network};

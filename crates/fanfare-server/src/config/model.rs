@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fanfare_core::GuardedUrl;
 use fanfare_transports::{BrokerOptions, SentinelOptions};
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -18,7 +19,7 @@ use super::access::{Authorizer, ChannelRule};
 use super::accounts::{Auth, Storage};
 use super::bind_address::{BindAddress, BindHost};
 use super::dialect::DialectConfig;
-use super::types::{self, GuardedUrl, Secret, text};
+use super::types::{self, Secret, text};
 
 /// The configuration of one Fanfare process.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

@@ -9,11 +9,9 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use fanfare_core::HIDDEN;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-/// What is printed in the place of a secret.
-pub const HIDDEN: &str = "***";
 
 /// The longest duration a setting may have. Far more than any setting needs, and far less than what would
 /// overflow a clock when it is added to *now*.
@@ -75,81 +73,6 @@ impl FromStr for Secret {
 /// `text` up to the line ends behind it.
 pub(crate) fn without_line_ends(text: &str) -> &str {
     text.trim_end_matches(['\r', '\n'])
-}
-
-/// A URL that may carry a password. `Debug`, `Display` and `Serialize` leave its user information out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct GuardedUrl(reqwest::Url);
-
-impl GuardedUrl {
-    /// The whole URL, password included. Call it where the connection is made.
-    pub fn expose(&self) -> &str {
-        self.0.as_str()
-    }
-
-    /// The scheme, in lower case: `redis`, `https`.
-    pub fn scheme(&self) -> &str {
-        self.0.scheme()
-    }
-}
-
-impl FromStr for GuardedUrl {
-    type Err = String;
-
-    /// The error never repeats the text: it may be a password in a URL with a typing error.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let url = reqwest::Url::parse(text).map_err(|reason| reason.to_string())?;
-        if !url.has_authority() {
-            // What stands behind a forgotten slash would be printed as a path, even if it is a password.
-            return Err("expected SCHEME://HOST".to_owned());
-        }
-        Ok(Self(url))
-    }
-}
-
-impl fmt::Display for GuardedUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = &self.0;
-        write!(f, "{}:", url.scheme())?;
-        if url.has_authority() {
-            f.write_str("//")?;
-        }
-        // Both halves go: `redis://password@host` is a usual slip.
-        if !url.username().is_empty() || url.password().is_some() {
-            write!(f, "{HIDDEN}@")?;
-        }
-        if let Some(host) = url.host_str() {
-            f.write_str(host)?;
-        }
-        if let Some(port) = url.port() {
-            write!(f, ":{port}")?;
-        }
-        f.write_str(url.path())?;
-        if url.query().is_some() {
-            write!(f, "?{HIDDEN}")?; // some drivers take the password as a parameter
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for GuardedUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for GuardedUrl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for GuardedUrl {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?
-            .parse()
-            .map_err(serde::de::Error::custom)
-    }
 }
 
 /// Reads a duration such as `30s`, `1h 30m` or `500ms`.
@@ -352,33 +275,6 @@ mod tests {
                 "{text:?}"
             );
         }
-    }
-
-    #[test]
-    fn urls_are_printed_without_what_they_guard() {
-        let check = |url: &str, printed: &str| {
-            let parsed = url.parse::<GuardedUrl>();
-            assert_eq!(
-                parsed.map(|url| format!("{url}|{url:?}")),
-                Ok(format!("{printed}|{printed}")),
-                "{url}"
-            );
-        };
-        check("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0");
-        check(
-            "redis://:pa%40ss@127.0.0.1:6379/0",
-            "redis://***@127.0.0.1:6379/0",
-        );
-        check("redis://password@host", "redis://***@host");
-        assert!("redis:/password@host".parse::<GuardedUrl>().is_err());
-        check(
-            "redis+unix:///run/redis.sock?pass=x",
-            "redis+unix:///run/redis.sock?***",
-        );
-        check(
-            "https://id.example.com/jwks.json#f",
-            "https://id.example.com/jwks.json",
-        );
     }
 
     #[test]

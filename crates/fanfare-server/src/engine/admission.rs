@@ -7,11 +7,10 @@ use std::{
     time::Duration,
 };
 
-use fanfare_core::Refusal;
+use fanfare_core::{ClientNetwork, Refusal};
 use tokio::{sync::Notify, time::Instant, time::timeout_at};
 
 use super::node::MountedDialect;
-use crate::client_network::ClientNetwork;
 
 /// Connections per client network of one dialect; kept only where there is a limit.
 #[derive(Debug, Default)]

@@ -2,12 +2,12 @@
 
 use std::{fmt::Display, net::IpAddr};
 
+use fanfare_accounts::{KeyNeed, Scope};
 use fanfare_core::ADMIN_ROLE;
 use http::{HeaderMap, HeaderName, Method, Uri, Version, header, request::Parts, uri::Authority};
 
 use super::Site;
 use crate::{
-    accounts::{KeyNeed, Scope},
     auth::TokenError,
     refusals::{Refused, Subject},
 };

@@ -6,18 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fanfare_accounts::{Judge, known, storage::Message};
 use fanfare_core::{
     Channel, Identity,
     policy::{Action, Verdict},
 };
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 
-use crate::{
-    accounts::{Judge, known},
-    engine::Node,
-    messages,
-    storage::Message,
-};
+use crate::{engine::Node, messages};
 
 /// Questions to the authorizer at once, and all in all, for one request. Those whose answer is remembered do not count.
 const AT_ONCE: usize = 16;

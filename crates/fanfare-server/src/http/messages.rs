@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use fanfare_accounts::{AccountError, NewMessage};
 use fanfare_core::{Channel, Identity, RawObject, policy::Action, string};
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde::Serialize;
@@ -21,7 +22,6 @@ use super::{
     reply::{self, Reply},
 };
 use crate::{
-    accounts::{AccountError, NewMessage},
     auth::TokenError,
     messages::{self, Shown},
 };
@@ -167,7 +167,7 @@ fn succeeded<T: Serialize>(status: StatusCode, data: T) -> Result<Reply, Refusal
 }
 
 fn unwritable() -> Refusal {
-    AccountError::from(crate::storage::StorageError::Fault(
+    AccountError::from(fanfare_accounts::storage::StorageError::Fault(
         "a message that is no JSON".into(),
     ))
     .into()
@@ -300,7 +300,8 @@ async fn create(body: Received, who: Arc<Identity>, site: &Site) -> Result<Reply
         messages::publish(&accounts, &*broker, &message).await;
         Ok::<_, AccountError>(message)
     });
-    let fault = |_| crate::storage::StorageError::Fault("a fault while a message was stored".into());
+    let fault =
+        |_| fanfare_accounts::storage::StorageError::Fault("a fault while a message was stored".into());
     let message = storing.await.map_err(fault).map_err(AccountError::from)??;
     succeeded(
         StatusCode::CREATED,

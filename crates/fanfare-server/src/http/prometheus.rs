@@ -2,15 +2,13 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use fanfare_accounts::Accounts;
 use fanfare_core::FigureValue;
 use prometheus::{
     Encoder, Error, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
-use crate::{
-    accounts::Accounts,
-    engine::{MountedDialect, Node},
-};
+use crate::engine::{MountedDialect, Node};
 
 /// A metric without labels: its name, its meaning and its value.
 type OfNode = (&'static str, &'static str, fn(&Node) -> u64);
@@ -331,13 +329,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        accounts::AccountsOptions,
         auth::{Gate, Verifier, VerifierOptions},
         config::{self, Config, Sources},
         engine::NodeOptions,
         serve,
-        storage::Storage,
     };
+    use fanfare_accounts::{AccountsOptions, storage::Storage};
 
     struct Asked;
 
@@ -385,7 +382,7 @@ mod tests {
     fn rendered(node: &Node) -> Vec<String> {
         let config = config();
         let storage = Storage::new(&config.storage.url, 1).unwrap();
-        let accounts = Accounts::new(storage, AccountsOptions::new(&config, None));
+        let accounts = Accounts::new(storage, AccountsOptions::default());
         let text = String::from_utf8(render(node, &accounts).unwrap()).unwrap();
         text.lines().map(str::to_owned).collect()
     }

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use fanfare_core::ClientNetwork;
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, DefaultClock},
@@ -18,8 +19,6 @@ use governor::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::task::JoinHandle;
-
-use crate::client_network::ClientNetwork;
 
 /// How often full buckets are looked for. What an attacker could fill meanwhile is bounded by how fast connections are
 /// accepted.

@@ -7,13 +7,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use fanfare_accounts::Accounts;
 use fanfare_core::Handshake;
 use ipnet::IpNet;
 use tokio_rustls::TlsAcceptor;
 
 use super::{Origins, RateLimits};
 use crate::{
-    accounts::Accounts,
     auth::Credentials,
     engine::{MountedDialect, Node},
 };

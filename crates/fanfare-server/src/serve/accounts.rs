@@ -2,15 +2,44 @@
 
 use std::sync::Arc;
 
+use fanfare_accounts::{
+    Accounts, AccountsOptions, Signing,
+    storage::{Storage, StorageError},
+};
 use tokio::task::JoinHandle;
 
 use crate::{
-    accounts::{Accounts, AccountsOptions},
-    config::Config,
+    config::{Algorithm, Config, Registration},
     engine::Node,
     messages,
-    storage::{Storage, StorageError},
 };
+
+/// The accounts' options as configured; `secret` is what tokens are signed with, if there is one.
+///
+/// Where the configuration does not accept HS256, tokens signed here would be refused here, so none is made.
+pub fn options(config: &Config, secret: Option<Vec<u8>>) -> AccountsOptions {
+    let auth = &config.auth;
+    let accepts_ours = auth.algorithms.is_empty() || auth.algorithms.contains(&Algorithm::HS256);
+    let signing = secret.filter(|_| accepts_ours).map(|secret| Signing {
+        secret,
+        issuer: auth.issuer.clone(),
+        audience: auth.audience.clone(),
+    });
+    AccountsOptions {
+        signing,
+        access_ttl: auth.access_ttl,
+        refresh_ttl: auth.refresh_ttl,
+        leeway: auth.leeway,
+        registration_is_open: auth.registration == Registration::Open,
+        password_threads: auth.password_threads,
+        password_queue: auth.password_queue,
+        sessions_per_user: auth.max_sessions_per_user,
+        attempts_per_account: auth.login_attempts_per_minute,
+        attempts_per_address: auth.login_attempts_per_minute_per_ip,
+        registrations_per_address: auth.registrations_per_minute_per_ip,
+        ..AccountsOptions::default()
+    }
+}
 
 /// The configured accounts. A database that is away holds up no start: it is waited for.
 ///
@@ -23,7 +52,7 @@ pub(super) async fn open(
     storage: Storage,
     secret: Option<Vec<u8>>,
 ) -> Result<Accounts, String> {
-    let accounts = Accounts::new(storage, AccountsOptions::new(config, secret));
+    let accounts = Accounts::new(storage, options(config, secret));
     let prepared = match accounts.storage().prepare().await {
         Ok(()) => accounts.reload().await,
         Err(error) => Err(error),

@@ -3,11 +3,11 @@
 use std::{io::ErrorKind, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
+use fanfare_accounts::Accounts;
 use tokio_rustls::TlsAcceptor;
 
 use super::redis_door;
 use crate::{
-    accounts::Accounts,
     auth::Credentials,
     config::{Config, Listener, Loaded, Secret},
     engine::Node,

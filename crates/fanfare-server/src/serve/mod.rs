@@ -17,11 +17,11 @@ mod threads;
 use std::sync::Arc;
 
 use exposure::Exposure;
+use fanfare_accounts::KeyNeed;
 use fanfare_core::policy::Authorizer;
 use fanfare_transports::BrokerOptions;
 
 use crate::{
-    accounts::KeyNeed,
     auth::Gate,
     config::{Config, ConfigErrors},
     engine::{Node, NodeOptions, ShardHandle},
@@ -29,6 +29,7 @@ use crate::{
 };
 
 pub use access::policy;
+pub use accounts::options as accounts_options;
 pub use keys::secret;
 pub use prepare::check;
 use prepare::{Prepared, Purpose};

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use fanfare_accounts::storage::Storage;
 use fanfare_core::policy::Policy;
 use fanfare_transports::OpenError;
 use tokio_rustls::TlsAcceptor;
@@ -15,7 +16,6 @@ use crate::{
     access::Webhook,
     config::{ConfigErrors, Listener, Loaded, Problem},
     http::{self, TlsError},
-    storage::Storage,
 };
 
 /// What the parts are built for.

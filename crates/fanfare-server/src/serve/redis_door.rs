@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
+use fanfare_accounts::{Accounts, KeyNeed, Scope};
 use fanfare_cluster::wire;
 use fanfare_core::{Audience, Broker, Event, Inbound};
 
 use crate::{
-    accounts::{Accounts, KeyNeed, Scope},
     auth::Credentials,
     config::Config,
     engine::Node,

@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
+use fanfare_accounts::Accounts;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    Purpose,
+    Purpose, accounts,
     doors::{self, OpenDoor},
     prepare::{self, Prepared},
     redis_door,
 };
 use crate::{
-    accounts::{Accounts, AccountsOptions},
     causes::Causes,
     config::{self, Config, ConfigErrors, Listener, Loaded, Problem, Sources, Tls},
     engine::Node,
@@ -162,7 +162,7 @@ impl Reload {
         let fetched = verifier.refresh_jwks().await;
         if self.node.gate.replace_verifier(verifier) {
             self.accounts
-                .replace_signing(AccountsOptions::new(config, keys.secret).signing);
+                .replace_signing(accounts::options(config, keys.secret).signing);
         } else if let Err(error) = fetched {
             let error = Causes(&error);
             tracing::error!(%error, "the key set cannot be fetched; the keys stay as they are");

@@ -5,13 +5,13 @@ mod example;
 mod reference;
 mod show;
 
+use fanfare_accounts::storage::StorageUrl;
+use fanfare_core::{GuardedUrl, HIDDEN};
 use toml::Value;
 
 use super::dialect::DialectInfo;
 use super::kind::{Form, Kind};
 use super::schema::Schema;
-use super::types::{GuardedUrl, HIDDEN};
-use crate::storage::StorageUrl;
 
 pub use example::example;
 #[cfg(test)]

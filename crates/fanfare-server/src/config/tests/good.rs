@@ -310,7 +310,7 @@ fn brokers() {
     let check = |toml: &str, env: &[(&str, &str)], expected: (BrokerKind, Option<&str>, bool)| {
         let loaded = accepted(toml, env);
         let config = &loaded.config;
-        let url = config.broker.url.as_ref().map(super::super::GuardedUrl::expose);
+        let url = config.broker.url.as_ref().map(fanfare_core::GuardedUrl::expose);
         assert_eq!(
             (config.broker.kind, url, config.resp.bind.is_some()),
             expected,

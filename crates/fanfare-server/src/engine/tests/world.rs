@@ -3,6 +3,7 @@
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
+use fanfare_accounts::mint::mint;
 use fanfare_core::{
     Audience, Broker, Channel, Event, Identity, Inbound, RawJson, Receipt, Refusal, UserId,
     policy::{Authorizer, Policy, PolicyOptions, Rule, RulePattern},
@@ -16,7 +17,7 @@ use super::{
     plain::{Plain, PlainKind},
 };
 use crate::{
-    auth::{Gate, Verifier, VerifierOptions, mint},
+    auth::{Gate, Verifier, VerifierOptions},
     engine::{
         Admission, DialectSettings, Mounting, Newcomer, Node, NodeOptions, Seat, Shard, ShardHandle,
         Transport,

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
+use fanfare_accounts::{AccountError, Login, storage::User};
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde::Serialize;
 use utoipa::{
@@ -17,10 +18,6 @@ use super::{
         reply::{self, Reply},
     },
     Failure, Fields, PROVING, SENT, password,
-};
-use crate::{
-    accounts::{AccountError, Login},
-    storage::User,
 };
 
 /// This family's part of what describes the server.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fanfare_accounts::{AccountError, storage::StorageError};
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::super::{
@@ -9,7 +10,7 @@ use super::super::{
     caller::KEYS_UNAVAILABLE,
     reply::{self, Reply},
 };
-use crate::{accounts::AccountError, auth::TokenError, storage::StorageError};
+use crate::auth::TokenError;
 
 /// When to ask again what too many ask for now.
 const SOON: Duration = Duration::from_secs(1);

@@ -1,8 +1,7 @@
 //! The fields of a request's body.
 
+use fanfare_accounts::AccountError;
 use fanfare_core::{RawObject, string};
-
-use crate::accounts::AccountError;
 
 /// The fields that some route asks for.
 const ASKED_FOR: [&str; 9] = [

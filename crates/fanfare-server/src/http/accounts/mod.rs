@@ -14,6 +14,10 @@ mod tests;
 
 use std::{net::IpAddr, sync::Arc};
 
+use fanfare_accounts::{
+    AccountError, Accounts, Login,
+    storage::{StorageError, time_of},
+};
 use fanfare_core::timestamp;
 use http::{HeaderMap, Method, Request, header};
 
@@ -24,11 +28,7 @@ use super::{
     caller,
     reply::Reply,
 };
-use crate::{
-    accounts::{AccountError, Accounts, Login},
-    auth::{TokenError, Verified},
-    storage::{StorageError, time_of},
-};
+use crate::auth::{TokenError, Verified};
 
 /// What a route may answer in place of what was asked for, where it takes a body.
 const SENT: &[(u16, &str)] = &[

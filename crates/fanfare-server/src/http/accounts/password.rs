@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use fanfare_accounts::PasswordChange;
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,7 +16,6 @@ use super::{
     Failure, Fields,
     auth::{Proving, Sent, succeeded},
 };
-use crate::accounts::PasswordChange;
 
 /// What there is to say of something that was done.
 #[derive(Serialize, ToSchema)]

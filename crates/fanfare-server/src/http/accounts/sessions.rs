@@ -2,6 +2,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
+use fanfare_accounts::{
+    AccountError, Login,
+    storage::{Session, StorageError},
+};
 use fanfare_core::{ADMIN_ROLE, UserId};
 use http::{HeaderMap, Method, Request, StatusCode, request::Parts};
 use serde::Serialize;
@@ -20,11 +24,7 @@ use super::{
     },
     Failure, Fields, PROVING, SENT,
 };
-use crate::{
-    accounts::{AccountError, Login},
-    auth::TokenError,
-    storage::{Session, StorageError},
-};
+use crate::auth::TokenError;
 
 /// The name of the session whose token asks.
 const CURRENT: &str = "current";

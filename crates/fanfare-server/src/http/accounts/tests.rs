@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
+use fanfare_accounts::storage::{Outage, StorageError};
 use http::header;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    auth::TokenError,
-    storage::{Outage, StorageError},
-};
+use crate::auth::TokenError;
 
 /// The status and the body of an answer, and when to ask again.
 async fn answered(family: Family, failure: &Failure) -> (u16, Value, Option<String>) {

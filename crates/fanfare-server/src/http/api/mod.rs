@@ -10,6 +10,7 @@ mod reset_token;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
+use fanfare_accounts::Scope;
 use http::{Method, Request, StatusCode, request::Parts};
 use serde_json::json;
 use utoipa::{
@@ -24,7 +25,6 @@ use super::{
     forms::{Always, ApiError, challenging, refusals},
     reply::{self, Reply, api_error},
 };
-use crate::accounts::Scope;
 
 /// This API's part of what describes the server.
 #[derive(OpenApi)]

@@ -1,5 +1,6 @@
 //! `POST /api/v1/users/{id}/reset-token`: a token to reset a user's password with, for the operator's own mail.
 
+use fanfare_accounts::{AccountError, storage::time_of};
 use fanfare_core::{UserId, timestamp};
 use http::StatusCode;
 use serde::Serialize;
@@ -9,7 +10,6 @@ use super::{
     super::{Site, forms::ApiError},
     Refused, Reply, api_error, invalid, reply,
 };
-use crate::{accounts::AccountError, storage::time_of};
 
 /// A token of one use.
 #[derive(Serialize, ToSchema)]

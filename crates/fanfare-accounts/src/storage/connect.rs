@@ -78,7 +78,7 @@ impl Renewal {
 
 /// The URL with a name for the connections. A parameter of the start, unlike `SET`, holds behind a pooler too.
 fn named(url: &str) -> String {
-    let Ok(mut url) = reqwest::Url::parse(url) else {
+    let Ok(mut url) = url::Url::parse(url) else {
         return url.to_owned();
     };
     if !url.query_pairs().any(|(key, _)| key == APPLICATION.0) {

@@ -8,7 +8,7 @@
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_security::{MixedScript, skeleton};
 
-use super::AccountError;
+use crate::AccountError;
 
 /// The longest address, in bytes (RFC 5321 section 4.5.3.1.3, without the brackets).
 const MAX_BYTES: usize = 254;

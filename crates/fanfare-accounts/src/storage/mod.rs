@@ -8,6 +8,7 @@
 
 mod api_keys;
 mod backup;
+mod changed;
 mod condition;
 mod connect;
 mod error;
@@ -38,9 +39,9 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::changed::{Changed, Repeated};
 pub use api_keys::StoredKey;
 pub use backup::BackupError;
+use changed::{Changed, Repeated};
 use condition::{Change, Condition, History, Proof};
 use connect::Renewal;
 pub use error::{Outage, StorageError};

@@ -4,8 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::config::{Config, Registration};
-
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
@@ -27,7 +25,7 @@ impl fmt::Debug for Signing {
     }
 }
 
-/// What [`Accounts`](super::Accounts) are made from.
+/// What [`Accounts`](crate::Accounts) are made from.
 #[derive(Clone)]
 pub struct AccountsOptions {
     /// Without it nobody can log in or register here, and everything else works.
@@ -40,8 +38,8 @@ pub struct AccountsOptions {
     pub grace: Duration,
     /// How much longer than they say tokens are accepted.
     pub leeway: Duration,
-    /// Who may make an account.
-    pub registration: Registration,
+    /// Whether everybody may make an account, or [`Accounts::create_user`](crate::Accounts::create_user) alone does.
+    pub registration_is_open: bool,
     /// Passwords hashed at the same time; 0 is half of the cores.
     pub password_threads: usize,
     /// Logins that may wait for each of these threads.
@@ -62,32 +60,22 @@ pub struct AccountsOptions {
     pub hashing: argon2::Params,
 }
 
-impl AccountsOptions {
-    /// As configured; `secret` is what tokens are signed with, if there is one.
-    ///
-    /// Where the configuration does not accept HS256, tokens signed here would be refused here, so none is made.
-    pub fn new(config: &Config, secret: Option<Vec<u8>>) -> Self {
-        let auth = &config.auth;
-        let accepts_ours =
-            auth.algorithms.is_empty() || auth.algorithms.contains(&crate::config::Algorithm::HS256);
-        let signing = secret.filter(|_| accepts_ours).map(|secret| Signing {
-            secret,
-            issuer: auth.issuer.clone(),
-            audience: auth.audience.clone(),
-        });
+/// What the server does without further settings; no tokens are issued.
+impl Default for AccountsOptions {
+    fn default() -> Self {
         Self {
-            signing,
-            access_ttl: auth.access_ttl,
-            refresh_ttl: auth.refresh_ttl,
+            signing: None,
+            access_ttl: Duration::from_secs(3600),
+            refresh_ttl: Duration::from_secs(30 * 24 * 3600),
             grace: Duration::from_secs(60),
-            leeway: auth.leeway,
-            registration: auth.registration,
-            password_threads: auth.password_threads,
-            password_queue: auth.password_queue,
-            sessions_per_user: auth.max_sessions_per_user,
-            attempts_per_account: auth.login_attempts_per_minute,
-            attempts_per_address: auth.login_attempts_per_minute_per_ip,
-            registrations_per_address: auth.registrations_per_minute_per_ip,
+            leeway: Duration::ZERO,
+            registration_is_open: true,
+            password_threads: 0,
+            password_queue: 64,
+            sessions_per_user: 100,
+            attempts_per_account: 10,
+            attempts_per_address: 60,
+            registrations_per_address: 60,
             watch_interval: Duration::from_secs(2),
             clock: Arc::new(SystemTime::now),
             // What OWASP recommends for argon2id: 19 MiB, two passes, one lane.

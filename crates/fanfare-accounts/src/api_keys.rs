@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use super::{AccountError, Accounts, secrets};
 use crate::storage::{StorageError, StoredKey, new_id};
+use crate::{AccountError, Accounts, secrets};
 
 /// The longest name of a key, in bytes.
 const MAX_NAME_BYTES: usize = 200;
@@ -86,7 +86,7 @@ pub enum KeyNeed {
 
 /// The keys that are good, by their hashes.
 #[derive(Default)]
-pub(super) struct KnownKeys {
+pub(crate) struct KnownKeys {
     good: RwLock<HashMap<String, Arc<ApiKey>>>,
     /// 0 for [`KeyNeed::Unknown`], 1 for `No`, 2 for `Yes`. Beside the lock, since it is asked for each command.
     need: AtomicU8,
@@ -113,7 +113,7 @@ impl KnownKeys {
     }
 
     /// Takes what the database has in the place of what was known.
-    pub(super) fn replace(&self, stored: Vec<StoredKey>) {
+    pub(crate) fn replace(&self, stored: Vec<StoredKey>) {
         let need = if stored.is_empty() { 1 } else { 2 };
         let good = stored.into_iter().filter(|key| key.revoked_at.is_none());
         let known = good.map(|key| {
@@ -202,7 +202,7 @@ impl Accounts {
     }
 
     /// Reads the keys anew.
-    pub(super) async fn reload_keys(&self) -> Result<(), StorageError> {
+    pub(crate) async fn reload_keys(&self) -> Result<(), StorageError> {
         self.inner.keys.replace(self.inner.storage.keys().await?);
         Ok(())
     }

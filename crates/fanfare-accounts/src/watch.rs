@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::{Accounts, Revocation};
 use crate::storage::{StorageError, millis};
+use crate::{Accounts, Revocation};
 
 /// How far the clocks of nodes may be apart, and how long a transaction may take, in milliseconds.
 const OVERLAP: i64 = 60_000;
@@ -70,7 +70,7 @@ impl Accounts {
     }
 
     /// Takes note of a revocation that happened at `at`.
-    pub(super) fn revoked(&self, revocation: Revocation, at: i64) {
+    pub(crate) fn revoked(&self, revocation: Revocation, at: i64) {
         let forget_at = at
             .saturating_add(self.longest_token_life())
             .saturating_add(OVERLAP);

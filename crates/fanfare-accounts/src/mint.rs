@@ -4,16 +4,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::EncodingKey;
+use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Map, Value};
 
-use super::Algorithm;
-use super::claims::LATEST_EXPIRY;
+/// The last second of the year 9999. Later expiries are cut to it, so that callers may add to them without overflow.
+pub const LATEST_EXPIRY: u64 = 253_402_300_799;
 
 /// Makes an HS256 token for `user_id` that is valid from `now` for `ttl` (whole seconds).
 ///
 /// `extra` claims are added as they are, but `sub`, `iat` and `exp` are this function's own. Whether `user_id` is
-/// one that a [`Verifier`](super::Verifier) accepts is the caller's to know.
+/// one that a verifier accepts is the caller's to know.
 pub fn mint(
     secret: &[u8],
     user_id: &str,
@@ -31,7 +31,7 @@ pub fn mint(
 }
 
 /// Signs any text as HS256.
-pub(super) fn sign(secret: &[u8], payload: &str) -> String {
+pub fn sign(secret: &[u8], payload: &str) -> String {
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
     let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload));
     let key = EncodingKey::from_secret(secret);

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::AccountError;
-use crate::client_network::ClientNetwork;
+use crate::AccountError;
+use fanfare_core::ClientNetwork;
 
 /// A count begins anew this long after its first try.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 const MOST: u64 = 100_000;
 
 /// The counts.
-pub(super) struct Throttle {
+pub(crate) struct Throttle {
     accounts: Counts<Box<str>>,
     addresses: Counts<ClientNetwork>,
     tokens: Counts<ClientNetwork>,
@@ -33,13 +33,13 @@ pub(super) struct Throttle {
 
 /// Each limit counts a minute; 0 is no limit.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// Failed logins for one account.
-    pub(super) per_account: u32,
+    pub(crate) per_account: u32,
     /// Failed logins from one address, and as many refused tokens.
-    pub(super) per_address: u32,
+    pub(crate) per_address: u32,
     /// Registrations from one address.
-    pub(super) registrations: u32,
+    pub(crate) registrations: u32,
 }
 
 struct Counts<K> {
@@ -53,18 +53,18 @@ struct Count {
 }
 
 /// A login or a registration that is under way. It counts unless it is given back.
-pub(super) struct Attempt {
+pub(crate) struct Attempt {
     counted: [Option<Arc<Count>>; 2],
 }
 
 /// A token that is being judged. It counts as refused when this is dropped, whatever ended it, unless it was accepted.
 #[must_use]
-pub(super) struct Judging {
+pub(crate) struct Judging {
     counted: Option<Arc<Count>>,
 }
 
 impl Throttle {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             accounts: Counts::new(limits.per_account, WINDOW),
             addresses: Counts::new(limits.per_address, WINDOW),
@@ -74,7 +74,7 @@ impl Throttle {
     }
 
     /// Counts a registration.
-    pub(super) fn register(&self, client: Option<IpAddr>) -> Result<Attempt, AccountError> {
+    pub(crate) fn register(&self, client: Option<IpAddr>) -> Result<Attempt, AccountError> {
         let address = client.map_or(Ok(None), |client| self.registrations.count(client.into()))?;
         Ok(Attempt {
             counted: [address, None],
@@ -82,13 +82,13 @@ impl Throttle {
     }
 
     /// Begins to judge a token; refused where too many from this address were.
-    pub(super) fn judge(&self, client: Option<IpAddr>) -> Result<Judging, AccountError> {
+    pub(crate) fn judge(&self, client: Option<IpAddr>) -> Result<Judging, AccountError> {
         let counted = client.map_or(Ok(None), |client| self.tokens.look(client.into()))?;
         Ok(Judging { counted })
     }
 
     /// Counts a login.
-    pub(super) fn begin(&self, email: &str, client: Option<IpAddr>) -> Result<Attempt, AccountError> {
+    pub(crate) fn begin(&self, email: &str, client: Option<IpAddr>) -> Result<Attempt, AccountError> {
         let account = self.accounts.count(email.into())?;
         // An address that is refused must not lock an account.
         let address = client.map_or(Ok(None), |client| self.addresses.count(client.into()));
@@ -101,13 +101,13 @@ impl Throttle {
 
 impl Attempt {
     /// It did not fail, or not by the client's doing.
-    pub(super) fn give_back(self) {
+    pub(crate) fn give_back(self) {
         self.counted.iter().for_each(|count| give_back(count.as_ref()));
     }
 }
 
 impl Judging {
-    pub(super) fn accept(mut self) {
+    pub(crate) fn accept(mut self) {
         self.counted = None;
     }
 }

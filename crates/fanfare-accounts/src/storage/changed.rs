@@ -7,11 +7,11 @@ use std::{
 
 /// The state that was noted last.
 #[derive(Debug, Default)]
-pub(crate) struct Changed<T>(Mutex<T>);
+pub(super) struct Changed<T>(Mutex<T>);
 
 impl<T: PartialEq> Changed<T> {
     /// Notes the state, and returns whether it is another than before.
-    pub(crate) fn to(&self, state: T) -> bool {
+    pub(super) fn to(&self, state: T) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *last != state;
         *last = state;
@@ -21,14 +21,14 @@ impl<T: PartialEq> Changed<T> {
 
 /// A condition of which nobody learns that it is over. A line about it is repeated at times.
 #[derive(Debug)]
-pub(crate) struct Repeated<T> {
+pub(super) struct Repeated<T> {
     pause: Duration,
     last: Mutex<Option<(T, Instant)>>,
 }
 
 impl<T: PartialEq> Repeated<T> {
     /// The same state is worth another line after `pause`.
-    pub(crate) fn every(pause: Duration) -> Self {
+    pub(super) fn every(pause: Duration) -> Self {
         Self {
             pause,
             last: Mutex::new(None),
@@ -36,7 +36,7 @@ impl<T: PartialEq> Repeated<T> {
     }
 
     /// Notes the state, and returns whether it is another than before, or the last line was long ago.
-    pub(crate) fn is_due(&self, state: T) -> bool {
+    pub(super) fn is_due(&self, state: T) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = matches!(&*last, Some((known, at)) if *known == state && at.elapsed() < self.pause);
         if !is_known {

@@ -7,10 +7,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use fanfare_core::GuardedUrl;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::config::GuardedUrl;
 
 /// What a path may hold in a URL without being escaped.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
@@ -81,7 +80,7 @@ fn with_parameters(text: &str) -> Option<String> {
         "" => None,
         host => Some(host.strip_prefix(':')?),
     };
-    let mut url = reqwest::Url::parse(&format!("{scheme}://{}", &rest[authority.len()..])).ok()?;
+    let mut url = url::Url::parse(&format!("{scheme}://{}", &rest[authority.len()..])).ok()?;
     let (user, password) = match user_info.split_once(':') {
         Some((user, password)) => (user, Some(password)),
         None => (user_info, None),

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{AccountError, Accounts, Inner, Revocation, Signing, secrets};
-use crate::auth;
 use crate::storage::{
     Credentials, NewSession, Redeemed, Redemption, RotatedBy, Session, User, new_id, time_of,
 };
+use crate::{AccountError, Accounts, Inner, Revocation, Signing, mint::mint, secrets};
 
 /// How often a password is checked for one login: another login may have replaced the hash by a better one meanwhile.
 const ATTEMPTS: usize = 2;
@@ -143,7 +142,7 @@ impl Accounts {
 
     /// Opens a session for a user whose password was checked against `hash`; `None` where that is not the user's hash any
     /// more, or the user is switched off.
-    pub(super) async fn open_session(
+    pub(crate) async fn open_session(
         &self,
         user_id: &str,
         hash: &str,
@@ -275,7 +274,7 @@ impl Accounts {
         Ok(())
     }
 
-    pub(super) fn signing(&self) -> Result<Arc<Signing>, AccountError> {
+    pub(crate) fn signing(&self) -> Result<Arc<Signing>, AccountError> {
         self.inner.signing.load_full().ok_or(AccountError::NotIssuing)
     }
 
@@ -310,7 +309,7 @@ impl Accounts {
         }
         let left = u64::try_from(session_ends_at.saturating_sub(now)).unwrap_or_default();
         let ttl = options.access_ttl.min(Duration::from_millis(left));
-        let token = auth::mint(&signing.secret, &user.id, ttl, &claims, time_of(now));
+        let token = mint(&signing.secret, &user.id, ttl, &claims, time_of(now));
         (token, ttl.as_secs())
     }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::super::{AccountError, Judge, NewMessage};
 use super::{Place, World};
 use crate::storage::Message;
+use crate::{AccountError, Judge, NewMessage};
 
 fn message<'a>(
     author: &'a str,

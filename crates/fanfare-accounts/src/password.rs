@@ -12,7 +12,7 @@ use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::AccountError;
+use crate::AccountError;
 
 /// The shortest password, in bytes.
 pub const MIN_PASSWORD_BYTES: usize = 8;
@@ -25,7 +25,7 @@ const NICENESS: i32 = 10;
 
 /// Hashes and checks passwords.
 #[derive(Clone)]
-pub(super) struct Passwords {
+pub(crate) struct Passwords {
     argon2: Argon2<'static>,
     /// A permit is a thread.
     threads: Arc<Semaphore>,
@@ -39,26 +39,26 @@ pub(super) struct Passwords {
     decoy: Arc<OnceLock<String>>,
     /// How many passwords were checked.
     #[cfg(test)]
-    pub(super) checks: Arc<std::sync::atomic::AtomicUsize>,
+    pub(crate) checks: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 /// A place in the queue, until it is dropped.
 #[must_use]
-pub(super) struct Place {
+pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
 }
 
 /// What a check found.
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     /// Whether the password is the right one.
-    pub(super) is_right: bool,
+    pub(crate) is_right: bool,
     /// A hash by today's parameters, where the stored one is by weaker ones.
-    pub(super) better: Option<String>,
+    pub(crate) better: Option<String>,
 }
 
 impl Passwords {
     /// So many threads, 0 is half of the cores; and so many who wait for each.
-    pub(super) fn new(params: Params, threads: usize, queue: usize) -> Self {
+    pub(crate) fn new(params: Params, threads: usize, queue: usize) -> Self {
         let threads = match threads {
             0 => thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
             threads => threads.min(1024),
@@ -77,7 +77,7 @@ impl Passwords {
 
     /// A place in the queue, to be taken before anything else is done for a login: a flood is not to reach the database
     /// either.
-    pub(super) fn place(&self) -> Result<Place, AccountError> {
+    pub(crate) fn place(&self) -> Result<Place, AccountError> {
         Self::place_of(&self.places)
     }
 
@@ -89,7 +89,7 @@ impl Passwords {
     }
 
     /// The hash of a new password, as a PHC string.
-    pub(super) async fn hash(&self, password: &str) -> Result<String, AccountError> {
+    pub(crate) async fn hash(&self, password: &str) -> Result<String, AccountError> {
         let password = normalised(password)?;
         let place = Self::place_of(&self.new_places)?;
         let turn = self.new_turn.clone().acquire_owned().await;
@@ -101,7 +101,7 @@ impl Passwords {
     }
 
     /// Checks a password against a stored hash, or against one that nothing fits.
-    pub(super) async fn check(
+    pub(crate) async fn check(
         &self,
         place: Place,
         password: &str,
@@ -140,7 +140,7 @@ impl Passwords {
 
     /// From now on whatever needs a thread is refused.
     #[cfg(test)]
-    pub(super) fn without_threads(&self) {
+    pub(crate) fn without_threads(&self) {
         self.threads.close();
     }
 

@@ -9,7 +9,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 use unicode_security::{MixedScript, skeleton};
 
-use super::AccountError;
+use crate::AccountError;
 
 /// The longest name, in bytes.
 const MAX_BYTES: usize = 200;
@@ -22,7 +22,7 @@ const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 ///
 /// # Errors
 /// [`AccountError::Bad`] where it is too long, cannot be seen whole, or looks like what it is not.
-pub(super) fn normalise_name(text: &str) -> Result<Option<String>, AccountError> {
+pub(crate) fn normalise_name(text: &str) -> Result<Option<String>, AccountError> {
     let bad = |issue| Err(AccountError::bad("name", issue));
     // NFKC makes a text longer by a factor of 11 at most.
     if text.len() > MAX_BYTES * 2 {

@@ -1,9 +1,44 @@
-//! Accounts: who may log in, for how long, and what they wrote; over `storage`, and without a word of HTTP.
+//! Accounts: who may log in, for how long, and what they wrote; users, sessions, messages and API keys, in SQLite or
+//! PostgreSQL.
 //!
-//! [`Accounts`] is what routes call. Each method is one thing that a client, a backend or the command line can ask for,
-//! and each refusal is an [`AccountError`] of its own. What is asked for every token and every request
+//! [`Accounts`] is what a server calls. Each method is one request of a client, a backend or the command line, and each
+//! refusal is an [`AccountError`] of its own. What is asked for every token and every request
 //! ([`Revocations::is_refused`], [`Accounts::api_key`]) is answered from memory, which [`Accounts::spawn_watch`] keeps
-//! fresh.
+//! fresh. Below it, [`storage`] keeps rows and knows no rule; [`mint`] signs access tokens.
+//!
+//! This crate must never know HTTP, a client protocol, a connection, or a configuration file: a server fills
+//! [`AccountsOptions`] and renders each [`AccountError`] itself. It verifies no tokens but its own refresh tokens.
+//!
+//! # Examples
+//!
+//! A user registers, and logs in again:
+//!
+//! ```
+//! use fanfare_accounts::{Accounts, AccountsOptions, Signing, storage::Storage};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let file = folder.path().join("accounts.db");
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let storage = Storage::new(&format!("sqlite://{}", file.display()).parse()?, 4)?;
+//! let options = AccountsOptions {
+//!     signing: Some(Signing {
+//!         secret: b"a secret of 32 bytes or more, please".to_vec(),
+//!         issuer: None,
+//!         audience: None,
+//!     }),
+//!     ..AccountsOptions::default()
+//! };
+//! let accounts = Accounts::new(storage, options);
+//!
+//! let (email, password) = ("alice@example.com", "correct horse battery");
+//! let registered = accounts.register(email, password, Some("Alice"), None, None).await?;
+//! let login = accounts.login(email, password, None, None).await?;
+//! assert_eq!(login.user.id, registered.user.id);
+//! assert_eq!(login.expires_in, 3600);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod api_keys;
 mod change;
@@ -11,12 +46,14 @@ mod counts;
 mod email;
 mod error;
 mod messages;
+pub mod mint;
 mod name;
 mod options;
 mod password;
 mod revocations;
 mod secrets;
 mod sessions;
+pub mod storage;
 mod throttle;
 mod users;
 mod watch;
@@ -29,9 +66,8 @@ use std::sync::atomic::AtomicI64;
 
 use arc_swap::ArcSwapOption;
 use password::Passwords;
+use storage::{Storage, millis};
 use throttle::Throttle;
-
-use crate::storage::{Storage, millis};
 
 pub use api_keys::{ApiKey, KeyNeed, Scope};
 pub use change::{PasswordChange, ResetToken};

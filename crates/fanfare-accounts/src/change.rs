@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{AccountError, Accounts, Inner, secrets};
 use crate::storage;
+use crate::{AccountError, Accounts, Inner, secrets};
 
 /// How long a reset token may be used.
 const RESET_TOKEN_LIFE: Duration = Duration::from_secs(3600);

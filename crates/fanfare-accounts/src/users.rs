@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::{AccountError, Accounts, Login, Revocation, name::normalise_name, normalise_email};
-use crate::config::Registration;
 use crate::storage::{NewUser, PasswordChange, StorageError, User};
+use crate::{AccountError, Accounts, Login, Revocation, name::normalise_name, normalise_email};
 
 /// What everybody who registers is.
 pub const DEFAULT_ROLE: &str = "user";
@@ -49,7 +48,7 @@ impl Accounts {
         user_agent: Option<&str>,
     ) -> Result<Login, AccountError> {
         self.signing()?;
-        if self.inner.options.registration == Registration::Closed {
+        if !self.inner.options.registration_is_open {
             return Err(AccountError::Closed);
         }
         let (user, hash) = self
@@ -186,7 +185,7 @@ impl Accounts {
     }
 
     /// Takes note of sessions that ended at `now`.
-    pub(super) fn sessions_ended(&self, ids: Vec<String>, now: i64) {
+    pub(crate) fn sessions_ended(&self, ids: Vec<String>, now: i64) {
         for id in ids {
             self.revoked(Revocation::Session(id.into()), now);
         }

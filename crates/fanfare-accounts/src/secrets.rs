@@ -9,10 +9,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::distr::{Alphanumeric, SampleString as _};
 use rand::{TryRngCore as _, rngs::OsRng};
 
-use super::AccountError;
+use crate::AccountError;
 
 /// What API keys begin with, so that scanners for leaked secrets know them.
-pub(super) const KEY_PREFIX: &str = "ff_";
+pub(crate) const KEY_PREFIX: &str = "ff_";
 /// So many of 62 characters are 256 bits.
 const KEY_CHARACTERS: usize = 43;
 
@@ -20,7 +20,7 @@ const KEY_CHARACTERS: usize = 43;
 const TOKEN_BYTES: usize = 32;
 
 /// A new refresh token, or a token to reset a password with: 256 bits.
-pub(super) fn new_token() -> Result<String, AccountError> {
+pub(crate) fn new_token() -> Result<String, AccountError> {
     let mut bytes = [0; TOKEN_BYTES];
     OsRng
         .try_fill_bytes(&mut bytes)
@@ -29,14 +29,14 @@ pub(super) fn new_token() -> Result<String, AccountError> {
 }
 
 /// Whether [`new_token`] may have made this. What it cannot have made needs no look into the database.
-pub(super) fn may_be_token(text: &str) -> bool {
+pub(crate) fn may_be_token(text: &str) -> bool {
     URL_SAFE_NO_PAD
         .decode(text)
         .is_ok_and(|bytes| bytes.len() == TOKEN_BYTES)
 }
 
 /// A new API key: 256 bits.
-pub(super) fn new_api_key() -> String {
+pub(crate) fn new_api_key() -> String {
     format!("{KEY_PREFIX}{}", new_text(KEY_CHARACTERS))
 }
 
@@ -50,7 +50,7 @@ fn new_text(characters: usize) -> String {
 }
 
 /// The hash under which a secret is stored: SHA-256 in hexadecimal.
-pub(super) fn hash(secret: &str) -> String {
+pub(crate) fn hash(secret: &str) -> String {
     let digest = digest::digest(&digest::SHA256, secret.as_bytes());
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
     digest

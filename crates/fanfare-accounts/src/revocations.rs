@@ -80,7 +80,7 @@ impl Revocations {
     }
 
     /// Forgets the sessions whose tokens have all expired by `now`.
-    pub(super) fn forget(&self, now: i64) {
+    pub(crate) fn forget(&self, now: i64) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.sessions.retain(|_, forget_at| *forget_at > now);
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::AccountError;
+use crate::AccountError;
 
 /// Logins, registrations or refreshes since the start, by how they ended.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub struct LoginCounts {
 
 impl LoginCounts {
     /// Counts one.
-    pub(super) fn add<T>(&self, ended: &Result<T, AccountError>) {
+    pub(crate) fn add<T>(&self, ended: &Result<T, AccountError>) {
         let count = match ended {
             Ok(_) => &self.succeeded,
             Err(AccountError::TooManyAttempts { .. }) => &self.limited,

@@ -10,8 +10,8 @@ use fanfare_core::{Channel, UserId};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{AccountError, Accounts};
 use crate::storage::{self, Message, Readable};
+use crate::{AccountError, Accounts};
 
 /// The longest content, and the longest attachments, in bytes.
 const MAX_CONTENT_BYTES: usize = 64 * 1024;
@@ -19,7 +19,7 @@ const MAX_ATTACHMENTS_BYTES: usize = 256 * 1024;
 /// The longest channel, in bytes: it becomes a part of a longer name when the message is published.
 const MAX_CHANNEL_BYTES: usize = 200;
 /// The most messages on a page.
-pub(super) const MAX_PAGE: usize = 100;
+pub(crate) const MAX_PAGE: usize = 100;
 /// How many rows are read at once, and how often for one page: a reader who may see next to nothing gets a short page
 /// and a cursor instead of a walk through everything.
 const BATCH: u32 = 200;

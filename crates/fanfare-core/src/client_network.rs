@@ -9,7 +9,7 @@ const IPV6_NETWORK: u128 = !0 << 64;
 ///
 /// Counters per address use this type as their key, so that none counts the addresses of one IPv6 network apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ClientNetwork(IpAddr);
+pub struct ClientNetwork(IpAddr);
 
 impl From<IpAddr> for ClientNetwork {
     fn from(address: IpAddr) -> Self {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::Revocation;
 use super::{Place, World};
+use crate::Revocation;
 
 pub(super) async fn what_other_processes_do(place: Place) {
     let (here, there) = (World::new(&place), World::new(&place));
@@ -11,7 +11,7 @@ pub(super) async fn what_other_processes_do(place: Place) {
     let bob = here.register("bob@example.com").await;
     there.accounts.reload().await.unwrap();
     let mut feed = there.accounts.revocations().feed();
-    let refused = |login: &crate::accounts::Login| {
+    let refused = |login: &crate::Login| {
         there
             .accounts
             .revocations()
