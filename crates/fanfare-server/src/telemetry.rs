@@ -74,22 +74,28 @@ pub(crate) fn filter(text: &str) -> Result<EnvFilter, String> {
 /// may hold what a client sent.
 fn directives(filter: &str) -> String {
     match filter.trim().to_ascii_lowercase().as_str() {
-        level @ ("info" | "debug" | "trace") => {
-            format!(
-                "warn,fanfare_server={level},fanfare_cluster={level},fanfare_transports={level},fanfare_core={level},fanfare_dialects={level}"
-            )
-        }
+        // A directive holds for every target that begins so: each of our crates.
+        level @ ("info" | "debug" | "trace") => format!("warn,fanfare={level}"),
         _ => filter.to_owned(),
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use tracing::Level;
+
     use super::*;
 
     #[test]
     fn a_bare_level_is_for_our_own_messages() {
-        assert!(directives("DEBUG").starts_with("warn,fanfare_server=debug,"));
+        let logged = tracing_subscriber::registry().with(filter("DEBUG").unwrap());
+        tracing::subscriber::with_default(logged, || {
+            assert!(tracing::enabled!(target: "fanfare_server::engine", Level::DEBUG));
+            assert!(tracing::enabled!(target: "fanfare_accounts::storage", Level::DEBUG));
+            assert!(!tracing::enabled!(target: "hyper::proto", Level::INFO));
+            assert!(tracing::enabled!(target: "hyper::proto", Level::WARN));
+        });
         for as_given in [
             "warn",
             "error",
