@@ -1,7 +1,8 @@
-//! The expected ways in which Fanfare says no, in words of its own. Each dialect puts them in its protocol's words;
-//! none may match with a wildcard, so that a new one does not compile until every dialect has chosen.
+//! Why Fanfare refuses a connection or a command, and why it ends a connection, as closed enums. Each dialect
+//! maps them to its protocol's texts and codes, without a wildcard arm, so that a new variant does not compile
+//! until every dialect has chosen.
 
-/// Declares a closed enum whose variants have a word for logs and metric labels.
+/// Declares a closed enum whose variants have a label for logs and metrics.
 macro_rules! labelled {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)* }) => {
         $(#[$doc])*
@@ -9,10 +10,10 @@ macro_rules! labelled {
         pub enum $name { $($(#[$variant_doc])* $variant,)* }
 
         impl $name {
-            /// Every one.
+            /// Every variant.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// The word for it in logs and metric labels.
+            /// Its label in logs and metrics.
             pub fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label,)* }
             }
@@ -21,29 +22,29 @@ macro_rules! labelled {
 }
 
 labelled! {
-    /// Why a connection is not let in.
+    /// Why a connection is refused.
     Refusal {
-        /// No credential was offered, and this dialect needs one.
+        /// The client offered no credential, and this dialect needs one.
         MissingCredential = "missing_credential",
-        /// The credential is malformed, forged, not yet valid, or there is more than one.
+        /// The credential is malformed, forged or not yet valid, or there is more than one.
         BadCredential = "bad_credential",
-        /// The credential was good once.
+        /// The credential has expired.
         ExpiredCredential = "expired_credential",
-        /// The credential cannot be judged: the keys could not be fetched.
+        /// The credential cannot be verified, because the keys have not been fetched.
         KeysUnavailable = "keys_unavailable",
-        /// The credential is good and does not suffice.
+        /// The credential is valid and lacks a required right.
         Forbidden = "forbidden",
-        /// The name that the client gives itself is too long or has control characters.
+        /// The client's name is too long or has control characters.
         BadName = "bad_name",
-        /// Another connection has the name that the client gives itself.
+        /// Another connection has the client's name.
         NameTaken = "name_taken",
-        /// The dialect holds as many connections as it may.
+        /// The dialect has its maximum of connections.
         AtCapacity = "at_capacity",
-        /// The client's address holds as many as it may.
+        /// The client's address has its maximum of connections.
         AddressAtCapacity = "address_at_capacity",
-        /// The user holds as many as it may.
+        /// The user has its maximum of connections.
         UserAtCapacity = "user_at_capacity",
-        /// The client's address came more often than it may.
+        /// The client's address exceeds its rate of handshakes.
         RateLimited = "rate_limited",
         /// The server drains.
         ShuttingDown = "shutting_down",
@@ -51,47 +52,47 @@ labelled! {
 }
 
 labelled! {
-    /// Why a connection that was let in is ended by the server.
+    /// Why the server ends a connection that it admitted.
     Ending {
-        /// The credential's time is over.
+        /// The credential expired.
         TokenExpired = "token_expired",
-        /// Its queue is full: it reads more slowly than it is sent to.
+        /// Its send queue is full: the client reads too slowly.
         SlowConsumer = "slow_consumer",
-        /// Nothing was heard of it for the dialect's ping timeout.
+        /// The client sent nothing for the dialect's ping timeout.
         PingTimeout = "ping_timeout",
-        /// It sent more messages than it may for longer than is put up with.
+        /// The client exceeded its rate of messages for too long.
         RateLimited = "rate_limited",
-        /// The login session that its credential belongs to was terminated.
+        /// The login session of its credential was terminated.
         SessionTerminated = "session_terminated",
         /// An administrator closed it.
         Dismissed = "dismissed",
         /// The server drains.
         ShuttingDown = "shutting_down",
-        /// Something of ours failed while serving this connection.
+        /// An internal error while serving this connection.
         InternalError = "internal_error",
     }
 }
 
 labelled! {
-    /// Why what a conversation asked for was not done.
+    /// Why the server denied a conversation's command.
     Denial {
         /// The credential is malformed, forged or not yet valid.
         BadCredential = "bad_credential",
-        /// The credential was good once.
+        /// The credential has expired.
         ExpiredCredential = "expired_credential",
-        /// The credential cannot be judged: the keys could not be fetched.
+        /// The credential cannot be verified, because the keys have not been fetched.
         KeysUnavailable = "keys_unavailable",
-        /// The credential is another user's than the one this connection proved to be.
+        /// The credential belongs to another user than the connection's.
         OtherUser = "other_user",
-        /// The user holds as many connections as it may.
+        /// The user has its maximum of connections.
         UserAtCapacity = "user_at_capacity",
-        /// The access rules say no.
+        /// The access policy refuses it.
         Forbidden = "forbidden",
-        /// The connection has as many subscriptions as it may.
+        /// The connection has its maximum of subscriptions.
         TooManySubscriptions = "too_many_subscriptions",
-        /// The connection is not in that room.
+        /// The connection has not joined that room.
         NotMember = "not_member",
-        /// The event's type is one that a server uses itself.
+        /// The event's type is reserved for the server.
         ReservedType = "reserved_type",
         /// The user is not connected.
         NotConnected = "not_connected",

@@ -1,4 +1,4 @@
-//! The HTTP routes that a dialect's document promises besides the WebSocket, as plans without I/O.
+//! The HTTP routes of a dialect, as plans without I/O.
 
 use std::time::SystemTime;
 
@@ -8,14 +8,14 @@ use uuid::Uuid;
 
 use crate::{Event, Receipt, Report};
 
-/// A route of a dialect's own. It is served on each listener that serves the dialect.
+/// An HTTP route of a dialect. It is served on each listener that serves the dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
     /// `GET` (which serves `HEAD` too) or `POST`.
     pub method: &'static str,
     /// The path.
     pub path: &'static str,
-    /// Whether only services may call it: with an API key, an admin's token, or from this machine.
+    /// Whether it needs an API key, an admin's token, or a caller on this machine.
     pub guarded: bool,
 }
 
@@ -26,19 +26,19 @@ pub struct Call<'a> {
     pub path: &'static str,
     /// The body, within the size limit.
     pub body: &'a Bytes,
-    /// When it came in.
+    /// When the request arrived.
     pub now: SystemTime,
     /// A fresh id for this request's answer.
     pub id: Uuid,
 }
 
-/// What a dialect wants done for a request.
+/// What the server does for a request.
 pub enum Plan {
-    /// Answer.
+    /// Reply.
     Reply(HttpReply),
-    /// Publish this, then answer by what became of it.
+    /// Publish the event, then reply from the receipt.
     Publish(Box<Event>, Box<dyn FnOnce(Receipt) -> HttpReply + Send>),
-    /// Answer by the server's figures.
+    /// Reply from the server's figures.
     Report {
         /// Whether the report lists the dialect's connections, which takes a walk over all of them.
         connections: bool,
@@ -65,7 +65,7 @@ impl HttpReply {
     }
 }
 
-/// An HTTP request failed; the dialect whose route it was says how that looks.
+/// A failed HTTP request. The dialect of the route renders it.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpError<'a> {
     /// The status code.

@@ -1,4 +1,4 @@
-//! What is published, and for whom.
+//! Events: what is published, and for which connections.
 
 use std::time::SystemTime;
 
@@ -6,29 +6,29 @@ use uuid::Uuid;
 
 use crate::{BadName, Channel, RawJson, UserId};
 
-/// Whom an event is for.
+/// The connections that an event is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Audience {
     /// Every connection of every dialect that shows such events.
     Everyone,
-    /// Every connection that proved to be this user.
+    /// Every connection whose verified identity is this user.
     User(UserId),
     /// Every connection subscribed to this channel.
     Channel(Channel),
 }
 
-/// The channel that shows what is sent to everyone.
+/// The channel whose subscribers also receive events for everyone.
 pub const EVERYONE_CHANNEL: &str = "notifications";
 
-/// What the names of a user's personal channel begin with; the user's id follows.
+/// The prefixes of a personal channel's names; the user's id follows.
 const PERSONAL: [&str; 3] = ["notifications.user.", "user:", "user_noti:"];
 
 impl Audience {
-    /// Whom a channel's name addresses: the user, where it is one of the names of a personal channel
-    /// (`notifications.user.{id}`, `user:{id}`, `user_noti:{id}`), else the channel's subscribers.
+    /// Returns the audience of a channel's name: the user, if it is a name of a personal channel
+    /// (`notifications.user.{id}`, `user:{id}`, `user_noti:{id}`), else the channel.
     ///
     /// # Errors
-    /// When it is no name.
+    /// If it is not a name.
     pub fn of_channel(name: &str) -> Result<Self, BadName> {
         match personal_id(name) {
             Some(user) => UserId::new(user).map(Self::User),
@@ -37,62 +37,63 @@ impl Audience {
     }
 }
 
-/// Whose personal channel this is a name of.
+/// Returns the user's id if `name` is a name of a personal channel.
 pub(crate) fn personal_id(name: &str) -> Option<&str> {
     PERSONAL.iter().find_map(|prefix| name.strip_prefix(prefix))
 }
 
-/// The name under which a user's personal channel is shown: `notifications.user.{id}`.
+/// Returns the canonical name of a user's personal channel: `notifications.user.{id}`.
 pub fn personal_channel(user: &UserId) -> String {
     format!("{}{user}", PERSONAL[0])
 }
 
-/// All names of a user's personal channel.
+/// Returns all names of a user's personal channel.
 pub fn personal_names(user: &UserId) -> impl Iterator<Item = String> {
     PERSONAL.iter().map(move |prefix| format!("{prefix}{user}"))
 }
 
-/// One thing that happened, by whatever door it came in.
+/// One published event.
 ///
-/// It is rendered once in each dialect that has a receiver, and never changes after it was published.
+/// It is immutable. Each dialect with a receiver renders it once.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// A UUID v7 made when the event came in, or the publisher's own.
+    /// A UUID v7 made at publication, or the publisher's own.
     pub id: Uuid,
-    /// Whether the id is the publisher's own, so that a repeat of it is not published again.
+    /// Whether the publisher chose the id, so that a duplicate is not published again.
     pub named: bool,
-    /// The publisher's word for what happened; `None` lets each dialect use its own default.
+    /// The event's type; `None` lets each dialect use its default.
     pub kind: Option<Box<str>>,
-    /// Whom it is for.
+    /// Which connections it is for.
     pub audience: Audience,
-    /// What the publisher said, byte for byte.
+    /// The publisher's data, byte for byte.
     pub data: RawJson,
-    /// What the publisher said about it: a JSON object.
+    /// The publisher's metadata: a JSON object.
     pub metadata: Option<RawJson>,
-    /// Who sent it, where a sender was named.
+    /// The sender, if the publisher named one.
     pub sender: Option<Box<Sender>>,
-    /// When it came in.
+    /// When it was published.
     pub timestamp: SystemTime,
-    /// Where this is set, only these users and admins receive it, whatever the audience.
+    /// If set, only these users and admins receive it, whatever the audience.
     pub private_to: Option<Box<[UserId]>>,
-    /// Where it is private to some, and for a channel, those who may read this other channel receive it as well. Without
-    /// `private_to` it says nothing: whoever does not know of this field takes the event for one more private than it is.
+    /// With `private_to` on a channel, users who may read this other channel receive it as well. Without
+    /// `private_to` it has no effect, so a node of a version without this field treats the event as more
+    /// private, never as less.
     pub readers_of: Option<Channel>,
 }
 
-/// Who sent an event.
+/// The sender of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sender {
-    /// The user's id, or what a service calls itself.
+    /// The user's id, or the name that a service gave itself.
     pub id: Box<str>,
-    /// What to call the user, where that is something else.
+    /// The display name, if it differs from the id.
     pub username: Option<Box<str>>,
-    /// The connection it was sent from, where it was sent from one.
+    /// The connection that sent it, if a connection did.
     pub connection: Option<Uuid>,
 }
 
 impl Sender {
-    /// A sender of that id, of whom nothing else is known.
+    /// Returns a sender with that id and nothing else.
     pub fn new(id: &str) -> Box<Self> {
         Box::new(Self {
             id: id.into(),
@@ -101,14 +102,14 @@ impl Sender {
         })
     }
 
-    /// What to call it: the username, else the id.
+    /// Returns the username, else the id.
     pub fn name(&self) -> &str {
         self.username.as_deref().unwrap_or(&self.id)
     }
 }
 
 impl Event {
-    /// A new event with a fresh id, stamped `now`.
+    /// Returns a new event with a fresh id, stamped `now`.
     pub fn new(audience: Audience, kind: Option<&str>, data: RawJson, now: SystemTime) -> Self {
         Self {
             id: Uuid::now_v7(),
@@ -125,12 +126,12 @@ impl Event {
     }
 }
 
-/// Writes `time` as every dialect shows it: RFC 3339, UTC, milliseconds, `Z`.
+/// Formats `time` as dialects show it: RFC 3339, UTC, milliseconds, `Z`.
 pub fn timestamp(time: SystemTime) -> humantime::Rfc3339Timestamp {
     humantime::format_rfc3339_millis(time)
 }
 
-/// The same with microseconds, for the few places where a protocol has them.
+/// Formats `time` with microseconds, where a protocol requires them.
 pub fn timestamp_micros(time: SystemTime) -> humantime::Rfc3339Timestamp {
     humantime::format_rfc3339_micros(time)
 }

@@ -1,4 +1,4 @@
-//! What a dialect may look at before it lets a connection in, what it finds there, and how it says no.
+//! The upgrade request as a dialect sees it, what the dialect finds in it, and how it refuses.
 
 use std::{borrow::Cow, time::SystemTime};
 
@@ -12,27 +12,27 @@ pub struct Handshake<'a> {
     header: &'a dyn Fn(&str) -> Option<&'a str>,
 }
 
-/// What a dialect found in an upgrade request.
+/// The credential and the names that a dialect found in an upgrade request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Offer<'a> {
-    /// A JSON Web Token, which Fanfare's core verifies, never a dialect. `None` lets the connection in as nobody.
+    /// The JSON Web Token; the server verifies it, never a dialect. `None` admits an anonymous connection.
     pub token: Option<Cow<'a, str>>,
-    /// What the client calls itself; no two connections of the dialect may have the same name.
+    /// The client's name; two connections of the dialect cannot have the same.
     pub name: Option<Cow<'a, str>>,
     /// The subprotocol to agree to (RFC 6455, section 1.9).
     pub subprotocol: Option<Cow<'a, str>>,
-    /// Whether reports show the client's `User-Agent`, so that it is worth keeping.
+    /// Whether to keep the client's `User-Agent` for reports.
     pub keep_user_agent: bool,
 }
 
-/// What a refusal may tell of its circumstances.
+/// The facts that a refusal's text may show.
 #[derive(Debug, Clone, Copy)]
 pub struct About<'a> {
-    /// What the client calls itself.
+    /// The client's name.
     pub name: Option<&'a str>,
     /// Connections of the dialect now.
     pub active: u64,
-    /// The most there may be.
+    /// The maximum of connections of the dialect.
     pub max_connections: u64,
     /// A fresh id for the answer.
     pub id: Uuid,
@@ -40,17 +40,17 @@ pub struct About<'a> {
     pub now: SystemTime,
 }
 
-/// How a refused client is told.
+/// How the client receives a refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
-    /// By an HTTP answer in place of the upgrade.
+    /// As an HTTP response instead of the upgrade.
     Http {
         /// The status code.
         status: u16,
         /// The JSON body; empty for none.
         body: Cow<'static, str>,
     },
-    /// By a close frame right after the upgrade, for clients that cannot read an HTTP answer.
+    /// As a close frame right after the upgrade, for browsers, which hide the HTTP response from the page.
     Close {
         /// The close code.
         code: u16,
@@ -60,28 +60,29 @@ pub enum Rejection {
 }
 
 impl<'a> Handshake<'a> {
-    /// A handshake with this query string (without `?`) and this way to look up a header by its lower-case name.
+    /// Returns a handshake with this query string (without `?`) and this look-up of a header by its lower-case
+    /// name.
     pub fn new(query: &'a str, header: &'a dyn Fn(&str) -> Option<&'a str>) -> Self {
         Self { query, header }
     }
 
-    /// The header of that lower-case name, if it is there and is visible ASCII. Of several the values are joined by
-    /// commas, as RFC 9110 section 5.3 allows.
+    /// Returns the header of that lower-case name, if it is there and visible ASCII. Repeated headers are
+    /// joined by commas (RFC 9110, section 5.3).
     pub fn header(&self, name: &str) -> Option<&'a str> {
         (self.header)(name)
     }
 
-    /// The first query parameter `name`, percent-decoded.
+    /// Returns the first query parameter `name`, percent-decoded.
     pub fn parameter(&self, name: &str) -> Option<Cow<'a, str>> {
         let mut pairs = form_urlencoded::parse(self.query.as_bytes());
         pairs.find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// The query parameter `name`, percent-decoded; `None` when it is not there.
+    /// Returns the query parameter `name`, percent-decoded; `None` if it is missing.
     ///
     /// # Errors
-    /// [`Refusal::BadCredential`] when it is there more than once: readers differ in which one they believe, so a
-    /// proxy could have checked another one than we would.
+    /// [`Refusal::BadCredential`] if it is there more than once: programs differ in which one they use, so a
+    /// proxy could have checked another than this server.
     pub fn credential(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
         let mut found = form_urlencoded::parse(self.query.as_bytes()).filter(|(key, _)| key == name);
         let first = found.next().map(|(_, value)| value);
@@ -91,10 +92,10 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// The credential in `Authorization: Bearer` (RFC 6750, section 2.1).
+    /// Returns the credential in `Authorization: Bearer` (RFC 6750, section 2.1).
     ///
     /// # Errors
-    /// [`Refusal::BadCredential`] when the header has another form.
+    /// [`Refusal::BadCredential`] if the header has another form.
     pub fn bearer(&self) -> Result<Option<&'a str>, Refusal> {
         let Some(value) = self.header("authorization") else {
             return Ok(None);
@@ -110,7 +111,7 @@ impl<'a> Handshake<'a> {
 }
 
 impl<'a> Offer<'a> {
-    /// The offer of a client that proves who it is.
+    /// Returns the offer of a client with that token.
     pub fn of_token(token: impl Into<Cow<'a, str>>) -> Self {
         Self {
             token: Some(token.into()),
@@ -120,7 +121,7 @@ impl<'a> Offer<'a> {
 }
 
 impl Rejection {
-    /// An HTTP answer with this JSON body.
+    /// Returns an HTTP response with this JSON body.
     pub fn http(status: u16, body: impl Into<Cow<'static, str>>) -> Self {
         Self::Http {
             status,
@@ -128,7 +129,7 @@ impl Rejection {
         }
     }
 
-    /// A close frame.
+    /// Returns a close frame.
     pub fn close(code: u16, reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Close {
             code,

@@ -1,4 +1,4 @@
-//! Who a connection proved to be.
+//! The verified identity of a connection.
 
 use std::time::SystemTime;
 
@@ -6,32 +6,32 @@ use serde_json::Value;
 
 use crate::{Pattern, UserId};
 
-/// The role of those who may do what a service may, and who see private events.
+/// The role that may call the service API and receives private events.
 pub const ADMIN_ROLE: &str = "admin";
 
-/// What a verified credential says of its bearer.
+/// The claims of a verified credential that Fanfare uses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Identity {
     /// The user.
     pub user: UserId,
-    /// What to call the user, where that is something else than the id.
+    /// The display name, if it differs from the id.
     pub username: Option<Box<str>>,
     /// Whether the credential writes the id as a number.
     pub numeric: bool,
-    /// When the credential ends, and the connection with it.
+    /// When the credential expires, and the connection ends.
     pub expires_at: SystemTime,
-    /// The login session that the credential belongs to.
+    /// The login session of the credential.
     pub session: Option<Box<str>>,
     /// The user's roles.
     pub roles: Box<[Box<str>]>,
-    /// The rooms the credential opens; `None` where it says nothing of rooms.
+    /// The rooms that the credential opens; `None` if it has no such claim.
     pub rooms: Option<Box<[Pattern]>>,
-    /// Those of the credential's other claims that access rules ask for.
+    /// The other claims that access rules use.
     pub claims: Box<[(Box<str>, Value)]>,
 }
 
 impl Identity {
-    /// `user` until `expires_at`, of whom nothing else is known.
+    /// Returns the identity of `user` until `expires_at`, without further claims.
     pub fn new(user: UserId, expires_at: SystemTime) -> Self {
         Self {
             user,
@@ -45,22 +45,22 @@ impl Identity {
         }
     }
 
-    /// What to call the user: the username, else the id.
+    /// Returns the username, else the id.
     pub fn name(&self) -> &str {
         self.username.as_deref().unwrap_or(&self.user)
     }
 
-    /// Whether the user has `role`.
+    /// Returns whether the user has `role`.
     pub fn has_role(&self, role: &str) -> bool {
         self.roles.iter().any(|own| **own == *role)
     }
 
-    /// Whether the user is an admin.
+    /// Returns whether the user is an admin.
     pub fn is_admin(&self) -> bool {
         self.has_role(ADMIN_ROLE)
     }
 
-    /// The value of one of the kept claims.
+    /// Returns the value of a kept claim.
     pub fn claim(&self, name: &str) -> Option<&Value> {
         self.claims
             .iter()

@@ -1,16 +1,16 @@
-//! Raw JSON: bytes known to be one JSON value, carried as they came and never re-serialised.
+//! Raw JSON: bytes known to be one JSON value, carried as they arrived and never re-serialised.
 
 use std::fmt;
 
 use bytes::Bytes;
 
-/// How deep arrays and objects may be nested; what is deeper is treated as bad JSON everywhere.
+/// The deepest nesting of arrays and objects; deeper JSON is bad JSON everywhere.
 pub const MAX_DEPTH: usize = 128;
 
 /// UTF-8's byte order mark. Some editors and libraries write it before JSON; it is no part of the value.
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// `bytes` without the byte order mark that they may begin with.
+/// Returns `bytes` without a leading byte order mark.
 pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(bytes)
 }
@@ -25,10 +25,11 @@ pub struct NotJson;
 pub struct RawJson(Bytes);
 
 impl RawJson {
-    /// Checks that `bytes` are one JSON value and keeps them, less the white space around it and a byte order mark before it.
+    /// Checks that `bytes` are one JSON value, and keeps them without surrounding white space and byte order
+    /// mark.
     ///
     /// # Errors
-    /// When they are not, or are nested too deep.
+    /// If they are not, or are nested too deep.
     pub fn parse(bytes: &Bytes) -> Result<Self, NotJson> {
         let raw: &serde_json::value::RawValue =
             serde_json::from_slice(without_mark(bytes)).map_err(|_| NotJson)?;
@@ -40,7 +41,7 @@ impl RawJson {
     /// `raw` must borrow from `whole` (else it is copied).
     ///
     /// # Errors
-    /// When it is nested too deep.
+    /// If it is nested too deep.
     pub fn slice(whole: &Bytes, raw: &serde_json::value::RawValue) -> Result<Self, NotJson> {
         let text = raw.get().trim_ascii().as_bytes();
         if deeper_than(MAX_DEPTH, text) {
@@ -55,10 +56,10 @@ impl RawJson {
         }))
     }
 
-    /// A copy of `raw`, for text that is not in [`Bytes`], such as a client's frame.
+    /// Copies `raw`, for text that is not in [`Bytes`], such as a client's message.
     ///
     /// # Errors
-    /// When it is nested too deep.
+    /// If it is nested too deep.
     pub fn from_raw(raw: &serde_json::value::RawValue) -> Result<Self, NotJson> {
         Self::slice(&Bytes::new(), raw)
     }
@@ -68,38 +69,38 @@ impl RawJson {
         Self(Bytes::from(value.to_string()))
     }
 
-    /// Whether it is an object.
+    /// Returns whether it is an object.
     pub fn is_object(&self) -> bool {
         self.0.starts_with(b"{")
     }
 
-    /// The value's bytes.
+    /// Returns the value's bytes.
     pub fn bytes(&self) -> &Bytes {
         &self.0
     }
 
-    /// The value's text.
+    /// Returns the value's text.
     pub fn as_str(&self) -> &str {
-        // Checked when it was made; the empty string can only come from a bug, and harms nobody.
+        // Checked at construction. The empty string would be a bug, and harmless.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 impl fmt::Debug for RawJson {
-    /// Tells the size alone: what is published never reaches a log.
+    /// Shows the size only: published data never reaches a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RawJson({} bytes)", self.0.len())
     }
 }
 
-/// Whether valid JSON `text` is nested deeper than `most`. It is as deep as it has openers at most, and few values have
-/// that many.
+/// Returns whether valid JSON `text` is nested deeper than `most`. Its depth is at most the number of its
+/// openers, and few values have that many.
 pub fn deeper_than(most: usize, text: &[u8]) -> bool {
     let openers = || text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
     text.len() > most && openers() > most && depth(text) > most
 }
 
-/// The deepest nesting in valid JSON `text`.
+/// Returns the deepest nesting in valid JSON `text`.
 fn depth(text: &[u8]) -> usize {
     let (mut now, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
     for &byte in text {

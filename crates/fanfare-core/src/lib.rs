@@ -1,8 +1,109 @@
-//! Fanfare's nouns and the ports between its parts.
+//! Fanfare's nouns, and the ports between its parts.
 //!
-//! This crate knows no socket, no Redis and no client protocol. It holds what all the others agree on: what an
-//! [`Event`] is and whom it is for, who a connection proved to be, the index of who listens, and the traits behind
-//! which protocols ([`Dialect`]) and transports between nodes ([`Broker`]) live.
+//! This crate knows no socket, no Redis and no client protocol. Every other crate is built on these types, in the order in which
+//! an event meets them.
+//!
+//! # An event and its audience
+//!
+//! An [`Event`] is for a user, for a channel or for everyone ([`Audience`]). Its data is [`RawJson`]: the publisher's bytes, which are
+//! checked and never re-serialised.
+//!
+//! ```
+//! use std::time::SystemTime;
+//!
+//! use fanfare_core::{Audience, Event, RawJson, UserId};
+//!
+//! let data = RawJson::parse(&r#"{"parcel": "A-17", "weight": 1.10}"#.into())?;
+//! let event = Event::new(Audience::User(UserId::new("mia")?), Some("parcel.delivered"), data, SystemTime::now());
+//! assert_eq!(event.data.as_str(), r#"{"parcel": "A-17", "weight": 1.10}"#); // not 1.1
+//!
+//! // A user's personal channel has three names.
+//! assert_eq!(Audience::of_channel("user_noti:mia")?, event.audience);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Who may
+//!
+//! One [`policy::Policy`] decides for all dialects who may subscribe to, join and publish on a [`Channel`]. The authorizer is asked
+//! outside this crate: the policy only returns [`policy::Verdict::Ask`].
+//!
+//! ```
+//! use std::time::SystemTime;
+//!
+//! use fanfare_core::{
+//!     Channel, Identity, UserId,
+//!     policy::{Action, Grant, Policy, PolicyOptions, Rule, RulePattern, Verdict},
+//! };
+//!
+//! let policy = Policy::new(PolicyOptions {
+//!     rules: vec![Rule {
+//!         pattern: RulePattern::new("reports.{user}.**")?,
+//!         subscribe: Some("owner".parse()?),
+//!         publish: Some(Grant::Service),
+//!         join: None,
+//!     }],
+//!     ..PolicyOptions::default()
+//! });
+//! let mia = Identity::new(UserId::new("mia")?, SystemTime::now());
+//! let judge = |action, channel| policy.judge(Some(&mia), action, &channel);
+//! assert_eq!(judge(Action::Subscribe, Channel::new("reports.mia.may")?), Verdict::Allowed);
+//! assert_eq!(judge(Action::Subscribe, Channel::new("reports.ben.may")?), Verdict::Denied);
+//! assert_eq!(judge(Action::Publish, Channel::new("reports.mia.may")?), Verdict::Denied); // only backends
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Who receives
+//!
+//! Three indexes lead an event to its receivers. A node asks the [`Broker`] for the users in [`Interests`] and the channels in
+//! [`ChannelInterests`]; both also say which shards have a receiver. The shard's [`SubscriptionIndex`] finds the connections:
+//!
+//! ```
+//! use fanfare_core::{Channel, Pattern, SubscriptionIndex};
+//!
+//! let mut index = SubscriptionIndex::default();
+//! index.add_channel(&Channel::new("board.kitchen")?, 1);
+//! index.add_pattern(&Pattern::new("board.**")?, 2);
+//!
+//! let mut matching = Vec::new();
+//! index.pattern_members(&Channel::new("board.kitchen")?, &mut matching);
+//! assert_eq!((index.channel_members("board.kitchen"), matching), (&[1][..], vec![2]));
+//! # Ok::<(), fanfare_core::BadName>(())
+//! ```
+//!
+//! # A client protocol
+//!
+//! A [`DialectKind`] is a protocol with its options, a [`Dialect`] is one that is configured: it reads the [`Handshake`], renders events
+//! and chooses the texts for every [`Refusal`] and [`Ending`]. A [`Conversation`] is one connection's state machine. It has no socket and
+//! no clock: messages and outcomes go in, [`Step`]s come out.
+//!
+//! ```
+//! use std::time::SystemTime;
+//!
+//! use fanfare_core::{Command, Context, Conversation, Message, Step, Steps, Subscription};
+//!
+//! /// Subscribes to every topic that the client sends.
+//! struct Subscriber;
+//!
+//! impl Conversation for Subscriber {
+//!     fn received(&mut self, message: Message<'_>, _context: &Context<'_>, steps: &mut Steps) {
+//!         if let Message::Text(topic) = message
+//!             && let Ok(topic) = Subscription::parse(topic)
+//!         {
+//!             steps.push(Step::Ask(0, Command::Subscribe { to: vec![topic], whole: true }));
+//!         }
+//!     }
+//! }
+//!
+//! let context = Context { now: SystemTime::now(), connection: uuid::Uuid::nil(), identity: None };
+//! let mut steps = Steps::new();
+//! Subscriber.received(Message::Text("board.*"), &context, &mut steps);
+//! assert!(matches!(&steps[..], [Step::Ask(0, Command::Subscribe { .. })]));
+//! ```
+//!
+//! # Other nodes
+//!
+//! A [`Broker`] carries events between nodes and delivers them to a node's [`Inbound`]. Every publish passes it, on one node and on many, so
+//! there is one path and one order.
 
 mod broker;
 mod client_network;

@@ -1,47 +1,47 @@
-//! How our own command line listens to a server: as a client of a dialect that can hear what is asked for. The dialect
-//! says what to send and how to read what comes; the command knows sockets and no dialect.
+//! How `fanfare listen` receives events: as a client of a dialect that can deliver them. The dialect says what
+//! to send and how to read what arrives; the command handles sockets and knows no dialect.
 
 use form_urlencoded::Serializer;
 
-/// What somebody wants to hear.
+/// What `fanfare listen` is asked to receive.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Listening<'a> {
-    /// Who they are; without a token, nobody.
+    /// The user's token; `None` for an anonymous client.
     pub token: Option<&'a str>,
-    /// Whether they want what is for their user, and what is for everyone.
+    /// Whether to receive the events for the user and for everyone.
     pub own: bool,
-    /// The channels they want to hear, by name or pattern.
+    /// The channels, by name or pattern.
     pub channels: &'a [String],
 }
 
-/// How a client of a dialect comes to hear it.
+/// How a client of a dialect receives it.
 #[derive(Debug, Clone)]
 pub struct ListenPlan {
     /// The request target of the upgrade: path and query.
     pub target: String,
     /// Text messages to send when the connection is open, in order.
     pub frames: Vec<String>,
-    /// How many [`Heard::Confirmed`] come before all of it is heard.
+    /// The number of [`Heard::Confirmed`] until everything is subscribed.
     pub confirmations: usize,
-    /// Tells what a text message from the server is.
+    /// Classifies a text message from the server.
     pub hear: fn(&str) -> Heard,
 }
 
-/// What a text message from the server is to one who listens.
+/// The kinds of text messages from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// An event.
     Event,
-    /// Part of what was asked for is granted.
+    /// The confirmation of a subscription.
     Confirmed,
-    /// The server says no, in these words.
+    /// A refusal, with its text.
     Refused(String),
     /// A welcome, a ping and the like.
     Other,
 }
 
 impl ListenPlan {
-    /// A client who only connects, to `path` with these query parameters.
+    /// Returns the plan of a client that only connects, to `path` with these query parameters.
     pub fn connect(path: &str, query: &[(&str, &str)], hear: fn(&str) -> Heard) -> Self {
         let target = if query.is_empty() {
             path.to_owned()

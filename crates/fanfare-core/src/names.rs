@@ -1,4 +1,4 @@
-//! The names events are addressed by: users and channels.
+//! The names that events are addressed to: users and channels.
 
 use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
 
@@ -9,13 +9,13 @@ pub const MAX_NAME_BYTES: usize = 255;
 /// The most segments a channel name may have.
 pub const MAX_SEGMENTS: usize = 32;
 
-/// What the names of rooms begin with; the room's id follows.
+/// The prefixes of rooms' names; the room's id follows.
 const ROOMS: [&str; 3] = ["project:", "channel:", "task:"];
 
 /// Why a string is not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadName {
-    /// Nothing is addressed by the empty string.
+    /// It is empty.
     #[error("the name is empty")]
     Empty,
     /// Longer than [`MAX_NAME_BYTES`].
@@ -27,28 +27,28 @@ pub enum BadName {
     /// Two separators with nothing between them, or one at an end.
     #[error("the name has an empty segment")]
     EmptySegment,
-    /// It is a pattern, and the name of one channel is expected.
+    /// It is a pattern, where one channel's name is expected.
     #[error("the name is a pattern: a channel's name has no `*`")]
     Wildcard,
-    /// `*` beside other text in one segment, which neither a pattern nor a name may have.
+    /// `*` beside other text in one segment, in a name or a pattern.
     #[error("`*` must be a whole segment of a pattern, as in `chat.*`")]
     PartialWildcard,
-    /// A control character, which no log or terminal should be handed.
+    /// A control character, which could corrupt a log or a terminal.
     #[error("the name has a control character in it")]
     ControlCharacter,
 }
 
-/// Who an identity is: the `sub` of a token, compared byte by byte.
+/// A user's id: the `sub` of a token, compared byte by byte.
 ///
-/// Any text is legal (colons, spaces, every script) but control characters and the empty string.
+/// Any text except the empty string and control characters: colons, spaces, every script.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(Arc<str>);
 
 impl UserId {
-    /// Checks and takes `id`.
+    /// Checks `id`.
     ///
     /// # Errors
-    /// When it is empty, longer than [`MAX_NAME_BYTES`], or has control characters.
+    /// If it is empty, longer than [`MAX_NAME_BYTES`], or has control characters.
     pub fn new(id: &str) -> Result<Self, BadName> {
         check_text(id)?;
         Ok(Self(id.into()))
@@ -57,15 +57,15 @@ impl UserId {
 
 /// The name of a channel: segments separated by `.` or `:`.
 ///
-/// Names are compared as they are: `a.b` and `a:b` are two channels.
+/// Names are compared byte by byte: `a.b` and `a:b` are two channels.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Channel(Arc<str>);
 
 impl Channel {
-    /// Checks and takes `name`.
+    /// Checks `name`.
     ///
     /// # Errors
-    /// When it is empty, too long, too deep, has an empty segment, a wildcard or a control character.
+    /// If it is empty, too long, too deep, or has an empty segment, a wildcard or a control character.
     pub fn new(name: &str) -> Result<Self, BadName> {
         check_text(name)?;
         check_segments(name)?;
@@ -75,7 +75,7 @@ impl Channel {
         Ok(Self(name.into()))
     }
 
-    /// Whether this is a room, a channel with members: `project:{id}`, `channel:{id}` or `task:{id}`.
+    /// Returns whether this is a room, a channel with members: `project:{id}`, `channel:{id}` or `task:{id}`.
     pub fn is_room(&self) -> bool {
         is_room(self)
     }

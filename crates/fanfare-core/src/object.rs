@@ -1,5 +1,5 @@
-//! The fields of one JSON object, read without copying or interpreting their values: clients' frames and publications
-//! are taken apart so, and what is only passed on stays as it was written.
+//! The fields of one JSON object, read without copying or interpreting their values, so that a value that is
+//! only passed on keeps its bytes.
 
 use std::{borrow::Cow, fmt};
 
@@ -11,19 +11,18 @@ use serde_json::value::RawValue;
 
 use crate::json::{MAX_DEPTH, deeper_than};
 
-/// Why a text is no [`RawObject`].
+/// Why a text is not a [`RawObject`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadObject {
-    /// It is not one JSON value, is nested deeper than [`MAX_DEPTH`], or a field's name is no text (half a surrogate
-    /// pair).
+    /// It is not one JSON value, is nested deeper than [`MAX_DEPTH`], or a field's name has a lone surrogate.
     #[error("not JSON, or nested deeper than {MAX_DEPTH}")]
     NotJson,
-    /// It is JSON, but no object.
+    /// It is JSON, but not an object.
     #[error("not a JSON object")]
     NotAnObject,
 }
 
-/// One JSON object's fields in the order they came, doubles included. Names and values borrow from the text.
+/// One JSON object's fields in their order, duplicates included. Names and values borrow from the text.
 ///
 /// ```
 /// # use fanfare_core::{RawObject, string};
@@ -38,16 +37,16 @@ pub struct RawObject<'a> {
 }
 
 impl<'a> RawObject<'a> {
-    /// Reads `text`, which may have white space around the object and a byte order mark before it. A value that is an object is read further by
-    /// giving its text ([`RawValue::get`]) to this function again.
+    /// Reads `text`, which may have white space around the object and a byte order mark before it. Pass the
+    /// text of a nested object ([`RawValue::get`]) to this function again.
     ///
     /// # Errors
-    /// When it is not JSON, is nested too deep, or is no object.
+    /// If it is not JSON, is nested too deep, or is not an object.
     pub fn parse(text: &'a str) -> Result<Self, BadObject> {
         Self::parse_within(MAX_DEPTH, text)
     }
 
-    /// As [`RawObject::parse`], for an object that wraps others and may be nested `most` deep.
+    /// Like [`RawObject::parse`], for an object that wraps others and may be nested `most` deep.
     ///
     /// # Errors
     /// As [`RawObject::parse`].
@@ -60,29 +59,31 @@ impl<'a> RawObject<'a> {
         }
     }
 
-    /// The value of the field `name`; of doubles the last one, as in nearly every JSON library.
+    /// Returns the value of the field `name`; of duplicates the last, like nearly every JSON library.
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {
         let mut fields = self.fields.iter().rev();
         fields.find(|(own, _)| *own == name).map(|(_, value)| *value)
     }
 
-    /// The value of the field `name`, unless it is `null`: many clients write out a field that they leave empty.
+    /// Returns the value of the field `name`, unless it is `null`: many clients write `null` for an empty
+    /// field.
     pub fn given(&self, name: &str) -> Option<&'a RawValue> {
         self.get(name).filter(|value| value.get() != "null")
     }
 
-    /// The fields in the order they came, doubles included.
+    /// Returns the fields in their order, duplicates included.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.fields.iter().map(|(name, value)| (&**name, *value))
     }
 }
 
-/// The string that `raw` is, if it is one; borrowed unless it has escapes. Half a surrogate pair is no text.
+/// Returns the string that `raw` is, if it is one; borrowed unless it has escapes. A lone surrogate is not
+/// text.
 pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str(raw.get()).ok().map(|Text(text)| text)
 }
 
-/// Tells apart what is not JSON from JSON that is something else than an object.
+/// Distinguishes bad JSON from JSON that is not an object.
 fn what_else(most: usize, text: &str) -> BadObject {
     let is_other = !text.trim_ascii_start().starts_with('{');
     match serde_json::from_str::<&RawValue>(text) {

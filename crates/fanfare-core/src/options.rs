@@ -1,5 +1,5 @@
-//! The settings that only one dialect has. The dialect declares them in its own folder; the configuration documents,
-//! checks and reads them by that declaration; the dialect finds them as [`Options`] when it is opened.
+//! The settings of one dialect. The dialect declares them in its folder; the configuration documents, checks
+//! and reads them by that declaration, and passes them to the dialect as [`Options`].
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,20 +8,20 @@ use thiserror::Error;
 
 use crate::Pattern;
 
-/// A setting that only one dialect has.
+/// The declaration of a dialect's setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OptionSpec {
     /// The key in the dialect's table.
     pub name: &'static str,
-    /// What it does, as a doc comment would say it.
+    /// Its documentation.
     pub doc: &'static str,
-    /// What it takes.
+    /// The kind of its value.
     pub kind: OptionKind,
     /// The default, as written in TOML; in a form that is JSON as well, such as `"10s"` with its quotes, `3` or `[]`.
     pub default: &'static str,
 }
 
-/// What an [`OptionSpec`] takes.
+/// The kind of an option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OptionKind {
     /// `true` or `false`.
@@ -65,34 +65,34 @@ pub enum OptionValue {
     Patterns(Vec<Pattern>),
 }
 
-/// A value is not what its option takes.
+/// A value that does not fit its option.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the option {0} has a value that it does not take")]
 pub struct BadOption(pub &'static str);
 
-/// The options of one dialect, by name. What was not set has its default.
+/// The options of one dialect, by name. An option that was not set has its default.
 ///
-/// To ask for an option that is not declared, or by the getter of another kind, is a fault of the dialect's code: a
-/// debug build panics, a release build answers as if the value were empty.
+/// Reading an undeclared option, or by the getter of another kind, is a bug of the dialect: a debug build
+/// panics, a release build returns an empty value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options(BTreeMap<String, OptionValue>);
 
-/// An environment variable that is understood by the name another server gave it.
+/// An environment variable that another server named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inherited {
     /// The variable.
     pub variable: &'static str,
-    /// What it sets. Where several variables of a list set the same, the first that is there wins.
+    /// What it sets. If several variables of a list set the same, the first that is present wins.
     pub target: Target,
-    /// How its text becomes a value.
+    /// How to read its text.
     pub unit: Unit,
 }
 
-/// What an [`Inherited`] variable sets. All but [`Target::Key`] speak of the dialect that declares the variable and of
-/// the listeners that the profile in force gives it; listeners that somebody configured stay as they are.
+/// What an [`Inherited`] variable sets. All but [`Target::Key`] are about the declaring dialect and the
+/// listeners of the profile; configured listeners stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// A key of the configuration, with its table's name before it: `auth.jwt_secret`.
+    /// A key of the configuration with its table's name: `auth.jwt_secret`.
     Key(&'static str),
     /// The port of the dialect's listeners.
     Port,
@@ -102,10 +102,10 @@ pub enum Target {
     Enabled,
 }
 
-/// How the text of an inherited variable becomes a value.
+/// How to read the text of an inherited variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// As it stands.
+    /// As it is.
     Plain,
     /// A bare number counts seconds.
     Seconds,
@@ -114,17 +114,18 @@ pub enum Unit {
 }
 
 impl Inherited {
-    /// Whether this variable sets the key `key`.
+    /// Returns whether this variable sets the key `key`.
     pub fn sets(&self, key: &str) -> bool {
         matches!(self.target, Target::Key(own) if own == key)
     }
 }
 
 impl OptionSpec {
-    /// The value that `json` is for this option: durations as humans write them (`"30s"`), all else as JSON has it.
+    /// Reads `json` as a value of this option: durations as people write them (`"30s"`), everything else as
+    /// JSON.
     ///
     /// # Errors
-    /// When it is of another kind or out of bounds.
+    /// If it is of another kind or out of bounds.
     pub fn read(&self, json: &Value) -> Result<OptionValue, BadOption> {
         let bad = BadOption(self.name);
         let value = match self.kind {
@@ -158,7 +159,7 @@ fn list<T>(json: &Value, read: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
 }
 
 impl Options {
-    /// The defaults of the options that `specs` declares.
+    /// Returns the defaults of the options that `specs` declare.
     pub fn defaults(specs: &[OptionSpec]) -> Self {
         let default = |spec: &OptionSpec| {
             let json = serde_json::from_str(spec.default).ok()?;
@@ -167,10 +168,10 @@ impl Options {
         Self(specs.iter().filter_map(default).collect())
     }
 
-    /// The options that `specs` declares: what `given` answers for a name, else the default.
+    /// Returns the options that `specs` declare: the value that `given` returns for a name, else the default.
     ///
     /// # Errors
-    /// When a given value does not fit.
+    /// If a given value does not fit.
     pub fn read(specs: &[OptionSpec], given: impl Fn(&str) -> Option<Value>) -> Result<Self, BadOption> {
         let mut options = Self::defaults(specs);
         for spec in specs {

@@ -1,4 +1,4 @@
-//! Names with wildcards, and what a client may ask to hear.
+//! Patterns of channel names, and what a client subscribes to.
 
 use std::{fmt, sync::Arc};
 
@@ -8,14 +8,14 @@ use crate::{
     segments::{ONE, walk},
 };
 
-/// A name with wildcards: `*` stands for one whole segment, `**` for one or more.
+/// A name with wildcards: `*` matches one whole segment, `**` one or more.
 ///
-/// Separators are compared as they are: `a.*` matches `a.b` and not `a:b`. Inside what `**` stands for either may
-/// occur, and `**` alone matches every channel. A wildcard is a whole segment: `a*` is no pattern.
+/// Separators must be equal: `a.*` matches `a.b` and not `a:b`. Inside what `**` matches either may occur, and
+/// `**` alone matches every channel. A wildcard is a whole segment: `a*` is not a pattern.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pattern(Arc<str>);
 
-/// What a client asks to hear: the name of a channel, the name of a personal channel, or a pattern.
+/// What a client subscribes to: a channel, a personal channel, or a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Subscription {
     /// Events for this user: its personal channel, under any of its names.
@@ -27,27 +27,29 @@ pub enum Subscription {
 }
 
 impl Pattern {
-    /// Checks and takes `text`. A name without wildcards is a pattern that matches itself.
+    /// Checks `text`. A name without wildcards is a pattern that matches itself.
     ///
     /// # Errors
-    /// When it is empty, too long, too deep, has an empty segment, a control character, or a `*` in a longer segment.
+    /// If it is empty, too long, too deep, or has an empty segment, a control character, or a `*` in a longer
+    /// segment.
     pub fn new(text: &str) -> Result<Self, BadName> {
         check_text(text)?;
         check_segments(text)?;
         Ok(Self(text.into()))
     }
 
-    /// The pattern's text.
+    /// Returns the pattern's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it has no wildcard, so that it matches the one name that it is.
+    /// Returns whether it has no wildcard, and so matches only itself.
     pub fn is_literal(&self) -> bool {
         !self.0.contains('*')
     }
 
-    /// Whether it matches `channel`. Costs at most the product of the two numbers of segments, and allocates nothing.
+    /// Returns whether it matches `channel`. Costs at most the product of the two numbers of segments, and
+    /// allocates nothing.
     ///
     /// `channel` may be longer than a channel's name can be: a personal channel's name holds a whole user id.
     pub fn matches(&self, channel: &str) -> bool {
@@ -56,10 +58,10 @@ impl Pattern {
 }
 
 impl Subscription {
-    /// Reads what a client names.
+    /// Reads a client's text.
     ///
     /// # Errors
-    /// When it is neither a name nor a pattern.
+    /// If it is neither a name nor a pattern.
     pub fn parse(text: &str) -> Result<Self, BadName> {
         if text
             .split(['.', ':'])

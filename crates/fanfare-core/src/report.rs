@@ -1,4 +1,4 @@
-//! The figures that dialects put in their documents' words.
+//! The figures that dialects render in their documents' fields.
 
 use std::{
     net::SocketAddr,
@@ -11,7 +11,7 @@ use serde_json::Value;
 /// A JSON object.
 pub type JsonMap = serde_json::Map<String, Value>;
 
-/// The fields of `report`, which is a struct or a map.
+/// Returns the fields of `report`, which is a struct or a map.
 pub fn fields(report: &impl Serialize) -> JsonMap {
     match serde_json::to_value(report) {
         Ok(Value::Object(fields)) => fields,
@@ -19,7 +19,7 @@ pub fn fields(report: &impl Serialize) -> JsonMap {
     }
 }
 
-/// What is true of the node as a whole.
+/// Figures of the whole node.
 #[derive(Debug, Clone)]
 pub struct NodeFacts {
     /// The time of the report.
@@ -30,15 +30,15 @@ pub struct NodeFacts {
     pub started_at: SystemTime,
     /// Fanfare's version.
     pub version: &'static str,
-    /// Publications that came in by the broker or the Redis-protocol door since the start.
+    /// Publications received from the broker or at the Redis-protocol door since the start.
     pub publications_received: u64,
-    /// Publications dropped because they were not of the documented form.
+    /// Publications dropped because they were malformed.
     pub publications_rejected: u64,
-    /// Shards, that is, threads that serve connections.
+    /// Shards: threads that serve connections.
     pub shards: usize,
 }
 
-/// What is true of one dialect on this node.
+/// Figures of one dialect on this node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DialectFacts {
     /// Connections open now.
@@ -51,10 +51,10 @@ pub struct DialectFacts {
     pub max_connections: u64,
     /// Messages sent to clients since the start: written, or waiting in a queue.
     pub sent: u64,
-    /// Of those, answers to what clients said themselves, welcomes included.
+    /// Of those, replies to clients, welcomes included.
     pub answers: u64,
-    /// Messages that did not get out since the start: the client's queue was full, or its connection ended before it
-    /// had taken them.
+    /// Messages that were not sent since the start, because the client's queue was full or its connection ended
+    /// first.
     pub failed: u64,
     /// Messages received from clients since the start.
     pub received: u64,
@@ -62,7 +62,7 @@ pub struct DialectFacts {
     pub errors: u64,
 }
 
-/// A figure that a dialect's document promises to monitoring systems.
+/// A figure of a dialect for monitoring systems.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Figure {
     /// Its name in the Prometheus text format.
@@ -73,18 +73,18 @@ pub struct Figure {
     pub value: FigureValue,
 }
 
-/// What kind of figure it is, and how much.
+/// A figure's kind and value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FigureValue {
-    /// It only ever grows.
+    /// A counter: it only grows.
     Counter(u64),
-    /// It is what it is now.
+    /// A gauge: its current value.
     Gauge(u64),
     /// A time, in seconds.
     Seconds(f64),
 }
 
-/// What a dialect's own routes may tell of the server.
+/// The server's figures for a dialect's own routes.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The node's figures.
@@ -95,17 +95,17 @@ pub struct Report {
     pub settings: DialectReport,
     /// The address of the listener that was asked.
     pub listener: SocketAddr,
-    /// The least important messages that are logged, as `info`.
+    /// The log level, such as `info`.
     pub log_level: &'static str,
     /// Whether the server drains.
     pub draining: bool,
-    /// How long a drain may take.
+    /// The longest duration of a drain.
     pub shutdown_timeout: Duration,
     /// The dialect's open connections, oldest first, if the plan asked for them.
     pub connections: Vec<ConnectionFacts>,
 }
 
-/// Settings of a dialect that its document shows.
+/// The settings of a dialect that its document shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DialectReport {
     /// Between two pings.
@@ -116,15 +116,15 @@ pub struct DialectReport {
     pub max_message_size: u64,
 }
 
-/// What is known of one connection.
+/// Figures of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionFacts {
-    /// What it is called, where connections have names.
+    /// Its name, if connections of the dialect have names.
     pub name: Option<Box<str>>,
     /// When it was opened.
     pub opened_at: SystemTime,
-    /// When it last answered a ping, or sent one itself; `None` before the first time.
+    /// When it last answered or sent a ping; `None` before the first.
     pub pinged_at: Option<SystemTime>,
-    /// What program it says it is, where the dialect keeps that.
+    /// Its `User-Agent`, if the dialect keeps it.
     pub user_agent: Option<Box<str>>,
 }

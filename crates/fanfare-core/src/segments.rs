@@ -1,19 +1,19 @@
-//! Names taken apart: the one place that knows what separates segments, for patterns and channels alike.
+//! Splits names into segments, for patterns and channels alike. No other file knows the separators.
 
 /// The wildcard for one or more segments.
 pub(crate) const MANY: &str = "**";
 /// The wildcard for one segment.
 pub(crate) const ONE: &str = "*";
 
-/// One segment of a name or pattern, with the separator that stands before it.
+/// One segment of a name or pattern, with the separator before it.
 ///
-/// The separator stays with the segment because it counts: `.b` and `:b` are two different ways on from `a`.
+/// The separator is part of the segment because it counts: `.b` and `:b` after `a` are two different segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Segment<'a>(&'a str);
 
-/// A segment of a pattern that is a wildcard, with the separator that must stand before what it matches.
+/// A wildcard segment, with the separator that must precede what it matches.
 ///
-/// The first segment of a name counts as if a `.` stood before it; nothing else can be first, so nothing is confused.
+/// The first segment of a name counts as if a `.` preceded it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wildcard {
     /// `*` after a `.`
@@ -27,37 +27,37 @@ pub(crate) enum Wildcard {
 }
 
 impl Wildcard {
-    /// Every wildcard, each at its own number.
+    /// Every wildcard, at the index that is its number.
     pub(crate) const ALL: [Self; 4] = [Self::Dot, Self::Colon, Self::DeepDot, Self::DeepColon];
 
-    /// Whether it may go on over further segments.
+    /// Returns whether it may match further segments.
     pub(crate) fn is_deep(self) -> bool {
         matches!(self, Self::DeepDot | Self::DeepColon)
     }
 
-    /// Whether a `:` must stand before what it matches.
+    /// Returns whether a `:` must precede what it matches.
     pub(crate) fn after_colon(self) -> bool {
         matches!(self, Self::Colon | Self::DeepColon)
     }
 }
 
 impl<'a> Segment<'a> {
-    /// The segment with its separator.
+    /// Returns the segment with its separator.
     pub(crate) fn as_str(self) -> &'a str {
         self.0
     }
 
-    /// Whether a `:` stands before it.
+    /// Returns whether a `:` precedes it.
     pub(crate) fn after_colon(self) -> bool {
         self.0.starts_with(':')
     }
 
-    /// The segment without its separator.
+    /// Returns the segment without its separator.
     fn text(self) -> &'a str {
         self.0.strip_prefix(['.', ':']).unwrap_or(self.0)
     }
 
-    /// Which wildcard it is, where it is one.
+    /// Returns the wildcard, if it is one.
     pub(crate) fn wildcard(self) -> Option<Wildcard> {
         match self.0 {
             "*" | ".*" => Some(Wildcard::Dot),
@@ -69,11 +69,11 @@ impl<'a> Segment<'a> {
     }
 }
 
-/// The segments of a name, one after the other.
+/// An iterator over the segments of a name.
 #[derive(Debug, Clone)]
 pub(crate) struct Segments<'a>(&'a str);
 
-/// Takes `name` apart.
+/// Splits `name`.
 pub(crate) fn segments(name: &str) -> Segments<'_> {
     Segments(name)
 }
@@ -82,7 +82,7 @@ impl<'a> Iterator for Segments<'a> {
     type Item = Segment<'a>;
 
     fn next(&mut self) -> Option<Segment<'a>> {
-        // The first byte is a separator or belongs to the name's first segment; either way it ends nothing.
+        // The first byte is a separator or belongs to the first segment; in neither case does it end a segment.
         let behind = self.0.as_bytes().get(1..)?;
         let end = behind.iter().position(|byte| matches!(byte, b'.' | b':'));
         let (segment, rest) = self.0.split_at(end.map_or(self.0.len(), |at| at + 1));
@@ -91,15 +91,16 @@ impl<'a> Iterator for Segments<'a> {
     }
 }
 
-/// Whether `pattern` matches `name`, where `**` stands for one or more segments and `same` tells whether any other part
-/// of the pattern stands for a segment.
+/// Returns whether `pattern` matches `name`, where `**` matches one or more segments and `same` decides whether
+/// any other segment of the pattern matches a segment of the name.
 ///
-/// It walks both side by side and goes back to the last `**` where they part: that one can take over whatever an earlier
-/// one would have taken in addition. So it costs at most the product of the two numbers of segments, and no memory.
+/// It walks both in parallel and backtracks to the last `**` at a mismatch; that one can match whatever an
+/// earlier one would have matched in addition. So it costs at most the product of the two numbers of segments,
+/// and no memory.
 pub(crate) fn walk(pattern: &str, name: &str, same: impl Fn(&str, &str) -> bool) -> bool {
     let mut parts = segments(pattern);
     let mut left = segments(name);
-    // The places after the last `**` and after what it stands for so far.
+    // The positions after the last `**` and after what it matches so far.
     let mut retry = None;
     while let Some(segment) = left.next() {
         match parts.next() {

@@ -1,4 +1,4 @@
-//! The connections that listen to one thing: two in the usual case, ten thousand in some, cheap to leave in both.
+//! A set of connections, small for the usual two and fast for ten thousand.
 
 use std::hash::Hash;
 
@@ -7,17 +7,17 @@ use smallvec::SmallVec;
 
 use crate::memory::give_back;
 
-/// From this many on, places are looked up rather than searched for.
+/// From this size on, a map finds a connection's position; below it, a scan does.
 const CROWD: usize = 32;
 
-/// A set of connections that can be read as one slice.
+/// A set of connections that is read as one slice.
 ///
-/// In the order they came, until one leaves a crowd: there the last takes the place of the one that left, so that
-/// leaving costs the same however many there are.
+/// In order of arrival while it is small. In a large set, a removal moves the last connection into the gap, so
+/// that it costs the same at any size.
 #[derive(Debug)]
 pub(super) struct Connections<K> {
     list: SmallVec<[K; 2]>,
-    /// Where in the list each is; only for a crowd.
+    /// The position of each connection; only for a large set.
     places: Option<Box<AHashMap<K, usize>>>,
 }
 
@@ -31,7 +31,7 @@ impl<K> Default for Connections<K> {
 }
 
 impl<K: Copy + Eq + Hash> Connections<K> {
-    /// Takes `connection` in; answers whether it was new.
+    /// Adds `connection`; returns whether it was new.
     pub(super) fn add(&mut self, connection: K) -> bool {
         if self.contains(connection) {
             return false;
@@ -47,7 +47,7 @@ impl<K: Copy + Eq + Hash> Connections<K> {
         true
     }
 
-    /// Lets `connection` go; answers whether it was there.
+    /// Removes `connection`; returns whether it was there.
     pub(super) fn remove(&mut self, connection: K) -> bool {
         let Some(places) = &mut self.places else {
             let at = self.list.iter().position(|other| *other == connection);
@@ -65,7 +65,8 @@ impl<K: Copy + Eq + Hash> Connections<K> {
         if self.list.len() * 4 < self.list.capacity() {
             self.list.shrink_to_fit();
         }
-        // Half way down, so that one who comes and goes does not have the places found anew each time.
+        // Only at half the threshold, so that a connection which comes and goes does not rebuild the map each
+        // time.
         if self.list.len() < CROWD / 2 {
             self.places = None;
         }

@@ -1,4 +1,4 @@
-//! Who listens, on one shard.
+//! The subscriptions of one shard's connections.
 
 mod connections;
 mod node;
@@ -14,10 +14,10 @@ use self::connections::Connections;
 pub use self::trie::PatternTrie;
 use crate::{Channel, Pattern, UserId, memory::give_back};
 
-/// Finds a shard's connections by what they listen to; `K` names a connection there.
+/// Finds a shard's connections by user, channel and pattern; `K` identifies a connection.
 ///
-/// A look-up of a user or channel is one hash. What connections listen to by patterns is found by walking the channel's
-/// segments, and costs nothing to speak of where no pattern begins as the channel does.
+/// A look-up of a user or channel is one hash. Patterns are found by walking the channel's segments, which
+/// costs almost nothing if no pattern begins as the channel does.
 #[derive(Debug)]
 pub struct SubscriptionIndex<K> {
     users: AHashMap<UserId, Connections<K>>,
@@ -38,22 +38,22 @@ impl<K> Default for SubscriptionIndex<K> {
 }
 
 impl<K: Copy + Eq + Hash> SubscriptionIndex<K> {
-    /// `connection` proved to be `user`.
+    /// Adds `connection` to those of `user`.
     pub fn add_user(&mut self, user: &UserId, connection: K) {
         self.users.entry(user.clone()).or_default().add(connection);
     }
 
-    /// `connection` is gone or no longer that user.
+    /// Removes `connection` from those of `user`.
     pub fn remove_user(&mut self, user: &UserId, connection: K) {
         leave(&mut self.users, user, connection);
     }
 
-    /// The connections of `user`, in the order they came (where there are very many, in any order).
+    /// Returns the connections of `user`, in order of arrival (for very many, in any order).
     pub fn user(&self, user: &str) -> &[K] {
         self.users.get(user).map_or(&[], Connections::as_slice)
     }
 
-    /// `connection` subscribes to `channel`. Answers whether it had not yet; a second time changes nothing.
+    /// Subscribes `connection` to `channel`. Returns whether the subscription is new.
     pub fn add_channel(&mut self, channel: &Channel, connection: K) -> bool {
         let members = self.channels.entry(channel.clone()).or_default();
         let is_new = members.add(connection);
@@ -61,14 +61,14 @@ impl<K: Copy + Eq + Hash> SubscriptionIndex<K> {
         is_new
     }
 
-    /// `connection` is gone or unsubscribes from `channel`. Answers whether it was subscribed.
+    /// Unsubscribes `connection` from `channel`. Returns whether it was subscribed.
     pub fn remove_channel(&mut self, channel: &Channel, connection: K) -> bool {
         let was_there = leave(&mut self.channels, channel, connection);
         self.subscriptions -= usize::from(was_there);
         was_there
     }
 
-    /// `connection` subscribes to what `pattern` matches. Answers whether it had not yet; a second time changes nothing.
+    /// Subscribes `connection` to `pattern`. Returns whether the subscription is new.
     pub fn add_pattern(&mut self, pattern: &Pattern, connection: K) -> bool {
         let members = self.patterns.get_or_insert_with(pattern, Connections::default);
         let is_new = members.add(connection);
@@ -76,7 +76,7 @@ impl<K: Copy + Eq + Hash> SubscriptionIndex<K> {
         is_new
     }
 
-    /// `connection` is gone or unsubscribes from `pattern`. Answers whether it was subscribed.
+    /// Unsubscribes `connection` from `pattern`. Returns whether it was subscribed.
     pub fn remove_pattern(&mut self, pattern: &Pattern, connection: K) -> bool {
         let Some(members) = self.patterns.get_mut(pattern) else {
             return false;
@@ -89,13 +89,14 @@ impl<K: Copy + Eq + Hash> SubscriptionIndex<K> {
         was_there
     }
 
-    /// The connections subscribed to exactly `channel`, in the order they came (where there are very many, in any order).
+    /// Returns the connections subscribed to exactly `channel`, in order of arrival (for very many, in any
+    /// order).
     pub fn channel_members(&self, channel: &str) -> &[K] {
         self.channels.get(channel).map_or(&[], Connections::as_slice)
     }
 
-    /// Appends to `out`, once each, the connections with a pattern that matches `channel`, but for those that
-    /// [`SubscriptionIndex::channel_members`] answers already: together they are everyone who should have it.
+    /// Appends to `out`, once each, the connections with a pattern that matches `channel`, except those that
+    /// [`SubscriptionIndex::channel_members`] returns. Both together are all receivers.
     pub fn pattern_members(&self, channel: &Channel, out: &mut impl Extend<K>) {
         let mut matching = SmallVec::<[&[K]; 8]>::new();
         self.patterns
@@ -115,34 +116,34 @@ impl<K: Copy + Eq + Hash> SubscriptionIndex<K> {
         }
     }
 
-    /// Whether any connection has a pattern.
+    /// Returns whether any connection has a pattern.
     pub fn has_patterns(&self) -> bool {
         !self.patterns.is_empty()
     }
 
-    /// How many different channels have subscribers.
+    /// Returns the number of different channels with subscribers.
     pub fn channels(&self) -> usize {
         self.channels.len()
     }
 
-    /// How many different patterns have subscribers.
+    /// Returns the number of different patterns with subscribers.
     pub fn patterns(&self) -> usize {
         self.patterns.len()
     }
 
-    /// How many subscriptions to channels and patterns the connections have, all together.
+    /// Returns the number of all subscriptions to channels and patterns.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions
     }
 
-    /// Gives memory back after many have left. What patterns held is given back as they go.
+    /// Releases memory after many connections have left. Patterns release theirs at each removal.
     pub fn shrink(&mut self) {
         give_back(&mut self.users);
         give_back(&mut self.channels);
     }
 }
 
-/// Takes `connection` out of those of `name`; answers whether it was among them.
+/// Removes `connection` from those of `name`; returns whether it was among them.
 fn leave<N, K>(index: &mut AHashMap<N, Connections<K>>, name: &N, connection: K) -> bool
 where
     N: Eq + Hash,

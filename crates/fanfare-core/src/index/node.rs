@@ -11,15 +11,15 @@ use crate::{memory::give_back, segments::Wildcard};
 #[derive(Debug)]
 pub(super) struct Node<V> {
     prefix: Box<[Step]>,
-    /// Of the pattern that ends here.
+    /// The value of the pattern that ends here.
     value: Option<V>,
-    /// The ways on; none for most.
+    /// The branches; most nodes have none.
     branches: Option<Box<Branches<V>>>,
 }
 
 #[derive(Debug)]
 struct Branches<V> {
-    // Tokens are numbers of our own giving, so nobody outside can make them collide and a plain hash will do.
+    // A plain hash is enough: tokens are numbers that this crate assigns, so no client can make them collide.
     literals: HashMap<Token, Node<V>, FxBuildHasher>,
     /// By the wildcard's number.
     wildcards: [Option<Box<Node<V>>>; Wildcard::ALL.len()],
@@ -36,12 +36,12 @@ impl<V> Default for Node<V> {
 }
 
 impl<V> Node<V> {
-    /// Whether no pattern ends here or below.
+    /// Returns whether no pattern ends here or below.
     pub(super) fn is_empty(&self) -> bool {
         self.value.is_none() && self.branches.is_none()
     }
 
-    /// The value at the end of `steps`.
+    /// Returns the value at the end of `steps`.
     pub(super) fn get(&self, steps: &[Step]) -> Option<&V> {
         match steps.strip_prefix(&*self.prefix)?.split_first() {
             None => self.value.as_ref(),
@@ -49,7 +49,7 @@ impl<V> Node<V> {
         }
     }
 
-    /// The value at the end of `steps`, to be changed.
+    /// Returns the value at the end of `steps`, mutably.
     pub(super) fn get_mut(&mut self, steps: &[Step]) -> Option<&mut V> {
         match steps.strip_prefix(&*self.prefix)?.split_first() {
             None => self.value.as_mut(),
@@ -57,7 +57,7 @@ impl<V> Node<V> {
         }
     }
 
-    /// The value at the end of `steps`; a `new` one where there was none.
+    /// Returns the value at the end of `steps`, inserting `new` if there is none.
     pub(super) fn get_or_insert_with(&mut self, steps: &[Step], new: impl FnOnce() -> V) -> &mut V {
         let both = self.prefix.iter().zip(steps);
         let common = both.take_while(|(own, other)| own == other).count();
@@ -73,7 +73,7 @@ impl<V> Node<V> {
         }
     }
 
-    /// Makes what is here a branch of a node with the first `common` segments of the prefix.
+    /// Splits this node after the first `common` segments of its prefix.
     fn split(&mut self, common: usize) {
         let below = mem::take(self);
         self.prefix = below.prefix[..common].into();
@@ -83,7 +83,7 @@ impl<V> Node<V> {
         branch.branches = below.branches;
     }
 
-    /// Takes the value at the end of `steps`, and on the way back drops or joins the nodes that are not needed any more.
+    /// Removes the value at the end of `steps`, then the nodes on the way that are no longer needed.
     pub(super) fn remove(&mut self, steps: &[Step]) -> Option<V> {
         let Some((step, rest)) = steps.strip_prefix(&*self.prefix)?.split_first() else {
             return self.value.take();
@@ -99,7 +99,7 @@ impl<V> Node<V> {
         Some(value)
     }
 
-    /// Takes the only branch in, where nothing ends here and nothing parts here any more.
+    /// Merges the only branch into this node, if no pattern ends or branches here.
     fn join(&mut self) {
         if self.value.is_some() {
             return;
@@ -113,7 +113,7 @@ impl<V> Node<V> {
         self.branches = below.branches;
     }
 
-    /// How many nodes there are, this one included.
+    /// Returns the number of nodes, this one included.
     #[cfg(test)]
     pub(super) fn nodes(&self) -> usize {
         let branches = self.branches.iter().flat_map(|branches| {
@@ -123,7 +123,7 @@ impl<V> Node<V> {
         1 + branches.map(Self::nodes).sum::<usize>()
     }
 
-    /// Whether anything may be found for a channel that begins with `first` (`None` for a segment that no pattern has).
+    /// Returns whether a channel that begins with `first` may match (`None` for a segment that no pattern has).
     pub(super) fn leads_on(&self, first: Option<Token>) -> bool {
         self.branches.as_ref().is_some_and(|branches| {
             branches.wildcards.iter().any(Option::is_some)
@@ -131,8 +131,8 @@ impl<V> Node<V> {
         })
     }
 
-    /// Calls `found` for every pattern below that matches, where `reached` are the places of the channel at which this
-    /// node has been reached.
+    /// Calls `found` for every pattern below that matches. `reached` is the set of positions in the channel at
+    /// which this node has been reached.
     pub(super) fn search<'a>(&'a self, mut reached: u64, path: &Path, found: &mut impl FnMut(&'a V)) {
         for step in &self.prefix {
             reached = path.after(reached, *step);
@@ -179,7 +179,7 @@ impl<V> Branches<V> {
         }
     }
 
-    /// The branch by `step`; a new one with that `prefix` where there was none.
+    /// Returns the branch by `step`, inserting one with that `prefix` if there is none.
     fn get_or_insert(&mut self, step: Step, prefix: &[Step]) -> &mut Node<V> {
         let new = || Node {
             prefix: prefix.into(),
@@ -193,7 +193,7 @@ impl<V> Branches<V> {
         }
     }
 
-    /// Drops the branch by `step` and answers what is left.
+    /// Removes the branch by `step` and returns what is left.
     fn remove(&mut self, step: Step) -> &Self {
         match step {
             Step::Literal(token) => {
@@ -205,7 +205,7 @@ impl<V> Branches<V> {
         self
     }
 
-    /// Takes the branch out, where there is just one.
+    /// Removes and returns the branch, if there is exactly one.
     fn take_only(&mut self) -> Option<(Step, Node<V>)> {
         let wildcards = self.wildcards.iter().flatten().count();
         if self.literals.len() + wildcards != 1 {

@@ -1,4 +1,4 @@
-//! Segments as numbers: a text is hashed once per publish, and what follows compares small integers and bits.
+//! Segments as numbers: a publish hashes each segment once, and then compares small integers and bits.
 
 use ahash::AHashMap;
 
@@ -10,7 +10,7 @@ use crate::{
     segments::{Segment, Wildcard, segments},
 };
 
-/// The number of a segment (with its separator) that some pattern has as a literal.
+/// The number of a segment (with its separator) that is a literal of some pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Token(u32);
 
@@ -21,14 +21,14 @@ pub(super) enum Step {
     Wildcard(Wildcard),
 }
 
-/// A pattern's segments. Few have more, and those are on the heap while they are looked at.
+/// A pattern's segments. Longer ones are on the heap during a look-up.
 pub(super) type Steps = SmallVec<[Step; 8]>;
 
 /// The literals of all patterns of a trie, numbered.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     known: AHashMap<Box<str>, Known>,
-    /// Numbers that were given back. Those never given out are the ones from `known.len() + free.len()` on.
+    /// Released numbers. Numbers from `known.len() + free.len()` on were never used.
     free: Vec<Token>,
 }
 
@@ -39,7 +39,7 @@ struct Known {
 }
 
 impl Tokens {
-    /// The segments of `pattern`, where some pattern has each of its literals.
+    /// Returns the segments of `pattern`, if each of its literals is known.
     pub(super) fn steps(&self, pattern: &Pattern) -> Option<Steps> {
         let step = |segment: Segment<'_>| match segment.wildcard() {
             Some(wildcard) => Some(Step::Wildcard(wildcard)),
@@ -48,7 +48,7 @@ impl Tokens {
         segments(pattern.as_str()).map(step).collect()
     }
 
-    /// The segments of `pattern`, which is new. Its literals stay known until it is released.
+    /// Returns the segments of the new `pattern`. Its literals stay known until it is released.
     pub(super) fn acquire(&mut self, pattern: &Pattern) -> Steps {
         let step = |segment: Segment<'_>| match segment.wildcard() {
             Some(wildcard) => Step::Wildcard(wildcard),
@@ -57,7 +57,7 @@ impl Tokens {
         segments(pattern.as_str()).map(step).collect()
     }
 
-    /// `pattern` is no more.
+    /// Releases the literals of `pattern`.
     pub(super) fn release(&mut self, pattern: &Pattern) {
         for segment in segments(pattern.as_str()) {
             if segment.wildcard().is_none() {
@@ -69,7 +69,7 @@ impl Tokens {
         }
     }
 
-    /// The number of `segment`, where a pattern has it.
+    /// Returns the number of `segment`, if some pattern has it.
     pub(super) fn get(&self, segment: Segment<'_>) -> Option<Token> {
         self.known.get(segment.as_str()).map(|known| known.token)
     }
@@ -100,30 +100,30 @@ impl Tokens {
         }
     }
 
-    /// Whether nothing is held for any pattern.
+    /// Returns whether no literal is known.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty() && self.free.capacity() == 0
     }
 }
 
-/// A channel as a search sees it. In a set of places, bit *n* stands for "*n* segments are behind".
+/// A channel as a search sees it. In a set of positions, bit *n* means "after *n* segments".
 pub(super) struct Path {
-    /// Each different segment that some pattern has as a literal, with the places before it.
+    /// Each different segment that is a literal of some pattern, with the positions before it.
     literals: SmallVec<[(Token, u64); 8]>,
-    /// The places before a segment that has a `.`, the very first included.
+    /// The positions before a segment with a `.`, the first segment included.
     dots: u64,
-    /// The places before a segment that has a `:`.
+    /// The positions before a segment with a `:`.
     colons: u64,
-    /// The place behind everything.
+    /// The position after the last segment.
     end: u64,
 }
 
 impl Path {
-    /// Where every search begins.
+    /// The position where every search begins.
     pub(super) const START: u64 = 1;
 
-    /// Takes `channel` apart.
+    /// Splits `channel` into segments.
     pub(super) fn new(channel: &Channel, tokens: &Tokens) -> Self {
         let mut path = Self {
             literals: SmallVec::new(),
@@ -153,12 +153,12 @@ impl Path {
         }
     }
 
-    /// Whether the channel is all behind at one of the places `reached`.
+    /// Returns whether one of the positions `reached` is the end of the channel.
     pub(super) fn is_whole(&self, reached: u64) -> bool {
         reached & self.end != 0
     }
 
-    /// Where one is after what `step` stands for, having been at the places `reached`.
+    /// Returns the positions after `step`, from the positions `reached`.
     pub(super) fn after(&self, reached: u64, step: Step) -> u64 {
         match step {
             Step::Wildcard(wildcard) => self.after_wildcard(reached, wildcard),
@@ -169,7 +169,7 @@ impl Path {
         }
     }
 
-    /// Each literal that follows at some of the places `reached`, once, and where one is after it.
+    /// Returns each literal that follows one of the positions `reached`, once, with the positions after it.
     pub(super) fn literals(&self, reached: u64) -> impl Iterator<Item = (Token, u64)> {
         let after = move |(token, places): &(Token, u64)| (*token, (reached & places) << 1);
         self.literals
@@ -186,7 +186,7 @@ impl Path {
         };
         let next = (reached & fitting) << 1;
         if wildcard.is_deep() {
-            // A number's lowest bit and all above it: the number or its negative.
+            // The lowest bit of a number and all bits above it: the number or its negative.
             (next | next.wrapping_neg()) & (self.end | (self.end - 1))
         } else {
             next

@@ -1,4 +1,4 @@
-//! Many patterns, searched at once: what no channel's segment leads to costs a publish nothing.
+//! A radix tree of patterns, searched for one channel at once.
 
 use super::{
     node::Node,
@@ -6,11 +6,11 @@ use super::{
 };
 use crate::{Channel, Pattern, segments::segments};
 
-/// Values by pattern, found by the channels that the patterns match.
+/// A map from patterns to values, searched by the channels that the patterns match.
 ///
-/// A radix tree of segments. A search carries along *all* places of the channel that a node can be reached at, as one
-/// bit each; so it visits every node at most once, and no set of patterns makes it more than linear in their segments,
-/// however their wildcards are mixed.
+/// A search carries *all* positions of the channel at which a node can be reached, as one bit each. So it
+/// visits every node at most once, and its cost is linear in the patterns' segments, however wildcards are
+/// mixed.
 #[derive(Debug)]
 pub struct PatternTrie<V> {
     root: Node<V>,
@@ -29,27 +29,27 @@ impl<V> Default for PatternTrie<V> {
 }
 
 impl<V> PatternTrie<V> {
-    /// How many patterns it holds.
+    /// Returns the number of patterns.
     pub fn len(&self) -> usize {
         self.patterns
     }
 
-    /// Whether it holds no pattern.
+    /// Returns whether there is no pattern.
     pub fn is_empty(&self) -> bool {
         self.patterns == 0
     }
 
-    /// The value of exactly this pattern.
+    /// Returns the value of exactly this pattern.
     pub fn get(&self, pattern: &Pattern) -> Option<&V> {
         self.root.get(&self.tokens.steps(pattern)?)
     }
 
-    /// The value of exactly this pattern, to be changed.
+    /// Returns the value of exactly this pattern, mutably.
     pub fn get_mut(&mut self, pattern: &Pattern) -> Option<&mut V> {
         self.root.get_mut(&self.tokens.steps(pattern)?)
     }
 
-    /// The value of exactly this pattern; a `new` one where there was none.
+    /// Returns the value of exactly this pattern, inserting `new` if there is none.
     pub fn get_or_insert_with(&mut self, pattern: &Pattern, new: impl FnOnce() -> V) -> &mut V {
         let known = self.tokens.steps(pattern);
         let known = known.filter(|steps| self.root.get(steps).is_some());
@@ -60,7 +60,7 @@ impl<V> PatternTrie<V> {
         self.root.get_or_insert_with(&steps, new)
     }
 
-    /// Forgets exactly this pattern, gives its memory back, and answers its value.
+    /// Removes exactly this pattern, releases its memory, and returns its value.
     pub fn remove(&mut self, pattern: &Pattern) -> Option<V> {
         let value = self.root.remove(&self.tokens.steps(pattern)?)?;
         self.tokens.release(pattern);
@@ -68,7 +68,7 @@ impl<V> PatternTrie<V> {
         Some(value)
     }
 
-    /// Calls `found` once for each pattern that matches `channel`, in no order.
+    /// Calls `found` once for each pattern that matches `channel`, in any order.
     pub fn matches<'a>(&'a self, channel: &Channel, mut found: impl FnMut(&'a V)) {
         if self.leads_somewhere(channel) {
             let path = Path::new(channel, &self.tokens);
@@ -76,7 +76,7 @@ impl<V> PatternTrie<V> {
         }
     }
 
-    /// Whether any pattern begins as `channel` does. Most of what is published goes no further than this.
+    /// Returns whether any pattern begins as `channel` does. Most publishes end here.
     fn leads_somewhere(&self, channel: &Channel) -> bool {
         let first = segments(channel).next();
         self.root

@@ -1,4 +1,4 @@
-//! Which channels are held on this node, over all its shards.
+//! The channels that this node's connections subscribe to, over all shards.
 
 use std::sync::{
     Mutex,
@@ -11,26 +11,26 @@ use crate::{
     striped::{Striped, forget, locked},
 };
 
-/// Counts, per channel, the subscribed connections of each shard, so that a publish goes only to the shards that hold a
-/// receiver, and the broker is asked only for the channels this node holds.
+/// Counts, per channel, the subscribed connections of each shard. A publish then goes only to shards with a
+/// receiver, and the node asks the broker only for channels with a subscriber.
 ///
-/// Patterns are counted all together: a node that holds any asks the broker for every channel, and a shard that holds
-/// any is handed every channel's events, since only its own index can tell which of them match.
+/// Patterns are counted together: a node with any pattern asks the broker for every channel, and a shard with
+/// any receives every channel's events, because only its own index knows which match.
 ///
-/// `T` is as with [`Interests`](crate::Interests).
+/// `T` is as in [`Interests`](crate::Interests).
 #[derive(Debug)]
 pub struct ChannelInterests<T> {
     channels: Striped<Channel, Held<T>>,
     subscriptions: AtomicU64,
-    /// Subscriptions to each pattern, only to be counted.
+    /// Subscriptions to each pattern, for the metrics.
     patterns: Striped<Pattern, usize>,
-    /// Subscriptions to patterns, all together.
+    /// The number of all subscriptions to patterns.
     any_pattern: Mutex<Option<Held<T>>>,
-    /// The shards that hold patterns, to be read without the lock.
+    /// The shards with patterns, readable without the lock.
     pattern_shards: AtomicU64,
 }
 
-// Channels are not counted by dialect; each subscription counts as one of this.
+// Channels are not counted by dialect; every subscription counts as one of this.
 const NO_DIALECT: usize = 0;
 
 impl<T> Default for ChannelInterests<T> {
@@ -46,8 +46,8 @@ impl<T> Default for ChannelInterests<T> {
 }
 
 impl<T: Clone> ChannelInterests<T> {
-    /// One more connection of `shard` is subscribed to `channel`. `first` runs when it is the node's first, under the
-    /// lock, so that what it asks of the broker and what [`ChannelInterests::release`] asks keep their order.
+    /// Counts one more connection of `shard` on `channel`. `first` runs under the lock if it is the node's
+    /// first, so that its request to the broker and that of [`ChannelInterests::release`] keep their order.
     pub fn acquire(&self, channel: &Channel, shard: usize, first: impl FnOnce() -> T) -> T {
         let mut stripe = self.channels.lock(channel);
         let held = stripe
@@ -57,8 +57,8 @@ impl<T: Clone> ChannelInterests<T> {
         held.add((shard, NO_DIALECT))
     }
 
-    /// One connection of `shard` fewer is subscribed to `channel`. `last` runs, under the lock, when the node holds no
-    /// other.
+    /// Counts one connection of `shard` less on `channel`. `last` runs under the lock if it was the node's
+    /// last.
     pub fn release(&self, channel: &Channel, shard: usize, last: impl FnOnce()) {
         let mut stripe = self.channels.lock(channel);
         let Some(held) = stripe.get_mut(&**channel) else {
@@ -74,7 +74,7 @@ impl<T: Clone> ChannelInterests<T> {
         }
     }
 
-    /// A connection of `shard` subscribes to `pattern`. `first` runs when the node held no pattern at all, under the lock.
+    /// Counts a subscription of `shard` to `pattern`. `first` runs under the lock if the node had no pattern.
     pub fn acquire_pattern(&self, pattern: &Pattern, shard: usize, first: impl FnOnce() -> T) -> T {
         *self
             .patterns
@@ -88,8 +88,8 @@ impl<T: Clone> ChannelInterests<T> {
         placed
     }
 
-    /// A connection of `shard` unsubscribes from `pattern`. `last` runs, under the lock, when the node holds no pattern any
-    /// more.
+    /// Counts a subscription of `shard` to `pattern` less. `last` runs under the lock if the node has no
+    /// pattern left.
     pub fn release_pattern(&self, pattern: &Pattern, shard: usize, last: impl FnOnce()) {
         let mut any = locked(&self.any_pattern);
         let Some(held) = &mut *any else {
@@ -113,40 +113,41 @@ impl<T: Clone> ChannelInterests<T> {
         }
     }
 
-    /// The shards that may have receivers of an event on `channel`: with a subscriber of just that, or with any pattern.
+    /// Returns the shards that may have receivers of an event on `channel`: those with a subscriber, and those
+    /// with any pattern.
     pub fn shards_of(&self, channel: &str) -> ShardSet {
         let exact = self.channels.lock(channel).get(channel).map(Held::shards);
         exact.unwrap_or_default() | ShardSet::from_bits(self.pattern_shards.load(Ordering::Acquire))
     }
 
-    /// How many connections are subscribed to exactly `channel`.
+    /// Returns the number of connections subscribed to exactly `channel`.
     pub fn connections_of(&self, channel: &str) -> usize {
         let stripe = self.channels.lock(channel);
         stripe.get(channel).map_or(0, Held::connections)
     }
 
-    /// Every channel held, with the number of connections subscribed to it, in no order. Copies the list.
+    /// Returns every channel with the number of its subscribers, in any order. Copies the list.
     pub fn channels(&self) -> Vec<(Channel, usize)> {
         self.channels
             .collect(|channel, held| (channel.clone(), held.connections()))
     }
 
-    /// How many different channels are held.
+    /// Returns the number of different channels.
     pub fn channels_held(&self) -> usize {
         self.channels.count()
     }
 
-    /// How many subscriptions to channels there are, all together.
+    /// Returns the number of all subscriptions to channels.
     pub fn subscriptions(&self) -> u64 {
         self.subscriptions.load(Ordering::Relaxed)
     }
 
-    /// How many different patterns are held.
+    /// Returns the number of different patterns.
     pub fn patterns_held(&self) -> usize {
         self.patterns.count()
     }
 
-    /// How many subscriptions to patterns there are, all together.
+    /// Returns the number of all subscriptions to patterns.
     pub fn pattern_subscriptions(&self) -> usize {
         locked(&self.any_pattern).as_ref().map_or(0, Held::connections)
     }

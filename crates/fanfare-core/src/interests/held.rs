@@ -1,4 +1,4 @@
-//! What a node holds of one thing: how many connections, and where.
+//! The connections of a node that need one user or channel: how many, and on which shards.
 
 use smallvec::SmallVec;
 
@@ -7,7 +7,7 @@ use super::ShardSet;
 /// A shard and a dialect, by their numbers.
 pub(super) type Place = (usize, usize);
 
-/// Something that connections of this node want to hear of, and what the broker answered to the first of them.
+/// A user or channel that connections of this node need, and the broker's answer to the first of them.
 #[derive(Debug)]
 pub(super) struct Held<T> {
     placed: T,
@@ -15,7 +15,7 @@ pub(super) struct Held<T> {
     holders: SmallVec<[Holder; 1]>,
 }
 
-/// How many connections one place holds; never zero.
+/// The number of connections of one shard and dialect; never zero.
 #[derive(Debug, Clone, Copy)]
 struct Holder {
     shard: u8,
@@ -24,7 +24,7 @@ struct Holder {
 }
 
 impl<T: Clone> Held<T> {
-    /// Nobody wants it yet.
+    /// Without any connection.
     pub(super) fn new(placed: T) -> Self {
         Self {
             placed,
@@ -32,7 +32,7 @@ impl<T: Clone> Held<T> {
         }
     }
 
-    /// One connection more; a copy of what the broker answered.
+    /// Counts one connection more; returns a copy of the broker's answer.
     pub(super) fn add(&mut self, place: Place) -> T {
         match self.holders.iter_mut().find(|holder| holder.is(place)) {
             Some(holder) => holder.connections += 1,
@@ -45,7 +45,7 @@ impl<T: Clone> Held<T> {
         self.placed.clone()
     }
 
-    /// One connection fewer; answers whether that place had one.
+    /// Counts one connection less; returns whether that shard and dialect had one.
     pub(super) fn remove(&mut self, place: Place) -> bool {
         let Some(at) = self.holders.iter().position(|holder| holder.is(place)) else {
             return false;
@@ -57,12 +57,12 @@ impl<T: Clone> Held<T> {
         true
     }
 
-    /// Whether nobody wants it any more.
+    /// Returns whether no connection needs it.
     pub(super) fn is_empty(&self) -> bool {
         self.holders.is_empty()
     }
 
-    /// The shards that want it.
+    /// Returns the shards that need it.
     pub(super) fn shards(&self) -> ShardSet {
         let mut shards = ShardSet::default();
         for holder in &self.holders {
@@ -71,13 +71,13 @@ impl<T: Clone> Held<T> {
         shards
     }
 
-    /// How many connections want it.
+    /// Returns the number of connections.
     pub(super) fn connections(&self) -> usize {
         let all = self.holders.iter();
         all.map(|holder| holder.connections as usize).sum()
     }
 
-    /// How many connections of `dialect` want it.
+    /// Returns the number of connections of `dialect`.
     pub(super) fn connections_in(&self, dialect: usize) -> usize {
         let all = self.holders.iter();
         let here = all.filter(|holder| usize::from(holder.dialect) == dialect);

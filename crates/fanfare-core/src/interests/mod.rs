@@ -1,4 +1,4 @@
-//! Who is held on this node, over all its shards.
+//! The users with connections on this node, over all shards.
 
 mod channels;
 mod held;
@@ -13,24 +13,24 @@ use crate::{
     striped::{Striped, forget},
 };
 
-/// Counts, per user, the connections of each shard and dialect, so that a publish goes only to the shards that hold a
-/// receiver, and the broker is asked only for the users this node holds.
+/// Counts, per user, the connections of each shard and dialect. A publish then goes only to shards with a
+/// receiver, and the node asks the broker only for users with a connection.
 ///
-/// `T` is what the broker's answer to the first connection of a user was; every further one is given a copy, so that
-/// it can wait for the same.
+/// `T` is the broker's answer to the user's first connection; each further connection gets a copy, to wait for
+/// the same.
 #[derive(Debug)]
 pub struct Interests<T> {
     users: Striped<UserId, Held<T>>,
     users_per_dialect: Vec<AtomicU64>,
 }
 
-/// The user has as many connections in that dialect as it may.
+/// The user has its maximum of connections in that dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the user has too many connections")]
 pub struct UserFull;
 
 impl<T: Clone> Interests<T> {
-    /// Nobody is held yet. `dialects` is how many dialects there are.
+    /// Without any user. `dialects` is the number of dialects.
     pub fn new(dialects: usize) -> Self {
         Self {
             users: Striped::default(),
@@ -38,11 +38,11 @@ impl<T: Clone> Interests<T> {
         }
     }
 
-    /// One more connection of `user`. `first` runs when it is the node's first of that user, under the lock, so that
-    /// what it asks of the broker and what [`Interests::release`] asks keep their order.
+    /// Counts one more connection of `user`. `first` runs under the lock if it is the user's first on the node,
+    /// so that its request to the broker and that of [`Interests::release`] keep their order.
     ///
     /// # Errors
-    /// When the user has `most` connections in this dialect already (0 for no limit).
+    /// If the user has `most` connections in this dialect already (0 for no limit).
     pub fn acquire(
         &self,
         user: &UserId,
@@ -65,7 +65,7 @@ impl<T: Clone> Interests<T> {
         Ok(held.add((shard, dialect)))
     }
 
-    /// One connection of `user` fewer. `last` runs, under the lock, when the node holds no other of that user.
+    /// Counts one connection of `user` less. `last` runs under the lock if it was the user's last on the node.
     pub fn release(&self, user: &UserId, (shard, dialect): (usize, usize), last: impl FnOnce()) {
         let mut stripe = self.users.lock(user);
         let Some(held) = stripe.get_mut(&**user) else {
@@ -83,24 +83,24 @@ impl<T: Clone> Interests<T> {
         }
     }
 
-    /// The shards that hold a connection of `user`.
+    /// Returns the shards with a connection of `user`.
     pub fn shards_of(&self, user: &str) -> ShardSet {
         let stripe = self.users.lock(user);
         stripe.get(user).map(Held::shards).unwrap_or_default()
     }
 
-    /// How many connections `user` has on this node, whatever their dialect.
+    /// Returns the number of connections of `user` on this node, in all dialects.
     pub fn connections_of(&self, user: &str) -> usize {
         let stripe = self.users.lock(user);
         stripe.get(user).map_or(0, Held::connections)
     }
 
-    /// Every user held, in no order.
+    /// Returns every user, in any order.
     pub fn users(&self) -> Vec<UserId> {
         self.users.collect(|user, _| user.clone())
     }
 
-    /// How many different users `dialect` holds on this node.
+    /// Returns the number of different users of `dialect` on this node.
     pub fn users_in(&self, dialect: usize) -> u64 {
         self.users_per_dialect[dialect].load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Shards, as a set.
+//! A set of shards.
 
 use std::ops::BitOr;
 
@@ -12,17 +12,17 @@ impl ShardSet {
         Self(if count >= 64 { u64::MAX } else { (1 << count) - 1 })
     }
 
-    /// Whether nobody is in it.
+    /// Returns whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// How many are in it.
+    /// Returns the number of shards.
     pub fn len(self) -> usize {
         self.0.count_ones() as usize
     }
 
-    /// Whether `shard` is in it.
+    /// Returns whether `shard` is in the set.
     pub fn contains(self, shard: usize) -> bool {
         self.0 >> shard & 1 == 1
     }

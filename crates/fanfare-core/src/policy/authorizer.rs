@@ -1,36 +1,36 @@
-//! The port to a program of the operator's own that decides where no rule does.
+//! The port to the operator's own service that decides where no rule does.
 
 use super::Action;
 use crate::{BoxFuture, Channel, UserId};
 
-/// What an authorizer is asked.
+/// A question to an authorizer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Question {
-    /// Who wants it; `None` is an anonymous connection.
+    /// The user; `None` for an anonymous connection.
     pub user: Option<UserId>,
-    /// What is wanted.
+    /// The action.
     pub action: Action,
-    /// Where.
+    /// The channel.
     pub channel: Channel,
 }
 
-/// Answers what the policy leaves open with [`Verdict::Ask`](super::Verdict::Ask).
+/// Decides what the policy leaves open with [`Verdict::Ask`](super::Verdict::Ask).
 pub trait Authorizer: Send + Sync {
-    /// The answer, if it is at hand. Never waits.
+    /// Returns the answer if it is cached. Never waits.
     fn remembered(&self, question: &Question) -> Option<bool>;
 
-    /// The answer. No answer in time, or none that can be understood, is `false`. The question goes on when the future
-    /// is dropped, so that whoever asks the same next has the answer.
+    /// Asks. A late answer, or one that cannot be read, is `false`. The question continues after the future is
+    /// dropped, so that the next caller with the same question finds the answer in the cache.
     fn ask(&self, question: Question) -> BoxFuture<'static, bool>;
 
-    /// Like [`Self::ask`], but tells when there was no answer: for those who can come back for it. The future is ready at
-    /// its first poll only if the answer was remembered.
+    /// Like [`Self::ask`], but returns `None` if there was no answer, for callers that can ask again. The
+    /// future is ready at its first poll only if the answer was cached.
     fn consult(&self, question: Question) -> BoxFuture<'static, Option<bool>> {
         let answer = self.ask(question);
         Box::pin(async move { Some(answer.await) })
     }
 
-    /// How the questions ended that were put to it since the start, those not that an answer was remembered for.
+    /// Returns how the questions since the start ended, without those that the cache answered.
     fn counts(&self) -> Counts {
         Counts::default()
     }
@@ -39,10 +39,10 @@ pub trait Authorizer: Send + Sync {
 /// How questions to an [`Authorizer`] ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// With a yes.
+    /// Allowed.
     pub allowed: u64,
-    /// With a no.
+    /// Refused.
     pub denied: u64,
-    /// With no answer in time, or none that could be understood.
+    /// Late, or not readable.
     pub failed: u64,
 }

@@ -1,54 +1,54 @@
-//! A verdict with what led to it, for people who wonder.
+//! A verdict with the reason for it, for `fanfare explain`.
 
 use std::fmt;
 
 use super::{Clauses, RoomAccess, Rule, Verdict};
 
-/// A verdict and what decided it.
+/// A verdict and its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation<'a> {
     /// The verdict.
     pub verdict: Verdict,
-    /// What decided.
+    /// The reason.
     pub reason: Reason<'a>,
 }
 
-/// What decided.
+/// The reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason<'a> {
     /// A rule.
     Rule {
-        /// Its place among the rules, from 1.
+        /// Its number among the rules, from 1.
         number: usize,
         /// The rule.
         rule: &'a Rule,
-        /// Its clauses that decided together.
+        /// The clauses that decided together.
         clauses: Clauses<'a>,
     },
-    /// No anonymous connection sees a room.
+    /// Anonymous connections cannot use rooms.
     AnonymousInRoom,
-    /// No rule decides, and there is an authorizer.
+    /// No rule decides, and an authorizer is configured.
     Authorizer,
-    /// The token says which rooms it opens.
+    /// The token's `rooms` claim.
     RoomsClaim,
     /// The default for rooms.
     RoomDefault(RoomAccess),
-    /// The default for identified connections on channels that are no rooms.
+    /// The default for identified connections on channels other than rooms.
     Identified,
     /// The channel is public.
     Public,
     /// The channel is not public, and the connection is anonymous.
     NotPublic,
-    /// The personal channel of the user itself.
+    /// The user's own personal channel.
     OwnPersonal,
-    /// The personal channel of somebody else.
+    /// Another user's personal channel.
     OthersPersonal,
-    /// No client publishes on a personal channel.
+    /// Clients cannot publish on personal channels.
     PersonalPublish,
 }
 
 impl Reason<'_> {
-    /// A word for programs.
+    /// Returns a label for programs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Rule { .. } => "rule",
@@ -66,7 +66,7 @@ impl Reason<'_> {
     }
 }
 
-/// A sentence for people.
+/// Returns a sentence for people.
 impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

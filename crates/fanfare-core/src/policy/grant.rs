@@ -1,4 +1,4 @@
-//! To whom a rule grants something.
+//! The users that a rule admits.
 
 use std::{
     fmt::{self, Write as _},
@@ -9,37 +9,37 @@ use serde_json::Value;
 
 use crate::Identity;
 
-/// Whom a rule lets do what it is about.
+/// The users that a clause of a rule admits.
 ///
-/// The doors of backends stand outside the rules: what only a service may do, no client may.
+/// Backends are outside the rules, so what only a service may do is closed to every client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Grant {
-    /// Everybody, anonymous connections too.
+    /// Every client, anonymous ones too.
     Anyone,
-    /// Everybody with an identity.
+    /// Every client with an identity.
     Authenticated,
-    /// Whose id stands where the rule's pattern has `{user}`.
+    /// The user whose id is the segment at the rule's `{user}`.
     Owner,
-    /// Who has this role.
+    /// Users with this role.
     Role(Box<str>),
-    /// Whose token has this claim with this value. Texts, numbers and booleans are compared as they are written; of a
-    /// list, one item is enough.
+    /// Users whose token has this claim with this value. Strings, numbers and booleans are compared as text; of
+    /// a list, one equal item is enough.
     Claim {
         /// The claim's name.
         name: Box<str>,
-        /// What it must say.
+        /// The claim's value.
         value: Box<str>,
     },
-    /// Backends alone.
+    /// No client; backends publish.
     Service,
-    /// No client at all.
+    /// No client.
     Nobody,
 }
 
-/// Why a text is no grant.
+/// Why a text is not a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadGrant {
-    /// Not one of the words.
+    /// An unknown word.
     #[error("expected one of anyone, authenticated, owner, role:NAME, claim:NAME=VALUE, service, nobody")]
     Unknown,
     /// `role` without a name.
@@ -48,16 +48,16 @@ pub enum BadGrant {
     /// `claim` without a name and a value.
     #[error("expected a claim with its name and its value, claim:NAME=VALUE")]
     NoClaim,
-    /// Spaces around the text or one of its parts.
+    /// White space around the text or one of its parts.
     #[error("expected no spaces at the ends and beside : and =")]
     Spaces,
-    /// Something after a word that takes nothing.
+    /// A value after a word that takes none.
     #[error("expected the word alone: only role and claim take a name")]
     NoName,
 }
 
 impl Grant {
-    /// What a grant may begin with.
+    /// The first words of grants.
     pub const WORDS: [&'static str; 7] = [
         "anyone",
         "authenticated",
@@ -68,7 +68,7 @@ impl Grant {
         "nobody",
     ];
 
-    /// Whether the grant lets `who` in; `owns` is asked whether it is the owner.
+    /// Returns whether the grant admits `who`; `owns` is asked whether it is the owner.
     pub(super) fn admits(&self, who: Option<&Identity>, owns: impl Fn(&Identity) -> bool) -> bool {
         match self {
             Self::Anyone => true,
@@ -84,7 +84,7 @@ impl Grant {
     }
 }
 
-/// Whether a claim has this value.
+/// Returns whether a claim has this value.
 fn says(claim: &Value, value: &str) -> bool {
     match claim {
         Value::String(text) => text == value,

@@ -1,17 +1,17 @@
-//! Which patterns of an ordered list could match a channel, by its first segment. Most channels have no rule, and find
-//! that out with one look into a hash map, or with none where there are no rules.
+//! Finds the patterns of an ordered list that could match a channel, by its first segment. Most channels have
+//! no rule; finding that out takes one look into a hash map, or none if there are no rules.
 
 use ahash::AHashMap;
 
 use super::matching::USER;
 use crate::segments::{MANY, ONE};
 
-/// The patterns by their first segment; each list holds places in the list of patterns, in its order.
+/// The patterns by their first segment, as indices into the ordered list.
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
-    /// Those that begin with this very segment, and those that begin with a wildcard.
+    /// Patterns that begin with this segment or with a wildcard.
     beginning: AHashMap<Box<str>, Vec<usize>>,
-    /// Those that begin with a wildcard.
+    /// Patterns that begin with a wildcard.
     open: Vec<usize>,
 }
 
@@ -37,7 +37,7 @@ impl Lookup {
         lookup
     }
 
-    /// The places of the patterns that could match `name`, in their order.
+    /// Returns the indices of the patterns that could match `name`, in order.
     pub(super) fn candidates(&self, name: &str) -> &[usize] {
         if self.beginning.is_empty() {
             return &self.open;

@@ -1,20 +1,20 @@
-//! Whether the pattern of a rule, in which `{user}` may stand for an identity's id, matches a channel.
+//! Matches a rule's pattern, in which `{user}` may stand for a user's id, against a channel.
 
 use crate::segments::{MANY, ONE, walk};
 
-/// What `{user}` in a pattern stands for.
+/// What `{user}` in a pattern matches.
 #[derive(Clone, Copy)]
 pub(super) enum Placeholder<'a> {
     /// Any one segment.
     Anyone,
-    /// A segment that is this id.
+    /// The segment that is this id.
     Only(&'a str),
 }
 
-/// The placeholder for an identity's id.
+/// The placeholder for a user's id.
 pub(super) const USER: &str = "{user}";
 
-/// Whether `pattern` matches the channel `name`.
+/// Returns whether `pattern` matches the channel `name`.
 pub(super) fn matches(pattern: &str, name: &str, user: Placeholder<'_>) -> bool {
     walk(pattern, name, |part, segment| match part {
         ONE => true,
@@ -26,7 +26,8 @@ pub(super) fn matches(pattern: &str, name: &str, user: Placeholder<'_>) -> bool 
     })
 }
 
-/// Whether `pattern` matches every channel that the pattern `other` matches, as far as can be told segment by segment.
+/// Returns whether `pattern` matches every channel that the pattern `other` matches, as far as a comparison
+/// segment by segment can show.
 pub(super) fn covers(pattern: &str, other: &str) -> bool {
     walk(pattern, other, |part, segment| match part {
         ONE | USER => segment != MANY,

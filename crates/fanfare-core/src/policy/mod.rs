@@ -1,10 +1,11 @@
-//! Who may hear and who may publish on which channel: one policy, the same in every dialect.
+//! The access policy: who may subscribe to, join and publish on which channel, the same in every dialect.
 //!
-//! In this order: the first rule whose pattern matches the channel decides each action that it names; else the
-//! authorizer, where there is one; else, for a room, the `rooms` claim of the token; else a default. Two things stand
-//! above all of it: an anonymous connection never sees a room, and the doors of backends are not asked.
+//! The first of these decides: the first rule whose pattern matches the channel and that names the action; the
+//! authorizer, if there is one; for a room, the token's `rooms` claim; a default. Two things come before all of
+//! them: an anonymous connection cannot use a room, and backends are not asked.
 //!
-//! A channel that tells of the messages in a room or in a personal channel is open to those to whom both are.
+//! A channel that carries the messages of a room or of a personal channel is open only to users to whom both
+//! are.
 
 mod authorizer;
 mod explanation;
@@ -26,65 +27,65 @@ use lookup::Lookup;
 pub use place::Place;
 pub use rule::{BadPattern, BadRule, Clause, Clauses, Rule, RulePattern};
 
-/// The channel that is not public by default, nor is what is under it: what users write to each other goes there.
+/// This channel and everything under it is not public by default: users' messages are published there.
 const NOT_PUBLIC: &str = "messages";
 
-/// What a client wants to do with a channel.
+/// What a client does with a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// To hear what is published. To join a room is to subscribe to it.
+    /// Receives its events. Joining a room is a subscription.
     Subscribe,
-    /// To publish.
+    /// Publishes.
     Publish,
 }
 
-/// Who may use a room of which neither a rule, nor an authorizer, nor the token says anything.
+/// Who may use a room that no rule, authorizer or token decides about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RoomAccess {
-    /// Everybody with an identity.
+    /// Every client with an identity.
     #[default]
     Authenticated,
-    /// Nobody.
+    /// No client.
     Nobody,
 }
 
-/// What a policy is made of.
+/// The settings of a policy.
 #[derive(Debug, Clone, Default)]
 pub struct PolicyOptions {
-    /// The rules, in their order.
+    /// The rules, in order.
     pub rules: Vec<Rule>,
-    /// Whether an authorizer is asked where no rule decides.
+    /// Whether an authorizer decides where no rule does.
     pub authorizer: bool,
-    /// Rooms by default.
+    /// The default for rooms.
     pub rooms: RoomAccess,
-    /// The channels that anonymous connections may use by default, rooms never. `None` is all but `messages` and what
-    /// is under it.
+    /// The channels that anonymous connections may use by default, except rooms. `None` is all but `messages`
+    /// and what is under it.
     pub public: Option<Vec<Pattern>>,
 }
 
-/// What the policy says.
+/// The policy's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// Yes.
+    /// Allowed.
     Allowed,
-    /// No.
+    /// Refused.
     Denied,
     /// The authorizer decides.
     Ask,
 }
 
-/// Whom a channel's events may be shown without asking about each of them.
+/// Which connections may receive a channel's events without being judged one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Readers {
     /// Every connection.
     Everyone,
-    /// Every connection with an identity, and no anonymous one.
+    /// Every connection with an identity.
     Identified,
-    /// Each must be judged.
+    /// Each connection must be judged.
     Judged,
 }
 
-/// Decides who may do what. Holds no state: one serves all threads.
+/// Decides who may do what. It has no state: one policy serves all threads.
 #[derive(Debug)]
 pub struct Policy {
     rules: Vec<Rule>,
@@ -101,7 +102,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// A policy of these rules and defaults.
+    /// Returns a policy of these rules and defaults.
     pub fn new(options: PolicyOptions) -> Self {
         let public = options.public.map(|patterns| {
             let lookup = Lookup::new(patterns.iter().map(Pattern::as_str));
@@ -116,17 +117,17 @@ impl Policy {
         }
     }
 
-    /// Whether `who` (`None` is an anonymous connection) may do `action` on `channel`.
+    /// Judges whether `who` (`None` for an anonymous connection) may do `action` on `channel`.
     pub fn judge(&self, who: Option<&Identity>, action: Action, channel: &Channel) -> Verdict {
         self.explain(who, action, channel).verdict
     }
 
-    /// Like [`Policy::judge`], with what decided. Allocates nothing.
+    /// Like [`Policy::judge`], with the reason. Allocates nothing.
     pub fn explain(&self, who: Option<&Identity>, action: Action, channel: &Channel) -> Explanation<'_> {
         let own = self.explain_alone(who, action, channel);
         let place = Place::told_of_by(channel).filter(|_| own.verdict != Verdict::Denied);
         match place.map(|place| self.explain_place(who, action, place)) {
-            // What is stricter decided.
+            // The stricter one decides.
             Some(place) if place.verdict == Verdict::Denied || own.verdict == Verdict::Allowed => {
                 if place.verdict == Verdict::Allowed {
                     own
@@ -138,7 +139,8 @@ impl Policy {
         }
     }
 
-    /// Where the verdict is [`Verdict::Ask`], the channels that the authorizer is to be asked about. It must allow all.
+    /// Returns the channels to ask the authorizer about, if the verdict is [`Verdict::Ask`]. It must allow all
+    /// of them.
     pub fn open_questions(
         &self,
         who: Option<&Identity>,
@@ -163,7 +165,7 @@ impl Policy {
         }
     }
 
-    /// By the name of the channel alone, wherever it tells of.
+    /// Judges by the channel's name alone, without the place whose messages it carries.
     fn explain_alone(&self, who: Option<&Identity>, action: Action, channel: &str) -> Explanation<'_> {
         let room = is_room(channel);
         if room && who.is_none() {
@@ -197,7 +199,7 @@ impl Policy {
         }
     }
 
-    /// Whether `who` may do `action` on the personal channel of `owner`, with what decided. No rule touches it.
+    /// Judges `action` of `who` on the personal channel of `owner`, with the reason. No rule changes it.
     pub fn explain_personal(
         &self,
         who: Option<&Identity>,
@@ -207,8 +209,8 @@ impl Policy {
         explain_personal(who, action, owner)
     }
 
-    /// Whether `who` may see `event` as far as it is private: those that it names may, and admins, and those who may
-    /// read the channel that it names.
+    /// Returns whether `who` may receive a private `event`: the users that it names may, and admins, and users
+    /// who may read the channel that it names.
     pub fn may_see(&self, event: &Event, who: Option<&Identity>) -> Verdict {
         match (&event.private_to, &event.readers_of) {
             (None, _) => Verdict::Allowed,
@@ -218,8 +220,8 @@ impl Policy {
         }
     }
 
-    /// Whom an event on `channel` may be shown, asked once for each event. Where the answer is [`Readers::Judged`],
-    /// those who hear the channel through a pattern must be judged one by one.
+    /// Returns which connections may receive an event on `channel`; called once for each event. For
+    /// [`Readers::Judged`], each connection that matches by a pattern must be judged.
     pub fn readers(&self, channel: &Channel) -> Readers {
         let own = self.readers_alone(channel);
         match Place::told_of_by(channel) {
@@ -244,13 +246,13 @@ impl Policy {
         }
     }
 
-    /// Whether somebody may not read `channel`, so that [`Policy::readers`] must be looked at before an event is shown
-    /// to those who hear it through a pattern.
+    /// Returns whether `channel` is closed to any connection, so that [`Policy::readers`] must be called before
+    /// an event is delivered to patterns.
     pub fn needs_judging(&self, channel: &Channel) -> bool {
         self.readers(channel) != Readers::Everyone
     }
 
-    /// The claims that rules ask for, each once. A token's other claims need not be kept.
+    /// Returns the claims that rules use, each once. A token's other claims need not be kept.
     pub fn wanted_claims(&self) -> Vec<Box<str>> {
         let grants = self
             .rules
@@ -268,7 +270,7 @@ impl Policy {
         names
     }
 
-    /// The first rule whose pattern matches, with its number.
+    /// Returns the first rule whose pattern matches, with its number.
     fn rule_for(&self, channel: &str) -> Option<(usize, &Rule)> {
         let candidates = self.rules_by_segment.candidates(channel).iter();
         candidates
@@ -289,7 +291,7 @@ impl Policy {
         }
     }
 
-    /// Whether anonymous connections may use a channel that is no room.
+    /// Returns whether anonymous connections may use a channel that is not a room.
     fn is_public(&self, channel: &str) -> bool {
         match &self.public {
             Some((patterns, lookup)) => {
@@ -303,7 +305,7 @@ impl Policy {
     }
 }
 
-/// Whether `who` is one of `users`, or an admin.
+/// Returns whether `who` is one of `users`, or an admin.
 fn may_see(users: &[UserId], who: Option<&Identity>) -> bool {
     who.is_some_and(|who| users.contains(&who.user) || who.is_admin())
 }

@@ -1,22 +1,22 @@
-//! The channels that tell of messages written somewhere else: `messages.channel.{place}`. Where the place is a room or
-//! somebody's personal channel, its own rules guard them, too.
+//! The channels that carry messages of another place: `messages.channel.{place}`. If the place is a room or a
+//! personal channel, its own rules hold for them, too.
 
 use crate::{event::personal_id, names::is_room};
 
-/// What the name of such a channel begins with; the place follows.
+/// The prefix of such a channel's name; the place follows.
 const FEED: &str = "messages.channel.";
 
-/// A channel that guards the messages written in it.
+/// A channel whose rules hold for the messages written in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place<'a> {
-    /// A room of this name.
+    /// The room of this name.
     Room(&'a str),
     /// The personal channel of the user with this id.
     Personal(&'a str),
 }
 
 impl<'a> Place<'a> {
-    /// What the channel of this name is; `None` where it guards nothing but itself.
+    /// Returns the place of this name; `None` if its rules hold for nothing but itself.
     pub fn of(name: &'a str) -> Option<Self> {
         match personal_id(name) {
             Some(user) => Some(Self::Personal(user)),
@@ -24,7 +24,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Of which place the channel of this name tells.
+    /// Returns the place whose messages the channel of this name carries.
     pub(super) fn told_of_by(channel: &'a str) -> Option<Self> {
         Self::of(channel.strip_prefix(FEED)?)
     }

@@ -1,4 +1,4 @@
-//! One rule: a pattern, and who may do what on the channels that it matches.
+//! A rule: a pattern, and who may do what on the channels that it matches.
 
 use std::fmt;
 
@@ -10,47 +10,48 @@ use super::{
 };
 use crate::{BadName, Identity, Pattern, segments::MANY};
 
-/// A pattern in which the segment `{user}` may stand for an identity's id.
+/// A pattern in which the segment `{user}` stands for a user's id.
 ///
-/// When it is asked whether the rule applies, `{user}` is any one segment; when it is asked who owns the channel, it is
-/// the owner's id. An id with a `.` or a `:` in it is never one segment and owns nothing.
+/// For deciding whether the rule applies, `{user}` matches any one segment; for deciding who owns the channel,
+/// it is the owner's id. An id with a `.` or a `:` is never one segment and owns nothing.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RulePattern(Pattern);
 
-/// Why a text is no pattern of a rule.
+/// Why a text is not a rule's pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadPattern {
-    /// It is no pattern at all.
+    /// It is not a pattern.
     #[error(transparent)]
     Name(BadName),
-    /// A `*` with something beside it.
+    /// A `*` beside other text in one segment.
     #[error("a wildcard, * or **, must be a whole segment")]
     Wildcard,
-    /// Braces that are not `{{user}}`.
+    /// Braces other than `{{user}}`.
     #[error("the only placeholder is {{user}}, and it must be a whole segment")]
     Placeholder,
 }
 
-/// Who may do what on the channels that a pattern matches. What is `None` is left to what decides after the rules.
+/// Who may do what on the channels that a pattern matches. An action that is `None` is left to what decides
+/// after the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// The channels it is for.
+    /// The channels that it matches.
     pub pattern: RulePattern,
-    /// Who may hear what is published.
+    /// Who may subscribe.
     pub subscribe: Option<Grant>,
     /// Who may publish.
     pub publish: Option<Grant>,
-    /// Who may be a member, where the channel is a room. On other channels it says nothing.
+    /// Who may join, if the channel is a room. No effect on other channels.
     pub join: Option<Grant>,
 }
 
-/// Why a rule cannot do what it seems to.
+/// Why a rule would not do what it seems to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadRule {
     /// It decides nothing.
     #[error("the rule names none of subscribe, publish, join")]
     Empty,
-    /// It asks for the owner of channels that say of no owner.
+    /// It grants to the owner of channels whose names have no owner.
     #[error("\"owner\" needs {{user}} in the pattern")]
     NoOwner,
 }
@@ -66,14 +67,14 @@ pub enum Clause {
     Join,
 }
 
-/// Those clauses of one rule that decide something together: all of them must allow it.
+/// The clauses of one rule that decide together: all of them must allow.
 pub type Clauses<'a> = SmallVec<[(Clause, &'a Grant); 2]>;
 
 impl RulePattern {
-    /// Checks and takes `text`.
+    /// Checks `text`.
     ///
     /// # Errors
-    /// When it is no pattern, or has braces other than the segment `{user}`.
+    /// If it is not a pattern, or has braces other than the segment `{user}`.
     pub fn new(text: &str) -> Result<Self, BadPattern> {
         let pattern = Pattern::new(text).map_err(|error| match error {
             BadName::PartialWildcard => BadPattern::Wildcard,
@@ -86,17 +87,18 @@ impl RulePattern {
         Ok(Self(pattern))
     }
 
-    /// The pattern's text.
+    /// Returns the pattern's text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// Whether a channel that this matches says whose it is.
+    /// Returns whether a channel that this matches has an owner.
     pub fn names_an_owner(&self) -> bool {
         self.as_str().split(['.', ':']).any(|segment| segment == USER)
     }
 
-    /// The same with `**` for `{user}`, which matches where an id has separators in it, too; `None` without `{user}`.
+    /// Returns the pattern with `**` for `{user}`, which also matches ids with separators; `None` without
+    /// `{user}`.
     pub fn with_any_id(&self) -> Option<Self> {
         let mut text = self.as_str().replace(USER, MANY);
         // More than is needed, and simpler: what is beside it is in its place already.
@@ -108,8 +110,8 @@ impl RulePattern {
         self.names_an_owner().then(|| Self::new(&text).ok()).flatten()
     }
 
-    /// Whether this matches everything that `other` matches, so that a rule with `other` after it is never reached.
-    /// May miss a case, never invents one.
+    /// Returns whether this matches everything that `other` matches, so that a later rule with `other` is never
+    /// reached. May miss a case, never invents one.
     pub fn covers(&self, other: &Self) -> bool {
         matching::covers(self.as_str(), other.as_str())
     }
@@ -124,10 +126,10 @@ impl RulePattern {
 }
 
 impl Rule {
-    /// Finds what would make the rule a trap.
+    /// Finds mistakes in the rule.
     ///
     /// # Errors
-    /// When it decides nothing, or grants something to an owner that its pattern does not name.
+    /// If it decides nothing, or grants to an owner that its pattern does not name.
     pub fn check(&self) -> Result<(), BadRule> {
         let grants = [&self.subscribe, &self.publish, &self.join];
         if grants.iter().all(|grant| grant.is_none()) {
@@ -139,7 +141,7 @@ impl Rule {
         }
     }
 
-    /// Whom a clause lets in, if the rule has it.
+    /// Returns the grant of a clause, if the rule has it.
     pub fn grant(&self, clause: Clause) -> Option<&Grant> {
         match clause {
             Clause::Subscribe => self.subscribe.as_ref(),
@@ -148,12 +150,12 @@ impl Rule {
         }
     }
 
-    /// The clauses that decide `action`; none where the rule leaves it to others.
+    /// Returns the clauses that decide `action`; none if the rule leaves it to others.
     pub(super) fn clauses(&self, action: Action, room: bool) -> Clauses<'_> {
         let deciding: &[Clause] = match (action, room) {
             (Action::Subscribe, false) => &[Clause::Subscribe],
             (Action::Subscribe, true) => &[Clause::Join, Clause::Subscribe],
-            // Members write to a room, unless the rule says who else does.
+            // Members may publish in a room, unless the rule decides otherwise.
             (Action::Publish, true) if self.publish.is_none() => &[Clause::Join, Clause::Subscribe],
             (Action::Publish, _) => &[Clause::Publish],
         };
@@ -163,14 +165,14 @@ impl Rule {
         named.collect()
     }
 
-    /// Whether a grant of this rule lets `who` use `channel`.
+    /// Returns whether a grant of this rule admits `who` to `channel`.
     pub(super) fn admits(&self, grant: &Grant, who: Option<&Identity>, channel: &str) -> bool {
         grant.admits(who, |who| self.pattern.is_owned_by(channel, &who.user))
     }
 }
 
 impl Clause {
-    /// The clause's name in the configuration.
+    /// Returns the clause's name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Subscribe => "subscribe",
