@@ -1,4 +1,4 @@
-//! Parts of the document that describes the server, made of the types that a dialect answers with.
+//! Helpers for a dialect's part of the `OpenAPI` document.
 
 use serde_json::{Value, json};
 use utoipa::{
@@ -6,7 +6,7 @@ use utoipa::{
     openapi::{Object, ObjectBuilder, Type},
 };
 
-/// What `Api` describes, less what a part has no say in.
+/// Returns what `Api` describes, without the fields that belong to the whole document.
 pub(crate) fn part<Api: OpenApi>() -> Value {
     let mut part = serde_json::to_value(Api::openapi()).unwrap_or_default();
     if let Value::Object(fields) = &mut part {
@@ -15,7 +15,8 @@ pub(crate) fn part<Api: OpenApi>() -> Value {
     part
 }
 
-/// As [`part`], for a dialect that refuses handshakes in the form of `Error`, which must be among what `Api` describes.
+/// Like [`part`], for a dialect that refuses handshakes with the body `Error`, which must be among the types of
+/// `Api`.
 pub(crate) fn refusing<Api: OpenApi, Error: ToSchema>() -> Value {
     let mut part = part::<Api>();
     let form = format!("#/components/schemas/{}", Error::name());
@@ -23,7 +24,7 @@ pub(crate) fn refusing<Api: OpenApi, Error: ToSchema>() -> Value {
     part
 }
 
-/// A field that is true where it is there.
+/// A field that is true if it is present.
 pub(crate) fn yes() -> Object {
     constant(true)
 }

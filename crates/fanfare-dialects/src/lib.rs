@@ -1,4 +1,10 @@
-//! The client protocols Fanfare speaks. Each has a folder, and one line in [`ALL`]; nothing else names it.
+//! The client protocols that Fanfare speaks.
+//!
+//! Each protocol is a folder and one line in [`ALL`]; nothing else names it. The folders are pure: bytes in,
+//! steps out, with the traits of [`fanfare_core`]. `echo` is the smallest, and the first to read.
+//!
+//! Beside the code, each folder's `transcripts` show what the protocol receives and sends, scene by scene;
+//! every scene is a test.
 
 use fanfare_core::DialectKind;
 
@@ -10,7 +16,7 @@ mod realtime;
 mod rooms;
 mod topics;
 
-/// Every dialect. The order is that of reports; a dialect's place here is its number in the engine.
+/// Every dialect, in the order of reports; a dialect's index here is its number in the engine.
 pub static ALL: &[&dyn DialectKind] = &[
     &notify::Notify,
     &broadcast::Broadcast,
@@ -20,11 +26,11 @@ pub static ALL: &[&dyn DialectKind] = &[
     &echo::Echo,
 ];
 
-/// Dialects that may share a path on one listener: the host, and its guest. The guest takes the handshakes that it
-/// claims, and those of the host's connections that turn out to speak it.
+/// Pairs of dialects that may share a path on one listener. The second takes the handshakes that it claims, and
+/// connections of the first that send a message which it recognizes.
 pub static SHARING: &[(&str, &str)] = &[("notify", "realtime")];
 
-/// The dialect of that name, with its number.
+/// Returns the dialect of that name, with its number.
 pub fn find(name: &str) -> Option<(usize, &'static dyn DialectKind)> {
     ALL.iter()
         .position(|dialect| dialect.name() == name)

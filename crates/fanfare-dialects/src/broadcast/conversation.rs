@@ -1,4 +1,4 @@
-//! One connection: it is welcomed, it listens, and it may ping, answer a ping, and ask how the server is.
+//! One connection: it gets a welcome, may ping, answer pings and ask for the server's figures.
 
 use std::borrow::Cow;
 
@@ -10,20 +10,20 @@ use super::{
     messages,
 };
 
-/// The one question that is asked of the server.
+/// The ticket of the only command, the server's figures.
 const STATUS: Ticket = 0;
 
-/// The code of an error that the client made.
+/// The error code for a bad message.
 const BAD_MESSAGE: u16 = 1008;
-/// The code of an error for too many messages.
+/// The error code for a message over the rate limit.
 const TOO_MANY: u16 = 429;
 
-/// A connection of this dialect. Most of them only listen, so it holds next to nothing.
+/// A connection of this dialect. Most only listen, so it holds almost nothing.
 pub(super) struct Client {
-    /// What it is called, until it has been told.
+    /// The client's name, until the welcome is sent.
     name: Option<Box<str>>,
     interval_seconds: u64,
-    /// How many errors it was told of.
+    /// The number of errors that were sent to it.
     errors: u32,
 }
 

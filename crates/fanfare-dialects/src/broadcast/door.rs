@@ -1,4 +1,4 @@
-//! Who comes in: what a handshake offers, how a client is called, and the words in which it is refused or shown out.
+//! The handshake: the token, the client's name, and the texts of refusals and closes.
 
 use std::borrow::Cow;
 
@@ -9,15 +9,17 @@ use super::failures;
 
 /// The longest `client_id`, in bytes.
 const MAX_CLIENT_ID: usize = 128;
-/// The longest part of a `client_id` that fits into the reason of a close frame (123 bytes) with the words around it.
+/// The longest part of a `client_id` that fits into the reason of a close frame (123 bytes) together with the
+/// text around it.
 const MAX_SHOWN: usize = 123 - "Client  is already connected".len();
 
-/// A token in the query or in a header proves a user; `client_id` is a name and proves nothing. Neither need be there.
+/// A token in the query or in a header proves a user; `client_id` is a name and proves nothing. Both are
+/// optional.
 pub(super) fn offer<'a>(handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
     let given = |value: &Cow<'_, str>| !value.is_empty();
     let query = handshake.credential("token")?.filter(given);
     let token = match (query, handshake.bearer()?) {
-        // Were one of them believed, a proxy could have checked the other.
+        // Two different tokens are refused: a proxy could have checked the other one.
         (Some(query), Some(header)) if query != header => return Err(Refusal::BadCredential),
         (Some(query), _) => Some(query),
         (None, header) => header.map(Cow::Borrowed),
@@ -48,7 +50,7 @@ pub(super) fn tail(id: Uuid) -> String {
     format!("{:012x}", id.as_u128() & 0xffff_ffff_ffff)
 }
 
-/// Limits and a name that is taken are told by a close frame, since a browser shows its page nothing else.
+/// Limits and a taken name are refused by a close frame, because a browser shows its page nothing else.
 pub(super) fn refuse(refusal: Refusal, about: &About<'_>) -> Rejection {
     let close = |reason: String| Rejection::close(1008, reason);
     let http = |status, message| {
@@ -86,7 +88,7 @@ pub(super) fn refuse(refusal: Refusal, about: &About<'_>) -> Rejection {
     }
 }
 
-/// The close code and reason for a connection that was in.
+/// Returns the close code and reason for an admitted connection.
 pub(super) fn end(ending: Ending) -> (u16, &'static str) {
     match ending {
         Ending::TokenExpired => (1008, "token expired"),
@@ -100,7 +102,7 @@ pub(super) fn end(ending: Ending) -> (u16, &'static str) {
     }
 }
 
-/// The beginning of `text`, of at most so many bytes and whole characters.
+/// Returns the beginning of `text`: at most so many bytes, and whole characters.
 pub(super) fn cut(text: &str, most: usize) -> &str {
     let fits = |end: &usize| *end <= most;
     let ends = text.char_indices().map(|(at, one)| at + one.len_utf8());

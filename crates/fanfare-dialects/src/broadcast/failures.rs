@@ -1,4 +1,4 @@
-//! How a request that fails is answered: `{"error":{"id","message","category","timestamp"}}`.
+//! The body of a failed request: `{"error":{"id","message","category","timestamp"}}`.
 
 use fanfare_core::{HttpError, HttpReply, timestamp};
 use serde::Serialize;
@@ -8,13 +8,13 @@ use utoipa::ToSchema;
 #[derive(Serialize, ToSchema)]
 pub(super) struct BroadcastError<'a> {
     #[schema(inline)]
-    error: Told<'a>,
+    error: ErrorBody<'a>,
 }
 
 /// What went wrong.
 #[derive(Serialize, ToSchema)]
-struct Told<'a> {
-    /// For talking about it.
+struct ErrorBody<'a> {
+    /// An id of this failure, to refer to it.
     id: String,
     message: &'a str,
     #[schema(inline)]
@@ -23,23 +23,23 @@ struct Told<'a> {
     timestamp: String,
 }
 
-/// Whose fault it is.
+/// The kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Category {
-    /// The request's form.
+    /// The request is malformed.
     Validation,
-    /// What it asks for.
+    /// The request is well-formed and refused.
     Application,
-    /// The way it came.
+    /// The connection is at fault: a timeout or a limit.
     Connection,
-    /// Ours.
+    /// The server is at fault.
     System,
 }
 
-/// The answer to a request that failed.
+/// Returns the reply to a failed request.
 pub(super) fn reply(error: &HttpError<'_>) -> HttpReply {
-    let told = Told {
+    let told = ErrorBody {
         // The end of an id is random; its beginning is the time.
         id: format!("error_{:08x}", error.id.as_u128() & 0xffff_ffff),
         message: error.message,

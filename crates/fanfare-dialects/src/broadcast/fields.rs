@@ -1,4 +1,4 @@
-//! A JSON object, written field by field: in the order given, and values that are JSON already byte for byte.
+//! Writes a JSON object field by field, in the given order; values that are JSON are copied byte for byte.
 
 use std::time::SystemTime;
 
@@ -13,12 +13,12 @@ impl Fields {
         Self(String::from("{"))
     }
 
-    /// A message that is known by its `type`, which comes first.
+    /// Begins a message with its `type`.
     pub(super) fn of_type(kind: &str) -> Self {
         Self::new().text("type", kind)
     }
 
-    /// A value that is JSON.
+    /// Adds a value that is JSON.
     pub(super) fn raw(mut self, name: &str, json: &str) -> Self {
         if self.0.len() > 1 {
             self.0.push(',');
@@ -41,14 +41,14 @@ impl Fields {
         self.raw(name, &format!("\"{}\"", timestamp(time)))
     }
 
-    /// The whole object.
+    /// Returns the whole object.
     pub(super) fn done(mut self) -> String {
         self.0.push('}');
         self.0
     }
 }
 
-/// `text` as a JSON string.
+/// Returns `text` as a JSON string.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }

@@ -1,4 +1,4 @@
-//! The forms of what this protocol tells over HTTP, which are its part of what describes the server.
+//! The types of this protocol's HTTP bodies, which are its part of the `OpenAPI` document.
 
 use fanfare_core::{ConnectionFacts, timestamp};
 use serde::Serialize;
@@ -6,7 +6,7 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::{failures::BroadcastError, notify, reports};
 
-/// What is described of it.
+/// This dialect's part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(
     tags((name = "Notifications", description = "On listeners that serve broadcast.")),

@@ -1,4 +1,4 @@
-//! What a client says: `{"type": "ping" | "pong" | "status_request"}`. Other fields are ignored.
+//! Parses a client's messages: `{"type": "ping" | "pong" | "status_request"}`. Other fields are ignored.
 
 use std::borrow::Cow;
 
@@ -6,21 +6,21 @@ use fanfare_core::{BadObject, RawObject, string};
 
 use super::door::cut;
 
-/// The longest part of a client's own words that it is shown again, in bytes.
+/// The longest part of a client's text in an error, in bytes.
 const MAX_SHOWN: usize = 100;
 
-/// What a client wants.
+/// A message from a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame {
-    /// To know that the server is there.
+    /// Asks for a pong.
     Ping,
-    /// To tell that it is there itself.
+    /// Counts as activity.
     Pong,
-    /// The server's figures.
+    /// Asks for the server's figures.
     StatusRequest,
 }
 
-/// Reads a text message; what it is not is told in the words the client gets.
+/// Parses a text message; an error is the text that the client receives.
 pub(super) fn read(text: &str) -> Result<Frame, Cow<'static, str>> {
     let object = RawObject::parse(text).map_err(|bad| match bad {
         BadObject::NotJson => "Invalid JSON format",
@@ -39,7 +39,7 @@ pub(super) fn read(text: &str) -> Result<Frame, Cow<'static, str>> {
 mod tests {
     use super::*;
 
-    /// What would not be readable in a transcript.
+    /// Cases that would be unreadable in a transcript.
     #[test]
     fn absurd_messages() {
         let nested = |depth: usize| {

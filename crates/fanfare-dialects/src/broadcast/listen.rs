@@ -1,14 +1,14 @@
-//! How our own command line listens as a client of this protocol.
+//! `fanfare listen` as a client of this protocol.
 
 use std::borrow::Cow;
 
 use fanfare_core::{Heard, ListenPlan, Listening};
 use serde::{Deserialize, de::IgnoredAny};
 
-/// What is sent to show that the way is open, and tells of nothing.
+/// The type of test notifications, which are not events although they have an id.
 const TEST: &str = "test_notification";
 
-/// With a token, which proves the user. There are no channels here.
+/// Needs a token, which proves the user. There are no channels here.
 pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token.filter(|_| wanted.channels.is_empty())?;
     Some(ListenPlan {
@@ -17,7 +17,7 @@ pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     })
 }
 
-/// What tells of an event has an id, and what the server says of itself has none. Its type may be any.
+/// An event has an id, and the server's other messages have none. Its type may be any.
 fn hear(text: &str) -> Heard {
     #[derive(Deserialize)]
     struct Frame<'a> {

@@ -1,4 +1,4 @@
-//! What the server says: each message of the protocol, its fields in the documented order.
+//! Renders the server's messages, their fields in the documented order.
 
 use std::time::SystemTime;
 
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{fields::Fields, reports::uptime};
 
-/// The types of all messages but those that tell of an event. No client may publish an event of such a type.
+/// The types of all messages except events. Clients cannot publish events of these types.
 pub(super) const TYPES: &[&str] = &[
     "welcome",
     "test_notification",
@@ -21,9 +21,9 @@ pub(super) const TYPES: &[&str] = &[
     "shutdown",
 ];
 
-/// The sender of what nobody is named as the sender of.
+/// The sender of an event that names none.
 const SERVICE: &str = "notification_service";
-/// The type of an event whose publisher named none.
+/// The type of an event that names none.
 pub(super) const DEFAULT_TYPE: &str = "custom";
 
 pub(super) fn welcome(client_id: &str, interval_seconds: u64, now: SystemTime) -> Bytes {
@@ -35,7 +35,7 @@ pub(super) fn welcome(client_id: &str, interval_seconds: u64, now: SystemTime) -
     fields.done().into()
 }
 
-/// An event, its data as it was published.
+/// Renders an event, its data as it was published.
 pub(super) fn notification(event: &Event) -> Bytes {
     let fields = Fields::new()
         .text("id", &event.id.to_string())
@@ -49,7 +49,8 @@ pub(super) fn notification(event: &Event) -> Bytes {
     fields.done().into()
 }
 
-/// Sent again and again, so that whoever listens sees that the way is open; `count` is how often by now.
+/// Renders the test notification, by which a client sees that the connection works. `count` is its number,
+/// starting at 1.
 pub(super) fn test_notification(count: u64, id: Uuid, node: &NodeFacts, own: &DialectFacts) -> Bytes {
     let data = Fields::new()
         .text("message", &format!("Test notification #{count}"))
@@ -66,7 +67,7 @@ pub(super) fn test_notification(count: u64, id: Uuid, node: &NodeFacts, own: &Di
     fields.done().into()
 }
 
-/// Sent when the server begins to drain.
+/// Renders the notice that the server begins to drain.
 pub(super) fn system(id: Uuid, now: SystemTime) -> Bytes {
     let data = Fields::new()
         .text("message", "Server is shutting down. Please reconnect later.")
@@ -109,7 +110,7 @@ pub(super) fn error(id: &str, message: &str, code: u16, now: SystemTime) -> Byte
     fields.done().into()
 }
 
-/// Sent just before the connection is closed because the server stops.
+/// Renders the last message before the server closes the connection to stop.
 pub(super) fn shutdown(now: SystemTime) -> Bytes {
     let fields = Fields::of_type("shutdown")
         .text("message", "Server is shutting down")

@@ -1,11 +1,10 @@
-//! `broadcast`: everybody hears what is posted to `/notify`. A client listens, may ask for the server's figures, and
-//! hears a test notification every few seconds.
+//! `broadcast`: every client receives what is posted to `/notify`, and a test notification every few seconds.
+//! It may ask for the server's figures.
 //!
-//! At the door: `door` (what a handshake offers, how a refusal and an end are said). While a connection lives:
-//! `conversation` (what follows from what), `frames` (what a client says), `messages` (what the server says). Over
-//! HTTP: `notify` (`POST /notify`), `reports` (`/status`, and the fields on `/health` and `/metrics`), `failures`; `forms`
-//! has what they are made of, and describes it.
-//! `fields` writes JSON objects, with their fields in the order in which they are given.
+//! `door` has the handshake, refusals and closes. `conversation` is one connection's state; `frames` parses its
+//! messages, `messages` renders the server's. Over HTTP, `notify` is `POST /notify`, `reports` has `/status`
+//! and the fields of `/health` and `/metrics`, `failures` the errors, and `forms` the types of all bodies.
+//! `fields` writes JSON objects in a given order.
 
 mod conversation;
 mod door;
@@ -34,10 +33,10 @@ use uuid::Uuid;
 use crate::describe;
 use conversation::Client;
 
-/// The option that says how often test notifications come.
+/// The option for the interval of test notifications.
 const NOTIFICATION_INTERVAL: &str = "notification_interval";
 
-/// The dialect.
+/// The dialect, before it is configured.
 pub(crate) struct Broadcast;
 
 impl DialectKind for Broadcast {
@@ -85,14 +84,14 @@ impl DialectKind for Broadcast {
     }
 }
 
-/// The dialect as it is configured.
+/// The configured dialect.
 struct Service {
-    /// Between two test notifications; zero for none.
+    /// The interval of test notifications; zero turns them off.
     interval: Duration,
 }
 
 impl Service {
-    /// The interval as clients are told it, in whole seconds. What is on is never shown as 0.
+    /// Returns the interval that clients see, in whole seconds. Only zero is shown as 0.
     fn interval_seconds(&self) -> u64 {
         self.interval.as_secs() + u64::from(self.interval.subsec_nanos() > 0)
     }

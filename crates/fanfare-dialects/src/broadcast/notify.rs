@@ -1,7 +1,7 @@
-//! `POST /notify`: a service tells everyone something.
+//! `POST /notify`: publishes an event for everyone.
 //!
-//! What goes out is one object of the message and the fields of `data`, whose values are carried over as they were
-//! written.
+//! The event's data is one object of the message and the fields of `data`, whose values are copied byte for
+//! byte.
 
 use std::{borrow::Cow, time::SystemTime};
 
@@ -28,7 +28,7 @@ pub(super) const PATH: &str = "/notify";
 /// The longest `type`, in bytes.
 const MAX_TYPE: usize = 255;
 
-/// A request's body, taken apart.
+/// The fields of a request's body.
 struct Notification<'a> {
     /// A JSON string.
     message: &'a RawValue,
@@ -37,22 +37,22 @@ struct Notification<'a> {
     data: Option<(&'a RawValue, RawObject<'a>)>,
 }
 
-/// What everyone is to be told.
-// The form alone; `Notification::read` reads it.
+/// The body of a notification.
+// For the `OpenAPI` document only; `Notification::read` parses it.
 #[derive(Serialize, ToSchema)]
 struct Request<'a> {
     message: &'a str,
     #[serde(rename = "type")]
     #[schema(min_length = 1, max_length = 255, default = "custom", nullable = false)]
     kind: Option<&'a str>,
-    /// More fields of what is delivered; a message among them loses.
+    /// More fields of the delivered data; a message among them is replaced.
     #[schema(value_type = Option<Object>, nullable = false)]
     data: Option<&'a RawValue>,
 }
 
-/// Tells everyone something.
+/// Publishes an event for everyone.
 //
-// Publishes what the body says, or tells what is wrong with it.
+// Publishes the body, or replies with its error.
 #[utoipa::path(
     post,
     path = "/notify",
@@ -63,7 +63,7 @@ struct Request<'a> {
         example = json!({ "message": "Hello", "type": "alert", "data": { "priority": "high" } }),
     ),
     responses(
-        (status = 200, description = "Published.", body = inline(Told<'static>)),
+        (status = 200, description = "Published.", body = inline(NotifyReply<'static>)),
         (status = 400, description = "The body is not as it must be.", body = BroadcastError<'static>),
         (
             status = 401,
@@ -110,9 +110,9 @@ pub(super) fn plan(call: &Call<'_>) -> Plan {
     }
 }
 
-/// What the caller is told of what became of it.
+/// Returns the reply for a receipt.
 fn answer(notification: &RawValue, receipt: Receipt, now: SystemTime) -> HttpReply {
-    let told = Told {
+    let told = NotifyReply {
         status: Status::Success,
         message: "Notification sent successfully",
         recipients: receipt.reach.queued,
@@ -120,24 +120,24 @@ fn answer(notification: &RawValue, receipt: Receipt, now: SystemTime) -> HttpRep
         notification,
         timestamp: timestamp(now).to_string(),
     };
-    // Written to memory, and with names for keys, so there is nothing that could fail.
+    // Writing to memory, with names for keys, cannot fail.
     let body = serde_json::to_string(&told).unwrap_or_default();
     HttpReply { status: 200, body }
 }
 
-/// The answer to a notification.
+/// The reply to a notification.
 #[derive(Serialize, ToSchema)]
-struct Told<'a> {
+struct NotifyReply<'a> {
     #[schema(inline)]
     status: Status,
     message: &'static str,
-    /// Connections on all nodes to which it was queued.
+    /// The number of connections on all nodes to which it was queued.
     recipients: u64,
-    /// True where not every node has answered, or the broker was away; else not there.
+    /// True if a node has not replied, or the broker was unavailable; otherwise left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = describe::yes, required = false)]
     degraded: Option<bool>,
-    #[schema(value_type = Shown<'static>, inline)]
+    #[schema(value_type = NotificationView<'static>, inline)]
     notification: &'a RawValue,
     #[schema(format = DateTime)]
     timestamp: String,
@@ -149,9 +149,9 @@ enum Status {
     Success,
 }
 
-/// What was sent, message and data as they were written.
+/// The message and data as they were written.
 #[derive(Serialize, ToSchema)]
-struct Shown<'a> {
+struct NotificationView<'a> {
     #[schema(value_type = String)]
     message: &'a RawValue,
     #[serde(rename = "type")]
@@ -176,7 +176,7 @@ impl<'a> Notification<'a> {
         Ok(Self { message, kind, data })
     }
 
-    /// What goes out. A `message` within `data` gives way to the message itself.
+    /// Returns the event's data. The message replaces a `message` inside `data`.
     fn event(&self, call: &Call<'_>) -> Result<Event, &'static str> {
         let mut merged = Fields::new().raw("message", self.message.get());
         for (name, value) in self.data.iter().flat_map(|(_, fields)| fields.iter()) {
@@ -188,10 +188,10 @@ impl<'a> Notification<'a> {
         Ok(Event::new(Audience::Everyone, Some(&self.kind), data, call.now))
     }
 
-    /// What the caller is shown of it.
+    /// Returns what the reply shows of it.
     fn shown(&self) -> Box<RawValue> {
         let none = RawValue::from_string("{}".to_owned()).unwrap_or_default();
-        let shown = Shown {
+        let shown = NotificationView {
             message: self.message,
             kind: &self.kind,
             data: self.data.as_ref().map_or(&*none, |(raw, _)| raw),
@@ -212,7 +212,7 @@ fn read_type(raw: &RawValue) -> Result<Cow<'_, str>, &'static str> {
 fn read_data(raw: &RawValue) -> Result<(&RawValue, RawObject<'_>), &'static str> {
     let fields = RawObject::parse(raw.get()).map_err(|bad| match bad {
         BadObject::NotAnObject => "The field data must be an object",
-        // The body was JSON, so this is half a surrogate pair in a name.
+        // The body is JSON, so this is a lone surrogate in a name.
         BadObject::NotJson => "The field data has a name that is not text",
     })?;
     Ok((raw, fields))
@@ -224,7 +224,7 @@ mod tests {
 
     use super::*;
 
-    /// What would not be readable in a transcript.
+    /// Cases that would be unreadable in a transcript.
     #[test]
     fn absurd_bodies() {
         let nested = |depth: usize| {

@@ -1,5 +1,5 @@
-//! The server's figures: `GET /status`, and what this protocol's readers find on `/health` and `/metrics`. Their forms
-//! are in `forms`.
+//! The server's figures: `GET /status`, and this protocol's fields on `/health` and `/metrics`. Their types are
+//! in `forms`.
 
 use fanfare_core::{
     DialectFacts, Figure, FigureValue, HttpReply, JsonMap, NodeFacts, Report, fields, timestamp,
@@ -16,7 +16,7 @@ use super::{
 /// The path of the full report.
 pub(super) const PATH: &str = "/status";
 
-/// `message`, `connections` and `server_info`; the server itself adds what all documents share.
+/// Returns `message`, `connections` and `server_info`; the server adds the fields of all documents.
 pub(super) fn health(node: &NodeFacts, own: &DialectFacts, interval_seconds: u64) -> JsonMap {
     fields(&Health {
         message: "WebSocket Notification Server is running",
@@ -56,7 +56,7 @@ pub(super) fn metrics(node: &NodeFacts, own: &DialectFacts, interval_seconds: u6
     })
 }
 
-/// The four metrics that existing dashboards know. They count this protocol's own connections.
+/// Returns the four metrics that existing dashboards use. They count this protocol's connections only.
 pub(super) fn figures(node: &NodeFacts, own: &DialectFacts) -> Vec<Figure> {
     let figure = |name, help, value| Figure { name, help, value };
     vec![
@@ -83,12 +83,12 @@ pub(super) fn figures(node: &NodeFacts, own: &DialectFacts) -> Vec<Figure> {
     ]
 }
 
-/// What was sent unasked.
+/// Messages that were not replies.
 fn notifications(own: &DialectFacts) -> u64 {
     own.sent.saturating_sub(own.answers)
 }
 
-/// Everything there is to know of this dialect on this node.
+/// Returns the full report of this dialect on this node.
 #[utoipa::path(
     get,
     path = "/status",

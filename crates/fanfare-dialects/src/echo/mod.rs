@@ -1,5 +1,5 @@
-//! `echo`: every message comes back. It proves nothing and hears no event; it is the endpoint that protocol test
-//! suites need, is mounted only where a configuration names it, and shows the least that a dialect is made of.
+//! `echo`: sends every message back. It is the endpoint of protocol test suites and the smallest example of a
+//! dialect; it is mounted only where a listener names it.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! `notify`: per-user push. A client proves who it is with a token in the query and has nothing to say; the server
-//! sends it `{"type","payload","timestamp"}` for each event addressed to its user or to everyone.
+//! `notify`: push to one user. A client authenticates with a token in the query and only receives:
+//! `{"type","payload","timestamp"}` for each event for its user or for everyone.
 
 mod reports;
 
@@ -14,7 +14,7 @@ use fanfare_core::{
 
 use crate::describe;
 
-/// The type of an event whose publisher named none.
+/// The type of an event that names none.
 const DEFAULT_TYPE: &str = "notification";
 
 /// The dialect.
@@ -31,7 +31,7 @@ impl DialectKind for Notify {
 
     fn listen(&self, wanted: &Listening<'_>) -> Option<ListenPlan> {
         let token = wanted.token.filter(|_| wanted.channels.is_empty())?;
-        // Whatever is said here is an event.
+        // Every message of this protocol is an event.
         Some(ListenPlan::connect(self.path(), &[("token", token)], |_| {
             Heard::Event
         }))
@@ -141,7 +141,7 @@ impl Dialect for Notify {
     }
 }
 
-/// A connection of this dialect: it listens.
+/// A connection of this dialect. It ignores text.
 struct Listener;
 
 impl Conversation for Listener {

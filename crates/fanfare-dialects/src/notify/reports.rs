@@ -1,10 +1,10 @@
-//! What the notify protocol's readers find on `/health` and `/metrics`.
+//! This protocol's fields on `/health` and `/metrics`.
 
 use fanfare_core::{BrokerHealth, DialectFacts, JsonMap, NodeFacts, fields};
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
-/// What is described of it.
+/// This dialect's part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(components(schemas(Health<'static>, Metrics)))]
 pub(super) struct Api;
@@ -65,7 +65,7 @@ struct Messages {
     failed: u64,
 }
 
-/// `redis` and `websocket`; the server itself adds what all documents share.
+/// Returns `redis` and `websocket`; the server adds the fields of all documents.
 pub(super) fn health(broker: &BrokerHealth, own: &DialectFacts) -> JsonMap {
     fields(&Health {
         redis: Redis::of(broker),
@@ -76,7 +76,7 @@ pub(super) fn health(broker: &BrokerHealth, own: &DialectFacts) -> JsonMap {
     })
 }
 
-/// `service`, `connections` and `messages`.
+/// Returns `service`, `connections` and `messages`.
 pub(super) fn metrics(node: &NodeFacts, own: &DialectFacts) -> JsonMap {
     fields(&Metrics {
         service: "websocket-service",

@@ -1,4 +1,4 @@
-//! One connection's life: a welcome, then an answer to each message, in order.
+//! One connection: a welcome, then a reply to each message, in order.
 
 use std::borrow::Cow;
 
@@ -9,17 +9,17 @@ use fanfare_core::{
 use serde_json::value::RawValue;
 
 use super::{
-    frames::{self, Frame, Problem, Topics},
+    frames::{self, Frame, FrameError, Topics},
     render,
 };
 
-/// The ticket of all that is asked: it is one thing at a time, and the answer tells what it was.
+/// The ticket of every command: only one is open at a time.
 const TICKET: Ticket = 0;
 
-/// A connection's side.
+/// A connection of this dialect.
 #[derive(Default)]
 pub(super) struct Client {
-    /// The topics whose confirmation the client waits for, as it wrote them: a JSON list.
+    /// The topics to confirm, as the client wrote them: a JSON list.
     topics: Box<str>,
 }
 
@@ -51,7 +51,7 @@ impl Conversation for Client {
             Ok(Outcome::Subscribed(_)) => render::confirmed("subscribed", &topics, now),
             Ok(Outcome::Unsubscribed) => render::confirmed("unsubscribed", &topics, now),
             Ok(Outcome::Published { id }) => render::ack(id, now),
-            // Nothing that these answer is asked for here.
+            // This dialect sends none of the commands that these outcomes answer.
             Ok(Outcome::Authenticated | Outcome::Joined { .. } | Outcome::Left | Outcome::Facts(_)) => {
                 return;
             }
@@ -61,14 +61,14 @@ impl Conversation for Client {
 
     fn limited(&mut self, context: &Context<'_>, steps: &mut Steps) {
         steps.push(render::error(
-            &Problem::new(429, "too many messages"),
+            &FrameError::new(429, "too many messages"),
             context.now,
         ));
     }
 }
 
 impl Client {
-    fn act(&mut self, frame: Frame<'_>, context: &Context<'_>, steps: &mut Steps) -> Result<(), Problem> {
+    fn act(&mut self, frame: Frame<'_>, context: &Context<'_>, steps: &mut Steps) -> Result<(), FrameError> {
         let command = match frame {
             Frame::Subscribe(topics) => Command::Subscribe {
                 to: self.note(&topics)?,
@@ -78,7 +78,10 @@ impl Client {
             Frame::Broadcast { topic, payload } => Command::Publish(draft(channel(&topic)?, payload)?),
             Frame::DirectMessage { target_user, payload } => {
                 if context.identity.is_none() {
-                    return Err(Problem::new(401, "direct messages need an authentication token"));
+                    return Err(FrameError::new(
+                        401,
+                        "direct messages need an authentication token",
+                    ));
                 }
                 Command::Publish(draft(user(&target_user)?, payload)?)
             }
@@ -96,8 +99,8 @@ impl Client {
         Ok(())
     }
 
-    /// What the topics name, if every name is good; the list is kept for its confirmation.
-    fn note(&mut self, topics: &Topics<'_>) -> Result<Vec<Subscription>, Problem> {
+    /// Returns the subscriptions, if every name is good, and keeps the list for its confirmation.
+    fn note(&mut self, topics: &Topics<'_>) -> Result<Vec<Subscription>, FrameError> {
         let named = topics.names.iter().map(|name| subscription(name));
         let named = named.collect::<Result<_, _>>()?;
         self.topics = topics.written.into();
@@ -105,46 +108,47 @@ impl Client {
     }
 }
 
-fn subscription(name: &str) -> Result<Subscription, Problem> {
+fn subscription(name: &str) -> Result<Subscription, FrameError> {
     Subscription::parse(name)
-        .map_err(|bad| Problem::invalid(format!("invalid topic \"{}\": {bad}", frames::shown(name))))
+        .map_err(|bad| FrameError::invalid(format!("invalid topic \"{}\": {bad}", frames::shown(name))))
 }
 
-/// Where a client may publish, as far as the name tells.
-fn channel(name: &str) -> Result<Audience, Problem> {
+/// Returns the channel to publish on, if its name allows it.
+fn channel(name: &str) -> Result<Audience, FrameError> {
     match subscription(name)? {
         Subscription::Channel(channel) => Ok(Audience::Channel(channel)),
-        Subscription::Pattern(_) => Err(Problem::invalid(
+        Subscription::Pattern(_) => Err(FrameError::invalid(
             "a broadcast goes to one topic, not to a pattern",
         )),
-        Subscription::Personal(_) => Err(Problem::new(403, "a user is reached by a direct message only")),
+        Subscription::Personal(_) => Err(FrameError::new(403, "a user is reached by a direct message only")),
     }
 }
 
-fn user(id: &str) -> Result<Audience, Problem> {
-    let user = UserId::new(id).map_err(|bad| Problem::invalid(format!("invalid data.target_user: {bad}")))?;
+fn user(id: &str) -> Result<Audience, FrameError> {
+    let user =
+        UserId::new(id).map_err(|bad| FrameError::invalid(format!("invalid data.target_user: {bad}")))?;
     Ok(Audience::User(user))
 }
 
-/// An event without a type: in this dialect events have none.
-fn draft(to: Audience, payload: &RawValue) -> Result<Draft, Problem> {
+/// Returns an event without a type: this protocol shows none.
+fn draft(to: Audience, payload: &RawValue) -> Result<Draft, FrameError> {
     Ok(Draft {
         to,
         kind: None,
-        data: RawJson::from_raw(payload).map_err(|bad| Problem::invalid(bad.to_string()))?,
+        data: RawJson::from_raw(payload).map_err(|bad| FrameError::invalid(bad.to_string()))?,
         metadata: None,
         right: Right::Rules,
     })
 }
 
-fn denied(denial: Denial) -> Problem {
+fn denied(denial: Denial) -> FrameError {
     match denial {
-        Denial::Forbidden | Denial::NotMember | Denial::OtherUser => Problem::new(403, "not allowed"),
-        Denial::NotConnected => Problem::new(404, "that user is not connected"),
-        Denial::TooManySubscriptions => Problem::invalid("too many subscriptions"),
-        Denial::ReservedType => Problem::invalid("reserved for the server"),
-        Denial::BadCredential | Denial::ExpiredCredential => Problem::new(401, "invalid token"),
-        Denial::KeysUnavailable => Problem::new(503, "token cannot be verified at the moment"),
-        Denial::UserAtCapacity => Problem::new(429, "too many connections"),
+        Denial::Forbidden | Denial::NotMember | Denial::OtherUser => FrameError::new(403, "not allowed"),
+        Denial::NotConnected => FrameError::new(404, "that user is not connected"),
+        Denial::TooManySubscriptions => FrameError::invalid("too many subscriptions"),
+        Denial::ReservedType => FrameError::invalid("reserved for the server"),
+        Denial::BadCredential | Denial::ExpiredCredential => FrameError::new(401, "invalid token"),
+        Denial::KeysUnavailable => FrameError::new(503, "token cannot be verified at the moment"),
+        Denial::UserAtCapacity => FrameError::new(429, "too many connections"),
     }
 }

@@ -1,24 +1,25 @@
-//! An upgrade request: a token may come in the query, in `Authorization: Bearer`, or, for browsers, which can set no
-//! header, in a subprotocol `access_token.<token>`.
+//! The handshake: the token is in the query, in `Authorization: Bearer`, or in a subprotocol
+//! `access_token.<token>`, for browsers, which cannot set headers.
 
 use std::borrow::Cow;
 
 use fanfare_core::{Handshake, Offer, Refusal};
 
-/// What a subprotocol with a token begins with.
+/// The prefix of a subprotocol with a token.
 const TOKEN_PREFIX: &str = "access_token.";
 
-/// Whether a request to a path that is also another dialect's is meant for this one.
+/// Returns whether a handshake on a shared path is for this dialect.
 pub(super) fn claims(handshake: &Handshake<'_>) -> bool {
     handshake.header("authorization").is_some()
         || token_protocol(handshake).is_some()
         || handshake.parameter("dialect").as_deref() == Some("realtime")
 }
 
-/// The token, and the subprotocol it came in: a browser gives up unless one that it named is agreed to.
+/// Returns the token, and the subprotocol that it was in: a browser fails the connection unless the server
+/// selects one that it offered.
 ///
-/// An empty token counts as none, in the subprotocol too. The same token may come by several ways; of two different
-/// ones nobody knows which is meant.
+/// An empty token counts as none, in the subprotocol too. The same token may be in several places; two
+/// different ones are refused.
 pub(super) fn offer<'a>(handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
     let protocol = token_protocol(handshake);
     let ways = [
@@ -40,7 +41,7 @@ pub(super) fn offer<'a>(handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal>
     })
 }
 
-/// The first subprotocol with a token in it.
+/// Returns the first subprotocol with a token.
 fn token_protocol<'a>(handshake: &Handshake<'a>) -> Option<&'a str> {
     let offered = handshake.header("sec-websocket-protocol")?;
     offered

@@ -1,4 +1,4 @@
-//! What went wrong, over HTTP: `{"error":{"code","message","details"}}`.
+//! The body of a failed request: `{"error":{"code","message","details"}}`.
 
 use fanfare_core::{About, HttpError, HttpReply, JsonMap, Refusal, Rejection, fields};
 use serde::Serialize;
@@ -23,9 +23,9 @@ struct Coded<'a> {
     details: JsonMap,
 }
 
-/// A refused upgrade.
+/// Returns the reply to a refused upgrade.
 pub(super) fn refuse(refusal: Refusal, about: &About<'_>) -> Rejection {
-    // `SERVER_FULL` stands for every 503: its readers do what is right, they try again later.
+    // `SERVER_FULL` stands for every 503, because clients retry later on it.
     let (status, code, message) = match refusal {
         Refusal::MissingCredential => (401, "INVALID_TOKEN", "Authentication token required"),
         Refusal::BadCredential => (401, "INVALID_TOKEN", "Invalid authentication token"),
@@ -51,7 +51,7 @@ pub(super) fn refuse(refusal: Refusal, about: &About<'_>) -> Rejection {
     Rejection::http(reply.status, reply.body)
 }
 
-/// A failed request to one of the routes.
+/// Returns the reply to a failed request.
 pub(super) fn fail(error: &HttpError<'_>) -> HttpReply {
     let code = match error.status {
         401 => "INVALID_TOKEN",

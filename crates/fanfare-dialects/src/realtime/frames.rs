@@ -1,8 +1,9 @@
-//! What a client says: `{"type","data","timestamp"?}`, one object a message. What nobody knows is ignored, the
-//! timestamp included, and what is passed on stays as it was written.
+//! Parses a client's messages: `{"type","data","timestamp"?}`. Unknown fields and the timestamp are ignored;
+//! payloads keep their bytes.
 //!
-//! This is about form alone. Whether a topic's name is good and whether its client may use it comes later, because a
-//! well-formed frame is also what makes a client of another dialect on the same path one of this.
+//! This checks the form only. Whether a topic's name is good, and whether the client may use it, is decided
+//! later, because a well-formed message is also what switches a connection of the other dialect on this path to
+//! this one.
 
 use std::borrow::Cow;
 
@@ -11,31 +12,31 @@ use serde_json::value::RawValue;
 
 /// The most topics in one frame.
 const MAX_TOPICS: usize = 1000;
-/// How much of what was not understood is shown to its sender, in characters.
+/// The longest part of a client's text in an error, in characters.
 const MAX_SHOWN: usize = 100;
 
 /// A message from a client.
 pub(super) enum Frame<'a> {
-    /// It wants to hear these.
+    /// Subscribes to topics.
     Subscribe(Topics<'a>),
-    /// And these no more.
+    /// Unsubscribes from topics.
     Unsubscribe(Topics<'a>),
-    /// It publishes.
+    /// Publishes on a channel.
     Broadcast {
         topic: Cow<'a, str>,
         payload: &'a RawValue,
     },
-    /// It writes to a user.
+    /// Sends to a user.
     DirectMessage {
         target_user: Cow<'a, str>,
         payload: &'a RawValue,
     },
-    /// It asks whether the server is there.
+    /// Asks for a pong.
     Ping {
-        /// JSON as the client wrote it, if it gave any.
+        /// The timestamp, JSON as the client wrote it.
         timestamp: Option<&'a str>,
     },
-    /// It is there itself. Whatever else it says with that is not looked at.
+    /// Counts as activity. Its other fields are ignored.
     Pong,
 }
 
@@ -47,16 +48,16 @@ pub(super) struct Topics<'a> {
     pub(super) names: Vec<Cow<'a, str>>,
 }
 
-/// Why something was not done: the data of an `Error`.
-pub(super) struct Problem {
-    /// As in HTTP.
+/// The data of an `Error`.
+pub(super) struct FrameError {
+    /// A code like HTTP's.
     pub(super) code: u16,
     /// For people.
     pub(super) message: Cow<'static, str>,
 }
 
-impl Problem {
-    /// What the client said is not as it must be.
+impl FrameError {
+    /// Returns the error for a malformed message.
     pub(super) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(400, message)
     }
@@ -69,8 +70,8 @@ impl Problem {
     }
 }
 
-/// Reads a message.
-pub(super) fn read(text: &str) -> Result<Frame<'_>, Problem> {
+/// Parses a message.
+pub(super) fn read(text: &str) -> Result<Frame<'_>, FrameError> {
     let frame = object(text, "the message")?;
     let kind = frame.get("type").ok_or_else(|| missing("type"))?;
     let kind = string(kind).ok_or_else(|| not_a("type", "string"))?;
@@ -96,14 +97,14 @@ pub(super) fn read(text: &str) -> Result<Frame<'_>, Problem> {
             timestamp: timestamp(&frame),
         }),
         "Pong" => Ok(Frame::Pong),
-        unknown => Err(Problem::invalid(format!(
+        unknown => Err(FrameError::invalid(format!(
             "unknown message type: {}",
             shown(unknown)
         ))),
     }
 }
 
-/// As much of `text` as is worth showing.
+/// Returns the part of `text` that an error shows.
 pub(super) fn shown(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
@@ -111,17 +112,17 @@ pub(super) fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
-fn data<'a>(frame: &RawObject<'a>) -> Result<RawObject<'a>, Problem> {
+fn data<'a>(frame: &RawObject<'a>) -> Result<RawObject<'a>, FrameError> {
     let data = frame.get("data").ok_or_else(|| missing("data"))?;
     object(data.get(), "data")
 }
 
-fn topics<'a>(frame: &RawObject<'a>) -> Result<Topics<'a>, Problem> {
+fn topics<'a>(frame: &RawObject<'a>) -> Result<Topics<'a>, FrameError> {
     let list = data(frame)?.get("topics").ok_or_else(|| missing("data.topics"))?;
     let bad = || not_a("data.topics", "list of strings");
     let items: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(|_| bad())?;
     if items.len() > MAX_TOPICS {
-        return Err(Problem::invalid(format!(
+        return Err(FrameError::invalid(format!(
             "data.topics has more than {MAX_TOPICS} entries"
         )));
     }
@@ -132,13 +133,13 @@ fn topics<'a>(frame: &RawObject<'a>) -> Result<Topics<'a>, Problem> {
     })
 }
 
-/// Any value; `null` is one.
-fn payload<'a>(data: &RawObject<'a>) -> Result<&'a RawValue, Problem> {
+/// Returns any value, `null` included.
+fn payload<'a>(data: &RawObject<'a>) -> Result<&'a RawValue, FrameError> {
     data.get("payload").ok_or_else(|| missing("data.payload"))
 }
 
-/// A string, or a whole number, whose digits are the user's id: some count their users.
-fn target_user<'a>(data: &RawObject<'a>) -> Result<Cow<'a, str>, Problem> {
+/// Returns a string, or an integer, whose digits are the user's id: some systems number their users.
+fn target_user<'a>(data: &RawObject<'a>) -> Result<Cow<'a, str>, FrameError> {
     let user = data
         .get("target_user")
         .ok_or_else(|| missing("data.target_user"))?;
@@ -149,7 +150,7 @@ fn target_user<'a>(data: &RawObject<'a>) -> Result<Cow<'a, str>, Problem> {
     string(user).ok_or_else(|| not_a("data.target_user", "string or an integer"))
 }
 
-/// What a ping wants back: `data.timestamp`, or `data` itself if it is no object.
+/// Returns what a pong echoes: `data.timestamp`, or `data` itself if it is not an object.
 fn timestamp<'a>(frame: &RawObject<'a>) -> Option<&'a str> {
     let data = frame.given("data")?;
     match RawObject::parse(data.get()) {
@@ -159,24 +160,24 @@ fn timestamp<'a>(frame: &RawObject<'a>) -> Option<&'a str> {
     }
 }
 
-/// Whether a JSON value is a number.
+/// Returns whether a JSON value is a number.
 fn is_number(json: &str) -> bool {
     json.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
 
-fn object<'a>(text: &'a str, what: &'static str) -> Result<RawObject<'a>, Problem> {
+fn object<'a>(text: &'a str, what: &'static str) -> Result<RawObject<'a>, FrameError> {
     RawObject::parse(text).map_err(|bad| match bad {
-        BadObject::NotJson => Problem::invalid(format!(
+        BadObject::NotJson => FrameError::invalid(format!(
             "{what} is not JSON, or is nested deeper than {MAX_DEPTH}"
         )),
         BadObject::NotAnObject => not_a(what, "JSON object"),
     })
 }
 
-fn missing(field: &str) -> Problem {
-    Problem::invalid(format!("{field} is missing"))
+fn missing(field: &str) -> FrameError {
+    FrameError::invalid(format!("{field} is missing"))
 }
 
-fn not_a(field: &str, what: &str) -> Problem {
-    Problem::invalid(format!("{field} is not a {what}"))
+fn not_a(field: &str, what: &str) -> FrameError {
+    FrameError::invalid(format!("{field} is not a {what}"))
 }

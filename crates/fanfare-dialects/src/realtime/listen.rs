@@ -1,4 +1,4 @@
-//! How our own command line listens as a client of this protocol.
+//! `fanfare listen` as a client of this protocol.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,8 @@ use fanfare_core::{EVERYONE_CHANNEL, Heard, ListenPlan, Listening};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-/// What is for the user comes unasked; all else is subscribed to, which also tells when one is in.
+/// Events for the user need no subscription; everything else is subscribed to, and the confirmations show when
+/// that is done.
 pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     if wanted.own && wanted.token.is_none() {
         return None; // nobody has no events of their own

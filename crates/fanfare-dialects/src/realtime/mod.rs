@@ -1,9 +1,8 @@
-//! `realtime`: clients subscribe to channels, publish on them, and write to each other. A token is optional: without
-//! one a client is anonymous, may use what is public, and neither sends nor receives direct messages.
+//! `realtime`: clients subscribe to channels, publish on them, and send messages to each other. Without a token
+//! a client is anonymous: it uses public channels, and neither sends nor receives direct messages.
 //!
-//! [`door`] finds the token in an upgrade request; [`conversation`] is one connection's life; [`frames`] is what it
-//! reads and [`render`] what it is told, events included. Over HTTP, [`reports`] has the figures and [`errors`] says
-//! what went wrong.
+//! [`door`] reads the handshake; [`conversation`] is one connection's state; [`frames`] parses its messages and
+//! [`render`] renders the server's. Over HTTP, [`reports`] has the figures and [`errors`] the errors.
 
 mod conversation;
 mod door;
@@ -49,7 +48,7 @@ const OPTIONS: &[OptionSpec] = &[
     },
 ];
 
-/// The dialect before it is configured.
+/// The dialect, before it is configured.
 pub(crate) struct Kind;
 
 impl DialectKind for Kind {
@@ -100,11 +99,11 @@ impl DialectKind for Kind {
     }
 }
 
-/// The dialect.
+/// The configured dialect.
 struct Realtime {
     require_auth: bool,
     required_roles: Vec<String>,
-    /// Empty for the policy's own rule.
+    /// If empty, the policy's default decides.
     public: Vec<Pattern>,
 }
 
@@ -131,7 +130,7 @@ impl Dialect for Realtime {
         }
     }
 
-    /// Where roles are required, nobody gets around them by leaving the token at home.
+    /// With required roles, a token is required, so that an anonymous client cannot get around them.
     fn admit(&self, identity: Option<&Identity>) -> Result<(), Refusal> {
         match identity {
             Some(user) if self.required_roles.iter().all(|role| user.has_role(role)) => Ok(()),
@@ -167,7 +166,7 @@ impl Dialect for Realtime {
         Some(render::event(event))
     }
 
-    /// `Broadcast` and `DirectMessage` are not among them: those pass on what others say.
+    /// `Broadcast` and `DirectMessage` are not reserved: they carry clients' messages.
     fn own_types(&self) -> &'static [&'static str] {
         &["Status", "Ack", "Error", "Pong"]
     }

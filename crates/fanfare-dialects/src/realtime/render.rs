@@ -1,5 +1,5 @@
-//! What a client is told: `{"type","data","timestamp"}`, the timestamp in milliseconds since 1970. What comes from
-//! clients and publishers goes in as they wrote it.
+//! Renders the server's messages: `{"type","data","timestamp"}`, the timestamp in milliseconds since 1970.
+//! Payloads are copied byte for byte.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,9 +8,9 @@ use fanfare_core::{Audience, EVERYONE_CHANNEL, Event, Step};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::frames::Problem;
+use super::frames::FrameError;
 
-/// An event: to a user it is a direct message, all else is a broadcast.
+/// Renders an event: a direct message to a user, otherwise a broadcast.
 pub(super) fn event(event: &Event) -> Bytes {
     let payload = event.data.as_str();
     let topic = match &event.audience {
@@ -27,7 +27,7 @@ pub(super) fn event(event: &Event) -> Bytes {
     frame("Broadcast", &data, event.timestamp)
 }
 
-/// The first thing a connection is told.
+/// Renders the welcome.
 pub(super) fn welcome(connection: Uuid, now: SystemTime) -> Step {
     let server_time = since_1970(now).as_secs();
     let details =
@@ -35,17 +35,17 @@ pub(super) fn welcome(connection: Uuid, now: SystemTime) -> Step {
     status("connected", &details, now)
 }
 
-/// These topics, a JSON list, are `subscribed` or `unsubscribed`.
+/// Renders the confirmation that these topics, a JSON list, are `subscribed` or `unsubscribed`.
 pub(super) fn confirmed(status: &str, topics: &str, now: SystemTime) -> Step {
     self::status(status, &format!(r#"{{"topics":{topics}}}"#), now)
 }
 
-/// What was to be published is, under this id.
+/// Renders the acknowledgement of a publish, with the event's id.
 pub(super) fn ack(message_id: Uuid, now: SystemTime) -> Step {
     reply("Ack", &format!(r#"{{"message_id":"{message_id}"}}"#), now)
 }
 
-/// The answer to a ping: its own timestamp, which is JSON, else the server's time.
+/// Renders a pong: with the ping's own timestamp, which is JSON, else the server's time.
 pub(super) fn pong(timestamp: Option<&str>, now: SystemTime) -> Step {
     let data = match timestamp {
         Some(timestamp) => format!(r#"{{"timestamp":{timestamp}}}"#),
@@ -54,8 +54,8 @@ pub(super) fn pong(timestamp: Option<&str>, now: SystemTime) -> Step {
     reply("Pong", &data, now)
 }
 
-/// Something was not done.
-pub(super) fn error(problem: &Problem, now: SystemTime) -> Step {
+/// Renders an error.
+pub(super) fn error(problem: &FrameError, now: SystemTime) -> Step {
     let data = json!({ "code": problem.code, "message": problem.message });
     reply("Error", &data.to_string(), now)
 }
@@ -69,7 +69,7 @@ fn reply(kind: &str, data: &str, now: SystemTime) -> Step {
     Step::SendText(frame(kind, &[data], now))
 }
 
-/// `data` are the parts of one JSON text; `kind` needs no escapes.
+/// Renders a message. `data` are the parts of one JSON text; `kind` needs no escapes.
 fn frame(kind: &str, data: &[&str], time: SystemTime) -> Bytes {
     let time = since_1970(time).as_millis().to_string();
     let size: usize = data.iter().map(|part| part.len()).sum();
@@ -80,7 +80,7 @@ fn frame(kind: &str, data: &[&str], time: SystemTime) -> Bytes {
     text.into()
 }
 
-/// A clock that is set to before 1970 is not set at all.
+/// A clock set to before 1970 counts as 1970.
 fn since_1970(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Figures: this dialect's part of `GET /health` and `GET /metrics`, and the whole of `GET /info`.
+//! This protocol's fields on `/health` and `/metrics`, and `GET /info`.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::errors::ApiError;
 
-/// What is described of it.
+/// This dialect's part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(
     tags((name = "Server information", description = "On listeners that serve realtime.")),
@@ -75,7 +75,7 @@ struct Config {
     max_frame_size: u64,
 }
 
-/// The server itself adds `status` and `reason`.
+/// The server adds `status` and `reason`.
 pub(super) fn health(node: &NodeFacts, own: &DialectFacts) -> JsonMap {
     fields(&Health {
         active_connections: own.active,
@@ -84,12 +84,12 @@ pub(super) fn health(node: &NodeFacts, own: &DialectFacts) -> JsonMap {
     })
 }
 
-/// Counted since the server started, but for the connections that are open now.
+/// Counters since the start, except the connections that are open now.
 pub(super) fn metrics(own: &DialectFacts) -> JsonMap {
     fields(&Metrics::of(own))
 }
 
-/// What the server is, how it is set, and what it can do.
+/// The server's version, settings and features.
 #[utoipa::path(
     get,
     path = "/info",

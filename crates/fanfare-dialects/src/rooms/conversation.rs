@@ -9,7 +9,7 @@ use fanfare_core::{
 
 use super::{
     FORBIDDEN,
-    errors::{Complaint, denied},
+    errors::{FrameError, denied},
     frames::{Frame, read},
     render,
 };
@@ -49,9 +49,9 @@ impl Conversation for Member {
         };
         match read(text) {
             Ok(frame) => self.act(frame, context, steps),
-            Err(complaint) => {
-                tell(&complaint.words(), context, steps);
-                if matches!(complaint, Complaint::UsersRoom) {
+            Err(frame_error) => {
+                tell(&frame_error.words(), context, steps);
+                if matches!(frame_error, FrameError::UsersRoom) {
                     steps.push(send_away());
                 }
             }

@@ -1,36 +1,36 @@
-//! The words for what goes wrong while a connection lives. All of it is told in an `error` event, and the connection
-//! stays; only who asks for a room without access is sent away.
+//! The errors of an open connection. Each is sent as an `error` event, and the connection stays open, except
+//! after a request for a room without access.
 
 use std::borrow::Cow;
 
 use fanfare_core::{BadObject, Denial};
 
-/// The most characters of a client's own text that are shown back to it.
+/// The longest part of a client's text in an error, in characters.
 const MAX_ECHO: usize = 100;
 
-/// What is wrong with a message, so that nothing is done about it.
+/// Why a message is refused.
 #[derive(Debug)]
-pub(super) enum Complaint<'a> {
+pub(super) enum FrameError<'a> {
     /// It is not JSON, or is nested too deep.
     NotJson,
-    /// It is JSON of another kind.
+    /// It is JSON, but not an object.
     NotAnObject,
-    /// `type` is missing, or is no text.
+    /// `type` is missing, or is not a string.
     NoType,
-    /// `type` is none of the protocol's.
+    /// `type` is unknown.
     UnknownType(Cow<'a, str>),
     /// `room` is missing, `null` or an empty string.
     NoRoom,
-    /// `room` is not how rooms are named.
+    /// `room` is not a room's name.
     BadRoom,
-    /// `room` is a user's own, which is for what the server sends that user.
+    /// `room` is a user's room, which clients cannot use.
     UsersRoom,
     /// `data.content` is missing, `null` or an empty string.
     NoContent,
 }
 
-impl Complaint<'_> {
-    /// What the client is told.
+impl FrameError<'_> {
+    /// Returns the error's text.
     pub(super) fn words(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::NotJson => "Invalid JSON format",
@@ -45,7 +45,7 @@ impl Complaint<'_> {
     }
 }
 
-impl From<BadObject> for Complaint<'_> {
+impl From<BadObject> for FrameError<'_> {
     fn from(bad: BadObject) -> Self {
         match bad {
             BadObject::NotJson => Self::NotJson,
@@ -54,7 +54,7 @@ impl From<BadObject> for Complaint<'_> {
     }
 }
 
-/// What the client is told when what it wanted in `room` is denied.
+/// Returns the error's text for a denial in `room`.
 pub(super) fn denied(denial: Denial, room: &str) -> String {
     let room = excerpt(room);
     match denial {
@@ -70,7 +70,7 @@ pub(super) fn denied(denial: Denial, room: &str) -> String {
     }
 }
 
-/// The beginning of `text`, with `…` for what was cut off.
+/// Returns the beginning of `text`, with `…` for the rest.
 fn excerpt(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(MAX_ECHO) {
         Some((end, _)) => format!("{}…", &text[..end]).into(),

@@ -1,9 +1,9 @@
-//! What a client may send: `{"type","room","data"}`. What it says in a room is taken out as it was written.
+//! Parses a client's messages: `{"type","room","data"}`. Content and metadata keep their bytes.
 
 use fanfare_core::{BadObject, Channel, RawObject, UserId, string};
 use serde_json::value::RawValue;
 
-use super::errors::Complaint;
+use super::errors::FrameError;
 
 /// The kinds of rooms a client may name.
 const KINDS: [&str; 3] = ["project", "channel", "task"];
@@ -15,61 +15,61 @@ pub(super) enum Frame<'a> {
     /// `leave_room`.
     Leave(Channel),
     /// `send_message`.
-    Send(Channel, Said<'a>),
+    Send(Channel, Content<'a>),
     /// `ping`.
     Ping,
 }
 
-/// What a client says in a room.
-pub(super) struct Said<'a> {
+/// The content of a message.
+pub(super) struct Content<'a> {
     /// Any JSON value but `null` and the empty string.
     pub(super) content: &'a str,
-    /// Any JSON value; an empty object if the client gave none, so that readers may look into it unasked.
+    /// Any JSON value; an empty object if the client sent none, so that readers need not check.
     pub(super) metadata: &'a str,
 }
 
-/// Reads a message.
-pub(super) fn read(text: &str) -> Result<Frame<'_>, Complaint<'_>> {
+/// Parses a message.
+pub(super) fn read(text: &str) -> Result<Frame<'_>, FrameError<'_>> {
     let frame = RawObject::parse(text)?;
-    let kind = frame.get("type").and_then(string).ok_or(Complaint::NoType)?;
+    let kind = frame.get("type").and_then(string).ok_or(FrameError::NoType)?;
     match &*kind {
         "join_room" => Ok(Frame::Join(room(&frame)?)),
         "leave_room" => Ok(Frame::Leave(room(&frame)?)),
         "send_message" => Ok(Frame::Send(room(&frame)?, said(&frame)?)),
         "ping" => Ok(Frame::Ping),
-        _ => Err(Complaint::UnknownType(kind)),
+        _ => Err(FrameError::UnknownType(kind)),
     }
 }
 
-/// The room a message is about: `{project|channel|task}:{id}`. A user's room exists, but not for clients.
-fn room<'a>(frame: &RawObject<'a>) -> Result<Channel, Complaint<'a>> {
-    let raw = filled(frame, "room").ok_or(Complaint::NoRoom)?;
-    named(&string(raw).ok_or(Complaint::BadRoom)?)
+/// Returns the room of a message: `{project|channel|task}:{id}`. A user's room exists, but not for clients.
+fn room<'a>(frame: &RawObject<'a>) -> Result<Channel, FrameError<'a>> {
+    let raw = filled(frame, "room").ok_or(FrameError::NoRoom)?;
+    named(&string(raw).ok_or(FrameError::BadRoom)?)
 }
 
-/// The room of that name, if clients may name it.
-pub(super) fn named<'a>(name: &str) -> Result<Channel, Complaint<'a>> {
+/// Returns the room of that name, if clients may use it.
+pub(super) fn named<'a>(name: &str) -> Result<Channel, FrameError<'a>> {
     match name.split_once(':') {
-        Some((kind, _)) if KINDS.contains(&kind) => Channel::new(name).map_err(|_| Complaint::BadRoom),
-        Some(("user", id)) if UserId::new(id).is_ok() => Err(Complaint::UsersRoom),
-        _ => Err(Complaint::BadRoom),
+        Some((kind, _)) if KINDS.contains(&kind) => Channel::new(name).map_err(|_| FrameError::BadRoom),
+        Some(("user", id)) if UserId::new(id).is_ok() => Err(FrameError::UsersRoom),
+        _ => Err(FrameError::BadRoom),
     }
 }
 
-/// What `data` holds for the others in the room. Of more than these two fields nothing is passed on.
-fn said<'a>(frame: &RawObject<'a>) -> Result<Said<'a>, Complaint<'a>> {
-    let data = frame.get("data").ok_or(Complaint::NoContent)?;
+/// Returns the content and metadata in `data`. Other fields are dropped.
+fn said<'a>(frame: &RawObject<'a>) -> Result<Content<'a>, FrameError<'a>> {
+    let data = frame.get("data").ok_or(FrameError::NoContent)?;
     let data = RawObject::parse(data.get()).map_err(|bad| match bad {
-        BadObject::NotAnObject => Complaint::NoContent,
-        BadObject::NotJson => Complaint::NotJson,
+        BadObject::NotAnObject => FrameError::NoContent,
+        BadObject::NotJson => FrameError::NotJson,
     })?;
-    Ok(Said {
-        content: filled(&data, "content").ok_or(Complaint::NoContent)?.get(),
+    Ok(Content {
+        content: filled(&data, "content").ok_or(FrameError::NoContent)?.get(),
         metadata: data.given("metadata").map_or("{}", RawValue::get),
     })
 }
 
-/// The field `name` as it was written, unless it is missing, `null` or an empty string.
+/// Returns the field `name` as it was written, unless it is missing, `null` or an empty string.
 fn filled<'a>(object: &RawObject<'a>, name: &str) -> Option<&'a RawValue> {
     object.given(name).filter(|raw| raw.get() != r#""""#)
 }
@@ -78,7 +78,7 @@ fn filled<'a>(object: &RawObject<'a>, name: &str) -> Option<&'a RawValue> {
 mod tests {
     use super::*;
 
-    /// What is too long to be written in a transcript.
+    /// Cases that are too long for a transcript.
     #[test]
     fn absurd_messages() {
         let nested = |n: usize| "[".repeat(n) + &"]".repeat(n);
@@ -113,7 +113,7 @@ mod tests {
             (format!(r#"{{{many}"type":"ping"}}"#), None),
         ];
         for (text, expected) in cases {
-            let found = read(text).err().map(|complaint| complaint.words());
+            let found = read(text).err().map(|frame_error| frame_error.words());
             let fits = match (&found, expected) {
                 (Some(found), Some(expected)) => found.starts_with(expected) && found.chars().count() < 130,
                 (found, expected) => found.is_none() && expected.is_none(),

@@ -1,4 +1,4 @@
-//! How our own command line listens as a client of this protocol.
+//! `fanfare listen` as a client of this protocol.
 
 use std::borrow::Cow;
 
@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::frames;
 
-/// With a token, which brings what is for the user and for everyone; that it was good shows by the greeting. A room is
-/// heard by joining it, which the others in it see. What is no room cannot be heard here.
+/// Needs a token. Events for the user and for everyone need no subscription; the welcome shows that the token
+/// is good. To receive a room's events, it joins the room, which the members see. Other channels cannot be
+/// received here.
 pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token?;
     let rooms = wanted.channels;
@@ -24,7 +25,7 @@ pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     })
 }
 
-/// An event in a room has a sender, whatever its type; what is said to this connection alone has none.
+/// An event in a room has a sender, whatever its type; a reply to this connection has none.
 fn hear(text: &str) -> Heard {
     #[derive(Deserialize)]
     struct Frame<'a> {

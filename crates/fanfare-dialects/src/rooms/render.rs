@@ -1,5 +1,5 @@
-//! What is sent to clients: everything is `{"type","room"?,"data","sender"?,"timestamp"}`. Besides, the data of the
-//! events that a connection publishes, for they are written with the same words.
+//! Renders the server's messages: `{"type","room"?,"data","sender"?,"timestamp"}`, and the data of the events
+//! that a connection publishes.
 
 use std::{fmt::Display, time::SystemTime};
 
@@ -7,16 +7,16 @@ use bytes::Bytes;
 use fanfare_core::{Audience, Event, Identity, Member, RawJson, Sender, timestamp, timestamp_micros};
 use serde_json::Value;
 
-use super::frames::Said;
+use super::frames::Content;
 
-/// The type of an event in a room whose publisher named none.
+/// The type of an event in a room that names none.
 pub(super) const MESSAGE: &str = "message";
-/// The type of such an event for a user, or for everyone.
+/// The type of any other event that names none.
 const NOTIFICATION: &str = "notification.new";
-/// The sender of an event in a room that nobody is named as the sender of.
+/// The sender of an event in a room that names none.
 const NOBODY: &str = "system";
 
-/// An event.
+/// Renders an event.
 pub(super) fn event(event: &Event) -> Bytes {
     let (default, room, sender) = match &event.audience {
         Audience::Channel(room) => {
@@ -35,7 +35,7 @@ pub(super) fn event(event: &Event) -> Bytes {
     )
 }
 
-/// The greeting. Its time alone has microseconds.
+/// Renders the welcome, the only message whose time has microseconds.
 pub(super) fn connected(user: &Identity, now: SystemTime) -> Bytes {
     let data = format!(
         r#"{{"message":"Connected successfully","user_id":{},"username":{}}}"#,
@@ -45,12 +45,12 @@ pub(super) fn connected(user: &Identity, now: SystemTime) -> Bytes {
     envelope("connected", None, &data, None, timestamp_micros(now))
 }
 
-/// The connection is in the room.
+/// Renders the confirmation of a join.
 pub(super) fn joined_room(room: &str, now: SystemTime) -> Bytes {
     about_room("joined_room", "Joined", room, now)
 }
 
-/// The connection is in the room no more.
+/// Renders the confirmation of a leave.
 pub(super) fn left_room(room: &str, now: SystemTime) -> Bytes {
     about_room("left_room", "Left", room, now)
 }
@@ -60,28 +60,28 @@ fn about_room(kind: &str, done: &str, room: &str, now: SystemTime) -> Bytes {
     envelope(kind, Some(room), &data, None, timestamp(now))
 }
 
-/// The answer to a ping.
+/// Renders a pong.
 pub(super) fn pong(now: SystemTime) -> Bytes {
     let data = format!(r#"{{"timestamp":"{}"}}"#, timestamp(now));
     envelope("pong", None, &data, None, timestamp(now))
 }
 
-/// Something went wrong.
+/// Renders an error.
 pub(super) fn error(words: &str, now: SystemTime) -> Bytes {
     let data = format!(r#"{{"error":{}}}"#, quoted(words));
     envelope("error", None, &data, None, timestamp(now))
 }
 
-/// The data of `user_joined` and `user_left`; `None` when it is no JSON, which takes an id that only claims to be a
-/// number.
+/// Returns the data of `user_joined` and `user_left`; `None` if it is not JSON, which takes an id that claims
+/// to be a number and is none.
 pub(super) fn member_data(member: &Member) -> Option<RawJson> {
     let (name, id) = (quoted(member.name()), user_id(&member.user, member.numeric));
     json(format!(r#"{{"username":{name},"user_id":{id}}}"#))
 }
 
-/// The data of a `message`; `None` as above.
-pub(super) fn message_data(said: &Said<'_>, user: &Identity) -> Option<RawJson> {
-    let Said { content, metadata } = said;
+/// Returns the data of a `message`; `None` as above.
+pub(super) fn message_data(said: &Content<'_>, user: &Identity) -> Option<RawJson> {
+    let Content { content, metadata } = said;
     let (name, id) = (quoted(user.name()), user_id(&user.user, user.numeric));
     json(format!(
         r#"{{"content":{content},"username":{name},"user_id":{id},"metadata":{metadata}}}"#
@@ -92,7 +92,7 @@ fn json(text: String) -> Option<RawJson> {
     RawJson::parse(&Bytes::from(text)).ok()
 }
 
-/// A user's id, as a number where the credential has one, whatever its size.
+/// Returns a user's id, as a number of any size if the credential has one.
 fn user_id(user: &str, numeric: bool) -> String {
     if numeric { user.to_owned() } else { quoted(user) }
 }

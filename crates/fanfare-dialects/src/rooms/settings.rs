@@ -1,5 +1,5 @@
-//! What may be configured of this dialect alone. Who may join what is decided outside it, with the same rules for every
-//! dialect; here is only what those fall back to.
+//! The options of this dialect. Who may join which room is decided by the policy of all dialects; here are only
+//! its defaults.
 
 use fanfare_core::{DialectDefaults, Inherited, OptionKind, OptionSpec, Target, Unit};
 

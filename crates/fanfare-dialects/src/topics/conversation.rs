@@ -1,5 +1,5 @@
-//! One connection's life: nobody's until a token is accepted, somebody's until that token expires, then waiting for
-//! another one of the same user.
+//! One connection: anonymous until a token is accepted, then a user's until that token expires, then waiting
+//! for another token of the same user.
 
 use std::{borrow::Cow, mem, sync::Arc};
 
@@ -8,37 +8,37 @@ use fanfare_core::{
 };
 
 use super::{
-    frames::{Frame, Names, Purpose, Topics},
-    replies::{Problem, Reply},
-    settings::Patience,
+    frames::{Frame, FrameKind, Names, Topics},
+    replies::{FrameError, Reply},
+    settings::AuthTimeouts,
 };
 
-/// Why a connection is closed whose token was not followed by another.
+/// The close reason if no new token follows an expired one.
 pub(super) const TOKEN_EXPIRED: &str = "token expired";
-/// Why a connection is closed whose user has as many as it may.
+/// The close reason if the user has its maximum of connections.
 pub(super) const TOO_MANY_OF_USER: &str = "too many connections of this user";
 
-/// Nothing is asked before what was asked last is answered, so one number will do.
+/// The ticket of every command: only one is open at a time.
 const TICKET: Ticket = 0;
 
 /// The connection's state.
 pub(super) struct Talk {
     phase: Phase,
     asked: Asked,
-    patience: Arc<Patience>,
+    timeouts: Arc<AuthTimeouts>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Nobody has proved anything.
+    /// No token was accepted yet.
     New,
-    /// It is somebody's.
+    /// A user's connection.
     Authenticated,
-    /// It was somebody's, whose token is over.
+    /// A user's connection, whose token has expired.
     Expired,
 }
 
-/// What the server was asked, and what its answer needs.
+/// The open command, and what its reply needs.
 #[derive(Default)]
 enum Asked {
     #[default]
@@ -50,22 +50,22 @@ enum Asked {
 }
 
 impl Talk {
-    pub(super) fn new(patience: Arc<Patience>) -> Self {
+    pub(super) fn new(timeouts: Arc<AuthTimeouts>) -> Self {
         Self {
             phase: Phase::New,
             asked: Asked::Nothing,
-            patience,
+            timeouts,
         }
     }
 
-    fn read(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps) -> Result<(), Problem> {
+    fn read(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps) -> Result<(), FrameError> {
         let frame = Frame::parse(text)?;
         match frame.purpose {
-            Purpose::Ping => steps.extend([Step::Pinged, Reply::Pong.at(context.now)]),
-            Purpose::Auth => {
+            FrameKind::Ping => steps.extend([Step::Pinged, Reply::Pong.at(context.now)]),
+            FrameKind::Auth => {
                 self.ask(Command::Authenticate(frame.token()?), Asked::Authenticate, steps);
             }
-            Purpose::Subscribe => {
+            FrameKind::Subscribe => {
                 let Topics { names, good: to } = self.proven(&frame)?.topics()?;
                 if to.is_empty() {
                     settle(names, Vec::new(), context, steps, subscribed);
@@ -77,7 +77,7 @@ impl Talk {
                     );
                 }
             }
-            Purpose::Unsubscribe => {
+            FrameKind::Unsubscribe => {
                 let Topics { names, good: from } = self.proven(&frame)?.topics()?;
                 if from.is_empty() {
                     settle(names, Vec::new(), context, steps, unsubscribed);
@@ -85,7 +85,7 @@ impl Talk {
                     self.ask(Command::Unsubscribe(from), Asked::Unsubscribe(names), steps);
                 }
             }
-            Purpose::Message => {
+            FrameKind::Message => {
                 let (channel, draft) = self.proven(&frame)?.draft()?;
                 self.ask(Command::Publish(draft), Asked::Publish(channel), steps);
             }
@@ -93,12 +93,12 @@ impl Talk {
         Ok(())
     }
 
-    /// The frame, if the connection is somebody's.
-    fn proven<'f, 'a>(&self, frame: &'f Frame<'a>) -> Result<&'f Frame<'a>, Problem> {
+    /// Returns the frame, if the connection has a user.
+    fn proven<'f, 'a>(&self, frame: &'f Frame<'a>) -> Result<&'f Frame<'a>, FrameError> {
         match self.phase {
             Phase::Authenticated => Ok(frame),
-            Phase::New => Err(Problem::unauthorized("Authentication required")),
-            Phase::Expired => Err(Problem::unauthorized("Token expired")),
+            Phase::New => Err(FrameError::unauthorized("Authentication required")),
+            Phase::Expired => Err(FrameError::unauthorized("Token expired")),
         }
     }
 
@@ -120,7 +120,7 @@ impl Talk {
 
 impl Conversation for Talk {
     fn opened(&mut self, _context: &Context<'_>, steps: &mut Steps) {
-        steps.push(Step::Timer(Some(self.patience.auth_timeout)));
+        steps.push(Step::Timer(Some(self.timeouts.auth_timeout)));
     }
 
     fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps) {
@@ -157,7 +157,7 @@ impl Conversation for Talk {
                 settle(names, verdicts, context, steps, unsubscribed);
             }
             (Asked::Publish(channel), Err(denial)) => {
-                steps.push(Reply::Error(&Problem::denied(denial, &channel)).at(context.now));
+                steps.push(Reply::Error(&FrameError::denied(denial, &channel)).at(context.now));
             }
         }
     }
@@ -174,15 +174,15 @@ impl Conversation for Talk {
         self.phase = Phase::Expired;
         steps.push(Step::Pause);
         steps.push(Reply::unauthenticated("Token expired").at(context.now));
-        steps.push(Step::Timer(Some(self.patience.reauth_grace)));
+        steps.push(Step::Timer(Some(self.timeouts.reauth_grace)));
     }
 
     fn limited(&mut self, context: &Context<'_>, steps: &mut Steps) {
-        steps.push(Reply::Error(&Problem::limited()).at(context.now));
+        steps.push(Reply::Error(&FrameError::limited()).at(context.now));
     }
 }
 
-/// Answers for each name in order; `verdicts` are those on the good ones.
+/// Sends a reply for each name in order; `verdicts` are those on the good names.
 fn settle(
     names: Names,
     verdicts: Vec<Result<(), Denial>>,
@@ -194,8 +194,8 @@ fn settle(
     for name in names {
         let settled = name.and_then(|name| match verdicts.next() {
             Some(Ok(())) => Ok(name),
-            Some(Err(denial)) => Err(Problem::denied(denial, &name)),
-            None => Err(Problem::denied(Denial::Forbidden, &name)), // what nobody allowed is not confirmed
+            Some(Err(denial)) => Err(FrameError::denied(denial, &name)),
+            None => Err(FrameError::denied(Denial::Forbidden, &name)), // what nobody allowed is not confirmed
         });
         let reply = match &settled {
             Ok(name) => confirmed(name),
@@ -213,7 +213,7 @@ fn unsubscribed(topic: &str) -> Reply<'_> {
     Reply::Unsubscribed { topic }
 }
 
-/// What is said to who sent a token that is not accepted.
+/// Returns the error for a token that is not accepted.
 fn rejected(denial: Denial, context: &Context<'_>) -> Step {
     let message = match denial {
         Denial::ExpiredCredential => "Token expired",

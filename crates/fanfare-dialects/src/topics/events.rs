@@ -1,14 +1,14 @@
-//! How an event looks to a subscriber.
+//! Renders an event for a subscriber.
 
 use bytes::Bytes;
 use fanfare_core::{Audience, EVERYONE_CHANNEL, Event, personal_channel, timestamp};
 
 use super::metadata;
 
-/// The type of an event whose publisher named none.
+/// The type of an event that names none.
 const DEFAULT_TYPE: &str = "message";
 
-/// The event as a `message`; its data as they were published.
+/// Renders the event as a `message`; its data as it was published.
 pub(super) fn render(event: &Event) -> Option<Bytes> {
     let personal;
     let topic: &str = match &event.audience {
@@ -39,7 +39,7 @@ pub(super) fn render(event: &Event) -> Option<Bytes> {
     Some(parts.concat().into())
 }
 
-/// The members of `metadata`: the publisher's, then what the server knows of the sender.
+/// Returns the members of `metadata`: the publisher's, then the server's about the sender.
 fn about(event: &Event) -> Option<String> {
     let metadata = event.metadata.as_ref();
     let mut members = metadata
@@ -60,7 +60,7 @@ fn add(members: &mut String, name: &str, value: &str) {
     members.extend([comma, "\"", name, "\":", value]);
 }
 
-/// `text` as a JSON string.
+/// Returns `text` as a JSON string.
 fn quoted(text: &str) -> Option<String> {
     serde_json::to_string(text).ok()
 }

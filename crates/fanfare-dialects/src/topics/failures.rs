@@ -1,4 +1,4 @@
-//! What went wrong, over HTTP: `{"success":false,"error"}`.
+//! The body of a failed request: `{"success":false,"error"}`.
 
 use fanfare_core::{HttpReply, Rejection};
 use serde::Serialize;
@@ -6,12 +6,12 @@ use utoipa::{OpenApi, ToSchema};
 
 use crate::describe;
 
-/// What is described of it.
+/// This dialect's part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(components(schemas(FailedError<'static>)))]
 pub(super) struct Api;
 
-/// An error in the form of the accounts' and the messages' routes.
+/// An error, as the routes of accounts and messages have it.
 #[derive(Serialize, ToSchema)]
 pub(super) struct FailedError<'a> {
     #[schema(schema_with = describe::no)]
@@ -19,13 +19,13 @@ pub(super) struct FailedError<'a> {
     error: &'a str,
 }
 
-/// The answer to a request that failed.
+/// Returns the reply to a failed request.
 pub(super) fn reply(status: u16, error: &str) -> HttpReply {
     let success = false;
     HttpReply::json(status, &FailedError { success, error })
 }
 
-/// A refused upgrade.
+/// Returns the reply to a refused upgrade.
 pub(super) fn refuse(status: u16, error: &str) -> Rejection {
     let reply = reply(status, error);
     Rejection::http(reply.status, reply.body)

@@ -1,4 +1,4 @@
-//! What a client says: one JSON object a frame, told apart by its `type`. Fields nobody knows are ignored.
+//! Parses a client's messages: one JSON object each, with a `type`. Unknown fields are ignored.
 
 use std::borrow::Cow;
 
@@ -7,18 +7,18 @@ use fanfare_core::{
 };
 use serde_json::value::RawValue;
 
-use super::{metadata, replies::Problem};
+use super::{metadata, replies::FrameError};
 
-/// The most topics that one frame may list: as many as a connection may be subscribed to by default.
+/// The most topics in one message: as many as a connection may subscribe to by default.
 const MAX_TOPICS: usize = 1000;
 /// The longest event type, in bytes.
 const MAX_EVENT_TYPE: usize = 255;
-/// How much of a text that was not understood is shown to who sent it, in characters.
+/// The longest part of a client's text in an error, in characters.
 const MAX_SHOWN: usize = 100;
 
-/// What a frame is for.
+/// The type of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum FrameKind {
     Auth,
     Subscribe,
     Unsubscribe,
@@ -26,60 +26,60 @@ pub(super) enum Purpose {
     Ping,
 }
 
-/// A frame of a known purpose. What else is in it is looked at when the purpose has been allowed.
+/// A message of a known type. Its other fields are parsed once the type is allowed.
 pub(super) struct Frame<'a> {
-    pub(super) purpose: Purpose,
+    pub(super) purpose: FrameKind,
     fields: RawObject<'a>,
 }
 
-/// The topics of a frame.
+/// The topics of a message.
 pub(super) struct Topics {
-    /// As the client wrote them, in its order, or what is wrong with them.
+    /// As the client wrote them, in order, or their errors.
     pub(super) names: Names,
-    /// The good ones.
+    /// The good names.
     pub(super) good: Vec<Subscription>,
 }
 
 /// See [`Topics::names`].
-pub(super) type Names = Vec<Result<Box<str>, Problem>>;
+pub(super) type Names = Vec<Result<Box<str>, FrameError>>;
 
 impl<'a> Frame<'a> {
-    pub(super) fn parse(text: &'a str) -> Result<Self, Problem> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, FrameError> {
         let fields = RawObject::parse(text).map_err(|bad| match bad {
             BadObject::NotJson => {
-                Problem::in_field("frame", format!("not JSON, or nested deeper than {MAX_DEPTH}"))
+                FrameError::in_field("frame", format!("not JSON, or nested deeper than {MAX_DEPTH}"))
             }
-            BadObject::NotAnObject => Problem::in_field("frame", "must be an object"),
+            BadObject::NotAnObject => FrameError::in_field("frame", "must be an object"),
         })?;
         let purpose = match &*text_of("type", required(&fields, "type")?)? {
-            "auth" => Purpose::Auth,
-            "subscribe" => Purpose::Subscribe,
-            "unsubscribe" => Purpose::Unsubscribe,
-            "message" => Purpose::Message,
-            "ping" => Purpose::Ping,
+            "auth" => FrameKind::Auth,
+            "subscribe" => FrameKind::Subscribe,
+            "unsubscribe" => FrameKind::Unsubscribe,
+            "message" => FrameKind::Message,
+            "ping" => FrameKind::Ping,
             other => {
                 let issue = format!("unknown type: {}", shown(other));
-                return Err(Problem::in_field("type", issue));
+                return Err(FrameError::in_field("type", issue));
             }
         };
         Ok(Self { purpose, fields })
     }
 
-    /// The token of an `auth`. Whether an empty one is good is for the server to say, as with any other.
-    pub(super) fn token(&self) -> Result<Token, Problem> {
+    /// Returns the token of an `auth`. The server judges it, an empty one too.
+    pub(super) fn token(&self) -> Result<Token, FrameError> {
         let token = text_of("token", required(&self.fields, "token")?)?;
         Ok(Token(token.into()))
     }
 
-    /// The topics of a `subscribe` or `unsubscribe`: one, or a list.
-    pub(super) fn topics(&self) -> Result<Topics, Problem> {
+    /// Returns the topics of a `subscribe` or `unsubscribe`: one, or a list.
+    pub(super) fn topics(&self) -> Result<Topics, FrameError> {
         let mut topics = Topics {
             names: Names::new(),
             good: Vec::new(),
         };
         match (self.fields.given("topic"), self.fields.given("topics")) {
             (Some(_), Some(_)) => {
-                return Err(Problem::in_field("topics", "not together with topic"));
+                return Err(FrameError::in_field("topics", "not together with topic"));
             }
             (None, Some(list)) => {
                 for (place, name) in list_of(list)?.into_iter().enumerate() {
@@ -87,22 +87,22 @@ impl<'a> Frame<'a> {
                 }
             }
             (Some(name), None) => topics.add(name, "topic"),
-            (None, None) => return Err(Problem::in_field("topic", "required")),
+            (None, None) => return Err(FrameError::in_field("topic", "required")),
         }
         Ok(topics)
     }
 
-    /// The event that a `message` wants published, and its channel.
-    pub(super) fn draft(&self) -> Result<(Channel, Draft), Problem> {
+    /// Returns the event that a `message` publishes, and its channel.
+    pub(super) fn draft(&self) -> Result<(Channel, Draft), FrameError> {
         let channel = channel(&text_of("topic", required(&self.fields, "topic")?)?)?;
         let data = required(&self.fields, "data")?;
         let metadata = self.fields.given("metadata").map(|raw| {
-            metadata::without_sender(raw.get()).map_err(|issue| Problem::in_field("metadata", issue))
+            metadata::without_sender(raw.get()).map_err(|issue| FrameError::in_field("metadata", issue))
         });
         let draft = Draft {
             to: Audience::Channel(channel.clone()),
             kind: self.fields.given("eventType").map(event_type).transpose()?,
-            data: RawJson::from_raw(data).map_err(|_| Problem::in_field("data", "nested too deep"))?,
+            data: RawJson::from_raw(data).map_err(|_| FrameError::in_field("data", "nested too deep"))?,
             metadata: metadata.transpose()?,
             right: Right::Rules,
         };
@@ -111,11 +111,11 @@ impl<'a> Frame<'a> {
 }
 
 impl Topics {
-    /// Adds what stands in `field`.
+    /// Adds the text in `field`.
     fn add(&mut self, raw: &RawValue, field: impl Into<Cow<'static, str>>) {
         let name = text_of(field, raw).and_then(|name| {
             let subscription = Subscription::parse(&name).map_err(|bad| {
-                Problem::in_field("topic", format!("invalid pattern: {bad}")).about(&shown(&name))
+                FrameError::in_field("topic", format!("invalid pattern: {bad}")).about(&shown(&name))
             })?;
             self.good.push(subscription);
             Ok(name.into())
@@ -124,13 +124,13 @@ impl Topics {
     }
 }
 
-fn required<'a>(fields: &RawObject<'a>, field: &'static str) -> Result<&'a RawValue, Problem> {
+fn required<'a>(fields: &RawObject<'a>, field: &'static str) -> Result<&'a RawValue, FrameError> {
     fields
         .get(field)
-        .ok_or_else(|| Problem::in_field(field, "required"))
+        .ok_or_else(|| FrameError::in_field(field, "required"))
 }
 
-fn text_of(field: impl Into<Cow<'static, str>>, raw: &RawValue) -> Result<Cow<'_, str>, Problem> {
+fn text_of(field: impl Into<Cow<'static, str>>, raw: &RawValue) -> Result<Cow<'_, str>, FrameError> {
     string(raw).ok_or_else(|| {
         let is_text = raw.get().starts_with('"'); // with half a surrogate pair in it
         let issue = if is_text {
@@ -138,12 +138,12 @@ fn text_of(field: impl Into<Cow<'static, str>>, raw: &RawValue) -> Result<Cow<'_
         } else {
             "must be a string"
         };
-        Problem::in_field(field, issue)
+        FrameError::in_field(field, issue)
     })
 }
 
-fn list_of(raw: &RawValue) -> Result<Vec<&RawValue>, Problem> {
-    let bad = |issue| Err(Problem::in_field("topics", issue));
+fn list_of(raw: &RawValue) -> Result<Vec<&RawValue>, FrameError> {
+    let bad = |issue| Err(FrameError::in_field("topics", issue));
     match serde_json::from_str::<Vec<&RawValue>>(raw.get()) {
         Ok(list) if list.is_empty() => bad("must not be empty".to_owned()),
         Ok(list) if list.len() > MAX_TOPICS => bad(format!("more than {MAX_TOPICS} topics")),
@@ -152,13 +152,13 @@ fn list_of(raw: &RawValue) -> Result<Vec<&RawValue>, Problem> {
     }
 }
 
-/// The channel that a client may publish on, as far as its name tells.
-fn channel(name: &str) -> Result<Channel, Problem> {
-    let bad = |issue: String| Problem::in_field("topic", issue).about(&shown(name));
+/// Returns the channel to publish on, if its name allows it.
+fn channel(name: &str) -> Result<Channel, FrameError> {
+    let bad = |issue: String| FrameError::in_field("topic", issue).about(&shown(name));
     match Subscription::parse(name) {
         Ok(Subscription::Channel(channel)) => Ok(channel),
         Ok(Subscription::Pattern(_)) => Err(bad("a message goes to one topic, not to a pattern".to_owned())),
-        Ok(Subscription::Personal(_)) => Err(Problem::forbidden(
+        Ok(Subscription::Personal(_)) => Err(FrameError::forbidden(
             "clients do not publish on personal topics",
             name,
         )),
@@ -166,16 +166,16 @@ fn channel(name: &str) -> Result<Channel, Problem> {
     }
 }
 
-fn event_type(raw: &RawValue) -> Result<Box<str>, Problem> {
+fn event_type(raw: &RawValue) -> Result<Box<str>, FrameError> {
     let kind = text_of("eventType", raw)?;
     if kind.is_empty() || kind.len() > MAX_EVENT_TYPE || kind.chars().any(char::is_control) {
         let issue = format!("must be 1 to {MAX_EVENT_TYPE} bytes without control characters");
-        return Err(Problem::in_field("eventType", issue));
+        return Err(FrameError::in_field("eventType", issue));
     }
     Ok(kind.into())
 }
 
-/// As much of `text` as is worth showing.
+/// Returns the part of `text` that an error shows.
 fn shown(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),

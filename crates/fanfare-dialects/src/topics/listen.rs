@@ -1,4 +1,4 @@
-//! How our own command line listens as a client of this protocol.
+//! `fanfare listen` as a client of this protocol.
 
 use std::borrow::Cow;
 
@@ -6,10 +6,10 @@ use fanfare_core::{EVERYONE_CHANNEL, Heard, ListenPlan, Listening};
 use serde::Deserialize;
 use serde_json::json;
 
-/// Shows of all personal channels one's own, whoever one is.
+/// A pattern over all personal channels, which matches only the client's own.
 const PERSONAL: &str = "notifications.user.**";
 
-/// By `auth`, then by one `subscribe` for everything, each topic of which is answered for itself.
+/// Sends `auth`, then one `subscribe` for everything; each topic has its own reply.
 pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token?;
     let own = [PERSONAL, EVERYONE_CHANNEL].into_iter().filter(|_| wanted.own);

@@ -1,5 +1,5 @@
-//! What is said about an event, less any claim about its sender, which is the server's to tell. What else is there is
-//! kept byte for byte.
+//! Removes the fields about the sender from a client's metadata, because only the server sets them. Other
+//! fields keep their bytes.
 
 use bytes::Bytes;
 use fanfare_core::{RawJson, RawObject};
@@ -9,10 +9,10 @@ pub(super) const SENDER: &str = "senderId";
 /// The field with the connection it was sent from.
 pub(super) const CONNECTION: &str = "senderConnectionId";
 
-/// The JSON value `text` without the two fields, however their names are spelled.
+/// Returns the JSON value `text` without the two fields, however their names are escaped.
 ///
 /// # Errors
-/// What is wrong with it: it is no object, or one with a field whose name is no text.
+/// If it is not an object, or a field's name has a lone surrogate.
 pub(super) fn without_sender(text: &str) -> Result<RawJson, &'static str> {
     if !text.starts_with('{') {
         return Err("must be an object");
@@ -23,7 +23,7 @@ pub(super) fn without_sender(text: &str) -> Result<RawJson, &'static str> {
         .ok_or("field names must be Unicode text")
 }
 
-/// What stands between the braces of the object `text`, without the two fields.
+/// Returns the text between the braces of the object `text`, without the two fields.
 pub(super) fn members(text: &str) -> Option<String> {
     let object = RawObject::parse(text).ok()?;
     let inside = text.trim_ascii().strip_prefix('{')?.strip_suffix('}')?;
@@ -33,7 +33,7 @@ pub(super) fn members(text: &str) -> Option<String> {
     let mut kept = Vec::new();
     let mut rest = inside;
     for (name, value) in object.iter() {
-        // The values borrow from `text`, so that a value's place tells where its member ends.
+        // The values borrow from `text`, so a value's position shows where its member ends.
         let end = (value.get().as_ptr() as usize + value.get().len()).checked_sub(rest.as_ptr() as usize)?;
         let (member, after) = rest.split_at_checked(end)?;
         if is_other(name) {

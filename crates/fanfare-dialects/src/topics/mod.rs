@@ -1,8 +1,8 @@
-//! `topics`: publish and subscribe on channels, with wildcards. A client connects as nobody, proves who it is by an
-//! `auth` frame, subscribes to what it wants to hear, and may publish itself.
+//! `topics`: publish and subscribe on channels, with wildcards. A client connects without a user, authenticates
+//! with an `auth` message, subscribes, and may publish.
 //!
-//! [`conversation`] is one connection's life; [`frames`] is what it reads, [`replies`] what it answers; [`events`] is
-//! how an event looks, and [`metadata`] sees to it that nobody says there who the sender is but the server. [`settings`] is what can be configured.
+//! [`conversation`] is one connection's state; [`frames`] parses its messages, [`replies`] renders replies and
+//! [`events`] events. [`metadata`] removes what a client claims about the sender. [`settings`] has the options.
 
 mod conversation;
 mod events;
@@ -24,9 +24,9 @@ use fanfare_core::{
     Ending, Event, Handshake, Hearing, Hears, HttpError, HttpReply, JsonMap, ListenPlan, Listening,
     NodeFacts, Offer, Options, Refusal, Rejection,
 };
-use settings::Patience;
+use settings::AuthTimeouts;
 
-/// The dialect before it is configured.
+/// The dialect, before it is configured.
 pub(crate) struct Kind;
 
 impl DialectKind for Kind {
@@ -58,12 +58,12 @@ impl DialectKind for Kind {
     }
 
     fn open(&self, options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(Topics(Arc::new(Patience::of(options))))
+        Arc::new(Topics(Arc::new(AuthTimeouts::of(options))))
     }
 }
 
-/// The dialect.
-struct Topics(Arc<Patience>);
+/// The configured dialect.
+struct Topics(Arc<AuthTimeouts>);
 
 impl Dialect for Topics {
     fn offer<'a>(&self, _handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {

@@ -1,31 +1,31 @@
-//! What a connection is told about what it said, with fields in the order in which people read them.
+//! Renders the server's replies, with fields in the documented order.
 
 use std::{borrow::Cow, time::SystemTime};
 
 use fanfare_core::{Denial, Step, timestamp};
 use serde::Serialize;
 
-/// An answer, less its time.
+/// A reply, without its time.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub(super) enum Reply<'a> {
-    /// The connection is that user's now.
+    /// The token was accepted; the connection is that user's.
     AuthSuccess { user_id: &'a str },
-    /// A token was not accepted, or is no longer good.
+    /// The token was not accepted, or has expired.
     AuthError { message: &'static str, code: u16 },
-    /// What is published there is sent from now on.
+    /// The subscription is in force.
     Subscribed { topic: &'a str },
-    /// It is not.
+    /// The subscription has ended.
     Unsubscribed { topic: &'a str },
-    /// Something was not done.
-    Error(&'a Problem),
-    /// The answer to `ping`.
+    /// An error.
+    Error(&'a FrameError),
+    /// A pong.
     Pong,
 }
 
-/// Why something was not done.
+/// Why a message was refused.
 #[derive(Debug, Serialize)]
-pub(super) struct Problem {
+pub(super) struct FrameError {
     code: u16,
     message: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,18 +36,18 @@ pub(super) struct Problem {
 struct Details {
     field: Cow<'static, str>,
     issue: Cow<'static, str>,
-    /// The topic it is about: the answers to a list are told apart by it.
+    /// The topic, by which the replies to a list are distinguished.
     #[serde(skip_serializing_if = "Option::is_none")]
     topic: Option<Box<str>>,
 }
 
 impl Reply<'_> {
-    /// A token was not accepted, in these words.
+    /// Returns the error for a token, with this text.
     pub(super) fn unauthenticated(message: &'static str) -> Self {
         Self::AuthError { message, code: 401 }
     }
 
-    /// Sends it.
+    /// Sends the reply.
     pub(super) fn at(&self, now: SystemTime) -> Step {
         #[derive(Serialize)]
         struct Frame<'a> {
@@ -64,28 +64,28 @@ impl Reply<'_> {
     }
 }
 
-impl Problem {
-    /// A field of a frame is not as it must be.
+impl FrameError {
+    /// Returns the error for a bad field.
     pub(super) fn in_field(field: impl Into<Cow<'static, str>>, issue: impl Into<Cow<'static, str>>) -> Self {
         Self::detailed(400, "Invalid message format", field, issue)
     }
 
-    /// The access rules, or the kind of topic, say no.
+    /// Returns the error for a topic that the policy, or its kind, forbids.
     pub(super) fn forbidden(issue: &'static str, topic: &str) -> Self {
         Self::detailed(403, "Forbidden", "topic", issue).about(topic)
     }
 
-    /// One must be somebody for that; `message` says why one is not.
+    /// Returns the error for a message that needs a user.
     pub(super) fn unauthorized(message: &'static str) -> Self {
         Self::plain(401, message)
     }
 
-    /// More messages came than are taken.
+    /// Returns the error for a message over the rate limit.
     pub(super) fn limited() -> Self {
         Self::plain(429, "Too many messages")
     }
 
-    /// What the server says when asked to subscribe to, unsubscribe from or publish on `topic`.
+    /// Returns the error for a denied subscribe, unsubscribe or publish on `topic`.
     pub(super) fn denied(denial: Denial, topic: &str) -> Self {
         match denial {
             Denial::Forbidden | Denial::NotMember => Self::forbidden("not allowed", topic),
@@ -105,7 +105,7 @@ impl Problem {
         }
     }
 
-    /// The same, naming the topic.
+    /// Adds the topic to the error.
     pub(super) fn about(mut self, topic: &str) -> Self {
         if let Some(details) = &mut self.details {
             details.topic = Some(topic.into());

@@ -1,19 +1,19 @@
-//! What of this protocol can be configured, and by which variables other servers' deployments configure it.
+//! The options of this dialect, and the variables of other servers that set them.
 
 use std::time::Duration;
 
 use fanfare_core::{DialectDefaults, Inherited, OptionKind, OptionSpec, Options, Target, Unit};
 
-/// How long a connection may be nobody's.
+/// How long a connection may have no valid token.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct AuthTimeouts {
     /// From its opening to its first accepted token.
     pub(super) auth_timeout: Duration,
-    /// From its token's expiry to the next one.
+    /// From its token's expiry to the next token.
     pub(super) reauth_grace: Duration,
 }
 
-impl Patience {
+impl AuthTimeouts {
     pub(super) fn of(options: &Options) -> Self {
         Self {
             auth_timeout: options.duration("auth_timeout"),

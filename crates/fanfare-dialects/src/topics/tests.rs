@@ -11,7 +11,7 @@ use fanfare_core::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Kind, conversation::Talk, metadata, settings::Patience};
+use super::{Kind, conversation::Talk, metadata, settings::AuthTimeouts};
 
 /// A connection of alice's.
 struct Alice {
@@ -22,12 +22,12 @@ struct Alice {
 impl Alice {
     fn new() -> Self {
         let user = UserId::new("alice").unwrap();
-        let patience = Patience {
+        let timeouts = AuthTimeouts {
             auth_timeout: Duration::from_secs(30),
             reauth_grace: Duration::from_secs(60),
         };
         let mut alice = Self {
-            talk: Talk::new(Arc::new(patience)),
+            talk: Talk::new(Arc::new(timeouts)),
             identity: Arc::new(Identity::new(user, SystemTime::UNIX_EPOCH)),
         };
         alice.says(r#"{"type":"auth","token":"t"}"#);
