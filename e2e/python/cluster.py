@@ -17,8 +17,10 @@ is published, received and judged is in `traffic`. Two variables of the environm
 - `FANFARE_FAULT_SECONDS`: how long outages last at least, instead of each test's own short time.
 """
 
+import collections
 import contextlib
 import functools
+import json
 import os
 import signal
 import threading
@@ -34,6 +36,7 @@ from links import Links
 from traffic import FOREVER, ROOM, USER, Fault, FramePublisher, HttpPublisher, Ledger, RedisPublisher, Subscriber
 
 NOTICE = 10  # seconds in which a node notices, and in which it has recovered
+DEAD = 7  # seconds of silence after which a node may be taken for dead: it has ten, less what passes between two of its reports
 LATE = 5  # seconds more for a busy machine and for the probes' own time
 MEMORY = 150 << 20  # bytes by which a node may grow
 ATTEMPTS = 25  # connections that one node may open within a second
@@ -74,7 +77,7 @@ class Node(interop.world.Node):
         return self.server.json("/health")["redis"]["status"] == "connected"
 
     def post_event(self, to, data, **fields):
-        return self.post("/api/v1/events", interop.world.json.dumps({"to": to, "data": data, **fields}))
+        return self.post("/api/v1/events", json.dumps({"to": to, "data": data, **fields}))
 
     # --- ends, and what is like one ---
 
@@ -89,6 +92,15 @@ class Node(interop.world.Node):
         self.frozen = False
         self.silences[-1] = (self.silences[-1][0], time.monotonic())
 
+    def cut(self):
+        """Nothing passes between the node and the broker, and nothing is reset."""
+        self.link.freeze()
+        self.silences.append((time.monotonic(), FOREVER))
+
+    def mend(self):
+        self.link.thaw()
+        self.silences[-1] = (self.silences[-1][0], time.monotonic())
+
     def kill(self):
         """As a loss of power."""
         self.server.process.kill()
@@ -100,16 +112,14 @@ class Node(interop.world.Node):
         self.server.start()
 
     def was_dead(self, began, ended):
-        """Whether the others may have taken it for dead: it had been silent for ten seconds before."""
-        return any(start + NOTICE < ended and began < end + NOTICE for start, end in self.silences if end - start > NOTICE)
+        """Whether the others may have taken it for dead, or it is just back."""
+        return any(start + DEAD < ended and began < end + NOTICE for start, end in self.silences if end - start > DEAD)
 
-    def presence(self):
-        """{user: (connections, nodes)} of the room, as this node knows it."""
-        answer = self.server.get(f"/api/v1/channels/{ROOM}/presence")
+    def connections_of(self, user):
+        """How many connections of this user there are, on all nodes that this one knows of."""
+        answer = self.server.get(f"/api/v1/users/{user}/presence")
         assert answer.status == 200, answer.text
-        told = interop.world.json.loads(answer.text)
-        assert told["complete"] is True, told
-        return {member["user"]: (member["connections"], member["nodes"]) for member in told["members"]}
+        return json.loads(answer.text)["connections"]
 
 
 class Cluster:
@@ -153,6 +163,8 @@ class Cluster:
         address = url or node.url
         one = Subscriber(name, node, audience, functools.partial(connect, address), **options)
         one.user = user
+        if not one.members:  # it was sent no list
+            one.members = {other.user for other in self.ledger.subscribers if other.name.startswith("rooms") and other.is_there}
         self.stack.callback(one.close)
         self.ledger.subscribers.append(one)
         return one
@@ -235,20 +247,23 @@ class Cluster:
         return [one for one in self.ledger.subscribers if one.name.startswith("rooms") and one.node in at]
 
     def agree(self):
-        """All nodes, and all clients that were sent a list and what changed, know the same users in the room."""
+        """All clients in the room know the same users there, and all nodes count the same connections of each."""
         there = [one for one in self.ledger.subscribers if one.name.startswith("rooms") and one.is_there]
-        expected = {one.user for one in there}
+        counts = collections.Counter(one.user for one in there)
 
-        def same():
-            lists = [set(node.presence()) for node in self.running()]
-            return all(users == expected for users in [*lists, *(one.present() for one in there)])
+        def differences():
+            for one in there:
+                if one.present() != set(counts):
+                    yield one.name, sorted(one.present() ^ set(counts))
+            for node in self.running():
+                known = {user: node.connections_of(user) for user in counts}
+                if known != counts:
+                    yield node, known
 
         try:
-            wait_until(same, NOTICE + LATE, "a presence that all agree on")
-        except AssertionError as error:
-            known = {one.name: sorted(one.present() ^ expected) for one in there}
-            nodes = {node: sorted(set(node.presence()) ^ expected) for node in self.running()}
-            raise AssertionError(f"{error}; differences at clients: {known}, at nodes: {nodes}") from None
+            wait_until(lambda: not list(differences()), NOTICE + LATE)
+        except AssertionError:
+            raise AssertionError(f"expected {dict(counts)}, and differently know it {list(differences())}") from None
 
     def settle(self, within=2 * NOTICE + LATE):
         """Everything is as before, by itself. From here on every publication must arrive again.
@@ -267,6 +282,7 @@ class Cluster:
 
     def judge(self):
         """The end of every test."""
+        self.agree()
         self.ledger.judge()
         self.memory.judge()
         for node in self.all:

@@ -5,7 +5,8 @@ room (where the topics and rooms clients are). A subscriber records the numbers 
 checks what the contract says about outages:
 
 - no subscriber received a number twice, or a publisher's numbers in another order;
-- a number whose receipt is not `degraded` reached every subscriber that was connected at the time;
+- a number whose receipt is not `degraded` reached every subscriber that was connected at the time, unless its node had been
+  silent for so long that the others may take it for dead;
 - a number that was published while nothing was wrong reached them, whatever published it;
 - a number that a node accepted reached that node's own subscribers, degraded or not.
 """
@@ -293,9 +294,10 @@ class Ledger:
         if published.began < subscriber.since:
             return False
         own = publisher.node is not None and publisher.node is subscriber.node
-        if not own and subscriber.node is not None and subscriber.node.was_dead(published.began, ended):
-            return False
-        return own or published.outcome == "sure" or self.healthy(published)
+        if own or self.healthy(published):
+            return True
+        was_dead = subscriber.node is not None and subscriber.node.was_dead(published.began, ended)
+        return published.outcome == "sure" and not was_dead
 
     def lost(self, for_good=False):
         """The connections that ended and should not have; `for_good` without those that will come back."""
