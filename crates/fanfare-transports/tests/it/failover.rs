@@ -15,6 +15,7 @@ use crate::{
     away::{is_away, once_in_order},
     groups::{ClusterGroup, SentinelGroup, text, wait},
     harness::{Node, eventually, to_user},
+    rooms::RoomNode,
 };
 
 /// How soon a node must notice, and be back once there is a master again.
@@ -398,4 +399,55 @@ async fn what_is_published_anywhere_in_a_cluster_arrives_once() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(seen(), expected);
     }
+}
+
+/// A room goes on as it was when the master dies, or the slot of all rooms moves.
+async fn a_room_goes_on(options: BrokerOptions, disturb: impl AsyncFnOnce()) {
+    const ROOM: &str = "project:1";
+    let open = |id| RoomNode::open_by(options.clone(), id).counting(&[ROOM]);
+    let (first, second) = (open("a").await, open("b").await);
+    first.entered(ROOM, "alice").await;
+    second.entered(ROOM, "bob").await;
+    for node in [&first, &second] {
+        node.shows(ROOM, "+alice +bob").await;
+    }
+    disturb().await;
+    for node in [&first, &second] {
+        node.connected().await;
+    }
+    eventually("they count together again", async || {
+        let entered = first.entered(ROOM, "carol").await;
+        first.leave(ROOM, "carol");
+        entered.members.is_some_and(|members| members.len() == 3)
+    })
+    .await;
+    first.leave(ROOM, "alice");
+    for node in [&first, &second] {
+        eventually("it is shown", async || node.changes(ROOM).ends_with("-alice")).await;
+        let changes = node.changes(ROOM);
+        let bobs: Vec<&str> = changes
+            .split(' ')
+            .filter(|change| change.ends_with("bob"))
+            .collect();
+        assert_eq!(bobs, ["+bob"], "{changes}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_goes_on_when_sentinels_replace_the_master() {
+    let mut group = SentinelGroup::start();
+    a_room_goes_on(group.options(), async || {
+        // The replica has all that was written.
+        group.servers[0].command(&["WAIT", "1", "1000"]);
+        group.servers[0].kill();
+        let first = group.servers[0].port();
+        wait("another is chosen", || group.named_port() != first);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_goes_on_when_its_slot_moves() {
+    let group = ClusterGroup::start();
+    a_room_goes_on(group.options(), async || move_slot(&group).await).await;
 }

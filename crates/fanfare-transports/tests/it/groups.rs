@@ -85,6 +85,19 @@ impl SentinelGroup {
         }
     }
 
+    /// As [`Self::options`], for a user of the master.
+    pub(crate) fn options_for(&self, user: &str, password: &str) -> BrokerOptions {
+        let options = self.options();
+        BrokerOptions {
+            sentinel: options.sentinel.map(|sentinel| SentinelOptions {
+                username: user.to_owned(),
+                password: password.to_owned(),
+                ..sentinel
+            }),
+            ..options
+        }
+    }
+
     /// Which server the Sentinels name.
     pub(crate) fn named_port(&self) -> u16 {
         let sentinel = &self.sentinels[0];

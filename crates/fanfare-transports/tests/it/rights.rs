@@ -1,10 +1,12 @@
 //! A Redis that refuses something: errors are signs of life, and only what is refused is degraded.
 
 use fanfare_core::{Audience, BrokerError, BrokerHealth, Claim, Event, Interest, Receipt};
+use fanfare_transports::BrokerOptions;
 use uuid::Uuid;
 
 use crate::{
     away::two_nodes,
+    groups::{ClusterGroup, SentinelGroup},
     harness::{Cluster, Node, channel, eventually, to, to_channel, to_user},
     rooms::{RoomNode, slot, users},
     server::RedisServer,
@@ -33,9 +35,52 @@ async fn claim(node: &Node, id: u128) -> Claim {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_documented_rights_are_enough() {
     let server = RedisServer::start();
-    server.command(&documented_rights());
-    let url = server.url_for("fanfare", "password");
-    let (first, second) = (Node::open("redis", &url, "a"), Node::open("redis", &url, "b"));
+    let options = BrokerOptions {
+        url: server.url_for("fanfare", "password"),
+        ..BrokerOptions::default()
+    };
+    they_are_enough(&[&server], &options, "ping").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_are_enough_with_sentinels() {
+    let group = SentinelGroup::start();
+    let options = group.options_for("fanfare", "password");
+    for sentinel in &group.sentinels {
+        sentinel.command(&[
+            "ACL",
+            "SETUSER",
+            "default",
+            "nocommands",
+            "+acl",
+            "+sentinel|get-master-addr-by-name",
+        ]);
+    }
+    they_are_enough(&group.servers.iter().collect::<Vec<_>>(), &options, "role").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_are_enough_in_a_cluster() {
+    let group = ClusterGroup::start();
+    let options = BrokerOptions {
+        cluster: group.servers[3..]
+            .iter()
+            .map(|server| server.url_for("fanfare", "password"))
+            .collect(),
+        ..BrokerOptions::default()
+    };
+    they_are_enough(&group.servers.iter().collect::<Vec<_>>(), &options, "ping").await;
+}
+
+/// Nodes do all that they can do; of that, only `sign` and other signs of life are refused.
+async fn they_are_enough(servers: &[&RedisServer], options: &BrokerOptions, sign: &str) {
+    for server in servers {
+        server.command(&documented_rights());
+    }
+    // Before the others, one of which would clean up after a node that died.
+    presence_with(options).await;
+    let open = |id| Node::open_by("redis", options, id);
+    let (first, second) = (open("a"), open("b"));
     for node in [&first, &second] {
         node.ready().await;
         assert!(node.broker.probe().await.is_ok());
@@ -67,7 +112,7 @@ async fn the_documented_rights_are_enough() {
     first.broker.release(vec![id]).await;
     second.broker.release(vec![id]).await;
     assert_eq!(claim(&second, 1).await, Claim::New);
-    server.command(&[
+    servers[0].command(&[
         "PUBLISH",
         "fanfare:events",
         r#"{"to":"everyone","id":"00000000-0000-0000-0000-000000000009","data":6}"#,
@@ -78,32 +123,33 @@ async fn the_documented_rights_are_enough() {
     assert!(first.broker.ask("q".into()).await.complete);
     first.broker.broadcast("notice".into());
     eventually("it is told", async || second.inbound.told() == ["notice"]).await;
-    presence_with(&url).await;
     // Of all of that only the signs of life were refused.
-    let refused = || match server.command(&["ACL", "LOG"]) {
-        redis::Value::Array(refused) => refused
-            .iter()
-            .map(|entry| format!("{entry:?}"))
-            .collect::<Vec<_>>(),
+    let log = |server: &&RedisServer| match server.command(&["ACL", "LOG"]) {
+        redis::Value::Array(refused) => refused,
         other => panic!("{other:?}"),
     };
-    eventually("PING is refused", async || {
-        refused().iter().any(|entry| entry.contains("ping"))
+    let refused = || {
+        let refused = servers.iter().flat_map(log);
+        refused.map(|entry| format!("{entry:?}")).collect::<Vec<_>>()
+    };
+    eventually("a sign of life is refused", async || {
+        refused().iter().any(|entry| entry.contains(sign))
     })
     .await;
     first.ready().await;
-    let of_life = |entry: &&String| entry.contains("ping") || entry.contains("client|setinfo");
+    let of_life = |entry: &&String| {
+        [sign, "ping", "client|setinfo"]
+            .iter()
+            .any(|sign| entry.contains(sign))
+    };
     assert_eq!(refused().iter().find(|entry| !of_life(entry)), None);
 }
 
 /// All that nodes do about rooms and slots, their deaths included.
-async fn presence_with(url: &str) {
+async fn presence_with(options: &BrokerOptions) {
     let room = "project:1";
-    let (dead, first, second) = (
-        RoomNode::ready(url, "dead", &[room]).await,
-        RoomNode::ready(url, "d", &[room]).await,
-        RoomNode::ready(url, "e", &[room]).await,
-    );
+    let node = async |id| RoomNode::open_by(options.clone(), id).counting(&[room]).await;
+    let (dead, first, second) = (node("dead").await, node("d").await, node("e").await);
     dead.entered(room, "carol").await;
     assert!(first.entered(room, "alice").await.first);
     assert_eq!(

@@ -66,11 +66,19 @@ pub(crate) fn slot(name: &str) -> Slot {
 impl RoomNode {
     /// A node on the Redis at `url`, whether or not that is there.
     pub(crate) fn open(url: &str, id: &str) -> Self {
-        let shown = Arc::<Shown>::default();
         let options = BrokerOptions {
             url: url.to_owned(),
-            node_id: id.to_owned(),
             ..BrokerOptions::default()
+        };
+        Self::open_by(options, id)
+    }
+
+    /// A node with these options, called `id`.
+    pub(crate) fn open_by(options: BrokerOptions, id: &str) -> Self {
+        let shown = Arc::<Shown>::default();
+        let options = BrokerOptions {
+            node_id: id.to_owned(),
+            ..options
         };
         let inbound: Arc<dyn Inbound> = shown.clone();
         let broker = fanfare_transports::open("redis", &options, inbound).unwrap();
@@ -83,10 +91,14 @@ impl RoomNode {
 
     /// As [`Self::open`]; the node listens to `rooms` and counts together with the others when this returns.
     pub(crate) async fn ready(url: &str, id: &str, rooms: &[&str]) -> Self {
-        let node = Self::open(url, id);
-        node.connected().await;
-        node.listen(rooms).await;
-        node
+        Self::open(url, id).counting(rooms).await
+    }
+
+    /// The same once it listens to `rooms` and counts together with the others.
+    pub(crate) async fn counting(self, rooms: &[&str]) -> Self {
+        self.connected().await;
+        self.listen(rooms).await;
+        self
     }
 
     /// Waits until the node counts together with the others: then an announcement is not its own judgement.
