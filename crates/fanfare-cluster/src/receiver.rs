@@ -91,7 +91,7 @@ async fn watch(shared: &Shared, subscriber: &dyn Subscriber) -> String {
 
 /// Subscribes to all that is wanted, then carries out the changes.
 async fn obey(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     source: &ChannelSource,
     subscriber: &dyn Subscriber,
     commands: &mut mpsc::UnboundedReceiver<Command>,
@@ -152,7 +152,7 @@ fn take(
             handle(shared, source, message, body);
             return Ok(());
         }
-        Ok(Subject::Audience(audience)) if !source.counts(&audience, by_all_channels) => {
+        Ok(Subject::Audience(audience)) if !source.counts(&audience, by_all_channels, &payload) => {
             if let Ok((_, Some(envelope))) = wire::parse_event(audience, &payload, now) {
                 decline(shared, &envelope);
             }

@@ -4,7 +4,7 @@
 //! one subscription covers all channels. It is kept for a while after the last pattern has gone, since clients that hold
 //! patterns come back.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use ahash::{AHashMap, AHashSet};
 use fanfare_core::{Audience, Interest};
@@ -18,6 +18,8 @@ use crate::{
     channel_source::ChannelSource,
     interests::{Leaving, Ticket},
     messages::NodeMessage,
+    publisher::Note,
+    requests::{Kind, Request},
     transport::{Failed, Subject, Subscriber},
 };
 
@@ -36,7 +38,7 @@ pub(crate) enum Command {
 
 /// See the module's documentation.
 pub(crate) struct Subscriptions<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     source: &'a ChannelSource,
     subscriber: &'a dyn Subscriber,
     /// The channels subscribed to one by one.
@@ -50,7 +52,7 @@ pub(crate) struct Subscriptions<'a> {
 impl<'a> Subscriptions<'a> {
     /// Subscribes to all that is wanted.
     pub(crate) async fn start(
-        shared: &'a Shared,
+        shared: &'a Arc<Shared>,
         source: &'a ChannelSource,
         subscriber: &'a dyn Subscriber,
     ) -> Result<Self, Failed> {
@@ -164,7 +166,9 @@ impl<'a> Subscriptions<'a> {
             self.all_channels_in_force();
         }
         release(waiting);
-        self.unsubscribe_channels().await
+        self.unsubscribe_channels().await?;
+        self.source.changed();
+        Ok(())
     }
 
     /// Receives channels one by one from now on, unless a pattern is held again.
@@ -182,7 +186,9 @@ impl<'a> Subscriptions<'a> {
         }
         self.change_source(false).await?;
         self.by_all_channels = false;
-        self.subscriber.unsubscribe(&[Subject::AllChannels]).await
+        self.subscriber.unsubscribe(&[Subject::AllChannels]).await?;
+        self.source.changed();
+        Ok(())
     }
 
     fn all_channels_in_force(&mut self) {
@@ -192,6 +198,9 @@ impl<'a> Subscriptions<'a> {
 
     /// While both kinds of subscription are in force, changes which copy counts.
     async fn change_source(&self, by_all_channels: bool) -> Result<(), Failed> {
+        if !self.shared.transport.has_one_order() {
+            self.wait_for_all_nodes().await;
+        }
         let mark = rand::random::<u64>();
         let mut changed = self.source.change_at(mark, by_all_channels);
         let again = async {
@@ -205,6 +214,14 @@ impl<'a> Subscriptions<'a> {
         let marked = tokio::time::timeout(2 * ANSWER_TIMEOUT, again).await;
         // A new connection knows from its start which kind counts.
         marked.map_err(|_| "timed out".to_owned())
+    }
+
+    /// Waits until all that the nodes published before the subscriptions that are in force now has arrived.
+    async fn wait_for_all_nodes(&self) {
+        let request = Request::begin(self.shared, Kind::Flush);
+        self.shared
+            .note(Note::Message(Subject::Nodes, self.shared.flush(request.number)));
+        request.replies().await;
     }
 
     // What the server is asked for.

@@ -41,6 +41,12 @@ pub trait Transport: Send + Sync {
     /// Where it is now: host and port, without secrets.
     fn address(&self) -> String;
 
+    /// Whether all receivers get the messages of all senders in one order. If not, they get those of each sender in its order, and
+    /// a message that was published before a subscription may arrive by an older one after it.
+    fn has_one_order(&self) -> bool {
+        true
+    }
+
     /// Opens a connection that publishes.
     fn open_sender(&self) -> BoxFuture<'_, Result<Box<dyn Sender>, Failed>>;
 

@@ -8,19 +8,24 @@ use url::Url;
 /// What is printed in the place of a secret.
 pub const HIDDEN: &str = "***";
 
-/// A URL that may carry a password. `Debug`, `Display` and `Serialize` leave its user information out.
+/// A URL that may carry a password, or several of NATS servers with commas between them. `Debug`, `Display` and `Serialize`
+/// leave the user information out.
 #[derive(Clone, PartialEq, Eq)]
-pub struct GuardedUrl(Url);
+pub struct GuardedUrl {
+    /// At least one.
+    urls: Vec<Url>,
+    text: String,
+}
 
 impl GuardedUrl {
     /// The whole URL, password included. Call it where the connection is made.
     pub fn expose(&self) -> &str {
-        self.0.as_str()
+        &self.text
     }
 
-    /// The scheme, in lower case: `redis`, `https`.
+    /// The scheme, in lower case: `redis`, `https`. Of several URLs it is the first one's.
     pub fn scheme(&self) -> &str {
-        self.0.scheme()
+        self.urls.first().map_or("", Url::scheme)
     }
 }
 
@@ -29,38 +34,60 @@ impl FromStr for GuardedUrl {
 
     /// The error never repeats the text: it may be a password in a URL with a typing error.
     fn from_str(text: &str) -> Result<Self, String> {
-        let url = Url::parse(text).map_err(|reason| reason.to_string())?;
-        if !url.has_authority() {
-            // What stands behind a forgotten slash would be printed as a path, even if it is a password.
-            return Err("expected SCHEME://HOST".to_owned());
-        }
-        Ok(Self(url))
+        let parts = match text.split(':').next() {
+            Some("nats" | "tls") => text.split(',').map(str::trim).collect(),
+            _ => vec![text],
+        };
+        let urls = parts.into_iter().map(|part| {
+            let url = Url::parse(part).map_err(|reason| reason.to_string())?;
+            if url.has_authority() {
+                Ok(url)
+            } else {
+                // What stands behind a forgotten slash would be printed as a path, even if it is a password.
+                Err("expected SCHEME://HOST".to_owned())
+            }
+        });
+        let urls: Vec<Url> = urls.collect::<Result<_, String>>()?;
+        let text: Vec<&str> = urls.iter().map(Url::as_str).collect();
+        Ok(Self {
+            text: text.join(","),
+            urls,
+        })
     }
 }
 
 impl fmt::Display for GuardedUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = &self.0;
-        write!(f, "{}:", url.scheme())?;
-        if url.has_authority() {
-            f.write_str("//")?;
-        }
-        // Both halves go: `redis://password@host` is a usual slip.
-        if !url.username().is_empty() || url.password().is_some() {
-            write!(f, "{HIDDEN}@")?;
-        }
-        if let Some(host) = url.host_str() {
-            f.write_str(host)?;
-        }
-        if let Some(port) = url.port() {
-            write!(f, ":{port}")?;
-        }
-        f.write_str(url.path())?;
-        if url.query().is_some() {
-            write!(f, "?{HIDDEN}")?; // some drivers take the password as a parameter
+        for (at, url) in self.urls.iter().enumerate() {
+            if at > 0 {
+                f.write_str(",")?;
+            }
+            display(url, f)?;
         }
         Ok(())
     }
+}
+
+fn display(url: &Url, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{}:", url.scheme())?;
+    if url.has_authority() {
+        f.write_str("//")?;
+    }
+    // Both halves go: `redis://password@host` is a usual slip.
+    if !url.username().is_empty() || url.password().is_some() {
+        write!(f, "{HIDDEN}@")?;
+    }
+    if let Some(host) = url.host_str() {
+        f.write_str(host)?;
+    }
+    if let Some(port) = url.port() {
+        write!(f, ":{port}")?;
+    }
+    f.write_str(url.path())?;
+    if url.query().is_some() {
+        write!(f, "?{HIDDEN}")?; // some drivers take the password as a parameter
+    }
+    Ok(())
 }
 
 impl fmt::Debug for GuardedUrl {
@@ -98,6 +125,7 @@ mod tests {
             );
         };
         check("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0");
+        check("nats://a, nats://u:s3cret@b:1", "nats://a,nats://***@b:1");
         check(
             "redis://:pa%40ss@127.0.0.1:6379/0",
             "redis://***@127.0.0.1:6379/0",

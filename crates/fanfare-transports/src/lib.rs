@@ -2,6 +2,8 @@
 //!
 //! Each transport has a folder and one line in [`open`]; all obey the same laws, which `tests/it` holds them to.
 
+mod id_values;
+mod nats;
 mod redis;
 
 use std::{
@@ -10,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use fanfare_cluster::{ClusterBroker, ClusterOptions, embedded::EmbeddedBroker};
+use fanfare_cluster::{ClusterBroker, ClusterOptions, embedded::EmbeddedBroker, transport::Transport};
 use fanfare_core::{Broker, Inbound, MAX_CLAIMS};
 use rustls::{
     RootCertStore,
@@ -31,6 +33,8 @@ pub struct BrokerOptions {
     pub cluster: Vec<String>,
     /// A PEM file with the only authorities that may sign the servers' certificates; without it, those of the system.
     pub ca_file: Option<PathBuf>,
+    /// A file that logs in to NATS, in place of a user and a password in the URL.
+    pub credentials_file: Option<PathBuf>,
     /// Stands before every name on the server.
     pub prefix: String,
     /// This node's name: short, and no other node's. If it is empty, a name is made up.
@@ -71,6 +75,7 @@ impl Default for BrokerOptions {
             sentinel: None,
             cluster: Vec::new(),
             ca_file: None,
+            credentials_file: None,
             prefix: String::new(),
             node_id: String::new(),
             linger: Duration::from_secs(30),
@@ -111,12 +116,13 @@ pub fn open(
     options: &BrokerOptions,
     inbound: Arc<dyn Inbound>,
 ) -> Result<Arc<dyn Broker>, OpenError> {
-    let transport = match kind {
+    let transport: Arc<dyn Transport> = match kind {
         "memory" => {
             let broker = EmbeddedBroker::new(inbound, options.max_remembered_ids);
             return Ok(Arc::new(broker));
         }
         "redis" => Arc::new(redis::Redis::new(options)?),
+        "nats" => Arc::new(nats::Nats::new(options)?),
         _ => return Err(OpenError::UnknownKind),
     };
     let cluster = ClusterOptions {
@@ -135,6 +141,7 @@ pub fn check(kind: &str, options: &BrokerOptions) -> Result<Option<&'static str>
     match kind {
         "memory" => Ok(None),
         "redis" => redis::Redis::new(options).map(|redis| redis.warning()),
+        "nats" => nats::Nats::new(options).map(|_| None),
         _ => Err(OpenError::UnknownKind),
     }
 }
@@ -163,5 +170,5 @@ pub(crate) fn authorities(file: &Path) -> Result<Vec<u8>, OpenError> {
 
 /// The kinds that [`open`] knows.
 pub fn kinds() -> &'static [&'static str] {
-    &["memory", "redis"]
+    &["memory", "redis", "nats"]
 }

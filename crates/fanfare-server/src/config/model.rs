@@ -160,12 +160,14 @@ impl Default for Api {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Broker {
-    /// `memory` serves one node without any other service; `redis` connects the nodes through a Redis server.
+    /// `memory` serves one node without any other service; `redis` connects the nodes through a Redis server, `nats` through
+    /// NATS with JetStream.
     /// Where it is not set, the scheme of `url` chooses; `sentinel` and `cluster` choose `redis`.
     pub kind: BrokerKind,
 
-    /// Where the broker is, such as `redis://:password@127.0.0.1:6379/0`. The memory broker has none;
-    /// for `redis` it is `redis://127.0.0.1:6379` where it is not set.
+    /// Where the broker is, such as `redis://:password@127.0.0.1:6379/0` or `nats://user:password@127.0.0.1:4222`; for `nats` also
+    /// several URLs with commas between them. The memory broker has none; where it is not set it is `redis://127.0.0.1:6379` or
+    /// `nats://127.0.0.1:4222`.
     #[serde(with = "types::optional")]
     #[schemars(with = "text::Url")]
     pub url: Option<GuardedUrl>,
@@ -180,6 +182,12 @@ pub struct Broker {
     #[serde(with = "types::optional")]
     #[schemars(with = "text::Path")]
     pub ca_file: Option<PathBuf>,
+
+    /// A credentials file of NATS, or the seed of a user's key in a file. It logs in to NATS in place of a user and a password
+    /// in `url`.
+    #[serde(with = "types::optional")]
+    #[schemars(with = "text::Path")]
+    pub credentials_file: Option<PathBuf>,
 
     /// Stands before every channel and key on the broker's server, the documented names included
     /// (`{prefix}user_noti:{id}`), so that two environments share one server. At most 64 bytes.
@@ -229,6 +237,7 @@ impl Default for Broker {
             url: None,
             cluster: Vec::new(),
             ca_file: None,
+            credentials_file: None,
             prefix: String::new(),
             max_remembered_ids: fanfare_core::MAX_CLAIMS,
             sentinel: Sentinel::default(),
@@ -257,6 +266,7 @@ impl Broker {
             sentinel,
             cluster: self.cluster.iter().map(exposed).collect(),
             ca_file: self.ca_file.clone(),
+            credentials_file: self.credentials_file.clone(),
             prefix: self.prefix.clone(),
             max_remembered_ids: self.max_remembered_ids,
             ..BrokerOptions::default()
@@ -273,17 +283,20 @@ pub enum BrokerKind {
     Memory,
     /// A Redis server.
     Redis,
+    /// NATS servers.
+    Nats,
 }
 
 impl BrokerKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Memory, Self::Redis];
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Redis, Self::Nats];
 
     /// The kind's name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Redis => "redis",
+            Self::Nats => "nats",
         }
     }
 
@@ -292,6 +305,7 @@ impl BrokerKind {
         match self {
             Self::Memory => &[],
             Self::Redis => &["redis", "rediss", "valkey", "valkeys", "redis+unix", "unix"],
+            Self::Nats => &["nats", "tls"],
         }
     }
 
@@ -300,6 +314,7 @@ impl BrokerKind {
         match self {
             Self::Memory => None,
             Self::Redis => Some("redis://127.0.0.1:6379"),
+            Self::Nats => Some("nats://127.0.0.1:4222"),
         }
     }
 
@@ -307,7 +322,7 @@ impl BrokerKind {
     pub fn has_embedded_door(self) -> bool {
         match self {
             Self::Memory => true,
-            Self::Redis => false,
+            Self::Redis | Self::Nats => false,
         }
     }
 }

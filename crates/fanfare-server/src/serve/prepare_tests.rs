@@ -116,6 +116,18 @@ async fn all_that_cannot_be_used_is_named_with_its_line() {
             &["DIR/fanfare.toml:2: broker.url: the broker's URL is not usable"],
         ),
         (
+            "broker.url = \"nats://h/path\"",
+            &["DIR/fanfare.toml:2: broker.url: the broker's URL is not usable: found a path"],
+        ),
+        (
+            "broker.url = \"nats://h\"\nbroker.prefix = \"a..b\"",
+            &["DIR/fanfare.toml:3: broker.prefix: expected the beginning of a NATS subject"],
+        ),
+        (
+            "broker.url = \"nats://h\"\nbroker.credentials_file = \"DIR/none\"",
+            &["DIR/fanfare.toml:3: broker.credentials_file: cannot read"],
+        ),
+        (
             "broker.url = \"redis://h\"\nbroker.cluster = [\"redis://h\"]",
             &["DIR/fanfare.toml:3: broker.cluster: broker.url and broker.cluster exclude each other"],
         ),

@@ -3,25 +3,17 @@
 use std::time::Duration;
 
 use fanfare_cluster::transport::{IdStore, ReceivedId, Stored};
-use fanfare_core::{BoxFuture, CLAIM_LIFETIME, Claim, Reach, Receipt, UNANSWERED_LIFETIME};
+use fanfare_core::{BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNANSWERED_LIFETIME};
 use redis::{Cmd, Pipeline, Value};
 use uuid::Uuid;
 
 use super::Connection;
+use crate::id_values::{self, PUBLISHED, TOGETHER};
 
 // A key's value is empty until the event is published, and so long its life is short: a node that died between the two must
 // not keep the id from other publishers. Redis keeps an id in 161 bytes: a key of up to 44 bytes and a value of up to 12 are
 // the smallest that it allocates.
 
-/// Stands before a receipt.
-const RECEIPT: u8 = b'=';
-/// The value of an id that was published, until its receipt is stored.
-const PUBLISHED: &[u8] = b"+";
-/// The value of an id that was claimed by all nodes that received it.
-const TOGETHER: &[u8] = b"!";
-/// How much older a claim must be than a node's connection for the node to have missed the message that it was made for.
-/// Redis counts milliseconds, by a clock of its own.
-const SLACK: Duration = Duration::from_millis(20);
 /// Ids in one command.
 const IDS: usize = 512;
 
@@ -54,11 +46,9 @@ impl IdStore for Connection {
 
     fn settle<'a>(&'a self, receipts: &'a [(Uuid, Receipt)]) -> BoxFuture<'a, Stored<()>> {
         Box::pin(async move {
-            let commands = receipts.iter().map(|(id, receipt)| {
-                let mut value = vec![RECEIPT];
-                value.extend_from_slice(receipt_text(receipt).as_bytes());
-                self.set_if_there(id, &value)
-            });
+            let commands = receipts
+                .iter()
+                .map(|(id, receipt)| self.set_if_there(id, &id_values::settled(receipt)));
             self.store(commands.collect()).await
         })
     }
@@ -146,66 +136,23 @@ fn claim(answer: &Value, receiving: Option<Duration>) -> Option<Claim> {
         },
         _ => return None,
     };
-    if let Some(receiving) = receiving
-        && value == TOGETHER
-    {
-        let left = Duration::from_millis(u64::try_from(left).ok()?);
-        // A node that was receiving then got the same message; had it been another, the node would know the id.
-        if CLAIM_LIFETIME.saturating_sub(left) <= receiving + SLACK {
-            return Some(Claim::New);
-        }
-    }
-    Some(state_in(value))
-}
-
-/// What the value of a claimed id's key means. A value that no node of this version wrote means that the event was
-/// published: an id is never published twice because of it.
-fn state_in(value: &[u8]) -> Claim {
-    match value.split_first() {
-        None => Claim::Taken,
-        Some((&RECEIPT, receipt)) => Claim::Published(receipt_in(receipt)),
-        Some(_) => Claim::Published((value == TOGETHER).then(Receipt::default)),
-    }
+    let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+    Some(id_values::claim(
+        value,
+        CLAIM_LIFETIME.saturating_sub(left),
+        receiving,
+    ))
 }
 
 pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A receipt as Redis keeps it: `queued,matched,dropped,nodes`, and `,degraded` where it is.
-fn receipt_text(receipt: &Receipt) -> String {
-    let Receipt {
-        reach,
-        nodes,
-        degraded,
-    } = receipt;
-    let Reach {
-        matched,
-        queued,
-        dropped,
-    } = reach;
-    let degraded = if *degraded { ",degraded" } else { "" };
-    format!("{queued},{matched},{dropped},{nodes}{degraded}")
-}
-
-fn receipt_in(text: &[u8]) -> Option<Receipt> {
-    let mut parts = std::str::from_utf8(text).ok()?.split(',');
-    let mut count = || parts.next()?.parse().ok();
-    let (queued, matched, dropped) = (count()?, count()?, count()?);
-    Some(Receipt {
-        reach: Reach {
-            matched,
-            queued,
-            dropped,
-        },
-        nodes: u32::try_from(count()?).ok()?,
-        degraded: parts.next() == Some("degraded"),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unnecessary_wraps)] // so that a table's lines are short
+
+    use fanfare_core::Reach;
 
     use super::*;
 
@@ -255,34 +202,6 @@ mod tests {
         ];
         for (number, (answer, receiving, expected)) in cases.into_iter().enumerate() {
             assert_eq!(claim(&answer, receiving), expected, "case {number}");
-        }
-    }
-
-    #[test]
-    fn receipts_in_redis() {
-        for (degraded, text) in [(false, "2,3,1,4"), (true, "2,3,1,4,degraded")] {
-            let receipt = Receipt {
-                reach: Reach {
-                    matched: 3,
-                    queued: 2,
-                    dropped: 1,
-                },
-                nodes: 4,
-                degraded,
-            };
-            assert_eq!(receipt_text(&receipt), text);
-            assert_eq!(receipt_in(text.as_bytes()), Some(receipt));
-        }
-        for bad in [
-            "",
-            "1",
-            "1,1,1",
-            "1,1,1,x",
-            "1,1,1,4294967296",
-            "-1,1,1,1",
-            "\u{e9}",
-        ] {
-            assert_eq!(receipt_in(bad.as_bytes()), None, "{bad}");
         }
     }
 }

@@ -70,7 +70,7 @@ async fn redis_is_killed_and_comes_back() {
 }
 
 /// What is published, and what the node holds that it should reach it.
-fn ways() -> [(Audience, Interest); 3] {
+pub(crate) fn ways() -> [(Audience, Interest); 3] {
     let (alice, room) = (to_user("alice", "0").audience, to_channel("room", "0").audience);
     [
         (alice, interest("alice")),

@@ -18,6 +18,7 @@ use fanfare_transports::BrokerOptions;
 
 use crate::{
     groups::{self, ClusterGroup, SentinelGroup},
+    nats_server::NatsServer,
     server::RedisServer,
 };
 
@@ -28,6 +29,7 @@ pub(crate) const LINGER: Duration = Duration::from_millis(10);
 pub(crate) enum Cluster {
     Memory,
     Redis(RedisServer),
+    Nats(NatsServer),
     Sentinel(Shared<SentinelGroup>),
     Sharded(Shared<ClusterGroup>),
 }
@@ -59,6 +61,7 @@ impl Cluster {
         let (kind, options, prefix) = match self {
             Self::Memory => ("memory", BrokerOptions::default(), ""),
             Self::Redis(server) => return server.node(id).await,
+            Self::Nats(server) => return server.node(id).await,
             Self::Sentinel(shared) => ("redis", shared.group.options(), &*shared.prefix),
             Self::Sharded(shared) => ("redis", shared.group.options(), &*shared.prefix),
         };
@@ -76,8 +79,22 @@ impl Cluster {
     pub(crate) async fn nodes(&self) -> Vec<Node> {
         match self {
             Self::Memory => vec![self.node("a").await],
-            _ => vec![self.node("a").await, self.node("b").await, self.node("c").await],
+            _ => {
+                let nodes = [self.node("a").await, self.node("b").await, self.node("c").await];
+                know_each_other(&nodes).await;
+                nodes.into()
+            }
         }
+    }
+}
+
+/// Waits until each of `nodes` waits for all others.
+pub(crate) async fn know_each_other(nodes: &[Node]) {
+    for node in nodes {
+        eventually("the nodes know each other", async || {
+            node.broker.ask(Bytes::new()).await.answers.len() == nodes.len()
+        })
+        .await;
     }
 }
 

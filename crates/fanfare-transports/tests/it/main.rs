@@ -10,6 +10,8 @@ mod groups;
 mod harness;
 mod ids;
 mod laws;
+mod nats;
+mod nats_server;
 mod notices;
 mod other_programs;
 mod presence;
@@ -30,6 +32,13 @@ macro_rules! contract {
             $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $law() {
                 crate::$file::$law(&crate::Cluster::Memory).await;
+            })*)*
+        }
+        mod on_nats {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $law() {
+                let server = crate::nats_server::NatsServer::start();
+                crate::$file::$law(&crate::Cluster::Nats(server)).await;
             })*)*
         }
         mod redis {
@@ -103,7 +112,7 @@ fn kinds() {
         .unwrap();
     assert_eq!(
         error.to_string(),
-        "there is no broker of this kind (there are: memory, redis)"
+        "there is no broker of this kind (there are: memory, redis, nats)"
     );
     let options = fanfare_transports::BrokerOptions {
         url: "http://user:secret@host".to_owned(),

@@ -94,6 +94,10 @@ fn unused(checker: &mut Checker<'_>) {
         ("broker.cluster", !is_redis && !broker.cluster.is_empty()),
         ("broker.sentinel.urls", !is_redis && broker.sentinel.is_set()),
         ("broker.ca_file", is_memory && broker.ca_file.is_some()),
+        (
+            "broker.credentials_file",
+            broker.kind != BrokerKind::Nats && broker.credentials_file.is_some(),
+        ),
     ];
     let origin = checker.merged.origins.of("broker.kind").clone();
     let text = format!(

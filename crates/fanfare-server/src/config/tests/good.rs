@@ -352,6 +352,14 @@ fn brokers() {
     );
     check("broker.url = \"redis://d\"", &[], redis("redis://d"));
     check("broker.url = \"valkeys://d\"", &[], redis("valkeys://d"));
+    let nats = |url| (BrokerKind::Nats, Some(url), false);
+    check("broker.url = \"tls://a\"", &[], nats("tls://a"));
+    check(
+        "broker.url = \"nats://a, nats://u:p%2C@b:1\"",
+        &[],
+        nats("nats://a,nats://u:p%2C@b:1"),
+    );
+    check("broker.kind = \"nats\"", &[], nats("nats://127.0.0.1:4222"));
     let several = (BrokerKind::Redis, None, false);
     check("broker.cluster = [\"redis://a\"]", &[], several);
     check(

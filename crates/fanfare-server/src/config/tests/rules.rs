@@ -213,7 +213,7 @@ fn doors_for_backends() {
         &[],
         &[
             "L:1: broker.url: found the scheme \"kafka\", expected one of \"redis\", \"rediss\", \"valkey\", \"valkeys\", \
-           \"redis+unix\", \"unix\"",
+           \"redis+unix\", \"unix\", \"nats\", \"tls\"",
         ],
     );
     refused(
@@ -235,6 +235,8 @@ fn doors_for_backends() {
     refused(
         "",
         &[("PUBSUB_ADAPTER", "rabbit")],
-        &["environment PUBSUB_ADAPTER: broker.kind: found \"rabbit\", expected one of \"memory\", \"redis\""],
+        &[
+            "environment PUBSUB_ADAPTER: broker.kind: found \"rabbit\", expected one of \"memory\", \"redis\", \"nats\"",
+        ],
     );
 }

@@ -1,0 +1,108 @@
+//! What a store keeps for a claimed id, and what that means to a node that claims the id, too.
+
+use std::time::Duration;
+
+use fanfare_core::{Claim, Reach, Receipt};
+
+/// The value of an id that one caller claimed, until its event is published.
+pub(crate) const CLAIMED: &[u8] = b"";
+/// Stands before a receipt.
+const RECEIPT: u8 = b'=';
+/// The value of an id that was published, until its receipt is stored.
+pub(crate) const PUBLISHED: &[u8] = b"+";
+/// The value of an id that was claimed by all nodes that received it.
+pub(crate) const TOGETHER: &[u8] = b"!";
+/// How much older a claim must be than a node's connection for the node to have missed the message that it was made for.
+/// Redis counts milliseconds, by a clock of its own.
+const SLACK: Duration = Duration::from_millis(20);
+
+/// What `value`, stored that long ago, means to a node whose connection has been receiving for that long, or which claims
+/// alone.
+pub(crate) fn claim(value: &[u8], age: Duration, receiving: Option<Duration>) -> Claim {
+    // A node that was receiving then got the same message; had it been another, the node would know the id.
+    if value == TOGETHER && receiving.is_some_and(|receiving| age <= receiving + SLACK) {
+        return Claim::New;
+    }
+    state_in(value)
+}
+
+/// The value of an id whose event has this receipt.
+pub(crate) fn settled(receipt: &Receipt) -> Vec<u8> {
+    let mut value = vec![RECEIPT];
+    value.extend_from_slice(receipt_text(receipt).as_bytes());
+    value
+}
+
+/// What the value of a claimed id's key means. A value that no node of this version wrote means that the event was
+/// published: an id is never published twice because of it.
+fn state_in(value: &[u8]) -> Claim {
+    match value.split_first() {
+        None => Claim::Taken,
+        Some((&RECEIPT, receipt)) => Claim::Published(receipt_in(receipt)),
+        Some(_) => Claim::Published((value == TOGETHER).then(Receipt::default)),
+    }
+}
+
+/// A receipt as it is stored: `queued,matched,dropped,nodes`, and `,degraded` where it is.
+fn receipt_text(receipt: &Receipt) -> String {
+    let Receipt {
+        reach,
+        nodes,
+        degraded,
+    } = receipt;
+    let Reach {
+        matched,
+        queued,
+        dropped,
+    } = reach;
+    let degraded = if *degraded { ",degraded" } else { "" };
+    format!("{queued},{matched},{dropped},{nodes}{degraded}")
+}
+
+fn receipt_in(text: &[u8]) -> Option<Receipt> {
+    let mut parts = std::str::from_utf8(text).ok()?.split(',');
+    let mut count = || parts.next()?.parse().ok();
+    let (queued, matched, dropped) = (count()?, count()?, count()?);
+    Some(Receipt {
+        reach: Reach {
+            matched,
+            queued,
+            dropped,
+        },
+        nodes: u32::try_from(count()?).ok()?,
+        degraded: parts.next() == Some("degraded"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_receipts() {
+        for (degraded, text) in [(false, "2,3,1,4"), (true, "2,3,1,4,degraded")] {
+            let receipt = Receipt {
+                reach: Reach {
+                    matched: 3,
+                    queued: 2,
+                    dropped: 1,
+                },
+                nodes: 4,
+                degraded,
+            };
+            assert_eq!(receipt_text(&receipt), text);
+            assert_eq!(receipt_in(text.as_bytes()), Some(receipt));
+        }
+        for bad in [
+            "",
+            "1",
+            "1,1,1",
+            "1,1,1,x",
+            "1,1,1,4294967296",
+            "-1,1,1,1",
+            "\u{e9}",
+        ] {
+            assert_eq!(receipt_in(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

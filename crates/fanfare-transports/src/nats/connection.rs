@@ -1,0 +1,172 @@
+//! A connection to a NATS server: opened, logged in, and split into what reads and what writes.
+
+use std::io;
+
+use bytes::BytesMut;
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    net::TcpStream,
+    sync::mpsc,
+};
+use tokio_rustls::TlsConnector;
+
+use super::{
+    address::{Address, Server},
+    login::connect_line,
+    protocol::{self, Info, ServerOp},
+};
+
+/// Room for what is read at once.
+const READ_BYTES: usize = 64 * 1024;
+
+trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Socket for T {}
+
+/// A connection that is logged in.
+pub(super) struct Open {
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+    /// The largest message that the server carries.
+    pub(super) max_payload: usize,
+}
+
+/// Reads what the server sends.
+pub(super) struct Reader {
+    socket: ReadHalf<Box<dyn Socket>>,
+    buffer: BytesMut,
+}
+
+/// Writes to the server.
+pub(super) struct Writer(WriteHalf<Box<dyn Socket>>);
+
+/// Connects to the first server that lets this node in.
+///
+/// # Errors
+/// When none does: why the last one did not, without secrets.
+pub(super) async fn open(address: &Address) -> Result<Open, String> {
+    let _turn = address.opening.lock().await;
+    let mut last = String::new();
+    for (number, server) in address.servers() {
+        // If the caller's patience ends at a server that does not answer, the next attempt begins behind it.
+        address.is_at(number + 1);
+        match connect(address, server).await {
+            Ok(open) => {
+                address.is_at(number);
+                return Ok(open);
+            }
+            Err(error) => last = address.named(server, &error),
+        }
+    }
+    Err(last)
+}
+
+async fn connect(address: &Address, server: &Server) -> Result<Open, String> {
+    let login = address.login(server)?;
+    let stream = TcpStream::connect((&*server.host, server.port)).await;
+    let stream = stream.map_err(|error| describe(&error))?;
+    stream.set_nodelay(true).map_err(|error| describe(&error))?;
+    let (mut reader, writer) = split(Box::new(stream));
+    let Some(ServerOp::Info(info)) = reader.next().await? else {
+        return Err(protocol::NotNats.to_string());
+    };
+    let is_encrypted = server.needs_tls || info.tls_required;
+    let (mut reader, mut writer) = if is_encrypted {
+        let stream = reader.socket.unsplit(writer.0);
+        let config = address.tls()?;
+        let name =
+            ServerName::try_from(server.host.clone()).map_err(|_| "the host is no name for a certificate")?;
+        let stream = TlsConnector::from(config).connect(name, stream).await;
+        split(Box::new(stream.map_err(|error| describe(&error))?))
+    } else {
+        (reader, writer)
+    };
+    let mut line = connect_line(&login, &info, is_encrypted)?;
+    line.extend_from_slice(protocol::PING);
+    writer.write(&line).await.map_err(|error| describe(&error))?;
+    loop {
+        match reader.next().await? {
+            Some(ServerOp::Pong) => break,
+            Some(ServerOp::Error(error)) => return Err(refused(&error)),
+            // Another INFO, once this node has an account.
+            Some(_) => {}
+            None => return Err("connection lost".to_owned()),
+        }
+    }
+    Ok(Open {
+        reader,
+        writer,
+        max_payload: max_payload(&info),
+    })
+}
+
+fn max_payload(info: &Info) -> usize {
+    match info.max_payload {
+        0 => usize::MAX,
+        limit => limit,
+    }
+}
+
+fn split(socket: Box<dyn Socket>) -> (Reader, Writer) {
+    let (read, write) = tokio::io::split(socket);
+    let reader = Reader {
+        socket: read,
+        buffer: BytesMut::new(),
+    };
+    (reader, Writer(write))
+}
+
+impl Reader {
+    /// What the server sends next; `None` at the end. Nothing is lost if the future is dropped.
+    ///
+    /// # Errors
+    /// When the connection fails, or the server sends what is not of the protocol.
+    pub(super) async fn next(&mut self) -> Result<Option<ServerOp>, String> {
+        loop {
+            if let Some(op) = protocol::next(&mut self.buffer).map_err(|error| error.to_string())? {
+                return Ok(Some(op));
+            }
+            self.buffer.reserve(READ_BYTES);
+            let read = self.socket.read_buf(&mut self.buffer).await;
+            if read.map_err(|error| describe(&error))? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl Writer {
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes).await?;
+        self.0.flush().await
+    }
+
+    /// Writes what comes in, whole operations, until there is no sender of it, or the connection fails; its reader finds
+    /// that out. It runs in a task of its own, so that no caller who goes away leaves half an operation behind.
+    pub(super) async fn run(mut self, mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>) {
+        while let Some(bytes) = outgoing.recv().await {
+            if self.write(&bytes).await.is_err() {
+                let _ = self.0.shutdown().await;
+                return;
+            }
+        }
+    }
+}
+
+/// Describes what the server refused: one line, without anything published.
+pub(super) fn refused(error: &str) -> String {
+    let error: String = error.chars().filter(|c| !c.is_control()).take(160).collect();
+    format!("NATS answered {error}")
+}
+
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::TimedOut => "timed out".to_owned(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            "connection lost".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,110 @@
+//! What is sent on a connection, and the server's signs that it has gone through it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use fanfare_cluster::ANSWER_TIMEOUT;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    connection::refused,
+    protocol::{self, ServerMessage, ServerOp},
+};
+
+/// What a server refused of some operations: its errors, each of which names the subject.
+pub(super) struct Refusals(Vec<String>);
+
+/// What was sent, and who waits for the server to have gone through it.
+pub(super) struct Exchange {
+    outgoing: mpsc::UnboundedSender<Vec<u8>>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// One for each `PING` that has no `PONG` yet, in order.
+    pings: VecDeque<oneshot::Sender<Refusals>>,
+    /// What was refused since the last `PONG`.
+    refused: Vec<String>,
+    is_lost: bool,
+}
+
+impl Exchange {
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Vec<u8>>) {
+        let (outgoing, bytes) = mpsc::unbounded_channel();
+        let this = Self {
+            outgoing,
+            waiting: Mutex::default(),
+        };
+        (this, bytes)
+    }
+
+    /// Sends `operations` and waits until the server has gone through them. It answers errors first.
+    ///
+    /// # Errors
+    /// When the connection is lost, or the server does not answer in time.
+    pub(super) async fn carry_out(&self, mut operations: Vec<u8>) -> Result<Refusals, &'static str> {
+        operations.extend_from_slice(protocol::PING);
+        let (done, gone_through) = oneshot::channel();
+        {
+            let mut waiting = self.lock();
+            if waiting.is_lost {
+                return Err("connection lost");
+            }
+            waiting.pings.push_back(done);
+            // Sent under the lock, so that pings are sent in the order in which they wait.
+            let _ = self.outgoing.send(operations);
+        }
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, gone_through).await;
+        answer.map_err(|_| "timed out")?.map_err(|_| "connection lost")
+    }
+
+    /// Takes what the server sent. Returns it if it is a message.
+    pub(super) fn take(&self, op: ServerOp) -> Option<ServerMessage> {
+        match op {
+            ServerOp::Message(message) => return Some(message),
+            ServerOp::Ping => {
+                let _ = self.outgoing.send(protocol::PONG.to_vec());
+            }
+            ServerOp::Pong => {
+                let mut waiting = self.lock();
+                let refused = std::mem::take(&mut waiting.refused);
+                if let Some(done) = waiting.pings.pop_front() {
+                    let _ = done.send(Refusals(refused));
+                }
+            }
+            ServerOp::Error(error) => self.lock().refused.push(error),
+            ServerOp::Info(_) | ServerOp::Ok => {}
+        }
+        None
+    }
+
+    /// The connection is lost.
+    pub(super) fn lost(&self) {
+        let mut waiting = self.lock();
+        waiting.is_lost = true;
+        waiting.pings.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Refusals {
+    /// Why the operation on `subject` was refused.
+    pub(super) fn of(&self, subject: &str) -> Option<String> {
+        let quoted = format!("\"{subject}\"");
+        self.0
+            .iter()
+            .find(|error| error.contains(&quoted))
+            .map(|error| refused(error))
+    }
+
+    /// Why anything was refused.
+    pub(super) fn any(&self) -> Option<String> {
+        self.0.first().map(|error| refused(error))
+    }
+}

@@ -1,0 +1,316 @@
+//! Idempotency keys in JetStream: one key of a bucket for each, claimed by a change that expects none before.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant, SystemTime},
+};
+
+use fanfare_cluster::transport::{IdStore, ReceivedId, Stored};
+use fanfare_core::{BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNANSWERED_LIFETIME};
+use uuid::Uuid;
+
+use super::{
+    jetstream::{self, Change},
+    sender::{Connection, Request, Unanswered},
+};
+use crate::id_values::{self, CLAIMED, PUBLISHED, TOGETHER};
+
+/// What the bucket is called; the prefix stands before it.
+pub(super) const BUCKET: &str = "fanfare-ids";
+/// The value of an id that was released.
+const RELEASED: &[u8] = b"-";
+/// The key by which nodes read the server's clock: ages are judged by the clock that all nodes share.
+const CLOCK: &str = "clock";
+/// How long a reading of the server's clock serves. The bucket is made again then, should it have gone.
+const CLOCK_LIFETIME: Duration = Duration::from_secs(60);
+/// Ids in one go.
+const IDS: usize = 512;
+/// How often a change is tried again that another node came before.
+const ROUNDS: usize = 4;
+
+/// What the server's clock said.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    said: SystemTime,
+    read: Instant,
+    /// How many buckets had been missing then.
+    missing: u64,
+}
+
+/// What the bucket has for an id that a node wants to claim.
+#[derive(Debug, Clone)]
+enum Held {
+    /// Nothing: it is claimed now.
+    Nothing,
+    /// This value, stored that long ago.
+    Value(bytes::Bytes, Duration),
+    /// It could not be asked.
+    Unknown,
+}
+
+impl IdStore for Connection {
+    fn claim<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
+        Box::pin(async move {
+            let claims = self.claims(ids, CLAIMED).await;
+            claims.map(|held| held.iter().map(|held| held.claim(None)).collect())
+        })
+    }
+
+    fn claim_together<'a>(&'a self, ids: &'a [ReceivedId]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
+        Box::pin(async move {
+            let keys: Vec<Uuid> = ids.iter().map(|received| received.id).collect();
+            let claims = self.claims(&keys, TOGETHER).await;
+            claims.map(|held| {
+                let held = held.iter().zip(ids);
+                held.map(|(held, id)| held.claim(Some(id.receiving_since.elapsed())))
+                    .collect()
+            })
+        })
+    }
+
+    fn settle<'a>(&'a self, receipts: &'a [(Uuid, Receipt)]) -> BoxFuture<'a, Stored<()>> {
+        Box::pin(async move {
+            let mut stored = Stored::default();
+            for some in receipts.chunks(IDS) {
+                if stored.lost {
+                    break;
+                }
+                self.settle_some(some, &mut stored).await;
+            }
+            stored
+        })
+    }
+
+    fn release<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Stored<()>> {
+        Box::pin(async move {
+            let mut stored = Stored::default();
+            for some in ids.chunks(IDS) {
+                let released = some
+                    .iter()
+                    .map(|id| self.ids_bucket.put(&key(id), RELEASED.into(), None));
+                for answer in self.ask(&released.collect::<Vec<_>>()).await {
+                    let _ = note(&mut stored, jetstream::change(answer));
+                }
+            }
+            stored
+        })
+    }
+}
+
+impl Connection {
+    /// The request that notes that `id` was published, until its receipt is stored.
+    pub(super) fn published_id(&self, id: &Uuid) -> Request {
+        self.ids_bucket.put(&key(id), PUBLISHED.into(), None)
+    }
+
+    /// Makes the bucket, and reads the server's clock.
+    ///
+    /// # Errors
+    /// When JetStream does not do it.
+    pub(super) async fn prepare_ids(&self) -> Result<Clock, Unanswered> {
+        let mut clock = self.clock.lock().await;
+        let missing = self.missing.load(Ordering::Relaxed);
+        if let Some(clock) = *clock
+            && clock.missing == missing
+            && clock.read.elapsed() < CLOCK_LIFETIME
+        {
+            return Ok(clock);
+        }
+        *clock = None;
+        let bucket = &self.ids_bucket;
+        let created = bucket.create(self, Some(CLAIM_LIFETIME), None).await;
+        let put = jetstream::change(self.ask_one(bucket.put(CLOCK, bytes::Bytes::new(), None)).await);
+        // What an account may not make it may use.
+        match (created, put) {
+            (_, Ok(_)) => {}
+            (Err(reason), _) | (Ok(_), Err(reason)) => return Err(reason),
+        }
+        let said = jetstream::found(self.ask_one(bucket.get(CLOCK)).await)?;
+        let said = said
+            .ok_or_else(|| Unanswered::Refused("JetStream lost what was stored at once".to_owned()))?
+            .at;
+        let read = Instant::now();
+        Ok(*clock.insert(Clock { said, read, missing }))
+    }
+
+    /// Claims `ids` as `value`; one answer for each.
+    async fn claims(&self, ids: &[Uuid], value: &'static [u8]) -> Stored<Vec<Held>> {
+        let mut stored = Stored {
+            value: Vec::with_capacity(ids.len()),
+            ..Stored::default()
+        };
+        for some in ids.chunks(IDS) {
+            let prepared = self.prepare_ids().await;
+            let Some(clock) = note(&mut stored, prepared) else {
+                break;
+            };
+            let mut held = vec![Held::Unknown; some.len()];
+            self.claim_some(some, value, clock, &mut held, &mut stored).await;
+            stored.value.extend(held);
+        }
+        stored.value.resize(ids.len(), Held::Unknown);
+        stored
+    }
+
+    async fn claim_some<T>(
+        &self,
+        ids: &[Uuid],
+        value: &'static [u8],
+        clock: Clock,
+        held: &mut [Held],
+        stored: &mut Stored<T>,
+    ) {
+        // The ids' places, and which change is expected to be the last.
+        let mut wanted: Vec<(usize, u64)> = (0..ids.len()).map(|at| (at, 0)).collect();
+        for _ in 0..ROUNDS {
+            let puts = wanted
+                .iter()
+                .map(|&(at, sequence)| self.ids_bucket.put(&key(&ids[at]), value.into(), Some(sequence)));
+            let answers = self.ask(&puts.collect::<Vec<_>>()).await;
+            let mut held_by_others = Vec::new();
+            for (&(at, _), answer) in wanted.iter().zip(answers) {
+                match note(stored, jetstream::change(answer)) {
+                    Some(Change::Stored(_)) => held[at] = Held::Nothing,
+                    Some(Change::Conflict) => held_by_others.push(at),
+                    None => {}
+                }
+            }
+            if held_by_others.is_empty() {
+                return;
+            }
+            let gets = held_by_others
+                .iter()
+                .map(|&at| self.ids_bucket.get(&key(&ids[at])));
+            let answers = self.ask(&gets.collect::<Vec<_>>()).await;
+            wanted.clear();
+            for (at, answer) in held_by_others.into_iter().zip(answers) {
+                match note(stored, jetstream::found(answer)) {
+                    Some(Some(found)) => {
+                        let age = clock.age(found.at);
+                        if is_free(&found.value, age) {
+                            wanted.push((at, found.sequence));
+                        } else {
+                            held[at] = Held::Value(found.value, age);
+                        }
+                    }
+                    // Its life has ended just now.
+                    Some(None) => wanted.push((at, 0)),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// Stores receipts of ids that are there.
+    async fn settle_some(&self, receipts: &[(Uuid, Receipt)], stored: &mut Stored<()>) {
+        let prepared = self.prepare_ids().await;
+        let Some(clock) = note(stored, prepared) else {
+            return;
+        };
+        let mut wanted: Vec<&(Uuid, Receipt)> = receipts.iter().collect();
+        for _ in 0..ROUNDS {
+            let gets = wanted.iter().map(|(id, _)| self.ids_bucket.get(&key(id)));
+            let answers = self.ask(&gets.collect::<Vec<_>>()).await;
+            let mut there = Vec::new();
+            for (receipt, answer) in wanted.into_iter().zip(answers) {
+                if let Some(Some(found)) = note(stored, jetstream::found(answer))
+                    && !is_free(&found.value, clock.age(found.at))
+                {
+                    there.push((receipt, found.sequence));
+                }
+            }
+            let puts = there.iter().map(|((id, receipt), sequence)| {
+                let value = id_values::settled(receipt).into();
+                self.ids_bucket.put(&key(id), value, Some(*sequence))
+            });
+            let answers = self.ask(&puts.collect::<Vec<_>>()).await;
+            wanted = Vec::new();
+            for ((receipt, _), answer) in there.into_iter().zip(answers) {
+                if note(stored, jetstream::change(answer)) == Some(Change::Conflict) {
+                    wanted.push(receipt);
+                }
+            }
+            if wanted.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+impl Held {
+    /// What it means to a node whose connection has been receiving for that long, or which claims alone.
+    fn claim(&self, receiving: Option<Duration>) -> Option<Claim> {
+        match self {
+            Self::Nothing => Some(Claim::New),
+            Self::Value(value, age) => Some(id_values::claim(value, *age, receiving)),
+            Self::Unknown => None,
+        }
+    }
+}
+
+impl Clock {
+    /// The time by the server's clock.
+    fn now(&self) -> SystemTime {
+        self.said + self.read.elapsed()
+    }
+
+    /// How long ago it was `at` by the server's clock.
+    fn age(&self, at: SystemTime) -> Duration {
+        self.now().duration_since(at).unwrap_or_default()
+    }
+}
+
+/// Whether an id with this value may be claimed. JetStream forgets all values after the longest of their lives.
+fn is_free(value: &[u8], age: Duration) -> bool {
+    value == RELEASED || (value == CLAIMED && age > UNANSWERED_LIFETIME)
+}
+
+fn key(id: &Uuid) -> String {
+    id.simple().to_string()
+}
+
+/// Notes in `stored` why there is no result.
+fn note<T, R>(stored: &mut Stored<T>, result: Result<R, Unanswered>) -> Option<R> {
+    match result {
+        Ok(result) => return Some(result),
+        Err(Unanswered::Lost) => stored.lost = true,
+        Err(reason) => stored.refused = Some(reason.reason()),
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_may_be_claimed() {
+        let (short, long) = (
+            Duration::from_secs(1),
+            UNANSWERED_LIFETIME + Duration::from_secs(1),
+        );
+        for (value, age, expected) in [
+            (CLAIMED, short, false),
+            (CLAIMED, long, true),
+            (RELEASED, short, true),
+            (PUBLISHED, long, false),
+            (TOGETHER, long, false),
+            (b"=1,1,0,1", long, false),
+            (b"?", long, false),
+        ] {
+            assert_eq!(is_free(value, age), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn ages_by_the_servers_clock() {
+        let said = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let clock = Clock {
+            said,
+            read: Instant::now(),
+            missing: 0,
+        };
+        assert!(clock.age(said - Duration::from_secs(30)) >= Duration::from_secs(30));
+        assert_eq!(clock.age(said + Duration::from_secs(30)), Duration::ZERO);
+    }
+}

@@ -1,0 +1,285 @@
+//! Buckets of keys in JetStream: a stream that keeps the last message on each subject, changed by comparing sequence numbers.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    protocol::ServerMessage,
+    sender::{Connection, Request, Unanswered},
+};
+
+/// The longest that a message's own id is remembered; JetStream wants it no longer than messages live.
+const DUPLICATES: Duration = Duration::from_secs(120);
+/// The error of a stream that is there, and was made otherwise.
+const NAME_IN_USE: u32 = 10_058;
+/// The errors of a server, and of an account, without JetStream.
+const NOT_ENABLED: [u32; 2] = [10_076, 10_039];
+/// The error of a change that expects another last change.
+const WRONG_SEQUENCE: u32 = 10_071;
+
+/// A bucket of keys.
+pub(super) struct Bucket {
+    stream: String,
+    /// Stands before each key.
+    subject: String,
+}
+
+/// What is stored for a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) value: Bytes,
+    /// The number of the change; numbers grow.
+    pub(super) sequence: u64,
+    /// When it was stored, by the server's clock.
+    pub(super) at: SystemTime,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It is stored under this number.
+    Stored(u64),
+    /// The last change was another than the expected one.
+    Conflict,
+}
+
+/// What JetStream answers; each answer has some of these fields.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    seq: u64,
+    error: Option<ApiError>,
+    created: String,
+    config: Config,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Config {
+    republish: Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ApiError {
+    err_code: u32,
+    description: String,
+}
+
+impl Bucket {
+    /// The bucket called `name`.
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            stream: format!("KV_{name}"),
+            subject: format!("$KV.{name}."),
+        }
+    }
+
+    /// Makes the bucket unless it is there. One that an administrator made otherwise serves, too. Its values live for `lifetime`,
+    /// or for ever; with `republish`, the headers of changes below the first of the two names are published below the second.
+    /// Returns when it was made.
+    ///
+    /// # Errors
+    /// When it is not there, or does not republish.
+    pub(super) async fn create(
+        &self,
+        connection: &Connection,
+        lifetime: Option<Duration>,
+        republish: Option<(&str, &str)>,
+    ) -> Result<SystemTime, Unanswered> {
+        let mut config = json!({
+            "name": self.stream,
+            "subjects": [format!("{}>", self.subject)],
+            "storage": "file",
+            "num_replicas": 1,
+            "max_msgs_per_subject": 1,
+            "max_age": nanoseconds(lifetime.unwrap_or_default()),
+            "duplicate_window": nanoseconds(lifetime.unwrap_or(DUPLICATES).min(DUPLICATES)),
+            "discard": "new",
+            "allow_direct": true,
+        });
+        if let Some((below, to)) = republish {
+            let source = format!("{}{below}.>", self.subject);
+            config["republish"] = json!({"src": source, "dest": format!("{to}.>"), "headers_only": true});
+        }
+        let mut made = read(&connection.ask_one(self.api("STREAM.CREATE", &config)).await?)?;
+        if made
+            .error
+            .as_ref()
+            .is_some_and(|error| error.err_code == NAME_IN_USE)
+        {
+            made = read(&connection.ask_one(self.api("STREAM.INFO", &json!({}))).await?)?;
+        }
+        if let Some(error) = made.error {
+            return Err(error.into());
+        }
+        if republish.is_some() && made.config.republish != config["republish"] {
+            let text = format!("the stream {} does not republish as it should", self.stream);
+            return Err(Unanswered::Refused(text));
+        }
+        humantime::parse_rfc3339(&made.created).map_err(|_| not_understood())
+    }
+
+    fn api(&self, what: &str, question: &Value) -> Request {
+        Request {
+            subject: format!("$JS.API.{what}.{}", self.stream),
+            headers: Vec::new(),
+            payload: question.to_string().into(),
+        }
+    }
+
+    /// The request that stores `value` for `key`, if its last change is the `expected` one; 0 stands for none.
+    pub(super) fn put(&self, key: &str, value: Bytes, expected: Option<u64>) -> Request {
+        Request {
+            subject: format!("{}{key}", self.subject),
+            headers: expected.map(expecting).into_iter().collect(),
+            payload: value,
+        }
+    }
+
+    /// The request for what is stored for `key`.
+    pub(super) fn get(&self, key: &str) -> Request {
+        Request {
+            subject: format!("$JS.API.DIRECT.GET.{}.{}{key}", self.stream, self.subject),
+            headers: Vec::new(),
+            payload: Bytes::new(),
+        }
+    }
+}
+
+/// What became of a change that JetStream answered.
+///
+/// # Errors
+/// When it was refused.
+pub(super) fn change(answer: Result<ServerMessage, Unanswered>) -> Result<Change, Unanswered> {
+    let Answer { seq, error, .. } = read(&answer?)?;
+    match error {
+        None => Ok(Change::Stored(seq)),
+        Some(error) if error.err_code == WRONG_SEQUENCE => Ok(Change::Conflict),
+        Some(error) => Err(error.into()),
+    }
+}
+
+/// What is stored for the key that was asked for.
+///
+/// # Errors
+/// When the question was refused.
+pub(super) fn found(answer: Result<ServerMessage, Unanswered>) -> Result<Option<Stored>, Unanswered> {
+    let answer = answer?;
+    match answer.status() {
+        None => {}
+        Some(404) => return Ok(None),
+        Some(status) => return Err(Unanswered::Refused(format!("JetStream answered {status}"))),
+    }
+    let sequence = answer
+        .header("Nats-Sequence")
+        .and_then(|number| number.parse().ok());
+    let at = answer
+        .header("Nats-Time-Stamp")
+        .and_then(|at| humantime::parse_rfc3339(at).ok());
+    match (sequence, at) {
+        (Some(sequence), Some(at)) => Ok(Some(Stored {
+            value: answer.payload,
+            sequence,
+            at,
+        })),
+        _ => Err(not_understood()),
+    }
+}
+
+fn read(answer: &ServerMessage) -> Result<Answer, Unanswered> {
+    serde_json::from_slice(&answer.payload).map_err(|_| not_understood())
+}
+
+/// The header of a change that expects this number of the last one.
+fn expecting(sequence: u64) -> (&'static str, String) {
+    ("Nats-Expected-Last-Subject-Sequence", sequence.to_string())
+}
+
+fn not_understood() -> Unanswered {
+    Unanswered::Refused("JetStream's answer is not understood".to_owned())
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl From<ApiError> for Unanswered {
+    fn from(error: ApiError) -> Self {
+        if NOT_ENABLED.contains(&error.err_code) {
+            return Self::NoJetStream;
+        }
+        let description: String = error
+            .description
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(160)
+            .collect();
+        Self::Refused(format!("JetStream answered {} {description}", error.err_code))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unnecessary_wraps)] // so that a table's lines are short
+
+    use super::*;
+
+    fn answer(headers: &'static str, payload: &'static str) -> Result<ServerMessage, Unanswered> {
+        Ok(ServerMessage {
+            sid: 1,
+            subject: Bytes::new(),
+            headers: headers.into(),
+            payload: payload.into(),
+        })
+    }
+
+    #[test]
+    fn changes() {
+        let refused = |text: &str| Err(Unanswered::Refused(text.to_owned()));
+        for (payload, expected) in [
+            (r#"{"stream":"KV_ids","seq":7}"#, Ok(Change::Stored(7))),
+            (
+                r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 3"},"stream":"KV_ids","seq":0}"#,
+                Ok(Change::Conflict),
+            ),
+            (
+                r#"{"error":{"code":503,"err_code":10039,"description":"not enabled for account"}}"#,
+                Err(Unanswered::NoJetStream),
+            ),
+            (
+                r#"{"error":{"code":503,"err_code":10077,"description":"maximum bytes\n exceeded"}}"#,
+                refused("JetStream answered 10077 maximum bytes exceeded"),
+            ),
+            ("+OK", refused("JetStream's answer is not understood")),
+        ] {
+            assert_eq!(change(answer("", payload)), expected, "{payload}");
+        }
+        assert_eq!(change(Err(Unanswered::Lost)), Err(Unanswered::Lost));
+    }
+
+    #[test]
+    fn what_is_found() {
+        let headers = "NATS/1.0\r\nNats-Stream: KV_ids\r\nNats-Sequence: 5\r\nNats-Time-Stamp: 1970-01-01T00:00:01.5Z\r\n\r\n";
+        let stored = Stored {
+            value: "!".into(),
+            sequence: 5,
+            at: SystemTime::UNIX_EPOCH + Duration::from_millis(1500),
+        };
+        assert_eq!(found(answer(headers, "!")), Ok(Some(stored)));
+        assert_eq!(
+            found(answer("NATS/1.0 404 Message Not Found\r\n\r\n", "")),
+            Ok(None)
+        );
+        for headers in [
+            "NATS/1.0 408 Bad Request\r\n\r\n",
+            "NATS/1.0\r\nNats-Sequence: 5\r\n\r\n",
+            "",
+        ] {
+            assert!(found(answer(headers, "")).is_err(), "{headers}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! How a node logs in to a NATS server, and the words that do it.
+
+use std::{fmt, path::Path};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use nkeys::KeyPair;
+use serde_json::{Map, Value, json};
+
+use super::protocol::Info;
+
+/// What logs in.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Login {
+    Nothing,
+    Password { user: String, password: String },
+    Token(String),
+    Key(KeyFile),
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login")
+    }
+}
+
+/// A credentials file: a key, and the account's statement about it (a JWT) where there is one.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct KeyFile {
+    jwt: Option<String>,
+    seed: String,
+}
+
+impl KeyFile {
+    /// Reads the file at `path`: a `.creds` file, or one with the seed of a user's key alone.
+    ///
+    /// # Errors
+    /// When it cannot be read or has no key in it. The text contains none of it.
+    pub(super) fn read(path: &Path) -> Result<Self, String> {
+        let name = path.display();
+        let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+        Self::parse(&text).ok_or_else(|| {
+            format!("found no key in {name}, expected a NATS credentials file or a user's seed (SU…)")
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let (mut jwt, mut seed) = (None, None);
+        while let Some(line) = lines.next() {
+            if line.contains("BEGIN NATS USER JWT") {
+                jwt = lines.next().map(str::to_owned);
+            } else if line.starts_with("SU") && KeyPair::from_seed(line).is_ok() {
+                seed = Some(line.to_owned());
+            }
+        }
+        Some(Self { jwt, seed: seed? })
+    }
+}
+
+/// The line that begins a connection: `CONNECT` and what the server must know.
+///
+/// # Errors
+/// When the login needs what this server does not offer.
+pub(super) fn connect_line(login: &Login, info: &Info, is_encrypted: bool) -> Result<Vec<u8>, String> {
+    let mut fields = Map::new();
+    let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+    set("verbose", json!(false));
+    set("pedantic", json!(false));
+    set("tls_required", json!(is_encrypted));
+    set("name", json!("fanfare"));
+    set("lang", json!("rust"));
+    set("version", json!(env!("CARGO_PKG_VERSION")));
+    set("protocol", json!(1));
+    set("echo", json!(true));
+    set("headers", json!(true));
+    set("no_responders", json!(true));
+    match login {
+        Login::Nothing => {}
+        Login::Password { user, password } => {
+            set("user", json!(user));
+            set("pass", json!(password));
+        }
+        Login::Token(token) => {
+            set("auth_token", json!(token));
+        }
+        Login::Key(KeyFile { jwt, seed }) => {
+            let unusable = |_| "the key in the credentials file is not usable".to_owned();
+            let key = KeyPair::from_seed(seed).map_err(unusable)?;
+            if info.nonce.is_empty() {
+                return Err(
+                    "this NATS server does not ask for keys, and there is a credentials file".to_owned(),
+                );
+            }
+            let signature = key.sign(info.nonce.as_bytes()).map_err(unusable)?;
+            set("sig", json!(URL_SAFE_NO_PAD.encode(signature)));
+            match jwt {
+                Some(jwt) => set("jwt", json!(jwt)),
+                None => set("nkey", json!(key.public_key())),
+            };
+        }
+    }
+    Ok(format!("CONNECT {}\r\n", Value::Object(fields)).into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn fields(login: &Login, nonce: &str) -> Value {
+        let info = Info {
+            nonce: nonce.to_owned(),
+            ..Info::default()
+        };
+        let line = connect_line(login, &info, false).unwrap();
+        let line = std::str::from_utf8(&line).unwrap();
+        serde_json::from_str(
+            line.strip_prefix("CONNECT ")
+                .unwrap()
+                .strip_suffix("\r\n")
+                .unwrap(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn logins() {
+        let login = Login::Password {
+            user: "u\"\r\n".to_owned(),
+            password: "p".to_owned(),
+        };
+        let found = fields(&login, "");
+        assert_eq!((&found["user"], &found["pass"]), (&json!("u\"\r\n"), &json!("p")));
+        assert_eq!(fields(&Login::Token("t".to_owned()), "")["auth_token"], "t");
+        assert_eq!(format!("{login:?}"), "Login");
+
+        let key = KeyPair::new_user();
+        let seed = key.seed().unwrap();
+        let creds = format!(
+            "-----BEGIN NATS USER JWT-----\na.b.c\n------END NATS USER JWT------\n\n*** IMPORTANT ***\n\n\
+             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+        );
+        for (text, jwt) in [(creds, Some("a.b.c")), (format!("{seed}\n"), None)] {
+            let login = Login::Key(KeyFile::parse(&text).unwrap());
+            let found = fields(&login, "nonce");
+            let signature = URL_SAFE_NO_PAD.decode(found["sig"].as_str().unwrap()).unwrap();
+            key.verify(b"nonce", &signature).unwrap();
+            assert_eq!(found.get("jwt").and_then(Value::as_str), jwt);
+            let public = jwt.is_none().then(|| key.public_key());
+            assert_eq!(found.get("nkey").and_then(Value::as_str), public.as_deref());
+            assert!(connect_line(&login, &Info::default(), false).is_err());
+        }
+        assert!(KeyFile::parse("SUNOKEY").is_none());
+    }
+}

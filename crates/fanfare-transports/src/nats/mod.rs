@@ -1,0 +1,83 @@
+//! NATS: messages travel by core publish and subscribe, and what must be remembered is in JetStream.
+
+mod address;
+mod connection;
+mod exchange;
+mod ids;
+mod jetstream;
+mod login;
+mod names;
+mod protocol;
+mod receiver;
+mod sender;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fanfare_cluster::transport::{Failed, Receiver, Sender, Transport};
+use fanfare_core::BoxFuture;
+
+use self::{
+    address::Address,
+    names::Names,
+    sender::{Connection, Unanswered},
+};
+use crate::{BrokerOptions, OpenError};
+
+const NO_JETSTREAM: &str = "this NATS server has no JetStream, and Fanfare remembers ids and who is in a room there: start it with \
+                            `-js`, or enable JetStream for the account";
+
+/// NATS servers.
+pub(crate) struct Nats {
+    address: Address,
+    names: Names,
+    /// JetStream answered once. Should it go away later, events go on without it.
+    has_jetstream: AtomicBool,
+}
+
+impl Nats {
+    /// The servers in `options`; it connects to nothing.
+    ///
+    /// # Errors
+    /// When the URLs, the files or the prefix are not usable.
+    pub(crate) fn new(options: &BrokerOptions) -> Result<Self, OpenError> {
+        Ok(Self {
+            address: Address::new(options)?,
+            names: Names::new(&options.prefix)?,
+            has_jetstream: AtomicBool::new(false),
+        })
+    }
+}
+
+impl Transport for Nats {
+    fn name(&self) -> &'static str {
+        "NATS"
+    }
+
+    fn address(&self) -> String {
+        self.address.place.clone()
+    }
+
+    fn has_one_order(&self) -> bool {
+        false
+    }
+
+    fn open_sender(&self) -> BoxFuture<'_, Result<Box<dyn Sender>, Failed>> {
+        Box::pin(async move {
+            let connection = Connection::open(&self.address, self.names.clone()).await?;
+            match connection.prepare_ids().await {
+                Ok(_) => self.has_jetstream.store(true, Ordering::Relaxed),
+                Err(Unanswered::NoJetStream) if !self.has_jetstream.load(Ordering::Relaxed) => {
+                    return Err(NO_JETSTREAM.to_owned());
+                }
+                Err(Unanswered::Lost) => return Err(Unanswered::Lost.reason()),
+                // Each claim says so again.
+                Err(_) => {}
+            }
+            Ok(Box::new(connection) as Box<dyn Sender>)
+        })
+    }
+
+    fn open_receiver(&self) -> BoxFuture<'_, Result<Receiver, Failed>> {
+        Box::pin(receiver::open(&self.address, &self.names))
+    }
+}

@@ -1,0 +1,175 @@
+//! A NATS server of the test's own.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::harness::Node;
+
+/// A `nats-server` on a free loopback port, with its files in a folder that goes with it.
+pub(crate) struct NatsServer {
+    process: Child,
+    port: u16,
+    folder: tempfile::TempDir,
+    login: String,
+}
+
+/// Room for all that a node sends, and JetStream.
+const WHOLE: &str = "max_payload: 9MB\njetstream { store_dir: FOLDER }\n";
+
+impl NatsServer {
+    /// Starts a server with JetStream and waits until it accepts connections.
+    ///
+    /// # Panics
+    /// If `nats-server` is not installed: a test that needs NATS fails without it.
+    pub(crate) fn start() -> Self {
+        Self::start_with(WHOLE)
+    }
+
+    /// As [`Self::start`], configured by `text`, in which `FOLDER` is the server's folder.
+    pub(crate) fn start_with(text: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().display().to_string();
+        let text = text.replace("FOLDER", &format!("{path:?}"));
+        std::fs::write(
+            folder.path().join("server.conf"),
+            format!("listen: \"127.0.0.1:{port}\"\n{text}"),
+        )
+        .unwrap();
+        let process = launch(&folder);
+        let mut server = Self {
+            process,
+            port,
+            folder,
+            login: String::new(),
+        };
+        server.wait();
+        server
+    }
+
+    /// The same for connections that log in with these fields of `CONNECT`.
+    pub(crate) fn logged_in(mut self, fields: &str) -> Self {
+        fields.clone_into(&mut self.login);
+        self
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// As [`Self::url`], for a user.
+    pub(crate) fn url_for(&self, user: &str, password: &str) -> String {
+        format!("nats://{user}:{password}@127.0.0.1:{}", self.port)
+    }
+
+    /// As `kill -9` does it.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts it again on the same port.
+    pub(crate) fn restart(&mut self) -> Instant {
+        self.process = launch(&self.folder);
+        self.wait();
+        Instant::now()
+    }
+
+    /// Stops or continues the process, which keeps its connections.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.process.id().to_string();
+        let status = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// A node that is connected to this server.
+    pub(crate) async fn node(&self, id: &str) -> Node {
+        let node = Node::open("nats", &self.url(), id);
+        node.ready().await;
+        node
+    }
+
+    /// Publishes as another program does.
+    pub(crate) fn publish(&self, subject: &str, payload: &[u8]) {
+        self.send(
+            &[
+                format!("PUB {subject} {}\r\n", payload.len()).as_bytes(),
+                payload,
+                b"\r\n",
+            ]
+            .concat(),
+        );
+    }
+
+    /// Sends operations of another program by a connection of its own. Returns the server's errors.
+    pub(crate) fn send(&self, operations: &[u8]) -> Vec<String> {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let fields = &self.login;
+        let connect = format!("CONNECT {{\"verbose\":false,\"headers\":true{fields}}}\r\n");
+        socket.write_all(connect.as_bytes()).unwrap();
+        socket.write_all(operations).unwrap();
+        socket.write_all(b"PING\r\n").unwrap();
+        let mut errors = Vec::new();
+        for line in BufReader::new(socket).lines() {
+            let line = line.unwrap();
+            if line == "PONG" {
+                break;
+            }
+            errors.extend(line.strip_prefix("-ERR ").map(str::to_owned));
+        }
+        errors
+    }
+
+    fn wait(&mut self) {
+        let start = Instant::now();
+        loop {
+            let line = TcpStream::connect(("127.0.0.1", self.port))
+                .ok()
+                .and_then(|socket| {
+                    let mut line = String::new();
+                    BufReader::new(socket).read_line(&mut line).ok()?;
+                    Some(line)
+                });
+            if line.is_some_and(|line| line.starts_with("INFO ")) {
+                return;
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "nats-server did not start"
+            );
+            let ended = self.process.try_wait().unwrap();
+            assert_eq!(ended, None, "nats-server ended");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn launch(folder: &tempfile::TempDir) -> Child {
+    // Debian keeps it in a folder that is not in every user's PATH.
+    let start = |program: &str| {
+        Command::new(program)
+            .arg("--config")
+            .arg(folder.path().join("server.conf"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+    };
+    start("nats-server")
+        .or_else(|_| start("/usr/sbin/nats-server"))
+        .unwrap_or_else(|error| {
+            panic!("NATS does not start ({error}): install it with `apt-get install nats-server`")
+        })
+}
