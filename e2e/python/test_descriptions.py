@@ -199,6 +199,8 @@ EVERYONE = {"to": "everyone", "data": 1}
     ("notify", "POST", "/api/v1/events", [], 400), ("notify", "POST", "/api/v1/events", {"data": 1}, 400),
     ("notify", "GET", "/api/v1/connections?limit=0", None, 400), ("notify", "GET", "/api/v1/channels?x=1", None, 400),
     ("notify", "GET", "/api/v1/users/%FF/presence", None, 400), ("notify", "DELETE", "/api/v1/connections/x", None, 400),
+    ("notify", "GET", "/api/v1/channels/project:1/presence", None, 200),
+    ("notify", "GET", "/api/v1/channels/project:1/presence?limit=0", None, 400), ("notify", "GET", "/api/v1/channels/a..b/presence", None, 400),
     ("notify", "DELETE", "/api/v1/connections/00000000-0000-0000-0000-000000000007", None, 404),
     ("broadcast", "POST", "/notify", {"message": "m"}, 200), ("broadcast", "POST", "/notify", {"message": "m", "data": {"a": 1}, "type": "t"}, 200),
     ("broadcast", "POST", "/notify", {"message": 7}, 400),

@@ -3,12 +3,12 @@
 import pytest
 
 from interop.doors import rooms_join
-from interop.frames import UUID, Event, channel
+from interop.frames import Event, channel
 
 
 def came_or_went(kind, room, who, username=None):
     data = f'{{"username":"{username or who}","user_id":"{who}"}}'
-    return Event(channel(room), data, kind, sender=who, username=username, connection=UUID)
+    return Event(channel(room), data, kind, sender=who, username=username)
 
 
 def audience(world, room):

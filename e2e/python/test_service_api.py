@@ -468,6 +468,7 @@ def test_a_channel_that_nobody_hears_is_none(world):
 
 PATHS = {
     "/api/v1/events": "POST", "/api/v1/users/ann/presence": "GET", "/api/v1/connections": "GET", "/api/v1/channels": "GET",
+    "/api/v1/channels/project:1/presence": "GET",
     f"/api/v1/connections/{uuid.UUID(int=7)}": "DELETE",
 }
 

@@ -119,6 +119,14 @@ pub trait Dialect: Send + Sync {
         None
     }
 
+    /// How long a user stays in its rooms after a connection was lost: one that ended without [`Command::Leave`], without a
+    /// close frame of its client, and not by the server's decision.
+    ///
+    /// [`Command::Leave`]: crate::Command::Leave
+    fn leave_grace(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// The event types that this protocol's server uses for what it says itself. No client may publish them.
     fn own_types(&self) -> &'static [&'static str] {
         &[]

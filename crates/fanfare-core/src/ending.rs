@@ -73,6 +73,14 @@ labelled! {
     }
 }
 
+impl Ending {
+    /// Whether the client may not know that its connection has ended, or ended through no decision of anyone: it is likely to
+    /// come back.
+    pub fn is_loss(self) -> bool {
+        matches!(self, Self::PingTimeout | Self::SlowConsumer | Self::InternalError)
+    }
+}
+
 labelled! {
     /// Why the server denied a conversation's command.
     Denial {

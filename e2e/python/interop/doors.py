@@ -158,7 +158,7 @@ def rooms_join(world, to):
     def publish(data=None):
         client.send({"type": "join_room", "room": to[1]})
         came = f'{{"username":"{who["username"]}","user_id":"{user}"}}'
-        event = Event(to, came, "user_joined", None, user, who["username"], UUID)
+        event = Event(to, came, "user_joined", None, user, who["username"])
         joined, heard = client.next(), client.next()
         note = f'{{"type":"joined_room","room":{quoted(to[1])},"data":{{"message":"Joined room {to[1]}"}},"timestamp":'
         assert exactly(note, TIME, "}").fullmatch(joined), joined

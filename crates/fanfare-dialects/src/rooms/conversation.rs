@@ -66,8 +66,12 @@ impl Conversation for Member {
         steps: &mut Steps,
     ) {
         match (mem::take(&mut self.asked), answer) {
-            (Asked::Join(room), Ok(_)) => {
-                steps.push(Step::SendText(render::joined_room(&room, context.now)));
+            (Asked::Join(room), Ok(outcome)) => {
+                let members = match outcome {
+                    Outcome::Joined { members } => members,
+                    _ => None,
+                };
+                steps.push(Step::SendText(render::joined_room(&room, members, context.now)));
             }
             (Asked::Leave(room), Ok(_)) => {
                 steps.push(Step::SendText(render::left_room(&room, context.now)));
@@ -97,10 +101,10 @@ impl Member {
             Frame::Ping => {
                 steps.extend([Step::SendText(render::pong(context.now)), Step::Pinged]);
             }
-            Frame::Join(room) => {
+            Frame::Join(room, wants_members) => {
                 let command = Command::Join {
                     room: room.clone(),
-                    wants_members: false,
+                    wants_members,
                 };
                 steps.push(Step::Ask(TICKET, command));
                 self.asked = Asked::Join(room);

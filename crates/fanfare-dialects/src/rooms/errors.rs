@@ -25,6 +25,8 @@ pub(super) enum FrameError<'a> {
     BadRoom,
     /// `room` is a user's room, which clients cannot use.
     UsersRoom,
+    /// `members` is neither a boolean nor `null`.
+    BadMembers,
     /// `data.content` is missing, `null` or an empty string.
     NoContent,
 }
@@ -40,6 +42,7 @@ impl FrameError<'_> {
             Self::NoRoom => "Room ID required",
             Self::BadRoom => "Invalid room identifier",
             Self::UsersRoom => "No access to the rooms of users",
+            Self::BadMembers => "members must be true or false",
             Self::NoContent => "Content required",
         })
     }

@@ -10,8 +10,8 @@ const KINDS: [&str; 3] = ["project", "channel", "task"];
 
 /// A message from a client.
 pub(super) enum Frame<'a> {
-    /// `join_room`.
-    Join(Channel),
+    /// `join_room`; whether the members are to be listed.
+    Join(Channel, bool),
     /// `leave_room`.
     Leave(Channel),
     /// `send_message`.
@@ -33,7 +33,7 @@ pub(super) fn read(text: &str) -> Result<Frame<'_>, FrameError<'_>> {
     let frame = RawObject::parse(text)?;
     let kind = frame.get("type").and_then(string).ok_or(FrameError::NoType)?;
     match &*kind {
-        "join_room" => Ok(Frame::Join(room(&frame)?)),
+        "join_room" => Ok(Frame::Join(room(&frame)?, wants_members(&frame)?)),
         "leave_room" => Ok(Frame::Leave(room(&frame)?)),
         "send_message" => Ok(Frame::Send(room(&frame)?, said(&frame)?)),
         "ping" => Ok(Frame::Ping),
@@ -45,6 +45,15 @@ pub(super) fn read(text: &str) -> Result<Frame<'_>, FrameError<'_>> {
 fn room<'a>(frame: &RawObject<'a>) -> Result<Channel, FrameError<'a>> {
     let raw = filled(frame, "room").ok_or(FrameError::NoRoom)?;
     named(&string(raw).ok_or(FrameError::BadRoom)?)
+}
+
+/// Returns whether the client asks for the members: `"members": true`.
+fn wants_members<'a>(frame: &RawObject<'a>) -> Result<bool, FrameError<'a>> {
+    match frame.given("members").map(RawValue::get) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(FrameError::BadMembers),
+    }
 }
 
 /// Returns the room of that name, if clients may use it.

@@ -11,7 +11,7 @@ mod listen;
 mod render;
 mod settings;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use fanfare_core::{
@@ -36,6 +36,7 @@ pub(crate) struct Kind;
 /// The dialect.
 struct Rooms {
     default_access: RoomAccess,
+    leave_grace: Duration,
 }
 
 impl DialectKind for Kind {
@@ -75,7 +76,10 @@ impl DialectKind for Kind {
             "nobody" => RoomAccess::Nobody,
             _ => RoomAccess::Authenticated,
         };
-        Arc::new(Rooms { default_access })
+        Arc::new(Rooms {
+            default_access,
+            leave_grace: options.duration("leave_grace"),
+        })
     }
 }
 
@@ -143,6 +147,10 @@ impl Dialect for Rooms {
         render::member_data(member).map(|data| Announcement { kind, data })
     }
 
+    fn leave_grace(&self) -> Duration {
+        self.leave_grace
+    }
+
     /// What the server says itself. `message` is not among them: it is what clients of every dialect say.
     fn own_types(&self) -> &'static [&'static str] {
         &[
@@ -195,7 +203,7 @@ mod tests {
         let own = own.own_types();
         for text in [
             render::connected(&alice, now),
-            render::joined_room("task:1", now),
+            render::joined_room("task:1", None, now),
             render::left_room("task:1", now),
             render::pong(now),
             render::error("words", now),

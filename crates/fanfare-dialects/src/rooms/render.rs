@@ -45,19 +45,32 @@ pub(super) fn connected(user: &Identity, now: SystemTime) -> Bytes {
     envelope("connected", None, &data, None, timestamp_micros(now))
 }
 
-/// Renders the confirmation of a join.
-pub(super) fn joined_room(room: &str, now: SystemTime) -> Bytes {
-    about_room("joined_room", "Joined", room, now)
+/// Renders the confirmation of a join. The members, if they were asked for, are sorted by their ids.
+pub(super) fn joined_room(room: &str, members: Option<Vec<Member>>, now: SystemTime) -> Bytes {
+    let members = members.map(|mut members| {
+        members.sort_unstable_by(|a, b| a.user.cmp(&b.user));
+        let members: Vec<_> = members.iter().map(listed).collect();
+        format!(r#","members":[{}]"#, members.join(","))
+    });
+    about_room("joined_room", "Joined", room, &members.unwrap_or_default(), now)
 }
 
 /// Renders the confirmation of a leave.
 pub(super) fn left_room(room: &str, now: SystemTime) -> Bytes {
-    about_room("left_room", "Left", room, now)
+    about_room("left_room", "Left", room, "", now)
 }
 
-fn about_room(kind: &str, done: &str, room: &str, now: SystemTime) -> Bytes {
-    let data = format!(r#"{{"message":{}}}"#, quoted(&format!("{done} room {room}")));
+fn about_room(kind: &str, done: &str, room: &str, more: &str, now: SystemTime) -> Bytes {
+    let data = format!(
+        r#"{{"message":{}{more}}}"#,
+        quoted(&format!("{done} room {room}"))
+    );
     envelope(kind, Some(room), &data, None, timestamp(now))
+}
+
+fn listed(member: &Member) -> String {
+    let (id, name) = (user_id(&member.user, member.numeric), quoted(member.name()));
+    format!(r#"{{"user_id":{id},"username":{name}}}"#)
 }
 
 /// Renders a pong.

@@ -1,6 +1,8 @@
 //! The options of this dialect. Who may join which room is decided by the policy of all dialects; here are only
 //! its defaults.
 
+use std::time::Duration;
+
 use fanfare_core::{DialectDefaults, Inherited, OptionKind, OptionSpec, Target, Unit};
 
 /// The declarations. What is not named here is as in every dialect.
@@ -17,13 +19,22 @@ pub(super) fn defaults() -> DialectDefaults {
     }
 }
 
-const OPTIONS: &[OptionSpec] = &[OptionSpec {
-    name: "default_access",
-    doc: "Who may join a room of which no access rule, authorizer or `rooms` claim says anything: any \
-          `authenticated` user, or `nobody`.",
-    kind: OptionKind::OneOf(&["authenticated", "nobody"]),
-    default: "\"authenticated\"",
-}];
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "default_access",
+        doc: "Who may join a room of which no access rule, authorizer or `rooms` claim says anything: any \
+              `authenticated` user, or `nobody`.",
+        kind: OptionKind::OneOf(&["authenticated", "nobody"]),
+        default: "\"authenticated\"",
+    },
+    OptionSpec {
+        name: "leave_grace",
+        doc: "How long `user_left` waits after a connection was lost without `leave_room` and without a close frame. A \
+              user who is back in the room by then has neither left nor joined.",
+        kind: OptionKind::Duration { min: Duration::ZERO },
+        default: "\"0s\"",
+    },
+];
 
 const INHERITED: &[Inherited] = &[
     Inherited {

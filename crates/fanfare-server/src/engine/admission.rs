@@ -1,72 +1,39 @@
 //! Who may still come in: a dialect's total, its limit per address, and one connection of each name.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use fanfare_core::{ClientNetwork, Refusal};
-use tokio::{sync::Notify, time::Instant, time::timeout_at};
+use tokio::time::{Instant, sleep};
 
-use super::node::MountedDialect;
+use super::{
+    Node,
+    node::MountedDialect,
+    slots::{self, HeldSlot},
+};
 
 /// Connections per client network of one dialect; kept only where there is a limit.
 #[derive(Debug, Default)]
 pub(super) struct Addresses(Mutex<HashMap<ClientNetwork, usize>>);
 
 /// How long a handshake waits for a name that is taken. A client that closes a connection and opens the next at once may be
-/// served before the server has read the end of the old one.
+/// served before the server has read the end of the old one, which may be another node's.
 const NAME_GRACE: Duration = Duration::from_millis(250);
+/// Between two tries.
+const NAME_RETRY: Duration = Duration::from_millis(25);
 
-/// The names of one dialect's connections, where they have names. Unique on this node; uniqueness in the cluster would
-/// take the place of this set. With each name whoever waits for it, if somebody does.
+/// The names of one dialect's connections on this node, where they have names. The broker judges names in the cluster; while
+/// it is away, this set decides.
 #[derive(Debug, Default)]
-pub(super) struct Names(Mutex<HashMap<Box<str>, Option<Arc<Notify>>>>);
+pub(super) struct Names(Mutex<HashSet<Box<str>>>);
 
 impl Names {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Option<Arc<Notify>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether `name` was free; then it is taken.
-    fn take(&self, name: &str) -> bool {
-        match self.lock().entry(name.into()) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(free) => {
-                free.insert(None);
-                true
-            }
-        }
-    }
-
-    fn free(&self, name: &str) {
-        if let Some(Some(waiting)) = self.lock().remove(name) {
-            waiting.notify_waiters();
-        }
-    }
-
-    /// Resolves when `name` is free, or was; at once where it is free already.
-    async fn freed(&self, name: &str) {
-        let Some(notify) = self
-            .lock()
-            .get_mut(name)
-            .map(|waiting| waiting.get_or_insert_default().clone())
-        else {
-            return;
-        };
-        let mut freed = std::pin::pin!(notify.notified());
-        // It may have become free before this began to listen; whoever has it then has nobody wait for it.
-        freed.as_mut().enable();
-        let is_same = |waiting: &Option<Arc<Notify>>| {
-            waiting
-                .as_ref()
-                .is_some_and(|waiting| Arc::ptr_eq(waiting, &notify))
-        };
-        if self.lock().get(name).is_some_and(is_same) {
-            freed.await;
-        }
     }
 }
 
@@ -76,15 +43,28 @@ pub struct Admission {
     address: IpAddr,
     /// Whether it counts among those of its address.
     counted: bool,
+    /// Few connections have any, and all would pay for their size.
+    held: Option<Box<Held>>,
+}
+
+/// What only some connections have.
+#[derive(Default)]
+struct Held {
     name: Option<Box<str>>,
+    name_slot: Option<HeldSlot>,
+    user_slot: Option<HeldSlot>,
 }
 
 impl Admission {
-    /// Takes a place for a connection from `address` that is called `name`, where connections have names.
+    /// Takes a place on this node for a connection from `address` that is called `name`, where connections have names.
     ///
     /// # Errors
     /// [`Refusal::AtCapacity`], [`Refusal::AddressAtCapacity`] or [`Refusal::NameTaken`].
-    pub fn take(dialect: &Arc<MountedDialect>, address: IpAddr, name: Option<&str>) -> Result<Self, Refusal> {
+    pub(super) fn take(
+        dialect: &Arc<MountedDialect>,
+        address: IpAddr,
+        name: Option<&str>,
+    ) -> Result<Self, Refusal> {
         let most = dialect.settings.max_connections as u64;
         let active = &dialect.counters.active;
         active
@@ -94,7 +74,7 @@ impl Admission {
             dialect: dialect.clone(),
             address,
             counted: false,
-            name: None,
+            held: None,
         };
         if dialect.settings.max_connections_per_ip > 0 {
             dialect
@@ -103,39 +83,67 @@ impl Admission {
             admission.counted = true;
         }
         if let Some(name) = name {
-            if !dialect.names.take(name) {
+            if !dialect.names.lock().insert(name.into()) {
                 return Err(Refusal::NameTaken);
             }
-            admission.name = Some(name.into());
+            admission.held.get_or_insert_default().name = Some(name.into());
         }
         Ok(admission)
     }
 
-    /// As [`Admission::take`], but waits a moment for a name that is taken.
+    /// As [`Admission::take`], but the name must be free on all nodes; one that is taken is waited for a moment.
     ///
     /// # Errors
     /// As [`Admission::take`].
-    pub async fn await_name(
+    pub async fn enter(
+        node: &Arc<Node>,
         dialect: &Arc<MountedDialect>,
         address: IpAddr,
         name: Option<&str>,
     ) -> Result<Self, Refusal> {
         let until = Instant::now() + NAME_GRACE;
         loop {
-            let taken = Self::take(dialect, address, name);
-            let (Err(Refusal::NameTaken), Some(name)) = (&taken, name) else {
-                return taken;
-            };
-            if timeout_at(until, dialect.names.freed(name)).await.is_err() {
-                return taken;
+            let is_last = Instant::now() >= until;
+            match Self::try_enter(node, dialect, address, name).await {
+                Err(Refusal::NameTaken) if !is_last => sleep(NAME_RETRY).await,
+                entered => return entered,
             }
         }
     }
 
-    /// Lets another connection have the name.
-    pub(super) fn free_name(&mut self) {
-        if let Some(name) = self.name.take() {
-            self.dialect.names.free(&name);
+    async fn try_enter(
+        node: &Arc<Node>,
+        dialect: &Arc<MountedDialect>,
+        address: IpAddr,
+        name: Option<&str>,
+    ) -> Result<Self, Refusal> {
+        let mut admission = Self::take(dialect, address, name)?;
+        if let Some(name) = name {
+            let slot = slots::of_name(node, dialect, name).await;
+            let slot = slot.ok_or(Refusal::NameTaken)?;
+            admission.held.get_or_insert_default().name_slot = Some(slot);
+        }
+        Ok(admission)
+    }
+
+    /// Keeps the place of the connection's user among those of all nodes.
+    pub(super) fn keep(&mut self, user_slot: Option<HeldSlot>) {
+        if user_slot.is_some() {
+            self.held.get_or_insert_default().user_slot = user_slot;
+        }
+    }
+
+    /// Lets other connections have the name and the user's place.
+    pub(super) fn release(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let Held {
+            name,
+            name_slot,
+            user_slot,
+        } = *held;
+        drop((name_slot, user_slot));
+        if let Some(name) = name {
+            self.dialect.names.lock().remove(&name);
         }
     }
 
@@ -146,7 +154,7 @@ impl Admission {
 
     /// What the connection is called.
     pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        self.held.as_ref()?.name.as_deref()
     }
 
     /// The dialect the place is in.
@@ -161,7 +169,7 @@ impl Drop for Admission {
         if self.counted {
             self.dialect.addresses.leave(self.address.into());
         }
-        self.free_name();
+        self.release();
     }
 }
 
@@ -184,34 +192,5 @@ impl Addresses {
                 counts.remove(&network);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn whoever_waits_for_a_name_learns_that_it_is_free() {
-        let names = Arc::new(Names::default());
-        names.freed("ann").await;
-        assert!(names.take("ann"));
-        assert!(!names.take("ann"));
-        assert!(names.take("bob"));
-        let waiting: Vec<_> = (0..3)
-            .map(|_| {
-                let names = names.clone();
-                tokio::spawn(async move { names.freed("ann").await })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        names.free("bob");
-        tokio::task::yield_now().await;
-        assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
-        names.free("ann");
-        for waiting in waiting {
-            assert!(waiting.await.is_ok());
-        }
-        assert!(names.lock().is_empty());
     }
 }

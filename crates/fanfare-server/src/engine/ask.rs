@@ -15,6 +15,7 @@ use super::{
     node::{MountedDialect, Node},
     presence::Joining,
     requests::{self, Asking, Granted, Request},
+    slots,
     talk::{Turn, unix_millis},
 };
 use crate::{
@@ -114,19 +115,24 @@ impl Connection {
                 None => match Hold::user(node, turn.shard.number, &mounted, &identity.user) {
                     Err(_) => Denial::UserAtCapacity,
                     Ok((hold, in_force)) => {
+                        let slot = slots::of_user(node, &mounted, &identity.user);
                         let work = async move {
-                            requests::in_force(in_force).await;
-                            (identity, hold)
+                            let ((), slot) = tokio::join!(requests::in_force(in_force), slot);
+                            (identity, hold, slot)
                         };
                         return self.settle(
                             ticket,
                             turn,
                             work,
-                            |connection, ticket, (identity, hold), turn| {
+                            |connection, ticket, (identity, hold, slot), turn| {
+                                let Ok(slot) = slot else {
+                                    return connection.answer(ticket, Err(Denial::UserAtCapacity), turn);
+                                };
                                 if turn.shard.node.gate.refuses(&identity) {
                                     return connection.answer(ticket, Err(Denial::BadCredential), turn);
                                 }
                                 connection.keep(Some(hold));
+                                connection.admission.keep(slot);
                                 connection.renew(identity, turn);
                                 connection.answer(ticket, Ok(Outcome::Authenticated), turn);
                             },

@@ -100,6 +100,8 @@ pub(super) struct Connection {
     pub(super) paused: bool,
     /// It was taken out of its rooms and of the index.
     pub(super) departed: bool,
+    /// If it ended now, its client would be lost: neither has the client closed it, nor has the server decided to.
+    pub(super) is_lost: bool,
     /// What the conversation asked for and was not answered yet. Nothing is read meanwhile.
     pub(super) asked: u32,
     pub(super) meter: Option<Box<Meter>>,
@@ -275,6 +277,7 @@ impl Connection {
             self.outbox_mut().push(encode::frame(Opcode::Text, &words, false));
         }
         self.close(code, reason, now);
+        self.is_lost = ending.is_loss();
         if ending == Ending::SlowConsumer {
             if let Some(outbox) = &mut self.outbox {
                 let untaken = outbox.abandon();
@@ -295,6 +298,7 @@ impl Connection {
     pub(super) fn close(&mut self, code: u16, reason: &str, now: u64) {
         if self.phase == Phase::Open {
             self.close_code = code;
+            self.is_lost = false;
             self.outbox_mut().push(encode::close_frame(code, reason));
             self.phase = Phase::Closing {
                 until: now + CLOSE_ANSWER_MS,
@@ -322,6 +326,7 @@ impl Connection {
                 None => encode::empty_close_frame(),
             });
         }
+        self.is_lost = false;
         self.phase = Phase::Finishing {
             until: now + HANG_UP_MS,
             finished: false,

@@ -19,7 +19,7 @@ use super::{
     connection::{Connection, Key, Phase},
     hold::Hold,
     subscriptions::Traits,
-    talk::Turn,
+    talk::{Turn, millis},
 };
 
 /// Bits of an [`EntryTicket`] that number the entries of one shard; the bits above are the shard's number.
@@ -75,11 +75,18 @@ impl Connection {
         });
     }
 
-    /// Leaves each of `rooms`: the connection is over.
+    /// Leaves each of `rooms`, now or, if the client was lost, when its time to come back is over: the connection has ended.
     pub(super) fn leave_rooms(&self, rooms: Vec<Channel>, shard: &Shard) {
         let Some(identity) = &self.identity else { return };
+        let grace = self.admission.dialect().dialect.leave_grace();
+        let stays = self.is_lost && !grace.is_zero() && !shard.node.is_draining();
+        let until = shard.node.clock_ms().saturating_add(millis(grace));
         for room in rooms {
-            shard.node.leave_room(room, &identity.user);
+            if stays {
+                shard.leave_later(room, &identity.user, until);
+            } else {
+                shard.node.leave_room(room, &identity.user);
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What the nodes of a cluster ask each other, so that an operator gets one answer for all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use bytes::Bytes;
-use fanfare_core::Channel;
+use fanfare_core::{Channel, Present};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -20,6 +20,12 @@ enum Question {
     Connections(Filter),
     /// Which channels are held: at most `limit`, with names after `after`.
     Channels { after: Box<str>, limit: usize },
+    /// Which members of this room are on the node: at most `limit`, with ids after `after`.
+    Room {
+        room: Box<str>,
+        after: Box<str>,
+        limit: usize,
+    },
     /// End this connection.
     End(Uuid),
 }
@@ -39,6 +45,21 @@ pub struct Gathered<T> {
     pub answer: T,
     /// Whether every node has answered.
     pub complete: bool,
+}
+
+/// A user in a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomMember {
+    /// The user.
+    pub user: Box<str>,
+    /// What to call the user.
+    pub username: Box<str>,
+    /// The user's connections in the room.
+    pub connections: u64,
+    /// The nodes that hold them.
+    pub nodes: u64,
+    /// When the first of them entered, in milliseconds of Unix time.
+    pub since_ms: u64,
 }
 
 /// Channels with the number of connections subscribed to exactly that name.
@@ -72,6 +93,26 @@ impl Node {
                 *sums.entry(name).or_default() += count;
             }
             sums.into_iter().take(limit).collect()
+        })
+    }
+
+    /// At most `limit` members of `room` on all nodes, by id, after the id `after`.
+    pub async fn room_members(&self, room: &Channel, after: &str, limit: usize) -> Gathered<Vec<RoomMember>> {
+        let question = Question::Room {
+            room: (**room).into(),
+            after: after.into(),
+            limit,
+        };
+        let asked = self.ask_all::<Vec<RoomMember>>(&question).await;
+        asked.map(|each| {
+            let mut sums = BTreeMap::<Box<str>, RoomMember>::new();
+            for member in each.into_iter().flatten() {
+                match sums.entry(member.user.clone()) {
+                    Entry::Occupied(mut known) => known.get_mut().add(&member),
+                    Entry::Vacant(free) => _ = free.insert(member),
+                }
+            }
+            sums.into_values().take(limit).collect()
         })
     }
 
@@ -126,6 +167,9 @@ impl Node {
             Question::Presence(user) => serde_json::to_vec(&self.connections_of(&user)),
             Question::Connections(filter) => serde_json::to_vec(&self.rows(filter).await),
             Question::Channels { after, limit } => serde_json::to_vec(&self.own_channels(&after, limit)),
+            Question::Room { room, after, limit } => {
+                serde_json::to_vec(&self.own_members(&room, &after, limit))
+            }
             Question::End(id) => serde_json::to_vec(&self.end_own(id).await),
         };
         answer.unwrap_or_default().into()
@@ -148,6 +192,17 @@ impl Node {
         held.map(|(name, count)| ((*name).into(), count as u64)).collect()
     }
 
+    fn own_members(&self, room: &str, after: &str, limit: usize) -> Vec<RoomMember> {
+        let (Some(broker), Ok(room)) = (self.broker(), Channel::new(room)) else {
+            return Vec::new();
+        };
+        let mut present = broker.present(&room);
+        present.retain(|one| *one.member.user > *after);
+        present.sort_unstable_by(|a, b| a.member.user.cmp(&b.member.user));
+        let present = present.iter().take(limit);
+        present.map(RoomMember::on_one_node).collect()
+    }
+
     async fn end_own(&self, id: Uuid) -> u64 {
         let ask = |shard: &ShardHandle| {
             let (tell, told) = oneshot::channel();
@@ -160,6 +215,25 @@ impl Node {
             ended += told.await.unwrap_or_default();
         }
         ended
+    }
+}
+
+impl RoomMember {
+    fn on_one_node(present: &Present) -> Self {
+        Self {
+            user: (*present.member.user).into(),
+            username: present.member.name().into(),
+            connections: present.connections.into(),
+            nodes: 1,
+            since_ms: present.since_ms,
+        }
+    }
+
+    /// The same user on other nodes.
+    fn add(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.nodes += other.nodes;
+        self.since_ms = self.since_ms.min(other.since_ms);
     }
 }
 

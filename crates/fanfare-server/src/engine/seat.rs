@@ -13,7 +13,7 @@ use super::{
     connection::{Connection, Key, Phase},
     hold::{Hold, InForce},
     meter::Meter,
-    requests, serve,
+    requests, serve, slots,
     talk::{Turn, millis, unix_millis},
     work::Debt,
 };
@@ -26,13 +26,24 @@ pub struct Seat {
 
 impl Shard {
     /// Lets a connection in before its upgrade is answered, so that nothing published from the answer on is missed:
-    /// what reaches it earlier is queued. Resolves when the broker sends this node the user's events.
+    /// what reaches it earlier is queued. Resolves when the broker sends this node the user's events, and the user has a place
+    /// among those of all nodes.
     ///
     /// # Errors
     /// [`Refusal::UserAtCapacity`].
     pub async fn reserve(self: &Rc<Self>, newcomer: Newcomer) -> Result<Seat, Refusal> {
+        let user = newcomer.identity.as_ref().map(|identity| identity.user.clone());
+        let mounted = newcomer.admission.dialect().clone();
         let (seat, in_force) = self.take_in(newcomer)?;
-        requests::in_force(in_force).await;
+        let slot = async {
+            match user {
+                Some(user) => slots::of_user(&self.node, &mounted, &user).await,
+                None => Ok(None),
+            }
+        };
+        let ((), slot) = tokio::join!(requests::in_force(in_force), slot);
+        let slot = slot.map_err(|_| Refusal::UserAtCapacity)?;
+        self.with(seat.key, |connection, _| connection.admission.keep(slot));
         Ok(seat)
     }
 
@@ -81,6 +92,7 @@ impl Shard {
             hears_everyone: false,
             paused: false,
             departed: false,
+            is_lost: true,
             asked: 0,
             meter: Meter::new(&mounted.settings),
             debt: Debt::default(),
@@ -178,7 +190,7 @@ impl Connection {
         }
         let rooms = self.leave_index(shard, key);
         self.release_user(shard);
-        self.admission.free_name();
+        self.admission.release();
         self.leave_rooms(rooms, shard);
     }
 }

@@ -24,6 +24,7 @@ use super::{
     batch::Part,
     census::{Filter, Row},
     connection::{Connection, Key},
+    grace::Absentees,
     presence::PendingEntry,
     publisher::Publisher,
     sweep,
@@ -99,6 +100,7 @@ pub struct Shard {
     /// Connections that enter a room, by the ticket under which the broker reports it.
     pub(super) entries: RefCell<AHashMap<EntryTicket, PendingEntry>>,
     pub(super) next_entry: Cell<u64>,
+    pub(super) absentees: RefCell<Absentees>,
     pub(super) generation: Cell<u32>,
     pub(super) drain: Cell<Option<sweep::Drain>>,
     /// Its connections take turns by this one when many are ready at once.
@@ -141,6 +143,7 @@ impl Shard {
             }),
             entries: RefCell::default(),
             next_entry: Cell::new(0),
+            absentees: RefCell::default(),
             generation: Cell::new(0),
             drain: Cell::new(None),
             pace: Pace::new(CONNECTIONS_PER_PASS),

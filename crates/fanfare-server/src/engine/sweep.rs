@@ -51,6 +51,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
         .await;
         let now = shard.node.clock_ms();
         shard.continue_drain(now);
+        shard.leave_due(now);
         shard.give_back(now);
         let wall = unix_millis(SystemTime::now());
         let mut from = 0;
@@ -72,6 +73,7 @@ impl Shard {
             closed: 0,
         }));
         self.continue_drain(began);
+        self.leave_due(u64::MAX);
     }
 
     /// Closes as many more as the time that has passed calls for.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fanfare_core::{Context, Conversation, Identity, Message, Step, Steps};
+use fanfare_core::{Context, Conversation, Identity, Message, Step, Steps, UserFull};
 use fanfare_ws::{Opcode, encode};
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     hold::Hold,
     meter::Meter,
     shard::Codec,
-    work,
+    slots, work,
 };
 
 /// What is at hand while a connection is served.
@@ -107,9 +107,34 @@ impl Connection {
             // RFC 6455 leaves 1013 to the registry: "try again later".
             return self.close(1013, "at capacity", turn.now);
         };
+        let slot = self
+            .identity
+            .as_ref()
+            .map(|identity| slots::of_user(node, &mounted, &identity.user));
+        let text: Box<str> = text.into();
+        let work = async move {
+            let slot = match slot {
+                Some(slot) => slot.await,
+                None => Ok(None),
+            };
+            let hold = hold.map(|(hold, _)| hold); // the user's events reach the node already
+            slot.map(|slot| (admission, hold, slot, text))
+        };
+        self.settle(0, turn, work, |connection, _, admitted, turn| match admitted {
+            Ok((mut admission, hold, slot, text)) => {
+                admission.keep(slot);
+                connection.go_over(admission, hold, &text, turn);
+            }
+            Err(UserFull) => connection.close(1013, "at capacity", turn.now),
+        });
+    }
+
+    /// Is of the dialect of `admission` from now on, in which `text` is its first message.
+    fn go_over(&mut self, admission: Admission, hold: Option<Hold>, text: &str, turn: &mut Turn<'_>) {
+        let mounted = admission.dialect().clone();
         self.release_user(turn.shard);
         self.admission = admission;
-        self.keep(hold.map(|(hold, _)| hold)); // the node heard of the user before, so nothing is to be waited for
+        self.keep(hold);
         mounted.counters.opened.fetch_add(1, Relaxed);
         self.meter = Meter::new(&mounted.settings);
         self.timer_at = u64::MAX; // was the old conversation's

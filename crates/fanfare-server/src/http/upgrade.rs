@@ -170,7 +170,7 @@ async fn judge(
         .name
         .map(Cow::into_owned)
         .or_else(|| mounted.dialect.name_for(id));
-    let admission = Admission::await_name(mounted, address, called.as_deref()).await?;
+    let admission = Admission::enter(&site.node, mounted, address, called.as_deref()).await?;
     let user_agent = headers.get(header::USER_AGENT).filter(|_| offer.keep_user_agent);
     let user_agent = user_agent.map(|value| value.as_bytes().iter().copied().filter(u8::is_ascii));
     let newcomer = Newcomer {

@@ -14,7 +14,7 @@ mod settings;
 mod shutdown;
 mod threads;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use exposure::Exposure;
 use fanfare_accounts::KeyNeed;
@@ -37,6 +37,9 @@ use reload::Reload;
 pub use reload::Start;
 pub use settings::dialect_infos;
 pub(crate) use settings::dialects;
+
+/// How long the end may wait for the broker: it promises a second.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs the server until it is told to stop; `again` is how to call this binary with the same configuration.
 ///
@@ -142,11 +145,20 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let ended = shutdown::wait(signals, &node, &config.shutdown).await;
     reloading.abort();
     threads.stop();
+    leave(&node).await;
     for task in forgetting.into_iter().chain([refreshing]).chain(following) {
         task.abort();
     }
     accounts.storage().close().await;
     Ok(ended?)
+}
+
+/// Ends this node's part in the cluster, as far as that is done in time.
+async fn leave(node: &Node) {
+    let Some(broker) = node.broker() else { return };
+    if tokio::time::timeout(LEAVE_TIMEOUT, broker.close()).await.is_err() {
+        tracing::warn!("the broker has not confirmed that this node left the cluster");
+    }
 }
 
 fn shard_count(config: &Config) -> usize {

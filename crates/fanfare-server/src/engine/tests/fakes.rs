@@ -11,7 +11,7 @@ use bytes::Bytes;
 use fanfare_cluster::embedded::EmbeddedBroker;
 use fanfare_core::{
     Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Inbound,
-    Interest, MAX_CLAIMS, Present, Reach, Receipt, UserId,
+    Interest, MAX_CLAIMS, Present, Reach, Receipt, Slot, SlotScope, UserId,
     policy::{Action, Authorizer, Question},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -116,6 +116,9 @@ pub(super) struct FakeBroker {
     line: mpsc::UnboundedSender<Job>,
     /// Who is in which room.
     pub(super) rooms: EmbeddedBroker,
+    pub(super) grants: Gate,
+    /// The places that are taken in the cluster.
+    slots: Arc<Mutex<HashMap<Slot, usize>>>,
     /// What the node asked for, and whether that is in force.
     interests: Mutex<HashMap<Interest, bool>>,
 }
@@ -127,6 +130,8 @@ impl FakeBroker {
         let broker = Arc::new(Self {
             rooms: EmbeddedBroker::new(inbound.clone(), MAX_CLAIMS),
             inbound,
+            grants: Gate::new(true),
+            slots: Arc::default(),
             confirms: Gate::new(true),
             carries: Gate::new(true),
             line,
@@ -155,6 +160,26 @@ impl FakeBroker {
             .values_mut()
             .for_each(|in_force| *in_force = true);
         self.confirms.open();
+    }
+
+    /// The places that are taken, by the name they have.
+    pub(super) fn slots(&self) -> HashMap<Box<str>, usize> {
+        let slots = self.slots.lock().unwrap();
+        slots
+            .iter()
+            .map(|(slot, count)| (slot.name.clone(), *count))
+            .collect()
+    }
+
+    /// Another node takes a place.
+    pub(super) fn occupy(&self, scope: SlotScope, name: &str) -> Slot {
+        let slot = Slot {
+            scope,
+            dialect: "plain",
+            name: name.into(),
+        };
+        *self.slots.lock().unwrap().entry(slot.clone()).or_default() += 1;
+        slot
     }
 
     pub(super) fn interests(&self) -> Vec<Interest> {
@@ -264,5 +289,27 @@ impl Broker for FakeBroker {
 
     fn rooms(&self) -> usize {
         self.rooms.rooms()
+    }
+
+    fn acquire_slot(&self, slot: Slot, most: usize) -> BoxFuture<'static, bool> {
+        let (granted, slots) = (self.grants.pass(), self.slots.clone());
+        Box::pin(async move {
+            granted.await;
+            let mut slots = slots.lock().unwrap();
+            let taken = slots.get(&slot).copied().unwrap_or_default();
+            if taken < most {
+                slots.insert(slot, taken + 1);
+            }
+            taken < most
+        })
+    }
+
+    fn release_slot(&self, slot: Slot) {
+        let mut slots = self.slots.lock().unwrap();
+        let taken = slots.get_mut(&slot).expect("only what was taken is released");
+        *taken -= 1;
+        if *taken == 0 {
+            slots.remove(&slot);
+        }
     }
 }

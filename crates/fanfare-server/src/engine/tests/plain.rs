@@ -27,6 +27,8 @@ pub(super) struct Plain {
     pub(super) mark: &'static str,
     /// The role without which nobody is let in.
     pub(super) role: Option<&'static str>,
+    /// How long a user who was lost stays in its rooms.
+    pub(super) grace: Duration,
 }
 
 impl Default for Plain {
@@ -42,6 +44,7 @@ impl Default for Plain {
             welcome: None,
             mark: "",
             role: None,
+            grace: Duration::ZERO,
         }
     }
 }
@@ -122,6 +125,9 @@ impl Dialect for Plain {
         };
         let data = json(&format!("\"{user}-{word}\""));
         Some(Announcement { kind: word, data })
+    }
+    fn leave_grace(&self) -> Duration {
+        self.grace
     }
     fn own_types(&self) -> &'static [&'static str] {
         &["reserved"]

@@ -164,8 +164,18 @@ impl World {
     }
 
     pub(super) async fn reserve_on(&self, shard: usize, who: Option<Identity>) -> Result<Seat, Refusal> {
+        self.reserve_named(shard, who, None).await
+    }
+
+    /// The same with a name.
+    pub(super) async fn reserve_named(
+        &self,
+        shard: usize,
+        who: Option<Identity>,
+        name: Option<&str>,
+    ) -> Result<Seat, Refusal> {
         let address: IpAddr = [127, 0, 0, 1].into();
-        let admission = Admission::take(&self.node.dialects[0], address, None)?;
+        let admission = Admission::enter(&self.node, &self.node.dialects[0], address, name).await?;
         self.shards[shard]
             .reserve(Newcomer {
                 admission,
@@ -230,6 +240,7 @@ impl World {
     async fn leaves_nothing(&self) {
         self.broker.confirm();
         self.broker.carries.open();
+        self.broker.grants.open();
         if let Some(authorizer) = &self.authorizer {
             authorizer.gate.open();
         }
@@ -249,7 +260,11 @@ impl World {
             (0, 0)
         );
         assert_eq!(node.channels.pattern_subscriptions(), 0);
+        for shard in &self.shards {
+            shard.leave_due(u64::MAX);
+        }
         self.has_rooms(0).await;
+        until(|| self.broker.slots().is_empty()).await;
         assert!(self.shards.iter().all(|shard| shard.entries.borrow().is_empty()));
     }
 
@@ -265,7 +280,7 @@ pub(super) async fn until(condition: impl Fn() -> bool) {
     }
 }
 
-fn who(user: &str, lives: Duration) -> Option<Identity> {
+pub(super) fn who(user: &str, lives: Duration) -> Option<Identity> {
     let (user, role) = user.split_once('+').unwrap_or((user, ""));
     let mut identity = Identity::new(UserId::new(user).ok()?, SystemTime::now() + lives);
     if !role.is_empty() {

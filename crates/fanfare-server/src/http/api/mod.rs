@@ -4,6 +4,7 @@
 mod channels;
 mod connections;
 mod events;
+mod members;
 mod presence;
 pub(super) mod query;
 mod reset_token;
@@ -40,7 +41,8 @@ use super::{
         reset_token::create,
         connections::list,
         connections::end,
-        channels::list
+        channels::list,
+        members::list
     )
 )]
 pub(super) struct Api;
@@ -84,6 +86,7 @@ enum Resource<'a> {
     Connections,
     Connection(&'a str),
     Channels,
+    Members(&'a str),
 }
 
 impl<'a> Resource<'a> {
@@ -96,6 +99,7 @@ impl<'a> Resource<'a> {
             ["v1", "connections"] => Some(Self::Connections),
             ["v1", "connections", id] => Some(Self::Connection(id)),
             ["v1", "channels"] => Some(Self::Channels),
+            ["v1", "channels", name, "presence"] => Some(Self::Members(name)),
             _ => None,
         }
     }
@@ -103,7 +107,9 @@ impl<'a> Resource<'a> {
     fn methods(&self) -> &'static [Method] {
         match self {
             Self::Events | Self::ResetToken(_) => &[Method::POST],
-            Self::Presence(_) | Self::Connections | Self::Channels => &[Method::GET, Method::HEAD],
+            Self::Presence(_) | Self::Connections | Self::Channels | Self::Members(_) => {
+                &[Method::GET, Method::HEAD]
+            }
             Self::Connection(_) => &[Method::DELETE],
         }
     }
@@ -161,6 +167,7 @@ pub(super) async fn answer(
         Resource::Connections => connections::list(query_of(&head), site).await,
         Resource::Connection(id) => connections::end(id, site).await,
         Resource::Channels => channels::list(query_of(&head), site).await,
+        Resource::Members(name) => members::list(name, query_of(&head), site).await,
     }
 }
 

@@ -1,0 +1,117 @@
+//! Users who were lost stay in their rooms until their time to come back is over.
+
+use std::time::Duration;
+
+use fanfare_ws::{Opcode, encode};
+
+use super::{
+    plain::Plain,
+    world::{Setup, World, until},
+};
+
+fn patient() -> Setup {
+    Setup {
+        dialects: vec![Plain {
+            grace: Duration::from_secs(3600),
+            ..Plain::default()
+        }],
+        ..Setup::default()
+    }
+}
+
+/// The hour is over.
+fn later(world: &World) -> u64 {
+    world.node.clock_ms() + 3_600_000
+}
+
+#[test]
+fn a_lost_user_leaves_when_the_time_is_over() {
+    patient().run(|world| async move {
+        let (mut loud, mut bob) = (world.connect("loud").await, world.connect("bob").await);
+        for client in [&mut loud, &mut bob] {
+            client.ask("join project:1").await;
+        }
+        loud.ask("join task:1").await;
+        bob.hears_no_more().await;
+        drop(loud);
+        world.held(1).await;
+        bob.hears_no_more().await;
+        world.shard.leave_due(later(&world) - 60_000);
+        bob.hears_no_more().await;
+        world.shard.leave_due(later(&world));
+        bob.hears(&["\"loud-left\""]).await;
+        world.has_rooms(1).await;
+    });
+}
+
+#[test]
+fn a_user_who_is_back_in_time_has_neither_left_nor_joined() {
+    patient().run(|world| async move {
+        let (mut loud, mut bob) = (world.connect("loud").await, world.connect("bob").await);
+        for client in [&mut bob, &mut loud] {
+            client.ask("join project:1").await;
+        }
+        bob.hears(&["\"loud-joined\""]).await;
+        for _ in 0..3 {
+            drop(loud);
+            world.held(1).await;
+            loud = world.connect("loud").await;
+            assert_eq!(loud.ask("join project:1").await, "join: ok");
+        }
+        assert_eq!(
+            world.shard.absentees.borrow().len(),
+            1,
+            "once for a user and room"
+        );
+        world.shard.leave_due(later(&world));
+        bob.hears_no_more().await;
+        loud.hears_no_more().await;
+        assert_eq!(loud.ask("leave project:1").await, "leave: ok");
+        bob.hears(&["\"loud-left\""]).await;
+    });
+}
+
+#[test]
+fn who_leaves_or_closes_or_is_sent_away_leaves_at_once() {
+    for how in ["leave", "close frame", "sent away"] {
+        patient().run(|world| async move {
+            let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
+            for client in [&mut alice, &mut bob] {
+                client.ask("join project:1").await;
+            }
+            match how {
+                "leave" => assert_eq!(alice.ask("leave project:1").await, "leave: ok"),
+                "sent away" => alice.say("end").await,
+                _ => {
+                    alice
+                        .write(&encode::masked_frame(Opcode::Close, &[3, 232], [0; 4]))
+                        .await
+                }
+            }
+            bob.hears(&["\"alice-left\""]).await;
+            assert_eq!(world.shard.absentees.borrow().len(), 0, "{how}");
+        });
+    }
+}
+
+#[test]
+fn a_drain_waits_for_nobody_to_come_back() {
+    patient().run(|world| async move {
+        let (mut lost, mut alice) = (world.connect("lost").await, world.connect("alice").await);
+        let mut bob = world.connect("bob").await;
+        for client in [&mut lost, &mut alice, &mut bob] {
+            client.ask("join project:1").await;
+        }
+        drop(lost);
+        world.held(2).await;
+        bob.hears_no_more().await;
+        world.node.drain(Duration::from_secs(1));
+        // The one who was lost before, and the others as they are closed.
+        until(|| world.shard.absentees.borrow().len() == 0).await;
+        assert_eq!(alice.close().await.1, "shutting_down");
+        assert_eq!(bob.close().await.1, "shutting_down");
+        drop((alice, bob));
+        world.held(0).await;
+        world.has_rooms(0).await;
+    });
+}

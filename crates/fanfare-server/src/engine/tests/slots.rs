@@ -1,0 +1,156 @@
+//! Names and users' places, which all nodes count together.
+
+use std::time::Duration;
+
+use fanfare_core::{Broker, Refusal, SlotScope};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::{
+    plain::Plain,
+    world::{Setup, World, in_world, settings, token, until},
+};
+use crate::engine::DialectSettings;
+
+const A_MINUTE: Duration = Duration::from_secs(60);
+
+fn at_most(max_connections_per_user: usize) -> DialectSettings {
+    DialectSettings {
+        max_connections_per_user,
+        ..settings()
+    }
+}
+
+fn slots(world: &World) -> Vec<(String, usize)> {
+    let slots = world.broker.slots().into_iter();
+    let mut slots: Vec<_> = slots.map(|(name, count)| (name.to_string(), count)).collect();
+    slots.sort();
+    slots
+}
+
+#[test]
+fn without_a_limit_no_place_is_taken() {
+    in_world(settings(), |world| async move {
+        let _alice = world.connect("alice").await;
+        assert_eq!(slots(&world), []);
+    });
+}
+
+#[test]
+fn a_users_places_are_counted_with_those_on_other_nodes() {
+    in_world(at_most(2), |world| async move {
+        let elsewhere = world.broker.occupy(SlotScope::User, "alice");
+        let mut alice = world.connect("alice").await;
+        let refused = world.reserve("alice", A_MINUTE).await;
+        assert_eq!(refused.err(), Some(Refusal::UserAtCapacity));
+        assert_eq!(slots(&world), [("alice".into(), 2)]);
+        assert_eq!(
+            (world.node.active(), world.shard.len()),
+            (1, 1),
+            "nothing is left"
+        );
+        let bob = world.connect("bob").await;
+        world.broker.release_slot(elsewhere);
+        let again = world.connect("alice").await;
+        // A place is free as soon as its connection is closed, whether or not the client has hung up.
+        alice.say("end").await;
+        alice.close().await;
+        until(|| slots(&world) == [("alice".into(), 1), ("bob".into(), 1)]).await;
+        drop((alice, again, bob));
+    });
+}
+
+#[test]
+fn an_aborted_handshake_leaves_no_place_taken() {
+    in_world(at_most(1), |world| async move {
+        for is_named in [false, true] {
+            world.broker.grants.shut();
+            let waiting = world.clone();
+            let name = is_named.then_some("tab");
+            let entering = tokio::task::spawn_local(async move {
+                waiting
+                    .reserve_named(0, super::world::who("alice", A_MINUTE), name)
+                    .await
+            });
+            until(|| world.node.active() == 1).await;
+            entering.abort();
+            until(|| world.node.active() == 0).await;
+            assert_eq!(slots(&world), []);
+            world.broker.grants.open();
+            // What was acquired for it is released; then there is room for another.
+            until(|| slots(&world).is_empty()).await;
+            let alice = world.connect("alice").await;
+            until(|| slots(&world) == [("alice".into(), 1)]).await;
+            drop(alice);
+            world.held(0).await;
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_proves_its_user_later_takes_a_place_then() {
+    in_world(at_most(1), |world| async move {
+        let auth = |user| format!("auth {}", token(user, 60, &Value::Null));
+        let elsewhere = world.broker.occupy(SlotScope::User, "alice");
+        let mut client = world.connect("").await;
+        assert_eq!(client.ask(&auth("alice")).await, "auth: user_at_capacity");
+        assert_eq!(slots(&world), [("alice".into(), 1)]);
+        world.broker.release_slot(elsewhere);
+        for _ in 0..2 {
+            // Renewing the credential takes no other place.
+            assert_eq!(client.ask(&auth("alice")).await, "auth: alice");
+            assert_eq!(slots(&world), [("alice".into(), 1)]);
+        }
+        drop(client);
+        until(|| slots(&world).is_empty()).await;
+    });
+}
+
+#[test]
+fn a_connection_that_changes_its_dialect_changes_its_place() {
+    let setup = Setup {
+        dialects: vec![Plain::default(), Plain::default()],
+        settings: at_most(2),
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        world.broker.grants.shut();
+        alice.say_all(&["become", "hello"]).await;
+        until(|| world.waiting() == 1).await;
+        world.broker.grants.open();
+        alice.hears(&["become", "hello"]).await;
+        assert_eq!(slots(&world), [("alice".into(), 1)]);
+        // Both test dialects have one name, so that this one needs a third place.
+        let mut again = world.connect("alice").await;
+        again.say("become").await;
+        assert_eq!(again.close().await, (1013, "at capacity".into()));
+        drop(again);
+    });
+}
+
+#[test]
+fn a_name_is_unique_on_all_nodes() {
+    in_world(settings(), |world| async move {
+        let named = |name: &'static str| {
+            let world = world.clone();
+            async move { world.reserve_named(0, None, Some(name)).await }
+        };
+        let elsewhere = world.broker.occupy(SlotScope::Name, "tab");
+        assert_eq!(named("tab").await.err(), Some(Refusal::NameTaken));
+        let other = named("other").await.unwrap();
+        assert_eq!(slots(&world), [("other".into(), 1), ("tab".into(), 1)]);
+        assert_eq!(named("other").await.err(), Some(Refusal::NameTaken));
+        // One that becomes free while a handshake waits is that handshake's.
+        tokio::time::pause(); // until the end there is no socket to wait for
+        let waiting = tokio::task::spawn_local(named("tab"));
+        sleep(Duration::from_millis(200)).await;
+        world.broker.release_slot(elsewhere);
+        let tab = waiting.await.unwrap().unwrap();
+        let waiting = tokio::task::spawn_local(named("other"));
+        sleep(Duration::from_millis(200)).await;
+        drop(other);
+        drop((waiting.await.unwrap().unwrap(), tab));
+        tokio::time::resume();
+    });
+}

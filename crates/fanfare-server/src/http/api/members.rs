@@ -1,0 +1,118 @@
+//! `GET /api/v1/channels/{name}/presence`: who is in a room, on any node.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use fanfare_core::{Channel, timestamp};
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    super::Site,
+    Refused, Reply, invalid,
+    query::{Limit, Query},
+    reply,
+};
+use crate::engine::RoomMember;
+
+/// A page of a room's members.
+#[derive(Serialize, ToSchema)]
+struct Page<'a> {
+    channel: &'a str,
+    #[schema(inline)]
+    members: Vec<Member<'a>>,
+    /// For the next page; null on the last.
+    #[schema(required)]
+    next_cursor: Option<&'a str>,
+    /// False where not every node has answered, or the broker was away.
+    complete: bool,
+}
+
+/// A user in a room.
+#[derive(Serialize, ToSchema)]
+struct Member<'a> {
+    user: &'a str,
+    /// What to call the user: the id, where the token has no name.
+    username: &'a str,
+    /// The user's connections in the room.
+    connections: u64,
+    /// The nodes that hold them.
+    nodes: u64,
+    /// When the user came.
+    #[schema(format = DateTime)]
+    since: String,
+}
+
+/// Who is in a room, on any node.
+#[utoipa::path(
+    get,
+    path = "/api/v1/channels/{name}/presence",
+    operation_id = "listMembers",
+    tag = "Service API",
+    params(
+        ("name" = String, Path, description = "The room's name, percent-encoded.", min_length = 1),
+        Limit,
+        ("cursor" = Option<String>, Query, description = "Only users with ids after this one."),
+    ),
+    responses(
+        (
+            status = 200,
+            description = "A page of them, by id. A room that nobody is in has none.",
+            body = inline(Page<'static>),
+            example = json!({
+                "channel": "project:123",
+                "members": [{
+                    "user": "123",
+                    "username": "alice",
+                    "connections": 2,
+                    "nodes": 1,
+                    "since": "2026-01-02T03:04:05.678Z",
+                }],
+                "next_cursor": null,
+                "complete": true,
+            }),
+        ),
+        Refused,
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(super) async fn list(name: &str, query: &str, site: &Site) -> Reply {
+    let Ok(name) = percent_encoding::percent_decode_str(name).decode_utf8() else {
+        return invalid("the channel's name in the path is not UTF-8");
+    };
+    let room = match Channel::new(&name) {
+        Ok(room) => room,
+        Err(bad) => return invalid(&format!("the channel's name in the path: {bad}")),
+    };
+    let read =
+        Query::read(query, &["limit", "cursor"]).and_then(|query| Ok((query.limit()?, query.text("cursor"))));
+    let (limit, after) = match read {
+        Ok(read) => read,
+        Err(message) => return invalid(&message),
+    };
+    let found = site
+        .node
+        .room_members(&room, &after.unwrap_or_default(), limit)
+        .await;
+    let next = found.answer.last().filter(|_| found.answer.len() == limit);
+    let page = Page {
+        channel: &room,
+        members: found.answer.iter().map(Member::of).collect(),
+        next_cursor: next.map(|member| &*member.user),
+        complete: found.complete,
+    };
+    reply::json(StatusCode::OK, &page)
+}
+
+impl<'a> Member<'a> {
+    fn of(member: &'a RoomMember) -> Self {
+        let since = UNIX_EPOCH.checked_add(Duration::from_millis(member.since_ms));
+        Self {
+            user: &member.user,
+            username: &member.username,
+            connections: member.connections,
+            nodes: member.nodes,
+            since: timestamp(since.unwrap_or(UNIX_EPOCH)).to_string(),
+        }
+    }
+}
