@@ -242,7 +242,10 @@ mod tests {
     fn what_may_be_configured() {
         let defaults = Kind.defaults();
         let read = |given: Option<&str>| {
-            let options = Options::read(defaults.options, |_| given.map(Into::into)).ok()?;
+            let options = Options::read(defaults.options, |name| {
+                given.filter(|_| name == "default_access").map(Into::into)
+            })
+            .ok()?;
             Some(options.text("default_access").to_owned())
         };
         for (given, expected) in [
