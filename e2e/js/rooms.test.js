@@ -154,3 +154,16 @@ test('the sixth connection of a user is closed with 4429', async (t) => {
   assert.deepEqual(await sixth.closed(), { code: 4429, reason: 'Too Many Connections', wasClean: true });
   await connected(t, server, BOB);
 });
+
+test('a client that asks for the members gets them with the answer', async (t) => {
+  const server = await start(t);
+  const join = async (who) => {
+    const client = server.connect(server.ws(PATH, who));
+    assert.equal((await client.nextJson()).type, 'connected');
+    client.send({ type: 'join_room', room: ROOM, members: true });
+    return client.nextJson();
+  };
+  const alice = { user_id: 12345, username: 'alice' };
+  assert.deepEqual((await join(ALICE)).data, { message: `Joined room ${ROOM}`, members: [alice] });
+  assert.deepEqual((await join(BOB)).data.members, [{ user_id: '007', username: 'bob' }, alice]);
+});

@@ -80,10 +80,8 @@ def test_tabs_on_one_node(world, how):
 
 
 @pytest.mark.parametrize("how", ["leave", "close"])
-def test_tabs_on_two_nodes(world, how, request):
+def test_tabs_on_two_nodes(world, how):
     """A user is one user in the whole cluster."""
-    if world.first is not world.last:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="each node counts its own members alone"))
     room, who = world.name("project:"), world.name("ann")
     hearing, unheard = audience(world, room)
     world.drain(*hearing, *unheard)

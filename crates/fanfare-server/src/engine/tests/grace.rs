@@ -85,7 +85,7 @@ fn who_leaves_or_closes_or_is_sent_away_leaves_at_once() {
                 _ => {
                     alice
                         .write(&encode::masked_frame(Opcode::Close, &[3, 232], [0; 4]))
-                        .await
+                        .await;
                 }
             }
             bob.hears(&["\"alice-left\""]).await;
