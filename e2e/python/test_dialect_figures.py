@@ -174,7 +174,6 @@ def test_a_name_is_one_connections(launch, speak):
     assert len(names) == 5 and all(re.fullmatch(r"client_\w+", name) for name in names)
 
 
-@pytest.mark.xfail(strict=True, reason="names are unique on a node only")
 def test_a_name_is_one_connections_in_the_cluster(launch, speak, real_redis):
     broker = {"kind": "redis", "url": real_redis().url}
     nodes = [launch(**all_dialects(broker=broker)) for _ in range(2)]
