@@ -1,0 +1,329 @@
+//! What connections are shown, in which order, whatever comes first.
+#![allow(clippy::unwrap_used)]
+
+use std::time::SystemTime;
+
+use fanfare_core::{Audience, EntryTicket, Event, RawJson};
+
+use super::*;
+use crate::{
+    deliveries::Queue,
+    transport::presence::{HeldMember, LeaseId, RoomMembers},
+    wire::PresenceMark,
+};
+
+const OWN: LeaseId = LeaseId(1);
+const OTHER: LeaseId = LeaseId(2);
+
+/// A node's state, and what it delivers.
+struct Node {
+    state: State,
+    queue: Queue,
+}
+
+fn room() -> Channel {
+    Channel::new("project:1").unwrap()
+}
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).unwrap()
+}
+
+fn member(name: &str) -> Member {
+    Member {
+        user: user(name),
+        username: None,
+        numeric: false,
+        dialect: "rooms".into(),
+    }
+}
+
+fn list(version: u64, members: &[(&str, LeaseId)]) -> RoomMembers {
+    let held = |(name, lease): &(&str, LeaseId)| HeldMember {
+        member: member(name),
+        leases: vec![*lease],
+        version: 0,
+    };
+    RoomMembers {
+        version,
+        members: members.iter().map(held).collect(),
+    }
+}
+
+impl Node {
+    /// A node that counts with the others.
+    fn connected() -> Self {
+        let (deliveries, queue) = Deliveries::new();
+        let mut state = State::new(deliveries);
+        state.set_receiving(true);
+        assert!(state.connect());
+        Self { state, queue }
+    }
+
+    fn enter(&mut self, name: &str, ticket: u64) {
+        self.state.enter(&Entry {
+            room: room(),
+            member: member(name),
+            ticket: EntryTicket(ticket),
+            wants_members: true,
+        });
+    }
+
+    fn leave(&mut self, name: &str) {
+        self.state.leave(&room(), &user(name));
+    }
+
+    /// The next change that goes to the store.
+    fn next(&mut self) -> MemberChange {
+        let mut tasks = self.state.take(1);
+        match tasks.pop() {
+            Some(Task::Member(change)) => change,
+            _ => panic!("no change"),
+        }
+    }
+
+    /// An announcement arrives, of this node's change `number` or another node's.
+    fn arrives(&mut self, change: Presence, name: &str, version: u64, number: Option<u64>) {
+        let mark = PresenceMark {
+            change,
+            member: member(name),
+            number: number.unwrap_or(7),
+            version,
+        };
+        let sign = if change == Joined { '+' } else { '-' };
+        let data = RawJson::parse(&format!("\"{sign}{name}\"").into()).unwrap();
+        let event = Event::new(Audience::Channel(room()), None, data, SystemTime::UNIX_EPOCH);
+        self.state.arrived(&room(), mark, event, number.is_some());
+    }
+
+    /// What is delivered since the last call: `+alice` for an announcement that arrived, `(+alice)` for this node's own,
+    /// `1!alice,bob` for an entry that is the user's first with the members, `1:…` for another.
+    fn delivered(&mut self) -> String {
+        let items = std::iter::from_fn(|| self.queue.next());
+        let words = items.map(|item| match item {
+            Item::Event(event, _) => event.data.as_str().trim_matches('"').to_owned(),
+            Item::Announce(Joined, _, member) => format!("(+{})", &*member.user),
+            Item::Announce(Left, _, member) => format!("(-{})", &*member.user),
+            Item::Entered(ticket, entered) => {
+                let mut users: Vec<_> = entered
+                    .members
+                    .unwrap()
+                    .iter()
+                    .map(|member| member.user.to_string())
+                    .collect();
+                users.sort();
+                let sign = if entered.first { '!' } else { ':' };
+                format!("{}{sign}{}", ticket.0, users.join(","))
+            }
+            _ => panic!("something else"),
+        });
+        words.collect::<Vec<_>>().join(" ")
+    }
+}
+
+use Presence::{Joined, Left};
+
+#[test]
+fn the_announcement_comes_after_the_reply_or_before_it() {
+    for echo_first in [true, false] {
+        let mut node = Node::connected();
+        node.enter("alice", 1);
+        let change = node.next();
+        assert!(change.list, "the first in a room asks for its members");
+        let number = change.number;
+        // Already in the list, but other connections have not seen it.
+        node.arrives(Joined, "bob", 10, None);
+        if echo_first {
+            node.arrives(Joined, "alice", 20, Some(number));
+        }
+        assert_eq!(node.delivered(), "");
+        node.state
+            .applied(&change, true, Some(list(20, &[("alice", OWN), ("bob", OTHER)])));
+        if !echo_first {
+            assert_eq!(node.delivered(), "", "all that came before the list is shown first");
+            node.arrives(Joined, "alice", 20, Some(number));
+        }
+        node.arrives(Joined, "carol", 30, None);
+        node.arrives(Joined, "carol", 30, None);
+        assert_eq!(node.delivered(), "+bob 1!alice,bob +alice +carol", "{echo_first}");
+
+        // The next one needs no list.
+        node.enter("dave", 2);
+        let change = node.next();
+        assert!(!change.list);
+        let number = change.number;
+        if echo_first {
+            node.arrives(Joined, "dave", 40, Some(number));
+        }
+        node.state.applied(&change, true, None);
+        if !echo_first {
+            node.arrives(Joined, "dave", 40, Some(number));
+        }
+        assert_eq!(node.delivered(), "2!alice,bob,carol,dave +dave");
+        node.enter("dave", 3);
+        assert_eq!(node.delivered(), "3:alice,bob,carol,dave");
+    }
+}
+
+#[test]
+fn a_user_who_is_there_through_another_node_is_not_announced() {
+    let mut node = Node::connected();
+    node.enter("alice", 1);
+    node.enter("alice", 2);
+    let change = node.next();
+    let members = list(20, &[("alice", OTHER), ("bob", OTHER)]);
+    node.state.applied(&change, false, Some(members));
+    node.arrives(Joined, "bob", 10, None);
+    let unmarked = node.state.take_unmarked();
+    assert_eq!(unmarked.len(), 1);
+    assert_eq!(node.delivered(), "", "something may still be on its way");
+    node.state.begin(&unmarked[0]);
+    assert_eq!(node.delivered(), "+bob 1:alice,bob 2:alice,bob");
+    node.leave("alice");
+    node.leave("alice");
+    let change = node.next();
+    assert_eq!((change.change, change.was_held), (Left, true));
+    node.state.applied(&change, false, None);
+    assert_eq!(node.delivered(), "");
+    assert!(node.state.rooms.is_empty() && node.state.awaited.is_empty());
+}
+
+#[test]
+fn nothing_is_kept_of_changes_whose_announcement_never_arrives() {
+    let mut node = Node::connected();
+    node.enter("alice", 1);
+    let change = node.next();
+    let number = change.number;
+    node.state.applied(&change, true, Some(list(20, &[("alice", OWN)])));
+    node.arrives(Joined, "alice", 20, Some(number));
+    node.leave("alice");
+    let change = node.next();
+    // The node does not listen to the room any more.
+    node.state.applied(&change, true, None);
+    assert!(node.state.rooms.is_empty() && node.state.awaited.is_empty());
+}
+
+#[test]
+fn alone_a_node_judges_by_what_it_knows() {
+    let mut node = Node::connected();
+    node.enter("alice", 1);
+    let change = node.next();
+    let members = list(20, &[("alice", OWN), ("bob", OTHER)]);
+    let number = change.number;
+    node.state.applied(&change, true, Some(members));
+    node.arrives(Joined, "alice", 20, Some(number));
+    // On its way when the connection is lost, confirmed but not arrived, and queued.
+    node.enter("carol", 2);
+    node.enter("dave", 3);
+    node.enter("erin", 4);
+    let (carol, dave) = (node.next(), node.next());
+    node.state.applied(&carol, true, None);
+    node.delivered();
+    node.state.set_receiving(false);
+    assert_eq!(node.delivered(), "(+carol) 4!alice,bob,carol,erin (+erin)");
+    node.state.failed(Task::Member(dave));
+    assert_eq!(node.delivered(), "3!alice,bob,carol,dave,erin (+dave)");
+    node.leave("erin");
+    node.enter("bob", 5);
+    node.enter("alice", 6);
+    assert_eq!(node.delivered(), "(-erin) 5:alice,bob,carol,dave 6:alice,bob,carol,dave");
+    // A late announcement of its own changes nothing.
+    node.arrives(Joined, "carol", 30, Some(carol.number));
+    assert_eq!(node.delivered(), "");
+
+    // Back again: what is not known to be stored is stored, and the differences are shown.
+    node.state.set_receiving(true);
+    let mut marked: Vec<(String, Presence)> = Vec::new();
+    for task in node.state.take_marked(10) {
+        let Task::Member(change) = task else { panic!() };
+        marked.push((change.member.user.to_string(), change.change));
+        node.state.applied(&change, false, None);
+    }
+    marked.sort_by(|a, b| a.0.cmp(&b.0));
+    let expected = [("bob", Joined), ("dave", Joined)];
+    assert_eq!(marked, expected.map(|(name, change)| (name.to_owned(), change)));
+    assert!(!node.state.connect());
+    let rooms = node.state.take_unsynced(10);
+    assert_eq!(rooms, [room()]);
+    // What arrives meanwhile waits: it may be in the list.
+    node.arrives(Joined, "frank", 50, None);
+    node.arrives(Left, "frank", 70, None);
+    let members = ["alice", "carol", "dave"].map(|name| (name, OWN));
+    let members = [&members[..], &[("frank", OTHER), ("bob", OWN)]].concat();
+    node.state.compared(&room(), Some(list(60, &members)), &[OWN]);
+    assert_eq!(node.delivered(), "(+frank) -frank");
+    assert!(node.state.connect());
+}
+
+#[test]
+fn a_lease_that_is_gone_was_cleaned_or_lost() {
+    for cleaned in [true, false] {
+        let mut node = Node::connected();
+        node.enter("alice", 1);
+        let change = node.next();
+        let number = change.number;
+        node.state.applied(&change, true, Some(list(20, &[("alice", OWN)])));
+        node.arrives(Joined, "alice", 20, Some(number));
+        node.delivered();
+        node.state.lease_gone(cleaned);
+        node.leave("alice");
+        node.enter("bob", 2);
+        assert_eq!(node.delivered(), "(-alice) 2!bob (+bob)");
+        node.leave("bob");
+        node.enter("alice", 3);
+        assert_eq!(node.delivered(), "(-bob) 3!alice (+alice)");
+        node.enter("bob", 4);
+        let tasks = node.state.take_marked(10);
+        let announced = tasks.iter().map(|task| match task {
+            Task::Member(change) => (&*change.member.user, change.announced),
+            Task::Slot(_) => panic!(),
+        });
+        let announced: Vec<_> = announced.collect();
+        // What all have been told already is not told again.
+        assert_eq!(announced, [("alice", cleaned), ("bob", true)]);
+    }
+}
+
+#[test]
+fn places_of_slots_are_reported_once() {
+    let mut node = Node::connected();
+    let slot = |name: &str| SlotName::new(name);
+    let mut granted = node.state.acquire(slot("a"), 1).unwrap();
+    let mut second = node.state.acquire(slot("a"), 1).unwrap();
+    let tasks = node.state.take(10);
+    assert_eq!(tasks.len(), 1, "one at a time for a slot");
+    for task in tasks {
+        let Task::Slot(change) = task else { panic!() };
+        node.state.applied_slot(change, true);
+    }
+    assert_eq!(granted.try_recv(), Ok(true));
+    for task in node.state.take(10) {
+        let Task::Slot(change) = task else { panic!() };
+        node.state.applied_slot(change, false);
+    }
+    assert_eq!(second.try_recv(), Ok(false));
+    // A caller that does not wait any more gives the place back.
+    drop(node.state.acquire(slot("b"), 1));
+    for task in node.state.take(10) {
+        let Task::Slot(change) = task else { panic!() };
+        node.state.applied_slot(change, true);
+    }
+    let Some(Task::Slot(change)) = node.state.take(10).pop() else {
+        panic!("it is reported");
+    };
+    assert_eq!(node.state.slots.count(&change.slot), 0);
+    node.state.applied_slot(change, true);
+
+    node.state.set_receiving(false);
+    assert!(node.state.acquire(slot("c"), 1).is_none());
+    node.state.release(slot("c"));
+    assert!(node.state.acquire(slot("d"), 1).is_none());
+    let reports = node.state.take_marked(10);
+    assert_eq!(reports.len(), 1, "only what is held");
+    for task in reports {
+        let Task::Slot(change) = task else { panic!() };
+        assert_eq!((&change.slot, node.state.slots.count(&change.slot)), (&slot("d"), 1));
+        node.state.applied_slot(change, true);
+    }
+    assert!(node.state.is_told());
+}
