@@ -56,12 +56,26 @@ impl Cluster {
         Self::Sharded(groups::shared_cluster().into())
     }
 
-    /// A node that is ready.
-    pub(crate) async fn node(&self, id: &str) -> Node {
+    /// The kind of broker, and how it is opened.
+    pub(crate) fn options(&self) -> (&'static str, BrokerOptions) {
         let (kind, options, prefix) = match self {
             Self::Memory => ("memory", BrokerOptions::default(), ""),
-            Self::Redis(server) => return server.node(id).await,
-            Self::Nats(server) => return server.node(id).await,
+            Self::Redis(server) => {
+                let url = server.url();
+                let options = BrokerOptions {
+                    url,
+                    ..BrokerOptions::default()
+                };
+                ("redis", options, "")
+            }
+            Self::Nats(server) => {
+                let url = server.url();
+                let options = BrokerOptions {
+                    url,
+                    ..BrokerOptions::default()
+                };
+                ("nats", options, "")
+            }
             Self::Sentinel(shared) => ("redis", shared.group.options(), &*shared.prefix),
             Self::Sharded(shared) => ("redis", shared.group.options(), &*shared.prefix),
         };
@@ -70,6 +84,12 @@ impl Cluster {
             linger: LINGER,
             ..options
         };
+        (kind, options)
+    }
+
+    /// A node that is ready.
+    pub(crate) async fn node(&self, id: &str) -> Node {
+        let (kind, options) = self.options();
         let node = Node::open_by(kind, &options, id);
         node.ready().await;
         node

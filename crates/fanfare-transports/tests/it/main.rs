@@ -25,41 +25,36 @@ mod tls;
 
 use harness::Cluster;
 
+/// Makes a test of every law for one broker.
+macro_rules! on {
+    ($broker:ident, $cluster:expr, $($file:ident: [$($law:ident),* $(,)?])*) => {
+        mod $broker {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $law() {
+                crate::$file::$law(&$cluster).await;
+            })*)*
+        }
+    };
+}
+
 /// Makes a test of every law for every broker.
 macro_rules! contract {
-    ($($file:ident: [$($law:ident),* $(,)?])*) => {
-        mod memory {
-            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $law() {
-                crate::$file::$law(&crate::Cluster::Memory).await;
-            })*)*
-        }
-        mod on_nats {
-            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $law() {
-                let server = crate::nats_server::NatsServer::start();
-                crate::$file::$law(&crate::Cluster::Nats(server)).await;
-            })*)*
-        }
-        mod redis {
-            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $law() {
-                let server = crate::server::RedisServer::start();
-                crate::$file::$law(&crate::Cluster::Redis(server)).await;
-            })*)*
-        }
-        mod redis_sentinel {
-            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $law() {
-                crate::$file::$law(&crate::Cluster::sentinel()).await;
-            })*)*
-        }
-        mod redis_cluster {
-            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $law() {
-                crate::$file::$law(&crate::Cluster::redis_cluster()).await;
-            })*)*
-        }
+    ($($laws:tt)*) => {
+        on! { memory, crate::Cluster::Memory, $($laws)* }
+        on! { on_nats, crate::Cluster::Nats(crate::nats_server::NatsServer::start()), $($laws)* }
+        on! { redis, crate::Cluster::Redis(crate::server::RedisServer::start()), $($laws)* }
+        on! { redis_sentinel, crate::Cluster::sentinel(), $($laws)* }
+        on! { redis_cluster, crate::Cluster::redis_cluster(), $($laws)* }
+    };
+}
+
+/// Makes a test of every law for every broker that counts presence over all nodes, and for the one of a single node.
+macro_rules! presence_contract {
+    ($($laws:tt)*) => {
+        on! { presence_in_memory, crate::Cluster::Memory, $($laws)* }
+        on! { presence_on_redis, crate::Cluster::Redis(crate::server::RedisServer::start()), $($laws)* }
+        on! { presence_on_sentinel, crate::Cluster::sentinel(), $($laws)* }
+        on! { presence_on_cluster, crate::Cluster::redis_cluster(), $($laws)* }
     };
 }
 
@@ -100,6 +95,18 @@ contract! {
         receipts_are_kept_as_they_are,
         a_node_counts_what_it_remembers,
         many_ids_in_one_call,
+    ]
+}
+
+presence_contract! {
+    presence: [
+        a_user_joins_with_the_first_connection_and_leaves_with_the_last,
+        the_list_and_what_follows_fit_together,
+        all_nodes_show_one_order,
+        slots_are_counted_over_all_nodes,
+        any_name_is_a_name,
+        a_node_that_ends_releases_what_it_holds_at_once,
+        a_node_that_dies_is_forgotten_once_within_ten_seconds,
     ]
 }
 

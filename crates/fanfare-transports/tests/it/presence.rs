@@ -5,29 +5,31 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 
 use crate::{
-    harness::eventually,
+    harness::{Cluster, eventually},
     rooms::{Line, RoomNode, alternate, room, slot, users},
-    server::RedisServer,
 };
 
 const ROOM: &str = "project:1";
 
-async fn nodes<const N: usize>(server: &RedisServer) -> [RoomNode; N] {
-    let names = ["a", "b", "c"];
-    let url = server.url();
-    let nodes = (0..N).map(|at| RoomNode::ready(&url, names[at], &[ROOM]));
-    let nodes = futures_util::future::join_all(nodes.collect::<Vec<_>>()).await;
-    nodes.try_into().ok().unwrap()
+/// The first of the cluster's nodes and its last, which on a broker for one node are the same.
+async fn ends(cluster: &Cluster) -> (Vec<RoomNode>, usize) {
+    let nodes = RoomNode::on(cluster, &[ROOM]).await;
+    let last = nodes.len() - 1;
+    (nodes, last)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_joins_with_the_first_connection_and_leaves_with_the_last() {
-    let server = RedisServer::start();
-    let [first, second] = nodes(&server).await;
+/// Nodes that count together; none on a broker for one node.
+async fn several(cluster: &Cluster, rooms: &[&str]) -> Option<[RoomNode; 3]> {
+    RoomNode::on(cluster, rooms).await.try_into().ok()
+}
+
+pub(crate) async fn a_user_joins_with_the_first_connection_and_leaves_with_the_last(cluster: &Cluster) {
+    let (nodes, last) = ends(cluster).await;
+    let (first, second) = (&nodes[0], &nodes[last]);
     let entered = first.entered(ROOM, "alice").await;
     assert!(entered.first);
     assert_eq!(users(&entered), ["alice"]);
-    for node in [&first, &second] {
+    for node in [first, second] {
         node.shows(ROOM, "+alice").await;
     }
     let again = first.entered(ROOM, "alice").await;
@@ -47,37 +49,34 @@ async fn a_user_joins_with_the_first_connection_and_leaves_with_the_last() {
     first.leave(ROOM, "alice");
     first.leave(ROOM, "nobody");
     second.leave(ROOM, "bob");
-    for node in [&first, &second] {
+    for node in [first, second] {
         node.shows(ROOM, "+alice +bob -bob").await;
     }
-    assert_eq!((first.broker.rooms(), second.broker.rooms()), (0, 1));
+    assert_eq!((first.broker.rooms(), second.broker.rooms()), (usize::from(last == 0), 1));
     let present = second.broker.present(&room(ROOM));
     assert_eq!((present.len(), present[0].connections), (1, 1));
     assert!(present[0].since_ms > 1_600_000_000_000);
     second.leave(ROOM, "alice");
-    for node in [&first, &second] {
+    for node in &nodes {
         node.shows(ROOM, "+alice +bob -bob -alice").await;
     }
-    let keys = server.command(&["KEYS", "fanfare:room:*"]);
-    assert_eq!(
-        keys,
-        redis::Value::Array(Vec::new()),
-        "an empty room takes no space"
-    );
+    if let Cluster::Redis(server) = cluster {
+        let keys = server.command(&["KEYS", "fanfare:room:*"]);
+        assert_eq!(keys, redis::Value::Array(Vec::new()), "an empty room takes no space");
+    }
 }
 
 /// The joiner's own announcement, and all that comes after the list, is shown to it; nothing that is in the list.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_list_and_what_follows_fit_together() {
-    let server = RedisServer::start();
-    let [first, second, third] = nodes(&server).await;
-    let url = server.url();
+pub(crate) async fn the_list_and_what_follows_fit_together(cluster: &Cluster) {
+    let (nodes, last) = ends(cluster).await;
+    let third = &nodes[last];
     let churn = async {
         for round in 0..200 {
-            let node = [&first, &second][round % 2];
+            let node = &nodes[round % nodes.len().min(2)];
             let user = format!("u{}", round % 5);
             node.entered(ROOM, &user).await;
             node.leave(ROOM, &user);
+            tokio::time::sleep(Duration::from_micros(500)).await;
         }
     };
     let watch = async {
@@ -115,15 +114,12 @@ async fn the_list_and_what_follows_fit_together() {
     };
     let ((), seen) = tokio::join!(churn, watch);
     assert!(seen > 60, "{seen}");
-    drop(url);
 }
 
 /// Users come and go on three nodes at once: every node shows the same changes in the same order, and each user joins and
 /// leaves in turn.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_nodes_show_one_order() {
-    let server = RedisServer::start();
-    let nodes: [RoomNode; 3] = nodes(&server).await;
+pub(crate) async fn all_nodes_show_one_order(cluster: &Cluster) {
+    let nodes = RoomNode::on(cluster, &[ROOM]).await;
     for (node, user) in nodes.iter().zip(["x", "y", "z"]) {
         node.entered(ROOM, user).await;
     }
@@ -144,28 +140,24 @@ async fn all_nodes_show_one_order() {
     for node in &nodes {
         eventually("the end is shown", async || {
             let changes = node.changes(ROOM);
-            (0..3).all(|at| changes.contains(&format!("+end{at}")))
+            (0..nodes.len()).all(|at| changes.contains(&format!("+end{at}")))
         })
         .await;
     }
     let all: Vec<String> = nodes.iter().map(|node| node.changes(ROOM)).collect();
-    // From where the last of the three nodes has a member.
-    let common = all.iter().map(|changes| &changes[changes.find("+z").unwrap()..]);
-    let common: Vec<&str> = common.collect();
-    assert!(common[0].split(' ').count() > 100, "{}", common[0].len());
-    assert_eq!(common[0], common[1]);
-    assert_eq!(common[0], common[2]);
-    alternate(common[0]);
-    let present = |user: &str| {
-        common[0].matches(&format!("+{user} ")).count() == common[0].matches(&format!("-{user} ")).count()
-    };
-    assert!((0..4).all(|user| present(&format!("u{user}"))));
+    assert!(all[0].split(' ').count() > 100, "{}", all[0].len());
+    for changes in &all {
+        assert_eq!(*changes, all[0]);
+    }
+    alternate(&all[0]);
+    let count = |change: String| all[0].matches(&change).count();
+    for user in 0..4 {
+        assert_eq!(count(format!("+u{user} ")), count(format!("-u{user} ")));
+    }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slots_are_counted_over_all_nodes() {
-    let server = RedisServer::start();
-    let [first, second] = nodes(&server).await;
+pub(crate) async fn slots_are_counted_over_all_nodes(cluster: &Cluster) {
+    let Some([first, second, _third]) = several(cluster, &[ROOM]).await else { return };
     assert!(first.broker.acquire_slot(slot("tab"), 1).await);
     assert!(!second.broker.acquire_slot(slot("tab"), 1).await);
     assert!(second.broker.acquire_slot(slot("other"), 1).await);
@@ -196,9 +188,7 @@ async fn slots_are_counted_over_all_nodes() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_name_is_a_name() {
-    let server = RedisServer::start();
+pub(crate) async fn any_name_is_a_name(cluster: &Cluster) {
     let long = "x".repeat(255);
     let long_room = format!("project:{}", "y".repeat(247));
     let names = [
@@ -208,10 +198,7 @@ async fn any_name_is_a_name() {
         &long_room,
         "project:\u{1f3ba}\"\\",
     ];
-    let (first, second) = (
-        RoomNode::ready(&server.url(), "a", &names).await,
-        RoomNode::ready(&server.url(), "b", &names).await,
-    );
+    let Some([first, second, _third]) = several(cluster, &names).await else { return };
     for name in names {
         let odd = ["a b", "{b}", "\"\\ {} 1", "0000000000000001 1 {}", &long];
         for user in odd {
@@ -242,10 +229,8 @@ async fn any_name_is_a_name() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_ends_releases_what_it_holds_at_once() {
-    let server = RedisServer::start();
-    let [first, second] = nodes(&server).await;
+pub(crate) async fn a_node_that_ends_releases_what_it_holds_at_once(cluster: &Cluster) {
+    let Some([first, second, third]) = several(cluster, &[ROOM]).await else { return };
     first.entered(ROOM, "alice").await;
     second.entered(ROOM, "bob").await;
     assert!(first.broker.acquire_slot(slot("tab"), 1).await);
@@ -259,7 +244,62 @@ async fn a_node_that_ends_releases_what_it_holds_at_once() {
         "well before the lease expires"
     );
     drop(first);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let leases = server.command(&["HLEN", "fanfare:leases"]);
-    assert_eq!(leases, redis::Value::Int(1));
+    // Nothing is left to clean up after.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(second.changes(ROOM).matches("-alice").count(), 1);
+    let cleaned = [&second, &third].map(|node| node.broker.presence_counts().cleaned_leases);
+    assert_eq!(cleaned, [0, 0]);
+}
+
+pub(crate) async fn a_node_that_dies_is_forgotten_once_within_ten_seconds(cluster: &Cluster) {
+    let Some([dead, first, second]) = several(cluster, &[ROOM]).await else { return };
+    first.entered(ROOM, "alice").await;
+    second.entered(ROOM, "bob").await;
+    for user in ["alice", "carol", "dave"] {
+        dead.entered(ROOM, user).await;
+    }
+    assert!(dead.broker.acquire_slot(slot("tab"), 1).await);
+    second.shows(ROOM, "+alice +bob +carol +dave").await;
+
+    // Its tasks are aborted, and its connections closed without a word.
+    drop(dead);
+    let died = Instant::now();
+    for node in [&first, &second] {
+        eventually("both are gone", async || {
+            let changes = node.changes(ROOM);
+            changes.contains("-carol") && changes.contains("-dave")
+        })
+        .await;
+    }
+    let after = died.elapsed();
+    eprintln!("a dead node was forgotten after {after:?}");
+    assert!(after < Duration::from_secs(10), "{after:?}");
+    eventually("its slot is free", async || {
+        second.broker.acquire_slot(slot("tab"), 1).await
+    })
+    .await;
+    // Whatever else would come, such as another survivor's.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for node in [&first, &second] {
+        let changes = node.changes(ROOM);
+        assert_eq!(
+            (
+                changes.matches("-carol").count(),
+                changes.matches("-dave").count()
+            ),
+            (1, 1)
+        );
+        assert!(
+            !changes.contains("-alice"),
+            "she is there through another node: {changes}"
+        );
+        alternate(&changes);
+    }
+    let cleaned = [&first, &second].map(|node| node.broker.presence_counts().cleaned_leases);
+    assert_eq!(cleaned.iter().sum::<u64>(), 1);
+    if let Cluster::Redis(server) = cluster {
+        let keys = server.command(&["KEYS", "fanfare:lease:*"]);
+        let redis::Value::Array(keys) = keys else { panic!() };
+        assert_eq!(keys.len(), 2, "those of the living");
+    }
 }

@@ -17,66 +17,6 @@ use crate::{
 const ROOM: &str = "project:1";
 const ROOMS: [&str; 1] = [ROOM];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_dies_is_forgotten_once_within_ten_seconds() {
-    let server = RedisServer::start();
-    let url = server.url();
-    let dead = RoomNode::ready(&url, "dead", &ROOMS).await;
-    let (first, second) = (
-        RoomNode::ready(&url, "a", &ROOMS).await,
-        RoomNode::ready(&url, "b", &ROOMS).await,
-    );
-    first.entered(ROOM, "alice").await;
-    second.entered(ROOM, "bob").await;
-    for user in ["alice", "carol", "dave"] {
-        dead.entered(ROOM, user).await;
-    }
-    assert!(dead.broker.acquire_slot(slot("tab"), 1).await);
-    second.shows(ROOM, "+alice +bob +carol +dave").await;
-
-    // Its tasks are aborted, and its connections closed without a word.
-    drop(dead);
-    let died = Instant::now();
-    for node in [&first, &second] {
-        eventually("both are gone", async || {
-            let changes = node.changes(ROOM);
-            changes.contains("-carol") && changes.contains("-dave")
-        })
-        .await;
-    }
-    let after = died.elapsed();
-    eprintln!("a dead node was forgotten after {after:?}");
-    assert!(after < Duration::from_secs(10), "{after:?}");
-    eventually("its slot is free", async || {
-        second.broker.acquire_slot(slot("tab"), 1).await
-    })
-    .await;
-    // Whatever else would come, such as another survivor's.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    for node in [&first, &second] {
-        let changes = node.changes(ROOM);
-        assert_eq!(
-            (
-                changes.matches("-carol").count(),
-                changes.matches("-dave").count()
-            ),
-            (1, 1)
-        );
-        assert!(
-            !changes.contains("-alice"),
-            "she is there through another node: {changes}"
-        );
-        alternate(&changes);
-    }
-    let cleaned = [&first, &second].map(|node| node.broker.presence_counts().cleaned_leases);
-    assert_eq!(cleaned.iter().sum::<u64>(), 1);
-    let keys = server.command(&["KEYS", "fanfare:lease:*"]);
-    assert!(
-        matches!(keys, redis::Value::Array(keys) if keys.len() == 2),
-        "those of the living"
-    );
-}
-
 /// Runs a node on threads of its own, which a sleep stops altogether, as `kill -STOP` does.
 fn stopped_for(
     url: String,

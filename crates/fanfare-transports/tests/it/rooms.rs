@@ -17,7 +17,7 @@ use fanfare_core::{
 };
 use fanfare_transports::BrokerOptions;
 
-use crate::harness::{eventually, raw};
+use crate::harness::{Cluster, eventually, raw};
 
 /// A broker, and what the connections of its node are shown.
 pub(crate) struct RoomNode {
@@ -73,15 +73,19 @@ impl RoomNode {
         Self::open_by(options, id)
     }
 
-    /// A node with these options, called `id`.
+    /// A node on Redis with these options, called `id`.
     pub(crate) fn open_by(options: BrokerOptions, id: &str) -> Self {
+        Self::open_kind("redis", options, id)
+    }
+
+    fn open_kind(kind: &str, options: BrokerOptions, id: &str) -> Self {
         let shown = Arc::<Shown>::default();
         let options = BrokerOptions {
             node_id: id.to_owned(),
             ..options
         };
         let inbound: Arc<dyn Inbound> = shown.clone();
-        let broker = fanfare_transports::open("redis", &options, inbound).unwrap();
+        let broker = fanfare_transports::open(kind, &options, inbound).unwrap();
         Self {
             broker,
             shown,
@@ -99,6 +103,18 @@ impl RoomNode {
         self.connected().await;
         self.listen(rooms).await;
         self
+    }
+
+    /// Nodes that listen to `rooms`: three where the broker allows it, else one.
+    pub(crate) async fn on(cluster: &Cluster, rooms: &[&str]) -> Vec<Self> {
+        let (kind, options) = cluster.options();
+        if kind == "memory" {
+            let node = Self::open_kind(kind, options, "a");
+            node.listen(rooms).await;
+            return vec![node];
+        }
+        let nodes = ["a", "b", "c"].map(|id| Self::open_kind(kind, options.clone(), id).counting(rooms));
+        futures_util::future::join_all(nodes).await
     }
 
     /// Waits until the node counts together with the others: then an announcement is not its own judgement.
