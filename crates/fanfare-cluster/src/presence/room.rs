@@ -66,7 +66,7 @@ impl LocalUser {
         }
     }
 
-    /// Whether the store must be told of the user.
+    /// Whether the store does not know of the user what it should.
     pub(super) fn needs_change(&self) -> bool {
         if self.connections > 0 {
             self.stored != StoredAs::Held

@@ -81,7 +81,7 @@ impl Slots {
         self.tidy(slot);
     }
 
-    /// The store must be told of `slot` when it is there again, unless both know of no place.
+    /// Marks `slot` for the store, unless both sides know of no place.
     pub(super) fn mark(&mut self, slot: &SlotName) {
         let Some(places) = self.held.get_mut(slot) else {
             return;

@@ -3,7 +3,7 @@
 //! *Connected*, each first and last of this node goes to the store in the order of calls, and its announcement is delivered
 //! when it arrives, like every other node's. *Alone* (the store is away, or the receiving connection, or one of both has to be
 //! caught up with), this node judges by its views and its own counts, announces to its own connections, and marks what the
-//! store must be told later.
+//! store must know later.
 
 mod alone;
 mod arrivals;

@@ -37,8 +37,10 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Serves the store until the broker is dropped or closed.
 pub(crate) async fn run(shared: Arc<Shared>) {
+    let lease = new_lease();
     let mut worker = Worker {
-        lease: new_lease(),
+        lease,
+        own: vec![lease.id],
         renewed: None,
         renew_now: true,
         connection: None,
@@ -60,7 +62,9 @@ struct Worker {
     renew_now: bool,
     /// The connection that was used last.
     connection: Option<Weak<dyn Sender>>,
-    /// Earlier leases of this node that may still hold something.
+    /// All leases that this node has had, the present one last.
+    own: Vec<LeaseId>,
+    /// Those that may still hold something.
     former: Vec<LeaseId>,
     /// The store has lost what it knew: before this time other nodes may not have entered their members again.
     compare_at: Option<Instant>,
@@ -211,7 +215,7 @@ impl Worker {
         for room in &rooms {
             let members = found.next().flatten();
             let mut state = self.shared.presence.state();
-            state.compared(room, members, &[self.lease.id]);
+            state.compared(room, members, &self.own);
         }
         count(&self.shared.presence.counters.compared, rooms.len());
         (true, lost)
@@ -244,6 +248,7 @@ impl Worker {
                 }
                 self.former.push(self.lease.id);
                 self.lease = new_lease();
+                self.own.push(self.lease.id);
                 self.renewed = None;
                 self.shared.presence.state().lease_gone(cleaned);
             }
@@ -350,7 +355,7 @@ impl Worker {
                 break;
             }
         }
-        if self.shared.presence.state().is_told() {
+        if self.shared.presence.state().is_caught_up() {
             timed(store.forget(self.lease.id, false)).await;
         }
         if let Some(done) = self.shared.presence.state().closing.take() {

@@ -12,7 +12,7 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use fanfare_core::{
     Audience, Broker, BrokerError, BrokerHealth, ChannelInterests, Dialect, DialectFacts, DialectKind,
-    DialectReport, EVERYONE_CHANNEL, Event, Hearing, Hears, Interests, NodeFacts, Receipt, RememberedIds,
+    DialectReport, EVERYONE_CHANNEL, Event, Hearing, Hears, Interests, NodeFacts, PresenceCounts, Receipt, RememberedIds,
     UserId,
     policy::{Authorizer, Counts, Policy},
 };
@@ -187,6 +187,13 @@ impl Node {
     pub fn remembered_ids(&self) -> RememberedIds {
         self.broker()
             .map(|broker| broker.remembered_ids())
+            .unwrap_or_default()
+    }
+
+    /// What the broker has done about presence.
+    pub fn presence_counts(&self) -> PresenceCounts {
+        self.broker()
+            .map(|broker| broker.presence_counts())
             .unwrap_or_default()
     }
 

@@ -74,6 +74,31 @@ const NODE_COUNTERS: &[OfNode] = &[
         |node| node.remembered_ids().evicted,
     ),
     (
+        "fanfare_presence_entered_total",
+        "Users entered in rooms at the broker, as the first connection of theirs on this node; again after an outage",
+        |node| node.presence_counts().entered,
+    ),
+    (
+        "fanfare_presence_leases_total",
+        "Leases that this node has taken at the broker: one at the start, and one each time it was lost",
+        |node| node.presence_counts().leases,
+    ),
+    (
+        "fanfare_presence_leases_cleaned_total",
+        "Dead nodes' leases that this node has cleaned up after",
+        |node| node.presence_counts().cleaned_leases,
+    ),
+    (
+        "fanfare_presence_rooms_compared_total",
+        "Rooms whose members this node has compared with the broker's after an outage",
+        |node| node.presence_counts().compared_rooms,
+    ),
+    (
+        "fanfare_slots_refused_total",
+        "Names and places refused because the connections of all nodes together hold them",
+        |node| node.presence_counts().refused_slots,
+    ),
+    (
         "fanfare_handshakes_timed_out_total",
         "Connections cut because their request was not complete in time",
         |node| node.counters.handshakes_timed_out.load(Relaxed),

@@ -237,7 +237,7 @@ impl Connection {
         let named = redis::cmd("SRANDMEMBER").arg(&index).arg(most).to_owned();
         let named = self.carry_out(vec![named]).await;
         let entries = match named.value.first() {
-            Some(Value::Array(entries)) => entries.iter().filter_map(bytes).collect(),
+            Some(Value::Array(entries) | Value::Set(entries)) => entries.iter().filter_map(bytes).collect(),
             _ => Vec::new(),
         };
         let (known, foreign): (Vec<_>, Vec<_>) = entries

@@ -47,7 +47,7 @@ pub(crate) async fn a_user_joins_with_the_first_connection_and_leaves_with_the_l
     );
     first.leave(ROOM, "alice");
     first.leave(ROOM, "alice");
-    first.leave(ROOM, "nobody");
+    first.leave(ROOM, "zed");
     second.leave(ROOM, "bob");
     for node in [first, second] {
         node.shows(ROOM, "+alice +bob -bob").await;

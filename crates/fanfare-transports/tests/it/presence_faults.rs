@@ -83,7 +83,6 @@ async fn a_node_that_was_paused_beyond_its_lease_enters_its_members_again() {
         node.changes(ROOM).matches("+carol").count() == 2
     })
     .await;
-    node.leave(ROOM, "nobody");
     tokio::time::sleep(Duration::from_secs(2)).await;
     go_on.send(()).unwrap();
     let others = tokio::task::spawn_blocking(move || says.recv().unwrap())

@@ -79,7 +79,7 @@ impl State {
         self.slots.done(&slot);
     }
 
-    /// The store must be told of `user` in `name` when it is there again.
+    /// Marks `user` in `name` for the store, which gets the change when it is there again.
     pub(super) fn mark(&mut self, name: &Channel, user: &UserId) {
         let Some(local) = self.rooms.get_mut(name).and_then(|room| room.users.get_mut(user)) else {
             return;

@@ -39,7 +39,7 @@ impl State {
         self.slots.lost();
     }
 
-    /// The next changes that the store must be told of, at most `most`. Each must be finished as those of [`Self::take`].
+    /// The next marked changes, at most `most`. Each must be finished as those of [`Self::take`].
     pub(in crate::presence) fn take_marked(&mut self, most: usize) -> Vec<Task> {
         let mut tasks = Vec::new();
         while tasks.len() < most
@@ -86,7 +86,7 @@ impl State {
     }
 
     /// Whether the store knows all that it should.
-    pub(in crate::presence) fn is_told(&self) -> bool {
+    pub(in crate::presence) fn is_caught_up(&self) -> bool {
         self.in_flight == 0 && self.queue.is_empty() && self.dirty.is_empty() && !self.slots.has_dirty()
     }
 
@@ -133,7 +133,7 @@ impl State {
     /// Becomes connected if nothing has to be caught up with.
     pub(in crate::presence) fn connect(&mut self) -> bool {
         self.connected = self.connected
-            || self.receiving && self.is_told() && self.unsynced.is_empty() && self.closing.is_none();
+            || self.receiving && self.is_caught_up() && self.unsynced.is_empty() && self.closing.is_none();
         self.connected
     }
 

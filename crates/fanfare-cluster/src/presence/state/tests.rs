@@ -279,7 +279,7 @@ fn a_lease_that_is_gone_was_cleaned_or_lost() {
             Task::Slot(_) => panic!(),
         });
         let announced: Vec<_> = announced.collect();
-        // What all have been told already is not told again.
+        // What was announced already is not announced again.
         assert_eq!(announced, [("alice", cleaned), ("bob", true)]);
     }
 }
@@ -325,5 +325,5 @@ fn places_of_slots_are_reported_once() {
         assert_eq!((&change.slot, node.state.slots.count(&change.slot)), (&slot("d"), 1));
         node.state.applied_slot(change, true);
     }
-    assert!(node.state.is_told());
+    assert!(node.state.is_caught_up());
 }
