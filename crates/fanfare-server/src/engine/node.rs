@@ -12,8 +12,8 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use fanfare_core::{
     Audience, Broker, BrokerError, BrokerHealth, ChannelInterests, Dialect, DialectFacts, DialectKind,
-    DialectReport, EVERYONE_CHANNEL, Event, Hearing, Hears, Interests, NodeFacts, PresenceCounts, Receipt, RememberedIds,
-    UserId,
+    DialectReport, EVERYONE_CHANNEL, Event, Hearing, Hears, Interests, NodeFacts, PresenceCounts, Receipt,
+    RememberedIds, UserId,
     policy::{Authorizer, Counts, Policy},
 };
 use tokio::sync::oneshot;

@@ -52,7 +52,10 @@ pub(crate) async fn a_user_joins_with_the_first_connection_and_leaves_with_the_l
     for node in [first, second] {
         node.shows(ROOM, "+alice +bob -bob").await;
     }
-    assert_eq!((first.broker.rooms(), second.broker.rooms()), (usize::from(last == 0), 1));
+    assert_eq!(
+        (first.broker.rooms(), second.broker.rooms()),
+        (usize::from(last == 0), 1)
+    );
     let present = second.broker.present(&room(ROOM));
     assert_eq!((present.len(), present[0].connections), (1, 1));
     assert!(present[0].since_ms > 1_600_000_000_000);
@@ -62,7 +65,11 @@ pub(crate) async fn a_user_joins_with_the_first_connection_and_leaves_with_the_l
     }
     if let Cluster::Redis(server) = cluster {
         let keys = server.command(&["KEYS", "fanfare:room:*"]);
-        assert_eq!(keys, redis::Value::Array(Vec::new()), "an empty room takes no space");
+        assert_eq!(
+            keys,
+            redis::Value::Array(Vec::new()),
+            "an empty room takes no space"
+        );
     }
 }
 
@@ -157,7 +164,9 @@ pub(crate) async fn all_nodes_show_one_order(cluster: &Cluster) {
 }
 
 pub(crate) async fn slots_are_counted_over_all_nodes(cluster: &Cluster) {
-    let Some([first, second, _third]) = several(cluster, &[ROOM]).await else { return };
+    let Some([first, second, _third]) = several(cluster, &[ROOM]).await else {
+        return;
+    };
     assert!(first.broker.acquire_slot(slot("tab"), 1).await);
     assert!(!second.broker.acquire_slot(slot("tab"), 1).await);
     assert!(second.broker.acquire_slot(slot("other"), 1).await);
@@ -198,7 +207,9 @@ pub(crate) async fn any_name_is_a_name(cluster: &Cluster) {
         &long_room,
         "project:\u{1f3ba}\"\\",
     ];
-    let Some([first, second, _third]) = several(cluster, &names).await else { return };
+    let Some([first, second, _third]) = several(cluster, &names).await else {
+        return;
+    };
     for name in names {
         let odd = ["a b", "{b}", "\"\\ {} 1", "0000000000000001 1 {}", &long];
         for user in odd {
@@ -230,7 +241,9 @@ pub(crate) async fn any_name_is_a_name(cluster: &Cluster) {
 }
 
 pub(crate) async fn a_node_that_ends_releases_what_it_holds_at_once(cluster: &Cluster) {
-    let Some([first, second, third]) = several(cluster, &[ROOM]).await else { return };
+    let Some([first, second, third]) = several(cluster, &[ROOM]).await else {
+        return;
+    };
     first.entered(ROOM, "alice").await;
     second.entered(ROOM, "bob").await;
     assert!(first.broker.acquire_slot(slot("tab"), 1).await);
@@ -252,7 +265,9 @@ pub(crate) async fn a_node_that_ends_releases_what_it_holds_at_once(cluster: &Cl
 }
 
 pub(crate) async fn a_node_that_dies_is_forgotten_once_within_ten_seconds(cluster: &Cluster) {
-    let Some([dead, first, second]) = several(cluster, &[ROOM]).await else { return };
+    let Some([dead, first, second]) = several(cluster, &[ROOM]).await else {
+        return;
+    };
     first.entered(ROOM, "alice").await;
     second.entered(ROOM, "bob").await;
     for user in ["alice", "carol", "dave"] {

@@ -13,7 +13,13 @@ use crate::{
 
 impl State {
     /// An announcement arrived; this node published it for a connection of its `own`, or not.
-    pub(in crate::presence) fn arrived(&mut self, name: &Channel, mark: PresenceMark, event: Event, own: bool) {
+    pub(in crate::presence) fn arrived(
+        &mut self,
+        name: &Channel,
+        mark: PresenceMark,
+        event: Event,
+        own: bool,
+    ) {
         let arrived = Arrived { mark, event, own };
         let Some(view) = self.rooms.get_mut(name).and_then(|room| room.view.as_mut()) else {
             if own {

@@ -84,7 +84,12 @@ impl State {
     }
 
     /// The store has changed a user's record; a transition was announced.
-    pub(in crate::presence) fn applied(&mut self, change: &MemberChange, transition: bool, list: Option<RoomMembers>) {
+    pub(in crate::presence) fn applied(
+        &mut self,
+        change: &MemberChange,
+        transition: bool,
+        list: Option<RoomMembers>,
+    ) {
         self.in_flight -= 1;
         let connected = self.connected;
         let Some(room) = self.rooms.get_mut(&change.room) else {

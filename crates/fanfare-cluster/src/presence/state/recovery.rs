@@ -114,7 +114,12 @@ impl State {
     }
 
     /// The store's `list` of a room; `None` if there is none.
-    pub(in crate::presence) fn compared(&mut self, name: &Channel, list: Option<RoomMembers>, own: &[LeaseId]) {
+    pub(in crate::presence) fn compared(
+        &mut self,
+        name: &Channel,
+        list: Option<RoomMembers>,
+        own: &[LeaseId],
+    ) {
         let Some(room) = self.rooms.get_mut(name) else {
             return;
         };

@@ -140,7 +140,11 @@ fn the_announcement_comes_after_the_reply_or_before_it() {
         node.state
             .applied(&change, true, Some(list(20, &[("alice", OWN), ("bob", OTHER)])));
         if !echo_first {
-            assert_eq!(node.delivered(), "", "all that came before the list is shown first");
+            assert_eq!(
+                node.delivered(),
+                "",
+                "all that came before the list is shown first"
+            );
             node.arrives(Joined, "alice", 20, Some(number));
         }
         node.arrives(Joined, "carol", 30, None);
@@ -194,7 +198,8 @@ fn nothing_is_kept_of_changes_whose_announcement_never_arrives() {
     node.enter("alice", 1);
     let change = node.next();
     let number = change.number;
-    node.state.applied(&change, true, Some(list(20, &[("alice", OWN)])));
+    node.state
+        .applied(&change, true, Some(list(20, &[("alice", OWN)])));
     node.arrives(Joined, "alice", 20, Some(number));
     node.leave("alice");
     let change = node.next();
@@ -226,7 +231,10 @@ fn alone_a_node_judges_by_what_it_knows() {
     node.leave("erin");
     node.enter("bob", 5);
     node.enter("alice", 6);
-    assert_eq!(node.delivered(), "(-erin) 5:alice,bob,carol,dave 6:alice,bob,carol,dave");
+    assert_eq!(
+        node.delivered(),
+        "(-erin) 5:alice,bob,carol,dave 6:alice,bob,carol,dave"
+    );
     // A late announcement of its own changes nothing.
     node.arrives(Joined, "carol", 30, Some(carol.number));
     assert_eq!(node.delivered(), "");
@@ -262,7 +270,8 @@ fn a_lease_that_is_gone_was_cleaned_or_lost() {
         node.enter("alice", 1);
         let change = node.next();
         let number = change.number;
-        node.state.applied(&change, true, Some(list(20, &[("alice", OWN)])));
+        node.state
+            .applied(&change, true, Some(list(20, &[("alice", OWN)])));
         node.arrives(Joined, "alice", 20, Some(number));
         node.delivered();
         node.state.lease_gone(cleaned);
@@ -322,7 +331,10 @@ fn places_of_slots_are_reported_once() {
     assert_eq!(reports.len(), 1, "only what is held");
     for task in reports {
         let Task::Slot(change) = task else { panic!() };
-        assert_eq!((&change.slot, node.state.slots.count(&change.slot)), (&slot("d"), 1));
+        assert_eq!(
+            (&change.slot, node.state.slots.count(&change.slot)),
+            (&slot("d"), 1)
+        );
         node.state.applied_slot(change, true);
     }
     assert!(node.state.is_caught_up());
