@@ -4,9 +4,9 @@
 //! the other both are in force, and the server sends a copy for each. A mark that the node sends itself meanwhile shows
 //! where in the stream the one kind ceases to count and the other begins: so every event counts once, and in order.
 //!
-//! Some servers let a message of another publisher in between the two copies of an event, and so may the mark come between
-//! them. What came before the mark is remembered until its twin has come: after the mark, the twin of a copy that counted does
-//! not count, and the twin of one that did not count does.
+//! A transport without one order for all senders lets the mark in between the two copies of an event. There, what came before
+//! the mark is remembered until its twin has come: after the mark, the twin of a copy that counted does not count, and the twin
+//! of one that did not count does.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -21,8 +21,9 @@ use tokio::sync::oneshot;
 #[derive(Default)]
 pub(crate) struct ChannelSource {
     by_all_channels: AtomicBool,
-    /// Both kinds are in force.
+    /// Both kinds are in force, and the mark may stand between two copies.
     is_changing: AtomicBool,
+    has_one_order: bool,
     change: Mutex<Option<Change>>,
     hasher: RandomState,
 }
@@ -42,6 +43,14 @@ struct Change {
 struct Twins(AHashMap<u64, u32>);
 
 impl ChannelSource {
+    /// For a connection of a transport that has one order for all senders, or has not.
+    pub(crate) fn new(has_one_order: bool) -> Self {
+        Self {
+            has_one_order,
+            ..Self::default()
+        }
+    }
+
     /// The subscription to all channels counts from the start.
     pub(crate) fn start_by_all_channels(&self) {
         self.by_all_channels.store(true, Ordering::Relaxed);
@@ -95,7 +104,7 @@ impl ChannelSource {
             counted: Twins::default(),
             skipped: Twins::default(),
         });
-        self.is_changing.store(true, Ordering::Relaxed);
+        self.is_changing.store(!self.has_one_order, Ordering::Relaxed);
         changed
     }
 

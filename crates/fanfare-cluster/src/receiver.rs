@@ -39,7 +39,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
         let attempt = tokio::time::timeout(ANSWER_TIMEOUT, shared.transport.open_receiver());
         let error = match attempt.await {
             Ok(Ok(Receiver { subscriber, messages })) => {
-                let (subscriber, source) = (&*subscriber, ChannelSource::default());
+                let (subscriber, source) =
+                    (&*subscriber, ChannelSource::new(shared.transport.has_one_order()));
                 let error = tokio::select! {
                     // Reading comes first, so that what has arrived is not lost with the connection.
                     biased;
