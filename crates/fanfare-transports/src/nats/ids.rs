@@ -250,7 +250,7 @@ impl Held {
 
 impl Clock {
     /// The time by the server's clock.
-    fn now(&self) -> SystemTime {
+    pub(super) fn now(&self) -> SystemTime {
         self.said + self.read.elapsed()
     }
 
@@ -270,7 +270,7 @@ fn key(id: &Uuid) -> String {
 }
 
 /// Notes in `stored` why there is no result.
-fn note<T, R>(stored: &mut Stored<T>, result: Result<R, Unanswered>) -> Option<R> {
+pub(super) fn note<T, R>(stored: &mut Stored<T>, result: Result<R, Unanswered>) -> Option<R> {
     match result {
         Ok(result) => return Some(result),
         Err(Unanswered::Lost) => stored.lost = true,

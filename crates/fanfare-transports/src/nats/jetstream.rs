@@ -1,6 +1,9 @@
 //! Buckets of keys in JetStream: a stream that keeps the last message on each subject, changed by comparing sequence numbers.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -54,12 +57,20 @@ struct Answer {
     error: Option<ApiError>,
     created: String,
     config: Config,
+    state: State,
+    total: usize,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Config {
     republish: Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct State {
+    subjects: Option<HashMap<String, u64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -121,6 +132,33 @@ impl Bucket {
             return Err(Unanswered::Refused(text));
         }
         humantime::parse_rfc3339(&made.created).map_err(|_| not_understood())
+    }
+
+    /// The keys that begin with `start`, which ends at a dot.
+    pub(super) async fn keys(&self, connection: &Connection, start: &str) -> Result<Vec<String>, Unanswered> {
+        let (filter, mut keys) = (format!("{}{start}>", self.subject), Vec::new());
+        loop {
+            let question = json!({"subjects_filter": filter, "offset": keys.len()});
+            let answer = read(&connection.ask_one(self.api("STREAM.INFO", &question)).await?)?;
+            if let Some(error) = answer.error {
+                return Err(error.into());
+            }
+            let subjects = answer.state.subjects.unwrap_or_default();
+            let is_last = subjects.is_empty() || keys.len() + subjects.len() >= answer.total;
+            keys.extend(
+                subjects
+                    .keys()
+                    .filter_map(|subject| Some(subject.strip_prefix(&self.subject)?.to_owned())),
+            );
+            if is_last {
+                return Ok(keys);
+            }
+        }
+    }
+
+    /// The request that deletes the change of this number, if it is still there.
+    pub(super) fn delete(&self, sequence: u64) -> Request {
+        self.api("STREAM.MSG.DELETE", &json!({"seq": sequence, "no_erase": true}))
     }
 
     fn api(&self, what: &str, question: &Value) -> Request {

@@ -1,23 +1,31 @@
 //! NATS: messages travel by core publish and subscribe, and what must be remembered is in JetStream.
 
 mod address;
+mod changes;
 mod connection;
+mod empty;
 mod exchange;
 mod ids;
 mod jetstream;
 mod login;
 mod names;
+mod presence;
 mod protocol;
 mod receiver;
+mod records;
 mod sender;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use fanfare_cluster::transport::{Failed, Receiver, Sender, Transport};
 use fanfare_core::BoxFuture;
 
 use self::{
     address::Address,
+    empty::Empty,
     names::Names,
     sender::{Connection, Unanswered},
 };
@@ -32,6 +40,8 @@ pub(crate) struct Nats {
     names: Names,
     /// JetStream answered once. Should it go away later, events go on without it.
     has_jetstream: AtomicBool,
+    /// Outlives connections.
+    empty: Arc<Empty>,
 }
 
 impl Nats {
@@ -44,6 +54,7 @@ impl Nats {
             address: Address::new(options)?,
             names: Names::new(&options.prefix)?,
             has_jetstream: AtomicBool::new(false),
+            empty: Arc::default(),
         })
     }
 }
@@ -63,7 +74,8 @@ impl Transport for Nats {
 
     fn open_sender(&self) -> BoxFuture<'_, Result<Box<dyn Sender>, Failed>> {
         Box::pin(async move {
-            let connection = Connection::open(&self.address, self.names.clone()).await?;
+            let connection =
+                Connection::open(&self.address, self.names.clone(), Arc::clone(&self.empty)).await?;
             match connection.prepare_ids().await {
                 Ok(_) => self.has_jetstream.store(true, Ordering::Relaxed),
                 Err(Unanswered::NoJetStream) if !self.has_jetstream.load(Ordering::Relaxed) => {

@@ -101,6 +101,11 @@ impl Names {
         }
     }
 
+    /// What stands before each channel, without the dot behind it.
+    pub(super) fn channels(&self) -> String {
+        format!("{}{}", self.prefix, CHANNEL.trim_end_matches('.'))
+    }
+
     /// The bucket called `name`: what a bucket may be called has fewer characters than a prefix.
     pub(super) fn bucket(&self, name: &str) -> String {
         let mut bucket = String::new();

@@ -15,6 +15,7 @@ use super::{
     connection::{self, Reader},
     exchange::Exchange,
     names::Names,
+    presence,
     protocol::{self, ServerMessage},
 };
 
@@ -63,7 +64,9 @@ pub(super) async fn open(address: &Address, names: &Names) -> Result<Receiver, F
     });
     Ok(Receiver {
         subscriber: Box::new(subscriptions),
-        messages: messages.map(move |message| received(&names, message)).boxed(),
+        messages: messages
+            .flat_map(move |message| stream::iter(received(&names, &message)))
+            .boxed(),
     })
 }
 
@@ -79,12 +82,21 @@ async fn next(reader: &mut Reader, exchange: &Exchange) -> Option<ServerMessage>
     None
 }
 
-fn received(names: &Names, message: ServerMessage) -> Received {
-    Received {
+/// What a message brings: itself, or the announcements that it carries.
+fn received(names: &Names, message: &ServerMessage) -> Vec<Received> {
+    let by_all_channels = message.sid == ALL_CHANNELS;
+    let received = |payload, version| Received {
         subject: names.read(&message.subject),
-        by_all_channels: message.sid == ALL_CHANNELS,
-        payload: message.payload,
-        version: None,
+        by_all_channels,
+        payload,
+        version,
+    };
+    match presence::announcements(message) {
+        None => vec![received(message.payload.clone(), None)],
+        Some(announcements) => announcements
+            .into_iter()
+            .map(|(text, version)| received(text, Some(version)))
+            .collect(),
     }
 }
 

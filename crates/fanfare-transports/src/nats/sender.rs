@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use fanfare_cluster::{
     ANSWER_TIMEOUT,
-    transport::{Accepted, Failed, IdStore, Message, PublishError, Published, Sender},
+    transport::{Accepted, Failed, IdStore, Message, PresenceStore, PublishError, Published, Sender},
 };
 use fanfare_core::BoxFuture;
 use futures_util::future::join_all;
@@ -26,10 +26,12 @@ use uuid::Uuid;
 use super::{
     address::Address,
     connection::{self, Reader},
+    empty::Empty,
     exchange::{Exchange, Refusals},
     ids::{self, Clock},
     jetstream::{self, Bucket},
     names::Names,
+    presence::Presence,
     protocol::{self, Publish, ServerMessage},
 };
 
@@ -49,8 +51,9 @@ pub(super) struct Connection {
     max_payload: usize,
     /// JetStream did not answer when it was asked last.
     is_stalled: AtomicBool,
-    /// How often a bucket was not there.
+    /// How often a bucket may not have been there.
     pub(super) missing: AtomicU64,
+    pub(super) presence: Presence,
     pub(super) ids_bucket: Bucket,
     pub(super) clock: tokio::sync::Mutex<Option<Clock>>,
     /// Abort with the connection.
@@ -104,7 +107,7 @@ impl Connection {
     ///
     /// # Errors
     /// When there is none, or this node may not receive answers.
-    pub(super) async fn open(address: &Address, names: Names) -> Result<Self, Failed> {
+    pub(super) async fn open(address: &Address, names: Names, empty: Arc<Empty>) -> Result<Self, Failed> {
         let open = connection::open(address).await?;
         let (exchange, outgoing) = Exchange::new();
         let (exchange, answers) = (Arc::new(exchange), Arc::new(Answers::new()));
@@ -120,6 +123,7 @@ impl Connection {
         Ok(Self {
             ids_bucket: Bucket::new(&names.bucket(ids::BUCKET)),
             clock: tokio::sync::Mutex::default(),
+            presence: Presence::new(&names, empty),
             names,
             exchange,
             answers,
@@ -200,10 +204,11 @@ impl Connection {
             }
         });
         let answers: Vec<_> = join_all(answers).await;
-        if answers.contains(&Err(Unanswered::NoJetStream)) {
+        let is_stalled = answers.contains(&Err(Unanswered::Stalled));
+        // Questions about a bucket that is gone are not answered either.
+        if is_stalled || answers.contains(&Err(Unanswered::NoJetStream)) {
             self.missing.fetch_add(1, Ordering::Relaxed);
         }
-        let is_stalled = answers.contains(&Err(Unanswered::Stalled));
         self.is_stalled.store(is_stalled, Ordering::Relaxed);
         answers
     }
@@ -276,6 +281,10 @@ impl Sender for Connection {
 
     fn ids(&self) -> &dyn IdStore {
         self
+    }
+
+    fn presence(&self) -> Option<&dyn PresenceStore> {
+        Some(self)
     }
 }
 

@@ -97,14 +97,12 @@ impl Cluster {
 
     /// Several nodes where the broker allows it, else one.
     pub(crate) async fn nodes(&self) -> Vec<Node> {
-        match self {
-            Self::Memory => vec![self.node("a").await],
-            _ => {
-                let nodes = [self.node("a").await, self.node("b").await, self.node("c").await];
-                know_each_other(&nodes).await;
-                nodes.into()
-            }
+        if matches!(self, Self::Memory) {
+            return vec![self.node("a").await];
         }
+        let nodes = [self.node("a").await, self.node("b").await, self.node("c").await];
+        know_each_other(&nodes).await;
+        nodes.into()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     away::{is_away, numbers, once_in_order, ways},
     harness::{Node, channel, eventually, know_each_other, to, to_channel, to_user},
     nats_server::NatsServer,
+    rooms::RoomNode,
 };
 
 async fn two_nodes() -> (NatsServer, Node, Node) {
@@ -464,6 +465,15 @@ async fn the_documented_rights_are_enough() {
     assert!(first.broker.ask("q".into()).await.complete);
     first.broker.broadcast("notice".into());
     eventually("it arrives", async || second.inbound.told() == ["notice"]).await;
+    let (third, fourth) = (
+        RoomNode::ready(&url, "c", &["project:1"]).await,
+        RoomNode::ready(&url, "d", &["project:1"]).await,
+    );
+    third.entered("project:1", "carol").await;
+    fourth.shows("project:1", "+carol").await;
+    drop(third);
+    // It is forgotten, which takes rights of its own.
+    fourth.shows("project:1", "+carol -carol").await;
     // And no more than enough.
     let errors = server.send(b"PUB other 0\r\n\r\nSUB > 1\r\n");
     assert_eq!(errors.len(), 2, "{errors:?}");

@@ -38,8 +38,9 @@ impl Proxy {
         }
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("redis://{}/", self.address)
+    /// The URL of a server with `url`, by this way.
+    pub(crate) fn url_to(&self, url: &str) -> String {
+        format!("{}://{}", url.split(':').next().unwrap_or_default(), self.address)
     }
 
     /// Cuts all connections, and lets none through from now on; or lets them through again.

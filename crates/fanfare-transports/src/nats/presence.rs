@@ -1,0 +1,503 @@
+//! Presence in JetStream: each room, each slot, and all leases together are a key of one bucket, changed by comparing numbers.
+//!
+//! A room's announcements are headers of the very message that changes its record. The bucket republishes the headers on the
+//! room's channel, in the order of the changes. An index entry is a key for each record that a lease may hold something in.
+//!
+//! A record that nothing is held in stays for a while as an empty one: a late write that expects none would otherwise succeed.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use fanfare_cluster::transport::{
+    PresenceStore, Stored,
+    presence::{Applied, Change, Held, LEASE_LIFETIME, Lease, LeaseId, Renewal, RoomMembers},
+};
+use fanfare_core::{BoxFuture, Channel};
+
+use super::{
+    changes::{Group, Name, ROOM, groups, index_key, read_key, room_key, takes},
+    empty::Empty,
+    ids::note,
+    jetstream::{self, Bucket},
+    names::Names,
+    protocol::ServerMessage,
+    records::{Leases, Room, millis},
+    sender::{Connection, Request, Unanswered},
+};
+
+/// What the bucket is called; the prefix stands before it.
+const BUCKET: &str = "fanfare-presence";
+/// The key of all leases.
+const LEASES: &str = "leases";
+/// When the bucket was made, in microseconds: versions begin there, so that they grow though a bucket is made anew.
+const EPOCH: &str = "Fanfare-Epoch";
+/// What is announced.
+const ANNOUNCEMENT: &str = "Fanfare-Announcement";
+/// Changes in one go, of which all of one room are announced by one message.
+const CHANGES: usize = 256;
+/// The versions of one message.
+const VERSIONS: u64 = 1024;
+/// How often a change is tried again that another node came before.
+const ROUNDS: u32 = 12;
+
+/// The bucket, and what is known of it.
+pub(super) struct Presence {
+    bucket: Bucket,
+    /// Below what rooms are announced.
+    channels: String,
+    /// When the bucket was made, and how many buckets had been missing when it was found.
+    epoch: tokio::sync::Mutex<Option<(u64, u64)>>,
+    empty: Arc<Empty>,
+    opened: Instant,
+}
+
+impl Presence {
+    pub(super) fn new(names: &Names, empty: Arc<Empty>) -> Self {
+        Self {
+            bucket: Bucket::new(&names.bucket(BUCKET)),
+            channels: names.channels(),
+            epoch: tokio::sync::Mutex::default(),
+            empty,
+            opened: Instant::now(),
+        }
+    }
+}
+
+impl PresenceStore for Connection {
+    fn renew(&self, lease: Lease) -> BoxFuture<'_, Stored<Option<Renewal>>> {
+        Box::pin(async move {
+            let renewal = self.change_leases(|leases, now| leases.renew(lease, now)).await;
+            self.remove_empty_records().await;
+            stored(renewal.map(|renewal| Some(self.believed(renewal))))
+        })
+    }
+
+    fn apply<'a>(
+        &'a self,
+        lease: Lease,
+        changes: &'a [Change],
+    ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>> {
+        Box::pin(self.change_records(lease.id, Some(lease.until), changes))
+    }
+
+    fn members<'a>(&'a self, rooms: &'a [Channel]) -> BoxFuture<'a, Stored<Vec<Option<RoomMembers>>>> {
+        Box::pin(async move {
+            let mut all = Stored::<Vec<Option<RoomMembers>>>::default();
+            let Some(epoch) = note(&mut all, self.epoch().await) else {
+                all.value = vec![None; rooms.len()];
+                return all;
+            };
+            for some in rooms.chunks(CHANGES) {
+                let keys: Vec<String> = some.iter().map(room_key).collect();
+                for found in self.get(&keys).await {
+                    let found = note(&mut all, found);
+                    all.value.push(found.map(|found| match found {
+                        Some((value, sequence)) => {
+                            Room::read(&value).members(version(epoch, sequence, VERSIONS - 1))
+                        }
+                        None => RoomMembers::default(),
+                    }));
+                }
+            }
+            all
+        })
+    }
+
+    fn claim_cleaning(&self, dead: LeaseId, cleaner: LeaseId) -> BoxFuture<'_, Stored<bool>> {
+        Box::pin(async move {
+            stored(
+                self.change_leases(|leases, now| leases.claim(dead, cleaner, now))
+                    .await,
+            )
+        })
+    }
+
+    fn held(&self, dead: LeaseId, most: usize) -> BoxFuture<'_, Stored<Vec<Held>>> {
+        Box::pin(async move { stored(self.held_by(dead, most).await) })
+    }
+
+    fn clean<'a>(
+        &'a self,
+        dead: LeaseId,
+        changes: &'a [Change],
+    ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>> {
+        Box::pin(self.change_records(dead, None, changes))
+    }
+
+    fn forget(&self, id: LeaseId, cleaned: bool) -> BoxFuture<'_, Stored<()>> {
+        Box::pin(async move {
+            stored(
+                self.change_leases(|leases, now| leases.forget(id, cleaned, now))
+                    .await,
+            )
+        })
+    }
+
+    fn expire(&self, id: LeaseId) -> BoxFuture<'_, Stored<()>> {
+        Box::pin(async move { stored(self.change_leases(|leases, _| leases.expire(id)).await) })
+    }
+}
+
+impl Connection {
+    /// Makes the bucket. Returns when it was made, in microseconds.
+    async fn epoch(&self) -> Result<u64, Unanswered> {
+        let presence = &self.presence;
+        let mut epoch = presence.epoch.lock().await;
+        let missing = self.missing.load(Ordering::Relaxed);
+        if let Some((epoch, then)) = *epoch
+            && then == missing
+        {
+            return Ok(epoch);
+        }
+        *epoch = None;
+        let made = presence
+            .bucket
+            .create(self, None, Some((ROOM, &presence.channels)))
+            .await?;
+        let made = made.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Ok(epoch
+            .insert((u64::try_from(made.as_micros()).unwrap_or(0), missing))
+            .0)
+    }
+
+    /// The time by the server's clock, in milliseconds.
+    async fn server_time(&self) -> Result<u64, Unanswered> {
+        let clock = self.prepare_ids().await?;
+        Ok(millis(
+            clock
+                .now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default(),
+        ))
+    }
+
+    /// What is stored for each of `keys`, and the number of that change.
+    async fn get(&self, keys: &[String]) -> Vec<Result<Option<(Bytes, u64)>, Unanswered>> {
+        let requests: Vec<Request> = keys.iter().map(|key| self.presence.bucket.get(key)).collect();
+        let answers = self.ask(&requests).await.into_iter();
+        let found =
+            answers.map(|answer| Ok(jetstream::found(answer)?.map(|found| (found.value, found.sequence))));
+        found.collect()
+    }
+
+    /// Changes the leases, again and again until no other node came before.
+    async fn change_leases<T>(&self, change: impl Fn(&mut Leases, u64) -> T) -> Result<T, Unanswered> {
+        self.epoch().await?;
+        for round in 0..ROUNDS {
+            let found = self
+                .get(&[LEASES.to_owned()])
+                .await
+                .pop()
+                .unwrap_or(Err(Unanswered::Lost))?;
+            let (value, sequence) = found.unwrap_or_default();
+            let mut leases = Leases::read(&value);
+            let result = change(&mut leases, self.server_time().await?);
+            let changed = leases.write();
+            if changed == value {
+                return Ok(result);
+            }
+            let put = self.presence.bucket.put(LEASES, changed.into(), Some(sequence));
+            if let jetstream::Change::Stored(_) = jetstream::change(self.ask_one(put).await)? {
+                return Ok(result);
+            }
+            pause(round).await;
+        }
+        Err(contended())
+    }
+
+    /// Right after this connection was opened, other nodes may not have had the time to renew their leases: the server was away.
+    fn believed(&self, renewal: Renewal) -> Renewal {
+        match renewal {
+            Renewal::Renewed { until, .. } if self.presence.opened.elapsed() < LEASE_LIFETIME => {
+                Renewal::Renewed {
+                    until,
+                    expired: Vec::new(),
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// Applies `changes` for `lease` until the end of its term, some at a time.
+    async fn change_records(
+        &self,
+        lease: LeaseId,
+        until: Option<u64>,
+        changes: &[Change],
+    ) -> Stored<Vec<Option<Applied>>> {
+        let mut all = Stored::<Vec<Option<Applied>>>::default();
+        for some in changes.chunks(CHANGES) {
+            let start = all.value.len();
+            all.value.resize(start + some.len(), None);
+            let result = self.change_some(lease, until, some, &mut all, start).await;
+            note(&mut all, result);
+            if all.lost {
+                break;
+            }
+        }
+        all.value.resize(changes.len(), None);
+        all
+    }
+
+    /// Names what will be held in the index, changes the records, and removes from the index what is not held any more.
+    async fn change_some(
+        &self,
+        lease: LeaseId,
+        until: Option<u64>,
+        changes: &[Change],
+        all: &mut Stored<Vec<Option<Applied>>>,
+        start: usize,
+    ) -> Result<(), Unanswered> {
+        let epoch = self.epoch().await?;
+        let mut groups = groups(changes);
+        if self.is_over(until).await? {
+            all.value[start..].fill(Some(Applied::Fenced));
+            return Ok(());
+        }
+        let index = |key: &String| index_key(lease, key);
+        let taken = groups
+            .iter()
+            .filter(|(_, group)| group.changes.iter().any(|(_, change)| takes(change)));
+        let entries: Vec<Request> = taken
+            .map(|(key, _)| self.presence.bucket.put(&index(key), Bytes::new(), None))
+            .collect();
+        for answer in self.ask(&entries).await {
+            jetstream::change(answer)?;
+        }
+        for round in 0..ROUNDS {
+            self.try_changes(lease, until, epoch, &mut groups, all, start)
+                .await?;
+            if groups.values().all(|group| group.is_done) {
+                break;
+            }
+            pause(round).await;
+        }
+        if groups.values().any(|group| !group.is_done) {
+            all.refused = Some(contended().reason());
+        }
+        let unheld = groups.iter().filter(|(_, group)| group.is_done && !group.is_held);
+        self.remove(&unheld.map(|(key, _)| index(key)).collect::<Vec<_>>())
+            .await
+    }
+
+    /// Tries to make the changes of each group that is not done.
+    async fn try_changes(
+        &self,
+        lease: LeaseId,
+        until: Option<u64>,
+        epoch: u64,
+        groups: &mut BTreeMap<String, Group<'_>>,
+        all: &mut Stored<Vec<Option<Applied>>>,
+        start: usize,
+    ) -> Result<(), Unanswered> {
+        let open: Vec<String> = groups
+            .iter()
+            .filter(|(_, group)| !group.is_done)
+            .map(|(key, _)| key.clone())
+            .collect();
+        let found = self.get(&open).await;
+        let is_over = self.is_over(until).await?;
+        let (mut puts, mut changed) = (Vec::new(), Vec::new());
+        for (key, found) in open.into_iter().zip(found) {
+            let Some(group) = groups.get_mut(&key) else {
+                continue;
+            };
+            let Some(found) = note(all, found) else {
+                group.is_done = true;
+                group.is_held = true;
+                continue;
+            };
+            let (value, sequence) = found.unwrap_or_default();
+            let outcome = group.outcome(lease, &value, until.is_none());
+            if is_over && outcome.is_changed {
+                group.fence(&mut all.value[start..]);
+            } else if outcome.is_changed {
+                let mut put = self
+                    .presence
+                    .bucket
+                    .put(&key, outcome.record.write().into(), Some(sequence));
+                if !outcome.announcements.is_empty() {
+                    put.headers.push((EPOCH, epoch.to_string()));
+                }
+                put.headers.extend(
+                    outcome
+                        .announcements
+                        .iter()
+                        .map(|text| (ANNOUNCEMENT, text.clone())),
+                );
+                puts.push(put);
+                changed.push((key, outcome));
+            } else {
+                let now = version(epoch, sequence, VERSIONS - 1);
+                group.finish(
+                    lease,
+                    outcome.results,
+                    &outcome.record,
+                    now,
+                    &mut all.value[start..],
+                );
+            }
+        }
+        for (answer, (key, outcome)) in self.ask(&puts).await.into_iter().zip(changed) {
+            let Some(group) = groups.get_mut(&key) else {
+                continue;
+            };
+            match note(all, jetstream::change(answer)) {
+                Some(jetstream::Change::Stored(sequence)) => {
+                    if outcome.record.is_empty() {
+                        self.presence.empty.add(sequence);
+                    }
+                    let before = version(epoch, sequence, 0) - 1;
+                    group.finish(
+                        lease,
+                        outcome.results,
+                        &outcome.record,
+                        before,
+                        &mut all.value[start..],
+                    );
+                }
+                Some(jetstream::Change::Conflict) => {}
+                // Whether the lease holds it is not known.
+                None => {
+                    group.is_done = true;
+                    group.is_held = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the term that ends at `until` is over by the server's clock.
+    async fn is_over(&self, until: Option<u64>) -> Result<bool, Unanswered> {
+        match until {
+            Some(until) => Ok(self.server_time().await? > until),
+            None => Ok(false),
+        }
+    }
+
+    /// Removes index entries.
+    async fn remove(&self, keys: &[String]) -> Result<(), Unanswered> {
+        let mut deletions = Vec::new();
+        for found in self.get(keys).await {
+            deletions.extend(found?.map(|(_, sequence)| self.presence.bucket.delete(sequence)));
+        }
+        for answer in self.ask(&deletions).await {
+            answer?;
+        }
+        Ok(())
+    }
+
+    /// Removes the records that have been empty for long; each that was changed meanwhile is not there under its number.
+    async fn remove_empty_records(&self) {
+        let due = self.presence.empty.take_due();
+        let due: Vec<Request> = due
+            .into_iter()
+            .map(|sequence| self.presence.bucket.delete(sequence))
+            .collect();
+        // What is not removed takes some bytes until the record is used again.
+        self.ask(&due).await;
+    }
+
+    /// Some of what the index of `dead` names, without the records that do not name `dead`: these are removed from it.
+    async fn held_by(&self, dead: LeaseId, most: usize) -> Result<Vec<Held>, Unanswered> {
+        self.epoch().await?;
+        let start = index_key(dead, "");
+        let names = self.presence.bucket.keys(self, &start).await?;
+        let mut held = Vec::new();
+        for some in names.chunks(most.clamp(1, CHANGES)) {
+            let keys: Vec<String> = some
+                .iter()
+                .filter_map(|name| Some(name.strip_prefix(&start)?.to_owned()))
+                .collect();
+            let mut unheld = Vec::new();
+            for (key, found) in keys.iter().zip(self.get(&keys).await) {
+                let (value, sequence) = found?.unwrap_or_default();
+                match read_key(key) {
+                    Some(Name::Room(room)) => {
+                        let before = held.len();
+                        held.extend(Room::read(&value).held_by(dead).map(|member| Held::Member {
+                            room: room.clone(),
+                            user: member.user.clone(),
+                            member: Some(member.clone()),
+                        }));
+                        if held.len() == before {
+                            unheld.push((key, value, sequence));
+                        }
+                    }
+                    Some(Name::Slot(slot)) => held.push(Held::Slot(slot)),
+                    None => unheld.push((key, value, sequence)),
+                }
+            }
+            // A late write of `dead` expects the change before this one.
+            let fences: Vec<Request> = unheld
+                .iter()
+                .map(|(key, value, sequence)| self.presence.bucket.put(key, value.clone(), Some(*sequence)))
+                .collect();
+            let mut removable = Vec::new();
+            for ((key, value, _), answer) in unheld.iter().zip(self.ask(&fences).await) {
+                if let jetstream::Change::Stored(sequence) = jetstream::change(answer)? {
+                    removable.push(index_key(dead, key));
+                    if value.is_empty() {
+                        self.presence.empty.add(sequence);
+                    }
+                }
+            }
+            self.remove(&removable).await?;
+            if !held.is_empty() {
+                break;
+            }
+        }
+        held.truncate(most);
+        Ok(held)
+    }
+}
+
+/// What arrived on a room's channel by the bucket: its announcements, and the version of each. `None` for a message of another
+/// origin.
+pub(super) fn announcements(message: &ServerMessage) -> Option<Vec<(Bytes, u64)>> {
+    // Both are written by JetStream itself.
+    message.header("Nats-Stream")?;
+    let sequence = message.header("Nats-Sequence")?.parse().ok()?;
+    let Some(epoch) = message.header(EPOCH).and_then(|epoch| epoch.parse().ok()) else {
+        // Nothing is announced by this change.
+        return Some(Vec::new());
+    };
+    let texts = message
+        .headers(ANNOUNCEMENT)
+        .map(|text| Bytes::copy_from_slice(text.as_bytes()));
+    Some(
+        texts
+            .zip(0..)
+            .map(|(text, number)| (text, version(epoch, sequence, number)))
+            .collect(),
+    )
+}
+
+/// The version of the announcement of this `number` in the change `sequence`.
+fn version(epoch: u64, sequence: u64, number: u64) -> u64 {
+    epoch
+        .saturating_add(sequence)
+        .saturating_mul(VERSIONS)
+        .saturating_add(number)
+}
+
+fn stored<T: Default>(result: Result<T, Unanswered>) -> Stored<T> {
+    let mut stored = Stored::<()>::default();
+    let value = note(&mut stored, result).unwrap_or_default();
+    stored.map(|()| value)
+}
+
+fn contended() -> Unanswered {
+    Unanswered::Refused("other nodes change the same records of presence too often".to_owned())
+}
+
+/// Lets others go first for a moment.
+async fn pause(round: u32) {
+    let most = 1 << round.min(6);
+    let part = uuid::Uuid::new_v4().as_u128() % most;
+    tokio::time::sleep(Duration::from_millis(u64::try_from(part).unwrap_or(0))).await;
+}

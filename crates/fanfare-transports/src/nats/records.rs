@@ -1,0 +1,427 @@
+//! The records of presence as JetStream keeps them, and how changes change them. Nothing here does I/O.
+//!
+//! A room is one key, whose value has a line for each holder of each user, in the order in which they entered; a slot is one key
+//! with a line for each lease; all leases are one key. Lines that no node wrote are ignored, and gone with the next change.
+
+use std::{collections::HashMap, fmt::Write as _, str::FromStr, time::Duration};
+
+use fanfare_cluster::{
+    ANSWER_TIMEOUT,
+    transport::presence::{
+        CLAIM_LIFETIME, CLEANED_MEMORY, HeldMember, LEASE_LIFETIME, Lease, LeaseId, Renewal, RoomMembers,
+    },
+    wire,
+};
+use fanfare_core::{Member, UserId};
+
+use super::names;
+
+/// How far nodes' readings of the server's clock may differ: cleaners wait so much longer.
+const CLOCK_MARGIN: Duration = ANSWER_TIMEOUT;
+
+/// Who holds which users in a room.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Room(Vec<Holder>);
+
+#[derive(Debug, Clone, PartialEq)]
+struct Holder {
+    lease: LeaseId,
+    since_ms: u64,
+    member: Member,
+}
+
+/// How many places of a slot each lease holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Places(Vec<(LeaseId, u32)>);
+
+/// All leases.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Leases(Vec<(LeaseId, State)>);
+
+/// What a lease does. Times are milliseconds since 1970 by the server's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Live { until: u64 },
+    Cleaning { until: u64, cleaner: LeaseId },
+    Cleaned { since: u64 },
+}
+
+impl Room {
+    pub(super) fn read(value: &[u8]) -> Self {
+        Self(lines(value).filter_map(Holder::read).collect())
+    }
+
+    pub(super) fn write(&self) -> Vec<u8> {
+        let mut value = String::new();
+        for holder in &self.0 {
+            let _ = write!(value, "{} {} ", holder.lease, holder.since_ms);
+            names::encode(&holder.member.user, "", &mut value);
+            let _ = writeln!(value, " {}", wire::write_member(&holder.member));
+        }
+        value.into_bytes()
+    }
+
+    /// `lease` holds `member`. Returns whether nothing held the user before.
+    pub(super) fn enter(&mut self, lease: LeaseId, member: &Member, since_ms: u64) -> bool {
+        let (own, others) = self.count(lease, &member.user);
+        if own == 0 {
+            self.0.push(Holder {
+                lease,
+                since_ms,
+                member: member.clone(),
+            });
+        }
+        own + others == 0
+    }
+
+    /// `lease` does not hold `user`. Returns whether nothing holds the user any more, and it did, or is said to have done.
+    pub(super) fn leave(&mut self, lease: LeaseId, user: &UserId, even_if_unheld: bool) -> bool {
+        let (own, others) = self.count(lease, user);
+        self.0
+            .retain(|holder| holder.lease != lease || holder.member.user != *user);
+        others == 0 && (own > 0 || even_if_unheld)
+    }
+
+    /// How many lines `lease` has for `user`, and how many others have.
+    fn count(&self, lease: LeaseId, user: &UserId) -> (usize, usize) {
+        let of_user = self.0.iter().filter(|holder| holder.member.user == *user);
+        let (own, others): (Vec<_>, Vec<_>) = of_user.partition(|holder| holder.lease == lease);
+        (own.len(), others.len())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The members that `lease` holds.
+    pub(super) fn held_by(&self, lease: LeaseId) -> impl Iterator<Item = &Member> {
+        let own = self.0.iter().filter(move |holder| holder.lease == lease);
+        own.map(|holder| &holder.member)
+    }
+
+    /// All members, as of `version`.
+    pub(super) fn members(&self, version: u64) -> RoomMembers {
+        let mut places: HashMap<&UserId, usize> = HashMap::new();
+        let mut members: Vec<HeldMember> = Vec::new();
+        for holder in &self.0 {
+            let place = *places.entry(&holder.member.user).or_insert_with(|| {
+                members.push(HeldMember {
+                    member: holder.member.clone(),
+                    leases: Vec::new(),
+                    version: 0,
+                });
+                members.len() - 1
+            });
+            members[place].leases.push(holder.lease);
+        }
+        RoomMembers { version, members }
+    }
+}
+
+impl Holder {
+    fn read(line: &str) -> Option<Self> {
+        let mut words = line.splitn(4, ' ');
+        let lease = words.next()?.parse().ok()?;
+        let since_ms = words.next()?.parse().ok()?;
+        let user = UserId::new(&names::decode(words.next()?)?).ok()?;
+        Some(Self {
+            lease,
+            since_ms,
+            member: wire::read_member(&user, words.next()?)?,
+        })
+    }
+}
+
+impl Places {
+    pub(super) fn read(value: &[u8]) -> Self {
+        let places = lines(value).filter_map(|line| {
+            let (lease, count) = line.split_once(' ')?;
+            Some((lease.parse().ok()?, count.parse().ok()?))
+        });
+        Self(places.collect())
+    }
+
+    pub(super) fn write(&self) -> Vec<u8> {
+        let mut value = String::new();
+        for (lease, count) in &self.0 {
+            let _ = writeln!(value, "{lease} {count}");
+        }
+        value.into_bytes()
+    }
+
+    /// `lease` holds `count` places, unless all leases would hold more than `most` then. Returns whether it holds them.
+    pub(super) fn set(&mut self, lease: LeaseId, count: u32, most: Option<u32>) -> bool {
+        let sum = |own: bool| {
+            let places = self.0.iter().filter(|(holder, _)| (*holder == lease) == own);
+            places.map(|(_, count)| u64::from(*count)).sum::<u64>()
+        };
+        let is_too_many = most.is_some_and(|most| sum(false) + u64::from(count) > u64::from(most));
+        if is_too_many && u64::from(count) > sum(true) {
+            return false;
+        }
+        self.0.retain(|(holder, _)| *holder != lease);
+        if count > 0 {
+            self.0.push((lease, count));
+        }
+        true
+    }
+
+    pub(super) fn is_held_by(&self, lease: LeaseId) -> bool {
+        self.0.iter().any(|(holder, _)| *holder == lease)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Leases {
+    pub(super) fn read(value: &[u8]) -> Self {
+        let leases = lines(value).filter_map(|line| {
+            let (lease, state) = line.split_once(' ')?;
+            Some((lease.parse().ok()?, state.parse().ok()?))
+        });
+        Self(leases.collect())
+    }
+
+    pub(super) fn write(&self) -> Vec<u8> {
+        let mut value = String::new();
+        for (lease, state) in &self.0 {
+            let _ = match state {
+                State::Live { until } => writeln!(value, "{lease} live {until}"),
+                State::Cleaning { until, cleaner } => writeln!(value, "{lease} cleaning {until} {cleaner}"),
+                State::Cleaned { since } => writeln!(value, "{lease} cleaned {since}"),
+            };
+        }
+        value.into_bytes()
+    }
+
+    /// Takes or renews `lease` at `now`, and forgets what was cleaned long ago.
+    pub(super) fn renew(&mut self, lease: Lease, now: u64) -> Renewal {
+        match self.state(lease.id) {
+            Some(State::Cleaning { .. } | State::Cleaned { .. }) => return Renewal::Gone { cleaned: true },
+            Some(State::Live { until }) if until >= lease.until => {}
+            None if lease.until == 0 => {}
+            _ => return Renewal::Gone { cleaned: false },
+        }
+        // Never earlier than before, should the server's clock be set back.
+        let until = (now + millis(LEASE_LIFETIME)).max(lease.until + 1);
+        self.set(lease.id, Some(State::Live { until }));
+        self.0.retain(
+            |(_, state)| !matches!(state, State::Cleaned { since } if since + millis(CLEANED_MEMORY) < now),
+        );
+        let expired = self
+            .0
+            .iter()
+            .filter(|(id, state)| *id != lease.id && state.is_over(now));
+        Renewal::Renewed {
+            until,
+            expired: expired.map(|(id, _)| *id).collect(),
+        }
+    }
+
+    /// `cleaner` claims the cleaning of `dead` at `now`. Returns whether it has it.
+    pub(super) fn claim(&mut self, dead: LeaseId, cleaner: LeaseId, now: u64) -> bool {
+        let may = match self.state(dead) {
+            Some(State::Cleaning { cleaner: current, .. }) if current == cleaner => true,
+            Some(state) => state.is_over(now),
+            None => false,
+        };
+        if may {
+            let until = now + millis(CLAIM_LIFETIME);
+            self.set(dead, Some(State::Cleaning { until, cleaner }));
+        }
+        may
+    }
+
+    /// The lease `id` is no more; that it was cleaned is remembered.
+    pub(super) fn forget(&mut self, id: LeaseId, cleaned: bool, now: u64) {
+        self.set(id, cleaned.then_some(State::Cleaned { since: now }));
+    }
+
+    /// `id` is over, unless it is being cleaned.
+    pub(super) fn expire(&mut self, id: LeaseId) {
+        if !matches!(self.state(id), Some(State::Cleaning { .. })) {
+            self.set(id, Some(State::Live { until: 0 }));
+        }
+    }
+
+    fn state(&self, id: LeaseId) -> Option<State> {
+        self.0
+            .iter()
+            .find(|(lease, _)| *lease == id)
+            .map(|(_, state)| *state)
+    }
+
+    fn set(&mut self, id: LeaseId, state: Option<State>) {
+        self.0.retain(|(lease, _)| *lease != id);
+        self.0.extend(state.map(|state| (id, state)));
+    }
+}
+
+impl State {
+    /// Whether a cleaner may claim it.
+    fn is_over(self, now: u64) -> bool {
+        match self {
+            Self::Live { until } | Self::Cleaning { until, .. } => until + millis(CLOCK_MARGIN) < now,
+            Self::Cleaned { .. } => false,
+        }
+    }
+}
+
+impl FromStr for State {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let words: Vec<&str> = text.split(' ').collect();
+        let number = |word: &str| word.parse().map_err(drop);
+        match words[..] {
+            ["live", until] => Ok(Self::Live {
+                until: number(until)?,
+            }),
+            ["cleaning", until, cleaner] => Ok(Self::Cleaning {
+                until: number(until)?,
+                cleaner: cleaner.parse().map_err(drop)?,
+            }),
+            ["cleaned", since] => Ok(Self::Cleaned {
+                since: number(since)?,
+            }),
+            _ => Err(()),
+        }
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn lines(value: &[u8]) -> impl Iterator<Item = &str> {
+    value
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| std::str::from_utf8(line).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const A: LeaseId = LeaseId(1);
+    const B: LeaseId = LeaseId(2);
+
+    fn member(user: &str) -> Member {
+        Member {
+            user: UserId::new(user).unwrap(),
+            username: Some("N N".into()),
+            numeric: false,
+            dialect: "rooms".into(),
+        }
+    }
+
+    #[test]
+    fn the_first_and_the_last_are_transitions() {
+        let mut room = Room::default();
+        let (ann, bob) = (member("a n\u{e9}n"), member("bob"));
+        assert!(room.enter(A, &ann, 1));
+        assert!(!room.enter(A, &ann, 2));
+        assert!(!room.enter(B, &ann, 3));
+        assert!(room.enter(B, &bob, 4));
+        let again = Room::read(&room.write());
+        assert_eq!(again, room);
+        let members = room.members(7);
+        assert_eq!((members.version, members.members.len()), (7, 2));
+        assert_eq!(
+            (&members.members[0].member, &*members.members[0].leases),
+            (&ann, &[A, B][..])
+        );
+        assert_eq!(room.held_by(B).collect::<Vec<_>>(), [&ann, &bob]);
+        assert!(!room.leave(A, &ann.user, false));
+        assert!(!room.leave(A, &ann.user, false));
+        assert!(!room.leave(A, &bob.user, true));
+        assert!(room.leave(B, &ann.user, false));
+        assert!(!room.leave(B, &ann.user, false));
+        assert!(room.leave(B, &ann.user, true));
+        assert!(room.leave(B, &bob.user, false));
+        assert!(room.is_empty() && room.write().is_empty());
+    }
+
+    #[test]
+    fn what_no_node_wrote_is_ignored() {
+        let mut room = Room::default();
+        room.enter(A, &member("a"), 1);
+        let mut value = room.write();
+        value.extend_from_slice(
+            b"garbage\n\xff\xfe\n0000000000000001 x a {}\n0000000000000001 1 a [\n0000000000000001 1 a {}\n",
+        );
+        assert_eq!(Room::read(&value), room);
+        let places = Places::read(b"0000000000000001 2\nx 1\n0000000000000002 -1\n\xff\n");
+        assert_eq!(places, Places(vec![(A, 2)]));
+        let leases = Leases::read(b"0000000000000001 live 5\n0000000000000002 live\nx live 5\n\xff\n");
+        assert_eq!(leases, Leases(vec![(A, State::Live { until: 5 })]));
+    }
+
+    #[test]
+    fn slots_have_so_many_places() {
+        let mut places = Places::default();
+        assert!(places.set(A, 2, Some(3)));
+        assert!(!places.set(B, 2, Some(3)));
+        assert!(places.set(B, 1, Some(3)));
+        // As many as it holds, though the limit is lower now.
+        assert!(places.set(A, 2, Some(1)));
+        assert!(!places.set(A, 3, Some(3)));
+        assert!(places.set(A, 9, None));
+        assert_eq!(Places::read(&places.write()), places);
+        assert!(places.set(A, 0, Some(0)));
+        assert!(!places.is_held_by(A) && places.is_held_by(B) && !places.is_empty());
+    }
+
+    #[test]
+    fn leases_live_are_cleaned_and_forgotten() {
+        let mut leases = Leases::default();
+        let lease = |id, until| Lease { id, until };
+        let renewed = |until, expired: &[LeaseId]| Renewal::Renewed {
+            until,
+            expired: expired.to_vec(),
+        };
+        assert_eq!(leases.renew(lease(A, 0), 1000), renewed(6000, &[]));
+        assert_eq!(leases.renew(lease(B, 0), 1000), renewed(6000, &[]));
+        assert_eq!(leases.renew(lease(A, 6000), 2000), renewed(7000, &[]));
+        assert_eq!(
+            leases.renew(lease(A, 8000), 2000),
+            Renewal::Gone { cleaned: false }
+        );
+        assert_eq!(
+            leases.renew(lease(LeaseId(9), 5), 2000),
+            Renewal::Gone { cleaned: false }
+        );
+        assert!(!leases.claim(B, A, 7000));
+        assert_eq!(leases.renew(lease(A, 7000), 7001), renewed(12_001, &[B]));
+        assert!(leases.claim(B, A, 7001));
+        assert!(leases.claim(B, A, 7002), "it has it");
+        assert!(!leases.claim(B, LeaseId(3), 12_000));
+        assert!(leases.claim(B, LeaseId(3), 13_003), "the cleaner is gone");
+        assert_eq!(Leases::read(&leases.write()), leases);
+        assert_eq!(
+            leases.renew(lease(B, 6000), 6003),
+            Renewal::Gone { cleaned: true }
+        );
+        leases.expire(B);
+        assert_eq!(
+            leases.renew(lease(B, 6000), 6003),
+            Renewal::Gone { cleaned: true }
+        );
+        leases.forget(B, true, 12_000);
+        assert_eq!(
+            leases.renew(lease(B, 6000), 12_000),
+            Renewal::Gone { cleaned: true }
+        );
+        assert!(!leases.claim(B, A, 99_000));
+        leases.renew(lease(A, 12_001), 12_001 + millis(CLEANED_MEMORY));
+        assert_eq!(leases.state(B), None);
+        leases.expire(B);
+        assert!(leases.claim(B, A, 1001));
+        leases.forget(B, false, 1);
+        assert_eq!(leases.state(B), None);
+    }
+}
