@@ -52,6 +52,7 @@ macro_rules! contract {
 macro_rules! presence_contract {
     ($($laws:tt)*) => {
         on! { presence_in_memory, crate::Cluster::Memory, $($laws)* }
+        on! { presence_on_nats, crate::Cluster::Nats(crate::nats_server::NatsServer::start()), $($laws)* }
         on! { presence_on_redis, crate::Cluster::Redis(crate::server::RedisServer::start()), $($laws)* }
         on! { presence_on_sentinel, crate::Cluster::sentinel(), $($laws)* }
         on! { presence_on_cluster, crate::Cluster::redis_cluster(), $($laws)* }

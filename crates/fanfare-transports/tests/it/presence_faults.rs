@@ -160,7 +160,7 @@ async fn a_node_that_was_cut_off_catches_up() {
     let server = RedisServer::start();
     let proxy = Proxy::to(server.address()).await;
     let node = RoomNode::ready(&server.url(), "a", &ROOMS).await;
-    let cut = RoomNode::ready(&proxy.url(), "cut", &ROOMS).await;
+    let cut = RoomNode::ready(&proxy.url_to(&server.url()), "cut", &ROOMS).await;
     for user in ["alice", "bob"] {
         node.entered(ROOM, user).await;
     }
