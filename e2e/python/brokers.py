@@ -53,9 +53,11 @@ class Sentinels(Servers):
     def __init__(self):
         super().__init__()
         self.servers, self.sentinels = [free_port(), free_port()], [free_port() for _ in range(3)]
-        self.tables = {"kind": "redis", "sentinel": {
-            "master": self.MASTER, "urls": [f"redis://127.0.0.1:{port}" for port in self.sentinels],
-        }}
+
+    def tables(self, _):
+        """Nodes find the servers by themselves: there is no link between."""
+        urls = [f"redis://127.0.0.1:{port}" for port in self.sentinels]
+        return {"kind": "redis", "sentinel": {"master": self.MASTER, "urls": urls}}
 
     @property
     def port(self):
@@ -103,7 +105,10 @@ class RedisCluster(Servers):
     def __init__(self):
         super().__init__()
         self.servers = [free_port() for _ in range(6)]
-        self.tables = {"kind": "redis", "cluster": [f"redis://127.0.0.1:{port}" for port in self.servers]}
+
+    def tables(self, _):
+        """As above."""
+        return {"kind": "redis", "cluster": [f"redis://127.0.0.1:{port}" for port in self.servers]}
 
     @property
     def port(self):
@@ -180,12 +185,14 @@ class RedisCluster(Servers):
 
 
 class Nats(Servers):
-    """One NATS server with JetStream, on a port that stays the same over restarts."""
+    """One NATS server, on a port that stays the same over restarts."""
 
     def __init__(self):
         super().__init__()
         self.port = free_port()
-        self.tables = {"kind": "nats", "url": f"nats://127.0.0.1:{self.port}"}
+
+    def tables(self, link):
+        return {"kind": "nats", "url": f"nats://127.0.0.1:{link.port}"}
 
     def start(self, jetstream=True):
         store = ["--jetstream", "--store_dir", str(self.folder / "store")] if jetstream else []
@@ -197,10 +204,12 @@ class Nats(Servers):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as peer:
             return peer.recv(4) == b"INFO"
 
-    @property
-    def process(self):
-        return self.processes["nats"]
+    def kill(self, name="nats"):
+        super().kill(name)
+
+    def signal(self, number):
+        self.processes["nats"].send_signal(number)
 
     def lose_everything(self):
         """What JetStream has stored."""
-        shutil.rmtree(self.folder / "store", ignore_errors=True)
+        shutil.rmtree(self.folder / "store")

@@ -30,10 +30,11 @@ import pytest
 import redis
 
 import interop.world
+from brokers import Nats
 from fanfare import Redis, token, wait_until
 from interop.clients import Notify, Rooms, Topics
 from links import Links
-from traffic import FOREVER, ROOM, USER, Fault, FramePublisher, HttpPublisher, Ledger, RedisPublisher, Subscriber
+from traffic import FOREVER, ROOM, USER, Fault, FramePublisher, HttpPublisher, Ledger, NatsPublisher, RedisPublisher, Subscriber
 
 NOTICE = 10  # seconds in which a node notices, and in which it has recovered
 DEAD = 7  # seconds of silence after which a node may be taken for dead: it has ten, less what passes between two of its reports
@@ -121,6 +122,13 @@ class Node(interop.world.Node):
         assert answer.status == 200, answer.text
         return json.loads(answer.text)["connections"]
 
+    def presence(self):
+        """{user: connections} in the room, on all nodes that this one knows of; None if it cannot say for sure."""
+        answer = self.server.get(f"/api/v1/channels/{ROOM}/presence")
+        assert answer.status == 200, answer.text
+        listed = json.loads(answer.text)
+        return {member["user"]: member["connections"] for member in listed["members"]} if listed["complete"] else None
+
 
 class Cluster:
     """See the module's documentation. `all` are the nodes."""
@@ -130,7 +138,8 @@ class Cluster:
         stack.callback(self.links.close)
         self.broker = broker or started(stack, Redis())
         self.tables = {"shutdown": {"timeout": "10s", "drain_window": "500ms"}} | (tables or {})
-        self.broker_tables = broker_tables or (lambda link: {"kind": "redis", "url": f"redis://127.0.0.1:{link.port}"})
+        of_redis = lambda link: {"kind": "redis", "url": f"redis://127.0.0.1:{link.port}"}  # noqa: E731
+        self.broker_tables = broker_tables or getattr(self.broker, "tables", of_redis)
         self.started = time.monotonic()
         self.all = [self._node(number) for number in range(nodes)]
         stack.callback(self._thaw_all)
@@ -163,8 +172,6 @@ class Cluster:
         address = url or node.url
         one = Subscriber(name, node, audience, functools.partial(connect, address), **options)
         one.user = user
-        if not one.members:  # it was sent no list
-            one.members = {other.user for other in self.ledger.subscribers if other.name.startswith("rooms") and other.is_there}
         self.stack.callback(one.close)
         self.ledger.subscribers.append(one)
         return one
@@ -187,6 +194,8 @@ class Cluster:
     def publish_on_broker(self):
         if isinstance(self.broker, Redis):
             self.publisher(RedisPublisher("redis", self.broker.port))
+        elif isinstance(self.broker, Nats):
+            self.publisher(NatsPublisher("nats", self.broker.port))
 
     def flow(self):
         """Starts the traffic, once each node can reach each other node's clients."""
@@ -242,12 +251,18 @@ class Cluster:
             if one.node is node:
                 one.doomed = True
 
+    def leaves(self, subscriber):
+        """This client goes, and what was for it need not arrive from here on."""
+        subscriber.doomed = True
+        subscriber.client.close()
+        wait_until(lambda: not subscriber.is_there, what="a client that has gone")
+
     def members(self, *at):
         """The clients in the room, at these nodes."""
         return [one for one in self.ledger.subscribers if one.name.startswith("rooms") and one.node in at]
 
     def agree(self):
-        """All clients in the room know the same users there, and all nodes count the same connections of each."""
+        """All clients in the room know the same users there, and all nodes list the same connections of each."""
         there = [one for one in self.ledger.subscribers if one.name.startswith("rooms") and one.is_there]
         counts = collections.Counter(one.user for one in there)
 
@@ -256,7 +271,7 @@ class Cluster:
                 if one.present() != set(counts):
                     yield one.name, sorted(one.present() ^ set(counts))
             for node in self.running():
-                known = {user: node.connections_of(user) for user in counts}
+                known = node.presence()
                 if known != counts:
                     yield node, known
 
@@ -285,8 +300,11 @@ class Cluster:
         self.agree()
         self.ledger.judge()
         self.memory.judge()
+        for one in self.members(*self.all):
+            print(one.name, "was sent", one.news(0))
         for node in self.all:
             busiest = node.link.busiest_second(self.started)
+            print(node, "opened at most", busiest, "connections within a second")
             assert busiest <= ATTEMPTS, f"{node} opened {busiest} connections within a second"
             assert "panicked" not in node.server.log(), node.server.log()
 
@@ -353,5 +371,5 @@ def rooms(user, url):
     client = Rooms(url("rooms", "/api/v1/ws/connect", token=token(user)))
     answer = client.call({"type": "join_room", "room": ROOM, "members": True})
     assert answer["type"] == "joined_room", answer
-    client.members = [member["user_id"] for member in answer["data"].get("members", [])]
+    client.members = [member["user_id"] for member in answer["data"]["members"]]
     return client

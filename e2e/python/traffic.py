@@ -16,6 +16,7 @@ import http.client
 import itertools
 import json
 import re
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -158,6 +159,35 @@ class Burst(RedisPublisher):
         for part in range(self.count):
             pipeline.publish(f"user_noti:{USER}", event % (self.name, number * 1000 + part, self.padding))
         pipeline.execute()
+        return "unsaid"
+
+
+class NatsPublisher(Publisher):
+    """A backend that publishes on NATS, by the protocol's own words, and waits until the server has read it."""
+
+    SUBJECTS = (f"user_noti.{USER}", f"fanfare.channel.{ROOM.replace(':', '%3A')}")
+
+    def __init__(self, name, port):
+        super().__init__(name)
+        self.port, self.socket = port, None
+
+    def publish(self, number):
+        event = json.dumps({"type": "tick", "payload": {"p": self.name, "n": number}}).encode()
+        try:
+            if self.socket is None:
+                self.socket = socket.create_connection(("127.0.0.1", self.port), 1)
+                self.socket.sendall(b'CONNECT {"verbose":false}\r\n')
+            for subject in self.SUBJECTS:
+                self.socket.sendall(f"PUB {subject} {len(event)}\r\n".encode() + event + b"\r\n")
+            self.socket.sendall(b"PING\r\n")
+            answer = b""
+            while b"PONG\r\n" not in answer:
+                answer += (received := self.socket.recv(4096))
+                if not received:
+                    raise ConnectionError
+        except OSError:
+            self.socket = None
+            return "failed"
         return "unsaid"
 
 
