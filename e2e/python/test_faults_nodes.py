@@ -133,3 +133,17 @@ def test_a_node_freezes_for_less_than_its_lease():
             scene.first.thaw()
         scene.sees([])
         nodes.agree()
+
+
+def test_who_comes_and_goes_while_redis_is_out_of_memory():
+    """Joins are answered all the same; the others are sent them once Redis stores them."""
+    with cluster() as nodes:
+        scene = Scene(nodes)
+        admin = nodes.admin()
+        admin.config_set("maxmemory", 1)
+        nodes.subscriber("rooms", scene.first, "near")
+        nodes.leaves(scene.both[0])
+        nodes.leaves(scene.once)
+        nodes.spend(at_least(7))
+        admin.config_set("maxmemory", 0)
+        scene.sees([(JOINED, "near"), (LEFT, scene.once.user)])

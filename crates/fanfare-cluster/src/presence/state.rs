@@ -178,6 +178,8 @@ impl State {
             self.queue_change(number, name, &member, Presence::Left);
         } else {
             room.show(Presence::Left, &member, &self.deliveries);
+            // The user may be there by another node, which the store will say.
+            self.unsync(name);
             self.mark(name, user);
         }
         self.drop_view_if_empty(name);

@@ -145,7 +145,8 @@ impl State {
             if is_joined {
                 room.answer_waiting(user, change.number, transition, &self.deliveries);
             }
-            if is_joined == room.has(user) {
+            // A user who has left this node alone is still in the room.
+            if is_joined == room.has(user) && (is_joined || transition) {
                 room.show(change.change, &change.member, &self.deliveries);
             }
             if room.users.get(user).is_some_and(LocalUser::needs_change) {
