@@ -77,7 +77,7 @@ class Sentinels(Servers):
                 f"port {sentinel}\nbind 127.0.0.1\nsentinel monitor {self.MASTER} 127.0.0.1 {first} 2\n"
                 f"sentinel down-after-milliseconds {self.MASTER} 1000\nsentinel failover-timeout {self.MASTER} 5000\n"
             )
-            self.run(sentinel, program("redis-sentinel", "redis-sentinel"), str(config))
+            self.run(sentinel, program("redis-server", "redis-server"), str(config), "--sentinel")
         wait_until(lambda: all(self.knows_all(sentinel) for sentinel in self.sentinels), what="Sentinels that know each other")
         return self
 
