@@ -11,7 +11,7 @@ use std::{
 
 use fanfare_cluster::{ANSWER_TIMEOUT, transport::Failed};
 use redis::{
-    Cmd, ConnectionInfo, RedisError, TlsCertificates, Value, aio::MultiplexedConnection,
+    Cmd, ConnectionInfo, ProtocolVersion, RedisError, TlsCertificates, Value, aio::MultiplexedConnection,
     cluster::ClusterClient,
 };
 
@@ -39,7 +39,8 @@ pub(super) struct Cluster {
     key: String,
     /// Where this node published last, and where it received.
     last: Mutex<[Option<String>; 2]>,
-    client: ClusterClient,
+    /// The library's own client for Clusters.
+    pub(super) client: ClusterClient,
     /// The configured nodes.
     seeds: String,
     /// The configured nodes, and then those that the hub was found at.
@@ -68,6 +69,7 @@ impl Cluster {
         let mut client = ClusterClient::builder(seeds.to_vec())
             .connection_timeout(ANSWER_TIMEOUT)
             .response_timeout(ANSWER_TIMEOUT)
+            .use_protocol(ProtocolVersion::RESP3)
             .retries(RETRIES);
         if let Some(authorities) = authorities.filter(|_| seeds.iter().any(address::is_encrypted)) {
             client = client.certs(authorities.clone());

@@ -10,6 +10,7 @@ mod presence;
 mod scripts;
 mod sentinel;
 mod servers;
+mod sharded;
 
 use std::sync::Arc;
 
@@ -18,12 +19,16 @@ use fanfare_cluster::transport::{
     Subject, Subscriber, Transport,
 };
 use fanfare_core::BoxFuture;
-use futures_util::StreamExt;
+use futures_util::{
+    future::ready,
+    stream::{self, BoxStream, Stream, StreamExt},
+};
 use redis::{Pipeline, Value, aio::PubSubSink};
 
 use self::{
     names::Names,
     servers::{Server, Servers, Side, alive},
+    sharded::Sharded,
 };
 use crate::{BrokerOptions, OpenError};
 
@@ -93,23 +98,48 @@ impl Transport for Redis {
             let connection = connection.map_err(|error| self.servers.texts.describe(&error))?;
             let (sink, stream) = connection.split();
             let names = self.names.clone();
-            let received = move |message: redis::Msg| Received {
-                subject: names.subject(message.get_channel_name()),
-                by_all_channels: message.from_pattern(),
-                payload: message.get_payload_bytes().to_vec().into(),
-                version: None,
+            let messages = stream.map(move |message| received(&message, &names));
+            let (sharded, messages) = match self.servers.sharded_client() {
+                Some(client) => {
+                    let (sharded, others) = Sharded::start(client, self.names.clone());
+                    (Some(sharded), both(messages, others))
+                }
+                None => (None, messages.boxed()),
             };
             Ok(Receiver {
                 subscriber: Box::new(Subscriptions {
                     sink,
+                    sharded,
                     found,
                     servers: Arc::clone(&self.servers),
                     names: self.names.clone(),
                 }),
-                messages: stream.map(received).boxed(),
+                messages,
             })
         })
     }
+}
+
+/// A message that arrived.
+fn received(message: &redis::Msg, names: &Names) -> Received {
+    Received {
+        subject: names.subject(message.get_channel_name()),
+        by_all_channels: message.from_pattern(),
+        payload: message.get_payload_bytes().to_vec().into(),
+        version: None,
+    }
+}
+
+/// Both streams as one, which ends with the first.
+fn both<T: Send + 'static>(
+    first: impl Stream<Item = T> + Send + 'static,
+    second: impl Stream<Item = T> + Send + 'static,
+) -> BoxStream<'static, T> {
+    let first = first.map(Some).chain(stream::once(ready(None)));
+    let both = stream::select(first, second.map(Some));
+    both.take_while(|item| ready(item.is_some()))
+        .filter_map(ready)
+        .boxed()
 }
 
 /// A connection that publishes.
@@ -198,6 +228,8 @@ impl Sender for Connection {
 /// The subscriptions of a connection that receives.
 struct Subscriptions {
     sink: PubSubSink,
+    /// What else it is subscribed to in a Cluster.
+    sharded: Option<Sharded>,
     /// Another connection to the server, where it is one of several.
     found: Option<Server>,
     servers: Arc<Servers>,
@@ -219,7 +251,11 @@ impl Subscriptions {
             (true, true) => sink.psubscribe(names).await,
             (false, true) => sink.punsubscribe(names).await,
         };
-        changed.map_err(|error| self.servers.texts.describe(&error))
+        changed.map_err(|error| self.servers.texts.describe(&error))?;
+        if let Some(sharded) = &self.sharded {
+            sharded.change(subjects, &self.names, subscribe).await;
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use fanfare_cluster::{ANSWER_TIMEOUT, transport::Failed};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, RedisError, TlsCertificates, Value,
-    aio::MultiplexedConnection,
+    aio::MultiplexedConnection, cluster::ClusterClient,
 };
 
 use super::{address, cluster::Cluster, errors::ErrorTexts, sentinel::Sentinel};
@@ -97,6 +97,14 @@ impl Servers {
         match &self.choice {
             Choice::One(client) => Some(client),
             Choice::Sentinel(_) | Choice::Cluster(_) => None,
+        }
+    }
+
+    /// The client for what is published by `SPUBLISH`, in a Cluster.
+    pub(super) fn sharded_client(&self) -> Option<ClusterClient> {
+        match &self.choice {
+            Choice::Cluster(cluster) => Some(cluster.client.clone()),
+            Choice::One(_) | Choice::Sentinel(_) => None,
         }
     }
 

@@ -281,12 +281,17 @@ fn listeners(group: &ClusterGroup, server: usize) -> i64 {
 
 /// Moves the slot that decides to another master, with its keys, as `redis-cli --cluster reshard` does it.
 async fn move_slot(group: &ClusterGroup) {
-    let from = group.owner(KEY);
+    move_slot_of(group, KEY).await;
+}
+
+/// Moves the slot of `name`.
+async fn move_slot_of(group: &ClusterGroup, name: &str) {
+    let from = group.owner(name);
     let to = (from + 1) % 3;
     let (from, to) = (&group.servers[from], &group.servers[to]);
     let id = |server| text(server, &["CLUSTER", "MYID"]);
     let (from_id, to_id) = (id(from), id(to));
-    let Value::Int(slot) = from.command(&["CLUSTER", "KEYSLOT", KEY]) else {
+    let Value::Int(slot) = from.command(&["CLUSTER", "KEYSLOT", name]) else {
         panic!("no slot");
     };
     let slot = slot.to_string();
@@ -399,6 +404,72 @@ async fn what_is_published_anywhere_in_a_cluster_arrives_once() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(seen(), expected);
     }
+}
+
+/// Backends may publish by `SPUBLISH`, too, at the node that has the name's slot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_sharded_arrives_once() {
+    let group = ClusterGroup::start();
+    let nodes = two_nodes(&group.options()).await;
+    let users: Vec<String> = (0..30).map(|number| format!("user{number}")).collect();
+    for node in &nodes {
+        for user in &users {
+            node.hold(user, 1).await;
+        }
+    }
+    let spublish = |name: &str, body: &str| {
+        let sent = group.servers[..3]
+            .iter()
+            .find_map(|server| server.try_command(&["SPUBLISH", name, body]).ok());
+        assert_eq!(sent, Some(Value::Int(2)), "{name}");
+    };
+    let mut expected = Vec::new();
+    for (number, user) in users.iter().enumerate() {
+        spublish(
+            &format!("user_noti:{user}"),
+            &format!(r#"{{"type":"t","payload":{number}}}"#),
+        );
+        expected.push(number.to_string());
+    }
+    spublish("fanfare:everyone", r#"{"type":"t","payload":"all"}"#);
+    let body = format!(r#"{{"to":"everyone","id":"{}","data":"named"}}"#, Uuid::new_v4());
+    spublish("fanfare:events", &body);
+    // The same id by the other way is a repetition.
+    group.servers[4].command(&["PUBLISH", "fanfare:events", &body]);
+    expected.extend(["\"all\"".to_owned(), "\"named\"".to_owned()]);
+    expected.sort();
+    let seen = |node: &Node| {
+        let mut seen = node.inbound.data();
+        seen.sort();
+        seen
+    };
+    for node in &nodes {
+        eventually("all arrive", async || seen(node).len() >= expected.len()).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(seen(node), expected);
+    }
+    // The user of one of the names goes, and comes again.
+    let alice = || crate::harness::interest("user0");
+    for _ in 0..5 {
+        nodes[0].let_go(alice());
+        nodes[0].hold("user0", 1).await;
+    }
+    nodes[1].let_go(alice());
+    let reached = |name: &str| {
+        let servers = group.servers[..3].iter();
+        let counts = servers.map(|server| match server.command(&["PUBSUB", "SHARDNUMSUB", name]) {
+            Value::Array(counts) => match counts.get(1) {
+                Some(Value::Int(count)) => *count,
+                _ => 0,
+            },
+            other => panic!("{other:?}"),
+        });
+        counts.sum::<i64>()
+    };
+    eventually("one has gone", async || reached("user_noti:user0") == 1).await;
+    // Where a slot goes, its names are subscribed to again.
+    move_slot_of(&group, "user_noti:user1").await;
+    eventually("both have followed", async || reached("user_noti:user1") == 2).await;
 }
 
 /// A room goes on as it was when the master dies, or the slot of all rooms moves.

@@ -16,7 +16,13 @@ const PAGE: &str = include_str!("../../../../docs/redis.md");
 
 /// The words of the documented `ACL SETUSER`.
 fn documented_rights() -> Vec<&'static str> {
-    let command = PAGE.split("<!-- rights -->\n```\n").nth(1).unwrap();
+    documented("<!-- rights -->")
+}
+
+/// The words of the command behind `mark`.
+fn documented(mark: &str) -> Vec<&'static str> {
+    let behind = PAGE.split(mark).nth(1).unwrap();
+    let command = behind.strip_prefix("\n```\n").unwrap();
     command.split("```").next().unwrap().split_whitespace().collect()
 }
 
@@ -35,17 +41,21 @@ async fn claim(node: &Node, id: u128) -> Claim {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_documented_rights_are_enough() {
     let server = RedisServer::start();
+    server.command(&documented_rights());
     let options = BrokerOptions {
         url: server.url_for("fanfare", "password"),
         ..BrokerOptions::default()
     };
-    they_are_enough(&[&server], &options, "ping").await;
+    let _nodes = they_are_enough(&[&server], &options, Some("ping")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_documented_rights_are_enough_with_sentinels() {
     let group = SentinelGroup::start();
     let options = group.options_for("fanfare", "password");
+    for server in &group.servers {
+        server.command(&documented_rights());
+    }
     for sentinel in &group.sentinels {
         sentinel.command(&[
             "ACL",
@@ -56,7 +66,7 @@ async fn the_documented_rights_are_enough_with_sentinels() {
             "+sentinel|get-master-addr-by-name",
         ]);
     }
-    they_are_enough(&group.servers.iter().collect::<Vec<_>>(), &options, "role").await;
+    let _nodes = they_are_enough(&group.servers.iter().collect::<Vec<_>>(), &options, Some("role")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,14 +79,38 @@ async fn the_documented_rights_are_enough_in_a_cluster() {
             .collect(),
         ..BrokerOptions::default()
     };
-    they_are_enough(&group.servers.iter().collect::<Vec<_>>(), &options, "ping").await;
+    for server in &group.servers {
+        server.command(&documented_rights());
+    }
+    let servers: Vec<&RedisServer> = group.servers.iter().collect();
+    // Without the further ones all but two things work.
+    let node = Node::open_by("redis", &options, "c");
+    node.ready().await;
+    node.hold("bob", 1).await;
+    let receipt = node.publish_one(to_user("bob", "1")).await;
+    assert_eq!((receipt.reach.queued, receipt.degraded), (1, false));
+    drop(node);
+
+    for server in &servers {
+        server.command(&documented("<!-- rights in a Cluster -->"));
+        server.command(&["ACL", "LOG", "RESET"]);
+    }
+    let [first, second] = they_are_enough(&servers, &options, None).await;
+    let message = r#"{"type":"t","payload":"sharded"}"#;
+    let published = servers[..3].iter().find_map(|server| {
+        server
+            .try_command(&["SPUBLISH", "fanfare:everyone", message])
+            .ok()
+    });
+    assert_eq!(published, Some(redis::Value::Int(2)));
+    for node in [&first, &second] {
+        let sharded = || node.inbound.data().contains(&"\"sharded\"".to_owned());
+        eventually("it arrives", async || sharded()).await;
+    }
 }
 
 /// Nodes do all that they can do; of that, only `sign` and other signs of life are refused.
-async fn they_are_enough(servers: &[&RedisServer], options: &BrokerOptions, sign: &str) {
-    for server in servers {
-        server.command(&documented_rights());
-    }
+async fn they_are_enough(servers: &[&RedisServer], options: &BrokerOptions, sign: Option<&str>) -> [Node; 2] {
     // Before the others, one of which would clean up after a node that died.
     presence_with(options).await;
     let open = |id| Node::open_by("redis", options, id);
@@ -132,17 +166,17 @@ async fn they_are_enough(servers: &[&RedisServer], options: &BrokerOptions, sign
         let refused = servers.iter().flat_map(log);
         refused.map(|entry| format!("{entry:?}")).collect::<Vec<_>>()
     };
-    eventually("a sign of life is refused", async || {
-        refused().iter().any(|entry| entry.contains(sign))
-    })
-    .await;
+    if let Some(sign) = sign {
+        let is_refused = || refused().iter().any(|entry| entry.contains(sign));
+        eventually("a sign of life is refused", async || is_refused()).await;
+    }
     first.ready().await;
     let of_life = |entry: &&String| {
-        [sign, "ping", "client|setinfo"]
-            .iter()
-            .any(|sign| entry.contains(sign))
+        let signs = [sign.unwrap_or("ping"), "ping", "client|setinfo"];
+        signs.iter().any(|sign| entry.contains(sign))
     };
     assert_eq!(refused().iter().find(|entry| !of_life(entry)), None);
+    [first, second]
 }
 
 /// All that nodes do about rooms and slots, their deaths included.

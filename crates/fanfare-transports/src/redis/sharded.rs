@@ -1,0 +1,275 @@
+//! What backends publish by `SPUBLISH` in a Cluster, on the names of users, of everyone and of the service API.
+//!
+//! A sharded message reaches only those that subscribed to its name at the name's own slot. The client library's connection
+//! to a Cluster finds the slots; where it loses one, everything is subscribed to again on a new connection. Nothing that nodes
+//! publish travels here, so no receipt depends on it. Without sharded publish and subscribe (before Redis 7.0), or without the
+//! rights to it, nodes receive what is published by `PUBLISH` alone.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use fanfare_cluster::{
+    ANSWER_TIMEOUT,
+    transport::{Received, Subject},
+};
+use fanfare_core::Audience;
+use futures_util::{
+    future::join_all,
+    stream::{self, BoxStream, StreamExt},
+};
+use redis::{
+    Msg, PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection, cluster::ClusterClient,
+    cluster::ClusterConfig, cluster_async::ClusterConnection,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+
+use super::names::Names;
+
+/// Between two connections.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Names on their way at once.
+const NAMES: usize = 1000;
+
+/// The subscriptions to sharded names. They end when this is dropped.
+pub(super) struct Sharded {
+    changes: mpsc::UnboundedSender<Change>,
+    _task: JoinSet<()>,
+}
+
+struct Change {
+    names: Vec<String>,
+    subscribe: bool,
+    done: oneshot::Sender<()>,
+}
+
+/// What is wanted, and what has to be waited for.
+struct Listener {
+    names: Names,
+    changes: mpsc::UnboundedReceiver<Change>,
+    messages: mpsc::UnboundedSender<Received>,
+    wanted: HashSet<String>,
+    /// Names whose subscription this node ended, and how often the server has still to confirm it.
+    leaving: HashMap<String, u32>,
+}
+
+/// Why a connection is of no use any more.
+enum Ended {
+    /// Another one may be.
+    Lost,
+    /// The servers do not offer it, or not to this user.
+    Refused,
+    /// The subscriptions were dropped.
+    Dropped,
+}
+
+impl Sharded {
+    /// Begins to listen. Returns what arrives, too.
+    pub(super) fn start(client: ClusterClient, names: Names) -> (Self, BoxStream<'static, Received>) {
+        let (changes, received_changes) = mpsc::unbounded_channel();
+        let (messages, mut received) = mpsc::unbounded_channel();
+        let listener = Listener {
+            names,
+            changes: received_changes,
+            messages,
+            wanted: HashSet::new(),
+            leaving: HashMap::new(),
+        };
+        let mut task = JoinSet::new();
+        task.spawn(listener.run(client));
+        let this = Self { changes, _task: task };
+        (this, stream::poll_fn(move |cx| received.poll_recv(cx)).boxed())
+    }
+
+    /// Subscribes to those of `subjects` that have a sharded name, or unsubscribes. A subscription is in force when this
+    /// resolves, unless the Cluster cannot be reached this way just now.
+    pub(super) async fn change(&self, subjects: &[Subject], names: &Names, subscribe: bool) {
+        let sharded = subjects.iter().filter(|subject| {
+            matches!(
+                subject,
+                Subject::Events | Subject::Audience(Audience::User(_) | Audience::Everyone)
+            )
+        });
+        let names: Vec<String> = sharded.map(|subject| names.channel(subject)).collect();
+        if names.is_empty() {
+            return;
+        }
+        let (done, changed) = oneshot::channel();
+        let change = Change {
+            names,
+            subscribe,
+            done,
+        };
+        if self.changes.send(change).is_ok() && subscribe {
+            let _ = tokio::time::timeout(ANSWER_TIMEOUT, changed).await;
+        }
+    }
+}
+
+impl Listener {
+    /// Listens until the subscriptions are dropped.
+    async fn run(mut self, client: ClusterClient) {
+        loop {
+            let (pushes, pushed) = mpsc::unbounded_channel();
+            let config = ClusterConfig::new()
+                .set_connection_timeout(ANSWER_TIMEOUT)
+                .set_response_timeout(ANSWER_TIMEOUT)
+                .set_push_sender(pushes);
+            let ended = match client.get_async_connection_with_config(config).await {
+                Ok(connection) => self.listen(connection, pushed).await,
+                Err(error) => ended(&error),
+            };
+            match ended {
+                Ended::Lost => self.note_changes(Some(PAUSE)).await,
+                Ended::Refused => self.note_changes(None).await,
+                Ended::Dropped => return,
+            }
+        }
+    }
+
+    /// Takes down changes for that long, while there is no connection; without a time, until the subscriptions are dropped.
+    async fn note_changes(&mut self, time: Option<Duration>) {
+        let note = async {
+            while let Some(Change {
+                names,
+                subscribe,
+                done,
+            }) = self.changes.recv().await
+            {
+                if subscribe {
+                    self.wanted.extend(names);
+                } else {
+                    for name in &names {
+                        self.wanted.remove(name);
+                    }
+                }
+                let _ = done.send(());
+            }
+        };
+        match time {
+            Some(time) => drop(tokio::time::timeout(time, note).await),
+            None => note.await,
+        }
+    }
+
+    /// Subscribes to all that is wanted, then passes on what arrives and carries out changes.
+    async fn listen(
+        &mut self,
+        connection: ClusterConnection<MultiplexedConnection>,
+        mut pushed: mpsc::UnboundedReceiver<PushInfo>,
+    ) -> Ended {
+        self.leaving.clear();
+        let wanted: Vec<String> = self.wanted.iter().cloned().collect();
+        if let Err(error) = subscribe(&connection, &wanted).await {
+            return ended(&error);
+        }
+        loop {
+            tokio::select! {
+                push = pushed.recv() => match push {
+                    Some(push) => if !self.pass_on(push) {
+                        return Ended::Lost;
+                    },
+                    None => return Ended::Lost,
+                },
+                change = self.changes.recv() => match change {
+                    Some(change) => if let Err(error) = self.carry_out(change, &connection).await {
+                        return ended(&error);
+                    },
+                    None => return Ended::Dropped,
+                },
+            }
+        }
+    }
+
+    async fn carry_out(
+        &mut self,
+        Change {
+            names,
+            subscribe: is_wanted,
+            done,
+        }: Change,
+        connection: &ClusterConnection<MultiplexedConnection>,
+    ) -> Result<(), RedisError> {
+        let result = if is_wanted {
+            self.wanted.extend(names.iter().cloned());
+            subscribe(connection, &names).await
+        } else {
+            for name in &names {
+                self.wanted.remove(name);
+                *self.leaving.entry(name.clone()).or_default() += 1;
+            }
+            unsubscribe(connection, &names).await
+        };
+        let _ = done.send(());
+        result
+    }
+
+    /// Passes on a message. Returns whether the connection is still of use.
+    fn pass_on(&mut self, push: PushInfo) -> bool {
+        match push.kind {
+            PushKind::Disconnection => return false,
+            // The slot has moved, if this node did not ask for that.
+            PushKind::SUnsubscribe => {
+                let Some(Value::BulkString(name)) = push.data.first() else {
+                    return false;
+                };
+                let name = String::from_utf8_lossy(name);
+                return match self.leaving.get_mut(&*name) {
+                    Some(1) => self.leaving.remove(&*name).is_some(),
+                    Some(count) => {
+                        *count -= 1;
+                        true
+                    }
+                    None => false,
+                };
+            }
+            _ => {}
+        }
+        if push.kind == PushKind::SMessage
+            && let Some(message) = Msg::from_push_info(push)
+        {
+            // Fails only while the connection that receives is closed.
+            let _ = self.messages.send(super::received(&message, &self.names));
+        }
+        true
+    }
+}
+
+async fn subscribe(
+    connection: &ClusterConnection<MultiplexedConnection>,
+    names: &[String],
+) -> Result<(), RedisError> {
+    for some in names.chunks(NAMES) {
+        let requests = some.iter().map(|name| {
+            let mut connection = connection.clone();
+            async move { connection.ssubscribe(name).await }
+        });
+        join_all(requests).await.into_iter().collect::<Result<(), _>>()?;
+    }
+    Ok(())
+}
+
+async fn unsubscribe(
+    connection: &ClusterConnection<MultiplexedConnection>,
+    names: &[String],
+) -> Result<(), RedisError> {
+    for some in names.chunks(NAMES) {
+        let requests = some.iter().map(|name| {
+            let mut connection = connection.clone();
+            async move { connection.sunsubscribe(name).await }
+        });
+        join_all(requests).await.into_iter().collect::<Result<(), _>>()?;
+    }
+    Ok(())
+}
+
+fn ended(error: &RedisError) -> Ended {
+    match error.code() {
+        Some("ERR" | "NOPERM") => Ended::Refused,
+        _ => Ended::Lost,
+    }
+}
