@@ -114,11 +114,11 @@ impl Listener {
     /// Listens until the subscriptions are dropped.
     async fn run(mut self, client: ClusterClient) {
         loop {
-            let (pushes, pushed) = mpsc::unbounded_channel();
+            let (push_sender, pushed) = mpsc::unbounded_channel();
             let config = ClusterConfig::new()
                 .set_connection_timeout(ANSWER_TIMEOUT)
                 .set_response_timeout(ANSWER_TIMEOUT)
-                .set_push_sender(pushes);
+                .set_push_sender(push_sender);
             let ended = match client.get_async_connection_with_config(config).await {
                 Ok(connection) => self.listen(connection, pushed).await,
                 Err(error) => ended(&error),

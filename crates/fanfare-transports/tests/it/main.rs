@@ -21,6 +21,7 @@ mod questions;
 mod rights;
 mod rooms;
 mod server;
+mod slots;
 mod tls;
 
 use harness::Cluster;
