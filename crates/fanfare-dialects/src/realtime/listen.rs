@@ -10,7 +10,7 @@ use serde_json::{json, value::RawValue};
 /// that is done.
 pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     if wanted.own && wanted.token.is_none() {
-        return None; // nobody has no events of their own
+        return None; // an anonymous client has no events of its own
     }
     let mut query = vec![("dialect", "realtime")];
     query.extend(wanted.token.map(|token| ("token", token)));

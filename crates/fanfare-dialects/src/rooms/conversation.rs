@@ -1,4 +1,4 @@
-//! One connection: what its messages ask for, and what it is told when that is done.
+//! One connection: its messages become commands, and their outcomes replies.
 
 use std::{borrow::Cow, mem, sync::Arc};
 
@@ -14,18 +14,18 @@ use super::{
     render,
 };
 
-/// At most one question is open at a time, so all have the same number.
+/// The ticket of every command: only one is open at a time.
 const TICKET: Ticket = 0;
 
 /// A connection of this dialect.
 #[derive(Default)]
 pub(super) struct Member {
-    /// Whose it is.
+    /// The connection's user.
     user: Option<Arc<Identity>>,
     asked: Asked,
 }
 
-/// What was asked for and is not answered.
+/// The open command.
 #[derive(Default)]
 enum Asked {
     #[default]
@@ -85,7 +85,7 @@ impl Conversation for Member {
             (Asked::Leave(room) | Asked::Send(room), Err(denial)) => {
                 tell(&denied(denial, &room), context, steps);
             }
-            // A message that was sent comes back as the event that it is.
+            // A sent message comes back as an event.
             (Asked::Send(_) | Asked::Nothing, Ok(_)) | (Asked::Nothing, Err(_)) => {}
         }
     }

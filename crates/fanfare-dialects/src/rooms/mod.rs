@@ -1,8 +1,9 @@
-//! `rooms`: chat and updates in rooms with access control. A client proves who it is with a token in the query, joins
-//! rooms, talks in them, and hears who comes and goes.
+//! `rooms`: chat and updates in rooms with access control. A client authenticates with a token in the query,
+//! joins rooms, publishes in them, and receives their events and who joins and leaves.
 //!
-//! `frames` is what a client may send, `conversation` what is done about it, `render` what is sent to it, and `errors`
-//! are the words for all that goes wrong; `settings` is what may be configured. Here are the door and the ends.
+//! `frames` parses a client's messages, `conversation` is one connection's state, `render` renders the server's
+//! messages and `errors` the errors; `settings` has the options. This file has the handshake, refusals and
+//! closes.
 
 mod conversation;
 mod errors;
@@ -21,13 +22,13 @@ use fanfare_core::{
     policy::{PolicyOptions, RoomAccess},
 };
 
-/// No token, a bad one, or one whose time is over.
+/// The close code for a missing, bad or expired token.
 const UNAUTHENTICATED: u16 = 4401;
-/// No access to the room that was asked for. The reason is the protocol's.
+/// The close code for a room without access. The protocol fixes the reason.
 const FORBIDDEN: (u16, &str) = (4403, "Forbidden");
-/// One connection more than there may be.
+/// The close code for a maximum of connections.
 const TOO_MANY: u16 = 4429;
-/// A fault of the server's.
+/// The close code for an internal error.
 const INTERNAL: u16 = 4500;
 
 /// The dialect, before it is configured.
@@ -84,8 +85,8 @@ impl DialectKind for Kind {
 }
 
 impl Dialect for Rooms {
-    /// The token in the query counts; a header is looked at where there is none, because a browser may send one of
-    /// another scheme along.
+    /// The token in the query takes precedence over a header, because a browser may add a header of another
+    /// scheme.
     fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
         match handshake.credential("token")? {
             Some(token) if !token.is_empty() => Ok(Offer::of_token(token)),
@@ -104,8 +105,8 @@ impl Dialect for Rooms {
         identity.map(|_| ()).ok_or(Refusal::MissingCredential)
     }
 
-    /// By closing, wherever the client's own doing is the cause: a browser shows a page the close code, and never the
-    /// HTTP answer in place of an upgrade.
+    /// Refuses by a close where the client is the cause: a browser shows a page the close code, and never an
+    /// HTTP response to the upgrade.
     fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
         match refusal {
             Refusal::MissingCredential | Refusal::BadCredential | Refusal::ExpiredCredential => {
@@ -118,7 +119,7 @@ impl Dialect for Rooms {
             | Refusal::UserAtCapacity
             | Refusal::RateLimited => Rejection::close(TOO_MANY, "Too Many Connections"),
             Refusal::ShuttingDown => Rejection::http(503, r#"{"error":"Server shutting down"}"#),
-            // Connections have no names here, so these two do not come up.
+            // Connections have no names here, so these two do not occur.
             Refusal::BadName => Rejection::http(400, r#"{"error":"bad name"}"#),
             Refusal::NameTaken => Rejection::http(409, r#"{"error":"name taken"}"#),
         }
@@ -151,7 +152,7 @@ impl Dialect for Rooms {
         self.leave_grace
     }
 
-    /// What the server says itself. `message` is not among them: it is what clients of every dialect say.
+    /// `message` is not reserved: clients of every dialect publish it.
     fn own_types(&self) -> &'static [&'static str] {
         &[
             "connected",

@@ -195,7 +195,7 @@ fn settle(
         let settled = name.and_then(|name| match verdicts.next() {
             Some(Ok(())) => Ok(name),
             Some(Err(denial)) => Err(FrameError::denied(denial, &name)),
-            None => Err(FrameError::denied(Denial::Forbidden, &name)), // what nobody allowed is not confirmed
+            None => Err(FrameError::denied(Denial::Forbidden, &name)), // only what was allowed is confirmed
         });
         let reply = match &settled {
             Ok(name) => confirmed(name),

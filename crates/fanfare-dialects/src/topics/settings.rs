@@ -38,7 +38,7 @@ const OPTIONS: &[OptionSpec] = &[
         name: "auth_timeout",
         doc: "How long a connection may stay open before its first accepted `auth` frame. Then it is closed with 1008.",
         kind: OptionKind::Duration {
-            min: Duration::from_millis(1), // with none at all nobody could come in
+            min: Duration::from_millis(1), // with zero no client could authenticate
         },
         default: "\"30s\"",
     },

@@ -128,7 +128,7 @@ fn denial(label: &str) -> Denial {
     *found.unwrap_or_else(|| panic!("no such denial: {label}"))
 }
 
-/// `USER [CLAIMS]`; `None` for nobody.
+/// `USER [CLAIMS]`; `None` for an anonymous connection.
 pub(crate) fn identity(text: &str) -> Option<Identity> {
     let (user, claims) = text.split_once(' ').unwrap_or((text, "{}"));
     let user = UserId::new(user).ok().filter(|user| &**user != "-")?;
