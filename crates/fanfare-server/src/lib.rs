@@ -3,7 +3,6 @@
 
 pub mod access;
 pub mod auth;
-pub mod bench;
 mod causes;
 pub mod cli;
 pub mod config;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use fanfare_bench::{Options, Subject};
 
 use super::{Failure, Global, Outcome, output};
-use crate::bench::{self, Options, Subject};
 
 /// Measure what the server can do on this machine. It starts a server of its own, on the loopback interface
 #[derive(Args)]
@@ -77,7 +77,7 @@ impl Bench {
             rounds: usize::from(self.rounds),
             shards: usize::from(self.shards),
         };
-        let report = bench::run(&options).map_err(Failure::Runtime)?;
+        let report = fanfare_bench::run(&options).map_err(Failure::Runtime)?;
         if self.json {
             output::line(report.to_json().map_err(Failure::Runtime)?);
         } else {
@@ -88,6 +88,60 @@ impl Bench {
 
     fn run_baseline(&self) -> Outcome {
         let connections = self.connections.unwrap_or_default() as usize;
-        bench::run_baseline(connections).map_err(|error| Failure::Runtime(format!("baseline: {error}")))
+        fanfare_bench::run_baseline(connections)
+            .map_err(|error| Failure::Runtime(format!("baseline: {error}")))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{fs, net::SocketAddr};
+
+    use fanfare_bench::{LoginLimits, ServerSettings};
+
+    use crate::{
+        config::{self, Sources},
+        serve,
+    };
+
+    #[test]
+    fn the_configuration_is_one_that_the_server_takes_without_a_warning() {
+        let folder = tempfile::tempdir().unwrap();
+        let [clients, door] = [4001, 4002].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let file = folder.path().join("fanfare.toml");
+        let dialect = fanfare_dialects::ALL[0].name();
+        for (limits, attempts) in [(LoginLimits::Default, (10, 60)), (LoginLimits::Off, (0, 0))] {
+            let settings = ServerSettings {
+                dialect,
+                data: folder.path(),
+                clients,
+                door,
+                secret: &"s".repeat(64),
+                limits,
+                shards: 1,
+                connections: 20_000,
+            };
+            fs::write(&file, settings.to_toml()).unwrap();
+            let sources = Sources {
+                file: Some(file.clone()),
+                ..Sources::default()
+            };
+            let loaded = config::load(&sources, &serve::dialect_infos()).unwrap();
+            assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+            assert_eq!(loaded.config.dialects[dialect].max_connections, 21_000);
+            assert_eq!(
+                (loaded.config.server.shards, loaded.config.resp.bind),
+                (1, Some(door.into()))
+            );
+            let auth = &loaded.config.auth;
+            assert_eq!(
+                (
+                    auth.login_attempts_per_minute,
+                    auth.login_attempts_per_minute_per_ip
+                ),
+                attempts
+            );
+        }
     }
 }

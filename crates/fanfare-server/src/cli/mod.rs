@@ -2,6 +2,7 @@
 
 mod accounts;
 mod backup;
+#[cfg(feature = "bench")]
 mod bench_command;
 mod config_args;
 mod config_command;
@@ -73,6 +74,7 @@ enum Command {
     /// Put a backup in the place of the SQLite database; the server must be stopped
     Restore(restore::Restore),
     /// Measure the server on this machine
+    #[cfg(feature = "bench")]
     Bench(bench_command::Bench),
     /// Check, show or explain the configuration
     #[command(subcommand)]
@@ -111,6 +113,7 @@ pub fn run() -> ExitCode {
         Command::Key(command) => command.run(&cli.global),
         Command::Backup(command) => command.run(&cli.global),
         Command::Restore(command) => command.run(&cli.global),
+        #[cfg(feature = "bench")]
         Command::Bench(command) => command.run(&cli.global),
         Command::Config(command) => command.run(&cli.global),
     };

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::{
-    Options,
+use crate::{
+    LoginLimits, Options,
     figures::{Kind, Workload, median},
     members::{self, Members, Who},
     requests::{Answer, Client},
-    server::{Limits, Server},
+    server::Server,
 };
 
 /// Logins of each kind and round.
@@ -36,12 +36,12 @@ const AGAINST_WRONG: [Kind; 3] = [
 ];
 
 /// Measures one after another, each kind in turn.
-pub(super) async fn run(options: &Options) -> Result<Workload, String> {
+pub(crate) async fn run(options: &Options) -> Result<Workload, String> {
     let title = format!("How long a refused login takes, median of {EACH}");
     let mut workload = Workload::new(title);
     for round in 0..options.rounds {
         options.tell("refused logins", round);
-        let server = Server::start_with(options.shards, EACH, Limits::Off).await?;
+        let server = Server::start_with(options.shards, EACH, LoginLimits::Off).await?;
         let members = Members::register(&server).await?;
         server.disable(&members::address(DISABLED)).await?;
         let medians = measure(&server, &members).await?;

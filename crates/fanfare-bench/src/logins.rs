@@ -5,14 +5,14 @@
 
 use std::{rc::Rc, time::Duration};
 
-use super::{
-    Options,
+use crate::{
+    LoginLimits, Options,
     figures::{Kind, Workload},
     login_times,
     members::Members,
     pulse::{Felt, Pulse},
     requests::{Answered, Client, Until, flood},
-    server::{Limits, Server},
+    server::Server,
 };
 
 /// Connections that the logins of a burst come over.
@@ -64,23 +64,23 @@ const STATUSES: [(u16, Kind); 4] = [
 ];
 
 /// Measures all of it.
-pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
+pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
     for connections in options.sizes(&SIZES) {
-        workloads.push(bursts(connections, Limits::Off, options).await?);
+        workloads.push(bursts(connections, LoginLimits::Off, options).await?);
     }
     let connections = options.connections.unwrap_or(SIZES[0]);
-    workloads.push(bursts(connections, Limits::Default, options).await?);
+    workloads.push(bursts(connections, LoginLimits::Default, options).await?);
     workloads.push(steady(options).await?);
     workloads.push(login_times::run(options).await?);
     Ok(workloads)
 }
 
 /// All at once.
-async fn bursts(connections: usize, limits: Limits, options: &Options) -> Result<Workload, String> {
+async fn bursts(connections: usize, limits: LoginLimits, options: &Options) -> Result<Workload, String> {
     let limited = match limits {
-        Limits::Off => "without limits on failures",
-        Limits::Default => "with the default limits on failures",
+        LoginLimits::Off => "without limits on failures",
+        LoginLimits::Default => "with the default limits on failures",
     };
     let title = format!("A burst of {BURST} logins over {connections} connections, {limited}");
     let mut workload = Workload::new(title);
@@ -116,7 +116,7 @@ async fn steady(options: &Options) -> Result<Workload, String> {
     let mut workload = Workload::new(format!("{STEADY} clients who log in again and again"));
     for round in 0..options.rounds {
         options.tell("logins again and again", round);
-        let server = Server::start_with(options.shards, STEADY + OTHERS, Limits::Off).await?;
+        let server = Server::start_with(options.shards, STEADY + OTHERS, LoginLimits::Off).await?;
         let crowd = Members::register(&server).await?.crowd();
         let mut clients = Client::open_many(server.clients, STEADY).await?;
         let quiet = feel(&server, tokio::time::sleep(options.seconds)).await?.0;

@@ -7,10 +7,10 @@ use fanfare_cluster::wire;
 use fanfare_core::{Audience, DialectKind, Event, Options, RawJson};
 use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf, task::JoinHandle};
 
-use super::{FRAME_LEN, HEADER_LEN, client, crowd::Tally, frames::Counter};
+use crate::{FRAME_LEN, HEADER_LEN, client, crowd::Tally, frames::Counter};
 
 /// An open connection to the door, whose replies are read as they come.
-pub(super) struct Door {
+pub(crate) struct Door {
     commands: OwnedWriteHalf,
     replies: Rc<Tally>,
     sums: Rc<Sums>,
@@ -19,7 +19,7 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) async fn open(address: SocketAddr) -> Result<Self, String> {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self, String> {
         let (replies_from, commands) = client::connect(address).await?.into_split();
         let (replies, sums) = (Tally::new(), Rc::<Sums>::default());
         let counter = ReplyCounter {
@@ -37,19 +37,19 @@ impl Door {
     }
 
     /// Sends `commands`, which are `count` of [`publish`]; does not wait for the answers.
-    pub(super) async fn send(&mut self, commands: &[u8], count: u64) -> Result<(), String> {
+    pub(crate) async fn send(&mut self, commands: &[u8], count: u64) -> Result<(), String> {
         self.sent += count;
         let sent = self.commands.write_all(commands).await;
         sent.map_err(|error| format!("publishing: {error}"))
     }
 
     /// How many answers have come.
-    pub(super) fn answered(&self) -> u64 {
+    pub(crate) fn answered(&self) -> u64 {
         self.replies.units()
     }
 
     /// Waits until at most `unanswered` answers are still to come.
-    pub(super) async fn until_behind(&self, unanswered: u64) -> Result<(), String> {
+    pub(crate) async fn until_behind(&self, unanswered: u64) -> Result<(), String> {
         let replies = self.replies.until(self.sent.saturating_sub(unanswered)).await;
         replies.map_err(|error| format!("answers to PUBLISH: {error}"))
     }
@@ -58,7 +58,7 @@ impl Door {
     ///
     /// # Errors
     /// When an answer was an error, or is missing.
-    pub(super) async fn settle(&self) -> Result<u64, String> {
+    pub(crate) async fn settle(&self) -> Result<u64, String> {
         self.until_behind(0).await?;
         match self.sums.errors.get() {
             0 => Ok(self.sums.deliveries.get()),
@@ -77,7 +77,7 @@ impl Drop for Door {
 ///
 /// # Errors
 /// When what the dialect says around a payload is longer than that, or it shows no such events.
-pub(super) fn publish(dialect: &dyn DialectKind, audience: &Audience) -> Result<Vec<u8>, String> {
+pub(crate) fn publish(dialect: &dyn DialectKind, audience: &Audience) -> Result<Vec<u8>, String> {
     let channel = wire::redis_channel(audience);
     let text = "x".repeat(payload_len(dialect, audience)?);
     let message = format!(r#"{{"type":"{KIND}","payload":"{text}"}}"#);
@@ -153,7 +153,8 @@ impl Counter for ReplyCounter {
 mod tests {
     use fanfare_core::UserId;
 
-    use super::{super::listeners::Listeners, *};
+    use super::*;
+    use crate::listeners::Listeners;
 
     #[test]
     fn answers_are_summed_however_they_are_cut() {

@@ -11,9 +11,9 @@ const TICKS_PER_SECOND: u32 = 100;
 
 /// CPU time of all threads of a process since it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CpuTime {
-    pub(super) user: Duration,
-    pub(super) system: Duration,
+pub(crate) struct CpuTime {
+    pub(crate) user: Duration,
+    pub(crate) system: Duration,
 }
 
 impl CpuTime {
@@ -28,28 +28,28 @@ impl CpuTime {
         }
     }
 
-    pub(super) fn total(self) -> Duration {
+    pub(crate) fn total(self) -> Duration {
         self.user + self.system
     }
 }
 
 /// User-space memory of a process, in bytes; what the kernel holds for its sockets is not in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     /// Its own pages, and of shared ones its share.
-    pub(super) pss: u64,
+    pub(crate) pss: u64,
     /// Its own pages.
-    pub(super) private: u64,
+    pub(crate) private: u64,
 }
 
 impl Memory {
-    pub(super) fn of(pid: u32) -> Result<Self, String> {
+    pub(crate) fn of(pid: u32) -> Result<Self, String> {
         read(pid, "smaps_rollup", parse_smaps_rollup)
     }
 }
 
 /// A stretch of time in which a server is measured, and the generator that drives it.
-pub(super) struct Window {
+pub(crate) struct Window {
     pid: u32,
     opened: Instant,
     server: CpuTime,
@@ -58,27 +58,27 @@ pub(super) struct Window {
 
 /// What a [`Window`] saw.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Spent {
-    pub(super) wall: Duration,
-    pub(super) server: CpuTime,
-    pub(super) generator: CpuTime,
+pub(crate) struct Spent {
+    pub(crate) wall: Duration,
+    pub(crate) server: CpuTime,
+    pub(crate) generator: CpuTime,
 }
 
 impl Spent {
     /// How many cores the server kept busy.
-    pub(super) fn server_cores(&self) -> f64 {
+    pub(crate) fn server_cores(&self) -> f64 {
         self.server.total().as_secs_f64() / self.wall.as_secs_f64()
     }
 
     /// How much of its one core the generator kept busy; where that is all of it, the generator is what was measured.
-    pub(super) fn generator_cores(&self) -> f64 {
+    pub(crate) fn generator_cores(&self) -> f64 {
         self.generator.total().as_secs_f64() / self.wall.as_secs_f64()
     }
 }
 
 impl Window {
     /// Begins to measure the process `pid`, and this one as the generator.
-    pub(super) fn open(pid: u32) -> Result<Self, String> {
+    pub(crate) fn open(pid: u32) -> Result<Self, String> {
         let (server, generator) = (CpuTime::of(pid)?, CpuTime::of("self")?);
         Ok(Self {
             pid,
@@ -88,11 +88,11 @@ impl Window {
         })
     }
 
-    pub(super) fn is_over(&self, length: Duration) -> bool {
+    pub(crate) fn is_over(&self, length: Duration) -> bool {
         self.opened.elapsed() >= length
     }
 
-    pub(super) fn close(self) -> Result<Spent, String> {
+    pub(crate) fn close(self) -> Result<Spent, String> {
         Ok(Spent {
             wall: self.opened.elapsed(),
             server: CpuTime::of(self.pid)?.since(self.server),

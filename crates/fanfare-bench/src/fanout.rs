@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::{
+use crate::{
     FRAME_LEN, Options,
     baseline::Baseline,
     client,
@@ -32,7 +32,7 @@ const SERVER_BUSY: Kind = Kind::new("server busy", "cores");
 const GENERATOR_BUSY: Kind = Kind::new("generator busy", "cores");
 
 /// Measures events for everyone, with every size.
-pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
+pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
     for connections in options.sizes(&SIZES) {
         workloads.extend(measure(connections, Listeners::Own, "connections", options).await?);
@@ -41,7 +41,7 @@ pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
 }
 
 /// Measures events for all of `listeners`, who are `whom`, with every number of events in flight.
-pub(super) async fn measure(
+pub(crate) async fn measure(
     connections: usize,
     listeners: Listeners,
     whom: &str,

@@ -4,15 +4,15 @@ use serde::Serialize;
 
 /// What a figure is called, what it counts, and what it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Kind {
-    pub(super) name: &'static str,
-    pub(super) unit: &'static str,
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) target: Option<Target>,
+    pub(crate) target: Option<Target>,
 }
 
 impl Kind {
-    pub(super) const fn new(name: &'static str, unit: &'static str) -> Self {
+    pub(crate) const fn new(name: &'static str, unit: &'static str) -> Self {
         Self {
             name,
             unit,
@@ -20,14 +20,14 @@ impl Kind {
         }
     }
 
-    pub(super) const fn at_least(self, value: f64) -> Self {
+    pub(crate) const fn at_least(self, value: f64) -> Self {
         Self {
             target: Some(Target::AtLeast(value)),
             ..self
         }
     }
 
-    pub(super) const fn at_most(self, value: f64) -> Self {
+    pub(crate) const fn at_most(self, value: f64) -> Self {
         Self {
             target: Some(Target::AtMost(value)),
             ..self
@@ -38,13 +38,13 @@ impl Kind {
 /// What a figure's median should be.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Target {
+pub(crate) enum Target {
     AtLeast(f64),
     AtMost(f64),
 }
 
 impl Target {
-    pub(super) fn is_met_by(self, value: f64) -> bool {
+    pub(crate) fn is_met_by(self, value: f64) -> bool {
         match self {
             Self::AtLeast(least) => value >= least,
             Self::AtMost(most) => value <= most,
@@ -54,13 +54,13 @@ impl Target {
 
 /// One figure over all rounds.
 #[derive(Debug, Serialize)]
-pub(super) struct Figure {
+pub(crate) struct Figure {
     #[serde(flatten)]
-    pub(super) kind: Kind,
-    pub(super) rounds: Vec<f64>,
-    pub(super) median: f64,
+    pub(crate) kind: Kind,
+    pub(crate) rounds: Vec<f64>,
+    pub(crate) median: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) met: Option<bool>,
+    pub(crate) met: Option<bool>,
 }
 
 impl Figure {
@@ -73,13 +73,13 @@ impl Figure {
 
 /// A workload's figures, in the order in which they were first measured.
 #[derive(Debug, Serialize)]
-pub(super) struct Workload {
-    pub(super) title: String,
-    pub(super) figures: Vec<Figure>,
+pub(crate) struct Workload {
+    pub(crate) title: String,
+    pub(crate) figures: Vec<Figure>,
 }
 
 impl Workload {
-    pub(super) fn new(title: String) -> Self {
+    pub(crate) fn new(title: String) -> Self {
         Self {
             title,
             figures: Vec::new(),
@@ -87,7 +87,7 @@ impl Workload {
     }
 
     /// Adds a round's value of the figure `kind`.
-    pub(super) fn record(&mut self, kind: Kind, value: f64) {
+    pub(crate) fn record(&mut self, kind: Kind, value: f64) {
         if let Some(figure) = self.figures.iter_mut().find(|figure| figure.kind == kind) {
             figure.add(value);
         } else {
@@ -104,7 +104,7 @@ impl Workload {
 }
 
 /// The middle one, or the mean of the two in the middle; not a number where there are none.
-pub(super) fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let (upper, lower) = (sorted.len() / 2, sorted.len().saturating_sub(1) / 2);

@@ -11,14 +11,14 @@ use tokio::{
     time::timeout,
 };
 
-use super::frames;
+use crate::frames;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// An answer to an upgrade request is far shorter.
 const MAX_ANSWER: usize = 4096;
 
 /// Connects to `address`.
-pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
+pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
     let connected = timeout(PATIENCE, TcpStream::connect(address)).await;
     let socket = connected
         .map_err(|_| format!("no connection to {address} in {PATIENCE:?}"))?
@@ -29,7 +29,7 @@ pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
 
 /// What a client does to get in.
 #[derive(Debug, Clone)]
-pub(super) struct Upgrade {
+pub(crate) struct Upgrade {
     request: Vec<u8>,
     /// What it says when it is in, framed.
     frames: Vec<u8>,
@@ -40,7 +40,7 @@ pub(super) struct Upgrade {
 
 impl Upgrade {
     /// A client who follows `plan` at `address`.
-    pub(super) fn new(address: SocketAddr, plan: &ListenPlan) -> Self {
+    pub(crate) fn new(address: SocketAddr, plan: &ListenPlan) -> Self {
         let framed = |text: &String| encode::masked_frame(Opcode::Text, text.as_bytes(), [1, 2, 3, 4]);
         Self {
             request: request(address, &plan.target),
@@ -61,7 +61,7 @@ fn request(address: SocketAddr, target: &str) -> Vec<u8> {
 }
 
 /// Connects, upgrades and does what it takes to listen; answers the socket and what already came for who listens.
-pub(super) async fn upgrade(address: SocketAddr, upgrade: &Upgrade) -> Result<(TcpStream, Vec<u8>), String> {
+pub(crate) async fn upgrade(address: SocketAddr, upgrade: &Upgrade) -> Result<(TcpStream, Vec<u8>), String> {
     let mut socket = connect(address).await?;
     let come_in = async {
         let early = ask(&mut socket, &upgrade.request).await?;
@@ -117,7 +117,7 @@ async fn ask(socket: &mut TcpStream, request: &[u8]) -> Result<Vec<u8>, String> 
 }
 
 /// The closing handshake (RFC 6455, section 7.1.1): our close frame, then to the end of the stream.
-pub(super) async fn close(mut socket: TcpStream) -> Result<(), String> {
+pub(crate) async fn close(mut socket: TcpStream) -> Result<(), String> {
     let goodbye = encode::masked_frame(Opcode::Close, &1000_u16.to_be_bytes(), [1, 2, 3, 4]);
     let mut rest = Vec::new();
     let closed = async {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{
+use crate::{
     Options,
     crowd::Crowd,
     door::{self, Door},
@@ -28,12 +28,12 @@ const KEPT: Kind = Kind::new("kept after all have closed", "%");
 const KEPT_LATER: Kind = Kind::new("kept when a few more came and went", "%");
 
 /// Measures connections that listen to what is theirs.
-pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
+pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     measure(Listeners::Own, "", options).await
 }
 
 /// Measures a server before, with and after many connections of `listeners`, who are `whose`.
-pub(super) async fn measure(
+pub(crate) async fn measure(
     listeners: Listeners,
     whose: &str,
     options: &Options,

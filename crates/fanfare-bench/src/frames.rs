@@ -1,7 +1,7 @@
 //! Counting what arrives, by looking at as few bytes as possible.
 
 /// Tells complete units apart in a stream that is read in pieces.
-pub(super) trait Counter {
+pub(crate) trait Counter {
     /// How many units `bytes`, the next piece of the stream, completed.
     fn take(&mut self, bytes: &[u8]) -> u64;
 }
@@ -10,7 +10,7 @@ pub(super) trait Counter {
 ///
 /// Pings and the like are skipped without being counted. A fragmented message would count as several.
 #[derive(Debug, Default)]
-pub(super) struct FrameCounter {
+pub(crate) struct FrameCounter {
     /// The bytes of a header that was cut off by the end of a piece.
     partial: [u8; MAX_HEADER],
     partial_len: usize,
@@ -62,7 +62,7 @@ impl FrameCounter {
 }
 
 /// The payload of the first frame in `bytes`, and how many bytes that frame has; `None` while it is not complete.
-pub(super) fn first(bytes: &[u8]) -> Option<(&[u8], usize)> {
+pub(crate) fn first(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let (header, _, payload) = parse_header(bytes)?;
     let end = header + usize::try_from(payload).ok()?;
     Some((bytes.get(header..end)?, end))

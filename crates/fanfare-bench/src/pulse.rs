@@ -22,7 +22,7 @@ use tokio::{
     time::{interval, sleep},
 };
 
-use super::{
+use crate::{
     client::{self, Upgrade},
     door::{self, Door},
     frames::{Counter, FrameCounter},
@@ -38,23 +38,23 @@ const PACE: Duration = Duration::from_millis(2);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Events on their way, until told to stop.
-pub(super) struct Pulse {
+pub(crate) struct Pulse {
     stop: oneshot::Sender<()>,
     felt: oneshot::Receiver<Result<Felt, String>>,
 }
 
 /// How long the events took.
 #[derive(Debug)]
-pub(super) struct Felt {
+pub(crate) struct Felt {
     /// From the shortest to the longest.
     latencies: Vec<Duration>,
     /// Events that were published and did not arrive.
-    pub(super) lost: u64,
+    pub(crate) lost: u64,
 }
 
 impl Pulse {
     /// Begins to publish to users that are connected to `server`.
-    pub(super) async fn start(server: &Server) -> Result<Self, String> {
+    pub(crate) async fn start(server: &Server) -> Result<Self, String> {
         let command = |number| door::publish(server.dialect, &Audience::User(server::user(number)?));
         let heart = Heart {
             clients: server.clients,
@@ -79,7 +79,7 @@ impl Pulse {
     ///
     /// # Errors
     /// When something did not work as it should.
-    pub(super) async fn stop(self) -> Result<Felt, String> {
+    pub(crate) async fn stop(self) -> Result<Felt, String> {
         let _ = self.stop.send(()); // one that failed has stopped already
         let felt = self.felt.await;
         felt.map_err(|_| "the pulse ended by a fault".to_owned())?
@@ -185,7 +185,7 @@ fn felt(lanes: &[Rc<Lane>]) -> Result<Felt, String> {
 impl Felt {
     /// The latency in milliseconds that so many of a hundred events did not exceed (the nearest rank); not a number
     /// where there were none.
-    pub(super) fn percentile(&self, percent: usize) -> f64 {
+    pub(crate) fn percentile(&self, percent: usize) -> f64 {
         let rank = (self.latencies.len() * percent).div_ceil(100).max(1);
         let found = self.latencies.get(rank - 1);
         found.map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)

@@ -1,8 +1,32 @@
-//! `fanfare bench`: what the server on this machine can do, beside what it should do.
+//! The load generator behind `fanfare bench`: what a server on this machine can do, beside what it should do.
 //!
-//! The server under test is a child process with a configuration of its own on the loopback interface; this process
-//! is the load generator, on one thread. CPU time and memory are the child's own, as the kernel counts them, so that
-//! they mean something even where other programs take part of the machine.
+//! The server under test is a child process with a configuration of its own on the loopback interface; this process is
+//! the load generator, on one thread. CPU time and memory are the child's own, as the kernel counts them, so that they mean
+//! something even where other programs take part of the machine.
+//!
+//! The child is the very program that this crate is linked into, started with `serve --config FILE`, `user disable` and
+//! `bench baseline`: such a program must have these commands. This crate must never know how the server works inside.
+//! It speaks to it by sockets alone, and knows how dialects listen ([`fanfare_core::DialectKind::listen`]), how events look
+//! at the Redis-protocol door (`fanfare_cluster::wire`), and how tokens are signed (`fanfare_accounts::mint`).
+//!
+//! # Examples
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use fanfare_bench::{Options, Subject};
+//!
+//! let options = Options {
+//!     subjects: vec![Subject::Memory],
+//!     connections: Some(1_000),
+//!     seconds: Duration::from_secs(2),
+//!     rounds: 3,
+//!     shards: 1,
+//! };
+//! let report = fanfare_bench::run(&options)?;
+//! println!("{report}");
+//! # Ok::<(), String>(())
+//! ```
 
 mod baseline;
 mod channels;
@@ -24,6 +48,7 @@ mod pulse;
 mod report;
 mod requests;
 mod server;
+mod settings;
 mod unicast;
 
 use std::{io, time::Duration};
@@ -35,6 +60,7 @@ use tokio::{
 
 pub use baseline::run as run_baseline;
 pub use report::Report;
+pub use settings::{LoginLimits, ServerSettings};
 
 /// The bytes of each message on the wire, its frame header included.
 const FRAME_LEN: usize = 132;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, rc::Rc};
 
 use serde_json::json;
 
-use super::{
+use crate::{
     requests::{Client, post},
     server::Server,
 };
@@ -15,13 +15,13 @@ const PASSWORD: &str = "correct horse battery";
 const LOGIN: &str = "/api/auth/login";
 
 /// They can log in.
-pub(super) struct Members {
+pub(crate) struct Members {
     address: SocketAddr,
 }
 
 /// Who logs in.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Who {
+pub(crate) enum Who {
     /// A member, with the right password.
     Right(usize),
     /// A member, with a wrong one.
@@ -34,7 +34,7 @@ pub(super) enum Who {
 
 impl Members {
     /// Makes their accounts, as users would.
-    pub(super) async fn register(server: &Server) -> Result<Self, String> {
+    pub(crate) async fn register(server: &Server) -> Result<Self, String> {
         let mut client = Client::open(server.clients).await?;
         for number in 0..COUNT {
             let body = json!({ "email": address(number), "password": PASSWORD });
@@ -49,18 +49,18 @@ impl Members {
     }
 
     /// What they do when all come at once: of four logins, one is right, two are wrong, one is a stranger's.
-    pub(super) fn crowd(&self) -> Rc<[Vec<u8>]> {
+    pub(crate) fn crowd(&self) -> Rc<[Vec<u8>]> {
         let four = |n| [Who::Right(n), Who::Wrong(n), Who::Stranger(n), Who::Wrong(n)];
         (0..COUNT).flat_map(four).map(|who| self.login(who)).collect()
     }
 
     /// As many requests on the same way that check no password.
-    pub(super) fn idlers(&self) -> Rc<[Vec<u8>]> {
+    pub(crate) fn idlers(&self) -> Rc<[Vec<u8>]> {
         [self.login(Who::Nobody)].into()
     }
 
     /// The request to log in.
-    pub(super) fn login(&self, who: Who) -> Vec<u8> {
+    pub(crate) fn login(&self, who: Who) -> Vec<u8> {
         let (email, password) = match who {
             Who::Right(number) => (address(number), PASSWORD),
             Who::Wrong(number) => (address(number), "correct horse battle!"),
@@ -76,6 +76,6 @@ impl Members {
 }
 
 /// The e-mail address of a member.
-pub(super) fn address(number: usize) -> String {
+pub(crate) fn address(number: usize) -> String {
     format!("member{number}@bench.example")
 }

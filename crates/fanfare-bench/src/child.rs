@@ -14,11 +14,11 @@ use tokio::time::{Instant, sleep};
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running `fanfare …`.
-pub(super) struct Child(process::Child);
+pub(crate) struct Child(process::Child);
 
 impl Child {
     /// Starts this binary with `args`, without any environment that could change what is measured.
-    pub(super) fn start<A: AsRef<OsStr>>(args: &[A], stdout: Stdio) -> Result<Self, String> {
+    pub(crate) fn start<A: AsRef<OsStr>>(args: &[A], stdout: Stdio) -> Result<Self, String> {
         let failed = |error| format!("cannot start a process of this binary: {error}");
         let binary = env::current_exe().map_err(failed)?;
         let mut command = Command::new(binary);
@@ -26,16 +26,16 @@ impl Child {
         command.spawn().map(Self).map_err(failed)
     }
 
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
 
-    pub(super) fn take_stdout(&mut self) -> Option<process::ChildStdout> {
+    pub(crate) fn take_stdout(&mut self) -> Option<process::ChildStdout> {
         self.0.stdout.take()
     }
 
     /// How it ended, if it has.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().ok().flatten()
     }
 
@@ -43,7 +43,7 @@ impl Child {
     ///
     /// # Errors
     /// When it does not end in time; then it is killed.
-    pub(super) async fn stop(mut self) -> Result<ExitStatus, String> {
+    pub(crate) async fn stop(mut self) -> Result<ExitStatus, String> {
         if let Some(pid) = i32::try_from(self.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::TERM); // one that is gone already is found so below
         }

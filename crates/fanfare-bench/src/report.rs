@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
 
-use super::{
+use crate::{
     Options,
     figures::{Figure, Target, Workload},
 };
@@ -18,11 +18,11 @@ pub struct Report {
     shards: usize,
     rounds: usize,
     seconds: u64,
-    pub(super) workloads: Vec<Workload>,
+    pub(crate) workloads: Vec<Workload>,
 }
 
 impl Report {
-    pub(super) fn new(options: &Options) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             optimised: !cfg!(debug_assertions),
@@ -126,7 +126,8 @@ fn grouped(digits: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::figures::Kind, *};
+    use super::*;
+    use crate::figures::Kind;
 
     #[test]
     fn numbers_are_short_and_readable() {

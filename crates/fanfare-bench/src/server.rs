@@ -4,7 +4,6 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::Path,
     process::Stdio,
     time::{Duration, SystemTime},
 };
@@ -19,7 +18,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{child::Child, client::Upgrade, listeners::Listeners};
+use crate::{LoginLimits, ServerSettings, child::Child, client::Upgrade, listeners::Listeners};
 
 /// Starting takes milliseconds.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -27,25 +26,16 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// A running server.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     /// Where clients connect.
-    pub(super) clients: SocketAddr,
+    pub(crate) clients: SocketAddr,
     /// Where publishers connect.
-    pub(super) door: SocketAddr,
+    pub(crate) door: SocketAddr,
     /// What clients speak.
-    pub(super) dialect: &'static dyn DialectKind,
+    pub(crate) dialect: &'static dyn DialectKind,
     secret: String,
     folder: TempDir,
-}
-
-/// Whether failed logins are limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Limits {
-    /// As the server does by itself.
-    Default,
-    /// Not at all.
-    Off,
 }
 
 /// The name of the configuration in the server's folder.
@@ -54,19 +44,19 @@ const CONFIGURATION: &str = "fanfare.toml";
 impl Server {
     /// Starts one with `shards` threads for at most `connections` clients of what `listeners` speak, and waits until it
     /// accepts them.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         shards: usize,
         connections: usize,
         listeners: Listeners,
     ) -> Result<Self, String> {
-        Self::launch(shards, connections, listeners, Limits::Default).await
+        Self::launch(shards, connections, listeners, LoginLimits::Default).await
     }
 
     /// The same, for users who log in as well as listen to what is their own.
-    pub(super) async fn start_with(
+    pub(crate) async fn start_with(
         shards: usize,
         connections: usize,
-        limits: Limits,
+        limits: LoginLimits,
     ) -> Result<Self, String> {
         Self::launch(shards, connections, Listeners::Own, limits).await
     }
@@ -75,7 +65,7 @@ impl Server {
         shards: usize,
         connections: usize,
         listeners: Listeners,
-        limits: Limits,
+        limits: LoginLimits,
     ) -> Result<Self, String> {
         let dialect = listeners.dialect()?;
         let folder = tempfile::Builder::new().prefix("fanfare-bench-").tempdir();
@@ -84,7 +74,7 @@ impl Server {
             free_ports().map_err(|error| format!("no free ports on the loopback interface: {error}"))?;
         let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         let file = folder.path().join(CONFIGURATION);
-        let text = Settings {
+        let text = ServerSettings {
             dialect: dialect.name(),
             data: &folder.path().join("data"),
             clients,
@@ -128,12 +118,12 @@ impl Server {
         Ok(())
     }
 
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// How the users number 0 to `count` connect, who listen as `listeners` do.
-    pub(super) fn upgrades(&self, listeners: Listeners, count: usize) -> Result<Vec<Upgrade>, String> {
+    pub(crate) fn upgrades(&self, listeners: Listeners, count: usize) -> Result<Vec<Upgrade>, String> {
         let upgrade = |number| {
             let user = user(number)?;
             let token = mint(
@@ -152,7 +142,7 @@ impl Server {
     }
 
     /// Switches an account off, as an operator would.
-    pub(super) async fn disable(&self, user: &str) -> Result<(), String> {
+    pub(crate) async fn disable(&self, user: &str) -> Result<(), String> {
         let file = self.folder.path().join(CONFIGURATION);
         let args = [
             "user".as_ref(),
@@ -177,7 +167,7 @@ impl Server {
     ///
     /// # Errors
     /// When it does not end, or not well.
-    pub(super) async fn stop(self) -> Result<(), String> {
+    pub(crate) async fn stop(self) -> Result<(), String> {
         match self.child.stop().await? {
             status if status.success() => Ok(()),
             status => Err(format!("the server ended badly: {status}")),
@@ -186,7 +176,7 @@ impl Server {
 }
 
 /// The user with that number.
-pub(super) fn user(number: usize) -> Result<UserId, String> {
+pub(crate) fn user(number: usize) -> Result<UserId, String> {
     UserId::new(&number.to_string()).map_err(|error| error.to_string())
 }
 
@@ -197,113 +187,4 @@ fn free_ports() -> std::io::Result<[SocketAddr; 2]> {
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
     ];
     Ok([held[0].local_addr()?, held[1].local_addr()?])
-}
-
-/// What the server is told.
-struct Settings<'a> {
-    dialect: &'a str,
-    data: &'a Path,
-    clients: SocketAddr,
-    door: SocketAddr,
-    secret: &'a str,
-    limits: Limits,
-    shards: usize,
-    connections: usize,
-}
-
-impl Settings<'_> {
-    fn to_toml(&self) -> String {
-        let Self {
-            dialect,
-            data,
-            clients,
-            door,
-            secret,
-            limits,
-            shards,
-            connections,
-        } = self;
-        let limits = match limits {
-            Limits::Default => "",
-            Limits::Off => "login_attempts_per_minute = 0\nlogin_attempts_per_minute_per_ip = 0",
-        };
-        // The generator answers no pings, so there are none; a few connections more than asked for are for warming up.
-        let most = connections + 1000;
-        let data = toml::Value::from(data.display().to_string()); // in quotes, whatever characters it has
-        format!(
-            r#"
-data_dir = {data}
-[[listener]]
-bind = "{clients}"
-dialects = ["{dialect}"]
-[{dialect}]
-max_connections = {most}
-max_connections_per_ip = 0
-ping_interval = "12h"
-ping_timeout = "24h"
-[auth]
-jwt_secret = "{secret}"
-{limits}
-[broker]
-kind = "memory"
-[resp]
-bind = "{door}"
-[shutdown]
-timeout = "5s"
-drain_window = "0s"
-[log]
-level = "warn"
-[server]
-shards = {shards}
-"#
-        )
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::config::{self, Sources};
-
-    #[test]
-    fn the_configuration_is_one_that_the_server_takes_without_a_warning() {
-        let folder = tempfile::tempdir().unwrap();
-        let [clients, door] = free_ports().unwrap();
-        let file = folder.path().join("fanfare.toml");
-        let secret = "s".repeat(64);
-        let dialect = Listeners::Channel.dialect().unwrap().name();
-        for (limits, attempts) in [(Limits::Default, (10, 60)), (Limits::Off, (0, 0))] {
-            let settings = Settings {
-                dialect,
-                data: folder.path(),
-                clients,
-                door,
-                secret: &secret,
-                limits,
-                shards: 1,
-                connections: 20_000,
-            };
-            fs::write(&file, settings.to_toml()).unwrap();
-            let sources = Sources {
-                file: Some(file.clone()),
-                ..Sources::default()
-            };
-            let loaded = config::load(&sources, &crate::serve::dialect_infos()).unwrap();
-            assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
-            assert_eq!(loaded.config.dialects[dialect].max_connections, 21_000);
-            assert_eq!(
-                (loaded.config.server.shards, loaded.config.resp.bind),
-                (1, Some(door.into()))
-            );
-            let auth = &loaded.config.auth;
-            assert_eq!(
-                (
-                    auth.login_attempts_per_minute,
-                    auth.login_attempts_per_minute_per_ip
-                ),
-                attempts
-            );
-        }
-    }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use fanfare_ws::{Opcode, encode};
 
-use super::{FRAME_LEN, HEADER_LEN, child::Child};
+use crate::{FRAME_LEN, HEADER_LEN, child::Child};
 
 /// The baseline's own process: accepts one connection that commands it and `connections` that listen. Each byte that
 /// the commander sends is a number of frames to write to every listener, in one call each.
@@ -55,13 +55,13 @@ fn write_all(mut socket: &TcpStream, frames: &[IoSlice<'_>]) -> io::Result<()> {
 }
 
 /// The baseline's process, seen from the generator.
-pub(super) struct Baseline {
+pub(crate) struct Baseline {
     child: Child,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Baseline {
-    pub(super) fn start(connections: usize) -> Result<Self, String> {
+    pub(crate) fn start(connections: usize) -> Result<Self, String> {
         let args = ["bench", "baseline", "--connections", &connections.to_string()];
         let mut child = Child::start(&args, Stdio::piped())?;
         let mut line = String::new();
@@ -80,11 +80,11 @@ impl Baseline {
         })
     }
 
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    pub(super) async fn stop(self) -> Result<(), String> {
+    pub(crate) async fn stop(self) -> Result<(), String> {
         self.child.stop().await.map(|_| ())
     }
 }

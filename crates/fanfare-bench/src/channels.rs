@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{
+use crate::{
     Options,
     crowd::Crowd,
     door::{self, Door},
@@ -38,7 +38,7 @@ const AGAINST_NONE: Kind = Kind::new("CPU, 100,000 patterns / none", "");
 const AGAINST_ONE: Kind = Kind::new("CPU, 100,000 patterns / 1", "");
 
 /// Measures all of it.
-pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
+pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
     for (listeners, whom) in [
         (Listeners::Channel, "subscribers of a channel"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanfare_core::{Audience, DialectKind};
 
-use super::{
+use crate::{
     FRAME_LEN, Options,
     crowd::Crowd,
     door::{self, Door},
@@ -37,7 +37,7 @@ enum Order {
 }
 
 /// Measures both orders with each number of events in flight.
-pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
+pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
     for users in options.sizes(&SIZES) {
         let mut of_size: Vec<_> = cases()

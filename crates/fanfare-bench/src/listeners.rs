@@ -9,7 +9,7 @@ const MATCHING: &str = "bench.*";
 
 /// What each client listens to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Listeners {
+pub(crate) enum Listeners {
     /// What is for its user, and what is for everyone.
     Own,
     /// One channel that all share, by its name.
@@ -24,7 +24,7 @@ pub(super) enum Listeners {
 
 impl Listeners {
     /// How the client number `number`, who holds `token`, listens in `dialect`.
-    pub(super) fn plan(self, dialect: &dyn DialectKind, number: usize, token: &str) -> Option<ListenPlan> {
+    pub(crate) fn plan(self, dialect: &dyn DialectKind, number: usize, token: &str) -> Option<ListenPlan> {
         dialect.listen(&Listening {
             token: Some(token),
             own: self == Self::Own,
@@ -36,7 +36,7 @@ impl Listeners {
     ///
     /// # Errors
     /// Never, in practice: the names are good.
-    pub(super) fn audience(self) -> Result<Audience, String> {
+    pub(crate) fn audience(self) -> Result<Audience, String> {
         match self {
             Self::Own => Ok(Audience::Everyone),
             _ => channel(SHARED),
@@ -47,7 +47,7 @@ impl Listeners {
     ///
     /// # Errors
     /// When this build has none.
-    pub(super) fn dialect(self) -> Result<&'static dyn DialectKind, String> {
+    pub(crate) fn dialect(self) -> Result<&'static dyn DialectKind, String> {
         let mut dialects = fanfare_dialects::ALL.iter().copied();
         let found = dialects.find(|dialect| self.plan(*dialect, 0, "").is_some());
         found.ok_or_else(|| format!("this build has no dialect for clients that listen to {self:?}"))
@@ -71,7 +71,7 @@ impl Listeners {
 }
 
 /// The audience on a channel of that name.
-pub(super) fn channel(name: &str) -> Result<Audience, String> {
+pub(crate) fn channel(name: &str) -> Result<Audience, String> {
     Channel::new(name)
         .map(Audience::Channel)
         .map_err(|error| error.to_string())

@@ -23,7 +23,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
+use crate::{
     client::{self, Upgrade},
     frames::{Counter, FrameCounter},
 };
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const READ_BUFFER: usize = 64 * 1024;
 
 /// What arrived, over all connections that share it.
-pub(super) struct Tally {
+pub(crate) struct Tally {
     buffer: RefCell<Box<[u8]>>,
     units: Cell<u64>,
     bytes: Cell<u64>,
@@ -46,7 +46,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new() -> Rc<Self> {
+    pub(crate) fn new() -> Rc<Self> {
         Rc::new(Self {
             buffer: RefCell::new(vec![0; READ_BUFFER].into()),
             units: Cell::new(0),
@@ -58,7 +58,7 @@ impl Tally {
     }
 
     /// Units that arrived since the beginning.
-    pub(super) fn units(&self) -> u64 {
+    pub(crate) fn units(&self) -> u64 {
         self.units.get()
     }
 
@@ -66,7 +66,7 @@ impl Tally {
     ///
     /// # Errors
     /// When they do not arrive in time, or the server ends a connection.
-    pub(super) async fn until(&self, units: u64) -> Result<(), String> {
+    pub(crate) async fn until(&self, units: u64) -> Result<(), String> {
         self.goal.set(units);
         let arrived = async {
             while self.units.get() < units && self.ended.get() == 0 {
@@ -85,7 +85,7 @@ impl Tally {
     }
 
     /// Reads from `socket` to its end.
-    pub(super) async fn read(self: Rc<Self>, mut socket: impl AsyncRead + Unpin, mut counter: impl Counter) {
+    pub(crate) async fn read(self: Rc<Self>, mut socket: impl AsyncRead + Unpin, mut counter: impl Counter) {
         while let Ok(1..) = poll_fn(|cx| self.poll_read(&mut socket, &mut counter, cx)).await {}
         self.ended.set(self.ended.get() + 1);
         self.stirred.notify_one();
@@ -117,14 +117,14 @@ impl Tally {
 }
 
 /// Connections that listen.
-pub(super) struct Crowd {
+pub(crate) struct Crowd {
     tally: Rc<Tally>,
     listeners: JoinSet<()>,
 }
 
 impl Crowd {
     /// A WebSocket connection for each of `upgrades`, all of which listen when this is done.
-    pub(super) async fn upgrade(address: SocketAddr, upgrades: &[Upgrade]) -> Result<Self, String> {
+    pub(crate) async fn upgrade(address: SocketAddr, upgrades: &[Upgrade]) -> Result<Self, String> {
         let mut crowd = Self {
             tally: Tally::new(),
             listeners: JoinSet::new(),
@@ -139,7 +139,7 @@ impl Crowd {
     }
 
     /// `count` connections without any handshake.
-    pub(super) async fn connect(address: SocketAddr, count: usize) -> Result<Self, String> {
+    pub(crate) async fn connect(address: SocketAddr, count: usize) -> Result<Self, String> {
         let mut crowd = Self {
             tally: Tally::new(),
             listeners: JoinSet::new(),
@@ -161,16 +161,16 @@ impl Crowd {
             .spawn_local(self.tally.clone().read(socket, counter));
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.listeners.len()
     }
 
-    pub(super) fn tally(&self) -> &Tally {
+    pub(crate) fn tally(&self) -> &Tally {
         &self.tally
     }
 
     /// That all frames so far had `len` bytes, headers included.
-    pub(super) fn check_frame_len(&self, len: usize) -> Result<(), String> {
+    pub(crate) fn check_frame_len(&self, len: usize) -> Result<(), String> {
         let (frames, bytes) = (self.tally.units.get(), self.tally.bytes.get());
         if bytes == frames * len as u64 {
             return Ok(());
@@ -181,7 +181,7 @@ impl Crowd {
     }
 
     /// Hangs up everywhere.
-    pub(super) async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         self.listeners.shutdown().await;
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::client;
+use crate::client;
 
 /// Whoever waits in a queue of the server's is answered within seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,32 +28,32 @@ const MAX_ANSWER: usize = 64 * 1024;
 const CONCURRENCY: usize = 64;
 
 /// A connection that requests are sent on, one after another.
-pub(super) struct Client {
+pub(crate) struct Client {
     address: SocketAddr,
     socket: TcpStream,
 }
 
 /// What the server answered.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Client {
-    pub(super) async fn open(address: SocketAddr) -> Result<Self, String> {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self, String> {
         let socket = client::connect(address).await?;
         Ok(Self { address, socket })
     }
 
     /// So many of them.
-    pub(super) async fn open_many(address: SocketAddr, count: usize) -> Result<Vec<Self>, String> {
+    pub(crate) async fn open_many(address: SocketAddr, count: usize) -> Result<Vec<Self>, String> {
         let opening = stream::iter(0..count).map(|_| Self::open(address));
         opening.buffer_unordered(CONCURRENCY).try_collect().await
     }
 
     /// Sends `request` and waits for the answer. A connection that the server has closed meanwhile is opened anew.
-    pub(super) async fn ask(&mut self, request: &[u8]) -> Result<Answer, String> {
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<Answer, String> {
         let asking = async {
             if let Some(answer) = self.try_ask(request).await? {
                 return Ok(answer);
@@ -86,7 +86,7 @@ impl Client {
 }
 
 /// A request with a JSON body.
-pub(super) fn post(address: SocketAddr, path: &str, body: &Value) -> Vec<u8> {
+pub(crate) fn post(address: SocketAddr, path: &str, body: &Value) -> Vec<u8> {
     let body = body.to_string();
     let len = body.len();
     format!(
@@ -123,20 +123,20 @@ fn parse(input: &[u8]) -> Result<Option<Answer>, String> {
 
 /// What became of many requests.
 #[derive(Debug, Default)]
-pub(super) struct Answered {
+pub(crate) struct Answered {
     /// From the first request to the last answer.
-    pub(super) took: Duration,
+    pub(crate) took: Duration,
     /// How many were answered with each status.
-    pub(super) by_status: BTreeMap<u16, u64>,
+    pub(crate) by_status: BTreeMap<u16, u64>,
 }
 
 impl Answered {
-    pub(super) fn with(&self, status: u16) -> u64 {
+    pub(crate) fn with(&self, status: u16) -> u64 {
         self.by_status.get(&status).copied().unwrap_or_default()
     }
 
     /// That there was no other answer than these.
-    pub(super) fn all_with(&self, statuses: &[u16]) -> Result<(), String> {
+    pub(crate) fn all_with(&self, statuses: &[u16]) -> Result<(), String> {
         let mut others = self
             .by_status
             .iter()
@@ -149,7 +149,7 @@ impl Answered {
 
 /// When no further request is sent.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Until {
+pub(crate) enum Until {
     /// After so many.
     Sent(u64),
     /// After so long.
@@ -158,7 +158,7 @@ pub(super) enum Until {
 
 /// Sends `requests` in turn, again from the first when all were sent; each client sends its next one when it has its
 /// answer, whatever that is.
-pub(super) async fn flood(
+pub(crate) async fn flood(
     clients: &mut Vec<Client>,
     requests: &Rc<[Vec<u8>]>,
     until: Until,

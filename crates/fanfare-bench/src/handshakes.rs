@@ -4,7 +4,7 @@ use std::{cell::Cell, net::SocketAddr, rc::Rc};
 
 use tokio::task::JoinSet;
 
-use super::{
+use crate::{
     Options,
     client::{self, Upgrade},
     figures::{Kind, Workload},
@@ -26,7 +26,7 @@ const SERVER_BUSY: Kind = Kind::new("server busy", "cores");
 const GENERATOR_BUSY: Kind = Kind::new("generator busy", "cores");
 
 /// Measures handshakes, each to its end.
-pub(super) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
+pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let title = format!("Handshakes with a token, connect to close, {CONCURRENCY} at once");
     let mut workload = Workload::new(title);
     for round in 0..options.rounds {

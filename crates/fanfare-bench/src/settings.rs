@@ -1,0 +1,82 @@
+//! The configuration of the server under test.
+
+use std::{net::SocketAddr, path::Path};
+
+/// Whether failed logins are limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginLimits {
+    /// As the server does by itself.
+    Default,
+    /// Not at all.
+    Off,
+}
+
+/// What the server is set to.
+pub struct ServerSettings<'a> {
+    /// The dialect that it serves, alone.
+    pub dialect: &'a str,
+    /// Its data folder.
+    pub data: &'a Path,
+    /// Where clients connect.
+    pub clients: SocketAddr,
+    /// Where publishers connect, by the Redis protocol.
+    pub door: SocketAddr,
+    /// The secret of tokens.
+    pub secret: &'a str,
+    /// Whether failed logins are limited.
+    pub limits: LoginLimits,
+    /// Its threads.
+    pub shards: usize,
+    /// The clients that connect at most.
+    pub connections: usize,
+}
+
+impl ServerSettings<'_> {
+    /// The configuration file. The server must take it without a warning.
+    pub fn to_toml(&self) -> String {
+        let Self {
+            dialect,
+            data,
+            clients,
+            door,
+            secret,
+            limits,
+            shards,
+            connections,
+        } = self;
+        let limits = match limits {
+            LoginLimits::Default => "",
+            LoginLimits::Off => "login_attempts_per_minute = 0\nlogin_attempts_per_minute_per_ip = 0",
+        };
+        // The generator answers no pings, so there are none; a few connections more than asked for are for warming up.
+        let most = connections + 1000;
+        let data = toml::Value::from(data.display().to_string()); // in quotes, whatever characters it has
+        format!(
+            r#"
+data_dir = {data}
+[[listener]]
+bind = "{clients}"
+dialects = ["{dialect}"]
+[{dialect}]
+max_connections = {most}
+max_connections_per_ip = 0
+ping_interval = "12h"
+ping_timeout = "24h"
+[auth]
+jwt_secret = "{secret}"
+{limits}
+[broker]
+kind = "memory"
+[resp]
+bind = "{door}"
+[shutdown]
+timeout = "5s"
+drain_window = "0s"
+[log]
+level = "warn"
+[server]
+shards = {shards}
+"#
+        )
+    }
+}
