@@ -210,12 +210,25 @@ fn a_file_of_somebody_else() {
             let place = Place::sqlite();
             let before = place.storage();
             before.prepare().await.unwrap();
-            // SQLite would open the file by a descriptor that another connection of this process has left.
+            // SQLite would open the file by a descriptor that another connection of this process has left. A closed pool may
+            // keep a connection that was just being returned, until it is dropped.
             before.close().await;
+            drop(before);
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while is_open(&place.file()) {
+                assert!(Instant::now() < deadline, "the database stays open");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             fs::set_permissions(place.file(), Permissions::from_mode(0o000)).unwrap();
             assert!(place.storage().prepare().await.unwrap_err().is_outage());
         });
     });
+}
+
+/// Whether this process has a descriptor of the file.
+fn is_open(file: &Path) -> bool {
+    let mut descriptors = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    descriptors.any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|path| path == file))
 }
 
 /// Runs `work` on a thread of its own without the capabilities that let root open every file.
