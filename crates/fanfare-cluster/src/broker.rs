@@ -8,8 +8,9 @@ use std::{
 use ahash::AHashMap;
 use bytes::Bytes;
 use fanfare_core::{
-    Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Inbound, Interest,
-    MAX_MESSAGE_BYTES, PresenceCounts, Present, Receipt, RememberedIds, Slot, UserId,
+    Asked, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, Channel, Claim, Entry, Event,
+    Inbound, Interest, MAX_MESSAGE_BYTES, PresenceCounts, Present, PublishOptions, Receipt, RememberedIds,
+    Slot, UserId,
 };
 use tokio::{
     runtime::Handle,
@@ -27,7 +28,7 @@ use crate::{
     ids,
     link::{self, Link},
     local,
-    messages::NodeMessage,
+    messages::{NodeMessage, Report},
     notices::{self, Notices},
     peers::{self, Peers},
     presence::{self, Presence},
@@ -148,14 +149,18 @@ impl ClusterBroker {
 }
 
 impl Broker for ClusterBroker {
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
+    fn publish(&self, events: Vec<Event>, options: PublishOptions) -> BoxFuture<'static, Vec<Receipt>> {
         let count = events.len();
         if count == 0 {
             return Box::pin(std::future::ready(Vec::new()));
         }
         let (done, receipts) = oneshot::channel();
         // Fails only while the runtime shuts down, when no connection is left to deliver to.
-        let _ = self.jobs.send(Job { events, done });
+        let _ = self.jobs.send(Job {
+            events,
+            options,
+            done,
+        });
         Box::pin(async move {
             receipts.await.unwrap_or_else(|_| {
                 let unknown = Receipt {
@@ -213,9 +218,13 @@ impl Broker for ClusterBroker {
 
     fn broadcast(&self, notice: Bytes) {
         local::notify(&*self.shared.inbound, notice.clone());
-        let is_too_large = notice.len() > MAX_MESSAGE_BYTES;
-        if is_too_large || self.shared.notices.publish(notice) > 0 {
-            self.shared.status.notices_dropped();
+        let dropped = if notice.len() > MAX_MESSAGE_BYTES {
+            1
+        } else {
+            self.shared.notices.publish(notice)
+        };
+        if dropped > 0 {
+            self.shared.status.notices_dropped(dropped);
         }
     }
 
@@ -274,6 +283,22 @@ impl Broker for ClusterBroker {
 
     fn release_slot(&self, slot: Slot) {
         self.shared.presence.release(&slot);
+    }
+
+    fn figures(&self) -> BrokerFigures {
+        let Shared {
+            receipts,
+            status,
+            peers,
+            ..
+        } = &*self.shared;
+        BrokerFigures {
+            degraded: receipts.degraded(),
+            ignored: status.ignored(),
+            peers: peers.counts(),
+            reconnects: status.reconnects(),
+            notices_dropped: status.dropped(),
+        }
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
@@ -356,11 +381,14 @@ impl Shared {
         if self.peers.ends() {
             return;
         }
-        let message = NodeMessage::Receives {
+        let (run, notices) = self.notices.sent();
+        let message = NodeMessage::Report(Report {
             node: self.node_id.clone(),
+            run,
             receives,
+            notices,
             reply,
-        };
+        });
         self.note(Note::Message(to, message));
     }
 

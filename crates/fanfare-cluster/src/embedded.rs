@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use fanfare_core::{
     Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Inbound, Interest,
-    Present, Receipt, RememberedIds, UserId,
+    Present, PublishOptions, Receipt, RememberedIds, UserId,
 };
 use uuid::Uuid;
 
@@ -38,7 +38,7 @@ impl EmbeddedBroker {
 }
 
 impl Broker for EmbeddedBroker {
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
+    fn publish(&self, events: Vec<Event>, _: PublishOptions) -> BoxFuture<'static, Vec<Receipt>> {
         let delivering = self.inbound.deliver(events);
         Box::pin(async move {
             let receipts = delivering.await.into_iter().map(|reach| Receipt {

@@ -2,11 +2,16 @@
 //!
 //! A message is a line of JSON. Some have a body, which follows the line and is left as it is.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use fanfare_core::Reach;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-use crate::transport::{Message, Subject};
+use crate::{
+    transport::{Message, Subject},
+    wire::Rejected,
+};
 
 /// One message between nodes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,13 +38,8 @@ pub(crate) enum NodeMessage {
     Probe(u64),
     /// A node's mark for itself in what it receives.
     Mark(u64),
-    /// Reports whether a node receives; all others reply with their own report if it asks for that.
-    Receives {
-        /// The reporting node.
-        node: Box<str>,
-        receives: bool,
-        reply: bool,
-    },
+    /// What a node reports of itself.
+    Report(Report),
     /// A node has ended.
     Ended { node: Box<str> },
     /// Asks every node the question in the body.
@@ -62,37 +62,44 @@ pub(crate) enum NodeMessage {
         token: u64,
     },
     /// The body is a notice.
-    Notice(NoticePlace),
-    /// The node has missed none of the notices that it should receive.
-    Skip(NoticePlace),
-    /// Sent to all nodes by a node that begins to receive, and to a publisher of notices by a node that has missed one.
-    Hello(Hello),
+    Notice {
+        /// The publishing node.
+        node: Box<str>,
+        /// Distinguishes the processes of one name.
+        run: u64,
+        /// How many notices the process published before.
+        number: u64,
+    },
+    /// The notice of this number comes next; none before it is missing.
+    NextNotice { run: u64, number: u64 },
+    /// Asks a publisher of notices for those that a node has missed.
+    Missed(MissedNotices),
 }
 
-/// A notice's place among those that one node publishes.
+/// What a node reports of itself: at its start, when it changes, and again and again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct NoticePlace {
-    /// The publishing node.
+pub(crate) struct Report {
     pub(crate) node: Box<str>,
     /// Distinguishes the processes of one name.
     pub(crate) run: u64,
-    /// A node that has received all notices below this number has missed none.
-    pub(crate) after: u64,
-    /// The number of the notice that follows.
-    pub(crate) next: u64,
+    /// Its subscriptions are in force.
+    pub(crate) receives: bool,
+    /// How many notices it has sent.
+    pub(crate) notices: u64,
+    /// All others reply with their own report.
+    pub(crate) reply: bool,
 }
 
-/// The notices that a node has published and received. The receiver sends what is missing and asks for what it misses.
+/// The notices that a node has missed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Hello {
+pub(crate) struct MissedNotices {
     pub(crate) node: Box<str>,
+    /// The process that published them.
     pub(crate) run: u64,
-    /// The number of the notice that it publishes next.
-    pub(crate) next: u64,
-    /// For how long it has been there, in milliseconds.
+    /// The number of the first one; `None` if the node has not received from that process.
+    pub(crate) next: Option<u64>,
+    /// For how long the node has been there, in milliseconds: older notices are not for it.
     pub(crate) age: u64,
-    /// For each publisher, by its `run`, the number of the notice that should come next.
-    pub(crate) received: Vec<(u64, u64)>,
 }
 
 impl NodeMessage {
@@ -120,10 +127,13 @@ impl NodeMessage {
     ///
     /// # Errors
     /// When it is none of these.
-    pub(crate) fn read(message: &Bytes) -> Result<(Self, Bytes), serde_json::Error> {
+    pub(crate) fn read(message: &Bytes) -> Result<(Self, Bytes), Rejected> {
         let end = message.iter().position(|byte| *byte == b'\n');
         let end = end.unwrap_or(message.len());
-        let control = serde_json::from_slice(&message[..end])?;
+        let control = serde_json::from_slice(&message[..end]).map_err(|_| {
+            let object = serde_json::from_slice::<HashMap<String, IgnoredAny>>(&message[..end]);
+            object.map_or(Rejected::NotOfNodes, |_| Rejected::OtherVersion)
+        })?;
         Ok((control, message.slice(message.len().min(end + 1)..)))
     }
 }
@@ -163,18 +173,18 @@ mod tests {
             queued: 2,
             dropped: 1,
         };
-        let place = NoticePlace {
+        let report = Report {
             node: "n\n".into(),
             run: 1,
-            after: 2,
-            next: 4,
+            receives: true,
+            notices: 4,
+            reply: false,
         };
-        let hello = Hello {
+        let missed = MissedNotices {
             node: "n".into(),
             run: 1,
-            next: 4,
+            next: Some(4),
             age: 1000,
-            received: vec![(7, 8)],
         };
         let cases = [
             (
@@ -201,12 +211,8 @@ mod tests {
                 r#"{"ended":{"node":"n"}}"#,
             ),
             (
-                NodeMessage::Receives {
-                    node: "n".into(),
-                    receives: true,
-                    reply: false,
-                },
-                r#"{"receives":{"node":"n","receives":true,"reply":false}}"#,
+                NodeMessage::Report(report),
+                r#"{"report":{"node":"n\n","run":1,"receives":true,"notices":4,"reply":false}}"#,
             ),
             (NodeMessage::Probe(9), r#"{"probe":9}"#),
             (NodeMessage::Mark(9), r#"{"mark":9}"#),
@@ -232,16 +238,20 @@ mod tests {
                 r#"{"unanswered":{"node":"n","token":5}}"#,
             ),
             (
-                NodeMessage::Notice(place.clone()),
-                r#"{"notice":{"node":"n\n","run":1,"after":2,"next":4}}"#,
+                NodeMessage::Notice {
+                    node: "n".into(),
+                    run: 1,
+                    number: 4,
+                },
+                r#"{"notice":{"node":"n","run":1,"number":4}}"#,
             ),
             (
-                NodeMessage::Skip(place),
-                r#"{"skip":{"node":"n\n","run":1,"after":2,"next":4}}"#,
+                NodeMessage::NextNotice { run: 1, number: 4 },
+                r#"{"nextnotice":{"run":1,"number":4}}"#,
             ),
             (
-                NodeMessage::Hello(hello),
-                r#"{"hello":{"node":"n","run":1,"next":4,"age":1000,"received":[[7,8]]}}"#,
+                NodeMessage::Missed(missed),
+                r#"{"missed":{"node":"n","run":1,"next":4,"age":1000}}"#,
             ),
         ];
         for (control, written) in cases {
@@ -254,8 +264,21 @@ mod tests {
             }
         }
         assert_eq!(Reached::new(7, reach).reach(), reach);
-        for bad in ["", "\n{}", "{\"mark\":9\n}", "{\"unheard\":\"of\"}\n"] {
-            assert!(NodeMessage::read(&Bytes::from(bad)).is_err(), "{bad:?}");
+        for (bad, reason) in [
+            ("", Rejected::NotOfNodes),
+            ("\n{}", Rejected::NotOfNodes),
+            ("{\"mark\":9\n}", Rejected::NotOfNodes),
+            ("[5]", Rejected::NotOfNodes),
+            ("{\"unheard\":\"of\"}\n", Rejected::OtherVersion),
+            ("{\"mark\":\"9\"}", Rejected::OtherVersion),
+        ] {
+            assert_eq!(
+                NodeMessage::read(&Bytes::from(bad)).err(),
+                Some(reason),
+                "{bad:?}"
+            );
         }
+        let later = br#"{"flushed":{"node":"n","token":5,"of a later version":[1]}}"#;
+        assert!(NodeMessage::read(&Bytes::from_static(later)).is_ok());
     }
 }

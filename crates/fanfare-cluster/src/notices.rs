@@ -1,10 +1,9 @@
 //! Notices to all nodes: each node receives each once and in order, though the transport reaches only those that receive just
 //! then.
 //!
-//! A node numbers the notices that it publishes and keeps the latest. A node that receives one out of turn has missed some
-//! and asks their publisher for them; and a node that begins to receive sends all nodes what it has received and published
-//! ([`NodeMessage::Hello`](crate::messages::NodeMessage)). The reply is what is missing, on the way of all other notices, so
-//! that it stays in order. A repetition is recognised by its number. Nothing counts as sent until the transport accepted it.
+//! A node numbers the notices that it publishes, keeps the latest, and reports again and again how many it has sent
+//! ([`peers`](crate::peers)). A node that receives one out of turn, or a report of some that it has not received, asks their publisher for them.
+//! They come on the way of all other notices, so that they stay in order. A repetition is recognised by its number.
 
 mod log;
 
@@ -16,13 +15,8 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::{
-    Shared,
-    backoff::Backoff,
-    messages::{Hello, NoticePlace},
-    transport::{Message, PublishError},
-};
-use log::Log;
+use crate::{Shared, backoff::Backoff, deliveries::Item, messages::MissedNotices, transport::PublishError};
+use log::{Arrival, Log};
 
 /// See the module's documentation.
 pub(crate) struct Notices {
@@ -46,29 +40,49 @@ impl Notices {
         dropped
     }
 
-    /// This node receives now, and may have missed something before.
-    pub(crate) fn connected(&self) {
-        self.log().greet_all();
+    /// This process among those of its name, and how many notices it has sent.
+    pub(crate) fn sent(&self) -> (u64, u64) {
+        let log = self.log();
+        (log.run, log.sent)
+    }
+
+    /// Another node has missed notices.
+    pub(crate) fn missed(&self, missed: MissedNotices) {
+        self.log().missed(missed, Instant::now());
         self.work.notify_one();
     }
 
-    /// A notice arrived, or the message that none is missing. Returns whether to deliver it now.
-    pub(crate) fn received(&self, place: &NoticePlace) -> bool {
-        let is_next = self.log().receive(place, Instant::now());
-        if !is_next {
-            self.work.notify_one();
-        }
-        is_next
-    }
-
-    /// Another node begins to receive, or has missed a notice.
-    pub(crate) fn greeted(&self, hello: &Hello) {
-        self.log().greeted(hello, Instant::now());
-        self.work.notify_one();
+    /// None of the notices of process `run` below `number` is missing.
+    pub(crate) fn skip(&self, run: u64, number: u64) {
+        self.log().skip(run, number, Instant::now());
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Notice `number` of process `run` of `node` arrived.
+pub(crate) fn receive(shared: &Shared, node: &str, (run, number): (u64, u64), notice: Bytes) {
+    let arrival = shared.notices.log().receive(run, number, Instant::now());
+    if arrival == Arrival::Next {
+        shared.deliveries.push(Item::Notice(notice));
+    }
+    request(shared, node, run, arrival);
+}
+
+/// Process `run` of `node` has sent all notices below `next`.
+pub(crate) fn reported(shared: &Shared, node: &str, run: u64, next: u64) {
+    let arrival = shared.notices.log().reported(run, next, Instant::now());
+    request(shared, node, run, arrival);
+}
+
+/// If some are missing, asks for them.
+fn request(shared: &Shared, node: &str, run: u64, arrival: Arrival) {
+    if arrival == Arrival::Gap
+        && let Some(request) = shared.notices.log().request(run, Instant::now())
+    {
+        shared.send_to(node, request);
     }
 }
 
@@ -83,25 +97,23 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 backoff.wait().await;
                 continue;
             }
-            let Some(batch) = notices.log().batch(Instant::now()) else {
+            let Some(batch) = notices.log().batch() else {
                 break;
             };
-            if send(&shared, &batch.messages).await {
-                backoff.reset();
-            } else {
-                notices.log().take_back(batch);
-                backoff.wait().await;
+            let published = shared.link.publish(&batch.messages).await;
+            match published.into_iter().find_map(Result::err) {
+                None => {
+                    backoff.reset();
+                    let mut log = notices.log();
+                    log.sent = batch.sent.unwrap_or(log.sent);
+                }
+                Some(error) => {
+                    if let PublishError::Refused(error) = error {
+                        shared.status.notice_refused(&error);
+                    }
+                    backoff.wait().await;
+                }
             }
         }
     }
-}
-
-/// Whether the transport accepted all of it.
-async fn send(shared: &Shared, messages: &[Message]) -> bool {
-    let published = shared.link.publish(messages).await;
-    let failed = published.into_iter().find_map(Result::err);
-    if let Some(PublishError::Refused(error)) = &failed {
-        shared.status.notice_refused(error);
-    }
-    failed.is_none()
 }

@@ -15,7 +15,13 @@ use std::{
 
 use ahash::AHashMap;
 
-use crate::{Shared, messages::NodeMessage, requests::Kind, transport::Subject};
+use crate::{
+    Shared,
+    messages::{NodeMessage, Report},
+    notices,
+    requests::Kind,
+    transport::Subject,
+};
 
 /// Between two reports of a node.
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);
@@ -37,6 +43,8 @@ pub(crate) struct Peers {
 /// The last that is known of a node.
 #[derive(Debug, Clone, Copy)]
 struct Peer {
+    /// Distinguishes the processes of one name.
+    run: u64,
     receives: bool,
     reported: Instant,
     /// It did not reply in time to the last request of each kind.
@@ -50,18 +58,18 @@ impl Peer {
 }
 
 impl Peers {
-    /// `node` reported whether it receives. Returns whether it was late with its reply to a flush, so that only another one
-    /// shows whether it delivers.
-    pub(crate) fn reported(&self, node: Box<str>, receives: bool) -> bool {
+    /// Process `run` of `node` reported whether it receives. Returns what was known of it.
+    fn reported(&self, node: &str, run: u64, receives: bool) -> Option<Peer> {
         let mut others = self.lock();
-        let peer = others.entry(node).or_insert(Peer {
+        let known = others.get(node).copied().filter(|peer| peer.run == run);
+        let peer = Peer {
+            run,
             receives,
             reported: Instant::now(),
-            late: [false; 2],
-        });
-        peer.receives = receives;
-        peer.reported = Instant::now();
-        peer.late[Kind::Flush as usize]
+            late: known.map(|peer| peer.late).unwrap_or_default(),
+        };
+        others.insert(node.into(), peer);
+        known
     }
 
     /// `node` has ended.
@@ -117,6 +125,12 @@ impl Peers {
         self.known().values().any(|peer| !peer.is_live(Kind::Flush))
     }
 
+    /// How many other nodes are live, and how many may miss what is published.
+    pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
+        let (live, all) = (self.waited_for(Kind::Flush).0.len(), self.known().len());
+        vec![("live", live as u64), ("missing", (all - live.min(all)) as u64)]
+    }
+
     /// The nodes that a request of this kind waits for, and whether it does not wait for all.
     pub(crate) fn waited_for(&self, kind: Kind) -> (Vec<Box<str>>, bool) {
         let others = self.known();
@@ -138,6 +152,25 @@ impl Peers {
     fn lock(&self) -> MutexGuard<'_, AHashMap<Box<str>, Peer>> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Another node has reported.
+pub(crate) fn reported(shared: &Shared, report: &Report) {
+    let Report {
+        node, run, receives, ..
+    } = report;
+    if report.reply && shared.peers.receives() {
+        shared.report(Subject::Node(node.clone()), true, false);
+    }
+    let known = shared.peers.reported(node, *run, *receives);
+    if !receives || known.is_none() {
+        shared.requests.gone(node, false);
+    }
+    if known.is_some_and(|peer| peer.late[Kind::Flush as usize]) {
+        // Only a reply in time shows that it delivers.
+        shared.check(node);
+    }
+    notices::reported(shared, node, *run, report.notices);
 }
 
 /// Reports to all nodes that this one ends, and nothing afterwards.
@@ -167,19 +200,19 @@ mod tests {
         let peers = Peers::default();
         assert!(!peers.any_missing() && !peers.receives());
         peers.connected();
-        peers.reported("a".into(), true);
-        peers.reported("b".into(), true);
+        peers.reported("a", 1, true);
+        peers.reported("b", 1, true);
         assert!(!peers.any_missing() && peers.receives());
-        peers.reported("b".into(), false);
+        peers.reported("b", 1, false);
         assert!(peers.any_missing());
-        peers.reported("b".into(), true);
+        peers.reported("b", 1, true);
         assert!(!peers.any_missing());
 
         // After an outage each has to report again.
         peers.lost();
         assert!(peers.any_missing() && !peers.receives());
         peers.connected();
-        peers.reported("a".into(), true);
+        peers.reported("a", 1, true);
         assert!(peers.any_missing());
         peers.ended("b");
         assert!(!peers.any_missing());
@@ -189,19 +222,24 @@ mod tests {
     fn a_node_that_was_late_is_not_waited_for_until_it_replies_in_time() {
         let peers = Peers::default();
         peers.connected();
-        peers.reported("a".into(), true);
-        assert!(!peers.reported("b".into(), true));
+        peers.reported("a", 1, true);
+        assert!(peers.reported("b", 1, true).is_none());
         peers.late(Kind::Flush, &["b".into(), "unknown".into()]);
         assert!(peers.any_missing());
         assert_eq!(peers.waited_for(Kind::Flush), (vec!["a".into()], true));
         assert_eq!(peers.waited_for(Kind::Question).0.len(), 2);
-        assert!(peers.reported("b".into(), true), "its report is no reply");
+        let late = peers.reported("b", 1, true).map(|peer| peer.late);
+        assert_eq!(late, Some([true, false]), "its report is no reply");
         assert!(peers.any_missing());
         peers.in_time(Kind::Question, "b");
         assert!(peers.any_missing());
         peers.in_time(Kind::Flush, "b");
         assert!(!peers.any_missing());
         assert_eq!(peers.waited_for(Kind::Flush).0.len(), 2);
+        // Another process of that name was never late.
+        peers.late(Kind::Flush, &["b".into()]);
+        assert!(peers.reported("b", 2, true).is_none());
+        assert!(!peers.any_missing());
     }
 
     #[test]
@@ -210,6 +248,7 @@ mod tests {
         peers.connected();
         let set = |receives, age| {
             let peer = Peer {
+                run: 1,
                 receives,
                 reported: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
                 late: [false; 2],
@@ -228,7 +267,7 @@ mod tests {
             assert_eq!(peers.lock().len(), known, "{receives} {age:?}");
         }
         // An outage may take longer than that.
-        peers.reported("a".into(), true);
+        peers.reported("a", 1, true);
         peers.lost();
         set(false, MEMORY);
         assert!(peers.any_missing());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanfare_core::{Event, Receipt};
+use fanfare_core::{Event, PublishOptions, Receipt};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -20,6 +20,7 @@ const BATCH: usize = 512;
 /// What one caller wants published.
 pub(crate) struct Job {
     pub(crate) events: Vec<Event>,
+    pub(crate) options: PublishOptions,
     pub(crate) done: oneshot::Sender<Vec<Receipt>>,
 }
 
@@ -67,11 +68,11 @@ pub(crate) async fn run(
         for note in some_notes {
             outgoing.note(&shared, note);
         }
-        let any_events = !some_jobs.is_empty();
+        let any_receipts = some_jobs.iter().any(|job| job.options.receipt);
         for job in some_jobs {
             outgoing.enter(&shared, job);
         }
-        if any_events && shared.receipts.flushes_at_once() {
+        if any_receipts && shared.receipts.flushes_at_once() {
             outgoing.note(&shared, Note::Flush(receipts::flush(&shared)));
         }
         let Outgoing {
@@ -103,7 +104,8 @@ impl Outgoing {
         for (number, event) in (first..).zip(&job.events) {
             let envelope = Envelope {
                 node: shared.node_id.clone(),
-                reply: Some(number),
+                number: Some(number),
+                reply: job.options.receipt,
                 presence: None,
             };
             self.messages.push(Message {

@@ -31,7 +31,7 @@ use crate::{
     subscriptions::Command,
 };
 pub(crate) use publication::Listeners;
-use publication::{Batch, Here, Publication};
+use publication::{Batch, Cause, Here, Publication};
 
 /// Between two checks for what is overdue.
 const TICK: Duration = Duration::from_millis(25);
@@ -61,6 +61,8 @@ struct Open {
     flush_until: Option<Instant>,
     /// Delivered without an echo.
     direct: Recent,
+    /// How many receipts were degraded by each cause.
+    degraded: [u64; Cause::NAMES.len()],
 }
 
 impl Receipts {
@@ -74,6 +76,7 @@ impl Receipts {
                 flushed_to: 0,
                 flush_until: None,
                 direct: Recent::default(),
+                degraded: [0; Cause::NAMES.len()],
             }),
             deliveries,
             commands,
@@ -134,6 +137,11 @@ impl Receipts {
         self.open().interests.echo(audience) != Echo::Unwanted
     }
 
+    /// How many receipts were degraded, by cause.
+    pub(crate) fn degraded(&self) -> Vec<(&'static str, u64)> {
+        Cause::NAMES.into_iter().zip(self.open().degraded).collect()
+    }
+
     /// Whether the receiving connection is there.
     pub(crate) fn is_receiving(&self) -> bool {
         self.open().interests.receiving
@@ -145,27 +153,34 @@ impl Receipts {
         open.interests.receiving = false;
         for number in open.numbers() {
             open.miss(number, &self.deliveries);
-            open.give_up(number, true);
+            open.give_up(number, Some(Cause::Away));
         }
     }
 
     // The way of a publication.
 
-    /// Enters a job's events, numbered from `first`, which are published next; `degraded` if a node may miss them.
-    pub(crate) fn enter(&self, first: u64, job: Job, degraded: bool) {
+    /// Enters a job's events, numbered from `first`, which are published next.
+    pub(crate) fn enter(&self, first: u64, job: Job, any_node_missing: bool) {
         let mut open = self.open();
+        let cause = if open.interests.receiving {
+            any_node_missing.then_some(Cause::NodeMissing)
+        } else {
+            Some(Cause::Away)
+        };
         open.batches.insert(first, Batch::new(job.events.len(), job.done));
         for (index, event) in job.events.into_iter().enumerate() {
             let number = first + index as u64;
             let echo = open.interests.echo(&event.audience);
             let mut publication = Publication::new(event, (first, index), echo == Echo::Expected);
-            publication.receipt.degraded = degraded;
+            publication.cause = cause;
+            // Then only this node's own delivery is waited for.
+            publication.given_up = !job.options.receipt;
             open.publications.insert(number, publication);
             if echo == Echo::Uncertain {
                 open.deliver(number, &self.deliveries);
             }
             if !open.interests.receiving {
-                open.give_up(number, true);
+                open.give_up(number, None);
             }
         }
     }
@@ -191,7 +206,7 @@ impl Receipts {
             let mut listeners = listeners;
             if listeners == Listeners::Unpublished {
                 open.deliver(number, &self.deliveries);
-                open.give_up(number, true);
+                open.degrade(number, Cause::Away);
                 listeners = Listeners::Counted(0);
             }
             if let Some(publication) = open.publications.get_mut(&number) {
@@ -201,9 +216,7 @@ impl Receipts {
             open.settle(number);
         }
         let is_uncounted = |(number, listeners): &(u64, Listeners)| {
-            *listeners == Listeners::Uncounted
-                && *number > open.flushed_to
-                && open.publications.contains_key(number)
+            *listeners == Listeners::Uncounted && *number > open.flushed_to && open.is_waiting(*number)
         };
         let flush = answers.iter().any(is_uncounted);
         drop(open);
@@ -218,9 +231,7 @@ impl Receipts {
         }
         let mut open = self.open();
         for number in numbers {
-            if let Some(publication) = open.publications.get_mut(number) {
-                publication.receipt.degraded = true;
-            }
+            open.degrade(*number, Cause::IdsNotShared);
         }
     }
 
@@ -290,20 +301,15 @@ impl Receipts {
     /// The nodes have replied to flush `number`, or not all of them (`complete`).
     fn flushed(&self, number: u64, complete: bool) {
         let mut open = self.open();
-        let unanswered = |(of, publication): &(&u64, &Publication)| {
+        let unanswered = open.publications.iter().filter(|(of, publication)| {
             **of < number && publication.listeners != Listeners::Unpublished && !publication.given_up
-        };
-        let mut numbers: Vec<u64> = open
-            .publications
-            .iter()
-            .filter(unanswered)
-            .map(|(number, _)| *number)
-            .collect();
+        });
+        let mut numbers: Vec<u64> = unanswered.map(|(number, _)| *number).collect();
         numbers.sort_unstable();
         for number in numbers {
             open.flush_until = Some(Instant::now() + FLUSH_MEMORY);
             open.miss(number, &self.deliveries);
-            open.give_up(number, !complete);
+            open.give_up(number, (!complete).then_some(Cause::TimedOut));
         }
     }
 
@@ -316,7 +322,7 @@ impl Receipts {
                     break;
                 }
                 open.miss(number, &self.deliveries);
-                open.give_up(number, true);
+                open.give_up(number, Some(Cause::TimedOut));
             }
             open.published.pop_front();
         }
@@ -324,7 +330,7 @@ impl Receipts {
             .published
             .iter()
             .take_while(|(since, _)| now.duration_since(*since) >= TICK)
-            .any(|(_, number)| *number > open.flushed_to && open.publications.contains_key(number));
+            .any(|(_, number)| *number > open.flushed_to && open.is_waiting(*number));
         (overdue, !open.published.is_empty())
     }
 }
@@ -394,12 +400,26 @@ impl Open {
         }
     }
 
-    /// Waits for no more replies about `number`.
-    fn give_up(&mut self, number: u64, degraded: bool) {
-        if let Some(publication) = self.publications.get_mut(&number) {
+    /// Whether replies about `number` are waited for.
+    fn is_waiting(&self, number: u64) -> bool {
+        let publication = self.publications.get(&number);
+        publication.is_some_and(|publication| !publication.given_up)
+    }
+
+    /// Waits for no more replies about `number`, if any are waited for. They are known to be all, unless there is a `cause`.
+    fn give_up(&mut self, number: u64, cause: Option<Cause>) {
+        if let Some(publication) = self.publications.get_mut(&number)
+            && !publication.given_up
+        {
             publication.given_up = true;
-            publication.receipt.degraded |= degraded;
+            publication.cause = publication.cause.or(cause);
             self.settle(number);
+        }
+    }
+
+    fn degrade(&mut self, number: u64, cause: Cause) {
+        if let Some(publication) = self.publications.get_mut(&number) {
+            publication.cause.get_or_insert(cause);
         }
     }
 
@@ -415,9 +435,12 @@ impl Open {
         let Some(publication) = self.publications.remove(&number) else {
             return;
         };
+        if let Some(cause) = publication.cause {
+            self.degraded[cause as usize] += 1;
+        }
         let (id, index) = publication.batch;
         if let Some(batch) = self.batches.get_mut(&id)
-            && batch.put(index, publication.receipt)
+            && batch.put(index, publication.receipt())
             && let Some(batch) = self.batches.remove(&id)
         {
             batch.finish();

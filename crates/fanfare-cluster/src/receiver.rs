@@ -16,7 +16,8 @@ use crate::{
     channel_source::ChannelSource,
     deliveries::{Item, ReplyTo},
     link::CHECK_INTERVAL,
-    messages::NodeMessage,
+    messages::{NodeMessage, Report},
+    notices, peers,
     status::Side,
     subscriptions::{Command, Subscriptions},
     transport::{Received, Receiver, Subject, Subscriber},
@@ -147,9 +148,12 @@ fn take(
         payload,
         version,
     } = message;
+    if payload.len() > wire::MAX_BYTES {
+        return Err(Rejected::TooLarge);
+    }
     let subject = match subject {
         Ok(Subject::Nodes | Subject::Node(_)) => {
-            let (message, body) = NodeMessage::read(&payload).map_err(|_| Rejected::NotJson)?;
+            let (message, body) = NodeMessage::read(&payload)?;
             handle(shared, source, message, body);
             return Ok(());
         }
@@ -197,7 +201,7 @@ fn one(shared: &Shared, by_all_channels: bool, event: Event, envelope: Option<En
         }
         Some(Envelope {
             node,
-            reply: Some(number),
+            number: Some(number),
             ..
         }) if node == shared.node_id => shared.receipts.echo(number, event),
         // The subscription to all channels brings more than is wanted, once no pattern is held any more.
@@ -208,21 +212,29 @@ fn one(shared: &Shared, by_all_channels: bool, event: Event, envelope: Option<En
         }
         Some(Envelope {
             node,
-            reply: Some(number),
+            number: Some(number),
+            reply,
             ..
-        }) => shared
-            .deliveries
-            .push(Item::Event(event, ReplyTo::Node(node, number))),
+        }) => {
+            let reply_to = if reply {
+                ReplyTo::Node(node, number)
+            } else {
+                ReplyTo::Dropped
+            };
+            shared.deliveries.push(Item::Event(event, reply_to));
+        }
         _ => shared.foreign.one(event, since),
     }
 }
 
 /// Asks the publisher not to wait for this node, which is counted among the listeners.
 fn decline(shared: &Shared, envelope: &Envelope) {
-    match envelope.reply {
+    match envelope.number {
         Some(number) if envelope.node == shared.node_id => shared.receipts.declined(&[number]),
-        Some(number) => shared.send_to(&envelope.node, NodeMessage::Declined(vec![number])),
-        None => {}
+        Some(number) if envelope.reply => {
+            shared.send_to(&envelope.node, NodeMessage::Declined(vec![number]));
+        }
+        _ => {}
     }
 }
 
@@ -232,22 +244,8 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
         NodeMessage::Declined(numbers) => shared.receipts.declined(&numbers),
         NodeMessage::Flush { node, token } => shared.deliveries.push(Item::Flush { node, token }),
         NodeMessage::Flushed { node, token } => shared.flushed(token, &node),
-        NodeMessage::Receives { node, .. } | NodeMessage::Ended { node } if node == shared.node_id => {}
-        NodeMessage::Receives {
-            node,
-            receives,
-            reply,
-        } => {
-            if reply && shared.peers.receives() {
-                shared.report(Subject::Node(node.clone()), true, false);
-            }
-            if !receives {
-                shared.requests.gone(&node, false);
-            }
-            if shared.peers.reported(node.clone(), receives) {
-                shared.check(&node);
-            }
-        }
+        NodeMessage::Report(Report { node, .. }) | NodeMessage::Ended { node } if node == shared.node_id => {}
+        NodeMessage::Report(report) => peers::reported(shared, &report),
         NodeMessage::Ended { node } => {
             shared.peers.ended(&node);
             shared.requests.gone(&node, true);
@@ -258,14 +256,8 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
         NodeMessage::Ask { node, token } => shared.answers.push(node, token, body),
         NodeMessage::Answer { node, token } => shared.answered(token, &node, Some(body)),
         NodeMessage::Unanswered { node, token } => shared.answered(token, &node, None),
-        NodeMessage::Notice(place) => {
-            if shared.notices.received(&place) {
-                shared.deliveries.push(Item::Notice(body));
-            }
-        }
-        NodeMessage::Skip(place) => {
-            shared.notices.received(&place);
-        }
-        NodeMessage::Hello(hello) => shared.notices.greeted(&hello),
+        NodeMessage::Notice { node, run, number } => notices::receive(shared, &node, (run, number), body),
+        NodeMessage::NextNotice { run, number } => shared.notices.skip(run, number),
+        NodeMessage::Missed(missed) => shared.notices.missed(missed),
     }
 }

@@ -2,9 +2,14 @@
 //! what it refuses.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
+
+use fanfare_core::LogThrottle;
 
 use crate::{transport::Transport, wire::Rejected};
 
@@ -14,7 +19,7 @@ const QUIET: Duration = Duration::from_secs(10);
 const MAX_REASONS: usize = 8;
 
 /// One of the two connections.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Publishing = 0,
     Receiving = 1,
@@ -24,12 +29,16 @@ pub(crate) enum Side {
 pub(crate) struct Status {
     transport: Arc<dyn Transport>,
     connections: Mutex<Connections>,
-    rejected: Seldom,
-    refused: Seldom,
-    ids_refused: Seldom,
-    presence_refused: Seldom,
-    notice_refused: Seldom,
-    notices_dropped: Seldom,
+    /// How many messages were ignored for each of [`Rejected::KINDS`].
+    ignored: [AtomicU64; Rejected::KINDS.len()],
+    connected: AtomicU64,
+    dropped: AtomicU64,
+    rejected: LogThrottle,
+    refused: LogThrottle,
+    ids_refused: LogThrottle,
+    notice_refused: LogThrottle,
+    notices_dropped: LogThrottle,
+    presence_refused: LogThrottle,
 }
 
 #[derive(Default)]
@@ -47,18 +56,24 @@ impl Status {
         Self {
             transport,
             connections: Mutex::default(),
-            rejected: Seldom::default(),
-            refused: Seldom::default(),
-            ids_refused: Seldom::default(),
-            presence_refused: Seldom::default(),
-            notice_refused: Seldom::default(),
-            notices_dropped: Seldom::default(),
+            ignored: Default::default(),
+            connected: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            rejected: LogThrottle::new(QUIET),
+            refused: LogThrottle::new(QUIET),
+            ids_refused: LogThrottle::new(QUIET),
+            notice_refused: LogThrottle::new(QUIET),
+            notices_dropped: LogThrottle::new(QUIET),
+            presence_refused: LogThrottle::new(QUIET),
         }
     }
 
     /// `side` is connected and in use.
     pub(crate) fn up(&self, side: Side) {
         let mut connections = self.connections();
+        if side == Side::Receiving {
+            self.connected.fetch_add(1, Relaxed);
+        }
         connections.up[side as usize] = true;
         if connections.up == [true, true] && connections.logged.replace(true) != Some(true) {
             connections.reasons.clear();
@@ -107,8 +122,9 @@ impl Status {
 
     /// A message was dropped because it is not of the documented form.
     pub(crate) fn rejected(&self, reason: Rejected) {
-        if let Some(count) = self.rejected.pass() {
-            tracing::warn!(%reason, count, "dropped what was published on {}", self.transport.name());
+        self.ignored[reason.kind()].fetch_add(1, Relaxed);
+        if let Some(held_back) = self.rejected.pass() {
+            tracing::warn!(%reason, held_back, "dropped what was published on {}", self.transport.name());
         }
     }
 
@@ -149,21 +165,38 @@ impl Status {
     }
 
     /// Notices were dropped that other nodes have not received.
-    pub(crate) fn notices_dropped(&self) {
-        if let Some(count) = self.notices_dropped.pass() {
+    pub(crate) fn notices_dropped(&self, count: usize) {
+        self.dropped.fetch_add(count as u64, Relaxed);
+        if let Some(held_back) = self.notices_dropped.pass() {
             tracing::warn!(
-                count,
+                held_back,
                 "other nodes will not receive notices: there were too many, or one was too large"
             );
         }
     }
 
-    fn warn(&self, seldom: &Seldom, error: &str, what: &str) {
-        if let Some(count) = seldom.pass() {
+    /// How many messages were ignored, by reason.
+    pub(crate) fn ignored(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.ignored.iter().map(|count| count.load(Relaxed));
+        Rejected::KINDS.into_iter().zip(counts).collect()
+    }
+
+    /// How often the receiving connection was opened again.
+    pub(crate) fn reconnects(&self) -> u64 {
+        self.connected.load(Relaxed).saturating_sub(1)
+    }
+
+    /// How many notices were dropped.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
+    fn warn(&self, throttle: &LogThrottle, error: &str, what: &str) {
+        if let Some(held_back) = throttle.pass() {
             tracing::warn!(
                 address = self.transport.address(),
                 error,
-                count,
+                held_back,
                 "{} {what}",
                 self.transport.name()
             );
@@ -172,22 +205,5 @@ impl Status {
 
     fn connections(&self) -> MutexGuard<'_, Connections> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Lets a log line pass now and then, with the number of times since the last one.
-#[derive(Default)]
-struct Seldom(Mutex<(Option<Instant>, u64)>);
-
-impl Seldom {
-    fn pass(&self) -> Option<u64> {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (last, count) = &mut *guard;
-        *count += 1;
-        if last.is_some_and(|last| last.elapsed() < QUIET) {
-            return None;
-        }
-        *last = Some(Instant::now());
-        Some(std::mem::take(count))
     }
 }

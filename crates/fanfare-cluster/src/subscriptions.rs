@@ -72,7 +72,6 @@ impl<'a> Subscriptions<'a> {
             leave_at: None,
         };
         let mut wanted = shared.receipts.connected();
-        shared.notices.connected();
         let is_all = |(interest, _): &(Interest, Ticket)| *interest == Interest::AllChannels;
         if wanted.iter().any(is_all) {
             source.start_by_all_channels();

@@ -10,8 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Inbound, Interest, RawJson, Reach,
-    Receipt, UserId,
+    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Inbound, Interest, PublishOptions,
+    RawJson, Reach, Receipt, UserId,
 };
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, watch};
@@ -176,7 +176,16 @@ impl Node {
     }
 
     pub(crate) async fn publish(&self, event: Event) -> Receipt {
-        self.broker.publish(vec![event]).await[0]
+        self.broker
+            .publish(vec![event], PublishOptions { receipt: true })
+            .await[0]
+    }
+
+    /// Publishes without asking whom it reaches.
+    pub(crate) async fn say(&self, event: Event) -> Receipt {
+        self.broker
+            .publish(vec![event], PublishOptions { receipt: false })
+            .await[0]
     }
 }
 

@@ -36,9 +36,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// A broker that is away loses no node its own connections: what is published meanwhile is handed to this node's
 /// [`Inbound`], and the receipt says so.
 pub trait Broker: Send + Sync {
-    /// Publishes `events` in order and answers one receipt for each. They are placed at the call, in the order of
+    /// Publishes `events` in order and returns one receipt for each. They are placed at the call, in the order of
     /// calls; the future only waits for what becomes of them.
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>>;
+    fn publish(&self, events: Vec<Event>, options: PublishOptions) -> BoxFuture<'static, Vec<Receipt>>;
 
     /// Asks that events for `interest` reach this node. The request is placed at the call, in the order of calls;
     /// the future resolves when it is in force, or at once while the broker is away (it is then placed when it is back).
@@ -87,6 +87,11 @@ pub trait Broker: Send + Sync {
     /// How full this node's own memory of ids is.
     fn remembered_ids(&self) -> RememberedIds {
         RememberedIds::default()
+    }
+
+    /// What this node has counted of the broker.
+    fn figures(&self) -> BrokerFigures {
+        BrokerFigures::default()
     }
 
     // Presence: counted for all nodes together.
@@ -214,6 +219,15 @@ impl std::ops::AddAssign for Reach {
     }
 }
 
+/// How events are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishOptions {
+    /// The caller needs to know which connections the events reach, so each node that delivers them replies. Otherwise no node
+    /// does: the receipts count this node's connections at most, and come as soon as the broker carries the events and
+    /// this node has delivered them.
+    pub receipt: bool,
+}
+
 /// What became of a published event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Receipt {
@@ -253,6 +267,21 @@ pub struct RememberedIds {
     pub held: u64,
     /// The ids evicted before their time since the start, because newer ones needed the space.
     pub evicted: u64,
+}
+
+/// What a node has counted of its broker since the start. Each list is of a metric's label and the number for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BrokerFigures {
+    /// Publications that other nodes may have missed, by cause.
+    pub degraded: Vec<(&'static str, u64)>,
+    /// Messages of other programs and nodes that were ignored, by reason.
+    pub ignored: Vec<(&'static str, u64)>,
+    /// The other nodes known now: those that are live, and those that may miss what is published.
+    pub peers: Vec<(&'static str, u64)>,
+    /// How often the connection that receives was opened again.
+    pub reconnects: u64,
+    /// Notices that other nodes will not receive.
+    pub notices_dropped: u64,
 }
 
 /// How the broker is.

@@ -119,6 +119,7 @@ mod index;
 mod interests;
 mod json;
 mod listening;
+mod log_throttle;
 mod memory;
 mod names;
 mod object;
@@ -131,8 +132,9 @@ mod segments;
 mod striped;
 
 pub use broker::{
-    ANSWER_PATIENCE, Asked, BoxFuture, Broker, BrokerError, BrokerHealth, CLAIM_LIFETIME, Claim, Inbound,
-    Interest, MAX_CLAIMS, MAX_MESSAGE_BYTES, MAX_NOTICES, Reach, Receipt, RememberedIds, UNANSWERED_LIFETIME,
+    ANSWER_PATIENCE, Asked, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, CLAIM_LIFETIME,
+    Claim, Inbound, Interest, MAX_CLAIMS, MAX_MESSAGE_BYTES, MAX_NOTICES, PublishOptions, Reach, Receipt,
+    RememberedIds, UNANSWERED_LIFETIME,
 };
 pub use client_network::ClientNetwork;
 pub use conversation::{
@@ -151,6 +153,7 @@ pub use index::{PatternTrie, SubscriptionIndex};
 pub use interests::{ChannelInterests, Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson, deeper_than, without_mark};
 pub use listening::{Heard, ListenPlan, Listening};
+pub use log_throttle::LogThrottle;
 pub use memory::give_back;
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
 pub use object::{BadObject, RawObject, string};

@@ -8,7 +8,6 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod http;
-mod log_throttle;
 pub mod messages;
 mod refusals;
 pub mod resp;

@@ -13,7 +13,8 @@ use fanfare_accounts::{
     storage::{Message, time_of},
 };
 use fanfare_core::{
-    Audience, Broker, BrokerHealth, Channel, Event, RawJson, Sender, UserId, policy::Place, timestamp,
+    Audience, Broker, BrokerHealth, Channel, Event, PublishOptions, RawJson, Sender, UserId, policy::Place,
+    timestamp,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -88,7 +89,8 @@ pub fn show(message: &Message) -> Option<Box<RawValue>> {
 
 /// Publishes `message` and notes that it was published. Where that fails, [`spawn_catching_up`] does it later.
 pub async fn publish(accounts: &Accounts, broker: &dyn Broker, message: &Message) {
-    publish_by(accounts, message, |events| publish_once(broker, events)).await;
+    let options = PublishOptions { receipt: false };
+    publish_by(accounts, message, |events| publish_once(broker, events, options)).await;
 }
 
 /// Answers whether it was published.

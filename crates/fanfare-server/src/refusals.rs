@@ -8,8 +8,7 @@ use std::{
 };
 
 use ahash::AHashMap;
-
-use crate::log_throttle::LogThrottle;
+use fanfare_core::LogThrottle;
 
 /// Between two lines of one dialect and one reason.
 const EVERY: Duration = Duration::from_secs(5);

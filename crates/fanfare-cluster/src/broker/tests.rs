@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fanfare_core::{Audience, Broker, Receipt};
+use fanfare_core::{Audience, Broker, PublishOptions, Receipt};
 
 use crate::{
     test_hub::{Hub, Node, eventually, to, to_user},
@@ -38,7 +38,7 @@ async fn receipts_and_questions_are_complete_with_and_without_counts() {
             assert_eq!(asked(&a).await, (3, true));
         }
         let events: Vec<_> = (0..2000).map(|_| to_user("alice", "4")).collect();
-        let receipts = a.broker.publish(events).await;
+        let receipts = a.broker.publish(events, PublishOptions { receipt: true }).await;
         assert!(
             receipts
                 .into_iter()
@@ -118,6 +118,15 @@ async fn what_an_event_costs() {
         hub.take_published(is_of_events);
         a.publish(to_user("alice", "2")).await;
         assert_eq!(hub.take_published(is_of_events), expected);
+        // Without a receipt, one message.
+        for _ in 0..10 {
+            a.say(to_user("alice", "3")).await;
+            b.say(to_user("alice", "4")).await;
+        }
+        for node in [&b, &c] {
+            eventually("all arrive", async || node.inbound.seen().len() == 22).await;
+        }
+        assert_eq!(hub.take_published(is_of_events), 20);
     }
 }
 
@@ -132,16 +141,47 @@ async fn while_the_transport_is_away_a_node_delivers_to_itself() {
         for data in ["1", "2"] {
             assert_eq!(counts(a.publish(to_user("alice", data)).await), (1, 1, true));
         }
+        assert!(a.say(to_user("alice", "3")).await.degraded);
+        assert!(a.say(to_user("bob", "4")).await.degraded);
         hub.set_away(false);
         eventually("both receive", async || {
-            counts(a.publish(to_user("alice", "3")).await) == (2, 2, false)
+            counts(a.publish(to_user("alice", "5")).await) == (2, 2, false)
         })
         .await;
         let mut seen = a.inbound.seen();
         seen.dedup();
-        assert_eq!(seen, ["1", "2", "3"]);
+        assert_eq!(seen, ["1", "2", "3", "4", "5"]);
         hub.publish(Subject::Nodes, b"garbage");
         a.broker.broadcast("notice".into());
         eventually("it is received", async || b.inbound.notices() == ["notice"]).await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_without_receipt_reaches_its_own_node_once_and_in_order() {
+    for transport_counts in [true, false] {
+        let hub = Hub::new(transport_counts);
+        let [a, b] = hub.nodes(["a", "b"]).await;
+        a.hold("alice").await;
+        b.hold("alice").await;
+        let mut degraded = 0;
+        for number in 0..300 {
+            // The connections are cut while some are under way.
+            if number % 50 == 25 {
+                hub.set_away(true);
+                hub.set_away(false);
+            }
+            let data = number.to_string();
+            let receipt = match number % 3 {
+                0 => a.publish(to_user("alice", &data)).await,
+                _ => a.say(to_user("alice", &data)).await,
+            };
+            degraded += usize::from(receipt.degraded);
+            tokio::task::yield_now().await;
+        }
+        assert!(degraded > 0 && degraded < 300, "{degraded}");
+        let expected: Vec<String> = (0..300).map(|number| number.to_string()).collect();
+        eventually("all arrive", async || a.inbound.seen().len() >= 300).await;
+        assert_eq!(a.inbound.seen(), expected);
     }
 }

@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ahash::{AHashMap, AHashSet};
+use ahash::AHashMap;
 use bytes::Bytes;
 use fanfare_core::MAX_NOTICES;
 
 use crate::{
-    messages::{Hello, NodeMessage, NoticePlace},
+    messages::{MissedNotices, NodeMessage},
     transport::{Message, Subject},
 };
 
@@ -20,7 +20,7 @@ const KEPT_BYTES: usize = 64 << 20;
 const PUBLISHERS: usize = 1024;
 /// Between two requests to one node for what is missing.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(100);
-/// How much older than a node a notice that it should receive may seem: the time that its greeting takes.
+/// How much older than a node a notice that it should receive may seem: the time that its request takes.
 const SLACK: Duration = Duration::from_secs(1);
 /// Messages sent at once, and bytes of them.
 const BATCH: usize = 512;
@@ -30,47 +30,48 @@ const BATCH_BYTES: usize = 1 << 20;
 pub(super) struct Log {
     node: Box<str>,
     /// Distinguishes this process from others of the same name.
-    run: u64,
+    pub(super) run: u64,
     started: Instant,
     /// The latest notices that this node published; the last has the number before `next`.
     kept: VecDeque<(Instant, Bytes)>,
     kept_bytes: usize,
     next: u64,
     /// Those below this number have been sent to all nodes.
-    sent: u64,
+    pub(super) sent: u64,
     /// What was received of others, by their runs.
     received: AHashMap<u64, Progress>,
-    /// The nodes that have missed something.
-    behind: AHashMap<Box<str>, Missing>,
-    /// The nodes, and their runs, whose notices this node has missed.
-    greet: AHashSet<(Box<str>, u64)>,
-    greet_all: bool,
+    repetitions: VecDeque<Repetition>,
 }
 
 struct Progress {
-    next: u64,
+    /// The number of the notice that should come next, once that is known.
+    next: Option<u64>,
     last: Instant,
     requested: Option<Instant>,
 }
 
-/// What a node has missed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Missing {
-    /// It has received those below this number.
-    after: u64,
-    /// It should receive those from this number on.
+/// What is to be sent once more to one node.
+struct Repetition {
+    node: Box<str>,
     from: u64,
+    has_begun: bool,
 }
 
-/// Messages to publish in order, and what to send again if that fails.
-#[derive(Default)]
+/// Messages to publish in order.
 pub(super) struct Batch {
     pub(super) messages: Vec<Message>,
-    bytes: usize,
-    sent: Option<u64>,
-    behind: Vec<(Box<str>, Missing)>,
-    greet: Vec<(Box<str>, u64)>,
-    greet_all: bool,
+    /// The number up to which notices have been sent to all nodes then.
+    pub(super) sent: Option<u64>,
+}
+
+/// Whether a notice, or all that were published, can be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrival {
+    Next,
+    /// Nothing new.
+    Known,
+    /// Others before it are missing.
+    Gap,
 }
 
 impl Log {
@@ -84,15 +85,13 @@ impl Log {
             next: 0,
             sent: 0,
             received: AHashMap::new(),
-            behind: AHashMap::new(),
-            greet: AHashSet::new(),
-            greet_all: false,
+            repetitions: VecDeque::new(),
         }
     }
 
     // What this node publishes.
 
-    /// Adds `notice`. Returns how many notices were dropped that not all nodes have received.
+    /// Adds `notice`. Returns how many notices were dropped that have not been sent to all nodes.
     pub(super) fn publish(&mut self, notice: Bytes, now: Instant) -> usize {
         let mut dropped = 0;
         self.kept_bytes += notice.len();
@@ -114,70 +113,16 @@ impl Log {
         self.next - self.kept.len() as u64
     }
 
-    // What this node receives.
-
-    /// A notice arrived, or the message that none is missing. Returns whether it is the next one.
-    pub(super) fn receive(&mut self, place: &NoticePlace, now: Instant) -> bool {
-        if place.run == self.run {
-            // It was delivered when it was published.
-            return false;
-        }
-        if !self.received.contains_key(&place.run) {
-            self.forget_publishers();
-        }
-        let progress = self.received.entry(place.run).or_insert(Progress {
-            next: 0,
-            last: now,
-            requested: None,
-        });
-        progress.last = now;
-        if place.next <= progress.next {
-            return false;
-        }
-        if place.after <= progress.next {
-            progress.next = place.next;
-            return true;
-        }
-        let requested = progress.requested;
-        if requested.is_none_or(|at| now.duration_since(at) >= REQUEST_INTERVAL) {
-            progress.requested = Some(now);
-            self.greet.insert((place.node.clone(), place.run));
-        }
-        false
-    }
-
-    fn forget_publishers(&mut self) {
-        while self.received.len() >= PUBLISHERS {
-            let oldest = self.received.iter().min_by_key(|(_, progress)| progress.last);
-            let Some(run) = oldest.map(|(run, _)| *run) else {
-                return;
-            };
-            self.received.remove(&run);
-        }
-    }
-
-    /// Another node begins to receive, or has missed a notice.
-    pub(super) fn greeted(&mut self, hello: &Hello, now: Instant) {
-        if hello.run == self.run {
-            return;
-        }
-        let known = hello.received.iter().find(|(run, _)| *run == self.run);
-        let missing = match known {
-            Some(&(_, next)) => Missing {
-                after: next,
-                from: next,
-            },
-            None => Missing {
-                after: 0,
-                from: self.published_within(Duration::from_millis(hello.age), now),
-            },
-        };
-        if missing.after < self.next {
-            self.behind.insert(hello.node.clone(), missing);
-        }
-        let progress = self.received.get(&hello.run).map_or(0, |progress| progress.next);
-        if hello.next > progress {
-            self.greet.insert((hello.node.clone(), hello.run));
+    /// Another node has missed notices.
+    pub(super) fn missed(&mut self, missed: MissedNotices, now: Instant) {
+        let is_waiting = |waiting: &Repetition| waiting.node == missed.node;
+        if missed.run == self.run && !self.repetitions.iter().any(is_waiting) {
+            let age = Duration::from_millis(missed.age);
+            self.repetitions.push_back(Repetition {
+                from: missed.next.unwrap_or_else(|| self.published_within(age, now)),
+                node: missed.node,
+                has_begun: false,
+            });
         }
     }
 
@@ -190,122 +135,135 @@ impl Log {
         self.first() + older as u64
     }
 
-    pub(super) fn greet_all(&mut self) {
-        self.greet_all = true;
+    /// The next messages; none when all is sent. What is not sent is lost: its receiver finds the gap.
+    pub(super) fn batch(&mut self) -> Option<Batch> {
+        let mut messages = Vec::new();
+        if let Some(mut repetition) = self.repetitions.pop_front() {
+            let subject = Subject::Node(repetition.node.clone());
+            if !repetition.has_begun {
+                repetition.has_begun = true;
+                repetition.from = repetition.from.max(self.first());
+                let next = NodeMessage::NextNotice {
+                    run: self.run,
+                    number: repetition.from,
+                };
+                messages.push(next.to(subject.clone(), None));
+            }
+            repetition.from = self.write(&subject, repetition.from, &mut messages);
+            if repetition.from < self.next {
+                self.repetitions.push_front(repetition);
+            }
+            return Some(Batch { messages, sent: None });
+        }
+        if self.sent == self.next {
+            return None;
+        }
+        let sent = self.write(&Subject::Nodes, self.sent, &mut messages);
+        let sent = Some(sent);
+        Some(Batch { messages, sent })
     }
 
-    // What is to be sent.
-
-    /// The next messages; none when all is sent.
-    pub(super) fn batch(&mut self, now: Instant) -> Option<Batch> {
-        let mut batch = Batch::default();
-        for (node, missing) in std::mem::take(&mut self.behind) {
-            self.repeat(&node, missing, &mut batch);
-            batch.behind.push((node, missing));
-        }
-        if self.sent < self.next && batch.has_room() {
-            batch.sent = Some(self.sent);
-            let missing = Missing {
-                after: self.sent,
-                from: self.sent,
-            };
-            self.sent = self.write(&Subject::Nodes, missing, &mut batch);
-        }
-        // After the repetitions, so that no node requests what is on its way to it.
-        for (node, run) in std::mem::take(&mut self.greet) {
-            let progress = self.received.get(&run).map(|progress| (run, progress.next));
-            let hello = self.hello(progress.into_iter().collect(), now);
-            batch.push(hello.to(Subject::Node(node.clone()), None));
-            batch.greet.push((node, run));
-        }
-        if std::mem::take(&mut self.greet_all) {
-            let progress = self.received.iter().map(|(run, progress)| (*run, progress.next));
-            let hello = self.hello(progress.collect(), now);
-            batch.push(hello.to(Subject::Nodes, None));
-            batch.greet_all = true;
-        }
-        (!batch.messages.is_empty()).then_some(batch)
-    }
-
-    /// Writes what `node` has missed, or as much of it as there is room for.
-    fn repeat(&mut self, node: &str, missing: Missing, batch: &mut Batch) {
-        let subject = Subject::Node(node.into());
-        if missing.from >= self.next {
-            let skip = self.place(missing.after, self.next);
-            batch.push(NodeMessage::Skip(skip).to(subject, None));
-            return;
-        }
-        let reached = self.write(&subject, missing, batch);
-        if reached < self.next {
-            let rest = Missing {
-                after: reached,
-                from: reached,
-            };
-            let rest = if reached == missing.from { missing } else { rest };
-            self.behind.insert(node.into(), rest);
-        }
-    }
-
-    /// Writes notices for `subject` as long as there is room; the number of the first that was not written.
-    fn write(&self, subject: &Subject, missing: Missing, batch: &mut Batch) -> u64 {
-        let Missing { mut after, from } = missing;
-        let first = self.first();
-        let mut number = from;
-        let skipped = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
-        for (at, (_, notice)) in (first.max(from)..).zip(self.kept.iter().skip(skipped)) {
-            if !batch.has_room() {
+    /// Writes notices from number `from` on as long as there is room. Returns the number of the first that was not written.
+    fn write(&self, subject: &Subject, from: u64, messages: &mut Vec<Message>) -> u64 {
+        let mut number = from.max(self.first());
+        let skipped = usize::try_from(number - self.first()).unwrap_or(usize::MAX);
+        let mut bytes = 0;
+        for (_, notice) in self.kept.iter().skip(skipped) {
+            if messages.len() >= BATCH || bytes >= BATCH_BYTES {
                 break;
             }
-            number = at + 1;
-            let place = self.place(after, number);
-            batch.push(NodeMessage::Notice(place).to(subject.clone(), Some(notice)));
-            after = number;
+            bytes += notice.len();
+            let message = NodeMessage::Notice {
+                node: self.node.clone(),
+                run: self.run,
+                number,
+            };
+            messages.push(message.to(subject.clone(), Some(notice)));
+            number += 1;
         }
         number
     }
 
-    fn place(&self, after: u64, next: u64) -> NoticePlace {
-        NoticePlace {
-            node: self.node.clone(),
-            run: self.run,
-            after,
-            next,
+    // What this node receives.
+
+    /// Notice `number` of process `run` arrived.
+    pub(super) fn receive(&mut self, run: u64, number: u64, now: Instant) -> Arrival {
+        let Some(progress) = self.progress(run, now) else {
+            return Arrival::Known;
+        };
+        // The very first notice of a process is not old.
+        let next = progress.next.or((number == 0).then_some(0));
+        if next == Some(number) {
+            progress.next = Some(number + 1);
+            return Arrival::Next;
+        }
+        if next.is_some_and(|next| number < next) {
+            Arrival::Known
+        } else {
+            Arrival::Gap
         }
     }
 
-    fn hello(&self, received: Vec<(u64, u64)>, now: Instant) -> NodeMessage {
+    /// Process `run` has sent all notices below `next` by now.
+    pub(super) fn reported(&mut self, run: u64, next: u64, now: Instant) -> Arrival {
+        let Some(progress) = self.progress(run, now) else {
+            return Arrival::Known;
+        };
+        if next == 0 {
+            progress.next.get_or_insert(0);
+        }
+        if progress.next.is_some_and(|own| next <= own) {
+            Arrival::Known
+        } else {
+            Arrival::Gap
+        }
+    }
+
+    /// None of those below `number` is missing, or will come.
+    pub(super) fn skip(&mut self, run: u64, number: u64, now: Instant) {
+        if let Some(progress) = self.progress(run, now) {
+            progress.next = progress.next.max(Some(number));
+        }
+    }
+
+    /// What to ask process `run` for, unless that was done just now.
+    pub(super) fn request(&mut self, run: u64, now: Instant) -> Option<NodeMessage> {
         let age = now.duration_since(self.started).as_millis();
-        NodeMessage::Hello(Hello {
-            node: self.node.clone(),
-            run: self.run,
-            next: self.next,
-            age: u64::try_from(age).unwrap_or(u64::MAX),
-            received,
-        })
-    }
-
-    /// It is not known whether `batch` was sent: all of it is to be sent again.
-    pub(super) fn take_back(&mut self, batch: Batch) {
-        self.sent = batch.sent.unwrap_or(self.sent);
-        for (node, missing) in batch.behind {
-            // Whatever else was noted for this node meanwhile, too much does no harm.
-            let noted = self.behind.entry(node).or_insert(missing);
-            noted.after = noted.after.min(missing.after);
-            noted.from = noted.from.min(missing.from);
+        let node = self.node.clone();
+        let progress = self.progress(run, now)?;
+        if progress
+            .requested
+            .is_some_and(|at| now.duration_since(at) < REQUEST_INTERVAL)
+        {
+            return None;
         }
-        self.greet.extend(batch.greet);
-        self.greet_all |= batch.greet_all;
+        progress.requested = Some(now);
+        Some(NodeMessage::Missed(MissedNotices {
+            node,
+            run,
+            next: progress.next,
+            age: u64::try_from(age).unwrap_or(u64::MAX),
+        }))
     }
-}
 
-impl Batch {
-    fn has_room(&self) -> bool {
-        self.messages.len() < BATCH && self.bytes < BATCH_BYTES
-    }
-
-    fn push(&mut self, message: Message) {
-        self.bytes += message.payload.len();
-        self.messages.push(message);
+    /// What is known of process `run`; `None` for this one, whose notices were delivered when they were published.
+    fn progress(&mut self, run: u64, now: Instant) -> Option<&mut Progress> {
+        if run == self.run {
+            return None;
+        }
+        if !self.received.contains_key(&run) && self.received.len() >= PUBLISHERS {
+            let oldest = self.received.iter().min_by_key(|(_, progress)| progress.last);
+            if let Some(oldest) = oldest.map(|(run, _)| *run) {
+                self.received.remove(&oldest);
+            }
+        }
+        let progress = self.received.entry(run).or_insert(Progress {
+            next: None,
+            last: now,
+            requested: None,
+        });
+        progress.last = now;
+        Some(progress)
     }
 }
 

@@ -11,9 +11,12 @@ pub(super) struct Publication {
     pub(super) listeners: Listeners,
     /// How many of them have replied; this node's echo counts as a reply.
     pub(super) replies: u32,
-    /// Further replies are not waited for.
+    /// Replies are not waited for, or not any more.
     pub(super) given_up: bool,
-    pub(super) receipt: Receipt,
+    reach: Reach,
+    nodes: u32,
+    /// Why the receipt is degraded, if it is.
+    pub(super) cause: Option<Cause>,
     /// The batch, and the place in it.
     pub(super) batch: (u64, usize),
 }
@@ -26,6 +29,25 @@ pub(crate) enum Listeners {
     /// The transport does not know.
     Uncounted,
     Counted(u32),
+}
+
+/// Why a receipt is degraded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The transport is away or refused the publication.
+    Away,
+    /// A node may have missed it.
+    NodeMissing,
+    /// Its id is shared with no other node.
+    IdsNotShared,
+    /// Replies stayed out.
+    TimedOut,
+}
+
+impl Cause {
+    /// How metrics name them.
+    pub(super) const NAMES: [&'static str; 4] =
+        ["broker_away", "node_missing", "ids_not_shared", "timed_out"];
 }
 
 /// Where a publication is on its way to this node's own connections.
@@ -49,7 +71,9 @@ impl Publication {
             listeners: Listeners::Unpublished,
             replies: 0,
             given_up: false,
-            receipt: Receipt::default(),
+            reach: Reach::default(),
+            nodes: 0,
+            cause: None,
             batch,
         }
     }
@@ -63,8 +87,16 @@ impl Publication {
 
     /// One node delivered it.
     pub(super) fn add(&mut self, reach: Reach) {
-        self.receipt.reach += reach;
-        self.receipt.nodes += 1;
+        self.reach += reach;
+        self.nodes += 1;
+    }
+
+    pub(super) fn receipt(&self) -> Receipt {
+        Receipt {
+            reach: self.reach,
+            nodes: self.nodes,
+            degraded: self.cause.is_some(),
+        }
     }
 
     /// Whether its receipt is complete.
@@ -72,8 +104,8 @@ impl Publication {
         let here = matches!(self.here, Here::Unwanted | Here::Done);
         let replied = match self.listeners {
             Listeners::Unpublished => false,
-            Listeners::Uncounted => self.given_up,
-            Listeners::Counted(listeners) => self.given_up || self.replies >= listeners,
+            Listeners::Counted(listeners) if self.replies >= listeners => true,
+            Listeners::Counted(_) | Listeners::Uncounted => self.given_up,
         };
         here && replied
     }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fanfare_core::{RawJson, Receipt, UserId};
+use fanfare_core::{PublishOptions, RawJson, Receipt, UserId};
 
 use super::{
     Listeners::{Counted, Uncounted, Unpublished},
@@ -47,8 +47,17 @@ impl Node {
         let events: Vec<Event> = data.map(event).collect();
         let (done, receipts) = oneshot::channel();
         let first = self.numbers.take(events.len());
-        self.publications.enter(first, Job { events, done }, false);
+        self.publish(first, events, done);
         (first, receipts)
+    }
+
+    fn publish(&self, first: u64, events: Vec<Event>, done: oneshot::Sender<Vec<Receipt>>) {
+        let job = Job {
+            events,
+            options: PublishOptions { receipt: true },
+            done,
+        };
+        self.publications.enter(first, job, false);
     }
 
     /// Delivers all that is queued, each to one connection; answers the data.
@@ -121,7 +130,7 @@ fn an_echo_that_nobody_here_wants_is_an_answer_and_no_more() {
     let (done, mut receipts) = oneshot::channel();
     let number = node.numbers.take(1);
     let events = vec![user(0)];
-    node.publications.enter(number, Job { events, done }, false);
+    node.publish(number, events, done);
     node.publications.echo(number, user(0));
     node.publications.published(&[(number, Counted(1))]);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(0, 0, false)]);
@@ -131,7 +140,7 @@ fn an_echo_that_nobody_here_wants_is_an_answer_and_no_more() {
     let (done, mut receipts) = oneshot::channel();
     let number = node.numbers.take(1);
     let events = vec![user(1)];
-    node.publications.enter(number, Job { events, done }, false);
+    node.publish(number, events, done);
     let _in_force = node
         .publications
         .subscribe(Interest::User(UserId::new("1").unwrap()));

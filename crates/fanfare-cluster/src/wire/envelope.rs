@@ -20,13 +20,15 @@ use super::{
 /// Stands in `type` for an event that has none, since other programs that subscribe need one.
 pub const DEFAULT_TYPE: &str = "notification";
 
-/// Where an event was published, the number under which its publisher waits for replies, and what it announces.
+/// Where an event was published, what its publisher waits for, and what it announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// The publishing node.
     pub node: Box<str>,
-    /// That node's number for this publication; each node that delivers it answers with this number.
-    pub reply: Option<u64>,
+    /// That node's number for this publication, by which it recognises the echo.
+    pub number: Option<u64>,
+    /// Each node that delivers it replies with this number.
+    pub reply: bool,
     /// The change of a room's members that the event announces.
     pub presence: Option<Box<PresenceMark>>,
 }
@@ -75,8 +77,12 @@ struct Written<'a> {
     private_to: Option<Vec<Box<str>>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     readers_of: Option<Box<str>>,
+    /// The number, if replies are wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reply: Option<u64>,
+    /// The number, if none are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    echo: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     untyped: bool,
     /// Written apart, since the version is not known yet.
@@ -134,7 +140,8 @@ fn check(message: &Bytes, written: Written<'_>) -> Option<(Envelope, Meta)> {
     };
     let envelope = Envelope {
         node: written.node,
-        reply: written.reply,
+        number: written.reply.or(written.echo),
+        reply: written.reply.is_some(),
         presence: written.presence.and_then(WrittenMark::read),
     };
     Some((envelope, meta))
@@ -155,7 +162,8 @@ pub fn encode(event: &Event, envelope: &Envelope) -> Bytes {
             .as_ref()
             .map(|users| users.iter().map(|user| Box::from(&**user)).collect()),
         readers_of: event.readers_of.as_ref().map(|channel| Box::from(&**channel)),
-        reply: envelope.reply,
+        reply: envelope.number.filter(|_| envelope.reply),
+        echo: envelope.number.filter(|_| !envelope.reply),
         untyped: event.kind.is_none(),
         presence: None,
         metadata: None,

@@ -38,6 +38,9 @@ const USER: &str = "user_noti:";
 /// Events for a channel; its name follows.
 pub const CHANNEL: &str = "fanfare:channel:";
 
+/// The largest message that is read: the largest body of the service API, and an envelope.
+pub(crate) const MAX_BYTES: usize = (8 << 20) + (64 << 10);
+
 /// How deep a message may be that one of Fanfare's nodes wrote: the message, the envelope in it, and the metadata in that.
 const MAX_ENVELOPED_DEPTH: usize = MAX_DEPTH + 2;
 
@@ -74,6 +77,30 @@ pub enum Rejected {
     /// Not a body of the service API.
     #[error("the message is not an event or a list of events")]
     BadPublication,
+    /// A message with more bytes than any of the documented ones.
+    #[error("the message has more than {MAX_BYTES} bytes")]
+    TooLarge,
+    /// A message between nodes of a kind, or in a form, that this version does not know.
+    #[error("the message between nodes is not of a kind that this version knows")]
+    OtherVersion,
+    /// On a subject of the nodes, and no message of theirs.
+    #[error("the message is none of Fanfare's nodes")]
+    NotOfNodes,
+}
+
+impl Rejected {
+    /// The kinds of reasons, as metrics name them.
+    pub(crate) const KINDS: [&'static str; 4] = ["malformed", "too_large", "other_version", "garbage"];
+
+    /// Its place among [`Self::KINDS`].
+    pub(crate) fn kind(self) -> usize {
+        match self {
+            Self::TooLarge => 1,
+            Self::OtherVersion => 2,
+            Self::NotOfNodes => 3,
+            _ => 0,
+        }
+    }
 }
 
 impl From<NotJson> for Rejected {

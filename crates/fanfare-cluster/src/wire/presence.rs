@@ -104,7 +104,8 @@ pub fn announcement(
 ) -> AnnouncementText {
     let envelope = Envelope {
         node: node.into(),
-        reply: None,
+        number: None,
+        reply: false,
         presence: None,
     };
     let mark = WrittenMark {
@@ -194,7 +195,10 @@ mod tests {
                 version: 1_764_381_976_123_456,
             };
             let envelope = envelope.unwrap();
-            assert_eq!((&*envelope.node, envelope.reply), ("node", None));
+            assert_eq!(
+                (&*envelope.node, envelope.number, envelope.reply),
+                ("node", None, false)
+            );
             assert_eq!(envelope.presence.as_deref(), Some(&mark));
         }
     }

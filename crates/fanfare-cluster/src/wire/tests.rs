@@ -239,10 +239,11 @@ fn events() -> Vec<Event> {
 
 #[test]
 fn names_and_messages_go_there_and_back() {
-    for event in events() {
+    for (event, reply) in events().into_iter().zip([true, false].into_iter().cycle()) {
         let envelope = Envelope {
             node: "n1".into(),
-            reply: Some(7),
+            number: Some(7),
+            reply,
             presence: None,
         };
         let message = encode(&event, &envelope);

@@ -13,7 +13,7 @@ use std::{
 
 use ahash::{AHashMap, RandomState};
 use fanfare_core::{
-    BoxFuture, RawObject,
+    BoxFuture, LogThrottle, RawObject,
     policy::{Action, Authorizer, Counts, Question},
 };
 use futures_util::{FutureExt as _, future::Shared};
@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::AccessError;
-use crate::{causes::Causes, config::Authorizer as Settings, log_throttle::LogThrottle};
+use crate::{causes::Causes, config::Authorizer as Settings};
 
 /// How many answers are remembered.
 const REMEMBERED: u64 = 100_000;

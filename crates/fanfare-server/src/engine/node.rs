@@ -11,9 +11,9 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 use fanfare_core::{
-    Audience, Broker, BrokerError, BrokerHealth, ChannelInterests, Dialect, DialectFacts, DialectKind,
-    DialectReport, EVERYONE_CHANNEL, Event, Hearing, Hears, Interests, NodeFacts, PresenceCounts, Receipt,
-    RememberedIds, UserId,
+    Audience, Broker, BrokerError, BrokerFigures, BrokerHealth, ChannelInterests, Dialect, DialectFacts,
+    DialectKind, DialectReport, EVERYONE_CHANNEL, Event, Hearing, Hears, Interests, NodeFacts,
+    PresenceCounts, PublishOptions, Receipt, RememberedIds, UserId,
     policy::{Authorizer, Counts, Policy},
 };
 use tokio::sync::oneshot;
@@ -163,13 +163,17 @@ impl Node {
     }
 
     /// Publishes `events` by the broker, in order, and in the order of calls; one receipt for each.
-    pub fn publish(&self, events: Vec<Event>) -> impl Future<Output = Vec<Receipt>> + Send + use<> {
+    pub fn publish(
+        &self,
+        events: Vec<Event>,
+        options: PublishOptions,
+    ) -> impl Future<Output = Vec<Receipt>> + Send + use<> {
         let unknown = Receipt {
             degraded: true,
             ..Receipt::default()
         };
         let count = events.len();
-        let publishing = self.broker.get().map(|broker| broker.publish(events));
+        let publishing = self.broker.get().map(|broker| broker.publish(events, options));
         async move {
             match publishing {
                 Some(publishing) => publishing.await,
@@ -195,6 +199,11 @@ impl Node {
         self.broker()
             .map(|broker| broker.presence_counts())
             .unwrap_or_default()
+    }
+
+    /// What this node has counted of its broker.
+    pub fn broker_figures(&self) -> BrokerFigures {
+        self.broker().map(|broker| broker.figures()).unwrap_or_default()
     }
 
     /// How the broker is, measured now.

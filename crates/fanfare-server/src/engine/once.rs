@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use fanfare_core::{Broker, Claim, Event, Receipt};
+use fanfare_core::{Broker, Claim, Event, PublishOptions, Receipt};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -34,8 +34,12 @@ pub struct OnceReceipt {
 ///
 /// # Errors
 /// When an id was claimed by a caller that has not published it in two seconds. Then nothing was published.
-pub async fn publish_once(broker: &dyn Broker, events: Vec<Event>) -> Result<Vec<OnceReceipt>, InProgress> {
-    publish_all(broker, events, PATIENCE).await
+pub async fn publish_once(
+    broker: &dyn Broker,
+    events: Vec<Event>,
+    options: PublishOptions,
+) -> Result<Vec<OnceReceipt>, InProgress> {
+    publish_all(broker, events, options, PATIENCE).await
 }
 
 /// As [`publish_once`], for one who does not need to know what the first publisher was told, and waits for nobody.
@@ -43,13 +47,16 @@ pub async fn publish_once(broker: &dyn Broker, events: Vec<Event>) -> Result<Vec
 /// # Errors
 /// When an id is claimed by somebody who has not published it yet. Then nothing was published.
 pub async fn publish_unless_taken(broker: &dyn Broker, events: Vec<Event>) -> Result<(), InProgress> {
-    publish_all(broker, events, Duration::ZERO).await.map(drop)
+    let options = PublishOptions { receipt: false };
+    publish_all(broker, events, options, Duration::ZERO)
+        .await
+        .map(drop)
 }
 
 /// As [`publish_once`], for events that have nothing to do with each other: none waits for another. The receipt of one
 /// that somebody else is about to publish counts nobody.
 pub async fn publish_each_once(broker: &dyn Broker, events: Vec<Event>) -> Vec<OnceReceipt> {
-    each(broker, events, PATIENCE).await
+    each(broker, events, PublishOptions { receipt: true }, PATIENCE).await
 }
 
 /// Somebody else is about to publish an event of that id.
@@ -60,12 +67,13 @@ pub struct InProgress;
 async fn publish_all(
     broker: &dyn Broker,
     events: Vec<Event>,
+    options: PublishOptions,
     patience: Duration,
 ) -> Result<Vec<OnceReceipt>, InProgress> {
     if !events.iter().any(|event| event.named) {
-        return Ok(publish_unnamed(broker, events).await);
+        return Ok(publish_unnamed(broker, events, options).await);
     }
-    let mut publication = Publication::begin(broker, events, patience).await;
+    let mut publication = Publication::begin(broker, events, options, patience).await;
     while let Some(taken) = publication.first_taken() {
         // Of two who wait for each other's ids, none would ever go on: nobody holds one while waiting for a lower one.
         publication.give_back(|id| id > taken).await;
@@ -79,11 +87,16 @@ async fn publish_all(
     Ok(publication.receipts())
 }
 
-async fn each(broker: &dyn Broker, events: Vec<Event>, patience: Duration) -> Vec<OnceReceipt> {
+async fn each(
+    broker: &dyn Broker,
+    events: Vec<Event>,
+    options: PublishOptions,
+    patience: Duration,
+) -> Vec<OnceReceipt> {
     if !events.iter().any(|event| event.named) {
-        return publish_unnamed(broker, events).await;
+        return publish_unnamed(broker, events, options).await;
     }
-    let mut publication = Publication::begin(broker, events, patience).await;
+    let mut publication = Publication::begin(broker, events, options, patience).await;
     publication.publish().await;
     while publication.is_open() && publication.look_again().await {
         // What somebody gave back who could not publish it.
@@ -92,8 +105,12 @@ async fn each(broker: &dyn Broker, events: Vec<Event>, patience: Duration) -> Ve
     publication.receipts()
 }
 
-async fn publish_unnamed(broker: &dyn Broker, events: Vec<Event>) -> Vec<OnceReceipt> {
-    let receipts = broker.publish(events).await.into_iter();
+async fn publish_unnamed(
+    broker: &dyn Broker,
+    events: Vec<Event>,
+    options: PublishOptions,
+) -> Vec<OnceReceipt> {
+    let receipts = broker.publish(events, options).await.into_iter();
     let published = receipts.map(|receipt| OnceReceipt {
         receipt,
         is_duplicate: false,
@@ -116,6 +133,7 @@ enum Known {
 /// Events on their way. Ids that it has claimed and not published are given back when it is dropped.
 struct Publication<'a> {
     broker: &'a dyn Broker,
+    options: PublishOptions,
     /// In the order of the ids.
     ids: BTreeMap<Uuid, Known>,
     /// The id of each event whose publisher chose it.
@@ -130,13 +148,19 @@ struct Publication<'a> {
 
 impl<'a> Publication<'a> {
     /// Claims the ids of `events`.
-    async fn begin(broker: &'a dyn Broker, events: Vec<Event>, patience: Duration) -> Self {
+    async fn begin(
+        broker: &'a dyn Broker,
+        events: Vec<Event>,
+        options: PublishOptions,
+        patience: Duration,
+    ) -> Self {
         let named: Vec<Option<Uuid>> = events
             .iter()
             .map(|event| event.named.then_some(event.id))
             .collect();
         let mut publication = Self {
             broker,
+            options,
             ids: named.iter().flatten().map(|id| (*id, Known::Taken)).collect(),
             receipts: vec![Receipt::default(); events.len()],
             events: events.into_iter().map(Some).collect(),
@@ -216,7 +240,7 @@ impl<'a> Publication<'a> {
         if new.is_empty() {
             return;
         }
-        let receipts = self.broker.publish(new); // placed, so that the ids are nobody's to give back
+        let receipts = self.broker.publish(new, self.options); // placed, so that the ids are nobody's to give back
         self.ids
             .extend(taken.into_iter().map(|id| (id, Known::Published)));
         let mut named = Vec::new();

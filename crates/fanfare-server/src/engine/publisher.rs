@@ -3,7 +3,7 @@
 
 use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc};
 
-use fanfare_core::{Event, Receipt};
+use fanfare_core::{Event, PublishOptions, Receipt};
 use futures_util::FutureExt;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -27,11 +27,11 @@ impl Publisher {
     }
 
     /// Publishes `event`, once there is room; the receipt comes when it is delivered.
-    pub(super) async fn publish(&self, event: Event) -> oneshot::Receiver<Receipt> {
+    pub(super) async fn publish(&self, event: Event, options: PublishOptions) -> oneshot::Receiver<Receipt> {
         // Fails only when the semaphore is closed, which nobody does.
         let permit = self.permits.clone().acquire_owned().await.ok();
         let (tell, receipt) = oneshot::channel();
-        let publishing = self.node.publish(vec![event]);
+        let publishing = self.node.publish(vec![event], options);
         let rest = async move {
             let published = AssertUnwindSafe(publishing).catch_unwind().await;
             drop(permit);

@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::SystemTime};
 
 use fanfare_core::{
-    Audience, Denial, Draft, Event, Outcome, Right, Sender, Subscription, Ticket,
+    Audience, Denial, Draft, Event, Outcome, PublishOptions, Right, Sender, Subscription, Ticket,
     policy::{Action, Verdict},
 };
 use uuid::Uuid;
@@ -77,7 +77,9 @@ async fn send(asking: Asking, publisher: Rc<Publisher>, event: Event, ask: bool)
     {
         return Err(Denial::Forbidden);
     }
-    let receipt = publisher.publish(event).await;
+    let receipt = publisher
+        .publish(event, PublishOptions { receipt: to_user })
+        .await;
     if to_user && receipt.await.is_ok_and(|receipt| receipt.reach.matched == 0) {
         return Err(Denial::NotConnected);
     }

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use fanfare_core::{Call, Endpoint, HttpReply, Plan, Report};
+use fanfare_core::{Call, Endpoint, HttpReply, Plan, PublishOptions, Report};
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use uuid::Uuid;
 
@@ -100,7 +100,8 @@ async fn carry_out(endpoint: &Endpoint, body: &Bytes, site: &Site, mounted: &Mou
     match mounted.dialect.call(&call) {
         Plan::Reply(answer) => answer,
         Plan::Publish(event, then) => {
-            let receipts = site.node.publish(vec![*event]).await;
+            let receipts = site.node.publish(vec![*event], PublishOptions { receipt: true });
+            let receipts = receipts.await;
             then(receipts.first().copied().unwrap_or_default())
         }
         Plan::Report { connections, then } => {

@@ -59,6 +59,16 @@ const NODE_GAUGES: &[OfNode] = &[
 
 const NODE_COUNTERS: &[OfNode] = &[
     (
+        "fanfare_broker_reconnects_total",
+        "Times that the connection which receives from the broker was opened again",
+        |node| node.broker_figures().reconnects,
+    ),
+    (
+        "fanfare_notices_dropped_total",
+        "Notices that other nodes will not receive: there were too many while the broker was away, or one was too large",
+        |node| node.broker_figures().notices_dropped,
+    ),
+    (
         "fanfare_publications_received_total",
         "Publications received from the broker or by the Redis-protocol door",
         |node| node.counters.publications_received.load(Relaxed),
@@ -197,6 +207,7 @@ pub(super) fn render(node: &Node, accounts: &Accounts) -> Result<Vec<u8>, Error>
     let registry = Registry::new();
     of_documents(node, &registry)?;
     of_node(node, &registry)?;
+    of_broker(node, &registry)?;
     of_authorizer(node, &registry)?;
     of_accounts(accounts, &registry)?;
     of_dialects(node, &registry)?;
@@ -233,6 +244,29 @@ fn of_documents(node: &Node, registry: &Registry) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+fn of_broker(node: &Node, registry: &Registry) -> Result<(), Error> {
+    let figures = node.broker_figures();
+    let labelled =
+        |counts: Vec<(&'static str, u64)>| counts.into_iter().map(|(name, count)| ([name], count)).collect();
+    let help = "Publications that other nodes may have missed, by cause: the broker was away or refused them \
+                (broker_away), a node did not receive (node_missing) or did not reply in time (timed_out), or their ids \
+                are not shared (ids_not_shared)";
+    let opts = Opts::new("fanfare_publications_degraded_total", help);
+    counters(registry, opts, ["cause"], labelled(figures.degraded))?;
+    let help = "Messages on the broker that were ignored: not of the documented form (malformed), larger than 8 MiB \
+                (too_large), of a kind that this version of the nodes does not know (other_version), or no message of \
+                nodes at all (garbage)";
+    let opts = Opts::new("fanfare_broker_messages_ignored_total", help);
+    counters(registry, opts, ["reason"], labelled(figures.ignored))?;
+    let help = "Other nodes: live, or missing (those may miss what is published)";
+    gauges(
+        registry,
+        Opts::new("fanfare_peers", help),
+        ["state"],
+        labelled(figures.peers),
+    )
 }
 
 fn of_authorizer(node: &Node, registry: &Registry) -> Result<(), Error> {

@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use fanfare_core::{Audience, Broker, Event};
+use fanfare_core::{Audience, Broker, Event, LogThrottle};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -26,7 +26,7 @@ use super::{
     stats::Stats,
     wire::Wire,
 };
-use crate::{auth::Credentials, log_throttle::LogThrottle};
+use crate::auth::Credentials;
 
 /// What a connection over the limit is sent before it is closed.
 pub const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";

@@ -8,7 +8,7 @@ use std::{
 use fanfare_core::{Audience, BrokerError, BrokerHealth, Interest, Receipt};
 
 use crate::{
-    harness::{Node, channel, eventually, interest, to, to_channel, to_user},
+    harness::{Node, RECEIPT, channel, eventually, interest, to, to_channel, to_user},
     server::RedisServer,
 };
 
@@ -91,7 +91,7 @@ pub(crate) async fn once_in_order(
         loop {
             let next = u32::try_from(receipts.len()).unwrap();
             let batch = (next..next + 10).map(|number| to(audience.clone(), &number.to_string()));
-            receipts.extend(node.broker.publish(batch.collect()).await);
+            receipts.extend(node.broker.publish(batch.collect(), RECEIPT).await);
             if stop.load(Ordering::Relaxed) {
                 return receipts;
             }

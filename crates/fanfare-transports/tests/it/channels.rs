@@ -8,7 +8,7 @@ use std::{
 use fanfare_core::Interest;
 
 use crate::{
-    harness::{Cluster, LINGER, Node, channel, eventually, to_channel},
+    harness::{Cluster, LINGER, Node, RECEIPT, channel, eventually, to_channel},
     laws::receipt,
 };
 
@@ -164,7 +164,7 @@ async fn stream(publisher: usize, node: &Node, stop: &AtomicBool) -> u32 {
     let mut next = 0;
     while !stop.load(Ordering::Relaxed) {
         let batch = (next..next + 5).map(|number| to_channel("stream", &format!("[{publisher},{number}]")));
-        let receipts = node.broker.publish(batch.collect()).await;
+        let receipts = node.broker.publish(batch.collect(), RECEIPT).await;
         assert!(
             receipts.iter().all(|got| *got == receipt(1, 1)),
             "{publisher} {next} {receipts:?}"

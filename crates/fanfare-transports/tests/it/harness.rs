@@ -11,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Event, Inbound, Interest, RawJson,
-    Reach, Receipt, UserId,
+    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Event, Inbound, Interest,
+    PublishOptions, RawJson, Reach, Receipt, UserId,
 };
 use fanfare_transports::BrokerOptions;
 
@@ -24,6 +24,9 @@ use crate::{
 
 /// How long nodes hear all channels after they have let go of them; short, so that much happens in a test.
 pub(crate) const LINGER: Duration = Duration::from_millis(10);
+
+/// The publisher wants to know whom its events reach.
+pub(crate) const RECEIPT: PublishOptions = PublishOptions { receipt: true };
 
 /// What nodes are opened on.
 pub(crate) enum Cluster {
@@ -197,7 +200,7 @@ impl Node {
     }
 
     pub(crate) async fn publish_one(&self, event: Event) -> Receipt {
-        let receipts = self.broker.publish(vec![event]).await;
+        let receipts = self.broker.publish(vec![event], RECEIPT).await;
         assert_eq!(receipts.len(), 1);
         receipts[0]
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     away::{is_away, two_nodes},
-    harness::{Cluster, Node, eventually, to_channel},
+    harness::{Cluster, Node, RECEIPT, eventually, to_channel},
 };
 
 fn id(number: u128) -> Uuid {
@@ -175,7 +175,7 @@ async fn what_a_node_published_before_it_died_is_known() {
         named: true,
         ..to_channel("scores", "1")
     };
-    node.broker.publish(vec![event]).await;
+    node.broker.publish(vec![event], RECEIPT).await;
     let noted = Claim::Published(None);
     eventually("it is noted", async || claim(&other, 1).await == noted).await;
     let left = server.command(&["PTTL", &format!("fanfare:id:{}", id(1).simple())]);

@@ -7,7 +7,7 @@ use std::{
 
 use fanfare_core::{Audience, BrokerError, BrokerHealth, Channel, Event, Reach, Receipt, Sender, UserId};
 
-use crate::harness::{Cluster, channel, eventually, interest, raw, to, to_channel, to_user};
+use crate::harness::{Cluster, RECEIPT, channel, eventually, interest, raw, to, to_channel, to_user};
 
 pub(crate) fn receipt(queued: u64, nodes: u32) -> Receipt {
     Receipt {
@@ -32,7 +32,7 @@ pub(crate) async fn one_publisher_keeps_its_order(cluster: &Cluster) {
                 let data = format!("[{publisher},{}]", round * 20 + index);
                 to_user("alice", &data)
             });
-            node.broker.publish(batch.collect()).await;
+            node.broker.publish(batch.collect(), RECEIPT).await;
         }
     });
     futures_util::future::join_all(publishers).await;
@@ -92,7 +92,7 @@ pub(crate) async fn a_publication_arrives_as_it_was(cluster: &Cluster) {
             events.push(to(audience, data));
         }
     }
-    nodes[0].broker.publish(events.clone()).await;
+    nodes[0].broker.publish(events.clone(), RECEIPT).await;
     for node in &nodes {
         let seen = node.inbound.seen();
         assert_eq!(seen.len(), events.len());
@@ -129,7 +129,7 @@ pub(crate) async fn receipts_count_connections_and_nodes(cluster: &Cluster) {
 
 pub(crate) async fn a_receipt_for_each_event(cluster: &Cluster) {
     let node = cluster.node("a").await;
-    assert_eq!(node.broker.publish(Vec::new()).await, []);
+    assert_eq!(node.broker.publish(Vec::new(), RECEIPT).await, []);
     node.hold("alice", 2).await;
     let channel = Audience::Channel(Channel::new("a.b").unwrap());
     let events = vec![
@@ -138,12 +138,12 @@ pub(crate) async fn a_receipt_for_each_event(cluster: &Cluster) {
         to(Audience::Everyone, "3"),
         to_user("alice", "4"),
     ];
-    let receipts = node.broker.publish(events).await;
+    let receipts = node.broker.publish(events, RECEIPT).await;
     let queued: Vec<u64> = receipts.iter().map(|receipt| receipt.reach.queued).collect();
     assert_eq!(queued, [2, 0, 2, 2]);
     assert!(receipts.iter().all(|receipt| !receipt.degraded));
     let many = (0..5000).map(|number| to_user("alice", &number.to_string()));
-    let receipts = node.broker.publish(many.collect()).await;
+    let receipts = node.broker.publish(many.collect(), RECEIPT).await;
     assert_eq!(receipts, [receipt(2, 1)].repeat(5000));
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     away::{is_away, numbers, once_in_order, ways},
-    harness::{Node, channel, eventually, know_each_other, to, to_channel, to_user},
+    harness::{Node, RECEIPT, channel, eventually, know_each_other, to, to_channel, to_user},
     nats_server::NatsServer,
     rooms::RoomNode,
 };
@@ -234,7 +234,7 @@ async fn order_holds_between_subjects() {
             _ => to(Audience::Everyone, &data),
         }
     });
-    first.broker.publish(events.collect()).await;
+    first.broker.publish(events.collect(), RECEIPT).await;
     let expected = numbers(0..20_000);
     eventually("all come", async || second.inbound.data().len() >= expected.len()).await;
     assert!(second.inbound.data() == expected, "in order");
@@ -339,7 +339,7 @@ async fn ids_of_nodes_that_died_are_known() {
         named: true,
         ..to_channel("scores", "1")
     };
-    node.broker.publish(vec![event]).await;
+    node.broker.publish(vec![event], RECEIPT).await;
     let noted = Claim::Published(None);
     eventually("it is noted", async || claim(&other, 1).await == noted).await;
     let receipt = Receipt {

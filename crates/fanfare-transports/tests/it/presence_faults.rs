@@ -8,7 +8,7 @@ use std::{
 use fanfare_core::Interest;
 
 use crate::{
-    harness::{eventually, to_channel},
+    harness::{RECEIPT, eventually, to_channel},
     proxy::Proxy,
     rooms::{RoomNode, alternate, room, slot, users},
     server::RedisServer,
@@ -367,7 +367,10 @@ async fn many_members_are_entered_again_while_events_flow() {
     let mut slowest = Duration::ZERO;
     crate::rooms::within(120, "all are entered again", async || {
         let sent = Instant::now();
-        let receipts = node.broker.publish(vec![to_channel("project:0", "1")]).await;
+        let receipts = node
+            .broker
+            .publish(vec![to_channel("project:0", "1")], RECEIPT)
+            .await;
         slowest = slowest.max(sent.elapsed());
         assert!(!receipts[0].degraded, "events flow meanwhile");
         is_entered(2 * count).await

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     away::two_nodes,
     groups::{ClusterGroup, SentinelGroup},
-    harness::{Cluster, Node, channel, eventually, to, to_channel, to_user},
+    harness::{Cluster, Node, RECEIPT, channel, eventually, to, to_channel, to_user},
     rooms::{RoomNode, slot, users},
     server::RedisServer,
 };
@@ -243,7 +243,7 @@ async fn without_room_for_ids_events_travel_and_receipts_say_so() {
     assert_eq!((receipt.nodes, receipt.degraded), (2, false));
     // As many as several pipelines take.
     let many: Vec<Event> = (100..1500).map(|number| named(number, "3")).collect();
-    let receipts = first.broker.publish(many).await;
+    let receipts = first.broker.publish(many, RECEIPT).await;
     assert!(
         receipts
             .iter()

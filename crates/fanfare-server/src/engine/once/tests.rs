@@ -15,6 +15,8 @@ use uuid::Uuid;
 
 use super::*;
 
+const RECEIPT: PublishOptions = PublishOptions { receipt: true };
+
 /// Enough for a few looks.
 const SHORT: Duration = Duration::from_millis(300);
 /// What other publishers do before a look; the first look is number 1.
@@ -60,7 +62,7 @@ impl FakeBroker {
 
 impl Broker for FakeBroker {
     /// Each event reaches as many as its id says.
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
+    fn publish(&self, events: Vec<Event>, _: PublishOptions) -> BoxFuture<'static, Vec<Receipt>> {
         let ids: Vec<u128> = events.iter().map(|event| event.id.as_u128()).collect();
         self.published.lock().unwrap().extend(&ids);
         Box::pin(async move { ids.into_iter().map(receipt).collect() })
@@ -165,11 +167,11 @@ fn published(ids: &mut Ids, id: u128, queued: u128) {
 async fn new_ones_are_published_in_order_and_doubles_once() {
     let broker = FakeBroker::new(|_, _| {});
     let sent = [3, 100, 1, 3, 2, 101, 1];
-    let all = publish_once(&broker, events(sent)).await;
+    let all = publish_once(&broker, events(sent), RECEIPT).await;
     assert_eq!(all, Ok(marked(&sent, &[3, 6])));
     assert_eq!(broker.published(), [3, 100, 1, 2, 101]);
     // A repeat gets the same receipts.
-    let again = publish_once(&broker, events([2, 1])).await;
+    let again = publish_once(&broker, events([2, 1]), RECEIPT).await;
     assert_eq!(again, Ok(marked(&[2, 1], &[0, 1])));
     assert_eq!(
         publish_each_once(&broker, events([3, 4])).await,
@@ -192,7 +194,7 @@ async fn all_ids_are_waited_for_together() {
             published(ids, 7, 70);
         }
     });
-    let all = publish_once(&broker, events(1..100)).await.unwrap();
+    let all = publish_once(&broker, events(1..100), RECEIPT).await.unwrap();
     let known = |id| if id == 7 { 70 } else { 0 };
     let queued: Vec<u128> = (1..100).map(known).collect();
     assert_eq!(all, marked(&queued, &(0..99).collect::<Vec<_>>()));
@@ -211,7 +213,10 @@ async fn all_ids_are_waited_for_together() {
 async fn one_that_is_in_progress_elsewhere_keeps_all_from_being_published() {
     let broker = FakeBroker::new(|_, ids| set(ids, 2, Claim::Taken));
     let sent = || events([100, 3, 1, 2]);
-    assert_eq!(publish_all(&broker, sent(), SHORT).await, Err(InProgress));
+    assert_eq!(
+        publish_all(&broker, sent(), RECEIPT, SHORT).await,
+        Err(InProgress)
+    );
     assert!(broker.looks().len() > 2);
     assert_eq!(publish_unless_taken(&broker, sent()).await, Err(InProgress));
     assert_eq!(broker.published(), []);
@@ -225,7 +230,7 @@ async fn the_new_ones_are_published_once_the_others_are() {
         3 => set(ids, 2, Claim::Published(None)),
         _ => published(ids, 2, 20),
     });
-    let all = publish_once(&broker, events([3, 2, 1])).await;
+    let all = publish_once(&broker, events([3, 2, 1]), RECEIPT).await;
     assert_eq!(all, Ok(marked(&[3, 20, 1], &[1])));
     assert_eq!(broker.published(), [3, 1]);
     // What is above the one that was taken was given back, so that its owner could have it.
@@ -240,7 +245,7 @@ async fn what_another_gave_back_is_published() {
         _ => {}
     };
     let broker = FakeBroker::new(others);
-    let all = publish_once(&broker, events([3, 2, 1])).await;
+    let all = publish_once(&broker, events([3, 2, 1]), RECEIPT).await;
     assert_eq!(all, Ok(receipts(&[3, 2, 1])));
     assert_eq!(broker.published(), [3, 2, 1]);
     // By itself it comes late.
@@ -265,7 +270,7 @@ async fn who_waits_for_nobody_looks_once() {
 #[tokio::test]
 async fn events_that_have_nothing_to_do_with_each_other_do_not_wait() {
     let broker = FakeBroker::new(|_, ids| set(ids, 2, Claim::Taken));
-    let all = each(&broker, events([3, 2, 100, 1]), SHORT).await;
+    let all = each(&broker, events([3, 2, 100, 1]), RECEIPT, SHORT).await;
     assert_eq!(all, marked(&[3, 0, 100, 1], &[1]));
     assert_eq!(broker.published(), [3, 100, 1]);
     assert!(broker.looks()[1..].iter().all(|look| look == &[2]));
@@ -278,8 +283,14 @@ async fn what_was_published_is_not_published_again_by_one_who_waits() {
         1 => set(ids, 1, Claim::Published(None)),
         _ => drop(ids.remove(&Uuid::from_u128(1))),
     });
-    assert_eq!(each(&broker, events([1]), SHORT).await, marked(&[0], &[0]));
-    assert_eq!(publish_all(&broker, events([2]), SHORT).await, Ok(receipts(&[2])));
+    assert_eq!(
+        each(&broker, events([1]), RECEIPT, SHORT).await,
+        marked(&[0], &[0])
+    );
+    assert_eq!(
+        publish_all(&broker, events([2]), RECEIPT, SHORT).await,
+        Ok(receipts(&[2]))
+    );
     assert_eq!(broker.published(), [2]);
     assert_eq!(broker.taken(), []);
 }
@@ -301,7 +312,7 @@ async fn two_who_have_each_others_ids_both_come_to_an_end() {
         _ => {}
     });
     assert_eq!(
-        publish_once(&broker, events(1..5)).await,
+        publish_once(&broker, events(1..5), RECEIPT).await,
         Ok(receipts(&[1, 2, 3, 4]))
     );
     assert_eq!(broker.published(), [1, 2, 3, 4]);
@@ -310,7 +321,7 @@ async fn two_who_have_each_others_ids_both_come_to_an_end() {
 #[tokio::test]
 async fn what_is_given_up_in_between_holds_no_ids() {
     let broker = FakeBroker::new(|_, ids| set(ids, 2, Claim::Taken));
-    let waiting = publish_all(&broker, events([1, 2]), Duration::from_secs(3600));
+    let waiting = publish_all(&broker, events([1, 2]), RECEIPT, Duration::from_secs(3600));
     assert!(tokio::time::timeout(SHORT / 10, waiting).await.is_err());
     assert_eq!(broker.taken(), [2]);
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use fanfare_core::Audience;
+
 use super::{
     plain::Plain,
     world::{Setup, in_world, rules, settings},
@@ -60,6 +62,27 @@ fn every_command_is_answered() {
         assert_eq!(bob.ask("sub staff.x").await, "sub: ok");
         assert_eq!(bob.ask("pub staff.x 2").await, "pub: ok");
         assert_eq!(bob.text().await, "2");
+    });
+}
+
+#[test]
+fn only_a_message_to_a_user_needs_a_receipt() {
+    in_world(settings(), |world| async move {
+        let (mut alice, _bob) = (world.connect("alice").await, world.connect("bob").await);
+        for asked in [
+            "join project:1",
+            "pub-member project:1 1",
+            "pub a.x 2",
+            "leave project:1",
+            "direct bob 3",
+        ] {
+            alice.ask(asked).await;
+        }
+        let published = world.broker.published.lock().unwrap();
+        assert!(published.len() >= 3);
+        for (audience, receipt) in &*published {
+            assert_eq!(*receipt, matches!(audience, Audience::User(_)), "{audience:?}");
+        }
     });
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use fanfare_cluster::embedded::EmbeddedBroker;
 use fanfare_core::{
     Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Inbound,
-    Interest, MAX_CLAIMS, Present, Reach, Receipt, Slot, SlotScope, UserId,
+    Interest, MAX_CLAIMS, Present, PublishOptions, Reach, Receipt, Slot, SlotScope, UserId,
     policy::{Action, Authorizer, Question},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -121,6 +121,8 @@ pub(super) struct FakeBroker {
     slots: Arc<Mutex<HashMap<Slot, usize>>>,
     /// What the node asked for, and whether that is in force.
     interests: Mutex<HashMap<Interest, bool>>,
+    /// What was published for whom, and whether with a receipt.
+    pub(super) published: Mutex<Vec<(Audience, bool)>>,
 }
 
 impl FakeBroker {
@@ -136,6 +138,7 @@ impl FakeBroker {
             carries: Gate::new(true),
             line,
             interests: Mutex::default(),
+            published: Mutex::default(),
         });
         let carrier = Arc::clone(&broker);
         tokio::task::spawn_local(async move {
@@ -221,10 +224,21 @@ impl FakeBroker {
 }
 
 impl Broker for FakeBroker {
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
+    fn publish(&self, events: Vec<Event>, options: PublishOptions) -> BoxFuture<'static, Vec<Receipt>> {
+        let published = events
+            .iter()
+            .map(|event| (event.audience.clone(), options.receipt));
+        self.published.lock().unwrap().extend(published);
         let (tell, told) = oneshot::channel();
         self.line.send(Job::Publish(events, tell)).unwrap();
-        Box::pin(async move { told.await.unwrap_or_default() })
+        Box::pin(async move {
+            let receipts: Vec<Receipt> = told.await.unwrap_or_default();
+            if options.receipt {
+                receipts
+            } else {
+                vec![Receipt::default(); receipts.len()]
+            }
+        })
     }
 
     fn subscribe(&self, interest: Interest) -> BoxFuture<'static, ()> {

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use fanfare_core::PublishOptions;
+
 use super::{
     client::Client,
     fakes::FakeAuthorizer,
@@ -81,7 +83,10 @@ async fn step(world: &World, authorizer: &FakeAuthorizer, clients: &mut Vec<Clie
         12 | 13 => {
             // As a backend does; nobody waits for it.
             let (node, to) = (world.node.clone(), chance.of(&["alice", "bob", "*"]));
-            tokio::task::spawn_local(async move { node.publish(vec![event(to, "t", "5"); 3]).await });
+            tokio::task::spawn_local(async move {
+                let options = PublishOptions { receipt: false };
+                node.publish(vec![event(to, "t", "5"); 3], options).await
+            });
         }
         14 => tokio::time::sleep(Duration::from_millis(1)).await,
         _ if clients.is_empty() => {}

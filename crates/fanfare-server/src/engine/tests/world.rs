@@ -5,7 +5,7 @@ use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 use bytes::Bytes;
 use fanfare_accounts::mint::mint;
 use fanfare_core::{
-    Audience, Broker, Channel, Event, Identity, Inbound, RawJson, Receipt, Refusal, UserId,
+    Audience, Broker, Channel, Event, Identity, Inbound, PublishOptions, RawJson, Receipt, Refusal, UserId,
     policy::{Authorizer, Policy, PolicyOptions, Rule, RulePattern},
 };
 use tokio::task::LocalSet;
@@ -214,7 +214,7 @@ impl World {
     }
 
     pub(super) async fn publish_all(&self, events: Vec<Event>) -> Vec<Receipt> {
-        self.node.publish(events).await
+        self.node.publish(events, PublishOptions { receipt: true }).await
     }
 
     /// Publishes to the channel, and answers how many connections took it.

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use fanfare_cluster::wire::{Publication, parse_publication};
+use fanfare_core::PublishOptions;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -142,7 +143,8 @@ pub(super) async fn publish(sent: RequestBody, site: &Site) -> Reply {
         );
     };
     // A task of its own: a caller that hangs up early must not leave ids claimed and unpublished.
-    let publishing = tokio::spawn(async move { publish_once(&*broker, events).await });
+    let publishing =
+        tokio::spawn(async move { publish_once(&*broker, events, PublishOptions { receipt: true }).await });
     let receipts = match publishing.await {
         Ok(Ok(receipts)) => receipts,
         Ok(Err(busy)) => return api_error(StatusCode::CONFLICT, "IN_PROGRESS", &busy.to_string()),

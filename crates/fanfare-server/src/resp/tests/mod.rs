@@ -16,8 +16,8 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Event, Interest, RawJson,
-    Reach, Receipt, UserId,
+    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Event, Interest,
+    PublishOptions, RawJson, Reach, Receipt, UserId,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
@@ -34,7 +34,7 @@ use crate::auth::Credentials;
 struct FakeBroker(Mutex<Vec<Vec<String>>>);
 
 impl Broker for FakeBroker {
-    fn publish(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Receipt>> {
+    fn publish(&self, events: Vec<Event>, _: PublishOptions) -> BoxFuture<'static, Vec<Receipt>> {
         let user = |event: &Event| match &event.audience {
             Audience::User(user) => user.to_string(),
             _ => String::new(),

@@ -7,7 +7,7 @@ use std::{
 
 /// Lets one through in each interval and counts those held back.
 #[derive(Debug)]
-pub(crate) struct LogThrottle {
+pub struct LogThrottle {
     interval: Duration,
     begin: Instant,
     /// When the next may pass, in nanoseconds since `begin`.
@@ -16,7 +16,8 @@ pub(crate) struct LogThrottle {
 }
 
 impl LogThrottle {
-    pub(crate) fn new(interval: Duration) -> Self {
+    /// A throttle with this time between two lines.
+    pub fn new(interval: Duration) -> Self {
         Self {
             interval,
             begin: Instant::now(),
@@ -26,7 +27,7 @@ impl LogThrottle {
     }
 
     /// How many were held back since the last that passed, if this one may pass.
-    pub(crate) fn pass(&self) -> Option<u64> {
+    pub fn pass(&self) -> Option<u64> {
         self.pass_at(Instant::now())
     }
 
