@@ -8,7 +8,7 @@ use std::{
 use fanfare_core::{Audience, BrokerHealth, Claim, Interest};
 
 use crate::{
-    harness::{Cluster, LINGER, Node, channel, eventually, to, to_channel, to_user},
+    harness::{Cluster, LINGER, Node, channel, eventually, know_each_other, to, to_channel, to_user},
     server::RedisServer,
 };
 
@@ -123,6 +123,106 @@ async fn what_is_malformed_is_counted_and_dropped() {
     assert_eq!(node.inbound.rejections(), 8);
     // What nodes say to each other is no publication.
     assert_eq!(node.inbound.received(), 7);
+}
+
+/// How many messages a node ignored for `reason`.
+fn ignored(node: &Node, reason: &str) -> u64 {
+    let ignored = node.broker.figures().ignored;
+    let of_reason = ignored.iter().find(|(name, _)| *name == reason);
+    of_reason.unwrap().1
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_is_counted_by_its_kind_and_harms_nobody() {
+    let (cluster, node) = node().await;
+    let nodes = [node, cluster.node("b").await];
+    know_each_other(&nodes).await;
+    let [node, other] = nodes;
+    node.hold("1", 1).await;
+    let five = "x".repeat(5 << 20);
+    let nine = format!(r#"{{"type":"t","payload":"{}"}}"#, "x".repeat(9 << 20));
+    for (channel, message, reason) in [
+        ("user_noti:1", "garbage", "malformed"),
+        ("user_noti:1", &five, "malformed"),
+        ("fanfare:everyone", &nine, "too_large"),
+        ("fanfare:nodes", &nine, "too_large"),
+        ("fanfare:nodes", "garbage", "garbage"),
+        ("fanfare:nodes", &five, "garbage"),
+        (
+            "fanfare:node:a",
+            r#"{"of a later version":{"node":"b"}}"#,
+            "other_version",
+        ),
+        (
+            "fanfare:node:a",
+            r#"{"probe":"of another form"}"#,
+            "other_version",
+        ),
+    ] {
+        let before = ignored(&node, reason);
+        cluster.publish(channel, message);
+        eventually("it is counted", async || ignored(&node, reason) == before + 1).await;
+    }
+    // A large event that a door takes arrives.
+    let large = format!(r#"{{"type":"t","payload":"{five}"}}"#);
+    cluster.publish("user_noti:1", &large);
+    eventually("it arrives", async || node.inbound.seen().len() == 1).await;
+    let receipt = other.publish_one(to_user("1", "2")).await;
+    assert_eq!((receipt.reach.queued, receipt.degraded), (1, false));
+    assert_eq!(other.broker.ask("q".into()).await.answers.len(), 2);
+    node.broker.broadcast("notice".into());
+    eventually("it arrives", async || other.inbound.told() == ["notice"]).await;
+    assert_eq!(node.broker.figures().reconnects, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_a_later_version_whose_clock_is_an_hour_off_is_understood() {
+    let (cluster, node) = node().await;
+    node.hold("1", 1).await;
+    let id = "0192f0c1-2345-7abc-8def-0123456789ab";
+    for (offset, fields) in [
+        (3600, r#""reply":7"#),
+        (-3600, r#""echo":8"#),
+        (0, r#""later":[1]"#),
+    ] {
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        let seconds = now.as_secs().checked_add_signed(offset).unwrap();
+        let time = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let timestamp = fanfare_core::timestamp(time);
+        let envelope =
+            format!(r#"{{"id":"{id}","node":"later","timestamp":"{timestamp}",{fields},"more":{{"a":1}}}}"#);
+        let message = format!(r#"{{"type":"t","payload":1,"fanfare":{envelope},"more":2}}"#);
+        cluster.publish("user_noti:1", &message);
+        eventually("it arrives", async || {
+            node.inbound
+                .seen()
+                .last()
+                .is_some_and(|event| event.timestamp == time)
+        })
+        .await;
+    }
+    assert_eq!(node.inbound.seen().len(), 3);
+    // It reports, publishes a notice, and ends.
+    let run = 5;
+    for message in [
+        format!(
+            r#"{{"report":{{"node":"later","run":{run},"receives":true,"notices":0,"reply":true,"more":1}}}}"#
+        ),
+        format!("{{\"notice\":{{\"node\":\"later\",\"run\":{run},\"number\":0,\"more\":1}}}}\nhello"),
+    ] {
+        cluster.publish("fanfare:nodes", &message);
+    }
+    eventually("it is a live node", async || {
+        node.broker.figures().peers == [("live", 1), ("missing", 0)]
+    })
+    .await;
+    eventually("its notice arrives", async || node.inbound.told() == ["hello"]).await;
+    cluster.publish("fanfare:nodes", r#"{"ended":{"node":"later","more":1}}"#);
+    eventually("it has ended", async || {
+        node.broker.figures().peers == [("live", 0), ("missing", 0)]
+    })
+    .await;
+    assert_eq!(node.inbound.rejections(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
