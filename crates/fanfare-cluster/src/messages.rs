@@ -165,7 +165,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::too_many_lines, reason = "one line of the table for each message")]
     fn nodes_of_two_versions_must_agree_on_these() {
         let reach = Reach {
             matched: 3,
