@@ -91,10 +91,11 @@ impl Admission {
         Ok(admission)
     }
 
-    /// As [`Admission::take`], but the name must be free on all nodes; one that is taken is waited for a moment.
+    /// Takes a place for a connection from `address` that is called `name`, where connections have names. The name must be
+    /// free on all nodes; one that is taken is waited for a moment.
     ///
     /// # Errors
-    /// As [`Admission::take`].
+    /// [`Refusal::AtCapacity`], [`Refusal::AddressAtCapacity`] or [`Refusal::NameTaken`].
     pub async fn enter(
         node: &Arc<Node>,
         dialect: &Arc<MountedDialect>,

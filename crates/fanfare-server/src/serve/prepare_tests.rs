@@ -63,10 +63,7 @@ async fn every_kind_of_key_file_is_enough_with_and_without_a_secret() {
 
 #[tokio::test]
 async fn all_that_cannot_be_used_is_named_with_its_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    write(folder, "text", "no key\n");
-    let cases: &[(&str, &[&str])] = &[
+    named_with_their_lines(&[
         (
             "auth.public_key_file = \"KEYS/rsa1024-public.txt\"",
             &[
@@ -111,6 +108,24 @@ async fn all_that_cannot_be_used_is_named_with_its_line() {
             "authorizer.url = \"ftp://rules.example.com\"",
             &["DIR/fanfare.toml:2: authorizer.url: "],
         ),
+        (
+            "storage.url = \"postgres://u@h/d?sslmode=sometimes\"",
+            &["DIR/fanfare.toml:2: storage.url: "],
+        ),
+        (
+            "broker.url = \"redis:///path\"\nauth.public_key_file = \"DIR/none\"\nstorage.url = \"postgres://u@h/d?sslmode=x\"",
+            &[
+                "DIR/fanfare.toml:2: broker.url",
+                "DIR/fanfare.toml:3: auth.public_key_file",
+                "DIR/fanfare.toml:4: storage.url",
+            ],
+        ),
+    ]);
+}
+
+#[tokio::test]
+async fn what_a_broker_cannot_use_is_named_with_its_line() {
+    named_with_their_lines(&[
         (
             "broker.url = \"redis:///path\"",
             &["DIR/fanfare.toml:2: broker.url: the broker's URL is not usable"],
@@ -177,19 +192,14 @@ async fn all_that_cannot_be_used_is_named_with_its_line() {
             "broker.url = \"redis://h\"\nbroker.ca_file = \"KEYS/rsa-certificate.txt\"",
             &["DIR/fanfare.toml:3: broker.ca_file: found a file although no URL uses TLS"],
         ),
-        (
-            "storage.url = \"postgres://u@h/d?sslmode=sometimes\"",
-            &["DIR/fanfare.toml:2: storage.url: "],
-        ),
-        (
-            "broker.url = \"redis:///path\"\nauth.public_key_file = \"DIR/none\"\nstorage.url = \"postgres://u@h/d?sslmode=x\"",
-            &[
-                "DIR/fanfare.toml:2: broker.url",
-                "DIR/fanfare.toml:3: auth.public_key_file",
-                "DIR/fanfare.toml:4: storage.url",
-            ],
-        ),
-    ];
+    ]);
+}
+
+/// Checks that each configuration has the errors that begin with these texts, and no other.
+fn named_with_their_lines(cases: &[(&str, &[&str])]) {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write(folder, "text", "no key\n");
     for (toml, expected) in cases {
         let text = checked(folder, toml, &[]).unwrap_err();
         let lines: Vec<&str> = text.lines().collect();
