@@ -64,7 +64,7 @@ pub(crate) fn slot(name: &str) -> Slot {
 }
 
 impl RoomNode {
-    /// A node on the Redis at `url`, whether or not that is there.
+    /// A node on the Redis or NATS at `url`, whether or not that is there.
     pub(crate) fn open(url: &str, id: &str) -> Self {
         let options = BrokerOptions {
             url: url.to_owned(),
@@ -73,9 +73,10 @@ impl RoomNode {
         Self::open_by(options, id)
     }
 
-    /// A node on Redis with these options, called `id`.
+    /// The same with these options.
     pub(crate) fn open_by(options: BrokerOptions, id: &str) -> Self {
-        Self::open_kind("redis", options, id)
+        let is_nats = options.url.starts_with("nats:");
+        Self::open_kind(if is_nats { "nats" } else { "redis" }, options, id)
     }
 
     fn open_kind(kind: &str, options: BrokerOptions, id: &str) -> Self {
