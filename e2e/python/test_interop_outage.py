@@ -9,12 +9,12 @@ from interop.doors import DATA, DOORS, TYPE, body
 from interop.frames import DIALECTS, EVERYONE, Event, channel, user
 
 
-def clients_of(world, name, room, at):
-    """One of each protocol, at one node."""
+def clients_of(world, name, room, at, first=True):
+    """One of each protocol, at one node; the user's first in the room or not."""
     return [
         world.notify(name, at=at), world.broadcast(name, at=at),
         world.topics(name, f"user:{name}", room, "notifications", at=at),
-        world.realtime(name, room, "notifications", at=at), world.rooms(name, room, at=at),
+        world.realtime(name, room, "notifications", at=at), world.rooms(name, room, at=at, first=first),
     ]
 
 
@@ -30,7 +30,7 @@ def torn(deploy):
 
 def test_each_node_goes_on_alone(torn):
     name, room = torn.name("user"), torn.name("project:")
-    near, far = clients_of(torn, name, room, torn.first), clients_of(torn, name, room, torn.last)
+    near, far = clients_of(torn, name, room, torn.first), clients_of(torn, name, room, torn.last, first=False)
     torn.drain(*near, *far)
     torn.deployment.broker.kill()
     wait_until(lambda: connected(torn, False), what="the outage")

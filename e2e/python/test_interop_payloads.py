@@ -238,7 +238,7 @@ def test_users_who_are_numbers(world, sub, shown):
     assert json.dumps(member.welcome["data"]["user_id"]) == shown
     reader = world.topics(world.name("reader"), room)
     member.join(room)
-    joined = Event(channel(room), f'{{"username":"{text}","user_id":{shown}}}', "user_joined", sender=text, connection=UUID)
+    joined = Event(channel(room), f'{{"username":"{text}","user_id":{shown}}}', "user_joined", sender=text)
     world.hear(joined, reader)
 
     clients = [world.notify(sub), world.broadcast(sub), world.topics(sub, f"user:{text}"), world.realtime(sub)]

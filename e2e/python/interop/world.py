@@ -124,10 +124,10 @@ class World:
             client.subscribe(*names)
         return client
 
-    def rooms(self, user, *rooms, at=None, **claims):
+    def rooms(self, user, *rooms, at=None, first=True, **claims):
         url = (at or self.last).url("rooms", "/api/v1/ws/connect", token=token(user, **claims))
         client = self.keep(Rooms(url))
-        client.join(*rooms)
+        client.join(*rooms, first=first)
         return client
 
     # --- services ---
