@@ -10,8 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Inbound, Interest, PublishOptions,
-    RawJson, Reach, Receipt, UserId,
+    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entered, EntryTicket, Event,
+    Inbound, Interest, Member, Presence, PublishOptions, RawJson, Reach, Receipt, UserId,
 };
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, watch};
@@ -265,6 +265,12 @@ impl Inbound for Recorder {
 
     fn on_notice(&self, notice: Bytes) {
         self.notices.lock().unwrap().push(notice);
+    }
+
+    fn entered(&self, _: EntryTicket, _: Entered) {}
+
+    fn announcement(&self, _: Presence, _: &Channel, _: &Member) -> Option<Event> {
+        None
     }
 }
 

@@ -101,26 +101,17 @@ pub trait Broker: Send + Sync {
     /// cluster, the room's announcement ([`Inbound::announcement`]) is published then, once, and delivered after that call.
     ///
     /// While the broker is away, this node judges by what it knows itself.
-    fn enter(&self, entry: Entry) {
-        let _ = entry;
-    }
+    fn enter(&self, entry: Entry);
 
     /// A connection of `user` on this node leaves `room`; with the user's last one in the cluster the announcement is
     /// published, once. Placed at the call, in the order of calls of [`Broker::enter`] and [`Broker::leave`].
-    fn leave(&self, room: Channel, user: UserId) {
-        let _ = (room, user);
-    }
+    fn leave(&self, room: Channel, user: UserId);
 
     /// The members of `room` that have a connection on this node, in no order.
-    fn present(&self, room: &Channel) -> Vec<Present> {
-        let _ = room;
-        Vec::new()
-    }
+    fn present(&self, room: &Channel) -> Vec<Present>;
 
     /// How many rooms have members on this node.
-    fn rooms(&self) -> usize {
-        0
-    }
+    fn rooms(&self) -> usize;
 
     /// What this node has done about presence since the start.
     fn presence_counts(&self) -> PresenceCounts {
@@ -130,21 +121,14 @@ pub trait Broker: Send + Sync {
     /// Takes one of `most` places of `slot` for a connection of this node. Returns whether there was one: `false` if
     /// all nodes together hold as many already. The caller has counted its own node's before; while the broker is away,
     /// that count decides alone.
-    fn acquire_slot(&self, slot: Slot, most: usize) -> BoxFuture<'static, bool> {
-        let _ = (slot, most);
-        Box::pin(std::future::ready(true))
-    }
+    fn acquire_slot(&self, slot: Slot, most: usize) -> BoxFuture<'static, bool>;
 
     /// Gives back what [`Broker::acquire_slot`] took.
-    fn release_slot(&self, slot: Slot) {
-        let _ = slot;
-    }
+    fn release_slot(&self, slot: Slot);
 
     /// Ends this node's part in the cluster: what was published, entered and left reaches the others, and its places are
     /// free at once. Resolves when that is done, or after a second at most.
-    fn close(&self) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::ready(()))
-    }
+    fn close(&self) -> BoxFuture<'static, ()>;
 }
 
 /// Where a broker hands in the events that reached this node.
@@ -175,16 +159,11 @@ pub trait Inbound: Send + Sync {
 
     /// A connection has entered its room ([`Broker::enter`]). It is called in the order of [`Inbound::deliver`], and must not
     /// wait for anything.
-    fn entered(&self, ticket: EntryTicket, entered: Entered) {
-        let _ = (ticket, entered);
-    }
+    fn entered(&self, ticket: EntryTicket, entered: Entered);
 
     /// What is published in `room` when `member` enters it with a first connection, or leaves it with the last one; `None`
     /// for nothing. A node that cleans up after another calls it for users who were never connected to it.
-    fn announcement(&self, change: Presence, room: &Channel, member: &Member) -> Option<Event> {
-        let _ = (change, room, member);
-        None
-    }
+    fn announcement(&self, change: Presence, room: &Channel, member: &Member) -> Option<Event>;
 }
 
 /// What a node wants to receive. Events for everyone reach every node unasked, and an event that meets several interests

@@ -11,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Event, Inbound, Interest,
-    PublishOptions, RawJson, Reach, Receipt, UserId,
+    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Entered, EntryTicket, Event, Inbound,
+    Interest, Member, Presence, PublishOptions, RawJson, Reach, Receipt, UserId,
 };
 use fanfare_transports::BrokerOptions;
 
@@ -343,6 +343,12 @@ impl Inbound for Recorder {
         let notice = String::from_utf8(notice.to_vec()).unwrap();
         assert_ne!(notice, "panic", "as the test wants it");
         self.told.lock().unwrap().push(notice);
+    }
+
+    fn entered(&self, _: EntryTicket, _: Entered) {}
+
+    fn announcement(&self, _: Presence, _: &Channel, _: &Member) -> Option<Event> {
+        None
     }
 }
 

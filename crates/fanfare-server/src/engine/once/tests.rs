@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Claim, Event, Interest, RawJson, Reach,
-    Receipt,
+    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Interest,
+    Present, RawJson, Reach, Receipt, Slot, UserId,
 };
 use uuid::Uuid;
 
@@ -115,6 +115,28 @@ impl Broker for FakeBroker {
         for id in ids {
             known.remove(&id);
         }
+        Box::pin(async {})
+    }
+
+    fn enter(&self, _: Entry) {}
+
+    fn leave(&self, _: Channel, _: UserId) {}
+
+    fn present(&self, _: &Channel) -> Vec<Present> {
+        Vec::new()
+    }
+
+    fn rooms(&self) -> usize {
+        0
+    }
+
+    fn acquire_slot(&self, _: Slot, _: usize) -> BoxFuture<'static, bool> {
+        Box::pin(async { true })
+    }
+
+    fn release_slot(&self, _: Slot) {}
+
+    fn close(&self) -> BoxFuture<'static, ()> {
         Box::pin(async {})
     }
 }

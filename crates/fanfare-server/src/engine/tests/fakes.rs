@@ -326,4 +326,8 @@ impl Broker for FakeBroker {
             slots.remove(&slot);
         }
     }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }

@@ -16,8 +16,8 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Event, Interest,
-    PublishOptions, RawJson, Reach, Receipt, UserId,
+    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Interest,
+    Present, PublishOptions, RawJson, Reach, Receipt, Slot, UserId,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
@@ -81,6 +81,28 @@ impl Broker for FakeBroker {
     }
 
     fn release(&self, _: Vec<Uuid>) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn enter(&self, _: Entry) {}
+
+    fn leave(&self, _: Channel, _: UserId) {}
+
+    fn present(&self, _: &Channel) -> Vec<Present> {
+        Vec::new()
+    }
+
+    fn rooms(&self) -> usize {
+        0
+    }
+
+    fn acquire_slot(&self, _: Slot, _: usize) -> BoxFuture<'static, bool> {
+        Box::pin(async { true })
+    }
+
+    fn release_slot(&self, _: Slot) {}
+
+    fn close(&self) -> BoxFuture<'static, ()> {
         Box::pin(async {})
     }
 }
