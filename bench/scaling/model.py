@@ -14,7 +14,7 @@ NODE_CORES = 16
 NODE_MEMORY = 64e9 * PLANNED
 CONNECTION_BYTES = 2_000 + 8_000  # user space, and what a kernel holds for an idle socket
 BROKER_MEMORY = 32e9 * PLANNED
-REPORT_SECONDS, LEASE_SECONDS = 5, 1  # between two messages of a node to all others, and between two renewals of its lease
+REPORT_SECONDS, LEASE_SECONDS = 2, 1  # between two messages of a node to all others, and between two renewals of its lease
 
 
 def events_per_second(micros, cores=1):
