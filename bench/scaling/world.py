@@ -114,7 +114,7 @@ class RedisCluster(RedisBroker):
             return b"cluster_state:ok" in door.call("CLUSTER", "INFO")
 
     def table(self):
-        return {"kind": "redis", "cluster": [f"redis://127.0.0.1:{port}" for port in self.ports]}
+        return {"kind": "redis", "cluster": [f"127.0.0.1:{port}" for port in self.ports]}
 
 
 class NatsBroker(RedisBroker):
@@ -260,7 +260,8 @@ def world(broker_class, nodes):
             node = Fanfare(
                 broker=broker.table(), log={"level": "warn"}, server={"shards": 1}, resp=None,
                 notify={"max_connections": 100_000, "ping_interval": "12h", "ping_timeout": "24h"},
-                rooms={"max_connections": 100_000, "ping_interval": "12h", "ping_timeout": "24h", "max_connections_per_user": 0},
+                rooms={"max_connections": 100_000, "ping_interval": "12h", "ping_timeout": "24h", "max_connections_per_user": 0,
+                       "max_subscriptions": 100_000},
                 wrapper=("taskset", "-c", ",".join(map(str, NODES_CORE))),
             )
             node.config["listener"][0]["dialects"] = ["notify", "rooms"]
