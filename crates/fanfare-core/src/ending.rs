@@ -74,6 +74,20 @@ labelled! {
 }
 
 impl Ending {
+    /// Returns the close code and reason that most protocols have for it.
+    pub fn close(self) -> (u16, &'static str) {
+        match self {
+            Self::TokenExpired => (1008, "token expired"),
+            Self::SlowConsumer => (1008, "slow consumer"),
+            Self::PingTimeout => (1008, "ping timeout"),
+            Self::RateLimited => (1008, "rate limit exceeded"),
+            Self::SessionTerminated => (1008, "session terminated"),
+            Self::Dismissed => (1008, "closed by an administrator"),
+            Self::ShuttingDown => (1001, "Server shutting down"),
+            Self::InternalError => (1011, "internal error"),
+        }
+    }
+
     /// Whether the client may not know that its connection has ended, or ended through no decision of anyone: it is likely to
     /// come back.
     pub fn is_loss(self) -> bool {

@@ -89,7 +89,7 @@
 //!         if let Message::Text(topic) = message
 //!             && let Ok(topic) = Subscription::parse(topic)
 //!         {
-//!             steps.push(Step::Ask(0, Command::Subscribe { to: vec![topic], whole: true }));
+//!             steps.push(Step::Ask(Command::Subscribe { to: vec![topic], whole: true }));
 //!         }
 //!     }
 //! }
@@ -97,7 +97,7 @@
 //! let context = Context { now: SystemTime::now(), connection: uuid::Uuid::nil(), identity: None };
 //! let mut steps = Steps::new();
 //! Subscriber.received(Message::Text("board.*"), &context, &mut steps);
-//! assert!(matches!(&steps[..], [Step::Ask(0, Command::Subscribe { .. })]));
+//! assert!(matches!(&steps[..], [Step::Ask(Command::Subscribe { .. })]));
 //! ```
 //!
 //! # Other nodes
@@ -107,18 +107,14 @@
 
 mod broker;
 mod client_network;
-mod conversation;
 mod dialect;
 mod ending;
-mod endpoint;
 mod event;
 mod guarded_url;
-mod handshake;
 mod identity;
 mod index;
 mod interests;
 mod json;
-mod listening;
 mod log_throttle;
 mod memory;
 mod names;
@@ -137,22 +133,20 @@ pub use broker::{
     RememberedIds, UNANSWERED_LIFETIME,
 };
 pub use client_network::ClientNetwork;
-pub use conversation::{
-    Command, Context, Conversation, Draft, Message, Outcome, Right, Step, Steps, Ticket, Token,
+pub use dialect::{
+    About, Accept, Call, Command, Context, Conversation, Converse, Description, Dialect, DialectDefaults,
+    DialectKind, Draft, Endpoint, Handshake, Heard, Hearing, Hears, HttpError, HttpReply, ListenPlan,
+    Listening, Message, Offer, Outcome, Plan, Rejection, Render, Respond, Right, Step, Steps, Token,
 };
-pub use dialect::{Description, Dialect, DialectDefaults, DialectKind, Hearing, Hears};
 pub use ending::{Denial, Ending, Refusal};
-pub use endpoint::{Call, Endpoint, HttpError, HttpReply, Plan};
 pub use event::{
     Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, personal_names, timestamp, timestamp_micros,
 };
 pub use guarded_url::{GuardedUrl, HIDDEN};
-pub use handshake::{About, Handshake, Offer, Rejection};
 pub use identity::{ADMIN_ROLE, Identity};
 pub use index::{PatternTrie, SubscriptionIndex};
 pub use interests::{ChannelInterests, Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson, deeper_than, without_mark};
-pub use listening::{Heard, ListenPlan, Listening};
 pub use log_throttle::LogThrottle;
 pub use memory::give_back;
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};

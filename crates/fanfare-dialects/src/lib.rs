@@ -18,12 +18,12 @@ mod topics;
 
 /// Every dialect, in the order of reports; a dialect's index here is its number in the engine.
 pub static ALL: &[&dyn DialectKind] = &[
-    &notify::Notify,
-    &broadcast::Broadcast,
+    &notify::Kind,
+    &broadcast::Kind,
     &topics::Kind,
     &realtime::Kind,
     &rooms::Kind,
-    &echo::Echo,
+    &echo::Kind,
 ];
 
 /// Pairs of dialects that may share a path on one listener. The second takes the handshakes that it claims, and

@@ -4,13 +4,13 @@ use fanfare_core::{ConnectionFacts, timestamp};
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{failures::BroadcastError, notify, reports};
+use super::{errors::BroadcastError, http, notify};
 
 /// This dialect's part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(
     tags((name = "Notifications", description = "On listeners that serve broadcast.")),
-    paths(notify::plan, reports::status),
+    paths(notify::plan, http::status),
     components(schemas(Health, Metrics, BroadcastError<'static>))
 )]
 pub(super) struct Api;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use fanfare_core::{BadObject, RawObject, string};
 
-use super::door::cut;
+use super::handshake::cut;
 
 /// The longest part of a client's text in an error, in bytes.
 const MAX_SHOWN: usize = 100;

@@ -1,45 +1,36 @@
 //! `broadcast`: every client receives what is posted to `/notify`, and a test notification every few seconds.
 //! It may ask for the server's figures.
 //!
-//! `door` has the handshake, refusals and closes. `conversation` is one connection's state; `frames` parses its
-//! messages, `messages` renders the server's. Over HTTP, `notify` is `POST /notify`, `reports` has `/status`
-//! and the fields of `/health` and `/metrics`, `failures` the errors, and `forms` the types of all bodies.
-//! `fields` writes JSON objects in a given order.
+//! `frames` parses a client's messages. Over HTTP, `notify` is `POST /notify`, `forms` has the types of all bodies and
+//! `errors` that of a failed request. `fields` writes JSON objects in a given order.
 
 mod conversation;
-mod door;
-mod failures;
+mod errors;
 mod fields;
 mod forms;
 mod frames;
+mod handshake;
+mod http;
 mod listen;
-mod messages;
 mod notify;
-mod reports;
+mod render;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use fanfare_core::{
-    About, Audience, BrokerHealth, Call, Conversation, Description, Dialect, DialectDefaults, DialectFacts,
-    DialectKind, Ending, Endpoint, Event, Figure, Handshake, Hearing, Hears, HttpError, HttpReply, JsonMap,
-    ListenPlan, Listening, NodeFacts, Offer, OptionKind, OptionSpec, Options, Plan, Refusal, Rejection,
+    Description, Dialect, DialectDefaults, DialectKind, ListenPlan, Listening, OptionKind, OptionSpec,
+    Options,
 };
-use uuid::Uuid;
 
 use crate::describe;
-use conversation::Client;
 
 /// The option for the interval of test notifications.
 const NOTIFICATION_INTERVAL: &str = "notification_interval";
 
 /// The dialect, before it is configured.
-pub(crate) struct Broadcast;
+pub(crate) struct Kind;
 
-impl DialectKind for Broadcast {
+impl DialectKind for Kind {
     fn name(&self) -> &'static str {
         "broadcast"
     }
@@ -58,7 +49,7 @@ impl DialectKind for Broadcast {
 
     fn describe(&self) -> Description {
         Description {
-            openapi: describe::refusing::<forms::Api, failures::BroadcastError<'_>>(),
+            openapi: describe::refusing::<forms::Api, errors::BroadcastError<'_>>(),
             asyncapi: include_str!("asyncapi.json"),
         }
     }
@@ -78,171 +69,55 @@ impl DialectKind for Broadcast {
     }
 
     fn open(&self, options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(Service {
+        Arc::new(Broadcast {
             interval: options.duration(NOTIFICATION_INTERVAL),
         })
     }
 }
 
 /// The configured dialect.
-struct Service {
+struct Broadcast {
     /// The interval of test notifications; zero turns them off.
     interval: Duration,
 }
 
-impl Service {
+impl Broadcast {
     /// Returns the interval that clients see, in whole seconds. Only zero is shown as 0.
     fn interval_seconds(&self) -> u64 {
         self.interval.as_secs() + u64::from(self.interval.subsec_nanos() > 0)
     }
 }
 
-impl Dialect for Service {
-    fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
-        door::offer(handshake)
-    }
-
-    fn name_for(&self, connection: Uuid) -> Option<String> {
-        Some(door::name_for(connection))
-    }
-
-    fn refuse(&self, refusal: Refusal, about: &About<'_>) -> Rejection {
-        door::refuse(refusal, about)
-    }
-
-    fn converse(&self, name: Option<&str>) -> Box<dyn Conversation> {
-        Box::new(Client::new(name, self.interval_seconds()))
-    }
-
-    fn hears(&self) -> Hearing {
-        Hearing {
-            user: Hears::Always,
-            everyone: Hears::Always,
-        }
-    }
-
-    fn render(&self, event: &Event) -> Option<Bytes> {
-        match event.audience {
-            Audience::User(_) | Audience::Everyone => Some(messages::notification(event)),
-            Audience::Channel(_) => None,
-        }
-    }
-
-    fn own_types(&self) -> &'static [&'static str] {
-        messages::TYPES
-    }
-
-    fn ping(&self, now: SystemTime) -> Option<Bytes> {
-        Some(messages::ping(now))
-    }
-
-    fn tick_interval(&self) -> Option<Duration> {
-        (!self.interval.is_zero()).then_some(self.interval)
-    }
-
-    fn tick(&self, count: u64, id: Uuid, node: &NodeFacts, own: &DialectFacts) -> Option<Bytes> {
-        Some(messages::test_notification(count, id, node, own))
-    }
-
-    fn drain_notice(&self, id: Uuid, now: SystemTime) -> Option<Bytes> {
-        Some(messages::system(id, now))
-    }
-
-    fn last_words(&self, ending: Ending, now: SystemTime) -> Option<Bytes> {
-        match ending {
-            Ending::ShuttingDown => Some(messages::shutdown(now)),
-            Ending::TokenExpired
-            | Ending::SlowConsumer
-            | Ending::PingTimeout
-            | Ending::RateLimited
-            | Ending::SessionTerminated
-            | Ending::Dismissed
-            | Ending::InternalError => None,
-        }
-    }
-
-    fn end(&self, ending: Ending) -> (u16, &'static str) {
-        door::end(ending)
-    }
-
-    fn health(&self, _broker: &BrokerHealth, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
-        reports::health(node, own, self.interval_seconds())
-    }
-
-    fn metrics(&self, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
-        reports::metrics(node, own, self.interval_seconds())
-    }
-
-    fn figures(&self, node: &NodeFacts, own: &DialectFacts) -> Vec<Figure> {
-        reports::figures(node, own)
-    }
-
-    fn endpoints(&self) -> &'static [Endpoint] {
-        &[
-            Endpoint {
-                method: "POST",
-                path: notify::PATH,
-                guarded: true,
-            },
-            Endpoint {
-                method: "GET",
-                path: reports::PATH,
-                guarded: true,
-            },
-        ]
-    }
-
-    fn call(&self, call: &Call<'_>) -> Plan {
-        let interval = self.interval_seconds();
-        match call.path {
-            notify::PATH => notify::plan(call),
-            reports::PATH => Plan::Report {
-                connections: true,
-                then: Box::new(move |report| reports::status(report, interval)),
-            },
-            _ => Plan::Reply(self.fail(&HttpError {
-                status: 404,
-                message: "Not found",
-                id: call.id,
-                now: call.now,
-            })),
-        }
-    }
-
-    fn fail(&self, error: &HttpError<'_>) -> HttpReply {
-        failures::reply(error)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use fanfare_core::{Hearing, Hears};
     use serde_json::Value;
 
     use super::*;
 
     #[test]
     fn test_notifications_come_as_configured() {
-        let specs = Broadcast.defaults().options;
+        let specs = Kind.defaults().options;
         for (given, expected) in [
             (None, Some(Duration::from_secs(10))),
             (Some("1500ms"), Some(Duration::from_millis(1500))),
             (Some("0s"), None),
         ] {
             let options = Options::read(specs, |_| given.map(Value::from)).expect("a duration");
-            assert_eq!(Broadcast.open(&options).tick_interval(), expected, "{given:?}");
+            assert_eq!(Kind.open(&options).tick_interval(), expected, "{given:?}");
         }
     }
 
     #[test]
     fn nothing_need_be_subscribed_to() {
-        let dialect = Broadcast.open(&Options::defaults(Broadcast.defaults().options));
+        let dialect = Kind.open(&Options::defaults(Kind.defaults().options));
         let Hearing { user, everyone } = dialect.hears();
         assert_eq!((user, everyone), (Hears::Always, Hears::Always));
     }
 
     #[test]
     fn routes_are_for_services_only() {
-        let dialect = Broadcast.open(&Options::defaults(Broadcast.defaults().options));
+        let dialect = Kind.open(&Options::defaults(Kind.defaults().options));
         let routes = dialect.endpoints().iter();
         let routes: Vec<_> = routes
             .map(|route| (route.method, route.path, route.guarded))

@@ -17,9 +17,9 @@ use utoipa::ToSchema;
 use crate::describe;
 
 use super::{
-    failures::{self, BroadcastError},
+    errors::{self, BroadcastError},
     fields::Fields,
-    messages::DEFAULT_TYPE,
+    render::DEFAULT_TYPE,
 };
 
 /// The path of the route.
@@ -101,7 +101,7 @@ pub(super) fn plan(call: &Call<'_>) -> Plan {
             Box::new(event),
             Box::new(move |receipt| answer(&shown, receipt, now)),
         ),
-        Err(message) => Plan::Reply(failures::reply(&HttpError {
+        Err(message) => Plan::Reply(errors::reply(&HttpError {
             status: 400,
             message,
             id: call.id,

@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, BrokerHealth, Context, Conversation, Dialect, DialectDefaults, DialectFacts, DialectKind, Ending,
-    Event, Handshake, Hearing, Hears, JsonMap, Message, NodeFacts, Offer, Options, Refusal, Rejection, Step,
-    Steps,
+    About, Accept, Context, Conversation, Converse, Dialect, DialectKind, Hearing, Hears, Message, Options,
+    Refusal, Rejection, Render, Respond, Step, Steps,
 };
 
-/// The dialect.
-pub(crate) struct Echo;
+/// The dialect, before it is configured.
+pub(crate) struct Kind;
 
-impl DialectKind for Echo {
+impl DialectKind for Kind {
     fn name(&self) -> &'static str {
         "echo"
     }
@@ -26,20 +25,15 @@ impl DialectKind for Echo {
         "Sends every message back. For protocol test suites; mounted only where a listener names it."
     }
 
-    fn defaults(&self) -> DialectDefaults {
-        DialectDefaults::default()
-    }
-
     fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
         Arc::new(Echo)
     }
 }
 
-impl Dialect for Echo {
-    fn offer<'a>(&self, _handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
-        Ok(Offer::default())
-    }
+/// The dialect. It renders no event and has no routes.
+struct Echo;
 
+impl Accept for Echo {
     fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
         let status = match refusal {
             Refusal::MissingCredential | Refusal::BadCredential | Refusal::ExpiredCredential => 401,
@@ -55,43 +49,21 @@ impl Dialect for Echo {
         };
         Rejection::http(status, "")
     }
+}
 
-    fn end(&self, ending: Ending) -> (u16, &'static str) {
-        match ending {
-            Ending::TokenExpired => (1008, "token expired"),
-            Ending::SlowConsumer => (1008, "slow consumer"),
-            Ending::PingTimeout => (1008, "ping timeout"),
-            Ending::RateLimited => (1008, "rate limit exceeded"),
-            Ending::SessionTerminated => (1008, "session terminated"),
-            Ending::Dismissed => (1008, "closed by an administrator"),
-            Ending::ShuttingDown => (1001, "Server shutting down"),
-            Ending::InternalError => (1011, "internal error"),
-        }
-    }
-
+impl Converse for Echo {
     fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
         Box::new(Mirror)
     }
 
     fn hears(&self) -> Hearing {
-        Hearing {
-            user: Hears::Never,
-            everyone: Hears::Never,
-        }
-    }
-
-    fn render(&self, _event: &Event) -> Option<Bytes> {
-        None
-    }
-
-    fn health(&self, _broker: &BrokerHealth, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
-        JsonMap::new()
-    }
-
-    fn metrics(&self, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
-        JsonMap::new()
+        Hearing::both(Hears::Never)
     }
 }
+
+impl Render for Echo {}
+
+impl Respond for Echo {}
 
 struct Mirror;
 

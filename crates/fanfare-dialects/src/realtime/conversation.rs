@@ -3,18 +3,29 @@
 use std::borrow::Cow;
 
 use fanfare_core::{
-    Audience, Command, Context, Conversation, Denial, Draft, Message, Outcome, RawJson, Right, Step, Steps,
-    Subscription, Ticket, UserId,
+    Audience, Command, Context, Conversation, Converse, Denial, Draft, Hearing, Hears, Message, Outcome,
+    RawJson, Right, Step, Steps, Subscription, UserId,
 };
 use serde_json::value::RawValue;
 
 use super::{
+    Realtime,
     frames::{self, Frame, FrameError, Topics},
     render,
 };
 
-/// The ticket of every command: only one is open at a time.
-const TICKET: Ticket = 0;
+impl Converse for Realtime {
+    fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
+        Box::<Client>::default()
+    }
+
+    fn hears(&self) -> Hearing {
+        Hearing {
+            user: Hears::Always,
+            everyone: Hears::Subscribed,
+        }
+    }
+}
 
 /// A connection of this dialect.
 #[derive(Default)]
@@ -39,13 +50,7 @@ impl Conversation for Client {
         }
     }
 
-    fn answered(
-        &mut self,
-        _ticket: Ticket,
-        answer: Result<Outcome, Denial>,
-        context: &Context<'_>,
-        steps: &mut Steps,
-    ) {
+    fn answered(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
         let (topics, now) = (std::mem::take(&mut self.topics), context.now);
         steps.push(match answer {
             Ok(Outcome::Subscribed(_)) => render::confirmed("subscribed", &topics, now),
@@ -95,7 +100,7 @@ impl Client {
                 return Ok(());
             }
         };
-        steps.push(Step::Ask(TICKET, command));
+        steps.push(Step::Ask(command));
         Ok(())
     }
 

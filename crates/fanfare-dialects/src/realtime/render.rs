@@ -4,14 +4,25 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use fanfare_core::{Audience, EVERYONE_CHANNEL, Event, Step};
+use fanfare_core::{Audience, EVERYONE_CHANNEL, Event, Render, Step};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::frames::FrameError;
+use super::{Realtime, frames::FrameError};
+
+impl Render for Realtime {
+    fn render(&self, event: &Event) -> Option<Bytes> {
+        Some(self::event(event))
+    }
+
+    /// `Broadcast` and `DirectMessage` are not reserved: they carry clients' messages.
+    fn own_types(&self) -> &'static [&'static str] {
+        &["Status", "Ack", "Error", "Pong"]
+    }
+}
 
 /// Renders an event: a direct message to a user, otherwise a broadcast.
-pub(super) fn event(event: &Event) -> Bytes {
+fn event(event: &Event) -> Bytes {
     let payload = event.data.as_str();
     let topic = match &event.audience {
         Audience::User(_) => {

@@ -1,21 +1,32 @@
 //! One connection: its messages become commands, and their outcomes replies.
 
-use std::{borrow::Cow, mem, sync::Arc};
+use std::{borrow::Cow, mem, sync::Arc, time::Duration};
 
 use fanfare_core::{
-    Audience, Channel, Command, Context, Conversation, Denial, Draft, Ending, Identity, Message, Outcome,
-    RawJson, Right, Step, Steps, Ticket,
+    Audience, Channel, Command, Context, Conversation, Converse, Denial, Draft, Ending, Hearing, Hears,
+    Identity, Message, Outcome, RawJson, Right, Step, Steps,
 };
 
 use super::{
-    FORBIDDEN,
+    FORBIDDEN, Rooms,
     errors::{FrameError, denied},
     frames::{Frame, read},
     render,
 };
 
-/// The ticket of every command: only one is open at a time.
-const TICKET: Ticket = 0;
+impl Converse for Rooms {
+    fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
+        Box::<Member>::default()
+    }
+
+    fn hears(&self) -> Hearing {
+        Hearing::both(Hears::Always)
+    }
+
+    fn leave_grace(&self) -> Duration {
+        self.leave_grace
+    }
+}
 
 /// A connection of this dialect.
 #[derive(Default)]
@@ -58,13 +69,7 @@ impl Conversation for Member {
         }
     }
 
-    fn answered(
-        &mut self,
-        _ticket: Ticket,
-        answer: Result<Outcome, Denial>,
-        context: &Context<'_>,
-        steps: &mut Steps,
-    ) {
+    fn answered(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
         match (mem::take(&mut self.asked), answer) {
             (Asked::Join(room), Ok(outcome)) => {
                 let members = match outcome {
@@ -106,11 +111,11 @@ impl Member {
                     room: room.clone(),
                     wants_members,
                 };
-                steps.push(Step::Ask(TICKET, command));
+                steps.push(Step::Ask(command));
                 self.asked = Asked::Join(room);
             }
             Frame::Leave(room) => {
-                steps.push(Step::Ask(TICKET, Command::Leave(room.clone())));
+                steps.push(Step::Ask(Command::Leave(room.clone())));
                 self.asked = Asked::Leave(room);
             }
             Frame::Send(room, said) => {
@@ -136,7 +141,7 @@ fn publish(room: &Channel, data: RawJson) -> Step {
         metadata: None,
         right: Right::Member,
     };
-    Step::Ask(TICKET, Command::Publish(draft))
+    Step::Ask(Command::Publish(draft))
 }
 
 fn tell(words: &str, context: &Context<'_>, steps: &mut Steps) {

@@ -1,24 +1,20 @@
 //! `rooms`: chat and updates in rooms with access control. A client authenticates with a token in the query,
 //! joins rooms, publishes in them, and receives their events and who joins and leaves.
 //!
-//! `frames` parses a client's messages, `conversation` is one connection's state, `render` renders the server's
-//! messages and `errors` the errors; `settings` has the options. This file has the handshake, refusals and
-//! closes.
+//! `frames` parses a client's messages, `errors` has the texts of its errors, and `settings` the options.
 
 mod conversation;
 mod errors;
 mod frames;
+mod handshake;
 mod listen;
 mod render;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use fanfare_core::{
-    About, Announcement, BrokerHealth, Conversation, Description, Dialect, DialectDefaults, DialectFacts,
-    DialectKind, Ending, Event, Handshake, Hearing, Hears, Identity, JsonMap, ListenPlan, Listening, Member,
-    NodeFacts, Offer, Options, Presence, Refusal, Rejection,
+    Description, Dialect, DialectDefaults, DialectKind, ListenPlan, Listening, Options, Respond,
     policy::{PolicyOptions, RoomAccess},
 };
 
@@ -26,17 +22,12 @@ use fanfare_core::{
 const UNAUTHENTICATED: u16 = 4401;
 /// The close code for a room without access. The protocol fixes the reason.
 const FORBIDDEN: (u16, &str) = (4403, "Forbidden");
-/// The close code for a maximum of connections.
-const TOO_MANY: u16 = 4429;
-/// The close code for an internal error.
-const INTERNAL: u16 = 4500;
 
 /// The dialect, before it is configured.
 pub(crate) struct Kind;
 
 /// The dialect.
 struct Rooms {
-    default_access: RoomAccess,
     leave_grace: Duration,
 }
 
@@ -68,131 +59,32 @@ impl DialectKind for Kind {
         settings::defaults()
     }
 
-    fn policy_options(&self) -> &'static [&'static str] {
-        &["default_access"]
-    }
-
     fn open(&self, options: &Options) -> Arc<dyn Dialect> {
-        let default_access = match options.text("default_access") {
-            "nobody" => RoomAccess::Nobody,
-            _ => RoomAccess::Authenticated,
-        };
         Arc::new(Rooms {
-            default_access,
             leave_grace: options.duration("leave_grace"),
         })
     }
-}
 
-impl Dialect for Rooms {
-    /// The token in the query takes precedence over a header, because a browser may add a header of another
-    /// scheme.
-    fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
-        match handshake.credential("token")? {
-            Some(token) if !token.is_empty() => Ok(Offer::of_token(token)),
-            _ => handshake
-                .bearer()?
-                .map(Offer::of_token)
-                .ok_or(Refusal::MissingCredential),
-        }
-    }
-
-    fn shape_policy(&self, policy: &mut PolicyOptions) {
-        policy.rooms = self.default_access;
-    }
-
-    fn admit(&self, identity: Option<&Identity>) -> Result<(), Refusal> {
-        identity.map(|_| ()).ok_or(Refusal::MissingCredential)
-    }
-
-    /// Refuses by a close where the client is the cause: a browser shows a page the close code, and never an
-    /// HTTP response to the upgrade.
-    fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
-        match refusal {
-            Refusal::MissingCredential | Refusal::BadCredential | Refusal::ExpiredCredential => {
-                Rejection::close(UNAUTHENTICATED, "Authentication Failed")
-            }
-            Refusal::KeysUnavailable => Rejection::close(1013, "Try Again Later"),
-            Refusal::Forbidden => Rejection::close(FORBIDDEN.0, FORBIDDEN.1),
-            Refusal::AtCapacity
-            | Refusal::AddressAtCapacity
-            | Refusal::UserAtCapacity
-            | Refusal::RateLimited => Rejection::close(TOO_MANY, "Too Many Connections"),
-            Refusal::ShuttingDown => Rejection::http(503, r#"{"error":"Server shutting down"}"#),
-            // Connections have no names here, so these two do not occur.
-            Refusal::BadName => Rejection::http(400, r#"{"error":"bad name"}"#),
-            Refusal::NameTaken => Rejection::http(409, r#"{"error":"name taken"}"#),
-        }
-    }
-
-    fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
-        Box::<conversation::Member>::default()
-    }
-
-    fn hears(&self) -> Hearing {
-        Hearing {
-            user: Hears::Always,
-            everyone: Hears::Always,
-        }
-    }
-
-    fn render(&self, event: &Event) -> Option<Bytes> {
-        Some(render::event(event))
-    }
-
-    fn announce(&self, change: Presence, member: &Member) -> Option<Announcement> {
-        let kind = match change {
-            Presence::Joined => "user_joined",
-            Presence::Left => "user_left",
+    fn shape_policy(&self, options: &Options, policy: &mut PolicyOptions) {
+        policy.rooms = match options.text("default_access") {
+            "nobody" => RoomAccess::Nobody,
+            _ => RoomAccess::Authenticated,
         };
-        render::member_data(member).map(|data| Announcement { kind, data })
     }
 
-    fn leave_grace(&self) -> Duration {
-        self.leave_grace
-    }
-
-    /// `message` is not reserved: clients of every dialect publish it.
-    fn own_types(&self) -> &'static [&'static str] {
-        &[
-            "connected",
-            "joined_room",
-            "left_room",
-            "user_joined",
-            "user_left",
-            "notification.new",
-            "error",
-            "pong",
-        ]
-    }
-
-    fn end(&self, ending: Ending) -> (u16, &'static str) {
-        match ending {
-            Ending::TokenExpired => (UNAUTHENTICATED, "token expired"),
-            Ending::SlowConsumer => (1008, "slow consumer"),
-            Ending::PingTimeout => (1008, "ping timeout"),
-            Ending::RateLimited => (1008, "rate limit exceeded"),
-            Ending::SessionTerminated => (1008, "session terminated"),
-            Ending::Dismissed => (1008, "closed by an administrator"),
-            Ending::ShuttingDown => (1001, "Server shutting down"),
-            Ending::InternalError => (INTERNAL, "Internal Server Error"),
-        }
-    }
-
-    fn health(&self, _broker: &BrokerHealth, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
-        JsonMap::new()
-    }
-
-    fn metrics(&self, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
-        JsonMap::new()
+    fn policy_options(&self) -> &'static [&'static str] {
+        &["default_access"]
     }
 }
+
+/// There are no routes and no fields of this protocol.
+impl Respond for Rooms {}
 
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
-    use fanfare_core::{RawObject, Target, Unit, UserId, string};
+    use fanfare_core::{Identity, RawObject, Target, Unit, UserId, string};
 
     use super::*;
 

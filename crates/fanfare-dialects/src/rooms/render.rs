@@ -4,10 +4,13 @@
 use std::{fmt::Display, time::SystemTime};
 
 use bytes::Bytes;
-use fanfare_core::{Audience, Event, Identity, Member, RawJson, Sender, timestamp, timestamp_micros};
+use fanfare_core::{
+    Announcement, Audience, Ending, Event, Identity, Member, Presence, RawJson, Render, Sender, timestamp,
+    timestamp_micros,
+};
 use serde_json::Value;
 
-use super::frames::Content;
+use super::{Rooms, UNAUTHENTICATED, frames::Content};
 
 /// The type of an event in a room that names none.
 pub(super) const MESSAGE: &str = "message";
@@ -16,8 +19,51 @@ const NOTIFICATION: &str = "notification.new";
 /// The sender of an event in a room that names none.
 const NOBODY: &str = "system";
 
-/// Renders an event.
-pub(super) fn event(event: &Event) -> Bytes {
+/// The close code for an internal error.
+const INTERNAL: u16 = 4500;
+
+impl Render for Rooms {
+    fn render(&self, event: &Event) -> Option<Bytes> {
+        Some(self::event(event))
+    }
+
+    fn announce(&self, change: Presence, member: &Member) -> Option<Announcement> {
+        let kind = match change {
+            Presence::Joined => "user_joined",
+            Presence::Left => "user_left",
+        };
+        member_data(member).map(|data| Announcement { kind, data })
+    }
+
+    /// `message` is not reserved: clients of every dialect publish it.
+    fn own_types(&self) -> &'static [&'static str] {
+        &[
+            "connected",
+            "joined_room",
+            "left_room",
+            "user_joined",
+            "user_left",
+            "notification.new",
+            "error",
+            "pong",
+        ]
+    }
+
+    fn end(&self, ending: Ending) -> (u16, &'static str) {
+        match ending {
+            Ending::TokenExpired => (UNAUTHENTICATED, "token expired"),
+            Ending::InternalError => (INTERNAL, "Internal Server Error"),
+            Ending::SlowConsumer
+            | Ending::PingTimeout
+            | Ending::RateLimited
+            | Ending::SessionTerminated
+            | Ending::Dismissed
+            | Ending::ShuttingDown => ending.close(),
+        }
+    }
+}
+
+fn event(event: &Event) -> Bytes {
     let (default, room, sender) = match &event.audience {
         Audience::Channel(room) => {
             let sender = event.sender.as_deref().map_or(NOBODY, Sender::name);
@@ -87,7 +133,7 @@ pub(super) fn error(words: &str, now: SystemTime) -> Bytes {
 
 /// Returns the data of `user_joined` and `user_left`; `None` if it is not JSON, which takes an id that claims
 /// to be a number and is none.
-pub(super) fn member_data(member: &Member) -> Option<RawJson> {
+fn member_data(member: &Member) -> Option<RawJson> {
     let (name, id) = (quoted(member.name()), user_id(&member.user, member.numeric));
     json(format!(r#"{{"username":{name},"user_id":{id}}}"#))
 }

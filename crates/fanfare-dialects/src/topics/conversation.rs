@@ -4,7 +4,8 @@
 use std::{borrow::Cow, mem, sync::Arc};
 
 use fanfare_core::{
-    Channel, Command, Context, Conversation, Denial, Ending, Message, Outcome, Step, Steps, Ticket,
+    Channel, Command, Context, Conversation, Converse, Denial, Ending, Hearing, Hears, Message, Outcome,
+    Step, Steps,
 };
 
 use super::{
@@ -14,12 +15,19 @@ use super::{
 };
 
 /// The close reason if no new token follows an expired one.
-pub(super) const TOKEN_EXPIRED: &str = "token expired";
+const TOKEN_EXPIRED: &str = "token expired";
 /// The close reason if the user has its maximum of connections.
 pub(super) const TOO_MANY_OF_USER: &str = "too many connections of this user";
 
-/// The ticket of every command: only one is open at a time.
-const TICKET: Ticket = 0;
+impl Converse for super::Topics {
+    fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
+        Box::new(Talk::new(Arc::clone(&self.0)))
+    }
+
+    fn hears(&self) -> Hearing {
+        Hearing::both(Hears::Subscribed)
+    }
+}
 
 /// The connection's state.
 pub(super) struct Talk {
@@ -104,7 +112,7 @@ impl Talk {
 
     fn ask(&mut self, command: Command, asked: Asked, steps: &mut Steps) {
         self.asked = asked;
-        steps.push(Step::Ask(TICKET, command));
+        steps.push(Step::Ask(command));
     }
 
     fn accepted(&mut self, context: &Context<'_>, steps: &mut Steps) {
@@ -134,13 +142,7 @@ impl Conversation for Talk {
         }
     }
 
-    fn answered(
-        &mut self,
-        _ticket: Ticket,
-        answer: Result<Outcome, Denial>,
-        context: &Context<'_>,
-        steps: &mut Steps,
-    ) {
+    fn answered(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
         match (mem::take(&mut self.asked), answer) {
             (Asked::Nothing, _) | (Asked::Publish(_), Ok(_)) => {}
             (Asked::Authenticate, Ok(_)) => self.accepted(context, steps),

@@ -45,7 +45,7 @@ impl Alice {
     fn hears(&mut self, answer: Outcome) -> Steps {
         let mut steps = Steps::new();
         let context = context(&self.identity);
-        self.talk.answered(0, Ok(answer), &context, &mut steps);
+        self.talk.answered(Ok(answer), &context, &mut steps);
         steps
     }
 
@@ -178,7 +178,7 @@ fn deep_frames() {
         assert_eq!(alice.is_told(&message(depth))["field"], "frame", "{depth}");
     }
     let steps = alice.says(&message(MAX_DEPTH - 1));
-    let [Step::Ask(_, Command::Publish(draft))] = &steps[..] else {
+    let [Step::Ask(Command::Publish(draft))] = &steps[..] else {
         panic!("not published")
     };
     assert_eq!(draft.data.as_str(), nested(MAX_DEPTH - 1));
@@ -225,7 +225,7 @@ fn the_longest_names_are_good() {
         r#"{{"type":"message","topic":"a","data":1,"eventType":"{name}"}}"#
     ));
     assert!(
-        matches!(&steps[..], [Step::Ask(_, Command::Publish(draft))] if draft.kind.as_deref() == Some(&name))
+        matches!(&steps[..], [Step::Ask(Command::Publish(draft))] if draft.kind.as_deref() == Some(&name))
     );
 }
 
@@ -243,7 +243,7 @@ fn a_list_has_at_most_a_thousand_topics() {
         );
     }
     assert!(matches!(&alice.says(&list("subscribe", 1000))[..],
-        [Step::Ask(_, Command::Subscribe { to, whole: false })] if to.len() == 1000));
+        [Step::Ask(Command::Subscribe { to, whole: false })] if to.len() == 1000));
     let answers = alice.hears(Outcome::Subscribed(vec![Ok(()); 1000]));
     let topics: Vec<_> = answers.iter().map(|step| frame(step)["topic"].clone()).collect();
     let expected: Vec<_> = (0..1000).map(|number| json!(format!("t.{number}"))).collect();

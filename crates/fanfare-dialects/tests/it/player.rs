@@ -11,7 +11,7 @@ use bytes::Bytes;
 use fanfare_core::{
     About, BrokerHealth, Call, ConnectionFacts, Context, Conversation, Dialect, DialectKind, DialectReport,
     Ending, Handshake, Heard, HttpError, HttpReply, Identity, JsonMap, Listening, Message, NodeFacts, Plan,
-    Presence, Reach, Receipt, Refusal, Report, Steps, Ticket,
+    Presence, Reach, Receipt, Refusal, Report, Steps,
 };
 
 use serde_json::Value;
@@ -32,7 +32,8 @@ struct Stage {
     name: Option<String>,
     identity: Option<Arc<Identity>>,
     conversation: Option<Box<dyn Conversation>>,
-    asked: VecDeque<Ticket>,
+    /// Open commands.
+    asked: usize,
     plan: Option<Plan>,
     hear: Option<fn(&str) -> Heard>,
     seen: VecDeque<String>,
@@ -48,7 +49,7 @@ pub(crate) fn play(kind: &'static dyn DialectKind, body: &str, given: &Given<'_>
         name: None,
         identity: None,
         conversation: None,
-        asked: VecDeque::new(),
+        asked: 0,
         plan: None,
         hear: None,
         seen: VecDeque::new(),
@@ -137,8 +138,8 @@ impl Stage {
                 if let Some(identity) = identity {
                     self.identity = Some(Arc::new(identity));
                 }
-                let ticket = self.asked.pop_front().expect("an open question");
-                self.converse(|talk, context, steps| talk.answered(ticket, answer, context, steps));
+                self.asked = self.asked.checked_sub(1).expect("an open command");
+                self.converse(|talk, context, steps| talk.answered(answer, context, steps));
             }
             "timer" => self.converse(|talk, context, steps| talk.timer(context, steps)),
             "expired" => self.converse(|talk, context, steps| talk.expired(context, steps)),
@@ -262,9 +263,7 @@ impl Stage {
         };
         act(&mut **talking, &context, &mut steps);
         for step in &steps {
-            if let fanfare_core::Step::Ask(ticket, _) = step {
-                self.asked.push_back(*ticket);
-            }
+            self.asked += usize::from(matches!(step, fanfare_core::Step::Ask(_)));
             self.seen.push_back(words::step(step));
         }
     }

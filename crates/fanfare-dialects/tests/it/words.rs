@@ -38,7 +38,7 @@ pub(crate) fn step(step: &Step) -> String {
     match step {
         Step::SendText(text) => format!("< {}", String::from_utf8_lossy(text)),
         Step::SendBinary(bytes) => format!("<< {}", hex(bytes)),
-        Step::Ask(_, command) => format!("ask {}", self::command(command)),
+        Step::Ask(command) => format!("ask {}", self::command(command)),
         Step::Timer(Some(time)) => format!("timer {}", time.as_secs_f64()),
         Step::Timer(None) => "timer off".into(),
         Step::Pinged => "pinged".into(),

@@ -4,7 +4,7 @@
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use fanfare_core::{
-    Channel, Command, Denial, EVERYONE_CHANNEL, Hears, Identity, Outcome, Subscription, Ticket,
+    Channel, Command, Denial, EVERYONE_CHANNEL, Hears, Identity, Outcome, Subscription,
     policy::{Action, Verdict},
 };
 use futures_util::FutureExt;
@@ -27,7 +27,7 @@ use crate::{
 pub(super) type Answer = Result<Outcome, Denial>;
 
 impl Connection {
-    pub(super) fn ask(&mut self, ticket: Ticket, command: Command, turn: &mut Turn<'_>) {
+    pub(super) fn ask(&mut self, command: Command, turn: &mut Turn<'_>) {
         if self.phase != Phase::Open {
             return; // nobody is there to be answered
         }
@@ -35,43 +35,42 @@ impl Connection {
             Command::Authenticate(token) => {
                 let node = turn.shard.node.clone();
                 let work = async move { node.gate.identify(&token.0).await };
-                self.settle(ticket, turn, work, Self::authenticate);
+                self.settle(turn, work, Self::authenticate);
             }
-            Command::Subscribe { to, whole } => self.subscribe(ticket, to, whole, turn),
+            Command::Subscribe { to, whole } => self.subscribe(to, whole, turn),
             Command::Unsubscribe(from) => {
                 for wanted in &from {
                     self.drop_subscription(wanted, turn.shard, turn.key);
                 }
                 self.rehear(turn.shard, turn.key);
-                self.answer(ticket, Ok(Outcome::Unsubscribed), turn);
+                self.answer(Ok(Outcome::Unsubscribed), turn);
             }
-            Command::Join { room, wants_members } => self.join(ticket, room, wants_members, turn),
-            Command::Leave(room) => self.leave(ticket, &room, turn),
-            Command::Publish(draft) => self.publish(ticket, draft, turn),
+            Command::Join { room, wants_members } => self.join(room, wants_members, turn),
+            Command::Leave(room) => self.leave(&room, turn),
+            Command::Publish(draft) => self.publish(draft, turn),
             Command::Facts => {
                 let facts = turn.shard.node.dialect_facts(self.admission.dialect());
-                self.answer(ticket, Ok(Outcome::Facts(facts)), turn);
+                self.answer(Ok(Outcome::Facts(facts)), turn);
             }
         }
     }
 
-    pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer, turn: &mut Turn<'_>) {
+    pub(super) fn answer(&mut self, answer: Answer, turn: &mut Turn<'_>) {
         self.converse(turn, |talk, context, steps| {
-            talk.answered(ticket, answer, context, steps);
+            talk.answered(answer, context, steps);
         });
     }
 
     /// Answers by what `work` comes to: now, if it is done at once.
     pub(super) fn settle<T: 'static>(
         &mut self,
-        ticket: Ticket,
         turn: &mut Turn<'_>,
         work: impl Future<Output = T> + 'static,
-        finish: fn(&mut Self, Ticket, T, &mut Turn<'_>),
+        finish: fn(&mut Self, T, &mut Turn<'_>),
     ) {
         let mut work = Box::pin(work);
         if let Some(done) = work.as_mut().now_or_never() {
-            return finish(self, ticket, done, turn);
+            return finish(self, done, turn);
         }
         self.asked += 1;
         let (shard, key) = (turn.shard.clone(), turn.key);
@@ -80,7 +79,7 @@ impl Connection {
             shard.with(key, |connection, turn| {
                 connection.resume(turn);
                 match done {
-                    Ok(done) if connection.phase == Phase::Open => finish(connection, ticket, done, turn),
+                    Ok(done) if connection.phase == Phase::Open => finish(connection, done, turn),
                     Ok(_) => {}
                     Err(_) => connection.failed(turn.now),
                 }
@@ -95,12 +94,7 @@ impl Connection {
         self.wake();
     }
 
-    fn authenticate(
-        &mut self,
-        ticket: Ticket,
-        identified: Result<Arc<Identity>, TokenError>,
-        turn: &mut Turn<'_>,
-    ) {
+    fn authenticate(&mut self, identified: Result<Arc<Identity>, TokenError>, turn: &mut Turn<'_>) {
         let node = &turn.shard.node;
         let mounted = self.admission.dialect().clone();
         let refused = match identified {
@@ -110,7 +104,7 @@ impl Connection {
                 Some(own) if own.user != identity.user => Denial::OtherUser,
                 Some(_) => {
                     self.renew(identity, turn);
-                    return self.answer(ticket, Ok(Outcome::Authenticated), turn);
+                    return self.answer(Ok(Outcome::Authenticated), turn);
                 }
                 None => match Hold::user(node, turn.shard.number, &mounted, &identity.user) {
                     Err(_) => Denial::UserAtCapacity,
@@ -120,28 +114,23 @@ impl Connection {
                             let ((), slot) = tokio::join!(requests::in_force(in_force), slot);
                             (identity, hold, slot)
                         };
-                        return self.settle(
-                            ticket,
-                            turn,
-                            work,
-                            |connection, ticket, (identity, hold, slot), turn| {
-                                let Ok(slot) = slot else {
-                                    return connection.answer(ticket, Err(Denial::UserAtCapacity), turn);
-                                };
-                                if turn.shard.node.gate.refuses(&identity) {
-                                    return connection.answer(ticket, Err(Denial::BadCredential), turn);
-                                }
-                                connection.keep(Some(hold));
-                                connection.admission.keep(slot);
-                                connection.renew(identity, turn);
-                                connection.answer(ticket, Ok(Outcome::Authenticated), turn);
-                            },
-                        );
+                        return self.settle(turn, work, |connection, (identity, hold, slot), turn| {
+                            let Ok(slot) = slot else {
+                                return connection.answer(Err(Denial::UserAtCapacity), turn);
+                            };
+                            if turn.shard.node.gate.refuses(&identity) {
+                                return connection.answer(Err(Denial::BadCredential), turn);
+                            }
+                            connection.keep(Some(hold));
+                            connection.admission.keep(slot);
+                            connection.renew(identity, turn);
+                            connection.answer(Ok(Outcome::Authenticated), turn);
+                        });
                     }
                 },
             },
         };
-        self.answer(ticket, Err(refused), turn);
+        self.answer(Err(refused), turn);
     }
 
     /// Takes a new credential of its user. What that does not open any more is not listened to any more.
@@ -172,7 +161,7 @@ impl Connection {
         self.rehear(turn.shard, turn.key);
     }
 
-    fn subscribe(&mut self, ticket: Ticket, to: Vec<Subscription>, whole: bool, turn: &mut Turn<'_>) {
+    fn subscribe(&mut self, to: Vec<Subscription>, whole: bool, turn: &mut Turn<'_>) {
         // A name that is there twice is asked for once, and answered as often as it is there.
         let mut first = ahash::AHashMap::with_capacity(to.len());
         let mut requests = Vec::with_capacity(to.len());
@@ -187,26 +176,21 @@ impl Connection {
         let asking = self.asking(turn);
         let granting = requests::grant(asking, requests, self.subscriptions_left(), whole);
         let work = async move { (granting.await, places) };
-        self.settle(
-            ticket,
-            turn,
-            work,
-            |connection, ticket, (granted, places), turn| {
-                let answer = granted.map(|granted| {
-                    let outcomes = granted.into_iter().map(|each| {
-                        each.map(|granted| {
-                            if let Granted::New(wanted, hold, traits) = granted {
-                                connection.listen(wanted, hold, traits, turn.shard, turn.key);
-                            }
-                        })
-                    });
-                    let outcomes: Vec<_> = outcomes.collect();
-                    Outcome::Subscribed(places.iter().map(|place| outcomes[*place]).collect())
+        self.settle(turn, work, |connection, (granted, places), turn| {
+            let answer = granted.map(|granted| {
+                let outcomes = granted.into_iter().map(|each| {
+                    each.map(|granted| {
+                        if let Granted::New(wanted, hold, traits) = granted {
+                            connection.listen(wanted, hold, traits, turn.shard, turn.key);
+                        }
+                    })
                 });
-                connection.rehear(turn.shard, turn.key);
-                connection.answer(ticket, answer, turn);
-            },
-        );
+                let outcomes: Vec<_> = outcomes.collect();
+                Outcome::Subscribed(places.iter().map(|place| outcomes[*place]).collect())
+            });
+            connection.rehear(turn.shard, turn.key);
+            connection.answer(answer, turn);
+        });
     }
 
     fn request(&self, wanted: &Subscription, turn: &Turn<'_>) -> Request {
@@ -220,7 +204,7 @@ impl Connection {
         }
     }
 
-    fn join(&mut self, ticket: Ticket, room: Channel, wants_members: bool, turn: &mut Turn<'_>) {
+    fn join(&mut self, room: Channel, wants_members: bool, turn: &mut Turn<'_>) {
         let wanted = Subscription::Channel(room.clone());
         let request = if self.is_member(&wanted) {
             Request::Held
@@ -244,27 +228,27 @@ impl Connection {
                 wants_members,
             })
         };
-        self.settle(ticket, turn, work, |connection, ticket, joining, turn| {
+        self.settle(turn, work, |connection, joining, turn| {
             match (joining, connection.identity.clone()) {
                 (Ok(joining), Some(identity)) if joining.needs_broker() => {
-                    connection.enter_room(ticket, joining, &identity, turn);
+                    connection.enter_room(joining, &identity, turn);
                 }
                 (joining, _) => {
                     let answer = joining.map(|_| Outcome::Joined { members: None });
-                    connection.answer(ticket, answer, turn);
+                    connection.answer(answer, turn);
                 }
             }
         });
     }
 
-    fn leave(&mut self, ticket: Ticket, room: &Channel, turn: &mut Turn<'_>) {
+    fn leave(&mut self, room: &Channel, turn: &mut Turn<'_>) {
         let wanted = Subscription::Channel(room.clone());
         if !self.is_member(&wanted) {
-            return self.answer(ticket, Err(Denial::NotMember), turn);
+            return self.answer(Err(Denial::NotMember), turn);
         }
         self.drop_subscription(&wanted, turn.shard, turn.key);
         self.rehear(turn.shard, turn.key);
-        self.answer(ticket, Ok(Outcome::Left), turn);
+        self.answer(Ok(Outcome::Left), turn);
     }
 
     fn may_listen(&self, wanted: &Subscription, turn: &Turn<'_>) -> Verdict {

@@ -11,7 +11,7 @@ use std::{
 
 use fanfare_core::{
     Audience, Channel, Entered, Entry, EntryTicket, Event, Identity, Member, Outcome, Presence, Sender,
-    Subscription, Ticket, UserId,
+    Subscription, UserId,
 };
 
 use super::{
@@ -36,7 +36,6 @@ pub(super) struct Joining {
 /// An entry that the broker has not reported yet.
 pub(super) struct PendingEntry {
     key: Key,
-    ticket: Ticket,
     user: UserId,
     joining: Joining,
 }
@@ -49,20 +48,13 @@ impl Joining {
 }
 
 impl Connection {
-    /// Enters a room. The conversation is answered under `ticket` once the broker has reported it.
-    pub(super) fn enter_room(
-        &mut self,
-        ticket: Ticket,
-        joining: Joining,
-        identity: &Identity,
-        turn: &Turn<'_>,
-    ) {
+    /// Enters a room. The conversation is answered once the broker has reported it.
+    pub(super) fn enter_room(&mut self, joining: Joining, identity: &Identity, turn: &Turn<'_>) {
         let shard = turn.shard;
         let Some(broker) = shard.node.broker() else { return };
         let (room, wants_members) = (joining.room.clone(), joining.wants_members);
         let pending = PendingEntry {
             key: turn.key,
-            ticket,
             user: identity.user.clone(),
             joining,
         };
@@ -107,7 +99,6 @@ impl Shard {
         };
         let PendingEntry {
             key,
-            ticket,
             user,
             joining: Joining {
                 room, subscription, ..
@@ -133,7 +124,7 @@ impl Shard {
                 is_surplus = false;
             }
             let members = entered.members;
-            connection.answer(ticket, Ok(Outcome::Joined { members }), turn);
+            connection.answer(Ok(Outcome::Joined { members }), turn);
         });
         if is_surplus {
             self.node.leave_room(room, &user);

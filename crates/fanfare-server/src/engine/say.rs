@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::SystemTime};
 
 use fanfare_core::{
-    Audience, Denial, Draft, Event, Outcome, PublishOptions, Right, Sender, Subscription, Ticket,
+    Audience, Denial, Draft, Event, Outcome, PublishOptions, Right, Sender, Subscription,
     policy::{Action, Verdict},
 };
 use uuid::Uuid;
@@ -11,16 +11,16 @@ use uuid::Uuid;
 use super::{connection::Connection, publisher::Publisher, requests::Asking, talk::Turn};
 
 impl Connection {
-    pub(super) fn publish(&mut self, ticket: Ticket, draft: Draft, turn: &mut Turn<'_>) {
+    pub(super) fn publish(&mut self, draft: Draft, turn: &mut Turn<'_>) {
         let verdict = match self.may_say(&draft, turn) {
             Ok(verdict) => verdict,
-            Err(denial) => return self.answer(ticket, Err(denial), turn),
+            Err(denial) => return self.answer(Err(denial), turn),
         };
         let event = self.event(draft);
         let (asking, publisher) = (self.asking(turn), turn.shard.publisher.clone());
         let work = send(asking, publisher, event, verdict == Verdict::Ask);
-        self.settle(ticket, turn, work, |connection, ticket, sent, turn| {
-            connection.answer(ticket, sent.map(|id| Outcome::Published { id }), turn);
+        self.settle(turn, work, |connection, sent, turn| {
+            connection.answer(sent.map(|id| Outcome::Published { id }), turn);
         });
     }
 

@@ -120,7 +120,7 @@ impl Connection {
             let hold = hold.map(|(hold, _)| hold); // the user's events reach the node already
             slot.map(|slot| (admission, hold, slot, text))
         };
-        self.settle(0, turn, work, |connection, _, admitted, turn| match admitted {
+        self.settle(turn, work, |connection, admitted, turn| match admitted {
             Ok((mut admission, hold, slot, text)) => {
                 admission.keep(slot);
                 connection.go_over(admission, hold, &text, turn);
@@ -153,7 +153,7 @@ impl Connection {
             match step {
                 Step::SendText(text) => self.say(Opcode::Text, &text, turn),
                 Step::SendBinary(bytes) => self.say(Opcode::Binary, &bytes, turn),
-                Step::Ask(ticket, command) => self.ask(ticket, command, turn),
+                Step::Ask(command) => self.ask(command, turn),
                 Step::Timer(time) => {
                     let at = time.map(|time| turn.now.saturating_add(millis(time)));
                     self.timer_at = at.unwrap_or(u64::MAX);

@@ -47,7 +47,7 @@ pub(super) fn of_message(message: Message<'_>) -> u64 {
 pub(super) fn of_step(step: &Step) -> u64 {
     match step {
         Step::SendText(bytes) | Step::SendBinary(bytes) => SEND + bytes.len() as u64 * BYTE,
-        Step::Ask(_, command) => match command {
+        Step::Ask(command) => match command {
             Command::Authenticate(_) => AUTHENTICATE,
             Command::Subscribe { to: names, .. } | Command::Unsubscribe(names) => {
                 names.len() as u64 * SUBSCRIPTION

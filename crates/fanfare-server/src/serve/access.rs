@@ -28,8 +28,8 @@ pub(super) fn rooms(config: &Config) -> RoomAccess {
 /// What the dialects' options say.
 fn defaults(config: &Config) -> PolicyOptions {
     let mut options = PolicyOptions::default();
-    for mounting in settings::dialects(config) {
-        mounting.dialect.shape_policy(&mut options);
+    for kind in fanfare_dialects::ALL {
+        kind.shape_policy(&settings::configured(config, *kind).options, &mut options);
     }
     options
 }

@@ -50,11 +50,7 @@ fn shares_path_with(name: &str) -> Vec<&'static str> {
 /// The engine's dialects: all that are registered, so that reports are the same on every listener.
 pub(crate) fn dialects(config: &Config) -> Vec<Mounting> {
     let mount = |kind: &&'static dyn DialectKind| {
-        let configured = config.dialects.get(kind.name()).cloned();
-        let configured = configured.unwrap_or_else(|| DialectConfig {
-            options: Options::defaults(kind.defaults().options),
-            ..DialectConfig::default()
-        });
+        let configured = configured(config, *kind);
         Mounting {
             kind: *kind,
             dialect: kind.open(&configured.options),
@@ -62,6 +58,15 @@ pub(crate) fn dialects(config: &Config) -> Vec<Mounting> {
         }
     };
     fanfare_dialects::ALL.iter().map(mount).collect()
+}
+
+/// The settings of a dialect; its defaults if the configuration has none.
+pub(super) fn configured(config: &Config, kind: &dyn DialectKind) -> DialectConfig {
+    let given = config.dialects.get(kind.name()).cloned();
+    given.unwrap_or_else(|| DialectConfig {
+        options: Options::defaults(kind.defaults().options),
+        ..DialectConfig::default()
+    })
 }
 
 fn settings(whole: &Config, config: &DialectConfig) -> DialectSettings {

@@ -2,14 +2,14 @@
 //!
 //! Several commands may stand in one message, with `;` between them. What is no command comes back as it is.
 
-use std::{sync::Arc, time::Duration, time::SystemTime};
+use std::{collections::VecDeque, sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Announcement, Audience, BrokerHealth, Channel, Command, Context, Conversation, Denial, Dialect,
-    DialectDefaults, DialectFacts, DialectKind, Draft, Ending, Event, Handshake, Hearing, Hears, Identity,
-    JsonMap, Member, Message, NodeFacts, Offer, Options, Outcome, Presence, RawJson, Refusal, Rejection,
-    Right, Step, Steps, Subscription, Ticket, Token, UserId,
+    About, Accept, Announcement, Audience, Channel, Command, Context, Conversation, Converse, Denial,
+    Dialect, DialectFacts, DialectKind, Draft, Ending, Event, Hearing, Hears, Identity, Member, Message,
+    NodeFacts, Options, Outcome, Presence, RawJson, Refusal, Rejection, Render, Respond, Right, Step, Steps,
+    Subscription, Token, UserId,
 };
 use uuid::Uuid;
 
@@ -34,10 +34,7 @@ pub(super) struct Plain {
 impl Default for Plain {
     fn default() -> Self {
         Self {
-            hearing: Hearing {
-                user: Hears::Always,
-                everyone: Hears::Always,
-            },
+            hearing: Hearing::both(Hears::Always),
             pauses: false,
             ticks: None,
             notice: None,
@@ -53,10 +50,7 @@ impl Plain {
     /// Hears only what it subscribed to.
     pub(super) fn by_subscription() -> Self {
         Self {
-            hearing: Hearing {
-                user: Hears::Subscribed,
-                everyone: Hears::Subscribed,
-            },
+            hearing: Hearing::both(Hears::Subscribed),
             ..Self::default()
         }
     }
@@ -75,20 +69,14 @@ impl DialectKind for PlainKind {
     fn summary(&self) -> &'static str {
         ""
     }
-    fn defaults(&self) -> DialectDefaults {
-        DialectDefaults::default()
-    }
     fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
         Arc::new(Plain::default())
     }
 }
 
-impl Dialect for Plain {
+impl Accept for Plain {
     fn recognizes(&self, text: &str) -> bool {
         text.starts_with("become")
-    }
-    fn offer<'a>(&self, _handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
-        Ok(Offer::default())
     }
     fn admit(&self, identity: Option<&Identity>) -> Result<(), Refusal> {
         let wanting = |role: &str| identity.is_some_and(|identity| !identity.has_role(role));
@@ -100,21 +88,26 @@ impl Dialect for Plain {
     fn refuse(&self, _refusal: Refusal, _about: &About<'_>) -> Rejection {
         Rejection::http(503, "")
     }
-    fn end(&self, ending: Ending) -> (u16, &'static str) {
-        let failed = ending == Ending::InternalError;
-        (if failed { 1011 } else { 1008 }, ending.label())
-    }
+}
+
+impl Converse for Plain {
     fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
         Box::new(Talk {
             welcome: self.welcome,
             pauses: self.pauses,
-            asked: Vec::new(),
+            asked: VecDeque::new(),
             fails: false,
         })
     }
     fn hears(&self) -> Hearing {
         self.hearing
     }
+    fn leave_grace(&self) -> Duration {
+        self.grace
+    }
+}
+
+impl Render for Plain {
     fn announce(&self, change: Presence, member: &Member) -> Option<Announcement> {
         let user = &member.user;
         assert!(&**user != "speechless", "asked to");
@@ -126,8 +119,9 @@ impl Dialect for Plain {
         let data = json(&format!("\"{user}-{word}\""));
         Some(Announcement { kind: word, data })
     }
-    fn leave_grace(&self) -> Duration {
-        self.grace
+    fn end(&self, ending: Ending) -> (u16, &'static str) {
+        let failed = ending == Ending::InternalError;
+        (if failed { 1011 } else { 1008 }, ending.label())
     }
     fn own_types(&self) -> &'static [&'static str] {
         &["reserved"]
@@ -146,29 +140,26 @@ impl Dialect for Plain {
     fn drain_notice(&self, _id: Uuid, _now: SystemTime) -> Option<Bytes> {
         self.notice.map(Bytes::from)
     }
-    fn health(&self, _broker: &BrokerHealth, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
-        JsonMap::new()
-    }
-    fn metrics(&self, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
-        JsonMap::new()
-    }
 }
+
+impl Respond for Plain {}
 
 struct Talk {
     welcome: Option<&'static str>,
     pauses: bool,
-    /// The words that were asked; a ticket is a place in this list.
-    asked: Vec<Vec<String>>,
+    /// The open command, and those to ask after it, each with its words.
+    asked: VecDeque<(Vec<String>, Command)>,
     /// It was asked to fail when it is called without a message.
     fails: bool,
 }
 
 impl Talk {
     fn ask(&mut self, words: &[&str], command: Command, steps: &mut Steps) {
-        let ticket = Ticket::try_from(self.asked.len()).unwrap();
-        self.asked
-            .push(words.iter().map(|word| (*word).to_owned()).collect());
-        steps.push(Step::Ask(ticket, command));
+        if self.asked.is_empty() {
+            steps.push(Step::Ask(command.clone()));
+        }
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        self.asked.push_back((words, command));
     }
 }
 
@@ -201,15 +192,10 @@ impl Conversation for Talk {
         }
     }
 
-    fn answered(
-        &mut self,
-        ticket: Ticket,
-        answer: Result<Outcome, Denial>,
-        context: &Context<'_>,
-        steps: &mut Steps,
-    ) {
-        let words = self.asked[ticket as usize].clone();
+    fn answered(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
+        let (words, _) = self.asked.pop_front().unwrap();
         steps.push(say(&format!("{}: {}", words[0], in_words(answer, context))));
+        steps.extend(self.asked.front().map(|(_, next)| Step::Ask(next.clone())));
         // A visitor leaves where it came in, and comes in where it goes next.
         if let [verb, room, next @ ..] = &words[..]
             && verb == "visit"

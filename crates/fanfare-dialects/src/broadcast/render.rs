@@ -1,16 +1,16 @@
 //! Renders the server's messages, their fields in the documented order.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use fanfare_core::{DialectFacts, Event, NodeFacts};
+use fanfare_core::{Audience, DialectFacts, Ending, Event, NodeFacts, Render};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{fields::Fields, reports::uptime};
+use super::{Broadcast, fields::Fields, http::uptime};
 
 /// The types of all messages except events. Clients cannot publish events of these types.
-pub(super) const TYPES: &[&str] = &[
+const TYPES: &[&str] = &[
     "welcome",
     "test_notification",
     "system",
@@ -26,6 +26,48 @@ const SERVICE: &str = "notification_service";
 /// The type of an event that names none.
 pub(super) const DEFAULT_TYPE: &str = "custom";
 
+impl Render for Broadcast {
+    fn render(&self, event: &Event) -> Option<Bytes> {
+        match event.audience {
+            Audience::User(_) | Audience::Everyone => Some(notification(event)),
+            Audience::Channel(_) => None,
+        }
+    }
+
+    fn own_types(&self) -> &'static [&'static str] {
+        TYPES
+    }
+
+    fn ping(&self, now: SystemTime) -> Option<Bytes> {
+        Some(ping(now))
+    }
+
+    fn tick_interval(&self) -> Option<Duration> {
+        (!self.interval.is_zero()).then_some(self.interval)
+    }
+
+    fn tick(&self, count: u64, id: Uuid, node: &NodeFacts, own: &DialectFacts) -> Option<Bytes> {
+        Some(test_notification(count, id, node, own))
+    }
+
+    fn drain_notice(&self, id: Uuid, now: SystemTime) -> Option<Bytes> {
+        Some(system(id, now))
+    }
+
+    fn last_words(&self, ending: Ending, now: SystemTime) -> Option<Bytes> {
+        match ending {
+            Ending::ShuttingDown => Some(shutdown(now)),
+            Ending::TokenExpired
+            | Ending::SlowConsumer
+            | Ending::PingTimeout
+            | Ending::RateLimited
+            | Ending::SessionTerminated
+            | Ending::Dismissed
+            | Ending::InternalError => None,
+        }
+    }
+}
+
 pub(super) fn welcome(client_id: &str, interval_seconds: u64, now: SystemTime) -> Bytes {
     let fields = Fields::of_type("welcome")
         .text("message", "Connected to WebSocket Notification Server")
@@ -36,7 +78,7 @@ pub(super) fn welcome(client_id: &str, interval_seconds: u64, now: SystemTime) -
 }
 
 /// Renders an event, its data as it was published.
-pub(super) fn notification(event: &Event) -> Bytes {
+fn notification(event: &Event) -> Bytes {
     let fields = Fields::new()
         .text("id", &event.id.to_string())
         .text("type", event.kind.as_deref().unwrap_or(DEFAULT_TYPE))
@@ -51,7 +93,7 @@ pub(super) fn notification(event: &Event) -> Bytes {
 
 /// Renders the test notification, by which a client sees that the connection works. `count` is its number,
 /// starting at 1.
-pub(super) fn test_notification(count: u64, id: Uuid, node: &NodeFacts, own: &DialectFacts) -> Bytes {
+fn test_notification(count: u64, id: Uuid, node: &NodeFacts, own: &DialectFacts) -> Bytes {
     let data = Fields::new()
         .text("message", &format!("Test notification #{count}"))
         .number("counter", count)
@@ -68,7 +110,7 @@ pub(super) fn test_notification(count: u64, id: Uuid, node: &NodeFacts, own: &Di
 }
 
 /// Renders the notice that the server begins to drain.
-pub(super) fn system(id: Uuid, now: SystemTime) -> Bytes {
+fn system(id: Uuid, now: SystemTime) -> Bytes {
     let data = Fields::new()
         .text("message", "Server is shutting down. Please reconnect later.")
         .text("priority", "high")
@@ -82,7 +124,7 @@ pub(super) fn system(id: Uuid, now: SystemTime) -> Bytes {
     fields.done().into()
 }
 
-pub(super) fn ping(now: SystemTime) -> Bytes {
+fn ping(now: SystemTime) -> Bytes {
     Fields::of_type("ping").time("timestamp", now).done().into()
 }
 
@@ -111,7 +153,7 @@ pub(super) fn error(id: &str, message: &str, code: u16, now: SystemTime) -> Byte
 }
 
 /// Renders the last message before the server closes the connection to stop.
-pub(super) fn shutdown(now: SystemTime) -> Bytes {
+fn shutdown(now: SystemTime) -> Bytes {
     let fields = Fields::of_type("shutdown")
         .text("message", "Server is shutting down")
         .time("timestamp", now);

@@ -1,4 +1,4 @@
-//! The HTTP routes of a dialect, as plans without I/O.
+//! A dialect over HTTP: its own routes, as plans without I/O, and its fields on the server's.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,49 @@ use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{Event, Receipt, Report};
+use crate::{BrokerHealth, DialectFacts, Event, Figure, JsonMap, NodeFacts, Receipt, Report};
+
+/// Answers HTTP requests.
+pub trait Respond: Send + Sync {
+    /// Returns the fields that the protocol's document promises on `GET /health`, for which the broker was asked.
+    fn health(&self, broker: &BrokerHealth, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
+        let _ = (broker, node, own);
+        JsonMap::new()
+    }
+
+    /// Returns the fields that the protocol's document promises on `GET /metrics`.
+    fn metrics(&self, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
+        let _ = (node, own);
+        JsonMap::new()
+    }
+
+    /// Returns the figures that the protocol's document promises among the Prometheus metrics.
+    fn figures(&self, node: &NodeFacts, own: &DialectFacts) -> Vec<Figure> {
+        let _ = (node, own);
+        Vec::new()
+    }
+
+    /// The protocol's own routes.
+    fn endpoints(&self) -> &'static [Endpoint] {
+        &[]
+    }
+
+    /// Plans the answer to a request to one of [`Respond::endpoints`].
+    fn call(&self, call: &Call<'_>) -> Plan {
+        Plan::Reply(self.fail(&HttpError {
+            status: 404,
+            message: "not found",
+            id: call.id,
+            now: call.now,
+        }))
+    }
+
+    /// Returns the answer to a failed request on a route of this dialect, and on the server's where it is the listener's first
+    /// dialect.
+    fn fail(&self, error: &HttpError<'_>) -> HttpReply {
+        HttpReply::json(error.status, &serde_json::json!({ "error": error.message }))
+    }
+}
 
 /// An HTTP route of a dialect. It is served on each listener that serves the dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

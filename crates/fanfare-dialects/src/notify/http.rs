@@ -1,8 +1,10 @@
 //! This protocol's fields on `/health` and `/metrics`.
 
-use fanfare_core::{BrokerHealth, DialectFacts, JsonMap, NodeFacts, fields};
+use fanfare_core::{BrokerHealth, DialectFacts, JsonMap, NodeFacts, Respond, fields};
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
+
+use super::Notify;
 
 /// This dialect's part of the `OpenAPI` document.
 #[derive(OpenApi)]
@@ -65,31 +67,33 @@ struct Messages {
     failed: u64,
 }
 
-/// Returns `redis` and `websocket`; the server adds the fields of all documents.
-pub(super) fn health(broker: &BrokerHealth, own: &DialectFacts) -> JsonMap {
-    fields(&Health {
-        redis: Redis::of(broker),
-        websocket: WebSocket {
-            active_connections: own.active,
-            total_unique_users: own.users,
-        },
-    })
-}
+impl Respond for Notify {
+    /// Returns `redis` and `websocket`; the server adds the fields of all documents.
+    fn health(&self, broker: &BrokerHealth, _node: &NodeFacts, own: &DialectFacts) -> JsonMap {
+        fields(&Health {
+            redis: Redis::of(broker),
+            websocket: WebSocket {
+                active_connections: own.active,
+                total_unique_users: own.users,
+            },
+        })
+    }
 
-/// Returns `service`, `connections` and `messages`.
-pub(super) fn metrics(node: &NodeFacts, own: &DialectFacts) -> JsonMap {
-    fields(&Metrics {
-        service: "websocket-service",
-        connections: Connections {
-            active: own.active,
-            total_unique_users: own.users,
-        },
-        messages: Messages {
-            received_from_redis: node.publications_received,
-            sent_to_clients: own.sent,
-            failed: node.publications_rejected + own.failed,
-        },
-    })
+    /// Returns `service`, `connections` and `messages`.
+    fn metrics(&self, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
+        fields(&Metrics {
+            service: "websocket-service",
+            connections: Connections {
+                active: own.active,
+                total_unique_users: own.users,
+            },
+            messages: Messages {
+                received_from_redis: node.publications_received,
+                sent_to_clients: own.sent,
+                failed: node.publications_rejected + own.failed,
+            },
+        })
+    }
 }
 
 impl<'a> Redis<'a> {

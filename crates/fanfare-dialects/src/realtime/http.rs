@@ -2,11 +2,17 @@
 
 use std::net::IpAddr;
 
-use fanfare_core::{DialectFacts, HttpReply, JsonMap, NodeFacts, Report, fields};
+use fanfare_core::{
+    BrokerHealth, Call, DialectFacts, Endpoint, HttpError, HttpReply, JsonMap, NodeFacts, Plan, Report,
+    Respond, fields,
+};
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
-use super::errors::ApiError;
+use super::{
+    Realtime,
+    errors::{self, ApiError},
+};
 
 /// This dialect's part of the `OpenAPI` document.
 #[derive(OpenApi)]
@@ -75,18 +81,39 @@ struct Config {
     max_frame_size: u64,
 }
 
-/// The server adds `status` and `reason`.
-pub(super) fn health(node: &NodeFacts, own: &DialectFacts) -> JsonMap {
-    fields(&Health {
-        active_connections: own.active,
-        max_connections: own.max_connections,
-        uptime_seconds: node.uptime.as_secs(),
-    })
-}
+impl Respond for Realtime {
+    /// The server adds `status` and `reason`.
+    fn health(&self, _broker: &BrokerHealth, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
+        fields(&Health {
+            active_connections: own.active,
+            max_connections: own.max_connections,
+            uptime_seconds: node.uptime.as_secs(),
+        })
+    }
 
-/// Counters since the start, except the connections that are open now.
-pub(super) fn metrics(own: &DialectFacts) -> JsonMap {
-    fields(&Metrics::of(own))
+    /// Counters since the start, except the connections that are open now.
+    fn metrics(&self, _node: &NodeFacts, own: &DialectFacts) -> JsonMap {
+        fields(&Metrics::of(own))
+    }
+
+    fn endpoints(&self) -> &'static [Endpoint] {
+        &[Endpoint {
+            method: "GET",
+            path: "/info",
+            guarded: false,
+        }]
+    }
+
+    fn call(&self, _call: &Call<'_>) -> Plan {
+        Plan::Report {
+            connections: false,
+            then: Box::new(info),
+        }
+    }
+
+    fn fail(&self, error: &HttpError<'_>) -> HttpReply {
+        errors::fail(error)
+    }
 }
 
 /// The server's version, settings and features.
@@ -107,7 +134,7 @@ pub(super) fn metrics(own: &DialectFacts) -> JsonMap {
         (status = 503, description = "The server stops.", body = ApiError<'static>),
     ),
 )]
-pub(super) fn info(report: &Report) -> HttpReply {
+fn info(report: &Report) -> HttpReply {
     let info = Info {
         server: Server {
             name: "WebSocket Real-time Communication Server",

@@ -1,10 +1,59 @@
-//! The upgrade request as a dialect sees it, what the dialect finds in it, and how it refuses.
+//! The upgrade request, what a dialect finds in it, and how it refuses.
 
 use std::{borrow::Cow, time::SystemTime};
 
 use uuid::Uuid;
 
-use crate::Refusal;
+use crate::{Identity, Refusal};
+
+/// Decides who may connect.
+pub trait Accept: Send + Sync {
+    /// Returns whether this dialect claims the handshake, on a listener where it shares a path. The first that claims it has
+    /// it, else the last.
+    fn claims(&self, handshake: &Handshake<'_>) -> bool {
+        let _ = handshake;
+        false
+    }
+
+    /// Returns whether `text`, from a client of another dialect on a shared path, is a message of this dialect.
+    fn recognizes(&self, text: &str) -> bool {
+        let _ = text;
+        false
+    }
+
+    /// Returns what an upgrade request offers. Without a token, the connection is anonymous.
+    ///
+    /// # Errors
+    /// If the request is refused for what it does or does not offer.
+    fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
+        let _ = handshake;
+        Ok(Offer::default())
+    }
+
+    /// Judges a user, or an anonymous client, after the token was verified.
+    ///
+    /// # Errors
+    /// The reason of a refusal.
+    fn admit(&self, identity: Option<&Identity>) -> Result<(), Refusal> {
+        let _ = identity;
+        Ok(())
+    }
+
+    /// Returns what a client without a token may do, and which setting forbids it, as the end of a sentence that begins with
+    /// "anyone may"; `None` if nothing. A start warns of it.
+    fn open_to_anyone(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Returns the name of a connection whose client gave none; `None` if connections have no names.
+    fn name_for(&self, connection: Uuid) -> Option<String> {
+        let _ = connection;
+        None
+    }
+
+    /// Returns how the client receives a refusal.
+    fn refuse(&self, refusal: Refusal, about: &About<'_>) -> Rejection;
+}
 
 /// The parts of an HTTP upgrade request that dialects read.
 pub struct Handshake<'a> {
@@ -111,6 +160,22 @@ impl<'a> Handshake<'a> {
 }
 
 impl<'a> Offer<'a> {
+    /// Returns the offer of a client whose token may be in several places. An empty token counts as none.
+    ///
+    /// # Errors
+    /// [`Refusal::BadCredential`] if two of them differ: a proxy could have checked another than this server.
+    pub fn of_one(tokens: impl IntoIterator<Item = Option<Cow<'a, str>>>) -> Result<Self, Refusal> {
+        let mut tokens = tokens.into_iter().flatten().filter(|token| !token.is_empty());
+        let token = tokens.next();
+        if tokens.any(|other| token.as_ref() != Some(&other)) {
+            return Err(Refusal::BadCredential);
+        }
+        Ok(Self {
+            token,
+            ..Self::default()
+        })
+    }
+
     /// Returns the offer of a client with that token.
     pub fn of_token(token: impl Into<Cow<'a, str>>) -> Self {
         Self {

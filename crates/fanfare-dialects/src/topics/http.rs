@@ -1,10 +1,17 @@
 //! The body of a failed request: `{"success":false,"error"}`.
 
-use fanfare_core::{HttpReply, Rejection};
+use fanfare_core::{HttpError, HttpReply, Respond};
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
+use super::Topics;
 use crate::describe;
+
+impl Respond for Topics {
+    fn fail(&self, error: &HttpError<'_>) -> HttpReply {
+        reply(error.status, error.message)
+    }
+}
 
 /// This dialect's part of the `OpenAPI` document.
 #[derive(OpenApi)]
@@ -19,14 +26,8 @@ pub(super) struct FailedError<'a> {
     error: &'a str,
 }
 
-/// Returns the reply to a failed request.
+/// Returns the reply to a failed request or a refused upgrade.
 pub(super) fn reply(status: u16, error: &str) -> HttpReply {
     let success = false;
     HttpReply::json(status, &FailedError { success, error })
-}
-
-/// Returns the reply to a refused upgrade.
-pub(super) fn refuse(status: u16, error: &str) -> Rejection {
-    let reply = reply(status, error);
-    Rejection::http(reply.status, reply.body)
 }

@@ -1,4 +1,4 @@
-//! One connection's side of a client protocol, as a state machine without sockets and without a clock.
+//! One connection's side of a client protocol, as a state machine without sockets and without a clock; and how one begins.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration, time::SystemTime};
 
@@ -6,6 +6,52 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{Audience, Channel, Denial, DialectFacts, Ending, Identity, Member, RawJson, Subscription};
+
+/// Begins conversations, and decides what a connection receives without a subscription.
+pub trait Converse: Send + Sync {
+    /// Returns the conversation of a new connection; `name` is the connection's, if connections have names.
+    fn converse(&self, name: Option<&str>) -> Box<dyn Conversation>;
+
+    /// Which events a connection receives that are on no channel.
+    fn hears(&self) -> Hearing;
+
+    /// How long a user stays in its rooms after a connection was lost: one that ended without [`Command::Leave`], without a
+    /// close frame of its client, and not by the server's decision.
+    fn leave_grace(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// Which events a connection receives that are on no channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hearing {
+    /// Events for the connection's user.
+    pub user: Hears,
+    /// Events for everyone.
+    pub everyone: Hears,
+}
+
+/// See [`Hearing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hears {
+    /// All of them.
+    Always,
+    /// All of them while it is subscribed to the channel that shows them: the user's personal one, or
+    /// [`EVERYONE_CHANNEL`](crate::EVERYONE_CHANNEL).
+    Subscribed,
+    /// None.
+    Never,
+}
+
+impl Hearing {
+    /// Events for the user and for everyone alike.
+    pub const fn both(hears: Hears) -> Self {
+        Self {
+            user: hears,
+            everyone: hears,
+        }
+    }
+}
 
 /// One connection's side of the protocol: messages and answers in, [`Step`]s out.
 ///
@@ -20,16 +66,10 @@ pub trait Conversation: Send {
     /// A whole message arrived.
     fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps);
 
-    /// What was asked for under `ticket` is done, or is not. A subscription, a room and an identity hold from this call
-    /// on: no event that comes of it is sent before the steps of this call.
-    fn answered(
-        &mut self,
-        ticket: Ticket,
-        answer: Result<Outcome, Denial>,
-        context: &Context<'_>,
-        steps: &mut Steps,
-    ) {
-        let _ = (ticket, answer, context, steps);
+    /// The oldest open command was done, or denied. A subscription, a room and an identity hold from this call on: no event that
+    /// comes of it is sent before the steps of this call.
+    fn answered(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
+        let _ = (answer, context, steps);
     }
 
     /// The time set by [`Step::Timer`] is over.
@@ -72,9 +112,6 @@ pub enum Message<'a> {
 /// What a conversation wants done, in order.
 pub type Steps = Vec<Step>;
 
-/// A conversation's own number for what it asked.
-pub type Ticket = u32;
-
 /// One thing a conversation wants done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
@@ -82,8 +119,8 @@ pub enum Step {
     SendText(Bytes),
     /// Send these bytes to the client.
     SendBinary(Bytes),
-    /// Do this, and answer under this ticket.
-    Ask(Ticket, Command),
+    /// Do this, then call [`Conversation::answered`].
+    Ask(Command),
     /// The client has asked whether the server is there, or answered whether it is itself, in its protocol's own words:
     /// that counts as an answered WebSocket ping.
     Pinged,

@@ -1,0 +1,96 @@
+//! A protocol before it is configured: its name, its path, its options and their defaults.
+
+use std::sync::Arc;
+
+use crate::{Dialect, Inherited, ListenPlan, Listening, OptionSpec, Options, policy::PolicyOptions};
+
+/// A client protocol, before it is configured.
+pub trait DialectKind: Send + Sync {
+    /// Its name in configuration, logs and metrics.
+    fn name(&self) -> &'static str;
+
+    /// The path its clients connect to.
+    fn path(&self) -> &'static str;
+
+    /// One sentence for the configuration reference.
+    fn summary(&self) -> &'static str;
+
+    /// Where it listens and what it allows by default.
+    fn defaults(&self) -> DialectDefaults {
+        DialectDefaults::default()
+    }
+
+    /// Returns the configured protocol.
+    fn open(&self, options: &Options) -> Arc<dyn Dialect>;
+
+    /// Changes the defaults of the access rules as its options require.
+    fn shape_policy(&self, options: &Options, policy: &mut PolicyOptions) {
+        let _ = (options, policy);
+    }
+
+    /// The options that [`shape_policy`](Self::shape_policy) reads. A reload of the configuration applies them, like access rules;
+    /// all others need a restart.
+    fn policy_options(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What it adds to the documents that describe the server.
+    fn describe(&self) -> Description {
+        Description::default()
+    }
+
+    /// How `fanfare listen` receives what is `wanted`; `None` if this protocol cannot deliver it.
+    fn listen(&self, wanted: &Listening<'_>) -> Option<ListenPlan> {
+        let _ = wanted;
+        None
+    }
+}
+
+/// A dialect's part of the documents that describe the server.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Description {
+    /// Of an `OpenAPI` 3.1 document: its own routes, and its fields on the shared ones; null for none.
+    pub openapi: serde_json::Value,
+    /// Of an `AsyncAPI` 3.0 document: one channel, which has the protocol's name, its operations and its messages.
+    pub asyncapi: &'static str,
+}
+
+/// The defaults of a dialect's configuration, and the settings that only this dialect has.
+///
+/// Write `..DialectDefaults::default()` for what is common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DialectDefaults {
+    /// Where it listens when nothing is configured; empty for a dialect that must be asked for. With the profile of
+    /// its name it is alone on the first of them.
+    pub binds: &'static [&'static str],
+    /// Connections per node.
+    pub max_connections: usize,
+    /// Connections from one address; 0 for no limit.
+    pub max_connections_per_ip: usize,
+    /// Connections of one user; 0 for no limit.
+    pub max_connections_per_user: usize,
+    /// Bytes in a message from a client.
+    pub max_message_size: usize,
+    /// The settings that only this dialect has.
+    pub options: &'static [OptionSpec],
+    /// Environment variables of other names that configure this dialect.
+    pub inherited: &'static [Inherited],
+    /// Values that differ in the production profile: a key of this dialect's table with the table's name before it,
+    /// and its TOML value.
+    pub production: &'static [(&'static str, &'static str)],
+}
+
+impl Default for DialectDefaults {
+    fn default() -> Self {
+        Self {
+            binds: &[],
+            max_connections: 10_000,
+            max_connections_per_ip: 0,
+            max_connections_per_user: 0,
+            max_message_size: 64 * 1024,
+            options: &[],
+            inherited: &[],
+            production: &[],
+        }
+    }
+}

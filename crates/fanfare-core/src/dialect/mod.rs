@@ -1,0 +1,35 @@
+//! The port to client protocols.
+//!
+//! A [`DialectKind`] is what is known of a protocol before it is configured; [`DialectKind::open`] makes the configured [`Dialect`].
+//! A dialect has four sides, each a trait that a file of its folder implements:
+//!
+//! | trait | file | decides |
+//! |---|---|---|
+//! | [`Accept`] | `handshake.rs` | who may connect, and how a refusal looks |
+//! | [`Converse`] | `conversation.rs` | what one connection's messages do, in its [`Conversation`] |
+//! | [`Render`] | `render.rs` | how events, notices and closes look |
+//! | [`Respond`] | `http.rs` | its own routes, and its fields on the server's |
+//!
+//! A dialect is pure: it has no socket and no clock. Most methods have a default, which is what most protocols do.
+
+mod conversation;
+mod handshake;
+mod http;
+mod kind;
+mod listening;
+mod render;
+
+pub use conversation::{
+    Command, Context, Conversation, Converse, Draft, Hearing, Hears, Message, Outcome, Right, Step, Steps,
+    Token,
+};
+pub use handshake::{About, Accept, Handshake, Offer, Rejection};
+pub use http::{Call, Endpoint, HttpError, HttpReply, Plan, Respond};
+pub use kind::{Description, DialectDefaults, DialectKind};
+pub use listening::{Heard, ListenPlan, Listening};
+pub use render::Render;
+
+/// A configured client protocol: all four sides of it.
+pub trait Dialect: Accept + Converse + Render + Respond {}
+
+impl<D: Accept + Converse + Render + Respond> Dialect for D {}

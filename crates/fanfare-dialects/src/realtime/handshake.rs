@@ -1,0 +1,100 @@
+//! The handshake: the token is in the query, in `Authorization: Bearer`, or in a subprotocol
+//! `access_token.<token>`, for browsers, which cannot set headers.
+
+use std::borrow::Cow;
+
+use fanfare_core::{About, Accept, Handshake, Identity, JsonMap, Offer, Refusal, Rejection, fields};
+use serde_json::json;
+
+use super::{Realtime, errors::reply, frames};
+
+/// The prefix of a subprotocol with a token.
+const TOKEN_PREFIX: &str = "access_token.";
+
+impl Accept for Realtime {
+    fn claims(&self, handshake: &Handshake<'_>) -> bool {
+        handshake.header("authorization").is_some()
+            || token_protocol(handshake).is_some()
+            || handshake.parameter("dialect").as_deref() == Some("realtime")
+    }
+
+    fn recognizes(&self, text: &str) -> bool {
+        frames::read(text).is_ok()
+    }
+
+    /// Returns the token, and the subprotocol that it was in: a browser fails the connection unless the server
+    /// selects one that it offered.
+    ///
+    /// An empty token counts as none, in the subprotocol too. The same token may be in several places; two
+    /// different ones are refused.
+    fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
+        let protocol = token_protocol(handshake);
+        let offer = Offer::of_one([
+            handshake.credential("token")?,
+            handshake.bearer()?.map(Cow::Borrowed),
+            protocol
+                .and_then(|protocol| protocol.strip_prefix(TOKEN_PREFIX))
+                .map(Cow::Borrowed),
+        ])?;
+        if offer.token.is_none() {
+            self.admit(None)?;
+        }
+        Ok(Offer {
+            subprotocol: protocol.map(Cow::Borrowed),
+            ..offer
+        })
+    }
+
+    /// With required roles, a token is required, so that an anonymous client cannot get around them.
+    fn admit(&self, identity: Option<&Identity>) -> Result<(), Refusal> {
+        match identity {
+            Some(user) if self.required_roles.iter().all(|role| user.has_role(role)) => Ok(()),
+            Some(_) => Err(Refusal::Forbidden),
+            None if self.require_auth || !self.required_roles.is_empty() => Err(Refusal::MissingCredential),
+            None => Ok(()),
+        }
+    }
+
+    fn open_to_anyone(&self) -> Option<&'static str> {
+        self.admit(None).ok().map(|()| {
+            "subscribe to and publish on every public channel that no access rule closes, without a token: \
+             realtime.require_auth = true forbids it"
+        })
+    }
+
+    fn refuse(&self, refusal: Refusal, about: &About<'_>) -> Rejection {
+        // `SERVER_FULL` stands for every 503, because clients retry later on it.
+        let (status, code, message) = match refusal {
+            Refusal::MissingCredential => (401, "INVALID_TOKEN", "Authentication token required"),
+            Refusal::BadCredential => (401, "INVALID_TOKEN", "Invalid authentication token"),
+            Refusal::ExpiredCredential => (401, "TOKEN_EXPIRED", "Authentication token expired"),
+            Refusal::KeysUnavailable => (503, "SERVER_FULL", "Token cannot be verified at the moment"),
+            Refusal::Forbidden => (403, "FORBIDDEN", "Insufficient permissions"),
+            Refusal::BadName => (400, "INVALID_REQUEST", "Invalid name"),
+            Refusal::NameTaken => (409, "INVALID_REQUEST", "Name taken"),
+            Refusal::AtCapacity => (503, "SERVER_FULL", "Server at capacity"),
+            Refusal::AddressAtCapacity => (429, "RATE_LIMITED", "Too many connections from this address"),
+            Refusal::UserAtCapacity => (429, "RATE_LIMITED", "Too many connections of this user"),
+            Refusal::RateLimited => (429, "RATE_LIMITED", "Too many requests"),
+            Refusal::ShuttingDown => (503, "SERVER_FULL", "Server shutting down"),
+        };
+        let details = match refusal {
+            Refusal::AtCapacity => fields(&json!({
+                "active_connections": about.active,
+                "max_connections": about.max_connections,
+            })),
+            _ => JsonMap::new(),
+        };
+        let reply = reply(status, code, message, details);
+        Rejection::http(reply.status, reply.body)
+    }
+}
+
+/// Returns the first subprotocol with a token.
+fn token_protocol<'a>(handshake: &Handshake<'a>) -> Option<&'a str> {
+    let offered = handshake.header("sec-websocket-protocol")?;
+    offered
+        .split(',')
+        .map(str::trim)
+        .find(|protocol| protocol.starts_with(TOKEN_PREFIX))
+}

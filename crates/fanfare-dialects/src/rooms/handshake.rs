@@ -1,0 +1,46 @@
+//! The handshake: a token in the query or a header, and the refusals.
+
+use fanfare_core::{About, Accept, Handshake, Identity, Offer, Refusal, Rejection};
+
+use super::{FORBIDDEN, Rooms, UNAUTHENTICATED};
+
+/// The close code for a maximum of connections.
+const TOO_MANY: u16 = 4429;
+
+impl Accept for Rooms {
+    /// The token in the query takes precedence over a header, because a browser may add a header of another
+    /// scheme.
+    fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
+        match handshake.credential("token")? {
+            Some(token) if !token.is_empty() => Ok(Offer::of_token(token)),
+            _ => handshake
+                .bearer()?
+                .map(Offer::of_token)
+                .ok_or(Refusal::MissingCredential),
+        }
+    }
+
+    fn admit(&self, identity: Option<&Identity>) -> Result<(), Refusal> {
+        identity.map(|_| ()).ok_or(Refusal::MissingCredential)
+    }
+
+    /// Refuses by a close where the client is the cause: a browser shows a page the close code, and never an
+    /// HTTP response to the upgrade.
+    fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
+        match refusal {
+            Refusal::MissingCredential | Refusal::BadCredential | Refusal::ExpiredCredential => {
+                Rejection::close(UNAUTHENTICATED, "Authentication Failed")
+            }
+            Refusal::KeysUnavailable => Rejection::close(1013, "Try Again Later"),
+            Refusal::Forbidden => Rejection::close(FORBIDDEN.0, FORBIDDEN.1),
+            Refusal::AtCapacity
+            | Refusal::AddressAtCapacity
+            | Refusal::UserAtCapacity
+            | Refusal::RateLimited => Rejection::close(TOO_MANY, "Too Many Connections"),
+            Refusal::ShuttingDown => Rejection::http(503, r#"{"error":"Server shutting down"}"#),
+            // Connections have no names here, so these two do not occur.
+            Refusal::BadName => Rejection::http(400, r#"{"error":"bad name"}"#),
+            Refusal::NameTaken => Rejection::http(409, r#"{"error":"name taken"}"#),
+        }
+    }
+}
