@@ -280,12 +280,15 @@ fn whoever_hangs_up_while_it_waits_leaves_nothing() {
 fn a_drain_ends_one_who_waits() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
-        let mut alice = world.connect("alice").await;
-        alice.say_all(&["sub a.b;join project:1;before", "after"]).await;
+        let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
+        alice.say_all(&["sub a.b;before", "after"]).await;
+        bob.say_all(&["join project:1;before", "after"]).await;
         until(|| authorizer.asked().len() == 2).await;
         world.node.drain(Duration::ZERO);
-        alice.hears(&["before"]).await;
-        assert_eq!(alice.close().await, (1008, "shutting_down".into()));
+        for client in [&mut alice, &mut bob] {
+            client.hears(&["before"]).await;
+            assert_eq!(client.close().await, (1008, "shutting_down".into()));
+        }
         authorizer.gate.open();
     });
 }
