@@ -9,9 +9,6 @@ pub const MAX_NAME_BYTES: usize = 255;
 /// The most segments a channel name may have.
 pub const MAX_SEGMENTS: usize = 32;
 
-/// The prefixes of rooms' names; the room's id follows.
-const ROOMS: [&str; 3] = ["project:", "channel:", "task:"];
-
 /// Why a string is not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadName {
@@ -74,17 +71,6 @@ impl Channel {
         }
         Ok(Self(name.into()))
     }
-
-    /// Returns whether this is a room, a channel with members: `project:{id}`, `channel:{id}` or `task:{id}`.
-    pub fn is_room(&self) -> bool {
-        is_room(self)
-    }
-}
-
-pub(crate) fn is_room(name: &str) -> bool {
-    ROOMS
-        .iter()
-        .any(|kind| name.strip_prefix(kind).is_some_and(|id| !id.is_empty()))
 }
 
 impl FromStr for Channel {
@@ -185,26 +171,6 @@ mod tests {
         ];
         for (name, expected) in cases {
             assert_eq!(Channel::new(name).err(), *expected, "{name:?}");
-        }
-    }
-
-    #[test]
-    fn rooms() {
-        for (name, expected) in [
-            ("project:123", true),
-            ("channel:a.b:c", true),
-            ("task:7", true),
-            ("project.123", false),
-            ("project", false),
-            ("projects:1", false),
-            ("my.project:1", false),
-            ("Project:1", false),
-        ] {
-            assert_eq!(
-                Channel::new(name).map(|name| name.is_room()),
-                Ok(expected),
-                "{name}"
-            );
         }
     }
 

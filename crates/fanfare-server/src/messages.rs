@@ -13,7 +13,8 @@ use fanfare_accounts::{
     storage::{Message, time_of},
 };
 use fanfare_core::{
-    Audience, Broker, BrokerHealth, Channel, Event, PublishOptions, RawJson, Sender, UserId, policy::Place,
+    Audience, Broker, BrokerHealth, Channel, Event, PublishOptions, RawJson, Sender, UserId,
+    policy::{KnownNames, Place},
     timestamp,
 };
 use serde::Serialize;
@@ -88,21 +89,25 @@ pub fn show(message: &Message) -> Option<Box<RawValue>> {
 }
 
 /// Publishes `message` and notes that it was published. Where that fails, [`spawn_catching_up`] does it later.
-pub async fn publish(accounts: &Accounts, broker: &dyn Broker, message: &Message) {
+pub async fn publish(accounts: &Accounts, broker: &dyn Broker, names: &KnownNames, message: &Message) {
     let options = PublishOptions { receipt: false };
-    publish_by(accounts, message, |events| publish_once(broker, events, options)).await;
+    publish_by(accounts, names, message, |events| {
+        publish_once(broker, events, options)
+    })
+    .await;
 }
 
 /// Answers whether it was published.
 async fn publish_by<T, F>(
     accounts: &Accounts,
+    names: &KnownNames,
     message: &Message,
     publish: impl FnOnce(Vec<Event>) -> F,
 ) -> bool
 where
     F: Future<Output = Result<T, InProgress>>,
 {
-    let Some(events) = events(message) else {
+    let Some(events) = events(message, names) else {
         tracing::error!(message = message.id, "a stored message cannot be published");
         return false;
     };
@@ -138,12 +143,13 @@ async fn catch_up(accounts: &Accounts, node: &Node, age: Duration) -> Option<()>
     if matches!(broker.health().await, BrokerHealth::Disconnected { .. }) {
         return None;
     }
+    let names = node.names();
     loop {
         let messages = accounts.unpublished(age, LOOK_AT).await.ok()?;
         let mut left = messages.len() < LOOK_AT as usize;
         for message in &messages {
             // What another process has in hand is not waited for.
-            left |= !publish_by(accounts, message, |events| {
+            left |= !publish_by(accounts, &names, message, |events| {
                 publish_unless_taken(&**broker, events)
             })
             .await;
@@ -156,11 +162,11 @@ async fn catch_up(accounts: &Accounts, node: &Node, age: Duration) -> Option<()>
 }
 
 /// One event for each channel. The same message makes the same events, ids included, however often it is asked.
-fn events(message: &Message) -> Option<Vec<Event>> {
+fn events(message: &Message, names: &KnownNames) -> Option<Vec<Event>> {
     let id = Uuid::try_parse(&message.id).ok()?;
     let text = Bytes::from(String::from(Box::<str>::from(show(message)?)));
     let data = RawJson::parse(&text).ok()?;
-    let guards = guards(message)?;
+    let guards = guards(message, names)?;
     let event = |channel: Channel| Event {
         id: event_id(id, &channel),
         named: true,
@@ -195,19 +201,21 @@ impl Guards {
 
 /// Whom a message is private to, and whose readers may hear of it besides. One that is written in a room or to a personal
 /// channel is for those who may read that, whatever channel tells of it; its author and admins may read it anyway.
-fn guards(message: &Message) -> Option<Guards> {
+fn guards(message: &Message, names: &KnownNames) -> Option<Guards> {
     let author = UserId::new(&message.user_id).ok()?;
     if let Some(recipient) = &message.recipient_id {
         return Some(Guards::private([author, UserId::new(recipient).ok()?]));
     }
-    Some(match message.channel_id.as_deref().and_then(Place::of) {
-        Some(Place::Room(room)) => Guards {
-            readers_of: Some(Channel::new(room).ok()?),
-            ..Guards::private([author])
+    Some(
+        match message.channel_id.as_deref().and_then(|name| names.place(name)) {
+            Some(Place::Room(room)) => Guards {
+                readers_of: Some(Channel::new(room).ok()?),
+                ..Guards::private([author])
+            },
+            Some(Place::Personal(owner)) => Guards::private([author, UserId::new(owner).ok()?]),
+            None => Guards::default(),
         },
-        Some(Place::Personal(owner)) => Guards::private([author, UserId::new(owner).ok()?]),
-        None => Guards::default(),
-    })
+    )
 }
 
 /// Each once. A user whose id makes no channel's name has no channel.
@@ -257,6 +265,13 @@ mod tests {
         }
     }
 
+    fn names() -> KnownNames {
+        KnownNames {
+            rooms: vec!["project:"],
+            feed: Some(MESSAGES_CHANNEL),
+        }
+    }
+
     #[test]
     fn one_event_for_each_channel() {
         type Names<'a> = &'a [&'a str];
@@ -282,7 +297,7 @@ mod tests {
         ];
         for (recipient, channel, expected) in cases {
             let message = message(*recipient, *channel);
-            let events = events(&message).expect("a good one");
+            let events = events(&message, &names()).expect("a good one");
             let names: Vec<_> = events
                 .iter()
                 .map(|event| match &event.audience {
@@ -297,7 +312,10 @@ mod tests {
                     .all(|event| event.named && event.private_to.is_some() == recipient.is_some())
             );
             let ids = |events: &[Event]| events.iter().map(|event| event.id).collect::<Vec<_>>();
-            assert_eq!(ids(&events), ids(&super::events(&message).expect("a good one")));
+            assert_eq!(
+                ids(&events),
+                ids(&super::events(&message, &self::names()).expect("a good one"))
+            );
         }
     }
 
@@ -312,7 +330,7 @@ mod tests {
             (Some("bob"), Some("project:9"), (Some(&["ann", "bob"]), None)),
         ];
         for (recipient, channel, (users, room)) in cases {
-            for event in events(&message(*recipient, *channel)).expect("a good one") {
+            for event in events(&message(*recipient, *channel), &names()).expect("a good one") {
                 let named = event
                     .private_to
                     .as_ref()

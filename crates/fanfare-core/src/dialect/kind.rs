@@ -34,6 +34,11 @@ pub trait DialectKind: Send + Sync {
         &[]
     }
 
+    /// What the names of its rooms begin with; the room's id follows. In every dialect they are channels with members.
+    fn rooms(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// What it adds to the documents that describe the server.
     fn describe(&self) -> Description {
         Description::default()

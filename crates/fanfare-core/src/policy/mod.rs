@@ -19,16 +19,13 @@ mod tests;
 
 use smallvec::SmallVec;
 
-use crate::{Channel, Event, Identity, Pattern, UserId, names::is_room};
+use crate::{Channel, Event, Identity, Pattern, UserId};
 pub use authorizer::{Authorizer, Counts, Question};
 pub use explanation::{Explanation, Reason};
 pub use grant::{BadGrant, Grant};
 use lookup::Lookup;
-pub use place::Place;
+pub use place::{KnownNames, Place};
 pub use rule::{BadPattern, BadRule, Clause, Clauses, Rule, RulePattern};
-
-/// This channel and everything under it is not public by default: users' messages are published there.
-const NOT_PUBLIC: &str = "messages";
 
 /// What a client does with a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,9 +55,11 @@ pub struct PolicyOptions {
     pub authorizer: bool,
     /// The default for rooms.
     pub rooms: RoomAccess,
-    /// The channels that anonymous connections may use by default, except rooms. `None` is all but `messages`
-    /// and what is under it.
+    /// The channels that anonymous connections may use by default, except rooms. `None` is all but the feed and what
+    /// is under it.
     pub public: Option<Vec<Pattern>>,
+    /// The names of rooms and of the feed.
+    pub names: KnownNames,
 }
 
 /// The policy's decision.
@@ -93,6 +92,7 @@ pub struct Policy {
     authorizer: bool,
     rooms: RoomAccess,
     public: Option<(Vec<Pattern>, Lookup)>,
+    names: KnownNames,
 }
 
 impl Default for Policy {
@@ -114,7 +114,13 @@ impl Policy {
             authorizer: options.authorizer,
             rooms: options.rooms,
             public,
+            names: options.names,
         }
+    }
+
+    /// The names of rooms and of the feed.
+    pub fn names(&self) -> &KnownNames {
+        &self.names
     }
 
     /// Judges whether `who` (`None` for an anonymous connection) may do `action` on `channel`.
@@ -125,7 +131,10 @@ impl Policy {
     /// Like [`Policy::judge`], with the reason. Allocates nothing.
     pub fn explain(&self, who: Option<&Identity>, action: Action, channel: &Channel) -> Explanation<'_> {
         let own = self.explain_alone(who, action, channel);
-        let place = Place::told_of_by(channel).filter(|_| own.verdict != Verdict::Denied);
+        let place = self
+            .names
+            .told_of_by(channel)
+            .filter(|_| own.verdict != Verdict::Denied);
         match place.map(|place| self.explain_place(who, action, place)) {
             // The stricter one decides.
             Some(place) if place.verdict == Verdict::Denied || own.verdict == Verdict::Allowed => {
@@ -149,7 +158,7 @@ impl Policy {
     ) -> SmallVec<[Channel; 2]> {
         let is_open = |explained: Explanation<'_>| explained.verdict == Verdict::Ask;
         let own = is_open(self.explain_alone(who, action, channel)).then(|| channel.clone());
-        let room = match Place::told_of_by(channel) {
+        let room = match self.names.told_of_by(channel) {
             Some(Place::Room(room)) if is_open(self.explain_alone(who, action, room)) => {
                 Channel::new(room).ok() // a part of a channel's name that is one itself
             }
@@ -167,7 +176,7 @@ impl Policy {
 
     /// Judges by the channel's name alone, without the place whose messages it carries.
     fn explain_alone(&self, who: Option<&Identity>, action: Action, channel: &str) -> Explanation<'_> {
-        let room = is_room(channel);
+        let room = self.names.is_room(channel);
         if room && who.is_none() {
             return decided(false, Reason::AnonymousInRoom);
         }
@@ -224,7 +233,7 @@ impl Policy {
     /// [`Readers::Judged`], each connection that matches by a pattern must be judged.
     pub fn readers(&self, channel: &Channel) -> Readers {
         let own = self.readers_alone(channel);
-        match Place::told_of_by(channel) {
+        match self.names.told_of_by(channel) {
             None => own,
             Some(Place::Room(room)) => own.max(self.readers_alone(room)),
             Some(Place::Personal(_)) => Readers::Judged,
@@ -232,7 +241,7 @@ impl Policy {
     }
 
     fn readers_alone(&self, channel: &str) -> Readers {
-        let room = is_room(channel);
+        let room = self.names.is_room(channel);
         let rule = self
             .rule_for(channel)
             .map(|(_, rule)| rule.clauses(Action::Subscribe, room));
@@ -298,9 +307,7 @@ impl Policy {
                 let mut candidates = lookup.candidates(channel).iter();
                 candidates.any(|place| patterns[*place].matches(channel))
             }
-            None => !channel
-                .strip_prefix(NOT_PUBLIC)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', ':'])),
+            None => !self.names.is_of_feed(channel),
         }
     }
 }

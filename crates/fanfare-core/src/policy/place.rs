@@ -1,10 +1,16 @@
-//! The channels that carry messages of another place: `messages.channel.{place}`. If the place is a room or a
-//! personal channel, its own rules hold for them, too.
+//! The names that have a meaning to the policy: rooms, and the channels that carry the messages of another place,
+//! `{feed}.channel.{place}`. If the place is a room or a personal channel, its own rules hold for them, too.
 
-use crate::{event::personal_id, names::is_room};
+use crate::event::personal_id;
 
-/// The prefix of such a channel's name; the place follows.
-const FEED: &str = "messages.channel.";
+/// Which names are rooms and feeds. Dialects and the server's own features declare them; nothing here knows one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownNames {
+    /// What the names of rooms begin with; the room's id follows.
+    pub rooms: Vec<&'static str>,
+    /// The channel of stored messages. It and everything under it is not public by default.
+    pub feed: Option<&'static str>,
+}
 
 /// A channel whose rules hold for the messages written in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,24 +21,61 @@ pub enum Place<'a> {
     Personal(&'a str),
 }
 
-impl<'a> Place<'a> {
+impl KnownNames {
+    /// Returns whether this is the name of a room, a channel with members.
+    pub fn is_room(&self, name: &str) -> bool {
+        let mut prefixes = self.rooms.iter();
+        prefixes.any(|prefix| name.strip_prefix(prefix).is_some_and(|id| !id.is_empty()))
+    }
+
     /// Returns the place of this name; `None` if its rules hold for nothing but itself.
-    pub fn of(name: &'a str) -> Option<Self> {
+    pub fn place<'a>(&self, name: &'a str) -> Option<Place<'a>> {
         match personal_id(name) {
-            Some(user) => Some(Self::Personal(user)),
-            None => is_room(name).then_some(Self::Room(name)),
+            Some(user) => Some(Place::Personal(user)),
+            None => self.is_room(name).then_some(Place::Room(name)),
         }
     }
 
     /// Returns the place whose messages the channel of this name carries.
-    pub(super) fn told_of_by(channel: &'a str) -> Option<Self> {
-        Self::of(channel.strip_prefix(FEED)?)
+    pub(super) fn told_of_by<'a>(&self, channel: &'a str) -> Option<Place<'a>> {
+        self.place(channel.strip_prefix(self.feed?)?.strip_prefix(".channel.")?)
+    }
+
+    /// Returns whether this is the feed, or is under it.
+    pub(super) fn is_of_feed(&self, channel: &str) -> bool {
+        let rest = self.feed.and_then(|feed| channel.strip_prefix(feed));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', ':']))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn names() -> KnownNames {
+        KnownNames {
+            rooms: vec!["project:", "channel:", "task:"],
+            feed: Some("messages"),
+        }
+    }
+
+    #[test]
+    fn rooms() {
+        for (name, expected) in [
+            ("project:123", true),
+            ("channel:a.b:c", true),
+            ("task:7", true),
+            ("project.123", false),
+            ("project", false),
+            ("project:", false),
+            ("projects:1", false),
+            ("my.project:1", false),
+            ("Project:1", false),
+        ] {
+            assert_eq!(names().is_room(name), expected, "{name}");
+            assert!(!KnownNames::default().is_room(name), "{name}");
+        }
+    }
 
     #[test]
     fn places() {
@@ -51,7 +94,8 @@ mod tests {
             ("messages:channel:project:9", None),
             ("project:9", None),
         ] {
-            assert_eq!(Place::told_of_by(channel), expected, "{channel}");
+            assert_eq!(names().told_of_by(channel), expected, "{channel}");
+            assert_eq!(KnownNames::default().told_of_by(channel), None, "{channel}");
         }
     }
 }

@@ -62,6 +62,10 @@ fn policy(rules: &[&str]) -> Policy {
 fn options(rules: &[&str]) -> PolicyOptions {
     PolicyOptions {
         rules: rules.iter().map(|text| rule(text)).collect(),
+        names: KnownNames {
+            rooms: vec!["project:", "channel:", "task:"],
+            feed: Some("messages"),
+        },
         ..PolicyOptions::default()
     }
 }
@@ -235,12 +239,12 @@ fn rooms_by_default() {
             check(&policy(&[]), name, &[(user, authenticated)]);
             let closed = PolicyOptions {
                 rooms: RoomAccess::Nobody,
-                ..PolicyOptions::default()
+                ..options(&[])
             };
             check(&Policy::new(closed), name, &[(user, nobody)]);
             let asking = PolicyOptions {
                 authorizer: true,
-                ..PolicyOptions::default()
+                ..options(&[])
             };
             check(&Policy::new(asking), name, &[(user, asked)]);
         }
@@ -295,7 +299,7 @@ fn public_channels() {
         let patterns = patterns.iter().map(|text| Pattern::new(text).expect("a pattern"));
         Policy::new(PolicyOptions {
             public: Some(patterns.collect()),
-            ..PolicyOptions::default()
+            ..options(&[])
         })
     };
     let some = listed(&["news.*", "messages.public", "*.open"]);

@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 
 use super::errors::FrameError;
 
-/// The kinds of rooms a client may name.
-const KINDS: [&str; 3] = ["project", "channel", "task"];
+/// What the names of rooms begin with.
+pub(super) const ROOMS: &[&str] = &["project:", "channel:", "task:"];
 
 /// A message from a client.
 pub(super) enum Frame<'a> {
@@ -58,9 +58,11 @@ fn wants_members<'a>(frame: &RawObject<'a>) -> Result<bool, FrameError<'a>> {
 
 /// Returns the room of that name, if clients may use it.
 pub(super) fn named<'a>(name: &str) -> Result<Channel, FrameError<'a>> {
-    match name.split_once(':') {
-        Some((kind, _)) if KINDS.contains(&kind) => Channel::new(name).map_err(|_| FrameError::BadRoom),
-        Some(("user", id)) if UserId::new(id).is_ok() => Err(FrameError::UsersRoom),
+    if ROOMS.iter().any(|prefix| name.starts_with(prefix)) {
+        return Channel::new(name).map_err(|_| FrameError::BadRoom);
+    }
+    match name.strip_prefix("user:") {
+        Some(id) if UserId::new(id).is_ok() => Err(FrameError::UsersRoom),
         _ => Err(FrameError::BadRoom),
     }
 }

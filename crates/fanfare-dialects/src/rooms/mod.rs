@@ -72,6 +72,10 @@ impl DialectKind for Kind {
         };
     }
 
+    fn rooms(&self) -> &'static [&'static str] {
+        frames::ROOMS
+    }
+
     fn policy_options(&self) -> &'static [&'static str] {
         &["default_access"]
     }

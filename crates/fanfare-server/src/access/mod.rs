@@ -5,10 +5,7 @@
 mod tests;
 mod webhook;
 
-use fanfare_core::{
-    Pattern,
-    policy::{BadGrant, BadPattern, BadRule, Grant, Policy, PolicyOptions, RoomAccess, Rule, RulePattern},
-};
+use fanfare_core::policy::{BadGrant, BadPattern, BadRule, Grant, Policy, PolicyOptions, Rule, RulePattern};
 
 use crate::config::{ChannelRule, Config};
 pub use webhook::{NoAnswer, Webhook};
@@ -33,15 +30,11 @@ pub enum AccessError {
     Client(#[source] reqwest::Error),
 }
 
-/// The policy of a configuration. `rooms` and `public` are as [`PolicyOptions`] has them; dialects declare them.
+/// The policy of a configuration, over `defaults` that have no rules.
 ///
 /// # Errors
 /// When a rule is none.
-pub fn policy(
-    config: &Config,
-    rooms: RoomAccess,
-    public: Option<Vec<Pattern>>,
-) -> Result<Policy, AccessError> {
+pub fn policy(config: &Config, defaults: PolicyOptions) -> Result<Policy, AccessError> {
     let rules = (1..)
         .zip(&config.channel)
         .map(|(number, texts)| rule(number, texts))
@@ -49,8 +42,7 @@ pub fn policy(
     Ok(Policy::new(PolicyOptions {
         rules,
         authorizer: config.authorizer.url.is_some(),
-        rooms,
-        public,
+        ..defaults
     }))
 }
 

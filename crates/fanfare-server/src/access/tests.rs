@@ -11,7 +11,7 @@ use std::{
 
 use fanfare_core::{
     Channel, UserId,
-    policy::{Action, Authorizer as _, Counts, Question, Verdict},
+    policy::{Action, Authorizer as _, Counts, PolicyOptions, Question, RoomAccess, Verdict},
 };
 use futures_util::FutureExt as _;
 use tokio::{
@@ -441,8 +441,13 @@ fn policies_from_configurations() {
         ..Config::default()
     };
     let channel = Channel::new("news.a").unwrap();
+    let closed = || PolicyOptions {
+        rooms: RoomAccess::Nobody,
+        public: Some(Vec::new()),
+        ..PolicyOptions::default()
+    };
     let verdict = |config: &Config| {
-        let policy = policy(config, RoomAccess::Nobody, Some(Vec::new())).unwrap();
+        let policy = policy(config, closed()).unwrap();
         policy.judge(None, Action::Subscribe, &channel)
     };
     assert_eq!(verdict(&config(&[rule("news.*", "anyone")])), Verdict::Allowed);
@@ -470,7 +475,7 @@ fn policies_from_configurations() {
         ),
     ];
     for (bad, expected) in cases {
-        let error = policy(&config(&[rule("a", "anyone"), bad]), RoomAccess::Nobody, None);
+        let error = policy(&config(&[rule("a", "anyone"), bad]), closed());
         assert_eq!(error.unwrap_err().to_string(), expected);
     }
 }

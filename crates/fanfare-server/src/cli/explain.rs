@@ -78,10 +78,11 @@ impl Explain {
         if self.ask {
             ask(loaded, &policy, who.as_ref(), &audience, &mut decisions).await?;
         }
+        let room = is_room(&policy, &audience);
         Ok(if self.json {
-            format!("{}\n", self.as_json(&audience, &decisions))
+            format!("{}\n", self.as_json(room, &decisions))
         } else {
-            self.as_text(&audience, &decisions)
+            self.as_text(&audience, room, &decisions)
         })
     }
 
@@ -103,14 +104,14 @@ impl Explain {
         Ok(auth::identity(&verified, &policy.wanted_claims()))
     }
 
-    fn as_text(&self, audience: &Audience, decisions: &[Decision]) -> String {
+    fn as_text(&self, audience: &Audience, room: bool, decisions: &[Decision]) -> String {
         let who = self.user.as_ref().map_or_else(
             || "an anonymous connection".to_owned(),
             |user| format!("{user:?}"),
         );
         let kind = match audience {
             Audience::User(_) => ", a personal channel",
-            Audience::Channel(channel) if channel.is_room() => ", a room",
+            _ if room => ", a room",
             Audience::Channel(_) | Audience::Everyone => "",
         };
         let mut text = format!("{who} on {:?}{kind}\n", self.channel);
@@ -125,7 +126,7 @@ impl Explain {
         text
     }
 
-    fn as_json(&self, audience: &Audience, decisions: &[Decision]) -> Value {
+    fn as_json(&self, room: bool, decisions: &[Decision]) -> Value {
         let decision = |decision: &Decision| {
             let mut json = json!({
                 "action": decision.what,
@@ -143,15 +144,19 @@ impl Explain {
         json!({
             "user": self.user,
             "channel": self.channel,
-            "room": matches!(audience, Audience::Channel(channel) if channel.is_room()),
+            "room": room,
             "decisions": decisions.iter().map(decision).collect::<Vec<_>>(),
         })
     }
 }
 
+fn is_room(policy: &Policy, audience: &Audience) -> bool {
+    matches!(audience, Audience::Channel(channel) if policy.names().is_room(channel))
+}
+
 /// Everything that one can do with the channel. Joining a room is subscribing to it, by another name.
 fn decide(policy: &Policy, loaded: &Loaded, who: Option<&Identity>, audience: &Audience) -> Vec<Decision> {
-    let room = matches!(audience, Audience::Channel(channel) if channel.is_room());
+    let room = is_room(policy, audience);
     let all = [
         ("subscribe", Action::Subscribe, true),
         ("join", Action::Subscribe, room),

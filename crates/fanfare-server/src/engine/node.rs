@@ -14,7 +14,7 @@ use fanfare_core::{
     Audience, Broker, BrokerError, BrokerFigures, BrokerHealth, ChannelInterests, Dialect, DialectFacts,
     DialectKind, DialectReport, EVERYONE_CHANNEL, Event, Hearing, Hears, Interests, NodeFacts,
     PresenceCounts, PublishOptions, Receipt, RememberedIds, UserId,
-    policy::{Authorizer, Counts, Policy},
+    policy::{Authorizer, Counts, KnownNames, Policy},
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -152,6 +152,11 @@ impl Node {
     }
 
     /// Who may use which channel, as of now. Judge one question by one of these: the next call may return another.
+    /// The names of rooms and of the feed.
+    pub fn names(&self) -> KnownNames {
+        self.policy().names().clone()
+    }
+
     pub(super) fn policy(&self) -> Guard<Arc<Policy>> {
         self.policy.load()
     }

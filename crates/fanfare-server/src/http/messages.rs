@@ -293,11 +293,11 @@ async fn create(body: Received, who: Arc<Identity>, site: &Site) -> Result<Reply
         return Err(Refusal::Forbidden);
     }
     let broker = site.node.broker().cloned().ok_or(Refusal::Starting)?;
-    let accounts = site.options.accounts.clone();
+    let (accounts, names) = (site.options.accounts.clone(), site.node.names());
     // A task of its own: a caller that hangs up early must not leave a message stored and unpublished.
     let storing = tokio::spawn(async move {
         let message = accounts.create_message(draft.by(&who.user)).await?;
-        messages::publish(&accounts, &*broker, &message).await;
+        messages::publish(&accounts, &*broker, &names, &message).await;
         Ok::<_, AccountError>(message)
     });
     let fault =

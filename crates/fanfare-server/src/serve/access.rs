@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use fanfare_core::policy::{Policy, PolicyOptions, RoomAccess};
+use fanfare_core::policy::{KnownNames, Policy, PolicyOptions, RoomAccess};
 use tokio::runtime::Handle;
 
 use super::settings;
 use crate::{
     access::{self, AccessError, Webhook},
     config::Config,
+    messages::MESSAGES_CHANNEL,
 };
 
 /// The rules of the configuration, over defaults that the dialects' options shape.
@@ -16,8 +17,7 @@ use crate::{
 /// # Errors
 /// When a rule is none, which the configuration's checks find before.
 pub fn policy(config: &Config) -> Result<Policy, AccessError> {
-    let defaults = defaults(config);
-    access::policy(config, defaults.rooms, defaults.public)
+    access::policy(config, defaults(config))
 }
 
 /// Who may use a room of which no rule says anything.
@@ -25,9 +25,16 @@ pub(super) fn rooms(config: &Config) -> RoomAccess {
     defaults(config).rooms
 }
 
-/// What the dialects' options say.
+/// What the dialects declare and their options say.
 fn defaults(config: &Config) -> PolicyOptions {
-    let mut options = PolicyOptions::default();
+    let kinds = fanfare_dialects::ALL.iter();
+    let mut options = PolicyOptions {
+        names: KnownNames {
+            rooms: kinds.flat_map(|kind| kind.rooms()).copied().collect(),
+            feed: Some(MESSAGES_CHANNEL),
+        },
+        ..PolicyOptions::default()
+    };
     for kind in fanfare_dialects::ALL {
         kind.shape_policy(&settings::configured(config, *kind).options, &mut options);
     }

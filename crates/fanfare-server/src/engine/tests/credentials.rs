@@ -108,7 +108,7 @@ async fn expired(world: &World, user: &str, asked: &str) -> super::client::Clien
 
 #[test]
 fn events_pause_until_the_same_user_is_back() {
-    pausing(PolicyOptions::default()).run(|world| async move {
+    pausing(rules(&[])).run(|world| async move {
         let mut alice = expired(&world, "alice", "sub a b.*;join project:1").await;
         let told = async |data: &str| {
             let events = [("alice", 0), ("*", 0)].map(|(to, _)| world.publish(to, "t", data));
@@ -148,7 +148,7 @@ fn a_new_credential_closes_what_it_does_not_open() {
 
 #[test]
 fn a_room_that_a_new_credential_closes_is_left() {
-    pausing(PolicyOptions::default()).run(|world| async move {
+    pausing(rules(&[])).run(|world| async move {
         let mut alice = expired(&world, "alice", "join project:1").await;
         let closed = format!("auth {}", token("alice", 60, &json!({"rooms": []})));
         assert_eq!(alice.ask(&closed).await, "auth: alice");
@@ -162,7 +162,7 @@ fn a_room_that_a_new_credential_closes_is_left() {
 
 #[test]
 fn a_renewed_credential_has_its_own_end() {
-    pausing(PolicyOptions::default()).run(|world| async move {
+    pausing(rules(&[])).run(|world| async move {
         let mut alice = world.connect_for("alice", A_WHILE).await;
         let short = format!("auth {}", token("alice", 1, &Value::Null));
         assert_eq!(alice.ask(&short).await, "auth: alice");

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fanfare_accounts::mint::mint;
 use fanfare_core::{
     Audience, Broker, Channel, Event, Identity, Inbound, PublishOptions, RawJson, Receipt, Refusal, UserId,
-    policy::{Authorizer, Policy, PolicyOptions, Rule, RulePattern},
+    policy::{Authorizer, KnownNames, Policy, PolicyOptions, Rule, RulePattern},
 };
 use tokio::task::LocalSet;
 use uuid::Uuid;
@@ -63,7 +63,7 @@ impl Default for Setup {
         Self {
             settings: settings(),
             dialects: vec![Plain::default()],
-            policy: PolicyOptions::default(),
+            policy: rules(&[]),
             authorizer: None,
             shards: 1,
         }
@@ -76,7 +76,7 @@ impl Setup {
         Self {
             policy: PolicyOptions {
                 authorizer: true,
-                ..PolicyOptions::default()
+                ..rules(&[])
             },
             authorizer: Some(authorizer.clone()),
             ..Self::default()
@@ -311,6 +311,10 @@ pub(super) fn rules(rules: &[(&str, &str, &str)]) -> PolicyOptions {
     };
     PolicyOptions {
         rules: rules.iter().map(rule).collect(),
+        names: KnownNames {
+            rooms: vec!["project:", "channel:", "task:"],
+            feed: Some("messages"),
+        },
         ..PolicyOptions::default()
     }
 }
