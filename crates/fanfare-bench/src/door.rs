@@ -94,7 +94,9 @@ fn payload_len(dialect: &dyn DialectKind, audience: &Audience) -> Result<usize, 
     let empty = RawJson::parse(&Bytes::from_static(b"\"\"")).map_err(|error| error.to_string())?;
     let event = Event::new(audience.clone(), Some(KIND), empty, SystemTime::now());
     let dialect_of = dialect.open(&Options::defaults(dialect.defaults().options));
-    let around = dialect_of.render(&event).map(|text| HEADER_LEN + text.len());
+    let around = dialect_of
+        .render(&event)
+        .map(|rendering| HEADER_LEN + rendering.payload().len());
     let len = around.and_then(|around| FRAME_LEN.checked_sub(around));
     len.ok_or_else(|| {
         format!(

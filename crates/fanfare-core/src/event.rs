@@ -79,6 +79,8 @@ pub struct Event {
     /// `private_to` it has no effect, so a node of a version without this field treats the event as more
     /// private, never as less.
     pub readers_of: Option<Channel>,
+    /// If set, this connection does not receive it.
+    pub except: Option<Uuid>,
 }
 
 /// The sender of an event.
@@ -122,6 +124,7 @@ impl Event {
             timestamp: now,
             private_to: None,
             readers_of: None,
+            except: None,
         }
     }
 }

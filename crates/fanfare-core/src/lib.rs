@@ -72,7 +72,7 @@
 //!
 //! # A client protocol
 //!
-//! A [`DialectKind`] is a protocol with its options, a [`Dialect`] is one that is configured: it reads the [`Handshake`], renders events
+//! A [`DialectKind`] is a protocol with its options, a [`Dialect`] is one that is configured: it reads the [`RequestHead`], renders events
 //! and chooses the texts for every [`Refusal`] and [`Ending`]. A [`Conversation`] is one connection's state machine. It has no socket and
 //! no clock: messages and outcomes go in, [`Step`]s come out.
 //!
@@ -135,8 +135,9 @@ pub use broker::{
 pub use client_network::ClientNetwork;
 pub use dialect::{
     About, Accept, Call, Command, Context, Conversation, Converse, Description, Dialect, DialectDefaults,
-    DialectKind, Draft, Endpoint, Handshake, Heard, Hearing, Hears, HttpError, HttpReply, ListenPlan,
-    Listening, Message, Offer, Outcome, Plan, Rejection, Render, Respond, Right, Step, Steps, Token,
+    DialectKind, Draft, Endpoint, Heard, Hearing, Hears, HttpError, HttpReply, ListenPlan, Listening,
+    Message, Offer, Outcome, Plan, Rejection, Render, Rendering, RequestHead, Respond, Right, Step, Steps,
+    Token, path_matches,
 };
 pub use ending::{Denial, Ending, Refusal};
 pub use event::{

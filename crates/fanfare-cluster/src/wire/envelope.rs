@@ -41,6 +41,7 @@ pub(super) struct Meta {
     pub(super) timestamp: SystemTime,
     pub(super) private_to: Option<Box<[UserId]>>,
     pub(super) readers_of: Option<Channel>,
+    pub(super) except: Option<Uuid>,
     pub(super) untyped: bool,
 }
 
@@ -57,6 +58,7 @@ impl Meta {
             timestamp: self.timestamp,
             private_to: self.private_to,
             readers_of: self.readers_of,
+            except: self.except,
         }
     }
 }
@@ -77,6 +79,8 @@ struct Written<'a> {
     private_to: Option<Vec<Box<str>>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     readers_of: Option<Box<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    except: Option<Uuid>,
     /// The number, if replies are wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reply: Option<u64>,
@@ -136,6 +140,7 @@ fn check(message: &Bytes, written: Written<'_>) -> Option<(Envelope, Meta)> {
         timestamp: humantime::parse_rfc3339(&written.timestamp).ok()?,
         private_to: private_to.transpose().ok()?,
         readers_of: readers_of.transpose().ok()?,
+        except: written.except,
         untyped: written.untyped,
     };
     let envelope = Envelope {
@@ -162,6 +167,7 @@ pub fn encode(event: &Event, envelope: &Envelope) -> Bytes {
             .as_ref()
             .map(|users| users.iter().map(|user| Box::from(&**user)).collect()),
         readers_of: event.readers_of.as_ref().map(|channel| Box::from(&**channel)),
+        except: event.except,
         reply: envelope.number.filter(|_| envelope.reply),
         echo: envelope.number.filter(|_| !envelope.reply),
         untyped: event.kind.is_none(),

@@ -221,6 +221,7 @@ fn events() -> Vec<Event> {
         })),
         private_to: Some([UserId::new("a:b").unwrap(), UserId::new("\"").unwrap()].into()),
         readers_of: Some(Channel::new("project:\"").unwrap()),
+        except: Some(Uuid::from_u128(9)),
         ..Event::new(audience, None, data(), now)
     };
     let mut events = Vec::new();
@@ -261,7 +262,7 @@ fn names_and_messages_go_there_and_back() {
         assert_eq!(read.sender, event.sender);
         assert_eq!(read.timestamp, event.timestamp);
         assert_eq!(read.private_to, event.private_to);
-        assert_eq!(read.readers_of, event.readers_of);
+        assert_eq!((read.readers_of, read.except), (event.readers_of, event.except));
 
         // What a subscriber of other make sees.
         let plain =

@@ -83,6 +83,11 @@ pub trait Conversation: Send {
         steps.push(Step::End(Ending::TokenExpired));
     }
 
+    /// The credential of [`Command::SubscribeBy`] has expired, and the subscription to `channel` has ended.
+    fn lapsed(&mut self, channel: &Channel, context: &Context<'_>, steps: &mut Steps) {
+        let _ = (channel, context, steps);
+    }
+
     /// A message was dropped, unread, because the client sends more of them than it may.
     fn limited(&mut self, context: &Context<'_>, steps: &mut Steps) {
         let _ = (context, steps);
@@ -148,6 +153,15 @@ pub enum Command {
         /// All or nothing.
         whole: bool,
     },
+    /// Like `Subscribe`, of one channel that the connection may not read by itself: this token, which must be of the
+    /// connection's user, is judged in place of the connection's own. The subscription ends with it
+    /// ([`Conversation::lapsed`]). Answered by [`Outcome::Subscribed`].
+    SubscribeBy {
+        /// What to receive.
+        channel: Channel,
+        /// The credential.
+        credential: Token,
+    },
     /// Send it no more. What is not subscribed to is confirmed. Answered by [`Outcome::Unsubscribed`].
     Unsubscribe(Vec<Subscription>),
     /// Enter a room. A connection that is in it already is confirmed. Answered by [`Outcome::Joined`].
@@ -182,6 +196,8 @@ pub struct Draft {
     pub metadata: Option<RawJson>,
     /// Who may say it there.
     pub right: Right,
+    /// Whether the connection that publishes it receives it, too, if it is subscribed.
+    pub echo: bool,
 }
 
 /// What a connection must have to publish.

@@ -1,4 +1,4 @@
-//! The upgrade request, what a dialect finds in it, and how it refuses.
+//! The head of a request, what a dialect finds in it, and how it refuses an upgrade.
 
 use std::{borrow::Cow, time::SystemTime};
 
@@ -10,7 +10,7 @@ use crate::{Identity, Refusal};
 pub trait Accept: Send + Sync {
     /// Returns whether this dialect claims the handshake, on a listener where it shares a path. The first that claims it has
     /// it, else the last.
-    fn claims(&self, handshake: &Handshake<'_>) -> bool {
+    fn claims(&self, handshake: &RequestHead<'_>) -> bool {
         let _ = handshake;
         false
     }
@@ -25,7 +25,7 @@ pub trait Accept: Send + Sync {
     ///
     /// # Errors
     /// If the request is refused for what it does or does not offer.
-    fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
+    fn offer<'a>(&self, handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
         let _ = handshake;
         Ok(Offer::default())
     }
@@ -55,10 +55,36 @@ pub trait Accept: Send + Sync {
     fn refuse(&self, refusal: Refusal, about: &About<'_>) -> Rejection;
 }
 
-/// The parts of an HTTP upgrade request that dialects read.
-pub struct Handshake<'a> {
+/// The parts of an HTTP request's head that dialects read.
+#[derive(Clone, Copy)]
+pub struct RequestHead<'a> {
+    /// A path with parameters, and the one that was asked for.
+    path: (&'static str, &'a str),
     query: &'a str,
     header: &'a dyn Fn(&str) -> Option<&'a str>,
+}
+
+/// Returns whether `path` is `template`, in which `{name}` stands for any one segment that is not empty.
+///
+/// ```
+/// use fanfare_core::path_matches;
+///
+/// assert!(path_matches("/app/{key}", "/app/4c1f"));
+/// assert!(!path_matches("/app/{key}", "/app/"));
+/// assert!(!path_matches("/app/{key}", "/app/4c1f/events"));
+/// ```
+pub fn path_matches(template: &str, path: &str) -> bool {
+    let mut parts = path.split('/');
+    let all = template.split('/').all(|part| {
+        let segment = parts.next();
+        segment.is_some_and(|segment| part == segment || (parameter(part).is_some() && !segment.is_empty()))
+    });
+    all && parts.next().is_none()
+}
+
+/// Returns the parameter's name if this part of a template is one.
+fn parameter(part: &str) -> Option<&str> {
+    part.strip_prefix('{')?.strip_suffix('}')
 }
 
 /// The credential and the names that a dialect found in an upgrade request.
@@ -108,11 +134,30 @@ pub enum Rejection {
     },
 }
 
-impl<'a> Handshake<'a> {
-    /// Returns a handshake with this query string (without `?`) and this look-up of a header by its lower-case
+impl<'a> RequestHead<'a> {
+    /// Returns the head with this query string (without `?`) and this look-up of a header by its lower-case
     /// name.
     pub fn new(query: &'a str, header: &'a dyn Fn(&str) -> Option<&'a str>) -> Self {
-        Self { query, header }
+        let path = ("", "");
+        Self { path, query, header }
+    }
+
+    /// Returns the head of a request to `path`, which matches `template`.
+    #[must_use]
+    pub fn at(self, template: &'static str, path: &'a str) -> Self {
+        let path = (template, path);
+        Self { path, ..self }
+    }
+
+    /// Returns the segment of the path for which `{name}` stands in the dialect's path or in [`Endpoint::path`], as it was sent.
+    ///
+    /// [`Endpoint::path`]: crate::Endpoint::path
+    pub fn path_parameter(&self, name: &str) -> Option<&'a str> {
+        let (template, path) = self.path;
+        let mut segments = template.split('/').zip(path.split('/'));
+        segments
+            .find(|(part, _)| parameter(part) == Some(name))
+            .map(|(_, segment)| segment)
     }
 
     /// Returns the header of that lower-case name, if it is there and visible ASCII. Repeated headers are
@@ -221,7 +266,7 @@ mod tests {
         ];
         for (query, expected) in cases {
             let none = |_: &str| None;
-            let found = Handshake::new(query, &none).credential("token");
+            let found = RequestHead::new(query, &none).credential("token");
             assert_eq!(
                 found.as_ref().map(Option::as_deref),
                 expected.as_ref().map(|o| *o),
@@ -243,7 +288,7 @@ mod tests {
         ];
         for (value, expected) in cases {
             let header = |name: &str| value.filter(|_| name == "authorization");
-            assert_eq!(Handshake::new("", &header).bearer(), *expected, "{value:?}");
+            assert_eq!(RequestHead::new("", &header).bearer(), *expected, "{value:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{BrokerHealth, DialectFacts, Event, Figure, JsonMap, NodeFacts, Receipt, Report};
+use crate::{BrokerHealth, DialectFacts, Event, Figure, JsonMap, NodeFacts, Receipt, Report, RequestHead};
 
 /// Answers HTTP requests.
 pub trait Respond: Send + Sync {
@@ -55,17 +55,19 @@ pub trait Respond: Send + Sync {
 pub struct Endpoint {
     /// `GET` (which serves `HEAD` too) or `POST`.
     pub method: &'static str,
-    /// The path.
+    /// The path; `{name}` in it stands for any one segment.
     pub path: &'static str,
     /// Whether it needs an API key, an admin's token, or a caller on this machine.
     pub guarded: bool,
 }
 
 /// A request to a dialect's route.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Call<'a> {
-    /// The [`Endpoint::path`] that was called.
+    /// The [`Endpoint::path`] that was called, its parameters by their names.
     pub path: &'static str,
+    /// The path's parameters, the query and the headers.
+    pub head: RequestHead<'a>,
     /// The body, within the size limit.
     pub body: &'a Bytes,
     /// When the request arrived.

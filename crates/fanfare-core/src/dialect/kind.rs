@@ -9,7 +9,7 @@ pub trait DialectKind: Send + Sync {
     /// Its name in configuration, logs and metrics.
     fn name(&self) -> &'static str;
 
-    /// The path its clients connect to.
+    /// The path its clients connect to; `{name}` in it stands for any one segment.
     fn path(&self) -> &'static str;
 
     /// One sentence for the configuration reference.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use fanfare_core::{About, Accept, Handshake, HttpError, Offer, Refusal, Rejection};
+use fanfare_core::{About, Accept, HttpError, Offer, Refusal, Rejection, RequestHead};
 use uuid::Uuid;
 
 use super::{Broadcast, errors};
@@ -16,7 +16,7 @@ const MAX_SHOWN: usize = 123 - "Client  is already connected".len();
 impl Accept for Broadcast {
     /// A token in the query or in a header proves a user; `client_id` is a name and proves nothing. Both are
     /// optional.
-    fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
+    fn offer<'a>(&self, handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
         let (query, bearer) = (handshake.credential("token")?, handshake.bearer()?);
         let offer = Offer::of_one([query, bearer.map(Cow::Borrowed)])?;
         let name = handshake.parameter("client_id").filter(|name| !name.is_empty());
@@ -124,7 +124,7 @@ mod tests {
         let dialect = Broadcast {
             interval: std::time::Duration::ZERO,
         };
-        let offer = dialect.offer(&Handshake::new("", &none)).expect("an offer");
+        let offer = dialect.offer(&RequestHead::new("", &none)).expect("an offer");
         assert!(offer.keep_user_agent);
     }
 }

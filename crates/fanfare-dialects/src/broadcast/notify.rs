@@ -222,6 +222,8 @@ fn read_data(raw: &RawValue) -> Result<(&RawValue, RawObject<'_>), &'static str>
 mod tests {
     use uuid::Uuid;
 
+    use fanfare_core::RequestHead;
+
     use super::*;
 
     /// Cases that would be unreadable in a transcript.
@@ -245,6 +247,7 @@ mod tests {
             let (body, now, id) = (Bytes::from(body), SystemTime::UNIX_EPOCH, Uuid::nil());
             let plan = plan(&Call {
                 path: PATH,
+                head: RequestHead::new("", &|_| None),
                 body: &body,
                 now,
                 id,

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use fanfare_core::{Audience, DialectFacts, Ending, Event, NodeFacts, Render};
+use fanfare_core::{Audience, DialectFacts, Ending, Event, NodeFacts, Render, Rendering};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -27,9 +27,9 @@ const SERVICE: &str = "notification_service";
 pub(super) const DEFAULT_TYPE: &str = "custom";
 
 impl Render for Broadcast {
-    fn render(&self, event: &Event) -> Option<Bytes> {
+    fn render(&self, event: &Event) -> Option<Rendering> {
         match event.audience {
-            Audience::User(_) | Audience::Everyone => Some(notification(event)),
+            Audience::User(_) | Audience::Everyone => Some(notification(event).into()),
             Audience::Channel(_) => None,
         }
     }
@@ -38,25 +38,25 @@ impl Render for Broadcast {
         TYPES
     }
 
-    fn ping(&self, now: SystemTime) -> Option<Bytes> {
-        Some(ping(now))
+    fn ping(&self, now: SystemTime) -> Option<Rendering> {
+        Some(ping(now).into())
     }
 
     fn tick_interval(&self) -> Option<Duration> {
         (!self.interval.is_zero()).then_some(self.interval)
     }
 
-    fn tick(&self, count: u64, id: Uuid, node: &NodeFacts, own: &DialectFacts) -> Option<Bytes> {
-        Some(test_notification(count, id, node, own))
+    fn tick(&self, count: u64, id: Uuid, node: &NodeFacts, own: &DialectFacts) -> Option<Rendering> {
+        Some(test_notification(count, id, node, own).into())
     }
 
-    fn drain_notice(&self, id: Uuid, now: SystemTime) -> Option<Bytes> {
-        Some(system(id, now))
+    fn drain_notice(&self, id: Uuid, now: SystemTime) -> Option<Rendering> {
+        Some(system(id, now).into())
     }
 
-    fn last_words(&self, ending: Ending, now: SystemTime) -> Option<Bytes> {
+    fn last_words(&self, ending: Ending, now: SystemTime) -> Option<Rendering> {
         match ending {
-            Ending::ShuttingDown => Some(shutdown(now)),
+            Ending::ShuttingDown => Some(shutdown(now).into()),
             Ending::TokenExpired
             | Ending::SlowConsumer
             | Ending::PingTimeout

@@ -1,11 +1,11 @@
 //! The handshake: a token in the query, and the refusals.
 
-use fanfare_core::{About, Accept, Handshake, Offer, Refusal, Rejection};
+use fanfare_core::{About, Accept, Offer, Refusal, Rejection, RequestHead};
 
 use super::Notify;
 
 impl Accept for Notify {
-    fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
+    fn offer<'a>(&self, handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
         match handshake.credential("token")? {
             Some(token) if !token.is_empty() => Ok(Offer::of_token(token)),
             _ => Err(Refusal::MissingCredential),

@@ -1,7 +1,6 @@
 //! Renders an event: `{"type","payload","timestamp"}`.
 
-use bytes::Bytes;
-use fanfare_core::{Audience, Event, Render, timestamp};
+use fanfare_core::{Audience, Event, Render, Rendering, timestamp};
 
 use super::Notify;
 
@@ -9,7 +8,7 @@ use super::Notify;
 const DEFAULT_TYPE: &str = "notification";
 
 impl Render for Notify {
-    fn render(&self, event: &Event) -> Option<Bytes> {
+    fn render(&self, event: &Event) -> Option<Rendering> {
         match event.audience {
             Audience::User(_) | Audience::Everyone => {}
             Audience::Channel(_) => return None,
@@ -28,6 +27,6 @@ impl Render for Notify {
         }
         text.push_str(&timestamp(event.timestamp).to_string());
         text.push_str("\"}");
-        Some(text.into())
+        Some(Rendering::Text(text.into()))
     }
 }

@@ -143,6 +143,7 @@ fn draft(to: Audience, payload: &RawValue) -> Result<Draft, FrameError> {
         data: RawJson::from_raw(payload).map_err(|bad| FrameError::invalid(bad.to_string()))?,
         metadata: None,
         right: Right::Rules,
+        echo: true,
     })
 }
 

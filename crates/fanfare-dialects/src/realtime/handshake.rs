@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use fanfare_core::{About, Accept, Handshake, Identity, JsonMap, Offer, Refusal, Rejection, fields};
+use fanfare_core::{About, Accept, Identity, JsonMap, Offer, Refusal, Rejection, RequestHead, fields};
 use serde_json::json;
 
 use super::{Realtime, errors::reply, frames};
@@ -12,7 +12,7 @@ use super::{Realtime, errors::reply, frames};
 const TOKEN_PREFIX: &str = "access_token.";
 
 impl Accept for Realtime {
-    fn claims(&self, handshake: &Handshake<'_>) -> bool {
+    fn claims(&self, handshake: &RequestHead<'_>) -> bool {
         handshake.header("authorization").is_some()
             || token_protocol(handshake).is_some()
             || handshake.parameter("dialect").as_deref() == Some("realtime")
@@ -27,7 +27,7 @@ impl Accept for Realtime {
     ///
     /// An empty token counts as none, in the subprotocol too. The same token may be in several places; two
     /// different ones are refused.
-    fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
+    fn offer<'a>(&self, handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
         let protocol = token_protocol(handshake);
         let offer = Offer::of_one([
             handshake.credential("token")?,
@@ -91,7 +91,7 @@ impl Accept for Realtime {
 }
 
 /// Returns the first subprotocol with a token.
-fn token_protocol<'a>(handshake: &Handshake<'a>) -> Option<&'a str> {
+fn token_protocol<'a>(handshake: &RequestHead<'a>) -> Option<&'a str> {
     let offered = handshake.header("sec-websocket-protocol")?;
     offered
         .split(',')

@@ -4,15 +4,15 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use fanfare_core::{Audience, EVERYONE_CHANNEL, Event, Render, Step};
+use fanfare_core::{Audience, EVERYONE_CHANNEL, Event, Render, Rendering, Step};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{Realtime, frames::FrameError};
 
 impl Render for Realtime {
-    fn render(&self, event: &Event) -> Option<Bytes> {
-        Some(self::event(event))
+    fn render(&self, event: &Event) -> Option<Rendering> {
+        Some(self::event(event).into())
     }
 
     /// `Broadcast` and `DirectMessage` are not reserved: they carry clients' messages.

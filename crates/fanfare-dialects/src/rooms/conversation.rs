@@ -140,6 +140,7 @@ fn publish(room: &Channel, data: RawJson) -> Step {
         data,
         metadata: None,
         right: Right::Member,
+        echo: true,
     };
     Step::Ask(Command::Publish(draft))
 }

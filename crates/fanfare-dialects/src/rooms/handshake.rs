@@ -1,6 +1,6 @@
 //! The handshake: a token in the query or a header, and the refusals.
 
-use fanfare_core::{About, Accept, Handshake, Identity, Offer, Refusal, Rejection};
+use fanfare_core::{About, Accept, Identity, Offer, Refusal, Rejection, RequestHead};
 
 use super::{FORBIDDEN, Rooms, UNAUTHENTICATED};
 
@@ -10,7 +10,7 @@ const TOO_MANY: u16 = 4429;
 impl Accept for Rooms {
     /// The token in the query takes precedence over a header, because a browser may add a header of another
     /// scheme.
-    fn offer<'a>(&self, handshake: &Handshake<'a>) -> Result<Offer<'a>, Refusal> {
+    fn offer<'a>(&self, handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
         match handshake.credential("token")? {
             Some(token) if !token.is_empty() => Ok(Offer::of_token(token)),
             _ => handshake

@@ -5,8 +5,8 @@ use std::{fmt::Display, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Announcement, Audience, Ending, Event, Identity, Member, Presence, RawJson, Render, Sender, timestamp,
-    timestamp_micros,
+    Announcement, Audience, Ending, Event, Identity, Member, Presence, RawJson, Render, Rendering, Sender,
+    timestamp, timestamp_micros,
 };
 use serde_json::Value;
 
@@ -23,8 +23,8 @@ const NOBODY: &str = "system";
 const INTERNAL: u16 = 4500;
 
 impl Render for Rooms {
-    fn render(&self, event: &Event) -> Option<Bytes> {
-        Some(self::event(event))
+    fn render(&self, event: &Event) -> Option<Rendering> {
+        Some(self::event(event).into())
     }
 
     fn announce(&self, change: Presence, member: &Member) -> Option<Announcement> {

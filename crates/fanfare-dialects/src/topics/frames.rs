@@ -105,6 +105,7 @@ impl<'a> Frame<'a> {
             data: RawJson::from_raw(data).map_err(|_| FrameError::in_field("data", "nested too deep"))?,
             metadata: metadata.transpose()?,
             right: Right::Rules,
+            echo: true,
         };
         Ok((channel, draft))
     }

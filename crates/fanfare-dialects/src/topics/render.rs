@@ -1,7 +1,6 @@
 //! Renders an event for a subscriber.
 
-use bytes::Bytes;
-use fanfare_core::{Audience, EVERYONE_CHANNEL, Event, Render, personal_channel, timestamp};
+use fanfare_core::{Audience, EVERYONE_CHANNEL, Event, Render, Rendering, personal_channel, timestamp};
 
 use super::{Topics, metadata};
 
@@ -10,7 +9,7 @@ const DEFAULT_TYPE: &str = "message";
 
 impl Render for Topics {
     /// Renders the event as a `message`; its data as it was published.
-    fn render(&self, event: &Event) -> Option<Bytes> {
+    fn render(&self, event: &Event) -> Option<Rendering> {
         let personal;
         let topic: &str = match &event.audience {
             Audience::Channel(channel) => channel,
@@ -37,7 +36,7 @@ impl Render for Topics {
             &time,
             r#""}"#,
         ];
-        Some(parts.concat().into())
+        Some(Rendering::Text(parts.concat().into()))
     }
 
     fn own_types(&self) -> &'static [&'static str] {

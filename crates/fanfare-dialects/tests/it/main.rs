@@ -5,6 +5,8 @@
 //! UPDATE_EXPECT=1 cargo test -p fanfare-dialects --test it rooms::membership      # writes what is seen into the file
 //! ```
 
+#[path = "../line/mod.rs"]
+mod line;
 mod options;
 mod player;
 mod script;
@@ -29,8 +31,10 @@ const GIVEN: &str = "given.txt";
 
 fn main() -> ExitCode {
     let mut trials = vec![Trial::test("registry::names_are_unique", names_are_unique)];
-    for kind in fanfare_dialects::ALL {
-        let found = scenes(*kind);
+    let line: &dyn DialectKind = &line::Kind;
+    let registered = fanfare_dialects::ALL.iter().map(|kind| ("src", *kind));
+    for (place, kind) in registered.chain([("tests", line)]) {
+        let found = scenes(kind, place);
         trials.extend(
             found.unwrap_or_else(|error| vec![Trial::test(kind.name(), move || Err(Failed::from(error)))]),
         );
@@ -38,10 +42,10 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// One test for each scene of a dialect's transcripts.
-fn scenes(kind: &'static dyn DialectKind) -> Result<Vec<Trial>, String> {
+/// One test for each scene of a dialect's transcripts; its folder is in `place`.
+fn scenes(kind: &'static dyn DialectKind, place: &str) -> Result<Vec<Trial>, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("src")
+        .join(place)
         .join(kind.name())
         .join("transcripts");
     let within = |error| format!("{}: {error}", folder.display());

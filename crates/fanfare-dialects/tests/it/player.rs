@@ -9,9 +9,9 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, BrokerHealth, Call, ConnectionFacts, Context, Conversation, Dialect, DialectKind, DialectReport,
-    Ending, Handshake, Heard, HttpError, HttpReply, Identity, JsonMap, Listening, Message, NodeFacts, Plan,
-    Presence, Reach, Receipt, Refusal, Report, Steps,
+    About, BrokerHealth, Call, Channel, ConnectionFacts, Context, Conversation, Dialect, DialectKind,
+    DialectReport, Ending, Heard, HttpError, HttpReply, Identity, JsonMap, Listening, Message, NodeFacts,
+    Plan, Presence, Reach, Receipt, Refusal, Rendering, Report, RequestHead, Steps, path_matches,
 };
 
 use serde_json::Value;
@@ -143,6 +143,10 @@ impl Stage {
             }
             "timer" => self.converse(|talk, context, steps| talk.timer(context, steps)),
             "expired" => self.converse(|talk, context, steps| talk.expired(context, steps)),
+            "lapsed" => {
+                let channel = Channel::new(rest).expect("a channel");
+                self.converse(|talk, context, steps| talk.lapsed(&channel, context, steps));
+            }
             "limited" => self.converse(|talk, context, steps| talk.limited(context, steps)),
             _ => return false,
         }
@@ -152,8 +156,10 @@ impl Stage {
     /// The way to a connection: handshakes, admission, refusals.
     fn connects(&mut self, word: &str, rest: &str) -> bool {
         let seen = match word {
-            "offer" => with_handshake(rest, |handshake| self.offered(handshake)),
-            "claims" => with_handshake(rest, |handshake| self.dialect.claims(handshake)).to_string(),
+            "offer" => with_handshake(self.kind.path(), rest, |handshake| self.offered(handshake)),
+            "claims" => {
+                with_handshake(self.kind.path(), rest, |handshake| self.dialect.claims(handshake)).to_string()
+            }
             "recognizes" => self.dialect.recognizes(rest).to_string(),
             "admit" => match self.dialect.admit(words::identity(rest).as_ref()) {
                 Ok(()) => "admitted".into(),
@@ -296,12 +302,11 @@ impl Stage {
             .extend(said.map(|said| format!("announces {} {}", said.kind, said.data.as_str())));
     }
 
-    fn says(&mut self, text: Option<Bytes>) {
-        self.seen
-            .extend(text.map(|text| format!("< {}", String::from_utf8_lossy(&text))));
+    fn says(&mut self, rendering: Option<Rendering>) {
+        self.seen.extend(rendering.as_ref().map(words::rendering));
     }
 
-    fn offered(&self, handshake: &Handshake<'_>) -> String {
+    fn offered(&self, handshake: &RequestHead<'_>) -> String {
         match self.dialect.offer(handshake) {
             Ok(offer) => {
                 let mut text = String::from("offered");
@@ -331,13 +336,14 @@ impl Stage {
 
     fn call(&mut self, line: &str) {
         let mut parts = line.splitn(3, ' ');
-        let (method, path) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let (method, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let body = Bytes::copy_from_slice(parts.next().unwrap_or_default().as_bytes());
         let found = self
             .dialect
             .endpoints()
             .iter()
-            .find(|endpoint| (endpoint.method, endpoint.path) == (method, path));
+            .find(|endpoint| endpoint.method == method && path_matches(endpoint.path, path));
         let Some(endpoint) = found else {
             let error = HttpError {
                 status: 405,
@@ -347,8 +353,10 @@ impl Stage {
             };
             return self.replies(&self.dialect.fail(&error));
         };
+        let head = RequestHead::new(query, &|_| None).at(endpoint.path, path);
         match self.dialect.call(&Call {
             path: endpoint.path,
+            head,
             body: &body,
             now: now(),
             id: ID,
@@ -386,10 +394,15 @@ impl Stage {
     }
 }
 
-/// Reads `[QUERY] [| HEADER: VALUE]…`.
-fn with_handshake<T>(line: &str, look: impl FnOnce(&Handshake<'_>) -> T) -> T {
+/// Reads `[PATH?][QUERY] [| HEADER: VALUE]…`.
+fn with_handshake<T>(template: &'static str, line: &str, look: impl FnOnce(&RequestHead<'_>) -> T) -> T {
     let mut parts = line.split('|').map(str::trim);
-    let query = parts.next().unwrap_or_default();
+    let target = parts.next().unwrap_or_default();
+    let (path, query) = if target.starts_with('/') {
+        target.split_once('?').unwrap_or((target, ""))
+    } else {
+        (template, target)
+    };
     let headers: Vec<_> = parts.filter_map(|header| header.split_once(':')).collect();
     let header = |name: &str| {
         headers
@@ -397,7 +410,7 @@ fn with_handshake<T>(line: &str, look: impl FnOnce(&Handshake<'_>) -> T) -> T {
             .find(|(own, _)| own.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.trim())
     };
-    look(&Handshake::new(query, &header))
+    look(&RequestHead::new(query, &header).at(template, path))
 }
 
 fn node() -> NodeFacts {

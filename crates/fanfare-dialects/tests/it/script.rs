@@ -22,10 +22,11 @@
 //! > TEXT        >> HEX                  the client sends text, or bytes
 //! answer ANSWER                         the server replies to the oldest open question (see below)
 //! timer, expired, limited               the timer fires; the credential expires; a message over the rate was dropped
+//! lapsed CHANNEL                        the credential of one subscription expires
 //! joins USER [CLAIMS]                   a user's first connection joins a room; then `announces TYPE JSON`, or nothing
 //! leaves USER [CLAIMS]                  a user's last connection leaves a room; then the same
 //! publish user:U|channel:C|everyone TYPE|- JSON [metadata JSON] [sender ID [USERNAME]]
-//! offer [QUERY] [| HEADER: VALUE]…      an upgrade request; then `offered …` or `rejected …`
+//! offer [PATH?][QUERY] [| HEADER: VALUE]…      an upgrade request; then `offered …` or `rejected …`
 //! claims [QUERY] [| HEADER: VALUE]…     an upgrade request to a path that two dialects share; then `true` or `false`
 //! recognizes TEXT                       a message from a client of the dialect that shares the path; then `true` or `false`
 //! admit [USER] [CLAIMS]                 an identity asks for admission; then `admitted` or `rejected …`

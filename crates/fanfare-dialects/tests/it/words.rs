@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use fanfare_core::{
     Audience, Channel, Command, Denial, DialectFacts, Draft, Event, Heard, Identity, Member, Outcome,
-    Pattern, RawJson, Rejection, Right, Sender, Step, Subscription, UserId,
+    Pattern, RawJson, Rejection, Rendering, Right, Sender, Step, Subscription, UserId,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -33,6 +33,14 @@ pub(crate) fn facts() -> DialectFacts {
     }
 }
 
+/// A message to the client as the transcript says it.
+pub(crate) fn rendering(rendering: &Rendering) -> String {
+    match rendering {
+        Rendering::Text(text) => format!("< {}", String::from_utf8_lossy(text)),
+        Rendering::Binary(bytes) => format!("<< {}", hex(bytes)),
+    }
+}
+
 /// A step as the transcript says it.
 pub(crate) fn step(step: &Step) -> String {
     match step {
@@ -54,6 +62,7 @@ fn command(command: &Command) -> String {
         Command::Authenticate(token) => format!("authenticate {}", token.0),
         Command::Subscribe { to, whole: false } => format!("subscribe {}", names(to)),
         Command::Subscribe { to, whole: true } => format!("subscribe-whole {}", names(to)),
+        Command::SubscribeBy { channel, credential } => format!("subscribe {channel} by {}", credential.0),
         Command::Unsubscribe(from) => format!("unsubscribe {}", names(from)),
         Command::Join { room, wants_members } => {
             format!("join {room}{}", if *wants_members { " members" } else { "" })
@@ -90,6 +99,9 @@ fn draft(draft: &Draft) -> String {
     match draft.right {
         Right::Rules => {}
         Right::Member => text.push_str(" as-member"),
+    }
+    if !draft.echo {
+        text.push_str(" without-echo");
     }
     text
 }

@@ -38,6 +38,21 @@ impl Connection {
                 self.settle(turn, work, Self::authenticate);
             }
             Command::Subscribe { to, whole } => self.subscribe(to, whole, turn),
+            Command::SubscribeBy { channel, credential } => {
+                let node = turn.shard.node.clone();
+                let work = async move { (node.gate.identify(&credential.0).await, channel) };
+                self.settle(
+                    turn,
+                    work,
+                    |connection, (identified, channel), turn| match identified {
+                        Ok(credential) => connection.subscribe_by(channel, credential, turn),
+                        Err(error) => {
+                            let denial = refuse(connection.admission.dialect(), error, &turn.shard.node);
+                            connection.answer(Err(denial), turn);
+                        }
+                    },
+                );
+            }
             Command::Unsubscribe(from) => {
                 for wanted in &from {
                     self.drop_subscription(wanted, turn.shard, turn.key);
@@ -142,6 +157,7 @@ impl Connection {
         let closed = own.filter(|wanted| match wanted {
             Subscription::Channel(channel) => {
                 policy.judge(Some(&identity), Action::Subscribe, channel) == Verdict::Denied
+                    && !self.borrows(channel)
             }
             Subscription::Personal(_) | Subscription::Pattern(_) => false,
         });

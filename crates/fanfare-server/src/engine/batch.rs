@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use fanfare_core::{Event, Reach};
+use fanfare_core::{Event, Reach, Rendering};
 use fanfare_ws::{DeflateParams, Deflater, Opcode, encode};
 use tokio::sync::oneshot;
 
@@ -17,12 +17,12 @@ pub struct Prepared {
     /// What was published.
     pub event: Event,
     /// By dialect number; `None` inside says "not for this dialect".
-    renderings: Box<[OnceLock<Option<Rendering>>]>,
+    renderings: Box<[OnceLock<Option<Framed>>]>,
 }
 
-/// A text framed once, and compressed once for each form of compression there is.
-pub(super) struct Rendering {
-    text: Bytes,
+/// A message framed once, and compressed once for each form of compression there is.
+pub(super) struct Framed {
+    rendering: Rendering,
     frame: Bytes,
     /// By what was negotiated. Nearly always one entry.
     compressed: Mutex<Vec<(DeflateParams, Bytes)>>,
@@ -50,26 +50,25 @@ impl Prepared {
         Some(rendering.frame(mounted, deflate, deflater))
     }
 
-    fn render(&self, mounted: &MountedDialect) -> Option<Rendering> {
+    fn render(&self, mounted: &MountedDialect) -> Option<Framed> {
         // A dialect that panics over an event must not take the shard's deliveries down with it.
         let rendered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             mounted.dialect.render(&self.event)
         }));
-        let text = rendered.unwrap_or_else(|_| {
+        let rendering = rendered.unwrap_or_else(|_| {
             mounted.counters.render_faults.fetch_add(1, AcqRel);
             tracing::error!(dialect = mounted.name, event = %self.event.id, "rendering an event failed");
             None
         })?;
-        Some(Rendering::new(text))
+        Some(Framed::new(rendering))
     }
 }
 
-impl Rendering {
-    pub(super) fn new(text: Bytes) -> Self {
-        let frame = encode::frame(Opcode::Text, &text, false);
+impl Framed {
+    pub(super) fn new(rendering: Rendering) -> Self {
         Self {
-            text,
-            frame,
+            frame: plain_frame(&rendering),
+            rendering,
             compressed: Mutex::default(),
         }
     }
@@ -82,7 +81,7 @@ impl Rendering {
         deflater: &mut Deflater,
     ) -> Bytes {
         match deflate {
-            Some(params) if self.text.len() >= mounted.settings.compression_threshold => {
+            Some(params) if self.rendering.payload().len() >= mounted.settings.compression_threshold => {
                 self.compressed(params, deflater)
             }
             _ => self.frame.clone(),
@@ -94,9 +93,21 @@ impl Rendering {
         if let Some((_, frame)) = made.iter().find(|(made_for, _)| *made_for == params) {
             return frame.clone();
         }
-        let frame = deflater.frame(Opcode::Text, &self.text, params);
+        let frame = deflater.frame(opcode(&self.rendering), self.rendering.payload(), params);
         made.push((params, frame.clone()));
         frame
+    }
+}
+
+/// Frames `rendering`, uncompressed.
+pub(super) fn plain_frame(rendering: &Rendering) -> Bytes {
+    encode::frame(opcode(rendering), rendering.payload(), false)
+}
+
+fn opcode(rendering: &Rendering) -> Opcode {
+    match rendering {
+        Rendering::Text(_) => Opcode::Text,
+        Rendering::Binary(_) => Opcode::Binary,
     }
 }
 

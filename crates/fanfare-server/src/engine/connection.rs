@@ -10,13 +10,13 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use fanfare_core::{Conversation, Ending, Identity};
-use fanfare_ws::{Decoder, DeflateParams, Opcode, encode};
+use fanfare_ws::{Decoder, DeflateParams, encode};
 use slab::Slab;
 use uuid::Uuid;
 
 use super::{
-    Admission, MountedDialect, Transport, deliver::RUN, meter::Meter, outbox::Outbox,
-    subscriptions::Subscriptions, work::Debt,
+    Admission, MountedDialect, Transport, batch::plain_frame, deliver::RUN, lapses::Lapses, meter::Meter,
+    outbox::Outbox, subscriptions::Subscriptions, work::Debt,
 };
 
 /// How long a client may take to answer our close frame.
@@ -92,6 +92,8 @@ pub(super) struct Connection {
     /// Who it proved to be. Stays when the credential has expired, since nobody else may take its place.
     pub(super) identity: Option<Arc<Identity>>,
     pub(super) subscriptions: Option<Box<Subscriptions>>,
+    /// Those of them that end with a credential of their own.
+    pub(super) lapses: Option<Box<Lapses>>,
     /// It has its user's events come to this node.
     pub(super) holds_user: bool,
     pub(super) hears_user: bool,
@@ -274,7 +276,7 @@ impl Connection {
         }
         let (code, reason) = mounted.dialect.end(ending);
         if let Some(words) = mounted.dialect.last_words(ending, SystemTime::now()) {
-            self.outbox_mut().push(encode::frame(Opcode::Text, &words, false));
+            self.outbox_mut().push(plain_frame(&words));
         }
         self.close(code, reason, now);
         self.is_lost = ending.is_loss();

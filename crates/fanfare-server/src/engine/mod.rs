@@ -16,6 +16,7 @@ mod deliver;
 mod grace;
 mod hold;
 mod inbound;
+mod lapses;
 mod meter;
 mod node;
 mod once;

@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use fanfare_core::{
     Audience, Broker, BrokerError, BrokerFigures, BrokerHealth, ChannelInterests, Dialect, DialectFacts,
     DialectKind, DialectReport, EVERYONE_CHANNEL, Event, Hearing, Hears, Interests, NodeFacts,
-    PresenceCounts, PublishOptions, Receipt, RememberedIds, UserId,
+    PresenceCounts, PublishOptions, Receipt, RememberedIds, Rendering, UserId,
     policy::{Authorizer, Counts, KnownNames, Policy},
 };
 use tokio::sync::oneshot;
@@ -241,10 +241,10 @@ impl Node {
         }
     }
 
-    /// Sends `text` to all connections of one dialect on this node.
-    pub(super) fn tell(&self, mounted: &Arc<MountedDialect>, text: Option<bytes::Bytes>) {
-        let Some(text) = text else { return };
-        let told = Arc::new(Told::new(mounted, text));
+    /// Sends `rendering` to all connections of one dialect on this node.
+    pub(super) fn tell(&self, mounted: &Arc<MountedDialect>, rendering: Option<Rendering>) {
+        let Some(rendering) = rendering else { return };
+        let told = Arc::new(Told::new(mounted, rendering));
         for shard in self.shards() {
             shard.send(ShardCommand::Tell(told.clone()));
         }

@@ -19,7 +19,9 @@ pub(super) type Receivers = SmallVec<[Key; 8]>;
 
 /// Whether all that should have `one` should have `other`, and nobody else.
 pub(super) fn same(one: &Event, other: &Event) -> bool {
-    one.audience == other.audience && one.private_to == other.private_to && one.readers_of == other.readers_of
+    one.audience == other.audience
+        && (&one.private_to, &one.readers_of, one.except)
+            == (&other.private_to, &other.readers_of, other.except)
 }
 
 impl Shard {
@@ -35,8 +37,16 @@ impl Shard {
             Audience::Everyone => self.who_hear_everyone(),
             Audience::Channel(channel) => return self.on_channel(channel, run),
         };
+        self.leave_out(event, &mut receivers);
         self.keep_private(event, &mut receivers);
         receivers
+    }
+
+    /// Removes the connection that does not receive `event`.
+    fn leave_out(&self, event: &Event, receivers: &mut Receivers) {
+        let Some(except) = event.except else { return };
+        let mut connections = self.connections.borrow_mut();
+        receivers.retain(|key| Connection::at(&mut connections, *key).is_none_or(|own| own.id != except));
     }
 
     fn who_hear_everyone(&self) -> Receivers {
@@ -71,6 +81,8 @@ impl Shard {
             index.pattern_members(channel, &mut by_pattern);
         }
         drop(index);
+        self.leave_out(&run[0].event, &mut receivers);
+        self.leave_out(&run[0].event, &mut by_pattern);
         let is_special = run[0].event.private_to.is_some() || self.undecided.borrow().waits_on(channel);
         if is_special {
             receivers.retain(|key| self.may_read(*key, channel, Readers::Everyone, run));

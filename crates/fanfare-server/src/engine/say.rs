@@ -62,6 +62,7 @@ impl Connection {
             })
         });
         Event {
+            except: (!draft.echo).then_some(self.id),
             metadata: draft.metadata,
             sender,
             ..Event::new(draft.to, draft.kind.as_deref(), draft.data, SystemTime::now())

@@ -87,6 +87,7 @@ impl Shard {
             id: newcomer.id,
             identity,
             subscriptions: None,
+            lapses: None,
             holds_user: false,
             hears_user: false,
             hears_everyone: false,

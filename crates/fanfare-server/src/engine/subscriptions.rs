@@ -174,6 +174,9 @@ impl Connection {
         if own.len() == 0 {
             self.subscriptions = None;
         }
+        if let (Some(lapses), Subscription::Channel(channel)) = (&mut self.lapses, wanted) {
+            lapses.forget(channel);
+        }
         self.counted().fetch_sub(1, Relaxed);
         let_go(wanted, shard, key);
         Some(traits)

@@ -14,6 +14,7 @@ use fanfare_ws::{Opcode, encode};
 
 use super::{
     Shard, Transport,
+    batch::plain_frame,
     connection::{Connection, HANG_UP_MS, Phase},
     talk::{Turn, millis, unix_millis},
 };
@@ -173,6 +174,7 @@ impl Connection {
         }
         let settings = &self.admission.dialect().settings;
         let (interval, timeout) = (millis(settings.ping_interval), millis(settings.ping_timeout));
+        self.lapse(turn, wall);
         if wall >= self.expires_at {
             self.expires_at = u64::MAX;
             self.converse(turn, |talk, context, steps| talk.expired(context, steps));
@@ -185,7 +187,7 @@ impl Connection {
             if self.nothing_queued() {
                 self.send(ping, now);
                 if let Some(words) = self.admission.dialect().dialect.ping(SystemTime::now()) {
-                    self.send(&encode::frame(Opcode::Text, &words, false), now);
+                    self.send(&plain_frame(&words), now);
                 }
             }
         }

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use fanfare_core::Rendering;
 use uuid::Uuid;
 
 use super::{
     MountedDialect, Node, Shard,
-    batch::Rendering,
+    batch::Framed,
     connection::{Connection, Key, Tally},
     counters::add,
 };
@@ -19,14 +19,14 @@ const CHUNK: usize = 256;
 /// A text for the connections of one dialect.
 pub(super) struct Told {
     mounted: Arc<MountedDialect>,
-    rendering: Rendering,
+    framed: Framed,
 }
 
 impl Told {
-    pub(super) fn new(mounted: &Arc<MountedDialect>, text: Bytes) -> Self {
+    pub(super) fn new(mounted: &Arc<MountedDialect>, rendering: Rendering) -> Self {
         Self {
             mounted: mounted.clone(),
-            rendering: Rendering::new(text),
+            framed: Framed::new(rendering),
         }
     }
 }
@@ -76,7 +76,7 @@ impl Shard {
                 continue;
             };
             let (mounted, deflate) = connection.class();
-            let frame = told.rendering.frame(mounted, deflate, &mut tools.codec.deflater);
+            let frame = told.framed.frame(mounted, deflate, &mut tools.codec.deflater);
             tally += connection.send(&frame, now);
         }
         add(&told.mounted.counters.sent, tally.queued);

@@ -49,6 +49,7 @@ pub(super) fn of_step(step: &Step) -> u64 {
         Step::SendText(bytes) | Step::SendBinary(bytes) => SEND + bytes.len() as u64 * BYTE,
         Step::Ask(command) => match command {
             Command::Authenticate(_) => AUTHENTICATE,
+            Command::SubscribeBy { .. } => AUTHENTICATE + SUBSCRIPTION,
             Command::Subscribe { to: names, .. } | Command::Unsubscribe(names) => {
                 names.len() as u64 * SUBSCRIPTION
             }

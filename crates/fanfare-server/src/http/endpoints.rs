@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use fanfare_core::{Call, Endpoint, HttpReply, Plan, PublishOptions, Report};
+use fanfare_core::{Call, Endpoint, HttpReply, Plan, PublishOptions, Report, RequestHead, path_matches};
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use uuid::Uuid;
 
@@ -11,13 +11,17 @@ use super::{
     Site,
     body::{self, RequestBody},
     caller::{self, Access},
+    headers::Joined,
     reply::{self, Reply},
 };
 use crate::engine::MountedDialect;
 
 /// The dialect of `site` that has `path` among its own routes.
 pub(super) fn find<'a>(site: &'a Site, path: &str) -> Option<&'a Arc<MountedDialect>> {
-    let has = |mounted: &&Arc<MountedDialect>| mounted.dialect.endpoints().iter().any(|own| own.path == path);
+    let has = |mounted: &&Arc<MountedDialect>| {
+        let mut own = mounted.dialect.endpoints().iter();
+        own.any(|own| path_matches(own.path, path))
+    };
     site.dialects.iter().find(has)
 }
 
@@ -33,7 +37,7 @@ pub(super) async fn answer(
         .dialect
         .endpoints()
         .iter()
-        .filter(|endpoint| endpoint.path == path);
+        .filter(|endpoint| path_matches(endpoint.path, path));
     let Some(endpoint) = own.clone().find(|endpoint| serves(endpoint, request.method())) else {
         let methods: Vec<_> = own.map(|endpoint| endpoint.method).collect();
         let mut answer = reply::failed(mounted, StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
@@ -55,7 +59,8 @@ pub(super) async fn answer(
         Ok(body) => body,
         Err(unread) => return reply::failed(mounted, unread.status(), &unread.message()),
     };
-    let answer = carry_out(endpoint, &body.bytes, site, mounted).await;
+    let plan = plan(endpoint, &head, path, &body.bytes, mounted);
+    let answer = carry_out(plan, site, mounted).await;
     // Why a body that it refused is not JSON, is for us to say.
     if endpoint.method == "POST"
         && answer.status == StatusCode::BAD_REQUEST.as_u16()
@@ -90,14 +95,21 @@ fn serves(endpoint: &Endpoint, method: &Method) -> bool {
     endpoint.method == method.as_str() || (endpoint.method == "GET" && method == Method::HEAD)
 }
 
-async fn carry_out(endpoint: &Endpoint, body: &Bytes, site: &Site, mounted: &MountedDialect) -> HttpReply {
-    let call = Call {
+fn plan(endpoint: &Endpoint, head: &Parts, path: &str, body: &Bytes, mounted: &MountedDialect) -> Plan {
+    let joined = Joined::new(&head.headers);
+    let header = |name: &str| joined.get(name);
+    let query = head.uri.query().unwrap_or_default();
+    mounted.dialect.call(&Call {
         path: endpoint.path,
+        head: RequestHead::new(query, &header).at(endpoint.path, path),
         body,
         now: SystemTime::now(),
         id: Uuid::new_v4(),
-    };
-    match mounted.dialect.call(&call) {
+    })
+}
+
+async fn carry_out(plan: Plan, site: &Site, mounted: &MountedDialect) -> HttpReply {
+    match plan {
         Plan::Reply(answer) => answer,
         Plan::Publish(event, then) => {
             let receipts = site.node.publish(vec![*event], PublishOptions { receipt: true });

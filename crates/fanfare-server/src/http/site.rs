@@ -8,7 +8,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use fanfare_accounts::Accounts;
-use fanfare_core::Handshake;
+use fanfare_core::{RequestHead, path_matches};
 use ipnet::IpNet;
 use tokio_rustls::TlsAcceptor;
 
@@ -126,7 +126,12 @@ impl Site {
 
     /// Who is mounted at `path`.
     pub(super) fn mount(&self, path: &str) -> Option<&Mount> {
-        self.mounts.iter().find(|mount| mount.host.path == path)
+        let exact = self.mounts.iter().find(|mount| mount.host.path == path);
+        exact.or_else(|| {
+            self.mounts
+                .iter()
+                .find(|mount| path_matches(mount.host.path, path))
+        })
     }
 
     /// The part of `path` below the prefix; `None` when it is elsewhere.
@@ -150,8 +155,13 @@ impl Site {
 }
 
 impl Mount {
+    /// The path, with its parameters by their names.
+    pub(super) fn path(&self) -> &'static str {
+        self.host.path
+    }
+
     /// The dialect of a client with this handshake.
-    pub(super) fn choose(&self, asked: &Handshake<'_>) -> &Arc<MountedDialect> {
+    pub(super) fn choose(&self, asked: &RequestHead<'_>) -> &Arc<MountedDialect> {
         match &self.guest {
             Some(guest) if guest.dialect.claims(asked) => guest,
             _ => &self.host,

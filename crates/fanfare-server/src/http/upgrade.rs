@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt::Display, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
-use fanfare_core::{About, Handshake, Identity, Refusal, Rejection};
+use fanfare_core::{About, Identity, Refusal, Rejection, RequestHead};
 use fanfare_ws::{
     encode,
     extensions::{self, Agreement, Malformed},
@@ -57,7 +57,9 @@ pub(super) async fn upgrade(
     let (mut head, _) = request.into_parts();
     let joined = Joined::new(&head.headers);
     let header = |name: &str| joined.get(name);
-    let asked = Handshake::new(head.uri.query().unwrap_or_default(), &header);
+    let uri = head.uri.clone();
+    let path = site.local_path(uri.path()).unwrap_or_default();
+    let asked = RequestHead::new(uri.query().unwrap_or_default(), &header).at(mount.path(), path);
     let mounted = mount.choose(&asked);
     // Before anything else: with another method it is no handshake, so neither a token nor a body would be missed or
     // wrong in it.
@@ -126,7 +128,9 @@ pub(super) fn turn_back(request: Request<RequestBody>, peer: IpAddr, site: &Site
     let on_upgrade = head.extensions.remove::<OnUpgrade>();
     let joined = Joined::new(&head.headers);
     let header = |name: &str| joined.get(name);
-    let asked = Handshake::new(head.uri.query().unwrap_or_default(), &header);
+    let uri = head.uri.clone();
+    let path = site.local_path(uri.path()).unwrap_or_default();
+    let asked = RequestHead::new(uri.query().unwrap_or_default(), &header).at(mount.path(), path);
     let mounted = mount.choose(&asked);
     let address = site.client(peer, &head.headers);
     note_refusal(site, mounted, &Refusal::RateLimited.into(), address);
@@ -148,7 +152,7 @@ impl From<Refusal> for Refused {
 
 /// Who the client is and whether it may come in; `called` is told the name it gives itself.
 async fn judge(
-    asked: &Handshake<'_>,
+    asked: &RequestHead<'_>,
     headers: &HeaderMap,
     site: &Site,
     mount: &Mount,

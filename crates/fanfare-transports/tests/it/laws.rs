@@ -79,6 +79,7 @@ pub(crate) async fn a_publication_arrives_as_it_was(cluster: &Cluster) {
         event.metadata = Some(raw(r#"{"b" : 1.10, "b":"\u00e9"}"#));
         event.private_to = Some([UserId::new(id).unwrap(), UserId::new("7").unwrap()].into());
         event.readers_of = Channel::new("project:9").ok();
+        event.except = Some(event.id);
         event.timestamp = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_001);
         for audience in [
             event.audience.clone(),
@@ -104,8 +105,8 @@ pub(crate) async fn a_publication_arrives_as_it_was(cluster: &Cluster) {
             );
             assert_eq!(seen.audience, sent.audience);
             assert_eq!(
-                (&seen.metadata, &seen.private_to, &seen.readers_of),
-                (&sent.metadata, &sent.private_to, &sent.readers_of)
+                (&seen.metadata, &seen.private_to, &seen.readers_of, seen.except),
+                (&sent.metadata, &sent.private_to, &sent.readers_of, sent.except)
             );
             let lost = sent.timestamp.duration_since(seen.timestamp).unwrap();
             assert!(lost < Duration::from_millis(1), "milliseconds survive");

@@ -126,7 +126,7 @@ impl Render for Plain {
     fn own_types(&self) -> &'static [&'static str] {
         &["reserved"]
     }
-    fn render(&self, event: &Event) -> Option<Bytes> {
+    fn render(&self, event: &Event) -> Option<Rendering> {
         assert!(event.kind.as_deref() != Some("panic"), "asked to");
         (event.kind.as_deref() != Some("hidden"))
             .then(|| format!("{}{}", self.mark, event.data.as_str()).into())
@@ -134,10 +134,10 @@ impl Render for Plain {
     fn tick_interval(&self) -> Option<Duration> {
         self.ticks
     }
-    fn tick(&self, count: u64, _id: Uuid, _node: &NodeFacts, own: &DialectFacts) -> Option<Bytes> {
+    fn tick(&self, count: u64, _id: Uuid, _node: &NodeFacts, own: &DialectFacts) -> Option<Rendering> {
         Some(format!("tick {count} of {}", own.active).into())
     }
-    fn drain_notice(&self, _id: Uuid, _now: SystemTime) -> Option<Bytes> {
+    fn drain_notice(&self, _id: Uuid, _now: SystemTime) -> Option<Rendering> {
         self.notice.map(Bytes::from)
     }
 }
@@ -278,6 +278,7 @@ fn draft(words: &[&str], right: Right, kind: Option<&str>) -> Option<Draft> {
         data: json(data),
         metadata: None,
         right,
+        echo: true,
     })
 }
 

@@ -1,0 +1,64 @@
+//! `line`: a sixth dialect, for tests alone. It is a protocol of words, and uses what the five others do not: a path with a parameter,
+//! binary renderings, events that their sender does not receive, and tokens for one channel.
+//!
+//! A client connects to `/line/{app}` and sends `SUB a.b [TOKEN]`, `UNSUB a.b`, `PUB a.b TEXT`, `JOIN room:x`, `LEAVE room:x`. Each is
+//! answered by `OK …` or `ERR …`; events come as binary messages, `CHANNEL NUL DATA`. Backends `POST /line/{app}/{channel}`.
+
+mod conversation;
+mod handshake;
+mod http;
+mod render;
+
+use std::sync::Arc;
+
+use fanfare_core::{Dialect, DialectDefaults, DialectKind, OptionKind, OptionSpec, Options};
+
+/// The dialect, before it is configured.
+pub(crate) struct Kind;
+
+/// The dialect.
+struct Line {
+    apps: Vec<String>,
+}
+
+impl DialectKind for Kind {
+    fn name(&self) -> &'static str {
+        "line"
+    }
+
+    fn path(&self) -> &'static str {
+        "/line/{app}"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Lines of words, for tests."
+    }
+
+    fn defaults(&self) -> DialectDefaults {
+        DialectDefaults {
+            options: &[OptionSpec {
+                name: "apps",
+                doc: "The applications whose clients may connect.",
+                kind: OptionKind::Texts,
+                default: "[\"demo\"]",
+            }],
+            ..DialectDefaults::default()
+        }
+    }
+
+    fn open(&self, options: &Options) -> Arc<dyn Dialect> {
+        Arc::new(Line {
+            apps: options.texts("apps").to_vec(),
+        })
+    }
+
+    fn rooms(&self) -> &'static [&'static str] {
+        &["room:"]
+    }
+}
+
+impl Line {
+    fn has_app(&self, name: Option<&str>) -> bool {
+        self.apps.iter().any(|app| Some(&**app) == name)
+    }
+}
