@@ -13,6 +13,7 @@ mod fakes;
 mod faults;
 mod grace;
 mod hearing;
+mod lapses;
 mod life;
 mod plain;
 mod rooms;

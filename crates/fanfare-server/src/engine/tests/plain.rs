@@ -8,8 +8,8 @@ use bytes::Bytes;
 use fanfare_core::{
     About, Accept, Announcement, Audience, Channel, Command, Context, Conversation, Converse, Denial,
     Dialect, DialectFacts, DialectKind, Draft, Ending, Event, Hearing, Hears, Identity, Member, Message,
-    NodeFacts, Options, Outcome, Presence, RawJson, Refusal, Rejection, Render, Respond, Right, Step, Steps,
-    Subscription, Token, UserId,
+    NodeFacts, Options, Outcome, Presence, RawJson, Refusal, Rejection, Render, Rendering, Respond, Right,
+    Step, Steps, Subscription, Token, UserId,
 };
 use uuid::Uuid;
 
@@ -129,16 +129,16 @@ impl Render for Plain {
     fn render(&self, event: &Event) -> Option<Rendering> {
         assert!(event.kind.as_deref() != Some("panic"), "asked to");
         (event.kind.as_deref() != Some("hidden"))
-            .then(|| format!("{}{}", self.mark, event.data.as_str()).into())
+            .then(|| Rendering::Text(format!("{}{}", self.mark, event.data.as_str()).into()))
     }
     fn tick_interval(&self) -> Option<Duration> {
         self.ticks
     }
     fn tick(&self, count: u64, _id: Uuid, _node: &NodeFacts, own: &DialectFacts) -> Option<Rendering> {
-        Some(format!("tick {count} of {}", own.active).into())
+        Some(Rendering::Text(format!("tick {count} of {}", own.active).into()))
     }
     fn drain_notice(&self, _id: Uuid, _now: SystemTime) -> Option<Rendering> {
-        self.notice.map(Bytes::from)
+        self.notice.map(|text| Rendering::Text(text.into()))
     }
 }
 
@@ -223,6 +223,10 @@ impl Conversation for Talk {
         }
     }
 
+    fn lapsed(&mut self, channel: &Channel, _context: &Context<'_>, steps: &mut Steps) {
+        steps.push(say(&format!("lapsed {channel}")));
+    }
+
     fn limited(&mut self, _context: &Context<'_>, steps: &mut Steps) {
         steps.push(say("limited"));
     }
@@ -246,6 +250,10 @@ fn asked(words: &[&str]) -> Option<Command> {
             to: all(),
             whole: true,
         },
+        "sub-by" => Command::SubscribeBy {
+            channel: room(),
+            credential: Token(rest[1].into()),
+        },
         "unsub" => Command::Unsubscribe(all()),
         "join" | "visit" => Command::Join {
             room: room(),
@@ -254,6 +262,10 @@ fn asked(words: &[&str]) -> Option<Command> {
         "leave" => Command::Leave(room()),
         "pub" => Command::Publish(draft(rest, Right::Rules, None)?),
         "pub-member" => Command::Publish(draft(rest, Right::Member, None)?),
+        "pub-others" => Command::Publish(Draft {
+            echo: false,
+            ..draft(rest, Right::Rules, None)?
+        }),
         "pub-as" => Command::Publish(draft(&rest[1..], Right::Rules, Some(rest[0]))?),
         "direct" => Command::Publish(Draft {
             to: Audience::User(UserId::new(rest[0]).unwrap()),
