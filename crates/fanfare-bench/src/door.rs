@@ -189,7 +189,7 @@ mod tests {
             );
             let dialect = dialect.open(&Options::defaults(dialect.defaults().options));
             let text = dialect.render(&parsed.unwrap()[0]).unwrap();
-            let frame = fanfare_ws::encode::frame(fanfare_ws::Opcode::Text, &text, false);
+            let frame = fanfare_ws::encode::frame(fanfare_ws::Opcode::Text, text.payload(), false);
             assert_eq!(frame.len(), FRAME_LEN, "{listeners:?}");
         }
     }
