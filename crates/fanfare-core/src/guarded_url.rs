@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
@@ -10,7 +11,8 @@ pub const HIDDEN: &str = "***";
 
 /// A URL that may carry a password, or several of NATS servers with commas between them. `Debug`, `Display` and `Serialize`
 /// leave the user information out.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String", extend("x-kind" = "url"))]
 pub struct GuardedUrl {
     /// At least one.
     urls: Vec<Url>,

@@ -108,6 +108,7 @@
 mod broker;
 mod client_network;
 mod dialect;
+mod duration;
 mod ending;
 mod event;
 mod guarded_url;
@@ -139,6 +140,7 @@ pub use dialect::{
     Message, Offer, Outcome, Plan, Rejection, Render, Rendering, RequestHead, Respond, Right, Step, Steps,
     Token, path_matches,
 };
+pub use duration::{DurationText, LONGEST, format_duration, parse_duration};
 pub use ending::{Denial, Ending, Refusal};
 pub use event::{
     Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, personal_names, timestamp, timestamp_micros,
@@ -152,7 +154,9 @@ pub use log_throttle::LogThrottle;
 pub use memory::give_back;
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
 pub use object::{BadObject, RawObject, string};
-pub use options::{BadOption, Inherited, OptionKind, OptionSpec, OptionValue, Options, Target, Unit};
+pub use options::{
+    BadOptions, DialectOptions, Inherited, NoOptions, Options, OptionsType, Target, Unit, schema_of,
+};
 pub use pattern::{Pattern, Subscription};
 pub use presence::{
     Announcement, Entered, Entry, EntryTicket, Member, Presence, PresenceCounts, Present, Slot, SlotScope,

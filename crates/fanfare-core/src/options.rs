@@ -1,81 +1,65 @@
-//! The settings of one dialect. The dialect declares them in its folder; the configuration documents, checks
-//! and reads them by that declaration, and passes them to the dialect as [`Options`].
+//! The settings of one dialect: a struct in the dialect's folder. Its fields are the keys, their doc comments the
+//! documentation, and its `Default` gives the defaults. The configuration documents, checks and reads them by
+//! [`OptionsType`], and passes them to the dialect as [`Options`].
 
-use std::{collections::BTreeMap, time::Duration};
-
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::Pattern;
-
-/// The declaration of a dialect's setting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OptionSpec {
-    /// The key in the dialect's table.
-    pub name: &'static str,
-    /// Its documentation.
-    pub doc: &'static str,
-    /// The kind of its value.
-    pub kind: OptionKind,
-    /// The default, as written in TOML; in a form that is JSON as well, such as `"10s"` with its quotes, `3` or `[]`.
-    pub default: &'static str,
-}
-
-/// The kind of an option's value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OptionKind {
-    /// `true` or `false`.
-    Bool,
-    /// A whole number, both bounds included.
-    Integer {
-        /// The least.
-        min: i64,
-        /// The most.
-        max: i64,
-    },
-    /// A duration, at least this long.
-    Duration {
-        /// The shortest.
-        min: Duration,
-    },
-    /// Any text.
-    Text,
-    /// A list of texts.
-    Texts,
-    /// One of these words.
-    OneOf(&'static [&'static str]),
-    /// A list of patterns of channels, each as [`Pattern::new`] takes it.
-    Patterns,
-}
-
-/// The value of an option.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OptionValue {
-    /// Of [`OptionKind::Bool`].
-    Bool(bool),
-    /// Of [`OptionKind::Integer`].
-    Integer(i64),
-    /// Of [`OptionKind::Duration`].
-    Duration(Duration),
-    /// Of [`OptionKind::Text`] and [`OptionKind::OneOf`].
-    Text(String),
-    /// Of [`OptionKind::Texts`].
-    Texts(Vec<String>),
-    /// Of [`OptionKind::Patterns`].
-    Patterns(Vec<Pattern>),
-}
-
-/// A value that does not fit its option.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the option {0} has a value that it does not take")]
-pub struct BadOption(pub &'static str);
-
-/// The options of one dialect, by name. An option that was not set has its default.
+/// A struct with the options of a dialect. Give it `#[serde(default, deny_unknown_fields)]`.
 ///
-/// Reading an undeclared option, or by the getter of another kind, is a bug of the dialect: a debug build
-/// panics, a release build returns an empty value.
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// use fanfare_core::{DurationText, OptionsType};
+/// use schemars::JsonSchema;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Deserialize, Serialize, JsonSchema)]
+/// #[serde(default, deny_unknown_fields)]
+/// struct Chat {
+///     /// How long a client may be silent.
+///     #[serde(with = "DurationText::<1>")]
+///     silence: Duration,
+/// }
+///
+/// impl Default for Chat {
+///     fn default() -> Self {
+///         let silence = Duration::from_secs(10);
+///         Self { silence }
+///     }
+/// }
+///
+/// let options = OptionsType::of::<Chat>().read(serde_json::json!({ "silence": "5s" })).unwrap();
+/// assert_eq!(options.get::<Chat>().silence, Duration::from_secs(5));
+/// ```
+pub trait DialectOptions: Default + Serialize + DeserializeOwned + JsonSchema {}
+
+impl<T: Default + Serialize + DeserializeOwned + JsonSchema> DialectOptions for T {}
+
+/// The type of a dialect's options.
+#[derive(Debug, Clone, Copy)]
+pub struct OptionsType {
+    schema: fn() -> Value,
+    defaults: fn() -> String,
+    check: fn(&Value) -> Result<(), serde_json::Error>,
+}
+
+/// Values that do not fit the options of a dialect.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct BadOptions(String);
+
+/// The options of one dialect. Those that were not set have their defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options(BTreeMap<String, OptionValue>);
+pub struct Options(Value);
+
+/// The options of a dialect that has none.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NoOptions {}
 
 /// An environment variable that another server named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,203 +104,143 @@ impl Inherited {
     }
 }
 
-impl OptionSpec {
-    /// Reads `json` as a value of this option: durations as people write them (`"30s"`), everything else as
-    /// JSON.
+impl OptionsType {
+    /// Returns what the configuration must know of `T`.
+    pub const fn of<T: DialectOptions>() -> Self {
+        Self {
+            schema: schema_of::<T>,
+            defaults: || serde_json::to_string(&T::default()).unwrap_or_default(),
+            check: |values| T::deserialize(values).map(drop),
+        }
+    }
+
+    /// Returns the JSON schema: an object with a property for each option.
+    pub fn schema(&self) -> Value {
+        (self.schema)()
+    }
+
+    /// Returns the defaults as a JSON object, its keys in the order of the declaration.
+    pub fn defaults(&self) -> String {
+        (self.defaults)()
+    }
+
+    /// Reads a JSON object.
     ///
     /// # Errors
-    /// If it is of another kind or out of bounds.
-    pub fn read(&self, json: &Value) -> Result<OptionValue, BadOption> {
-        let bad = BadOption(self.name);
-        let value = match self.kind {
-            OptionKind::Bool => json.as_bool().map(OptionValue::Bool),
-            OptionKind::Integer { min, max } => json
-                .as_i64()
-                .filter(|number| (min..=max).contains(number))
-                .map(OptionValue::Integer),
-            OptionKind::Duration { min } => json
-                .as_str()
-                .and_then(|text| humantime::parse_duration(text.trim()).ok())
-                .filter(|duration| *duration >= min)
-                .map(OptionValue::Duration),
-            OptionKind::Text => json.as_str().map(|text| OptionValue::Text(text.to_owned())),
-            OptionKind::OneOf(words) => json
-                .as_str()
-                .filter(|text| words.contains(text))
-                .map(|text| OptionValue::Text(text.to_owned())),
-            OptionKind::Texts => list(json, |text| Some(text.to_owned())).map(OptionValue::Texts),
-            OptionKind::Patterns => list(json, |text| Pattern::new(text).ok()).map(OptionValue::Patterns),
-        };
-        value.ok_or(bad)
+    /// If a key is unknown or a value does not fit.
+    pub fn read(&self, values: Value) -> Result<Options, BadOptions> {
+        match (self.check)(&values) {
+            Ok(()) => Ok(Options(values)),
+            Err(error) => Err(BadOptions(error.to_string())),
+        }
     }
 }
 
-fn list<T>(json: &Value, read: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
-    json.as_array()?
-        .iter()
-        .map(|item| item.as_str().and_then(&read))
-        .collect()
+impl Default for OptionsType {
+    fn default() -> Self {
+        Self::of::<NoOptions>()
+    }
 }
 
 impl Options {
-    /// Returns the defaults of the options that `specs` declare.
-    pub fn defaults(specs: &[OptionSpec]) -> Self {
-        let default = |spec: &OptionSpec| {
-            let json = serde_json::from_str(spec.default).ok()?;
-            Some((spec.name.to_owned(), spec.read(&json).ok()?))
-        };
-        Self(specs.iter().filter_map(default).collect())
-    }
-
-    /// Returns the options that `specs` declare: the value that `given` returns for a name, else the default.
+    /// Returns the options as the dialect's own type.
     ///
-    /// # Errors
-    /// If a given value does not fit.
-    pub fn read(specs: &[OptionSpec], given: impl Fn(&str) -> Option<Value>) -> Result<Self, BadOption> {
-        let mut options = Self::defaults(specs);
-        for spec in specs {
-            if let Some(json) = given(spec.name) {
-                options.0.insert(spec.name.to_owned(), spec.read(&json)?);
-            }
+    /// Reading them as another type than they were checked by is a bug of the dialect: a debug build panics, a
+    /// release build returns the defaults.
+    pub fn get<T: DialectOptions>(&self) -> T {
+        if self.0.is_null() {
+            return T::default();
         }
-        Ok(options)
-    }
-
-    /// The option of [`OptionKind::Bool`] of that name.
-    pub fn flag(&self, name: &str) -> bool {
-        match self.0.get(name) {
-            Some(OptionValue::Bool(flag)) => *flag,
-            _ => undeclared(name, false),
-        }
-    }
-
-    /// The option of [`OptionKind::Integer`] of that name.
-    pub fn integer(&self, name: &str) -> i64 {
-        match self.0.get(name) {
-            Some(OptionValue::Integer(number)) => *number,
-            _ => undeclared(name, 0),
-        }
-    }
-
-    /// The option of [`OptionKind::Duration`] of that name.
-    pub fn duration(&self, name: &str) -> Duration {
-        match self.0.get(name) {
-            Some(OptionValue::Duration(duration)) => *duration,
-            _ => undeclared(name, Duration::ZERO),
-        }
-    }
-
-    /// The option of [`OptionKind::Text`] or [`OptionKind::OneOf`] of that name.
-    pub fn text(&self, name: &str) -> &str {
-        match self.0.get(name) {
-            Some(OptionValue::Text(text)) => text,
-            _ => undeclared(name, ""),
-        }
-    }
-
-    /// The option of [`OptionKind::Texts`] of that name.
-    pub fn texts(&self, name: &str) -> &[String] {
-        match self.0.get(name) {
-            Some(OptionValue::Texts(texts)) => texts,
-            _ => undeclared(name, &[]),
-        }
-    }
-
-    /// The option of [`OptionKind::Patterns`] of that name.
-    pub fn patterns(&self, name: &str) -> &[Pattern] {
-        match self.0.get(name) {
-            Some(OptionValue::Patterns(patterns)) => patterns,
-            _ => undeclared(name, &[]),
-        }
+        T::deserialize(&self.0).unwrap_or_else(|error| {
+            debug_assert!(false, "options of another type: {error}");
+            T::default()
+        })
     }
 }
 
-fn undeclared<T>(name: &str, empty: T) -> T {
-    debug_assert!(false, "no option {name:?} of that kind is declared");
-    empty
+/// Returns the JSON schema of a table of the configuration.
+pub fn schema_of<T: JsonSchema>() -> Value {
+    let settings = schemars::generate::SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    const fn spec(name: &'static str, kind: OptionKind, default: &'static str) -> OptionSpec {
-        let doc = "";
-        OptionSpec {
-            name,
-            doc,
-            kind,
-            default,
-        }
+    use serde_json::json;
+
+    use super::*;
+    use crate::{DurationText, Pattern};
+
+    #[derive(Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+    #[serde(default, deny_unknown_fields)]
+    struct Chat {
+        /// Whether.
+        strict: bool,
+        /// How long.
+        #[serde(with = "DurationText::<1000>")]
+        grace: Duration,
+        /// Where.
+        access: Vec<Pattern>,
     }
 
-    const SPECS: &[OptionSpec] = &[
-        spec("strict", OptionKind::Bool, "true"),
-        spec("count", OptionKind::Integer { min: 1, max: 9 }, "3"),
-        spec(
-            "grace",
-            OptionKind::Duration {
-                min: Duration::from_secs(1),
-            },
-            "\"10s\"",
-        ),
-        spec("greeting", OptionKind::Text, "\"hello\""),
-        spec("access", OptionKind::OneOf(&["all", "none"]), "\"all\""),
-        spec("roles", OptionKind::Texts, "[]"),
-        spec("public", OptionKind::Patterns, r#"["news.*"]"#),
-    ];
-
-    #[test]
-    fn defaults_need_no_configuration() {
-        let options = Options::defaults(SPECS);
-        assert!(options.flag("strict"));
-        assert_eq!(options.integer("count"), 3);
-        assert_eq!(options.duration("grace"), Duration::from_secs(10));
-        assert_eq!(options.text("greeting"), "hello");
-        assert_eq!(options.text("access"), "all");
-        assert!(options.texts("roles").is_empty());
-        assert_eq!(
-            options.patterns("public"),
-            [Pattern::new("news.*").expect("a pattern")]
-        );
+    impl Default for Chat {
+        fn default() -> Self {
+            Self {
+                strict: true,
+                grace: Duration::from_secs(10),
+                access: Vec::new(),
+            }
+        }
     }
 
     #[test]
     fn given_values_and_defaults() {
-        let given: Value = serde_json::json!({ "count": 9, "roles": ["a", "b"], "access": "none" });
-        let options = Options::read(SPECS, |name| given.get(name).cloned()).expect("good values");
-        assert_eq!(options.integer("count"), 9);
-        assert_eq!(options.texts("roles"), ["a", "b"]);
-        assert_eq!(options.text("access"), "none");
-        assert!(options.flag("strict"));
+        assert_eq!(Options::default().get::<Chat>(), Chat::default());
+        let options = OptionsType::of::<Chat>().read(json!({ "grace": "1s", "access": ["news.*"] }));
+        let expected = Chat {
+            grace: Duration::from_secs(1),
+            access: vec![Pattern::new("news.*").expect("a pattern")],
+            ..Chat::default()
+        };
+        assert_eq!(options.expect("good values").get::<Chat>(), expected);
     }
 
     #[test]
     fn values_that_do_not_fit() {
-        let cases: &[(&'static str, Value)] = &[
-            ("strict", "true".into()),
-            ("count", 0.into()),
-            ("count", 10.into()),
-            ("count", 1.5.into()),
-            ("grace", "0s".into()),
-            ("grace", "soon".into()),
-            ("grace", 10.into()),
-            ("greeting", Value::Null),
-            ("access", "some".into()),
-            ("roles", "a".into()),
-            ("roles", serde_json::json!(["a", 1])),
-            ("public", serde_json::json!(["news.*", "new*"])),
-        ];
-        for (name, json) in cases {
-            let given = |asked: &str| (asked == *name).then(|| json.clone());
-            assert_eq!(Options::read(SPECS, given), Err(BadOption(name)), "{name} {json}");
+        for values in [
+            json!({ "strict": "true" }),
+            json!({ "grace": "0s" }),
+            json!({ "grace": "11years" }),
+            json!({ "grace": "soon" }),
+            json!({ "grace": 10 }),
+            json!({ "access": ["news.*", "new*"] }),
+            json!({ "acces": [] }),
+            json!(1),
+        ] {
+            assert!(OptionsType::of::<Chat>().read(values.clone()).is_err(), "{values}");
         }
     }
 
     #[test]
+    fn what_the_reference_needs() {
+        let options = OptionsType::of::<Chat>();
+        assert_eq!(options.defaults(), r#"{"strict":true,"grace":"10s","access":[]}"#);
+        let grace = json!({
+            "type": "string", "x-kind": "duration", "x-minimum": "1s", "description": "How long.", "default": "10s"
+        });
+        let schema = options.schema();
+        assert_eq!(schema["properties"]["grace"], grace);
+        assert_eq!(schema["properties"]["access"]["items"]["x-kind"], "pattern");
+        assert_eq!(OptionsType::default().defaults(), "{}");
+    }
+
+    #[test]
     #[cfg(debug_assertions)]
-    #[should_panic(expected = "no option \"count\" of that kind")]
-    fn the_wrong_getter_is_a_fault() {
-        Options::defaults(SPECS).flag("count");
+    #[should_panic(expected = "options of another type")]
+    fn another_type_is_a_bug() {
+        let options = OptionsType::of::<Chat>().read(json!({ "strict": false }));
+        options.expect("good values").get::<NoOptions>();
     }
 }

@@ -2,6 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
 use crate::{
     Audience, BadName, Channel, UserId,
     names::{check_segments, check_text},
@@ -12,7 +15,8 @@ use crate::{
 ///
 /// Separators must be equal: `a.*` matches `a.b` and not `a:b`. Inside what `**` matches either may occur, and
 /// `**` alone matches every channel. A wildcard is a whole segment: `a*` is not a pattern.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, JsonSchema)]
+#[schemars(with = "String", extend("x-kind" = "pattern"))]
 pub struct Pattern(Arc<str>);
 
 /// What a client subscribes to: a channel, a personal channel, or a pattern.
@@ -80,6 +84,18 @@ impl Subscription {
 impl std::borrow::Borrow<str> for Pattern {
     fn borrow(&self) -> &str {
         &self.0
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::new(&String::deserialize(from)?).map_err(D::Error::custom)
     }
 }
 

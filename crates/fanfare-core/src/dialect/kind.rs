@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Dialect, Inherited, ListenPlan, Listening, OptionSpec, Options, policy::PolicyOptions};
+use crate::{Dialect, Inherited, ListenPlan, Listening, Options, OptionsType, policy::PolicyOptions};
 
 /// A client protocol, before it is configured.
 pub trait DialectKind: Send + Sync {
@@ -63,7 +63,7 @@ pub struct Description {
 /// The defaults of a dialect's configuration, and the settings that only this dialect has.
 ///
 /// Write `..DialectDefaults::default()` for what is common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct DialectDefaults {
     /// Where it listens when nothing is configured; empty for a dialect that must be asked for. With the profile of
     /// its name it is alone on the first of them.
@@ -77,7 +77,7 @@ pub struct DialectDefaults {
     /// Bytes in a message from a client.
     pub max_message_size: usize,
     /// The settings that only this dialect has.
-    pub options: &'static [OptionSpec],
+    pub options: OptionsType,
     /// Environment variables of other names that configure this dialect.
     pub inherited: &'static [Inherited],
     /// Values that differ in the production profile: a key of this dialect's table with the table's name before it,
@@ -93,7 +93,7 @@ impl Default for DialectDefaults {
             max_connections_per_ip: 0,
             max_connections_per_user: 0,
             max_message_size: 64 * 1024,
-            options: &[],
+            options: OptionsType::default(),
             inherited: &[],
             production: &[],
         }

@@ -17,6 +17,8 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::{Channel, Event, Identity, Pattern, UserId};
@@ -37,7 +39,8 @@ pub enum Action {
 }
 
 /// Who may use a room that no rule, authorizer or token decides about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum RoomAccess {
     /// Every client with an identity.
     #[default]

@@ -122,7 +122,7 @@ mod tests {
     fn the_program_of_a_client_is_kept() {
         let none = |_: &str| None;
         let dialect = Broadcast {
-            interval: std::time::Duration::ZERO,
+            notification_interval: std::time::Duration::ZERO,
         };
         let offer = dialect.offer(&RequestHead::new("", &none)).expect("an offer");
         assert!(offer.keep_user_agent);

@@ -18,14 +18,14 @@ mod render;
 use std::{sync::Arc, time::Duration};
 
 use fanfare_core::{
-    Description, Dialect, DialectDefaults, DialectKind, ListenPlan, Listening, OptionKind, OptionSpec,
-    Options,
+    Description, Dialect, DialectDefaults, DialectKind, DurationText, ListenPlan, Listening, Options,
+    OptionsType,
 };
 
-use crate::describe;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// The option for the interval of test notifications.
-const NOTIFICATION_INTERVAL: &str = "notification_interval";
+use crate::describe;
 
 /// The dialect, before it is configured.
 pub(crate) struct Kind;
@@ -58,66 +58,70 @@ impl DialectKind for Kind {
         DialectDefaults {
             binds: &["0.0.0.0:8000"],
             max_connections: 1000,
-            options: &[OptionSpec {
-                name: NOTIFICATION_INTERVAL,
-                doc: "How often each connection is sent a test notification. `0s` turns them off.",
-                kind: OptionKind::Duration { min: Duration::ZERO },
-                default: "\"10s\"",
-            }],
+            options: OptionsType::of::<Broadcast>(),
             ..DialectDefaults::default()
         }
     }
 
     fn open(&self, options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(Broadcast {
-            interval: options.duration(NOTIFICATION_INTERVAL),
-        })
+        Arc::new(options.get::<Broadcast>())
     }
 }
 
-/// The configured dialect.
+/// The configured dialect: its options.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 struct Broadcast {
-    /// The interval of test notifications; zero turns them off.
-    interval: Duration,
+    /// How often each connection is sent a test notification. `0s` turns them off.
+    #[serde(with = "DurationText::<0>")]
+    notification_interval: Duration,
+}
+
+impl Default for Broadcast {
+    fn default() -> Self {
+        Self {
+            notification_interval: Duration::from_secs(10),
+        }
+    }
 }
 
 impl Broadcast {
     /// Returns the interval that clients see, in whole seconds. Only zero is shown as 0.
     fn interval_seconds(&self) -> u64 {
-        self.interval.as_secs() + u64::from(self.interval.subsec_nanos() > 0)
+        let interval = self.notification_interval;
+        interval.as_secs() + u64::from(interval.subsec_nanos() > 0)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use fanfare_core::{Hearing, Hears};
-    use serde_json::Value;
+    use serde_json::json;
 
     use super::*;
 
     #[test]
     fn test_notifications_come_as_configured() {
-        let specs = Kind.defaults().options;
         for (given, expected) in [
-            (None, Some(Duration::from_secs(10))),
-            (Some("1500ms"), Some(Duration::from_millis(1500))),
-            (Some("0s"), None),
+            (json!({}), Some(Duration::from_secs(10))),
+            (json!({ "notification_interval": "1500ms" }), Some(Duration::from_millis(1500))),
+            (json!({ "notification_interval": "0s" }), None),
         ] {
-            let options = Options::read(specs, |_| given.map(Value::from)).expect("a duration");
-            assert_eq!(Kind.open(&options).tick_interval(), expected, "{given:?}");
+            let options = Kind.defaults().options.read(given).expect("a duration");
+            assert_eq!(Kind.open(&options).tick_interval(), expected, "{options:?}");
         }
     }
 
     #[test]
     fn nothing_need_be_subscribed_to() {
-        let dialect = Kind.open(&Options::defaults(Kind.defaults().options));
+        let dialect = Kind.open(&Options::default());
         let Hearing { user, everyone } = dialect.hears();
         assert_eq!((user, everyone), (Hears::Always, Hears::Always));
     }
 
     #[test]
     fn routes_are_for_services_only() {
-        let dialect = Kind.open(&Options::defaults(Kind.defaults().options));
+        let dialect = Kind.open(&Options::default());
         let routes = dialect.endpoints().iter();
         let routes: Vec<_> = routes
             .map(|route| (route.method, route.path, route.guarded))

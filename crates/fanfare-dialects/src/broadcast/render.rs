@@ -43,7 +43,7 @@ impl Render for Broadcast {
     }
 
     fn tick_interval(&self) -> Option<Duration> {
-        (!self.interval.is_zero()).then_some(self.interval)
+        Some(self.notification_interval).filter(|interval| !interval.is_zero())
     }
 
     fn tick(&self, count: u64, id: Uuid, node: &NodeFacts, own: &DialectFacts) -> Option<Rendering> {

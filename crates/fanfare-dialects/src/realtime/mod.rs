@@ -16,33 +16,14 @@ mod tests;
 use std::sync::Arc;
 
 use fanfare_core::{
-    Description, Dialect, DialectDefaults, DialectKind, ListenPlan, Listening, OptionKind, OptionSpec,
-    Options, policy::PolicyOptions,
+    Description, Dialect, DialectDefaults, DialectKind, ListenPlan, Listening, Options, OptionsType,
+    Pattern, policy::PolicyOptions,
 };
 
-use crate::describe;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-const OPTIONS: &[OptionSpec] = &[
-    OptionSpec {
-        name: "require_auth",
-        doc: "Whether a client must have a token. Without one it is anonymous.",
-        kind: OptionKind::Bool,
-        default: "false",
-    },
-    OptionSpec {
-        name: "required_roles",
-        doc: "Roles that a client must have, all of them. Any role here makes a token a must.",
-        kind: OptionKind::Texts,
-        default: "[]",
-    },
-    OptionSpec {
-        name: "public",
-        doc: "The channels that anonymous clients may use; rooms and personal channels never are. \
-              Empty stands for all but `messages` and what is under it.",
-        kind: OptionKind::Patterns,
-        default: "[]",
-    },
-];
+use crate::describe;
 
 /// The dialect, before it is configured.
 pub(crate) struct Kind;
@@ -76,24 +57,21 @@ impl DialectKind for Kind {
             binds: &["0.0.0.0:8081", "0.0.0.0:8082"],
             max_connections: 10_000,
             max_message_size: 64 * 1024,
-            options: OPTIONS,
+            options: OptionsType::of::<Realtime>(),
             production: &[("realtime.require_auth", "true")],
             ..DialectDefaults::default()
         }
     }
 
     fn open(&self, options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(Realtime {
-            require_auth: options.flag("require_auth"),
-            required_roles: options.texts("required_roles").to_vec(),
-        })
+        Arc::new(options.get::<Realtime>())
     }
 
     /// If `public` is empty, the policy's default decides.
     fn shape_policy(&self, options: &Options, policy: &mut PolicyOptions) {
-        let public = options.patterns("public");
+        let Realtime { public, .. } = options.get();
         if !public.is_empty() {
-            policy.public = Some(public.to_vec());
+            policy.public = Some(public);
         }
     }
 
@@ -102,8 +80,17 @@ impl DialectKind for Kind {
     }
 }
 
-/// The configured dialect.
+/// The configured dialect: its options.
+#[derive(Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 struct Realtime {
+    /// Whether a client must have a token. Without one it is anonymous.
     require_auth: bool,
+
+    /// Roles that a client must have, all of them. Any role here makes a token a must.
     required_roles: Vec<String>,
+
+    /// The channels that anonymous clients may use; rooms and personal channels never are. Empty stands for all but
+    /// `messages` and what is under it.
+    public: Vec<Pattern>,
 }

@@ -4,7 +4,7 @@
 use std::time::UNIX_EPOCH;
 
 use fanfare_core::{
-    Command, Context, Conversation, DialectKind, Hearing, Hears, Message, OptionValue, Options, Step, Steps,
+    Command, Context, Conversation, DialectKind, Hearing, Hears, Message, Options, Step, Steps,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -132,19 +132,11 @@ fn declared() {
         (0, 0)
     );
 
-    let options = Options::defaults(defaults.options);
-    assert!(!options.flag("require_auth"));
-    assert!(options.texts("required_roles").is_empty());
-    assert!(options.patterns("public").is_empty());
-    let public = defaults
-        .options
-        .iter()
-        .find(|spec| spec.name == "public")
-        .unwrap();
-    assert!(matches!(
-        public.read(&serde_json::json!(["news.**"])),
-        Ok(OptionValue::Patterns(patterns)) if patterns.len() == 1
-    ));
+    let options = Options::default();
+    let own: super::Realtime = options.get();
+    assert!(!own.require_auth && own.required_roles.is_empty() && own.public.is_empty());
+    let given = defaults.options.read(serde_json::json!({ "public": ["news.**"] }));
+    assert_eq!(given.unwrap().get::<super::Realtime>().public.len(), 1);
 
     let dialect = Kind.open(&options);
     let hearing = Hearing {

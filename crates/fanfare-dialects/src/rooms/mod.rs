@@ -11,12 +11,14 @@ mod listen;
 mod render;
 mod settings;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use fanfare_core::{
     Description, Dialect, DialectDefaults, DialectKind, ListenPlan, Listening, Options, Respond,
-    policy::{PolicyOptions, RoomAccess},
+    policy::PolicyOptions,
 };
+
+use settings::Rooms;
 
 /// The close code for a missing, bad or expired token.
 const UNAUTHENTICATED: u16 = 4401;
@@ -25,11 +27,6 @@ const FORBIDDEN: (u16, &str) = (4403, "Forbidden");
 
 /// The dialect, before it is configured.
 pub(crate) struct Kind;
-
-/// The dialect.
-struct Rooms {
-    leave_grace: Duration,
-}
 
 impl DialectKind for Kind {
     fn name(&self) -> &'static str {
@@ -60,16 +57,11 @@ impl DialectKind for Kind {
     }
 
     fn open(&self, options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(Rooms {
-            leave_grace: options.duration("leave_grace"),
-        })
+        Arc::new(options.get::<Rooms>())
     }
 
     fn shape_policy(&self, options: &Options, policy: &mut PolicyOptions) {
-        policy.rooms = match options.text("default_access") {
-            "nobody" => RoomAccess::Nobody,
-            _ => RoomAccess::Authenticated,
-        };
+        policy.rooms = options.get::<Rooms>().default_access;
     }
 
     fn rooms(&self) -> &'static [&'static str] {
@@ -88,7 +80,7 @@ impl Respond for Rooms {}
 mod tests {
     use std::time::SystemTime;
 
-    use fanfare_core::{Identity, RawObject, Target, Unit, UserId, string};
+    use fanfare_core::{Identity, RawObject, Target, Unit, UserId, policy::RoomAccess, string};
 
     use super::*;
 
@@ -96,7 +88,7 @@ mod tests {
     fn what_the_server_says_itself_is_reserved() {
         let now = SystemTime::UNIX_EPOCH;
         let alice = Identity::new(UserId::new("alice").expect("a name"), now);
-        let own = Kind.open(&Options::defaults(settings::defaults().options));
+        let own = Kind.open(&Options::default());
         let own = own.own_types();
         for text in [
             render::connected(&alice, now),
@@ -138,20 +130,15 @@ mod tests {
     #[test]
     fn what_may_be_configured() {
         let defaults = Kind.defaults();
-        let read = |given: Option<&str>| {
-            let options = Options::read(defaults.options, |name| {
-                given.filter(|_| name == "default_access").map(Into::into)
-            })
-            .ok()?;
-            Some(options.text("default_access").to_owned())
-        };
         for (given, expected) in [
-            (None, Some("authenticated")),
-            (Some("authenticated"), Some("authenticated")),
-            (Some("nobody"), Some("nobody")),
-            (Some("anyone"), None),
+            ("{}", Some(RoomAccess::Authenticated)),
+            (r#"{"default_access":"authenticated"}"#, Some(RoomAccess::Authenticated)),
+            (r#"{"default_access":"nobody"}"#, Some(RoomAccess::Nobody)),
+            (r#"{"default_access":"anyone"}"#, None),
         ] {
-            assert_eq!(read(given).as_deref(), expected, "{given:?}");
+            let given = serde_json::from_str(given).expect("JSON");
+            let read = defaults.options.read(given).ok();
+            assert_eq!(read.map(|options| options.get::<Rooms>().default_access), expected);
         }
         let variables = defaults.inherited.iter();
         let variables: Vec<_> = variables

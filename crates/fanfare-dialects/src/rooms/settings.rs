@@ -3,38 +3,37 @@
 
 use std::time::Duration;
 
-use fanfare_core::{DialectDefaults, Inherited, OptionKind, OptionSpec, Target, Unit};
+use fanfare_core::{DialectDefaults, DurationText, Inherited, OptionsType, Target, Unit, policy::RoomAccess};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// The declarations. What is not named here is as in every dialect.
+/// The configured dialect: its options.
+#[derive(Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Rooms {
+    /// Who may join a room of which no access rule, authorizer or `rooms` claim says anything: any `authenticated`
+    /// user, or `nobody`.
+    pub(super) default_access: RoomAccess,
+
+    /// How long `user_left` waits after a connection was lost without `leave_room` and without a close frame. A user
+    /// who is back in the room by then has neither left nor joined.
+    #[serde(with = "DurationText::<0>")]
+    pub(super) leave_grace: Duration,
+}
+
+/// The defaults. What is not named here is as in every dialect.
 pub(super) fn defaults() -> DialectDefaults {
     DialectDefaults {
         binds: &["0.0.0.0:8000"],
         max_connections: 10_000,
         max_connections_per_user: 5,
         max_message_size: 64 * 1024,
-        options: OPTIONS,
+        options: OptionsType::of::<Rooms>(),
         inherited: INHERITED,
         production: &[("rooms.default_access", "\"nobody\"")],
         ..DialectDefaults::default()
     }
 }
-
-const OPTIONS: &[OptionSpec] = &[
-    OptionSpec {
-        name: "default_access",
-        doc: "Who may join a room of which no access rule, authorizer or `rooms` claim says anything: any \
-              `authenticated` user, or `nobody`.",
-        kind: OptionKind::OneOf(&["authenticated", "nobody"]),
-        default: "\"authenticated\"",
-    },
-    OptionSpec {
-        name: "leave_grace",
-        doc: "How long `user_left` waits after a connection was lost without `leave_room` and without a close frame. A \
-              user who is back in the room by then has neither left nor joined.",
-        kind: OptionKind::Duration { min: Duration::ZERO },
-        default: "\"0s\"",
-    },
-];
 
 const INHERITED: &[Inherited] = &[
     Inherited {

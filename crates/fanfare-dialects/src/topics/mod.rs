@@ -55,7 +55,7 @@ impl DialectKind for Kind {
     }
 
     fn open(&self, options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(Topics(Arc::new(AuthTimeouts::of(options))))
+        Arc::new(Topics(Arc::new(options.get::<AuthTimeouts>())))
     }
 }
 

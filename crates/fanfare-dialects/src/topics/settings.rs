@@ -2,22 +2,30 @@
 
 use std::time::Duration;
 
-use fanfare_core::{DialectDefaults, Inherited, OptionKind, OptionSpec, Options, Target, Unit};
+use fanfare_core::{DialectDefaults, DurationText, Inherited, OptionsType, Target, Unit};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// How long a connection may have no valid token.
-#[derive(Debug)]
+/// The options: how long a connection may have no valid token.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct AuthTimeouts {
-    /// From its opening to its first accepted token.
+    /// How long a connection may stay open before its first accepted `auth` frame. Then it is closed with 1008.
+    // With zero no client could authenticate.
+    #[serde(with = "DurationText::<1>")]
     pub(super) auth_timeout: Duration,
-    /// From its token's expiry to the next token.
+
+    /// How long a connection whose token expired may take to send another one of the same user. Its subscriptions rest
+    /// until then; without one it is closed with 1008.
+    #[serde(with = "DurationText::<0>")]
     pub(super) reauth_grace: Duration,
 }
 
-impl AuthTimeouts {
-    pub(super) fn of(options: &Options) -> Self {
+impl Default for AuthTimeouts {
+    fn default() -> Self {
         Self {
-            auth_timeout: options.duration("auth_timeout"),
-            reauth_grace: options.duration("reauth_grace"),
+            auth_timeout: Duration::from_secs(30),
+            reauth_grace: Duration::from_secs(60),
         }
     }
 }
@@ -28,28 +36,10 @@ pub(super) const DEFAULTS: DialectDefaults = DialectDefaults {
     max_connections_per_ip: 100,
     max_connections_per_user: 0,
     max_message_size: 1024 * 1024,
-    options: OPTIONS,
+    options: OptionsType::of::<AuthTimeouts>(),
     inherited: INHERITED,
     production: &[],
 };
-
-const OPTIONS: &[OptionSpec] = &[
-    OptionSpec {
-        name: "auth_timeout",
-        doc: "How long a connection may stay open before its first accepted `auth` frame. Then it is closed with 1008.",
-        kind: OptionKind::Duration {
-            min: Duration::from_millis(1), // with zero no client could authenticate
-        },
-        default: "\"30s\"",
-    },
-    OptionSpec {
-        name: "reauth_grace",
-        doc: "How long a connection whose token expired may take to send another one of the same user. Its \
-              subscriptions rest until then; without one it is closed with 1008.",
-        kind: OptionKind::Duration { min: Duration::ZERO },
-        default: "\"60s\"",
-    },
-];
 
 const INHERITED: &[Inherited] = &[
     inherited("WEBSOCKET_ENABLED", Target::Enabled, Unit::Plain),

@@ -1,11 +1,10 @@
 //! A scene's options, as the configuration would hand them to the dialect.
 
 use fanfare_core::{DialectKind, Options};
-use serde_json::Value;
 
-/// The options of `kind`: its defaults, and over them the JSON object `text`.
+/// The options of `kind`: those of the JSON object `text`, and else their defaults.
 pub(crate) fn options(kind: &dyn DialectKind, text: &str) -> Options {
-    let given: Value = serde_json::from_str(text).expect("options are JSON");
-    let read = Options::read(kind.defaults().options, |name| given.get(name).cloned());
+    let given = serde_json::from_str(text).expect("options are JSON");
+    let read = kind.defaults().options.read(given);
     read.unwrap_or_else(|error| panic!("options: {error}"))
 }
