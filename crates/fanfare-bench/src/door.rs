@@ -93,7 +93,7 @@ const KIND: &str = "bench";
 fn payload_len(dialect: &dyn DialectKind, audience: &Audience) -> Result<usize, String> {
     let empty = RawJson::parse(&Bytes::from_static(b"\"\"")).map_err(|error| error.to_string())?;
     let event = Event::new(audience.clone(), Some(KIND), empty, SystemTime::now());
-    let dialect_of = dialect.open(&Options::defaults(dialect.defaults().options));
+    let dialect_of = dialect.open(&Options::default());
     let around = dialect_of
         .render(&event)
         .map(|rendering| HEADER_LEN + rendering.payload().len());
@@ -187,7 +187,7 @@ mod tests {
                 &message.to_vec().into(),
                 SystemTime::now(),
             );
-            let dialect = dialect.open(&Options::defaults(dialect.defaults().options));
+            let dialect = dialect.open(&Options::default());
             let text = dialect.render(&parsed.unwrap()[0]).unwrap();
             let frame = fanfare_ws::encode::frame(fanfare_ws::Opcode::Text, text.payload(), false);
             assert_eq!(frame.len(), FRAME_LEN, "{listeners:?}");

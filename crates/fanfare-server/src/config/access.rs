@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use fanfare_core::GuardedUrl;
+use fanfare_core::{DurationText, GuardedUrl};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::types::{self, text};
+use super::types::Optional;
 
 /// A rule about who may do what on the channels that a pattern matches.
 // The fields are texts, so that the checks can say which of them is wrong and on which line.
@@ -19,20 +19,17 @@ pub struct ChannelRule {
 
     /// Who may hear what is published: `anyone`, `authenticated`, `owner`, `role:NAME`, `claim:NAME=VALUE`, `service`
     /// (backends alone) or `nobody`. Not set, it is left to what decides after the rules.
-    #[serde(default, with = "types::optional")]
-    #[schemars(with = "String")]
+    #[serde(default, with = "Optional::<String>")]
     pub subscribe: Option<String>,
 
     /// Which clients may publish; in the same words. A room of which the rule says only who may read it lets the same
     /// users publish.
-    #[serde(default, with = "types::optional")]
-    #[schemars(with = "String")]
+    #[serde(default, with = "Optional::<String>")]
     pub publish: Option<String>,
 
     /// Who may be a member, where the channel is a room; in the same words. Where `subscribe` is set too, both must
     /// allow it. On other channels it says nothing.
-    #[serde(default, with = "types::optional")]
-    #[schemars(with = "String")]
+    #[serde(default, with = "Optional::<String>")]
     pub join: Option<String>,
 }
 
@@ -42,18 +39,15 @@ pub struct ChannelRule {
 pub struct Authorizer {
     /// Where the service is asked, by `POST`. A user and a password in it are sent as basic authentication. Empty
     /// asks nobody.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "text::Url")]
+    #[serde(with = "Optional::<GuardedUrl>")]
     pub url: Option<GuardedUrl>,
 
     /// How long an answer may take, the wait for a free request included. Late means no.
-    #[serde(with = "types::duration")]
-    #[schemars(with = "text::Duration", extend("x-minimum" = "1ms"))]
+    #[serde(with = "DurationText::<1>")]
     pub timeout: Duration,
 
     /// How long an answer is remembered. `0s` asks anew each time.
-    #[serde(with = "types::duration")]
-    #[schemars(with = "text::Duration")]
+    #[serde(with = "DurationText::<0>")]
     pub cache: Duration,
 
     /// The most requests under way at once.

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fanfare_accounts::{AccountsOptions, storage::StorageUrl};
-use fanfare_core::GuardedUrl;
+use fanfare_core::{DurationText, GuardedUrl};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::types::{self, Secret, text};
+use super::form::Text;
+use super::types::{Optional, Secret};
 
 /// How tokens are proved, and who may connect.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -17,25 +18,21 @@ pub struct Auth {
     /// The shared secret of HS256, HS384 and HS512 tokens; 32 bytes or more. Without any secret or public key
     /// the first start makes a secret and keeps it in the data folder; the production profile refuses to
     /// start instead.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "text::Secret")]
+    #[serde(with = "Optional::<Secret>")]
     pub jwt_secret: Option<Secret>,
 
     /// A file that holds the shared secret, as an orchestrator mounts one. Line breaks at its end do not
     /// count. Set this or `jwt_secret`.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "text::Path")]
+    #[serde(with = "Optional::<PathBuf>")]
     pub jwt_secret_file: Option<PathBuf>,
 
     /// The address of a JSON Web Key Set with the public keys of an identity provider.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "text::Url")]
+    #[serde(with = "Optional::<GuardedUrl>")]
     pub jwks_url: Option<GuardedUrl>,
 
     /// A file with the public keys that check tokens: PEM (RSA, P-256, P-384 or Ed25519, as `PUBLIC KEY`,
     /// `RSA PUBLIC KEY` or `CERTIFICATE`; several keys may follow each other), or a JSON Web Key or key set.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "text::Path")]
+    #[serde(with = "Optional::<PathBuf>")]
     pub public_key_file: Option<PathBuf>,
 
     /// The signature algorithms that a token may use. Empty accepts what the keys are made for: `HS256` for a
@@ -43,28 +40,23 @@ pub struct Auth {
     pub algorithms: Vec<Algorithm>,
 
     /// The issuer (`iss`) that a token must name. Empty accepts any.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "String")]
+    #[serde(with = "Optional::<String>")]
     pub issuer: Option<String>,
 
     /// The audience (`aud`) that a token must name. Empty accepts any.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "String")]
+    #[serde(with = "Optional::<String>")]
     pub audience: Option<String>,
 
     /// How far the clock of a token's issuer may be off, when `exp` and `nbf` are compared.
-    #[serde(with = "types::duration")]
-    #[schemars(with = "text::Duration", extend("x-maximum" = "1h"))]
+    #[serde(with = "DurationText::<0, 3_600_000>")]
     pub leeway: Duration,
 
     /// How long the access tokens live that Fanfare issues itself.
-    #[serde(with = "types::duration")]
-    #[schemars(with = "text::Duration", extend("x-minimum" = "1s"))]
+    #[serde(with = "DurationText::<1000>")]
     pub access_ttl: Duration,
 
     /// How long a login lasts without being refreshed. Where refresh tokens are rotated, each refresh begins it anew.
-    #[serde(with = "types::duration")]
-    #[schemars(with = "text::Duration", extend("x-minimum" = "1s"))]
+    #[serde(with = "DurationText::<1000>")]
     pub refresh_ttl: Duration,
 
     /// Who may make an account: everybody (`open`), or `fanfare user add` alone (`closed`, as in the production profile).
@@ -174,7 +166,7 @@ pub struct Storage {
     /// `sqlite://FILE`, or `postgres://USER:PASSWORD@HOST/DATABASE` where several nodes share one database
     /// (`postgres://USER@/DATABASE?host=/FOLDER` over a Unix socket). Where it is not set, it is the file `fanfare.db` in
     /// the data folder.
-    #[schemars(with = "text::Database")]
+    #[schemars(with = "Text<StorageUrl>")]
     pub url: StorageUrl,
 
     /// The most connections to the database at once.

@@ -4,12 +4,15 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::form::Text;
 use super::model::Config;
 
 /// Where to listen: an IP address, `localhost` or every address of the machine, and a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "Text<BindAddress>")]
 pub struct BindAddress {
     pub(super) host: BindHost,
     pub(super) port: u16,

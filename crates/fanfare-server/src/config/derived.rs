@@ -1,12 +1,12 @@
 //! What follows from other settings, where nobody chose it.
 
 use fanfare_accounts::storage::StorageUrl;
+use fanfare_core::{LONGEST, format_duration, parse_duration};
 use toml::Value;
 
 use super::dialect::DialectInfo;
-use super::load::Merged;
+use super::merged::Merged;
 use super::model::BrokerKind;
-use super::types::{LONGEST, format_duration, parse_duration};
 
 /// Sets what follows from what is set.
 pub(super) fn fill(merged: &mut Merged, dialects: &[DialectInfo]) {

@@ -5,11 +5,9 @@
 
 use std::time::Duration;
 
-use fanfare_core::{Inherited, OptionSpec, Options};
+use fanfare_core::{DurationText, Inherited, Options, OptionsType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use super::types::{self, text};
 
 /// How one dialect is served. Every dialect has a table of its own with these keys.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -45,13 +43,11 @@ pub struct DialectConfig {
     pub send_queue_size: usize,
 
     /// How often the server pings a connection.
-    #[serde(with = "types::duration")]
-    #[schemars(with = "text::Duration", extend("x-minimum" = "1ms"))]
+    #[serde(with = "DurationText::<1>")]
     pub ping_interval: Duration,
 
     /// How long a connection may be silent before it is closed. Longer than `ping_interval`.
-    #[serde(with = "types::duration")]
-    #[schemars(with = "text::Duration", extend("x-minimum" = "1ms"))]
+    #[serde(with = "DurationText::<1>")]
     pub ping_timeout: Duration,
 
     /// The most frames that one message may be cut into.
@@ -109,7 +105,7 @@ pub struct DialectInfo {
     /// The dialects that can be told apart from this one on the same path.
     pub shares_path_with: Vec<&'static str>,
     /// The settings that only this dialect has.
-    pub options: &'static [OptionSpec],
+    pub options: OptionsType,
     /// Environment variables of other names that set keys of this dialect.
     pub inherited: &'static [Inherited],
     /// Values that differ in the production profile: a key of its table, with the table's name before it, and its TOML value.

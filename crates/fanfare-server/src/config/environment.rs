@@ -4,9 +4,8 @@ use fanfare_core::{Inherited, Target, Unit};
 
 use super::dialect::DialectInfo;
 use super::kind::{hint, nearest};
-use super::layer::{Layer, Reader, Source};
-use super::origin::{Origin, Problem};
-use super::raw::{Item, Raw};
+use super::layer::{Reader, Source};
+use super::merged::Merged;
 use super::schema::{Schema, environment_name};
 use super::types::without_line_ends;
 
@@ -78,24 +77,19 @@ pub(super) fn read_inherited(
     schema: &Schema,
     dialects: &[DialectInfo],
     env: &[(String, String)],
-) -> Vec<Layer> {
+    merged: &mut Merged,
+) {
     let mut taken: Vec<&str> = Vec::new();
-    let mut layers = Vec::new();
     for (_, inherited) in inherited(dialects) {
-        let Some(text) = get(env, inherited.variable) else {
+        let (Some(text), Target::Key(key)) = (get(env, inherited.variable), inherited.target) else {
             continue;
         };
-        let Target::Key(key) = inherited.target else {
-            continue;
-        };
-        if taken.contains(&key) {
-            continue;
+        if !taken.contains(&key) {
+            taken.push(key);
+            let source = Source::Environment(inherited.variable.to_owned());
+            Reader::new(schema, source, merged).plain(key, &with_unit(text, inherited.unit));
         }
-        taken.push(key);
-        let text = with_unit(text, inherited.unit);
-        layers.push(read_one(schema, inherited.variable, key, &text));
     }
-    layers
 }
 
 fn with_unit(text: &str, unit: Unit) -> String {
@@ -108,41 +102,28 @@ fn with_unit(text: &str, unit: Unit) -> String {
 }
 
 /// Reads Fanfare's own variables.
-pub(super) fn read(schema: &Schema, env: &[(String, String)]) -> Vec<Layer> {
+pub(super) fn read(schema: &Schema, env: &[(String, String)], merged: &mut Merged) {
     let names: Vec<(String, String)> = schema
         .leaves()
         .into_iter()
         .map(|(path, _)| (environment_name(&path), path))
         .collect();
-    let mut layers = Vec::new();
     for (variable, text) in env {
         let text = without_line_ends(text);
         let is_ours = variable.starts_with("FANFARE_") && !text.is_empty();
         if !is_ours || RESERVED.iter().any(|(name, _)| name == variable) {
             continue;
         }
+        let mut reader = Reader::new(schema, Source::Environment(variable.to_owned()), merged);
         if let Some((_, path)) = names.iter().find(|(name, _)| name == variable) {
-            layers.push(read_one(schema, variable, path, text));
+            reader.plain(path, text);
         } else if !is_service_link(variable, text) {
-            layers.push(unknown(variable, names.iter().map(|(name, _)| name.as_str())));
+            reader.problem(0, "", unknown(variable, names.iter().map(|(name, _)| name.as_str())));
         }
     }
-    layers
 }
 
-fn read_one(schema: &Schema, variable: &str, path: &str, text: &str) -> Layer {
-    let mut reader = Reader::new(schema, Source::Environment(variable.to_owned()));
-    if let Some(key) = schema.find(path) {
-        let item = Item {
-            raw: Raw::from_plain(&key.kind, text),
-            line: 0,
-        };
-        reader.leaf(&key.kind, &item, 0, path);
-    }
-    reader.layer
-}
-
-fn unknown<'a>(variable: &str, names: impl Iterator<Item = &'a str>) -> Layer {
+fn unknown<'a>(variable: &str, names: impl Iterator<Item = &'a str>) -> String {
     // The common beginning would make everything look alike.
     let bare = |name: &'a str| name.strip_prefix("FANFARE_").unwrap_or(name);
     let names: Vec<&str> = names
@@ -158,15 +139,8 @@ fn unknown<'a>(variable: &str, names: impl Iterator<Item = &'a str>) -> Layer {
             .find(|name| name.ends_with(&format!("_{word}")))
     };
     let near = nearest(word, names.iter().copied()).or_else(without_table);
-    let text = format!(
-        "unknown variable{}",
-        hint(near.map(|name| format!("FANFARE_{name}")))
-    );
-    let problem = Problem::new(Origin::Environment(variable.to_owned()), "", text);
-    Layer {
-        problems: vec![problem],
-        ..Layer::default()
-    }
+    let hint = hint(near.map(|name| format!("FANFARE_{name}")));
+    format!("unknown variable{hint}")
 }
 
 /// Whether an orchestrator made the variable: Kubernetes describes a service `fanfare` or `fanfare-…` to every

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use fanfare_core::{Inherited, OptionKind, OptionSpec, Target, Unit};
+use fanfare_core::{DurationText, Inherited, OptionsType, Pattern, Target, Unit, policy::RoomAccess};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::dialect::{DialectConfig, DialectInfo};
 
@@ -14,7 +16,7 @@ fn info(name: &'static str, doc: &'static str) -> DialectInfo {
         binds: &[],
         path: "/ws",
         shares_path_with: Vec::new(),
-        options: &[],
+        options: OptionsType::default(),
         inherited: &[],
         production: &[],
         hidden: false,
@@ -52,52 +54,44 @@ pub(crate) fn released() -> Vec<DialectInfo> {
     ]
 }
 
+/// Options of every form.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Chat {
+    /// How often. `0s` is never.
+    #[serde(with = "DurationText::<0>")]
+    pub(crate) interval: Duration,
+    /// Whether.
+    pub(crate) strict: bool,
+    /// Who.
+    pub(crate) roles: Vec<String>,
+    /// How many.
+    #[schemars(range(min = 1, max = 9))]
+    pub(crate) burst: u8,
+    /// Which.
+    pub(crate) access: RoomAccess,
+    /// What.
+    pub(crate) greeting: String,
+    /// Where.
+    pub(crate) shown: Vec<Pattern>,
+}
+
+impl Default for Chat {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            strict: false,
+            roles: Vec::new(),
+            burst: 3,
+            access: RoomAccess::default(),
+            greeting: String::new(),
+            shown: Pattern::new("**").into_iter().collect(),
+        }
+    }
+}
+
 /// A larger one, in which everything that a registry can say occurs.
 pub(crate) fn large() -> Vec<DialectInfo> {
-    const OPTIONS: &[OptionSpec] = &[
-        OptionSpec {
-            name: "interval",
-            doc: "How often. `0s` is never.",
-            kind: OptionKind::Duration { min: Duration::ZERO },
-            default: "\"10s\"",
-        },
-        OptionSpec {
-            name: "strict",
-            doc: "Whether.",
-            kind: OptionKind::Bool,
-            default: "false",
-        },
-        OptionSpec {
-            name: "roles",
-            doc: "Who.",
-            kind: OptionKind::Texts,
-            default: "[]",
-        },
-        OptionSpec {
-            name: "burst",
-            doc: "How many.",
-            kind: OptionKind::Integer { min: 1, max: 9 },
-            default: "3",
-        },
-        OptionSpec {
-            name: "access",
-            doc: "Which.",
-            kind: OptionKind::OneOf(&["authenticated", "nobody"]),
-            default: "\"authenticated\"",
-        },
-        OptionSpec {
-            name: "greeting",
-            doc: "What.",
-            kind: OptionKind::Text,
-            default: "\"\"",
-        },
-        OptionSpec {
-            name: "shown",
-            doc: "Where.",
-            kind: OptionKind::Patterns,
-            default: "[\"**\"]",
-        },
-    ];
     const CHAT: &[Inherited] = &[
         variable("BEAT", Target::Key("chat.ping_interval"), Unit::Seconds),
         variable("BEAT_MS", Target::Key("chat.ping_timeout"), Unit::Milliseconds),
@@ -118,7 +112,7 @@ pub(crate) fn large() -> Vec<DialectInfo> {
         },
         binds: &["0.0.0.0:8081", "0.0.0.0:8082"],
         shares_path_with: vec!["notify"],
-        options: OPTIONS,
+        options: OptionsType::of::<Chat>(),
         inherited: CHAT,
         production: &[("chat.access", "\"nobody\"")],
         ..info("chat", "The chat dialect.")

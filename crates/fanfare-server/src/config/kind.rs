@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use fanfare_accounts::storage::StorageUrl;
-use fanfare_core::{GuardedUrl, Pattern};
+use fanfare_core::{LONGEST, format_duration, parse_duration};
 use toml::Value;
+use toml::de::DeValue;
 
-use super::bind_address::BindAddress;
-use super::raw::Raw;
+use super::found::{shown, type_name};
+use super::form::Form;
 use super::schema::Key;
-use super::types::{self, LONGEST};
+use super::types;
 
 /// What a setting takes.
 #[derive(Clone, Debug)]
@@ -19,8 +19,12 @@ pub(super) enum Kind {
         min: i64,
         max: i64,
     },
+    Duration {
+        min: Duration,
+        max: Duration,
+    },
     Text {
-        form: Form,
+        form: &'static Form,
         /// Whether the empty text means "none".
         empty: bool,
     },
@@ -32,91 +36,78 @@ pub(super) enum Kind {
     Tables(Vec<Key>),
 }
 
-/// The forms of a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    Plain,
-    Duration { min: Duration, max: Duration },
-    Address,
-    Database,
-    Network,
-    Path,
-    Pattern,
-    Secret,
-    Url,
-}
-
 impl Kind {
     /// Compares a single value with what is expected. A list or a table is never a single value.
     ///
     /// The error says what was found and what was expected.
-    pub(super) fn scalar(&self, raw: &Raw) -> Result<Value, String> {
-        let fits = match (self, raw) {
-            (Self::Bool, Raw::Bool(_)) => true,
-            (Self::Integer { min, max }, Raw::Integer(number)) => (*min..=*max).contains(number),
-            (Self::OneOf(words), Raw::Text(text)) => words.contains(text),
-            (Self::Text { form, empty }, Raw::Text(text)) => {
-                if text.is_empty() {
-                    *empty || *form == Form::Plain
-                } else {
-                    form.accepts(text) || (*empty && *form == Form::Address && types::is_off(text))
-                }
+    pub(super) fn scalar(&self, found: &DeValue<'_>) -> Result<Value, String> {
+        let value = match (self, found) {
+            (Self::Bool, DeValue::Boolean(value)) => Some(Value::from(*value)),
+            (Self::Integer { min, max }, DeValue::Integer(number)) => {
+                let number = i64::from_str_radix(number.as_str(), number.radix()).ok();
+                number.filter(|number| (*min..=*max).contains(number)).map(Value::from)
             }
-            _ => false,
+            (_, DeValue::String(text)) => self.takes(text).then(|| Value::from(&**text)),
+            _ => None,
         };
-        if let (true, Some(value)) = (fits, raw.value()) {
-            return Ok(value);
-        }
-        let hint = match (self, raw) {
-            (Self::OneOf(words), Raw::Text(found)) => {
+        let hint = || match (self, found) {
+            (Self::OneOf(words), DeValue::String(found)) => {
                 hint(nearest(found, words.iter().map(String::as_str)).map(|near| format!("\"{near}\"")))
             }
             _ => String::new(),
         };
-        Err(format!(
-            "found {}, expected {}{hint}",
-            self.found(raw),
-            self.expected(Some(raw))
-        ))
+        value.ok_or_else(|| {
+            let expected = self.expected(found.as_str());
+            format!("found {}, expected {expected}{}", self.found(found), hint())
+        })
     }
 
-    /// Whether a value of this kind must not be printed, because it is or may hold a secret.
-    pub(super) fn is_guarded(&self) -> bool {
+    fn takes(&self, text: &str) -> bool {
         match self {
-            Self::Text {
-                form: Form::Secret | Form::Url | Form::Database,
-                ..
-            } => true,
-            Self::List(item) => item.is_guarded(),
+            Self::Duration { min, max } => parse_duration(text).is_ok_and(|found| (*min..=*max).contains(&found)),
+            Self::Text { form, empty } if text.is_empty() => *empty || form.is_plain(),
+            Self::Text { form, empty } => (form.check)(text).is_ok() || (*empty && form.may_be_off() && types::is_off(text)),
+            Self::OneOf(words) => words.iter().any(|word| word == text),
             _ => false,
         }
     }
 
-    /// How a value that does not fit is told.
-    pub(super) fn found(&self, raw: &Raw) -> String {
-        if self.is_guarded() {
-            raw.type_name().to_owned()
-        } else {
-            raw.to_string()
+    /// How to print a text of this kind, if it may hold a secret.
+    pub(super) fn guard(&self) -> Option<fn(&str) -> String> {
+        match self {
+            Self::Text { form, .. } => form.guard,
+            Self::List(item) => item.guard(),
+            _ => None,
         }
     }
 
-    /// What would fit. A `raw` that has the right form but not the right size is told the bounds.
-    pub(super) fn expected(&self, raw: Option<&Raw>) -> String {
+    /// How a value that does not fit is shown.
+    pub(super) fn found(&self, found: &DeValue<'_>) -> String {
+        if self.guard().is_some() {
+            type_name(found).to_owned()
+        } else {
+            shown(found)
+        }
+    }
+
+    /// What would fit. If the text that was `found` has the right form and not the right size, these are the bounds.
+    pub(super) fn expected(&self, found: Option<&str>) -> String {
         match self {
             Self::Bool => "true or false".to_owned(),
             Self::Integer { min, max: i64::MAX } => format!("a whole number of at least {min}"),
             Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Duration { min, max } => match found {
+                Some(text) if humantime::parse_duration(text).is_ok() => bounds(*min, *max),
+                _ => "a duration such as \"30s\"".to_owned(),
+            },
             Self::Text { form, empty } => {
-                let mut text = form.expected(raw);
-                match (form, raw) {
-                    (Form::Address, _) if *empty => text.push_str(", or \"\" to switch it off"),
-                    (Form::Path | Form::Secret, Some(Raw::Text(found))) if found.is_empty() => {
-                        text.push_str(" that is not empty");
-                    }
-                    _ => {}
-                }
-                text
+                let reason = match found.map(form.check) {
+                    Some(Ok(())) if found == Some("") => " that is not empty".to_owned(),
+                    Some(Err(reason)) if !reason.is_empty() => format!(" ({reason})"),
+                    _ if *empty && form.may_be_off() => ", or \"\" to switch it off".to_owned(),
+                    _ => String::new(),
+                };
+                format!("{}{reason}", form.expected)
             }
             Self::OneOf(words) => {
                 let words: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
@@ -133,12 +124,12 @@ impl Kind {
         match self {
             Self::Bool => "boolean".to_owned(),
             Self::Integer { .. } => "integer".to_owned(),
-            Self::Text { form, .. } => form.title().to_owned(),
-            Self::OneOf(words) => words
-                .iter()
-                .map(|word| format!("`\"{word}\"`"))
-                .collect::<Vec<_>>()
-                .join(", "),
+            Self::Duration { .. } => "duration".to_owned(),
+            Self::Text { form, .. } => form.title.to_owned(),
+            Self::OneOf(words) => {
+                let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
+                words.join(", ")
+            }
             Self::List(item) => match item.as_ref() {
                 Self::OneOf(_) => format!("list of {}", item.title()),
                 item => format!("list of {}s", item.title()),
@@ -149,80 +140,16 @@ impl Kind {
     }
 }
 
-impl Form {
-    fn accepts(self, text: &str) -> bool {
-        match self {
-            Self::Plain | Self::Path | Self::Secret => true,
-            Self::Duration { min, max } => {
-                types::parse_duration(text).is_ok_and(|found| (min..=max).contains(&found))
-            }
-            Self::Address => text.parse::<BindAddress>().is_ok(),
-            Self::Network => types::parse_network(text).is_ok(),
-            Self::Pattern => Pattern::new(text).is_ok(),
-            Self::Url => text.parse::<GuardedUrl>().is_ok(),
-            Self::Database => text.parse::<StorageUrl>().is_ok(),
-        }
-    }
-
-    fn expected(self, raw: Option<&Raw>) -> String {
-        match self {
-            Self::Plain | Self::Secret => "a text".to_owned(),
-            Self::Duration { min, max } => match raw {
-                Some(Raw::Text(text)) if humantime::parse_duration(text).is_ok() => bounds(min, max),
-                _ => "a duration such as \"30s\"".to_owned(),
-            },
-            Self::Address => {
-                "an address with a port such as \"0.0.0.0:8081\", \"localhost:8081\" or \":8081\"".to_owned()
-            }
-            Self::Network => "a network such as \"10.0.0.0/8\"".to_owned(),
-            Self::Path => "a path".to_owned(),
-            Self::Pattern => {
-                let pattern = "a pattern of channels such as \"news.*\"";
-                let reason = match raw {
-                    Some(Raw::Text(text)) => Pattern::new(text).err(),
-                    _ => None,
-                };
-                match reason {
-                    Some(reason) => format!("{pattern} ({reason})"),
-                    None => pattern.to_owned(),
-                }
-            }
-            Self::Database => {
-                let reason = match raw {
-                    Some(Raw::Text(text)) => text.parse::<StorageUrl>().err(),
-                    _ => None,
-                };
-                let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-                format!("{}{reason}", StorageUrl::EXPECTED)
-            }
-            Self::Url => "a URL with its scheme, such as \"https://example.com\"".to_owned(),
-        }
-    }
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::Plain => "string",
-            Self::Duration { .. } => "duration",
-            Self::Address => "address",
-            Self::Network => "network",
-            Self::Path => "path",
-            Self::Pattern => "pattern",
-            Self::Secret => "secret",
-            Self::Url | Self::Database => "URL",
-        }
-    }
-}
-
 fn bounds(min: Duration, max: Duration) -> String {
     let most = if max >= LONGEST {
         "ten years".to_owned()
     } else {
-        types::format_duration(max)
+        format_duration(max)
     };
     if min.is_zero() {
         format!("a duration of at most {most}")
     } else {
-        format!("a duration from {} to {most}", types::format_duration(min))
+        format!("a duration from {} to {most}", format_duration(min))
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
-use toml::Value;
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Value};
 
+use super::found::{Lines, to_toml, type_name};
 use super::kind::{Kind, hint, nearest};
+use super::merged::Merged;
 use super::origin::{Origin, Problem};
-use super::raw::{Entry, Item, Raw};
+use super::profile;
 use super::schema::{Key, Schema, join};
 
 /// What a layer is read from.
@@ -22,6 +25,7 @@ impl Source {
     /// The origin of what stands on `line`.
     pub(super) fn at(&self, line: usize) -> Origin {
         match self {
+            Self::Profile(name) if name == profile::DEFAULT => Origin::Default,
             Self::Profile(name) => Origin::Profile(name.clone()),
             Self::File(file) => Origin::File {
                 file: file.clone(),
@@ -33,183 +37,166 @@ impl Source {
     }
 }
 
-/// The values of one source.
-#[derive(Debug, Default)]
-pub(super) struct Layer {
-    pub(super) values: Vec<(String, Value, Origin)>,
-    /// The origins inside repeated tables: `listener[0]`, `listener[0].bind`.
-    pub(super) details: Vec<(String, Origin)>,
-    pub(super) problems: Vec<Problem>,
-}
-
-/// Reads entries into a layer.
+/// Reads the values of one source over those of the earlier ones.
 pub(super) struct Reader<'a> {
     schema: &'a Schema,
     source: Source,
-    pub(super) layer: Layer,
+    lines: Lines,
+    merged: &'a mut Merged,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(schema: &'a Schema, source: Source) -> Self {
+    pub(super) fn new(schema: &'a Schema, source: Source, merged: &'a mut Merged) -> Self {
         Self {
             schema,
             source,
-            layer: Layer::default(),
+            lines: Lines::default(),
+            merged,
         }
     }
 
     pub(super) fn problem(&mut self, line: usize, key: &str, text: impl Into<String>) {
-        self.layer
-            .problems
-            .push(Problem::new(self.source.at(line), key, text));
+        let problem = Problem::new(self.source.at(line), key, text);
+        self.merged.refuse(problem);
     }
 
     /// Reads a whole document.
-    pub(super) fn document(&mut self, entries: &[Entry]) {
-        let schema = self.schema;
-        self.table(&schema.keys, entries, "");
+    pub(super) fn document(&mut self, text: &str) {
+        self.lines = Lines::new(text);
+        let (table, errors) = DeTable::parse_recoverable(text);
+        // A document that was guessed from broken syntax would only bring errors that are none.
+        for error in &errors {
+            let line = error.span().map_or(1, |span| self.lines.of(span.start));
+            self.problem(line, "", format!("not TOML: {}", error.message()));
+        }
+        if errors.is_empty() {
+            self.table(&self.schema.keys, table.get_ref(), "");
+        }
     }
 
-    fn table(&mut self, keys: &[Key], entries: &[Entry], prefix: &str) {
-        for entry in entries {
-            let path = join(prefix, &entry.name);
-            let Some(key) = keys.iter().find(|key| key.name == entry.name) else {
-                self.unknown(keys, prefix, entry);
+    /// Reads one value that is plain text, as the environment has it.
+    pub(super) fn plain(&mut self, path: &str, text: &str) {
+        if let Some(key) = self.schema.find(path) {
+            self.toml(path, &to_toml(&key.kind, text));
+        }
+    }
+
+    /// Reads one value that is TOML.
+    pub(super) fn toml(&mut self, path: &str, text: &str) {
+        let value = DeValue::parse(text);
+        let value = value.unwrap_or_else(|_| Spanned::new(0..0, DeValue::String(text.into())));
+        if let Some(key) = self.schema.find(path) {
+            self.leaf(&key.kind, &value, 0, path);
+        }
+    }
+
+    fn line(&self, value: &Spanned<DeValue<'_>>) -> usize {
+        self.lines.of(value.span().start)
+    }
+
+    fn table(&mut self, keys: &[Key], entries: &DeTable<'_>, prefix: &str) {
+        for (name, value) in entries {
+            let line = self.lines.of(name.span().start);
+            let path = join(prefix, name.get_ref());
+            let Some(key) = keys.iter().find(|key| key.name == *name.get_ref()) else {
+                self.unknown(keys, prefix, name.get_ref(), value.get_ref(), line);
                 continue;
             };
-            match (&key.kind, &entry.item.raw) {
-                (Kind::Table(keys), Raw::Table(entries)) => self.table(keys, entries, &path),
-                (Kind::Table(_), raw) => {
-                    let text = format!("found {}, expected a table, `[{path}]`", raw.type_name());
-                    self.problem(entry.line, &path, text);
+            match (&key.kind, value.get_ref()) {
+                (Kind::Table(keys), DeValue::Table(entries)) => self.table(keys, entries, &path),
+                (Kind::Table(_), found) => {
+                    let text = format!("found {}, expected a table, `[{path}]`", type_name(found));
+                    self.problem(line, &path, text);
                 }
-                (kind, _) => self.leaf(kind, &entry.item, entry.line, &path),
+                (kind, _) => self.leaf(kind, value, line, &path),
             }
         }
     }
 
     /// Reads the value of one key that is no plain table.
-    pub(super) fn leaf(&mut self, kind: &Kind, item: &Item, line: usize, path: &str) {
-        let before = self.layer.problems.len();
+    fn leaf(&mut self, kind: &Kind, found: &Spanned<DeValue<'_>>, line: usize, path: &str) {
+        let before = self.merged.problems.len();
         let value = match kind {
-            Kind::Tables(keys) => self.tables(keys, item, line, path),
-            kind => self.value(kind, item, line, path),
+            Kind::Tables(keys) => self.tables(keys, found, line, path),
+            kind => self.value(kind, found, line, path),
         };
-        if self.layer.problems.len() == before
+        if self.merged.problems.len() == before
             && let Some(value) = value
         {
-            self.layer
-                .values
-                .push((path.to_owned(), value, self.source.at(line)));
+            self.merged.set(path, value, self.source.at(line));
         }
     }
 
-    fn value(&mut self, kind: &Kind, item: &Item, line: usize, path: &str) -> Option<Value> {
-        match (kind, &item.raw) {
-            (Kind::List(kind), Raw::List(items)) => {
+    fn value(&mut self, kind: &Kind, found: &Spanned<DeValue<'_>>, line: usize, path: &str) -> Option<Value> {
+        let text = match (kind, found.get_ref()) {
+            (Kind::List(kind), DeValue::Array(items)) => {
                 let values = items
                     .iter()
-                    .filter_map(|item| self.value(kind, item, item.line, path));
-                Some(Value::Array(values.collect()))
+                    .filter_map(|item| self.value(kind, item, self.line(item), path));
+                return Some(Value::Array(values.collect()));
             }
-            (Kind::List(_), raw) => {
-                let text = format!("found {}, expected {}", kind.found(raw), kind.expected(None));
-                self.problem(line, path, text);
-                None
-            }
-            (kind, raw) => match kind.scalar(raw) {
-                Ok(value) => Some(value),
-                Err(text) => {
-                    self.problem(line, path, text);
-                    None
-                }
+            (Kind::List(_), other) => format!("found {}, expected {}", kind.found(other), kind.expected(None)),
+            (kind, found) => match kind.scalar(found) {
+                Ok(value) => return Some(value),
+                Err(text) => text,
             },
-        }
+        };
+        self.problem(line, path, text);
+        None
     }
 
-    fn tables(&mut self, keys: &[Key], item: &Item, line: usize, path: &str) -> Option<Value> {
-        let Raw::List(items) = &item.raw else {
-            let text = format!("found {}, expected tables, `[[{path}]]`", item.raw.type_name());
+    fn tables(&mut self, keys: &[Key], found: &Spanned<DeValue<'_>>, line: usize, path: &str) -> Option<Value> {
+        let DeValue::Array(items) = found.get_ref() else {
+            let text = format!("found {}, expected tables, `[[{path}]]`", type_name(found.get_ref()));
             self.problem(line, path, text);
             return None;
         };
+        self.merged.forget_inside(path);
         let mut tables = Vec::new();
         for (index, item) in items.iter().enumerate() {
-            let path = format!("{path}[{index}]");
-            let Raw::Table(entries) = &item.raw else {
-                self.problem(
-                    item.line,
-                    &path,
-                    format!("found {}, expected a table", item.raw.type_name()),
-                );
-                continue;
-            };
-            self.layer.details.push((path.clone(), self.source.at(item.line)));
-            tables.push(Value::Table(self.inner_table(keys, entries, item.line, &path)));
+            let (path, line) = (format!("{path}[{index}]"), self.line(item));
+            self.merged.place(&path, self.source.at(line));
+            tables.extend(self.inner_table(keys, item.get_ref(), line, &path));
         }
         Some(Value::Array(tables))
     }
 
     /// A table inside a repeated one: what is not set there has no other layer to come from.
-    fn inner_table(&mut self, keys: &[Key], entries: &[Entry], line: usize, prefix: &str) -> toml::Table {
+    fn inner_table(&mut self, keys: &[Key], found: &DeValue<'_>, line: usize, prefix: &str) -> Option<Value> {
+        let DeValue::Table(entries) = found else {
+            self.problem(line, prefix, format!("found {}, expected a table", type_name(found)));
+            return None;
+        };
         let mut table = toml::Table::new();
-        for entry in entries {
-            let path = join(prefix, &entry.name);
-            let Some(key) = keys.iter().find(|key| key.name == entry.name) else {
-                self.unknown(keys, prefix, entry);
+        for (name, value) in entries {
+            let line = self.lines.of(name.span().start);
+            let path = join(prefix, name.get_ref());
+            let Some(key) = keys.iter().find(|key| key.name == *name.get_ref()) else {
+                self.unknown(keys, prefix, name.get_ref(), value.get_ref(), line);
                 continue;
             };
-            let value = match (&key.kind, &entry.item.raw) {
-                (Kind::Table(keys), Raw::Table(entries)) => {
-                    Some(Value::Table(self.inner_table(keys, entries, entry.line, &path)))
-                }
-                (Kind::Table(_), raw) => {
-                    self.problem(
-                        entry.line,
-                        &path,
-                        format!("found {}, expected a table", raw.type_name()),
-                    );
-                    None
-                }
-                (kind, _) => self.value(kind, &entry.item, entry.line, &path),
+            let value = match &key.kind {
+                Kind::Table(keys) => self.inner_table(keys, value.get_ref(), line, &path),
+                kind => self.value(kind, value, line, &path),
             };
-            self.layer.details.push((path, self.source.at(entry.line)));
-            if let Some(value) = value {
-                table.insert(key.name.clone(), value);
-            }
+            self.merged.place(&path, self.source.at(line));
+            table.extend(value.map(|value| (key.name.clone(), value)));
         }
         for key in keys.iter().filter(|key| key.required) {
-            if !entries.iter().any(|entry| entry.name == key.name) {
+            if !entries.iter().any(|(name, _)| *name.get_ref() == key.name) {
                 let text = format!("not set, expected {}", key.kind.expected(None));
                 self.problem(line, &join(prefix, &key.name), text);
             }
         }
-        table
+        Some(Value::Table(table))
     }
 
-    fn unknown(&mut self, keys: &[Key], prefix: &str, entry: &Entry) {
-        let what = if matches!(entry.item.raw, Raw::Table(_)) {
-            "table"
-        } else {
-            "key"
-        };
+    fn unknown(&mut self, keys: &[Key], prefix: &str, name: &str, value: &DeValue<'_>, line: usize) {
+        let what = if value.is_table() { "table" } else { "key" };
         let siblings = keys.iter().filter(|key| !key.hidden).map(|key| key.name.as_str());
-        let better = nearest(&entry.name, siblings).map(ToOwned::to_owned);
-        let better = better.or_else(|| self.elsewhere(&entry.name));
+        let better = nearest(name, siblings).map(ToOwned::to_owned);
+        let better = better.or_else(|| self.schema.elsewhere(name));
         let text = format!("unknown {what}{}", hint(better.map(|name| format!("`{name}`"))));
-        self.problem(entry.line, &join(prefix, &entry.name), text);
-    }
-
-    /// A key that has this name in another table.
-    fn elsewhere(&self, name: &str) -> Option<String> {
-        let visible = |path: &str| {
-            let table = path.split('.').next().unwrap_or_default();
-            !self.schema.keys.iter().any(|key| key.hidden && key.name == table)
-        };
-        let leaves = self.schema.leaves();
-        let mut paths = leaves
-            .into_iter()
-            .filter(|(path, key)| key.name == name && visible(path));
-        paths.next().map(|(path, _)| path)
+        self.problem(line, &join(prefix, name), text);
     }
 }

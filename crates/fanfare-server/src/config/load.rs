@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use fanfare_core::Options;
-use serde::Deserialize;
 use toml::Value;
+use toml::de::DeValue;
 
-use super::dialect::{DialectConfig, DialectInfo};
-use super::kind::{Kind, hint, nearest};
-use super::layer::{Layer, Reader, Source};
+use super::dialect::DialectInfo;
+use super::kind::{hint, nearest};
+use super::layer::{Reader, Source};
+use super::merged::Merged;
 use super::model::Config;
 use super::origin::{ConfigErrors, Origin, Origins, Problem};
-use super::raw::{Item, Raw};
 use super::schema::Schema;
 use super::{checks, derived, environment, file, placement, profile};
 use crate::telemetry;
@@ -141,21 +140,16 @@ pub fn load(sources: &Sources, dialects: &[DialectInfo]) -> Result<Loaded, Confi
     let mut merged = Merged::with_defaults(&schema);
     let (placements, problems) = placement::read(dialects, env);
     merged.problems.extend(problems);
-    merged.add(profile::read(&schema, dialects, &placements, &profile));
-    let (file, layer) = file::read(&schema, named_file);
-    merged.add(layer);
-    for layer in environment::read_inherited(&schema, dialects, env) {
-        merged.add(layer);
-    }
-    for layer in environment::read(&schema, env) {
-        merged.add(layer);
-    }
+    profile::read(&schema, dialects, &placements, &profile, &mut merged);
+    let file = file::read(&schema, named_file, &mut merged);
+    environment::read_inherited(&schema, dialects, env, &mut merged);
+    environment::read(&schema, env, &mut merged);
     for (key, text) in &sources.overrides {
-        merged.add(read_flag(&schema, key, text));
+        read_flag(&schema, key, text, &mut merged);
     }
     derived::fill(&mut merged, dialects);
 
-    let config = build(dialects, &merged.values).unwrap_or_else(|problem| {
+    let config = merged.build(dialects).unwrap_or_else(|problem| {
         merged.problems.push(problem);
         Config::default()
     });
@@ -194,81 +188,18 @@ pub fn load(sources: &Sources, dialects: &[DialectInfo]) -> Result<Loaded, Confi
     })
 }
 
-/// The layers so far.
-pub(super) struct Merged {
-    pub(super) values: BTreeMap<String, Value>,
-    pub(super) origins: Origins,
-    pub(super) problems: Vec<Problem>,
-    /// Keys whose value was refused. What they are compared with is not judged.
-    pub(super) refused: BTreeSet<String>,
-}
-
-impl Merged {
-    fn with_defaults(schema: &Schema) -> Self {
-        let default = |key: &super::schema::Key| match &key.kind {
-            Kind::Tables(_) => Some(Value::Array(Vec::new())),
-            _ => key.default.clone(),
-        };
-        let leaves = schema.leaves().into_iter();
-        Self {
-            values: leaves
-                .filter_map(|(path, key)| Some((path, default(key)?)))
-                .collect(),
-            origins: Origins::default(),
-            problems: Vec::new(),
-            refused: BTreeSet::new(),
-        }
-    }
-
-    fn add(&mut self, layer: Layer) {
-        for (path, value, origin) in layer.values {
-            if matches!(value, Value::Array(_)) {
-                let inside = format!("{path}[");
-                self.origins.0.retain(|key, _| !key.starts_with(&inside));
-            }
-            self.values.insert(path.clone(), value);
-            self.origins.0.insert(path, origin);
-        }
-        self.origins.0.extend(layer.details);
-        self.refused
-            .extend(layer.problems.iter().map(|problem| problem.key.clone()));
-        self.problems.extend(layer.problems);
-    }
-
-    pub(super) fn text(&self, key: &str) -> &str {
-        self.values.get(key).and_then(Value::as_str).unwrap_or_default()
-    }
-
-    pub(super) fn is_configured(&self, key: &str) -> bool {
-        self.origins.of(key).is_configured()
-    }
-
-    /// Sets what follows from other settings, unless somebody chose it.
-    pub(super) fn derive(&mut self, key: &str, value: Value, reason: &'static str) {
-        if !self.is_configured(key) && self.values.get(key) != Some(&value) {
-            self.values.insert(key.to_owned(), value);
-            self.origins.0.insert(key.to_owned(), Origin::Derived(reason));
-        }
-    }
-}
-
-fn read_flag(schema: &Schema, path: &str, text: &str) -> Layer {
-    let mut reader = Reader::new(schema, Source::Flag(path.to_owned()));
-    let Some(key) = schema.find(path) else {
+fn read_flag(schema: &Schema, path: &str, text: &str, merged: &mut Merged) {
+    let mut reader = Reader::new(schema, Source::Flag(path.to_owned()), merged);
+    if schema.find(path).is_none() {
         let paths: Vec<String> = schema.leaves().into_iter().map(|(path, _)| path).collect();
         let hint = hint(nearest(path, paths.iter().map(String::as_str)).map(|near| format!("`{near}`")));
-        reader.problem(0, "", format!("unknown key{hint}"));
-        return reader.layer;
-    };
-    let plain = Raw::from_plain(&key.kind, text);
-    let raw = match (Raw::from_toml(text), &key.kind) {
-        // `--set broker.kind=redis` needs no quotes, and a secret of digits is no number.
-        (Some(Raw::Text(text)), _) => Raw::Text(text),
-        (Some(list @ Raw::List(_)), Kind::List(_) | Kind::Tables(_)) => list,
-        _ => plain,
-    };
-    reader.leaf(&key.kind, &Item { raw, line: 0 }, 0, path);
-    reader.layer
+        return reader.problem(0, "", format!("unknown key{hint}"));
+    }
+    // `--set broker.kind=redis` needs no quotes, and a secret of digits is no number.
+    match DeValue::parse(text) {
+        Ok(value) if value.get_ref().is_str() => reader.toml(path, text),
+        _ => reader.plain(path, text),
+    }
 }
 
 fn log_filter(env: &[(String, String)], config: &Config, problems: &mut Vec<Problem>) -> String {
@@ -281,59 +212,4 @@ fn log_filter(env: &[(String, String)], config: &Config, problems: &mut Vec<Prob
         problems.push(Problem::new(Origin::Environment(VARIABLE.to_owned()), "", text));
     }
     filter.to_owned()
-}
-
-/// Makes the typed configuration.
-///
-/// # Errors
-/// None that can occur: every value was compared with its kind, by the same parsers that serde calls. Should
-/// they differ one day, to stop is better than to run with defaults; serde's words may repeat a secret.
-fn build(dialects: &[DialectInfo], values: &BTreeMap<String, Value>) -> Result<Config, Problem> {
-    let broken = |table: &str| {
-        Problem::new(
-            Origin::Default,
-            table,
-            "has a value that passed the checks and cannot be used",
-        )
-    };
-    let mut root = toml::Table::new();
-    for (path, value) in values {
-        let mut table = &mut root;
-        let mut parts = path.split('.').peekable();
-        while let Some(part) = parts.next() {
-            if parts.peek().is_none() {
-                table.insert(part.to_owned(), value.clone());
-                break;
-            }
-            let inner = table
-                .entry(part)
-                .or_insert_with(|| Value::Table(toml::Table::new()));
-            let Value::Table(inner) = inner else {
-                break;
-            };
-            table = inner;
-        }
-    }
-    let mut tables = BTreeMap::new();
-    for dialect in dialects {
-        if let Some(Value::Table(mut table)) = root.remove(dialect.name) {
-            let options = take_options(dialect, &mut table).ok_or_else(|| broken(dialect.name))?;
-            let typed = DialectConfig::deserialize(table).map_err(|_| broken(dialect.name))?;
-            tables.insert(dialect.name.to_owned(), DialectConfig { options, ..typed });
-        }
-    }
-    let config = Config::deserialize(root).map_err(|_| broken("config"))?;
-    Ok(Config {
-        dialects: tables,
-        ..config
-    })
-}
-
-/// Takes the dialect's own settings out of its table.
-fn take_options(dialect: &DialectInfo, table: &mut toml::Table) -> Option<Options> {
-    let mut own: BTreeMap<&str, Value> = BTreeMap::new();
-    for option in dialect.options {
-        own.extend(table.remove(option.name).map(|value| (option.name, value)));
-    }
-    Options::read(dialect.options, |name| serde_json::to_value(own.get(name)?).ok()).ok()
 }

@@ -12,15 +12,17 @@ mod derived;
 mod dialect;
 mod environment;
 mod file;
+mod form;
+mod found;
 mod kind;
 mod layer;
 mod load;
+mod merged;
 mod model;
 mod origin;
 mod placement;
 mod print;
 mod profile;
-mod raw;
 mod schema;
 mod types;
 
@@ -41,4 +43,4 @@ pub use model::{
 pub use origin::{ConfigErrors, Origin, Origins, Problem};
 pub use print::{example, json_schema, reference, show};
 pub(crate) use types::without_line_ends;
-pub use types::{Secret, parse_duration, parse_network};
+pub use types::{Secret, parse_network};

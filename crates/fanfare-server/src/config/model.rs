@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fanfare_core::GuardedUrl;
+use fanfare_core::{DurationText, GuardedUrl};
 use fanfare_transports::{BrokerOptions, SentinelOptions};
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -19,7 +19,8 @@ use super::access::{Authorizer, ChannelRule};
 use super::accounts::{Auth, Storage};
 use super::bind_address::{BindAddress, BindHost};
 use super::dialect::DialectConfig;
-use super::types::{self, Secret, text};
+use super::form::Text;
+use super::types::{self, Optional, Secret};
 
 /// The configuration of one Fanfare process.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -27,7 +28,7 @@ use super::types::{self, Secret, text};
 pub struct Config {
     /// The folder that keeps what the server must remember, such as a generated secret. A relative path
     /// starts at the working directory.
-    #[schemars(with = "text::Path")]
+    #[schemars(with = "Text<PathBuf>")]
     pub data_dir: PathBuf,
 
     /// An address to listen on. Repeat the table for more. The listeners of the file replace those of the
@@ -103,7 +104,6 @@ pub struct Listener {
     /// The address and port. `0.0.0.0` is every IPv4 address of the machine; `[::]` is every IPv6 address, and every
     /// IPv4 address too unless another address of this configuration has the port on IPv4; `:8081` is all of both;
     /// `localhost:8081` is both loopback addresses. Port 0 lets the system choose.
-    #[schemars(with = "text::Address")]
     pub bind: BindAddress,
 
     /// The dialects that are served here, by name. An empty list serves the HTTP routes alone.
@@ -125,11 +125,11 @@ pub struct Listener {
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The PEM file with the certificate chain, the server's own certificate first.
-    #[schemars(with = "text::Path")]
+    #[schemars(with = "Text<PathBuf>")]
     pub cert: PathBuf,
 
     /// The PEM file with the private key.
-    #[schemars(with = "text::Path")]
+    #[schemars(with = "Text<PathBuf>")]
     pub key: PathBuf,
 }
 
@@ -139,7 +139,6 @@ pub struct Tls {
 pub struct Api {
     /// The keys that backends may present as `Authorization: Bearer`. Without one, only callers on the same
     /// machine are let in, as far as `trust_loopback` lets them.
-    #[schemars(with = "Vec<text::Secret>")]
     pub keys: Vec<Secret>,
 
     /// Whether programs on this machine need no key, here and at the embedded Redis-protocol door, as long as none was
@@ -168,25 +167,21 @@ pub struct Broker {
     /// Where the broker is, such as `redis://:password@127.0.0.1:6379/0` or `nats://user:password@127.0.0.1:4222`; for `nats` also
     /// several URLs with commas between them. The memory broker has none; where it is not set it is `redis://127.0.0.1:6379` or
     /// `nats://127.0.0.1:4222`.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "text::Url")]
+    #[serde(with = "Optional::<GuardedUrl>")]
     pub url: Option<GuardedUrl>,
 
     /// URLs of some nodes of a Redis Cluster, such as `["redis://redis-1:6379", "redis://redis-2:6379"]`; the others are
     /// found by them. Set this, `sentinel` or `url`.
-    #[schemars(with = "Vec<text::Url>")]
     pub cluster: Vec<GuardedUrl>,
 
     /// A PEM file with the only authorities that may sign the certificate of a broker that is reached by TLS. Empty
     /// accepts the system's authorities.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "text::Path")]
+    #[serde(with = "Optional::<PathBuf>")]
     pub ca_file: Option<PathBuf>,
 
     /// A credentials file of NATS, or the seed of a user's key in a file. It logs in to NATS in place of a user and a password
     /// in `url`.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "text::Path")]
+    #[serde(with = "Optional::<PathBuf>")]
     pub credentials_file: Option<PathBuf>,
 
     /// Stands before every channel and key on the broker's server, the documented names included
@@ -211,15 +206,13 @@ pub struct Sentinel {
 
     /// The Sentinels' URLs, such as `["redis://sentinel-1:26379", "redis://sentinel-2:26379"]`, with what logs in to the
     /// Sentinels. With `rediss://` the master is reached by TLS, too.
-    #[schemars(with = "Vec<text::Url>")]
     pub urls: Vec<GuardedUrl>,
 
     /// Logs in to the master, if it is another user than in the first of the URLs.
     pub username: String,
 
     /// The password for the master, if it is another than in the first of the URLs.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "text::Secret")]
+    #[serde(with = "Optional::<Secret>")]
     pub password: Option<Secret>,
 }
 
@@ -334,13 +327,12 @@ pub struct Resp {
     /// The address and port. Empty, or `off`, closes the door. Where the default address is taken by another
     /// program the server goes on without the door; a configured one must be free.
     #[serde(with = "types::optional_address")]
-    #[schemars(with = "text::Address", extend("x-empty" = true))]
+    #[schemars(with = "Text<BindAddress>", extend("x-empty" = true))]
     pub bind: Option<BindAddress>,
 
     /// The password that AUTH must bring, with the user name `default` or none. API keys open the door, too, with any
     /// user name. Without a password and without any API key the door is open and may bind a loopback address only.
-    #[serde(with = "types::optional")]
-    #[schemars(with = "text::Secret")]
+    #[serde(with = "Optional::<Secret>")]
     pub password: Option<Secret>,
 
     /// The most publishers connected at once.
@@ -393,23 +385,20 @@ pub struct Limits {
     /// The networks of the proxies in front of the server, such as `10.0.0.0/8`. What they say of a client's
     /// address in `X-Forwarded-For` is believed; of everybody else it is ignored.
     #[serde(with = "types::networks")]
-    #[schemars(with = "Vec<text::Network>")]
+    #[schemars(with = "Vec<Text<IpNet>>")]
     pub trusted_proxies: Vec<IpNet>,
 
     /// How long a new connection may take for TLS and the headers of its first request.
-    #[serde(with = "types::duration")]
-    #[schemars(with = "text::Duration", extend("x-minimum" = "1ms"))]
+    #[serde(with = "DurationText::<1>")]
     pub handshake_timeout: Duration,
 
     /// How long an HTTP request may take to arrive: its headers, from their first byte, and its body, each.
-    #[serde(with = "types::duration")]
-    #[schemars(with = "text::Duration", extend("x-minimum" = "1ms"))]
+    #[serde(with = "DurationText::<1>")]
     pub request_timeout: Duration,
 
     /// How long an HTTP connection is kept while its client sends no request, or does not take its answer. Keep it
     /// above the idle timeout of every proxy and load balancer in front of the server.
-    #[serde(with = "types::duration")]
-    #[schemars(with = "text::Duration", extend("x-minimum" = "1ms"))]
+    #[serde(with = "DurationText::<1>")]
     pub keep_alive_timeout: Duration,
 
     /// The longest request line and headers together, in bytes.
@@ -443,14 +432,12 @@ impl Default for Limits {
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
     /// When everything that is still open is cut.
-    #[serde(with = "types::duration")]
-    #[schemars(with = "text::Duration")]
+    #[serde(with = "DurationText::<0>")]
     pub timeout: Duration,
 
     /// The time over which the closes are spread, so that the clients do not all come back at once. Not
     /// longer than `timeout`.
-    #[serde(with = "types::duration")]
-    #[schemars(with = "text::Duration")]
+    #[serde(with = "DurationText::<0>")]
     pub drain_window: Duration,
 }
 

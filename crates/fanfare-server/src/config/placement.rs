@@ -10,9 +10,8 @@ use fanfare_core::{Inherited, Target};
 use super::bind_address::{BindAddress, BindHost};
 use super::dialect::DialectInfo;
 use super::environment;
-use super::kind::Kind;
+use super::found::{boolean, quoted};
 use super::origin::{Origin, Problem};
-use super::raw::Raw;
 
 /// What one variable wants of a dialect's listeners.
 #[derive(Clone, Copy, Debug)]
@@ -60,13 +59,9 @@ pub(super) fn read(dialects: &[DialectInfo], env: &[(String, String)]) -> (Vec<P
                     wish,
                 }),
                 Some(Err(expected)) => {
-                    let found = Raw::Text(text.to_owned());
                     let origin = Origin::Environment(inherited.variable.to_owned());
-                    problems.push(Problem::new(
-                        origin,
-                        "",
-                        format!("found {found}, expected {expected}"),
-                    ));
+                    let text = format!("found {}, expected {expected}", quoted(text));
+                    problems.push(Problem::new(origin, "", text));
                 }
                 None => {}
             }
@@ -86,10 +81,7 @@ fn wish(inherited: &Inherited, text: &str) -> Option<Result<Wish, &'static str>>
         Target::Host => host(text)
             .map(Wish::Host)
             .ok_or("an IP address such as \"0.0.0.0\", or \"localhost\""),
-        Target::Enabled => match Raw::from_plain(&Kind::Bool, text) {
-            Raw::Bool(enabled) => Ok(Wish::Enabled(enabled)),
-            _ => Err("true or false"),
-        },
+        Target::Enabled => boolean(text).map(Wish::Enabled).ok_or("true or false"),
     })
 }
 

@@ -2,10 +2,10 @@
 
 use super::dialect::DialectInfo;
 use super::kind::{hint, nearest};
-use super::layer::{Layer, Reader, Source};
-use super::origin::{Origin, Problem};
+use super::layer::{Reader, Source};
+use super::merged::Merged;
+use super::origin::Origin;
 use super::placement::{self, Place, Placement};
-use super::raw::{Entry, Item, Raw};
 use super::schema::Schema;
 
 /// The profile where none is named.
@@ -57,8 +57,15 @@ pub(super) fn list(dialects: &[DialectInfo]) -> Vec<(String, String)> {
     profiles
 }
 
-/// The values of the profile `name`, with its listeners as `placements` want them.
-pub(super) fn read(schema: &Schema, dialects: &[DialectInfo], placements: &[Placement], name: &str) -> Layer {
+/// Reads the values of the profile `name`, with its listeners as `placements` want them.
+pub(super) fn read(
+    schema: &Schema,
+    dialects: &[DialectInfo],
+    placements: &[Placement],
+    name: &str,
+    merged: &mut Merged,
+) {
+    let mut reader = Reader::new(schema, Source::Profile(name.to_owned()), merged);
     let places = match dialects.iter().find(|dialect| dialect.name == name) {
         Some(alone) => alone
             .binds
@@ -67,54 +74,35 @@ pub(super) fn read(schema: &Schema, dialects: &[DialectInfo], placements: &[Plac
             .map(|bind| Place::new(bind, vec![alone.name]))
             .collect(),
         None if name == DEFAULT || name == PRODUCTION => documented_listeners(dialects),
-        None => return unknown(dialects, name),
+        None => return reader.problem(0, "", unknown(dialects, name)),
     };
     let places = placement::apply(placements, places);
-    let mut reader = Reader::new(schema, Source::Profile(name.to_owned()));
-    if let Some(key) = schema.find("listener") {
-        reader.leaf(&key.kind, &listener_tables(&places), 0, "listener");
-    }
+    reader.toml("listener", &listener_tables(&places));
     if name == PRODUCTION {
         for (path, text) in production_values(dialects) {
-            if let (Some(key), Some(raw)) = (schema.find(path), Raw::from_toml(text)) {
-                reader.leaf(&key.kind, &Item { raw, line: 0 }, 0, path);
-            }
+            reader.toml(path, text);
         }
     }
-    let mut layer = reader.layer;
-    if name == DEFAULT {
-        for origin in layer.values.iter_mut().map(|value| &mut value.2) {
-            *origin = Origin::Default;
-        }
-        layer.details.clear();
-    }
-    tell_placements(&mut layer, &places, placements);
-    layer
+    note_placements(merged, &places, placements);
 }
 
-/// Notes which variables changed a listener, behind what the profile says of it.
-fn tell_placements(layer: &mut Layer, places: &[Place], placements: &[Placement]) {
+/// Notes which variables changed a listener.
+fn note_placements(merged: &mut Merged, places: &[Place], placements: &[Placement]) {
     let by = |variables: &[&str]| Origin::Environment(variables.join(" and "));
     for (index, place) in places.iter().enumerate() {
         for (key, variables) in [("bind", &place.bound_by), ("dialects", &place.regrouped_by)] {
             if !variables.is_empty() {
-                layer
-                    .details
-                    .push((format!("listener[{index}].{key}"), by(variables)));
+                merged.place(&format!("listener[{index}].{key}"), by(variables));
             }
         }
     }
     if places.is_empty() {
-        let origin = by(&placement::switched_off(placements));
-        let listener = layer.values.iter_mut().find(|(key, ..)| key == "listener");
-        if let Some((_, _, known)) = listener {
-            *known = origin;
-        }
+        merged.place("listener", by(&placement::switched_off(placements)));
     }
 }
 
 /// One listener for each documented address, with all dialects that are documented there.
-fn documented_listeners(dialects: &[DialectInfo]) -> Vec<Place> {
+pub(super) fn documented_listeners(dialects: &[DialectInfo]) -> Vec<Place> {
     let mut listeners: Vec<Place> = Vec::new();
     for dialect in dialects.iter().filter(|dialect| !dialect.hidden) {
         for bind in dialect.binds {
@@ -127,33 +115,16 @@ fn documented_listeners(dialects: &[DialectInfo]) -> Vec<Place> {
     listeners
 }
 
-fn listener_tables(places: &[Place]) -> Item {
-    let item = |raw| Item { raw, line: 0 };
-    let text = |text: &str| item(Raw::Text(text.to_owned()));
-    let entry = |name: &str, item| Entry {
-        name: name.to_owned(),
-        line: 0,
-        item,
-    };
-    let table = |place: &Place| {
-        let names = item(Raw::List(place.dialects.iter().copied().map(text).collect()));
-        item(Raw::Table(vec![
-            entry("bind", text(&place.bind)),
-            entry("dialects", names),
-        ]))
-    };
-    item(Raw::List(places.iter().map(table).collect()))
+/// The listeners in TOML.
+pub(super) fn listener_tables(places: &[Place]) -> String {
+    let table = |place: &Place| format!("{{ bind = {:?}, dialects = {:?} }}", place.bind, place.dialects);
+    format!("[{}]", places.iter().map(table).collect::<Vec<_>>().join(", "))
 }
 
-fn unknown(dialects: &[DialectInfo], name: &str) -> Layer {
+fn unknown(dialects: &[DialectInfo], name: &str) -> String {
     let profiles = list(dialects);
     let names = profiles.iter().map(|(name, _)| name.as_str());
     let list = names.clone().collect::<Vec<_>>().join(", ");
     let hint = hint(nearest(name, names).map(|near| format!("`{near}`")));
-    let text = format!("unknown profile, expected one of {list}{hint}");
-    let problem = Problem::new(Origin::Profile(name.to_owned()), "", text);
-    Layer {
-        problems: vec![problem],
-        ..Layer::default()
-    }
+    format!("unknown profile, expected one of {list}{hint}")
 }

@@ -3,16 +3,15 @@
 //! The loader, the reference, the example file and the environment names all work from this tree, so a setting
 //! is typed once.
 
-use fanfare_core::{OptionKind, OptionSpec};
+use fanfare_core::{LONGEST, parse_duration, schema_of};
 use serde_json::Value as Json;
 use toml::Value;
 
 use super::access::ChannelRule;
 use super::dialect::{DialectConfig, DialectInfo};
-use super::kind::{Form, Kind};
+use super::form::Form;
+use super::kind::Kind;
 use super::model::{Config, Listener, Tls};
-use super::raw::Raw;
-use super::types::{LONGEST, parse_duration};
 
 /// One key of a table.
 #[derive(Clone, Debug)]
@@ -35,18 +34,40 @@ pub(super) struct Schema {
     pub(super) json: Json,
 }
 
+/// A table of the file with its settings: the top level, `[name]`, `[outer.inner]` or `[[name]]`.
+pub(super) struct Section<'a> {
+    /// Its name; empty for the top level.
+    pub(super) path: String,
+    /// `None` for the top level.
+    pub(super) key: Option<&'a Key>,
+    /// The settings, without the tables in it if those are sections.
+    pub(super) keys: Vec<&'a Key>,
+}
+
+impl Section<'_> {
+    pub(super) fn doc(&self) -> &str {
+        self.key.map(|key| key.doc.as_str()).unwrap_or_default()
+    }
+
+    pub(super) fn repeats(&self) -> bool {
+        self.key.is_some_and(|key| matches!(key.kind, Kind::Tables(_)))
+    }
+
+    pub(super) fn is_hidden(&self) -> bool {
+        self.key.is_some_and(|key| key.hidden)
+    }
+}
+
 impl Schema {
     /// The settings of every build and those of these dialects.
     pub(super) fn new(dialects: &[DialectInfo]) -> Self {
-        let mut json = json_schema::<Config>();
-        let mut keys = read_table(&json, &specimen());
+        let mut json = schema_of::<Config>();
+        let mut keys = read_keys(&json, &toml::Table::try_from(specimen()).unwrap_or_default());
         let mut tables = Vec::new();
         for dialect in dialects {
             let (key, schema) = dialect_table(dialect);
-            if !dialect.hidden
-                && let Some(properties) = json.get_mut("properties").and_then(Json::as_object_mut)
-            {
-                properties.insert(dialect.name.to_owned(), schema);
+            if !dialect.hidden {
+                json["properties"][dialect.name] = schema;
             }
             tables.push(key);
         }
@@ -59,35 +80,57 @@ impl Schema {
         Self { keys, json }
     }
 
-    /// Every key that takes a value, with its path. Repeated tables count as one value.
-    pub(super) fn leaves(&self) -> Vec<(String, &Key)> {
-        fn walk<'a>(keys: &'a [Key], prefix: &str, leaves: &mut Vec<(String, &'a Key)>) {
+    /// The tables, in the order of the file.
+    pub(super) fn sections(&self) -> Vec<Section<'_>> {
+        fn walk<'a>(path: String, key: Option<&'a Key>, keys: &'a [Key], sections: &mut Vec<Section<'a>>) {
+            let is_setting = |key: &&Key| !matches!(key.kind, Kind::Table(_) | Kind::Tables(_));
+            let settings = keys.iter().filter(is_setting).collect();
+            let prefix = path.clone();
+            sections.push(Section { path, key, keys: settings });
             for key in keys {
-                let path = join(prefix, &key.name);
+                let path = join(&prefix, &key.name);
                 match &key.kind {
-                    Kind::Table(keys) => walk(keys, &path, leaves),
-                    _ => leaves.push((path, key)),
+                    Kind::Table(keys) => walk(path, Some(key), keys, sections),
+                    Kind::Tables(keys) => sections.push(Section {
+                        path,
+                        key: Some(key),
+                        keys: keys.iter().collect(),
+                    }),
+                    _ => {}
                 }
             }
         }
+        let mut sections = Vec::new();
+        walk(String::new(), None, &self.keys, &mut sections);
+        sections
+    }
+
+    /// Every key that takes a value, with its path. Repeated tables count as one value.
+    pub(super) fn leaves(&self) -> Vec<(String, &Key)> {
         let mut leaves = Vec::new();
-        walk(&self.keys, "", &mut leaves);
+        for section in self.sections() {
+            match section.key {
+                Some(key) if section.repeats() => leaves.push((section.path, key)),
+                _ => leaves.extend(section.keys.iter().map(|key| (join(&section.path, &key.name), *key))),
+            }
+        }
         leaves
     }
 
     /// The key of this path.
     pub(super) fn find(&self, path: &str) -> Option<&Key> {
-        let mut keys = &self.keys;
-        let mut parts = path.split('.').peekable();
-        while let Some(part) = parts.next() {
-            let key = keys.iter().find(|key| key.name == part)?;
-            match &key.kind {
-                Kind::Table(inner) if parts.peek().is_some() => keys = inner,
-                Kind::Table(_) => return None,
-                _ => return parts.peek().is_none().then_some(key),
-            }
-        }
-        None
+        let mut leaves = self.leaves().into_iter();
+        leaves.find(|(known, _)| known == path).map(|(_, key)| key)
+    }
+
+    /// A key that has this name in some table.
+    pub(super) fn elsewhere(&self, name: &str) -> Option<String> {
+        let sections = self.sections().into_iter();
+        let mut shown = sections.filter(|section| !section.is_hidden() && !section.repeats());
+        shown.find_map(|section| {
+            let named = section.keys.iter().find(|key| key.name == name)?;
+            Some(join(&section.path, &named.name))
+        })
     }
 }
 
@@ -105,14 +148,9 @@ pub(super) fn environment_name(path: &str) -> String {
     format!("FANFARE_{}", path.replace('.', "_").to_uppercase())
 }
 
-fn json_schema<T: schemars::JsonSchema>() -> Json {
-    let settings = schemars::generate::SchemaSettings::draft07().with(|s| s.inline_subschemas = true);
-    settings.into_generator().into_root_schema_for::<T>().to_value()
-}
-
-/// A configuration in which every key occurs. Written out, it gives the order of the keys, which a JSON schema
-/// does not keep, and the defaults.
-fn specimen() -> String {
+/// A configuration in which every key occurs. Written as TOML, it gives the order of the keys, which a JSON
+/// schema does not keep, and the defaults.
+fn specimen() -> Config {
     let listener = Listener {
         bind: std::net::SocketAddr::from(([0, 0, 0, 0], 0)).into(),
         dialects: Vec::new(),
@@ -128,37 +166,32 @@ fn specimen() -> String {
         publish: None,
         join: None,
     };
-    let config = Config {
+    Config {
         listener: vec![listener],
         channel: vec![rule],
         ..Config::default()
-    };
-    toml::to_string(&config).unwrap_or_default()
+    }
 }
 
 fn dialect_table(dialect: &DialectInfo) -> (Key, Json) {
-    let mut json = json_schema::<DialectConfig>();
+    let (mut json, mut own) = (schema_of::<DialectConfig>(), dialect.options.schema());
+    if let (Some(all), Some(own)) = (json["properties"].as_object_mut(), own["properties"].as_object_mut()) {
+        all.append(own);
+    }
+    let mut defaults = toml::Table::try_from(&dialect.defaults).unwrap_or_default();
+    defaults.extend(serde_json::from_str::<toml::Table>(&dialect.options.defaults()).unwrap_or_default());
+    for (name, default) in &defaults {
+        json["properties"][name]["default"] = serde_json::to_value(default).unwrap_or_default();
+    }
     json["description"] = Json::from(dialect.doc);
     if let Some(object) = json.as_object_mut() {
         object.remove("$schema");
         object.remove("title");
     }
-    let defaults = toml::to_string(&dialect.defaults).unwrap_or_default();
-    let mut keys = read_table(&json, &defaults);
-    for key in &keys {
-        if let Some(default) = &key.default {
-            json["properties"][&key.name]["default"] = to_json(default);
-        }
-    }
-    for option in dialect.options {
-        let (key, schema) = option_key(option);
-        json["properties"][option.name] = schema;
-        keys.push(key);
-    }
     let key = Key {
         name: dialect.name.to_owned(),
         doc: dialect.doc.to_owned(),
-        kind: Kind::Table(keys),
+        kind: Kind::Table(read_keys(&json, &defaults)),
         default: None,
         required: false,
         hidden: dialect.hidden,
@@ -166,107 +199,37 @@ fn dialect_table(dialect: &DialectInfo) -> (Key, Json) {
     (key, json)
 }
 
-fn option_key(option: &OptionSpec) -> (Key, Json) {
-    let default = Raw::from_toml(option.default).and_then(|raw| match raw {
-        Raw::List(items) => Some(Value::Array(
-            items.iter().filter_map(|item| item.raw.value()).collect(),
-        )),
-        raw => raw.value(),
-    });
-    let (kind, mut schema) = option_kind(option.kind);
-    schema["description"] = Json::from(option.doc);
-    if let Some(default) = &default {
-        schema["default"] = to_json(default);
-    }
-    let key = Key {
-        name: option.name.to_owned(),
-        doc: option.doc.to_owned(),
-        kind,
-        default,
-        required: false,
-        hidden: false,
-    };
-    (key, schema)
-}
-
-fn option_kind(kind: OptionKind) -> (Kind, Json) {
-    let text = |form| Kind::Text { form, empty: false };
-    let list = |form| Kind::List(Box::new(text(form)));
-    match kind {
-        OptionKind::Bool => (Kind::Bool, serde_json::json!({ "type": "boolean" })),
-        OptionKind::Integer { min, max } => (
-            Kind::Integer { min, max },
-            serde_json::json!({ "type": "integer", "minimum": min, "maximum": max }),
-        ),
-        OptionKind::Duration { min } => (
-            text(Form::Duration { min, max: LONGEST }),
-            serde_json::json!({ "type": "string", "x-kind": "duration" }),
-        ),
-        OptionKind::Text => (text(Form::Plain), serde_json::json!({ "type": "string" })),
-        OptionKind::Texts => (
-            list(Form::Plain),
-            serde_json::json!({ "type": "array", "items": { "type": "string" } }),
-        ),
-        OptionKind::Patterns => (
-            list(Form::Pattern),
-            serde_json::json!({ "type": "array", "items": { "type": "string", "x-kind": "pattern" } }),
-        ),
-        OptionKind::OneOf(words) => (
-            Kind::OneOf(words.iter().map(|&word| word.to_owned()).collect()),
-            serde_json::json!({ "type": "string", "enum": words }),
-        ),
-    }
-}
-
-/// The keys of a table in the order of `specimen`, which is TOML.
-fn read_table(json: &Json, specimen: &str) -> Vec<Key> {
-    let document = specimen.parse::<toml_edit::DocumentMut>().unwrap_or_default();
-    let values = specimen.parse::<toml::Table>().unwrap_or_default();
-    read_keys(json, document.as_table(), &values)
-}
-
-fn read_keys(json: &Json, order: &dyn toml_edit::TableLike, values: &toml::Table) -> Vec<Key> {
+/// The keys of a table in the order of `specimen`.
+fn read_keys(json: &Json, specimen: &toml::Table) -> Vec<Key> {
     let required = json["required"].as_array().cloned().unwrap_or_default();
-    let mut keys = Vec::new();
-    for (name, item) in order.iter() {
+    let read = |(name, value): (&String, &Value)| {
         let schema = &json["properties"][name];
-        let inner = match values.get(name) {
-            Some(Value::Table(table)) => table.clone(),
-            Some(Value::Array(tables)) => tables
-                .first()
-                .and_then(Value::as_table)
-                .cloned()
-                .unwrap_or_default(),
-            _ => toml::Table::new(),
-        };
-        let (kind, default) = if let Some(table) = item.as_table_like() {
-            (Kind::Table(read_keys(schema, table, &inner)), None)
-        } else if let Some(table) = item.as_array_of_tables().and_then(|tables| tables.get(0)) {
-            (Kind::Tables(read_keys(&schema["items"], table, &inner)), None)
-        } else {
-            let default = values.get(name).cloned();
-            (
-                read_kind(schema, default.as_ref().and_then(Value::as_str) == Some("")),
-                default,
-            )
-        };
         let required = required.iter().any(|required| required == name);
-        keys.push(Key {
+        let kind = match value {
+            Value::Table(inner) => Kind::Table(read_keys(schema, inner)),
+            value => match value.get(0) {
+                Some(Value::Table(inner)) => Kind::Tables(read_keys(&schema["items"], inner)),
+                _ => read_kind(schema, value.as_str() == Some("")),
+            },
+        };
+        let is_table = matches!(kind, Kind::Table(_) | Kind::Tables(_));
+        Key {
             name: name.to_owned(),
             doc: schema["description"].as_str().unwrap_or_default().to_owned(),
-            default: if required { None } else { default },
+            default: (!required && !is_table).then(|| value.clone()),
             kind,
             required,
             hidden: false,
-        });
-    }
-    keys
+        }
+    };
+    specimen.iter().map(read).collect()
 }
 
 fn read_kind(schema: &Json, default_is_empty: bool) -> Kind {
     if let Some(words) = read_words(schema) {
         return Kind::OneOf(words);
     }
+    let bound = |text: &Json| parse_duration(text.as_str()?).ok();
     match schema["type"].as_str() {
         Some("boolean") => Kind::Bool,
         Some("integer") => Kind::Integer {
@@ -274,31 +237,17 @@ fn read_kind(schema: &Json, default_is_empty: bool) -> Kind {
             max: schema["maximum"].as_i64().unwrap_or(i64::MAX),
         },
         Some("array") => Kind::List(Box::new(read_kind(&schema["items"], false))),
+        _ if schema["x-kind"] == "duration" => Kind::Duration {
+            min: bound(&schema["x-minimum"]).unwrap_or_default(),
+            max: bound(&schema["x-maximum"]).unwrap_or(LONGEST),
+        },
         _ => {
             let empty = default_is_empty || schema["x-empty"].as_bool().unwrap_or(false);
             Kind::Text {
-                form: read_form(schema),
+                form: Form::named(schema["x-kind"].as_str()),
                 empty,
             }
         }
-    }
-}
-
-fn read_form(schema: &Json) -> Form {
-    let bound = |name: &str| schema[name].as_str().and_then(|text| parse_duration(text).ok());
-    match schema["x-kind"].as_str() {
-        Some("duration") => Form::Duration {
-            min: bound("x-minimum").unwrap_or_default(),
-            max: bound("x-maximum").unwrap_or(LONGEST),
-        },
-        Some("address") => Form::Address,
-        Some("network") => Form::Network,
-        Some("path") => Form::Path,
-        Some("pattern") => Form::Pattern,
-        Some("secret") => Form::Secret,
-        Some("url") => Form::Url,
-        Some("database") => Form::Database,
-        _ => Form::Plain,
     }
 }
 
@@ -315,6 +264,3 @@ fn read_words(schema: &Json) -> Option<Vec<String>> {
         .collect()
 }
 
-fn to_json(value: &Value) -> Json {
-    serde_json::to_value(value).unwrap_or(Json::Null)
-}

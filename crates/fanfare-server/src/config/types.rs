@@ -1,24 +1,24 @@
-//! The value types of the configuration that plain serde does not know: secrets, URLs with passwords,
-//! durations, settings that may be empty.
+//! The value types of the configuration that plain serde does not know: secrets, networks, settings that may be empty.
 //!
 //! Every text form is parsed here and nowhere else, so that a value the loader has checked cannot fail when
 //! the typed [`Config`](super::Config) is built from it.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::time::Duration;
 
 use fanfare_core::HIDDEN;
 use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The longest duration a setting may have. Far more than any setting needs, and far less than what would
-/// overflow a clock when it is added to *now*.
-pub(super) const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
+use super::form::{Text, Textual};
 
 /// A text that no log, error or printed configuration may show. `Debug`, `Display` and `Serialize` give `***`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "Text<Secret>")]
 pub struct Secret(String);
 
 impl Secret {
@@ -75,30 +75,6 @@ pub(crate) fn without_line_ends(text: &str) -> &str {
     text.trim_end_matches(['\r', '\n'])
 }
 
-/// Reads a duration such as `30s`, `1h 30m` or `500ms`.
-///
-/// # Errors
-/// Not a duration, or one longer than ten years.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text.trim()) {
-        Ok(duration) if duration <= LONGEST => Ok(duration),
-        Ok(_) => Err("longer than ten years".to_owned()),
-        Err(reason) => Err(reason.to_string()),
-    }
-}
-
-/// Writes a duration in the largest unit that leaves a whole number: `1h`, `90s`, `1500ms`.
-pub(super) fn format_duration(duration: Duration) -> String {
-    if duration.subsec_nanos() != 0 {
-        return humantime::format_duration(duration).to_string();
-    }
-    match duration.as_secs() {
-        seconds if seconds > 0 && seconds % 86_400 == 0 => format!("{}d", seconds / 86_400),
-        seconds if seconds > 0 && seconds % 3600 == 0 => format!("{}h", seconds / 3600),
-        seconds => format!("{seconds}s"),
-    }
-}
-
 /// Reads a network such as `10.0.0.0/8`; a bare address is the network of that one address.
 ///
 /// # Errors
@@ -116,46 +92,38 @@ pub(super) fn is_off(text: &str) -> bool {
     text.is_empty() || text == "off"
 }
 
-/// serde for [`Duration`], written as humans write it.
-pub(super) mod duration {
-    use super::{Deserialize, Deserializer, Duration, Serializer, format_duration, parse_duration};
+/// The form of an optional text value: empty stands for none, because TOML has no null. Write
+/// `#[serde(with = "Optional::<T>")]` on an `Option<T>`.
+pub(super) struct Optional<T>(PhantomData<T>);
 
-    pub(in super::super) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&format_duration(*value))
-    }
-
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(from)?;
-        parse_duration(&text).map_err(serde::de::Error::custom)
-    }
-}
-
-/// serde for an optional text value: empty stands for none, because TOML has no null.
 #[allow(clippy::ref_option)] // the signature is serde's
-pub(super) mod optional {
-    use super::{Deserialize, Deserializer, FromStr, Serialize, Serializer, fmt};
-
-    pub(in super::super) fn serialize<T: Serialize, S: Serializer>(
-        value: &Option<T>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
+impl<T: FromStr + Serialize> Optional<T> {
+    pub(super) fn serialize<S: Serializer>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
         match value {
             Some(value) => value.serialize(to),
             None => to.serialize_str(""),
         }
     }
 
-    pub(in super::super) fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error>
     where
-        T: FromStr,
         T::Err: fmt::Display,
-        D: Deserializer<'de>,
     {
         let text = String::deserialize(from)?;
         if text.is_empty() {
             return Ok(None);
         }
         text.parse().map(Some).map_err(serde::de::Error::custom)
+    }
+}
+
+impl<T: Textual> JsonSchema for Optional<T> {
+    fn schema_name() -> Cow<'static, str> {
+        Text::<T>::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Text::<T>::json_schema(generator)
     }
 }
 
@@ -203,43 +171,6 @@ pub(super) mod networks {
     }
 }
 
-/// The JSON schemas of the text forms. `x-kind` tells the loader which of them a string is.
-pub(super) mod text {
-    use std::borrow::Cow;
-
-    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-
-    macro_rules! text_schema {
-        ($($name:ident = $kind:literal),+ $(,)?) => {$(
-            pub(in super::super) struct $name;
-
-            impl JsonSchema for $name {
-                fn schema_name() -> Cow<'static, str> {
-                    stringify!($name).into()
-                }
-
-                fn inline_schema() -> bool {
-                    true
-                }
-
-                fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                    json_schema!({ "type": "string", "x-kind": $kind })
-                }
-            }
-        )+};
-    }
-
-    text_schema! {
-        Duration = "duration",
-        Address = "address",
-        Database = "database",
-        Network = "network",
-        Path = "path",
-        Secret = "secret",
-        Url = "url",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,15 +206,5 @@ mod tests {
                 "{text:?}"
             );
         }
-    }
-
-    #[test]
-    fn durations_have_bounds() {
-        assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5400)));
-        assert_eq!(parse_duration("0s"), Ok(Duration::ZERO));
-        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
-        assert!(parse_duration("30").is_err());
-        assert!(parse_duration("11y").is_err());
-        assert!(parse_duration("99999999999999999999s").is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! From the registry of dialects to the configuration, and from the configuration to the engine.
 
-use fanfare_core::{DialectKind, Options};
+use fanfare_core::DialectKind;
 
 use crate::{
     config::{Config, DialectConfig, DialectInfo},
@@ -63,10 +63,7 @@ pub(crate) fn dialects(config: &Config) -> Vec<Mounting> {
 /// The settings of a dialect; its defaults if the configuration has none.
 pub(super) fn configured(config: &Config, kind: &dyn DialectKind) -> DialectConfig {
     let given = config.dialects.get(kind.name()).cloned();
-    given.unwrap_or_else(|| DialectConfig {
-        options: Options::defaults(kind.defaults().options),
-        ..DialectConfig::default()
-    })
+    given.unwrap_or_default()
 }
 
 fn settings(whole: &Config, config: &DialectConfig) -> DialectSettings {

@@ -8,14 +8,15 @@ mod services;
 
 use std::time::Duration;
 
+use fanfare_core::format_duration;
+
 use super::dialect::DialectInfo;
 use super::environment;
-use super::load::Merged;
+use super::merged::Merged;
 use super::model::Config;
 use super::origin::{Origin, Problem};
 use super::placement::Placement;
 use super::profile;
-use super::types::format_duration;
 
 /// Said of a secret.
 const OUTER_SPACE: &str = "found white space at the beginning or the end, which is a part of the secret";

@@ -2,13 +2,11 @@
 
 use std::fmt::Write as _; // writing to a string cannot fail
 
-use toml::Value;
-
 use super::{guarded, wrapped};
 use crate::config::dialect::DialectInfo;
 use crate::config::kind::Kind;
 use crate::config::profile;
-use crate::config::schema::{Key, Schema, join};
+use crate::config::schema::{Key, Schema, Section};
 
 const WIDTH: usize = 98;
 
@@ -22,33 +20,23 @@ pub fn example(dialects: &[DialectInfo]) -> String {
     let schema = Schema::new(dialects);
     let mut text = String::new();
     comment(&mut text, HEAD);
-    let is_value = |key: &&Key| !matches!(key.kind, Kind::Table(_) | Kind::Tables(_));
-    for key in schema.keys.iter().filter(is_value) {
-        setting(&mut text, key);
-    }
-    for key in schema.keys.iter().filter(|key| !key.hidden) {
-        match &key.kind {
-            Kind::Table(keys) => table(&mut text, &key.name, key, keys),
-            Kind::Tables(keys) => repeated(&mut text, &schema, dialects, key, keys),
-            _ => {}
+    for section in schema.sections().iter().filter(|section| !section.is_hidden()) {
+        if section.key.is_some() {
+            text.push('\n');
+            comment(&mut text, section.doc());
+        }
+        if section.repeats() {
+            repeated(&mut text, dialects, section);
+            continue;
+        }
+        if section.key.is_some() {
+            let _ = writeln!(text, "[{}]", section.path);
+        }
+        for key in &section.keys {
+            setting(&mut text, key);
         }
     }
     text
-}
-
-/// A table, and behind its settings the tables in it.
-fn table(text: &mut String, path: &str, key: &Key, keys: &[Key]) {
-    text.push('\n');
-    comment(text, &key.doc);
-    let _ = writeln!(text, "[{path}]");
-    for key in keys.iter().filter(|key| !matches!(key.kind, Kind::Table(_))) {
-        setting(text, key);
-    }
-    for key in keys {
-        if let Kind::Table(inner) = &key.kind {
-            table(text, &join(path, &key.name), key, inner);
-        }
-    }
 }
 
 fn comment(text: &mut String, doc: &str) {
@@ -70,10 +58,8 @@ fn setting(text: &mut String, key: &Key) {
 }
 
 /// A repeated table: what its keys are, and then the tables of the default profile.
-fn repeated(text: &mut String, schema: &Schema, dialects: &[DialectInfo], key: &Key, keys: &[Key]) {
-    text.push('\n');
-    comment(text, &key.doc);
-    for key in keys {
+fn repeated(text: &mut String, dialects: &[DialectInfo], section: &Section<'_>) {
+    for key in &section.keys {
         let name = match &key.kind {
             Kind::Table(inner) => {
                 let inner: Vec<&str> = inner.iter().map(|key| key.name.as_str()).collect();
@@ -83,18 +69,13 @@ fn repeated(text: &mut String, schema: &Schema, dialects: &[DialectInfo], key: &
         };
         comment(text, &format!("- {name}: {}", key.doc));
     }
-    let layer = profile::read(schema, dialects, &[], profile::DEFAULT);
-    let tables = layer
-        .values
-        .iter()
-        .find(|(path, ..)| *path == key.name)
-        .and_then(|(_, value, _)| value.as_array());
-    for table in tables.into_iter().flatten().filter_map(Value::as_table) {
-        let _ = writeln!(text, "\n#[[{}]]", key.name);
-        for key in keys {
-            if let Some(value) = table.get(&key.name) {
-                let _ = writeln!(text, "#{} = {value}", key.name);
-            }
+    if section.path == "listener" {
+        for place in profile::documented_listeners(dialects) {
+            let _ = writeln!(
+                text,
+                "\n#[[listener]]\n#bind = {:?}\n#dialects = {:?}",
+                place.bind, place.dialects
+            );
         }
     }
 }

@@ -5,12 +5,10 @@ mod example;
 mod reference;
 mod show;
 
-use fanfare_accounts::storage::StorageUrl;
-use fanfare_core::{GuardedUrl, HIDDEN};
 use toml::Value;
 
 use super::dialect::DialectInfo;
-use super::kind::{Form, Kind};
+use super::kind::Kind;
 use super::schema::Schema;
 
 pub use example::example;
@@ -27,37 +25,16 @@ pub fn json_schema(dialects: &[DialectInfo]) -> String {
     format!("{text}\n")
 }
 
-/// A value as TOML on one line, without what a secret or a URL guards.
+/// A value as TOML on one line, without what may be a secret in it.
 fn guarded(kind: &Kind, value: &Value) -> String {
-    fn hide(kind: &Kind, value: &Value) -> Value {
-        match (kind, value) {
-            (_, Value::String(text)) if text.is_empty() => value.clone(),
-            (
-                Kind::Text {
-                    form: Form::Secret, ..
-                },
-                _,
-            ) => Value::from(HIDDEN),
-            (Kind::Text { form: Form::Url, .. }, Value::String(text)) => {
-                let url = text.parse::<GuardedUrl>();
-                Value::from(url.map_or_else(|_| HIDDEN.to_owned(), |url| url.to_string()))
-            }
-            (
-                Kind::Text {
-                    form: Form::Database, ..
-                },
-                Value::String(text),
-            ) => {
-                let url = text.parse::<StorageUrl>();
-                Value::from(url.map_or_else(|_| HIDDEN.to_owned(), |url| url.to_string()))
-            }
-            (Kind::List(item), Value::Array(values)) => {
-                Value::Array(values.iter().map(|value| hide(item, value)).collect())
-            }
-            _ => value.clone(),
-        }
+    let hide = |value: &Value| match (kind.guard(), value) {
+        (Some(guard), Value::String(text)) if !text.is_empty() => Value::from(guard(text)),
+        _ => value.clone(),
+    };
+    match value {
+        Value::Array(items) => Value::Array(items.iter().map(hide).collect()).to_string(),
+        value => hide(value).to_string(),
     }
-    hide(kind, value).to_string()
 }
 
 /// Cuts a text into lines of at most `width` characters. An empty line parts paragraphs.

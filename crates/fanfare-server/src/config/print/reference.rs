@@ -10,7 +10,7 @@ use crate::config::environment::{self, RESERVED};
 use crate::config::file::DEFAULT_FILES;
 use crate::config::kind::Kind;
 use crate::config::profile;
-use crate::config::schema::{Key, Schema, environment_name, join};
+use crate::config::schema::{Key, Schema, Section, environment_name, join};
 
 const LAYERS: &str = "\
 A setting is looked for in five places; the later beats the earlier:
@@ -77,33 +77,22 @@ pub fn reference(dialects: &[DialectInfo]) -> String {
     }
     inherited(&mut text, dialects);
     let _ = writeln!(text, "\n## Forms of values\n\n{FORMS}");
-    text.push_str("\n## Top level\n\n");
-    let is_value = |key: &&Key| !matches!(key.kind, Kind::Table(_) | Kind::Tables(_));
-    rows(&mut text, "", schema.keys.iter().filter(is_value));
-    for key in schema.keys.iter().filter(|key| !key.hidden) {
-        match &key.kind {
-            Kind::Table(keys) => table(&mut text, &key.name, key, keys),
-            Kind::Tables(keys) => {
-                let _ = writeln!(text, "\n## `[[{}]]`\n\n{}\n", key.name, cell(&key.doc));
-                text.push_str("| key | type | default | description |\n|---|---|---|---|\n");
-                repeated_rows(&mut text, "", keys);
-            }
-            _ => {}
+    for section in schema.sections().iter().filter(|section| !section.is_hidden()) {
+        let doc = cell(section.doc());
+        if section.repeats() {
+            let _ = writeln!(text, "\n## `[[{}]]`\n\n{doc}\n", section.path);
+            text.push_str("| key | type | default | description |\n|---|---|---|---|\n");
+            repeated_rows(&mut text, "", section.keys.iter().copied());
+            continue;
         }
+        if section.key.is_some() {
+            let _ = writeln!(text, "\n## `[{}]`\n\n{doc}\n", section.path);
+        } else {
+            text.push_str("\n## Top level\n\n");
+        }
+        rows(&mut text, section);
     }
     text
-}
-
-/// A table, and behind its settings the tables in it.
-fn table(text: &mut String, path: &str, key: &Key, keys: &[Key]) {
-    let _ = writeln!(text, "\n## `[{path}]`\n\n{}\n", cell(&key.doc));
-    let is_value = |key: &&Key| !matches!(key.kind, Kind::Table(_));
-    rows(text, path, keys.iter().filter(is_value));
-    for key in keys {
-        if let Kind::Table(inner) = &key.kind {
-            table(text, &join(path, &key.name), key, inner);
-        }
-    }
 }
 
 fn inherited(text: &mut String, dialects: &[DialectInfo]) {
@@ -127,10 +116,10 @@ fn inherited(text: &mut String, dialects: &[DialectInfo]) {
     }
 }
 
-fn rows<'a>(text: &mut String, prefix: &str, keys: impl Iterator<Item = &'a Key>) {
+fn rows(text: &mut String, section: &Section<'_>) {
     text.push_str("| key | type | default | environment | description |\n|---|---|---|---|---|\n");
-    for key in keys {
-        let variable = environment_name(&join(prefix, &key.name));
+    for key in &section.keys {
+        let variable = environment_name(&join(&section.path, &key.name));
         let _ = writeln!(
             text,
             "| `{}` | {} | {} | `{variable}` | {} |",
@@ -142,13 +131,13 @@ fn rows<'a>(text: &mut String, prefix: &str, keys: impl Iterator<Item = &'a Key>
     }
 }
 
-fn repeated_rows(text: &mut String, prefix: &str, keys: &[Key]) {
+fn repeated_rows<'a>(text: &mut String, prefix: &str, keys: impl Iterator<Item = &'a Key>) {
     for key in keys {
         let path = join(prefix, &key.name);
         let (title, default) = (key.kind.title(), default(key));
         let _ = writeln!(text, "| `{path}` | {title} | {default} | {} |", cell(&key.doc));
         if let Kind::Table(keys) = &key.kind {
-            repeated_rows(text, &path, keys);
+            repeated_rows(text, &path, keys.iter());
         }
     }
 }

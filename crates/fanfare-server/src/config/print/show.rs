@@ -9,7 +9,7 @@ use crate::config::dialect::DialectInfo;
 use crate::config::kind::Kind;
 use crate::config::load::Loaded;
 use crate::config::origin::Origin;
-use crate::config::schema::{Key, Schema, join};
+use crate::config::schema::{Key, Schema, Section, join};
 
 /// The effective values as TOML, secrets as `***`, and behind each value that is no default where it was set.
 pub fn show(loaded: &Loaded, dialects: &[DialectInfo]) -> String {
@@ -20,15 +20,17 @@ pub fn show(loaded: &Loaded, dialects: &[DialectInfo]) -> String {
         .map_or_else(|| "none".to_owned(), |file| file.display().to_string());
     let head = format!("# profile: {}\n# file: {file}\n\n", loaded.profile);
     let mut printer = Printer { loaded, text: head };
-    let is_value = |key: &&Key| !matches!(key.kind, Kind::Table(_) | Kind::Tables(_));
-    for key in schema.keys.iter().filter(is_value) {
-        printer.setting("", key);
-    }
-    for key in &schema.keys {
-        match &key.kind {
-            Kind::Table(keys) => printer.table(&key.name, keys, key.hidden),
-            Kind::Tables(keys) => printer.repeated(&key.name, keys),
-            _ => {}
+    for section in schema.sections() {
+        let is_set = |key: &&Key| *loaded.origins.of(&join(&section.path, &key.name)) != Origin::Default;
+        if section.repeats() {
+            printer.repeated(&section);
+        } else if !section.is_hidden() || section.keys.iter().any(is_set) {
+            if section.key.is_some() {
+                let _ = writeln!(printer.text, "\n[{}]", section.path);
+            }
+            for key in &section.keys {
+                printer.setting(&section.path, key);
+            }
         }
     }
     printer.text
@@ -40,22 +42,6 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    fn table(&mut self, name: &str, keys: &[Key], hidden: bool) {
-        let is_set = |key: &Key| *self.loaded.origins.of(&join(name, &key.name)) != Origin::Default;
-        if hidden && !keys.iter().any(is_set) {
-            return;
-        }
-        let _ = writeln!(self.text, "\n[{name}]");
-        for key in keys {
-            self.setting(name, key);
-        }
-        for key in keys {
-            if let Kind::Table(inner) = &key.kind {
-                self.table(&join(name, &key.name), inner, key.hidden);
-            }
-        }
-    }
-
     fn setting(&mut self, prefix: &str, key: &Key) {
         let path = join(prefix, &key.name);
         if let Some(value) = self.loaded.values.get(&path) {
@@ -64,7 +50,8 @@ impl Printer<'_> {
         }
     }
 
-    fn repeated(&mut self, name: &str, keys: &[Key]) {
+    fn repeated(&mut self, section: &Section<'_>) {
+        let name = &section.path;
         let tables = self.loaded.values.get(name).and_then(Value::as_array);
         for (index, table) in tables
             .into_iter()
@@ -74,7 +61,7 @@ impl Printer<'_> {
         {
             let path = format!("{name}[{index}]");
             let _ = writeln!(self.text, "\n[[{name}]]");
-            for key in keys {
+            for key in &section.keys {
                 let Some(value) = table.get(&key.name) else {
                     continue;
                 };

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use fanfare_core::Pattern;
+use fanfare_core::{Pattern, policy::RoomAccess};
 
-use super::super::fixture::{large, released};
+use super::super::fixture::{Chat, large, released};
 use super::super::{
     Algorithm, BindAddress, BrokerKind, Loaded, LogFormat, LogLevel, Origin, Registration, Sources, load,
 };
@@ -139,7 +139,7 @@ fn profiles() {
         &large(),
     )
     .unwrap();
-    assert_eq!(loaded.config.dialects["chat"].options.text("access"), "nobody");
+    assert_eq!(loaded.config.dialects["chat"].options.get::<Chat>().access, RoomAccess::Nobody);
     assert_eq!(loaded.config.auth.registration, Registration::Closed);
     assert!(!loaded.config.api.trust_loopback);
     let limits = &loaded.config.limits;
@@ -269,13 +269,13 @@ fn variables() {
     assert!(config.dialects["notify"].compression);
     assert!(config.resp.bind.is_none() && loaded.is_configured("resp.bind"));
     let chat = &config.dialects["chat"];
-    let options = &chat.options;
-    assert_eq!(options.duration("interval"), Duration::from_secs(60));
-    assert_eq!(options.texts("roles"), ["a", "b"]);
-    assert!(options.flag("strict"));
-    assert_eq!(options.integer("burst"), 3);
-    assert_eq!(options.text("greeting"), "");
-    let shown: Vec<&str> = options.patterns("shown").iter().map(Pattern::as_str).collect();
+    let options: Chat = chat.options.get();
+    assert_eq!(options.interval, Duration::from_secs(60));
+    assert_eq!(options.roles, ["a", "b"]);
+    assert!(options.strict);
+    assert_eq!(options.burst, 3);
+    assert_eq!(options.greeting, "");
+    let shown: Vec<&str> = options.shown.iter().map(Pattern::as_str).collect();
     assert_eq!(shown, ["news.*", "**"]);
     assert_eq!(
         (chat.ping_interval, chat.ping_timeout),

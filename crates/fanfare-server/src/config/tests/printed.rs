@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use fanfare_core::{Options, Target};
+use fanfare_core::Target;
+use serde_json::json;
 use toml::Value;
 
 use super::super::fixture::{large, released};
@@ -59,12 +60,10 @@ fn declarations_of_dialects_hold() {
         let production = load(&sources, &dialects).unwrap();
         let default = load(&Sources::default(), &dialects).unwrap();
         for dialect in &dialects {
-            for option in dialect.options {
-                let json = serde_json::from_str(option.default).unwrap();
-                option.read(&json).unwrap();
-            }
+            let declared = serde_json::from_str(&dialect.options.defaults()).unwrap();
             let options = &default.config.dialects[dialect.name].options;
-            assert_eq!(*options, Options::defaults(dialect.options), "{}", dialect.name);
+            assert_eq!(*options, dialect.options.read(declared).unwrap(), "{}", dialect.name);
+            assert!(dialect.options.read(json!({ "nonsense": 1 })).is_err(), "{}", dialect.name);
             for (key, _) in dialect.production {
                 assert_ne!(*production.origins.of(key), Origin::Default, "{key}");
             }

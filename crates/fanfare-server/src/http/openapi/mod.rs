@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn dialects_describe_their_routes_and_paths() {
         for kind in fanfare_dialects::ALL {
-            let (described, options) = (kind.describe(), Options::defaults(kind.defaults().options));
+            let (described, options) = (kind.describe(), Options::default());
             assert!(
                 described.asyncapi.is_empty() || serde_json::from_str::<Value>(described.asyncapi).is_ok(),
                 "{}",

@@ -1,0 +1,148 @@
+//! The forms of a text, by the name that the JSON schema has for them (`x-kind`).
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use fanfare_accounts::storage::StorageUrl;
+use fanfare_core::{GuardedUrl, HIDDEN, Pattern};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::bind_address::BindAddress;
+use super::types::{Secret, parse_network};
+
+/// A form of a text.
+#[derive(Debug)]
+pub(super) struct Form {
+    kind: &'static str,
+    /// Its name in the configuration reference.
+    pub(super) title: &'static str,
+    /// What is expected, in an error message.
+    pub(super) expected: &'static str,
+    /// Compares a text with the form. The error is the reason, or empty if `expected` says enough.
+    pub(super) check: fn(&str) -> Result<(), String>,
+    /// How a text is printed that may hold a secret.
+    pub(super) guard: Option<fn(&str) -> String>,
+}
+
+/// Any text.
+pub(super) const PLAIN: Form = Form {
+    kind: "",
+    title: "string",
+    expected: "a text",
+    check: |_| Ok(()),
+    guard: None,
+};
+
+const FORMS: [Form; 7] = [
+    Form {
+        kind: "address",
+        title: "address",
+        expected: "an address with a port such as \"0.0.0.0:8081\", \"localhost:8081\" or \":8081\"",
+        check: |text| text.parse::<BindAddress>().map(drop).map_err(|_| String::new()),
+        ..PLAIN
+    },
+    Form {
+        kind: "database",
+        title: "URL",
+        expected: StorageUrl::EXPECTED,
+        check: |text| text.parse::<StorageUrl>().map(drop).map_err(|reason| reason.to_string()),
+        guard: Some(without_password::<StorageUrl>),
+    },
+    Form {
+        kind: "network",
+        title: "network",
+        expected: "a network such as \"10.0.0.0/8\"",
+        check: |text| parse_network(text).map(drop).map_err(|_| String::new()),
+        ..PLAIN
+    },
+    Form {
+        kind: "path",
+        title: "path",
+        expected: "a path",
+        ..PLAIN
+    },
+    Form {
+        kind: "pattern",
+        title: "pattern",
+        expected: "a pattern of channels such as \"news.*\"",
+        check: |text| Pattern::new(text).map(drop).map_err(|reason| reason.to_string()),
+        ..PLAIN
+    },
+    Form {
+        kind: "secret",
+        title: "secret",
+        guard: Some(|_| HIDDEN.to_owned()),
+        ..PLAIN
+    },
+    Form {
+        kind: "url",
+        title: "URL",
+        expected: "a URL with its scheme, such as \"https://example.com\"",
+        check: |text| text.parse::<GuardedUrl>().map(drop).map_err(|_| String::new()),
+        guard: Some(without_password::<GuardedUrl>),
+    },
+];
+
+fn without_password<T: FromStr + fmt::Display>(text: &str) -> String {
+    text.parse::<T>().map_or_else(|_| HIDDEN.to_owned(), |url| url.to_string())
+}
+
+impl Form {
+    /// The form of this name; `None` is any text.
+    pub(super) fn named(kind: Option<&str>) -> &'static Self {
+        let named = FORMS.iter().find(|form| Some(form.kind) == kind);
+        named.unwrap_or(&PLAIN)
+    }
+
+    /// Whether a setting of this form that may be empty is something that can be switched off.
+    pub(super) fn may_be_off(&self) -> bool {
+        self.kind == "address"
+    }
+
+    /// Whether any text has this form.
+    pub(super) fn is_plain(&self) -> bool {
+        self.kind.is_empty()
+    }
+}
+
+/// A type whose values are written as a text of a form.
+pub(super) trait Textual {
+    /// The form's name.
+    const KIND: Option<&'static str>;
+}
+
+macro_rules! textual {
+    ($($type:ty = $kind:expr),+ $(,)?) => {$(
+        impl Textual for $type {
+            const KIND: Option<&'static str> = $kind;
+        }
+    )+};
+}
+
+textual! {
+    BindAddress = Some("address"),
+    GuardedUrl = Some("url"),
+    PathBuf = Some("path"),
+    Secret = Some("secret"),
+    StorageUrl = Some("database"),
+    String = None,
+    ipnet::IpNet = Some("network"),
+}
+
+/// The JSON schema of a `T`, which is written as a text: `#[schemars(with = "Text<PathBuf>")]`.
+pub(super) struct Text<T>(std::marker::PhantomData<T>);
+
+impl<T: Textual> JsonSchema for Text<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        T::KIND.unwrap_or("text").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mut schema = json_schema!({ "type": "string" });
+        if let Some(kind) = T::KIND {
+            schema.insert("x-kind".to_owned(), kind.into());
+        }
+        schema
+    }
+}

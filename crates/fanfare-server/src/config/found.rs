@@ -1,0 +1,93 @@
+//! Values as they were found: in TOML, with their lines, or as the plain text of a variable or a flag.
+
+use toml::Value;
+use toml::de::DeValue;
+
+use super::kind::Kind;
+
+/// What a value is, without its contents.
+pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Datetime(_) => "a date",
+        DeValue::String(text) if text.is_empty() => "an empty text",
+        DeValue::String(_) => "a text (not shown)",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// The value as an error message shows it. Long texts are cut.
+pub(super) fn shown(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::Boolean(value) => value.to_string(),
+        DeValue::Integer(number) => shortened(&number.to_string()),
+        DeValue::Float(number) => shortened(&number.to_string()),
+        DeValue::Datetime(date) => shortened(&date.to_string()),
+        DeValue::String(text) => quoted(text),
+        DeValue::Array(_) | DeValue::Table(_) => type_name(value).to_owned(),
+    }
+}
+
+/// A text as an error message shows it.
+pub(super) fn quoted(text: &str) -> String {
+    format!("{:?}", shortened(text))
+}
+
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 60;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Writes plain text, as the environment has it, in TOML, for a setting of this kind. What does not fit becomes a
+/// text, which the comparison with the kind then refuses.
+pub(super) fn to_toml(kind: &Kind, text: &str) -> String {
+    let as_text = || Value::from(text).to_string();
+    match kind {
+        Kind::Bool => boolean(text).map_or_else(as_text, |value| value.to_string()),
+        Kind::Integer { .. } => {
+            let number = text.trim().parse::<i64>();
+            number.map_or_else(|_| as_text(), |number| number.to_string())
+        }
+        Kind::Duration { .. } | Kind::Text { .. } | Kind::OneOf(_) => as_text(),
+        // Broken TOML must not pass as one odd item.
+        Kind::List(item) if !text.trim_start().starts_with('[') => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            let parts: Vec<_> = parts.map(|part| to_toml(item, part)).collect();
+            format!("[{}]", parts.join(", "))
+        }
+        Kind::List(_) | Kind::Table(_) | Kind::Tables(_) => match DeValue::parse(text) {
+            Ok(_) => text.to_owned(),
+            Err(_) => as_text(),
+        },
+    }
+}
+
+/// Reads `true`, `1`, `false` or `0`.
+pub(super) fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// Where the lines of a text begin.
+#[derive(Default)]
+pub(super) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub(super) fn new(text: &str) -> Self {
+        let ends = memchr::memchr_iter(b'\n', text.as_bytes());
+        Self(ends.map(|end| end + 1).collect())
+    }
+
+    /// The line of a byte, counted from 1.
+    pub(super) fn of(&self, offset: usize) -> usize {
+        self.0.partition_point(|start| *start <= offset) + 1
+    }
+}

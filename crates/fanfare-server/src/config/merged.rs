@@ -1,0 +1,127 @@
+//! The layers so far: a value for each key, and where it was set.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fanfare_core::Options;
+use serde::Deserialize;
+use toml::Value;
+
+use super::dialect::{DialectConfig, DialectInfo};
+use super::kind::Kind;
+use super::model::Config;
+use super::origin::{Origin, Origins, Problem};
+use super::schema::Schema;
+
+/// The layers so far.
+pub(super) struct Merged {
+    pub(super) values: BTreeMap<String, Value>,
+    pub(super) origins: Origins,
+    pub(super) problems: Vec<Problem>,
+    /// Keys whose value was refused. What they are compared with is not judged.
+    pub(super) refused: BTreeSet<String>,
+}
+
+impl Merged {
+    pub(super) fn with_defaults(schema: &Schema) -> Self {
+        let default = |kind: &Kind, default: Option<&Value>| match kind {
+            Kind::Tables(_) => Some(Value::Array(Vec::new())),
+            _ => default.cloned(),
+        };
+        let leaves = schema.leaves().into_iter();
+        Self {
+            values: leaves
+                .filter_map(|(path, key)| Some((path, default(&key.kind, key.default.as_ref())?)))
+                .collect(),
+            origins: Origins::default(),
+            problems: Vec::new(),
+            refused: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn set(&mut self, path: &str, value: Value, origin: Origin) {
+        self.values.insert(path.to_owned(), value);
+        self.place(path, origin);
+    }
+
+    /// Notes where the value of `path` was set: `listener`, `listener[0].bind`.
+    pub(super) fn place(&mut self, path: &str, origin: Origin) {
+        self.origins.0.insert(path.to_owned(), origin);
+    }
+
+    /// Forgets where the tables of an earlier layer were set, as a later one replaces them.
+    pub(super) fn forget_inside(&mut self, path: &str) {
+        let inside = format!("{path}[");
+        self.origins.0.retain(|key, _| !key.starts_with(&inside));
+    }
+
+    pub(super) fn refuse(&mut self, problem: Problem) {
+        self.refused.insert(problem.key.clone());
+        self.problems.push(problem);
+    }
+
+    pub(super) fn text(&self, key: &str) -> &str {
+        self.values.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    pub(super) fn is_configured(&self, key: &str) -> bool {
+        self.origins.of(key).is_configured()
+    }
+
+    /// Sets what follows from other settings, unless somebody chose it.
+    pub(super) fn derive(&mut self, key: &str, value: Value, reason: &'static str) {
+        if !self.is_configured(key) && self.values.get(key) != Some(&value) {
+            self.set(key, value, Origin::Derived(reason));
+        }
+    }
+
+    /// Makes the typed configuration.
+    ///
+    /// # Errors
+    /// None that can occur: every value was compared with its kind, by the same parsers that serde calls. Should
+    /// they differ one day, to stop is better than to run with defaults; serde's words may repeat a secret.
+    pub(super) fn build(&self, dialects: &[DialectInfo]) -> Result<Config, Problem> {
+        let broken = |table: &str| {
+            let text = "has a value that passed the checks and cannot be used";
+            Problem::new(Origin::Default, table, text)
+        };
+        let mut root = self.nested();
+        let mut tables = BTreeMap::new();
+        for dialect in dialects {
+            if let Some(Value::Table(table)) = root.remove(dialect.name) {
+                let typed = dialect_config(dialect, table).ok_or_else(|| broken(dialect.name))?;
+                tables.insert(dialect.name.to_owned(), typed);
+            }
+        }
+        let config = Config::deserialize(root).map_err(|_| broken("config"))?;
+        Ok(Config {
+            dialects: tables,
+            ..config
+        })
+    }
+
+    /// The values as the file would have them.
+    fn nested(&self) -> toml::Table {
+        let mut root = toml::Table::new();
+        for (path, value) in &self.values {
+            let (tables, name) = path.rsplit_once('.').unwrap_or(("", path));
+            let mut table = &mut root;
+            for part in tables.split('.').filter(|part| !part.is_empty()) {
+                let inner = table.entry(part).or_insert_with(|| toml::Table::new().into());
+                let Value::Table(inner) = inner else { return root };
+                table = inner;
+            }
+            table.insert(name.to_owned(), value.clone());
+        }
+        root
+    }
+}
+
+/// The dialect's own settings, and those that every dialect has.
+fn dialect_config(dialect: &DialectInfo, table: toml::Table) -> Option<DialectConfig> {
+    let schema = dialect.options.schema();
+    let is_own = |(key, _): &(String, Value)| schema["properties"].get(key).is_some();
+    let (own, common): (toml::Table, toml::Table) = table.into_iter().partition(is_own);
+    let options: Options = dialect.options.read(serde_json::to_value(own).ok()?).ok()?;
+    let typed = DialectConfig::deserialize(common).ok()?;
+    Some(DialectConfig { options, ..typed })
+}
