@@ -12,7 +12,7 @@ pub const HIDDEN: &str = "***";
 /// A URL that may carry a password, or several of NATS servers with commas between them. `Debug`, `Display` and `Serialize`
 /// leave the user information out.
 #[derive(Clone, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "String", extend("x-kind" = "url"))]
+#[schemars(with = "String", description = "A URL.", extend("x-kind" = "url"))]
 pub struct GuardedUrl {
     /// At least one.
     urls: Vec<Url>,

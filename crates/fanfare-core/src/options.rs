@@ -160,7 +160,8 @@ impl Options {
 
 /// Returns the JSON schema of a table of the configuration.
 pub fn schema_of<T: JsonSchema>() -> Value {
-    let settings = schemars::generate::SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    let settings =
+        schemars::generate::SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
@@ -219,7 +220,10 @@ mod tests {
             json!({ "acces": [] }),
             json!(1),
         ] {
-            assert!(OptionsType::of::<Chat>().read(values.clone()).is_err(), "{values}");
+            assert!(
+                OptionsType::of::<Chat>().read(values.clone()).is_err(),
+                "{values}"
+            );
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
 /// Separators must be equal: `a.*` matches `a.b` and not `a:b`. Inside what `**` matches either may occur, and
 /// `**` alone matches every channel. A wildcard is a whole segment: `a*` is not a pattern.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, JsonSchema)]
-#[schemars(with = "String", extend("x-kind" = "pattern"))]
+#[schemars(with = "String", description = "A pattern of channels.", extend("x-kind" = "pattern"))]
 pub struct Pattern(Arc<str>);
 
 /// What a client subscribes to: a channel, a personal channel, or a pattern.

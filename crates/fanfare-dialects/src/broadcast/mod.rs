@@ -104,7 +104,10 @@ mod tests {
     fn test_notifications_come_as_configured() {
         for (given, expected) in [
             (json!({}), Some(Duration::from_secs(10))),
-            (json!({ "notification_interval": "1500ms" }), Some(Duration::from_millis(1500))),
+            (
+                json!({ "notification_interval": "1500ms" }),
+                Some(Duration::from_millis(1500)),
+            ),
             (json!({ "notification_interval": "0s" }), None),
         ] {
             let options = Kind.defaults().options.read(given).expect("a duration");

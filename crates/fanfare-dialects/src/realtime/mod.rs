@@ -16,8 +16,8 @@ mod tests;
 use std::sync::Arc;
 
 use fanfare_core::{
-    Description, Dialect, DialectDefaults, DialectKind, ListenPlan, Listening, Options, OptionsType,
-    Pattern, policy::PolicyOptions,
+    Description, Dialect, DialectDefaults, DialectKind, ListenPlan, Listening, Options, OptionsType, Pattern,
+    policy::PolicyOptions,
 };
 
 use schemars::JsonSchema;

@@ -135,7 +135,9 @@ fn declared() {
     let options = Options::default();
     let own: super::Realtime = options.get();
     assert!(!own.require_auth && own.required_roles.is_empty() && own.public.is_empty());
-    let given = defaults.options.read(serde_json::json!({ "public": ["news.**"] }));
+    let given = defaults
+        .options
+        .read(serde_json::json!({ "public": ["news.**"] }));
     assert_eq!(given.unwrap().get::<super::Realtime>().public.len(), 1);
 
     let dialect = Kind.open(&options);

@@ -132,13 +132,19 @@ mod tests {
         let defaults = Kind.defaults();
         for (given, expected) in [
             ("{}", Some(RoomAccess::Authenticated)),
-            (r#"{"default_access":"authenticated"}"#, Some(RoomAccess::Authenticated)),
+            (
+                r#"{"default_access":"authenticated"}"#,
+                Some(RoomAccess::Authenticated),
+            ),
             (r#"{"default_access":"nobody"}"#, Some(RoomAccess::Nobody)),
             (r#"{"default_access":"anyone"}"#, None),
         ] {
             let given = serde_json::from_str(given).expect("JSON");
             let read = defaults.options.read(given).ok();
-            assert_eq!(read.map(|options| options.get::<Rooms>().default_access), expected);
+            assert_eq!(
+                read.map(|options| options.get::<Rooms>().default_access),
+                expected
+            );
         }
         let variables = defaults.inherited.iter();
         let variables: Vec<_> = variables

@@ -118,7 +118,11 @@ pub(super) fn read(schema: &Schema, env: &[(String, String)], merged: &mut Merge
         if let Some((_, path)) = names.iter().find(|(name, _)| name == variable) {
             reader.plain(path, text);
         } else if !is_service_link(variable, text) {
-            reader.problem(0, "", unknown(variable, names.iter().map(|(name, _)| name.as_str())));
+            reader.problem(
+                0,
+                "",
+                unknown(variable, names.iter().map(|(name, _)| name.as_str())),
+            );
         }
     }
 }

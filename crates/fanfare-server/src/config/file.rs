@@ -13,7 +13,10 @@ pub const DEFAULT_FILES: [&str; 2] = ["fanfare.toml", "/etc/fanfare/fanfare.toml
 pub(super) fn read(schema: &Schema, named: Option<&Path>, merged: &mut Merged) -> Option<PathBuf> {
     let file = match named {
         Some(file) => file.to_owned(),
-        None => DEFAULT_FILES.iter().map(PathBuf::from).find(|file| file.exists())?,
+        None => DEFAULT_FILES
+            .iter()
+            .map(PathBuf::from)
+            .find(|file| file.exists())?,
     };
     let mut reader = Reader::new(schema, Source::File(file.clone()), merged);
     match std::fs::read_to_string(&file) {

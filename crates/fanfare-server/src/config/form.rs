@@ -46,7 +46,7 @@ const FORMS: [Form; 7] = [
         kind: "database",
         title: "URL",
         expected: StorageUrl::EXPECTED,
-        check: |text| text.parse::<StorageUrl>().map(drop).map_err(|reason| reason.to_string()),
+        check: |text| text.parse::<StorageUrl>().map(drop).map_err(str::to_owned),
         guard: Some(without_password::<StorageUrl>),
     },
     Form {
@@ -85,7 +85,8 @@ const FORMS: [Form; 7] = [
 ];
 
 fn without_password<T: FromStr + fmt::Display>(text: &str) -> String {
-    text.parse::<T>().map_or_else(|_| HIDDEN.to_owned(), |url| url.to_string())
+    text.parse::<T>()
+        .map_or_else(|_| HIDDEN.to_owned(), |url| url.to_string())
 }
 
 impl Form {

@@ -6,8 +6,8 @@ use fanfare_core::{LONGEST, format_duration, parse_duration};
 use toml::Value;
 use toml::de::DeValue;
 
-use super::found::{shown, type_name};
 use super::form::Form;
+use super::found::{shown, type_name};
 use super::schema::Key;
 use super::types;
 
@@ -45,7 +45,9 @@ impl Kind {
             (Self::Bool, DeValue::Boolean(value)) => Some(Value::from(*value)),
             (Self::Integer { min, max }, DeValue::Integer(number)) => {
                 let number = i64::from_str_radix(number.as_str(), number.radix()).ok();
-                number.filter(|number| (*min..=*max).contains(number)).map(Value::from)
+                number
+                    .filter(|number| (*min..=*max).contains(number))
+                    .map(Value::from)
             }
             (_, DeValue::String(text)) => self.takes(text).then(|| Value::from(&**text)),
             _ => None,
@@ -64,9 +66,13 @@ impl Kind {
 
     fn takes(&self, text: &str) -> bool {
         match self {
-            Self::Duration { min, max } => parse_duration(text).is_ok_and(|found| (*min..=*max).contains(&found)),
+            Self::Duration { min, max } => {
+                parse_duration(text).is_ok_and(|found| (*min..=*max).contains(&found))
+            }
             Self::Text { form, empty } if text.is_empty() => *empty || form.is_plain(),
-            Self::Text { form, empty } => (form.check)(text).is_ok() || (*empty && form.may_be_off() && types::is_off(text)),
+            Self::Text { form, empty } => {
+                (form.check)(text).is_ok() || (*empty && form.may_be_off() && types::is_off(text))
+            }
             Self::OneOf(words) => words.iter().any(|word| word == text),
             _ => false,
         }

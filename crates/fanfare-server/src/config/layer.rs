@@ -135,7 +135,9 @@ impl<'a> Reader<'a> {
                     .filter_map(|item| self.value(kind, item, self.line(item), path));
                 return Some(Value::Array(values.collect()));
             }
-            (Kind::List(_), other) => format!("found {}, expected {}", kind.found(other), kind.expected(None)),
+            (Kind::List(_), other) => {
+                format!("found {}, expected {}", kind.found(other), kind.expected(None))
+            }
             (kind, found) => match kind.scalar(found) {
                 Ok(value) => return Some(value),
                 Err(text) => text,
@@ -145,9 +147,18 @@ impl<'a> Reader<'a> {
         None
     }
 
-    fn tables(&mut self, keys: &[Key], found: &Spanned<DeValue<'_>>, line: usize, path: &str) -> Option<Value> {
+    fn tables(
+        &mut self,
+        keys: &[Key],
+        found: &Spanned<DeValue<'_>>,
+        line: usize,
+        path: &str,
+    ) -> Option<Value> {
         let DeValue::Array(items) = found.get_ref() else {
-            let text = format!("found {}, expected tables, `[[{path}]]`", type_name(found.get_ref()));
+            let text = format!(
+                "found {}, expected tables, `[[{path}]]`",
+                type_name(found.get_ref())
+            );
             self.problem(line, path, text);
             return None;
         };
@@ -164,7 +175,11 @@ impl<'a> Reader<'a> {
     /// A table inside a repeated one: what is not set there has no other layer to come from.
     fn inner_table(&mut self, keys: &[Key], found: &DeValue<'_>, line: usize, prefix: &str) -> Option<Value> {
         let DeValue::Table(entries) = found else {
-            self.problem(line, prefix, format!("found {}, expected a table", type_name(found)));
+            self.problem(
+                line,
+                prefix,
+                format!("found {}, expected a table", type_name(found)),
+            );
             return None;
         };
         let mut table = toml::Table::new();

@@ -86,7 +86,11 @@ impl Schema {
             let is_setting = |key: &&Key| !matches!(key.kind, Kind::Table(_) | Kind::Tables(_));
             let settings = keys.iter().filter(is_setting).collect();
             let prefix = path.clone();
-            sections.push(Section { path, key, keys: settings });
+            sections.push(Section {
+                path,
+                key,
+                keys: settings,
+            });
             for key in keys {
                 let path = join(&prefix, &key.name);
                 match &key.kind {
@@ -111,7 +115,12 @@ impl Schema {
         for section in self.sections() {
             match section.key {
                 Some(key) if section.repeats() => leaves.push((section.path, key)),
-                _ => leaves.extend(section.keys.iter().map(|key| (join(&section.path, &key.name), *key))),
+                _ => leaves.extend(
+                    section
+                        .keys
+                        .iter()
+                        .map(|key| (join(&section.path, &key.name), *key)),
+                ),
             }
         }
         leaves
@@ -175,7 +184,10 @@ fn specimen() -> Config {
 
 fn dialect_table(dialect: &DialectInfo) -> (Key, Json) {
     let (mut json, mut own) = (schema_of::<DialectConfig>(), dialect.options.schema());
-    if let (Some(all), Some(own)) = (json["properties"].as_object_mut(), own["properties"].as_object_mut()) {
+    if let (Some(all), Some(own)) = (
+        json["properties"].as_object_mut(),
+        own["properties"].as_object_mut(),
+    ) {
         all.append(own);
     }
     let mut defaults = toml::Table::try_from(&dialect.defaults).unwrap_or_default();
@@ -263,4 +275,3 @@ fn read_words(schema: &Json) -> Option<Vec<String>> {
         .map(|variant| text(&variant["const"]))
         .collect()
 }
-

@@ -18,7 +18,7 @@ use super::form::{Text, Textual};
 
 /// A text that no log, error or printed configuration may show. `Debug`, `Display` and `Serialize` give `***`.
 #[derive(Clone, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "Text<Secret>")]
+#[schemars(with = "Text<Secret>", description = "A secret.")]
 pub struct Secret(String);
 
 impl Secret {

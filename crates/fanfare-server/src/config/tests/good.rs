@@ -139,7 +139,10 @@ fn profiles() {
         &large(),
     )
     .unwrap();
-    assert_eq!(loaded.config.dialects["chat"].options.get::<Chat>().access, RoomAccess::Nobody);
+    assert_eq!(
+        loaded.config.dialects["chat"].options.get::<Chat>().access,
+        RoomAccess::Nobody
+    );
     assert_eq!(loaded.config.auth.registration, Registration::Closed);
     assert!(!loaded.config.api.trust_loopback);
     let limits = &loaded.config.limits;

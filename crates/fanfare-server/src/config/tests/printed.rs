@@ -62,8 +62,17 @@ fn declarations_of_dialects_hold() {
         for dialect in &dialects {
             let declared = serde_json::from_str(&dialect.options.defaults()).unwrap();
             let options = &default.config.dialects[dialect.name].options;
-            assert_eq!(*options, dialect.options.read(declared).unwrap(), "{}", dialect.name);
-            assert!(dialect.options.read(json!({ "nonsense": 1 })).is_err(), "{}", dialect.name);
+            assert_eq!(
+                *options,
+                dialect.options.read(declared).unwrap(),
+                "{}",
+                dialect.name
+            );
+            assert!(
+                dialect.options.read(json!({ "nonsense": 1 })).is_err(),
+                "{}",
+                dialect.name
+            );
             for (key, _) in dialect.production {
                 assert_ne!(*production.origins.of(key), Origin::Default, "{key}");
             }
