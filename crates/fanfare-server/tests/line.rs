@@ -119,7 +119,7 @@ fn node() -> Arc<Node> {
     Node::new(NodeOptions {
         dialects: vec![Mounting {
             kind: &KIND,
-            dialect: KIND.open(&Options::defaults(KIND.defaults().options)),
+            dialect: KIND.open(&Options::default()),
             settings: settings(),
         }],
         gate: Arc::new(Gate::new(Arc::new(verifier.unwrap()), Vec::new())),

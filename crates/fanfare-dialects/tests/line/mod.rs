@@ -11,14 +11,26 @@ mod render;
 
 use std::sync::Arc;
 
-use fanfare_core::{Dialect, DialectDefaults, DialectKind, OptionKind, OptionSpec, Options};
+use fanfare_core::{Dialect, DialectDefaults, DialectKind, Options, OptionsType};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The dialect, before it is configured.
 pub(crate) struct Kind;
 
-/// The dialect.
+/// The configured dialect: its options.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 struct Line {
+    /// The applications whose clients may connect.
     apps: Vec<String>,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        let apps = vec!["demo".to_owned()];
+        Self { apps }
+    }
 }
 
 impl DialectKind for Kind {
@@ -36,20 +48,13 @@ impl DialectKind for Kind {
 
     fn defaults(&self) -> DialectDefaults {
         DialectDefaults {
-            options: &[OptionSpec {
-                name: "apps",
-                doc: "The applications whose clients may connect.",
-                kind: OptionKind::Texts,
-                default: "[\"demo\"]",
-            }],
+            options: OptionsType::of::<Line>(),
             ..DialectDefaults::default()
         }
     }
 
     fn open(&self, options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(Line {
-            apps: options.texts("apps").to_vec(),
-        })
+        Arc::new(options.get::<Line>())
     }
 
     fn rooms(&self) -> &'static [&'static str] {
