@@ -1,7 +1,9 @@
 //! Fanfare's nouns, and the ports between its parts.
 //!
-//! This crate knows no socket, no Redis and no client protocol. Every other crate is built on these types, in the order in which
-//! an event meets them.
+//! Every other crate is built on these types; here they are in the order in which an event meets them.
+//!
+//! This crate must never know a socket, a wire format, a broker's server or a client protocol: no dialect's name, none of its texts,
+//! and none of the names of its rooms. What a dialect brings is handed in as a value, such as [`policy::KnownNames`].
 //!
 //! # An event and its audience
 //!
@@ -72,9 +74,10 @@
 //!
 //! # A client protocol
 //!
-//! A [`DialectKind`] is a protocol with its options, a [`Dialect`] is one that is configured: it reads the [`RequestHead`], renders events
-//! and chooses the texts for every [`Refusal`] and [`Ending`]. A [`Conversation`] is one connection's state machine. It has no socket and
-//! no clock: messages and outcomes go in, [`Step`]s come out.
+//! A [`DialectKind`] is a protocol with its options, a [`Dialect`] is one that is configured. It has four sides: [`Accept`] reads the
+//! [`RequestHead`] and words every [`Refusal`], [`Converse`] begins a connection's [`Conversation`], [`Render`] renders events and words
+//! every [`Ending`], and [`Respond`] answers HTTP requests. A conversation is a state machine without a socket and without a clock:
+//! messages and outcomes go in, [`Step`]s come out.
 //!
 //! ```
 //! use std::time::SystemTime;
@@ -85,10 +88,8 @@
 //! struct Subscriber;
 //!
 //! impl Conversation for Subscriber {
-//!     fn received(&mut self, message: Message<'_>, _context: &Context<'_>, steps: &mut Steps) {
-//!         if let Message::Text(topic) = message
-//!             && let Ok(topic) = Subscription::parse(topic)
-//!         {
+//!     fn text(&mut self, topic: &str, _context: &Context<'_>, steps: &mut Steps) {
+//!         if let Ok(topic) = Subscription::parse(topic) {
 //!             steps.push(Step::Ask(Command::Subscribe { to: vec![topic], whole: true }));
 //!         }
 //!     }

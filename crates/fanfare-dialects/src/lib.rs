@@ -1,10 +1,34 @@
 //! The client protocols that Fanfare speaks.
 //!
-//! Each protocol is a folder and one line in [`ALL`]; nothing else names it. The folders are pure: bytes in,
-//! steps out, with the traits of [`fanfare_core`]. `echo` is the smallest, and the first to read.
+//! Each protocol is a folder and one line in [`ALL`]; nothing else names it. `echo` is the smallest, and the first to read. Every folder
+//! has the same files, each only where there is something in it:
 //!
-//! Beside the code, each folder's `transcripts` show what the protocol receives and sends, scene by scene;
-//! every scene is a test.
+//! | file | has |
+//! |---|---|
+//! | `mod.rs` | the `DialectKind`: name, path, defaults, and how it is configured |
+//! | `handshake.rs` | `Accept`: who may connect, and how a refusal looks |
+//! | `conversation.rs` | `Converse`, and the `Conversation` of one connection |
+//! | `frames.rs` | a client's messages, parsed |
+//! | `render.rs` | `Render`: events, the server's own messages, closes |
+//! | `http.rs` | `Respond`: routes, and fields on `/health` and `/metrics` |
+//! | `errors.rs`, `settings.rs`, `listen.rs` | errors, options, and how `fanfare listen` receives |
+//! | `asyncapi.json`, `transcripts/` | the messages described, and shown scene by scene; every scene is a test |
+//!
+//! A dialect must never know a socket, a clock, the broker, the policy or another dialect: messages and outcomes go in, steps come out.
+//!
+//! ```
+//! use std::time::SystemTime;
+//!
+//! use fanfare_core::{Context, Message, Options, Step};
+//!
+//! let (_, kind) = fanfare_dialects::find("echo").expect("it is registered");
+//! let dialect = kind.open(&Options::defaults(kind.defaults().options));
+//! let mut conversation = dialect.converse(None);
+//! let context = Context { now: SystemTime::now(), connection: uuid::Uuid::nil(), identity: None };
+//! let mut steps = Vec::new();
+//! conversation.received(Message::Text("hello"), &context, &mut steps);
+//! assert_eq!(steps, [Step::SendText("hello".into())]);
+//! ```
 
 use fanfare_core::DialectKind;
 
@@ -14,6 +38,7 @@ mod echo;
 mod notify;
 mod realtime;
 mod rooms;
+mod text;
 mod topics;
 
 /// Every dialect, in the order of reports; a dialect's index here is its number in the engine.

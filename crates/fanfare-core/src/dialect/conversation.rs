@@ -64,7 +64,21 @@ pub trait Conversation: Send {
     }
 
     /// A whole message arrived.
-    fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps);
+    fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps) {
+        match message {
+            Message::Text(text) => self.text(text, context, steps),
+            Message::Binary(bytes) => self.binary(bytes, context, steps),
+        }
+    }
+
+    /// A text message arrived.
+    fn text(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps);
+
+    /// A binary message arrived. Most protocols do not accept it.
+    fn binary(&mut self, bytes: &[u8], context: &Context<'_>, steps: &mut Steps) {
+        let _ = (bytes, context);
+        steps.push(Step::Close(1003, Cow::Borrowed("binary frames are not accepted")));
+    }
 
     /// The oldest open command was done, or denied. A subscription, a room and an identity hold from this call on: no event that
     /// comes of it is sent before the steps of this call.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::SystemTime};
 
 use uuid::Uuid;
 
-use crate::{Identity, Refusal};
+use crate::{HttpReply, Identity, Refusal};
 
 /// Decides who may connect.
 pub trait Accept: Send + Sync {
@@ -227,6 +227,12 @@ impl<'a> Offer<'a> {
             token: Some(token.into()),
             ..Self::default()
         }
+    }
+}
+
+impl From<HttpReply> for Rejection {
+    fn from(reply: HttpReply) -> Self {
+        Self::http(reply.status, reply.body)
     }
 }
 

@@ -1,10 +1,6 @@
 //! One connection: it gets a welcome, may ping, answer pings and ask for the server's figures.
 
-use std::borrow::Cow;
-
-use fanfare_core::{
-    Command, Context, Conversation, Converse, Denial, Hearing, Hears, Message, Outcome, Step, Steps,
-};
+use fanfare_core::{Command, Context, Conversation, Converse, Denial, Hearing, Hears, Outcome, Step, Steps};
 
 use super::{
     Broadcast,
@@ -56,11 +52,7 @@ impl Conversation for Client {
         steps.push(Step::SendText(welcome));
     }
 
-    fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps) {
-        let Message::Text(text) = message else {
-            let reason = Cow::Borrowed("binary frames are not accepted");
-            return steps.push(Step::Close(1003, reason));
-        };
+    fn text(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps) {
         match frames::read(text) {
             Ok(Frame::Ping) => {
                 steps.push(Step::Pinged);

@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use fanfare_core::timestamp;
-use serde_json::Value;
+
+use crate::text::quoted;
 
 /// An object's text, open at its end.
 pub(super) struct Fields(String);
@@ -46,9 +47,4 @@ impl Fields {
         self.0.push('}');
         self.0
     }
-}
-
-/// Returns `text` as a JSON string.
-fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
 }

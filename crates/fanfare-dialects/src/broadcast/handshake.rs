@@ -39,13 +39,13 @@ impl Accept for Broadcast {
         let close = |reason: String| Rejection::close(1008, reason);
         let http = |status, message| {
             let (id, now) = (about.id, about.now);
-            let reply = errors::reply(&HttpError {
+            let error = HttpError {
                 status,
                 message,
                 id,
                 now,
-            });
-            Rejection::http(reply.status, reply.body)
+            };
+            errors::reply(&error).into()
         };
         match refusal {
             Refusal::MissingCredential => http(401, "Token required"),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Accept, Context, Conversation, Converse, Dialect, DialectKind, Hearing, Hears, Message, Options,
-    Refusal, Rejection, Render, Respond, Step, Steps,
+    About, Accept, Context, Conversation, Converse, Dialect, DialectKind, Hearing, Hears, Options, Refusal,
+    Rejection, Render, Respond, Step, Steps,
 };
 
 /// The dialect, before it is configured.
@@ -68,10 +68,11 @@ impl Respond for Echo {}
 struct Mirror;
 
 impl Conversation for Mirror {
-    fn received(&mut self, message: Message<'_>, _context: &Context<'_>, steps: &mut Steps) {
-        steps.push(match message {
-            Message::Text(text) => Step::SendText(Bytes::copy_from_slice(text.as_bytes())),
-            Message::Binary(bytes) => Step::SendBinary(Bytes::copy_from_slice(bytes)),
-        });
+    fn text(&mut self, text: &str, _context: &Context<'_>, steps: &mut Steps) {
+        steps.push(Step::SendText(Bytes::copy_from_slice(text.as_bytes())));
+    }
+
+    fn binary(&mut self, bytes: &[u8], _context: &Context<'_>, steps: &mut Steps) {
+        steps.push(Step::SendBinary(Bytes::copy_from_slice(bytes)));
     }
 }

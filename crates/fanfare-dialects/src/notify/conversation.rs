@@ -1,8 +1,6 @@
 //! One connection: it ignores text, and a binary message ends it.
 
-use std::borrow::Cow;
-
-use fanfare_core::{Context, Conversation, Converse, Hearing, Hears, Message, Step, Steps};
+use fanfare_core::{Context, Conversation, Converse, Hearing, Hears, Steps};
 
 use super::Notify;
 
@@ -19,12 +17,5 @@ impl Converse for Notify {
 struct Listener;
 
 impl Conversation for Listener {
-    fn received(&mut self, message: Message<'_>, _context: &Context<'_>, steps: &mut Steps) {
-        match message {
-            Message::Text(_) => {}
-            Message::Binary(_) => {
-                steps.push(Step::Close(1003, Cow::Borrowed("binary frames are not accepted")));
-            }
-        }
-    }
+    fn text(&mut self, _text: &str, _context: &Context<'_>, _steps: &mut Steps) {}
 }

@@ -3,6 +3,7 @@
 use fanfare_core::{Audience, Event, Render, Rendering, timestamp};
 
 use super::Notify;
+use crate::text::quoted;
 
 /// The type of an event that names none.
 const DEFAULT_TYPE: &str = "notification";
@@ -13,7 +14,7 @@ impl Render for Notify {
             Audience::User(_) | Audience::Everyone => {}
             Audience::Channel(_) => return None,
         }
-        let kind = serde_json::to_string(event.kind.as_deref().unwrap_or(DEFAULT_TYPE)).ok()?;
+        let kind = quoted(event.kind.as_deref().unwrap_or(DEFAULT_TYPE));
         let payload = event.data.as_str();
         let mut text = String::with_capacity(kind.len() + payload.len() + 64);
         for part in [

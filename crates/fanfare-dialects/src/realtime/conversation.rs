@@ -1,10 +1,8 @@
 //! One connection: a welcome, then a reply to each message, in order.
 
-use std::borrow::Cow;
-
 use fanfare_core::{
-    Audience, Command, Context, Conversation, Converse, Denial, Draft, Hearing, Hears, Message, Outcome,
-    RawJson, Right, Step, Steps, Subscription, UserId,
+    Audience, Command, Context, Conversation, Converse, Denial, Draft, Hearing, Hears, Outcome, RawJson,
+    Right, Step, Steps, Subscription, UserId,
 };
 use serde_json::value::RawValue;
 
@@ -13,6 +11,7 @@ use super::{
     frames::{self, Frame, FrameError, Topics},
     render,
 };
+use crate::text::excerpt;
 
 impl Converse for Realtime {
     fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
@@ -39,11 +38,7 @@ impl Conversation for Client {
         steps.push(render::welcome(context.connection, context.now));
     }
 
-    fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps) {
-        let Message::Text(text) = message else {
-            let reason = Cow::Borrowed("binary frames are not accepted");
-            return steps.push(Step::Close(1003, reason));
-        };
+    fn text(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps) {
         let done = frames::read(text).and_then(|frame| self.act(frame, context, steps));
         if let Err(problem) = done {
             steps.push(render::error(&problem, context.now));
@@ -115,7 +110,7 @@ impl Client {
 
 fn subscription(name: &str) -> Result<Subscription, FrameError> {
     Subscription::parse(name)
-        .map_err(|bad| FrameError::invalid(format!("invalid topic \"{}\": {bad}", frames::shown(name))))
+        .map_err(|bad| FrameError::invalid(format!("invalid topic \"{}\": {bad}", excerpt(name))))
 }
 
 /// Returns the channel to publish on, if its name allows it.

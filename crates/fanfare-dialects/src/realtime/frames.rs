@@ -10,10 +10,10 @@ use std::borrow::Cow;
 use fanfare_core::{BadObject, MAX_DEPTH, RawObject, string};
 use serde_json::value::RawValue;
 
+use crate::text::excerpt;
+
 /// The most topics in one frame.
 const MAX_TOPICS: usize = 1000;
-/// The longest part of a client's text in an error, in characters.
-const MAX_SHOWN: usize = 100;
 
 /// A message from a client.
 pub(super) enum Frame<'a> {
@@ -99,16 +99,8 @@ pub(super) fn read(text: &str) -> Result<Frame<'_>, FrameError> {
         "Pong" => Ok(Frame::Pong),
         unknown => Err(FrameError::invalid(format!(
             "unknown message type: {}",
-            shown(unknown)
+            excerpt(unknown)
         ))),
-    }
-}
-
-/// Returns the part of `text` that an error shows.
-pub(super) fn shown(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(MAX_SHOWN) {
-        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
-        None => Cow::Borrowed(text),
     }
 }
 

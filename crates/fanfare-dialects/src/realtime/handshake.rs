@@ -85,8 +85,7 @@ impl Accept for Realtime {
             })),
             _ => JsonMap::new(),
         };
-        let reply = reply(status, code, message, details);
-        Rejection::http(reply.status, reply.body)
+        reply(status, code, message, details).into()
     }
 }
 

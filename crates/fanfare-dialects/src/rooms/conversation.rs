@@ -4,7 +4,7 @@ use std::{borrow::Cow, mem, sync::Arc, time::Duration};
 
 use fanfare_core::{
     Audience, Channel, Command, Context, Conversation, Converse, Denial, Draft, Ending, Hearing, Hears,
-    Identity, Message, Outcome, RawJson, Right, Step, Steps,
+    Identity, Outcome, RawJson, Right, Step, Steps,
 };
 
 use super::{
@@ -54,10 +54,7 @@ impl Conversation for Member {
         }
     }
 
-    fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps) {
-        let Message::Text(text) = message else {
-            return steps.push(Step::Close(1003, Cow::Borrowed("binary frames are not accepted")));
-        };
+    fn text(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps) {
         match read(text) {
             Ok(frame) => self.act(frame, context, steps),
             Err(frame_error) => {

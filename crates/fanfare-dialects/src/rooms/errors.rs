@@ -5,8 +5,7 @@ use std::borrow::Cow;
 
 use fanfare_core::{BadObject, Denial};
 
-/// The longest part of a client's text in an error, in characters.
-const MAX_ECHO: usize = 100;
+use crate::text::excerpt;
 
 /// Why a message is refused.
 #[derive(Debug)]
@@ -70,13 +69,5 @@ pub(super) fn denied(denial: Denial, room: &str) -> String {
         Denial::BadCredential | Denial::ExpiredCredential | Denial::KeysUnavailable | Denial::OtherUser => {
             "Authentication failed".to_owned()
         }
-    }
-}
-
-/// Returns the beginning of `text`, with `…` for the rest.
-fn excerpt(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(MAX_ECHO) {
-        Some((end, _)) => format!("{}…", &text[..end]).into(),
-        None => text.into(),
     }
 }

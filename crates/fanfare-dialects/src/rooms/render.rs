@@ -8,9 +8,9 @@ use fanfare_core::{
     Announcement, Audience, Ending, Event, Identity, Member, Presence, RawJson, Render, Rendering, Sender,
     timestamp, timestamp_micros,
 };
-use serde_json::Value;
 
 use super::{Rooms, UNAUTHENTICATED, frames::Content};
+use crate::text::quoted;
 
 /// The type of an event in a room that names none.
 pub(super) const MESSAGE: &str = "message";
@@ -154,10 +154,6 @@ fn json(text: String) -> Option<RawJson> {
 /// Returns a user's id, as a number of any size if the credential has one.
 fn user_id(user: &str, numeric: bool) -> String {
     if numeric { user.to_owned() } else { quoted(user) }
-}
-
-fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
 }
 
 /// `data` is JSON.

@@ -4,8 +4,7 @@
 use std::{borrow::Cow, mem, sync::Arc};
 
 use fanfare_core::{
-    Channel, Command, Context, Conversation, Converse, Denial, Ending, Hearing, Hears, Message, Outcome,
-    Step, Steps,
+    Channel, Command, Context, Conversation, Converse, Denial, Ending, Hearing, Hears, Outcome, Step, Steps,
 };
 
 use super::{
@@ -131,14 +130,9 @@ impl Conversation for Talk {
         steps.push(Step::Timer(Some(self.timeouts.auth_timeout)));
     }
 
-    fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps) {
-        match message {
-            Message::Text(text) => {
-                if let Err(problem) = self.read(text, context, steps) {
-                    steps.push(Reply::Error(&problem).at(context.now));
-                }
-            }
-            Message::Binary(_) => steps.push(close(1003, "binary frames are not accepted")),
+    fn text(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps) {
+        if let Err(problem) = self.read(text, context, steps) {
+            steps.push(Reply::Error(&problem).at(context.now));
         }
     }
 

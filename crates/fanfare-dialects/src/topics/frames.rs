@@ -8,13 +8,12 @@ use fanfare_core::{
 use serde_json::value::RawValue;
 
 use super::{metadata, replies::FrameError};
+use crate::text::excerpt;
 
 /// The most topics in one message: as many as a connection may subscribe to by default.
 const MAX_TOPICS: usize = 1000;
 /// The longest event type, in bytes.
 const MAX_EVENT_TYPE: usize = 255;
-/// The longest part of a client's text in an error, in characters.
-const MAX_SHOWN: usize = 100;
 
 /// The type of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +57,7 @@ impl<'a> Frame<'a> {
             "message" => FrameKind::Message,
             "ping" => FrameKind::Ping,
             other => {
-                let issue = format!("unknown type: {}", shown(other));
+                let issue = format!("unknown type: {}", excerpt(other));
                 return Err(FrameError::in_field("type", issue));
             }
         };
@@ -116,7 +115,7 @@ impl Topics {
     fn add(&mut self, raw: &RawValue, field: impl Into<Cow<'static, str>>) {
         let name = text_of(field, raw).and_then(|name| {
             let subscription = Subscription::parse(&name).map_err(|bad| {
-                FrameError::in_field("topic", format!("invalid pattern: {bad}")).about(&shown(&name))
+                FrameError::in_field("topic", format!("invalid pattern: {bad}")).about(&excerpt(&name))
             })?;
             self.good.push(subscription);
             Ok(name.into())
@@ -155,7 +154,7 @@ fn list_of(raw: &RawValue) -> Result<Vec<&RawValue>, FrameError> {
 
 /// Returns the channel to publish on, if its name allows it.
 fn channel(name: &str) -> Result<Channel, FrameError> {
-    let bad = |issue: String| FrameError::in_field("topic", issue).about(&shown(name));
+    let bad = |issue: String| FrameError::in_field("topic", issue).about(&excerpt(name));
     match Subscription::parse(name) {
         Ok(Subscription::Channel(channel)) => Ok(channel),
         Ok(Subscription::Pattern(_)) => Err(bad("a message goes to one topic, not to a pattern".to_owned())),
@@ -174,12 +173,4 @@ fn event_type(raw: &RawValue) -> Result<Box<str>, FrameError> {
         return Err(FrameError::in_field("eventType", issue));
     }
     Ok(kind.into())
-}
-
-/// Returns the part of `text` that an error shows.
-fn shown(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(MAX_SHOWN) {
-        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
-        None => Cow::Borrowed(text),
-    }
 }

@@ -6,10 +6,7 @@ use super::{Topics, conversation, http::reply};
 
 impl Accept for Topics {
     fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
-        let http = |status, error| {
-            let reply = reply(status, error);
-            Rejection::http(reply.status, reply.body)
-        };
+        let http = |status, error| reply(status, error).into();
         match refusal {
             Refusal::AtCapacity => Rejection::close(1008, "server at capacity"),
             Refusal::AddressAtCapacity => Rejection::close(1008, "too many connections from this address"),

@@ -3,6 +3,7 @@
 use fanfare_core::{Audience, EVERYONE_CHANNEL, Event, Render, Rendering, personal_channel, timestamp};
 
 use super::{Topics, metadata};
+use crate::text::quoted;
 
 /// The type of an event that names none.
 const DEFAULT_TYPE: &str = "message";
@@ -19,9 +20,9 @@ impl Render for Topics {
                 &personal
             }
         };
-        let topic = quoted(topic)?;
-        let kind = quoted(event.kind.as_deref().unwrap_or(DEFAULT_TYPE))?;
-        let about = about(event)?;
+        let topic = quoted(topic);
+        let kind = quoted(event.kind.as_deref().unwrap_or(DEFAULT_TYPE));
+        let about = about(event);
         let time = timestamp(event.timestamp).to_string();
         let parts = [
             r#"{"type":"message","topic":"#,
@@ -53,27 +54,22 @@ impl Render for Topics {
 }
 
 /// Returns the members of `metadata`: the publisher's, then the server's about the sender.
-fn about(event: &Event) -> Option<String> {
+fn about(event: &Event) -> String {
     let metadata = event.metadata.as_ref();
     let mut members = metadata
         .and_then(|metadata| metadata::members(metadata.as_str()))
         .unwrap_or_default();
     let Some(sender) = &event.sender else {
-        return Some(members);
+        return members;
     };
-    add(&mut members, metadata::SENDER, &quoted(&sender.id)?);
+    add(&mut members, metadata::SENDER, &quoted(&sender.id));
     if let Some(connection) = sender.connection {
         add(&mut members, metadata::CONNECTION, &format!("\"{connection}\""));
     }
-    Some(members)
+    members
 }
 
 fn add(members: &mut String, name: &str, value: &str) {
     let comma = if members.trim_ascii().is_empty() { "" } else { "," };
     members.extend([comma, "\"", name, "\":", value]);
-}
-
-/// Returns `text` as a JSON string.
-fn quoted(text: &str) -> Option<String> {
-    serde_json::to_string(text).ok()
 }

@@ -303,7 +303,7 @@ impl Stage {
     }
 
     fn says(&mut self, rendering: Option<Rendering>) {
-        self.seen.extend(rendering.as_ref().map(words::rendering));
+        self.seen.extend(rendering.map(words::rendering));
     }
 
     fn offered(&self, handshake: &RequestHead<'_>) -> String {

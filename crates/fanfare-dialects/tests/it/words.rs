@@ -34,10 +34,10 @@ pub(crate) fn facts() -> DialectFacts {
 }
 
 /// A message to the client as the transcript says it.
-pub(crate) fn rendering(rendering: &Rendering) -> String {
+pub(crate) fn rendering(rendering: Rendering) -> String {
     match rendering {
-        Rendering::Text(text) => format!("< {}", String::from_utf8_lossy(text)),
-        Rendering::Binary(bytes) => format!("<< {}", hex(bytes)),
+        Rendering::Text(text) => format!("< {}", String::from_utf8_lossy(&text)),
+        Rendering::Binary(bytes) => format!("<< {}", hex(&bytes)),
     }
 }
 

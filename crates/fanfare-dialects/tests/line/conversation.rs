@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, Channel, Command, Context, Conversation, Converse, Denial, Draft, Hearing, Hears, Message,
-    Outcome, RawJson, Right, Step, Steps, Subscription, Token,
+    Audience, Channel, Command, Context, Conversation, Converse, Denial, Draft, Hearing, Hears, Outcome,
+    RawJson, Right, Step, Steps, Subscription, Token,
 };
 use serde_json::Value;
 
@@ -29,10 +29,7 @@ struct Talk {
 }
 
 impl Conversation for Talk {
-    fn received(&mut self, message: Message<'_>, _context: &Context<'_>, steps: &mut Steps) {
-        let Message::Text(line) = message else {
-            return steps.push(Step::Close(1003, "lines are text".into()));
-        };
+    fn text(&mut self, line: &str, _context: &Context<'_>, steps: &mut Steps) {
         match command(line) {
             Some(command) => {
                 let words: Vec<_> = line.split(' ').take(2).collect();

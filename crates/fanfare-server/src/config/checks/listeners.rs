@@ -1,5 +1,7 @@
 //! Listeners: names, paths, addresses and certificates.
 
+use fanfare_core::path_matches;
+
 use super::Checker;
 use crate::config::kind::{hint, nearest};
 use crate::config::model::Listener;
@@ -102,7 +104,8 @@ fn paths(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
         for other in &served[..index] {
             let friends =
                 one.shares_path_with.contains(&other.name) || other.shares_path_with.contains(&one.name);
-            if one.path == other.path && !friends {
+            let overlap = path_matches(one.path, other.path) && path_matches(other.path, one.path);
+            if overlap && !friends {
                 let text = format!(
                     "found \"{}\" and \"{}\", which both claim {}, expected each on a `[[listener]]` of its own",
                     other.name, one.name, one.path

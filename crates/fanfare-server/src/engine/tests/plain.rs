@@ -7,9 +7,9 @@ use std::{collections::VecDeque, sync::Arc, time::Duration, time::SystemTime};
 use bytes::Bytes;
 use fanfare_core::{
     About, Accept, Announcement, Audience, Channel, Command, Context, Conversation, Converse, Denial,
-    Dialect, DialectFacts, DialectKind, Draft, Ending, Event, Hearing, Hears, Identity, Member, Message,
-    NodeFacts, Options, Outcome, Presence, RawJson, Refusal, Rejection, Render, Rendering, Respond, Right,
-    Step, Steps, Subscription, Token, UserId,
+    Dialect, DialectFacts, DialectKind, Draft, Ending, Event, Hearing, Hears, Identity, Member, NodeFacts,
+    Options, Outcome, Presence, RawJson, Refusal, Rejection, Render, Rendering, Respond, Right, Step, Steps,
+    Subscription, Token, UserId,
 };
 use uuid::Uuid;
 
@@ -168,8 +168,7 @@ impl Conversation for Talk {
         steps.extend(self.welcome.map(say));
     }
 
-    fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps) {
-        let Message::Text(text) = message else { return };
+    fn text(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps) {
         assert!(text != "panic", "asked to");
         for command in text.split(';') {
             let words: Vec<&str> = command.split_whitespace().collect();

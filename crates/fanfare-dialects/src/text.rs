@@ -1,0 +1,21 @@
+//! Texts in messages, as most protocols write them.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+/// The longest part of a client's text in an error, in characters.
+const MAX_SHOWN: usize = 100;
+
+/// Returns the part of a client's text that an error shows, with `…` for the rest.
+pub(crate) fn excerpt(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// Returns `text` as a JSON string.
+pub(crate) fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
