@@ -78,7 +78,7 @@ def joins(broker, nodes, count):
     peer = clients.connect(nodes[0], "joiner", ROOMS_PATH)
     other = clients.connect(nodes[-1], "other", ROOMS_PATH)
     clients.settle()
-    memory, meter, latencies = broker.memory() if hasattr(broker, "memory") else 0, Meter(broker, nodes), []
+    memory, meter, latencies = broker.memory(), Meter(broker, nodes), []
     for i in range(count):
         began = time.perf_counter()
         clients.send(peer, {"type": "join_room", "room": f"project:{i}"})
@@ -182,8 +182,8 @@ def main():
         result[name] = {"name": broker_class.name}
         work = [(unicast, 50_000 // scale), (chat, 5_000 // scale), (fan_out, 1_600 // scale)]
         cases = [(nodes, measure, count) for measure, count in work for nodes in (1, 2, 4)]
+        cases += [(nodes, joins, 2_000 // scale) for nodes in (1, 2)]
         if name == "redis":
-            cases += [(nodes, joins, 2_000 // scale) for nodes in (1, 2)]
             cases += [(2, remote, 2_000 // scale), (2, restart, 100_000 // scale)]
         for nodes, measure, count in cases:
             once = measure in (restart, remote)

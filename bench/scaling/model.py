@@ -79,18 +79,51 @@ class Model:
         }
 
 
+def constants_table(constants):
+    """The measured constants, a row for each broker and number of nodes."""
+    yield (
+        "| broker | nodes | one user: node | broker | events/s of a full broker | room of ten: node | broker "
+        "| everyone: node, each delivery | broker, each event |"
+    )
+    yield "|" + "---|" * 9
+    for broker in ("redis", "cluster", "nats"):
+        found = constants.get(broker, {"unicast": {}})
+        for nodes, unicast in found["unicast"].items():
+            chat, fan_out, cores = found["chat"][nodes], found["fan_out"][nodes], 3 if broker == "cluster" else 1
+            cells = [found["name"], nodes, unicast["node_us_per_event"], unicast["broker_us_per_event"],
+                     f"{cores * 1e6 / unicast['broker_us_per_event']:,.0f}", chat["node_us_per_message"], chat["broker_us_per_message"],
+                     fan_out["node_us_per_delivery"], fan_out["broker_us_per_event"]]
+            yield f"| {' | '.join(map(str, cells))} |"
+
+
+def joins_table(constants):
+    yield "| broker | nodes | latency p50, ms | p99, ms | node, µs | broker, µs | broker, bytes a member |"
+    yield "|---|---|---|---|---|---|---|"
+    for broker in ("redis", "cluster", "nats"):
+        for nodes, join in constants.get(broker, {}).get("joins", {}).items():
+            yield f"| {constants[broker]['name']} | {nodes} | {' | '.join(map(str, join.values()))} |"
+
+
+def clusters_table(model):
+    found = [
+        (title, model.smallest(users, events_each, joins_each))
+        for title, users, events_each, joins_each in [
+            ("one machine", 10**5, 0.1, 0.001), ("ten nodes", 3 * 10**7, 0.01, 0.0005), ("a hundred million users", 10**8, 0.01, 0.0005),
+        ]
+    ]
+    yield f"| | {' | '.join(title for title, _ in found)} |"
+    yield "|---|" + "---|" * len(found)
+    for name in found[0][1]:
+        if name != "holds":
+            yield f"| {name} | {' | '.join(f'{cluster[name]:,}' for _, cluster in found)} |"
+
+
 def main():
     file = sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).with_name("constants.json")
-    model = Model(json.loads(pathlib.Path(file).read_text()))
-    print("Where one server ends")
-    for name, value in model.ends().items():
-        print(f"  {name}: {value:,}")
-    for title, users, events_each, joins_each in [
-        ("One machine", 1e5, 0.1, 0.001), ("Ten nodes", 3e7, 0.01, 0.0005), ("A hundred million users", 1e8, 0.01, 0.0005),
-    ]:
-        print(title)
-        for name, value in model.smallest(users, events_each, joins_each).items():
-            print(f"  {name}: {value:,}" if not isinstance(value, bool) else f"  {name}: {value}")
+    constants = json.loads(pathlib.Path(file).read_text())
+    model = Model(constants)
+    print(*constants_table(constants), "", *joins_table(constants), "", *clusters_table(model), "", sep="\n")
+    print("| half of one core carries | |", "|---|---|", *(f"| {name} | {value:,} |" for name, value in model.ends().items()), sep="\n")
 
 
 if __name__ == "__main__":

@@ -98,13 +98,15 @@ class RedisCluster(RedisBroker):
         self.ports = [free_port() for _ in range(3)]
 
     def launch(self, port):
-        return super().launch(port, "--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{port}.conf")
+        # The bus would take port + 10000, which may be in use.
+        bus = ["--cluster-port", str(free_port())]
+        return super().launch(port, "--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{port}.conf", *bus)
 
     def start(self):
         super().start()
         hosts = [f"127.0.0.1:{port}" for port in self.ports]
         create = [program("redis-tools", "redis-cli", "valkey-cli"), "--cluster", "create", *hosts, "--cluster-yes"]
-        subprocess.run(create, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(create, check=True, stdout=subprocess.DEVNULL, timeout=60)
         for port in self.ports:
             wait_until(lambda: self.is_whole(port), what="a whole cluster")
         return self
@@ -114,7 +116,7 @@ class RedisCluster(RedisBroker):
             return b"cluster_state:ok" in door.call("CLUSTER", "INFO")
 
     def table(self):
-        return {"kind": "redis", "cluster": [f"127.0.0.1:{port}" for port in self.ports]}
+        return {"kind": "redis", "cluster": [f"redis://127.0.0.1:{port}" for port in self.ports]}
 
 
 class NatsBroker(RedisBroker):
@@ -135,6 +137,10 @@ class NatsBroker(RedisBroker):
 
     def publisher(self):
         return NatsPublisher(self.ports[0])
+
+    def memory(self):
+        """The bytes that the server has: it does not count what its data takes."""
+        return sum(map(pss, self.pids()))
 
 
 class RedisPublisher:
@@ -268,7 +274,7 @@ def world(broker_class, nodes):
             servers.append(node)
             node.spawn()
         for node in servers:
-            wait_until(lambda: node.process.poll() is None and ready(node), what="a node that is ready")
+            wait_until(lambda: ready(node), what="a node that is ready")
         yield broker, servers
     finally:
         for node in servers:
@@ -277,6 +283,7 @@ def world(broker_class, nodes):
 
 
 def ready(node):
+    assert node.process.poll() is None, "a node ended at its start"
     with contextlib.suppress(OSError):
         return node.get("/readyz").status == 200
 
