@@ -13,3 +13,4 @@ mod refusals;
 pub mod resp;
 pub mod serve;
 pub mod telemetry;
+mod web_origin;

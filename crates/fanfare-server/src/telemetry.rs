@@ -4,22 +4,15 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
-use crate::config::LogFormat;
-
-/// Starts logging to standard error. `text` is a level, or directives such as `info,fanfare_server::engine=debug`.
+/// Starts logging to standard error, in lines for people or in JSON. `text` is a level, or directives such as `info,fanfare_server::engine=debug`.
 ///
 /// # Errors
 /// When `text` is no filter, or logging was started before.
-pub fn start(text: &str, format: LogFormat) -> Result<LogFilter, String> {
+pub fn start(text: &str, for_people: bool) -> Result<LogFilter, String> {
     let filter = filter(text).map_err(|reason| format!("log level {text:?}: {reason}"))?;
-    let human = match format {
-        LogFormat::Auto => std::io::stderr().is_terminal(),
-        LogFormat::Human => true,
-        LogFormat::Json => false,
-    };
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
-    let started = if human {
+    let started = if for_people {
         let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
         registry
             .with(layer.with_ansi(std::io::stderr().is_terminal()))

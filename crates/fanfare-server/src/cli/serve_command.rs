@@ -1,9 +1,11 @@
 //! `fanfare serve`.
 
+use std::io::IsTerminal;
+
 use clap::Args;
 
 use super::{Failure, Global, Outcome};
-use crate::{serve, telemetry};
+use crate::{config::LogFormat, serve, telemetry};
 
 /// Run the server.
 #[derive(Args, Default)]
@@ -17,7 +19,12 @@ impl Serve {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let loaded = global.load(self.profile.as_deref())?;
         let filter = global.log_level.as_ref().unwrap_or(&loaded.log_filter);
-        let log = telemetry::start(filter, loaded.config.log.format).map_err(Failure::Usage)?;
+        let for_people = match loaded.config.log.format {
+            LogFormat::Auto => std::io::stderr().is_terminal(),
+            LogFormat::Human => true,
+            LogFormat::Json => false,
+        };
+        let log = telemetry::start(filter, for_people).map_err(Failure::Usage)?;
         for warning in &loaded.warnings {
             tracing::warn!("configuration: {warning}");
         }

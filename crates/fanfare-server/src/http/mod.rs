@@ -31,7 +31,7 @@ mod upgrade;
 
 pub use accept::{Door, serve};
 pub use bind::{BindError, Bound, bind};
-pub use origin::{Origins, canonical_origin};
+pub use origin::Origins;
 pub use rate_limit::{Decision, RateLimits};
 pub use site::{Site, SiteOptions};
 pub use tls::{TlsError, load_tls};

@@ -3,7 +3,7 @@
 use super::{Checker, OUTER_SPACE};
 use crate::config::accounts::Algorithm;
 use crate::config::types::Secret;
-use crate::http::canonical_origin;
+use crate::web_origin::canonical_origin;
 
 /// What HS256 needs (RFC 7518 section 3.2: a key of the size of the hash or larger).
 const SECRET_BYTES: usize = 32;

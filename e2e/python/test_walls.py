@@ -1,0 +1,273 @@
+"""The walls of the source: which crate may use which, no cycles between modules, and how long a file and a function may be.
+The source alone is read; nothing is built and no server is needed."""
+
+import functools
+import pathlib
+import re
+import tomllib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CRATES = {path.name: path for path in sorted((ROOT / "crates").iterdir()) if (path / "Cargo.toml").exists()}
+
+# What each crate of ours may use. A crate that is not in here has no place yet.
+MAY_USE = {
+    "fanfare-core": [],
+    "fanfare-ws": [],
+    "fanfare-accounts": ["core"],
+    "fanfare-dialects": ["core"],
+    "fanfare-cluster": ["core"],
+    "fanfare-transports": ["core", "cluster"],
+    "fanfare-engine": ["core", "cluster", "ws"],
+    "fanfare-bench": ["core", "accounts", "cluster", "dialects", "ws"],
+    "fanfare-server": ["core", "accounts", "bench", "cluster", "dialects", "engine", "transports", "ws"],
+}
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 500, 70
+
+# What is left to do. An entry that no longer holds fails, so that each list only shrinks. Of the modules of a cycle it is
+# enough that some still use each other.
+CYCLES_LEFT = {
+    "fanfare-accounts storage": "sessions users",
+    "fanfare-cluster": "answers broker deliveries foreign ids link notices peers presence publisher questions receipts receiver requests "
+    "subscriptions transport wire",
+    "fanfare-cluster presence": "cleaner worker",
+    "fanfare-cluster wire": "envelope presence",
+    "fanfare-dialects broadcast": "forms http notify render",
+    "fanfare-server config": "bind_address checks derived kind load model raw schema",
+    "fanfare-server engine": "admission batch census connection deliver grace hold node presence publisher receivers shard slots "
+    "subscriptions sweep talk told undecided",
+    "fanfare-server http": "health metrics",
+    "fanfare-server http::accounts": "auth password",
+    "fanfare-server resp": "commands door inline reader session",
+    "fanfare-server resp::commands": "command table",
+    "fanfare-server serve": "keys prepare",
+    "fanfare-transports nats": "ids jetstream presence sender",
+    "fanfare-transports redis": "cluster sentinel servers",
+}
+LONG_FILES_LEFT = {
+    "crates/fanfare-cluster/src/wire/publication.rs",
+    "crates/fanfare-server/src/config/model.rs",
+    "crates/fanfare-server/src/config/tests/good.rs",
+    "crates/fanfare-server/src/http/prometheus.rs",
+    "crates/fanfare-transports/src/nats/presence.rs",
+    "e2e/python/test_messages.py",
+    "e2e/python/test_service_api.py",
+    "e2e/python/test_sessions.py",
+}
+LONG_FUNCTIONS_LEFT = {
+    "crates/fanfare-accounts/src/password.rs new",
+    "crates/fanfare-server/src/engine/seat.rs take_in",
+    "crates/fanfare-server/src/http/connection.rs serve_http",
+    "crates/fanfare-server/src/http/upgrade.rs upgrade",
+    "crates/fanfare-server/src/serve/mod.rs run_on_control",
+    "crates/fanfare-transports/src/nats/presence.rs try_changes",
+}
+# Words that happen to be the name of a dialect.
+OTHER_WORDS = {
+    "crates/fanfare-server/src/auth/identity.rs rooms",  # a claim
+    "crates/fanfare-server/src/http/api/connections.rs notify",  # an example in a description
+    "crates/fanfare-server/src/resp/commands/table.rs echo",  # a Redis command
+    "crates/fanfare-transports/src/nats/login.rs echo",  # an option of NATS
+}
+
+
+def without_comments(text):
+    """The code of `text`, line for line, without what is in comments and string literals."""
+    token = re.compile(
+        r"//[^\n]*|/\*.*?\*/|b?r(#*)\".*?\"\1|b?\"(?:\\.|[^\"\\])*\"|b?'(?:\\(?:x..|u\{[^}]*\}|.)|[^'\\\n])'", re.S
+    )
+    blank = lambda found: '""' * (found[0][0] in "br\"") + "\n" * found[0].count("\n")
+    return token.sub(blank, text)
+
+
+def closing(text, start):
+    """Where the bracket that opens at `start` is closed."""
+    depth = 0
+    for found in re.compile(r"[{}]").finditer(text, start):
+        depth += 1 if found[0] == "{" else -1
+        if depth == 0:
+            return found.end()
+    return len(text)
+
+
+def without_tests(code):
+    """`code` without what is compiled for tests alone; the lines stay."""
+    attribute = re.compile(r"#\[cfg\((?:test|all\(test\b[^\]]*)\)\]\s*(?:#\[[^\]]*\]\s*)*")
+    while found := attribute.search(code):
+        end = re.compile(r"[;{]").search(code, found.end())
+        stop = end.end() if end[0] == ";" else closing(code, end.start())
+        code = code[: found.start()] + "\n" * code.count("\n", found.start(), stop) + code[stop:]
+    return code
+
+
+def use_paths(tree, before=()):
+    """(path, name) of each leaf of a tree of a `use` declaration."""
+    tree = tree.strip()
+    if group := re.fullmatch(r"(?:(.*?)::)?\s*\{(.*)\}", tree, re.S):
+        before += tuple(part.strip() for part in group[1].split("::")) if group[1] else ()
+        depth, item = 0, ""
+        for char in group[2] + ",":
+            depth += (char == "{") - (char == "}")
+            if char == "," and not depth:
+                if item.strip():
+                    yield from use_paths(item, before)
+                item = ""
+            else:
+                item += char
+        return
+    path, _, name = (part.strip() for part in tree.partition(" as "))
+    path = before + tuple(part.strip() for part in path.split("::"))
+    if path[-1] == "self":
+        path = path[:-1]
+    yield path, name or path[-1]
+
+
+class Crate:
+    """The modules of a crate: each with its code, what it names, and what it passes on under its own name."""
+
+    def __init__(self, folder):
+        self.source = folder / "src"
+        self.code, self.files, self.passed_on = {}, {}, {}
+        self.read((), self.source / "lib.rs")
+        for module, code in self.code.items():
+            declared = re.findall(r"\buse\s+([^;]+);", code)
+            self.passed_on[module] = {name: path for tree in declared for path, name in use_paths(tree)}
+
+    def read(self, module, file):
+        code = without_tests(without_comments(file.read_text()))
+        self.code[module], self.files[module] = code, file
+        folder = file.parent if file.name in ("lib.rs", "mod.rs") else file.with_suffix("")
+        for name in re.findall(r"\bmod\s+(\w+)\s*;", code):
+            self.read((*module, name), next(path for path in (folder / f"{name}.rs", folder / name / "mod.rs") if path.exists()))
+
+    def resolve(self, module, path, seen=()):
+        """The module in which what `path` names in `module` is; None if that is in another crate."""
+        if path[0] == "crate":
+            module, path = (), path[1:]
+        elif path[0] in ("super", "self"):
+            while path and path[0] in ("super", "self"):
+                module, path = module[: len(module) - (path[0] == "super")], path[1:]
+        elif (*module, path[0]) not in self.code:
+            return None
+        for index, name in enumerate(path):
+            if (*module, name) in self.code:
+                module = (*module, name)
+            elif (through := self.passed_on.get(module, {}).get(name)) and (module, name) not in seen:
+                return self.resolve(module, (*through, *path[index + 1 :]), (*seen, (module, name)))
+            else:
+                break
+        return module
+
+    def uses(self, module):
+        """The modules of this crate that `module` names."""
+        code = self.code[module]
+        paths = {path for tree in re.findall(r"\buse\s+([^;]+);", code) for path, _ in use_paths(tree)}
+        paths |= {tuple(path.split("::")) for path in re.findall(r"(?<![\w:])(?:crate|super|self)(?:::\w+)+", code)}
+        known = {inner[-1] for inner in self.code if inner and inner[:-1] == module}
+        paths |= {tuple(path.split("::")) for path in re.findall(r"(?<![\w:])\w+(?:::\w+)+", code) if path.split("::")[0] in known}
+        return {target for path in paths if path and (target := self.resolve(module, path)) is not None}
+
+    def cycles(self):
+        """The groups of sibling modules of which each uses each, at every level."""
+        edges = {}
+        for module in self.code:
+            for target in self.uses(module):
+                shared = next((n for n, (a, b) in enumerate(zip(module, target)) if a != b), None)
+                if shared is not None:
+                    edges.setdefault(module[: shared + 1], set()).add(target[: shared + 1])
+
+        @functools.cache
+        def reached(start):
+            found, left = set(), [start]
+            while left:
+                new = edges.get(left.pop(), set()) - found
+                found |= new
+                left += new
+            return found
+
+        groups = {tuple(sorted(b for b in reached(a) if a in reached(b))) for a in edges if a in reached(a)}
+        return [("::".join(group[0][:-1]), [path[-1] for path in group]) for group in sorted(groups)]
+
+
+@functools.cache
+def crate(name):
+    return Crate(CRATES[name])
+
+
+def sources():
+    return [path for folder in CRATES.values() for path in sorted(folder.rglob("*.rs"))] + sorted((ROOT / "e2e/python").rglob("*.py"))
+
+
+def own(path):
+    return str(path.relative_to(ROOT))
+
+
+def compare(found, left):
+    assert not (new := sorted(set(found) - left)), "\n".join(new)
+    assert not (done := sorted(left - set(found))), f"take off the list: {done}"
+
+
+@pytest.mark.parametrize("name", CRATES)
+def test_a_crate_uses_those_below_it_only(name):
+    manifest = tomllib.loads((CRATES[name] / "Cargo.toml").read_text())
+    used = {used.removeprefix("fanfare-") for used in manifest.get("dependencies", {}) if used.startswith("fanfare-")}
+    assert used <= set(MAY_USE[name])
+
+
+def test_modules_do_not_use_each_other():
+    found = {}
+    for name in CRATES:
+        for level, group in crate(name).cycles():
+            found.setdefault(f"{name} {level}".strip(), set()).update(group)
+    new = {level: modules - set(CYCLES_LEFT.get(level, "").split()) for level, modules in found.items()}
+    assert not {level: modules for level, modules in new.items() if modules}
+    assert not CYCLES_LEFT.keys() - found.keys(), "take these off the list"
+
+
+def test_the_check_finds_cycles(tmp_path):
+    files = {
+        "lib.rs": "mod a;\nmod b;\nmod c;\npub use b::Noun;\n#[cfg(test)]\nmod tests { use crate::c::Thing; }",
+        "a.rs": "use crate::{Noun, c};\n// crate::b::more",
+        "b.rs": 'pub struct Noun; // crate::a\nconst TEXT: &str = "crate::a";\nfn of() { super::a::call() }',
+        "c.rs": "#[cfg(test)]\nmod tests { use crate::a; }",
+    }
+    (tmp_path / "src").mkdir()
+    for name, text in files.items():
+        (tmp_path / "src" / name).write_text(text)
+    assert Crate(tmp_path).cycles() == [("", ["a", "b"])]
+
+
+def test_files_are_short():
+    compare([own(path) for path in sources() if len(path.read_text().splitlines()) > MOST_LINES], LONG_FILES_LEFT)
+
+
+def test_functions_are_short():
+    found = []
+    for name in CRATES:
+        for module, code in crate(name).code.items():
+            for start in re.finditer(r"\bfn\s+(\w+)(?:\[[^\]{]*\]|[^;{}])*\{", code):
+                lines = code.count("\n", start.start(), closing(code, start.end() - 1)) + 1
+                if lines > MOST_LINES_OF_A_FUNCTION:
+                    found.append(f"{own(crate(name).files[module])} {start[1]}")
+    compare(found, LONG_FUNCTIONS_LEFT)
+
+
+def test_a_dialect_is_named_in_its_folder_only():
+    dialects = CRATES["fanfare-dialects"] / "src"
+    # The load generator speaks dialects as their clients do.
+    elsewhere = [name for name in CRATES if name not in ("fanfare-dialects", "fanfare-bench")]
+    names = "|".join(path.name for path in dialects.iterdir() if path.is_dir())
+    found = [
+        f"{own(crate(name).files[module])} {word}"
+        for name in elsewhere
+        for module in crate(name).code
+        for word in set(re.findall(rf'"({names})"', without_tests(crate(name).files[module].read_text())))
+    ]
+    found += [
+        f"{own(crate('fanfare-dialects').files[module])} {'::'.join(target)}"
+        for module in crate("fanfare-dialects").code
+        for target in crate("fanfare-dialects").uses(module)
+        if module and target and (dialects / target[0]).is_dir() and target[0] != module[0]
+    ]
+    compare(found, OTHER_WORDS)
