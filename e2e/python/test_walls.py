@@ -37,8 +37,6 @@ CYCLES_LEFT = {
     "fanfare-server config": "bind_address checks derived kind load model raw schema",
     "fanfare-server engine": "admission batch census connection deliver grace hold node presence publisher receivers shard slots "
     "subscriptions sweep talk told undecided",
-    "fanfare-server http": "health metrics",
-    "fanfare-server http::accounts": "auth password",
     "fanfare-server resp": "commands door inline reader session",
     "fanfare-server resp::commands": "command table",
     "fanfare-server serve": "keys prepare",

@@ -6,7 +6,7 @@ use fanfare_accounts::{KeyNeed, Scope};
 use fanfare_core::ADMIN_ROLE;
 use http::{HeaderMap, HeaderName, Method, Uri, Version, header, request::Parts, uri::Authority};
 
-use super::Site;
+use super::{Site, rejection::RouteRejection};
 use crate::{
     auth::TokenError,
     refusals::{Refused, Subject},
@@ -35,46 +35,37 @@ const PROXIED: &[&str] = &[
 /// Parts of such names: `X-Forwarded-For`, `True-Client-IP`, `X-Azure-ClientIP`, `X-Real-IP`, `CF-Connecting-IP`.
 const PROXIED_PARTS: &[&str] = &["forwarded", "client-ip", "clientip", "real-ip", "connecting-ip"];
 
-/// What a request may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
-    /// What it asks for.
-    Granted,
-    /// Not this: its API key is good, but not for it.
-    OutOfScope,
-    /// Nothing: nobody knows who it is.
-    Unknown,
-    /// Nothing yet, for the reason that is sent: its token cannot be judged before the keys are fetched; or it brings no
-    /// credential, and whether it needs one is not known before the database was read.
-    NotYet(&'static str),
-}
-
 const DATABASE_UNREAD: &str = "the API keys could not be read from the database yet; use a configured key or an admin's token, or try again";
 /// What is sent while a token cannot be judged.
 pub(super) const KEYS_UNAVAILABLE: &str = "the token cannot be verified at the moment; try again";
 
 /// Whether a request with these headers may do what needs the scope `wanted`: it brings an API key for that or an admin's
 /// token, or no key was ever made and it comes from this machine, which is trusted.
-pub(super) async fn access(site: &Site, peer: IpAddr, head: &Parts, wanted: Scope) -> Access {
+pub(super) async fn access(
+    site: &Site,
+    peer: IpAddr,
+    head: &Parts,
+    wanted: Scope,
+) -> Result<(), RouteRejection> {
     let headers = &head.headers;
     let (configured, accounts) = (site.options.api_keys.load_full(), &site.options.accounts);
     if let Some(offered) = bearer(headers) {
         return match accounts.api_key(offered) {
-            Some(key) if key.allows(wanted) => Access::Granted,
-            Some(_) => Access::OutOfScope,
-            None if configured.hold(offered.as_bytes()) => Access::Granted,
+            Some(key) if key.allows(wanted) => Ok(()),
+            Some(_) => Err(RouteRejection::OutOfScope(wanted)),
+            None if configured.hold(offered.as_bytes()) => Ok(()),
             None => access_of_token(offered, site, peer).await,
         };
     }
     let page_allowed = site.options.origins.allow(headers);
     let trusting = site.options.trust_loopback && configured.is_open() && !site.is_trusted_proxy(peer);
     if !(trusting && page_allowed && is_loopback_caller(peer, head)) {
-        return Access::Unknown;
+        return Err(RouteRejection::NoKey);
     }
     match accounts.key_need() {
-        KeyNeed::No => Access::Granted,
-        KeyNeed::Yes => Access::Unknown,
-        KeyNeed::Unknown => Access::NotYet(DATABASE_UNREAD),
+        KeyNeed::No => Ok(()),
+        KeyNeed::Yes => Err(RouteRejection::NoKey),
+        KeyNeed::Unknown => Err(RouteRejection::NotYet(DATABASE_UNREAD)),
     }
 }
 
@@ -87,20 +78,15 @@ pub(super) fn scope_of(method: &Method) -> Scope {
     }
 }
 
-/// What is said to [`Access::OutOfScope`].
-pub(super) fn out_of_scope(wanted: Scope) -> String {
-    format!("the API key does not have the scope {wanted}")
-}
-
 /// What an admin's token allows. Anything else that is offered is neither a key nor such a token.
-async fn access_of_token(offered: &str, site: &Site, peer: IpAddr) -> Access {
+async fn access_of_token(offered: &str, site: &Site, peer: IpAddr) -> Result<(), RouteRejection> {
     match site.node.gate.verify(offered).await {
-        Ok(verified) if verified.has_role(ADMIN_ROLE) => Access::Granted,
+        Ok(verified) if verified.has_role(ADMIN_ROLE) => Ok(()),
         Ok(_) => {
             note(site, "not_admin", &"the token has no admin role", Some(peer));
-            Access::Unknown
+            Err(RouteRejection::NoKey)
         }
-        Err(TokenError::KeysUnavailable) => Access::NotYet(KEYS_UNAVAILABLE),
+        Err(TokenError::KeysUnavailable) => Err(RouteRejection::NotYet(KEYS_UNAVAILABLE)),
         Err(TokenError::Malformed) => {
             note(
                 site,
@@ -108,11 +94,11 @@ async fn access_of_token(offered: &str, site: &Site, peer: IpAddr) -> Access {
                 &"neither an API key nor a token",
                 Some(peer),
             );
-            Access::Unknown
+            Err(RouteRejection::NoKey)
         }
         Err(error) => {
             note(site, "bad_credential", &error, Some(peer));
-            Access::Unknown
+            Err(RouteRejection::NoKey)
         }
     }
 }

@@ -21,9 +21,8 @@ use tokio::{
 };
 
 use super::{
-    Site, first_head,
+    Site, dispatch, first_head,
     reply::{self, Reply},
-    routes,
     stream::{Activity, HttpStream, Phase, TimeLimits},
 };
 use crate::{
@@ -91,7 +90,7 @@ async fn serve_http<S>(
     let service = service_fn(|request| {
         activity.enter(Phase::Handler);
         let progress = Rc::new(InProgress::new(&shard.node));
-        let handling = routes::answer(request, peer, site.clone(), shard.clone());
+        let handling = dispatch::answer(request, peer, site.clone(), shard.clone());
         let own = progress.clone();
         // Boxed, because hyper makes room for a handler before there is a request.
         let handling = Box::pin(async move {

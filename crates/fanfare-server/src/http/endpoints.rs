@@ -4,14 +4,15 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{Call, Endpoint, HttpReply, Plan, PublishOptions, Report, RequestHead, path_matches};
-use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
+use http::{Method, Request, StatusCode, request::Parts};
 use uuid::Uuid;
 
 use super::{
     Site,
     body::{self, RequestBody},
-    caller::{self, Access},
+    caller,
     headers::Joined,
+    rejection::RouteRejection,
     reply::{self, Reply},
 };
 use crate::engine::MountedDialect;
@@ -39,21 +40,17 @@ pub(super) async fn answer(
         .iter()
         .filter(|endpoint| path_matches(endpoint.path, path));
     let Some(endpoint) = own.clone().find(|endpoint| serves(endpoint, request.method())) else {
-        let methods: Vec<_> = own.map(|endpoint| endpoint.method).collect();
-        let mut answer = reply::failed(mounted, StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
-        if let Ok(value) = HeaderValue::from_str(&methods.join(", ")) {
-            answer.headers_mut().insert(header::ALLOW, value);
-        }
-        return answer;
+        let methods = own.filter_map(|endpoint| endpoint.method.parse().ok());
+        return reject(mounted, &RouteRejection::WrongMethod(methods.collect()));
     };
     if site.node.is_draining() {
-        return reply::failed(mounted, StatusCode::SERVICE_UNAVAILABLE, "Server shutting down");
+        return reject(mounted, &RouteRejection::Draining);
     }
     let (head, sent) = request.into_parts();
     if endpoint.guarded
-        && let Some(refused) = refuse(&head, peer, site, mounted).await
+        && let Err(rejection) = caller::access(site, peer, &head, caller::scope_of(&head.method)).await
     {
-        return refused;
+        return reject(mounted, &rejection);
     }
     let body = match body::read(sent, &site.options).await {
         Ok(body) => body,
@@ -71,24 +68,9 @@ pub(super) async fn answer(
     reply::planned(answer)
 }
 
-/// The answer to a caller that may not use a guarded route.
-async fn refuse(head: &Parts, peer: IpAddr, site: &Site, mounted: &MountedDialect) -> Option<Reply> {
-    let wanted = caller::scope_of(&head.method);
-    match caller::access(site, peer, head, wanted).await {
-        Access::Granted => None,
-        Access::OutOfScope => {
-            let message = caller::out_of_scope(wanted);
-            Some(reply::failed(mounted, StatusCode::FORBIDDEN, &message))
-        }
-        Access::Unknown => {
-            let answer = reply::failed(mounted, StatusCode::UNAUTHORIZED, "an API key is required");
-            Some(reply::challenge(answer))
-        }
-        Access::NotYet(reason) => {
-            let answer = reply::failed(mounted, StatusCode::SERVICE_UNAVAILABLE, reason);
-            Some(reply::later(answer))
-        }
-    }
+/// The answer to a request that does not reach `mounted`, in its form.
+pub(super) fn reject(mounted: &MountedDialect, rejection: &RouteRejection) -> Reply {
+    rejection.with_headers(reply::failed(mounted, rejection.status(), &rejection.message()))
 }
 
 fn serves(endpoint: &Endpoint, method: &Method) -> bool {

@@ -11,15 +11,14 @@ use utoipa::{OpenApi, ToSchema};
 use super::{
     Site,
     forms::Always,
-    metrics,
     reply::{self, Reply},
 };
 
-/// The probes' and the figures' part of what describes the server.
+/// The probes' part of what describes the server.
 #[derive(OpenApi)]
 #[openapi(
     tags((name = "Probes and figures", description = "For monitors and orchestrators; on every listener.")),
-    paths(livez, readyz, health, metrics::metrics, metrics::prometheus)
+    paths(livez, readyz, health)
 )]
 pub(super) struct Api;
 

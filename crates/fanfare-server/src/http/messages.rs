@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use fanfare_accounts::{AccountError, NewMessage};
 use fanfare_core::{Channel, Identity, RawObject, policy::Action, string};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 use utoipa::{
@@ -15,7 +15,8 @@ use utoipa::{
 use super::{
     Site,
     api::query::Query,
-    body::{self, Received, RequestBody},
+    body::{self, Unread},
+    call::RouteCall,
     caller,
     forms::{Always, BadField, FailedError, Success, challenging, refusals},
     message_reader::Reader,
@@ -49,40 +50,13 @@ impl IntoResponses for Refused {
     }
 }
 
-/// Where they are.
-pub(super) const PATH: &str = "/api/messages";
-const METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
-
 /// Messages on a page.
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 100;
 
-/// Answers a request to [`PATH`].
-pub(super) async fn answer(request: Request<RequestBody>, site: &Arc<Site>) -> Reply {
-    if !METHODS.contains(request.method()) {
-        return reply::allow(
-            failed(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
-            METHODS,
-        );
-    }
-    if site.node.is_draining() {
-        return failed(StatusCode::SERVICE_UNAVAILABLE, "Server shutting down");
-    }
-    let (head, sent) = request.into_parts();
-    let who = match identify(site, &head.headers).await {
-        Ok(who) => who,
-        Err(TokenError::KeysUnavailable) => return later(caller::KEYS_UNAVAILABLE),
-        Err(_) => return reply::challenge(failed(StatusCode::UNAUTHORIZED, "a valid token is required")),
-    };
-    let answered = if head.method == Method::POST {
-        match body::read(sent, &site.options).await {
-            Ok(body) => create(body, who, site).await,
-            Err(unread) => return failed(unread.status(), &unread.message()),
-        }
-    } else {
-        list(head.uri.query().unwrap_or_default(), &who, site).await
-    };
-    answered.unwrap_or_else(Refusal::into_reply)
+/// Answers with what `handling` returns.
+pub(super) async fn answer(handling: impl Future<Output = Result<Reply, Refusal>>) -> Reply {
+    handling.await.unwrap_or_else(Refusal::into_reply)
 }
 
 /// An error in the form of this route.
@@ -104,14 +78,18 @@ fn later(error: &str) -> Reply {
     reply::later(failed(StatusCode::SERVICE_UNAVAILABLE, error))
 }
 
-async fn identify(site: &Site, headers: &HeaderMap) -> Result<Arc<Identity>, TokenError> {
-    let token = caller::bearer(headers).ok_or(TokenError::Malformed)?;
+async fn identify(site: &Site, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal> {
+    let token = caller::bearer(headers).ok_or(Refusal::NoUser(TokenError::Malformed))?;
     let identified = site.node.gate.identify(token).await;
-    identified.inspect_err(|error| caller::note(site, "bad_credential", error, None))
+    identified
+        .inspect_err(|error| caller::note(site, "bad_credential", error, None))
+        .map_err(Refusal::NoUser)
 }
 
 /// Why a request is not carried out.
-enum Refusal {
+pub(super) enum Refusal {
+    NoUser(TokenError),
+    Unread(Unread),
     Forbidden,
     Starting,
     Account(AccountError),
@@ -124,6 +102,11 @@ impl Refusal {
 
     fn into_reply(self) -> Reply {
         match self {
+            Self::NoUser(TokenError::KeysUnavailable) => later(caller::KEYS_UNAVAILABLE),
+            Self::NoUser(_) => {
+                reply::challenge(failed(StatusCode::UNAUTHORIZED, "a valid token is required"))
+            }
+            Self::Unread(unread) => failed(unread.status(), &unread.message()),
             Self::Forbidden => failed(StatusCode::FORBIDDEN, "the channel is not open to you"),
             Self::Starting => failed(StatusCode::SERVICE_UNAVAILABLE, "the server is starting"),
             Self::Account(AccountError::Bad { field, issue }) => refused(
@@ -272,7 +255,12 @@ impl Draft {
     ),
     security(("bearer" = [])),
 )]
-async fn create(body: Received, who: Arc<Identity>, site: &Site) -> Result<Reply, Refusal> {
+pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Refusal> {
+    let site = call.site;
+    let who = identify(site, call.headers()).await?;
+    let body = body::read(call.body, &site.options)
+        .await
+        .map_err(Refusal::Unread)?;
     let draft = match Draft::read(&body.bytes) {
         Ok(draft) => draft,
         Err(refusal) => {
@@ -319,15 +307,17 @@ async fn create(body: Received, who: Arc<Identity>, site: &Site) -> Result<Reply
     responses(Refused, (status = 200, description = "A page of them.", body = inline(Success<Page>))),
     security(("bearer" = [])),
 )]
-async fn list(query: &str, who: &Identity, site: &Site) -> Result<Reply, Refusal> {
-    let query = Query::read(query, &["limit", "cursor"])
+pub(super) async fn list(call: RouteCall<'_>) -> Result<Reply, Refusal> {
+    let site = call.site;
+    let who = identify(site, call.headers()).await?;
+    let query = Query::read(call.query(), &["limit", "cursor"])
         .map_err(|_| Refusal::bad("query", "expected limit and cursor, each at most once"))?;
     let limit = match query.get("limit") {
         None => Some(DEFAULT_LIMIT),
         Some(text) => text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)),
     };
     let limit = limit.ok_or(Refusal::bad("limit", "expected a number from 1 to 100"))?;
-    let reader = Reader::new(who, &site.node);
+    let reader = Reader::new(&who, &site.node);
     let accounts = &site.options.accounts;
     let page = accounts
         .messages(&who.user, who.is_admin(), reader, limit, query.get("cursor"))

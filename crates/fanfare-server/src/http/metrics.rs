@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fanfare_core::{JsonMap, fields, timestamp};
 use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{OpenApi, ToSchema};
 
 use super::{
     Site,
@@ -13,6 +13,11 @@ use super::{
     health, prometheus as text,
     reply::{self, Reply},
 };
+
+/// The figures' part of what describes the server.
+#[derive(OpenApi)]
+#[openapi(paths(metrics, prometheus))]
+pub(super) struct Api;
 
 /// The fields that all dialects' documents promise.
 #[derive(Serialize, ToSchema)]

@@ -1,200 +1,251 @@
-//! Which path leads where.
+//! Every route of the server's own: its method, path, group, guard and handler. A dialect's own are its `Endpoint`s.
 
-use std::{
-    net::IpAddr,
-    rc::Rc,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::SystemTime,
-};
-
-use http::{HeaderValue, Method, Request, StatusCode, header};
-use hyper::body::Incoming;
+use fanfare_accounts::Scope;
+use futures_util::future::LocalBoxFuture;
+use http::Method;
 
 use super::{
-    Decision, Site, accounts, api,
-    body::{self, RequestBody},
-    endpoints, health, messages, metrics, openapi,
+    accounts::{
+        Family::{self, Auth, Sessions},
+        auth, password, sessions,
+    },
+    api::{channels, connections, events, members, presence, reset_token},
+    call::RouteCall,
+    caller, health, messages, metrics, openapi,
+    rejection::RouteRejection,
     reply::{self, Reply},
-    upgrade,
-};
-use crate::{
-    engine::Shard,
-    refusals::{Refused, Subject},
 };
 
-/// The methods of the routes that only tell.
-const READ: &[Method] = &[Method::GET, Method::HEAD];
+use Group::{Account, Message, Page, Probe, Service};
+use Guard::{Admin, Key, Open};
 
-/// The probes and the figures.
-const UNLIMITED: &[&str] = &["/livez", "/readyz", "/health", "/metrics", "/metrics/prometheus"];
+/// A row of the table.
+pub(super) struct Route {
+    /// `GET` serves `HEAD`, too.
+    pub(super) method: Method,
+    /// A segment `{…}` is a parameter.
+    pub(super) path: &'static str,
+    pub(super) group: Group,
+    guard: Guard,
+    pub(super) handler: Handler,
+}
 
-/// Answers one request.
-pub(super) async fn answer(
-    request: Request<Incoming>,
-    peer: IpAddr,
-    site: Arc<Site>,
-    shard: Rc<Shard>,
-) -> Reply {
-    let (request, rest) = body::watched(request);
-    let origin = request.headers().get(header::ORIGIN).cloned();
-    let decision = limit(&request, peer, &site);
-    let mut reply = if decision.is_some_and(|decision| decision.is_refused()) {
-        too_many(request, peer, &site)
-    } else {
-        route(request, peer, &site, &shard).await
+type Handler = for<'a> fn(RouteCall<'a>) -> LocalBoxFuture<'a, Reply>;
+
+/// Who may call a route. Where users are asked for their token, the handler does that: it needs what the token says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guard {
+    Open,
+    /// A caller of the service API, with the scope that goes with the method.
+    Key,
+    /// A caller of the service API with the scope `admin`.
+    Admin,
+}
+
+/// Routes that reject requests in one form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    /// Probes and figures: they answer whatever is mounted, however often they are called.
+    Probe,
+    /// Descriptions, and all that is nothing else.
+    Page,
+    Account(Family),
+    Message,
+    Service,
+}
+
+macro_rules! route {
+    ($method:ident $path:literal, $group:expr, $guard:expr, $handler:expr) => {
+        Route {
+            method: Method::$method,
+            path: $path,
+            group: $group,
+            guard: $guard,
+            handler: |call| Box::pin(($handler)(call)),
+        }
     };
-    if let Some(decision) = decision {
-        decision.tell(reply.headers_mut());
+}
+
+/// Of the paths that match a request's, the first is meant.
+#[rustfmt::skip] // a route is a line
+pub(super) static TABLE: &[Route] = &[
+    route!(GET "/livez", Probe, Open, async |_| health::livez()),
+    route!(GET "/readyz", Probe, Open, async |call: RouteCall<'_>| health::readyz(call.site).await),
+    route!(GET "/health", Probe, Open, async |call: RouteCall<'_>| health::health(call.site).await),
+    route!(GET "/metrics", Probe, Open, async |call: RouteCall<'_>| metrics::metrics(call.site, call.headers())),
+    route!(GET "/metrics/prometheus", Probe, Open, async |call: RouteCall<'_>| metrics::prometheus(call.site)),
+    route!(GET "/openapi.json", Page, Open, async |call: RouteCall<'_>| openapi::openapi(call.site)),
+    route!(GET "/asyncapi.json", Page, Open, async |_| openapi::asyncapi()),
+    route!(GET "/docs", Page, Open, async |_| openapi::page::docs()),
+    route!(GET "/docs/page.js", Page, Open, async |_| openapi::page::script()),
+    route!(GET "/docs/page.css", Page, Open, async |_| openapi::page::style()),
+    route!(POST "/api/auth/register", Account(Auth), Open, async |call| Auth.answer(auth::register(call)).await),
+    route!(POST "/api/auth/login", Account(Auth), Open, async |call| Auth.answer(auth::login(call)).await),
+    route!(POST "/api/auth/refresh", Account(Auth), Open, async |call| Auth.answer(auth::refresh(call)).await),
+    route!(GET "/api/auth/me", Account(Auth), Open, async |call| Auth.answer(auth::me(call)).await),
+    route!(POST "/api/auth/logout", Account(Auth), Open, async |call| Auth.answer(password::logout(call)).await),
+    route!(POST "/api/auth/password", Account(Auth), Open, async |call| Auth.answer(password::change(call)).await),
+    route!(POST "/api/auth/password/reset", Account(Auth), Open, async |call| Auth.answer(password::reset(call)).await),
+    route!(GET "/sessions", Account(Sessions), Open, async |call| Sessions.answer(sessions::list(call)).await),
+    route!(POST "/sessions", Account(Sessions), Open, async |call| Sessions.answer(sessions::create(call)).await),
+    route!(POST "/sessions/refresh", Account(Sessions), Open, async |call| Sessions.answer(sessions::refresh(call)).await),
+    route!(DELETE "/sessions/{session_id}", Account(Sessions), Open, async |call| Sessions.answer(sessions::end(call)).await),
+    route!(GET "/api/messages", Message, Open, async |call| messages::answer(messages::list(call)).await),
+    route!(POST "/api/messages", Message, Open, async |call| messages::answer(messages::create(call)).await),
+    route!(POST "/api/v1/events", Service, Key, async |call: RouteCall<'_>| events::publish(call.body, call.site).await),
+    route!(GET "/api/v1/users/{id}/presence", Service, Key, async |call: RouteCall<'_>| presence::show(call.segment, call.site).await),
+    // Its caller can become that user.
+    route!(POST "/api/v1/users/{id}/reset-token", Service, Admin, async |call: RouteCall<'_>| reset_token::create(call.segment, call.site).await),
+    route!(GET "/api/v1/connections", Service, Key, async |call: RouteCall<'_>| connections::list(call.query(), call.site).await),
+    route!(DELETE "/api/v1/connections/{id}", Service, Key, async |call: RouteCall<'_>| connections::end(call.segment, call.site).await),
+    route!(GET "/api/v1/channels", Service, Key, async |call: RouteCall<'_>| channels::list(call.query(), call.site).await),
+    route!(GET "/api/v1/channels/{name}/presence", Service, Key, async |call: RouteCall<'_>| members::list(call.segment, call.query(), call.site).await),
+];
+
+/// A row whose path matches `path`, whatever its method.
+pub(super) fn find(path: &str) -> Option<&'static Route> {
+    TABLE.iter().find(|route| route.segment(path).is_some())
+}
+
+/// The group whose form the answers at `path` have.
+pub(super) fn group_of(path: &str) -> Group {
+    match find(path) {
+        Some(route) => route.group,
+        None if path.starts_with("/api/auth/") => Account(Auth),
+        None if path.starts_with("/sessions/") => Account(Sessions),
+        None if path.starts_with("/api/") => Service,
+        None => Page,
     }
-    if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
-        site.options.origins.share(origin.as_ref(), &mut reply);
-        // What is left of a body would be read as the next request, and a server that stops cuts what is kept.
-        if rest.is_unread() || site.node.is_draining() {
-            let close = HeaderValue::from_static("close");
-            reply.headers_mut().insert(header::CONNECTION, close);
+}
+
+impl Route {
+    /// What stands in `path` for the parameter, empty if there is none; `None` if `path` is another path.
+    pub(super) fn segment<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let (mut names, mut parts) = (self.path.split('/'), path.split('/'));
+        let mut found = "";
+        loop {
+            match (names.next(), parts.next()) {
+                (None, None) => return Some(found),
+                // The service API says what is wrong with an empty name.
+                (Some(name), Some(part))
+                    if name.starts_with('{') && (!part.is_empty() || self.group == Service) =>
+                {
+                    found = part
+                }
+                (Some(name), Some(part)) if name == part => {}
+                _ => return None,
+            }
         }
     }
-    reply
-}
 
-/// Counts the request where its kind is limited. Who watches the server must always get an answer.
-fn limit(request: &Request<RequestBody>, peer: IpAddr, site: &Site) -> Option<Decision> {
-    let path = site.local_path(request.uri().path()).unwrap_or_default();
-    if UNLIMITED.contains(&path) || (request.method() == Method::OPTIONS && request.uri().path() == "/") {
-        return None;
+    /// The row of the same path for `method`.
+    pub(super) fn for_method(&self, method: &Method) -> Result<&'static Self, RouteRejection> {
+        let method = if method == Method::HEAD {
+            &Method::GET
+        } else {
+            method
+        };
+        let same_path = || TABLE.iter().filter(|route| route.path == self.path);
+        same_path().find(|route| route.method == method).ok_or_else(|| {
+            let methods = same_path().flat_map(|route| match route.method {
+                Method::GET => vec![Method::GET, Method::HEAD],
+                ref method => vec![method.clone()],
+            });
+            RouteRejection::WrongMethod(methods.collect())
+        })
     }
-    let (client, now) = (site.client(peer, request.headers()), SystemTime::now());
-    let limits = &site.options.rate_limits;
-    match site.mount(path) {
-        Some(_) => limits.upgrade(client, now),
-        None => limits.request(client, now),
-    }
-}
 
-/// The answer to a client that comes too often, in the form of the route that it called.
-fn too_many(request: Request<RequestBody>, peer: IpAddr, site: &Site) -> Reply {
-    const STATUS: StatusCode = StatusCode::TOO_MANY_REQUESTS;
-    const MESSAGE: &str = "too many requests";
-    site.node.counters.requests_rate_limited.fetch_add(1, Relaxed);
-    let path = site.local_path(request.uri().path()).unwrap_or_default();
-    if let Some(mount) = site.mount(path) {
-        upgrade::turn_back(request, peer, site, mount)
-    } else if let Some(mounted) = endpoints::find(site, path) {
-        reply::failed(mounted, STATUS, MESSAGE)
-    } else if let Some(family) = accounts::find(path) {
-        family.too_many()
-    } else if path == messages::PATH {
-        messages::failed(STATUS, MESSAGE)
-    } else if path.starts_with("/api/") {
-        reply::api_error(STATUS, "RATE_LIMITED", MESSAGE)
-    } else {
-        reply::error(STATUS, MESSAGE)
-    }
-}
-
-async fn route(request: Request<RequestBody>, peer: IpAddr, site: &Arc<Site>, shard: &Rc<Shard>) -> Reply {
-    // On any path: a page cannot even read that there is nothing without it.
-    if is_preflight(&request) {
-        note_foreign(&request, peer, site);
-        return site.options.origins.preflight(request.headers());
-    }
-    let uri = request.uri().clone();
-    // What HAProxy asks unless it is told otherwise: whether the server is ready.
-    if request.method() == Method::OPTIONS && matches!(uri.path(), "/" | "*") {
-        return health::options(site).await;
-    }
-    let Some(path) = site.local_path(uri.path()) else {
-        return not_found();
-    };
-    // Probes and figures answer even while the server drains.
-    match path {
-        "/livez" => {
-            return allowing(READ, &request, health::livez);
+    /// The scope that a caller of the service API needs.
+    pub(super) fn scope(&self) -> Option<Scope> {
+        match self.guard {
+            Open => None,
+            Key => Some(caller::scope_of(&self.method)),
+            Admin => Some(Scope::Admin),
         }
-        "/readyz" => {
-            return if reads(&request) {
-                health::readyz(site).await
-            } else {
-                wrong_method(READ)
-            };
+    }
+}
+
+impl Group {
+    /// The answer to a request that reaches no handler.
+    pub(super) fn reject(self, rejection: RouteRejection) -> Reply {
+        let (status, message) = (rejection.status(), rejection.message());
+        match self {
+            Account(family) => family.failed(&rejection.into()),
+            Probe | Page => rejection.with_headers(reply::error(status, &message)),
+            Message => rejection.with_headers(messages::failed(status, &message)),
+            Service => rejection.with_headers(reply::api_error(status, rejection.code(), &message)),
         }
-        "/health" => {
-            return if reads(&request) {
-                health::health(site).await
-            } else {
-                wrong_method(READ)
-            };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_their_groups() {
+        for (path, route, group) in [
+            ("/livez", Some("/livez"), Probe),
+            ("/docs", Some("/docs"), Page),
+            ("/", None, Page),
+            ("/api/auth/login", Some("/api/auth/login"), Account(Auth)),
+            ("/api/auth/nothing", None, Account(Auth)),
+            ("/api/auth", None, Service),
+            ("/api/authors/x", None, Service),
+            ("/sessions", Some("/sessions"), Account(Sessions)),
+            ("/sessions/refresh", Some("/sessions/refresh"), Account(Sessions)),
+            ("/sessions/one", Some("/sessions/{session_id}"), Account(Sessions)),
+            ("/sessions/", None, Account(Sessions)),
+            ("/sessions/one/two", None, Account(Sessions)),
+            ("/sessionsx", None, Page),
+            ("/api/messages", Some("/api/messages"), Message),
+            ("/api/messages/1", None, Service),
+            (
+                "/api/v1/users//presence",
+                Some("/api/v1/users/{id}/presence"),
+                Service,
+            ),
+            ("/api/v1/connections/", Some("/api/v1/connections/{id}"), Service),
+            ("/api/v1/connections/1/2", None, Service),
+        ] {
+            assert_eq!(find(path).map(|route| route.path), route, "{path}");
+            assert_eq!(group_of(path), group, "{path}");
         }
-        "/metrics" => return allowing(READ, &request, || metrics::metrics(site, request.headers())),
-        "/metrics/prometheus" => return allowing(READ, &request, || metrics::prometheus(site)),
-        _ => {}
     }
-    if let Some(mount) = site.mount(path) {
-        return upgrade::upgrade(request, peer, site, shard, mount).await;
-    }
-    if let Some(mounted) = endpoints::find(site, path) {
-        return endpoints::answer(request, path, peer, site, mounted).await;
-    }
-    if let Some(show) = openapi::find(path) {
-        return allowing(READ, &request, || show(site));
-    }
-    if let Some(family) = accounts::find(path) {
-        return family.answer(path, request, peer, site).await;
-    }
-    if path == messages::PATH {
-        return messages::answer(request, site).await;
-    }
-    match path.strip_prefix("/api/") {
-        Some(path) => api::answer(path, request, peer, site).await,
-        None if site.node.is_draining() => {
-            reply::error(StatusCode::SERVICE_UNAVAILABLE, "Server shutting down")
+
+    #[test]
+    fn methods() {
+        for (path, method, expected) in [
+            ("/livez", Method::HEAD, Ok("/livez")),
+            ("/livez", Method::POST, Err("GET, HEAD")),
+            ("/sessions", Method::PUT, Err("GET, HEAD, POST")),
+            ("/sessions/refresh", Method::DELETE, Err("POST")),
+        ] {
+            let served = find(path).map(|route| route.for_method(&method).map(|route| route.path));
+            let served = served.map(|served| {
+                served.map_err(|rejection| match rejection {
+                    RouteRejection::WrongMethod(methods) => {
+                        methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
+                    }
+                    other => format!("{other:?}"),
+                })
+            });
+            assert_eq!(served, Some(expected.map_err(str::to_owned)), "{method} {path}");
         }
-        None => not_found(),
     }
-}
 
-fn reads(request: &Request<RequestBody>) -> bool {
-    READ.contains(request.method())
-}
-
-fn allowing(methods: &[Method], request: &Request<RequestBody>, answer: impl FnOnce() -> Reply) -> Reply {
-    if methods.contains(request.method()) {
-        answer()
-    } else {
-        wrong_method(methods)
-    }
-}
-
-fn not_found() -> Reply {
-    reply::error(StatusCode::NOT_FOUND, "not found")
-}
-
-fn wrong_method(allowed: &[Method]) -> Reply {
-    reply::allow(
-        reply::error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
-        allowed,
-    )
-}
-
-fn is_preflight(request: &Request<RequestBody>) -> bool {
-    request.method() == Method::OPTIONS
-        && request
-            .headers()
-            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
-}
-
-/// Logs a preflight that the browser will take as a no.
-fn note_foreign(request: &Request<RequestBody>, peer: IpAddr, site: &Site) {
-    let headers = request.headers();
-    if !site.options.origins.allow(headers) {
-        let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
-        site.node.refusals.note(&Refused {
-            subject: Subject::Request,
-            dialect: None,
-            reason: "forbidden_origin",
-            detail: Some(&String::from_utf8_lossy(origin.unwrap_or_default())),
-            peer: Some(site.client(peer, headers)),
-            is_warning: false,
-        });
+    #[test]
+    fn guards() {
+        let scope = |path, method| find(path)?.for_method(&method).ok()?.scope();
+        assert_eq!(scope("/api/v1/events", Method::POST), Some(Scope::Publish));
+        assert_eq!(scope("/api/v1/channels", Method::HEAD), Some(Scope::Read));
+        assert_eq!(scope("/api/v1/connections/1", Method::DELETE), Some(Scope::Admin));
+        assert_eq!(
+            scope("/api/v1/users/1/reset-token", Method::POST),
+            Some(Scope::Admin)
+        );
+        for route in TABLE {
+            assert_eq!(route.guard == Open, route.group != Service, "{}", route.path);
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! `/api/auth/…`: every answer is `{"success":true,"data":…}` or `{"success":false,"error":"…"}`.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::collections::BTreeMap;
 
 use fanfare_accounts::{AccountError, Login, storage::User};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::StatusCode;
 use serde::Serialize;
 use utoipa::{
     IntoResponses, OpenApi, ToSchema,
@@ -12,12 +12,11 @@ use utoipa::{
 
 use super::{
     super::{
-        Site,
-        body::RequestBody,
+        call::RouteCall,
         forms::{Always, BadField, FailedError, Success, challenging, refusals},
         reply::{self, Reply},
     },
-    Failure, Fields, PROVING, SENT, password,
+    Failure, Fields, PROVING, SENT,
 };
 
 /// This family's part of what describes the server.
@@ -28,10 +27,7 @@ use super::{
         register,
         login,
         refresh,
-        me,
-        super::password::logout,
-        super::password::change,
-        super::password::reset
+        me
     )
 )]
 pub(in crate::http) struct Api;
@@ -51,77 +47,6 @@ pub(super) struct Proving;
 impl IntoResponses for Proving {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         challenging(refusals::<FailedError<'_>>(PROVING))
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Route {
-    Register,
-    Login,
-    Refresh,
-    Me,
-    Logout,
-    Password,
-    Reset,
-}
-
-impl Route {
-    fn find(path: &str) -> Option<Self> {
-        match path {
-            "/api/auth/register" => Some(Self::Register),
-            "/api/auth/login" => Some(Self::Login),
-            "/api/auth/refresh" => Some(Self::Refresh),
-            "/api/auth/me" => Some(Self::Me),
-            "/api/auth/logout" => Some(Self::Logout),
-            "/api/auth/password" => Some(Self::Password),
-            "/api/auth/password/reset" => Some(Self::Reset),
-            _ => None,
-        }
-    }
-
-    fn methods(self) -> &'static [Method] {
-        match self {
-            Self::Register | Self::Login | Self::Refresh | Self::Logout | Self::Password | Self::Reset => {
-                &[Method::POST]
-            }
-            Self::Me => &[Method::GET, Method::HEAD],
-        }
-    }
-}
-
-pub(super) async fn answer(
-    path: &str,
-    request: Request<RequestBody>,
-    peer: IpAddr,
-    site: &Arc<Site>,
-) -> Result<Reply, Failure> {
-    let route = Route::find(path).ok_or(Failure::NoRoute)?;
-    super::admit(site, request.method(), route.methods())?;
-    let (head, sent) = request.into_parts();
-    let headers = &head.headers;
-    match route {
-        Route::Register => {
-            let fields = super::read(sent, site).await?;
-            register(&fields, site.client(peer, headers), headers, site).await
-        }
-        Route::Login => {
-            let fields = super::read(sent, site).await?;
-            login(&fields, site.client(peer, headers), headers, site).await
-        }
-        Route::Refresh => {
-            let fields = super::read(sent, site).await?;
-            refresh(&fields, site.client(peer, headers), site).await
-        }
-        Route::Me => me(headers, site).await,
-        Route::Logout => password::logout(headers, site).await,
-        Route::Password => {
-            let fields = super::read(sent, site).await?;
-            password::change(&fields, site.client(peer, headers), headers, site).await
-        }
-        Route::Reset => {
-            let fields = super::read(sent, site).await?;
-            password::reset(&fields, site.client(peer, headers), site).await
-        }
     }
 }
 
@@ -181,19 +106,16 @@ impl<'a> Registration<'a> {
         (status = 409, description = "The address is taken.", body = FailedError<'static>),
     ),
 )]
-async fn register(
-    fields: &Fields,
-    client: IpAddr,
-    headers: &HeaderMap,
-    site: &Site,
-) -> Result<Reply, Failure> {
+pub(in crate::http) async fn register(call: RouteCall<'_>) -> Result<Reply, Failure> {
+    let client = call.client();
+    let fields = super::read(call.body, call.site).await?;
     let Registration {
         email,
         password,
         name,
-    } = Registration::read(fields)?;
-    let user_agent = super::user_agent(headers);
-    let accounts = &site.options.accounts;
+    } = Registration::read(&fields)?;
+    let user_agent = super::user_agent(&call.head.headers);
+    let accounts = &call.site.options.accounts;
     let login = accounts
         .register(email, password, name, Some(client), user_agent)
         .await?;
@@ -223,8 +145,8 @@ struct Credentials<'a> {
         (status = 401, description = "A wrong address or password.", body = FailedError<'static>),
     ),
 )]
-async fn login(fields: &Fields, client: IpAddr, headers: &HeaderMap, site: &Site) -> Result<Reply, Failure> {
-    let login = super::log_in("email", fields, client, headers, site).await?;
+pub(in crate::http) async fn login(call: RouteCall<'_>) -> Result<Reply, Failure> {
+    let login = super::log_in("email", call).await?;
     Ok(succeeded(StatusCode::OK, LoggedIn::of(&login)))
 }
 
@@ -251,11 +173,14 @@ struct Renewal<'a> {
         (status = 401, description = "The refresh token is not good, or no longer.", body = FailedError<'static>),
     ),
 )]
-async fn refresh(fields: &Fields, client: IpAddr, site: &Site) -> Result<Reply, Failure> {
+pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failure> {
+    let client = call.client();
+    let fields = super::read(call.body, call.site).await?;
     let Renewal { refresh_token } = Renewal {
         refresh_token: fields.text("refreshToken")?,
     };
-    let refreshed = site
+    let refreshed = call
+        .site
         .options
         .accounts
         .refresh(refresh_token, true, Some(client))
@@ -280,9 +205,9 @@ async fn refresh(fields: &Fields, client: IpAddr, site: &Site) -> Result<Reply, 
     ),
     security(("bearer" = [])),
 )]
-async fn me(headers: &HeaderMap, site: &Site) -> Result<Reply, Failure> {
-    let proved = super::prove(headers, site).await?;
-    let user = site.options.accounts.user(&proved.user_id).await?;
+pub(in crate::http) async fn me(call: RouteCall<'_>) -> Result<Reply, Failure> {
+    let proved = super::prove(call.headers(), call.site).await?;
+    let user = call.site.options.accounts.user(&proved.user_id).await?;
     let known = Known {
         user: Account::of(&user),
     };

@@ -3,13 +3,9 @@
 use std::time::Duration;
 
 use fanfare_accounts::{AccountError, storage::StorageError};
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
-use super::super::{
-    body::Unread,
-    caller::KEYS_UNAVAILABLE,
-    reply::{self, Reply},
-};
+use super::super::{body::Unread, caller::KEYS_UNAVAILABLE, rejection::RouteRejection, reply::Reply};
 use crate::auth::TokenError;
 
 /// When to ask again what too many ask for now.
@@ -19,15 +15,9 @@ const LATER: Duration = Duration::from_secs(5);
 
 /// Why there is no better answer. No text of it repeats what the client sent.
 #[derive(Debug)]
-pub(super) enum Failure {
-    /// Nothing is at this path.
-    NoRoute,
-    /// Something is, and it knows these methods.
-    WrongMethod(&'static [Method]),
-    /// The server is about to end.
-    Draining,
-    /// This client comes too often.
-    TooManyRequests,
+pub(in crate::http) enum Failure {
+    /// The request does not reach a handler.
+    Rejected(RouteRejection),
     /// The body did not come.
     Unread(Unread),
     /// The body is no JSON object.
@@ -49,10 +39,8 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Draining | Self::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::Rejected(rejection) => rejection.status(),
+            Self::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unread(unread) => unread.status(),
             Self::NotAnObject => StatusCode::BAD_REQUEST,
             Self::NoToken | Self::BadToken(_) => StatusCode::UNAUTHORIZED,
@@ -64,10 +52,7 @@ impl Failure {
     /// For people.
     pub(super) fn message(&self) -> String {
         let text = match self {
-            Self::NoRoute => "not found",
-            Self::WrongMethod(_) => "method not allowed",
-            Self::Draining => "Server shutting down",
-            Self::TooManyRequests => "too many requests",
+            Self::Rejected(rejection) => return rejection.message().into_owned(),
             Self::Unread(unread) => return unread.message(),
             Self::NotAnObject => "the body is not a JSON object",
             Self::NoToken => "an access token is required",
@@ -98,7 +83,7 @@ impl Failure {
     /// `reply`, with the headers that go with this.
     pub(super) fn tell(&self, mut reply: Reply) -> Reply {
         let retry_after = match self {
-            Self::WrongMethod(allowed) => return reply::allow(reply, allowed),
+            Self::Rejected(rejection) => return rejection.with_headers(reply),
             Self::NoToken | Self::BadToken(_) => {
                 let challenge = HeaderValue::from_static("Bearer");
                 reply.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
@@ -115,6 +100,12 @@ impl Failure {
         let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
         reply.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         reply
+    }
+}
+
+impl From<RouteRejection> for Failure {
+    fn from(rejection: RouteRejection) -> Self {
+        Self::Rejected(rejection)
     }
 }
 

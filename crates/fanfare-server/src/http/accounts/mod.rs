@@ -12,19 +12,20 @@ pub(super) mod sessions;
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use fanfare_accounts::{
     AccountError, Accounts, Login,
     storage::{StorageError, time_of},
 };
 use fanfare_core::timestamp;
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, header};
 
 use self::{failure::Failure, fields::Fields};
 use super::{
     Site,
     body::{self, RequestBody},
+    call::RouteCall,
     caller,
     reply::Reply,
 };
@@ -54,7 +55,7 @@ const PROVING: &[(u16, &str)] = &[
 const MAX_BODY: usize = 2 << 20;
 
 /// A family of routes.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     /// `/api/auth/…`
     Auth,
@@ -62,55 +63,18 @@ pub(super) enum Family {
     Sessions,
 }
 
-/// The family that `path` belongs to.
-pub(super) fn find(path: &str) -> Option<Family> {
-    if path.starts_with("/api/auth/") {
-        Some(Family::Auth)
-    } else if path == "/sessions" || path.starts_with("/sessions/") {
-        Some(Family::Sessions)
-    } else {
-        None
-    }
-}
-
 impl Family {
-    /// Answers a request to `path`.
-    pub(super) async fn answer(
-        self,
-        path: &str,
-        request: Request<RequestBody>,
-        peer: IpAddr,
-        site: &Arc<Site>,
-    ) -> Reply {
-        let answered = match self {
-            Self::Auth => auth::answer(path, request, peer, site).await,
-            Self::Sessions => sessions::answer(path, request, peer, site).await,
-        };
-        answered.unwrap_or_else(|failure| self.failed(&failure))
+    /// Answers with what `handling` returns.
+    pub(super) async fn answer(self, handling: impl Future<Output = Result<Reply, Failure>>) -> Reply {
+        handling.await.unwrap_or_else(|failure| self.failed(&failure))
     }
 
-    /// The answer to a client that comes too often.
-    pub(super) fn too_many(self) -> Reply {
-        self.failed(&Failure::TooManyRequests)
-    }
-
-    fn failed(self, failure: &Failure) -> Reply {
+    pub(super) fn failed(self, failure: &Failure) -> Reply {
         let reply = match self {
             Self::Auth => auth::failed(failure),
             Self::Sessions => sessions::failed(failure),
         };
         failure.tell(reply)
-    }
-}
-
-/// Whether a request with `method` may go on to a route that knows `methods`.
-fn admit(site: &Site, method: &Method, methods: &'static [Method]) -> Result<(), Failure> {
-    if site.node.is_draining() {
-        Err(Failure::Draining)
-    } else if methods.contains(method) {
-        Ok(())
-    } else {
-        Err(Failure::WrongMethod(methods))
     }
 }
 
@@ -123,18 +87,16 @@ async fn read(sent: RequestBody, site: &Site) -> Result<Fields, Failure> {
 }
 
 /// The login of a user who is called `name` in the field of that name.
-async fn log_in(
-    name: &'static str,
-    fields: &Fields,
-    client: IpAddr,
-    headers: &HeaderMap,
-    site: &Site,
-) -> Result<Login, AccountError> {
+async fn log_in(name: &'static str, call: RouteCall<'_>) -> Result<Login, Failure> {
+    let client = call.client();
+    let fields = read(call.body, call.site).await?;
     let (email, password) = (fields.text(name)?, fields.text("password")?);
-    let accounts = &site.options.accounts;
-    accounts
-        .login(email, password, Some(client), user_agent(headers))
-        .await
+    let login =
+        call.site
+            .options
+            .accounts
+            .login(email, password, Some(client), user_agent(&call.head.headers));
+    Ok(login.await?)
 }
 
 fn user_agent(headers: &HeaderMap) -> Option<&str> {

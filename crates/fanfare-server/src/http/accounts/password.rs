@@ -1,21 +1,24 @@
 //! `/api/auth/logout` and `/api/auth/password…`: the end of a session, and another password.
 
-use std::{net::IpAddr, sync::Arc};
-
 use fanfare_accounts::PasswordChange;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{OpenApi, ToSchema};
 
 use super::{
     super::{
-        Site,
+        call::RouteCall,
         forms::{FailedError, Success},
         reply::Reply,
     },
-    Failure, Fields,
+    Failure,
     auth::{Proving, Sent, succeeded},
 };
+
+/// Their part of what describes the server.
+#[derive(OpenApi)]
+#[openapi(paths(logout, change, reset))]
+pub(in crate::http) struct Api;
 
 /// What there is to say of something that was done.
 #[derive(Serialize, ToSchema)]
@@ -33,9 +36,9 @@ pub(super) struct Done {}
     ),
     security(("bearer" = [])),
 )]
-pub(super) async fn logout(headers: &HeaderMap, site: &Arc<Site>) -> Result<Reply, Failure> {
-    let proved = super::prove(headers, site).await?;
-    super::end_own(&proved, site).await?;
+pub(in crate::http) async fn logout(call: RouteCall<'_>) -> Result<Reply, Failure> {
+    let proved = super::prove(call.headers(), call.site).await?;
+    super::end_own(&proved, call.site).await?;
     Ok(succeeded(StatusCode::OK, Done {}))
 }
 
@@ -74,13 +77,10 @@ struct Change<'a> {
     ),
     security(("bearer" = [])),
 )]
-pub(super) async fn change(
-    fields: &Fields,
-    client: IpAddr,
-    headers: &HeaderMap,
-    site: &Arc<Site>,
-) -> Result<Reply, Failure> {
-    let proved = super::prove(headers, site).await?;
+pub(in crate::http) async fn change(call: RouteCall<'_>) -> Result<Reply, Failure> {
+    let client = call.client();
+    let fields = super::read(call.body, call.site).await?;
+    let proved = super::prove(&call.head.headers, call.site).await?;
     let Change {
         current_password,
         new_password,
@@ -93,7 +93,7 @@ pub(super) async fn change(
         proved.session_id.as_deref().map(str::to_owned),
     );
     let (current, new) = (current_password.to_owned(), new_password.to_owned());
-    super::ending(site, move |accounts| async move {
+    super::ending(call.site, move |accounts| async move {
         let change = PasswordChange {
             user_id: &user,
             session: session.as_deref(),
@@ -131,13 +131,15 @@ struct Reset<'a> {
         (status = 200, description = "Reset. The user logs in with the new password.", body = inline(Success<Done>)),
     ),
 )]
-pub(super) async fn reset(fields: &Fields, client: IpAddr, site: &Arc<Site>) -> Result<Reply, Failure> {
+pub(in crate::http) async fn reset(call: RouteCall<'_>) -> Result<Reply, Failure> {
+    let client = call.client();
+    let fields = super::read(call.body, call.site).await?;
     let Reset { token, new_password } = Reset {
         token: fields.text("token")?,
         new_password: fields.text("newPassword")?,
     };
     let (token, new) = (token.to_owned(), new_password.to_owned());
-    super::ending(site, move |accounts| async move {
+    super::ending(call.site, move |accounts| async move {
         accounts.reset_password(&token, &new, Some(client)).await
     })
     .await?;

@@ -1,13 +1,13 @@
 //! `/sessions`: logins for programs; errors are `{"error":{"code","message","details"}}`.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::collections::BTreeMap;
 
 use fanfare_accounts::{
     AccountError, Login,
     storage::{Session, StorageError},
 };
 use fanfare_core::{ADMIN_ROLE, UserId};
-use http::{HeaderMap, Method, Request, StatusCode, request::Parts};
+use http::StatusCode;
 use serde::Serialize;
 use utoipa::{
     IntoResponses, OpenApi, ToSchema,
@@ -16,13 +16,13 @@ use utoipa::{
 
 use super::{
     super::{
-        Site,
         api::query::Query,
-        body::RequestBody,
+        call::RouteCall,
         forms::{ApiError, challenging, refusals},
+        rejection::RouteRejection,
         reply::{self, Reply},
     },
-    Failure, Fields, PROVING, SENT,
+    Failure, PROVING, SENT,
 };
 use crate::auth::TokenError;
 
@@ -55,58 +55,6 @@ impl IntoResponses for Proving {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Route<'a> {
-    All,
-    Refresh,
-    One(&'a str),
-}
-
-impl<'a> Route<'a> {
-    fn find(path: &'a str) -> Option<Self> {
-        match path.strip_prefix("/sessions")? {
-            "" => Some(Self::All),
-            "/refresh" => Some(Self::Refresh),
-            rest => rest
-                .strip_prefix('/')
-                .filter(|id| !id.is_empty() && !id.contains('/'))
-                .map(Self::One),
-        }
-    }
-
-    fn methods(self) -> &'static [Method] {
-        match self {
-            Self::All => &[Method::GET, Method::HEAD, Method::POST],
-            Self::Refresh => &[Method::POST],
-            Self::One(_) => &[Method::DELETE],
-        }
-    }
-}
-
-pub(super) async fn answer(
-    path: &str,
-    request: Request<RequestBody>,
-    peer: IpAddr,
-    site: &Arc<Site>,
-) -> Result<Reply, Failure> {
-    let route = Route::find(path).ok_or(Failure::NoRoute)?;
-    super::admit(site, request.method(), route.methods())?;
-    let (head, sent) = request.into_parts();
-    let headers = &head.headers;
-    match route {
-        Route::All if head.method != Method::POST => list(&head, site).await,
-        Route::All => {
-            let fields = super::read(sent, site).await?;
-            create(&fields, site.client(peer, headers), headers, site).await
-        }
-        Route::Refresh => {
-            let fields = super::read(sent, site).await?;
-            refresh(&fields, site.client(peer, headers), site).await
-        }
-        Route::One(id) => end(id, headers, site).await,
-    }
-}
-
 pub(super) fn failed(failure: &Failure) -> Reply {
     let details = failure.details().into_iter();
     let details = details.map(|(field, issue)| (field.to_owned(), issue.into()));
@@ -121,10 +69,8 @@ pub(super) fn failed(failure: &Failure) -> Reply {
 /// For programs. There is one code for all that is better later.
 fn code(failure: &Failure) -> &'static str {
     match failure {
-        Failure::NoRoute => "NOT_FOUND",
-        Failure::WrongMethod(_) => "METHOD_NOT_ALLOWED",
-        Failure::Draining | Failure::KeysUnavailable => "SERVER_FULL",
-        Failure::TooManyRequests => "RATE_LIMITED",
+        Failure::Rejected(RouteRejection::Draining) | Failure::KeysUnavailable => "SERVER_FULL",
+        Failure::Rejected(rejection) => rejection.code(),
         Failure::Unread(_) | Failure::NotAnObject => "INVALID_REQUEST",
         Failure::BadToken(TokenError::Expired) => "TOKEN_EXPIRED",
         Failure::NoToken | Failure::BadToken(_) => "INVALID_TOKEN",
@@ -202,9 +148,9 @@ impl<'a> LoginSession<'a> {
     ),
     security(("bearer" = [])),
 )]
-async fn list(head: &Parts, site: &Site) -> Result<Reply, Failure> {
-    let proved = super::prove(&head.headers, site).await?;
-    let query = Query::read(head.uri.query().unwrap_or_default(), &["user"])
+pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, Failure> {
+    let proved = super::prove(call.headers(), call.site).await?;
+    let query = Query::read(call.query(), &["user"])
         .map_err(|_| AccountError::bad("query", "expected user, at most once"))?;
     let user = query.get("user").unwrap_or(&proved.user_id);
     if UserId::new(user).is_err() {
@@ -213,7 +159,7 @@ async fn list(head: &Parts, site: &Site) -> Result<Reply, Failure> {
     if user != &*proved.user_id && !proved.has_role(ADMIN_ROLE) {
         return Err(Failure::NotAdmin);
     }
-    let sessions = site.options.accounts.sessions(user).await?;
+    let sessions = call.site.options.accounts.sessions(user).await?;
     let own = proved.session_id.as_deref();
     let shown = sessions.iter().map(|session| LoginSession::of(session, own));
     let sessions = Sessions {
@@ -246,8 +192,8 @@ struct Credentials<'a> {
         (status = 401, description = "A wrong name or password.", body = ApiError<'static>),
     ),
 )]
-async fn create(fields: &Fields, client: IpAddr, headers: &HeaderMap, site: &Site) -> Result<Reply, Failure> {
-    let login = super::log_in("username", fields, client, headers, site).await?;
+pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, Failure> {
+    let login = super::log_in("username", call).await?;
     Ok(reply::json(StatusCode::OK, &Opened::of(&login)))
 }
 
@@ -327,11 +273,14 @@ struct Renewed<'a> {
         (status = 401, description = "The refresh token is not good, or no longer.", body = ApiError<'static>),
     ),
 )]
-async fn refresh(fields: &Fields, client: IpAddr, site: &Site) -> Result<Reply, Failure> {
+pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failure> {
+    let client = call.client();
+    let fields = super::read(call.body, call.site).await?;
     let Renewal { refresh_token } = Renewal {
         refresh_token: fields.text("refresh_token")?,
     };
-    let refreshed = site
+    let refreshed = call
+        .site
         .options
         .accounts
         .refresh(refresh_token, false, Some(client))
@@ -365,8 +314,9 @@ async fn refresh(fields: &Fields, client: IpAddr, site: &Site) -> Result<Reply, 
     ),
     security(("bearer" = [])),
 )]
-async fn end(id: &str, headers: &HeaderMap, site: &Arc<Site>) -> Result<Reply, Failure> {
-    let proved = super::prove(headers, site).await?;
+pub(in crate::http) async fn end(call: RouteCall<'_>) -> Result<Reply, Failure> {
+    let (id, site) = (call.segment, call.site);
+    let proved = super::prove(call.headers(), site).await?;
     if id == CURRENT {
         super::end_own(&proved, site).await?;
         return Ok(reply::text(StatusCode::NO_CONTENT, "", ""));

@@ -89,23 +89,3 @@ fn a_token_is_asked_for() {
         assert_eq!(reply.headers()[header::WWW_AUTHENTICATE], "Bearer");
     }
 }
-
-#[test]
-fn paths() {
-    for (path, expected) in [
-        ("/api/auth/login", Some("auth")),
-        ("/api/auth/nothing", Some("auth")),
-        ("/api/auth", None),
-        ("/api/authors/x", None),
-        ("/sessions", Some("sessions")),
-        ("/sessions/refresh", Some("sessions")),
-        ("/sessionsx", None),
-        ("/", None),
-    ] {
-        let found = find(path).map(|family| match family {
-            Family::Auth => "auth",
-            Family::Sessions => "sessions",
-        });
-        assert_eq!(found, expected, "{path}");
-    }
-}

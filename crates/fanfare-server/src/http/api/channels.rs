@@ -50,7 +50,7 @@ struct Channel<'a> {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(super) async fn list(query: &str, site: &Site) -> Reply {
+pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
     let read =
         Query::read(query, &["limit", "cursor"]).and_then(|query| Ok((query.limit()?, query.text("cursor"))));
     let (limit, after) = match read {

@@ -91,7 +91,7 @@ struct Connection<'a> {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(super) async fn list(query: &str, site: &Site) -> Reply {
+pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
     let filter = match filter(query) {
         Ok(filter) => filter,
         Err(message) => return invalid(&message),
@@ -127,7 +127,7 @@ pub(super) async fn list(query: &str, site: &Site) -> Reply {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(super) async fn end(id: &str, site: &Site) -> Reply {
+pub(in crate::http) async fn end(id: &str, site: &Site) -> Reply {
     let Ok(id) = id.parse::<Uuid>() else {
         return invalid("the connection id in the path is not a UUID");
     };

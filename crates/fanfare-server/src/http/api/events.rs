@@ -119,7 +119,7 @@ impl Published {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(super) async fn publish(sent: RequestBody, site: &Site) -> Reply {
+pub(in crate::http) async fn publish(sent: RequestBody, site: &Site) -> Reply {
     let body = match body::read(sent, &site.options).await {
         Ok(body) => body,
         Err(unread) => return api_error(unread.status(), "INVALID_REQUEST", &unread.message()),

@@ -76,7 +76,7 @@ struct Member<'a> {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(super) async fn list(name: &str, query: &str, site: &Site) -> Reply {
+pub(in crate::http) async fn list(name: &str, query: &str, site: &Site) -> Reply {
     let Ok(name) = percent_encoding::percent_decode_str(name).decode_utf8() else {
         return invalid("the channel's name in the path is not UTF-8");
     };

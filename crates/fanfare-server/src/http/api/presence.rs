@@ -40,7 +40,7 @@ struct Presence<'a> {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(super) async fn show(user: &str, site: &Site) -> Reply {
+pub(in crate::http) async fn show(user: &str, site: &Site) -> Reply {
     let Ok(user) = percent_encoding::percent_decode_str(user).decode_utf8() else {
         return invalid("the user id in the path is not UTF-8");
     };

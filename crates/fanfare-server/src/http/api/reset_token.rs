@@ -35,7 +35,7 @@ struct ResetToken<'a> {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(super) async fn create(user: &str, site: &Site) -> Reply {
+pub(in crate::http) async fn create(user: &str, site: &Site) -> Reply {
     let decoded = percent_encoding::percent_decode_str(user).decode_utf8();
     let Some(user) = decoded.ok().and_then(|user| UserId::new(&user).ok()) else {
         return invalid("the path names no user id");

@@ -6,7 +6,7 @@
 mod asyncapi;
 mod base;
 mod merge;
-mod page;
+pub(super) mod page;
 mod upgrades;
 
 use std::sync::LazyLock;
@@ -19,7 +19,7 @@ use self::{base::Base, merge::merged};
 use super::{
     Site, accounts, api,
     forms::PlainError,
-    health, messages,
+    health, messages, metrics,
     reply::{self, Reply},
 };
 
@@ -34,21 +34,27 @@ use super::{
 )]
 struct Descriptions;
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+/// The server's own routes.
+fn groups() -> Value {
     let mut groups = Base::openapi();
     for group in [
         health::Api::openapi(),
+        metrics::Api::openapi(),
         api::Api::openapi(),
         accounts::auth::Api::openapi(),
+        accounts::password::Api::openapi(),
         accounts::sessions::Api::openapi(),
         messages::Api::openapi(),
         Descriptions::openapi(),
     ] {
         groups.merge(group);
     }
-    let groups = serde_json::to_value(groups).unwrap_or_default();
+    serde_json::to_value(groups).unwrap_or_default()
+}
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     let own = fanfare_dialects::ALL.iter().map(|kind| kind.describe().openapi);
-    let mut document = merged(std::iter::once(groups).chain(own));
+    let mut document = merged(std::iter::once(groups()).chain(own));
     merge::merge(&mut document, upgrades::routes(&asyncapi::DOCUMENT["channels"]));
     document["info"]["summary"] = SUMMARY.into(); // utoipa knows no such field
     document
@@ -56,15 +62,6 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 
 /// The whole in a few words.
 const SUMMARY: &str = "A realtime server: every client in the protocol it already speaks.";
-
-/// What answers at `path`.
-pub(super) fn find(path: &str) -> Option<fn(&Site) -> Reply> {
-    match path {
-        "/openapi.json" => Some(openapi),
-        "/asyncapi.json" => Some(asyncapi),
-        _ => page::find(path),
-    }
-}
 
 /// This document.
 #[utoipa::path(
@@ -76,7 +73,7 @@ pub(super) fn find(path: &str) -> Option<fn(&Site) -> Reply> {
         (status = 429, description = "Too many requests.", body = PlainError<'static>),
     ),
 )]
-fn openapi(site: &Site) -> Reply {
+pub(super) fn openapi(site: &Site) -> Reply {
     let mut document = DOCUMENT.clone();
     let url = match &*site.options.prefix {
         "" => "/",
@@ -96,7 +93,7 @@ fn openapi(site: &Site) -> Reply {
         (status = 429, description = "Too many requests.", body = PlainError<'static>),
     ),
 )]
-fn asyncapi(_: &Site) -> Reply {
+pub(super) fn asyncapi() -> Reply {
     reply::json(StatusCode::OK, &*asyncapi::DOCUMENT)
 }
 
@@ -107,6 +104,7 @@ mod tests {
     use fanfare_core::Options;
 
     use super::*;
+    use crate::http::routes::TABLE;
 
     /// All objects within `value`, itself included.
     fn each(value: &Value, visit: &mut impl FnMut(&serde_json::Map<String, Value>)) {
@@ -141,6 +139,30 @@ mod tests {
             }
         });
         assert!(names.len() > 15, "{names:?}");
+    }
+
+    #[test]
+    fn each_route_is_described_and_each_description_has_its_route() {
+        let parts_of_the_page = ["/docs/page.js", "/docs/page.css"];
+        let routes = TABLE
+            .iter()
+            .filter(|route| !parts_of_the_page.contains(&route.path))
+            .map(|route| (route.method.as_str().to_lowercase(), route.path.to_owned()));
+        let groups = groups();
+        let described = groups["paths"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .flat_map(|(path, item)| {
+                let methods = item.as_object().into_iter().flat_map(serde_json::Map::keys);
+                methods.map(|method| (method.clone(), path.clone()))
+            });
+        assert_eq!(routes.collect::<BTreeSet<_>>(), described.collect());
+        for route in TABLE.iter().filter(|route| route.scope().is_some()) {
+            let operation = &DOCUMENT["paths"][route.path][route.method.as_str().to_lowercase()];
+            let keys = operation["security"].as_array().into_iter().flatten();
+            assert!(keys.clone().any(|way| way["apiKey"].is_array()), "{}", route.path);
+        }
     }
 
     #[test]

@@ -5,7 +5,6 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::{
     super::forms::PlainError,
-    Site,
     reply::{self, Reply},
 };
 
@@ -14,16 +13,6 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'",
 );
-
-/// What answers at `path`.
-pub(super) fn find(path: &str) -> Option<fn(&Site) -> Reply> {
-    match path {
-        "/docs" => Some(docs),
-        "/docs/page.js" => Some(|_| file("text/javascript; charset=utf-8", include_str!("page.js"))),
-        "/docs/page.css" => Some(|_| file("text/css; charset=utf-8", include_str!("page.css"))),
-        _ => None,
-    }
-}
 
 /// Both documents as a page.
 #[utoipa::path(
@@ -40,8 +29,18 @@ pub(super) fn find(path: &str) -> Option<fn(&Site) -> Reply> {
         (status = 429, description = "Too many requests.", body = PlainError<'static>),
     ),
 )]
-pub(super) fn docs(_: &Site) -> Reply {
+pub(in crate::http) fn docs() -> Reply {
     file("text/html; charset=utf-8", include_str!("page.html"))
+}
+
+/// What the page does.
+pub(in crate::http) fn script() -> Reply {
+    file("text/javascript; charset=utf-8", include_str!("page.js"))
+}
+
+/// How the page looks.
+pub(in crate::http) fn style() -> Reply {
+    file("text/css; charset=utf-8", include_str!("page.css"))
 }
 
 fn file(media_type: &'static str, text: &'static str) -> Reply {

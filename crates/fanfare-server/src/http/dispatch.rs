@@ -1,0 +1,180 @@
+//! Takes a request to its handler: past the rate limits, CORS, what is mounted, and the guards.
+
+use std::{
+    net::IpAddr,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::SystemTime,
+};
+
+use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
+use hyper::body::Incoming;
+
+use super::{
+    Decision, Site,
+    body::{self, RequestBody},
+    call::RouteCall,
+    caller, endpoints, health,
+    rejection::RouteRejection,
+    reply::Reply,
+    routes::{self, Group, Route},
+    upgrade,
+};
+use crate::{
+    engine::Shard,
+    refusals::{Refused, Subject},
+};
+
+/// Answers one request.
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    peer: IpAddr,
+    site: Arc<Site>,
+    shard: Rc<Shard>,
+) -> Reply {
+    let (request, rest) = body::watched(request);
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let decision = limit(&request, peer, &site);
+    let mut reply = if decision.is_some_and(|decision| decision.is_refused()) {
+        too_many(request, peer, &site)
+    } else {
+        route(request, peer, &site, &shard).await
+    };
+    if let Some(decision) = decision {
+        decision.tell(reply.headers_mut());
+    }
+    if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+        site.options.origins.share(origin.as_ref(), &mut reply);
+        // What is left of a body would be read as the next request, and a server that stops cuts what is kept.
+        if rest.is_unread() || site.node.is_draining() {
+            let close = HeaderValue::from_static("close");
+            reply.headers_mut().insert(header::CONNECTION, close);
+        }
+    }
+    reply
+}
+
+/// Counts the request where its kind is limited. Who watches the server must always get an answer.
+fn limit(request: &Request<RequestBody>, peer: IpAddr, site: &Site) -> Option<Decision> {
+    let path = site.local_path(request.uri().path()).unwrap_or_default();
+    if is_probe(path) || (request.method() == Method::OPTIONS && request.uri().path() == "/") {
+        return None;
+    }
+    let (client, now) = (site.client(peer, request.headers()), SystemTime::now());
+    let limits = &site.options.rate_limits;
+    match site.mount(path) {
+        Some(_) => limits.upgrade(client, now),
+        None => limits.request(client, now),
+    }
+}
+
+/// The answer to a client that comes too often, in the form of the route that it called.
+fn too_many(request: Request<RequestBody>, peer: IpAddr, site: &Site) -> Reply {
+    site.node.counters.requests_rate_limited.fetch_add(1, Relaxed);
+    let path = site.local_path(request.uri().path()).unwrap_or_default();
+    if let Some(mount) = site.mount(path) {
+        upgrade::turn_back(request, peer, site, mount)
+    } else if let Some(mounted) = endpoints::find(site, path) {
+        endpoints::reject(mounted, &RouteRejection::TooMany)
+    } else {
+        routes::group_of(path).reject(RouteRejection::TooMany)
+    }
+}
+
+async fn route(request: Request<RequestBody>, peer: IpAddr, site: &Arc<Site>, shard: &Rc<Shard>) -> Reply {
+    // On any path: a page cannot even read that there is nothing without it.
+    if is_preflight(&request) {
+        note_foreign(&request, peer, site);
+        return site.options.origins.preflight(request.headers());
+    }
+    let uri = request.uri().clone();
+    // What HAProxy asks unless it is told otherwise: whether the server is ready.
+    if request.method() == Method::OPTIONS && matches!(uri.path(), "/" | "*") {
+        return health::options(site).await;
+    }
+    let Some(path) = site.local_path(uri.path()) else {
+        return Group::Page.reject(RouteRejection::NotFound);
+    };
+    if !is_probe(path) {
+        if let Some(mount) = site.mount(path) {
+            return upgrade::upgrade(request, peer, site, shard, mount).await;
+        }
+        if let Some(mounted) = endpoints::find(site, path) {
+            return endpoints::answer(request, path, peer, site, mounted).await;
+        }
+    }
+    let (head, body) = request.into_parts();
+    match admit(path, &head, peer, site).await {
+        Ok(route) => {
+            let segment = route.segment(path).unwrap_or_default();
+            let call = RouteCall {
+                head,
+                body,
+                peer,
+                site,
+                segment,
+            };
+            (route.handler)(call).await
+        }
+        Err(rejection) => routes::group_of(path).reject(rejection),
+    }
+}
+
+/// The route at `path` for a request with this head, if the caller may use it now.
+async fn admit(
+    path: &str,
+    head: &Parts,
+    peer: IpAddr,
+    site: &Site,
+) -> Result<&'static Route, RouteRejection> {
+    let (group, draining) = (routes::group_of(path), site.node.is_draining());
+    let Some(route) = routes::find(path) else {
+        let rejection = match group {
+            Group::Page | Group::Service if draining => RouteRejection::Draining,
+            _ => RouteRejection::NotFound,
+        };
+        return Err(rejection);
+    };
+    let served = route.for_method(&head.method);
+    let serves_on = match group {
+        Group::Probe | Group::Page => true,
+        Group::Message => served.is_err(),
+        Group::Account(_) | Group::Service => false,
+    };
+    if draining && !serves_on {
+        return Err(RouteRejection::Draining);
+    }
+    let route = served?;
+    if let Some(wanted) = route.scope() {
+        caller::access(site, peer, head, wanted).await?;
+    }
+    Ok(route)
+}
+
+/// Whether `path` is a probe's or a figure's. These answer while the server drains, too.
+fn is_probe(path: &str) -> bool {
+    routes::find(path).is_some_and(|route| route.group == Group::Probe)
+}
+
+fn is_preflight(request: &Request<RequestBody>) -> bool {
+    request.method() == Method::OPTIONS
+        && request
+            .headers()
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// Logs a preflight that the browser will take as a no.
+fn note_foreign(request: &Request<RequestBody>, peer: IpAddr, site: &Site) {
+    let headers = request.headers();
+    if !site.options.origins.allow(headers) {
+        let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
+        site.node.refusals.note(&Refused {
+            subject: Subject::Request,
+            dialect: None,
+            reason: "forbidden_origin",
+            detail: Some(&String::from_utf8_lossy(origin.unwrap_or_default())),
+            peer: Some(site.client(peer, headers)),
+            is_warning: false,
+        });
+    }
+}
