@@ -130,7 +130,7 @@ impl Route {
                 (Some(name), Some(part))
                     if name.starts_with('{') && (!part.is_empty() || self.group == Service) =>
                 {
-                    found = part
+                    found = part;
                 }
                 (Some(name), Some(part)) if name == part => {}
                 _ => return None,
