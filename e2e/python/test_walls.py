@@ -35,8 +35,8 @@ CYCLES_LEFT = {
     "fanfare-cluster wire": "envelope presence",
     "fanfare-dialects broadcast": "forms http notify render",
     "fanfare-server config": "bind_address checks derived kind load model raw schema",
-    "fanfare-server engine": "admission batch census connection deliver grace hold node presence publisher receivers shard slots "
-    "subscriptions sweep talk told undecided",
+    "fanfare-server engine": "admission batch census connection deliver grace hold lapses node presence publisher receivers shard slots "
+    "requests subscriptions sweep talk told undecided",
     "fanfare-server resp": "commands door inline reader session",
     "fanfare-server resp::commands": "command table",
     "fanfare-server serve": "keys prepare",
