@@ -11,7 +11,7 @@
 //! | `frames.rs` | a client's messages, parsed |
 //! | `render.rs` | `Render`: events, the server's own messages, closes |
 //! | `http.rs` | `Respond`: routes, and fields on `/health` and `/metrics` |
-//! | `errors.rs`, `settings.rs`, `listen.rs` | errors, options, and how `fanfare listen` receives |
+//! | `errors.rs`, `options.rs`, `listen.rs` | errors, options, and how `fanfare listen` receives |
 //! | `asyncapi.json`, `transcripts/` | the messages described, and shown scene by scene; every scene is a test |
 //!
 //! A dialect must never know a socket, a clock, the broker, the policy or another dialect: messages and outcomes go in, steps come out.

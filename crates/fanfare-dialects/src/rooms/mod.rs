@@ -1,15 +1,15 @@
 //! `rooms`: chat and updates in rooms with access control. A client authenticates with a token in the query,
 //! joins rooms, publishes in them, and receives their events and who joins and leaves.
 //!
-//! `frames` parses a client's messages, `errors` has the texts of its errors, and `settings` the options.
+//! `frames` parses a client's messages, `errors` has the texts of its errors, and `options` the options.
 
 mod conversation;
 mod errors;
 mod frames;
 mod handshake;
 mod listen;
+mod options;
 mod render;
-mod settings;
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use fanfare_core::{
     policy::PolicyOptions,
 };
 
-use settings::Rooms;
+use options::Rooms;
 
 /// The close code for a missing, bad or expired token.
 const UNAUTHENTICATED: u16 = 4401;
@@ -53,7 +53,7 @@ impl DialectKind for Kind {
     }
 
     fn defaults(&self) -> DialectDefaults {
-        settings::defaults()
+        options::defaults()
     }
 
     fn open(&self, options: &Options) -> Arc<dyn Dialect> {

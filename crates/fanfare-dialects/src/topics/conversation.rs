@@ -9,8 +9,8 @@ use fanfare_core::{
 
 use super::{
     frames::{Frame, FrameKind, Names, Topics},
+    options::AuthTimeouts,
     replies::{FrameError, Reply},
-    settings::AuthTimeouts,
 };
 
 /// The close reason if no new token follows an expired one.

@@ -2,7 +2,7 @@
 //! with an `auth` message, subscribes, and may publish.
 //!
 //! [`frames`] parses a client's messages and [`replies`] renders the replies; [`metadata`] removes what a client
-//! claims about the sender. [`settings`] has the options.
+//! claims about the sender. [`options`] has the options.
 
 mod conversation;
 mod frames;
@@ -10,9 +10,9 @@ mod handshake;
 mod http;
 mod listen;
 mod metadata;
+mod options;
 mod render;
 mod replies;
-mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use fanfare_core::{Description, Dialect, DialectDefaults, DialectKind, ListenPlan, Listening, Options};
 
 use crate::describe;
-use settings::AuthTimeouts;
+use options::AuthTimeouts;
 
 /// The dialect, before it is configured.
 pub(crate) struct Kind;
@@ -51,7 +51,7 @@ impl DialectKind for Kind {
     }
 
     fn defaults(&self) -> DialectDefaults {
-        settings::DEFAULTS
+        options::DEFAULTS
     }
 
     fn open(&self, options: &Options) -> Arc<dyn Dialect> {

@@ -11,7 +11,7 @@ use fanfare_core::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Kind, conversation::Talk, metadata, settings::AuthTimeouts};
+use super::{Kind, conversation::Talk, metadata, options::AuthTimeouts};
 
 /// A connection of alice's.
 struct Alice {
