@@ -22,7 +22,7 @@
 //! use fanfare_core::{Context, Message, Options, Step};
 //!
 //! let (_, kind) = fanfare_dialects::find("echo").expect("it is registered");
-//! let dialect = kind.open(&Options::defaults(kind.defaults().options));
+//! let dialect = kind.open(&Options::default());
 //! let mut conversation = dialect.converse(None);
 //! let context = Context { now: SystemTime::now(), connection: uuid::Uuid::nil(), identity: None };
 //! let mut steps = Vec::new();
