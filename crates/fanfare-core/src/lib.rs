@@ -26,15 +26,15 @@
 //!
 //! # Who may
 //!
-//! One [`policy::Policy`] decides for all dialects who may subscribe to, join and publish on a [`Channel`]. The authorizer is asked
-//! outside this crate: the policy only returns [`policy::Verdict::Ask`].
+//! One [`policy::AccessControl`] decides for all dialects who may subscribe to, join and publish on a [`Channel`]: by the rules of its
+//! [`policy::Policy`], and by the [`policy::Authorizer`] where no rule decides.
 //!
 //! ```
 //! use std::time::SystemTime;
 //!
 //! use fanfare_core::{
 //!     Channel, Identity, UserId,
-//!     policy::{Action, Grant, Policy, PolicyOptions, Rule, RulePattern, Verdict},
+//!     policy::{AccessControl, Action, Grant, Permission, Policy, PolicyOptions, Rule, RulePattern},
 //! };
 //!
 //! let policy = Policy::new(PolicyOptions {
@@ -47,10 +47,11 @@
 //!     ..PolicyOptions::default()
 //! });
 //! let mia = Identity::new(UserId::new("mia")?, SystemTime::now());
-//! let judge = |action, channel| policy.judge(Some(&mia), action, &channel);
-//! assert_eq!(judge(Action::Subscribe, Channel::new("reports.mia.may")?), Verdict::Allowed);
-//! assert_eq!(judge(Action::Subscribe, Channel::new("reports.ben.may")?), Verdict::Denied);
-//! assert_eq!(judge(Action::Publish, Channel::new("reports.mia.may")?), Verdict::Denied); // only backends
+//! let access = AccessControl::new(policy, None);
+//! let judge = |action, channel| access.judge(Some(&mia), action, &channel);
+//! assert_eq!(judge(Action::Subscribe, Channel::new("reports.mia.may")?), Permission::Allowed);
+//! assert_eq!(judge(Action::Subscribe, Channel::new("reports.ben.may")?), Permission::Denied);
+//! assert_eq!(judge(Action::Publish, Channel::new("reports.mia.may")?), Permission::Denied); // only backends
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

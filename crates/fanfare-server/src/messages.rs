@@ -143,7 +143,7 @@ async fn catch_up(accounts: &Accounts, node: &Node, age: Duration) -> Option<()>
     if matches!(broker.health().await, BrokerHealth::Disconnected { .. }) {
         return None;
     }
-    let names = node.names();
+    let names = node.access.names();
     loop {
         let messages = accounts.unpublished(age, LOOK_AT).await.ok()?;
         let mut left = messages.len() < LOOK_AT as usize;

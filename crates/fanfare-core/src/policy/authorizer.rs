@@ -14,21 +14,45 @@ pub struct Question {
     pub channel: Channel,
 }
 
-/// Decides what the policy leaves open with [`Verdict::Ask`](super::Verdict::Ask).
+/// An authorizer's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AuthorizerAnswer {
+    /// Allowed.
+    Allowed,
+    /// Refused, or answered with something that cannot be understood.
+    Denied,
+    /// No answer arrived, which means no. A later question may be answered.
+    Missing,
+}
+
+impl AuthorizerAnswer {
+    /// Returns whether this allows it; without an answer nothing is allowed.
+    pub fn is_allowed(self) -> bool {
+        match self {
+            Self::Allowed => true,
+            Self::Denied | Self::Missing => false,
+        }
+    }
+
+    /// Returns the answer to both: a refusal outweighs a missing answer, which outweighs a permission.
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Denied, Self::Allowed | Self::Denied | Self::Missing)
+            | (Self::Allowed | Self::Missing, Self::Denied) => Self::Denied,
+            (Self::Missing, Self::Allowed | Self::Missing) | (Self::Allowed, Self::Missing) => Self::Missing,
+            (Self::Allowed, Self::Allowed) => Self::Allowed,
+        }
+    }
+}
+
+/// Decides what the policy leaves open.
 pub trait Authorizer: Send + Sync {
     /// Returns the answer if it is cached. Never waits.
-    fn remembered(&self, question: &Question) -> Option<bool>;
+    fn remembered(&self, question: &Question) -> Option<AuthorizerAnswer>;
 
-    /// Asks. A late answer, or one that cannot be read, is `false`. The question continues after the future is
-    /// dropped, so that the next caller with the same question finds the answer in the cache.
-    fn ask(&self, question: Question) -> BoxFuture<'static, bool>;
-
-    /// Like [`Self::ask`], but returns `None` if there was no answer, for callers that can ask again. The
-    /// future is ready at its first poll only if the answer was cached.
-    fn consult(&self, question: Question) -> BoxFuture<'static, Option<bool>> {
-        let answer = self.ask(question);
-        Box::pin(async move { Some(answer.await) })
-    }
+    /// Asks. The question continues after the future is dropped, so that the next caller with the same question
+    /// finds the answer in the cache.
+    fn ask(&self, question: Question) -> BoxFuture<'static, AuthorizerAnswer>;
 
     /// Returns how the questions since the start ended, without those that the cache answered.
     fn counts(&self) -> Counts {

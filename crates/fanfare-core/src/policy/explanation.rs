@@ -6,16 +6,16 @@ use super::{Clauses, RoomAccess, Rule, Verdict};
 
 /// A verdict and its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation<'a> {
+pub(super) struct Explanation<'a> {
     /// The verdict.
-    pub verdict: Verdict,
+    pub(super) verdict: Verdict,
     /// The reason.
-    pub reason: Reason<'a>,
+    pub(super) reason: Reason<'a>,
 }
 
 /// The reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason<'a> {
+pub(super) enum Reason<'a> {
     /// A rule.
     Rule {
         /// Its number among the rules, from 1.
@@ -49,7 +49,7 @@ pub enum Reason<'a> {
 
 impl Reason<'_> {
     /// Returns a label for programs.
-    pub fn code(&self) -> &'static str {
+    pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Rule { .. } => "rule",
             Self::AnonymousInRoom => "anonymous_in_room",

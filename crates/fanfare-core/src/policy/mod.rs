@@ -7,6 +7,7 @@
 //! A channel that carries the messages of a room or of a personal channel is open only to users to whom both
 //! are.
 
+mod access;
 mod authorizer;
 mod explanation;
 mod grant;
@@ -21,9 +22,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::{Channel, Event, Identity, Pattern, UserId};
-pub use authorizer::{Authorizer, Counts, Question};
-pub use explanation::{Explanation, Reason};
+use crate::{Channel, Identity, Pattern, UserId};
+pub use access::{AccessControl, DecidingRule, ExplainedPermission, OpenQuestions, Permission};
+pub use authorizer::{Authorizer, AuthorizerAnswer, Counts, Question};
+use explanation::{Explanation, Reason};
 pub use grant::{BadGrant, Grant};
 use lookup::Lookup;
 pub use place::{KnownNames, Place};
@@ -65,9 +67,12 @@ pub struct PolicyOptions {
     pub names: KnownNames,
 }
 
+/// The questions that a verdict leaves to the authorizer.
+type Questions = SmallVec<[Question; 2]>;
+
 /// The policy's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verdict {
+enum Verdict {
     /// Allowed.
     Allowed,
     /// Refused.
@@ -126,13 +131,9 @@ impl Policy {
         &self.names
     }
 
-    /// Judges whether `who` (`None` for an anonymous connection) may do `action` on `channel`.
-    pub fn judge(&self, who: Option<&Identity>, action: Action, channel: &Channel) -> Verdict {
-        self.explain(who, action, channel).verdict
-    }
-
-    /// Like [`Policy::judge`], with the reason. Allocates nothing.
-    pub fn explain(&self, who: Option<&Identity>, action: Action, channel: &Channel) -> Explanation<'_> {
+    /// Judges whether `who` (`None` for an anonymous connection) may do `action` on `channel`, with the reason. Allocates
+    /// nothing.
+    fn explain(&self, who: Option<&Identity>, action: Action, channel: &Channel) -> Explanation<'_> {
         let own = self.explain_alone(who, action, channel);
         let place = self
             .names
@@ -151,14 +152,8 @@ impl Policy {
         }
     }
 
-    /// Returns the channels to ask the authorizer about, if the verdict is [`Verdict::Ask`]. It must allow all
-    /// of them.
-    pub fn open_questions(
-        &self,
-        who: Option<&Identity>,
-        action: Action,
-        channel: &Channel,
-    ) -> SmallVec<[Channel; 2]> {
+    /// Returns the questions to the authorizer if the verdict is [`Verdict::Ask`]. It must allow all of them.
+    fn open_questions(&self, who: Option<&Identity>, action: Action, channel: &Channel) -> Questions {
         let is_open = |explained: Explanation<'_>| explained.verdict == Verdict::Ask;
         let own = is_open(self.explain_alone(who, action, channel)).then(|| channel.clone());
         let room = match self.names.told_of_by(channel) {
@@ -167,7 +162,12 @@ impl Policy {
             }
             _ => None,
         };
-        own.into_iter().chain(room).collect()
+        let question = |channel| Question {
+            user: who.map(|who| who.user.clone()),
+            action,
+            channel,
+        };
+        own.into_iter().chain(room).map(question).collect()
     }
 
     fn explain_place(&self, who: Option<&Identity>, action: Action, place: Place<'_>) -> Explanation<'_> {
@@ -211,30 +211,9 @@ impl Policy {
         }
     }
 
-    /// Judges `action` of `who` on the personal channel of `owner`, with the reason. No rule changes it.
-    pub fn explain_personal(
-        &self,
-        who: Option<&Identity>,
-        action: Action,
-        owner: &UserId,
-    ) -> Explanation<'_> {
-        explain_personal(who, action, owner)
-    }
-
-    /// Returns whether `who` may receive a private `event`: the users that it names may, and admins, and users
-    /// who may read the channel that it names.
-    pub fn may_see(&self, event: &Event, who: Option<&Identity>) -> Verdict {
-        match (&event.private_to, &event.readers_of) {
-            (None, _) => Verdict::Allowed,
-            (Some(users), _) if may_see(users, who) => Verdict::Allowed,
-            (Some(_), Some(channel)) => self.judge(who, Action::Subscribe, channel),
-            (Some(_), None) => Verdict::Denied,
-        }
-    }
-
     /// Returns which connections may receive an event on `channel`; called once for each event. For
     /// [`Readers::Judged`], each connection that matches by a pattern must be judged.
-    pub fn readers(&self, channel: &Channel) -> Readers {
+    fn readers(&self, channel: &Channel) -> Readers {
         let own = self.readers_alone(channel);
         match self.names.told_of_by(channel) {
             None => own,
@@ -256,12 +235,6 @@ impl Policy {
             None if self.is_public(channel) => Readers::Everyone,
             None => Readers::Identified,
         }
-    }
-
-    /// Returns whether `channel` is closed to any connection, so that [`Policy::readers`] must be called before
-    /// an event is delivered to patterns.
-    pub fn needs_judging(&self, channel: &Channel) -> bool {
-        self.readers(channel) != Readers::Everyone
     }
 
     /// Returns the claims that rules use, each once. A token's other claims need not be kept.
@@ -316,10 +289,11 @@ impl Policy {
 }
 
 /// Returns whether `who` is one of `users`, or an admin.
-fn may_see(users: &[UserId], who: Option<&Identity>) -> bool {
+fn is_named(users: &[UserId], who: Option<&Identity>) -> bool {
     who.is_some_and(|who| users.contains(&who.user) || who.is_admin())
 }
 
+/// Judges `action` of `who` on the personal channel of `owner`, with the reason. No rule changes it.
 fn explain_personal<'a>(who: Option<&Identity>, action: Action, owner: &str) -> Explanation<'a> {
     match action {
         Action::Publish => decided(false, Reason::PersonalPublish),

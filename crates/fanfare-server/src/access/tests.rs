@@ -11,7 +11,10 @@ use std::{
 
 use fanfare_core::{
     Channel, UserId,
-    policy::{Action, Authorizer as _, Counts, PolicyOptions, Question, RoomAccess, Verdict},
+    policy::{
+        AccessControl, Action, Authorizer as _, AuthorizerAnswer, Counts, Permission, PolicyOptions,
+        Question, RoomAccess,
+    },
 };
 use futures_util::FutureExt as _;
 use tokio::{
@@ -147,7 +150,7 @@ async fn what_is_sent() {
         ),
     ];
     for (question, expected) in cases {
-        assert!(webhook.ask(question).await);
+        assert!(webhook.ask(question).await.is_allowed());
         let request = service.last_request();
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         assert_eq!(body, expected);
@@ -165,7 +168,7 @@ async fn credentials_in_the_address_become_basic_authentication() {
         url: Some(service.url.replace("//", "//me:secret@").parse().unwrap()),
         ..Authorizer::default()
     };
-    assert!(webhook(&settings).ask(about("a")).await);
+    assert!(webhook(&settings).ask(about("a")).await.is_allowed());
     let request = service.last_request().to_lowercase();
     assert!(
         request.contains("\r\nauthorization: basic bwu6c2vjcmv0\r\n"),
@@ -228,14 +231,19 @@ async fn what_counts_as_an_answer() {
             "trying out leaves no trace"
         );
         assert_eq!(webhook.counts(), Counts::default());
-        assert_eq!(webhook.ask(about("a")).await, expected, "{answer:.80}");
+        assert_eq!(
+            webhook.ask(about("a")).await.is_allowed(),
+            expected,
+            "{answer:.80}"
+        );
         let counts = Counts {
             allowed,
             denied,
             failed,
         };
         assert_eq!(webhook.counts(), counts, "{answer:.80}");
-        assert_eq!(webhook.remembered(&about("a")), Some(expected), "{answer:.80}");
+        let remembered = webhook.remembered(&about("a")).map(AuthorizerAnswer::is_allowed);
+        assert_eq!(remembered, Some(expected), "{answer:.80}");
         assert_eq!(service.requests(), 2);
     }
 }
@@ -247,8 +255,8 @@ async fn nobody_there_and_late_mean_no() {
         ..Authorizer::default()
     };
     let gone = webhook(&gone);
-    assert!(!gone.ask(about("a")).await);
-    assert_eq!(gone.consult(about("a")).await, None);
+    assert!(!gone.ask(about("a")).await.is_allowed());
+    assert_eq!(gone.ask(about("a")).await, AuthorizerAnswer::Missing);
 
     let service = Service::start(&http("200 OK", YES), Duration::from_secs(60)).await;
     let settings = Authorizer {
@@ -256,29 +264,29 @@ async fn nobody_there_and_late_mean_no() {
         ..service.settings()
     };
     let webhook = webhook(&settings);
-    assert!(!webhook.ask(about("a")).await);
+    assert!(!webhook.ask(about("a")).await.is_allowed());
     assert_eq!(webhook.counts().failed, 1);
-    assert_eq!(webhook.remembered(&about("a")), Some(false));
-    assert_eq!(webhook.consult(about("a")).await, None);
+    assert_eq!(webhook.remembered(&about("a")), Some(AuthorizerAnswer::Missing));
+    assert_eq!(webhook.ask(about("a")).await, AuthorizerAnswer::Missing);
 }
 
 /// Where there was an answer, be it one that cannot be understood, there is no other to come.
 #[tokio::test]
 async fn who_can_come_back_is_told_of_no_answer() {
     for (answer, expected) in [
-        (http("200 OK", YES), Some(true)),
-        (http("200 OK", NO), Some(false)),
-        (http("200 OK", "yes"), Some(false)),
-        (http("500 Internal Server Error", YES), Some(false)),
-        (http("404 Not Found", YES), Some(false)),
-        (http("502 Bad Gateway", YES), None),
-        (http("503 Service Unavailable", YES), None),
-        (String::new(), None),
+        (http("200 OK", YES), AuthorizerAnswer::Allowed),
+        (http("200 OK", NO), AuthorizerAnswer::Denied),
+        (http("200 OK", "yes"), AuthorizerAnswer::Denied),
+        (http("500 Internal Server Error", YES), AuthorizerAnswer::Denied),
+        (http("404 Not Found", YES), AuthorizerAnswer::Denied),
+        (http("502 Bad Gateway", YES), AuthorizerAnswer::Missing),
+        (http("503 Service Unavailable", YES), AuthorizerAnswer::Missing),
+        (String::new(), AuthorizerAnswer::Missing),
     ] {
         let service = Service::start(&answer, AT_ONCE).await;
         let webhook = service.webhook();
         for _ in 0..2 {
-            assert_eq!(webhook.consult(about("a")).await, expected, "{answer}");
+            assert_eq!(webhook.ask(about("a")).await, expected, "{answer}");
         }
         assert_eq!(service.requests(), 1);
     }
@@ -288,11 +296,11 @@ async fn who_can_come_back_is_told_of_no_answer() {
 async fn answers_are_remembered_each_for_its_question() {
     let service = Service::start(&http("200 OK", YES), AT_ONCE).await;
     let webhook = service.webhook();
-    assert!(webhook.ask(about("a")).await);
+    assert!(webhook.ask(about("a")).await.is_allowed());
     service.say(&http("200 OK", NO), AT_ONCE);
     for _ in 0..3 {
-        assert!(webhook.ask(about("a")).await);
-        assert_eq!(webhook.remembered(&about("a")), Some(true));
+        assert!(webhook.ask(about("a")).await.is_allowed());
+        assert_eq!(webhook.remembered(&about("a")), Some(AuthorizerAnswer::Allowed));
     }
     assert_eq!(service.requests(), 1);
     let others = [
@@ -303,7 +311,7 @@ async fn answers_are_remembered_each_for_its_question() {
     ];
     for (number, other) in others.into_iter().enumerate() {
         assert_eq!(webhook.remembered(&other), None);
-        assert!(!webhook.ask(other).await);
+        assert!(!webhook.ask(other).await.is_allowed());
         assert_eq!(service.requests(), 2 + number);
     }
 }
@@ -320,25 +328,25 @@ async fn memory_ends() {
         ..service.settings()
     });
     for webhook in [&short, &none] {
-        assert!(webhook.ask(about("a")).await);
+        assert!(webhook.ask(about("a")).await.is_allowed());
     }
     assert_eq!(none.remembered(&about("a")), None);
     service.say(&http("200 OK", NO), AT_ONCE);
-    assert!(!none.ask(about("a")).await);
+    assert!(!none.ask(about("a")).await.is_allowed());
     tokio::time::sleep(Duration::from_millis(150)).await;
     assert_eq!(short.remembered(&about("a")), None);
-    assert!(!short.ask(about("a")).await);
+    assert!(!short.ask(about("a")).await.is_allowed());
 }
 
 #[tokio::test]
 async fn failures_are_remembered_for_a_second() {
     let service = Service::start(&http("500 Internal Server Error", ""), AT_ONCE).await;
     let webhook = service.webhook();
-    assert!(!webhook.ask(about("a")).await);
+    assert!(!webhook.ask(about("a")).await.is_allowed());
     service.say(&http("200 OK", YES), AT_ONCE);
-    assert!(!webhook.ask(about("a")).await);
+    assert!(!webhook.ask(about("a")).await.is_allowed());
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert!(webhook.ask(about("a")).await);
+    assert!(webhook.ask(about("a")).await.is_allowed());
     assert_eq!(service.requests(), 2);
 }
 
@@ -352,7 +360,10 @@ async fn equal_questions_are_asked_once() {
             ..service.settings()
         });
         let asked = (0..20).map(|_| webhook.ask(about("a")));
-        assert_eq!(futures_util::future::join_all(asked).await, [true; 20]);
+        assert_eq!(
+            futures_util::future::join_all(asked).await,
+            [AuthorizerAnswer::Allowed; 20]
+        );
         assert_eq!(service.requests() - before, 1);
     }
 }
@@ -361,13 +372,16 @@ async fn equal_questions_are_asked_once() {
 async fn only_a_remembered_answer_is_there_at_the_first_poll() {
     let service = Service::start(&http("200 OK", YES), Duration::ZERO).await;
     let webhook = service.webhook();
-    let asked = webhook.consult(about("a"));
+    let asked = webhook.ask(about("a"));
     // The answer is there before the first poll, as it may be when another thread runs the request.
     while webhook.remembered(&about("a")).is_none() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(asked.now_or_never(), None);
-    assert_eq!(webhook.consult(about("a")).now_or_never(), Some(Some(true)));
+    assert_eq!(
+        webhook.ask(about("a")).now_or_never(),
+        Some(AuthorizerAnswer::Allowed)
+    );
 }
 
 #[tokio::test]
@@ -381,7 +395,7 @@ async fn a_question_goes_on_when_nobody_waits() {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(webhook.remembered(&about("a")), Some(true));
+    assert_eq!(webhook.remembered(&about("a")), Some(AuthorizerAnswer::Allowed));
     assert_eq!(service.requests(), 1);
 }
 
@@ -394,7 +408,10 @@ async fn so_many_at_once_and_no_more() {
         ..service.settings()
     });
     let asked = (0..12).map(|number| webhook.ask(about(&format!("a.{number}"))));
-    assert_eq!(futures_util::future::join_all(asked).await, [true; 12]);
+    assert_eq!(
+        futures_util::future::join_all(asked).await,
+        [AuthorizerAnswer::Allowed; 12]
+    );
     assert_eq!(service.state.most_under_way.load(Ordering::SeqCst), 3);
 }
 
@@ -411,7 +428,7 @@ fn a_runtime_that_has_ended_means_no() {
     runtime.shutdown_background();
     let here = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for _ in 0..2 {
-        assert!(!here.block_on(webhook.ask(about("a"))));
+        assert!(!here.block_on(webhook.ask(about("a"))).is_allowed());
     }
 }
 
@@ -447,14 +464,14 @@ fn policies_from_configurations() {
         ..PolicyOptions::default()
     };
     let verdict = |config: &Config| {
-        let policy = policy(config, closed()).unwrap();
-        policy.judge(None, Action::Subscribe, &channel)
+        let access = AccessControl::new(policy(config, closed()).unwrap(), None);
+        access.judge(None, Action::Subscribe, &channel)
     };
-    assert_eq!(verdict(&config(&[rule("news.*", "anyone")])), Verdict::Allowed);
-    assert_eq!(verdict(&config(&[])), Verdict::Denied);
+    assert_eq!(verdict(&config(&[rule("news.*", "anyone")])), Permission::Allowed);
+    assert_eq!(verdict(&config(&[])), Permission::Denied);
     let mut asking = config(&[]);
     asking.authorizer.url = Some("http://127.0.0.1:1/".parse().unwrap());
-    assert_eq!(verdict(&asking), Verdict::Ask);
+    assert!(matches!(verdict(&asking), Permission::Pending(_)));
 
     let cases = [
         (

@@ -14,7 +14,7 @@ use std::{
 use ahash::{AHashMap, RandomState};
 use fanfare_core::{
     BoxFuture, LogThrottle, RawObject,
-    policy::{Action, Authorizer, Counts, Question},
+    policy::{Action, Authorizer, AuthorizerAnswer, Counts, Question},
 };
 use futures_util::{FutureExt as _, future::Shared};
 use moka::{Expiry, policy::EvictionPolicy, sync::Cache};
@@ -56,13 +56,13 @@ struct Inner {
     complaints: LogThrottle,
 }
 
-type Memory = Cache<Question, Answer, RandomState>;
-type Pending = Shared<BoxFuture<'static, Option<bool>>>;
+type Memory = Cache<Question, Remembered, RandomState>;
+type Pending = Shared<BoxFuture<'static, AuthorizerAnswer>>;
 
-/// An answer, and how long it is good. `None` is what could not be had.
+/// An answer, and how long it is good.
 #[derive(Clone, Copy)]
-struct Answer {
-    allow: Option<bool>,
+struct Remembered {
+    answer: AuthorizerAnswer,
     lasts: Duration,
 }
 
@@ -148,29 +148,23 @@ impl Webhook {
 }
 
 impl Authorizer for Webhook {
-    fn remembered(&self, question: &Question) -> Option<bool> {
-        self.0
-            .remembered(question)
-            .map(|answer| answer.allow.unwrap_or(false))
+    fn remembered(&self, question: &Question) -> Option<AuthorizerAnswer> {
+        self.0.memory.get(question).map(|remembered| remembered.answer)
     }
 
-    fn ask(&self, question: Question) -> BoxFuture<'static, bool> {
-        self.consult(question).map(|allow| allow.unwrap_or(false)).boxed()
-    }
-
-    fn consult(&self, question: Question) -> BoxFuture<'static, Option<bool>> {
+    fn ask(&self, question: Question) -> BoxFuture<'static, AuthorizerAnswer> {
         let mut pending = self.0.pending();
         if let Some(pending) = pending.get(&question) {
             return pending.clone().boxed();
         }
-        if let Some(answer) = self.0.remembered(&question) {
-            return std::future::ready(answer.allow).boxed();
+        if let Some(answer) = self.remembered(&question) {
+            return std::future::ready(answer).boxed();
         }
         let (sender, receiver) = oneshot::channel();
         let answer = async move {
             // Another thread may answer before the first poll, and callers count the question by that poll.
             tokio::task::yield_now().await;
-            receiver.await.ok().flatten()
+            receiver.await.unwrap_or(AuthorizerAnswer::Missing)
         };
         let answer = answer.boxed().shared();
         pending.insert(question.clone(), answer.clone());
@@ -180,9 +174,9 @@ impl Authorizer for Webhook {
             question,
         };
         self.0.runtime.spawn(async move {
-            let allow = underway.inner.answer(&underway.question).await;
+            let answer = underway.inner.answer(&underway.question).await;
             drop(underway);
-            let _ = sender.send(allow); // nobody may be waiting any more
+            let _ = sender.send(answer); // nobody may be waiting any more
         });
         answer.boxed()
     }
@@ -215,34 +209,31 @@ impl Inner {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remembered(&self, question: &Question) -> Option<Answer> {
-        self.memory.get(question)
-    }
-
     /// Asks, counts, remembers.
-    async fn answer(&self, question: &Question) -> Option<bool> {
-        let (allow, failed) = match self.request_in_time(question).await {
-            Ok(allow) => (Some(allow), false),
+    async fn answer(&self, question: &Question) -> AuthorizerAnswer {
+        let tally = &self.tally;
+        let (answer, count, longest) = match self.request_in_time(question).await {
+            Ok(true) => (AuthorizerAnswer::Allowed, &tally.allowed, Duration::MAX),
+            Ok(false) => (AuthorizerAnswer::Denied, &tally.denied, Duration::MAX),
             Err(reason) => {
                 if let Some(held_back) = self.complaints.pass() {
                     tracing::warn!(%reason, held_back, "no answer from the authorizer, which means no");
                 }
                 // What was answered at all is a no, however often it is asked again.
-                ((!reason.is_absence()).then_some(false), true)
+                let answer = if reason.is_absence() {
+                    AuthorizerAnswer::Missing
+                } else {
+                    AuthorizerAnswer::Denied
+                };
+                (answer, &tally.failed, FAILURE_LASTS)
             }
         };
-        let count = match (failed, allow) {
-            (true, _) => &self.tally.failed,
-            (false, Some(true)) => &self.tally.allowed,
-            (false, _) => &self.tally.denied,
-        };
         count.fetch_add(1, Ordering::Relaxed);
-        let longest = if failed { FAILURE_LASTS } else { Duration::MAX };
         let lasts = self.lasts.min(longest);
         if !lasts.is_zero() {
-            self.memory.insert(question.clone(), Answer { allow, lasts });
+            self.memory.insert(question.clone(), Remembered { answer, lasts });
         }
-        allow
+        answer
     }
 
     async fn request_in_time(&self, question: &Question) -> Result<bool, NoAnswer> {
@@ -307,19 +298,19 @@ impl NoAnswer {
 fn memory() -> Memory {
     struct Lifetime;
 
-    impl Expiry<Question, Answer> for Lifetime {
-        fn expire_after_create(&self, _: &Question, answer: &Answer, _: Instant) -> Option<Duration> {
-            Some(answer.lasts)
+    impl Expiry<Question, Remembered> for Lifetime {
+        fn expire_after_create(&self, _: &Question, remembered: &Remembered, _: Instant) -> Option<Duration> {
+            Some(remembered.lasts)
         }
 
         fn expire_after_update(
             &self,
             _: &Question,
-            answer: &Answer,
+            remembered: &Remembered,
             _: Instant,
             _: Option<Duration>,
         ) -> Option<Duration> {
-            Some(answer.lasts)
+            Some(remembered.lasts)
         }
     }
 

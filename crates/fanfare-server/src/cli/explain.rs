@@ -5,7 +5,7 @@ use std::fmt::Write as _; // writing to a string cannot fail
 use clap::{ArgGroup, Args};
 use fanfare_core::{
     Audience, Identity,
-    policy::{Action, Policy, Question, Reason, Verdict},
+    policy::{AccessControl, Action, DecidingRule, ExplainedPermission, Permission, Policy},
 };
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -48,17 +48,11 @@ pub(super) struct Explain {
 /// What is said about one thing that one can do with a channel.
 struct Decision {
     what: &'static str,
-    action: Action,
-    verdict: Verdict,
+    permission: Permission,
     code: &'static str,
     reason: String,
-    rule: Option<RuleFacts>,
-}
-
-/// Where to find the rule that decided.
-struct RuleFacts {
-    number: usize,
-    pattern: String,
+    rule: Option<DecidingRule>,
+    /// Where to find the rule.
     place: String,
 }
 
@@ -74,11 +68,11 @@ impl Explain {
             .map_err(|error| Failure::Usage(format!("--channel {:?}: {error}", self.channel)))?;
         let policy = serve::policy(&loaded.config).map_err(|error| Failure::Usage(error.to_string()))?;
         let who = self.identity(&policy)?;
-        let mut decisions = decide(&policy, loaded, who.as_ref(), &audience);
+        let room = matches!(&audience, Audience::Channel(channel) if policy.names().is_room(channel));
+        let mut decisions = decide(policy, loaded, who.as_ref(), &audience, room);
         if self.ask {
-            ask(loaded, &policy, who.as_ref(), &audience, &mut decisions).await?;
+            ask(loaded, &mut decisions).await?;
         }
-        let room = is_room(&policy, &audience);
         Ok(if self.json {
             format!("{}\n", self.as_json(room, &decisions))
         } else {
@@ -117,10 +111,10 @@ impl Explain {
         let mut text = format!("{who} on {:?}{kind}\n", self.channel);
         for decision in decisions {
             let place = match &decision.rule {
-                Some(rule) => format!(" ({})", rule.place),
+                Some(_) => format!(" ({})", decision.place),
                 None => String::new(),
             };
-            let (what, verdict, reason) = (decision.what, words(decision.verdict), &decision.reason);
+            let (what, verdict, reason) = (decision.what, words(&decision.permission), &decision.reason);
             let _ = writeln!(text, "  {what:<10} {verdict:<22} {reason}{place}");
         }
         text
@@ -130,14 +124,14 @@ impl Explain {
         let decision = |decision: &Decision| {
             let mut json = json!({
                 "action": decision.what,
-                "verdict": code(decision.verdict),
+                "verdict": code(&decision.permission),
                 "decided_by": decision.code,
                 "reason": decision.reason,
             });
             if let Some(rule) = &decision.rule {
                 json["rule"] = rule.number.into();
                 json["pattern"] = rule.pattern.as_str().into();
-                json["place"] = rule.place.as_str().into();
+                json["place"] = decision.place.as_str().into();
             }
             json
         };
@@ -150,13 +144,15 @@ impl Explain {
     }
 }
 
-fn is_room(policy: &Policy, audience: &Audience) -> bool {
-    matches!(audience, Audience::Channel(channel) if policy.names().is_room(channel))
-}
-
 /// Everything that one can do with the channel. Joining a room is subscribing to it, by another name.
-fn decide(policy: &Policy, loaded: &Loaded, who: Option<&Identity>, audience: &Audience) -> Vec<Decision> {
-    let room = is_room(policy, audience);
+fn decide(
+    policy: Policy,
+    loaded: &Loaded,
+    who: Option<&Identity>,
+    audience: &Audience,
+    room: bool,
+) -> Vec<Decision> {
+    let access = AccessControl::new(policy, None);
     let all = [
         ("subscribe", Action::Subscribe, true),
         ("join", Action::Subscribe, room),
@@ -164,84 +160,71 @@ fn decide(policy: &Policy, loaded: &Loaded, who: Option<&Identity>, audience: &A
     ];
     let possible = all.into_iter().filter(|(_, _, possible)| *possible);
     let decision = |(what, action, _)| {
-        let explanation = match audience {
-            Audience::User(owner) => policy.explain_personal(who, action, owner),
-            Audience::Channel(channel) => policy.explain(who, action, channel),
-            Audience::Everyone => return None, // no channel's name means everyone
-        };
-        let reason = &explanation.reason;
-        let rule = match reason {
-            Reason::Rule { number, rule, .. } => Some(RuleFacts {
-                number: *number,
-                pattern: rule.pattern.to_string(),
-                place: loaded.origins.of(&format!("channel[{}]", number - 1)).to_string(),
-            }),
-            _ => None,
+        let ExplainedPermission {
+            permission,
+            code,
+            reason,
+            rule,
+        } = access.explain(who, action, audience)?;
+        let place = match &rule {
+            Some(rule) => loaded
+                .origins
+                .of(&format!("channel[{}]", rule.number - 1))
+                .to_string(),
+            None => String::new(),
         };
         Some(Decision {
             what,
-            action,
-            verdict: explanation.verdict,
-            code: reason.code(),
-            reason: reason.to_string(),
+            permission,
+            code,
+            reason,
             rule,
+            place,
         })
     };
     possible.filter_map(decision).collect()
 }
 
-/// Puts the authorizer's answers in the place of the open verdicts.
-async fn ask(
-    loaded: &Loaded,
-    policy: &Policy,
-    who: Option<&Identity>,
-    audience: &Audience,
-    decisions: &mut [Decision],
-) -> Result<(), Failure> {
+/// Puts the authorizer's answers in the place of what is open.
+async fn ask(loaded: &Loaded, decisions: &mut [Decision]) -> Result<(), Failure> {
     let webhook = Webhook::new(&loaded.config.authorizer, Handle::current())
         .map_err(|error| Failure::Runtime(error.to_string()))?;
-    let (Some(webhook), Audience::Channel(channel)) = (webhook, audience) else {
+    let Some(webhook) = webhook else {
         return Ok(());
     };
-    for decision in decisions
-        .iter_mut()
-        .filter(|decision| decision.verdict == Verdict::Ask)
-    {
-        for channel in policy.open_questions(who, decision.action, channel) {
-            let question = Question {
-                user: who.map(|who| who.user.clone()),
-                action: decision.action,
-                channel,
-            };
-            (decision.verdict, decision.reason) = match webhook.try_out(&question).await {
-                Ok(true) => (Verdict::Allowed, "the authorizer says yes".to_owned()),
-                Ok(false) => (Verdict::Denied, "the authorizer says no".to_owned()),
-                Err(reason) => (
-                    Verdict::Denied,
-                    format!("the authorizer gave no answer, which means no: {reason}"),
-                ),
-            };
-            if decision.verdict == Verdict::Denied {
-                break;
-            }
-        }
+    for decision in decisions {
+        let open = match &decision.permission {
+            Permission::Allowed | Permission::Denied => continue,
+            Permission::Pending(open) => open,
+        };
+        let answer = open
+            .ask_by(async |question| webhook.try_out(question).await)
+            .await;
+        (decision.permission, decision.reason) = match answer {
+            Ok(true) => (Permission::Allowed, "the authorizer says yes".to_owned()),
+            Ok(false) => (Permission::Denied, "the authorizer says no".to_owned()),
+            Err(reason) => (
+                Permission::Denied,
+                format!("the authorizer gave no answer, which means no: {reason}"),
+            ),
+        };
     }
     Ok(())
 }
 
-fn words(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Allowed => "allowed",
-        Verdict::Denied => "refused",
-        Verdict::Ask => "the authorizer decides",
+fn words(permission: &Permission) -> &'static str {
+    match permission {
+        Permission::Allowed => "allowed",
+        Permission::Denied => "refused",
+        Permission::Pending(_) => "the authorizer decides",
     }
 }
 
-fn code(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Allowed => "allowed",
-        Verdict::Denied => "refused",
-        Verdict::Ask => "authorizer",
+fn code(permission: &Permission) -> &'static str {
+    match permission {
+        Permission::Allowed => "allowed",
+        Permission::Denied => "refused",
+        Permission::Pending(_) => "authorizer",
     }
 }
 

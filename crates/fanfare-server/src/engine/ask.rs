@@ -5,7 +5,7 @@ use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use fanfare_core::{
     Channel, Command, Denial, EVERYONE_CHANNEL, Hears, Identity, Outcome, Subscription,
-    policy::{Action, Verdict},
+    policy::{Action, Permission},
 };
 use futures_util::FutureExt;
 
@@ -152,21 +152,18 @@ impl Connection {
     fn renew(&mut self, identity: Arc<Identity>, turn: &Turn<'_>) {
         self.expires_at = unix_millis(identity.expires_at);
         self.paused = false;
-        let policy = turn.shard.node.policy();
+        let access = &turn.shard.node.access;
         let own = self.subscriptions.iter().flat_map(|own| own.all());
-        let closed = own.filter(|wanted| match wanted {
-            Subscription::Channel(channel) => {
-                policy.judge(Some(&identity), Action::Subscribe, channel) == Verdict::Denied
-                    && !self.borrows(channel)
-            }
-            Subscription::Personal(_) | Subscription::Pattern(_) => false,
+        let closed = own.filter(|wanted| match access.may_subscribe(Some(&identity), wanted) {
+            Permission::Denied => !matches!(wanted, Subscription::Channel(channel) if self.borrows(channel)),
+            Permission::Allowed | Permission::Pending(_) => false, // what the authorizer said stands
         });
         let closed: Vec<_> = closed.cloned().collect();
         let everyone = Channel::new(EVERYONE_CHANNEL).ok().and_then(|channel| {
-            match policy.judge(Some(&identity), Action::Subscribe, &channel) {
-                Verdict::Allowed => Some(true),
-                Verdict::Denied => Some(false),
-                Verdict::Ask => None, // what the authorizer said stands
+            match access.judge(Some(&identity), Action::Subscribe, &channel) {
+                Permission::Allowed => Some(true),
+                Permission::Denied => Some(false),
+                Permission::Pending(_) => None, // as above
             }
         });
         self.identity = Some(identity);
@@ -213,23 +210,22 @@ impl Connection {
         if self.is_subscribed(wanted) {
             return Request::Held;
         }
-        match self.may_listen(wanted, turn) {
-            Verdict::Allowed => Request::Take(wanted.clone()),
-            Verdict::Denied => Request::Denied(Denial::Forbidden),
-            Verdict::Ask => Request::Ask(wanted.clone()),
-        }
+        self.judged(wanted.clone(), turn)
+    }
+
+    fn judged(&self, wanted: Subscription, turn: &Turn<'_>) -> Request {
+        let who = self.proven().map(|identity| &**identity);
+        Request::new(wanted, who, &turn.shard.node.access)
     }
 
     fn join(&mut self, room: Channel, wants_members: bool, turn: &mut Turn<'_>) {
         let wanted = Subscription::Channel(room.clone());
         let request = if self.is_member(&wanted) {
             Request::Held
+        } else if self.proven().is_some() {
+            self.judged(wanted, turn)
         } else {
-            match self.may_listen(&wanted, turn) {
-                Verdict::Allowed if self.proven().is_some() => Request::Take(wanted),
-                Verdict::Ask if self.proven().is_some() => Request::Ask(wanted),
-                _ => Request::Denied(Denial::Forbidden),
-            }
+            Request::Denied(Denial::Forbidden)
         };
         let granting = requests::grant(self.asking(turn), vec![request], self.subscriptions_left(), true);
         let work = async move {
@@ -265,17 +261,6 @@ impl Connection {
         self.drop_subscription(&wanted, turn.shard, turn.key);
         self.rehear(turn.shard, turn.key);
         self.answer(Ok(Outcome::Left), turn);
-    }
-
-    fn may_listen(&self, wanted: &Subscription, turn: &Turn<'_>) -> Verdict {
-        let who = self.proven().map(|identity| &**identity);
-        match wanted {
-            Subscription::Personal(user) if who.is_some_and(|own| own.user == *user) => Verdict::Allowed,
-            Subscription::Personal(_) => Verdict::Denied,
-            Subscription::Channel(channel) => turn.shard.node.policy().judge(who, Action::Subscribe, channel),
-            // What it matches is judged when there is something to show.
-            Subscription::Pattern(_) => Verdict::Allowed,
-        }
     }
 
     pub(super) fn asking(&self, turn: &Turn<'_>) -> Asking {

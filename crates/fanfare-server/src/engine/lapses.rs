@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use fanfare_core::{
-    Channel, Denial, Identity, Outcome, Subscription,
-    policy::{Action, Verdict},
-};
+use fanfare_core::{Channel, Denial, Identity, Outcome, Subscription};
 
 use super::{
     connection::Connection,
@@ -44,15 +41,12 @@ impl Connection {
             return self.answer(Err(Denial::OtherUser), turn);
         }
         let wanted = Subscription::Channel(channel.clone());
-        let policy = turn.shard.node.policy();
-        let verdict = policy.judge(Some(&credential), Action::Subscribe, &channel);
-        let request = match verdict {
-            Verdict::Denied => Request::Denied(Denial::Forbidden),
-            _ if self.is_subscribed(&wanted) => Request::Held,
-            Verdict::Allowed => Request::Take(wanted),
-            Verdict::Ask => Request::Ask(wanted),
+        let is_subscribed = self.is_subscribed(&wanted);
+        let access = &turn.shard.node.access;
+        let request = match Request::new(wanted, Some(&credential), access) {
+            Request::Take(..) if is_subscribed => Request::Held,
+            request => request,
         };
-        drop(policy);
         let asking = Asking {
             who: Some(credential.clone()),
             ..self.asking(turn)

@@ -27,7 +27,6 @@ mod publisher;
 mod questions;
 mod receivers;
 mod requests;
-mod rights;
 mod say;
 mod seat;
 mod serve;

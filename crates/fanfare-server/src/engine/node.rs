@@ -9,12 +9,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use arc_swap::{ArcSwap, Guard};
 use fanfare_core::{
     Audience, Broker, BrokerError, BrokerFigures, BrokerHealth, ChannelInterests, Dialect, DialectFacts,
     DialectKind, DialectReport, EVERYONE_CHANNEL, Event, Hearing, Hears, Interests, NodeFacts,
-    PresenceCounts, PublishOptions, Receipt, RememberedIds, Rendering, UserId,
-    policy::{Authorizer, Counts, KnownNames, Policy},
+    PresenceCounts, PublishOptions, Receipt, RememberedIds, Rendering, UserId, policy::AccessControl,
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -37,10 +35,10 @@ pub struct Node {
     pub counters: Counters,
     /// Where tokens become identities.
     pub gate: Arc<Gate>,
+    /// Decides who may use which channel.
+    pub access: AccessControl,
     /// Where refusals are logged.
     pub(crate) refusals: RefusalLog,
-    policy: ArcSwap<Policy>,
-    pub(super) authorizer: Option<Arc<dyn Authorizer>>,
     pub(super) interests: Interests<InForce>,
     pub(super) channels: ChannelInterests<InForce>,
     /// The event types that no client may publish.
@@ -59,10 +57,8 @@ pub struct NodeOptions {
     pub dialects: Vec<Mounting>,
     /// Where tokens become identities.
     pub gate: Arc<Gate>,
-    /// Who may use which channel.
-    pub policy: Policy,
-    /// Who decides where the policy says so.
-    pub authorizer: Option<Arc<dyn Authorizer>>,
+    /// Decides who may use which channel.
+    pub access: AccessControl,
 }
 
 /// A dialect to be mounted.
@@ -129,9 +125,8 @@ impl Node {
                 .collect(),
             counters: Counters::default(),
             gate: options.gate,
+            access: options.access,
             refusals: RefusalLog::default(),
-            policy: ArcSwap::from_pointee(options.policy),
-            authorizer: options.authorizer,
             interests: Interests::new(count),
             channels: ChannelInterests::default(),
             reserved_types,
@@ -149,22 +144,6 @@ impl Node {
         // Called once by the composition root; a second call would find the first one's in place and changes nothing.
         let _ = self.shards.set(shards);
         let _ = self.broker.set(broker);
-    }
-
-    /// Who may use which channel, as of now. Judge one question by one of these: the next call may return another.
-    /// The names of rooms and of the feed.
-    pub fn names(&self) -> KnownNames {
-        self.policy().names().clone()
-    }
-
-    pub(super) fn policy(&self) -> Guard<Arc<Policy>> {
-        self.policy.load()
-    }
-
-    /// Judges by `policy` from now on. Exact subscriptions that exist stay; publishing, new subscriptions and events for
-    /// patterns are judged anew.
-    pub fn replace_policy(&self, policy: Policy) {
-        self.policy.store(Arc::new(policy));
     }
 
     /// Publishes `events` by the broker, in order, and in the order of calls; one receipt for each.
@@ -354,14 +333,6 @@ impl Node {
             pattern_subscriptions: self.channels.pattern_subscriptions() as u64,
             rooms: self.broker().map_or(0, |broker| broker.rooms() as u64),
         }
-    }
-
-    /// How the questions to the authorizer ended; all zero where there is none.
-    pub fn authorizer_counts(&self) -> Counts {
-        let authorizer = self.authorizer.as_ref();
-        authorizer
-            .map(|authorizer| authorizer.counts())
-            .unwrap_or_default()
     }
 
     /// Passes a marker through every shard's queue of deliveries and waits for all.

@@ -3,15 +3,14 @@
 use std::rc::Rc;
 
 use fanfare_core::{
-    Audience, Channel, Event, UserId,
-    policy::{Action, Question, Readers, Verdict},
+    Audience, Channel, Event,
+    policy::{OpenQuestions, Permission, Readers},
 };
 use smallvec::SmallVec;
 
 use super::{
     Prepared, Shard,
     connection::{Connection, Key},
-    undecided::Questions,
 };
 
 /// Connections, in the order they are written to.
@@ -66,7 +65,11 @@ impl Shard {
         receivers.retain(|key| {
             let connection = Connection::at(&mut connections, *key);
             connection.is_some_and(|own| {
-                self.node.policy().may_see(event, own.identity.as_deref()) == Verdict::Allowed
+                match self.node.access.may_see(own.identity.as_deref(), event) {
+                    Permission::Allowed => true,
+                    // Only an event on a channel waits for the authorizer.
+                    Permission::Denied | Permission::Pending(_) => false,
+                }
             })
         });
     }
@@ -90,7 +93,7 @@ impl Shard {
         if by_pattern.is_empty() {
             return receivers;
         }
-        let readers = self.node.policy().readers(channel);
+        let readers = self.node.access.readers(channel);
         if is_special || readers != Readers::Everyone {
             by_pattern.retain(|key| self.may_read(*key, channel, readers, run));
         }
@@ -104,65 +107,23 @@ impl Shard {
         let Some(connection) = Connection::receiver_at(&mut connections, key) else {
             return false;
         };
-        let (policy, event) = (self.node.policy(), &run[0].event);
         let who = connection.identity.as_deref();
-        let of_channel = match readers {
-            Readers::Everyone => Verdict::Allowed,
-            Readers::Identified if who.is_some() => Verdict::Allowed,
-            Readers::Identified => Verdict::Denied,
-            Readers::Judged => policy.judge(who, Action::Subscribe, channel),
-        };
-        let of_event = policy.may_see(event, who);
-        if of_channel == Verdict::Denied || of_event == Verdict::Denied {
-            return false;
-        }
-        let mut asked = Questions::new();
-        let open = [(of_channel, Some(channel)), (of_event, event.readers_of.as_ref())];
-        for (_, about) in open.into_iter().filter(|(verdict, _)| *verdict == Verdict::Ask) {
-            let about = about
-                .into_iter()
-                .flat_map(|about| policy.open_questions(who, Action::Subscribe, about));
-            for about in about {
-                if !asked.contains(&about) {
-                    asked.push(about);
-                }
-            }
-        }
-        let user = who.map(|identity| identity.user.clone());
+        let permission = self.node.access.may_receive(who, &run[0].event, channel, readers);
         drop(connections);
-        self.ask_whether(key, channel, (user, asked), run)
-    }
-
-    /// What the authorizer is remembered to have said of what is `asked`, if anything; where it is not, it is asked, and
-    /// the events wait. They wait, too, behind earlier ones on the same channel.
-    fn ask_whether(
-        self: &Rc<Self>,
-        key: Key,
-        channel: &Channel,
-        (user, asked): (Option<UserId>, Questions),
-        run: &[&Prepared],
-    ) -> bool {
-        let mut open = Questions::new();
-        let question = |about: &Channel| Question {
-            user: user.clone(),
-            action: Action::Subscribe,
-            channel: about.clone(),
+        let mut open = match permission {
+            Permission::Allowed => OpenQuestions::default(),
+            Permission::Denied => return false,
+            Permission::Pending(open) => open,
         };
-        for about in asked {
-            let authorizer = self.node.authorizer.as_ref();
-            // Nobody there to be asked means no.
-            match authorizer.map_or(Some(false), |authorizer| authorizer.remembered(&question(&about))) {
-                Some(true) => {}
-                Some(false) => return false,
-                None => open.push(about),
-            }
+        let is_behind = || self.undecided.borrow().waits(key, channel);
+        match open.remembered() {
+            Some(answer) if !answer.is_allowed() => return false,
+            Some(_) if !is_behind() => return true,
+            // The events wait for the answer, or behind earlier ones on the same channel.
+            Some(_) | None => {}
         }
-        if open.is_empty() && !self.undecided.borrow().waits(key, channel) {
-            return true;
-        }
-        let questions = open.iter().map(question).collect();
         let events = run.iter().map(|prepared| prepared.event.clone());
-        self.hold_back(key, channel, (open, questions), events);
+        self.hold_back(key, channel, open, events);
         false
     }
 }

@@ -1,10 +1,10 @@
 //! The part of what conversations ask for that may have to wait: for the authorizer, and for the broker.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use fanfare_core::{
     Channel, Denial, EVERYONE_CHANNEL, Identity, Subscription,
-    policy::{Action, Question, Verdict},
+    policy::{AccessControl, Action, OpenQuestions, Permission},
 };
 use futures_util::{StreamExt, future::join_all, stream};
 
@@ -26,16 +26,25 @@ pub(super) struct Asking {
     pub(super) everyone_matters: bool,
 }
 
-/// Something that a connection wants to listen to, as far as the policy alone decides.
+/// A subscription that a connection wants, as far as it is decided without waiting.
 pub(super) enum Request {
     /// It listens to it already.
     Held,
-    /// It may.
-    Take(Subscription),
-    /// The authorizer decides.
-    Ask(Subscription),
+    /// It may, if the authorizer allows what is still open.
+    Take(Subscription, OpenQuestions),
     /// It may not.
     Denied(Denial),
+}
+
+impl Request {
+    /// Judges `wanted`.
+    pub(super) fn new(wanted: Subscription, who: Option<&Identity>, access: &AccessControl) -> Self {
+        match access.may_subscribe(who, &wanted) {
+            Permission::Allowed => Self::Take(wanted, OpenQuestions::default()),
+            Permission::Denied => Self::Denied(Denial::Forbidden),
+            Permission::Pending(open) => Self::Take(wanted, open),
+        }
+    }
 }
 
 /// Something that a connection may listen to.
@@ -47,48 +56,6 @@ pub(super) enum Granted {
 }
 
 impl Asking {
-    /// What the authorizer says of what the policy leaves open; without one, no.
-    pub(super) fn authorizer(&self, action: Action, channel: &Channel) -> impl Future<Output = bool> + use<> {
-        let open = self
-            .node
-            .policy()
-            .open_questions(self.who.as_deref(), action, channel);
-        let is_open = !open.is_empty();
-        let answers: Vec<_> = open.into_iter().map(|about| self.answer(action, about)).collect();
-        async move { is_open && join_all(answers).await.into_iter().all(|allowed| allowed) }
-    }
-
-    fn answer(&self, action: Action, channel: Channel) -> impl Future<Output = bool> + use<> {
-        let question = Question {
-            user: self.who.as_ref().map(|identity| identity.user.clone()),
-            action,
-            channel,
-        };
-        let answer = self
-            .node
-            .authorizer
-            .as_ref()
-            .map(|authorizer| match authorizer.remembered(&question) {
-                Some(known) => Box::pin(std::future::ready(known)),
-                None => authorizer.ask(question),
-            });
-        async move {
-            match answer {
-                Some(answer) => answer.await,
-                None => false,
-            }
-        }
-    }
-
-    async fn allowed(&self, wanted: Subscription) -> Result<Subscription, Denial> {
-        match &wanted {
-            Subscription::Channel(channel) if !self.authorizer(Action::Subscribe, channel).await => {
-                Err(Denial::Forbidden)
-            }
-            _ => Ok(wanted),
-        }
-    }
-
     /// Whether `wanted`, which is allowed, shows what is for everyone. A pattern shows no more than the exact name would.
     async fn shows_everyone(&self, wanted: &Subscription) -> bool {
         match wanted {
@@ -103,15 +70,9 @@ impl Asking {
                 let Ok(channel) = Channel::new(EVERYONE_CHANNEL) else {
                     return false;
                 };
-                match self
-                    .node
-                    .policy()
-                    .judge(self.who.as_deref(), Action::Subscribe, &channel)
-                {
-                    Verdict::Allowed => true,
-                    Verdict::Denied => false,
-                    Verdict::Ask => self.authorizer(Action::Subscribe, &channel).await,
-                }
+                let access = &self.node.access;
+                let answer = access.decide(self.who.as_deref(), Action::Subscribe, &channel);
+                answer.await.is_allowed()
             }
         }
     }
@@ -140,8 +101,12 @@ impl Asking {
         let wanted = match request {
             Request::Held => return Ok(None),
             Request::Denied(denial) => return Err(denial),
-            Request::Take(wanted) => wanted,
-            Request::Ask(wanted) => self.allowed(wanted).await?,
+            Request::Take(wanted, open) => {
+                if !open.ask().await.is_allowed() {
+                    return Err(Denial::Forbidden);
+                }
+                wanted
+            }
         };
         let shows_everyone = self.shows_everyone(&wanted).await;
         Ok(Some((wanted, shows_everyone)))
@@ -158,7 +123,7 @@ pub(super) async fn grant(
 ) -> Result<Vec<Result<Granted, Denial>>, Denial> {
     // Nobody is asked about what there is no room for.
     let within = requests.into_iter().map(|request| match request {
-        Request::Take(_) | Request::Ask(_) => match room.checked_sub(1) {
+        Request::Take(..) => match room.checked_sub(1) {
             Some(left) => {
                 room = left;
                 request

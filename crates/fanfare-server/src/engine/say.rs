@@ -4,27 +4,26 @@ use std::{rc::Rc, time::SystemTime};
 
 use fanfare_core::{
     Audience, Denial, Draft, Event, Outcome, PublishOptions, Right, Sender, Subscription,
-    policy::{Action, Verdict},
+    policy::{OpenQuestions, Permission},
 };
 use uuid::Uuid;
 
-use super::{connection::Connection, publisher::Publisher, requests::Asking, talk::Turn};
+use super::{connection::Connection, publisher::Publisher, talk::Turn};
 
 impl Connection {
     pub(super) fn publish(&mut self, draft: Draft, turn: &mut Turn<'_>) {
-        let verdict = match self.may_say(&draft, turn) {
-            Ok(verdict) => verdict,
+        let open = match self.may_say(&draft, turn) {
+            Ok(open) => open,
             Err(denial) => return self.answer(Err(denial), turn),
         };
         let event = self.event(draft);
-        let (asking, publisher) = (self.asking(turn), turn.shard.publisher.clone());
-        let work = send(asking, publisher, event, verdict == Verdict::Ask);
+        let work = send(open, turn.shard.publisher.clone(), event);
         self.settle(turn, work, |connection, sent, turn| {
             connection.answer(sent.map(|id| Outcome::Published { id }), turn);
         });
     }
 
-    fn may_say(&self, draft: &Draft, turn: &Turn<'_>) -> Result<Verdict, Denial> {
+    fn may_say(&self, draft: &Draft, turn: &Turn<'_>) -> Result<OpenQuestions, Denial> {
         let node = &turn.shard.node;
         if draft
             .kind
@@ -33,21 +32,16 @@ impl Connection {
         {
             return Err(Denial::ReservedType);
         }
-        let verdict = match &draft.to {
-            Audience::Channel(channel) => {
-                if draft.right == Right::Member && !self.is_member(&Subscription::Channel(channel.clone())) {
-                    return Err(Denial::NotMember);
-                }
-                let who = self.proven().map(|identity| &**identity);
-                node.policy().judge(who, Action::Publish, channel)
-            }
-            Audience::User(_) if self.proven().is_some() => Verdict::Allowed,
-            Audience::User(_) | Audience::Everyone => Verdict::Denied,
-        };
-        if verdict == Verdict::Denied {
-            Err(Denial::Forbidden)
-        } else {
-            Ok(verdict)
+        if let (Audience::Channel(channel), Right::Member) = (&draft.to, draft.right)
+            && !self.is_member(&Subscription::Channel(channel.clone()))
+        {
+            return Err(Denial::NotMember);
+        }
+        let who = self.proven().map(|identity| &**identity);
+        match node.access.may_publish(who, &draft.to) {
+            Permission::Allowed => Ok(OpenQuestions::default()),
+            Permission::Denied => Err(Denial::Forbidden),
+            Permission::Pending(open) => Ok(open),
         }
     }
 
@@ -70,12 +64,10 @@ impl Connection {
     }
 }
 
-/// Publishes, if the authorizer lets it where `ask` says so. To a user it is known only afterwards whether it arrived.
-async fn send(asking: Asking, publisher: Rc<Publisher>, event: Event, ask: bool) -> Result<Uuid, Denial> {
+/// Publishes, if the authorizer allows what is still open. To a user it is known only afterwards whether it arrived.
+async fn send(open: OpenQuestions, publisher: Rc<Publisher>, event: Event) -> Result<Uuid, Denial> {
     let (id, to_user) = (event.id, matches!(event.audience, Audience::User(_)));
-    if let (true, Audience::Channel(channel)) = (ask, &event.audience)
-        && !asking.authorizer(Action::Publish, channel).await
-    {
+    if !open.ask().await.is_allowed() {
         return Err(Denial::Forbidden);
     }
     let receipt = publisher

@@ -6,10 +6,8 @@ use std::{collections::VecDeque, rc::Rc, sync::atomic::Ordering::Relaxed};
 use ahash::AHashMap;
 use fanfare_core::{
     BoxFuture, Channel, Event,
-    policy::{Question, Verdict},
+    policy::{AuthorizerAnswer, OpenQuestions, Permission},
 };
-use futures_util::future::join_all;
-use smallvec::SmallVec;
 
 use super::{
     Prepared, Shard,
@@ -19,9 +17,6 @@ use super::{
 
 /// Events that wait for one connection, whatever their channels. More are dropped, and counted as such.
 const MAX_WAITING: usize = 256;
-
-/// The channels that a connection must be allowed to read before it is shown an event.
-pub(super) type Questions = SmallVec<[Channel; 2]>;
 
 /// What waits, by channel and connection.
 #[derive(Default)]
@@ -36,9 +31,9 @@ type Line = VecDeque<Waiting>;
 
 /// Events in a row that wait for the same.
 struct Waiting {
-    asked: Questions,
+    asked: OpenQuestions,
     /// Gone while it is waited for.
-    answer: Option<BoxFuture<'static, bool>>,
+    answer: Option<BoxFuture<'static, AuthorizerAnswer>>,
     events: Vec<Event>,
 }
 
@@ -69,14 +64,7 @@ impl Undecided {
     }
 
     /// Keeps `events` until what is `asked` is answered, as far as there is room.
-    fn put(
-        &mut self,
-        key: Key,
-        channel: &Channel,
-        asked: Questions,
-        answer: impl FnOnce() -> BoxFuture<'static, bool>,
-        mut events: Vec<Event>,
-    ) -> Put {
+    fn put(&mut self, key: Key, channel: &Channel, asked: OpenQuestions, mut events: Vec<Event>) -> Put {
         let waiting = self.events.get(&key).copied().unwrap_or_default();
         let all = events.len();
         events.truncate(MAX_WAITING.saturating_sub(waiting));
@@ -100,8 +88,8 @@ impl Undecided {
         match line.back_mut() {
             Some(last) if last.asked == asked => last.events.append(&mut events),
             _ => line.push_back(Waiting {
+                answer: Some(Box::pin(asked.clone().ask())),
                 asked,
-                answer: Some(answer()),
                 events,
             }),
         }
@@ -109,7 +97,7 @@ impl Undecided {
     }
 
     /// The next answer to be waited for; where there is none, nothing waits any more.
-    fn next(&mut self, key: Key, channel: &Channel) -> Option<BoxFuture<'static, bool>> {
+    fn next(&mut self, key: Key, channel: &Channel) -> Option<BoxFuture<'static, AuthorizerAnswer>> {
         let lines = self.lines.get_mut(channel)?;
         let answer = lines
             .get_mut(&key)
@@ -145,14 +133,13 @@ impl Shard {
         self: &Rc<Self>,
         key: Key,
         channel: &Channel,
-        (asked, questions): (Questions, Vec<Question>),
+        asked: OpenQuestions,
         events: impl Iterator<Item = Event>,
     ) {
-        let answer = || self.answer_to(questions);
         let put = self
             .undecided
             .borrow_mut()
-            .put(key, channel, asked, answer, events.collect());
+            .put(key, channel, asked, events.collect());
         add(&self.node.counters.events_undecided, put.kept);
         if let Some(connection) = Connection::at(&mut self.connections.borrow_mut(), key) {
             add(&connection.class().0.counters.dropped, put.dropped);
@@ -165,7 +152,7 @@ impl Shard {
             loop {
                 let next = shard.undecided.borrow_mut().next(key, &channel);
                 let Some(answer) = next else { return };
-                let allowed = answer.await;
+                let allowed = answer.await.is_allowed();
                 let waiting = shard.undecided.borrow_mut().take(key, &channel);
                 let undecided = &shard.node.counters.events_undecided;
                 undecided.fetch_sub(waiting.len() as u64, Relaxed);
@@ -174,18 +161,6 @@ impl Shard {
                 }
             }
         });
-    }
-
-    /// Asks everything at once, now. No question is a yes.
-    fn answer_to(&self, questions: Vec<Question>) -> BoxFuture<'static, bool> {
-        let Some(authorizer) = &self.node.authorizer else {
-            return Box::pin(std::future::ready(questions.is_empty()));
-        };
-        let answers: Vec<_> = questions
-            .into_iter()
-            .map(|question| authorizer.ask(question))
-            .collect();
-        Box::pin(async move { join_all(answers).await.into_iter().all(|allowed| allowed) })
     }
 
     fn send_late(&self, key: Key, channel: &Channel, events: Vec<Event>) {
@@ -198,8 +173,9 @@ impl Shard {
             return; // it has unsubscribed meanwhile
         }
         for event in events {
-            if self.node.policy().may_see(&event, connection.identity.as_deref()) == Verdict::Denied {
-                continue;
+            match self.node.access.may_see(connection.identity.as_deref(), &event) {
+                Permission::Allowed | Permission::Pending(_) => {} // the authorizer has just been asked
+                Permission::Denied => continue,
             }
             let prepared = Prepared::new(event, self.node.dialects.len());
             let (mounted, deflate) = connection.class();

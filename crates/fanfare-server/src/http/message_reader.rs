@@ -9,9 +9,9 @@ use std::{
 use fanfare_accounts::{Judge, known, storage::Message};
 use fanfare_core::{
     Channel, Identity,
-    policy::{Action, Verdict},
+    policy::{Action, AuthorizerAnswer, OpenQuestions, Permission},
 };
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use crate::{engine::Node, messages};
 
@@ -25,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Reader<'a> {
     who: &'a Identity,
     node: &'a Node,
-    /// By channel; `None` has not been answered.
-    answers: HashMap<Channel, Option<bool>>,
+    /// By channel; also those whose answer has not arrived yet.
+    answers: HashMap<Channel, AuthorizerAnswer>,
     asked: usize,
     /// How many answers were not yes.
     refused: usize,
@@ -46,18 +46,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `None` where the authorizer must still be asked.
-    fn verdict(&self, channel: &Channel) -> Option<bool> {
-        match self.node.verdict(self.who, Action::Subscribe, channel) {
-            Verdict::Allowed => Some(true),
-            Verdict::Denied => Some(false),
-            Verdict::Ask => None,
-        }
+    fn judge(&self, channel: &Channel) -> Permission {
+        self.node.access.judge(Some(self.who), Action::Subscribe, channel)
     }
 
     /// The channels that must be asked about for the next of `ahead`, at most `most`.
-    fn open(&self, ahead: &[Message], most: usize) -> Vec<Channel> {
-        let mut open = Vec::new();
+    fn open(&self, ahead: &[Message], most: usize) -> Vec<(Channel, OpenQuestions)> {
+        let mut open = Vec::<(Channel, OpenQuestions)>::new();
         for message in ahead {
             if open.len() == most {
                 break;
@@ -68,25 +63,28 @@ impl<'a> Reader<'a> {
             let Some(guard) = messages::guard(message.channel_id.as_deref()) else {
                 continue;
             };
-            let is_new = !self.answers.contains_key(&guard) && !open.contains(&guard);
-            if is_new && self.verdict(&guard).is_none() {
-                open.push(guard);
+            if self.answers.contains_key(&guard) || open.iter().any(|(known, _)| *known == guard) {
+                continue;
+            }
+            match self.judge(&guard) {
+                Permission::Allowed | Permission::Denied => {}
+                Permission::Pending(questions) => open.push((guard, questions)),
             }
         }
         open
     }
 
     /// Asks about these channels, all at once.
-    async fn ask(&mut self, channels: Vec<Channel>) {
+    async fn ask(&mut self, channels: Vec<(Channel, OpenQuestions)>) {
         let mut waiting = FuturesUnordered::new();
-        for channel in channels {
-            let mut answer = Box::pin(self.node.consult(self.who, Action::Subscribe, &channel));
-            if let Some(answer) = answer.as_mut().now_or_never() {
+        for (channel, mut questions) in channels {
+            if let Some(answer) = questions.remembered() {
                 self.note(channel, answer);
                 continue;
             }
             self.asked += 1;
-            self.answers.insert(channel.clone(), None);
+            self.answers.insert(channel.clone(), AuthorizerAnswer::Missing);
+            let answer = questions.ask();
             waiting.push(async move { (channel, answer.await) });
         }
         if waiting.is_empty() {
@@ -99,8 +97,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn note(&mut self, channel: Channel, answer: Option<bool>) {
-        self.refused += usize::from(answer != Some(true));
+    fn note(&mut self, channel: Channel, answer: AuthorizerAnswer) {
+        self.refused += usize::from(!answer.is_allowed());
         self.answers.insert(channel, answer);
     }
 }
@@ -113,8 +111,10 @@ impl Judge for Reader<'_> {
         let Some(guard) = messages::guard(first.channel_id.as_deref()) else {
             return Some(false);
         };
-        if let Some(verdict) = self.verdict(&guard) {
-            return Some(verdict);
+        match self.judge(&guard) {
+            Permission::Allowed => return Some(true),
+            Permission::Denied => return Some(false),
+            Permission::Pending(_) => {}
         }
         if !self.answers.contains_key(&guard) {
             // As many as could be needed at best, and more where most answers are no.
@@ -122,6 +122,10 @@ impl Judge for Reader<'_> {
             let most = most.min(MAX_QUESTIONS.saturating_sub(self.asked));
             self.ask(self.open(ahead, most)).await;
         }
-        self.answers.get(&guard).copied().flatten()
+        match self.answers.get(&guard)? {
+            AuthorizerAnswer::Allowed => Some(true),
+            AuthorizerAnswer::Denied => Some(false),
+            AuthorizerAnswer::Missing => None,
+        }
     }
 }

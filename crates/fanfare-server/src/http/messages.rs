@@ -276,12 +276,17 @@ pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Refusal> {
     };
     drop(body);
     if let Some(guard) = draft.guard()?
-        && !site.node.allows(&who, Action::Publish, &guard).await
+        && !site
+            .node
+            .access
+            .decide(Some(&who), Action::Publish, &guard)
+            .await
+            .is_allowed()
     {
         return Err(Refusal::Forbidden);
     }
     let broker = site.node.broker().cloned().ok_or(Refusal::Starting)?;
-    let (accounts, names) = (site.options.accounts.clone(), site.node.names());
+    let (accounts, names) = (site.options.accounts.clone(), site.node.access.names());
     // A task of its own: a caller that hangs up early must not leave a message stored and unpublished.
     let storing = tokio::spawn(async move {
         let message = accounts.create_message(draft.by(&who.user)).await?;

@@ -270,7 +270,7 @@ fn of_broker(node: &Node, registry: &Registry) -> Result<(), Error> {
 }
 
 fn of_authorizer(node: &Node, registry: &Registry) -> Result<(), Error> {
-    let counts = node.authorizer_counts();
+    let counts = node.access.authorizer_counts();
     let values = [
         ("allowed", counts.allowed),
         ("denied", counts.denied),
@@ -383,7 +383,7 @@ mod tests {
 
     use fanfare_core::{
         BoxFuture,
-        policy::{Authorizer, Counts, Policy, Question},
+        policy::{AccessControl, Authorizer, AuthorizerAnswer, Counts, Policy, Question},
     };
 
     use super::*;
@@ -398,12 +398,12 @@ mod tests {
     struct Asked;
 
     impl Authorizer for Asked {
-        fn remembered(&self, _: &Question) -> Option<bool> {
+        fn remembered(&self, _: &Question) -> Option<AuthorizerAnswer> {
             None
         }
 
-        fn ask(&self, _: Question) -> BoxFuture<'static, bool> {
-            Box::pin(async { false })
+        fn ask(&self, _: Question) -> BoxFuture<'static, AuthorizerAnswer> {
+            Box::pin(async { AuthorizerAnswer::Denied })
         }
 
         fn counts(&self) -> Counts {
@@ -433,8 +433,7 @@ mod tests {
         Node::new(NodeOptions {
             dialects: serve::dialects(&config),
             gate: Arc::new(Gate::new(verifier, Vec::new())),
-            policy: Policy::default(),
-            authorizer: Some(Arc::new(Asked)),
+            access: AccessControl::new(Policy::default(), Some(Arc::new(Asked))),
         })
     }
 

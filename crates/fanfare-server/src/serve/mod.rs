@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 use exposure::Exposure;
 use fanfare_accounts::KeyNeed;
-use fanfare_core::policy::Authorizer;
+use fanfare_core::policy::{AccessControl, Authorizer};
 use fanfare_transports::BrokerOptions;
 
 use crate::{
@@ -96,8 +96,10 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let node = Node::new(NodeOptions {
         dialects,
         gate,
-        policy: rules,
-        authorizer: authorizer.map(|webhook| -> Arc<dyn Authorizer> { webhook }),
+        access: AccessControl::new(
+            rules,
+            authorizer.map(|webhook| -> Arc<dyn Authorizer> { webhook }),
+        ),
     });
     let options = BrokerOptions {
         node_id: node.id.simple().to_string(),

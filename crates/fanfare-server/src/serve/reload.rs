@@ -168,7 +168,7 @@ impl Reload {
             tracing::error!(%error, "the key set cannot be fetched; the keys stay as they are");
         }
         self.node.gate.replace_wanted_claims(policy.wanted_claims());
-        self.node.replace_policy(policy);
+        self.node.access.replace_policy(policy);
         let certificates = config.listener.iter().zip(&tls);
         for (listener, tls) in certificates.filter_map(|(listener, tls)| Some((listener, tls.as_ref()?))) {
             self.replace_certificate(listener, tls);

@@ -1,6 +1,7 @@
 //! Channels that tell of rooms and personal channels, and events for those who may read another channel.
 
 use super::*;
+use crate::Event;
 
 /// A channel that tells of a place is open to those to whom both are.
 #[test]
@@ -89,21 +90,21 @@ fn what_the_authorizer_is_asked_about() {
     ];
     for (name, verdict, expected) in cases {
         let (who, name) = (who("alice"), channel(name));
-        let said = match asking.judge(who.as_ref(), Action::Subscribe, &name) {
+        let said = match asking.explain(who.as_ref(), Action::Subscribe, &name).verdict {
             Verdict::Allowed => "+",
             Verdict::Denied => "-",
             Verdict::Ask => "?",
         };
         assert_eq!(said, verdict, "{name}");
         let open = asking.open_questions(who.as_ref(), Action::Subscribe, &name);
-        let open: Vec<&str> = open.iter().map(|channel| &**channel).collect();
+        let open: Vec<&str> = open.iter().map(|question| &*question.channel).collect();
         assert_eq!(open, expected, "{name}");
     }
 }
 
 #[test]
 fn events_for_the_readers_of_a_channel() {
-    let policy = policy(&["project:9 | subscribe = role:staff"]);
+    let access = AccessControl::new(policy(&["project:9 | subscribe = role:staff"]), None);
     let data = crate::RawJson::parse(&b"1"[..].into()).expect("JSON");
     let audience = crate::Audience::Channel(channel("messages"));
     let event = |users: Option<&[&str]>, readers_of: Option<&str>| Event {
@@ -128,7 +129,7 @@ fn events_for_the_readers_of_a_channel() {
         (event(Some(&[]), Some("project:8")), &everybody[1..]),
     ];
     for (event, expected) in cases {
-        let may = |user: &&&str| policy.may_see(&event, who(user).as_ref()) == Verdict::Allowed;
+        let may = |user: &&&str| access.may_see(who(user).as_ref(), &event) == Permission::Allowed;
         let seen: Vec<&str> = everybody.iter().filter(may).copied().collect();
         assert_eq!(seen, expected);
     }

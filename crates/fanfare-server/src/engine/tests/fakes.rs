@@ -12,7 +12,7 @@ use fanfare_cluster::embedded::EmbeddedBroker;
 use fanfare_core::{
     Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Inbound,
     Interest, MAX_CLAIMS, Present, PublishOptions, Reach, Receipt, Slot, SlotScope, UserId,
-    policy::{Action, Authorizer, Question},
+    policy::{Action, Authorizer, AuthorizerAnswer, Question},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
@@ -50,7 +50,7 @@ impl Gate {
 /// Lets everybody use channels without `secret` in their names, and remembers what it said.
 pub(super) struct FakeAuthorizer {
     pub(super) gate: Gate,
-    known: Arc<Mutex<HashMap<Question, bool>>>,
+    known: Arc<Mutex<HashMap<Question, AuthorizerAnswer>>>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -75,7 +75,10 @@ impl FakeAuthorizer {
             action: Action::Subscribe,
             channel: Channel::new(channel).unwrap(),
         };
-        self.known.lock().unwrap().insert(question, true);
+        self.known
+            .lock()
+            .unwrap()
+            .insert(question, AuthorizerAnswer::Allowed);
     }
 
     pub(super) fn forget(&self) {
@@ -84,18 +87,22 @@ impl FakeAuthorizer {
 }
 
 impl Authorizer for FakeAuthorizer {
-    fn remembered(&self, question: &Question) -> Option<bool> {
+    fn remembered(&self, question: &Question) -> Option<AuthorizerAnswer> {
         self.known.lock().unwrap().get(question).copied()
     }
 
-    fn ask(&self, question: Question) -> BoxFuture<'static, bool> {
-        let allowed = !question.channel.contains("secret");
+    fn ask(&self, question: Question) -> BoxFuture<'static, AuthorizerAnswer> {
+        let answer = if question.channel.contains("secret") {
+            AuthorizerAnswer::Denied
+        } else {
+            AuthorizerAnswer::Allowed
+        };
         self.asked.lock().unwrap().push(question.channel.to_string());
         let (passed, known) = (self.gate.pass(), self.known.clone());
         Box::pin(async move {
             passed.await;
-            known.lock().unwrap().insert(question, allowed);
-            allowed
+            known.lock().unwrap().insert(question, answer);
+            answer
         })
     }
 }

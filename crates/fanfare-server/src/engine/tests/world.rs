@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fanfare_accounts::mint::mint;
 use fanfare_core::{
     Audience, Broker, Channel, Event, Identity, Inbound, PublishOptions, RawJson, Receipt, Refusal, UserId,
-    policy::{Authorizer, KnownNames, Policy, PolicyOptions, Rule, RulePattern},
+    policy::{AccessControl, Authorizer, KnownNames, Policy, PolicyOptions, Rule, RulePattern},
 };
 use tokio::task::LocalSet;
 use uuid::Uuid;
@@ -115,8 +115,10 @@ impl Setup {
         let node = Node::new(NodeOptions {
             dialects: self.dialects.into_iter().map(mounting).collect(),
             gate: Arc::new(Gate::new(verifier, Vec::new())),
-            policy: Policy::new(self.policy),
-            authorizer: self.authorizer.clone().map(|own| own as Arc<dyn Authorizer>),
+            access: AccessControl::new(
+                Policy::new(self.policy),
+                self.authorizer.clone().map(|own| own as Arc<dyn Authorizer>),
+            ),
         });
         let inbound: Arc<dyn Inbound> = node.clone();
         let broker = FakeBroker::new(inbound);

@@ -1,0 +1,308 @@
+//! The one answer to "may it?": the policy, and the authorizer where no rule decides. Every caller asks here.
+
+use std::{fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+use futures_util::future::{join_all, ready};
+
+use super::{
+    Action, Authorizer, AuthorizerAnswer, Counts, Explanation, KnownNames, Policy, Question, Questions,
+    Readers, Reason, Verdict, explain_personal, is_named,
+};
+use crate::{Audience, BoxFuture, Channel, Event, Identity, Subscription};
+
+/// Decides who may do what, for the whole process. The policy in it can be replaced while it is in use.
+pub struct AccessControl {
+    policy: ArcSwap<Policy>,
+    authorizer: Option<Arc<dyn Authorizer>>,
+}
+
+/// Whether something is allowed, as far as that is known without waiting.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Permission {
+    /// Allowed.
+    Allowed,
+    /// Refused.
+    Denied,
+    /// The authorizer decides.
+    Pending(OpenQuestions),
+}
+
+/// What the authorizer must allow, all of it. The default is no question, which is allowed.
+#[derive(Clone, Default)]
+#[must_use]
+pub struct OpenQuestions {
+    questions: Questions,
+    authorizer: Option<Arc<dyn Authorizer>>,
+}
+
+/// A permission and the reason for it, for people and programs.
+#[derive(Debug)]
+pub struct ExplainedPermission {
+    /// The permission.
+    pub permission: Permission,
+    /// A label of the reason.
+    pub code: &'static str,
+    /// The reason as a sentence.
+    pub reason: String,
+    /// The rule that decided.
+    pub rule: Option<DecidingRule>,
+}
+
+/// The rule that decided.
+#[derive(Debug)]
+pub struct DecidingRule {
+    /// Its number among the rules, from 1.
+    pub number: usize,
+    /// Its pattern.
+    pub pattern: String,
+}
+
+impl AccessControl {
+    /// Returns the access control of this policy; what it leaves open is refused if there is no authorizer.
+    pub fn new(policy: Policy, authorizer: Option<Arc<dyn Authorizer>>) -> Self {
+        Self {
+            policy: ArcSwap::from_pointee(policy),
+            authorizer,
+        }
+    }
+
+    /// Judges by `policy` from now on. Exact subscriptions that exist stay; publishing, new subscriptions and events
+    /// for patterns are judged anew.
+    pub fn replace_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// Returns the names of rooms and of the feed.
+    pub fn names(&self) -> KnownNames {
+        self.policy.load().names().clone()
+    }
+
+    /// Returns how the questions to the authorizer ended; all zero if there is none.
+    pub fn authorizer_counts(&self) -> Counts {
+        let counts = self.authorizer.as_ref().map(|authorizer| authorizer.counts());
+        counts.unwrap_or_default()
+    }
+
+    /// Judges whether `who` (`None` for an anonymous connection) may do `action` on `channel`.
+    pub fn judge(&self, who: Option<&Identity>, action: Action, channel: &Channel) -> Permission {
+        let policy = self.policy.load();
+        let verdict = policy.explain(who, action, channel).verdict;
+        self.permission(verdict, || policy.open_questions(who, action, channel))
+    }
+
+    /// Like [`Self::judge`], and waits for the authorizer where it decides. Asks at once, not at the first poll.
+    pub fn decide(
+        &self,
+        who: Option<&Identity>,
+        action: Action,
+        channel: &Channel,
+    ) -> impl Future<Output = AuthorizerAnswer> + Send + use<> {
+        let answer = match self.judge(who, action, channel) {
+            Permission::Allowed => Ok(AuthorizerAnswer::Allowed),
+            Permission::Denied => Ok(AuthorizerAnswer::Denied),
+            Permission::Pending(open) => Err(open.ask()),
+        };
+        async move {
+            match answer {
+                Ok(known) => known,
+                Err(asked) => asked.await,
+            }
+        }
+    }
+
+    /// Judges a subscription. A pattern is allowed, because each event that matches it is judged.
+    pub fn may_subscribe(&self, who: Option<&Identity>, wanted: &Subscription) -> Permission {
+        match wanted {
+            Subscription::Personal(owner) => {
+                let verdict = explain_personal(who, Action::Subscribe, owner).verdict;
+                self.permission(verdict, Questions::new)
+            }
+            Subscription::Channel(channel) => self.judge(who, Action::Subscribe, channel),
+            Subscription::Pattern(_) => Permission::Allowed,
+        }
+    }
+
+    /// Judges a client's message to `audience`. Every user may write to a user; no client may write to everyone.
+    pub fn may_publish(&self, who: Option<&Identity>, audience: &Audience) -> Permission {
+        match audience {
+            Audience::Channel(channel) => self.judge(who, Action::Publish, channel),
+            Audience::User(_) if who.is_some() => Permission::Allowed,
+            Audience::User(_) | Audience::Everyone => Permission::Denied,
+        }
+    }
+
+    /// Returns which connections may receive an event on `channel`; called once for each event.
+    pub fn readers(&self, channel: &Channel) -> Readers {
+        self.policy.load().readers(channel)
+    }
+
+    /// Judges whether `who` may receive `event` on `channel`, of which `readers` are known.
+    pub fn may_receive(
+        &self,
+        who: Option<&Identity>,
+        event: &Event,
+        channel: &Channel,
+        readers: Readers,
+    ) -> Permission {
+        let of_channel = match readers {
+            Readers::Everyone => Permission::Allowed,
+            Readers::Identified if who.is_some() => Permission::Allowed,
+            Readers::Identified => Permission::Denied,
+            Readers::Judged => self.judge(who, Action::Subscribe, channel),
+        };
+        of_channel.and(|| self.may_see(who, event))
+    }
+
+    /// Judges whether `who` may receive `event`, whatever its channel: a private event is for the users that it names,
+    /// for admins, and for the readers of the channel that it names.
+    pub fn may_see(&self, who: Option<&Identity>, event: &Event) -> Permission {
+        match (&event.private_to, &event.readers_of) {
+            (None, _) => Permission::Allowed,
+            (Some(users), _) if is_named(users, who) => Permission::Allowed,
+            (Some(_), Some(channel)) => self.judge(who, Action::Subscribe, channel),
+            (Some(_), None) => Permission::Denied,
+        }
+    }
+
+    /// Judges whether `who` may use the channel whose events are for `audience`, with the reason. Returns `None` for
+    /// everyone, which is no channel.
+    pub fn explain(
+        &self,
+        who: Option<&Identity>,
+        action: Action,
+        audience: &Audience,
+    ) -> Option<ExplainedPermission> {
+        let policy = self.policy.load();
+        let (permission, reason) = match audience {
+            Audience::Channel(channel) => {
+                let Explanation { verdict, reason } = policy.explain(who, action, channel);
+                let questions = || policy.open_questions(who, action, channel);
+                (self.permission(verdict, questions), reason)
+            }
+            Audience::User(owner) => {
+                let Explanation { verdict, reason } = explain_personal(who, action, owner);
+                (self.permission(verdict, Questions::new), reason)
+            }
+            Audience::Everyone => return None,
+        };
+        let rule = match &reason {
+            Reason::Rule { number, rule, .. } => Some(DecidingRule {
+                number: *number,
+                pattern: rule.pattern.to_string(),
+            }),
+            _ => None,
+        };
+        Some(ExplainedPermission {
+            permission,
+            code: reason.code(),
+            reason: reason.to_string(),
+            rule,
+        })
+    }
+
+    fn permission(&self, verdict: Verdict, questions: impl FnOnce() -> Questions) -> Permission {
+        match verdict {
+            Verdict::Allowed => Permission::Allowed,
+            Verdict::Denied => Permission::Denied,
+            Verdict::Ask => Permission::Pending(OpenQuestions {
+                questions: questions(),
+                authorizer: self.authorizer.clone(),
+            }),
+        }
+    }
+}
+
+impl Permission {
+    /// Returns the permission for both. `other` is not judged if this is refused already.
+    fn and(self, other: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::Denied => Self::Denied,
+            Self::Allowed => other(),
+            Self::Pending(own) => match other() {
+                Self::Denied => Self::Denied,
+                Self::Allowed => Self::Pending(own),
+                Self::Pending(other) => Self::Pending(own.with(other)),
+            },
+        }
+    }
+}
+
+impl OpenQuestions {
+    /// Takes the cached answers, without waiting. Returns the answer to all if it is known by them; else only the
+    /// questions without a cached answer are left.
+    pub fn remembered(&mut self) -> Option<AuthorizerAnswer> {
+        let mut known = AuthorizerAnswer::Allowed;
+        let mut left = Questions::new();
+        for question in std::mem::take(&mut self.questions) {
+            let answer = match &self.authorizer {
+                Some(authorizer) => authorizer.remembered(&question),
+                None => Some(AuthorizerAnswer::Denied),
+            };
+            match answer {
+                Some(answer) => known = known.and(answer),
+                None => left.push(question),
+            }
+        }
+        self.questions = left;
+        match known {
+            AuthorizerAnswer::Allowed if !self.questions.is_empty() => None,
+            AuthorizerAnswer::Allowed | AuthorizerAnswer::Denied | AuthorizerAnswer::Missing => Some(known),
+        }
+    }
+
+    /// Asks all questions at once, now; the future is ready at its first poll if all answers are cached.
+    pub fn ask(self) -> impl Future<Output = AuthorizerAnswer> + Send + 'static {
+        let asked = |question: Question| -> BoxFuture<'static, AuthorizerAnswer> {
+            let Some(authorizer) = &self.authorizer else {
+                return Box::pin(ready(AuthorizerAnswer::Denied));
+            };
+            match authorizer.remembered(&question) {
+                Some(known) => Box::pin(ready(known)),
+                None => authorizer.ask(question),
+            }
+        };
+        let answers = join_all(self.questions.into_iter().map(asked));
+        async move {
+            let answers = answers.await.into_iter();
+            answers.fold(AuthorizerAnswer::Allowed, AuthorizerAnswer::and)
+        }
+    }
+
+    /// Asks by `ask` in place of the authorizer, one question after the other, until one is not allowed.
+    ///
+    /// # Errors
+    /// Returns the first error of `ask`, which means no.
+    pub async fn ask_by<E>(&self, ask: impl AsyncFn(&Question) -> Result<bool, E>) -> Result<bool, E> {
+        for question in &self.questions {
+            if !ask(question).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn with(mut self, other: Self) -> Self {
+        for question in other.questions {
+            if !self.questions.contains(&question) {
+                self.questions.push(question);
+            }
+        }
+        self
+    }
+}
+
+impl PartialEq for OpenQuestions {
+    fn eq(&self, other: &Self) -> bool {
+        self.questions == other.questions
+    }
+}
+
+impl Eq for OpenQuestions {}
+
+impl fmt::Debug for OpenQuestions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.questions.fmt(f)
+    }
+}
