@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use fanfare_accounts::{Accounts, AccountsOptions, mint::mint, storage::Storage};
 use fanfare_core::{
     DialectKind, Options,
-    policy::{KnownNames, Policy, PolicyOptions, RoomAccess},
+    policy::{AccessControl, KnownNames, Policy, PolicyOptions, RoomAccess},
 };
 use fanfare_server::{
     auth::{Credentials, Gate, Verifier, VerifierOptions},
@@ -123,15 +123,17 @@ fn node() -> Arc<Node> {
             settings: settings(),
         }],
         gate: Arc::new(Gate::new(Arc::new(verifier.unwrap()), Vec::new())),
-        policy: Policy::new(PolicyOptions {
-            rooms: RoomAccess::Nobody,
-            names: KnownNames {
-                rooms: KIND.rooms().to_vec(),
-                feed: None,
-            },
-            ..PolicyOptions::default()
-        }),
-        authorizer: None,
+        access: AccessControl::new(
+            Policy::new(PolicyOptions {
+                rooms: RoomAccess::Nobody,
+                names: KnownNames {
+                    rooms: KIND.rooms().to_vec(),
+                    feed: None,
+                },
+                ..PolicyOptions::default()
+            }),
+            None,
+        ),
     })
 }
 
