@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use fanfare_accounts::{AccountError, Accounts, storage::Storage};
 
-use super::{Failure, Global, block_on};
+use super::{Failure, Global, Profile, block_on};
 use crate::{config::Config, serve};
 
 /// Runs work on the configured database.
@@ -26,7 +26,7 @@ pub(super) fn with_accounts<T>(
     global: &Global,
     work: impl AsyncFnOnce(&Accounts) -> Result<T, AccountError>,
 ) -> Result<T, Failure> {
-    let config = global.load(None)?.config;
+    let config = global.load(&Profile::default())?.config;
     with_storage(&config, async |storage| {
         let accounts = Accounts::new(storage.clone(), serve::accounts_options(&config, None));
         work(&accounts).await.map_err(|error| failed(&error))

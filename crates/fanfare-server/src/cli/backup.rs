@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::accounts::with_storage;
-use super::{Failure, Global, Outcome};
+use super::{Failure, Global, Outcome, Profile};
 use crate::{auth, config::Config};
 
 /// Write a consistent copy of the SQLite database to a new file; the server may be running.
@@ -18,7 +18,7 @@ pub(super) struct Backup {
 
 impl Backup {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let config = global.load(None)?.config;
+        let config = global.load(&Profile::default())?.config;
         with_storage(&config, async |storage| {
             let backup = storage.backup(&self.file).await;
             backup.map_err(|error| Failure::Runtime(format!("{}: {error}", self.file.display())))

@@ -17,26 +17,29 @@ pub(super) enum ConfigCommand {
 }
 
 /// Which defaults to start from.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(super) struct Profile {
-    /// A set of defaults: `default`, `production`, or a dialect's name for that dialect alone
+    /// A set of defaults: `default` or `production`. A dialect's name is `default` with `--dialect NAME`
     #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
+    pub(super) profile: Option<String>,
+    /// Serves this dialect alone, on the first of its addresses; may be repeated
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(super) dialect: Vec<String>,
 }
 
 impl ConfigCommand {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let dialects = serve::dialect_infos();
         let output = match self {
-            Self::Check(Profile { profile }) => {
+            Self::Check(profile) => {
                 if let Some(level) = &global.log_level {
                     telemetry::filter(level)
                         .map_err(|reason| Failure::Usage(format!("--log-level {level}: {reason}")))?;
                 }
-                let sources = global.sources(profile.as_deref())?;
+                let sources = global.sources(profile)?;
                 super::block_on(async { Ok(command::check(&sources, &dialects)) })?
             }
-            Self::Show(Profile { profile }) => command::show(&global.sources(profile.as_deref())?, &dialects),
+            Self::Show(profile) => command::show(&global.sources(profile)?, &dialects),
             Self::Default => command::default(&dialects),
         };
         super::output::text(output.stdout);

@@ -10,7 +10,7 @@ use fanfare_core::{
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use super::{Failure, Global, Outcome, block_on, output, token};
+use super::{Failure, Global, Outcome, Profile, block_on, output, token};
 use crate::{
     access::Webhook,
     auth::{self, Verified},
@@ -40,9 +40,8 @@ pub(super) struct Explain {
     /// Prints JSON
     #[arg(long)]
     json: bool,
-    /// The profile that the server runs with
-    #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
+    #[command(flatten)]
+    profile: Profile,
 }
 
 /// What is said about one thing that one can do with a channel.
@@ -58,7 +57,7 @@ struct Decision {
 
 impl Explain {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let loaded = global.load(self.profile.as_deref())?;
+        let loaded = global.load(&self.profile)?;
         output::text(block_on(self.answer(&loaded))?);
         Ok(())
     }

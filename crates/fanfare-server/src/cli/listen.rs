@@ -17,7 +17,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 use tungstenite::{Message, protocol::frame::coding::CloseCode};
 
 use super::{
-    Failure, Global, Outcome, block_on,
+    Failure, Global, Outcome, Profile, block_on,
     destination::{self, Destination, Wish},
     token,
 };
@@ -60,7 +60,7 @@ impl Listen {
             Subscription::parse(name)
                 .map_err(|error| Failure::Usage(format!("--channel {name:?}: {error}")))?;
         }
-        let loaded = global.load(None)?;
+        let loaded = global.load(&Profile::default())?;
         let token = self.token(&loaded)?;
         let wanted = Listening {
             token: token.as_deref(),

@@ -23,6 +23,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, ConfigErrors, Loaded, Sources};
+use config_args::Profile;
 
 /// A realtime server: clients of several protocols, one fan-out core.
 #[derive(Parser)]
@@ -128,12 +129,12 @@ pub fn run() -> ExitCode {
 
 impl Global {
     /// Reads the configuration.
-    fn load(&self, profile: Option<&str>) -> Result<Loaded, Failure> {
+    fn load(&self, profile: &Profile) -> Result<Loaded, Failure> {
         config::load(&self.sources(profile)?, &crate::serve::dialect_infos())
             .map_err(|errors| Failure::configuration(&errors))
     }
 
-    fn sources(&self, profile: Option<&str>) -> Result<Sources, Failure> {
+    fn sources(&self, profile: &Profile) -> Result<Sources, Failure> {
         let pair = |set: &String| match set.split_once('=') {
             Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
             None => Err(Failure::Usage(format!(
@@ -142,7 +143,8 @@ impl Global {
         };
         Ok(Sources {
             file: self.config.clone(),
-            profile: profile.map(str::to_owned),
+            profile: profile.profile.clone(),
+            dialects: profile.dialect.clone(),
             env: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use serde_json::{Value, json, value::RawValue};
 
-use super::{Failure, Global, Outcome, block_on, output, remote};
+use super::{Failure, Global, Outcome, Profile, block_on, output, remote};
 use crate::causes::Causes;
 
 /// Publish an event to a user, a channel or everyone.
@@ -39,7 +39,7 @@ pub(super) struct Publish {
 
 impl Publish {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let config = global.load(None)?.config;
+        let config = global.load(&Profile::default())?.config;
         let url = remote::api(&config, self.url.as_deref(), "/api/v1/events")?;
         let key = self
             .key

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use fanfare_accounts::storage;
 
-use super::{Failure, Global, Outcome, block_on, output};
+use super::{Failure, Global, Outcome, Profile, block_on, output};
 
 /// Put a backup in the place of the SQLite database; the server must be stopped.
 #[derive(Args)]
@@ -17,7 +17,7 @@ pub(super) struct Restore {
 
 impl Restore {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let config = global.load(None)?.config;
+        let config = global.load(&Profile::default())?.config;
         let kept = block_on(async {
             let restored = storage::restore(&config.storage.url, &self.file).await;
             restored.map_err(|error| Failure::Runtime(format!("{}: {error}", self.file.display())))

@@ -4,20 +4,19 @@ use std::io::IsTerminal;
 
 use clap::Args;
 
-use super::{Failure, Global, Outcome};
+use super::{Failure, Global, Outcome, Profile};
 use crate::{config::LogFormat, serve, telemetry};
 
 /// Run the server.
 #[derive(Args, Default)]
 pub(super) struct Serve {
-    /// A set of defaults: `default`, `production`, or a dialect's name for that dialect alone
-    #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
+    #[command(flatten)]
+    profile: Profile,
 }
 
 impl Serve {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let loaded = global.load(self.profile.as_deref())?;
+        let loaded = global.load(&self.profile)?;
         let filter = global.log_level.as_ref().unwrap_or(&loaded.log_filter);
         let for_people = match loaded.config.log.format {
             LogFormat::Auto => std::io::stderr().is_terminal(),
@@ -30,7 +29,7 @@ impl Serve {
         }
         let start = serve::Start {
             loaded,
-            sources: global.sources(self.profile.as_deref())?,
+            sources: global.sources(&self.profile)?,
             // The command line beats whatever the file comes to say.
             log: global.log_level.is_none().then_some(log),
         };

@@ -6,7 +6,7 @@ use clap::Args;
 use fanfare_accounts::mint;
 use serde_json::{Map, Value};
 
-use super::{Failure, Global, Outcome, output};
+use super::{Failure, Global, Outcome, Profile, output};
 use crate::{
     auth,
     config::{Config, Loaded},
@@ -29,7 +29,7 @@ pub(super) struct Token {
 
 impl Token {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let loaded = global.load(None)?;
+        let loaded = global.load(&Profile::default())?;
         let token = mint(&loaded, &self.user, self.ttl, &claims(&self.claim)?)?;
         output::line(token);
         Ok(())

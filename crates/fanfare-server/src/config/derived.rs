@@ -4,9 +4,9 @@ use fanfare_accounts::storage::StorageUrl;
 use fanfare_core::{LONGEST, format_duration, parse_duration};
 use toml::Value;
 
+use super::broker::BrokerKind;
 use super::dialect::DialectInfo;
 use super::merged::Merged;
-use super::model::BrokerKind;
 
 /// Sets what follows from what is set.
 pub(super) fn fill(merged: &mut Merged, dialects: &[DialectInfo]) {

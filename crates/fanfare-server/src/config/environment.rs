@@ -6,16 +6,21 @@ use super::dialect::DialectInfo;
 use super::kind::{hint, nearest};
 use super::layer::{Reader, Source};
 use super::merged::Merged;
+use super::profile;
 use super::schema::{Schema, environment_name};
 use super::types::without_line_ends;
 
 /// Variables that begin like ours, and name no setting.
-pub(super) const RESERVED: [(&str, &str); 5] = [
+pub(super) const RESERVED: [(&str, &str); 6] = [
     (
         "FANFARE_CONFIG",
         "The configuration file, as `--config` names it.",
     ),
     ("FANFARE_PROFILE", "The profile, as `--profile` names it."),
+    (
+        profile::DIALECTS,
+        "The dialects that are served alone, as `--dialect` names them, with commas between them.",
+    ),
     (
         "FANFARE_LOG",
         "A log filter by module, such as `info,hyper=debug`, in the place of `log.level`.",

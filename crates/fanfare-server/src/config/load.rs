@@ -25,6 +25,8 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// The profile that `--profile` names.
     pub profile: Option<String>,
+    /// The dialects that `--dialect` names, which are then served alone.
+    pub dialects: Vec<String>,
     /// The environment.
     pub env: Vec<(String, String)>,
     /// Values from the command line: a key such as `resp.bind`, and its value in TOML or as plain text.
@@ -51,12 +53,14 @@ impl fmt::Debug for Sources {
         let Self {
             file,
             profile,
+            dialects,
             env: _,
             overrides: _,
         } = self;
         f.debug_struct("Sources")
             .field("file", file)
             .field("profile", profile)
+            .field("dialects", dialects)
             .finish_non_exhaustive()
     }
 }
@@ -129,24 +133,22 @@ impl Loaded {
 pub fn load(sources: &Sources, dialects: &[DialectInfo]) -> Result<Loaded, ConfigErrors> {
     let schema = Schema::new(dialects);
     let env = &sources.env;
-    let named = sources
-        .profile
-        .as_deref()
-        .or_else(|| environment::get(env, "FANFARE_PROFILE"));
-    let profile = named.unwrap_or(profile::DEFAULT).to_owned();
+    let choice = profile::Choice::new(sources);
     let named_file = sources.file.as_deref();
     let named_file = named_file.or_else(|| environment::get(env, "FANFARE_CONFIG").map(Path::new));
 
     let mut merged = Merged::with_defaults(&schema);
     let (placements, problems) = placement::read(dialects, env);
     merged.problems.extend(problems);
-    profile::read(&schema, dialects, &placements, &profile, &mut merged);
+    profile::read(&schema, dialects, &placements, &choice, &mut merged);
+    let by_profile = merged.origins.of("listener").clone();
     let file = file::read(&schema, named_file, &mut merged);
     environment::read_inherited(&schema, dialects, env, &mut merged);
     environment::read(&schema, env, &mut merged);
     for (key, text) in &sources.overrides {
         read_flag(&schema, key, text, &mut merged);
     }
+    choice.check_listeners(&by_profile, &mut merged);
     derived::fill(&mut merged, dialects);
 
     let config = merged.build(dialects).unwrap_or_else(|problem| {
@@ -157,7 +159,7 @@ pub fn load(sources: &Sources, dialects: &[DialectInfo]) -> Result<Loaded, Confi
     let mut checked = checks::Checker {
         dialects,
         config,
-        profile,
+        profile: choice.profile,
         placements,
         merged,
         warnings: Vec::new(),

@@ -7,6 +7,7 @@
 mod access;
 mod accounts;
 mod bind_address;
+mod broker;
 mod checks;
 mod derived;
 mod dialect;
@@ -34,12 +35,11 @@ mod tests;
 pub use access::{Authorizer, ChannelRule};
 pub use accounts::{Algorithm, Auth, Registration, Storage};
 pub use bind_address::BindAddress;
+pub use broker::{Broker, BrokerKind};
 pub use dialect::{DialectConfig, DialectInfo};
 pub use file::DEFAULT_FILES;
 pub use load::{Loaded, Sources, load};
-pub use model::{
-    Api, Broker, BrokerKind, Config, Limits, Listener, Log, LogFormat, LogLevel, Resp, Server, Shutdown, Tls,
-};
+pub use model::{Api, Config, Limits, Listener, Log, LogFormat, LogLevel, Resp, Server, Shutdown, Tls};
 pub use origin::{ConfigErrors, Origin, Origins, Problem};
 pub use print::{example, json_schema, reference, show};
 pub(crate) use types::without_line_ends;

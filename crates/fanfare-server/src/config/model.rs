@@ -9,8 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fanfare_core::{DurationText, GuardedUrl};
-use fanfare_transports::{BrokerOptions, SentinelOptions};
+use fanfare_core::DurationText;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::access::{Authorizer, ChannelRule};
 use super::accounts::{Auth, Storage};
 use super::bind_address::{BindAddress, BindHost};
+use super::broker::Broker;
 use super::dialect::DialectConfig;
 use super::form::Text;
 use super::types::{self, Optional, Secret};
@@ -151,171 +151,6 @@ impl Default for Api {
         Self {
             keys: Vec::new(),
             trust_loopback: true,
-        }
-    }
-}
-
-/// What carries events between the nodes of a cluster.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Broker {
-    /// `memory` serves one node without any other service; `redis` connects the nodes through a Redis server, `nats` through
-    /// NATS with JetStream.
-    /// Where it is not set, the scheme of `url` chooses; `sentinel` and `cluster` choose `redis`.
-    pub kind: BrokerKind,
-
-    /// Where the broker is, such as `redis://:password@127.0.0.1:6379/0` or `nats://user:password@127.0.0.1:4222`; for `nats` also
-    /// several URLs with commas between them. The memory broker has none; where it is not set it is `redis://127.0.0.1:6379` or
-    /// `nats://127.0.0.1:4222`.
-    #[serde(with = "Optional::<GuardedUrl>")]
-    pub url: Option<GuardedUrl>,
-
-    /// URLs of some nodes of a Redis Cluster, such as `["redis://redis-1:6379", "redis://redis-2:6379"]`; the others are
-    /// found by them. Set this, `sentinel` or `url`.
-    pub cluster: Vec<GuardedUrl>,
-
-    /// A PEM file with the only authorities that may sign the certificate of a broker that is reached by TLS. Empty
-    /// accepts the system's authorities.
-    #[serde(with = "Optional::<PathBuf>")]
-    pub ca_file: Option<PathBuf>,
-
-    /// A credentials file of NATS, or the seed of a user's key in a file. It logs in to NATS in place of a user and a password
-    /// in `url`.
-    #[serde(with = "Optional::<PathBuf>")]
-    pub credentials_file: Option<PathBuf>,
-
-    /// Stands before every channel and key on the broker's server, the documented names included
-    /// (`{prefix}user_noti:{id}`), so that two environments share one server. At most 64 bytes.
-    pub prefix: String,
-
-    /// The most ids of events that this node remembers, each for ten minutes, so that a repeat is not published again.
-    /// A million take about 92 MiB. Above the limit the oldest ids are evicted.
-    #[schemars(range(min = 1000, max = 100_000_000))]
-    pub max_remembered_ids: usize,
-
-    /// The Redis Sentinels that know which server is the master. Set this, `cluster` or `url`.
-    pub sentinel: Sentinel,
-}
-
-/// The Redis Sentinels that know which server is the master.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sentinel {
-    /// The name that the Sentinels know the master by, such as `mymaster`.
-    pub master: String,
-
-    /// The Sentinels' URLs, such as `["redis://sentinel-1:26379", "redis://sentinel-2:26379"]`, with what logs in to the
-    /// Sentinels. With `rediss://` the master is reached by TLS, too.
-    pub urls: Vec<GuardedUrl>,
-
-    /// Logs in to the master, if it is another user than in the first of the URLs.
-    pub username: String,
-
-    /// The password for the master, if it is another than in the first of the URLs.
-    #[serde(with = "Optional::<Secret>")]
-    pub password: Option<Secret>,
-}
-
-impl Sentinel {
-    /// Whether Sentinels are configured.
-    pub fn is_set(&self) -> bool {
-        !self.master.is_empty() || !self.urls.is_empty()
-    }
-}
-
-impl Default for Broker {
-    fn default() -> Self {
-        Self {
-            kind: BrokerKind::default(),
-            url: None,
-            cluster: Vec::new(),
-            ca_file: None,
-            credentials_file: None,
-            prefix: String::new(),
-            max_remembered_ids: fanfare_core::MAX_CLAIMS,
-            sentinel: Sentinel::default(),
-        }
-    }
-}
-
-impl Broker {
-    /// What the broker is opened with, for a node without a name.
-    pub fn options(&self) -> BrokerOptions {
-        let exposed = |url: &GuardedUrl| url.expose().to_owned();
-        let sentinel = self.sentinel.is_set().then(|| SentinelOptions {
-            master: self.sentinel.master.clone(),
-            urls: self.sentinel.urls.iter().map(exposed).collect(),
-            username: self.sentinel.username.clone(),
-            password: self
-                .sentinel
-                .password
-                .as_ref()
-                .map(Secret::expose)
-                .unwrap_or_default()
-                .to_owned(),
-        });
-        BrokerOptions {
-            url: self.url.as_ref().map(exposed).unwrap_or_default(),
-            sentinel,
-            cluster: self.cluster.iter().map(exposed).collect(),
-            ca_file: self.ca_file.clone(),
-            credentials_file: self.credentials_file.clone(),
-            prefix: self.prefix.clone(),
-            max_remembered_ids: self.max_remembered_ids,
-            ..BrokerOptions::default()
-        }
-    }
-}
-
-/// The brokers that can be configured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum BrokerKind {
-    /// Inside this process.
-    #[default]
-    Memory,
-    /// A Redis server.
-    Redis,
-    /// NATS servers.
-    Nats,
-}
-
-impl BrokerKind {
-    /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Redis, Self::Nats];
-
-    /// The kind's name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Redis => "redis",
-            Self::Nats => "nats",
-        }
-    }
-
-    /// The URL schemes by which this broker is reached.
-    pub fn schemes(self) -> &'static [&'static str] {
-        match self {
-            Self::Memory => &[],
-            Self::Redis => &["redis", "rediss", "valkey", "valkeys", "redis+unix", "unix"],
-            Self::Nats => &["nats", "tls"],
-        }
-    }
-
-    /// Where this broker is when nobody says.
-    pub fn default_url(self) -> Option<&'static str> {
-        match self {
-            Self::Memory => None,
-            Self::Redis => Some("redis://127.0.0.1:6379"),
-            Self::Nats => Some("nats://127.0.0.1:4222"),
-        }
-    }
-
-    /// Whether publishers find no server of their own here, so that the embedded door takes its place.
-    pub fn has_embedded_door(self) -> bool {
-        match self {
-            Self::Memory => true,
-            Self::Redis | Self::Nats => false,
         }
     }
 }

@@ -1,10 +1,13 @@
 //! The profile layer: what a name stands for.
 
 use super::dialect::DialectInfo;
+use super::environment;
+use super::found::quoted;
 use super::kind::{hint, nearest};
 use super::layer::{Reader, Source};
+use super::load::Sources;
 use super::merged::Merged;
-use super::origin::Origin;
+use super::origin::{Origin, Problem};
 use super::placement::{self, Place, Placement};
 use super::schema::Schema;
 
@@ -12,6 +15,9 @@ use super::schema::Schema;
 pub(super) const DEFAULT: &str = "default";
 /// The profile that starts with nothing that a stranger could know or use.
 pub(super) const PRODUCTION: &str = "production";
+
+/// The variable that names dialects, as `--dialect` does.
+pub(super) const DIALECTS: &str = "FANFARE_DIALECTS";
 
 /// What the production profile sets, besides what each dialect adds.
 const PRODUCTION_VALUES: &[(&str, &str)] = &[
@@ -50,39 +56,97 @@ pub(super) fn list(dialects: &[DialectInfo]) -> Vec<(String, String)> {
         if let Some(bind) = dialect.binds.first() {
             profiles.push((
                 dialect.name.to_owned(),
-                format!("`{}` alone, on `{bind}`.", dialect.name),
+                format!("`default` with `{}` alone, on `{bind}`.", dialect.name),
             ));
         }
     }
     profiles
 }
 
-/// Reads the values of the profile `name`, with its listeners as `placements` want them.
+/// What a start names: a profile, and the dialects that are served alone.
+pub(super) struct Choice {
+    pub(super) profile: String,
+    /// By `--dialect` or `FANFARE_DIALECTS`; empty for what the profile serves.
+    dialects: Vec<String>,
+    /// What named the dialects, or else the profile.
+    source: Source,
+}
+
+impl Choice {
+    pub(super) fn new(sources: &Sources) -> Self {
+        let variable = |name| environment::get(&sources.env, name);
+        let profile = sources.profile.as_deref().or_else(|| variable("FANFARE_PROFILE"));
+        let profile = profile.unwrap_or(DEFAULT).to_owned();
+        let (dialects, source) = match variable(DIALECTS) {
+            _ if !sources.dialects.is_empty() => {
+                (sources.dialects.join(","), Source::Flag("--dialect".to_owned()))
+            }
+            Some(names) => (names.to_owned(), Source::Environment(DIALECTS.to_owned())),
+            None => (String::new(), Source::Profile(profile.clone())),
+        };
+        let names = dialects.split(',').map(str::trim).filter(|name| !name.is_empty());
+        Self {
+            profile,
+            dialects: names.map(ToOwned::to_owned).collect(),
+            source,
+        }
+    }
+
+    /// Refuses a choice of dialects beside listeners that somebody configured, which name their dialects themselves.
+    pub(super) fn check_listeners(&self, by_profile: &Origin, merged: &mut Merged) {
+        let origin = merged.origins.of("listener");
+        if !self.dialects.is_empty() && origin != by_profile {
+            let text = format!("found beside configured listeners ({origin}), expected one of the two");
+            merged.refuse(Problem::new(self.source.at(0), "", text));
+        }
+    }
+}
+
+/// Reads the values of the profile, with its listeners as `placements` want them.
 pub(super) fn read(
     schema: &Schema,
     dialects: &[DialectInfo],
     placements: &[Placement],
-    name: &str,
+    choice: &Choice,
     merged: &mut Merged,
 ) {
+    let name = choice.profile.as_str();
+    let with_address = |name: &str| dialects.iter().find(|d| d.name == name && !d.binds.is_empty());
     let mut reader = Reader::new(schema, Source::Profile(name.to_owned()), merged);
-    let places = match dialects.iter().find(|dialect| dialect.name == name) {
-        Some(alone) => alone
-            .binds
-            .iter()
-            .take(1)
-            .map(|bind| Place::new(bind, vec![alone.name]))
-            .collect(),
-        None if name == DEFAULT || name == PRODUCTION => documented_listeners(dialects),
-        None => return reader.problem(0, "", unknown(dialects, name)),
-    };
-    let places = placement::apply(placements, places);
-    reader.toml("listener", &listener_tables(&places));
+    // A dialect's name is the default profile with that dialect alone.
+    let mut chosen: Vec<&DialectInfo> = with_address(name).into_iter().collect();
+    if chosen.is_empty() && name != DEFAULT && name != PRODUCTION {
+        let names = list(dialects).into_iter().map(|(name, _)| name);
+        return reader.problem(0, "", unknown("profile", name, &names.collect::<Vec<_>>()));
+    }
     if name == PRODUCTION {
         for (path, text) in production_values(dialects) {
             reader.toml(path, text);
         }
     }
+    let mut reader = Reader::new(schema, choice.source.clone(), merged);
+    for name in &choice.dialects {
+        match with_address(name) {
+            Some(dialect) if chosen.iter().all(|known| known.name != dialect.name) => chosen.push(dialect),
+            Some(_) => {}
+            None => {
+                let names = dialects.iter().filter(|dialect| !dialect.hidden);
+                let names: Vec<String> = names.map(|dialect| dialect.name.to_owned()).collect();
+                let text = format!("found {}, {}", quoted(name), unknown("dialect", name, &names));
+                reader.problem(0, "", text);
+            }
+        }
+    }
+    let places = match chosen.as_slice() {
+        [] => documented_listeners(dialects),
+        chosen => listeners(
+            chosen
+                .iter()
+                .flat_map(|d| d.binds.first().map(|bind| (*bind, d.name))),
+        ),
+    };
+    let places = placement::apply(placements, places);
+    reader.toml("listener", &listener_tables(&places));
     note_placements(merged, &places, placements);
 }
 
@@ -103,13 +167,17 @@ fn note_placements(merged: &mut Merged, places: &[Place], placements: &[Placemen
 
 /// One listener for each documented address, with all dialects that are documented there.
 pub(super) fn documented_listeners(dialects: &[DialectInfo]) -> Vec<Place> {
+    let shown = dialects.iter().filter(|dialect| !dialect.hidden);
+    listeners(shown.flat_map(|dialect| dialect.binds.iter().map(|bind| (*bind, dialect.name))))
+}
+
+/// One listener for each address, with the dialects that are named with it.
+fn listeners(dialects: impl Iterator<Item = (&'static str, &'static str)>) -> Vec<Place> {
     let mut listeners: Vec<Place> = Vec::new();
-    for dialect in dialects.iter().filter(|dialect| !dialect.hidden) {
-        for bind in dialect.binds {
-            match listeners.iter_mut().find(|known| known.bind == *bind) {
-                Some(known) => known.dialects.push(dialect.name),
-                None => listeners.push(Place::new(bind, vec![dialect.name])),
-            }
+    for (bind, name) in dialects {
+        match listeners.iter_mut().find(|known| known.bind == bind) {
+            Some(known) => known.dialects.push(name),
+            None => listeners.push(Place::new(bind, vec![name])),
         }
     }
     listeners
@@ -121,10 +189,8 @@ pub(super) fn listener_tables(places: &[Place]) -> String {
     format!("[{}]", places.iter().map(table).collect::<Vec<_>>().join(", "))
 }
 
-fn unknown(dialects: &[DialectInfo], name: &str) -> String {
-    let profiles = list(dialects);
-    let names = profiles.iter().map(|(name, _)| name.as_str());
-    let list = names.clone().collect::<Vec<_>>().join(", ");
-    let hint = hint(nearest(name, names).map(|near| format!("`{near}`")));
-    format!("unknown profile, expected one of {list}{hint}")
+fn unknown(what: &str, name: &str, known: &[String]) -> String {
+    let near = nearest(name, known.iter().map(String::as_str));
+    let hint = hint(near.map(|near| format!("`{near}`")));
+    format!("unknown {what}, expected one of {}{hint}", known.join(", "))
 }

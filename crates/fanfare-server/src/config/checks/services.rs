@@ -1,7 +1,7 @@
 //! The doors for backends: API keys, the broker, the embedded Redis-protocol door.
 
 use super::{Checker, OUTER_SPACE};
-use crate::config::model::BrokerKind;
+use crate::config::broker::BrokerKind;
 use crate::config::types::Secret;
 
 /// Shorter API keys can be found by trying.

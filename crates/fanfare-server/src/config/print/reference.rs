@@ -31,6 +31,12 @@ default` prints an example file with every setting.
 An unknown key is an error, and so is an unknown variable that begins with `FANFARE_`. Relative paths start at the
 working directory.";
 
+const DIALECTS: &str = "\
+`--dialect NAME`, which may be repeated, serves these dialects alone, each on the first of its addresses, in either of the
+first two profiles: `--profile production --dialect topics`. `FANFARE_DIALECTS` is the same for the environment. The name of
+a dialect as a profile is the older form. Configured listeners name their dialects themselves: `--dialect` beside them is an
+error.";
+
 const ENVIRONMENT: &str = "\
 Every setting has a variable: `FANFARE_`, and then the key in upper case with `_` between its parts. Lists are
 written with commas (`FANFARE_AUTH_ALLOWED_ORIGINS=https://a.example,https://b.example`), tables that repeat as TOML
@@ -68,6 +74,7 @@ pub fn reference(dialects: &[DialectInfo]) -> String {
     for (name, doc) in profile::list(dialects) {
         let _ = writeln!(text, "| `{name}` | {doc} |");
     }
+    let _ = writeln!(text, "\n{DIALECTS}");
     let _ = write!(
         text,
         "\n## Environment\n\n{ENVIRONMENT}\n\n| variable | meaning |\n|---|---|\n"

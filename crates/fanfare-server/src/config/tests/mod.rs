@@ -3,10 +3,12 @@
 
 mod access;
 mod bad;
+mod forms;
 mod good;
 mod noise;
 mod placement;
 mod printed;
+mod profiles;
 mod rules;
 
 use std::path::PathBuf;
