@@ -83,10 +83,11 @@ def test_websockets_can_be_disabled(tmp_path):
     assert alone.returncode == 2 and "WEBSOCKET_ENABLED" in alone.stderr
 
 
-def test_host_and_port(launch, speak):
+@pytest.mark.parametrize("arguments", [("--profile", "topics"), ("--dialect", "topics")])
+def test_host_and_port(launch, speak, arguments):
     port = free_port()
     env = {"WEBSOCKET_PORT": str(port), "WEBSOCKET_HOST": "127.0.0.1"}
-    server = launch(port=port, listener=None, env=env, arguments=("--profile", "topics"))
+    server = launch(port=port, listener=None, env=env, arguments=arguments)
     assert f"127.0.0.1:{port}" in server.log()
     with websockets.sync.client.connect(f"ws://127.0.0.1:{port}/ws") as socket:
         socket.send('{"type":"ping"}')

@@ -142,7 +142,7 @@ pub(super) fn read(
         chosen => listeners(
             chosen
                 .iter()
-                .flat_map(|d| d.binds.first().map(|bind| (*bind, d.name))),
+                .filter_map(|d| d.binds.first().map(|bind| (*bind, d.name))),
         ),
     };
     let places = placement::apply(placements, places);
