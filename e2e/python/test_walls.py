@@ -33,13 +33,13 @@ CYCLES_LEFT = {
     "subscriptions transport wire",
     "fanfare-cluster presence": "cleaner worker",
     "fanfare-cluster wire": "envelope presence",
+    "fanfare-core dialect": "handshake http",
     "fanfare-dialects broadcast": "forms http notify render",
-    "fanfare-server config": "bind_address checks derived kind load model raw schema",
+    "fanfare-server config": "access accounts bind_address environment form found kind layer model placement profile schema types",
     "fanfare-server engine": "admission batch census connection deliver grace hold lapses node presence publisher receivers shard slots "
     "requests subscriptions sweep talk told undecided",
     "fanfare-server resp": "commands door inline reader session",
     "fanfare-server resp::commands": "command table",
-    "fanfare-server serve": "keys prepare",
     "fanfare-transports nats": "ids jetstream presence sender",
     "fanfare-transports redis": "cluster sentinel servers",
 }
@@ -47,7 +47,6 @@ LONG_FILES_LEFT = {
     "crates/fanfare-cluster/src/wire/publication.rs",
     "crates/fanfare-server/src/config/model.rs",
     "crates/fanfare-server/src/config/tests/good.rs",
-    "crates/fanfare-server/src/http/prometheus.rs",
     "crates/fanfare-transports/src/nats/presence.rs",
     "e2e/python/test_messages.py",
     "e2e/python/test_service_api.py",
@@ -56,7 +55,6 @@ LONG_FILES_LEFT = {
 LONG_FUNCTIONS_LEFT = {
     "crates/fanfare-accounts/src/password.rs new",
     "crates/fanfare-server/src/engine/seat.rs take_in",
-    "crates/fanfare-server/src/http/connection.rs serve_http",
     "crates/fanfare-server/src/http/upgrade.rs upgrade",
     "crates/fanfare-server/src/serve/mod.rs run_on_control",
     "crates/fanfare-transports/src/nats/presence.rs try_changes",

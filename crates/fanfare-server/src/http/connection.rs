@@ -114,8 +114,32 @@ async fn serve_http<S>(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
+    let served = in_time(connection.as_mut(), &activity, first_head_by).await;
+    match served {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(error = %Causes(&error), %peer, "HTTP connection ended"),
+        None => match activity.phase() {
+            Phase::New => {
+                too_late(peer, &shard);
+            }
+            Phase::Request | Phase::Handler => tracing::debug!(%peer, "a request did not come in time"),
+            Phase::Kept => {
+                connection.as_mut().graceful_shutdown();
+                // A client that does not take its answer is cut in the end.
+                let _ = tokio::time::timeout(CLOSING, connection).await;
+            }
+        },
+    }
+}
+
+/// Polls `connection` to its end; `None` if one of its time limits passes before.
+async fn in_time<T>(
+    mut connection: Pin<&mut impl Future<Output = T>>,
+    activity: &Activity,
+    first_head_by: Instant,
+) -> Option<T> {
     let mut alarm = pin!(sleep_until(first_head_by));
-    let served = poll_fn(|cx| {
+    poll_fn(|cx| {
         if let Poll::Ready(served) = connection.as_mut().poll(cx) {
             return Poll::Ready(Some(served));
         }
@@ -135,22 +159,7 @@ async fn serve_http<S>(
             }
         }
     })
-    .await;
-    match served {
-        Some(Ok(())) => {}
-        Some(Err(error)) => tracing::debug!(error = %Causes(&error), %peer, "HTTP connection ended"),
-        None => match activity.phase() {
-            Phase::New => {
-                too_late(peer, &shard);
-            }
-            Phase::Request | Phase::Handler => tracing::debug!(%peer, "a request did not come in time"),
-            Phase::Kept => {
-                connection.as_mut().graceful_shutdown();
-                // A client that does not take its answer is cut in the end.
-                let _ = tokio::time::timeout(CLOSING, connection).await;
-            }
-        },
-    }
+    .await
 }
 
 /// A request whose handler is at work, or whose answer is not written yet; a drain waits for both.

@@ -2,11 +2,19 @@
 
 use std::path::PathBuf;
 
-use super::Purpose;
 use crate::{
     auth::{self, Algorithm, AuthSetupError, Verifier, VerifierOptions},
     config::{self, Auth, Config, Loaded, Problem},
 };
+
+/// What the parts are built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To run a server: a missing secret is made.
+    Serve,
+    /// To find what is wrong: nothing is written.
+    Check,
+}
 
 /// A verifier, and what is known of the secret it uses.
 pub(super) struct Keys {

@@ -30,9 +30,10 @@ use crate::{
 
 pub use access::policy;
 pub use accounts::options as accounts_options;
+use keys::Purpose;
 pub use keys::secret;
+use prepare::Prepared;
 pub use prepare::check;
-use prepare::{Prepared, Purpose};
 use reload::Reload;
 pub use reload::Start;
 pub use settings::dialect_infos;

@@ -10,22 +10,13 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     access,
-    keys::{self, Keys},
+    keys::{self, Keys, Purpose},
 };
 use crate::{
     access::Webhook,
     config::{ConfigErrors, Listener, Loaded, Problem},
     http::{self, TlsError},
 };
-
-/// What the parts are built for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// To run a server: a missing secret is made.
-    Serve,
-    /// To find what is wrong: nothing is written.
-    Check,
-}
 
 /// The parts of a server.
 pub(super) struct Prepared {

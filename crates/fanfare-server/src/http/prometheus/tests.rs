@@ -1,0 +1,134 @@
+//! The figures of a node at rest, and of one whose counters are set.
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use fanfare_core::{
+    BoxFuture,
+    policy::{AccessControl, Authorizer, AuthorizerAnswer, Counts, Policy, Question},
+};
+
+use super::*;
+use crate::{
+    auth::{Gate, Verifier, VerifierOptions},
+    config::{self, Config, Sources},
+    engine::NodeOptions,
+    serve,
+};
+use fanfare_accounts::{AccountsOptions, storage::Storage};
+
+struct Asked;
+
+impl Authorizer for Asked {
+    fn remembered(&self, _: &Question) -> Option<AuthorizerAnswer> {
+        None
+    }
+
+    fn ask(&self, _: Question) -> BoxFuture<'static, AuthorizerAnswer> {
+        Box::pin(async { AuthorizerAnswer::Denied })
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            allowed: 5,
+            denied: 6,
+            failed: 7,
+        }
+    }
+}
+
+/// The configuration by default.
+fn config() -> Config {
+    config::load(&Sources::default(), &serve::dialect_infos())
+        .unwrap()
+        .config
+}
+
+/// A node with it.
+fn node() -> Arc<Node> {
+    let config = config();
+    let secret = VerifierOptions {
+        hmac_secret: Some(b"a secret that is long enough for HS256".into()),
+        ..VerifierOptions::default()
+    };
+    let verifier = Arc::new(Verifier::new(secret).unwrap());
+    Node::new(NodeOptions {
+        dialects: serve::dialects(&config),
+        gate: Arc::new(Gate::new(verifier, Vec::new())),
+        access: AccessControl::new(Policy::default(), Some(Arc::new(Asked))),
+    })
+}
+
+fn rendered(node: &Node) -> Vec<String> {
+    let config = config();
+    let storage = Storage::new(&config.storage.url, 1).unwrap();
+    let accounts = Accounts::new(storage, AccountsOptions::default());
+    let text = String::from_utf8(render(node, &accounts).unwrap()).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn every_figure_is_explained_and_typed() {
+    let lines = rendered(&node());
+    let named = |word: &str| {
+        let names = lines.iter().filter_map(|line| line.strip_prefix(word));
+        let split = names.map(|line| line.split_once(' ').unwrap());
+        split
+            .map(|(name, rest)| {
+                assert!(!rest.is_empty(), "{name}");
+                name.to_owned()
+            })
+            .collect::<BTreeSet<_>>()
+    };
+    let samples = lines.iter().filter(|line| !line.starts_with('#'));
+    let samples: BTreeSet<_> = samples
+        .map(|line| line.split([' ', '{']).next().unwrap().to_owned())
+        .collect();
+    assert_eq!(named("# HELP "), samples);
+    assert_eq!(named("# TYPE "), samples);
+    for (name, kind) in [
+        ("websocket_active_connections", "gauge"),
+        ("websocket_total_connections", "counter"),
+        ("websocket_notifications_sent", "counter"),
+        ("websocket_server_uptime_seconds", "gauge"),
+    ] {
+        assert!(lines.contains(&format!("# TYPE {name} {kind}")), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn figures_are_those_of_the_node() {
+    let node = node();
+    let (own, hidden) = (&node.dialects[0], node.dialects.iter().find(|one| one.hidden));
+    own.counters.rate_limited.store(3, Relaxed);
+    own.counters.subscriptions.store(4, Relaxed);
+    own.counters.endings.add("slow_consumer");
+    node.counters.events_undecided.store(2, Relaxed);
+    let (name, lines) = (own.name, rendered(&node));
+    for expected in [
+        &format!("fanfare_messages_rate_limited_total{{dialect=\"{name}\"}} 3"),
+        &format!("fanfare_subscriptions{{dialect=\"{name}\"}} 4"),
+        &format!("fanfare_connections_ended_total{{dialect=\"{name}\",reason=\"slow_consumer\"}} 1"),
+        "fanfare_events_undecided 2",
+        "fanfare_channels 0",
+        "fanfare_channel_subscriptions 0",
+        "fanfare_pattern_subscriptions 0",
+        "fanfare_rooms 0",
+        "fanfare_draining 0",
+        "fanfare_logins_total{result=\"busy\"} 0",
+        "fanfare_registrations_total{result=\"limited\"} 0",
+        "fanfare_refreshes_total{result=\"limited\"} 0",
+        "fanfare_database_up 1",
+        "fanfare_authorizer_answers_total{answer=\"allowed\"} 5",
+        "fanfare_authorizer_answers_total{answer=\"denied\"} 6",
+        "fanfare_authorizer_answers_total{answer=\"failed\"} 7",
+        "websocket_total_connections 0",
+    ] {
+        assert!(
+            lines.iter().any(|line| line == expected),
+            "{expected} in {lines:#?}"
+        );
+    }
+    let hidden = format!("\"{}\"", hidden.unwrap().name);
+    assert!(!lines.iter().any(|line| line.contains(&hidden)));
+}
