@@ -59,9 +59,7 @@ impl Hearing {
 /// off in order, so a conversation needs to remember no more than what it is about now.
 pub trait Conversation: Send {
     /// The connection is open. What is published from now on comes after what is sent here.
-    fn opened(&mut self, context: &Context<'_>, steps: &mut Steps) {
-        let _ = (context, steps);
-    }
+    fn opened(&mut self, _context: &Context<'_>, _steps: &mut Steps) {}
 
     /// A whole message arrived.
     fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps) {
@@ -75,37 +73,27 @@ pub trait Conversation: Send {
     fn text(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps);
 
     /// A binary message arrived. Most protocols do not accept it.
-    fn binary(&mut self, bytes: &[u8], context: &Context<'_>, steps: &mut Steps) {
-        let _ = (bytes, context);
+    fn binary(&mut self, _bytes: &[u8], _context: &Context<'_>, steps: &mut Steps) {
         steps.push(Step::Close(1003, Cow::Borrowed("binary frames are not accepted")));
     }
 
     /// The oldest open command was done, or denied. A subscription, a room and an identity hold from this call on: no event that
     /// comes of it is sent before the steps of this call.
-    fn answered(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
-        let _ = (answer, context, steps);
-    }
+    fn answered(&mut self, _answer: Result<Outcome, Denial>, _context: &Context<'_>, _steps: &mut Steps) {}
 
     /// The time set by [`Step::Timer`] is over.
-    fn timer(&mut self, context: &Context<'_>, steps: &mut Steps) {
-        let _ = (context, steps);
-    }
+    fn timer(&mut self, _context: &Context<'_>, _steps: &mut Steps) {}
 
     /// The credential's time is over. Unless the conversation pauses or closes, the connection would live on.
-    fn expired(&mut self, context: &Context<'_>, steps: &mut Steps) {
-        let _ = context;
+    fn expired(&mut self, _context: &Context<'_>, steps: &mut Steps) {
         steps.push(Step::End(Ending::TokenExpired));
     }
 
     /// The credential of [`Command::SubscribeBy`] has expired, and the subscription to `channel` has ended.
-    fn lapsed(&mut self, channel: &Channel, context: &Context<'_>, steps: &mut Steps) {
-        let _ = (channel, context, steps);
-    }
+    fn lapsed(&mut self, _channel: &Channel, _context: &Context<'_>, _steps: &mut Steps) {}
 
     /// A message was dropped, unread, because the client sends more of them than it may.
-    fn limited(&mut self, context: &Context<'_>, steps: &mut Steps) {
-        let _ = (context, steps);
-    }
+    fn limited(&mut self, _context: &Context<'_>, _steps: &mut Steps) {}
 }
 
 /// What a conversation may know at each call.

@@ -10,14 +10,12 @@ use crate::{HttpReply, Identity, Refusal};
 pub trait Accept: Send + Sync {
     /// Returns whether this dialect claims the handshake, on a listener where it shares a path. The first that claims it has
     /// it, else the last.
-    fn claims(&self, handshake: &RequestHead<'_>) -> bool {
-        let _ = handshake;
+    fn claims(&self, _handshake: &RequestHead<'_>) -> bool {
         false
     }
 
     /// Returns whether `text`, from a client of another dialect on a shared path, is a message of this dialect.
-    fn recognizes(&self, text: &str) -> bool {
-        let _ = text;
+    fn recognizes(&self, _text: &str) -> bool {
         false
     }
 
@@ -25,8 +23,7 @@ pub trait Accept: Send + Sync {
     ///
     /// # Errors
     /// If the request is refused for what it does or does not offer.
-    fn offer<'a>(&self, handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
-        let _ = handshake;
+    fn offer<'a>(&self, _handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
         Ok(Offer::default())
     }
 
@@ -34,8 +31,7 @@ pub trait Accept: Send + Sync {
     ///
     /// # Errors
     /// The reason of a refusal.
-    fn admit(&self, identity: Option<&Identity>) -> Result<(), Refusal> {
-        let _ = identity;
+    fn admit(&self, _identity: Option<&Identity>) -> Result<(), Refusal> {
         Ok(())
     }
 
@@ -46,8 +42,7 @@ pub trait Accept: Send + Sync {
     }
 
     /// Returns the name of a connection whose client gave none; `None` if connections have no names.
-    fn name_for(&self, connection: Uuid) -> Option<String> {
-        let _ = connection;
+    fn name_for(&self, _connection: Uuid) -> Option<String> {
         None
     }
 

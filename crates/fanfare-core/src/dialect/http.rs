@@ -11,20 +11,17 @@ use crate::{BrokerHealth, DialectFacts, Event, Figure, JsonMap, NodeFacts, Recei
 /// Answers HTTP requests.
 pub trait Respond: Send + Sync {
     /// Returns the fields that the protocol's document promises on `GET /health`, for which the broker was asked.
-    fn health(&self, broker: &BrokerHealth, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
-        let _ = (broker, node, own);
+    fn health(&self, _broker: &BrokerHealth, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
         JsonMap::new()
     }
 
     /// Returns the fields that the protocol's document promises on `GET /metrics`.
-    fn metrics(&self, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
-        let _ = (node, own);
+    fn metrics(&self, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
         JsonMap::new()
     }
 
     /// Returns the figures that the protocol's document promises among the Prometheus metrics.
-    fn figures(&self, node: &NodeFacts, own: &DialectFacts) -> Vec<Figure> {
-        let _ = (node, own);
+    fn figures(&self, _node: &NodeFacts, _own: &DialectFacts) -> Vec<Figure> {
         Vec::new()
     }
 
@@ -35,12 +32,7 @@ pub trait Respond: Send + Sync {
 
     /// Plans the answer to a request to one of [`Respond::endpoints`].
     fn call(&self, call: &Call<'_>) -> Plan {
-        Plan::Reply(self.fail(&HttpError {
-            status: 404,
-            message: "not found",
-            id: call.id,
-            now: call.now,
-        }))
+        Plan::Reply(self.fail(&call.error(404, "not found")))
     }
 
     /// Returns the answer to a failed request on a route of this dialect, and on the server's where it is the listener's first
@@ -74,6 +66,19 @@ pub struct Call<'a> {
     pub now: SystemTime,
     /// A fresh id for this request's answer.
     pub id: Uuid,
+}
+
+impl Call<'_> {
+    /// Returns the error that this request has failed with.
+    pub fn error<'a>(&self, status: u16, message: &'a str) -> HttpError<'a> {
+        let (id, now) = (self.id, self.now);
+        HttpError {
+            status,
+            message,
+            id,
+            now,
+        }
+    }
 }
 
 /// What the server does for a request.

@@ -24,9 +24,7 @@ pub trait DialectKind: Send + Sync {
     fn open(&self, options: &Options) -> Arc<dyn Dialect>;
 
     /// Changes the defaults of the access rules as its options require.
-    fn shape_policy(&self, options: &Options, policy: &mut PolicyOptions) {
-        let _ = (options, policy);
-    }
+    fn shape_policy(&self, _options: &Options, _policy: &mut PolicyOptions) {}
 
     /// The options that [`shape_policy`](Self::shape_policy) reads. A reload of the configuration applies them, like access rules;
     /// all others need a restart.
@@ -45,8 +43,7 @@ pub trait DialectKind: Send + Sync {
     }
 
     /// How `fanfare listen` receives what is `wanted`; `None` if this protocol cannot deliver it.
-    fn listen(&self, wanted: &Listening<'_>) -> Option<ListenPlan> {
-        let _ = wanted;
+    fn listen(&self, _wanted: &Listening<'_>) -> Option<ListenPlan> {
         None
     }
 }

@@ -35,8 +35,7 @@ impl From<Bytes> for Rendering {
 pub trait Render: Send + Sync {
     /// Returns the event as clients receive it; `None` if clients do not receive such events. Called once per event and
     /// node, however many connections receive it.
-    fn render(&self, event: &Event) -> Option<Rendering> {
-        let _ = event;
+    fn render(&self, _event: &Event) -> Option<Rendering> {
         None
     }
 
@@ -47,14 +46,12 @@ pub trait Render: Send + Sync {
 
     /// Returns what the server publishes in a room when `member` joins it with a first connection, or leaves it with the last.
     /// The connection's own reply comes before it.
-    fn announce(&self, change: Presence, member: &Member) -> Option<Announcement> {
-        let _ = (change, member);
+    fn announce(&self, _change: Presence, _member: &Member) -> Option<Announcement> {
         None
     }
 
     /// Returns what a connection is sent besides a WebSocket ping.
-    fn ping(&self, now: SystemTime) -> Option<Rendering> {
-        let _ = now;
+    fn ping(&self, _now: SystemTime) -> Option<Rendering> {
         None
     }
 
@@ -64,20 +61,17 @@ pub trait Render: Send + Sync {
     }
 
     /// Returns what all connections of this dialect are sent now. `count` is the tick's number, starting at 1; `id` is a fresh id.
-    fn tick(&self, count: u64, id: Uuid, node: &NodeFacts, own: &DialectFacts) -> Option<Rendering> {
-        let _ = (count, id, node, own);
+    fn tick(&self, _count: u64, _id: Uuid, _node: &NodeFacts, _own: &DialectFacts) -> Option<Rendering> {
         None
     }
 
     /// Returns what all connections of this dialect are sent when a drain begins; `id` is a fresh id.
-    fn drain_notice(&self, id: Uuid, now: SystemTime) -> Option<Rendering> {
-        let _ = (id, now);
+    fn drain_notice(&self, _id: Uuid, _now: SystemTime) -> Option<Rendering> {
         None
     }
 
     /// Returns what a connection is sent before the close frame of `ending`.
-    fn last_words(&self, ending: Ending, now: SystemTime) -> Option<Rendering> {
-        let _ = (ending, now);
+    fn last_words(&self, _ending: Ending, _now: SystemTime) -> Option<Rendering> {
         None
     }
 

@@ -110,12 +110,7 @@ impl Respond for Broadcast {
                 connections: true,
                 then: Box::new(move |report| status(report, interval)),
             },
-            _ => Plan::Reply(self.fail(&HttpError {
-                status: 404,
-                message: "Not found",
-                id: call.id,
-                now: call.now,
-            })),
+            _ => Plan::Reply(self.fail(&call.error(404, "Not found"))),
         }
     }
 

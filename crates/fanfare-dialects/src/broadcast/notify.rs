@@ -7,8 +7,7 @@ use std::{borrow::Cow, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, BadObject, Call, Event, HttpError, HttpReply, Plan, RawJson, RawObject, Receipt, string,
-    timestamp,
+    Audience, BadObject, Call, Event, HttpReply, Plan, RawJson, RawObject, Receipt, string, timestamp,
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -101,12 +100,7 @@ pub(super) fn plan(call: &Call<'_>) -> Plan {
             Box::new(event),
             Box::new(move |receipt| answer(&shown, receipt, now)),
         ),
-        Err(message) => Plan::Reply(errors::reply(&HttpError {
-            status: 400,
-            message,
-            id: call.id,
-            now,
-        })),
+        Err(message) => Plan::Reply(errors::reply(&call.error(400, message))),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `POST /line/{app}/{channel}?type=…`: publishes the body, JSON, on the channel; `X-Sender` names the sender.
 
-use fanfare_core::{Audience, Call, Channel, Endpoint, Event, HttpError, Plan, RawJson, Respond, Sender};
+use fanfare_core::{Audience, Call, Channel, Endpoint, Event, HttpReply, Plan, RawJson, Respond, Sender};
 use serde_json::json;
 
 use super::Line;
@@ -18,16 +18,9 @@ impl Respond for Line {
         match self.event(call) {
             Ok(event) => Plan::Publish(
                 Box::new(event),
-                Box::new(|receipt| {
-                    fanfare_core::HttpReply::json(200, &json!({ "reached": receipt.reach.queued }))
-                }),
+                Box::new(|receipt| HttpReply::json(200, &json!({ "reached": receipt.reach.queued }))),
             ),
-            Err((status, message)) => Plan::Reply(self.fail(&HttpError {
-                status,
-                message,
-                id: call.id,
-                now: call.now,
-            })),
+            Err((status, message)) => Plan::Reply(self.fail(&call.error(status, message))),
         }
     }
 }
