@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 
+mod access;
 mod places;
 
 /// Everybody that the tables speak of.

@@ -15,6 +15,7 @@ mod grace;
 mod hearing;
 mod lapses;
 mod life;
+mod one_answer;
 mod plain;
 mod rooms;
 mod slots;
