@@ -5,8 +5,9 @@
 //!
 //! A record that nothing is held in stays for a while as an empty one: a late write that expects none would otherwise succeed.
 
+mod apply;
+
 use std::{
-    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
@@ -19,7 +20,7 @@ use fanfare_cluster::transport::{
 use fanfare_core::{BoxFuture, Channel};
 
 use super::{
-    changes::{Group, Name, ROOM, groups, index_key, read_key, room_key, takes},
+    changes::{Name, ROOM, index_key, read_key, room_key},
     empty::Empty,
     ids::note,
     jetstream::{self, Bucket},
@@ -41,8 +42,9 @@ const ANNOUNCEMENT: &str = "Fanfare-Announcement";
 const CHANGES: usize = 256;
 /// The versions of one message.
 const VERSIONS: u64 = 1024;
-/// How often a change is tried again that another node came before.
-const ROUNDS: u32 = 12;
+/// How long a change is tried again that another node came before; shorter than a call of the store may take. A count would not
+/// do: a slow node loses every round against one that changes the same record all the time.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The bucket, and what is known of it.
 pub(super) struct Presence {
@@ -187,7 +189,8 @@ impl Connection {
     /// Changes the leases, again and again until no other node came before.
     async fn change_leases<T>(&self, change: impl Fn(&mut Leases, u64) -> T) -> Result<T, Unanswered> {
         self.epoch().await?;
-        for round in 0..ROUNDS {
+        let mut attempts = Attempts::default();
+        loop {
             let found = self
                 .get(&[LEASES.to_owned()])
                 .await
@@ -204,9 +207,8 @@ impl Connection {
             if let jetstream::Change::Stored(_) = jetstream::change(self.ask_one(put).await)? {
                 return Ok(result);
             }
-            pause(round).await;
+            attempts.pause().await?;
         }
-        Err(contended())
     }
 
     /// Right after this connection was opened, other nodes may not have had the time to renew their leases: the server was away.
@@ -220,175 +222,6 @@ impl Connection {
             }
             other => other,
         }
-    }
-
-    /// Applies `changes` for `lease` until the end of its term, some at a time.
-    async fn change_records(
-        &self,
-        lease: LeaseId,
-        until: Option<u64>,
-        changes: &[Change],
-    ) -> Stored<Vec<Option<Applied>>> {
-        let mut all = Stored::<Vec<Option<Applied>>>::default();
-        for some in changes.chunks(CHANGES) {
-            let start = all.value.len();
-            all.value.resize(start + some.len(), None);
-            let result = self.change_some(lease, until, some, &mut all, start).await;
-            note(&mut all, result);
-            if all.lost {
-                break;
-            }
-        }
-        all.value.resize(changes.len(), None);
-        all
-    }
-
-    /// Names what will be held in the index, changes the records, and removes from the index what is not held any more.
-    async fn change_some(
-        &self,
-        lease: LeaseId,
-        until: Option<u64>,
-        changes: &[Change],
-        all: &mut Stored<Vec<Option<Applied>>>,
-        start: usize,
-    ) -> Result<(), Unanswered> {
-        let epoch = self.epoch().await?;
-        let mut groups = groups(changes);
-        if self.is_over(until).await? {
-            all.value[start..].fill(Some(Applied::Fenced));
-            return Ok(());
-        }
-        let index = |key: &String| index_key(lease, key);
-        let taken = groups
-            .iter()
-            .filter(|(_, group)| group.changes.iter().any(|(_, change)| takes(change)));
-        let entries: Vec<Request> = taken
-            .map(|(key, _)| self.presence.bucket.put(&index(key), Bytes::new(), None))
-            .collect();
-        for answer in self.ask(&entries).await {
-            jetstream::change(answer)?;
-        }
-        for round in 0..ROUNDS {
-            self.try_changes(lease, until, epoch, &mut groups, all, start)
-                .await?;
-            if groups.values().all(|group| group.is_done) {
-                break;
-            }
-            pause(round).await;
-        }
-        if groups.values().any(|group| !group.is_done) {
-            all.refused = Some(contended().reason());
-        }
-        let unheld = groups.iter().filter(|(_, group)| group.is_done && !group.is_held);
-        self.remove(&unheld.map(|(key, _)| index(key)).collect::<Vec<_>>())
-            .await
-    }
-
-    /// Tries to make the changes of each group that is not done.
-    async fn try_changes(
-        &self,
-        lease: LeaseId,
-        until: Option<u64>,
-        epoch: u64,
-        groups: &mut BTreeMap<String, Group<'_>>,
-        all: &mut Stored<Vec<Option<Applied>>>,
-        start: usize,
-    ) -> Result<(), Unanswered> {
-        let open: Vec<String> = groups
-            .iter()
-            .filter(|(_, group)| !group.is_done)
-            .map(|(key, _)| key.clone())
-            .collect();
-        let found = self.get(&open).await;
-        let is_over = self.is_over(until).await?;
-        let (mut puts, mut changed) = (Vec::new(), Vec::new());
-        for (key, found) in open.into_iter().zip(found) {
-            let Some(group) = groups.get_mut(&key) else {
-                continue;
-            };
-            let Some(found) = note(all, found) else {
-                group.is_done = true;
-                group.is_held = true;
-                continue;
-            };
-            let (value, sequence) = found.unwrap_or_default();
-            let outcome = group.outcome(lease, &value, until.is_none());
-            if is_over && outcome.is_changed {
-                group.fence(&mut all.value[start..]);
-            } else if outcome.is_changed {
-                let mut put = self
-                    .presence
-                    .bucket
-                    .put(&key, outcome.record.write().into(), Some(sequence));
-                if !outcome.announcements.is_empty() {
-                    put.headers.push((EPOCH, epoch.to_string()));
-                }
-                put.headers.extend(
-                    outcome
-                        .announcements
-                        .iter()
-                        .map(|text| (ANNOUNCEMENT, text.clone())),
-                );
-                puts.push(put);
-                changed.push((key, outcome));
-            } else {
-                let now = version(epoch, sequence, VERSIONS - 1);
-                group.finish(
-                    lease,
-                    outcome.results,
-                    &outcome.record,
-                    now,
-                    &mut all.value[start..],
-                );
-            }
-        }
-        for (answer, (key, outcome)) in self.ask(&puts).await.into_iter().zip(changed) {
-            let Some(group) = groups.get_mut(&key) else {
-                continue;
-            };
-            match note(all, jetstream::change(answer)) {
-                Some(jetstream::Change::Stored(sequence)) => {
-                    if outcome.record.is_empty() {
-                        self.presence.empty.add(sequence);
-                    }
-                    let before = version(epoch, sequence, 0) - 1;
-                    group.finish(
-                        lease,
-                        outcome.results,
-                        &outcome.record,
-                        before,
-                        &mut all.value[start..],
-                    );
-                }
-                Some(jetstream::Change::Conflict) => {}
-                // Whether the lease holds it is not known.
-                None => {
-                    group.is_done = true;
-                    group.is_held = true;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the term that ends at `until` is over by the server's clock.
-    async fn is_over(&self, until: Option<u64>) -> Result<bool, Unanswered> {
-        match until {
-            Some(until) => Ok(self.server_time().await? > until),
-            None => Ok(false),
-        }
-    }
-
-    /// Removes index entries.
-    async fn remove(&self, keys: &[String]) -> Result<(), Unanswered> {
-        let mut deletions = Vec::new();
-        for found in self.get(keys).await {
-            deletions.extend(found?.map(|(_, sequence)| self.presence.bucket.delete(sequence)));
-        }
-        for answer in self.ask(&deletions).await {
-            answer?;
-        }
-        Ok(())
     }
 
     /// Removes the records that have been empty for long; each that was changed meanwhile is not there under its number.
@@ -491,13 +324,35 @@ fn stored<T: Default>(result: Result<T, Unanswered>) -> Stored<T> {
     stored.map(|()| value)
 }
 
-fn contended() -> Unanswered {
-    Unanswered::Refused("other nodes change the same records of presence too often".to_owned())
+/// The attempts to make a change that another node came before.
+struct Attempts {
+    since: Instant,
+    count: u32,
 }
 
-/// Lets others go first for a moment.
-async fn pause(round: u32) {
-    let most = 1 << round.min(6);
-    let part = uuid::Uuid::new_v4().as_u128() % most;
-    tokio::time::sleep(Duration::from_millis(u64::try_from(part).unwrap_or(0))).await;
+impl Default for Attempts {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            count: 0,
+        }
+    }
+}
+
+impl Attempts {
+    /// Lets other nodes go first for a moment.
+    ///
+    /// # Errors
+    /// When they have come before for too long.
+    async fn pause(&mut self) -> Result<(), Unanswered> {
+        if self.since.elapsed() > PATIENCE {
+            let reason = "other nodes change the same records of presence too often";
+            return Err(Unanswered::Refused(reason.to_owned()));
+        }
+        let most = 1 << self.count.min(6);
+        self.count += 1;
+        let part = uuid::Uuid::new_v4().as_u128() % most;
+        tokio::time::sleep(Duration::from_millis(u64::try_from(part).unwrap_or(0))).await;
+        Ok(())
+    }
 }

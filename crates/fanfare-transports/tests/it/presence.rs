@@ -163,6 +163,34 @@ pub(crate) async fn all_nodes_show_one_order(cluster: &Cluster) {
     }
 }
 
+/// More nodes than can change one record at the same time: each change is made in the end, and no node judges alone.
+pub(crate) async fn many_nodes_change_one_room(cluster: &Cluster) {
+    let nodes = RoomNode::many(cluster, 20, &[ROOM]).await;
+    for (at, node) in nodes.iter().enumerate() {
+        node.entered(ROOM, &format!("stays{at}")).await;
+    }
+    let storms = nodes.iter().map(|node| async move {
+        for round in 0..40 {
+            let user = format!("u{}", round % 4);
+            node.entered(ROOM, &user).await;
+            node.leave(ROOM, &user);
+        }
+    });
+    futures_util::future::join_all(storms).await;
+    for (at, node) in nodes.iter().enumerate() {
+        assert!(node.entered(ROOM, &format!("end{at}")).await.first);
+    }
+    for node in &nodes {
+        eventually("the end is shown", async || {
+            let changes = node.changes(ROOM);
+            (0..nodes.len()).all(|at| changes.contains(&format!("+end{at}")))
+        })
+        .await;
+        assert_eq!(node.changes(ROOM), nodes[0].changes(ROOM));
+        alternate(&node.changes(ROOM));
+    }
+}
+
 pub(crate) async fn slots_are_counted_over_all_nodes(cluster: &Cluster) {
     let Some([first, second, _third]) = several(cluster, &[ROOM]).await else {
         return;

@@ -108,13 +108,19 @@ impl RoomNode {
 
     /// Nodes that listen to `rooms`: three where the broker allows it, else one.
     pub(crate) async fn on(cluster: &Cluster, rooms: &[&str]) -> Vec<Self> {
+        Self::many(cluster, 3, rooms).await
+    }
+
+    /// As [`Self::on`], with `count` nodes where the broker allows it.
+    pub(crate) async fn many(cluster: &Cluster, count: usize, rooms: &[&str]) -> Vec<Self> {
         let (kind, options) = cluster.options();
         if kind == "memory" {
             let node = Self::open_kind(kind, options, "a");
             node.listen(rooms).await;
             return vec![node];
         }
-        let nodes = ["a", "b", "c"].map(|id| Self::open_kind(kind, options.clone(), id).counting(rooms));
+        let nodes =
+            (0..count).map(|at| Self::open_kind(kind, options.clone(), &format!("n{at}")).counting(rooms));
         futures_util::future::join_all(nodes).await
     }
 

@@ -1,0 +1,191 @@
+//! Applies the changes of a lease to the records of rooms and slots.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use fanfare_cluster::transport::{
+    Stored,
+    presence::{Applied, Change, LeaseId},
+};
+
+use super::{
+    super::{
+        changes::{Group, groups, index_key, takes},
+        ids::note,
+        jetstream,
+        sender::{Connection, Request, Unanswered},
+    },
+    ANNOUNCEMENT, Attempts, CHANGES, EPOCH, VERSIONS, version,
+};
+
+impl Connection {
+    /// Applies `changes` for `lease` until the end of its term, some at a time.
+    pub(super) async fn change_records(
+        &self,
+        lease: LeaseId,
+        until: Option<u64>,
+        changes: &[Change],
+    ) -> Stored<Vec<Option<Applied>>> {
+        let mut all = Stored::<Vec<Option<Applied>>>::default();
+        for some in changes.chunks(CHANGES) {
+            let start = all.value.len();
+            all.value.resize(start + some.len(), None);
+            let result = self.change_some(lease, until, some, &mut all, start).await;
+            note(&mut all, result);
+            if all.lost {
+                break;
+            }
+        }
+        all.value.resize(changes.len(), None);
+        all
+    }
+
+    /// Names what will be held in the index, changes the records, and removes from the index what is not held any more.
+    async fn change_some(
+        &self,
+        lease: LeaseId,
+        until: Option<u64>,
+        changes: &[Change],
+        all: &mut Stored<Vec<Option<Applied>>>,
+        start: usize,
+    ) -> Result<(), Unanswered> {
+        let epoch = self.epoch().await?;
+        let mut groups = groups(changes);
+        if self.is_over(until).await? {
+            all.value[start..].fill(Some(Applied::Fenced));
+            return Ok(());
+        }
+        let index = |key: &String| index_key(lease, key);
+        let taken = groups
+            .iter()
+            .filter(|(_, group)| group.changes.iter().any(|(_, change)| takes(change)));
+        let entries: Vec<Request> = taken
+            .map(|(key, _)| self.presence.bucket.put(&index(key), Bytes::new(), None))
+            .collect();
+        for answer in self.ask(&entries).await {
+            jetstream::change(answer)?;
+        }
+        let mut attempts = Attempts::default();
+        loop {
+            self.try_changes(lease, until, epoch, &mut groups, all, start)
+                .await?;
+            if groups.values().all(|group| group.is_done) {
+                break;
+            }
+            if let Err(error) = attempts.pause().await {
+                all.refused = Some(error.reason());
+                break;
+            }
+        }
+        let unheld = groups.iter().filter(|(_, group)| group.is_done && !group.is_held);
+        self.remove(&unheld.map(|(key, _)| index(key)).collect::<Vec<_>>())
+            .await
+    }
+
+    /// Tries to make the changes of each group that is not done.
+    async fn try_changes(
+        &self,
+        lease: LeaseId,
+        until: Option<u64>,
+        epoch: u64,
+        groups: &mut BTreeMap<String, Group<'_>>,
+        all: &mut Stored<Vec<Option<Applied>>>,
+        start: usize,
+    ) -> Result<(), Unanswered> {
+        let open: Vec<String> = groups
+            .iter()
+            .filter(|(_, group)| !group.is_done)
+            .map(|(key, _)| key.clone())
+            .collect();
+        let found = self.get(&open).await;
+        let is_over = self.is_over(until).await?;
+        let (mut puts, mut changed) = (Vec::new(), Vec::new());
+        for (key, found) in open.into_iter().zip(found) {
+            let Some(group) = groups.get_mut(&key) else {
+                continue;
+            };
+            let Some(found) = note(all, found) else {
+                group.is_done = true;
+                group.is_held = true;
+                continue;
+            };
+            let (value, sequence) = found.unwrap_or_default();
+            let outcome = group.outcome(lease, &value, until.is_none());
+            if is_over && outcome.is_changed {
+                group.fence(&mut all.value[start..]);
+            } else if outcome.is_changed {
+                let mut put = self
+                    .presence
+                    .bucket
+                    .put(&key, outcome.record.write().into(), Some(sequence));
+                if !outcome.announcements.is_empty() {
+                    put.headers.push((EPOCH, epoch.to_string()));
+                }
+                put.headers.extend(
+                    outcome
+                        .announcements
+                        .iter()
+                        .map(|text| (ANNOUNCEMENT, text.clone())),
+                );
+                puts.push(put);
+                changed.push((key, outcome));
+            } else {
+                let now = version(epoch, sequence, VERSIONS - 1);
+                group.finish(
+                    lease,
+                    outcome.results,
+                    &outcome.record,
+                    now,
+                    &mut all.value[start..],
+                );
+            }
+        }
+        for (answer, (key, outcome)) in self.ask(&puts).await.into_iter().zip(changed) {
+            let Some(group) = groups.get_mut(&key) else {
+                continue;
+            };
+            match note(all, jetstream::change(answer)) {
+                Some(jetstream::Change::Stored(sequence)) => {
+                    if outcome.record.is_empty() {
+                        self.presence.empty.add(sequence);
+                    }
+                    let before = version(epoch, sequence, 0) - 1;
+                    group.finish(
+                        lease,
+                        outcome.results,
+                        &outcome.record,
+                        before,
+                        &mut all.value[start..],
+                    );
+                }
+                Some(jetstream::Change::Conflict) => {}
+                // Whether the lease holds it is not known.
+                None => {
+                    group.is_done = true;
+                    group.is_held = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the term that ends at `until` is over by the server's clock.
+    async fn is_over(&self, until: Option<u64>) -> Result<bool, Unanswered> {
+        match until {
+            Some(until) => Ok(self.server_time().await? > until),
+            None => Ok(false),
+        }
+    }
+
+    /// Removes index entries.
+    pub(super) async fn remove(&self, keys: &[String]) -> Result<(), Unanswered> {
+        let mut deletions = Vec::new();
+        for found in self.get(keys).await {
+            deletions.extend(found?.map(|(_, sequence)| self.presence.bucket.delete(sequence)));
+        }
+        for answer in self.ask(&deletions).await {
+            answer?;
+        }
+        Ok(())
+    }
+}
