@@ -77,17 +77,22 @@ impl Choice {
         let variable = |name| environment::get(&sources.env, name);
         let profile = sources.profile.as_deref().or_else(|| variable("FANFARE_PROFILE"));
         let profile = profile.unwrap_or(DEFAULT).to_owned();
-        let (dialects, source) = match variable(DIALECTS) {
-            _ if !sources.dialects.is_empty() => {
-                (sources.dialects.join(","), Source::Flag("--dialect".to_owned()))
-            }
-            Some(names) => (names.to_owned(), Source::Environment(DIALECTS.to_owned())),
-            None => (String::new(), Source::Profile(profile.clone())),
+        let split = |names: &str| -> Vec<String> {
+            let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+            names.map(ToOwned::to_owned).collect()
         };
-        let names = dialects.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let by_flag = split(&sources.dialects.join(","));
+        let by_variable = split(variable(DIALECTS).unwrap_or_default());
+        let (dialects, source) = if !by_flag.is_empty() {
+            (by_flag, Source::Flag("--dialect".to_owned()))
+        } else if !by_variable.is_empty() {
+            (by_variable, Source::Environment(DIALECTS.to_owned()))
+        } else {
+            (Vec::new(), Source::Profile(profile.clone()))
+        };
         Self {
             profile,
-            dialects: names.map(ToOwned::to_owned).collect(),
+            dialects,
             source,
         }
     }

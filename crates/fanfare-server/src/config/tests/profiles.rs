@@ -104,6 +104,13 @@ fn dialects_alone_in_either_profile() {
         &["0.0.0.0:3000 feed", "0.0.0.0:8081 notify"],
     );
     check(None, &["feed"], &variable, &["0.0.0.0:3000 feed"]);
+    let all = [
+        "0.0.0.0:8081 notify+chat",
+        "0.0.0.0:8082 chat",
+        "0.0.0.0:3000 feed",
+    ];
+    let loaded = check(None, &[""], &[("FANFARE_DIALECTS", ",")], &all);
+    assert!(!loaded.is_configured("listener"));
     // The older form, alone and beside the new one.
     check(Some("chat"), &[], &[], &["0.0.0.0:8081 chat"]);
     check(
