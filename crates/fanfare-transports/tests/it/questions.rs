@@ -129,7 +129,9 @@ pub(crate) async fn large_messages_travel_whole(cluster: &Cluster) {
     last.inbound.answers(Manner::Long(MAX_MESSAGE_BYTES));
     let asked = ask(&nodes[0], "q").await;
     assert_eq!((asked.answers.len(), asked.complete), (nodes.len(), true));
-    assert_eq!(asked.answers.last().unwrap().len(), MAX_MESSAGE_BYTES);
+    // Answers are in the order of their arrival: on a busy machine a short one may be the last.
+    let longest = asked.answers.iter().map(Bytes::len).max();
+    assert_eq!(longest, Some(MAX_MESSAGE_BYTES));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
