@@ -20,7 +20,7 @@ MAY_USE = {
     "fanfare-dialects": ["core"],
     "fanfare-cluster": ["core"],
     "fanfare-transports": ["core", "cluster"],
-    "fanfare-engine": ["core", "cluster", "ws"],
+    "fanfare-engine": ["core", "ws"],
     "fanfare-bench": ["core", "accounts", "cluster", "dialects", "ws"],
     "fanfare-server": ["core", "accounts", "bench", "cluster", "dialects", "engine", "transports", "ws"],
 }
@@ -57,7 +57,7 @@ LONG_FILES_LEFT = {
 LONG_FUNCTIONS_LEFT = {
     "crates/fanfare-accounts/src/password.rs new",
     "crates/fanfare-engine/src/seat.rs take_in",
-    "crates/fanfare-server/src/engine/seat.rs take_in",
+    "crates/fanfare-engine/src/seat.rs take_in",
     "crates/fanfare-server/src/http/upgrade.rs upgrade",
     "crates/fanfare-server/src/serve/mod.rs run_on_control",
     "crates/fanfare-transports/src/nats/presence.rs try_changes",

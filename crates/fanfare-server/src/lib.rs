@@ -1,4 +1,4 @@
-//! Fanfare's server: listeners, the fan-out engine, the HTTP routes, the Redis-protocol door, configuration and the
+//! Fanfare's server: listeners, the HTTP routes, the Redis-protocol door, configuration and the
 //! command line. The binary is `fanfare`; this library exists for it, its tests, its fuzz targets and its benchmarks.
 
 pub mod access;
@@ -6,7 +6,6 @@ pub mod auth;
 mod causes;
 pub mod cli;
 pub mod config;
-pub mod engine;
 pub mod http;
 pub mod messages;
 mod refusals;

@@ -17,13 +17,12 @@ use fanfare_core::{
     policy::{KnownNames, Place},
     timestamp,
 };
+use fanfare_engine::{InProgress, Node, publish_once, publish_unless_taken};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
 use utoipa::ToSchema;
 use uuid::{Builder, Uuid};
-
-use crate::engine::{InProgress, Node, publish_once, publish_unless_taken};
 
 /// The channel that tells of every message; what belongs to a user or a channel is below it.
 pub const MESSAGES_CHANNEL: &str = "messages";

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
-/// Starts logging to standard error, in lines for people or in JSON. `text` is a level, or directives such as `info,fanfare_server::engine=debug`.
+/// Starts logging to standard error, in lines for people or in JSON. `text` is a level, or directives such as `info,fanfare_engine=debug`.
 ///
 /// # Errors
 /// When `text` is no filter, or logging was started before.
@@ -84,18 +84,12 @@ mod tests {
     fn a_bare_level_is_for_our_own_messages() {
         let logged = tracing_subscriber::registry().with(filter("DEBUG").unwrap());
         tracing::subscriber::with_default(logged, || {
-            assert!(tracing::enabled!(target: "fanfare_server::engine", Level::DEBUG));
+            assert!(tracing::enabled!(target: "fanfare_engine", Level::DEBUG));
             assert!(tracing::enabled!(target: "fanfare_accounts::storage", Level::DEBUG));
             assert!(!tracing::enabled!(target: "hyper::proto", Level::INFO));
             assert!(tracing::enabled!(target: "hyper::proto", Level::WARN));
         });
-        for as_given in [
-            "warn",
-            "error",
-            "off",
-            "info,fanfare_server::engine=debug",
-            "hyper=trace",
-        ] {
+        for as_given in ["warn", "error", "off", "info,fanfare_engine=debug", "hyper=trace"] {
             assert_eq!(directives(as_given), as_given);
         }
         assert!(filter("trace").is_ok());

@@ -19,9 +19,9 @@ use fanfare_core::{
     DialectKind, Options,
     policy::{AccessControl, KnownNames, Policy, PolicyOptions, RoomAccess},
 };
+use fanfare_engine::{DialectSettings, Mounting, Node, NodeOptions, Pace, Shard, ShardHandle};
 use fanfare_server::{
     auth::{Credentials, Gate, Verifier, VerifierOptions},
-    engine::{DialectSettings, Mounting, Node, NodeOptions, Pace, Shard, ShardHandle},
     http::{self, Door, Origins, RateLimits, Site, SiteOptions},
 };
 use fanfare_transports::BrokerOptions;
@@ -45,7 +45,8 @@ struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Server {
     async fn start() -> Self {
-        let node = node();
+        let gate = gate();
+        let node = node(gate.clone());
         let broker = fanfare_transports::open("memory", &BrokerOptions::default(), node.clone()).unwrap();
         let (handles, commands): (Vec<_>, Vec<_>) = (0..SHARDS).map(|_| ShardHandle::channel()).unzip();
         node.attach(handles, broker);
@@ -56,6 +57,7 @@ impl Server {
         let accounts = accounts(&folder).await;
         let site = Site::new(
             node.clone(),
+            gate,
             node.dialects.clone(),
             |_, _| false,
             options(accounts, address),
@@ -110,19 +112,23 @@ impl Client {
     }
 }
 
-fn node() -> Arc<Node> {
-    static KIND: line::Kind = line::Kind;
+fn gate() -> Arc<Gate> {
     let verifier = Verifier::new(VerifierOptions {
         hmac_secret: Some(SECRET.into()),
         ..VerifierOptions::default()
     });
+    Arc::new(Gate::new(Arc::new(verifier.unwrap()), Vec::new()))
+}
+
+fn node(gate: Arc<Gate>) -> Arc<Node> {
+    static KIND: line::Kind = line::Kind;
     Node::new(NodeOptions {
         dialects: vec![Mounting {
             kind: &KIND,
             dialect: KIND.open(&Options::default()),
             settings: settings(),
         }],
-        gate: Arc::new(Gate::new(Arc::new(verifier.unwrap()), Vec::new())),
+        authenticator: gate,
         access: AccessControl::new(
             Policy::new(PolicyOptions {
                 rooms: RoomAccess::Nobody,

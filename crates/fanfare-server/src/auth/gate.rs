@@ -4,10 +4,12 @@ use std::{sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
 use fanfare_accounts::Accounts;
-use fanfare_core::Identity;
+use fanfare_core::{BoxFuture, Denial, Identity};
+use fanfare_engine::Authenticator;
 use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{TokenError, Verified, Verifier, identity::identity};
+use crate::refusals::{RefusalLog, Refused, Subject};
 
 /// Verifies tokens and keeps of them what the rest of the server may know.
 pub struct Gate {
@@ -18,6 +20,8 @@ pub struct Gate {
     wanted_claims: ArcSwap<Vec<Box<str>>>,
     /// Who knows what is revoked.
     accounts: Option<Accounts>,
+    /// Logs what is refused: credentials, and the requests and connections around them.
+    pub(crate) refusals: RefusalLog,
 }
 
 impl Gate {
@@ -28,6 +32,7 @@ impl Gate {
             replaced: Notify::new(),
             wanted_claims: ArcSwap::from_pointee(wanted_claims),
             accounts: None,
+            refusals: RefusalLog::default(),
         }
     }
 
@@ -99,26 +104,55 @@ impl Gate {
             }
             judged => judged?,
         };
-        if self.is_revoked(&claims.user_id, claims.session_id.as_deref()) {
+        if self.has_revoked(&claims.user_id, claims.session_id.as_deref()) {
             return Err(TokenError::Revoked);
         }
         Ok(claims)
     }
 
-    /// Whether what this identity was proved by has been revoked since.
-    pub fn refuses(&self, identity: &Identity) -> bool {
-        self.is_revoked(&identity.user, identity.session.as_deref())
+    /// Logs why a token is refused, and returns the answer for the client.
+    fn deny(&self, dialect: &'static str, error: TokenError) -> Denial {
+        let denial = match error {
+            TokenError::Expired => Denial::ExpiredCredential,
+            TokenError::KeysUnavailable => Denial::KeysUnavailable,
+            _ => Denial::BadCredential,
+        };
+        self.refusals.note(&Refused {
+            subject: Subject::Token,
+            dialect: Some(dialect),
+            reason: denial.label(),
+            detail: Some(&error),
+            peer: None,
+            is_warning: false,
+        });
+        denial
     }
 
-    /// Takes note that another node has ended a login session.
-    pub fn revoke_session(&self, session: &str) {
+    fn has_revoked(&self, user: &str, session: Option<&str>) -> bool {
+        let accounts = self.accounts.as_ref();
+        accounts.is_some_and(|accounts| accounts.revocations().is_refused(user, session))
+    }
+}
+
+impl Authenticator for Gate {
+    fn identify<'a>(
+        &'a self,
+        dialect: &'static str,
+        token: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<Identity>, Denial>> {
+        Box::pin(async move {
+            let identified = Self::identify(self, token).await;
+            identified.map_err(|error| self.deny(dialect, error))
+        })
+    }
+
+    fn is_revoked(&self, identity: &Identity) -> bool {
+        self.has_revoked(&identity.user, identity.session.as_deref())
+    }
+
+    fn revoke_session(&self, session: &str) {
         if let Some(accounts) = &self.accounts {
             accounts.session_ended(session);
         }
-    }
-
-    fn is_revoked(&self, user: &str, session: Option<&str>) -> bool {
-        let accounts = self.accounts.as_ref();
-        accounts.is_some_and(|accounts| accounts.revocations().is_refused(user, session))
     }
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use fanfare_engine::{Pace, Shard};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -17,7 +18,6 @@ use tokio::{
 use super::{Site, connection};
 use crate::{
     causes::Causes,
-    engine::{Pace, Shard},
     refusals::{Refused, Subject},
     resp,
 };
@@ -85,7 +85,7 @@ async fn enter(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<S
     let accepting = tls.load().accept(stream);
     match timeout_at(by, accepting).await {
         Ok(Ok(stream)) => connection::serve(stream, peer.ip(), by, site, shard, pace).await,
-        Ok(Err(error)) => site.node.refusals.note(&Refused {
+        Ok(Err(error)) => site.gate.refusals.note(&Refused {
             subject: Subject::Connection,
             dialect: None,
             reason: "tls_handshake",

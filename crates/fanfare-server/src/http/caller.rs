@@ -80,7 +80,7 @@ pub(super) fn scope_of(method: &Method) -> Scope {
 
 /// What an admin's token allows. Anything else that is offered is neither a key nor such a token.
 async fn access_of_token(offered: &str, site: &Site, peer: IpAddr) -> Result<(), RouteRejection> {
-    match site.node.gate.verify(offered).await {
+    match site.gate.verify(offered).await {
         Ok(verified) if verified.has_role(ADMIN_ROLE) => Ok(()),
         Ok(_) => {
             note(site, "not_admin", &"the token has no admin role", Some(peer));
@@ -105,7 +105,7 @@ async fn access_of_token(offered: &str, site: &Site, peer: IpAddr) -> Result<(),
 
 /// Logs that the credential of a request is refused.
 pub(super) fn note(site: &Site, reason: &'static str, detail: &dyn Display, peer: Option<IpAddr>) {
-    site.node.refusals.note(&Refused {
+    site.gate.refusals.note(&Refused {
         subject: Subject::Token,
         dialect: None,
         reason,

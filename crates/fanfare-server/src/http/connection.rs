@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use fanfare_engine::{Node, Pace, Shard};
 use http::StatusCode;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -25,10 +26,7 @@ use super::{
     reply::{self, Reply},
     stream::{Activity, HttpStream, Phase, TimeLimits},
 };
-use crate::{
-    causes::Causes,
-    engine::{Node, Pace, Shard},
-};
+use crate::causes::Causes;
 
 /// How long a kept connection may take to close once its time is over.
 const CLOSING: Duration = Duration::from_secs(5);

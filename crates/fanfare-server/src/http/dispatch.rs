@@ -7,6 +7,7 @@ use std::{
     time::SystemTime,
 };
 
+use fanfare_engine::Shard;
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 
@@ -20,10 +21,7 @@ use super::{
     routes::{self, Group, Route},
     upgrade,
 };
-use crate::{
-    engine::Shard,
-    refusals::{Refused, Subject},
-};
+use crate::refusals::{Refused, Subject};
 
 /// Answers one request.
 pub(super) async fn answer(
@@ -168,7 +166,7 @@ fn note_foreign(request: &Request<RequestBody>, peer: IpAddr, site: &Site) {
     let headers = request.headers();
     if !site.options.origins.allow(headers) {
         let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
-        site.node.refusals.note(&Refused {
+        site.gate.refusals.note(&Refused {
             subject: Subject::Request,
             dialect: None,
             reason: "forbidden_origin",

@@ -4,6 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{Call, Endpoint, HttpReply, Plan, PublishOptions, Report, RequestHead, path_matches};
+use fanfare_engine::MountedDialect;
 use http::{Method, Request, StatusCode, request::Parts};
 use uuid::Uuid;
 
@@ -15,7 +16,6 @@ use super::{
     rejection::RouteRejection,
     reply::{self, Reply},
 };
-use crate::engine::MountedDialect;
 
 /// The dialect of `site` that has `path` among its own routes.
 pub(super) fn find<'a>(site: &'a Site, path: &str) -> Option<&'a Arc<MountedDialect>> {

@@ -147,7 +147,7 @@ pub(super) async fn readyz(site: &Arc<Site>) -> Reply {
     if site.node.is_draining() {
         return unready("Server shutting down");
     }
-    if !site.node.gate.has_keys() {
+    if !site.gate.has_keys() {
         return unready("the keys to verify tokens with could not be fetched yet");
     }
     match tokio::time::timeout(PROBE_TIMEOUT, site.node.probe()).await {

@@ -11,9 +11,10 @@ use fanfare_core::{
     Channel, Identity,
     policy::{Action, AuthorizerAnswer, OpenQuestions, Permission},
 };
+use fanfare_engine::Node;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
-use crate::{engine::Node, messages};
+use crate::messages;
 
 /// Questions to the authorizer at once, and all in all, for one request. Those whose answer is remembered do not count.
 const AT_ONCE: usize = 16;

@@ -80,7 +80,7 @@ fn later(error: &str) -> Reply {
 
 async fn identify(site: &Site, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal> {
     let token = caller::bearer(headers).ok_or(Refusal::NoUser(TokenError::Malformed))?;
-    let identified = site.node.gate.identify(token).await;
+    let identified = site.gate.identify(token).await;
     identified
         .inspect_err(|error| caller::note(site, "bad_credential", error, None))
         .map_err(Refusal::NoUser)

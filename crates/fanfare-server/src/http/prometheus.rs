@@ -4,11 +4,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use fanfare_accounts::Accounts;
 use fanfare_core::FigureValue;
+use fanfare_engine::{MountedDialect, Node};
 use prometheus::{
     Encoder, Error, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
-
-use crate::engine::{MountedDialect, Node};
 
 /// A metric without labels: its name, its meaning and its value.
 type OfNode = (&'static str, &'static str, fn(&Node) -> u64);

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use fanfare_core::{HttpError, HttpReply};
+use fanfare_engine::MountedDialect;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::Serialize;
@@ -11,7 +12,6 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::forms::{ApiError, Coded, PlainError};
-use crate::engine::MountedDialect;
 
 pub(super) const JSON: &str = "application/json";
 

@@ -9,18 +9,17 @@ use std::{
 use arc_swap::ArcSwap;
 use fanfare_accounts::Accounts;
 use fanfare_core::{RequestHead, path_matches};
+use fanfare_engine::{MountedDialect, Node};
 use ipnet::IpNet;
 use tokio_rustls::TlsAcceptor;
 
 use super::{Origins, RateLimits};
-use crate::{
-    auth::Credentials,
-    engine::{MountedDialect, Node},
-};
+use crate::auth::{Credentials, Gate};
 
 /// One listener's dialects and rules. Shared by all shards.
 pub struct Site {
     pub(super) node: Arc<Node>,
+    pub(super) gate: Arc<Gate>,
     pub(super) dialects: Vec<Arc<MountedDialect>>,
     pub(super) mounts: Vec<Mount>,
     pub(super) options: SiteOptions,
@@ -76,6 +75,7 @@ impl Site {
     /// guest of the first.
     pub fn new(
         node: Arc<Node>,
+        gate: Arc<Gate>,
         dialects: Vec<Arc<MountedDialect>>,
         is_guest: impl Fn(&str, &str) -> bool,
         options: SiteOptions,
@@ -101,6 +101,7 @@ impl Site {
             .collect();
         Arc::new(Self {
             node,
+            gate,
             dialects,
             mounts,
             options,

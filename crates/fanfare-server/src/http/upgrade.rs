@@ -3,6 +3,7 @@
 use std::{borrow::Cow, fmt::Display, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
 use fanfare_core::{About, Identity, Refusal, Rejection, RequestHead};
+use fanfare_engine::{Admission, MountedDialect, Newcomer, Seat, Shard, Transport};
 use fanfare_ws::{
     encode,
     extensions::{self, Agreement, Malformed},
@@ -30,7 +31,6 @@ use super::{
 };
 use crate::{
     auth::TokenError,
-    engine::{Admission, MountedDialect, Newcomer, Seat, Shard, Transport},
     refusals::{self, Subject},
 };
 
@@ -198,7 +198,7 @@ async fn judge(
 }
 
 async fn identify(site: &Site, token: &str) -> Result<Arc<Identity>, Refused> {
-    site.node.gate.identify(token).await.map_err(|error| Refused {
+    site.gate.identify(token).await.map_err(|error| Refused {
         refusal: match error {
             TokenError::Expired => Refusal::ExpiredCredential,
             TokenError::KeysUnavailable => Refusal::KeysUnavailable,
@@ -343,7 +343,7 @@ fn note(
     peer: Option<IpAddr>,
 ) {
     mounted.counters.refusals.add(reason);
-    site.node.refusals.note(&refusals::Refused {
+    site.gate.refusals.note(&refusals::Refused {
         subject: Subject::Connection,
         dialect: Some(mounted.name),
         reason,

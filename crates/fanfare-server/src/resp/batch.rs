@@ -3,9 +3,9 @@
 use std::time::SystemTime;
 
 use fanfare_core::{Broker, Event};
+use fanfare_engine::publish_each_once;
 
 use super::writer::{Protocol, Writer};
-use crate::engine::publish_each_once;
 
 /// A `PUBLISH` whose answer is due.
 struct Due {

@@ -6,11 +6,11 @@ use fanfare_accounts::{
     Accounts, AccountsOptions, Signing,
     storage::{Storage, StorageError},
 };
+use fanfare_engine::Node;
 use tokio::task::JoinHandle;
 
 use crate::{
     config::{Algorithm, Config, Registration},
-    engine::Node,
     messages,
 };
 

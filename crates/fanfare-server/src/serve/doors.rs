@@ -4,13 +4,13 @@ use std::{io::ErrorKind, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use fanfare_accounts::Accounts;
+use fanfare_engine::Node;
 use tokio_rustls::TlsAcceptor;
 
 use super::redis_door;
 use crate::{
-    auth::Credentials,
+    auth::{Credentials, Gate},
     config::{Config, Listener, Loaded, Secret},
-    engine::Node,
     http::{self, BindError, Bound, Door, Origins, RateLimits, Site, SiteOptions},
 };
 
@@ -30,15 +30,21 @@ pub(super) struct Listening {
     pub(super) serves: String,
 }
 
+/// What all doors open onto.
+pub(super) struct Serving<'a> {
+    pub(super) node: &'a Arc<Node>,
+    pub(super) gate: &'a Arc<Gate>,
+    pub(super) accounts: &'a Accounts,
+    pub(super) rate_limits: &'a Arc<RateLimits>,
+}
+
 /// Binds everything before the first connection is accepted, so that a start either succeeds whole or fails clearly.
 ///
 /// `tls` has an entry for each listener, in their order.
 pub(super) fn open(
     loaded: &Loaded,
     tls: Vec<Option<TlsAcceptor>>,
-    node: &Arc<Node>,
-    accounts: &Accounts,
-    rate_limits: &Arc<RateLimits>,
+    serving: &Serving<'_>,
     shards: usize,
 ) -> Result<Vec<OpenDoor>, String> {
     let config = &loaded.config;
@@ -47,11 +53,11 @@ pub(super) fn open(
         let bound = http::bind(listener.bind, config.is_dual_stack(listener.bind), shards)
             .map_err(|error| explain(&error, &format!("listener[{index}].bind"), &doors))?;
         let address = address_of(&bound);
-        let site = site(config, listener, tls, address, node, accounts, rate_limits);
+        let site = site(config, listener, tls, address, serving);
         let serves = listener.dialects.join(", ");
         doors.extend(opened(bound, Some(index), &Door::Http(site), &serves));
     }
-    let resp = resp_door(loaded, node, accounts, shards, &doors)?;
+    let resp = resp_door(loaded, serving, shards, &doors)?;
     doors.extend(resp);
     Ok(doors)
 }
@@ -66,20 +72,19 @@ fn site(
     listener: &Listener,
     tls: Option<TlsAcceptor>,
     address: SocketAddr,
-    node: &Arc<Node>,
-    accounts: &Accounts,
-    rate_limits: &Arc<RateLimits>,
+    serving: &Serving<'_>,
 ) -> Arc<Site> {
+    let node = serving.node;
     let named = |name: &String| fanfare_dialects::find(name).map(|(number, _)| node.dialects[number].clone());
     let options = SiteOptions {
-        accounts: accounts.clone(),
+        accounts: serving.accounts.clone(),
         address,
         log_level: ArcSwap::from_pointee(config.log.level.name()),
         shutdown_timeout: config.shutdown.timeout,
         prefix: listener.prefix.trim_end_matches('/').to_owned(),
         origins: Origins::new(&config.auth.allowed_origins),
         trusted_proxies: config.limits.trusted_proxies.clone(),
-        rate_limits: rate_limits.clone(),
+        rate_limits: serving.rate_limits.clone(),
         api_keys: ArcSwap::from_pointee(api_keys(config)),
         trust_loopback: config.api.trust_loopback,
         handshake_timeout: config.limits.handshake_timeout,
@@ -91,15 +96,14 @@ fn site(
     };
     let dialects = listener.dialects.iter().filter_map(named).collect();
     let is_guest = |host: &str, guest: &str| fanfare_dialects::SHARING.contains(&(host, guest));
-    Site::new(node.clone(), dialects, is_guest, options)
+    Site::new(node.clone(), serving.gate.clone(), dialects, is_guest, options)
 }
 
 /// The Redis-protocol door. Where nobody asked for it and its port is taken, most likely by a Redis, the server goes
 /// on without it.
 fn resp_door(
     loaded: &Loaded,
-    node: &Arc<Node>,
-    accounts: &Accounts,
+    serving: &Serving<'_>,
     shards: usize,
     listeners: &[OpenDoor],
 ) -> Result<Vec<OpenDoor>, String> {
@@ -111,13 +115,13 @@ fn resp_door(
     else {
         return Ok(Vec::new());
     };
-    let Some(broker) = node.broker() else {
+    let Some(broker) = serving.node.broker() else {
         return Ok(Vec::new());
     };
     match http::bind(bind, config.is_dual_stack(bind), shards) {
         Ok(bound) => {
             let port = address_of(&bound).port();
-            let door = redis_door::door(config, node, accounts, broker.clone(), port);
+            let door = redis_door::door(config, serving.node, serving.accounts, broker.clone(), port);
             let door = Door::Resp(Arc::new(door), config.resp.max_connections as u64);
             Ok(opened(bound, None, &door, "Redis protocol, for publishers").collect())
         }

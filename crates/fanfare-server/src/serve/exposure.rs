@@ -1,11 +1,9 @@
 //! What a start warns of: what a stranger who reaches the server may do under the configuration in force.
 
 use fanfare_core::policy::RoomAccess;
+use fanfare_engine::Mounting;
 
-use crate::{
-    config::{Config, Listener, Registration},
-    engine::Mounting,
-};
+use crate::config::{Config, Listener, Registration};
 
 /// What a start knows besides the configuration.
 pub(super) struct Exposure<'a> {

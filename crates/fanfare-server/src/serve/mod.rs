@@ -16,15 +16,16 @@ mod threads;
 
 use std::{sync::Arc, time::Duration};
 
+use doors::Serving;
 use exposure::Exposure;
 use fanfare_accounts::KeyNeed;
 use fanfare_core::policy::{AccessControl, Authorizer};
+use fanfare_engine::{Node, NodeOptions, ShardHandle};
 use fanfare_transports::BrokerOptions;
 
 use crate::{
     auth::Gate,
     config::{Config, ConfigErrors},
-    engine::{Node, NodeOptions, ShardHandle},
     http::RateLimits,
 };
 
@@ -96,7 +97,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let refreshing = gate.spawn_refresh();
     let node = Node::new(NodeOptions {
         dialects,
-        gate,
+        authenticator: gate.clone(),
         access: AccessControl::new(
             rules,
             authorizer.map(|webhook| -> Arc<dyn Authorizer> { webhook }),
@@ -119,12 +120,18 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     );
     let forgetting = rate_limits.spawn_forgetting();
     let following = accounts::follow(&accounts, &node);
-    let doors = doors::open(&loaded, tls, &node, &accounts, &rate_limits, shards)?;
+    let serving = Serving {
+        node: &node,
+        gate: &gate,
+        accounts: &accounts,
+        rate_limits: &rate_limits,
+    };
+    let doors = doors::open(&loaded, tls, &serving, shards)?;
     let listening = doors
         .iter()
         .map(|door| door.listening.clone())
         .collect::<Vec<_>>();
-    let reload = Reload::new(start, &node, &accounts, &doors);
+    let reload = Reload::new(start, &serving, &doors);
     let threads = threads::start(&node, commands, doors)?;
     for door in &listening {
         tracing::info!(address = %door.address, serves = door.serves, "listening");

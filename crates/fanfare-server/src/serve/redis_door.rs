@@ -6,11 +6,11 @@ use bytes::Bytes;
 use fanfare_accounts::{Accounts, KeyNeed, Scope};
 use fanfare_cluster::wire;
 use fanfare_core::{Audience, Broker, Event, Inbound};
+use fanfare_engine::Node;
 
 use crate::{
     auth::Credentials,
     config::Config,
-    engine::Node,
     resp::{Door, DoorOptions, Host, Secrets},
 };
 

@@ -4,19 +4,20 @@
 use std::sync::Arc;
 
 use fanfare_accounts::Accounts;
+use fanfare_engine::Node;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
     Purpose, accounts,
-    doors::{self, OpenDoor},
+    doors::{self, OpenDoor, Serving},
     prepare::{self, Prepared},
     redis_door,
 };
 use crate::{
+    auth::Gate,
     causes::Causes,
     config::{self, Config, ConfigErrors, Listener, Loaded, Problem, Sources, Tls},
-    engine::Node,
     http::{Door, Site},
     resp,
     telemetry::LogFilter,
@@ -70,6 +71,7 @@ impl Signals {
 pub(super) struct Reload {
     start: Start,
     node: Arc<Node>,
+    gate: Arc<Gate>,
     accounts: Accounts,
     /// Each with its listener at the start.
     sites: Vec<(Listener, Arc<Site>)>,
@@ -77,7 +79,7 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    pub(super) fn new(start: Start, node: &Arc<Node>, accounts: &Accounts, doors: &[OpenDoor]) -> Self {
+    pub(super) fn new(start: Start, serving: &Serving<'_>, doors: &[OpenDoor]) -> Self {
         let listeners = &start.loaded.config.listener;
         let site = |door: &OpenDoor| match &door.door {
             Door::Http(site) => Some((listeners.get(door.listener?)?.clone(), site.clone())),
@@ -90,8 +92,9 @@ impl Reload {
         Self {
             sites: doors.iter().filter_map(site).collect(),
             redis_doors: doors.iter().filter_map(redis_door).collect(),
-            node: node.clone(),
-            accounts: accounts.clone(),
+            node: serving.node.clone(),
+            gate: serving.gate.clone(),
+            accounts: serving.accounts.clone(),
             start,
         }
     }
@@ -160,14 +163,14 @@ impl Reload {
         let config = &loaded.config;
         let verifier = Arc::new(keys.verifier);
         let fetched = verifier.refresh_jwks().await;
-        if self.node.gate.replace_verifier(verifier) {
+        if self.gate.replace_verifier(verifier) {
             self.accounts
                 .replace_signing(accounts::options(config, keys.secret).signing);
         } else if let Err(error) = fetched {
             let error = Causes(&error);
             tracing::error!(%error, "the key set cannot be fetched; the keys stay as they are");
         }
-        self.node.gate.replace_wanted_claims(policy.wanted_claims());
+        self.gate.replace_wanted_claims(policy.wanted_claims());
         self.node.access.replace_policy(policy);
         let certificates = config.listener.iter().zip(&tls);
         for (listener, tls) in certificates.filter_map(|(listener, tls)| Some((listener, tls.as_ref()?))) {

@@ -1,11 +1,9 @@
 //! From the registry of dialects to the configuration, and from the configuration to the engine.
 
 use fanfare_core::DialectKind;
+use fanfare_engine::{DialectSettings, Mounting};
 
-use crate::{
-    config::{Config, DialectConfig, DialectInfo},
-    engine::{DialectSettings, Mounting},
-};
+use crate::config::{Config, DialectConfig, DialectInfo};
 
 /// What the configuration must know of each registered dialect.
 pub fn dialect_infos() -> Vec<DialectInfo> {

@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
+use fanfare_engine::Node;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep},
 };
 
-use crate::{config::Shutdown, engine::Node};
+use crate::config::Shutdown;
 
 /// Between two looks at how many connections are left.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -7,16 +7,14 @@ use std::{
     thread::JoinHandle,
 };
 
+use fanfare_engine::{Node, Pace, Shard, ShardCommand};
 use tokio::{
     sync::{mpsc, watch},
     task::LocalSet,
 };
 
 use super::doors::OpenDoor;
-use crate::{
-    engine::{Node, Pace, Shard, ShardCommand},
-    http::{self, Door},
-};
+use crate::http::{self, Door};
 
 /// HTTP connections polled in one pass. A request takes some tens of microseconds, so a pass takes less than a millisecond.
 const REQUESTS_PER_PASS: usize = 16;

@@ -106,7 +106,7 @@ fn user_agent(headers: &HeaderMap) -> Option<&str> {
 /// What the access token of a request says.
 async fn prove(headers: &HeaderMap, site: &Site) -> Result<Verified, Failure> {
     let token = caller::bearer(headers).ok_or(Failure::NoToken)?;
-    let verified = site.node.gate.verify(token).await;
+    let verified = site.gate.verify(token).await;
     verified.map_err(|error| {
         caller::note(site, "bad_credential", &error, None);
         match error {

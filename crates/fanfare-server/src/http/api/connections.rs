@@ -6,6 +6,7 @@ use std::{
 };
 
 use fanfare_core::timestamp;
+use fanfare_engine::{Filter, Row};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -20,7 +21,6 @@ use super::{
     query::{Limit, Query},
     reply,
 };
-use crate::engine::{Filter, Row};
 
 /// A page of connections.
 #[derive(Serialize, ToSchema)]

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use fanfare_cluster::wire::{Publication, parse_publication};
 use fanfare_core::PublishOptions;
+use fanfare_engine::{OnceReceipt, publish_once};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -17,7 +18,6 @@ use super::{
     },
     Refused, Reply, api_error, degraded, invalid, reply,
 };
-use crate::engine::{OnceReceipt, publish_once};
 
 /// What is answered to a publisher.
 #[derive(Serialize, ToSchema)]

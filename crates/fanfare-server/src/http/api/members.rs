@@ -3,6 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use fanfare_core::{Channel, timestamp};
+use fanfare_engine::RoomMember;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,7 +14,6 @@ use super::{
     query::{Limit, Query},
     reply,
 };
-use crate::engine::RoomMember;
 
 /// A page of a room's members.
 #[derive(Serialize, ToSchema)]

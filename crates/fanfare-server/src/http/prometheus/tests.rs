@@ -12,10 +12,10 @@ use super::*;
 use crate::{
     auth::{Gate, Verifier, VerifierOptions},
     config::{self, Config, Sources},
-    engine::NodeOptions,
     serve,
 };
 use fanfare_accounts::{AccountsOptions, storage::Storage};
+use fanfare_engine::NodeOptions;
 
 struct Asked;
 
@@ -54,7 +54,7 @@ fn node() -> Arc<Node> {
     let verifier = Arc::new(Verifier::new(secret).unwrap());
     Node::new(NodeOptions {
         dialects: serve::dialects(&config),
-        gate: Arc::new(Gate::new(verifier, Vec::new())),
+        authenticator: Arc::new(Gate::new(verifier, Vec::new())),
         access: AccessControl::new(Policy::default(), Some(Arc::new(Asked))),
     })
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use fanfare_core::{Broker, Channel, Ending, Entry, EntryTicket, Inbound, Member, Subscription};
 
 use super::world::{Setup, World, in_world, on, settings, until};
-use crate::engine::{DialectSettings, Seat, hold::Hold, subscriptions::Traits};
+use crate::{DialectSettings, Seat, hold::Hold, subscriptions::Traits};
 
 #[test]
 fn a_user_comes_with_its_first_connection_and_goes_with_its_last() {

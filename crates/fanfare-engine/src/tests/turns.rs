@@ -6,7 +6,7 @@ use fanfare_core::Ending;
 use fanfare_ws::{DeflateParams, Deflater, Opcode, encode};
 
 use super::world::{Client, Setup, World, in_world, settings};
-use crate::engine::{DialectSettings, talk::Turn, work};
+use crate::{DialectSettings, talk::Turn, work};
 
 const KEY: [u8; 4] = [1, 2, 3, 4];
 

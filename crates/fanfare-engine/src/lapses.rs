@@ -74,9 +74,10 @@ impl Connection {
     /// Ends the subscriptions whose credential has expired by `wall`, or was revoked.
     pub(super) fn lapse(&mut self, turn: &mut Turn<'_>, wall: u64) {
         let Some(lapses) = &self.lapses else { return };
-        let gate = &turn.shard.node.gate;
-        let is_over =
-            |identity: &Identity| unix_millis(identity.expires_at) <= wall || gate.refuses(identity);
+        let authenticator = &turn.shard.node.authenticator;
+        let is_over = |identity: &Identity| {
+            unix_millis(identity.expires_at) <= wall || authenticator.is_revoked(identity)
+        };
         let over = lapses.0.iter().filter(|(_, identity)| is_over(identity));
         let over: Vec<_> = over.map(|(channel, _)| channel.clone()).collect();
         for channel in over {

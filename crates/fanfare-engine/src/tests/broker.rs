@@ -4,7 +4,7 @@ use super::{
     plain::Plain,
     world::{Setup, in_world, settings, token, until},
 };
-use crate::engine::DialectSettings;
+use crate::DialectSettings;
 
 #[test]
 fn a_subscription_holds_from_its_answer_on() {

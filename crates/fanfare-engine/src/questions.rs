@@ -179,7 +179,7 @@ impl Node {
     pub(super) fn take_notice(&self, notice: &Bytes) {
         match serde_json::from_slice(notice) {
             // The accounts tell what follows from it.
-            Ok(Notice::SessionTerminated(session)) => self.gate.revoke_session(&session),
+            Ok(Notice::SessionTerminated(session)) => self.authenticator.revoke_session(&session),
             Err(_) => tracing::debug!("a notice of another node is not understood"),
         }
     }

@@ -9,7 +9,7 @@ use super::{
     plain::Plain,
     world::{Setup, World, in_world, rules, settings, token},
 };
-use crate::engine::DialectSettings;
+use crate::DialectSettings;
 
 /// Long enough to do something with it.
 const A_WHILE: Duration = Duration::from_millis(400);

@@ -3,33 +3,28 @@
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
-use fanfare_accounts::mint::mint;
 use fanfare_core::{
     Audience, Broker, Channel, Event, Identity, Inbound, PublishOptions, RawJson, Receipt, Refusal, UserId,
     policy::{AccessControl, Authorizer, KnownNames, Policy, PolicyOptions, Rule, RulePattern},
 };
+use serde_json::Value;
 use tokio::task::LocalSet;
 use uuid::Uuid;
 
 pub(super) use super::client::{Client, sockets};
 use super::{
-    fakes::{FakeAuthorizer, FakeBroker},
+    fakes::{FakeAuthenticator, FakeAuthorizer, FakeBroker},
     plain::{Plain, PlainKind},
 };
 use crate::{
-    auth::{Gate, Verifier, VerifierOptions},
-    engine::{
-        Admission, DialectSettings, Mounting, Newcomer, Node, NodeOptions, Seat, Shard, ShardHandle,
-        Transport,
-    },
+    Admission, DialectSettings, Mounting, Newcomer, Node, NodeOptions, Seat, Shard, ShardHandle, Transport,
+    talk::unix_millis,
 };
 
-/// What tokens are signed with.
-const SECRET: &[u8] = b"a secret that is long enough for HS256";
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
 /// Defaults small enough to reach.
-pub(in crate::engine) fn settings() -> DialectSettings {
+pub(crate) fn settings() -> DialectSettings {
     DialectSettings {
         max_connections: 10,
         max_connections_per_ip: 0,
@@ -102,11 +97,6 @@ impl Setup {
     }
 
     fn build(self) -> World {
-        let secret = VerifierOptions {
-            hmac_secret: Some(SECRET.into()),
-            ..VerifierOptions::default()
-        };
-        let verifier = Arc::new(Verifier::new(secret).unwrap());
         let mounting = |dialect: Plain| Mounting {
             kind: &PlainKind,
             dialect: Arc::new(dialect),
@@ -114,7 +104,7 @@ impl Setup {
         };
         let node = Node::new(NodeOptions {
             dialects: self.dialects.into_iter().map(mounting).collect(),
-            gate: Arc::new(Gate::new(verifier, Vec::new())),
+            authenticator: Arc::new(FakeAuthenticator),
             access: AccessControl::new(
                 Policy::new(self.policy),
                 self.authorizer.clone().map(|own| own as Arc<dyn Authorizer>),
@@ -291,16 +281,12 @@ pub(super) fn who(user: &str, lives: Duration) -> Option<Identity> {
     Some(identity)
 }
 
-/// A token of `user`'s, for the seconds to come.
-pub(super) fn token(user: &str, seconds: u64, claims: &serde_json::Value) -> String {
-    let claims = claims.as_object().cloned().unwrap_or_default();
-    mint(
-        SECRET,
-        user,
-        Duration::from_secs(seconds),
-        &claims,
-        SystemTime::now(),
-    )
+/// A token of `user`'s, for the seconds to come, which [`FakeAuthenticator`] reads.
+pub(super) fn token(user: &str, seconds: u64, claims: &Value) -> String {
+    let mut claims = claims.clone();
+    claims["sub"] = user.into();
+    claims["exp"] = unix_millis(SystemTime::now() + Duration::from_secs(seconds)).into();
+    claims.to_string()
 }
 
 /// Rules, each a pattern and who may subscribe and publish.

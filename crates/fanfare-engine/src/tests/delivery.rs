@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use fanfare_core::Reach;
 
 use super::world::{event, in_world, settings, sockets, until};
-use crate::engine::{DialectSettings, Transport};
+use crate::{DialectSettings, Transport};
 
 fn reach(matched: u64, queued: u64) -> Reach {
     Reach {

@@ -18,12 +18,11 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    Counters, DialectCounters, DialectSettings, ShardCommand, ShardHandle,
+    Authenticator, Counters, DialectCounters, DialectSettings, ShardCommand, ShardHandle,
     admission::{Addresses, Names},
     hold::InForce,
     told::Told,
 };
-use crate::{auth::Gate, refusals::RefusalLog};
 
 /// One node: its dialects, its shards, its broker.
 pub struct Node {
@@ -33,12 +32,9 @@ pub struct Node {
     pub dialects: Vec<Arc<MountedDialect>>,
     /// The node's own figures.
     pub counters: Counters,
-    /// Where tokens become identities.
-    pub gate: Arc<Gate>,
     /// Decides who may use which channel.
     pub access: AccessControl,
-    /// Where refusals are logged.
-    pub(crate) refusals: RefusalLog,
+    pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) interests: Interests<InForce>,
     pub(super) channels: ChannelInterests<InForce>,
     /// The event types that no client may publish.
@@ -55,8 +51,8 @@ pub struct Node {
 pub struct NodeOptions {
     /// Its dialects; their order gives them their numbers.
     pub dialects: Vec<Mounting>,
-    /// Where tokens become identities.
-    pub gate: Arc<Gate>,
+    /// Verifies the credentials that clients send while connected.
+    pub authenticator: Arc<dyn Authenticator>,
     /// Decides who may use which channel.
     pub access: AccessControl,
 }
@@ -124,9 +120,8 @@ impl Node {
                 .map(MountedDialect::new)
                 .collect(),
             counters: Counters::default(),
-            gate: options.gate,
+            authenticator: options.authenticator,
             access: options.access,
-            refusals: RefusalLog::default(),
             interests: Interests::new(count),
             channels: ChannelInterests::default(),
             reserved_types,

@@ -10,7 +10,7 @@ use super::{
     plain::Plain,
     world::{Setup, World, in_world, settings, token, until},
 };
-use crate::engine::DialectSettings;
+use crate::DialectSettings;
 
 const A_MINUTE: Duration = Duration::from_secs(60);
 

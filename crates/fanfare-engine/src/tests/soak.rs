@@ -11,7 +11,7 @@ use super::{
     plain::Plain,
     world::{Setup, World, event, settings, token},
 };
-use crate::engine::DialectSettings;
+use crate::DialectSettings;
 
 /// Numbers that look like chance and are the same in each run (Numerical Recipes' generator).
 struct Chance(u64);

@@ -12,15 +12,10 @@ use futures_util::FutureExt;
 use super::{
     connection::{Connection, Phase},
     hold::Hold,
-    node::{MountedDialect, Node},
     presence::Joining,
     requests::{self, Asking, Granted, Request},
     slots,
     talk::{Turn, unix_millis},
-};
-use crate::{
-    auth::TokenError,
-    refusals::{Refused, Subject},
 };
 
 /// What became of something that was asked for.
@@ -34,22 +29,24 @@ impl Connection {
         match command {
             Command::Authenticate(token) => {
                 let node = turn.shard.node.clone();
-                let work = async move { node.gate.identify(&token.0).await };
+                let dialect = self.admission.dialect().name;
+                let work = async move { node.authenticator.identify(dialect, &token.0).await };
                 self.settle(turn, work, Self::authenticate);
             }
             Command::Subscribe { to, whole } => self.subscribe(to, whole, turn),
             Command::SubscribeBy { channel, credential } => {
                 let node = turn.shard.node.clone();
-                let work = async move { (node.gate.identify(&credential.0).await, channel) };
+                let dialect = self.admission.dialect().name;
+                let work = async move {
+                    let identified = node.authenticator.identify(dialect, &credential.0).await;
+                    (identified, channel)
+                };
                 self.settle(
                     turn,
                     work,
                     |connection, (identified, channel), turn| match identified {
                         Ok(credential) => connection.subscribe_by(channel, credential, turn),
-                        Err(error) => {
-                            let denial = refuse(connection.admission.dialect(), error, &turn.shard.node);
-                            connection.answer(Err(denial), turn);
-                        }
+                        Err(denial) => connection.answer(Err(denial), turn),
                     },
                 );
             }
@@ -109,11 +106,11 @@ impl Connection {
         self.wake();
     }
 
-    fn authenticate(&mut self, identified: Result<Arc<Identity>, TokenError>, turn: &mut Turn<'_>) {
+    fn authenticate(&mut self, identified: Result<Arc<Identity>, Denial>, turn: &mut Turn<'_>) {
         let node = &turn.shard.node;
         let mounted = self.admission.dialect().clone();
         let refused = match identified {
-            Err(error) => refuse(&mounted, error, node),
+            Err(denial) => denial,
             Ok(identity) if mounted.dialect.admit(Some(&identity)).is_err() => Denial::Forbidden,
             Ok(identity) => match &self.identity {
                 Some(own) if own.user != identity.user => Denial::OtherUser,
@@ -133,7 +130,7 @@ impl Connection {
                             let Ok(slot) = slot else {
                                 return connection.answer(Err(Denial::UserAtCapacity), turn);
                             };
-                            if turn.shard.node.gate.refuses(&identity) {
+                            if turn.shard.node.authenticator.is_revoked(&identity) {
                                 return connection.answer(Err(Denial::BadCredential), turn);
                             }
                             connection.keep(Some(hold));
@@ -271,22 +268,4 @@ impl Connection {
             everyone_matters: self.admission.dialect().hearing.everyone == Hears::Subscribed,
         }
     }
-}
-
-/// Logs why a token is refused, and returns what the conversation is answered.
-fn refuse(mounted: &MountedDialect, error: TokenError, node: &Node) -> Denial {
-    let denial = match error {
-        TokenError::Expired => Denial::ExpiredCredential,
-        TokenError::KeysUnavailable => Denial::KeysUnavailable,
-        _ => Denial::BadCredential,
-    };
-    node.refusals.note(&Refused {
-        subject: Subject::Token,
-        dialect: Some(mounted.name),
-        reason: denial.label(),
-        detail: Some(&error),
-        peer: None,
-        is_warning: false,
-    });
-    denial
 }

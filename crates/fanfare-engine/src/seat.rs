@@ -54,7 +54,7 @@ impl Shard {
         // What was revoked after this is found by the look at all connections that follows it.
         if identity
             .as_ref()
-            .is_some_and(|identity| node.gate.refuses(identity))
+            .is_some_and(|identity| node.authenticator.is_revoked(identity))
         {
             return Err(Refusal::BadCredential);
         }

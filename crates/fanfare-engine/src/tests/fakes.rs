@@ -1,21 +1,25 @@
-//! A broker and an authorizer that answer when a test lets them, and a broker that delivers only what it was asked for.
+//! An authenticator that believes every token, a broker and an authorizer that answer when a test lets them, and a broker that delivers only what it was asked for.
 
 use std::{
     collections::HashMap,
     future::Future,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use fanfare_cluster::embedded::EmbeddedBroker;
 use fanfare_core::{
-    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Inbound,
-    Interest, MAX_CLAIMS, Present, PublishOptions, Reach, Receipt, Slot, SlotScope, UserId,
+    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Denial, Entry, Event,
+    Identity, Inbound, Interest, MAX_CLAIMS, Pattern, Present, PublishOptions, Reach, Receipt, Slot,
+    SlotScope, UserId,
     policy::{Action, Authorizer, AuthorizerAnswer, Question},
 };
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
+
+use crate::Authenticator;
 
 /// Something that may have to wait until it is let through.
 #[derive(Clone)]
@@ -45,6 +49,43 @@ impl Gate {
     fn is_open(&self) -> bool {
         *self.0.borrow()
     }
+}
+
+/// Believes every token: a JSON object with `sub`, `exp` in milliseconds since 1970, and perhaps `roles` and `rooms`.
+pub(super) struct FakeAuthenticator;
+
+impl Authenticator for FakeAuthenticator {
+    fn identify<'a>(
+        &'a self,
+        _dialect: &'static str,
+        token: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<Identity>, Denial>> {
+        Box::pin(std::future::ready(identity(token)))
+    }
+
+    fn is_revoked(&self, _identity: &Identity) -> bool {
+        false
+    }
+
+    fn revoke_session(&self, _session: &str) {}
+}
+
+fn identity(token: &str) -> Result<Arc<Identity>, Denial> {
+    let claims: Value = serde_json::from_str(token).map_err(|_| Denial::BadCredential)?;
+    let texts = |name: &str| {
+        let list = claims[name].as_array();
+        list.map(|list| list.iter().filter_map(Value::as_str))
+    };
+    let user = UserId::new(claims["sub"].as_str().unwrap()).unwrap();
+    let expires_at = UNIX_EPOCH + Duration::from_millis(claims["exp"].as_u64().unwrap());
+    if expires_at <= SystemTime::now() {
+        return Err(Denial::ExpiredCredential);
+    }
+    Ok(Arc::new(Identity {
+        roles: texts("roles").into_iter().flatten().map(Into::into).collect(),
+        rooms: texts("rooms").map(|rooms| rooms.map(|room| Pattern::new(room).unwrap()).collect()),
+        ..Identity::new(user, expires_at)
+    }))
 }
 
 /// Lets everybody use channels without `secret` in their names, and remembers what it said.

@@ -41,7 +41,7 @@ impl Pace {
     }
 
     /// Runs `future` in turns. [`Pace::run`] must run beside it.
-    pub(crate) async fn paced<F: Future>(self: Rc<Self>, future: F) -> F::Output {
+    pub async fn paced<F: Future>(self: Rc<Self>, future: F) -> F::Output {
         let mut future = pin!(future);
         let mut place = None;
         poll_fn(|context| match self.turn(&mut place, context) {

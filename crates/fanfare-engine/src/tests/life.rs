@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fanfare_core::Refusal;
 
 use super::world::{in_world, settings, sockets};
-use crate::engine::{DialectSettings, Transport, connection::Connection, talk::unix_millis};
+use crate::{DialectSettings, Transport, connection::Connection, talk::unix_millis};
 
 #[test]
 fn a_connection_is_small() {

@@ -8,7 +8,7 @@ use super::{
     plain::Plain,
     world::{Setup, in_world, rules, settings},
 };
-use crate::engine::DialectSettings;
+use crate::DialectSettings;
 
 /// Who asks, what, and the answer.
 type Talk<'a> = &'a [(&'a str, &'a str)];

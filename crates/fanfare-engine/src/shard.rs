@@ -219,7 +219,7 @@ impl Shard {
                 self.end_those(Ending::SessionTerminated, &|own| {
                     own.identity
                         .as_ref()
-                        .is_some_and(|identity| self.node.gate.refuses(identity))
+                        .is_some_and(|identity| self.node.authenticator.is_revoked(identity))
                 });
             }
             ShardCommand::List(dialect, tell) => {

@@ -1,0 +1,114 @@
+//! Fanfare's engine: connections, shards, fan-out.
+//!
+//! A [`Node`] is what all threads share. Each [`Shard`] is one thread that owns its connections outright, so nothing
+//! on the path of a message takes a lock: it accepts, reads, delivers and writes for them. Publications come in by
+//! [`Node::publish`], pass the broker, and come back by [`fanfare_core::Inbound`] as batches; `batch` hands each
+//! shard its part, `deliver` walks the receivers and writes straight to their sockets, and only what a socket does
+//! not take is queued in an `outbox`.
+//!
+//! This crate must never know HTTP, a configuration file, how figures are exported, how a credential is verified, which
+//! dialects there are, or how nodes reach each other. It gets all of that as values ([`NodeOptions`], [`DialectSettings`])
+//! and ports ([`Authenticator`], [`fanfare_core::Dialect`], [`fanfare_core::Broker`], [`fanfare_core::policy::Authorizer`]).
+//!
+//! # Examples
+//!
+//! A node publishes by its broker, and learns how many connections received the event:
+//!
+//! ```
+//! use std::{sync::Arc, time::SystemTime};
+//!
+//! use fanfare_cluster::embedded::EmbeddedBroker;
+//! use fanfare_core::{
+//!     Audience, BoxFuture, Channel, Denial, Event, Identity, PublishOptions, RawJson,
+//!     policy::{AccessControl, Policy},
+//! };
+//! use fanfare_engine::{Authenticator, Node, NodeOptions, ShardHandle};
+//!
+//! /// Believes no token.
+//! struct Closed;
+//!
+//! impl Authenticator for Closed {
+//!     fn identify<'a>(&'a self, _: &'static str, _: &'a str) -> BoxFuture<'a, Result<Arc<Identity>, Denial>> {
+//!         Box::pin(async { Err(Denial::BadCredential) })
+//!     }
+//!
+//!     fn is_revoked(&self, _: &Identity) -> bool {
+//!         true
+//!     }
+//!
+//!     fn revoke_session(&self, _: &str) {}
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = Node::new(NodeOptions {
+//!     dialects: Vec::new(), // the server mounts one for each protocol
+//!     authenticator: Arc::new(Closed),
+//!     access: AccessControl::new(Policy::default(), None),
+//! });
+//! // A thread runs `Shard::run` with these commands.
+//! let (shard, commands) = ShardHandle::channel();
+//! node.attach(vec![shard], Arc::new(EmbeddedBroker::new(node.clone(), 1000)));
+//!
+//! let audience = Audience::Channel(Channel::new("news")?);
+//! let event = Event::new(audience, Some("headline"), RawJson::parse(&"\"Rain\"".into())?, SystemTime::now());
+//! let receipts = node.publish(vec![event], PublishOptions { receipt: true }).await;
+//! assert_eq!((receipts[0].reach.queued, receipts[0].nodes), (0, 1)); // there are no connections yet
+//! # drop(commands);
+//! # Ok(())
+//! # }
+//! ```
+
+mod admission;
+mod ask;
+mod authenticator;
+mod batch;
+mod census;
+mod connection;
+mod counters;
+mod deliver;
+mod grace;
+mod hold;
+mod inbound;
+mod lapses;
+mod meter;
+mod node;
+mod once;
+mod outbox;
+mod pace;
+mod presence;
+mod publisher;
+mod questions;
+mod receivers;
+mod requests;
+mod say;
+mod seat;
+mod serve;
+mod settings;
+mod shard;
+mod slots;
+mod subscriptions;
+mod sweep;
+mod talk;
+mod told;
+mod transport;
+mod undecided;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+pub use admission::Admission;
+pub use authenticator::Authenticator;
+pub use batch::Prepared;
+pub use census::{Filter, Row};
+pub use connection::{Key, Newcomer};
+pub use counters::{Counters, DialectCounters};
+pub use node::{Holdings, MountedDialect, Mounting, Node, NodeOptions};
+pub use once::{InProgress, OnceReceipt, publish_each_once, publish_once, publish_unless_taken};
+pub use pace::Pace;
+pub use questions::{Channels, Gathered, RoomMember};
+pub use seat::Seat;
+pub use settings::DialectSettings;
+pub use shard::{Shard, ShardCommand, ShardHandle};
+pub use transport::Transport;
