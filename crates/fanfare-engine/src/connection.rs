@@ -410,3 +410,15 @@ impl AddAssign for Tally {
         self.dropped += other.dropped;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node may hold a hundred thousand idle connections, so each byte here is a tenth of a megabyte.
+    #[test]
+    fn an_idle_connection_is_small() {
+        let size = size_of::<Connection>();
+        assert!((304..=320).contains(&size), "{size} bytes");
+    }
+}
