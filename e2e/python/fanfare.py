@@ -43,8 +43,10 @@ def program(package, *names):
     return found
 
 
-# Below the ports that the system gives to outgoing connections: one of those may be taken before a server binds it.
-_ports = itertools.cycle(random.sample(range(10_000, 30_000), 20_000))
+# Below the ports that the system gives to outgoing connections: one of those may be taken before a server binds it. Each of the suite's
+# processes has ports of its own, so that none takes one that another keeps for a server that is down for a moment.
+_process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_ports = itertools.cycle(random.sample(range(10_000 + _process % 4 * 5_000, 15_000 + _process % 4 * 5_000), 5_000))
 
 
 def free_port():

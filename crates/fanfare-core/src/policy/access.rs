@@ -206,10 +206,14 @@ impl AccessControl {
         match verdict {
             Verdict::Allowed => Permission::Allowed,
             Verdict::Denied => Permission::Denied,
-            Verdict::Ask => Permission::Pending(OpenQuestions {
-                questions: questions(),
-                authorizer: self.authorizer.clone(),
-            }),
+            Verdict::Ask => match questions() {
+                // The authorizer decides, and nothing can be asked: no answer means no.
+                none if none.is_empty() => Permission::Denied,
+                questions => Permission::Pending(OpenQuestions {
+                    questions,
+                    authorizer: self.authorizer.clone(),
+                }),
+            },
         }
     }
 }

@@ -42,9 +42,9 @@ const ANNOUNCEMENT: &str = "Fanfare-Announcement";
 const CHANGES: usize = 256;
 /// The versions of one message.
 const VERSIONS: u64 = 1024;
-/// How long a change is tried again that another node came before; shorter than a call of the store may take. A count would not
-/// do: a slow node loses every round against one that changes the same record all the time.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a change is tried again that another node came before. A count would not do: a slow node loses every round against
+/// one that changes the same record all the time. A node does at most three such calls between two renewals of its lease, which lasts 5 s.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The bucket, and what is known of it.
 pub(super) struct Presence {
