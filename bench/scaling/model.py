@@ -29,42 +29,45 @@ class Model:
         self.unicast, self.chat = redis["unicast"][most], redis["chat"][most]
         self.delivery = redis["fan_out"][most]["node_us_per_delivery"]
         self.join = redis["joins"]["2"]
+        self.connection_bytes = CONNECTION_BYTES + redis["restart"]["2"]["node_bytes_per_member"]
         self.user_bytes = redis["remote"]["2"]["broker_bytes_per_user"]
 
     def nodes_for(self, users):
-        return max(1, math.ceil(users * CONNECTION_BYTES / NODE_MEMORY))
+        return max(1, math.ceil(users * self.connection_bytes / NODE_MEMORY))
 
-    def cluster(self, users, events_each, joins_each, nodes=None, shards=1):
-        """One cluster: each user receives and causes so many events and joins a second."""
+    def cluster(self, users, events_each, joins_each, nodes=None, groups=1):
+        """So many groups of nodes, each with its Redis: each user is in one room, and receives and joins so often a second."""
         nodes = nodes or self.nodes_for(users)
         events, joins = users * events_each, users * joins_each
         broker = events * self.unicast["broker_us_per_event"] + joins * self.join["broker_us_per_join"]
         node = events * self.unicast["node_us_per_event"] + joins * self.join["node_us_per_join"]
-        between = nodes * nodes / REPORT_SECONDS
-        broker_load = (broker / shards + (between + nodes / LEASE_SECONDS) * self.unicast["broker_us_per_event"]) / 1e6
+        in_group = nodes / groups
+        between = in_group * (in_group - 1) / REPORT_SECONDS
+        broker_load = (broker / groups + (between + in_group / LEASE_SECONDS) * self.unicast["broker_us_per_event"]) / 1e6
         return {
-            "users": users, "nodes": nodes, "shards": shards, "events/s": round(events), "joins/s": round(joins),
-            "a node's cores": round(node / nodes / 1e6, 2), "a shard's core": round(broker_load, 2),
-            "a shard's memory, GB": round(users * (self.user_bytes + self.join["broker_bytes_per_member"]) / shards / 1e9, 2),
-            "messages between nodes/s": round(between),
+            "users": users, "nodes": nodes, "groups": groups, "events/s": round(events), "joins/s": round(joins),
+            "a node's cores, of 16": round(node / nodes / 1e6, 2),
+            "a node's memory, GB": round(users * self.connection_bytes / nodes / 1e9, 1), "a Redis' core": round(broker_load, 2),
+            "a Redis' memory, GB": round(users * (self.user_bytes + self.join["broker_bytes_per_member"]) / groups / 1e9, 2),
+            "reports delivered/s": round(groups * between),
             "holds": node / nodes / 1e6 <= NODE_CORES * PLANNED and broker_load <= PLANNED
-            and users * (self.user_bytes + self.join["broker_bytes_per_member"]) / shards <= BROKER_MEMORY,
+            and users * (self.user_bytes + self.join["broker_bytes_per_member"]) / groups <= BROKER_MEMORY,
         }
 
     def smallest(self, users, events_each, joins_each):
         """The smallest cluster that holds."""
-        shards = 1
+        groups = 1
         while True:
-            found = self.cluster(users, events_each, joins_each, shards=shards)
-            if found["holds"] or shards > 4096:
+            found = self.cluster(users, events_each, joins_each, groups=groups)
+            if found["holds"] or groups > 4096:
                 return found
             nodes = found["nodes"]
-            if found["a node's cores"] > NODE_CORES * PLANNED:
-                nodes = math.ceil(nodes * found["a node's cores"] / (NODE_CORES * PLANNED))
-                found = self.cluster(users, events_each, joins_each, nodes, shards)
+            if found["a node's cores, of 16"] > NODE_CORES * PLANNED:
+                nodes = math.ceil(nodes * found["a node's cores, of 16"] / (NODE_CORES * PLANNED))
+                found = self.cluster(users, events_each, joins_each, nodes, groups)
                 if found["holds"]:
                     return found
-            shards *= 2
+            groups *= 2
 
     def ends(self):
         """Where one broker server ends."""
@@ -108,7 +111,7 @@ def clusters_table(model):
     found = [
         (title, model.smallest(users, events_each, joins_each))
         for title, users, events_each, joins_each in [
-            ("one machine", 10**5, 0.1, 0.001), ("ten nodes", 3 * 10**7, 0.01, 0.0005), ("a hundred million users", 10**8, 0.01, 0.0005),
+            ("one machine", 10**5, 0.1, 0.001), ("ten nodes", 25 * 10**6, 0.01, 0.0005), ("a hundred million users", 10**8, 0.01, 0.0005),
         ]
     ]
     yield f"| | {' | '.join(title for title, _ in found)} |"
