@@ -25,7 +25,11 @@ mod users;
 pub(crate) mod tests;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -79,6 +83,8 @@ struct Inner {
     /// The turn to write, with SQLite: it takes one writer at a time. Writers poll its own lock, where an unlucky one waits
     /// too long; here they wait in order.
     turn: Semaphore,
+    /// How many of these turns have ended well: a queue that moves is no outage.
+    turns_done: AtomicU64,
     /// The mode of the SQLite file, where other users may access it.
     exposed: Changed<Option<u32>>,
     /// What went wrong last by a mistake: a loop would meet it again each time.
@@ -109,6 +115,7 @@ impl Storage {
                 history: Mutex::new(History::new(Instant::now())),
                 renewal,
                 turn: Semaphore::new(1),
+                turns_done: AtomicU64::new(0),
                 exposed: Changed::default(),
                 fault: Repeated::every(FAULT_REPEATED),
             }),
@@ -242,9 +249,12 @@ impl Storage {
         transaction::detached(async move {
             let work = async {
                 storage.prepared().await?;
-                let _turn = storage.turn(begin).await?;
-                let done = transaction::run(&storage.inner.pool, begin, work).await;
-                done.map_err(StorageError::from)
+                let turn = storage.turn(begin).await?;
+                let done = transaction::run(&storage.inner.pool, begin, work).await?;
+                if turn.is_some() {
+                    storage.inner.turns_done.fetch_add(1, Relaxed);
+                }
+                Ok(done)
             };
             let done = timeout(LONGEST, work).await;
             storage.judged(start, done.unwrap_or_else(|_| Err(Outage::Slow.into())), proof)
@@ -252,15 +262,21 @@ impl Storage {
         .await
     }
 
-    /// Waits for the turn of a transaction that begins with `begin`; `None` if it needs none.
+    /// Waits for the turn of a transaction that begins with `begin`; `None` if it needs none. Gives up when no turn has ended
+    /// well for so long, not when many are in line.
     async fn turn(&self, begin: Option<&'static str>) -> Result<Option<SemaphorePermit<'_>>, StorageError> {
         if begin.is_none() || self.inner.kind != Kind::Sqlite {
             return Ok(None);
         }
-        let turn = timeout(WAIT, self.inner.turn.acquire()).await;
-        turn.map_err(|_| Outage::Locked)?
-            .map(Some)
-            .map_err(|_| Outage::Unreachable.into())
+        let mut turn = pin!(self.inner.turn.acquire());
+        loop {
+            let done = self.inner.turns_done.load(Relaxed);
+            match timeout(WAIT, turn.as_mut()).await {
+                Ok(turn) => return turn.map(Some).map_err(|_| Outage::Unreachable.into()),
+                Err(_) if self.inner.turns_done.load(Relaxed) == done => return Err(Outage::Locked.into()),
+                Err(_) => {}
+            }
+        }
     }
 
     /// Logs when the database fails and when it is back: once each, however many operations show it.
