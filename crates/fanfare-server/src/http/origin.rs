@@ -8,7 +8,7 @@ use super::{
 };
 use crate::web_origin::canonical_origin;
 
-/// The origins that are allowed, each as [`canonical_origin`] writes it.
+/// The origins that are allowed, each as `canonical_origin` writes it.
 #[derive(Debug, Clone)]
 pub struct Origins(Vec<String>);
 
