@@ -116,7 +116,7 @@ impl Shard {
             Permission::Pending(open) => open,
         };
         let is_behind = || self.undecided.borrow().waits(key, channel);
-        match open.remembered() {
+        match self.node.access.remembered(&mut open) {
             Some(answer) if !answer.is_allowed() => return false,
             Some(_) if !is_behind() => return true,
             // The events wait for the answer, or behind earlier ones on the same channel.

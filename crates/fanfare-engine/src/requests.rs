@@ -102,7 +102,7 @@ impl Asking {
             Request::Held => return Ok(None),
             Request::Denied(denial) => return Err(denial),
             Request::Take(wanted, open) => {
-                if !open.ask().await.is_allowed() {
+                if !self.node.access.ask(open).await.is_allowed() {
                     return Err(Denial::Forbidden);
                 }
                 wanted

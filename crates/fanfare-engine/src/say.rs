@@ -4,7 +4,7 @@ use std::{rc::Rc, time::SystemTime};
 
 use fanfare_core::{
     Audience, Denial, Draft, Event, Outcome, PublishOptions, Right, Sender, Subscription,
-    policy::{OpenQuestions, Permission},
+    policy::{AuthorizerAnswer, OpenQuestions, Permission},
 };
 use uuid::Uuid;
 
@@ -17,7 +17,8 @@ impl Connection {
             Err(denial) => return self.answer(Err(denial), turn),
         };
         let event = self.event(draft);
-        let work = send(open, turn.shard.publisher.clone(), event);
+        let answer = turn.shard.node.access.ask(open);
+        let work = send(answer, turn.shard.publisher.clone(), event);
         self.settle(turn, work, |connection, sent, turn| {
             connection.answer(sent.map(|id| Outcome::Published { id }), turn);
         });
@@ -64,10 +65,14 @@ impl Connection {
     }
 }
 
-/// Publishes, if the authorizer allows what is still open. To a user it is known only afterwards whether it arrived.
-async fn send(open: OpenQuestions, publisher: Rc<Publisher>, event: Event) -> Result<Uuid, Denial> {
+/// Publishes, if the authorizer's `answer` allows it. To a user it is known only afterwards whether it arrived.
+async fn send(
+    answer: impl Future<Output = AuthorizerAnswer>,
+    publisher: Rc<Publisher>,
+    event: Event,
+) -> Result<Uuid, Denial> {
     let (id, to_user) = (event.id, matches!(event.audience, Audience::User(_)));
-    if !open.ask().await.is_allowed() {
+    if !answer.await.is_allowed() {
         return Err(Denial::Forbidden);
     }
     let receipt = publisher

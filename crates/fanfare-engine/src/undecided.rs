@@ -6,7 +6,7 @@ use std::{collections::VecDeque, rc::Rc, sync::atomic::Ordering::Relaxed};
 use ahash::AHashMap;
 use fanfare_core::{
     BoxFuture, Channel, Event,
-    policy::{AuthorizerAnswer, OpenQuestions, Permission},
+    policy::{AccessControl, AuthorizerAnswer, OpenQuestions, Permission},
 };
 
 use super::{
@@ -64,7 +64,14 @@ impl Undecided {
     }
 
     /// Keeps `events` until what is `asked` is answered, as far as there is room.
-    fn put(&mut self, key: Key, channel: &Channel, asked: OpenQuestions, mut events: Vec<Event>) -> Put {
+    fn put(
+        &mut self,
+        key: Key,
+        channel: &Channel,
+        asked: OpenQuestions,
+        mut events: Vec<Event>,
+        access: &AccessControl,
+    ) -> Put {
         let waiting = self.events.get(&key).copied().unwrap_or_default();
         let all = events.len();
         events.truncate(MAX_WAITING.saturating_sub(waiting));
@@ -88,7 +95,7 @@ impl Undecided {
         match line.back_mut() {
             Some(last) if last.asked == asked => last.events.append(&mut events),
             _ => line.push_back(Waiting {
-                answer: Some(Box::pin(asked.clone().ask())),
+                answer: Some(Box::pin(access.ask(asked.clone()))),
                 asked,
                 events,
             }),
@@ -139,7 +146,7 @@ impl Shard {
         let put = self
             .undecided
             .borrow_mut()
-            .put(key, channel, asked, events.collect());
+            .put(key, channel, asked, events.collect(), &self.node.access);
         add(&self.node.counters.events_undecided, put.kept);
         if let Some(connection) = Connection::at(&mut self.connections.borrow_mut(), key) {
             add(&connection.class().0.counters.dropped, put.dropped);

@@ -1,6 +1,6 @@
 //! The one answer to "may it?": the policy, and the authorizer where no rule decides. Every caller asks here.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::future::{join_all, ready};
@@ -17,7 +17,7 @@ pub struct AccessControl {
     authorizer: Option<Arc<dyn Authorizer>>,
 }
 
-/// Whether something is allowed, as far as that is known without waiting.
+/// What the policy says: yes, no, or that the authorizer decides.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Permission {
@@ -30,12 +30,9 @@ pub enum Permission {
 }
 
 /// What the authorizer must allow, all of it. The default is no question, which is allowed.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use]
-pub struct OpenQuestions {
-    questions: Questions,
-    authorizer: Option<Arc<dyn Authorizer>>,
-}
+pub struct OpenQuestions(Questions);
 
 /// A permission and the reason for it, for people and programs.
 #[derive(Debug)]
@@ -68,8 +65,8 @@ impl AccessControl {
         }
     }
 
-    /// Judges by `policy` from now on. Exact subscriptions that exist stay; publishing, new subscriptions and events
-    /// for patterns are judged anew.
+    /// Judges by `policy` from now on: what is published, new subscriptions, and events for patterns. Exact subscriptions
+    /// that exist stay.
     pub fn replace_policy(&self, policy: Policy) {
         self.policy.store(Arc::new(policy));
     }
@@ -87,9 +84,7 @@ impl AccessControl {
 
     /// Judges whether `who` (`None` for an anonymous connection) may do `action` on `channel`.
     pub fn judge(&self, who: Option<&Identity>, action: Action, channel: &Channel) -> Permission {
-        let policy = self.policy.load();
-        let verdict = policy.explain(who, action, channel).verdict;
-        self.permission(verdict, || policy.open_questions(who, action, channel))
+        explained(&self.policy.load(), who, action, channel).0
     }
 
     /// Like [`Self::judge`], and waits for the authorizer where it decides. Asks at once, not at the first poll.
@@ -102,7 +97,7 @@ impl AccessControl {
         let answer = match self.judge(who, action, channel) {
             Permission::Allowed => Ok(AuthorizerAnswer::Allowed),
             Permission::Denied => Ok(AuthorizerAnswer::Denied),
-            Permission::Pending(open) => Err(open.ask()),
+            Permission::Pending(open) => Err(self.ask(open)),
         };
         async move {
             match answer {
@@ -115,10 +110,10 @@ impl AccessControl {
     /// Judges a subscription. A pattern is allowed, because each event that matches it is judged.
     pub fn may_subscribe(&self, who: Option<&Identity>, wanted: &Subscription) -> Permission {
         match wanted {
-            Subscription::Personal(owner) => {
-                let verdict = explain_personal(who, Action::Subscribe, owner).verdict;
-                self.permission(verdict, Questions::new)
-            }
+            Subscription::Personal(owner) => permission(
+                explain_personal(who, Action::Subscribe, owner).verdict,
+                Questions::new,
+            ),
             Subscription::Channel(channel) => self.judge(who, Action::Subscribe, channel),
             Subscription::Pattern(_) => Permission::Allowed,
         }
@@ -176,14 +171,10 @@ impl AccessControl {
     ) -> Option<ExplainedPermission> {
         let policy = self.policy.load();
         let (permission, reason) = match audience {
-            Audience::Channel(channel) => {
-                let Explanation { verdict, reason } = policy.explain(who, action, channel);
-                let questions = || policy.open_questions(who, action, channel);
-                (self.permission(verdict, questions), reason)
-            }
+            Audience::Channel(channel) => explained(&policy, who, action, channel),
             Audience::User(owner) => {
                 let Explanation { verdict, reason } = explain_personal(who, action, owner);
-                (self.permission(verdict, Questions::new), reason)
+                (permission(verdict, Questions::new), reason)
             }
             Audience::Everyone => return None,
         };
@@ -202,19 +193,67 @@ impl AccessControl {
         })
     }
 
-    fn permission(&self, verdict: Verdict, questions: impl FnOnce() -> Questions) -> Permission {
-        match verdict {
-            Verdict::Allowed => Permission::Allowed,
-            Verdict::Denied => Permission::Denied,
-            Verdict::Ask => match questions() {
-                // The authorizer decides, and nothing can be asked: no answer means no.
-                none if none.is_empty() => Permission::Denied,
-                questions => Permission::Pending(OpenQuestions {
-                    questions,
-                    authorizer: self.authorizer.clone(),
-                }),
-            },
+    /// Takes the cached answers, without waiting. Returns the answer to all of `open` if it is known by them; else only the
+    /// questions without a cached answer are left in `open`.
+    pub fn remembered(&self, open: &mut OpenQuestions) -> Option<AuthorizerAnswer> {
+        let mut known = AuthorizerAnswer::Allowed;
+        let mut left = Questions::new();
+        for question in std::mem::take(&mut open.0) {
+            let answer = match &self.authorizer {
+                Some(authorizer) => authorizer.remembered(&question),
+                None => Some(AuthorizerAnswer::Denied),
+            };
+            match answer {
+                Some(answer) => known = known.and(answer),
+                None => left.push(question),
+            }
         }
+        open.0 = left;
+        match known {
+            AuthorizerAnswer::Allowed if !open.0.is_empty() => None,
+            AuthorizerAnswer::Allowed | AuthorizerAnswer::Denied | AuthorizerAnswer::Missing => Some(known),
+        }
+    }
+
+    /// Asks all questions at once, now; the future is ready at its first poll if all answers are cached.
+    pub fn ask(&self, open: OpenQuestions) -> impl Future<Output = AuthorizerAnswer> + Send + use<> {
+        let asked = |question: Question| -> BoxFuture<'static, AuthorizerAnswer> {
+            let Some(authorizer) = &self.authorizer else {
+                return Box::pin(ready(AuthorizerAnswer::Denied));
+            };
+            match authorizer.remembered(&question) {
+                Some(known) => Box::pin(ready(known)),
+                None => authorizer.ask(question),
+            }
+        };
+        let answers = join_all(open.0.into_iter().map(asked));
+        async move {
+            let answers = answers.await.into_iter();
+            answers.fold(AuthorizerAnswer::Allowed, AuthorizerAnswer::and)
+        }
+    }
+}
+
+fn explained<'policy>(
+    policy: &'policy Policy,
+    who: Option<&Identity>,
+    action: Action,
+    channel: &Channel,
+) -> (Permission, Reason<'policy>) {
+    let Explanation { verdict, reason } = policy.explain(who, action, channel);
+    let permission = permission(verdict, || policy.open_questions(who, action, channel));
+    (permission, reason)
+}
+
+fn permission(verdict: Verdict, questions: impl FnOnce() -> Questions) -> Permission {
+    match verdict {
+        Verdict::Allowed => Permission::Allowed,
+        Verdict::Denied => Permission::Denied,
+        Verdict::Ask => match questions() {
+            // The authorizer decides, and nothing can be asked: no answer means no.
+            none if none.is_empty() => Permission::Denied,
+            questions => Permission::Pending(OpenQuestions(questions)),
+        },
     }
 }
 
@@ -234,52 +273,12 @@ impl Permission {
 }
 
 impl OpenQuestions {
-    /// Takes the cached answers, without waiting. Returns the answer to all if it is known by them; else only the
-    /// questions without a cached answer are left.
-    pub fn remembered(&mut self) -> Option<AuthorizerAnswer> {
-        let mut known = AuthorizerAnswer::Allowed;
-        let mut left = Questions::new();
-        for question in std::mem::take(&mut self.questions) {
-            let answer = match &self.authorizer {
-                Some(authorizer) => authorizer.remembered(&question),
-                None => Some(AuthorizerAnswer::Denied),
-            };
-            match answer {
-                Some(answer) => known = known.and(answer),
-                None => left.push(question),
-            }
-        }
-        self.questions = left;
-        match known {
-            AuthorizerAnswer::Allowed if !self.questions.is_empty() => None,
-            AuthorizerAnswer::Allowed | AuthorizerAnswer::Denied | AuthorizerAnswer::Missing => Some(known),
-        }
-    }
-
-    /// Asks all questions at once, now; the future is ready at its first poll if all answers are cached.
-    pub fn ask(self) -> impl Future<Output = AuthorizerAnswer> + Send + 'static {
-        let asked = |question: Question| -> BoxFuture<'static, AuthorizerAnswer> {
-            let Some(authorizer) = &self.authorizer else {
-                return Box::pin(ready(AuthorizerAnswer::Denied));
-            };
-            match authorizer.remembered(&question) {
-                Some(known) => Box::pin(ready(known)),
-                None => authorizer.ask(question),
-            }
-        };
-        let answers = join_all(self.questions.into_iter().map(asked));
-        async move {
-            let answers = answers.await.into_iter();
-            answers.fold(AuthorizerAnswer::Allowed, AuthorizerAnswer::and)
-        }
-    }
-
     /// Asks by `ask` in place of the authorizer, one question after the other, until one is not allowed.
     ///
     /// # Errors
     /// Returns the first error of `ask`, which means no.
     pub async fn ask_by<E>(&self, ask: impl AsyncFn(&Question) -> Result<bool, E>) -> Result<bool, E> {
-        for question in &self.questions {
+        for question in &self.0 {
             if !ask(question).await? {
                 return Ok(false);
             }
@@ -288,25 +287,11 @@ impl OpenQuestions {
     }
 
     fn with(mut self, other: Self) -> Self {
-        for question in other.questions {
-            if !self.questions.contains(&question) {
-                self.questions.push(question);
+        for question in other.0 {
+            if !self.0.contains(&question) {
+                self.0.push(question);
             }
         }
         self
-    }
-}
-
-impl PartialEq for OpenQuestions {
-    fn eq(&self, other: &Self) -> bool {
-        self.questions == other.questions
-    }
-}
-
-impl Eq for OpenQuestions {}
-
-impl fmt::Debug for OpenQuestions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.questions.fmt(f)
     }
 }

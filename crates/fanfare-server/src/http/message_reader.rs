@@ -12,7 +12,7 @@ use fanfare_core::{
     policy::{Action, AuthorizerAnswer, OpenQuestions, Permission},
 };
 use fanfare_engine::Node;
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 
 use crate::messages;
 
@@ -78,14 +78,14 @@ impl<'a> Reader<'a> {
     /// Asks about these channels, all at once.
     async fn ask(&mut self, channels: Vec<(Channel, OpenQuestions)>) {
         let mut waiting = FuturesUnordered::new();
-        for (channel, mut questions) in channels {
-            if let Some(answer) = questions.remembered() {
+        for (channel, questions) in channels {
+            let mut answer = Box::pin(self.node.access.ask(questions));
+            if let Some(answer) = answer.as_mut().now_or_never() {
                 self.note(channel, answer);
                 continue;
             }
             self.asked += 1;
             self.answers.insert(channel.clone(), AuthorizerAnswer::Missing);
-            let answer = questions.ask();
             waiting.push(async move { (channel, answer.await) });
         }
         if waiting.is_empty() {
