@@ -80,11 +80,16 @@ impl Connection {
         };
         let over = lapses.0.iter().filter(|(_, identity)| is_over(identity));
         let over: Vec<_> = over.map(|(channel, _)| channel.clone()).collect();
-        for channel in over {
-            self.drop_subscription(&Subscription::Channel(channel.clone()), turn.shard, turn.key);
-            self.rehear(turn.shard, turn.key);
-            self.converse(turn, |talk, context, steps| talk.lapsed(&channel, context, steps));
-            self.flush_or_wake();
+        if over.is_empty() {
+            return;
         }
+        for channel in &over {
+            self.drop_subscription(&Subscription::Channel(channel.clone()), turn.shard, turn.key);
+        }
+        self.rehear(turn.shard, turn.key);
+        for channel in &over {
+            self.converse(turn, |talk, context, steps| talk.lapsed(channel, context, steps));
+        }
+        self.flush_or_wake();
     }
 }
