@@ -2,6 +2,8 @@
 //! documentation, and its `Default` gives the defaults. The configuration documents, checks and reads them by
 //! [`OptionsType`], and passes them to the dialect as [`Options`].
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -53,8 +55,17 @@ pub struct OptionsType {
 pub struct BadOptions(String);
 
 /// The options of one dialect. Those that were not set have their defaults.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Options(Value);
+
+impl fmt::Debug for Options {
+    /// Names the options without their values, of which one may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set()
+            .entries(self.0.as_object().into_iter().flat_map(|set| set.keys()))
+            .finish()
+    }
+}
 
 /// The options of a dialect that has none.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
