@@ -23,9 +23,7 @@ pub trait Accept: Send + Sync {
     ///
     /// # Errors
     /// If the request is refused for what it does or does not offer.
-    fn offer<'a>(&self, _handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
-        Ok(Offer::default())
-    }
+    fn offer<'a>(&self, handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal>;
 
     /// Judges a user, or an anonymous client, after the token was verified.
     ///

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Accept, Context, Conversation, Converse, Dialect, DialectKind, Hearing, Hears, Options, Refusal,
-    Rejection, Render, Respond, Step, Steps,
+    About, Accept, Context, Conversation, Converse, Dialect, DialectKind, Hearing, Hears, Offer, Options,
+    Refusal, Rejection, Render, RequestHead, Respond, Step, Steps,
 };
 
 /// The dialect, before it is configured.
@@ -34,6 +34,11 @@ impl DialectKind for Kind {
 struct Echo;
 
 impl Accept for Echo {
+    /// Every client is anonymous.
+    fn offer<'a>(&self, _: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
+        Ok(Offer::default())
+    }
+
     fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
         let status = match refusal {
             Refusal::MissingCredential | Refusal::BadCredential | Refusal::ExpiredCredential => 401,

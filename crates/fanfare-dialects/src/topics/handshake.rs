@@ -1,10 +1,15 @@
 //! The handshake: every client may connect, and authenticates later. Here are the refusals.
 
-use fanfare_core::{About, Accept, Refusal, Rejection};
+use fanfare_core::{About, Accept, Offer, Refusal, Rejection, RequestHead};
 
 use super::{Topics, conversation, http::reply};
 
 impl Accept for Topics {
+    /// Every client is anonymous at first.
+    fn offer<'a>(&self, _: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
+        Ok(Offer::default())
+    }
+
     fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
         let http = |status, error| reply(status, error).into();
         match refusal {

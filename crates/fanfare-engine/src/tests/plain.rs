@@ -8,8 +8,8 @@ use bytes::Bytes;
 use fanfare_core::{
     About, Accept, Announcement, Audience, Channel, Command, Context, Conversation, Converse, Denial,
     Dialect, DialectFacts, DialectKind, Draft, Ending, Event, Hearing, Hears, Identity, Member, NodeFacts,
-    Options, Outcome, Presence, RawJson, Refusal, Rejection, Render, Rendering, Respond, Right, Step, Steps,
-    Subscription, Token, UserId,
+    Offer, Options, Outcome, Presence, RawJson, Refusal, Rejection, Render, Rendering, RequestHead, Respond,
+    Right, Step, Steps, Subscription, Token, UserId,
 };
 use uuid::Uuid;
 
@@ -75,6 +75,9 @@ impl DialectKind for PlainKind {
 }
 
 impl Accept for Plain {
+    fn offer<'a>(&self, _: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
+        Ok(Offer::default())
+    }
     fn recognizes(&self, text: &str) -> bool {
         text.starts_with("become")
     }
