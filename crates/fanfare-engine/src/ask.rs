@@ -176,9 +176,10 @@ impl Connection {
         let mut first = ahash::AHashMap::with_capacity(to.len());
         let mut requests = Vec::with_capacity(to.len());
         let mut places = Vec::with_capacity(to.len());
+        let who = self.proven().map(|identity| &**identity);
         for wanted in to {
             let place = *first.entry(wanted).or_insert_with_key(|wanted| {
-                requests.push(self.request(wanted, turn));
+                requests.push(self.request(wanted, who, turn));
                 requests.len() - 1
             });
             places.push(place);
@@ -203,24 +204,24 @@ impl Connection {
         });
     }
 
-    fn request(&self, wanted: &Subscription, turn: &Turn<'_>) -> Request {
-        if self.is_subscribed(wanted) {
+    /// Judges `wanted` by `who`. What it receives by its own right is confirmed; what it borrows is judged anew.
+    pub(super) fn request(&self, wanted: &Subscription, who: Option<&Identity>, turn: &Turn<'_>) -> Request {
+        let is_borrowed = matches!(wanted, Subscription::Channel(channel) if self.borrows(channel));
+        if self.is_subscribed(wanted) && !is_borrowed {
             return Request::Held;
         }
-        self.judged(wanted.clone(), turn)
-    }
-
-    fn judged(&self, wanted: Subscription, turn: &Turn<'_>) -> Request {
-        let who = self.proven().map(|identity| &**identity);
-        Request::new(wanted, who, &turn.shard.node.access)
+        match Request::new(wanted.clone(), who, &turn.shard.node.access) {
+            Request::Take(wanted, open) if is_borrowed => Request::Replace(wanted, open),
+            request => request,
+        }
     }
 
     fn join(&mut self, room: Channel, wants_members: bool, turn: &mut Turn<'_>) {
         let wanted = Subscription::Channel(room.clone());
         let request = if self.is_member(&wanted) {
             Request::Held
-        } else if self.proven().is_some() {
-            self.judged(wanted, turn)
+        } else if let Some(who) = self.proven() {
+            Request::new(wanted, Some(who), &turn.shard.node.access)
         } else {
             Request::Denied(Denial::Forbidden)
         };

@@ -6,33 +6,48 @@ use fanfare_core::{Channel, Denial, Identity, Outcome, Subscription};
 
 use super::{
     connection::Connection,
-    requests::{self, Asking, Granted, Request},
+    requests::{self, Asking, Granted},
     talk::{Turn, unix_millis},
 };
 
 /// A connection's subscriptions by other credentials than its own, each with that.
 #[derive(Default)]
-pub(super) struct Lapses(Vec<(Channel, Arc<Identity>)>);
+pub(super) struct Lapses {
+    each: Vec<(Channel, Arc<Identity>)>,
+    /// When they are looked at, in milliseconds since 1970: now (0), or when the first of the credentials expires.
+    due: u64,
+}
 
 impl Lapses {
     fn note(&mut self, channel: Channel, identity: Arc<Identity>) {
         self.forget(&channel);
-        self.0.push((channel, identity));
+        self.each.push((channel, identity));
+        self.due = 0;
     }
 
     pub(super) fn forget(&mut self, channel: &Channel) {
-        self.0.retain(|(own, _)| own != channel);
+        self.each.retain(|(own, _)| own != channel);
     }
 
-    fn has(&self, channel: &Channel) -> bool {
-        self.0.iter().any(|(own, _)| own == channel)
+    fn credential(&self, channel: &Channel) -> Option<&Identity> {
+        let mut each = self.each.iter();
+        each.find_map(|(own, identity)| (own == channel).then_some(&**identity))
     }
 }
 
 impl Connection {
+    fn borrowed(&self, channel: &Channel) -> Option<&Identity> {
+        self.lapses.as_ref()?.credential(channel)
+    }
+
     /// Whether it is subscribed to `channel` by a credential other than its own.
     pub(super) fn borrows(&self, channel: &Channel) -> bool {
-        self.lapses.as_ref().is_some_and(|lapses| lapses.has(channel))
+        self.borrowed(channel).is_some()
+    }
+
+    /// The credential by which it receives `channel`: the subscription's, or else the connection's own.
+    pub(super) fn reader(&self, channel: &Channel) -> Option<&Identity> {
+        self.borrowed(channel).or(self.identity.as_deref())
     }
 
     /// Subscribes to `channel` if `credential`, which is of the connection's user, may.
@@ -40,13 +55,7 @@ impl Connection {
         if self.proven().is_none_or(|own| own.user != credential.user) {
             return self.answer(Err(Denial::OtherUser), turn);
         }
-        let wanted = Subscription::Channel(channel.clone());
-        let is_subscribed = self.is_subscribed(&wanted);
-        let access = &turn.shard.node.access;
-        let request = match Request::new(wanted, Some(&credential), access) {
-            Request::Take(..) if is_subscribed => Request::Held,
-            request => request,
-        };
+        let request = self.request(&Subscription::Channel(channel.clone()), Some(&credential), turn);
         let asking = Asking {
             who: Some(credential.clone()),
             ..self.asking(turn)
@@ -58,11 +67,9 @@ impl Connection {
                 for granted in granted.into_iter().flatten() {
                     if let Granted::New(wanted, hold, traits) = granted {
                         connection.listen(wanted, hold, traits, turn.shard, turn.key);
-                    } else if !connection.borrows(&channel) {
-                        continue; // subscribed by its own right
+                        let lapses = connection.lapses.get_or_insert_default();
+                        lapses.note(channel.clone(), credential.clone());
                     }
-                    let lapses = connection.lapses.get_or_insert_default();
-                    lapses.note(channel.clone(), credential.clone());
                 }
                 Outcome::Subscribed(vec![Ok(())])
             });
@@ -71,15 +78,29 @@ impl Connection {
         });
     }
 
+    /// Looks at all of them soon: a credential was revoked.
+    pub(super) fn lapse_soon(&mut self) {
+        if let Some(lapses) = &mut self.lapses {
+            lapses.due = 0;
+        }
+    }
+
     /// Ends the subscriptions whose credential has expired by `wall`, or was revoked.
     pub(super) fn lapse(&mut self, turn: &mut Turn<'_>, wall: u64) {
-        let Some(lapses) = &self.lapses else { return };
-        let authenticator = &turn.shard.node.authenticator;
-        let is_over = |identity: &Identity| {
-            unix_millis(identity.expires_at) <= wall || authenticator.is_revoked(identity)
+        let Some(lapses) = self.lapses.as_mut().filter(|lapses| lapses.due <= wall) else {
+            return;
         };
-        let over = lapses.0.iter().filter(|(_, identity)| is_over(identity));
-        let over: Vec<_> = over.map(|(channel, _)| channel.clone()).collect();
+        let authenticator = &turn.shard.node.authenticator;
+        let (mut over, mut due) = (Vec::new(), u64::MAX);
+        for (channel, identity) in &lapses.each {
+            let end = unix_millis(identity.expires_at);
+            if end <= wall || authenticator.is_revoked(identity) {
+                over.push(channel.clone());
+            } else {
+                due = due.min(end);
+            }
+        }
+        lapses.due = due;
         if over.is_empty() {
             return;
         }

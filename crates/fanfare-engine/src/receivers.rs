@@ -107,7 +107,7 @@ impl Shard {
         let Some(connection) = Connection::receiver_at(&mut connections, key) else {
             return false;
         };
-        let who = connection.identity.as_deref();
+        let who = connection.reader(channel);
         let permission = self.node.access.may_receive(who, &run[0].event, channel, readers);
         drop(connections);
         let mut open = match permission {

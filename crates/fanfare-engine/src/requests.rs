@@ -32,6 +32,8 @@ pub(super) enum Request {
     Held,
     /// It may, if the authorizer allows what is still open.
     Take(Subscription, OpenQuestions),
+    /// The same, in place of a subscription to it by another credential.
+    Replace(Subscription, OpenQuestions),
     /// It may not.
     Denied(Denial),
 }
@@ -101,7 +103,7 @@ impl Asking {
         let wanted = match request {
             Request::Held => return Ok(None),
             Request::Denied(denial) => return Err(denial),
-            Request::Take(wanted, open) => {
+            Request::Take(wanted, open) | Request::Replace(wanted, open) => {
                 if !self.node.access.ask(open).await.is_allowed() {
                     return Err(Denial::Forbidden);
                 }
@@ -130,7 +132,7 @@ pub(super) async fn grant(
             }
             None => Request::Denied(Denial::TooManySubscriptions),
         },
-        Request::Held | Request::Denied(_) => request,
+        Request::Held | Request::Replace(..) | Request::Denied(_) => request,
     });
     let within: Vec<_> = within.collect();
     let deciding = stream::iter(within).map(|request| asking.decide(request));

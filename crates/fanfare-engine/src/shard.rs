@@ -216,6 +216,9 @@ impl Shard {
                 let _ = tell.send(self.end_those(Ending::Dismissed, &|own| own.id == id));
             }
             ShardCommand::EndRefused => {
+                for (_, own) in self.connections.borrow_mut().iter_mut() {
+                    own.lapse_soon();
+                }
                 self.end_those(Ending::SessionTerminated, &|own| {
                     own.identity
                         .as_ref()

@@ -180,7 +180,7 @@ impl Shard {
             return; // it has unsubscribed meanwhile
         }
         for event in events {
-            match self.node.access.may_see(connection.identity.as_deref(), &event) {
+            match self.node.access.may_see(connection.reader(channel), &event) {
                 Permission::Allowed | Permission::Pending(_) => {} // the authorizer has just been asked
                 Permission::Denied => continue,
             }

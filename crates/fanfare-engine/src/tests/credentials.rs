@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use fanfare_core::policy::PolicyOptions;
+use fanfare_core::{Refusal, policy::PolicyOptions};
 use serde_json::{Value, json};
 
 use super::{
     plain::Plain,
-    world::{Setup, World, in_world, rules, settings, token},
+    world::{Setup, World, in_world, rules, settings, token, until, who},
 };
 use crate::DialectSettings;
 
@@ -188,5 +188,30 @@ fn an_expired_user_may_do_what_nobody_may() {
         ] {
             assert_eq!(alice.ask(asked).await, answer, "{asked}");
         }
+    });
+}
+
+#[test]
+fn a_revoked_credential_ends_its_connections_and_opens_none() {
+    in_world(settings(), |world| async move {
+        let of_session = json!({"session": "one"});
+        let authenticate = format!("auth {}", token("alice", 60, &of_session));
+        let (mut alice, mut bob) = (world.connect("").await, world.connect("bob").await);
+        assert_eq!(alice.ask(&authenticate).await, "auth: alice");
+        // Revoked while the broker is waited for.
+        let mut late = world.connect("").await;
+        world.broker.confirms.shut();
+        let other = token("carol", 60, &of_session);
+        late.say(&format!("auth {other}")).await;
+        until(|| world.waiting() == 1).await;
+        world.revoke("one");
+        world.broker.confirm();
+        late.hears(&["auth: bad_credential"]).await;
+        assert_eq!(alice.close().await, (1008, "session_terminated".into()));
+        assert_eq!(bob.ask("hello").await, "hello");
+        let mut identity = who("alice", Duration::from_secs(60)).unwrap();
+        identity.session = Some("one".into());
+        let seat = world.reserve_on(0, Some(identity)).await;
+        assert_eq!(seat.err(), Some(Refusal::BadCredential));
     });
 }

@@ -51,8 +51,11 @@ impl Gate {
     }
 }
 
-/// Believes every token: a JSON object with `sub`, `exp` in milliseconds since 1970, and perhaps `roles` and `rooms`.
-pub(super) struct FakeAuthenticator;
+/// Believes every token: a JSON object with `sub`, `exp` in milliseconds since 1970, and perhaps `session`, `roles` and `rooms`.
+#[derive(Default)]
+pub(super) struct FakeAuthenticator {
+    revoked: Mutex<Vec<Box<str>>>,
+}
 
 impl Authenticator for FakeAuthenticator {
     fn identify<'a>(
@@ -63,11 +66,14 @@ impl Authenticator for FakeAuthenticator {
         Box::pin(std::future::ready(identity(token)))
     }
 
-    fn is_revoked(&self, _identity: &Identity) -> bool {
-        false
+    fn is_revoked(&self, identity: &Identity) -> bool {
+        let revoked = self.revoked.lock().unwrap();
+        identity.session.as_ref().is_some_and(|own| revoked.contains(own))
     }
 
-    fn revoke_session(&self, _session: &str) {}
+    fn revoke_session(&self, session: &str) {
+        self.revoked.lock().unwrap().push(session.into());
+    }
 }
 
 fn identity(token: &str) -> Result<Arc<Identity>, Denial> {
@@ -82,6 +88,7 @@ fn identity(token: &str) -> Result<Arc<Identity>, Denial> {
         return Err(Denial::ExpiredCredential);
     }
     Ok(Arc::new(Identity {
+        session: claims["session"].as_str().map(Into::into),
         roles: texts("roles").into_iter().flatten().map(Into::into).collect(),
         rooms: texts("rooms").map(|rooms| rooms.map(|room| Pattern::new(room).unwrap()).collect()),
         ..Identity::new(user, expires_at)

@@ -1,9 +1,16 @@
 //! Subscriptions by a credential of their own, and events that their sender does not receive.
 
-use fanfare_core::policy::{PolicyOptions, RoomAccess};
+use fanfare_core::{
+    Channel, Event, UserId,
+    policy::{PolicyOptions, RoomAccess},
+};
 use serde_json::{Value, json};
 
-use super::world::{Setup, in_world, rules, settings, token};
+use super::{
+    fakes::FakeAuthorizer,
+    world::{Setup, in_world, on, rules, settings, token},
+};
+use crate::DialectSettings;
 
 /// A world in which only a credential opens a room.
 fn closed() -> Setup {
@@ -67,18 +74,130 @@ fn a_subscription_ends_with_its_credential() {
     });
 }
 
+/// A token of `alice`'s from a login session.
+fn in_session(session: &str, claims: &Value) -> String {
+    let mut claims = claims.clone();
+    claims["session"] = session.into();
+    token("alice", 60, &claims)
+}
+
+#[test]
+fn a_subscription_ends_when_its_credential_is_revoked() {
+    closed().run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        for (channel, session) in [("project:1", "one"), ("project:2", "two")] {
+            let credential = in_session(session, &json!({ "rooms": [channel] }));
+            assert_eq!(
+                alice.ask(&format!("sub-by {channel} {credential}")).await,
+                "sub-by: ok"
+            );
+        }
+        world.revoke("one");
+        alice.hears(&["lapsed project:1"]).await;
+        world.revoke("two");
+        alice.hears(&["lapsed project:2"]).await;
+        assert_eq!(world.tell("project:1", "1").await, 0);
+    });
+}
+
 #[test]
 fn a_subscription_of_its_own_right_does_not_lapse() {
-    in_world(settings(), |world| async move {
+    let room_for_four = DialectSettings {
+        max_subscriptions: 4,
+        ..settings()
+    };
+    in_world(room_for_four, |world| async move {
         let mut alice = world.connect("alice").await;
-        assert_eq!(alice.ask("sub a.b").await, "sub: ok");
-        let asked = format!("sub-by a.b {}", token("alice", 1, &Value::Null));
+        let credential = in_session("one", &Value::Null);
+        let by = |channel: &str| format!("sub-by {channel} {credential}");
+        for asked in [
+            "sub a.1",
+            &by("a.1"),
+            &by("a.2"),
+            "sub a.2",
+            &by("project:3"),
+            "join project:3",
+            &by("a.4"),
+        ] {
+            let answer = alice.ask(asked).await;
+            assert!(answer.ends_with(": ok"), "{asked}: {answer}");
+        }
+        world.revoke("one");
+        alice.hears(&["lapsed a.4"]).await;
+        for channel in ["a.1", "a.2", "project:3"] {
+            assert_eq!(world.tell(channel, "1").await, 1, "{channel}");
+            alice.hears(&["1"]).await;
+        }
+    });
+}
+
+#[test]
+fn a_credential_gives_no_right_but_its_own() {
+    closed().run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        let asked = format!("sub-by project:1 {}", of("alice", "project:1", 60));
         assert_eq!(alice.ask(&asked).await, "sub-by: ok");
-        let asked = format!("sub-by a.c {}", token("alice", 2, &Value::Null));
-        assert_eq!(alice.ask(&asked).await, "sub-by: ok");
-        alice.hears(&["lapsed a.c"]).await;
-        assert_eq!(world.tell("a.b", "1").await, 1);
+        assert_eq!(alice.ask("sub project:1").await, "sub: forbidden");
+        assert_eq!(alice.ask("join project:1").await, "join: forbidden");
+        assert_eq!(world.tell("project:1", "1").await, 1);
         alice.hears(&["1"]).await;
+    });
+}
+
+#[test]
+fn a_renewal_is_judged_like_the_first_time() {
+    let authorizer = FakeAuthorizer::new(true);
+    let setup = Setup {
+        settings: DialectSettings {
+            max_subscriptions: 1,
+            ..settings()
+        },
+        ..Setup::asking(&authorizer)
+    };
+    setup.run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        let asked = format!("sub-by a.secret {}", token("alice", 60, &Value::Null));
+        authorizer.learn("alice", "a.secret");
+        for _ in 0..2 {
+            assert_eq!(alice.ask(&asked).await, "sub-by: ok");
+        }
+        authorizer.forget();
+        assert_eq!(alice.ask(&asked).await, "sub-by: forbidden");
+        assert_eq!(alice.ask("sub a.secret").await, "sub: forbidden");
+        assert_eq!(world.tell("a.secret", "1").await, 1);
+        alice.hears(&["1"]).await;
+    });
+}
+
+#[test]
+fn a_credential_shows_what_is_private_to_readers_of_its_channel() {
+    let authorizer = FakeAuthorizer::new(false);
+    let mut setup = Setup::asking(&authorizer);
+    setup.policy.rules = rules(&[("staff.*", "role:staff", "anyone")]).rules;
+    setup.run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        let credential = token("alice", 60, &json!({ "roles": ["staff"] }));
+        assert_eq!(
+            alice.ask(&format!("sub-by staff.1 {credential}")).await,
+            "sub-by: ok"
+        );
+        let private = |readers_of: &str, data: &str| Event {
+            private_to: Some([UserId::new("carol").unwrap()].into()),
+            readers_of: Channel::new(readers_of).ok(),
+            ..on("staff.1", data)
+        };
+        for event in [
+            private("staff.1", "1"),
+            private("a.b", "2"),     // waits for the authorizer
+            private("staff.1", "3"), // waits behind it
+            private("a.secret", "4"),
+        ] {
+            world.publish_all(vec![event]).await;
+        }
+        alice.hears(&["1"]).await;
+        authorizer.gate.open();
+        alice.hears(&["2", "3"]).await;
+        alice.hears_no_more().await;
     });
 }
 

@@ -104,7 +104,7 @@ impl Setup {
         };
         let node = Node::new(NodeOptions {
             dialects: self.dialects.into_iter().map(mounting).collect(),
-            authenticator: Arc::new(FakeAuthenticator),
+            authenticator: Arc::<FakeAuthenticator>::default(),
             access: AccessControl::new(
                 Policy::new(self.policy),
                 self.authorizer.clone().map(|own| own as Arc<dyn Authorizer>),
@@ -221,6 +221,12 @@ impl World {
             .iter()
             .filter(|(_, connection)| connection.asked > 0)
             .count()
+    }
+
+    /// Ends a login session on all nodes, and what it holds on this one.
+    pub(super) fn revoke(&self, session: &str) {
+        self.node.terminate_session(session);
+        self.node.end_refused();
     }
 
     /// Waits until the first shard holds that many connections.
