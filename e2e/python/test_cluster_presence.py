@@ -65,6 +65,22 @@ def test_the_members_at_all_nodes_are_listed(nodes, speak):
         client.alive()
 
 
+def test_a_list_of_too_many_members_is_left_out(nodes, speak):
+    one, two = nodes(2, limits={"max_listed_members": 2})
+    ann = member(speak, one, "ann", members=True)
+    bob = member(speak, two, "bob", members=True)
+    assert len(bob.answer["data"]["members"]) == 2
+    carol = member(speak, two, "carol", members=True)
+    assert carol.answer["data"] == {"message": f"Joined room {ROOM}"}
+    assert two.prometheus("fanfare_member_lists_left_out_total") == 1
+    for user in ("ann", "bob", "carol"):
+        sees(ann, "user_joined", user)
+    carol.close()
+    sees(ann, "user_left", "carol")
+    answer = ann.ask(type="join_room", room=ROOM, members=True)
+    assert [each["user_id"] for each in answer["data"]["members"]] == ["ann", "bob"]
+
+
 def test_the_presence_route_answers_alike_at_each_node(nodes, speak):
     one, two, three = all_three = nodes(3)
     for node in all_three:

@@ -51,6 +51,8 @@ pub struct ClusterOptions {
     pub linger: Duration,
     /// How many ids the node's own memory holds.
     pub max_remembered_ids: usize,
+    /// How many members a room may have for their list to be sent.
+    pub max_listed_members: usize,
 }
 
 /// A broker for many nodes.
@@ -113,7 +115,7 @@ impl ClusterBroker {
             notices: Notices::new(&node_id),
             node_id,
             linger: options.linger,
-            presence: Presence::new(deliveries.clone()),
+            presence: Presence::new(deliveries.clone(), options.max_listed_members),
             transport,
             inbound,
             link: Link::default(),

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use fanfare_core::{
     Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Inbound, Interest,
-    Present, PublishOptions, Receipt, RememberedIds, Slot, UserId,
+    PresenceCounts, Present, PublishOptions, Receipt, RememberedIds, Slot, UserId,
 };
 use uuid::Uuid;
 
@@ -22,8 +22,8 @@ pub struct EmbeddedBroker {
 }
 
 impl EmbeddedBroker {
-    /// A broker for the node behind `inbound` that remembers so many ids at most.
-    pub fn new(inbound: Arc<dyn Inbound>, max_remembered_ids: usize) -> Self {
+    /// A broker for the node behind `inbound` that remembers so many ids, and lists the members of rooms with so many, at most.
+    pub fn new(inbound: Arc<dyn Inbound>, max_remembered_ids: usize, max_listed_members: usize) -> Self {
         let deliver = {
             let inbound = Arc::clone(&inbound);
             // It is delivered at the call; nothing waits for the result.
@@ -31,7 +31,7 @@ impl EmbeddedBroker {
         };
         Self {
             ids: IdMemory::new(max_remembered_ids),
-            presence: LocalPresence::new(Arc::clone(&inbound), deliver),
+            presence: LocalPresence::new(Arc::clone(&inbound), max_listed_members, deliver),
             inbound,
         }
     }
@@ -119,6 +119,13 @@ impl Broker for EmbeddedBroker {
 
     fn rooms(&self) -> usize {
         self.presence.rooms()
+    }
+
+    fn presence_counts(&self) -> PresenceCounts {
+        PresenceCounts {
+            lists_left_out: self.presence.lists_left_out(),
+            ..PresenceCounts::default()
+        }
     }
 
     fn acquire_slot(&self, _slot: Slot, _most: usize) -> BoxFuture<'static, bool> {

@@ -23,6 +23,7 @@ mod ids;
 mod in_order;
 mod interests;
 mod link;
+mod list_limit;
 mod local;
 mod local_presence;
 mod local_rooms;

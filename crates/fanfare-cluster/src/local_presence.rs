@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use fanfare_core::{Channel, Entered, Entry, EntryTicket, Event, Inbound, Member, Presence, Present, UserId};
 
-use crate::{in_order::InOrder, local, local_rooms::LocalRooms};
+use crate::{in_order::InOrder, list_limit::ListLimit, local, local_rooms::LocalRooms};
 
 /// Rooms and their members on this node.
 pub(crate) struct LocalPresence {
     inbound: Arc<dyn Inbound>,
     publish: Box<dyn Fn(Event) + Send + Sync>,
     rooms: LocalRooms,
+    lists: ListLimit,
     changes: InOrder<Change>,
 }
 
@@ -22,11 +23,16 @@ enum Change {
 
 impl LocalPresence {
     /// Nobody is in a room yet. `publish` publishes an announcement, in the order of calls.
-    pub(crate) fn new(inbound: Arc<dyn Inbound>, publish: impl Fn(Event) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(
+        inbound: Arc<dyn Inbound>,
+        max_listed_members: usize,
+        publish: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Self {
         Self {
             inbound,
             publish: Box::new(publish),
             rooms: LocalRooms::default(),
+            lists: ListLimit::new(max_listed_members),
             changes: InOrder::default(),
         }
     }
@@ -39,7 +45,8 @@ impl LocalPresence {
             ticket,
             wants_members,
         } = entry;
-        self.rooms.enter(room, member, *wants_members, |first, members| {
+        let lists = wants_members.then_some(&self.lists);
+        self.rooms.enter(room, member, lists, |first, members| {
             let entered = Entered { first, members };
             self.changes.put(Change::Entered(*ticket, entered));
             if first {
@@ -67,6 +74,11 @@ impl LocalPresence {
     /// See [`fanfare_core::Broker::rooms`].
     pub(crate) fn rooms(&self) -> usize {
         self.rooms.rooms()
+    }
+
+    /// How many lists of members were left out.
+    pub(crate) fn lists_left_out(&self) -> u64 {
+        self.lists.left_out()
     }
 
     /// Tells the node what follows, in order, and with no lock held: the dialects' code runs here.

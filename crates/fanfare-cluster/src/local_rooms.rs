@@ -5,6 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ahash::AHashMap;
 use fanfare_core::{Channel, Member, Present, Striped, UserId, forget, give_back};
 
+use crate::list_limit::ListLimit;
+
 /// Counts, per room and user, the connections that are in the room: a user joins with the first of them and leaves with the
 /// last, however many there are.
 ///
@@ -17,12 +19,12 @@ pub(crate) struct LocalRooms {
 
 impl LocalRooms {
     /// A connection of `member` enters `room`. Calls `place` with whether it is the user's first there, and with the room's
-    /// members if they are wanted.
+    /// members as far as `lists` allows it; `None` if they are not wanted.
     pub(crate) fn enter(
         &self,
         room: &Channel,
         member: &Member,
-        wants_members: bool,
+        lists: Option<&ListLimit>,
         place: impl FnOnce(bool, Option<Vec<Member>>),
     ) {
         let mut stripe = self.rooms.lock(room);
@@ -34,7 +36,10 @@ impl LocalRooms {
         });
         present.connections += 1;
         let is_first = present.connections == 1;
-        let members = wants_members.then(|| users.values().map(|present| present.member.clone()).collect());
+        let members = lists.and_then(|lists| {
+            let members = users.values().map(|present| &present.member);
+            lists.list(users.len(), members)
+        });
         place(is_first, members);
     }
 
@@ -100,7 +105,7 @@ pub(crate) mod tests {
 
     fn enter(rooms: &LocalRooms, room: &Channel, member: &Member) -> bool {
         let mut first = None;
-        rooms.enter(room, member, false, |is_first, _| first = Some(is_first));
+        rooms.enter(room, member, None, |is_first, _| first = Some(is_first));
         first.expect("placed")
     }
 
@@ -147,17 +152,21 @@ pub(crate) mod tests {
     #[test]
     fn a_list_of_members_includes_the_new_one_and_each_once() {
         let project = room("project:1");
-        let rooms = LocalRooms::default();
+        let (rooms, lists) = (LocalRooms::default(), ListLimit::new(3));
         for user in ["alice", "bob", "alice"] {
             enter(&rooms, &project, &member(user));
         }
         let mut found = Vec::new();
-        rooms.enter(&project, &member("carol"), true, |_, members| {
+        rooms.enter(&project, &member("carol"), Some(&lists), |_, members| {
             found = members.expect("they were wanted");
         });
         found.sort_by(|a, b| a.user.cmp(&b.user));
         let expected: Vec<_> = ["alice", "bob", "carol"].map(member).into();
-        assert_eq!(found, expected);
+        assert_eq!((found, lists.left_out()), (expected, 0));
+        rooms.enter(&project, &member("dave"), Some(&lists), |is_first, members| {
+            assert_eq!((is_first, members), (true, None));
+        });
+        assert_eq!(lists.left_out(), 1);
     }
 
     #[test]
@@ -171,7 +180,7 @@ pub(crate) mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..1_000 {
-                        rooms.enter(&project, &alice, false, |is_first, _| {
+                        rooms.enter(&project, &alice, None, |is_first, _| {
                             if is_first {
                                 place("joined");
                             }

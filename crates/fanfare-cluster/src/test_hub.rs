@@ -128,6 +128,7 @@ impl Hub {
             node_id: name.to_owned(),
             linger: Duration::ZERO,
             max_remembered_ids: 1000,
+            max_listed_members: 1000,
         };
         let broker = ClusterBroker::new(transport, options, inbound.clone());
         let node = Node {

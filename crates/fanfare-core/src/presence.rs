@@ -2,6 +2,9 @@
 
 use crate::{Channel, Identity, RawJson, UserId};
 
+/// How many members a room may have for [`Entered`] to list them, unless the configuration says otherwise.
+pub const MAX_LISTED_MEMBERS: usize = 10_000;
+
 /// A user in a room, as every node knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
@@ -72,8 +75,8 @@ pub struct EntryTicket(pub u64);
 pub struct Entered {
     /// It is the user's first connection in the room, on all nodes.
     pub first: bool,
-    /// The room's members, the new one included, if the entry wants them. Announcements that are delivered later fit to
-    /// this list without a gap and without a repetition.
+    /// The room's members, the new one included, if the entry wants them and the room has no more than may be listed.
+    /// Announcements that are delivered later fit to this list without a gap and without a repetition.
     pub members: Option<Vec<Member>>,
 }
 
@@ -101,6 +104,8 @@ pub struct PresenceCounts {
     pub compared_rooms: u64,
     /// Slots that were refused because all nodes together hold as many as there may be.
     pub refused_slots: u64,
+    /// Lists of a room's members that were left out because the room has more than may be listed.
+    pub lists_left_out: u64,
 }
 
 /// Something of which there is a limited number in the cluster, such as a name of one connection.

@@ -48,7 +48,7 @@
 //! });
 //! // A thread runs `Shard::run` with these commands.
 //! let (shard, commands) = ShardHandle::channel();
-//! node.attach(vec![shard], Arc::new(EmbeddedBroker::new(node.clone(), 1000)));
+//! node.attach(vec![shard], Arc::new(EmbeddedBroker::new(node.clone(), 1000, 1000)));
 //!
 //! let audience = Audience::Channel(Channel::new("news")?);
 //! let event = Event::new(audience, Some("headline"), RawJson::parse(&"\"Rain\"".into())?, SystemTime::now());

@@ -13,7 +13,7 @@ use std::{
 };
 
 use fanfare_cluster::{ClusterBroker, ClusterOptions, embedded::EmbeddedBroker, transport::Transport};
-use fanfare_core::{Broker, Inbound, MAX_CLAIMS};
+use fanfare_core::{Broker, Inbound, MAX_CLAIMS, MAX_LISTED_MEMBERS};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -46,6 +46,8 @@ pub struct BrokerOptions {
     pub linger: Duration,
     /// The ids that this node's own memory holds at most.
     pub max_remembered_ids: usize,
+    /// How many members a room may have for their list to be sent to a connection that enters it.
+    pub max_listed_members: usize,
 }
 
 /// The Sentinels that know which server is the master.
@@ -80,6 +82,7 @@ impl Default for BrokerOptions {
             node_id: String::new(),
             linger: Duration::from_secs(30),
             max_remembered_ids: MAX_CLAIMS,
+            max_listed_members: MAX_LISTED_MEMBERS,
         }
     }
 }
@@ -118,7 +121,7 @@ pub fn open(
 ) -> Result<Arc<dyn Broker>, OpenError> {
     let transport: Arc<dyn Transport> = match kind {
         "memory" => {
-            let broker = EmbeddedBroker::new(inbound, options.max_remembered_ids);
+            let broker = EmbeddedBroker::new(inbound, options.max_remembered_ids, options.max_listed_members);
             return Ok(Arc::new(broker));
         }
         "redis" => Arc::new(redis::Redis::new(options)?),
@@ -129,6 +132,7 @@ pub fn open(
         node_id: options.node_id.clone(),
         linger: options.linger,
         max_remembered_ids: options.max_remembered_ids,
+        max_listed_members: options.max_listed_members,
     };
     Ok(Arc::new(ClusterBroker::new(transport, cluster, inbound)))
 }

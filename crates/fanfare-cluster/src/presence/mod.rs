@@ -15,7 +15,7 @@ mod view;
 mod worker;
 
 use std::sync::{
-    Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -23,7 +23,9 @@ use fanfare_core::{BoxFuture, Channel, Entry, Event, PresenceCounts, Present, Sl
 use tokio::sync::{Notify, oneshot};
 
 use self::state::State;
-use crate::{deliveries::Deliveries, transport::presence::SlotName, wire::PresenceMark};
+use crate::{
+    deliveries::Deliveries, list_limit::ListLimit, transport::presence::SlotName, wire::PresenceMark,
+};
 pub(crate) use worker::run;
 
 /// See the module's documentation.
@@ -31,6 +33,7 @@ pub(crate) struct Presence {
     state: Mutex<State>,
     /// Notified when there is something to do.
     work: Notify,
+    lists: Arc<ListLimit>,
     counters: Counters,
 }
 
@@ -49,10 +52,12 @@ fn count(counter: &AtomicU64, by: usize) {
 }
 
 impl Presence {
-    pub(crate) fn new(deliveries: Deliveries) -> Self {
+    pub(crate) fn new(deliveries: Deliveries, max_listed_members: usize) -> Self {
+        let lists = Arc::new(ListLimit::new(max_listed_members));
         Self {
-            state: Mutex::new(State::new(deliveries)),
+            state: Mutex::new(State::new(deliveries, Arc::clone(&lists))),
             work: Notify::new(),
+            lists,
             counters: Counters::default(),
         }
     }
@@ -135,6 +140,7 @@ impl Presence {
             cleaned_leases: read(&self.counters.cleaned),
             compared_rooms: read(&self.counters.compared),
             refused_slots: read(&self.counters.refused_slots),
+            lists_left_out: self.lists.left_out(),
         }
     }
 

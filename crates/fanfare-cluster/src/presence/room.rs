@@ -1,6 +1,9 @@
 //! One room: this node's users in it, and what its connections have been shown.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use ahash::AHashMap;
 use fanfare_core::{Channel, Entered, EntryTicket, Member, Presence, Present, UserId};
@@ -8,12 +11,14 @@ use fanfare_core::{Channel, Entered, EntryTicket, Member, Presence, Present, Use
 use super::view::{Arrived, View};
 use crate::{
     deliveries::{Deliveries, Item, ReplyTo},
+    list_limit::ListLimit,
     transport::presence::{LeaseId, RoomMembers},
 };
 
 /// A room with users of this node, or with changes on their way.
 pub(super) struct Room {
     name: Channel,
+    lists: Arc<ListLimit>,
     pub(super) users: AHashMap<UserId, LocalUser>,
     /// What its connections have been shown; there while this node has a connection in the room.
     pub(super) view: Option<View>,
@@ -81,9 +86,10 @@ impl LocalUser {
 }
 
 impl Room {
-    pub(super) fn new(name: Channel) -> Self {
+    pub(super) fn new(name: Channel, lists: Arc<ListLimit>) -> Self {
         Self {
             name,
+            lists,
             users: AHashMap::new(),
             view: None,
             occupants: 0,
@@ -180,7 +186,7 @@ impl Room {
     ) {
         let view = self.view.as_ref().filter(|_| wants_members);
         let members = match view {
-            Some(view) => Some(view.list_with(member)),
+            Some(view) => view.list_with(member, &self.lists),
             None => wants_members.then(|| vec![member.clone()]),
         };
         deliveries.push(Item::Entered(ticket, Entered { first, members }));

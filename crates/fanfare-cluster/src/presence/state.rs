@@ -15,6 +15,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, VecDeque},
     slice,
+    sync::Arc,
     time::Instant,
 };
 
@@ -29,6 +30,7 @@ use super::{
 };
 use crate::{
     deliveries::{Deliveries, Item, ReplyTo},
+    list_limit::ListLimit,
     transport::presence::SlotName,
 };
 
@@ -38,6 +40,7 @@ const COMPACT_FROM: usize = 4096;
 /// See the module's documentation.
 pub(super) struct State {
     pub(super) deliveries: Deliveries,
+    lists: Arc<ListLimit>,
     pub(super) rooms: AHashMap<Channel, Room>,
     pub(super) slots: Slots,
     /// Changes for the store, in the order of calls; empty when alone.
@@ -102,9 +105,10 @@ pub(super) struct MemberChange {
 }
 
 impl State {
-    pub(super) fn new(deliveries: Deliveries) -> Self {
+    pub(super) fn new(deliveries: Deliveries, lists: Arc<ListLimit>) -> Self {
         Self {
             deliveries,
+            lists,
             rooms: AHashMap::new(),
             slots: Slots::default(),
             queue: VecDeque::new(),
@@ -142,7 +146,7 @@ impl State {
         let room = self
             .rooms
             .entry(name.clone())
-            .or_insert_with(|| Room::new(name.clone()));
+            .or_insert_with(|| Room::new(name.clone(), Arc::clone(&self.lists)));
         let is_first = room.enter(member);
         if !is_first {
             if !room.wait(&member.user, None, *ticket, *wants_members) {

@@ -6,7 +6,7 @@
 use ahash::AHashMap;
 use fanfare_core::{Event, Member, UserId};
 
-use crate::{transport::presence::RoomMembers, wire::PresenceMark};
+use crate::{list_limit::ListLimit, transport::presence::RoomMembers, wire::PresenceMark};
 
 /// See the module's documentation.
 pub(super) struct View {
@@ -171,9 +171,10 @@ impl View {
         self.members.values().map(|shown| &shown.member)
     }
 
-    /// The members, `member` included.
-    pub(super) fn list_with(&self, member: &Member) -> Vec<Member> {
+    /// The members, `member` included, as far as `lists` allows it.
+    pub(super) fn list_with(&self, member: &Member, lists: &ListLimit) -> Option<Vec<Member>> {
+        let count = self.members.len() + usize::from(!self.contains(&member.user));
         let others = self.members().filter(|other| other.user != member.user);
-        others.chain([member]).cloned().collect()
+        lists.list(count, others.chain([member]))
     }
 }

@@ -170,7 +170,7 @@ pub enum Command {
     Join {
         /// The room.
         room: Channel,
-        /// Whether [`Outcome::Joined`] lists the room's members.
+        /// Whether [`Outcome::Joined`] lists the room's members, unless there are too many.
         wants_members: bool,
     },
     /// Leave a room. Answered by [`Outcome::Left`], or [`Denial::NotMember`].
@@ -222,7 +222,7 @@ pub enum Outcome {
     Unsubscribed,
     /// The connection is in the room.
     Joined {
-        /// The room's members, the connection's user included, if it asked for them. The room's events that follow fit to
+        /// The room's members, the connection's user included, if it asked for them and there are not too many. The room's events that follow fit to
         /// this list without a gap.
         members: Option<Vec<Member>>,
     },

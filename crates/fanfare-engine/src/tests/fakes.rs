@@ -11,8 +11,8 @@ use bytes::Bytes;
 use fanfare_cluster::embedded::EmbeddedBroker;
 use fanfare_core::{
     Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Denial, Entry, Event,
-    Identity, Inbound, Interest, MAX_CLAIMS, Pattern, Present, PublishOptions, Reach, Receipt, Slot,
-    SlotScope, UserId,
+    Identity, Inbound, Interest, MAX_CLAIMS, MAX_LISTED_MEMBERS, Pattern, Present, PublishOptions, Reach,
+    Receipt, Slot, SlotScope, UserId,
     policy::{Action, Authorizer, AuthorizerAnswer, Question},
 };
 use serde_json::Value;
@@ -185,7 +185,7 @@ impl FakeBroker {
     pub(super) fn new(inbound: Arc<dyn Inbound>) -> Arc<Self> {
         let (line, mut jobs) = mpsc::unbounded_channel();
         let broker = Arc::new(Self {
-            rooms: EmbeddedBroker::new(inbound.clone(), MAX_CLAIMS),
+            rooms: EmbeddedBroker::new(inbound.clone(), MAX_CLAIMS, MAX_LISTED_MEMBERS),
             inbound,
             grants: Gate::new(true),
             slots: Arc::default(),

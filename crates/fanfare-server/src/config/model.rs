@@ -243,6 +243,10 @@ pub struct Limits {
     /// The longest request body, in bytes.
     #[schemars(range(min = 1, max = 1_073_741_824))]
     pub max_body_size: usize,
+
+    /// The most members of a room that a client receives as a list when it joins. A larger room is joined without the list.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_listed_members: usize,
 }
 
 impl Default for Limits {
@@ -258,6 +262,7 @@ impl Default for Limits {
             keep_alive_timeout: Duration::from_secs(75),
             max_header_size: 16 * 1024,
             max_body_size: 8 * 1024 * 1024,
+            max_listed_members: fanfare_core::MAX_LISTED_MEMBERS,
         }
     }
 }

@@ -108,6 +108,11 @@ const NODE_COUNTERS: &[OfNode] = &[
         |node| node.presence_counts().refused_slots,
     ),
     (
+        "fanfare_member_lists_left_out_total",
+        "Lists of a room's members not sent, because the room has more than limits.max_listed_members",
+        |node| node.presence_counts().lists_left_out,
+    ),
+    (
         "fanfare_handshakes_timed_out_total",
         "Connections cut because their request was not complete in time",
         |node| node.counters.handshakes_timed_out.load(Relaxed),

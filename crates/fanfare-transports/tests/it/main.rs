@@ -19,6 +19,7 @@ mod presence_faults;
 mod proxy;
 mod questions;
 mod rights;
+mod room_lists;
 mod rooms;
 mod server;
 mod slots;
@@ -111,6 +112,7 @@ presence_contract! {
         a_node_that_ends_releases_what_it_holds_at_once,
         a_node_that_dies_is_forgotten_once_within_ten_seconds,
     ]
+    room_lists: [a_list_of_too_many_members_is_left_out]
 }
 
 #[test]

@@ -114,6 +114,16 @@ impl RoomNode {
     /// As [`Self::on`], with `count` nodes where the broker allows it.
     pub(crate) async fn many(cluster: &Cluster, count: usize, rooms: &[&str]) -> Vec<Self> {
         let (kind, options) = cluster.options();
+        Self::many_by(kind, options, count, rooms).await
+    }
+
+    /// As [`Self::many`], on a broker of this kind with these options.
+    pub(crate) async fn many_by(
+        kind: &str,
+        options: BrokerOptions,
+        count: usize,
+        rooms: &[&str],
+    ) -> Vec<Self> {
         if kind == "memory" {
             let node = Self::open_kind(kind, options, "a");
             node.listen(rooms).await;

@@ -54,7 +54,7 @@ impl Node {
     /// A node that counts with the others.
     fn connected() -> Self {
         let (deliveries, queue) = Deliveries::new();
-        let mut state = State::new(deliveries);
+        let mut state = State::new(deliveries, Arc::new(ListLimit::new(100)));
         state.set_receiving(true);
         assert!(state.connect());
         Self { state, queue }
