@@ -23,6 +23,12 @@ const NOT_ENABLED: [u32; 2] = [10_076, 10_039];
 /// The error of a change that expects another last change.
 const WRONG_SEQUENCE: u32 = 10_071;
 
+/// When a stream was made that another node's request is making at this moment.
+const BEING_MADE: &str = "0001-01-01T00:00:00Z";
+/// How often, and after how long, the server is asked again then.
+const ATTEMPTS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// A bucket of keys.
 pub(super) struct Bucket {
     stream: String,
@@ -122,7 +128,14 @@ impl Bucket {
             .as_ref()
             .is_some_and(|error| error.err_code == NAME_IN_USE)
         {
-            made = read(&connection.ask_one(self.api("STREAM.INFO", &json!({}))).await?)?;
+            made = self.info(connection).await?;
+        }
+        for _ in 0..ATTEMPTS {
+            if made.created != BEING_MADE {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+            made = self.info(connection).await?;
         }
         if let Some(error) = made.error {
             return Err(error.into());
@@ -132,6 +145,10 @@ impl Bucket {
             return Err(Unanswered::Refused(text));
         }
         humantime::parse_rfc3339(&made.created).map_err(|_| not_understood())
+    }
+
+    async fn info(&self, connection: &Connection) -> Result<Answer, Unanswered> {
+        read(&connection.ask_one(self.api("STREAM.INFO", &json!({}))).await?)
     }
 
     /// The keys that begin with `start`, which ends at a dot.

@@ -9,6 +9,7 @@ mod ids;
 mod jetstream;
 mod login;
 mod names;
+mod order;
 mod presence;
 mod protocol;
 mod receiver;

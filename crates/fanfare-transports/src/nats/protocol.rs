@@ -40,7 +40,7 @@ pub(super) struct Info {
 }
 
 /// A message that arrived by the subscription `sid`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServerMessage {
     pub(super) sid: u64,
     pub(super) subject: Bytes,

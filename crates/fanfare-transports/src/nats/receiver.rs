@@ -8,19 +8,20 @@ use std::{
 use fanfare_cluster::transport::{Failed, Received, Receiver, Subject, Subscriber};
 use fanfare_core::BoxFuture;
 use futures_util::{StreamExt, stream};
-use tokio::task::JoinSet;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     address::Address,
     connection::{self, Reader},
     exchange::Exchange,
     names::Names,
+    order::Order,
     presence,
     protocol::{self, ServerMessage},
 };
-
-/// The subscription to all channels; others have higher numbers.
-const ALL_CHANNELS: u64 = 1;
 
 /// The subscriptions of a connection that receives.
 struct Subscriptions {
@@ -31,11 +32,12 @@ struct Subscriptions {
     _tasks: JoinSet<()>,
 }
 
-/// The numbers of subscriptions. NATS would send a message twice to two subscriptions to one subject.
+/// The numbers of subscriptions: odd for all channels, even for others. NATS would send a message twice to two subscriptions to one
+/// subject.
 #[derive(Default)]
 struct Sids {
     by_subject: HashMap<Box<str>, u64>,
-    last: u64,
+    count: u64,
 }
 
 /// Opens a connection that receives.
@@ -51,16 +53,14 @@ pub(super) async fn open(address: &Address, names: &Names) -> Result<Receiver, F
     let subscriptions = Subscriptions {
         names: names.clone(),
         exchange: Arc::clone(&exchange),
-        sids: Mutex::new(Sids {
-            last: ALL_CHANNELS,
-            ..Sids::default()
-        }),
+        sids: Mutex::default(),
         _tasks: tasks,
     };
     let names = names.clone();
-    let messages = stream::unfold((open.reader, exchange), |(mut reader, exchange)| async move {
-        let message = next(&mut reader, &exchange).await?;
-        Some((message, (reader, exchange)))
+    let start = (open.reader, exchange, Order::default());
+    let messages = stream::unfold(start, |(mut reader, exchange, mut order)| async move {
+        let message = next(&mut reader, &exchange, &mut order).await?;
+        Some((message, (reader, exchange, order)))
     });
     Ok(Receiver {
         subscriber: Box::new(subscriptions),
@@ -72,19 +72,37 @@ pub(super) async fn open(address: &Address, names: &Names) -> Result<Receiver, F
 
 /// The next message; `None` at the end of the connection. What is not read stays with the server, which ends the connection of
 /// a client that does not keep up: it drops no message of a connection that goes on.
-async fn next(reader: &mut Reader, exchange: &Exchange) -> Option<ServerMessage> {
-    while let Ok(Some(op)) = reader.next().await {
-        if let Some(message) = exchange.take(op) {
+async fn next(reader: &mut Reader, exchange: &Exchange, order: &mut Order) -> Option<ServerMessage> {
+    loop {
+        if let Some(message) = order.next() {
             return Some(message);
         }
+        let read = match order.deadline() {
+            None => reader.next().await,
+            Some(deadline) => {
+                let Ok(read) = timeout_at(deadline, reader.next()).await else {
+                    order.expire(Instant::now());
+                    continue;
+                };
+                read
+            }
+        };
+        if let Ok(Some(op)) = read {
+            if let Some(message) = exchange.take(op) {
+                order.arrived(message, Instant::now());
+            }
+        } else if order.deadline().is_some() {
+            order.end();
+        } else {
+            exchange.lost();
+            return None;
+        }
     }
-    exchange.lost();
-    None
 }
 
 /// What a message brings: itself, or the announcements that it carries.
 fn received(names: &Names, message: &ServerMessage) -> Vec<Received> {
-    let by_all_channels = message.sid == ALL_CHANNELS;
+    let by_all_channels = message.sid % 2 == 1;
     let received = |payload, version| Received {
         subject: names.read(&message.subject),
         by_all_channels,
@@ -149,13 +167,8 @@ impl Sids {
         match self.by_subject.entry(name.into()) {
             Entry::Occupied(_) => None,
             Entry::Vacant(place) => {
-                let sid = if to_all_channels {
-                    ALL_CHANNELS
-                } else {
-                    self.last += 1;
-                    self.last
-                };
-                Some(*place.insert(sid))
+                self.count += 1;
+                Some(*place.insert(2 * self.count + u64::from(to_all_channels)))
             }
         }
     }

@@ -104,11 +104,17 @@ pub(crate) async fn the_list_and_what_follows_fit_together(cluster: &Cluster) {
             for line in after {
                 match line {
                     Line::Joined(_, user) if user != "carol" => {
-                        assert!(!present.contains(user), "{user} joined twice");
+                        assert!(
+                            !present.contains(user),
+                            "{user} joined twice: {log:?} {entered:?}"
+                        );
                         present.push(user.clone());
                     }
                     Line::Left(_, user) if user != "carol" => {
-                        assert!(present.contains(user), "{user} left and was not there");
+                        assert!(
+                            present.contains(user),
+                            "{user} left and was not there: {log:?} {entered:?}"
+                        );
                         present.retain(|other| other != user);
                     }
                     _ => {}

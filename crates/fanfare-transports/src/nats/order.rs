@@ -1,0 +1,246 @@
+//! The order of what the presence bucket republishes: each change of a room waits for the change before it.
+//!
+//! nats-server 2.9 stores a message under the stream's lock and republishes it after the lock, so the changes of two nodes may
+//! arrive the wrong way round. Each republished message names the room's change before it (`Nats-Last-Sequence`).
+
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::protocol::ServerMessage;
+
+/// How long a change waits for the one before it. The server republishes that one within microseconds, or never did.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Changes that may wait.
+const MOST_WAITING: usize = 1024;
+/// Rooms of one generation. A room that has not changed while that many others have is forgotten: its next change waits for none.
+const ROOMS: usize = 65_536;
+
+/// Passes messages on, the changes of each room in order.
+#[derive(Default)]
+pub(super) struct Order {
+    ready: VecDeque<ServerMessage>,
+    waiting: VecDeque<Waiting>,
+    hasher: RandomState,
+    /// The last change of each room that was passed on. The rooms of `former` have not changed since `recent` was empty.
+    recent: HashMap<Room, u64>,
+    former: HashMap<Room, u64>,
+}
+
+/// A room's channel as one subscription receives it, hashed: a collision only makes a change wait in vain, or not wait.
+type Room = u64;
+
+struct Waiting {
+    message: ServerMessage,
+    change: Change,
+    until: Instant,
+}
+
+#[derive(Clone, Copy)]
+struct Change {
+    room: Room,
+    sequence: u64,
+    /// The room's change before it; 0 for none.
+    previous: u64,
+}
+
+impl Order {
+    /// The next message in order.
+    pub(super) fn next(&mut self) -> Option<ServerMessage> {
+        self.ready.pop_front()
+    }
+
+    /// When a waiting change has waited for long enough.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.waiting.front().map(|waiting| waiting.until)
+    }
+
+    /// `message` arrived `now`.
+    pub(super) fn arrived(&mut self, message: ServerMessage, now: Instant) {
+        let Some(change) = self.change(&message) else {
+            self.ready.push_back(message);
+            return;
+        };
+        if self.last(change.room).is_some_and(|last| change.previous > last) {
+            self.waiting.push_back(Waiting {
+                message,
+                change,
+                until: now + PATIENCE,
+            });
+            if self.waiting.len() > MOST_WAITING {
+                self.pass_first();
+            }
+        } else {
+            self.pass(message, change);
+        }
+    }
+
+    /// Passes on the changes that have waited for long enough at `now`.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while self.deadline().is_some_and(|until| until <= now) {
+            self.pass_first();
+        }
+    }
+
+    /// Nothing more arrives: passes on whatever waits.
+    pub(super) fn end(&mut self) {
+        while !self.waiting.is_empty() {
+            self.pass_first();
+        }
+    }
+
+    fn pass_first(&mut self) {
+        if let Some(Waiting { message, change, .. }) = self.waiting.pop_front() {
+            self.pass(message, change);
+        }
+    }
+
+    /// Passes on `message`, and what waits for it.
+    fn pass(&mut self, message: ServerMessage, change: Change) {
+        self.ready.push_back(message);
+        // A record's first change may have a lower number than what was known: the bucket was made anew.
+        let before = self.last(change.room).filter(|_| change.previous > 0);
+        let mut last = change.sequence.max(before.unwrap_or(0));
+        while let Some(next) = self.take_waiting(change.room, last) {
+            last = last.max(next.change.sequence);
+            self.ready.push_back(next.message);
+        }
+        if self.recent.len() >= ROOMS {
+            self.former = std::mem::take(&mut self.recent);
+        }
+        self.recent.insert(change.room, last);
+    }
+
+    /// The change of `room` that waits for no change after `last`.
+    fn take_waiting(&mut self, room: Room, last: u64) -> Option<Waiting> {
+        let follows = |waiting: &Waiting| waiting.change.room == room && waiting.change.previous <= last;
+        let at = self.waiting.iter().position(follows)?;
+        self.waiting.remove(at)
+    }
+
+    fn last(&self, room: Room) -> Option<u64> {
+        self.recent.get(&room).or_else(|| self.former.get(&room)).copied()
+    }
+
+    fn change(&self, message: &ServerMessage) -> Option<Change> {
+        let number = |name| message.header(name)?.parse().ok();
+        Some(Change {
+            room: self.hasher.hash_one((message.sid, &message.subject)),
+            sequence: number("Nats-Sequence")?,
+            previous: number("Nats-Last-Sequence")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(sid: u64, subject: &'static str, sequence: u64, previous: u64) -> ServerMessage {
+        let headers =
+            format!("NATS/1.0\r\nNats-Sequence: {sequence}\r\nNats-Last-Sequence: {previous}\r\n\r\n");
+        ServerMessage {
+            sid,
+            subject: subject.into(),
+            headers: headers.into(),
+            payload: sequence.to_string().into(),
+        }
+    }
+
+    /// The payloads of what is passed on.
+    fn passed(order: &mut Order) -> String {
+        let mut passed = Vec::new();
+        while let Some(message) = order.next() {
+            passed.push(String::from_utf8_lossy(&message.payload).into_owned());
+        }
+        passed.join(" ")
+    }
+
+    #[test]
+    fn changes_of_a_room_are_put_in_order() {
+        let now = Instant::now();
+        let mut order = Order::default();
+        for (sequence, previous, expected) in [
+            (5, 4, "5"), // the first one seen waits for none
+            (9, 8, ""),
+            (8, 5, "8 9"),
+            (14, 12, ""),
+            (20, 14, ""),
+            (12, 9, "12 14 20"),
+            (30, 0, "30"), // the record was removed meanwhile
+            (25, 20, "25"),
+            (31, 30, "31"),
+            (1, 0, "1"), // the bucket was made anew
+            (3, 2, ""),
+            (2, 1, "2 3"),
+        ] {
+            order.arrived(change(2, "r", sequence, previous), now);
+            assert_eq!(passed(&mut order), expected, "{sequence}");
+        }
+    }
+
+    #[test]
+    fn rooms_subscriptions_and_other_messages_do_not_wait_for_each_other() {
+        let now = Instant::now();
+        let mut order = Order::default();
+        let other = ServerMessage {
+            headers: "".into(),
+            ..change(2, "r", 0, 0)
+        };
+        for (message, expected) in [
+            (change(2, "r", 5, 4), "5"),
+            (change(2, "r", 9, 8), ""),
+            (change(2, "s", 9, 8), "9"),
+            (change(4, "r", 9, 8), "9"),
+            (other, "0"),
+            (change(2, "r", 8, 5), "8 9"),
+        ] {
+            order.arrived(message, now);
+            assert_eq!(passed(&mut order), expected);
+        }
+    }
+
+    #[test]
+    fn a_change_that_never_comes_is_not_waited_for_long() {
+        let now = Instant::now();
+        let mut order = Order::default();
+        for (sequence, previous) in [(5, 4), (9, 8), (10, 9)] {
+            order.arrived(change(2, "r", sequence, previous), now);
+        }
+        assert_eq!(passed(&mut order), "5");
+        assert_eq!(order.deadline(), Some(now + PATIENCE));
+        order.expire(now + PATIENCE / 2);
+        assert_eq!(passed(&mut order), "");
+        order.expire(now + PATIENCE);
+        assert_eq!(passed(&mut order), "9 10");
+        order.arrived(change(2, "r", 12, 11), now);
+        order.end();
+        assert_eq!(passed(&mut order), "12");
+    }
+
+    #[test]
+    fn what_waits_and_what_is_remembered_is_bounded() {
+        let now = Instant::now();
+        let mut order = Order::default();
+        order.arrived(change(2, "r", 1, 0), now);
+        for sequence in 0..=MOST_WAITING as u64 {
+            order.arrived(change(2, "r", 10 + 2 * sequence, 9 + 2 * sequence), now);
+        }
+        assert_eq!(passed(&mut order), "1 10");
+        assert_eq!(order.waiting.len(), MOST_WAITING);
+        let message = change(2, "r", 1, 0);
+        for room in 0..3 * ROOMS as u64 {
+            let change = Change {
+                room,
+                sequence: 1,
+                previous: 0,
+            };
+            order.pass(message.clone(), change);
+        }
+        assert!(order.recent.len() + order.former.len() <= 2 * ROOMS);
+    }
+}
