@@ -1,4 +1,4 @@
-//! The port to what carries events between nodes.
+//! The port to the broker, which carries events between nodes.
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -11,182 +11,188 @@ use crate::{
 
 /// A question, an answer or a notice with more bytes than this does not travel between nodes.
 pub const MAX_MESSAGE_BYTES: usize = (8 << 20) - 4096;
-/// How long the nodes' answers to a question are waited for.
+/// How long a node waits for the other nodes' answers to a question.
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
-/// How long an id is remembered from when it was claimed.
+/// How long a claimed id is remembered.
 pub const CLAIM_LIFETIME: Duration = Duration::from_secs(600);
-/// How long an id stays taken that was claimed and not published: after that time its claimant has died. A broker that
-/// dies with its node needs no such time.
+/// How long a claimed id stays taken if it is never published: after that time its claimant has died. An embedded
+/// broker dies with its node and needs no such time.
 pub const UNANSWERED_LIFETIME: Duration = Duration::from_secs(30);
-/// How many ids one node's own memory holds, unless the configuration says otherwise. Above the limit the oldest claims
-/// are evicted.
+/// The default number of ids in one node's own memory. Above the limit the oldest claims are evicted.
 pub const MAX_CLAIMS: usize = 1_000_000;
-/// How many notices one node keeps for nodes that have not received them. Above it (and above 64 MiB of them) the oldest are
-/// dropped: a node that was away for so long never receives those.
+/// How many notices one node keeps for nodes that have not received them. Above it (and above 64 MiB of them) the
+/// oldest are dropped, and a node that was away for so long never receives those.
 pub const MAX_NOTICES: usize = 10_000;
 
-/// A future on the heap, as trait objects need it.
+/// A boxed future, for trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Carries events to every node that holds a connection for them, this one included.
 ///
-/// Every publish passes the broker, whatever door it came in by, so that one node and many share one path and one
-/// source of order: events that one caller publishes to one audience are handed to [`Inbound`] in that order.
-/// All that an event has arrives as it was, its data and metadata byte for byte.
-/// A broker that is away loses no node its own connections: what is published meanwhile is handed to this node's
-/// [`Inbound`], and the receipt says so.
+/// Every publish passes the broker, by whatever door it enters, so that one node and many share one path and one source
+/// of order: the events that one caller publishes to one audience reach [`Inbound`] in that order. Data and metadata
+/// arrive byte for byte.
+///
+/// While the broker is unavailable, a node serves its own connections: an event goes to this node's [`Inbound`] alone,
+/// and its receipt is `degraded`.
 pub trait Broker: Send + Sync {
-    /// Publishes `events` in order and returns one receipt for each. They are placed at the call, in the order of
-    /// calls; the future only waits for what becomes of them.
+    /// Publishes `events` in order and returns one receipt for each. The events are queued at the call, in the order of
+    /// calls; the future only waits for the receipts.
     fn publish(&self, events: Vec<Event>, options: PublishOptions) -> BoxFuture<'static, Vec<Receipt>>;
 
-    /// Asks that events for `interest` reach this node. The request is placed at the call, in the order of calls;
-    /// the future resolves when it is in force, or at once while the broker is away (it is then placed when it is back).
+    /// Requests that events for `interest` reach this node. The request is queued at the call, in the order of calls.
+    /// The future resolves when it is in force, or at once while the broker is unavailable: the request is then
+    /// repeated after the reconnect.
     fn subscribe(&self, interest: Interest) -> BoxFuture<'static, ()>;
 
-    /// Takes back what [`Broker::subscribe`] asked for.
+    /// Withdraws the request of [`Broker::subscribe`].
     fn unsubscribe(&self, interest: Interest);
 
-    /// How the broker is, measured by asking it now.
+    /// Asks the broker for a reply and returns its state.
     fn health(&self) -> BoxFuture<'_, BrokerHealth>;
 
-    /// Sends something through the broker and waits until it has come back to this node; answers how long it took.
+    /// Sends a probe through the broker and back to this node; returns the round trip.
     ///
     /// # Errors
-    /// When it did not come back in time.
+    /// If the probe does not return in time.
     fn probe(&self) -> BoxFuture<'_, Result<Duration, BrokerError>>;
 
-    /// Puts `question` to every node, this one included, and gathers what [`Inbound::answer`] says there. It takes
-    /// [`ANSWER_PATIENCE`] at most.
+    /// Asks every node, this one included, and collects the answers of [`Inbound::answer`]. Takes [`ANSWER_PATIENCE`]
+    /// at most.
     fn ask(&self, question: Bytes) -> BoxFuture<'_, Asked>;
 
-    /// Delivers `notice` to every live node by [`Inbound::on_notice`], exactly once, one caller's notices in order.
+    /// Delivers `notice` to every live node by [`Inbound::on_notice`], exactly once; the notices of one caller keep
+    /// their order.
     ///
-    /// It is delivered to this node when the call returns. The others receive it soon, or as soon as they and this node can
-    /// reach the broker again; of what waits for that, [`MAX_NOTICES`] are kept. A node that starts later never receives it.
+    /// This node has handled it when the call returns. The other nodes receive it soon, or after a reconnect if they or
+    /// this node cannot reach the broker; up to [`MAX_NOTICES`] are kept until then. A node that starts later never
+    /// receives it.
     fn broadcast(&self, notice: Bytes);
 
     /// Claims each of `ids` for the caller: of all callers in the cluster that claim an id, one gets [`Claim::New`].
-    /// Returns one claim for each, in order. An id is remembered for [`CLAIM_LIFETIME`] once it is published, and
-    /// may be new again after [`UNANSWERED_LIFETIME`] until then.
+    /// Returns one claim for each, in order. A published id is remembered for [`CLAIM_LIFETIME`]; an unpublished one
+    /// may be new again after [`UNANSWERED_LIFETIME`].
     ///
-    /// While the broker is away this node goes by its own memory, in which are the ids that were claimed here and those
-    /// found taken, as many as the configuration allows; other nodes do not learn of what is claimed meanwhile. Where the
-    /// future is dropped early, ids that it would have brought are released.
+    /// While the broker is unavailable, this node decides from its own memory: the ids that were claimed here and those
+    /// found taken, as many as the configuration allows. Other nodes do not learn of these claims. If the future is
+    /// dropped early, the ids that it would have returned are released.
     fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>>;
 
-    /// Stores the receipts of ids that the caller has claimed and published, for all who claim them after it. Begun at the
-    /// call; the future, which may be dropped, resolves when it is done as far as the broker can be reached. Ids that are
-    /// forgotten stay so.
+    /// Stores the receipts of ids that the caller has claimed and published, for every later claimant. The work begins
+    /// at the call; the future may be dropped. It resolves when the receipts are stored, as far as the broker can be
+    /// reached. Forgotten ids stay forgotten.
     fn record(&self, receipts: Vec<(Uuid, Receipt)>) -> BoxFuture<'static, ()>;
 
-    /// Gives back ids that the caller has claimed and made nothing of, so that they are new again. Begun at the call, as
-    /// [`Broker::record`] is. While the broker is away only this node learns of it, and others go on finding the id taken.
+    /// Releases ids that the caller has claimed and not published, so that they are new again. The work begins at the
+    /// call, as with [`Broker::record`]. While the broker is unavailable, only this node releases them, and other nodes
+    /// still find them taken.
     fn release(&self, ids: Vec<Uuid>) -> BoxFuture<'static, ()>;
 
-    /// How full this node's own memory of ids is.
+    /// Returns how full this node's own memory of ids is.
     fn remembered_ids(&self) -> RememberedIds {
         RememberedIds::default()
     }
 
-    /// What this node has counted of the broker.
+    /// Returns what this node has counted of the broker.
     fn figures(&self) -> BrokerFigures {
         BrokerFigures::default()
     }
 
-    // Presence: counted for all nodes together.
+    // Presence: counted over all nodes together.
 
-    /// A connection of this node enters a room. [`Inbound::entered`] is called for it in the order of deliveries: what is
-    /// delivered before that call is not for the connection, what is delivered after it is. If it is the user's first in the
-    /// cluster, the room's announcement ([`Inbound::announcement`]) is published then, once, and delivered after that call.
+    /// Enters a room with a connection of this node. [`Inbound::entered`] is called for it in the order of deliveries:
+    /// the connection receives what is delivered after that call, and nothing from before. If it is the user's first
+    /// connection in the cluster, the room's announcement ([`Inbound::announcement`]) is then published once, and
+    /// delivered after that call.
     ///
-    /// While the broker is away, this node judges by what it knows itself.
+    /// While the broker is unavailable, this node decides from what it knows itself.
     fn enter(&self, entry: Entry);
 
-    /// A connection of `user` on this node leaves `room`; with the user's last one in the cluster the announcement is
-    /// published, once. Placed at the call, in the order of calls of [`Broker::enter`] and [`Broker::leave`].
+    /// Leaves `room` with a connection of `user` on this node. With the user's last connection in the cluster, the
+    /// announcement is published once. Queued at the call, in the order of calls of [`Broker::enter`] and
+    /// [`Broker::leave`].
     fn leave(&self, room: Channel, user: UserId);
 
-    /// The members of `room` that have a connection on this node, in no order.
+    /// Returns the members of `room` that have a connection on this node, in any order.
     fn present(&self, room: &Channel) -> Vec<Present>;
 
-    /// How many rooms have members on this node.
+    /// Returns the number of rooms with members on this node.
     fn rooms(&self) -> usize;
 
-    /// What this node has done about presence since the start.
+    /// Returns what this node has done about presence since the start.
     fn presence_counts(&self) -> PresenceCounts {
         PresenceCounts::default()
     }
 
-    /// Takes one of `most` places of `slot` for a connection of this node. Returns whether there was one: `false` if
-    /// all nodes together hold as many already. The caller has counted its own node's before; while the broker is away,
-    /// that count decides alone.
+    /// Acquires one of the `most` places of `slot` for a connection of this node. Returns `false` if all nodes together
+    /// already hold `most`. The caller has counted its own node's places before; while the broker is unavailable, that
+    /// count alone decides.
     fn acquire_slot(&self, slot: Slot, most: usize) -> BoxFuture<'static, bool>;
 
-    /// Gives back what [`Broker::acquire_slot`] took.
+    /// Releases what [`Broker::acquire_slot`] acquired.
     fn release_slot(&self, slot: Slot);
 
-    /// Ends this node's part in the cluster: what was published, entered and left reaches the others, and its places are
-    /// free at once. Resolves when that is done, or after a second at most.
+    /// Leaves the cluster: what was published, entered and left reaches the other nodes, and this node's slots are free
+    /// at once. Resolves when that is done, or after a second at most.
     fn close(&self) -> BoxFuture<'static, ()>;
 }
 
-/// Where a broker hands in the events that reached this node.
+/// Receives from the broker, on behalf of one node.
 pub trait Inbound: Send + Sync {
-    /// Delivers `events` in order to this node's connections, in the order of calls; resolves when each was queued or
-    /// refused everywhere.
+    /// Delivers `events` in order to this node's connections, in the order of calls. Resolves when every shard has
+    /// queued or refused them.
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>>;
 
-    /// Counts publications that came in from outside, those that are rejected included.
+    /// Counts publications that arrived from outside, rejected ones included.
     fn received(&self, publications: u64);
 
-    /// Counts a publication that is not of the documented form and was dropped.
+    /// Counts a publication that was dropped because it is not of the documented form.
     fn rejected(&self);
 
-    /// Goes once through the node's own delivery path, every shard included, without a connection noticing.
+    /// Passes once through the node's own delivery path, every shard included, and sends connections nothing.
     ///
     /// # Errors
-    /// When some part of it did not answer in time.
+    /// If a part of it does not answer in time.
     fn probe(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
 
-    /// This node's answer to a question that some node put to all ([`Broker::ask`]). One that takes longer than
+    /// Returns this node's answer to a question ([`Broker::ask`]). An answer that takes longer than
     /// [`ANSWER_PATIENCE`], has more than [`MAX_MESSAGE_BYTES`] or panics is counted as missing.
     fn answer(&self, question: Bytes) -> BoxFuture<'_, Bytes>;
 
-    /// Handles a notice of some node ([`Broker::broadcast`]). It must not wait for anything: what this node delivers next
-    /// waits for it.
+    /// Handles a notice ([`Broker::broadcast`]). It must not wait: this node's next delivery waits for it.
     fn on_notice(&self, notice: Bytes);
 
-    /// A connection has entered its room ([`Broker::enter`]). It is called in the order of [`Inbound::deliver`], and must not
-    /// wait for anything.
+    /// Handles that a connection has entered its room ([`Broker::enter`]). Called in the order of [`Inbound::deliver`];
+    /// it must not wait.
     fn entered(&self, ticket: EntryTicket, entered: Entered);
 
-    /// What is published in `room` when `member` enters it with a first connection, or leaves it with the last one; `None`
-    /// for nothing. A node that cleans up after another calls it for users who were never connected to it.
+    /// Returns the event that is published in `room` when `member` enters it with a first connection, or leaves it with
+    /// the last one; `None` for no event. A node that cleans up after a dead one calls it for users who were never
+    /// connected to it.
     fn announcement(&self, change: Presence, room: &Channel, member: &Member) -> Option<Event>;
 }
 
-/// What a node wants to receive. Events for everyone reach every node unasked, and an event that meets several interests
-/// is handed in once.
+/// The events that a node wants to receive. Events for everyone reach every node without a request. An event that meets
+/// several interests is delivered once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Interest {
     /// Events for this user.
     User(UserId),
     /// Events on this channel.
     Channel(Channel),
-    /// Events on every channel, for a node that holds at least one pattern. Exact channels are asked for besides, so that
-    /// they go on when the last pattern has gone.
+    /// Events on every channel, for a node that holds at least one pattern. Exact channels are requested as well, so
+    /// that they continue when the last pattern is gone.
     AllChannels,
 }
 
 /// How many of one node's connections an event reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reach {
-    /// Connections that should have it.
+    /// Connections that should receive it.
     pub matched: u64,
     /// Connections to which it was written or queued.
     pub queued: u64,
-    /// Connections that could not take it: their queue was full.
+    /// Connections that could not take it because their queue was full.
     pub dropped: u64,
 }
 
@@ -201,41 +207,41 @@ impl std::ops::AddAssign for Reach {
 /// How events are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublishOptions {
-    /// The caller needs to know which connections the events reach, so each node that delivers them replies. Otherwise no node
-    /// does: the receipts count this node's connections at most, and come as soon as the broker carries the events and
-    /// this node has delivered them.
+    /// The caller needs to know which connections the events reach, so each node that delivers them replies. Without it
+    /// no node replies: the receipts count this node's connections at most, and resolve as soon as the broker carries
+    /// the events and this node has delivered them.
     pub receipt: bool,
 }
 
-/// What became of a published event.
+/// How many connections a published event reached, on how many nodes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Receipt {
     /// The connections reached, on all nodes that answered.
     pub reach: Reach,
-    /// How many nodes it was brought to; a broker may leave out those that did not ask for its audience.
+    /// The number of nodes that received it; a broker may leave out those that did not request its audience.
     pub nodes: u32,
-    /// The broker was away (or answered only in part): only the nodes counted are known to have it.
+    /// The broker was unavailable or answered in part: only the counted nodes are known to have received it.
     pub degraded: bool,
 }
 
-/// What came of a question to every node.
+/// The answers of all nodes to a question.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// This node's answer first, unless it failed, then the others' as they came.
+    /// This node's answer first, unless it failed; then the others' in order of arrival.
     pub answers: Vec<Bytes>,
-    /// Every node has answered. Otherwise some stayed out, or the broker is away.
+    /// Every node has answered. Otherwise answers are missing, or the broker is unavailable.
     pub complete: bool,
 }
 
 /// The result of claiming an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// It is the caller's.
+    /// The caller now holds the id.
     New,
     /// Another caller claimed it and has not published its event yet.
     Taken,
-    /// Its event was published. `None`: the receipt is not stored yet, and never will be if its publisher died. An event
-    /// that was published on Redis itself, where no publisher waits for a receipt, has an empty one.
+    /// Its event was published. `None`: the receipt is not stored yet, and never will be if its publisher died. An
+    /// event that was published on Redis itself, where no publisher waits for a receipt, has an empty one.
     Published(Option<Receipt>),
 }
 
@@ -248,48 +254,48 @@ pub struct RememberedIds {
     pub evicted: u64,
 }
 
-/// What a node has counted of its broker since the start. Each list is of a metric's label and the number for it.
+/// What a node has counted of its broker since the start. Each list has a metric's label and its value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BrokerFigures {
     /// Publications that other nodes may have missed, by cause.
     pub degraded: Vec<(&'static str, u64)>,
     /// Messages of other programs and nodes that were ignored, by reason.
     pub ignored: Vec<(&'static str, u64)>,
-    /// The other nodes known now: those that are live, and those that may miss what is published.
+    /// The other nodes known now: live ones, and those that may miss events.
     pub peers: Vec<(&'static str, u64)>,
-    /// How often the connection that receives was opened again.
+    /// How often the receiving connection was opened again.
     pub reconnects: u64,
     /// Notices that other nodes will not receive.
     pub notices_dropped: u64,
 }
 
-/// How the broker is.
+/// The state of the broker.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BrokerHealth {
     /// It is part of this process.
     Embedded,
-    /// It answered.
+    /// The broker answered.
     Connected {
-        /// How long the answer took.
+        /// The round trip.
         round_trip: Duration,
     },
-    /// It did not.
+    /// The broker did not answer.
     Disconnected {
-        /// Why, in a few words and without secrets.
+        /// The reason, in a few words and without secrets.
         error: String,
     },
 }
 
-/// The broker did not do what was asked.
+/// Why the broker failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
-    /// There is no connection to it.
+    /// There is no connection to the broker.
     #[error("the broker is not connected")]
     Away,
-    /// It did not answer in time.
+    /// The broker did not answer in time.
     #[error("the broker did not answer in time")]
     TimedOut,
-    /// It refused to carry anything; why, in a few words and without secrets.
+    /// The broker refused the publication; the reason, in a few words and without secrets.
     #[error("{0}")]
     Refused(String),
 }

@@ -1,4 +1,4 @@
-//! What counts as one client wherever a limit is per address.
+//! The unit that limits per address count: one client.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -5,8 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-/// The longest duration a setting may have. Far more than any setting needs, and far less than what would
-/// overflow a clock when it is added to *now*.
+/// The longest duration a setting may have: far more than any setting needs, and far too short to overflow a clock.
 pub const LONGEST: Duration = Duration::from_millis(LONGEST_MS);
 const LONGEST_MS: u64 = 3650 * 24 * 3600 * 1000;
 
@@ -25,7 +24,7 @@ impl<const MIN_MS: u64, const MAX_MS: u64> DurationText<MIN_MS, MAX_MS> {
     /// Reads a duration.
     ///
     /// # Errors
-    /// Not a duration, or out of bounds.
+    /// If the text is not a duration or out of bounds.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         let found = parse_duration(&String::deserialize(from)?).map_err(D::Error::custom)?;
         let bounds = Duration::from_millis(MIN_MS)..=Duration::from_millis(MAX_MS);
@@ -60,7 +59,7 @@ fn text(milliseconds: u64) -> String {
 /// Reads a duration such as `30s`, `1h 30m` or `500ms`.
 ///
 /// # Errors
-/// Not a duration, or one longer than ten years.
+/// If the text is not a duration, or longer than ten years.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text.trim()) {
         Ok(duration) if duration <= LONGEST => Ok(duration),

@@ -88,8 +88,8 @@ impl Ending {
         }
     }
 
-    /// Whether the client may not know that its connection has ended, or ended through no decision of anyone: it is likely to
-    /// come back.
+    /// Returns whether the client is likely to reconnect: it may not know that its connection has ended, or neither
+    /// side decided to end it.
     pub fn is_loss(self) -> bool {
         matches!(self, Self::PingTimeout | Self::SlowConsumer | Self::InternalError)
     }

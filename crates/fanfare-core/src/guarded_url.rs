@@ -6,11 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
-/// What is printed in the place of a secret.
+/// The text printed in place of a secret.
 pub const HIDDEN: &str = "***";
 
-/// A URL that may carry a password, or several of NATS servers with commas between them. `Debug`, `Display` and `Serialize`
-/// leave the user information out.
+/// A URL that may carry a password, or several of NATS servers, separated by commas. `Debug`, `Display` and `Serialize`
+/// omit the user information.
 #[derive(Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "String", description = "A URL.", extend("x-kind" = "url"))]
 pub struct GuardedUrl {
@@ -20,12 +20,12 @@ pub struct GuardedUrl {
 }
 
 impl GuardedUrl {
-    /// The whole URL, password included. Call it where the connection is made.
+    /// Returns the whole URL, password included. Call it where the connection is made.
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// The scheme, in lower case: `redis`, `https`. Of several URLs it is the first one's.
+    /// Returns the scheme in lower case, such as `redis`; of several URLs the first one's.
     pub fn scheme(&self) -> &str {
         self.urls.first().map_or("", Url::scheme)
     }
@@ -34,7 +34,7 @@ impl GuardedUrl {
 impl FromStr for GuardedUrl {
     type Err = String;
 
-    /// The error never repeats the text: it may be a password in a URL with a typing error.
+    /// The error never repeats the text, which may contain a password.
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = match text.split(':').next() {
             Some("nats" | "tls") => text.split(',').map(str::trim).collect(),
@@ -45,7 +45,7 @@ impl FromStr for GuardedUrl {
             if url.has_authority() {
                 Ok(url)
             } else {
-                // What stands behind a forgotten slash would be printed as a path, even if it is a password.
+                // After a forgotten slash the rest would be printed as a path, even if it is a password.
                 Err("expected SCHEME://HOST".to_owned())
             }
         });
@@ -75,7 +75,7 @@ fn display(url: &Url, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if url.has_authority() {
         f.write_str("//")?;
     }
-    // Both halves go: `redis://password@host` is a usual slip.
+    // Both are hidden: `redis://password@host` is a usual slip.
     if !url.username().is_empty() || url.password().is_some() {
         write!(f, "{HIDDEN}@")?;
     }

@@ -1,9 +1,9 @@
 //! Fanfare's nouns, and the ports between its parts.
 //!
-//! Every other crate is built on these types; here they are in the order in which an event meets them.
+//! Every other crate is built on these types; here they appear in the order of an event's way.
 //!
 //! This crate must never know a socket, a wire format, a broker's server or a client protocol: no dialect's name, none of its texts,
-//! and none of the names of its rooms. What a dialect brings is handed in as a value, such as [`policy::KnownNames`].
+//! and none of the names of its rooms. A dialect declares such facts as a value, for example [`policy::KnownNames`].
 //!
 //! # An event and its audience
 //!
@@ -24,7 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Who may
+//! # Access
 //!
 //! One [`policy::AccessControl`] decides for all dialects who may subscribe to, join and publish on a [`Channel`]: by the rules of its
 //! [`policy::Policy`], and by the [`policy::Authorizer`] where no rule decides.
@@ -55,10 +55,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Who receives
+//! # Receivers
 //!
 //! Three indexes lead an event to its receivers. A node asks the [`Broker`] for the users in [`Interests`] and the channels in
-//! [`ChannelInterests`]; both also say which shards have a receiver. The shard's [`SubscriptionIndex`] finds the connections:
+//! [`ChannelInterests`]; both also count which shards have a receiver. The shard's [`SubscriptionIndex`] finds the connections:
 //!
 //! ```
 //! use fanfare_core::{Channel, Pattern, SubscriptionIndex};

@@ -1,22 +1,22 @@
-//! Log lines that a peer can cause at will, limited in rate.
+//! A limit on the rate of log lines that a peer can cause at will.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
-/// Lets one through in each interval and counts those held back.
+/// Lets one line pass per interval and counts those held back.
 #[derive(Debug)]
 pub struct LogThrottle {
     interval: Duration,
     begin: Instant,
-    /// When the next may pass, in nanoseconds since `begin`.
+    /// When the next line may pass, in nanoseconds since `begin`.
     next: AtomicU64,
     held_back: AtomicU64,
 }
 
 impl LogThrottle {
-    /// A throttle with this time between two lines.
+    /// Returns a throttle with this time between two lines.
     pub fn new(interval: Duration) -> Self {
         Self {
             interval,
@@ -26,7 +26,7 @@ impl LogThrottle {
         }
     }
 
-    /// How many were held back since the last that passed, if this one may pass.
+    /// Returns the number of lines held back since the last that passed, if this one may pass.
     pub fn pass(&self) -> Option<u64> {
         self.pass_at(Instant::now())
     }

@@ -1,5 +1,5 @@
-//! The fields of one JSON object, read without copying or interpreting their values, so that a value that is
-//! only passed on keeps its bytes.
+//! The fields of one JSON object, read without copying or interpreting their values: a value that is only passed on
+//! keeps its bytes.
 
 use std::{borrow::Cow, fmt};
 
@@ -77,13 +77,13 @@ impl<'a> RawObject<'a> {
     }
 }
 
-/// Returns the string that `raw` is, if it is one; borrowed unless it has escapes. A lone surrogate is not
-/// text.
+/// Returns the string that `raw` holds; borrowed unless it has escapes. `None` for other values and for a lone
+/// surrogate.
 pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str(raw.get()).ok().map(|Text(text)| text)
 }
 
-/// Distinguishes bad JSON from JSON that is not an object.
+/// Returns whether the text is bad JSON, or JSON that is not an object.
 fn what_else(most: usize, text: &str) -> BadObject {
     let is_other = !text.trim_ascii_start().starts_with('{');
     match serde_json::from_str::<&RawValue>(text) {

@@ -54,12 +54,12 @@ pub struct OptionsType {
 #[error("{0}")]
 pub struct BadOptions(String);
 
-/// The options of one dialect. Those that were not set have their defaults.
+/// The options of one dialect. Unset ones have their defaults.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Options(Value);
 
 impl fmt::Debug for Options {
-    /// Names the options without their values, of which one may be a secret.
+    /// Prints the options' names without their values, which may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set()
             .entries(self.0.as_object().into_iter().flat_map(|set| set.keys()))
@@ -77,17 +77,17 @@ pub struct NoOptions {}
 pub struct Inherited {
     /// The variable.
     pub variable: &'static str,
-    /// What it sets. If several variables of a list set the same, the first that is present wins.
+    /// The setting. If several variables of a list set the same one, the first that is present wins.
     pub target: Target,
     /// How to read its text.
     pub unit: Unit,
 }
 
-/// What an [`Inherited`] variable sets. All but [`Target::Key`] are about the declaring dialect and the
-/// listeners of the profile; configured listeners stay as they are.
+/// The setting of an [`Inherited`] variable. All but [`Target::Key`] affect the declaring dialect and the listeners of
+/// the profile; configured listeners stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// A key of the configuration with its table's name: `auth.jwt_secret`.
+    /// A configuration key with its table's name: `auth.jwt_secret`.
     Key(&'static str),
     /// The port of the dialect's listeners.
     Port,
@@ -116,7 +116,7 @@ impl Inherited {
 }
 
 impl OptionsType {
-    /// Returns what the configuration must know of `T`.
+    /// Returns the type for `T`.
     pub const fn of<T: DialectOptions>() -> Self {
         Self {
             schema: schema_of::<T>,

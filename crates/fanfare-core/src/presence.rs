@@ -1,4 +1,5 @@
-//! What all nodes count together: who is in which room, and which slots (names of connections, places of a user) are taken.
+//! What all nodes count together: the users in each room, and the slots that are taken (names of connections, places of
+//! a user).
 
 use crate::{Channel, Identity, RawJson, UserId};
 
@@ -10,7 +11,7 @@ pub const MAX_LISTED_MEMBERS: usize = 10_000;
 pub struct Member {
     /// The user.
     pub user: UserId,
-    /// What to call the user, where that is something else than the id.
+    /// The user's display name, if it differs from the id.
     pub username: Option<Box<str>>,
     /// Whether the user's credential writes the id as a number.
     pub numeric: bool,
@@ -19,7 +20,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// The user of `identity`, connected by the dialect of that name.
+    /// Returns the user of `identity`, connected by the dialect of that name.
     pub fn new(identity: &Identity, dialect: &str) -> Self {
         Self {
             user: identity.user.clone(),
@@ -29,7 +30,7 @@ impl Member {
         }
     }
 
-    /// What to call the user: the username, else the id.
+    /// Returns the username, else the id.
     pub fn name(&self) -> &str {
         self.username.as_deref().unwrap_or(&self.user)
     }
@@ -60,7 +61,7 @@ pub struct Entry {
     pub room: Channel,
     /// The connection's user.
     pub member: Member,
-    /// Comes back with [`Inbound::entered`](crate::Inbound::entered).
+    /// Identifies the entry in [`Inbound::entered`](crate::Inbound::entered).
     pub ticket: EntryTicket,
     /// Whether [`Entered`] lists the room's members.
     pub wants_members: bool,
@@ -75,8 +76,8 @@ pub struct EntryTicket(pub u64);
 pub struct Entered {
     /// It is the user's first connection in the room, on all nodes.
     pub first: bool,
-    /// The room's members, the new one included, if the entry wants them and the room has no more than may be listed.
-    /// Announcements that are delivered later fit to this list without a gap and without a repetition.
+    /// The room's members, the new one included, if the entry wants them and there are not too many. Later announcements
+    /// continue from this list without a gap or a repetition.
     pub members: Option<Vec<Member>>,
 }
 
@@ -94,21 +95,21 @@ pub struct Present {
 /// What a broker has done about presence since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PresenceCounts {
-    /// Users that this node has entered in rooms at the broker; each again after an outage.
+    /// Users that this node has entered in rooms at the broker; counted again after each outage.
     pub entered: u64,
-    /// Leases that this node has taken: one at the start, one more each time it was lost.
+    /// Leases that this node has acquired: one at the start, and one each time it was lost.
     pub leases: u64,
     /// Leases of dead nodes that this node has cleaned up after.
     pub cleaned_leases: u64,
     /// Rooms whose members this node has compared with the broker's, after an outage.
     pub compared_rooms: u64,
-    /// Slots that were refused because all nodes together hold as many as there may be.
+    /// Slots that were refused because all nodes together hold the maximum.
     pub refused_slots: u64,
     /// Lists of a room's members that were left out because the room has more than may be listed.
     pub lists_left_out: u64,
 }
 
-/// Something of which there is a limited number in the cluster, such as a name of one connection.
+/// A resource of which the cluster has a limited number, such as connections of one name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Slot {
     /// What is limited, and in which dialect.

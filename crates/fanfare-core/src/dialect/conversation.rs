@@ -1,4 +1,5 @@
-//! One connection's side of a client protocol, as a state machine without sockets and without a clock; and how one begins.
+//! One connection's side of a client protocol, as a state machine without sockets and without a clock; and how it
+//! begins.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration, time::SystemTime};
 
@@ -9,10 +10,10 @@ use crate::{Audience, Channel, Denial, DialectFacts, Ending, Identity, Member, R
 
 /// Begins conversations, and decides what a connection receives without a subscription.
 pub trait Converse: Send + Sync {
-    /// Returns the conversation of a new connection; `name` is the connection's, if connections have names.
+    /// Returns the conversation of a new connection; `name` is the connection's name, if connections have names.
     fn converse(&self, name: Option<&str>) -> Box<dyn Conversation>;
 
-    /// Which events a connection receives that are on no channel.
+    /// Returns which events without a channel a connection receives.
     fn hears(&self) -> Hearing;
 
     /// How long a user stays in its rooms after a connection was lost: one that ended without [`Command::Leave`], without a
@@ -22,7 +23,7 @@ pub trait Converse: Send + Sync {
     }
 }
 
-/// Which events a connection receives that are on no channel.
+/// Which events without a channel a connection receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hearing {
     /// Events for the connection's user.
@@ -55,10 +56,10 @@ impl Hearing {
 
 /// One connection's side of the protocol: messages and answers in, [`Step`]s out.
 ///
-/// While something it asked for ([`Step::Ask`]) is unanswered, it is handed no message: what a client sends is worked
-/// off in order, so a conversation needs to remember no more than what it is about now.
+/// While a command ([`Step::Ask`]) is open, the conversation receives no message: a client's messages are handled in
+/// order, so it has to remember one command at most.
 pub trait Conversation: Send {
-    /// The connection is open. What is published from now on comes after what is sent here.
+    /// The connection is open. Events that are published from now on follow the steps of this call.
     fn opened(&mut self, _context: &Context<'_>, _steps: &mut Steps) {}
 
     /// A whole message arrived.
@@ -77,14 +78,14 @@ pub trait Conversation: Send {
         steps.push(Step::Close(1003, Cow::Borrowed("binary frames are not accepted")));
     }
 
-    /// The oldest open command was done, or denied. A subscription, a room and an identity hold from this call on: no event that
-    /// comes of it is sent before the steps of this call.
+    /// The oldest open command was done or denied. A subscription, a room and an identity hold from this call on: no
+    /// event because of it is sent before the steps of this call.
     fn answered(&mut self, _answer: Result<Outcome, Denial>, _context: &Context<'_>, _steps: &mut Steps) {}
 
-    /// The time set by [`Step::Timer`] is over.
+    /// The time set by [`Step::Timer`] is up.
     fn timer(&mut self, _context: &Context<'_>, _steps: &mut Steps) {}
 
-    /// The credential's time is over. Unless the conversation pauses or closes, the connection would live on.
+    /// The credential expired. Unless the conversation pauses or closes, the connection lives on.
     fn expired(&mut self, _context: &Context<'_>, steps: &mut Steps) {
         steps.push(Step::End(Ending::TokenExpired));
     }
@@ -92,7 +93,7 @@ pub trait Conversation: Send {
     /// The credential of [`Command::SubscribeBy`] has expired, and the subscription to `channel` has ended.
     fn lapsed(&mut self, _channel: &Channel, _context: &Context<'_>, _steps: &mut Steps) {}
 
-    /// A message was dropped, unread, because the client sends more of them than it may.
+    /// A message was dropped unread, because the client exceeds its rate of messages.
     fn limited(&mut self, _context: &Context<'_>, _steps: &mut Steps) {}
 }
 
@@ -103,60 +104,59 @@ pub struct Context<'a> {
     pub now: SystemTime,
     /// The connection's id, unlike any other's in the cluster.
     pub connection: Uuid,
-    /// Who the connection proved to be, until the credential expired.
+    /// The verified identity of the connection, until its credential expires.
     pub identity: Option<&'a Arc<Identity>>,
 }
 
-/// A message from a client, put together from its fragments.
+/// A message from a client, reassembled from its fragments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// UTF-8 text.
+    /// A text message.
     Text(&'a str),
-    /// Anything else.
+    /// A binary message.
     Binary(&'a [u8]),
 }
 
-/// What a conversation wants done, in order.
+/// The actions that a conversation wants, in order.
 pub type Steps = Vec<Step>;
 
-/// One thing a conversation wants done.
+/// One action that a conversation wants.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// Send this text to the client.
     SendText(Bytes),
     /// Send these bytes to the client.
     SendBinary(Bytes),
-    /// Do this, then call [`Conversation::answered`].
+    /// Carry out this command, then call [`Conversation::answered`].
     Ask(Command),
-    /// The client has asked whether the server is there, or answered whether it is itself, in its protocol's own words:
-    /// that counts as an answered WebSocket ping.
+    /// The client has sent a ping or a pong in its protocol's own words. It counts as an answered WebSocket ping.
     Pinged,
-    /// Call [`Conversation::timer`] in that time; in place of an earlier wish. `None`: do not.
+    /// Call [`Conversation::timer`] after that time, instead of at any time set before. `None` clears the timer.
     Timer(Option<Duration>),
-    /// Send no events until a credential is accepted again; what is published meanwhile is not kept.
+    /// Send no events until a credential is accepted again; events that are published meanwhile are not kept.
     Pause,
     /// Close the connection with this code and reason (at most 123 bytes).
     Close(u16, Cow<'static, str>),
-    /// End the connection for a reason of the server's own, in the dialect's words.
+    /// End the connection for a reason of the server, in the dialect's words.
     End(Ending),
 }
 
-/// What a conversation can ask for.
+/// What a conversation can ask of the server.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Verify this token and let the connection be its user from now on. A connection that was somebody stays that
-    /// user: only its time is extended. Answered by [`Outcome::Authenticated`].
+    /// Verify this token and make the connection its user's. A connection that has a user keeps it: only its expiry
+    /// moves. Answered by [`Outcome::Authenticated`].
     Authenticate(Token),
-    /// Send the connection what is published there. Each is judged by itself, or, if `whole`, one that is not allowed
-    /// refuses all. What is subscribed to already is confirmed. Answered by [`Outcome::Subscribed`].
+    /// Subscribe to each of these. Each is judged separately; with `whole`, one refusal refuses all. A subscription
+    /// that exists is confirmed. Answered by [`Outcome::Subscribed`].
     Subscribe {
-        /// What to hear.
+        /// What to receive.
         to: Vec<Subscription>,
         /// All or nothing.
         whole: bool,
     },
-    /// Like `Subscribe`, of one channel that the connection may not read by itself: this token, which must be of the
-    /// connection's user, is judged in place of the connection's own. The subscription ends with it
+    /// Subscribe to one channel that the connection itself may not read: this token, which must be of the connection's
+    /// user, is judged instead of the connection's own. The subscription ends with the token
     /// ([`Conversation::lapsed`]). Answered by [`Outcome::Subscribed`].
     SubscribeBy {
         /// What to receive.
@@ -164,9 +164,9 @@ pub enum Command {
         /// The credential.
         credential: Token,
     },
-    /// Send it no more. What is not subscribed to is confirmed. Answered by [`Outcome::Unsubscribed`].
+    /// Unsubscribe from these. A subscription that does not exist is confirmed. Answered by [`Outcome::Unsubscribed`].
     Unsubscribe(Vec<Subscription>),
-    /// Enter a room. A connection that is in it already is confirmed. Answered by [`Outcome::Joined`].
+    /// Join a room. A connection that is in it already is confirmed. Answered by [`Outcome::Joined`].
     Join {
         /// The room.
         room: Channel,
@@ -175,30 +175,30 @@ pub enum Command {
     },
     /// Leave a room. Answered by [`Outcome::Left`], or [`Denial::NotMember`].
     Leave(Channel),
-    /// Publish, sent by this connection. Answered by [`Outcome::Published`].
+    /// Publish this, as the connection's user. Answered by [`Outcome::Published`].
     Publish(Draft),
-    /// Tell the dialect's figures. Answered by [`Outcome::Facts`].
+    /// Read the dialect's figures. Answered by [`Outcome::Facts`].
     Facts,
 }
 
-/// A token that a client sent. It does not show itself.
+/// A token that a client sent. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(pub Box<str>);
 
-/// An event as a client wants it published. Id, sender and time are added by the server.
+/// An event as a client wants it published. The server adds id, sender and time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
-    /// A channel, or one user. To a user it is answered only when it is known whether somebody received it.
+    /// A channel, or one user. A draft to a user is answered only when it is known whether the user received it.
     pub to: Audience,
     /// The event's type.
     pub kind: Option<Box<str>>,
-    /// What is said.
+    /// The event's data.
     pub data: RawJson,
-    /// What is said about it: a JSON object.
+    /// The event's metadata: a JSON object.
     pub metadata: Option<RawJson>,
-    /// Who may say it there.
+    /// The right that the connection must have.
     pub right: Right,
-    /// Whether the connection that publishes it receives it, too, if it is subscribed.
+    /// Whether the publishing connection receives the event too, if it is subscribed.
     pub echo: bool,
 }
 
@@ -207,28 +207,28 @@ pub struct Draft {
 pub enum Right {
     /// The right to publish on the channel.
     Rules,
-    /// The same, and it must be in the room.
+    /// The same, and the connection must be in the room.
     Member,
 }
 
-/// What came of a [`Command`].
+/// The result of a [`Command`] that was not denied.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// The connection is the credential's user; see [`Context::identity`].
     Authenticated,
-    /// For each thing asked for, in order, whether it is heard now. All are, where `whole` was asked.
+    /// For each subscription, in order, whether it holds now. With `whole`, all do.
     Subscribed(Vec<Result<(), Denial>>),
-    /// None of them is heard any more.
+    /// None of the subscriptions holds any more.
     Unsubscribed,
     /// The connection is in the room.
     Joined {
-        /// The room's members, the connection's user included, if it asked for them and there are not too many. The room's events that follow fit to
-        /// this list without a gap.
+        /// The room's members, the connection's user included, if the command wants them and there are not too many. Later events
+        /// continue from this list without a gap.
         members: Option<Vec<Member>>,
     },
     /// The connection is no longer in the room.
     Left,
-    /// The event is on its way.
+    /// The event was published.
     Published {
         /// The event's id.
         id: Uuid,

@@ -8,8 +8,8 @@ use crate::{HttpReply, Identity, Refusal};
 
 /// Decides who may connect.
 pub trait Accept: Send + Sync {
-    /// Returns whether this dialect claims the handshake, on a listener where it shares a path. The first that claims it has
-    /// it, else the last.
+    /// Returns whether this dialect claims the handshake, on a listener where it shares a path. The first dialect that
+    /// claims a handshake gets it; if none does, the last one.
     fn claims(&self, _handshake: &RequestHead<'_>) -> bool {
         false
     }
@@ -33,8 +33,8 @@ pub trait Accept: Send + Sync {
         Ok(())
     }
 
-    /// Returns what a client without a token may do, and which setting forbids it, as the end of a sentence that begins with
-    /// "anyone may"; `None` if nothing. A start warns of it.
+    /// Returns what a client without a token may do and which setting forbids it, as the end of a sentence that begins
+    /// with "anyone may"; `None` if nothing. The server warns of it when it starts.
     fn open_to_anyone(&self) -> Option<&'static str> {
         None
     }
@@ -51,7 +51,7 @@ pub trait Accept: Send + Sync {
 /// The parts of an HTTP request's head that dialects read.
 #[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
-    /// A path with parameters, and the one that was asked for.
+    /// The path's template, and the requested path.
     path: (&'static str, &'a str),
     query: &'a str,
     header: &'a dyn Fn(&str) -> Option<&'a str>,
@@ -98,7 +98,7 @@ pub struct Offer<'a> {
 pub struct About<'a> {
     /// The client's name.
     pub name: Option<&'a str>,
-    /// Connections of the dialect now.
+    /// Open connections of the dialect.
     pub active: u64,
     /// The maximum of connections of the dialect.
     pub max_connections: u64,
@@ -142,7 +142,7 @@ impl<'a> RequestHead<'a> {
         Self { path, ..self }
     }
 
-    /// Returns the segment of the path for which `{name}` stands in the dialect's path or in [`Endpoint::path`], as it was sent.
+    /// Returns the path's segment at `{name}` of the dialect's path or of [`Endpoint::path`], as it was sent.
     ///
     /// [`Endpoint::path`]: crate::Endpoint::path
     pub fn path_parameter(&self, name: &str) -> Option<&'a str> {

@@ -1,4 +1,4 @@
-//! A dialect over HTTP: its own routes, as plans without I/O, and its fields on the server's.
+//! A dialect's HTTP side: its own routes, as plans without I/O, and its fields on the server's routes.
 
 use std::time::SystemTime;
 
@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use crate::{BrokerHealth, DialectFacts, Event, Figure, JsonMap, NodeFacts, Receipt, Report, RequestHead};
 
-/// Answers HTTP requests.
+/// Serves a dialect's HTTP requests.
 pub trait Respond: Send + Sync {
-    /// Returns the fields that the protocol's document promises on `GET /health`, for which the broker was asked.
+    /// Returns the fields that the protocol's document promises on `GET /health`. `broker` was measured for this
+    /// request.
     fn health(&self, _broker: &BrokerHealth, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
         JsonMap::new()
     }
@@ -25,18 +26,18 @@ pub trait Respond: Send + Sync {
         Vec::new()
     }
 
-    /// The protocol's own routes.
+    /// Returns the protocol's own routes.
     fn endpoints(&self) -> &'static [Endpoint] {
         &[]
     }
 
-    /// Plans the answer to a request to one of [`Respond::endpoints`].
+    /// Plans the reply to a request to one of [`Respond::endpoints`].
     fn call(&self, call: &Call<'_>) -> Plan {
         Plan::Reply(self.fail(&call.error(404, "not found")))
     }
 
-    /// Returns the answer to a failed request on a route of this dialect, and on the server's where it is the listener's first
-    /// dialect.
+    /// Returns the reply to a failed request on a route of this dialect, and on the server's routes if it is the
+    /// listener's first dialect.
     fn fail(&self, error: &HttpError<'_>) -> HttpReply {
         HttpReply::json(error.status, &serde_json::json!({ "error": error.message }))
     }
@@ -49,7 +50,7 @@ pub struct Endpoint {
     pub method: &'static str,
     /// The path; `{name}` in it stands for any one segment.
     pub path: &'static str,
-    /// Whether it needs an API key, an admin's token, or a caller on this machine.
+    /// Whether the caller needs an API key, an admin's token, or a connection from this machine.
     pub guarded: bool,
 }
 
@@ -69,7 +70,7 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Returns the error that this request has failed with.
+    /// Returns the error of this request.
     pub fn error<'a>(&self, status: u16, message: &'a str) -> HttpError<'a> {
         let (id, now) = (self.id, self.now);
         HttpError {
@@ -81,7 +82,7 @@ impl Call<'_> {
     }
 }
 
-/// What the server does for a request.
+/// What the server does to answer a request.
 pub enum Plan {
     /// Reply.
     Reply(HttpReply),
@@ -91,24 +92,24 @@ pub enum Plan {
     Report {
         /// Whether the report lists the dialect's connections, which takes a walk over all of them.
         connections: bool,
-        /// Makes the answer.
+        /// Renders the reply.
         then: Box<dyn FnOnce(&Report) -> HttpReply + Send>,
     },
 }
 
-/// An answer with a JSON body.
+/// A reply with a JSON body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpReply {
     /// The status code.
     pub status: u16,
-    /// The body, which is JSON. It is text, so that an answer can show what a caller sent as it was written.
+    /// The body, which is JSON: text, so that a reply can repeat a caller's value as it was written.
     pub body: String,
 }
 
 impl HttpReply {
-    /// An answer with this body, its fields in the order of their names.
+    /// Returns a reply with this body, its fields sorted by name.
     pub fn json(status: u16, body: &impl Serialize) -> Self {
-        // Bodies are structs and maps with names for keys: there is nothing that could fail.
+        // Bodies are structs and maps with string keys, so this cannot fail.
         let body = serde_json::to_value(body).unwrap_or_default().to_string();
         Self { status, body }
     }
@@ -119,7 +120,7 @@ impl HttpReply {
 pub struct HttpError<'a> {
     /// The status code.
     pub status: u16,
-    /// What is wrong, in words for people.
+    /// The problem, in words for people.
     pub message: &'a str,
     /// A fresh id for the answer.
     pub id: Uuid,

@@ -6,16 +6,16 @@ use crate::{Dialect, Inherited, ListenPlan, Listening, Options, OptionsType, pol
 
 /// A client protocol, before it is configured.
 pub trait DialectKind: Send + Sync {
-    /// Its name in configuration, logs and metrics.
+    /// Returns its name in configuration, logs and metrics.
     fn name(&self) -> &'static str;
 
-    /// The path its clients connect to; `{name}` in it stands for any one segment.
+    /// Returns the path its clients connect to; `{name}` in it stands for any one segment.
     fn path(&self) -> &'static str;
 
-    /// One sentence for the configuration reference.
+    /// Returns one sentence for the configuration reference.
     fn summary(&self) -> &'static str;
 
-    /// Where it listens and what it allows by default.
+    /// Returns where it listens and what it allows by default.
     fn defaults(&self) -> DialectDefaults {
         DialectDefaults::default()
     }
@@ -26,23 +26,23 @@ pub trait DialectKind: Send + Sync {
     /// Changes the defaults of the access rules as its options require.
     fn shape_policy(&self, _options: &Options, _policy: &mut PolicyOptions) {}
 
-    /// The options that [`shape_policy`](Self::shape_policy) reads. A reload of the configuration applies them, like access rules;
-    /// all others need a restart.
+    /// Returns the options that [`shape_policy`](Self::shape_policy) reads. A reload of the configuration applies them,
+    /// like access rules; all others need a restart.
     fn policy_options(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// What the names of its rooms begin with; the room's id follows. In every dialect they are channels with members.
+    /// Returns the prefixes of its rooms' names; the room's id follows. In every dialect these channels have members.
     fn rooms(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// What it adds to the documents that describe the server.
+    /// Returns its part of the documents that describe the server.
     fn describe(&self) -> Description {
         Description::default()
     }
 
-    /// How `fanfare listen` receives what is `wanted`; `None` if this protocol cannot deliver it.
+    /// Returns how `fanfare listen` receives what is `wanted`; `None` if this protocol cannot deliver it.
     fn listen(&self, _wanted: &Listening<'_>) -> Option<ListenPlan> {
         None
     }
@@ -51,19 +51,19 @@ pub trait DialectKind: Send + Sync {
 /// A dialect's part of the documents that describe the server.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Description {
-    /// Of an `OpenAPI` 3.1 document: its own routes, and its fields on the shared ones; null for none.
+    /// Its part of an `OpenAPI` 3.1 document: its own routes, and its fields on the shared ones; null for none.
     pub openapi: serde_json::Value,
-    /// Of an `AsyncAPI` 3.0 document: one channel, which has the protocol's name, its operations and its messages.
+    /// Its part of an `AsyncAPI` 3.0 document: one channel with the protocol's name, its operations and its messages.
     pub asyncapi: &'static str,
 }
 
 /// The defaults of a dialect's configuration, and the settings that only this dialect has.
 ///
-/// Write `..DialectDefaults::default()` for what is common.
+/// Write `..DialectDefaults::default()` for the usual values.
 #[derive(Debug, Clone, Copy)]
 pub struct DialectDefaults {
-    /// Where it listens when nothing is configured; empty for a dialect that must be asked for. With the profile of
-    /// its name it is alone on the first of them.
+    /// Where it listens when nothing is configured; empty for a dialect that must be configured. If it is served alone,
+    /// it listens on the first.
     pub binds: &'static [&'static str],
     /// Connections per node.
     pub max_connections: usize,

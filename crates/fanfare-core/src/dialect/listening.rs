@@ -1,5 +1,5 @@
-//! How `fanfare listen` receives events: as a client of a dialect that can deliver them. The dialect says what
-//! to send and how to read what arrives; the command handles sockets and knows no dialect.
+//! How `fanfare listen` receives events: as a client of a dialect that can deliver them. The dialect decides what to
+//! send and how to read what arrives; the command handles sockets and knows no dialect.
 
 use form_urlencoded::Serializer;
 

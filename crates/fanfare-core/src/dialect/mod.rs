@@ -1,6 +1,6 @@
 //! The port to client protocols.
 //!
-//! A [`DialectKind`] is what is known of a protocol before it is configured; [`DialectKind::open`] makes the configured [`Dialect`].
+//! A [`DialectKind`] is a protocol before it is configured; [`DialectKind::open`] returns the configured [`Dialect`].
 //! A dialect has four sides, each a trait that a file of its folder implements:
 //!
 //! | trait | file | decides |

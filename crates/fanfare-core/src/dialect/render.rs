@@ -1,4 +1,4 @@
-//! How what the server sends looks in a protocol.
+//! How the server's messages look in a protocol.
 
 use std::time::{Duration, SystemTime};
 
@@ -31,7 +31,7 @@ impl From<Bytes> for Rendering {
     }
 }
 
-/// Renders what the server sends. A method that returns `None` sends nothing.
+/// Renders the server's messages. A method that returns `None` sends nothing.
 pub trait Render: Send + Sync {
     /// Returns the event as clients receive it; `None` if clients do not receive such events. Called once per event and
     /// node, however many connections receive it.
@@ -39,7 +39,7 @@ pub trait Render: Send + Sync {
         None
     }
 
-    /// The event types of the protocol's own messages. Clients of no dialect may publish them.
+    /// Returns the event types of the protocol's own messages. Clients of no dialect may publish them.
     fn own_types(&self) -> &'static [&'static str] {
         &[]
     }
@@ -55,7 +55,7 @@ pub trait Render: Send + Sync {
         None
     }
 
-    /// How often [`tick`](Self::tick) is called; `None` for never.
+    /// Returns how often [`tick`](Self::tick) is called; `None` for never.
     fn tick_interval(&self) -> Option<Duration> {
         None
     }

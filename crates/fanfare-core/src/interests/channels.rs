@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(listed, [(general.clone(), 3), (news.clone(), 1)]);
         assert_eq!(interests.connections_of("chat.general"), 3);
 
-        let mut told = 0;
+        let mut released = 0;
         for (channel, shard, expected) in [
             (&general, 3, 0),
             (&general, 1, 0), // never was
@@ -196,8 +196,8 @@ mod tests {
             (&general, 3, 1), // no more
             (&news, 1, 2),
         ] {
-            interests.release(channel, shard, || told += 1);
-            assert_eq!(told, expected, "{channel} {shard}");
+            interests.release(channel, shard, || released += 1);
+            assert_eq!(released, expected, "{channel} {shard}");
         }
         assert_eq!((interests.channels_held(), interests.subscriptions()), (0, 0));
     }
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(shards(&interests, "unheard.of"), [0, 5]);
         assert_eq!(interests.pattern_subscriptions(), 3);
 
-        let mut told = 0;
+        let mut released = 0;
         for (pattern, shard, expected, left, different) in [
             (&one, 5, 0, vec![0, 2, 5], 2),
             (&one, 1, 0, vec![0, 2, 5], 2), // never was
@@ -223,9 +223,9 @@ mod tests {
             (&other, 5, 1, vec![2], 0),
             (&other, 5, 1, vec![2], 0), // no more
         ] {
-            interests.release_pattern(pattern, shard, || told += 1);
+            interests.release_pattern(pattern, shard, || released += 1);
             assert_eq!(
-                (told, interests.patterns_held()),
+                (released, interests.patterns_held()),
                 (expected, different),
                 "{shard}"
             );

@@ -131,10 +131,10 @@ mod tests {
         assert_eq!((interests.users_in(0), interests.users_in(1)), (1, 1));
         assert_eq!(interests.connections_of("alice"), 3);
 
-        let mut told = 0;
+        let mut released = 0;
         for (place, expected) in [((3, 1), 0), ((0, 0), 0), ((0, 0), 0), ((3, 1), 1)] {
-            interests.release(&alice, place, || told += 1);
-            assert_eq!(told, expected);
+            interests.release(&alice, place, || released += 1);
+            assert_eq!(released, expected);
         }
         assert!(interests.shards_of("alice").is_empty() && interests.users().is_empty());
         assert_eq!((interests.users_in(0), interests.users_in(1)), (0, 0));

@@ -17,7 +17,7 @@ pub struct AccessControl {
     authorizer: Option<Arc<dyn Authorizer>>,
 }
 
-/// What the policy says: yes, no, or that the authorizer decides.
+/// The policy's answer: yes, no, or that the authorizer decides.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Permission {
@@ -29,7 +29,7 @@ pub enum Permission {
     Pending(OpenQuestions),
 }
 
-/// What the authorizer must allow, all of it. The default is no question, which is allowed.
+/// The questions to the authorizer, which must allow all of them. The default is no question, which is allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use]
 pub struct OpenQuestions(Questions);
@@ -57,7 +57,7 @@ pub struct DecidingRule {
 }
 
 impl AccessControl {
-    /// Returns the access control of this policy; what it leaves open is refused if there is no authorizer.
+    /// Returns the access control of this policy. Without an authorizer, what the policy leaves open is refused.
     pub fn new(policy: Policy, authorizer: Option<Arc<dyn Authorizer>>) -> Self {
         Self {
             policy: ArcSwap::from_pointee(policy),
@@ -65,8 +65,8 @@ impl AccessControl {
         }
     }
 
-    /// Judges by `policy` from now on: what is published, new subscriptions, and events for patterns. Exact subscriptions
-    /// that exist stay.
+    /// Replaces the policy for publications, new subscriptions, and events that match patterns. Existing exact
+    /// subscriptions stay.
     pub fn replace_policy(&self, policy: Policy) {
         self.policy.store(Arc::new(policy));
     }
@@ -87,7 +87,8 @@ impl AccessControl {
         explained(&self.policy.load(), who, action, channel).0
     }
 
-    /// Like [`Self::judge`], and waits for the authorizer where it decides. Asks at once, not at the first poll.
+    /// Like [`Self::judge`], and waits for the authorizer where it decides. The question is sent at the call, not at
+    /// the first poll.
     pub fn decide(
         &self,
         who: Option<&Identity>,
@@ -133,7 +134,7 @@ impl AccessControl {
         self.policy.load().readers(channel)
     }
 
-    /// Judges whether `who` may receive `event` on `channel`, of which `readers` are known.
+    /// Judges whether `who` may receive `event` on `channel`, whose readers are `readers`.
     pub fn may_receive(
         &self,
         who: Option<&Identity>,
@@ -150,7 +151,7 @@ impl AccessControl {
         of_channel.and(|| self.may_see(who, event))
     }
 
-    /// Judges whether `who` may receive `event`, whatever its channel: a private event is for the users that it names,
+    /// Judges whether `who` may receive `event`, whatever its channel. A private event is for the users that it names,
     /// for admins, and for the readers of the channel that it names.
     pub fn may_see(&self, who: Option<&Identity>, event: &Event) -> Permission {
         match (&event.private_to, &event.readers_of) {
@@ -193,8 +194,8 @@ impl AccessControl {
         })
     }
 
-    /// Takes the cached answers, without waiting. Returns the answer to all of `open` if it is known by them; else only the
-    /// questions without a cached answer are left in `open`.
+    /// Looks up the cached answers, without waiting. Returns the answer to all of `open` if the cache decides it;
+    /// otherwise only the questions without a cached answer are left in `open`.
     pub fn remembered(&self, open: &mut OpenQuestions) -> Option<AuthorizerAnswer> {
         let mut known = AuthorizerAnswer::Allowed;
         let mut left = Questions::new();
@@ -250,7 +251,7 @@ fn permission(verdict: Verdict, questions: impl FnOnce() -> Questions) -> Permis
         Verdict::Allowed => Permission::Allowed,
         Verdict::Denied => Permission::Denied,
         Verdict::Ask => match questions() {
-            // The authorizer decides, and nothing can be asked: no answer means no.
+            // Without a question to ask there is no answer, and no answer means no.
             none if none.is_empty() => Permission::Denied,
             questions => Permission::Pending(OpenQuestions(questions)),
         },
@@ -273,8 +274,7 @@ impl Permission {
 }
 
 impl OpenQuestions {
-    /// Asks by `ask` in place of the authorizer, one question after the other, until one is not allowed.
-    ///
+    /// Asks by `ask` instead of the authorizer, one question after the other, until one is not allowed.
     /// # Errors
     /// Returns the first error of `ask`, which means no.
     pub async fn ask_by<E>(&self, ask: impl AsyncFn(&Question) -> Result<bool, E>) -> Result<bool, E> {

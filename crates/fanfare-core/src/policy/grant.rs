@@ -77,7 +77,7 @@ impl Grant {
             Self::Role(role) => who.is_some_and(|who| who.has_role(role)),
             Self::Claim { name, value } => {
                 let claim = who.and_then(|who| who.claim(name));
-                claim.is_some_and(|claim| says(claim, value))
+                claim.is_some_and(|claim| has_value(claim, value))
             }
             Self::Service | Self::Nobody => false,
         }
@@ -85,7 +85,7 @@ impl Grant {
 }
 
 /// Returns whether a claim has this value.
-fn says(claim: &Value, value: &str) -> bool {
+fn has_value(claim: &Value, value: &str) -> bool {
     match claim {
         Value::String(text) => text == value,
         Value::Bool(truth) => value == if *truth { "true" } else { "false" },
@@ -93,13 +93,13 @@ fn says(claim: &Value, value: &str) -> bool {
             let mut left = Left(value);
             write!(left, "{number}").is_ok() && left.0.is_empty()
         }
-        Value::Array(items) => items.iter().any(|item| !item.is_array() && says(item, value)),
+        Value::Array(items) => items.iter().any(|item| !item.is_array() && has_value(item, value)),
         Value::Null | Value::Object(_) => false,
     }
 }
 
-/// What is left of a text after what was written into it; an error where that was not what it begins with. It compares
-/// without making a text, since a rule may be asked once for each receiver.
+/// The rest of a text after what was written into it; writing fails if the text does not begin with it. It compares
+/// without allocating, because a rule may be judged once for each receiver.
 struct Left<'a>(&'a str);
 
 impl fmt::Write for Left<'_> {
@@ -249,7 +249,7 @@ mod tests {
             (json!([]), "pro", false),
         ];
         for (claim, value, expected) in cases {
-            assert_eq!(says(&claim, value), expected, "{claim} {value}");
+            assert_eq!(has_value(&claim, value), expected, "{claim} {value}");
         }
     }
 }

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
     use crate::Pattern;
 
-    /// What a pattern of another kind, which knows no placeholder, says.
+    /// Matches a pattern without a placeholder, by another implementation.
     fn plain(pattern: &str, name: &str) -> bool {
         Pattern::new(pattern).expect("a pattern").matches(name)
     }

@@ -1,11 +1,10 @@
 //! The access policy: who may subscribe to, join and publish on which channel, the same in every dialect.
 //!
 //! The first of these decides: the first rule whose pattern matches the channel and that names the action; the
-//! authorizer, if there is one; for a room, the token's `rooms` claim; a default. Two things come before all of
-//! them: an anonymous connection cannot use a room, and backends are not asked.
+//! authorizer, if there is one; for a room, the token's `rooms` claim; a default. Two checks precede all of them: an
+//! anonymous connection cannot use a room, and backends are not judged.
 //!
-//! A channel that carries the messages of a room or of a personal channel is open only to users to whom both
-//! are.
+//! A channel that carries the messages of a room or of a personal channel is open only to users who may use both.
 
 mod access;
 mod authorizer;
@@ -81,7 +80,7 @@ enum Verdict {
     Ask,
 }
 
-/// Which connections may receive a channel's events without being judged one by one.
+/// Which connections may receive a channel's events without a judgement of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Readers {
     /// Every connection.

@@ -1,12 +1,12 @@
 //! The names that have a meaning to the policy: rooms, and the channels that carry the messages of another place,
-//! `{feed}.channel.{place}`. If the place is a room or a personal channel, its own rules hold for them, too.
+//! `{feed}.channel.{place}`. If the place is a room or a personal channel, its own rules hold for those channels too.
 
 use crate::event::personal_id;
 
-/// Which names are rooms and feeds. Dialects and the server's own features declare them; nothing here knows one.
+/// The names of rooms and feeds. Dialects and the server's own features declare them; this module knows none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownNames {
-    /// What the names of rooms begin with; the room's id follows.
+    /// The prefixes of rooms' names; the room's id follows.
     pub rooms: Vec<&'static str>,
     /// The channel of stored messages. It and everything under it is not public by default.
     pub feed: Option<&'static str>,

@@ -101,7 +101,7 @@ impl RulePattern {
     /// `{user}`.
     pub fn with_any_id(&self) -> Option<Self> {
         let mut text = self.as_str().replace(USER, MANY);
-        // More than is needed, and simpler: what is beside it is in its place already.
+        // `**` instead of `**.**` matches more than is needed, and the pattern is simpler to read.
         for doubled in ["**.**", "**:**"] {
             while text.contains(doubled) {
                 text = text.replace(doubled, MANY);
@@ -215,9 +215,9 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(RulePattern::new(text).map(|_| ()), expected, "{text:?}");
         }
-        let told = BadPattern::Placeholder.to_string();
+        let text = BadPattern::Placeholder.to_string();
         assert_eq!(
-            told,
+            text,
             "the only placeholder is {user}, and it must be a whole segment"
         );
     }

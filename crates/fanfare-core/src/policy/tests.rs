@@ -1,4 +1,4 @@
-//! The policy as tables: who, what, where, and what is said.
+//! The policy as tables: user, channel, action, verdict.
 
 use std::time::SystemTime;
 
@@ -9,7 +9,7 @@ use super::*;
 mod access;
 mod places;
 
-/// Everybody that the tables speak of.
+/// Every user of the tables.
 fn who(name: &str) -> Option<Identity> {
     let mut who = Identity::new(UserId::new(name).expect("a name"), SystemTime::UNIX_EPOCH);
     let patterns = |texts: &[&str]| {
@@ -71,7 +71,7 @@ fn options(rules: &[&str]) -> PolicyOptions {
     }
 }
 
-/// Each row: who, and what the verdict is for subscribing and for publishing (`+` yes, `-` no, `?` ask).
+/// Each row: the user, and the verdicts for subscribing and for publishing (`+` yes, `-` no, `?` ask).
 fn check(policy: &Policy, name: &str, rows: &[(&str, &str)]) {
     for (user, expected) in rows {
         let said = [Action::Subscribe, Action::Publish].map(|action| {
@@ -136,7 +136,7 @@ fn owners() {
     check(&inbox, "inbox.a.b", &[("a.b", "-+"), ("a", "-+")]);
     let many = policy(&["inbox.**.{user} | subscribe = owner | publish = nobody"]);
     check(&many, "inbox.x.y.7", &[("7", "+-"), ("y", "--"), ("y.7", "--")]);
-    // Without a place for the owner's id there is no owner.
+    // A pattern without `{user}` has no owner.
     check(
         &policy(&["a | subscribe = owner"]),
         "a",
@@ -153,7 +153,7 @@ fn the_first_rule_that_matches_decides() {
         "*.secret | subscribe = nobody | publish = nobody",
         "** | publish = authenticated",
     ]);
-    // The first names no publish, and the later ones are not asked for it.
+    // The first rule does not name publish, and the later ones are not asked.
     check(
         &policy,
         "news.secret",
@@ -214,7 +214,7 @@ fn rooms_by_rule() {
         &[("alice", "+-"), ("guest", "+-"), ("anonymous", "--")],
     );
     check(&rooms, "project:alice", &[("alice", "++"), ("staff", "--")]);
-    // `join` says nothing of a channel without members.
+    // `join` has no effect on a channel without members.
     check(&rooms, "a.room", &[("alice", "++"), ("anonymous", "++")]);
 }
 
@@ -360,7 +360,7 @@ fn readers() {
     }
 }
 
-/// What `readers` promises is what `judge` says of everybody.
+/// `readers` promises what `judge` answers for every user.
 #[test]
 fn readers_and_verdicts_agree() {
     let rules = [

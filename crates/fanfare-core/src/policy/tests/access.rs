@@ -186,7 +186,7 @@ fn one_answer(access: &AccessControl, user: &str, name: &str) {
     );
     assert_eq!(explained(Action::Publish), write, "{user} {name}");
 
-    // What a pattern shows is what an exact subscription would.
+    // A pattern shows the events that an exact subscription would.
     let readers = access.readers(&channel);
     let shown = access.may_receive(who, &event(&channel, None), &channel, readers);
     assert_eq!(settle(access, shown), read, "{user} receives {name} by a pattern");
@@ -222,7 +222,7 @@ fn every_way_to_ask_gives_one_answer() {
     }
 }
 
-/// The verdict of the policy, the answers about the channel and about its room, and what comes of them.
+/// The verdict of the policy, the answers about the channel and about its room, and the result.
 #[test]
 fn every_verdict_and_answer() {
     use AuthorizerAnswer::{Allowed, Denied, Missing};

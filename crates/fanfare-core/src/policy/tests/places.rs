@@ -1,9 +1,9 @@
-//! Channels that tell of rooms and personal channels, and events for those who may read another channel.
+//! Channels that carry the messages of rooms and personal channels, and events for the readers of another channel.
 
 use super::*;
 use crate::Event;
 
-/// A channel that tells of a place is open to those to whom both are.
+/// A channel that carries a place's messages is open to users who may use both.
 #[test]
 fn channels_that_tell_of_rooms_and_personal_channels() {
     let ruled = policy(&[
