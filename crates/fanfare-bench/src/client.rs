@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use fanfare_core::{Heard, ListenPlan};
+use fanfare_core::{ListenMessage, ListenPlan};
 use fanfare_ws::{Opcode, encode};
 use memchr::memmem;
 use tokio::{
@@ -35,7 +35,7 @@ pub(crate) struct Upgrade {
     frames: Vec<u8>,
     /// How many answers it waits for.
     confirmations: usize,
-    hear: fn(&str) -> Heard,
+    classify: fn(&str) -> ListenMessage,
 }
 
 impl Upgrade {
@@ -46,7 +46,7 @@ impl Upgrade {
             request: request(address, &plan.target),
             frames: plan.frames.iter().flat_map(framed).collect(),
             confirmations: plan.confirmations,
-            hear: plan.hear,
+            classify: plan.classify,
         }
     }
 }
@@ -88,10 +88,10 @@ async fn be_confirmed(
             }
             continue;
         };
-        match (upgrade.hear)(&String::from_utf8_lossy(text)) {
-            Heard::Confirmed => left -= 1,
-            Heard::Refused(words) => return Err(format!("subscribing: {words}")),
-            Heard::Event | Heard::Other => {}
+        match (upgrade.classify)(&String::from_utf8_lossy(text)) {
+            ListenMessage::Confirmed => left -= 1,
+            ListenMessage::Refused(words) => return Err(format!("subscribing: {words}")),
+            ListenMessage::Event | ListenMessage::Other => {}
         }
         input.drain(..len);
     }
@@ -158,9 +158,9 @@ mod tests {
             frames: vec!["hello".into()],
             confirmations,
             ..ListenPlan::connect("/ws", &[], |text| match text {
-                "yes" => Heard::Confirmed,
-                "no" => Heard::Refused("why".into()),
-                _ => Heard::Other,
+                "yes" => ListenMessage::Confirmed,
+                "no" => ListenMessage::Refused("why".into()),
+                _ => ListenMessage::Other,
             })
         };
         let request = Upgrade::new(address, &plan);

@@ -138,9 +138,9 @@ pub use broker::{
 pub use client_network::ClientNetwork;
 pub use dialect::{
     About, Accept, Call, Command, Context, Conversation, Converse, Description, Dialect, DialectDefaults,
-    DialectKind, Draft, Endpoint, Heard, Hearing, Hears, HttpError, HttpReply, ListenPlan, Listening,
-    Message, Offer, Outcome, Plan, Rejection, Render, Rendering, RequestHead, Respond, Right, Step, Steps,
-    Token, path_matches,
+    DialectKind, Draft, Endpoint, HttpError, HttpReply, ListenMessage, ListenPlan, Listening, Message, Offer,
+    Outcome, Plan, Receives, Reception, Rejection, Render, Rendering, RequestHead, Respond, Right, Step,
+    Steps, Token, path_matches,
 };
 pub use duration::{DurationText, LONGEST, format_duration, parse_duration};
 pub use ending::{Denial, Ending, Refusal};

@@ -3,7 +3,7 @@
 //! Each protocol is a folder and one line in [`ALL`]; nothing else names it. `echo` is the smallest, and the first to read. Every folder
 //! has the same files, each only where there is something in it:
 //!
-//! | file | has |
+//! | file | contents |
 //! |---|---|
 //! | `mod.rs` | the `DialectKind`: name, path, defaults, and how it is configured |
 //! | `handshake.rs` | `Accept`: who may connect, and how a refusal looks |
@@ -51,8 +51,8 @@ pub static ALL: &[&dyn DialectKind] = &[
     &echo::Kind,
 ];
 
-/// Pairs of dialects that may share a path on one listener. The second takes the handshakes that it claims, and
-/// connections of the first that send a message which it recognizes.
+/// Pairs of dialects that may share a path on one listener. The second one gets the handshakes that it claims, and the
+/// connections of the first that send a message which the second recognizes.
 pub static SHARING: &[(&str, &str)] = &[("notify", "realtime")];
 
 /// Returns the dialect of that name, with its number.

@@ -4,7 +4,7 @@
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use fanfare_core::{
-    Channel, Command, Denial, EVERYONE_CHANNEL, Hears, Identity, Outcome, Subscription,
+    Channel, Command, Denial, EVERYONE_CHANNEL, Identity, Outcome, Receives, Subscription,
     policy::{Action, Permission},
 };
 use futures_util::FutureExt;
@@ -266,7 +266,7 @@ impl Connection {
             node: turn.shard.node.clone(),
             shard: turn.shard.number,
             who: self.proven().cloned(),
-            everyone_matters: self.admission.dialect().hearing.everyone == Hears::Subscribed,
+            everyone_matters: self.admission.dialect().hearing.everyone == Receives::Subscribed,
         }
     }
 }

@@ -11,8 +11,8 @@ use std::{
 
 use fanfare_core::{
     Audience, Broker, BrokerError, BrokerFigures, BrokerHealth, ChannelInterests, Dialect, DialectFacts,
-    DialectKind, DialectReport, EVERYONE_CHANNEL, Event, Hearing, Hears, Interests, NodeFacts,
-    PresenceCounts, PublishOptions, Receipt, RememberedIds, Rendering, UserId, policy::AccessControl,
+    DialectKind, DialectReport, EVERYONE_CHANNEL, Event, Interests, NodeFacts, PresenceCounts,
+    PublishOptions, Receipt, Receives, Reception, RememberedIds, Rendering, UserId, policy::AccessControl,
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -80,7 +80,7 @@ pub struct MountedDialect {
     /// The protocol.
     pub dialect: Arc<dyn Dialect>,
     /// What reaches its connections unasked.
-    pub hearing: Hearing,
+    pub hearing: Reception,
     /// Its limits and times.
     pub settings: DialectSettings,
     /// Its figures.
@@ -259,8 +259,8 @@ impl Node {
                         .iter()
                         .filter(move |own| own.hearing.everyone == how)
                 };
-                let always = hearing(Hears::Always).map(|own| own.counters.active.load(Relaxed));
-                let subscribed = match hearing(Hears::Subscribed).next() {
+                let always = hearing(Receives::Always).map(|own| own.counters.active.load(Relaxed));
+                let subscribed = match hearing(Receives::Subscribed).next() {
                     Some(_) => self.channels.connections_of(EVERYONE_CHANNEL) as u64,
                     None => 0,
                 };
@@ -368,7 +368,7 @@ impl MountedDialect {
             name: mounting.kind.name(),
             path: mounting.kind.path(),
             hidden: mounting.kind.defaults().binds.is_empty(),
-            hearing: mounting.dialect.hears(),
+            hearing: mounting.dialect.receives(),
             dialect: mounting.dialect,
             settings: mounting.settings,
             counters: DialectCounters::default(),

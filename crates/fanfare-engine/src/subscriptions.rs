@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ahash::AHashMap;
-use fanfare_core::{Channel, Hears, Pattern, Subscription, UserId, personal_names};
+use fanfare_core::{Channel, Pattern, Receives, Subscription, UserId, personal_names};
 
 use super::{
     Shard,
@@ -197,10 +197,10 @@ impl Connection {
         let hearing = self.admission.dialect().hearing;
         let own = self.subscriptions.as_ref();
         let shown = own.map_or((0, 0), |own| (own.showing_user, own.showing_everyone));
-        let hears = |how: Hears, shown: u32| match how {
-            Hears::Always => true,
-            Hears::Never => false,
-            Hears::Subscribed => shown > 0,
+        let hears = |how: Receives, shown: u32| match how {
+            Receives::Always => true,
+            Receives::Never => false,
+            Receives::Subscribed => shown > 0,
         };
         self.hears_everyone = hears(hearing.everyone, shown.1);
         let Some(identity) = &self.identity else { return };

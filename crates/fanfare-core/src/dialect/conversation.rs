@@ -14,7 +14,7 @@ pub trait Converse: Send + Sync {
     fn converse(&self, name: Option<&str>) -> Box<dyn Conversation>;
 
     /// Returns which events without a channel a connection receives.
-    fn hears(&self) -> Hearing;
+    fn receives(&self) -> Reception;
 
     /// How long a user stays in its rooms after a connection was lost: one that ended without [`Command::Leave`], without a
     /// close frame of its client, and not by the server's decision.
@@ -25,16 +25,16 @@ pub trait Converse: Send + Sync {
 
 /// Which events without a channel a connection receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hearing {
+pub struct Reception {
     /// Events for the connection's user.
-    pub user: Hears,
+    pub user: Receives,
     /// Events for everyone.
-    pub everyone: Hears,
+    pub everyone: Receives,
 }
 
-/// See [`Hearing`].
+/// See [`Reception`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hears {
+pub enum Receives {
     /// All of them.
     Always,
     /// All of them while it is subscribed to the channel that shows them: the user's personal one, or
@@ -44,12 +44,12 @@ pub enum Hears {
     Never,
 }
 
-impl Hearing {
+impl Reception {
     /// Events for the user and for everyone alike.
-    pub const fn both(hears: Hears) -> Self {
+    pub const fn both(receives: Receives) -> Self {
         Self {
-            user: hears,
-            everyone: hears,
+            user: receives,
+            everyone: receives,
         }
     }
 }

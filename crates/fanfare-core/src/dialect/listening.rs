@@ -21,15 +21,15 @@ pub struct ListenPlan {
     pub target: String,
     /// Text messages to send when the connection is open, in order.
     pub frames: Vec<String>,
-    /// The number of [`Heard::Confirmed`] until everything is subscribed.
+    /// The number of [`ListenMessage::Confirmed`] until everything is subscribed.
     pub confirmations: usize,
     /// Classifies a text message from the server.
-    pub hear: fn(&str) -> Heard,
+    pub classify: fn(&str) -> ListenMessage,
 }
 
 /// The kinds of text messages from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum ListenMessage {
     /// An event.
     Event,
     /// The confirmation of a subscription.
@@ -42,7 +42,7 @@ pub enum Heard {
 
 impl ListenPlan {
     /// Returns the plan of a client that only connects, to `path` with these query parameters.
-    pub fn connect(path: &str, query: &[(&str, &str)], hear: fn(&str) -> Heard) -> Self {
+    pub fn connect(path: &str, query: &[(&str, &str)], classify: fn(&str) -> ListenMessage) -> Self {
         let target = if query.is_empty() {
             path.to_owned()
         } else {
@@ -53,7 +53,7 @@ impl ListenPlan {
             target,
             frames: Vec::new(),
             confirmations: 0,
-            hear,
+            classify,
         }
     }
 }

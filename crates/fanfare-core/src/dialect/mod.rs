@@ -20,13 +20,13 @@ mod listening;
 mod render;
 
 pub use conversation::{
-    Command, Context, Conversation, Converse, Draft, Hearing, Hears, Message, Outcome, Right, Step, Steps,
-    Token,
+    Command, Context, Conversation, Converse, Draft, Message, Outcome, Receives, Reception, Right, Step,
+    Steps, Token,
 };
 pub use handshake::{About, Accept, Offer, Rejection, RequestHead, path_matches};
 pub use http::{Call, Endpoint, HttpError, HttpReply, Plan, Respond};
 pub use kind::{Description, DialectDefaults, DialectKind};
-pub use listening::{Heard, ListenPlan, Listening};
+pub use listening::{ListenMessage, ListenPlan, Listening};
 pub use render::{Render, Rendering};
 
 /// A configured client protocol: all four sides of it.

@@ -93,7 +93,9 @@ fn has_value(claim: &Value, value: &str) -> bool {
             let mut left = Left(value);
             write!(left, "{number}").is_ok() && left.0.is_empty()
         }
-        Value::Array(items) => items.iter().any(|item| !item.is_array() && has_value(item, value)),
+        Value::Array(items) => items
+            .iter()
+            .any(|item| !item.is_array() && has_value(item, value)),
         Value::Null | Value::Object(_) => false,
     }
 }

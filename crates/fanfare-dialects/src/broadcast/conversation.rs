@@ -1,6 +1,8 @@
-//! One connection: it gets a welcome, may ping, answer pings and ask for the server's figures.
+//! One connection: it receives a welcome, and may send pings, pongs and requests for the server's figures.
 
-use fanfare_core::{Command, Context, Conversation, Converse, Denial, Hearing, Hears, Outcome, Step, Steps};
+use fanfare_core::{
+    Command, Context, Conversation, Converse, Denial, Outcome, Receives, Reception, Step, Steps,
+};
 
 use super::{
     Broadcast,
@@ -22,8 +24,8 @@ impl Converse for Broadcast {
         })
     }
 
-    fn hears(&self) -> Hearing {
-        Hearing::both(Hears::Always)
+    fn receives(&self) -> Reception {
+        Reception::both(Receives::Always)
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) struct BroadcastError<'a> {
     error: ErrorBody<'a>,
 }
 
-/// What went wrong.
+/// The problem.
 #[derive(Serialize, ToSchema)]
 struct ErrorBody<'a> {
     /// An id of this failure, to refer to it.

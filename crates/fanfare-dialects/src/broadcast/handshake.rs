@@ -77,17 +77,17 @@ fn is_name(text: &str) -> bool {
     text.len() <= MAX_CLIENT_ID && !text.chars().any(char::is_control)
 }
 
-/// `client_` and the end of the connection's id, which is its random part.
+/// Returns `client_` and the end of the connection's id, which is its random part.
 pub(super) fn name_for(connection: Uuid) -> String {
     format!("client_{}", tail(connection))
 }
 
-/// The last 12 hexadecimal digits of `id`.
+/// Returns the last 12 hexadecimal digits of `id`.
 pub(super) fn tail(id: Uuid) -> String {
     format!("{:012x}", id.as_u128() & 0xffff_ffff_ffff)
 }
 
-/// Returns the beginning of `text`: at most so many bytes, and whole characters.
+/// Returns the beginning of `text`: at most `most` bytes, and whole characters.
 pub(super) fn cut(text: &str, most: usize) -> &str {
     let fits = |end: &usize| *end <= most;
     let ends = text.char_indices().map(|(at, one)| at + one.len_utf8());

@@ -1,5 +1,4 @@
-//! Over HTTP: the routes, and the server's figures: `GET /status`, and this protocol's fields on `/health` and
-//! `/metrics`. Their types are in `forms`.
+//! The HTTP side: `GET /status`, and this protocol's fields on `/health` and `/metrics`. Their types are in `forms`.
 
 use fanfare_core::{
     BrokerHealth, Call, DialectFacts, Endpoint, Figure, FigureValue, HttpError, HttpReply, JsonMap,
@@ -37,7 +36,7 @@ impl Respond for Broadcast {
         })
     }
 
-    /// `connections`, `notification_service` and `server`.
+    /// Returns `connections`, `notification_service` and `server`.
     fn metrics(&self, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
         fields(&Metrics {
             connections: Counted {
@@ -119,7 +118,7 @@ impl Respond for Broadcast {
     }
 }
 
-/// Messages that were not replies.
+/// Returns the number of messages that were not replies.
 fn notifications(own: &DialectFacts) -> u64 {
     own.sent.saturating_sub(own.answers)
 }
@@ -195,7 +194,7 @@ pub(super) fn status(report: &Report, interval_seconds: u64) -> HttpReply {
     HttpReply::json(200, &body)
 }
 
-/// Seconds since the start, with one decimal.
+/// Returns the seconds since the start, with one decimal.
 pub(super) fn uptime(node: &NodeFacts) -> f64 {
     (node.uptime.as_secs_f64() * 10.0).round() / 10.0
 }

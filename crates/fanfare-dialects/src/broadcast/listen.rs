@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use fanfare_core::{Heard, ListenPlan, Listening};
+use fanfare_core::{ListenMessage, ListenPlan, Listening};
 use serde::{Deserialize, de::IgnoredAny};
 
 /// The type of test notifications, which are not events although they have an id.
@@ -13,12 +13,12 @@ pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token.filter(|_| wanted.channels.is_empty())?;
     Some(ListenPlan {
         confirmations: 1, // the welcome
-        ..ListenPlan::connect(path, &[("token", token)], hear)
+        ..ListenPlan::connect(path, &[("token", token)], classify)
     })
 }
 
 /// An event has an id, and the server's other messages have none. Its type may be any.
-fn hear(text: &str) -> Heard {
+fn classify(text: &str) -> ListenMessage {
     #[derive(Deserialize)]
     struct Frame<'a> {
         #[serde(rename = "type", borrow)]
@@ -27,13 +27,13 @@ fn hear(text: &str) -> Heard {
         message: Option<String>,
     }
     let Ok(frame) = serde_json::from_str::<Frame<'_>>(text) else {
-        return Heard::Other;
+        return ListenMessage::Other;
     };
     match (frame.id, &*frame.kind) {
-        (Some(_), TEST) => Heard::Other,
-        (Some(_), _) => Heard::Event,
-        (None, "welcome") => Heard::Confirmed,
-        (None, "error") => Heard::Refused(frame.message.unwrap_or_default()),
-        (None, _) => Heard::Other,
+        (Some(_), TEST) => ListenMessage::Other,
+        (Some(_), _) => ListenMessage::Event,
+        (None, "welcome") => ListenMessage::Confirmed,
+        (None, "error") => ListenMessage::Refused(frame.message.unwrap_or_default()),
+        (None, _) => ListenMessage::Other,
     }
 }

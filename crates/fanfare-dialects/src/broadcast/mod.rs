@@ -44,7 +44,7 @@ impl DialectKind for Kind {
     }
 
     fn summary(&self) -> &'static str {
-        "To everyone: clients hear what is posted to /notify."
+        "To everyone: clients classify what is posted to /notify."
     }
 
     fn describe(&self) -> Description {
@@ -72,7 +72,7 @@ impl DialectKind for Kind {
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Broadcast {
-    /// How often each connection is sent a test notification. `0s` turns them off.
+    /// The time between two test notifications to each connection. `0s` turns them off.
     #[serde(with = "DurationText::<0>")]
     notification_interval: Duration,
 }
@@ -95,7 +95,7 @@ impl Broadcast {
 
 #[cfg(test)]
 mod tests {
-    use fanfare_core::{Hearing, Hears};
+    use fanfare_core::{Receives, Reception};
     use serde_json::json;
 
     use super::*;
@@ -118,8 +118,8 @@ mod tests {
     #[test]
     fn nothing_need_be_subscribed_to() {
         let dialect = Kind.open(&Options::default());
-        let Hearing { user, everyone } = dialect.hears();
-        assert_eq!((user, everyone), (Hears::Always, Hears::Always));
+        let Reception { user, everyone } = dialect.receives();
+        assert_eq!((user, everyone), (Receives::Always, Receives::Always));
     }
 
     #[test]

@@ -182,7 +182,7 @@ impl<'a> Notification<'a> {
         Ok(Event::new(Audience::Everyone, Some(&self.kind), data, call.now))
     }
 
-    /// Returns what the reply shows of it.
+    /// Returns the notification as the reply shows it.
     fn shown(&self) -> Box<RawValue> {
         let none = RawValue::from_string("{}".to_owned()).unwrap_or_default();
         let shown = NotificationView {

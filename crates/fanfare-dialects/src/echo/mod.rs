@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Accept, Context, Conversation, Converse, Dialect, DialectKind, Hearing, Hears, Offer, Options,
-    Refusal, Rejection, Render, RequestHead, Respond, Step, Steps,
+    About, Accept, Context, Conversation, Converse, Dialect, DialectKind, Offer, Options, Receives,
+    Reception, Refusal, Rejection, Render, RequestHead, Respond, Step, Steps,
 };
 
 /// The dialect, before it is configured.
@@ -61,8 +61,8 @@ impl Converse for Echo {
         Box::new(Mirror)
     }
 
-    fn hears(&self) -> Hearing {
-        Hearing::both(Hears::Never)
+    fn receives(&self) -> Reception {
+        Reception::both(Receives::Never)
     }
 }
 

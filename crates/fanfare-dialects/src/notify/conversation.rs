@@ -1,6 +1,6 @@
 //! One connection: it ignores text, and a binary message ends it.
 
-use fanfare_core::{Context, Conversation, Converse, Hearing, Hears, Steps};
+use fanfare_core::{Context, Conversation, Converse, Receives, Reception, Steps};
 
 use super::Notify;
 
@@ -9,8 +9,8 @@ impl Converse for Notify {
         Box::new(Listener) // without fields, so nothing is allocated
     }
 
-    fn hears(&self) -> Hearing {
-        Hearing::both(Hears::Always)
+    fn receives(&self) -> Reception {
+        Reception::both(Receives::Always)
     }
 }
 

@@ -9,7 +9,7 @@ mod render;
 use std::sync::Arc;
 
 use fanfare_core::{
-    Description, Dialect, DialectDefaults, DialectKind, Heard, ListenPlan, Listening, Options,
+    Description, Dialect, DialectDefaults, DialectKind, ListenMessage, ListenPlan, Listening, Options,
 };
 
 use crate::describe;
@@ -56,7 +56,7 @@ impl DialectKind for Kind {
         let token = wanted.token.filter(|_| wanted.channels.is_empty())?;
         // Every message of this protocol is an event.
         Some(ListenPlan::connect(self.path(), &[("token", token)], |_| {
-            Heard::Event
+            ListenMessage::Event
         }))
     }
 }

@@ -1,7 +1,7 @@
 //! One connection: a welcome, then a reply to each message, in order.
 
 use fanfare_core::{
-    Audience, Command, Context, Conversation, Converse, Denial, Draft, Hearing, Hears, Outcome, RawJson,
+    Audience, Command, Context, Conversation, Converse, Denial, Draft, Outcome, RawJson, Receives, Reception,
     Right, Step, Steps, Subscription, UserId,
 };
 use serde_json::value::RawValue;
@@ -18,10 +18,10 @@ impl Converse for Realtime {
         Box::<Client>::default()
     }
 
-    fn hears(&self) -> Hearing {
-        Hearing {
-            user: Hears::Always,
-            everyone: Hears::Subscribed,
+    fn receives(&self) -> Reception {
+        Reception {
+            user: Receives::Always,
+            everyone: Receives::Subscribed,
         }
     }
 }

@@ -82,7 +82,7 @@ struct Config {
 }
 
 impl Respond for Realtime {
-    /// The server adds `status` and `reason`.
+    /// The server adds `status` and `reason` to these fields.
     fn health(&self, _broker: &BrokerHealth, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
         fields(&Health {
             active_connections: own.active,
@@ -91,7 +91,7 @@ impl Respond for Realtime {
         })
     }
 
-    /// Counters since the start, except the connections that are open now.
+    /// The counters are since the start; the connections are those open now.
     fn metrics(&self, _node: &NodeFacts, own: &DialectFacts) -> JsonMap {
         fields(&Metrics::of(own))
     }

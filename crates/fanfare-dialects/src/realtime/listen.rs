@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use fanfare_core::{EVERYONE_CHANNEL, Heard, ListenPlan, Listening};
+use fanfare_core::{EVERYONE_CHANNEL, ListenMessage, ListenPlan, Listening};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-/// Events for the user need no subscription; everything else is subscribed to, and the confirmations show when
-/// that is done.
+/// Events for the user need no subscription. For everything else it subscribes, and the confirmations show when that is
+/// done.
 pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     if wanted.own && wanted.token.is_none() {
         return None; // an anonymous client has no events of its own
@@ -21,7 +21,7 @@ pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     Some(ListenPlan {
         frames: vec![json!({ "type": "Subscribe", "data": { "topics": topics } }).to_string()],
         confirmations: 1,
-        ..ListenPlan::connect(path, &query, hear)
+        ..ListenPlan::connect(path, &query, classify)
     })
 }
 
@@ -33,15 +33,15 @@ struct Frame<'a> {
     data: &'a RawValue,
 }
 
-fn hear(text: &str) -> Heard {
+fn classify(text: &str) -> ListenMessage {
     let Ok(Frame { kind, data }) = serde_json::from_str(text) else {
-        return Heard::Other;
+        return ListenMessage::Other;
     };
     match &*kind {
-        "Broadcast" | "DirectMessage" => Heard::Event,
-        "Status" if is_subscribed(data) => Heard::Confirmed,
-        "Error" => Heard::Refused(refusal(data)),
-        _ => Heard::Other,
+        "Broadcast" | "DirectMessage" => ListenMessage::Event,
+        "Status" if is_subscribed(data) => ListenMessage::Confirmed,
+        "Error" => ListenMessage::Refused(refusal(data)),
+        _ => ListenMessage::Other,
     }
 }
 
@@ -54,7 +54,7 @@ fn is_subscribed(data: &RawValue) -> bool {
     serde_json::from_str(data.get()).is_ok_and(|Status { status }| status == "subscribed")
 }
 
-/// `403 Forbidden`.
+/// Returns an error's text, such as `403 Forbidden`.
 fn refusal(data: &RawValue) -> String {
     #[derive(Deserialize)]
     struct Problem {

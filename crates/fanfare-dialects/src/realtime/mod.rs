@@ -87,10 +87,10 @@ struct Realtime {
     /// Whether a client must have a token. Without one it is anonymous.
     require_auth: bool,
 
-    /// Roles that a client must have, all of them. Any role here makes a token a must.
+    /// Roles that a client must have, all of them. With any role here, a token is required.
     required_roles: Vec<String>,
 
-    /// The channels that anonymous clients may use; rooms and personal channels never are. Empty stands for all but
-    /// `messages` and what is under it.
+    /// The channels that anonymous clients may use; rooms and personal channels never are. An empty list means all but
+    /// `messages` and the channels under it.
     public: Vec<Pattern>,
 }

@@ -1,17 +1,17 @@
-//! What is too long or too many to be written out in a transcript, and what is declared.
+//! Cases that are too long or too many for a transcript, and the declarations.
 #![allow(clippy::unwrap_used)]
 
 use std::time::UNIX_EPOCH;
 
 use fanfare_core::{
-    Command, Context, Conversation, DialectKind, Hearing, Hears, Message, Options, Step, Steps,
+    Command, Context, Conversation, DialectKind, Message, Options, Receives, Reception, Step, Steps,
 };
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Kind, conversation::Client};
 
-/// What comes of a message to an anonymous client's connection.
+/// Returns the steps of an anonymous client's message.
 fn say(text: &str) -> Steps {
     let context = Context {
         now: UNIX_EPOCH,
@@ -23,7 +23,7 @@ fn say(text: &str) -> Steps {
     steps
 }
 
-/// The code and the message of the error that `text` is answered with.
+/// Returns the code and the message of the error that answers `text`.
 fn error(text: &str) -> (u64, String) {
     let steps = say(text);
     let [Step::SendText(reply)] = &*steps else {
@@ -89,7 +89,7 @@ fn little_is_said_of_what_was_long() {
     }
 }
 
-/// Every beginning of a message, and every message with one byte changed, is answered in valid JSON, or understood.
+/// Every prefix of a message, and every message with one byte changed, is understood or answered in valid JSON.
 #[test]
 fn broken_messages() {
     for whole in [
@@ -141,11 +141,11 @@ fn declared() {
     assert_eq!(given.unwrap().get::<super::Realtime>().public.len(), 1);
 
     let dialect = Kind.open(&options);
-    let hearing = Hearing {
-        user: Hears::Always,
-        everyone: Hears::Subscribed,
+    let hearing = Reception {
+        user: Receives::Always,
+        everyone: Receives::Subscribed,
     };
-    assert_eq!(dialect.hears(), hearing);
+    assert_eq!(dialect.receives(), hearing);
     assert_eq!(dialect.own_types(), ["Status", "Ack", "Error", "Pong"]);
     assert!(dialect.endpoints().iter().all(|endpoint| !endpoint.guarded));
     assert_eq!(dialect.name_for(Uuid::nil()), None);

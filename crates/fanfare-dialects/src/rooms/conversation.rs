@@ -3,8 +3,8 @@
 use std::{borrow::Cow, mem, sync::Arc, time::Duration};
 
 use fanfare_core::{
-    Audience, Channel, Command, Context, Conversation, Converse, Denial, Draft, Ending, Hearing, Hears,
-    Identity, Outcome, RawJson, Right, Step, Steps,
+    Audience, Channel, Command, Context, Conversation, Converse, Denial, Draft, Ending, Identity, Outcome,
+    RawJson, Receives, Reception, Right, Step, Steps,
 };
 
 use super::{
@@ -19,8 +19,8 @@ impl Converse for Rooms {
         Box::<Member>::default()
     }
 
-    fn hears(&self) -> Hearing {
-        Hearing::both(Hears::Always)
+    fn receives(&self) -> Reception {
+        Reception::both(Receives::Always)
     }
 
     fn leave_grace(&self) -> Duration {
@@ -87,7 +87,7 @@ impl Conversation for Member {
             (Asked::Leave(room) | Asked::Send(room), Err(denial)) => {
                 tell(&denied(denial, &room), context, steps);
             }
-            // A sent message comes back as an event.
+            // The sender receives its own message as an event.
             (Asked::Send(_) | Asked::Nothing, Ok(_)) | (Asked::Nothing, Err(_)) => {}
         }
     }

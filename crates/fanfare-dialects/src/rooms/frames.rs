@@ -5,12 +5,12 @@ use serde_json::value::RawValue;
 
 use super::errors::FrameError;
 
-/// What the names of rooms begin with.
+/// The prefixes of rooms' names.
 pub(super) const ROOMS: &[&str] = &["project:", "channel:", "task:"];
 
 /// A message from a client.
 pub(super) enum Frame<'a> {
-    /// `join_room`; whether the members are to be listed.
+    /// `join_room`, and whether to list the members.
     Join(Channel, bool),
     /// `leave_room`.
     Leave(Channel),

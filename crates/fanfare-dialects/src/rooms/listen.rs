@@ -2,15 +2,14 @@
 
 use std::borrow::Cow;
 
-use fanfare_core::{Heard, ListenPlan, Listening};
+use fanfare_core::{ListenMessage, ListenPlan, Listening};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
 
 use super::frames;
 
-/// Needs a token. Events for the user and for everyone need no subscription; the welcome shows that the token
-/// is good. To receive a room's events, it joins the room, which the members see. Other channels cannot be
-/// received here.
+/// Needs a token. Events for the user and for everyone need no subscription; the welcome shows that the token is good.
+/// For a room's events it joins the room, and the members see it. Other channels cannot be received here.
 pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token?;
     let rooms = wanted.channels;
@@ -21,12 +20,12 @@ pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     Some(ListenPlan {
         frames: rooms.iter().map(join).collect(),
         confirmations: 1 + rooms.len(),
-        ..ListenPlan::connect(path, &[("token", token)], hear)
+        ..ListenPlan::connect(path, &[("token", token)], classify)
     })
 }
 
 /// An event in a room has a sender, whatever its type; a reply to this connection has none.
-fn hear(text: &str) -> Heard {
+fn classify(text: &str) -> ListenMessage {
     #[derive(Deserialize)]
     struct Frame<'a> {
         #[serde(rename = "type", borrow)]
@@ -34,14 +33,14 @@ fn hear(text: &str) -> Heard {
         sender: Option<IgnoredAny>,
     }
     match serde_json::from_str(text) {
-        Ok(Frame { sender: Some(_), .. }) => Heard::Event,
+        Ok(Frame { sender: Some(_), .. }) => ListenMessage::Event,
         Ok(Frame { kind, .. }) => match &*kind {
-            "connected" | "joined_room" => Heard::Confirmed,
-            "left_room" | "pong" => Heard::Other,
-            "error" => Heard::Refused(refusal(text).unwrap_or_default()),
-            _ => Heard::Event,
+            "connected" | "joined_room" => ListenMessage::Confirmed,
+            "left_room" | "pong" => ListenMessage::Other,
+            "error" => ListenMessage::Refused(refusal(text).unwrap_or_default()),
+            _ => ListenMessage::Event,
         },
-        Err(_) => Heard::Other,
+        Err(_) => ListenMessage::Other,
     }
 }
 

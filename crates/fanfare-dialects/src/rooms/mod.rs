@@ -1,5 +1,5 @@
-//! `rooms`: chat and updates in rooms with access control. A client authenticates with a token in the query,
-//! joins rooms, publishes in them, and receives their events and who joins and leaves.
+//! `rooms`: chat and updates in rooms with access control. A client authenticates with a token in the query, joins
+//! rooms and publishes in them. It receives a room's events, and which users join and leave.
 //!
 //! `frames` parses a client's messages, `errors` has the texts of its errors, and `options` the options.
 
@@ -42,7 +42,7 @@ impl DialectKind for Kind {
     }
 
     fn summary(&self) -> &'static str {
-        "Rooms with access control: clients join, talk, and hear who comes and goes."
+        "Rooms with access control: clients join, talk, and classify who comes and goes."
     }
 
     fn describe(&self) -> Description {
@@ -73,7 +73,7 @@ impl DialectKind for Kind {
     }
 }
 
-/// There are no routes and no fields of this protocol.
+/// This protocol has neither routes nor fields of its own.
 impl Respond for Rooms {}
 
 #[cfg(test)]
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(defaults.production, [("rooms.default_access", "\"nobody\"")]);
     }
 
-    /// Most connections are idle most of the time.
+    /// Most connections are idle most of the time, so their size is what they cost.
     #[test]
     fn a_connection_takes_little_memory() {
         assert!(size_of::<conversation::Member>() <= 32);

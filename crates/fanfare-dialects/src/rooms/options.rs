@@ -1,5 +1,4 @@
-//! The options of this dialect. Who may join which room is decided by the policy of all dialects; here are only
-//! its defaults.
+//! The options of this dialect. The policy of all dialects decides who may join which room; here are only its defaults.
 
 use std::time::Duration;
 
@@ -11,17 +10,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Rooms {
-    /// Who may join a room of which no access rule, authorizer or `rooms` claim says anything: any `authenticated`
-    /// user, or `nobody`.
+    /// Who may join a room that no access rule, authorizer or `rooms` claim decides about: any `authenticated` user, or
+    /// `nobody`.
     pub(super) default_access: RoomAccess,
 
-    /// How long `user_left` waits after a connection was lost without `leave_room` and without a close frame. A user
-    /// who is back in the room by then has neither left nor joined.
+    /// How long the server waits with `user_left` after it lost a connection (no `leave_room` and no close frame). A
+    /// user who is back in the room by then has neither left nor joined.
     #[serde(with = "DurationText::<0>")]
     pub(super) leave_grace: Duration,
 }
 
-/// The defaults. What is not named here is as in every dialect.
+/// Returns the defaults that differ from the usual ones.
 pub(super) fn defaults() -> DialectDefaults {
     DialectDefaults {
         binds: &["0.0.0.0:8000"],

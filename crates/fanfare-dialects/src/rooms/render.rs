@@ -91,7 +91,7 @@ pub(super) fn connected(user: &Identity, now: SystemTime) -> Bytes {
     envelope("connected", None, &data, None, timestamp_micros(now))
 }
 
-/// Renders the confirmation of a join. The members, if they were asked for, are sorted by their ids.
+/// Renders the confirmation of a join. The members, if requested, are sorted by id.
 pub(super) fn joined_room(room: &str, members: Option<Vec<Member>>, now: SystemTime) -> Bytes {
     let members = members.map(|mut members| {
         members.sort_unstable_by(|a, b| a.user.cmp(&b.user));
@@ -131,8 +131,8 @@ pub(super) fn error(words: &str, now: SystemTime) -> Bytes {
     envelope("error", None, &data, None, timestamp(now))
 }
 
-/// Returns the data of `user_joined` and `user_left`; `None` if it is not JSON, which takes an id that claims
-/// to be a number and is none.
+/// Returns the data of `user_joined` and `user_left`. `None` if it is not JSON: the credential wrote the id as a
+/// number, and it is not one.
 fn member_data(member: &Member) -> Option<RawJson> {
     let (name, id) = (quoted(member.name()), user_id(&member.user, member.numeric));
     json(format!(r#"{{"username":{name},"user_id":{id}}}"#))
@@ -156,7 +156,7 @@ fn user_id(user: &str, numeric: bool) -> String {
     if numeric { user.to_owned() } else { quoted(user) }
 }
 
-/// `data` is JSON.
+/// Renders a message; `data` is JSON.
 fn envelope(kind: &str, room: Option<&str>, data: &str, sender: Option<&str>, time: impl Display) -> Bytes {
     let room = room.map_or_else(String::new, |room| format!(r#","room":{}"#, quoted(room)));
     let sender = sender.map_or_else(String::new, |sender| format!(r#","sender":{}"#, quoted(sender)));

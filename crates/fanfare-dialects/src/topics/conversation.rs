@@ -4,7 +4,8 @@
 use std::{borrow::Cow, mem, sync::Arc};
 
 use fanfare_core::{
-    Channel, Command, Context, Conversation, Converse, Denial, Ending, Hearing, Hears, Outcome, Step, Steps,
+    Channel, Command, Context, Conversation, Converse, Denial, Ending, Outcome, Receives, Reception, Step,
+    Steps,
 };
 
 use super::{
@@ -23,8 +24,8 @@ impl Converse for super::Topics {
         Box::new(Talk::new(Arc::clone(&self.0)))
     }
 
-    fn hears(&self) -> Hearing {
-        Hearing::both(Hears::Subscribed)
+    fn receives(&self) -> Reception {
+        Reception::both(Receives::Subscribed)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The handshake: every client may connect, and authenticates later. Here are the refusals.
+//! The handshake: every client may connect, and authenticates later. Only limits refuse it.
 
 use fanfare_core::{About, Accept, Offer, Refusal, Rejection, RequestHead};
 

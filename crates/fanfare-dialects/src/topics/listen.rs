@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use fanfare_core::{EVERYONE_CHANNEL, Heard, ListenPlan, Listening};
+use fanfare_core::{EVERYONE_CHANNEL, ListenMessage, ListenPlan, Listening};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -20,28 +20,28 @@ pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
             json!({ "type": "auth", "token": token }).to_string(),
             json!({ "type": "subscribe", "topics": topics }).to_string(),
         ],
-        ..ListenPlan::connect(path, &[], hear)
+        ..ListenPlan::connect(path, &[], classify)
     })
 }
 
-fn hear(text: &str) -> Heard {
+fn classify(text: &str) -> ListenMessage {
     #[derive(Deserialize)]
     struct Frame<'a> {
         #[serde(rename = "type", borrow)]
         kind: Cow<'a, str>,
     }
     let Ok(Frame { kind }) = serde_json::from_str(text) else {
-        return Heard::Other;
+        return ListenMessage::Other;
     };
     match &*kind {
-        "message" => Heard::Event,
-        "auth_success" | "subscribed" => Heard::Confirmed,
-        "auth_error" | "error" => Heard::Refused(refusal(text).unwrap_or_default()),
-        _ => Heard::Other,
+        "message" => ListenMessage::Event,
+        "auth_success" | "subscribed" => ListenMessage::Confirmed,
+        "auth_error" | "error" => ListenMessage::Refused(refusal(text).unwrap_or_default()),
+        _ => ListenMessage::Other,
     }
 }
 
-/// `403 Forbidden: not allowed (admin.news)`.
+/// Returns an error's text, such as `403 Forbidden: not allowed (admin.news)`.
 fn refusal(text: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Frame {

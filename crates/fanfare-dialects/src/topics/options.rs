@@ -15,8 +15,8 @@ pub(super) struct AuthTimeouts {
     #[serde(with = "DurationText::<1>")]
     pub(super) auth_timeout: Duration,
 
-    /// How long a connection whose token expired may take to send another one of the same user. Its subscriptions rest
-    /// until then; without one it is closed with 1008.
+    /// How long a client may take to send a new token of the same user after its token expired. Its subscriptions are
+    /// paused until then; without a new token the connection is closed with 1008.
     #[serde(with = "DurationText::<0>")]
     pub(super) reauth_grace: Duration,
 }

@@ -1,19 +1,19 @@
-//! What would not be readable in a transcript: long, deep and many.
+//! Cases that are too long, too deep or too many for a transcript.
 
 #![allow(clippy::unwrap_used)]
 
 use std::{sync::Arc, time::Duration, time::SystemTime};
 
 use fanfare_core::{
-    Command, Context, Conversation, DialectKind, Hearing, Hears, Identity, MAX_DEPTH, Message, Options,
-    Outcome, Step, Steps, Target, Unit, UserId,
+    Command, Context, Conversation, DialectKind, Identity, MAX_DEPTH, Message, Options, Outcome, Receives,
+    Reception, Step, Steps, Target, Unit, UserId,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Kind, conversation::Talk, metadata, options::AuthTimeouts};
 
-/// A connection of alice's.
+/// A connection of the user alice.
 struct Alice {
     talk: Talk,
     identity: Arc<Identity>,
@@ -49,7 +49,7 @@ impl Alice {
         steps
     }
 
-    /// The details of the one error that is the answer to `text`.
+    /// Returns the details of the one error that answers `text`.
     fn is_told(&mut self, text: &str) -> Value {
         let steps = self.says(text);
         assert_eq!(steps.len(), 1, "{text:.60}");
@@ -98,11 +98,11 @@ fn what_the_server_is_told_of_this_protocol() {
     );
 
     let dialect = Kind.open(&Options::default());
-    let hearing = Hearing {
-        user: Hears::Subscribed,
-        everyone: Hears::Subscribed,
+    let hearing = Reception {
+        user: Receives::Subscribed,
+        everyone: Receives::Subscribed,
     };
-    assert_eq!(dialect.hears(), hearing);
+    assert_eq!(dialect.receives(), hearing);
     let own = [
         "auth_success",
         "auth_error",

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// One test for each scene of a dialect's transcripts; its folder is in `place`.
+/// Returns one test for each scene of a dialect's transcripts; `place` is the dialect's folder.
 fn scenes(kind: &'static dyn DialectKind, place: &str) -> Result<Vec<Trial>, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join(place)
@@ -66,12 +66,12 @@ fn scenes(kind: &'static dyn DialectKind, place: &str) -> Result<Vec<Trial>, Str
     Ok(trials)
 }
 
-/// Plays one scene, and compares what is seen with the file, or writes it there.
+/// Plays one scene and compares the result with the file, or writes it there.
 fn check(kind: &'static dyn DialectKind, path: &Path, title: &str) -> Result<(), Failed> {
     let update = env::var_os("UPDATE_EXPECT").is_some_and(|value| value != "0");
     let mut file = File::options().read(true).write(update).open(path)?;
     if update {
-        // The file's other scenes may be written at this time, by another thread or process.
+        // Another thread or process may write the file's other scenes at this time.
         file.lock()?;
     }
     let mut text = String::new();
@@ -103,7 +103,7 @@ fn find<'a>(text: &'a str, title: &str) -> Result<Scene<'a>, String> {
         .ok_or_else(|| format!("no scene '{title}'"))
 }
 
-/// The steps of the scene `title` of `file`.
+/// Returns the steps of the scene `title` of `file`.
 fn prologue(file: &PathBuf, title: &str) -> Result<String, String> {
     let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     Ok(find(&text, title)?.body.to_owned())

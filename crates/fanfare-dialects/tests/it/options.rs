@@ -1,8 +1,8 @@
-//! A scene's options, as the configuration would hand them to the dialect.
+//! A scene's options, as the configuration would pass them to the dialect.
 
 use fanfare_core::{DialectKind, Options};
 
-/// The options of `kind`: those of the JSON object `text`, and else their defaults.
+/// Returns the options of `kind`: those of the JSON object `text`, and the defaults of all others.
 pub(crate) fn options(kind: &dyn DialectKind, text: &str) -> Options {
     let given = serde_json::from_str(text).expect("options are JSON");
     let read = kind.defaults().options.read(given);

@@ -10,8 +10,8 @@ use std::{
 use bytes::Bytes;
 use fanfare_core::{
     About, BrokerHealth, Call, Channel, ConnectionFacts, Context, Conversation, Dialect, DialectKind,
-    DialectReport, Ending, Heard, HttpError, HttpReply, Identity, JsonMap, Listening, Message, NodeFacts,
-    Plan, Presence, Reach, Receipt, Refusal, Rendering, Report, RequestHead, Steps, path_matches,
+    DialectReport, Ending, HttpError, HttpReply, Identity, JsonMap, ListenMessage, Listening, Message,
+    NodeFacts, Plan, Presence, Reach, Receipt, Refusal, Rendering, Report, RequestHead, Steps, path_matches,
 };
 
 use serde_json::Value;
@@ -25,7 +25,7 @@ use crate::{
 /// Finds a prologue's steps by its title.
 pub(crate) type Given<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
 
-/// A dialect with one connection, and what was seen of both and not yet expected.
+/// A dialect with one connection, and what it did that no line has expected yet.
 struct Stage {
     kind: &'static dyn DialectKind,
     dialect: Arc<dyn Dialect>,
@@ -35,13 +35,13 @@ struct Stage {
     /// Open commands.
     asked: usize,
     plan: Option<Plan>,
-    hear: Option<fn(&str) -> Heard>,
+    classify: Option<fn(&str) -> ListenMessage>,
     seen: VecDeque<String>,
 }
 
-/// Plays a scene; returns its lines with what was seen in place of what was expected.
+/// Plays a scene; returns its lines, with what was seen instead of what was expected.
 ///
-/// A scene that goes as expected comes back as it was. Panics if a step cannot be done.
+/// A scene without a difference is returned as it was. Panics if a step cannot be done.
 pub(crate) fn play(kind: &'static dyn DialectKind, body: &str, given: &Given<'_>) -> String {
     let mut stage = Stage {
         kind,
@@ -51,7 +51,7 @@ pub(crate) fn play(kind: &'static dyn DialectKind, body: &str, given: &Given<'_>
         conversation: None,
         asked: 0,
         plan: None,
-        hear: None,
+        classify: None,
         seen: VecDeque::new(),
     };
     let mut played = Vec::new();
@@ -75,7 +75,7 @@ pub(crate) fn play(kind: &'static dyn DialectKind, body: &str, given: &Given<'_>
 }
 
 impl Stage {
-    /// What is seen where `expected` is expected, if anything.
+    /// Returns what is seen where `expected` is expected, if anything.
     fn sees(&mut self, expected: &str) -> Option<String> {
         if expected == "nothing" {
             return self.seen.is_empty().then(|| expected.to_owned());
@@ -102,7 +102,7 @@ impl Stage {
         assert!(known, "no such step: {line}");
     }
 
-    /// Plays the steps of a prologue; what is seen in it is that scene's own test.
+    /// Plays the steps of a prologue. What is seen in it is that scene's own test.
     fn prepares(&mut self, prologue: &str) {
         let steps = prologue
             .lines()
@@ -113,7 +113,7 @@ impl Stage {
         }
     }
 
-    /// What happens to the connection.
+    /// Steps that happen to the connection.
     fn acts(&mut self, word: &str, rest: &str) -> bool {
         match word {
             "options" => self.dialect = self.kind.open(&options(self.kind, rest)),
@@ -153,7 +153,7 @@ impl Stage {
         true
     }
 
-    /// The way to a connection: handshakes, admission, refusals.
+    /// Steps before there is a connection: handshakes, admission, refusals.
     fn connects(&mut self, word: &str, rest: &str) -> bool {
         let seen = match word {
             "offer" => with_handshake(self.kind.path(), rest, |handshake| self.offered(handshake)),
@@ -179,7 +179,7 @@ impl Stage {
         true
     }
 
-    /// What the server has the dialect say to its connections.
+    /// Messages that the server sends by the dialect.
     fn speaks(&mut self, word: &str, rest: &str) -> bool {
         match word {
             "publish" => self.says(self.dialect.render(&words::event(rest))),
@@ -203,7 +203,7 @@ impl Stage {
         true
     }
 
-    /// The dialect's own routes, and its part of the server's.
+    /// The dialect's own routes, and its part of the server's routes.
     fn serves(&mut self, word: &str, rest: &str) -> bool {
         match word {
             "call" => self.call(rest),
@@ -232,9 +232,9 @@ impl Stage {
     fn listens(&mut self, word: &str, rest: &str) -> bool {
         match word {
             "listen" => self.listen(rest),
-            "hears" => {
-                let hear = self.hear.expect("a plan to listen");
-                self.seen.push_back(words::heard(hear(rest)));
+            "receives" => {
+                let classify = self.classify.expect("a plan to listen");
+                self.seen.push_back(words::classified(classify(rest)));
             }
             _ => return false,
         }
@@ -287,7 +287,7 @@ impl Stage {
         let Some(plan) = self.kind.listen(&wanted) else {
             return self.seen.push_back("no way".into());
         };
-        self.hear = Some(plan.hear);
+        self.classify = Some(plan.classify);
         self.seen.push_back(format!("connects {}", plan.target));
         self.seen
             .extend(plan.frames.iter().map(|frame| format!("sends {frame}")));

@@ -40,7 +40,7 @@
 //! health, metrics                       the dialect's part of those routes; then `fields …`
 //! listen [token T] [own] [CHANNEL]…     `fanfare listen` makes its plan; then `connects TARGET`, `sends FRAME` for each
 //!                                       and `confirmations COUNT`, or `no way`
-//! hears TEXT                            it receives a message; then `event`, `confirmed`, `refused WORDS` or `other`
+//! receives TEXT                         it receives a message; then `event`, `confirmed`, `refused WORDS` or `other`
 //! ```
 //!
 //! Steps that the dialect does, exactly and in this order:
@@ -72,7 +72,7 @@ pub(crate) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// The title as a test's name: letters and digits, the rest as single underscores.
+    /// Returns the title as a test's name: letters and digits, the rest as single underscores.
     pub(crate) fn name(&self) -> String {
         let words = self.title.split(|letter: char| !letter.is_alphanumeric());
         let words: Vec<_> = words
@@ -87,7 +87,7 @@ impl Scene<'_> {
 ///
 /// # Errors
 ///
-/// A step before the first scene, and two scenes with one name.
+/// If a step precedes the first scene, or two scenes have one name.
 pub(crate) fn parse(text: &str) -> Result<Vec<Scene<'_>>, String> {
     let mut scenes: Vec<Scene<'_>> = Vec::new();
     let mut names = HashSet::new();
@@ -113,7 +113,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Scene<'_>>, String> {
     Ok(scenes)
 }
 
-/// Whether `line` is no step.
+/// Returns whether `line` is not a step.
 pub(crate) fn is_comment(line: &str) -> bool {
     line.is_empty() || line.starts_with('#')
 }
@@ -123,7 +123,7 @@ pub(crate) fn split(line: &str) -> (&str, &str) {
     line.split_once(' ').unwrap_or((line, ""))
 }
 
-/// Whether a step says what is seen, rather than what happens.
+/// Returns whether a step describes what is seen, rather than what happens.
 pub(crate) fn is_expected(line: &str) -> bool {
     match split(line) {
         ("timer", rest) => !rest.is_empty(),
@@ -131,7 +131,7 @@ pub(crate) fn is_expected(line: &str) -> bool {
     }
 }
 
-/// The first words of what the dialect does; `timer` alone is also something that happens.
+/// The first words of steps that the dialect does; `timer` alone is also a step that happens.
 const SEEN: [&str; 25] = [
     "<",
     "<<",

@@ -1,10 +1,10 @@
-//! How steps, commands and answers are written in transcripts.
+//! The written form of steps, commands and answers in transcripts.
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, Channel, Command, Denial, DialectFacts, Draft, Event, Heard, Identity, Member, Outcome,
+    Audience, Channel, Command, Denial, DialectFacts, Draft, Event, Identity, ListenMessage, Member, Outcome,
     Pattern, RawJson, Rejection, Rendering, Right, Sender, Step, Subscription, UserId,
 };
 use serde_json::Value;
@@ -33,7 +33,7 @@ pub(crate) fn facts() -> DialectFacts {
     }
 }
 
-/// A message to the client as the transcript says it.
+/// Returns a message to the client as transcripts write it.
 pub(crate) fn rendering(rendering: Rendering) -> String {
     match rendering {
         Rendering::Text(text) => format!("< {}", String::from_utf8_lossy(&text)),
@@ -41,7 +41,7 @@ pub(crate) fn rendering(rendering: Rendering) -> String {
     }
 }
 
-/// A step as the transcript says it.
+/// Returns a step as transcripts write it.
 pub(crate) fn step(step: &Step) -> String {
     match step {
         Step::SendText(text) => format!("< {}", String::from_utf8_lossy(text)),
@@ -106,7 +106,7 @@ fn draft(draft: &Draft) -> String {
     text
 }
 
-/// The answer that `text` says; an `authenticated` one has the identity with it.
+/// Returns the answer that `text` describes; an `authenticated` one includes the identity.
 pub(crate) fn answer(text: &str) -> (Result<Outcome, Denial>, Option<Identity>) {
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     let outcome = match (word, rest) {
@@ -130,7 +130,7 @@ pub(crate) fn answer(text: &str) -> (Result<Outcome, Denial>, Option<Identity>) 
     (Ok(outcome), None)
 }
 
-/// The member of a room that `text` describes as an identity.
+/// Returns the member of a room that `text` describes as an identity.
 pub(crate) fn member(text: &str) -> Option<Member> {
     identity(text).map(|identity| Member::new(&identity, "rooms"))
 }
@@ -214,12 +214,12 @@ pub(crate) fn rejection(rejection: &Rejection) -> String {
     }
 }
 
-pub(crate) fn heard(heard: Heard) -> String {
-    match heard {
-        Heard::Event => "event".into(),
-        Heard::Confirmed => "confirmed".into(),
-        Heard::Refused(words) => format!("refused {words}"),
-        Heard::Other => "other".into(),
+pub(crate) fn classified(message: ListenMessage) -> String {
+    match message {
+        ListenMessage::Event => "event".into(),
+        ListenMessage::Confirmed => "confirmed".into(),
+        ListenMessage::Refused(words) => format!("refused {words}"),
+        ListenMessage::Other => "other".into(),
     }
 }
 

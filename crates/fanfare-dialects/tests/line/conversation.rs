@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, Channel, Command, Context, Conversation, Converse, Denial, Draft, Hearing, Hears, Outcome,
-    RawJson, Right, Step, Steps, Subscription, Token,
+    Audience, Channel, Command, Context, Conversation, Converse, Denial, Draft, Outcome, RawJson, Receives,
+    Reception, Right, Step, Steps, Subscription, Token,
 };
 use serde_json::Value;
 
@@ -14,10 +14,10 @@ impl Converse for Line {
         Box::<Talk>::default()
     }
 
-    fn hears(&self) -> Hearing {
-        Hearing {
-            user: Hears::Always,
-            everyone: Hears::Never,
+    fn receives(&self) -> Reception {
+        Reception {
+            user: Receives::Always,
+            everyone: Receives::Never,
         }
     }
 }

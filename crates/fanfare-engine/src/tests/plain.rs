@@ -7,16 +7,16 @@ use std::{collections::VecDeque, sync::Arc, time::Duration, time::SystemTime};
 use bytes::Bytes;
 use fanfare_core::{
     About, Accept, Announcement, Audience, Channel, Command, Context, Conversation, Converse, Denial,
-    Dialect, DialectFacts, DialectKind, Draft, Ending, Event, Hearing, Hears, Identity, Member, NodeFacts,
-    Offer, Options, Outcome, Presence, RawJson, Refusal, Rejection, Render, Rendering, RequestHead, Respond,
-    Right, Step, Steps, Subscription, Token, UserId,
+    Dialect, DialectFacts, DialectKind, Draft, Ending, Event, Identity, Member, NodeFacts, Offer, Options,
+    Outcome, Presence, RawJson, Receives, Reception, Refusal, Rejection, Render, Rendering, RequestHead,
+    Respond, Right, Step, Steps, Subscription, Token, UserId,
 };
 use uuid::Uuid;
 
 /// What a test dialect may do in one way or another.
 #[derive(Clone)]
 pub(super) struct Plain {
-    pub(super) hearing: Hearing,
+    pub(super) hearing: Reception,
     /// At the end of a credential, events pause until there is another.
     pub(super) pauses: bool,
     /// Says so to all, that often.
@@ -34,7 +34,7 @@ pub(super) struct Plain {
 impl Default for Plain {
     fn default() -> Self {
         Self {
-            hearing: Hearing::both(Hears::Always),
+            hearing: Reception::both(Receives::Always),
             pauses: false,
             ticks: None,
             notice: None,
@@ -47,10 +47,10 @@ impl Default for Plain {
 }
 
 impl Plain {
-    /// Hears only what it subscribed to.
+    /// Receives only what it subscribed to.
     pub(super) fn by_subscription() -> Self {
         Self {
-            hearing: Hearing::both(Hears::Subscribed),
+            hearing: Reception::both(Receives::Subscribed),
             ..Self::default()
         }
     }
@@ -102,7 +102,7 @@ impl Converse for Plain {
             fails: false,
         })
     }
-    fn hears(&self) -> Hearing {
+    fn receives(&self) -> Reception {
         self.hearing
     }
     fn leave_grace(&self) -> Duration {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{ArgGroup, Args};
-use fanfare_core::{Heard, Listening, Subscription};
+use fanfare_core::{ListenMessage, Listening, Subscription};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Map, Value};
 use tokio::{
@@ -95,28 +95,28 @@ async fn listen(to: Destination, count: u64) -> Outcome {
         let sent = socket.send(Message::text(frame)).await;
         sent.map_err(|error| Failure::Runtime(explain(&error)))?;
     }
-    let hearing = Hearing {
+    let listener = Listener {
         dialect: to.dialect,
-        hear: to.plan.hear,
+        classify: to.plan.classify,
         unconfirmed: to.plan.confirmations,
         left: count,
     };
-    hearing.run(&mut socket).await?;
+    listener.run(&mut socket).await?;
     let _ = socket.close(None).await; // we are leaving anyway
     Ok(())
 }
 
 /// One who listens.
-struct Hearing {
+struct Listener {
     dialect: &'static str,
-    hear: fn(&str) -> Heard,
+    classify: fn(&str) -> ListenMessage,
     /// What the server has yet to grant.
     unconfirmed: usize,
     /// Events still to be printed.
     left: u64,
 }
 
-impl Hearing {
+impl Listener {
     async fn run(mut self, socket: &mut Socket) -> Outcome {
         let deadline = Instant::now() + PATIENCE;
         self.tell_when_ready();
@@ -148,21 +148,21 @@ impl Hearing {
     }
 
     fn take(&mut self, text: &str) -> Outcome {
-        match (self.hear)(text) {
-            Heard::Event => {
+        match (self.classify)(text) {
+            ListenMessage::Event => {
                 self.left -= 1;
                 if print(text).is_err() {
                     self.left = 0; // nobody reads any more
                 }
             }
-            Heard::Confirmed if self.unconfirmed > 0 => {
+            ListenMessage::Confirmed if self.unconfirmed > 0 => {
                 self.unconfirmed -= 1;
                 self.tell_when_ready();
             }
-            Heard::Refused(words) => {
+            ListenMessage::Refused(words) => {
                 return Err(Failure::Runtime(format!("the server refused: {}", shown(&words))));
             }
-            Heard::Confirmed | Heard::Other => {}
+            ListenMessage::Confirmed | ListenMessage::Other => {}
         }
         Ok(())
     }
