@@ -1,4 +1,4 @@
-//! API keys: made once, told once, and looked up in memory.
+//! API keys: created once, shown once, and looked up in memory.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,9 +19,9 @@ const MAX_NAME_BYTES: usize = 200;
 pub enum Scope {
     /// To publish events.
     Publish,
-    /// To ask: presence, figures.
+    /// Reading presence and figures.
     Read,
-    /// Everything.
+    /// Everything else too.
     Admin,
 }
 
@@ -29,7 +29,7 @@ impl Scope {
     /// Every scope.
     pub const ALL: [Self; 3] = [Self::Publish, Self::Read, Self::Admin];
 
-    /// The scope's name in the database and on the command line.
+    /// Returns the scope's name in the database and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Publish => "publish",
@@ -54,18 +54,18 @@ impl FromStr for Scope {
     }
 }
 
-/// A key that was offered and is good.
+/// A valid key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
     /// A UUID.
     pub id: String,
-    /// What it is for, in somebody's words.
+    /// The name that its creator gave it.
     pub name: String,
     scopes: Vec<Scope>,
 }
 
 impl ApiKey {
-    /// Whether the key may be used for this.
+    /// Returns whether the key may be used for this.
     pub fn allows(&self, wanted: Scope) -> bool {
         self.scopes
             .iter()
@@ -73,22 +73,22 @@ impl ApiKey {
     }
 }
 
-/// Whether callers need a key, as far as the database says.
+/// Whether callers need a key, according to the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyNeed {
-    /// Nobody knows: the database has not been read yet.
+    /// The database has not been read yet.
     Unknown,
-    /// No: no key was ever made.
+    /// No: no key was ever created.
     No,
-    /// Yes: a key was made. That it was revoked since does not open what it closed.
+    /// Yes: a key was created. Revoking it does not open again what it closed.
     Yes,
 }
 
-/// The keys that are good, by their hashes.
+/// The valid keys, by their hashes.
 #[derive(Default)]
 pub(crate) struct KnownKeys {
     good: RwLock<HashMap<String, Arc<ApiKey>>>,
-    /// 0 for [`KeyNeed::Unknown`], 1 for `No`, 2 for `Yes`. Beside the lock, since it is asked for each command.
+    /// 0 for [`KeyNeed::Unknown`], 1 for `No`, 2 for `Yes`. Outside the lock, because every command reads it.
     need: AtomicU8,
 }
 
@@ -112,7 +112,7 @@ impl KnownKeys {
         }
     }
 
-    /// Takes what the database has in the place of what was known.
+    /// Replaces the known keys by those in the database.
     pub(crate) fn replace(&self, stored: Vec<StoredKey>) {
         let need = if stored.is_empty() { 1 } else { 2 };
         let good = stored.into_iter().filter(|key| key.revoked_at.is_none());
@@ -128,32 +128,31 @@ impl KnownKeys {
             )
         });
         *self.good.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
-        // Never back to "no", whichever of two readers is the later one.
+        // Never back to "no", in whatever order two readers finish.
         self.need.fetch_max(need, Ordering::AcqRel);
     }
 }
 
 impl Accounts {
-    /// The key, if it is a good one. Answered from memory: a key that another process made or revoked is known, or not
-    /// known any more, within seconds.
+    /// Returns the key, if it is valid. Reads memory only: a key that another process created or revoked is seen within
+    /// seconds.
     pub fn api_key(&self, offered: &str) -> Option<Arc<ApiKey>> {
         self.inner.keys.find(offered)
     }
 
-    /// Whether callers need a key. Answered from memory, as [`Accounts::api_key`] is; only while the database has not been
-    /// read yet is its file looked at.
+    /// Returns whether callers need a key. Reads memory only; until the database has been read, it looks at the file.
     pub fn key_need(&self) -> KeyNeed {
         match self.inner.keys.need() {
-            // A new server on a full disk; the file was made and nothing could be written to it.
+            // A new server on a full disk: the file was created, and nothing could be written to it.
             KeyNeed::Unknown if self.inner.storage.is_blank() => KeyNeed::No,
             need => need,
         }
     }
 
-    /// Makes a key. The text is told here and never again.
+    /// Creates a key. Its text is returned here and never again.
     ///
     /// # Errors
-    /// [`AccountError::Bad`] for a name that is empty or too long, or without any scope; or the database.
+    /// [`AccountError::Bad`] if the name is empty or too long or there is no scope; or the database.
     pub async fn create_key(
         &self,
         name: &str,
@@ -183,10 +182,10 @@ impl Accounts {
         Ok((text, key))
     }
 
-    /// All keys, revoked ones included.
+    /// Returns all keys, revoked ones included.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn keys(&self) -> Result<Vec<StoredKey>, AccountError> {
         Ok(self.inner.storage.keys().await?)
     }
@@ -194,14 +193,14 @@ impl Accounts {
     /// Revokes a key.
     ///
     /// # Errors
-    /// [`AccountError::NotFound`] where there is none that is good; or the database.
+    /// [`AccountError::NotFound`] if there is no such valid key; or the database.
     pub async fn revoke_key(&self, id: &str) -> Result<(), AccountError> {
         let revoked = self.inner.storage.revoke_key(id, self.now()).await?;
         self.reload_keys().await?;
         revoked.then_some(()).ok_or(AccountError::NotFound("API key"))
     }
 
-    /// Reads the keys anew.
+    /// Reads the keys from the database again.
     pub(crate) async fn reload_keys(&self) -> Result<(), StorageError> {
         self.inner.keys.replace(self.inner.storage.keys().await?);
         Ok(())

@@ -1,4 +1,4 @@
-//! Changing a password with the one before it, and resetting it with a token of one use.
+//! Changing a password with the current one, and resetting it with a one-time token.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -6,27 +6,27 @@ use std::time::Duration;
 use crate::storage;
 use crate::{AccountError, Accounts, Inner, secrets};
 
-/// How long a reset token may be used.
+/// How long a reset token is valid.
 const RESET_TOKEN_LIFE: Duration = Duration::from_secs(3600);
-/// The field that a new password comes in.
+/// The field of a new password.
 const NEW_PASSWORD: &str = "newPassword";
 
-/// A password that its owner changes.
+/// A user's change of their own password.
 #[derive(Clone, Copy)]
 pub struct PasswordChange<'a> {
-    /// Whose it is.
+    /// The user.
     pub user_id: &'a str,
-    /// The session that goes on; all others of the user end.
+    /// The session that stays; all others of the user end.
     pub session: Option<&'a str>,
-    /// The password so far.
+    /// The current password.
     pub current: &'a str,
-    /// The password from now on.
+    /// The new password.
     pub new: &'a str,
-    /// The address that wrong passwords are counted for.
+    /// The address for which wrong passwords are counted.
     pub client: Option<IpAddr>,
 }
 
-/// A reset token as it is handed out, once.
+/// A new reset token.
 pub struct ResetToken {
     /// The token.
     pub token: String,
@@ -35,10 +35,10 @@ pub struct ResetToken {
 }
 
 impl Accounts {
-    /// Changes a user's password and ends their other sessions. Returns the ids of those.
+    /// Changes a user's password and ends their other sessions. Returns the ids of those sessions.
     ///
     /// # Errors
-    /// [`AccountError::WrongPassword`], [`AccountError::Bad`], [`AccountError::NotFound`] if the user has no account here,
+    /// [`AccountError::WrongPassword`], [`AccountError::Bad`], [`AccountError::NotFound`] if the user has no account,
     /// [`AccountError::TooManyAttempts`], [`AccountError::Busy`]; or the database.
     pub async fn change_password(&self, change: PasswordChange<'_>) -> Result<Vec<String>, AccountError> {
         let Inner {
@@ -66,7 +66,7 @@ impl Accounts {
                 new,
                 keep: change.session.map(str::to_owned),
             };
-            // `None`: another request has changed it meanwhile, so the one that was checked is the wrong one now.
+            // `None`: another request has changed the password meanwhile, so the checked one is no longer current.
             let ended = storage.change_password(change, now).await?;
             let ended = ended.ok_or(AccountError::WrongPassword)?;
             self.sessions_ended(ended.clone(), now);
@@ -79,7 +79,8 @@ impl Accounts {
         changed
     }
 
-    /// Makes a token that resets a user's password, in the place of one made before. It works once, for an hour.
+    /// Creates a token that resets a user's password, and replaces an earlier one. It is valid for one use within an
+    /// hour.
     ///
     /// # Errors
     /// [`AccountError::NotFound`]; or the database.
@@ -99,11 +100,11 @@ impl Accounts {
         Ok(ResetToken { token, expires_at })
     }
 
-    /// Spends a reset token: gives its user another password and ends their sessions. Returns the ids of those.
+    /// Redeems a reset token: sets its user's password and ends their sessions. Returns the ids of those sessions.
     ///
     /// # Errors
-    /// [`AccountError::BadResetToken`], [`AccountError::Bad`], [`AccountError::TooManyAttempts`], [`AccountError::Busy`];
-    /// or the database. The token can be used again after any but the first.
+    /// [`AccountError::BadResetToken`], [`AccountError::Bad`], [`AccountError::TooManyAttempts`],
+    /// [`AccountError::Busy`]; or the database. After any but the first the token is still valid.
     pub async fn reset_password(
         &self,
         token: &str,
@@ -121,7 +122,7 @@ impl Accounts {
     async fn try_reset(&self, token: &str, new: &str) -> Result<Vec<String>, AccountError> {
         let storage = &self.inner.storage;
         let hash = secrets::hash(token);
-        // Strangers must not have passwords hashed.
+        // An invalid token must not cost a password hash.
         if !secrets::may_be_token(token) || !storage.has_reset_token(&hash, self.now()).await? {
             return Err(AccountError::BadResetToken);
         }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::AccountError;
 
-/// Logins, registrations or refreshes since the start, by how they ended.
+/// Logins, registrations or refreshes since the start, by result.
 #[derive(Debug, Default)]
 pub struct LoginCounts {
     succeeded: AtomicU64,
@@ -15,7 +15,7 @@ pub struct LoginCounts {
 }
 
 impl LoginCounts {
-    /// Counts one.
+    /// Counts a result.
     pub(crate) fn add<T>(&self, ended: &Result<T, AccountError>) {
         let count = match ended {
             Ok(_) => &self.succeeded,
@@ -27,7 +27,7 @@ impl LoginCounts {
         count.fetch_add(1, Relaxed);
     }
 
-    /// Each count, with its name.
+    /// Returns each count with its name.
     pub fn all(&self) -> [(&'static str, u64); 5] {
         [
             ("succeeded", &self.succeeded),

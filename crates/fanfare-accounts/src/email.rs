@@ -1,9 +1,9 @@
 //! E-mail addresses: one spelling for each, and none that looks like another.
 //!
-//! An address is trimmed, put into NFKC and lower case (the part before the `@` too: RFC 5321 lets a mail server tell
-//! cases apart, none does, and users do not know which they typed). Its domain goes through IDNA, so that `BÜCHER.example`
-//! and `xn--bcher-kva.example` are one. What is not ASCII must be of a single script (UTS #39) in each part, and must
-//! not as a whole look like ASCII: `аpple` with a Cyrillic letter is refused, and so is an all Cyrillic `аррӏе`.
+//! An address is trimmed, normalised to NFKC and lower-cased (the part before the `@` too: RFC 5321 lets a mail server
+//! distinguish cases, none does, and users do not know which they typed). Its domain is normalised by IDNA, so that
+//! `BÜCHER.example` and `xn--bcher-kva.example` are one. Each part may use one script besides ASCII (UTS #39), and the
+//! whole must not look like ASCII: `аpple` with a Cyrillic letter is refused, and so is an all Cyrillic `аррӏе`.
 
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_security::{MixedScript, skeleton};
@@ -15,17 +15,17 @@ const MAX_BYTES: usize = 254;
 /// The longest part before the `@`, in bytes (RFC 5321 section 4.5.3.1.1).
 const MAX_LOCAL_BYTES: usize = 64;
 
-/// The one spelling of an address.
+/// Returns the normalised address.
 ///
 /// # Errors
-/// [`AccountError::Bad`] where it is no address, or one that looks like another.
+/// [`AccountError::Bad`] if it is not an address, or looks like another one.
 pub fn normalise_email(text: &str) -> Result<String, AccountError> {
     let bad = |issue| AccountError::bad("email", issue);
     let text = text.trim();
     if text.is_empty() {
         return Err(bad("required"));
     }
-    // NFKC makes a text longer by a factor of 11 at most; what is too long by far is not looked at.
+    // NFKC makes a text at most 11 times longer; a text that is too long by far is refused before.
     if text.len() > MAX_BYTES * 2 {
         return Err(bad("too long"));
     }
@@ -47,7 +47,8 @@ pub fn normalise_email(text: &str) -> Result<String, AccountError> {
     Ok(address)
 }
 
-/// A dot-atom (RFC 5322 section 3.2.3), with letters of any script (RFC 6531). Quoted forms are refused: nobody has one.
+/// Returns whether `local` is a dot-atom (RFC 5322 section 3.2.3), with letters of any script (RFC 6531). Quoted forms
+/// are refused: no user has one.
 fn is_local_part(local: &str) -> bool {
     let is_atom =
         |found: char| found.is_alphanumeric() || is_mark(found) || "!#$%&'*+-/=?^_`{|}~".contains(found);
@@ -57,10 +58,10 @@ fn is_local_part(local: &str) -> bool {
             .all(|atom| !atom.is_empty() && atom.chars().all(is_atom))
 }
 
-/// The domain in one spelling, in Unicode; `None` where it is none.
+/// Returns the normalised domain, in Unicode; `None` if it is not a domain.
 fn unicode_domain(domain: &str) -> Option<String> {
     let ascii = idna::domain_to_ascii_strict(domain).ok()?;
-    // An address in brackets, or of this machine's mailbox, reaches nobody else.
+    // An address literal or a local host name reaches no mailbox on the internet.
     if !ascii.contains('.')
         || ascii.ends_with('.')
         || ascii
@@ -75,7 +76,7 @@ fn unicode_domain(domain: &str) -> Option<String> {
     result.is_ok().then_some(unicode)
 }
 
-/// Marks that stay behind when a letter has no composed form, as in most scripts of India.
+/// Returns whether this is a mark that stays when a letter has no composed form, as in most scripts of India.
 fn is_mark(found: char) -> bool {
     unicode_normalization::char::is_combining_mark(found)
 }

@@ -1,4 +1,4 @@
-//! Every way in which an account, a login or a message can be refused.
+//! The reasons why an operation on an account, a login or a message is refused.
 //!
 //! No text here repeats what a client sent.
 
@@ -6,60 +6,61 @@ use std::time::Duration;
 
 use crate::storage::StorageError;
 
-/// Why something about an account did not happen.
+/// Why an operation on accounts failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccountError {
-    /// A value cannot be taken.
+    /// A value is not accepted.
     #[error("{field}: {issue}")]
     Bad {
-        /// Which value, by its name in requests: `email`, `password`, `name`, `content`, `cursor`, …
+        /// The value's name in requests: `email`, `password`, `name`, `content`, `cursor`, …
         field: &'static str,
-        /// What is wrong with it.
+        /// The problem with it.
         issue: &'static str,
     },
-    /// There is an account with this address.
+    /// Another account has this address.
     #[error("the address is taken")]
     Taken,
     /// Registration is closed.
     #[error("registration is closed")]
     Closed,
-    /// No such user, another password, or the account is switched off: which of them is nobody's business.
+    /// No such user, a wrong password, or a disabled account. The caller must not learn which.
     #[error("the address or the password is wrong")]
     BadCredentials,
-    /// The current password that comes with a new one is not the user's.
+    /// The current password is wrong.
     #[error("the current password is wrong")]
     WrongPassword,
-    /// A reset token that is unknown, expired or spent.
+    /// The reset token is unknown, expired or used.
     #[error("the reset token is not valid, or not any more")]
     BadResetToken,
-    /// A refresh token that is unknown, expired, spent, or of a session that has ended.
+    /// The refresh token is unknown, expired, used, or of a session that has ended.
     #[error("the refresh token is not valid")]
     BadToken,
-    /// Too many failed logins for this account or from this address, refused tokens or registrations from it.
+    /// Too many failed logins for this account or from this address, or too many refused tokens or registrations from
+    /// it.
     #[error("too many attempts")]
     TooManyAttempts {
-        /// When another may be tried.
+        /// When the next attempt is allowed.
         retry_after: Duration,
     },
-    /// Too many passwords are waiting to be hashed; to be tried again.
+    /// Too many passwords wait to be hashed; retry later.
     #[error("too many logins at once")]
     Busy,
-    /// Tokens are signed elsewhere: this server has no secret to sign with.
+    /// This server has no secret to sign tokens with.
     #[error("tokens are issued elsewhere")]
     NotIssuing,
     /// There is no such user, session or key.
     #[error("there is no such {0}")]
     NotFound(&'static str),
-    /// It is not known of the next message whether it may be read: the authorizer does not answer; to be tried again.
+    /// The authorizer does not answer whether the next message may be read; retry later.
     #[error("the authorizer does not answer")]
     Undecided,
-    /// The database.
+    /// The database failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
 impl AccountError {
-    /// This is wrong with a field.
+    /// Returns the error for a field.
     pub const fn bad(field: &'static str, issue: &'static str) -> Self {
         Self::Bad { field, issue }
     }

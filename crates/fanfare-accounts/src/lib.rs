@@ -1,10 +1,9 @@
-//! Accounts: who may log in, for how long, and what they wrote; users, sessions, messages and API keys, in SQLite or
-//! PostgreSQL.
+//! Accounts: users, their sessions, the messages they write, and API keys, in SQLite or PostgreSQL.
 //!
-//! [`Accounts`] is what a server calls. Each method is one request of a client, a backend or the command line, and each
-//! refusal is an [`AccountError`] of its own. What is asked for every token and every request
-//! ([`Revocations::is_refused`], [`Accounts::api_key`]) is answered from memory, which [`Accounts::spawn_watch`] keeps
-//! fresh. Below it, [`storage`] keeps rows and knows no rule; [`mint`] signs access tokens.
+//! A server calls [`Accounts`]. Each method is one request of a client, a backend or the command line, and each refusal
+//! is a variant of [`AccountError`]. The checks of every token and every request ([`Revocations::is_refused`],
+//! [`Accounts::api_key`]) read memory, which [`Accounts::spawn_watch`] keeps fresh. Below it, [`storage`] keeps rows
+//! and knows no rule; [`mint`] signs access tokens.
 //!
 //! This crate must never know HTTP, a client protocol, a connection, or a configuration file: a server fills
 //! [`AccountsOptions`] and renders each [`AccountError`] itself. It verifies no tokens but its own refresh tokens.
@@ -82,7 +81,7 @@ pub use secrets::random_password;
 pub use sessions::{Login, Refreshed};
 pub use users::DEFAULT_ROLE;
 
-/// The accounts of this server. Clones are the same ones; calls may come from any thread.
+/// The accounts of this server. Clones share one state; calls may come from any thread.
 #[derive(Clone)]
 pub struct Accounts {
     inner: Arc<Inner>,
@@ -91,7 +90,7 @@ pub struct Accounts {
 struct Inner {
     storage: Storage,
     options: AccountsOptions,
-    /// What tokens are signed with now.
+    /// The current signing secret and claims.
     signing: ArcSwapOption<Signing>,
     passwords: Passwords,
     logins: LoginCounts,
@@ -100,12 +99,12 @@ struct Inner {
     throttle: Throttle,
     revocations: Revocations,
     keys: api_keys::KnownKeys,
-    /// Up to when the database's revocations are known, in milliseconds since 1970; 0 for not at all.
+    /// The time up to which the database's revocations are known, in milliseconds since 1970; 0 for none.
     seen_until: AtomicI64,
 }
 
 impl Accounts {
-    /// The accounts in `storage`.
+    /// Returns the accounts in `storage`.
     pub fn new(storage: Storage, options: AccountsOptions) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -132,42 +131,42 @@ impl Accounts {
         }
     }
 
-    /// What is revoked.
+    /// Returns the revocations.
     pub fn revocations(&self) -> &Revocations {
         &self.inner.revocations
     }
 
-    /// Whether tokens are issued here. Where they are not, an account opens nothing.
+    /// Returns whether tokens are issued here. Without tokens, an account opens nothing.
     pub fn issues_tokens(&self) -> bool {
         self.inner.signing.load().is_some()
     }
 
-    /// Signs tokens with this from now on.
+    /// Replaces the signing secret and claims.
     pub fn replace_signing(&self, signing: Option<Signing>) {
         self.inner.signing.store(signing.map(Arc::new));
     }
 
-    /// How logins ended.
+    /// Returns the results of logins.
     pub fn logins(&self) -> &LoginCounts {
         &self.inner.logins
     }
 
-    /// How registrations ended.
+    /// Returns the results of registrations.
     pub fn registrations(&self) -> &LoginCounts {
         &self.inner.registrations
     }
 
-    /// How refreshes ended.
+    /// Returns the results of refreshes.
     pub fn refreshes(&self) -> &LoginCounts {
         &self.inner.refreshes
     }
 
-    /// Where the accounts are kept.
+    /// Returns the storage.
     pub fn storage(&self) -> &Storage {
         &self.inner.storage
     }
 
-    /// Now, in milliseconds since 1970.
+    /// Returns the current time, in milliseconds since 1970.
     fn now(&self) -> i64 {
         millis((self.inner.options.clock)())
     }

@@ -1,6 +1,6 @@
 //! Messages that users write: stored first, then published, then marked as published.
 //!
-//! A message that was stored and never marked (the process ended in between) is found by [`Accounts::unpublished`].
+//! [`Accounts::unpublished`] finds messages that were stored and never marked, because the process ended in between.
 
 use std::time::Duration;
 
@@ -16,38 +16,38 @@ use crate::{AccountError, Accounts};
 /// The longest content, and the longest attachments, in bytes.
 const MAX_CONTENT_BYTES: usize = 64 * 1024;
 const MAX_ATTACHMENTS_BYTES: usize = 256 * 1024;
-/// The longest channel, in bytes: it becomes a part of a longer name when the message is published.
+/// The longest channel, in bytes. It is short because it becomes part of a longer name when the message is published.
 const MAX_CHANNEL_BYTES: usize = 200;
 /// The most messages on a page.
 pub(crate) const MAX_PAGE: usize = 100;
-/// How many rows are read at once, and how often for one page: a reader who may see next to nothing gets a short page
-/// and a cursor instead of a walk through everything.
+/// How many rows are read at once, and how often for one page. A reader who may see few messages gets a short page and
+/// a cursor instead of a walk through all of them.
 const BATCH: u32 = 200;
 const MAX_BATCHES: usize = 10;
 
-/// What somebody wrote.
+/// A new message.
 #[derive(Clone, Copy)]
 pub struct NewMessage<'a> {
-    /// Who.
+    /// The author.
     pub author: &'a str,
-    /// For whom alone.
+    /// The only reader besides the author, if the message is private.
     pub recipient: Option<&'a str>,
-    /// Where: a channel's name without anything before it, such as `general`.
+    /// The channel, without a prefix: `general`.
     pub channel: Option<&'a str>,
-    /// What.
+    /// The text.
     pub content: &'a str,
-    /// A JSON array, kept as it is; none is an empty one.
+    /// A JSON array, kept as it is; `None` is an empty one.
     pub attachments: Option<&'a RawValue>,
 }
 
-/// Says which messages to many a reader may read.
+/// Decides which messages to many a reader may read.
 pub trait Judge: Send {
-    /// Whether the first message of `ahead` may be read; `None` where that cannot be found out now. What follows it are
-    /// those that may be asked about next; `wanted` more of them are to be found.
+    /// Returns whether the first message of `ahead` may be read; `None` if that cannot be decided now. The next
+    /// questions will be about the messages that follow it; `wanted` more readable messages are needed.
     fn may_read(&mut self, ahead: &[Message], wanted: usize) -> impl Future<Output = Option<bool>> + Send;
 }
 
-/// Where the channel says it all; `None` is a message to everybody.
+/// A judge that needs only the channel; `None` is a message to everyone.
 impl<F: Fn(Option<&str>) -> bool + Send> Judge for F {
     async fn may_read(&mut self, ahead: &[Message], _: usize) -> Option<bool> {
         let channel = ahead.first().map(|message| message.channel_id.as_deref());
@@ -55,12 +55,12 @@ impl<F: Fn(Option<&str>) -> bool + Send> Judge for F {
     }
 }
 
-/// A part of the messages.
+/// A page of messages.
 #[derive(Clone, Debug)]
 pub struct MessagePage {
-    /// The newest first.
+    /// The messages, newest first.
     pub messages: Vec<Message>,
-    /// For the next page; `None` at the end.
+    /// The cursor of the next page; `None` at the end.
     pub next_cursor: Option<String>,
 }
 
@@ -83,31 +83,31 @@ impl Accounts {
         Ok(self.inner.storage.insert_message(stored, self.now()).await?)
     }
 
-    /// Notes that a message has been published.
+    /// Marks a message as published.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn mark_published(&self, id: &str) -> Result<(), AccountError> {
         Ok(self.inner.storage.mark_published(id, self.now()).await?)
     }
 
-    /// Messages that have been unpublished for `age` or longer, the oldest first, at most `limit`. Younger ones may be
-    /// in the hands of another node.
+    /// Returns at most `limit` messages that have been unpublished for `age` or longer, oldest first. Another node may
+    /// still be about to publish younger ones.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn unpublished(&self, age: Duration, limit: u32) -> Result<Vec<Message>, AccountError> {
         let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         let until = self.now().saturating_sub(age);
         Ok(self.inner.storage.unpublished_messages(until, limit).await?)
     }
 
-    /// What `reader` may read, the newest first, at most `limit` (1 to 100). A private message is for its author, its
-    /// recipient and admins; of the others one's own, and those for which `judge` says so. Where it cannot say, the page
-    /// ends, and the next goes on from there.
+    /// Returns at most `limit` (1 to 100) messages that `reader` may read, newest first. A private message is for its
+    /// author, its recipient and admins; any other for its author and the readers that `judge` allows. If `judge`
+    /// cannot decide, the page ends there and the next page continues.
     ///
     /// # Errors
-    /// [`AccountError::Bad`] for a cursor that is none, [`AccountError::Undecided`] where nothing could be judged; or the
+    /// [`AccountError::Bad`] for an invalid cursor, [`AccountError::Undecided`] if no message could be judged; or the
     /// database.
     pub async fn messages(
         &self,
@@ -140,7 +140,7 @@ impl Accounts {
                     known => known,
                 };
                 let Some(shown) = shown else {
-                    // The end is not what is not known.
+                    // An undecided message is not the end of the list.
                     return match before.as_deref() {
                         Some(before) if Some(before) != begin.as_deref() => {
                             Ok(MessagePage::until(messages, Some(before)))
@@ -162,7 +162,7 @@ impl Accounts {
 }
 
 impl MessagePage {
-    /// What comes next is before the message with the id `before`.
+    /// Returns the page; the next one begins before the message with the id `before`.
     fn until(messages: Vec<Message>, before: Option<&str>) -> Self {
         Self {
             messages,
@@ -171,7 +171,7 @@ impl MessagePage {
     }
 }
 
-/// Whether `reader` may read a message, where that is not for a judge to say.
+/// Returns whether `reader` may read the message; `None` if a judge must decide.
 pub fn known(message: &Message, reader: &str, is_admin: bool) -> Option<bool> {
     if is_admin || message.user_id == reader {
         return Some(true);
@@ -197,7 +197,7 @@ fn check(new: &NewMessage<'_>) -> Result<(), AccountError> {
     if new.content.len() > MAX_CONTENT_BYTES {
         return bad("content", "longer than 64 KiB");
     }
-    // PostgreSQL keeps no NUL in a text.
+    // PostgreSQL cannot store NUL in a text.
     if new.content.contains('\0') {
         return bad("content", "holds a NUL character");
     }
@@ -211,7 +211,7 @@ fn check(new: &NewMessage<'_>) -> Result<(), AccountError> {
     Ok(())
 }
 
-/// The id of the last message that was looked at, in a form that says nothing to a client.
+/// Returns the id of the last message that was looked at, in a form that is opaque to clients.
 fn to_cursor(id: &str) -> String {
     let bytes = Uuid::try_parse(id).unwrap_or_default().into_bytes();
     URL_SAFE_NO_PAD.encode(bytes)

@@ -1,4 +1,4 @@
-//! Making tokens: for the command line, for logins, and for tests.
+//! Creates tokens: for the command line, for logins, and for tests.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 /// The last second of the year 9999. Later expiries are cut to it, so that callers may add to them without overflow.
 pub const LATEST_EXPIRY: u64 = 253_402_300_799;
 
-/// Makes an HS256 token for `user_id` that is valid from `now` for `ttl` (whole seconds).
+/// Returns an HS256 token for `user_id` that is valid from `now` for `ttl` (whole seconds).
 ///
-/// `extra` claims are added as they are, but `sub`, `iat` and `exp` are this function's own. Whether `user_id` is
-/// one that a verifier accepts is the caller's to know.
+/// `extra` claims are added as they are, except `sub`, `iat` and `exp`, which this function sets. The caller must know
+/// whether a verifier accepts `user_id`.
 pub fn mint(
     secret: &[u8],
     user_id: &str,

@@ -1,8 +1,9 @@
-//! What users are called: one spelling for what looks alike, and nothing that cannot be seen.
+//! Users' display names: one spelling for names that look alike, and nothing invisible.
 //!
-//! A name is trimmed and put into NFKC, so that full-width and other compatibility forms are plain letters. Control and
-//! format characters (UTS #39 calls most of them restricted: directions, zero widths, tags) are refused, but for the
-//! joiners within scripts and pictures that need them. Letters of several scripts in one word are refused, because they
+//! A name is trimmed and normalised to NFKC, so that full-width and other compatibility forms are plain letters.
+//! Control and format characters (UTS #39 restricts most of them: directions, zero widths, tags) are refused, except
+//! the joiners within scripts and emoji that need them. Letters of several scripts in one word are refused, because
+//! they make one name look like another; so is a name that looks like the server's own.
 //! are how one name is made to look like another; so is a name that looks like what the server calls itself.
 
 use unicode_normalization::UnicodeNormalization as _;
@@ -13,15 +14,15 @@ use crate::AccountError;
 
 /// The longest name, in bytes.
 const MAX_BYTES: usize = 200;
-/// What clients are told sent what nobody sent.
+/// The sender that clients see on the server's own messages.
 const RESERVED: &str = "system";
-/// They join what stands around them.
+/// Characters that join their neighbours.
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 
-/// The one spelling of a name; none where it is empty.
+/// Returns the normalised name; `None` if it is empty.
 ///
 /// # Errors
-/// [`AccountError::Bad`] where it is too long, cannot be seen whole, or looks like what it is not.
+/// [`AccountError::Bad`] if it is too long, has invisible characters, or looks like another name.
 pub(crate) fn normalise_name(text: &str) -> Result<Option<String>, AccountError> {
     let bad = |issue| Err(AccountError::bad("name", issue));
     // NFKC makes a text longer by a factor of 11 at most.
@@ -44,7 +45,7 @@ pub(crate) fn normalise_name(text: &str) -> Result<Option<String>, AccountError>
     Ok((!name.is_empty()).then_some(name))
 }
 
-/// Whether the name has characters that change how others look, or that nobody sees.
+/// Returns whether the name has characters that are invisible or change how others look.
 fn hides(name: &str) -> bool {
     let mut before = ' ';
     name.chars().any(|found| {

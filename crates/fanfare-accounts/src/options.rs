@@ -1,13 +1,13 @@
-//! What the accounts are set to.
+//! The settings of accounts.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Tells the time.
+/// Returns the current time.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// What access tokens are signed with, and what this server's own verifier wants to see in them.
+/// The secret and claims of access tokens. They must be those that this server's verifier accepts.
 #[derive(Clone)]
 pub struct Signing {
     /// The secret of HS256.
@@ -25,22 +25,23 @@ impl fmt::Debug for Signing {
     }
 }
 
-/// What [`Accounts`](crate::Accounts) are made from.
+/// The settings of [`Accounts`](crate::Accounts).
 #[derive(Clone)]
 pub struct AccountsOptions {
-    /// Without it nobody can log in or register here, and everything else works.
+    /// The signing of access tokens. Without it no user can log in or register, and everything else works.
     pub signing: Option<Signing>,
-    /// How long access tokens live.
+    /// The lifetime of access tokens.
     pub access_ttl: Duration,
-    /// How long refresh tokens live.
+    /// The lifetime of refresh tokens.
     pub refresh_ttl: Duration,
-    /// How long a refresh token works after another took its place.
+    /// How long a refresh token still works after its replacement.
     pub grace: Duration,
-    /// How much longer than they say tokens are accepted.
+    /// How long after their expiry verifiers accept tokens.
     pub leeway: Duration,
-    /// Whether everybody may make an account, or [`Accounts::create_user`](crate::Accounts::create_user) alone does.
+    /// Whether every client may register; otherwise only [`Accounts::create_user`](crate::Accounts::create_user)
+    /// creates accounts.
     pub registration_is_open: bool,
-    /// Passwords hashed at the same time; 0 is half of the cores.
+    /// The number of threads that hash passwords; 0 is half of the cores.
     pub password_threads: usize,
     /// Logins that may wait for each of these threads.
     pub password_queue: usize,
@@ -52,15 +53,15 @@ pub struct AccountsOptions {
     pub attempts_per_address: u32,
     /// Registrations a minute from one address; 0 is no limit.
     pub registrations_per_address: u32,
-    /// How often the database is asked what other processes changed.
+    /// The time between two reads of other processes' changes.
     pub watch_interval: Duration,
-    /// Tells the time.
+    /// The clock.
     pub clock: Clock,
-    /// What a password hash costs.
+    /// The cost of a password hash.
     pub hashing: argon2::Params,
 }
 
-/// What the server does without further settings; no tokens are issued.
+/// The server's defaults, without signing.
 impl Default for AccountsOptions {
     fn default() -> Self {
         Self {
@@ -78,7 +79,7 @@ impl Default for AccountsOptions {
             registrations_per_address: 60,
             watch_interval: Duration::from_secs(2),
             clock: Arc::new(SystemTime::now),
-            // What OWASP recommends for argon2id: 19 MiB, two passes, one lane.
+            // OWASP's recommendation for argon2id: 19 MiB, two passes, one lane.
             hashing: argon2::Params::DEFAULT,
         }
     }

@@ -1,8 +1,9 @@
-//! Passwords: argon2id, on threads of their own, and never too many at once.
+//! Passwords: argon2id hashes, on threads of their own, a limited number at a time.
 //!
-//! A hash takes a core for tens of milliseconds and 19 MiB. A flood of logins waits in a queue of fixed length here, and
-//! beyond that it is refused. New passwords wait in a queue of their own, of which one at a time stands among the logins:
-//! however many strangers register, a login waits for one of them at most. The threads that hash are nicer than others, for those who are connected come first.
+//! A hash takes a core for tens of milliseconds and 19 MiB. Logins wait in a queue of fixed length; beyond it they are
+//! refused. New passwords wait in a second queue, which gives one at a time to the first: however many clients
+//! register, a login waits for at most one of them. The hashing threads have a lower priority than others, because open
+//! connections come first.
 
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -18,8 +19,8 @@ use crate::AccountError;
 pub const MIN_PASSWORD_BYTES: usize = 8;
 /// The longest, in bytes.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
-/// How much nicer the threads are to others (`sched(7)`): of a core that both want, a thread without it gets nine tenths
-/// of the time. It is not the most there is, so that logins go on while others take all they can.
+/// The niceness of hashing threads (`sched(7)`): of a core that both want, a thread with the normal niceness gets nine
+/// tenths. It is not the maximum, so that logins still progress on a busy machine.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
@@ -29,15 +30,15 @@ pub(crate) struct Passwords {
     argon2: Argon2<'static>,
     /// A permit is a thread.
     threads: Arc<Semaphore>,
-    /// A permit is a place in the queue of those who log in, or a thread.
+    /// A permit is a place in the queue of logins, or a thread.
     places: Arc<Semaphore>,
     /// A permit is a place in the queue of new passwords, or a thread.
     new_places: Arc<Semaphore>,
     /// The permit is for the one new password that waits for a thread beside the logins.
     new_turn: Arc<Semaphore>,
-    /// What is checked in the place of an unknown user's hash, so that both take the same time.
+    /// The hash that an unknown user's password is checked against, so that both take the same time.
     decoy: Arc<OnceLock<String>>,
-    /// How many passwords were checked.
+    /// The number of checks.
     #[cfg(test)]
     pub(crate) checks: Arc<std::sync::atomic::AtomicUsize>,
 }
@@ -48,16 +49,16 @@ pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
 }
 
-/// What a check found.
+/// The result of a check.
 pub(crate) struct Verdict {
-    /// Whether the password is the right one.
+    /// Whether the password is right.
     pub(crate) is_right: bool,
-    /// A hash by today's parameters, where the stored one is by weaker ones.
+    /// A hash with today's parameters, if the stored one has weaker ones.
     pub(crate) better: Option<String>,
 }
 
 impl Passwords {
-    /// So many threads, 0 is half of the cores; and so many who wait for each.
+    /// Returns the state for `threads` threads (0 is half of the cores) and `queue` waiting logins for each.
     pub(crate) fn new(params: Params, threads: usize, queue: usize) -> Self {
         let threads = match threads {
             0 => thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
@@ -75,8 +76,8 @@ impl Passwords {
         }
     }
 
-    /// A place in the queue, to be taken before anything else is done for a login: a flood is not to reach the database
-    /// either.
+    /// Takes a place in the queue. Call it before anything else of a login, so that a flood does not reach the
+    /// database.
     pub(crate) fn place(&self) -> Result<Place, AccountError> {
         Self::place_of(&self.places)
     }
@@ -88,7 +89,7 @@ impl Passwords {
             .map_err(|_| AccountError::Busy)
     }
 
-    /// The hash of a new password, as a PHC string.
+    /// Returns the hash of a new password, as a PHC string.
     pub(crate) async fn hash(&self, password: &str) -> Result<String, AccountError> {
         let password = normalised(password)?;
         let place = Self::place_of(&self.new_places)?;
@@ -100,7 +101,7 @@ impl Passwords {
         Self::run_on(thread, place, move || hash(&argon2, &password)).await?
     }
 
-    /// Checks a password against a stored hash, or against one that nothing fits.
+    /// Checks a password against a stored hash, or against one that no password fits.
     pub(crate) async fn check(
         &self,
         place: Place,
@@ -119,7 +120,7 @@ impl Passwords {
         let (argon2, decoy) = (self.argon2.clone(), self.decoy.clone());
         self.run(place, move || {
             if decoy.get().is_none() {
-                // At the first login of all, whoever's that is. Another thread may be faster.
+                // The first login of an unknown user makes it. Another thread may be faster.
                 let _ = decoy.set(hash(&argon2, "no account has this one")?);
             }
             let decoy = decoy.get().map_or("", String::as_str);
@@ -138,13 +139,13 @@ impl Passwords {
         .await?
     }
 
-    /// From now on whatever needs a thread is refused.
+    /// Refuses everything that needs a thread from now on.
     #[cfg(test)]
     pub(crate) fn without_threads(&self) {
         self.threads.close();
     }
 
-    /// Runs work on a thread, after what came before it.
+    /// Runs work on a thread, after the work that waited before.
     async fn run<T: Send + 'static>(
         &self,
         place: Place,
@@ -154,7 +155,7 @@ impl Passwords {
         Self::run_on(thread, place, work).await
     }
 
-    /// A thread, after those who waited before.
+    /// Waits for a thread, after those who waited before.
     async fn thread(&self) -> Result<OwnedSemaphorePermit, AccountError> {
         let thread = self.threads.clone().acquire_owned().await;
         thread.map_err(|_| AccountError::Busy)
@@ -165,15 +166,15 @@ impl Passwords {
         place: Place,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AccountError> {
-        let (tell, done) = oneshot::channel();
+        let (reply, done) = oneshot::channel();
         let job = move || {
-            // Held until the work is done, even when nobody waits for it any more.
+            // Held until the work is done, even if the caller is gone.
             let _held = (place, thread);
             make_way();
-            let _ = tell.send(work());
+            let _ = reply.send(work());
         };
-        // A thread of its own each time: what it costs to start is little beside a hash, and a thread that was shared
-        // with other work could not be made ordinary again.
+        // A new thread each time: starting it costs little beside a hash, and a shared thread could not get its normal
+        // priority back.
         let started = thread::Builder::new().name("fanfare-hash".into()).spawn(job);
         started.map_err(|_| AccountError::Busy)?;
         done.await
@@ -181,17 +182,17 @@ impl Passwords {
     }
 }
 
-/// Has this thread leave the core to others.
+/// Lowers the priority of this thread.
 fn make_way() {
-    // On Linux this is about the calling thread alone (elsewhere it would be about the process). To be nicer is never
-    // refused, and a failure would only mean that the thread is like others.
+    // On Linux this affects the calling thread alone (elsewhere the process). A lower priority is never refused, and a
+    // failure would only leave the thread at the normal one.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::getpriority_process(None)
         .and_then(|ordinary| rustix::process::setpriority_process(None, ordinary + NICENESS));
 }
 
-/// The password as it is hashed: NFC (RFC 8265 section 4.2), because keyboards differ in how they compose letters.
-/// The bounds are for what was typed.
+/// Returns the password in the form that is hashed: NFC (RFC 8265 section 4.2), because keyboards compose letters
+/// differently. The length limits hold for the text as it was typed.
 fn normalised(password: &str) -> Result<String, AccountError> {
     match password.len() {
         0..MIN_PASSWORD_BYTES => Err(AccountError::bad("password", "shorter than 8 bytes")),
@@ -207,7 +208,7 @@ fn hash(argon2: &Argon2<'_>, password: &str) -> Result<String, AccountError> {
     Ok(hash.to_string())
 }
 
-/// Whether a hash costs an attacker less than one made now.
+/// Returns whether a hash is cheaper to attack than one made now.
 fn is_weaker(hash: &PasswordHash, now: &Params) -> bool {
     match Params::try_from(hash) {
         Ok(then) => {
@@ -335,7 +336,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(passwords.hash("correct horse").await, Err(AccountError::Busy));
-        waiting[0].abort(); // who goes away makes room
+        waiting[0].abort(); // a cancelled login frees its place
         while passwords.new_places.available_permits() == 0 {
             tokio::task::yield_now().await;
         }
@@ -375,7 +376,7 @@ mod tests {
         assert!(at_once.is_err(), "it waits");
         drop(blocked);
         login.await.unwrap();
-        // The next one may have ended by the time this task runs again.
+        // The next login may have ended by the time this task runs again.
         let before = ended.load(std::sync::atomic::Ordering::Relaxed);
         assert!(before <= 2, "{before} of {} came first", QUEUE + 1);
     }

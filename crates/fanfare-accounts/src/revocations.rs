@@ -1,35 +1,34 @@
-//! Which sessions were ended before their tokens expire, and which users are switched off: asked for each token, so
-//! answered from memory.
+//! Sessions that ended before their tokens expire, and disabled users. Every token is checked against them, in memory.
 //!
-//! What this process does is known at once. What another does (another node, the command line) is read from the database
-//! every few seconds, or comes sooner by [`Revocations::apply`]. Whoever holds connections listens to the
-//! [`RevocationFeed`] and ends those it names.
+//! This process's own revocations hold at once. Those of other processes (another node, the command line) are read from
+//! the database every few seconds, or arrive sooner by [`Revocations::apply`]. A server listens to the
+//! [`RevocationFeed`] and ends the connections that it names.
 
 use std::sync::{PoisonError, RwLock};
 
 use ahash::{AHashMap, AHashSet};
 use tokio::sync::broadcast;
 
-/// How many pieces of news a listener may be behind. One that is further behind is told so, and must ask for each of its
+/// How many revocations a listener may be behind. Beyond that it receives `Lagged`, and must check each of its
 /// connections.
 const BEHIND: usize = 4096;
 
-/// Something that makes tokens invalid, or valid again.
+/// A change that makes tokens invalid, or valid again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revocation {
     /// The session with this id has ended.
     Session(Box<str>),
-    /// The user with this id is switched off.
+    /// The user with this id is disabled.
     Disabled(Box<str>),
-    /// The user with this id is switched on again.
+    /// The user with this id is enabled again.
     Enabled(Box<str>),
 }
 
-/// News of revocations, in order. After [`broadcast::error::RecvError::Lagged`], ask [`Revocations::is_refused`] of
-/// every connection.
+/// Revocations, in order. After [`broadcast::error::RecvError::Lagged`], call [`Revocations::is_refused`] for every
+/// connection.
 pub type RevocationFeed = broadcast::Receiver<Revocation>;
 
-/// What is revoked.
+/// The revocations in force.
 pub struct Revocations {
     known: RwLock<Known>,
     news: broadcast::Sender<Revocation>,
@@ -52,19 +51,19 @@ impl Default for Revocations {
 }
 
 impl Revocations {
-    /// Whether tokens of this user and this session are to be refused. One short lock for readers, and no I/O.
+    /// Returns whether tokens of this user and this session must be refused. Takes one short lock, and no I/O.
     pub fn is_refused(&self, user: &str, session: Option<&str>) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.users.contains(user) || session.is_some_and(|session| known.sessions.contains_key(session))
     }
 
-    /// News from now on.
+    /// Returns the revocations from now on.
     pub fn feed(&self) -> RevocationFeed {
         self.news.subscribe()
     }
 
-    /// Takes note of a revocation, and tells it to the feed if it is news. `forget_at` is when a session's last token
-    /// has expired, in milliseconds since 1970. Answers whether it was news.
+    /// Applies a revocation, and sends it to the feed if it is new. `forget_at` is when a session's last token has
+    /// expired, in milliseconds since 1970. Returns whether it was new.
     pub fn apply(&self, revocation: Revocation, forget_at: i64) -> bool {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let is_news = match &revocation {
@@ -73,7 +72,7 @@ impl Revocations {
             Revocation::Enabled(id) => known.users.remove(id),
         };
         if is_news {
-            // Under the lock, so that all hear of it in the same order. Nobody may be listening.
+            // Sent under the lock, so that all listeners receive the same order. There may be no listener.
             let _ = self.news.send(revocation);
         }
         is_news

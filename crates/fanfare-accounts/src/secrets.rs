@@ -1,7 +1,8 @@
-//! Secrets that Fanfare makes: refresh tokens and API keys. Each is random, is told once, and is stored as a hash.
+//! Secrets that Fanfare creates: refresh tokens, reset tokens and API keys. Each is random, shown once, and stored as a
+//! hash.
 //!
-//! A plain SHA-256 is enough: nobody tries 2^256 values. It also makes a look-up safe, as an attacker who measures how
-//! far a comparison came learns of the hash, and not of the secret.
+//! A plain SHA-256 is enough against guessing, because each secret has 256 bits. Looking up a hash is also safe against
+//! timing: an attacker who measures the comparison learns about the hash, not the secret.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -11,15 +12,15 @@ use rand::{TryRngCore as _, rngs::OsRng};
 
 use crate::AccountError;
 
-/// What API keys begin with, so that scanners for leaked secrets know them.
+/// The prefix of API keys, so that scanners for leaked secrets recognise them.
 pub(crate) const KEY_PREFIX: &str = "ff_";
-/// So many of 62 characters are 256 bits.
+/// The number of characters: 43 of 62 are 256 bits.
 const KEY_CHARACTERS: usize = 43;
 
-/// How many bytes a token has.
+/// The number of bytes of a token.
 const TOKEN_BYTES: usize = 32;
 
-/// A new refresh token, or a token to reset a password with: 256 bits.
+/// Returns a new refresh or reset token: 256 bits.
 pub(crate) fn new_token() -> Result<String, AccountError> {
     let mut bytes = [0; TOKEN_BYTES];
     OsRng
@@ -28,19 +29,19 @@ pub(crate) fn new_token() -> Result<String, AccountError> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Whether [`new_token`] may have made this. What it cannot have made needs no look into the database.
+/// Returns whether `text` has the form of [`new_token`]. Other texts need no look-up in the database.
 pub(crate) fn may_be_token(text: &str) -> bool {
     URL_SAFE_NO_PAD
         .decode(text)
         .is_ok_and(|bytes| bytes.len() == TOKEN_BYTES)
 }
 
-/// A new API key: 256 bits.
+/// Returns a new API key: 256 bits.
 pub(crate) fn new_api_key() -> String {
     format!("{KEY_PREFIX}{}", new_text(KEY_CHARACTERS))
 }
 
-/// A password that nobody guesses, and that can still be typed: 20 letters and digits, 119 bits.
+/// Returns a password that cannot be guessed and can still be typed: 20 letters and digits, 119 bits.
 pub fn random_password() -> String {
     new_text(20)
 }
@@ -49,7 +50,7 @@ fn new_text(characters: usize) -> String {
     Alphanumeric.sample_string(&mut rand::rng(), characters)
 }
 
-/// The hash under which a secret is stored: SHA-256 in hexadecimal.
+/// Returns the hash under which a secret is stored: SHA-256 in hexadecimal.
 pub(crate) fn hash(secret: &str) -> String {
     let digest = digest::digest(&digest::SHA256, secret.as_bytes());
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
@@ -67,7 +68,7 @@ mod tests {
     #[test]
     fn hashes() {
         let check = |secret: &str, expected: &str| assert_eq!(hash(secret), expected);
-        // FIPS 180-4's own examples
+        // FIPS 180-4's own examples.
         check(
             "abc",
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",

@@ -1,4 +1,4 @@
-//! Logins, what they are refreshed with, and their end.
+//! Logins, refreshes, and the end of sessions.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,36 +14,36 @@ use crate::{AccountError, Accounts, Inner, Revocation, Signing, mint::mint, secr
 
 /// How often a password is checked for one login: another login may have replaced the hash by a better one meanwhile.
 const ATTEMPTS: usize = 2;
-/// What is kept of a client's name for itself, in bytes.
+/// The longest stored `User-Agent`, in bytes.
 const MAX_USER_AGENT_BYTES: usize = 255;
 
-/// A login that succeeded.
+/// A successful login.
 #[derive(Clone)]
 pub struct Login {
-    /// Who logged in.
+    /// The user.
     pub user: User,
     /// The session; the claim `sid` of the access token.
     pub session_id: String,
-    /// A JWT.
+    /// The access token, a JWT.
     pub access_token: String,
-    /// For [`Accounts::refresh`].
+    /// The refresh token, for [`Accounts::refresh`].
     pub refresh_token: String,
-    /// How long the access token lives, in seconds.
+    /// The lifetime of the access token, in seconds.
     pub expires_in: u64,
 }
 
 /// A session with a fresh access token.
 #[derive(Clone)]
 pub struct Refreshed {
-    /// Whose session it is.
+    /// The session's user.
     pub user: User,
     /// The session.
     pub session_id: String,
-    /// A JWT.
+    /// The access token, a JWT.
     pub access_token: String,
-    /// The refresh token to use from now on, where it was rotated.
+    /// The new refresh token, if it was rotated.
     pub refresh_token: Option<String>,
-    /// How long the access token lives, in seconds.
+    /// The lifetime of the access token, in seconds.
     pub expires_in: u64,
 }
 
@@ -66,11 +66,10 @@ impl fmt::Debug for Refreshed {
 }
 
 impl Accounts {
-    /// Logs a user in. `client` is the address that failures are counted for, `user_agent` is shown to the user in the
-    /// list of their sessions.
+    /// Logs a user in. Failures count for the address `client`; the user's list of sessions shows `user_agent`.
     ///
     /// # Errors
-    /// [`AccountError::BadCredentials`] whatever is wrong with them, after the same time; [`AccountError::NotIssuing`],
+    /// [`AccountError::BadCredentials`] for any wrong credentials, after the same time; [`AccountError::NotIssuing`],
     /// [`AccountError::TooManyAttempts`], [`AccountError::Busy`]; or the database.
     pub async fn login(
         &self,
@@ -95,7 +94,7 @@ impl Accounts {
         user_agent: Option<&str>,
     ) -> Result<Login, AccountError> {
         self.signing()?;
-        // What is no address belongs to nobody; what nobody can have is not looked for.
+        // A text that is not an address belongs to no account, so it is not looked up.
         let email = super::normalise_email(email).map_err(|_| AccountError::BadCredentials)?;
         let attempt = self.inner.throttle.begin(&email, client)?;
         let checked = self.check(&email, password, user_agent).await;
@@ -119,7 +118,7 @@ impl Accounts {
             let place = passwords.place()?;
             let found = storage.credentials(email).await?;
             let stored = found.as_ref().map(|found| found.password.clone());
-            // Nothing new to check against: the user is switched off, and must not be told by the time it takes.
+            // The hash is the one just checked: the user is disabled, and the time of the reply must not show it.
             if checked.is_some() && stored == checked {
                 break;
             }
@@ -132,7 +131,7 @@ impl Accounts {
                 continue;
             };
             if let Some(better) = verdict.better {
-                // The login has succeeded; another one will replace the hash if this does not.
+                // The login has succeeded; a later one will replace the hash if this fails.
                 let _ = storage.replace_hash(&user.id, &hash, &better).await;
             }
             return Ok(login);
@@ -140,8 +139,8 @@ impl Accounts {
         Err(AccountError::BadCredentials)
     }
 
-    /// Opens a session for a user whose password was checked against `hash`; `None` where that is not the user's hash any
-    /// more, or the user is switched off.
+    /// Opens a session for a user whose password was checked against `hash`. Returns `None` if the user has another
+    /// hash by now, or is disabled.
     pub(crate) async fn open_session(
         &self,
         user_id: &str,
@@ -161,12 +160,12 @@ impl Accounts {
             expires_at,
             most: self.inner.options.sessions_per_user,
         };
-        // The user as they are now: the password may have waited long for its hash.
+        // The user's current row: the password may have waited long for its hash.
         let Some((user, ended)) = self.inner.storage.open_session(session, now).await? else {
             return Ok(None);
         };
         self.sessions_ended(ended, now);
-        // Another process may have switched the user on again just now.
+        // Another process may have enabled the user just now.
         self.revoked(Revocation::Enabled(user.id.as_str().into()), now);
         tracing::debug!(user = user.id, session = session_id, "logged in");
         let (access_token, expires_in) = self.mint(&signing, &user, &session_id, expires_at, now);
@@ -179,12 +178,12 @@ impl Accounts {
         }))
     }
 
-    /// A fresh access token for a refresh token; with `rotate`, another refresh token too. The one offered works for a
-    /// short time more then, for clients that lost the answer or ask twice; later use of it ends the session, because
-    /// somebody has a copy. Without `rotate` the refresh token stays as it is, and the session ends when it expires.
+    /// Returns a fresh access token for a refresh token; with `rotate`, a new refresh token too. The old one then works
+    /// for a short time more, for clients that lost the reply or ask twice. If it is used later, the session ends,
+    /// because the token was copied. Without `rotate` the refresh token stays, and the session ends when it expires.
     ///
     /// # Errors
-    /// [`AccountError::BadToken`], [`AccountError::NotIssuing`], [`AccountError::TooManyAttempts`] where too many tokens
+    /// [`AccountError::BadToken`], [`AccountError::NotIssuing`], [`AccountError::TooManyAttempts`] if too many tokens
     /// from the address `client` were refused; or the database.
     pub async fn refresh(
         &self,
@@ -195,7 +194,7 @@ impl Accounts {
         let ended = match self.inner.throttle.judge(client) {
             Ok(judging) => {
                 let ended = self.try_refresh(refresh_token, rotate).await;
-                // The database's fault is not the client's.
+                // A failure of the database must not count against the client.
                 if !matches!(ended, Err(AccountError::BadToken)) {
                     judging.accept();
                 }
@@ -244,27 +243,27 @@ impl Accounts {
         })
     }
 
-    /// The session with this id; whose it is, is for the caller to look at.
+    /// Returns the session with this id. The caller must check whose it is.
     ///
     /// # Errors
-    /// [`AccountError::NotFound`] where there is none or it has ended; or the database.
+    /// [`AccountError::NotFound`] if there is none or it has ended; or the database.
     pub async fn session(&self, id: &str) -> Result<Session, AccountError> {
         let found = self.inner.storage.session(id, self.now()).await?;
         found.ok_or(AccountError::NotFound("session"))
     }
 
-    /// The sessions of a user that have not ended, the one used last first.
+    /// Returns the open sessions of a user, the last used first.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn sessions(&self, user_id: &str) -> Result<Vec<Session>, AccountError> {
         Ok(self.inner.storage.sessions_of(user_id, self.now()).await?)
     }
 
-    /// Ends a session: its tokens are refused from now on. Whether the caller may is for the caller to know.
+    /// Ends a session: its tokens are refused from now on. The caller must check whether that is allowed.
     ///
     /// # Errors
-    /// [`AccountError::NotFound`] where there is none or it had ended; or the database.
+    /// [`AccountError::NotFound`] if there is none or it had ended; or the database.
     pub async fn terminate(&self, id: &str) -> Result<(), AccountError> {
         let now = self.now();
         if !self.inner.storage.end_session(id, now).await? {
@@ -283,7 +282,7 @@ impl Accounts {
         now.saturating_add(ttl)
     }
 
-    /// An access token, which does not outlive its session, and how long it lives, in seconds.
+    /// Returns an access token, which does not outlive its session, and its lifetime in seconds.
     fn mint(
         &self,
         signing: &Signing,
@@ -314,7 +313,7 @@ impl Accounts {
     }
 }
 
-/// What a client calls itself, short and without control characters.
+/// Returns a client's `User-Agent`, cut and without control characters.
 fn printable(user_agent: &str) -> String {
     let mut text = String::new();
     for found in user_agent.chars().filter(|found| !found.is_control()) {

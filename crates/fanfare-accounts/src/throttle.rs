@@ -1,10 +1,9 @@
-//! How often logins may fail, for one account and from one address; how often tokens may be refused, and accounts be
-//! registered, from one address.
+//! Limits on failed logins, for one account and from one address; on refused tokens and on registrations, from one
+//! address.
 //!
-//! A login is counted when it begins and given back when it succeeds, so that a thousand tries at once count as a
-//! thousand. A refresh is counted when it has ended, unless it succeeded: one address may refresh for many users at once.
-//! Memory is bounded: of too many accounts or addresses, those that were tried the longest time ago are
-//! forgotten.
+//! A login is counted when it begins and given back when it succeeds, so that a thousand concurrent attempts count as a
+//! thousand. A refresh is counted when it has failed: one address may refresh for many users at once. Memory is
+//! bounded: the least recently tried accounts and addresses are forgotten first.
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -18,7 +17,7 @@ use moka::sync::Cache;
 use crate::AccountError;
 use fanfare_core::ClientNetwork;
 
-/// A count begins anew this long after its first try.
+/// The time after its first attempt when a count starts again.
 const WINDOW: Duration = Duration::from_secs(60);
 /// The most accounts, and the most addresses, that are counted.
 const MOST: u64 = 100_000;
@@ -31,7 +30,7 @@ pub(crate) struct Throttle {
     registrations: Counts<ClientNetwork>,
 }
 
-/// Each limit counts a minute; 0 is no limit.
+/// The limits per minute; 0 is no limit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Failed logins for one account.
@@ -52,12 +51,12 @@ struct Count {
     since: Instant,
 }
 
-/// A login or a registration that is under way. It counts unless it is given back.
+/// A login or a registration in progress. It counts unless it is given back.
 pub(crate) struct Attempt {
     counted: [Option<Arc<Count>>; 2],
 }
 
-/// A token that is being judged. It counts as refused when this is dropped, whatever ended it, unless it was accepted.
+/// A token in progress. It counts as refused when this is dropped, unless it was accepted.
 #[must_use]
 pub(crate) struct Judging {
     counted: Option<Arc<Count>>,
@@ -81,7 +80,7 @@ impl Throttle {
         })
     }
 
-    /// Begins to judge a token; refused where too many from this address were.
+    /// Begins to judge a token; refused if too many tokens from this address were refused.
     pub(crate) fn judge(&self, client: Option<IpAddr>) -> Result<Judging, AccountError> {
         let counted = client.map_or(Ok(None), |client| self.tokens.look(client.into()))?;
         Ok(Judging { counted })
@@ -90,7 +89,7 @@ impl Throttle {
     /// Counts a login.
     pub(crate) fn begin(&self, email: &str, client: Option<IpAddr>) -> Result<Attempt, AccountError> {
         let account = self.accounts.count(email.into())?;
-        // An address that is refused must not lock an account.
+        // An attempt from an address that is over its limit must not lock an account.
         let address = client.map_or(Ok(None), |client| self.addresses.count(client.into()));
         let address = address.inspect_err(|_| give_back(account.as_ref()))?;
         Ok(Attempt {
@@ -100,7 +99,7 @@ impl Throttle {
 }
 
 impl Attempt {
-    /// It did not fail, or not by the client's doing.
+    /// Gives the attempt back: it did not fail, or not by the client's fault.
     pub(crate) fn give_back(self) {
         self.counted.iter().for_each(|count| give_back(count.as_ref()));
     }
@@ -141,7 +140,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Counts<K> {
         Err(count.refusal())
     }
 
-    /// The count, without counting, unless the limit is reached.
+    /// Returns the count without counting, unless the limit is reached.
     fn look(&self, key: K) -> Result<Option<Arc<Count>>, AccountError> {
         match self.find(key) {
             Some(count) if count.tries.load(Ordering::Relaxed) >= self.limit => Err(count.refusal()),
@@ -149,7 +148,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Counts<K> {
         }
     }
 
-    /// The count of the present window; none where there is no limit.
+    /// Returns the count of the current window; `None` without a limit.
     fn find(&self, key: K) -> Option<Arc<Count>> {
         let fresh = || {
             Arc::new(Count {

@@ -1,18 +1,18 @@
-//! Making accounts, and changing them.
+//! Creating and changing accounts.
 
 use std::net::IpAddr;
 
 use crate::storage::{NewUser, PasswordChange, StorageError, User};
 use crate::{AccountError, Accounts, Login, Revocation, name::normalise_name, normalise_email};
 
-/// What everybody who registers is.
+/// The role of every user who registers.
 pub const DEFAULT_ROLE: &str = "user";
 /// The longest role, in bytes, and the most roles of a user.
 const MAX_ROLE_BYTES: usize = 64;
 const MAX_ROLES: usize = 32;
 
 impl Accounts {
-    /// Makes an account for a stranger, and logs them in. `client` is the address that registrations are counted for.
+    /// Registers a user and logs them in. Registrations count for the address `client`.
     ///
     /// # Errors
     /// [`AccountError::Closed`], [`AccountError::NotIssuing`], [`AccountError::Bad`], [`AccountError::Taken`],
@@ -28,7 +28,7 @@ impl Accounts {
         let ended = match self.inner.throttle.register(client) {
             Ok(attempt) => {
                 let ended = self.try_register(email, password, name, user_agent).await;
-                // What was made counts, and so does the question whether an address has an account.
+                // A created account counts, and so does finding out that an address is taken.
                 if !matches!(ended, Ok(_) | Err(AccountError::Taken)) {
                     attempt.give_back();
                 }
@@ -55,11 +55,11 @@ impl Accounts {
             .add(email, password, name, &[DEFAULT_ROLE.to_owned()])
             .await?;
         let login = self.open_session(&user.id, &hash, user_agent).await?;
-        // Switched off, or another password, in the moment since.
+        // The account was disabled or its password changed in the meantime.
         login.ok_or(AccountError::BadCredentials)
     }
 
-    /// Makes an account, whatever registration says; for administrators.
+    /// Creates an account even if registration is closed; for administrators.
     ///
     /// # Errors
     /// [`AccountError::Bad`], [`AccountError::Taken`], [`AccountError::Busy`]; or the database.
@@ -76,7 +76,7 @@ impl Accounts {
             .map(|(user, _)| user)
     }
 
-    /// A new user, and the hash of their password.
+    /// Adds a user; returns it with the hash of the password.
     async fn add(
         &self,
         email: &str,
@@ -86,7 +86,7 @@ impl Accounts {
     ) -> Result<(User, String), AccountError> {
         let email = normalise_email(email)?;
         let name = name.map(normalise_name).transpose()?.flatten();
-        // An address that is taken costs no hash. Two at once find out below.
+        // A taken address costs no hash. Of two concurrent registrations the second fails below.
         if self.inner.storage.credentials(&email).await?.is_some() {
             return Err(AccountError::Taken);
         }
@@ -104,7 +104,7 @@ impl Accounts {
         }
     }
 
-    /// The user with this id.
+    /// Returns the user with this id.
     ///
     /// # Errors
     /// [`AccountError::NotFound`]; or the database.
@@ -116,10 +116,10 @@ impl Accounts {
             .ok_or(AccountError::NotFound("user"))
     }
 
-    /// The user with this address.
+    /// Returns the user with this address.
     ///
     /// # Errors
-    /// [`AccountError::NotFound`], [`AccountError::Bad`] for what is no address; or the database.
+    /// [`AccountError::NotFound`], [`AccountError::Bad`] if it is not an address; or the database.
     pub async fn user_by_email(&self, email: &str) -> Result<User, AccountError> {
         let email = normalise_email(email)?;
         let found = self.inner.storage.credentials(&email).await?;
@@ -128,15 +128,15 @@ impl Accounts {
             .ok_or(AccountError::NotFound("user"))
     }
 
-    /// Users in the order of their making, behind the one with the id `after` (empty for the first).
+    /// Returns users in the order of creation, after the one with the id `after` (empty for the first).
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn users(&self, after: &str, limit: u32) -> Result<Vec<User>, AccountError> {
         Ok(self.inner.storage.users(after, limit).await?)
     }
 
-    /// Gives a user another password. Their sessions end.
+    /// Sets a user's password and ends their sessions.
     ///
     /// # Errors
     /// [`AccountError::NotFound`], [`AccountError::Bad`], [`AccountError::Busy`]; or the database.
@@ -154,8 +154,8 @@ impl Accounts {
         Ok(())
     }
 
-    /// Gives a user these roles alone. Where one was taken away their sessions end, as the tokens still name it; else
-    /// the next refresh brings the new ones.
+    /// Sets a user's roles. If one is taken away, their sessions end, because the tokens still name it; otherwise the
+    /// next refresh has the new roles.
     ///
     /// # Errors
     /// [`AccountError::NotFound`], [`AccountError::Bad`]; or the database.
@@ -167,7 +167,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Switches an account off, which ends its sessions and refuses its tokens, or on again.
+    /// Disables an account, which ends its sessions and refuses its tokens, or enables it.
     ///
     /// # Errors
     /// [`AccountError::NotFound`]; or the database.
@@ -184,7 +184,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Takes note of sessions that ended at `now`.
+    /// Applies the end of sessions at `now`.
     pub(crate) fn sessions_ended(&self, ids: Vec<String>, now: i64) {
         for id in ids {
             self.revoked(Revocation::Session(id.into()), now);
@@ -192,7 +192,7 @@ impl Accounts {
     }
 }
 
-/// Roles as they are kept: each once.
+/// Returns the roles without duplicates, if all are valid.
 fn checked_roles(roles: &[String]) -> Result<Vec<String>, AccountError> {
     let mut checked: Vec<String> = Vec::new();
     for role in roles {

@@ -1,4 +1,4 @@
-//! Keeps in memory what is asked for every token: reads what other processes changed, every few seconds.
+//! Keeps the revocations and API keys in memory up to date: reads other processes' changes every few seconds.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use tokio::task::JoinHandle;
 use crate::storage::{StorageError, millis};
 use crate::{Accounts, Revocation};
 
-/// How far the clocks of nodes may be apart, and how long a transaction may take, in milliseconds.
+/// The most that the clocks of nodes may differ, and the longest transaction, in milliseconds.
 const OVERLAP: i64 = 60_000;
-/// How often what has ended by itself is deleted.
+/// The time between two deletions of expired sessions.
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
-/// How long sessions that ended by themselves are kept, in milliseconds.
+/// How long expired sessions are kept, in milliseconds.
 const KEEP_ENDED: i64 = 24 * 3600 * 1000;
 
 impl Accounts {
-    /// Reads what is revoked and which API keys there are. Call it at the start; until it has succeeded once, sessions
-    /// that were ended before the start are not known, and their tokens pass until they expire.
+    /// Reads the revocations and API keys. Call it at the start: until it has succeeded once, tokens of sessions that
+    /// were ended before the start are accepted until they expire.
     ///
     /// # Errors
-    /// The database cannot be used, or is newer than this build.
+    /// If the database cannot be used, or is newer than this build.
     pub async fn reload(&self) -> Result<(), StorageError> {
         let inner = &self.inner;
         let now = self.now();
@@ -45,14 +45,14 @@ impl Accounts {
         Ok(())
     }
 
-    /// Starts the task that reads again and again, and deletes what has ended. It runs until it is aborted; failures are
-    /// logged by the storage. Must be called in a Tokio runtime.
+    /// Starts the task that reads changes and deletes expired sessions. It runs until it is aborted; the storage logs
+    /// failures. Call it in a Tokio runtime.
     pub fn spawn_watch(&self) -> JoinHandle<()> {
         let accounts = self.clone();
         tokio::spawn(async move {
             let mut tidied: Option<tokio::time::Instant> = None;
             loop {
-                let _ = accounts.reload().await; // the storage has told
+                let _ = accounts.reload().await; // the storage has logged it
                 if tidied.is_none_or(|at| at.elapsed() >= TIDY_EVERY) {
                     let before = accounts.now().saturating_sub(KEEP_ENDED);
                     if accounts.inner.storage.forget_sessions(before).await.is_ok() {
@@ -64,12 +64,12 @@ impl Accounts {
         })
     }
 
-    /// Takes note that a session was ended on another node just now.
+    /// Applies the end of a session on another node, now.
     pub fn session_ended(&self, id: &str) {
         self.revoked(Revocation::Session(id.into()), self.now());
     }
 
-    /// Takes note of a revocation that happened at `at`.
+    /// Applies a revocation of the time `at`.
     pub(crate) fn revoked(&self, revocation: Revocation, at: i64) {
         let forget_at = at
             .saturating_add(self.longest_token_life())
@@ -77,7 +77,7 @@ impl Accounts {
         self.inner.revocations.apply(revocation, forget_at);
     }
 
-    /// How long a token may be accepted after its session has ended, in milliseconds.
+    /// Returns how long a token may be accepted after its session has ended, in milliseconds.
     fn longest_token_life(&self) -> i64 {
         let options = &self.inner.options;
         millis(std::time::UNIX_EPOCH + options.access_ttl + options.leeway)

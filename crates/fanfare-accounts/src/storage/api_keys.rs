@@ -1,4 +1,4 @@
-//! The table of API keys. Of a key only the hash is known here.
+//! The table of API keys. It has only their hashes.
 
 use std::fmt;
 
@@ -11,15 +11,15 @@ use super::{Storage, StorageError, list_of, statement, text_of};
 pub struct StoredKey {
     /// A UUID.
     pub id: String,
-    /// What it is for, in somebody's words.
+    /// The name that its creator gave it.
     pub name: String,
     /// The SHA-256 of the key, in hexadecimal.
     pub hash: String,
-    /// What it may be used for, by names.
+    /// The names of its scopes.
     pub scopes: Vec<String>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: i64,
-    /// Since when it is refused.
+    /// When it was revoked.
     pub revoked_at: Option<i64>,
 }
 
@@ -38,7 +38,7 @@ impl Storage {
     /// Stores a key.
     ///
     /// # Errors
-    /// [`StorageError::Conflict`] when there is a key with this hash.
+    /// [`StorageError::Conflict`] if there is a key with this hash.
     pub async fn insert_key(&self, key: &StoredKey) -> Result<(), StorageError> {
         let insert = "INSERT INTO api_keys (id, name, hash, scopes, created_at) VALUES ($1, $2, $3, $4, $5)";
         let query = statement(insert)
@@ -50,20 +50,20 @@ impl Storage {
         self.change(query).await.map(drop)
     }
 
-    /// All keys, in the order of their making, revoked ones included.
+    /// Returns all keys in the order of creation, revoked ones included.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn keys(&self) -> Result<Vec<StoredKey>, StorageError> {
         let query =
             statement("SELECT id, name, hash, scopes, created_at, revoked_at FROM api_keys ORDER BY id");
         self.all(query, read).await
     }
 
-    /// Revokes a key; `false` where there is none, or it was revoked before.
+    /// Revokes a key. Returns `false` if there is none or it was revoked before.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn revoke_key(&self, id: &str, now: i64) -> Result<bool, StorageError> {
         let query = statement("UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
             .bind(id.to_owned())

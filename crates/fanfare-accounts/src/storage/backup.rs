@@ -10,13 +10,13 @@ use super::{
     transaction::{self, statement},
 };
 
-/// Why there is no backup.
+/// Why a backup failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// PostgreSQL has tools of its own for this.
+    /// PostgreSQL has its own tools for backups.
     #[error("this is for SQLite; back a PostgreSQL database up with pg_dump")]
     NotSqlite,
-    /// The copy cannot be written; a file that is there already is never overwritten.
+    /// The copy cannot be written; an existing file is never overwritten.
     #[error("{0}")]
     File(#[source] io::Error),
     /// The database cannot be read.
@@ -25,17 +25,17 @@ pub enum BackupError {
 }
 
 impl Storage {
-    /// Writes a consistent copy of the database to the new file `target` (mode 0600), which is whole once this answers.
-    /// Whoever uses the database goes on meanwhile.
+    /// Writes a consistent copy of the database to the new file `target` (mode 0600). The copy is complete on return.
+    /// The database stays in use meanwhile.
     ///
     /// # Errors
-    /// Nothing is left behind then.
+    /// If the copy cannot be made; then no file is left behind.
     pub async fn backup(&self, target: &Path) -> Result<(), BackupError> {
         let StorageUrl::Sqlite(source) = &self.inner.url else {
             return Err(BackupError::NotSqlite);
         };
         debug_assert_eq!(self.inner.kind, Kind::Sqlite);
-        // No empty database is made where there is nothing to back up.
+        // SQLite would otherwise create an empty database.
         fs::metadata(source).map_err(|error| StorageError::from(connect::outage(&error)))?;
         let name = target
             .to_str()
@@ -46,7 +46,7 @@ impl Storage {
             .mode(0o600)
             .open(target)
             .map_err(BackupError::File)?;
-        // SQLite takes an empty file for a new one, so its mode stays.
+        // SQLite accepts an empty file as a new one, and keeps its mode.
         let copy = statement("VACUUM INTO $1").bind(name.to_owned());
         let copied = transaction::run(
             &self.inner.pool,
@@ -62,7 +62,7 @@ impl Storage {
     }
 }
 
-/// An I/O error here is most likely that of a full disk under the copy.
+/// An I/O error here is most likely a full disk under the copy.
 fn in_the_target(error: StorageError) -> StorageError {
     match error {
         StorageError::Unavailable(Outage::Broken) => Outage::Full.into(),

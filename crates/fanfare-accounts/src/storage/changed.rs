@@ -1,16 +1,16 @@
-//! The last state of a condition that a loop meets, so that the log has a line when it changes and not each time.
+//! The last state of a condition that a loop meets, so that the log has a line per change and not per round.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// The state that was noted last.
+/// The last state.
 #[derive(Debug, Default)]
 pub(super) struct Changed<T>(Mutex<T>);
 
 impl<T: PartialEq> Changed<T> {
-    /// Notes the state, and returns whether it is another than before.
+    /// Records the state, and returns whether it has changed.
     pub(super) fn to(&self, state: T) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *last != state;
@@ -19,7 +19,7 @@ impl<T: PartialEq> Changed<T> {
     }
 }
 
-/// A condition of which nobody learns that it is over. A line about it is repeated at times.
+/// A condition whose end is not observed. A line about it is repeated from time to time.
 #[derive(Debug)]
 pub(super) struct Repeated<T> {
     pause: Duration,
@@ -27,7 +27,7 @@ pub(super) struct Repeated<T> {
 }
 
 impl<T: PartialEq> Repeated<T> {
-    /// The same state is worth another line after `pause`.
+    /// Returns a condition whose unchanged state is worth another line after `pause`.
     pub(super) fn every(pause: Duration) -> Self {
         Self {
             pause,
@@ -35,7 +35,7 @@ impl<T: PartialEq> Repeated<T> {
         }
     }
 
-    /// Notes the state, and returns whether it is another than before, or the last line was long ago.
+    /// Records the state, and returns whether it has changed or the last line is long ago.
     pub(super) fn is_due(&self, state: T) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = matches!(&*last, Some((known, at)) if *known == state && at.elapsed() < self.pause);

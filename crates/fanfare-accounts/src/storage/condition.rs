@@ -1,25 +1,25 @@
-//! Whether a database can be used, as far as the last operations have shown, and what the log says of it.
+//! Whether the last operations could use the database, and what the log reports.
 
 use std::time::{Duration, Instant};
 
 use super::Outage;
 
-/// How long no operation may fail before the log says that the database is back. One that serves some operations and
-/// refuses others, as with too few connections, would fill the log with both lines.
+/// How long no operation may fail before the log reports that the database is back. Without it, a database that serves
+/// some operations and refuses others, such as one with too few connections, would fill the log.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// How a database was found.
+/// The condition of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Condition {
-    /// It does what it is asked.
+    /// It works.
     Good,
-    /// It takes no changes. That it can be read proves nothing, because it could be all the time.
+    /// It accepts no changes. A successful read proves nothing here, because reads may have worked all the time.
     Unwritable,
     /// It cannot be used at all.
     Away,
 }
 
-/// What an operation that succeeded has shown.
+/// What a successful operation proves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
     OfReading,
@@ -58,9 +58,9 @@ pub(super) enum Change {
 #[derive(Debug)]
 pub(super) struct History {
     condition: Condition,
-    /// When the condition changed last.
+    /// When the condition last changed.
     changed: Instant,
-    /// The last failure, until the log says that the database is back.
+    /// The last failure, until the log reports that the database is back.
     failed: Option<Instant>,
 }
 
@@ -77,9 +77,9 @@ impl History {
         self.condition == Condition::Good
     }
 
-    /// Records what an operation found that began at `began`, and returns what the log has to report.
+    /// Records the result of an operation that began at `began`, and returns the change to log.
     ///
-    /// An operation that began before the last change may end long after it, and shows nothing of the time since.
+    /// An operation that began before the last change may end long after it, and proves nothing about the time since.
     pub(super) fn record(
         &mut self,
         found: Result<Proof, Condition>,
@@ -132,7 +132,7 @@ mod tests {
     const DONE: Result<Proof, Condition> = Ok(Proof::OfWriting);
     const FAILED: Result<Proof, Condition> = Err(Condition::Away);
 
-    /// Records each (found, began, ended), in milliseconds, and returns the reports.
+    /// Records each (result, began, ended), in milliseconds, and returns the reports.
     fn reports(operations: &[(Result<Proof, Condition>, u64, u64)]) -> Vec<Change> {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_began_before_a_change_shows_nothing_of_the_time_since() {
-        // Asked before the outage, answered in it; asked in the outage, given up after it.
+        // Begun before the outage and ended in it; begun in the outage and ended after it.
         let late = [
             (FAILED, 10, 20),
             (DONE, 5, 2000),

@@ -1,4 +1,4 @@
-//! How connections are made: what SQLite and PostgreSQL are told at the start of each, and the SQLite file itself.
+//! Connections: the settings that SQLite and PostgreSQL get at the start of each, and the SQLite file itself.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -16,14 +16,14 @@ use sqlx::{
 
 use super::{Kind, Outage, StorageError, StorageUrl, WAIT};
 
-/// What each connection to SQLite is told: how long to wait for a lock, in milliseconds. Foreign keys are checked by the
-/// driver's default, and a commit that was answered survives a power cut by SQLite's. Nothing here may touch the file:
-/// the pool would take its error for a slow start.
+/// The settings of each SQLite connection: how long to wait for a lock, in milliseconds. By default the driver checks
+/// foreign keys, and SQLite's confirmed commits survive a power cut. These statements must not touch the file: the pool
+/// would treat its errors as a slow start.
 const SQLITE_START: &str = "PRAGMA busy_timeout = 2000";
-/// What PostgreSQL's administrators see a connection as, unless the URL says something else.
+/// The name of connections in PostgreSQL's views, unless the URL sets another.
 const APPLICATION: (&str, &str) = ("application_name", "fanfare");
 
-/// The pool of connections to `url`; none is made yet.
+/// Returns the pool of connections to `url`, without a connection yet.
 pub(super) fn pool(
     url: &StorageUrl,
     max_connections: u32,
@@ -37,7 +37,7 @@ pub(super) fn pool(
         StorageUrl::Sqlite(path) => {
             let path = absolute(path).map_err(|_| StorageError::Location("the path cannot be used"))?;
             let path = resolved(path);
-            // Never created here: an empty database in the place of one that is away would look like a loss of all.
+            // Never created here: an empty database in place of an unreachable one would look like a loss of all data.
             let text = format!("{}?mode=rw", StorageUrl::Sqlite(path.clone()));
             (sqlite(options, path, renewal.clone()), text, Kind::Sqlite)
         }
@@ -59,24 +59,24 @@ pub(super) fn pool(
     ))
 }
 
-/// Up to when connections were made that are not to be used any more.
+/// The time up to which connections must not be used any more.
 #[derive(Default)]
 pub(super) struct Renewal(Mutex<Option<Instant>>);
 
 impl Renewal {
-    /// All connections that there are shall be replaced.
+    /// Marks all existing connections for replacement.
     pub(super) fn renew(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Whether a connection may be used that was made so long ago.
+    /// Returns whether a connection of this age may be used.
     fn spares(&self, age: Duration) -> bool {
         let renewed = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         renewed.is_none_or(|at| age <= at.elapsed())
     }
 }
 
-/// The URL with a name for the connections. A parameter of the start, unlike `SET`, holds behind a pooler too.
+/// Returns the URL with a name for the connections. A start-up parameter, unlike `SET`, also works behind a pooler.
 fn named(url: &str) -> String {
     let Ok(mut url) = url::Url::parse(url) else {
         return url.to_owned();
@@ -96,7 +96,7 @@ fn run<'a>(connection: &'a mut AnyConnection, script: &'static str) -> BoxFuture
     Box::pin(async move { connection.execute(script).await.map(drop) })
 }
 
-/// The path with its folder resolved, where that is there already: a URL cannot keep `..`.
+/// Returns the path with its folder resolved, if the folder exists: a URL cannot keep `..`.
 fn resolved(path: PathBuf) -> PathBuf {
     let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
     match (folder, path.file_name()) {
@@ -105,8 +105,8 @@ fn resolved(path: PathBuf) -> PathBuf {
     }
 }
 
-/// A connection keeps the file that it opened, even when that has been deleted or replaced. What is written there is
-/// lost, so before each use the file is looked at.
+/// A connection keeps the file that it opened, even after the file was deleted or replaced, and what it writes there is
+/// lost. So the file is checked before each use.
 fn sqlite(options: AnyPoolOptions, path: PathBuf, renewal: Arc<Renewal>) -> AnyPoolOptions {
     let file = Arc::new(Watched::default());
     let (at_start, before_use) = ((file.clone(), path.clone()), (file, path));
@@ -123,12 +123,12 @@ fn sqlite(options: AnyPoolOptions, path: PathBuf, renewal: Arc<Renewal>) -> AnyP
         })
 }
 
-/// Which file a path led to, and since when.
+/// The file that a path led to, and since when.
 #[derive(Default)]
 struct Watched(Mutex<Option<((u64, u64), Instant)>>);
 
 impl Watched {
-    /// When the file that is at `path` now was first seen there; `None` if there is none.
+    /// Returns when the file that is at `path` now was first seen there; `None` if there is none.
     fn unchanged_since(&self, path: &Path) -> Option<Instant> {
         let found = fs::metadata(path).ok()?;
         let found = (found.dev(), found.ino());
@@ -144,15 +144,15 @@ impl Watched {
     }
 }
 
-/// Makes the folder of the database (mode 0700), unless it is there.
+/// Creates the folder of the database (mode 0700), unless it exists.
 pub(super) fn create_folder(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
     })
 }
 
-/// Makes an empty file (mode 0600) for the database, and its folder, unless they are there. Returns the mode of a file that
-/// other users may access.
+/// Creates an empty file (mode 0600) for the database, and its folder, unless they exist. Returns the mode of a file
+/// that other users may access.
 pub(super) fn create_file(path: &Path) -> Result<Option<u32>, Outage> {
     let created = create_folder(path).and_then(|()| {
         OpenOptions::new()
@@ -171,7 +171,7 @@ pub(super) fn create_file(path: &Path) -> Result<Option<u32>, Outage> {
     }
 }
 
-/// What an error of the file system means for the database.
+/// Returns what an error of the file system means for the database.
 pub(super) fn outage(error: &io::Error) -> Outage {
     match error.kind() {
         ErrorKind::PermissionDenied => Outage::Denied,

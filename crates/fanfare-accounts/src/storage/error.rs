@@ -1,17 +1,16 @@
-//! What can go wrong with the database, sorted by what the caller can do about it.
+//! Errors of the database, sorted by what the caller can do about them.
 //!
-//! No text here repeats what the database said in words: it may quote values. Its code says as much to whoever looks
-//! it up, and quotes nothing.
+//! No text here repeats the database's message, which may quote values. The error code is enough to look it up.
 
 use std::fmt;
 
-/// Why a storage operation did not happen.
+/// Why a storage operation failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StorageError {
-    /// The database cannot do it now, and may be able to later without a change of ours.
+    /// The database cannot do it now, and may later without any change here.
     #[error("the storage is not available: {0}")]
     Unavailable(Outage),
-    /// What should be new is there already.
+    /// The new row exists already.
     #[error("there is such a record already")]
     Conflict,
     /// A later version of Fanfare has changed the tables.
@@ -24,10 +23,10 @@ pub enum StorageError {
         /// The latest version that this build knows.
         known: i64,
     },
-    /// `storage.url` cannot be used.
+    /// `storage.url` is not usable.
     #[error("storage.url: {0}")]
     Location(&'static str),
-    /// A mistake in Fanfare, or a database that somebody else changed.
+    /// A bug in Fanfare, or a database that another program changed.
     #[error("the storage failed: {0}")]
     Fault(String),
 }
@@ -35,21 +34,21 @@ pub enum StorageError {
 /// Why a database cannot be used at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outage {
-    /// No connection in time (the server is away, or all connections are busy), or it broke.
+    /// No connection in time (the server is down, or all connections are busy), or the connection broke.
     Unreachable,
     /// It did not answer in time.
     Slow,
-    /// Somebody else holds a lock.
+    /// Another process holds a lock.
     Locked,
-    /// It may be read but not written.
+    /// It is read-only.
     ReadOnly,
     /// The disk or another resource is used up.
     Full,
     /// Its files cannot be read or written.
     Broken,
-    /// Its files are damaged, or are no database.
+    /// Its files are damaged, or are not a database.
     Corrupt,
-    /// Fanfare is not let in: the password, the permissions.
+    /// Access is denied: the password or the permissions.
     Denied,
     /// There is no such database.
     Missing,
@@ -62,11 +61,11 @@ impl fmt::Display for Outage {
         f.write_str(match self {
             Self::Unreachable => "no connection",
             Self::Slow => "no answer in time",
-            Self::Locked => "locked by somebody else",
+            Self::Locked => "locked by another process",
             Self::ReadOnly => "read-only",
             Self::Full => "no space or another resource is used up",
             Self::Broken => "an error of the disk",
-            Self::Corrupt => "damaged, or no database",
+            Self::Corrupt => "damaged, or not a database",
             Self::Denied => "access denied",
             Self::Missing => "no such database",
             Self::Parameters => {
@@ -77,15 +76,15 @@ impl fmt::Display for Outage {
 }
 
 impl Outage {
-    /// Whether connections that were made before may be of no use when it is over: one to a file that could only be read
-    /// stays so, and one to a server that has become a standby leads there and not to the one that took its place.
+    /// Returns whether existing connections may be useless after this outage: a connection to a read-only file stays
+    /// read-only, and one to a server that has become a standby does not lead to the new primary.
     pub(super) fn spoils_connections(self) -> bool {
         !matches!(self, Self::Locked | Self::Slow)
     }
 }
 
 impl StorageError {
-    /// Whether to try again later is all that can be done.
+    /// Returns whether retrying later is all that a caller can do.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Unavailable(_))
     }
@@ -111,15 +110,15 @@ impl From<sqlx::Error> for StorageError {
                 };
                 outage.map_or_else(|| Self::Fault(format!("code {code}")), Self::Unavailable)
             }
-            // The pool tries again and again for as long as a server refuses connections.
+            // The pool retries for as long as a server refuses connections.
             Error::PoolTimedOut
             | Error::Io(_)
             | Error::Tls(_)
             | Error::Protocol(_)
             | Error::PoolClosed
             | Error::WorkerCrashed => Outage::Unreachable.into(),
-            // SQLite has rolled a transaction back by itself, as it does on a full disk, and the driver believes that the
-            // connection is still in it.
+            // SQLite has rolled a transaction back by itself, as it does on a full disk, and the driver takes the
+            // connection to be still in it.
             Error::InvalidSavePointStatement | Error::BeginFailed => Outage::Broken.into(),
             Error::Configuration(_) => Self::Location("the driver does not understand it"),
             Error::RowNotFound => Self::Fault("a record that was just written is gone".to_owned()),
@@ -131,7 +130,7 @@ impl From<sqlx::Error> for StorageError {
     }
 }
 
-/// The result codes of SQLite; the low byte is the primary one.
+/// Maps the result codes of SQLite; the low byte is the primary code.
 fn of_sqlite(code: i32) -> Option<Outage> {
     match code & 0xff {
         3 | 23 => Some(Outage::Denied),
@@ -145,7 +144,7 @@ fn of_sqlite(code: i32) -> Option<Outage> {
     }
 }
 
-/// The SQLSTATEs of PostgreSQL; the first two characters are the class.
+/// Maps the SQLSTATEs of PostgreSQL; the first two characters are the class.
 fn of_sqlstate(code: &str) -> Option<Outage> {
     match code {
         "08P01" => Some(Outage::Parameters),

@@ -1,7 +1,7 @@
-//! Where the database is, as the configuration says it: `sqlite://PATH` or `postgres://…`.
+//! The database's location in the configuration: `sqlite://PATH` or `postgres://…`.
 //!
-//! A type of its own, because a URL parser would take the first folder of a relative path for a host, and would
-//! quietly take `..` out of it.
+//! Not a plain URL, because a URL parser would read the first folder of a relative path as a host, and would silently
+//! remove `..`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use fanfare_core::GuardedUrl;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What a path may hold in a URL without being escaped.
+/// The characters that a path may have in a URL without an escape.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
@@ -20,7 +20,7 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 const SQLITE: &str = "sqlite://";
 
-/// A database that can be configured. `Debug`, `Display` and `Serialize` leave out what may be a password.
+/// The location of a database. `Debug`, `Display` and `Serialize` omit what may be a password.
 #[derive(Clone, PartialEq, Eq)]
 pub enum StorageUrl {
     /// An SQLite database in this file.
@@ -30,10 +30,10 @@ pub enum StorageUrl {
 }
 
 impl StorageUrl {
-    /// What `storage.url` accepts, for error texts.
+    /// The accepted forms of `storage.url`, for error texts.
     pub const EXPECTED: &'static str = "\"sqlite://FILE\" or \"postgres://USER:PASSWORD@HOST/DATABASE\"";
 
-    /// The URL of the SQLite file `name` in `folder`.
+    /// Returns the URL of the SQLite file `name` in `folder`.
     pub fn text_of_file(folder: &str, name: &str) -> String {
         let folder = match folder.trim_end_matches('/') {
             "" if folder.is_empty() => ".",
@@ -70,8 +70,9 @@ impl FromStr for StorageUrl {
     }
 }
 
-/// A PostgreSQL URL without a host, as libpq takes it for a Unix socket (`postgres://user@/db?host=/folder`), with its user,
-/// password and port as parameters; `None` for any other. To a URL parser, a user without a host is a mistake.
+/// Returns a PostgreSQL URL without a host, which libpq reads as a Unix socket (`postgres://user@/db?host=/folder`),
+/// with its user, password and port as parameters; `None` for any other URL. To a URL parser, a user without a host is
+/// a mistake.
 fn with_parameters(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
     let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];

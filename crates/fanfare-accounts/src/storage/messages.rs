@@ -12,15 +12,15 @@ use super::{Storage, StorageError, statement};
 pub struct Message {
     /// A UUID; later messages have larger ones.
     pub id: String,
-    /// Who wrote it.
+    /// The author.
     pub user_id: String,
-    /// For whom alone it is.
+    /// The only reader besides the author, if the message is private.
     pub recipient_id: Option<String>,
-    /// Where it was written.
+    /// The channel.
     pub channel_id: Option<String>,
-    /// What it says.
+    /// The text.
     pub content: String,
-    /// JSON as it came.
+    /// JSON, as it arrived.
     pub attachments: Box<RawValue>,
     /// When it was written.
     pub created_at: i64,
@@ -28,7 +28,7 @@ pub struct Message {
     pub updated_at: i64,
 }
 
-/// What users say to each other stays out of logs.
+/// Users' messages stay out of logs.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")
@@ -37,29 +37,29 @@ impl fmt::Debug for Message {
     }
 }
 
-/// A message to be stored.
+/// A message to store.
 #[derive(Clone, Copy)]
 pub struct NewMessage<'a> {
-    /// Who wrote it.
+    /// The author.
     pub user_id: &'a str,
-    /// For whom alone it is.
+    /// The only reader besides the author, if the message is private.
     pub recipient_id: Option<&'a str>,
-    /// Where it was written.
+    /// The channel.
     pub channel_id: Option<&'a str>,
-    /// What it says.
+    /// The text.
     pub content: &'a str,
     /// JSON, kept as it is.
     pub attachments: &'a RawValue,
 }
 
-/// Which messages are wanted.
+/// Which messages to read.
 #[derive(Clone, Copy)]
 pub struct Readable<'a> {
-    /// Whose: those that this user wrote or was written, and those to many. `None` is all there are.
+    /// Messages by or to this user, and messages to many. `None` reads all.
     pub by: Option<&'a str>,
     /// Only those before the message with this id.
     pub before: Option<&'a str>,
-    /// At most so many.
+    /// The maximum number.
     pub limit: u32,
 }
 
@@ -69,8 +69,8 @@ macro_rules! columns {
     };
 }
 
-/// Each of the three parts reads as many rows as are wanted, from an index of its own: however many messages others
-/// have, none of those is looked at.
+/// Each of the three parts reads at most `limit` rows, by an index of its own. So the cost does not depend on how many
+/// messages other users have.
 const READABLE: &str = concat!(
     "SELECT ",
     columns!(),
@@ -92,14 +92,14 @@ const UNPUBLISHED: &str = concat!(
     columns!(),
     " FROM messages WHERE published_at IS NULL AND created_at <= $1 ORDER BY id LIMIT $2"
 );
-/// Behind every UUID.
+/// Sorts after every UUID.
 const END: &str = "g";
 
 impl Storage {
-    /// Stores a message, which is unpublished until [`Self::mark_published`].
+    /// Stores a message as unpublished, until [`Self::mark_published`].
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn insert_message(&self, new: NewMessage<'_>, now: i64) -> Result<Message, StorageError> {
         let message = Message {
             id: super::new_id(),
@@ -128,10 +128,10 @@ impl Storage {
         Ok(message)
     }
 
-    /// Notes that a message has been published.
+    /// Marks a message as published.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn mark_published(&self, id: &str, now: i64) -> Result<(), StorageError> {
         let query = statement("UPDATE messages SET published_at = $2 WHERE id = $1 AND published_at IS NULL")
             .bind(id.to_owned())
@@ -139,19 +139,19 @@ impl Storage {
         self.change(query).await.map(drop)
     }
 
-    /// Messages written at `until` or before that were never published, the oldest first.
+    /// Returns the messages written at or before `until` that were never published, oldest first.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn unpublished_messages(&self, until: i64, limit: u32) -> Result<Vec<Message>, StorageError> {
         let query = statement(UNPUBLISHED).bind(until).bind(i64::from(limit));
         self.all(query, read).await
     }
 
-    /// The newest messages of those wanted, the newest first.
+    /// Returns the wanted messages, newest first.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn messages(&self, wanted: Readable<'_>) -> Result<Vec<Message>, StorageError> {
         let before = wanted.before.unwrap_or(END).to_owned();
         let query = match wanted.by {

@@ -1,10 +1,11 @@
-//! What must outlive the process: users, sessions, messages, API keys; in SQLite or PostgreSQL.
+//! The data that outlives the process: users, sessions, messages and API keys, in SQLite or PostgreSQL.
 //!
-//! One schema and one set of queries serve both (`$1` is a placeholder in both), through sqlx's `Any` driver. What
-//! differs is in `connect` and `schema`. Nothing here knows a password, a token or a rule: those are `accounts`'.
+//! One schema and one set of queries serve both (`$1` is a placeholder in both), through sqlx's `Any` driver. The
+//! differences are in `connect` and `schema`. Passwords, tokens and rules are not known here; the modules above have
+//! them.
 //!
-//! A [`Storage`] connects when it is first used and again whenever it must, so a database that is away when the server
-//! starts is found later. Every operation ends within seconds, with [`StorageError::Unavailable`] if need be.
+//! A [`Storage`] connects at its first use and again whenever it must, so a database that is down when the server
+//! starts is found later. Every operation ends within seconds, if need be with [`StorageError::Unavailable`].
 
 mod api_keys;
 mod backup;
@@ -59,13 +60,13 @@ pub use users::{Credentials, NewUser, User};
 
 /// How long an operation waits for a free connection, and a connection for its server or for a lock.
 const WAIT: Duration = Duration::from_secs(2);
-/// The longest that an operation may take. A server that was stopped in the middle of an answer says nothing at all.
+/// The longest time of an operation. A server that was stopped in the middle of a reply sends nothing at all.
 const LONGEST: Duration = Duration::from_secs(8);
 
-/// When a fault that goes on is logged again.
+/// The time between two log lines about a lasting fault.
 const FAULT_REPEATED: Duration = Duration::from_secs(600);
 
-/// A database. Clones are the same one.
+/// A database. Clones share it.
 #[derive(Clone)]
 pub struct Storage {
     inner: Arc<Inner>,
@@ -77,21 +78,21 @@ struct Inner {
     url: StorageUrl,
     /// Set once the tables are known to be those of this build.
     prepared: OnceCell<()>,
-    /// How the operations found the database.
+    /// The condition of the database over the last operations.
     history: Mutex<History>,
     renewal: Arc<Renewal>,
-    /// The turn to write, with SQLite: it takes one writer at a time. Writers poll its own lock, where an unlucky one waits
-    /// too long; here they wait in order.
+    /// The turn to write, with SQLite, which has one writer at a time. Writers that poll SQLite's own lock may starve;
+    /// here they wait in order.
     turn: Semaphore,
-    /// How many of these turns have ended well: a queue that moves is no outage.
+    /// The number of turns that ended well: a queue that moves is not an outage.
     turns_done: AtomicU64,
-    /// The mode of the SQLite file, where other users may access it.
+    /// The mode of the SQLite file, if other users may access it.
     exposed: Changed<Option<u32>>,
-    /// What went wrong last by a mistake: a loop would meet it again each time.
+    /// The last fault that is a mistake, which a loop would meet again each time.
     fault: Repeated<StorageError>,
 }
 
-/// Which database it is.
+/// The kind of database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Sqlite,
@@ -99,11 +100,11 @@ pub(crate) enum Kind {
 }
 
 impl Storage {
-    /// A database at `url`, with at most so many connections. Nothing is connected yet; must be called in a Tokio
+    /// Returns the storage at `url`, with at most that many connections. It does not connect yet; call it in a Tokio
     /// runtime.
     ///
     /// # Errors
-    /// The URL is one that the driver does not understand.
+    /// If the driver does not understand the URL.
     pub fn new(url: &StorageUrl, max_connections: u32) -> Result<Self, StorageError> {
         let (pool, kind, renewal) = connect::pool(url, max_connections)?;
         Ok(Self {
@@ -122,11 +123,11 @@ impl Storage {
         })
     }
 
-    /// Connects, makes the SQLite file if there is none, and brings the tables to the version of this build. Every
-    /// operation does so if nobody did before; to call it at the start finds mistakes early.
+    /// Connects, creates the SQLite file if there is none, and migrates the tables to this build. Every operation does
+    /// so if needed; call it at the start to find mistakes early.
     ///
     /// # Errors
-    /// The database cannot be used at the moment, or is newer than this build.
+    /// If the database cannot be used at the moment, or is newer than this build.
     pub async fn prepare(&self) -> Result<(), StorageError> {
         let (storage, start) = (self.clone(), Instant::now());
         transaction::detached(async move {
@@ -158,12 +159,12 @@ impl Storage {
         self.inner.prepared.get_or_try_init(prepare).await.map(drop)
     }
 
-    /// Whether the database could be used when it was last tried.
+    /// Returns whether the database could be used when it was last tried.
     pub fn is_up(&self) -> bool {
         self.history().is_good()
     }
 
-    /// Whether this is an SQLite file to which nothing was ever written.
+    /// Returns whether this is an SQLite file that was never written to.
     pub fn is_blank(&self) -> bool {
         match &self.inner.url {
             StorageUrl::Sqlite(path) => std::fs::metadata(path).is_ok_and(|file| file.len() == 0),
@@ -171,17 +172,17 @@ impl Storage {
         }
     }
 
-    /// Where the database is; printing it shows no password.
+    /// Returns the database's location; printing it shows no password.
     pub fn url(&self) -> &StorageUrl {
         &self.inner.url
     }
 
-    /// Closes all connections, and waits until they are.
+    /// Closes all connections, and waits until they are closed.
     pub async fn close(&self) {
         self.inner.pool.close().await;
     }
 
-    /// The row that a statement finds, if there is one.
+    /// Returns the row that a statement finds, if there is one.
     async fn one<T: Send + 'static>(
         &self,
         query: Statement,
@@ -196,7 +197,7 @@ impl Storage {
         self.read(work).await
     }
 
-    /// All rows that a statement finds.
+    /// Returns all rows that a statement finds.
     async fn all<T: Send + 'static>(
         &self,
         query: Statement,
@@ -208,22 +209,22 @@ impl Storage {
         self.read(work).await
     }
 
-    /// Changes something by one statement, and answers how many rows it changed. Only if there are some it has shown that
-    /// the database takes changes.
+    /// Runs one statement that changes rows, and returns their number. Only a changed row proves that the database
+    /// accepts changes.
     async fn change(&self, query: Statement) -> Result<u64, StorageError> {
         let work: Work<_> = Box::new(move |connection| Box::pin(query.execute(connection)));
         let changed = |done: &AnyQueryResult| done.rows_affected() > 0;
         self.write(work, changed).await.map(|done| done.rows_affected())
     }
 
-    /// Reads something from the prepared database, within bounds of time.
+    /// Reads from the prepared database, within the time limit.
     async fn read<T: Send + 'static>(&self, work: Work<T>) -> Result<T, StorageError> {
         self.run(self.inner.kind.begin_reading(), work, |_| Proof::OfReading)
             .await
     }
 
-    /// Changes something in the prepared database in one transaction, within bounds of time. `has_written` says whether
-    /// what came of it shows that the database takes changes.
+    /// Changes the prepared database in one transaction, within the time limit. `has_written` returns whether the
+    /// result proves that the database accepts changes.
     async fn write<T: Send + 'static>(
         &self,
         work: Work<T>,
@@ -262,8 +263,8 @@ impl Storage {
         .await
     }
 
-    /// Waits for the turn of a transaction that begins with `begin`; `None` if it needs none. Gives up when no turn has ended
-    /// well for so long, not when many are in line.
+    /// Waits for the turn of a transaction that begins with `begin`; returns `None` if it needs none. Fails when no
+    /// turn has ended well for a while, not because the queue is long.
     async fn turn(&self, begin: Option<&'static str>) -> Result<Option<SemaphorePermit<'_>>, StorageError> {
         if begin.is_none() || self.inner.kind != Kind::Sqlite {
             return Ok(None);
@@ -289,7 +290,7 @@ impl Storage {
         let found = match &result {
             Ok(done) => Ok(proof(done)),
             Err(StorageError::Unavailable(outage)) => Err(Condition::of(*outage)),
-            // It answered, at least.
+            // It replied, at least.
             Err(_) => Ok(Proof::OfReading),
         };
         let change = self.history().record(found, began, Instant::now());
@@ -329,23 +330,23 @@ impl std::fmt::Debug for Storage {
     }
 }
 
-/// A new id: a UUID of version 7, so that ids are in the order of their making.
+/// Returns a new id: a UUID of version 7, so that ids sort by creation.
 pub fn new_id() -> String {
     Uuid::now_v7().hyphenated().to_string()
 }
 
-/// A time as the database keeps it: milliseconds since 1970.
+/// Returns a time as the database stores it: milliseconds since 1970.
 pub fn millis(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     i64::try_from(since).unwrap_or(i64::MAX)
 }
 
-/// The time that [`millis`] made that of.
+/// Returns the time of [`millis`].
 pub fn time_of(millis: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or_default())
 }
 
-/// A list of texts as the database keeps it. What is no list of texts is an empty one: no role and no scope.
+/// Returns a stored list of texts. Anything else is an empty list: no role and no scope.
 fn list_of(row: &AnyRow, column: &str) -> sqlx::Result<Vec<String>> {
     use sqlx::Row;
     let text: String = row.try_get(column)?;

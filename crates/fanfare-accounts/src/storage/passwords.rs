@@ -1,28 +1,28 @@
-//! Passwords that change, and the table of tokens to reset them with.
+//! Changes of passwords, and the table of reset tokens.
 
 use sqlx::Row as _;
 
 use super::{Storage, StorageError, sessions, statement, transaction::Work};
 
-/// A password that changes.
+/// A change of a password.
 #[derive(Clone)]
 pub struct PasswordChange {
-    /// Whose it is.
+    /// The user.
     pub user_id: String,
-    /// The hash so far. The password stays as it is if the user has another by now; without one it changes in any case.
+    /// The current hash. If the user has another one by now, the password stays. `None` changes it in any case.
     pub old: Option<String>,
-    /// The hash from now on.
+    /// The new hash.
     pub new: String,
-    /// The session that goes on.
+    /// The session that stays.
     pub keep: Option<String>,
 }
 
 impl Storage {
-    /// Gives a user another password, and ends their sessions but the one to keep: the ids of those, or `None` without such
-    /// a user or where the old hash is another. Reset tokens made before are of no use then.
+    /// Sets a user's password and ends their sessions except the one to keep. Returns the ids of the ended sessions;
+    /// `None` if there is no such user or the old hash differs. Earlier reset tokens become invalid.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn change_password(
         &self,
         change: PasswordChange,
@@ -57,10 +57,10 @@ impl Storage {
         self.write(work, Option::is_some).await
     }
 
-    /// Stores the hash of a reset token, in the place of the user's last one; `false` without such a user.
+    /// Stores the hash of a reset token and replaces the user's last one. Returns `false` if there is no such user.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn insert_reset_token(
         &self,
         user_id: &str,
@@ -76,10 +76,10 @@ impl Storage {
         Ok(self.change(query).await? > 0)
     }
 
-    /// Whether a reset token with this hash may be spent.
+    /// Returns whether a reset token with this hash is valid.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn has_reset_token(&self, hash: &str, now: i64) -> Result<bool, StorageError> {
         let query = statement("SELECT user_id FROM reset_tokens WHERE hash = $1 AND expires_at > $2")
             .bind(hash.to_owned())
@@ -87,18 +87,18 @@ impl Storage {
         Ok(self.one(query, |_| Ok(())).await?.is_some())
     }
 
-    /// Spends a reset token: its user has another password from now on, and all their sessions end. Returns the ids of
-    /// those; `None` where the token is unknown, expired or spent, or its user is switched off.
+    /// Redeems a reset token: sets its user's password and ends all their sessions. Returns the ids of the sessions;
+    /// `None` if the token is unknown, expired or used, or its user is disabled.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn redeem_reset_token(
         &self,
         hash: &str,
         password: &str,
         now: i64,
     ) -> Result<Option<Vec<String>>, StorageError> {
-        // The user's row is locked first, as everywhere: of two who spend the token at once, the second finds none.
+        // The user's row is locked first, as everywhere: of two concurrent uses of the token, the second finds none.
         let lock = "UPDATE users SET password = password WHERE id = (SELECT user_id FROM reset_tokens WHERE hash = $1)";
         let lock = statement(lock).bind(hash.to_owned());
         let spend = "DELETE FROM reset_tokens WHERE hash = $1 AND expires_at > $2 RETURNING user_id";

@@ -1,4 +1,4 @@
-//! Puts a backup in the place of an SQLite database that no process uses.
+//! Replaces an SQLite database that no process uses by a backup.
 
 use std::{
     ffi::OsString,
@@ -18,13 +18,13 @@ use super::{
     transaction::{Lease, statement},
 };
 
-/// What the first bytes of every SQLite database are.
+/// The first bytes of every SQLite database.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// Why a backup was not restored. The database is as it was then.
+/// Why a restore failed. The database is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// PostgreSQL has tools of its own for this.
+    /// PostgreSQL has its own tools for this.
     #[error("this is for SQLite; restore a PostgreSQL database with pg_restore or psql")]
     NotSqlite,
     /// A server or another program has the database open.
@@ -33,20 +33,20 @@ pub enum RestoreError {
     /// The file is the database itself.
     #[error("this is the database itself")]
     Same,
-    /// The file is no backup: no SQLite database, half of one, or another program's.
+    /// The file is not a backup: not an SQLite database, an incomplete one, or another program's.
     #[error("this is no backup of Fanfare: {0}")]
     NotABackup(String),
     /// A file cannot be read or written.
     #[error("{}: {error}", path.display())]
     File {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
 }
 
-/// A path of the database, and the files beside it that SQLite makes.
+/// Returns the path of a file that SQLite makes beside the database.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.into();
     name.push(suffix);
@@ -58,12 +58,12 @@ fn of_file(path: &Path) -> impl FnOnce(io::Error) -> RestoreError {
     move |error| RestoreError::File { path, error }
 }
 
-/// Puts the backup `source` in the place of the database at `url`, and returns where the old one is kept, if there was one.
+/// Replaces the database at `url` by the backup `source`. Returns where the old database is kept, if there was one.
 ///
-/// The copy is checked and complete before the database is touched, and takes its place in one step.
+/// The copy is checked and complete before the database is touched, and replaces it in one step.
 ///
 /// # Errors
-/// The database is as it was, and nothing is left behind.
+/// If any step fails; then the database is as it was, and nothing is left behind.
 pub async fn restore(url: &StorageUrl, source: &Path) -> Result<Option<PathBuf>, RestoreError> {
     let StorageUrl::Sqlite(database) = url else {
         return Err(RestoreError::NotSqlite);
@@ -101,7 +101,7 @@ fn copied(source: &Path, copy: &Path, database: &Path) -> Result<(), RestoreErro
         return Err(RestoreError::NotABackup("it is no SQLite database".to_owned()));
     }
     for suffix in ["", "-wal", "-shm", "-journal"] {
-        // What a restore left that was cut off.
+        // The rest of an interrupted restore.
         remove(&beside(copy, suffix))?;
     }
     let mut to = OpenOptions::new()
@@ -113,7 +113,7 @@ fn copied(source: &Path, copy: &Path, database: &Path) -> Result<(), RestoreErro
     give_to_owner(&to, database).map_err(of_file(copy))?;
     io::copy(&mut magic.chain(from), &mut to).map_err(of_file(copy))?;
     to.sync_all().map_err(of_file(copy))?;
-    // A database that was copied while it was in use keeps its last changes there.
+    // The last changes of a database that was copied while it was in use.
     let wal = beside(source, "-wal");
     match fs::metadata(&wal) {
         Ok(found) if found.len() > 0 => fs::copy(&wal, beside(copy, "-wal"))
@@ -123,7 +123,7 @@ fn copied(source: &Path, copy: &Path, database: &Path) -> Result<(), RestoreErro
     }
 }
 
-/// Makes `file` belong to the owner of the database, or of its folder if there is no database yet: root restores what the
+/// Gives `file` to the owner of the database, or of its folder if there is no database yet: root may restore what the
 /// server's user must open. SQLite does the same with its own files.
 fn give_to_owner(file: &File, database: &Path) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
@@ -133,7 +133,7 @@ fn give_to_owner(file: &File, database: &Path) -> io::Result<()> {
     fchown(file, Some(owned.uid()), Some(owned.gid()))
 }
 
-/// Whether the copy is a whole database of Fanfare's, of a version that this build knows.
+/// Checks that the copy is a whole database of Fanfare, of a version that this build knows.
 async fn check(copy: &Path) -> Result<(), RestoreError> {
     let storage = Storage::new(&StorageUrl::Sqlite(copy.to_owned()), 1)?;
     let checked = async {
@@ -151,14 +151,14 @@ async fn check(copy: &Path) -> Result<(), RestoreError> {
                 "it has no tables of Fanfare's".to_owned(),
             ));
         }
-        // Readers and a writer do not hinder each other with it; a backup is without.
+        // With a log, readers and a writer do not block each other; a backup has none.
         let wal = lease.execute("PRAGMA journal_mode = WAL").await;
         wal.map_err(StorageError::from)?;
         lease.give_back();
         Ok(())
     };
     let checked = checked.await;
-    // The last connection takes its write-ahead log with it.
+    // The last connection removes its write-ahead log.
     storage.close().await;
     checked
 }
@@ -181,7 +181,7 @@ async fn is_whole(connection: &mut AnyConnection) -> sqlx::Result<Result<(), Str
     })
 }
 
-/// Moves the copy to the place of the database, which is kept aside with what belongs to it.
+/// Moves the copy into place and keeps the old database, with the files that belong to it.
 fn swap(database: &Path, copy: &Path) -> Result<Option<PathBuf>, RestoreError> {
     let held = match OpenOptions::new().read(true).write(true).open(database) {
         Ok(file) => Some(file),
@@ -196,7 +196,8 @@ fn swap(database: &Path, copy: &Path) -> Result<Option<PathBuf>, RestoreError> {
         put(copy, database)?;
         return Ok(None);
     };
-    // Whoever has the database open holds a lock of SQLite's on it; and with ours, nobody opens it meanwhile.
+    // A process with an open database holds a lock of SQLite's on it; while this process holds the lock, no other opens
+    // the database.
     match fcntl_lock(&held, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => return Err(RestoreError::InUse),
@@ -206,7 +207,7 @@ fn swap(database: &Path, copy: &Path) -> Result<Option<PathBuf>, RestoreError> {
         database,
         &format!(".before-restore-{}", millis(SystemTime::now())),
     );
-    // A second name first: there is a database at its path at every moment.
+    // A second name first, so that there is a database at its path at every moment.
     fs::hard_link(database, &aside).map_err(of_file(&aside))?;
     for suffix in ["-wal", "-journal"] {
         let from = beside(database, suffix);
@@ -221,10 +222,10 @@ fn swap(database: &Path, copy: &Path) -> Result<Option<PathBuf>, RestoreError> {
     Ok(Some(aside))
 }
 
-/// Moves a write-ahead log aside that does not belong to the database: a backup was copied over the file, and what the log
-/// holds would be replayed into it. Such a database is in the mode without a log, in which there is never one.
+/// Moves away a write-ahead log that does not belong to the database: a backup was copied over the file, and the log
+/// would be replayed into it. Such a database is in a mode that never has a log.
 pub(super) fn set_aside_foreign_log(database: &Path) {
-    // Closing a file ends all locks of this process on it, so this comes before the first connection, and not again.
+    // Closing a file ends all locks of this process on it, so this runs before the first connection, and once.
     static EXAMINED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
     {
         let mut examined = EXAMINED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -257,7 +258,7 @@ pub(super) fn set_aside_foreign_log(database: &Path) {
     }
 }
 
-/// Moves the copy to its place in one step, which a power cut does not undo.
+/// Moves the copy into place in one step that survives a power cut.
 fn put(copy: &Path, database: &Path) -> Result<(), RestoreError> {
     fs::rename(copy, database).map_err(of_file(database))?;
     let folder = folder_of(database);

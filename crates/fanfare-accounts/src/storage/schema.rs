@@ -1,7 +1,7 @@
-//! The tables, and how they come to be: numbered scripts, each run once, all in one transaction.
+//! The tables and their migrations: numbered scripts, each run once, all in one transaction.
 //!
-//! Nodes that start at once wait for each other: PostgreSQL by an advisory lock that ends with the transaction, SQLite
-//! by a transaction that nobody else can be in.
+//! Nodes that start at the same time wait for each other: PostgreSQL by an advisory lock that ends with the
+//! transaction, SQLite by an exclusive transaction.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ use super::{
     transaction::{self, Work, statement},
 };
 
-/// The scripts, in order. What has been released is never changed; a change is another script.
+/// The scripts, in order. A released script never changes; a change is a new script.
 const SCRIPTS: &[&str] = &[
     include_str!("schema/0001_accounts.sql"),
     include_str!("schema/0002_reset_tokens.sql"),
 ];
 
-/// The number of the advisory lock: any will do that nobody else has; this one is `fanfare` in ASCII.
+/// The number of the advisory lock: `fanfare` in ASCII, so that no other program has it.
 const LOCK: i64 = 0x0066_616e_6661_7265;
 
-/// Brings the database to the version of this build, and answers whether something was changed.
+/// Migrates the database to this build, and returns whether a script was run.
 ///
 /// # Errors
-/// The database cannot be used, or is newer than this build.
+/// If the database cannot be used, or is newer than this build.
 pub(super) async fn migrate(pool: &AnyPool, kind: Kind) -> Result<bool, StorageError> {
-    // Most starts find everything in place, and need neither a lock nor the right to change tables.
+    // Most starts find the tables up to date, and need neither a lock nor the right to change tables.
     let found = transaction::run(
         pool,
         kind.begin_reading(),
@@ -37,13 +37,13 @@ pub(super) async fn migrate(pool: &AnyPool, kind: Kind) -> Result<bool, StorageE
     match found.map_err(StorageError::from) {
         Ok(found) if missing(found)?.is_empty() => {
             if kind == Kind::Sqlite {
-                // A backup that was copied here has no write-ahead log yet. It works without.
+                // A backup that was copied here has no write-ahead log yet. It works without one.
                 let _ = use_write_ahead_log(pool).await;
             }
             return Ok(false);
         }
         Err(error) if error.is_outage() => return Err(error),
-        Ok(_) | Err(_) => {} // an error here says that there is no such table yet
+        Ok(_) | Err(_) => {} // the table does not exist yet
     }
     if kind == Kind::Sqlite {
         use_write_ahead_log(pool).await?;
@@ -78,7 +78,7 @@ async fn run(connection: &mut AnyConnection) -> sqlx::Result<Result<bool, Storag
     Ok(Ok(!to_run.is_empty()))
 }
 
-/// The version that the database has; 0 for none.
+/// Returns the version of the database; 0 for none.
 pub(super) async fn version(connection: &mut AnyConnection) -> sqlx::Result<i64> {
     let row = statement("SELECT MAX(version) AS version FROM fanfare_schema")
         .fetch_one(connection)
@@ -86,7 +86,7 @@ pub(super) async fn version(connection: &mut AnyConnection) -> sqlx::Result<i64>
     Ok(row.try_get::<Option<i64>, _>("version")?.unwrap_or(0))
 }
 
-/// The scripts that a database of version `found` has not seen, each with its number.
+/// Returns the scripts that a database of version `found` needs, each with its number.
 pub(super) fn missing(found: i64) -> Result<Vec<(i64, &'static str)>, StorageError> {
     let known = i64::try_from(SCRIPTS.len()).unwrap_or(i64::MAX);
     if found > known {
@@ -96,8 +96,8 @@ pub(super) fn missing(found: i64) -> Result<Vec<(i64, &'static str)>, StorageErr
     Ok(numbered.filter(|(version, _)| *version > found).collect())
 }
 
-/// Readers and a writer do not hinder each other with a write-ahead log. The file remembers it, so this is done once;
-/// SQLite does not wait for the lock that the change takes, so we do.
+/// Enables the write-ahead log, with which readers and a writer do not block each other. The file remembers it. SQLite
+/// does not wait for the lock that this change takes, so this function does.
 async fn use_write_ahead_log(pool: &AnyPool) -> Result<(), StorageError> {
     const TRIES: u32 = 40;
     let mut result = Ok(());

@@ -1,10 +1,10 @@
-//! The tables of sessions and refresh tokens. Of a token only the hash is known here.
+//! The tables of sessions and refresh tokens. They have only the tokens' hashes.
 
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{Storage, StorageError, User, statement, transaction::Work};
 
-/// The most refresh tokens that one session keeps, spent ones included; older ones are forgotten.
+/// The most refresh tokens of one session, used ones included; older ones are deleted.
 const MAX_TOKENS: i64 = 1000;
 
 /// A login. Times are milliseconds since 1970.
@@ -12,65 +12,65 @@ const MAX_TOKENS: i64 = 1000;
 pub struct Session {
     /// A UUID; the claim `sid` of the session's tokens.
     pub id: String,
-    /// Whose it is.
+    /// The user.
     pub user_id: String,
-    /// What the client called itself at the login.
+    /// The `User-Agent` at the login.
     pub user_agent: Option<String>,
     /// When it began.
     pub created_at: i64,
     /// When it was last refreshed.
     pub last_used_at: i64,
-    /// When it ends by itself.
+    /// When it expires.
     pub expires_at: i64,
 }
 
-/// A session to be opened.
+/// A session to open.
 #[derive(Clone)]
 pub struct NewSession {
     /// The session's id.
     pub id: String,
-    /// Whose it is.
+    /// The user.
     pub user_id: String,
-    /// The hash of the password that was checked. The session is not opened if it has changed meanwhile.
+    /// The hash of the checked password. The session is not opened if it has changed meanwhile.
     pub password: String,
-    /// What the client calls itself.
+    /// The client's `User-Agent`.
     pub user_agent: Option<String>,
     /// The hash of the first refresh token.
     pub token_hash: String,
-    /// When the session and the token end.
+    /// When the session and the token expire.
     pub expires_at: i64,
-    /// The most sessions of this user; those that were used the longest time ago end.
+    /// The most sessions of this user; the least recently used ones end.
     pub most: u32,
 }
 
-/// A refresh token offered.
+/// A refresh token to redeem.
 #[derive(Clone)]
 pub struct Redemption {
     /// The hash of the token.
     pub token_hash: String,
-    /// The token that takes its place; none where it stays.
+    /// The token that replaces it; `None` keeps it.
     pub rotation: Option<RotatedBy>,
-    /// How long a token works after another took its place, in milliseconds.
+    /// How long a replaced token still works, in milliseconds.
     pub grace: i64,
 }
 
-/// The successor of a refresh token.
+/// The replacement of a refresh token.
 #[derive(Clone)]
 pub struct RotatedBy {
-    /// The hash of the successor.
+    /// The hash of the new token.
     pub token_hash: String,
-    /// When it and its session end.
+    /// When it and its session expire.
     pub expires_at: i64,
 }
 
-/// What became of a refresh token offered.
+/// The result of redeeming a refresh token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Redeemed {
-    /// It is good: the session's id and end, and the user as they are now.
+    /// It is valid: the session's id and expiry, and the user's current row.
     Good(String, i64, User),
-    /// It is unknown or expired, or its session or user is not there any more.
+    /// It is unknown or expired, or its session or user is gone.
     Refused,
-    /// It was replaced too long ago, so somebody has a copy; the session with this id has been ended.
+    /// It was replaced too long ago, so it was copied; the session with this id has been ended.
     Replayed(String),
 }
 
@@ -82,11 +82,11 @@ macro_rules! columns {
 }
 
 impl Storage {
-    /// Opens a session with its first refresh token. Answers the user as they are now, and the ids of the sessions that
-    /// were ended to make room; `None` where the user is switched off, or has another password by now.
+    /// Opens a session with its first refresh token. Returns the user's current row and the ids of the sessions that
+    /// were ended to make room; `None` if the user is disabled or has another password by now.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn open_session(
         &self,
         new: NewSession,
@@ -96,12 +96,12 @@ impl Storage {
         self.write(work, Option::is_some).await
     }
 
-    /// Judges a refresh token, and rotates it if that is asked for.
+    /// Redeems a refresh token, and rotates it if requested.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn redeem(&self, offered: Redemption, now: i64) -> Result<Redeemed, StorageError> {
-        // A token that nobody ever had costs a look, and not the one place for those who write.
+        // An unknown token costs one read, and not the single writer's turn.
         let known =
             statement("SELECT hash FROM refresh_tokens WHERE hash = $1").bind(offered.token_hash.clone());
         if self.one(known, |_| Ok(())).await?.is_none() {
@@ -111,10 +111,10 @@ impl Storage {
         self.write(work, |redeemed| *redeemed != Redeemed::Refused).await
     }
 
-    /// The session with this id, unless it has ended.
+    /// Returns the session with this id, unless it has ended.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn session(&self, id: &str, now: i64) -> Result<Option<Session>, StorageError> {
         let select = concat!(
             "SELECT ",
@@ -125,10 +125,10 @@ impl Storage {
             .await
     }
 
-    /// The sessions of a user that have not ended, the one used last first.
+    /// Returns the open sessions of a user, the last used first.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn sessions_of(&self, user_id: &str, now: i64) -> Result<Vec<Session>, StorageError> {
         let select = concat!(
             "SELECT ",
@@ -140,10 +140,10 @@ impl Storage {
         self.all(query, read).await
     }
 
-    /// Ends a session; `false` where there is none, or it had ended before.
+    /// Ends a session. Returns `false` if there is none or it had ended before.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn end_session(&self, id: &str, now: i64) -> Result<bool, StorageError> {
         let update =
             "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2";
@@ -151,20 +151,20 @@ impl Storage {
         Ok(self.change(query).await? > 0)
     }
 
-    /// The sessions that were ended at `since` or later, with the time.
+    /// Returns the sessions that were ended at or after `since`, with the time.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn ended_sessions(&self, since: i64) -> Result<Vec<(String, i64)>, StorageError> {
         let query = statement("SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1").bind(since);
         self.all(query, |row| Ok((row.try_get("id")?, row.try_get("revoked_at")?)))
             .await
     }
 
-    /// Forgets sessions and refresh tokens that ended by themselves before `before`, and answers how many sessions.
+    /// Deletes sessions and refresh tokens that expired before `before`, and returns the number of sessions.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn forget_sessions(&self, before: i64) -> Result<u64, StorageError> {
         let tokens = statement("DELETE FROM refresh_tokens WHERE expires_at < $1").bind(before);
         let resets = statement("DELETE FROM reset_tokens WHERE expires_at < $1").bind(before);
@@ -213,7 +213,7 @@ async fn open(
 }
 
 async fn judge(connection: &mut AnyConnection, offered: Redemption, now: i64) -> sqlx::Result<Redeemed> {
-    // This locks the session until the end of the transaction, so that its tokens are judged one after the other.
+    // Locks the session until the end of the transaction, so that its tokens are judged one after the other.
     let update = "UPDATE sessions SET last_used_at = $2 \
                   WHERE id = (SELECT session_id FROM refresh_tokens WHERE hash = $1) \
                   AND revoked_at IS NULL AND expires_at > $2 RETURNING id, user_id, expires_at";
@@ -254,7 +254,7 @@ async fn rotate(
     by: RotatedBy,
     now: i64,
 ) -> sqlx::Result<()> {
-    // The grace counts from the first time.
+    // The grace counts from the first replacement.
     statement("UPDATE refresh_tokens SET rotated_at = $2 WHERE hash = $1 AND rotated_at IS NULL")
         .bind(spent)
         .bind(now)
@@ -303,7 +303,7 @@ async fn end(connection: &mut AnyConnection, session: String, now: i64) -> sqlx:
         .map(drop)
 }
 
-/// Ends all sessions of a user, but the one to keep if there is one, and returns their ids.
+/// Ends all sessions of a user except the one to keep, and returns their ids.
 pub(super) async fn end_all(
     connection: &mut AnyConnection,
     user: String,

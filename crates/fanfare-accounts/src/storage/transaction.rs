@@ -1,9 +1,8 @@
-//! How an operation gets a connection and a transaction, and what becomes of both.
+//! How an operation gets a connection and a transaction, and how both end.
 //!
-//! Every operation runs in a task of its own, so a caller that goes away cancels nothing. Its connection goes back to the
-//! pool only after a commit or a rollback that the database has confirmed; every other end closes the connection: an
-//! error of `BEGIN`, a panic, the end of the time that an operation may take. So no connection with an open transaction
-//! is ever in the pool.
+//! Every operation runs in a task of its own, so a caller that goes away cancels nothing. Its connection returns to the
+//! pool only after a commit or a rollback that the database has confirmed. Any other end closes the connection: an
+//! error of `BEGIN`, a panic, a timeout. So the pool never has a connection with an open transaction.
 
 use std::ops::{Deref, DerefMut};
 
@@ -15,13 +14,13 @@ use super::{Kind, StorageError};
 /// A statement with its values.
 pub(super) type Statement = sqlx::query::Query<'static, Any, AnyArguments<'static>>;
 
-/// A statement that leaves nothing on the server: behind a pooler such as `PgBouncer`, the next transaction may get another
-/// connection of the server, where a prepared statement of that name is unknown or, worse, somebody else's.
+/// A statement that leaves nothing on the server. Behind a pooler such as `PgBouncer` the next transaction may get
+/// another connection of the server, where a prepared statement of that name is unknown or another program's.
 pub(super) fn statement(sql: &'static str) -> Statement {
     sqlx::query(sql).persistent(false)
 }
 
-/// What an operation does with its connection.
+/// The work of an operation on its connection.
 pub(super) type Work<T> =
     Box<dyn for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, sqlx::Result<T>> + Send>;
 
@@ -42,7 +41,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
-            // The pool would ping it and keep it. Dropping it ends it, and the database rolls back what is open.
+            // The pool would ping it and keep it. Dropping it ends it, and the database rolls back.
             drop(connection.detach());
         }
     }
@@ -69,7 +68,7 @@ pub(super) async fn run<T>(pool: &AnyPool, begin: Option<&'static str>, work: Wo
     let mut lease = Lease::take(pool).await?;
     let Some(begin) = begin else {
         let done = work(&mut lease).await;
-        // An error of a single statement leaves nothing open.
+        // A failed single statement leaves nothing open.
         lease.give_back();
         return done;
     };
@@ -98,9 +97,9 @@ pub(super) async fn detached<T: Send + 'static>(
 }
 
 impl Kind {
-    /// How a transaction that writes begins. SQLite must be told, else it would refuse at the first write what it can
-    /// wait for now. PostgreSQL's limits last for the transaction alone, because a pooler gives the connection to others
-    /// afterwards; the times are milliseconds.
+    /// How a transaction that writes begins. SQLite must know it, or it would fail at the first write instead of
+    /// waiting here. PostgreSQL's limits hold for the transaction alone, because a pooler gives the connection to
+    /// others afterwards; the times are milliseconds.
     pub(super) fn begin_writing(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN IMMEDIATE",
@@ -111,8 +110,8 @@ impl Kind {
         }
     }
 
-    /// How a transaction that only reads begins. To PostgreSQL it matters that both parts of a statement, its preparation
-    /// and its execution, reach the same connection of the server.
+    /// How a transaction that only reads begins. With PostgreSQL behind a pooler, it keeps a statement's preparation
+    /// and its execution on the same connection of the server.
     pub(super) fn begin_reading(self) -> Option<&'static str> {
         match self {
             Self::Sqlite => None,

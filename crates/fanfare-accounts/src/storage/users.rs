@@ -6,22 +6,22 @@ use sqlx::{Row, any::AnyRow};
 
 use super::{Statement, Storage, StorageError, list_of, statement, text_of, transaction::Work};
 
-/// What may be shown of a user. Times are milliseconds since 1970.
+/// A user, without secrets. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     /// A UUID.
     pub id: String,
     /// The normalised address.
     pub email: String,
-    /// What the user is called, if they said so.
+    /// The display name, if the user gave one.
     pub name: Option<String>,
-    /// What the user may do, by names.
+    /// The user's roles.
     pub roles: Vec<String>,
-    /// When the account was made.
+    /// When the account was created.
     pub created_at: i64,
     /// When the user last logged in.
     pub last_login_at: Option<i64>,
-    /// Since when the account is switched off.
+    /// When the account was disabled.
     pub disabled_at: Option<i64>,
 }
 
@@ -43,15 +43,15 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A user to be made.
+/// A user to create.
 pub struct NewUser<'a> {
     /// The normalised address.
     pub email: &'a str,
-    /// What the user is called.
+    /// The display name.
     pub name: Option<&'a str>,
     /// The hash of the password.
     pub password: &'a str,
-    /// What the user may do.
+    /// The user's roles.
     pub roles: &'a [String],
 }
 
@@ -62,19 +62,19 @@ macro_rules! columns {
     };
 }
 
-/// Notes a login of a user who is not switched off and has this hash still, and reads the user as they are now.
+/// Records a login of an enabled user with this hash, and reads the user's current row.
 pub(super) const LOGGED_IN: &str = concat!(
     "UPDATE users SET last_login_at = $3 WHERE id = $1 AND password = $2 AND disabled_at IS NULL RETURNING ",
     columns!()
 );
-/// The user with an id.
+/// Reads the user with an id.
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM users WHERE id = $1");
 
 impl Storage {
-    /// Makes a user.
+    /// Creates a user.
     ///
     /// # Errors
-    /// [`StorageError::Conflict`] when the address is taken.
+    /// [`StorageError::Conflict`] if the address is taken.
     pub async fn insert_user(&self, new: &NewUser<'_>, now: i64) -> Result<User, StorageError> {
         let user = User {
             id: super::new_id(),
@@ -98,37 +98,37 @@ impl Storage {
         Ok(user)
     }
 
-    /// The user with this id.
+    /// Returns the user with this id.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn user(&self, id: &str) -> Result<Option<User>, StorageError> {
         self.one(statement(BY_ID).bind(id.to_owned()), read_user).await
     }
 
-    /// The user with this normalised address, with the hash of their password.
+    /// Returns the user with this normalised address, and the hash of their password.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn credentials(&self, email: &str) -> Result<Option<Credentials>, StorageError> {
         let select = concat!("SELECT ", columns!(), " FROM users WHERE email = $1");
         self.one(statement(select).bind(email.to_owned()), read_credentials)
             .await
     }
 
-    /// The user with this id, with the hash of their password.
+    /// Returns the user with this id, and the hash of their password.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn credentials_of(&self, id: &str) -> Result<Option<Credentials>, StorageError> {
         self.one(statement(BY_ID).bind(id.to_owned()), read_credentials)
             .await
     }
 
-    /// Users in the order of their making, behind the one with the id `after`, at most `limit`.
+    /// Returns at most `limit` users in the order of creation, after the one with the id `after`.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn users(&self, after: &str, limit: u32) -> Result<Vec<User>, StorageError> {
         let select = concat!(
             "SELECT ",
@@ -139,10 +139,10 @@ impl Storage {
         self.all(query, read_user).await
     }
 
-    /// Puts `new` in the place of the hash `old`, if that is still the user's; for a better hash of the same password.
+    /// Replaces the hash `old` by `new`, if it is still the user's; for a better hash of the same password.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn replace_hash(&self, id: &str, old: &str, new: &str) -> Result<(), StorageError> {
         let query = statement("UPDATE users SET password = $3 WHERE id = $1 AND password = $2")
             .bind(id.to_owned())
@@ -151,18 +151,18 @@ impl Storage {
         self.change(query).await.map(drop)
     }
 
-    /// Gives a user these roles alone, and ends their sessions if that takes a role away; answers as
-    /// [`Self::change_password`].
+    /// Sets a user's roles, and ends their sessions if a role is taken away; returns what [`Self::change_password`]
+    /// returns.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn set_roles(
         &self,
         id: &str,
         roles: &[String],
         now: i64,
     ) -> Result<Option<Vec<String>>, StorageError> {
-        // Changes nothing, and locks the row: of two at once the second sees what the first has left.
+        // Changes nothing, and locks the row: of two concurrent changes the second sees the first.
         let read =
             statement("UPDATE users SET roles = roles WHERE id = $1 RETURNING roles").bind(id.to_owned());
         let update = statement("UPDATE users SET roles = $2 WHERE id = $1")
@@ -187,10 +187,10 @@ impl Storage {
         self.write(work, Option::is_some).await
     }
 
-    /// Switches an account off, which ends its sessions, or on again; answers as [`Self::change_password`].
+    /// Disables an account, which ends its sessions, or enables it; returns what [`Self::change_password`] returns.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn set_disabled(
         &self,
         id: &str,
@@ -205,10 +205,11 @@ impl Storage {
             .await
     }
 
-    /// The accounts that were switched on or off, or made, at `since` or later: id, and whether it is off.
+    /// Returns the accounts that were enabled, disabled or created at or after `since`: the id, and whether it is
+    /// disabled.
     ///
     /// # Errors
-    /// The database cannot be used.
+    /// If the database cannot be used.
     pub async fn switched_users(&self, since: i64) -> Result<Vec<(String, bool)>, StorageError> {
         let select = "SELECT id, disabled_at FROM users \
                       WHERE changed_at >= $1 AND (disabled_at IS NOT NULL OR changed_at > created_at)";
@@ -219,7 +220,7 @@ impl Storage {
         .await
     }
 
-    /// Runs an update of one user, and ends the sessions of that user at that time if they are given.
+    /// Runs an update of one user; with a time, ends the sessions of that user at that time.
     async fn change_user(
         &self,
         update: Statement,

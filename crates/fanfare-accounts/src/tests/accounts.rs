@@ -122,7 +122,7 @@ pub(super) async fn administration(place: Place) {
     );
     let refused = |login: &crate::Login| accounts.revocations().is_refused(id, Some(&login.session_id));
 
-    // A further role comes with the next refresh.
+    // An added role takes effect at the next refresh.
     accounts
         .set_roles(id, &["user".to_owned(), "admin".to_owned()])
         .await
@@ -131,7 +131,7 @@ pub(super) async fn administration(place: Place) {
     let refreshed = accounts.refresh(&login.refresh_token, false, None).await.unwrap();
     let roles = &world.claims(&refreshed.access_token)["roles"];
     assert!(roles.as_array().unwrap().contains(&"admin".into()));
-    // One less must hold at once.
+    // A removed role takes effect at once.
     accounts.set_roles(id, &["user".to_owned()]).await.unwrap();
     assert!(refused(&login));
 
@@ -257,7 +257,7 @@ pub(super) async fn a_revoked_key_closes_what_it_closed(place: Place) {
     let (_, key) = here.accounts.create_key("only", &[Scope::Publish]).await.unwrap();
     here.accounts.revoke_key(&key.id).await.unwrap();
     assert_eq!(here.accounts.key_need(), KeyNeed::Yes);
-    // So it does for who comes later.
+    // A process that starts later agrees.
     let there = World::new(&place);
     there.accounts.reload().await.unwrap();
     assert_eq!(there.accounts.key_need(), KeyNeed::Yes);

@@ -35,7 +35,7 @@ pub(super) async fn logins(place: Place) {
             .unwrap_err();
         assert_eq!(refused, AccountError::BadCredentials, "{email} {password}");
     }
-    // What the verifier wants to see is in the token.
+    // The token has the claims that the verifier requires.
     let strict = World::with(&place, |options| {
         let signing = options.signing.as_mut().unwrap();
         (signing.issuer, signing.audience) = (Some("us".to_owned()), Some("you".to_owned()));
@@ -62,13 +62,13 @@ pub(super) async fn refusals_take_the_same_time(place: Place) {
         ("bob@example.com", "wrong horse"),
         ("nobody@example.com", PASSWORD),
     ];
-    // What takes the time is a hash: each costs one and no more.
+    // The time goes into hashing: each login costs one hash and no more.
     let checks = &world.accounts.inner.passwords.checks;
     for (number, (email, password)) in (1..).zip(cases) {
         let _ = world.accounts.login(email, password, None, None).await;
         assert_eq!(checks.load(Ordering::Relaxed), number, "{email} {password}");
     }
-    // And none may be answered without one.
+    // Without a thread to hash on, no login is answered.
     world.accounts.inner.passwords.without_threads();
     for (email, password) in cases {
         let answer = world.accounts.login(email, password, None, None).await;
@@ -173,7 +173,7 @@ pub(super) async fn refreshing(place: Place) {
             login.session_id.as_str()
         );
     }
-    // Each rotation begins the session's life anew.
+    // Each rotation starts the session's lifetime again.
     world.pass(29 * 86_400);
     let later = accounts
         .refresh(&next, true, None)
@@ -366,7 +366,7 @@ pub(super) async fn one_session_too_many_ends_the_one_least_used(place: Place) {
     assert_eq!(listed, [open[2].clone(), open[1].clone()]);
     let revocations = world.accounts.revocations();
     assert!(revocations.is_refused(&first.user.id, Some(&open[0])));
-    // With a lower limit all that are too many end, not only one.
+    // With a lower limit all surplus sessions end, not only one.
     let stricter = World::with(&place, |options| options.sessions_per_user = 1);
     stricter.pass(10);
     let login = stricter.accounts.login("alice@example.com", PASSWORD, None, None);

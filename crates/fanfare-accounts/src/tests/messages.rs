@@ -70,7 +70,7 @@ pub(super) async fn writing(place: Place) {
         );
     }
 
-    // What was stored and not published is found after a while, until it is marked.
+    // A message that was stored and not published is found after a while, until it is marked.
     let age = Duration::from_secs(30);
     assert!(world.accounts.unpublished(age, 10).await.unwrap().is_empty());
     world.pass(31);
@@ -113,7 +113,7 @@ pub(super) async fn reading(place: Place) {
     assert_eq!(read("carol", true).await.len(), 5);
 }
 
-/// Says no more than a few times what it knows.
+/// A judge that stops deciding after a few questions.
 struct Tired {
     left: usize,
     wanted: Vec<usize>,
@@ -149,7 +149,7 @@ pub(super) async fn what_cannot_be_judged_is_no_end(place: Place) {
         })
     };
     assert_eq!(page(0, None).await.unwrap_err(), AccountError::Undecided);
-    // Nothing that may be read, and yet it goes on.
+    // A page without readable messages still has a cursor.
     let (none, cursor, _) = page(1, None).await.unwrap();
     assert!(none.is_empty() && cursor.is_some());
     assert_eq!(

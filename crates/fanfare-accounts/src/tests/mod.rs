@@ -1,4 +1,4 @@
-//! What clients, backends and administrators can ask for; on both databases.
+//! The requests of clients, backends and administrators, on both databases.
 #![allow(clippy::unwrap_used)]
 
 mod accounts;
@@ -48,7 +48,7 @@ impl World {
         }
     }
 
-    /// Lets time pass.
+    /// Advances the clock.
     fn pass(&self, seconds: u64) {
         self.clock.fetch_add(seconds * 1000, Ordering::Relaxed);
     }
@@ -60,10 +60,10 @@ impl World {
             .unwrap()
     }
 
-    /// The claims of a token that is signed well and has not expired.
+    /// Returns the claims of a token with a good signature that has not expired.
     fn claims(&self, token: &str) -> Map<String, Value> {
         let mut rules = Validation::new(Algorithm::HS256);
-        rules.validate_exp = false; // by the clock of this world, below
+        rules.validate_exp = false; // by this test's clock, below
         rules.validate_aud = false;
         let key = DecodingKey::from_secret(SECRET);
         let claims = jsonwebtoken::decode::<Map<String, Value>>(token, &key, &rules)

@@ -1,4 +1,4 @@
-//! What one process does, and when another knows.
+//! Revocations of one process, and when another knows them.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) async fn what_other_processes_do(place: Place) {
     here.accounts.set_disabled(&bob.user.id, true).await.unwrap();
     assert!(!refused(&login));
     for _ in 0..2 {
-        there.accounts.reload().await.unwrap(); // twice is not told twice
+        there.accounts.reload().await.unwrap(); // a second reload sends nothing
     }
     assert!(refused(&login) && refused(&bob) && there.accounts.revocations().is_refused(&bob.user.id, None));
     let mut told: Vec<Revocation> = std::iter::from_fn(|| feed.try_recv().ok()).collect();
@@ -36,7 +36,7 @@ pub(super) async fn what_other_processes_do(place: Place) {
     there.accounts.reload().await.unwrap();
     assert!(refused(&bob) && !there.accounts.revocations().is_refused(&bob.user.id, None));
 
-    // Another way for the news to come is sooner, and the database's later word is no news.
+    // A revocation that arrived sooner by another way is not new when the database has it.
     let carol = here.register("carol@example.com").await;
     let news = Revocation::Session(carol.session_id.as_str().into());
     assert!(there.accounts.revocations().apply(news, i64::MAX));
@@ -55,7 +55,7 @@ pub(super) async fn a_restart(place: Place) {
     after.accounts.reload().await.unwrap();
     let refused = |user: &str, session: &str| after.accounts.revocations().is_refused(user, Some(session));
     assert!(refused(&login.user.id, &login.session_id) && refused(&bob.user.id, "any"));
-    // Once all of its tokens have expired, a session need not be known any more; a user must.
+    // Once all of its tokens have expired, a session may be forgotten; a disabled user may not.
     after.pass(300);
     after.accounts.reload().await.unwrap();
     assert!(!refused(&login.user.id, &login.session_id) && refused(&bob.user.id, "any"));

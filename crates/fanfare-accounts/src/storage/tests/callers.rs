@@ -1,4 +1,4 @@
-//! Callers that go away in the middle of an operation, as a client does that resets its connection.
+//! Callers that go away in the middle of an operation, as after a client's reset.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -16,7 +16,7 @@ use crate::storage::{Kind, Redemption, RotatedBy, Storage};
 const CALLERS: u32 = 2000;
 const DAY: i64 = 86_400_000;
 
-/// Offers the token `a`, and goes away after a time that differs from call to call.
+/// Redeems the token `a`, and goes away after a time that differs from call to call.
 async fn go_away(storage: Storage, number: u32) {
     let offered = Redemption {
         token_hash: "a".to_owned(),
@@ -30,14 +30,14 @@ async fn go_away(storage: Storage, number: u32) {
     let _ = tokio::time::timeout(patience, storage.redeem(offered, 1)).await;
 }
 
-/// Whether a connection is in no transaction, as the database sees it.
+/// Returns whether the database sees no transaction on a connection.
 async fn is_clean(connection: &mut AnyConnection, kind: Kind) -> bool {
     match kind {
-        // One cannot begin within another.
+        // A transaction cannot begin within another.
         Kind::Sqlite => {
             connection.execute("BEGIN").await.is_ok() && connection.execute("ROLLBACK").await.is_ok()
         }
-        // A savepoint is of no use outside of one.
+        // A savepoint fails outside of a transaction.
         Kind::Postgres => connection.execute("SAVEPOINT none").await.is_err(),
     }
 }
@@ -84,7 +84,7 @@ pub(super) async fn that_go_away(place: Place) {
     }
     drop(all);
 
-    // What was begun is finished, although nobody waits for it.
+    // An operation is finished even if its caller is gone.
     let mut adding = Box::pin(add(&storage, "late@example.com", 1));
     let at_once = tokio::time::timeout(Duration::ZERO, adding.as_mut()).await;
     drop(adding);

@@ -1,4 +1,4 @@
-//! What each table does.
+//! The operations on each table.
 
 use std::collections::HashSet;
 
@@ -232,7 +232,7 @@ pub(super) async fn replays(place: Place) {
     let alice = add(&storage, "alice@example.com", 0).await.unwrap();
     let (id, _) = open(&storage, &alice.id, "a", 0).await.unwrap();
     redeem(&storage, "a", Some("b"), 10).await;
-    redeem(&storage, "a", Some("c"), 20).await; // does not begin the grace anew
+    redeem(&storage, "a", Some("c"), 20).await; // does not begin the grace again
     let late = 11 + GRACE;
     assert_eq!(
         redeem(&storage, "a", None, late).await,
@@ -271,7 +271,7 @@ pub(super) async fn two_refreshes_at_once(place: Place) {
     }
 }
 
-/// Either the login comes first and its session is ended, or it finds the other password.
+/// Either the login is first and its session is ended, or it finds the new password.
 pub(super) async fn logins_while_the_password_changes(place: Place) {
     let (one, other) = (place.storage(), place.storage());
     for round in 0..10 {

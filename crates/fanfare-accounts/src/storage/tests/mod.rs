@@ -1,4 +1,4 @@
-//! One suite for both databases: each case gets an empty one. What is one database's own is beside it.
+//! One suite for both databases: each case gets an empty one. Tests of one database alone are beside it.
 #![allow(clippy::unwrap_used)]
 
 mod callers;
@@ -29,7 +29,7 @@ impl Place {
         }
     }
 
-    /// A new database of that name.
+    /// Returns a new database of that name.
     pub(crate) fn postgres(server: &Postgres, name: &str) -> Self {
         let url = server.create(name).parse().unwrap();
         Self {
@@ -38,7 +38,7 @@ impl Place {
         }
     }
 
-    /// The storage, by connections of its own.
+    /// Returns the storage, with connections of its own.
     pub(crate) fn storage(&self) -> Storage {
         Storage::new(&self.url, 4).unwrap()
     }

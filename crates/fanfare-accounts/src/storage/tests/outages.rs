@@ -23,7 +23,7 @@ async fn add(storage: &Storage, email: &str) -> Result<(), StorageError> {
     storage.insert_user(&new, 1).await.map(drop)
 }
 
-/// The same file by a connection that knows nothing of a `Storage`, as another program's.
+/// Opens the file by a connection without a `Storage`, as another program would.
 async fn other_program(place: &Place) -> SqliteConnection {
     SqliteConnection::connect(&place.url.to_string()).await.unwrap()
 }
@@ -181,7 +181,7 @@ fn backups() {
         assert!(!place.file().exists() && !target.exists());
 
         add(&storage, "a@example.com").await.unwrap();
-        // Somebody is in the middle of writing, and what they wrote is not in the copy.
+        // Another program is in the middle of a write, which is not in the copy.
         let mut other = other_program(&place).await;
         other
             .execute("BEGIN IMMEDIATE; UPDATE users SET name = 'half'")
@@ -210,8 +210,8 @@ fn a_file_of_somebody_else() {
             let place = Place::sqlite();
             let before = place.storage();
             before.prepare().await.unwrap();
-            // SQLite would open the file by a descriptor that another connection of this process has left. A closed pool may
-            // keep a connection that was just being returned, until it is dropped.
+            // SQLite would open the file by a descriptor that another connection of this process has left. A closed
+            // pool may keep a connection that was just being returned, until it is dropped.
             before.close().await;
             drop(before);
             let deadline = Instant::now() + Duration::from_secs(30);
@@ -225,7 +225,7 @@ fn a_file_of_somebody_else() {
     });
 }
 
-/// Whether this process has a descriptor of the file.
+/// Returns whether this process has a descriptor of the file.
 fn is_open(file: &Path) -> bool {
     let mut descriptors = fs::read_dir("/proc/self/fd").unwrap().flatten();
     descriptors.any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|path| path == file))
@@ -282,7 +282,7 @@ fn a_server_that_goes_and_comes_back() {
         runtime.block_on(self::add(&fresh, "e@example.com")),
         unavailable(Outage::ReadOnly)
     );
-    // Whoever is connected stays without the right to change anything.
+    // Existing connections still lack the right to change anything.
     server
         .execute("ALTER DATABASE outage SET default_transaction_read_only = off")
         .unwrap();

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of the tests' own, on a Unix socket in a folder that goes with it.
+//! A PostgreSQL server for the tests, on a Unix socket in a temporary folder.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ fn programs(versions: &Path) -> Option<PathBuf> {
         .max_by_key(number)
 }
 
-/// The user and the group to run as: PostgreSQL refuses to be root.
+/// Returns the user and the group to run as: PostgreSQL refuses to be root.
 fn somebody() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
         return None;
@@ -44,7 +44,7 @@ fn somebody() -> Option<(u32, u32)> {
 }
 
 impl Postgres {
-    /// Makes a server and starts it.
+    /// Creates a server and starts it.
     ///
     /// # Panics
     ///
@@ -87,7 +87,7 @@ impl Postgres {
         postgres
     }
 
-    /// Starts it, again or for the first time, and waits until it lets somebody in.
+    /// Starts it and waits until it accepts connections.
     pub(crate) fn restart(&mut self) {
         let mut command = self.command("postgres");
         command
@@ -122,7 +122,7 @@ impl Postgres {
         }
     }
 
-    /// As a machine that loses its power.
+    /// Kills it, as a power cut would.
     pub(crate) fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
             // Its children notice; what they still hold would keep a new server from starting.
@@ -132,7 +132,7 @@ impl Postgres {
         }
     }
 
-    /// Stops or continues the main process and all its connections' processes, which keep their sockets.
+    /// Stops or continues the main process and the processes of its connections, which keep their sockets.
     pub(crate) fn signal(&self, signal: &str) {
         let server = self.server.as_ref().unwrap().id().to_string();
         let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap();
@@ -141,7 +141,7 @@ impl Postgres {
         assert!(status.success());
     }
 
-    /// The URL of a database.
+    /// Returns the URL of a database.
     pub(crate) fn url(&self, database: &str) -> String {
         format!(
             "postgres://fanfare:hunter2@localhost/{database}?host={}",
@@ -149,13 +149,13 @@ impl Postgres {
         )
     }
 
-    /// A new database.
+    /// Creates a database.
     pub(crate) fn create(&self, database: &str) -> String {
         self.execute(&format!("CREATE DATABASE {database}")).unwrap();
         self.url(database)
     }
 
-    /// A statement of an administrator.
+    /// Runs a statement as the administrator.
     pub(crate) fn execute(&self, statement: &str) -> sqlx::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -180,7 +180,7 @@ impl Postgres {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// One of PostgreSQL's programs, which ends when the tests are killed.
+    /// Returns the command of one of PostgreSQL's programs, which ends with the tests.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).current_dir("/");

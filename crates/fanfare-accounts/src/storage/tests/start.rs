@@ -1,4 +1,4 @@
-//! The making of the tables, by several at once.
+//! Migrations by several processes at once.
 
 use std::process::{Command, Stdio};
 
@@ -7,7 +7,7 @@ use sqlx::{AnyPool, Row as _};
 use super::{Place, block_on};
 use crate::storage::{Storage, StorageError, StorageUrl};
 
-/// Tells a process of `processes_that_start_at_once` its database.
+/// The variable with the database of a process of `processes_that_start_at_once`.
 const URL: &str = "FANFARE_TEST_STORAGE_URL";
 
 pub(super) async fn many_starts_at_once(place: Place) {
