@@ -1,6 +1,6 @@
-//! What the machine can do at best: a process that does nothing but write ready frames to blocking sockets.
+//! The machine's best case: a process that only writes prepared frames to blocking sockets.
 //!
-//! A fan-out that costs what this costs has nothing left to win but by system calls that do less.
+//! A fan-out at this cost can only improve with cheaper system calls.
 
 use std::{
     io::{self, BufRead, BufReader, IoSlice, Read, Write},
@@ -12,11 +12,11 @@ use fanfare_ws::{Opcode, encode};
 
 use crate::{FRAME_LEN, HEADER_LEN, child::Child};
 
-/// The baseline's own process: accepts one connection that commands it and `connections` that listen. Each byte that
-/// the commander sends is a number of frames to write to every listener, in one call each.
+/// Runs the baseline's process: accepts one connection that commands it and `connections` that listen. Each byte from
+/// the commander is the number of frames to write to every listener, in one call each.
 ///
 /// # Errors
-/// When a socket fails.
+/// If a socket fails.
 pub fn run(connections: usize) -> io::Result<()> {
     rlimit::increase_nofile_limit(u64::MAX)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -41,7 +41,7 @@ pub fn run(connections: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// One `send` or one `writev`. Blocking sockets take all of it; anything else is told as an error.
+/// Writes with one `send` or one `writev`. Blocking sockets take all of it; anything else is an error.
 fn write_all(mut socket: &TcpStream, frames: &[IoSlice<'_>]) -> io::Result<()> {
     let written = match frames {
         [frame] => socket.write(frame)?,
@@ -54,7 +54,7 @@ fn write_all(mut socket: &TcpStream, frames: &[IoSlice<'_>]) -> io::Result<()> {
     }
 }
 
-/// The baseline's process, seen from the generator.
+/// The baseline's process, as the generator sees it.
 pub(crate) struct Baseline {
     child: Child,
     pub(crate) address: SocketAddr,

@@ -1,4 +1,4 @@
-//! Channels: fan-out to subscribers by name and by pattern, what patterns cost those who publish elsewhere, and the
+//! Channels: fan-out to subscribers by name and by pattern, the cost of patterns for publishers elsewhere, and the
 //! memory of connections that subscribe.
 
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::{
 };
 
 const SIZES: [usize; 1] = [1_000];
-/// Who holds patterns, and how many each: as many as a connection may have by default.
+/// The connections that hold patterns; each holds as many as a connection may by default.
 const HOLDERS: usize = 100;
 const PATTERNS_EACH: usize = 1_000;
-/// Where nobody listens. Its name has as many segments as the patterns held.
+/// A channel without subscribers. Its name has as many segments as the patterns.
 const ELSEWHERE: &str = "a.b.c.d";
-/// Publications sent together; twice as many are under way.
+/// Publications sent together; twice as many are in flight.
 const PIECE: u16 = 512;
 
 const RATE: [Kind; 3] = [
@@ -54,11 +54,11 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     Ok(workloads)
 }
 
-/// What it costs to publish where nobody listens, while patterns are held.
+/// Measures the cost of publishing on a channel without subscribers, while patterns are held.
 async fn elsewhere(options: &Options) -> Result<Workload, String> {
-    let mut workload = Workload::new("Publishing on a channel that nobody hears".into());
+    let mut workload = Workload::new("Publishing on a channel without subscribers".into());
     for round in 0..options.rounds {
-        options.tell("patterns", round);
+        options.progress("patterns", round);
         let many = Listeners::ManyPatterns(PATTERNS_EACH);
         let server = Server::start(options.shards, HOLDERS + 1, many).await?;
         let mut door = Door::open(server.door).await?;
@@ -73,7 +73,7 @@ async fn elsewhere(options: &Options) -> Result<Workload, String> {
         let holders = Crowd::upgrade(server.clients, &server.upgrades(many, HOLDERS)?).await?;
         let all = publisher.measure(options.seconds).await?;
         if door.settle().await? > 0 {
-            return Err("somebody heard what is published where nobody listens".into());
+            return Err("an event on a channel without subscribers was received".into());
         }
         record(&mut workload, &[none, one, all]);
         first.close().await;
@@ -91,7 +91,7 @@ struct Publisher<'a> {
 }
 
 impl Publisher<'_> {
-    /// Publications answered within `length`, and what they cost.
+    /// Publishes for `length`; returns the number of publications answered, and their cost.
     async fn measure(&mut self, length: Duration) -> Result<(u64, Spent), String> {
         let piece = u64::from(PIECE);
         self.door.send(&self.piece, piece).await?;

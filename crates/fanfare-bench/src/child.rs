@@ -1,4 +1,4 @@
-//! A process of this very binary, which ends with whoever holds it.
+//! A process of this binary, which ends with its owner.
 
 use std::{
     env,
@@ -10,14 +10,14 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
-/// A server that has no connections drains at once.
+/// How long a stop may take. A server without connections drains at once.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running `fanfare …`.
 pub(crate) struct Child(process::Child);
 
 impl Child {
-    /// Starts this binary with `args`, without any environment that could change what is measured.
+    /// Starts this binary with `args`, without environment variables that could change the measurement.
     pub(crate) fn start<A: AsRef<OsStr>>(args: &[A], stdout: Stdio) -> Result<Self, String> {
         let failed = |error| format!("cannot start a process of this binary: {error}");
         let binary = env::current_exe().map_err(failed)?;
@@ -34,18 +34,18 @@ impl Child {
         self.0.stdout.take()
     }
 
-    /// How it ended, if it has.
+    /// Returns how it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().ok().flatten()
     }
 
-    /// Asks it to end, as an operator would, and waits until it has.
+    /// Stops it as an operator would, and waits until it has ended.
     ///
     /// # Errors
-    /// When it does not end in time; then it is killed.
+    /// If it does not end in time; then it is killed.
     pub(crate) async fn stop(mut self) -> Result<ExitStatus, String> {
         if let Some(pid) = i32::try_from(self.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM); // one that is gone already is found so below
+            let _ = kill_process(pid, Signal::TERM); // a process that has ended already is reaped below
         }
         let deadline = Instant::now() + STOP_PATIENCE;
         while Instant::now() < deadline {

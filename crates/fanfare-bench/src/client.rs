@@ -1,4 +1,4 @@
-//! The least that makes a WebSocket client: a socket, an upgrade request, and a look at the answer.
+//! A minimal WebSocket client: a socket, an upgrade request, and its response.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -14,7 +14,7 @@ use tokio::{
 use crate::frames;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// An answer to an upgrade request is far shorter.
+/// The longest response to an upgrade request; real ones are far shorter.
 const MAX_ANSWER: usize = 4096;
 
 /// Connects to `address`.
@@ -27,19 +27,19 @@ pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
     Ok(socket)
 }
 
-/// What a client does to get in.
+/// How a client connects and subscribes.
 #[derive(Debug, Clone)]
 pub(crate) struct Upgrade {
     request: Vec<u8>,
-    /// What it says when it is in, framed.
+    /// The messages to send after the upgrade, framed.
     frames: Vec<u8>,
-    /// How many answers it waits for.
+    /// The number of confirmations to wait for.
     confirmations: usize,
     classify: fn(&str) -> ListenMessage,
 }
 
 impl Upgrade {
-    /// A client who follows `plan` at `address`.
+    /// Returns a client that follows `plan` at `address`.
     pub(crate) fn new(address: SocketAddr, plan: &ListenPlan) -> Self {
         let framed = |text: &String| encode::masked_frame(Opcode::Text, text.as_bytes(), [1, 2, 3, 4]);
         Self {
@@ -51,7 +51,7 @@ impl Upgrade {
     }
 }
 
-/// The request that a browser would send for `target`.
+/// Returns the request that a browser would send for `target`.
 fn request(address: SocketAddr, target: &str) -> Vec<u8> {
     format!(
         "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -60,7 +60,7 @@ fn request(address: SocketAddr, target: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Connects, upgrades and does what it takes to listen; answers the socket and what already came for who listens.
+/// Connects, upgrades and subscribes. Returns the socket, and the events that have already arrived.
 pub(crate) async fn upgrade(address: SocketAddr, upgrade: &Upgrade) -> Result<(TcpStream, Vec<u8>), String> {
     let mut socket = connect(address).await?;
     let come_in = async {
@@ -72,7 +72,7 @@ pub(crate) async fn upgrade(address: SocketAddr, upgrade: &Upgrade) -> Result<(T
     Ok((socket, early))
 }
 
-/// Says what there is to say and waits for the answers; answers what is left of `input`.
+/// Sends the subscriptions and waits for the confirmations. Returns the rest of `input`.
 async fn be_confirmed(
     socket: &mut TcpStream,
     upgrade: &Upgrade,
@@ -116,7 +116,7 @@ async fn ask(socket: &mut TcpStream, request: &[u8]) -> Result<Vec<u8>, String> 
     }
 }
 
-/// The closing handshake (RFC 6455, section 7.1.1): our close frame, then to the end of the stream.
+/// Makes the closing handshake (RFC 6455, section 7.1.1): sends a close frame, then reads to the end of the stream.
 pub(crate) async fn close(mut socket: TcpStream) -> Result<(), String> {
     let goodbye = encode::masked_frame(Opcode::Close, &1000_u16.to_be_bytes(), [1, 2, 3, 4]);
     let mut rest = Vec::new();
@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
 
-    /// What `upgrade` makes of an answer that arrives in two pieces.
+    /// Returns the result of `upgrade` for a response that arrives in two pieces.
     async fn upgrade_answered(
         confirmations: usize,
         first: &'static [u8],
@@ -152,7 +152,7 @@ mod tests {
             tokio::task::yield_now().await;
             socket.write_all(second).await.unwrap();
             socket.shutdown().await.unwrap();
-            socket // closed only when all is read, or what is unread would reset the connection
+            socket // the socket closes after everything is read; unread bytes would reset the connection
         };
         let plan = ListenPlan {
             frames: vec!["hello".into()],
@@ -189,7 +189,7 @@ mod tests {
             (b"es", Err("subscribing: the server closed the connection")),
         ] {
             let answered = upgrade_answered(2, head, rest).await;
-            // More of it may still be in the socket.
+            // The rest of it may still be in the socket.
             let left = answered.map(|early| b"\x81\x04next".starts_with(&early));
             assert_eq!(
                 left.as_ref().map_err(String::as_str),

@@ -1,7 +1,7 @@
-//! Many connections that only listen: the load generator's receiving side.
+//! Many connections that only listen: the receiving side of the load generator.
 //!
-//! It shares one thread and one read buffer, does one read for whatever arrived on a socket, and looks at headers
-//! alone; a costlier one would measure itself.
+//! It shares one thread and one read buffer, reads each socket once per wake-up, and parses headers only. A more
+//! expensive one would measure itself.
 
 use std::{
     cell::{Cell, RefCell},
@@ -28,19 +28,19 @@ use crate::{
     frames::{Counter, FrameCounter},
 };
 
-/// Connections that are made at once.
+/// Connections opened at the same time.
 const CONCURRENCY: usize = 64;
-/// Nothing on a loopback interface takes this long; who waits longer waits for ever.
+/// How long to wait. Nothing on a loopback interface takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
 const READ_BUFFER: usize = 64 * 1024;
 
-/// What arrived, over all connections that share it.
+/// The units that arrived, over all connections that share it.
 pub(crate) struct Tally {
     buffer: RefCell<Box<[u8]>>,
     units: Cell<u64>,
     bytes: Cell<u64>,
     ended: Cell<u64>,
-    /// At so many units whoever waits is woken.
+    /// The number of units that wakes the waiting task.
     goal: Cell<u64>,
     stirred: Notify,
 }
@@ -57,15 +57,15 @@ impl Tally {
         })
     }
 
-    /// Units that arrived since the beginning.
+    /// Returns the units that arrived since the start.
     pub(crate) fn units(&self) -> u64 {
         self.units.get()
     }
 
-    /// Waits until `units` have arrived in all.
+    /// Waits until `units` have arrived in total.
     ///
     /// # Errors
-    /// When they do not arrive in time, or the server ends a connection.
+    /// If they do not arrive in time, or the server ends a connection.
     pub(crate) async fn until(&self, units: u64) -> Result<(), String> {
         self.goal.set(units);
         let arrived = async {
@@ -99,7 +99,7 @@ impl Tally {
     ) -> Poll<io::Result<usize>> {
         let mut buffer = self.buffer.borrow_mut();
         let mut buffer = ReadBuf::new(&mut buffer);
-        // Not `try_read`: this one knows that a read which did not fill the buffer has emptied the socket.
+        // Not `try_read`: `poll_read` knows that a read which did not fill the buffer has emptied the socket.
         ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
         let read = buffer.filled();
         self.count(counter.take(read), read.len());
@@ -123,7 +123,7 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// A WebSocket connection for each of `upgrades`, all of which listen when this is done.
+    /// Opens a WebSocket connection for each of `upgrades`; on return all of them listen.
     pub(crate) async fn upgrade(address: SocketAddr, upgrades: &[Upgrade]) -> Result<Self, String> {
         let mut crowd = Self {
             tally: Tally::new(),
@@ -138,7 +138,7 @@ impl Crowd {
         Ok(crowd)
     }
 
-    /// `count` connections without any handshake.
+    /// Opens `count` connections without a handshake.
     pub(crate) async fn connect(address: SocketAddr, count: usize) -> Result<Self, String> {
         let mut crowd = Self {
             tally: Tally::new(),
@@ -153,7 +153,7 @@ impl Crowd {
         Ok(crowd)
     }
 
-    /// `early` is what came along with the answer to the upgrade request.
+    /// Adds a connection. `early` arrived together with the response to the upgrade request.
     fn add(&mut self, socket: TcpStream, early: &[u8]) {
         let mut counter = FrameCounter::default();
         self.tally.count(counter.take(early), early.len());
@@ -169,7 +169,7 @@ impl Crowd {
         &self.tally
     }
 
-    /// That all frames so far had `len` bytes, headers included.
+    /// Checks that all frames so far had `len` bytes, headers included.
     pub(crate) fn check_frame_len(&self, len: usize) -> Result<(), String> {
         let (frames, bytes) = (self.tally.units.get(), self.tally.bytes.get());
         if bytes == frames * len as u64 {
@@ -180,7 +180,7 @@ impl Crowd {
         ))
     }
 
-    /// Hangs up everywhere.
+    /// Closes all connections.
     pub(crate) async fn close(mut self) {
         self.listeners.shutdown().await;
     }

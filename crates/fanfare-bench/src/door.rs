@@ -9,7 +9,7 @@ use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf, task::JoinHandle};
 
 use crate::{FRAME_LEN, HEADER_LEN, client, crowd::Tally, frames::Counter};
 
-/// An open connection to the door, whose replies are read as they come.
+/// An open connection to the door. A task reads its replies.
 pub(crate) struct Door {
     commands: OwnedWriteHalf,
     replies: Rc<Tally>,
@@ -36,28 +36,28 @@ impl Door {
         })
     }
 
-    /// Sends `commands`, which are `count` of [`publish`]; does not wait for the answers.
+    /// Sends `commands`, which are `count` of [`publish`], without waiting for the replies.
     pub(crate) async fn send(&mut self, commands: &[u8], count: u64) -> Result<(), String> {
         self.sent += count;
         let sent = self.commands.write_all(commands).await;
         sent.map_err(|error| format!("publishing: {error}"))
     }
 
-    /// How many answers have come.
+    /// Returns the number of replies so far.
     pub(crate) fn answered(&self) -> u64 {
         self.replies.units()
     }
 
-    /// Waits until at most `unanswered` answers are still to come.
+    /// Waits until at most `unanswered` replies are missing.
     pub(crate) async fn until_behind(&self, unanswered: u64) -> Result<(), String> {
         let replies = self.replies.until(self.sent.saturating_sub(unanswered)).await;
         replies.map_err(|error| format!("answers to PUBLISH: {error}"))
     }
 
-    /// Waits for all answers; how many deliveries the server says there were.
+    /// Waits for all replies; returns the number of deliveries that the server reports.
     ///
     /// # Errors
-    /// When an answer was an error, or is missing.
+    /// If a reply is an error, or is missing.
     pub(crate) async fn settle(&self) -> Result<u64, String> {
         self.until_behind(0).await?;
         match self.sums.errors.get() {
@@ -73,10 +73,10 @@ impl Drop for Door {
     }
 }
 
-/// The command that publishes to `audience` so that a client of `dialect` is sent [`FRAME_LEN`] bytes.
+/// Returns the command that publishes to `audience` so that a client of `dialect` receives [`FRAME_LEN`] bytes.
 ///
 /// # Errors
-/// When what the dialect says around a payload is longer than that, or it shows no such events.
+/// If the dialect's envelope alone is longer, or the dialect does not show such events.
 pub(crate) fn publish(dialect: &dyn DialectKind, audience: &Audience) -> Result<Vec<u8>, String> {
     let channel = wire::redis_channel(audience);
     let text = "x".repeat(payload_len(dialect, audience)?);
@@ -89,7 +89,7 @@ pub(crate) fn publish(dialect: &dyn DialectKind, audience: &Audience) -> Result<
 
 const KIND: &str = "bench";
 
-/// The length of the payload's text, without its quotes.
+/// Returns the length of the payload's text, without its quotes.
 fn payload_len(dialect: &dyn DialectKind, audience: &Audience) -> Result<usize, String> {
     let empty = RawJson::parse(&Bytes::from_static(b"\"\"")).map_err(|error| error.to_string())?;
     let event = Event::new(audience.clone(), Some(KIND), empty, SystemTime::now());
@@ -106,14 +106,14 @@ fn payload_len(dialect: &dyn DialectKind, audience: &Audience) -> Result<usize, 
     })
 }
 
-/// What the answers said.
+/// The sums over all replies.
 #[derive(Default)]
 struct Sums {
     deliveries: Cell<u64>,
     errors: Cell<u64>,
 }
 
-/// Reads answers to `PUBLISH`: `:12` or `-ERR …`, a line each.
+/// Reads the replies to `PUBLISH`: `:12` or `-ERR …`, a line each.
 struct ReplyCounter {
     sums: Rc<Sums>,
     state: State,

@@ -1,4 +1,4 @@
-//! One event to everyone: how many deliveries a second, at what cost, and how far from the best there is.
+//! One event to everyone: deliveries per second, their cost, and how they compare with the baseline.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 const SIZES: [usize; 2] = [1_000, 10_000];
-/// Events published together, all of which must have arrived everywhere before the next are.
+/// Events published together; the next ones follow when all have arrived everywhere.
 const IN_FLIGHT: [u8; 2] = [1, 16];
 
 const RATE: Kind = Kind::new("deliveries", "/s");
@@ -31,7 +31,7 @@ const CPU_RATIO: Kind = Kind::new("CPU, baseline / server", "");
 const SERVER_BUSY: Kind = Kind::new("server busy", "cores");
 const GENERATOR_BUSY: Kind = Kind::new("generator busy", "cores");
 
-/// Measures events for everyone, with every size.
+/// Measures events for everyone, with each number of connections.
 pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
     for connections in options.sizes(&SIZES) {
@@ -40,7 +40,7 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     Ok(workloads)
 }
 
-/// Measures events for all of `listeners`, who are `whom`, with every number of events in flight.
+/// Measures events for all of `listeners`, who are called `whom`, with each number of events in flight.
 pub(crate) async fn measure(
     connections: usize,
     listeners: Listeners,
@@ -49,7 +49,7 @@ pub(crate) async fn measure(
 ) -> Result<[Workload; 2], String> {
     let mut workloads = IN_FLIGHT.map(|events| Workload::new(title(connections, whom, events)));
     for round in 0..options.rounds {
-        options.tell(&format!("fan-out to {connections} {whom}"), round);
+        options.progress(&format!("fan-out to {connections} {whom}"), round);
         let server = of_server(connections, listeners, options).await?;
         let baseline = of_baseline(connections, options).await?;
         for (at, workload) in workloads.iter_mut().enumerate() {
@@ -110,9 +110,9 @@ async fn of_baseline(connections: usize, options: &Options) -> Result<[Measured;
     Ok(measured)
 }
 
-/// What makes a process write to all its connections.
+/// The trigger that makes a process write to all its connections.
 enum Source {
-    /// The door, and the command that publishes there.
+    /// The door, and the publishing command.
     Door(Door, Vec<u8>),
     Commander(TcpStream),
 }
@@ -143,7 +143,7 @@ struct Run {
     source: Source,
 }
 
-/// What a window showed.
+/// The result of a window.
 struct Measured {
     deliveries: u64,
     spent: Spent,
@@ -151,7 +151,7 @@ struct Measured {
 
 impl Run {
     async fn measure(&mut self, in_flight: u8, length: Duration) -> Result<Measured, String> {
-        self.publish(in_flight).await?; // the first is for warming up
+        self.publish(in_flight).await?; // warms up
         let before = self.crowd.tally().units();
         let window = Window::open(self.pid)?;
         while !window.is_over(length) {
@@ -172,14 +172,14 @@ impl Run {
         self.crowd.tally().until(goal).await
     }
 
-    /// That what was measured is what was meant.
+    /// Checks that the deliveries were the intended ones.
     async fn check(&self) -> Result<(), String> {
         let arrived = self.crowd.tally().units();
         if let Source::Door(door, _) = &self.source {
-            let told = door.settle().await?;
-            if told != arrived {
+            let reported = door.settle().await?;
+            if reported != arrived {
                 return Err(format!(
-                    "{arrived} deliveries arrived, but the server told of {told}"
+                    "{arrived} deliveries arrived, but the server reported {reported}"
                 ));
             }
         }
@@ -210,7 +210,7 @@ impl Measured {
         self.deliveries as f64 / self.spent.wall.as_secs_f64()
     }
 
-    /// Microseconds for each delivery, which are also seconds for each million.
+    /// Returns the microseconds per delivery, which are also the seconds per million deliveries.
     #[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
     fn micros_each(&self, cpu: Duration) -> f64 {
         cpu.as_secs_f64() * 1e6 / self.deliveries as f64

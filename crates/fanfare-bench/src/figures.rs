@@ -1,8 +1,8 @@
-//! What was measured: named figures, one value for each round.
+//! The results: named figures, with one value for each round.
 
 use serde::Serialize;
 
-/// What a figure is called, what it counts, and what it should be.
+/// A figure's name, its unit, and its target.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
@@ -35,7 +35,7 @@ impl Kind {
     }
 }
 
-/// What a figure's median should be.
+/// The target of a figure's median.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Target {
@@ -103,7 +103,7 @@ impl Workload {
     }
 }
 
-/// The middle one, or the mean of the two in the middle; not a number where there are none.
+/// Returns the median; not a number if there are no values.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,8 +1,8 @@
-//! Counting what arrives, by looking at as few bytes as possible.
+//! Counts what arrives, and looks at as few bytes as possible.
 
-/// Tells complete units apart in a stream that is read in pieces.
+/// Counts complete units in a stream that is read in pieces.
 pub(crate) trait Counter {
-    /// How many units `bytes`, the next piece of the stream, completed.
+    /// Returns the number of units that `bytes`, the next piece of the stream, completes.
     fn take(&mut self, bytes: &[u8]) -> u64;
 }
 
@@ -14,7 +14,7 @@ pub(crate) struct FrameCounter {
     /// The bytes of a header that was cut off by the end of a piece.
     partial: [u8; MAX_HEADER],
     partial_len: usize,
-    /// Payload bytes still to come of the frame whose header was read last.
+    /// The missing payload bytes of the frame whose header was read last.
     payload_left: u64,
     is_data: bool,
 }
@@ -44,8 +44,8 @@ impl Counter for FrameCounter {
 }
 
 impl FrameCounter {
-    /// Reads a header at the start of `bytes`, behind what is kept of it, and answers how many of them it took;
-    /// `None` when it is not complete.
+    /// Reads a header at the start of `bytes`, after the part that is kept. Returns the number of bytes used; `None` if
+    /// the header is incomplete.
     fn header(&mut self, bytes: &[u8]) -> Option<usize> {
         let kept = self.partial_len;
         let fresh = bytes.len().min(MAX_HEADER - kept);
@@ -61,14 +61,14 @@ impl FrameCounter {
     }
 }
 
-/// The payload of the first frame in `bytes`, and how many bytes that frame has; `None` while it is not complete.
+/// Returns the payload of the first frame in `bytes` and the frame's length; `None` if it is incomplete.
 pub(crate) fn first(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let (header, _, payload) = parse_header(bytes)?;
     let end = header + usize::try_from(payload).ok()?;
     Some((bytes.get(header..end)?, end))
 }
 
-/// The header's own length, whether the frame carries data, and the length of its payload.
+/// Returns the header's length, whether the frame carries data, and the length of its payload.
 fn parse_header(bytes: &[u8]) -> Option<(usize, bool, u64)> {
     let is_data = bytes.first()? & 0x08 == 0;
     let (len, payload) = match bytes.get(1)? & 0x7F {

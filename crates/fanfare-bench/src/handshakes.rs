@@ -1,4 +1,4 @@
-//! Connections that come and go: TCP, the upgrade with a token, the closing handshake.
+//! Handshakes: TCP, the upgrade with a token, the closing handshake.
 
 use std::{cell::Cell, net::SocketAddr, rc::Rc};
 
@@ -13,9 +13,9 @@ use crate::{
     server::Server,
 };
 
-/// Handshakes under way at once.
+/// Handshakes in progress at the same time.
 const CONCURRENCY: usize = 64;
-/// Users that come and go in turn, each with a token of its own.
+/// The users that connect in turn, each with a token of its own.
 const USERS: usize = 10_000;
 
 const RATE: Kind = Kind::new("handshakes", "/s");
@@ -30,7 +30,7 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let title = format!("Handshakes with a token, connect to close, {CONCURRENCY} at once");
     let mut workload = Workload::new(title);
     for round in 0..options.rounds {
-        options.tell("handshakes", round);
+        options.progress("handshakes", round);
         let server = Server::start(options.shards, USERS, Listeners::Own).await?;
         let (handshakes, spent) = measure(&server, options).await?;
         server.stop().await?;
@@ -51,7 +51,7 @@ async fn measure(server: &Server, options: &Options) -> Result<(u64, Spent), Str
     for _ in 0..CONCURRENCY {
         workers.spawn_local(work.clone().repeat());
     }
-    tokio::time::sleep(options.seconds / 10).await; // it begins when everything is under way
+    tokio::time::sleep(options.seconds / 10).await; // the window opens when all workers are busy
     let before = work.done.get();
     let window = Window::open(server.id())?;
     tokio::select! {
@@ -66,7 +66,7 @@ async fn measure(server: &Server, options: &Options) -> Result<(u64, Spent), Str
     Ok((done, spent))
 }
 
-/// What all workers share.
+/// The state that all workers share.
 struct Work {
     address: SocketAddr,
     upgrades: Vec<Upgrade>,

@@ -1,13 +1,13 @@
-//! The load generator behind `fanfare bench`: what a server on this machine can do, beside what it should do.
+//! The load generator behind `fanfare bench`: what a server on this machine achieves, next to its targets.
 //!
-//! The server under test is a child process with a configuration of its own on the loopback interface; this process is
-//! the load generator, on one thread. CPU time and memory are the child's own, as the kernel counts them, so that they mean
-//! something even where other programs take part of the machine.
+//! The server under test is a child process with its own configuration on the loopback interface; this process is the
+//! load generator, on one thread. CPU time and memory are the child's, as the kernel counts them, so that they are
+//! valid even if other programs use the machine.
 //!
-//! The child is the very program that this crate is linked into, started with `serve --config FILE`, `user disable` and
-//! `bench baseline`: such a program must have these commands. This crate must never know how the server works inside.
-//! It speaks to it by sockets alone, and knows how dialects listen ([`fanfare_core::DialectKind::listen`]), how events look
-//! at the Redis-protocol door (`fanfare_cluster::wire`), and how tokens are signed (`fanfare_accounts::mint`).
+//! The child is the program that this crate is linked into, started with `serve --config FILE`, `user disable` and
+//! `bench baseline`: the program must have these commands. This crate must never know how the server works inside. It
+//! uses sockets alone, and knows how dialects listen ([`fanfare_core::DialectKind::listen`]), how events look at the
+//! Redis-protocol door (`fanfare_cluster::wire`), and how tokens are signed (`fanfare_accounts::mint`).
 //!
 //! # Examples
 //!
@@ -66,12 +66,12 @@ pub use settings::{LoginLimits, ServerSettings};
 const FRAME_LEN: usize = 132;
 /// The header of such a frame (RFC 6455, section 5.2: a length of two bytes).
 const HEADER_LEN: usize = 4;
-/// Descriptors that this process needs besides one for each connection.
+/// The descriptors that this process needs besides one for each connection.
 const OTHER_DESCRIPTORS: usize = 100;
-/// Most connections of a workload, unless told otherwise.
+/// The maximum of connections of a workload, by default.
 const MOST_CONNECTIONS: usize = 10_000;
 
-/// What is measured.
+/// A subject of measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     /// One event to everyone.
@@ -82,22 +82,22 @@ pub enum Subject {
     Channels,
     /// Memory of idle connections.
     Memory,
-    /// Connections that come and go.
+    /// Connections that open and close.
     Handshakes,
-    /// Events while many log in, and how long a login takes.
+    /// Events during many logins, and the time of a login.
     Logins,
 }
 
-/// How it is measured.
+/// The options of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What is measured, in this order.
+    /// The subjects, in this order.
     pub subjects: Vec<Subject>,
-    /// Connections, in place of each workload's own numbers.
+    /// The number of connections, instead of each workload's own numbers.
     pub connections: Option<usize>,
     /// The length of each measurement.
     pub seconds: Duration,
-    /// How often each is repeated; medians are over these.
+    /// How often each measurement is repeated; medians are over the rounds.
     pub rounds: usize,
     /// The server's threads.
     pub shards: usize,
@@ -109,16 +109,16 @@ impl Options {
             .map_or_else(|| own.to_vec(), |connections| vec![connections])
     }
 
-    /// Says on standard error what is going on, for a person who waits.
-    fn tell(&self, what: &str, round: usize) {
+    /// Reports the progress on standard error.
+    fn progress(&self, what: &str, round: usize) {
         eprintln!("{what}: round {} of {}", round + 1, self.rounds);
     }
 }
 
-/// Measures what `options` say.
+/// Runs the measurements of `options`.
 ///
 /// # Errors
-/// When something does not work as it should, so that figures would mean something else; the text says what.
+/// If something fails that would make the figures mean something else.
 pub fn run(options: &Options) -> Result<Report, String> {
     raise_descriptor_limit(options.connections.unwrap_or(MOST_CONNECTIONS))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -126,7 +126,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
     LocalSet::new().block_on(&runtime, async {
         tokio::select! {
             report = measure(options) => report,
-            // Whoever interrupts us must not be left with a server that nobody stops.
+            // An interrupt must not leave a server running.
             signal = interrupted() => Err(signal.map_or_else(|error| error.to_string(), str::to_owned)),
         }
     })

@@ -1,29 +1,29 @@
-//! What the simulated clients listen to. The dialect they speak is the first in which that can be heard.
+//! What the simulated clients listen to. They use the first dialect that can receive it.
 
 use fanfare_core::{Audience, Channel, DialectKind, ListenPlan, Listening};
 
-/// The channel that clients share. Short, so that its name fits into a frame as long as all others.
+/// The channel that clients share. It is short, so that its name fits into a frame of the same length as all others.
 const SHARED: &str = "bench.all";
-/// A pattern that matches it.
+/// A pattern that matches [`SHARED`].
 const MATCHING: &str = "bench.*";
 
 /// What each client listens to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Listeners {
-    /// What is for its user, and what is for everyone.
+    /// The events for the client's user, and for everyone.
     Own,
-    /// One channel that all share, by its name.
+    /// One shared channel, by its name.
     Channel,
-    /// The same, by a pattern.
+    /// The shared channel, by a pattern.
     Pattern,
-    /// The shared channel and one of its own.
+    /// The shared channel and a channel of the client's own.
     TwoChannels,
-    /// So many patterns that nobody else has and nothing is published for.
+    /// So many patterns that no other client has and no publication matches.
     ManyPatterns(usize),
 }
 
 impl Listeners {
-    /// How the client number `number`, who holds `token`, listens in `dialect`.
+    /// Returns how client `number` with `token` listens in `dialect`.
     pub(crate) fn plan(self, dialect: &dyn DialectKind, number: usize, token: &str) -> Option<ListenPlan> {
         dialect.listen(&Listening {
             token: Some(token),
@@ -32,10 +32,10 @@ impl Listeners {
         })
     }
 
-    /// Who hears what is published for all of them.
+    /// Returns the audience of events for all of them.
     ///
     /// # Errors
-    /// Never, in practice: the names are good.
+    /// Never, in practice: the names are valid.
     pub(crate) fn audience(self) -> Result<Audience, String> {
         match self {
             Self::Own => Ok(Audience::Everyone),
@@ -43,10 +43,10 @@ impl Listeners {
         }
     }
 
-    /// The dialect.
+    /// Returns the dialect that the clients use.
     ///
     /// # Errors
-    /// When this build has none.
+    /// If this build has none.
     pub(crate) fn dialect(self) -> Result<&'static dyn DialectKind, String> {
         let mut dialects = fanfare_dialects::ALL.iter().copied();
         let found = dialects.find(|dialect| self.plan(*dialect, 0, "").is_some());
@@ -59,7 +59,8 @@ impl Listeners {
             Self::Channel => vec![SHARED.into()],
             Self::Pattern => vec![MATCHING.into()],
             Self::TwoChannels => vec![SHARED.into(), format!("own.{number}")],
-            // Every other begins with a wildcard: a search cannot leave those out by the channel's first segment.
+            // Every other pattern begins with a wildcard, so that a search cannot skip it by the channel's first
+            // segment.
             Self::ManyPatterns(count) => (0..count)
                 .map(|nth| match nth % 2 {
                     0 => format!("held.{number}.{nth}.*"),
@@ -70,7 +71,7 @@ impl Listeners {
     }
 }
 
-/// The audience on a channel of that name.
+/// Returns the audience on a channel of that name.
 pub(crate) fn channel(name: &str) -> Result<Audience, String> {
     Channel::new(name)
         .map(Audience::Channel)

@@ -1,4 +1,4 @@
-//! Whether the time of a refusal, or its words, tell who has an account here.
+//! Whether the time or the text of a refusal shows that an account exists.
 
 use std::time::Instant;
 
@@ -12,10 +12,10 @@ use crate::{
 
 /// Logins of each kind and round.
 const EACH: usize = 30;
-/// The member who is switched off.
+/// The member whose account is disabled.
 const DISABLED: usize = 1;
 
-/// Those who are refused, with the time that it takes.
+/// The logins that are refused, with their figures.
 const REFUSED: [(Who, Kind); 4] = [
     (Who::Wrong(0), Kind::new("wrong password", "ms")),
     (Who::Stranger(0), Kind::new("no such account", "ms")),
@@ -28,19 +28,19 @@ const REFUSED: [(Who, Kind); 4] = [
         Kind::new("account switched off, wrong password", "ms"),
     ),
 ];
-/// Each but the first against the first.
+/// The figures that compare each other refusal with the first.
 const AGAINST_WRONG: [Kind; 3] = [
     Kind::new("no such account / wrong password", ""),
     Kind::new("switched off, right / wrong password", ""),
     Kind::new("switched off, wrong / wrong password", ""),
 ];
 
-/// Measures one after another, each kind in turn.
+/// Measures one login at a time, each kind in turn.
 pub(crate) async fn run(options: &Options) -> Result<Workload, String> {
     let title = format!("How long a refused login takes, median of {EACH}");
     let mut workload = Workload::new(title);
     for round in 0..options.rounds {
-        options.tell("refused logins", round);
+        options.progress("refused logins", round);
         let server = Server::start_with(options.shards, EACH, LoginLimits::Off).await?;
         let members = Members::register(&server).await?;
         server.disable(&members::address(DISABLED)).await?;
@@ -57,11 +57,11 @@ pub(crate) async fn run(options: &Options) -> Result<Workload, String> {
     Ok(workload)
 }
 
-/// The medians, in the order of [`REFUSED`].
+/// Returns the medians, in the order of [`REFUSED`].
 async fn measure(server: &Server, members: &Members) -> Result<[f64; 4], String> {
     let mut client = Client::open(server.clients).await?;
     let requests = REFUSED.map(|(who, _)| members.login(who));
-    let first = client.ask(&requests[0]).await?; // the first login of all makes what strangers are checked against
+    let first = client.ask(&requests[0]).await?; // the first login makes the hash that strangers are checked against
     let mut times = [const { Vec::new() }; 4];
     for _ in 0..EACH {
         for (request, times) in requests.iter().zip(&mut times) {

@@ -1,7 +1,7 @@
-//! Logins: what becomes of the realtime path while many come at once, and how long one takes.
+//! Logins: how late events are during a burst of logins, and how long a login takes.
 //!
-//! Hashing a password takes a core for tens of milliseconds, so most of a burst is refused for the moment. What matters
-//! is how late events are meanwhile; beside it stands what as many requests do that hash nothing.
+//! Hashing a password takes a core for tens of milliseconds, so the server refuses most of a burst for the moment. The
+//! figure is how late events are meanwhile, next to that of as many requests that hash nothing.
 
 use std::{rc::Rc, time::Duration};
 
@@ -15,13 +15,13 @@ use crate::{
     server::Server,
 };
 
-/// Connections that the logins of a burst come over.
+/// The connections of a burst.
 const SIZES: [usize; 2] = [1_000, 10_000];
-/// Logins of a burst.
+/// The logins of a burst.
 const BURST: u64 = 10_000;
-/// Clients that log in again and again; few enough that none is refused for want of a place in the queue.
+/// Clients that log in repeatedly; few enough that the queue refuses none.
 const STEADY: usize = 64;
-/// Other connections of a server: those that feel the pulse, and a few more.
+/// Other connections to the server: those of the pulse, and a few more.
 const OTHERS: usize = 100;
 
 const fn latencies(names: [&'static str; 3]) -> [Kind; 3] {
@@ -55,7 +55,7 @@ const AGAINST_QUIET: Kind = Kind::new("p99, logins / quiet", "");
 const AGAINST_OTHER: Kind = Kind::new("p99, logins / no hashing", "");
 const LOST: Kind = Kind::new("events lost", "").at_most(0.0);
 
-/// How logins are answered, one name for each status.
+/// The figures of login responses, by status.
 const STATUSES: [(u16, Kind); 4] = [
     (200, Kind::new("answered 200, logged in", "")),
     (401, Kind::new("answered 401, refused", "")),
@@ -63,7 +63,7 @@ const STATUSES: [(u16, Kind); 4] = [
     (503, Kind::new("answered 503, too many at the moment", "")),
 ];
 
-/// Measures all of it.
+/// Measures bursts, steady logins and the time of refusals.
 pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
     for connections in options.sizes(&SIZES) {
@@ -76,7 +76,7 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     Ok(workloads)
 }
 
-/// All at once.
+/// Measures logins that arrive at once.
 async fn bursts(connections: usize, limits: LoginLimits, options: &Options) -> Result<Workload, String> {
     let limited = match limits {
         LoginLimits::Off => "without limits on failures",
@@ -85,7 +85,7 @@ async fn bursts(connections: usize, limits: LoginLimits, options: &Options) -> R
     let title = format!("A burst of {BURST} logins over {connections} connections, {limited}");
     let mut workload = Workload::new(title);
     for round in 0..options.rounds {
-        options.tell(&format!("logins over {connections} connections"), round);
+        options.progress(&format!("logins over {connections} connections"), round);
         let server = Server::start_with(options.shards, connections + OTHERS, limits).await?;
         let members = Members::register(&server).await?;
         let quiet = feel(&server, tokio::time::sleep(options.seconds)).await?.0;
@@ -111,11 +111,11 @@ async fn burst(
     Ok((felt, answered?))
 }
 
-/// So many that the server hashes all the time, and refuses none.
+/// Measures as many logins as the server can hash without refusing any.
 async fn steady(options: &Options) -> Result<Workload, String> {
     let mut workload = Workload::new(format!("{STEADY} clients who log in again and again"));
     for round in 0..options.rounds {
-        options.tell("logins again and again", round);
+        options.progress("logins again and again", round);
         let server = Server::start_with(options.shards, STEADY + OTHERS, LoginLimits::Off).await?;
         let crowd = Members::register(&server).await?.crowd();
         let mut clients = Client::open_many(server.clients, STEADY).await?;
@@ -131,7 +131,7 @@ async fn steady(options: &Options) -> Result<Workload, String> {
     Ok(workload)
 }
 
-/// What events feel of `work`.
+/// Returns the latencies of events during `work`.
 async fn feel<T>(server: &Server, work: impl Future<Output = T>) -> Result<(Felt, T), String> {
     let pulse = Pulse::start(server).await?;
     let done = work.await;

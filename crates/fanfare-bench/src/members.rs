@@ -1,4 +1,4 @@
-//! Users with accounts in the server under test, and what they say to log in.
+//! Users with accounts on the server under test, and their login requests.
 
 use std::{net::SocketAddr, rc::Rc};
 
@@ -9,31 +9,31 @@ use crate::{
     server::Server,
 };
 
-/// How many there are.
+/// The number of users.
 const COUNT: usize = 8;
 const PASSWORD: &str = "correct horse battery";
 const LOGIN: &str = "/api/auth/login";
 
-/// They can log in.
+/// Users who can log in.
 pub(crate) struct Members {
     address: SocketAddr,
 }
 
-/// Who logs in.
+/// The user of a login.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Who {
     /// A member, with the right password.
     Right(usize),
-    /// A member, with a wrong one.
+    /// A member, with a wrong password.
     Wrong(usize),
-    /// Somebody who has no account.
+    /// A user without an account.
     Stranger(usize),
-    /// Somebody who does not even have an address, which is seen before a password is looked at.
+    /// A text that is not an address, which is refused before any password check.
     Nobody,
 }
 
 impl Members {
-    /// Makes their accounts, as users would.
+    /// Registers the members.
     pub(crate) async fn register(server: &Server) -> Result<Self, String> {
         let mut client = Client::open(server.clients).await?;
         for number in 0..COUNT {
@@ -48,18 +48,18 @@ impl Members {
         Ok(Self { address })
     }
 
-    /// What they do when all come at once: of four logins, one is right, two are wrong, one is a stranger's.
+    /// Returns the logins of a burst: of four, one is right, two are wrong, one is a stranger's.
     pub(crate) fn crowd(&self) -> Rc<[Vec<u8>]> {
         let four = |n| [Who::Right(n), Who::Wrong(n), Who::Stranger(n), Who::Wrong(n)];
         (0..COUNT).flat_map(four).map(|who| self.login(who)).collect()
     }
 
-    /// As many requests on the same way that check no password.
+    /// Returns requests that check no password, to the same route.
     pub(crate) fn idlers(&self) -> Rc<[Vec<u8>]> {
         [self.login(Who::Nobody)].into()
     }
 
-    /// The request to log in.
+    /// Returns the login request.
     pub(crate) fn login(&self, who: Who) -> Vec<u8> {
         let (email, password) = match who {
             Who::Right(number) => (address(number), PASSWORD),
@@ -75,7 +75,7 @@ impl Members {
     }
 }
 
-/// The e-mail address of a member.
+/// Returns the e-mail address of a member.
 pub(crate) fn address(number: usize) -> String {
     format!("member{number}@bench.example")
 }

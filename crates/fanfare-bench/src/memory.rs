@@ -1,4 +1,4 @@
-//! What an idle connection costs in memory, and whether it is given back.
+//! The memory of an idle connection, and whether it is released.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::{
 };
 
 const SIZES: [usize; 1] = [10_000];
-/// Connections that are made before anything is measured, so that what a server needs once is there.
+/// Connections opened before the measurement, so that one-time allocations are made.
 const WARM_UP: usize = 100;
-/// Connections by which a server that is not quite idle differs from one that is.
+/// Connections that make a server not quite idle.
 const A_FEW: usize = 20;
 
 const PSS: Kind = Kind::new("Pss per idle connection", "bytes").at_most(2048.0);
@@ -27,12 +27,12 @@ const EMPTY: Kind = Kind::new("Pss of the server without any", "MiB");
 const KEPT: Kind = Kind::new("kept after all have closed", "%");
 const KEPT_LATER: Kind = Kind::new("kept when a few more came and went", "%");
 
-/// Measures connections that listen to what is theirs.
+/// Measures connections that listen to their users' events.
 pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     measure(Listeners::Own, "", options).await
 }
 
-/// Measures a server before, with and after many connections of `listeners`, who are `whose`.
+/// Measures a server before, with and after many connections of `listeners`, who are called `whose`.
 pub(crate) async fn measure(
     listeners: Listeners,
     whose: &str,
@@ -43,7 +43,7 @@ pub(crate) async fn measure(
         let what = format!("of {connections} connections {whose}");
         let mut workload = Workload::new(format!("Memory {}", what.trim_end()));
         for round in 0..options.rounds {
-            options.tell(&format!("memory {}", what.trim_end()), round);
+            options.progress(&format!("memory {}", what.trim_end()), round);
             measure_once(connections, listeners, options, &mut workload).await?;
         }
         workloads.push(workload);
@@ -92,14 +92,14 @@ async fn measure_once(
     server.stop().await
 }
 
-/// One `event`, and it has arrived everywhere.
+/// Publishes `event`, and waits until it has arrived everywhere.
 async fn publish(event: &[u8], door: &mut Door, crowd: &Crowd) -> Result<(), String> {
     let goal = crowd.tally().units() + crowd.len() as u64;
     door.send(event, 1).await?;
     crowd.tally().until(goal).await
 }
 
-/// A process's memory once it has stopped changing: allocators give back what is free a while later, if at all.
+/// Returns a process's memory once it has stopped changing: allocators release free memory later, if at all.
 async fn settled(pid: u32) -> Result<Memory, String> {
     const STEP: Duration = Duration::from_millis(500);
     const STEADY_STEPS: usize = 4;

@@ -1,4 +1,4 @@
-//! What a process has cost, as Linux tells it below `/proc`.
+//! The resources that a process has used, from `/proc`.
 
 use std::{
     fmt::Display,
@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// `/proc` counts CPU time in these, on every Linux, whatever the kernel's own clock is.
+/// The unit of CPU time in `/proc`, on every Linux, whatever the kernel's own clock is.
 const TICKS_PER_SECOND: u32 = 100;
 
-/// CPU time of all threads of a process since it began.
+/// The CPU time of all threads of a process since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CpuTime {
     pub(crate) user: Duration,
@@ -33,10 +33,10 @@ impl CpuTime {
     }
 }
 
-/// User-space memory of a process, in bytes; what the kernel holds for its sockets is not in it.
+/// The user-space memory of a process, in bytes; the kernel's socket buffers are not in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Memory {
-    /// Its own pages, and of shared ones its share.
+    /// Its own pages, and its share of shared ones.
     pub(crate) pss: u64,
     /// Its own pages.
     pub(crate) private: u64,
@@ -48,7 +48,7 @@ impl Memory {
     }
 }
 
-/// A stretch of time in which a server is measured, and the generator that drives it.
+/// A period in which a server is measured, and the generator that drives it.
 pub(crate) struct Window {
     pid: u32,
     opened: Instant,
@@ -56,7 +56,7 @@ pub(crate) struct Window {
     generator: CpuTime,
 }
 
-/// What a [`Window`] saw.
+/// The result of a [`Window`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spent {
     pub(crate) wall: Duration,
@@ -65,12 +65,12 @@ pub(crate) struct Spent {
 }
 
 impl Spent {
-    /// How many cores the server kept busy.
+    /// Returns the number of cores that the server kept busy.
     pub(crate) fn server_cores(&self) -> f64 {
         self.server.total().as_secs_f64() / self.wall.as_secs_f64()
     }
 
-    /// How much of its one core the generator kept busy; where that is all of it, the generator is what was measured.
+    /// Returns how busy the generator's one core was. At 1, the figures show the generator and not the server.
     pub(crate) fn generator_cores(&self) -> f64 {
         self.generator.total().as_secs_f64() / self.wall.as_secs_f64()
     }
@@ -107,7 +107,7 @@ fn read<T>(process: impl Display, file: &str, parse: fn(&str) -> Option<T>) -> R
     parse(&text).ok_or_else(|| format!("{path}: not in the form known from Linux"))
 }
 
-/// `utime` and `stime` of `proc_pid_stat(5)`. The process's name stands in parentheses and may hold anything.
+/// Parses `utime` and `stime` of `proc_pid_stat(5)`. The process's name is in parentheses and may have any characters.
 fn parse_stat(text: &str) -> Option<CpuTime> {
     let (_, behind_name) = text.rsplit_once(')')?;
     let mut fields = behind_name.split_ascii_whitespace().skip(11);
@@ -118,7 +118,7 @@ fn parse_stat(text: &str) -> Option<CpuTime> {
     })
 }
 
-/// The sums of `proc_pid_smaps(5)`, which are in kibibytes.
+/// Parses the sums of `proc_pid_smaps(5)`, which are in kibibytes.
 fn parse_smaps_rollup(text: &str) -> Option<Memory> {
     let sum = |wanted: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(wanted))?;

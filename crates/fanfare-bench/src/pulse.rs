@@ -1,8 +1,7 @@
-//! A steady trickle of events while the server has something else to do: how long each takes from its publisher to its
-//! receiver.
+//! A steady trickle of events while the server does other work: the latency of each from publisher to receiver.
 //!
-//! It has a thread of its own: on the load generator's, it would measure how busy that is. It never waits for an event
-//! before it publishes the next, so that a server which pauses makes all events late that come meanwhile.
+//! It has its own thread: on the load generator's thread it would measure how busy that is. It never waits for an event
+//! before it publishes the next, so that a pause of the server delays all events of that time.
 
 use std::{
     cell::{Cell, RefCell},
@@ -30,30 +29,30 @@ use crate::{
     server::{self, Server},
 };
 
-/// Users that listen, and are published to in turn.
+/// Users that listen; events go to them in turn.
 const USERS: usize = 8;
 /// The time from one event to the next.
 const PACE: Duration = Duration::from_millis(2);
-/// How long the last events are waited for.
+/// How long to wait for the last events.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Events on their way, until told to stop.
+/// Events in flight, until it is stopped.
 pub(crate) struct Pulse {
     stop: oneshot::Sender<()>,
     felt: oneshot::Receiver<Result<Felt, String>>,
 }
 
-/// How long the events took.
+/// The latencies of the events.
 #[derive(Debug)]
 pub(crate) struct Felt {
-    /// From the shortest to the longest.
+    /// In ascending order.
     latencies: Vec<Duration>,
     /// Events that were published and did not arrive.
     pub(crate) lost: u64,
 }
 
 impl Pulse {
-    /// Begins to publish to users that are connected to `server`.
+    /// Begins to publish to users that connect to `server`.
     pub(crate) async fn start(server: &Server) -> Result<Self, String> {
         let command = |number| door::publish(server.dialect, &Audience::User(server::user(number)?));
         let heart = Heart {
@@ -63,9 +62,9 @@ impl Pulse {
             commands: (0..USERS).map(command).collect::<Result<_, String>>()?,
         };
         let (stop, stopped) = oneshot::channel();
-        let (tell_begun, begun) = oneshot::channel();
-        let (tell, felt) = oneshot::channel();
-        let work = move || drop(tell.send(heart.run(tell_begun, stopped)));
+        let (has_begun, begun) = oneshot::channel();
+        let (reply, felt) = oneshot::channel();
+        let work = move || drop(reply.send(heart.run(has_begun, stopped)));
         let thread = thread::Builder::new().name("fanfare-pulse".into()).spawn(work);
         thread.map_err(|error| format!("cannot start a thread: {error}"))?;
         let pulse = Self { stop, felt };
@@ -75,18 +74,18 @@ impl Pulse {
         Ok(pulse)
     }
 
-    /// Waits for what is under way.
+    /// Waits for the events in flight.
     ///
     /// # Errors
-    /// When something did not work as it should.
+    /// If an event is lost or unexpected.
     pub(crate) async fn stop(self) -> Result<Felt, String> {
-        let _ = self.stop.send(()); // one that failed has stopped already
+        let _ = self.stop.send(()); // a pulse that failed has stopped already
         let felt = self.felt.await;
         felt.map_err(|_| "the pulse ended by a fault".to_owned())?
     }
 }
 
-/// What the thread needs.
+/// The state of the pulse's thread.
 struct Heart {
     clients: SocketAddr,
     door: SocketAddr,
@@ -114,7 +113,7 @@ impl Heart {
             lanes.push(lane);
         }
         let mut door = Door::open(self.door).await?;
-        let _ = begun.send(()); // nobody who waits: then nobody stops it either, and it ends below
+        let _ = begun.send(()); // the starter is gone; then nothing stops the pulse either, and it ends below
         let mut ticks = interval(PACE);
         for (command, lane) in self.commands.iter().zip(&lanes).cycle() {
             tokio::select! {
@@ -134,20 +133,20 @@ impl Heart {
     }
 }
 
-/// What one user is sent, in order.
+/// The events to one user, in order.
 #[derive(Default)]
 struct Lane {
-    /// When each was published that has not arrived.
+    /// The publication times of events that have not arrived.
     under_way: RefCell<VecDeque<Instant>>,
     latencies: RefCell<Vec<Duration>>,
-    /// Events that nobody published.
+    /// Events that were not published.
     surplus: Cell<u64>,
 }
 
 impl Lane {
     async fn listen(self: Rc<Self>, mut socket: TcpStream, early: Vec<u8>) {
         let (mut counter, mut buffer) = (FrameCounter::default(), vec![0; 4096]);
-        counter.take(&early); // what the server says first is no event
+        counter.take(&early); // the server's first messages are not events
         while let Ok(read @ 1..) = socket.read(&mut buffer).await {
             self.arrive(counter.take(&buffer[..read]), Instant::now());
         }
@@ -167,11 +166,11 @@ impl Lane {
     }
 }
 
-/// All lanes together.
+/// Merges the results of all lanes.
 fn felt(lanes: &[Rc<Lane>]) -> Result<Felt, String> {
     let surplus: u64 = lanes.iter().map(|lane| lane.surplus.get()).sum();
     if surplus > 0 {
-        return Err(format!("{surplus} events arrived that nobody published"));
+        return Err(format!("{surplus} more events arrived than were published"));
     }
     let mut latencies: Vec<_> = lanes.iter().flat_map(|lane| lane.latencies.take()).collect();
     latencies.sort_unstable();
@@ -183,8 +182,8 @@ fn felt(lanes: &[Rc<Lane>]) -> Result<Felt, String> {
 }
 
 impl Felt {
-    /// The latency in milliseconds that so many of a hundred events did not exceed (the nearest rank); not a number
-    /// where there were none.
+    /// Returns the latency in milliseconds that `percent` of the events did not exceed (nearest rank); not a number
+    /// without events.
     pub(crate) fn percentile(&self, percent: usize) -> f64 {
         let rank = (self.latencies.len() * percent).div_ceil(100).max(1);
         let found = self.latencies.get(rank - 1);

@@ -1,4 +1,4 @@
-//! The figures for people and for machines.
+//! The report, for people and for machines.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -9,11 +9,11 @@ use crate::{
     figures::{Figure, Target, Workload},
 };
 
-/// All that was measured in one run.
+/// All results of one run.
 #[derive(Serialize)]
 pub struct Report {
     version: &'static str,
-    /// Whether the binary was optimised; figures of one that was not say nothing.
+    /// Whether the binary was optimised; the figures of a debug build mean nothing.
     optimised: bool,
     shards: usize,
     rounds: usize,
@@ -33,10 +33,10 @@ impl Report {
         }
     }
 
-    /// The report as one JSON object.
+    /// Returns the report as one JSON object.
     ///
     /// # Errors
-    /// Never, in practice: it is made of numbers and texts.
+    /// Never, in practice: it has only numbers and texts.
     pub fn to_json(&self) -> Result<String, String> {
         serde_json::to_string_pretty(self).map_err(|error| error.to_string())
     }
@@ -102,7 +102,7 @@ fn write_row(f: &mut Formatter<'_>, figure: &Figure) -> fmt::Result {
     }
 }
 
-/// About three digits that count, or whole thousands apart.
+/// Formats `value` with three significant digits, or with separated thousands.
 fn number(value: f64) -> String {
     match value.abs() {
         ..10.0 => format!("{value:.2}"),

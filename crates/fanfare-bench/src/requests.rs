@@ -1,4 +1,4 @@
-//! The least that makes an HTTP client: a request, the status of the answer, and its body; and many of them at once.
+//! A minimal HTTP client: a request, the status of the response, and its body; and many of them at once.
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,20 +20,20 @@ use tokio::{
 
 use crate::client;
 
-/// Whoever waits in a queue of the server's is answered within seconds.
+/// How long to wait. The server answers a queued request within seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// An answer is far shorter.
+/// The longest response; real ones are far shorter.
 const MAX_ANSWER: usize = 64 * 1024;
-/// Connections that are made at once.
+/// Connections opened at the same time.
 const CONCURRENCY: usize = 64;
 
-/// A connection that requests are sent on, one after another.
+/// A connection for requests, one after another.
 pub(crate) struct Client {
     address: SocketAddr,
     socket: TcpStream,
 }
 
-/// What the server answered.
+/// A response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -46,13 +46,13 @@ impl Client {
         Ok(Self { address, socket })
     }
 
-    /// So many of them.
+    /// Opens `count` connections.
     pub(crate) async fn open_many(address: SocketAddr, count: usize) -> Result<Vec<Self>, String> {
         let opening = stream::iter(0..count).map(|_| Self::open(address));
         opening.buffer_unordered(CONCURRENCY).try_collect().await
     }
 
-    /// Sends `request` and waits for the answer. A connection that the server has closed meanwhile is opened anew.
+    /// Sends `request` and waits for the response. Reopens a connection that the server has closed meanwhile.
     pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<Answer, String> {
         let asking = async {
             if let Some(answer) = self.try_ask(request).await? {
@@ -66,7 +66,7 @@ impl Client {
         answer.map_err(|_| format!("no answer to a request in {PATIENCE:?}"))?
     }
 
-    /// None where the connection had ended before.
+    /// Returns `None` if the connection had ended before.
     async fn try_ask(&mut self, request: &[u8]) -> Result<Option<Answer>, String> {
         if self.socket.write_all(request).await.is_err() {
             return Ok(None);
@@ -85,7 +85,7 @@ impl Client {
     }
 }
 
-/// A request with a JSON body.
+/// Returns a request with a JSON body.
 pub(crate) fn post(address: SocketAddr, path: &str, body: &Value) -> Vec<u8> {
     let body = body.to_string();
     let len = body.len();
@@ -96,7 +96,7 @@ pub(crate) fn post(address: SocketAddr, path: &str, body: &Value) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The answer, once all of it is there. Nothing else may follow it.
+/// Returns the response once it is complete. No further bytes may follow it.
 fn parse(input: &[u8]) -> Result<Option<Answer>, String> {
     let Some(end) = memmem::find(input, b"\r\n\r\n") else {
         return Ok(None);
@@ -117,16 +117,16 @@ fn parse(input: &[u8]) -> Result<Option<Answer>, String> {
             status,
             body: body.to_vec(),
         })),
-        std::cmp::Ordering::Greater => Err("an answer is longer than it says".into()),
+        std::cmp::Ordering::Greater => Err("a response is longer than its Content-Length".into()),
     }
 }
 
-/// What became of many requests.
+/// The results of many requests.
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
-    /// From the first request to the last answer.
+    /// The time from the first request to the last response.
     pub(crate) took: Duration,
-    /// How many were answered with each status.
+    /// The number of responses with each status.
     pub(crate) by_status: BTreeMap<u16, u64>,
 }
 
@@ -135,7 +135,7 @@ impl Answered {
         self.by_status.get(&status).copied().unwrap_or_default()
     }
 
-    /// That there was no other answer than these.
+    /// Checks that only these statuses occurred.
     pub(crate) fn all_with(&self, statuses: &[u16]) -> Result<(), String> {
         let mut others = self
             .by_status
@@ -147,17 +147,17 @@ impl Answered {
     }
 }
 
-/// When no further request is sent.
+/// When to stop sending requests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Until {
-    /// After so many.
+    /// After this number.
     Sent(u64),
-    /// After so long.
+    /// After this time.
     Over(Duration),
 }
 
-/// Sends `requests` in turn, again from the first when all were sent; each client sends its next one when it has its
-/// answer, whatever that is.
+/// Sends `requests` in turn, again and again. Each client sends its next one when it has its response, whatever that
+/// is.
 pub(crate) async fn flood(
     clients: &mut Vec<Client>,
     requests: &Rc<[Vec<u8>]>,
@@ -182,7 +182,7 @@ pub(crate) async fn flood(
     Ok(answered)
 }
 
-/// What all workers share.
+/// The state that all workers share.
 struct Flood {
     requests: Rc<[Vec<u8>]>,
     until: Until,
@@ -245,7 +245,7 @@ mod tests {
         }
     }
 
-    /// A server that answers `/a` with 200 and all else with 401, twice on each connection.
+    /// A server that answers `/a` with 200 and everything else with 401, twice on each connection.
     async fn serve(listener: TcpListener) {
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();

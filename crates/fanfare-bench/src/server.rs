@@ -1,5 +1,4 @@
-//! The server under test: a process of its own, with a configuration of its own, on free ports of the loopback
-//! interface.
+//! The server under test: a process with its own configuration, on free ports of the loopback interface.
 
 use std::{
     fs,
@@ -20,19 +19,19 @@ use uuid::Uuid;
 
 use crate::{LoginLimits, ServerSettings, child::Child, client::Upgrade, listeners::Listeners};
 
-/// Starting takes milliseconds.
+/// How long a start may take. It takes milliseconds.
 const START_PATIENCE: Duration = Duration::from_secs(10);
-/// No token expires while it is in use.
+/// The lifetime of tokens, so that none expires in a run.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// A running server.
 pub(crate) struct Server {
     child: Child,
-    /// Where clients connect.
+    /// The address for clients.
     pub(crate) clients: SocketAddr,
-    /// Where publishers connect.
+    /// The address for publishers.
     pub(crate) door: SocketAddr,
-    /// What clients speak.
+    /// The dialect of the clients.
     pub(crate) dialect: &'static dyn DialectKind,
     secret: String,
     folder: TempDir,
@@ -42,8 +41,8 @@ pub(crate) struct Server {
 const CONFIGURATION: &str = "fanfare.toml";
 
 impl Server {
-    /// Starts one with `shards` threads for at most `connections` clients of what `listeners` speak, and waits until it
-    /// accepts them.
+    /// Starts a server with `shards` threads for at most `connections` clients of the dialect of `listeners`, and waits
+    /// until it accepts them.
     pub(crate) async fn start(
         shards: usize,
         connections: usize,
@@ -52,7 +51,7 @@ impl Server {
         Self::launch(shards, connections, listeners, LoginLimits::Default).await
     }
 
-    /// The same, for users who log in as well as listen to what is their own.
+    /// The same, for users who log in as well as listen.
     pub(crate) async fn start_with(
         shards: usize,
         connections: usize,
@@ -122,7 +121,7 @@ impl Server {
         self.child.id()
     }
 
-    /// How the users number 0 to `count` connect, who listen as `listeners` do.
+    /// Returns how the users with the numbers 0 to `count` connect to listen to `listeners`.
     pub(crate) fn upgrades(&self, listeners: Listeners, count: usize) -> Result<Vec<Upgrade>, String> {
         let upgrade = |number| {
             let user = user(number)?;
@@ -141,7 +140,7 @@ impl Server {
         (0..count).map(upgrade).collect()
     }
 
-    /// Switches an account off, as an operator would.
+    /// Disables an account, as an operator would.
     pub(crate) async fn disable(&self, user: &str) -> Result<(), String> {
         let file = self.folder.path().join(CONFIGURATION);
         let args = [
@@ -160,13 +159,13 @@ impl Server {
                 None => sleep(Duration::from_millis(10)).await,
             }
         }
-        Err("switching an account off does not come to an end".into())
+        Err("disabling an account does not end".into())
     }
 
-    /// Ends the server as an operator would.
+    /// Stops the server as an operator would.
     ///
     /// # Errors
-    /// When it does not end, or not well.
+    /// If it does not end, or fails.
     pub(crate) async fn stop(self) -> Result<(), String> {
         match self.child.stop().await? {
             status if status.success() => Ok(()),
@@ -175,7 +174,7 @@ impl Server {
     }
 }
 
-/// The user with that number.
+/// Returns the user with that number.
 pub(crate) fn user(number: usize) -> Result<UserId, String> {
     UserId::new(&number.to_string()).map_err(|error| error.to_string())
 }

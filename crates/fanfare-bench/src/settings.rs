@@ -5,34 +5,34 @@ use std::{net::SocketAddr, path::Path};
 /// Whether failed logins are limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoginLimits {
-    /// As the server does by itself.
+    /// The server's defaults.
     Default,
-    /// Not at all.
+    /// No limits.
     Off,
 }
 
-/// What the server is set to.
+/// The settings of the server under test.
 pub struct ServerSettings<'a> {
-    /// The dialect that it serves, alone.
+    /// The only dialect that it serves.
     pub dialect: &'a str,
     /// Its data folder.
     pub data: &'a Path,
-    /// Where clients connect.
+    /// The address for clients.
     pub clients: SocketAddr,
-    /// Where publishers connect, by the Redis protocol.
+    /// The address for publishers, by the Redis protocol.
     pub door: SocketAddr,
-    /// The secret of tokens.
+    /// The secret that signs tokens.
     pub secret: &'a str,
     /// Whether failed logins are limited.
     pub limits: LoginLimits,
-    /// Its threads.
+    /// The number of its threads.
     pub shards: usize,
-    /// The clients that connect at most.
+    /// The maximum of clients.
     pub connections: usize,
 }
 
 impl ServerSettings<'_> {
-    /// The configuration file. The server must take it without a warning.
+    /// Returns the configuration file. The server must accept it without a warning.
     pub fn to_toml(&self) -> String {
         let Self {
             dialect,
@@ -48,9 +48,9 @@ impl ServerSettings<'_> {
             LoginLimits::Default => "",
             LoginLimits::Off => "login_attempts_per_minute = 0\nlogin_attempts_per_minute_per_ip = 0",
         };
-        // The generator answers no pings, so there are none; a few connections more than asked for are for warming up.
+        // The generator answers no pings, so there are none. The extra connections are for warming up.
         let most = connections + 1000;
-        let data = toml::Value::from(data.display().to_string()); // in quotes, whatever characters it has
+        let data = toml::Value::from(data.display().to_string()); // quoted, whatever characters it has
         format!(
             r#"
 data_dir = {data}

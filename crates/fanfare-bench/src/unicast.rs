@@ -1,4 +1,4 @@
-//! Many events, each to one of many users: the whole way of an event, from the door to a socket.
+//! Many events, each to one of many users: the whole path of an event, from the door to a socket.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::{
 };
 
 const SIZES: [usize; 1] = [1_000];
-/// Events that are under way at once; with more than one for a user, frames can be written together.
+/// Events in flight; with more than one per user, frames can be written together.
 const IN_FLIGHT: [usize; 2] = [512, 8192];
-/// Events are published in pieces of this part of what may be in flight.
+/// The number of pieces into which the events in flight are divided.
 const PIECES: usize = 4;
-/// The commands that are made in advance, before they are sent again from the first.
+/// The number of prepared commands, which are sent again and again.
 const PREPARED: usize = 32_000;
 
 const RATE: Kind = Kind::new("events", "/s");
@@ -29,7 +29,7 @@ const SYSTEM: Kind = Kind::new("system CPU per event", "µs");
 const SERVER_BUSY: Kind = Kind::new("server busy", "cores");
 const GENERATOR_BUSY: Kind = Kind::new("generator busy", "cores");
 
-/// In which order users get events.
+/// The order in which users receive events.
 #[derive(Debug, Clone, Copy)]
 enum Order {
     InTurn,
@@ -44,7 +44,7 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
             .map(|(order, events)| Workload::new(title(users, order, events)))
             .collect();
         for round in 0..options.rounds {
-            options.tell(&format!("unicast to {users} users"), round);
+            options.progress(&format!("unicast to {users} users"), round);
             measure_all(users, options, &mut of_size).await?;
         }
         workloads.extend(of_size);
@@ -80,9 +80,9 @@ async fn measure_all(users: usize, options: &Options, workloads: &mut [Workload]
         let (events, spent) = run.measure(&pieces, in_flight, options.seconds).await?;
         record(workload, events, &spent);
     }
-    let (arrived, told) = (run.crowd.tally().units(), run.door.settle().await?);
-    if told != arrived {
-        return Err(format!("{arrived} events arrived, but the server told of {told}"));
+    let (arrived, reported) = (run.crowd.tally().units(), run.door.settle().await?);
+    if reported != arrived {
+        return Err(format!("{arrived} events arrived, but the server reported {reported}"));
     }
     run.crowd.check_frame_len(FRAME_LEN)?;
     run.crowd.close().await;
@@ -90,7 +90,7 @@ async fn measure_all(users: usize, options: &Options, workloads: &mut [Workload]
     server.stop().await
 }
 
-/// Commands to publish, `len` in each piece.
+/// Returns the publishing commands, `len` in each piece.
 fn pieces(dialect: &dyn DialectKind, users: usize, order: Order, len: usize) -> Result<Vec<Vec<u8>>, String> {
     let commands: Vec<_> = (0..users)
         .map(|number| door::publish(dialect, &Audience::User(server::user(number)?)))
