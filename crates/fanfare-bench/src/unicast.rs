@@ -82,7 +82,9 @@ async fn measure_all(users: usize, options: &Options, workloads: &mut [Workload]
     }
     let (arrived, reported) = (run.crowd.tally().units(), run.door.settle().await?);
     if reported != arrived {
-        return Err(format!("{arrived} events arrived, but the server reported {reported}"));
+        return Err(format!(
+            "{arrived} events arrived, but the server reported {reported}"
+        ));
     }
     run.crowd.check_frame_len(FRAME_LEN)?;
     run.crowd.close().await;

@@ -91,7 +91,7 @@ impl fmt::Display for Reason<'_> {
             Self::Public => "the channel is public",
             Self::NotPublic => "the channel is not public",
             Self::OwnPersonal => "the user's own personal channel",
-            Self::OthersPersonal => "the personal channel of somebody else",
+            Self::OthersPersonal => "another user's personal channel",
             Self::PersonalPublish => "no client publishes on a personal channel",
         })
     }

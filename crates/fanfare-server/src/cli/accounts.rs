@@ -1,5 +1,5 @@
-//! What the commands for users, keys and backups share: they open the configured database themselves, beside a server
-//! that may be running.
+//! Shared by the commands for users, keys and backups: they open the configured database themselves, even if a server
+//! runs.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -21,7 +21,7 @@ pub(super) fn with_storage<T>(
     })
 }
 
-/// Runs work on the configured accounts. Nobody logs in here, so no secret is asked for.
+/// Runs work on the configured accounts. The commands sign no tokens, so they need no secret.
 pub(super) fn with_accounts<T>(
     global: &Global,
     work: impl AsyncFnOnce(&Accounts) -> Result<T, AccountError>,
@@ -33,7 +33,7 @@ pub(super) fn with_accounts<T>(
     })
 }
 
-/// What an error is to whoever called the command.
+/// Returns an error as a failure of the command.
 pub(super) fn failed(error: &AccountError) -> Failure {
     match error {
         AccountError::Bad { .. } => Failure::Usage(error.to_string()),
@@ -41,7 +41,7 @@ pub(super) fn failed(error: &AccountError) -> Failure {
     }
 }
 
-/// A time of the database, for people; a dash for none.
+/// Returns a time of the database, for people; a dash for none.
 pub(super) fn moment(millis: Option<i64>) -> String {
     const END_OF_YEAR_9999: u64 = 253_402_300_799_999;
     let since = millis.and_then(|millis| u64::try_from(millis).ok());

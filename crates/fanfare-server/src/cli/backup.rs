@@ -11,7 +11,7 @@ use crate::{auth, config::Config};
 /// Write a consistent copy of the SQLite database to a new file; the server may be running.
 #[derive(Args)]
 pub(super) struct Backup {
-    /// The file to make; one that is there already is not overwritten
+    /// The file to create; an existing one is not overwritten
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -35,7 +35,7 @@ impl Backup {
     }
 }
 
-/// The file of the secret that the server made, if it signs with that one.
+/// Returns the file of the generated secret, if the server signs with that one.
 fn generated_secret(config: &Config) -> Option<PathBuf> {
     let keys = &config.auth;
     let configured = keys.jwt_secret.is_some()

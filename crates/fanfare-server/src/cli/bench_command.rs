@@ -7,10 +7,10 @@ use fanfare_bench::{Options, Subject};
 
 use super::{Failure, Global, Outcome, output};
 
-/// Measure what the server can do on this machine. It starts a server of its own, on the loopback interface
+/// Measure what the server can do on this machine. It starts its own server, on the loopback interface
 #[derive(Args)]
 pub(super) struct Bench {
-    /// What is measured
+    /// What to measure
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
     /// Connections [default: 1000 and 10000 for fanout and logins, 1000 for unicast, 10000 for memory; channels likewise]
@@ -25,7 +25,7 @@ pub(super) struct Bench {
     /// The server's threads. The load generator needs a core of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     shards: u16,
-    /// Print one JSON object in place of tables
+    /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
 }
@@ -34,7 +34,7 @@ pub(super) struct Bench {
 enum What {
     /// All of these
     All,
-    /// One event to everyone, beside the best that the machine can do
+    /// One event to everyone, and the best that the machine can do
     Fanout,
     /// Events to one user each
     Unicast,
@@ -42,7 +42,7 @@ enum What {
     Channels,
     /// Memory of idle connections
     Memory,
-    /// Connections that come and go
+    /// Connections that open and close
     Handshakes,
     /// Logins: what a burst of 10,000 does to events, and how long a refusal takes
     Logins,

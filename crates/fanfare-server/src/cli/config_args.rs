@@ -1,4 +1,4 @@
-//! `fanfare config`: its arguments.
+//! The arguments of `fanfare config`.
 
 use clap::Subcommand;
 
@@ -8,21 +8,21 @@ use crate::{serve, telemetry};
 /// Check, show or explain the configuration.
 #[derive(Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Read the configuration and tell everything that is wrong with it
+    /// Read the configuration and report all errors in it
     Check(Profile),
-    /// Print the configuration in force and where each value came from, without secrets
+    /// Print the effective configuration and where each value was set, without secrets
     Show(Profile),
-    /// Print a configuration file with every key, its default and what it does
+    /// Print a configuration file with every key, its default and its documentation
     Default,
 }
 
-/// Which defaults to start from.
+/// The defaults to start from.
 #[derive(clap::Args, Default)]
 pub(super) struct Profile {
     /// A set of defaults: `default` or `production`. A dialect's name is `default` with `--dialect NAME`
     #[arg(long, value_name = "NAME")]
     pub(super) profile: Option<String>,
-    /// Serves this dialect alone, on the first of its addresses; may be repeated
+    /// Serve this dialect alone, on the first of its addresses; may be repeated
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(super) dialect: Vec<String>,
 }

@@ -10,7 +10,7 @@ use crate::{
 /// The exit code of bad arguments and bad configuration.
 pub(super) const BAD_CONFIGURATION: u8 = 2;
 
-/// What a command prints, and its exit code.
+/// The output of a command, and its exit code.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Output {
     /// For standard output.
@@ -21,21 +21,21 @@ pub(super) struct Output {
     pub code: u8,
 }
 
-/// `fanfare config check`: `ok` and a summary, or everything that is wrong. Call it inside a runtime.
+/// `fanfare config check`: prints `ok` and a summary, or all errors. Call it in a runtime.
 ///
-/// It builds all that a server is built from, and neither connects nor binds nor writes anything.
+/// It builds all parts of a server, and neither connects nor binds nor writes.
 pub(super) fn check(sources: &Sources, dialects: &[DialectInfo]) -> Output {
     with_loaded(sources, dialects, |loaded| {
         serve::check(loaded).map(|()| summary(loaded))
     })
 }
 
-/// `fanfare config show`: the effective configuration, without secrets.
+/// `fanfare config show`: prints the effective configuration, without secrets.
 pub(super) fn show(sources: &Sources, dialects: &[DialectInfo]) -> Output {
     with_loaded(sources, dialects, |loaded| Ok(config::show(loaded, dialects)))
 }
 
-/// `fanfare config default`: the example file.
+/// `fanfare config default`: prints the example file.
 pub(super) fn default(dialects: &[DialectInfo]) -> Output {
     Output {
         stdout: config::example(dialects),

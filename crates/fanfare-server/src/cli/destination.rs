@@ -1,5 +1,4 @@
-//! Where `fanfare listen` connects, and as a client of which dialect: the first that is served there and can hear what is
-//! asked for.
+//! Where `fanfare listen` connects, and in which dialect: the first one there that can deliver what is wanted.
 
 use fanfare_core::{DialectKind, ListenPlan, Listening};
 use reqwest::Url;
@@ -14,20 +13,20 @@ type Kind = &'static dyn DialectKind;
 pub(super) struct Destination {
     /// The dialect's name.
     pub(super) dialect: &'static str,
-    /// Where to connect. It holds the token.
+    /// The URL to connect to. It contains the token.
     pub(super) url: String,
-    /// What to do there.
+    /// How to listen there.
     pub(super) plan: ListenPlan,
 }
 
-/// A server, and what may be spoken there.
+/// A server, and the dialects it may serve.
 struct Place {
     /// `ws://HOST:PORT/PREFIX`.
     base: String,
     dialects: Vec<Kind>,
 }
 
-/// Where the user wants it to be, as far as they say.
+/// The arguments that choose a destination.
 #[derive(Clone, Copy)]
 pub(super) struct Wish<'a> {
     /// A server, or a whole endpoint.
@@ -36,7 +35,8 @@ pub(super) struct Wish<'a> {
     pub(super) dialect: Option<&'a str>,
 }
 
-/// Finds the way to hear what is `wanted`: at the URL, or else at a listener of the configuration, on this machine.
+/// Finds a server that can deliver what is `wanted`: at the URL, or else at a listener of the configuration, on this
+/// machine.
 pub(super) fn find(config: &Config, wish: Wish<'_>, wanted: &Listening<'_>) -> Result<Destination, Failure> {
     let mut places = match wish.url {
         Some(url) => vec![place_at(config, url)?],
@@ -59,7 +59,7 @@ pub(super) fn find(config: &Config, wish: Wish<'_>, wanted: &Listening<'_>) -> R
     }
 }
 
-/// Every listener that can be reached from here without TLS.
+/// Returns every listener that this machine can reach without TLS.
 fn local_places(config: &Config) -> Result<Vec<Place>, Failure> {
     let place = |listener: &Listener| Place {
         base: format!("ws://{}", remote::address(listener)),
@@ -72,7 +72,7 @@ fn local_places(config: &Config) -> Result<Vec<Place>, Failure> {
     Ok(places)
 }
 
-/// The server at `url`, which may name a whole endpoint: then its path ends as a plan's begins.
+/// Returns the server at `url`. If the URL names a whole endpoint, its path ends as a plan's begins.
 fn place_at(config: &Config, url: &str) -> Result<Place, Failure> {
     let bad = || Failure::Usage("--url: expected http://HOST[:PORT] or ws://HOST[:PORT][/PATH]".into());
     let url = Url::parse(url).map_err(|_| bad())?;
@@ -95,8 +95,8 @@ fn place_at(config: &Config, url: &str) -> Result<Place, Failure> {
     })
 }
 
-/// What may be spoken at a path and port: what the path names; of that, what the configuration, or else the defaults,
-/// have on the port. Where nothing is known, anything.
+/// Returns the dialects that a path and port may serve: those whose path it is, and of those the ones that the
+/// configuration, or else the defaults, have on the port. Without any hint, all.
 fn likely(config: &Config, path: &str, port: Option<u16>) -> Vec<Kind> {
     let mut dialects = fanfare_dialects::ALL.to_vec();
     let mut narrow = |is_likely: &dyn Fn(&Kind) -> bool| {
@@ -126,7 +126,7 @@ fn served(listener: &Listener) -> Vec<Kind> {
     known.map(|(_, dialect)| dialect).collect()
 }
 
-/// Leaves only the dialect called `name`, which at an address from outside is believed to be there.
+/// Keeps only the dialect called `name`. With `believed`, a server of unknown dialects is taken to serve it.
 fn narrow(places: &mut Vec<Place>, name: &str, believed: bool) -> Result<(), Failure> {
     let Some((_, dialect)) = fanfare_dialects::find(name) else {
         let names: Vec<_> = fanfare_dialects::ALL
@@ -145,7 +145,7 @@ fn narrow(places: &mut Vec<Place>, name: &str, believed: bool) -> Result<(), Fai
     }
     places.retain(|place| !place.dialects.is_empty());
     if places.is_empty() {
-        let text = format!("--dialect: no listener without TLS serves {name}; say where with --url");
+        let text = format!("--dialect: no listener without TLS serves {name}; name the server with --url");
         return Err(Failure::Usage(text));
     }
     Ok(())
@@ -165,12 +165,12 @@ fn no_way(places: &[Place], wanted: &Listening<'_>) -> Failure {
         (true, _) => "a user's events and these channels together",
     };
     let hint = if wanted.token.is_none() {
-        "; say who you are with --user or --token"
+        "; name a user with --user or --token"
     } else {
         ""
     };
     Failure::Usage(format!(
-        "{what} cannot be heard by any dialect served there ({names}){hint}"
+        "{what} cannot be received by any dialect served there ({names}){hint}"
     ))
 }
 
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::config::{self, Sources};
 
-    /// Where a client of such a configuration connects, or what is wrong with what it wants.
+    /// Returns where a client of such a configuration connects, or the error.
     fn found(listeners: &str, url: Option<&str>, dialect: Option<&str>, wanted: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("fanfare.toml");
@@ -233,14 +233,14 @@ mod tests {
             (
                 ALONE,
                 "a.b",
-                "these channels cannot be heard by any dialect served there (topics); say who you are with --user or \
+                "these channels cannot be received by any dialect served there (topics); name a user with --user or \
                  --token",
             ),
             (PUSH, "token own", "notify ws://[::1]:7000/ws?token=T"),
             (
                 PUSH,
                 "token a.b",
-                "these channels cannot be heard by any dialect served there (notify)",
+                "these channels cannot be received by any dialect served there (notify)",
             ),
         ] {
             assert_eq!(
@@ -305,7 +305,7 @@ mod tests {
                 ALONE,
                 None,
                 "realtime",
-                "--dialect: no listener without TLS serves realtime; say where with --url",
+                "--dialect: no listener without TLS serves realtime; name the server with --url",
             ),
             (
                 ALONE,

@@ -1,4 +1,4 @@
-//! `fanfare explain`: whether somebody may use a channel, and why.
+//! `fanfare explain`: whether a user may use a channel, and why.
 
 use std::fmt::Write as _; // writing to a string cannot fail
 
@@ -18,7 +18,7 @@ use crate::{
     serve,
 };
 
-/// Tell whether a user may use a channel, and which rule or default says so.
+/// Show whether a user may use a channel, and which rule or default decides.
 #[derive(Args)]
 #[command(group(ArgGroup::new("who").required(true).args(["user", "anonymous"])))]
 pub(super) struct Explain {
@@ -31,27 +31,27 @@ pub(super) struct Explain {
     /// The channel: a room, a personal channel or any other
     #[arg(long, value_name = "NAME")]
     channel: String,
-    /// A claim of the user's token, its value in JSON, or plain text without quotes; may be repeated
+    /// A claim of the user's token, its value in JSON or as plain text; may be repeated
     #[arg(long, value_name = "KEY=JSON", conflicts_with = "anonymous")]
     claim: Vec<String>,
-    /// Asks the authorizer where it decides
+    /// Ask the authorizer where it decides
     #[arg(long)]
     ask: bool,
-    /// Prints JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     profile: Profile,
 }
 
-/// What is said about one thing that one can do with a channel.
+/// The decision about one action on a channel.
 struct Decision {
     what: &'static str,
     permission: Permission,
     code: &'static str,
     reason: String,
     rule: Option<DecidingRule>,
-    /// Where to find the rule.
+    /// The location of the rule.
     place: String,
 }
 
@@ -79,7 +79,7 @@ impl Explain {
         })
     }
 
-    /// Who it is about, as the server would know it from a token with these claims.
+    /// Returns the identity that the server would read from a token with these claims.
     fn identity(&self, policy: &Policy) -> Result<Option<Identity>, Failure> {
         let Some(user) = &self.user else {
             return Ok(None);
@@ -143,7 +143,7 @@ impl Explain {
     }
 }
 
-/// Everything that one can do with the channel. Joining a room is subscribing to it, by another name.
+/// Judges every action on the channel. Joining a room is subscribing to it, by another name.
 fn decide(
     policy: Policy,
     loaded: &Loaded,
@@ -184,7 +184,7 @@ fn decide(
     possible.filter_map(decision).collect()
 }
 
-/// Puts the authorizer's answers in the place of what is open.
+/// Replaces open decisions by the authorizer's answers.
 async fn ask(loaded: &Loaded, decisions: &mut [Decision]) -> Result<(), Failure> {
     let webhook = Webhook::new(&loaded.config.authorizer, Handle::current())
         .map_err(|error| Failure::Runtime(error.to_string()))?;
@@ -200,8 +200,8 @@ async fn ask(loaded: &Loaded, decisions: &mut [Decision]) -> Result<(), Failure>
             .ask_by(async |question| webhook.try_out(question).await)
             .await;
         (decision.permission, decision.reason) = match answer {
-            Ok(true) => (Permission::Allowed, "the authorizer says yes".to_owned()),
-            Ok(false) => (Permission::Denied, "the authorizer says no".to_owned()),
+            Ok(true) => (Permission::Allowed, "the authorizer allows it".to_owned()),
+            Ok(false) => (Permission::Denied, "the authorizer refuses it".to_owned()),
             Err(reason) => (
                 Permission::Denied,
                 format!("the authorizer gave no answer, which means no: {reason}"),
@@ -253,7 +253,7 @@ join = "role:staff"
 publish = "claim:plan=pro"
 "#;
 
-    /// What the command prints, with `FILE` for the configuration file; else the error.
+    /// Returns the command's output, with `FILE` for the configuration file, or its error.
     fn explain(toml: &str, arguments: &[&str]) -> Result<String, String> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("fanfare.toml");
@@ -329,7 +329,7 @@ publish = "claim:plan=pro"
             "--user 7 --channel user_noti:8",
             &[
                 r#""7" on "user_noti:8", a personal channel"#,
-                "  subscribe  refused                the personal channel of somebody else",
+                "  subscribe  refused                another user's personal channel",
                 "  publish    refused                no client publishes on a personal channel",
             ],
         );

@@ -6,23 +6,23 @@ use fanfare_accounts::Scope;
 use super::accounts::{moment, with_accounts};
 use super::{Global, Outcome, output};
 
-/// Make and revoke API keys for backends.
+/// Create and revoke API keys for backends.
 #[derive(Subcommand)]
 pub(super) enum KeyCommand {
-    /// Make a key and print it; it cannot be printed again
+    /// Create a key and print it; it cannot be printed again
     Create(Create),
-    /// Print all keys, one a line: id, scopes, state, when it was made, name
+    /// Print all keys, one a line: id, scopes, state, creation time, name
     List,
-    /// Refuse a key from now on; a running server knows within seconds
+    /// Revoke a key; a running server refuses it within seconds
     Revoke(Revoke),
 }
 
 #[derive(Args)]
 pub(super) struct Create {
-    /// What the key is for
+    /// The key's name, such as the service that uses it
     #[arg(value_name = "NAME")]
     name: String,
-    /// What it may be used for: publish, read or admin; may be repeated [default: publish]
+    /// The scope: publish, read or admin; may be repeated [default: publish]
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<Scope>,
 }

@@ -23,9 +23,9 @@ use super::{
 };
 use crate::config::Loaded;
 
-/// Who listens to channels when nobody is named.
-const SOMEBODY: &str = "fanfare-listen";
-/// A server that grants what is asked for does so in milliseconds.
+/// The user of a listener that names none.
+const DEFAULT_USER: &str = "fanfare-listen";
+/// How long to wait for a server's confirmation, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -34,19 +34,19 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 #[derive(Args)]
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args(["user", "token", "channel"])))]
 pub(super) struct Listen {
-    /// Hear what is for this user, and what is for everyone
+    /// Receive the events for this user and for everyone
     #[arg(long, value_name = "ID")]
     user: Option<String>,
-    /// Hear this channel, or what this pattern matches, as the user if one is given; may be repeated
+    /// Receive the events on this channel, or on the channels that a pattern matches; may be repeated
     #[arg(long, value_name = "NAME", num_args = 1..)]
     channel: Vec<String>,
-    /// A token, where the server's secret is not at hand [default: made as `fanfare token` does]
+    /// A token, if the server's secret is not configured here [default: made as `fanfare token` does]
     #[arg(long, env = "FANFARE_TOKEN", hide_env_values = true, value_parser = super::secret)]
     token: Option<String>,
-    /// The server [default: the first listener of the configuration that can, on this machine]
+    /// The server's URL [default: that of the first suitable listener of the configuration, on this machine]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// The dialect to speak [default: the first there that can]
+    /// The dialect to use [default: the first suitable one]
     #[arg(long, value_name = "NAME")]
     dialect: Option<String>,
     /// Stop after this many events
@@ -75,12 +75,12 @@ impl Listen {
         block_on(listen(destination, self.count.unwrap_or(u64::MAX)))
     }
 
-    /// Who to be. Channels may be public, so for them alone no secret is made.
+    /// Returns the token to use. Channels may be public, so for them alone no secret is generated.
     fn token(&self, loaded: &Loaded) -> Result<Option<String>, Failure> {
         let user = match (&self.token, &self.user) {
             (Some(token), _) => return Ok(Some(token.clone())),
             (None, Some(user)) => user,
-            (None, None) if token::has_secret(&loaded.config) => SOMEBODY,
+            (None, None) if token::has_secret(&loaded.config) => DEFAULT_USER,
             (None, None) => return Ok(None),
         };
         token::mint(loaded, user, None, &Map::new()).map(Some)
@@ -102,17 +102,17 @@ async fn listen(to: Destination, count: u64) -> Outcome {
         left: count,
     };
     listener.run(&mut socket).await?;
-    let _ = socket.close(None).await; // we are leaving anyway
+    let _ = socket.close(None).await; // the command ends anyway
     Ok(())
 }
 
-/// One who listens.
+/// A connected listener.
 struct Listener {
     dialect: &'static str,
     classify: fn(&str) -> ListenMessage,
-    /// What the server has yet to grant.
+    /// The confirmations that the server has yet to send.
     unconfirmed: usize,
-    /// Events still to be printed.
+    /// The events still to print.
     left: u64,
 }
 
@@ -126,7 +126,7 @@ impl Listener {
                 _ = tokio::signal::ctrl_c() => return Ok(()),
                 () = sleep_until(deadline), if self.unconfirmed > 0 => {
                     return Err(Failure::Runtime(format!(
-                        "the server does not answer as one that speaks {} (another dialect is named with --dialect)",
+                        "the server does not answer in the dialect {}; choose another with --dialect",
                         self.dialect
                     )));
                 }
@@ -152,7 +152,7 @@ impl Listener {
             ListenMessage::Event => {
                 self.left -= 1;
                 if print(text).is_err() {
-                    self.left = 0; // nobody reads any more
+                    self.left = 0; // the reader of the output is gone
                 }
             }
             ListenMessage::Confirmed if self.unconfirmed > 0 => {
@@ -174,14 +174,14 @@ impl Listener {
     }
 }
 
-/// Prints an event. Line breaks can only stand between the parts of a JSON text, where a space does as well.
+/// Prints an event on one line. In JSON, a line break can only stand between tokens, where a space is equivalent.
 fn print(event: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", event.replace(['\n', '\r'], " "))?;
     out.flush()
 }
 
-/// What the server says, without what a terminal would obey.
+/// Returns the server's text without control characters, which a terminal would obey.
 fn shown(words: &str) -> String {
     let escaped = |one: char| {
         if one.is_control() {
@@ -193,7 +193,7 @@ fn shown(words: &str) -> String {
     words.chars().map(escaped).collect()
 }
 
-/// The reason without the URL, which holds the token.
+/// Returns the reason without the URL, which contains the token.
 fn explain(error: &tungstenite::Error) -> String {
     match error {
         tungstenite::Error::Http(answer) => {

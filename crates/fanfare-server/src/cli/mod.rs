@@ -38,16 +38,16 @@ struct Cli {
     command: Option<Command>,
 }
 
-/// What every command takes.
+/// The arguments of every command.
 #[derive(Args)]
 struct Global {
     /// The configuration file [default: fanfare.toml here, then /etc/fanfare/fanfare.toml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Sets a configuration key, over the file and the environment; may be repeated
+    /// Set a configuration key, over the file and the environment; may be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// How much is logged: error, warn, info, debug, trace, or directives such as `info,fanfare_server::resp=debug`
+    /// The log level: error, warn, info, debug, trace, or directives such as `info,fanfare_server::resp=debug`
     #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
 }
@@ -56,23 +56,23 @@ struct Global {
 enum Command {
     /// Run the server
     Serve(serve_command::Serve),
-    /// Make a token for a user and print it
+    /// Create a token for a user and print it
     Token(token::Token),
     /// Publish an event to a user, a channel or everyone
     Publish(publish::Publish),
     /// Connect as a client and print each event as a line of JSON
     Listen(listen::Listen),
-    /// Tell whether a user may use a channel, and which rule or default says so
+    /// Show whether a user may use a channel, and which rule or default decides
     Explain(explain::Explain),
-    /// Make and change the accounts of users
+    /// Create and change user accounts
     #[command(subcommand)]
     User(user::UserCommand),
-    /// Make and revoke API keys for backends
+    /// Create and revoke API keys for backends
     #[command(subcommand)]
     Key(key::KeyCommand),
     /// Write a consistent copy of the SQLite database to a new file; the server may be running
     Backup(backup::Backup),
-    /// Put a backup in the place of the SQLite database; the server must be stopped
+    /// Replace the SQLite database by a backup; the server must be stopped
     Restore(restore::Restore),
     /// Measure the server on this machine
     #[cfg(feature = "bench")]
@@ -82,11 +82,11 @@ enum Command {
     Config(config_args::ConfigCommand),
 }
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 enum Failure {
     /// The arguments or the configuration are wrong: exit code 2.
     Usage(String),
-    /// It went wrong: exit code 1.
+    /// The command failed: exit code 1.
     Runtime(String),
 }
 
@@ -153,13 +153,13 @@ impl Global {
     }
 }
 
-/// Reads a secret from an argument or a variable, where line ends behind it are no part of it.
+/// Reads a secret from an argument or a variable. Trailing line ends are not part of it.
 #[expect(clippy::unnecessary_wraps, reason = "clap's form of a parser")]
 fn secret(text: &str) -> Result<String, std::convert::Infallible> {
     Ok(config::without_line_ends(text).to_owned())
 }
 
-/// A runtime for commands that make a few requests.
+/// Runs work on a runtime for commands that make a few requests.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime

@@ -1,4 +1,4 @@
-//! Standard output. A reader that has gone, such as `head`, is no fault: there is nobody to print to any more.
+//! Standard output. A closed pipe, as after `head`, is not an error: the reader has what it wanted.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write as _};

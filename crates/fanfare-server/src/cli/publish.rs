@@ -1,4 +1,4 @@
-//! `fanfare publish`: an event by way of the service API.
+//! `fanfare publish`: publishes an event by the service API.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::causes::Causes;
 #[derive(Args)]
 #[command(group(ArgGroup::new("to").required(true).args(["user", "channel", "everyone"])))]
 pub(super) struct Publish {
-    /// To every connection of this user
+    /// Publish to every connection of this user
     #[arg(long, value_name = "ID")]
     user: Option<String>,
-    /// To the subscribers of this channel
+    /// Publish to the subscribers of this channel
     #[arg(long, value_name = "NAME")]
     channel: Option<String>,
-    /// To every connection
+    /// Publish to every connection
     #[arg(long)]
     everyone: bool,
     /// The event's type
@@ -27,13 +27,13 @@ pub(super) struct Publish {
     /// An idempotency key of 1 to 128 bytes: a repeat within ten minutes is not published again
     #[arg(long, value_name = "TEXT")]
     id: Option<String>,
-    /// The server [default: the first listener of the configuration, on this machine]
+    /// The server's URL [default: that of the first listener of the configuration, on this machine]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// An API key of that server [default: the first of api.keys]
     #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true, value_parser = super::secret)]
     key: Option<String>,
-    /// What is published: any JSON value
+    /// The event's data: any JSON value
     data: String,
 }
 
@@ -48,7 +48,7 @@ impl Publish {
         block_on(send(url, key, self.body()?))
     }
 
-    /// The event as the API takes it, its data byte for byte as given.
+    /// Returns the request's body, with the data byte for byte as given.
     fn body(&self) -> Result<String, Failure> {
         let data: &RawValue = serde_json::from_str(&self.data).map_err(|error| {
             Failure::Usage(format!(
@@ -71,7 +71,7 @@ impl Publish {
 
 async fn send(url: String, key: Option<String>, body: String) -> Outcome {
     let failed = |error: reqwest::Error| {
-        let error = error.without_url(); // it may hold a password
+        let error = error.without_url(); // the URL may contain a password
         Failure::Runtime(format!("cannot reach the server: {}", Causes(&error)))
     };
     let client = reqwest::Client::builder()

@@ -1,26 +1,28 @@
-//! Where the server is that `publish` and `listen` talk to.
+//! The server that `publish` and `listen` connect to.
 
 use super::Failure;
 use crate::config::{Config, Listener};
 
-/// The listeners that this machine can reach without TLS.
+/// Returns the listeners that this machine can reach without TLS.
 pub(super) fn reachable(config: &Config) -> impl Iterator<Item = &Listener> {
     let listeners = config.listener.iter();
     listeners.filter(|listener| listener.tls.is_none() && listener.bind.port() != 0)
 }
 
-/// There are none of those.
+/// Returns the failure if there are none.
 pub(super) fn unreachable() -> Failure {
-    Failure::Usage("no listener with a fixed port and without TLS is configured: say where with --url".into())
+    Failure::Usage(
+        "no listener with a fixed port and without TLS is configured: name the server with --url".into(),
+    )
 }
 
-/// Where this machine reaches a listener: `HOST:PORT/PREFIX`.
+/// Returns the address of a listener for this machine: `HOST:PORT/PREFIX`.
 pub(super) fn address(listener: &Listener) -> String {
     let address = listener.bind.from_this_machine();
     format!("{address}{}", listener.prefix.trim_end_matches('/'))
 }
 
-/// The URL of the service API below `url`, or below the local server's.
+/// Returns the URL of the service API below `url`, or below the local server's.
 pub(super) fn api(config: &Config, url: Option<&str>, path: &str) -> Result<String, Failure> {
     let base = if let Some(url) = url {
         url.trim_end_matches('/').to_owned()

@@ -1,4 +1,4 @@
-//! `fanfare restore`: puts a backup in the place of the database, while no server runs.
+//! `fanfare restore`: replaces the database by a backup, while no server runs.
 
 use std::path::PathBuf;
 
@@ -7,10 +7,10 @@ use fanfare_accounts::storage;
 
 use super::{Failure, Global, Outcome, Profile, block_on, output};
 
-/// Put a backup in the place of the SQLite database; the server must be stopped.
+/// Replace the SQLite database by a backup; the server must be stopped.
 #[derive(Args)]
 pub(super) struct Restore {
-    /// The backup, as `fanfare backup` makes it; it stays as it is
+    /// The backup, made by `fanfare backup`; it is copied
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }

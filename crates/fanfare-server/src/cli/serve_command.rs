@@ -30,7 +30,7 @@ impl Serve {
         let start = serve::Start {
             loaded,
             sources: global.sources(&self.profile)?,
-            // The command line beats whatever the file comes to say.
+            // The command line takes precedence over a reloaded file.
             log: global.log_level.is_none().then_some(log),
         };
         serve::run(start, &Self::again(global)).map_err(|error| match error {
@@ -39,7 +39,7 @@ impl Serve {
         })
     }
 
-    /// How to call this binary again with the same configuration, for the commands we suggest.
+    /// Returns the command line of this binary with the same configuration, for the suggested commands.
     fn again(global: &Global) -> String {
         let binary = std::env::current_exe().ok();
         let here = std::env::current_dir().ok();
@@ -56,7 +56,7 @@ impl Serve {
             .config
             .iter()
             .map(|config| format!("--config {}", config.display()));
-        // What may hold a secret is not printed, at the price that the suggestion then lacks it.
+        // A flag that may contain a secret is not printed; the suggestion then lacks it.
         let set = global
             .set
             .iter()

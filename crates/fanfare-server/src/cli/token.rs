@@ -1,4 +1,4 @@
-//! `fanfare token`: a token for trying things out, and for backends without a JWT library.
+//! `fanfare token`: creates a token, for a first try and for backends without a JWT library.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,16 +13,16 @@ use crate::{
     serve,
 };
 
-/// Make a token for a user and print it.
+/// Create a token for a user and print it.
 #[derive(Args)]
 pub(super) struct Token {
-    /// The user the token proves
+    /// The token's user
     #[arg(long, value_name = "ID")]
     user: String,
-    /// How long it is good for, such as 30s, 15m, 1h [default: `auth.access_ttl`, 1h]
+    /// How long it is valid, such as 30s, 15m, 1h [default: `auth.access_ttl`, 1h]
     #[arg(long, value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
-    /// A further claim, its value in JSON, or plain text without quotes; may be repeated
+    /// A further claim, its value in JSON or as plain text; may be repeated
     #[arg(long, value_name = "KEY=JSON")]
     claim: Vec<String>,
 }
@@ -36,7 +36,8 @@ impl Token {
     }
 }
 
-/// A token signed with the configured secret, or with the one in the data folder, which is made if there is none.
+/// Returns a token signed with the configured secret, or with the one in the data folder, which is generated if there
+/// is none.
 pub(super) fn mint(
     loaded: &Loaded,
     user: &str,
@@ -47,13 +48,13 @@ pub(super) fn mint(
     let secret = serve::secret(&loaded.config)
         .map_err(Failure::Runtime)?
         .ok_or_else(|| {
-            Failure::Usage("tokens are signed elsewhere: the configuration names public keys alone".into())
+            Failure::Usage("this server cannot sign tokens: the configuration has only public keys".into())
         })?;
     let ttl = ttl.unwrap_or(loaded.config.auth.access_ttl);
     Ok(mint::mint(&secret, user, ttl, claims, SystemTime::now()))
 }
 
-/// Whether the secret that [`mint`] signs with is there already.
+/// Returns whether the secret that [`mint`] signs with exists.
 pub(super) fn has_secret(config: &Config) -> bool {
     let auth = &config.auth;
     let configured = auth.jwt_secret.is_some() || auth.jwt_secret_file.is_some();
@@ -61,7 +62,7 @@ pub(super) fn has_secret(config: &Config) -> bool {
     configured || !elsewhere && config.data_dir.join(auth::SECRET_FILE_NAME).exists()
 }
 
-/// The claims that `--claim` names.
+/// Returns the claims that `--claim` names.
 pub(super) fn claims(given: &[String]) -> Result<Map<String, Value>, Failure> {
     given
         .iter()
@@ -79,12 +80,13 @@ pub(super) fn claims(given: &[String]) -> Result<Map<String, Value>, Failure> {
         .collect()
 }
 
-/// The value of one claim: JSON, or plain text. Text that begins as an object, a list or a string of JSON is JSON.
+/// Returns the value of one claim: JSON, or plain text. A text that begins like a JSON object, list or string must be
+/// JSON.
 fn claim_value(key: &str, text: &str) -> Result<Value, Failure> {
     serde_json::from_str(text).or_else(|error| {
         if text.trim_start().starts_with(['{', '[', '"']) {
             return Err(Failure::Usage(format!(
-                "--claim {key}: {text} is not JSON: {error} (to claim this text, write it as a string of JSON)"
+                "--claim {key}: {text} is not JSON: {error} (for a text, write a JSON string)"
             )));
         }
         Ok(Value::String(text.to_owned()))
@@ -134,9 +136,8 @@ mod tests {
             ("{} {}", "trailing characters at line 1 column 4"),
             (" {", "EOF while parsing an object at line 1 column 2"),
         ] {
-            let expected = format!(
-                "--claim x: {text} is not JSON: {reason} (to claim this text, write it as a string of JSON)"
-            );
+            let expected =
+                format!("--claim x: {text} is not JSON: {reason} (for a text, write a JSON string)");
             assert_eq!(claim(text), Err(expected));
         }
     }

@@ -14,22 +14,22 @@ use super::{Failure, Global, Outcome, output};
 /// How many users are read at once.
 const PAGE: u32 = 500;
 
-/// Make and change the accounts of users.
+/// Create and change user accounts.
 #[derive(Subcommand)]
 pub(super) enum UserCommand {
-    /// Make an account; a password is made up and printed unless one is given
+    /// Create an account; without a given password, one is generated and printed
     Add(Add),
     /// Print all users, one a line: id, address, roles, state, last login, name
     List,
-    /// Switch an account off: its sessions end and its tokens are refused
+    /// Disable an account: its sessions end and its tokens are refused
     Disable(Which),
-    /// Switch an account on again
+    /// Enable an account again
     Enable(Which),
-    /// Give a user these roles and no others; where one is taken away, the user's sessions end
+    /// Set a user's roles; if one is taken away, the user's sessions end
     SetRole(SetRole),
-    /// Give a user another password; their sessions end
+    /// Set a user's password; their sessions end
     SetPassword(SetPassword),
-    /// Print a user's open sessions, the one used last first: id, begin, last use, end, what the client called itself
+    /// Print a user's open sessions, the last used first: id, start, last use, end, user agent
     Sessions(Which),
     /// End a user's sessions: their tokens are refused, and their connections close
     Logout(Logout),
@@ -48,7 +48,7 @@ pub(super) struct Add {
     /// A role; may be repeated [default: user]
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
-    /// What the user is called
+    /// The user's display name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 }
@@ -82,7 +82,7 @@ pub(super) struct SetPassword {
 pub(super) struct Logout {
     #[command(flatten)]
     which: Which,
-    /// End this session alone
+    /// End this session only
     #[arg(long, value_name = "ID")]
     session: Option<String>,
 }
@@ -162,7 +162,7 @@ impl Logout {
             }
             for session in &sessions {
                 match accounts.terminate(&session.id).await {
-                    // One that has ended by itself meanwhile.
+                    // The session has expired meanwhile.
                     Ok(()) | Err(AccountError::NotFound(_)) => {}
                     Err(error) => return Err(error),
                 }
@@ -175,7 +175,7 @@ impl Logout {
 }
 
 impl Which {
-    /// The user meant.
+    /// Returns the user.
     async fn find(&self, accounts: &Accounts) -> Result<User, AccountError> {
         if self.user.contains('@') {
             accounts.user_by_email(&self.user).await
@@ -257,9 +257,9 @@ impl Password {
     }
 }
 
-/// The first line of standard input.
+/// Reads the first line of standard input.
 fn read_line() -> Result<String, Failure> {
-    const MOST: u64 = 4096; // more than any password, and an end where somebody gives a large file
+    const MOST: u64 = 4096; // more than any password, and a bound for a large file
     let mut text = String::new();
     let read = std::io::stdin().take(MOST).read_to_string(&mut text);
     read.map_err(|error| Failure::Usage(format!("the password cannot be read: {error}")))?;

@@ -1,4 +1,4 @@
-//! The settings that say who may use which channel. A struct each, as in `model`.
+//! The settings of access: channel rules and the authorizer. One struct each, as in `model`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::types::Optional;
 
 /// A rule about who may do what on the channels that a pattern matches.
-// The fields are texts, so that the checks can say which of them is wrong and on which line.
+// The fields are texts, so that the checks can name the wrong one and its line.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChannelRule {
@@ -17,40 +17,39 @@ pub struct ChannelRule {
     /// `**` one or more, and `{user}` is one segment that `owner` compares with the user's id.
     pub pattern: String,
 
-    /// Who may hear what is published: `anyone`, `authenticated`, `owner`, `role:NAME`, `claim:NAME=VALUE`, `service`
-    /// (backends alone) or `nobody`. Not set, it is left to what decides after the rules.
+    /// Who may receive the events: `anyone`, `authenticated`, `owner`, `role:NAME`, `claim:NAME=VALUE`, `service`
+    /// (backends alone) or `nobody`. If it is not set, the rule leaves it to what decides after the rules.
     #[serde(default, with = "Optional::<String>")]
     pub subscribe: Option<String>,
 
-    /// Which clients may publish; in the same words. A room of which the rule says only who may read it lets the same
-    /// users publish.
+    /// Which clients may publish, in the same words. In a room, it defaults to those who may read it.
     #[serde(default, with = "Optional::<String>")]
     pub publish: Option<String>,
 
-    /// Who may be a member, where the channel is a room; in the same words. Where `subscribe` is set too, both must
-    /// allow it. On other channels it says nothing.
+    /// Who may be a member, if the channel is a room, in the same words. If `subscribe` is set too, both must allow it.
+    /// It has no effect on other channels.
     #[serde(default, with = "Optional::<String>")]
     pub join: Option<String>,
 }
 
-/// A service of yours that decides where no rule does.
+/// Your own service that decides where no rule does.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Authorizer {
-    /// Where the service is asked, by `POST`. A user and a password in it are sent as basic authentication. Empty
-    /// asks nobody.
+    /// The URL to ask, by `POST`. A user and a password in it are sent as basic authentication. Empty switches the
+    /// authorizer off.
     #[serde(with = "Optional::<GuardedUrl>")]
     pub url: Option<GuardedUrl>,
 
-    /// How long an answer may take, the wait for a free request included. Late means no.
+    /// How long an answer may take, including the wait for a free request. A late answer counts as no.
     #[serde(with = "DurationText::<1>")]
     pub timeout: Duration,
 
-    /// How long an answer is remembered. `0s` asks anew each time.
+    /// How long an answer is cached. `0s` asks each time.
     #[serde(with = "DurationText::<0>")]
     pub cache: Duration,
 
-    /// The most requests under way at once.
+    /// The most requests in progress at once.
     #[schemars(range(min = 1, max = 10_000))]
     pub max_concurrent: usize,
 }

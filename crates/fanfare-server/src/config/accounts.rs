@@ -1,4 +1,4 @@
-//! The settings of `[auth]` and `[storage]`: who is who, and where that is kept.
+//! The settings of `[auth]` and `[storage]`: how users are identified, and where accounts are stored.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,32 +11,31 @@ use serde::{Deserialize, Serialize};
 use super::form::Text;
 use super::types::{Optional, Secret};
 
-/// How tokens are proved, and who may connect.
+/// How tokens are verified, and who may connect.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// The shared secret of HS256, HS384 and HS512 tokens; 32 bytes or more. Without any secret or public key
-    /// the first start makes a secret and keeps it in the data folder; the production profile refuses to
-    /// start instead.
+    /// The shared secret of HS256, HS384 and HS512 tokens; 32 bytes or more. Without any secret or public key, the
+    /// first start generates a secret and keeps it in the data folder; the production profile refuses to start instead.
     #[serde(with = "Optional::<Secret>")]
     pub jwt_secret: Option<Secret>,
 
-    /// A file that holds the shared secret, as an orchestrator mounts one. Line breaks at its end do not
-    /// count. Set this or `jwt_secret`.
+    /// A file with the shared secret, as an orchestrator mounts one. Line breaks at its end do not count. Set this or
+    /// `jwt_secret`.
     #[serde(with = "Optional::<PathBuf>")]
     pub jwt_secret_file: Option<PathBuf>,
 
-    /// The address of a JSON Web Key Set with the public keys of an identity provider.
+    /// The URL of a JSON Web Key Set with the public keys of an identity provider.
     #[serde(with = "Optional::<GuardedUrl>")]
     pub jwks_url: Option<GuardedUrl>,
 
-    /// A file with the public keys that check tokens: PEM (RSA, P-256, P-384 or Ed25519, as `PUBLIC KEY`,
-    /// `RSA PUBLIC KEY` or `CERTIFICATE`; several keys may follow each other), or a JSON Web Key or key set.
+    /// A file with the public keys that verify tokens: PEM (RSA, P-256, P-384 or Ed25519, as `PUBLIC KEY`, `RSA PUBLIC
+    /// KEY` or `CERTIFICATE`; several keys may follow each other), or a JSON Web Key or key set.
     #[serde(with = "Optional::<PathBuf>")]
     pub public_key_file: Option<PathBuf>,
 
-    /// The signature algorithms that a token may use. Empty accepts what the keys are made for: `HS256` for a
-    /// shared secret, `RS256` to `PS512` for RSA keys, `ES256` for P-256, `ES384` for P-384, `EdDSA` for Ed25519.
+    /// The signature algorithms that a token may use. Empty accepts those of the configured keys: `HS256` for a shared
+    /// secret, `RS256` to `PS512` for RSA keys, `ES256` for P-256, `ES384` for P-384, `EdDSA` for Ed25519.
     pub algorithms: Vec<Algorithm>,
 
     /// The issuer (`iss`) that a token must name. Empty accepts any.
@@ -47,53 +46,54 @@ pub struct Auth {
     #[serde(with = "Optional::<String>")]
     pub audience: Option<String>,
 
-    /// How far the clock of a token's issuer may be off, when `exp` and `nbf` are compared.
+    /// How far the clock of a token's issuer may be off, for `exp` and `nbf`.
     #[serde(with = "DurationText::<0, 3_600_000>")]
     pub leeway: Duration,
 
-    /// How long the access tokens live that Fanfare issues itself.
+    /// The lifetime of the access tokens that Fanfare issues.
     #[serde(with = "DurationText::<1000>")]
     pub access_ttl: Duration,
 
-    /// How long a login lasts without being refreshed. Where refresh tokens are rotated, each refresh begins it anew.
+    /// How long a login lasts without a refresh. If refresh tokens are rotated, each refresh starts it again.
     #[serde(with = "DurationText::<1000>")]
     pub refresh_ttl: Duration,
 
-    /// Who may make an account: everybody (`open`), or `fanfare user add` alone (`closed`, as in the production profile).
+    /// Who may create an account: every client (`open`), or only `fanfare user add` (`closed`, as in the production
+    /// profile).
     pub registration: Registration,
 
-    /// How many passwords are hashed at the same time, each on a core of its own with 19 MiB of memory. 0 takes half of
-    /// the cores. Logins wait for each other, and are refused when too many wait.
+    /// How many passwords are hashed at the same time, each on a core of its own with 19 MiB of memory. 0 uses half of
+    /// the cores. Further logins wait in a queue.
     #[schemars(range(max = 1024))]
     pub password_threads: usize,
 
-    /// How many logins may wait for each of these threads, and as many new passwords in a queue of their own. A login
-    /// waits some 15 to 30 ms for each that is before it; more than these are refused for the moment.
+    /// How many logins may wait for each of these threads, and as many new passwords in a queue of their own. Each
+    /// takes 15 to 30 ms. A login that finds the queue full is refused for the moment.
     #[schemars(range(max = 100_000))]
     pub password_queue: usize,
 
-    /// The most sessions of one user. One more ends the one that was used the longest time ago.
+    /// The most sessions of one user. A further login ends the least recently used one.
     #[schemars(range(min = 1, max = 10_000))]
     pub max_sessions_per_user: u32,
 
-    /// The most failed logins in a minute for one account; further ones are refused, with the right password too. 0 is
+    /// The most failed logins in a minute for one account. Further ones are refused, even with the right password. 0 is
     /// no limit.
     #[schemars(range(max = 1_000_000))]
     pub login_attempts_per_minute: u32,
 
-    /// The most failed logins in a minute from one address of a client, and the most refresh tokens and reset tokens
-    /// from it that are refused. 0 is no limit. The addresses of an IPv6 network of 64 bits count as one.
+    /// The most failed logins in a minute from one client address, and the most refused refresh and reset tokens from
+    /// it. 0 is no limit. The addresses of an IPv6 network of 64 bits count as one.
     #[schemars(range(max = 1_000_000))]
     pub login_attempts_per_minute_per_ip: u32,
 
-    /// The most registrations in a minute from one address of a client; 0 is no limit. One for an address that is taken
-    /// counts, one with a mistake in it does not.
+    /// The most registrations in a minute from one client address; 0 is no limit. A registration of a taken address
+    /// counts, one with an invalid field does not.
     #[schemars(range(max = 1_000_000))]
     pub registrations_per_minute_per_ip: u32,
 
     /// The values of the `Origin` header that may connect, such as `https://app.example.com`. Case and default ports do
-    /// not matter. `null` and `file://` are what some apps built of web pages send; `*` allows every origin. A request without the header is no browser's, and passes. The production profile refuses to start
-    /// where it is not set.
+    /// not matter. `*` allows every origin; some apps built of web pages send `null` or `file://`. Requests without the
+    /// header are allowed, because they are not from a browser. The production profile requires this setting.
     pub allowed_origins: Vec<String>,
 }
 
@@ -142,29 +142,29 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Whether both sides hold the same secret, so that who can check a token can also forge one.
+    /// Returns whether both sides hold the same secret, so that every verifier can also sign tokens.
     pub fn is_symmetric(self) -> bool {
         matches!(self, Self::HS256 | Self::HS384 | Self::HS512)
     }
 }
 
-/// Who may make an account.
+/// Who may create an account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Registration {
-    /// Everybody.
+    /// Every client.
     #[default]
     Open,
-    /// The command line alone.
+    /// Only the command line.
     Closed,
 }
 
-/// Where users, sessions and messages are kept.
+/// Where users, sessions and messages are stored.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {
-    /// `sqlite://FILE`, or `postgres://USER:PASSWORD@HOST/DATABASE` where several nodes share one database
-    /// (`postgres://USER@/DATABASE?host=/FOLDER` over a Unix socket). Where it is not set, it is the file `fanfare.db` in
+    /// `sqlite://FILE`, or `postgres://USER:PASSWORD@HOST/DATABASE` if several nodes share one database
+    /// (`postgres://USER@/DATABASE?host=/FOLDER` over a Unix socket). If it is not set, it is the file `fanfare.db` in
     /// the data folder.
     #[schemars(with = "Text<StorageUrl>")]
     pub url: StorageUrl,

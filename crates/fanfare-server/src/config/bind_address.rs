@@ -1,4 +1,4 @@
-//! The address of a listening socket as a configuration writes it, and which sockets it stands for.
+//! The address of a listening socket as the configuration writes it, and the sockets that it means.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -21,21 +21,21 @@ pub struct BindAddress {
 /// The host of a [`BindAddress`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BindHost {
-    /// One IP address; `0.0.0.0` and `[::]` are all of a family. The number is the scope of an IPv6 address.
+    /// One IP address; `0.0.0.0` and `[::]` mean all of a family. The number is the scope of an IPv6 address.
     Ip(IpAddr, u32),
     /// Both loopback addresses.
     Localhost,
-    /// Every address of the machine, written as no host at all.
+    /// Every address of the machine, written without a host.
     Every,
 }
 
 impl BindAddress {
-    /// The port; 0 lets the system choose one.
+    /// Returns the port; 0 lets the system choose one.
     pub fn port(self) -> u16 {
         self.port
     }
 
-    /// The addresses to open a socket on. A machine may lack those of one family.
+    /// Returns the addresses to open a socket on. A machine may lack those of one family.
     pub fn sockets(self) -> Vec<SocketAddr> {
         let socket = |ip: IpAddr| SocketAddr::new(ip, self.port);
         match self.host {
@@ -54,7 +54,7 @@ impl BindAddress {
         }
     }
 
-    /// Where a program on this machine connects to.
+    /// Returns the address for a program on this machine.
     pub fn from_this_machine(self) -> SocketAddr {
         let ip = match self.host {
             BindHost::Ip(IpAddr::V6(ip), _) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -64,12 +64,13 @@ impl BindAddress {
         SocketAddr::new(ip, self.port)
     }
 
-    /// Whether only programs on this machine can connect.
+    /// Returns whether only programs on this machine can connect.
     pub fn is_loopback(self) -> bool {
         self.sockets().iter().all(|socket| socket.ip().is_loopback())
     }
 
-    /// Whether the system would refuse the second of two addresses. `[::]` leaves IPv4 to an address that wants it.
+    /// Returns whether the system would refuse the second of two addresses. `[::]` leaves IPv4 to an address that wants
+    /// it.
     pub(super) fn conflicts_with(self, other: Self) -> bool {
         let theirs = other.sockets();
         self.sockets()
@@ -77,7 +78,7 @@ impl BindAddress {
             .any(|own| theirs.iter().any(|other| overlap(own, *other)))
     }
 
-    /// Whether this is `[::]`, and `other` has its port on IPv4.
+    /// Returns whether this is `[::]`, and `other` has its port on IPv4.
     pub(super) fn leaves_ipv4_to(self, other: Self) -> bool {
         let is_every_ipv6 = matches!(self.host, BindHost::Ip(IpAddr::V6(ip), _) if ip.is_unspecified());
         is_every_ipv6 && self.port == other.port && other.sockets().iter().any(SocketAddr::is_ipv4)
@@ -85,7 +86,7 @@ impl BindAddress {
 }
 
 impl Config {
-    /// Whether the IPv6 sockets of `bind` accept IPv4 as well: those of `[::]` do, unless another address of this
+    /// Returns whether the IPv6 sockets of `bind` accept IPv4 too: those of `[::]` do, unless another address of this
     /// configuration has the port there.
     pub fn is_dual_stack(&self, bind: BindAddress) -> bool {
         let listeners = self.listener.iter().map(|listener| listener.bind);
@@ -94,7 +95,7 @@ impl Config {
     }
 }
 
-/// Port 0 is a new one each time.
+/// Port 0 is a new port each time, so it overlaps with none.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0
         && one.port() == other.port()
@@ -109,7 +110,7 @@ impl From<SocketAddr> for BindAddress {
             SocketAddr::V6(socket) => socket.scope_id(),
         };
         Self {
-            // An IPv4 address in IPv6 form is bound as what it is, else it would need a socket of both families.
+            // An IPv4 address in IPv6 form is bound as IPv4; otherwise it would need a dual-stack socket.
             host: BindHost::Ip(socket.ip().to_canonical(), scope),
             port: socket.port(),
         }
@@ -129,7 +130,7 @@ impl FromStr for BindAddress {
             name if name.eq_ignore_ascii_case("localhost") => BindHost::Localhost,
             _ => return Err("the host is neither an IP address nor \"localhost\"".to_owned()),
         };
-        // `u16` would take a sign.
+        // `u16` would accept a sign.
         let port = Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
         let port = port.and_then(|port| port.parse().ok()).ok_or("no port")?;
         Ok(Self { host, port })

@@ -1,4 +1,4 @@
-//! The settings of `[broker]`: what carries events between the nodes of a cluster.
+//! The settings of `[broker]`: the service that carries events between the nodes of a cluster.
 
 use std::path::PathBuf;
 
@@ -9,41 +9,41 @@ use serde::{Deserialize, Serialize};
 
 use super::types::{Optional, Secret};
 
-/// What carries events between the nodes of a cluster.
+/// The service that carries events between the nodes of a cluster.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Broker {
-    /// `memory` serves one node without any other service; `redis` connects the nodes through a Redis server, `nats` through
-    /// NATS with JetStream.
-    /// Where it is not set, the scheme of `url` chooses; `sentinel` and `cluster` choose `redis`.
+    /// `memory` serves one node without any other service; `redis` connects the nodes through a Redis server, `nats`
+    /// through NATS with JetStream. If it is not set, the scheme of `url` decides; `sentinel` and `cluster` mean
+    /// `redis`.
     pub kind: BrokerKind,
 
-    /// Where the broker is, such as `redis://:password@127.0.0.1:6379/0` or `nats://user:password@127.0.0.1:4222`; for `nats` also
-    /// several URLs with commas between them. The memory broker has none; where it is not set it is `redis://127.0.0.1:6379` or
-    /// `nats://127.0.0.1:4222`.
+    /// The URL of the broker, such as `redis://:password@127.0.0.1:6379/0` or `nats://user:password@127.0.0.1:4222`;
+    /// for `nats` also several URLs separated by commas. The memory broker has none. The default is
+    /// `redis://127.0.0.1:6379` or `nats://127.0.0.1:4222`.
     #[serde(with = "Optional::<GuardedUrl>")]
     pub url: Option<GuardedUrl>,
 
-    /// URLs of some nodes of a Redis Cluster, such as `["redis://redis-1:6379", "redis://redis-2:6379"]`; the others are
-    /// found by them. Set this, `sentinel` or `url`.
+    /// URLs of some nodes of a Redis Cluster, such as `["redis://redis-1:6379", "redis://redis-2:6379"]`; they name the
+    /// others. Set this, `sentinel` or `url`.
     pub cluster: Vec<GuardedUrl>,
 
-    /// A PEM file with the only authorities that may sign the certificate of a broker that is reached by TLS. Empty
-    /// accepts the system's authorities.
+    /// A PEM file with the only authorities that may sign the certificate of a broker reached by TLS. Empty accepts the
+    /// system's authorities.
     #[serde(with = "Optional::<PathBuf>")]
     pub ca_file: Option<PathBuf>,
 
-    /// A credentials file of NATS, or the seed of a user's key in a file. It logs in to NATS in place of a user and a password
-    /// in `url`.
+    /// A credentials file of NATS, or a file with the seed of a user's key. It logs in to NATS instead of a user and a
+    /// password in `url`.
     #[serde(with = "Optional::<PathBuf>")]
     pub credentials_file: Option<PathBuf>,
 
-    /// Stands before every channel and key on the broker's server, the documented names included
-    /// (`{prefix}user_noti:{id}`), so that two environments share one server. At most 64 bytes.
+    /// A prefix for every channel and key on the broker's server, including the documented names
+    /// (`{prefix}user_noti:{id}`), so that two environments can share one server. At most 64 bytes.
     pub prefix: String,
 
-    /// The most ids of events that this node remembers, each for ten minutes, so that a repeat is not published again.
-    /// A million take about 92 MiB. Above the limit the oldest ids are evicted.
+    /// The most event ids that this node remembers, each for ten minutes, so that a repeated event is not published
+    /// again. A million take about 92 MiB. Above the limit the oldest ids are evicted.
     #[schemars(range(min = 1000, max = 100_000_000))]
     pub max_remembered_ids: usize,
 
@@ -55,23 +55,23 @@ pub struct Broker {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sentinel {
-    /// The name that the Sentinels know the master by, such as `mymaster`.
+    /// The name of the master in the Sentinels' configuration, such as `mymaster`.
     pub master: String,
 
-    /// The Sentinels' URLs, such as `["redis://sentinel-1:26379", "redis://sentinel-2:26379"]`, with what logs in to the
-    /// Sentinels. With `rediss://` the master is reached by TLS, too.
+    /// The Sentinels' URLs, such as `["redis://sentinel-1:26379", "redis://sentinel-2:26379"]`, with the login for the
+    /// Sentinels. With `rediss://` the master is reached by TLS too.
     pub urls: Vec<GuardedUrl>,
 
-    /// Logs in to the master, if it is another user than in the first of the URLs.
+    /// The user for the master, if it differs from the one in the first URL.
     pub username: String,
 
-    /// The password for the master, if it is another than in the first of the URLs.
+    /// The password for the master, if it differs from the one in the first URL.
     #[serde(with = "Optional::<Secret>")]
     pub password: Option<Secret>,
 }
 
 impl Sentinel {
-    /// Whether Sentinels are configured.
+    /// Returns whether Sentinels are configured.
     pub fn is_set(&self) -> bool {
         !self.master.is_empty() || !self.urls.is_empty()
     }
@@ -93,7 +93,7 @@ impl Default for Broker {
 }
 
 impl Broker {
-    /// What the broker is opened with, for a node without a name.
+    /// Returns the broker's options, for a node without a name.
     pub fn options(&self) -> BrokerOptions {
         let exposed = |url: &GuardedUrl| url.expose().to_owned();
         let sentinel = self.sentinel.is_set().then(|| SentinelOptions {
@@ -121,11 +121,11 @@ impl Broker {
     }
 }
 
-/// The brokers that can be configured.
+/// The brokers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BrokerKind {
-    /// Inside this process.
+    /// In this process.
     #[default]
     Memory,
     /// A Redis server.
@@ -138,7 +138,7 @@ impl BrokerKind {
     /// Every kind.
     pub const ALL: [Self; 3] = [Self::Memory, Self::Redis, Self::Nats];
 
-    /// The kind's name in the configuration.
+    /// Returns the kind's name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -147,7 +147,7 @@ impl BrokerKind {
         }
     }
 
-    /// The URL schemes by which this broker is reached.
+    /// Returns the URL schemes of this broker.
     pub fn schemes(self) -> &'static [&'static str] {
         match self {
             Self::Memory => &[],
@@ -156,7 +156,7 @@ impl BrokerKind {
         }
     }
 
-    /// Where this broker is when nobody says.
+    /// Returns the URL of this broker if none is configured.
     pub fn default_url(self) -> Option<&'static str> {
         match self {
             Self::Memory => None,
@@ -165,7 +165,7 @@ impl BrokerKind {
         }
     }
 
-    /// Whether publishers find no server of their own here, so that the embedded door takes its place.
+    /// Returns whether this broker has no server that publishers can use, so that the embedded door is opened.
     pub fn has_embedded_door(self) -> bool {
         match self {
             Self::Memory => true,

@@ -1,4 +1,4 @@
-//! What follows from other settings, where nobody chose it.
+//! Values that follow from other settings, unless they are configured.
 
 use fanfare_accounts::storage::StorageUrl;
 use fanfare_core::{LONGEST, format_duration, parse_duration};
@@ -8,7 +8,7 @@ use super::broker::BrokerKind;
 use super::dialect::DialectInfo;
 use super::merged::Merged;
 
-/// Sets what follows from what is set.
+/// Sets the values that follow from others.
 pub(super) fn fill(merged: &mut Merged, dialects: &[DialectInfo]) {
     broker(merged);
     storage(merged);
@@ -31,7 +31,7 @@ fn broker(merged: &mut Merged) {
         merged.derive(
             "broker.kind",
             Value::from(kind.name()),
-            "as the scheme of broker.url says",
+            "from the scheme of broker.url",
         );
     }
     let has_other = ["broker.cluster", "broker.sentinel.urls", "broker.sentinel.master"]
@@ -44,7 +44,7 @@ fn broker(merged: &mut Merged) {
         merged.derive(
             "broker.kind",
             Value::from(BrokerKind::Redis.name()),
-            "as broker.cluster and broker.sentinel say",
+            "from broker.cluster or broker.sentinel",
         );
     }
     let kind = merged.text("broker.kind").to_owned();
@@ -68,8 +68,8 @@ fn storage(merged: &mut Merged) {
     merged.derive("storage.url", Value::from(url), "in data_dir");
 }
 
-/// Another server may have had a variable for how often it pings and none for how long it waits. Whoever sets the
-/// first must not have to know that Fanfare wants the second to be longer.
+/// Another server may have had a variable for the ping interval and none for the timeout. A user of the first must not
+/// have to know that Fanfare needs a longer timeout.
 fn ping_timeout(merged: &mut Merged, dialect: &DialectInfo) {
     let [interval, timeout] = ["ping_interval", "ping_timeout"].map(|key| format!("{}.{key}", dialect.name));
     if !merged.origins.of(&interval).is_inherited()

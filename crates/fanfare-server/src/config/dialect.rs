@@ -1,7 +1,7 @@
 //! The settings of dialects.
 //!
-//! No dialect is named here. Which there are, their defaults and the settings that only one of them has come
-//! from the registry: a list of [`DialectInfo`].
+//! This module names no dialect. The names, their defaults and the settings of single dialects are in the registry: a
+//! list of [`DialectInfo`].
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use fanfare_core::{DurationText, Inherited, Options, OptionsType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How one dialect is served. Every dialect has a table of its own with these keys.
+/// How one dialect is served. Every dialect has its own table with these keys.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DialectConfig {
@@ -17,8 +17,8 @@ pub struct DialectConfig {
     #[schemars(range(min = 1, max = 100_000_000))]
     pub max_connections: usize,
 
-    /// The most connections at once from one address of a client. 0 is no limit. The addresses of an IPv6 network of 64
-    /// bits count as one.
+    /// The most connections at once from one client address. 0 is no limit. The addresses of an IPv6 network of 64 bits
+    /// count as one.
     #[schemars(range(max = 100_000_000))]
     pub max_connections_per_ip: usize,
 
@@ -42,7 +42,7 @@ pub struct DialectConfig {
     #[schemars(range(min = 1024, max = 1_073_741_824))]
     pub send_queue_size: usize,
 
-    /// How often the server pings a connection.
+    /// The time between two pings to a connection.
     #[serde(with = "DurationText::<1>")]
     pub ping_interval: Duration,
 
@@ -50,15 +50,14 @@ pub struct DialectConfig {
     #[serde(with = "DurationText::<1>")]
     pub ping_timeout: Duration,
 
-    /// The most frames that one message may be cut into.
+    /// The most frames of one message.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_fragments: usize,
 
-    /// Offers permessage-deflate (RFC 7692) to clients that ask for it. It saves traffic and costs processor
-    /// time.
+    /// Offers permessage-deflate (RFC 7692) to clients that ask for it. It saves traffic and costs processor time.
     pub compression: bool,
 
-    /// The size in bytes below which a message is sent as it is, because compression would not pay.
+    /// The size in bytes below which a message is sent uncompressed, because compression would not pay.
     #[schemars(range(max = 1_073_741_824))]
     pub compression_threshold: usize,
 
@@ -87,28 +86,28 @@ impl Default for DialectConfig {
     }
 }
 
-/// What the registry of dialects tells the configuration about one of them.
+/// The registry's entry of one dialect.
 #[derive(Clone, Debug)]
 pub struct DialectInfo {
-    /// Its name on a listener, and that of its table.
+    /// The name on a listener, and of its table.
     pub name: &'static str,
     /// One sentence for the configuration reference.
     pub doc: &'static str,
     /// The defaults of its table.
     pub defaults: DialectConfig,
-    /// The addresses on which the default profile serves it. On the first of them the profile of the
-    /// dialect's name serves it alone.
+    /// The addresses in the default profile. If the dialect is served alone, it has the first of them.
     pub binds: &'static [&'static str],
-    /// The path of its WebSocket endpoint. Two dialects of one listener cannot have the same, unless
-    /// one of them names the other in `shares_path_with`.
+    /// The path of its WebSocket endpoint. Two dialects of one listener cannot have the same path, unless one of them
+    /// names the other in `shares_path_with`.
     pub path: &'static str,
-    /// The dialects that can be told apart from this one on the same path.
+    /// The dialects that the server can distinguish from this one on the same path.
     pub shares_path_with: Vec<&'static str>,
     /// The settings that only this dialect has.
     pub options: OptionsType,
     /// Environment variables of other names that set keys of this dialect.
     pub inherited: &'static [Inherited],
-    /// Values that differ in the production profile: a key of its table, with the table's name before it, and its TOML value.
+    /// Values that differ in the production profile: a key of its table, with the table's name before it, and its TOML
+    /// value.
     pub production: &'static [(&'static str, &'static str)],
     /// For tests only: not in the default profile, the reference or the example file.
     pub hidden: bool,

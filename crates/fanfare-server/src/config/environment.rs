@@ -1,4 +1,4 @@
-//! The environment layers: Fanfare's own variables, and those by the names other servers gave them.
+//! The environment layers: Fanfare's own variables, and those with other servers' names.
 
 use fanfare_core::{Inherited, Target, Unit};
 
@@ -10,32 +10,29 @@ use super::profile;
 use super::schema::{Schema, environment_name};
 use super::types::without_line_ends;
 
-/// Variables that begin like ours, and name no setting.
+/// Variables with our prefix that name no setting.
 pub(super) const RESERVED: [(&str, &str); 6] = [
-    (
-        "FANFARE_CONFIG",
-        "The configuration file, as `--config` names it.",
-    ),
-    ("FANFARE_PROFILE", "The profile, as `--profile` names it."),
+    ("FANFARE_CONFIG", "The configuration file, as in `--config`."),
+    ("FANFARE_PROFILE", "The profile, as in `--profile`."),
     (
         profile::DIALECTS,
-        "The dialects that are served alone, as `--dialect` names them, with commas between them.",
+        "The dialects that are served alone, as in `--dialect`, separated by commas.",
     ),
     (
         "FANFARE_LOG",
-        "A log filter by module, such as `info,hyper=debug`, in the place of `log.level`.",
+        "A log filter by module, such as `info,hyper=debug`, instead of `log.level`.",
     ),
     (
         "FANFARE_API_KEY",
-        "The API key for `fanfare publish`, as `--key` gives it.",
+        "The API key for `fanfare publish`, as in `--key`.",
     ),
     (
         "FANFARE_TOKEN",
-        "The token for `fanfare listen`, as `--token` gives it.",
+        "The token for `fanfare listen`, as in `--token`.",
     ),
 ];
 
-/// The variables that are understood by other names. The first of several for one key wins.
+/// Variables with other servers' names. The first of several for one key wins.
 pub(super) const INHERITED: [Inherited; 4] = [
     Inherited {
         variable: "JWT_SECRET_KEY",
@@ -59,7 +56,7 @@ pub(super) const INHERITED: [Inherited; 4] = [
     },
 ];
 
-/// All inherited variables of a build, each with the dialect that declares it.
+/// Returns all inherited variables of a build, each with the dialect that declares it.
 pub(super) fn inherited(
     dialects: &[DialectInfo],
 ) -> impl Iterator<Item = (Option<&DialectInfo>, &Inherited)> {
@@ -70,14 +67,14 @@ pub(super) fn inherited(
     }))
 }
 
-/// The value of a variable, without line ends behind it. An empty one counts as not set.
+/// Returns the value of a variable, without trailing line ends. An empty one counts as not set.
 pub(super) fn get<'a>(env: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let (_, value) = env.iter().rev().find(|(variable, _)| variable == name)?;
     let value = without_line_ends(value);
     (!value.is_empty()).then_some(value)
 }
 
-/// Reads the variables that other servers named. `FANFARE_…` beats them.
+/// Reads the variables with other servers' names. `FANFARE_…` takes precedence.
 pub(super) fn read_inherited(
     schema: &Schema,
     dialects: &[DialectInfo],
@@ -133,14 +130,14 @@ pub(super) fn read(schema: &Schema, env: &[(String, String)], merged: &mut Merge
 }
 
 fn unknown<'a>(variable: &str, names: impl Iterator<Item = &'a str>) -> String {
-    // The common beginning would make everything look alike.
+    // The common prefix would make all names similar.
     let bare = |name: &'a str| name.strip_prefix("FANFARE_").unwrap_or(name);
     let names: Vec<&str> = names
         .chain(RESERVED.iter().map(|(name, _)| *name))
         .map(bare)
         .collect();
     let word = variable.strip_prefix("FANFARE_").unwrap_or_default();
-    // Who leaves out the table means the key: FANFARE_JWT_SECRET.
+    // `FANFARE_JWT_SECRET` is a key whose table is missing.
     let without_table = || {
         names
             .iter()
@@ -152,14 +149,14 @@ fn unknown<'a>(variable: &str, names: impl Iterator<Item = &'a str>) -> String {
     format!("unknown variable{hint}")
 }
 
-/// Whether an orchestrator made the variable: Kubernetes describes a service `fanfare` or `fanfare-…` to every
+/// Returns whether an orchestrator made the variable: Kubernetes describes a service `fanfare` or `fanfare-…` to every
 /// pod of its namespace, in the manner of Docker links (`FANFARE_SERVICE_HOST`, `FANFARE_PORT_8081_TCP_ADDR`).
 fn is_service_link(variable: &str, text: &str) -> bool {
     let numbered = |rest: &str| rest.split('_').next().is_some_and(is_port_number);
     variable.ends_with("_SERVICE_HOST")
         || variable.ends_with("_SERVICE_PORT")
         || variable.contains("_SERVICE_PORT_")
-        || (variable.ends_with("_PORT") && text.contains("://")) // else it is a guess at one of our names
+        || (variable.ends_with("_PORT") && text.contains("://")) // otherwise it is a guess at one of our names
         || variable.split_once("_PORT_").is_some_and(|(_, rest)| numbered(rest))
 }
 

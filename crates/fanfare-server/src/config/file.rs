@@ -1,4 +1,4 @@
-//! The file layer: which file is read, and its values.
+//! The file layer.
 
 use std::path::{Path, PathBuf};
 
@@ -6,10 +6,10 @@ use super::layer::{Reader, Source};
 use super::merged::Merged;
 use super::schema::Schema;
 
-/// Where the file is looked for when none is named; the first that exists is read.
+/// The default files; the first that exists is read.
 pub const DEFAULT_FILES: [&str; 2] = ["fanfare.toml", "/etc/fanfare/fanfare.toml"];
 
-/// Reads the named file, or else the first of [`DEFAULT_FILES`] that exists, or else none. Returns which it was.
+/// Reads the named file, or else the first of [`DEFAULT_FILES`] that exists, or else none. Returns its path.
 pub(super) fn read(schema: &Schema, named: Option<&Path>, merged: &mut Merged) -> Option<PathBuf> {
     let file = match named {
         Some(file) => file.to_owned(),

@@ -31,7 +31,7 @@ const fn variable(variable: &'static str, target: Target, unit: Unit) -> Inherit
     }
 }
 
-/// What is released: one dialect, and a hidden one for tests.
+/// The released registry: one dialect, and a hidden one for tests.
 pub(crate) fn released() -> Vec<DialectInfo> {
     vec![
         DialectInfo {
@@ -90,7 +90,7 @@ impl Default for Chat {
     }
 }
 
-/// A larger one, in which everything that a registry can say occurs.
+/// A larger registry, with every kind of declaration.
 pub(crate) fn large() -> Vec<DialectInfo> {
     const CHAT: &[Inherited] = &[
         variable("BEAT", Target::Key("chat.ping_interval"), Unit::Seconds),

@@ -1,4 +1,4 @@
-//! The forms of a text, by the name that the JSON schema has for them (`x-kind`).
+//! The forms of a text, by their names in the JSON schema (`x-kind`).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,11 +17,11 @@ pub(super) struct Form {
     kind: &'static str,
     /// Its name in the configuration reference.
     pub(super) title: &'static str,
-    /// What is expected, in an error message.
+    /// The expected form, in an error message.
     pub(super) expected: &'static str,
-    /// Compares a text with the form. The error is the reason, or empty if `expected` says enough.
+    /// Checks a text. The error is the reason, or empty if `expected` is enough.
     pub(super) check: fn(&str) -> Result<(), String>,
-    /// How a text is printed that may hold a secret.
+    /// How to print a text that may contain a secret.
     pub(super) guard: Option<fn(&str) -> String>,
 }
 
@@ -90,24 +90,24 @@ fn without_password<T: FromStr + fmt::Display>(text: &str) -> String {
 }
 
 impl Form {
-    /// The form of this name; `None` is any text.
+    /// Returns the form of this name; `None` is any text.
     pub(super) fn named(kind: Option<&str>) -> &'static Self {
         let named = FORMS.iter().find(|form| Some(form.kind) == kind);
         named.unwrap_or(&PLAIN)
     }
 
-    /// Whether a setting of this form that may be empty is something that can be switched off.
+    /// Returns whether a setting of this form is a feature that an empty text switches off.
     pub(super) fn may_be_off(&self) -> bool {
         self.kind == "address"
     }
 
-    /// Whether any text has this form.
+    /// Returns whether any text has this form.
     pub(super) fn is_plain(&self) -> bool {
         self.kind.is_empty()
     }
 }
 
-/// A type whose values are written as a text of a form.
+/// A type whose values are written as text of a form.
 pub(super) trait Textual {
     /// The form's name.
     const KIND: Option<&'static str>;
@@ -131,7 +131,7 @@ textual! {
     ipnet::IpNet = Some("network"),
 }
 
-/// The JSON schema of a `T`, which is written as a text: `#[schemars(with = "Text<PathBuf>")]`.
+/// The JSON schema of a `T` that is written as a text: `#[schemars(with = "Text<PathBuf>")]`.
 pub(super) struct Text<T>(std::marker::PhantomData<T>);
 
 impl<T: Textual> JsonSchema for Text<T> {

@@ -5,7 +5,7 @@ use toml::de::DeValue;
 
 use super::kind::Kind;
 
-/// What a value is, without its contents.
+/// Returns a value's type.
 pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::Boolean(_) => "a boolean",
@@ -18,7 +18,7 @@ pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// The value as an error message shows it. Long texts are cut.
+/// Returns the value as an error message shows it. Long texts are cut.
 pub(super) fn shown(value: &DeValue<'_>) -> String {
     match value {
         DeValue::Boolean(value) => value.to_string(),
@@ -30,7 +30,7 @@ pub(super) fn shown(value: &DeValue<'_>) -> String {
     }
 }
 
-/// A text as an error message shows it.
+/// Returns a text as an error message shows it.
 pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", shortened(text))
 }
@@ -43,8 +43,8 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// Writes plain text, as the environment has it, in TOML, for a setting of this kind. What does not fit becomes a
-/// text, which the comparison with the kind then refuses.
+/// Returns plain text, as the environment has it, as TOML for a setting of this kind. A text that does not fit stays a
+/// text, which the check of the kind then refuses.
 pub(super) fn to_toml(kind: &Kind, text: &str) -> String {
     let as_text = || Value::from(text).to_string();
     match kind {
@@ -76,7 +76,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Where the lines of a text begin.
+/// The offsets at which the lines of a text begin.
 #[derive(Default)]
 pub(super) struct Lines(Vec<usize>);
 
@@ -86,7 +86,7 @@ impl Lines {
         Self(ends.map(|end| end + 1).collect())
     }
 
-    /// The line of a byte, counted from 1.
+    /// Returns the line of a byte, counted from 1.
     pub(super) fn of(&self, offset: usize) -> usize {
         self.0.partition_point(|start| *start <= offset) + 1
     }

@@ -1,4 +1,4 @@
-//! What a setting takes, and how a value is compared with it.
+//! The type of a setting, and the check of a value against it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::found::{shown, type_name};
 use super::schema::Key;
 use super::types;
 
-/// What a setting takes.
+/// The type of a setting.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     Bool,
@@ -37,9 +37,9 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Compares a single value with what is expected. A list or a table is never a single value.
+    /// Checks a single value. A list or a table is never a single value.
     ///
-    /// The error says what was found and what was expected.
+    /// The error names what was found and what was expected.
     pub(super) fn scalar(&self, found: &DeValue<'_>) -> Result<Value, String> {
         let value = match (self, found) {
             (Self::Bool, DeValue::Boolean(value)) => Some(Value::from(*value)),
@@ -78,7 +78,7 @@ impl Kind {
         }
     }
 
-    /// How to print a text of this kind, if it may hold a secret.
+    /// Returns how to print a text of this kind, if it may contain a secret.
     pub(super) fn guard(&self) -> Option<fn(&str) -> String> {
         match self {
             Self::Text { form, .. } => form.guard,
@@ -87,7 +87,7 @@ impl Kind {
         }
     }
 
-    /// How a value that does not fit is shown.
+    /// Returns a value that does not fit, as an error shows it.
     pub(super) fn found(&self, found: &DeValue<'_>) -> String {
         if self.guard().is_some() {
             type_name(found).to_owned()
@@ -96,7 +96,7 @@ impl Kind {
         }
     }
 
-    /// What would fit. If the text that was `found` has the right form and not the right size, these are the bounds.
+    /// Returns what would fit. If the text `found` has the right form and the wrong size, these are the bounds.
     pub(super) fn expected(&self, found: Option<&str>) -> String {
         match self {
             Self::Bool => "true or false".to_owned(),
@@ -125,7 +125,7 @@ impl Kind {
         }
     }
 
-    /// The kind's name in the configuration reference.
+    /// Returns the kind's name in the configuration reference.
     pub(super) fn title(&self) -> String {
         match self {
             Self::Bool => "boolean".to_owned(),
@@ -159,14 +159,14 @@ fn bounds(min: Duration, max: Duration) -> String {
     }
 }
 
-/// The end of an error message that knows a better name.
+/// Returns the end of an error message that knows a better name.
 pub(super) fn hint(better: Option<String>) -> String {
     better
         .map(|name| format!("; did you mean {name}?"))
         .unwrap_or_default()
 }
 
-/// The candidate that `word` is most likely a misspelling of.
+/// Returns the candidate that `word` most likely misspells.
 pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters may be wrong; more is another word.
     let allowed = (word.chars().count() / 3).max(1);

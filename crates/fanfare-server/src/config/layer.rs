@@ -1,4 +1,4 @@
-//! One layer of the configuration: the values of one source, compared with the schema.
+//! One layer of the configuration: the values of one source, checked against the schema.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use super::origin::{Origin, Problem};
 use super::profile;
 use super::schema::{Key, Schema, join};
 
-/// What a layer is read from.
+/// The source of a layer.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
     Profile(String),
@@ -22,7 +22,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// The origin of what stands on `line`.
+    /// Returns the origin of a value on `line`.
     pub(super) fn at(&self, line: usize) -> Origin {
         match self {
             Self::Profile(name) if name == profile::DEFAULT => Origin::Default,
@@ -37,7 +37,7 @@ impl Source {
     }
 }
 
-/// Reads the values of one source over those of the earlier ones.
+/// Reads the values of one source over those of earlier ones.
 pub(super) struct Reader<'a> {
     schema: &'a Schema,
     source: Source,
@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
     pub(super) fn document(&mut self, text: &str) {
         self.lines = Lines::new(text);
         let (table, errors) = DeTable::parse_recoverable(text);
-        // A document that was guessed from broken syntax would only bring errors that are none.
+        // A document that was guessed from broken syntax would only cause false errors.
         for error in &errors {
             let line = error.span().map_or(1, |span| self.lines.of(span.start));
             self.problem(line, "", format!("not TOML: {}", error.message()));
@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the value of one key that is no plain table.
+    /// Reads the value of one key that is not a plain table.
     fn leaf(&mut self, kind: &Kind, found: &Spanned<DeValue<'_>>, line: usize, path: &str) {
         let before = self.merged.problems.len();
         let value = match kind {
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
         Some(Value::Array(tables))
     }
 
-    /// A table inside a repeated one: what is not set there has no other layer to come from.
+    /// Reads a table inside a repeated one. Its unset keys have no other layer, so defaults apply.
     fn inner_table(&mut self, keys: &[Key], found: &DeValue<'_>, line: usize, prefix: &str) -> Option<Value> {
         let DeValue::Table(entries) = found else {
             self.problem(

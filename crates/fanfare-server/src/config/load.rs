@@ -1,4 +1,4 @@
-//! Puts the layers together: defaults, profile, file, environment, command line.
+//! Merges the layers: defaults, profile, file, environment, command line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,15 +17,15 @@ use super::schema::Schema;
 use super::{checks, derived, environment, file, placement, profile};
 use crate::telemetry;
 
-/// What a configuration is loaded from.
+/// The sources of a configuration.
 #[derive(Clone, Default)]
 pub struct Sources {
-    /// The file that `--config` names. It must exist. Without it the first of the default files that exists
-    /// is read, if any.
+    /// The file of `--config`, which must exist. Without it, the first of the default files that exists is read, if
+    /// any.
     pub file: Option<PathBuf>,
-    /// The profile that `--profile` names.
+    /// The profile of `--profile`.
     pub profile: Option<String>,
-    /// The dialects that `--dialect` names, which are then served alone.
+    /// The dialects of `--dialect`, which are then served alone.
     pub dialects: Vec<String>,
     /// The environment.
     pub env: Vec<(String, String)>,
@@ -34,8 +34,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The environment of this process, and neither a file nor flags. Variables that are not Unicode are left
-    /// out: none of ours can be meant.
+    /// Returns the environment of this process, without a file or flags. Variables that are not Unicode are left out:
+    /// no setting has such a value.
     pub fn from_process() -> Self {
         let env = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
@@ -47,7 +47,7 @@ impl Sources {
     }
 }
 
-/// The environment and the flags may hold secrets, so neither is shown.
+/// The environment and the flags may contain secrets, so neither is shown.
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -70,21 +70,21 @@ impl fmt::Debug for Sources {
 pub struct Loaded {
     /// The effective settings.
     pub config: Config,
-    /// Where each of them was set.
+    /// The origin of each.
     pub origins: Origins,
-    /// What is allowed, and doubtful.
+    /// Settings that are allowed and doubtful.
     pub warnings: Vec<Problem>,
     /// The file that was read.
     pub file: Option<PathBuf>,
     /// The profile in force.
     pub profile: String,
-    /// What to log, as a filter that `tracing_subscriber` understands: `FANFARE_LOG`, or else `log.level`.
+    /// The log filter for `tracing_subscriber`: `FANFARE_LOG`, or else `log.level`.
     pub log_filter: String,
     /// The effective values as they were written, for printing.
     pub(super) values: BTreeMap<String, Value>,
 }
 
-/// The values as they were written hold secrets, so they are not shown.
+/// The written values contain secrets, so they are not shown.
 impl fmt::Debug for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -108,19 +108,19 @@ impl fmt::Debug for Loaded {
 }
 
 impl Loaded {
-    /// The keys whose values differ in `other`, without the values.
+    /// Returns the keys whose values differ in `other`, without the values.
     pub fn changed_keys<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a str> {
         let keys: BTreeSet<&String> = self.values.keys().chain(other.values.keys()).collect();
         let differs = |key: &&String| self.values.get(*key) != other.values.get(*key);
         keys.into_iter().filter(differs).map(String::as_str)
     }
 
-    /// Whether somebody chose the value of `key`, as opposed to a default or a profile.
+    /// Returns whether the value of `key` was configured, as opposed to a default or a profile.
     pub fn is_configured(&self, key: &str) -> bool {
         self.origins.of(key).is_configured()
     }
 
-    /// A problem with the value of `key`, named with the place where it was set.
+    /// Returns a problem with the value of `key`, with the origin of the value.
     pub(crate) fn problem(&self, key: &str, text: impl Into<String>) -> Problem {
         Problem::new(self.origins.of(key).clone(), key, text)
     }
@@ -129,7 +129,7 @@ impl Loaded {
 /// Loads and checks the configuration.
 ///
 /// # Errors
-/// Everything that is wrong with it, all at once.
+/// All errors at once.
 pub fn load(sources: &Sources, dialects: &[DialectInfo]) -> Result<Loaded, ConfigErrors> {
     let schema = Schema::new(dialects);
     let env = &sources.env;
@@ -197,7 +197,7 @@ fn read_flag(schema: &Schema, path: &str, text: &str, merged: &mut Merged) {
         let hint = hint(nearest(path, paths.iter().map(String::as_str)).map(|near| format!("`{near}`")));
         return reader.problem(0, "", format!("unknown key{hint}"));
     }
-    // `--set broker.kind=redis` needs no quotes, and a secret of digits is no number.
+    // `--set broker.kind=redis` needs no quotes, and a secret of digits is not a number.
     match DeValue::parse(text) {
         Ok(value) if value.get_ref().is_str() => reader.toml(path, text),
         _ => reader.plain(path, text),

@@ -1,4 +1,4 @@
-//! The layers so far: a value for each key, and where it was set.
+//! The layers so far: a value for each key, and its origin.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ pub(super) struct Merged {
     pub(super) values: BTreeMap<String, Value>,
     pub(super) origins: Origins,
     pub(super) problems: Vec<Problem>,
-    /// Keys whose value was refused. What they are compared with is not judged.
+    /// Keys whose value was refused. Rules between settings skip them.
     pub(super) refused: BTreeSet<String>,
 }
 
@@ -43,12 +43,12 @@ impl Merged {
         self.place(path, origin);
     }
 
-    /// Notes where the value of `path` was set: `listener`, `listener[0].bind`.
+    /// Records where the value of `path` was set: `listener`, `listener[0].bind`.
     pub(super) fn place(&mut self, path: &str, origin: Origin) {
         self.origins.0.insert(path.to_owned(), origin);
     }
 
-    /// Forgets where the tables of an earlier layer were set, as a later one replaces them.
+    /// Forgets the origins inside the tables of an earlier layer, which a later one replaces.
     pub(super) fn forget_inside(&mut self, path: &str) {
         let inside = format!("{path}[");
         self.origins.0.retain(|key, _| !key.starts_with(&inside));
@@ -67,18 +67,18 @@ impl Merged {
         self.origins.of(key).is_configured()
     }
 
-    /// Sets what follows from other settings, unless somebody chose it.
+    /// Sets a value that follows from other settings, unless it was configured.
     pub(super) fn derive(&mut self, key: &str, value: Value, reason: &'static str) {
         if !self.is_configured(key) && self.values.get(key) != Some(&value) {
             self.set(key, value, Origin::Derived(reason));
         }
     }
 
-    /// Makes the typed configuration.
+    /// Returns the typed configuration.
     ///
     /// # Errors
-    /// None that can occur: every value was compared with its kind, by the same parsers that serde calls. Should
-    /// they differ one day, to stop is better than to run with defaults; serde's words may repeat a secret.
+    /// None that can occur: every value was checked by the same parsers that serde calls. If they differ one day,
+    /// stopping is better than running with defaults. Serde's message may repeat a secret, so it is not shown.
     pub(super) fn build(&self, dialects: &[DialectInfo]) -> Result<Config, Problem> {
         let broken = |table: &str| {
             let text = "has a value that passed the checks and cannot be used";
@@ -99,7 +99,7 @@ impl Merged {
         })
     }
 
-    /// The values as the file would have them.
+    /// Returns the values as the file would have them.
     fn nested(&self) -> toml::Table {
         let mut root = toml::Table::new();
         for (path, value) in &self.values {
@@ -116,7 +116,7 @@ impl Merged {
     }
 }
 
-/// The dialect's own settings, and those that every dialect has.
+/// Returns the settings of a dialect, its own options included.
 fn dialect_config(dialect: &DialectInfo, table: toml::Table) -> Option<DialectConfig> {
     let schema = dialect.options.schema();
     let is_own = |(key, _): &(String, Value)| schema["properties"].get(key).is_some();

@@ -1,10 +1,10 @@
 //! The configuration: one TOML file, environment variables over it, flags over both.
 //!
-//! A setting is declared once, as a field: its type is what it takes, its doc comment the documentation, its `Default` the
-//! default, its place the key and the variable. `model`, `accounts`, `access`, `broker` and `dialect` declare the settings, and a
-//! dialect's folder those that only this dialect has. `schema` reads the declarations as data. From that data work the
-//! layers (`profile`, `file`, `environment`, read by `layer` into `merged`), the checks and the printed forms. `kind` compares one
-//! value with its declaration, and `form` has the forms of texts.
+//! A setting is declared once, as a field: its type is the accepted values, its doc comment the documentation, its
+//! `Default` the default, its place the key and the variable. `model`, `accounts`, `access`, `broker` and `dialect`
+//! declare the settings, and a dialect's folder those that only this dialect has. `schema` reads the declarations as
+//! data. The layers (`profile`, `file`, `environment`, read by `layer` into `merged`), the checks and the printed forms
+//! all use that data. `kind` checks one value against its declaration, and `form` has the forms of texts.
 //!
 //! To add a setting, add a field. To add a rule between settings, add it to `checks`.
 

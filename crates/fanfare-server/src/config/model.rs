@@ -26,41 +26,40 @@ use super::types::{self, Optional, Secret};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The folder that keeps what the server must remember, such as a generated secret. A relative path
-    /// starts at the working directory.
+    /// The folder for data that the server must keep, such as a generated secret. A relative path starts at the working
+    /// directory.
     #[schemars(with = "Text<PathBuf>")]
     pub data_dir: PathBuf,
 
-    /// An address to listen on. Repeat the table for more. The listeners of the file replace those of the
-    /// profile.
+    /// An address to listen on. Repeat the table for more. The listeners of the file replace those of the profile.
     pub listener: Vec<Listener>,
 
-    /// How each dialect that this build knows is served, by the dialect's name.
+    /// How each dialect of this build is served, by the dialect's name.
     #[serde(skip)]
     pub dialects: BTreeMap<String, DialectConfig>,
 
-    /// How tokens are proved, and who may connect.
+    /// How tokens are verified, and who may connect.
     pub auth: Auth,
 
     /// The HTTP interface for backends.
     pub api: Api,
 
     /// A rule about who may do what on the channels that a pattern matches. Repeat the table for more. Of the rules
-    /// that match a channel the first decides each action that it names; what it does not name is left to the
-    /// authorizer, to the token's rooms and to the defaults.
+    /// that match a channel, the first decides each action that it names. The authorizer, the token's rooms and the
+    /// defaults decide the other actions.
     pub channel: Vec<ChannelRule>,
 
-    /// A service of yours that decides where no rule does.
+    /// Your own service that decides where no rule does.
     pub authorizer: Authorizer,
 
-    /// What carries events between the nodes of a cluster.
+    /// The service that carries events between the nodes of a cluster.
     pub broker: Broker,
 
-    /// Where users, sessions and messages are kept.
+    /// Where users, sessions and messages are stored.
     pub storage: Storage,
 
-    /// The embedded door for publishers that speak the Redis protocol. It belongs to the memory broker; with
-    /// any other broker it is off.
+    /// The embedded door for publishers that use the Redis protocol. It belongs to the memory broker; with any other
+    /// broker it is off.
     pub resp: Resp,
 
     /// Limits that hold for every dialect.
@@ -69,7 +68,7 @@ pub struct Config {
     /// How the server drains after SIGTERM, SIGINT or SIGQUIT.
     pub shutdown: Shutdown,
 
-    /// What the server says of itself, on standard error.
+    /// The server's log, on standard error.
     pub log: Log,
 
     /// How the process uses the machine.
@@ -106,11 +105,10 @@ pub struct Listener {
     /// `localhost:8081` is both loopback addresses. Port 0 lets the system choose.
     pub bind: BindAddress,
 
-    /// The dialects that are served here, by name. An empty list serves the HTTP routes alone.
+    /// The names of the dialects that are served here. An empty list serves the HTTP routes alone.
     pub dialects: Vec<String>,
 
-    /// A path below which every route of this listener is mounted, such as `/a`. Empty mounts them at the
-    /// root.
+    /// A path under which every route of this listener is mounted, such as `/a`. Empty mounts them at the root.
     #[serde(default)]
     pub prefix: String,
 
@@ -137,12 +135,12 @@ pub struct Tls {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
-    /// The keys that backends may present as `Authorization: Bearer`. Without one, only callers on the same
-    /// machine are let in, as far as `trust_loopback` lets them.
+    /// The keys that backends may send as `Authorization: Bearer`. Without any key, only programs on the same machine
+    /// may call the API, if `trust_loopback` allows them.
     pub keys: Vec<Secret>,
 
-    /// Whether programs on this machine need no key, here and at the embedded Redis-protocol door, as long as none was
-    /// ever made. The production profile trusts none of them.
+    /// Whether programs on this machine need no key, here and at the embedded Redis-protocol door, as long as no key
+    /// exists. The production profile trusts none of them.
     pub trust_loopback: bool,
 }
 
@@ -155,18 +153,18 @@ impl Default for Api {
     }
 }
 
-/// The embedded door for publishers that speak the Redis protocol.
+/// The embedded door for publishers that use the Redis protocol.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Resp {
-    /// The address and port. Empty, or `off`, closes the door. Where the default address is taken by another
-    /// program the server goes on without the door; a configured one must be free.
+    /// The address and port. Empty, or `off`, closes the door. If another program has the default address, the server
+    /// runs without the door; a configured address must be free.
     #[serde(with = "types::optional_address")]
     #[schemars(with = "Text<BindAddress>", extend("x-empty" = true))]
     pub bind: Option<BindAddress>,
 
-    /// The password that AUTH must bring, with the user name `default` or none. API keys open the door, too, with any
-    /// user name. Without a password and without any API key the door is open and may bind a loopback address only.
+    /// The password for AUTH, with the user name `default` or none. API keys work too, with any user name. Without a
+    /// password and without any API key the door is open, and may bind a loopback address only.
     #[serde(with = "Optional::<Secret>")]
     pub password: Option<Secret>,
 
@@ -197,28 +195,27 @@ impl Default for Resp {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// The most WebSocket handshakes in a second from one address of a client. 0 is no limit. The addresses of an
-    /// IPv6 network of 64 bits count as one.
+    /// The most WebSocket handshakes in a second from one client address. 0 is no limit. The addresses of an IPv6
+    /// network of 64 bits count as one.
     #[schemars(range(max = 1_000_000))]
     pub upgrades_per_second_per_ip: u32,
 
-    /// The most other requests in a second from one address of a client, those to the probes and to the metrics not
-    /// counted. 0 is no limit.
+    /// The most other requests in a second from one client address; probes and metrics do not count. 0 is no limit.
     #[schemars(range(max = 1_000_000))]
     pub requests_per_second_per_ip: u32,
 
-    /// The most WebSocket frames in a second from one connection: a message counts for each frame that it comes in, and pings
-    /// and pongs count as well. 0 is no limit.
+    /// The most WebSocket frames in a second from one connection. Each frame of a message counts, and so do pings and
+    /// pongs. 0 is no limit.
     #[schemars(range(max = 1_000_000))]
     pub messages_per_second_per_connection: u32,
 
-    /// How many handshakes, requests or messages may come at once after a quiet time, before their limit per second
-    /// holds. Where that limit is the larger number, it is the burst.
+    /// How many handshakes, requests or messages may arrive at once after a quiet time, before their limit per second
+    /// holds. If that limit is the larger number, it is the burst.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub burst: u32,
 
-    /// The networks of the proxies in front of the server, such as `10.0.0.0/8`. What they say of a client's
-    /// address in `X-Forwarded-For` is believed; of everybody else it is ignored.
+    /// The networks of the proxies in front of the server, such as `10.0.0.0/8`. Their `X-Forwarded-For` header gives
+    /// the client's address; from other peers the header is ignored.
     #[serde(with = "types::networks")]
     #[schemars(with = "Vec<Text<IpNet>>")]
     pub trusted_proxies: Vec<IpNet>,
@@ -231,8 +228,8 @@ pub struct Limits {
     #[serde(with = "DurationText::<1>")]
     pub request_timeout: Duration,
 
-    /// How long an HTTP connection is kept while its client sends no request, or does not take its answer. Keep it
-    /// above the idle timeout of every proxy and load balancer in front of the server.
+    /// How long an idle HTTP connection is kept, or one whose client does not read the response. Keep it above the idle
+    /// timeout of every proxy and load balancer in front of the server.
     #[serde(with = "DurationText::<1>")]
     pub keep_alive_timeout: Duration,
 
@@ -271,12 +268,12 @@ impl Default for Limits {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
-    /// When everything that is still open is cut.
+    /// The time after which every open connection is cut.
     #[serde(with = "DurationText::<0>")]
     pub timeout: Duration,
 
-    /// The time over which the closes are spread, so that the clients do not all come back at once. Not
-    /// longer than `timeout`.
+    /// The time over which the closes are spread, so that the clients do not all reconnect at once. Not longer than
+    /// `timeout`.
     #[serde(with = "DurationText::<0>")]
     pub drain_window: Duration,
 }
@@ -290,7 +287,7 @@ impl Default for Shutdown {
     }
 }
 
-/// What the server says of itself, on standard error.
+/// The server's log, on standard error.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
@@ -317,7 +314,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// The level's name, which is also a filter that `tracing_subscriber` understands.
+    /// Returns the level's name, which is also a filter for `tracing_subscriber`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
@@ -345,7 +342,7 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// The threads that connections are spread over. 0 takes one for each core.
+    /// The number of threads that serve connections. 0 uses one for each core.
     #[schemars(range(max = 1024))]
     pub shards: usize,
 }

@@ -1,4 +1,4 @@
-//! Where values come from, and what is wrong with them.
+//! The origins of values, and the problems with them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,12 +27,13 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Whether the value came by a variable that another server named. Such are often there for others too.
+    /// Returns whether a variable with another server's name set the value. Such variables may be meant for another
+    /// program.
     pub(super) fn is_inherited(&self) -> bool {
         matches!(self, Self::Environment(name) if !name.starts_with("FANFARE_"))
     }
 
-    /// Whether somebody chose the value: in the file, the environment or on the command line.
+    /// Returns whether the value was configured: in the file, the environment or on the command line.
     pub fn is_configured(&self) -> bool {
         match self {
             Self::File { .. } | Self::Environment(_) | Self::Flag(_) => true,
@@ -60,18 +61,18 @@ impl fmt::Display for Origin {
 pub struct Origins(pub(super) BTreeMap<String, Origin>);
 
 impl Origins {
-    /// Where the value of `key` was set.
+    /// Returns where the value of `key` was set.
     pub fn of(&self, key: &str) -> &Origin {
         self.0.get(key).unwrap_or(&Origin::Default)
     }
 }
 
-/// One thing that is wrong, or, as a warning, doubtful.
+/// One error, or, as a warning, one doubtful value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Where the value was set that must change.
     pub origin: Origin,
-    /// The key; empty where the file as a whole is meant.
+    /// The key; empty for the file as a whole.
     pub key: String,
     /// What was found and what was expected, without any secret.
     pub text: String,
@@ -86,7 +87,7 @@ impl Problem {
         }
     }
 
-    /// Problems are told in the order in which their places are read: file, environment, command line, rest.
+    /// Returns the order of problems: file, environment, command line, others.
     pub(crate) fn rank(&self) -> (u8, usize) {
         match &self.origin {
             Origin::File { line, .. } => (0, *line),
@@ -101,14 +102,14 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.origin)?;
         if !self.key.is_empty() {
-            // A quoted key may hold anything, line breaks included.
+            // A quoted key may contain any character, even line breaks.
             write!(f, "{}: ", self.key.escape_debug())?;
         }
         f.write_str(&self.text)
     }
 }
 
-/// Everything that is wrong with a configuration, one line each.
+/// All errors of a configuration, one line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors {
     /// At least one.

@@ -1,7 +1,7 @@
-//! Where a dialect listens, as the variables of another server say it: on which port, on which host, whether at all.
+//! The placement of a dialect by another server's variables: its port, its host, and whether it is served.
 //!
-//! They change the listeners of the profile, not those that somebody configured: who wrote a `[[listener]]` said where
-//! each dialect is to be, and a variable of one old server must not tear that apart.
+//! They change the listeners of the profile, not configured ones: a `[[listener]]` names the dialects that it serves,
+//! and one old server's variable must not split it.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use super::environment;
 use super::found::{boolean, quoted};
 use super::origin::{Origin, Problem};
 
-/// What one variable wants of a dialect's listeners.
+/// The effect of one variable on a dialect's listeners.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placement {
     dialect: &'static str,
@@ -35,11 +35,11 @@ pub(super) struct Place {
     pub(super) dialects: Vec<&'static str>,
     /// The variables that changed `bind`.
     pub(super) bound_by: Vec<&'static str>,
-    /// The variables that took a dialect away, or brought dialects together.
+    /// The variables that removed a dialect, or moved dialects together.
     pub(super) regrouped_by: Vec<&'static str>,
 }
 
-/// Reads the variables. Of several for the same the first wins.
+/// Reads the variables. Of several for the same setting the first wins.
 pub(super) fn read(dialects: &[DialectInfo], env: &[(String, String)]) -> (Vec<Placement>, Vec<Problem>) {
     let (mut placements, mut problems) = (Vec::new(), Vec::new());
     for dialect in dialects {
@@ -70,12 +70,12 @@ pub(super) fn read(dialects: &[DialectInfo], env: &[(String, String)]) -> (Vec<P
     (placements, problems)
 }
 
-/// What a variable asks for; `None` where it is a key's.
+/// Returns the effect of a variable; `None` if it sets a key.
 fn wish(inherited: &Inherited, text: &str) -> Option<Result<Wish, &'static str>> {
     let text = text.trim();
     Some(match inherited.target {
         Target::Key(_) => return None,
-        // How an orchestrator describes a service of that name to its neighbours; nobody meant the dialect.
+        // Kubernetes describes a service of that name to its neighbours; the variable does not mean the dialect.
         Target::Port if text.contains("://") => return None,
         Target::Port => text.parse().map(Wish::Port).map_err(|_| "a port from 0 to 65535"),
         Target::Host => host(text)
@@ -95,12 +95,12 @@ fn host(text: &str) -> Option<BindHost> {
 }
 
 impl Placement {
-    /// Where the value was set.
+    /// Returns the origin of the value.
     pub(super) fn origin(&self) -> Origin {
         Origin::Environment(self.variable.to_owned())
     }
 
-    /// Whether a listener with this address and these dialects is as the variable wants it.
+    /// Returns whether a listener with this address and these dialects already fits the variable.
     pub(super) fn is_met(&self, bind: BindAddress, dialects: &[String]) -> bool {
         if !dialects.iter().any(|name| name == self.dialect) {
             return true;
@@ -136,8 +136,8 @@ impl Placement {
     }
 }
 
-/// Changes the listeners of a profile. One that loses its last dialect goes; those that come to have one address
-/// become one, so that a clash of their dialects is told as such.
+/// Changes the listeners of a profile. A listener without dialects is removed. Listeners with equal addresses are
+/// merged, so that the check of paths reports a clash of their dialects.
 pub(super) fn apply(placements: &[Placement], places: Vec<Place>) -> Vec<Place> {
     let mut joined: Vec<Place> = Vec::new();
     for mut place in places {
@@ -155,7 +155,7 @@ pub(super) fn apply(placements: &[Placement], places: Vec<Place>) -> Vec<Place> 
     joined
 }
 
-/// The variables that switch dialects off, for the case that nothing is left.
+/// Returns the variables that switch dialects off, for the error if no dialect is left.
 pub(super) fn switched_off(placements: &[Placement]) -> Vec<&'static str> {
     let off = |placement: &&Placement| matches!(placement.wish, Wish::Enabled(false));
     placements
@@ -179,7 +179,7 @@ impl Place {
         let new = |name: &&'static str| !self.dialects.contains(name);
         let dialects: Vec<_> = other.dialects.into_iter().filter(new).collect();
         self.dialects.extend(dialects);
-        // Whichever of the two was moved here, its variable is why they are together.
+        // The variable that moved either of the two is why they are together.
         let together = self.bound_by.iter().copied().chain(other.bound_by);
         let why: Vec<_> = together.chain(other.regrouped_by).collect();
         for variable in why {

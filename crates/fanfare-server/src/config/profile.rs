@@ -1,4 +1,4 @@
-//! The profile layer: what a name stands for.
+//! The profile layer: the values of a named set of defaults.
 
 use super::dialect::DialectInfo;
 use super::environment;
@@ -11,15 +11,15 @@ use super::origin::{Origin, Problem};
 use super::placement::{self, Place, Placement};
 use super::schema::Schema;
 
-/// The profile where none is named.
+/// The default profile.
 pub(super) const DEFAULT: &str = "default";
-/// The profile that starts with nothing that a stranger could know or use.
+/// The profile without any default that a stranger could know or use.
 pub(super) const PRODUCTION: &str = "production";
 
-/// The variable that names dialects, as `--dialect` does.
+/// The variable with the same meaning as `--dialect`.
 pub(super) const DIALECTS: &str = "FANFARE_DIALECTS";
 
-/// What the production profile sets, besides what each dialect adds.
+/// The values of the production profile, besides those of each dialect.
 const PRODUCTION_VALUES: &[(&str, &str)] = &[
     ("auth.registration", "\"closed\""),
     ("api.trust_loopback", "false"),
@@ -27,13 +27,13 @@ const PRODUCTION_VALUES: &[(&str, &str)] = &[
     ("limits.requests_per_second_per_ip", "10"),
 ];
 
-/// What the production profile sets, each value in TOML.
+/// Returns the values of the production profile, each in TOML.
 fn production_values(dialects: &[DialectInfo]) -> impl Iterator<Item = &(&'static str, &'static str)> {
     let of_dialects = dialects.iter().flat_map(|dialect| dialect.production);
     PRODUCTION_VALUES.iter().chain(of_dialects)
 }
 
-/// The profiles of a build and what each does, in one sentence.
+/// Returns the profiles of a build, each with a sentence of description.
 pub(super) fn list(dialects: &[DialectInfo]) -> Vec<(String, String)> {
     let set: Vec<String> = production_values(dialects)
         .map(|(key, value)| format!("`{key} = {value}`"))
@@ -63,12 +63,12 @@ pub(super) fn list(dialects: &[DialectInfo]) -> Vec<(String, String)> {
     profiles
 }
 
-/// What a start names: a profile, and the dialects that are served alone.
+/// The chosen profile, and the dialects that are served alone.
 pub(super) struct Choice {
     pub(super) profile: String,
-    /// By `--dialect` or `FANFARE_DIALECTS`; empty for what the profile serves.
+    /// By `--dialect` or `FANFARE_DIALECTS`; empty for all dialects of the profile.
     dialects: Vec<String>,
-    /// What named the dialects, or else the profile.
+    /// The source of the dialects, or else of the profile.
     source: Source,
 }
 
@@ -97,7 +97,7 @@ impl Choice {
         }
     }
 
-    /// Refuses a choice of dialects beside listeners that somebody configured, which name their dialects themselves.
+    /// Refuses a choice of dialects together with configured listeners, which name their dialects themselves.
     pub(super) fn check_listeners(&self, by_profile: &Origin, merged: &mut Merged) {
         let origin = merged.origins.of("listener");
         if !self.dialects.is_empty() && origin != by_profile {
@@ -107,7 +107,7 @@ impl Choice {
     }
 }
 
-/// Reads the values of the profile, with its listeners as `placements` want them.
+/// Reads the values of the profile, with its listeners changed by `placements`.
 pub(super) fn read(
     schema: &Schema,
     dialects: &[DialectInfo],
@@ -155,7 +155,7 @@ pub(super) fn read(
     note_placements(merged, &places, placements);
 }
 
-/// Notes which variables changed a listener.
+/// Records which variables changed a listener.
 fn note_placements(merged: &mut Merged, places: &[Place], placements: &[Placement]) {
     let by = |variables: &[&str]| Origin::Environment(variables.join(" and "));
     for (index, place) in places.iter().enumerate() {
@@ -170,13 +170,13 @@ fn note_placements(merged: &mut Merged, places: &[Place], placements: &[Placemen
     }
 }
 
-/// One listener for each documented address, with all dialects that are documented there.
+/// Returns one listener for each documented address, with all dialects that are documented there.
 pub(super) fn documented_listeners(dialects: &[DialectInfo]) -> Vec<Place> {
     let shown = dialects.iter().filter(|dialect| !dialect.hidden);
     listeners(shown.flat_map(|dialect| dialect.binds.iter().map(|bind| (*bind, dialect.name))))
 }
 
-/// One listener for each address, with the dialects that are named with it.
+/// Returns one listener for each address, with the dialects that are named with it.
 fn listeners(dialects: impl Iterator<Item = (&'static str, &'static str)>) -> Vec<Place> {
     let mut listeners: Vec<Place> = Vec::new();
     for (bind, name) in dialects {
@@ -188,7 +188,7 @@ fn listeners(dialects: impl Iterator<Item = (&'static str, &'static str)>) -> Ve
     listeners
 }
 
-/// The listeners in TOML.
+/// Returns the listeners as TOML.
 pub(super) fn listener_tables(places: &[Place]) -> String {
     let table = |place: &Place| format!("{{ bind = {:?}, dialects = {:?} }}", place.bind, place.dialects);
     format!("[{}]", places.iter().map(table).collect::<Vec<_>>().join(", "))

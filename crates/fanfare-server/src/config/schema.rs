@@ -1,7 +1,7 @@
 //! The settings as data: their names, kinds, docs and defaults, read from the declarations in `model`.
 //!
-//! The loader, the reference, the example file and the environment names all work from this tree, so a setting
-//! is typed once.
+//! The loader, the reference, the example file and the environment names all use this tree, so a setting is declared
+//! once.
 
 use fanfare_core::{LONGEST, parse_duration, schema_of};
 use serde_json::Value as Json;
@@ -19,7 +19,7 @@ pub(super) struct Key {
     pub(super) name: String,
     pub(super) doc: String,
     pub(super) kind: Kind,
-    /// The default; none for tables, and for what must be set.
+    /// The default; none for tables and for required keys.
     pub(super) default: Option<Value>,
     pub(super) required: bool,
     /// For tests only, and not documented.
@@ -30,7 +30,7 @@ pub(super) struct Key {
 #[derive(Clone, Debug)]
 pub(super) struct Schema {
     pub(super) keys: Vec<Key>,
-    /// The same as a JSON schema.
+    /// The JSON schema.
     pub(super) json: Json,
 }
 
@@ -71,7 +71,7 @@ impl Schema {
             }
             tables.push(key);
         }
-        // Behind the listeners, which name the dialects.
+        // After the listeners, which name the dialects.
         let behind = keys
             .iter()
             .position(|key| matches!(key.kind, Kind::Tables(_)))
@@ -80,7 +80,7 @@ impl Schema {
         Self { keys, json }
     }
 
-    /// The tables, in the order of the file.
+    /// Returns the tables, in the order of the file.
     pub(super) fn sections(&self) -> Vec<Section<'_>> {
         fn walk<'a>(path: String, key: Option<&'a Key>, keys: &'a [Key], sections: &mut Vec<Section<'a>>) {
             let is_setting = |key: &&Key| !matches!(key.kind, Kind::Table(_) | Kind::Tables(_));
@@ -109,7 +109,7 @@ impl Schema {
         sections
     }
 
-    /// Every key that takes a value, with its path. Repeated tables count as one value.
+    /// Returns every key with a value, with its path. Repeated tables count as one value.
     pub(super) fn leaves(&self) -> Vec<(String, &Key)> {
         let mut leaves = Vec::new();
         for section in self.sections() {
@@ -126,13 +126,13 @@ impl Schema {
         leaves
     }
 
-    /// The key of this path.
+    /// Returns the key of this path.
     pub(super) fn find(&self, path: &str) -> Option<&Key> {
         let mut leaves = self.leaves().into_iter();
         leaves.find(|(known, _)| known == path).map(|(_, key)| key)
     }
 
-    /// A key that has this name in some table.
+    /// Returns a key that has this name in some table.
     pub(super) fn elsewhere(&self, name: &str) -> Option<String> {
         let sections = self.sections().into_iter();
         let mut shown = sections.filter(|section| !section.is_hidden() && !section.repeats());
@@ -143,7 +143,7 @@ impl Schema {
     }
 }
 
-/// A path one deeper.
+/// Returns a path one level deeper.
 pub(super) fn join(prefix: &str, name: &str) -> String {
     if prefix.is_empty() {
         name.to_owned()
@@ -152,13 +152,13 @@ pub(super) fn join(prefix: &str, name: &str) -> String {
     }
 }
 
-/// The environment variable of a key.
+/// Returns the environment variable of a key.
 pub(super) fn environment_name(path: &str) -> String {
     format!("FANFARE_{}", path.replace('.', "_").to_uppercase())
 }
 
-/// A configuration in which every key occurs. Written as TOML, it gives the order of the keys, which a JSON
-/// schema does not keep, and the defaults.
+/// Returns a configuration with every key. As TOML, it gives the order of the keys, which a JSON schema does not keep,
+/// and the defaults.
 fn specimen() -> Config {
     let listener = Listener {
         bind: std::net::SocketAddr::from(([0, 0, 0, 0], 0)).into(),
@@ -211,7 +211,7 @@ fn dialect_table(dialect: &DialectInfo) -> (Key, Json) {
     (key, json)
 }
 
-/// The keys of a table in the order of `specimen`.
+/// Returns the keys of a table in the order of `specimen`.
 fn read_keys(json: &Json, specimen: &toml::Table) -> Vec<Key> {
     let required = json["required"].as_array().cloned().unwrap_or_default();
     let read = |(name, value): (&String, &Value)| {
@@ -263,7 +263,7 @@ fn read_kind(schema: &Json, default_is_empty: bool) -> Kind {
     }
 }
 
-/// The words of an enumeration, in either of the forms in which a schema has them.
+/// Returns the words of an enumeration, in either of the forms that a schema uses.
 fn read_words(schema: &Json) -> Option<Vec<String>> {
     let text = |value: &Json| value.as_str().map(ToOwned::to_owned);
     if let Some(words) = schema["enum"].as_array() {

@@ -1,7 +1,7 @@
-//! The value types of the configuration that plain serde does not know: secrets, networks, settings that may be empty.
+//! Value types that serde does not know: secrets, networks, settings that may be empty.
 //!
-//! Every text form is parsed here and nowhere else, so that a value the loader has checked cannot fail when
-//! the typed [`Config`](super::Config) is built from it.
+//! Every text form is parsed here and nowhere else, so that a checked value cannot fail when the typed
+//! [`Config`](super::Config) is built from it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,17 +22,17 @@ use super::form::{Text, Textual};
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text` from being printed. Line ends behind it are no part of it: `echo` and editors write them.
+    /// Wraps `text`. Trailing line ends are not part of it: `echo` and editors write them.
     pub fn new(text: &str) -> Self {
         Self(without_line_ends(text).to_owned())
     }
 
-    /// Whether white space stands before or behind it, which is more often a slip than meant.
+    /// Returns whether it begins or ends with white space, which is more often a mistake than intended.
     pub fn has_outer_space(&self) -> bool {
         self.0.trim() != self.0
     }
 
-    /// The secret itself. Call it where it is used, and keep the result out of anything that is printed.
+    /// Returns the secret. Call it where it is used, and never print the result.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -70,15 +70,15 @@ impl FromStr for Secret {
     }
 }
 
-/// `text` up to the line ends behind it.
+/// Returns `text` without trailing line ends.
 pub(crate) fn without_line_ends(text: &str) -> &str {
     text.trim_end_matches(['\r', '\n'])
 }
 
-/// Reads a network such as `10.0.0.0/8`; a bare address is the network of that one address.
+/// Parses a network such as `10.0.0.0/8`; a bare address is a network of one.
 ///
 /// # Errors
-/// Neither a network nor an address.
+/// If it is neither a network nor an address.
 pub fn parse_network(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address));
@@ -86,17 +86,17 @@ pub fn parse_network(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>().map_err(|reason| reason.to_string())
 }
 
-/// Whether `text` switches an optional address off. `off` is for the environment, where an empty variable
-/// counts as one that is not set.
+/// Returns whether `text` switches an optional address off. `off` is for the environment, where an empty variable
+/// counts as not set.
 pub(super) fn is_off(text: &str) -> bool {
     text.is_empty() || text == "off"
 }
 
-/// The form of an optional text value: empty stands for none, because TOML has no null. Write
-/// `#[serde(with = "Optional::<T>")]` on an `Option<T>`.
+/// The form of an optional text value: empty means none, because TOML has no null. Write `#[serde(with =
+/// "Optional::<T>")]` on an `Option<T>`.
 pub(super) struct Optional<T>(PhantomData<T>);
 
-#[allow(clippy::ref_option)] // the signature is serde's
+#[allow(clippy::ref_option)] // serde's signature
 impl<T: FromStr + Serialize> Optional<T> {
     pub(super) fn serialize<S: Serializer>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
         match value {
@@ -128,7 +128,7 @@ impl<T: Textual> JsonSchema for Optional<T> {
 }
 
 /// serde for an address that may be switched off.
-#[allow(clippy::ref_option)] // the signature is serde's
+#[allow(clippy::ref_option)] // serde's signature
 pub(super) mod optional_address {
     use super::super::bind_address::BindAddress;
     use super::{Deserialize, Deserializer, Serializer, is_off};

@@ -35,7 +35,7 @@ fn rules(checker: &mut Checker<'_>) {
         unreached(checker, &key, &rule.pattern, &earlier);
         earlier.push((index, rule));
     }
-    // An authorizer is asked about whatever the rules leave out.
+    // An authorizer decides what the rules leave out.
     if checker.config.authorizer.url.is_none() {
         for (at, (index, rule)) in earlier.iter().enumerate() {
             let is_reached = covering(&earlier[..at], &rule.pattern).is_none();
@@ -46,7 +46,7 @@ fn rules(checker: &mut Checker<'_>) {
     }
 }
 
-/// The first of `rules` that leaves one with `pattern` behind it nothing.
+/// Returns the first of `rules` after which a rule with `pattern` never decides.
 fn covering<'a>(rules: &'a [(usize, Rule)], pattern: &RulePattern) -> Option<&'a (usize, Rule)> {
     rules.iter().find(|(_, rule)| rule.pattern.covers(pattern))
 }
@@ -66,7 +66,7 @@ fn pattern(checker: &mut Checker<'_>, key: &str, texts: &ChannelRule) -> Option<
     }
 }
 
-/// The grants of subscribe, publish and join; `None` once one of them has been told to be none.
+/// Returns the grants of subscribe, publish and join; `None` if one of them is not a grant, which is then reported.
 fn grants(checker: &mut Checker<'_>, key: &str, texts: &ChannelRule) -> Option<[Option<Grant>; 3]> {
     let mut sound = true;
     let grants = [
@@ -87,7 +87,7 @@ fn grants(checker: &mut Checker<'_>, key: &str, texts: &ChannelRule) -> Option<[
     sound.then_some(grants)
 }
 
-/// The grant that a text is most likely a misspelling of.
+/// Returns the grant that a text most likely misspells.
 fn better(text: &str) -> Option<String> {
     let (word, name) = text.split_once(':').unwrap_or((text, ""));
     let near = nearest(word.trim(), Grant::WORDS.into_iter())?;
@@ -127,8 +127,8 @@ fn is_personal(pattern: &RulePattern) -> bool {
     matches!(Audience::of_channel(pattern.as_str()), Ok(Audience::User(_)))
 }
 
-/// Where an id has separators in it, `{user}` does not match, and the channel is nobody's: if no rule follows for such,
-/// they are open to more users than the rule with `{user}` lets in.
+/// `{user}` does not match an id with separators in it. If no later rule matches the channels of such ids, the defaults
+/// apply, which may admit more users than the rule with `{user}`.
 fn left_out(checker: &mut Checker<'_>, index: usize, rule: &Rule, later: &[(usize, Rule)]) {
     let Some(any) = rule.pattern.with_any_id() else {
         return;
@@ -152,7 +152,7 @@ fn left_out(checker: &mut Checker<'_>, index: usize, rule: &Rule, later: &[(usiz
     }
 }
 
-/// A rule behind one that matches the same is never reached.
+/// A rule after one that matches the same channels is never reached.
 fn unreached(checker: &mut Checker<'_>, key: &str, pattern: &RulePattern, earlier: &[(usize, Rule)]) {
     if let Some((index, Rule { pattern: other, .. })) = covering(earlier, pattern) {
         let place = checker

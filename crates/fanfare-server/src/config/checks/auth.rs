@@ -5,7 +5,7 @@ use crate::config::accounts::Algorithm;
 use crate::config::types::Secret;
 use crate::web_origin::canonical_origin;
 
-/// What HS256 needs (RFC 7518 section 3.2: a key of the size of the hash or larger).
+/// The minimum for HS256 (RFC 7518 section 3.2: a key of the size of the hash or larger).
 const SECRET_BYTES: usize = 32;
 
 pub(super) fn check(checker: &mut Checker<'_>) {
@@ -75,7 +75,7 @@ fn secret(checker: &mut Checker<'_>) {
     }
 }
 
-/// Each algorithm needs its key. A symmetric one beside public keys alone would be the classic confusion.
+/// Each algorithm needs its key. A symmetric one beside public keys alone would be the classic key confusion.
 fn algorithms(checker: &mut Checker<'_>) {
     const KEY: &str = "auth.algorithms";
     let auth = &checker.config.auth;
@@ -110,7 +110,7 @@ fn unused_secret(checker: &mut Checker<'_>) {
     }
 }
 
-/// Production makes no secret of its own: each node of a cluster would make another.
+/// Production generates no secret: each node of a cluster would generate another.
 fn presence(checker: &mut Checker<'_>) {
     let auth = &checker.config.auth;
     let any = auth.jwt_secret.is_some()

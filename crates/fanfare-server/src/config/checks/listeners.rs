@@ -42,7 +42,8 @@ pub(super) fn check(checker: &mut Checker<'_>) {
     unused_placements(checker, &listeners);
 }
 
-/// `[::]` leaves IPv4 to another listener with its port. Where that has one IPv4 address alone, the others are missed.
+/// `[::]` leaves IPv4 to another listener with its port. If that one has a single IPv4 address, the others have no
+/// listener.
 fn half_listeners(checker: &mut Checker<'_>, listeners: &[Listener]) {
     for (index, listener) in listeners.iter().enumerate() {
         let narrow = |other: &&Listener| {
@@ -61,7 +62,7 @@ fn half_listeners(checker: &mut Checker<'_>, listeners: &[Listener]) {
     }
 }
 
-/// Variables that would move a dialect, and do not, because somebody configured the listeners.
+/// Warns of variables that would move a dialect, and do not, because listeners are configured.
 fn unused_placements(checker: &mut Checker<'_>, listeners: &[Listener]) {
     const KEY: &str = "listener";
     if !checker.merged.is_configured(KEY) {
@@ -88,7 +89,7 @@ fn names(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
         } else if !checker.dialects.iter().any(|dialect| dialect.name == name) {
             let hint = hint(nearest(name, known.iter().copied()).map(|near| format!("\"{near}\"")));
             let list = known.join(", ");
-            let text = format!("found {name:?}, which is no dialect, expected some of {list}{hint}");
+            let text = format!("found {name:?}, which is not a dialect, expected some of {list}{hint}");
             checker.wrong(key, text);
         }
     }
@@ -137,14 +138,14 @@ fn prefix(checker: &mut Checker<'_>, key: &str, prefix: &str) {
     }
 }
 
-/// The embedded door must not want the address of a listener. Where nobody chose the door's address, the
-/// server goes on without it.
+/// The embedded door must not want the address of a listener. With the default address, the server runs without the
+/// door instead.
 fn door(checker: &mut Checker<'_>, listeners: &[Listener]) {
     const KEY: &str = "resp.bind";
     let Some(door) = checker.config.resp.bind else {
         return;
     };
-    // An address that nobody chose takes no IPv4 away from a listener.
+    // A default address takes no IPv4 away from a listener.
     let is_chosen = checker.merged.is_configured(KEY);
     let clashes = |listener: &Listener| {
         listener.bind.conflicts_with(door) || !is_chosen && listener.bind.leaves_ipv4_to(door)

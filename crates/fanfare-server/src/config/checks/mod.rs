@@ -1,5 +1,5 @@
-//! What must hold between settings, and between settings and the machine. A single value was already compared
-//! with what its key takes.
+//! Rules between settings, and between settings and the machine. The loader has already compared each single value with
+//! its type.
 
 mod access;
 mod auth;
@@ -18,7 +18,7 @@ use super::origin::{Origin, Problem};
 use super::placement::Placement;
 use super::profile;
 
-/// Said of a secret.
+/// The warning about a secret.
 const OUTER_SPACE: &str = "found white space at the beginning or the end, which is a part of the secret";
 
 /// A configuration under examination.
@@ -33,7 +33,7 @@ pub(super) struct Checker<'a> {
 
 /// Runs every check.
 pub(super) fn run(checker: &mut Checker<'_>) {
-    // With a file or a profile that could not be read, every further finding would be a guess.
+    // After a file or a profile that could not be read, every further problem would be a guess.
     let unread = |problem: &Problem| {
         problem.key.is_empty() && matches!(problem.origin, Origin::File { .. } | Origin::Profile(_))
     };
@@ -49,20 +49,20 @@ pub(super) fn run(checker: &mut Checker<'_>) {
 }
 
 impl Checker<'_> {
-    /// Says that the value of `key` cannot stay.
+    /// Reports an error in the value of `key`.
     fn wrong(&mut self, key: &str, text: impl Into<String>) {
         self.merged
             .problems
             .push(Problem::new(self.merged.origins.of(key).clone(), key, text));
     }
 
-    /// Says that the value of `key` is doubtful.
+    /// Reports a warning about the value of `key`.
     fn doubtful(&mut self, key: &str, text: impl Into<String>) {
         self.warnings
             .push(Problem::new(self.merged.origins.of(key).clone(), key, text));
     }
 
-    /// Whether none of the keys, nor anything inside them, had a value that was refused already.
+    /// Returns whether no value of the keys, or inside them, was refused already.
     fn are_sound(&self, keys: &[&str]) -> bool {
         let inside = |refused: &str, key: &str| {
             refused
@@ -80,7 +80,7 @@ impl Checker<'_> {
         self.profile == profile::PRODUCTION
     }
 
-    /// A file that must be there, with what is in it; `None` once the problem has been told.
+    /// Returns the contents of a file; reports the problem and returns `None` if it cannot be read.
     fn contents(&mut self, key: &str, file: &std::path::Path) -> Option<Vec<u8>> {
         match std::fs::read(file) {
             Ok(contents) => Some(contents),
@@ -117,7 +117,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Says that one duration must be longer than another. The one that somebody chose is to blame.
+    /// Reports an error if one duration is not longer than another, on the one that was configured.
     fn not_longer(&mut self, longer: (&str, Duration), shorter: (&str, Duration), relation: &str) {
         if !self.are_sound(&[longer.0, shorter.0]) {
             return;
@@ -143,7 +143,8 @@ impl Checker<'_> {
         self.wrong(blamed.0, text);
     }
 
-    /// Where `other` was set. Who set `key` by another server's variable is told by which variable to change `other`.
+    /// Returns where `other` was set. If another server's variable set `key`, the text names the variable for `other`
+    /// too.
     fn origin_and_variable(&self, key: &str, other: &str) -> String {
         let origin = self.merged.origins.of(other);
         let mut inherited = environment::inherited(self.dialects).map(|(_, inherited)| inherited);

@@ -1,10 +1,10 @@
-//! The doors for backends: API keys, the broker, the embedded Redis-protocol door.
+//! The settings for backends: API keys, the broker, the embedded Redis-protocol door.
 
 use super::{Checker, OUTER_SPACE};
 use crate::config::broker::BrokerKind;
 use crate::config::types::Secret;
 
-/// Shorter API keys can be found by trying.
+/// Shorter API keys could be guessed.
 const KEY_BYTES: usize = 16;
 
 pub(super) fn check(checker: &mut Checker<'_>) {
@@ -109,7 +109,7 @@ fn unused(checker: &mut Checker<'_>) {
     }
 }
 
-/// Warns of what the broker's own check finds doubtful; what it refuses is found where the parts of a server are built.
+/// Warns of what the broker's own check finds doubtful. Its errors are found when the parts of a server are built.
 fn broker_url(checker: &mut Checker<'_>, key: &str) {
     let broker = &checker.config.broker;
     if let Ok(Some(warning)) = fanfare_transports::check(broker.kind.name(), &broker.options()) {

@@ -15,7 +15,7 @@ The configuration of Fanfare. Every setting is here with its default, switched o
 behind it; remove that `#` to change the setting. Environment variables beat this file, and flags beat both. \
 `fanfare config check` says what is wrong, `fanfare config show` what is in force.";
 
-/// A file with every setting, its documentation and its default. As it stands it changes nothing.
+/// Returns a file with every setting, its documentation and its default, all commented out.
 pub fn example(dialects: &[DialectInfo]) -> String {
     let schema = Schema::new(dialects);
     let mut text = String::new();
@@ -57,7 +57,7 @@ fn setting(text: &mut String, key: &Key) {
     let _ = writeln!(text, "#{} = {value}", key.name);
 }
 
-/// A repeated table: what its keys are, and then the tables of the default profile.
+/// Writes a repeated table: its keys, and then the tables of the default profile.
 fn repeated(text: &mut String, dialects: &[DialectInfo], section: &Section<'_>) {
     for key in &section.keys {
         let name = match &key.kind {
@@ -80,7 +80,7 @@ fn repeated(text: &mut String, dialects: &[DialectInfo], section: &Section<'_>) 
     }
 }
 
-/// The example with every setting switched on, to prove that what it says are the defaults.
+/// Returns the example with every setting uncommented, to prove that its values are the defaults.
 #[cfg(test)]
 pub(in crate::config) fn switched_on(example: &str) -> String {
     let switch = |line: &str| match line.strip_prefix('#') {

@@ -1,5 +1,5 @@
-//! The printed forms of the configuration, all made from the same declarations: the example file, the effective
-//! values, the reference, the JSON schema.
+//! The printed forms of the configuration, all from the same declarations: the example file, the effective values, the
+//! reference, the JSON schema.
 
 mod example;
 mod reference;
@@ -17,7 +17,7 @@ pub(super) use example::switched_on;
 pub use reference::reference;
 pub use show::show;
 
-/// The JSON schema of the file, for editors.
+/// Returns the JSON schema of the file, for editors.
 pub fn json_schema(dialects: &[DialectInfo]) -> String {
     let mut json = Schema::new(dialects).json;
     json.sort_all_objects();
@@ -25,7 +25,7 @@ pub fn json_schema(dialects: &[DialectInfo]) -> String {
     format!("{text}\n")
 }
 
-/// A value as TOML on one line, without what may be a secret in it.
+/// Returns a value as TOML on one line, without secrets.
 fn guarded(kind: &Kind, value: &Value) -> String {
     let hide = |value: &Value| match (kind.guard(), value) {
         (Some(guard), Value::String(text)) if !text.is_empty() => Value::from(guard(text)),
@@ -37,7 +37,7 @@ fn guarded(kind: &Kind, value: &Value) -> String {
     }
 }
 
-/// Cuts a text into lines of at most `width` characters. An empty line parts paragraphs.
+/// Splits a text into lines of at most `width` characters. An empty line separates paragraphs.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for (index, paragraph) in text.split("\n\n").enumerate() {

@@ -58,7 +58,7 @@ const FORMS: &str = "\
 | secret | a string that is never printed |
 | URL | a string whose user, password and query are never printed |";
 
-/// The reference of all settings, as Markdown.
+/// Returns the reference of all settings, as Markdown.
 pub fn reference(dialects: &[DialectInfo]) -> String {
     let schema = Schema::new(dialects);
     let mut text = String::from("# Configuration\n\n");
@@ -157,7 +157,7 @@ fn default(key: &Key) -> String {
     }
 }
 
-/// A doc comment on one line of a Markdown table.
+/// Returns a doc comment as a cell of a Markdown table.
 fn cell(doc: &str) -> String {
     doc.split_whitespace()
         .collect::<Vec<_>>()

@@ -11,7 +11,7 @@ use crate::config::load::Loaded;
 use crate::config::origin::Origin;
 use crate::config::schema::{Key, Schema, Section, join};
 
-/// The effective values as TOML, secrets as `***`, and behind each value that is no default where it was set.
+/// Returns the effective values as TOML, secrets as `***`, each value that is not a default with its origin.
 pub fn show(loaded: &Loaded, dialects: &[DialectInfo]) -> String {
     let schema = Schema::new(dialects);
     let file = loaded

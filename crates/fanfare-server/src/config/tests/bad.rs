@@ -1,4 +1,4 @@
-//! What is refused, and in which words.
+//! Refused configurations, and the texts of their errors.
 
 use super::super::fixture::large;
 use super::super::{DialectInfo, Sources, load};

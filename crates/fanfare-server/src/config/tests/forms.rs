@@ -5,7 +5,7 @@ use super::super::{BindAddress, Sources, load};
 use super::good::{accepted, listeners};
 use super::{load_text, pairs};
 
-/// (the binds of the listeners, that of the door) → (which listeners accept both families, what is told)
+/// (the listeners' addresses, the door's) → (which listeners accept both families, the problems)
 #[test]
 fn ports_in_both_families() {
     let check = |binds: &[&str], door: &str, dual: &[bool], told: &[&str]| {
@@ -41,7 +41,7 @@ fn ports_in_both_families() {
            on this port",
         ],
     );
-    // The door's default takes nothing away.
+    // The door's default takes no address away.
     check(
         &["[::]:6379"],
         "",
@@ -78,7 +78,7 @@ fn binds_by_name() {
     assert_eq!(listeners(&loaded), [":2"]);
 }
 
-/// A list in brackets is one of TOML wherever it is written, and broken TOML is no item.
+/// A list in brackets is TOML wherever it is written, and broken TOML is not an item.
 #[test]
 fn lists_in_brackets() {
     let loaded = accepted(

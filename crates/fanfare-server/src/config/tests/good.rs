@@ -1,4 +1,4 @@
-//! What is accepted, and what it means.
+//! Accepted configurations, and their values.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(super) fn accepted(toml: &str, env: &[(&str, &str)]) -> Loaded {
     load_text(toml, env, &large()).unwrap_or_else(|errors| panic!("{toml:?} with {env:?}: {errors}"))
 }
 
-/// The listeners as `bind dialects prefix`.
+/// Returns the listeners as `bind dialects prefix`.
 pub(super) fn listeners(loaded: &Loaded) -> Vec<String> {
     let text = |l: &super::super::Listener| format!("{} {} {}", l.bind, l.dialects.join("+"), l.prefix);
     loaded
@@ -358,7 +358,7 @@ fn secrets_and_algorithms() {
     );
 }
 
-/// What is allowed, and told.
+/// Allowed configurations with warnings.
 #[test]
 fn warnings() {
     let check = |toml: &str, env: &[(&str, &str)], expected: &[&str]| {
@@ -402,7 +402,7 @@ fn warnings() {
              it, so nodes on other databases of this server receive the same events; set broker.prefix",
         ],
     );
-    // Who sets both by the inherited names means it.
+    // A user who sets both inherited variables means it.
     check(
         "",
         &[("PUBSUB_ADAPTER", "memory"), ("REDIS_URL", "redis://a")],

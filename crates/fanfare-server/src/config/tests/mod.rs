@@ -1,4 +1,4 @@
-//! The configuration as a whole: what goes in, what comes out.
+//! The configuration as a whole: sources in, settings and problems out.
 #![allow(clippy::unwrap_used)]
 
 mod access;
@@ -17,7 +17,7 @@ use super::{ConfigErrors, DialectInfo, Loaded, Sources, load};
 
 /// Loads `toml` as the file `fanfare.toml` in a folder of its own, with this environment.
 ///
-/// The folder is told in errors as `DIR`.
+/// Errors show the folder as `DIR`.
 fn load_text(toml: &str, env: &[(&str, &str)], dialects: &[DialectInfo]) -> Result<Loaded, String> {
     load_with(
         toml,

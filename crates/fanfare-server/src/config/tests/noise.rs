@@ -1,4 +1,4 @@
-//! Garbage is refused, never a crash.
+//! Random input is refused, and never a crash.
 
 use std::fmt::Write as _;
 

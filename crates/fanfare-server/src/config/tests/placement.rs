@@ -1,4 +1,4 @@
-//! Variables of other servers that say where a dialect listens, and how often it pings.
+//! Other servers' variables for a dialect's listeners and its pings.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ fn what_is_refused() {
         &[("FEED_ENABLED", "maybe")],
         "environment FEED_ENABLED: found \"maybe\", expected true or false",
     );
-    // It comes to be where another dialect is, on the same path.
+    // It moves to the address of another dialect with the same path.
     check(
         &[("FEED_PORT", "8082")],
         "environment FEED_PORT: listener[1].dialects: found \"chat\" and \"feed\", which both claim /ws, expected each \
@@ -110,7 +110,7 @@ fn what_is_refused() {
     );
 }
 
-/// Where somebody configured the listeners, the variables are not used, and that is told.
+/// If listeners are configured, the variables have no effect, and a warning names them.
 #[test]
 fn configured_listeners_stay() {
     let toml = "[[listener]]\nbind = \"127.0.0.1:3000\"\ndialects = [\"feed\"]\n[[listener]]\nbind = \"127.0.0.1:3001\"\n\
@@ -136,7 +136,7 @@ fn configured_listeners_stay() {
         &[("FEED_ENABLED", "false")],
         &["environment FEED_ENABLED: listener: is not used, as the listeners are configured (FILE:1)"],
     );
-    // What is so anyway needs no word; nor what concerns a dialect that is not served.
+    // A variable that changes nothing needs no warning, nor does one for a dialect that is not served.
     check(
         &[
             ("FEED_PORT", "3000"),
@@ -163,7 +163,7 @@ fn show_tells_the_variables() {
     assert!(shown.lines().any(|found| found == line), "{shown}");
 }
 
-/// A dialect whose other server had a variable for the interval alone gets a timeout to match.
+/// A dialect with an inherited variable for the interval alone gets a timeout to match.
 #[test]
 fn pings() {
     let check = |toml: &str, beat: &str, expected: (u64, u64)| {
@@ -214,7 +214,7 @@ fn pings() {
     );
 }
 
-/// Dialects that cannot be told apart on one path are refused, even where a profile brings them together.
+/// Dialects that cannot be distinguished on one path are refused, even if a profile brings them together.
 #[test]
 fn paths_that_clash() {
     let mut dialects: Vec<DialectInfo> = large();

@@ -13,7 +13,7 @@ use super::super::schema::{Schema, environment_name};
 use super::super::{DialectInfo, Loaded, Origin, Sources, example, json_schema, load, reference, show};
 use super::{load_text, load_with};
 
-/// Compares a generated file with what is generated now. `UPDATE_EXPECT=1` writes it.
+/// Compares a generated file with the current output. `UPDATE_EXPECT=1` writes it.
 fn is_current(name: &str, generated: &str) {
     let file: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../docs")
@@ -44,7 +44,7 @@ fn every_key_is_documented() {
     }
 }
 
-/// What a dialect declares is only text to the compiler: a default that does not fit, a key that is not there.
+/// A dialect's declarations are only text to the compiler: a default may not fit, a key may not exist.
 #[test]
 fn declarations_of_dialects_hold() {
     for dialects in [crate::serve::dialect_infos(), large()] {
@@ -119,7 +119,7 @@ fn the_example_is_the_default() {
             let hidden = dialects
                 .iter()
                 .any(|d| d.hidden && path.starts_with(&format!("{}.", d.name)));
-            // A table that repeats and has no default is described, and there is nothing to switch on.
+            // A repeated table without a default is described, and has no value to uncomment.
             let described =
                 matches!(key.kind, Kind::Tables(_)) && default.values[&path] == Value::Array(vec![]);
             assert_eq!(on.is_configured(&path), !hidden && !described, "{path} {key:?}");
@@ -166,7 +166,7 @@ fn show_tells_origins_and_keeps_secrets() {
         format!("keys = [\"***\", \"***\"] # {file}:5"),
         format!("bind = \"127.0.0.1:0\" # {file}:7"),
         "url = \"redis://***@host:1/0?***\" # environment REDIS_URL".to_owned(),
-        "kind = \"redis\" # as the scheme of broker.url says".to_owned(),
+        "kind = \"redis\" # from the scheme of broker.url".to_owned(),
         "bind = \"\" # off, as the broker is not \"memory\"".to_owned(),
         "password = \"***\" # environment FANFARE_RESP_PASSWORD".to_owned(),
         "level = \"debug\" # command line log.level".to_owned(),
@@ -181,7 +181,7 @@ fn show_tells_origins_and_keeps_secrets() {
     assert!(!shown.contains("[echo]"), "{shown}");
 }
 
-/// The database is in the data folder unless somebody says otherwise.
+/// The database is in the data folder unless it is configured.
 #[test]
 fn databases() {
     let check = |toml: &str, expected: &str, warned: &str| {

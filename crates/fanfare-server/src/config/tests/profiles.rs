@@ -68,7 +68,8 @@ fn profiles() {
     );
 }
 
-/// The sources of `--profile profile --dialect dialects`, with what the production profile must have.
+/// Returns the sources of `--profile profile --dialect dialects`, with the settings that the production profile
+/// requires.
 fn chosen(profile: Option<&str>, dialects: &[&str], env: &[(&str, &str)]) -> Sources {
     let secrets = [
         ("JWT_SECRET_KEY", SECRET),
@@ -119,7 +120,7 @@ fn dialects_alone_in_either_profile() {
         &[],
         &["0.0.0.0:8081 chat", "0.0.0.0:3000 feed"],
     );
-    // The variables of another server move the dialect all the same.
+    // Another server's variables still move the dialect.
     check(None, &["feed"], &[("FEED_PORT", "9")], &["0.0.0.0:9 feed"]);
 
     let loaded = check(Some("production"), &["chat"], &[], &["0.0.0.0:8081 chat"]);
@@ -172,7 +173,7 @@ fn dialects_that_cannot_be_chosen() {
         listener,
         "command line --dialect: found beside configured listeners (DIR/fanfare.toml:1), expected one of the two",
     );
-    // As ever, a profile is below the file.
+    // As always, a profile is below the file.
     let loaded = load_with(listener, chosen(Some("feed"), &[], &[]), &large()).unwrap();
     assert_eq!(listeners(&loaded), ["127.0.0.1:0 chat"]);
 }

@@ -36,7 +36,7 @@ fn durations_against_each_other() {
            shutdown.timeout, which is \"1800s\" (default)",
         ],
     );
-    // A refused value is told once, and not compared.
+    // A refused value is reported once, and not compared.
     refused(
         "[notify]\nping_interval = \"x\"\nping_timeout = \"5s\"",
         &[],
@@ -50,7 +50,7 @@ fn listeners() {
     let check = |rest: &str, expected: &str| refused(&listener(rest), &[], &[expected]);
     check(
         "dialects = [\"notfy\"]",
-        "L:3: listener[0].dialects: found \"notfy\", which is no dialect, expected some of notify, chat, feed; \
+        "L:3: listener[0].dialects: found \"notfy\", which is not a dialect, expected some of notify, chat, feed; \
          did you mean \"notify\"?",
     );
     check(
