@@ -73,6 +73,11 @@ impl View {
         self.fetched_by == Some(number)
     }
 
+    /// The change that the list comes with.
+    pub(super) fn fetched_by(&self) -> Option<u64> {
+        self.fetched_by
+    }
+
     /// The list came. A user whom the change itself brought is left out until the announcement arrives.
     pub(super) fn set_list(&mut self, mut list: RoomMembers, brought: Option<&UserId>) {
         list.members.retain(|held| brought != Some(&held.member.user));

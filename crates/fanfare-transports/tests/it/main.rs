@@ -105,6 +105,7 @@ presence_contract! {
     presence: [
         a_user_joins_with_the_first_connection_and_leaves_with_the_last,
         the_list_and_what_follows_fit_together,
+        who_only_receives_misses_no_change,
         all_nodes_show_one_order,
         many_nodes_change_one_room,
         slots_are_counted_over_all_nodes,

@@ -129,6 +129,20 @@ pub(crate) async fn the_list_and_what_follows_fit_together(cluster: &Cluster) {
     assert!(seen > 60, "{seen}");
 }
 
+/// A room's channel is received without being in the room, too: also on a node whose own users leave and come back at once, each
+/// change arrives.
+pub(crate) async fn who_only_receives_misses_no_change(cluster: &Cluster) {
+    let (nodes, last) = ends(cluster).await;
+    let node = &nodes[last];
+    for _ in 0..30 {
+        node.entered(ROOM, "carol").await;
+        node.leave(ROOM, "carol");
+    }
+    let expected = ["+carol -carol"; 30].join(" ");
+    node.shows(ROOM, &expected).await;
+    nodes[0].shows(ROOM, &expected).await;
+}
+
 /// Users come and go on three nodes at once: every node shows the same changes in the same order, and each user joins and
 /// leaves in turn.
 pub(crate) async fn all_nodes_show_one_order(cluster: &Cluster) {

@@ -32,9 +32,15 @@ impl State {
         for number in confirmed {
             if let Some(awaited) = self.awaited.remove(&number)
                 && let Some(room) = self.rooms.get_mut(&awaited.room)
-                && (awaited.change == Presence::Joined) == room.has(&awaited.member.user)
             {
-                room.show(awaited.change, &awaited.member, &self.deliveries);
+                let user = &awaited.member.user;
+                let is_joined = awaited.change == Presence::Joined;
+                if is_joined {
+                    room.answer_waiting(user, number, true, &self.deliveries);
+                }
+                if is_joined == room.has(user) {
+                    room.show(awaited.change, &awaited.member, &self.deliveries);
+                }
             }
         }
         for task in std::mem::take(&mut self.queue) {

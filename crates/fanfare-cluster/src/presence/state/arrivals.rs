@@ -67,6 +67,7 @@ impl State {
         let Some(view) = self.rooms.get_mut(name).and_then(|room| room.view.as_mut()) else {
             return;
         };
+        let fetched_by = view.fetched_by();
         let held = view.use_list();
         if !view.synced {
             self.unsynced.push_back(name.clone());
@@ -75,9 +76,10 @@ impl State {
             self.deliveries.unexpect(slice::from_ref(&arrived.event));
             let view = self.rooms.get(name).and_then(|room| room.view.as_ref());
             let is_stale = view.is_some_and(|view| view.is_stale(&arrived.mark));
-            if is_stale && !(arrived.own && self.awaited.contains_key(&arrived.mark.number)) {
-                // Connections that only listen have not seen it. Those that enter are not there yet.
-                self.deliveries.push(Item::Event(arrived.event, ReplyTo::Dropped));
+            // The list leaves out the user whom the change brought that fetched it.
+            let brought_list = arrived.own && fetched_by == Some(arrived.mark.number);
+            if is_stale && !brought_list {
+                self.show_stale(name, arrived);
             } else {
                 self.show(name, arrived);
             }
@@ -89,6 +91,19 @@ impl State {
         for (user, number) in unanswered.into_iter().flatten() {
             room.answer_waiting(&user, number, false, &self.deliveries);
         }
+    }
+
+    /// Shows what the list contains already: connections that only listen have not seen it. Those that enter are not there yet.
+    fn show_stale(&mut self, name: &Channel, arrived: Arrived) {
+        let mark = &arrived.mark;
+        if arrived.own
+            && self.awaited.remove(&mark.number).is_some()
+            && mark.change == Presence::Joined
+            && let Some(room) = self.rooms.get_mut(name)
+        {
+            room.answer_waiting(&mark.member.user, mark.number, true, &self.deliveries);
+        }
+        self.deliveries.push(Item::Event(arrived.event, ReplyTo::Dropped));
     }
 
     /// Lists that no announcement follows. When all has arrived that was published until now, [`Self::begin`] uses them.

@@ -193,6 +193,39 @@ fn a_user_who_is_there_through_another_node_is_not_announced() {
 }
 
 #[test]
+fn a_connection_that_only_listens_sees_who_leaves_and_comes_back_at_once() {
+    let mut node = Node::connected();
+    node.enter("alice", 1);
+    let change = node.next();
+    node.state
+        .applied(&change, true, Some(list(20, &[("alice", OWN)])));
+    node.arrives(Joined, "alice", 20, Some(change.number));
+    assert_eq!(node.delivered(), "1!alice +alice");
+    node.leave("alice");
+    node.enter("alice", 2);
+    let (left, joined) = (node.next(), node.next());
+    node.state.applied(&left, true, None);
+    node.state
+        .applied(&joined, true, Some(list(40, &[("alice", OWN)])));
+    node.arrives(Left, "alice", 30, Some(left.number));
+    node.arrives(Joined, "alice", 40, Some(joined.number));
+    assert_eq!(node.delivered(), "-alice 2!alice +alice");
+    assert!(node.state.awaited.is_empty());
+}
+
+#[test]
+fn a_connection_that_waits_for_its_announcement_is_answered_though_the_link_is_lost() {
+    let mut node = Node::connected();
+    node.enter("alice", 1);
+    let change = node.next();
+    let members = list(20, &[("alice", OWN), ("bob", OTHER)]);
+    node.state.applied(&change, true, Some(members));
+    assert_eq!(node.delivered(), "");
+    node.state.set_receiving(false);
+    assert_eq!(node.delivered(), "1!alice,bob (+alice)");
+}
+
+#[test]
 fn nothing_is_kept_of_changes_whose_announcement_never_arrives() {
     let mut node = Node::connected();
     node.enter("alice", 1);
