@@ -44,7 +44,7 @@ impl Broker for EmbeddedBroker {
             let receipts = delivering.await.into_iter().map(|reach| Receipt {
                 reach,
                 nodes: 1,
-                degraded: false,
+                ..Receipt::default()
             });
             receipts.collect()
         })

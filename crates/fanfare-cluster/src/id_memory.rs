@@ -252,6 +252,7 @@ impl From<SmallReceipt> for Receipt {
             },
             nodes: small.nodes.into(),
             degraded: small.degraded,
+            is_duplicate: false,
         }
     }
 }

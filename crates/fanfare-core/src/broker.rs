@@ -222,6 +222,9 @@ pub struct Receipt {
     pub nodes: u32,
     /// The broker was unavailable or answered in part: only the counted nodes are known to have received it.
     pub degraded: bool,
+    /// This call did not publish the event: its id was published before, or earlier in the same call. All else is the first
+    /// publication's. A broker's own receipts are never that.
+    pub is_duplicate: bool,
 }
 
 /// The answers of all nodes to a question.

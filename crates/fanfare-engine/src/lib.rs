@@ -22,7 +22,7 @@
 //!     Audience, BoxFuture, Channel, Denial, Event, Identity, PublishOptions, RawJson,
 //!     policy::{AccessControl, Policy},
 //! };
-//! use fanfare_engine::{Authenticator, Node, NodeOptions, ShardHandle};
+//! use fanfare_engine::{Authenticator, Conflict, Node, NodeOptions, ShardHandle};
 //!
 //! /// Believes no token.
 //! struct Closed;
@@ -52,7 +52,7 @@
 //!
 //! let audience = Audience::Channel(Channel::new("news")?);
 //! let event = Event::new(audience, Some("headline"), RawJson::parse(&"\"Rain\"".into())?, SystemTime::now());
-//! let receipts = node.publish(vec![event], PublishOptions { receipt: true }).await;
+//! let receipts = node.publish(vec![event], PublishOptions { receipt: true }, Conflict::Wait).await?;
 //! assert_eq!((receipts[0].reach.queued, receipts[0].nodes), (0, 1)); // there are no connections yet
 //! # drop(commands);
 //! # Ok(())
@@ -105,7 +105,7 @@ pub use census::{Filter, Row};
 pub use connection::{Key, Newcomer};
 pub use counters::{Counters, DialectCounters};
 pub use node::{Holdings, MountedDialect, Mounting, Node, NodeOptions};
-pub use once::{InProgress, OnceReceipt, publish_each_once, publish_once, publish_unless_taken};
+pub use once::{Conflict, InProgress};
 pub use pace::Pace;
 pub use questions::{Channels, Gathered, RoomMember};
 pub use seat::Seat;

@@ -10,8 +10,8 @@ use std::{
 };
 
 use fanfare_core::{
-    Audience, Broker, BrokerError, BrokerFigures, BrokerHealth, ChannelInterests, Dialect, DialectFacts,
-    DialectKind, DialectReport, EVERYONE_CHANNEL, Event, Interests, NodeFacts, PresenceCounts,
+    Audience, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, ChannelInterests, Dialect,
+    DialectFacts, DialectKind, DialectReport, EVERYONE_CHANNEL, Event, Interests, NodeFacts, PresenceCounts,
     PublishOptions, Receipt, Receives, Reception, RememberedIds, Rendering, UserId, policy::AccessControl,
 };
 use tokio::sync::oneshot;
@@ -21,6 +21,7 @@ use super::{
     Authenticator, Counters, DialectCounters, DialectSettings, ShardCommand, ShardHandle,
     admission::{Addresses, Names},
     hold::InForce,
+    once::{Conflict, InProgress, publish_once},
     told::Told,
 };
 
@@ -141,22 +142,43 @@ impl Node {
         let _ = self.broker.set(broker);
     }
 
-    /// Publishes `events` by the broker, in order, and in the order of calls; one receipt for each.
+    /// Publishes `events` by the broker, in order, and returns a receipt for each: the one way in of every door.
+    ///
+    /// Events whose ids the server chose are placed at the call, in the order of calls. An event whose publisher chose the id
+    /// ([`Event::named`]) is published once in the cluster, however often it is sent; `conflict` says what happens while another
+    /// publisher has the id in hand.
+    ///
+    /// # Errors
+    /// When another publisher had the id of an event in hand for too long. Then nothing was published.
     pub fn publish(
         &self,
         events: Vec<Event>,
         options: PublishOptions,
-    ) -> impl Future<Output = Vec<Receipt>> + Send + use<> {
+        conflict: Conflict,
+    ) -> impl Future<Output = Result<Vec<Receipt>, InProgress>> + Send + use<> {
+        enum Placed {
+            Now(BoxFuture<'static, Vec<Receipt>>),
+            Once(BoxFuture<'static, Result<Vec<Receipt>, InProgress>>),
+        }
         let unknown = Receipt {
             degraded: true,
             ..Receipt::default()
         };
         let count = events.len();
-        let publishing = self.broker.get().map(|broker| broker.publish(events, options));
+        let placed = self.broker.get().map(|broker| {
+            if events.iter().any(|event| event.named) {
+                let broker = broker.clone();
+                let publishing = async move { publish_once(&*broker, events, options, conflict).await };
+                Placed::Once(Box::pin(publishing))
+            } else {
+                Placed::Now(broker.publish(events, options))
+            }
+        });
         async move {
-            match publishing {
-                Some(publishing) => publishing.await,
-                None => vec![unknown; count],
+            match placed {
+                Some(Placed::Now(publishing)) => Ok(publishing.await),
+                Some(Placed::Once(publishing)) => publishing.await,
+                None => Ok(vec![unknown; count]),
             }
         }
     }

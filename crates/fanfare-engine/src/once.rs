@@ -20,62 +20,39 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
-/// The receipt of an event that is published once.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct OnceReceipt {
-    /// The receipt of the first time.
-    pub receipt: Receipt,
-    /// This call did not publish the event: its id was published before, or is that of an earlier event of the same call.
-    pub is_duplicate: bool,
+/// What a call does about an id that another publisher has claimed, and not published yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflict {
+    /// Waits for the other publisher, two seconds at most. Then nothing is published.
+    Wait,
+    /// Publishes nothing.
+    Refuse,
+    /// Publishes all other events, and waits for the other publisher's receipt. After two seconds that is empty.
+    Skip,
 }
 
-/// Publishes those of `events` that are new, in order, and returns a receipt for each. All or nothing: while another
-/// caller has claimed one of the ids and has not published it, none is published.
-///
-/// # Errors
-/// When an id was claimed by a caller that has not published it in two seconds. Then nothing was published.
-pub async fn publish_once(
-    broker: &dyn Broker,
-    events: Vec<Event>,
-    options: PublishOptions,
-) -> Result<Vec<OnceReceipt>, InProgress> {
-    publish_all(broker, events, options, PATIENCE).await
-}
-
-/// As [`publish_once`], for one who does not need to know what the first publisher was told, and waits for nobody.
-///
-/// # Errors
-/// When an id is claimed by somebody who has not published it yet. Then nothing was published.
-pub async fn publish_unless_taken(broker: &dyn Broker, events: Vec<Event>) -> Result<(), InProgress> {
-    let options = PublishOptions { receipt: false };
-    publish_all(broker, events, options, Duration::ZERO)
-        .await
-        .map(drop)
-}
-
-/// As [`publish_once`], for events that have nothing to do with each other: none waits for another. The receipt of one
-/// that somebody else is about to publish counts nobody.
-pub async fn publish_each_once(broker: &dyn Broker, events: Vec<Event>) -> Vec<OnceReceipt> {
-    each(broker, events, PublishOptions { receipt: true }, PATIENCE).await
-}
-
-/// Somebody else is about to publish an event of that id.
+/// Another publisher has claimed an id and has not published its event, so nothing was published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an event of this id is being published by another request")]
 pub struct InProgress;
 
-async fn publish_all(
+/// Publishes those of `events` that are new, in order, and returns a receipt for each.
+pub(super) async fn publish_once(
     broker: &dyn Broker,
     events: Vec<Event>,
     options: PublishOptions,
-    patience: Duration,
-) -> Result<Vec<OnceReceipt>, InProgress> {
-    if !events.iter().any(|event| event.named) {
-        return Ok(publish_unnamed(broker, events, options).await);
-    }
+    conflict: Conflict,
+) -> Result<Vec<Receipt>, InProgress> {
+    let patience = if conflict == Conflict::Refuse {
+        Duration::ZERO
+    } else {
+        PATIENCE
+    };
     let mut publication = Publication::begin(broker, events, options, patience).await;
-    while let Some(taken) = publication.first_taken() {
-        // Of two who wait for each other's ids, none would ever go on: nobody holds one while waiting for a lower one.
+    while conflict != Conflict::Skip
+        && let Some(taken) = publication.first_taken()
+    {
+        // Two publishers that wait for each other's ids would deadlock: none holds an id while it waits for a lower one.
         publication.give_back(|id| id > taken).await;
         if !publication.look_again().await {
             publication.give_back(|_| true).await;
@@ -83,39 +60,11 @@ async fn publish_all(
         }
     }
     publication.publish().await;
-    while publication.is_open() && publication.look_again().await {}
-    Ok(publication.receipts())
-}
-
-async fn each(
-    broker: &dyn Broker,
-    events: Vec<Event>,
-    options: PublishOptions,
-    patience: Duration,
-) -> Vec<OnceReceipt> {
-    if !events.iter().any(|event| event.named) {
-        return publish_unnamed(broker, events, options).await;
-    }
-    let mut publication = Publication::begin(broker, events, options, patience).await;
-    publication.publish().await;
     while publication.is_open() && publication.look_again().await {
-        // What somebody gave back who could not publish it.
+        // What another publisher gave back without publishing it.
         publication.publish().await;
     }
-    publication.receipts()
-}
-
-async fn publish_unnamed(
-    broker: &dyn Broker,
-    events: Vec<Event>,
-    options: PublishOptions,
-) -> Vec<OnceReceipt> {
-    let receipts = broker.publish(events, options).await.into_iter();
-    let published = receipts.map(|receipt| OnceReceipt {
-        receipt,
-        is_duplicate: false,
-    });
-    published.collect()
+    Ok(publication.receipts())
 }
 
 /// What is known of an id.
@@ -271,16 +220,16 @@ impl<'a> Publication<'a> {
 
     /// A receipt for each event. It is empty where the first publisher's process ended after it had published and before
     /// it knew the receipt.
-    fn receipts(mut self) -> Vec<OnceReceipt> {
+    fn receipts(mut self) -> Vec<Receipt> {
         let receipts = std::mem::take(&mut self.receipts).into_iter();
         let places = receipts.zip(&self.named).zip(&self.events);
-        let published = places.map(|((receipt, named), event)| OnceReceipt {
-            receipt: match named.and_then(|id| self.ids.get(&id)) {
-                Some(Known::Receipt(first)) => *first,
-                _ => receipt,
-            },
+        let published = places.map(|((receipt, named), event)| Receipt {
             // `publish` takes each event that it publishes.
             is_duplicate: event.is_some(),
+            ..match named.and_then(|id| self.ids.get(&id)) {
+                Some(Known::Receipt(first)) => *first,
+                _ => receipt,
+            }
         });
         published.collect()
     }

@@ -7,7 +7,7 @@ use fanfare_core::{Event, PublishOptions, Receipt};
 use futures_util::FutureExt;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::Node;
+use super::{Conflict, Node};
 
 /// Clients' events on the way at once, per shard. More make their senders wait, by not being read from.
 const IN_FLIGHT: usize = 1024;
@@ -31,13 +31,14 @@ impl Publisher {
         // Fails only when the semaphore is closed, which nobody does.
         let permit = self.permits.clone().acquire_owned().await.ok();
         let (tell, receipt) = oneshot::channel();
-        let publishing = self.node.publish(vec![event], options);
+        let publishing = self.node.publish(vec![event], options, Conflict::Wait);
         let rest = async move {
             let published = AssertUnwindSafe(publishing).catch_unwind().await;
             drop(permit);
             if let Ok(receipts) = published {
+                let receipt = receipts.ok().and_then(|receipts| receipts.first().copied());
                 // Whoever asked may be gone.
-                let _ = tell.send(receipts.first().copied().unwrap_or_default());
+                let _ = tell.send(receipt.unwrap_or_default());
             } else {
                 tracing::error!("a fault while publishing what a client sent");
             }

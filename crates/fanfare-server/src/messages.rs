@@ -13,11 +13,11 @@ use fanfare_accounts::{
     storage::{Message, time_of},
 };
 use fanfare_core::{
-    Audience, Broker, BrokerHealth, Channel, Event, PublishOptions, RawJson, Sender, UserId,
+    Audience, BrokerHealth, Channel, Event, PublishOptions, RawJson, Sender, UserId,
     policy::{KnownNames, Place},
     timestamp,
 };
-use fanfare_engine::{InProgress, Node, publish_once, publish_unless_taken};
+use fanfare_engine::{Conflict, Node};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
@@ -88,29 +88,25 @@ pub fn show(message: &Message) -> Option<Box<RawValue>> {
 }
 
 /// Publishes `message` and notes that it was published. Where that fails, [`spawn_catching_up`] does it later.
-pub async fn publish(accounts: &Accounts, broker: &dyn Broker, names: &KnownNames, message: &Message) {
-    let options = PublishOptions { receipt: false };
-    publish_by(accounts, names, message, |events| {
-        publish_once(broker, events, options)
-    })
-    .await;
+pub async fn publish(accounts: &Accounts, node: &Node, message: &Message) {
+    let names = node.access.names();
+    publish_unless(accounts, node, &names, message, Conflict::Wait).await;
 }
 
-/// Answers whether it was published.
-async fn publish_by<T, F>(
+/// Returns whether it was published.
+async fn publish_unless(
     accounts: &Accounts,
+    node: &Node,
     names: &KnownNames,
     message: &Message,
-    publish: impl FnOnce(Vec<Event>) -> F,
-) -> bool
-where
-    F: Future<Output = Result<T, InProgress>>,
-{
+    conflict: Conflict,
+) -> bool {
     let Some(events) = events(message, names) else {
         tracing::error!(message = message.id, "a stored message cannot be published");
         return false;
     };
-    if let Err(error) = publish(events).await {
+    let options = PublishOptions { receipt: false };
+    if let Err(error) = node.publish(events, options, conflict).await {
         tracing::debug!(message = message.id, %error, "left for later");
         return false;
     }
@@ -138,8 +134,7 @@ pub fn spawn_catching_up(accounts: &Accounts, node: &Arc<Node>) -> JoinHandle<()
 /// Publishes what was stored so long ago and not published. `None` where that could not be looked for: there is no
 /// database, or no broker by which other nodes would hear of it.
 async fn catch_up(accounts: &Accounts, node: &Node, age: Duration) -> Option<()> {
-    let broker = node.broker()?;
-    if matches!(broker.health().await, BrokerHealth::Disconnected { .. }) {
+    if matches!(node.broker_health().await, BrokerHealth::Disconnected { .. }) {
         return None;
     }
     let names = node.access.names();
@@ -148,10 +143,7 @@ async fn catch_up(accounts: &Accounts, node: &Node, age: Duration) -> Option<()>
         let mut left = messages.len() < LOOK_AT as usize;
         for message in &messages {
             // What another process has in hand is not waited for.
-            left |= !publish_by(accounts, &names, message, |events| {
-                publish_unless_taken(&**broker, events)
-            })
-            .await;
+            left |= !publish_unless(accounts, node, &names, message, Conflict::Refuse).await;
         }
         // What could not be published would only be found again.
         if left {

@@ -49,6 +49,7 @@ fn receipt_text(receipt: &Receipt) -> String {
         reach,
         nodes,
         degraded,
+        is_duplicate: _,
     } = receipt;
     let Reach {
         matched,
@@ -71,6 +72,7 @@ fn receipt_in(text: &[u8]) -> Option<Receipt> {
         },
         nodes: u32::try_from(count()?).ok()?,
         degraded: parts.next() == Some("degraded"),
+        is_duplicate: false,
     })
 }
 
@@ -89,6 +91,7 @@ mod tests {
                 },
                 nodes: 4,
                 degraded,
+                is_duplicate: false,
             };
             assert_eq!(receipt_text(&receipt), text);
             assert_eq!(receipt_in(text.as_bytes()), Some(receipt));

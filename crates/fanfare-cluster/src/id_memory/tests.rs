@@ -14,6 +14,7 @@ fn receipt(queued: u64) -> Receipt {
         },
         nodes: 3,
         degraded: true,
+        is_duplicate: false,
     }
 }
 

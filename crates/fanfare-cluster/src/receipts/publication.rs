@@ -96,6 +96,7 @@ impl Publication {
             reach: self.reach,
             nodes: self.nodes,
             degraded: self.cause.is_some(),
+            is_duplicate: false,
         }
     }
 

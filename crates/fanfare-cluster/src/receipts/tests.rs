@@ -88,6 +88,7 @@ fn receipt(queued: u64, nodes: u32, degraded: bool) -> Receipt {
         reach: reach(queued),
         nodes,
         degraded,
+        is_duplicate: false,
     }
 }
 

@@ -256,6 +256,7 @@ impl Stage {
             reach,
             nodes: 1,
             degraded: rest == "degraded",
+            is_duplicate: false,
         }));
     }
 

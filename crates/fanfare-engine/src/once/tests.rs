@@ -15,10 +15,14 @@ use uuid::Uuid;
 
 use super::*;
 
-const RECEIPT: PublishOptions = PublishOptions { receipt: true };
+async fn publish(
+    broker: &FakeBroker,
+    events: Vec<Event>,
+    conflict: Conflict,
+) -> Result<Vec<Receipt>, InProgress> {
+    publish_once(broker, events, PublishOptions { receipt: true }, conflict).await
+}
 
-/// Enough for a few looks.
-const SHORT: Duration = Duration::from_millis(300);
 /// What other publishers do before a look; the first look is number 1.
 type Others = fn(look: usize, ids: &mut Ids);
 type Ids = HashMap<Uuid, Claim>;
@@ -153,15 +157,15 @@ fn receipt(queued: u128) -> Receipt {
 }
 
 /// Receipts of events that were published by this call, each of which reached so many.
-fn receipts(queued: &[u128]) -> Vec<OnceReceipt> {
+fn receipts(queued: &[u128]) -> Vec<Receipt> {
     marked(queued, &[])
 }
 
 /// As [`receipts`], where those at `repeats` were not published by this call.
-fn marked(queued: &[u128], repeats: &[usize]) -> Vec<OnceReceipt> {
-    let receipts = queued.iter().enumerate().map(|(place, queued)| OnceReceipt {
-        receipt: receipt(*queued),
+fn marked(queued: &[u128], repeats: &[usize]) -> Vec<Receipt> {
+    let receipts = queued.iter().enumerate().map(|(place, queued)| Receipt {
         is_duplicate: repeats.contains(&place),
+        ..receipt(*queued)
     });
     receipts.collect()
 }
@@ -185,25 +189,25 @@ fn published(ids: &mut Ids, id: u128, queued: u128) {
     set(ids, id, Claim::Published(Some(receipt(queued))));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn new_ones_are_published_in_order_and_doubles_once() {
     let broker = FakeBroker::new(|_, _| {});
     let sent = [3, 100, 1, 3, 2, 101, 1];
-    let all = publish_once(&broker, events(sent), RECEIPT).await;
+    let all = publish(&broker, events(sent), Conflict::Wait).await;
     assert_eq!(all, Ok(marked(&sent, &[3, 6])));
     assert_eq!(broker.published(), [3, 100, 1, 2, 101]);
     // A repeat gets the same receipts.
-    let again = publish_once(&broker, events([2, 1]), RECEIPT).await;
+    let again = publish(&broker, events([2, 1]), Conflict::Wait).await;
     assert_eq!(again, Ok(marked(&[2, 1], &[0, 1])));
     assert_eq!(
-        publish_each_once(&broker, events([3, 4])).await,
-        marked(&[3, 4], &[0])
+        publish(&broker, events([3, 4]), Conflict::Skip).await,
+        Ok(marked(&[3, 4], &[0]))
     );
     assert_eq!(broker.published(), [3, 100, 1, 2, 101, 4]);
     assert_eq!(broker.looks(), [vec![1, 2, 3], vec![1, 2], vec![3, 4]]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn all_ids_are_waited_for_together() {
     // Their publisher died when it had published them.
     let broker = FakeBroker::new(|look, ids| {
@@ -216,7 +220,7 @@ async fn all_ids_are_waited_for_together() {
             published(ids, 7, 70);
         }
     });
-    let all = publish_once(&broker, events(1..100), RECEIPT).await.unwrap();
+    let all = publish(&broker, events(1..100), Conflict::Wait).await.unwrap();
     let known = |id| if id == 7 { 70 } else { 0 };
     let queued: Vec<u128> = (1..100).map(known).collect();
     assert_eq!(all, marked(&queued, &(0..99).collect::<Vec<_>>()));
@@ -231,35 +235,32 @@ async fn all_ids_are_waited_for_together() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn one_that_is_in_progress_elsewhere_keeps_all_from_being_published() {
     let broker = FakeBroker::new(|_, ids| set(ids, 2, Claim::Taken));
     let sent = || events([100, 3, 1, 2]);
-    assert_eq!(
-        publish_all(&broker, sent(), RECEIPT, SHORT).await,
-        Err(InProgress)
-    );
+    assert_eq!(publish(&broker, sent(), Conflict::Wait).await, Err(InProgress));
     assert!(broker.looks().len() > 2);
-    assert_eq!(publish_unless_taken(&broker, sent()).await, Err(InProgress));
+    assert_eq!(publish(&broker, sent(), Conflict::Refuse).await, Err(InProgress));
     assert_eq!(broker.published(), []);
     assert_eq!(broker.taken(), [2], "what it had claimed itself is given back");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_new_ones_are_published_once_the_others_are() {
     let broker = FakeBroker::new(|look, ids| match look {
         1 | 2 => set(ids, 2, Claim::Taken),
         3 => set(ids, 2, Claim::Published(None)),
         _ => published(ids, 2, 20),
     });
-    let all = publish_once(&broker, events([3, 2, 1]), RECEIPT).await;
+    let all = publish(&broker, events([3, 2, 1]), Conflict::Wait).await;
     assert_eq!(all, Ok(marked(&[3, 20, 1], &[1])));
     assert_eq!(broker.published(), [3, 1]);
     // What is above the one that was taken was given back, so that its owner could have it.
     assert_eq!(broker.looks(), [vec![1, 2, 3], vec![2, 3], vec![2, 3], vec![2]]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_another_gave_back_is_published() {
     let others: Others = |look, ids| match look {
         1 => set(ids, 2, Claim::Taken),
@@ -267,38 +268,39 @@ async fn what_another_gave_back_is_published() {
         _ => {}
     };
     let broker = FakeBroker::new(others);
-    let all = publish_once(&broker, events([3, 2, 1]), RECEIPT).await;
+    let all = publish(&broker, events([3, 2, 1]), Conflict::Wait).await;
     assert_eq!(all, Ok(receipts(&[3, 2, 1])));
     assert_eq!(broker.published(), [3, 2, 1]);
     // By itself it comes late.
     let broker = FakeBroker::new(others);
     assert_eq!(
-        publish_each_once(&broker, events([3, 2, 1])).await,
-        receipts(&[3, 2, 1])
+        publish(&broker, events([3, 2, 1]), Conflict::Skip).await,
+        Ok(receipts(&[3, 2, 1]))
     );
     assert_eq!(broker.published(), [3, 1, 2]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_waits_for_nobody_looks_once() {
     let broker = FakeBroker::new(|_, ids| {
         set(ids, 1, Claim::Published(None));
         published(ids, 2, 0);
     });
-    assert_eq!(publish_unless_taken(&broker, events([1, 2, 3])).await, Ok(()));
+    let all = publish(&broker, events([1, 2, 3]), Conflict::Refuse).await;
+    assert_eq!(all, Ok(marked(&[0, 0, 3], &[0, 1])));
     assert_eq!((broker.published(), broker.looks().len()), (vec![3], 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn events_that_have_nothing_to_do_with_each_other_do_not_wait() {
     let broker = FakeBroker::new(|_, ids| set(ids, 2, Claim::Taken));
-    let all = each(&broker, events([3, 2, 100, 1]), RECEIPT, SHORT).await;
-    assert_eq!(all, marked(&[3, 0, 100, 1], &[1]));
+    let all = publish(&broker, events([3, 2, 100, 1]), Conflict::Skip).await;
+    assert_eq!(all, Ok(marked(&[3, 0, 100, 1], &[1])));
     assert_eq!(broker.published(), [3, 100, 1]);
     assert!(broker.looks()[1..].iter().all(|look| look == &[2]));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_published_is_not_published_again_by_one_who_waits() {
     // The broker loses its memory in between.
     let broker = FakeBroker::new(|look, ids| match look {
@@ -306,18 +308,18 @@ async fn what_was_published_is_not_published_again_by_one_who_waits() {
         _ => drop(ids.remove(&Uuid::from_u128(1))),
     });
     assert_eq!(
-        each(&broker, events([1]), RECEIPT, SHORT).await,
-        marked(&[0], &[0])
+        publish(&broker, events([1]), Conflict::Skip).await,
+        Ok(marked(&[0], &[0]))
     );
     assert_eq!(
-        publish_all(&broker, events([2]), RECEIPT, SHORT).await,
+        publish(&broker, events([2]), Conflict::Wait).await,
         Ok(receipts(&[2]))
     );
     assert_eq!(broker.published(), [2]);
     assert_eq!(broker.taken(), []);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn two_who_have_each_others_ids_both_come_to_an_end() {
     // The other took every second one at the same moment, and waits for the lowest.
     let broker = FakeBroker::new(|look, ids| match look {
@@ -334,16 +336,16 @@ async fn two_who_have_each_others_ids_both_come_to_an_end() {
         _ => {}
     });
     assert_eq!(
-        publish_once(&broker, events(1..5), RECEIPT).await,
+        publish(&broker, events(1..5), Conflict::Wait).await,
         Ok(receipts(&[1, 2, 3, 4]))
     );
     assert_eq!(broker.published(), [1, 2, 3, 4]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_given_up_in_between_holds_no_ids() {
     let broker = FakeBroker::new(|_, ids| set(ids, 2, Claim::Taken));
-    let waiting = publish_all(&broker, events([1, 2]), RECEIPT, Duration::from_secs(3600));
-    assert!(tokio::time::timeout(SHORT / 10, waiting).await.is_err());
+    let waiting = publish(&broker, events([1, 2]), Conflict::Wait);
+    assert!(tokio::time::timeout(FIRST_PAUSE / 2, waiting).await.is_err());
     assert_eq!(broker.taken(), [2]);
 }

@@ -272,7 +272,7 @@ impl FakeBroker {
         let receipt = |reach| Receipt {
             reach,
             nodes: 1,
-            degraded: false,
+            ..Receipt::default()
         };
         reaches.into_iter().map(receipt).collect()
     }

@@ -11,7 +11,7 @@ use super::{
     plain::Plain,
     world::{Setup, World, event, settings, token},
 };
-use crate::DialectSettings;
+use crate::{Conflict, DialectSettings};
 
 /// Numbers that look like chance and are the same in each run (Numerical Recipes' generator).
 struct Chance(u64);
@@ -85,7 +85,8 @@ async fn step(world: &World, authorizer: &FakeAuthorizer, clients: &mut Vec<Clie
             let (node, to) = (world.node.clone(), chance.of(&["alice", "bob", "*"]));
             tokio::task::spawn_local(async move {
                 let options = PublishOptions { receipt: false };
-                node.publish(vec![event(to, "t", "5"); 3], options).await
+                let events = vec![event(to, "t", "5"); 3];
+                node.publish(events, options, Conflict::Wait).await
             });
         }
         14 => tokio::time::sleep(Duration::from_millis(1)).await,

@@ -17,8 +17,8 @@ use super::{
     plain::{Plain, PlainKind},
 };
 use crate::{
-    Admission, DialectSettings, Mounting, Newcomer, Node, NodeOptions, Seat, Shard, ShardHandle, Transport,
-    talk::unix_millis,
+    Admission, Conflict, DialectSettings, Mounting, Newcomer, Node, NodeOptions, Seat, Shard, ShardHandle,
+    Transport, talk::unix_millis,
 };
 
 const AN_HOUR: Duration = Duration::from_secs(3600);
@@ -206,7 +206,8 @@ impl World {
     }
 
     pub(super) async fn publish_all(&self, events: Vec<Event>) -> Vec<Receipt> {
-        self.node.publish(events, PublishOptions { receipt: true }).await
+        let options = PublishOptions { receipt: true };
+        self.node.publish(events, options, Conflict::Wait).await.unwrap()
     }
 
     /// Publishes to the channel, and answers how many connections took it.

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{Call, Endpoint, HttpReply, Plan, PublishOptions, Report, RequestHead, path_matches};
-use fanfare_engine::MountedDialect;
+use fanfare_engine::{Conflict, MountedDialect};
 use http::{Method, Request, StatusCode, request::Parts};
 use uuid::Uuid;
 
@@ -94,9 +94,10 @@ async fn carry_out(plan: Plan, site: &Site, mounted: &MountedDialect) -> HttpRep
     match plan {
         Plan::Reply(answer) => answer,
         Plan::Publish(event, then) => {
-            let receipts = site.node.publish(vec![*event], PublishOptions { receipt: true });
-            let receipts = receipts.await;
-            then(receipts.first().copied().unwrap_or_default())
+            let options = PublishOptions { receipt: true };
+            let published = site.node.publish(vec![*event], options, Conflict::Wait).await;
+            let receipt = published.ok().and_then(|receipts| receipts.first().copied());
+            then(receipt.unwrap_or_default())
         }
         Plan::Report { connections, then } => {
             let connections = if connections {

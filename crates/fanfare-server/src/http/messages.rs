@@ -91,7 +91,6 @@ pub(super) enum Refusal {
     NoUser(TokenError),
     Unread(Unread),
     Forbidden,
-    Starting,
     Account(AccountError),
 }
 
@@ -108,7 +107,6 @@ impl Refusal {
             }
             Self::Unread(unread) => failed(unread.status(), &unread.message()),
             Self::Forbidden => failed(StatusCode::FORBIDDEN, "the channel is not open to you"),
-            Self::Starting => failed(StatusCode::SERVICE_UNAVAILABLE, "the server is starting"),
             Self::Account(AccountError::Bad { field, issue }) => refused(
                 StatusCode::BAD_REQUEST,
                 &format!("{field}: {issue}"),
@@ -285,12 +283,11 @@ pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Refusal> {
     {
         return Err(Refusal::Forbidden);
     }
-    let broker = site.node.broker().cloned().ok_or(Refusal::Starting)?;
-    let (accounts, names) = (site.options.accounts.clone(), site.node.access.names());
+    let (accounts, node) = (site.options.accounts.clone(), site.node.clone());
     // A task of its own: a caller that hangs up early must not leave a message stored and unpublished.
     let storing = tokio::spawn(async move {
         let message = accounts.create_message(draft.by(&who.user)).await?;
-        messages::publish(&accounts, &*broker, &names, &message).await;
+        messages::publish(&accounts, &node, &message).await;
         Ok::<_, AccountError>(message)
     });
     let fault =

@@ -2,10 +2,12 @@
 
 use std::time::SystemTime;
 
-use fanfare_core::{Broker, Event};
-use fanfare_engine::publish_each_once;
+use fanfare_core::{Event, Receipt};
 
-use super::writer::{Protocol, Writer};
+use super::{
+    door::Host,
+    writer::{Protocol, Writer},
+};
 
 /// A `PUBLISH` whose answer is due.
 struct Due {
@@ -47,19 +49,17 @@ impl Batch {
     }
 
     /// Publishes all and writes the answers to their places in `writer`.
-    pub(super) async fn settle(&mut self, broker: &dyn Broker, writer: &mut Writer) {
+    pub(super) async fn settle(&mut self, host: &dyn Host, writer: &mut Writer) {
         if self.due.is_empty() {
             return;
         }
         let events = std::mem::take(&mut self.events);
-        let counts: Vec<u64> = if events.is_empty() {
+        let receipts = if events.is_empty() {
             Vec::new()
         } else {
-            // What somebody else is about to publish reached nobody by this command, and holds up no other command.
-            let receipts = publish_each_once(broker, events).await;
-            receipts.iter().map(|once| once.receipt.reach.queued).collect()
+            host.publish(events).await
         };
-        weave(&self.due, &counts, writer);
+        weave(&self.due, &receipts, writer);
         self.due.clear();
     }
 
@@ -70,13 +70,13 @@ impl Batch {
 }
 
 /// Puts each answer, the connections reached by the publication's events, where it belongs among the replies.
-fn weave(due: &[Due], counts: &[u64], writer: &mut Writer) {
+fn weave(due: &[Due], receipts: &[Receipt], writer: &mut Writer) {
     let replies = &writer.out;
     let mut woven = Writer {
         out: Vec::with_capacity(replies.len() + due.len() * 6),
         protocol: Protocol::default(),
     };
-    let mut counts = counts.iter();
+    let mut counts = receipts.iter().map(|receipt| receipt.reach.queued);
     let mut copied = 0;
     for answer in due {
         woven.out.extend_from_slice(&replies[copied..answer.at]);

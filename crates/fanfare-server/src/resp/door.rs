@@ -13,8 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use fanfare_core::{Audience, Broker, Event, LogThrottle};
+use fanfare_core::{Audience, BoxFuture, Event, LogThrottle, Receipt};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -37,11 +36,8 @@ const FULL_BATCH: usize = 4096;
 
 /// What the door needs of the rest of the server.
 pub trait Host: Send + Sync {
-    /// What `message`, published on the Redis channel `channel`, stands for.
-    ///
-    /// # Errors
-    /// Why it stands for nothing, in words that hold nothing of the message.
-    fn parse(&self, channel: &[u8], message: &Bytes, now: SystemTime) -> Result<Vec<Event>, String>;
+    /// Publishes `events`, each by itself, and returns a receipt for each.
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>>;
 
     /// Counts publications that came in, the malformed ones included.
     fn received(&self, publications: u64);
@@ -77,8 +73,6 @@ pub struct Secrets {
 
 /// How a door is made.
 pub struct DoorOptions {
-    /// Takes what is published.
-    pub broker: Arc<dyn Broker>,
     /// The rest of the server.
     pub host: Arc<dyn Host>,
     /// Who may publish.
@@ -95,9 +89,8 @@ pub struct DoorOptions {
 
 impl DoorOptions {
     /// Options with every default and no secret: messages up to 8 MiB and a little, 10 s to log in, 60 s for a command.
-    pub fn new(broker: Arc<dyn Broker>, host: Arc<dyn Host>) -> Self {
+    pub fn new(host: Arc<dyn Host>) -> Self {
         Self {
-            broker,
             host,
             secrets: Secrets::default(),
             // A body of 8 MiB is legal everywhere else, so it is here too, whatever wraps it.
@@ -326,7 +319,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// Publishes what waits for it and sends all replies.
     async fn flush(&mut self) -> io::Result<()> {
         let Session { batch, writer, .. } = &mut self.session;
-        batch.settle(&*self.door.options.broker, writer).await;
+        batch.settle(&*self.door.options.host, writer).await;
         self.session.count();
         let writer = &mut self.session.writer;
         if !writer.out.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, net::SocketAddr};
 
+use fanfare_cluster::wire;
 use tokio::time::Instant;
 
 use super::{
@@ -273,11 +274,10 @@ impl<'a> Session<'a> {
     /// `PUBLISH`: the answer is written once the broker has told how many it reached.
     pub(super) fn publish(&mut self, request: &Request) {
         self.publications += 1;
-        let host = &*self.door.options.host;
-        let parsed = host.parse(request.arg(1), &request.slice(2), self.batch.now);
+        let parsed = wire::parse_message(request.arg(1), &request.slice(2), self.batch.now);
         let events = parsed.unwrap_or_else(|reason| {
             // To its publisher this is a message without subscribers, as it would be on Redis.
-            host.rejected();
+            self.door.options.host.rejected();
             self.door.stats.rejected();
             if let Some(held_back) = self.door.malformed.pass() {
                 tracing::warn!(peer = %self.peer, %reason, held_back, "publication dropped");

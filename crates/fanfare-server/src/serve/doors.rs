@@ -115,13 +115,10 @@ fn resp_door(
     else {
         return Ok(Vec::new());
     };
-    let Some(broker) = serving.node.broker() else {
-        return Ok(Vec::new());
-    };
     match http::bind(bind, config.is_dual_stack(bind), shards) {
         Ok(bound) => {
             let port = address_of(&bound).port();
-            let door = redis_door::door(config, serving.node, serving.accounts, broker.clone(), port);
+            let door = redis_door::door(config, serving.node, serving.accounts, port);
             let door = Door::Resp(Arc::new(door), config.resp.max_connections as u64);
             Ok(opened(bound, None, &door, "Redis protocol, for publishers").collect())
         }

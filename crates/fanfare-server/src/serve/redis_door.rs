@@ -1,12 +1,11 @@
 //! What the Redis-protocol door needs of the node.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use fanfare_accounts::{Accounts, KeyNeed, Scope};
 use fanfare_cluster::wire;
-use fanfare_core::{Audience, Broker, Event, Inbound};
-use fanfare_engine::Node;
+use fanfare_core::{Audience, BoxFuture, Event, Inbound, PublishOptions, Receipt};
+use fanfare_engine::{Conflict, Node};
 
 use crate::{
     auth::Credentials,
@@ -14,14 +13,8 @@ use crate::{
     resp::{Door, DoorOptions, Host, Secrets},
 };
 
-/// The door onto `node`, which publishes by `broker`.
-pub(super) fn door(
-    config: &Config,
-    node: &Arc<Node>,
-    accounts: &Accounts,
-    broker: Arc<dyn Broker>,
-    port: u16,
-) -> Door {
+/// The door onto `node`.
+pub(super) fn door(config: &Config, node: &Arc<Node>, accounts: &Accounts, port: u16) -> Door {
     let host: Arc<dyn Host> = Arc::new(NodeHost {
         node: node.clone(),
         accounts: accounts.clone(),
@@ -32,7 +25,7 @@ pub(super) fn door(
         login_timeout: config.limits.handshake_timeout,
         port,
         secrets: secrets(config),
-        ..DoorOptions::new(broker, host)
+        ..DoorOptions::new(host)
     })
 }
 
@@ -53,8 +46,11 @@ struct NodeHost {
 }
 
 impl Host for NodeHost {
-    fn parse(&self, channel: &[u8], message: &Bytes, now: SystemTime) -> Result<Vec<Event>, String> {
-        wire::parse_message(channel, message, now).map_err(|rejected| rejected.to_string())
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
+        // What another publisher has in hand reached no connection by this command, and holds up no other command.
+        let options = PublishOptions { receipt: true };
+        let publishing = self.node.publish(events, options, Conflict::Skip);
+        Box::pin(async { publishing.await.unwrap_or_default() })
     }
 
     fn received(&self, publications: u64) {

@@ -166,7 +166,7 @@ mod tests {
         Some(Claim::Published(Some(Receipt {
             reach,
             nodes,
-            degraded: false,
+            ..Receipt::default()
         })))
     }
 

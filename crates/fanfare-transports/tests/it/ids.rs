@@ -24,6 +24,7 @@ fn receipt(queued: u64) -> Receipt {
         },
         nodes: 3,
         degraded: queued % 2 == 1,
+        is_duplicate: false,
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn receipt(queued: u64, nodes: u32) -> Receipt {
             dropped: 0,
         },
         nodes,
-        degraded: false,
+        ..Receipt::default()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use fanfare_cluster::wire::{Publication, parse_publication};
-use fanfare_core::PublishOptions;
-use fanfare_engine::{OnceReceipt, publish_once};
+use fanfare_core::{PublishOptions, Receipt};
+use fanfare_engine::Conflict;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -59,20 +59,23 @@ struct Delivery {
 }
 
 impl Published {
-    fn new(ids: Vec<Uuid>, receipts: &[OnceReceipt]) -> Self {
-        let delivery = |once: &OnceReceipt| Delivery {
-            matched: once.receipt.reach.matched,
-            queued: once.receipt.reach.queued,
-            dropped: once.receipt.reach.dropped,
-            nodes: once.receipt.nodes,
-            duplicate: once.is_duplicate.then_some(Always),
+    fn new(ids: Vec<Uuid>, receipts: &[Receipt]) -> Self {
+        let delivery = |receipt: &Receipt| Delivery {
+            matched: receipt.reach.matched,
+            queued: receipt.reach.queued,
+            dropped: receipt.reach.dropped,
+            nodes: receipt.nodes,
+            duplicate: receipt.is_duplicate.then_some(Always),
         };
         Self {
             ids,
-            recipients: receipts.iter().map(|once| once.receipt.reach.queued).sum(),
+            recipients: receipts.iter().map(|receipt| receipt.reach.queued).sum(),
             receipts: receipts.iter().map(delivery).collect(),
-            degraded: degraded(receipts.iter().all(|once| !once.receipt.degraded)),
-            duplicate: receipts.iter().all(|once| once.is_duplicate).then_some(Always),
+            degraded: degraded(receipts.iter().all(|receipt| !receipt.degraded)),
+            duplicate: receipts
+                .iter()
+                .all(|receipt| receipt.is_duplicate)
+                .then_some(Always),
         }
     }
 }
@@ -135,17 +138,9 @@ pub(in crate::http) async fn publish(sent: RequestBody, site: &Site) -> Reply {
     };
     drop(body);
     let ids = events.iter().map(|event| event.id).collect();
-    let Some(broker) = site.node.broker().cloned() else {
-        return api_error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "STARTING",
-            "the server is starting",
-        );
-    };
-    // A task of its own: a caller that hangs up early must not leave ids claimed and unpublished.
-    let publishing =
-        tokio::spawn(async move { publish_once(&*broker, events, PublishOptions { receipt: true }).await });
-    let receipts = match publishing.await {
+    let options = PublishOptions { receipt: true };
+    // A task of its own, so that a fault in it is answered.
+    let receipts = match tokio::spawn(site.node.publish(events, options, Conflict::Wait)).await {
         Ok(Ok(receipts)) => receipts,
         Ok(Err(busy)) => return api_error(StatusCode::CONFLICT, "IN_PROGRESS", &busy.to_string()),
         Err(_) => {

@@ -73,7 +73,7 @@ async fn a_drain_finishes_what_has_arrived() {
     let mut peer = house.connect_until(async {
         let _ = stopped.await;
     });
-    let publish = request(&["PUBLISH", "user_noti:1", "{}"]);
+    let publish = request(&["PUBLISH", "user_noti:1", BODY]);
     peer.expect(&(publish.repeat(100) + "*1\r\n"), &":1\r\n".repeat(100))
         .await;
     stop.send(()).unwrap();
@@ -85,7 +85,7 @@ async fn a_drain_finishes_what_has_arrived() {
 async fn one_byte_at_a_time() {
     let house = house(&["password"], |_| {});
     let sent =
-        request(&["HELLO", "3", "AUTH", "default", "password"]) + &request(&["PUBLISH", "user_noti:7", "{}"]);
+        request(&["HELLO", "3", "AUTH", "default", "password"]) + &request(&["PUBLISH", "user_noti:7", BODY]);
     let mut peer = house.connect();
     for byte in sent.bytes() {
         peer.stream.write_all(&[byte]).await.unwrap();
@@ -101,7 +101,7 @@ async fn the_first_key_closes_the_door_to_who_was_in_before() {
     let house = house(&[], |_| {});
     let (mut silent, mut early, mut wrong) = (house.connect(), house.connect(), house.connect());
     silent.expect("PING\nMULTI\n", "+PONG\r\n+OK\r\n").await;
-    let publish = request(&["PUBLISH", "user_noti:1", "{}"]);
+    let publish = request(&["PUBLISH", "user_noti:1", BODY]);
     silent.expect(&publish, "+QUEUED\r\n").await;
     early.expect("AUTH key\n", "+OK\r\n").await;
     wrong.expect("AUTH any\n", "+OK\r\n").await;

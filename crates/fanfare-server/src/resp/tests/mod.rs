@@ -11,30 +11,34 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use bytes::Bytes;
-use fanfare_core::{
-    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Interest,
-    Present, PublishOptions, RawJson, Reach, Receipt, Slot, UserId,
-};
+use fanfare_core::{Audience, BoxFuture, Channel, Event, Reach, Receipt, UserId};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     task::JoinHandle,
     time::timeout,
 };
-use uuid::Uuid;
 
 use super::{Door, DoorOptions, Host, serve};
 use crate::auth::Credentials;
 
+/// What backends publish.
+const BODY: &str = r#"{"type":"t","payload":1}"#;
+
 /// Keeps what was published, call by call, and reaches as many connections as the user's id says.
 #[derive(Default)]
-struct FakeBroker(Mutex<Vec<Vec<String>>>);
+struct FakeHost {
+    published: Mutex<Vec<Vec<String>>>,
+    received: AtomicU64,
+    rejected: AtomicU64,
+    /// A key was made, which is `key`.
+    needs_key: AtomicBool,
+}
 
-impl Broker for FakeBroker {
-    fn publish(&self, events: Vec<Event>, _: PublishOptions) -> BoxFuture<'static, Vec<Receipt>> {
+impl Host for FakeHost {
+    fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
         let user = |event: &Event| match &event.audience {
             Audience::User(user) => user.to_string(),
             _ => String::new(),
@@ -48,88 +52,8 @@ impl Broker for FakeBroker {
             ..Receipt::default()
         });
         let receipts = receipts.collect();
-        self.0.lock().unwrap().push(users);
+        self.published.lock().unwrap().push(users);
         Box::pin(async { receipts })
-    }
-
-    fn subscribe(&self, _: Interest) -> BoxFuture<'static, ()> {
-        Box::pin(async {})
-    }
-
-    fn unsubscribe(&self, _: Interest) {}
-
-    fn health(&self) -> BoxFuture<'_, BrokerHealth> {
-        Box::pin(async { BrokerHealth::Embedded })
-    }
-
-    fn probe(&self) -> BoxFuture<'_, Result<Duration, BrokerError>> {
-        Box::pin(async { Ok(Duration::ZERO) })
-    }
-
-    fn ask(&self, _: Bytes) -> BoxFuture<'_, Asked> {
-        Box::pin(async { Asked::default() })
-    }
-
-    fn broadcast(&self, _: Bytes) {}
-
-    fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>> {
-        Box::pin(async move { vec![Claim::New; ids.len()] })
-    }
-
-    fn record(&self, _: Vec<(Uuid, Receipt)>) -> BoxFuture<'static, ()> {
-        Box::pin(async {})
-    }
-
-    fn release(&self, _: Vec<Uuid>) -> BoxFuture<'static, ()> {
-        Box::pin(async {})
-    }
-
-    fn enter(&self, _: Entry) {}
-
-    fn leave(&self, _: Channel, _: UserId) {}
-
-    fn present(&self, _: &Channel) -> Vec<Present> {
-        Vec::new()
-    }
-
-    fn rooms(&self) -> usize {
-        0
-    }
-
-    fn acquire_slot(&self, _: Slot, _: usize) -> BoxFuture<'static, bool> {
-        Box::pin(async { true })
-    }
-
-    fn release_slot(&self, _: Slot) {}
-
-    fn close(&self) -> BoxFuture<'static, ()> {
-        Box::pin(async {})
-    }
-}
-
-/// Understands `user_noti:{id}` with any JSON; an array stands for an event for each of its elements.
-#[derive(Default)]
-struct FakeHost {
-    received: AtomicU64,
-    rejected: AtomicU64,
-    /// A key was made, which is `key`.
-    needs_key: AtomicBool,
-}
-
-impl Host for FakeHost {
-    fn parse(&self, channel: &[u8], message: &Bytes, now: SystemTime) -> Result<Vec<Event>, String> {
-        let user = std::str::from_utf8(channel)
-            .ok()
-            .and_then(|channel| channel.strip_prefix("user_noti:"))
-            .ok_or("bad channel name")?;
-        let user = UserId::new(user).map_err(|error| error.to_string())?;
-        let data = RawJson::parse(message).map_err(|error| error.to_string())?;
-        let count = match serde_json::from_slice(message) {
-            Ok(serde_json::Value::Array(elements)) => elements.len(),
-            _ => 1,
-        };
-        let event = Event::new(Audience::User(user), None, data, now);
-        Ok(vec![event; count])
     }
 
     fn received(&self, publications: u64) {
@@ -171,20 +95,18 @@ impl Host for FakeHost {
 
 /// A door with everything around it.
 struct House {
-    broker: Arc<FakeBroker>,
     host: Arc<FakeHost>,
     door: Arc<Door>,
 }
 
 /// The first of `secrets` is the password, the others are API keys.
 fn house(secrets: &[&str], change: impl FnOnce(&mut DoorOptions)) -> House {
-    let (broker, host) = (Arc::<FakeBroker>::default(), Arc::<FakeHost>::default());
-    let mut options = DoorOptions::new(broker.clone(), host.clone());
+    let host = Arc::<FakeHost>::default();
+    let mut options = DoorOptions::new(host.clone());
     options.secrets.password = Credentials::new(secrets.first().copied());
     options.secrets.keys = Credentials::new(secrets.iter().skip(1).copied());
     change(&mut options);
     House {
-        broker,
         host,
         door: Arc::new(Door::new(options)),
     }
@@ -219,7 +141,7 @@ impl House {
 
     /// What was published, call by call.
     fn published(&self) -> Vec<Vec<String>> {
-        self.broker.0.lock().unwrap().clone()
+        self.host.published.lock().unwrap().clone()
     }
 }
 

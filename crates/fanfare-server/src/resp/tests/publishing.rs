@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde_json::json;
+
 use super::*;
 
 fn replies(numbers: impl IntoIterator<Item = u32>) -> String {
@@ -14,11 +16,13 @@ fn replies(numbers: impl IntoIterator<Item = u32>) -> String {
 #[tokio::test]
 async fn what_one_read_brought_is_published_together() {
     let house = house(&[], |_| {});
+    let event = json!({ "to": { "user": "12" }, "type": "t", "data": 1 });
+    let two = json!([event, event]);
     let sent = [
-        request(&["PUBLISH", "user_noti:5", "{}"]),
+        request(&["PUBLISH", "user_noti:5", BODY]),
         request(&["PING"]),
-        request(&["publish", "user_noti:0", "{}"]),
-        request(&["PUBLISH", "user_noti:12", "[1,2]"]),
+        request(&["publish", "user_noti:0", BODY]),
+        request(&["PUBLISH", "fanfare:events", &two.to_string()]),
         request(&["ECHO", "a"]),
     ]
     .concat();
@@ -26,7 +30,7 @@ async fn what_one_read_brought_is_published_together() {
     peer.expect(&sent, ":5\r\n+PONG\r\n:0\r\n:24\r\n$1\r\na\r\n")
         .await;
     assert_eq!(house.published(), [["5", "0", "12", "12"]]);
-    peer.expect(&request(&["PUBLISH", "user_noti:3", "{}"]), ":3\r\n")
+    peer.expect(&request(&["PUBLISH", "user_noti:3", BODY]), ":3\r\n")
         .await;
     assert_eq!(house.published().len(), 2);
 }
@@ -36,8 +40,8 @@ async fn a_malformed_one_reaches_nobody_and_is_counted() {
     let house = house(&[], |_| {});
     let sent = [
         request(&["PUBLISH", "user_noti:4", "not json"]),
-        request(&["PUBLISH", "elsewhere", "{}"]),
-        request(&["PUBLISH", "user_noti:6", "{}"]),
+        request(&["PUBLISH", "fanfare:else", BODY]),
+        request(&["PUBLISH", "user_noti:6", BODY]),
     ]
     .concat();
     assert_eq!(house.answer(&sent).await, ":0\r\n:0\r\n:6\r\n");
@@ -64,7 +68,7 @@ async fn order_and_number_survive_a_long_pipeline() {
     let users = 0..20_000;
     let sent: String = users
         .clone()
-        .map(|user| request(&["PUBLISH", &format!("user_noti:{user}"), "{}"]))
+        .map(|user| request(&["PUBLISH", &format!("user_noti:{user}"), BODY]))
         .collect();
     let mut peer = house.connect();
     let replies = replies(users.clone());
@@ -80,7 +84,7 @@ async fn order_and_number_survive_a_long_pipeline() {
 #[tokio::test]
 async fn large_messages_pass_and_larger_ones_do_not() {
     let house = house(&[], |_| {});
-    let message = |length: usize| format!("\"{}\"", "a".repeat(length - 2));
+    let message = |length: usize| BODY.replace('1', &format!("\"{}\"", "a".repeat(length - BODY.len() - 1)));
     let publish = |length| request(&["PUBLISH", "user_noti:1", &message(length)]);
     let mut peer = house.connect();
     peer.expect(&publish(8 << 20), ":1\r\n").await;
@@ -94,7 +98,7 @@ async fn large_messages_pass_and_larger_ones_do_not() {
 #[tokio::test]
 async fn a_transaction_of_many_comes_in_order() {
     let house = house(&[], |_| {});
-    let publish = |user: &u32| request(&["PUBLISH", &format!("user_noti:{user}"), "{}"]);
+    let publish = |user: &u32| request(&["PUBLISH", &format!("user_noti:{user}"), BODY]);
     let users: Vec<u32> = (0..10_000).collect();
     let sent = "MULTI\n".to_owned() + &users.iter().map(publish).collect::<String>() + "EXEC\n";
     let replies = replies(users.iter().copied());

@@ -242,7 +242,7 @@ async fn transactions() {
         &[],
         &[
             (
-                "MULTI\nPING\nPUBLISH user_noti:7 {}\nECHO a\nEXEC\nPING",
+                "MULTI\nPING\nPUBLISH user_noti:7 '{\"type\":\"t\",\"payload\":1}'\nECHO a\nEXEC\nPING",
                 "+OK\n+QUEUED\n+QUEUED\n+QUEUED\n*3\n+PONG\n:7\n$1\na\n+PONG\n",
             ),
             ("MULTI\nEXEC", "+OK\n*0\n"),
@@ -307,7 +307,7 @@ async fn logging_in() {
     check(
         &["password", "key"],
         &[
-            ("PING\nPUBLISH user_noti:1 {}", &twice_refused),
+            ("PING\nPUBLISH user_noti:1 x", &twice_refused),
             ("GET a\nSUBSCRIBE a", &twice_refused),
             ("RESET\nMULTI", &twice_refused),
             ("COMMAND DOCS\nCLIENT SETINFO LIB-NAME a", &twice_refused),
@@ -354,7 +354,7 @@ async fn guessing_ends() {
 #[tokio::test]
 async fn http_is_dropped_without_a_word() {
     let house = house(&[], |_| {});
-    let publish = request(&["PUBLISH", "user_noti:1", "{}"]);
+    let publish = request(&["PUBLISH", "user_noti:1", BODY]);
     for first in [
         "POST / HTTP/1.1",
         "GET / HTTP/1.1",
