@@ -14,7 +14,7 @@ import websockets
 
 from conftest import Client, message
 from dialects import all_dialects, ask
-from fanfare import SECRET, free_port, toml, token, wait_until
+from fanfare import SECRET, free_port, run, toml, token, wait_until
 
 FILES = pathlib.Path(__file__).parent / "tls"
 READ_AGAIN = "configuration read again"
@@ -225,12 +225,107 @@ def test_the_log_level(launch):
 
 def test_what_needs_a_restart_is_named(launch):
     server = launch()
-    told = hang_up(server, notify={"max_connections": 7}, limits={"burst": 9})
-    assert "what differs in limits.burst, notify.max_connections needs a restart" in told
+    told = hang_up(server, notify={"ping_interval": "7s"}, server={"shards": 1})
+    assert "what differs in notify.ping_interval, server.shards needs a restart" in told
     told = read_again(server)
-    assert "limits.burst, notify.max_connections needs a restart" in told, "it still does"
+    assert "notify.ping_interval, server.shards needs a restart" in told, "it still does"
     listeners = server.config["listener"] + [{"bind": f"127.0.0.1:{free_port()}", "dialects": ["notify"]}]
-    assert "what differs in limits.burst, listener, notify" in hang_up(server, listener=listeners)
+    assert "what differs in listener, notify.ping_interval, server" in hang_up(server, listener=listeners)
+
+
+def test_limits(launch, connect):
+    """They hold for what comes from then on; who is in stays in."""
+    server = launch(limits={"requests_per_second_per_ip": 0, "burst": 1})
+    ann = connect(server, "ann")
+    told = hang_up(server, notify={"max_connections": 1}, limits={"requests_per_second_per_ip": 1, "max_body_size": 100})
+    assert "restart" not in told
+    assert "changed: limits.max_body_size, limits.requests_per_second_per_ip, notify.max_connections" in told
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        connect(server, "ben")
+    assert refused.value.response.status_code == 503
+    event = json.dumps({"to": {"user": "ann"}, "type": "t", "data": "x" * 100})
+    assert {server.get("/api/v1/events", "POST", event).status for _ in range(3)} == {413, 429}
+    hang_up(server, notify={"max_connections": 2, "max_message_size": 5}, limits={"requests_per_second_per_ip": 0, "max_body_size": 1000})
+    assert server.get("/api/v1/events", "POST", event).status == 200
+    assert ann.next_json()["payload"] == "x" * 100, "it stayed"
+    ann.socket.send("123456")
+    assert ann.closed()[0] == 1009, "a message is measured when it comes"
+    connect(server, "ben")
+
+
+def test_limits_of_logins(launch):
+    server = launch(auth={"login_attempts_per_minute": 0})
+    login = json.dumps({"email": "mia@example.com", "password": "wrong horse battery"})
+    tries = lambda: {server.get("/api/auth/login", "POST", login).status for _ in range(4)}
+    assert tries() == {401}
+    assert "restart" not in hang_up(server, auth={"login_attempts_per_minute": 2})
+    assert tries() == {401, 429}
+    hang_up(server, auth={"login_attempts_per_minute": 0})
+    assert tries() == {401}
+
+
+def test_a_proxy_that_is_trusted_from_now_on(launch):
+    server = launch(limits={"requests_per_second_per_ip": 1, "burst": 1})
+    by = lambda number: server.get("/nothing", **{"X-Forwarded-For": f"192.0.2.{number}"}).status
+    assert 429 in {by(number) for number in range(5)}, "all share the proxy's address"
+    hang_up(server, limits={"trusted_proxies": ["127.0.0.1"]})
+    assert {by(number) for number in range(10, 15)} == {404}
+
+
+# --- by the command, and by the service API ---
+
+
+def command(server, *arguments, **env):
+    done = run(*arguments, "--config", str(server.config_file), **env)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_command_says_what_changed(launch):
+    server = launch(api={"keys": ["key-of-the-operator-1"]})
+    server.config["limits"] = {"burst": 9}
+    server.config["server"] = {"shards": 1}
+    server.config_file.write_text(toml(server.config))
+    expected = f"  file           {server.config_file}\n  {{}}limits.burst\n  needs restart  server.shards\n"
+    code, out, _ = command(server, "config", "check", "--against-running")
+    assert code == 0 and out.startswith("ok\n")
+    assert out.endswith("a reload would succeed\n" + expected.format("would change   "))
+    assert READ_AGAIN not in server.log(), "nothing was done"
+    assert command(server, "reload", "--dry-run")[1].startswith("a reload would succeed\n")
+    assert command(server, "reload") == (0, "reloaded\n" + expected.format("changed        "), "")
+    assert "configuration read again; changed: limits.burst" in server.log()
+    assert command(server, "reload")[1].count("nothing") == 1, "what needs a restart is named until then"
+
+
+def test_the_command_and_a_broken_file(launch):
+    server = launch(api={"keys": ["key-of-the-operator-1"]})
+    server.config_file.write_text(server.config_file.read_text() + "\n[limits]\nburst = 0\n")
+    line = server.config_file.read_text().splitlines().index("burst = 0") + 1
+    problem = f"{server.config_file}:{line}: limits.burst: found 0"
+    code, _, error = command(server, "reload")
+    assert code == 2 and problem in error
+    # A command without the file leaves the judgement to the server.
+    where = ("--url", f"http://127.0.0.1:{server.port}", "--key", "key-of-the-operator-1")
+    done = run("reload", *where)
+    assert done.returncode == 2 and problem in done.stderr and "nothing is changed" in done.stderr
+    answer = server.get("/api/v1/reload", "POST", "", Authorization="Bearer key-of-the-operator-1")
+    problems = json.loads(answer.text)["error"]["details"]["problems"]
+    assert answer.status == 422 and len(problems) == 1 and problems[0].startswith(problem)
+    assert "nothing is changed" in server.log()
+
+
+def test_who_may_reload(launch):
+    server = launch()
+    made = command(server, "key", "create", "reader", "--scope", "read", "--scope", "publish")[1]
+    reader = made.split("key  ")[1].strip()
+    admin = command(server, "key", "create", "operator", "--scope", "admin")[1].split("key  ")[1].strip()
+    status = lambda key: server.get("/api/v1/reload", "POST", "", Authorization=f"Bearer {key}").status
+    wait_until(lambda: status(admin) == 200, what="a new key to be known")
+    assert status(reader) == 403 and status("nonsense") == 401
+    assert server.get("/api/v1/reload", "POST", "").status == 401, "a key was made, so this machine is not trusted"
+    assert server.get("/api/v1/reload?dry_run=maybe", "POST", "", Authorization=f"Bearer {admin}").status == 400
+    code, _, error = command(server, "reload", FANFARE_API_KEY=reader)
+    assert code == 1 and "403" in error
+    assert command(server, "reload", FANFARE_API_KEY=admin)[0] == 0
 
 
 # --- broken files, floods, drains ---

@@ -116,11 +116,7 @@ impl Accounts {
                 logins: LoginCounts::default(),
                 registrations: LoginCounts::default(),
                 refreshes: LoginCounts::default(),
-                throttle: Throttle::new(throttle::Limits {
-                    per_account: options.attempts_per_account,
-                    per_address: options.attempts_per_address,
-                    registrations: options.registrations_per_address,
-                }),
+                throttle: Throttle::new(throttle::Limits::of(&options)),
                 revocations: Revocations::default(),
                 keys: api_keys::KnownKeys::default(),
                 seen_until: AtomicI64::new(0),
@@ -141,9 +137,10 @@ impl Accounts {
         self.inner.signing.load().is_some()
     }
 
-    /// Replaces the signing secret and claims.
-    pub fn replace_signing(&self, signing: Option<Signing>) {
-        self.inner.signing.store(signing.map(Arc::new));
+    /// Signs tokens as these options say, and holds to their limits of attempts and registrations. The rest of them stays as it is.
+    pub fn replace_options(&self, options: AccountsOptions) {
+        self.inner.throttle.replace_limits(throttle::Limits::of(&options));
+        self.inner.signing.store(options.signing.map(Arc::new));
     }
 
     /// Returns the results of logins.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use crate::AccountError;
+use crate::{AccountError, AccountsOptions};
 use fanfare_core::ClientNetwork;
 
 /// The time after its first attempt when a count starts again.
@@ -42,7 +42,7 @@ pub(crate) struct Limits {
 }
 
 struct Counts<K> {
-    limit: u32,
+    limit: AtomicU32,
     counts: Cache<K, Arc<Count>>,
 }
 
@@ -62,6 +62,16 @@ pub(crate) struct Judging {
     counted: Option<Arc<Count>>,
 }
 
+impl Limits {
+    pub(crate) fn of(options: &AccountsOptions) -> Self {
+        Self {
+            per_account: options.attempts_per_account,
+            per_address: options.attempts_per_address,
+            registrations: options.registrations_per_address,
+        }
+    }
+}
+
 impl Throttle {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
@@ -70,6 +80,16 @@ impl Throttle {
             tokens: Counts::new(limits.per_address, WINDOW),
             registrations: Counts::new(limits.registrations, WINDOW),
         }
+    }
+
+    /// Holds from now on. What was counted before counts on, unless there was no limit.
+    pub(crate) fn replace_limits(&self, limits: Limits) {
+        self.accounts.limit.store(limits.per_account, Ordering::Relaxed);
+        self.addresses.limit.store(limits.per_address, Ordering::Relaxed);
+        self.tokens.limit.store(limits.per_address, Ordering::Relaxed);
+        self.registrations
+            .limit
+            .store(limits.registrations, Ordering::Relaxed);
     }
 
     /// Counts a registration.
@@ -126,6 +146,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Counts<K> {
             .eviction_policy(EvictionPolicy::lru())
             .time_to_live(window)
             .build();
+        let limit = AtomicU32::new(limit);
         Self { limit, counts }
     }
 
@@ -133,7 +154,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Counts<K> {
         let Some(count) = self.find(key) else {
             return Ok(None);
         };
-        if count.tries.fetch_add(1, Ordering::Relaxed) < self.limit {
+        if count.tries.fetch_add(1, Ordering::Relaxed) < self.limit() {
             return Ok(Some(count));
         }
         give_back(Some(&count));
@@ -143,7 +164,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Counts<K> {
     /// Returns the count without counting, unless the limit is reached.
     fn look(&self, key: K) -> Result<Option<Arc<Count>>, AccountError> {
         match self.find(key) {
-            Some(count) if count.tries.load(Ordering::Relaxed) >= self.limit => Err(count.refusal()),
+            Some(count) if count.tries.load(Ordering::Relaxed) >= self.limit() => Err(count.refusal()),
             found => Ok(found),
         }
     }
@@ -156,7 +177,11 @@ impl<K: Hash + Eq + Send + Sync + 'static> Counts<K> {
                 since: Instant::now(),
             })
         };
-        (self.limit > 0).then(|| self.counts.get_with(key, fresh))
+        (self.limit() > 0).then(|| self.counts.get_with(key, fresh))
+    }
+
+    fn limit(&self) -> u32 {
+        self.limit.load(Ordering::Relaxed)
     }
 }
 

@@ -65,7 +65,8 @@ impl Admission {
         address: IpAddr,
         name: Option<&str>,
     ) -> Result<Self, Refusal> {
-        let most = dialect.settings.max_connections as u64;
+        let settings = dialect.settings();
+        let most = settings.max_connections as u64;
         let active = &dialect.counters.active;
         active
             .fetch_update(Relaxed, Relaxed, |now| (now < most).then_some(now + 1))
@@ -76,10 +77,10 @@ impl Admission {
             counted: false,
             held: None,
         };
-        if dialect.settings.max_connections_per_ip > 0 {
+        if settings.max_connections_per_ip > 0 {
             dialect
                 .addresses
-                .enter(address.into(), dialect.settings.max_connections_per_ip)?;
+                .enter(address.into(), settings.max_connections_per_ip)?;
             admission.counted = true;
         }
         if let Some(name) = name {

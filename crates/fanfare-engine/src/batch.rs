@@ -81,7 +81,7 @@ impl Framed {
         deflater: &mut Deflater,
     ) -> Bytes {
         match deflate {
-            Some(params) if self.rendering.payload().len() >= mounted.settings.compression_threshold => {
+            Some(params) if self.rendering.payload().len() >= mounted.settings().compression_threshold => {
                 self.compressed(params, deflater)
             }
             _ => self.frame.clone(),

@@ -358,11 +358,11 @@ impl Connection {
 
     /// Whether so much waits for the client that nothing more should be taken from it.
     pub(super) fn is_congested(&self) -> bool {
-        let settings = &self.admission.dialect().settings;
-        let (frames, bytes) = ((settings.send_queue / 4).max(1), settings.send_queue_size / 4);
-        self.outbox
-            .as_ref()
-            .is_some_and(|outbox| outbox.len() > frames || outbox.bytes() > bytes)
+        self.outbox.as_ref().is_some_and(|outbox| {
+            let settings = self.admission.dialect().settings();
+            let (frames, bytes) = ((settings.send_queue / 4).max(1), settings.send_queue_size / 4);
+            outbox.len() > frames || outbox.bytes() > bytes
+        })
     }
 
     /// Puts an answer to the client behind what is queued. Answers are limited by their bytes alone.
@@ -387,16 +387,17 @@ impl Connection {
     }
 
     fn has_room_for_answer(&self, bytes: usize) -> bool {
-        let limit = self.admission.dialect().settings.send_queue_size;
-        let outbox = self.outbox.as_ref();
-        outbox.is_none_or(|outbox| outbox.has_room(bytes, usize::MAX, limit))
+        self.outbox.as_ref().is_none_or(|outbox| {
+            let settings = self.admission.dialect().settings();
+            outbox.has_room(bytes, usize::MAX, settings.send_queue_size)
+        })
     }
 
     fn has_room(&self, bytes: usize) -> bool {
-        let settings = &self.admission.dialect().settings;
-        self.outbox
-            .as_ref()
-            .is_none_or(|outbox| outbox.has_room(bytes, settings.send_queue, settings.send_queue_size))
+        self.outbox.as_ref().is_none_or(|outbox| {
+            let settings = self.admission.dialect().settings();
+            outbox.has_room(bytes, settings.send_queue, settings.send_queue_size)
+        })
     }
 
     fn outbox_mut(&mut self) -> &mut Outbox {

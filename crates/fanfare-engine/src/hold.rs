@@ -38,7 +38,7 @@ impl Hold {
         mounted: &MountedDialect,
         user: &UserId,
     ) -> Result<(Self, InForce), UserFull> {
-        let (dialect, most) = (mounted.number, mounted.settings.max_connections_per_user);
+        let (dialect, most) = (mounted.number, mounted.settings().max_connections_per_user);
         let first = || subscribe(node, Interest::User(user.clone()));
         let in_force = node.interests.acquire(user, (shard, dialect), most, first)?;
         let on = On::User {

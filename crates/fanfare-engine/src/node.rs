@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use arc_swap::{ArcSwap, Guard};
 use fanfare_core::{
     Audience, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, ChannelInterests, Dialect,
     DialectFacts, DialectKind, DialectReport, EVERYONE_CHANNEL, Event, Interests, NodeFacts, PresenceCounts,
@@ -82,8 +83,8 @@ pub struct MountedDialect {
     pub dialect: Arc<dyn Dialect>,
     /// What reaches its connections unasked.
     pub hearing: Reception,
-    /// Its limits and times.
-    pub settings: DialectSettings,
+    /// Its limits and times; a reload replaces them.
+    settings: ArcSwap<DialectSettings>,
     /// Its figures.
     pub counters: DialectCounters,
     pub(super) addresses: Addresses,
@@ -330,7 +331,7 @@ impl Node {
             active: counters.active.load(Relaxed),
             opened: counters.opened.load(Relaxed),
             users: self.interests.users_in(mounted.number),
-            max_connections: mounted.settings.max_connections as u64,
+            max_connections: mounted.settings().max_connections as u64,
             sent: counters
                 .sent
                 .load(Relaxed)
@@ -392,19 +393,30 @@ impl MountedDialect {
             hidden: mounting.kind.defaults().binds.is_empty(),
             hearing: mounting.dialect.receives(),
             dialect: mounting.dialect,
-            settings: mounting.settings,
+            settings: ArcSwap::from_pointee(mounting.settings),
             counters: DialectCounters::default(),
             addresses: Addresses::default(),
             names: Names::default(),
         })
     }
 
+    /// Its limits and times at the moment. Keep them for one use only: a reload replaces them.
+    pub fn settings(&self) -> Guard<Arc<DialectSettings>> {
+        self.settings.load()
+    }
+
+    /// Uses these limits from now on. A connection keeps the rate of messages and the offer of compression that it opened with.
+    pub fn replace_settings(&self, settings: DialectSettings) {
+        self.settings.store(Arc::new(settings));
+    }
+
     /// The settings that reports show.
     pub fn report(&self) -> DialectReport {
+        let settings = self.settings();
         DialectReport {
-            ping_interval: self.settings.ping_interval,
-            ping_timeout: self.settings.ping_timeout,
-            max_message_size: self.settings.max_message_size as u64,
+            ping_interval: settings.ping_interval,
+            ping_timeout: settings.ping_timeout,
+            max_message_size: settings.max_message_size as u64,
         }
     }
 }

@@ -253,11 +253,8 @@ impl Connection {
 
     /// Takes the next message. It lies in buffers that what comes of it may need, so that is left to the caller.
     fn take_message(&mut self, input: &mut Input<'_>, turn: &mut Turn<'_>) -> Taken {
-        let settings = &self
-            .successor
-            .as_ref()
-            .unwrap_or(self.admission.dialect())
-            .settings;
+        let mounted = self.successor.as_ref().unwrap_or(self.admission.dialect());
+        let settings = mounted.settings();
         let limits = Limits {
             max_message_size: settings.max_message_size,
             max_fragments: settings.max_fragments,

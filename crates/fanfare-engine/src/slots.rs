@@ -33,7 +33,7 @@ pub(super) fn of_user(
     mounted: &MountedDialect,
     user: &UserId,
 ) -> impl Future<Output = Result<Option<HeldSlot>, UserFull>> + use<> {
-    let (node, most) = (node.clone(), mounted.settings.max_connections_per_user);
+    let (node, most) = (node.clone(), mounted.settings().max_connections_per_user);
     let slot = Slot {
         scope: SlotScope::User,
         dialect: mounted.name,

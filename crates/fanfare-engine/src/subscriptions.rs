@@ -126,7 +126,7 @@ impl Connection {
     /// How many more subscriptions it may have.
     pub(super) fn subscriptions_left(&self) -> usize {
         let own = self.subscriptions.as_ref().map_or(0, |own| own.len());
-        let most = self.admission.dialect().settings.max_subscriptions;
+        let most = self.admission.dialect().settings().max_subscriptions;
         most.saturating_sub(own)
     }
 

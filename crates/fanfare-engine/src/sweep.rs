@@ -172,7 +172,7 @@ impl Connection {
             self.converse(turn, |talk, context, steps| talk.timer(context, steps));
             self.flush_or_wake();
         }
-        let settings = &self.admission.dialect().settings;
+        let settings = self.admission.dialect().settings();
         let (interval, timeout) = (millis(settings.ping_interval), millis(settings.ping_timeout));
         self.lapse(turn, wall);
         if wall >= self.expires_at {

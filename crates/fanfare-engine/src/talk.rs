@@ -136,7 +136,7 @@ impl Connection {
         self.admission = admission;
         self.keep(hold);
         mounted.counters.opened.fetch_add(1, Relaxed);
-        self.meter = Meter::new(&mounted.settings);
+        self.meter = Meter::new(&mounted.settings());
         self.timer_at = u64::MAX; // was the old conversation's
         self.conversation = mounted.dialect.converse(None);
         self.rehear(turn.shard, turn.key);
@@ -173,7 +173,7 @@ impl Connection {
         let (mounted, deflate) = self.class();
         let mounted = mounted.clone();
         let frame = match deflate {
-            Some(params) if payload.len() >= mounted.settings.compression_threshold => {
+            Some(params) if payload.len() >= mounted.settings().compression_threshold => {
                 turn.codec.deflater.frame(opcode, payload, params)
             }
             _ => encode::frame(opcode, payload, false),

@@ -22,7 +22,7 @@ use fanfare_core::{
 use fanfare_engine::{DialectSettings, Mounting, Node, NodeOptions, Pace, Shard, ShardHandle};
 use fanfare_server::{
     auth::{Credentials, Gate, Verifier, VerifierOptions},
-    http::{self, Door, Origins, RateLimits, Site, SiteOptions},
+    http::{self, Door, Origins, RateLimits, ReloadHandle, Site, SiteOptions, SiteRules},
 };
 use fanfare_transports::BrokerOptions;
 use futures_util::{SinkExt, StreamExt};
@@ -177,20 +177,23 @@ fn options(accounts: Accounts, address: SocketAddr) -> SiteOptions {
     SiteOptions {
         accounts,
         address,
-        log_level: ArcSwap::from_pointee("info"),
         shutdown_timeout: PATIENCE,
         prefix: String::new(),
         origins: Origins::new(&[]),
-        trusted_proxies: Vec::new(),
-        rate_limits: RateLimits::new(0, 0, 0),
-        api_keys: ArcSwap::from_pointee(Credentials::new(["key"])),
         trust_loopback: false,
-        handshake_timeout: PATIENCE,
-        request_timeout: PATIENCE,
-        keep_alive_timeout: PATIENCE,
-        max_header_size: 16 << 10,
-        max_body_size: 1 << 20,
-        tls: None,
+        reload: ReloadHandle::channel().0,
+        rules: ArcSwap::from_pointee(SiteRules {
+            log_level: "info",
+            trusted_proxies: Vec::new(),
+            rate_limits: RateLimits::new(0, 0, 0),
+            api_keys: Credentials::new(["key"]),
+            handshake_timeout: PATIENCE,
+            request_timeout: PATIENCE,
+            keep_alive_timeout: PATIENCE,
+            max_header_size: 16 << 10,
+            max_body_size: 1 << 20,
+            tls: None,
+        }),
     }
 }
 

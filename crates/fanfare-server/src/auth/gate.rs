@@ -8,7 +8,7 @@ use fanfare_core::{BoxFuture, Denial, Identity};
 use fanfare_engine::Authenticator;
 use tokio::{sync::Notify, task::JoinHandle};
 
-use super::{TokenError, Verified, Verifier, identity::identity};
+use super::{JwksError, TokenError, Verified, Verifier, identity::identity};
 use crate::refusals::{RefusalLog, Refused, Subject};
 
 /// Verifies tokens and keeps of them what the rest of the server may know.
@@ -48,16 +48,24 @@ impl Gate {
         self.wanted_claims.store(Arc::new(wanted_claims));
     }
 
-    /// Judges tokens by `verifier` from now on, and returns whether it does: not while that has no keys and the old one
-    /// has some. Keys that the old one has fetched from the same address stay in use.
-    pub fn replace_verifier(&self, verifier: Arc<Verifier>) -> bool {
+    /// Prepares `verifier` to take the place of the present one: fetches its keys, or else takes over those that the present
+    /// one has fetched from the same address.
+    ///
+    /// # Errors
+    /// Why the keys could not be fetched, if `verifier` would judge nothing and the present one judges tokens.
+    pub async fn prepare_verifier(&self, verifier: &Verifier) -> Result<(), JwksError> {
+        let fetched = verifier.refresh_jwks().await;
         verifier.take_over(&self.verifier.load());
-        if !verifier.has_keys() && self.has_keys() {
-            return false;
+        if verifier.has_keys() || !self.has_keys() {
+            return Ok(());
         }
+        fetched
+    }
+
+    /// Judges tokens by `verifier` from now on.
+    pub fn replace_verifier(&self, verifier: Arc<Verifier>) {
         self.verifier.store(verifier);
         self.replaced.notify_one();
-        true
     }
 
     /// Whether there are keys to judge tokens with. While there are none, a node should get no clients.

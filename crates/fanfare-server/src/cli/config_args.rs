@@ -2,18 +2,30 @@
 
 use clap::Subcommand;
 
-use super::{Failure, Global, Outcome, config_command as command};
+use super::{Failure, Global, Outcome, config_command as command, reload::RunningServer};
 use crate::{serve, telemetry};
 
 /// Check, show or explain the configuration.
 #[derive(Subcommand)]
 pub(super) enum ConfigCommand {
     /// Read the configuration and report all errors in it
-    Check(Profile),
+    Check(Check),
     /// Print the effective configuration and where each value was set, without secrets
     Show(Profile),
     /// Print a configuration file with every key, its default and its documentation
     Default,
+}
+
+/// What is checked, and against what.
+#[derive(clap::Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    profile: Profile,
+    /// Also print what a reload of the running server would change, and what needs a restart
+    #[arg(long)]
+    against_running: bool,
+    #[command(flatten)]
+    server: RunningServer,
 }
 
 /// The defaults to start from.
@@ -31,12 +43,12 @@ impl ConfigCommand {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let dialects = serve::dialect_infos();
         let output = match self {
-            Self::Check(profile) => {
+            Self::Check(check) => {
                 if let Some(level) = &global.log_level {
                     telemetry::filter(level)
                         .map_err(|reason| Failure::Usage(format!("--log-level {level}: {reason}")))?;
                 }
-                let sources = global.sources(profile)?;
+                let sources = global.sources(&check.profile)?;
                 super::block_on(async { Ok(command::check(&sources, &dialects)) })?
             }
             Self::Show(profile) => command::show(&global.sources(profile)?, &dialects),
@@ -45,6 +57,12 @@ impl ConfigCommand {
         super::output::text(output.stdout);
         if output.code == 0 {
             eprint!("{}", output.stderr);
+            if let Self::Check(check) = self
+                && check.against_running
+            {
+                let config = global.load(&check.profile)?.config;
+                super::output::text(check.server.reload(&config, true)?);
+            }
             return Ok(());
         }
         Err(Failure::Usage(format!(

@@ -12,6 +12,7 @@ mod key;
 mod listen;
 mod output;
 mod publish;
+mod reload;
 mod remote;
 mod restore;
 mod serve_command;
@@ -74,6 +75,8 @@ enum Command {
     Backup(backup::Backup),
     /// Replace the SQLite database by a backup; the server must be stopped
     Restore(restore::Restore),
+    /// Make the running server read its configuration again: certificates, keys, access rules, limits, log level
+    Reload(reload::Reload),
     /// Measure the server on this machine
     #[cfg(feature = "bench")]
     Bench(bench_command::Bench),
@@ -114,6 +117,7 @@ pub fn run() -> ExitCode {
         Command::Key(command) => command.run(&cli.global),
         Command::Backup(command) => command.run(&cli.global),
         Command::Restore(command) => command.run(&cli.global),
+        Command::Reload(command) => command.run(&cli.global),
         #[cfg(feature = "bench")]
         Command::Bench(command) => command.run(&cli.global),
         Command::Config(command) => command.run(&cli.global),

@@ -1,12 +1,9 @@
 //! `fanfare publish`: publishes an event by the service API.
 
-use std::time::Duration;
-
 use clap::{ArgGroup, Args};
 use serde_json::{Value, json, value::RawValue};
 
 use super::{Failure, Global, Outcome, Profile, block_on, output, remote};
-use crate::causes::Causes;
 
 /// Publish an event to a user, a channel or everyone.
 #[derive(Args)]
@@ -41,11 +38,10 @@ impl Publish {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let config = global.load(&Profile::default())?.config;
         let url = remote::api(&config, self.url.as_deref(), "/api/v1/events")?;
-        let key = self
-            .key
-            .clone()
-            .or_else(|| config.api.keys.first().map(|key| key.expose().to_owned()));
-        block_on(send(url, key, self.body()?))
+        let key = remote::key(&config, self.key.as_deref());
+        let text = block_on(remote::post(&url, key, self.body()?))?;
+        output::line(text);
+        Ok(())
     }
 
     /// Returns the request's body, with the data byte for byte as given.
@@ -67,37 +63,4 @@ impl Publish {
         let (kind, id) = (field("type", &self.kind), field("id", &self.id));
         Ok(format!(r#"{{"to":{to}{kind}{id},"data":{data}}}"#))
     }
-}
-
-async fn send(url: String, key: Option<String>, body: String) -> Outcome {
-    let failed = |error: reqwest::Error| {
-        let error = error.without_url(); // the URL may contain a password
-        Failure::Runtime(format!("cannot reach the server: {}", Causes(&error)))
-    };
-    let client = reqwest::Client::builder()
-        .timeout(Duration::from_secs(10))
-        .build()
-        .map_err(failed)?;
-    let mut request = client
-        .post(url)
-        .header("content-type", "application/json")
-        .body(body);
-    if let Some(key) = key {
-        request = request.bearer_auth(key);
-    }
-    let answer = request.send().await.map_err(failed)?;
-    let status = answer.status();
-    let text = answer.text().await.map_err(failed)?;
-    if status.is_success() {
-        output::line(text);
-        return Ok(());
-    }
-    let said: Value = serde_json::from_str(&text).unwrap_or_default();
-    let reason = said["error"]["message"]
-        .as_str()
-        .or_else(|| said["error"].as_str())
-        .unwrap_or("no reason given");
-    Err(Failure::Runtime(format!(
-        "the server answered {status}: {reason}"
-    )))
 }

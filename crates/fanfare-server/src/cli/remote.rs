@@ -1,7 +1,14 @@
-//! The server that `publish` and `listen` connect to.
+//! The running server's address, and requests to its service API.
+
+use std::time::Duration;
+
+use serde_json::Value;
 
 use super::Failure;
-use crate::config::{Config, Listener};
+use crate::{
+    causes::Causes,
+    config::{Config, Listener, Secret},
+};
 
 /// Returns the listeners that this machine can reach without TLS.
 pub(super) fn reachable(config: &Config) -> impl Iterator<Item = &Listener> {
@@ -36,4 +43,47 @@ pub(super) fn api(config: &Config, url: Option<&str>, path: &str) -> Result<Stri
         ));
     }
     Ok(format!("{base}{path}"))
+}
+
+/// The key for the service API: the one that was given, or the first of `api.keys`.
+pub(super) fn key<'a>(config: &'a Config, given: Option<&'a str>) -> Option<&'a str> {
+    given.or_else(|| config.api.keys.first().map(Secret::expose))
+}
+
+/// Sends a JSON body to the service API, and returns the body of the answer.
+pub(super) async fn post(url: &str, key: Option<&str>, body: String) -> Result<String, Failure> {
+    let failed = |error: reqwest::Error| {
+        let error = error.without_url(); // it may hold a password
+        Failure::Runtime(format!("cannot reach the server: {}", Causes(&error)))
+    };
+    let client = reqwest::Client::builder()
+        .timeout(Duration::from_secs(10))
+        .build()
+        .map_err(failed)?;
+    let request = client.post(url).header("content-type", "application/json");
+    let request = match key {
+        Some(key) => request.bearer_auth(key),
+        None => request,
+    };
+    let answer = request.body(body).send().await.map_err(failed)?;
+    let status = answer.status();
+    let text = answer.text().await.map_err(failed)?;
+    if status.is_success() {
+        return Ok(text);
+    }
+    let said: Value = serde_json::from_str(&text).unwrap_or_default();
+    let problems = said["error"]["details"]["problems"].as_array();
+    let problems = problems.into_iter().flatten().filter_map(Value::as_str);
+    let reason = said["error"]["message"]
+        .as_str()
+        .or_else(|| said["error"].as_str())
+        .unwrap_or("no reason given");
+    let message = problems.fold(
+        format!("the server answered {status}: {reason}"),
+        |message, problem| format!("{message}\nerror: {problem}"),
+    );
+    Err(match status.as_u16() {
+        422 => Failure::Usage(message),
+        _ => Failure::Runtime(message),
+    })
 }

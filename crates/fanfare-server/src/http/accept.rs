@@ -78,11 +78,11 @@ pub async fn serve(
 }
 
 async fn enter(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<Shard>, pace: Rc<Pace>) {
-    let by = Instant::now() + site.options.handshake_timeout;
-    let Some(tls) = &site.options.tls else {
+    let by = Instant::now() + site.rules().handshake_timeout;
+    let Some(tls) = site.rules().tls.clone() else {
         return connection::serve(stream, peer.ip(), by, site, shard, pace).await;
     };
-    let accepting = tls.load().accept(stream);
+    let accepting = tls.accept(stream);
     match timeout_at(by, accepting).await {
         Ok(Ok(stream)) => connection::serve(stream, peer.ip(), by, site, shard, pace).await,
         Ok(Err(error)) => site.gate.refusals.note(&Refused {

@@ -7,7 +7,7 @@ use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 
-use super::{SiteOptions, not_json::NotJson};
+use super::{Site, not_json::NotJson};
 
 /// Why there is no body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,16 +84,12 @@ fn is_form(headers: &HeaderMap) -> bool {
 }
 
 /// The whole body, within the configured limit and time.
-pub(super) async fn read(body: RequestBody, options: &SiteOptions) -> Result<Received, Unread> {
-    read_within(options.max_body_size, body, options).await
+pub(super) async fn read(body: RequestBody, site: &Site) -> Result<Received, Unread> {
+    read_within(usize::MAX, body, site).await
 }
 
 /// As [`read`], where less than the configured limit is enough: `most` bytes.
-pub(super) async fn read_within(
-    most: usize,
-    body: RequestBody,
-    options: &SiteOptions,
-) -> Result<Received, Unread> {
+pub(super) async fn read_within(most: usize, body: RequestBody, site: &Site) -> Result<Received, Unread> {
     let RequestBody {
         incoming,
         rest,
@@ -103,11 +99,15 @@ pub(super) async fn read_within(
     if is_encoded {
         return Err(Unread::Encoded);
     }
-    let limit = most.min(options.max_body_size);
+    let (max_body_size, request_timeout) = {
+        let rules = site.rules();
+        (rules.max_body_size, rules.request_timeout)
+    };
+    let limit = most.min(max_body_size);
     if incoming.size_hint().lower() > limit as u64 {
         return Err(Unread::TooBig); // it says so itself
     }
-    match tokio::time::timeout(options.request_timeout, Limited::new(incoming, limit).collect()).await {
+    match tokio::time::timeout(request_timeout, Limited::new(incoming, limit).collect()).await {
         Ok(Ok(body)) => {
             rest.0.set(false);
             let bytes = body.to_bytes();

@@ -48,17 +48,18 @@ pub(super) async fn access(
     wanted: Scope,
 ) -> Result<(), RouteRejection> {
     let headers = &head.headers;
-    let (configured, accounts) = (site.options.api_keys.load_full(), &site.options.accounts);
+    let accounts = &site.options.accounts;
     if let Some(offered) = bearer(headers) {
         return match accounts.api_key(offered) {
             Some(key) if key.allows(wanted) => Ok(()),
             Some(_) => Err(RouteRejection::OutOfScope(wanted)),
-            None if configured.hold(offered.as_bytes()) => Ok(()),
+            None if site.rules().api_keys.hold(offered.as_bytes()) => Ok(()),
             None => access_of_token(offered, site, peer).await,
         };
     }
     let page_allowed = site.options.origins.allow(headers);
-    let trusting = site.options.trust_loopback && configured.is_open() && !site.is_trusted_proxy(peer);
+    let has_no_key = site.rules().api_keys.is_open();
+    let trusting = site.options.trust_loopback && has_no_key && !site.is_trusted_proxy(peer);
     if !(trusting && page_allowed && is_loopback_caller(peer, head)) {
         return Err(RouteRejection::NoKey);
     }

@@ -44,7 +44,7 @@ pub(super) async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let reading = first_head::read(&mut stream, site.options.max_header_size);
+    let reading = first_head::read(&mut stream, site.rules().max_header_size);
     match timeout_at(first_head_by, reading).await {
         Ok(Ok(head)) if head.is_empty() => {} // hung up without a word
         // In a box, or a connection that waits for its first request would have room for all the rest.
@@ -72,13 +72,14 @@ async fn serve_http<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let options = &site.options;
-    let (max_head, max_body) = (options.max_header_size, options.max_body_size);
+    let rules = site.rules();
+    let (max_head, max_body) = (rules.max_header_size, rules.max_body_size);
     let activity = Activity::new(TimeLimits {
         first_head_by,
-        request: options.request_timeout,
-        keep_alive: options.keep_alive_timeout,
+        request: rules.request_timeout,
+        keep_alive: rules.keep_alive_timeout,
     });
+    drop(rules);
     let stream = HttpStream::new(
         stream,
         head,

@@ -59,7 +59,7 @@ fn limit(request: &Request<RequestBody>, peer: IpAddr, site: &Site) -> Option<De
         return None;
     }
     let (client, now) = (site.client(peer, request.headers()), SystemTime::now());
-    let limits = &site.options.rate_limits;
+    let limits = &site.rules().rate_limits;
     match site.mount(path) {
         Some(_) => limits.upgrade(client, now),
         None => limits.request(client, now),

@@ -52,7 +52,7 @@ pub(super) async fn answer(
     {
         return reject(mounted, &rejection);
     }
-    let body = match body::read(sent, &site.options).await {
+    let body = match body::read(sent, site).await {
         Ok(body) => body,
         Err(unread) => return reply::failed(mounted, unread.status(), &unread.message()),
     };
@@ -110,7 +110,7 @@ async fn carry_out(plan: Plan, site: &Site, mounted: &MountedDialect) -> HttpRep
                 own: site.node.dialect_facts(mounted),
                 settings: mounted.report(),
                 listener: site.options.address,
-                log_level: **site.options.log_level.load(),
+                log_level: site.rules().log_level,
                 draining: site.node.is_draining(),
                 shutdown_timeout: site.options.shutdown_timeout,
                 connections,

@@ -256,9 +256,7 @@ impl Draft {
 pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Refusal> {
     let site = call.site;
     let who = identify(site, call.headers()).await?;
-    let body = body::read(call.body, &site.options)
-        .await
-        .map_err(Refusal::Unread)?;
+    let body = body::read(call.body, site).await.map_err(Refusal::Unread)?;
     let draft = match Draft::read(&body.bytes) {
         Ok(draft) => draft,
         Err(refusal) => {

@@ -33,8 +33,9 @@ mod tls;
 mod upgrade;
 
 pub use accept::{Door, serve};
+pub use api::reload::{ReloadHandle, ReloadMode, ReloadReport, ReloadRequest, ReloadRequests};
 pub use bind::{BindError, Bound, bind};
 pub use origin::Origins;
 pub use rate_limit::{Decision, RateLimits};
-pub use site::{Site, SiteOptions};
+pub use site::{Site, SiteOptions, SiteRules};
 pub use tls::{TlsError, load_tls};

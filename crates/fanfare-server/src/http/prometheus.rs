@@ -141,7 +141,7 @@ const DIALECT_GAUGES: &[OfDialect] = &[
     (
         "fanfare_connections_max",
         "The most connections allowed",
-        |_, mounted| mounted.settings.max_connections as u64,
+        |_, mounted| mounted.settings().max_connections as u64,
     ),
     (
         "fanfare_subscriptions",

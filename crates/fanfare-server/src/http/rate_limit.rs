@@ -18,7 +18,6 @@ use governor::{
     state::keyed::DashMapStateStore,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use tokio::task::JoinHandle;
 
 /// How often full buckets are looked for. What an attacker could fill meanwhile is bounded by how fast connections are
 /// accepted.
@@ -67,18 +66,21 @@ impl RateLimits {
         ))
     }
 
-    /// Forgets full buckets from time to time, on the runtime of the caller; `None` where nothing is limited.
-    pub fn spawn_forgetting(self: &Arc<Self>) -> Option<JoinHandle<()>> {
+    /// Forgets full buckets from time to time, on the runtime of the caller, as long as these limits are used.
+    pub fn spawn_forgetting(self: &Arc<Self>) {
         if self.upgrades.is_none() && self.requests.is_none() {
-            return None;
+            return;
         }
-        let limits = self.clone();
-        Some(tokio::spawn(async move {
+        let limits = Arc::downgrade(self);
+        tokio::spawn(async move {
             loop {
                 tokio::time::sleep(FORGET_EVERY).await;
-                limits.forget();
+                match limits.upgrade() {
+                    Some(limits) => limits.forget(),
+                    None => return,
+                }
             }
-        }))
+        });
     }
 }
 

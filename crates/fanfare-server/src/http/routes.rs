@@ -9,7 +9,7 @@ use super::{
         Family::{self, Auth, Sessions},
         auth, password, sessions,
     },
-    api::{channels, connections, events, members, presence, reset_token},
+    api::{channels, connections, events, members, presence, reload, reset_token},
     call::RouteCall,
     caller, health, messages, metrics, openapi,
     rejection::RouteRejection,
@@ -96,6 +96,7 @@ pub(super) static TABLE: &[Route] = &[
     route!(GET "/api/v1/users/{id}/presence", Service, Key, async |call: RouteCall<'_>| presence::show(call.segment, call.site).await),
     // Its caller can become that user.
     route!(POST "/api/v1/users/{id}/reset-token", Service, Admin, async |call: RouteCall<'_>| reset_token::create(call.segment, call.site).await),
+    route!(POST "/api/v1/reload", Service, Admin, async |call: RouteCall<'_>| reload::start(call.query(), call.site).await),
     route!(GET "/api/v1/connections", Service, Key, async |call: RouteCall<'_>| connections::list(call.query(), call.site).await),
     route!(DELETE "/api/v1/connections/{id}", Service, Key, async |call: RouteCall<'_>| connections::end(call.segment, call.site).await),
     route!(GET "/api/v1/channels", Service, Key, async |call: RouteCall<'_>| channels::list(call.query(), call.site).await),

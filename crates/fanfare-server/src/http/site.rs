@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use fanfare_accounts::Accounts;
 use fanfare_core::{RequestHead, path_matches};
 use fanfare_engine::{MountedDialect, Node};
 use ipnet::IpNet;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Origins, RateLimits};
+use super::{Origins, RateLimits, api::reload::ReloadHandle};
 use crate::auth::{Credentials, Gate};
 
 /// One listener's dialects and rules. Shared by all shards.
@@ -40,22 +40,31 @@ pub struct SiteOptions {
     pub accounts: Accounts,
     /// Where it listens.
     pub address: SocketAddr,
-    /// The least important messages that are logged, as `info`; a reload replaces it.
-    pub log_level: ArcSwap<&'static str>,
     /// How long a drain may take.
     pub shutdown_timeout: Duration,
     /// The path below which everything is mounted; empty for the root.
     pub prefix: String,
     /// Which web pages may connect.
     pub origins: Origins,
+    /// Whether callers on this machine need no key while there is none.
+    pub trust_loopback: bool,
+    /// Has the configuration read again.
+    pub reload: ReloadHandle,
+    /// What a reload replaces, all at once.
+    pub rules: ArcSwap<SiteRules>,
+}
+
+/// The rules of a listener that a reload replaces.
+#[derive(Clone)]
+pub struct SiteRules {
+    /// The least important messages that are logged, as `info`.
+    pub log_level: &'static str,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How often one address may come; the same for all listeners.
     pub rate_limits: Arc<RateLimits>,
-    /// What services prove themselves with; a reload replaces it.
-    pub api_keys: ArcSwap<Credentials>,
-    /// Whether callers on this machine need no key while there is none.
-    pub trust_loopback: bool,
+    /// What services prove themselves with.
+    pub api_keys: Credentials,
     /// For TLS and for the head of a connection's first request.
     pub handshake_timeout: Duration,
     /// For each request, from its first byte to the end of its body.
@@ -66,8 +75,8 @@ pub struct SiteOptions {
     pub max_header_size: usize,
     /// Bytes in a request's body.
     pub max_body_size: usize,
-    /// The certificate and key, for TLS; a reload replaces them.
-    pub tls: Option<ArcSwap<TlsAcceptor>>,
+    /// The certificate and key, for TLS. Whether a listener has TLS at all does not change.
+    pub tls: Option<TlsAcceptor>,
 }
 
 impl Site {
@@ -108,21 +117,14 @@ impl Site {
         })
     }
 
-    /// Serves new connections with this certificate. Whether a listener has TLS at all does not change.
-    pub fn replace_certificate(&self, tls: &TlsAcceptor) {
-        if let Some(current) = &self.options.tls {
-            current.store(Arc::new(tls.clone()));
-        }
+    /// The rules at the moment. Keep them for one use only: a reload replaces them.
+    pub fn rules(&self) -> Guard<Arc<SiteRules>> {
+        self.options.rules.load()
     }
 
-    /// Lets services in by these keys from now on.
-    pub fn replace_api_keys(&self, keys: Credentials) {
-        self.options.api_keys.store(Arc::new(keys));
-    }
-
-    /// Reports this log level from now on.
-    pub fn report_log_level(&self, level: &'static str) {
-        self.options.log_level.store(Arc::new(level));
+    /// Serves new connections and requests by these rules.
+    pub fn replace_rules(&self, rules: SiteRules) {
+        self.options.rules.store(Arc::new(rules));
     }
 
     /// Who is mounted at `path`.
@@ -144,14 +146,14 @@ impl Site {
     /// Whether `peer` is a proxy in front of this server.
     pub(super) fn is_trusted_proxy(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
-        self.options
+        self.rules()
             .trusted_proxies
             .iter()
             .any(|network| network.contains(&peer))
     }
 
     pub(super) fn client(&self, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
-        super::address::client(peer, headers, &self.options.trusted_proxies)
+        super::address::client(peer, headers, &self.rules().trusted_proxies)
     }
 }
 

@@ -103,7 +103,7 @@ pub(super) async fn upgrade(
         Ok((seat, answer)) => {
             await_upgrade(
                 on_upgrade,
-                site.options.handshake_timeout,
+                site.rules().handshake_timeout,
                 async move |upgraded| take_over(seat, upgraded),
             );
             answer
@@ -240,7 +240,7 @@ fn has_body(headers: &HeaderMap) -> bool {
 
 /// Agrees on compression where it is switched on and the client offers a form of it that we can serve.
 fn negotiate(mounted: &MountedDialect, headers: &HeaderMap) -> Result<Option<Agreement>, Malformed> {
-    if mounted.settings.compression {
+    if mounted.settings().compression {
         extensions::negotiate(headers)
     } else {
         Ok(None)
@@ -317,7 +317,7 @@ fn refuse(
         Rejection::Close { code, reason } => match check(head, site, mounted) {
             Ok(accept) => {
                 let frame = encode::close_frame(code, &reason);
-                let timeout = site.options.handshake_timeout;
+                let timeout = site.rules().handshake_timeout;
                 await_upgrade(on_upgrade, timeout, async move |upgraded| {
                     turn_away(upgraded, &frame).await;
                 });

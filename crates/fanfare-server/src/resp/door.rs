@@ -102,10 +102,16 @@ impl DoorOptions {
     }
 }
 
+/// How publishers log in; a reload replaces it.
+struct Login {
+    secrets: Secrets,
+    timeout: Duration,
+}
+
 /// What all connections of the door share.
 pub struct Door {
     pub(super) options: DoorOptions,
-    secrets: ArcSwap<Secrets>,
+    login: ArcSwap<Login>,
     pub(super) stats: Stats,
     pub(super) since: Instant,
     pub(super) malformed: LogThrottle,
@@ -120,7 +126,10 @@ impl Door {
     pub fn new(options: DoorOptions) -> Self {
         Self {
             limits: Limits::with_max_bulk(options.max_message),
-            secrets: ArcSwap::from_pointee(options.secrets.clone()),
+            login: ArcSwap::from_pointee(Login {
+                secrets: options.secrets.clone(),
+                timeout: options.login_timeout,
+            }),
             options,
             stats: Stats::default(),
             since: Instant::now(),
@@ -131,9 +140,14 @@ impl Door {
         }
     }
 
-    /// Lets in by these secrets from now on. A connection that has logged in stays so.
-    pub fn replace_secrets(&self, secrets: Secrets) {
-        self.secrets.store(Arc::new(secrets));
+    /// Lets in by these secrets and within this time from now on. A connection that has logged in stays so.
+    pub fn replace_login(&self, secrets: Secrets, timeout: Duration) {
+        self.login.store(Arc::new(Login { secrets, timeout }));
+    }
+
+    /// How long a connection may take to log in.
+    pub(super) fn login_timeout(&self) -> Duration {
+        self.login.load().timeout
     }
 
     /// What it has counted.
@@ -154,18 +168,18 @@ impl Door {
 
     /// Whether anybody who can connect may publish. Such a door belongs on the loopback interface only.
     pub fn is_open(&self) -> bool {
-        let secrets = self.secrets.load();
+        let secrets = &self.login.load().secrets;
         secrets.password.is_open() && secrets.keys.is_open() && !self.options.host.needs_key()
     }
 
     /// Whether `secret` is the password.
     pub(super) fn holds_password(&self, secret: &[u8]) -> bool {
-        self.secrets.load().password.hold(secret)
+        self.login.load().secrets.password.hold(secret)
     }
 
     /// Whether `secret` is an API key that may publish.
     pub(super) fn holds_key(&self, secret: &[u8]) -> bool {
-        self.secrets.load().keys.hold(secret) || self.options.host.holds_key(secret)
+        self.login.load().secrets.keys.hold(secret) || self.options.host.holds_key(secret)
     }
 
     pub(super) fn next_id(&self) -> u64 {

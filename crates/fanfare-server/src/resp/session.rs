@@ -267,7 +267,7 @@ impl<'a> Session<'a> {
             self.authenticated = true;
             self.login_deadline = None;
         } else if self.login_deadline.is_none() {
-            self.login_deadline = Some(Instant::now() + self.door.options.login_timeout);
+            self.login_deadline = Some(Instant::now() + self.door.login_timeout());
         }
     }
 

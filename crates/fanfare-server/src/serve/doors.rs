@@ -10,8 +10,8 @@ use tokio_rustls::TlsAcceptor;
 use super::redis_door;
 use crate::{
     auth::{Credentials, Gate},
-    config::{Config, Listener, Loaded, Secret},
-    http::{self, BindError, Bound, Door, Origins, RateLimits, Site, SiteOptions},
+    config::{Config, Limits, Listener, Loaded, Secret},
+    http::{self, BindError, Bound, Door, Origins, RateLimits, ReloadHandle, Site, SiteOptions, SiteRules},
 };
 
 /// A listening address with one socket for each shard.
@@ -36,6 +36,7 @@ pub(super) struct Serving<'a> {
     pub(super) gate: &'a Arc<Gate>,
     pub(super) accounts: &'a Accounts,
     pub(super) rate_limits: &'a Arc<RateLimits>,
+    pub(super) reload: &'a ReloadHandle,
 }
 
 /// Binds everything before the first connection is accepted, so that a start either succeeds whole or fails clearly.
@@ -62,9 +63,38 @@ pub(super) fn open(
     Ok(doors)
 }
 
-/// What services prove themselves with over HTTP.
-pub(super) fn api_keys(config: &Config) -> Credentials {
-    Credentials::new(config.api.keys.iter().map(Secret::expose))
+/// The rules of a listener that a reload replaces.
+pub(super) fn rules(config: &Config, rate_limits: &Arc<RateLimits>, tls: Option<TlsAcceptor>) -> SiteRules {
+    let limits = &config.limits;
+    SiteRules {
+        log_level: config.log.level.name(),
+        trusted_proxies: limits.trusted_proxies.clone(),
+        rate_limits: rate_limits.clone(),
+        api_keys: Credentials::new(config.api.keys.iter().map(Secret::expose)),
+        handshake_timeout: limits.handshake_timeout,
+        request_timeout: limits.request_timeout,
+        keep_alive_timeout: limits.keep_alive_timeout,
+        max_header_size: limits.max_header_size,
+        max_body_size: limits.max_body_size,
+        tls,
+    }
+}
+
+/// How often one address may come, at all listeners together: handshakes and requests per second, and the burst.
+pub(super) fn rates(limits: &Limits) -> [u32; 3] {
+    [
+        limits.upgrades_per_second_per_ip,
+        limits.requests_per_second_per_ip,
+        limits.burst,
+    ]
+}
+
+/// The buckets of [`rates`], which are kept tidy as long as they are used.
+pub(super) fn rate_limits(limits: &Limits) -> Arc<RateLimits> {
+    let [upgrades, requests, burst] = rates(limits);
+    let rate_limits = RateLimits::new(upgrades, requests, burst);
+    rate_limits.spawn_forgetting();
+    rate_limits
 }
 
 fn site(
@@ -79,20 +109,12 @@ fn site(
     let options = SiteOptions {
         accounts: serving.accounts.clone(),
         address,
-        log_level: ArcSwap::from_pointee(config.log.level.name()),
         shutdown_timeout: config.shutdown.timeout,
         prefix: listener.prefix.trim_end_matches('/').to_owned(),
         origins: Origins::new(&config.auth.allowed_origins),
-        trusted_proxies: config.limits.trusted_proxies.clone(),
-        rate_limits: serving.rate_limits.clone(),
-        api_keys: ArcSwap::from_pointee(api_keys(config)),
         trust_loopback: config.api.trust_loopback,
-        handshake_timeout: config.limits.handshake_timeout,
-        request_timeout: config.limits.request_timeout,
-        keep_alive_timeout: config.limits.keep_alive_timeout,
-        max_header_size: config.limits.max_header_size,
-        max_body_size: config.limits.max_body_size,
-        tls: tls.map(ArcSwap::from_pointee),
+        reload: serving.reload.clone(),
+        rules: ArcSwap::from_pointee(rules(config, serving.rate_limits, tls)),
     };
     let dialects = listener.dialects.iter().filter_map(named).collect();
     let is_guest = |host: &str, guest: &str| fanfare_dialects::SHARING.contains(&(host, guest));

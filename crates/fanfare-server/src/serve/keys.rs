@@ -1,6 +1,6 @@
 //! The keys that tokens are verified with, from the configuration to a verifier.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     auth::{self, Algorithm, AuthSetupError, Verifier, VerifierOptions},
@@ -18,7 +18,7 @@ pub(super) enum Purpose {
 
 /// A verifier, and what is known of the secret it uses.
 pub(super) struct Keys {
-    pub(super) verifier: Verifier,
+    pub(super) verifier: Arc<Verifier>,
     /// The secret that tokens are signed with, if there is one.
     pub(super) secret: Option<Vec<u8>>,
     /// The file of the secret, if this start made it.
@@ -56,7 +56,7 @@ pub(super) fn load(loaded: &Loaded, purpose: Purpose) -> Result<Keys, Problem> {
     };
     let verifier = Verifier::new(options).map_err(|error| problem(loaded, &error))?;
     Ok(Keys {
-        verifier,
+        verifier: Arc::new(verifier),
         secret,
         made,
     })

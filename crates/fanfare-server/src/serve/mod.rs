@@ -10,6 +10,7 @@ mod keys;
 mod prepare;
 mod redis_door;
 mod reload;
+mod reload_changes;
 mod settings;
 mod shutdown;
 mod threads;
@@ -26,7 +27,7 @@ use fanfare_transports::BrokerOptions;
 use crate::{
     auth::Gate,
     config::{Config, ConfigErrors},
-    http::RateLimits,
+    http::ReloadHandle,
 };
 
 pub use access::policy;
@@ -85,7 +86,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         storage,
         tls,
     } = prepared;
-    let verifier = Arc::new(keys.verifier);
+    let verifier = keys.verifier;
     // The first tokens should find the keys; a provider that is away holds up the start for as long as a fetch may take,
     // and the task that fetches again logs why.
     let _ = verifier.refresh_jwks().await;
@@ -113,19 +114,15 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let (handles, commands): (Vec<_>, Vec<_>) = (0..shards).map(|_| ShardHandle::channel()).unzip();
     node.attach(handles, broker);
 
-    let limits = &config.limits;
-    let rate_limits = RateLimits::new(
-        limits.upgrades_per_second_per_ip,
-        limits.requests_per_second_per_ip,
-        limits.burst,
-    );
-    let forgetting = rate_limits.spawn_forgetting();
+    let rate_limits = doors::rate_limits(&config.limits);
+    let (reload, reload_requests) = ReloadHandle::channel();
     let following = accounts::follow(&accounts, &node);
     let serving = Serving {
         node: &node,
         gate: &gate,
         accounts: &accounts,
         rate_limits: &rate_limits,
+        reload: &reload,
     };
     let doors = doors::open(&loaded, tls, &serving, shards)?;
     let listening = doors
@@ -146,7 +143,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         rooms: access::rooms(config),
     }
     .warn();
-    let reloading = tokio::spawn(reload.follow(reload_signals));
+    let reloading = tokio::spawn(reload.follow(reload_signals, reload_requests));
     // Ticks are the control thread's; they end with it.
     for mounted in &node.dialects {
         tokio::spawn(node.clone().tick(mounted.clone()));
@@ -157,7 +154,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     reloading.abort();
     threads.stop();
     leave(&node).await;
-    for task in forgetting.into_iter().chain([refreshing]).chain(following) {
+    for task in [refreshing].into_iter().chain(following) {
         task.abort();
     }
     accounts.storage().close().await;

@@ -1,42 +1,28 @@
-//! Reads the configuration again at SIGHUP: certificates, keys, access rules, API keys and the log level. What else differs
-//! needs a restart, and is named.
+//! Reads the configuration again, at SIGHUP or for a caller of the service API: what can change without a restart is replaced
+//! all together, or not at all. What else differs is named.
 
 use std::sync::Arc;
 
 use fanfare_accounts::Accounts;
-use fanfare_engine::Node;
+use fanfare_engine::{DialectSettings, Node};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_rustls::TlsAcceptor;
 
 use super::{
     Purpose, accounts,
     doors::{self, OpenDoor, Serving},
     prepare::{self, Prepared},
     redis_door,
+    reload_changes::{Changes, FileContents, what_would_open},
+    settings,
 };
 use crate::{
     auth::Gate,
     causes::Causes,
-    config::{self, Config, ConfigErrors, Listener, Loaded, Problem, Sources, Tls},
-    http::{Door, Site},
+    config::{self, Config, ConfigErrors, Listener, Loaded, Problem, Sources},
+    http::{Door, RateLimits, ReloadMode, ReloadReport, ReloadRequest, ReloadRequests, Site},
     resp,
     telemetry::LogFilter,
 };
-
-/// The keys that are applied, besides the files of certificates and what dialects add to the access rules' defaults.
-const APPLIED: [&str; 11] = [
-    "api.keys",
-    "auth.algorithms",
-    "auth.audience",
-    "auth.issuer",
-    "auth.jwks_url",
-    "auth.jwt_secret",
-    "auth.jwt_secret_file",
-    "auth.public_key_file",
-    "channel",
-    "log.level",
-    "resp.password",
-];
 
 /// What a server starts with.
 pub struct Start {
@@ -70,12 +56,27 @@ impl Signals {
 /// A running server, as far as its configuration can be read again.
 pub(super) struct Reload {
     start: Start,
+    /// What was applied last.
+    in_force: Loaded,
+    files: FileContents,
     node: Arc<Node>,
     gate: Arc<Gate>,
     accounts: Accounts,
+    rate_limits: Arc<RateLimits>,
     /// Each with its listener at the start.
     sites: Vec<(Listener, Arc<Site>)>,
     redis_doors: Vec<Arc<resp::Door>>,
+}
+
+/// A configuration that is ready to take the place of the one in force.
+struct Staged {
+    /// As it was read.
+    loaded: Loaded,
+    files: FileContents,
+    /// As it is applied: with the values of the start where a key needs a restart.
+    config: Config,
+    parts: Prepared,
+    dialects: Vec<DialectSettings>,
 }
 
 impl Reload {
@@ -90,176 +91,185 @@ impl Reload {
             Door::Resp(door, _) => Some(door.clone()),
         };
         Self {
+            in_force: start.loaded.clone(),
+            files: FileContents::read(&start.loaded.config),
             sites: doors.iter().filter_map(site).collect(),
             redis_doors: doors.iter().filter_map(redis_door).collect(),
             node: serving.node.clone(),
             gate: serving.gate.clone(),
             accounts: serving.accounts.clone(),
+            rate_limits: serving.rate_limits.clone(),
             start,
         }
     }
 
-    /// Obeys the signals for ever.
-    pub(super) async fn follow(self, mut signals: Signals) {
+    /// Obeys signals and callers for ever, one at a time.
+    pub(super) async fn follow(mut self, mut signals: Signals, mut requests: ReloadRequests) {
         let [user1, user2] = &mut signals.user;
         loop {
             tokio::select! {
-                _ = signals.hangup.recv() => self.read_again().await,
+                _ = signals.hangup.recv() => drop(self.reload(ReloadMode::Apply).await),
+                Some(ReloadRequest { mode, reply }) = requests.recv() => {
+                    let outcome = self.reload(mode).await;
+                    let _ = reply.send(outcome); // the caller may have gone
+                }
                 _ = user1.recv() => tracing::debug!("SIGUSR1 does nothing"),
                 _ = user2.recv() => tracing::debug!("SIGUSR2 does nothing"),
             }
         }
     }
 
-    async fn read_again(&self) {
+    /// Reloads and logs what came of it; a dry run does neither.
+    async fn reload(&mut self, mode: ReloadMode) -> Result<ReloadReport, Vec<String>> {
         if self.node.is_draining() {
-            tracing::info!("the server drains; the configuration is not read again");
-            return;
+            let text = "the server drains; the configuration is not read again";
+            tracing::info!("{text}");
+            return Err(vec![text.to_owned()]);
         }
-        match self.prepare() {
-            Ok((loaded, prepared)) => {
-                self.apply(&loaded, prepared).await;
-                for warning in &loaded.warnings {
-                    tracing::warn!("configuration: {warning}");
-                }
-                self.name_what_stays(&loaded);
-                tracing::info!(
-                    "configuration read again: certificates, keys, access rules, API keys, log level"
-                );
-            }
+        let staged = match self.stage(mode).await {
+            Ok(staged) => staged,
             Err(errors) => {
-                for problem in &errors.problems {
-                    tracing::error!("configuration: {problem}");
+                let problems: Vec<_> = errors.problems.iter().map(Problem::to_string).collect();
+                if mode == ReloadMode::Apply {
+                    log_refusal(&problems);
                 }
-                tracing::error!(
-                    errors = errors.problems.len(),
-                    "the configuration cannot be used; nothing is changed"
-                );
+                return Err(problems);
             }
+        };
+        let changes = Changes {
+            start: &self.start.loaded,
+            in_force: (&self.in_force, &self.files),
+            wanted: (&staged.loaded, &staged.files),
+        };
+        let report = ReloadReport {
+            applied: mode == ReloadMode::Apply,
+            file: staged.loaded.file.as_ref().map(|file| file.display().to_string()),
+            changed: changes.applied(),
+            needs_restart: changes.needing_restart(),
+            warnings: staged.loaded.warnings.iter().map(Problem::to_string).collect(),
+        };
+        if report.applied {
+            self.apply(staged);
+            log_report(&report);
         }
+        Ok(report)
     }
 
-    /// Builds everything before anything is replaced.
-    fn prepare(&self) -> Result<(Loaded, Prepared), ConfigErrors> {
-        let mut loaded = config::load(&self.start.sources, &super::dialect_infos())?;
-        // The policy and the verifier are made of some settings that the rest of the server keeps.
+    /// Builds everything that would be replaced.
+    async fn stage(&self, mode: ReloadMode) -> Result<Staged, ConfigErrors> {
+        let loaded = config::load(&self.start.sources, &super::dialect_infos())?;
         let started = &self.start.loaded.config;
         let problems = what_would_open(started, &loaded);
         if !problems.is_empty() {
             return Err(ConfigErrors { problems });
         }
-        let wanted = loaded.clone();
-        loaded.config.authorizer.clone_from(&started.authorizer);
-        loaded.config.auth.leeway = started.auth.leeway;
-        loaded.config.data_dir.clone_from(&started.data_dir); // the secret's
-        let prepared = prepare::prepare(&loaded, Purpose::Serve)?;
-        Ok((wanted, prepared))
+        let mut effective = loaded.clone();
+        keep_until_restart(&mut effective.config, started);
+        let purpose = match mode {
+            ReloadMode::Apply => Purpose::Serve,
+            ReloadMode::DryRun => Purpose::Check,
+        };
+        let files = FileContents::read(&effective.config);
+        let parts = prepare::prepare(&effective, purpose)?;
+        let fetched = self.gate.prepare_verifier(&parts.keys.verifier).await;
+        fetched.map_err(|error| {
+            let text = format!(
+                "the key set cannot be fetched; the keys stay as they are: {}",
+                Causes(&error)
+            );
+            let problems = vec![loaded.problem("auth.jwks_url", text)];
+            ConfigErrors { problems }
+        })?;
+        let config = effective.config;
+        let dialect = |kind| settings::settings(&config, &settings::configured(&config, kind));
+        Ok(Staged {
+            dialects: fanfare_dialects::ALL.iter().map(|kind| dialect(*kind)).collect(),
+            loaded,
+            files,
+            config,
+            parts,
+        })
     }
 
-    async fn apply(&self, loaded: &Loaded, prepared: Prepared) {
-        let Prepared {
-            keys, policy, tls, ..
-        } = prepared;
-        let config = &loaded.config;
-        let verifier = Arc::new(keys.verifier);
-        let fetched = verifier.refresh_jwks().await;
-        if self.gate.replace_verifier(verifier) {
-            self.accounts
-                .replace_signing(accounts::options(config, keys.secret).signing);
-        } else if let Err(error) = fetched {
-            let error = Causes(&error);
-            tracing::error!(%error, "the key set cannot be fetched; the keys stay as they are");
+    /// Replaces what was staged. Nothing here waits or fails.
+    fn apply(&mut self, staged: Staged) {
+        let Staged {
+            loaded,
+            files,
+            config,
+            parts,
+            dialects,
+        } = staged;
+        self.gate.replace_verifier(parts.keys.verifier);
+        self.gate.replace_wanted_claims(parts.policy.wanted_claims());
+        self.accounts
+            .replace_options(accounts::options(&config, parts.keys.secret));
+        self.node.access.replace_policy(parts.policy);
+        for (mounted, settings) in self.node.dialects.iter().zip(dialects) {
+            mounted.replace_settings(settings);
         }
-        self.gate.replace_wanted_claims(policy.wanted_claims());
-        self.node.access.replace_policy(policy);
-        let certificates = config.listener.iter().zip(&tls);
-        for (listener, tls) in certificates.filter_map(|(listener, tls)| Some((listener, tls.as_ref()?))) {
-            self.replace_certificate(listener, tls);
+        // The buckets are kept as long as their limits are the same.
+        if doors::rates(&config.limits) != doors::rates(&self.in_force.config.limits) {
+            self.rate_limits = doors::rate_limits(&config.limits);
         }
-        for (_, site) in &self.sites {
-            site.replace_api_keys(doors::api_keys(config));
+        for (started, site) in &self.sites {
+            // A listener is known by its address; one that is gone from the file serves on with its certificate.
+            let mut listeners = config.listener.iter().zip(&parts.tls);
+            let own = listeners.find(|(listener, _)| listener.bind == started.bind);
+            let current = site.rules().tls.clone();
+            let renewed = own.and_then(|(_, tls)| tls.clone());
+            let tls = current.map(|current| renewed.unwrap_or(current));
+            site.replace_rules(doors::rules(&config, &self.rate_limits, tls));
         }
         for door in &self.redis_doors {
-            door.replace_secrets(redis_door::secrets(config));
+            door.replace_login(redis_door::secrets(&config), config.limits.handshake_timeout);
         }
-        if let Some(log) = &self.start.log {
-            match log.replace(&loaded.log_filter) {
-                Ok(()) => {
-                    for (_, site) in &self.sites {
-                        site.report_log_level(config.log.level.name());
-                    }
-                }
-                Err(error) => tracing::error!(error, "the log level stays as it is"),
-            }
+        if let Some(log) = &self.start.log
+            && let Err(error) = log.replace(&loaded.log_filter)
+        {
+            tracing::error!(error, "the log level stays as it is"); // the log itself has ended
         }
+        (self.in_force, self.files) = (loaded, files);
     }
+}
 
-    /// A listener is known by its address.
-    fn replace_certificate(&self, listener: &Listener, tls: &TlsAcceptor) {
-        for (started, site) in &self.sites {
-            if started.bind == listener.bind {
-                site.replace_certificate(tls);
-            }
-        }
-    }
-
-    /// Logs which keys differ from those that the server started with and are not applied.
-    fn name_what_stays(&self, loaded: &Loaded) {
-        let stays = what_stays(&self.start.loaded, loaded);
-        if !stays.is_empty() {
-            tracing::warn!(
-                "configuration: what differs in {} needs a restart",
-                stays.join(", ")
-            );
+/// Gives the keys that need a restart their values of the start, as far as what is staged is made of them.
+fn keep_until_restart(config: &mut Config, started: &Config) {
+    config.authorizer.clone_from(&started.authorizer);
+    config.auth.leeway = started.auth.leeway;
+    config.data_dir.clone_from(&started.data_dir); // the secret's
+    for (name, dialect) in &mut config.dialects {
+        // A client that is pinged every minute would be ended by a shorter silence before its next ping.
+        if let Some(started) = started.dialects.get(name) {
+            dialect.ping_interval = started.ping_interval;
+            dialect.ping_timeout = started.ping_timeout;
         }
     }
 }
 
-/// What the new secrets would open beside settings that stay as they are until a restart. The checks of the configuration
-/// have judged them beside the new settings.
-fn what_would_open(started: &Config, loaded: &Loaded) -> Vec<Problem> {
-    let config = &loaded.config;
-    let has_no_key = config.api.keys.is_empty();
-    let is_door_reached = started.resp.bind.is_some_and(|bind| !bind.is_loopback());
-    let mut problems = Vec::new();
-    if is_door_reached && has_no_key && config.resp.password.is_none() {
-        let text = "found none, expected a password (or api.keys) until a restart: the Redis-protocol door keeps the address \
-                    of the start, where anybody could publish";
-        problems.push(loaded.problem("resp.password", text));
+fn log_refusal(problems: &[String]) {
+    for problem in problems {
+        tracing::error!("configuration: {problem}");
     }
-    let is_trusting = started.api.trust_loopback && !config.api.trust_loopback;
-    if is_trusting && has_no_key && !started.api.keys.is_empty() {
-        let text = "found none, expected a key until a restart: api.trust_loopback stays as it was at the start, and any \
-                    program on this machine could use the API";
-        problems.push(loaded.problem("api.keys", text));
-    }
-    problems
+    tracing::error!(
+        errors = problems.len(),
+        "the configuration cannot be used; nothing is changed"
+    );
 }
 
-fn what_stays<'a>(started: &'a Loaded, loaded: &'a Loaded) -> Vec<&'a str> {
-    let is_of_policy = |key: &str| {
-        let (table, option) = key.split_once('.').unwrap_or_default();
-        let kind = fanfare_dialects::find(table);
-        kind.is_some_and(|(_, kind)| kind.policy_options().contains(&option))
+fn log_report(report: &ReloadReport) {
+    for warning in &report.warnings {
+        tracing::warn!("configuration: {warning}");
+    }
+    if !report.needs_restart.is_empty() {
+        tracing::warn!(
+            "configuration: what differs in {} needs a restart",
+            report.needs_restart.join(", ")
+        );
+    }
+    let changed = match &report.changed[..] {
+        [] => "nothing".to_owned(),
+        changed => changed.join(", "),
     };
-    let is_applied = |key: &str| match key {
-        "listener" => without_files(started) == without_files(loaded),
-        key => APPLIED.contains(&key) || is_of_policy(key),
-    };
-    started
-        .changed_keys(loaded)
-        .filter(|key| !is_applied(key))
-        .collect()
-}
-
-/// The listeners, whatever their certificates are.
-fn without_files(loaded: &Loaded) -> Vec<Listener> {
-    let strip = |listener: &Listener| Listener {
-        tls: listener.tls.as_ref().map(|_| Tls {
-            cert: "".into(),
-            key: "".into(),
-        }),
-        ..listener.clone()
-    };
-    loaded.config.listener.iter().map(strip).collect()
+    tracing::info!("configuration read again; changed: {changed}");
 }

@@ -64,7 +64,7 @@ pub(super) fn configured(config: &Config, kind: &dyn DialectKind) -> DialectConf
     given.unwrap_or_default()
 }
 
-fn settings(whole: &Config, config: &DialectConfig) -> DialectSettings {
+pub(super) fn settings(whole: &Config, config: &DialectConfig) -> DialectSettings {
     DialectSettings {
         max_connections: config.max_connections,
         max_connections_per_ip: config.max_connections_per_ip,

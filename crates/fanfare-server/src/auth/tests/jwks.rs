@@ -418,28 +418,37 @@ async fn a_gate_waits_for_a_key_and_its_verifier_can_be_replaced() {
     );
 
     endpoint.say(Vec::new());
-    assert!(gate.replace_verifier(paced(&endpoint, NEVER, 10)));
+    assert!(replaces(&gate, paced(&endpoint, NEVER, 10)).await);
     assert!(gate.has_keys(), "a reload does not forget them");
     assert!(gate.identify(&old).await.is_ok() && gate.identify(&new).await.is_ok());
     let elsewhere = paced(&Endpoint::start(Vec::new()).await, NEVER, 10);
-    assert!(!gate.replace_verifier(elsewhere), "one without keys");
+    assert!(!replaces(&gate, elsewhere).await, "one without keys");
     assert!(gate.identify(&old).await.is_ok());
     let refreshed = paced(&endpoint, NEVER, 10);
     endpoint.say(key_set(&[new_key()]));
     assert!(refreshed.refresh_jwks().await.is_ok());
-    assert!(gate.replace_verifier(refreshed));
+    assert!(replaces(&gate, refreshed).await);
     assert!(
         gate.identify(&old).await.is_err(),
         "a key that the set no longer has"
     );
     assert!(gate.identify(&new).await.is_ok());
-    assert!(gate.replace_verifier(Arc::new(verifier(with_secret()))));
+    assert!(replaces(&gate, Arc::new(verifier(with_secret()))).await);
     assert_eq!(
         gate.identify(&old).await.err(),
         Some(TokenError::UnsupportedAlgorithm)
     );
     assert!(gate.has_keys());
     task.abort();
+}
+
+/// Whether `verifier` takes the place of the present one.
+async fn replaces(gate: &Gate, verifier: Arc<Verifier>) -> bool {
+    let is_ready = gate.prepare_verifier(&verifier).await.is_ok();
+    if is_ready {
+        gate.replace_verifier(verifier);
+    }
+    is_ready
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ impl Family {
 
 /// The fields of a body, whatever its `Content-Type` says.
 async fn read(sent: RequestBody, site: &Site) -> Result<Fields, Failure> {
-    let body = body::read_within(MAX_BODY, sent, &site.options).await;
+    let body = body::read_within(MAX_BODY, sent, site).await;
     let body = body.map_err(Failure::Unread)?;
     let failure = || body.not_json().map_or(Failure::NotAnObject, Failure::Unread);
     Fields::parse(&body.bytes).ok_or_else(failure)

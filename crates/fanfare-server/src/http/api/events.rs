@@ -123,7 +123,7 @@ impl Published {
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn publish(sent: RequestBody, site: &Site) -> Reply {
-    let body = match body::read(sent, &site.options).await {
+    let body = match body::read(sent, site).await {
         Ok(body) => body,
         Err(unread) => return api_error(unread.status(), "INVALID_REQUEST", &unread.message()),
     };

@@ -7,6 +7,7 @@ pub(super) mod events;
 pub(super) mod members;
 pub(super) mod presence;
 pub(super) mod query;
+pub(super) mod reload;
 pub(super) mod reset_token;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use super::{
         events::publish,
         presence::show,
         reset_token::create,
+        reload::start,
         connections::list,
         connections::end,
         channels::list,

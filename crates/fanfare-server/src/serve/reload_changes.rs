@@ -1,0 +1,157 @@
+//! What differs between two configurations: which keys a reload applies, which need a restart, and what a mix of both would open.
+
+use std::{collections::BTreeMap, path::Path};
+
+use aws_lc_rs::digest::{self, SHA256};
+
+use crate::config::{Config, Listener, Loaded, Problem, Tls};
+
+/// The keys that a reload applies, besides `[limits]`, the limits of dialects and the files of certificates.
+const APPLIED: [&str; 14] = [
+    "api.keys",
+    "auth.algorithms",
+    "auth.audience",
+    "auth.issuer",
+    "auth.jwks_url",
+    "auth.jwt_secret",
+    "auth.jwt_secret_file",
+    "auth.login_attempts_per_minute",
+    "auth.login_attempts_per_minute_per_ip",
+    "auth.public_key_file",
+    "auth.registrations_per_minute_per_ip",
+    "channel",
+    "log.level",
+    "resp.password",
+];
+/// Of what every dialect has, the keys that need a restart.
+const DIALECTS_KEEP: [&str; 2] = ["ping_interval", "ping_timeout"];
+
+/// A digest of each file that a key names and a reload reads, by that key; a file that cannot be read has none.
+#[derive(PartialEq, Eq)]
+pub(super) struct FileContents(BTreeMap<String, Option<Vec<u8>>>);
+
+impl FileContents {
+    pub(super) fn read(config: &Config) -> Self {
+        let mut contents = BTreeMap::new();
+        let mut read = |key: String, path: &Path| {
+            let digest = |bytes: Vec<u8>| digest::digest(&SHA256, &bytes).as_ref().to_vec();
+            contents.insert(key, std::fs::read(path).ok().map(digest));
+        };
+        if let Some(path) = &config.auth.public_key_file {
+            read("auth.public_key_file".to_owned(), path);
+        }
+        for (index, listener) in config.listener.iter().enumerate() {
+            if let Some(tls) = &listener.tls {
+                read(format!("listener[{index}].tls.cert"), &tls.cert);
+                read(format!("listener[{index}].tls.key"), &tls.key);
+            }
+        }
+        Self(contents)
+    }
+}
+
+/// A configuration that is wanted, beside the one of the start and the one in force.
+pub(super) struct Changes<'a> {
+    pub(super) start: &'a Loaded,
+    pub(super) in_force: (&'a Loaded, &'a FileContents),
+    pub(super) wanted: (&'a Loaded, &'a FileContents),
+}
+
+impl Changes<'_> {
+    /// The keys that a reload applies and that differ from what is in force; a file's contents count as its key's value.
+    pub(super) fn applied(&self) -> Vec<String> {
+        let ((in_force, old), (wanted, new)) = (self.in_force, self.wanted);
+        let keys = in_force.changed_keys(wanted).filter(|key| is_applied(key));
+        let files = new
+            .0
+            .iter()
+            .filter(|(key, digest)| old.0.get(*key) != Some(*digest));
+        let mut applied: Vec<String> = keys.map(str::to_owned).collect();
+        applied.extend(files.map(|(key, _)| key.clone()));
+        applied.sort();
+        applied.dedup();
+        applied
+    }
+
+    /// The keys that differ from those of the start and need a restart.
+    pub(super) fn needing_restart(&self) -> Vec<String> {
+        let wanted = self.wanted.0;
+        let stays = |key: &&str| match *key {
+            "listener" => without_files(self.start) != without_files(wanted),
+            key => !is_applied(key),
+        };
+        let keys = self.start.changed_keys(wanted).filter(stays);
+        keys.map(str::to_owned).collect()
+    }
+}
+
+fn is_applied(key: &str) -> bool {
+    let (table, option) = key.split_once('.').unwrap_or_default();
+    let Some((_, kind)) = fanfare_dialects::find(table) else {
+        return table == "limits" || APPLIED.contains(&key);
+    };
+    let own = kind.defaults().options.schema();
+    let is_own = own["properties"].get(option).is_some();
+    kind.policy_options().contains(&option) || !(is_own || DIALECTS_KEEP.contains(&option))
+}
+
+/// The listeners, whatever their certificates are.
+fn without_files(loaded: &Loaded) -> Vec<Listener> {
+    let strip = |listener: &Listener| Listener {
+        tls: listener.tls.as_ref().map(|_| Tls {
+            cert: "".into(),
+            key: "".into(),
+        }),
+        ..listener.clone()
+    };
+    loaded.config.listener.iter().map(strip).collect()
+}
+
+/// What the new secrets would open beside settings that stay as they are until a restart. The checks of the configuration
+/// have judged them beside the new settings.
+pub(super) fn what_would_open(started: &Config, loaded: &Loaded) -> Vec<Problem> {
+    let config = &loaded.config;
+    let has_no_key = config.api.keys.is_empty();
+    let is_door_reached = started.resp.bind.is_some_and(|bind| !bind.is_loopback());
+    let mut problems = Vec::new();
+    if is_door_reached && has_no_key && config.resp.password.is_none() {
+        let text = "found none, expected a password (or api.keys) until a restart: the Redis-protocol door keeps the address \
+                    of the start, where anybody could publish";
+        problems.push(loaded.problem("resp.password", text));
+    }
+    let is_trusting = started.api.trust_loopback && !config.api.trust_loopback;
+    if is_trusting && has_no_key && !started.api.keys.is_empty() {
+        let text = "found none, expected a key until a restart: api.trust_loopback stays as it was at the start, and any \
+                    program on this machine could use the API";
+        problems.push(loaded.problem("api.keys", text));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_keys_need_a_restart() {
+        for (key, applied) in [
+            ("limits.burst", true),
+            ("limits.trusted_proxies", true),
+            ("notify.max_connections", true),
+            ("notify.ping_interval", false),
+            ("rooms.default_access", true),
+            ("realtime.public", true),
+            ("topics.auth_timeout", false),
+            ("api.keys", true),
+            ("api.trust_loopback", false),
+            ("auth.jwt_secret", true),
+            ("auth.registration", false),
+            ("broker.url", false),
+            ("data_dir", false),
+            ("listener", false),
+            ("log.format", false),
+        ] {
+            assert_eq!(is_applied(key), applied, "{key}");
+        }
+    }
+}
