@@ -23,7 +23,8 @@ EXAMPLES = 50
 RUN_TIMEOUT = 120
 # The listener that is asked, who asks, and what for; together, everything that is described.
 RUNS = {
-    "services": ("notify", "key", r"\w+ /api/v1/(events|users|connections|channels|reload)"),
+    "services": ("notify", "key", r"\w+ /api/v1/(events|users|connections|channels)"),
+    "reload": ("notify", "key", r"\w+ /api/v1/reload"),
     "announcements": ("broadcast", "key", r"\w+ /(notify|status)$"),
     "users": ("topics", "user", r"\w+ /api/messages$|GET /api/auth/me$|GET /sessions$|DELETE /sessions/\{"),
     "logins": ("topics", None, r"POST /api/auth/(register|login|refresh)$|POST /sessions(/refresh)?$"),

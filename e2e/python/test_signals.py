@@ -225,12 +225,12 @@ def test_the_log_level(launch):
 
 def test_what_needs_a_restart_is_named(launch):
     server = launch()
-    told = hang_up(server, notify={"ping_interval": "7s"}, server={"shards": 1})
-    assert "what differs in notify.ping_interval, server.shards needs a restart" in told
+    told = hang_up(server, notify={"ping_interval": "7s"}, shutdown={"timeout": "11s"})
+    assert "what differs in notify.ping_interval, shutdown.timeout needs a restart" in told
     told = read_again(server)
-    assert "notify.ping_interval, server.shards needs a restart" in told, "it still does"
+    assert "notify.ping_interval, shutdown.timeout needs a restart" in told, "it still does"
     listeners = server.config["listener"] + [{"bind": f"127.0.0.1:{free_port()}", "dialects": ["notify"]}]
-    assert "what differs in listener, notify.ping_interval, server" in hang_up(server, listener=listeners)
+    assert "what differs in listener, notify.ping_interval, shutdown" in hang_up(server, listener=listeners)
 
 
 def test_limits(launch, connect):
