@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Failure, Global, Outcome, config_command as command, reload::RunningServer};
+use super::{Failure, Global, Outcome, config_command as command, running_server::RunningServer};
 use crate::{serve, telemetry};
 
 /// Check, show or explain the configuration.

@@ -15,6 +15,7 @@ mod publish;
 mod reload;
 mod remote;
 mod restore;
+mod running_server;
 mod serve_command;
 mod token;
 mod user;

@@ -24,6 +24,7 @@ mod origin;
 mod prometheus;
 mod rate_limit;
 mod rejection;
+mod reload_port;
 mod reply;
 mod routes;
 mod site;
@@ -33,9 +34,9 @@ mod tls;
 mod upgrade;
 
 pub use accept::{Door, serve};
-pub use api::reload::{ReloadHandle, ReloadMode, ReloadReport, ReloadRequest, ReloadRequests};
 pub use bind::{BindError, Bound, bind};
 pub use origin::Origins;
 pub use rate_limit::{Decision, RateLimits};
+pub use reload_port::{ReloadHandle, ReloadMode, ReloadReport, ReloadRequest, ReloadRequests};
 pub use site::{Site, SiteOptions, SiteRules};
 pub use tls::{TlsError, load_tls};

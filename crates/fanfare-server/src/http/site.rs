@@ -13,7 +13,7 @@ use fanfare_engine::{MountedDialect, Node};
 use ipnet::IpNet;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Origins, RateLimits, api::reload::ReloadHandle};
+use super::{Origins, RateLimits, ReloadHandle};
 use crate::auth::{Credentials, Gate};
 
 /// One listener's dialects and rules. Shared by all shards.

@@ -23,6 +23,8 @@ const APPLIED: [&str; 14] = [
     "log.level",
     "resp.password",
 ];
+/// Of `[limits]`, the keys that need a restart.
+const LIMITS_KEEP: [&str; 1] = ["max_listed_members"];
 /// Of what every dialect has, the keys that need a restart.
 const DIALECTS_KEEP: [&str; 2] = ["ping_interval", "ping_timeout"];
 
@@ -88,7 +90,8 @@ impl Changes<'_> {
 fn is_applied(key: &str) -> bool {
     let (table, option) = key.split_once('.').unwrap_or_default();
     let Some((_, kind)) = fanfare_dialects::find(table) else {
-        return table == "limits" || APPLIED.contains(&key);
+        let is_limit = table == "limits" && !LIMITS_KEEP.contains(&option);
+        return is_limit || APPLIED.contains(&key);
     };
     let own = kind.defaults().options.schema();
     let is_own = own["properties"].get(option).is_some();
@@ -137,6 +140,7 @@ mod tests {
         for (key, applied) in [
             ("limits.burst", true),
             ("limits.trusted_proxies", true),
+            ("limits.max_listed_members", false),
             ("notify.max_connections", true),
             ("notify.ping_interval", false),
             ("rooms.default_access", true),

@@ -1,0 +1,59 @@
+//! The running server of commands that have it reload, and the report that they print.
+
+use std::fmt::Write as _; // writing to a string cannot fail
+
+use clap::Args;
+
+use super::{Failure, block_on, remote};
+use crate::{config::Config, http::ReloadReport};
+
+/// Which server is asked, and with what key.
+#[derive(Args, Default)]
+pub(super) struct RunningServer {
+    /// The server [default: the first listener of the configuration, on this machine]
+    #[arg(long, value_name = "URL")]
+    pub(super) url: Option<String>,
+    /// An API key of that server with the scope admin [default: the first of api.keys]
+    #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true, value_parser = super::secret)]
+    pub(super) key: Option<String>,
+}
+
+impl RunningServer {
+    /// Has the server reload, or only compare, and returns what came of it, in lines.
+    pub(super) fn reload(&self, config: &Config, dry_run: bool) -> Result<String, Failure> {
+        let path = if dry_run {
+            "/api/v1/reload?dry_run=true"
+        } else {
+            "/api/v1/reload"
+        };
+        let url = remote::api(config, self.url.as_deref(), path)?;
+        let key = remote::key(config, self.key.as_deref());
+        let answer = block_on(remote::post(&url, key, String::new()))?;
+        let report: ReloadReport = serde_json::from_str(&answer)
+            .map_err(|_| Failure::Runtime("the server answered something else than a report".into()))?;
+        Ok(lines(&report))
+    }
+}
+
+fn lines(report: &ReloadReport) -> String {
+    let (done, change) = if report.applied {
+        ("reloaded", "changed")
+    } else {
+        ("a reload would succeed", "would change")
+    };
+    let mut text = format!("{done}\n");
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<14} {value}");
+    };
+    line("file", report.file.as_deref().unwrap_or("none"));
+    let list = |keys: &[String]| match keys {
+        [] => "nothing".to_owned(),
+        keys => keys.join(", "),
+    };
+    line(change, &list(&report.changed));
+    line("needs restart", &list(&report.needs_restart));
+    for warning in &report.warnings {
+        line("warning", warning);
+    }
+    text
+}
