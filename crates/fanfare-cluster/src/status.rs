@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use fanfare_core::LogThrottle;
+use fanfare_core::{Channel, LogThrottle};
 
 use crate::{transport::Transport, wire::Rejected};
 
@@ -39,6 +39,7 @@ pub(crate) struct Status {
     notice_refused: LogThrottle,
     notices_dropped: LogThrottle,
     presence_refused: LogThrottle,
+    room_full: LogThrottle,
 }
 
 #[derive(Default)]
@@ -65,6 +66,7 @@ impl Status {
             notice_refused: LogThrottle::new(QUIET),
             notices_dropped: LogThrottle::new(QUIET),
             presence_refused: LogThrottle::new(QUIET),
+            room_full: LogThrottle::new(QUIET),
         }
     }
 
@@ -153,6 +155,19 @@ impl Status {
             error,
             "refused presence; until it accepts it, this node counts its own connections alone",
         );
+    }
+
+    /// There was no room for more members of `room`.
+    pub(crate) fn room_full(&self, room: &Channel, error: &str) {
+        if let Some(held_back) = self.room_full.pass() {
+            tracing::warn!(
+                room = ?&**room,
+                error,
+                held_back,
+                "{} has no room for more members of a room; those who enter receive its events, but other nodes do not count them",
+                self.transport.name()
+            );
+        }
     }
 
     /// A notice was refused.

@@ -45,6 +45,7 @@ struct Counters {
     cleaned: AtomicU64,
     compared: AtomicU64,
     refused_slots: AtomicU64,
+    unstored: AtomicU64,
 }
 
 fn count(counter: &AtomicU64, by: usize) {
@@ -140,6 +141,7 @@ impl Presence {
             cleaned_leases: read(&self.counters.cleaned),
             compared_rooms: read(&self.counters.compared),
             refused_slots: read(&self.counters.refused_slots),
+            unstored: read(&self.counters.unstored),
             lists_left_out: self.lists.left_out(),
         }
     }

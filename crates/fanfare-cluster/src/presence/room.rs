@@ -140,6 +140,12 @@ impl Room {
         self.users.get(user).is_some_and(|user| user.connections > 0)
     }
 
+    /// Whether the store knows nothing of `user`, and no change is on its way.
+    pub(super) fn is_unstored(&self, user: &UserId) -> bool {
+        let user = self.users.get(user);
+        user.is_some_and(|user| user.pending == 0 && user.stored == StoredAs::Absent)
+    }
+
     /// The users with a connection here.
     pub(super) fn present(&self) -> impl Iterator<Item = Present> {
         let here = self.users.values().filter(|user| user.connections > 0);

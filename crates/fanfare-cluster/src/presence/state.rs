@@ -8,6 +8,7 @@
 mod alone;
 mod arrivals;
 mod changes;
+mod full;
 mod recovery;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use std::{
     time::Instant,
 };
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use fanfare_core::{Channel, Entry, Member, Presence, Present, UserId};
 use tokio::sync::oneshot;
 
@@ -61,6 +62,8 @@ pub(super) struct State {
     fetched: VecDeque<Fetched>,
     /// Rooms whose list no announcement follows.
     unmarked: Vec<Fetched>,
+    /// Users in rooms whose changes the store had no room for.
+    unstored: AHashSet<(Channel, UserId)>,
     /// Tasks that were taken and not finished.
     in_flight: usize,
     /// Set when the node ends; sent when the store has let go of it.
@@ -122,6 +125,7 @@ impl State {
             unsynced: VecDeque::new(),
             fetched: VecDeque::new(),
             unmarked: Vec::new(),
+            unstored: AHashSet::new(),
             in_flight: 0,
             closing: None,
         }
@@ -177,7 +181,9 @@ impl State {
             return;
         };
         let Some(member) = room.leave(user) else { return };
-        if self.connected {
+        if self.connected && room.is_unstored(user) {
+            room.show(Presence::Left, &member, &self.deliveries);
+        } else if self.connected {
             let number = self.number();
             self.queue_change(number, name, &member, Presence::Left);
         } else {
@@ -186,7 +192,7 @@ impl State {
             self.unsync(name);
             self.mark(name, user);
         }
-        self.drop_view_if_empty(name);
+        self.tidy(name, user);
     }
 
     fn queue_change(&mut self, number: u64, name: &Channel, member: &Member, change: Presence) {

@@ -32,6 +32,8 @@ const BATCH: usize = 256;
 const ROOMS: usize = 64;
 /// How long the store may take for one call; a transport's own limit is shorter.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+/// After that time the store is asked again to make changes that it had no room for.
+const UNSTORED_RETRY: Duration = Duration::from_secs(10);
 /// After a refusal of the store, the next attempt waits.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -47,6 +49,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         former: Vec::new(),
         compare_at: None,
         retry_at: None,
+        unstored_at: None,
         cleaner: Cleaner::default(),
         shared,
     };
@@ -70,6 +73,8 @@ struct Worker {
     compare_at: Option<Instant>,
     /// The store has refused something.
     retry_at: Option<Instant>,
+    /// When changes that the store had no room for are tried again.
+    unstored_at: Option<Instant>,
     cleaner: Cleaner,
 }
 
@@ -131,7 +136,7 @@ impl Worker {
     /// Waits until there may be something to do.
     async fn wait(&self) {
         let renewal = self.renewed.map(|at| at + RENEWAL);
-        let next = [renewal, self.compare_at, self.retry_at];
+        let next = [renewal, self.compare_at, self.retry_at, self.unstored_at];
         let now = Instant::now();
         let next = next.into_iter().flatten().filter(|at| *at > now).min();
         let next = next.unwrap_or(now + RENEWAL).min(now + RENEWAL);
@@ -145,6 +150,10 @@ impl Worker {
 
     /// Does a part of each kind of work that there is. Returns whether there was any, and whether the connection was lost.
     async fn work(&mut self, store: &dyn PresenceStore) -> (bool, bool) {
+        if self.unstored_at.is_some() && is_due(self.unstored_at) {
+            self.unstored_at = None;
+            self.shared.presence.state().retry_unstored();
+        }
         let tasks = self.shared.presence.state().take(BATCH);
         let mut busy = !tasks.is_empty();
         if busy && self.apply(store, tasks).await {
@@ -280,6 +289,13 @@ impl Worker {
                         count(&self.shared.presence.counters.entered, 1);
                     }
                     state.applied(&change, transition, members);
+                }
+                (Task::Member(change), Some(Applied::Full { reason, members })) => {
+                    count(&self.shared.presence.counters.unstored, 1);
+                    self.shared.status.room_full(&change.room, &reason);
+                    self.unstored_at
+                        .get_or_insert_with(|| Instant::now() + UNSTORED_RETRY);
+                    state.unstored(&change, members);
                 }
                 (Task::Slot(change), Some(Applied::Slot { granted })) => {
                     count(

@@ -180,6 +180,14 @@ pub enum Applied {
         /// The room's members, if they were asked for.
         members: Option<RoomMembers>,
     },
+    /// The store has no room for the change in the room's record: nothing was changed or published. Changes of other records, and
+    /// later ones of this record, are not concerned.
+    Full {
+        /// Why, without secrets.
+        reason: String,
+        /// The room's members, if they were asked for.
+        members: Option<RoomMembers>,
+    },
     /// A slot's record was changed, or not if the slot had no such place.
     Slot {
         /// Whether the lease holds the places.

@@ -108,6 +108,11 @@ const NODE_COUNTERS: &[OfNode] = &[
         |node| node.presence_counts().refused_slots,
     ),
     (
+        "fanfare_presence_unstored_total",
+        "Changes of a room's members that the broker had no room for, each again when it was tried again",
+        |node| node.presence_counts().unstored,
+    ),
+    (
         "fanfare_member_lists_left_out_total",
         "Lists of a room's members not sent, because the room has more than limits.max_listed_members",
         |node| node.presence_counts().lists_left_out,

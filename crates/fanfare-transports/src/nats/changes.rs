@@ -10,6 +10,13 @@ use super::{
     records::{Places, Room},
 };
 
+/// The longest headers that JetStream takes, less those that are not announcements.
+const MAX_HEADER_BYTES: usize = 65_535 - OTHER_HEADER_BYTES;
+/// Room for the headers of a message that are not announcements.
+const OTHER_HEADER_BYTES: usize = 512;
+
+/// What is announced.
+pub(super) const ANNOUNCEMENT: &str = "Fanfare-Announcement";
 /// What begins a room's key.
 pub(super) const ROOM: &str = "r";
 
@@ -28,7 +35,7 @@ pub(super) struct Group<'a> {
     pub(super) is_held: bool,
 }
 
-/// What the changes of a record come to.
+/// What the first changes of a record come to: as many as one message has room for.
 pub(super) struct Outcome {
     pub(super) record: Record,
     pub(super) results: Vec<Applied>,
@@ -37,9 +44,9 @@ pub(super) struct Outcome {
 }
 
 impl Group<'_> {
-    /// What the changes come to if the record is `value` now. Cleaning changes a record even where it holds nothing of the lease,
-    /// so that a late write of that lease expects another change.
-    pub(super) fn outcome(&self, lease: LeaseId, value: &[u8], is_cleaning: bool) -> Outcome {
+    /// What the changes come to if the record is `value` now, and the largest message has `limit` bytes. Cleaning changes a record
+    /// even where it holds nothing of the lease, so that a late write of that lease expects another change.
+    pub(super) fn outcome(&self, lease: LeaseId, value: &[u8], is_cleaning: bool, limit: usize) -> Outcome {
         let mut announcements = Vec::new();
         let mut results = Vec::with_capacity(self.changes.len());
         let is_slot = self
@@ -57,16 +64,35 @@ impl Group<'_> {
             Record::Slot(places)
         } else {
             let mut room = Room::read(value);
+            let mut size = room.write().len();
+            let mut headers = 0;
+            let limit = limit.saturating_sub(OTHER_HEADER_BYTES);
             for (_, change) in &self.changes {
-                let (transition, announcement) = change_room(&mut room, lease, change);
+                let text = announcement_of(change).map(header);
+                let more = text
+                    .as_ref()
+                    .map_or(0, |text| ANNOUNCEMENT.len() + 4 + text.len());
+                let changed = size_after(&room, size, lease, change);
+                let fits = changed + more <= limit;
+                if fits && (changed + headers + more > limit || headers + more > MAX_HEADER_BYTES) {
+                    // The next message has room for it.
+                    break;
+                }
+                let transition = fits && change_room(&mut room, lease, change);
                 if transition {
-                    announcements.extend(announcement.map(header));
+                    announcements.extend(text);
+                    headers += more;
                 }
                 // As it is between this change and the next one of the same message.
                 let wants_list = matches!(change, Change::Enter { list: true, .. });
-                results.push(Applied::Room {
-                    transition,
-                    members: wants_list.then(|| room.members(announcements.len() as u64)),
+                let members = wants_list.then(|| room.members(announcements.len() as u64));
+                results.push(if fits {
+                    size = changed;
+                    Applied::Room { transition, members }
+                } else {
+                    let reason =
+                        format!("a room's members take more than max_payload of the NATS server, {limit}");
+                    Applied::Full { reason, members }
                 });
             }
             Record::Room(room)
@@ -80,8 +106,8 @@ impl Group<'_> {
         }
     }
 
-    /// The changes are done, in the record as it is now: notes their results. The versions of lists count from `before`, the one
-    /// before these changes.
+    /// The first changes are done, in the record as it is now: notes their `results`. The versions of lists count from `before`, the
+    /// one before these changes.
     pub(super) fn finish(
         &mut self,
         lease: LeaseId,
@@ -90,18 +116,23 @@ impl Group<'_> {
         before: u64,
         all: &mut [Option<Applied>],
     ) {
-        self.is_done = true;
         self.is_held = record.is_held_by(lease);
-        for ((at, _), mut result) in self.changes.iter().zip(results) {
+        let done = self.changes.drain(..results.len());
+        for ((at, _), mut result) in done.zip(results) {
             if let Applied::Room {
+                members: Some(members),
+                ..
+            }
+            | Applied::Full {
                 members: Some(members),
                 ..
             } = &mut result
             {
                 members.version += before;
             }
-            all[*at] = Some(result);
+            all[at] = Some(result);
         }
+        self.is_done = self.changes.is_empty();
     }
 
     /// The lease's term is over before the changes were made.
@@ -136,26 +167,33 @@ impl Record {
     }
 }
 
-/// Changes who is in `room`. Returns whether it was a transition, and what announces it then.
-fn change_room<'a>(
-    room: &mut Room,
-    lease: LeaseId,
-    change: &'a Change,
-) -> (bool, Option<&'a AnnouncementText>) {
+/// Changes who is in `room`. Returns whether it was a transition.
+fn change_room(room: &mut Room, lease: LeaseId, change: &Change) -> bool {
     match change {
-        Change::Enter {
-            member,
-            since_ms,
-            announcement,
-            ..
-        } => (room.enter(lease, member, *since_ms), announcement.as_ref()),
+        Change::Enter { member, since_ms, .. } => room.enter(lease, member, *since_ms),
         Change::Leave {
-            user,
-            announcement,
-            even_if_unheld,
-            ..
-        } => (room.leave(lease, user, *even_if_unheld), announcement.as_ref()),
-        Change::Slot { .. } => (false, None),
+            user, even_if_unheld, ..
+        } => room.leave(lease, user, *even_if_unheld),
+        Change::Slot { .. } => false,
+    }
+}
+
+/// The bytes of `room`, which has `size` of them, after `change`.
+fn size_after(room: &Room, size: usize, lease: LeaseId, change: &Change) -> usize {
+    match change {
+        Change::Enter { member, since_ms, .. } if room.size_of(lease, &member.user) == 0 => {
+            size + Room::line(lease, *since_ms, member).len()
+        }
+        Change::Leave { user, .. } => size - room.size_of(lease, user),
+        Change::Enter { .. } | Change::Slot { .. } => size,
+    }
+}
+
+/// What announces `change` if it is a transition.
+fn announcement_of(change: &Change) -> Option<&AnnouncementText> {
+    match change {
+        Change::Enter { announcement, .. } | Change::Leave { announcement, .. } => announcement.as_ref(),
+        Change::Slot { .. } => None,
     }
 }
 
@@ -227,4 +265,115 @@ pub(super) fn read_key(key: &str) -> Option<Name> {
 /// The index entry of `lease` for the record `key`.
 pub(super) fn index_key(lease: LeaseId, key: &str) -> String {
     format!("x.{lease}.{key}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use fanfare_core::{Member, UserId};
+
+    use super::*;
+
+    const LEASE: LeaseId = LeaseId(1);
+
+    fn enter(user: &str, announcement: usize) -> Change {
+        Change::Enter {
+            room: Channel::new("project:1").unwrap(),
+            member: Member {
+                user: UserId::new(user).unwrap(),
+                username: None,
+                numeric: false,
+                dialect: "rooms".into(),
+            },
+            since_ms: 1,
+            announcement: Some(AnnouncementText {
+                head: vec![b'h'; announcement].into(),
+                tail: "t".into(),
+            }),
+            list: true,
+        }
+    }
+
+    fn leave(user: &str) -> Change {
+        Change::Leave {
+            room: Channel::new("project:1").unwrap(),
+            user: UserId::new(user).unwrap(),
+            announcement: None,
+            even_if_unheld: false,
+        }
+    }
+
+    /// Makes `changes` to `record` in as many messages as it takes. Returns how many these are, and a letter for each change: `+` for
+    /// a transition, `-` for none, `f` if there is no room.
+    fn made(changes: &[Change], record: &mut Vec<u8>, limit: usize) -> (usize, String) {
+        let mut groups = groups(changes);
+        let (_, mut group) = groups.pop_first().unwrap();
+        let mut all = vec![None; changes.len()];
+        let mut messages = 0;
+        while !group.is_done {
+            let outcome = group.outcome(LEASE, record, false, limit);
+            *record = outcome.record.write();
+            let headers = outcome.announcements.iter().map(String::len).sum::<usize>();
+            assert!(record.len() + headers <= limit && headers <= MAX_HEADER_BYTES);
+            messages += usize::from(outcome.is_changed);
+            group.finish(LEASE, outcome.results, &outcome.record, 10, &mut all);
+        }
+        let letters = all.into_iter().map(|applied| match applied.unwrap() {
+            Applied::Room { transition, .. } => {
+                if transition {
+                    '+'
+                } else {
+                    '-'
+                }
+            }
+            Applied::Full { members, .. } => {
+                assert!(members.is_none_or(|members| members.version >= 10));
+                'f'
+            }
+            _ => '?',
+        });
+        (messages, letters.collect())
+    }
+
+    #[test]
+    fn a_room_has_as_many_members_as_a_message_has_room_for() {
+        let mut record = Vec::new();
+        assert_eq!(made(&[enter("a1", 9)], &mut record, 10_000), (1, "+".to_owned()));
+        let line = record.len();
+        // Three lines, and the announcement of one.
+        let limit = OTHER_HEADER_BYTES + 3 * line + ANNOUNCEMENT.len() + 4 + 9 + 2;
+        record.clear();
+        let changes = ["a1", "a2", "a2", "a3", "a4", "a5"].map(|user| enter(user, 9));
+        assert_eq!(made(&changes, &mut record, limit).1, "++-+ff");
+        assert_eq!(made(&[enter("a4", 9)], &mut record, limit), (0, "f".to_owned()));
+        let changes = [enter("a2", 9), leave("a1"), enter("a5", 9), enter("a6", 9)];
+        assert_eq!(made(&changes, &mut record, limit).1, "-++f");
+        let users = Room::read(&record).members(0).members;
+        let users: Vec<_> = users.iter().map(|held| &*held.member.user).collect();
+        assert_eq!(users, ["a2", "a3", "a5"]);
+        // The server's limit was lowered.
+        let before = record.clone();
+        assert_eq!(
+            made(&[leave("a2")], &mut record, OTHER_HEADER_BYTES + line).1,
+            "f"
+        );
+        assert_eq!(record, before);
+    }
+
+    #[test]
+    fn announcements_are_spread_over_messages() {
+        let changes: Vec<Change> = (0..CHANGES)
+            .map(|number| enter(&format!("user-{number}"), 400))
+            .collect();
+        let (messages, letters) = made(&changes, &mut Vec::new(), 1 << 20);
+        assert_eq!(letters, "+".repeat(CHANGES));
+        assert_eq!(messages, 2, "JetStream takes 64 KiB of headers in one");
+        let (messages, letters) = made(&changes, &mut Vec::new(), 10_000);
+        assert!(messages > 5, "{messages}");
+        assert!(letters.ends_with("ffff"), "{letters}");
+    }
+
+    /// As many as are applied at once.
+    const CHANGES: usize = 256;
 }

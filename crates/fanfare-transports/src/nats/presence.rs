@@ -20,7 +20,7 @@ use fanfare_cluster::transport::{
 use fanfare_core::{BoxFuture, Channel};
 
 use super::{
-    changes::{Name, ROOM, index_key, read_key, room_key},
+    changes::{ANNOUNCEMENT, Name, ROOM, index_key, read_key, room_key},
     empty::Empty,
     ids::note,
     jetstream::{self, Bucket},
@@ -36,8 +36,6 @@ const BUCKET: &str = "fanfare-presence";
 const LEASES: &str = "leases";
 /// When the bucket was made, in microseconds: versions begin there, so that they grow though a bucket is made anew.
 const EPOCH: &str = "Fanfare-Epoch";
-/// What is announced.
-const ANNOUNCEMENT: &str = "Fanfare-Announcement";
 /// Changes in one go, of which all of one room are announced by one message.
 const CHANGES: usize = 256;
 /// The versions of one message.

@@ -52,13 +52,27 @@ impl Room {
     }
 
     pub(super) fn write(&self) -> Vec<u8> {
-        let mut value = String::new();
-        for holder in &self.0 {
-            let _ = write!(value, "{} {} ", holder.lease, holder.since_ms);
-            names::encode(&holder.member.user, "", &mut value);
-            let _ = writeln!(value, " {}", wire::write_member(&holder.member));
-        }
-        value.into_bytes()
+        let lines: String = self.0.iter().map(Holder::line).collect();
+        lines.into_bytes()
+    }
+
+    /// The line of `member`, which `lease` holds.
+    pub(super) fn line(lease: LeaseId, since_ms: u64, member: &Member) -> String {
+        let mut line = format!("{lease} {since_ms} ");
+        names::encode(&member.user, "", &mut line);
+        line.push(' ');
+        line.push_str(&wire::write_member(member));
+        line.push('\n');
+        line
+    }
+
+    /// How many bytes the lines take by which `lease` holds `user`.
+    pub(super) fn size_of(&self, lease: LeaseId, user: &UserId) -> usize {
+        let own = self
+            .0
+            .iter()
+            .filter(|holder| holder.lease == lease && holder.member.user == *user);
+        own.map(|holder| holder.line().len()).sum()
     }
 
     /// `lease` holds `member`. Returns whether nothing held the user before.
@@ -119,6 +133,10 @@ impl Room {
 }
 
 impl Holder {
+    fn line(&self) -> String {
+        Room::line(self.lease, self.since_ms, &self.member)
+    }
+
     fn read(line: &str) -> Option<Self> {
         let mut words = line.splitn(4, ' ');
         let lease = words.next()?.parse().ok()?;

@@ -48,7 +48,8 @@ pub(super) struct Connection {
     exchange: Arc<Exchange>,
     answers: Arc<Answers>,
     turns: Semaphore,
-    max_payload: usize,
+    /// The largest message that the server carries.
+    pub(super) max_payload: usize,
     /// JetStream did not answer when it was asked last.
     is_stalled: AtomicBool,
     /// How often a bucket may not have been there.

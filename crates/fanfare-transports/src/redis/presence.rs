@@ -372,8 +372,8 @@ fn released(changes: &[Change], applied: &[Option<Applied>]) -> Vec<String> {
                 Change::Slot { count, .. } => (*count == 0) == *granted && *count < 2,
                 _ => false,
             },
-            // Whether it holds it is not known.
-            Some(Applied::Fenced) | None => false,
+            // Whether it holds it is not known, or is as it was.
+            Some(Applied::Fenced | Applied::Full { .. }) | None => false,
         };
         last.insert(entry(change), is_released);
     }

@@ -11,6 +11,7 @@ mod harness;
 mod ids;
 mod laws;
 mod nats;
+mod nats_rooms;
 mod nats_server;
 mod notices;
 mod other_programs;

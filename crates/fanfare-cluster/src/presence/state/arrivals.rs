@@ -89,7 +89,11 @@ impl State {
         };
         let unanswered = room.view.as_mut().map(View::take_unanswered);
         for (user, number) in unanswered.into_iter().flatten() {
-            room.answer_waiting(&user, number, false, &self.deliveries);
+            if room.is_unstored(&user) {
+                room.enter_unstored(&user, number, &self.deliveries);
+            } else {
+                room.answer_waiting(&user, number, false, &self.deliveries);
+            }
         }
     }
 

@@ -10,12 +10,12 @@ use fanfare_cluster::transport::{
 
 use super::{
     super::{
-        changes::{Group, groups, index_key, takes},
+        changes::{ANNOUNCEMENT, Group, groups, index_key, takes},
         ids::note,
         jetstream,
         sender::{Connection, Request, Unanswered},
     },
-    ANNOUNCEMENT, Attempts, CHANGES, EPOCH, VERSIONS, version,
+    Attempts, CHANGES, EPOCH, VERSIONS, version,
 };
 
 impl Connection {
@@ -110,7 +110,9 @@ impl Connection {
                 continue;
             };
             let (value, sequence) = found.unwrap_or_default();
-            let outcome = group.outcome(lease, &value, until.is_none());
+            // A dead node's members are removed, or refused by the server: they cannot stay with that node alone.
+            let limit = until.map_or(usize::MAX, |_| self.max_payload);
+            let outcome = group.outcome(lease, &value, until.is_none(), limit);
             if is_over && outcome.is_changed {
                 group.fence(&mut all.value[start..]);
             } else if outcome.is_changed {
