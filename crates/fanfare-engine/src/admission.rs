@@ -1,41 +1,24 @@
 //! Who may still come in: a dialect's total, its limit per address, and one connection of each name.
 
 use std::{
-    collections::{HashMap, HashSet},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use fanfare_core::{ClientNetwork, Refusal};
+use fanfare_core::Refusal;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Node,
-    node::MountedDialect,
+    MountedDialect, Node,
     slots::{self, HeldSlot},
 };
-
-/// Connections per client network of one dialect; kept only where there is a limit.
-#[derive(Debug, Default)]
-pub(super) struct Addresses(Mutex<HashMap<ClientNetwork, usize>>);
 
 /// How long a handshake waits for a name that is taken. A client that closes a connection and opens the next at once may be
 /// served before the server has read the end of the old one, which may be another node's.
 const NAME_GRACE: Duration = Duration::from_millis(250);
 /// Between two tries.
 const NAME_RETRY: Duration = Duration::from_millis(25);
-
-/// The names of one dialect's connections on this node, where they have names. The broker judges names in the cluster; while
-/// it is away, this set decides.
-#[derive(Debug, Default)]
-pub(super) struct Names(Mutex<HashSet<Box<str>>>);
-
-impl Names {
-    fn lock(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A place taken among a dialect's connections; given back when dropped.
 pub struct Admission {
@@ -53,6 +36,8 @@ struct Held {
     name: Option<Box<str>>,
     name_slot: Option<HeldSlot>,
     user_slot: Option<HeldSlot>,
+    /// What program its client says it is, if its dialect keeps that.
+    user_agent: Option<Box<str>>,
 }
 
 impl Admission {
@@ -84,9 +69,7 @@ impl Admission {
             admission.counted = true;
         }
         if let Some(name) = name {
-            if !dialect.names.lock().insert(name.into()) {
-                return Err(Refusal::NameTaken);
-            }
+            dialect.names.take(name)?;
             admission.held.get_or_insert_default().name = Some(name.into());
         }
         Ok(admission)
@@ -135,17 +118,29 @@ impl Admission {
         }
     }
 
+    /// Notes what program its client says it is.
+    pub(super) fn note_user_agent(&mut self, user_agent: Option<Box<str>>) {
+        if user_agent.is_some() {
+            self.held.get_or_insert_default().user_agent = user_agent;
+        }
+    }
+
+    /// What program its client says it is, if its dialect keeps that.
+    pub(super) fn user_agent(&self) -> Option<&str> {
+        self.held.as_ref()?.user_agent.as_deref()
+    }
+
+    pub(super) fn take_user_agent(&mut self) -> Option<Box<str>> {
+        self.held.as_mut()?.user_agent.take()
+    }
+
     /// Lets other connections have the name and the user's place.
     pub(super) fn release(&mut self) {
-        let Some(held) = self.held.take() else { return };
-        let Held {
-            name,
-            name_slot,
-            user_slot,
-        } = *held;
-        drop((name_slot, user_slot));
+        let Some(mut held) = self.held.take() else { return };
+        let name = held.name.take();
+        drop(held); // the cluster's slots first
         if let Some(name) = name {
-            self.dialect.names.lock().remove(&name);
+            self.dialect.names.release(&name);
         }
     }
 
@@ -172,27 +167,5 @@ impl Drop for Admission {
             self.dialect.addresses.leave(self.address.into());
         }
         self.release();
-    }
-}
-
-impl Addresses {
-    fn enter(&self, network: ClientNetwork, most: usize) -> Result<(), Refusal> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(network).or_default();
-        if *count >= most {
-            return Err(Refusal::AddressAtCapacity);
-        }
-        *count += 1;
-        Ok(())
-    }
-
-    fn leave(&self, network: ClientNetwork) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&network) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&network);
-            }
-        }
     }
 }

@@ -99,6 +99,22 @@ impl Framed {
     }
 }
 
+/// A text that a node sends to all of its own connections of one dialect: a tick, or the notice that a drain begins. It is
+/// not an event, so it does not pass the broker.
+pub(super) struct Broadcast {
+    pub(super) mounted: Arc<MountedDialect>,
+    pub(super) framed: Framed,
+}
+
+impl Broadcast {
+    pub(super) fn new(mounted: &Arc<MountedDialect>, rendering: Rendering) -> Self {
+        Self {
+            mounted: mounted.clone(),
+            framed: Framed::new(rendering),
+        }
+    }
+}
+
 /// Frames `rendering`, uncompressed.
 pub(super) fn plain_frame(rendering: &Rendering) -> Bytes {
     encode::frame(opcode(rendering), rendering.payload(), false)
@@ -133,14 +149,14 @@ impl Batch {
         events: Vec<Prepared>,
         shares: Vec<Vec<u32>>,
     ) -> (Vec<(usize, Part)>, oneshot::Receiver<Vec<Reach>>) {
-        let (tell, told) = oneshot::channel();
+        let (report, reported) = oneshot::channel();
         let reaches = vec![Reach::default(); events.len()];
         let parts = shares.iter().filter(|share| !share.is_empty()).count();
         let batch = Arc::new(Self {
             events,
             reaches: Mutex::new(reaches),
             parts_left: AtomicUsize::new(parts),
-            done: Mutex::new(Some(tell)),
+            done: Mutex::new(Some(report)),
         });
         if parts == 0 {
             batch.finish();
@@ -161,7 +177,7 @@ impl Batch {
                 .filter(|(_, events)| !events.is_empty())
                 .map(share)
                 .collect(),
-            told,
+            reported,
         )
     }
 

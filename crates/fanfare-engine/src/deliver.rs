@@ -15,15 +15,15 @@ use smallvec::SmallVec;
 use super::{
     MountedDialect, Prepared, Shard,
     batch::Part,
-    connection::{Connection, Key, Tally},
+    connection::{Connection, Tally},
+    connections::Key,
     counters::add,
+    driver::RUN,
     receivers::same,
 };
 
 /// Receivers served before other tasks of the shard get a turn; 10,000 at once would hold it for 80 ms.
 const CHUNK: usize = 256;
-/// Frames written in one call at most.
-pub(super) const RUN: usize = 64;
 
 impl Shard {
     /// Delivers `parts` in order and reports what was reached.
@@ -75,16 +75,16 @@ impl Shard {
     ) {
         let mut connections = self.connections.borrow_mut();
         let mut tools = self.tools.borrow_mut();
-        let now = self.node.clock_ms();
+        let moment = self.node.now();
         for key in receivers {
-            let Some(connection) = Connection::receiver_at(&mut connections, *key) else {
+            let Some(driver) = connections.receiver_at(*key) else {
                 continue;
             };
-            let class = classes.of(connection, run, &mut tools.codec.deflater);
+            let class = classes.of(&driver.connection, run, &mut tools.codec.deflater);
             if class.frames.is_empty() {
                 continue;
             }
-            let sent = connection.send_run(&class.frames, now);
+            let sent = driver.send_run(&class.frames, moment);
             class.tally += sent;
             for (nth, event) in (0..).zip(&class.events) {
                 let queued = u64::from(nth < sent.queued);
@@ -118,34 +118,35 @@ impl Shard {
     fn queue_chunk(&self, receivers: &[Key], event: &Prepared, reach: &mut Reach, dirty: &mut Vec<Key>) {
         let mut connections = self.connections.borrow_mut();
         let mut tools = self.tools.borrow_mut();
-        let now = self.node.clock_ms();
+        let moment = self.node.now();
         for key in receivers {
-            let Some(connection) = Connection::receiver_at(&mut connections, *key) else {
+            let Some(driver) = connections.receiver_at(*key) else {
                 continue;
             };
-            let (mounted, deflate) = connection.class();
+            let (mounted, deflate) = driver.connection.class();
             let Some(frame) = event.frame(mounted, deflate, &mut tools.codec.deflater) else {
                 continue;
             };
-            if connection.nothing_queued() {
+            if driver.connection.is_outbox_empty() {
                 dirty.push(*key);
             }
-            let sent = connection.queue(frame, now);
+            let sent = driver.queue(frame, moment);
+            let counters = &driver.connection.mounted().counters;
             *reach += Reach {
                 matched: 1,
                 queued: sent.queued,
                 dropped: sent.dropped,
             };
-            add(&connection.class().0.counters.sent, sent.queued);
-            add(&connection.class().0.counters.dropped, sent.dropped);
+            add(&counters.sent, sent.queued);
+            add(&counters.dropped, sent.dropped);
         }
     }
 
     fn flush_all(&self, dirty: &mut Vec<Key>) {
         let mut connections = self.connections.borrow_mut();
         for key in dirty.drain(..) {
-            if let Some(connection) = Connection::at(&mut connections, key) {
-                connection.flush_or_wake();
+            if let Some(driver) = connections.at(key) {
+                driver.flush_or_wake();
             }
         }
     }

@@ -5,8 +5,6 @@ use std::collections::BTreeSet;
 use ahash::AHashMap;
 use fanfare_core::{Channel, UserId};
 
-use super::Shard;
-
 /// The users who are absent, each in a room. There is one entry for a user and room, however often the user is lost.
 #[derive(Default)]
 pub(super) struct Absentees {
@@ -17,7 +15,7 @@ pub(super) struct Absentees {
 impl Absentees {
     /// Notes that `user` stays in `room` until `until`, if no later time is noted. Returns whether the user was noted already,
     /// for another connection.
-    fn note(&mut self, room: &Channel, user: &UserId, until: u64) -> bool {
+    pub(super) fn note(&mut self, room: &Channel, user: &UserId, until: u64) -> bool {
         let key = (room.clone(), user.clone());
         let was = self.until.get(&key).copied();
         if was.is_none_or(|was| was < until) {
@@ -31,7 +29,7 @@ impl Absentees {
     }
 
     /// Takes the next whose time is over at `now`.
-    fn take_due(&mut self, now: u64) -> Option<(Channel, UserId)> {
+    pub(super) fn take_due(&mut self, now: u64) -> Option<(Channel, UserId)> {
         let (until, ..) = self.in_order.first()?;
         if *until > now {
             return None;
@@ -46,26 +44,6 @@ impl Absentees {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.until.len()
-    }
-}
-
-impl Shard {
-    /// A connection of `user` in `room` was lost. The room is left at `until`, by the node's clock.
-    pub(super) fn leave_later(&self, room: Channel, user: &UserId, until: u64) {
-        let is_noted = self.absentees.borrow_mut().note(&room, user, until);
-        if is_noted {
-            // The earlier connection goes on holding the room.
-            self.node.leave_room(room, user);
-        }
-    }
-
-    /// Leaves the rooms of users whose time is over at `now`.
-    pub(super) fn leave_due(&self, now: u64) {
-        loop {
-            let due = self.absentees.borrow_mut().take_due(now);
-            let Some((room, user)) = due else { return };
-            self.node.leave_room(room, &user);
-        }
     }
 }
 

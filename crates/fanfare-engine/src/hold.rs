@@ -1,23 +1,17 @@
-//! What a connection has this node listen to, given back when it is dropped.
+//! What a connection has this node receive, given back when it is dropped.
 
 use std::sync::Arc;
 
 use fanfare_core::{Channel, Interest, Pattern, UserFull, UserId};
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, Shared},
-};
+use futures_util::FutureExt;
 
-use super::{MountedDialect, Node};
+use super::{MountedDialect, Node, in_force::InForce};
 
-/// The broker's promise that what was asked for reaches this node; `None` once it holds.
-pub(super) type InForce = Option<Shared<BoxFuture<'static, ()>>>;
-
-/// One connection's share in what its node hears.
+/// One connection's share in an interest of its node.
 pub(super) struct Hold {
     node: Arc<Node>,
     shard: usize,
-    /// `None` once somebody else keeps it.
+    /// `None` once the connection keeps it.
     on: Option<On>,
 }
 

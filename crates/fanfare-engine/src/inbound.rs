@@ -1,22 +1,24 @@
-//! The door by which the broker hands this node its events.
+//! What the broker calls: it hands this node its events.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::Ordering::Relaxed,
+};
 
 use bytes::Bytes;
 use fanfare_core::{
     Audience, BoxFuture, BrokerError, Channel, Entered, EntryTicket, Event, Inbound, Member, Presence, Reach,
-    ShardSet,
+    Sender, ShardSet,
 };
-
 use tokio::sync::oneshot;
 
-use super::{Node, Prepared, ShardCommand, batch::Batch};
+use super::{Node, Prepared, ShardCommand, batch::Batch, entries};
 
 impl Inbound for Node {
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
         // Handed to the shards now, so that the order of calls is the order of delivery.
-        let told = self.hand_out(events);
-        Box::pin(async move { told.await.unwrap_or_default() })
+        let reached = self.hand_out(events);
+        Box::pin(async move { reached.await.unwrap_or_default() })
     }
 
     fn received(&self, publications: u64) {
@@ -42,7 +44,10 @@ impl Inbound for Node {
     }
 
     fn entered(&self, ticket: EntryTicket, entered: Entered) {
-        self.report_entry(ticket, entered);
+        // Its shard waits for it.
+        if let Some(shard) = self.shards().get(entries::shard_of(ticket)) {
+            shard.send(ShardCommand::Entered(ticket, entered));
+        }
     }
 
     fn announcement(&self, change: Presence, room: &Channel, member: &Member) -> Option<Event> {
@@ -69,10 +74,38 @@ impl Node {
             }
             prepared.push(Prepared::new(event, self.dialects.len()));
         }
-        let (parts, told) = Batch::split(prepared, shares);
+        let (parts, reached) = Batch::split(prepared, shares);
         for (shard, part) in parts {
             handles[shard].send(ShardCommand::Deliver(part));
         }
-        told
+        reached
+    }
+
+    /// The event that announces `member` in `room`. A dialect that panics over it leaves the change unannounced.
+    fn announce(&self, change: Presence, room: &Channel, member: &Member) -> Option<Event> {
+        let mounted = self.dialects.iter().find(|own| own.name == &*member.dialect)?;
+        let announce = AssertUnwindSafe(|| mounted.dialect.announce(change, member));
+        let Ok(announcement) = catch_unwind(announce) else {
+            tracing::error!(
+                dialect = mounted.name,
+                "a fault while announcing a member of a room"
+            );
+            return None;
+        };
+        let announcement = announcement?;
+        let sender = Sender {
+            username: member.username.clone(),
+            ..*Sender::new(&member.user)
+        };
+        let audience = Audience::Channel(room.clone());
+        Some(Event {
+            sender: Some(Box::new(sender)),
+            ..Event::new(
+                audience,
+                Some(announcement.kind),
+                announcement.data,
+                self.clock.wall(),
+            )
+        })
     }
 }

@@ -22,7 +22,7 @@
 //!     Audience, BoxFuture, Channel, Denial, Event, Identity, PublishOptions, RawJson,
 //!     policy::{AccessControl, Policy},
 //! };
-//! use fanfare_engine::{Authenticator, Conflict, Node, NodeOptions, ShardHandle};
+//! use fanfare_engine::{Authenticator, Clock, Conflict, Node, NodeOptions, ShardHandle};
 //!
 //! /// Believes no token.
 //! struct Closed;
@@ -45,6 +45,7 @@
 //!     dialects: Vec::new(), // the server mounts one for each protocol
 //!     authenticator: Arc::new(Closed),
 //!     access: AccessControl::new(Policy::default(), None),
+//!     clock: Clock::system(),
 //! });
 //! // A thread runs `Shard::run` with these commands.
 //! let (shard, commands) = ShardHandle::channel();
@@ -60,38 +61,47 @@
 //! ```
 
 mod admission;
-mod ask;
 mod authenticator;
 mod batch;
+mod broadcast;
 mod census;
+mod clock;
+mod codec;
+mod command;
+mod commands;
 mod connection;
+mod connections;
 mod counters;
 mod deliver;
+mod directory;
+mod drain;
+mod driver;
+mod entries;
 mod grace;
 mod hold;
+mod in_force;
 mod inbound;
-mod lapses;
-mod meter;
+mod late;
+mod mounted;
 mod node;
+mod occupancy;
 mod once;
-mod outbox;
 mod pace;
-mod presence;
+mod perform;
 mod publisher;
 mod questions;
 mod receivers;
-mod requests;
-mod say;
+mod row;
+mod run;
 mod seat;
 mod serve;
 mod settings;
 mod shard;
 mod slots;
-mod subscriptions;
 mod sweep;
-mod talk;
-mod told;
+mod ticks;
 mod transport;
+mod turn;
 mod undecided;
 mod work;
 
@@ -101,14 +111,18 @@ mod tests;
 pub use admission::Admission;
 pub use authenticator::Authenticator;
 pub use batch::Prepared;
-pub use census::{Filter, Row};
-pub use connection::{Key, Newcomer};
+pub use clock::Clock;
+pub use command::{ShardCommand, ShardHandle};
+pub use connection::NewConnection;
+pub use connections::Key;
 pub use counters::{Counters, DialectCounters};
-pub use node::{Holdings, MountedDialect, Mounting, Node, NodeOptions};
+pub use mounted::{MountedDialect, Mounting};
+pub use node::{Holdings, Node, NodeOptions};
 pub use once::{Conflict, InProgress};
 pub use pace::Pace;
 pub use questions::{Channels, Gathered, RoomMember};
+pub use row::{Filter, Row};
 pub use seat::Seat;
 pub use settings::DialectSettings;
-pub use shard::{Shard, ShardCommand, ShardHandle};
+pub use shard::Shard;
 pub use transport::Transport;

@@ -6,24 +6,23 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant, SystemTime},
+    time::Duration,
 };
 
-use arc_swap::{ArcSwap, Guard};
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, ChannelInterests, Dialect,
-    DialectFacts, DialectKind, DialectReport, EVERYONE_CHANNEL, Event, Interests, NodeFacts, PresenceCounts,
-    PublishOptions, Receipt, Receives, Reception, RememberedIds, Rendering, UserId, policy::AccessControl,
+    Audience, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, Channel, ChannelInterests,
+    ConnectionFacts, DialectFacts, EVERYONE_CHANNEL, Event, Interests, NodeFacts, PresenceCounts,
+    PublishOptions, Receipt, Receives, RememberedIds, Rendering, UserId, policy::AccessControl,
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    Authenticator, Counters, DialectCounters, DialectSettings, ShardCommand, ShardHandle,
-    admission::{Addresses, Names},
-    hold::InForce,
+    Authenticator, Clock, Counters, MountedDialect, Mounting, ShardCommand, ShardHandle,
+    batch::Broadcast,
+    clock::Moment,
+    in_force::InForce,
     once::{Conflict, InProgress, publish_once},
-    told::Told,
 };
 
 /// One node: its dialects, its shards, its broker.
@@ -36,6 +35,8 @@ pub struct Node {
     pub counters: Counters,
     /// Decides who may use which channel.
     pub access: AccessControl,
+    /// Its clocks.
+    pub clock: Clock,
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) interests: Interests<InForce>,
     pub(super) channels: ChannelInterests<InForce>,
@@ -43,8 +44,6 @@ pub struct Node {
     pub(super) reserved_types: HashSet<&'static str>,
     shards: OnceLock<Vec<ShardHandle>>,
     broker: OnceLock<Arc<dyn Broker>>,
-    started: Instant,
-    started_at: SystemTime,
     draining: AtomicBool,
     connections: AtomicU64,
 }
@@ -57,38 +56,8 @@ pub struct NodeOptions {
     pub authenticator: Arc<dyn Authenticator>,
     /// Decides who may use which channel.
     pub access: AccessControl,
-}
-
-/// A dialect to be mounted.
-pub struct Mounting {
-    /// What it is.
-    pub kind: &'static dyn DialectKind,
-    /// The protocol, configured.
-    pub dialect: Arc<dyn Dialect>,
-    /// Its limits and times.
-    pub settings: DialectSettings,
-}
-
-/// A dialect with what this node allows it and counts of it.
-pub struct MountedDialect {
-    /// Its place among the dialects.
-    pub number: usize,
-    /// Its name.
-    pub name: &'static str,
-    /// The path its clients connect to.
-    pub path: &'static str,
-    /// Whether it is for tests: reports show it only where it is used.
-    pub hidden: bool,
-    /// The protocol.
-    pub dialect: Arc<dyn Dialect>,
-    /// What reaches its connections unasked.
-    pub hearing: Reception,
-    /// Its limits and times; a reload replaces them.
-    settings: ArcSwap<DialectSettings>,
-    /// Its figures.
-    pub counters: DialectCounters,
-    pub(super) addresses: Addresses,
-    pub(super) names: Names,
+    /// Its clocks.
+    pub clock: Clock,
 }
 
 /// How much a node's connections listen to. Personal channels are not in it: those come with the user.
@@ -119,18 +88,17 @@ impl Node {
                 .dialects
                 .into_iter()
                 .enumerate()
-                .map(MountedDialect::new)
+                .map(|(number, mounting)| MountedDialect::new(number, mounting))
                 .collect(),
             counters: Counters::default(),
             authenticator: options.authenticator,
             access: options.access,
+            clock: options.clock,
             interests: Interests::new(count),
             channels: ChannelInterests::default(),
             reserved_types,
             shards: OnceLock::new(),
             broker: OnceLock::new(),
-            started: Instant::now(),
-            started_at: SystemTime::now(),
             draining: AtomicBool::new(false),
             connections: AtomicU64::new(0),
         })
@@ -230,8 +198,8 @@ impl Node {
     pub fn drain(&self, window: Duration) {
         self.draining.store(true, Relaxed);
         for mounted in &self.dialects {
-            let notice = mounted.dialect.drain_notice(Uuid::now_v7(), SystemTime::now());
-            self.tell(mounted, notice);
+            let notice = mounted.dialect.drain_notice(Uuid::now_v7(), self.clock.wall());
+            self.broadcast(mounted, notice);
         }
         for shard in self.shards() {
             shard.send(ShardCommand::Drain(window));
@@ -239,11 +207,11 @@ impl Node {
     }
 
     /// Sends `rendering` to all connections of one dialect on this node.
-    pub(super) fn tell(&self, mounted: &Arc<MountedDialect>, rendering: Option<Rendering>) {
+    pub(super) fn broadcast(&self, mounted: &Arc<MountedDialect>, rendering: Option<Rendering>) {
         let Some(rendering) = rendering else { return };
-        let told = Arc::new(Told::new(mounted, rendering));
+        let broadcast = Arc::new(Broadcast::new(mounted, rendering));
         for shard in self.shards() {
-            shard.send(ShardCommand::Tell(told.clone()));
+            shard.send(ShardCommand::Broadcast(broadcast.clone()));
         }
     }
 
@@ -308,15 +276,15 @@ impl Node {
 
     /// Since the node started.
     pub fn uptime(&self) -> Duration {
-        self.started.elapsed()
+        self.clock.uptime()
     }
 
     /// The figures for reports.
     pub fn facts(&self) -> NodeFacts {
         NodeFacts {
-            now: SystemTime::now(),
+            now: self.clock.wall(),
             uptime: self.uptime(),
-            started_at: self.started_at,
+            started_at: self.clock.started_at(),
             version: env!("CARGO_PKG_VERSION"),
             publications_received: self.counters.publications_received.load(Relaxed),
             publications_rejected: self.counters.publications_rejected.load(Relaxed),
@@ -353,70 +321,59 @@ impl Node {
         }
     }
 
+    /// What is known of this node's open connections of `mounted`, oldest first.
+    pub async fn list(&self, mounted: &MountedDialect) -> Vec<ConnectionFacts> {
+        let asked = self.ask_shards(|reply| ShardCommand::List(mounted.number, reply));
+        let mut all: Vec<_> = asked.await.into_iter().flatten().flatten().collect();
+        all.sort_by_key(|facts| facts.opened_at);
+        all
+    }
+
     /// Passes a marker through every shard's queue of deliveries and waits for all.
     pub(super) async fn probe_shards(&self) -> Result<(), BrokerError> {
-        let answers: Vec<_> = self
-            .shards()
+        let answers = self.ask_shards(ShardCommand::Probe).await;
+        answers
             .iter()
-            .map(|shard| {
-                let (tell, told) = oneshot::channel();
-                shard.send(ShardCommand::Probe(tell));
-                told
-            })
-            .collect();
-        for answer in answers {
-            answer.await.map_err(|_| BrokerError::Away)?;
+            .all(Option::is_some)
+            .then_some(())
+            .ok_or(BrokerError::Away)
+    }
+
+    /// A connection of `user` leaves `room`.
+    pub(super) fn leave_room(&self, room: Channel, user: &UserId) {
+        if let Some(broker) = self.broker() {
+            broker.leave(room, user.clone());
         }
-        Ok(())
     }
 
     pub(super) fn shards(&self) -> &[ShardHandle] {
         self.shards.get().map_or(&[], Vec::as_slice)
     }
 
-    /// Milliseconds since the node started, by a clock that never jumps.
-    pub(super) fn clock_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// Asks every shard, and returns their answers: `None` for a shard that has stopped.
+    pub(super) async fn ask_shards<T>(
+        &self,
+        command: impl Fn(oneshot::Sender<T>) -> ShardCommand,
+    ) -> Vec<Option<T>> {
+        let ask = |shard: &ShardHandle| {
+            let (reply, replied) = oneshot::channel();
+            shard.send(command(reply));
+            replied
+        };
+        // All are asked before the first is waited for.
+        let asked: Vec<_> = self.shards().iter().map(ask).collect();
+        let mut answers = Vec::with_capacity(asked.len());
+        for replied in asked {
+            answers.push(replied.await.ok());
+        }
+        answers
     }
 
     pub(super) fn next_connection(&self) -> u64 {
         self.connections.fetch_add(1, Relaxed) + 1
-    }
-}
-
-impl MountedDialect {
-    fn new((number, mounting): (usize, Mounting)) -> Arc<Self> {
-        Arc::new(Self {
-            number,
-            name: mounting.kind.name(),
-            path: mounting.kind.path(),
-            hidden: mounting.kind.defaults().binds.is_empty(),
-            hearing: mounting.dialect.receives(),
-            dialect: mounting.dialect,
-            settings: ArcSwap::from_pointee(mounting.settings),
-            counters: DialectCounters::default(),
-            addresses: Addresses::default(),
-            names: Names::default(),
-        })
-    }
-
-    /// Its limits and times at the moment. Keep them for one use only: a reload replaces them.
-    pub fn settings(&self) -> Guard<Arc<DialectSettings>> {
-        self.settings.load()
-    }
-
-    /// Uses these limits from now on. A connection keeps the rate of messages and the offer of compression that it opened with.
-    pub fn replace_settings(&self, settings: DialectSettings) {
-        self.settings.store(Arc::new(settings));
-    }
-
-    /// The settings that reports show.
-    pub fn report(&self) -> DialectReport {
-        let settings = self.settings();
-        DialectReport {
-            ping_interval: settings.ping_interval,
-            ping_timeout: settings.ping_timeout,
-            max_message_size: settings.max_message_size as u64,
-        }
     }
 }

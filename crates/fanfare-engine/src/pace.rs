@@ -23,7 +23,7 @@ pub struct Pace {
     /// How many have ever joined the line, and how many of those have had their turn.
     joined: Cell<u64>,
     called: Cell<u64>,
-    /// Wakes [`Pace::run`] when somebody joins an empty line.
+    /// Wakes [`Pace::run`] when a task joins an empty line.
     caller: RefCell<Option<Waker>>,
 }
 
@@ -97,7 +97,7 @@ impl Pace {
         }
     }
 
-    /// Calls the next few; pending when nobody stands in line.
+    /// Calls the next few; pending while the line is empty.
     fn call(&self, context: &Context<'_>) -> Poll<()> {
         let mut line = self.line.borrow_mut();
         let next = line.len().min(self.per_pass);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_away_holds_nobody_up() {
+    fn a_task_that_goes_away_holds_none_up() {
         on_one_thread(async {
             let pace = Pace::new(TURN);
             let left = tokio::task::spawn_local(pace.clone().paced(pass()));
@@ -182,7 +182,7 @@ mod tests {
             left.abort();
             let stays = tokio::task::spawn_local(pace.clone().paced(pass()));
             pass().await;
-            assert!(!stays.is_finished(), "nobody has called yet");
+            assert!(!stays.is_finished(), "none was called yet");
             tokio::task::spawn_local(pace.run());
             assert!(stays.await.is_ok());
         });

@@ -28,17 +28,17 @@ impl Publisher {
 
     /// Publishes `event`, once there is room; the receipt comes when it is delivered.
     pub(super) async fn publish(&self, event: Event, options: PublishOptions) -> oneshot::Receiver<Receipt> {
-        // Fails only when the semaphore is closed, which nobody does.
+        // Fails only if the semaphore is closed, which it never is.
         let permit = self.permits.clone().acquire_owned().await.ok();
-        let (tell, receipt) = oneshot::channel();
+        let (report, receipt) = oneshot::channel();
         let publishing = self.node.publish(vec![event], options, Conflict::Wait);
         let rest = async move {
             let published = AssertUnwindSafe(publishing).catch_unwind().await;
             drop(permit);
             if let Ok(receipts) = published {
                 let receipt = receipts.ok().and_then(|receipts| receipts.first().copied());
-                // Whoever asked may be gone.
-                let _ = tell.send(receipt.unwrap_or_default());
+                // The caller may be gone.
+                let _ = report.send(receipt.unwrap_or_default());
             } else {
                 tracing::error!("a fault while publishing what a client sent");
             }

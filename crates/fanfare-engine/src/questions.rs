@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use bytes::Bytes;
 use fanfare_core::{Channel, Present};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{Filter, Node, Row, ShardCommand, ShardHandle};
+use super::{Filter, Node, Row, ShardCommand};
 
 /// A question to every node. Its form is shared by nodes of different versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,7 +164,7 @@ impl Node {
         };
         let answer = match question {
             Question::Presence(user) => serde_json::to_vec(&self.connections_of(&user)),
-            Question::Connections(filter) => serde_json::to_vec(&self.rows(filter).await),
+            Question::Connections(filter) => serde_json::to_vec(&self.own_connections(filter).await),
             Question::Channels { after, limit } => serde_json::to_vec(&self.own_channels(&after, limit)),
             Question::Room { room, after, limit } => {
                 serde_json::to_vec(&self.own_members(&room, &after, limit))
@@ -182,6 +181,11 @@ impl Node {
             Ok(Notice::SessionTerminated(session)) => self.authenticator.revoke_session(&session),
             Err(_) => tracing::debug!("a notice of another node is not understood"),
         }
+    }
+
+    async fn own_connections(&self, filter: Filter) -> Vec<Row> {
+        let asked = self.ask_shards(|reply| ShardCommand::Rows(filter.clone(), reply));
+        filter.cut(asked.await.into_iter().flatten().flatten().collect())
     }
 
     fn own_channels(&self, after: &str, limit: usize) -> Channels {
@@ -204,17 +208,8 @@ impl Node {
     }
 
     async fn end_own(&self, id: Uuid) -> u64 {
-        let ask = |shard: &ShardHandle| {
-            let (tell, told) = oneshot::channel();
-            shard.send(ShardCommand::End(id, tell));
-            told
-        };
-        let asked: Vec<_> = self.shards().iter().map(ask).collect();
-        let mut ended = 0;
-        for told in asked {
-            ended += told.await.unwrap_or_default();
-        }
-        ended
+        let ended = self.ask_shards(|reply| ShardCommand::End(id, reply)).await;
+        ended.into_iter().flatten().sum()
     }
 }
 

@@ -8,15 +8,12 @@ use fanfare_core::{
 };
 use smallvec::SmallVec;
 
-use super::{
-    Prepared, Shard,
-    connection::{Connection, Key},
-};
+use super::{Prepared, Shard, connections::Key};
 
 /// Connections, in the order they are written to.
 pub(super) type Receivers = SmallVec<[Key; 8]>;
 
-/// Whether all that should have `one` should have `other`, and nobody else.
+/// Whether exactly the same connections should have `one` and `other`.
 pub(super) fn same(one: &Event, other: &Event) -> bool {
     one.audience == other.audience
         && (&one.private_to, &one.readers_of, one.except)
@@ -24,16 +21,16 @@ pub(super) fn same(one: &Event, other: &Event) -> bool {
 }
 
 impl Shard {
-    /// A snapshot of who should have the events of `run`, which are all for the same: the walk may pause, and
-    /// connections come and go meanwhile.
+    /// A snapshot of the connections that should have the events of `run`, which are all for the same audience: the walk may pause,
+    /// and connections come and go meanwhile.
     pub(super) fn receivers(self: &Rc<Self>, run: &[&Prepared]) -> Receivers {
         let Some(first) = run.first() else {
             return Receivers::new();
         };
         let event = &first.event;
         let mut receivers = match &event.audience {
-            Audience::User(user) => self.index.borrow().user(user).into(),
-            Audience::Everyone => self.who_hear_everyone(),
+            Audience::User(user) => self.directory.index().user(user).into(),
+            Audience::Everyone => self.all_for_everyone(),
             Audience::Channel(channel) => return self.on_channel(channel, run),
         };
         self.leave_out(event, &mut receivers);
@@ -45,15 +42,15 @@ impl Shard {
     fn leave_out(&self, event: &Event, receivers: &mut Receivers) {
         let Some(except) = event.except else { return };
         let mut connections = self.connections.borrow_mut();
-        receivers.retain(|key| Connection::at(&mut connections, *key).is_none_or(|own| own.id != except));
+        receivers.retain(|key| connections.at(*key).is_none_or(|own| own.connection.id != except));
     }
 
-    fn who_hear_everyone(&self) -> Receivers {
+    fn all_for_everyone(&self) -> Receivers {
         let connections = self.connections.borrow();
-        let hearing = connections
-            .iter()
-            .filter(|(_, connection)| connection.hears_everyone);
-        hearing.map(|(at, connection)| connection.key(at)).collect()
+        let all = connections.iter();
+        all.filter(|(_, driver)| driver.connection.subscriber.receives_everyone)
+            .map(|(key, _)| key)
+            .collect()
     }
 
     /// Where an event to a user or to everyone is private, leaves only those who may see it.
@@ -63,9 +60,9 @@ impl Shard {
         }
         let mut connections = self.connections.borrow_mut();
         receivers.retain(|key| {
-            let connection = Connection::at(&mut connections, *key);
-            connection.is_some_and(|own| {
-                match self.node.access.may_see(own.identity.as_deref(), event) {
+            connections.at(*key).is_some_and(|own| {
+                let who = own.connection.subscriber.identity.as_deref();
+                match self.node.access.may_see(who, event) {
                     Permission::Allowed => true,
                     // Only an event on a channel waits for the authorizer.
                     Permission::Denied | Permission::Pending(_) => false,
@@ -74,10 +71,10 @@ impl Shard {
         });
     }
 
-    /// Those who subscribed to exactly this channel were judged then. Those with a pattern are judged now, and so is
-    /// everybody where the event is private; nobody where there is nothing to judge.
+    /// Connections that subscribed to exactly this channel were judged then. Those with a pattern are judged now, and if the event
+    /// is private, all are. If there is nothing to judge, none is.
     fn on_channel(self: &Rc<Self>, channel: &Channel, run: &[&Prepared]) -> Receivers {
-        let index = self.index.borrow();
+        let index = self.directory.index();
         let mut receivers: Receivers = index.channel_members(channel).into();
         let mut by_pattern = Receivers::new();
         if index.has_patterns() {
@@ -104,10 +101,10 @@ impl Shard {
     /// Whether a connection is shown what is on `channel`. One of whom that is not known yet gets the events when it is.
     fn may_read(self: &Rc<Self>, key: Key, channel: &Channel, readers: Readers, run: &[&Prepared]) -> bool {
         let mut connections = self.connections.borrow_mut();
-        let Some(connection) = Connection::receiver_at(&mut connections, key) else {
+        let Some(driver) = connections.receiver_at(key) else {
             return false;
         };
-        let who = connection.reader(channel);
+        let who = driver.connection.subscriber.reader(channel);
         let permission = self.node.access.may_receive(who, &run[0].event, channel, readers);
         drop(connections);
         let mut open = match permission {

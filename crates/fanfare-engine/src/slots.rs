@@ -54,10 +54,10 @@ async fn acquire(node: Arc<Node>, slot: Slot, most: usize) -> Option<HeldSlot> {
     if let Some(is_mine) = (&mut acquiring).now_or_never() {
         return guard(is_mine);
     }
-    let (tell, acquired) = oneshot::channel();
+    let (report, acquired) = oneshot::channel();
     tokio::spawn(async move {
         // Where the caller has gone, the guard is dropped here.
-        let _ = tell.send(guard(acquiring.await));
+        let _ = report.send(guard(acquiring.await));
     });
     // An error means that the broker panicked.
     acquired.await.ok().flatten()

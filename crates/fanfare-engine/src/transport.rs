@@ -11,6 +11,9 @@ use std::{
 use rustls::ServerConnection;
 use tokio::net::TcpStream;
 
+#[cfg(test)]
+use crate::tests::pipe::ServerEnd;
+
 /// The most plaintext handed to TLS before its records must have left, which bounds what it buffers.
 const TLS_WRITE_CHUNK: usize = 64 * 1024;
 
@@ -23,19 +26,31 @@ pub enum Transport {
     Plain(TcpStream),
     /// A TCP socket under TLS.
     Tls(TcpStream, Box<ServerConnection>),
+    /// A stream in memory.
+    #[cfg(test)]
+    #[allow(private_interfaces, reason = "only this crate's tests make one")]
+    Pipe(ServerEnd),
 }
 
 impl Transport {
     /// Ready when a read is worth trying; else the task is woken then.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket()
-            .map_or(Poll::Pending, |socket| socket.poll_read_ready(cx))
+        match self {
+            #[cfg(test)]
+            Self::Pipe(pipe) => pipe.poll_read_ready(cx),
+            Self::Upgrading => Poll::Pending,
+            Self::Plain(socket) | Self::Tls(socket, _) => socket.poll_read_ready(cx),
+        }
     }
 
     /// Ready when a write is worth trying; else the task is woken then.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket()
-            .map_or(Poll::Pending, |socket| socket.poll_write_ready(cx))
+        match self {
+            #[cfg(test)]
+            Self::Pipe(pipe) => pipe.poll_write_ready(cx),
+            Self::Upgrading => Poll::Pending,
+            Self::Plain(socket) | Self::Tls(socket, _) => socket.poll_write_ready(cx),
+        }
     }
 
     /// Reads what is there; 0 at the end of the stream.
@@ -46,6 +61,8 @@ impl Transport {
         match self {
             Self::Upgrading => Err(ErrorKind::WouldBlock.into()),
             Self::Plain(socket) => socket.try_read(buffer),
+            #[cfg(test)]
+            Self::Pipe(pipe) => pipe.try_read(buffer),
             Self::Tls(socket, tls) => tls_read(socket, tls, buffer),
         }
     }
@@ -63,6 +80,8 @@ impl Transport {
                 _ => socket.try_write_vectored(slices),
             },
             Self::Tls(socket, tls) => tls_write(socket, tls, slices),
+            #[cfg(test)]
+            Self::Pipe(pipe) => pipe.try_write_vectored(slices),
         }
     }
 
@@ -78,17 +97,17 @@ impl Transport {
     pub fn try_flush(&mut self) -> io::Result<()> {
         match self {
             Self::Tls(socket, tls) => pump(socket, tls),
-            Self::Upgrading | Self::Plain(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 
-    /// Whether TLS has decrypted what nobody has read yet, which no readiness of the socket would tell.
+    /// Whether TLS has decrypted what was not read yet, which no readiness of the socket would show.
     pub fn has_read_ahead(&mut self) -> bool {
         match self {
             Self::Tls(_, tls) => tls
                 .process_new_packets()
                 .is_ok_and(|state| state.plaintext_bytes_to_read() > 0),
-            Self::Upgrading | Self::Plain(_) => false,
+            _ => false,
         }
     }
 
@@ -98,15 +117,13 @@ impl Transport {
             tls.send_close_notify();
             let _ = pump(socket, tls); // the peer may be gone, which is what we want anyway
         }
-        if let Some(socket) = self.socket() {
-            let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
-        }
-    }
-
-    fn socket(&self) -> Option<&TcpStream> {
         match self {
-            Self::Upgrading => None,
-            Self::Plain(socket) | Self::Tls(socket, _) => Some(socket),
+            Self::Upgrading => {}
+            Self::Plain(socket) | Self::Tls(socket, _) => {
+                let _ = socket2::SockRef::from(&*socket).shutdown(std::net::Shutdown::Write);
+            }
+            #[cfg(test)]
+            Self::Pipe(pipe) => pipe.finish_writing(),
         }
     }
 }

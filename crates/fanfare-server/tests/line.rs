@@ -19,7 +19,7 @@ use fanfare_core::{
     DialectKind, Options,
     policy::{AccessControl, KnownNames, Policy, PolicyOptions, RoomAccess},
 };
-use fanfare_engine::{DialectSettings, Mounting, Node, NodeOptions, Pace, Shard, ShardHandle};
+use fanfare_engine::{Clock, DialectSettings, Mounting, Node, NodeOptions, Pace, Shard, ShardHandle};
 use fanfare_server::{
     auth::{Credentials, Gate, Verifier, VerifierOptions},
     http::{self, Door, Origins, RateLimits, ReloadHandle, Site, SiteOptions, SiteRules},
@@ -140,6 +140,7 @@ fn node(gate: Arc<Gate>) -> Arc<Node> {
             }),
             None,
         ),
+        clock: Clock::system(),
     })
 }
 

@@ -24,9 +24,9 @@ fn who_asks_waits_and_nobody_else() {
         assert_eq!(bob.ask("hello").await, "hello");
         assert_eq!(world.waiting(), 1);
         authorizer.gate.open();
-        alice.hears(&["sub: ok forbidden ok", "hello"]).await;
+        alice.receives(&["sub: ok forbidden ok", "hello"]).await;
         assert_eq!(world.tell("a.b", "2").await, 1);
-        alice.hears(&["2"]).await;
+        alice.receives(&["2"]).await;
     });
 }
 
@@ -47,7 +47,7 @@ fn each_thing_asked_for_waits_its_turn() {
             until(|| !authorizer.asked().is_empty()).await;
             assert_eq!(world.waiting(), 1, "{asked}");
             authorizer.gate.open();
-            alice.hears(&[answer, "hello"]).await;
+            alice.receives(&[answer, "hello"]).await;
             assert_eq!(alice.ask("unsub a.b a.c").await, "unsub: ok");
         });
     }
@@ -63,21 +63,21 @@ fn what_a_pattern_matches_waits_for_the_answer_in_order() {
             assert_eq!(world.tell("a.b", n).await, 0);
             assert_eq!(world.tell("a.secret", n).await, 0);
         }
-        alice.hears_no_more().await;
+        alice.receives_no_more().await;
         authorizer.gate.open();
-        alice.hears(&["1", "2", "3"]).await;
+        alice.receives(&["1", "2", "3"]).await;
         // Now it is known.
         assert_eq!(
             (world.tell("a.b", "4").await, world.tell("a.secret", "4").await),
             (1, 0)
         );
-        alice.hears(&["4"]).await;
+        alice.receives(&["4"]).await;
         assert_eq!(authorizer.asked().len(), 2, "each is asked about once");
         // And again when that is forgotten.
         authorizer.forget();
         assert_eq!(world.tell("a.b", "5").await, 0);
-        alice.hears(&["5"]).await;
-        alice.hears_no_more().await;
+        alice.receives(&["5"]).await;
+        alice.receives_no_more().await;
     });
 }
 
@@ -126,9 +126,9 @@ fn not_too_much_waits() {
         }
         authorizer.gate.open();
         for n in 0..256 {
-            alice.hears(&[&n.to_string()]).await;
+            alice.receives(&[&n.to_string()]).await;
         }
-        alice.hears_no_more().await;
+        alice.receives_no_more().await;
         assert_eq!(world.node.dialects[0].counters.dropped.load(Relaxed), 44);
     });
 }
@@ -147,8 +147,8 @@ fn private_events_stay_private_while_they_wait() {
         world.publish_all(vec![private]).await;
         world.tell("messages.a", "2").await;
         authorizer.gate.open();
-        alice.hears(&["1", "2"]).await;
-        bob.hears(&["2"]).await;
+        alice.receives(&["1", "2"]).await;
+        bob.receives(&["2"]).await;
     });
 }
 
@@ -178,10 +178,10 @@ fn what_is_told_of_a_room_waits_for_the_answer_about_the_room() {
             world.publish_all(vec![event]).await;
         }
         world.tell("messages", "4").await; // behind the others, though alice may hear it
-        alice.hears_no_more().await;
+        alice.receives_no_more().await;
         authorizer.gate.open();
         for client in [&mut alice, &mut bob] {
-            client.hears(&["1", "3", "4"]).await;
+            client.receives(&["1", "3", "4"]).await;
         }
         let asked = authorizer.asked();
         let about = |name: &str| asked.iter().filter(|asked| *asked == name).count();
@@ -196,8 +196,8 @@ fn what_is_told_of_a_room_waits_for_the_answer_about_the_room() {
             .await;
         world.tell("messages", "7").await;
         for client in [&mut alice, &mut bob] {
-            client.hears(&["6", "7"]).await;
-            client.hears_no_more().await;
+            client.receives(&["6", "7"]).await;
+            client.receives_no_more().await;
         }
     });
 }
@@ -211,7 +211,7 @@ fn a_channel_that_tells_of_a_room_is_asked_about_with_the_room() {
             "sub messages.channel.project:1 messages.channel.project:secret messages.channel.user:bob";
         assert_eq!(alice.ask(asked).await, "sub: ok forbidden forbidden");
         assert_eq!(alice.ask("pub messages.channel.project:1 1").await, "pub: ok");
-        alice.hears(&["1"]).await;
+        alice.receives(&["1"]).await;
         assert_eq!(
             alice.ask("pub messages.channel.user:alice 1").await,
             "pub: forbidden"
@@ -238,9 +238,9 @@ fn what_comes_when_the_answer_is_known_does_not_overtake_what_waits() {
         authorizer.learn("alice", "a.b");
         assert_eq!(world.tell("a.b", "2").await, 0);
         authorizer.gate.open();
-        alice.hears(&["1", "2"]).await;
+        alice.receives(&["1", "2"]).await;
         assert_eq!(world.tell("a.b", "3").await, 1);
-        alice.hears(&["3"]).await;
+        alice.receives(&["3"]).await;
     });
 }
 
@@ -255,7 +255,7 @@ fn what_waited_is_not_shown_to_one_who_left() {
         world.held(1).await;
         authorizer.gate.open();
         until(|| world.shard.undecided.borrow().is_empty()).await;
-        alice.hears_no_more().await;
+        alice.receives_no_more().await;
     });
 }
 
@@ -286,7 +286,7 @@ fn a_drain_ends_one_who_waits() {
         until(|| authorizer.asked().len() == 2).await;
         world.node.drain(Duration::ZERO);
         for client in [&mut alice, &mut bob] {
-            client.hears(&["before"]).await;
+            client.receives(&["before"]).await;
             assert_eq!(client.close().await, (1008, "shutting_down".into()));
         }
         authorizer.gate.open();

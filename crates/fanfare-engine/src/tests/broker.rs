@@ -25,7 +25,7 @@ fn a_subscription_holds_from_its_answer_on() {
             let answer = alice.text().await;
             assert!(answer.ends_with("ok"), "{answer}");
             assert_eq!(world.tell("a.b", "1").await, 1, "{asked}: all after the answer");
-            alice.hears(&["hello", "1"]).await;
+            alice.receives(&["hello", "1"]).await;
         });
     }
 }
@@ -49,7 +49,7 @@ fn the_second_on_a_channel_waits_like_the_first() {
         until(|| world.node.channels.connections_of("a") == 2).await;
         drop(alice); // the one who asked the broker; its answer serves the other
         world.broker.confirm();
-        bob.hears(&["sub: ok"]).await;
+        bob.receives(&["sub: ok"]).await;
         assert_eq!(
             carol.ask("sub a").await,
             "sub: ok",
@@ -59,11 +59,11 @@ fn the_second_on_a_channel_waits_like_the_first() {
         until(|| world.shard.len() == 1).await;
         // It stays in force until the last one leaves.
         assert_eq!(bob.ask("unsub a").await, "1");
-        bob.hears(&["unsub: ok"]).await;
+        bob.receives(&["unsub: ok"]).await;
         assert_eq!(world.tell("a", "2").await, 1);
-        carol.hears(&["1", "2"]).await;
+        carol.receives(&["1", "2"]).await;
         carol.ask("unsub a;sub a").await;
-        carol.hears(&["sub: ok"]).await;
+        carol.receives(&["sub: ok"]).await;
         assert_eq!(world.tell("a", "3").await, 1);
     });
 }
@@ -87,9 +87,9 @@ fn a_user_is_heard_of_before_it_is_told_that_it_is_one() {
         assert_eq!(world.publish("alice", "t", "0").await.reach.queued, 0);
         assert_eq!(world.waiting(), 1);
         world.broker.confirm();
-        alice.hears(&["auth: alice", "who: alice"]).await;
+        alice.receives(&["auth: alice", "who: alice"]).await;
         assert_eq!(world.publish("alice", "t", "1").await.reach.queued, 1);
-        alice.hears(&["1"]).await;
+        alice.receives(&["1"]).await;
     });
 }
 
@@ -104,7 +104,7 @@ fn an_upgrade_is_answered_when_the_user_is_heard_of() {
         world.broker.confirm();
         let mut alice = entering.await.unwrap();
         assert_eq!(world.publish("alice", "t", "1").await.reach.queued, 1);
-        alice.hears(&["1"]).await;
+        alice.receives(&["1"]).await;
         // One that gives up before takes its share back.
         world.broker.confirms.shut();
         let waiting = world.clone();
@@ -130,12 +130,12 @@ fn a_direct_message_is_answered_when_it_arrived() {
                 "hello",
             ])
             .await;
-        alice.hears(&["pub: ok"]).await;
+        alice.receives(&["pub: ok"]).await;
         assert_eq!(bob.ask("hello").await, "hello");
         world.broker.carries.open();
-        bob.hears(&["2"]).await;
+        bob.receives(&["2"]).await;
         alice
-            .hears(&["direct: ok", "direct: not_connected", "4", "direct: ok", "hello"])
+            .receives(&["direct: ok", "direct: not_connected", "4", "direct: ok", "hello"])
             .await;
     });
 }
@@ -154,14 +154,14 @@ fn publishers_wait_for_a_broker_that_is_behind() {
         let said: Vec<&str> = said.iter().map(String::as_str).collect();
         alice.say_all(&said).await;
         for _ in 0..1_024 {
-            alice.hears(&["pub: ok"]).await;
+            alice.receives(&["pub: ok"]).await;
         }
         // The next one is not answered until there is room, and neither is another client's; the rest goes on.
         bob.say("pub a 9999").await;
         assert_eq!(world.connect("carol").await.ask("sub a;hello").await, "sub: ok");
         world.broker.carries.open();
         for _ in 1_024..1_500 {
-            alice.hears(&["pub: ok"]).await;
+            alice.receives(&["pub: ok"]).await;
         }
         let mut heard: Vec<String> = Vec::new();
         while heard.len() < 1_502 {

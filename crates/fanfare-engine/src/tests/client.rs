@@ -1,24 +1,42 @@
 //! The client's end of a connection: it writes and reads frames one by one.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
 use fanfare_ws::{Opcode, encode};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
-/// Two ends of a connection: the client's and the server's.
-pub(super) async fn sockets() -> (Client, TcpStream) {
+use super::pipe::{Control, pipe};
+use crate::Transport;
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+/// A client that reads frames one by one.
+pub(super) struct Client(Box<dyn Stream>);
+
+/// Two ends of a connection over real sockets: the client's and the server's.
+pub(super) async fn sockets() -> (Client, Transport) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let server = listener.accept().await.unwrap().0;
     for socket in [&client, &server] {
         socket.set_nodelay(true).unwrap(); // as the listener does, or small answers would wait for acknowledgements
     }
-    (Client(client), server)
+    (Client(Box::new(client)), Transport::Plain(server))
 }
 
-/// A client that reads frames one by one.
-pub(super) struct Client(TcpStream);
+/// Two ends of a connection in memory, and what a test may do to it.
+pub(super) fn in_memory() -> (Client, Transport, Control) {
+    let (client, server, control) = pipe();
+    (Client(Box::new(client)), Transport::Pipe(server), control)
+}
 
 impl Client {
     pub(super) async fn say(&mut self, text: &str) {
@@ -41,8 +59,12 @@ impl Client {
     }
 
     /// Writes bytes now, without letting anything else run.
-    pub(super) fn write_at_once(&self, bytes: &[u8]) {
-        assert_eq!(self.0.try_write(bytes).unwrap(), bytes.len());
+    pub(super) fn write_at_once(&mut self, bytes: &[u8]) {
+        let mut context = Context::from_waker(Waker::noop());
+        match Pin::new(&mut self.0).poll_write(&mut context, bytes) {
+            Poll::Ready(Ok(written)) => assert_eq!(written, bytes.len()),
+            _ => panic!("there is no room"),
+        }
     }
 
     /// Says something, and answers the next text.
@@ -52,14 +74,14 @@ impl Client {
     }
 
     /// Each of `expected` must be what comes next.
-    pub(super) async fn hears(&mut self, expected: &[&str]) {
+    pub(super) async fn receives(&mut self, expected: &[&str]) {
         for text in expected {
             assert_eq!(self.text().await, *text);
         }
     }
 
     /// Nothing has been sent to it that it has not read. Only for a client that waits for no answer.
-    pub(super) async fn hears_no_more(&mut self) {
+    pub(super) async fn receives_no_more(&mut self) {
         assert_eq!(self.ask("no more").await, "no more");
     }
 

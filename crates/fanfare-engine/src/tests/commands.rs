@@ -57,7 +57,7 @@ fn every_command_is_answered() {
         for (asked, answer) in cases {
             assert_eq!(alice.ask(asked).await, *answer, "{asked}");
         }
-        alice.hears_no_more().await;
+        alice.receives_no_more().await;
         assert_eq!(bob.text().await, "1");
         assert_eq!(bob.ask("sub staff.x").await, "sub: ok");
         assert_eq!(bob.ask("pub staff.x 2").await, "pub: ok");
@@ -163,7 +163,7 @@ fn many_subscriptions_make_a_request_no_dearer() {
             for (best, client) in took.iter_mut().zip([&mut few, &mut many]) {
                 let start = Instant::now();
                 client.say_all(&["unsub x"; 100]).await;
-                client.hears(&["unsub: ok"; 100]).await;
+                client.receives(&["unsub: ok"; 100]).await;
                 *best = start.elapsed().min(*best);
             }
         }
@@ -177,13 +177,13 @@ fn what_is_asked_at_once_is_done_in_order() {
         let mut alice = world.connect("alice").await;
         alice.say("sub a;pub a 1;unsub a;pub a 2;sub a").await;
         alice
-            .hears(&["sub: ok", "pub: ok", "unsub: ok", "pub: ok", "sub: ok"])
+            .receives(&["sub: ok", "pub: ok", "unsub: ok", "pub: ok", "sub: ok"])
             .await;
         // Both events come to a connection that subscribes to the channel at that moment, in their order.
-        alice.hears(&["1", "2"]).await;
+        alice.receives(&["1", "2"]).await;
         alice.say_all(&["sub b;pub b 3", "pub b 4", "hello"]).await;
         alice
-            .hears(&["sub: ok", "pub: ok", "pub: ok", "hello", "3", "4"])
+            .receives(&["sub: ok", "pub: ok", "pub: ok", "hello", "3", "4"])
             .await;
     });
 }
@@ -204,14 +204,14 @@ fn a_timer_rings_once() {
     in_world(settings(), |world| async move {
         let mut alice = world.connect("alice").await;
         alice.say("timer 0;timer never;timer 1;one").await;
-        alice.hears(&["one", "timer"]).await;
+        alice.receives(&["one", "timer"]).await;
         alice.say("timer 3600000;timer 0;two").await;
-        alice.hears(&["two", "timer"]).await;
+        alice.receives(&["two", "timer"]).await;
         alice.say("timer 0;timer never").await;
         let mut bob = world.connect("bob").await;
         bob.say("timer 0").await;
-        bob.hears(&["timer"]).await;
-        alice.hears_no_more().await;
+        bob.receives(&["timer"]).await;
+        alice.receives_no_more().await;
     });
 }
 
@@ -225,9 +225,9 @@ fn a_client_that_sends_too_much_is_told_and_not_heard() {
     in_world(slow, |world| async move {
         let mut alice = world.connect("alice").await;
         alice.say_all(&["sub a", "two", "sub b", "four"]).await;
-        alice.hears(&["sub: ok", "two", "limited", "limited"]).await;
+        alice.receives(&["sub: ok", "two", "limited", "limited"]).await;
         assert_eq!((world.tell("a", "1").await, world.tell("b", "2").await), (1, 0));
-        alice.hears(&["1"]).await;
+        alice.receives(&["1"]).await;
     });
 }
 
@@ -251,8 +251,8 @@ fn ticks_and_notices_go_to_all_of_a_dialect() {
         let mut other = world.connect("carol").await;
         assert_eq!(other.ask("become").await, "become");
         let ticks = tokio::task::spawn_local(world.node.clone().tick(world.node.dialects[0].clone()));
-        alice.hears(&["tick 1 of 2"]).await;
-        bob.hears(&["tick 1 of 2", "tick 2 of 2"]).await;
+        alice.receives(&["tick 1 of 2"]).await;
+        bob.receives(&["tick 1 of 2", "tick 2 of 2"]).await;
         world.node.drain(Duration::ZERO);
         ticks.await.unwrap();
         for client in [&mut alice, &mut bob] {
@@ -284,15 +284,15 @@ fn a_connection_becomes_what_its_client_speaks() {
         assert_eq!(active(), (2, 0, 2, 0));
         world.publish("alice", "t", "1").await;
         alice.say("become;sub user:alice").await;
-        alice.hears(&["1", "welcome", "become", "sub: ok"]).await;
+        alice.receives(&["1", "welcome", "become", "sub: ok"]).await;
         assert_eq!(active(), (1, 1, 1, 1));
         world.publish("alice", "t", "2").await;
         world.publish("*", "t", "3").await; // this one subscribed to nothing of the kind
         assert_eq!(alice.text().await, "heir:2");
-        alice.hears_no_more().await;
+        alice.receives_no_more().await;
         // The other dialect does not let everybody in.
         bob.say("become").await;
-        bob.hears(&["3"]).await;
+        bob.receives(&["3"]).await;
         assert_eq!(bob.close().await, (1008, "forbidden".into()));
     });
 }

@@ -91,7 +91,7 @@ fn a_pattern_shows_its_user_whenever_that_is_known() {
         assert_eq!(world.publish("alice", "t", "1").await.reach.matched, 0);
         assert_eq!(alice.ask(&auth("alice")).await, "auth: alice");
         assert_eq!(world.publish("alice", "t", "2").await.reach.queued, 1);
-        alice.hears(&["2"]).await;
+        alice.receives(&["2"]).await;
     });
 }
 
@@ -102,7 +102,7 @@ async fn expired(world: &World, user: &str, asked: &str) -> super::client::Clien
         let answer = alice.ask(asked).await;
         assert!(!answer.contains("forbidden"), "{asked}: {answer}");
     }
-    alice.hears(&["expired"]).await;
+    alice.receives(&["expired"]).await;
     alice
 }
 
@@ -125,8 +125,8 @@ fn events_pause_until_the_same_user_is_back() {
         assert_eq!(alice.ask(&auth("alice")).await, "auth: alice");
         assert_eq!(alice.ask("join project:1").await, "join: ok");
         assert_eq!(told("3").await, ((1, 1), (1, 1), 1));
-        alice.hears(&["3", "3", "3", "3", "3"]).await;
-        alice.hears_no_more().await;
+        alice.receives(&["3", "3", "3", "3", "3"]).await;
+        alice.receives_no_more().await;
     });
 }
 
@@ -166,7 +166,7 @@ fn a_renewed_credential_has_its_own_end() {
         let mut alice = world.connect_for("alice", A_WHILE).await;
         let short = format!("auth {}", token("alice", 1, &Value::Null));
         assert_eq!(alice.ask(&short).await, "auth: alice");
-        alice.hears(&["expired"]).await;
+        alice.receives(&["expired"]).await;
         assert_eq!(alice.ask(&auth("alice")).await, "auth: alice");
         assert_eq!(world.publish("alice", "t", "1").await.reach.queued, 1);
     });
@@ -206,7 +206,7 @@ fn a_revoked_credential_ends_its_connections_and_opens_none() {
         until(|| world.waiting() == 1).await;
         world.revoke("one");
         world.broker.confirm();
-        late.hears(&["auth: bad_credential"]).await;
+        late.receives(&["auth: bad_credential"]).await;
         assert_eq!(alice.close().await, (1008, "session_terminated".into()));
         assert_eq!(bob.ask("hello").await, "hello");
         let mut identity = who("alice", Duration::from_secs(60)).unwrap();

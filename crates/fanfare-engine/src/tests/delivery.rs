@@ -4,8 +4,8 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use fanfare_core::Reach;
 
-use super::world::{event, in_world, settings, sockets, until};
-use crate::{DialectSettings, Transport};
+use super::world::{event, in_memory, in_world, settings, until};
+use crate::DialectSettings;
 
 fn reach(matched: u64, queued: u64) -> Reach {
     Reach {
@@ -77,8 +77,8 @@ fn what_comes_before_the_socket_is_kept() {
     in_world(settings(), |world| async move {
         let seat = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
         assert_eq!(world.publish("alice", "t", "1").await.reach, reach(1, 1));
-        let (mut client, server) = sockets().await;
-        seat.serve(Transport::Plain(server), &[]);
+        let (mut client, server, _) = in_memory();
+        seat.serve(server, &[]);
         assert_eq!(client.text().await, "1");
     });
 }
@@ -188,6 +188,6 @@ fn many_answers_do_not_make_a_slow_consumer() {
         for n in 0..20_000 {
             assert_eq!(alice.text().await, format!("{n} {filler}"));
         }
-        alice.hears(&["1"]).await;
+        alice.receives(&["1"]).await;
     });
 }

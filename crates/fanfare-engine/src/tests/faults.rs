@@ -35,7 +35,7 @@ fn a_panic_out_of_turn_ends_that_connection_alone() {
         let (mut alice, mut bob) = (world.connect("speechless").await, world.connect("bob").await);
         for client in [&mut alice, &mut bob] {
             assert_eq!(client.ask("sub a *;join project:1").await, "sub: ok ok");
-            client.hears(&["join: ok"]).await;
+            client.receives(&["join: ok"]).await;
         }
         // In its timer; and its dialect fails over what to say when it joins and leaves.
         alice.say("fail later;timer 0").await;
@@ -46,7 +46,7 @@ fn a_panic_out_of_turn_ends_that_connection_alone() {
             (world.tell("a", "1").await, world.tell("project:1", "2").await),
             (1, 1)
         );
-        bob.hears(&["1", "2"]).await;
-        bob.hears_no_more().await;
+        bob.receives(&["1", "2"]).await;
+        bob.receives_no_more().await;
     });
 }

@@ -8,6 +8,7 @@ use super::{
     plain::Plain,
     world::{Setup, World, until},
 };
+use crate::sweep::leave_due;
 
 fn patient() -> Setup {
     Setup {
@@ -21,7 +22,7 @@ fn patient() -> Setup {
 
 /// The hour is over.
 fn later(world: &World) -> u64 {
-    world.node.clock_ms() + 3_600_000
+    world.node.now().ms + 3_600_000
 }
 
 #[test]
@@ -32,14 +33,14 @@ fn a_lost_user_leaves_when_the_time_is_over() {
             client.ask("join project:1").await;
         }
         loud.ask("join task:1").await;
-        bob.hears_no_more().await;
+        bob.receives_no_more().await;
         drop(loud);
         world.held(1).await;
-        bob.hears_no_more().await;
-        world.shard.leave_due(later(&world) - 60_000);
-        bob.hears_no_more().await;
-        world.shard.leave_due(later(&world));
-        bob.hears(&["\"loud-left\""]).await;
+        bob.receives_no_more().await;
+        leave_due(&world.shard, later(&world) - 60_000);
+        bob.receives_no_more().await;
+        leave_due(&world.shard, later(&world));
+        bob.receives(&["\"loud-left\""]).await;
         world.has_rooms(1).await;
     });
 }
@@ -51,7 +52,7 @@ fn a_user_who_is_back_in_time_has_neither_left_nor_joined() {
         for client in [&mut bob, &mut loud] {
             client.ask("join project:1").await;
         }
-        bob.hears(&["\"loud-joined\""]).await;
+        bob.receives(&["\"loud-joined\""]).await;
         for _ in 0..3 {
             drop(loud);
             world.held(1).await;
@@ -63,11 +64,11 @@ fn a_user_who_is_back_in_time_has_neither_left_nor_joined() {
             1,
             "once for a user and room"
         );
-        world.shard.leave_due(later(&world));
-        bob.hears_no_more().await;
-        loud.hears_no_more().await;
+        leave_due(&world.shard, later(&world));
+        bob.receives_no_more().await;
+        loud.receives_no_more().await;
         assert_eq!(loud.ask("leave project:1").await, "leave: ok");
-        bob.hears(&["\"loud-left\""]).await;
+        bob.receives(&["\"loud-left\""]).await;
     });
 }
 
@@ -88,7 +89,7 @@ fn who_leaves_or_closes_or_is_sent_away_leaves_at_once() {
                         .await;
                 }
             }
-            bob.hears(&["\"alice-left\""]).await;
+            bob.receives(&["\"alice-left\""]).await;
             assert_eq!(world.shard.absentees.borrow().len(), 0, "{how}");
         });
     }
@@ -104,7 +105,7 @@ fn a_drain_waits_for_nobody_to_come_back() {
         }
         drop(lost);
         world.held(2).await;
-        bob.hears_no_more().await;
+        bob.receives_no_more().await;
         world.node.drain(Duration::from_secs(1));
         // The one who was lost before, and the others as they are closed.
         until(|| world.shard.absentees.borrow().len() == 0).await;

@@ -47,12 +47,12 @@ fn a_credential_opens_one_channel() {
         let asked = format!("sub-by project:1 {}", of("alice", "project:1", 60));
         assert_eq!(nobody.ask(&asked).await, "sub-by: other_user");
         assert_eq!(world.tell("project:1", "1").await, 1);
-        alice.hears(&["1"]).await;
+        alice.receives(&["1"]).await;
         // A credential of the connection that does not open the room leaves the subscription.
         let own = format!("auth {}", token("alice", 60, &Value::Null));
         assert_eq!(alice.ask(&own).await, "auth: alice");
         assert_eq!(world.tell("project:1", "2").await, 1);
-        alice.hears(&["2"]).await;
+        alice.receives(&["2"]).await;
         assert_eq!(alice.ask("unsub project:1").await, "unsub: ok");
         assert_eq!(world.tell("project:1", "3").await, 0);
     });
@@ -67,10 +67,10 @@ fn a_subscription_ends_with_its_credential() {
             let asked = format!("sub-by {channel} {}", of("alice", channel, seconds));
             assert_eq!(alice.ask(&asked).await, "sub-by: ok");
         }
-        alice.hears(&["lapsed project:1"]).await;
+        alice.receives(&["lapsed project:1"]).await;
         assert_eq!(world.tell("project:1", "1").await, 0);
         assert_eq!(world.tell("project:2", "2").await, 1);
-        alice.hears(&["2"]).await;
+        alice.receives(&["2"]).await;
     });
 }
 
@@ -93,9 +93,9 @@ fn a_subscription_ends_when_its_credential_is_revoked() {
             );
         }
         world.revoke("one");
-        alice.hears(&["lapsed project:1"]).await;
+        alice.receives(&["lapsed project:1"]).await;
         world.revoke("two");
-        alice.hears(&["lapsed project:2"]).await;
+        alice.receives(&["lapsed project:2"]).await;
         assert_eq!(world.tell("project:1", "1").await, 0);
     });
 }
@@ -123,10 +123,10 @@ fn a_subscription_of_its_own_right_does_not_lapse() {
             assert!(answer.ends_with(": ok"), "{asked}: {answer}");
         }
         world.revoke("one");
-        alice.hears(&["lapsed a.4"]).await;
+        alice.receives(&["lapsed a.4"]).await;
         for channel in ["a.1", "a.2", "project:3"] {
             assert_eq!(world.tell(channel, "1").await, 1, "{channel}");
-            alice.hears(&["1"]).await;
+            alice.receives(&["1"]).await;
         }
     });
 }
@@ -140,7 +140,7 @@ fn a_credential_gives_no_right_but_its_own() {
         assert_eq!(alice.ask("sub project:1").await, "sub: forbidden");
         assert_eq!(alice.ask("join project:1").await, "join: forbidden");
         assert_eq!(world.tell("project:1", "1").await, 1);
-        alice.hears(&["1"]).await;
+        alice.receives(&["1"]).await;
     });
 }
 
@@ -165,7 +165,7 @@ fn a_renewal_is_judged_like_the_first_time() {
         assert_eq!(alice.ask(&asked).await, "sub-by: forbidden");
         assert_eq!(alice.ask("sub a.secret").await, "sub: forbidden");
         assert_eq!(world.tell("a.secret", "1").await, 1);
-        alice.hears(&["1"]).await;
+        alice.receives(&["1"]).await;
     });
 }
 
@@ -194,10 +194,10 @@ fn a_credential_shows_what_is_private_to_readers_of_its_channel() {
         ] {
             world.publish_all(vec![event]).await;
         }
-        alice.hears(&["1"]).await;
+        alice.receives(&["1"]).await;
         authorizer.gate.open();
-        alice.hears(&["2", "3"]).await;
-        alice.hears_no_more().await;
+        alice.receives(&["2", "3"]).await;
+        alice.receives_no_more().await;
     });
 }
 
@@ -221,7 +221,7 @@ fn an_event_without_echo_reaches_all_but_its_sender() {
         assert_eq!(alice.ask("sub a.b").await, "sub: ok");
         alice.say("pub-others a.b 1;pub a.b 2;pub-others a.b 3").await;
         for client in [&mut again, &mut bob] {
-            client.hears(&["1", "2", "3"]).await;
+            client.receives(&["1", "2", "3"]).await;
         }
         let mut heard = [
             alice.text().await,
@@ -231,6 +231,6 @@ fn an_event_without_echo_reaches_all_but_its_sender() {
         ];
         heard.sort();
         assert_eq!(heard, ["2", "pub-others: ok", "pub-others: ok", "pub: ok"]);
-        alice.hears_no_more().await;
+        alice.receives_no_more().await;
     });
 }

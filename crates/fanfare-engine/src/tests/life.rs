@@ -1,17 +1,16 @@
 //! How connections come, are kept, and end.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
-use bytes::Bytes;
 use fanfare_core::Refusal;
 
-use super::world::{in_world, settings, sockets};
-use crate::{DialectSettings, Transport, connection::Connection, talk::unix_millis};
+use super::world::{in_memory, in_world, settings};
+use crate::{DialectSettings, clock::Moment, driver::Driver, sweep::sweep_chunk};
 
 #[test]
 fn a_connection_is_small() {
     // Most connections are idle most of the time, so this is what most of the memory is for.
-    let bytes = size_of::<Connection>();
+    let bytes = size_of::<Driver>();
     assert!(bytes <= 320, "{bytes}"); // the allocator's class
 }
 
@@ -71,8 +70,8 @@ fn an_upgrade_that_never_completes_leaves_nothing() {
 fn a_connection_ends_with_its_token() {
     in_world(settings(), |world| async move {
         let seat = world.reserve("alice", Duration::from_millis(300)).await.unwrap();
-        let (mut client, server) = sockets().await;
-        seat.serve(Transport::Plain(server), &[]);
+        let (mut client, server, _) = in_memory();
+        seat.serve(server, &[]);
         assert_eq!(client.close().await, (1008, "token_expired".into()));
     });
 }
@@ -81,12 +80,10 @@ fn a_connection_ends_with_its_token() {
 fn tokens_expire_by_the_wall_clock_and_nothing_else_does() {
     in_world(settings(), |world| async move {
         let mut client = world.connect("alice").await; // for an hour
-        let wall = |seconds| unix_millis(SystemTime::now() + Duration::from_secs(seconds));
-        let sweep = |wall| {
-            let now = world.node.clock_ms();
-            world.shard.sweep_chunk(&mut 0, now, wall, &Bytes::new());
-        };
-        sweep(0);
+        let now = world.node.now();
+        let wall = |seconds| now.wall + Duration::from_secs(seconds);
+        let sweep = |wall| _ = sweep_chunk(&world.shard, &mut 0, Moment { wall, ..now });
+        sweep(UNIX_EPOCH);
         sweep(wall(3_000));
         assert_eq!(
             world.node.active(),
@@ -159,8 +156,8 @@ fn one_that_is_ended_while_it_comes_in_is_told() {
         world.node.drain(Duration::ZERO);
         // Nothing is delivered any more to one that is closing.
         assert_eq!(world.publish("alice", "t", "2").await.reach.matched, 0);
-        let (mut client, server) = sockets().await;
-        seat.serve(Transport::Plain(server), &[]);
+        let (mut client, server, _) = in_memory();
+        seat.serve(server, &[]);
         assert_eq!(client.text().await, "1");
         assert_eq!(client.close().await, (1008, "shutting_down".into()));
     });

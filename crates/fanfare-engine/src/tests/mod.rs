@@ -1,8 +1,10 @@
-//! The engine over real sockets, with a dialect, a broker and an authorizer of the tests' own. After every test it is
-//! looked at whether anything is still held for a connection that has gone.
+//! The engine with a dialect, a broker and an authorizer of the tests' own, over streams in memory and by a simulated clock, but
+//! for a few tests over real sockets. After every test it is looked at whether anything is still held for a connection that
+//! has gone.
 
 #![allow(clippy::unwrap_used)]
 
+mod audiences;
 mod authorizer;
 mod broker;
 mod client;
@@ -12,15 +14,17 @@ mod delivery;
 mod fakes;
 mod faults;
 mod grace;
-mod hearing;
+
 mod lapses;
 mod life;
 mod one_answer;
-mod plain;
+pub(crate) mod pipe;
+pub(crate) mod plain;
+mod readiness;
 mod rooms;
 mod slots;
 mod soak;
 mod turns;
 mod world;
 
-pub(super) use world::settings;
+pub(crate) use world::settings;

@@ -64,9 +64,9 @@ async fn try_all(world: &World, authorizer: &FakeAuthorizer, client: &mut Client
         }
         world.tell(name, "2").await;
         if may_read {
-            client.hears(&["2"]).await;
+            client.receives(&["2"]).await;
         }
-        client.hears_no_more().await;
+        client.receives_no_more().await;
     }
     client.ask("unsub **").await;
 }

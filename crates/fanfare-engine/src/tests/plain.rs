@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 /// What a test dialect may do in one way or another.
 #[derive(Clone)]
-pub(super) struct Plain {
+pub(crate) struct Plain {
     pub(super) hearing: Reception,
     /// At the end of a credential, events pause until there is another.
     pub(super) pauses: bool,
@@ -57,7 +57,7 @@ impl Plain {
 }
 
 /// There is one kind, whatever its dialects do.
-pub(super) struct PlainKind;
+pub(crate) struct PlainKind;
 
 impl DialectKind for PlainKind {
     fn name(&self) -> &'static str {

@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 use fanfare_core::{Broker, Channel, Ending, Entry, EntryTicket, Inbound, Member, Subscription};
 
 use super::world::{Setup, World, in_world, on, settings, until};
-use crate::{DialectSettings, Seat, hold::Hold, subscriptions::Traits};
+use crate::{
+    DialectSettings, Seat,
+    connection::{Connection, Traits},
+    hold::Hold,
+};
 
 #[test]
 fn a_user_comes_with_its_first_connection_and_goes_with_its_last() {
@@ -52,7 +56,7 @@ fn a_subscriber_may_join_and_leaves_both() {
         ] {
             assert_eq!(alice.ask(asked).await, answer, "{asked}");
         }
-        alice.hears(&["1"]).await;
+        alice.receives(&["1"]).await;
         assert_eq!(alice.ask("leave project:1").await, "leave: ok");
         assert_eq!(world.tell("project:1", "2").await, 0);
     });
@@ -67,7 +71,7 @@ fn unsubscribing_from_a_room_leaves_it() {
         bob.ask("sub project:1").await;
         assert_eq!(alice.ask("unsub project:1").await, "unsub: ok");
         world.has_rooms(0).await;
-        bob.hears(&["\"alice-left\""]).await;
+        bob.receives(&["\"alice-left\""]).await;
         assert_eq!(alice.ask("join project:1").await, "join: ok");
     });
 }
@@ -91,14 +95,14 @@ fn those_who_stay_hear_of_a_user_whose_last_connection_is_gone() {
         bob.ask("sub task:1").await;
         drop(one);
         world.held(0).await;
-        bob.hears_no_more().await;
+        bob.receives_no_more().await;
         two.say("end").await;
         two.close().await;
         drop(two);
         let mut heard = [bob.text().await, bob.text().await];
         heard.sort();
         assert_eq!(heard, ["\"alice-left\"", "\"alice-left\""]);
-        bob.hears_no_more().await;
+        bob.receives_no_more().await;
         assert_eq!(bob.ask("leave project:1").await, "leave: ok");
     });
 }
@@ -112,16 +116,16 @@ fn a_conversation_may_leave_and_join_when_it_is_told_that_it_is_in() {
             let (mut bob, mut loud) = (world.connect("bob").await, world.connect("loud").await);
             bob.ask("join project:1").await;
             assert_eq!(loud.ask("visit project:1 task:1").await, "visit: ok");
-            loud.hears(&["leave: ok", "join: ok", "\"loud-joined\""]).await;
+            loud.receives(&["leave: ok", "join: ok", "\"loud-joined\""]).await;
             // The same room again, in which others are: their room learns of all changes in order.
             assert_eq!(loud.ask("visit project:1 project:1").await, "visit: ok");
-            loud.hears(&["leave: ok", "join: ok"]).await;
+            loud.receives(&["leave: ok", "join: ok"]).await;
             drop(loud);
             let joined_and_left = ["\"loud-joined\"", "\"loud-left\""];
             for _ in 0..3 {
-                bob.hears(&joined_and_left).await;
+                bob.receives(&joined_and_left).await;
             }
-            bob.hears_no_more().await;
+            bob.receives_no_more().await;
         });
         tell.send(()).unwrap();
     });
@@ -151,8 +155,8 @@ fn an_entry_that_is_under_way_is_answered_in_order() {
             "the subscriber alone: it is not in the room yet"
         );
         world.broker.carries.open();
-        loud.hears(&["join: ok", "\"loud-joined\"", "hello"]).await;
-        bob.hears(&["0", "\"loud-joined\""]).await;
+        loud.receives(&["join: ok", "\"loud-joined\"", "hello"]).await;
+        bob.receives(&["0", "\"loud-joined\""]).await;
     });
 }
 
@@ -164,13 +168,13 @@ fn a_connection_that_ends_while_it_enters_leaves_no_member() {
         world.broker.carries.shut();
         loud.say("join project:1").await;
         until(|| world.waiting() == 1).await;
-        let ended = world.shard.end_those(Ending::Dismissed, &|own| own.asked > 0);
+        let ended = world.shard.end_those(Ending::Dismissed, Connection::is_waiting);
         assert_eq!(ended, 1);
         assert_eq!(loud.close().await.0, 1008);
         drop(loud);
         world.held(1).await;
         world.broker.carries.open();
-        bob.hears(&["\"loud-joined\"", "\"loud-left\""]).await;
+        bob.receives(&["\"loud-joined\"", "\"loud-left\""]).await;
         world.has_rooms(0).await;
     });
 }
@@ -188,13 +192,13 @@ fn rooms_joined_in_one_read() {
             ])
             .await;
         alice
-            .hears(&["join: ok", "join: ok", "join: ok", "leave: ok"])
+            .receives(&["join: ok", "join: ok", "join: ok", "leave: ok"])
             .await;
         world.has_rooms(0).await;
         let rooms: Vec<String> = (0..10).map(|n| format!("join task:{n}")).collect();
         let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
         alice.say_all(&rooms).await;
-        alice.hears(&["join: ok"; 10]).await;
+        alice.receives(&["join: ok"; 10]).await;
         assert_eq!(alice.ask("join task:10").await, "join: too_many_subscriptions");
         world.has_rooms(10).await;
     });
@@ -213,7 +217,7 @@ fn the_members_of_a_room_are_listed_for_who_asks() {
         for client in [&mut bob, &mut again] {
             assert_eq!(client.ask("leave project:1").await, "leave: ok");
         }
-        alice.hears(&["\"bob-left\""]).await;
+        alice.receives(&["\"bob-left\""]).await;
         assert_eq!(alice.ask("join project:1 members").await, "join: alice");
         assert_eq!(alice.ask("join project:1").await, "join: ok");
     });
@@ -231,27 +235,26 @@ async fn crowd(world: &World, count: usize) -> Vec<Seat> {
                 .unwrap(),
         );
     }
-    for (slot, connection) in world.shard.connections.borrow_mut().iter_mut() {
+    let mut connections = world.shard.connections.borrow_mut();
+    for slot in 0..count {
+        let (key, driver) = connections.in_slot(slot).unwrap();
+        let connection = &mut driver.connection;
         let (hold, _) = Hold::channel(&world.node, 0, &room);
         world.broker.rooms.enter(Entry {
             room: room.clone(),
-            member: Member::new(connection.identity.as_ref().unwrap(), "plain"),
+            member: Member::new(connection.subscriber.identity.as_ref().unwrap(), "plain"),
             ticket: EntryTicket(u64::MAX), // no shard's
             wants_members: false,
         });
-        let key = connection.key(slot);
         let traits = Traits {
             member: true,
             ..Traits::default()
         };
-        connection.listen(
-            Subscription::Channel(room.clone()),
-            Some(hold),
-            traits,
-            &world.shard,
-            key,
-        );
+        let wanted = Subscription::Channel(room.clone());
+        let directory = &world.shard.directory;
+        directory.subscribe(key, connection, wanted, Some(hold), traits);
     }
+    drop(connections);
     seats
 }
 

@@ -110,6 +110,7 @@ fn whatever_happens_everybody_is_answered_and_nothing_is_left() {
             },
             dialects: vec![[Plain::default(), Plain::by_subscription()][seed % 2].clone()],
             shards: 2,
+            is_real: true,
             ..Setup::asking(&authorizer)
         };
         setup.run(|world| async move {

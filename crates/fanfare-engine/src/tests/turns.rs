@@ -6,7 +6,7 @@ use fanfare_core::Ending;
 use fanfare_ws::{DeflateParams, Deflater, Opcode, encode};
 
 use super::world::{Client, Setup, World, in_world, settings};
-use crate::{DialectSettings, talk::Turn, work};
+use crate::{DialectSettings, serve, turn::Turn, work};
 
 const KEY: [u8; 4] = [1, 2, 3, 4];
 
@@ -34,11 +34,10 @@ fn roomy() -> DialectSettings {
 /// Hands the only connection `bytes` of its client in one turn; answers how many were left and how much work was done.
 fn one_turn(world: &World, mut bytes: Vec<u8>) -> (usize, u64) {
     let mut connections = world.shard.connections.borrow_mut();
-    let (slot, connection) = connections.iter_mut().next().unwrap();
-    let key = connection.key(slot);
+    let only = connections.in_slot(0).unwrap();
     let mut tools = world.shard.tools.borrow_mut();
-    let mut turn = Turn::new(&world.shard, key, &mut tools.codec, 0);
-    let left = connection.received(&mut bytes, &mut turn);
+    let mut turn = Turn::new(&world.shard, only, &mut tools.codec, world.node.now());
+    let left = serve::receive(&mut turn, &mut bytes);
     (left, turn.done.work)
 }
 
@@ -88,12 +87,12 @@ fn what_nobody_reads_is_work_too() {
         let message = packed.clone();
         in_world(settings, |world| async move {
             let seat = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
-            for (_, connection) in &mut *world.shard.connections.borrow_mut() {
-                connection.deflate = Some(DeflateParams {
+            for driver in world.shard.connections.borrow_mut().iter_mut() {
+                driver.connection.set_deflate(DeflateParams {
                     server_max_window_bits: 15,
                 });
                 if is_over {
-                    connection.end(Ending::RateLimited, 0);
+                    driver.end(Ending::RateLimited, world.node.now());
                 }
             }
             one_turn(&world, message.clone());
@@ -170,15 +169,15 @@ fn a_few_pings_are_all_answered_and_of_a_flood_the_latest() {
             (pongs, last) = (pongs + 1, payload);
         }
         assert!(pongs < 500, "{pongs}");
-        alice.hears_no_more().await;
+        alice.receives_no_more().await;
     });
 }
 
 /// What `clients` have the server read while one who says little waits for an answer.
-async fn read_meanwhile(world: &World, busy: &[Client], quiet: &mut Client, flood: &[u8]) -> u64 {
+async fn read_meanwhile(world: &World, busy: &mut [Client], quiet: &mut Client, flood: &[u8]) -> u64 {
     let received = || world.node.dialects[0].counters.received.load(Relaxed);
     let before = received();
-    for client in busy {
+    for client in &mut *busy {
         client.write_at_once(flood);
     }
     quiet.write_at_once(&text("hi"));
@@ -206,9 +205,9 @@ fn one_who_says_little_does_not_wait_for_those_who_say_much() {
         }
         let mut quiet = world.connect("quiet").await;
         let flood = text(&"x".repeat(900)).repeat(50);
-        read_meanwhile(&world, &busy, &mut quiet, &flood).await;
+        read_meanwhile(&world, &mut busy, &mut quiet, &flood).await;
         // By now they owe, and come one by one.
-        let meanwhile = read_meanwhile(&world, &busy, &mut quiet, &flood).await;
+        let meanwhile = read_meanwhile(&world, &mut busy, &mut quiet, &flood).await;
         assert!(meanwhile < 400, "{meanwhile} of 1000 messages were read first");
     });
 }
@@ -232,7 +231,7 @@ fn an_event_does_not_wait_for_all_who_hang_up_at_once() {
             left > 100,
             "all but {left} were ended before the event was delivered"
         );
-        alice.hears(&["1"]).await;
+        alice.receives(&["1"]).await;
         world.held(1).await;
     });
 }

@@ -11,14 +11,14 @@ use serde_json::Value;
 use tokio::task::LocalSet;
 use uuid::Uuid;
 
-pub(super) use super::client::{Client, sockets};
+pub(super) use super::client::{Client, in_memory, sockets};
 use super::{
     fakes::{FakeAuthenticator, FakeAuthorizer, FakeBroker},
     plain::{Plain, PlainKind},
 };
 use crate::{
-    Admission, Conflict, DialectSettings, Mounting, Newcomer, Node, NodeOptions, Seat, Shard, ShardHandle,
-    Transport, talk::unix_millis,
+    Admission, Clock, Conflict, DialectSettings, Mounting, NewConnection, Node, NodeOptions, Seat, Shard,
+    ShardHandle, clock::unix_millis,
 };
 
 const AN_HOUR: Duration = Duration::from_secs(3600);
@@ -51,6 +51,8 @@ pub(super) struct Setup {
     pub(super) policy: PolicyOptions,
     pub(super) authorizer: Option<Arc<FakeAuthorizer>>,
     pub(super) shards: usize,
+    /// Clients have real sockets, and time is the machine's.
+    pub(super) is_real: bool,
 }
 
 impl Default for Setup {
@@ -61,6 +63,7 @@ impl Default for Setup {
             policy: rules(&[]),
             authorizer: None,
             shards: 1,
+            is_real: false,
         }
     }
 }
@@ -80,8 +83,10 @@ impl Setup {
 
     /// Runs `test` in such a world, and looks at what it leaves behind.
     pub(super) fn run<F: Future<Output = ()>>(self, test: impl FnOnce(World) -> F) {
+        // A paused clock goes on to the next timer whenever there is nothing to do.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .start_paused(!self.is_real)
             .build()
             .unwrap();
         LocalSet::new().block_on(&runtime, async {
@@ -109,6 +114,11 @@ impl Setup {
                 Policy::new(self.policy),
                 self.authorizer.clone().map(|own| own as Arc<dyn Authorizer>),
             ),
+            clock: if self.is_real {
+                Clock::system()
+            } else {
+                Clock::simulated()
+            },
         });
         let inbound: Arc<dyn Inbound> = node.clone();
         let broker = FakeBroker::new(inbound);
@@ -126,6 +136,7 @@ impl Setup {
             node,
             broker,
             authorizer: self.authorizer,
+            is_real: self.is_real,
         }
     }
 }
@@ -148,6 +159,7 @@ pub(super) struct World {
     pub(super) shards: Vec<Rc<Shard>>,
     pub(super) broker: Arc<FakeBroker>,
     authorizer: Option<Arc<FakeAuthorizer>>,
+    is_real: bool,
 }
 
 impl World {
@@ -169,7 +181,7 @@ impl World {
         let address: IpAddr = [127, 0, 0, 1].into();
         let admission = Admission::enter(&self.node, &self.node.dialects[0], address, name).await?;
         self.shards[shard]
-            .reserve(Newcomer {
+            .reserve(NewConnection {
                 admission,
                 identity: who.map(Arc::new),
                 id: Uuid::now_v7(),
@@ -196,8 +208,13 @@ impl World {
     }
 
     async fn serve(&self, seat: Result<Seat, Refusal>) -> Client {
-        let (client, server) = sockets().await;
-        seat.unwrap().serve(Transport::Plain(server), &[]);
+        let (client, server) = if self.is_real {
+            sockets().await
+        } else {
+            let (client, server, _) = in_memory();
+            (client, server)
+        };
+        seat.unwrap().serve(server, &[]);
         client
     }
 
@@ -220,7 +237,7 @@ impl World {
         let connections = self.shard.connections.borrow();
         connections
             .iter()
-            .filter(|(_, connection)| connection.asked > 0)
+            .filter(|(_, driver)| driver.connection.is_waiting())
             .count()
     }
 
@@ -246,7 +263,7 @@ impl World {
         let is_idle = |shard: &Rc<Shard>| shard.is_empty() && shard.undecided.borrow().is_empty();
         until(|| self.shards.iter().all(is_idle)).await;
         for shard in &self.shards {
-            let index = shard.index.borrow();
+            let index = shard.directory.index();
             assert_eq!((index.subscriptions(), index.has_patterns()), (0, false));
             assert_eq!((index.channels(), index.patterns()), (0, 0));
         }
@@ -260,7 +277,7 @@ impl World {
         );
         assert_eq!(node.channels.pattern_subscriptions(), 0);
         for shard in &self.shards {
-            shard.leave_due(u64::MAX);
+            crate::sweep::leave_due(shard, u64::MAX);
         }
         self.has_rooms(0).await;
         until(|| self.broker.slots().is_empty()).await;

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt::Display, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
 use fanfare_core::{About, Identity, Refusal, Rejection, RequestHead};
-use fanfare_engine::{Admission, MountedDialect, Newcomer, Seat, Shard, Transport};
+use fanfare_engine::{Admission, MountedDialect, NewConnection, Seat, Shard, Transport};
 use fanfare_ws::{
     encode,
     extensions::{self, Agreement, Malformed},
@@ -41,7 +41,7 @@ const HANG_UP: Duration = Duration::from_secs(2);
 
 /// Somebody who may come in.
 struct Entrant {
-    newcomer: Newcomer,
+    newcomer: NewConnection,
     subprotocol: Option<String>,
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn upgrade(
                     return bad_handshake(site, mounted, StatusCode::BAD_REQUEST, &error.to_string(), &[]);
                 }
             };
-            let newcomer = Newcomer {
+            let newcomer = NewConnection {
                 deflate: deflate.as_ref().map(|agreed| agreed.params),
                 ..entrant.newcomer
             };
@@ -177,7 +177,7 @@ async fn judge(
     let admission = Admission::enter(&site.node, mounted, address, called.as_deref()).await?;
     let user_agent = headers.get(header::USER_AGENT).filter(|_| offer.keep_user_agent);
     let user_agent = user_agent.map(|value| value.as_bytes().iter().copied().filter(u8::is_ascii));
-    let newcomer = Newcomer {
+    let newcomer = NewConnection {
         admission,
         identity,
         id,

@@ -21,7 +21,7 @@ use doors::Serving;
 use exposure::Exposure;
 use fanfare_accounts::KeyNeed;
 use fanfare_core::policy::{AccessControl, Authorizer};
-use fanfare_engine::{Node, NodeOptions, ShardHandle};
+use fanfare_engine::{Clock, Node, NodeOptions, ShardHandle};
 use fanfare_transports::BrokerOptions;
 
 use crate::{
@@ -103,6 +103,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
             rules,
             authorizer.map(|webhook| -> Arc<dyn Authorizer> { webhook }),
         ),
+        clock: Clock::system(),
     });
     let options = BrokerOptions {
         node_id: node.id.simple().to_string(),

@@ -15,7 +15,7 @@ use crate::{
     serve,
 };
 use fanfare_accounts::{AccountsOptions, storage::Storage};
-use fanfare_engine::NodeOptions;
+use fanfare_engine::{Clock, NodeOptions};
 
 struct Asked;
 
@@ -56,6 +56,7 @@ fn node() -> Arc<Node> {
         dialects: serve::dialects(&config),
         authenticator: Arc::new(Gate::new(verifier, Vec::new())),
         access: AccessControl::new(Policy::default(), Some(Arc::new(Asked))),
+        clock: Clock::system(),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Who hears what: own events, overlapping subscriptions, patterns over what is not everyone's, private events.
+//! Which connections receive what: own events, overlapping subscriptions, patterns over what is not everyone's, private events.
 
 use fanfare_core::{Channel, UserId};
 
@@ -12,7 +12,7 @@ fn a_publisher_hears_itself_after_its_answer() {
     in_world(settings(), |world| async move {
         let mut alice = world.connect("alice").await;
         alice.say_all(&["sub a", "pub a 1", "pub a 2"]).await;
-        alice.hears(&["sub: ok", "pub: ok", "pub: ok", "1", "2"]).await;
+        alice.receives(&["sub: ok", "pub: ok", "pub: ok", "1", "2"]).await;
     });
 }
 
@@ -25,14 +25,14 @@ fn overlapping_subscriptions_show_an_event_once() {
         assert_eq!(world.tell("a.b", "1").await, 2);
         assert_eq!(world.tell("a.c", "2").await, 2);
         for client in [&mut alice, &mut bob] {
-            client.hears(&["1", "2"]).await;
-            client.hears_no_more().await;
+            client.receives(&["1", "2"]).await;
+            client.receives_no_more().await;
         }
         for (left, heard) in [("a.b", 2), ("**", 2), ("*.b", 2), ("a.*", 1)] {
             assert_eq!(alice.ask(&format!("unsub {left}")).await, "unsub: ok");
             assert_eq!(world.tell("a.b", "3").await, heard, "without {left}");
             if heard == 2 {
-                alice.hears(&["3"]).await;
+                alice.receives(&["3"]).await;
             }
         }
     });
@@ -73,7 +73,7 @@ fn what_a_subscription_shows_besides_channels() {
                 (0, _) => &["2"],
                 _ => &["1", "2"],
             };
-            alice.hears(events).await;
+            alice.receives(events).await;
             alice.ask(&format!("unsub {subscription}")).await;
             assert_eq!(heard().await, (0, 0), "after {subscription}");
         });
@@ -93,8 +93,8 @@ fn a_pattern_shows_what_is_for_everyone_to_those_who_may_hear_it() {
             assert_eq!(client.ask("sub ** notifications").await, answer);
         }
         assert_eq!(world.publish("*", "t", "1").await.reach.queued, 1);
-        bob.hears(&["1"]).await;
-        alice.hears_no_more().await;
+        bob.receives(&["1"]).await;
+        alice.receives_no_more().await;
     });
 }
 
@@ -128,13 +128,13 @@ fn patterns_show_what_their_connection_may_subscribe_to() {
             );
         }
         staff
-            .hears(&["\"staff.x\"", "\"messages.x\"", "\"project:1\"", "\"open.x\""])
+            .receives(&["\"staff.x\"", "\"messages.x\"", "\"project:1\"", "\"open.x\""])
             .await;
-        bob.hears(&["\"messages.x\"", "\"project:1\"", "\"open.x\""])
+        bob.receives(&["\"messages.x\"", "\"project:1\"", "\"open.x\""])
             .await;
-        nobody.hears(&["\"open.x\""]).await;
+        nobody.receives(&["\"open.x\""]).await;
         for client in [&mut staff, &mut bob, &mut nobody] {
-            client.hears_no_more().await;
+            client.receives_no_more().await;
         }
     });
 }
@@ -177,8 +177,8 @@ fn private_events_are_for_those_named_and_for_admins() {
             &["1", "2", "3", "4"],
         ];
         for (client, expected) in clients.iter_mut().zip(expected) {
-            client.hears(expected).await;
-            client.hears_no_more().await;
+            client.receives(expected).await;
+            client.receives_no_more().await;
         }
     });
 }
@@ -230,9 +230,9 @@ fn what_is_for_the_readers_of_a_room() {
         );
         for (client, hears) in &mut clients {
             if *hears {
-                client.hears(&["1"]).await;
+                client.receives(&["1"]).await;
             }
-            client.hears(&["2"]).await;
+            client.receives(&["2"]).await;
         }
     });
 }
@@ -274,7 +274,7 @@ fn shards_are_handed_what_they_hold() {
         }
         for n in 0..50 {
             let expected = n.to_string();
-            two.hears(&[&expected, &expected]).await;
+            two.receives(&[&expected, &expected]).await;
         }
     });
 }
@@ -290,13 +290,13 @@ fn a_flood_of_events_keeps_its_order() {
         let said: Vec<&str> = said.iter().map(String::as_str).collect();
         let reading = tokio::task::spawn_local(async move {
             for n in 0..2_000 {
-                bob.hears(&[&n.to_string()]).await;
+                bob.receives(&[&n.to_string()]).await;
             }
         });
         for some in said.chunks(100) {
             alice.say_all(some).await;
             for _ in some {
-                alice.hears(&["pub: ok"]).await;
+                alice.receives(&["pub: ok"]).await;
             }
         }
         reading.await.unwrap();

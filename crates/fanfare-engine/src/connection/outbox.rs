@@ -7,14 +7,18 @@ use std::{
 
 use bytes::{Buf, Bytes};
 
-use super::Transport;
+use crate::MountedDialect;
 
 /// Slices per vectored write; more gain nothing.
 const SLICES: usize = 64;
 
-/// The queue of one connection. Once anything is in it, everything goes through it, or frames would interleave.
+/// The frames of one connection that wait; most of the time none. Once anything is in it, everything goes through it, or frames
+/// would interleave.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox(Option<Box<Queue>>);
+
+#[derive(Debug, Default)]
+struct Queue {
     frames: VecDeque<Queued>,
     bytes: usize,
     /// How many of the frames are answers.
@@ -33,27 +37,91 @@ struct Queued {
 }
 
 impl Outbox {
-    pub(super) fn len(&self) -> usize {
-        self.frames.len()
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Whether one more frame of `bytes` fits.
-    pub(super) fn has_room(&self, bytes: usize, max_frames: usize, max_bytes: usize) -> bool {
-        // A frame larger than the whole limit passes when it is alone, or it could never be sent at all.
-        self.frames.len() - self.answers < max_frames
-            && (self.bytes + bytes <= max_bytes || self.frames.is_empty())
+    pub(super) fn has_room(&self, bytes: usize, mounted: &MountedDialect) -> bool {
+        self.0.as_ref().is_none_or(|queue| {
+            let settings = mounted.settings();
+            queue.has_room(bytes, settings.send_queue, settings.send_queue_size)
+        })
+    }
+
+    /// Whether one more answer of `bytes` fits. Answers are limited by their bytes alone.
+    pub(super) fn has_room_for_answer(&self, bytes: usize, mounted: &MountedDialect) -> bool {
+        let fits = |queue: &Queue| queue.has_room(bytes, usize::MAX, mounted.settings().send_queue_size);
+        self.0.as_deref().is_none_or(fits)
+    }
+
+    /// Whether a quarter of the limits is reached.
+    pub(super) fn is_congested(&self, mounted: &MountedDialect) -> bool {
+        self.0.as_ref().is_some_and(|queue| {
+            let settings = mounted.settings();
+            let (frames, bytes) = ((settings.send_queue / 4).max(1), settings.send_queue_size / 4);
+            queue.frames.len() > frames || queue.bytes > bytes
+        })
     }
 
     pub(super) fn push(&mut self, frame: Bytes) {
-        self.put(frame, false);
+        self.queue().put(frame, false);
     }
 
     pub(super) fn push_answer(&mut self, frame: Bytes) {
-        self.put(frame, true);
+        self.queue().put(frame, true);
+    }
+
+    /// Puts the rest of a frame that was written in part.
+    pub(super) fn push_rest(&mut self, rest: Bytes) {
+        let queue = self.queue();
+        queue.front_begun = true;
+        queue.put(rest, false);
+    }
+
+    /// Puts all of `later` behind what is here. Nothing of `later` may have been written in part.
+    pub(super) fn append(&mut self, later: Self) {
+        let Some(mut later) = later.0 else { return };
+        let queue = self.queue();
+        queue.bytes += later.bytes;
+        queue.answers += later.answers;
+        queue.frames.append(&mut later.frames);
+    }
+
+    /// Drops what was not begun, and returns how many messages that were.
+    pub(super) fn abandon(&mut self) -> u64 {
+        self.0.as_mut().map_or(0, |queue| queue.abandon())
+    }
+
+    /// How many messages are here that the client does not have in full.
+    pub(super) fn messages(&self) -> u64 {
+        self.0.as_ref().map_or(0, |queue| queue.messages())
+    }
+
+    /// Has `write` take frames until the queue is empty or it takes no more; `true` if the queue is empty.
+    pub(super) fn flush(
+        &mut self,
+        write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<bool> {
+        let Some(queue) = &mut self.0 else { return Ok(true) };
+        let is_empty = queue.flush(write)?;
+        if is_empty {
+            self.0 = None;
+        }
+        Ok(is_empty)
+    }
+
+    fn queue(&mut self) -> &mut Queue {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl Queue {
+    /// Whether one more frame of `bytes` fits.
+    fn has_room(&self, bytes: usize, max_frames: usize, max_bytes: usize) -> bool {
+        // A frame larger than the whole limit passes when it is alone, or it could never be sent at all.
+        self.frames.len() - self.answers < max_frames
+            && (self.bytes + bytes <= max_bytes || self.frames.is_empty())
     }
 
     fn put(&mut self, frame: Bytes, answer: bool) {
@@ -62,21 +130,8 @@ impl Outbox {
         self.frames.push_back(Queued { frame, answer });
     }
 
-    /// Puts the rest of a frame that was written in part.
-    pub(super) fn push_rest(&mut self, rest: Bytes) {
-        self.front_begun = true;
-        self.push(rest);
-    }
-
-    /// Puts all of `later` behind what is here. Nothing of `later` may have been written in part.
-    pub(super) fn append(&mut self, mut later: Self) {
-        self.bytes += later.bytes;
-        self.answers += later.answers;
-        self.frames.append(&mut later.frames);
-    }
-
-    /// Drops what was not begun, and says how many messages that were.
-    pub(super) fn abandon(&mut self) -> u64 {
+    /// Drops what was not begun, and returns how many messages that were.
+    fn abandon(&mut self) -> u64 {
         let keep = usize::from(self.front_begun);
         let dropped = self
             .frames
@@ -91,7 +146,7 @@ impl Outbox {
     }
 
     /// How many messages are here that the client does not have in full.
-    pub(super) fn messages(&self) -> u64 {
+    fn messages(&self) -> u64 {
         let begun = usize::from(self.front_begun);
         (begun
             + self
@@ -102,15 +157,15 @@ impl Outbox {
                 .count()) as u64
     }
 
-    /// Writes until the queue is empty or the socket takes no more; `true` when it is empty.
-    pub(super) fn flush(&mut self, transport: &mut Transport) -> io::Result<bool> {
+    /// Has `write` take frames until the queue is empty or it takes no more; `true` if the queue is empty.
+    fn flush(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<bool> {
         while !self.frames.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.frames.len().min(SLICES);
             for (slice, queued) in slices.iter_mut().zip(&self.frames) {
                 *slice = IoSlice::new(&queued.frame);
             }
-            match transport.try_write_vectored(&slices[..count]) {
+            match write(&slices[..count]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => self.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
@@ -145,12 +200,12 @@ fn is_message(frame: &Bytes) -> bool {
 mod tests {
     use super::*;
 
-    fn of(frames: &[&'static str]) -> Outbox {
-        let mut outbox = Outbox::default();
+    fn of(frames: &[&'static str]) -> Queue {
+        let mut queue = Queue::default();
         for frame in frames {
-            outbox.push(Bytes::from_static(frame.as_bytes()));
+            queue.put(Bytes::from_static(frame.as_bytes()), false);
         }
-        outbox
+        queue
     }
 
     #[test]
@@ -159,7 +214,7 @@ mod tests {
         for (written, left, bytes, begun) in [(2, 3, 4, true), (1, 2, 3, false), (3, 0, 0, false)] {
             outbox.advance(written);
             assert_eq!(
-                (outbox.len(), outbox.bytes, outbox.front_begun),
+                (outbox.frames.len(), outbox.bytes, outbox.front_begun),
                 (left, bytes, begun)
             );
         }
@@ -169,9 +224,9 @@ mod tests {
     fn a_begun_frame_is_never_abandoned() {
         let mut outbox = of(&["\x01bc", "\x01e"]);
         outbox.advance(1);
-        assert_eq!((outbox.abandon(), outbox.len(), outbox.bytes), (1, 1, 2));
+        assert_eq!((outbox.abandon(), outbox.frames.len(), outbox.bytes), (1, 1, 2));
         let mut outbox = of(&["\x01bc", "\x01e"]);
-        assert_eq!((outbox.abandon(), outbox.len()), (2, 0));
+        assert_eq!((outbox.abandon(), outbox.frames.len()), (2, 0));
     }
 
     #[test]
@@ -186,12 +241,12 @@ mod tests {
     #[test]
     fn answers_do_not_count_as_messages_that_wait() {
         let mut outbox = of(&["ab"]);
-        outbox.push_answer(Bytes::from_static(b"cd"));
+        outbox.put(Bytes::from_static(b"cd"), true);
         assert!(outbox.has_room(1, 2, 100) && !outbox.has_room(1, 1, 100));
         outbox.advance(2);
         assert!(outbox.has_room(1, 1, 100));
         outbox.advance(2);
-        assert_eq!((outbox.len(), outbox.answers), (0, 0));
+        assert_eq!((outbox.frames.len(), outbox.answers), (0, 0));
     }
 
     #[test]

@@ -1,17 +1,19 @@
-//! The part of what conversations ask for that may have to wait: for the authorizer, and for the broker.
+//! Grants subscriptions: asks the authorizer where no rule decides, and waits for the broker.
 
 use std::sync::Arc;
 
 use fanfare_core::{
-    Channel, Denial, EVERYONE_CHANNEL, Identity, Subscription,
+    Channel, Denial, EVERYONE_CHANNEL, Identity, Receives, Subscription,
     policy::{AccessControl, Action, OpenQuestions, Permission},
 };
 use futures_util::{StreamExt, future::join_all, stream};
 
-use super::{
+use crate::{
     Node,
-    hold::{Hold, InForce},
-    subscriptions::{Traits, shows_user},
+    connection::{Traits, shows_user},
+    hold::Hold,
+    in_force::InForce,
+    turn::Turn,
 };
 
 /// Questions to the authorizer at once, for one request.
@@ -19,16 +21,18 @@ const QUESTIONS: usize = 16;
 
 /// Who asks.
 pub(super) struct Asking {
-    pub(super) node: Arc<Node>,
-    pub(super) shard: usize,
+    node: Arc<Node>,
+    shard: usize,
     pub(super) who: Option<Arc<Identity>>,
+    /// How many more subscriptions the connection may have.
+    room: usize,
     /// Whether it matters to the connection if a subscription shows what is for everyone.
-    pub(super) everyone_matters: bool,
+    everyone_matters: bool,
 }
 
 /// A subscription that a connection wants, as far as it is decided without waiting.
 pub(super) enum Request {
-    /// It listens to it already.
+    /// It has it already.
     Held,
     /// It may, if the authorizer allows what is still open.
     Take(Subscription, OpenQuestions),
@@ -49,15 +53,31 @@ impl Request {
     }
 }
 
-/// Something that a connection may listen to.
+/// A subscription that a connection may have.
 pub(super) enum Granted {
-    /// It does so already.
+    /// It has it already.
     Held,
     /// From now on.
     New(Subscription, Option<Hold>, Traits),
 }
 
 impl Asking {
+    /// The connection asks for itself.
+    pub(super) fn of(turn: &Turn<'_>) -> Self {
+        let connection = &turn.driver.connection;
+        let mounted = connection.mounted();
+        Self {
+            node: turn.shard.node.clone(),
+            shard: turn.shard.number,
+            who: connection.subscriber.proven().cloned(),
+            room: mounted
+                .settings()
+                .max_subscriptions
+                .saturating_sub(connection.subscriber.count()),
+            everyone_matters: mounted.hearing.everyone == Receives::Subscribed,
+        }
+    }
+
     /// Whether `wanted`, which is allowed, shows what is for everyone. A pattern shows no more than the exact name would.
     async fn shows_everyone(&self, wanted: &Subscription) -> bool {
         match wanted {
@@ -79,12 +99,12 @@ impl Asking {
         }
     }
 
-    /// Has the node listen to `wanted`.
+    /// Has the node receive what is published on `wanted`.
     fn hold(&self, wanted: &Subscription) -> (Option<Hold>, InForce) {
         let (hold, in_force) = match wanted {
             Subscription::Channel(channel) => Hold::channel(&self.node, self.shard, channel),
             Subscription::Pattern(pattern) => Hold::pattern(&self.node, self.shard, pattern),
-            Subscription::Personal(_) => return (None, None), // the node hears of its own users anyway
+            Subscription::Personal(_) => return (None, None), // the node receives its own users' events anyway
         };
         (Some(hold), in_force)
     }
@@ -115,15 +135,15 @@ impl Asking {
     }
 }
 
-/// Has the node listen to what is requested, at most `room` things; resolves when it does. If `whole`, one denial is
-/// the answer to all.
+/// Has the node receive what is requested, as far as there is room; resolves when it does. If `whole`, one denial is the answer
+/// to all.
 pub(super) async fn grant(
     asking: Asking,
     requests: Vec<Request>,
-    mut room: usize,
     whole: bool,
 ) -> Result<Vec<Result<Granted, Denial>>, Denial> {
-    // Nobody is asked about what there is no room for.
+    // The authorizer is not asked about what there is no room for.
+    let mut room = asking.room;
     let within = requests.into_iter().map(|request| match request {
         Request::Take(..) => match room.checked_sub(1) {
             Some(left) => {
@@ -155,11 +175,4 @@ pub(super) async fn grant(
     }
     join_all(waits).await;
     Ok(granted)
-}
-
-/// Resolves when what was asked of the broker holds.
-pub(super) async fn in_force(placed: InForce) {
-    if let Some(placed) = placed {
-        placed.await;
-    }
 }

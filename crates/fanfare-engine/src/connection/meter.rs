@@ -1,15 +1,16 @@
 //! How many messages a client may send.
 
-use std::num::NonZeroU32;
+use std::{cell::Cell, num::NonZeroU32, time::Duration};
 
 use governor::{
     Quota, RateLimiter,
-    clock::{Clock, MonotonicClock},
+    clock::Clock,
     middleware::NoOpMiddleware,
+    nanos::Nanos,
     state::{InMemoryState, NotKeyed},
 };
 
-use super::DialectSettings;
+use crate::DialectSettings;
 
 /// How long a client may be over its rate before it is closed.
 const PATIENCE_MS: u64 = 10_000;
@@ -17,20 +18,27 @@ const PATIENCE_MS: u64 = 10_000;
 const GOOD_AGAIN_MS: u64 = 1_000;
 
 /// One client's rate.
-pub(super) struct Meter {
-    limiter: RateLimiter<
-        NotKeyed,
-        InMemoryState,
-        MonotonicClock,
-        NoOpMiddleware<<MonotonicClock as Clock>::Instant>,
-    >,
+pub(crate) struct Meter {
+    limiter: RateLimiter<NotKeyed, InMemoryState, GivenTime, NoOpMiddleware<Nanos>>,
     /// When the first and the last message of a row were dropped.
     over: Option<(u64, u64)>,
 }
 
+/// The time that the limiter was given last: it reads no clock.
+#[derive(Debug, Default)]
+struct GivenTime(Cell<Duration>);
+
+impl Clock for GivenTime {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.0.get().into()
+    }
+}
+
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ruling {
+pub(crate) enum Ruling {
     /// It is read.
     Pass,
     /// It is dropped.
@@ -41,15 +49,17 @@ pub(super) enum Ruling {
 
 impl Meter {
     /// A meter where `settings` limit the rate.
-    pub(super) fn new(settings: &DialectSettings) -> Option<Box<Self>> {
+    pub(crate) fn new(settings: &DialectSettings) -> Option<Box<Self>> {
         let rate = NonZeroU32::new(settings.max_messages_per_second)?;
         let burst = NonZeroU32::new(settings.message_burst).unwrap_or(rate);
-        let limiter = RateLimiter::direct(Quota::per_second(rate).allow_burst(burst));
+        let quota = Quota::per_second(rate).allow_burst(burst);
+        let limiter = RateLimiter::direct_with_clock(quota, GivenTime::default());
         Some(Box::new(Self { limiter, over: None }))
     }
 
-    /// Counts a message at `now` of the node's clock.
-    pub(super) fn rule(&mut self, now: u64) -> Ruling {
+    /// Counts a message at `now`, in milliseconds of the node's clock.
+    pub(crate) fn rule(&mut self, now: u64) -> Ruling {
+        self.limiter.clock().0.set(Duration::from_millis(now));
         let within = self.limiter.check().is_ok();
         self.judge(within, now)
     }
@@ -80,7 +90,7 @@ mod tests {
         let settings = DialectSettings {
             max_messages_per_second: 1,
             message_burst: 2,
-            ..super::super::tests::settings()
+            ..crate::tests::settings()
         };
         let mut meter = Meter::new(&settings).expect("a limit");
         assert_eq!(
@@ -100,6 +110,6 @@ mod tests {
             Ruling::Drop,
             "a second without a drop forgives"
         );
-        assert!(Meter::new(&super::super::tests::settings()).is_none());
+        assert!(Meter::new(&crate::tests::settings()).is_none());
     }
 }

@@ -1,0 +1,50 @@
+//! A broadcast to the connections of one dialect on one shard.
+
+use super::{
+    Shard,
+    batch::Broadcast,
+    connection::Tally,
+    connections::{Connections, Key},
+    counters::add,
+};
+
+/// Connections served before other tasks of the shard get a turn.
+const CHUNK: usize = 256;
+
+impl Shard {
+    /// Sends `broadcast` to this shard's connections of its dialect, with pauses, since they may be many.
+    pub(super) async fn broadcast(&self, broadcast: &Broadcast) {
+        let keys = receivers(&self.connections.borrow(), broadcast);
+        for chunk in keys.chunks(CHUNK) {
+            self.broadcast_chunk(chunk, broadcast);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn broadcast_chunk(&self, keys: &[Key], broadcast: &Broadcast) {
+        let mut tally = Tally::default();
+        let mut connections = self.connections.borrow_mut();
+        let mut tools = self.tools.borrow_mut();
+        let moment = self.node.now();
+        for key in keys {
+            let Some(driver) = connections.receiver_at(*key) else {
+                continue;
+            };
+            let (mounted, deflate) = driver.connection.class();
+            let frame = broadcast
+                .framed
+                .frame(mounted, deflate, &mut tools.codec.deflater);
+            tally += driver.send_run(&[frame], moment);
+        }
+        add(&broadcast.mounted.counters.sent, tally.queued);
+        add(&broadcast.mounted.counters.dropped, tally.dropped);
+    }
+}
+
+fn receivers(connections: &Connections, broadcast: &Broadcast) -> Vec<Key> {
+    let number = broadcast.mounted.number;
+    let all = connections.iter();
+    all.filter(|(_, driver)| driver.connection.mounted().number == number)
+        .map(|(key, _)| key)
+        .collect()
+}

@@ -1,0 +1,84 @@
+//! The clocks of a node. Nothing else in this crate reads one: everything is given a [`Moment`].
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+/// A node's clocks: one that never jumps, for intervals, and one that may be corrected, for what people read and for the
+/// expiry of credentials.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    started: Instant,
+    started_at: SystemTime,
+    is_simulated: bool,
+}
+
+/// One reading of both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    /// Milliseconds since the node started, by the clock that never jumps.
+    pub(super) ms: u64,
+    /// The time of day.
+    pub(super) wall: SystemTime,
+}
+
+impl Clock {
+    /// The machine's clocks.
+    pub fn system() -> Self {
+        Self {
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            is_simulated: false,
+        }
+    }
+
+    /// Both clocks follow the time of the tokio runtime, which a test can pause and advance.
+    pub fn simulated() -> Self {
+        Self {
+            is_simulated: true,
+            ..Self::system()
+        }
+    }
+
+    /// Returns the time since the node started.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Returns when the node started, by the time of day.
+    pub fn started_at(&self) -> SystemTime {
+        self.started_at
+    }
+
+    /// Returns the time of day.
+    pub fn wall(&self) -> SystemTime {
+        if self.is_simulated {
+            self.started_at + self.uptime()
+        } else {
+            SystemTime::now()
+        }
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        Moment {
+            ms: millis(self.uptime()),
+            wall: self.wall(),
+        }
+    }
+}
+
+impl Moment {
+    /// The time of day in milliseconds since 1970.
+    pub(super) fn unix_ms(&self) -> u64 {
+        unix_millis(self.wall)
+    }
+}
+
+/// Returns a time as milliseconds since 1970.
+pub(super) fn unix_millis(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, millis)
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

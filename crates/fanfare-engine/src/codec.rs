@@ -1,0 +1,35 @@
+//! Big buffers of a thread, which one connection at a time uses; no connection keeps any between messages.
+
+use fanfare_ws::{Deflater, Inflater};
+
+/// Bytes read from a socket at once. One buffer serves all of a shard's connections.
+const READ_BUFFER: usize = 64 * 1024;
+
+pub(super) struct Tools {
+    pub(super) read_buffer: Box<[u8]>,
+    pub(super) codec: Codec,
+}
+
+/// The compression state of a thread.
+pub(super) struct Codec {
+    pub(super) inflater: Inflater,
+    pub(super) deflater: Deflater,
+}
+
+impl Tools {
+    pub(super) fn new() -> Self {
+        Self {
+            read_buffer: vec![0; READ_BUFFER].into(),
+            codec: Codec::new(),
+        }
+    }
+}
+
+impl Codec {
+    pub(super) fn new() -> Self {
+        Self {
+            inflater: Inflater::new(),
+            deflater: Deflater::new(),
+        }
+    }
+}

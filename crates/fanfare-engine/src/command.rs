@@ -1,0 +1,60 @@
+//! What other threads ask of a shard, and how the request reaches it.
+
+use std::{sync::Arc, time::Duration};
+
+use fanfare_core::{ConnectionFacts, Entered, EntryTicket};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::{
+    batch::{Broadcast, Part},
+    row::{Filter, Row},
+};
+
+/// What other threads ask of a shard.
+pub enum ShardCommand {
+    /// Deliver these events to this shard's connections.
+    #[allow(
+        private_interfaces,
+        reason = "only this module's neighbours can make or take one apart"
+    )]
+    Deliver(Part),
+    /// Send this to all connections of a dialect.
+    #[allow(
+        private_interfaces,
+        reason = "only this module's neighbours can make or take one apart"
+    )]
+    Broadcast(Arc<Broadcast>),
+    /// A connection has entered its room.
+    Entered(EntryTicket, Entered),
+    /// Answer with what is known of the connections of the dialect of this number.
+    List(usize, oneshot::Sender<Vec<ConnectionFacts>>),
+    /// Answer with the connections asked for.
+    Rows(Filter, oneshot::Sender<Vec<Row>>),
+    /// End the connection of this id, and answer how many there were.
+    End(Uuid, oneshot::Sender<u64>),
+    /// End the connections whose credential has been revoked.
+    EndRefused,
+    /// Answer when everything asked before has been done.
+    Probe(oneshot::Sender<()>),
+    /// Close all connections, spread over this time.
+    Drain(Duration),
+}
+
+/// Where commands for a shard are put.
+#[derive(Clone)]
+pub struct ShardHandle(mpsc::UnboundedSender<ShardCommand>);
+
+impl ShardHandle {
+    /// A handle, and the other end for [`Shard::run`](super::Shard::run).
+    pub fn channel() -> (Self, mpsc::UnboundedReceiver<ShardCommand>) {
+        // Unbounded, because every publisher waits for its batch's answer before it sends the next.
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Puts a command; a shard that has stopped drops it, and a batch's publisher is answered by that.
+    pub fn send(&self, command: ShardCommand) {
+        let _ = self.0.send(command);
+    }
+}

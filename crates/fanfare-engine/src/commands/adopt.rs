@@ -1,0 +1,61 @@
+//! A client turns out to speak another dialect than the one of its path.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use fanfare_core::UserFull;
+
+use super::{Doing, after};
+use crate::{Admission, directory::Directory, hold::Hold, slots, turn::Turn};
+
+/// Has the connection be of the dialect that its client turned out to speak with `text`, if that has room for it.
+pub(crate) fn adopt(turn: &mut Turn<'_>, text: Box<str>) -> Doing {
+    let connection = &mut turn.driver.connection;
+    let Some(mounted) = connection.take_successor() else {
+        return Doing::Closed; // it was adopted already
+    };
+    let identity = connection.subscriber.identity.clone();
+    if mounted.dialect.admit(identity.as_deref()).is_err() {
+        return close(turn, 1008, "forbidden");
+    }
+    let (node, shard) = (&turn.shard.node, turn.shard.number);
+    let user = identity.as_ref().map(|identity| &identity.user);
+    let hold = user
+        .map(|user| Hold::user(node, shard, &mounted, user))
+        .transpose();
+    let admission = Admission::take(&mounted, connection.admission.address(), None);
+    let (Ok(hold), Ok(mut admission)) = (hold, admission) else {
+        return close(turn, 1013, "at capacity");
+    };
+    let slot = user.map(|user| slots::of_user(node, &mounted, user));
+    let work = async move {
+        match slot {
+            Some(slot) => slot.await,
+            None => Ok(None),
+        }
+    };
+    after(work, move |turn, slot| match slot {
+        Ok(slot) => {
+            admission.keep(slot);
+            let hold = hold.map(|(hold, _)| hold); // the user's events reach the node already
+            switch(turn, admission, hold);
+            Doing::Adopted(text)
+        }
+        Err(UserFull) => close(turn, 1013, "at capacity"),
+    })
+}
+
+fn switch(turn: &mut Turn<'_>, admission: Admission, hold: Option<Hold>) {
+    let directory = &turn.shard.directory;
+    let connection = &mut turn.driver.connection;
+    directory.release_user(connection);
+    admission.dialect().counters.opened.fetch_add(1, Relaxed);
+    connection.switch(admission, turn.moment);
+    Directory::keep_user(connection, hold);
+    directory.refresh(turn.key, connection);
+}
+
+/// RFC 6455 leaves 1013 to the registry: "try again later".
+fn close(turn: &mut Turn<'_>, code: u16, reason: &str) -> Doing {
+    turn.driver.connection.close(code, reason, turn.moment.ms);
+    Doing::Closed
+}

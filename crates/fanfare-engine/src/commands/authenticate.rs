@@ -1,0 +1,94 @@
+//! A client proves who it is, or that it still is.
+
+use std::sync::Arc;
+
+use fanfare_core::{
+    Channel, Denial, EVERYONE_CHANNEL, Identity, Outcome, Subscription, Token,
+    policy::{Action, Permission},
+};
+
+use super::{Doing, after, denied};
+use crate::{directory::Directory, hold::Hold, in_force, slots, turn::Turn};
+
+/// Has the credential judged, and goes on with the identity that it proves.
+pub(super) fn identify(
+    turn: &mut Turn<'_>,
+    credential: Token,
+    next: impl FnOnce(&mut Turn<'_>, Arc<Identity>) -> Doing + 'static,
+) -> Doing {
+    let node = turn.shard.node.clone();
+    let dialect = turn.connection().mounted().name;
+    let work = async move { node.authenticator.identify(dialect, &credential.0).await };
+    after(work, |turn, identified| match identified {
+        Ok(identity) => next(turn, identity),
+        Err(denial) => denied(denial),
+    })
+}
+
+pub(super) fn authenticate(turn: &mut Turn<'_>, credential: Token) -> Doing {
+    identify(turn, credential, |turn, identity| {
+        let connection = turn.connection();
+        if connection.mounted().dialect.admit(Some(&identity)).is_err() {
+            return denied(Denial::Forbidden);
+        }
+        match &connection.subscriber.identity {
+            Some(own) if own.user != identity.user => denied(Denial::OtherUser),
+            Some(_) => renew(turn, identity),
+            None => become_user(turn, identity),
+        }
+    })
+}
+
+/// An anonymous connection is its user's from now on, if the user may have one more.
+fn become_user(turn: &mut Turn<'_>, identity: Arc<Identity>) -> Doing {
+    let mounted = turn.connection().mounted().clone();
+    let (node, shard) = (&turn.shard.node, turn.shard.number);
+    let Ok((hold, placed)) = Hold::user(node, shard, &mounted, &identity.user) else {
+        return denied(Denial::UserAtCapacity);
+    };
+    let slot = slots::of_user(node, &mounted, &identity.user);
+    let work = async move {
+        let ((), slot) = tokio::join!(in_force::wait(placed), slot);
+        (identity, hold, slot)
+    };
+    after(work, |turn, (identity, hold, slot)| {
+        let Ok(slot) = slot else {
+            return denied(Denial::UserAtCapacity);
+        };
+        if turn.shard.node.authenticator.is_revoked(&identity) {
+            return denied(Denial::BadCredential);
+        }
+        let connection = turn.connection();
+        Directory::keep_user(connection, Some(hold));
+        connection.admission.keep(slot);
+        renew(turn, identity)
+    })
+}
+
+/// Takes a new credential of its user. Subscriptions that it does not allow any more end.
+fn renew(turn: &mut Turn<'_>, identity: Arc<Identity>) -> Doing {
+    let access = &turn.shard.node.access;
+    let connection = &mut turn.driver.connection;
+    let subscriber = &connection.subscriber;
+    let ends = |wanted: &&Subscription| match access.may_subscribe(Some(&identity), wanted) {
+        Permission::Denied => {
+            !matches!(wanted, Subscription::Channel(channel) if subscriber.borrows(channel))
+        }
+        Permission::Allowed | Permission::Pending(_) => false, // what the authorizer decided stands
+    };
+    let ended: Vec<_> = subscriber.all().filter(ends).cloned().collect();
+    let everyone = Channel::new(EVERYONE_CHANNEL).ok().and_then(|channel| {
+        match access.judge(Some(&identity), Action::Subscribe, &channel) {
+            Permission::Allowed => Some(true),
+            Permission::Denied => Some(false),
+            Permission::Pending(_) => None, // as above
+        }
+    });
+    connection.identify(identity);
+    for wanted in &ended {
+        turn.shard.directory.unsubscribe(turn.key, connection, wanted);
+    }
+    connection.subscriber.reassess(everyone);
+    turn.shard.directory.refresh(turn.key, connection);
+    Doing::Answered(Ok(Outcome::Authenticated))
+}

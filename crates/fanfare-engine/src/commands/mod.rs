@@ -1,0 +1,78 @@
+//! What conversations ask for, done. Nothing here waits while the connection is borrowed: what may take time is a future of
+//! its own.
+
+mod adopt;
+mod authenticate;
+mod grant;
+mod publish;
+mod rooms;
+mod subscribe;
+
+use std::{future::Future, pin::Pin};
+
+use fanfare_core::{Command, Denial, Outcome};
+
+use super::turn::Turn;
+
+pub(super) use self::{
+    adopt::adopt,
+    rooms::{depart, entered},
+    subscribe::lapse,
+};
+
+/// What became of something that was asked for.
+pub(super) type Answer = Result<Outcome, Denial>;
+
+/// How far a command is.
+pub(super) enum Doing {
+    /// It is done, or denied.
+    Answered(Answer),
+    /// It goes on when this is done.
+    Waiting(Pin<Box<dyn Future<Output = Next>>>),
+    /// The broker has been asked and reports to the shard.
+    AwaitsReport,
+    /// The connection is of another dialect now, in which this is the first message.
+    Adopted(Box<str>),
+    /// The connection was closed instead.
+    Closed,
+}
+
+/// The rest of a command, once what it waited for is there.
+pub(super) type Next = Box<dyn FnOnce(&mut Turn<'_>) -> Doing>;
+
+/// Begins what a conversation asked for.
+pub(super) fn begin(turn: &mut Turn<'_>, command: Command) -> Doing {
+    match command {
+        Command::Authenticate(token) => authenticate::authenticate(turn, token),
+        Command::Subscribe { to, whole } => subscribe::subscribe(turn, to, whole),
+        Command::SubscribeBy { channel, credential } => {
+            authenticate::identify(turn, credential, move |turn, credential| {
+                subscribe::subscribe_by(turn, channel, credential)
+            })
+        }
+        Command::Unsubscribe(from) => Doing::Answered(Ok(subscribe::unsubscribe(turn, &from))),
+        Command::Join { room, wants_members } => rooms::join(turn, room, wants_members),
+        Command::Leave(room) => Doing::Answered(rooms::leave(turn, &room)),
+        Command::Publish(draft) => publish::publish(turn, draft),
+        Command::Facts => {
+            let mounted = turn.connection().mounted().clone();
+            Doing::Answered(Ok(Outcome::Facts(turn.shard.node.dialect_facts(&mounted))))
+        }
+    }
+}
+
+/// Goes on with `next` when `work` is done.
+fn after<T: 'static>(
+    work: impl Future<Output = T> + 'static,
+    next: impl FnOnce(&mut Turn<'_>, T) -> Doing + 'static,
+) -> Doing {
+    Doing::Waiting(Box::pin(async move {
+        let done = work.await;
+        let next: Next = Box::new(move |turn| next(turn, done));
+        next
+    }))
+}
+
+fn denied(denial: Denial) -> Doing {
+    Doing::Answered(Err(denial))
+}

@@ -1,0 +1,153 @@
+//! Rooms: a connection enters and leaves them by the broker, which counts for all nodes.
+//!
+//! The broker is asked to enter, and its reply arrives in the order of deliveries, through the shard's own queue. There, in
+//! one turn, the connection goes into the index and the conversation is answered: so it misses nothing that is published
+//! after that, and receives nothing from before.
+
+use std::{mem, rc::Rc};
+
+use fanfare_core::{Channel, Denial, Entered, Entry, Member, Outcome, Subscription};
+
+use super::{
+    Answer, Doing, after, denied,
+    grant::{self, Asking, Granted, Request},
+};
+use crate::{
+    Shard,
+    clock::{Moment, millis},
+    connection::{Connection, Traits},
+    connections::Key,
+    entries::PendingEntry,
+    hold::Hold,
+    turn::Turn,
+};
+
+pub(super) fn join(turn: &mut Turn<'_>, room: Channel, wants_members: bool) -> Doing {
+    let wanted = Subscription::Channel(room.clone());
+    let subscriber = &turn.connection().subscriber;
+    let request = if subscriber.is_member(&wanted) {
+        Request::Held
+    } else if let Some(identity) = subscriber.proven().cloned() {
+        Request::new(wanted, Some(&identity), &turn.shard.node.access)
+    } else {
+        Request::Denied(Denial::Forbidden)
+    };
+    let granting = grant::grant(Asking::of(turn), vec![request], true);
+    after(granting, move |turn, granted| match granted {
+        Err(denial) => denied(denial),
+        Ok(granted) => {
+            let subscription = match granted.into_iter().flatten().next() {
+                Some(Granted::New(_, hold, traits)) => Some((hold, traits)),
+                Some(Granted::Held) | None => None,
+            };
+            enter(turn, room, subscription, wants_members)
+        }
+    })
+}
+
+/// Asks the broker to enter the room. A connection that is in it already is confirmed at once, unless it wants the list.
+fn enter(
+    turn: &mut Turn<'_>,
+    room: Channel,
+    subscription: Option<(Option<Hold>, Traits)>,
+    wants_members: bool,
+) -> Doing {
+    let shard = turn.shard;
+    let connection = &mut turn.driver.connection;
+    let (Some(identity), Some(broker)) = (&connection.subscriber.identity, shard.node.broker()) else {
+        return Doing::Answered(Ok(Outcome::Joined { members: None }));
+    };
+    if subscription.is_none() && !wants_members {
+        return Doing::Answered(Ok(Outcome::Joined { members: None }));
+    }
+    let member = Member::new(identity, connection.mounted().name);
+    let pending = PendingEntry {
+        key: turn.key,
+        user: identity.user.clone(),
+        room: room.clone(),
+        subscription,
+    };
+    connection.wait();
+    broker.enter(Entry {
+        room,
+        member,
+        ticket: shard.entries.borrow_mut().expect(shard.number, pending),
+        wants_members,
+    });
+    Doing::AwaitsReport
+}
+
+/// The broker has reported `pending`. Returns the answer, unless the connection has ended; `is_surplus` becomes false if the
+/// room counts the connection rightly.
+pub(crate) fn entered(
+    turn: &mut Turn<'_>,
+    pending: &mut PendingEntry,
+    entered: Entered,
+    is_surplus: &mut bool,
+) -> Option<Answer> {
+    let moment = turn.moment;
+    let connection = turn.connection();
+    connection.resume(moment);
+    let is_open = connection.is_open();
+    turn.driver.wake();
+    if !is_open {
+        return None;
+    }
+    let connection = &mut turn.driver.connection;
+    let wanted = Subscription::Channel(pending.room.clone());
+    if let Some((hold, traits)) = pending.subscription.take()
+        && !connection.subscriber.is_member(&wanted)
+    {
+        let traits = Traits {
+            member: true,
+            ..traits
+        };
+        let directory = &turn.shard.directory;
+        directory.subscribe(turn.key, connection, wanted, hold, traits);
+        directory.refresh(turn.key, connection);
+        *is_surplus = false;
+    }
+    let members = entered.members;
+    Some(Ok(Outcome::Joined { members }))
+}
+
+pub(super) fn leave(turn: &mut Turn<'_>, room: &Channel) -> Answer {
+    let wanted = Subscription::Channel(room.clone());
+    let connection = &mut turn.driver.connection;
+    if !connection.subscriber.is_member(&wanted) {
+        return Err(Denial::NotMember);
+    }
+    let directory = &turn.shard.directory;
+    directory.unsubscribe(turn.key, connection, &wanted);
+    directory.refresh(turn.key, connection);
+    Ok(Outcome::Left)
+}
+
+/// Receives nothing any more, and leaves its rooms. That does not wait for the client to hang up: one that has vanished never
+/// does.
+pub(crate) fn depart(shard: &Rc<Shard>, key: Key, connection: &mut Connection, moment: Moment) {
+    if mem::replace(&mut connection.subscriber.has_departed, true) {
+        return;
+    }
+    let rooms = shard.directory.withdraw(key, connection);
+    shard.directory.release_user(connection);
+    connection.admission.release();
+    leave_all(shard, connection, rooms, moment);
+}
+
+/// Leaves each of `rooms`, now or, if the client was lost, when its time to come back is over.
+fn leave_all(shard: &Shard, connection: &Connection, rooms: Vec<Channel>, moment: Moment) {
+    let Some(identity) = &connection.subscriber.identity else {
+        return;
+    };
+    let grace = connection.mounted().dialect.leave_grace();
+    let stays = connection.is_lost && !grace.is_zero() && !shard.node.is_draining();
+    let until = moment.ms.saturating_add(millis(grace));
+    for room in rooms {
+        // If the user was lost in the room before, the earlier connection goes on holding it.
+        if stays && !shard.absentees.borrow_mut().note(&room, &identity.user, until) {
+            continue;
+        }
+        shard.node.leave_room(room, &identity.user);
+    }
+}

@@ -1,0 +1,119 @@
+//! A client subscribes and unsubscribes; and subscriptions by a credential of their own end with it.
+
+use std::sync::Arc;
+
+use fanfare_core::{Channel, Denial, Identity, Outcome, Subscription};
+
+use super::{
+    Doing, after, denied,
+    grant::{self, Asking, Granted, Request},
+};
+use crate::turn::Turn;
+
+pub(super) fn subscribe(turn: &mut Turn<'_>, to: Vec<Subscription>, whole: bool) -> Doing {
+    // A name that is there twice is asked for once, and answered as often as it is there.
+    let mut first = ahash::AHashMap::with_capacity(to.len());
+    let mut requests = Vec::with_capacity(to.len());
+    let mut places = Vec::with_capacity(to.len());
+    let who = turn
+        .driver
+        .connection
+        .subscriber
+        .proven()
+        .map(|identity| &**identity);
+    for wanted in to {
+        let place = *first.entry(wanted).or_insert_with_key(|wanted| {
+            requests.push(request(turn, wanted, who));
+            requests.len() - 1
+        });
+        places.push(place);
+    }
+    let granting = grant::grant(Asking::of(turn), requests, whole);
+    after(granting, move |turn, granted| {
+        let answer = granted.map(|granted| {
+            let outcomes = granted
+                .into_iter()
+                .map(|each| each.map(|granted| _ = enter(turn, granted)));
+            let outcomes: Vec<_> = outcomes.collect();
+            Outcome::Subscribed(places.iter().map(|place| outcomes[*place]).collect())
+        });
+        refresh(turn);
+        Doing::Answered(answer)
+    })
+}
+
+/// Subscribes to `channel` if `credential`, which is of the connection's user, may.
+pub(super) fn subscribe_by(turn: &mut Turn<'_>, channel: Channel, credential: Arc<Identity>) -> Doing {
+    let own = turn.connection().subscriber.proven();
+    if own.is_none_or(|own| own.user != credential.user) {
+        return denied(Denial::OtherUser);
+    }
+    let request = request(turn, &Subscription::Channel(channel.clone()), Some(&credential));
+    let mut asking = Asking::of(turn);
+    asking.who = Some(credential.clone());
+    after(grant::grant(asking, vec![request], true), move |turn, granted| {
+        let answer = granted.map(|granted| {
+            for granted in granted.into_iter().flatten() {
+                if enter(turn, granted) {
+                    let borrowed = &mut turn.connection().subscriber.borrowed;
+                    let borrowed = borrowed.get_or_insert_default();
+                    borrowed.note(channel.clone(), credential.clone());
+                }
+            }
+            Outcome::Subscribed(vec![Ok(())])
+        });
+        refresh(turn);
+        Doing::Answered(answer)
+    })
+}
+
+pub(super) fn unsubscribe(turn: &mut Turn<'_>, from: &[Subscription]) -> Outcome {
+    for wanted in from {
+        turn.shard
+            .directory
+            .unsubscribe(turn.key, &mut turn.driver.connection, wanted);
+    }
+    refresh(turn);
+    Outcome::Unsubscribed
+}
+
+/// Ends the subscriptions whose own credential has expired or was revoked, and returns their channels.
+pub(crate) fn lapse(turn: &mut Turn<'_>) -> Vec<Channel> {
+    let (authenticator, now) = (&turn.shard.node.authenticator, turn.moment.unix_ms());
+    let subscriber = &mut turn.driver.connection.subscriber;
+    let lapsed = subscriber.lapsed(now, |credential| authenticator.is_revoked(credential));
+    if !lapsed.is_empty() {
+        let ended: Vec<_> = lapsed.iter().cloned().map(Subscription::Channel).collect();
+        unsubscribe(turn, &ended);
+    }
+    lapsed
+}
+
+/// Judges `wanted` by `who`. What the connection receives by its own right is confirmed; what it borrows is judged anew.
+fn request(turn: &Turn<'_>, wanted: &Subscription, who: Option<&Identity>) -> Request {
+    let subscriber = &turn.driver.connection.subscriber;
+    let is_borrowed = matches!(wanted, Subscription::Channel(channel) if subscriber.borrows(channel));
+    if subscriber.is_subscribed(wanted) && !is_borrowed {
+        return Request::Held;
+    }
+    match Request::new(wanted.clone(), who, &turn.shard.node.access) {
+        Request::Take(wanted, open) if is_borrowed => Request::Replace(wanted, open),
+        request => request,
+    }
+}
+
+/// Puts what is granted into the directory; returns whether it is new.
+fn enter(turn: &mut Turn<'_>, granted: Granted) -> bool {
+    let Granted::New(wanted, hold, traits) = granted else {
+        return false;
+    };
+    let directory = &turn.shard.directory;
+    directory.subscribe(turn.key, &mut turn.driver.connection, wanted, hold, traits);
+    true
+}
+
+fn refresh(turn: &mut Turn<'_>) {
+    turn.shard
+        .directory
+        .refresh(turn.key, &mut turn.driver.connection);
+}

@@ -1,0 +1,492 @@
+//! One connection as a state machine: it is given bytes, answers and the time, and returns bytes and wishes. It knows no
+//! socket, shard, broker or clock; its driver has those.
+//!
+//! Its parts change for reasons of their own: what is not written yet ([`outbox`]), when it is pinged and ends
+//! ([`liveness`]), who it is and what it receives ([`subscriber`]), and what its dialect is about ([`dialogue`]).
+
+mod dialogue;
+mod liveness;
+mod meter;
+mod outbox;
+mod receive;
+mod subscriber;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io::{self, IoSlice},
+    ops::AddAssign,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use bytes::Bytes;
+use fanfare_core::{
+    Channel, Command, Context, Conversation, Denial, Ending, Identity, Message, Outcome, Step, Steps,
+};
+use fanfare_ws::{DeflateParams, Opcode, encode};
+use uuid::Uuid;
+
+use self::{
+    dialogue::Dialogue,
+    liveness::{Due, Liveness},
+    outbox::Outbox,
+};
+pub(crate) use self::{
+    receive::{Done, Received, receive},
+    subscriber::Subscriber,
+    subscriptions::{Traits, shows_user},
+};
+use super::{
+    Admission, MountedDialect,
+    batch::plain_frame,
+    clock::{Moment, unix_millis},
+    codec::Codec,
+};
+
+/// How long a client may take to answer our close frame.
+const CLOSE_ANSWER_MS: u64 = 5_000;
+/// How long a client may take to hang up after both close frames are sent.
+const HANG_UP_MS: u64 = 2_000;
+/// How long a client that is ended because it does not read may take to read again: the close frame, which says why it is
+/// ended, waits for it behind what the socket has taken already. Nothing else is kept for it.
+const SLOW_READER_MS: u64 = 10_000;
+/// What is known of a connection when it is let in.
+pub struct NewConnection {
+    /// Its place among its dialect's connections.
+    pub admission: Admission,
+    /// Who it proved to be.
+    pub identity: Option<Arc<Identity>>,
+    /// Its id, unlike any other's in the cluster.
+    pub id: Uuid,
+    /// What program its client says it is, where its dialect keeps that.
+    pub user_agent: Option<Box<str>>,
+    /// The dialect it may turn out to speak.
+    pub successor: Option<Arc<MountedDialect>>,
+    /// The compression that was negotiated.
+    pub deflate: Option<DeflateParams>,
+}
+
+/// Frames queued to a connection, and frames it could not take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) queued: u64,
+    pub(crate) dropped: u64,
+}
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Messages flow.
+    Open,
+    /// Our close frame is queued; the client's answer is awaited until then.
+    Closing { until: u64 },
+    /// Both sides have sent all; the client is to hang up until then.
+    Finishing { until: u64, finished: bool },
+    /// Nothing more can be done but to forget it.
+    Gone,
+}
+
+/// What a connection cannot do by itself.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Wish {
+    /// Make room if there is none, then [queue](Connection::queue_answer) this frame.
+    Send(Bytes),
+    /// Do this, then call [`Connection::answered`].
+    Ask(Command),
+}
+
+/// A connection. All times are in milliseconds of the node's clock.
+pub(crate) struct Connection {
+    pub(crate) id: Uuid,
+    /// The node's running number for it, for logs.
+    pub(crate) number: u64,
+    pub(crate) admission: Admission,
+    pub(crate) subscriber: Subscriber,
+    pub(crate) liveness: Liveness,
+    dialogue: Dialogue,
+    outbox: Outbox,
+    phase: Phase,
+    /// The close code that the client will see or has sent; 0 if there was none.
+    pub(crate) close_code: u16,
+    /// If it ended now, its client would be lost: neither has the client closed it, nor has the server decided to.
+    pub(crate) is_lost: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(new: NewConnection, number: u64, moment: Moment) -> Self {
+        let mut admission = new.admission;
+        admission.note_user_agent(new.user_agent);
+        let mounted = admission.dialect();
+        let mut liveness = Liveness::new(&mounted.settings(), moment.ms);
+        if let Some(identity) = &new.identity {
+            liveness.set_expiry(unix_millis(identity.expires_at));
+        }
+        Self {
+            id: new.id,
+            number,
+            dialogue: Dialogue::new(mounted, admission.name(), new.deflate, new.successor),
+            subscriber: Subscriber {
+                identity: new.identity,
+                ..Subscriber::default()
+            },
+            liveness,
+            admission,
+            outbox: Outbox::default(),
+            phase: Phase::Open,
+            close_code: 0,
+            is_lost: true,
+        }
+    }
+
+    pub(crate) fn mounted(&self) -> &Arc<MountedDialect> {
+        self.admission.dialect()
+    }
+
+    /// What decides which bytes it is sent for an event: its dialect and its compression.
+    pub(crate) fn class(&self) -> (&Arc<MountedDialect>, Option<DeflateParams>) {
+        (self.mounted(), self.dialogue.deflate)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_deflate(&mut self, deflate: DeflateParams) {
+        self.dialogue.deflate = Some(deflate);
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Whether what arrives may have a meaning.
+    pub(crate) fn is_readable(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Closing { .. })
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.phase == Phase::Gone
+    }
+
+    /// One that is closing is no receiver any more, and one whose credential has expired is none for now.
+    pub(crate) fn takes_events(&self) -> bool {
+        self.is_open() && !self.subscriber.is_paused
+    }
+
+    /// Whether what it asked for is not answered yet. It is not read from meanwhile.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.dialogue.is_waiting()
+    }
+}
+
+/// What it is given: calls that the conversation may answer.
+impl Connection {
+    /// The upgrade is answered, so the conversation begins.
+    pub(crate) fn opened(&mut self, moment: Moment) -> Steps {
+        self.think(moment, |talk, context, steps| talk.opened(context, steps))
+    }
+
+    /// The oldest open command was done, or denied.
+    pub(crate) fn answered(&mut self, answer: Result<Outcome, Denial>, moment: Moment) -> Steps {
+        self.think(moment, |talk, context, steps| {
+            talk.answered(answer, context, steps);
+        })
+    }
+
+    /// The credential of the subscription to `channel` has expired, and the subscription has ended.
+    pub(crate) fn lapsed(&mut self, channel: &Channel, moment: Moment) -> Steps {
+        self.think(moment, |talk, context, steps| {
+            talk.lapsed(channel, context, steps);
+        })
+    }
+
+    /// Hands a message to the conversation past the stream.
+    pub(crate) fn message(&mut self, message: Message<'_>, moment: Moment) -> Steps {
+        self.think(moment, |talk, context, steps| {
+            talk.received(message, context, steps);
+        })
+    }
+
+    /// The conversation's timer may be over. `None` if it is not.
+    pub(crate) fn timer(&mut self, moment: Moment) -> Option<Steps> {
+        let is_over = self.is_open() && self.liveness.take_timer(moment.ms);
+        is_over.then(|| self.think(moment, |talk, context, steps| talk.timer(context, steps)))
+    }
+
+    /// Does what its times call for. `None` if nothing was due.
+    pub(crate) fn timeout(&mut self, moment: Moment) -> Option<Steps> {
+        let now = moment.ms;
+        match self.phase {
+            Phase::Open => return self.keep_alive(moment),
+            // The client was sent the close frame and does not answer it. It is let read to the end: a socket that is closed
+            // while something is unread resets the connection, and what was sent may be lost.
+            Phase::Closing { until } if now >= until && self.outbox.is_empty() => self.finish(now),
+            Phase::Closing { until } | Phase::Finishing { until, .. } if now >= until => {
+                self.phase = Phase::Gone;
+            }
+            Phase::Closing { .. } | Phase::Finishing { .. } | Phase::Gone => return None,
+        }
+        Some(Steps::new())
+    }
+
+    fn keep_alive(&mut self, moment: Moment) -> Option<Steps> {
+        let settings = self.admission.dialect().settings();
+        let is_waiting = self.dialogue.is_waiting();
+        match self.liveness.take_due(&settings, is_waiting, moment)? {
+            Due::Expiry => {
+                return Some(self.think(moment, |talk, context, steps| talk.expired(context, steps)));
+            }
+            Due::Silence => self.end(Ending::PingTimeout, moment),
+            // A client whose queue is full is not pinged: it would be ended for being slow at the next message anyway.
+            Due::Ping if self.outbox.is_empty() => {
+                let words = self.mounted().dialect.ping(moment.wall);
+                self.outbox.push(encode::frame(Opcode::Ping, b"", false));
+                if let Some(words) = words {
+                    self.outbox.push(plain_frame(&words));
+                }
+            }
+            Due::Ping => {}
+        }
+        Some(Steps::new())
+    }
+
+    fn think(
+        &mut self,
+        moment: Moment,
+        act: impl FnOnce(&mut dyn Conversation, &Context<'_>, &mut Steps),
+    ) -> Steps {
+        let context = Context {
+            now: moment.wall,
+            connection: self.id,
+            identity: self.subscriber.proven(),
+        };
+        self.dialogue.think(&context, act)
+    }
+
+    /// Is of the dialect of `admission` from now on.
+    pub(crate) fn switch(&mut self, mut admission: Admission, moment: Moment) {
+        self.liveness.set_timer(None, moment.ms); // was the old conversation's
+        self.dialogue.switch(admission.dialect());
+        admission.note_user_agent(self.admission.take_user_agent());
+        self.admission = admission;
+    }
+
+    /// The dialect that its client may turn out to speak, once.
+    pub(crate) fn take_successor(&mut self) -> Option<Arc<MountedDialect>> {
+        self.dialogue.successor.take()
+    }
+
+    /// Takes a new credential of its user, or its first.
+    pub(crate) fn identify(&mut self, identity: Arc<Identity>) {
+        self.liveness.set_expiry(unix_millis(identity.expires_at));
+        self.subscriber.is_paused = false;
+        self.subscriber.identity = Some(identity);
+    }
+
+    /// A command waits for its answer.
+    pub(crate) fn wait(&mut self) {
+        self.dialogue.wait();
+    }
+
+    /// The answer has come.
+    pub(crate) fn resume(&mut self, moment: Moment) {
+        self.dialogue.resume();
+        self.liveness.read(moment.ms); // it was not read from meanwhile
+    }
+
+    /// Does one of the things that the conversation wants done, or returns it.
+    pub(crate) fn perform(&mut self, step: Step, codec: &mut Codec, moment: Moment) -> Option<Wish> {
+        match step {
+            Step::SendText(text) => return Some(self.answer(Opcode::Text, &text, codec)),
+            Step::SendBinary(bytes) => return Some(self.answer(Opcode::Binary, &bytes, codec)),
+            Step::Ask(command) => return self.is_open().then_some(Wish::Ask(command)),
+            Step::Timer(after) => self.liveness.set_timer(after, moment.ms),
+            Step::Pinged => self.liveness.pinged(moment.ms),
+            Step::Pause => {
+                self.subscriber.is_paused = true;
+                self.liveness.set_expiry(u64::MAX);
+            }
+            Step::Close(code, reason) => self.close(code, &reason, moment.ms),
+            Step::End(ending) => self.end(ending, moment),
+        }
+        None
+    }
+
+    fn answer(&self, opcode: Opcode, payload: &[u8], codec: &mut Codec) -> Wish {
+        let (mounted, deflate) = self.class();
+        Wish::Send(match deflate {
+            Some(params) if payload.len() >= mounted.settings().compression_threshold => {
+                codec.deflater.frame(opcode, payload, params)
+            }
+            _ => encode::frame(opcode, payload, false),
+        })
+    }
+}
+
+/// What it returns: frames, within its dialect's limits.
+impl Connection {
+    pub(crate) fn is_outbox_empty(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    /// Whether an event's frame of `bytes` fits into the outbox.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.outbox.has_room(bytes, self.mounted())
+    }
+
+    /// Whether an answer's frame of `bytes` fits into the outbox.
+    pub(crate) fn has_room_for_answer(&self, bytes: usize) -> bool {
+        self.outbox.has_room_for_answer(bytes, self.mounted())
+    }
+
+    /// Whether so much waits for the client that nothing more should be taken from it.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.outbox.is_congested(self.mounted())
+    }
+
+    /// Puts a frame behind what is queued, or ends the connection if it has no room.
+    pub(crate) fn queue(&mut self, frame: Bytes, moment: Moment) -> Tally {
+        if !self.is_open() {
+            return Tally::DROPPED;
+        }
+        if !self.has_room(frame.len()) {
+            self.end(Ending::SlowConsumer, moment);
+            return Tally::DROPPED;
+        }
+        self.outbox.push(frame);
+        Tally::QUEUED
+    }
+
+    /// Puts what is left of a frame that was written in part before everything that follows.
+    pub(crate) fn queue_rest(&mut self, rest: Bytes) -> Tally {
+        self.outbox.push_rest(rest);
+        Tally::QUEUED
+    }
+
+    /// Puts an answer to the client behind what is queued, or ends the connection if it has no room.
+    pub(crate) fn queue_answer(&mut self, frame: Bytes, moment: Moment) {
+        if self.is_open() && !self.has_room_for_answer(frame.len()) {
+            self.end(Ending::SlowConsumer, moment);
+        }
+        let counters = &self.admission.dialect().counters;
+        if self.phase != Phase::Open {
+            counters.dropped.fetch_add(1, Relaxed);
+            return;
+        }
+        self.outbox.push_answer(frame);
+        counters.sent.fetch_add(1, Relaxed);
+        counters.answers.fetch_add(1, Relaxed);
+    }
+
+    /// Takes what is queued, so that other frames come before it; see [`Self::put_back`].
+    pub(crate) fn take_queued(&mut self) -> Outbox {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// Puts what was taken behind what is queued, if the connection is still open.
+    pub(crate) fn put_back(&mut self, queued: Outbox) {
+        if self.is_open() {
+            self.outbox.append(queued);
+        }
+    }
+
+    /// Has `write` take queued frames, as far as it does; `true` if nothing is left.
+    ///
+    /// # Errors
+    /// Of `write`, but for `WouldBlock`.
+    pub(crate) fn flush(
+        &mut self,
+        write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<bool> {
+        self.outbox.flush(write)
+    }
+
+    /// Messages that the client does not have in full.
+    pub(crate) fn unsent_messages(&self) -> u64 {
+        self.outbox.messages()
+    }
+}
+
+/// How it ends.
+impl Connection {
+    /// Ends the connection for a reason of ours, in its dialect's words.
+    pub(crate) fn end(&mut self, ending: Ending, moment: Moment) {
+        if !self.is_open() {
+            return;
+        }
+        let mounted = self.admission.dialect().clone();
+        mounted.count_ending(ending);
+        let (code, reason) = mounted.dialect.end(ending);
+        if let Some(words) = mounted.dialect.last_words(ending, moment.wall) {
+            self.outbox.push(plain_frame(&words));
+        }
+        self.close(code, reason, moment.ms);
+        self.is_lost = ending.is_loss();
+        if ending == Ending::SlowConsumer {
+            let untaken = self.outbox.abandon();
+            self.outbox.push(encode::close_frame(code, reason));
+            mounted.counters.abandoned.fetch_add(untaken, Relaxed);
+            self.phase = Phase::Closing {
+                until: moment.ms + SLOW_READER_MS,
+            };
+        }
+    }
+
+    /// Sends a close frame behind what is queued, and waits for the client's.
+    pub(crate) fn close(&mut self, code: u16, reason: &str, now: u64) {
+        if self.is_open() {
+            self.close_code = code;
+            self.is_lost = false;
+            self.outbox.push(encode::close_frame(code, reason));
+            self.phase = Phase::Closing {
+                until: now + CLOSE_ANSWER_MS,
+            };
+        }
+    }
+
+    /// Waits for the client to hang up.
+    fn finish(&mut self, now: u64) {
+        self.phase = Phase::Finishing {
+            until: now + HANG_UP_MS,
+            finished: false,
+        };
+    }
+
+    /// Whether everything is written and nothing will follow, so that the stream is to be shut down. `true` only once.
+    pub(crate) fn take_end_of_stream(&mut self) -> bool {
+        match &mut self.phase {
+            Phase::Finishing { finished, .. } if self.outbox.is_empty() => !std::mem::replace(finished, true),
+            _ => false,
+        }
+    }
+
+    /// The socket failed.
+    pub(crate) fn broken(&mut self, error: &io::Error) {
+        if !self.is_gone() {
+            tracing::debug!(connection = self.number, error = %error.kind(), "socket failed");
+            self.mounted().counters.errors.fetch_add(1, Relaxed);
+            self.phase = Phase::Gone;
+        }
+    }
+
+    /// The client has hung up.
+    pub(crate) fn hung_up(&mut self) {
+        self.phase = Phase::Gone;
+    }
+}
+
+impl Tally {
+    pub(crate) const QUEUED: Self = Self {
+        queued: 1,
+        dropped: 0,
+    };
+    const DROPPED: Self = Self {
+        queued: 0,
+        dropped: 1,
+    };
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.queued += other.queued;
+        self.dropped += other.dropped;
+    }
+}

@@ -1,0 +1,171 @@
+//! Who a connection proved to be, and what it receives.
+
+use std::sync::Arc;
+
+use fanfare_core::{Channel, EVERYONE_CHANNEL, Identity, Receives, Reception, Subscription};
+
+use super::subscriptions::{Subscriptions, Traits, shows_user};
+use crate::clock::unix_millis;
+
+/// One connection's identity and subscriptions. Its shard's directory keeps them in step with the index.
+#[derive(Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a state of its own, and any may go with any"
+)]
+pub(crate) struct Subscriber {
+    /// Who it proved to be. Stays when the credential has expired, since no other user may take its place.
+    pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) subscriptions: Option<Box<Subscriptions>>,
+    /// Those of them that end with a credential of their own.
+    pub(crate) borrowed: Option<Box<Borrowed>>,
+    /// It counts among its user's connections on this node.
+    pub(crate) holds_user: bool,
+    /// It receives its user's events.
+    pub(crate) receives_user: bool,
+    /// It receives events for everyone.
+    pub(crate) receives_everyone: bool,
+    /// The credential has expired: no events until there is another.
+    pub(crate) is_paused: bool,
+    /// It was removed from its rooms and from the index.
+    pub(crate) has_departed: bool,
+}
+
+/// Subscriptions by other credentials than the connection's own, each with that.
+#[derive(Default)]
+pub(crate) struct Borrowed {
+    each: Vec<(Channel, Arc<Identity>)>,
+    /// When they are looked at, in milliseconds since 1970: now (0), or when the first of the credentials expires.
+    due: u64,
+}
+
+impl Borrowed {
+    pub(crate) fn note(&mut self, channel: Channel, credential: Arc<Identity>) {
+        self.forget(&channel);
+        self.each.push((channel, credential));
+        self.due = 0;
+    }
+
+    pub(crate) fn forget(&mut self, channel: &Channel) {
+        self.each.retain(|(own, _)| own != channel);
+    }
+
+    fn credential(&self, channel: &Channel) -> Option<&Identity> {
+        let mut each = self.each.iter();
+        each.find_map(|(own, credential)| (own == channel).then_some(&**credential))
+    }
+
+    /// The channels whose credential has expired by `now` or `is_revoked`, once they are due.
+    fn lapsed(&mut self, now: u64, is_revoked: impl Fn(&Identity) -> bool) -> Vec<Channel> {
+        let mut lapsed = Vec::new();
+        if self.due > now {
+            return lapsed;
+        }
+        self.due = u64::MAX;
+        for (channel, credential) in &self.each {
+            let end = unix_millis(credential.expires_at);
+            if end <= now || is_revoked(credential) {
+                lapsed.push(channel.clone());
+            } else {
+                self.due = self.due.min(end);
+            }
+        }
+        lapsed
+    }
+}
+
+impl Subscriber {
+    /// Who it proved to be, unless the credential has expired.
+    pub(crate) fn proven(&self) -> Option<&Arc<Identity>> {
+        self.identity.as_ref().filter(|_| !self.is_paused)
+    }
+
+    /// Everything that it subscribed to.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Subscription> {
+        self.subscriptions.iter().flat_map(|own| own.all())
+    }
+
+    /// How many subscriptions it has.
+    pub(crate) fn count(&self) -> usize {
+        self.subscriptions.as_ref().map_or(0, |own| own.len())
+    }
+
+    pub(crate) fn is_subscribed(&self, wanted: &Subscription) -> bool {
+        self.traits_of(wanted).is_some()
+    }
+
+    pub(crate) fn is_member(&self, room: &Subscription) -> bool {
+        self.traits_of(room).is_some_and(|traits| traits.member)
+    }
+
+    fn traits_of(&self, wanted: &Subscription) -> Option<Traits> {
+        self.subscriptions.as_ref()?.get(wanted)
+    }
+
+    /// Whether something that it subscribed to shows `channel`.
+    pub(crate) fn is_shown(&self, channel: &Channel) -> bool {
+        self.all().any(|wanted| match wanted {
+            Subscription::Channel(own) => own == channel,
+            Subscription::Pattern(pattern) => pattern.matches(channel),
+            Subscription::Personal(_) => false,
+        })
+    }
+
+    fn borrowed(&self, channel: &Channel) -> Option<&Identity> {
+        self.borrowed.as_ref()?.credential(channel)
+    }
+
+    /// Whether it is subscribed to `channel` by a credential other than its own.
+    pub(crate) fn borrows(&self, channel: &Channel) -> bool {
+        self.borrowed(channel).is_some()
+    }
+
+    /// The credential by which it receives `channel`: the subscription's, or else the connection's own.
+    pub(crate) fn reader(&self, channel: &Channel) -> Option<&Identity> {
+        self.borrowed(channel).or(self.identity.as_deref())
+    }
+
+    /// Looks at all borrowed credentials soon: one was revoked.
+    pub(crate) fn lapse_soon(&mut self) {
+        if let Some(borrowed) = &mut self.borrowed {
+            borrowed.due = 0;
+        }
+    }
+
+    /// The channels whose own credential has expired by `now`, in milliseconds since 1970, or `is_revoked`.
+    pub(crate) fn lapsed(&mut self, now: u64, is_revoked: impl Fn(&Identity) -> bool) -> Vec<Channel> {
+        let borrowed = self.borrowed.as_mut();
+        borrowed.map_or_else(Vec::new, |borrowed| borrowed.lapsed(now, is_revoked))
+    }
+
+    /// Whether it should receive its user's events, and those for everyone, by its dialect's rule and its subscriptions.
+    pub(crate) fn should_receive(&self, hearing: Reception) -> (bool, bool) {
+        let own = self.subscriptions.as_ref();
+        let showing = own.map_or((0, 0), |own| (own.showing_user, own.showing_everyone));
+        let receives = |how: Receives, showing: u32| match how {
+            Receives::Always => true,
+            Receives::Never => false,
+            Receives::Subscribed => showing > 0,
+        };
+        (
+            self.identity.is_some() && receives(hearing.user, showing.0),
+            receives(hearing.everyone, showing.1),
+        )
+    }
+
+    /// Recomputes what its subscriptions show, after its identity has changed. `everyone` is whether a pattern may show what is
+    /// for everyone, if that is known.
+    pub(crate) fn reassess(&mut self, everyone: Option<bool>) {
+        let (Some(own), Some(identity)) = (&mut self.subscriptions, &self.identity) else {
+            return;
+        };
+        own.reassess(|wanted, was| Traits {
+            shows_user: shows_user(wanted, &identity.user),
+            shows_everyone: match (wanted, everyone) {
+                (Subscription::Pattern(pattern), Some(may)) => may && pattern.matches(EVERYONE_CHANNEL),
+                _ => was.shows_everyone,
+            },
+            ..was
+        });
+    }
+}

@@ -1,0 +1,113 @@
+//! What one connection subscribes to.
+
+use ahash::AHashMap;
+use fanfare_core::{Pattern, Subscription, UserId, personal_names};
+
+/// Subscriptions kept in a row; more are kept in a table. Most connections have none or few, and a table of its own
+/// would be the largest part of an idle connection.
+const FEW: usize = 8;
+
+/// A connection's subscriptions.
+#[derive(Default)]
+pub(crate) struct Subscriptions {
+    few: Vec<(Subscription, Traits)>,
+    #[allow(
+        clippy::box_collection,
+        reason = "few have one, and all would pay for its size"
+    )]
+    many: Option<Box<AHashMap<Subscription, Traits>>>,
+    /// How many of them show what is for the connection's user, and what is for everyone.
+    pub(super) showing_user: u32,
+    pub(super) showing_everyone: u32,
+}
+
+/// What is known of one subscription.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// Whether the connection is in the channel as in a room.
+    pub(crate) member: bool,
+    /// Whether it shows what is for everyone, as far as the connection may see that.
+    pub(crate) shows_everyone: bool,
+    /// Whether it shows what is for the connection's user.
+    pub(crate) shows_user: bool,
+}
+
+impl Subscriptions {
+    pub(crate) fn len(&self) -> usize {
+        self.few.len() + self.many.as_ref().map_or(0, |many| many.len())
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Subscription> {
+        self.each().map(|(wanted, _)| wanted)
+    }
+
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&Subscription, Traits)> {
+        let few = self.few.iter().map(|(wanted, traits)| (wanted, *traits));
+        let many = self.many.iter().flat_map(|many| many.iter());
+        few.chain(many.map(|(wanted, traits)| (wanted, *traits)))
+    }
+
+    pub(super) fn get(&self, wanted: &Subscription) -> Option<Traits> {
+        let few = self.few.iter().find(|(own, _)| own == wanted);
+        few.map(|(_, traits)| *traits)
+            .or_else(|| self.many.as_ref()?.get(wanted).copied())
+    }
+
+    pub(crate) fn put(&mut self, wanted: Subscription, traits: Traits) {
+        self.count(traits);
+        if self.few.len() < FEW && self.many.is_none() {
+            self.few.reserve_exact(1);
+            self.few.push((wanted, traits));
+        } else {
+            let many = self.many.get_or_insert_default();
+            many.extend(std::mem::take(&mut self.few));
+            many.insert(wanted, traits);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, wanted: &Subscription) -> Option<Traits> {
+        let few = self.few.iter().position(|(own, _)| own == wanted);
+        let traits = match few {
+            Some(at) => self.few.swap_remove(at).1,
+            None => self.many.as_mut()?.remove(wanted)?,
+        };
+        self.showing_user -= u32::from(traits.shows_user);
+        self.showing_everyone -= u32::from(traits.shows_everyone);
+        Some(traits)
+    }
+
+    fn count(&mut self, traits: Traits) {
+        self.showing_user += u32::from(traits.shows_user);
+        self.showing_everyone += u32::from(traits.shows_everyone);
+    }
+
+    /// Finds out anew what each shows.
+    pub(super) fn reassess(&mut self, assess: impl Fn(&Subscription, Traits) -> Traits) {
+        (self.showing_user, self.showing_everyone) = (0, 0);
+        let few = self.few.iter_mut().map(|(wanted, traits)| (&*wanted, traits));
+        let all = few.chain(self.many.iter_mut().flat_map(|many| many.iter_mut()));
+        let mut found = Vec::new();
+        for (wanted, traits) in all {
+            *traits = assess(wanted, *traits);
+            found.push(*traits);
+        }
+        for traits in found {
+            self.count(traits);
+        }
+    }
+}
+
+/// Whether `wanted` is a subscription to what is for `user`.
+pub(crate) fn shows_user(wanted: &Subscription, user: &UserId) -> bool {
+    let matches = |pattern: &Pattern| {
+        // Whatever the id is made of, `*` stands for it as for any other.
+        let whole = UserId::new(&user.replace(['.', ':'], "_"));
+        let names = personal_names(user).chain(whole.iter().flat_map(personal_names));
+        names.into_iter().any(|name| pattern.matches(&name))
+    };
+    match wanted {
+        Subscription::Personal(own) => own == user,
+        Subscription::Pattern(pattern) => matches(pattern),
+        Subscription::Channel(_) => false,
+    }
+}

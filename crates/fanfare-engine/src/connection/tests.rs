@@ -1,0 +1,383 @@
+//! Two ends of a connection, the stream between them and the clock, all of them values: no socket, no shard, no waiting.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    io::ErrorKind,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use fanfare_core::{Identity, UserId};
+use fanfare_ws::Input;
+
+use super::*;
+use crate::{
+    DialectSettings, Mounting,
+    tests::{
+        plain::{Plain, PlainKind},
+        settings,
+    },
+};
+
+const KEY: [u8; 4] = [1, 2, 3, 4];
+/// How often a shard looks at its connections' times.
+const SWEEP_MS: u64 = 250;
+
+struct Pair {
+    server: Connection,
+    codec: Codec,
+    moment: Moment,
+    /// What the client has sent and the server was not given.
+    sent: Vec<u8>,
+    /// How many bytes the server is given at once.
+    chunk: usize,
+    /// How many bytes the stream takes from the server until the client reads again.
+    room: usize,
+    received: Vec<u8>,
+    asked: Vec<Command>,
+}
+
+/// A frame's opcode and payload.
+type Frame = (u8, String);
+
+impl Pair {
+    fn new(settings: DialectSettings) -> Self {
+        let mounting = Mounting {
+            kind: &PlainKind,
+            dialect: Arc::new(Plain::default()),
+            settings,
+        };
+        let mounted = MountedDialect::new(0, mounting);
+        let moment = Moment {
+            ms: 1_000,
+            wall: UNIX_EPOCH + Duration::from_secs(1_000_000),
+        };
+        let alice = Identity::new(
+            UserId::new("alice").unwrap(),
+            moment.wall + Duration::from_secs(3600),
+        );
+        let new = NewConnection {
+            admission: Admission::take(&mounted, [127, 0, 0, 1].into(), None).unwrap(),
+            identity: Some(Arc::new(alice)),
+            id: Uuid::nil(),
+            user_agent: None,
+            successor: None,
+            deflate: None,
+        };
+        let mut pair = Self {
+            server: Connection::new(new, 1, moment),
+            codec: Codec::new(),
+            moment,
+            sent: Vec::new(),
+            chunk: usize::MAX,
+            room: usize::MAX,
+            received: Vec::new(),
+            asked: Vec::new(),
+        };
+        let steps = pair.server.opened(moment);
+        pair.perform(steps);
+        pair
+    }
+
+    fn perform(&mut self, steps: Steps) {
+        for step in steps {
+            match self.server.perform(step, &mut self.codec, self.moment) {
+                None => {}
+                Some(Wish::Send(frame)) => self.server.queue_answer(frame, self.moment),
+                Some(Wish::Ask(command)) => {
+                    self.server.wait();
+                    self.asked.push(command);
+                }
+            }
+        }
+    }
+
+    /// The client sends.
+    fn send(&mut self, bytes: &[u8]) {
+        self.sent.extend(bytes);
+        self.drive();
+    }
+
+    fn send_text(&mut self, text: &str) {
+        self.send(&encode::masked_frame(Opcode::Text, text.as_bytes(), KEY));
+    }
+
+    /// Until neither end has anything to do.
+    fn drive(&mut self) {
+        while !self.sent.is_empty() && !self.server.is_waiting() && self.server.is_readable() {
+            let count = self.chunk.min(self.sent.len());
+            let mut bytes: Vec<u8> = self.sent.drain(..count).collect();
+            let mut input = Input::new(&mut bytes);
+            let (mut done, moment) = (Done::default(), self.moment);
+            self.server.liveness.read(moment.ms);
+            while self.server.is_readable() && !self.server.is_waiting() {
+                match receive(&mut self.server, &mut input, &mut self.codec, moment, &mut done) {
+                    Received::Nothing => break,
+                    Received::Steps(steps) => self.perform(steps),
+                    Received::Ping(pong) => _ = self.server.queue(pong, moment),
+                    Received::Foreign(_) => unreachable!("there is one dialect"),
+                }
+            }
+            let rest = input.rest().to_vec();
+            self.sent.splice(..0, rest);
+            self.flush();
+        }
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        let (room, received) = (&mut self.room, &mut self.received);
+        let flushed = self.server.flush(|slices| {
+            let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            let count = bytes.len().min(*room);
+            *room -= count;
+            received.extend(&bytes[..count]);
+            if count == 0 {
+                Err(ErrorKind::WouldBlock.into())
+            } else {
+                Ok(count)
+            }
+        });
+        flushed.unwrap();
+    }
+
+    /// The node has done what was asked.
+    fn answer(&mut self, answer: Result<Outcome, Denial>) {
+        self.server.resume(self.moment);
+        let steps = self.server.answered(answer, self.moment);
+        self.perform(steps);
+        self.drive();
+    }
+
+    /// Time passes.
+    fn advance(&mut self, ms: u64) {
+        for _ in 0..ms / SWEEP_MS {
+            self.moment.ms += SWEEP_MS;
+            self.moment.wall += Duration::from_millis(SWEEP_MS);
+            let timer = self.server.timer(self.moment);
+            self.perform(timer.unwrap_or_default());
+            let timeout = self.server.timeout(self.moment);
+            self.perform(timeout.unwrap_or_default());
+            self.flush();
+        }
+    }
+
+    /// The whole frames that the client has, once.
+    fn frames(&mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let [head, length, rest @ ..] = &self.received[..] {
+            let (length, extra) = match *length {
+                126 => (usize::from(rest[0]) << 8 | usize::from(rest[1]), 2),
+                length => (usize::from(length), 0),
+            };
+            let Some(payload) = rest.get(extra..extra + length) else {
+                break;
+            };
+            frames.push((head & 0x0f, String::from_utf8_lossy(payload).into_owned()));
+            self.received.drain(..2 + extra + length);
+        }
+        frames
+    }
+
+    fn texts(&mut self) -> Vec<String> {
+        self.frames().into_iter().map(|(_, payload)| payload).collect()
+    }
+}
+
+fn close_of(code: u16, reason: &str) -> Frame {
+    let code = String::from_utf8_lossy(&code.to_be_bytes()).into_owned();
+    (8, code + reason)
+}
+
+/// One of everything that a client may send.
+fn stream() -> Vec<u8> {
+    let masked = |opcode, payload: &[u8]| encode::masked_frame(opcode, payload, KEY);
+    let part = |opcode, is_last, payload: &str| {
+        encode::masked_fragment(opcode, is_last, false, payload.as_bytes(), KEY)
+    };
+    let long = "x".repeat(200);
+    [
+        masked(Opcode::Text, b"one"),
+        masked(Opcode::Ping, b"ping"),
+        part(Opcode::Text, false, "two "),
+        masked(Opcode::Ping, b"between"),
+        part(Opcode::Continuation, true, "parts"),
+        masked(Opcode::Text, long.as_bytes()),
+        masked(Opcode::Close, &[3, 232]),
+    ]
+    .concat()
+}
+
+fn answers() -> Vec<Frame> {
+    let text = |text: &str| (1, text.to_owned());
+    vec![
+        text("one"),
+        (10, "ping".into()),
+        (10, "between".into()),
+        text("two parts"),
+        text(&"x".repeat(200)),
+        close_of(1000, ""),
+    ]
+}
+
+#[test]
+fn a_stream_means_the_same_however_it_is_cut() {
+    for chunk in 1..=stream().len() {
+        let mut pair = Pair::new(settings());
+        pair.chunk = chunk;
+        pair.send(&stream());
+        assert_eq!(pair.frames(), answers(), "{chunk} bytes at once");
+        assert!(pair.server.take_end_of_stream() && !pair.server.take_end_of_stream());
+        assert!(!pair.server.is_lost, "its client has closed it");
+    }
+}
+
+#[test]
+fn what_is_written_in_part_goes_on_where_it_stopped() {
+    for room in 1..=answers().len() * 40 {
+        let mut pair = Pair::new(settings());
+        pair.room = 0;
+        pair.send(&stream());
+        let mut event = Tally::default();
+        while !pair.server.is_outbox_empty() {
+            // An event in the middle of it comes too late for a connection that is closing.
+            event += pair.server.queue(Bytes::from_static(b"\x81\x01e"), pair.moment);
+            pair.room = room;
+            pair.flush();
+        }
+        assert_eq!(pair.frames(), answers(), "{room} bytes at once");
+        assert_eq!(event.queued, 0);
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_is_ended_and_may_still_read_why() {
+    for reads_again in [true, false] {
+        let mut pair = Pair::new(DialectSettings {
+            send_queue: 3,
+            ..settings()
+        });
+        let event = encode::frame(Opcode::Text, b"event", false);
+        pair.room = 2;
+        let mut tally = Tally::default();
+        for _ in 0..5 {
+            tally += pair.server.queue(event.clone(), pair.moment);
+            pair.flush();
+        }
+        assert_eq!((tally.queued, tally.dropped), (3, 2));
+        pair.advance(9_750);
+        if reads_again {
+            pair.room = usize::MAX;
+            pair.flush();
+            // The frame that was begun, and why nothing follows.
+            let expected = [(1, "event".into()), close_of(1008, "slow_consumer")];
+            assert_eq!(pair.frames(), expected);
+            pair.send(&encode::masked_frame(Opcode::Close, &[3, 240], KEY));
+            assert!(pair.server.take_end_of_stream());
+            pair.advance(1_750);
+            assert!(!pair.server.is_gone());
+        }
+        pair.advance(250);
+        assert!(pair.server.is_gone());
+        assert_eq!(
+            pair.server.is_lost, !reads_again,
+            "one that answers the close is not lost"
+        );
+    }
+}
+
+#[test]
+fn silence_is_pinged_then_ends_the_connection_and_an_unanswered_close_is_cut() {
+    let mut pair = Pair::new(settings());
+    pair.advance(29_750);
+    assert_eq!(pair.frames(), []);
+    pair.advance(250);
+    assert_eq!(pair.frames(), [(9, String::new())]);
+    pair.send(&encode::masked_frame(Opcode::Pong, b"", KEY));
+    pair.advance(59_750);
+    assert_eq!(pair.frames().len(), 1, "one ping, and it is still open");
+    pair.advance(250);
+    assert_eq!(pair.frames(), [close_of(1008, "ping_timeout")]);
+    pair.advance(4_750);
+    assert!(
+        !pair.server.take_end_of_stream(),
+        "the client may answer for five seconds"
+    );
+    pair.advance(250);
+    assert!(pair.server.take_end_of_stream());
+    pair.advance(1_750);
+    assert!(!pair.server.is_gone());
+    pair.advance(250);
+    assert!(pair.server.is_gone());
+}
+
+#[test]
+fn nothing_is_read_while_something_is_asked_and_that_is_no_silence() {
+    let mut pair = Pair::new(settings());
+    pair.send_text("sub a.b");
+    pair.send_text("later");
+    assert_eq!(pair.asked.len(), 1);
+    pair.advance(120_000);
+    let texts = pair.texts();
+    assert!(texts.iter().all(String::is_empty), "pings alone: {texts:?}");
+    pair.answer(Ok(Outcome::Subscribed(vec![Ok(())])));
+    assert_eq!(pair.texts(), ["sub: ok", "later"]);
+    pair.advance(59_750);
+    assert!(pair.server.is_open(), "the wait was no silence");
+}
+
+#[test]
+fn a_credential_ends_the_connection_by_the_time_of_day() {
+    let mut pair = Pair::new(settings());
+    pair.moment.wall += Duration::from_secs(3599);
+    pair.advance(750);
+    assert!(pair.server.is_open());
+    pair.advance(250);
+    assert_eq!(pair.frames(), [close_of(1008, "token_expired")]);
+}
+
+#[test]
+fn a_timer_is_called_once_and_replaced_by_the_next() {
+    let mut pair = Pair::new(settings());
+    pair.send_text("timer 600");
+    pair.send_text("timer 1100");
+    pair.advance(1_000);
+    assert_eq!(pair.texts(), [] as [&str; 0]);
+    pair.advance(5_000);
+    assert_eq!(pair.texts(), ["timer"]);
+}
+
+#[test]
+fn a_stream_without_sense_is_refused_and_nothing_more_of_it_is_read() {
+    let mut pair = Pair::new(settings());
+    let unmasked = encode::frame(Opcode::Text, b"unmasked", false);
+    pair.send(&[&unmasked[..], &encode::masked_frame(Opcode::Text, b"one", KEY)].concat());
+    let frames = pair.frames();
+    assert_eq!(frames.len(), 1);
+    assert!(frames[0].1.starts_with("\u{3}\u{fffd}"), "{frames:?}: 1002");
+    assert!(!pair.server.is_readable() && pair.server.take_end_of_stream());
+}
+
+#[test]
+fn a_client_over_its_rate_is_ended_after_ten_seconds() {
+    let mut pair = Pair::new(DialectSettings {
+        max_messages_per_second: 1,
+        message_burst: 2,
+        ..settings()
+    });
+    for _ in 0..40 {
+        pair.send_text("a");
+        pair.advance(250);
+    }
+    let texts = pair.texts();
+    let answered = texts.iter().filter(|text| *text == "a").count();
+    // Two at once, and then one for each second.
+    assert_eq!(answered, 11, "{texts:?}");
+    assert!(pair.server.is_open());
+    for _ in 0..4 {
+        pair.send_text("a");
+        pair.advance(250);
+    }
+    assert_eq!(pair.frames().last(), Some(&close_of(1008, "rate_limited")));
+}

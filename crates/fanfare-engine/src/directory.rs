@@ -1,0 +1,174 @@
+//! Which of a shard's connections receive what, kept in step with their subscriptions and with what the node holds for them.
+
+use std::{
+    cell::{Ref, RefCell},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use fanfare_core::{Channel, Subscription, SubscriptionIndex};
+
+use super::{
+    Node,
+    connection::{Connection, Traits},
+    connections::Key,
+    hold::Hold,
+};
+
+/// A shard's index, with the node whose broker is asked for what is in it.
+pub(super) struct Directory {
+    node: Arc<Node>,
+    shard: usize,
+    index: RefCell<SubscriptionIndex<Key>>,
+}
+
+impl Directory {
+    pub(super) fn new(node: Arc<Node>, shard: usize) -> Self {
+        Self {
+            node,
+            shard,
+            index: RefCell::default(),
+        }
+    }
+
+    pub(super) fn index(&self) -> Ref<'_, SubscriptionIndex<Key>> {
+        self.index.borrow()
+    }
+
+    /// Subscribes the connection to `wanted`, in place of an earlier subscription of that name. The caller then calls
+    /// [`Self::refresh`].
+    pub(super) fn subscribe(
+        &self,
+        key: Key,
+        connection: &mut Connection,
+        wanted: Subscription,
+        hold: Option<Hold>,
+        traits: Traits,
+    ) {
+        let was = self.remove(key, connection, &wanted).unwrap_or_default();
+        let traits = Traits {
+            member: traits.member || was.member,
+            ..traits
+        };
+        let mut index = self.index.borrow_mut();
+        match &wanted {
+            Subscription::Channel(channel) => _ = index.add_channel(channel, key),
+            Subscription::Pattern(pattern) => _ = index.add_pattern(pattern, key),
+            Subscription::Personal(_) => {}
+        }
+        if let Some(hold) = hold {
+            hold.keep(); // given back by `release`
+        }
+        let own = connection.subscriber.subscriptions.get_or_insert_default();
+        own.put(wanted, traits);
+        counted(connection).fetch_add(1, Relaxed);
+    }
+
+    /// Ends the subscription to `wanted`, and leaves the room, if the connection is a member of it. The caller then calls
+    /// [`Self::refresh`].
+    pub(super) fn unsubscribe(&self, key: Key, connection: &mut Connection, wanted: &Subscription) {
+        let traits = self.remove(key, connection, wanted);
+        if let (Subscription::Channel(room), Some(identity)) = (wanted, &connection.subscriber.identity)
+            && traits.is_some_and(|traits| traits.member)
+        {
+            self.node.leave_room(room.clone(), &identity.user);
+        }
+    }
+
+    /// Ends the subscription to `wanted`; returns what was known of it. A room's members are not informed.
+    fn remove(&self, key: Key, connection: &mut Connection, wanted: &Subscription) -> Option<Traits> {
+        let subscriber = &mut connection.subscriber;
+        let own = subscriber.subscriptions.as_mut()?;
+        let traits = own.remove(wanted)?;
+        if own.len() == 0 {
+            subscriber.subscriptions = None;
+        }
+        if let (Some(borrowed), Subscription::Channel(channel)) = (&mut subscriber.borrowed, wanted) {
+            borrowed.forget(channel);
+        }
+        counted(connection).fetch_sub(1, Relaxed);
+        self.release(key, wanted);
+        Some(traits)
+    }
+
+    /// Takes a subscription out of the index, and gives back what the node holds for it.
+    fn release(&self, key: Key, wanted: &Subscription) {
+        let mut index = self.index.borrow_mut();
+        drop(match wanted {
+            Subscription::Channel(channel) => {
+                index.remove_channel(channel, key);
+                Hold::kept_channel(&self.node, self.shard, channel)
+            }
+            Subscription::Pattern(pattern) => {
+                index.remove_pattern(pattern, key);
+                Hold::kept_pattern(&self.node, self.shard, pattern)
+            }
+            Subscription::Personal(_) => return,
+        });
+    }
+
+    /// Recomputes whether the connection receives its user's events, and those for everyone.
+    pub(super) fn refresh(&self, key: Key, connection: &mut Connection) {
+        let hearing = connection.mounted().hearing;
+        let subscriber = &mut connection.subscriber;
+        let (user, everyone) = subscriber.should_receive(hearing);
+        subscriber.receives_everyone = everyone;
+        let Some(identity) = &subscriber.identity else {
+            return;
+        };
+        if user == std::mem::replace(&mut subscriber.receives_user, user) {
+            return;
+        }
+        let mut index = self.index.borrow_mut();
+        if user {
+            index.add_user(&identity.user, key);
+        } else {
+            index.remove_user(&identity.user, key);
+        }
+    }
+
+    /// Takes the connection out of the index, for good; returns the rooms that it was a member of, which it has still to leave.
+    pub(super) fn withdraw(&self, key: Key, connection: &mut Connection) -> Vec<Channel> {
+        let mut rooms = Vec::new();
+        if let Some(own) = connection.subscriber.subscriptions.take() {
+            counted(connection).fetch_sub(own.len() as u64, Relaxed);
+            for (wanted, traits) in own.each() {
+                self.release(key, wanted);
+                if let (true, Subscription::Channel(room)) = (traits.member, wanted) {
+                    rooms.push(room.clone());
+                }
+            }
+        }
+        let mut index = self.index.borrow_mut();
+        if let Some(identity) = &connection.subscriber.identity {
+            index.remove_user(&identity.user, key);
+        }
+        index.shrink();
+        connection.subscriber.receives_everyone = false;
+        rooms
+    }
+
+    /// Counts the connection among its user's on this node, by `hold`.
+    pub(super) fn keep_user(connection: &mut Connection, hold: Option<Hold>) {
+        connection.subscriber.holds_user = hold.is_some();
+        if let Some(hold) = hold {
+            hold.keep();
+        }
+    }
+
+    /// Counts it no longer among its user's connections of the dialect.
+    pub(super) fn release_user(&self, connection: &mut Connection) {
+        let holds = std::mem::take(&mut connection.subscriber.holds_user);
+        if let (true, Some(identity)) = (holds, &connection.subscriber.identity) {
+            let dialect = connection.mounted().number;
+            drop(Hold::kept_user(&self.node, self.shard, dialect, &identity.user));
+        }
+    }
+}
+
+/// Where its subscriptions are counted.
+fn counted(connection: &Connection) -> &AtomicU64 {
+    &connection.mounted().counters.subscriptions
+}

@@ -1,0 +1,246 @@
+//! A connection with its socket: what the connection returns is written here, as far as the socket takes it.
+
+use std::{
+    io::{self, ErrorKind, IoSlice},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use fanfare_core::Ending;
+use smallvec::SmallVec;
+
+use super::{
+    Transport,
+    clock::Moment,
+    connection::{Connection, Tally},
+    work::Debt,
+};
+
+/// Frames written in one call at most.
+pub(super) const RUN: usize = 64;
+
+/// A connection as its shard holds it.
+pub(super) struct Driver {
+    pub(super) connection: Connection,
+    pub(super) debt: Debt,
+    transport: Transport,
+    /// What was read and not yet looked at, because the client does not read its answers.
+    unread: Option<Box<BytesMut>>,
+    /// Wakes the connection's task.
+    waker: Option<Waker>,
+}
+
+/// How far a look at the socket came in writing what waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// As far as it goes now.
+    Enough,
+    /// The socket may take more.
+    Again,
+    /// The client must read before anything is read from it.
+    Blocked,
+}
+
+impl Driver {
+    /// A connection whose upgrade is not answered yet.
+    pub(super) fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            debt: Debt::default(),
+            transport: Transport::Upgrading,
+            unread: None,
+            waker: None,
+        }
+    }
+
+    /// Gives the connection its socket. `leftover` is what the client sent right behind its request.
+    pub(super) fn attach(&mut self, transport: Transport, leftover: &[u8]) {
+        self.transport = transport;
+        if !leftover.is_empty() {
+            self.unread = Some(Box::new(leftover.into()));
+        }
+    }
+
+    /// Whether the upgrade is not answered yet.
+    pub(super) fn is_upgrading(&self) -> bool {
+        matches!(self.transport, Transport::Upgrading)
+    }
+
+    /// Writes `frames` at once and queues what the socket does not take.
+    pub(super) fn send_run(&mut self, frames: &[Bytes], moment: Moment) -> Tally {
+        let mut written = 0;
+        if self.connection.is_open() && self.connection.is_outbox_empty() && !self.transport.wants_flush() {
+            let mut slices = SmallVec::<[IoSlice<'_>; RUN]>::new();
+            slices.extend(frames.iter().map(|frame| IoSlice::new(frame)));
+            match self.transport.try_write_vectored(&slices) {
+                Ok(bytes) => written = bytes,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => self.broken(&error),
+            }
+        }
+        let mut tally = Tally::default();
+        for frame in frames {
+            if written >= frame.len() {
+                written -= frame.len();
+                tally += Tally::QUEUED;
+            } else if written > 0 {
+                tally += self.connection.queue_rest(frame.slice(written..));
+                written = 0;
+            } else {
+                tally += self.queue(frame.clone(), moment);
+            }
+        }
+        if !self.connection.is_outbox_empty() || self.transport.wants_flush() {
+            self.wake();
+        }
+        tally
+    }
+
+    /// Puts a frame behind what is queued. The caller flushes.
+    pub(super) fn queue(&mut self, frame: Bytes, moment: Moment) -> Tally {
+        let was_open = self.connection.is_open();
+        if was_open && !self.connection.has_room(frame.len()) {
+            self.flush_or_wake(); // a burst may fill the queue of a client that reads well
+        }
+        let tally = self.connection.queue(frame, moment);
+        if was_open && !self.connection.is_open() {
+            self.wake();
+        }
+        tally
+    }
+
+    /// Puts an answer behind what is queued. The caller flushes.
+    pub(super) fn queue_answer(&mut self, frame: Bytes, moment: Moment) {
+        if self.connection.is_open() && !self.connection.has_room_for_answer(frame.len()) {
+            self.flush_or_wake();
+        }
+        self.connection.queue_answer(frame, moment);
+    }
+
+    /// Writes what is queued as far as the socket takes it, and leaves the rest to the task.
+    pub(super) fn flush_or_wake(&mut self) {
+        match self.flush() {
+            Ok(true) => {}
+            Ok(false) => self.wake(),
+            Err(error) => self.broken(&error),
+        }
+    }
+
+    /// Writes what is queued as far as the socket takes it; `true` if nothing is left.
+    fn flush(&mut self) -> io::Result<bool> {
+        if self.transport.wants_flush() {
+            match self.transport.try_flush() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                done => done?,
+            }
+        }
+        let transport = &mut self.transport;
+        let is_empty = self
+            .connection
+            .flush(|slices| transport.try_write_vectored(slices))?;
+        Ok(is_empty && !self.transport.wants_flush())
+    }
+
+    /// Whether so much waits for the client, after another attempt to write it, that nothing more should be taken from it.
+    pub(super) fn is_congested(&mut self) -> bool {
+        if self.connection.is_congested() {
+            self.flush_or_wake();
+        }
+        self.connection.is_congested()
+    }
+
+    /// Writes what waits, if the socket is writable; else has the task woken then.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Written {
+        if self.connection.is_outbox_empty() && !self.transport.wants_flush() {
+            return Written::Enough;
+        }
+        match self.transport.poll_write_ready(cx) {
+            Poll::Ready(_) => match self.flush() {
+                Ok(true) => {}
+                Ok(false) => return Written::Again, // registers for write readiness next time round
+                Err(error) => self.broken(&error),
+            },
+            Poll::Pending if self.connection.is_open() && self.connection.is_congested() => {
+                return Written::Blocked;
+            }
+            Poll::Pending => {}
+        }
+        Written::Enough
+    }
+
+    /// Whether there are bytes to be looked at now; else has the task woken when there are.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.connection.take_end_of_stream() {
+            self.transport.finish_writing();
+        }
+        // What was asked for comes first; its answer wakes the task.
+        if self.connection.is_open() && self.connection.is_waiting() {
+            return false;
+        }
+        self.unread.is_some()
+            || self.transport.poll_read_ready(cx).is_ready()
+            || self.transport.has_read_ahead()
+    }
+
+    /// Takes what was read and not looked at.
+    pub(super) fn take_unread(&mut self) -> Option<Box<BytesMut>> {
+        self.unread.take()
+    }
+
+    /// Keeps the last `rest` of `bytes` until they can be looked at.
+    pub(super) fn keep_unread(&mut self, mut bytes: Box<BytesMut>, rest: usize) {
+        if rest > 0 {
+            bytes.advance(bytes.len() - rest);
+            self.unread = Some(bytes);
+        }
+    }
+
+    /// Reads once. `None` if there is nothing, or no more.
+    pub(super) fn read(&mut self, buffer: &mut [u8], moment: Moment) -> Option<usize> {
+        match self.transport.try_read(buffer) {
+            Ok(0) => self.connection.hung_up(),
+            Ok(bytes) => {
+                self.connection.liveness.read(moment.ms);
+                return Some(bytes);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => self.broken(&error),
+        }
+        None
+    }
+
+    /// Ends the connection for a reason of ours.
+    pub(super) fn end(&mut self, ending: Ending, moment: Moment) {
+        self.connection.end(ending, moment);
+        self.wake();
+    }
+
+    /// A fault of ours, or of the dialect's, while this connection was served. It is this connection's alone.
+    pub(super) fn failed(&mut self, moment: Moment) {
+        tracing::error!(
+            connection = self.connection.number,
+            "a fault while serving a connection; it is closed"
+        );
+        self.unread = None;
+        self.end(Ending::InternalError, moment);
+    }
+
+    /// The socket failed.
+    fn broken(&mut self, error: &io::Error) {
+        self.connection.broken(error);
+        self.wake();
+    }
+
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Has `waker` be woken from now on.
+    pub(super) fn register(&mut self, waker: &Waker) {
+        if self.waker.as_ref().is_none_or(|own| !own.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Entries into rooms that the broker has not reported yet.
+
+use ahash::AHashMap;
+use fanfare_core::{Channel, EntryTicket, UserId};
+
+use super::{connection::Traits, connections::Key, hold::Hold};
+
+/// Bits of an [`EntryTicket`] that number the entries of one shard; the bits above are the shard's number.
+const NUMBER_BITS: u32 = 56;
+
+/// One shard's entries, by the ticket under which the broker reports each.
+#[derive(Default)]
+pub(super) struct Entries {
+    pending: AHashMap<EntryTicket, PendingEntry>,
+    next: u64,
+}
+
+/// An entry that the broker has not reported yet.
+pub(super) struct PendingEntry {
+    pub(super) key: Key,
+    pub(super) user: UserId,
+    pub(super) room: Channel,
+    /// What the connection subscribes to the room with; `None` if it is in the room already.
+    pub(super) subscription: Option<(Option<Hold>, Traits)>,
+}
+
+impl Entries {
+    pub(super) fn expect(&mut self, shard: usize, entry: PendingEntry) -> EntryTicket {
+        let ticket = EntryTicket((shard as u64) << NUMBER_BITS | self.next);
+        self.next = (self.next + 1) % (1 << NUMBER_BITS);
+        self.pending.insert(ticket, entry);
+        ticket
+    }
+
+    pub(super) fn take(&mut self, ticket: EntryTicket) -> Option<PendingEntry> {
+        self.pending.remove(&ticket)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+}
+
+/// The shard that waits for the entry of that ticket.
+pub(super) fn shard_of(ticket: EntryTicket) -> usize {
+    usize::try_from(ticket.0 >> NUMBER_BITS).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,13 @@
+//! When what a node asked its broker for reaches it.
+
+use futures_util::future::{BoxFuture, Shared};
+
+/// The broker's promise that an interest is in force; `None` once it is.
+pub(super) type InForce = Option<Shared<BoxFuture<'static, ()>>>;
+
+/// Resolves when the interest is in force.
+pub(super) async fn wait(placed: InForce) {
+    if let Some(placed) = placed {
+        placed.await;
+    }
+}

@@ -1,0 +1,75 @@
+//! Events that are sent late, once the authorizer has decided.
+
+use std::{rc::Rc, sync::atomic::Ordering::Relaxed};
+
+use fanfare_core::{
+    Channel, Event,
+    policy::{OpenQuestions, Permission},
+};
+
+use super::{Prepared, Shard, connections::Key, counters::add};
+
+impl Shard {
+    /// Keeps `events` until the authorizer has answered all that is asked, and what waits before them has gone; then
+    /// sends them or not.
+    pub(super) fn hold_back(
+        self: &Rc<Self>,
+        key: Key,
+        channel: &Channel,
+        asked: OpenQuestions,
+        events: impl Iterator<Item = Event>,
+    ) {
+        let put = self
+            .undecided
+            .borrow_mut()
+            .put(key, channel, asked, events.collect(), &self.node.access);
+        add(&self.node.counters.events_undecided, put.kept);
+        if let Some(driver) = self.connections.borrow_mut().at(key) {
+            add(&driver.connection.mounted().counters.dropped, put.dropped);
+        }
+        if !put.first {
+            return;
+        }
+        let (shard, channel) = (self.clone(), channel.clone());
+        tokio::task::spawn_local(async move {
+            loop {
+                let next = shard.undecided.borrow_mut().next(key, &channel);
+                let Some(answer) = next else { return };
+                let allowed = answer.await.is_allowed();
+                let waiting = shard.undecided.borrow_mut().take(key, &channel);
+                let undecided = &shard.node.counters.events_undecided;
+                undecided.fetch_sub(waiting.len() as u64, Relaxed);
+                if allowed {
+                    shard.send_late(key, &channel, waiting);
+                }
+            }
+        });
+    }
+
+    fn send_late(&self, key: Key, channel: &Channel, events: Vec<Event>) {
+        let mut connections = self.connections.borrow_mut();
+        let mut tools = self.tools.borrow_mut();
+        let moment = self.node.now();
+        let Some(driver) = connections.receiver_at(key) else {
+            return;
+        };
+        if !driver.connection.subscriber.is_shown(channel) {
+            return; // it has unsubscribed meanwhile
+        }
+        for event in events {
+            let who = driver.connection.subscriber.reader(channel);
+            match self.node.access.may_see(who, &event) {
+                Permission::Allowed | Permission::Pending(_) => {} // the authorizer has just been asked
+                Permission::Denied => continue,
+            }
+            let prepared = Prepared::new(event, self.node.dialects.len());
+            let (mounted, deflate) = driver.connection.class();
+            let mounted = mounted.clone();
+            if let Some(frame) = prepared.frame(&mounted, deflate, &mut tools.codec.deflater) {
+                let sent = driver.send_run(&[frame], moment);
+                add(&mounted.counters.sent, sent.queued);
+                add(&mounted.counters.dropped, sent.dropped);
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Does what conversations want done, and hands them the answers.
+
+use std::{panic::AssertUnwindSafe, rc::Rc};
+
+use fanfare_core::{Entered, EntryTicket, Message, Steps};
+use futures_util::FutureExt;
+
+use super::{
+    Shard,
+    commands::{self, Doing},
+    connection::Wish,
+    turn::{self, Turn},
+    work,
+};
+
+/// Does each of `steps`.
+pub(super) fn perform(turn: &mut Turn<'_>, steps: Steps) {
+    for step in steps {
+        turn.done.work += work::of_step(&step);
+        let wish = turn.driver.connection.perform(step, turn.codec, turn.moment);
+        match wish {
+            None => {}
+            Some(Wish::Send(frame)) => turn.driver.queue_answer(frame, turn.moment),
+            Some(Wish::Ask(command)) => {
+                let doing = commands::begin(turn, command);
+                settle(turn, doing);
+            }
+        }
+    }
+}
+
+/// Goes on as far as it goes now; what takes longer goes on in a task of its own. Nothing is read from the client meanwhile.
+fn settle(turn: &mut Turn<'_>, mut doing: Doing) {
+    loop {
+        doing = match doing {
+            Doing::AwaitsReport | Doing::Closed => return,
+            Doing::Answered(answer) => {
+                let steps = turn.driver.connection.answered(answer, turn.moment);
+                return perform(turn, steps);
+            }
+            Doing::Adopted(text) => {
+                let moment = turn.moment;
+                let steps = turn.connection().opened(moment);
+                perform(turn, steps);
+                let steps = turn.connection().message(Message::Text(&text), moment);
+                return perform(turn, steps);
+            }
+            Doing::Waiting(mut work) => match work.as_mut().now_or_never() {
+                Some(next) => next(turn),
+                None => return wait(turn, work),
+            },
+        }
+    }
+}
+
+fn wait(turn: &mut Turn<'_>, work: impl Future<Output = commands::Next> + 'static) {
+    turn.connection().wait();
+    let (shard, key) = (turn.shard.clone(), turn.key);
+    tokio::task::spawn_local(async move {
+        let done = AssertUnwindSafe(work).catch_unwind().await;
+        turn::take(&shard, key, |turn| {
+            let moment = turn.moment;
+            turn.connection().resume(moment);
+            turn.driver.wake(); // the task goes on after this turn
+            match done {
+                Ok(next) if turn.connection().is_open() => {
+                    let doing = next(turn);
+                    settle(turn, doing);
+                }
+                Ok(_) => {}
+                Err(_) => turn.driver.failed(moment),
+            }
+        });
+    });
+}
+
+/// The upgrade is answered. What reached the connection before comes after what its conversation says first.
+pub(super) fn open(turn: &mut Turn<'_>) {
+    let moment = turn.moment;
+    let connection = turn.connection();
+    if !connection.is_open() {
+        return; // ended before; the close frame waits in its outbox
+    }
+    let queued = connection.take_queued();
+    let steps = connection.opened(moment);
+    perform(turn, steps);
+    turn.connection().put_back(queued);
+}
+
+/// The connection's client turned out to speak another dialect with `text`.
+pub(super) fn adopt(turn: &mut Turn<'_>, text: Box<str>) {
+    let doing = commands::adopt(turn, text);
+    settle(turn, doing);
+}
+
+/// The broker reports an entry. If its connection has ended meanwhile, the room is left again.
+pub(super) fn entered(shard: &Rc<Shard>, ticket: EntryTicket, entered: Entered) {
+    let Some(mut pending) = shard.entries.borrow_mut().take(ticket) else {
+        return;
+    };
+    // Whether the room counts one connection more than it has.
+    let mut is_surplus = true;
+    turn::take(shard, pending.key, |turn| {
+        let answer = commands::entered(turn, &mut pending, entered, &mut is_surplus);
+        if let Some(answer) = answer {
+            settle(turn, Doing::Answered(answer));
+        }
+    });
+    if is_surplus {
+        shard.node.leave_room(pending.room, &pending.user);
+    }
+}
+
+/// The time may call for something: does it.
+pub(super) fn keep_time(turn: &mut Turn<'_>) {
+    let moment = turn.moment;
+    let timer = turn.connection().timer(moment);
+    let mut was_due = timer.is_some();
+    perform(turn, timer.unwrap_or_default());
+    if turn.connection().is_open() {
+        for channel in commands::lapse(turn) {
+            was_due = true;
+            let steps = turn.connection().lapsed(&channel, moment);
+            perform(turn, steps);
+        }
+    }
+    let timeout = turn.connection().timeout(moment);
+    was_due |= timeout.is_some();
+    perform(turn, timeout.unwrap_or_default());
+    if was_due {
+        turn.driver.flush_or_wake();
+        if !turn.connection().is_open() {
+            turn.driver.wake();
+        }
+    }
+}

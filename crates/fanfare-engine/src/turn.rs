@@ -1,0 +1,66 @@
+//! A turn of one connection: the connection, and what is at hand while it is served.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+};
+
+use super::{
+    Shard,
+    clock::Moment,
+    codec::Codec,
+    connection::{Connection, Done},
+    connections::Key,
+    driver::Driver,
+};
+
+/// See the module.
+pub(super) struct Turn<'a> {
+    pub(super) shard: &'a Rc<Shard>,
+    pub(super) key: Key,
+    pub(super) driver: &'a mut Driver,
+    pub(super) codec: &'a mut Codec,
+    pub(super) moment: Moment,
+    /// What was done so far.
+    pub(super) done: Done,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(
+        shard: &'a Rc<Shard>,
+        (key, driver): (Key, &'a mut Driver),
+        codec: &'a mut Codec,
+        moment: Moment,
+    ) -> Self {
+        Self {
+            shard,
+            key,
+            driver,
+            codec,
+            moment,
+            done: Done::default(),
+        }
+    }
+
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.driver.connection
+    }
+}
+
+/// Gives a connection, if it is still there, a turn outside of its own task.
+pub(super) fn take(shard: &Rc<Shard>, key: Key, act: impl FnOnce(&mut Turn<'_>)) {
+    let mut connections = shard.connections.borrow_mut();
+    let Some(driver) = connections.at(key) else { return };
+    let mut tools = shard.tools.borrow_mut();
+    let moment = shard.node.now();
+    let mut turn = Turn::new(shard, (key, driver), &mut tools.codec, moment);
+    let acted = catch_unwind(AssertUnwindSafe(|| act(&mut turn)));
+    let work = turn.done.work;
+    let driver = turn.driver;
+    driver.debt.add(work, moment.ms);
+    if acted.is_err() {
+        driver.failed(moment);
+    } else if !driver.connection.is_open() {
+        driver.wake();
+    }
+}
