@@ -133,6 +133,8 @@ class Node(interop.world.Node):
 class Cluster:
     """See the module's documentation. `all` are the nodes."""
 
+    NODE = Node
+
     def __init__(self, stack, nodes=3, broker=None, tables=None, broker_tables=None):
         self.stack, self.ledger, self.links = stack, Ledger(), Links()
         stack.callback(self.links.close)
@@ -148,7 +150,7 @@ class Cluster:
 
     def _node(self, number):
         link = self.links.open(self.broker.port)
-        return Node(self.stack, number, link, broker=self.broker_tables(link), **self.tables)
+        return self.NODE(self.stack, number, link, broker=self.broker_tables(link), **self.tables)
 
     def _thaw_all(self):
         """A stopped process cannot end, and a frozen link holds up the end of a node."""

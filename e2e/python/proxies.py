@@ -47,6 +47,7 @@ class Proxy:
         self.port, self.folder = free_port(), pathlib.Path(tempfile.mkdtemp(prefix="proxy-"))
         self.program = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
         assert self.program, f"{program} is not installed"
+        self.prepare()
         file = self.folder / "config"
         file.write_text(config(self))
         self.process = subprocess.Popen(
@@ -54,6 +55,9 @@ class Proxy:
             stdout=open(self.folder / "out", "wb"), stderr=subprocess.STDOUT,
         )
         wait_until(self._accepts, what=f"a {program} that accepts")
+
+    def prepare(self):
+        """Fills the folder before the configuration is written."""
 
     def _accepts(self):
         assert self.process.poll() is None, (self.folder / "out").read_text()

@@ -55,7 +55,8 @@ class Example:
                 [binary(), "serve", *self.arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 cwd=self.folder, env=environment(),
             )
-        cleanup.callback(lambda: (process.terminate(), process.wait(fanfare.STOP_TIMEOUT)))
+        self.stop = lambda: (process.terminate(), process.wait(fanfare.STOP_TIMEOUT))
+        cleanup.callback(self.stop)
         binds = len(re.findall(r"^\[\[listener\]\]", self.config.read_text(), re.M))
 
         def listens():

@@ -213,13 +213,13 @@ class Subscriber(threading.Thread):
 
     `connect()` returns a client of `interop.clients`. With `returns` it connects again as the documents' samples do, with pauses
     that double from a second on; without, its end is an error, unless its node was `doomed`. `away` has the times in which it
-    was not connected.
+    was not connected, and `refused` why attempts to come back failed.
     """
 
     def __init__(self, name, node, audience, connect, returns=False):
         super().__init__(daemon=True, name=name)
         self.node, self.audience, self.connect, self.returns = node, audience, connect, returns
-        self.received, self.presence, self.away, self.other = [], [], [], []
+        self.received, self.presence, self.away, self.refused, self.other = [], [], [], [], []
         self.ended, self.lost, self.doomed = threading.Event(), None, False
         self.client = connect()
         self.members = self.client.members
@@ -247,7 +247,8 @@ class Subscriber(threading.Thread):
             try:
                 self.client = self.connect()
                 break
-            except (OSError, websockets.WebSocketException, TimeoutError, AssertionError):
+            except (OSError, websockets.WebSocketException, TimeoutError, AssertionError) as refused:
+                self.refused.append(repr(refused))
                 delay = min(2 * delay, 30)
         else:
             return

@@ -20,12 +20,13 @@ class Node:
     LISTENERS = {
         "shared": ["notify", "realtime"], "realtime": ["realtime"], "rooms": ["broadcast", "rooms"], "topics": ["topics"],
     }
+    PREFIXES = {}  # of listeners that are not mounted at the root
 
     def __init__(self, stack, **tables):
         self.ports = {name: free_port() for name in self.LISTENERS}
         defaults = {
             "listener": [
-                {"bind": f"127.0.0.1:{self.ports[name]}", "dialects": dialects}
+                {"bind": f"127.0.0.1:{self.ports[name]}", "dialects": dialects, "prefix": self.PREFIXES.get(name, "")}
                 for name, dialects in self.LISTENERS.items()
             ],
             "broadcast": {"notification_interval": "0s"},

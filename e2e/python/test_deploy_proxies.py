@@ -1,0 +1,175 @@
+"""Two nodes behind the proxies of `deploy/proxies`: a rolling restart under load, who is refused, and what is logged."""
+
+import contextlib
+import socket
+import ssl
+import urllib.error
+import urllib.request
+
+import pytest
+import websockets
+import websockets.sync.client
+
+import cluster
+from cluster import LATE, NOTICE, rounds  # noqa: F401, a fixture for each test here
+from deployed import CONFIGURATIONS, PROXIES, text_of
+from fanfare import ROOT, token, wait_until
+from test_examples import Example
+from test_tls import FILES
+from traffic import HttpPublisher
+
+PAUSE = 3  # seconds between two nodes of a rolling restart: each proxy must know again the one that is back
+ORIGIN = "https://app.example.com"
+
+
+class Node(cluster.Node):
+    """A node with the listeners of `deploy/fanfare.toml`."""
+
+    LISTENERS = {"shared": ["notify", "realtime", "rooms"], "topics": ["topics"]}
+    PREFIXES = {"topics": "/topics"}
+
+    def __init__(self, *arguments, **tables):
+        super().__init__(*arguments, **tables)
+        self.ports["rooms"] = self.ports["shared"]
+
+    def placed(self):
+        return {8081: self.ports["shared"], 3000: self.ports["topics"]}
+
+
+class Cluster(cluster.Cluster):
+    NODE = Node
+
+
+@pytest.fixture(params=PROXIES)
+def software(request, monkeypatch):
+    """Clients trust the certificate of the tests alone."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(FILES / "cert.txt"))
+    return request.param
+
+
+def test_a_rolling_restart(software):
+    """No client is refused by a node that drains, none stays away, and what was acknowledged reaches whoever is connected."""
+    with contextlib.ExitStack() as stack:
+        tables = {"shutdown": {"timeout": "20s", "drain_window": "4s"}}  # clients come back while others are still being closed
+        nodes = Cluster(stack, nodes=2, tables=tables)
+        proxy = PROXIES[software]([node.placed() for node in nodes.all])
+        stack.callback(proxy.kill)
+
+        def url(listener, path="/ws", **query):
+            prefix = Node.PREFIXES.get(listener, "")
+            parameters = "&".join(f"{name}={value}" for name, value in query.items())
+            return f"wss://localhost:{proxy.port}{prefix}{path}" + (f"?{parameters}" if parameters else "")
+
+        for _ in range(4):
+            for dialect in ("notify", "topics", "rooms"):
+                nodes.subscriber(dialect, None, url=url, returns=True)
+        for node in nodes.all:
+            nodes.publisher(HttpPublisher(f"http-{node.number}", node, ids=True))
+        nodes.publish_on_broker()
+        nodes.flow()
+        for node in nodes.all:
+            node.server.stop()
+            nodes.spend(1)
+            node.start_again()
+            wait_until(node.ready, NOTICE + LATE, f"{node} that is back")
+            nodes.spend(PAUSE)
+        wait_until(lambda: not nodes.ledger.lost(), 30, "clients that have come back")
+        assert all(one.away for one in nodes.ledger.subscribers), "a client that was never sent away"
+        refused = {one.name: one.refused for one in nodes.ledger.subscribers if one.refused}
+        assert not refused, refused
+        wait_until(nodes.whole, NOTICE + LATE, "a cluster that works")
+        nodes.judge()
+        written = proxy.written()
+        assert "/ws" in written and "eyJ" not in written, "the proxy logs the requests, and no token"
+
+
+# --- the production profile behind each proxy ---
+
+
+class Production:
+    """One node with `deploy/fanfare.toml`, behind a proxy that takes it for both of its nodes."""
+
+    def __init__(self, software, folder, cleanup, change=lambda text: text):
+        node = Example(ROOT / "deploy", folder)
+        node.config.write_text(change(node.config.read_text()))
+        node.start(cleanup)
+        self.node, self.ports = node, {8081: node.ports[8081], 3000: node.ports[3000]}
+        self.proxy = PROXIES[software]([self.ports, self.ports])
+        cleanup.callback(self.proxy.kill)
+        self.trusting = ssl.create_default_context(cafile=FILES / "cert.txt")
+
+    def status(self, path, **options):
+        request = urllib.request.Request(f"https://localhost:{self.proxy.port}{path}", **options)
+        try:
+            return urllib.request.urlopen(request, timeout=20, context=self.trusting).status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def client(self, path, source="127.0.0.1", **options):
+        """A client at an address of its own, closed at once; returns the HTTP status of its handshake."""
+        reached = socket.create_connection(("127.0.0.1", self.proxy.port), 20, source_address=(source, 0))
+        options = {"sock": reached, "ssl": self.trusting, "server_hostname": "localhost", "origin": ORIGIN} | options
+        try:
+            with websockets.sync.client.connect(f"wss://localhost:{self.proxy.port}{path}", **options):
+                return 101
+        except websockets.InvalidStatus as refused:
+            return refused.response.status_code
+
+
+@pytest.fixture
+def production(software, tmp_path, cleanup):
+    return lambda **options: Production(software, tmp_path, cleanup, **options)
+
+
+def handshakes(behind):
+    """Ten from each of five addresses, which is more than one address may do at once."""
+    return {behind.client(f"/ws?token={token('ann')}", f"127.0.0.{2 + number % 5}") for number in range(50)}
+
+
+def test_limits_count_the_clients(production):
+    assert handshakes(production()) == {101}
+
+
+def test_without_trusted_proxies_all_clients_share_one_limit(production):
+    change = lambda text: text.replace('trusted_proxies = ["127.0.0.1/32"]', "upgrades_per_second_per_ip = 1")  # noqa: E731
+    assert handshakes(production(change=change)) == {101, 429}
+
+
+def test_what_is_public(production):
+    behind = production()
+    for path in ("/metrics", "/metrics/prometheus", "/docs", "/openapi.json", "/health", "/readyz", "/livez", "/notify", "/topics/metrics", "/"):
+        assert behind.status(path) == 404, path
+    assert behind.status("/api/v1/events", data=b'{"to":"everyone","data":1}', headers={"Content-Type": "application/json"}) == 401
+    assert behind.status("/api/auth/me") == 401
+    assert behind.client("/ws?token=wrong") == 401
+    assert behind.client(f"/ws?token={token('ann')}", origin="https://evil.example.com") == 403
+
+
+def test_no_token_is_logged(production):
+    """Neither a good one nor a bad one, wherever a client puts it, nor while no node is there."""
+    behind = production()
+    offered = {"subprotocols": [f"access_token.{token('ann')}"]}
+    header = {"additional_headers": {"Authorization": f"Bearer {token('ann')}"}}
+
+    def each():
+        return [behind.client(f"/ws?token={token('ann')}"), behind.client("/ws", **offered), behind.client("/ws", **header),
+                behind.client("/topics/ws?access_token=" + token("ann")), behind.client(f"/api/v1/ws/connect?token={token('ann')}")]
+
+    assert each() == [101] * 5
+    behind.client("/ws?token=eyJwrong")
+    behind.client("/nowhere?token=eyJwrong")
+    behind.node.stop()
+    assert set(each()) <= {502, 503}
+    wait_until(lambda: "/nowhere" in behind.proxy.written(), what="a request that is logged")
+    assert "eyJ" not in behind.proxy.written()
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGURATIONS.iterdir()), ids=lambda path: path.name)
+def test_each_configuration_names_the_nodes_alike(path):
+    """Traefik's are not run here; what stands in them is what stands in the others."""
+    addresses = {f"10.0.0.{host}:{port}" for host in (11, 12) for port in (8081, 3000)}
+    text = path.read_text()
+    if path.name != "traefik.yaml":
+        assert all(address in text for address in addresses)
+        assert all(route in text for route in ("/ws", "/api/", "/topics/ws"))
+    assert text_of(path.name, [{8081: 1, 3000: 2}] * 2).count("10.0.0.") == 0
