@@ -19,6 +19,7 @@ from test_tls import FILES
 from traffic import HttpPublisher
 
 PAUSE = 3  # seconds between two nodes of a rolling restart: each proxy must know again the one that is back
+CLOSING = 3  # seconds until a client behind a proxy has read, on a busy machine, that its node has closed it
 ORIGIN = "https://app.example.com"
 
 
@@ -67,17 +68,18 @@ def test_a_rolling_restart(software):
             nodes.publisher(HttpPublisher(f"http-{node.number}", node, ids=True))
         nodes.publish_on_broker()
         nodes.flow()
-        for node in nodes.all:
-            node.server.stop()
-            nodes.spend(1)
-            node.start_again()
-            wait_until(node.ready, NOTICE + LATE, f"{node} that is back")
-            nodes.spend(PAUSE)
-        wait_until(lambda: not nodes.ledger.lost(), 30, "clients that have come back")
+        nodes.ledger.closing = CLOSING
+        with nodes.fault():  # a receipt that is not degraded promises delivery all the same
+            for node in nodes.all:
+                node.server.stop()
+                nodes.spend(1)
+                node.start_again()
+                wait_until(node.ready, NOTICE + LATE, f"{node} that is back")
+                nodes.spend(PAUSE)
+            wait_until(lambda: not nodes.ledger.lost(), 30, "clients that have come back")
         assert all(one.away for one in nodes.ledger.subscribers), "a client that was never sent away"
         refused = {one.name: one.refused for one in nodes.ledger.subscribers if one.refused}
         assert not refused, refused
-        wait_until(nodes.whole, NOTICE + LATE, "a cluster that works")
         nodes.judge()
         written = proxy.written()
         assert "/ws" in written and "eyJ" not in written, "the proxy logs the requests, and no token"

@@ -1,11 +1,8 @@
 """The configurations in examples/ are checked by `fanfare config check`, started, and do what they say."""
 
 import json
-import os
-import pathlib
 import re
 import shutil
-import ssl
 import subprocess
 import sys
 import urllib.request
@@ -15,7 +12,6 @@ import pytest
 import fanfare
 from conftest import Client
 from fanfare import ROOT, SECRET, binary, environment, free_port, program, token, wait_until
-from proxies import Proxy
 from test_tls import FILES
 
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/fanfare.toml"))
@@ -106,32 +102,6 @@ def test_one_node_delivers_what_its_comment_publishes(example, cleanup):
     assert alice.next_json()["payload"] == {"text": "Hello"}
 
 
-def test_a_client_behind_nginx_receives(example, cleanup):
-    """The example's nginx.conf as it is, but for ports and folders."""
-    node, user = example("behind-a-proxy"), "user root;" * (os.geteuid() == 0)
-    node.start(cleanup)
-    site = node.folder / "nginx.conf"
-    temporary = " ".join(f"{kind}_temp_path {node.folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-
-    def config(proxy):
-        site.write_text(site.read_text().replace("listen 443", f"listen 127.0.0.1:{proxy.port}"))
-        main = f"{user} daemon off; pid {node.folder}/pid; error_log {node.folder}/error.log; events {{}}"
-        return f"{main}\nhttp {{ access_log off; {temporary} include {site}; }}\n"
-
-    proxy = Proxy("nginx", config, lambda file, folder: ["-p", str(folder), "-e", str(folder / "error.log"), "-c", str(file)])
-    cleanup.callback(proxy.kill)
-    trusting = ssl.create_default_context(cafile=FILES / "cert.txt")
-    page = {"origin": "https://app.example.com", "ssl": trusting, "server_hostname": "localhost"}
-    pushed = Client(f"wss://127.0.0.1:{proxy.port}/ws?token={token('alice')}", **page)
-    cleanup.callback(pushed.close)
-    room = Client(f"wss://127.0.0.1:{proxy.port}/api/v1/ws/connect?token={token('alice')}", **page)
-    cleanup.callback(room.close)
-    assert room.next_json()["type"] == "connected"
-    published = post(f"http://127.0.0.1:{node.ports[8081]}/api/v1/events", {"to": {"user": "alice"}, "type": "t", "data": 1})
-    assert published["recipients"] == 2
-    assert (pushed.next_json()["payload"], room.next_json()["data"]) == (1, 1)
-
-
 def test_haproxy_accepts_its_configuration(example):
     checked = subprocess.run(
         [program("haproxy", "haproxy"), "-c", "-f", str(example("three-nodes-redis").folder / "haproxy.cfg")],
@@ -156,12 +126,3 @@ def test_the_authorizer_decides_who_joins(example, cleanup):
     wait_until(lambda: verdict("alice", "project:7") == "allowed", what="an authorizer that answers")
     assert verdict("mallory", "project:7") == "refused"
     assert verdict("mallory", "channel:lobby") == "allowed"
-
-
-def test_the_unit_file_names_what_exists():
-    """The command of the systemd unit and its variable are Fanfare's."""
-    unit = (ROOT / "examples/behind-a-proxy/fanfare.service").read_text()
-    [command] = re.findall(r"^ExecStart=/usr/local/bin/fanfare (.+)$", unit, re.M)
-    assert command == "serve --profile production --config /etc/fanfare/fanfare.toml"
-    [variable] = re.findall(r"^Environment=(\w+)=", unit, re.M)
-    assert variable in pathlib.Path(ROOT / "docs/configuration.md").read_text()

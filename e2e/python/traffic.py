@@ -308,6 +308,8 @@ class Fault:
 class Ledger:
     """All publishers and subscribers of a test, and the faults meanwhile."""
 
+    closing = CLOSING
+
     def __init__(self):
         self.publishers, self.subscribers, self.faults = [], [], []
 
@@ -320,7 +322,7 @@ class Ledger:
         if subscriber.audience not in publisher.audiences or published.outcome == "failed":
             return False
         ended = published.began + published.took
-        if any(gone - CLOSING < ended and published.began < back for gone, back in subscriber.away):
+        if any(gone - self.closing < ended and published.began < back for gone, back in subscriber.away):
             return False
         if published.began < subscriber.since:
             return False

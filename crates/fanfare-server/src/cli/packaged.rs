@@ -1,0 +1,51 @@
+//! `fanfare completions` and `fanfare man`: what a package installs beside the program, made from the command line's definition.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+use super::{Cli, Failure, Outcome, output};
+
+const NAME: &str = "fanfare";
+
+/// Print the completions for a shell.
+#[derive(Args)]
+pub(super) struct Completions {
+    /// The shell that reads them
+    shell: Shell,
+}
+
+/// Print the manual page, or write the pages of all commands.
+#[derive(Args)]
+pub(super) struct Man {
+    /// Write the pages of all commands to this folder, which must exist
+    #[arg(value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+impl Completions {
+    pub(super) fn run(&self) -> Outcome {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), NAME, &mut script);
+        print(&script)
+    }
+}
+
+impl Man {
+    pub(super) fn run(&self) -> Outcome {
+        let Some(folder) = &self.folder else {
+            let mut page = Vec::new();
+            let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
+            rendered.map_err(|error| Failure::Runtime(format!("cannot make the page: {error}")))?;
+            return print(&page);
+        };
+        let written = clap_mangen::generate_to(Cli::command(), folder);
+        written.map_err(|error| Failure::Runtime(format!("cannot write to {}: {error}", folder.display())))
+    }
+}
+
+fn print(text: &[u8]) -> Outcome {
+    output::text(String::from_utf8_lossy(text));
+    Ok(())
+}
