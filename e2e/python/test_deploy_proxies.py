@@ -76,13 +76,20 @@ def test_a_rolling_restart(software):
                 node.start_again()
                 wait_until(node.ready, NOTICE + LATE, f"{node} that is back")
                 nodes.spend(PAUSE)
-            wait_until(lambda: not nodes.ledger.lost(), 30, "clients that have come back")
+            try:
+                wait_until(lambda: not nodes.ledger.lost(), 30, "clients that have come back")
+            except AssertionError as late:
+                raise AssertionError(nodes.ledger.lost() + refused_by(nodes)) from late
         assert all(one.away for one in nodes.ledger.subscribers), "a client that was never sent away"
-        refused = {one.name: one.refused for one in nodes.ledger.subscribers if one.refused}
-        assert not refused, refused
+        assert not refused_by(nodes)
         nodes.judge()
         written = proxy.written()
         assert "/ws" in written and "eyJ" not in written, "the proxy logs the requests, and no token"
+
+
+def refused_by(nodes):
+    """Each attempt of a client to come back that failed."""
+    return [(one.name, attempt) for one in nodes.ledger.subscribers for attempt in one.refused]
 
 
 # --- the production profile behind each proxy ---

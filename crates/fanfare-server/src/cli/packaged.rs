@@ -28,7 +28,8 @@ impl Completions {
     pub(super) fn run(&self) -> Outcome {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), NAME, &mut script);
-        print(&script)
+        print(&script);
+        Ok(())
     }
 }
 
@@ -38,14 +39,14 @@ impl Man {
             let mut page = Vec::new();
             let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
             rendered.map_err(|error| Failure::Runtime(format!("cannot make the page: {error}")))?;
-            return print(&page);
+            print(&page);
+            return Ok(());
         };
         let written = clap_mangen::generate_to(Cli::command(), folder);
         written.map_err(|error| Failure::Runtime(format!("cannot write to {}: {error}", folder.display())))
     }
 }
 
-fn print(text: &[u8]) -> Outcome {
+fn print(text: &[u8]) {
     output::text(String::from_utf8_lossy(text));
-    Ok(())
 }
