@@ -11,7 +11,9 @@ mod explain;
 mod key;
 mod listen;
 mod output;
+mod packaged;
 mod publish;
+mod ready;
 mod reload;
 mod remote;
 mod restore;
@@ -78,12 +80,20 @@ enum Command {
     Restore(restore::Restore),
     /// Make the running server read its configuration again: certificates, keys, access rules, limits, log level
     Reload(reload::Reload),
+    /// Ask the server on this machine whether it is ready; exit with 1 if it is not
+    Ready(ready::Ready),
     /// Measure the server on this machine
     #[cfg(feature = "bench")]
     Bench(bench_command::Bench),
     /// Check, show or explain the configuration
     #[command(subcommand)]
     Config(config_args::ConfigCommand),
+    /// Print the completions for a shell
+    #[command(hide = true)]
+    Completions(packaged::Completions),
+    /// Print the manual page, or write the pages of all commands
+    #[command(hide = true)]
+    Man(packaged::Man),
 }
 
 /// Why a command failed.
@@ -119,9 +129,12 @@ pub fn run() -> ExitCode {
         Command::Backup(command) => command.run(&cli.global),
         Command::Restore(command) => command.run(&cli.global),
         Command::Reload(command) => command.run(&cli.global),
+        Command::Ready(command) => command.run(&cli.global),
         #[cfg(feature = "bench")]
         Command::Bench(command) => command.run(&cli.global),
         Command::Config(command) => command.run(&cli.global),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     };
     let (message, code) = match outcome {
         Ok(()) => return ExitCode::SUCCESS,

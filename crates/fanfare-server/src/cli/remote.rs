@@ -52,20 +52,35 @@ pub(super) fn key<'a>(config: &'a Config, given: Option<&'a str>) -> Option<&'a 
 
 /// Sends a JSON body to the service API, and returns the body of the answer.
 pub(super) async fn post(url: &str, key: Option<&str>, body: String) -> Result<String, Failure> {
-    let failed = |error: reqwest::Error| {
-        let error = error.without_url(); // it may hold a password
-        Failure::Runtime(format!("cannot reach the server: {}", Causes(&error)))
-    };
-    let client = reqwest::Client::builder()
-        .timeout(Duration::from_secs(10))
-        .build()
-        .map_err(failed)?;
-    let request = client.post(url).header("content-type", "application/json");
+    let request = client(url)?.post(url).header("content-type", "application/json");
     let request = match key {
         Some(key) => request.bearer_auth(key),
         None => request,
     };
-    let answer = request.body(body).send().await.map_err(failed)?;
+    answer(request.body(body)).await
+}
+
+/// Returns the body of the answer to a `GET`.
+pub(super) async fn get(url: &str) -> Result<String, Failure> {
+    answer(client(url)?.get(url)).await
+}
+
+/// A client for requests to `url`. A container may have no certificates of authorities, and needs none on its own machine.
+fn client(url: &str) -> Result<reqwest::Client, Failure> {
+    let mut builder = reqwest::Client::builder().timeout(Duration::from_secs(10));
+    if url.starts_with("http://") {
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(failed)
+}
+
+fn failed(error: reqwest::Error) -> Failure {
+    let error = error.without_url(); // it may hold a password
+    Failure::Runtime(format!("cannot reach the server: {}", Causes(&error)))
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Result<String, Failure> {
+    let answer = request.send().await.map_err(failed)?;
     let status = answer.status();
     let text = answer.text().await.map_err(failed)?;
     if status.is_success() {
@@ -74,9 +89,10 @@ pub(super) async fn post(url: &str, key: Option<&str>, body: String) -> Result<S
     let said: Value = serde_json::from_str(&text).unwrap_or_default();
     let problems = said["error"]["details"]["problems"].as_array();
     let problems = problems.into_iter().flatten().filter_map(Value::as_str);
-    let reason = said["error"]["message"]
-        .as_str()
-        .or_else(|| said["error"].as_str())
+    let reasons = [&said["error"]["message"], &said["error"], &said["reason"]];
+    let reason = reasons
+        .into_iter()
+        .find_map(Value::as_str)
         .unwrap_or("no reason given");
     let message = problems.fold(
         format!("the server answered {status}: {reason}"),
