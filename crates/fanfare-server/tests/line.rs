@@ -114,7 +114,7 @@ impl Client {
 
 fn gate() -> Arc<Gate> {
     let verifier = Verifier::new(VerifierOptions {
-        hmac_secret: Some(SECRET.into()),
+        hmac_secrets: vec![SECRET.into()],
         ..VerifierOptions::default()
     });
     Arc::new(Gate::new(Arc::new(verifier.unwrap()), Vec::new()))

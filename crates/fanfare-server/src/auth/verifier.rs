@@ -17,8 +17,8 @@ const GOOD_SECRET_BYTES: usize = 32;
 /// What a [`Verifier`] is made from.
 #[derive(Clone, Default)]
 pub struct VerifierOptions {
-    /// The secret of HS256, HS384 and HS512.
-    pub hmac_secret: Option<Vec<u8>>,
+    /// The secrets of HS256, HS384 and HS512.
+    pub hmac_secrets: Vec<Vec<u8>>,
     /// Contents of public key files: PEM (public keys, certificates; several blocks) or a JWK or JWK set as JSON.
     pub public_keys_pem: Vec<Vec<u8>>,
     /// Where to fetch a JWK set (RFC 7517 section 5) from, http or https.
@@ -38,7 +38,7 @@ impl fmt::Debug for VerifierOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("VerifierOptions")
-            .field("hmac_secret", &self.hmac_secret.as_ref().map(|_| "[redacted]"))
+            .field("hmac_secrets", &self.hmac_secrets.len())
             .field("public_keys_pem", &self.public_keys_pem.len())
             .field("jwks_url", &self.jwks_url.as_ref().map(|_| "[redacted]"))
             .field("algorithms", &self.algorithms)
@@ -184,7 +184,7 @@ impl Verifier {
 
 fn local_keys(options: &VerifierOptions) -> Result<Vec<Key>, AuthSetupError> {
     let mut keys = Vec::new();
-    if let Some(secret) = &options.hmac_secret {
+    for secret in &options.hmac_secrets {
         if secret.is_empty() {
             return Err(AuthSetupError::EmptySecret);
         }

@@ -38,10 +38,7 @@ impl Backup {
 /// Returns the file of the generated secret, if the server signs with that one.
 fn generated_secret(config: &Config) -> Option<PathBuf> {
     let keys = &config.auth;
-    let configured = keys.jwt_secret.is_some()
-        || keys.jwt_secret_file.is_some()
-        || keys.jwks_url.is_some()
-        || keys.public_key_file.is_some();
+    let configured = keys.jwt_secret.is_some() || keys.jwks_url.is_some() || keys.public_key_file.is_some();
     let file = auth::secret_file(&config.data_dir);
     (!configured && file.exists()).then_some(file)
 }

@@ -57,9 +57,8 @@ pub(super) fn mint(
 /// Returns whether the secret that [`mint`] signs with exists.
 pub(super) fn has_secret(config: &Config) -> bool {
     let auth = &config.auth;
-    let configured = auth.jwt_secret.is_some() || auth.jwt_secret_file.is_some();
     let elsewhere = auth.jwks_url.is_some() || auth.public_key_file.is_some();
-    configured || !elsewhere && config.data_dir.join(auth::SECRET_FILE_NAME).exists()
+    auth.jwt_secret.is_some() || !elsewhere && config.data_dir.join(auth::SECRET_FILE_NAME).exists()
 }
 
 /// Returns the claims that `--claim` names.

@@ -20,10 +20,10 @@ pub struct Auth {
     #[serde(with = "Optional::<Secret>")]
     pub jwt_secret: Option<Secret>,
 
-    /// A file with the shared secret, as an orchestrator mounts one. Line breaks at its end do not count. Set this or
-    /// `jwt_secret`.
-    #[serde(with = "Optional::<PathBuf>")]
-    pub jwt_secret_file: Option<PathBuf>,
+    /// Further secrets whose tokens are accepted, at most seven. Fanfare signs with `jwt_secret` only. To rotate the secret, add
+    /// the new one here on every node; then make it `jwt_secret` and put the old one here; remove the old one when its tokens
+    /// have expired.
+    pub accepted_jwt_secrets: Vec<Secret>,
 
     /// The URL of a JSON Web Key Set with the public keys of an identity provider.
     #[serde(with = "Optional::<GuardedUrl>")]
@@ -102,7 +102,7 @@ impl Default for Auth {
         let accounts = AccountsOptions::default();
         Self {
             jwt_secret: None,
-            jwt_secret_file: None,
+            accepted_jwt_secrets: Vec::new(),
             jwks_url: None,
             public_key_file: None,
             algorithms: Vec::new(),

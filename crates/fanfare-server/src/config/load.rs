@@ -14,7 +14,7 @@ use super::merged::Merged;
 use super::model::Config;
 use super::origin::{ConfigErrors, Origin, Origins, Problem};
 use super::schema::Schema;
-use super::{checks, derived, environment, file, placement, profile};
+use super::{checks, derived, environment, file, placement, profile, secret_files};
 use crate::telemetry;
 
 /// The sources of a configuration.
@@ -82,6 +82,8 @@ pub struct Loaded {
     pub log_filter: String,
     /// The effective values as they were written, for printing.
     pub(super) values: BTreeMap<String, Value>,
+    /// The files that secrets were read from, by key.
+    pub(super) files: BTreeMap<String, PathBuf>,
 }
 
 /// The written values contain secrets, so they are not shown.
@@ -95,6 +97,7 @@ impl fmt::Debug for Loaded {
             profile,
             log_filter,
             values: _,
+            files,
         } = self;
         f.debug_struct("Loaded")
             .field("config", config)
@@ -103,6 +106,7 @@ impl fmt::Debug for Loaded {
             .field("file", file)
             .field("profile", profile)
             .field("log_filter", log_filter)
+            .field("files", files)
             .finish_non_exhaustive()
     }
 }
@@ -122,7 +126,12 @@ impl Loaded {
 
     /// Returns a problem with the value of `key`, with the origin of the value.
     pub(crate) fn problem(&self, key: &str, text: impl Into<String>) -> Problem {
-        Problem::new(self.origins.of(key).clone(), key, text)
+        Problem::new(self.origins.of(key).clone(), self.set_by(key), text)
+    }
+
+    /// The key that `key` was set by: itself, or the one that names its file.
+    pub(crate) fn set_by(&self, key: &str) -> String {
+        secret_files::set_by(&self.files, key)
     }
 }
 
@@ -149,6 +158,7 @@ pub fn load(sources: &Sources, dialects: &[DialectInfo]) -> Result<Loaded, Confi
         read_flag(&schema, key, text, &mut merged);
     }
     choice.check_listeners(&by_profile, &mut merged);
+    secret_files::read(&schema, &mut merged);
     derived::fill(&mut merged, dialects);
 
     let config = merged.build(dialects).unwrap_or_else(|problem| {
@@ -187,6 +197,7 @@ pub fn load(sources: &Sources, dialects: &[DialectInfo]) -> Result<Loaded, Confi
         profile,
         log_filter,
         values: merged.values,
+        files: merged.files,
     })
 }
 

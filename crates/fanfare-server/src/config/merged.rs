@@ -1,6 +1,7 @@
 //! The layers so far: a value for each key, and its origin.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use fanfare_core::Options;
 use serde::Deserialize;
@@ -19,6 +20,8 @@ pub(super) struct Merged {
     pub(super) problems: Vec<Problem>,
     /// Keys whose value was refused. Rules between settings skip them.
     pub(super) refused: BTreeSet<String>,
+    /// The files that values were read from, by key.
+    pub(super) files: BTreeMap<String, PathBuf>,
 }
 
 impl Merged {
@@ -35,6 +38,7 @@ impl Merged {
             origins: Origins::default(),
             problems: Vec::new(),
             refused: BTreeSet::new(),
+            files: BTreeMap::new(),
         }
     }
 

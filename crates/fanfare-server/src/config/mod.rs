@@ -29,6 +29,7 @@ mod placement;
 mod print;
 mod profile;
 mod schema;
+mod secret_files;
 mod types;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::dialect::{DialectConfig, DialectInfo};
 use super::form::Form;
 use super::kind::Kind;
 use super::model::{Config, Listener, Tls};
+use super::secret_files;
 
 /// One key of a table.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub(super) struct Key {
     pub(super) required: bool,
     /// For tests only, and not documented.
     pub(super) hidden: bool,
+    /// Names a file that holds another key's value; all of these are documented together.
+    pub(super) is_file_form: bool,
 }
 
 /// All settings of a build.
@@ -77,6 +80,7 @@ impl Schema {
             .position(|key| matches!(key.kind, Kind::Tables(_)))
             .map_or(0, |at| at + 1);
         keys.splice(behind..behind, tables);
+        secret_files::add_forms(&mut keys, &mut json);
         Self { keys, json }
     }
 
@@ -207,6 +211,7 @@ fn dialect_table(dialect: &DialectInfo) -> (Key, Json) {
         default: None,
         required: false,
         hidden: dialect.hidden,
+        is_file_form: false,
     };
     (key, json)
 }
@@ -232,6 +237,7 @@ fn read_keys(json: &Json, specimen: &toml::Table) -> Vec<Key> {
             kind,
             required,
             hidden: false,
+            is_file_form: false,
         }
     };
     specimen.iter().map(read).collect()

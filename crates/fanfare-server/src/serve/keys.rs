@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     auth::{self, Algorithm, AuthSetupError, Verifier, VerifierOptions},
-    config::{self, Auth, Config, Loaded, Problem},
+    config::{self, Config, Loaded, Problem},
 };
 
 /// What the parts are built for.
@@ -41,8 +41,12 @@ pub(super) fn load(loaded: &Loaded, purpose: Purpose) -> Result<Keys, Problem> {
     };
     let (secret, made) = shared_secret(&loaded.config, purpose)
         .map_err(|error| loaded.problem("data_dir", error.to_string()))?;
+    let accepted = auth
+        .accepted_jwt_secrets
+        .iter()
+        .map(|secret| secret.expose().as_bytes().to_vec());
     let options = VerifierOptions {
-        hmac_secret: secret.clone(),
+        hmac_secrets: secret.iter().cloned().chain(accepted).collect(),
         public_keys_pem,
         jwks_url: auth.jwks_url.as_ref().map(|url| url.expose().to_owned()),
         algorithms: auth
@@ -73,7 +77,7 @@ pub fn secret(config: &Config) -> Result<Option<Vec<u8>>, String> {
     Ok(secret.0)
 }
 
-/// The secret, and its file if it was made now. The configuration's checks have read `jwt_secret_file` into `jwt_secret`.
+/// The secret that signs, and its file if it was made now.
 fn shared_secret(
     config: &Config,
     purpose: Purpose,
@@ -94,16 +98,7 @@ fn shared_secret(
 
 /// Names the setting that `error` is about.
 fn problem(loaded: &Loaded, error: &AuthSetupError) -> Problem {
-    let Auth {
-        public_key_file,
-        jwt_secret_file,
-        ..
-    } = &loaded.config.auth;
-    let secret = if jwt_secret_file.is_some() {
-        "auth.jwt_secret_file"
-    } else {
-        "auth.jwt_secret"
-    };
+    let public_key_file = &loaded.config.auth.public_key_file;
     match error {
         AuthSetupError::PublicKey { error, .. } => {
             let file = public_key_file.as_ref().map(|file| file.display().to_string());
@@ -120,7 +115,7 @@ fn problem(loaded: &Loaded, error: &AuthSetupError) -> Problem {
             loaded.problem("auth.jwks_url", error.to_string())
         }
         AuthSetupError::NoKeys | AuthSetupError::EmptySecret | AuthSetupError::SecretIsPublicKey => {
-            loaded.problem(secret, error.to_string())
+            loaded.problem("auth.jwt_secret", error.to_string())
         }
     }
 }

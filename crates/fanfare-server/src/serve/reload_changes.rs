@@ -9,12 +9,12 @@ use crate::config::{Config, Listener, Loaded, Problem, Tls};
 /// The keys that a reload applies, besides `[limits]`, the limits of dialects and the files of certificates.
 const APPLIED: [&str; 14] = [
     "api.keys",
+    "auth.accepted_jwt_secrets",
     "auth.algorithms",
     "auth.audience",
     "auth.issuer",
     "auth.jwks_url",
     "auth.jwt_secret",
-    "auth.jwt_secret_file",
     "auth.login_attempts_per_minute",
     "auth.login_attempts_per_minute_per_ip",
     "auth.public_key_file",
@@ -68,7 +68,7 @@ impl Changes<'_> {
             .0
             .iter()
             .filter(|(key, digest)| old.0.get(*key) != Some(*digest));
-        let mut applied: Vec<String> = keys.map(str::to_owned).collect();
+        let mut applied: Vec<String> = keys.map(|key| wanted.set_by(key)).collect();
         applied.extend(files.map(|(key, _)| key.clone()));
         applied.sort();
         applied.dedup();
@@ -83,7 +83,7 @@ impl Changes<'_> {
             key => !is_applied(key),
         };
         let keys = self.start.changed_keys(wanted).filter(stays);
-        keys.map(str::to_owned).collect()
+        keys.map(|key| wanted.set_by(key)).collect()
     }
 }
 

@@ -209,7 +209,7 @@ fn options_that_cannot_work() {
     check(VerifierOptions::default(), "no key");
     check(
         VerifierOptions {
-            hmac_secret: Some(Vec::new()),
+            hmac_secrets: vec![Vec::new()],
             ..with_secret()
         },
         "is empty",

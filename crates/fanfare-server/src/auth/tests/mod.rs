@@ -109,7 +109,7 @@ fn signed(name: &str, algorithm: Algorithm, kid: Option<&str>) -> String {
 
 fn with_secret() -> VerifierOptions {
     VerifierOptions {
-        hmac_secret: Some(SECRET.to_vec()),
+        hmac_secrets: vec![SECRET.to_vec()],
         ..VerifierOptions::default()
     }
 }

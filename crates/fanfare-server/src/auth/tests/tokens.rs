@@ -244,7 +244,7 @@ fn a_public_key_is_never_a_secret() {
             };
             assert_eq!(refusal(both, &forged), Some(TokenError::BadSignature), "{name}");
             let as_secret = VerifierOptions {
-                hmac_secret: Some(bytes),
+                hmac_secrets: vec![bytes],
                 ..VerifierOptions::default()
             };
             let error = Verifier::new(as_secret).unwrap_err();

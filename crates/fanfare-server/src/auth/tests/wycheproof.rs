@@ -36,7 +36,7 @@ fn group_verifier(group: &Value) -> Result<Verifier, AuthSetupError> {
         .to_vec();
     files.extend(group.get("public").map(|jwk| jwk.to_string().into_bytes()));
     Verifier::new(VerifierOptions {
-        hmac_secret: Some(secret),
+        hmac_secrets: vec![secret],
         algorithms: ALL_ALGORITHMS.to_vec(),
         ..with_public_keys(files)
     })

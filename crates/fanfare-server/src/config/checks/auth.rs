@@ -7,13 +7,16 @@ use crate::web_origin::canonical_origin;
 
 /// The minimum for HS256 (RFC 7518 section 3.2: a key of the size of the hash or larger).
 const SECRET_BYTES: usize = 32;
+/// More secrets than a rotation needs, and with the one that signs as many as are tried for a token.
+const MAX_ACCEPTED: usize = 7;
+const ACCEPTED: &str = "auth.accepted_jwt_secrets";
 
 pub(super) fn check(checker: &mut Checker<'_>) {
-    secret(checker);
+    secrets(checker);
     if checker.are_sound(&[
         "auth.algorithms",
         "auth.jwt_secret",
-        "auth.jwt_secret_file",
+        ACCEPTED,
         "auth.jwks_url",
         "auth.public_key_file",
     ]) {
@@ -23,48 +26,29 @@ pub(super) fn check(checker: &mut Checker<'_>) {
     origins(checker);
 }
 
-/// Reads the secret file, so that the rest of the program finds the secret in one place.
-fn secret(checker: &mut Checker<'_>) {
-    const TEXT: &str = "auth.jwt_secret";
-    const FILE: &str = "auth.jwt_secret_file";
-    let mut key = TEXT;
-    if let Some(file) = checker.config.auth.jwt_secret_file.clone() {
-        if checker.config.auth.jwt_secret.is_some() {
-            let other = checker.merged.origins.of(TEXT).clone();
-            checker.wrong(
-                FILE,
-                format!("found beside {TEXT} ({other}), expected one of the two"),
-            );
-            return;
-        }
-        key = FILE;
-        let Some(contents) = checker.contents(FILE, &file) else {
-            return;
-        };
-        let Ok(text) = String::from_utf8(contents) else {
-            checker.wrong(
-                FILE,
-                format!("found {:?}, expected a file of text in UTF-8", file.display()),
-            );
-            return;
-        };
-        let secret = Secret::new(&text);
-        if secret.expose().is_empty() {
-            checker.wrong(
-                FILE,
-                format!("found {:?}, which is empty, expected a secret", file.display()),
-            );
-            return;
-        }
-        checker.config.auth.jwt_secret = Some(secret);
+fn secrets(checker: &mut Checker<'_>) {
+    let auth = &checker.config.auth;
+    let (signing, accepted) = (auth.jwt_secret.clone(), auth.accepted_jwt_secrets.clone());
+    if let Some(secret) = signing {
+        secret_length(checker, "auth.jwt_secret", &secret);
     }
-    let Some(secret) = &checker.config.auth.jwt_secret else {
-        return;
-    };
-    let (length, has_outer_space) = (secret.expose().len(), secret.has_outer_space());
-    if has_outer_space {
+    for secret in &accepted {
+        secret_length(checker, ACCEPTED, secret);
+    }
+    if accepted.len() > MAX_ACCEPTED {
+        let text = format!(
+            "found {} secrets, expected at most {MAX_ACCEPTED}",
+            accepted.len()
+        );
+        checker.wrong(ACCEPTED, text);
+    }
+}
+
+fn secret_length(checker: &mut Checker<'_>, key: &str, secret: &Secret) {
+    if secret.has_outer_space() {
         checker.doubtful(key, OUTER_SPACE);
     }
+    let length = secret.expose().len();
     if length < SECRET_BYTES {
         let text = format!("found a secret of {length} bytes, expected at least {SECRET_BYTES}");
         if checker.is_production() {
@@ -81,7 +65,7 @@ fn algorithms(checker: &mut Checker<'_>) {
     let auth = &checker.config.auth;
     let listed = auth.algorithms.clone();
     let public = auth.jwks_url.is_some() || auth.public_key_file.is_some();
-    let shared = auth.jwt_secret.is_some() || auth.jwt_secret_file.is_some() || !public;
+    let shared = auth.jwt_secret.is_some() || !auth.accepted_jwt_secrets.is_empty() || !public;
     for (index, algorithm) in listed.iter().enumerate() {
         if listed[..index].contains(algorithm) {
             checker.wrong(
@@ -103,20 +87,16 @@ fn algorithms(checker: &mut Checker<'_>) {
 }
 
 fn unused_secret(checker: &mut Checker<'_>) {
-    for key in ["auth.jwt_secret", "auth.jwt_secret_file"] {
-        if checker.merged.is_configured(key) && !checker.merged.text(key).is_empty() {
-            checker.doubtful(key, "found a secret that none of auth.algorithms uses");
-        }
+    const KEY: &str = "auth.jwt_secret";
+    if checker.merged.is_configured(KEY) && !checker.merged.text(KEY).is_empty() {
+        checker.doubtful(KEY, "found a secret that none of auth.algorithms uses");
     }
 }
 
 /// Production generates no secret: each node of a cluster would generate another.
 fn presence(checker: &mut Checker<'_>) {
     let auth = &checker.config.auth;
-    let any = auth.jwt_secret.is_some()
-        || auth.jwt_secret_file.is_some()
-        || auth.jwks_url.is_some()
-        || auth.public_key_file.is_some();
+    let any = auth.jwt_secret.is_some() || auth.jwks_url.is_some() || auth.public_key_file.is_some();
     if checker.is_production() && !any {
         let text = "not set, expected a secret of at least 32 bytes (or auth.jwt_secret_file, auth.jwks_url, \
                     auth.public_key_file): the production profile makes none";

@@ -17,6 +17,7 @@ use super::model::Config;
 use super::origin::{Origin, Problem};
 use super::placement::Placement;
 use super::profile;
+use super::secret_files;
 
 /// The warning about a secret.
 const OUTER_SPACE: &str = "found white space at the beginning or the end, which is a part of the secret";
@@ -51,15 +52,19 @@ pub(super) fn run(checker: &mut Checker<'_>) {
 impl Checker<'_> {
     /// Reports an error in the value of `key`.
     fn wrong(&mut self, key: &str, text: impl Into<String>) {
-        self.merged
-            .problems
-            .push(Problem::new(self.merged.origins.of(key).clone(), key, text));
+        let problem = self.problem(key, text);
+        self.merged.problems.push(problem);
     }
 
     /// Reports a warning about the value of `key`.
     fn doubtful(&mut self, key: &str, text: impl Into<String>) {
-        self.warnings
-            .push(Problem::new(self.merged.origins.of(key).clone(), key, text));
+        let problem = self.problem(key, text);
+        self.warnings.push(problem);
+    }
+
+    fn problem(&self, key: &str, text: impl Into<String>) -> Problem {
+        let set_by = secret_files::set_by(&self.merged.files, key);
+        Problem::new(self.merged.origins.of(key).clone(), set_by, text)
     }
 
     /// Returns whether no value of the keys, or inside them, was refused already.
@@ -67,7 +72,7 @@ impl Checker<'_> {
         let inside = |refused: &str, key: &str| {
             refused
                 .strip_prefix(key)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
+                .is_some_and(|rest| matches!(rest, "" | "_file") || rest.starts_with(['[', '.']))
         };
         !self
             .merged
@@ -78,20 +83,6 @@ impl Checker<'_> {
 
     fn is_production(&self) -> bool {
         self.profile == profile::PRODUCTION
-    }
-
-    /// Returns the contents of a file; reports the problem and returns `None` if it cannot be read.
-    fn contents(&mut self, key: &str, file: &std::path::Path) -> Option<Vec<u8>> {
-        match std::fs::read(file) {
-            Ok(contents) => Some(contents),
-            Err(reason) => {
-                self.wrong(
-                    key,
-                    format!("found {:?}, which cannot be read: {reason}", file.display()),
-                );
-                None
-            }
-        }
     }
 
     fn dialect_tables(&mut self) {

@@ -32,7 +32,7 @@ pub fn example(dialects: &[DialectInfo]) -> String {
         if section.key.is_some() {
             let _ = writeln!(text, "[{}]", section.path);
         }
-        for key in &section.keys {
+        for key in section.keys.iter().filter(|key| !key.is_file_form) {
             setting(&mut text, key);
         }
     }

@@ -56,7 +56,12 @@ const FORMS: &str = "\
 | address | an IP address, `localhost` or nothing (every address), and a port: `\"0.0.0.0:8081\"`, `\"[::1]:6379\"`, `\"localhost:6379\"`, `\":8081\"` |
 | network | an address and the length of its prefix: `\"10.0.0.0/8\"`; a bare address is that one address |
 | secret | a string that is never printed |
-| URL | a string whose user, password and query are never printed |";
+| URL | a string whose user, password and query are never printed |
+
+Each secret and each URL has a `_file` form, the name of a file that holds the value, as an orchestrator mounts one:
+`auth.jwt_secret_file = \"/run/secrets/jwt\"`, `broker.url_file`, `api.keys_file`; in the environment
+`FANFARE_AUTH_JWT_SECRET_FILE`. A list has one value on each line. Line ends at the end of the file do not count. Set a key or its
+`_file` form, not both. A reload reads the files again.";
 
 /// Returns the reference of all settings, as Markdown.
 pub fn reference(dialects: &[DialectInfo]) -> String {
@@ -125,7 +130,7 @@ fn inherited(text: &mut String, dialects: &[DialectInfo]) {
 
 fn rows(text: &mut String, section: &Section<'_>) {
     text.push_str("| key | type | default | environment | description |\n|---|---|---|---|---|\n");
-    for key in &section.keys {
+    for key in section.keys.iter().filter(|key| !key.is_file_form) {
         let variable = environment_name(&join(&section.path, &key.name));
         let _ = writeln!(
             text,

@@ -44,7 +44,10 @@ struct Printer<'a> {
 impl Printer<'_> {
     fn setting(&mut self, prefix: &str, key: &Key) {
         let path = join(prefix, &key.name);
-        if let Some(value) = self.loaded.values.get(&path) {
+        if let Some(file) = self.loaded.files.get(&path) {
+            let value = Value::from(file.display().to_string()).to_string();
+            self.line(&format!("{}_file", key.name), &value, &path);
+        } else if let Some(value) = self.loaded.values.get(&path) {
             let value = guarded(&key.kind, value);
             self.line(&key.name, &value, &path);
         }

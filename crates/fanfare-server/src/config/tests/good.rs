@@ -5,7 +5,9 @@ use std::time::Duration;
 use fanfare_core::Pattern;
 
 use super::super::fixture::{Chat, large, released};
-use super::super::{Algorithm, BrokerKind, Loaded, LogFormat, LogLevel, Origin, Registration, Sources, load};
+use super::super::{
+    Algorithm, BrokerKind, Loaded, LogFormat, LogLevel, Origin, Registration, Secret, Sources, load, show,
+};
 use super::{load_text, load_with, pairs};
 
 pub(super) const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -356,6 +358,26 @@ fn secrets_and_algorithms() {
         None,
         &[PS512],
     );
+}
+
+/// A list has a value on each line of its file.
+#[test]
+fn files_with_several_secrets() {
+    let toml = "auth.accepted_jwt_secrets_file = \"DIR/two\"\napi.keys_file = \"DIR/two\"\nbroker.sentinel.password_file = \"DIR/short\"";
+    let loaded = accepted(toml, &[]);
+    let auth = &loaded.config.auth;
+    for list in [&auth.accepted_jwt_secrets, &loaded.config.api.keys] {
+        let found: Vec<_> = list.iter().map(Secret::expose).collect();
+        assert_eq!(found, [SECRET, "fedcba9876543210fedcba9876543210"]);
+    }
+    let password = &loaded.config.broker.sentinel.password;
+    assert_eq!(password.as_ref().map(Secret::expose), Some("hunter2"));
+    let shown = show(&loaded, &released());
+    assert!(
+        shown.contains("/two\" # ") && shown.contains("keys_file = \"/"),
+        "{shown}"
+    );
+    assert!(!shown.contains("hunter2") && !shown.contains(SECRET));
 }
 
 /// Allowed configurations with warnings.

@@ -48,10 +48,14 @@ fn load_with(toml: &str, sources: Sources, dialects: &[DialectInfo]) -> Result<L
 }
 
 /// Files beside the configuration.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("empty", "\n"),
     ("secret", "0123456789abcdef0123456789abcdef\n"),
     ("short", "hunter2\n"),
+    (
+        "two",
+        "0123456789abcdef0123456789abcdef\r\n\nfedcba9876543210fedcba9876543210\n",
+    ),
     (
         "cert.pem",
         "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n",

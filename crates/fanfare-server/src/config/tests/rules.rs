@@ -145,6 +145,38 @@ fn secrets() {
         "jwt_secret_file = \"DIR/empty\"",
         &["L:2: auth.jwt_secret_file: found \"DIR/empty\", which is empty, expected a secret"],
     );
+    let nine = vec![format!("{SECRET:?}"); 8].join(", ");
+    check(
+        &format!("accepted_jwt_secrets = [{nine}]"),
+        &["L:2: auth.accepted_jwt_secrets: found 8 secrets, expected at most 7"],
+    );
+}
+
+/// Every setting that may hold a secret has the form; what is in the file is judged as if it stood in its place.
+#[test]
+fn files_of_secrets() {
+    let check = |text: &str, expected: &[&str]| refused(text, &[], expected);
+    check(
+        "broker.url_file = \"DIR/short\"",
+        &[
+            "L:1: broker.url_file: in \"DIR/short\": found a text (not shown), expected a URL with its scheme, such as \
+           \"https://example.com\"",
+        ],
+    );
+    for key in [
+        "auth.accepted_jwt_secrets_file",
+        "auth.jwks_url_file",
+        "api.keys_file",
+        "authorizer.url_file",
+        "broker.cluster_file",
+        "broker.sentinel.password_file",
+        "broker.sentinel.urls_file",
+        "resp.password_file",
+        "storage.url_file",
+    ] {
+        let expected = format!("L:1: {key}: found \"DIR/empty\", which is empty, expected a secret");
+        check(&format!("{key} = \"DIR/empty\""), &[&expected]);
+    }
 }
 
 #[test]

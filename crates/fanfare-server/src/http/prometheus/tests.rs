@@ -48,7 +48,7 @@ fn config() -> Config {
 fn node() -> Arc<Node> {
     let config = config();
     let secret = VerifierOptions {
-        hmac_secret: Some(b"a secret that is long enough for HS256".into()),
+        hmac_secrets: vec![b"a secret that is long enough for HS256".into()],
         ..VerifierOptions::default()
     };
     let verifier = Arc::new(Verifier::new(secret).unwrap());

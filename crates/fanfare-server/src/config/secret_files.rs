@@ -1,0 +1,123 @@
+//! The `_file` form of every setting that may hold a secret: a file, as an orchestrator mounts one, in the place of the value.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value as Json, json};
+use toml::Value;
+use toml::de::DeValue;
+
+use super::form::Form;
+use super::kind::Kind;
+use super::merged::Merged;
+use super::origin::Problem;
+use super::schema::{Key, Schema};
+use super::types::without_line_ends;
+
+const SUFFIX: &str = "_file";
+
+/// Adds `NAME_file` behind each key that may hold a secret, in `keys` and in `json`, their JSON schema.
+pub(super) fn add_forms(keys: &mut Vec<Key>, json: &mut Json) {
+    let mut all = Vec::with_capacity(keys.len());
+    for mut key in keys.drain(..) {
+        if let Kind::Table(inner) = &mut key.kind {
+            add_forms(inner, &mut json["properties"][&key.name]);
+        }
+        let form = key.kind.guard().map(|_| form_of(&key));
+        all.push(key);
+        if let Some(form) = form {
+            json["properties"][&form.name] =
+                json!({ "description": form.doc, "type": "string", "x-kind": "path", "default": "" });
+            all.push(form);
+        }
+    }
+    *keys = all;
+}
+
+fn form_of(key: &Key) -> Key {
+    let lines = match key.kind {
+        Kind::List(_) => ", one on each line",
+        _ => "",
+    };
+    Key {
+        name: format!("{}{SUFFIX}", key.name),
+        doc: format!("A file that holds `{}`{lines}. Set one of the two.", key.name),
+        kind: Kind::Text {
+            form: Form::named(Some("path")),
+            empty: true,
+        },
+        default: Some(Value::from("")),
+        is_file_form: true,
+        ..key.clone()
+    }
+}
+
+/// The key that `key` was set by, if `files` are those that values were read from.
+pub(super) fn set_by(files: &BTreeMap<String, PathBuf>, key: &str) -> String {
+    let suffix = if files.contains_key(key) { SUFFIX } else { "" };
+    format!("{key}{suffix}")
+}
+
+/// Reads the files that are named, and sets what they hold. The rest of the program finds each secret in one place.
+pub(super) fn read(schema: &Schema, merged: &mut Merged) {
+    for (path, _) in schema.leaves().into_iter().filter(|(_, key)| key.is_file_form) {
+        let Some(Value::String(file)) = merged.values.remove(&path) else {
+            continue;
+        };
+        let target = path.strip_suffix(SUFFIX).unwrap_or(&path);
+        let Some(key) = schema.find(target).filter(|_| !file.is_empty()) else {
+            continue;
+        };
+        let file = PathBuf::from(file);
+        let value = if is_set(merged, target) {
+            let other = merged.origins.of(target);
+            Err(format!(
+                "found beside {target} ({other}), expected one of the two"
+            ))
+        } else {
+            value(&key.kind, &file)
+        };
+        let origin = merged.origins.of(&path).clone();
+        match value {
+            Ok(value) => {
+                merged.set(target, value, origin);
+                merged.files.insert(target.to_owned(), file);
+            }
+            Err(text) => merged.refuse(Problem::new(origin, path, text)),
+        }
+    }
+}
+
+fn is_set(merged: &Merged, key: &str) -> bool {
+    let is_empty = match merged.values.get(key) {
+        Some(Value::Array(list)) => list.is_empty(),
+        _ => merged.text(key).is_empty(),
+    };
+    merged.is_configured(key) && !is_empty
+}
+
+fn value(kind: &Kind, file: &Path) -> Result<Value, String> {
+    let name = file.display();
+    let bytes =
+        std::fs::read(file).map_err(|reason| format!("found {name:?}, which cannot be read: {reason}"))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| format!("found {name:?}, expected a file of text in UTF-8"))?;
+    let text = without_line_ends(&text);
+    if text.is_empty() {
+        return Err(format!("found {name:?}, which is empty, expected a secret"));
+    }
+    let read = |kind: &Kind, text: &str| {
+        let value = kind.scalar(&DeValue::String(text.into()));
+        value.map_err(|reason| format!("in {name:?}: {reason}"))
+    };
+    match kind {
+        Kind::List(item) => {
+            let lines = text.lines().filter(|line| !line.is_empty());
+            lines
+                .map(|line| read(item, line))
+                .collect::<Result<_, _>>()
+                .map(Value::Array)
+        }
+        kind => read(kind, text),
+    }
+}
