@@ -4,7 +4,7 @@
 //! once.
 
 use fanfare_core::{LONGEST, parse_duration, schema_of};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use toml::Value;
 
 use super::access::ChannelRule;
@@ -12,7 +12,9 @@ use super::dialect::{DialectConfig, DialectInfo};
 use super::form::Form;
 use super::kind::Kind;
 use super::model::{Config, Listener, Tls};
-use super::secret_files;
+
+/// The end of the name of a key that names a file with another key's value.
+pub(super) const FILE_SUFFIX: &str = "_file";
 
 /// One key of a table.
 #[derive(Clone, Debug)]
@@ -80,7 +82,7 @@ impl Schema {
             .position(|key| matches!(key.kind, Kind::Tables(_)))
             .map_or(0, |at| at + 1);
         keys.splice(behind..behind, tables);
-        secret_files::add_forms(&mut keys, &mut json);
+        add_file_forms(&mut keys, &mut json);
         Self { keys, json }
     }
 
@@ -241,6 +243,42 @@ fn read_keys(json: &Json, specimen: &toml::Table) -> Vec<Key> {
         }
     };
     specimen.iter().map(read).collect()
+}
+
+/// Adds `NAME_file` behind each key that may hold a secret, in `keys` and in `json`, their JSON schema.
+fn add_file_forms(keys: &mut Vec<Key>, json: &mut Json) {
+    let mut all = Vec::with_capacity(keys.len());
+    for mut key in keys.drain(..) {
+        if let Kind::Table(inner) = &mut key.kind {
+            add_file_forms(inner, &mut json["properties"][&key.name]);
+        }
+        let form = key.kind.guard().map(|_| file_form(&key));
+        all.push(key);
+        if let Some(form) = form {
+            json["properties"][&form.name] =
+                json!({ "description": form.doc, "type": "string", "x-kind": "path", "default": "" });
+            all.push(form);
+        }
+    }
+    *keys = all;
+}
+
+fn file_form(key: &Key) -> Key {
+    let lines = match key.kind {
+        Kind::List(_) => ", one on each line",
+        _ => "",
+    };
+    Key {
+        name: format!("{}{FILE_SUFFIX}", key.name),
+        doc: format!("A file that holds `{}`{lines}. Set one of the two.", key.name),
+        kind: Kind::Text {
+            form: Form::named(Some("path")),
+            empty: true,
+        },
+        default: Some(Value::from("")),
+        is_file_form: true,
+        ..key.clone()
+    }
 }
 
 fn read_kind(schema: &Json, default_is_empty: bool) -> Kind {

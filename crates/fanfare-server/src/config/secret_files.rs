@@ -3,58 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value as Json, json};
 use toml::Value;
 use toml::de::DeValue;
 
-use super::form::Form;
 use super::kind::Kind;
 use super::merged::Merged;
 use super::origin::Problem;
-use super::schema::{Key, Schema};
+use super::schema::{FILE_SUFFIX, Schema};
 use super::types::without_line_ends;
-
-const SUFFIX: &str = "_file";
-
-/// Adds `NAME_file` behind each key that may hold a secret, in `keys` and in `json`, their JSON schema.
-pub(super) fn add_forms(keys: &mut Vec<Key>, json: &mut Json) {
-    let mut all = Vec::with_capacity(keys.len());
-    for mut key in keys.drain(..) {
-        if let Kind::Table(inner) = &mut key.kind {
-            add_forms(inner, &mut json["properties"][&key.name]);
-        }
-        let form = key.kind.guard().map(|_| form_of(&key));
-        all.push(key);
-        if let Some(form) = form {
-            json["properties"][&form.name] =
-                json!({ "description": form.doc, "type": "string", "x-kind": "path", "default": "" });
-            all.push(form);
-        }
-    }
-    *keys = all;
-}
-
-fn form_of(key: &Key) -> Key {
-    let lines = match key.kind {
-        Kind::List(_) => ", one on each line",
-        _ => "",
-    };
-    Key {
-        name: format!("{}{SUFFIX}", key.name),
-        doc: format!("A file that holds `{}`{lines}. Set one of the two.", key.name),
-        kind: Kind::Text {
-            form: Form::named(Some("path")),
-            empty: true,
-        },
-        default: Some(Value::from("")),
-        is_file_form: true,
-        ..key.clone()
-    }
-}
 
 /// The key that `key` was set by, if `files` are those that values were read from.
 pub(super) fn set_by(files: &BTreeMap<String, PathBuf>, key: &str) -> String {
-    let suffix = if files.contains_key(key) { SUFFIX } else { "" };
+    let suffix = if files.contains_key(key) { FILE_SUFFIX } else { "" };
     format!("{key}{suffix}")
 }
 
@@ -64,7 +24,7 @@ pub(super) fn read(schema: &Schema, merged: &mut Merged) {
         let Some(Value::String(file)) = merged.values.remove(&path) else {
             continue;
         };
-        let target = path.strip_suffix(SUFFIX).unwrap_or(&path);
+        let target = path.strip_suffix(FILE_SUFFIX).unwrap_or(&path);
         let Some(key) = schema.find(target).filter(|_| !file.is_empty()) else {
             continue;
         };

@@ -330,7 +330,7 @@ fn secrets_and_algorithms() {
         let loaded = accepted(toml, env);
         let auth = &loaded.config.auth;
         assert_eq!(
-            auth.jwt_secret.as_ref().map(super::super::Secret::expose),
+            auth.jwt_secret.as_ref().map(Secret::expose),
             secret,
             "{toml:?}"
         );
