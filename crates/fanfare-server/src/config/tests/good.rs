@@ -329,11 +329,7 @@ fn secrets_and_algorithms() {
     let check = |toml: &str, env: &[(&str, &str)], secret: Option<&str>, algorithms: &[Algorithm]| {
         let loaded = accepted(toml, env);
         let auth = &loaded.config.auth;
-        assert_eq!(
-            auth.jwt_secret.as_ref().map(Secret::expose),
-            secret,
-            "{toml:?}"
-        );
+        assert_eq!(auth.jwt_secret.as_ref().map(Secret::expose), secret, "{toml:?}");
         assert_eq!(auth.algorithms, algorithms, "{toml:?}");
     };
     check("", &[], None, &[]);
