@@ -194,9 +194,13 @@ class Nats(Servers):
     def tables(self, link):
         return {"kind": "nats", "url": f"nats://127.0.0.1:{link.port}"}
 
-    def start(self, jetstream=True):
+    def start(self, jetstream=True, more=""):
+        """With `more` in its configuration."""
+        config = self.folder / "nats.conf"
+        config.write_text(more)
         store = ["--jetstream", "--store_dir", str(self.folder / "store")] if jetstream else []
-        self.run("nats", program("nats-server", "nats-server"), "--addr", "127.0.0.1", "--port", str(self.port), *store)
+        address = ["--addr", "127.0.0.1", "--port", str(self.port)]
+        self.run("nats", program("nats-server", "nats-server"), "--config", str(config), *address, *store)
         wait_until(self._answers, what="a NATS that accepts")
         return self
 

@@ -30,7 +30,6 @@ CYCLES_LEFT = {
     "fanfare-accounts storage": "sessions users",
     "fanfare-cluster": "answers broker deliveries foreign ids link notices peers presence publisher questions receipts receiver requests "
     "subscriptions transport wire",
-    "fanfare-cluster presence": "cleaner worker",
     "fanfare-cluster wire": "envelope presence",
     "fanfare-core dialect": "handshake http",
     "fanfare-dialects broadcast": "forms http notify render",

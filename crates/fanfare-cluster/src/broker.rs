@@ -38,7 +38,7 @@ use crate::{
     receiver,
     requests::{Numbers, Requests},
     status::Status,
-    transport::{PublishError, Subject, Transport},
+    transport::{PublishError, Subject, Transport, presence::LEASE_LIFETIME},
 };
 
 /// What a node in a cluster needs to know.
@@ -307,13 +307,21 @@ impl Broker for ClusterBroker {
         let shared = Arc::clone(&self.shared);
         let released = self.shared.presence.close();
         Box::pin(async move {
-            let end = async { tokio::join!(released, peers::end(&shared)) };
-            let _ = tokio::time::timeout(ANSWER_TIMEOUT, end).await;
+            let ended = tokio::time::timeout(ANSWER_TIMEOUT, peers::end(&shared));
+            // What is not released until then, the other nodes clean up.
+            let released = tokio::time::timeout(LEASE_LIFETIME, released);
+            let _ = tokio::join!(released, ended);
         })
     }
 }
 
 impl ClusterBroker {
+    /// What this node knows of presence.
+    #[cfg(test)]
+    pub(crate) fn presence(&self) -> &Presence {
+        &self.shared.presence
+    }
+
     /// Begins `work`, which goes on whether or not the caller waits for its end.
     fn go_on(&self, work: impl Future<Output = ()> + Send + 'static) -> BoxFuture<'static, ()> {
         let work = self.runtime.spawn(work);

@@ -20,8 +20,8 @@ use uuid::Uuid;
 use crate::{
     ClusterBroker, ClusterOptions,
     transport::{
-        Accepted, Failed, IdStore, Message, PublishError, Published, Received, ReceivedId, Receiver, Sender,
-        Stored, Subject, Subscriber, Transport,
+        Accepted, Failed, IdStore, Message, PresenceStore, PublishError, Published, Received, ReceivedId,
+        Receiver, Sender, Stored, Subject, Subscriber, Transport,
     },
 };
 
@@ -112,13 +112,19 @@ impl Hub {
         })
     }
 
-    /// A node that is connected and knows `others` other nodes.
+    /// A node that is connected.
     pub(crate) async fn node(&self, name: &str) -> Node {
+        self.node_with(name, None).await
+    }
+
+    /// The same with a store of presence.
+    pub(crate) async fn node_with(&self, name: &str, store: Option<Arc<dyn PresenceStore>>) -> Node {
         let (frozen, is_frozen) = watch::channel(false);
         let transport = Arc::new(Connection {
             hub: self.clone(),
             number: 0,
             is_frozen,
+            store,
         });
         let inbound = Arc::new(Recorder {
             name: name.to_owned(),
@@ -281,6 +287,7 @@ struct Connection {
     hub: Hub,
     number: usize,
     is_frozen: watch::Receiver<bool>,
+    store: Option<Arc<dyn PresenceStore>>,
 }
 
 impl Connection {
@@ -370,6 +377,10 @@ impl Sender for Connection {
 
     fn ids(&self) -> &dyn IdStore {
         self
+    }
+
+    fn presence(&self) -> Option<&dyn PresenceStore> {
+        self.store.as_deref()
     }
 }
 

@@ -133,7 +133,8 @@ pub trait Broker: Send + Sync {
     fn release_slot(&self, slot: Slot);
 
     /// Leaves the cluster: what was published, entered and left reaches the other nodes, and this node's slots are free
-    /// at once. Resolves when that is done, or after a second at most.
+    /// at once. Resolves when that is done, or after five seconds at most: the other nodes
+    /// clean up what is left.
     fn close(&self) -> BoxFuture<'static, ()>;
 }
 

@@ -105,6 +105,8 @@ pub struct PresenceCounts {
     pub compared_rooms: u64,
     /// Slots that were refused because all nodes together hold the maximum.
     pub refused_slots: u64,
+    /// Calls that the broker refused in whole or in part, and which are made again.
+    pub refused: u64,
     /// Changes of a room's members that the broker had no room for; each again when it was tried again.
     pub unstored: u64,
     /// Lists of a room's members that were left out because the room has more than may be listed.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ahash::AHashMap;
 use fanfare_core::Presence;
 
-use super::{count, worker::announcement};
+use super::{announce::announcement, count};
 use crate::{
     Shared,
     transport::{
@@ -32,6 +32,8 @@ pub(super) struct Cleaner {
     last_seen: Option<Instant>,
     /// What is being cleaned, and when that was claimed.
     current: Option<(LeaseId, Option<Instant>)>,
+    /// The store has refused something; nothing is cleaned before that time.
+    paused_until: Option<Instant>,
 }
 
 impl Cleaner {
@@ -47,8 +49,16 @@ impl Cleaner {
         }
     }
 
+    /// Nothing is cleaned before `until`.
+    pub(super) fn pause(&mut self, until: Instant) {
+        self.paused_until = Some(until);
+    }
+
     /// Whether there is something to clean.
     pub(super) fn has_work(&mut self, now: Instant) -> bool {
+        if self.paused_until.is_some_and(|until| now < until) {
+            return false;
+        }
         if self.current.is_none() {
             let due = |(_, since): &(&LeaseId, &Instant)| now.duration_since(**since) >= GRACE;
             let next = self.seen.iter().find(due).map(|(lease, _)| *lease);

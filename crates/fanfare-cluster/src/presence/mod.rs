@@ -7,10 +7,12 @@
 //! this node's connections are shown is decided by a view of each room (`view`). `state` holds all of it, under one lock, under
 //! which the delivery queue is filled, too: so the order of deliveries is the order of changes of the views.
 
+mod announce;
 mod cleaner;
 mod room;
 mod slots;
 mod state;
+mod term;
 mod view;
 mod worker;
 
@@ -46,6 +48,7 @@ struct Counters {
     compared: AtomicU64,
     refused_slots: AtomicU64,
     unstored: AtomicU64,
+    refused: AtomicU64,
 }
 
 fn count(counter: &AtomicU64, by: usize) {
@@ -141,9 +144,16 @@ impl Presence {
             cleaned_leases: read(&self.counters.cleaned),
             compared_rooms: read(&self.counters.compared),
             refused_slots: read(&self.counters.refused_slots),
+            refused: read(&self.counters.refused),
             unstored: read(&self.counters.unstored),
             lists_left_out: self.lists.left_out(),
         }
+    }
+
+    /// Whether this node counts with the others.
+    #[cfg(test)]
+    pub(crate) fn is_connected(&self) -> bool {
+        self.state().is_connected()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -5,46 +5,40 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fanfare_core::{Channel, Member, Presence as Transition};
+use fanfare_core::Presence as Transition;
 
 use super::{
+    announce::announcement,
     cleaner::Cleaner,
     count,
     slots::SlotChangeKind,
     state::{MemberChange, Task},
+    term::{Term, timed},
 };
 use crate::{
-    ANSWER_TIMEOUT, Shared, local,
+    ANSWER_TIMEOUT, Shared,
     transport::{
         PresenceStore, Sender, Stored,
-        presence::{
-            AnnouncementText, Applied, CLEANED_MEMORY, Change, LEASE_LIFETIME, Lease, LeaseId, Renewal,
-        },
+        presence::{Applied, CLEANED_MEMORY, Change, LEASE_LIFETIME, LeaseId, Renewal},
     },
-    wire,
 };
 
-/// Between two renewals of the lease.
-const RENEWAL: Duration = Duration::from_secs(1);
 /// Changes that are sent at once. Events travel between two batches.
 const BATCH: usize = 256;
 /// Rooms that are compared at once.
 const ROOMS: usize = 64;
-/// How long the store may take for one call; a transport's own limit is shorter.
-const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// After that time the store is asked again to make changes that it had no room for.
 const UNSTORED_RETRY: Duration = Duration::from_secs(10);
-/// After a refusal of the store, the next attempt waits.
+/// After a refusal of the store, the next attempt waits. The worker looks for work as often, too.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Serves the store until the broker is dropped or closed.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let lease = new_lease();
+    let term = Term::new();
     let mut worker = Worker {
-        lease,
-        own: vec![lease.id],
-        renewed: None,
-        renew_now: true,
+        own: vec![term.lease().id],
+        term: Arc::new(term),
+        is_released: false,
         connection: None,
         former: Vec::new(),
         compare_at: None,
@@ -53,16 +47,26 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         cleaner: Cleaner::default(),
         shared,
     };
-    while !worker.turn().await {}
+    while worker.turn().await != Turn::Ended {}
+}
+
+/// What the worker has done in one turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// There was nothing to do.
+    Idle,
+    Busy,
+    /// The connection was lost.
+    Lost,
+    /// The node has ended.
+    Ended,
 }
 
 struct Worker {
     shared: Arc<Shared>,
-    lease: Lease,
-    /// When the last renewal that succeeded was sent, by this node's clock.
-    renewed: Option<Instant>,
-    /// The lease must be renewed before anything else.
-    renew_now: bool,
+    term: Arc<Term>,
+    /// The node ends, and everything that it holds is marked for release.
+    is_released: bool,
     /// The connection that was used last.
     connection: Option<Weak<dyn Sender>>,
     /// All leases that this node has had, the present one last.
@@ -78,104 +82,127 @@ struct Worker {
     cleaner: Cleaner,
 }
 
-fn new_lease() -> Lease {
-    Lease {
-        id: LeaseId(rand::random()),
-        until: 0,
-    }
-}
-
 fn is_due(at: Option<Instant>) -> bool {
     at.is_none_or(|at| Instant::now() >= at)
 }
 
 impl Worker {
-    /// Does what is to be done next, or waits for it. Returns whether the node has ended.
-    async fn turn(&mut self) -> bool {
+    /// Does what is to be done next, or waits for it.
+    async fn turn(&mut self) -> Turn {
         let sender = self.shared.link.current();
         let Some(store) = sender.as_deref().and_then(Sender::presence) else {
             self.shared.presence.state().disconnect();
-            if let Some(done) = self.shared.presence.state().closing.take() {
-                let _ = done.send(());
-                return true;
-            }
-            self.wait().await;
-            return false;
+            return self.end_or_wait().await;
         };
         if let Some(sender) = &sender {
             let connection = Arc::downgrade(sender);
-            // What is on the other side may have lost everything, and nothing may be concluded from that.
-            let is_new = self
+            let is_known = self
                 .connection
                 .as_ref()
-                .is_none_or(|last| !last.ptr_eq(&connection));
-            self.renew_now |= is_new;
+                .is_some_and(|last| last.ptr_eq(&connection));
+            if !is_known {
+                // What is on the other side may have lost everything, and nothing may be concluded from that.
+                self.term.doubt();
+            }
             self.connection = Some(connection);
         }
-        let mut lost = false;
-        let mut busy = false;
-        if self.renews() && is_due(self.retry_at) {
-            (busy, lost) = (true, self.renew(store).await);
-        } else if !self.renews() && is_due(self.retry_at) {
-            if self.shared.presence.state().closing.is_some() {
-                return self.close(store).await;
+        let turn = if is_due(Some(self.term.due())) {
+            self.renew(store).await
+        } else if self.term.is_doubtful() {
+            return self.end_or_wait().await;
+        } else if is_due(self.retry_at) {
+            let term = Arc::clone(&self.term);
+            tokio::select! {
+                turn = self.work(store) => turn,
+                never = term.keep(store) => match never {},
             }
-            (busy, lost) = self.work(store).await;
+        } else {
+            Turn::Idle
+        };
+        for (expired, at) in self.term.take_expired() {
+            self.cleaner.expired(&expired, at);
         }
-        if lost {
-            self.shared.presence.state().disconnect();
-            if let Some(sender) = &sender {
-                self.shared.link.failed(sender);
+        match turn {
+            Turn::Lost => {
+                self.shared.presence.state().disconnect();
+                if let Some(sender) = &sender {
+                    self.shared.link.failed(sender);
+                }
             }
-        } else if !busy {
-            self.wait().await;
+            Turn::Idle => self.wait().await,
+            Turn::Busy | Turn::Ended => {}
         }
-        false
+        turn
+    }
+
+    /// The store is not there: a node that ends does not wait for it.
+    async fn end_or_wait(&self) -> Turn {
+        if self.end() {
+            return Turn::Ended;
+        }
+        self.wait().await;
+        Turn::Idle
+    }
+
+    /// Reports that this node has released what it can, if it ends.
+    fn end(&self) -> bool {
+        let Some(done) = self.shared.presence.state().closing.take() else {
+            return false;
+        };
+        // Fails if nothing waits for it any more.
+        let _ = done.send(());
+        true
     }
 
     /// Waits until there may be something to do.
     async fn wait(&self) {
-        let renewal = self.renewed.map(|at| at + RENEWAL);
-        let next = [renewal, self.compare_at, self.retry_at, self.unstored_at];
+        let next = [
+            Some(self.term.due()),
+            self.compare_at,
+            self.retry_at,
+            self.unstored_at,
+        ];
         let now = Instant::now();
         let next = next.into_iter().flatten().filter(|at| *at > now).min();
-        let next = next.unwrap_or(now + RENEWAL).min(now + RENEWAL);
+        let next = next.unwrap_or(now + RETRY).min(now + RETRY);
         let _ = tokio::time::timeout_at(next.into(), self.shared.presence.work.notified()).await;
     }
 
-    /// Whether the lease must be renewed. Its term may be over by this node's own clock, too, then: nothing is done under it.
-    fn renews(&self) -> bool {
-        self.renew_now || self.renewed.is_none_or(|at| at.elapsed() >= RENEWAL)
-    }
-
-    /// Does a part of each kind of work that there is. Returns whether there was any, and whether the connection was lost.
-    async fn work(&mut self, store: &dyn PresenceStore) -> (bool, bool) {
+    /// Does a part of each kind of work that there is.
+    async fn work(&mut self, store: &dyn PresenceStore) -> Turn {
+        if self.shared.presence.state().closing.is_some() {
+            return self.close(store).await;
+        }
         if self.unstored_at.is_some() && is_due(self.unstored_at) {
             self.unstored_at = None;
             self.shared.presence.state().retry_unstored();
         }
         let tasks = self.shared.presence.state().take(BATCH);
-        let mut busy = !tasks.is_empty();
-        if busy && self.apply(store, tasks).await {
-            return (busy, true);
+        let mut turn = Turn::Idle;
+        if !tasks.is_empty() {
+            turn = self.apply(store, tasks).await;
+        }
+        if turn == Turn::Lost {
+            return turn;
         }
         self.begin_views().await;
         if !self.shared.presence.state().is_connected() && is_due(self.retry_at) {
-            let (more, lost) = self.catch_up(store).await;
-            busy |= more;
-            if lost {
-                return (busy, true);
+            match self.catch_up(store).await {
+                Turn::Idle => {}
+                Turn::Lost => return Turn::Lost,
+                other => turn = other,
             }
         }
         if self.cleaner.has_work(Instant::now()) {
-            busy = true;
-            let own = self.lease.id;
+            let own = self.term.lease().id;
             let cleaned = timed(self.cleaner.clean(&self.shared, store, own)).await;
-            if self.check(&cleaned) {
-                return (busy, true);
+            if let Some(error) = &cleaned.refused {
+                self.refused(error);
+                self.cleaner.pause(Instant::now() + RETRY);
             }
+            turn = if cleaned.lost { Turn::Lost } else { Turn::Busy };
         }
-        (busy, false)
+        turn
     }
 
     /// Puts the lists of rooms that were fetched into use.
@@ -194,32 +221,33 @@ impl Worker {
         }
     }
 
-    /// Does the next step back to being connected. Returns as [`Self::work`] does.
-    async fn catch_up(&mut self, store: &dyn PresenceStore) -> (bool, bool) {
+    /// Does the next step back to being connected.
+    async fn catch_up(&mut self, store: &dyn PresenceStore) -> Turn {
         let tasks = self.shared.presence.state().take_marked(BATCH);
         if !tasks.is_empty() {
-            return (true, self.apply(store, tasks).await);
+            return self.apply(store, tasks).await;
         }
         if let Some(former) = self.former.first().copied() {
             // Whatever it holds yet (the store may have come back with an old state) is cleaned, now that all have been entered
             // under the new lease.
             let expired = timed(store.expire(former)).await;
-            let lost = self.check(&expired);
-            if !lost && expired.refused.is_none() {
+            let turn = self.check(&expired);
+            if turn == Turn::Busy && expired.refused.is_none() {
                 self.former.remove(0);
             }
-            return (true, lost);
+            return turn;
         }
         if !is_due(self.compare_at) {
-            return (false, false);
+            return Turn::Idle;
         }
         let rooms = self.shared.presence.state().take_unsynced(ROOMS);
         if rooms.is_empty() {
             self.compare_at = None;
-            return (self.shared.presence.state().connect(), false);
+            let is_connected = self.shared.presence.state().connect();
+            return if is_connected { Turn::Busy } else { Turn::Idle };
         }
         let listed = timed(store.members(&rooms)).await;
-        let lost = self.check(&listed);
+        let turn = self.check(&listed);
         let mut found = listed.value.into_iter();
         for room in &rooms {
             let members = found.next().flatten();
@@ -227,26 +255,23 @@ impl Worker {
             state.compared(room, members, &self.own);
         }
         count(&self.shared.presence.counters.compared, rooms.len());
-        (true, lost)
+        turn
     }
 
-    /// Renews the lease, or takes a new one. Returns whether the connection was lost.
-    async fn renew(&mut self, store: &dyn PresenceStore) -> bool {
-        let sent = Instant::now();
-        let renewal = timed(store.renew(self.lease)).await;
-        self.renew_now = !matches!(renewal.value, Some(Renewal::Renewed { .. }));
-        let lost = self.check(&renewal);
+    /// Renews the lease, or takes a new one.
+    async fn renew(&mut self, store: &dyn PresenceStore) -> Turn {
+        let (lease, age) = (self.term.lease(), self.term.age());
+        let renewal = self.term.renew(store).await;
+        let turn = self.check(&renewal);
         match renewal.value {
-            Some(Renewal::Renewed { until, expired }) => {
-                if self.lease.until == 0 {
-                    count(&self.shared.presence.counters.leases, 1);
-                }
-                self.lease.until = until;
-                self.renewed = Some(sent);
-                self.cleaner.expired(&expired, sent);
+            Some(Renewal::Renewed { .. }) => {
+                count(
+                    &self.shared.presence.counters.leases,
+                    usize::from(lease.until == 0),
+                );
             }
             Some(Renewal::Gone { cleaned }) => {
-                let forgotten = self.renewed.is_some_and(|at| at.elapsed() > CLEANED_MEMORY);
+                let forgotten = age.is_some_and(|age| age > CLEANED_MEMORY);
                 let cleaned = cleaned || forgotten;
                 tracing::warn!(
                     cleaned,
@@ -255,25 +280,20 @@ impl Worker {
                 if !cleaned {
                     self.compare_at = Some(Instant::now() + LEASE_LIFETIME);
                 }
-                self.former.push(self.lease.id);
-                self.lease = new_lease();
-                self.own.push(self.lease.id);
-                self.renewed = None;
+                self.former.push(lease.id);
+                self.own.push(self.term.replace());
                 self.shared.presence.state().lease_gone(cleaned);
             }
-            None => {
-                self.shared.presence.state().disconnect();
-                self.retry_at = Some(Instant::now() + RETRY);
-            }
+            None => self.shared.presence.state().disconnect(),
         }
-        lost
+        turn
     }
 
-    /// Carries out `tasks`. Returns whether the connection was lost.
-    async fn apply(&mut self, store: &dyn PresenceStore, tasks: Vec<Task>) -> bool {
+    /// Carries out `tasks`.
+    async fn apply(&mut self, store: &dyn PresenceStore, tasks: Vec<Task>) -> Turn {
         let changes: Vec<Change> = tasks.iter().map(|task| self.change(task)).collect();
-        let applied = timed(store.apply(self.lease, &changes)).await;
-        let lost = self.check(&applied);
+        let applied = timed(store.apply(self.term.lease(), &changes)).await;
+        let turn = self.check(&applied);
         let mut results = applied.value.into_iter();
         let mut fenced = Vec::new();
         let mut state = self.shared.presence.state();
@@ -311,10 +331,10 @@ impl Worker {
             }
         }
         if !fenced.is_empty() {
-            self.renew_now = true;
+            self.term.doubt();
             state.put_back(fenced);
         }
-        lost
+        turn
     }
 
     fn change(&self, task: &Task) -> Change {
@@ -355,66 +375,40 @@ impl Worker {
         }
     }
 
-    /// Releases all that this node holds. Returns whether that is done, or cannot be.
-    async fn close(&mut self, store: &dyn PresenceStore) -> bool {
-        // What waits is carried out first, in order.
-        loop {
-            let tasks = self.shared.presence.state().take(BATCH);
-            if tasks.is_empty() || self.apply(store, tasks).await {
-                break;
+    /// Releases the next part of what this node holds: first what waits is carried out, in order.
+    async fn close(&mut self, store: &dyn PresenceStore) -> Turn {
+        let mut tasks = self.shared.presence.state().take(BATCH);
+        if tasks.is_empty() {
+            let mut state = self.shared.presence.state();
+            if !std::mem::replace(&mut self.is_released, true) {
+                state.release_all();
             }
+            tasks = state.take_marked(BATCH);
         }
-        self.shared.presence.state().release_all();
-        loop {
-            let tasks = self.shared.presence.state().take_marked(BATCH);
-            if tasks.is_empty() || self.apply(store, tasks).await {
-                break;
-            }
+        if !tasks.is_empty() {
+            return self.apply(store, tasks).await;
         }
-        if self.shared.presence.state().is_caught_up() {
-            timed(store.forget(self.lease.id, false)).await;
+        if self.shared.presence.state().is_released() {
+            timed(store.forget(self.term.lease().id, false)).await;
         }
-        if let Some(done) = self.shared.presence.state().closing.take() {
-            let _ = done.send(());
-        }
-        true
+        self.end();
+        Turn::Ended
     }
 
-    /// Notes what the store refused. Returns whether the connection was lost.
-    fn check<T>(&mut self, stored: &Stored<T>) -> bool {
+    /// Notes what the store refused.
+    fn check<T>(&mut self, stored: &Stored<T>) -> Turn {
         if let Some(error) = &stored.refused {
-            self.shared.status.presence_refused(error);
+            self.refused(error);
             self.retry_at = Some(Instant::now() + RETRY);
         }
-        stored.lost
+        if stored.lost { Turn::Lost } else { Turn::Busy }
+    }
+
+    fn refused(&self, error: &str) {
+        count(&self.shared.presence.counters.refused, 1);
+        self.shared.status.presence_refused(error);
     }
 }
 
-/// What a call of the store returns; as lost if that takes too long.
-async fn timed<T: Default>(call: impl Future<Output = Stored<T>>) -> Stored<T> {
-    let late = |_| Stored {
-        lost: true,
-        ..Stored::default()
-    };
-    tokio::time::timeout(STORE_TIMEOUT, call)
-        .await
-        .unwrap_or_else(late)
-}
-
-/// The text that announces a change in `room`; `None` if there is nothing to announce.
-pub(super) fn announcement(
-    shared: &Shared,
-    change: Transition,
-    room: &Channel,
-    member: &Member,
-    number: u64,
-) -> Option<AnnouncementText> {
-    let event = local::announcement(&*shared.inbound, change, room, member)?;
-    Some(wire::announcement(
-        &event,
-        &shared.node_id,
-        change,
-        member,
-        number,
-    ))
-}
+#[cfg(test)]
+mod tests;

@@ -238,7 +238,7 @@ pub enum Held {
 /// The store of presence that a transport offers ([`Sender::presence`](super::Sender::presence)).
 ///
 /// A method that loses its connection says so ([`Stored::lost`]); whether it had an effect is not known then. All of them may be
-/// repeated. One caller makes one call at a time; events travel on the same connection meanwhile, so a store sends large batches
+/// repeated. One caller makes one call at a time, and renews its lease meanwhile; events travel on the same connection meanwhile, so a store sends large batches
 /// in pieces of some hundred.
 pub trait PresenceStore: Send + Sync {
     /// Takes `lease` if its `until` is 0, else renews it. `None` if the store refused.

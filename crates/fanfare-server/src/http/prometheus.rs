@@ -108,6 +108,11 @@ const NODE_COUNTERS: &[OfNode] = &[
         |node| node.presence_counts().refused_slots,
     ),
     (
+        "fanfare_presence_refused_total",
+        "Calls about presence that the broker refused; until it accepts them, this node counts its own connections alone",
+        |node| node.presence_counts().refused,
+    ),
+    (
         "fanfare_presence_unstored_total",
         "Changes of a room's members that the broker had no room for, each again when it was tried again",
         |node| node.presence_counts().unstored,

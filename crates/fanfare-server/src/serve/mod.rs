@@ -41,8 +41,8 @@ pub use reload::Start;
 pub use settings::dialect_infos;
 pub(crate) use settings::dialects;
 
-/// How long the end may wait for the broker: it promises a second.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the end may wait for the broker: it promises five seconds.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Runs the server until it is told to stop; `again` is how to call this binary with the same configuration.
 ///

@@ -41,8 +41,11 @@ const CHANGES: usize = 256;
 /// The versions of one message.
 const VERSIONS: u64 = 1024;
 /// How long a change is tried again that another node came before. A count would not do: a slow node loses every round against
-/// one that changes the same record all the time. A node does at most three such calls between two renewals of its lease, which lasts 5 s.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// one that changes the same record all the time. It is no limit of the operator's: the lease that the change stands under, which lasts
+/// five seconds on every node, bounds it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A change that was tried for so long hardly waits between two attempts: newer ones let it go first.
+const OLD: Duration = Duration::from_millis(500);
 
 /// The bucket, and what is known of it.
 pub(super) struct Presence {
@@ -347,7 +350,8 @@ impl Attempts {
             let reason = "other nodes change the same records of presence too often";
             return Err(Unanswered::Refused(reason.to_owned()));
         }
-        let most = 1 << self.count.min(6);
+        let is_old = self.since.elapsed() > OLD;
+        let most = if is_old { 2 } else { 1 << self.count.min(6) };
         self.count += 1;
         let part = uuid::Uuid::new_v4().as_u128() % most;
         tokio::time::sleep(Duration::from_millis(u64::try_from(part).unwrap_or(0))).await;

@@ -44,6 +44,13 @@ impl State {
         self.tidy(&change.room, user);
     }
 
+    /// Whether the store holds nothing of this node any more.
+    pub(in crate::presence) fn is_released(&self) -> bool {
+        let user = |(name, user)| self.rooms.get(name)?.users.get(user);
+        let mut unstored = self.unstored.iter().map(|(name, user)| (name, user));
+        self.is_caught_up() && !unstored.any(|at| user(at).is_some_and(LocalUser::needs_change))
+    }
+
     /// The changes that the store had no room for are tried again, as far as they are still wanted.
     pub(in crate::presence) fn retry_unstored(&mut self) {
         for (name, user) in std::mem::take(&mut self.unstored) {
