@@ -6,6 +6,9 @@
 //! shard its part, `deliver` walks the receivers and writes straight to their sockets, and only what a socket does
 //! not take is queued in an `outbox`.
 //!
+//! A connection itself (`connection`) is a state machine: bytes, answers and the time in, frames and wishes out. Its `driver`
+//! owns the socket, `commands` do what its conversation asks for. ARCHITECTURE.md has the layers.
+//!
 //! This crate must never know HTTP, a configuration file, how figures are exported, how a credential is verified, which
 //! dialects there are, or how nodes reach each other. It gets all of that as values ([`NodeOptions`], [`DialectSettings`])
 //! and ports ([`Authenticator`], [`fanfare_core::Dialect`], [`fanfare_core::Broker`], [`fanfare_core::policy::Authorizer`]).
