@@ -1,4 +1,5 @@
-//! The clocks of a node. Nothing else in this crate reads one: everything is given a [`Moment`].
+//! The clocks of a node. Everything in this crate is given a [`Moment`]; what waits (`once`, `admission`, `sweep`) goes by tokio's
+//! time, which a test can pause, and a simulated clock follows it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

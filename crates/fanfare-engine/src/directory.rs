@@ -14,7 +14,7 @@ use super::{
     Node,
     connection::{Connection, Traits},
     connections::Key,
-    hold::Hold,
+    hold::{Hold, On},
 };
 
 /// A shard's index, with the node whose broker is asked for what is in it.
@@ -96,17 +96,18 @@ impl Directory {
     /// Takes a subscription out of the index, and gives back what the node holds for it.
     fn release(&self, key: Key, wanted: &Subscription) {
         let mut index = self.index.borrow_mut();
-        drop(match wanted {
+        let held = match wanted {
             Subscription::Channel(channel) => {
                 index.remove_channel(channel, key);
-                Hold::kept_channel(&self.node, self.shard, channel)
+                On::Channel(channel.clone())
             }
             Subscription::Pattern(pattern) => {
                 index.remove_pattern(pattern, key);
-                Hold::kept_pattern(&self.node, self.shard, pattern)
+                On::Pattern(pattern.clone())
             }
             Subscription::Personal(_) => return,
-        });
+        };
+        drop(Hold::new(&self.node, self.shard, held));
     }
 
     /// Recomputes whether the connection receives its user's events, and those for everyone.
@@ -162,8 +163,8 @@ impl Directory {
     pub(super) fn release_user(&self, connection: &mut Connection) {
         let holds = std::mem::take(&mut connection.subscriber.holds_user);
         if let (true, Some(identity)) = (holds, &connection.subscriber.identity) {
-            let dialect = connection.mounted().number;
-            drop(Hold::kept_user(&self.node, self.shard, dialect, &identity.user));
+            let (user, dialect) = (identity.user.clone(), connection.mounted().number);
+            drop(Hold::new(&self.node, self.shard, On::User { user, dialect }));
         }
     }
 }

@@ -15,7 +15,8 @@ pub(super) struct Hold {
     on: Option<On>,
 }
 
-enum On {
+/// See [`Hold`].
+pub(super) enum On {
     User { user: UserId, dialect: usize },
     Channel(Channel),
     Pattern(Pattern),
@@ -56,7 +57,8 @@ impl Hold {
         (Self::new(node, shard, On::Pattern(pattern.clone())), in_force)
     }
 
-    fn new(node: &Arc<Node>, shard: usize, on: On) -> Self {
+    /// What was [kept](Self::keep) before.
+    pub(super) fn new(node: &Arc<Node>, shard: usize, on: On) -> Self {
         Self {
             node: node.clone(),
             shard,
@@ -64,26 +66,10 @@ impl Hold {
         }
     }
 
-    /// Leaves it to the caller to give back what is held, by dropping what `kept_…` makes of it.
+    /// Leaves it to the caller to give back what is held, by dropping another ([`Self::new`]).
     /// A connection with a guard for each of its subscriptions would be twice as large.
     pub(super) fn keep(mut self) {
         self.on = None;
-    }
-
-    /// What was kept for a user.
-    pub(super) fn kept_user(node: &Arc<Node>, shard: usize, dialect: usize, user: &UserId) -> Self {
-        let user = user.clone();
-        Self::new(node, shard, On::User { user, dialect })
-    }
-
-    /// What was kept for a channel.
-    pub(super) fn kept_channel(node: &Arc<Node>, shard: usize, channel: &Channel) -> Self {
-        Self::new(node, shard, On::Channel(channel.clone()))
-    }
-
-    /// What was kept for a pattern.
-    pub(super) fn kept_pattern(node: &Arc<Node>, shard: usize, pattern: &Pattern) -> Self {
-        Self::new(node, shard, On::Pattern(pattern.clone()))
     }
 }
 

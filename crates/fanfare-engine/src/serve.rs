@@ -61,7 +61,7 @@ pub(super) async fn run(shard: &Rc<Shard>, key: Key) {
 /// One turn of a connection's task: looks at its socket until there is no more or the turn's work is done. One that has been
 /// `called` has the whole turn, whatever it owes.
 fn poll(shard: &Rc<Shard>, key: Key, cx: &mut Context<'_>, called: bool) -> Poll<Looked> {
-    let mut work = 0;
+    let (mut work, moment) = (0, shard.node.now()); // a turn is short
     while work < work::TURN {
         let mut connections = shard.connections.borrow_mut();
         let Some(driver) = connections.at(key) else {
@@ -69,7 +69,6 @@ fn poll(shard: &Rc<Shard>, key: Key, cx: &mut Context<'_>, called: bool) -> Poll
         };
         driver.register(cx.waker());
         let tools = &mut *shard.tools.borrow_mut();
-        let moment = shard.node.now();
         let mut turn = Turn::new(shard, (key, driver), &mut tools.codec, moment);
         let buffer = &mut tools.read_buffer;
         // A panic in a dialect or in our own code for this connection is this connection's alone.

@@ -173,7 +173,7 @@ impl Connection {
 
     /// Whether what it asked for is not answered yet. It is not read from meanwhile.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.dialogue.is_waiting()
+        self.dialogue.open > 0
     }
 }
 
@@ -229,7 +229,7 @@ impl Connection {
 
     fn keep_alive(&mut self, moment: Moment) -> Option<Steps> {
         let settings = self.admission.dialect().settings();
-        let is_waiting = self.dialogue.is_waiting();
+        let is_waiting = self.dialogue.open > 0;
         match self.liveness.take_due(&settings, is_waiting, moment)? {
             Due::Expiry => {
                 return Some(self.think(moment, |talk, context, steps| talk.expired(context, steps)));
@@ -258,7 +258,9 @@ impl Connection {
             connection: self.id,
             identity: self.subscriber.proven(),
         };
-        self.dialogue.think(&context, act)
+        let mut steps = Steps::new();
+        act(&mut *self.dialogue.conversation, &context, &mut steps);
+        steps
     }
 
     /// Is of the dialect of `admission` from now on.
@@ -283,12 +285,12 @@ impl Connection {
 
     /// A command waits for its answer.
     pub(crate) fn wait(&mut self) {
-        self.dialogue.wait();
+        self.dialogue.open += 1;
     }
 
     /// The answer has come.
     pub(crate) fn resume(&mut self, moment: Moment) {
-        self.dialogue.resume();
+        self.dialogue.open -= 1;
         self.liveness.read(moment.ms); // it was not read from meanwhile
     }
 

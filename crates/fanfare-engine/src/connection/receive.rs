@@ -40,22 +40,16 @@ pub(crate) struct Done {
 enum Taken {
     /// No whole message is there.
     NoMore,
-    /// Something that is dealt with already.
-    Handled,
-    /// A message, and what the conversation wants done for it.
-    Message(Steps),
-    /// A message of the dialect that this connection may turn out to speak.
-    Foreign(Box<str>),
-    /// A ping, and its pong.
-    Ping(Bytes),
-    /// A message over the rate.
-    Dropped,
-    /// One of too many over the rate.
-    TooMuch,
+    /// A message or a frame, and what is to be done for it.
+    Read(Received),
     /// The close frame, and its code.
     Closed(Option<u16>),
     /// Something that makes no sense.
     Bad(Violation),
+}
+
+impl Received {
+    const NOTHING_TO_DO: Self = Self::Steps(Steps::new());
 }
 
 impl Done {
@@ -78,32 +72,19 @@ pub(crate) fn receive(
     let frames = input.frames() - frames;
     done.work += work::of_stream(left - input.rest().len(), frames);
     if exceeds(own, &taken, frames, moment.ms) {
-        if let Taken::Ping(pong) = taken {
+        if let Taken::Read(Received::Ping(pong)) = taken {
             own.queue(pong, moment); // the ping itself was within the rate
         }
         own.end(Ending::RateLimited, moment);
         return Received::Nothing;
     }
-    Received::Steps(match taken {
-        Taken::NoMore => return Received::Nothing,
-        Taken::Foreign(text) => return Received::Foreign(text),
-        Taken::Ping(pong) => return Received::Ping(pong),
-        Taken::Message(steps) => steps,
-        Taken::Dropped => own.think(moment, |talk, context, steps| talk.limited(context, steps)),
-        Taken::Handled => Steps::new(),
-        Taken::TooMuch => {
-            own.end(Ending::RateLimited, moment);
-            Steps::new()
-        }
-        Taken::Closed(code) => {
-            own.closed_by_client(code, moment.ms);
-            return Received::Nothing;
-        }
-        Taken::Bad(violation) => {
-            own.violated(violation, moment.ms);
-            return Received::Nothing;
-        }
-    })
+    match taken {
+        Taken::NoMore => {}
+        Taken::Read(received) => return received,
+        Taken::Closed(code) => own.closed_by_client(code, moment.ms),
+        Taken::Bad(violation) => own.violated(violation, moment.ms),
+    }
+    Received::Nothing
 }
 
 /// Counts the `frames` of which something was taken beyond the one that the message itself counts for: those of a message
@@ -128,11 +109,13 @@ fn take_message(
         Err(violation) => Taken::Bad(violation),
         Ok(None) => Taken::NoMore,
         Ok(Some(Incoming::Close(close))) => Taken::Closed(close.map(|(code, _)| code)),
-        Ok(Some(Incoming::Text(text))) => on_message(own, Message::Text(text), moment, done),
-        Ok(Some(Incoming::Binary(bytes))) => on_message(own, Message::Binary(bytes), moment, done),
-        Ok(Some(_)) if !is_open => Taken::Handled,
-        Ok(Some(Incoming::Ping(payload))) => on_ping(own, Some(payload), moment, done),
-        Ok(Some(Incoming::Pong(_))) => on_ping(own, None, moment, done),
+        Ok(Some(incoming)) => Taken::Read(match incoming {
+            Incoming::Text(text) => on_message(own, Message::Text(text), moment, done),
+            Incoming::Binary(bytes) => on_message(own, Message::Binary(bytes), moment, done),
+            Incoming::Ping(payload) if is_open => on_ping(own, Some(payload), moment, done),
+            Incoming::Pong(_) if is_open => on_ping(own, None, moment, done),
+            _ => Received::NOTHING_TO_DO,
+        }),
     };
     own.dialogue.decoder = decoder;
     taken
@@ -140,52 +123,61 @@ fn take_message(
 
 /// Counts a frame.
 fn rule(own: &mut Connection, now: u64) -> Ruling {
-    let ruling = own.dialogue.rule(now);
+    let meter = own.dialogue.meter.as_mut();
+    let ruling = meter.map_or(Ruling::Pass, |meter| meter.rule(now));
     if ruling != Ruling::Pass {
         own.mounted().counters.rate_limited.fetch_add(1, Relaxed);
     }
     ruling
 }
 
+/// Ends a client that was over its rate for too long.
+fn too_much(own: &mut Connection, moment: Moment) -> Received {
+    own.end(Ending::RateLimited, moment);
+    Received::NOTHING_TO_DO
+}
+
 /// The client pinged, with a payload that is to come back, or answered a ping. One over the rate gets no answer: the error
 /// that a message gets would be more work than the pong.
-fn on_ping(own: &mut Connection, payload: Option<&[u8]>, moment: Moment, done: &mut Done) -> Taken {
+fn on_ping(own: &mut Connection, payload: Option<&[u8]>, moment: Moment, done: &mut Done) -> Received {
     match rule(own, moment.ms) {
         Ruling::Pass => {}
-        Ruling::Drop => return Taken::Handled,
-        Ruling::End => return Taken::TooMuch,
+        Ruling::Drop => return Received::NOTHING_TO_DO,
+        Ruling::End => return too_much(own, moment),
     }
     own.liveness.pinged(moment.ms);
     if let Some(payload) = payload {
         let pong = encode::pong_frame(payload);
         done.pongs += 1;
         if done.pongs <= PONGS {
-            return Taken::Ping(pong);
+            return Received::Ping(pong);
         }
         done.latest_pong = Some(pong);
     }
-    Taken::Handled
+    Received::NOTHING_TO_DO
 }
 
 /// Hands the conversation a message, unless its client sends too many, speaks another dialect or is at its end. A message
 /// that is not handed on was decompressed and checked, too.
-fn on_message(own: &mut Connection, message: Message<'_>, moment: Moment, done: &mut Done) -> Taken {
+fn on_message(own: &mut Connection, message: Message<'_>, moment: Moment, done: &mut Done) -> Received {
     done.work += work::of_message(message);
     if !own.is_open() {
-        return Taken::Handled;
+        return Received::NOTHING_TO_DO;
     }
     own.mounted().counters.received.fetch_add(1, Relaxed);
     match rule(own, moment.ms) {
         Ruling::Pass => {}
-        Ruling::Drop => return Taken::Dropped,
-        Ruling::End => return Taken::TooMuch,
+        Ruling::Drop => {
+            return Received::Steps(own.think(moment, |talk, context, steps| talk.limited(context, steps)));
+        }
+        Ruling::End => return too_much(own, moment),
     }
     if let (Some(successor), Message::Text(text)) = (&own.dialogue.successor, message)
         && successor.dialect.recognizes(text)
     {
-        return Taken::Foreign(text.into());
+        return Received::Foreign(text.into());
     }
-    Taken::Message(own.message(message, moment))
+    Received::Steps(own.message(message, moment))
 }
 
 impl Connection {

@@ -54,7 +54,8 @@ impl Subscriptions {
     }
 
     pub(crate) fn put(&mut self, wanted: Subscription, traits: Traits) {
-        self.count(traits);
+        self.showing_user += u32::from(traits.shows_user);
+        self.showing_everyone += u32::from(traits.shows_everyone);
         if self.few.len() < FEW && self.many.is_none() {
             self.few.reserve_exact(1);
             self.few.push((wanted, traits));
@@ -76,24 +77,16 @@ impl Subscriptions {
         Some(traits)
     }
 
-    fn count(&mut self, traits: Traits) {
-        self.showing_user += u32::from(traits.shows_user);
-        self.showing_everyone += u32::from(traits.shows_everyone);
-    }
-
-    /// Finds out anew what each shows.
+    /// Recomputes what each shows.
     pub(super) fn reassess(&mut self, assess: impl Fn(&Subscription, Traits) -> Traits) {
-        (self.showing_user, self.showing_everyone) = (0, 0);
+        let (mut users, mut everyone) = (0, 0);
         let few = self.few.iter_mut().map(|(wanted, traits)| (&*wanted, traits));
-        let all = few.chain(self.many.iter_mut().flat_map(|many| many.iter_mut()));
-        let mut found = Vec::new();
-        for (wanted, traits) in all {
+        for (wanted, traits) in few.chain(self.many.iter_mut().flat_map(|many| many.iter_mut())) {
             *traits = assess(wanted, *traits);
-            found.push(*traits);
+            users += u32::from(traits.shows_user);
+            everyone += u32::from(traits.shows_everyone);
         }
-        for traits in found {
-            self.count(traits);
-        }
+        (self.showing_user, self.showing_everyone) = (users, everyone);
     }
 }
 
