@@ -323,6 +323,9 @@ fn nothing_is_read_while_something_is_asked_and_that_is_no_silence() {
     assert!(texts.iter().all(String::is_empty), "pings alone: {texts:?}");
     pair.answer(Ok(Outcome::Subscribed(vec![Ok(())])));
     assert_eq!(pair.texts(), ["sub: ok", "later"]);
+    pair.send_text("sub a.c");
+    pair.advance(120_000);
+    pair.answer(Ok(Outcome::Subscribed(vec![Ok(())])));
     pair.advance(59_750);
     assert!(pair.server.is_open(), "the wait was no silence");
 }

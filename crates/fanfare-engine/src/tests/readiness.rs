@@ -55,6 +55,28 @@ fn a_run_of_events_is_cut_anywhere_and_stays_whole() {
 }
 
 #[test]
+fn an_event_that_was_begun_is_ended_before_the_connection() {
+    for room in 1..7 {
+        let small = DialectSettings {
+            send_queue: 2,
+            ..settings()
+        };
+        in_world(small, |world| async move {
+            let (mut alice, control) = connect(&world, "alice").await;
+            control.hold_for_client(room);
+            let mut reaches = Vec::new();
+            for _ in 0..4 {
+                reaches.push(world.publish("alice", "t", "\"event\"").await.reach);
+            }
+            let taken = |reach: &fanfare_core::Reach| reach.queued;
+            assert_eq!(reaches.iter().map(taken).collect::<Vec<_>>(), [1, 1, 0, 0]);
+            assert_eq!(alice.text().await, "\"event\"", "{room} bytes");
+            assert_eq!(alice.close().await, (1008, "slow_consumer".into()));
+        });
+    }
+}
+
+#[test]
 fn a_stream_that_becomes_unready_and_ready_again_loses_nothing() {
     in_world(settings(), |world| async move {
         let (mut alice, control) = connect(&world, "alice").await;
