@@ -25,7 +25,7 @@ const PRIVATE: Kind = Kind::new("private memory per idle connection", "bytes");
 const PSS_USED: Kind = Kind::new("Pss per connection after one event", "bytes");
 const EMPTY: Kind = Kind::new("Pss of the server without any", "MiB");
 const KEPT: Kind = Kind::new("kept after all have closed", "%");
-const KEPT_LATER: Kind = Kind::new("kept when a few more came and went", "%");
+const KEPT_LATER: Kind = Kind::new("kept after a few more", "%");
 
 /// Measures connections that listen to their users' events.
 pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {

@@ -50,7 +50,8 @@ impl fmt::Display for Origin {
             Self::File { file, line: 0 } => write!(f, "{}", file.display()),
             Self::File { file, line } => write!(f, "{}:{line}", file.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
-            Self::Flag(key) => write!(f, "command line {key}"),
+            Self::Flag(flag) if flag.starts_with("--") => f.write_str(flag),
+            Self::Flag(key) => write!(f, "--set {key}"),
             Self::Derived(reason) => f.write_str(reason),
         }
     }
@@ -101,7 +102,8 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.origin)?;
-        if !self.key.is_empty() {
+        let is_named = matches!(&self.origin, Origin::Flag(key) if *key == self.key);
+        if !self.key.is_empty() && !is_named {
             // A quoted key may contain any character, even line breaks.
             write!(f, "{}: ", self.key.escape_debug())?;
         }

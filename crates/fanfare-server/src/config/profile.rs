@@ -82,7 +82,15 @@ impl Choice {
             names.map(ToOwned::to_owned).collect()
         };
         let by_flag = split(&sources.dialects.join(","));
-        let by_variable = split(variable(DIALECTS).unwrap_or_default());
+        // A dialect's name as the profile is a choice, too, and flags take precedence over variables.
+        let is_chosen = sources
+            .profile
+            .as_deref()
+            .is_some_and(|name| ![DEFAULT, PRODUCTION].contains(&name));
+        let by_variable = variable(DIALECTS)
+            .filter(|_| !is_chosen)
+            .map(split)
+            .unwrap_or_default();
         let (dialects, source) = if !by_flag.is_empty() {
             (by_flag, Source::Flag("--dialect".to_owned()))
         } else if !by_variable.is_empty() {
@@ -137,8 +145,7 @@ pub(super) fn read(
             None => {
                 let names = dialects.iter().filter(|dialect| !dialect.hidden);
                 let names: Vec<String> = names.map(|dialect| dialect.name.to_owned()).collect();
-                let text = format!("found {}, {}", quoted(name), unknown("dialect", name, &names));
-                reader.problem(0, "", text);
+                reader.problem(0, "", unknown("dialect", name, &names));
             }
         }
     }
@@ -197,5 +204,9 @@ pub(super) fn listener_tables(places: &[Place]) -> String {
 fn unknown(what: &str, name: &str, known: &[String]) -> String {
     let near = nearest(name, known.iter().map(String::as_str));
     let hint = hint(near.map(|near| format!("`{near}`")));
-    format!("unknown {what}, expected one of {}{hint}", known.join(", "))
+    format!(
+        "unknown {what} {}, expected one of {}{hint}",
+        quoted(name),
+        known.join(", ")
+    )
 }

@@ -179,20 +179,20 @@ fn address_of(bound: &[Bound]) -> SocketAddr {
     first.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
 }
 
-/// Says why an address cannot be listened on. `own` is what this process listens on already.
+/// Returns why an address cannot be listened on. `own` are the doors that this process has opened already.
 fn explain(failed: &BindError, key: &str, own: &[OpenDoor]) -> String {
     let BindError { address, error } = failed;
     let owner = own
         .iter()
         .map(|door| door.listening.address)
         .find(|own| own.port() == address.port());
-    let hint = match (error.kind(), owner) {
-        (ErrorKind::AddrInUse, Some(own)) => format!(" (this configuration already listens on {own})"),
-        (ErrorKind::AddrInUse, None) if address.port() == 0 => " (no port is free)".to_owned(),
-        (ErrorKind::AddrInUse, None) => " (another program has this port)".to_owned(),
-        (ErrorKind::PermissionDenied, _) => " (ports below 1024 need a privilege)".to_owned(),
-        (ErrorKind::AddrNotAvailable, _) => " (no interface of this machine has that address)".to_owned(),
-        _ => String::new(),
+    let reason = match (error.kind(), owner) {
+        (ErrorKind::AddrInUse, Some(own)) => format!("this configuration already listens on {own}"),
+        (ErrorKind::AddrInUse, None) if address.port() == 0 => "no port is free".to_owned(),
+        (ErrorKind::AddrInUse, None) => "another program has this port".to_owned(),
+        (ErrorKind::PermissionDenied, _) => format!("{error} (ports below 1024 need a privilege)"),
+        (ErrorKind::AddrNotAvailable, _) => "no interface of this machine has that address".to_owned(),
+        _ => error.to_string(),
     };
-    format!("cannot listen on {address}, set by {key}: {error}{hint}")
+    format!("cannot listen on {address}, set by {key}: {reason}")
 }

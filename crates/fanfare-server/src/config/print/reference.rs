@@ -24,30 +24,30 @@ A setting is looked for in five places; the later beats the earlier:
 The file is TOML: the one that `--config FILE` or `FANFARE_CONFIG` names, which must exist, or else the first of";
 
 const ADVICE: &str = "\
-`fanfare config check` lists everything that is wrong, with file, line and key, and exits with 2 if anything is.
-`fanfare config show` prints what is in force and where each value was set, without the secrets. `fanfare config
-default` prints an example file with every setting.
+`fanfare config check` lists every error with file, line and key, and exits with 2 if there is one. `fanfare config
+show` prints each effective value and where it was set, without secrets. `fanfare config default` prints an example
+file with every setting.
 
 An unknown key is an error, and so is an unknown variable that begins with `FANFARE_`. Relative paths start at the
 working directory.";
 
 const DIALECTS: &str = "\
 `--dialect NAME`, which may be repeated, serves these dialects alone, each on the first of its addresses, in either of the
-first two profiles: `--profile production --dialect topics`. `FANFARE_DIALECTS` is the same for the environment. The name of
-a dialect as a profile is the older form. Configured listeners name their dialects themselves: `--dialect` beside them is an
-error.";
+first two profiles: `--profile production --dialect topics`. `FANFARE_DIALECTS` is the same for the environment; a dialect that
+a flag names takes precedence. `--profile topics` is the older form of `--dialect topics`. Configured listeners name their
+dialects themselves: `--dialect` together with them is an error.";
 
 const ENVIRONMENT: &str = "\
-Every setting has a variable: `FANFARE_`, and then the key in upper case with `_` between its parts. Lists are
-written with commas (`FANFARE_AUTH_ALLOWED_ORIGINS=https://a.example,https://b.example`), tables that repeat as TOML
+Every setting has a variable: `FANFARE_`, then the key in upper case with `_` between its parts. Lists are
+separated by commas (`FANFARE_AUTH_ALLOWED_ORIGINS=https://a.example,https://b.example`); repeated tables are TOML
 (`FANFARE_LISTENER='[{ bind = \"0.0.0.0:9000\", dialects = [] }]'`). An empty variable counts as not set. The
 variables by which Kubernetes describes a service named `fanfare` to its neighbours (`FANFARE_SERVICE_HOST`,
 `FANFARE_PORT_8081_TCP`, …) are ignored.";
 
 const INHERITED: &str = "\
-These variables are understood too, by the names that other servers gave them. `FANFARE_…` beats them, and of
-several for one key the first in the table wins. What sets a host, a port or whether a dialect is served changes the
-listeners of the profile; where listeners are configured it is not used, and a warning says so.";
+Fanfare also accepts these variables of other servers. `FANFARE_…` takes precedence over them, and of several for one key
+the first in the table wins. The variables for a host, a port, or whether a dialect is served change the listeners of the
+profile. If listeners are configured they have no effect, and the server warns of them.";
 
 const FORMS: &str = "\
 | form | written as |

@@ -288,8 +288,8 @@ fn flags() {
     };
     assert_eq!(
         flags(&[("resp.bnd", "x"), ("resp.max_connections", "x")]),
-        "command line resp.bnd: unknown key; did you mean `resp.bind`?\n\
-         command line resp.max_connections: resp.max_connections: found \"x\", expected a whole number from 1 to \
+        "--set resp.bnd: unknown key; did you mean `resp.bind`?\n\
+         --set resp.max_connections: found \"x\", expected a whole number from 1 to \
          1000000"
     );
 }

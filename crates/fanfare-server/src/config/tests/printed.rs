@@ -170,7 +170,7 @@ fn show_tells_origins_and_keeps_secrets() {
         "kind = \"redis\" # from the scheme of broker.url".to_owned(),
         "bind = \"\" # off, as the broker is not \"memory\"".to_owned(),
         "password = \"***\" # environment FANFARE_RESP_PASSWORD".to_owned(),
-        "level = \"debug\" # command line log.level".to_owned(),
+        "level = \"debug\" # --set log.level".to_owned(),
         "access = \"nobody\" # profile production".to_owned(),
         "timeout = \"1800s\"".to_owned(),
     ] {

@@ -120,6 +120,20 @@ fn dialects_alone_in_either_profile() {
         &[],
         &["0.0.0.0:8081 chat", "0.0.0.0:3000 feed"],
     );
+    // A flag takes precedence over a variable, whichever of them names the dialects.
+    check(Some("chat"), &[], &variable, &["0.0.0.0:8081 chat"]);
+    check(
+        Some("chat"),
+        &["feed"],
+        &variable,
+        &["0.0.0.0:8081 chat", "0.0.0.0:3000 feed"],
+    );
+    check(
+        Some("default"),
+        &[],
+        &variable,
+        &["0.0.0.0:3000 feed", "0.0.0.0:8081 notify"],
+    );
     // Another server's variables still move the dialect.
     check(None, &["feed"], &[("FEED_PORT", "9")], &["0.0.0.0:9 feed"]);
 
@@ -128,7 +142,7 @@ fn dialects_alone_in_either_profile() {
     assert_eq!(loaded.config.auth.registration, Registration::Closed);
     let shown = show(&loaded, &large());
     for line in [
-        "bind = \"0.0.0.0:8081\" # command line --dialect",
+        "bind = \"0.0.0.0:8081\" # --dialect",
         "registration = \"closed\" # profile production",
     ] {
         assert!(
@@ -158,7 +172,7 @@ fn dialects_that_cannot_be_chosen() {
         &["fed"],
         &[],
         "",
-        "command line --dialect: found \"fed\", unknown dialect, expected one of notify, chat, feed; did you mean `feed`?",
+        "--dialect: unknown dialect \"fed\", expected one of notify, chat, feed; did you mean `feed`?",
     );
     check(
         &[],
@@ -171,7 +185,7 @@ fn dialects_that_cannot_be_chosen() {
         &["feed"],
         &[],
         listener,
-        "command line --dialect: found beside configured listeners (DIR/fanfare.toml:1), expected one of the two",
+        "--dialect: found beside configured listeners (DIR/fanfare.toml:1), expected one of the two",
     );
     // As always, a profile is below the file.
     let loaded = load_with(listener, chosen(Some("feed"), &[], &[]), &large()).unwrap();
