@@ -145,7 +145,7 @@ pub(super) fn read(
             None => {
                 let names = dialects.iter().filter(|dialect| !dialect.hidden);
                 let names: Vec<String> = names.map(|dialect| dialect.name.to_owned()).collect();
-                reader.problem(0, "", unknown("dialect", name, &names));
+                reader.problem(0, "", unknown(&format!("dialect {}", quoted(name)), name, &names));
             }
         }
     }
@@ -204,9 +204,5 @@ pub(super) fn listener_tables(places: &[Place]) -> String {
 fn unknown(what: &str, name: &str, known: &[String]) -> String {
     let near = nearest(name, known.iter().map(String::as_str));
     let hint = hint(near.map(|near| format!("`{near}`")));
-    format!(
-        "unknown {what} {}, expected one of {}{hint}",
-        quoted(name),
-        known.join(", ")
-    )
+    format!("unknown {what}, expected one of {}{hint}", known.join(", "))
 }

@@ -178,7 +178,7 @@ fn dialects_that_cannot_be_chosen() {
         &[],
         &[("FANFARE_DIALECTS", "feed,xyzzy")],
         "",
-        "environment FANFARE_DIALECTS: found \"xyzzy\", unknown dialect, expected one of notify, chat, feed",
+        "environment FANFARE_DIALECTS: unknown dialect \"xyzzy\", expected one of notify, chat, feed",
     );
     let listener = "[[listener]]\nbind = \"127.0.0.1:0\"\ndialects = [\"chat\"]\n";
     check(
