@@ -18,6 +18,7 @@ mod messages;
 mod passwords;
 mod restore;
 mod schema;
+mod session_ends;
 mod sessions;
 mod transaction;
 mod users;

@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::{Storage, StorageError, sessions, statement, transaction::Work};
+use super::{Storage, StorageError, session_ends, statement, transaction::Work};
 
 /// A change of a password.
 #[derive(Clone)]
@@ -51,7 +51,9 @@ impl Storage {
                     return Ok(None);
                 }
                 forget.execute(&mut *connection).await?;
-                sessions::end_all(connection, user_id, keep, now).await.map(Some)
+                session_ends::end_all(connection, user_id, keep, now)
+                    .await
+                    .map(Some)
             })
         });
         self.write(work, Option::is_some).await
@@ -116,7 +118,7 @@ impl Storage {
                 if update.execute(&mut *connection).await?.rows_affected() == 0 {
                     return Ok(None);
                 }
-                sessions::end_all(connection, user, None, now).await.map(Some)
+                session_ends::end_all(connection, user, None, now).await.map(Some)
             })
         });
         self.write(work, Option::is_some).await

@@ -4,7 +4,7 @@ use std::fmt;
 
 use sqlx::{Row, any::AnyRow};
 
-use super::{Statement, Storage, StorageError, list_of, statement, text_of, transaction::Work};
+use super::{Statement, Storage, StorageError, list_of, session_ends, statement, text_of, transaction::Work};
 
 /// A user, without secrets. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,9 +179,7 @@ impl Storage {
                 if before.iter().all(|role| roles.contains(role)) {
                     return Ok(Some(Vec::new()));
                 }
-                super::sessions::end_all(connection, id, None, now)
-                    .await
-                    .map(Some)
+                session_ends::end_all(connection, id, None, now).await.map(Some)
             })
         });
         self.write(work, Option::is_some).await
@@ -233,9 +231,7 @@ impl Storage {
                     return Ok(None);
                 }
                 match sessions_of {
-                    Some((user, now)) => super::sessions::end_all(connection, user, None, now)
-                        .await
-                        .map(Some),
+                    Some((user, now)) => session_ends::end_all(connection, user, None, now).await.map(Some),
                     None => Ok(Some(Vec::new())),
                 }
             })

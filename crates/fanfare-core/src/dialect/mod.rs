@@ -18,16 +18,18 @@ mod http;
 mod kind;
 mod listening;
 mod render;
+mod request;
 
 pub use conversation::{
     Command, Context, Conversation, Converse, Draft, Message, Outcome, Receives, Reception, Right, Step,
     Steps, Token,
 };
-pub use handshake::{About, Accept, Offer, Rejection, RequestHead, path_matches};
+pub use handshake::{About, Accept, Offer, Rejection};
 pub use http::{Call, Endpoint, HttpError, HttpReply, Plan, Respond};
 pub use kind::{Description, DialectDefaults, DialectKind};
 pub use listening::{ListenMessage, ListenPlan, Listening};
 pub use render::{Render, Rendering};
+pub use request::{RequestHead, path_matches};
 
 /// A configured client protocol: all four sides of it.
 pub trait Dialect: Accept + Converse + Render + Respond {}

@@ -1,19 +1,8 @@
 //! The types of this protocol's HTTP bodies, which are its part of the `OpenAPI` document.
 
-use fanfare_core::{ConnectionFacts, timestamp};
+use fanfare_core::{ConnectionFacts, NodeFacts, timestamp};
 use serde::Serialize;
-use utoipa::{OpenApi, ToSchema};
-
-use super::{errors::BroadcastError, http, notify};
-
-/// This dialect's part of the `OpenAPI` document.
-#[derive(OpenApi)]
-#[openapi(
-    tags((name = "Notifications", description = "On listeners that serve broadcast.")),
-    paths(notify::plan, http::status),
-    components(schemas(Health, Metrics, BroadcastError<'static>))
-)]
-pub(super) struct Api;
+use utoipa::ToSchema;
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
@@ -158,4 +147,9 @@ pub(super) struct Configuration {
     pub(super) workers: usize,
     pub(super) debug: bool,
     pub(super) log_level: String,
+}
+
+/// Returns the seconds since the start, with one decimal.
+pub(super) fn uptime(node: &NodeFacts) -> f64 {
+    (node.uptime.as_secs_f64() * 10.0).round() / 10.0
 }

@@ -4,6 +4,7 @@ use fanfare_core::{
     BrokerHealth, Call, DialectFacts, Endpoint, Figure, FigureValue, HttpError, HttpReply, JsonMap,
     NodeFacts, Plan, Report, Respond, fields, timestamp,
 };
+use utoipa::OpenApi;
 
 use super::{
     Broadcast,
@@ -11,9 +12,19 @@ use super::{
     forms::{
         BroadcastStatus, Configuration, Connection, Counted, Health, Limited, Listed, Metrics,
         NotificationFigures, NotificationService, Running, Server, ServerFigures, ServerInfo, Shutdown,
+        uptime,
     },
     notify,
 };
+
+/// This dialect's part of the `OpenAPI` document.
+#[derive(OpenApi)]
+#[openapi(
+    tags((name = "Notifications", description = "On listeners that serve broadcast.")),
+    paths(notify::plan, status),
+    components(schemas(Health, Metrics, BroadcastError<'static>))
+)]
+pub(super) struct Api;
 
 /// The path of the full report.
 const PATH: &str = "/status";
@@ -192,9 +203,4 @@ pub(super) fn status(report: &Report, interval_seconds: u64) -> HttpReply {
         },
     };
     HttpReply::json(200, &body)
-}
-
-/// Returns the seconds since the start, with one decimal.
-pub(super) fn uptime(node: &NodeFacts) -> f64 {
-    (node.uptime.as_secs_f64() * 10.0).round() / 10.0
 }

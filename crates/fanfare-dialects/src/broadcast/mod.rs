@@ -49,7 +49,7 @@ impl DialectKind for Kind {
 
     fn describe(&self) -> Description {
         Description {
-            openapi: describe::refusing::<forms::Api, errors::BroadcastError<'_>>(),
+            openapi: describe::refusing::<http::Api, errors::BroadcastError<'_>>(),
             asyncapi: include_str!("asyncapi.json"),
         }
     }

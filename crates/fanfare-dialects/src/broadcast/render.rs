@@ -7,7 +7,7 @@ use fanfare_core::{Audience, DialectFacts, Ending, Event, NodeFacts, Render, Ren
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Broadcast, fields::Fields, http::uptime};
+use super::{Broadcast, fields::Fields, forms::uptime};
 
 /// The types of all messages except events. Clients cannot publish events of these types.
 const TYPES: &[&str] = &[

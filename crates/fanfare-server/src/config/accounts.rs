@@ -8,7 +8,7 @@ use fanfare_core::{DurationText, GuardedUrl};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::form::Text;
+use super::text::Text;
 use super::types::{Optional, Secret};
 
 /// How tokens are verified, and who may connect.

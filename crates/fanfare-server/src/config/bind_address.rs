@@ -7,8 +7,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::form::Text;
-use super::model::Config;
+use super::text::{Text, Textual};
 
 /// Where to listen: an IP address, `localhost` or every address of the machine, and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
@@ -27,6 +26,10 @@ pub(super) enum BindHost {
     Localhost,
     /// Every address of the machine, written without a host.
     Every,
+}
+
+impl Textual for BindAddress {
+    const KIND: Option<&'static str> = Some("address");
 }
 
 impl BindAddress {
@@ -78,20 +81,15 @@ impl BindAddress {
             .any(|own| theirs.iter().any(|other| overlap(own, *other)))
     }
 
+    /// Returns whether it is one IP address, not a name.
+    pub(super) fn is_ip(self) -> bool {
+        matches!(self.host, BindHost::Ip(..))
+    }
+
     /// Returns whether this is `[::]`, and `other` has its port on IPv4.
     pub(super) fn leaves_ipv4_to(self, other: Self) -> bool {
         let is_every_ipv6 = matches!(self.host, BindHost::Ip(IpAddr::V6(ip), _) if ip.is_unspecified());
         is_every_ipv6 && self.port == other.port && other.sockets().iter().any(SocketAddr::is_ipv4)
-    }
-}
-
-impl Config {
-    /// Returns whether the IPv6 sockets of `bind` accept IPv4 too: those of `[::]` do, unless another address of this
-    /// configuration has the port there.
-    pub fn is_dual_stack(&self, bind: BindAddress) -> bool {
-        let listeners = self.listener.iter().map(|listener| listener.bind);
-        let mut others = listeners.chain(self.resp.bind);
-        matches!(bind.host, BindHost::Ip(..)) && !others.any(|other| bind.leaves_ipv4_to(other))
     }
 }
 

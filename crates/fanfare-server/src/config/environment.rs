@@ -3,6 +3,7 @@
 use fanfare_core::{Inherited, Target, Unit};
 
 use super::dialect::DialectInfo;
+use super::found::variable;
 use super::kind::{hint, nearest};
 use super::layer::{Reader, Source};
 use super::merged::Merged;
@@ -67,13 +68,6 @@ pub(super) fn inherited(
     }))
 }
 
-/// Returns the value of a variable, without trailing line ends. An empty one counts as not set.
-pub(super) fn get<'a>(env: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    let (_, value) = env.iter().rev().find(|(variable, _)| variable == name)?;
-    let value = without_line_ends(value);
-    (!value.is_empty()).then_some(value)
-}
-
 /// Reads the variables with other servers' names. `FANFARE_…` takes precedence.
 pub(super) fn read_inherited(
     schema: &Schema,
@@ -83,7 +77,7 @@ pub(super) fn read_inherited(
 ) {
     let mut taken: Vec<&str> = Vec::new();
     for (_, inherited) in inherited(dialects) {
-        let (Some(text), Target::Key(key)) = (get(env, inherited.variable), inherited.target) else {
+        let (Some(text), Target::Key(key)) = (variable(env, inherited.variable), inherited.target) else {
             continue;
         };
         if !taken.contains(&key) {

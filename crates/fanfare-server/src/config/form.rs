@@ -1,15 +1,13 @@
 //! The forms of a text, by their names in the JSON schema (`x-kind`).
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use fanfare_accounts::storage::StorageUrl;
 use fanfare_core::{GuardedUrl, HIDDEN, Pattern};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::bind_address::BindAddress;
-use super::types::{Secret, parse_network};
+use super::types::parse_network;
 
 /// A form of a text.
 #[derive(Debug)]
@@ -104,46 +102,5 @@ impl Form {
     /// Returns whether any text has this form.
     pub(super) fn is_plain(&self) -> bool {
         self.kind.is_empty()
-    }
-}
-
-/// A type whose values are written as text of a form.
-pub(super) trait Textual {
-    /// The form's name.
-    const KIND: Option<&'static str>;
-}
-
-macro_rules! textual {
-    ($($type:ty = $kind:expr),+ $(,)?) => {$(
-        impl Textual for $type {
-            const KIND: Option<&'static str> = $kind;
-        }
-    )+};
-}
-
-textual! {
-    BindAddress = Some("address"),
-    GuardedUrl = Some("url"),
-    PathBuf = Some("path"),
-    Secret = Some("secret"),
-    StorageUrl = Some("database"),
-    String = None,
-    ipnet::IpNet = Some("network"),
-}
-
-/// The JSON schema of a `T` that is written as a text: `#[schemars(with = "Text<PathBuf>")]`.
-pub(super) struct Text<T>(std::marker::PhantomData<T>);
-
-impl<T: Textual> JsonSchema for Text<T> {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        T::KIND.unwrap_or("text").into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let mut schema = json_schema!({ "type": "string" });
-        if let Some(kind) = T::KIND {
-            schema.insert("x-kind".to_owned(), kind.into());
-        }
-        schema
     }
 }

@@ -1,9 +1,8 @@
 //! Values as they were found: in TOML, with their lines, or as the plain text of a variable or a flag.
 
-use toml::Value;
 use toml::de::DeValue;
 
-use super::kind::Kind;
+use super::types::without_line_ends;
 
 /// Returns a value's type.
 pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
@@ -43,30 +42,6 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// Returns plain text, as the environment has it, as TOML for a setting of this kind. A text that does not fit stays a
-/// text, which the check of the kind then refuses.
-pub(super) fn to_toml(kind: &Kind, text: &str) -> String {
-    let as_text = || Value::from(text).to_string();
-    match kind {
-        Kind::Bool => boolean(text).map_or_else(as_text, |value| value.to_string()),
-        Kind::Integer { .. } => {
-            let number = text.trim().parse::<i64>();
-            number.map_or_else(|_| as_text(), |number| number.to_string())
-        }
-        Kind::Duration { .. } | Kind::Text { .. } | Kind::OneOf(_) => as_text(),
-        // Broken TOML must not pass as one odd item.
-        Kind::List(item) if !text.trim_start().starts_with('[') => {
-            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-            let parts: Vec<_> = parts.map(|part| to_toml(item, part)).collect();
-            format!("[{}]", parts.join(", "))
-        }
-        Kind::List(_) | Kind::Table(_) | Kind::Tables(_) => match DeValue::parse(text) {
-            Ok(_) => text.to_owned(),
-            Err(_) => as_text(),
-        },
-    }
-}
-
 /// Reads `true`, `1`, `false` or `0`.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
@@ -74,6 +49,13 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
         "false" | "0" => Some(false),
         _ => None,
     }
+}
+
+/// Returns the value of a variable, without trailing line ends. An empty one counts as not set.
+pub(super) fn variable<'a>(env: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let (_, value) = env.iter().rev().find(|(known, _)| known == name)?;
+    let value = without_line_ends(value);
+    (!value.is_empty()).then_some(value)
 }
 
 /// The offsets at which the lines of a text begin.

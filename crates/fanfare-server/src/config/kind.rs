@@ -7,8 +7,7 @@ use toml::Value;
 use toml::de::DeValue;
 
 use super::form::Form;
-use super::found::{shown, type_name};
-use super::schema::Key;
+use super::found::{boolean, shown, type_name};
 use super::types;
 
 /// The type of a setting.
@@ -34,6 +33,21 @@ pub(super) enum Kind {
     Table(Vec<Key>),
     /// A table that repeats, `[[name]]`.
     Tables(Vec<Key>),
+}
+
+/// One key of a table.
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    pub(super) name: String,
+    pub(super) doc: String,
+    pub(super) kind: Kind,
+    /// The default; none for tables and for required keys.
+    pub(super) default: Option<Value>,
+    pub(super) required: bool,
+    /// For tests only, and not documented.
+    pub(super) hidden: bool,
+    /// Names a file that holds another key's value; all of these are documented together.
+    pub(super) is_file_form: bool,
 }
 
 impl Kind {
@@ -62,6 +76,30 @@ impl Kind {
             let expected = self.expected(found.as_str());
             format!("found {}, expected {expected}{}", self.found(found), hint())
         })
+    }
+
+    /// Returns plain text, as the environment has it, as TOML for a setting of this kind. A text that does not fit stays a
+    /// text, which the check of the kind then refuses.
+    pub(super) fn to_toml(&self, text: &str) -> String {
+        let as_text = || Value::from(text).to_string();
+        match self {
+            Self::Bool => boolean(text).map_or_else(as_text, |value| value.to_string()),
+            Self::Integer { .. } => {
+                let number = text.trim().parse::<i64>();
+                number.map_or_else(|_| as_text(), |number| number.to_string())
+            }
+            Self::Duration { .. } | Self::Text { .. } | Self::OneOf(_) => as_text(),
+            // Broken TOML must not pass as one odd item.
+            Self::List(item) if !text.trim_start().starts_with('[') => {
+                let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+                let parts: Vec<_> = parts.map(|part| item.to_toml(part)).collect();
+                format!("[{}]", parts.join(", "))
+            }
+            Self::List(_) | Self::Table(_) | Self::Tables(_) => match DeValue::parse(text) {
+                Ok(_) => text.to_owned(),
+                Err(_) => as_text(),
+            },
+        }
     }
 
     fn takes(&self, text: &str) -> bool {

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
 
-use super::found::{Lines, to_toml, type_name};
-use super::kind::{Kind, hint, nearest};
+use super::found::{Lines, type_name};
+use super::kind::{Key, Kind, hint, nearest};
 use super::merged::Merged;
 use super::origin::{Origin, Problem};
-use super::profile;
-use super::schema::{Key, Schema, join};
+use super::schema::{Schema, join};
+
+/// The default profile, whose values are the settings' defaults.
+pub(super) const DEFAULT_PROFILE: &str = "default";
 
 /// The source of a layer.
 #[derive(Clone, Debug)]
@@ -25,7 +27,7 @@ impl Source {
     /// Returns the origin of a value on `line`.
     pub(super) fn at(&self, line: usize) -> Origin {
         match self {
-            Self::Profile(name) if name == profile::DEFAULT => Origin::Default,
+            Self::Profile(name) if name == DEFAULT_PROFILE => Origin::Default,
             Self::Profile(name) => Origin::Profile(name.clone()),
             Self::File(file) => Origin::File {
                 file: file.clone(),
@@ -77,7 +79,7 @@ impl<'a> Reader<'a> {
     /// Reads one value that is plain text, as the environment has it.
     pub(super) fn plain(&mut self, path: &str, text: &str) {
         if let Some(key) = self.schema.find(path) {
-            self.toml(path, &to_toml(&key.kind, text));
+            self.toml(path, &key.kind.to_toml(text));
         }
     }
 

@@ -8,62 +8,16 @@ use toml::Value;
 use toml::de::DeValue;
 
 use super::dialect::DialectInfo;
+use super::found::variable;
 use super::kind::{hint, nearest};
 use super::layer::{Reader, Source};
 use super::merged::Merged;
 use super::model::Config;
 use super::origin::{ConfigErrors, Origin, Origins, Problem};
 use super::schema::Schema;
+use super::sources::Sources;
 use super::{checks, derived, environment, file, placement, profile, secret_files};
 use crate::telemetry;
-
-/// The sources of a configuration.
-#[derive(Clone, Default)]
-pub struct Sources {
-    /// The file of `--config`, which must exist. Without it, the first of the default files that exists is read, if
-    /// any.
-    pub file: Option<PathBuf>,
-    /// The profile of `--profile`.
-    pub profile: Option<String>,
-    /// The dialects of `--dialect`, which are then served alone.
-    pub dialects: Vec<String>,
-    /// The environment.
-    pub env: Vec<(String, String)>,
-    /// Values from the command line: a key such as `resp.bind`, and its value in TOML or as plain text.
-    pub overrides: Vec<(String, String)>,
-}
-
-impl Sources {
-    /// Returns the environment of this process, without a file or flags. Variables that are not Unicode are left out:
-    /// no setting has such a value.
-    pub fn from_process() -> Self {
-        let env = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-        });
-        Self {
-            env: env.collect(),
-            ..Self::default()
-        }
-    }
-}
-
-/// The environment and the flags may contain secrets, so neither is shown.
-impl fmt::Debug for Sources {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            profile,
-            dialects,
-            env: _,
-            overrides: _,
-        } = self;
-        f.debug_struct("Sources")
-            .field("file", file)
-            .field("profile", profile)
-            .field("dialects", dialects)
-            .finish_non_exhaustive()
-    }
-}
 
 /// A configuration that passed every check.
 #[derive(Clone)]
@@ -144,7 +98,7 @@ pub fn load(sources: &Sources, dialects: &[DialectInfo]) -> Result<Loaded, Confi
     let env = &sources.env;
     let choice = profile::Choice::new(sources);
     let named_file = sources.file.as_deref();
-    let named_file = named_file.or_else(|| environment::get(env, "FANFARE_CONFIG").map(Path::new));
+    let named_file = named_file.or_else(|| variable(env, "FANFARE_CONFIG").map(Path::new));
 
     let mut merged = Merged::with_defaults(&schema);
     let (placements, problems) = placement::read(dialects, env);
@@ -217,7 +171,7 @@ fn read_flag(schema: &Schema, path: &str, text: &str, merged: &mut Merged) {
 
 fn log_filter(env: &[(String, String)], config: &Config, problems: &mut Vec<Problem>) -> String {
     const VARIABLE: &str = "FANFARE_LOG";
-    let Some(filter) = environment::get(env, VARIABLE) else {
+    let Some(filter) = variable(env, VARIABLE) else {
         return config.log.level.name().to_owned();
     };
     if let Err(reason) = telemetry::filter(filter) {

@@ -30,6 +30,8 @@ mod print;
 mod profile;
 mod schema;
 mod secret_files;
+mod sources;
+mod text;
 mod types;
 
 #[cfg(test)]
@@ -43,9 +45,10 @@ pub use bind_address::BindAddress;
 pub use broker::{Broker, BrokerKind};
 pub use dialect::{DialectConfig, DialectInfo};
 pub use file::DEFAULT_FILES;
-pub use load::{Loaded, Sources, load};
+pub use load::{Loaded, load};
 pub use model::{Api, Config, Limits, Listener, Log, LogFormat, LogLevel, Resp, Server, Shutdown, Tls};
 pub use origin::{ConfigErrors, Origin, Origins, Problem};
 pub use print::{example, json_schema, reference, show};
+pub use sources::Sources;
 pub(crate) use types::without_line_ends;
 pub use types::{Secret, parse_network};

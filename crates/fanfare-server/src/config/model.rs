@@ -19,7 +19,7 @@ use super::accounts::{Auth, Storage};
 use super::bind_address::{BindAddress, BindHost};
 use super::broker::Broker;
 use super::dialect::DialectConfig;
-use super::form::Text;
+use super::text::Text;
 use super::types::{self, Optional, Secret};
 
 /// The configuration of one Fanfare process.
@@ -73,6 +73,16 @@ pub struct Config {
 
     /// How the process uses the machine.
     pub server: Server,
+}
+
+impl Config {
+    /// Returns whether the IPv6 sockets of `bind` accept IPv4 too: those of `[::]` do, unless another address of this
+    /// configuration has the port there.
+    pub fn is_dual_stack(&self, bind: BindAddress) -> bool {
+        let listeners = self.listener.iter().map(|listener| listener.bind);
+        let mut others = listeners.chain(self.resp.bind);
+        bind.is_ip() && !others.any(|other| bind.leaves_ipv4_to(other))
+    }
 }
 
 impl Default for Config {

@@ -9,8 +9,7 @@ use fanfare_core::{Inherited, Target};
 
 use super::bind_address::{BindAddress, BindHost};
 use super::dialect::DialectInfo;
-use super::environment;
-use super::found::{boolean, quoted};
+use super::found::{boolean, quoted, variable};
 use super::origin::{Origin, Problem};
 
 /// The effect of one variable on a dialect's listeners.
@@ -45,7 +44,7 @@ pub(super) fn read(dialects: &[DialectInfo], env: &[(String, String)]) -> (Vec<P
     for dialect in dialects {
         let mut taken: Vec<Target> = Vec::new();
         for inherited in dialect.inherited {
-            let Some(text) = environment::get(env, inherited.variable) else {
+            let Some(text) = variable(env, inherited.variable) else {
                 continue;
             };
             if taken.contains(&inherited.target) {

@@ -1,18 +1,15 @@
 //! The profile layer: the values of a named set of defaults.
 
 use super::dialect::DialectInfo;
-use super::environment;
-use super::found::quoted;
+use super::found::{quoted, variable};
 use super::kind::{hint, nearest};
-use super::layer::{Reader, Source};
-use super::load::Sources;
+use super::layer::{DEFAULT_PROFILE, Reader, Source};
 use super::merged::Merged;
 use super::origin::{Origin, Problem};
 use super::placement::{self, Place, Placement};
 use super::schema::Schema;
+use super::sources::Sources;
 
-/// The default profile.
-pub(super) const DEFAULT: &str = "default";
 /// The profile without any default that a stranger could know or use.
 pub(super) const PRODUCTION: &str = "production";
 
@@ -40,7 +37,7 @@ pub(super) fn list(dialects: &[DialectInfo]) -> Vec<(String, String)> {
         .collect();
     let mut profiles = vec![
         (
-            DEFAULT.to_owned(),
+            DEFAULT_PROFILE.to_owned(),
             "Every dialect on the addresses that its clients expect.".to_owned(),
         ),
         (
@@ -74,9 +71,9 @@ pub(super) struct Choice {
 
 impl Choice {
     pub(super) fn new(sources: &Sources) -> Self {
-        let variable = |name| environment::get(&sources.env, name);
+        let variable = |name| variable(&sources.env, name);
         let profile = sources.profile.as_deref().or_else(|| variable("FANFARE_PROFILE"));
-        let profile = profile.unwrap_or(DEFAULT).to_owned();
+        let profile = profile.unwrap_or(DEFAULT_PROFILE).to_owned();
         let split = |names: &str| -> Vec<String> {
             let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
             names.map(ToOwned::to_owned).collect()
@@ -86,7 +83,7 @@ impl Choice {
         let is_chosen = sources
             .profile
             .as_deref()
-            .is_some_and(|name| ![DEFAULT, PRODUCTION].contains(&name));
+            .is_some_and(|name| ![DEFAULT_PROFILE, PRODUCTION].contains(&name));
         let by_variable = variable(DIALECTS)
             .filter(|_| !is_chosen)
             .map(split)
@@ -128,7 +125,7 @@ pub(super) fn read(
     let mut reader = Reader::new(schema, Source::Profile(name.to_owned()), merged);
     // A dialect's name is the default profile with that dialect alone.
     let mut chosen: Vec<&DialectInfo> = with_address(name).into_iter().collect();
-    if chosen.is_empty() && name != DEFAULT && name != PRODUCTION {
+    if chosen.is_empty() && name != DEFAULT_PROFILE && name != PRODUCTION {
         let names = list(dialects).into_iter().map(|(name, _)| name);
         return reader.problem(0, "", unknown("profile", name, &names.collect::<Vec<_>>()));
     }

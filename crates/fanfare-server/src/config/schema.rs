@@ -10,26 +10,11 @@ use toml::Value;
 use super::access::ChannelRule;
 use super::dialect::{DialectConfig, DialectInfo};
 use super::form::Form;
-use super::kind::Kind;
+use super::kind::{Key, Kind};
 use super::model::{Config, Listener, Tls};
 
 /// The end of the name of a key that names a file with another key's value.
 pub(super) const FILE_SUFFIX: &str = "_file";
-
-/// One key of a table.
-#[derive(Clone, Debug)]
-pub(super) struct Key {
-    pub(super) name: String,
-    pub(super) doc: String,
-    pub(super) kind: Kind,
-    /// The default; none for tables and for required keys.
-    pub(super) default: Option<Value>,
-    pub(super) required: bool,
-    /// For tests only, and not documented.
-    pub(super) hidden: bool,
-    /// Names a file that holds another key's value; all of these are documented together.
-    pub(super) is_file_form: bool,
-}
 
 /// All settings of a build.
 #[derive(Clone, Debug)]

@@ -14,12 +14,16 @@ use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::form::{Text, Textual};
+use super::text::{Text, Textual};
 
 /// A text that no log, error or printed configuration may show. `Debug`, `Display` and `Serialize` give `***`.
 #[derive(Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "Text<Secret>", description = "A secret.")]
 pub struct Secret(String);
+
+impl Textual for Secret {
+    const KIND: Option<&'static str> = Some("secret");
+}
 
 impl Secret {
     /// Wraps `text`. Trailing line ends are not part of it: `echo` and editors write them.

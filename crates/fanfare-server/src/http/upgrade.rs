@@ -66,15 +66,11 @@ pub(super) async fn upgrade(
     if head.method != Method::GET {
         return not_a_handshake(site, mounted, HandshakeError::NotGet);
     }
+    let address = site.client(peer, &head.headers);
     if !site.options.origins.allow(&head.headers) {
-        let address = site.client(peer, &head.headers);
-        let origin = head.headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
-        let origin = String::from_utf8_lossy(origin.unwrap_or_default());
-        note(site, mounted, "forbidden_origin", Some(&origin), Some(address));
-        return reply::failed(mounted, StatusCode::FORBIDDEN, "origin not allowed");
+        return foreign(&head.headers, site, mounted, address);
     }
     let mut called = None;
-    let address = site.client(peer, &head.headers);
     let judged = judge(&asked, &head.headers, site, mount, mounted, address, &mut called).await;
     let on_upgrade = head.extensions.remove::<OnUpgrade>();
     let admitted = match judged {
@@ -120,6 +116,14 @@ pub(super) async fn upgrade(
             )
         }
     }
+}
+
+/// Refuses a page of another origin.
+fn foreign(headers: &HeaderMap, site: &Site, mounted: &MountedDialect, address: IpAddr) -> Reply {
+    let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
+    let origin = String::from_utf8_lossy(origin.unwrap_or_default());
+    note(site, mounted, "forbidden_origin", Some(&origin), Some(address));
+    reply::failed(mounted, StatusCode::FORBIDDEN, "origin not allowed")
 }
 
 /// Tells a client that came too often that it is not let in.

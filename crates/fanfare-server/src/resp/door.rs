@@ -1,38 +1,22 @@
-//! What all connections of the door share, and the life of one connection.
+//! What all connections of the door share, and what the door needs of the rest of the server.
 
 use std::{
-    future::Future,
-    io,
-    net::SocketAddr,
-    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use fanfare_core::{Audience, BoxFuture, Event, LogThrottle, Receipt};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::Instant,
-};
+use tokio::time::Instant;
 
-use super::{
-    reader::{Limits, ProtocolError, Reader},
-    session::{Closing, Session},
-    stats::Stats,
-    wire::Wire,
-};
+use super::{reader::Limits, stats::Stats};
 use crate::auth::Credentials;
 
 /// What a connection over the limit is sent before it is closed.
 pub const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
-
-/// Replies are sent and publications settled before more is carried out once either is worth so much.
-const FULL_REPLIES: usize = 256 * 1024;
-const FULL_BATCH: usize = 4096;
 
 /// What the door needs of the rest of the server.
 pub trait Host: Send + Sync {
@@ -187,160 +171,11 @@ impl Door {
     }
 
     /// What a connection may send, logged in or not.
-    fn limits(&self, logged_in: bool) -> &Limits {
+    pub(super) fn limits(&self, logged_in: bool) -> &Limits {
         if logged_in {
             &self.limits
         } else {
             &Limits::BEFORE_LOGIN
         }
-    }
-}
-
-/// Serves one connection until it ends, misbehaves, or `shutdown` resolves. Commands that arrived whole before that
-/// are carried out and answered.
-///
-/// The caller sets `TCP_NODELAY` and keeps the number of connections in bounds.
-pub async fn serve<S>(stream: S, peer: SocketAddr, door: &Door, shutdown: impl Future<Output = ()>)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let _counted = door.stats.connection();
-    let mut connection = Connection {
-        door,
-        session: Session::new(door, peer),
-        reader: Reader::default(),
-        wire: Wire::new(stream, door.options.command_timeout),
-        half_sent: None,
-    };
-    // How a connection ends is its peer's business; there is nobody left to tell.
-    if let Err(error) = connection.run(pin!(shutdown)).await {
-        tracing::debug!(%peer, %error, "publisher's connection ended");
-    }
-}
-
-struct Connection<'a, S> {
-    door: &'a Door,
-    session: Session<'a>,
-    reader: Reader,
-    wire: Wire<S>,
-    /// When the command of which a part has arrived must be whole.
-    half_sent: Option<Instant>,
-}
-
-/// What ended the wait for more.
-enum Woken {
-    Read(io::Result<usize>),
-    Late,
-    Shutdown,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
-    async fn run(&mut self, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> io::Result<()> {
-        loop {
-            match self.wait(shutdown.as_mut()).await {
-                Woken::Read(Ok(0)) | Woken::Late | Woken::Shutdown => return self.wire.close().await,
-                Woken::Read(result) => result?,
-            };
-            let closing = self.process().await?;
-            // A publisher that sends as fast as it can must not be felt by the others.
-            tokio::task::yield_now().await;
-            match closing {
-                None => {}
-                Some(Closing::AtOnce) => return Ok(()),
-                Some(Closing::AfterReplies) => return self.wire.linger().await,
-            }
-        }
-    }
-
-    /// Waits for more from the peer, as long as that may take.
-    async fn wait(&mut self, shutdown: Pin<&mut impl Future<Output = ()>>) -> Woken {
-        let deadline = [self.half_sent, self.session.login_deadline()]
-            .into_iter()
-            .flatten()
-            .min();
-        let late = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
-        // Requests kept for a transaction are slices of the read buffer. Giving a hardly used buffer back between
-        // them would leave each holding one of its own.
-        let keep_buffer = self.session.in_transaction();
-        tokio::select! {
-            biased;
-            () = shutdown => Woken::Shutdown,
-            read = self.wire.fill(keep_buffer) => Woken::Read(read),
-            () = late => Woken::Late,
-        }
-    }
-
-    /// Carries out all that has arrived whole, and answers it.
-    async fn process(&mut self) -> io::Result<Option<Closing>> {
-        self.session.batch.now = SystemTime::now();
-        let mut any = false;
-        while self.session.closing.is_none() {
-            self.session.judge();
-            let limits = self.door.limits(self.session.logged_in());
-            match self.reader.next(&mut self.wire.buffer, limits) {
-                Ok(None) => break,
-                Ok(Some(request)) => {
-                    any = true;
-                    self.session.take(request);
-                    self.transaction().await?;
-                }
-                Err(error) => self.refuse(error),
-            }
-            self.flush_if_full().await?;
-        }
-        if self.wire.buffer.is_empty() {
-            self.half_sent = None;
-        } else if any || self.half_sent.is_none() {
-            self.half_sent = Some(Instant::now() + self.door.options.command_timeout);
-        }
-        self.flush().await?;
-        Ok(self.session.closing)
-    }
-
-    /// Carries out what `EXEC` has set free, if that was the command.
-    async fn transaction(&mut self) -> io::Result<()> {
-        for (spec, request) in self.session.take_executing() {
-            self.session.run(spec, &request);
-            self.flush_if_full().await?;
-        }
-        Ok(())
-    }
-
-    fn refuse(&mut self, error: ProtocolError) {
-        self.session.closing = Some(match error {
-            // Who speaks TLS would not understand the answer.
-            ProtocolError::Tls => Closing::AtOnce,
-            _ => Closing::AfterReplies,
-        });
-        if error == ProtocolError::Tls {
-            self.session
-                .warn_unwelcome("TLS on the Redis-protocol door, which has none: connection dropped");
-        } else {
-            self.session.writer.error(&format!("ERR Protocol error: {error}"));
-        }
-    }
-
-    async fn flush_if_full(&mut self) -> io::Result<()> {
-        let full = self.session.writer.out.len() >= FULL_REPLIES || self.session.batch.len() >= FULL_BATCH;
-        if full { self.flush().await } else { Ok(()) }
-    }
-
-    /// Publishes what waits for it and sends all replies.
-    async fn flush(&mut self) -> io::Result<()> {
-        let Session { batch, writer, .. } = &mut self.session;
-        batch.settle(&*self.door.options.host, writer).await;
-        self.session.count();
-        let writer = &mut self.session.writer;
-        if !writer.out.is_empty() {
-            self.wire.write(&writer.out).await?;
-            writer.out.clear();
-        }
-        self.session.shrink();
-        Ok(())
     }
 }

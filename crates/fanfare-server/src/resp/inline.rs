@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::reader::{Places, ProtocolError, Request};
+use super::request::{Places, ProtocolError, Request};
 
 /// Splits `line` (with or without the `\r` of its end); `None` if there is nothing in it.
 ///
@@ -28,7 +28,11 @@ pub(super) fn split(line: &[u8], max_args: usize) -> Result<Option<Request>, Pro
         rest = argument(rest, &mut text)?;
         places.push(begin..text.len());
     }
-    Ok((!places.is_empty()).then(|| Request::inline(Bytes::from(text), places)))
+    Ok((!places.is_empty()).then(|| Request {
+        bytes: Bytes::from(text),
+        places,
+        inline: true,
+    }))
 }
 
 /// Reads one argument from the front of `rest` into `text`; answers what is behind it.

@@ -7,16 +7,19 @@
 
 mod batch;
 mod commands;
+mod connection;
 mod door;
 mod glob;
 mod inline;
 pub mod reader;
+mod request;
 mod session;
 mod stats;
 mod wire;
 pub mod writer;
 
-pub use door::{Door, DoorOptions, Host, MAX_CLIENTS, Secrets, serve};
+pub use connection::serve;
+pub use door::{Door, DoorOptions, Host, MAX_CLIENTS, Secrets};
 pub use stats::{Stats, Totals};
 
 #[cfg(test)]

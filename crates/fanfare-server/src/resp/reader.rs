@@ -4,13 +4,13 @@
 //! and so looks at every byte once however the network cut the stream. A request's arguments are slices of the
 //! read buffer.
 
-use std::{fmt, ops::Range};
+use std::ops::Range;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use memchr::memchr;
-use smallvec::SmallVec;
 
-use super::inline;
+pub use super::request::{ProtocolError, Request};
+use super::{inline, request::Places};
 
 /// The longest inline command, in bytes without its line end.
 pub const MAX_INLINE: usize = 64 * 1024;
@@ -49,112 +49,6 @@ impl Limits {
             max_request: max_bulk.saturating_add(64 * 1024),
             before_login: false,
         }
-    }
-}
-
-/// Why a connection cannot be understood any longer. Each is fatal; the texts are Redis' own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ProtocolError {
-    /// What follows `*` is no number, or too large a one.
-    #[error("invalid multibulk length")]
-    BadCount,
-    /// More arguments than somebody who has yet to log in may send.
-    #[error("unauthenticated multibulk length")]
-    CountBeforeLogin,
-    /// What follows `$` is no number or too large a one, or the argument does not end where it should.
-    #[error("invalid bulk length")]
-    BadLength,
-    /// A longer argument than somebody who has yet to log in may send.
-    #[error("unauthenticated bulk length")]
-    LengthBeforeLogin,
-    /// An argument that is not a bulk string; holds what it began with.
-    #[error("expected '$', got '{}'", .0.escape_ascii())]
-    NoDollar(u8),
-    /// `*` and no line end for too long.
-    #[error("too big mbulk count string")]
-    EndlessCount,
-    /// `$` and no line end for too long.
-    #[error("too big bulk count string")]
-    EndlessLength,
-    /// An inline command without an end, or with too many arguments.
-    #[error("too big inline request")]
-    EndlessInline,
-    /// An inline command with a quote that nothing closes.
-    #[error("unbalanced quotes in request")]
-    UnbalancedQuotes,
-    /// Each argument is within its limit but all together are too long.
-    #[error("too big request")]
-    TooBig,
-    /// The peer speaks TLS.
-    #[error("this port does not speak TLS")]
-    Tls,
-}
-
-/// The arguments' places; most requests here have three.
-pub(super) type Places = SmallVec<[Range<usize>; 4]>;
-
-/// One request: a command's name and its arguments. Has at least one argument.
-#[derive(Clone)]
-pub struct Request {
-    bytes: Bytes,
-    places: Places,
-    inline: bool,
-}
-
-// A request without arguments is never made, so `is_empty` would have no meaning.
-#[allow(clippy::len_without_is_empty)]
-impl Request {
-    pub(super) fn inline(bytes: Bytes, places: Places) -> Self {
-        Self {
-            bytes,
-            places,
-            inline: true,
-        }
-    }
-
-    /// How many arguments there are, the command's name included.
-    pub fn len(&self) -> usize {
-        self.places.len()
-    }
-
-    /// The argument at `index` (0 is the command's name); nothing if there is none.
-    pub fn get(&self, index: usize) -> Option<&[u8]> {
-        self.bytes.get(self.places.get(index)?.clone())
-    }
-
-    /// The argument at `index`, and the empty string if there is none.
-    pub fn arg(&self, index: usize) -> &[u8] {
-        self.get(index).unwrap_or_default()
-    }
-
-    /// The argument at `index` to keep, without a copy; empty if there is none.
-    pub fn slice(&self, index: usize) -> Bytes {
-        self.places
-            .get(index)
-            .map(|place| self.bytes.slice(place.clone()))
-            .unwrap_or_default()
-    }
-
-    /// The arguments from `first` on.
-    pub fn args(&self, first: usize) -> impl Iterator<Item = &[u8]> {
-        (first..self.len()).map(|index| self.arg(index))
-    }
-
-    /// Whether it came as a line of text.
-    pub fn is_inline(&self) -> bool {
-        self.inline
-    }
-
-    /// The bytes it keeps in memory.
-    pub fn size(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
-impl fmt::Debug for Request {
-    /// Tells the sizes alone: arguments may be passwords and messages.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Request({} arguments, {} bytes)", self.len(), self.size())
     }
 }
 

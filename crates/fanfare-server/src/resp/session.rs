@@ -7,9 +7,8 @@ use tokio::time::Instant;
 
 use super::{
     batch::Batch,
-    commands::{self, Spec},
     door::Door,
-    reader::Request,
+    request::Request,
     writer::{Protocol, Writer},
 };
 
@@ -28,6 +27,51 @@ const MAX_ECHO: usize = 64;
 
 /// What a command is refused with, in the words of Redis.
 pub(super) type Refused = Cow<'static, str>;
+
+/// What there is to know of a command, as `COMMAND` tells it, and what it does.
+pub(super) struct Spec {
+    /// In lower case; a subcommand's has its container's in front, as in `client|id`.
+    pub(super) name: &'static str,
+    /// How many arguments, the command's name included; negative if there may be more.
+    pub(super) arity: i64,
+    pub(super) flags: &'static [&'static str],
+    pub(super) categories: &'static [&'static str],
+    pub(super) summary: &'static str,
+    /// The version of Redis that brought it.
+    pub(super) since: &'static str,
+    pub(super) group: &'static str,
+    pub(super) complexity: &'static str,
+    /// Its arguments, as its help shows them.
+    pub(super) arguments: &'static str,
+    pub(super) subcommands: &'static [Spec],
+    /// Works at once even between `MULTI` and `EXEC`.
+    pub(super) immediate: bool,
+    /// Writes exactly one reply, or leaves it to the batch.
+    pub(super) run: fn(&mut Session<'_>, &Request),
+}
+
+impl Spec {
+    /// Whether it works before login.
+    pub(super) fn before_login(&self) -> bool {
+        self.flags.contains(&"no_auth")
+    }
+
+    /// The name without its container's.
+    pub(super) fn own_name(&self) -> &'static str {
+        self.name.rsplit('|').next().unwrap_or(self.name)
+    }
+
+    /// The one of `all` that is called `name`, in any case.
+    pub(super) fn named(all: &'static [Self], name: &[u8]) -> Option<&'static Self> {
+        all.iter()
+            .find(|spec| name.eq_ignore_ascii_case(spec.own_name().as_bytes()))
+    }
+
+    pub(super) fn takes(&self, arguments: usize) -> bool {
+        let wanted = usize::try_from(self.arity.unsigned_abs()).unwrap_or(usize::MAX);
+        arguments == wanted || self.arity < 0 && arguments > wanted
+    }
+}
 
 /// How a connection is about to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,15 +149,15 @@ impl<'a> Session<'a> {
         session
     }
 
-    /// Carries out `request`, or queues it while a transaction is open. What `EXEC` sets free is left for
+    /// Carries out `request`, for which `permitted` was found, or queues it while a transaction is open. What `EXEC` sets free is left for
     /// [`Session::take_executing`].
-    pub(super) fn take(&mut self, request: Request) {
+    pub(super) fn take(&mut self, request: Request, permitted: Result<&'static Spec, Refused>) {
         if speaks_http(&request) {
             self.warn_unwelcome("HTTP on the Redis-protocol door: connection dropped");
             self.closing = Some(Closing::AtOnce);
             return;
         }
-        let spec = match self.permitted(&request) {
+        let spec = match permitted {
             Ok(spec) => spec,
             Err(error) => {
                 self.writer.error(&error);
@@ -134,16 +178,6 @@ impl<'a> Session<'a> {
     pub(super) fn run(&mut self, spec: &Spec, request: &Request) {
         self.commands += 1;
         (spec.run)(self, request);
-    }
-
-    /// The command that `request` asks for, if it may be carried out now.
-    fn permitted(&self, request: &Request) -> Result<&'static Spec, Refused> {
-        let spec = commands::find(request.arg(0));
-        // Who has yet to log in does not even learn what exists.
-        if !self.logged_in() && !spec.is_some_and(Spec::before_login) {
-            return Err("NOAUTH Authentication required.".into());
-        }
-        commands::resolve(spec, request)
     }
 
     fn queue(&mut self, spec: &'static Spec, request: Request) {

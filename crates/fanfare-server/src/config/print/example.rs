@@ -4,9 +4,10 @@ use std::fmt::Write as _; // writing to a string cannot fail
 
 use super::{guarded, wrapped};
 use crate::config::dialect::DialectInfo;
+use crate::config::kind::Key;
 use crate::config::kind::Kind;
 use crate::config::profile;
-use crate::config::schema::{Key, Schema, Section};
+use crate::config::schema::{Schema, Section};
 
 const WIDTH: usize = 98;
 

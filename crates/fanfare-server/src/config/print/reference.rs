@@ -8,9 +8,10 @@ use super::guarded;
 use crate::config::dialect::DialectInfo;
 use crate::config::environment::{self, RESERVED};
 use crate::config::file::DEFAULT_FILES;
+use crate::config::kind::Key;
 use crate::config::kind::Kind;
 use crate::config::profile;
-use crate::config::schema::{Key, Schema, Section, environment_name, join};
+use crate::config::schema::{Schema, Section, environment_name, join};
 
 const LAYERS: &str = "\
 A setting is looked for in five places; the later beats the earlier:

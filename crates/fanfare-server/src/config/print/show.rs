@@ -6,10 +6,11 @@ use toml::Value;
 
 use super::guarded;
 use crate::config::dialect::DialectInfo;
+use crate::config::kind::Key;
 use crate::config::kind::Kind;
 use crate::config::load::Loaded;
 use crate::config::origin::Origin;
-use crate::config::schema::{Key, Schema, Section, join};
+use crate::config::schema::{Schema, Section, join};
 
 /// Returns the effective values as TOML, secrets as `***`, each value that is not a default with its origin.
 pub fn show(loaded: &Loaded, dialects: &[DialectInfo]) -> String {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::resp::{
-    reader::Request,
+    request::Request,
     session::{Refused, Session, printable},
 };
 

@@ -1,40 +1,46 @@
 //! `COMMAND` and its subcommands: what this door understands, for clients and terminals that ask.
 
-use super::{Spec, find, table::COMMANDS};
-use crate::resp::{reader::Request, session::Session, writer::Writer};
+use crate::resp::{
+    request::Request,
+    session::{Session, Spec},
+    writer::Writer,
+};
+
+/// All commands.
+type Commands = &'static [Spec];
 
 /// `COMMAND`: all commands.
-pub(super) fn command(session: &mut Session<'_>, _request: &Request) {
-    session.writer.array(COMMANDS.len());
-    for spec in COMMANDS {
+pub(super) fn command(session: &mut Session<'_>, all: Commands) {
+    session.writer.array(all.len());
+    for spec in all {
         write_info(&mut session.writer, spec);
     }
 }
 
 /// `COMMAND COUNT`.
-pub(super) fn count(session: &mut Session<'_>, _request: &Request) {
+pub(super) fn count(session: &mut Session<'_>, all: Commands) {
     session
         .writer
-        .integer(i64::try_from(COMMANDS.len()).unwrap_or(i64::MAX));
+        .integer(i64::try_from(all.len()).unwrap_or(i64::MAX));
 }
 
 /// `COMMAND LIST`.
-pub(super) fn list(session: &mut Session<'_>, _request: &Request) {
-    session.writer.array(COMMANDS.len());
-    for spec in COMMANDS {
+pub(super) fn list(session: &mut Session<'_>, all: Commands) {
+    session.writer.array(all.len());
+    for spec in all {
         session.writer.bulk(spec.name);
     }
 }
 
 /// `COMMAND INFO [name …]`: each command asked for, and nothing in place of one that does not exist.
-pub(super) fn info(session: &mut Session<'_>, request: &Request) {
+pub(super) fn info(session: &mut Session<'_>, request: &Request, all: Commands) {
     if request.len() == 2 {
-        return command(session, request);
+        return command(session, all);
     }
     let writer = &mut session.writer;
     writer.array(request.len() - 2);
     for name in request.args(2) {
-        match by_full_name(name) {
+        match by_full_name(all, name) {
             Some(spec) => write_info(writer, spec),
             None => writer.null(),
         }
@@ -42,22 +48,25 @@ pub(super) fn info(session: &mut Session<'_>, request: &Request) {
 }
 
 /// `COMMAND DOCS [name …]`: those asked for that exist.
-pub(super) fn docs(session: &mut Session<'_>, request: &Request) {
+pub(super) fn docs(session: &mut Session<'_>, request: &Request, all: Commands) {
     let specs: Vec<&Spec> = if request.len() == 2 {
-        COMMANDS.iter().collect()
+        all.iter().collect()
     } else {
-        request.args(2).filter_map(by_full_name).collect()
+        request
+            .args(2)
+            .filter_map(|name| by_full_name(all, name))
+            .collect()
     };
     write_docs(&mut session.writer, &specs);
 }
 
 /// The command or, written as `container|name`, the subcommand.
-fn by_full_name(name: &[u8]) -> Option<&'static Spec> {
+fn by_full_name(all: Commands, name: &[u8]) -> Option<&'static Spec> {
     let mut parts = name.splitn(2, |&byte| byte == b'|');
-    let spec = find(parts.next()?)?;
+    let spec = Spec::named(all, parts.next()?)?;
     match parts.next() {
         None => Some(spec),
-        Some(name) => spec.find(name),
+        Some(name) => Spec::named(spec.subcommands, name),
     }
 }
 

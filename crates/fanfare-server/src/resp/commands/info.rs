@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::connection::REDIS_VERSION;
-use crate::resp::{reader::Request, session::Session};
+use crate::resp::{request::Request, session::Session};
 
 /// A section's name, and what writes its lines.
 type Section = (&'static str, fn(&Session<'_>, &mut String));

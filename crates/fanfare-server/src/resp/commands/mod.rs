@@ -8,74 +8,37 @@ mod pubsub;
 mod table;
 
 use super::{
-    reader::Request,
-    session::{Refused, Session, printable},
+    request::Request,
+    session::{Refused, Session, Spec, printable},
 };
 
-/// What there is to know of a command, as `COMMAND` tells it, and what it does.
-pub(super) struct Spec {
-    /// In lower case; a subcommand's has its container's in front, as in `client|id`.
-    pub(super) name: &'static str,
-    /// How many arguments, the command's name included; negative if there may be more.
-    pub(super) arity: i64,
-    pub(super) flags: &'static [&'static str],
-    pub(super) categories: &'static [&'static str],
-    pub(super) summary: &'static str,
-    /// The version of Redis that brought it.
-    pub(super) since: &'static str,
-    pub(super) group: &'static str,
-    pub(super) complexity: &'static str,
-    /// Its arguments, as its help shows them.
-    pub(super) arguments: &'static str,
-    pub(super) subcommands: &'static [Spec],
-    /// Works at once even between `MULTI` and `EXEC`.
-    pub(super) immediate: bool,
-    /// Writes exactly one reply, or leaves it to the batch.
-    pub(super) run: fn(&mut Session<'_>, &Request),
-}
-
-impl Spec {
-    /// Whether it works before login.
-    pub(super) fn before_login(&self) -> bool {
-        self.flags.contains(&"no_auth")
+/// The command that `request` asks for, if it may be carried out now.
+pub(super) fn permitted(session: &Session<'_>, request: &Request) -> Result<&'static Spec, Refused> {
+    let spec = find(request.arg(0));
+    // Who has yet to log in does not even learn what exists.
+    if !session.logged_in() && !spec.is_some_and(Spec::before_login) {
+        return Err("NOAUTH Authentication required.".into());
     }
-
-    /// The name without its container's.
-    fn own_name(&self) -> &'static str {
-        self.name.rsplit('|').next().unwrap_or(self.name)
-    }
-
-    /// The subcommand called `name`, in any case.
-    fn find(&self, name: &[u8]) -> Option<&'static Self> {
-        let mut all = self.subcommands.iter();
-        all.find(|spec| name.eq_ignore_ascii_case(spec.own_name().as_bytes()))
-    }
-
-    fn takes(&self, arguments: usize) -> bool {
-        let wanted = usize::try_from(self.arity.unsigned_abs()).unwrap_or(usize::MAX);
-        arguments == wanted || self.arity < 0 && arguments > wanted
-    }
+    resolve(spec, request)
 }
 
 /// The command called `name`, in any case.
-pub(super) fn find(name: &[u8]) -> Option<&'static Spec> {
-    table::COMMANDS
-        .iter()
-        .find(|spec| name.eq_ignore_ascii_case(spec.name.as_bytes()))
+fn find(name: &[u8]) -> Option<&'static Spec> {
+    Spec::named(table::COMMANDS, name)
 }
 
 /// What `request`, whose name is that of `spec`, asks for: the command or one of its subcommands.
 ///
 /// # Errors
 /// The reply, if there is no such command or the arguments are too few or too many.
-pub(super) fn resolve(spec: Option<&'static Spec>, request: &Request) -> Result<&'static Spec, Refused> {
+fn resolve(spec: Option<&'static Spec>, request: &Request) -> Result<&'static Spec, Refused> {
     let Some(mut spec) = spec else {
         return Err(unknown(request.arg(0)));
     };
     if let Some(name) = request.get(1)
         && !spec.subcommands.is_empty()
     {
-        spec = spec.find(name).ok_or_else(|| unknown_subcommand(spec, name))?;
+        spec = Spec::named(spec.subcommands, name).ok_or_else(|| unknown_subcommand(spec, name))?;
     }
     if spec.takes(request.len()) {
         Ok(spec)

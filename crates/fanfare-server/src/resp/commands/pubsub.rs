@@ -2,7 +2,7 @@
 
 use fanfare_cluster::wire;
 
-use crate::resp::{glob, reader::Request, session::Session};
+use crate::resp::{glob, request::Request, session::Session};
 
 /// The longest pattern, in bytes. No name that it could match is longer.
 const MAX_PATTERN: usize = 1024;

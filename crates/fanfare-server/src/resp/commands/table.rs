@@ -1,7 +1,7 @@
 //! The table of commands.
 
-use super::{Spec, client, command, connection, help, info, pubsub};
-use crate::resp::session::Session;
+use super::{client, command, connection, help, info, pubsub};
+use crate::resp::session::{Session, Spec};
 
 /// A command with the most frequent answers to the questions that `COMMAND` asks.
 const PLAIN: Spec = Spec {
@@ -161,7 +161,7 @@ pub(super) static COMMANDS: &[Spec] = &[
         group: "server",
         complexity: "O(N), N being the commands",
         subcommands: COMMAND,
-        run: command::command,
+        run: |session, _| command::command(session, COMMANDS),
         ..PLAIN
     },
     Spec {
@@ -326,7 +326,7 @@ static COMMAND: &[Spec] = &[
         arity: 2,
         summary: "Counts the commands.",
         since: "2.8.13",
-        run: command::count,
+        run: |session, _| command::count(session, COMMANDS),
         ..OF_COMMAND
     },
     Spec {
@@ -336,7 +336,7 @@ static COMMAND: &[Spec] = &[
         since: "7.0.0",
         complexity: "O(N), N being the commands asked for",
         arguments: "[command-name [command-name ...]]",
-        run: command::docs,
+        run: |session, request| command::docs(session, request, COMMANDS),
         ..OF_COMMAND
     },
     Spec {
@@ -346,7 +346,7 @@ static COMMAND: &[Spec] = &[
         since: "2.8.13",
         complexity: "O(N), N being the commands asked for",
         arguments: "[command-name [command-name ...]]",
-        run: command::info,
+        run: |session, request| command::info(session, request, COMMANDS),
         ..OF_COMMAND
     },
     Spec {
@@ -355,7 +355,7 @@ static COMMAND: &[Spec] = &[
         summary: "Lists the commands' names.",
         since: "7.0.0",
         complexity: "O(N), N being the commands",
-        run: command::list,
+        run: |session, _| command::list(session, COMMANDS),
         ..OF_COMMAND
     },
     Spec {

@@ -200,7 +200,7 @@ fn arguments_are_slices_of_the_buffer() {
     let request = Reader::default().next(&mut buffer, &LIMITS).unwrap().unwrap();
     assert!(range.contains(&request.slice(1).as_ptr()));
     assert_eq!(request.slice(1), "hello");
-    assert_eq!((request.slice(2), request.get(2)), (Bytes::new(), None));
+    assert_eq!((request.slice(2), request.get(2)), (bytes::Bytes::new(), None));
 }
 
 /// Each byte is looked at once: a large argument in small pieces, and a long line byte by byte.

@@ -1,0 +1,152 @@
+//! The head of an HTTP request, as dialects read it.
+
+use std::borrow::Cow;
+
+use crate::Refusal;
+
+/// The parts of an HTTP request's head that dialects read.
+#[derive(Clone, Copy)]
+pub struct RequestHead<'a> {
+    /// The path's template, and the requested path.
+    path: (&'static str, &'a str),
+    query: &'a str,
+    header: &'a dyn Fn(&str) -> Option<&'a str>,
+}
+
+/// Returns whether `path` is `template`, in which `{name}` stands for any one segment that is not empty.
+///
+/// ```
+/// use fanfare_core::path_matches;
+///
+/// assert!(path_matches("/app/{key}", "/app/4c1f"));
+/// assert!(!path_matches("/app/{key}", "/app/"));
+/// assert!(!path_matches("/app/{key}", "/app/4c1f/events"));
+/// ```
+pub fn path_matches(template: &str, path: &str) -> bool {
+    let mut parts = path.split('/');
+    let all = template.split('/').all(|part| {
+        let segment = parts.next();
+        segment.is_some_and(|segment| part == segment || (parameter(part).is_some() && !segment.is_empty()))
+    });
+    all && parts.next().is_none()
+}
+
+/// Returns the parameter's name if this part of a template is one.
+fn parameter(part: &str) -> Option<&str> {
+    part.strip_prefix('{')?.strip_suffix('}')
+}
+
+impl<'a> RequestHead<'a> {
+    /// Returns the head with this query string (without `?`) and this look-up of a header by its lower-case
+    /// name.
+    pub fn new(query: &'a str, header: &'a dyn Fn(&str) -> Option<&'a str>) -> Self {
+        let path = ("", "");
+        Self { path, query, header }
+    }
+
+    /// Returns the head of a request to `path`, which matches `template`.
+    #[must_use]
+    pub fn at(self, template: &'static str, path: &'a str) -> Self {
+        let path = (template, path);
+        Self { path, ..self }
+    }
+
+    /// Returns the path's segment at `{name}` of the dialect's path or of [`Endpoint::path`], as it was sent.
+    ///
+    /// [`Endpoint::path`]: crate::Endpoint::path
+    pub fn path_parameter(&self, name: &str) -> Option<&'a str> {
+        let (template, path) = self.path;
+        let mut segments = template.split('/').zip(path.split('/'));
+        segments
+            .find(|(part, _)| parameter(part) == Some(name))
+            .map(|(_, segment)| segment)
+    }
+
+    /// Returns the header of that lower-case name, if it is there and visible ASCII. Repeated headers are
+    /// joined by commas (RFC 9110, section 5.3).
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        (self.header)(name)
+    }
+
+    /// Returns the first query parameter `name`, percent-decoded.
+    pub fn parameter(&self, name: &str) -> Option<Cow<'a, str>> {
+        let mut pairs = form_urlencoded::parse(self.query.as_bytes());
+        pairs.find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// Returns the query parameter `name`, percent-decoded; `None` if it is missing.
+    ///
+    /// # Errors
+    /// [`Refusal::BadCredential`] if it is there more than once: programs differ in which one they use, so a
+    /// proxy could have checked another than this server.
+    pub fn credential(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+        let mut found = form_urlencoded::parse(self.query.as_bytes()).filter(|(key, _)| key == name);
+        let first = found.next().map(|(_, value)| value);
+        match found.next() {
+            Some(_) => Err(Refusal::BadCredential),
+            None => Ok(first),
+        }
+    }
+
+    /// Returns the credential in `Authorization: Bearer` (RFC 6750, section 2.1).
+    ///
+    /// # Errors
+    /// [`Refusal::BadCredential`] if the header has another form.
+    pub fn bearer(&self) -> Result<Option<&'a str>, Refusal> {
+        let Some(value) = self.header("authorization") else {
+            return Ok(None);
+        };
+        let (scheme, credential) = value.split_once(' ').ok_or(Refusal::BadCredential)?;
+        let credential = credential.trim();
+        if scheme.eq_ignore_ascii_case("bearer") && !credential.is_empty() {
+            Ok(Some(credential))
+        } else {
+            Err(Refusal::BadCredential)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_in_the_query() {
+        let cases: &[(&str, Result<Option<&str>, Refusal>)] = &[
+            ("", Ok(None)),
+            ("other=1", Ok(None)),
+            ("token=abc", Ok(Some("abc"))),
+            ("a=b&token=a%2Eb", Ok(Some("a.b"))),
+            ("token=", Ok(Some(""))),
+            ("token", Ok(Some(""))),
+            ("token=a&token=b", Err(Refusal::BadCredential)),
+            ("token=a&tok%65n=a", Err(Refusal::BadCredential)),
+        ];
+        for (query, expected) in cases {
+            let none = |_: &str| None;
+            let found = RequestHead::new(query, &none).credential("token");
+            assert_eq!(
+                found.as_ref().map(Option::as_deref),
+                expected.as_ref().map(|o| *o),
+                "{query}"
+            );
+        }
+    }
+
+    #[test]
+    fn bearer_credentials() {
+        type Found = Result<Option<&'static str>, Refusal>;
+        let cases: &[(Option<&str>, Found)] = &[
+            (None, Ok(None)),
+            (Some("Bearer a.b.c"), Ok(Some("a.b.c"))),
+            (Some("bearer  a.b.c "), Ok(Some("a.b.c"))),
+            (Some("Basic dXNlcg=="), Err(Refusal::BadCredential)),
+            (Some("Bearer"), Err(Refusal::BadCredential)),
+            (Some("Bearer "), Err(Refusal::BadCredential)),
+        ];
+        for (value, expected) in cases {
+            let header = |name: &str| value.filter(|_| name == "authorization");
+            assert_eq!(RequestHead::new("", &header).bearer(), *expected, "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The sources of a configuration, before any is read.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// The sources of a configuration.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The file of `--config`, which must exist. Without it, the first of the default files that exists is read, if
+    /// any.
+    pub file: Option<PathBuf>,
+    /// The profile of `--profile`.
+    pub profile: Option<String>,
+    /// The dialects of `--dialect`, which are then served alone.
+    pub dialects: Vec<String>,
+    /// The environment.
+    pub env: Vec<(String, String)>,
+    /// Values from the command line: a key such as `resp.bind`, and its value in TOML or as plain text.
+    pub overrides: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// Returns the environment of this process, without a file or flags. Variables that are not Unicode are left out:
+    /// no setting has such a value.
+    pub fn from_process() -> Self {
+        let env = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        });
+        Self {
+            env: env.collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// The environment and the flags may contain secrets, so neither is shown.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            file,
+            profile,
+            dialects,
+            env: _,
+            overrides: _,
+        } = self;
+        f.debug_struct("Sources")
+            .field("file", file)
+            .field("profile", profile)
+            .field("dialects", dialects)
+            .finish_non_exhaustive()
+    }
+}
