@@ -1,4 +1,4 @@
-//! Who may still come in: a dialect's total, its limit per address, and one connection of each name.
+//! Whether one more connection is admitted: a dialect's total, its limit per address, and one connection of each name.
 
 use std::{
     net::IpAddr,

@@ -21,7 +21,7 @@ pub struct Counters {
     pub requests_in_progress: AtomicU64,
     /// Requests and handshakes refused because their address came too often.
     pub requests_rate_limited: AtomicU64,
-    /// Events that wait now for the authorizer to say whether a connection may have them.
+    /// Events that wait now until the authorizer has decided whether a connection may have them.
     pub events_undecided: AtomicU64,
     /// `accept` failed, most often for want of file descriptors.
     pub accept_errors: AtomicU64,

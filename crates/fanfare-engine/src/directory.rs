@@ -14,7 +14,7 @@ use super::{
     Node,
     connection::{Connection, Traits},
     connections::Key,
-    hold::{Hold, On},
+    interest_guard::{InterestGuard, On},
 };
 
 /// A shard's index, with the node whose broker is asked for what is in it.
@@ -44,7 +44,7 @@ impl Directory {
         key: Key,
         connection: &mut Connection,
         wanted: Subscription,
-        hold: Option<Hold>,
+        hold: Option<InterestGuard>,
         traits: Traits,
     ) {
         let was = self.remove(key, connection, &wanted).unwrap_or_default();
@@ -107,7 +107,7 @@ impl Directory {
             }
             Subscription::Personal(_) => return,
         };
-        drop(Hold::new(&self.node, self.shard, held));
+        drop(InterestGuard::new(&self.node, self.shard, held));
     }
 
     /// Recomputes whether the connection receives its user's events, and those for everyone.
@@ -152,7 +152,7 @@ impl Directory {
     }
 
     /// Counts the connection among its user's on this node, by `hold`.
-    pub(super) fn keep_user(connection: &mut Connection, hold: Option<Hold>) {
+    pub(super) fn keep_user(connection: &mut Connection, hold: Option<InterestGuard>) {
         connection.subscriber.holds_user = hold.is_some();
         if let Some(hold) = hold {
             hold.keep();
@@ -164,7 +164,11 @@ impl Directory {
         let holds = std::mem::take(&mut connection.subscriber.holds_user);
         if let (true, Some(identity)) = (holds, &connection.subscriber.identity) {
             let (user, dialect) = (identity.user.clone(), connection.mounted().number);
-            drop(Hold::new(&self.node, self.shard, On::User { user, dialect }));
+            drop(InterestGuard::new(
+                &self.node,
+                self.shard,
+                On::User { user, dialect },
+            ));
         }
     }
 }

@@ -3,7 +3,7 @@
 use ahash::AHashMap;
 use fanfare_core::{Channel, EntryTicket, UserId};
 
-use super::{connection::Traits, connections::Key, hold::Hold};
+use super::{connection::Traits, connections::Key, interest_guard::InterestGuard};
 
 /// Bits of an [`EntryTicket`] that number the entries of one shard; the bits above are the shard's number.
 const NUMBER_BITS: u32 = 56;
@@ -21,7 +21,7 @@ pub(super) struct PendingEntry {
     pub(super) user: UserId,
     pub(super) room: Channel,
     /// What the connection subscribes to the room with; `None` if it is in the room already.
-    pub(super) subscription: Option<(Option<Hold>, Traits)>,
+    pub(super) subscription: Option<(Option<InterestGuard>, Traits)>,
 }
 
 impl Entries {

@@ -1,8 +1,8 @@
 //! Fanfare's engine: connections, shards, fan-out.
 //!
 //! A [`Node`] is what all threads share. Each [`Shard`] is one thread that owns its connections outright, so nothing
-//! on the path of a message takes a lock: it accepts, reads, delivers and writes for them. Publications come in by
-//! [`Node::publish`], pass the broker, and come back by [`fanfare_core::Inbound`] as batches; `batch` hands each
+//! on the path of a message takes a lock: it accepts, reads, delivers and writes for them. Publications enter by
+//! [`Node::publish`], pass the broker, and return by [`fanfare_core::Inbound`] as batches; `batch` hands each
 //! shard its part, `deliver` walks the receivers and writes straight to their sockets, and only what a socket does
 //! not take is queued in an `outbox`.
 //!
@@ -81,9 +81,9 @@ mod drain;
 mod driver;
 mod entries;
 mod grace;
-mod hold;
 mod in_force;
 mod inbound;
+mod interest_guard;
 mod late;
 mod mounted;
 mod node;

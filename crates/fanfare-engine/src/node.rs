@@ -69,7 +69,7 @@ pub struct Holdings {
     pub channel_subscriptions: u64,
     /// Subscriptions to patterns.
     pub pattern_subscriptions: u64,
-    /// Rooms with somebody in them.
+    /// Rooms with members.
     pub rooms: u64,
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 #[cfg(test)]
 mod tests;
 
-/// How long others who have the same ids are waited for, all of them together.
+/// How long other publishers that have the same ids are waited for, all of them together.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// From the first look at what has become of an id to the second, and the most from one to the next: each time twice as
 /// long, since with many ids a look is much work.
@@ -71,7 +71,7 @@ pub(super) async fn publish_once(
 enum Known {
     /// It is this publication's, and not published yet.
     Ours,
-    /// Somebody else has claimed it, and has not published it.
+    /// Another publisher has claimed it, and has not published it.
     Taken,
     /// It has been published; its receipt is not known.
     Published,
@@ -121,7 +121,7 @@ impl<'a> Publication<'a> {
         publication
     }
 
-    /// The lowest id that somebody else has claimed and not published.
+    /// The lowest id that another publisher has claimed and not published.
     fn first_taken(&self) -> Option<Uuid> {
         let mut ids = self.ids.iter();
         ids.find_map(|(id, known)| matches!(known, Known::Taken).then_some(*id))
@@ -159,7 +159,7 @@ impl<'a> Publication<'a> {
                 continue;
             };
             match claim {
-                // Whoever published it was known to have done so, even if the broker has lost its memory since.
+                // It was known to be published, even if the broker has lost its memory since.
                 Claim::New if matches!(known, Known::Published) => forgotten.push(id),
                 Claim::New => *known = Known::Ours,
                 Claim::Taken => {}
@@ -168,7 +168,7 @@ impl<'a> Publication<'a> {
             }
         }
         if !forgotten.is_empty() {
-            drop(self.broker.release(forgotten)); // begun; nobody needs to wait for it
+            drop(self.broker.release(forgotten)); // begun at the call
         }
     }
 
@@ -189,7 +189,7 @@ impl<'a> Publication<'a> {
         if new.is_empty() {
             return;
         }
-        let receipts = self.broker.publish(new, self.options); // placed, so that the ids are nobody's to give back
+        let receipts = self.broker.publish(new, self.options); // placed, so that the ids are not given back any more
         self.ids
             .extend(taken.into_iter().map(|id| (id, Known::Published)));
         let mut named = Vec::new();
@@ -201,7 +201,7 @@ impl<'a> Publication<'a> {
                 self.receipts[place] = receipt;
             }
         }
-        drop(self.broker.record(named)); // begun; nobody needs to wait for it
+        drop(self.broker.record(named)); // begun at the call
     }
 
     /// Gives back those of its ids of which `which` says so.

@@ -51,7 +51,7 @@ impl Pace {
         .await
     }
 
-    /// Stands in line once, whoever else is there.
+    /// Stands in line once, even if the line is empty.
     pub(super) async fn called(&self) {
         let mut place = None;
         poll_fn(|context| match place {
@@ -88,7 +88,7 @@ impl Pace {
         Poll::Pending
     }
 
-    /// Calls those who stand in line, a few in each pass, for ever.
+    /// Calls the tasks in the line, a few in each pass, for ever.
     pub async fn run(self: Rc<Self>) {
         loop {
             poll_fn(|context| self.call(context)).await;

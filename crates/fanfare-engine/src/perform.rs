@@ -74,7 +74,7 @@ fn wait(turn: &mut Turn<'_>, work: impl Future<Output = commands::Next> + 'stati
     });
 }
 
-/// The upgrade is answered. What reached the connection before comes after what its conversation says first.
+/// The upgrade is answered. Events that reached the connection before follow what its conversation sends first.
 pub(super) fn open(turn: &mut Turn<'_>) {
     let moment = turn.moment;
     let connection = turn.connection();

@@ -37,7 +37,7 @@ enum Notice {
     SessionTerminated(Box<str>),
 }
 
-/// What all nodes say together.
+/// The answers of all nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gathered<T> {
     /// The sum of the answers.
@@ -128,7 +128,7 @@ impl Node {
         }
     }
 
-    /// Tells all nodes that a login session was ended, so that its tokens are refused and its connections end.
+    /// Notifies all nodes that a login session was ended, so that its tokens are refused and its connections end.
     pub fn terminate_session(&self, session: &str) {
         // Written to memory, so there is nothing that could fail.
         let notice = serde_json::to_vec(&Notice::SessionTerminated(session.into())).unwrap_or_default();
@@ -177,7 +177,7 @@ impl Node {
     /// Takes in a notice of any node, this one included.
     pub(super) fn take_notice(&self, notice: &Bytes) {
         match serde_json::from_slice(notice) {
-            // The accounts tell what follows from it.
+            // What follows from it is up to the accounts.
             Ok(Notice::SessionTerminated(session)) => self.authenticator.revoke_session(&session),
             Err(_) => tracing::debug!("a notice of another node is not understood"),
         }

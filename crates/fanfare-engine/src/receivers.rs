@@ -53,7 +53,7 @@ impl Shard {
             .collect()
     }
 
-    /// Where an event to a user or to everyone is private, leaves only those who may see it.
+    /// If an event to a user or to everyone is private, leaves only the connections that may see it.
     fn keep_private(&self, event: &Event, receivers: &mut Receivers) {
         if event.private_to.is_none() {
             return;

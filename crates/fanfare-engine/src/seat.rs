@@ -11,8 +11,8 @@ use super::{
     connections::Key,
     directory::Directory,
     driver::Driver,
-    hold::Hold,
     in_force::{self, InForce},
+    interest_guard::InterestGuard,
     perform, serve, slots, turn,
 };
 
@@ -55,8 +55,8 @@ impl Shard {
         }
         // Before anything is taken that would have to be given back, should the dialect fail.
         let mut connection = Connection::new(new, node.next_connection(), node.now());
-        let hold =
-            identity.map(|identity| Hold::user(node, self.number, connection.mounted(), &identity.user));
+        let hold = identity
+            .map(|identity| InterestGuard::user(node, self.number, connection.mounted(), &identity.user));
         let placed = hold.transpose().map_err(|_| Refusal::UserAtCapacity)?;
         let (hold, in_force) = placed.map_or((None, None), |(hold, in_force)| (Some(hold), in_force));
         Directory::keep_user(&mut connection, hold);

@@ -1,7 +1,7 @@
 //! A connection's socket, plain or TLS, read and written without waiting.
 //!
 //! A fan-out writes from outside the connection's own task, so nothing here is a future: calls do what can be done
-//! now and say `WouldBlock` for the rest. TLS is driven through rustls' own sans-io connection for that reason.
+//! now and return `WouldBlock` for the rest. TLS is driven through rustls' own sans-io connection for that reason.
 
 use std::{
     io::{self, ErrorKind, IoSlice, Read, Write},
@@ -67,7 +67,7 @@ impl Transport {
         }
     }
 
-    /// Writes as much of `slices` as the socket takes, and says how many bytes.
+    /// Writes as much of `slices` as the socket takes, and returns how many bytes.
     ///
     /// # Errors
     /// `WouldBlock` when it takes nothing now; others end the connection.
@@ -111,7 +111,7 @@ impl Transport {
         }
     }
 
-    /// Says that nothing more will be written, so that the peer reads what was sent and then the end.
+    /// Ends the stream, so that the peer reads what was sent and then the end.
     pub fn finish_writing(&mut self) {
         if let Self::Tls(socket, tls) = self {
             tls.send_close_notify();
@@ -140,7 +140,7 @@ fn tls_read(socket: &TcpStream, tls: &mut ServerConnection, buffer: &mut [u8]) -
             return Ok(0);
         }
         if let Err(error) = tls.process_new_packets() {
-            let _ = pump(socket, tls); // the alert that tells the peer why
+            let _ = pump(socket, tls); // the alert that names the reason
             return Err(io::Error::new(ErrorKind::InvalidData, error));
         }
     }

@@ -1,5 +1,4 @@
-//! Events for connections of which the authorizer has yet to say whether they may read them. They wait, in the order of
-//! their channel, until it has.
+//! Events that wait until the authorizer has decided whether a connection may read them, in the order of their channel.
 
 use std::collections::VecDeque;
 

@@ -63,7 +63,7 @@ pub(super) fn of_step(step: &Step) -> u64 {
 
 /// What a connection still owes its shard for what it has done lately.
 ///
-/// Each unit of work is paid off in [`SHARE`] nanoseconds. Who owes more than a turn stands in line.
+/// Each unit of work is paid off in [`SHARE`] nanoseconds. A connection that owes more than a turn stands in line.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Debt {
     /// When all is paid off, in nanoseconds of the node's clock.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use fanfare_core::UserFull;
 
 use super::{Doing, after};
-use crate::{Admission, directory::Directory, hold::Hold, slots, turn::Turn};
+use crate::{Admission, directory::Directory, interest_guard::InterestGuard, slots, turn::Turn};
 
 /// Has the connection be of the dialect that its client turned out to speak with `text`, if that has room for it.
 pub(crate) fn adopt(turn: &mut Turn<'_>, text: Box<str>) -> Doing {
@@ -20,7 +20,7 @@ pub(crate) fn adopt(turn: &mut Turn<'_>, text: Box<str>) -> Doing {
     let (node, shard) = (&turn.shard.node, turn.shard.number);
     let user = identity.as_ref().map(|identity| &identity.user);
     let hold = user
-        .map(|user| Hold::user(node, shard, &mounted, user))
+        .map(|user| InterestGuard::user(node, shard, &mounted, user))
         .transpose();
     let admission = Admission::take(&mounted, connection.admission.address(), None);
     let (Ok(hold), Ok(mut admission)) = (hold, admission) else {
@@ -44,7 +44,7 @@ pub(crate) fn adopt(turn: &mut Turn<'_>, text: Box<str>) -> Doing {
     })
 }
 
-fn switch(turn: &mut Turn<'_>, admission: Admission, hold: Option<Hold>) {
+fn switch(turn: &mut Turn<'_>, admission: Admission, hold: Option<InterestGuard>) {
     let directory = &turn.shard.directory;
     let connection = &mut turn.driver.connection;
     directory.release_user(connection);

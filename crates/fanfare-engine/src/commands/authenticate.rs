@@ -8,7 +8,7 @@ use fanfare_core::{
 };
 
 use super::{Doing, after, denied};
-use crate::{directory::Directory, hold::Hold, in_force, slots, turn::Turn};
+use crate::{directory::Directory, in_force, interest_guard::InterestGuard, slots, turn::Turn};
 
 /// Has the credential judged, and goes on with the identity that it proves.
 pub(super) fn identify(
@@ -43,7 +43,7 @@ pub(super) fn authenticate(turn: &mut Turn<'_>, credential: Token) -> Doing {
 fn become_user(turn: &mut Turn<'_>, identity: Arc<Identity>) -> Doing {
     let mounted = turn.connection().mounted().clone();
     let (node, shard) = (&turn.shard.node, turn.shard.number);
-    let Ok((hold, placed)) = Hold::user(node, shard, &mounted, &identity.user) else {
+    let Ok((hold, placed)) = InterestGuard::user(node, shard, &mounted, &identity.user) else {
         return denied(Denial::UserAtCapacity);
     };
     let slot = slots::of_user(node, &mounted, &identity.user);

@@ -11,15 +11,15 @@ use futures_util::{StreamExt, future::join_all, stream};
 use crate::{
     Node,
     connection::{Traits, shows_user},
-    hold::Hold,
     in_force::InForce,
+    interest_guard::InterestGuard,
     turn::Turn,
 };
 
 /// Questions to the authorizer at once, for one request.
 const QUESTIONS: usize = 16;
 
-/// Who asks.
+/// What a request depends on.
 pub(super) struct Asking {
     node: Arc<Node>,
     shard: usize,
@@ -58,7 +58,7 @@ pub(super) enum Granted {
     /// It has it already.
     Held,
     /// From now on.
-    New(Subscription, Option<Hold>, Traits),
+    New(Subscription, Option<InterestGuard>, Traits),
 }
 
 impl Asking {
@@ -100,10 +100,10 @@ impl Asking {
     }
 
     /// Has the node receive what is published on `wanted`.
-    fn hold(&self, wanted: &Subscription) -> (Option<Hold>, InForce) {
+    fn hold(&self, wanted: &Subscription) -> (Option<InterestGuard>, InForce) {
         let (hold, in_force) = match wanted {
-            Subscription::Channel(channel) => Hold::channel(&self.node, self.shard, channel),
-            Subscription::Pattern(pattern) => Hold::pattern(&self.node, self.shard, pattern),
+            Subscription::Channel(channel) => InterestGuard::channel(&self.node, self.shard, channel),
+            Subscription::Pattern(pattern) => InterestGuard::pattern(&self.node, self.shard, pattern),
             Subscription::Personal(_) => return (None, None), // the node receives its own users' events anyway
         };
         (Some(hold), in_force)
@@ -118,7 +118,7 @@ impl Asking {
         }
     }
 
-    /// What becomes of one request; the flag tells whether it shows what is for everyone.
+    /// What becomes of one request; the flag is whether it shows what is for everyone.
     async fn decide(&self, request: Request) -> Result<Option<(Subscription, bool)>, Denial> {
         let wanted = match request {
             Request::Held => return Ok(None),

@@ -1,4 +1,4 @@
-//! A client's event on its way to the broker: who may publish what where.
+//! A client publishes.
 
 use std::rc::Rc;
 

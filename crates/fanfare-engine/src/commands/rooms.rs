@@ -18,7 +18,7 @@ use crate::{
     connection::{Connection, Traits},
     connections::Key,
     entries::PendingEntry,
-    hold::Hold,
+    interest_guard::InterestGuard,
     turn::Turn,
 };
 
@@ -49,7 +49,7 @@ pub(super) fn join(turn: &mut Turn<'_>, room: Channel, wants_members: bool) -> D
 fn enter(
     turn: &mut Turn<'_>,
     room: Channel,
-    subscription: Option<(Option<Hold>, Traits)>,
+    subscription: Option<(Option<InterestGuard>, Traits)>,
     wants_members: bool,
 ) -> Doing {
     let shard = turn.shard;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::*;
 
 async fn publish(
-    broker: &FakeBroker,
+    broker: &ScriptedBroker,
     events: Vec<Event>,
     conflict: Conflict,
 ) -> Result<Vec<Receipt>, InProgress> {
@@ -28,7 +28,7 @@ type Others = fn(look: usize, ids: &mut Ids);
 type Ids = HashMap<Uuid, Claim>;
 
 /// Remembers ids, as a cluster does in which somebody else is busy, too.
-struct FakeBroker {
+struct ScriptedBroker {
     others: Others,
     ids: Mutex<Ids>,
     /// The ids of each look.
@@ -36,7 +36,7 @@ struct FakeBroker {
     published: Mutex<Vec<u128>>,
 }
 
-impl FakeBroker {
+impl ScriptedBroker {
     fn new(others: Others) -> Self {
         Self {
             others,
@@ -64,7 +64,7 @@ impl FakeBroker {
     }
 }
 
-impl Broker for FakeBroker {
+impl Broker for ScriptedBroker {
     /// Each event reaches as many as its id says.
     fn publish(&self, events: Vec<Event>, _: PublishOptions) -> BoxFuture<'static, Vec<Receipt>> {
         let ids: Vec<u128> = events.iter().map(|event| event.id.as_u128()).collect();
@@ -191,7 +191,7 @@ fn published(ids: &mut Ids, id: u128, queued: u128) {
 
 #[tokio::test(start_paused = true)]
 async fn new_ones_are_published_in_order_and_doubles_once() {
-    let broker = FakeBroker::new(|_, _| {});
+    let broker = ScriptedBroker::new(|_, _| {});
     let sent = [3, 100, 1, 3, 2, 101, 1];
     let all = publish(&broker, events(sent), Conflict::Wait).await;
     assert_eq!(all, Ok(marked(&sent, &[3, 6])));
@@ -210,7 +210,7 @@ async fn new_ones_are_published_in_order_and_doubles_once() {
 #[tokio::test(start_paused = true)]
 async fn all_ids_are_waited_for_together() {
     // Their publisher died when it had published them.
-    let broker = FakeBroker::new(|look, ids| {
+    let broker = ScriptedBroker::new(|look, ids| {
         for id in 1..100 {
             if look == 1 {
                 set(ids, id, Claim::Published(None));
@@ -237,7 +237,7 @@ async fn all_ids_are_waited_for_together() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_in_progress_elsewhere_keeps_all_from_being_published() {
-    let broker = FakeBroker::new(|_, ids| set(ids, 2, Claim::Taken));
+    let broker = ScriptedBroker::new(|_, ids| set(ids, 2, Claim::Taken));
     let sent = || events([100, 3, 1, 2]);
     assert_eq!(publish(&broker, sent(), Conflict::Wait).await, Err(InProgress));
     assert!(broker.looks().len() > 2);
@@ -248,7 +248,7 @@ async fn one_that_is_in_progress_elsewhere_keeps_all_from_being_published() {
 
 #[tokio::test(start_paused = true)]
 async fn the_new_ones_are_published_once_the_others_are() {
-    let broker = FakeBroker::new(|look, ids| match look {
+    let broker = ScriptedBroker::new(|look, ids| match look {
         1 | 2 => set(ids, 2, Claim::Taken),
         3 => set(ids, 2, Claim::Published(None)),
         _ => published(ids, 2, 20),
@@ -267,12 +267,12 @@ async fn what_another_gave_back_is_published() {
         2 => drop(ids.remove(&Uuid::from_u128(2))),
         _ => {}
     };
-    let broker = FakeBroker::new(others);
+    let broker = ScriptedBroker::new(others);
     let all = publish(&broker, events([3, 2, 1]), Conflict::Wait).await;
     assert_eq!(all, Ok(receipts(&[3, 2, 1])));
     assert_eq!(broker.published(), [3, 2, 1]);
     // By itself it comes late.
-    let broker = FakeBroker::new(others);
+    let broker = ScriptedBroker::new(others);
     assert_eq!(
         publish(&broker, events([3, 2, 1]), Conflict::Skip).await,
         Ok(receipts(&[3, 2, 1]))
@@ -282,7 +282,7 @@ async fn what_another_gave_back_is_published() {
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_nobody_looks_once() {
-    let broker = FakeBroker::new(|_, ids| {
+    let broker = ScriptedBroker::new(|_, ids| {
         set(ids, 1, Claim::Published(None));
         published(ids, 2, 0);
     });
@@ -293,7 +293,7 @@ async fn who_waits_for_nobody_looks_once() {
 
 #[tokio::test(start_paused = true)]
 async fn events_that_have_nothing_to_do_with_each_other_do_not_wait() {
-    let broker = FakeBroker::new(|_, ids| set(ids, 2, Claim::Taken));
+    let broker = ScriptedBroker::new(|_, ids| set(ids, 2, Claim::Taken));
     let all = publish(&broker, events([3, 2, 100, 1]), Conflict::Skip).await;
     assert_eq!(all, Ok(marked(&[3, 0, 100, 1], &[1])));
     assert_eq!(broker.published(), [3, 100, 1]);
@@ -303,7 +303,7 @@ async fn events_that_have_nothing_to_do_with_each_other_do_not_wait() {
 #[tokio::test(start_paused = true)]
 async fn what_was_published_is_not_published_again_by_one_who_waits() {
     // The broker loses its memory in between.
-    let broker = FakeBroker::new(|look, ids| match look {
+    let broker = ScriptedBroker::new(|look, ids| match look {
         1 => set(ids, 1, Claim::Published(None)),
         _ => drop(ids.remove(&Uuid::from_u128(1))),
     });
@@ -322,7 +322,7 @@ async fn what_was_published_is_not_published_again_by_one_who_waits() {
 #[tokio::test(start_paused = true)]
 async fn two_who_have_each_others_ids_both_come_to_an_end() {
     // The other took every second one at the same moment, and waits for the lowest.
-    let broker = FakeBroker::new(|look, ids| match look {
+    let broker = ScriptedBroker::new(|look, ids| match look {
         1 => [2, 4].into_iter().for_each(|id| set(ids, id, Claim::Taken)),
         2 => {
             assert!(!ids.contains_key(&Uuid::from_u128(3)), "given back to the other");
@@ -344,7 +344,7 @@ async fn two_who_have_each_others_ids_both_come_to_an_end() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_given_up_in_between_holds_no_ids() {
-    let broker = FakeBroker::new(|_, ids| set(ids, 2, Claim::Taken));
+    let broker = ScriptedBroker::new(|_, ids| set(ids, 2, Claim::Taken));
     let waiting = publish(&broker, events([1, 2]), Conflict::Wait);
     assert!(tokio::time::timeout(FIRST_PAUSE / 2, waiting).await.is_err());
     assert_eq!(broker.taken(), [2]);

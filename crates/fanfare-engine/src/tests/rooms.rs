@@ -8,7 +8,7 @@ use super::world::{Setup, World, in_world, on, settings, until};
 use crate::{
     DialectSettings, Seat,
     connection::{Connection, Traits},
-    hold::Hold,
+    interest_guard::InterestGuard,
 };
 
 #[test]
@@ -239,7 +239,7 @@ async fn crowd(world: &World, count: usize) -> Vec<Seat> {
     for slot in 0..count {
         let (key, driver) = connections.in_slot(slot).unwrap();
         let connection = &mut driver.connection;
-        let (hold, _) = Hold::channel(&world.node, 0, &room);
+        let (hold, _) = InterestGuard::channel(&world.node, 0, &room);
         world.broker.rooms.enter(Entry {
             room: room.clone(),
             member: Member::new(connection.subscriber.identity.as_ref().unwrap(), "plain"),

@@ -8,21 +8,21 @@ use futures_util::FutureExt;
 use super::{MountedDialect, Node, in_force::InForce};
 
 /// One connection's share in an interest of its node.
-pub(super) struct Hold {
+pub(super) struct InterestGuard {
     node: Arc<Node>,
     shard: usize,
     /// `None` once the connection keeps it.
     on: Option<On>,
 }
 
-/// See [`Hold`].
+/// See [`InterestGuard`].
 pub(super) enum On {
     User { user: UserId, dialect: usize },
     Channel(Channel),
     Pattern(Pattern),
 }
 
-impl Hold {
+impl InterestGuard {
     /// Counts one more connection of `user`, and asks the broker for its events with the first.
     ///
     /// # Errors
@@ -78,7 +78,7 @@ fn subscribe(node: &Node, interest: Interest) -> InForce {
     placed.clone().now_or_never().is_none().then_some(placed)
 }
 
-impl Drop for Hold {
+impl Drop for InterestGuard {
     fn drop(&mut self) {
         let unsubscribe = |interest| {
             if let Some(broker) = self.node.broker() {
