@@ -14,25 +14,26 @@ pub struct Key {
 /// The connections of one shard. A key whose connection has gone finds none.
 #[derive(Default)]
 pub(super) struct Connections {
-    held: Slab<(u32, Box<Driver>)>,
+    held: Slab<Box<Driver>>,
     generation: u32,
 }
 
 impl Connections {
-    pub(super) fn insert(&mut self, driver: Driver) -> Key {
+    pub(super) fn insert(&mut self, mut driver: Driver) -> Key {
         self.generation = self.generation.wrapping_add(1);
-        let slot = self.held.insert((self.generation, Box::new(driver)));
-        key(slot, self.generation)
+        driver.generation = self.generation;
+        let slot = self.held.insert(Box::new(driver));
+        key(slot, &self.held[slot])
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<Box<Driver>> {
         self.at(key)?;
-        Some(self.held.remove(key.slot as usize).1)
+        Some(self.held.remove(key.slot as usize))
     }
 
     pub(super) fn at(&mut self, key: Key) -> Option<&mut Driver> {
-        let (generation, driver) = self.held.get_mut(key.slot as usize)?;
-        (*generation == key.generation).then_some(driver)
+        let driver = self.held.get_mut(key.slot as usize)?;
+        (driver.generation == key.generation).then_some(driver)
     }
 
     /// The same, if it takes events.
@@ -42,8 +43,8 @@ impl Connections {
 
     /// The connection in a slot; slots are numbered up to [`Self::slots`].
     pub(super) fn in_slot(&mut self, slot: usize) -> Option<(Key, &mut Driver)> {
-        let (generation, driver) = self.held.get_mut(slot)?;
-        Some((key(slot, *generation), driver))
+        let driver = self.held.get_mut(slot)?;
+        Some((key(slot, driver), driver))
     }
 
     pub(super) fn slots(&self) -> usize {
@@ -56,11 +57,11 @@ impl Connections {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Driver)> {
         let held = self.held.iter();
-        held.map(|(slot, (generation, driver))| (key(slot, *generation), &**driver))
+        held.map(|(slot, driver)| (key(slot, driver), &**driver))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Driver> {
-        self.held.iter_mut().map(|(_, (_, driver))| &mut **driver)
+        self.held.iter_mut().map(|(_, driver)| &mut **driver)
     }
 
     /// Gives back memory after many connections have ended.
@@ -71,9 +72,9 @@ impl Connections {
     }
 }
 
-fn key(slot: usize, generation: u32) -> Key {
+fn key(slot: usize, driver: &Driver) -> Key {
     Key {
         slot: u32::try_from(slot).unwrap_or(u32::MAX),
-        generation,
+        generation: driver.generation,
     }
 }

@@ -21,6 +21,8 @@ pub(super) const RUN: usize = 64;
 
 /// A connection as its shard holds it.
 pub(super) struct Driver {
+    /// Distinguishes its key from those of earlier connections in its slot.
+    pub(super) generation: u32,
     pub(super) connection: Connection,
     pub(super) debt: Debt,
     transport: Transport,
@@ -45,6 +47,7 @@ impl Driver {
     /// A connection whose upgrade is not answered yet.
     pub(super) fn new(connection: Connection) -> Self {
         Self {
+            generation: 0,
             connection,
             debt: Debt::default(),
             transport: Transport::Upgrading,

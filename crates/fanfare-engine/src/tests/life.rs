@@ -9,9 +9,9 @@ use crate::{DialectSettings, clock::Moment, driver::Driver, sweep::sweep_chunk};
 
 #[test]
 fn a_connection_is_small() {
-    // Most connections are idle most of the time, so this is what most of the memory is for.
+    // A node may hold a hundred thousand idle connections, so each byte here is a tenth of a megabyte.
     let bytes = size_of::<Driver>();
-    assert!(bytes <= 320, "{bytes}"); // the allocator's class
+    assert!((304..=320).contains(&bytes), "{bytes}"); // the allocator's class
 }
 
 #[test]
