@@ -18,6 +18,7 @@ root=$1; shift
 ip link set lo up
 mount --bind "$root" "$root"
 mount --bind "$root.data" "$root/var/lib/fanfare"
+for device in null random urandom; do mount --bind "/dev/$device" "$root/dev/$device"; done
 mount -o remount,ro,bind "$root" "$root"
 cd "$root"
 exec chroot "$root" "$@"
@@ -30,8 +31,10 @@ class Container:
     def __init__(self, files):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="container-"))
         self.root, self.data = self.folder / "root", self.folder / "root.data"
-        for path in (self.root / "usr/local/bin", self.root / "var/lib/fanfare", self.root / "proc", self.data):
+        for path in (self.root / "usr/local/bin", self.root / "var/lib/fanfare", self.root / "proc", self.root / "dev", self.data):
             path.mkdir(parents=True)
+        for device in ("null", "random", "urandom"):  # which each engine provides
+            (self.root / "dev" / device).touch()
         shutil.copy(binary(), self.root / "usr/local/bin/fanfare")
         for library in re.findall(r"(/\S+) \(0x", subprocess.run(["ldd", binary()], capture_output=True, text=True).stdout):
             self._copy(library)

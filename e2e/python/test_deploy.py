@@ -234,6 +234,25 @@ def test_the_metric_that_scales_exists(manifests, server):
     assert server.prometheus(metric["pods"]["metric"]["name"]) == 0
 
 
+# --- the release workflow ---
+
+
+def test_the_release_workflow():
+    file = ROOT / ".github/workflows/release.yml"
+    done = tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(file))
+    assert done.returncode == 0, done.stdout
+    text = file.read_text()
+    image = (DEPLOY / "Dockerfile").read_text()
+    assert "--profile dist" in text and "--profile dist" in image, "both ship the same program"
+    [flags] = re.findall(r"RUSTFLAGS: (.*)", text)
+    assert f'RUSTFLAGS="{flags}"' in image
+    for file in re.search(r"cp \"target/.*\" (.*) \"\$name/\"", text)[1].split():
+        assert (ROOT / file).exists(), file
+    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+    [script] = re.findall(r"version=\$\((sed .*)\)$", text, re.M)
+    assert subprocess.run(["sh", "-c", script], cwd=ROOT, capture_output=True, text=True).stdout == f"{version}\n"
+
+
 # --- completions and manual pages ---
 
 
