@@ -133,7 +133,10 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "bench")]
         Command::Bench(command) => command.run(&cli.global),
         Command::Config(command) => command.run(&cli.global),
-        Command::Completions(command) => command.run(),
+        Command::Completions(command) => {
+            command.run();
+            Ok(())
+        }
         Command::Man(command) => command.run(),
     };
     let (message, code) = match outcome {

@@ -25,11 +25,10 @@ pub(super) struct Man {
 }
 
 impl Completions {
-    pub(super) fn run(&self) -> Outcome {
+    pub(super) fn run(&self) {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), NAME, &mut script);
         print(&script);
-        Ok(())
     }
 }
 
