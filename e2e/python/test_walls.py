@@ -28,14 +28,10 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 500, 70
 # What is left to do. An entry that no longer holds fails, too: each list only shrinks.
 CYCLES_LEFT = {
     "fanfare-cluster": "answers broker deliveries foreign ids link notices peers presence publisher questions receipts receiver requests "
-    "subscriptions transport wire",
-    "fanfare-cluster wire": "envelope presence",
-    "fanfare-transports nats": "ids jetstream presence sender",
-    "fanfare-transports redis": "cluster sentinel servers",
+    "subscriptions",
 }
 LONG_FUNCTIONS_LEFT = {
     "crates/fanfare-server/src/serve/mod.rs run_on_control",
-    "crates/fanfare-transports/src/nats/presence/apply.rs try_changes",
 }
 # Words that happen to be the name of a dialect.
 OTHER_WORDS = {

@@ -24,11 +24,11 @@ pub(crate) struct ChannelSource {
     /// Both kinds are in force, and the mark may stand between two copies.
     is_changing: AtomicBool,
     has_one_order: bool,
-    change: Mutex<Option<Change>>,
+    change: Mutex<Option<SourceChange>>,
     hasher: RandomState,
 }
 
-struct Change {
+struct SourceChange {
     mark: u64,
     by_all_channels: bool,
     /// Taken at the mark.
@@ -97,7 +97,7 @@ impl ChannelSource {
     /// Both kinds are in force. At `mark` the other kind begins to count; the receiver resolves then.
     pub(crate) fn change_at(&self, mark: u64, by_all_channels: bool) -> oneshot::Receiver<()> {
         let (done, changed) = oneshot::channel();
-        *self.change.lock().unwrap_or_else(PoisonError::into_inner) = Some(Change {
+        *self.change.lock().unwrap_or_else(PoisonError::into_inner) = Some(SourceChange {
             mark,
             by_all_channels,
             done: Some(done),

@@ -158,14 +158,14 @@ pub(crate) async fn run(shared: Arc<Shared>, mut queue: Queue) {
 
 /// Events that are delivered in one call, and where the reach of each goes.
 #[derive(Default)]
-struct Batch {
+struct PlacedItems {
     events: Vec<Event>,
     replies: Vec<ReplyTo>,
     /// The calls so far.
     placed: Vec<BoxFuture<'static, Vec<Reach>>>,
 }
 
-impl Batch {
+impl PlacedItems {
     fn push(&mut self, event: Event, reply: ReplyTo) {
         self.events.push(event);
         self.replies.push(reply);
@@ -181,7 +181,7 @@ impl Batch {
 }
 
 async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
-    let mut batch = Batch::default();
+    let mut batch = PlacedItems::default();
     let (mut flushes, mut probes) = (Vec::new(), Vec::new());
     for item in items.drain(..) {
         match item {
@@ -203,7 +203,7 @@ async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
         }
     }
     batch.place(shared);
-    let Batch { replies, placed, .. } = batch;
+    let PlacedItems { replies, placed, .. } = batch;
     if !placed.is_empty() {
         let reaches = join_all(placed).await.into_iter().flatten();
         let mut own = Vec::new();

@@ -31,24 +31,24 @@ const BATCH: usize = 512;
 
 /// Takes in the events that no node published.
 pub(crate) struct Foreign {
-    waiting: mpsc::UnboundedSender<Publication>,
+    waiting: mpsc::UnboundedSender<ForeignPublication>,
     /// How many publications wait. Only the task that receives adds to them, so what it finds is never too small.
     count: AtomicUsize,
     deliveries: Deliveries,
 }
 
 /// One message.
-pub(crate) struct Publication {
+pub(crate) struct ForeignPublication {
     events: Vec<Event>,
     /// What was published before this did not arrive on the same connection.
     receiving_since: Instant,
 }
 
 /// The publications that wait.
-pub(crate) type Waiting = mpsc::UnboundedReceiver<Publication>;
+pub(crate) type WaitingPublications = mpsc::UnboundedReceiver<ForeignPublication>;
 
 impl Foreign {
-    pub(crate) fn new(deliveries: Deliveries) -> (Self, Waiting) {
+    pub(crate) fn new(deliveries: Deliveries) -> (Self, WaitingPublications) {
         let (waiting, publications) = mpsc::unbounded_channel();
         let this = Self {
             waiting,
@@ -91,7 +91,7 @@ impl Foreign {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.deliveries.expect(&events);
         // Fails only while the runtime shuts down.
-        let _ = self.waiting.send(Publication {
+        let _ = self.waiting.send(ForeignPublication {
             events,
             receiving_since,
         });
@@ -99,7 +99,7 @@ impl Foreign {
 }
 
 /// Moves what waits to the delivery queue, in order and without repeats.
-pub(crate) async fn run(shared: Arc<Shared>, mut waiting: Waiting) {
+pub(crate) async fn run(shared: Arc<Shared>, mut waiting: WaitingPublications) {
     while let Some(publication) = waiting.recv().await {
         let mut ids: Vec<ReceivedId> = publication.ids().collect();
         let mut batch = vec![publication];
@@ -123,7 +123,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut waiting: Waiting) {
     }
 }
 
-impl Publication {
+impl ForeignPublication {
     /// The ids that were named in it.
     fn ids(&self) -> impl Iterator<Item = ReceivedId> {
         let named = self.events.iter().filter(|event| event.named);

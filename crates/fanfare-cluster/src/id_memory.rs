@@ -51,11 +51,11 @@ struct Memory {
 struct Knowledge {
     /// It was claimed here; else it is known to be claimed on another node.
     ours: bool,
-    state: State,
+    state: IdState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum State {
+enum IdState {
     Taken,
     Published,
     Receipt(SmallReceipt),
@@ -109,7 +109,7 @@ impl IdMemory {
         let (claim, news) = weigh(cluster, known.map(|memory| memory.knowledge));
         if let Some(knowledge) = news {
             // A receipt is forgotten together with the claim that it belongs to.
-            let kept = known.filter(|_| knowledge.state != State::Taken);
+            let kept = known.filter(|_| knowledge.state != IdState::Taken);
             let lifetime_ms = u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX);
             let expires_ms = kept.map_or(now_ms.saturating_add(lifetime_ms), |memory| memory.expires_ms);
             let memory = Memory {
@@ -127,7 +127,7 @@ impl IdMemory {
     /// Stores the receipt of `id`, if the id is remembered.
     pub(crate) fn record(&self, id: Uuid, receipt: &Receipt) {
         if let Some(memory) = self.stripe(id).get_mut(&id) {
-            memory.knowledge.state = State::Receipt(receipt.into());
+            memory.knowledge.state = IdState::Receipt(receipt.into());
         }
     }
 
@@ -188,12 +188,12 @@ fn expire(stripe: &mut Stripe, now_ms: u64, most: usize) {
 fn weigh(cluster: Option<Claim>, known: Option<Knowledge>) -> (Claim, Option<Knowledge>) {
     let claimed = Knowledge {
         ours: true,
-        state: State::Taken,
+        state: IdState::Taken,
     };
-    match (cluster.and_then(State::of), known) {
+    match (cluster.and_then(IdState::of), known) {
         (Some(state), None) => (state.claim(), Some(Knowledge { ours: false, state })),
         (Some(state), Some(Knowledge { ours, state: old }))
-            if state != State::Taken && !matches!(old, State::Receipt(_)) =>
+            if state != IdState::Taken && !matches!(old, IdState::Receipt(_)) =>
         {
             (state.claim(), Some(Knowledge { ours, state }))
         }
@@ -204,7 +204,7 @@ fn weigh(cluster: Option<Claim>, known: Option<Knowledge>) -> (Claim, Option<Kno
     }
 }
 
-impl State {
+impl IdState {
     /// The state of an id by a claim of it; `None` if it is new.
     fn of(claim: Claim) -> Option<Self> {
         match claim {

@@ -6,17 +6,17 @@ use fanfare_core::locked;
 
 /// A queue that one of its callers at a time empties.
 #[derive(Debug)]
-pub(crate) struct InOrder<T>(Mutex<State<T>>);
+pub(crate) struct InOrder<T>(Mutex<Queued<T>>);
 
 #[derive(Debug)]
-struct State<T> {
+struct Queued<T> {
     waiting: VecDeque<T>,
     is_running: bool,
 }
 
 impl<T> Default for InOrder<T> {
     fn default() -> Self {
-        Self(Mutex::new(State {
+        Self(Mutex::new(Queued {
             waiting: VecDeque::new(),
             is_running: false,
         }))

@@ -9,7 +9,7 @@ pub(crate) type Ticket = u64;
 /// The interests that this node holds: what to subscribe to after a reconnect.
 #[derive(Default)]
 pub(crate) struct Interests {
-    held: AHashMap<Interest, Request>,
+    held: AHashMap<Interest, WantedInterest>,
     last_ticket: Ticket,
     /// Which receiving connection this is, counted from 1.
     connection: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Interests {
     pub(crate) receiving: bool,
 }
 
-struct Request {
+struct WantedInterest {
     ticket: Ticket,
     /// The connection on which it was confirmed; 0 for none.
     confirmed_on: u64,
@@ -50,7 +50,7 @@ pub(crate) enum Leaving {
 impl Interests {
     pub(crate) fn hold(&mut self, interest: Interest) -> Ticket {
         self.last_ticket += 1;
-        let request = Request {
+        let request = WantedInterest {
             ticket: self.last_ticket,
             confirmed_on: 0,
         };

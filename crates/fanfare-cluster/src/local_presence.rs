@@ -12,11 +12,11 @@ pub(crate) struct LocalPresence {
     publish: Box<dyn Fn(Event) + Send + Sync>,
     rooms: LocalRooms,
     lists: ListLimit,
-    changes: InOrder<Change>,
+    changes: InOrder<LocalChange>,
 }
 
 /// What follows from a connection that entered or left.
-enum Change {
+enum LocalChange {
     Entered(EntryTicket, Entered),
     Announced(Presence, Channel, Member),
 }
@@ -48,9 +48,9 @@ impl LocalPresence {
         let lists = wants_members.then_some(&self.lists);
         self.rooms.enter(room, member, lists, |first, members| {
             let entered = Entered { first, members };
-            self.changes.put(Change::Entered(*ticket, entered));
+            self.changes.put(LocalChange::Entered(*ticket, entered));
             if first {
-                let joined = Change::Announced(Presence::Joined, room.clone(), member.clone());
+                let joined = LocalChange::Announced(Presence::Joined, room.clone(), member.clone());
                 self.changes.put(joined);
             }
         });
@@ -60,7 +60,7 @@ impl LocalPresence {
     /// See [`fanfare_core::Broker::leave`].
     pub(crate) fn leave(&self, room: &Channel, user: &UserId) {
         self.rooms.leave(room, user, |member| {
-            let left = Change::Announced(Presence::Left, room.clone(), member);
+            let left = LocalChange::Announced(Presence::Left, room.clone(), member);
             self.changes.put(left);
         });
         self.carry_out();
@@ -84,8 +84,8 @@ impl LocalPresence {
     /// Tells the node what follows, in order, and with no lock held: the dialects' code runs here.
     fn carry_out(&self) {
         self.changes.run(|change| match change {
-            Change::Entered(ticket, entered) => local::entered(&*self.inbound, ticket, entered),
-            Change::Announced(change, room, member) => {
+            LocalChange::Entered(ticket, entered) => local::entered(&*self.inbound, ticket, entered),
+            LocalChange::Announced(change, room, member) => {
                 if let Some(event) = local::announcement(&*self.inbound, change, &room, &member) {
                     (self.publish)(event);
                 }

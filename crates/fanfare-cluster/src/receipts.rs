@@ -31,7 +31,7 @@ use crate::{
     subscriptions::Command,
 };
 pub(crate) use publication::Listeners;
-use publication::{Batch, Cause, Here, Publication};
+use publication::{Cause, Here, JobReceipts, OpenPublication};
 
 /// Between two checks for what is overdue.
 const TICK: Duration = Duration::from_millis(25);
@@ -42,19 +42,19 @@ const FLUSH_MEMORY: Duration = Duration::from_secs(60);
 
 /// See the module's documentation.
 pub(crate) struct Receipts {
-    open: Mutex<Open>,
+    open: Mutex<OpenPublications>,
     deliveries: Deliveries,
     commands: mpsc::UnboundedSender<Command>,
     /// Notified when there may be something to wait for.
     busy: Notify,
 }
 
-struct Open {
+struct OpenPublications {
     interests: Interests,
-    publications: AHashMap<u64, Publication>,
+    publications: AHashMap<u64, OpenPublication>,
     /// The published ones, and when; those that are complete drop out at the next check.
     published: VecDeque<(Instant, u64)>,
-    batches: AHashMap<u64, Batch>,
+    batches: AHashMap<u64, JobReceipts>,
     /// The number of the last flush.
     flushed_to: u64,
     /// A flush follows publications at once until then.
@@ -68,7 +68,7 @@ struct Open {
 impl Receipts {
     pub(crate) fn new(deliveries: Deliveries, commands: mpsc::UnboundedSender<Command>) -> Self {
         Self {
-            open: Mutex::new(Open {
+            open: Mutex::new(OpenPublications {
                 interests: Interests::default(),
                 publications: AHashMap::new(),
                 published: VecDeque::new(),
@@ -84,7 +84,7 @@ impl Receipts {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, OpenPublications> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -167,11 +167,12 @@ impl Receipts {
         } else {
             Some(Cause::Away)
         };
-        open.batches.insert(first, Batch::new(job.events.len(), job.done));
+        open.batches
+            .insert(first, JobReceipts::new(job.events.len(), job.done));
         for (index, event) in job.events.into_iter().enumerate() {
             let number = first + index as u64;
             let echo = open.interests.echo(&event.audience);
-            let mut publication = Publication::new(event, (first, index), echo == Echo::Expected);
+            let mut publication = OpenPublication::new(event, (first, index), echo == Echo::Expected);
             publication.cause = cause;
             // Then only this node's own delivery is waited for.
             publication.given_up = !job.options.receipt;
@@ -369,7 +370,7 @@ pub(crate) fn flush_sent(shared: &Arc<Shared>, request: Request, is_sent: bool) 
     drop(tokio::spawn(end));
 }
 
-impl Open {
+impl OpenPublications {
     /// The numbers of what is open, in the order of publication.
     fn numbers(&self) -> Vec<u64> {
         let mut numbers: Vec<u64> = self.publications.keys().copied().collect();
@@ -382,7 +383,7 @@ impl Open {
         if let Some(event) = self
             .publications
             .get_mut(&number)
-            .and_then(Publication::take_event)
+            .and_then(OpenPublication::take_event)
         {
             self.direct.insert(number, Instant::now());
             deliveries.push(Item::Event(event, ReplyTo::Own(number)));
@@ -428,7 +429,7 @@ impl Open {
         if !self
             .publications
             .get(&number)
-            .is_some_and(Publication::is_complete)
+            .is_some_and(OpenPublication::is_complete)
         {
             return;
         }

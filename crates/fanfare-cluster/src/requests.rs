@@ -39,9 +39,9 @@ pub(crate) struct Numbers {
 
 /// The requests that are open, by their numbers.
 #[derive(Default)]
-pub(crate) struct Requests(Mutex<AHashMap<u64, Open>>);
+pub(crate) struct Requests(Mutex<AHashMap<u64, OpenRequest>>);
 
-struct Open {
+struct OpenRequest {
     waits_for: Vec<Box<str>>,
     answers: Vec<Bytes>,
     complete: bool,
@@ -151,7 +151,7 @@ impl Drop for Request {
 impl Requests {
     fn open(&self, number: u64, waits_for: Vec<Box<str>>, complete: bool) -> oneshot::Receiver<()> {
         let (done, all_replied) = oneshot::channel();
-        let mut open = Open {
+        let mut open = OpenRequest {
             waits_for,
             answers: Vec::new(),
             complete,
@@ -207,12 +207,12 @@ impl Requests {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, AHashMap<u64, Open>> {
+    fn lock(&self) -> MutexGuard<'_, AHashMap<u64, OpenRequest>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Open {
+impl OpenRequest {
     fn settle(&mut self) {
         if self.waits_for.is_empty() {
             self.done = None;

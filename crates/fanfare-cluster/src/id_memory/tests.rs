@@ -33,12 +33,12 @@ fn the_cluster_and_this_node_are_weighed() {
     let taken = |ours| {
         Some(Knowledge {
             ours,
-            state: State::Taken,
+            state: IdState::Taken,
         })
     };
     let done = |ours, queued| {
         let claim = published(queued);
-        claim.and_then(State::of).map(|state| Knowledge { ours, state })
+        claim.and_then(IdState::of).map(|state| Knowledge { ours, state })
     };
     let cases = [
         // What the cluster returned and this node knows; the claim, and what this node learns.

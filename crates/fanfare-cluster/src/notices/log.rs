@@ -58,7 +58,7 @@ struct Repetition {
 }
 
 /// Messages to publish in order.
-pub(super) struct Batch {
+pub(super) struct NoticeBatch {
     pub(super) messages: Vec<Message>,
     /// The number up to which notices have been sent to all nodes then.
     pub(super) sent: Option<u64>,
@@ -136,7 +136,7 @@ impl Log {
     }
 
     /// The next messages; none when all is sent. What is not sent is lost: its receiver finds the gap.
-    pub(super) fn batch(&mut self) -> Option<Batch> {
+    pub(super) fn batch(&mut self) -> Option<NoticeBatch> {
         let mut messages = Vec::new();
         if let Some(mut repetition) = self.repetitions.pop_front() {
             let subject = Subject::Node(repetition.node.clone());
@@ -153,14 +153,14 @@ impl Log {
             if repetition.from < self.next {
                 self.repetitions.push_front(repetition);
             }
-            return Some(Batch { messages, sent: None });
+            return Some(NoticeBatch { messages, sent: None });
         }
         if self.sent == self.next {
             return None;
         }
         let sent = self.write(&Subject::Nodes, self.sent, &mut messages);
         let sent = Some(sent);
-        Some(Batch { messages, sent })
+        Some(NoticeBatch { messages, sent })
     }
 
     /// Writes notices from number `from` on as long as there is room. Returns the number of the first that was not written.

@@ -36,10 +36,10 @@ pub(super) struct LocalUser {
     pub(super) pending: u32,
     pub(super) dirty: bool,
     /// The connections that wait for the result of a change, by its number.
-    waiting: Vec<Waiting>,
+    waiting: Vec<WaitingConnection>,
 }
 
-struct Waiting {
+struct WaitingConnection {
     number: u64,
     ticket: EntryTicket,
     wants_members: bool,
@@ -173,7 +173,7 @@ impl Room {
         let Some(number) = number.or_else(|| Some(user.waiting.last()?.number)) else {
             return false;
         };
-        user.waiting.push(Waiting {
+        user.waiting.push(WaitingConnection {
             number,
             ticket,
             wants_members,
@@ -210,7 +210,7 @@ impl Room {
             return;
         };
         let later = local.waiting.iter().position(|waiting| waiting.number > number);
-        let answered: Vec<Waiting> = local
+        let answered: Vec<WaitingConnection> = local
             .waiting
             .drain(..later.unwrap_or(local.waiting.len()))
             .collect();

@@ -22,9 +22,9 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// See the module's documentation.
-pub(super) struct Term(Mutex<Held>);
+pub(super) struct Term(Mutex<HeldLease>);
 
-struct Held {
+struct HeldLease {
     lease: Lease,
     /// When the last renewal that succeeded was sent, by this node's clock.
     renewed: Option<Instant>,
@@ -38,7 +38,7 @@ struct Held {
 
 impl Term {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Held::new()))
+        Self(Mutex::new(HeldLease::new()))
     }
 
     pub(super) fn lease(&self) -> Lease {
@@ -70,9 +70,9 @@ impl Term {
     /// Ends the lease and begins another one.
     pub(super) fn replace(&self) -> LeaseId {
         let mut held = self.held();
-        *held = Held {
+        *held = HeldLease {
             expired: std::mem::take(&mut held.expired),
-            ..Held::new()
+            ..HeldLease::new()
         };
         held.lease.id
     }
@@ -113,12 +113,12 @@ impl Term {
         std::future::pending().await
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, HeldLease> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Held {
+impl HeldLease {
     fn new() -> Self {
         Self {
             lease: Lease {

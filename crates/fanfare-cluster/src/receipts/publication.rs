@@ -4,7 +4,7 @@ use fanfare_core::{Event, Reach, Receipt};
 use tokio::sync::oneshot;
 
 /// One publication.
-pub(super) struct Publication {
+pub(super) struct OpenPublication {
     /// Kept until the event, or its echo, is in the delivery queue.
     event: Option<Event>,
     pub(super) here: Here,
@@ -63,7 +63,7 @@ pub(super) enum Here {
     Done,
 }
 
-impl Publication {
+impl OpenPublication {
     pub(super) fn new(event: Event, batch: (u64, usize), expected: bool) -> Self {
         Self {
             event: Some(event),
@@ -113,13 +113,13 @@ impl Publication {
 }
 
 /// The publications of one call, whose receipts are handed out together.
-pub(super) struct Batch {
+pub(super) struct JobReceipts {
     receipts: Vec<Receipt>,
     open: usize,
     done: oneshot::Sender<Vec<Receipt>>,
 }
 
-impl Batch {
+impl JobReceipts {
     pub(super) fn new(count: usize, done: oneshot::Sender<Vec<Receipt>>) -> Self {
         Self {
             receipts: vec![Receipt::default(); count],

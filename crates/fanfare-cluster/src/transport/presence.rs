@@ -25,10 +25,10 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use bytes::Bytes;
 use fanfare_core::{BoxFuture, Channel, Member, Slot, SlotScope, UserId};
 
 use super::Stored;
+pub use crate::wire::AnnouncementText;
 
 /// How long a lease lives after its renewal.
 pub const LEASE_LIFETIME: Duration = Duration::from_secs(5);
@@ -158,14 +158,15 @@ pub enum Change {
     },
 }
 
-/// A message to publish on the room's channel ([`Subject::Audience`](super::Subject)), in two parts: the change's version in
-/// decimal digits is written between them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AnnouncementText {
-    /// Before the version.
-    pub head: Bytes,
-    /// After it.
-    pub tail: Bytes,
+impl Change {
+    /// Whether the lease holds something by it.
+    pub fn takes(&self) -> bool {
+        match self {
+            Self::Enter { .. } => true,
+            Self::Leave { .. } => false,
+            Self::Slot { count, .. } => *count > 0,
+        }
+    }
 }
 
 /// The result of a [`Change`].

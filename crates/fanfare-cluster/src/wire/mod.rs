@@ -10,6 +10,7 @@
 //! A program that may publish on Redis is trusted like a service. Other fields are allowed and ignored, but for one: `fanfare`,
 //! in which Fanfare's nodes carry the rest of an event (`envelope`).
 
+mod announcement;
 mod envelope;
 mod presence;
 mod publication;
@@ -23,8 +24,9 @@ use fanfare_core::{
 };
 use serde_json::value::RawValue;
 
+pub use announcement::{AnnouncementText, announcement};
 pub use envelope::{DEFAULT_TYPE, Envelope, encode};
-pub use presence::{PresenceMark, announcement, read_member, write_member};
+pub use presence::{PresenceMark, read_member, write_member};
 pub use publication::{MAX_EVENTS, Publication, PublicationError, ServiceEvent, parse_publication};
 
 /// What is published here reaches everyone.

@@ -1,10 +1,7 @@
 //! How a change of a room's members travels: as the event that announces it, with a mark in its envelope.
 
-use fanfare_core::{Event, Member, Presence, UserId};
+use fanfare_core::{Member, Presence, UserId};
 use serde::{Deserialize, Serialize};
-
-use super::{Envelope, encode};
-use crate::transport::presence::AnnouncementText;
 
 /// What an event announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +46,7 @@ impl Described {
     }
 }
 
-/// The field `presence` of an envelope; `version` comes last, see [`announcement`].
+/// The field `presence` of an envelope; `version` comes last, see `announcement`.
 #[derive(Serialize, Deserialize)]
 pub(super) struct WrittenMark {
     change: WrittenChange,
@@ -68,6 +65,20 @@ enum WrittenChange {
 }
 
 impl WrittenMark {
+    /// Describes the change in a line of JSON, without its version.
+    pub(super) fn line(change: Presence, member: &Member, number: u64) -> String {
+        text(&Self {
+            change: match change {
+                Presence::Joined => WrittenChange::Joined,
+                Presence::Left => WrittenChange::Left,
+            },
+            user: (&*member.user).into(),
+            number,
+            member: Described::new(member),
+            version: 0,
+        })
+    }
+
     /// The mark; `None` if it names no user.
     pub(super) fn read(self) -> Option<Box<PresenceMark>> {
         let user = UserId::new(&self.user).ok()?;
@@ -94,44 +105,6 @@ pub fn read_member(user: &UserId, description: &str) -> Option<Member> {
     Some(described.member(user.clone()))
 }
 
-/// Writes `event`, which announces that `member` has joined or left, as `node` publishes it; the version is not known yet.
-pub fn announcement(
-    event: &Event,
-    node: &str,
-    change: Presence,
-    member: &Member,
-    number: u64,
-) -> AnnouncementText {
-    let envelope = Envelope {
-        node: node.into(),
-        number: None,
-        reply: false,
-        presence: None,
-    };
-    let mark = WrittenMark {
-        change: match change {
-            Presence::Joined => WrittenChange::Joined,
-            Presence::Left => WrittenChange::Left,
-        },
-        user: (&*member.user).into(),
-        number,
-        member: Described::new(member),
-        version: 0,
-    };
-    let mut head = encode(event, &envelope).to_vec();
-    let mut mark = text(&mark).into_bytes();
-    // One field more in the envelope, which is the last field, and one more in the mark.
-    head.truncate(head.len().saturating_sub(2));
-    mark.truncate(mark.len().saturating_sub(1));
-    head.extend_from_slice(br#","presence":"#);
-    head.extend_from_slice(&mark);
-    head.extend_from_slice(br#","version":"#);
-    AnnouncementText {
-        head: head.into(),
-        tail: "}}}".into(),
-    }
-}
-
 fn text(value: &impl Serialize) -> String {
     // Strings, numbers and a struct of them written to memory: there is nothing that could fail.
     serde_json::to_string(value).unwrap_or_default()
@@ -141,13 +114,7 @@ fn text(value: &impl Serialize) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::time::SystemTime;
-
-    use bytes::Bytes;
-    use fanfare_core::{Audience, Channel, RawJson};
-
     use super::*;
-    use crate::wire::parse_event;
 
     fn member(user: &str, username: Option<&str>) -> Member {
         Member {
@@ -168,38 +135,6 @@ mod tests {
         let user = UserId::new("7").unwrap();
         for bad in ["", "{}", "null", "7", r#"{"dialect":7}"#] {
             assert_eq!(read_member(&user, bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_announcement_is_an_event_with_a_mark() {
-        let audience = Audience::Channel(Channel::new("project:{1} x").unwrap());
-        let data = RawJson::parse(&Bytes::from_static(br#"{"user_id":7}"#)).unwrap();
-        for (change, metadata) in [(Presence::Joined, None), (Presence::Left, Some(data.clone()))] {
-            let now = SystemTime::UNIX_EPOCH;
-            let event = Event {
-                metadata,
-                ..Event::new(audience.clone(), Some("user_joined"), data.clone(), now)
-            };
-            let text = announcement(&event, "node", change, &member("7", None), 3);
-            let message = Bytes::from([&text.head[..], b"1764381976123456", &text.tail[..]].concat());
-            let (read, envelope) = parse_event(audience.clone(), &message, now).unwrap();
-            assert_eq!(
-                (read.id, &read.data, &read.metadata),
-                (event.id, &event.data, &event.metadata)
-            );
-            let mark = PresenceMark {
-                change,
-                member: member("7", None),
-                number: 3,
-                version: 1_764_381_976_123_456,
-            };
-            let envelope = envelope.unwrap();
-            assert_eq!(
-                (&*envelope.node, envelope.number, envelope.reply),
-                ("node", None, false)
-            );
-            assert_eq!(envelope.presence.as_deref(), Some(&mark));
         }
     }
 }

@@ -25,7 +25,7 @@ const PORT: u16 = 4222;
 
 /// The NATS servers that can be connected to, each as good as another.
 pub(super) struct Address {
-    servers: Vec<Server>,
+    servers: Vec<ServerAddress>,
     /// The hosts and ports.
     pub(super) place: String,
     credentials_file: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub(super) struct Address {
 
 /// One server.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Server {
+pub(super) struct ServerAddress {
     pub(super) host: String,
     pub(super) port: u16,
     /// Nothing but TLS will do.
@@ -71,7 +71,7 @@ impl Address {
             }
         }
         let authorities = options.ca_file.as_deref().map(crate::authorities).transpose()?;
-        let places: Vec<String> = servers.iter().map(Server::place).collect();
+        let places: Vec<String> = servers.iter().map(ServerAddress::place).collect();
         let start = usize::try_from(Uuid::new_v4().as_u128() % servers.len().max(1) as u128).unwrap_or(0);
         Ok(Self {
             servers,
@@ -86,7 +86,7 @@ impl Address {
     }
 
     /// The servers in the order in which to try them, each with the number for [`Self::is_at`].
-    pub(super) fn servers(&self) -> impl Iterator<Item = (usize, &Server)> {
+    pub(super) fn servers(&self) -> impl Iterator<Item = (usize, &ServerAddress)> {
         let (first, count) = (self.first.load(Ordering::Relaxed), self.servers.len());
         (first..first + count).filter_map(move |number| Some((number, self.servers.get(number % count)?)))
     }
@@ -98,7 +98,7 @@ impl Address {
     }
 
     /// Names `server` in an error if there are several.
-    pub(super) fn named(&self, server: &Server, error: &str) -> String {
+    pub(super) fn named(&self, server: &ServerAddress, error: &str) -> String {
         if self.servers.len() == 1 {
             error.to_owned()
         } else {
@@ -110,7 +110,7 @@ impl Address {
     ///
     /// # Errors
     /// When the file cannot be read or is none of its kind.
-    pub(super) fn login(&self, server: &Server) -> Result<Login, String> {
+    pub(super) fn login(&self, server: &ServerAddress) -> Result<Login, String> {
         match &self.credentials_file {
             Some(path) => KeyFile::read(path).map(Login::Key),
             None => Ok(server.login.clone()),
@@ -144,7 +144,7 @@ impl Address {
     }
 }
 
-impl Server {
+impl ServerAddress {
     fn place(&self) -> String {
         if self.host.parse::<Ipv6Addr>().is_ok() {
             format!("[{}]:{}", self.host, self.port)
@@ -155,7 +155,7 @@ impl Server {
 }
 
 /// Reads one URL.
-fn server(url: &str) -> Result<Server, &'static str> {
+fn server(url: &str) -> Result<ServerAddress, &'static str> {
     let url = Url::parse(url).map_err(|_| FORM)?;
     let needs_tls = match url.scheme() {
         "nats" => false,
@@ -192,7 +192,7 @@ fn server(url: &str) -> Result<Server, &'static str> {
             password: text(password)?,
         },
     };
-    Ok(Server {
+    Ok(ServerAddress {
         host: text(host)?,
         port: url.port().unwrap_or(PORT),
         needs_tls,
@@ -233,7 +233,7 @@ mod tests {
             ),
             ("nats://u:@h", "h", 4222, false, Login::Token("u".to_owned())),
         ] {
-            let expected = Server {
+            let expected = ServerAddress {
                 host: host.to_owned(),
                 port,
                 needs_tls,

@@ -106,16 +106,16 @@ impl Group<'_> {
         }
     }
 
-    /// The first changes are done, in the record as it is now: notes their `results`. The versions of lists count from `before`, the
+    /// The first changes are done, in the record as it is now: notes their results. The versions of lists count from `before`, the
     /// one before these changes.
     pub(super) fn finish(
         &mut self,
         lease: LeaseId,
-        results: Vec<Applied>,
-        record: &Record,
+        outcome: Outcome,
         before: u64,
         all: &mut [Option<Applied>],
     ) {
+        let Outcome { record, results, .. } = outcome;
         self.is_held = record.is_held_by(lease);
         let done = self.changes.drain(..results.len());
         for ((at, _), mut result) in done.zip(results) {
@@ -133,6 +133,12 @@ impl Group<'_> {
             all[at] = Some(result);
         }
         self.is_done = self.changes.is_empty();
+    }
+
+    /// What became of the changes is not known; the lease may hold something.
+    pub(super) fn give_up(&mut self) {
+        self.is_done = true;
+        self.is_held = true;
     }
 
     /// The lease's term is over before the changes were made.
@@ -216,15 +222,6 @@ pub(super) fn groups(changes: &[Change]) -> BTreeMap<String, Group<'_>> {
         group.changes.push((at, change));
     }
     groups
-}
-
-/// Whether a lease holds something by `change`.
-pub(super) fn takes(change: &Change) -> bool {
-    match change {
-        Change::Enter { .. } => true,
-        Change::Leave { .. } => false,
-        Change::Slot { count, .. } => *count > 0,
-    }
 }
 
 // Keys.
@@ -317,7 +314,7 @@ mod tests {
             let headers = outcome.announcements.iter().map(String::len).sum::<usize>();
             assert!(record.len() + headers <= limit && headers <= MAX_HEADER_BYTES);
             messages += usize::from(outcome.is_changed);
-            group.finish(LEASE, outcome.results, &outcome.record, 10, &mut all);
+            group.finish(LEASE, outcome, 10, &mut all);
         }
         let letters = all.into_iter().map(|applied| match applied.unwrap() {
             Applied::Room { transition, .. } => {

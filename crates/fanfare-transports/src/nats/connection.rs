@@ -12,7 +12,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
-    address::{Address, Server},
+    address::{Address, ServerAddress},
     login::connect_line,
     protocol::{self, Info, ServerOp},
 };
@@ -62,7 +62,7 @@ pub(super) async fn open(address: &Address) -> Result<Open, String> {
     Err(last)
 }
 
-async fn connect(address: &Address, server: &Server) -> Result<Open, String> {
+async fn connect(address: &Address, server: &ServerAddress) -> Result<Open, String> {
     let login = address.login(server)?;
     let stream = TcpStream::connect((&*server.host, server.port)).await;
     let stream = stream.map_err(|error| describe(&error))?;

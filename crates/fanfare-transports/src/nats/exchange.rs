@@ -19,11 +19,11 @@ pub(super) struct Refusals(Vec<String>);
 /// What was sent, and who waits for the server to have gone through it.
 pub(super) struct Exchange {
     outgoing: mpsc::UnboundedSender<Vec<u8>>,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<OpenPings>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct OpenPings {
     /// One for each `PING` that has no `PONG` yet, in order.
     pings: VecDeque<oneshot::Sender<Refusals>>,
     /// What was refused since the last `PONG`.
@@ -88,7 +88,7 @@ impl Exchange {
         waiting.pings.clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, OpenPings> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

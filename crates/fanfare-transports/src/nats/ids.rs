@@ -1,7 +1,7 @@
 //! Idempotency keys in JetStream: one key of a bucket for each, claimed by a change that expects none before.
 
 use std::{
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -10,13 +10,14 @@ use fanfare_core::{BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNANSWERED_LIFETIM
 use uuid::Uuid;
 
 use super::{
-    jetstream::{self, Change},
-    sender::{Connection, Request, Unanswered},
+    jetstream::{self, Bucket, ChangeResult},
+    names::Names,
+    questions::{Questions, Request, Unanswered, note},
 };
 use crate::id_values::{self, CLAIMED, PUBLISHED, TOGETHER};
 
 /// What the bucket is called; the prefix stands before it.
-pub(super) const BUCKET: &str = "fanfare-ids";
+const BUCKET: &str = "fanfare-ids";
 /// The value of an id that was released.
 const RELEASED: &[u8] = b"-";
 /// The key by which nodes read the server's clock: ages are judged by the clock that all nodes share.
@@ -27,6 +28,13 @@ const CLOCK_LIFETIME: Duration = Duration::from_secs(60);
 const IDS: usize = 512;
 /// How often a change is tried again that another node came before.
 const ROUNDS: usize = 4;
+
+/// The store of ids on one connection.
+pub(super) struct Ids {
+    questions: Arc<Questions>,
+    bucket: Bucket,
+    clock: tokio::sync::Mutex<Option<Clock>>,
+}
 
 /// What the server's clock said.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +56,7 @@ enum Held {
     Unknown,
 }
 
-impl IdStore for Connection {
+impl IdStore for Ids {
     fn claim<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
         Box::pin(async move {
             let claims = self.claims(ids, CLAIMED).await;
@@ -87,8 +95,8 @@ impl IdStore for Connection {
             for some in ids.chunks(IDS) {
                 let released = some
                     .iter()
-                    .map(|id| self.ids_bucket.put(&key(id), RELEASED.into(), None));
-                for answer in self.ask(&released.collect::<Vec<_>>()).await {
+                    .map(|id| self.bucket.put(&key(id), RELEASED.into(), None));
+                for answer in self.questions.ask(&released.collect::<Vec<_>>()).await {
                     let _ = note(&mut stored, jetstream::change(answer));
                 }
             }
@@ -97,19 +105,27 @@ impl IdStore for Connection {
     }
 }
 
-impl Connection {
+impl Ids {
+    pub(super) fn new(names: &Names, questions: Arc<Questions>) -> Self {
+        Self {
+            bucket: Bucket::new(&names.bucket(BUCKET)),
+            questions,
+            clock: tokio::sync::Mutex::default(),
+        }
+    }
+
     /// The request that notes that `id` was published, until its receipt is stored.
-    pub(super) fn published_id(&self, id: &Uuid) -> Request {
-        self.ids_bucket.put(&key(id), PUBLISHED.into(), None)
+    pub(super) fn published(&self, id: &Uuid) -> Request {
+        self.bucket.put(&key(id), PUBLISHED.into(), None)
     }
 
     /// Makes the bucket, and reads the server's clock.
     ///
     /// # Errors
     /// When JetStream does not do it.
-    pub(super) async fn prepare_ids(&self) -> Result<Clock, Unanswered> {
+    pub(super) async fn prepare(&self) -> Result<Clock, Unanswered> {
         let mut clock = self.clock.lock().await;
-        let missing = self.missing.load(Ordering::Relaxed);
+        let missing = self.questions.missing.load(Ordering::Relaxed);
         if let Some(clock) = *clock
             && clock.missing == missing
             && clock.read.elapsed() < CLOCK_LIFETIME
@@ -117,15 +133,19 @@ impl Connection {
             return Ok(clock);
         }
         *clock = None;
-        let bucket = &self.ids_bucket;
-        let created = bucket.create(self, Some(CLAIM_LIFETIME), None).await;
-        let put = jetstream::change(self.ask_one(bucket.put(CLOCK, bytes::Bytes::new(), None)).await);
+        let bucket = &self.bucket;
+        let created = bucket.create(&self.questions, Some(CLAIM_LIFETIME), None).await;
+        let put = jetstream::change(
+            self.questions
+                .ask_one(bucket.put(CLOCK, bytes::Bytes::new(), None))
+                .await,
+        );
         // What an account may not make it may use.
         match (created, put) {
             (_, Ok(_)) => {}
             (Err(reason), _) | (Ok(_), Err(reason)) => return Err(reason),
         }
-        let said = jetstream::found(self.ask_one(bucket.get(CLOCK)).await)?;
+        let said = jetstream::found(self.questions.ask_one(bucket.get(CLOCK)).await)?;
         let said = said
             .ok_or_else(|| Unanswered::Refused("JetStream lost what was stored at once".to_owned()))?
             .at;
@@ -140,7 +160,7 @@ impl Connection {
             ..Stored::default()
         };
         for some in ids.chunks(IDS) {
-            let prepared = self.prepare_ids().await;
+            let prepared = self.prepare().await;
             let Some(clock) = note(&mut stored, prepared) else {
                 break;
             };
@@ -165,23 +185,21 @@ impl Connection {
         for _ in 0..ROUNDS {
             let puts = wanted
                 .iter()
-                .map(|&(at, sequence)| self.ids_bucket.put(&key(&ids[at]), value.into(), Some(sequence)));
-            let answers = self.ask(&puts.collect::<Vec<_>>()).await;
+                .map(|&(at, sequence)| self.bucket.put(&key(&ids[at]), value.into(), Some(sequence)));
+            let answers = self.questions.ask(&puts.collect::<Vec<_>>()).await;
             let mut held_by_others = Vec::new();
             for (&(at, _), answer) in wanted.iter().zip(answers) {
                 match note(stored, jetstream::change(answer)) {
-                    Some(Change::Stored(_)) => held[at] = Held::Nothing,
-                    Some(Change::Conflict) => held_by_others.push(at),
+                    Some(ChangeResult::Stored(_)) => held[at] = Held::Nothing,
+                    Some(ChangeResult::Conflict) => held_by_others.push(at),
                     None => {}
                 }
             }
             if held_by_others.is_empty() {
                 return;
             }
-            let gets = held_by_others
-                .iter()
-                .map(|&at| self.ids_bucket.get(&key(&ids[at])));
-            let answers = self.ask(&gets.collect::<Vec<_>>()).await;
+            let gets = held_by_others.iter().map(|&at| self.bucket.get(&key(&ids[at])));
+            let answers = self.questions.ask(&gets.collect::<Vec<_>>()).await;
             wanted.clear();
             for (at, answer) in held_by_others.into_iter().zip(answers) {
                 match note(stored, jetstream::found(answer)) {
@@ -203,14 +221,14 @@ impl Connection {
 
     /// Stores receipts of ids that are there.
     async fn settle_some(&self, receipts: &[(Uuid, Receipt)], stored: &mut Stored<()>) {
-        let prepared = self.prepare_ids().await;
+        let prepared = self.prepare().await;
         let Some(clock) = note(stored, prepared) else {
             return;
         };
         let mut wanted: Vec<&(Uuid, Receipt)> = receipts.iter().collect();
         for _ in 0..ROUNDS {
-            let gets = wanted.iter().map(|(id, _)| self.ids_bucket.get(&key(id)));
-            let answers = self.ask(&gets.collect::<Vec<_>>()).await;
+            let gets = wanted.iter().map(|(id, _)| self.bucket.get(&key(id)));
+            let answers = self.questions.ask(&gets.collect::<Vec<_>>()).await;
             let mut there = Vec::new();
             for (receipt, answer) in wanted.into_iter().zip(answers) {
                 if let Some(Some(found)) = note(stored, jetstream::found(answer))
@@ -221,12 +239,12 @@ impl Connection {
             }
             let puts = there.iter().map(|((id, receipt), sequence)| {
                 let value = id_values::settled(receipt).into();
-                self.ids_bucket.put(&key(id), value, Some(*sequence))
+                self.bucket.put(&key(id), value, Some(*sequence))
             });
-            let answers = self.ask(&puts.collect::<Vec<_>>()).await;
+            let answers = self.questions.ask(&puts.collect::<Vec<_>>()).await;
             wanted = Vec::new();
             for ((receipt, _), answer) in there.into_iter().zip(answers) {
-                if note(stored, jetstream::change(answer)) == Some(Change::Conflict) {
+                if note(stored, jetstream::change(answer)) == Some(ChangeResult::Conflict) {
                     wanted.push(receipt);
                 }
             }
@@ -267,16 +285,6 @@ fn is_free(value: &[u8], age: Duration) -> bool {
 
 fn key(id: &Uuid) -> String {
     id.simple().to_string()
-}
-
-/// Notes in `stored` why there is no result.
-pub(super) fn note<T, R>(stored: &mut Stored<T>, result: Result<R, Unanswered>) -> Option<R> {
-    match result {
-        Ok(result) => return Some(result),
-        Err(Unanswered::Lost) => stored.lost = true,
-        Err(reason) => stored.refused = Some(reason.reason()),
-    }
-    None
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     protocol::ServerMessage,
-    sender::{Connection, Request, Unanswered},
+    questions::{Questions, Request, Unanswered},
 };
 
 /// The longest that a message's own id is remembered; JetStream wants it no longer than messages live.
@@ -48,7 +48,7 @@ pub(super) struct Stored {
 
 /// What became of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum ChangeResult {
     /// It is stored under this number.
     Stored(u64),
     /// The last change was another than the expected one.
@@ -63,7 +63,7 @@ struct Answer {
     error: Option<ApiError>,
     created: String,
     config: Config,
-    state: State,
+    state: StreamState,
     total: usize,
 }
 
@@ -75,7 +75,7 @@ struct Config {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct State {
+struct StreamState {
     subjects: Option<HashMap<String, u64>>,
 }
 
@@ -103,7 +103,7 @@ impl Bucket {
     /// When it is not there, or does not republish.
     pub(super) async fn create(
         &self,
-        connection: &Connection,
+        questions: &Questions,
         lifetime: Option<Duration>,
         republish: Option<(&str, &str)>,
     ) -> Result<SystemTime, Unanswered> {
@@ -122,20 +122,20 @@ impl Bucket {
             let source = format!("{}{below}.>", self.subject);
             config["republish"] = json!({"src": source, "dest": format!("{to}.>"), "headers_only": true});
         }
-        let mut made = read(&connection.ask_one(self.api("STREAM.CREATE", &config)).await?)?;
+        let mut made = read(&questions.ask_one(self.api("STREAM.CREATE", &config)).await?)?;
         if made
             .error
             .as_ref()
             .is_some_and(|error| error.err_code == NAME_IN_USE)
         {
-            made = self.info(connection).await?;
+            made = self.info(questions).await?;
         }
         for _ in 0..ATTEMPTS {
             if made.created != BEING_MADE {
                 break;
             }
             tokio::time::sleep(PAUSE).await;
-            made = self.info(connection).await?;
+            made = self.info(questions).await?;
         }
         if let Some(error) = made.error {
             return Err(error.into());
@@ -147,16 +147,16 @@ impl Bucket {
         humantime::parse_rfc3339(&made.created).map_err(|_| not_understood())
     }
 
-    async fn info(&self, connection: &Connection) -> Result<Answer, Unanswered> {
-        read(&connection.ask_one(self.api("STREAM.INFO", &json!({}))).await?)
+    async fn info(&self, questions: &Questions) -> Result<Answer, Unanswered> {
+        read(&questions.ask_one(self.api("STREAM.INFO", &json!({}))).await?)
     }
 
     /// The keys that begin with `start`, which ends at a dot.
-    pub(super) async fn keys(&self, connection: &Connection, start: &str) -> Result<Vec<String>, Unanswered> {
+    pub(super) async fn keys(&self, questions: &Questions, start: &str) -> Result<Vec<String>, Unanswered> {
         let (filter, mut keys) = (format!("{}{start}>", self.subject), Vec::new());
         loop {
             let question = json!({"subjects_filter": filter, "offset": keys.len()});
-            let answer = read(&connection.ask_one(self.api("STREAM.INFO", &question)).await?)?;
+            let answer = read(&questions.ask_one(self.api("STREAM.INFO", &question)).await?)?;
             if let Some(error) = answer.error {
                 return Err(error.into());
             }
@@ -209,11 +209,11 @@ impl Bucket {
 ///
 /// # Errors
 /// When it was refused.
-pub(super) fn change(answer: Result<ServerMessage, Unanswered>) -> Result<Change, Unanswered> {
+pub(super) fn change(answer: Result<ServerMessage, Unanswered>) -> Result<ChangeResult, Unanswered> {
     let Answer { seq, error, .. } = read(&answer?)?;
     match error {
-        None => Ok(Change::Stored(seq)),
-        Some(error) if error.err_code == WRONG_SEQUENCE => Ok(Change::Conflict),
+        None => Ok(ChangeResult::Stored(seq)),
+        Some(error) if error.err_code == WRONG_SEQUENCE => Ok(ChangeResult::Conflict),
         Some(error) => Err(error.into()),
     }
 }
@@ -296,10 +296,10 @@ mod tests {
     fn changes() {
         let refused = |text: &str| Err(Unanswered::Refused(text.to_owned()));
         for (payload, expected) in [
-            (r#"{"stream":"KV_ids","seq":7}"#, Ok(Change::Stored(7))),
+            (r#"{"stream":"KV_ids","seq":7}"#, Ok(ChangeResult::Stored(7))),
             (
                 r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 3"},"stream":"KV_ids","seq":0}"#,
-                Ok(Change::Conflict),
+                Ok(ChangeResult::Conflict),
             ),
             (
                 r#"{"error":{"code":503,"err_code":10039,"description":"not enabled for account"}}"#,

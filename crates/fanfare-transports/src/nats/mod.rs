@@ -12,6 +12,7 @@ mod names;
 mod order;
 mod presence;
 mod protocol;
+mod questions;
 mod receiver;
 mod records;
 mod sender;
@@ -24,12 +25,7 @@ use std::sync::{
 use fanfare_cluster::transport::{Failed, Receiver, Sender, Transport};
 use fanfare_core::BoxFuture;
 
-use self::{
-    address::Address,
-    empty::Empty,
-    names::Names,
-    sender::{Connection, Unanswered},
-};
+use self::{address::Address, empty::Empty, names::Names, questions::Unanswered, sender::Connection};
 use crate::{BrokerOptions, OpenError};
 
 const NO_JETSTREAM: &str = "this NATS server has no JetStream, and Fanfare remembers ids and who is in a room there: start it with \
@@ -77,7 +73,7 @@ impl Transport for Nats {
         Box::pin(async move {
             let connection =
                 Connection::open(&self.address, self.names.clone(), Arc::clone(&self.empty)).await?;
-            match connection.prepare_ids().await {
+            match connection.ids.prepare().await {
                 Ok(_) => self.has_jetstream.store(true, Ordering::Relaxed),
                 Err(Unanswered::NoJetStream) if !self.has_jetstream.load(Ordering::Relaxed) => {
                     return Err(NO_JETSTREAM.to_owned());

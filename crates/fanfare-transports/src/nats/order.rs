@@ -24,25 +24,25 @@ const ROOMS: usize = 65_536;
 #[derive(Default)]
 pub(super) struct Order {
     ready: VecDeque<ServerMessage>,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<WaitingChange>,
     hasher: RandomState,
     /// The last change of each room that was passed on. The rooms of `former` have not changed since `recent` was empty.
-    recent: HashMap<Room, u64>,
-    former: HashMap<Room, u64>,
+    recent: HashMap<RoomHash, u64>,
+    former: HashMap<RoomHash, u64>,
 }
 
 /// A room's channel as one subscription receives it, hashed: a collision only makes a change wait in vain, or not wait.
-type Room = u64;
+type RoomHash = u64;
 
-struct Waiting {
+struct WaitingChange {
     message: ServerMessage,
-    change: Change,
+    change: RoomChange,
     until: Instant,
 }
 
 #[derive(Clone, Copy)]
-struct Change {
-    room: Room,
+struct RoomChange {
+    room: RoomHash,
     sequence: u64,
     /// The room's change before it; 0 for none.
     previous: u64,
@@ -66,7 +66,7 @@ impl Order {
             return;
         };
         if self.last(change.room).is_some_and(|last| change.previous > last) {
-            self.waiting.push_back(Waiting {
+            self.waiting.push_back(WaitingChange {
                 message,
                 change,
                 until: now + PATIENCE,
@@ -94,13 +94,13 @@ impl Order {
     }
 
     fn pass_first(&mut self) {
-        if let Some(Waiting { message, change, .. }) = self.waiting.pop_front() {
+        if let Some(WaitingChange { message, change, .. }) = self.waiting.pop_front() {
             self.pass(message, change);
         }
     }
 
     /// Passes on `message`, and what waits for it.
-    fn pass(&mut self, message: ServerMessage, change: Change) {
+    fn pass(&mut self, message: ServerMessage, change: RoomChange) {
         self.ready.push_back(message);
         // A record's first change may have a lower number than what was known: the bucket was made anew.
         let before = self.last(change.room).filter(|_| change.previous > 0);
@@ -116,19 +116,20 @@ impl Order {
     }
 
     /// The change of `room` that waits for no change after `last`.
-    fn take_waiting(&mut self, room: Room, last: u64) -> Option<Waiting> {
-        let follows = |waiting: &Waiting| waiting.change.room == room && waiting.change.previous <= last;
+    fn take_waiting(&mut self, room: RoomHash, last: u64) -> Option<WaitingChange> {
+        let follows =
+            |waiting: &WaitingChange| waiting.change.room == room && waiting.change.previous <= last;
         let at = self.waiting.iter().position(follows)?;
         self.waiting.remove(at)
     }
 
-    fn last(&self, room: Room) -> Option<u64> {
+    fn last(&self, room: RoomHash) -> Option<u64> {
         self.recent.get(&room).or_else(|| self.former.get(&room)).copied()
     }
 
-    fn change(&self, message: &ServerMessage) -> Option<Change> {
+    fn change(&self, message: &ServerMessage) -> Option<RoomChange> {
         let number = |name| message.header(name)?.parse().ok();
-        Some(Change {
+        Some(RoomChange {
             room: self.hasher.hash_one((message.sid, &message.subject)),
             sequence: number("Nats-Sequence")?,
             previous: number("Nats-Last-Sequence")?,
@@ -234,7 +235,7 @@ mod tests {
         assert_eq!(order.waiting.len(), MOST_WAITING);
         let message = change(2, "r", 1, 0);
         for room in 0..3 * ROOMS as u64 {
-            let change = Change {
+            let change = RoomChange {
                 room,
                 sequence: 1,
                 previous: 0,

@@ -22,12 +22,12 @@ use fanfare_core::{BoxFuture, Channel};
 use super::{
     changes::{ANNOUNCEMENT, Name, ROOM, index_key, read_key, room_key},
     empty::Empty,
-    ids::note,
+    ids::Ids,
     jetstream::{self, Bucket},
     names::Names,
     protocol::ServerMessage,
+    questions::{Questions, Request, Unanswered, note},
     records::{Leases, Room, millis},
-    sender::{Connection, Request, Unanswered},
 };
 
 /// What the bucket is called; the prefix stands before it.
@@ -47,8 +47,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A change that was tried for so long hardly waits between two attempts: newer ones let it go first.
 const OLD: Duration = Duration::from_millis(500);
 
-/// The bucket, and what is known of it.
+/// The bucket on one connection, and what is known of it.
 pub(super) struct Presence {
+    questions: Arc<Questions>,
+    ids: Arc<Ids>,
     bucket: Bucket,
     /// Below what rooms are announced.
     channels: String,
@@ -59,8 +61,10 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    pub(super) fn new(names: &Names, empty: Arc<Empty>) -> Self {
+    pub(super) fn new(names: &Names, questions: Arc<Questions>, ids: Arc<Ids>, empty: Arc<Empty>) -> Self {
         Self {
+            questions,
+            ids,
             bucket: Bucket::new(&names.bucket(BUCKET)),
             channels: names.channels(),
             epoch: tokio::sync::Mutex::default(),
@@ -70,7 +74,7 @@ impl Presence {
     }
 }
 
-impl PresenceStore for Connection {
+impl PresenceStore for Presence {
     fn renew(&self, lease: Lease) -> BoxFuture<'_, Stored<Option<Renewal>>> {
         Box::pin(async move {
             let renewal = self.change_leases(|leases, now| leases.renew(lease, now)).await;
@@ -145,21 +149,20 @@ impl PresenceStore for Connection {
     }
 }
 
-impl Connection {
+impl Presence {
     /// Makes the bucket. Returns when it was made, in microseconds.
     async fn epoch(&self) -> Result<u64, Unanswered> {
-        let presence = &self.presence;
-        let mut epoch = presence.epoch.lock().await;
-        let missing = self.missing.load(Ordering::Relaxed);
+        let mut epoch = self.epoch.lock().await;
+        let missing = self.questions.missing.load(Ordering::Relaxed);
         if let Some((epoch, then)) = *epoch
             && then == missing
         {
             return Ok(epoch);
         }
         *epoch = None;
-        let made = presence
+        let made = self
             .bucket
-            .create(self, None, Some((ROOM, &presence.channels)))
+            .create(&self.questions, None, Some((ROOM, &self.channels)))
             .await?;
         let made = made.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Ok(epoch
@@ -169,7 +172,7 @@ impl Connection {
 
     /// The time by the server's clock, in milliseconds.
     async fn server_time(&self) -> Result<u64, Unanswered> {
-        let clock = self.prepare_ids().await?;
+        let clock = self.ids.prepare().await?;
         Ok(millis(
             clock
                 .now()
@@ -180,8 +183,8 @@ impl Connection {
 
     /// What is stored for each of `keys`, and the number of that change.
     async fn get(&self, keys: &[String]) -> Vec<Result<Option<(Bytes, u64)>, Unanswered>> {
-        let requests: Vec<Request> = keys.iter().map(|key| self.presence.bucket.get(key)).collect();
-        let answers = self.ask(&requests).await.into_iter();
+        let requests: Vec<Request> = keys.iter().map(|key| self.bucket.get(key)).collect();
+        let answers = self.questions.ask(&requests).await.into_iter();
         let found =
             answers.map(|answer| Ok(jetstream::found(answer)?.map(|found| (found.value, found.sequence))));
         found.collect()
@@ -204,8 +207,9 @@ impl Connection {
             if changed == value {
                 return Ok(result);
             }
-            let put = self.presence.bucket.put(LEASES, changed.into(), Some(sequence));
-            if let jetstream::Change::Stored(_) = jetstream::change(self.ask_one(put).await)? {
+            let put = self.bucket.put(LEASES, changed.into(), Some(sequence));
+            if let jetstream::ChangeResult::Stored(_) = jetstream::change(self.questions.ask_one(put).await)?
+            {
                 return Ok(result);
             }
             attempts.pause().await?;
@@ -215,32 +219,30 @@ impl Connection {
     /// Right after this connection was opened, other nodes may not have had the time to renew their leases: the server was away.
     fn believed(&self, renewal: Renewal) -> Renewal {
         match renewal {
-            Renewal::Renewed { until, .. } if self.presence.opened.elapsed() < LEASE_LIFETIME => {
-                Renewal::Renewed {
-                    until,
-                    expired: Vec::new(),
-                }
-            }
+            Renewal::Renewed { until, .. } if self.opened.elapsed() < LEASE_LIFETIME => Renewal::Renewed {
+                until,
+                expired: Vec::new(),
+            },
             other => other,
         }
     }
 
     /// Removes the records that have been empty for long; each that was changed meanwhile is not there under its number.
     async fn remove_empty_records(&self) {
-        let due = self.presence.empty.take_due();
+        let due = self.empty.take_due();
         let due: Vec<Request> = due
             .into_iter()
-            .map(|sequence| self.presence.bucket.delete(sequence))
+            .map(|sequence| self.bucket.delete(sequence))
             .collect();
         // What is not removed takes some bytes until the record is used again.
-        self.ask(&due).await;
+        self.questions.ask(&due).await;
     }
 
     /// Some of what the index of `dead` names, without the records that do not name `dead`: these are removed from it.
     async fn held_by(&self, dead: LeaseId, most: usize) -> Result<Vec<Held>, Unanswered> {
         self.epoch().await?;
         let start = index_key(dead, "");
-        let names = self.presence.bucket.keys(self, &start).await?;
+        let names = self.bucket.keys(&self.questions, &start).await?;
         let mut held = Vec::new();
         for some in names.chunks(most.clamp(1, CHANGES)) {
             let keys: Vec<String> = some
@@ -269,14 +271,14 @@ impl Connection {
             // A late write of `dead` expects the change before this one.
             let fences: Vec<Request> = unheld
                 .iter()
-                .map(|(key, value, sequence)| self.presence.bucket.put(key, value.clone(), Some(*sequence)))
+                .map(|(key, value, sequence)| self.bucket.put(key, value.clone(), Some(*sequence)))
                 .collect();
             let mut removable = Vec::new();
-            for ((key, value, _), answer) in unheld.iter().zip(self.ask(&fences).await) {
-                if let jetstream::Change::Stored(sequence) = jetstream::change(answer)? {
+            for ((key, value, _), answer) in unheld.iter().zip(self.questions.ask(&fences).await) {
+                if let jetstream::ChangeResult::Stored(sequence) = jetstream::change(answer)? {
                     removable.push(index_key(dead, key));
                     if value.is_empty() {
-                        self.presence.empty.add(sequence);
+                        self.empty.add(sequence);
                     }
                 }
             }

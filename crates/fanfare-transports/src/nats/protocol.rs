@@ -1,7 +1,6 @@
 //! NATS' client protocol: what a server sends, read, and what a client sends, written. Nothing here does I/O.
 //!
-//! `async-nats` hands each subscription's messages to a stream of its own, drops what a slow one does not take, and does not
-//! keep the order between two of them; a node needs one order for all its subscriptions, and nothing dropped unnoticed.
+//! ARCHITECTURE.md says why `async-nats` does not serve here.
 
 use std::io::Write as _;
 

@@ -36,11 +36,11 @@ pub(super) struct Places(Vec<(LeaseId, u32)>);
 
 /// All leases.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Leases(Vec<(LeaseId, State)>);
+pub(super) struct Leases(Vec<(LeaseId, LeaseState)>);
 
 /// What a lease does. Times are milliseconds since 1970 by the server's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum LeaseState {
     Live { until: u64 },
     Cleaning { until: u64, cleaner: LeaseId },
     Cleaned { since: u64 },
@@ -206,9 +206,11 @@ impl Leases {
         let mut value = String::new();
         for (lease, state) in &self.0 {
             let _ = match state {
-                State::Live { until } => writeln!(value, "{lease} live {until}"),
-                State::Cleaning { until, cleaner } => writeln!(value, "{lease} cleaning {until} {cleaner}"),
-                State::Cleaned { since } => writeln!(value, "{lease} cleaned {since}"),
+                LeaseState::Live { until } => writeln!(value, "{lease} live {until}"),
+                LeaseState::Cleaning { until, cleaner } => {
+                    writeln!(value, "{lease} cleaning {until} {cleaner}")
+                }
+                LeaseState::Cleaned { since } => writeln!(value, "{lease} cleaned {since}"),
             };
         }
         value.into_bytes()
@@ -217,16 +219,18 @@ impl Leases {
     /// Takes or renews `lease` at `now`, and forgets what was cleaned long ago.
     pub(super) fn renew(&mut self, lease: Lease, now: u64) -> Renewal {
         match self.state(lease.id) {
-            Some(State::Cleaning { .. } | State::Cleaned { .. }) => return Renewal::Gone { cleaned: true },
-            Some(State::Live { until }) if until >= lease.until => {}
+            Some(LeaseState::Cleaning { .. } | LeaseState::Cleaned { .. }) => {
+                return Renewal::Gone { cleaned: true };
+            }
+            Some(LeaseState::Live { until }) if until >= lease.until => {}
             None if lease.until == 0 => {}
             _ => return Renewal::Gone { cleaned: false },
         }
         // Never earlier than before, should the server's clock be set back.
         let until = (now + millis(LEASE_LIFETIME)).max(lease.until + 1);
-        self.set(lease.id, Some(State::Live { until }));
+        self.set(lease.id, Some(LeaseState::Live { until }));
         self.0.retain(
-            |(_, state)| !matches!(state, State::Cleaned { since } if since + millis(CLEANED_MEMORY) < now),
+            |(_, state)| !matches!(state, LeaseState::Cleaned { since } if since + millis(CLEANED_MEMORY) < now),
         );
         let expired = self
             .0
@@ -241,43 +245,43 @@ impl Leases {
     /// `cleaner` claims the cleaning of `dead` at `now`. Returns whether it has it.
     pub(super) fn claim(&mut self, dead: LeaseId, cleaner: LeaseId, now: u64) -> bool {
         let may = match self.state(dead) {
-            Some(State::Cleaning { cleaner: current, .. }) if current == cleaner => true,
+            Some(LeaseState::Cleaning { cleaner: current, .. }) if current == cleaner => true,
             Some(state) => state.is_over(now),
             None => false,
         };
         if may {
             let until = now + millis(CLAIM_LIFETIME);
-            self.set(dead, Some(State::Cleaning { until, cleaner }));
+            self.set(dead, Some(LeaseState::Cleaning { until, cleaner }));
         }
         may
     }
 
     /// The lease `id` is no more; that it was cleaned is remembered.
     pub(super) fn forget(&mut self, id: LeaseId, cleaned: bool, now: u64) {
-        self.set(id, cleaned.then_some(State::Cleaned { since: now }));
+        self.set(id, cleaned.then_some(LeaseState::Cleaned { since: now }));
     }
 
     /// `id` is over, unless it is being cleaned.
     pub(super) fn expire(&mut self, id: LeaseId) {
-        if !matches!(self.state(id), Some(State::Cleaning { .. })) {
-            self.set(id, Some(State::Live { until: 0 }));
+        if !matches!(self.state(id), Some(LeaseState::Cleaning { .. })) {
+            self.set(id, Some(LeaseState::Live { until: 0 }));
         }
     }
 
-    fn state(&self, id: LeaseId) -> Option<State> {
+    fn state(&self, id: LeaseId) -> Option<LeaseState> {
         self.0
             .iter()
             .find(|(lease, _)| *lease == id)
             .map(|(_, state)| *state)
     }
 
-    fn set(&mut self, id: LeaseId, state: Option<State>) {
+    fn set(&mut self, id: LeaseId, state: Option<LeaseState>) {
         self.0.retain(|(lease, _)| *lease != id);
         self.0.extend(state.map(|state| (id, state)));
     }
 }
 
-impl State {
+impl LeaseState {
     /// Whether a cleaner may claim it.
     fn is_over(self, now: u64) -> bool {
         match self {
@@ -287,7 +291,7 @@ impl State {
     }
 }
 
-impl FromStr for State {
+impl FromStr for LeaseState {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -376,7 +380,7 @@ mod tests {
         let places = Places::read(b"0000000000000001 2\nx 1\n0000000000000002 -1\n\xff\n");
         assert_eq!(places, Places(vec![(A, 2)]));
         let leases = Leases::read(b"0000000000000001 live 5\n0000000000000002 live\nx live 5\n\xff\n");
-        assert_eq!(leases, Leases(vec![(A, State::Live { until: 5 })]));
+        assert_eq!(leases, Leases(vec![(A, LeaseState::Live { until: 5 })]));
     }
 
     #[test]

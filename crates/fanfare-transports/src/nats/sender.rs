@@ -1,106 +1,36 @@
 //! The connection that publishes, and asks what JetStream keeps.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use fanfare_cluster::{
-    ANSWER_TIMEOUT,
-    transport::{Accepted, Failed, IdStore, Message, PresenceStore, PublishError, Published, Sender},
+use fanfare_cluster::transport::{
+    Accepted, Failed, IdStore, Message, PresenceStore, PublishError, Published, Sender,
 };
 use fanfare_core::BoxFuture;
-use futures_util::future::join_all;
-use tokio::{
-    sync::{Semaphore, oneshot},
-    task::JoinSet,
-    time::{Instant, timeout_at},
-};
-use uuid::Uuid;
+use tokio::task::JoinSet;
 
 use super::{
     address::Address,
     connection::{self, Reader},
     empty::Empty,
-    exchange::{Exchange, Refusals},
-    ids::{self, Clock},
-    jetstream::{self, Bucket},
+    exchange::Exchange,
+    ids::Ids,
+    jetstream,
     names::Names,
     presence::Presence,
-    protocol::{self, Publish, ServerMessage},
+    protocol::{self, Publish},
+    questions::{Questions, Unanswered},
 };
 
 /// The subscription to answers.
 const ANSWERS: u64 = 1;
-/// Questions that are open at once; those of events in the making are not counted.
-const OPEN_QUESTIONS: usize = 1024;
-/// What JetStream may take once it did not answer: what waits for it must not wait as long every time.
-const SHORT_PATIENCE: Duration = ANSWER_TIMEOUT.checked_div(4).unwrap();
-
 /// A connection that publishes.
 pub(super) struct Connection {
-    pub(super) names: Names,
-    exchange: Arc<Exchange>,
-    answers: Arc<Answers>,
-    turns: Semaphore,
-    /// The largest message that the server carries.
-    pub(super) max_payload: usize,
-    /// JetStream did not answer when it was asked last.
-    is_stalled: AtomicBool,
-    /// How often a bucket may not have been there.
-    pub(super) missing: AtomicU64,
-    pub(super) presence: Presence,
-    pub(super) ids_bucket: Bucket,
-    pub(super) clock: tokio::sync::Mutex<Option<Clock>>,
+    names: Names,
+    questions: Arc<Questions>,
+    pub(super) ids: Arc<Ids>,
+    presence: Presence,
     /// Abort with the connection.
     _tasks: JoinSet<()>,
-}
-
-/// Who waits for which answer.
-struct Answers {
-    /// The subject of answers; a number follows.
-    inbox: String,
-    next: AtomicU64,
-    waiting: Mutex<HashMap<u64, oneshot::Sender<ServerMessage>>>,
-}
-
-/// A question to JetStream.
-pub(super) struct Request {
-    pub(super) subject: String,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) payload: Bytes,
-}
-
-/// Why there is no answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Unanswered {
-    /// The server refused the question; why, without secrets.
-    Refused(String),
-    /// There is no JetStream, or nothing of it that the question is for.
-    NoJetStream,
-    /// JetStream is there and does not answer.
-    Stalled,
-    /// The connection was lost.
-    Lost,
-}
-
-/// A question that was sent; dropped, it is not waited for.
-struct Asked {
-    number: u64,
-    subject: String,
-    answer: oneshot::Receiver<ServerMessage>,
-    answers: Arc<Answers>,
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        self.answers.lock().remove(&self.number);
-    }
 }
 
 impl Connection {
@@ -111,127 +41,24 @@ impl Connection {
     pub(super) async fn open(address: &Address, names: Names, empty: Arc<Empty>) -> Result<Self, Failed> {
         let open = connection::open(address).await?;
         let (exchange, outgoing) = Exchange::new();
-        let (exchange, answers) = (Arc::new(exchange), Arc::new(Answers::new()));
+        let questions = Arc::new(Questions::new(Arc::new(exchange), open.max_payload));
         let mut tasks = JoinSet::new();
         tasks.spawn(open.writer.run(outgoing));
-        tasks.spawn(read(open.reader, Arc::clone(&exchange), Arc::clone(&answers)));
+        tasks.spawn(read(open.reader, Arc::clone(&questions)));
         let mut subscribe = Vec::new();
-        protocol::subscribe(&format!("{}*", answers.inbox), ANSWERS, &mut subscribe);
-        let refusals = exchange.carry_out(subscribe).await?;
+        protocol::subscribe(&format!("{}*", questions.inbox()), ANSWERS, &mut subscribe);
+        let refusals = questions.exchange.carry_out(subscribe).await?;
         if let Some(refused) = refusals.any() {
             return Err(refused);
         }
+        let ids = Arc::new(Ids::new(&names, Arc::clone(&questions)));
         Ok(Self {
-            ids_bucket: Bucket::new(&names.bucket(ids::BUCKET)),
-            clock: tokio::sync::Mutex::default(),
-            presence: Presence::new(&names, empty),
+            presence: Presence::new(&names, Arc::clone(&questions), Arc::clone(&ids), empty),
+            ids,
             names,
-            exchange,
-            answers,
-            turns: Semaphore::new(OPEN_QUESTIONS),
-            max_payload: open.max_payload,
-            is_stalled: AtomicBool::new(false),
-            missing: AtomicU64::new(0),
+            questions,
             _tasks: tasks,
         })
-    }
-
-    /// Asks all of `requests` in one go; one answer for each.
-    pub(super) async fn ask(&self, requests: &[Request]) -> Vec<Result<ServerMessage, Unanswered>> {
-        // How long JetStream takes is measured from when it is asked.
-        let count = u32::try_from(requests.len().min(OPEN_QUESTIONS)).unwrap_or(1);
-        let _turns = self.turns.acquire_many(count).await;
-        let mut out = Vec::new();
-        let asked = requests
-            .iter()
-            .map(|request| self.write(request, &mut out))
-            .collect();
-        let refusals = self.exchange.carry_out(out).await;
-        self.answers_to(asked, refusals.ok().as_ref()).await
-    }
-
-    /// As [`Self::ask`], for one.
-    pub(super) async fn ask_one(&self, request: Request) -> Result<ServerMessage, Unanswered> {
-        self.ask(&[request]).await.pop().unwrap_or(Err(Unanswered::Lost))
-    }
-
-    /// Writes `request` behind `out`.
-    fn write(&self, request: &Request, out: &mut Vec<u8>) -> Result<Asked, Unanswered> {
-        let number = self.answers.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, answer) = oneshot::channel();
-        let publish = Publish {
-            subject: &request.subject,
-            reply: Some(&format!("{}{number}", self.answers.inbox)),
-            headers: &request.headers,
-            payload: &request.payload,
-        };
-        if let Some(reason) = self.too_large(publish.size()) {
-            return Err(Unanswered::Refused(reason));
-        }
-        publish.write(out);
-        self.answers.lock().insert(number, sender);
-        Ok(Asked {
-            number,
-            subject: request.subject.clone(),
-            answer,
-            answers: Arc::clone(&self.answers),
-        })
-    }
-
-    /// Waits for the answers to what the server has gone through.
-    async fn answers_to(
-        &self,
-        asked: Vec<Result<Asked, Unanswered>>,
-        refusals: Option<&Refusals>,
-    ) -> Vec<Result<ServerMessage, Unanswered>> {
-        let was_stalled = self.is_stalled.load(Ordering::Relaxed);
-        let patience = if was_stalled {
-            SHORT_PATIENCE
-        } else {
-            ANSWER_TIMEOUT
-        };
-        let deadline = Instant::now() + patience;
-        let answers = asked.into_iter().map(|asked| async move {
-            let mut asked = asked?;
-            let refusals = refusals.ok_or(Unanswered::Lost)?;
-            if let Some(refused) = refusals.of(&asked.subject) {
-                return Err(Unanswered::Refused(refused));
-            }
-            match timeout_at(deadline, &mut asked.answer).await {
-                Ok(Ok(answer)) if answer.status() == Some(503) => Err(Unanswered::NoJetStream),
-                Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(_)) => Err(Unanswered::Lost),
-                Err(_) => Err(Unanswered::Stalled),
-            }
-        });
-        let answers: Vec<_> = join_all(answers).await;
-        let is_stalled = answers.contains(&Err(Unanswered::Stalled));
-        // Questions about a bucket that is gone are not answered either.
-        if is_stalled || answers.contains(&Err(Unanswered::NoJetStream)) {
-            self.missing.fetch_add(1, Ordering::Relaxed);
-        }
-        self.is_stalled.store(is_stalled, Ordering::Relaxed);
-        answers
-    }
-
-    /// Why a message of this size cannot be published.
-    fn too_large(&self, size: usize) -> Option<String> {
-        let limit = self.max_payload;
-        (size > limit).then(|| {
-            format!("a message of {size} bytes is larger than max_payload of the NATS server, {limit}")
-        })
-    }
-}
-
-impl Unanswered {
-    /// Why, for the log.
-    pub(super) fn reason(self) -> String {
-        match self {
-            Self::Refused(reason) => reason,
-            Self::NoJetStream => "NATS has no JetStream".to_owned(),
-            Self::Stalled => "JetStream does not answer".to_owned(),
-            Self::Lost => "connection lost".to_owned(),
-        }
     }
 }
 
@@ -242,7 +69,7 @@ impl Sender for Connection {
             let mut subjects = Vec::with_capacity(messages.len());
             for message in messages {
                 let subject = self.names.subject(&message.subject);
-                if self.too_large(message.payload.len()).is_none() {
+                if self.questions.too_large(message.payload.len()).is_none() {
                     let publish = Publish {
                         subject: &subject,
                         reply: None,
@@ -250,16 +77,24 @@ impl Sender for Connection {
                         payload: &message.payload,
                     };
                     publish.write(&mut out);
-                    notes.extend(message.id.map(|id| self.write(&self.published_id(&id), &mut out)));
+                    notes.extend(
+                        message
+                            .id
+                            .map(|id| self.questions.write(&self.ids.published(&id), &mut out)),
+                    );
                 }
                 subjects.push(subject);
             }
-            let Ok(refusals) = self.exchange.carry_out(out).await else {
+            let Ok(refusals) = self.questions.exchange.carry_out(out).await else {
                 return vec![Err(PublishError::Lost); messages.len()];
             };
-            let mut notes = self.answers_to(notes, Some(&refusals)).await.into_iter();
+            let mut notes = self
+                .questions
+                .answers_to(notes, Some(&refusals))
+                .await
+                .into_iter();
             let published = messages.iter().zip(&subjects).map(|(message, subject)| {
-                if let Some(reason) = self.too_large(message.payload.len()) {
+                if let Some(reason) = self.questions.too_large(message.payload.len()) {
                     return Err(PublishError::Refused(reason));
                 }
                 let note = message.id.and_then(|_| notes.next());
@@ -277,52 +112,24 @@ impl Sender for Connection {
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
-        Box::pin(async move { Ok(self.exchange.carry_out(Vec::new()).await.map(|_| ())?) })
+        Box::pin(async move { Ok(self.questions.exchange.carry_out(Vec::new()).await.map(|_| ())?) })
     }
 
     fn ids(&self) -> &dyn IdStore {
-        self
+        &*self.ids
     }
 
     fn presence(&self) -> Option<&dyn PresenceStore> {
-        Some(self)
-    }
-}
-
-impl Answers {
-    fn new() -> Self {
-        Self {
-            inbox: format!("_INBOX.{}.", Uuid::new_v4().simple()),
-            next: AtomicU64::new(0),
-            waiting: Mutex::default(),
-        }
-    }
-
-    /// An answer arrived.
-    fn arrived(&self, answer: ServerMessage) {
-        let number = answer
-            .subject
-            .get(self.inbox.len()..)
-            .and_then(|number| std::str::from_utf8(number).ok());
-        if let Some(number) = number.and_then(|number| number.parse().ok())
-            && let Some(waiting) = self.lock().remove(&number)
-        {
-            let _ = waiting.send(answer);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<ServerMessage>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        Some(&self.presence)
     }
 }
 
 /// Reads answers until the connection ends.
-async fn read(mut reader: Reader, exchange: Arc<Exchange>, answers: Arc<Answers>) {
+async fn read(mut reader: Reader, questions: Arc<Questions>) {
     while let Ok(Some(op)) = reader.next().await {
-        if let Some(answer) = exchange.take(op) {
-            answers.arrived(answer);
+        if let Some(answer) = questions.exchange.take(op) {
+            questions.arrived(answer);
         }
     }
-    exchange.lost();
-    answers.lock().clear();
+    questions.lost();
 }

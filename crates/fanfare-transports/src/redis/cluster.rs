@@ -18,7 +18,7 @@ use redis::{
 use super::{
     address,
     errors::ErrorTexts,
-    servers::{self, Server, Side, most_named},
+    server::{self, Server, Side, most_named},
 };
 use crate::OpenError;
 
@@ -112,7 +112,7 @@ impl Cluster {
         let nodes = self.nodes().clone();
         let answers = nodes.iter().map(|node| async {
             let answer = async {
-                let connection = servers::connect_briefly(&servers::client(node)?).await?;
+                let connection = server::connect_briefly(&server::client(node)?).await?;
                 self.hub(&connection).await
             };
             match answer.await {
@@ -172,7 +172,7 @@ impl Cluster {
                 }
                 return Err(texts.describe(&error));
             }
-            Err(error) => servers::alive(texts, Err(error))?,
+            Err(error) => server::alive(texts, Err(error))?,
         }
         server.down.store(0, Ordering::Relaxed);
         Ok(())

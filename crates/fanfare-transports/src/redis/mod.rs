@@ -9,6 +9,7 @@ mod names;
 mod presence;
 mod scripts;
 mod sentinel;
+mod server;
 mod servers;
 mod sharded;
 
@@ -27,7 +28,8 @@ use redis::{Pipeline, Value, aio::PubSubSink};
 
 use self::{
     names::Names,
-    servers::{Server, Servers, Side, alive},
+    server::{Server, Side, alive},
+    servers::Servers,
     sharded::Sharded,
 };
 use crate::{BrokerOptions, OpenError};

@@ -151,7 +151,11 @@ impl Connection {
     ) -> Stored<Vec<Option<Applied>>> {
         let (index, id) = (self.names.index(lease), lease.to_string());
         let mut calls = Calls::default();
-        let taken: Vec<String> = changes.iter().filter(|change| takes(change)).map(entry).collect();
+        let taken: Vec<String> = changes
+            .iter()
+            .filter(|change| change.takes())
+            .map(entry)
+            .collect();
         if !taken.is_empty() {
             calls.call(&scripts::INDEX, &index).arg(term).arg(&taken);
         }
@@ -352,21 +356,12 @@ fn holders<'a>(user: &UserId, record: &'a [u8]) -> impl Iterator<Item = (&'a str
     })
 }
 
-/// Whether a lease holds something by `change`.
-fn takes(change: &Change) -> bool {
-    match change {
-        Change::Enter { .. } => true,
-        Change::Leave { .. } => false,
-        Change::Slot { count, .. } => *count > 0,
-    }
-}
-
 /// The index entries of the records that the lease does not hold after `changes`.
 fn released(changes: &[Change], applied: &[Option<Applied>]) -> Vec<String> {
     let mut last = HashMap::new();
     for (change, applied) in changes.iter().zip(applied) {
         let is_released = match applied {
-            Some(Applied::Room { .. }) => !takes(change),
+            Some(Applied::Room { .. }) => !change.takes(),
             // What was refused as the only place is not held either.
             Some(Applied::Slot { granted }) => match change {
                 Change::Slot { count, .. } => (*count == 0) == *granted && *count < 2,

@@ -12,7 +12,7 @@ use redis::{Client, ConnectionInfo, TlsCertificates, Value, aio::MultiplexedConn
 use super::{
     address,
     errors::ErrorTexts,
-    servers::{self, Server, most_named},
+    server::{self, Server, most_named},
 };
 use crate::{OpenError, SentinelOptions};
 
@@ -53,7 +53,7 @@ impl Sentinel {
             let what = "the name that the Sentinels know the master by, such as \"mymaster\"";
             return Err(missing("sentinel.master", what));
         }
-        let mut infos = servers::read_list("sentinel.urls", &options.urls, authorities)?;
+        let mut infos = server::read_list("sentinel.urls", &options.urls, authorities)?;
         let Some(first) = infos.first() else {
             return Err(missing("sentinel.urls", "the Sentinels' URLs"));
         };
@@ -67,7 +67,7 @@ impl Sentinel {
         let template = first.clone().set_redis_settings(settings);
         let watchers = infos.iter().map(|info| {
             Ok(Watcher {
-                client: servers::open(info)?,
+                client: server::open(info)?,
                 connection: Mutex::default(),
             })
         });
@@ -137,7 +137,7 @@ impl Watcher {
         let mut connection = if let Some(connection) = kept {
             connection
         } else {
-            let connected = servers::connect_briefly(&self.client).await;
+            let connected = server::connect_briefly(&self.client).await;
             connected.map_err(|error| texts.describe(&error))?
         };
         let mut question = redis::cmd("SENTINEL");
@@ -161,6 +161,6 @@ async fn is_master(server: &Server, texts: &ErrorTexts) -> Result<(), Failed> {
         Ok(Value::Array(role)) if role.first() == Some(&Value::BulkString(b"slave".to_vec())) => {
             Err("it is a replica".to_owned())
         }
-        answer => servers::alive(texts, answer),
+        answer => server::alive(texts, answer),
     }
 }

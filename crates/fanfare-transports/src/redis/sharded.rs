@@ -37,11 +37,11 @@ const NAMES: usize = 1000;
 
 /// The subscriptions to sharded names. They end when this is dropped.
 pub(super) struct Sharded {
-    changes: mpsc::UnboundedSender<Change>,
+    changes: mpsc::UnboundedSender<SubscriptionChange>,
     _task: JoinSet<()>,
 }
 
-struct Change {
+struct SubscriptionChange {
     names: Vec<String>,
     subscribe: bool,
     done: oneshot::Sender<()>,
@@ -50,7 +50,7 @@ struct Change {
 /// What is wanted, and what has to be waited for.
 struct Listener {
     names: Names,
-    changes: mpsc::UnboundedReceiver<Change>,
+    changes: mpsc::UnboundedReceiver<SubscriptionChange>,
     messages: mpsc::UnboundedSender<Received>,
     wanted: HashSet<String>,
     /// Names whose subscription this node ended, and how often the server has still to confirm it.
@@ -99,7 +99,7 @@ impl Sharded {
             return;
         }
         let (done, changed) = oneshot::channel();
-        let change = Change {
+        let change = SubscriptionChange {
             names,
             subscribe,
             done,
@@ -134,7 +134,7 @@ impl Listener {
     /// Takes down changes for that long, while there is no connection; without a time, until the subscriptions are dropped.
     async fn note_changes(&mut self, time: Option<Duration>) {
         let note = async {
-            while let Some(Change {
+            while let Some(SubscriptionChange {
                 names,
                 subscribe,
                 done,
@@ -164,7 +164,7 @@ impl Listener {
     ) -> Ended {
         self.leaving.clear();
         let wanted: Vec<String> = self.wanted.iter().cloned().collect();
-        if let Err(error) = subscribe(&connection, &wanted).await {
+        if let Err(error) = change(&connection, &wanted, true).await {
             return ended(&error);
         }
         loop {
@@ -187,22 +187,22 @@ impl Listener {
 
     async fn carry_out(
         &mut self,
-        Change {
+        SubscriptionChange {
             names,
             subscribe: is_wanted,
             done,
-        }: Change,
+        }: SubscriptionChange,
         connection: &ClusterConnection<MultiplexedConnection>,
     ) -> Result<(), RedisError> {
         let result = if is_wanted {
             self.wanted.extend(names.iter().cloned());
-            subscribe(connection, &names).await
+            change(connection, &names, true).await
         } else {
             for name in &names {
                 self.wanted.remove(name);
                 *self.leaving.entry(name.clone()).or_default() += 1;
             }
-            unsubscribe(connection, &names).await
+            change(connection, &names, false).await
         };
         let _ = done.send(());
         result
@@ -239,28 +239,22 @@ impl Listener {
     }
 }
 
-async fn subscribe(
+/// Subscribes to `names`, or unsubscribes.
+async fn change(
     connection: &ClusterConnection<MultiplexedConnection>,
     names: &[String],
+    subscribe: bool,
 ) -> Result<(), RedisError> {
     for some in names.chunks(NAMES) {
         let requests = some.iter().map(|name| {
             let mut connection = connection.clone();
-            async move { connection.ssubscribe(name).await }
-        });
-        join_all(requests).await.into_iter().collect::<Result<(), _>>()?;
-    }
-    Ok(())
-}
-
-async fn unsubscribe(
-    connection: &ClusterConnection<MultiplexedConnection>,
-    names: &[String],
-) -> Result<(), RedisError> {
-    for some in names.chunks(NAMES) {
-        let requests = some.iter().map(|name| {
-            let mut connection = connection.clone();
-            async move { connection.sunsubscribe(name).await }
+            async move {
+                if subscribe {
+                    connection.ssubscribe(name).await
+                } else {
+                    connection.sunsubscribe(name).await
+                }
+            }
         });
         join_all(requests).await.into_iter().collect::<Result<(), _>>()?;
     }

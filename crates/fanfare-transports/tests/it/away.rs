@@ -257,15 +257,20 @@ async fn a_node_that_is_not_back_yet_counts_as_missing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hung_redis_is_noticed() {
     let (server, node, _other) = two_nodes().await;
+    a_hang_is_noticed(&node, |signal| server.signal(signal)).await;
+}
+
+/// The server of `node` is stopped and goes on, by these signals.
+pub(crate) async fn a_hang_is_noticed(node: &Node, signal: impl Fn(&str)) {
     node.hold("alice", 1).await;
     let audience = to_user("alice", "0").audience;
-    once_in_order(&node, audience, async || {
-        server.signal("-STOP");
+    once_in_order(node, audience, async || {
+        signal("-STOP");
         let start = Instant::now();
-        eventually("it is noticed", async || is_away(&node).await).await;
-        eprintln!("a hung Redis was noticed after {:?}", start.elapsed());
+        eventually("it is noticed", async || is_away(node).await).await;
+        eprintln!("a server that hangs was noticed after {:?}", start.elapsed());
         tokio::time::sleep(Duration::from_secs(2)).await;
-        server.signal("-CONT");
+        signal("-CONT");
         node.ready().await;
         tokio::time::sleep(Duration::from_millis(300)).await;
     })

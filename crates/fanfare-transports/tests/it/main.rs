@@ -17,6 +17,7 @@ mod notices;
 mod other_programs;
 mod presence;
 mod presence_faults;
+mod process;
 mod proxy;
 mod questions;
 mod rights;

@@ -1,16 +1,16 @@
 //! What is particular to NATS: its subjects, what other programs send, its rights, and JetStream that is not there.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fanfare_core::{Audience, BrokerError, BrokerHealth, Claim, Event, Interest, Receipt};
 use fanfare_transports::BrokerOptions;
 use uuid::Uuid;
 
 use crate::{
-    away::{is_away, numbers, once_in_order, ways},
+    away::{a_hang_is_noticed, numbers, once_in_order, ways},
     harness::{Node, RECEIPT, channel, eventually, know_each_other, to, to_channel, to_user},
     nats_server::NatsServer,
-    rooms::RoomNode,
+    rights::{all_that_nodes_do, claim, named, presence_with},
 };
 
 async fn two_nodes() -> (NatsServer, Node, Node) {
@@ -19,18 +19,6 @@ async fn two_nodes() -> (NatsServer, Node, Node) {
     know_each_other(&nodes).await;
     let [first, second] = nodes;
     (server, first, second)
-}
-
-fn named(id: u128, data: &str) -> Event {
-    Event {
-        id: Uuid::from_u128(id),
-        named: true,
-        ..to(Audience::Everyone, data)
-    }
-}
-
-async fn claim(node: &Node, id: u128) -> Claim {
-    node.broker.claim(vec![Uuid::from_u128(id)]).await.remove(0)
 }
 
 async fn why_away(node: &Node) -> String {
@@ -202,19 +190,7 @@ async fn nothing_is_lost_or_doubled_when_nats_is_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hung_nats_is_noticed() {
     let (server, node, _other) = two_nodes().await;
-    node.hold("alice", 1).await;
-    let audience = to_user("alice", "0").audience;
-    once_in_order(&node, audience, async || {
-        server.signal("-STOP");
-        let start = Instant::now();
-        eventually("it is noticed", async || is_away(&node).await).await;
-        eprintln!("a hung NATS was noticed after {:?}", start.elapsed());
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        server.signal("-CONT");
-        node.ready().await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    })
-    .await;
+    a_hang_is_noticed(&node, |signal| server.signal(signal)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -434,46 +410,13 @@ async fn the_documented_rights_are_enough() {
     .logged_in(r#","user":"fanfare","pass":"password""#);
     let url = server.url_for("fanfare", "password");
     let (first, second) = (Node::open("nats", &url, "a"), Node::open("nats", &url, "b"));
-    for node in [&first, &second] {
-        node.ready().await;
-        assert!(node.broker.probe().await.is_ok());
-    }
-    second.hold("alice", 1).await;
-    second.hold_interest(channel("a.b"), 1).await;
-    second.hold_interest(Interest::AllChannels, 1).await;
-    for (event, queued) in [
-        (to_user("alice", "1"), 1),
-        (to_channel("a.b", "2"), 2),
-        (to_channel("x:y", "3"), 1),
-    ] {
-        let receipt = first.publish_one(event).await;
-        assert_eq!((receipt.reach.queued, receipt.degraded), (queued, false));
-    }
-    second.let_go(Interest::AllChannels);
-    second.let_go(channel("a.b"));
-    assert_eq!(claim(&first, 1).await, Claim::New);
-    assert!(!first.publish_one(named(1, "5")).await.degraded);
-    let id = Uuid::from_u128(1);
-    first.broker.record(vec![(id, Receipt::default())]).await;
-    assert_eq!(
-        claim(&second, 1).await,
-        Claim::Published(Some(Receipt::default()))
-    );
-    first.broker.release(vec![id]).await;
-    second.broker.release(vec![id]).await;
-    assert_eq!(claim(&second, 1).await, Claim::New);
-    assert!(first.broker.ask("q".into()).await.complete);
-    first.broker.broadcast("notice".into());
-    eventually("it arrives", async || second.inbound.told() == ["notice"]).await;
-    let (third, fourth) = (
-        RoomNode::ready(&url, "c", &["project:1"]).await,
-        RoomNode::ready(&url, "d", &["project:1"]).await,
-    );
-    third.entered("project:1", "carol").await;
-    fourth.shows("project:1", "+carol").await;
-    drop(third);
-    // It is forgotten, which takes rights of its own.
-    fourth.shows("project:1", "+carol -carol").await;
+    all_that_nodes_do(&first, &second).await;
+    let options = BrokerOptions {
+        url,
+        ..BrokerOptions::default()
+    };
+    // That a dead node is cleaned up after takes rights of its own.
+    presence_with(&options).await;
     // And no more than enough.
     let errors = server.send(b"PUB other 0\r\n\r\nSUB > 1\r\n");
     assert_eq!(errors.len(), 2, "{errors:?}");

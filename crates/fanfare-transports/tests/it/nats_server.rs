@@ -3,15 +3,14 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use crate::harness::Node;
+use crate::{harness::Node, process::Process};
 
 /// A `nats-server` on a free loopback port, with its files in a folder that goes with it.
 pub(crate) struct NatsServer {
-    process: Child,
+    process: Process,
     port: u16,
     folder: tempfile::TempDir,
     login: String,
@@ -70,8 +69,7 @@ impl NatsServer {
 
     /// As `kill -9` does it.
     pub(crate) fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.process.kill();
     }
 
     /// Starts it again on the same port.
@@ -83,9 +81,7 @@ impl NatsServer {
 
     /// Stops or continues the process, which keeps its connections.
     pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.process.id().to_string();
-        let status = Command::new("kill").args([signal, &pid]).status().unwrap();
-        assert!(status.success());
+        self.process.signal(signal);
     }
 
     /// A node that is connected to this server.
@@ -127,49 +123,20 @@ impl NatsServer {
     }
 
     fn wait(&mut self) {
-        let start = Instant::now();
-        loop {
-            let line = TcpStream::connect(("127.0.0.1", self.port))
-                .ok()
-                .and_then(|socket| {
-                    let mut line = String::new();
-                    BufReader::new(socket).read_line(&mut line).ok()?;
-                    Some(line)
-                });
-            if line.is_some_and(|line| line.starts_with("INFO ")) {
-                return;
-            }
-            assert!(
-                start.elapsed() < Duration::from_secs(30),
-                "nats-server did not start"
-            );
-            let ended = self.process.try_wait().unwrap();
-            assert_eq!(ended, None, "nats-server ended");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let port = self.port;
+        self.process.wait(|| {
+            let mut line = String::new();
+            let socket = TcpStream::connect(("127.0.0.1", port));
+            let read = socket.and_then(|socket| BufReader::new(socket).read_line(&mut line));
+            read.is_ok() && line.starts_with("INFO ")
+        });
     }
 }
 
-impl Drop for NatsServer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn launch(folder: &tempfile::TempDir) -> Child {
+fn launch(folder: &tempfile::TempDir) -> Process {
     // Debian keeps it in a folder that is not in every user's PATH.
-    let start = |program: &str| {
-        Command::new(program)
-            .arg("--config")
-            .arg(folder.path().join("server.conf"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-    };
-    start("nats-server")
-        .or_else(|_| start("/usr/sbin/nats-server"))
-        .unwrap_or_else(|error| {
-            panic!("NATS does not start ({error}): install it with `apt-get install nats-server`")
-        })
+    let programs = ["nats-server", "/usr/sbin/nats-server"];
+    Process::start(&programs, "nats-server", |command| {
+        command.arg("--config").arg(folder.path().join("server.conf"));
+    })
 }

@@ -26,7 +26,7 @@ fn documented(mark: &str) -> Vec<&'static str> {
     command.split("```").next().unwrap().split_whitespace().collect()
 }
 
-fn named(id: u128, data: &str) -> Event {
+pub(crate) fn named(id: u128, data: &str) -> Event {
     Event {
         id: Uuid::from_u128(id),
         named: true,
@@ -34,7 +34,7 @@ fn named(id: u128, data: &str) -> Event {
     }
 }
 
-async fn claim(node: &Node, id: u128) -> Claim {
+pub(crate) async fn claim(node: &Node, id: u128) -> Claim {
     node.broker.claim(vec![Uuid::from_u128(id)]).await.remove(0)
 }
 
@@ -115,37 +115,7 @@ async fn they_are_enough(servers: &[&RedisServer], options: &BrokerOptions, sign
     presence_with(options).await;
     let open = |id| Node::open_by("redis", options, id);
     let (first, second) = (open("a"), open("b"));
-    for node in [&first, &second] {
-        node.ready().await;
-        assert!(node.broker.probe().await.is_ok());
-    }
-    second.hold("alice", 1).await;
-    second.hold_interest(channel("a.b"), 1).await;
-    second.hold_interest(Interest::AllChannels, 1).await;
-    for (event, queued) in [
-        (to_user("alice", "1"), 1),
-        (to_channel("a.b", "2"), 2),
-        (to_channel("x:y", "3"), 1),
-    ] {
-        let receipt = first.publish_one(event).await;
-        assert_eq!((receipt.reach.queued, receipt.degraded), (queued, false));
-    }
-    second.let_go(Interest::AllChannels);
-    second.let_go(channel("a.b"));
-    eventually("the channel is let go", async || {
-        first.publish_one(to_channel("a.b", "4")).await.nodes == 0
-    })
-    .await;
-
-    assert_eq!(claim(&first, 1).await, Claim::New);
-    assert!(!first.publish_one(named(1, "5")).await.degraded);
-    let id = Uuid::from_u128(1);
-    let receipt = Receipt::default();
-    first.broker.record(vec![(id, receipt)]).await;
-    assert_eq!(claim(&second, 1).await, Claim::Published(Some(receipt)));
-    first.broker.release(vec![id]).await;
-    second.broker.release(vec![id]).await;
-    assert_eq!(claim(&second, 1).await, Claim::New);
+    all_that_nodes_do(&first, &second).await;
     servers[0].command(&[
         "PUBLISH",
         "fanfare:events",
@@ -154,9 +124,6 @@ async fn they_are_enough(servers: &[&RedisServer], options: &BrokerOptions, sign
     for node in [&first, &second] {
         eventually("it comes", async || node.inbound.data().contains(&"6".to_owned())).await;
     }
-    assert!(first.broker.ask("q".into()).await.complete);
-    first.broker.broadcast("notice".into());
-    eventually("it is told", async || second.inbound.told() == ["notice"]).await;
     // Of all of that only the signs of life were refused.
     let log = |server: &&RedisServer| match server.command(&["ACL", "LOG"]) {
         redis::Value::Array(refused) => refused,
@@ -179,8 +146,46 @@ async fn they_are_enough(servers: &[&RedisServer], options: &BrokerOptions, sign
     [first, second]
 }
 
+/// All that nodes do about events, ids, questions and notices.
+pub(crate) async fn all_that_nodes_do(first: &Node, second: &Node) {
+    for node in [first, second] {
+        node.ready().await;
+        assert!(node.broker.probe().await.is_ok());
+    }
+    second.hold("alice", 1).await;
+    second.hold_interest(channel("a.b"), 1).await;
+    second.hold_interest(Interest::AllChannels, 1).await;
+    for (event, queued) in [
+        (to_user("alice", "1"), 1),
+        (to_channel("a.b", "2"), 2),
+        (to_channel("x:y", "3"), 1),
+    ] {
+        let receipt = first.publish_one(event).await;
+        assert_eq!((receipt.reach.queued, receipt.degraded), (queued, false));
+    }
+    second.let_go(Interest::AllChannels);
+    second.let_go(channel("a.b"));
+    eventually("the channel is let go", async || {
+        first.publish_one(to_channel("a.b", "4")).await.nodes == 0
+    })
+    .await;
+
+    assert_eq!(claim(first, 1).await, Claim::New);
+    assert!(!first.publish_one(named(1, "5")).await.degraded);
+    let id = Uuid::from_u128(1);
+    let receipt = Receipt::default();
+    first.broker.record(vec![(id, receipt)]).await;
+    assert_eq!(claim(second, 1).await, Claim::Published(Some(receipt)));
+    first.broker.release(vec![id]).await;
+    second.broker.release(vec![id]).await;
+    assert_eq!(claim(second, 1).await, Claim::New);
+    assert!(first.broker.ask("q".into()).await.complete);
+    first.broker.broadcast("notice".into());
+    eventually("it arrives", async || second.inbound.told() == ["notice"]).await;
+}
+
 /// All that nodes do about rooms and slots, their deaths included.
-async fn presence_with(options: &BrokerOptions) {
+pub(crate) async fn presence_with(options: &BrokerOptions) {
     let room = "project:1";
     let node = async |id| RoomNode::open_by(options.clone(), id).counting(&[room]).await;
     let (dead, first, second) = (node("dead").await, node("d").await, node("e").await);

@@ -1,14 +1,12 @@
 //! A Redis server of the test's own.
 
-use std::{
-    net::TcpListener,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{net::TcpListener, time::Instant};
+
+use crate::process::Process;
 
 /// A `redis-server` on a free loopback port, with its files in a folder that goes with it.
 pub(crate) struct RedisServer {
-    process: Child,
+    process: Process,
     port: u16,
     folder: tempfile::TempDir,
     password: Option<&'static str>,
@@ -62,8 +60,7 @@ impl RedisServer {
 
     /// As `kill -9` does it.
     pub(crate) fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.process.kill();
     }
 
     /// Starts it again on the same port; answers when it took connections.
@@ -75,9 +72,7 @@ impl RedisServer {
 
     /// Stops or continues the process, which keeps its connections.
     pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.process.id().to_string();
-        let status = Command::new("kill").args([signal, &pid]).status().unwrap();
-        assert!(status.success());
+        self.process.signal(signal);
     }
 
     pub(crate) fn address(&self) -> String {
@@ -105,23 +100,7 @@ impl RedisServer {
 
     fn wait(&mut self) {
         let client = redis::Client::open(self.url()).unwrap();
-        let start = Instant::now();
-        while client.get_connection().is_err() {
-            assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "redis-server did not start"
-            );
-            let ended = self.process.try_wait().unwrap();
-            assert_eq!(ended, None, "redis-server ended");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.process.wait(|| client.get_connection().is_ok());
     }
 }
 
@@ -131,26 +110,17 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-fn launch(port: u16, folder: &tempfile::TempDir, arguments: &[String]) -> Child {
+fn launch(port: u16, folder: &tempfile::TempDir, arguments: &[String]) -> Process {
     // Sentinels read and write a file.
     let file = folder.path().join("server.conf");
     if !file.exists() {
         std::fs::write(&file, "").unwrap();
     }
-    let start = |program: &str| {
-        Command::new(program)
+    Process::start(&["redis-server", "valkey-server"], "redis-server", |command| {
+        let command = command
             .arg(&file)
-            .args(["--bind", "127.0.0.1", "--save", "", "--port"])
-            .arg(port.to_string())
-            .arg("--dir")
-            .arg(folder.path())
-            .args(arguments)
-            .stdout(Stdio::null())
-            .spawn()
-    };
-    start("redis-server")
-        .or_else(|_| start("valkey-server"))
-        .unwrap_or_else(|error| {
-            panic!("Redis does not start ({error}): install it with `apt-get install redis-server`")
-        })
+            .args(["--bind", "127.0.0.1", "--save", "", "--port"]);
+        let command = command.arg(port.to_string()).arg("--dir").arg(folder.path());
+        command.args(arguments);
+    })
 }

@@ -10,15 +10,14 @@ use fanfare_cluster::transport::{
 
 use super::{
     super::{
-        changes::{ANNOUNCEMENT, Group, groups, index_key, takes},
-        ids::note,
+        changes::{ANNOUNCEMENT, Group, Outcome, groups, index_key},
         jetstream,
-        sender::{Connection, Request, Unanswered},
+        questions::{Request, Unanswered, note},
     },
-    Attempts, CHANGES, EPOCH, VERSIONS, version,
+    Attempts, CHANGES, EPOCH, Presence, VERSIONS, version,
 };
 
-impl Connection {
+impl Presence {
     /// Applies `changes` for `lease` until the end of its term, some at a time.
     pub(super) async fn change_records(
         &self,
@@ -58,11 +57,11 @@ impl Connection {
         let index = |key: &String| index_key(lease, key);
         let taken = groups
             .iter()
-            .filter(|(_, group)| group.changes.iter().any(|(_, change)| takes(change)));
+            .filter(|(_, group)| group.changes.iter().any(|(_, change)| change.takes()));
         let entries: Vec<Request> = taken
-            .map(|(key, _)| self.presence.bucket.put(&index(key), Bytes::new(), None))
+            .map(|(key, _)| self.bucket.put(&index(key), Bytes::new(), None))
             .collect();
-        for answer in self.ask(&entries).await {
+        for answer in self.questions.ask(&entries).await {
             jetstream::change(answer)?;
         }
         let mut attempts = Attempts::default();
@@ -105,70 +104,54 @@ impl Connection {
                 continue;
             };
             let Some(found) = note(all, found) else {
-                group.is_done = true;
-                group.is_held = true;
+                group.give_up();
                 continue;
             };
             let (value, sequence) = found.unwrap_or_default();
             // A dead node's members are removed, or refused by the server: they cannot stay with that node alone.
-            let limit = until.map_or(usize::MAX, |_| self.max_payload);
+            let limit = until.map_or(usize::MAX, |_| self.questions.max_payload);
             let outcome = group.outcome(lease, &value, until.is_none(), limit);
             if is_over && outcome.is_changed {
                 group.fence(&mut all.value[start..]);
             } else if outcome.is_changed {
-                let mut put = self
-                    .presence
-                    .bucket
-                    .put(&key, outcome.record.write().into(), Some(sequence));
-                if !outcome.announcements.is_empty() {
-                    put.headers.push((EPOCH, epoch.to_string()));
-                }
-                put.headers.extend(
-                    outcome
-                        .announcements
-                        .iter()
-                        .map(|text| (ANNOUNCEMENT, text.clone())),
-                );
-                puts.push(put);
+                puts.push(self.put(&key, &outcome, sequence, epoch));
                 changed.push((key, outcome));
             } else {
                 let now = version(epoch, sequence, VERSIONS - 1);
-                group.finish(
-                    lease,
-                    outcome.results,
-                    &outcome.record,
-                    now,
-                    &mut all.value[start..],
-                );
+                group.finish(lease, outcome, now, &mut all.value[start..]);
             }
         }
-        for (answer, (key, outcome)) in self.ask(&puts).await.into_iter().zip(changed) {
+        for (answer, (key, outcome)) in self.questions.ask(&puts).await.into_iter().zip(changed) {
             let Some(group) = groups.get_mut(&key) else {
                 continue;
             };
             match note(all, jetstream::change(answer)) {
-                Some(jetstream::Change::Stored(sequence)) => {
+                Some(jetstream::ChangeResult::Stored(sequence)) => {
                     if outcome.record.is_empty() {
-                        self.presence.empty.add(sequence);
+                        self.empty.add(sequence);
                     }
                     let before = version(epoch, sequence, 0) - 1;
-                    group.finish(
-                        lease,
-                        outcome.results,
-                        &outcome.record,
-                        before,
-                        &mut all.value[start..],
-                    );
+                    group.finish(lease, outcome, before, &mut all.value[start..]);
                 }
-                Some(jetstream::Change::Conflict) => {}
-                // Whether the lease holds it is not known.
-                None => {
-                    group.is_done = true;
-                    group.is_held = true;
-                }
+                Some(jetstream::ChangeResult::Conflict) => {}
+                None => group.give_up(),
             }
         }
         Ok(())
+    }
+
+    /// The request that stores `outcome` if the last change is `sequence`, with what it announces.
+    fn put(&self, key: &str, outcome: &Outcome, sequence: u64, epoch: u64) -> Request {
+        let mut put = self
+            .bucket
+            .put(key, outcome.record.write().into(), Some(sequence));
+        if !outcome.announcements.is_empty() {
+            put.headers.push((EPOCH, epoch.to_string()));
+        }
+        let announcements = outcome.announcements.iter();
+        put.headers
+            .extend(announcements.map(|text| (ANNOUNCEMENT, text.clone())));
+        put
     }
 
     /// Whether the term that ends at `until` is over by the server's clock.
@@ -183,9 +166,9 @@ impl Connection {
     pub(super) async fn remove(&self, keys: &[String]) -> Result<(), Unanswered> {
         let mut deletions = Vec::new();
         for found in self.get(keys).await {
-            deletions.extend(found?.map(|(_, sequence)| self.presence.bucket.delete(sequence)));
+            deletions.extend(found?.map(|(_, sequence)| self.bucket.delete(sequence)));
         }
-        for answer in self.ask(&deletions).await {
+        for answer in self.questions.ask(&deletions).await {
             answer?;
         }
         Ok(())

@@ -1,0 +1,249 @@
+//! Questions to JetStream, and their answers.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use fanfare_cluster::{ANSWER_TIMEOUT, transport::Stored};
+use futures_util::future::join_all;
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::{Instant, timeout_at},
+};
+use uuid::Uuid;
+
+use super::{
+    exchange::{Exchange, Refusals},
+    protocol::{Publish, ServerMessage},
+};
+
+/// Questions that are open at once; those of events in the making are not counted.
+const OPEN_QUESTIONS: usize = 1024;
+/// What JetStream may take once it did not answer: what waits for it must not wait as long every time.
+const SHORT_PATIENCE: Duration = ANSWER_TIMEOUT.checked_div(4).unwrap();
+
+/// What asks, on one connection.
+pub(super) struct Questions {
+    pub(super) exchange: Arc<Exchange>,
+    answers: Arc<Answers>,
+    turns: Semaphore,
+    /// The largest message that the server carries.
+    pub(super) max_payload: usize,
+    /// JetStream did not answer when it was asked last.
+    is_stalled: AtomicBool,
+    /// How often a bucket may not have been there.
+    pub(super) missing: AtomicU64,
+}
+
+/// Who waits for which answer.
+struct Answers {
+    /// The subject of answers; a number follows.
+    inbox: String,
+    next: AtomicU64,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<ServerMessage>>>,
+}
+
+/// A question to JetStream.
+pub(super) struct Request {
+    pub(super) subject: String,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) payload: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unanswered {
+    /// The server refused the question; why, without secrets.
+    Refused(String),
+    /// There is no JetStream, or nothing of it that the question is for.
+    NoJetStream,
+    /// JetStream is there and does not answer.
+    Stalled,
+    /// The connection was lost.
+    Lost,
+}
+
+/// A question that was sent; dropped, it is not waited for.
+pub(super) struct Asked {
+    number: u64,
+    subject: String,
+    answer: oneshot::Receiver<ServerMessage>,
+    answers: Arc<Answers>,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.answers.lock().remove(&self.number);
+    }
+}
+
+impl Questions {
+    /// What asks on the connection of `exchange`; the server carries messages of that size.
+    pub(super) fn new(exchange: Arc<Exchange>, max_payload: usize) -> Self {
+        Self {
+            exchange,
+            answers: Arc::new(Answers::new()),
+            turns: Semaphore::new(OPEN_QUESTIONS),
+            max_payload,
+            is_stalled: AtomicBool::new(false),
+            missing: AtomicU64::new(0),
+        }
+    }
+
+    /// The subject on which answers arrive; a number follows.
+    pub(super) fn inbox(&self) -> &str {
+        &self.answers.inbox
+    }
+
+    /// An answer arrived.
+    pub(super) fn arrived(&self, answer: ServerMessage) {
+        self.answers.arrived(answer);
+    }
+
+    /// The connection is lost: nothing is answered any more.
+    pub(super) fn lost(&self) {
+        self.exchange.lost();
+        self.answers.lock().clear();
+    }
+
+    /// Asks all of `requests` in one go; one answer for each.
+    pub(super) async fn ask(&self, requests: &[Request]) -> Vec<Result<ServerMessage, Unanswered>> {
+        // How long JetStream takes is measured from when it is asked.
+        let count = u32::try_from(requests.len().min(OPEN_QUESTIONS)).unwrap_or(1);
+        let _turns = self.turns.acquire_many(count).await;
+        let mut out = Vec::new();
+        let asked = requests
+            .iter()
+            .map(|request| self.write(request, &mut out))
+            .collect();
+        let refusals = self.exchange.carry_out(out).await;
+        self.answers_to(asked, refusals.ok().as_ref()).await
+    }
+
+    /// As [`Self::ask`], for one.
+    pub(super) async fn ask_one(&self, request: Request) -> Result<ServerMessage, Unanswered> {
+        self.ask(&[request]).await.pop().unwrap_or(Err(Unanswered::Lost))
+    }
+
+    /// Writes `request` behind `out`.
+    pub(super) fn write(&self, request: &Request, out: &mut Vec<u8>) -> Result<Asked, Unanswered> {
+        let number = self.answers.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        let publish = Publish {
+            subject: &request.subject,
+            reply: Some(&format!("{}{number}", self.answers.inbox)),
+            headers: &request.headers,
+            payload: &request.payload,
+        };
+        if let Some(reason) = self.too_large(publish.size()) {
+            return Err(Unanswered::Refused(reason));
+        }
+        publish.write(out);
+        self.answers.lock().insert(number, sender);
+        Ok(Asked {
+            number,
+            subject: request.subject.clone(),
+            answer,
+            answers: Arc::clone(&self.answers),
+        })
+    }
+
+    /// Waits for the answers to what the server has gone through.
+    pub(super) async fn answers_to(
+        &self,
+        asked: Vec<Result<Asked, Unanswered>>,
+        refusals: Option<&Refusals>,
+    ) -> Vec<Result<ServerMessage, Unanswered>> {
+        let was_stalled = self.is_stalled.load(Ordering::Relaxed);
+        let patience = if was_stalled {
+            SHORT_PATIENCE
+        } else {
+            ANSWER_TIMEOUT
+        };
+        let deadline = Instant::now() + patience;
+        let answers = asked.into_iter().map(|asked| async move {
+            let mut asked = asked?;
+            let refusals = refusals.ok_or(Unanswered::Lost)?;
+            if let Some(refused) = refusals.of(&asked.subject) {
+                return Err(Unanswered::Refused(refused));
+            }
+            match timeout_at(deadline, &mut asked.answer).await {
+                Ok(Ok(answer)) if answer.status() == Some(503) => Err(Unanswered::NoJetStream),
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(_)) => Err(Unanswered::Lost),
+                Err(_) => Err(Unanswered::Stalled),
+            }
+        });
+        let answers: Vec<_> = join_all(answers).await;
+        let is_stalled = answers.contains(&Err(Unanswered::Stalled));
+        // Questions about a bucket that is gone are not answered either.
+        if is_stalled || answers.contains(&Err(Unanswered::NoJetStream)) {
+            self.missing.fetch_add(1, Ordering::Relaxed);
+        }
+        self.is_stalled.store(is_stalled, Ordering::Relaxed);
+        answers
+    }
+
+    /// Why a message of this size cannot be published.
+    pub(super) fn too_large(&self, size: usize) -> Option<String> {
+        let limit = self.max_payload;
+        (size > limit).then(|| {
+            format!("a message of {size} bytes is larger than max_payload of the NATS server, {limit}")
+        })
+    }
+}
+
+impl Unanswered {
+    /// Why, for the log.
+    pub(super) fn reason(self) -> String {
+        match self {
+            Self::Refused(reason) => reason,
+            Self::NoJetStream => "NATS has no JetStream".to_owned(),
+            Self::Stalled => "JetStream does not answer".to_owned(),
+            Self::Lost => "connection lost".to_owned(),
+        }
+    }
+}
+
+impl Answers {
+    fn new() -> Self {
+        Self {
+            inbox: format!("_INBOX.{}.", Uuid::new_v4().simple()),
+            next: AtomicU64::new(0),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// An answer arrived.
+    fn arrived(&self, answer: ServerMessage) {
+        let number = answer
+            .subject
+            .get(self.inbox.len()..)
+            .and_then(|number| std::str::from_utf8(number).ok());
+        if let Some(number) = number.and_then(|number| number.parse().ok())
+            && let Some(waiting) = self.lock().remove(&number)
+        {
+            let _ = waiting.send(answer);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<ServerMessage>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Notes in `stored` why there is no result.
+pub(super) fn note<T, R>(stored: &mut Stored<T>, result: Result<R, Unanswered>) -> Option<R> {
+    match result {
+        Ok(result) => return Some(result),
+        Err(Unanswered::Lost) => stored.lost = true,
+        Err(reason) => stored.refused = Some(reason.reason()),
+    }
+    None
+}
