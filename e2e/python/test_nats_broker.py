@@ -108,6 +108,19 @@ def test_tls_with_an_authority_of_one_s_own(nats, nodes, launch, connect, tmp_pa
     refused(launch(broker={"kind": "nats", **broker, "url": url(server, scheme)}), "invalid peer certificate")
 
 
+def test_a_server_that_asks_for_certificates(nats, nodes, launch, connect, tmp_path):
+    certificates(tmp_path)
+    files = {name: f"{tmp_path}/{name}" for name in ("ca.pem", "server.pem", "server.key")}
+    server = nats(
+        f'tls {{ cert_file: "{files["server.pem"]}", key_file: "{files["server.key"]}", ca_file: "{files["ca.pem"]}", verify: true }}\n'
+    )
+    broker = {"url": url(server, "tls", "localhost"), "ca_file": files["ca.pem"]}
+    share(*nodes(**broker, client_cert_file=files["server.pem"], client_key_file=files["server.key"]), connect)
+    stranger = launch(broker={"kind": "nats", **broker})
+    refused(stranger, "is away")
+    assert "PRIVATE" not in stranger.log()
+
+
 def test_a_server_without_tls_is_not_enough_for_tls(nats, launch):
     refused(launch(broker={"kind": "nats", "url": url(nats(""), "tls")}), "is away")
 

@@ -5,19 +5,12 @@
 mod id_values;
 mod nats;
 mod redis;
+mod tls_files;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fanfare_cluster::{ClusterBroker, ClusterOptions, embedded::EmbeddedBroker, transport::Transport};
 use fanfare_core::{Broker, Inbound, MAX_CLAIMS, MAX_LISTED_MEMBERS};
-use rustls::{
-    RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
-};
 
 /// The longest prefix.
 pub const MAX_PREFIX_BYTES: usize = 64;
@@ -33,6 +26,10 @@ pub struct BrokerOptions {
     pub cluster: Vec<String>,
     /// A PEM file with the only authorities that may sign the servers' certificates; without it, those of the system.
     pub ca_file: Option<PathBuf>,
+    /// A PEM file with the certificate that this node shows to servers which ask for one, and those that lead to its authority.
+    pub client_cert_file: Option<PathBuf>,
+    /// A PEM file with the certificate's key.
+    pub client_key_file: Option<PathBuf>,
     /// A file that logs in to NATS, in place of a user and a password in the URL.
     pub credentials_file: Option<PathBuf>,
     /// Stands before every name on the server.
@@ -77,6 +74,8 @@ impl Default for BrokerOptions {
             sentinel: None,
             cluster: Vec::new(),
             ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
             credentials_file: None,
             prefix: String::new(),
             node_id: String::new(),
@@ -148,28 +147,6 @@ pub fn check(kind: &str, options: &BrokerOptions) -> Result<Option<&'static str>
         "nats" => nats::Nats::new(options).map(|_| None),
         _ => Err(OpenError::UnknownKind),
     }
-}
-
-/// The PEM text in the file of authorities.
-///
-/// # Errors
-/// When it cannot be read, or has no certificate in it.
-pub(crate) fn authorities(file: &Path) -> Result<Vec<u8>, OpenError> {
-    let wrong = |what: String| OpenError::BadSetting {
-        name: "ca_file",
-        reason: format!("found {:?}, which {what}", file.display().to_string()),
-    };
-    let pem = std::fs::read(file).map_err(|reason| wrong(format!("cannot be read: {reason}")))?;
-    let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|_| wrong("is no PEM file".to_owned()))?;
-        let added = store.add(certificate);
-        added.map_err(|_| wrong("has a certificate that no authority can have".to_owned()))?;
-    }
-    if store.is_empty() {
-        return Err(wrong("has no certificate in it".to_owned()));
-    }
-    Ok(pem)
 }
 
 /// The kinds that [`open`] knows.

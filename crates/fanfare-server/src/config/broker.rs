@@ -33,6 +33,15 @@ pub struct Broker {
     #[serde(with = "Optional::<PathBuf>")]
     pub ca_file: Option<PathBuf>,
 
+    /// A PEM file with the certificate that this node shows to a broker which asks for one by TLS, and those that lead to its
+    /// authority. `client_key_file` has its key. Both are read at the start.
+    #[serde(with = "Optional::<PathBuf>")]
+    pub client_cert_file: Option<PathBuf>,
+
+    /// A PEM file with the key of the certificate in `client_cert_file`.
+    #[serde(with = "Optional::<PathBuf>")]
+    pub client_key_file: Option<PathBuf>,
+
     /// A credentials file of NATS, or a file with the seed of a user's key. It logs in to NATS instead of a user and a
     /// password in `url`.
     #[serde(with = "Optional::<PathBuf>")]
@@ -84,6 +93,8 @@ impl Default for Broker {
             url: None,
             cluster: Vec::new(),
             ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
             credentials_file: None,
             prefix: String::new(),
             max_remembered_ids: fanfare_core::MAX_CLAIMS,
@@ -113,6 +124,8 @@ impl Broker {
             sentinel,
             cluster: self.cluster.iter().map(exposed).collect(),
             ca_file: self.ca_file.clone(),
+            client_cert_file: self.client_cert_file.clone(),
+            client_key_file: self.client_key_file.clone(),
             credentials_file: self.credentials_file.clone(),
             prefix: self.prefix.clone(),
             max_remembered_ids: self.max_remembered_ids,

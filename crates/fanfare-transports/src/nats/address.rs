@@ -18,7 +18,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::login::{KeyFile, Login};
-use crate::{BrokerOptions, OpenError};
+use crate::{BrokerOptions, OpenError, tls_files::TlsFiles};
 
 const FORM: &str = "expected nats://[user:password@]host[:port], or several with commas between them";
 const PORT: u16 = 4222;
@@ -29,8 +29,7 @@ pub(super) struct Address {
     /// The hosts and ports.
     pub(super) place: String,
     credentials_file: Option<PathBuf>,
-    /// The only authorities, in PEM, where they are configured.
-    authorities: Option<Vec<u8>>,
+    tls_files: TlsFiles,
     tls: OnceLock<Arc<ClientConfig>>,
     /// The server to try first: the one that was connected to last, so that both connections of a node go to one server.
     first: AtomicUsize,
@@ -70,14 +69,14 @@ impl Address {
                 ));
             }
         }
-        let authorities = options.ca_file.as_deref().map(crate::authorities).transpose()?;
+        let tls_files = TlsFiles::read(options)?;
         let places: Vec<String> = servers.iter().map(ServerAddress::place).collect();
         let start = usize::try_from(Uuid::new_v4().as_u128() % servers.len().max(1) as u128).unwrap_or(0);
         Ok(Self {
             servers,
             place: places.join(", "),
             credentials_file: options.credentials_file.clone(),
-            authorities,
+            tls_files,
             tls: OnceLock::new(),
             // Nodes that start together do not all go to one server.
             first: AtomicUsize::new(start),
@@ -125,7 +124,7 @@ impl Address {
         if let Some(config) = self.tls.get() {
             return Ok(Arc::clone(config));
         }
-        let certificates = match &self.authorities {
+        let certificates = match &self.tls_files.authorities {
             Some(pem) => CertificateDer::pem_slice_iter(pem).flatten().collect(),
             None => rustls_native_certs::load_native_certs().certs,
         };
@@ -138,8 +137,14 @@ impl Address {
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let client = self.tls_files.client.as_ref();
+        let config = match client.and_then(|client| Some((client.chain(), client.key()?))) {
+            Some((chain, key)) => config
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| error.to_string())?,
+            None => config.with_no_client_auth(),
+        };
         Ok(Arc::clone(self.tls.get_or_init(|| Arc::new(config))))
     }
 }

@@ -1,7 +1,7 @@
 //! Which server a node uses: the one of a URL, the master that Sentinels name, or one node of a Cluster.
 
 use fanfare_cluster::transport::Failed;
-use redis::{Client, Cmd, TlsCertificates, Value, cluster::ClusterClient};
+use redis::{Client, ClientTlsConfig, Cmd, TlsCertificates, Value, cluster::ClusterClient};
 
 use super::{
     address,
@@ -10,7 +10,7 @@ use super::{
     sentinel::Sentinel,
     server::{Server, Side, alive, open, read_list},
 };
-use crate::{BrokerOptions, OpenError};
+use crate::{BrokerOptions, OpenError, tls_files::TlsFiles};
 
 /// See the module's documentation.
 pub(super) struct Servers {
@@ -47,24 +47,27 @@ impl Servers {
                 ),
             });
         }
-        let authorities = authorities(options)?;
-        let authorities = authorities.as_ref();
+        let files = TlsFiles::read(options)?;
+        let certificates = certificates(&files);
+        let certificates = certificates.as_ref();
         let (choice, infos) = if let Some(sentinel) = &options.sentinel {
-            let (sentinel, infos) = Sentinel::new(sentinel, authorities)?;
+            let (sentinel, infos) = Sentinel::new(sentinel, certificates)?;
             (Choice::Sentinel(sentinel), infos)
         } else if options.cluster.is_empty() {
-            let info = address::read(&options.url, authorities).map_err(OpenError::BadUrl)?;
+            let info = address::read(&options.url, certificates).map_err(OpenError::BadUrl)?;
             (Choice::One(open(&info)?), vec![info])
         } else {
-            let infos = read_list("cluster", &options.cluster, authorities)?;
+            let infos = read_list("cluster", &options.cluster, certificates)?;
             (
-                Choice::Cluster(Box::new(Cluster::new(&infos, key, authorities)?)),
+                Choice::Cluster(Box::new(Cluster::new(&infos, key, certificates)?)),
                 infos,
             )
         };
-        if authorities.is_some() && !infos.iter().any(address::is_encrypted) {
+        if let Some(name) = files.given()
+            && !infos.iter().any(address::is_encrypted)
+        {
             return Err(OpenError::BadSetting {
-                name: "ca_file",
+                name,
                 reason: "found a file although no URL uses TLS; expected rediss:// or valkeys://".to_owned(),
             });
         }
@@ -157,15 +160,14 @@ impl Servers {
     }
 }
 
-/// The authorities in the configured file.
-fn authorities(options: &BrokerOptions) -> Result<Option<TlsCertificates>, OpenError> {
-    let Some(file) = &options.ca_file else {
-        return Ok(None);
-    };
-    crate::authorities(file).map(|pem| {
-        Some(TlsCertificates {
-            client_tls: None,
-            root_cert: Some(pem),
-        })
+/// What the library needs of the configured files.
+fn certificates(files: &TlsFiles) -> Option<TlsCertificates> {
+    files.given()?;
+    Some(TlsCertificates {
+        client_tls: files.client.as_ref().map(|client| ClientTlsConfig {
+            client_cert: client.certificate.clone(),
+            client_key: client.key.clone(),
+        }),
+        root_cert: files.authorities.clone(),
     })
 }

@@ -1,4 +1,4 @@
-//! Redis behind TLS, with a certificate of an authority that the system does not know.
+//! Servers behind TLS, with certificates of an authority that the system does not know.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,6 +11,7 @@ use crate::{
     away::is_away,
     groups::{SLOTS, wait},
     harness::{Node, to_user},
+    nats_server::NatsServer,
     server::{RedisServer, free_port},
 };
 
@@ -154,6 +155,71 @@ async fn cluster() {
         ..BrokerOptions::default()
     };
     works_with_the_file_alone(options, &authority.file("ca.pem")).await;
+}
+
+/// Servers that ask for certificates are reached by a node that has one, and by no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_shows_its_certificate() {
+    let authority = Authority::new();
+    let (_redis, port) = authority.server(&["--tls-auth-clients", "yes"]);
+    let path = |name| authority.file(name).display().to_string();
+    let nats = NatsServer::start_with(&format!(
+        "jetstream {{ store_dir: FOLDER }}\ntls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify: true }}\n",
+        path("server.pem"),
+        path("server.key"),
+        path("ca.pem"),
+    ));
+    for (kind, url) in [
+        ("redis", format!("rediss://127.0.0.1:{port}")),
+        ("nats", nats.url()),
+    ] {
+        let without = BrokerOptions {
+            url,
+            ca_file: Some(authority.file("ca.pem")),
+            ..BrokerOptions::default()
+        };
+        let with = BrokerOptions {
+            client_cert_file: Some(authority.file("server.pem")),
+            client_key_file: Some(authority.file("server.key")),
+            ..without.clone()
+        };
+        let stranger = Node::open_by(kind, &without, "c");
+        let node = Node::open_by(kind, &with, "a");
+        node.ready().await;
+        assert!(is_away(&stranger).await, "{kind}");
+    }
+}
+
+#[test]
+fn files_that_are_no_certificate_and_key() {
+    let authority = Authority::new();
+    let (cert, key, other) = (Some("server.pem"), Some("server.key"), Some("ca.key"));
+    for (kind, cert, key, name, expected) in [
+        ("nats", cert, None, "client_cert_file", "broker.client_key_file"),
+        ("nats", None, key, "client_key_file", "broker.client_cert_file"),
+        ("nats", cert, other, "client_key_file", "is not the key"),
+        ("nats", cert, cert, "client_key_file", "has no key"),
+        ("nats", key, key, "client_cert_file", "has no certificate"),
+        ("nats", Some("none"), key, "client_cert_file", "cannot be read"),
+        ("redis", cert, other, "client_key_file", "is not the key"),
+        ("redis", cert, key, "client_cert_file", "no URL uses TLS"),
+    ] {
+        let options = BrokerOptions {
+            url: format!("{kind}://h"),
+            client_cert_file: cert.map(|name| authority.file(name)),
+            client_key_file: key.map(|name| authority.file(name)),
+            ..BrokerOptions::default()
+        };
+        let Err(OpenError::BadSetting { name: found, reason }) = fanfare_transports::check(kind, &options)
+        else {
+            panic!("{expected}");
+        };
+        assert_eq!(found, name, "{reason}");
+        assert!(
+            reason.contains(expected) && !reason.contains("PRIVATE"),
+            "{reason}"
+        );
+    }
 }
 
 #[test]

@@ -95,6 +95,14 @@ fn unused(checker: &mut Checker<'_>) {
         ("broker.sentinel.urls", !is_redis && broker.sentinel.is_set()),
         ("broker.ca_file", is_memory && broker.ca_file.is_some()),
         (
+            "broker.client_cert_file",
+            is_memory && broker.client_cert_file.is_some(),
+        ),
+        (
+            "broker.client_key_file",
+            is_memory && broker.client_key_file.is_some(),
+        ),
+        (
             "broker.credentials_file",
             broker.kind != BrokerKind::Nats && broker.credentials_file.is_some(),
         ),

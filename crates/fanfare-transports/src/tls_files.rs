@@ -1,0 +1,113 @@
+//! The files that TLS to a broker needs: the authorities, and the certificate and the key of this node.
+
+use std::path::Path;
+
+use rustls::{
+    RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
+};
+
+use crate::{BrokerOptions, OpenError};
+
+/// What was read, checked, in PEM.
+pub(crate) struct TlsFiles {
+    /// The only authorities, where they are configured.
+    pub(crate) authorities: Option<Vec<u8>>,
+    pub(crate) client: Option<ClientFiles>,
+}
+
+/// The certificate of this node, and its key.
+pub(crate) struct ClientFiles {
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+}
+
+impl TlsFiles {
+    /// Reads the files in `options`.
+    ///
+    /// # Errors
+    /// When one cannot be read or is none of its kind. The text contains nothing of a file.
+    pub(crate) fn read(options: &BrokerOptions) -> Result<Self, OpenError> {
+        Ok(Self {
+            authorities: options.ca_file.as_deref().map(authorities).transpose()?,
+            client: match (&options.client_cert_file, &options.client_key_file) {
+                (None, None) => None,
+                (Some(certificate), Some(key)) => Some(ClientFiles::read(certificate, key)?),
+                (Some(_), None) => return Err(alone("client_cert_file", "client_key_file")),
+                (None, Some(_)) => return Err(alone("client_key_file", "client_cert_file")),
+            },
+        })
+    }
+
+    /// The setting of a file that is given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let client = self.client.as_ref().map(|_| "client_cert_file");
+        self.authorities.as_ref().map(|_| "ca_file").or(client)
+    }
+}
+
+impl ClientFiles {
+    fn read(certificate: &Path, key: &Path) -> Result<Self, OpenError> {
+        let this = Self {
+            certificate: read(certificate, "client_cert_file")?,
+            key: read(key, "client_key_file")?,
+        };
+        let chain = this.chain();
+        if chain.is_empty() {
+            return Err(wrong("client_cert_file", certificate, "has no certificate in it"));
+        }
+        let Some(secret) = this.key() else {
+            return Err(wrong("client_key_file", key, "has no key in it"));
+        };
+        match CertifiedKey::from_der(chain, secret, &aws_lc_rs::default_provider()) {
+            Ok(_) => Ok(this),
+            Err(_) => Err(wrong("client_key_file", key, "is not the key of the certificate")),
+        }
+    }
+
+    /// The certificate, and those that lead to its authority.
+    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
+        CertificateDer::pem_slice_iter(&self.certificate)
+            .flatten()
+            .collect()
+    }
+
+    pub(crate) fn key(&self) -> Option<PrivateKeyDer<'static>> {
+        PrivateKeyDer::from_pem_slice(&self.key).ok()
+    }
+}
+
+fn authorities(file: &Path) -> Result<Vec<u8>, OpenError> {
+    let wrong = |what: &str| wrong("ca_file", file, what);
+    let pem = read(file, "ca_file")?;
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|_| wrong("is no PEM file"))?;
+        let added = store.add(certificate);
+        added.map_err(|_| wrong("has a certificate that no authority can have"))?;
+    }
+    if store.is_empty() {
+        return Err(wrong("has no certificate in it"));
+    }
+    Ok(pem)
+}
+
+fn read(file: &Path, name: &'static str) -> Result<Vec<u8>, OpenError> {
+    std::fs::read(file).map_err(|reason| wrong(name, file, &format!("cannot be read: {reason}")))
+}
+
+fn wrong(name: &'static str, file: &Path, what: &str) -> OpenError {
+    OpenError::BadSetting {
+        name,
+        reason: format!("found {:?}, which {what}", file.display().to_string()),
+    }
+}
+
+fn alone(name: &'static str, other: &str) -> OpenError {
+    OpenError::BadSetting {
+        name,
+        reason: format!("found a file, expected broker.{other} beside it"),
+    }
+}
