@@ -176,7 +176,7 @@ def test_a_name_is_one_connections_on_all_nodes(nodes, cleanup):
 
 
 def test_who_is_back_at_another_node_in_time_has_not_left(nodes, speak):
-    one, two = nodes(2, rooms={"leave_grace": "3s"})
+    one, two = nodes(2, rooms={"leave_grace": "8s"})
     watcher = member(speak, two, "watcher")
     sees(watcher, "user_joined", "watcher")
     lost = member(speak, one, "ann")
@@ -185,7 +185,7 @@ def test_who_is_back_at_another_node_in_time_has_not_left(nodes, speak):
     wait_until(lambda: one.json("/health")["websocket"]["active_connections"] == 0, what="the connection lost")
     assert "ann" in users(present(two)[1])
     back = member(speak, two, "ann")
-    wait_until(lambda: users(present(two)[1])["ann"] == (1, 1), what="the lost connection's time over")
+    wait_until(lambda: users(present(two)[1]).get("ann") == (1, 1), what="the lost connection's time over")
     back.alive()
     watcher.alive()
     # Nobody comes back: the user leaves when the time is over. A close frame is no loss.
@@ -196,4 +196,4 @@ def test_who_is_back_at_another_node_in_time_has_not_left(nodes, speak):
     began = time.monotonic()
     closed.close()
     sees(watcher, "user_left", "bob")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8, "a close frame waits for the grace"

@@ -27,7 +27,8 @@ def test_publishing_does_not_wait_for_a_frozen_node():
         for publisher in others(nodes):
             later = [one for one in publisher.published if since < one.began < until]
             assert {one.outcome for one in later} == {"degraded"}, publisher.name
-            assert statistics.median(one.took for one in later) < 0.25, [one.took for one in later]
+            # A publication that waited for the node would take the whole second that answers are waited for.
+            assert statistics.median(one.took for one in later) < 0.9, [one.took for one in later]
 
 
 def test_redis_drops_the_subscriber_of_a_frozen_node():

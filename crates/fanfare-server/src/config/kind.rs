@@ -63,6 +63,11 @@ impl Kind {
                     .filter(|number| (*min..=*max).contains(number))
                     .map(Value::from)
             }
+            (Self::Text { form, empty: true }, DeValue::String(text))
+                if form.may_be_off() && types::is_off(text) =>
+            {
+                Some(Value::from(""))
+            }
             (_, DeValue::String(text)) => self.takes(text).then(|| Value::from(&**text)),
             _ => None,
         };
@@ -108,9 +113,7 @@ impl Kind {
                 parse_duration(text).is_ok_and(|found| (*min..=*max).contains(&found))
             }
             Self::Text { form, empty } if text.is_empty() => *empty || form.is_plain(),
-            Self::Text { form, empty } => {
-                (form.check)(text).is_ok() || (*empty && form.may_be_off() && types::is_off(text))
-            }
+            Self::Text { form, .. } => (form.check)(text).is_ok(),
             Self::OneOf(words) => words.iter().any(|word| word == text),
             _ => false,
         }

@@ -169,7 +169,7 @@ impl Default for Api {
 pub struct Resp {
     /// The address and port. Empty, or `off`, closes the door. If another program has the default address, the server
     /// runs without the door; a configured address must be free.
-    #[serde(with = "types::optional_address")]
+    #[serde(with = "Optional::<BindAddress>")]
     #[schemars(with = "Text<BindAddress>", extend("x-empty" = true))]
     pub bind: Option<BindAddress>,
 

@@ -131,33 +131,6 @@ impl<T: Textual> JsonSchema for Optional<T> {
     }
 }
 
-/// serde for an address that may be switched off.
-#[allow(clippy::ref_option)] // serde's signature
-pub(super) mod optional_address {
-    use super::super::bind_address::BindAddress;
-    use super::{Deserialize, Deserializer, Serializer, is_off};
-
-    pub(in super::super) fn serialize<S: Serializer>(
-        value: &Option<BindAddress>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(address) => to.collect_str(address),
-            None => to.serialize_str(""),
-        }
-    }
-
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<BindAddress>, D::Error> {
-        let text = String::deserialize(from)?;
-        if is_off(&text) {
-            return Ok(None);
-        }
-        text.parse().map(Some).map_err(serde::de::Error::custom)
-    }
-}
-
 /// serde for a list of networks, bare addresses included.
 pub(super) mod networks {
     use super::{Deserialize, Deserializer, IpNet, Serializer, parse_network};
