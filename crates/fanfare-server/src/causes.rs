@@ -2,9 +2,9 @@
 
 use std::{error::Error, fmt};
 
-/// Displays an error and its chain of causes. A cause that the line says already is left out.
+/// Displays an error and its chain of causes, without a cause that the line has already.
 ///
-/// The error must hold no secret: strip a URL before (`reqwest::Error::without_url`).
+/// The error must not contain a secret: strip a URL before (`reqwest::Error::without_url`).
 pub(crate) struct Causes<'a>(pub(crate) &'a dyn Error);
 
 impl fmt::Display for Causes<'_> {

@@ -1,5 +1,5 @@
-//! From a stored message to the events that tell of it: one for each channel it concerns, published once, and noted as
-//! published afterwards. What a crash left between the two is found and published later.
+//! Publishes stored messages: one event for each channel of a message, once, and then marks it as published. Messages
+//! that a crash left unpublished are found and published later.
 
 use std::{
     sync::Arc,
@@ -24,19 +24,20 @@ use tokio::task::JoinHandle;
 use utoipa::ToSchema;
 use uuid::{Builder, Uuid};
 
-/// The channel that tells of every message; what belongs to a user or a channel is below it.
+/// The channel of every message; those of users and channels are below it.
 pub const MESSAGES_CHANNEL: &str = "messages";
-/// What the events are called.
+/// The type of the events.
 const KIND: &str = "message.sent";
 
-/// A message unpublished for so long is nobody's work any more.
+/// After this time no request is about to publish the message any more.
 const ABANDONED_AFTER: Duration = Duration::from_secs(30);
-/// Between two looks for such messages.
+/// The time between two searches for such messages.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// From the start to the first look: clients that a crash cut off should be back. Then from one attempt to the next.
+/// The time from the start to the first search, so that clients can reconnect first. Then the time between two
+/// attempts.
 const CLIENTS_COME_BACK: Duration = Duration::from_secs(5);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// How many messages are read at once.
+/// The number of messages that are read at once.
 const LOOK_AT: u32 = 100;
 
 /// A message as clients see it.
@@ -59,12 +60,12 @@ pub struct Shown<'a> {
     updated_at: String,
 }
 
-/// The channel of the messages in `channel`, or `None` where that makes no channel's name.
+/// Returns the channel of the messages in `channel`; `None` if that is not a channel's name.
 pub fn feed(channel: &str) -> Option<Channel> {
     Channel::new(&format!("{MESSAGES_CHANNEL}.channel.{channel}")).ok()
 }
 
-/// The channel whose rules guard the messages in `channel`, or those in none; `None` where that makes no channel's name.
+/// Returns the channel whose rules guard the messages in `channel`, or in none; `None` if that is not a channel's name.
 pub fn guard(channel: Option<&str>) -> Option<Channel> {
     match channel {
         Some(channel) => feed(channel),
@@ -72,7 +73,7 @@ pub fn guard(channel: Option<&str>) -> Option<Channel> {
     }
 }
 
-/// The message as JSON, the attachments as they were sent; `None` if it cannot be written.
+/// Returns the message as JSON, with the attachments as they were sent; `None` if it cannot be written.
 pub fn show(message: &Message) -> Option<Box<RawValue>> {
     let shown = Shown {
         id: &message.id,
@@ -87,7 +88,7 @@ pub fn show(message: &Message) -> Option<Box<RawValue>> {
     serde_json::value::to_raw_value(&shown).ok()
 }
 
-/// Publishes `message` and notes that it was published. Where that fails, [`spawn_catching_up`] does it later.
+/// Publishes `message` and marks it as published. If that fails, [`spawn_catching_up`] does it later.
 pub async fn publish(accounts: &Accounts, node: &Node, message: &Message) {
     let names = node.access.names();
     publish_unless(accounts, node, &names, message, Conflict::Wait).await;
@@ -110,17 +111,17 @@ async fn publish_unless(
         tracing::debug!(message = message.id, %error, "left for later");
         return false;
     }
-    // The storage tells of an outage itself; the next one to look finds that the events are known.
+    // The storage logs an outage itself. The next search finds that the events are known.
     accounts.mark_published(&message.id).await.is_ok()
 }
 
-/// Starts the task that publishes what was stored and not published: by a process that ended in between, or while the
-/// database was away. Runs until it is aborted. Must be called in a Tokio runtime.
+/// Starts the task that publishes stored messages that a process left unpublished, because it ended or the database was
+/// unavailable. Runs until it is aborted. Call it in a Tokio runtime.
 pub fn spawn_catching_up(accounts: &Accounts, node: &Arc<Node>) -> JoinHandle<()> {
     let (accounts, node, start) = (accounts.clone(), node.clone(), Instant::now());
     tokio::spawn(async move {
         tokio::time::sleep(CLIENTS_COME_BACK).await;
-        // What is older than this process was left by another; if that one lives, ids keep it from being told twice.
+        // Another process may be alive and publish the same message; its events' ids prevent a second delivery.
         while catch_up(&accounts, &node, start.elapsed()).await.is_none() {
             tokio::time::sleep(TRY_AGAIN).await;
         }
@@ -131,8 +132,8 @@ pub fn spawn_catching_up(accounts: &Accounts, node: &Arc<Node>) -> JoinHandle<()
     })
 }
 
-/// Publishes what was stored so long ago and not published. `None` where that could not be looked for: there is no
-/// database, or no broker by which other nodes would hear of it.
+/// Publishes the messages that have been unpublished for long enough. `None` if they cannot be read: there is no
+/// database, or no broker to reach other nodes.
 async fn catch_up(accounts: &Accounts, node: &Node, age: Duration) -> Option<()> {
     if matches!(node.broker_health().await, BrokerHealth::Disconnected { .. }) {
         return None;
@@ -142,17 +143,17 @@ async fn catch_up(accounts: &Accounts, node: &Node, age: Duration) -> Option<()>
         let messages = accounts.unpublished(age, LOOK_AT).await.ok()?;
         let mut left = messages.len() < LOOK_AT as usize;
         for message in &messages {
-            // What another process has in hand is not waited for.
+            // A message that another process is about to publish is skipped.
             left |= !publish_unless(accounts, node, &names, message, Conflict::Refuse).await;
         }
-        // What could not be published would only be found again.
+        // A message that cannot be published would only be found again.
         if left {
             return Some(());
         }
     }
 }
 
-/// One event for each channel. The same message makes the same events, ids included, however often it is asked.
+/// Returns one event for each channel. The same message always gives the same events and ids.
 fn events(message: &Message, names: &KnownNames) -> Option<Vec<Event>> {
     let id = Uuid::try_parse(&message.id).ok()?;
     let text = Bytes::from(String::from(Box::<str>::from(show(message)?)));
@@ -174,7 +175,7 @@ fn events(message: &Message, names: &KnownNames) -> Option<Vec<Event>> {
     Some(channels(message).into_iter().map(event).collect())
 }
 
-/// For whom events are; see the fields of [`Event`].
+/// The audience of the events; see the fields of [`Event`].
 #[derive(Default)]
 struct Guards {
     private_to: Option<Box<[UserId]>>,
@@ -190,8 +191,9 @@ impl Guards {
     }
 }
 
-/// Whom a message is private to, and whose readers may hear of it besides. One that is written in a room or to a personal
-/// channel is for those who may read that, whatever channel tells of it; its author and admins may read it anyway.
+/// The users that a message is private to, and the channel whose readers may receive it too. A message in a room or in
+/// a personal channel is for those who may read that one, whatever channel carries it; its author and admins may always
+/// read it.
 fn guards(message: &Message, names: &KnownNames) -> Option<Guards> {
     let author = UserId::new(&message.user_id).ok()?;
     if let Some(recipient) = &message.recipient_id {
@@ -209,7 +211,7 @@ fn guards(message: &Message, names: &KnownNames) -> Option<Guards> {
     )
 }
 
-/// Each once. A user whose id makes no channel's name has no channel.
+/// Returns each channel once. A user whose id is not valid in a channel's name has no channel.
 fn channels(message: &Message) -> Vec<Channel> {
     let of_user = |user: &str| Channel::new(&format!("{MESSAGES_CHANNEL}.user.{user}")).ok();
     let all = [
@@ -227,7 +229,7 @@ fn channels(message: &Message) -> Vec<Channel> {
     channels
 }
 
-/// A UUID version 5: the channel's name, in the message's name space.
+/// Returns a UUID version 5: the channel's name, in the message's name space.
 fn event_id(message: Uuid, channel: &str) -> Uuid {
     let mut sha1 = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
     sha1.update(message.as_bytes());

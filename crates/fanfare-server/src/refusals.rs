@@ -1,4 +1,4 @@
-//! The log lines about what is refused: one for each dialect and reason, and no more than one in a few seconds.
+//! The log lines about refusals: one for each dialect and reason, at most one in a few seconds.
 
 use std::{
     fmt,
@@ -10,12 +10,12 @@ use std::{
 use ahash::AHashMap;
 use fanfare_core::LogThrottle;
 
-/// Between two lines of one dialect and one reason.
+/// The time between two lines of one dialect and one reason.
 const EVERY: Duration = Duration::from_secs(5);
-/// Bytes shown of a text that a client chose.
+/// The longest part of a client's text in a line, in bytes.
 const MAX_SHOWN: usize = 128;
 
-/// What is refused.
+/// The refused thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Subject {
     /// A WebSocket handshake.
@@ -26,21 +26,21 @@ pub(crate) enum Subject {
     Request,
 }
 
-/// One refusal. No field may hold a secret.
+/// One refusal. No field may contain a secret.
 #[derive(Clone, Copy)]
 pub(crate) struct Refused<'a> {
     pub(crate) subject: Subject,
-    /// Where one is concerned.
+    /// The dialect, if there is one.
     pub(crate) dialect: Option<&'static str>,
     pub(crate) reason: &'static str,
-    /// More of the reason.
+    /// Details of the reason.
     pub(crate) detail: Option<&'a dyn fmt::Display>,
     pub(crate) peer: Option<IpAddr>,
     /// Whether the operator may have to do something: logged as a warning.
     pub(crate) is_warning: bool,
 }
 
-/// Subject, dialect and reason of a refusal: words of the program, so there are few kinds.
+/// Subject, dialect and reason of a refusal: words of the program, so there are few combinations.
 type Kind = (Subject, Option<&'static str>, &'static str);
 
 /// Writes the lines.
@@ -83,7 +83,7 @@ impl RefusalLog {
     }
 }
 
-/// A text of bounded length in which nothing looks like another line.
+/// Returns a text of bounded length that cannot look like another log line.
 fn shown(detail: &dyn fmt::Display) -> String {
     let text = detail.to_string();
     let end = (0..=MAX_SHOWN.min(text.len()))

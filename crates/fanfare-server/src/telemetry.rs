@@ -7,7 +7,7 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload,
 /// Starts logging to standard error, in lines for people or in JSON. `text` is a level, or directives such as `info,fanfare_engine=debug`.
 ///
 /// # Errors
-/// When `text` is no filter, or logging was started before.
+/// If `text` is not a filter, or logging has started before.
 pub fn start(text: &str, for_people: bool) -> Result<LogFilter, String> {
     let filter = filter(text).map_err(|reason| format!("log level {text:?}: {reason}"))?;
     let (filter, handle) = reload::Layer::new(filter);
@@ -28,7 +28,7 @@ pub fn start(text: &str, for_people: bool) -> Result<LogFilter, String> {
             .try_init()
     };
     started.map_err(|error| error.to_string())?;
-    // What a panic says may hold what a client sent; where it happened does not.
+    // The message of a panic may contain a client's text; its location does not.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a fault in Fanfare; please report it");
@@ -43,7 +43,7 @@ impl LogFilter {
     /// Logs by `text` from now on, a level or directives.
     ///
     /// # Errors
-    /// When `text` is no filter.
+    /// If `text` is not a filter.
     pub fn replace(&self, text: &str) -> Result<(), String> {
         let filter = filter(text).map_err(|reason| format!("log level {text:?}: {reason}"))?;
         self.0.reload(filter).map_err(|error| error.to_string())
@@ -53,9 +53,9 @@ impl LogFilter {
 /// Reads a level, or directives.
 ///
 /// # Errors
-/// What is wrong with `text`.
+/// The problem with `text`.
 pub(crate) fn filter(text: &str) -> Result<EnvFilter, String> {
-    // A mistyped level would pass as the name of a module, and silence everything.
+    // A mistyped level would be accepted as a module's name, and silence the log.
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
     if !text.contains(['=', ',']) && !levels.contains(&text.trim().to_ascii_lowercase().as_str()) {
         return Err(format!("expected one of {}, or directives", levels.join(", ")));
@@ -63,11 +63,10 @@ pub(crate) fn filter(text: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(directives(text)).map_err(|error| error.to_string())
 }
 
-/// A bare level is for Fanfare's own messages. What libraries say at their finer levels is not ours to vouch for: it
-/// may hold what a client sent.
+/// A bare level applies to Fanfare's own messages. Libraries may log clients' texts at their finer levels.
 fn directives(filter: &str) -> String {
     match filter.trim().to_ascii_lowercase().as_str() {
-        // A directive holds for every target that begins so: each of our crates.
+        // A directive applies to every target with this prefix: each of Fanfare's crates.
         level @ ("info" | "debug" | "trace") => format!("warn,fanfare={level}"),
         _ => filter.to_owned(),
     }

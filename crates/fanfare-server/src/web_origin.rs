@@ -1,7 +1,7 @@
-//! Web origins (RFC 6454) in the form in which two of them can be compared.
+//! Web origins (RFC 6454) in a comparable form.
 
-/// `origin` as a browser sends it: in lower case, without a default port, the name of the host in ASCII. `None` if it is
-/// neither `scheme://host[:port]`, nor one of the two origins without a host: `null` and `file://`.
+/// Returns `origin` as a browser sends it: in lower case, without a default port, the host's name in ASCII. `None` if
+/// it is neither `scheme://host[:port]`, nor one of the two origins without a host: `null` and `file://`.
 pub(crate) fn canonical_origin(origin: &str) -> Option<String> {
     let lower = origin.to_lowercase();
     match &*lower {

@@ -1,5 +1,5 @@
-//! Who may use which channel: from the configuration to the policy that `fanfare_core` judges by, and the webhook that
-//! answers what the policy leaves open.
+//! Builds the access control from the configuration: the policy of `fanfare_core`, and the webhook that answers what
+//! the policy leaves open.
 
 #[cfg(test)]
 mod tests;
@@ -10,7 +10,7 @@ use fanfare_core::policy::{BadGrant, BadPattern, BadRule, Grant, Policy, PolicyO
 use crate::config::{ChannelRule, Config};
 pub use webhook::{NoAnswer, Webhook};
 
-/// Why there can be no policy, or no authorizer. A configuration that passed the checks gives neither.
+/// Why the policy or the authorizer cannot be built. A configuration that passed the checks causes neither.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// The pattern of a rule, by its number from 1.
@@ -22,18 +22,18 @@ pub enum AccessError {
     /// A rule as a whole.
     #[error("rule {0}: {1}")]
     Rule(usize, #[source] BadRule),
-    /// The authorizer's address is no HTTP URL.
+    /// The authorizer's address is not an HTTP URL.
     #[error("the authorizer's address is no http or https URL")]
     Url,
-    /// The HTTP client for the authorizer cannot be set up.
+    /// The HTTP client for the authorizer cannot start.
     #[error("the authorizer's HTTP client cannot start: {0}")]
     Client(#[source] reqwest::Error),
 }
 
-/// The policy of a configuration, over `defaults` that have no rules.
+/// Returns the policy of a configuration, over `defaults` without rules.
 ///
 /// # Errors
-/// When a rule is none.
+/// If a rule is invalid.
 pub fn policy(config: &Config, defaults: PolicyOptions) -> Result<Policy, AccessError> {
     let rules = (1..)
         .zip(&config.channel)

@@ -1,7 +1,7 @@
-//! The authorizer as a webhook: one small POST for a question, whose answer is remembered.
+//! The authorizer as a webhook: one small POST for each question, whose answer is cached.
 //!
-//! Requests run on one runtime, whichever thread asks, so that no shard spends its time on them, and a question goes on
-//! when the connection that asked it is gone.
+//! All requests run on one runtime, so that no shard spends its time on them, and a question continues when the
+//! connection that asked it is gone.
 
 use std::{
     sync::{
@@ -27,14 +27,14 @@ use tokio::{
 use super::AccessError;
 use crate::{causes::Causes, config::Authorizer as Settings};
 
-/// How many answers are remembered.
+/// The number of cached answers.
 const REMEMBERED: u64 = 100_000;
-/// How long it is remembered that there was no answer. Short, since the next might be one; not zero, since a service in
-/// trouble is not helped by more questions.
+/// How long a missing answer is cached. Short, because the next attempt may succeed; not zero, because more questions
+/// do not help a service in trouble.
 const FAILURE_LASTS: Duration = Duration::from_secs(1);
-/// The longest answer that is read, in bytes.
+/// The longest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// Between two lines in the log about missing answers.
+/// The time between two log lines about missing answers.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// Asks a service over HTTP.
@@ -45,10 +45,10 @@ struct Inner {
     client: reqwest::Client,
     url: reqwest::Url,
     timeout: Duration,
-    /// How long an answer is good; zero remembers none.
+    /// How long an answer is cached; zero caches none.
     lasts: Duration,
     memory: Memory,
-    /// Questions on their way. An answer is in the memory before its question leaves this map.
+    /// Questions in progress. An answer is in the cache before its question leaves this map.
     pending: Mutex<AHashMap<Question, Pending>>,
     slots: Semaphore,
     runtime: Handle,
@@ -59,7 +59,7 @@ struct Inner {
 type Memory = Cache<Question, Remembered, RandomState>;
 type Pending = Shared<BoxFuture<'static, AuthorizerAnswer>>;
 
-/// An answer, and how long it is good.
+/// An answer, and how long it is valid.
 #[derive(Clone, Copy)]
 struct Remembered {
     answer: AuthorizerAnswer,
@@ -74,7 +74,7 @@ struct Tally {
     failed: AtomicU64,
 }
 
-/// What is sent.
+/// The request's body.
 #[derive(Serialize)]
 struct Request<'a> {
     user: Option<&'a str>,
@@ -82,10 +82,10 @@ struct Request<'a> {
     channel: &'a str,
 }
 
-/// Why there is no answer, which means no. None of the texts holds the address or what was answered.
+/// Why there is no answer, which means no. None of the texts contains the URL or the response.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
-    /// It did not come in time.
+    /// It did not arrive in time.
     #[error("no answer in time")]
     Late,
     /// The service cannot be reached, or does not speak HTTP.
@@ -94,7 +94,7 @@ pub enum NoAnswer {
     /// An HTTP status other than 200. A redirect is not followed.
     #[error("the answer has the HTTP status {0}")]
     Status(u16),
-    /// Too long to be read.
+    /// It is longer than the limit.
     #[error("the answer is longer than {MAX_ANSWER_BYTES} bytes")]
     TooLong,
     /// Not a JSON object with one boolean `allow`.
@@ -103,10 +103,10 @@ pub enum NoAnswer {
 }
 
 impl Webhook {
-    /// The webhook that is configured, if one is; its requests run on `runtime`.
+    /// Returns the configured webhook, if there is one; its requests run on `runtime`.
     ///
     /// # Errors
-    /// When the address is no HTTP URL, or the client cannot be set up.
+    /// If the address is not an HTTP URL, or the client cannot start.
     pub fn new(settings: &Settings, runtime: Handle) -> Result<Option<Self>, AccessError> {
         let Some(url) = &settings.url else {
             return Ok(None);
@@ -116,8 +116,8 @@ impl Webhook {
             return Err(AccessError::Url);
         }
         let client = reqwest::Client::builder()
-            // A redirect is no answer: who may do what is not to be asked of a third party. Nor of a proxy that the
-            // environment names for other purposes.
+            // A redirect is not followed: access must not be decided by a third party. Nor is a proxy from the
+            // environment used, which is there for other purposes.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .user_agent(concat!("fanfare/", env!("CARGO_PKG_VERSION")))
@@ -137,11 +137,11 @@ impl Webhook {
         }))))
     }
 
-    /// Asks the service now, whatever is remembered, and neither counts nor remembers the answer. For people who try
-    /// out their service.
+    /// Asks the service now, past the cache, and neither counts nor caches the answer. For users who try out their
+    /// service.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// If there is no answer.
     pub async fn try_out(&self, question: &Question) -> Result<bool, NoAnswer> {
         self.0.request_in_time(question).await
     }
@@ -176,7 +176,7 @@ impl Authorizer for Webhook {
         self.0.runtime.spawn(async move {
             let answer = underway.inner.answer(&underway.question).await;
             drop(underway);
-            let _ = sender.send(answer); // nobody may be waiting any more
+            let _ = sender.send(answer); // the caller may be gone
         });
         answer.boxed()
     }
@@ -192,7 +192,7 @@ impl Authorizer for Webhook {
     }
 }
 
-/// A question on its way. Its place is given back when it ends, by whatever end.
+/// A question in progress. Dropping it removes it from the map.
 struct Underway {
     inner: Arc<Inner>,
     question: Question,
@@ -209,7 +209,7 @@ impl Inner {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks, counts, remembers.
+    /// Asks, counts and caches.
     async fn answer(&self, question: &Question) -> AuthorizerAnswer {
         let tally = &self.tally;
         let (answer, count, longest) = match self.request_in_time(question).await {
@@ -219,7 +219,7 @@ impl Inner {
                 if let Some(held_back) = self.complaints.pass() {
                     tracing::warn!(%reason, held_back, "no answer from the authorizer, which means no");
                 }
-                // What was answered at all is a no, however often it is asked again.
+                // A response of any kind means no, however often the question is repeated.
                 let answer = if reason.is_absence() {
                     AuthorizerAnswer::Missing
                 } else {
@@ -267,8 +267,8 @@ impl Inner {
     }
 }
 
-/// What the answer says. Field by field, because a derived reader takes a list for an object; and an answer that says
-/// it twice says nothing.
+/// Reads the answer field by field, because a derived reader takes a list for an object. An answer with two `allow`
+/// fields is not readable.
 fn allows(body: &[u8]) -> Option<bool> {
     let answer = RawObject::parse(std::str::from_utf8(body).ok()?).ok()?;
     let mut said = answer.iter().filter(|(name, _)| *name == "allow");
@@ -280,7 +280,8 @@ fn allows(body: &[u8]) -> Option<bool> {
 }
 
 impl NoAnswer {
-    /// Whether nobody answered, be it that a proxy says so, rather than somebody something that cannot be understood.
+    /// Returns whether the service could not be reached, or a proxy says so, as opposed to a response that is not
+    /// readable.
     fn is_absence(&self) -> bool {
         match self {
             Self::Late | Self::Request(_) => true,
@@ -294,7 +295,7 @@ impl NoAnswer {
     }
 }
 
-/// Keeps each answer for its own time. The least recently used go first: a new answer is always worth its place.
+/// Keeps each answer for its own time. The least recently used ones are evicted first.
 fn memory() -> Memory {
     struct Lifetime;
 

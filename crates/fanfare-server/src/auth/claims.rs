@@ -1,4 +1,4 @@
-//! What the claims of a token must say (RFC 7519 section 4.1), and what is known once they do.
+//! The rules for the claims of a token (RFC 7519 section 4.1), and the verified claims.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use super::error::TokenError;
 /// The longest user id (`sub`) and session id (`sid`), in bytes: both become parts of channel names and of keys.
 pub const MAX_SUBJECT_BYTES: usize = 255;
 
-/// What a token proves.
+/// The verified claims of a token.
 #[derive(Clone, PartialEq)]
 pub struct Verified {
     /// `sub`: 1 to [`MAX_SUBJECT_BYTES`] bytes without control characters. A number is written in decimal.
@@ -28,7 +28,7 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// The strings in a claim that is a list of strings; empty if it is absent or something else.
+    /// Returns the strings in a claim that is a list of strings; none if it is absent or another type.
     pub fn list(&self, claim: &str) -> impl Iterator<Item = &str> {
         self.claims
             .get(claim)
@@ -38,12 +38,12 @@ impl Verified {
             .filter_map(Value::as_str)
     }
 
-    /// Whether the list `roles` holds `role`.
+    /// Returns whether the list `roles` has `role`.
     pub fn has_role(&self, role: &str) -> bool {
         self.list("roles").any(|own| own == role)
     }
 
-    /// What to call the user: the first of `username`, `name` and `email` that is a non-empty string, else the id.
+    /// Returns the display name: the first of `username`, `name` and `email` that is a non-empty string, else the id.
     pub fn username(&self) -> &str {
         ["username", "name", "email"]
             .into_iter()
@@ -104,7 +104,7 @@ impl ClaimRules {
         })
     }
 
-    /// `exp` is required. A fraction of a second is cut off, so that this agrees with what `expires_at` can say.
+    /// `exp` is required. A fraction of a second is cut off, to agree with `expires_at`.
     fn expiry(&self, claims: &Map<String, Value>, now: Duration) -> Result<u64, TokenError> {
         let claim = claims.get("exp").ok_or(TokenError::MissingClaim("exp"))?;
         let exp = numeric_date(claim).ok_or(TokenError::BadClaim("exp"))?;
@@ -115,7 +115,7 @@ impl ClaimRules {
         Ok(refused_from.as_secs().min(LATEST_EXPIRY))
     }
 
-    /// `nbf` is optional, and refuses a token that comes before it. Some issuers write `null` for a claim they leave out.
+    /// `nbf` is optional, and refuses a token that is used before it. Some issuers write `null` for an absent claim.
     fn not_before(&self, claims: &Map<String, Value>, now: Duration) -> Result<(), TokenError> {
         let Some(claim) = claims.get("nbf").filter(|claim| !claim.is_null()) else {
             return Ok(());

@@ -1,22 +1,22 @@
-//! What services prove themselves with, at every door alike: API keys, and the password of the Redis-protocol door.
+//! The credentials of services, at every door alike: API keys, and the password of the Redis-protocol door.
 
 use std::fmt;
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 
-/// The secrets of which any one lets a service in.
+/// A set of secrets, any of which admits a service.
 ///
-/// Only digests are kept, and all of them are compared in full, so that the time an answer takes tells nothing of a
-/// secret, its length included.
+/// It keeps only digests and compares all of them in full, so that the time of an answer reveals nothing about a
+/// secret, not even its length.
 #[derive(Clone, Default)]
 pub struct Credentials {
     digests: Vec<digest::Digest>,
-    /// Whether any secret was configured. An empty one closes the door too, though nobody can bring it.
+    /// Whether any secret was configured. An empty one closes the door too, although no caller can send it.
     closed: bool,
 }
 
 impl Credentials {
-    /// Takes the configured secrets.
+    /// Returns the set of the configured secrets.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let mut credentials = Self::default();
         for secret in secrets {
@@ -28,12 +28,12 @@ impl Credentials {
         credentials
     }
 
-    /// Whether no secret was configured. What that means is for the door to say.
+    /// Returns whether no secret was configured. The door decides what that means.
     pub fn is_open(&self) -> bool {
         !self.closed
     }
 
-    /// Whether `offered` is one of the secrets.
+    /// Returns whether `offered` is one of the secrets.
     pub fn hold(&self, offered: &[u8]) -> bool {
         let offered = digest_of(offered);
         let same = |own: &digest::Digest| verify_slices_are_equal(own.as_ref(), offered.as_ref()).is_ok();

@@ -1,6 +1,6 @@
-//! Every way in which a token, a key or a key set can be refused.
+//! The reasons why a token, a key or a key set is refused.
 //!
-//! No text here carries a byte of a token, a claim, a key or a URL: these texts are logged.
+//! No text here contains a byte of a token, a claim, a key or a URL, because these texts are logged.
 
 /// Why a token was refused. The client learns no more than "invalid"; the difference is for logs and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -12,7 +12,7 @@ pub enum TokenError {
     /// (RFC 7515 section 4.1.11; this server implements none).
     #[error("the token's algorithm or a critical header parameter is not supported")]
     UnsupportedAlgorithm,
-    /// A key was there, and the signature is not by it.
+    /// A key was found, and the signature is not by it.
     #[error("the token's signature is wrong")]
     BadSignature,
     /// No configured key fits the header's `alg` and `kid`.
@@ -36,7 +36,7 @@ pub enum TokenError {
     /// `aud` does not name the configured audience.
     #[error("the token is for another audience")]
     WrongAudience,
-    /// The login session that the token belongs to was ended, or its user is switched off.
+    /// The login session of the token was ended, or its user is disabled.
     #[error("the token is revoked")]
     Revoked,
     /// The key set, or a new one with the token's key, could not be fetched: the token cannot be judged.
@@ -50,7 +50,7 @@ pub enum KeyError {
     /// Neither PEM nor a JWK or JWK set, or the fields of the key do not fit together.
     #[error("not a PEM public key, a certificate, a JWK or a JWK set")]
     Unreadable,
-    /// A private key where a public one belongs: whoever can read this server's files could make tokens.
+    /// A private key instead of a public one: every reader of this server's files could sign tokens.
     #[error("a private key, where only the public key belongs")]
     Private,
     /// `oct` among public keys: a secret does not belong in a file of public keys.
@@ -76,7 +76,7 @@ pub enum AuthSetupError {
     /// The HMAC secret is empty.
     #[error("the token secret is empty")]
     EmptySecret,
-    /// The HMAC secret is a public key or certificate: everybody who knows the public key could make tokens.
+    /// The HMAC secret is a public key or certificate: everyone who knows the public key could sign tokens.
     #[error("the token secret is a public key; configure it as the public key file instead")]
     SecretIsPublicKey,
     /// A public key file holds something that cannot be used.
@@ -84,7 +84,7 @@ pub enum AuthSetupError {
     PublicKey {
         /// Position in `public_keys_pem`, from 0.
         index: usize,
-        /// What is wrong with it.
+        /// The problem with the file.
         error: KeyError,
     },
     /// An algorithm is configured that none of the keys can be used with.

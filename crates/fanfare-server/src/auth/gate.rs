@@ -1,4 +1,4 @@
-//! The one place where an offered token becomes an identity.
+//! Turns offered tokens into identities, for the whole server.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -11,21 +11,21 @@ use tokio::{sync::Notify, task::JoinHandle};
 use super::{JwksError, TokenError, Verified, Verifier, identity::identity};
 use crate::refusals::{RefusalLog, Refused, Subject};
 
-/// Verifies tokens and keeps of them what the rest of the server may know.
+/// Verifies tokens, and keeps the claims that the rest of the server may know.
 pub struct Gate {
     verifier: ArcSwap<Verifier>,
     /// The verifier was replaced.
     replaced: Notify,
-    /// Claims that access rules ask for.
+    /// The claims that access rules use.
     wanted_claims: ArcSwap<Vec<Box<str>>>,
-    /// Who knows what is revoked.
+    /// The revocations.
     accounts: Option<Accounts>,
-    /// Logs what is refused: credentials, and the requests and connections around them.
+    /// Logs refusals of credentials, requests and connections.
     pub(crate) refusals: RefusalLog,
 }
 
 impl Gate {
-    /// A gate that keeps the claims called so, besides those that every identity has.
+    /// Returns a gate that keeps these claims, besides those of every identity.
     pub fn new(verifier: Arc<Verifier>, wanted_claims: Vec<Box<str>>) -> Self {
         Self {
             verifier: ArcSwap::new(verifier),
@@ -36,14 +36,14 @@ impl Gate {
         }
     }
 
-    /// The same gate, which refuses what `accounts` have revoked.
+    /// Returns the same gate, which also refuses tokens that `accounts` have revoked.
     #[must_use]
     pub fn with_accounts(mut self, accounts: Accounts) -> Self {
         self.accounts = Some(accounts);
         self
     }
 
-    /// Keeps these claims of tokens from now on. An identity keeps those of its own time.
+    /// Replaces the claims to keep. Existing identities keep theirs.
     pub fn replace_wanted_claims(&self, wanted_claims: Vec<Box<str>>) {
         self.wanted_claims.store(Arc::new(wanted_claims));
     }
@@ -68,7 +68,7 @@ impl Gate {
         self.replaced.notify_one();
     }
 
-    /// Whether there are keys to judge tokens with. While there are none, a node should get no clients.
+    /// Returns whether there are keys to judge tokens with. Without keys, a node should get no clients.
     pub fn has_keys(&self) -> bool {
         self.verifier.load().has_keys()
     }
@@ -88,20 +88,20 @@ impl Gate {
         })
     }
 
-    /// Who the bearer of `token` is.
+    /// Returns the identity of the bearer of `token`.
     ///
     /// # Errors
-    /// Why the token proves nothing.
+    /// The reason why the token is refused.
     pub async fn identify(&self, token: &str) -> Result<Arc<Identity>, TokenError> {
         let verified = self.verify(token).await?;
         let identity = identity(&verified, &self.wanted_claims.load()).ok_or(TokenError::BadClaim("sub"))?;
         Ok(Arc::new(identity))
     }
 
-    /// The claims of `token`. A token by a key that is not here waits for one fetch of the keys.
+    /// Returns the claims of `token`. A token with an unknown key waits for one fetch of the keys.
     ///
     /// # Errors
-    /// Why the token proves nothing.
+    /// The reason why the token is refused.
     pub async fn verify(&self, token: &str) -> Result<Verified, TokenError> {
         let verifier = self.verifier.load_full();
         let judge = || verifier.verify(token, SystemTime::now());

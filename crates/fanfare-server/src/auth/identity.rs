@@ -1,4 +1,4 @@
-//! From a token's claims to the identity that the engine, the dialects and the access rules know.
+//! Builds the identity that the engine, the dialects and the access rules use from a token's claims.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,8 +6,8 @@ use fanfare_core::{Identity, Pattern, UserId};
 
 use super::Verified;
 
-/// Who the bearer of a verified token is; `wanted` are the claims that access rules ask for. `None` when its `sub` is
-/// no user id.
+/// Returns the identity of a verified token; `wanted` are the claims that access rules use. `None` if its `sub` is not
+/// a user id.
 pub fn identity(verified: &Verified, wanted: &[Box<str>]) -> Option<Identity> {
     let user = UserId::new(&verified.user_id).ok()?;
     let username = verified.username();
@@ -26,8 +26,8 @@ pub fn identity(verified: &Verified, wanted: &[Box<str>]) -> Option<Identity> {
     })
 }
 
-/// The claim `rooms`, a list of patterns. What is no pattern in it opens nothing; a claim that is no list opens nothing
-/// at all.
+/// Reads the claim `rooms`, a list of patterns. An invalid pattern opens nothing; a claim that is not a list opens
+/// nothing at all.
 fn rooms(verified: &Verified) -> Option<Box<[Pattern]>> {
     verified.claims.get("rooms")?;
     Some(

@@ -1,7 +1,7 @@
 //! Keys from a JWKS endpoint (RFC 7517 section 5), kept fresh in the background.
 //!
-//! One task fetches. A token that names an unknown key asks that task for a fetch and waits for it; all such tokens share
-//! one fetch, and strangers, who can make up key ids, cannot cause more than one in each [`Pace::on_demand`].
+//! One task fetches. A token with an unknown key asks that task for a fetch and waits for it. All such tokens share one
+//! fetch, and strangers, who can invent key ids, cannot cause more than one per [`Pace::on_demand`].
 
 use std::sync::{
     Arc, PoisonError, RwLock,
@@ -28,12 +28,12 @@ const MAX_REDIRECTS: usize = 4;
 /// How many tokens may wait for a fetch at once; each of them holds a connection.
 const MAX_WAITING: usize = 1024;
 
-/// How often to fetch.
+/// The intervals between fetches.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     /// Between two fetches when all is well.
     pub(super) period: Duration,
-    /// At least this between a fetch and one that an unknown key id asks for: strangers choose key ids.
+    /// The least time between a fetch and one that an unknown key id asks for, because strangers choose key ids.
     pub(super) on_demand: Duration,
     /// After a failure; doubled at each further one, up to `last_retry`.
     pub(super) first_retry: Duration,
@@ -249,7 +249,7 @@ impl RemoteKeys {
     }
 }
 
-/// A redirect must not leave the scheme: not from https to http, where anybody on the way could hand out keys.
+/// A redirect must not change the scheme from https to http, where an attacker on the network could replace the keys.
 fn redirect(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action {
     let same_scheme = attempt
         .previous()
@@ -264,7 +264,7 @@ fn redirect(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Actio
     }
 }
 
-/// The usable keys of a JWK set. Others are passed over: sets hold keys for encryption and for algorithms to come.
+/// Returns the usable keys of a JWK set. Others are skipped: sets have keys for encryption and for future algorithms.
 fn read_set(body: &[u8], accepted: &[Algorithm]) -> Result<Vec<Key>, JwksError> {
     let set = serde_json::from_slice(body).ok().and_then(keys_of);
     let set = set.ok_or(JwksError::NotAKeySet)?;

@@ -15,7 +15,7 @@ pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// How many keys are tried for one token: the bound on the work that a stranger's token can cause.
 const MAX_KEYS_TRIED: usize = 8;
 
-/// A token taken apart. Nothing in it is trusted until [`Jws::check`] has said [`Check::Good`].
+/// A parsed token. Nothing in it is trusted until [`Jws::check`] has returned [`Check::Good`].
 pub(super) struct Jws<'a> {
     algorithm: Algorithm,
     key_id: Option<Box<str>>,
@@ -24,7 +24,7 @@ pub(super) struct Jws<'a> {
     signature: &'a str,
 }
 
-/// What the keys had to say about a signature.
+/// The result of checking a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Check {
     /// One of the keys made it.
@@ -36,7 +36,7 @@ pub(super) enum Check {
 }
 
 impl<'a> Jws<'a> {
-    /// Takes a token apart, and refuses what is signed in a way that `accepted` does not list.
+    /// Parses a token, and refuses an algorithm that `accepted` does not list.
     pub(super) fn parse(token: &'a str, accepted: &[Algorithm]) -> Result<Self, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Malformed);

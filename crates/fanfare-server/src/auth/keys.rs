@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::Algorithm;
 use super::error::KeyError;
 
-/// What a key is. It alone decides which algorithms may use the key: a token's header never turns a public key
-/// into an HMAC secret.
+/// The kind of a key. It alone decides which algorithms may use the key: a token's header never turns a public key into
+/// an HMAC secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyKind {
     Hmac,

@@ -1,8 +1,8 @@
-//! Who is it? Verification of JSON Web Tokens (RFC 7519) in the JWS compact serialization (RFC 7515).
+//! Verification of JSON Web Tokens (RFC 7519) in the JWS compact serialization (RFC 7515).
 //!
-//! The cryptography is `jsonwebtoken`'s, on aws-lc. What stands here is everything around it, because the defaults
-//! of JWT libraries are not ours: which bytes count as a token at all (`jws`), which key may check which algorithm
-//! (`keys`), what the claims must say (`claims`), and where keys come from (`jwks`, `secret`).
+//! The cryptography is `jsonwebtoken`'s, on aws-lc. This module adds the rules around it, because the defaults of JWT
+//! libraries differ from ours: which bytes are a token (`jws`), which key may check which algorithm (`keys`), the rules
+//! for claims (`claims`), and the sources of keys (`jwks`, `secret`).
 //!
 //! A [`Verifier`] is made once and shared; [`Verifier::verify`] is pure, takes the time as an argument and does no I/O.
 

@@ -89,7 +89,7 @@ fn read_block(block: &str) -> Result<Key, KeyError> {
     Key::ed25519(key.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?)
 }
 
-/// The curve by its name. The length of the point does not tell: secp256k1's is that of P-256.
+/// Returns the curve by its name. The length of the point is not enough: secp256k1 has the same as P-256.
 fn curve(block: &str) -> Result<KeyKind, KeyError> {
     let base64: String = block
         .lines()

@@ -1,4 +1,4 @@
-//! The token secret that a first start makes for itself.
+//! The token secret that the server generates at its first start.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -53,7 +53,7 @@ pub enum SecretFileError {
     Folder {
         /// The data folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file cannot be read.
@@ -61,7 +61,7 @@ pub enum SecretFileError {
     Read {
         /// The secret's file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file cannot be written.
@@ -69,7 +69,7 @@ pub enum SecretFileError {
     Write {
         /// The secret's file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file is there, but no secret is in it.
@@ -86,7 +86,7 @@ pub enum SecretFileError {
     },
 }
 
-/// Where the secret is kept that the server makes for itself.
+/// Returns where the generated secret is kept.
 pub fn secret_file(data_dir: &Path) -> PathBuf {
     data_dir.join(SECRET_FILE_NAME)
 }

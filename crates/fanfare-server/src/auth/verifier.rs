@@ -14,7 +14,7 @@ use super::pem;
 /// HMAC secrets should be as long as the hash (RFC 7518 section 3.2); shorter ones work, with a warning.
 const GOOD_SECRET_BYTES: usize = 32;
 
-/// What a [`Verifier`] is made from.
+/// The options of a [`Verifier`].
 #[derive(Clone, Default)]
 pub struct VerifierOptions {
     /// The secrets of HS256, HS384 and HS512.

@@ -19,7 +19,7 @@ struct Due {
 
 /// Publications waiting to go to the broker.
 pub(super) struct Batch {
-    /// When they came in.
+    /// When they arrived.
     pub(super) now: SystemTime,
     events: Vec<Event>,
     due: Vec<Due>,

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{reader::Limits, stats::Stats};
 use crate::auth::Credentials;
 
-/// What a connection over the limit is sent before it is closed.
+/// The reply to a connection over the limit, before it is closed.
 pub const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
 
 /// What the door needs of the rest of the server.
@@ -23,7 +23,7 @@ pub trait Host: Send + Sync {
     /// Publishes `events`, each by itself, and returns a receipt for each.
     fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>>;
 
-    /// Counts publications that came in, the malformed ones included.
+    /// Counts publications that arrived, malformed ones included.
     fn received(&self, publications: u64);
 
     /// Counts a publication that was malformed and dropped.
@@ -46,7 +46,7 @@ pub trait Host: Send + Sync {
     fn holds_key(&self, secret: &[u8]) -> bool;
 }
 
-/// What publishers prove themselves with.
+/// The credentials of publishers.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets {
     /// The password, which goes with the user name `default` or none.
@@ -59,11 +59,11 @@ pub struct Secrets {
 pub struct DoorOptions {
     /// The rest of the server.
     pub host: Arc<dyn Host>,
-    /// Who may publish.
+    /// The credentials that open the door.
     pub secrets: Secrets,
     /// The longest message, in bytes.
     pub max_message: usize,
-    /// The port it listens on, which `INFO` tells.
+    /// The port it listens on, for `INFO`.
     pub port: u16,
     /// How long a connection may take to log in, where that is needed.
     pub login_timeout: Duration,
@@ -92,7 +92,7 @@ struct Login {
     timeout: Duration,
 }
 
-/// What all connections of the door share.
+/// The state that all connections of the door share.
 pub struct Door {
     pub(super) options: DoorOptions,
     login: ArcSwap<Login>,
@@ -134,7 +134,7 @@ impl Door {
         self.login.load().timeout
     }
 
-    /// What it has counted.
+    /// Returns the door's counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -150,7 +150,7 @@ impl Door {
         }
     }
 
-    /// Whether anybody who can connect may publish. Such a door belongs on the loopback interface only.
+    /// Returns whether every peer that can connect may publish. Such a door belongs on the loopback interface only.
     pub fn is_open(&self) -> bool {
         let secrets = &self.login.load().secrets;
         secrets.password.is_open() && secrets.keys.is_open() && !self.options.host.needs_key()

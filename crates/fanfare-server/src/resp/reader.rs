@@ -16,7 +16,7 @@ use super::{inline, request::Places};
 pub const MAX_INLINE: usize = 64 * 1024;
 /// The longest line with a count or a length in it: a sign, 19 digits, and some patience with what is no number.
 const MAX_COUNT_LINE: usize = 64;
-/// What a TLS handshake begins with, and no request does.
+/// The first byte of a TLS handshake, and of no request.
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// What one request may measure. Asked for again with each request, since logging in widens them.
@@ -28,7 +28,7 @@ pub struct Limits {
     pub max_bulk: usize,
     /// All of a request together, in bytes on the wire.
     pub max_request: usize,
-    /// Whether these are the limits of somebody who has yet to log in; the errors say so.
+    /// Whether these are the limits before a login; the errors name them.
     pub before_login: bool,
 }
 

@@ -25,7 +25,7 @@ const MAX_KEPT_SECRET: usize = 1024;
 /// As much of a name that the peer made up is repeated to it.
 const MAX_ECHO: usize = 64;
 
-/// What a command is refused with, in the words of Redis.
+/// The error text of a refused command, in Redis' words.
 pub(super) type Refused = Cow<'static, str>;
 
 /// What there is to know of a command, as `COMMAND` tells it, and what it does.
@@ -91,7 +91,7 @@ struct Transaction {
     spoilt: bool,
 }
 
-/// What a client has told of itself.
+/// The names that a client has sent about itself.
 #[derive(Default)]
 pub(super) struct ClientNames {
     pub(super) name: Box<str>,
@@ -112,9 +112,10 @@ pub(super) struct Session<'a> {
     pub(super) closing: Option<Closing>,
     /// When a peer that has yet to log in is sent away; `None` while it is in.
     login_deadline: Option<Instant>,
-    /// It has brought a secret that was right. Who is in without is in as long as nobody needs one.
+    /// The client has sent a valid secret. Without one it may publish as long as no key is needed.
     authenticated: bool,
-    /// What it brought when none was needed. It may be a key that was made just before, and is not known here yet.
+    /// The secret that was sent when none was needed. It may be a key that was created just before and is not known
+    /// here yet.
     unneeded: Option<Box<[u8]>>,
     failures: u32,
     transaction: Option<Transaction>,

@@ -1,4 +1,4 @@
-//! What the door counts.
+//! The door's counters.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

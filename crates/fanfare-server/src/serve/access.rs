@@ -1,4 +1,4 @@
-//! Who may use which channel: the access rules, and the authorizer behind them.
+//! The access rules, and the authorizer after them.
 
 use std::sync::Arc;
 
@@ -12,20 +12,20 @@ use crate::{
     messages::MESSAGES_CHANNEL,
 };
 
-/// The rules of the configuration, over defaults that the dialects' options shape.
+/// Returns the rules of the configuration, over defaults that the dialects' options shape.
 ///
 /// # Errors
-/// When a rule is none, which the configuration's checks find before.
+/// If a rule is invalid, which the configuration's checks find before.
 pub fn policy(config: &Config) -> Result<Policy, AccessError> {
     access::policy(config, defaults(config))
 }
 
-/// Who may use a room of which no rule says anything.
+/// Returns who may use a room that no rule decides about.
 pub(super) fn rooms(config: &Config) -> RoomAccess {
     defaults(config).rooms
 }
 
-/// What the dialects declare and their options say.
+/// Returns the policy's defaults, from the declarations and options of the dialects.
 fn defaults(config: &Config) -> PolicyOptions {
     let kinds = fanfare_dialects::ALL.iter();
     let mut options = PolicyOptions {
@@ -41,7 +41,7 @@ fn defaults(config: &Config) -> PolicyOptions {
     options
 }
 
-/// The authorizer, if one is configured. Its requests run on the runtime this is called in.
+/// Returns the authorizer, if one is configured. Its requests run on the runtime of the caller.
 pub(super) fn authorizer(config: &Config) -> Result<Option<Arc<Webhook>>, AccessError> {
     Ok(Webhook::new(&config.authorizer, Handle::current())?.map(Arc::new))
 }

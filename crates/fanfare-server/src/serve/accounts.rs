@@ -1,4 +1,4 @@
-//! The accounts behind the server, and what happens to connections when one is revoked.
+//! The accounts of the server, and the end of connections whose credentials are revoked.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use crate::{
     messages,
 };
 
-/// The accounts' options as configured; `secret` is what tokens are signed with, if there is one.
+/// Returns the accounts' options as configured; `secret` signs tokens, if there is one.
 ///
-/// Where the configuration does not accept HS256, tokens signed here would be refused here, so none is made.
+/// If the configuration does not accept HS256, this server would refuse its own tokens, so it signs none.
 pub fn options(config: &Config, secret: Option<Vec<u8>>) -> AccountsOptions {
     let auth = &config.auth;
     let accepts_ours = auth.algorithms.is_empty() || auth.algorithms.contains(&Algorithm::HS256);
@@ -41,12 +41,12 @@ pub fn options(config: &Config, secret: Option<Vec<u8>>) -> AccountsOptions {
     }
 }
 
-/// The configured accounts. A database that is away holds up no start: it is waited for.
+/// Returns the configured accounts. An unavailable database does not hold up the start.
 ///
-/// `secret` is what tokens are signed with, if there is one.
+/// `secret` signs tokens, if there is one.
 ///
 /// # Errors
-/// When the database is newer than this build.
+/// If the database is newer than this build.
 pub(super) async fn open(
     config: &Config,
     storage: Storage,
@@ -70,12 +70,12 @@ pub(super) async fn open(
     Ok(accounts)
 }
 
-/// Keeps what is revoked up to date, ends the connections that it concerns, and publishes messages that were left.
+/// Keeps revocations up to date, ends the connections that they concern, and publishes unpublished messages.
 pub(super) fn follow(accounts: &Accounts, node: &Arc<Node>) -> [JoinHandle<()>; 3] {
     let catching_up = messages::spawn_catching_up(accounts, node);
     let (mut feed, node) = (accounts.revocations().feed(), node.clone());
     let ending = tokio::spawn(async move {
-        // One that is behind is told so; that calls for the same look at all connections as any news does.
+        // A receiver that lags must check all connections, which any revocation causes anyway.
         while !matches!(
             feed.recv().await,
             Err(tokio::sync::broadcast::error::RecvError::Closed)

@@ -2,10 +2,10 @@
 
 use crate::config::{Config, Listener};
 
-/// Descriptors of the process itself: its log, its event queues, files that are open for a moment.
+/// The descriptors of the process itself: its log, its event queues, files that are open for a moment.
 const OWN: usize = 64;
 
-/// Raises the limit as far as it may be raised, and warns if that is less than the configured connections need.
+/// Raises the limit as far as the system allows, and warns if that is less than the configured connections need.
 pub(super) fn raise(config: &Config, shards: usize) {
     let limit = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => limit,
@@ -35,7 +35,7 @@ fn warning(config: &Config, shards: usize, limit: u64) -> Option<String> {
     ))
 }
 
-/// The connections of all dialects that are served, each counted once on however many listeners.
+/// Returns the connections of all served dialects, each counted once.
 fn connections(config: &Config) -> usize {
     let is_served = |name: &str| {
         let serves = |listener: &Listener| listener.dialects.iter().any(|served| served == name);
@@ -47,7 +47,7 @@ fn connections(config: &Config) -> usize {
     })
 }
 
-/// Publishers, the database, listening sockets, and the process itself.
+/// The descriptors of publishers, the database, listening sockets, and the process itself.
 fn reserve(config: &Config, shards: usize) -> usize {
     let publishers = config.resp.bind.map_or(0, |_| config.resp.max_connections);
     let sockets = (2 * config.listener.len() + 2) * shards; // a listener has at most two addresses

@@ -1,4 +1,4 @@
-//! The listening sockets that the configuration asks for.
+//! The listening sockets of the configuration.
 
 use std::{io::ErrorKind, net::SocketAddr, sync::Arc};
 
@@ -23,14 +23,14 @@ pub(super) struct OpenDoor {
     pub(super) sockets: Vec<std::net::TcpListener>,
 }
 
-/// What the log and the greeting say of a door.
+/// A door as the log and the greeting show it.
 #[derive(Debug, Clone)]
 pub(super) struct Listening {
     pub(super) address: SocketAddr,
     pub(super) serves: String,
 }
 
-/// What all doors open onto.
+/// The state that all doors serve.
 pub(super) struct Serving<'a> {
     pub(super) node: &'a Arc<Node>,
     pub(super) gate: &'a Arc<Gate>,
@@ -80,7 +80,7 @@ pub(super) fn rules(config: &Config, rate_limits: &Arc<RateLimits>, tls: Option<
     }
 }
 
-/// How often one address may come, at all listeners together: handshakes and requests per second, and the burst.
+/// The rates of handshakes and requests from one address, over all listeners, and the burst.
 pub(super) fn rates(limits: &Limits) -> [u32; 3] {
     [
         limits.upgrades_per_second_per_ip,
@@ -121,8 +121,7 @@ fn site(
     Site::new(node.clone(), serving.gate.clone(), dialects, is_guest, options)
 }
 
-/// The Redis-protocol door. Where nobody asked for it and its port is taken, most likely by a Redis, the server goes
-/// on without it.
+/// Returns the Redis-protocol door. If its default port is taken, most likely by a Redis, the server runs without it.
 fn resp_door(
     loaded: &Loaded,
     serving: &Serving<'_>,
@@ -173,7 +172,7 @@ fn opened(
     })
 }
 
-/// Where a door really listens, since port 0 lets the system choose.
+/// Returns the address that a door really has, because port 0 lets the system choose.
 fn address_of(bound: &[Bound]) -> SocketAddr {
     let first = bound.first().map(|bound| bound.address);
     first.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))

@@ -1,11 +1,11 @@
-//! What a start warns of: what a stranger who reaches the server may do under the configuration in force.
+//! The warnings at a start: what a stranger may do under this configuration.
 
 use fanfare_core::policy::RoomAccess;
 use fanfare_engine::Mounting;
 
 use crate::config::{Config, Listener, Registration};
 
-/// What a start knows besides the configuration.
+/// The facts that a warning depends on, besides the configuration.
 pub(super) struct Exposure<'a> {
     pub(super) config: &'a Config,
     pub(super) dialects: &'a [Mounting],
@@ -15,12 +15,12 @@ pub(super) struct Exposure<'a> {
     pub(super) has_keys: bool,
     /// Whether the Redis-protocol door is open.
     pub(super) has_redis_door: bool,
-    /// Who may use a room of which no rule says anything.
+    /// Who may use a room that no rule decides about.
     pub(super) rooms: RoomAccess,
 }
 
 impl Exposure<'_> {
-    /// Logs one line for each thing.
+    /// Logs one line for each open feature.
     pub(super) fn warn(&self) {
         for open in self.list() {
             tracing::warn!("open: {open}");
@@ -85,7 +85,7 @@ mod tests {
         serve::{dialect_infos, dialects},
     };
 
-    /// The first words of what is open in a profile with these settings.
+    /// Returns the beginnings of the warnings in a profile with these settings.
     fn open(profile: &str, overrides: &[(&str, &str)], has_keys: bool) -> Vec<String> {
         let overrides = overrides
             .iter()

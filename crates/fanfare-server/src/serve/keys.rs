@@ -1,4 +1,4 @@
-//! The keys that tokens are verified with, from the configuration to a verifier.
+//! The verifier of tokens, from the configuration.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -7,29 +7,29 @@ use crate::{
     config::{self, Config, Loaded, Problem},
 };
 
-/// What the parts are built for.
+/// The purpose of building the parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To run a server: a missing secret is made.
+    /// Runs a server: a missing secret is generated.
     Serve,
-    /// To find what is wrong: nothing is written.
+    /// Finds errors: nothing is written.
     Check,
 }
 
-/// A verifier, and what is known of the secret it uses.
+/// A verifier, and the secret that it uses.
 pub(super) struct Keys {
     pub(super) verifier: Arc<Verifier>,
-    /// The secret that tokens are signed with, if there is one.
+    /// The secret that signs tokens, if there is one.
     pub(super) secret: Option<Vec<u8>>,
-    /// The file of the secret, if this start made it.
+    /// The file of the secret, if this start generated it.
     pub(super) made: Option<PathBuf>,
 }
 
-/// Reads the configured keys and builds a verifier from them. Where no key is configured, it uses the secret in the
-/// data folder; [`Purpose::Serve`] makes that secret if it is missing.
+/// Reads the configured keys and builds a verifier. Without a configured key, it uses the secret in the data folder;
+/// [`Purpose::Serve`] generates it if it is missing.
 ///
 /// # Errors
-/// The setting whose value cannot be used.
+/// The setting whose value is not usable.
 pub(super) fn load(loaded: &Loaded, purpose: Purpose) -> Result<Keys, Problem> {
     let auth = &loaded.config.auth;
     let public_keys_pem = match &auth.public_key_file {
@@ -68,16 +68,16 @@ pub(super) fn load(loaded: &Loaded, purpose: Purpose) -> Result<Keys, Problem> {
 
 const PUBLIC_KEY_FILE: &str = "auth.public_key_file";
 
-/// The secret that tokens are signed with; `None` where only public keys are configured.
+/// Returns the secret that signs tokens; `None` if only public keys are configured.
 ///
 /// # Errors
-/// When the file that holds it cannot be read, or one cannot be made; the text names the file.
+/// If the secret's file cannot be read, or none can be created; the text names the file.
 pub fn secret(config: &Config) -> Result<Option<Vec<u8>>, String> {
     let secret = shared_secret(config, Purpose::Serve).map_err(|error| error.to_string())?;
     Ok(secret.0)
 }
 
-/// The secret that signs, and its file if it was made now.
+/// Returns the secret that signs, and its file if it was generated now.
 fn shared_secret(
     config: &Config,
     purpose: Purpose,
@@ -96,7 +96,7 @@ fn shared_secret(
     Ok((Some(file.secret), file.created.then_some(file.path)))
 }
 
-/// Names the setting that `error` is about.
+/// Returns the setting that `error` is about.
 fn problem(loaded: &Loaded, error: &AuthSetupError) -> Problem {
     let public_key_file = &loaded.config.auth.public_key_file;
     match error {

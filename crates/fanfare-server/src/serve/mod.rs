@@ -41,15 +41,15 @@ pub use reload::Start;
 pub use settings::dialect_infos;
 pub(crate) use settings::dialects;
 
-/// How long the end may wait for the broker: it promises five seconds.
+/// How long the end may wait for the broker, which promises five seconds.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Runs the server until it is told to stop; `again` is how to call this binary with the same configuration.
+/// Runs the server until a signal stops it; `again` calls this binary with the same configuration.
 ///
 /// # Errors
-/// When it cannot start.
+/// If it cannot start.
 pub fn run(start: Start, again: &str) -> Result<(), RunError> {
-    // The control thread drives what is not a connection: the broker, key refreshes, signals.
+    // The control thread runs everything but connections: the broker, key refreshes, signals.
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
     control
         .map_err(|error| format!("cannot start: {error}"))?
@@ -59,9 +59,9 @@ pub fn run(start: Start, again: &str) -> Result<(), RunError> {
 /// Why a server did not run to a clean end.
 #[derive(Debug)]
 pub enum RunError {
-    /// The configuration names what cannot be used.
+    /// The configuration has a value that is not usable.
     Configuration(ConfigErrors),
-    /// Anything else; the text says what.
+    /// Anything else, as a text.
     Runtime(String),
 }
 
@@ -87,8 +87,8 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         tls,
     } = prepared;
     let verifier = keys.verifier;
-    // The first tokens should find the keys; a provider that is away holds up the start for as long as a fetch may take,
-    // and the task that fetches again logs why.
+    // The first tokens should find the keys. An unavailable provider holds up the start for one fetch at most, and the
+    // refreshing task logs why.
     let _ = verifier.refresh_jwks().await;
 
     let dialects = dialects(config);
@@ -145,7 +145,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     }
     .warn();
     let reloading = tokio::spawn(reload.follow(reload_signals, reload_requests));
-    // Ticks are the control thread's; they end with it.
+    // Ticks run on the control thread and end with it.
     for mounted in &node.dialects {
         tokio::spawn(node.clone().tick(mounted.clone()));
     }
@@ -162,7 +162,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     Ok(ended?)
 }
 
-/// Ends this node's part in the cluster, as far as that is done in time.
+/// Leaves the cluster, as far as that is done in time.
 async fn leave(node: &Node) {
     let Some(broker) = node.broker() else { return };
     if tokio::time::timeout(LEAVE_TIMEOUT, broker.close()).await.is_err() {

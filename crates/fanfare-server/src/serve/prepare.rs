@@ -1,5 +1,5 @@
-//! Everything that a server is built from and that the configuration alone decides: parsed, read and checked, with
-//! nothing connected and no address bound. `fanfare config check` and `fanfare serve` run the same constructors.
+//! The parts of a server that the configuration alone decides: parsed, read and checked, with nothing connected and no
+//! address bound. `fanfare config check` and `fanfare serve` run the same constructors.
 
 use std::sync::Arc;
 
@@ -28,18 +28,18 @@ pub(super) struct Prepared {
     pub(super) tls: Vec<Option<TlsAcceptor>>,
 }
 
-/// Finds what a server could not start with, and changes nothing. Call it inside a runtime.
+/// Finds the errors that would prevent a start, and changes nothing. Call it in a runtime.
 ///
 /// # Errors
-/// Every setting whose value cannot be used.
+/// Every setting whose value is not usable.
 pub fn check(loaded: &Loaded) -> Result<(), ConfigErrors> {
     prepare(loaded, Purpose::Check).map(drop)
 }
 
-/// Builds the parts. Call it inside a runtime, which then drives them.
+/// Builds the parts. Call it in a runtime, which then drives them.
 ///
 /// # Errors
-/// Every setting whose value cannot be used, not only the first.
+/// Every setting whose value is not usable, not only the first.
 pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, ConfigErrors> {
     let config = &loaded.config;
     let mut problems = Vec::new();

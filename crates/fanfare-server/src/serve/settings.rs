@@ -1,11 +1,11 @@
-//! From the registry of dialects to the configuration, and from the configuration to the engine.
+//! The registry of dialects for the configuration, and the configuration's settings for the engine.
 
 use fanfare_core::DialectKind;
 use fanfare_engine::{DialectSettings, Mounting};
 
 use crate::config::{Config, DialectConfig, DialectInfo};
 
-/// What the configuration must know of each registered dialect.
+/// Returns what the configuration must know of each registered dialect.
 pub fn dialect_infos() -> Vec<DialectInfo> {
     fanfare_dialects::ALL
         .iter()
@@ -35,7 +35,7 @@ fn info(dialect: &'static dyn DialectKind) -> DialectInfo {
     }
 }
 
-/// The dialects that can be told from the one of that name on the same path.
+/// Returns the dialects that can be distinguished from the one of that name on the same path.
 fn shares_path_with(name: &str) -> Vec<&'static str> {
     let partner = |(one, other): &(&'static str, &'static str)| match name {
         _ if name == *one => Some(*other),
@@ -45,7 +45,7 @@ fn shares_path_with(name: &str) -> Vec<&'static str> {
     fanfare_dialects::SHARING.iter().filter_map(partner).collect()
 }
 
-/// The engine's dialects: all that are registered, so that reports are the same on every listener.
+/// Returns the engine's dialects: all registered ones, so that reports are the same on every listener.
 pub(crate) fn dialects(config: &Config) -> Vec<Mounting> {
     let mount = |kind: &&'static dyn DialectKind| {
         let configured = configured(config, *kind);
@@ -58,7 +58,7 @@ pub(crate) fn dialects(config: &Config) -> Vec<Mounting> {
     fanfare_dialects::ALL.iter().map(mount).collect()
 }
 
-/// The settings of a dialect; its defaults if the configuration has none.
+/// Returns the settings of a dialect; its defaults if the configuration has none.
 pub(super) fn configured(config: &Config, kind: &dyn DialectKind) -> DialectConfig {
     let given = config.dialects.get(kind.name()).cloned();
     given.unwrap_or_default()

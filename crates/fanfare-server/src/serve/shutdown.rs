@@ -1,4 +1,4 @@
-//! The end: drain at the first signal, leave at the second.
+//! The end of a server: drain at the first signal, exit at the second.
 
 use std::{
     process,
@@ -14,10 +14,10 @@ use tokio::{
 
 use crate::config::Shutdown;
 
-/// Between two looks at how many connections are left.
+/// The time between two counts of the open connections.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The signals that ask the server to stop.
+/// The signals that stop the server.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -43,7 +43,7 @@ impl Signals {
     }
 }
 
-/// Serves until a signal comes, then drains. A second signal ends the process at once, with exit code 1.
+/// Serves until a signal arrives, then drains. A second signal ends the process at once, with exit code 1.
 pub(super) async fn wait(mut signals: Signals, node: &Arc<Node>, config: &Shutdown) -> Result<(), String> {
     signals.next().await;
     tracing::info!(connections = node.active(), window = ?config.drain_window, "draining");
@@ -67,7 +67,7 @@ pub(super) async fn wait(mut signals: Signals, node: &Arc<Node>, config: &Shutdo
 
 async fn drained(node: &Node, timeout: Duration) {
     let deadline = Instant::now() + timeout;
-    // A request that was begun is finished.
+    // A request in progress is finished.
     let is_busy = || node.active() > 0 || node.counters.requests_in_progress.load(Relaxed) > 0;
     while is_busy() && Instant::now() < deadline {
         sleep(LOOK_EVERY).await;

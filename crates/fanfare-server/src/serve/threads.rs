@@ -53,7 +53,7 @@ pub(super) fn start(
             let serving = serve(number, node, commands, sockets, stopped);
             let served = catch_unwind(AssertUnwindSafe(|| LocalSet::new().block_on(&runtime, serving)));
             if served.is_err() {
-                // Half a server that looks whole is worse than one that is started anew.
+                // Half a server that looks whole is worse than one that is restarted.
                 tracing::error!(
                     shard = number,
                     "a shard ended by a fault; the process ends with it"
@@ -95,7 +95,7 @@ async fn serve(
 }
 
 impl Threads {
-    /// Ends all threads; what is still open is cut.
+    /// Ends all threads and cuts open connections.
     pub(super) fn stop(self) {
         self.stop.send_replace(true);
         for handle in self.handles {

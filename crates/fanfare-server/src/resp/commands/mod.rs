@@ -27,7 +27,7 @@ fn find(name: &[u8]) -> Option<&'static Spec> {
     Spec::named(table::COMMANDS, name)
 }
 
-/// What `request`, whose name is that of `spec`, asks for: the command or one of its subcommands.
+/// Returns the command that `request` asks for, or one of its subcommands; `spec` has the request's name.
 ///
 /// # Errors
 /// The reply, if there is no such command or the arguments are too few or too many.
