@@ -33,14 +33,14 @@ impl World {
     fn with(place: &Place, change: impl FnOnce(&mut AccountsOptions)) -> Self {
         let start = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let clock = Arc::new(AtomicU64::new(u64::try_from(start.as_millis()).unwrap()));
-        let told = clock.clone();
+        let time = clock.clone();
         let mut options = AccountsOptions {
             signing: Some(signing()),
             ..AccountsOptions::default()
         };
         options.hashing = argon2::Params::new(argon2::Params::MIN_M_COST, 1, 1, None).unwrap();
         options.clock =
-            Arc::new(move || SystemTime::UNIX_EPOCH + Duration::from_millis(told.load(Ordering::Relaxed)));
+            Arc::new(move || SystemTime::UNIX_EPOCH + Duration::from_millis(time.load(Ordering::Relaxed)));
         change(&mut options);
         Self {
             accounts: Accounts::new(place.storage(), options),

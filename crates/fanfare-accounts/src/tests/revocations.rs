@@ -26,10 +26,10 @@ pub(super) async fn what_other_processes_do(place: Place) {
         there.accounts.reload().await.unwrap(); // a second reload sends nothing
     }
     assert!(refused(&login) && refused(&bob) && there.accounts.revocations().is_refused(&bob.user.id, None));
-    let mut told: Vec<Revocation> = std::iter::from_fn(|| feed.try_recv().ok()).collect();
-    told.sort_by_key(|news| format!("{news:?}"));
-    assert_eq!(told.len(), 3);
-    assert_eq!(told[0], Revocation::Disabled(bob.user.id.as_str().into()));
+    let mut sent: Vec<Revocation> = std::iter::from_fn(|| feed.try_recv().ok()).collect();
+    sent.sort_by_key(|news| format!("{news:?}"));
+    assert_eq!(sent.len(), 3);
+    assert_eq!(sent[0], Revocation::Disabled(bob.user.id.as_str().into()));
 
     here.pass(1);
     here.accounts.set_disabled(&bob.user.id, false).await.unwrap();

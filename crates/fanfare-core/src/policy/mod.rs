@@ -136,7 +136,7 @@ impl Policy {
         let own = self.explain_alone(who, action, channel);
         let place = self
             .names
-            .told_of_by(channel)
+            .carried_place(channel)
             .filter(|_| own.verdict != Verdict::Denied);
         match place.map(|place| self.explain_place(who, action, place)) {
             // The stricter one decides.
@@ -155,7 +155,7 @@ impl Policy {
     fn open_questions(&self, who: Option<&Identity>, action: Action, channel: &Channel) -> Questions {
         let is_open = |explained: Explanation<'_>| explained.verdict == Verdict::Ask;
         let own = is_open(self.explain_alone(who, action, channel)).then(|| channel.clone());
-        let room = match self.names.told_of_by(channel) {
+        let room = match self.names.carried_place(channel) {
             Some(Place::Room(room)) if is_open(self.explain_alone(who, action, room)) => {
                 Channel::new(room).ok() // a part of a channel's name that is one itself
             }
@@ -214,7 +214,7 @@ impl Policy {
     /// [`Readers::Judged`], each connection that matches by a pattern must be judged.
     fn readers(&self, channel: &Channel) -> Readers {
         let own = self.readers_alone(channel);
-        match self.names.told_of_by(channel) {
+        match self.names.carried_place(channel) {
             None => own,
             Some(Place::Room(room)) => own.max(self.readers_alone(room)),
             Some(Place::Personal(_)) => Readers::Judged,

@@ -37,7 +37,7 @@ impl KnownNames {
     }
 
     /// Returns the place whose messages the channel of this name carries.
-    pub(super) fn told_of_by<'a>(&self, channel: &'a str) -> Option<Place<'a>> {
+    pub(super) fn carried_place<'a>(&self, channel: &'a str) -> Option<Place<'a>> {
         self.place(channel.strip_prefix(self.feed?)?.strip_prefix(".channel.")?)
     }
 
@@ -94,8 +94,8 @@ mod tests {
             ("messages:channel:project:9", None),
             ("project:9", None),
         ] {
-            assert_eq!(names().told_of_by(channel), expected, "{channel}");
-            assert_eq!(KnownNames::default().told_of_by(channel), None, "{channel}");
+            assert_eq!(names().carried_place(channel), expected, "{channel}");
+            assert_eq!(KnownNames::default().carried_place(channel), None, "{channel}");
         }
     }
 }

@@ -39,14 +39,14 @@ enum Category {
 
 /// Returns the reply to a failed request.
 pub(super) fn reply(error: &HttpError<'_>) -> HttpReply {
-    let told = ErrorBody {
+    let body = ErrorBody {
         // The end of an id is random; its beginning is the time.
         id: format!("error_{:08x}", error.id.as_u128() & 0xffff_ffff),
         message: error.message,
         category: category(error.status),
         timestamp: timestamp(error.now).to_string(),
     };
-    HttpReply::json(error.status, &BroadcastError { error: told })
+    HttpReply::json(error.status, &BroadcastError { error: body })
 }
 
 fn category(status: u16) -> Category {

@@ -106,7 +106,7 @@ pub(super) fn plan(call: &Call<'_>) -> Plan {
 
 /// Returns the reply for a receipt.
 fn answer(notification: &RawValue, receipt: Receipt, now: SystemTime) -> HttpReply {
-    let told = NotifyReply {
+    let reply = NotifyReply {
         status: Status::Success,
         message: "Notification sent successfully",
         recipients: receipt.reach.queued,
@@ -115,7 +115,7 @@ fn answer(notification: &RawValue, receipt: Receipt, now: SystemTime) -> HttpRep
         timestamp: timestamp(now).to_string(),
     };
     // Writing to memory, with names for keys, cannot fail.
-    let body = serde_json::to_string(&told).unwrap_or_default();
+    let body = serde_json::to_string(&reply).unwrap_or_default();
     HttpReply { status: 200, body }
 }
 

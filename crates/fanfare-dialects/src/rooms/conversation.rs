@@ -58,7 +58,7 @@ impl Conversation for Member {
         match read(text) {
             Ok(frame) => self.act(frame, context, steps),
             Err(frame_error) => {
-                tell(&frame_error.words(), context, steps);
+                send_error(&frame_error.words(), context, steps);
                 if matches!(frame_error, FrameError::UsersRoom) {
                     steps.push(send_away());
                 }
@@ -79,13 +79,13 @@ impl Conversation for Member {
                 steps.push(Step::SendText(render::left_room(&room, context.now)));
             }
             (Asked::Join(room), Err(denial)) => {
-                tell(&denied(denial, &room), context, steps);
+                send_error(&denied(denial, &room), context, steps);
                 if denial == Denial::Forbidden {
                     steps.push(send_away());
                 }
             }
             (Asked::Leave(room) | Asked::Send(room), Err(denial)) => {
-                tell(&denied(denial, &room), context, steps);
+                send_error(&denied(denial, &room), context, steps);
             }
             // The sender receives its own message as an event.
             (Asked::Send(_) | Asked::Nothing, Ok(_)) | (Asked::Nothing, Err(_)) => {}
@@ -93,7 +93,7 @@ impl Conversation for Member {
     }
 
     fn limited(&mut self, context: &Context<'_>, steps: &mut Steps) {
-        tell("Rate limit exceeded", context, steps);
+        send_error("Rate limit exceeded", context, steps);
     }
 }
 
@@ -142,7 +142,7 @@ fn publish(room: &Channel, data: RawJson) -> Step {
     Step::Ask(Command::Publish(draft))
 }
 
-fn tell(words: &str, context: &Context<'_>, steps: &mut Steps) {
+fn send_error(words: &str, context: &Context<'_>, steps: &mut Steps) {
     steps.push(Step::SendText(render::error(words, context.now)));
 }
 

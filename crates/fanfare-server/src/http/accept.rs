@@ -1,4 +1,4 @@
-//! Accepts connections, and what happens to one before it is a WebSocket.
+//! Accepts connections, and serves each until it is a WebSocket.
 
 use std::{
     io,
@@ -22,23 +22,24 @@ use crate::{
     resp,
 };
 
-/// After `accept` failed, most often for want of descriptors: long enough not to spin, short enough to recover soon.
+/// The pause after `accept` failed, most often for lack of descriptors: long enough not to spin, short enough to
+/// recover soon.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What stands behind a listening socket.
+/// The service behind a listening socket.
 #[derive(Clone)]
 pub enum Door {
     /// HTTP and WebSocket.
     Http(Arc<Site>),
-    /// The Redis protocol, for so many connections at once.
+    /// The Redis protocol, for at most this number of connections.
     Resp(Arc<resp::Door>, u64),
 }
 
-/// Accepts connections on `listener` for ever, on the shard's own thread. Requests keep `pace`; publishers on the
-/// Redis-protocol door are part of the events' way and wait for nobody.
+/// Accepts connections on `listener` for ever, on the shard's own thread. Requests take turns by `pace`; publishers on
+/// the Redis-protocol door are part of the events' path and wait for no turn.
 ///
 /// # Errors
-/// When the listener cannot be registered with the runtime.
+/// If the listener cannot be registered with the runtime.
 pub async fn serve(
     listener: std::net::TcpListener,
     door: Door,
@@ -61,7 +62,7 @@ pub async fn serve(
                 }
             }
             Err(error) => {
-                // The first of a series is told; the rest are counted.
+                // The first of a series is logged; the rest are counted.
                 if shard
                     .node
                     .counters
@@ -101,10 +102,10 @@ async fn enter(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<S
 
 async fn speak_redis(mut stream: TcpStream, peer: SocketAddr, door: Arc<resp::Door>, most: u64) {
     if door.stats().totals().connected < most {
-        // It serves to the very end: what is published while the server drains still reaches who is left.
+        // It serves to the very end: events that are published during a drain still reach the remaining clients.
         resp::serve(stream, peer, &door, std::future::pending()).await;
     } else {
         door.warn_full(most);
-        let _ = stream.write_all(resp::MAX_CLIENTS).await; // it is refused, whether it hears so or not
+        let _ = stream.write_all(resp::MAX_CLIENTS).await; // it is refused, whether it reads the reply or not
     }
 }

@@ -1,13 +1,12 @@
-//! The client's address, where proxies stand between.
+//! The client's address behind proxies.
 
 use std::net::IpAddr;
 
 use http::HeaderMap;
 use ipnet::IpNet;
 
-/// The address of the client: the peer's own, or, where the peer is a trusted proxy, the last one in
-/// `X-Forwarded-For` that is not a trusted proxy itself. What stands before that was written by somebody we do not
-/// know, so it proves nothing.
+/// Returns the client's address: the peer's own, or, if the peer is a trusted proxy, the last one in `X-Forwarded-For`
+/// that is not a trusted proxy. Any client may have written the addresses before that one, so they prove nothing.
 pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let peer = peer.to_canonical();
@@ -30,7 +29,7 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Ip
     client
 }
 
-/// An address as proxies write it: bare, in brackets, with or without a port.
+/// Parses an address as proxies write it: bare, in brackets, with or without a port.
 fn parse(text: &str) -> Option<IpAddr> {
     let bare = text
         .strip_prefix('[')

@@ -1,4 +1,4 @@
-//! Opens listening sockets: one for each shard, on each address that a configured address stands for.
+//! Opens listening sockets: one for each shard, on each address of a configured address.
 
 use std::{
     io::{self, ErrorKind},
@@ -10,33 +10,33 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::BindAddress;
 
-/// Connections that wait to be accepted.
+/// The connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// How often another port is tried where the system chose one that is taken in the other family.
+/// How often another port is tried if the system chose one that is taken in the other family.
 const PORTS_TRIED: usize = 16;
 
 /// A listening address.
 pub struct Bound {
-    /// Where it listens, with the port that the system chose.
+    /// The address, with the port that the system chose.
     pub address: SocketAddr,
     /// A socket for each shard; the kernel spreads connections over them.
     pub sockets: Vec<TcpListener>,
 }
 
-/// Why an address cannot be listened on.
+/// Why the server cannot listen on an address.
 #[derive(Debug)]
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
-    /// What the system says.
+    /// The system's error.
     pub error: io::Error,
 }
 
-/// Binds every address that `bind` stands for, `count` times each. The addresses of a family that this machine lacks are
-/// passed over if another one is there. `dual_stack` lets an IPv6 socket accept IPv4.
+/// Binds every address of `bind`, `count` times each. The addresses of a family that this machine lacks are skipped if
+/// there is another. `dual_stack` lets an IPv6 socket accept IPv4.
 ///
 /// # Errors
-/// When an address is taken (by another Fanfare, too) or may not be used, or none is there.
+/// If an address is taken (even by another Fanfare) or not allowed, or none exists.
 pub fn bind(bind: BindAddress, dual_stack: bool, count: usize) -> Result<Vec<Bound>, BindError> {
     let addresses = bind.sockets();
     for _ in 1..PORTS_TRIED {
@@ -68,7 +68,7 @@ fn bind_all(addresses: &[SocketAddr], dual_stack: bool, count: usize) -> Result<
     }
 }
 
-/// Whether this machine has no such address.
+/// Returns whether this machine has no such address.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
 }

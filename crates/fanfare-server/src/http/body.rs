@@ -9,18 +9,18 @@ use hyper::body::{Body, Incoming};
 
 use super::{Site, not_json::NotJson};
 
-/// Why there is no body.
+/// Why a body was not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unread {
     /// It is over the limit.
     TooBig,
-    /// The connection broke, or what came was not HTTP.
+    /// The connection broke, or the data was not HTTP.
     Broken,
     /// It took too long.
     TooLate,
-    /// It is compressed, as its `Content-Encoding` says.
+    /// It is compressed, according to its `Content-Encoding`.
     Encoded,
-    /// It is there, but not JSON.
+    /// It arrived, and is not JSON.
     NotJson(NotJson),
 }
 
@@ -40,24 +40,24 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// Why it is not JSON, once it was refused; `None` where that has another reason.
+    /// Returns why a refused body is not JSON; `None` if it was refused for another reason.
     pub(super) fn not_json(&self) -> Option<Unread> {
         NotJson::find(&self.bytes, self.is_form).map(Unread::NotJson)
     }
 }
 
-/// Whether a request's handler left something of the body unread.
+/// Knows whether a handler left a part of the body unread.
 #[derive(Clone)]
 pub(super) struct Rest(Rc<Cell<bool>>);
 
 impl Rest {
-    /// Until the body is read to its end.
+    /// Returns whether the body was not read to its end.
     pub(super) fn is_unread(&self) -> bool {
         self.0.get()
     }
 }
 
-/// Has the [`Rest`] know whether the body of `request` is read.
+/// Returns the request with a [`Rest`] that follows its body.
 pub(super) fn watched(request: Request<Incoming>) -> (Request<RequestBody>, Rest) {
     let rest = Rest(Rc::new(Cell::new(!request.body().is_end_stream())));
     let (is_encoded, is_form) = (is_encoded(request.headers()), is_form(request.headers()));
@@ -83,12 +83,12 @@ fn is_form(headers: &HeaderMap) -> bool {
     media_type.starts_with("application/x-www-form-urlencoded") || media_type.starts_with("multipart/")
 }
 
-/// The whole body, within the configured limit and time.
+/// Reads the whole body, within the configured limit and time.
 pub(super) async fn read(body: RequestBody, site: &Site) -> Result<Received, Unread> {
     read_within(usize::MAX, body, site).await
 }
 
-/// As [`read`], where less than the configured limit is enough: `most` bytes.
+/// Like [`read`], with a smaller limit: `most` bytes.
 pub(super) async fn read_within(most: usize, body: RequestBody, site: &Site) -> Result<Received, Unread> {
     let RequestBody {
         incoming,
@@ -105,7 +105,7 @@ pub(super) async fn read_within(most: usize, body: RequestBody, site: &Site) -> 
     };
     let limit = most.min(max_body_size);
     if incoming.size_hint().lower() > limit as u64 {
-        return Err(Unread::TooBig); // it says so itself
+        return Err(Unread::TooBig); // its Content-Length is over the limit
     }
     match tokio::time::timeout(request_timeout, Limited::new(incoming, limit).collect()).await {
         Ok(Ok(body)) => {

@@ -1,4 +1,4 @@
-//! What a handler is called with.
+//! The arguments of a handler.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -10,10 +10,10 @@ use super::{Site, body::RequestBody};
 pub(super) struct RouteCall<'a> {
     pub(super) head: Parts,
     pub(super) body: RequestBody,
-    /// The other end of the connection.
+    /// The peer of the connection.
     pub(super) peer: IpAddr,
     pub(super) site: &'a Arc<Site>,
-    /// What stands in the path for the route's parameter; empty if it has none.
+    /// The path's segment for the route's parameter; empty if it has none.
     pub(super) segment: &'a str,
 }
 
@@ -26,7 +26,7 @@ impl RouteCall<'_> {
         self.head.uri.query().unwrap_or_default()
     }
 
-    /// The address of the client, behind trusted proxies too.
+    /// Returns the client's address, behind trusted proxies too.
     pub(super) fn client(&self) -> IpAddr {
         self.site.client(self.peer, self.headers())
     }

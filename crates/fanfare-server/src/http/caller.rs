@@ -1,4 +1,4 @@
-//! Who may use the API for services.
+//! The access of callers to the service API.
 
 use std::{fmt::Display, net::IpAddr};
 
@@ -12,8 +12,8 @@ use crate::{
     refusals::{Refused, Subject},
 };
 
-/// Headers that a proxy adds, besides all that speak of forwarding or of a client's address (see [`is_forwarded`]): whoever
-/// comes with one is somebody else than the peer of the socket.
+/// Headers that a proxy adds, besides all that name forwarding or a client's address (see [`is_forwarded`]). A request
+/// with one is not from the peer of the socket.
 const PROXIED: &[&str] = &[
     "via",
     "cdn-loop",
@@ -36,11 +36,11 @@ const PROXIED: &[&str] = &[
 const PROXIED_PARTS: &[&str] = &["forwarded", "client-ip", "clientip", "real-ip", "connecting-ip"];
 
 const DATABASE_UNREAD: &str = "the API keys could not be read from the database yet; use a configured key or an admin's token, or try again";
-/// What is sent while a token cannot be judged.
+/// The text while a token cannot be judged.
 pub(super) const KEYS_UNAVAILABLE: &str = "the token cannot be verified at the moment; try again";
 
-/// Whether a request with these headers may do what needs the scope `wanted`: it brings an API key for that or an admin's
-/// token, or no key was ever made and it comes from this machine, which is trusted.
+/// Checks that a request may do what needs the scope `wanted`: it has an API key with it or an admin's token, or no key
+/// was ever created and it is from this machine, which is trusted.
 pub(super) async fn access(
     site: &Site,
     peer: IpAddr,
@@ -70,7 +70,7 @@ pub(super) async fn access(
     }
 }
 
-/// The scope that a route needs, where its method tells.
+/// Returns the scope that a route needs, by its method.
 pub(super) fn scope_of(method: &Method) -> Scope {
     match *method {
         Method::GET | Method::HEAD => Scope::Read,
@@ -79,7 +79,7 @@ pub(super) fn scope_of(method: &Method) -> Scope {
     }
 }
 
-/// What an admin's token allows. Anything else that is offered is neither a key nor such a token.
+/// Judges an admin's token. Any other token or text is refused.
 async fn access_of_token(offered: &str, site: &Site, peer: IpAddr) -> Result<(), RouteRejection> {
     match site.gate.verify(offered).await {
         Ok(verified) if verified.has_role(ADMIN_ROLE) => Ok(()),
@@ -116,8 +116,8 @@ pub(super) fn note(site: &Site, reason: &'static str, detail: &dyn Display, peer
     });
 }
 
-/// With no key there, callers on this machine are trusted, so that the first `curl` works. A page in a browser on
-/// this machine, or a request passed on by a proxy, only looks like one.
+/// Without any key, callers on this machine are trusted, so that the first `curl` works. A page in a browser on this
+/// machine, and a request that a proxy passes on, only look like such callers.
 fn is_loopback_caller(peer: IpAddr, head: &Parts) -> bool {
     let (uri, headers) = (&head.uri, &head.headers);
     let local_host = |host: &str| {
@@ -125,7 +125,7 @@ fn is_loopback_caller(peer: IpAddr, head: &Parts) -> bool {
         name.eq_ignore_ascii_case("localhost")
             || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     };
-    // Whatever names the host must name this machine: a request line in absolute form, and every Host there is.
+    // The request line in absolute form and every Host header must name this machine.
     let hosts = headers
         .get_all(header::HOST)
         .iter()
@@ -151,18 +151,18 @@ fn is_loopback_caller(peer: IpAddr, head: &Parts) -> bool {
     peer.to_canonical().is_loopback()
         && host_local
         && origins_local
-        // What nginx speaks to a backend unless it is told otherwise, and no program of today.
+        // nginx uses this version for backends by default, and no program of today does.
         && head.version != Version::HTTP_10
         && !headers.keys().any(is_forwarded)
 }
 
-/// Whether a header of this name shows that a proxy passed the request on.
+/// Returns whether a header of this name shows that a proxy passed the request on.
 fn is_forwarded(name: &HeaderName) -> bool {
     let name = name.as_str();
     PROXIED.contains(&name) || PROXIED_PARTS.iter().any(|part| name.contains(part))
 }
 
-/// The credential in the header `Authorization`, if there is one.
+/// Returns the credential in the header `Authorization`, if there is one.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, credential) = value.split_once(' ')?;

@@ -28,12 +28,12 @@ use super::{
 };
 use crate::causes::Causes;
 
-/// How long a kept connection may take to close once its time is over.
+/// How long a kept connection may take to close after its time limit.
 const CLOSING: Duration = Duration::from_secs(5);
-/// How many times the longest body is discarded after an answer that came before the body was read.
+/// The number of longest bodies that are discarded after a response that was sent before the body was read.
 const DISCARDED_BODIES: usize = 8;
 
-/// Serves the requests of `peer`, whose first one must have its head there by `first_head_by`.
+/// Serves the requests of `peer`; the head of the first one must arrive by `first_head_by`.
 pub(super) async fn serve<S>(
     mut stream: S,
     peer: IpAddr,
@@ -46,8 +46,8 @@ pub(super) async fn serve<S>(
 {
     let reading = first_head::read(&mut stream, site.rules().max_header_size);
     match timeout_at(first_head_by, reading).await {
-        Ok(Ok(head)) if head.is_empty() => {} // hung up without a word
-        // In a box, or a connection that waits for its first request would have room for all the rest.
+        Ok(Ok(head)) if head.is_empty() => {} // closed without a request
+        // Boxed, so that a connection that waits for its first request has no room for all the rest.
         Ok(Ok(head)) => Box::pin(serve_http(stream, head, peer, first_head_by, site, shard, pace)).await,
         Ok(Err(error)) => tracing::debug!(%error, %peer, "HTTP connection ended"),
         Err(_) => too_late(peer, &shard),
@@ -105,10 +105,10 @@ async fn serve_http<S>(
         }
     });
     let mut http = http1::Builder::new();
-    // A caller that has closed its sending side waits for its answer all the same. What it may do and how long, the
-    // phases of the connection say; hyper has one time limit for a silent client and for half a request.
+    // A caller that has closed its sending side still gets its response. The phases of the connection limit the time;
+    // hyper has one limit for both a silent client and half a request.
     http.half_close(true).header_read_timeout(None);
-    http.max_buf_size(max_head.max(8192)); // hyper's own least
+    http.max_buf_size(max_head.max(8192)); // hyper's minimum
     let connection = http
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
@@ -124,7 +124,7 @@ async fn serve_http<S>(
             Phase::Request | Phase::Handler => tracing::debug!(%peer, "a request did not come in time"),
             Phase::Kept => {
                 connection.as_mut().graceful_shutdown();
-                // A client that does not take its answer is cut in the end.
+                // A client that does not read its response is cut in the end.
                 let _ = tokio::time::timeout(CLOSING, connection).await;
             }
         },
@@ -161,7 +161,7 @@ async fn in_time<T>(
     .await
 }
 
-/// A request whose handler is at work, or whose answer is not written yet; a drain waits for both.
+/// A request whose handler runs, or whose response is not written yet; a drain waits for both.
 struct InProgress(Arc<Node>);
 
 impl InProgress {
@@ -177,8 +177,8 @@ impl Drop for InProgress {
     }
 }
 
-/// Runs a handler to its end, even if its caller goes away meanwhile: what it has begun to store or publish must not be
-/// left half done. A handler that waits goes on in a task of its own.
+/// Runs a handler to its end, even if its caller goes away: what it has begun to store or publish must not be left half
+/// done. A handler that waits continues in a task of its own.
 async fn to_its_end(mut handling: Pin<Box<impl Future<Output = Reply> + 'static>>, pace: Rc<Pace>) -> Reply {
     if let Poll::Ready(reply) = poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await {
         return reply;

@@ -1,4 +1,4 @@
-//! Takes a request to its handler: past the rate limits, CORS, what is mounted, and the guards.
+//! Passes a request to its handler, through the rate limits, CORS, the mounts, and the guards.
 
 use std::{
     net::IpAddr,
@@ -39,11 +39,11 @@ pub(super) async fn answer(
         route(request, peer, &site, &shard).await
     };
     if let Some(decision) = decision {
-        decision.tell(reply.headers_mut());
+        decision.add_to(reply.headers_mut());
     }
     if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
         site.options.origins.share(origin.as_ref(), &mut reply);
-        // What is left of a body would be read as the next request, and a server that stops cuts what is kept.
+        // The rest of a body would be read as the next request, and a server that stops cuts kept connections.
         if rest.is_unread() || site.node.is_draining() {
             let close = HeaderValue::from_static("close");
             reply.headers_mut().insert(header::CONNECTION, close);
@@ -52,7 +52,7 @@ pub(super) async fn answer(
     reply
 }
 
-/// Counts the request where its kind is limited. Who watches the server must always get an answer.
+/// Counts the request if its kind is limited. Probes and metrics always get a reply.
 fn limit(request: &Request<RequestBody>, peer: IpAddr, site: &Site) -> Option<Decision> {
     let path = site.local_path(request.uri().path()).unwrap_or_default();
     if is_probe(path) || (request.method() == Method::OPTIONS && request.uri().path() == "/") {
@@ -66,7 +66,7 @@ fn limit(request: &Request<RequestBody>, peer: IpAddr, site: &Site) -> Option<De
     }
 }
 
-/// The answer to a client that comes too often, in the form of the route that it called.
+/// Returns the reply to a client over its rate, in the form of the route that it called.
 fn too_many(request: Request<RequestBody>, peer: IpAddr, site: &Site) -> Reply {
     site.node.counters.requests_rate_limited.fetch_add(1, Relaxed);
     let path = site.local_path(request.uri().path()).unwrap_or_default();
@@ -80,13 +80,13 @@ fn too_many(request: Request<RequestBody>, peer: IpAddr, site: &Site) -> Reply {
 }
 
 async fn route(request: Request<RequestBody>, peer: IpAddr, site: &Arc<Site>, shard: &Rc<Shard>) -> Reply {
-    // On any path: a page cannot even read that there is nothing without it.
+    // On any path, because a page cannot read a 404 without CORS headers.
     if is_preflight(&request) {
         note_foreign(&request, peer, site);
         return site.options.origins.preflight(request.headers());
     }
     let uri = request.uri().clone();
-    // What HAProxy asks unless it is told otherwise: whether the server is ready.
+    // HAProxy's default check: whether the server is ready.
     if request.method() == Method::OPTIONS && matches!(uri.path(), "/" | "*") {
         return health::options(site).await;
     }
@@ -118,7 +118,7 @@ async fn route(request: Request<RequestBody>, peer: IpAddr, site: &Arc<Site>, sh
     }
 }
 
-/// The route at `path` for a request with this head, if the caller may use it now.
+/// Returns the route at `path` for a request with this head, if the caller may use it now.
 async fn admit(
     path: &str,
     head: &Parts,
@@ -149,7 +149,7 @@ async fn admit(
     Ok(route)
 }
 
-/// Whether `path` is a probe's or a figure's. These answer while the server drains, too.
+/// Returns whether `path` is a probe or metrics. These answer during a drain, too.
 fn is_probe(path: &str) -> bool {
     routes::find(path).is_some_and(|route| route.group == Group::Probe)
 }
@@ -161,7 +161,7 @@ fn is_preflight(request: &Request<RequestBody>) -> bool {
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Logs a preflight that the browser will take as a no.
+/// Logs a preflight that the browser will read as a refusal.
 fn note_foreign(request: &Request<RequestBody>, peer: IpAddr, site: &Site) {
     let headers = request.headers();
     if !site.options.origins.allow(headers) {

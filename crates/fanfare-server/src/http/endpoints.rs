@@ -1,4 +1,4 @@
-//! The routes that dialects bring along: their plans, carried out.
+//! Serves the dialects' own routes by their plans.
 
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
@@ -17,7 +17,7 @@ use super::{
     reply::{self, Reply},
 };
 
-/// The dialect of `site` that has `path` among its own routes.
+/// Returns the dialect of `site` that has `path` among its own routes.
 pub(super) fn find<'a>(site: &'a Site, path: &str) -> Option<&'a Arc<MountedDialect>> {
     let has = |mounted: &&Arc<MountedDialect>| {
         let mut own = mounted.dialect.endpoints().iter();
@@ -58,7 +58,7 @@ pub(super) async fn answer(
     };
     let plan = plan(endpoint, &head, path, &body.bytes, mounted);
     let answer = carry_out(plan, site, mounted).await;
-    // Why a body that it refused is not JSON, is for us to say.
+    // If a dialect refuses a body that is not JSON, the server explains why it is not.
     if endpoint.method == "POST"
         && answer.status == StatusCode::BAD_REQUEST.as_u16()
         && let Some(unread) = body.not_json()
@@ -68,7 +68,7 @@ pub(super) async fn answer(
     reply::planned(answer)
 }
 
-/// The answer to a request that does not reach `mounted`, in its form.
+/// Returns the reply to a request that does not reach `mounted`, in its form.
 pub(super) fn reject(mounted: &MountedDialect, rejection: &RouteRejection) -> Reply {
     rejection.with_headers(reply::failed(mounted, rejection.status(), &rejection.message()))
 }

@@ -1,8 +1,7 @@
-//! The head of a connection's first request, read before anything is set up to serve it.
+//! Reads the head of a connection's first request, before anything is set up to serve it.
 //!
-//! A client that sends its request slowly, or none at all, costs what it has sent and little more. What hyper holds for a
-//! connection is sixteen kilobytes and a task of several more, and exists once there is something to parse: then once, not
-//! after each byte.
+//! A client that sends its request slowly, or none at all, costs little more than what it has sent. Hyper needs sixteen
+//! kilobytes for a connection and a task of several more, so it starts once there is a whole head to parse.
 
 use std::{
     future::poll_fn,
@@ -16,11 +15,11 @@ use tokio::io::{AsyncRead, ReadBuf};
 /// Bytes read at once.
 const CHUNK: usize = 4096;
 
-/// Reads from `stream` until a request's head has ended, or more than `most` bytes have come, or the stream has ended.
-/// Returns all that was read; whether it makes sense is for the parser to say.
+/// Reads from `stream` until a request's head has ended, more than `most` bytes have arrived, or the stream has ended.
+/// Returns all that was read; the parser judges it.
 ///
 /// # Errors
-/// When the stream fails.
+/// If the stream fails.
 pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S, most: usize) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     poll_fn(|cx| {
@@ -41,7 +40,7 @@ pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S, most: usize) -> i
     .map(|()| head)
 }
 
-/// Whether an empty line is in `bytes`; a line may end without a carriage return.
+/// Returns whether `bytes` has an empty line; a line may end without a carriage return.
 fn has_end(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|two| two == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
 }

@@ -1,5 +1,5 @@
-//! The forms that answers have where several routes share them: three of errors, one of success. Handlers answer with
-//! these, and `/openapi.json` is made of them.
+//! The forms of replies that several routes share: three of errors, one of success. Handlers reply with these types,
+//! and `/openapi.json` is generated from them.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use utoipa::{
     },
 };
 
-/// Of a route that no dialect claims.
+/// An error on a route of no dialect.
 #[derive(Serialize, ToSchema)]
 pub(super) struct PlainError<'a> {
     pub(super) error: &'a str,
@@ -26,7 +26,7 @@ pub(super) struct ApiError<'a> {
     pub(super) error: Coded<'a>,
 }
 
-/// What went wrong.
+/// The problem.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Coded<'a> {
     /// For programs.
@@ -43,13 +43,13 @@ pub(super) struct FailedError<'a> {
     #[schema(inline)]
     pub(super) success: Always<false>,
     pub(super) error: &'a str,
-    /// What is wrong with a field.
+    /// The problem with a field.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     pub(super) details: Option<BadField<'a>>,
 }
 
-/// A field that will not do.
+/// A field with an invalid value.
 #[derive(Serialize, ToSchema)]
 pub(super) struct BadField<'a> {
     pub(super) field: &'a str,
@@ -94,9 +94,9 @@ impl<const VALUE: bool> utoipa::PartialSchema for Always<VALUE> {
 
 impl<const VALUE: bool> ToSchema for Always<VALUE> {}
 
-/// What describes refusals in the form of `T`: their statuses, and when they come.
-pub(super) fn refusals<T: ToSchema>(told: &[(u16, &str)]) -> BTreeMap<String, RefOr<Response>> {
-    let described = told.iter().map(|(status, when)| {
+/// Describes refusals in the form of `T`: their statuses, and when they occur.
+pub(super) fn refusals<T: ToSchema>(refusals: &[(u16, &str)]) -> BTreeMap<String, RefOr<Response>> {
+    let described = refusals.iter().map(|(status, when)| {
         let mut response = ResponseBuilder::new().description(*when).content(
             "application/json",
             ContentBuilder::new()
@@ -111,23 +111,21 @@ pub(super) fn refusals<T: ToSchema>(told: &[(u16, &str)]) -> BTreeMap<String, Re
     described.collect()
 }
 
-/// Adds to 401 among `told` that a credential is asked for.
-pub(super) fn challenging(mut told: BTreeMap<String, RefOr<Response>>) -> BTreeMap<String, RefOr<Response>> {
+/// Adds the request for a credential to the 401 of these refusals.
+pub(super) fn challenging(
+    mut refusals: BTreeMap<String, RefOr<Response>>,
+) -> BTreeMap<String, RefOr<Response>> {
     let text = ObjectBuilder::new().schema_type(Type::String);
     let header = HeaderBuilder::new().schema(text).build();
-    if let Some(RefOr::T(response)) = told.get_mut("401") {
+    if let Some(RefOr::T(response)) = refusals.get_mut("401") {
         response.headers.insert("WWW-Authenticate".to_owned(), header);
     }
-    told
+    refusals
 }
 
 fn seconds(status: u16) -> Header {
     let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
-    let sometimes = if status == 503 {
-        ", where that can be told"
-    } else {
-        ""
-    };
+    let sometimes = if status == 503 { ", if it is known" } else { "" };
     HeaderBuilder::new()
         .schema(seconds)
         .description(Some(format!("When to ask again, in seconds{sometimes}.")))

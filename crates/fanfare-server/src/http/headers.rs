@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName};
 
-/// A request's headers, where of several values of one name the values are joined by commas (RFC 9110, section 5.3).
+/// A request's headers; several values of one name are joined by commas (RFC 9110, section 5.3).
 pub(super) struct Joined<'a> {
     headers: &'a HeaderMap,
     several: Vec<(HeaderName, String)>,
@@ -26,7 +26,7 @@ impl<'a> Joined<'a> {
         }
     }
 
-    /// The value of the header of that lower-case name, if it is there and is visible ASCII.
+    /// Returns the value of the header of that lower-case name, if it is there and is visible ASCII.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         match self.several.iter().find(|(several, _)| *several == name) {
             Some((_, joined)) => Some(joined),

@@ -14,7 +14,7 @@ use super::{
     reply::{self, Reply},
 };
 
-/// The probes' part of what describes the server.
+/// The probes' part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(
     tags((name = "Probes and figures", description = "For monitors and orchestrators; on every listener.")),
@@ -22,7 +22,7 @@ use super::{
 )]
 pub(super) struct Api;
 
-/// How long a readiness probe may take.
+/// The time limit of a readiness probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The fields that all dialects' documents promise.
@@ -63,7 +63,7 @@ struct Unready<'a> {
     reason: &'a str,
 }
 
-/// The answer to `OPTIONS /`: as [`readyz`], without a body.
+/// Returns the reply to `OPTIONS /`: that of [`readyz`], without a body.
 pub(super) async fn options(site: &Arc<Site>) -> Reply {
     let answer = readyz(site).await;
     if !answer.status().is_success() {
@@ -82,9 +82,9 @@ pub(super) async fn options(site: &Arc<Site>) -> Reply {
     )
 }
 
-/// How the server is, with a few figures.
+/// The server's state, with a few figures.
 //
-// The union of what all dialects' documents promise, so that each one's reader finds its fields.
+// The union of all dialects' documents, so that readers of each one find its fields.
 #[utoipa::path(
     get,
     path = "/health",
@@ -122,9 +122,9 @@ pub(super) async fn health(site: &Arc<Site>) -> Reply {
     reply::json(status, &body)
 }
 
-/// Whether this node should be sent clients.
+/// Whether this node should get clients.
 //
-// It does not drain, and a probe comes back through the broker and every shard.
+// It does not drain, and a probe has passed the broker and every shard.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -175,7 +175,7 @@ pub(super) fn livez() -> Reply {
 }
 
 impl Site {
-    /// Whether every dialect of this listener holds as many connections as it may.
+    /// Returns whether every dialect of this listener has its maximum of connections.
     fn is_full(&self) -> bool {
         let full = |facts: fanfare_core::DialectFacts| facts.active >= facts.max_connections;
         !self.dialects.is_empty()
@@ -196,7 +196,7 @@ fn judge(draining: bool, full: bool, broker: &BrokerHealth) -> (StatusCode, Cond
     }
 }
 
-/// Puts `more` into `into`; objects that both have become one.
+/// Merges `more` into `into`; objects in both are joined.
 pub(super) fn merge(into: &mut JsonMap, more: JsonMap) {
     for (key, value) in more {
         match (into.get_mut(&key), value) {

@@ -1,5 +1,5 @@
-//! Which stored messages a user may read. The policy says so, or the authorizer: then it is asked about a few channels at
-//! once, as the page is gone through, and no more than one request may cost it.
+//! Decides which stored messages a user may read, by the policy or the authorizer. While it goes through a page it asks
+//! the authorizer about a few channels at a time, and within the limits of one request.
 
 use std::{
     collections::HashMap,
@@ -16,22 +16,22 @@ use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 
 use crate::messages;
 
-/// Questions to the authorizer at once, and all in all, for one request. Those whose answer is remembered do not count.
+/// The most questions to the authorizer at once, and in total, for one request. Cached answers do not count.
 const AT_ONCE: usize = 16;
 const MAX_QUESTIONS: usize = 64;
-/// How long a request waits for the authorizer, all in all.
+/// How long a request waits for the authorizer, in total.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Who reads, and what is known of what may be read.
+/// The reader, and the answers so far.
 pub(super) struct Reader<'a> {
     who: &'a Identity,
     node: &'a Node,
-    /// By channel; also those whose answer has not arrived yet.
+    /// By channel, pending answers included.
     answers: HashMap<Channel, AuthorizerAnswer>,
     asked: usize,
-    /// How many answers were not yes.
+    /// The number of answers other than yes.
     refused: usize,
-    /// When no more is waited for; set by the first question.
+    /// The end of the waiting; set by the first question.
     until: Option<Instant>,
 }
 
@@ -51,7 +51,7 @@ impl<'a> Reader<'a> {
         self.node.access.judge(Some(self.who), Action::Subscribe, channel)
     }
 
-    /// The channels that must be asked about for the next of `ahead`, at most `most`.
+    /// Returns the channels, at most `most`, that must be asked about for the next of `ahead`.
     fn open(&self, ahead: &[Message], most: usize) -> Vec<(Channel, OpenQuestions)> {
         let mut open = Vec::<(Channel, OpenQuestions)>::new();
         for message in ahead {
@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
         open
     }
 
-    /// Asks about these channels, all at once.
+    /// Asks about these channels at once.
     async fn ask(&mut self, channels: Vec<(Channel, OpenQuestions)>) {
         let mut waiting = FuturesUnordered::new();
         for (channel, questions) in channels {
@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
             return;
         }
         let until = *self.until.get_or_insert_with(|| Instant::now() + PATIENCE);
-        // What comes later than that is remembered for the next request.
+        // A later answer is cached for the next request.
         while let Ok(Some((channel, answer))) = tokio::time::timeout_at(until.into(), waiting.next()).await {
             self.note(channel, answer);
         }
@@ -118,7 +118,7 @@ impl Judge for Reader<'_> {
             Permission::Pending(_) => {}
         }
         if !self.answers.contains_key(&guard) {
-            // As many as could be needed at best, and more where most answers are no.
+            // As many as the page needs at least, and more if most answers are no.
             let most = wanted.max(self.refused).min(AT_ONCE);
             let most = most.min(MAX_QUESTIONS.saturating_sub(self.asked));
             self.ask(self.open(ahead, most)).await;

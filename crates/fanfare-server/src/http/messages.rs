@@ -1,4 +1,4 @@
-//! `/api/messages`: what users write to each other, stored before it is published, and read again page by page.
+//! `/api/messages`: users' messages, stored before they are published, and read page by page.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -27,12 +27,12 @@ use crate::{
     messages::{self, Shown},
 };
 
-/// Their part of what describes the server.
+/// These routes' part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(tags((name = "Messages", description = "Stored messages; on every listener.")), paths(create, list))]
 pub(super) struct Api;
 
-/// What both routes may answer in place of what was asked for.
+/// The refusals of both routes.
 struct Refused;
 
 impl IntoResponses for Refused {
@@ -54,12 +54,12 @@ impl IntoResponses for Refused {
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 100;
 
-/// Answers with what `handling` returns.
+/// Replies with the result of `handling`.
 pub(super) async fn answer(handling: impl Future<Output = Result<Reply, Refusal>>) -> Reply {
     handling.await.unwrap_or_else(Refusal::into_reply)
 }
 
-/// An error in the form of this route.
+/// Returns an error in the form of these routes.
 pub(super) fn failed(status: StatusCode, message: &str) -> Reply {
     refused(status, message, None)
 }
@@ -86,7 +86,7 @@ async fn identify(site: &Site, headers: &HeaderMap) -> Result<Arc<Identity>, Ref
         .map_err(Refusal::NoUser)
 }
 
-/// Why a request is not carried out.
+/// Why a request is refused.
 pub(super) enum Refusal {
     NoUser(TokenError),
     Unread(Unread),
@@ -137,7 +137,7 @@ impl From<AccountError> for Refusal {
 struct Page {
     #[schema(value_type = Vec<Shown<'static>>)]
     messages: Vec<Box<RawValue>>,
-    /// For the next page; null on the last.
+    /// The cursor of the next page; null on the last.
     #[schema(required)]
     next_cursor: Option<String>,
 }
@@ -154,7 +154,7 @@ fn unwritable() -> Refusal {
     .into()
 }
 
-/// A message to be stored.
+/// A message to store.
 // The form alone; `Draft::read` reads it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -169,7 +169,7 @@ struct Written {
     attachments: Option<Vec<Value>>,
 }
 
-/// The parameters of a page, as they are described; [`list`] reads them.
+/// The description of a page's parameters; [`list`] reads them.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it is only described")]
@@ -177,12 +177,12 @@ struct Wanted {
     /// Results in one page.
     #[param(minimum = 1, maximum = 100, default = 50, nullable = false)]
     limit: Option<usize>,
-    /// The nextCursor of the page before.
+    /// The nextCursor of the previous page.
     #[param(nullable = false)]
     cursor: Option<String>,
 }
 
-/// What somebody sent to be stored.
+/// A client's message to store.
 struct Draft {
     content: String,
     recipient: Option<String>,
@@ -191,7 +191,7 @@ struct Draft {
 }
 
 impl Draft {
-    /// Fields that are not known are not looked at; null is as good as not there.
+    /// Reads a body. Unknown fields are ignored; null counts as missing.
     fn read(body: &[u8]) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(body).map_err(|_| Refusal::bad("body", "not UTF-8"))?;
         let fields = RawObject::parse(text).map_err(|_| Refusal::bad("body", "expected a JSON object"))?;
@@ -211,8 +211,8 @@ impl Draft {
         })
     }
 
-    /// The channel on which its author must be allowed to publish. A private message without a channel concerns nobody
-    /// but the two.
+    /// Returns the channel on which the author must have the right to publish. A private message without a channel
+    /// needs none.
     fn guard(&self) -> Result<Option<Channel>, Refusal> {
         if self.channel.is_none() && self.recipient.is_some() {
             return Ok(None);
@@ -236,7 +236,7 @@ impl Draft {
 
 /// Stores a message, and publishes it to those who may read it.
 //
-// The answer comes after both.
+// The response follows after both.
 #[utoipa::path(
     post,
     path = "/api/messages",
@@ -282,7 +282,7 @@ pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Refusal> {
         return Err(Refusal::Forbidden);
     }
     let (accounts, node) = (site.options.accounts.clone(), site.node.clone());
-    // A task of its own: a caller that hangs up early must not leave a message stored and unpublished.
+    // A task of its own: if the caller hangs up, the message must not stay stored and unpublished.
     let storing = tokio::spawn(async move {
         let message = accounts.create_message(draft.by(&who.user)).await?;
         messages::publish(&accounts, &node, &message).await;
@@ -297,7 +297,7 @@ pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Refusal> {
     )
 }
 
-/// What the caller may read, newest first.
+/// The messages that the caller may read, newest first.
 #[utoipa::path(
     get,
     path = "/api/messages",

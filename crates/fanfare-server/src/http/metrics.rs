@@ -1,4 +1,4 @@
-//! `/metrics`: JSON for the readers of the protocols' documents, Prometheus text for those that ask for it.
+//! `/metrics`: JSON for readers of the protocols' documents, Prometheus text on request.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{
     reply::{self, Reply},
 };
 
-/// The figures' part of what describes the server.
+/// The metrics' part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(paths(metrics, prometheus))]
 pub(super) struct Api;
@@ -29,7 +29,7 @@ struct Metrics {
 
 /// Figures as JSON, or as Prometheus text.
 //
-// JSON, or text where `Accept` asks for it as a Prometheus scrape does.
+// JSON, or text if `Accept` asks for it as a Prometheus scrape does.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -84,7 +84,7 @@ pub(super) fn prometheus(site: &Arc<Site>) -> Reply {
     }
 }
 
-/// Whether the client names a text format before JSON. `*/*` is anybody's, so it gets JSON.
+/// Returns whether the client names a text format before JSON. `*/*` gets JSON.
 fn wants_text(headers: &HeaderMap) -> bool {
     let accepts = headers
         .get_all(header::ACCEPT)

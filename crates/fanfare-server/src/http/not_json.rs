@@ -1,5 +1,5 @@
-//! Why a body is not JSON, for a caller that has to find the fault. It is looked for only once a body was refused, and its
-//! words never quote the body.
+//! Finds out why a body is not JSON, to help the caller. It runs only after a body was refused, and its texts never
+//! quote the body.
 
 use fanfare_core::{MAX_DEPTH, deeper_than, without_mark};
 use http::StatusCode;
@@ -13,15 +13,15 @@ pub(super) enum NotJson {
     Compressed,
     Utf16,
     NotUtf8,
-    /// Its `Content-Type` is a form's.
+    /// Its `Content-Type` is that of a form.
     Form,
     TooDeep,
-    /// What the parser says, with line and column.
+    /// The parser's message, with line and column.
     Syntax(String),
 }
 
 impl NotJson {
-    /// What keeps `body` from being JSON that is nested within the limit, if something does.
+    /// Returns why `body` is not JSON within the limit of nesting; `None` if it is.
     pub(super) fn find(body: &[u8], is_form: bool) -> Option<Self> {
         let text = without_mark(body);
         let is_utf8 = std::str::from_utf8(text).is_ok();
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn forms() {
         assert_eq!(NotJson::find(b"message=hi", true), Some(NotJson::Form));
-        // What curl says of its `-d` unless it is told otherwise.
+        // curl's default `Content-Type` for `-d`.
         assert_eq!(NotJson::find(b"{\"message\":\"hi\"}", true), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Which web pages may connect and call (RFC 6454 origins).
+//! The web pages that may connect and call (RFC 6454 origins).
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::web_origin::canonical_origin;
 
-/// The origins that are allowed, each as `canonical_origin` writes it.
+/// The allowed origins, each as `canonical_origin` writes it.
 #[derive(Debug, Clone)]
 pub struct Origins(Vec<String>);
 
@@ -22,7 +22,7 @@ impl Origins {
         Self(allowed.iter().filter_map(canonical).collect())
     }
 
-    /// Whether a request with these headers may go on. One without `Origin` does not come from a web page.
+    /// Returns whether a request with these headers may pass. One without `Origin` is not from a web page.
     pub fn allow(&self, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         match (origins.next(), origins.next()) {
@@ -46,8 +46,8 @@ impl Origins {
         rate_limit::expose(headers);
     }
 
-    /// The answer to a browser that asks whether a page may call. A page that may is allowed the headers it asks for,
-    /// since pages add some that we know nothing of, such as `traceparent`. [`Origins::share`] adds who may.
+    /// Returns the reply to a browser's preflight. An allowed page may send every header that it asks for, because
+    /// pages add unknown ones, such as `traceparent`. [`Origins::share`] adds the allowed origin.
     pub(super) fn preflight(&self, asked: &HeaderMap) -> Reply {
         let mut reply = reply::text(StatusCode::NO_CONTENT, "", "");
         let headers = reply.headers_mut();

@@ -1,4 +1,4 @@
-//! The node's figures as Prometheus metrics. What there is stands in tables: a name, what it means, and where it is found.
+//! The node's Prometheus metrics, in tables: name, help text, and value.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -240,7 +240,7 @@ fn of_node(node: &Node, registry: &Registry) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the dialects' documents promise, under the names that existing dashboards know.
+/// The metrics of the dialects' documents, under the names in existing dashboards.
 fn of_documents(node: &Node, registry: &Registry) -> Result<(), Error> {
     let facts = node.facts();
     for mounted in &node.dialects {
@@ -352,7 +352,7 @@ fn of_dialects(node: &Node, registry: &Registry) -> Result<(), Error> {
     Ok(())
 }
 
-/// The dialects that are of interest: one that listens nowhere by default only where it was used.
+/// Returns the dialects to show: one that is off by default only if it was used.
 fn shown(node: &Node) -> impl Iterator<Item = &MountedDialect> {
     let used = |mounted: &&MountedDialect| mounted.counters.opened.load(Relaxed) > 0;
     let dialects = node.dialects.iter().map(|mounted| &**mounted);

@@ -1,7 +1,7 @@
-//! How often one address may come: WebSocket handshakes and other requests, each counted in a bucket of its own.
+//! Rate limits per address: WebSocket handshakes and other requests, each counted in its own bucket.
 //!
-//! One set of buckets serves all shards and listeners, else a client would have as many as there are of those. A
-//! bucket that is full again says no more than none, so such are forgotten.
+//! One set of buckets serves all shards and listeners; otherwise a client would have one bucket at each. A full bucket
+//! means the same as none, so full ones are removed.
 
 use std::{
     net::IpAddr,
@@ -26,7 +26,7 @@ const FORGET_EVERY: Duration = Duration::from_secs(10);
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-/// What a web page must be allowed to read.
+/// The headers that a web page may read.
 const EXPOSED: &str = "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After";
 
 /// The limits of one server.
@@ -41,16 +41,16 @@ struct Buckets<C: Clock> {
     limiter: RateLimiter<ClientNetwork, DashMapStateStore<ClientNetwork>, C, StateInformationMiddleware>,
 }
 
-/// What a limit says to one request.
+/// The decision about one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// Requests that may come at once.
+    /// The requests that may arrive at once.
     pub limit: u32,
-    /// Requests that may still come now.
+    /// The requests that may still arrive now.
     pub remaining: u32,
-    /// When `limit` of them may come again if none comes until then, in seconds since 1970.
+    /// When `limit` of them may arrive again if none arrives until then, in seconds since 1970.
     pub reset_unix_seconds: u64,
-    /// Set where the request is refused: the whole seconds after which another has a chance.
+    /// Set if the request is refused: the whole seconds after which another one may pass.
     pub retry_after: Option<u64>,
 }
 
@@ -66,7 +66,7 @@ impl RateLimits {
         ))
     }
 
-    /// Forgets full buckets from time to time, on the runtime of the caller, as long as these limits are used.
+    /// Removes full buckets from time to time, on the runtime of the caller, as long as these limits are used.
     pub fn spawn_forgetting(self: &Arc<Self>) {
         if self.upgrades.is_none() && self.requests.is_none() {
             return;
@@ -103,12 +103,12 @@ impl<C: Clock> RateLimits<C> {
         }
     }
 
-    /// Counts a WebSocket handshake; `None` where they are not limited.
+    /// Counts a WebSocket handshake; `None` if they are not limited.
     pub fn upgrade(&self, client: IpAddr, now: SystemTime) -> Option<Decision> {
         self.upgrades.as_ref().map(|buckets| buckets.count(client, now))
     }
 
-    /// Counts another request; `None` where they are not limited.
+    /// Counts another request; `None` if they are not limited.
     pub fn request(&self, client: IpAddr, now: SystemTime) -> Option<Decision> {
         self.requests.as_ref().map(|buckets| buckets.count(client, now))
     }
@@ -142,13 +142,13 @@ impl<C: Clock> Buckets<C> {
 }
 
 impl Decision {
-    /// Whether the request must not be served.
+    /// Returns whether the request must be refused.
     pub fn is_refused(&self) -> bool {
         self.retry_after.is_some()
     }
 
-    /// Puts the decision into the headers of the request's answer.
-    pub(super) fn tell(&self, headers: &mut HeaderMap) {
+    /// Adds the decision to the headers of the response.
+    pub(super) fn add_to(&self, headers: &mut HeaderMap) {
         headers.insert(LIMIT, self.limit.into());
         headers.insert(REMAINING, self.remaining.into());
         headers.insert(RESET, self.reset_unix_seconds.into());
@@ -158,7 +158,7 @@ impl Decision {
     }
 }
 
-/// Lets a web page that may read an answer read these headers of it, too (CORS).
+/// Lets a web page that may read a response read these headers too (CORS).
 pub(super) fn expose(headers: &mut HeaderMap) {
     if headers.contains_key(LIMIT) || headers.contains_key(header::RETRY_AFTER) {
         headers.insert(
@@ -207,8 +207,8 @@ mod tests {
             clock.advance(Duration::from_millis(*pause));
             let found = limits.request(address("192.0.2.1"), NOW).expect("a limit");
             assert_eq!(found.limit, 4);
-            let told = (found.remaining, found.reset_unix_seconds, found.retry_after);
-            assert_eq!(told, *expected, "step {step}");
+            let seen = (found.remaining, found.reset_unix_seconds, found.retry_after);
+            assert_eq!(seen, *expected, "step {step}");
         }
     }
 
@@ -223,7 +223,7 @@ mod tests {
         };
         assert_eq!(limit(0, 20), None);
         assert_eq!(limit(5, 20), Some(20));
-        // Else 100 a second that come at its begin would not all be served.
+        // Otherwise 100 requests at the beginning of a second would not all pass.
         assert_eq!(limit(100, 20), Some(100));
     }
 
@@ -292,10 +292,10 @@ mod tests {
             reset_unix_seconds: 1_700_000_004,
             retry_after: None,
         };
-        decision.tell(&mut headers);
+        decision.add_to(&mut headers);
         assert!(!headers.contains_key(header::RETRY_AFTER));
         decision.retry_after = Some(2);
-        decision.tell(&mut headers);
+        decision.add_to(&mut headers);
         expose(&mut headers);
         let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         assert_eq!(value("X-RateLimit-Limit"), Some("20"));

@@ -1,4 +1,4 @@
-//! What is answered to a request that does not reach a handler. Each group of routes has its own form of it.
+//! Replies to requests that do not reach a handler. Each group of routes has its own form of them.
 
 use std::borrow::Cow;
 
@@ -14,15 +14,15 @@ pub(super) enum RouteRejection {
     NotFound,
     /// The path has other methods: these.
     WrongMethod(Vec<Method>),
-    /// The server is about to end.
+    /// The server drains.
     Draining,
     /// The client sends too many requests.
     TooMany,
-    /// No API key, and no admin's token.
+    /// There is no API key, and no admin's token.
     NoKey,
     /// The API key lacks this scope.
     OutOfScope(Scope),
-    /// The credential cannot be judged yet, for the reason that is sent.
+    /// The credential cannot be judged yet, for this reason.
     NotYet(&'static str),
 }
 
@@ -38,7 +38,7 @@ impl RouteRejection {
         }
     }
 
-    /// The service API's code of it.
+    /// Returns the service API's code.
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::NotFound => "NOT_FOUND",
@@ -51,7 +51,7 @@ impl RouteRejection {
         }
     }
 
-    /// For people.
+    /// Returns the text for people.
     pub(super) fn message(&self) -> Cow<'static, str> {
         match self {
             Self::NotFound => "not found".into(),
@@ -64,7 +64,7 @@ impl RouteRejection {
         }
     }
 
-    /// Adds the headers that go with it.
+    /// Adds this rejection's headers.
     pub(super) fn with_headers(&self, answer: Reply) -> Reply {
         match self {
             Self::WrongMethod(allowed) => reply::allow(answer, allowed),

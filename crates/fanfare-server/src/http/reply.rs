@@ -1,4 +1,4 @@
-//! HTTP answers.
+//! HTTP responses.
 
 use std::time::SystemTime;
 
@@ -15,16 +15,16 @@ use super::forms::{ApiError, Coded, PlainError};
 
 pub(super) const JSON: &str = "application/json";
 
-/// Every answer's body is known whole.
+/// A response with a complete body.
 pub(super) type Reply = Response<Full<Bytes>>;
 
-/// An answer with this JSON body.
+/// Returns a response with this JSON body.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
-    // Written to memory, and all bodies are objects with names for keys, so there is nothing that could fail.
+    // Bodies are objects with string keys, and are written to memory, so this cannot fail.
     text(status, JSON, serde_json::to_vec(body).unwrap_or_default())
 }
 
-/// An answer with this body, of this media type; an empty body has no type.
+/// Returns a response with this body and media type; an empty body has no type.
 pub(super) fn text(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let body = body.into();
     let mut reply = Response::new(Full::new(body.clone()));
@@ -34,19 +34,19 @@ pub(super) fn text(status: StatusCode, media_type: &'static str, body: impl Into
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     }
-    // Figures and answers to publishers are of the moment.
+    // Figures and receipts are valid for the moment only.
     reply
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }
 
-/// An error in the form of a route that no protocol's document claims.
+/// Returns an error in the form of a route of no dialect.
 pub(super) fn error(status: StatusCode, message: &str) -> Reply {
     json(status, &PlainError { error: message })
 }
 
-/// An error in the form of a dialect, on a route of its own.
+/// Returns an error in the form of a dialect, on a route of its own.
 pub(super) fn failed(mounted: &MountedDialect, status: StatusCode, message: &str) -> Reply {
     let error = HttpError {
         status: status.as_u16(),
@@ -57,13 +57,13 @@ pub(super) fn failed(mounted: &MountedDialect, status: StatusCode, message: &str
     planned(mounted.dialect.fail(&error))
 }
 
-/// An answer that a dialect made.
+/// Returns a dialect's reply as a response.
 pub(super) fn planned(answer: HttpReply) -> Reply {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     text(status, JSON, answer.body)
 }
 
-/// `answer`, which tells the methods that would be allowed.
+/// Adds the allowed methods to `answer`.
 pub(super) fn allow(mut answer: Reply, allowed: &[Method]) -> Reply {
     let names = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     if let Ok(value) = HeaderValue::from_str(&names) {
@@ -72,7 +72,7 @@ pub(super) fn allow(mut answer: Reply, allowed: &[Method]) -> Reply {
     answer
 }
 
-/// `answer`, which asks for a token or a key.
+/// Adds the request for a token or a key to `answer`.
 pub(super) fn challenge(mut answer: Reply) -> Reply {
     answer
         .headers_mut()
@@ -80,7 +80,7 @@ pub(super) fn challenge(mut answer: Reply) -> Reply {
     answer
 }
 
-/// `answer`, which tells that it is worth asking again in a while.
+/// Adds a time to retry to `answer`.
 pub(super) fn later(mut answer: Reply) -> Reply {
     answer
         .headers_mut()
@@ -88,12 +88,12 @@ pub(super) fn later(mut answer: Reply) -> Reply {
     answer
 }
 
-/// An error of the service API: a stable code for programs, a message for people.
+/// Returns an error of the service API: a stable code for programs, a message for people.
 pub(super) fn api_error(status: StatusCode, code: &str, message: &str) -> Reply {
     coded(status, code, message, Map::new())
 }
 
-/// An error as [`api_error`] makes it, with details.
+/// Like [`api_error`], with details.
 pub(super) fn coded(status: StatusCode, code: &str, message: &str, details: Map<String, Value>) -> Reply {
     let error = Coded {
         code,

@@ -1,4 +1,5 @@
-//! Every route of the server's own: its method, path, group, guard and handler. A dialect's own are its `Endpoint`s.
+//! The table of the server's own routes: method, path, group, guard and handler. A dialect's own routes are its
+//! `Endpoint`s.
 
 use fanfare_accounts::Scope;
 use futures_util::future::LocalBoxFuture;
@@ -32,7 +33,7 @@ pub(super) struct Route {
 
 type Handler = for<'a> fn(RouteCall<'a>) -> LocalBoxFuture<'a, Reply>;
 
-/// Who may call a route. Where users are asked for their token, the handler does that: it needs what the token says.
+/// The callers of a route. A user's token is verified by the handler, because it needs the claims.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Guard {
     Open,
@@ -45,9 +46,9 @@ enum Guard {
 /// Routes that reject requests in one form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Group {
-    /// Probes and figures: they answer whatever is mounted, however often they are called.
+    /// Probes and metrics: they answer on every listener, however often they are called.
     Probe,
-    /// Descriptions, and all that is nothing else.
+    /// Descriptions, and unknown paths.
     Page,
     Account(Family),
     Message,
@@ -66,7 +67,7 @@ macro_rules! route {
     };
 }
 
-/// Of the paths that match a request's, the first is meant.
+/// Of several paths that match a request's, the first counts.
 #[rustfmt::skip] // a route is a line
 pub(super) static TABLE: &[Route] = &[
     route!(GET "/livez", Probe, Open, async |_| health::livez()),
@@ -94,7 +95,7 @@ pub(super) static TABLE: &[Route] = &[
     route!(POST "/api/messages", Message, Open, async |call| messages::answer(messages::create(call)).await),
     route!(POST "/api/v1/events", Service, Key, async |call: RouteCall<'_>| events::publish(call.body, call.site).await),
     route!(GET "/api/v1/users/{id}/presence", Service, Key, async |call: RouteCall<'_>| presence::show(call.segment, call.site).await),
-    // Its caller can become that user.
+    // Its caller can act as that user.
     route!(POST "/api/v1/users/{id}/reset-token", Service, Admin, async |call: RouteCall<'_>| reset_token::create(call.segment, call.site).await),
     route!(POST "/api/v1/reload", Service, Admin, async |call: RouteCall<'_>| reload::start(call.query(), call.site).await),
     route!(GET "/api/v1/connections", Service, Key, async |call: RouteCall<'_>| connections::list(call.query(), call.site).await),
@@ -103,12 +104,12 @@ pub(super) static TABLE: &[Route] = &[
     route!(GET "/api/v1/channels/{name}/presence", Service, Key, async |call: RouteCall<'_>| members::list(call.segment, call.query(), call.site).await),
 ];
 
-/// A row whose path matches `path`, whatever its method.
+/// Returns a row whose path matches `path`, whatever its method.
 pub(super) fn find(path: &str) -> Option<&'static Route> {
     TABLE.iter().find(|route| route.segment(path).is_some())
 }
 
-/// The group whose form the answers at `path` have.
+/// Returns the group whose form the replies at `path` have.
 pub(super) fn group_of(path: &str) -> Group {
     match find(path) {
         Some(route) => route.group,
@@ -120,14 +121,14 @@ pub(super) fn group_of(path: &str) -> Group {
 }
 
 impl Route {
-    /// What stands in `path` for the parameter, empty if there is none; `None` if `path` is another path.
+    /// Returns the segment of `path` for the parameter, empty if there is none; `None` if `path` is another path.
     pub(super) fn segment<'a>(&self, path: &'a str) -> Option<&'a str> {
         let (mut names, mut parts) = (self.path.split('/'), path.split('/'));
         let mut found = "";
         loop {
             match (names.next(), parts.next()) {
                 (None, None) => return Some(found),
-                // The service API says what is wrong with an empty name.
+                // The service API has its own error for an empty name.
                 (Some(name), Some(part))
                     if name.starts_with('{') && (!part.is_empty() || self.group == Service) =>
                 {
@@ -139,7 +140,7 @@ impl Route {
         }
     }
 
-    /// The row of the same path for `method`.
+    /// Returns the row of the same path for `method`.
     pub(super) fn for_method(&self, method: &Method) -> Result<&'static Self, RouteRejection> {
         let method = if method == Method::HEAD {
             &Method::GET
@@ -156,7 +157,7 @@ impl Route {
         })
     }
 
-    /// The scope that a caller of the service API needs.
+    /// Returns the scope that a caller of the service API needs.
     pub(super) fn scope(&self) -> Option<Scope> {
         match self.guard {
             Open => None,
@@ -167,7 +168,7 @@ impl Route {
 }
 
 impl Group {
-    /// The answer to a request that reaches no handler.
+    /// Returns the reply to a request that reaches no handler.
     pub(super) fn reject(self, rejection: RouteRejection) -> Reply {
         let (status, message) = (rejection.status(), rejection.message());
         match self {

@@ -1,4 +1,4 @@
-//! What one listener serves, and by which rules.
+//! A listener's mounts and rules.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -25,12 +25,12 @@ pub struct Site {
     pub(super) options: SiteOptions,
 }
 
-/// One path that WebSocket clients connect to.
+/// One path of WebSocket clients.
 pub(super) struct Mount {
-    /// Who has it.
+    /// The dialect of the path.
     host: Arc<MountedDialect>,
-    /// Who shares it: it takes the handshakes that it claims, and those of the host's connections that turn out to
-    /// speak it.
+    /// The dialect that shares the path: it gets the handshakes that it claims, and the host's connections that turn
+    /// out to speak it.
     guest: Option<Arc<MountedDialect>>,
 }
 
@@ -38,13 +38,13 @@ pub(super) struct Mount {
 pub struct SiteOptions {
     /// Users, sessions, messages and API keys.
     pub accounts: Accounts,
-    /// Where it listens.
+    /// The listening address.
     pub address: SocketAddr,
     /// How long a drain may take.
     pub shutdown_timeout: Duration,
     /// The path below which everything is mounted; empty for the root.
     pub prefix: String,
-    /// Which web pages may connect.
+    /// The web pages that may connect.
     pub origins: Origins,
     /// Whether callers on this machine need no key while there is none.
     pub trust_loopback: bool,
@@ -80,8 +80,8 @@ pub struct SiteRules {
 }
 
 impl Site {
-    /// A listener of `node` that serves `dialects`; `is_guest` tells of two that share a path whether the second is the
-    /// guest of the first.
+    /// Returns a listener of `node` that serves `dialects`. `is_guest` returns whether the second of two dialects that
+    /// share a path is the guest of the first.
     pub fn new(
         node: Arc<Node>,
         gate: Arc<Gate>,
@@ -127,7 +127,7 @@ impl Site {
         self.options.rules.store(Arc::new(rules));
     }
 
-    /// Who is mounted at `path`.
+    /// Returns the mount at `path`.
     pub(super) fn mount(&self, path: &str) -> Option<&Mount> {
         let exact = self.mounts.iter().find(|mount| mount.host.path == path);
         exact.or_else(|| {
@@ -137,13 +137,13 @@ impl Site {
         })
     }
 
-    /// The part of `path` below the prefix; `None` when it is elsewhere.
+    /// Returns the part of `path` below the prefix; `None` if it is elsewhere.
     pub(super) fn local_path<'a>(&self, path: &'a str) -> Option<&'a str> {
         path.strip_prefix(&*self.options.prefix)
             .filter(|rest| rest.starts_with('/'))
     }
 
-    /// Whether `peer` is a proxy in front of this server.
+    /// Returns whether `peer` is a proxy in front of this server.
     pub(super) fn is_trusted_proxy(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.rules()
@@ -158,12 +158,12 @@ impl Site {
 }
 
 impl Mount {
-    /// The path, with its parameters by their names.
+    /// Returns the path's template.
     pub(super) fn path(&self) -> &'static str {
         self.host.path
     }
 
-    /// The dialect of a client with this handshake.
+    /// Returns the dialect of a client with this handshake.
     pub(super) fn choose(&self, asked: &RequestHead<'_>) -> &Arc<MountedDialect> {
         match &self.guest {
             Some(guest) if guest.dialect.claims(asked) => guest,
@@ -171,7 +171,7 @@ impl Mount {
         }
     }
 
-    /// The dialect that a connection of `chosen` may turn out to speak.
+    /// Returns the dialect that a connection of `chosen` may switch to.
     pub(super) fn successor(&self, chosen: &MountedDialect) -> Option<Arc<MountedDialect>> {
         self.guest.clone().filter(|_| chosen.number == self.host.number)
     }

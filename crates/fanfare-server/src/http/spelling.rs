@@ -1,4 +1,4 @@
-//! The header names of a handshake's answer, spelled as RFC 6455 prints them: some embedded clients compare the letters.
+//! The spelling of a handshake's response headers, as in RFC 6455: some embedded clients compare the letters.
 
 use std::{cell::RefCell, convert::Infallible, future::ready, sync::LazyLock};
 
@@ -11,12 +11,12 @@ use hyper_util::rt::TokioIo;
 
 use super::reply::Reply;
 
-/// A request whose header names are spelled as answers should spell them.
+/// A request whose header names have the wanted spelling.
 const MODEL: &[u8] = b"GET / HTTP/1.1\r\nUpgrade: -\r\nConnection: -\r\nSec-WebSocket-Accept: -\r\n\
     Sec-WebSocket-Extensions: -\r\nSec-WebSocket-Protocol: -\r\nSec-WebSocket-Version: -\r\n\r\n";
 
-/// Hyper writes header names in lower case. Only where an answer carries the extensions of a request whose spelling it
-/// kept, as a proxy would pass it on, it spells them as that request did. So it is given one to read.
+/// Hyper writes header names in lower case, unless a response carries the extensions of a request whose spelling it
+/// kept, as for a proxy. So hyper reads this request once, and responses carry its extensions.
 static SPELLED: LazyLock<Extensions> = LazyLock::new(|| {
     let read = RefCell::new(Extensions::new());
     let keep = service_fn(|request: Request<Incoming>| {
@@ -32,7 +32,7 @@ static SPELLED: LazyLock<Extensions> = LazyLock::new(|| {
     spelled
 });
 
-/// Has the names of the handshake's headers in `reply` spelled as RFC 6455 does.
+/// Spells the names of the handshake's headers in `reply` as RFC 6455 does.
 pub(super) fn spell(reply: &mut Reply) {
     reply.extensions_mut().extend(SPELLED.clone());
 }
@@ -45,7 +45,7 @@ mod tests {
 
     use super::*;
 
-    /// The head that hyper writes for an answer with these headers.
+    /// Returns the head that hyper writes for a response with these headers.
     async fn written(answer: impl Fn() -> Reply) -> String {
         let (mut client, server) = duplex(4096);
         let service = service_fn(|_: Request<Incoming>| ready(Ok::<_, Infallible>(answer())));

@@ -1,5 +1,5 @@
-//! The stream below an HTTP connection: notes what the connection is doing, and closes so that the last answer can be
-//! read.
+//! The stream below an HTTP connection: records the connection's phase, and closes so that the client can read the last
+//! response.
 
 use std::{
     io,
@@ -18,9 +18,9 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// How long a closed connection is read on at most, so that a caller that still sends can read its answer.
+/// How long a closed connection is read on at most, so that a caller that still sends can read its response.
 const LINGER: Duration = Duration::from_secs(30);
-/// How long it is read on while nothing comes.
+/// How long it is read on while no data arrives.
 const LINGER_SILENCE: Duration = Duration::from_secs(5);
 /// Bytes discarded in one read, and reads in one turn.
 const DISCARD: usize = 16 * 1024;
@@ -33,26 +33,26 @@ pub(super) struct TimeLimits {
     pub(super) first_head_by: Instant,
     /// For the head of each further request, from its first byte.
     pub(super) request: Duration,
-    /// For a client that neither sends a request nor takes its answer.
+    /// For a client that neither sends a request nor reads its response.
     pub(super) keep_alive: Duration,
 }
 
-/// What an HTTP connection is doing.
+/// The phase of an HTTP connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Phase {
-    /// Its first request is awaited.
+    /// It waits for its first request.
     New,
-    /// A further request has begun to come in.
+    /// A further request has begun to arrive.
     Request,
-    /// A handler is at work. It has time limits of its own.
+    /// A handler runs. It has its own time limits.
     Handler,
-    /// The answer is made; the client takes it, or sends nothing more.
+    /// The response is ready; the client reads it, or is idle.
     Kept,
 }
 
-/// What one HTTP connection is doing, and since when. Its stream, its handlers and its task share this; they run on one
-/// thread, but hyper takes only streams that could be sent to another.
+/// The phase of one HTTP connection, and since when. Its stream, its handlers and its task share this; they run on one
+/// thread, but hyper requires streams that are `Send`.
 #[derive(Debug)]
 pub(super) struct Activity {
     limits: TimeLimits,
@@ -83,7 +83,7 @@ impl Activity {
         self.since.store(since, Relaxed);
     }
 
-    /// When the connection is cut unless something happens; `None` while a handler is at work.
+    /// Returns when the connection is cut if nothing happens; `None` while a handler runs.
     pub(super) fn due(&self) -> Option<Instant> {
         let since = self.began + Duration::from_millis(self.since.load(Relaxed));
         match self.phase() {
@@ -111,7 +111,7 @@ impl Activity {
 #[derive(Debug)]
 pub(super) struct HttpStream<S> {
     inner: S,
-    /// What was read from it before, and is read again from here.
+    /// Data that was read before, and is read again from here.
     ahead: Bytes,
     activity: Arc<Activity>,
     /// Bytes that are still discarded after the last answer.
@@ -119,11 +119,11 @@ pub(super) struct HttpStream<S> {
     closing: Closing,
 }
 
-/// How far the close of a stream is.
+/// The state of a stream's close.
 #[derive(Debug)]
 enum Closing {
     NotYet,
-    /// Our side is closed; what still comes is discarded until the alarm.
+    /// Our side is closed; data that still arrives is discarded until the alarm.
     Lingering {
         until: Instant,
         alarm: Pin<Box<Sleep>>,
@@ -131,7 +131,7 @@ enum Closing {
 }
 
 impl<S> HttpStream<S> {
-    /// A stream from which `ahead` was read already. It discards up to `discardable` bytes at its end.
+    /// Returns a stream from which `ahead` was read already. It discards up to `discardable` bytes at its end.
     pub(super) fn new(inner: S, ahead: Vec<u8>, activity: Arc<Activity>, discardable: usize) -> Self {
         Self {
             inner,
@@ -142,15 +142,15 @@ impl<S> HttpStream<S> {
         }
     }
 
-    /// The stream itself, and what was read ahead and not taken.
+    /// Returns the stream, and the data that was read ahead and not used.
     pub(super) fn into_parts(self) -> (S, Bytes) {
         (self.inner, self.ahead)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> HttpStream<S> {
-    /// Reads and discards until the peer hangs up, or has had its time or its bytes. Closing a socket while something is
-    /// unread resets it, and a reset takes the answer away from a client that has not read it yet.
+    /// Reads and discards until the peer closes, or the limits of time or bytes are reached. Closing a socket with
+    /// unread data resets it, and a client that has not read the response yet would lose it.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Closing::Lingering { until, alarm } = &mut self.closing else {
             return Poll::Ready(());
@@ -168,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HttpStream<S> {
                         .as_mut()
                         .reset((*until).min(Instant::now() + LINGER_SILENCE));
                 }
-                Poll::Ready(_) => return Poll::Ready(()), // hung up, in one way or another
+                Poll::Ready(_) => return Poll::Ready(()), // closed, in one way or another
                 Poll::Pending => return alarm.as_mut().poll(cx),
             }
             if Instant::now() >= *until {

@@ -1,4 +1,4 @@
-//! Certificates and private keys, from files to what accepts TLS connections.
+//! Loads certificates and private keys.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,7 +22,7 @@ pub enum TlsError {
     Certificate {
         /// Its path.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: pem::Error,
     },
     /// The key's file.
@@ -30,7 +30,7 @@ pub enum TlsError {
     Key {
         /// Its path.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: pem::Error,
     },
     /// The two together.
@@ -40,7 +40,7 @@ pub enum TlsError {
         certificate: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// What is wrong with them.
+        /// The problem with them.
         reason: String,
     },
 }
@@ -48,7 +48,7 @@ pub enum TlsError {
 /// Loads a PEM certificate chain and private key for TLS 1.2 and 1.3.
 ///
 /// # Errors
-/// When a file cannot be read, holds no certificate or key, or the two do not belong together.
+/// If a file cannot be read, has no certificate or key, or the two do not belong together.
 pub fn load_tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
     let in_certificate = |reason| TlsError::Certificate {
         file: certificate.to_owned(),
@@ -77,7 +77,7 @@ pub fn load_tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError>
                 other => other.to_string(),
             },
         })?;
-    // Some clients and proxies take a server without an answer here for one that speaks something else.
+    // Some clients and proxies take a server without ALPN for one of another protocol.
     config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

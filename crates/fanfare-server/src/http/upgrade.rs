@@ -34,19 +34,18 @@ use crate::{
     refusals::{self, Subject},
 };
 
-/// Bytes kept of a client's `User-Agent`.
+/// The longest kept `User-Agent`, in bytes.
 const MAX_USER_AGENT: usize = 256;
-/// How long a client that is turned away by a close frame may take to hang up.
+/// How long a client that is refused by a close frame may take to close.
 const HANG_UP: Duration = Duration::from_secs(2);
 
-/// Somebody who may come in.
+/// An admitted client.
 struct Entrant {
     newcomer: NewConnection,
     subprotocol: Option<String>,
 }
 
-/// Judges an upgrade request for a path of WebSocket clients and, if all is well, answers 101 and serves the connection
-/// from then on.
+/// Judges an upgrade request. If it is accepted, replies with 101 and serves the connection from then on.
 pub(super) async fn upgrade(
     request: Request<RequestBody>,
     peer: IpAddr,
@@ -61,8 +60,7 @@ pub(super) async fn upgrade(
     let path = site.local_path(uri.path()).unwrap_or_default();
     let asked = RequestHead::new(uri.query().unwrap_or_default(), &header).at(mount.path(), path);
     let mounted = mount.choose(&asked);
-    // Before anything else: with another method it is no handshake, so neither a token nor a body would be missed or
-    // wrong in it.
+    // First of all: a request with another method is not a handshake, so it cannot lack a token or have a bad body.
     if head.method != Method::GET {
         return not_a_handshake(site, mounted, HandshakeError::NotGet);
     }
@@ -141,7 +139,7 @@ pub(super) fn turn_back(request: Request<RequestBody>, peer: IpAddr, site: &Site
     refuse(&head, on_upgrade, site, mounted, Refusal::RateLimited, None)
 }
 
-/// A refusal, and for a token why.
+/// A refusal; for a token, with the reason.
 struct Refused {
     refusal: Refusal,
     token: Option<TokenError>,
@@ -154,7 +152,7 @@ impl From<Refusal> for Refused {
     }
 }
 
-/// Who the client is and whether it may come in; `called` is told the name it gives itself.
+/// Judges the client's identity and whether it may connect; stores its name in `called`.
 async fn judge(
     asked: &RequestHead<'_>,
     headers: &HeaderMap,
@@ -212,17 +210,17 @@ async fn identify(site: &Site, token: &str) -> Result<Arc<Identity>, Refused> {
     })
 }
 
-/// Whether the request is a WebSocket handshake that we can answer; then its `Sec-WebSocket-Accept`.
+/// Checks that the request is a WebSocket handshake; returns its `Sec-WebSocket-Accept`.
 fn check(head: &Parts, site: &Site, mounted: &MountedDialect) -> Result<String, Box<Reply>> {
     if has_body(&head.headers) {
-        // A proxy in front would take for a body what we would take for frames.
+        // A proxy in front would read as a body what this server would read as frames.
         let message = "an upgrade request has no body";
         return Err(bad_handshake(site, mounted, StatusCode::BAD_REQUEST, message, &[]).into());
     }
     handshake::check(head).map_err(|error| not_a_handshake(site, mounted, error).into())
 }
 
-/// Goes on with the socket once the answer is sent.
+/// Serves the socket after the response was sent.
 fn await_upgrade<F: AsyncFnOnce(Upgraded) + 'static>(
     on_upgrade: Option<OnUpgrade>,
     timeout: Duration,
@@ -230,7 +228,7 @@ fn await_upgrade<F: AsyncFnOnce(Upgraded) + 'static>(
 ) {
     let Some(on_upgrade) = on_upgrade else { return };
     tokio::task::spawn_local(async move {
-        // A client that does not even read our answer is forgotten like one that never asked.
+        // A client that does not read the response is dropped.
         if let Ok(Ok(upgraded)) = tokio::time::timeout(timeout, on_upgrade).await {
             then(upgraded).await;
         }
@@ -242,7 +240,7 @@ fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
-/// Agrees on compression where it is switched on and the client offers a form of it that we can serve.
+/// Agrees on compression, if it is enabled and the client offers a supported form.
 fn negotiate(mounted: &MountedDialect, headers: &HeaderMap) -> Result<Option<Agreement>, Malformed> {
     if mounted.settings().compression {
         extensions::negotiate(headers)
@@ -251,8 +249,8 @@ fn negotiate(mounted: &MountedDialect, headers: &HeaderMap) -> Result<Option<Agr
     }
 }
 
-/// Takes the socket out of hyper. What hyper held for the request is dropped here, before the connection's own, long
-/// and small, task begins.
+/// Takes the socket out of hyper. Hyper's memory for the request is freed here, before the connection's own long-lived,
+/// small task begins.
 fn take_over(seat: Seat, upgraded: Upgraded) {
     let upgraded = match upgraded.downcast::<TokioIo<HttpStream<TcpStream>>>() {
         Ok(parts) => {
@@ -290,7 +288,7 @@ fn switching(accept: &str, compression: Option<Agreement>, subprotocol: Option<S
     answer
 }
 
-/// Tells the client that it is not let in, as its dialect does.
+/// Refuses the client in the words of its dialect.
 fn refuse(
     head: &Parts,
     on_upgrade: Option<OnUpgrade>,
@@ -338,7 +336,7 @@ fn note_refusal(site: &Site, mounted: &MountedDialect, refused: &Refused, addres
     note(site, mounted, refused.refusal.label(), detail, Some(address));
 }
 
-/// Counts and logs that a connection is refused. At capacity the operator may have to do something.
+/// Counts and logs a refused connection. At capacity the operator may have to act.
 fn note(
     site: &Site,
     mounted: &MountedDialect,
@@ -357,18 +355,18 @@ fn note(
     });
 }
 
-/// Sends a close frame and hangs up, for clients that cannot read an HTTP answer.
+/// Sends a close frame and closes, for clients that cannot read an HTTP response.
 async fn turn_away(upgraded: Upgraded, close_frame: &[u8]) {
     let mut socket = TokioIo::new(upgraded);
     let saying = async {
         socket.write_all(close_frame).await?;
         socket.shutdown().await?;
-        // Closing while something is unread would reset the connection, and the client might not see the frame.
+        // Closing with unread data would reset the connection, and the client might not receive the frame.
         let mut rest = [0; 512];
         while socket.read(&mut rest).await? > 0 {}
         std::io::Result::Ok(())
     };
-    // However it ends, the socket is closed.
+    // The socket is closed in any case.
     let _ = tokio::time::timeout(HANG_UP, saying).await;
 }
 

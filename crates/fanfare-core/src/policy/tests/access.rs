@@ -253,7 +253,7 @@ fn every_verdict_and_answer() {
         "a rule decides"
     );
 
-    let told = channel(CHANNELS[3]); // carries the messages of CHANNELS[6], a room
+    let carrier = channel(CHANNELS[3]); // carries the messages of CHANNELS[6], a room
     let table = [
         // channel, room, both, at once
         (Allowed, Allowed, Allowed, Some(Allowed)),
@@ -270,7 +270,8 @@ fn every_verdict_and_answer() {
         for (first, second) in [(true, true), (true, false), (false, true), (false, false)] {
             let (access, script) = asking([(of_channel, first), (of_room, second)], true);
             let row = format!("{of_channel:?}/{first} {of_room:?}/{second}");
-            let Permission::Pending(mut open) = access.judge(alice.as_ref(), Action::Subscribe, &told) else {
+            let Permission::Pending(mut open) = access.judge(alice.as_ref(), Action::Subscribe, &carrier)
+            else {
                 panic!("{row}: the authorizer decides");
             };
             assert_eq!(now(access.ask(open.clone())), both, "{row}");
@@ -288,7 +289,7 @@ fn every_verdict_and_answer() {
                 (false, true) => assert_eq!(known, Some(of_room).filter(|own| !own.is_allowed()), "{row}"),
             }
             let (access, _) = asking([(of_channel, first), (of_room, second)], false);
-            let nobody = now(access.decide(alice.as_ref(), Action::Subscribe, &told));
+            let nobody = now(access.decide(alice.as_ref(), Action::Subscribe, &carrier));
             assert_eq!(nobody, Denied, "{row}: there is nobody to ask");
         }
     }
@@ -302,9 +303,9 @@ fn questions_asked_in_another_way() {
         ..options(&[])
     };
     let access = AccessControl::new(Policy::new(options), None);
-    let told = channel("messages.channel.project:1");
+    let carrier = channel("messages.channel.project:1");
     let who = who("alice");
-    let Permission::Pending(open) = access.judge(who.as_ref(), Action::Subscribe, &told) else {
+    let Permission::Pending(open) = access.judge(who.as_ref(), Action::Subscribe, &carrier) else {
         panic!("the authorizer decides");
     };
     for (answers, expected, asked) in [

@@ -8,7 +8,7 @@ use super::{load_text, pairs};
 /// (the listeners' addresses, the door's) → (which listeners accept both families, the problems)
 #[test]
 fn ports_in_both_families() {
-    let check = |binds: &[&str], door: &str, dual: &[bool], told: &[&str]| {
+    let check = |binds: &[&str], door: &str, dual: &[bool], problems: &[&str]| {
         let listener = |bind: &&str| format!("[[listener]]\nbind = {bind:?}\ndialects = []\n");
         let toml: String = binds.iter().map(listener).collect();
         let loaded = accepted(&toml, &[("FANFARE_RESP_BIND", door)]);
@@ -24,7 +24,7 @@ fn ports_in_both_families() {
             .iter()
             .map(|warning| warning.text.as_str())
             .collect();
-        assert_eq!(texts, told, "{binds:?} {door:?}");
+        assert_eq!(texts, problems, "{binds:?} {door:?}");
     };
     check(&["[::]:1"], "off", &[true], &[]);
     check(&["[::]:1", "0.0.0.0:2"], "off", &[true, true], &[]);

@@ -122,11 +122,11 @@ fn configured_listeners_stay() {
             ["127.0.0.1:3000 feed", "127.0.0.1:3001 notify"]
         );
         let file = loaded.file.as_ref().unwrap().display().to_string();
-        let told = loaded
+        let warnings = loaded
             .warnings
             .iter()
             .map(|warning| warning.to_string().replace(&file, "FILE"));
-        assert_eq!(told.collect::<Vec<_>>(), expected, "{env:?}");
+        assert_eq!(warnings.collect::<Vec<_>>(), expected, "{env:?}");
     };
     check(
         &[("FEED_PORT", "4000")],

@@ -19,7 +19,7 @@ use super::{
     Failure, Fields, PROVING, SENT,
 };
 
-/// This family's part of what describes the server.
+/// This family's part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(
     tags((name = "Accounts", description = "Users and their tokens; on every listener.")),
@@ -32,7 +32,7 @@ use super::{
 )]
 pub(in crate::http) struct Api;
 
-/// What the routes that take a body may answer in place of what was asked for.
+/// The refusals of routes with a body.
 pub(super) struct Sent;
 
 impl IntoResponses for Sent {
@@ -41,7 +41,7 @@ impl IntoResponses for Sent {
     }
 }
 
-/// What the routes that take an access token may answer in place of what was asked for.
+/// The refusals of routes with an access token.
 pub(super) struct Proving;
 
 impl IntoResponses for Proving {
@@ -63,7 +63,7 @@ pub(super) fn failed(failure: &Failure) -> Reply {
     reply::json(failure.status(), &body)
 }
 
-/// Who is to become a user.
+/// A registration.
 #[derive(Serialize, ToSchema)]
 struct Registration<'a> {
     #[schema(format = Email)]
@@ -85,7 +85,7 @@ impl<'a> Registration<'a> {
     }
 }
 
-/// Makes a user.
+/// Registers a user.
 #[utoipa::path(
     post,
     path = "/api/auth/register",
@@ -122,7 +122,7 @@ pub(in crate::http) async fn register(call: RouteCall<'_>) -> Result<Reply, Fail
     Ok(succeeded(StatusCode::CREATED, LoggedIn::of(&login)))
 }
 
-/// Who logs in.
+/// A login.
 // `log_in` reads it.
 #[derive(Serialize, ToSchema)]
 struct Credentials<'a> {
@@ -150,7 +150,7 @@ pub(in crate::http) async fn login(call: RouteCall<'_>) -> Result<Reply, Failure
     Ok(succeeded(StatusCode::OK, LoggedIn::of(&login)))
 }
 
-/// What a session goes on with.
+/// A refresh.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Renewal<'a> {
@@ -193,7 +193,7 @@ pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failu
     Ok(succeeded(StatusCode::OK, tokens))
 }
 
-/// Who the token is of.
+/// Returns the token's user.
 #[utoipa::path(
     get,
     path = "/api/auth/me",
@@ -249,7 +249,7 @@ struct Tokens<'a> {
     refresh_token: &'a str,
 }
 
-/// Whose token it is.
+/// The token's user.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Me)]
 struct Known<'a> {

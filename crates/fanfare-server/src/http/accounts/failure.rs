@@ -1,4 +1,4 @@
-//! What can go wrong with a request about accounts; the same for every family of routes.
+//! The failures of requests about accounts; the same for every family of routes.
 
 use std::time::Duration;
 
@@ -8,31 +8,31 @@ use http::{HeaderValue, StatusCode, header};
 use super::super::{body::Unread, caller::KEYS_UNAVAILABLE, rejection::RouteRejection, reply::Reply};
 use crate::auth::TokenError;
 
-/// When to ask again what too many ask for now.
+/// When to retry if too many clients ask for the same now.
 const SOON: Duration = Duration::from_secs(1);
-/// When to ask again while the database is away.
+/// When to retry while the database is unavailable.
 const LATER: Duration = Duration::from_secs(5);
 
-/// Why there is no better answer. No text of it repeats what the client sent.
+/// Why a request failed. No text of it repeats a client's value.
 #[derive(Debug)]
 pub(in crate::http) enum Failure {
     /// The request does not reach a handler.
     Rejected(RouteRejection),
-    /// The body did not come.
+    /// The body did not arrive.
     Unread(Unread),
-    /// The body is no JSON object.
+    /// The body is not a JSON object.
     NotAnObject,
     /// There is no access token.
     NoToken,
-    /// The access token proves nothing.
+    /// The access token is refused.
     BadToken(TokenError),
     /// The access token cannot be judged at the moment.
     KeysUnavailable,
-    /// The session is somebody else's.
+    /// The session is another user's.
     NotYours,
-    /// What is asked for is for admins.
+    /// The route is for admins.
     NotAdmin,
-    /// What was asked for was refused.
+    /// The accounts refused the request.
     Account(AccountError),
 }
 
@@ -49,7 +49,7 @@ impl Failure {
         }
     }
 
-    /// For people.
+    /// Returns the text for people.
     pub(super) fn message(&self) -> String {
         let text = match self {
             Self::Rejected(rejection) => return rejection.message().into_owned(),
@@ -61,7 +61,7 @@ impl Failure {
             Self::KeysUnavailable => KEYS_UNAVAILABLE,
             Self::NotYours => "a session is ended with a token of its own, or an admin's",
             Self::NotAdmin => "other users' sessions are shown to admins only",
-            // How it is kept, and what is wrong with that, is for the log.
+            // The database's problem goes to the log, and not to the client.
             Self::Account(AccountError::Storage(error)) if error.is_outage() => {
                 "accounts are not available at the moment"
             }
@@ -71,7 +71,7 @@ impl Failure {
         text.to_owned()
     }
 
-    /// The field that is wrong, and what is wrong with it.
+    /// Returns the wrong field, and the problem with it.
     pub(super) fn details(&self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Account(AccountError::Bad { field, issue }) => Some((field, issue)),
@@ -80,8 +80,8 @@ impl Failure {
         }
     }
 
-    /// `reply`, with the headers that go with this.
-    pub(super) fn tell(&self, mut reply: Reply) -> Reply {
+    /// Adds this failure's headers to `reply`.
+    pub(super) fn with_headers(&self, mut reply: Reply) -> Reply {
         let retry_after = match self {
             Self::Rejected(rejection) => return rejection.with_headers(reply),
             Self::NoToken | Self::BadToken(_) => {

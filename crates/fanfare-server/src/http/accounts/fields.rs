@@ -3,7 +3,7 @@
 use fanfare_accounts::AccountError;
 use fanfare_core::{RawObject, string};
 
-/// The fields that some route asks for.
+/// The fields that routes read.
 const ASKED_FOR: [&str; 9] = [
     "currentPassword",
     "email",
@@ -16,8 +16,8 @@ const ASKED_FOR: [&str; 9] = [
     "username",
 ];
 
-/// The fields of a JSON object that some route asks for; others are not looked at, and not kept while the request waits.
-/// Of a field that is there twice, the last counts; `null` is as good as not there.
+/// The fields of a JSON object that routes read; others are dropped. Of a duplicate field the last counts; `null`
+/// counts as missing.
 pub(super) struct Fields(Vec<(&'static str, Given)>);
 
 enum Given {
@@ -26,7 +26,7 @@ enum Given {
 }
 
 impl Fields {
-    /// The fields in `body`, if it is a JSON object.
+    /// Returns the fields in `body`, if it is a JSON object.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let object = RawObject::parse(std::str::from_utf8(body).ok()?).ok()?;
         let mut fields = Vec::new();
@@ -42,7 +42,7 @@ impl Fields {
         Some(Self(fields))
     }
 
-    /// A text that must be there. It may be empty.
+    /// Returns a required text. It may be empty.
     pub(super) fn text(&self, field: &'static str) -> Result<&str, AccountError> {
         self.optional_text(field)?.ok_or(AccountError::Bad {
             field,
@@ -50,7 +50,7 @@ impl Fields {
         })
     }
 
-    /// A text that may be missing, or `null`.
+    /// Returns an optional text, which may be missing or `null`.
     pub(super) fn optional_text(&self, field: &'static str) -> Result<Option<&str>, AccountError> {
         debug_assert!(ASKED_FOR.contains(&field), "{field}");
         match self.0.iter().find(|(name, _)| *name == field) {

@@ -1,7 +1,7 @@
 //! The routes of accounts: registering, logging in, and the end of a session.
 //!
-//! They come in two families, each as the clients of one protocol know it. What they do is the same, and so is what can
-//! go wrong ([`Failure`]); a family has its own names for fields, and its own form of an error.
+//! There are two families, each as the clients of one protocol know it. Both do the same and fail in the same ways
+//! ([`Failure`]); each has its own names for fields, and its own form of an error.
 
 pub(super) mod auth;
 mod failure;
@@ -31,7 +31,7 @@ use super::{
 };
 use crate::auth::{TokenError, Verified};
 
-/// What a route may answer in place of what was asked for, where it takes a body.
+/// The refusals of a route with a body.
 const SENT: &[(u16, &str)] = &[
     (400, "The body is not as it must be."),
     (403, "This server issues no tokens."),
@@ -43,7 +43,7 @@ const SENT: &[(u16, &str)] = &[
     (503, "The server stops, or the database is away."),
 ];
 
-/// What a route may answer in place of what was asked for, where it takes an access token.
+/// The refusals of a route with an access token.
 const PROVING: &[(u16, &str)] = &[
     (401, "No good token."),
     (429, "Too many requests."),
@@ -51,7 +51,7 @@ const PROVING: &[(u16, &str)] = &[
     (503, "The server stops, or the database is away."),
 ];
 
-/// The longest body, in bytes: much more than there is to say, so that a password which is too long is told so.
+/// The longest body, in bytes: far more than valid ones need, so that a password that is too long gets its own error.
 const MAX_BODY: usize = 2 << 20;
 
 /// A family of routes.
@@ -64,7 +64,7 @@ pub(super) enum Family {
 }
 
 impl Family {
-    /// Answers with what `handling` returns.
+    /// Replies with the result of `handling`.
     pub(super) async fn answer(self, handling: impl Future<Output = Result<Reply, Failure>>) -> Reply {
         handling.await.unwrap_or_else(|failure| self.failed(&failure))
     }
@@ -74,11 +74,11 @@ impl Family {
             Self::Auth => auth::failed(failure),
             Self::Sessions => sessions::failed(failure),
         };
-        failure.tell(reply)
+        failure.with_headers(reply)
     }
 }
 
-/// The fields of a body, whatever its `Content-Type` says.
+/// Returns the fields of a body, whatever its `Content-Type`.
 async fn read(sent: RequestBody, site: &Site) -> Result<Fields, Failure> {
     let body = body::read_within(MAX_BODY, sent, site).await;
     let body = body.map_err(Failure::Unread)?;
@@ -86,7 +86,7 @@ async fn read(sent: RequestBody, site: &Site) -> Result<Fields, Failure> {
     Fields::parse(&body.bytes).ok_or_else(failure)
 }
 
-/// The login of a user who is called `name` in the field of that name.
+/// Logs in the user whose name is in the field `name`.
 async fn log_in(name: &'static str, call: RouteCall<'_>) -> Result<Login, Failure> {
     let client = call.client();
     let fields = read(call.body, call.site).await?;
@@ -103,7 +103,7 @@ fn user_agent(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::USER_AGENT)?.to_str().ok()
 }
 
-/// What the access token of a request says.
+/// Verifies the access token of a request.
 async fn prove(headers: &HeaderMap, site: &Site) -> Result<Verified, Failure> {
     let token = caller::bearer(headers).ok_or(Failure::NoToken)?;
     let verified = site.gate.verify(token).await;
@@ -132,8 +132,8 @@ async fn end_session(id: &str, site: &Arc<Site>) -> Result<(), Failure> {
     .await
 }
 
-/// Does something that ends the sessions it returns, and closes their connections on every node. It runs in a task of its
-/// own: a caller who hangs up must not leave a session that has ended and of which no node was told.
+/// Runs work that ends the sessions it returns, and closes their connections on every node. It runs in a task of its
+/// own: if the caller hangs up, every node must still receive the end of the sessions.
 async fn ending<F>(site: &Arc<Site>, work: impl FnOnce(Accounts) -> F + Send + 'static) -> Result<(), Failure>
 where
     F: Future<Output = Result<Vec<String>, AccountError>> + Send,
@@ -150,7 +150,7 @@ where
     Ok(())
 }
 
-/// A time as the database keeps it, as clients read it.
+/// Formats a time of the database for clients.
 fn time(millis: i64) -> String {
     timestamp(time_of(millis)).to_string()
 }

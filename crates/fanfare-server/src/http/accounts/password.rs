@@ -1,4 +1,4 @@
-//! `/api/auth/logout` and `/api/auth/password…`: the end of a session, and another password.
+//! `/api/auth/logout` and `/api/auth/password…`: the end of a session, and changes of the password.
 
 use fanfare_accounts::PasswordChange;
 use http::StatusCode;
@@ -15,12 +15,12 @@ use super::{
     auth::{Proving, Sent, succeeded},
 };
 
-/// Their part of what describes the server.
+/// These routes' part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(paths(logout, change, reset))]
 pub(in crate::http) struct Api;
 
-/// What there is to say of something that was done.
+/// The body of a success without data.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Done {}
 
@@ -42,7 +42,7 @@ pub(in crate::http) async fn logout(call: RouteCall<'_>) -> Result<Reply, Failur
     Ok(succeeded(StatusCode::OK, Done {}))
 }
 
-/// A password that its owner changes.
+/// A change of the user's own password.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Change<'a> {
@@ -72,7 +72,7 @@ struct Change<'a> {
             status = 503,
             description = "The server stops, the database is away, or too many passwords wait.",
             body = FailedError<'static>,
-            headers(("Retry-After" = u64, description = "When to ask again, in seconds, where that can be told.")),
+            headers(("Retry-After" = u64, description = "When to ask again, in seconds, if it is known.")),
         ),
     ),
     security(("bearer" = [])),
@@ -107,7 +107,7 @@ pub(in crate::http) async fn change(call: RouteCall<'_>) -> Result<Reply, Failur
     Ok(succeeded(StatusCode::OK, Done {}))
 }
 
-/// A password that is reset.
+/// A reset of a password.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Reset<'a> {
@@ -117,7 +117,7 @@ struct Reset<'a> {
     new_password: &'a str,
 }
 
-/// Resets a password with a token of one use. All sessions of its user end.
+/// Resets a password with a one-time token. All sessions of its user end.
 #[utoipa::path(
     post,
     path = "/api/auth/password/reset",

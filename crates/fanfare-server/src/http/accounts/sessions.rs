@@ -26,10 +26,10 @@ use super::{
 };
 use crate::auth::TokenError;
 
-/// The name of the session whose token asks.
+/// The name of the session of the request's token.
 const CURRENT: &str = "current";
 
-/// This family's part of what describes the server.
+/// This family's part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(
     tags((name = "Login sessions", description = "Logging in and out; on every listener.")),
@@ -37,7 +37,7 @@ const CURRENT: &str = "current";
 )]
 pub(in crate::http) struct Api;
 
-/// What the routes that take a body may answer in place of what was asked for.
+/// The refusals of routes with a body.
 struct Sent;
 
 impl IntoResponses for Sent {
@@ -46,7 +46,7 @@ impl IntoResponses for Sent {
     }
 }
 
-/// What the routes that take an access token may answer in place of what was asked for.
+/// The refusals of routes with an access token.
 struct Proving;
 
 impl IntoResponses for Proving {
@@ -66,7 +66,7 @@ pub(super) fn failed(failure: &Failure) -> Reply {
     )
 }
 
-/// For programs. There is one code for all that is better later.
+/// Returns the code for programs. All failures that are worth a retry have one code.
 fn code(failure: &Failure) -> &'static str {
     match failure {
         Failure::Rejected(RouteRejection::Draining) | Failure::KeysUnavailable => "SERVER_FULL",
@@ -102,7 +102,7 @@ struct LoginSession<'a> {
     /// The sid of its tokens.
     session_id: &'a str,
     user_id: &'a str,
-    /// What the client called itself at the login.
+    /// The User-Agent at the login.
     #[schema(required)]
     user_agent: Option<&'a str>,
     #[schema(format = DateTime)]
@@ -112,12 +112,12 @@ struct LoginSession<'a> {
     last_used_at: String,
     #[schema(format = DateTime)]
     expires_at: String,
-    /// It is the one whose token asks.
+    /// Whether it is the session of the request's token.
     current: bool,
 }
 
 impl<'a> LoginSession<'a> {
-    /// `own` is the session that asks.
+    /// Returns the view of a session; `own` is the session of the request's token.
     fn of(session: &'a Session, own: Option<&str>) -> Self {
         Self {
             session_id: &session.id,
@@ -131,9 +131,9 @@ impl<'a> LoginSession<'a> {
     }
 }
 
-/// The open sessions of the caller, the one used last first.
+/// The open sessions of the caller, the last used first.
 //
-// Or of the user that an admin asks for.
+// An admin may ask for another user's.
 #[utoipa::path(
     get,
     path = "/sessions",
@@ -168,7 +168,7 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, Failure>
     Ok(reply::json(StatusCode::OK, &sessions))
 }
 
-/// Who logs in.
+/// A login.
 // `log_in` reads it.
 #[derive(Serialize, ToSchema)]
 struct Credentials<'a> {
@@ -212,7 +212,7 @@ struct Opened<'a> {
     user: Who<'a>,
 }
 
-/// Who has logged in.
+/// The logged-in user.
 #[derive(Serialize, ToSchema)]
 struct Who<'a> {
     id: &'a str,
@@ -221,7 +221,7 @@ struct Who<'a> {
     roles: &'a [String],
 }
 
-/// How the access token is sent.
+/// The scheme of the access token.
 #[derive(Serialize, ToSchema)]
 enum TokenType {
     Bearer,
@@ -244,13 +244,13 @@ impl<'a> Opened<'a> {
     }
 }
 
-/// What a session goes on with.
+/// A refresh.
 #[derive(Serialize, ToSchema)]
 struct Renewal<'a> {
     refresh_token: &'a str,
 }
 
-/// A fresh access token. The refresh token stays: there is no field for another.
+/// A fresh access token. The refresh token stays, because this family has no field for a new one.
 #[derive(Serialize, ToSchema)]
 struct Renewed<'a> {
     access_token: &'a str,
@@ -260,7 +260,7 @@ struct Renewed<'a> {
     token_type: TokenType,
 }
 
-/// A new access token.
+/// Returns a new access token.
 #[utoipa::path(
     post,
     path = "/sessions/refresh",
@@ -295,7 +295,7 @@ pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failu
 
 /// Ends a login session: its tokens are refused on every node, its connections are closed.
 //
-// For who holds its token, and for admins.
+// For the holder of its token, and for admins.
 #[utoipa::path(
     delete,
     path = "/sessions/{session_id}",

@@ -1,4 +1,4 @@
-//! What is answered where an account, a login or a token is refused.
+//! The replies to refused accounts, logins and tokens.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::auth::TokenError;
 
-/// The status and the body of an answer, and when to ask again.
+/// Returns the status and the body of a reply, and when to retry.
 async fn answered(family: Family, failure: &Failure) -> (u16, Value, Option<String>) {
     let reply = family.failed(failure);
     let retry_after = reply.headers().get(header::RETRY_AFTER);

@@ -1,4 +1,4 @@
-//! `GET /api/v1/channels`: the channels that somebody is subscribed to by exactly that name, on any node.
+//! `GET /api/v1/channels`: the channels with exact subscriptions, on any node.
 
 use http::StatusCode;
 use serde::Serialize;
@@ -16,23 +16,23 @@ use super::{
 struct Page<'a> {
     #[schema(inline)]
     channels: Vec<Channel<'a>>,
-    /// For the next page; null on the last.
+    /// The cursor of the next page; null on the last.
     #[schema(required)]
     next_cursor: Option<&'a str>,
-    /// True where not every node has answered, or the broker was away; else not there.
+    /// True if a node has not answered, or the broker was unavailable; otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     degraded: Option<Always<true>>,
 }
 
-/// A channel, and how many are subscribed to it.
+/// A channel, and the number of its subscribers.
 #[derive(Serialize, ToSchema)]
 struct Channel<'a> {
     name: &'a str,
     connections: u64,
 }
 
-/// The channels that somebody is subscribed to by exactly that name, on any node.
+/// The channels with exact subscriptions, on any node.
 #[utoipa::path(
     get,
     path = "/api/v1/channels",

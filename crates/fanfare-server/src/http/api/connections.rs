@@ -1,4 +1,4 @@
-//! `GET /api/v1/connections` and `DELETE /api/v1/connections/{id}`: who is connected, on any node, and an end to that.
+//! `GET /api/v1/connections` and `DELETE /api/v1/connections/{id}`: lists connections on any node, and ends one.
 
 use std::{
     net::IpAddr,
@@ -26,24 +26,24 @@ use super::{
 #[derive(Serialize, ToSchema)]
 struct Page<'a> {
     connections: Vec<Connection<'a>>,
-    /// For the next page; null on the last.
+    /// The cursor of the next page; null on the last.
     #[schema(required)]
     next_cursor: Option<Uuid>,
-    /// True where not every node has answered, or the broker was away; else not there.
+    /// True if a node has not answered, or the broker was unavailable; otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     degraded: Option<Always<true>>,
 }
 
-/// A connection, on whichever node.
+/// A connection, on any node.
 #[derive(Serialize, ToSchema)]
 struct Connection<'a> {
     id: Uuid,
     dialect: &'a str,
-    /// Who it proved to be.
+    /// The verified user.
     #[schema(required)]
     user: Option<&'a str>,
-    /// What it is called, where connections have names.
+    /// The connection's name, if connections of its dialect have names.
     #[schema(required)]
     name: Option<&'a str>,
     /// The client's IP address.
@@ -115,14 +115,14 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
     tag = "Service API",
     params(("id" = Uuid, Path, description = "The connection's id.")),
     responses(
-        (status = 204, description = "It was closed with 1008 and told: closed by an administrator."),
+        (status = 204, description = "It was closed with 1008 and the reason: closed by an administrator."),
         Refused,
         (status = 404, description = "There is no such connection.", body = ApiError<'static>),
         (
             status = 503,
             description = "Not every node has answered, so it may be on one that has not; or the server is stopping.",
             body = ApiError<'static>,
-            headers(("Retry-After" = u64, description = "When to ask again, in seconds, where that can be told.")),
+            headers(("Retry-After" = u64, description = "When to ask again, in seconds, if it is known.")),
         ),
     ),
     security(("apiKey" = []), ("bearer" = []), ()),

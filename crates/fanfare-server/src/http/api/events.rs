@@ -19,40 +19,40 @@ use super::{
     Refused, Reply, api_error, degraded, invalid, reply,
 };
 
-/// What is answered to a publisher.
+/// The reply to a publisher.
 #[derive(Serialize, ToSchema)]
 struct Published {
     /// The events' ids, in order.
     ids: Vec<Uuid>,
     /// Connections on all nodes to which an event was queued.
     recipients: u64,
-    /// What became of each event, in the order of ids.
+    /// The delivery of each event, in the order of ids.
     receipts: Vec<Delivery>,
-    /// True where not every node has answered, or the broker was away; else not there.
+    /// True if a node has not answered, or the broker was unavailable; otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     degraded: Option<Always<true>>,
-    /// True where the whole request is a repeat: each of its ids had been published before, and nothing was published now;
-    /// else not there.
+    /// True if the whole request is a repeat: each of its ids had been published before, and nothing was published now.
+    /// Otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     duplicate: Option<Always<true>>,
 }
 
-/// What became of one event.
+/// The delivery of one event.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Receipt)]
 struct Delivery {
-    /// Connections that should have it.
+    /// Connections that the event is for.
     matched: u64,
     /// Connections to which it was queued.
     queued: u64,
-    /// Connections that could not take it, since their queue was full.
+    /// Connections whose queue was full.
     dropped: u64,
-    /// Nodes that it was brought to, to look for such connections.
+    /// Nodes that received it.
     nodes: u32,
-    /// True where this request did not publish the event: its id had been published before, or stands twice in the list;
-    /// else not there. The other fields are those of the first time.
+    /// True if this request did not publish the event: its id had been published before, or stands twice in the list.
+    /// Otherwise absent. The other fields are those of the first publication.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     duplicate: Option<Always<true>>,
@@ -82,9 +82,10 @@ impl Published {
 
 /// Publishes one event, or a list of them: all or nothing.
 ///
-/// An event whose id was published in the last ten minutes is not published again. The answer is then that of the first
-/// time with duplicate: true; it counts no connections where the first came on the Redis channel fanfare:events of a real
-/// Redis. In a list, each repeat is marked in its receipt, and the whole answer where all of them are repeats.
+/// An event whose id was published in the last ten minutes is not published again. The reply is then that of the first
+/// publication with duplicate: true; it counts no connections if the first one arrived on the Redis channel
+/// fanfare:events of a real Redis. In a list, each repeat is marked in its receipt, and the whole reply if all of them
+/// are repeats.
 #[utoipa::path(
     post,
     path = "/api/v1/events",

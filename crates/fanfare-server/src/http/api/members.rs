@@ -1,4 +1,4 @@
-//! `GET /api/v1/channels/{name}/presence`: who is in a room, on any node.
+//! `GET /api/v1/channels/{name}/presence`: the members of a room, on any node.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -21,10 +21,10 @@ struct Page<'a> {
     channel: &'a str,
     #[schema(inline)]
     members: Vec<Member<'a>>,
-    /// For the next page; null on the last.
+    /// The cursor of the next page; null on the last.
     #[schema(required)]
     next_cursor: Option<&'a str>,
-    /// False where not every node has answered, or the broker was away.
+    /// False if a node has not answered, or the broker was unavailable.
     complete: bool,
 }
 
@@ -32,18 +32,18 @@ struct Page<'a> {
 #[derive(Serialize, ToSchema)]
 struct Member<'a> {
     user: &'a str,
-    /// What to call the user: the id, where the token has no name.
+    /// The display name; the id, if the token has none.
     username: &'a str,
     /// The user's connections in the room.
     connections: u64,
     /// The nodes that hold them.
     nodes: u64,
-    /// When the user came.
+    /// When the user's first connection joined.
     #[schema(format = DateTime)]
     since: String,
 }
 
-/// Who is in a room, on any node.
+/// The members of a room, on any node.
 #[utoipa::path(
     get,
     path = "/api/v1/channels/{name}/presence",

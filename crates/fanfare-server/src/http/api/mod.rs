@@ -1,4 +1,4 @@
-//! The API for services, `/api/v1`. A file for each resource; errors have one form: a stable code for programs, a
+//! The API for services, `/api/v1`: a file for each resource. Errors have one form: a stable code for programs, and a
 //! message for people.
 
 pub(super) mod channels;
@@ -24,7 +24,7 @@ use super::{
     reply::{self, Reply, api_error},
 };
 
-/// This API's part of what describes the server.
+/// This API's part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(
     tags((
@@ -45,12 +45,12 @@ use super::{
 )]
 pub(super) struct Api;
 
-/// What each of these routes may answer in place of what was asked for.
+/// The refusals of each of these routes.
 struct Refused;
 
 impl IntoResponses for Refused {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let mut told = challenging(refusals::<ApiError<'_>>(&[
+        let mut responses = challenging(refusals::<ApiError<'_>>(&[
             (400, "Something in the request is not as it must be."),
             (401, "No API key, and no admin's token."),
             (403, "The API key does not have the scope that is needed."),
@@ -60,18 +60,18 @@ impl IntoResponses for Refused {
                 "The server is starting or stopping, or no API key was sent and the database is away since the start.",
             ),
         ]));
-        if let Some(RefOr::T(unauthorized)) = told.get_mut("401")
+        if let Some(RefOr::T(unauthorized)) = responses.get_mut("401")
             && let Some(content) = unauthorized.content.get_mut(reply::JSON)
         {
             let error =
                 json!({ "code": "INVALID_TOKEN", "message": "an API key is required", "details": {} });
             content.example = Some(json!({ "error": error }));
         }
-        told
+        responses
     }
 }
 
-/// What an answer says of itself if not every node has had a part in it, or the broker was away.
+/// Returns the mark of an incomplete reply: a node has not answered, or the broker was unavailable.
 fn degraded(complete: bool) -> Option<Always<true>> {
     (!complete).then_some(Always)
 }

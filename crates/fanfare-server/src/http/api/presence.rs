@@ -16,7 +16,7 @@ struct Presence<'a> {
     user: &'a str,
     online: bool,
     connections: u64,
-    /// True where not every node has answered, or the broker was away; else not there.
+    /// True if a node has not answered, or the broker was unavailable; otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     degraded: Option<Always<true>>,

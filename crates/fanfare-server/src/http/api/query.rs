@@ -1,14 +1,14 @@
-//! Query parameters of the service API: each at most once, and none that is not known.
+//! Query parameters of the service API: each at most once, and no unknown one.
 
 use std::borrow::Cow;
 
 use utoipa::IntoParams;
 
-/// Results in one page.
+/// The default number of results in one page.
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 
-/// The parameter `limit`, as it is described; [`Query::limit`] reads it.
+/// The description of the parameter `limit`; [`Query::limit`] reads it.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it is only described")]
@@ -25,7 +25,7 @@ impl<'a> Query<'a> {
     /// Reads `text`, which may have the parameters called `known`.
     ///
     /// # Errors
-    /// What is wrong, in words.
+    /// The problem, as a text.
     pub(in crate::http) fn read(text: &'a str, known: &[&str]) -> Result<Self, String> {
         let mut found: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
@@ -51,10 +51,10 @@ impl<'a> Query<'a> {
         self.get(name).map(Into::into)
     }
 
-    /// The parameter `limit`, from 1 to 1,000; 100 where it is not there.
+    /// Returns the parameter `limit`, from 1 to 1,000; 100 by default.
     ///
     /// # Errors
-    /// What is wrong, in words.
+    /// The problem, as a text.
     pub(in crate::http) fn limit(&self) -> Result<usize, String> {
         let Some(text) = self.get("limit") else {
             return Ok(DEFAULT_LIMIT);

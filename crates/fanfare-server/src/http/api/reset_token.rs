@@ -1,4 +1,4 @@
-//! `POST /api/v1/users/{id}/reset-token`: a token to reset a user's password with, for the operator's own mail.
+//! `POST /api/v1/users/{id}/reset-token`: a token that resets a user's password, for the operator's own mail.
 
 use fanfare_accounts::{AccountError, storage::time_of};
 use fanfare_core::{UserId, timestamp};
@@ -11,7 +11,7 @@ use super::{
     Refused, Reply, api_error, invalid, reply,
 };
 
-/// A token of one use.
+/// A one-time token.
 #[derive(Serialize, ToSchema)]
 struct ResetToken<'a> {
     /// For `POST /api/auth/password/reset`.
@@ -20,7 +20,7 @@ struct ResetToken<'a> {
     expires_at: String,
 }
 
-/// Makes a token that resets a user's password: once, within an hour. The one made before is of no use then.
+/// Creates a token that resets a user's password: once, within an hour. It replaces an earlier one.
 #[utoipa::path(
     post,
     path = "/api/v1/users/{id}/reset-token",

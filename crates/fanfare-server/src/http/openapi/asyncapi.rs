@@ -1,4 +1,4 @@
-//! `GET /asyncapi.json`: a channel for each dialect, with the messages that it has described.
+//! `GET /asyncapi.json`: a channel for each dialect, with its messages.
 
 use std::sync::LazyLock;
 
@@ -31,7 +31,7 @@ pub(super) static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     document
 });
 
-/// Where a dialect is served unless something else is configured.
+/// Returns where a dialect is served by default.
 fn server(kind: &dyn DialectKind) -> Value {
     let (name, binds) = (kind.name(), kind.defaults().binds);
     let port = binds

@@ -1,4 +1,4 @@
-//! What all groups of routes share: the document's head, the ways to prove oneself, and the forms of errors.
+//! The shared part of the document: its head, the ways to authenticate, and the forms of errors.
 
 use utoipa::{
     Modify, OpenApi, ToSchema,
@@ -11,7 +11,7 @@ use utoipa::{
 
 use crate::http::forms::{ApiError, FailedError, PlainError};
 
-/// The document before any group of routes is in it.
+/// The document without any group of routes.
 #[derive(OpenApi)]
 #[openapi(
     components(schemas(PlainError<'static>, ApiError<'static>, FailedError<'static>, UpgradeError)),
@@ -60,7 +60,7 @@ impl Modify for Head {
     }
 }
 
-/// Why nobody was let in; dialects add their forms.
+/// A refused upgrade; dialects add their forms.
 struct UpgradeError;
 
 impl utoipa::PartialSchema for UpgradeError {

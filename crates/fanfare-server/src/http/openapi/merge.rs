@@ -1,8 +1,8 @@
-//! Documents out of parts. What two parts say of one object is said of it together.
+//! Merges the parts of a document; what two parts have about one object is joined.
 
 use serde_json::Value;
 
-/// One document out of `parts`, of which some may be null.
+/// Returns one document from `parts`, some of which may be null.
 pub(super) fn merged(parts: impl Iterator<Item = Value>) -> Value {
     let mut document = Value::Object(serde_json::Map::new());
     for part in parts.filter(|part| !part.is_null()) {
@@ -11,7 +11,7 @@ pub(super) fn merged(parts: impl Iterator<Item = Value>) -> Value {
     document
 }
 
-/// Puts `more` into `into`: objects are joined, lists get the items that they lack, all else is replaced.
+/// Merges `more` into `into`: objects are joined, lists get the missing items, everything else is replaced.
 pub(super) fn merge(into: &mut Value, more: Value) {
     match (into, more) {
         (Value::Object(into), Value::Object(more)) => {

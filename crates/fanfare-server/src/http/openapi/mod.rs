@@ -1,7 +1,7 @@
-//! What describes this server: `/openapi.json` its routes, `/asyncapi.json` the messages of its dialects, `/docs` both
-//! as a page. The first is made of the code: each group of routes is described beside its handlers, by the types that
-//! they answer with, and each dialect describes its own; here the parts are put together. Every listener shows all of
-//! them, since a reader looks for what there is, not for where it is.
+//! The descriptions of this server: `/openapi.json` of its routes, `/asyncapi.json` of its dialects' messages, and
+//! `/docs`, both as a page. The first is generated from the code: each group of routes is described beside its
+//! handlers, by the types of their replies, and each dialect describes its own routes. Every listener serves the whole
+//! document, because a reader looks for what exists, not for where it is.
 
 mod asyncapi;
 mod base;
@@ -23,7 +23,7 @@ use super::{
     reply::{self, Reply},
 };
 
-/// This group's own part.
+/// This group's part.
 #[derive(OpenApi)]
 #[openapi(
     tags(
@@ -60,7 +60,7 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     document
 });
 
-/// The whole in a few words.
+/// A one-line summary.
 const SUMMARY: &str = "A realtime server: every client in the protocol it already speaks.";
 
 /// This document.
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::http::routes::TABLE;
 
-    /// All objects within `value`, itself included.
+    /// Calls `visit` for all objects in `value`, itself included.
     fn each(value: &Value, visit: &mut impl FnMut(&serde_json::Map<String, Value>)) {
         match value {
             Value::Object(object) => {

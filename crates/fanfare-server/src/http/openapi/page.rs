@@ -1,5 +1,5 @@
-//! `GET /docs`: both documents as a page that tries out requests. It is made of three files of ours and loads nothing
-//! from elsewhere, so that it works where there is no other network.
+//! `GET /docs`: both documents as a page that can send requests. It has three files and loads nothing from elsewhere,
+//! so that it works without an internet connection.
 
 use http::{HeaderValue, StatusCode, header};
 
@@ -8,7 +8,7 @@ use super::{
     reply::{self, Reply},
 };
 
-/// Scripts, styles and requests of this server's own, and nothing else.
+/// Allows scripts, styles and requests of this server, and nothing else.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'",
@@ -33,12 +33,12 @@ pub(in crate::http) fn docs() -> Reply {
     file("text/html; charset=utf-8", include_str!("page.html"))
 }
 
-/// What the page does.
+/// The page's script.
 pub(in crate::http) fn script() -> Reply {
     file("text/javascript; charset=utf-8", include_str!("page.js"))
 }
 
-/// How the page looks.
+/// The page's style.
 pub(in crate::http) fn style() -> Reply {
     file("text/css; charset=utf-8", include_str!("page.css"))
 }

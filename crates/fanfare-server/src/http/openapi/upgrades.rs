@@ -1,10 +1,10 @@
-//! The paths that WebSocket clients connect to, as routes: one for each path, since several dialects may share it.
+//! The WebSocket paths as routes: one for each path, because several dialects may share it.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// The part of the document with a route for each address among the `channels` of all dialects.
+/// Returns a part with a route for each address among the `channels` of all dialects.
 pub(super) fn routes(channels: &Value) -> Value {
     let mut by_path: BTreeMap<&str, Vec<(&str, &Value)>> = BTreeMap::new();
     for (name, channel) in channels.as_object().into_iter().flatten() {
@@ -45,7 +45,7 @@ fn operation(path: &str, dialects: &[(&str, &Value)]) -> Value {
     })
 }
 
-/// The query parameters of all these dialects, each once.
+/// Returns the query parameters of all these dialects, each once.
 fn parameters(dialects: &[(&str, &Value)]) -> Vec<Value> {
     let mut all: BTreeMap<&str, Value> = BTreeMap::new();
     for (dialect, channel) in dialects {

@@ -96,12 +96,12 @@ async fn client() {
         ],
     )
     .await;
-    let told = house(&[], |_| {})
+    let reply = house(&[], |_| {})
         .answer("CLIENT SETNAME ann\nCLIENT INFO\n")
         .await;
     assert!(
-        told.contains("id=1 addr=192.0.2.1:1234 name=ann age=0 "),
-        "{told}"
+        reply.contains("id=1 addr=192.0.2.1:1234 name=ann age=0 "),
+        "{reply}"
     );
     let help = house(&[], |_| {}).answer("CLIENT HELP\n").await;
     assert!(
@@ -301,7 +301,7 @@ async fn logging_in() {
     let then_refused = format!("{WRONGPASS}{NOAUTH}");
     let out_again = format!("+OK\n+RESET\n{NOAUTH}");
     let still_in = format!("+OK\n{WRONGPASS}+PONG\n");
-    let told = "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> \
+    let reply = "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> \
                 AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol \
                 version at the same time\n";
     check(
@@ -327,7 +327,7 @@ async fn logging_in() {
             ("AUTH password x\nPING", &then_refused),
             ("AUTH password\nAUTH wrong\nPING", &still_in),
             ("AUTH password\nRESET\nPING", &out_again),
-            ("HELLO 3", told),
+            ("HELLO 3", reply),
             ("HELLO 3 AUTH default wrong\nPING", &then_refused),
             ("HELLO 3 AUTH default password", &hello_3),
             (
