@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use bytes::BytesMut;
 use fanfare_core::{ListenMessage, ListenPlan};
 use fanfare_ws::{Opcode, encode};
 use memchr::memmem;
@@ -35,27 +36,72 @@ pub(crate) struct Upgrade {
     frames: Vec<u8>,
     /// The number of confirmations to wait for.
     confirmations: usize,
-    classify: fn(&str) -> ListenMessage,
+    recognise: Recognise,
+}
+
+/// How a client recognises a confirmation.
+#[derive(Debug, Clone)]
+enum Recognise {
+    /// As its dialect does.
+    Classify(fn(&str) -> ListenMessage),
+    /// By a text in it.
+    Containing(Vec<u8>),
+}
+
+impl Recognise {
+    fn classify(&self, message: &[u8]) -> ListenMessage {
+        match self {
+            Self::Classify(classify) => classify(&String::from_utf8_lossy(message)),
+            Self::Containing(text) if memmem::find(message, text).is_some() => ListenMessage::Confirmed,
+            Self::Containing(_) => ListenMessage::Other,
+        }
+    }
 }
 
 impl Upgrade {
     /// Returns a client that follows `plan` at `address`.
     pub(crate) fn new(address: SocketAddr, plan: &ListenPlan) -> Self {
-        let framed = |text: &String| encode::masked_frame(Opcode::Text, text.as_bytes(), [1, 2, 3, 4]);
         Self {
-            request: request(address, &plan.target),
-            frames: plan.frames.iter().flat_map(framed).collect(),
+            request: request(address, &plan.target, &[]),
+            frames: plan
+                .frames
+                .iter()
+                .flat_map(|text| frame(Opcode::Text, text.as_bytes()))
+                .collect(),
             confirmations: plan.confirmations,
-            classify: plan.classify,
+            recognise: Recognise::Classify(plan.classify),
+        }
+    }
+
+    /// Returns a client that sends `headers` with its request, then `frames`, and waits for a message with
+    /// `confirmation` in it.
+    pub(crate) fn scripted(
+        address: SocketAddr,
+        target: &str,
+        headers: &[String],
+        frames: Vec<u8>,
+        confirmation: Option<Vec<u8>>,
+    ) -> Self {
+        Self {
+            request: request(address, target, headers),
+            frames,
+            confirmations: usize::from(confirmation.is_some()),
+            recognise: Recognise::Containing(confirmation.unwrap_or_default()),
         }
     }
 }
 
-/// Returns the request that a browser would send for `target`.
-fn request(address: SocketAddr, target: &str) -> Vec<u8> {
+/// Returns a client's frame.
+pub(crate) fn frame(opcode: Opcode, payload: &[u8]) -> BytesMut {
+    encode::masked_frame(opcode, payload, [1, 2, 3, 4])
+}
+
+/// Returns the request that a browser would send for `target`, with `headers` besides.
+fn request(address: SocketAddr, target: &str, headers: &[String]) -> Vec<u8> {
+    let headers: String = headers.iter().flat_map(|line| [line, "\r\n"]).collect();
     format!(
         "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZmFuZmFyZSBiZW5jaG1hcg==\r\n\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZmFuZmFyZSBiZW5jaG1hcg==\r\n{headers}\r\n"
     )
     .into_bytes()
 }
@@ -88,7 +134,7 @@ async fn be_confirmed(
             }
             continue;
         };
-        match (upgrade.classify)(&String::from_utf8_lossy(text)) {
+        match upgrade.recognise.classify(text) {
             ListenMessage::Confirmed => left -= 1,
             ListenMessage::Refused(words) => return Err(format!("subscribing: {words}")),
             ListenMessage::Event | ListenMessage::Other => {}
@@ -118,7 +164,7 @@ async fn ask(socket: &mut TcpStream, request: &[u8]) -> Result<Vec<u8>, String> 
 
 /// Makes the closing handshake (RFC 6455, section 7.1.1): sends a close frame, then reads to the end of the stream.
 pub(crate) async fn close(mut socket: TcpStream) -> Result<(), String> {
-    let goodbye = encode::masked_frame(Opcode::Close, &1000_u16.to_be_bytes(), [1, 2, 3, 4]);
+    let goodbye = frame(Opcode::Close, &1000_u16.to_be_bytes());
     let mut rest = Vec::new();
     let closed = async {
         socket.write_all(&goodbye).await?;

@@ -62,6 +62,11 @@ impl Tally {
         self.units.get()
     }
 
+    /// Returns the bytes that arrived since the start.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
     /// Waits until `units` have arrived in total.
     ///
     /// # Errors
@@ -125,15 +130,28 @@ pub(crate) struct Crowd {
 impl Crowd {
     /// Opens a WebSocket connection for each of `upgrades`; on return all of them listen.
     pub(crate) async fn upgrade(address: SocketAddr, upgrades: &[Upgrade]) -> Result<Self, String> {
+        Self::upgrade_counted(address, upgrades, |_| FrameCounter::default()).await
+    }
+
+    /// Does the same; connection `number` counts with what `counter` returns for it.
+    pub(crate) async fn upgrade_counted<C: Counter + 'static>(
+        address: SocketAddr,
+        upgrades: &[Upgrade],
+        counter: impl Fn(usize) -> C,
+    ) -> Result<Self, String> {
         let mut crowd = Self {
             tally: Tally::new(),
             listeners: JoinSet::new(),
         };
-        let mut sockets = stream::iter(upgrades)
-            .map(|upgrade| client::upgrade(address, upgrade))
+        let mut sockets = stream::iter(upgrades.iter().enumerate())
+            .map(async |(number, upgrade)| {
+                client::upgrade(address, upgrade)
+                    .await
+                    .map(|opened| (number, opened))
+            })
             .buffer_unordered(CONCURRENCY);
-        while let Some((socket, early)) = sockets.try_next().await? {
-            crowd.add(socket, &early);
+        while let Some((number, (socket, early))) = sockets.try_next().await? {
+            crowd.add(socket, &early, counter(number));
         }
         Ok(crowd)
     }
@@ -148,14 +166,13 @@ impl Crowd {
             .map(|_| client::connect(address))
             .buffer_unordered(CONCURRENCY);
         while let Some(socket) = sockets.try_next().await? {
-            crowd.add(socket, &[]);
+            crowd.add(socket, &[], FrameCounter::default());
         }
         Ok(crowd)
     }
 
     /// Adds a connection. `early` arrived together with the response to the upgrade request.
-    fn add(&mut self, socket: TcpStream, early: &[u8]) {
-        let mut counter = FrameCounter::default();
+    fn add(&mut self, socket: TcpStream, early: &[u8], mut counter: impl Counter + 'static) {
         self.tally.count(counter.take(early), early.len());
         self.listeners
             .spawn_local(self.tally.clone().read(socket, counter));
@@ -171,7 +188,7 @@ impl Crowd {
 
     /// Checks that all frames so far had `len` bytes, headers included.
     pub(crate) fn check_frame_len(&self, len: usize) -> Result<(), String> {
-        let (frames, bytes) = (self.tally.units.get(), self.tally.bytes.get());
+        let (frames, bytes) = (self.tally.units.get(), self.tally.bytes());
         if bytes == frames * len as u64 {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! Handshakes: TCP, the upgrade with a token, the closing handshake.
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
 
 use tokio::task::JoinSet;
 
@@ -32,17 +32,24 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     for round in 0..options.rounds {
         options.progress("handshakes", round);
         let server = Server::start(options.shards, USERS, Listeners::Own).await?;
-        let (handshakes, spent) = measure(&server, options).await?;
+        let upgrades = server.upgrades(Listeners::Own, USERS)?;
+        let (handshakes, spent) = measure(server.clients, server.id(), upgrades, options.seconds).await?;
         server.stop().await?;
         record(&mut workload, handshakes, &spent);
     }
     Ok(vec![workload])
 }
 
-async fn measure(server: &Server, options: &Options) -> Result<(u64, Spent), String> {
+/// Opens and closes connections to the process `pid` at `address`, by each of `upgrades` in turn.
+pub(crate) async fn measure(
+    address: SocketAddr,
+    pid: u32,
+    upgrades: Vec<Upgrade>,
+    length: Duration,
+) -> Result<(u64, Spent), String> {
     let work = Rc::new(Work {
-        address: server.clients,
-        upgrades: server.upgrades(Listeners::Own, USERS)?,
+        address,
+        upgrades,
         next: Cell::new(0),
         is_over: Cell::new(false),
         done: Cell::new(0),
@@ -51,11 +58,11 @@ async fn measure(server: &Server, options: &Options) -> Result<(u64, Spent), Str
     for _ in 0..CONCURRENCY {
         workers.spawn_local(work.clone().repeat());
     }
-    tokio::time::sleep(options.seconds / 10).await; // the window opens when all workers are busy
+    tokio::time::sleep(length / 10).await; // the window opens when all workers are busy
     let before = work.done.get();
-    let window = Window::open(server.id())?;
+    let window = Window::open(pid)?;
     tokio::select! {
-        () = tokio::time::sleep(options.seconds) => {}
+        () = tokio::time::sleep(length) => {}
         Some(Ok(Err(error))) = workers.join_next() => return Err(error),
     }
     let (done, spent) = (work.done.get() - before, window.close()?);

@@ -4,6 +4,8 @@
 //! load generator, on one thread. CPU time and memory are the child's, as the kernel counts them, so that they are
 //! valid even if other programs use the machine.
 //!
+//! [`peer`] measures a server that already runs instead.
+//!
 //! The child is the program that this crate is linked into, started with `serve --config FILE`, `user disable` and
 //! `bench baseline`: the program must have these commands. This crate must never know how the server works inside. It
 //! uses sockets alone, and knows how dialects listen ([`fanfare_core::DialectKind::listen`]), how events look at the
@@ -43,6 +45,7 @@ mod login_times;
 mod logins;
 mod members;
 mod memory;
+pub mod peer;
 mod process;
 mod pulse;
 mod report;
@@ -120,12 +123,17 @@ impl Options {
 /// # Errors
 /// If something fails that would make the figures mean something else.
 pub fn run(options: &Options) -> Result<Report, String> {
-    raise_descriptor_limit(options.connections.unwrap_or(MOST_CONNECTIONS))?;
+    block_on(options.connections.unwrap_or(MOST_CONNECTIONS), measure(options))
+}
+
+/// Runs `measuring`, which opens so many `connections`, until it ends or is interrupted.
+fn block_on<T>(connections: usize, measuring: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    raise_descriptor_limit(connections)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
     LocalSet::new().block_on(&runtime, async {
         tokio::select! {
-            report = measure(options) => report,
+            measured = measuring => measured,
             // An interrupt must not leave a server running.
             signal = interrupted() => Err(signal.map_or_else(|error| error.to_string(), str::to_owned)),
         }

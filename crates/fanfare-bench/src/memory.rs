@@ -16,7 +16,7 @@ use crate::{
 
 const SIZES: [usize; 1] = [10_000];
 /// Connections opened before the measurement, so that one-time allocations are made.
-const WARM_UP: usize = 100;
+pub(crate) const WARM_UP: usize = 100;
 /// Connections that make a server not quite idle.
 const A_FEW: usize = 20;
 
@@ -100,7 +100,7 @@ async fn publish(event: &[u8], door: &mut Door, crowd: &Crowd) -> Result<(), Str
 }
 
 /// Returns a process's memory once it has stopped changing: allocators release free memory later, if at all.
-async fn settled(pid: u32) -> Result<Memory, String> {
+pub(crate) async fn settled(pid: u32) -> Result<Memory, String> {
     const STEP: Duration = Duration::from_millis(500);
     const STEADY_STEPS: usize = 4;
     const MOST_STEPS: usize = 40;

@@ -1,9 +1,9 @@
 //! `fanfare bench`.
 
-use std::time::Duration;
+use std::{fs, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
-use fanfare_bench::{Options, Subject};
+use fanfare_bench::{Options, Subject, peer};
 
 use super::{Failure, Global, Outcome, output};
 
@@ -28,6 +28,9 @@ pub(super) struct Bench {
     /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
+    /// What `peer` does, as JSON; bench/compare writes such files
+    #[arg(long, value_name = "FILE", required_if_eq("what", "peer"))]
+    plan: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -46,6 +49,8 @@ enum What {
     Handshakes,
     /// Logins: what a burst of 10,000 does to events, and how long a refusal takes
     Logins,
+    /// A server that already runs, of any kind that speaks WebSocket; needs --plan, and prints JSON
+    Peer,
     /// The process that `fanout` compares with
     #[value(hide = true)]
     Baseline,
@@ -68,6 +73,7 @@ impl Bench {
             What::Memory => vec![Subject::Memory],
             What::Handshakes => vec![Subject::Handshakes],
             What::Logins => vec![Subject::Logins],
+            What::Peer => return self.run_peer(),
             What::Baseline => return self.run_baseline(),
         };
         let options = Options {
@@ -83,6 +89,20 @@ impl Bench {
         } else {
             output::text(report);
         }
+        Ok(())
+    }
+
+    fn run_peer(&self) -> Outcome {
+        let failure = |error: String| Failure::Runtime(format!("peer: {error}"));
+        let file = self
+            .plan
+            .as_deref()
+            .ok_or_else(|| failure("--plan is missing".into()))?;
+        let read = fs::read(file).map_err(|error| failure(format!("{}: {error}", file.display())))?;
+        let plan =
+            serde_json::from_slice(&read).map_err(|error| failure(format!("{}: {error}", file.display())))?;
+        let outcome = peer::run(&plan).map_err(failure)?;
+        output::line(serde_json::to_string(&outcome).map_err(|error| failure(error.to_string()))?);
         Ok(())
     }
 

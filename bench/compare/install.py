@@ -1,0 +1,101 @@
+"""Installs peers into a folder of their own. Nothing outside of it changes, and what is there already stays."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+NODE_PACKAGES = ("ws", "socket.io")
+
+
+class Unavailable(Exception):
+    """A peer that cannot be had here."""
+
+
+def command(*words, cwd=None, env=None):
+    """Runs a command to its end. Returns what it printed."""
+    try:
+        done = subprocess.run(
+            [str(word) for word in words], cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )
+    except OSError as error:
+        raise Unavailable(f"{words[0]}: {error}") from error
+    if done.returncode:
+        raise Unavailable(f"{' '.join(map(str, words))}: {(done.stderr or done.stdout).strip()[-400:]}")
+    return done.stdout.strip()
+
+
+class Folder:
+    """Where peers are installed."""
+
+    def __init__(self, path, may_install=True):
+        self.path, self.may_install = pathlib.Path(path).resolve(), may_install
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def make(self, made, what, *words, **options):
+        """Runs a command that makes the file `made`, unless it is there."""
+        if made.exists():
+            return made
+        if not self.may_install:
+            raise Unavailable(f"{what} is not installed")
+        print(f"installing {what}", file=sys.stderr, flush=True)
+        command(*words, **options)
+        if not made.exists():
+            raise Unavailable(f"{what}: {' '.join(map(str, words))} did not make {made}")
+        return made
+
+    def node_modules(self, package):
+        """The folder with the npm package."""
+        given = os.environ.get("COMPARE_NODE_MODULES")
+        if given and (pathlib.Path(given) / package).exists():
+            return pathlib.Path(given)
+        modules = self.path / "npm" / "node_modules"
+        self.make(modules / package, package, "npm", "install", "--prefix", self.path / "npm", "--no-audit", "--no-fund", *NODE_PACKAGES)
+        return modules
+
+    def python(self, package):
+        """A Python interpreter that has the PyPI package."""
+        interpreter = self.path / "venv" / "bin" / "python"
+        self.make(interpreter, "a Python environment", sys.executable, "-m", "venv", self.path / "venv")
+        mark = self.path / "venv" / f".{package}"
+        if not mark.exists():
+            self.make(mark, package, "sh", "-c", f'"{interpreter}" -m pip install -q --disable-pip-version-check {package} && : >"{mark}"')
+        return interpreter
+
+    def debian(self, package, program):
+        """The path of a program of a Debian package and an environment for it: the system's own, or one that is unpacked here."""
+        for folder in (*os.environ.get("PATH", os.defpath).split(":"), "/usr/sbin"):
+            if (path := pathlib.Path(folder) / program).exists():
+                return path, os.environ
+        root = self.path / package
+        archives = root / "archives"
+        (archives / "partial").mkdir(parents=True, exist_ok=True)
+        # With what it depends on and the system lacks.
+        download = "apt-get -qq -y --no-install-recommends --download-only -o Debug::NoLocking=1"
+        script = f'{download} -o Dir::Cache::archives="$1" install {package} && for one in "$1"/*.deb; do dpkg -x "$one" "$2"; done'
+        path = self.make(root / "usr" / "sbin" / program, package, "sh", "-c", script, "sh", archives, root)
+        libraries = ":".join(str(path) for path in root.glob("*/lib/*-linux-gnu*")) + ":" + ":".join(map(str, root.glob("lib/*-linux-gnu*")))
+        return path, os.environ | {"LD_LIBRARY_PATH": libraries}
+
+    def axum(self):
+        """The program of the Cargo project beside this file."""
+        target = self.path / "axum"
+        build = ("cargo", "build", "--release", "--locked", "--manifest-path", HERE / "axum" / "Cargo.toml", "--target-dir", target)
+        return self.make(target / "release" / "compare-axum", "axum", *build)
+
+    def uwebsockets(self, source):
+        """A program with uWebSockets from a checkout of it, its submodule uSockets included; without TLS and compression."""
+        source = pathlib.Path(source).resolve()
+        sockets = source / "uSockets" / "src"
+        if not (sockets / "libusockets.h").exists():
+            raise Unavailable(f"{source} has no uSockets: git submodule update --init uSockets")
+        script = """
+            set -e; mkdir -p objects; cd objects
+            cc -O3 -flto -DLIBUS_NO_SSL -I "$1/uSockets/src" -c "$1"/uSockets/src/*.c "$1"/uSockets/src/eventing/*.c
+            c++ -O3 -flto -std=c++20 -DLIBUS_NO_SSL -DUWS_NO_ZLIB -I "$1/src" -I "$1/uSockets/src" "$2" *.o -o ../uwebsockets
+        """
+        root = self.path / "uwebsockets"
+        root.mkdir(exist_ok=True)
+        words = ("sh", "-c", script, "sh", source, HERE / "servers" / "uwebsockets.cpp")
+        return self.make(root / "uwebsockets", "uWebSockets", *words, cwd=root)

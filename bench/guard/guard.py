@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""Counts the instructions that the server needs for its commonest work, and fails if one of the counts has risen by 3 %.
+
+    cargo build --release && bench/guard/guard.py            # compares with baseline.json, and takes about two minutes
+    bench/guard/guard.py --write                             # makes the counts of this build the baseline
+
+Instructions are counted by valgrind's callgrind (`apt-get install valgrind`), so it does not matter what else the machine does. The counts
+are of user space alone: what the kernel does is not in them. A baseline holds for one version of rustc, because another one compiles
+differently. The program under test is FANFARE_BIN, else what cargo built last.
+"""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BASELINE = pathlib.Path(__file__).with_name("baseline.json")
+sys.path.insert(0, str(ROOT / "e2e" / "python"))
+from fanfare import Fanfare, binary, program, token, wait_until  # noqa: E402
+from wire import Resp, frame, upgrade_request  # noqa: E402
+
+ALLOWED_RISE = 0.03
+ROUNDS = 3  # the lowest count is the one least disturbed by timers
+AT_ONCE = 50  # what is sent with one write, so that waking up has little part in it
+START_TIMEOUT = 120  # under valgrind everything is some fifty times slower
+TIMEOUT = 120
+
+
+class Counted:
+    """A server under callgrind with one dialect."""
+
+    def __init__(self, dialect):
+        self.server = Fanfare(
+            log={"level": "warn"}, server={"shards": 1}, broker={"kind": "memory"},
+            wrapper=(program("valgrind", "valgrind"), "--tool=callgrind", "--separate-threads=yes", "--callgrind-out-file=counts", "-q"),
+            **{dialect: {"max_connections_per_ip": 0, "ping_interval": "12h", "ping_timeout": "24h"}},
+        )
+        self.server.config["listener"][0]["dialects"] = [dialect]
+
+    def __enter__(self):
+        self.server.spawn()
+        wait_until(self.is_up, START_TIMEOUT, "a server that is ready")
+        return self
+
+    def __exit__(self, *_):
+        self.server.kill()
+
+    def door(self):
+        """A publisher's connection. The server closes one whose first command takes ten seconds, which may be while it starts."""
+
+        def answering():
+            with contextlib.suppress(OSError, EOFError):
+                door = Resp(self.server.resp_port, TIMEOUT)
+                return door if door.call("PING") == "PONG" else None
+
+        return wait_until(answering, START_TIMEOUT, "a publisher's connection")
+
+    def is_up(self):
+        assert self.server.process.poll() is None, f"the server ended at its start:\n{self.server.log()}"
+        with contextlib.suppress(OSError):
+            return self.server.get("/readyz").status == 200
+
+    def control(self, action):
+        words = [program("valgrind", "callgrind_control"), action, str(self.server.process.pid)]
+        subprocess.run(words, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT)
+
+    def count(self, work, times):
+        """The instructions of one `work`, from so many, in the thread that does it: what others do has no part in it."""
+        found = []
+        for number in range(1, ROUNDS + 2):
+            self.control("--zero")
+            for _ in range(times):
+                work()
+            self.control("--dump")
+            dumps = [path.read_text() for path in self.server.folder.glob(f"counts.{number}-*")]
+            found.append(max(int(re.search(r"^totals: (\d+)", dump, re.M)[1]) for dump in dumps) / times)
+        return min(found[1:])  # in the first round it warms up
+
+    def connect(self, target):
+        peer = socket.create_connection(("127.0.0.1", self.server.port), TIMEOUT)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        peer.sendall(upgrade_request(target))
+        stream = peer.makefile("rb")
+        status = stream.readline()
+        assert b" 101 " in status, status
+        while stream.readline() != b"\r\n":
+            pass
+        return peer, stream
+
+
+def read_frame(stream):
+    """The payload of a frame of the server that is short."""
+    size = stream.read(2)[1]
+    return stream.read(int.from_bytes(stream.read(2), "big") if size == 126 else size)
+
+
+def deliveries():
+    """An event for everyone, one in flight: each delivery, its share of the event included."""
+    clients = 100
+    with Counted("notify") as counted:
+        streams = [counted.connect(f"/ws?token={token(f'u{number}')}")[1] for number in range(clients)]
+        message, door = json.dumps({"type": "score", "payload": "x" * 60}), counted.door()
+
+        def publish():
+            assert door.call("PUBLISH", "fanfare:everyone", message) == clients
+            for stream in streams:
+                read_frame(stream)
+
+        return counted.count(publish, 30) / clients
+
+
+def published_events():
+    """An event on a channel without subscribers, published at the Redis-protocol door."""
+    with Counted("notify") as counted:
+        message, door = json.dumps({"type": "score", "payload": "x" * 60}), counted.door()
+        many = door.encode("PUBLISH", "bench.nobody", message) * AT_ONCE
+
+        def publish():
+            door.raw(many)
+            assert [door.read() for _ in range(AT_ONCE)] == [0] * AT_ONCE
+
+        return counted.count(publish, 20) / AT_ONCE
+
+
+def frames_received():
+    """A message of a client to a topic that it alone subscribed to, and its delivery."""
+    with Counted("topics") as counted:
+        peer, stream = counted.connect("/ws")
+
+        def send(message, answer, times=1):
+            peer.sendall(frame(1, json.dumps(message).encode()) * times)
+            for _ in range(times):
+                reply = read_frame(stream)
+                assert answer in reply, reply
+
+        send({"type": "auth", "token": token("mia")}, b"auth_success")
+        send({"type": "subscribe", "topic": "bench.all"}, b"subscribed")
+        message = {"type": "message", "topic": "bench.all", "data": "x" * 60}
+        return counted.count(lambda: send(message, b"xxxx", AT_ONCE), 20) / AT_ONCE
+
+
+def handshakes():
+    """A connection with a token: the upgrade, and the closing handshake."""
+    with Counted("notify") as counted:
+        target = f"/ws?token={token('mia')}"
+
+        def come_and_go():
+            peer, stream = counted.connect(target)
+            peer.sendall(frame(8, (1000).to_bytes(2, "big")))
+            stream.read()  # to the end
+            stream.close()
+            peer.close()
+
+        return counted.count(come_and_go, 100)
+
+
+SCENARIOS = {"delivery": deliveries, "published event": published_events, "frame received": frames_received, "handshake": handshakes}
+
+
+def build():
+    """The compiler and the profile of the binary, for which a baseline holds."""
+    path = pathlib.Path(binary())
+    compiler = re.search(rb"rustc version (\d+\.\d+\.\d+)", path.read_bytes())
+    profile = next((part for part in path.parts if part in ("debug", "release")), "release")
+    return f"rustc {compiler[1].decode() if compiler else 'unknown'}, {profile}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="make the counts the baseline of this compiler and profile")
+    options = parser.parse_args()
+    baselines, key = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}, build()
+    before, counts, risen = baselines.get(key, {}), {}, []
+    for name, scenario in SCENARIOS.items():
+        counts[name] = round(scenario())
+        rise = counts[name] / before[name] - 1 if name in before else None
+        print(f"{name:<16} {counts[name]:>9,} instructions" + (f"  {rise:+.1%}" if rise is not None else ""), flush=True)
+        if rise is not None and rise > ALLOWED_RISE:
+            risen.append(name)
+    if options.write:
+        BASELINE.write_text(json.dumps(dict(sorted((baselines | {key: counts}).items())), indent=1) + "\n")
+        return 0
+    if missing := [name for name in SCENARIOS if name not in before]:
+        print(f"no baseline for {key}: {', '.join(missing)}. Make one with --write, from the build to compare with.", file=sys.stderr)
+        return 2
+    for name in risen:
+        print(f"{name} needs more instructions than {ALLOWED_RISE:.0%} above the baseline", file=sys.stderr)
+    return 1 if risen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

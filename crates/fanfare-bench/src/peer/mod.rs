@@ -1,0 +1,143 @@
+//! Measures a server that already runs, of any kind that speaks WebSocket: what its clients send is described by a [`Plan`].
+
+mod marks;
+mod plan;
+mod traffic;
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use self::plan::Plan;
+use self::plan::Work;
+use crate::{
+    block_on,
+    crowd::Crowd,
+    handshakes,
+    memory::{WARM_UP, settled},
+    process::Spent,
+};
+
+/// The result of a [`Plan`].
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Outcome {
+    /// Of messages that were published.
+    Traffic(Traffic),
+    /// Of connections that were opened and closed.
+    Handshakes {
+        /// The number of connections.
+        handshakes: u64,
+        /// The resources used meanwhile.
+        #[serde(flatten)]
+        usage: Usage,
+    },
+    /// Of connections that do nothing.
+    Idle {
+        /// The number of connections.
+        connections: usize,
+        /// The server's memory before they were opened, in bytes (Pss).
+        bytes_before: u64,
+        /// The server's memory with all of them, in bytes (Pss).
+        bytes_with: u64,
+    },
+}
+
+/// The resources that a server and this process used in a period.
+#[derive(Debug, Serialize)]
+pub struct Usage {
+    seconds: f64,
+    user_seconds: f64,
+    system_seconds: f64,
+    generator_cores: f64,
+}
+
+impl From<Spent> for Usage {
+    fn from(spent: Spent) -> Self {
+        Self {
+            seconds: spent.wall.as_secs_f64(),
+            user_seconds: spent.server.user.as_secs_f64(),
+            system_seconds: spent.server.system.as_secs_f64(),
+            generator_cores: spent.generator_cores(),
+        }
+    }
+}
+
+/// What happened to published messages.
+#[derive(Debug, Serialize)]
+pub struct Traffic {
+    /// The deliveries in the measured period.
+    deliveries: u64,
+    /// The bytes that the receivers read meanwhile.
+    bytes: u64,
+    #[serde(flatten)]
+    usage: Usage,
+    /// The time from a publication, or from when it was due, to a receiver, in microseconds, by percentile.
+    latency_us: Percentiles,
+    /// Over the whole run:
+    published: u64,
+    lost: u64,
+    duplicated: u64,
+    reordered: u64,
+    /// The reason if the run ended early.
+    stopped: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Percentiles {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    p999: f64,
+    max: f64,
+}
+
+/// Carries out `plan`.
+///
+/// # Errors
+/// If the server cannot be reached, or does not accept the clients as the plan says.
+pub fn run(plan: &Plan) -> Result<Outcome, String> {
+    block_on(
+        plan.clients.count + plan.publishers.as_ref().map_or(0, |script| script.count),
+        measure(plan),
+    )
+}
+
+async fn measure(plan: &Plan) -> Result<Outcome, String> {
+    let length = Duration::try_from_secs_f64(plan.seconds).map_err(|error| format!("seconds: {error}"))?;
+    let upgrades = plan.clients.upgrades(plan.address)?;
+    eprintln!(
+        "{}: {} clients, {} s",
+        plan.work.name(),
+        plan.clients.count,
+        plan.seconds
+    );
+    match plan.work {
+        Work::Handshakes => {
+            let (handshakes, spent) = handshakes::measure(plan.address, plan.pid, upgrades, length).await?;
+            Ok(Outcome::Handshakes {
+                handshakes,
+                usage: spent.into(),
+            })
+        }
+        Work::Idle => {
+            let warm_up = &upgrades[..upgrades.len().min(WARM_UP)];
+            Crowd::upgrade(plan.address, warm_up).await?.close().await;
+            let before = settled(plan.pid).await?;
+            let crowd = Crowd::upgrade(plan.address, &upgrades).await?;
+            let with = settled(plan.pid).await?;
+            crowd.close().await;
+            Ok(Outcome::Idle {
+                connections: upgrades.len(),
+                bytes_before: before.pss,
+                bytes_with: with.pss,
+            })
+        }
+        Work::Traffic { addressed, pace } => {
+            let publishers = plan.publishers.as_ref().ok_or("the plan has no publishers")?;
+            traffic::measure(plan, &upgrades, publishers, addressed, pace, length)
+                .await
+                .map(Outcome::Traffic)
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Publishes messages, in a closed or an open loop, and follows each to its receivers.
+
+use std::{io, net::SocketAddr, rc::Rc, time::Duration};
+
+use memchr::memmem;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, tcp::OwnedWriteHalf},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{
+    Percentiles, Traffic,
+    marks::{MOST_PUBLISHERS, Mark, MarkReader, Sums},
+    plan::{Message, Pace, Plan, Script, Transport, bytes},
+};
+use crate::{
+    client::{self, Upgrade},
+    crowd::{Crowd, Tally},
+    frames::FrameCounter,
+    process::{Spent, Window},
+};
+
+/// The number of pieces into which addressed messages in flight are divided, so that the server is never without work.
+const PIECES: usize = 4;
+/// From here on a timer is too coarse, and the loop waits by looking at the clock.
+const TIMER_GRAIN: Duration = Duration::from_millis(2);
+/// How long to wait for an opening to be confirmed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Publishes by `script` to the clients of `plan` for `length`.
+pub(super) async fn measure(
+    plan: &Plan,
+    upgrades: &[Upgrade],
+    script: &Script,
+    addressed: bool,
+    pace: Pace,
+    length: Duration,
+) -> Result<Traffic, String> {
+    if !(1..=MOST_PUBLISHERS).contains(&script.count) || upgrades.is_empty() {
+        return Err(format!(
+            "a plan needs clients and 1 to {MOST_PUBLISHERS} publishers"
+        ));
+    }
+    let sums = Sums::new()?;
+    let crowd = Crowd::upgrade_counted(plan.address, upgrades, |_| {
+        MarkReader::new(sums.clone(), script.count)
+    })
+    .await?;
+    let mut run = Run {
+        publishers: Publishers::open(script, script.address.unwrap_or(plan.address)).await?,
+        sequences: vec![0; script.count * if addressed { crowd.len() } else { 1 }],
+        crowd,
+        sums,
+        addressed,
+        published: 0,
+    };
+    run.repeat(pace, length / 10, plan.pid).await?; // to warm up
+    run.sums.latencies.borrow_mut().reset();
+    let before = (run.crowd.tally().units(), run.crowd.tally().bytes());
+    let (spent, stopped) = run.repeat(pace, length, plan.pid).await?;
+    let (deliveries, bytes) = (
+        run.crowd.tally().units() - before.0,
+        run.crowd.tally().bytes() - before.1,
+    );
+    Ok(run.finish(deliveries, bytes, spent, stopped).await)
+}
+
+/// The state of a run.
+struct Run {
+    publishers: Publishers,
+    crowd: Crowd,
+    sums: Rc<Sums>,
+    addressed: bool,
+    published: u64,
+    /// The next sequence number of each publisher, for each receiver if messages are addressed.
+    sequences: Vec<u64>,
+}
+
+impl Run {
+    /// Publishes for `length`. Returns what that took, and the reason if it ended early.
+    async fn repeat(
+        &mut self,
+        pace: Pace,
+        length: Duration,
+        pid: u32,
+    ) -> Result<(Spent, Option<String>), String> {
+        let window = Window::open(pid)?;
+        let published = match pace {
+            Pace::InFlight(count) => self.closed_loop(count.max(1), length, &window).await,
+            Pace::PerSecond(rate) if rate > 0.0 => self.open_loop(1.0 / rate, length, &window).await,
+            Pace::PerSecond(rate) => return Err(format!("{rate} messages a second")),
+        };
+        Ok((window.close()?, published.err()))
+    }
+
+    async fn closed_loop(
+        &mut self,
+        in_flight: usize,
+        length: Duration,
+        window: &Window,
+    ) -> Result<(), String> {
+        let piece = if self.addressed {
+            in_flight.div_ceil(PIECES)
+        } else {
+            in_flight
+        };
+        let ahead = in_flight - piece;
+        self.publish(ahead, |now| now).await?;
+        while !window.is_over(length) {
+            self.publish(piece, |now| now).await?;
+            self.crowd
+                .tally()
+                .until(self.expected() - self.receivers() * ahead as u64)
+                .await?;
+        }
+        self.crowd.tally().until(self.expected()).await
+    }
+
+    async fn open_loop(&mut self, interval: f64, length: Duration, window: &Window) -> Result<(), String> {
+        let start = self.sums.now();
+        let mut count: u32 = 0;
+        let due = |count: u32| start + Duration::from_secs_f64(interval * f64::from(count));
+        while !window.is_over(length) {
+            let now = self.sums.now();
+            let first = count;
+            while due(count) <= now {
+                count += 1;
+            }
+            let mut next = first;
+            let overdue = |_| {
+                next += 1;
+                due(next - 1)
+            };
+            self.publish((count - first) as usize, overdue).await?;
+            match due(count).saturating_sub(self.sums.now()) {
+                left if left > TIMER_GRAIN => sleep(left - TIMER_GRAIN).await,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes `count` messages. Their latency counts from the time that `since` returns for the present one.
+    async fn publish(
+        &mut self,
+        count: usize,
+        mut since: impl FnMut(Duration) -> Duration,
+    ) -> Result<(), String> {
+        let publishers = self.publishers.buffers.len();
+        for _ in 0..count {
+            let nth = usize::try_from(self.published).unwrap_or(usize::MAX);
+            let (publisher, receiver) = (nth % publishers, nth % self.crowd.len());
+            let index = publisher + if self.addressed { receiver * publishers } else { 0 };
+            let mark = Mark {
+                publisher,
+                sequence: self.sequences[index],
+                at: since(self.sums.now()),
+            };
+            self.publishers.add(publisher, receiver, mark);
+            self.sequences[index] += 1;
+            self.published += 1;
+        }
+        self.publishers.flush().await
+    }
+
+    /// Returns how many clients receive each message.
+    fn receivers(&self) -> u64 {
+        if self.addressed {
+            1
+        } else {
+            self.crowd.len() as u64
+        }
+    }
+
+    /// Returns the deliveries that all publications should cause.
+    fn expected(&self) -> u64 {
+        self.published * self.receivers()
+    }
+
+    /// Waits for what is still under way.
+    async fn finish(self, deliveries: u64, bytes: u64, spent: Spent, mut stopped: Option<String>) -> Traffic {
+        if stopped.is_none() {
+            stopped = self.crowd.tally().until(self.expected()).await.err();
+        }
+        let lost = self.expected() - self.crowd.tally().units();
+        let latencies = self.sums.latencies.borrow();
+        #[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
+        let micros = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
+        let latency_us = Percentiles {
+            p50: micros(0.5),
+            p90: micros(0.9),
+            p99: micros(0.99),
+            p999: micros(0.999),
+            max: micros(1.0),
+        };
+        let (duplicated, reordered) = (self.sums.duplicated.get(), self.sums.reordered.get());
+        self.crowd.close().await;
+        Traffic {
+            deliveries,
+            bytes,
+            usage: spent.into(),
+            latency_us,
+            published: self.published,
+            lost,
+            duplicated,
+            reordered,
+            stopped,
+        }
+    }
+}
+
+/// The connections that publish. What they receive is read and dropped.
+struct Publishers {
+    message: Message,
+    transport: Transport,
+    sockets: Vec<OwnedWriteHalf>,
+    /// What is still to be sent on each of them.
+    buffers: Vec<Vec<u8>>,
+    /// The tasks that read.
+    _reading: JoinSet<()>,
+}
+
+impl Publishers {
+    async fn open(script: &Script, address: SocketAddr) -> Result<Self, String> {
+        let (mut sockets, mut reading, read) = (Vec::new(), JoinSet::new(), Tally::new());
+        for (number, upgrade) in script.upgrades(address)?.iter().enumerate() {
+            let (socket, _) = match script.transport {
+                Transport::Tcp => (open_tcp(script, number, address).await?, Vec::new()),
+                Transport::Text | Transport::Binary => client::upgrade(address, upgrade).await?,
+            };
+            let (from, to) = socket.into_split();
+            reading.spawn_local(read.clone().read(from, FrameCounter::default()));
+            sockets.push(to);
+        }
+        let buffers = vec![Vec::new(); sockets.len()];
+        Ok(Self {
+            message: Message::parse(&script.message)?,
+            transport: script.transport,
+            sockets,
+            buffers,
+            _reading: reading,
+        })
+    }
+
+    fn add(&mut self, publisher: usize, receiver: usize, mark: Mark) {
+        let payload = self.message.payload(receiver, mark.to_text().as_bytes());
+        self.buffers[publisher].extend(self.transport.carry(&payload));
+    }
+
+    async fn flush(&mut self) -> Result<(), String> {
+        for (socket, buffer) in self.sockets.iter_mut().zip(&mut self.buffers) {
+            socket
+                .write_all(buffer)
+                .await
+                .map_err(|error| format!("publishing: {error}"))?;
+            buffer.clear();
+        }
+        Ok(())
+    }
+}
+
+async fn open_tcp(script: &Script, number: usize, address: SocketAddr) -> Result<TcpStream, String> {
+    let mut socket = client::connect(address).await?;
+    let confirmation = bytes(script.confirmation.as_deref().unwrap_or_default())?;
+    let opening = script.opening(number)?;
+    let confirmed = async {
+        socket.write_all(&opening).await?;
+        let mut answer = Vec::new();
+        while memmem::find(&answer, &confirmation).is_none() {
+            if socket.read_buf(&mut answer).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
+        }
+        Ok(())
+    };
+    let confirmed = timeout(PATIENCE, confirmed).await;
+    confirmed
+        .map_err(|_| format!("a publisher was not confirmed in {PATIENCE:?}"))?
+        .map_err(|error| format!("opening a publisher: {error}"))?;
+    Ok(socket)
+}
