@@ -342,7 +342,7 @@ class Topics(FanfarePeer):
 
 
 class Realtime(FanfarePeer):
-    name, title, dialect = "realtime", "Fanfare, realtime without a token", "realtime"
+    name, title, dialect = "realtime", "Fanfare, realtime, no token", "realtime"
     everyone, event, envelope = "bench.all", '{"type":"score","payload":"{text}"}', 88
 
     def clients(self, count):
@@ -378,7 +378,7 @@ class Rooms(FanfarePeer):
 
     @classmethod
     def leaves_out(cls, scenario):
-        return None if scenario.publishers == "clients" else "measured with clients who publish alone: a member joins a room first"
+        return None if scenario.publishers == "clients" else "measured only where clients publish: a member has to join a room, which would be measured instead"
 
 
 def node_version(folder, package):

@@ -3,7 +3,7 @@
 import dataclasses
 import html
 
-WIDTH, LEFT, RIGHT, TOP, ROW = 860, 250, 150, 64, 30
+WIDTH, LEFT, RIGHT, TOP, ROW = 860, 240, 150, 64, 30
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1f2328 } .title { font-weight: 600; font-size: 15px } .faint { fill: #59636e }
 .user { fill: #8c959f } .system { fill: #c8ced5 } .ours .user { fill: #0969da } .ours .system { fill: #80b8f5 }

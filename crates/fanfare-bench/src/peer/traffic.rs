@@ -56,7 +56,9 @@ pub(super) async fn measure(
         addressed,
         published: 0,
     };
-    run.repeat(pace, length / 10, plan.pid).await?; // to warm up
+    if let (_, Some(stopped)) = run.repeat(pace, length / 10, plan.pid).await? {
+        return Err(format!("while it warmed up: {stopped}"));
+    }
     run.sums.latencies.borrow_mut().reset();
     let before = (run.crowd.tally().units(), run.crowd.tally().bytes());
     let (spent, stopped) = run.repeat(pace, length, plan.pid).await?;
@@ -184,7 +186,7 @@ impl Run {
         if stopped.is_none() {
             stopped = self.crowd.tally().until(self.expected()).await.err();
         }
-        let lost = self.expected() - self.crowd.tally().units();
+        let lost = self.expected().saturating_sub(self.crowd.tally().units());
         let latencies = self.sums.latencies.borrow();
         #[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
         let micros = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
