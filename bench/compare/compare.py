@@ -56,7 +56,8 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=3, help="the measured period of each [3]")
     parser.add_argument("--scale", type=float, default=1, help="scales the numbers of clients, to try it out [1]")
     parser.add_argument("--cores", default="0,1", help="the server's and the load generator's [0,1]")
-    parser.add_argument("--folder", type=pathlib.Path, default=HERE / "installed", help="where peers are installed [bench/compare/installed]")
+    installed = HERE / "installed"
+    parser.add_argument("--folder", type=pathlib.Path, default=installed, help="where peers are installed [bench/compare/installed]")
     parser.add_argument("--no-install", action="store_true", help="compare with what is installed already")
     parser.add_argument("--uwebsockets", type=pathlib.Path, metavar="DIR", help="a checkout of uWebSockets, which no registry offers")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("comparison"), help="where the results are written [comparison]")

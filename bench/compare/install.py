@@ -51,7 +51,8 @@ class Folder:
         if given and (pathlib.Path(given) / package).exists():
             return pathlib.Path(given)
         modules = self.path / "npm" / "node_modules"
-        self.make(modules / package, package, "npm", "install", "--prefix", self.path / "npm", "--no-audit", "--no-fund", *NODE_PACKAGES)
+        install = ("npm", "install", "--prefix", self.path / "npm", "--no-audit", "--no-fund", *NODE_PACKAGES)
+        self.make(modules / package, package, *install)
         return modules
 
     def python(self, package):
@@ -60,7 +61,8 @@ class Folder:
         self.make(interpreter, "a Python environment", sys.executable, "-m", "venv", self.path / "venv")
         mark = self.path / "venv" / f".{package}"
         if not mark.exists():
-            self.make(mark, package, "sh", "-c", f'"{interpreter}" -m pip install -q --disable-pip-version-check {package} && : >"{mark}"')
+            install = f'"{interpreter}" -m pip install -q --disable-pip-version-check {package} && : >"{mark}"'
+            self.make(mark, package, "sh", "-c", install)
         return interpreter
 
     def debian(self, package, program):
@@ -75,8 +77,8 @@ class Folder:
         download = "apt-get -qq -y --no-install-recommends --download-only -o Debug::NoLocking=1"
         script = f'{download} -o Dir::Cache::archives="$1" install {package} && for one in "$1"/*.deb; do dpkg -x "$one" "$2"; done'
         path = self.make(root / "usr" / "sbin" / program, package, "sh", "-c", script, "sh", archives, root)
-        libraries = ":".join(str(path) for path in root.glob("*/lib/*-linux-gnu*")) + ":" + ":".join(map(str, root.glob("lib/*-linux-gnu*")))
-        return path, os.environ | {"LD_LIBRARY_PATH": libraries}
+        libraries = [*root.glob("usr/lib/*-linux-gnu*"), *root.glob("lib/*-linux-gnu*")]
+        return path, os.environ | {"LD_LIBRARY_PATH": ":".join(map(str, libraries))}
 
     def axum(self):
         """The program of the Cargo project beside this file."""

@@ -71,12 +71,13 @@ class Peer:
         if self.files:
             shutil.rmtree(self.files, ignore_errors=True)
 
-    def pid(self):
-        return self.process.pid
-
     def clients(self, count):
         """The script of the connections that receive."""
         raise NotImplementedError
+
+    def handshakes(self, count):
+        """The script of connections that are opened and closed."""
+        return self.clients(count)
 
     def client_publishers(self, count, addressed):
         """The script of clients that publish."""
@@ -100,6 +101,9 @@ class RawPeer(Peer):
     def clients(self, count):
         # A message to itself shows a client that it is known.
         return {"count": count, "target": "/?id={number}", "opening": ["@{number}ready"], "confirmation": "ready"}
+
+    def handshakes(self, count):
+        return {"count": count, "target": "/?id={number}"}
 
     def client_publishers(self, count, addressed):
         return {"count": count, "target": "/", "message": ("@{to}" if addressed else "*") + MARKED}
@@ -369,7 +373,8 @@ class Rooms(FanfarePeer):
     def clients(self, count):
         join = json.dumps({"type": "join_room", "room": self.room})
         return {
-            "count": count, "target": self.path + "?token={token}", "opening": [join], "confirmation": "joined_room", "tokens": tokens(count),
+            "count": count, "target": self.path + "?token={token}", "opening": [join], "confirmation": "joined_room",
+            "tokens": tokens(count),
         }
 
     def client_publishers(self, count, addressed):
@@ -378,7 +383,7 @@ class Rooms(FanfarePeer):
 
     @classmethod
     def leaves_out(cls, scenario):
-        return None if scenario.publishers == "clients" else "measured only where clients publish: a member has to join a room, which would be measured instead"
+        return None if scenario.publishers == "clients" else "a room is for clients who publish, and joining one costs more than the rest"
 
 
 def node_version(folder, package):

@@ -36,7 +36,8 @@ def chart(title, unit, bars, digits):
     ]
     for index, bar in enumerate(bars):
         y, x = TOP + ROW * index, float(LEFT)
-        lines.append(f'<g class="{"ours" if bar.ours else "peer"}"><text x="{LEFT - 10}" y="{y + 16}" text-anchor="end">{html.escape(bar.label)}</text>')
+        lines.append(f'<g class="{"ours" if bar.ours else "peer"}">')
+        lines.append(f'<text x="{LEFT - 10}" y="{y + 16}" text-anchor="end">{html.escape(bar.label)}</text>')
         for name, value in zip(("user", "system"), bar.parts):
             width = max(0.0, value * scale)
             lines.append(f'<rect class="{name}" x="{x:.1f}" y="{y + 2}" width="{width:.1f}" height="20"/>')

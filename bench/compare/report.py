@@ -95,11 +95,8 @@ def write(folder, results):
             if one["rounds"]:
                 found = summary(one["rounds"])
                 parts = [found[part]["median"] for part in ("user", "system") if part in found]
-                bars.append(plot.Bar(results["peers"][peer]["title"], parts or [found[key]["median"]], found[key], peer_is_ours(results, peer)))
+                title = results["peers"][peer]["title"]
+                bars.append(plot.Bar(title, parts or [found[key]["median"]], found[key], title.startswith("Fanfare")))
         if bars:
             bars.sort(key=lambda bar: bar.spread["median"])
             (folder / f"{name}.svg").write_text(plot.chart(scenario.title, heading, bars, digits))
-
-
-def peer_is_ours(results, peer):
-    return results["peers"][peer]["title"].startswith("Fanfare")

@@ -21,7 +21,8 @@ class Scenario:
     def plan(self, peer, scale, seconds):
         """The plan for `fanfare bench peer`."""
         count = max(MOST_AT_ONCE if self.work == "handshakes" else 2, round(self.clients * scale))
-        plan = {"address": f"127.0.0.1:{peer.port}", "pid": peer.pid(), "clients": peer.clients(count), "seconds": seconds, "work": self.work}
+        plan = {"address": f"127.0.0.1:{peer.port}", "pid": peer.process.pid, "seconds": seconds, "work": self.work}
+        plan["clients"] = peer.handshakes(count) if self.work == "handshakes" else peer.clients(count)
         if self.work == "traffic":
             in_flight = min(self.in_flight, count) if self.addressed else self.in_flight
             pace = {"per_second": self.per_second} if self.per_second else {"in_flight": in_flight}
@@ -56,7 +57,8 @@ FIGURES = {
         ("bytes", "bytes received per delivery", 0), ("generator", "generator busy", 2),
     ],
     "handshakes": [
-        ("cpu", "CPU µs each", 1), ("user", "user", 1), ("system", "system", 1), ("rate", "handshakes/s", 0), ("generator", "generator busy", 2),
+        ("cpu", "CPU µs each", 1), ("user", "user", 1), ("system", "system", 1), ("rate", "handshakes/s", 0),
+        ("generator", "generator busy", 2),
     ],
     "idle": [("bytes", "KiB (Pss) each", 2), ("before", "MiB (Pss) without any", 1)],
 }
@@ -72,7 +74,8 @@ def figures(outcome, work):
         raise ValueError(outcome.get("stopped") or "nothing was delivered")
     micros = lambda seconds: seconds / count * 1e6  # seconds per million are microseconds each
     user, system = micros(outcome["user_seconds"]), micros(outcome["system_seconds"])
-    result = {"cpu": user + system, "user": user, "system": system, "rate": count / outcome["seconds"], "generator": outcome["generator_cores"]}
+    result = {"cpu": user + system, "user": user, "system": system}
+    result |= {"rate": count / outcome["seconds"], "generator": outcome["generator_cores"]}
     if work == "traffic":
         result |= {name: outcome[name] for name in ("lost", "duplicated", "reordered")}
         result |= {name: outcome["latency_us"][name] / 1000 for name in ("p50", "p99")}

@@ -17,8 +17,8 @@ def compare(folder, *arguments):
     """Runs the comparison on whatever core is free. Returns its results."""
     core = str(min(os.sched_getaffinity(0)))
     command = [
-        sys.executable, COMPARE / "compare.py", "--no-install", "--folder", folder / "peers", "--out", folder / "out", "--cores", f"{core},{core}",
-        "--rounds", "1", "--seconds", "0.2", *arguments,
+        sys.executable, COMPARE / "compare.py", "--no-install", "--folder", folder / "peers", "--out", folder / "out",
+        "--cores", f"{core},{core}", "--rounds", "1", "--seconds", "0.2", *arguments,
     ]
     env = fanfare.environment(FANFARE_BIN=fanfare.binary(), COMPARE_NODE_MODULES=str(fanfare.ROOT / "e2e" / "node_modules"))
     done = subprocess.run(list(map(str, command)), env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)

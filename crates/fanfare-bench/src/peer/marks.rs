@@ -252,9 +252,9 @@ mod tests {
 
     #[test]
     fn a_jump_forgets_what_is_too_old_to_know() {
+        use Order::{Again, Late, Next};
         let mut seen = Seen::default();
         let orders = [0, 64, 0, 128, 64, 65, 65].map(|sequence| seen.note(sequence));
-        use Order::{Again, Late, Next};
         assert_eq!(orders, [Next, Next, Late, Next, Late, Late, Again]);
     }
 }

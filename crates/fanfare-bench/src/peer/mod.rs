@@ -6,6 +6,7 @@ mod traffic;
 
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 pub use self::plan::Plan;
@@ -90,6 +91,20 @@ struct Percentiles {
     p99: f64,
     p999: f64,
     max: f64,
+}
+
+impl Percentiles {
+    #[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
+    fn of(nanos: &Histogram<u64>) -> Self {
+        let micros = |quantile| nanos.value_at_quantile(quantile) as f64 / 1e3;
+        Self {
+            p50: micros(0.5),
+            p90: micros(0.9),
+            p99: micros(0.99),
+            p999: micros(0.999),
+            max: micros(1.0),
+        }
+    }
 }
 
 /// Carries out `plan`.

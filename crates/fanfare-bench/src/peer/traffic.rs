@@ -136,9 +136,12 @@ impl Run {
                 due(next - 1)
             };
             self.publish((count - first) as usize, overdue).await?;
-            match due(count).saturating_sub(self.sums.now()) {
-                left if left > TIMER_GRAIN => sleep(left - TIMER_GRAIN).await,
-                _ => tokio::task::yield_now().await,
+            match due(count)
+                .saturating_sub(self.sums.now())
+                .checked_sub(TIMER_GRAIN)
+            {
+                Some(left) => sleep(left).await,
+                None => tokio::task::yield_now().await,
             }
         }
         Ok(())
@@ -187,16 +190,7 @@ impl Run {
             stopped = self.crowd.tally().until(self.expected()).await.err();
         }
         let lost = self.expected().saturating_sub(self.crowd.tally().units());
-        let latencies = self.sums.latencies.borrow();
-        #[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
-        let micros = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
-        let latency_us = Percentiles {
-            p50: micros(0.5),
-            p90: micros(0.9),
-            p99: micros(0.99),
-            p999: micros(0.999),
-            max: micros(1.0),
-        };
+        let latency_us = Percentiles::of(&self.sums.latencies.borrow());
         let (duplicated, reordered) = (self.sums.duplicated.get(), self.sums.reordered.get());
         self.crowd.close().await;
         Traffic {
