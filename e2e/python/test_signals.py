@@ -4,8 +4,10 @@ import contextlib
 import json
 import pathlib
 import signal
+import socket
 import ssl
 import shutil
+import subprocess
 import time
 
 import pytest
@@ -106,6 +108,64 @@ def test_a_certificate_may_move_to_another_file(secure):
     listeners[1]["tls"] = {"cert": str(FILES / "renewed-cert.txt"), "key": str(FILES / "renewed-key.txt")}
     assert "restart" not in hang_up(secure, listener=listeners)
     assert served(secure) == pem("renewed-cert.txt")
+
+
+CA = """
+[ca]
+default_ca = own
+[own]
+database = index
+new_certs_dir = .
+serial = serial
+default_md = sha256
+policy = names
+x509_extensions = extensions
+unique_subject = no
+[names]
+commonName = supplied
+[extensions]
+subjectAltName = DNS:localhost
+basicConstraints = critical, CA:TRUE
+"""
+
+
+def expiring_certificate(folder, seconds):
+    """Writes a certificate for localhost, which signs itself and expires soon, and its key."""
+    folder.mkdir()
+    (folder / "config").write_text(CA)
+    (folder / "index").write_text("")
+    (folder / "serial").write_text("01\n")
+    end = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + seconds))
+    request = "req -new -newkey rsa:2048 -nodes -keyout key.pem -out request -subj /CN=localhost"
+    sign = f"ca -batch -selfsign -notext -config config -keyfile key.pem -in request -out cert.pem -startdate 20200101000000Z -enddate {end}"
+    for command in (request, sign):
+        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_a_certificate_that_expires_under_way(secure, publisher, tmp_path):
+    cert, key = expiring_certificate(tmp_path / "expiring", 20)
+    shutil.copy(cert, secure.cert), shutil.copy(key, secure.key)
+    assert "listener[1].tls.cert, listener[1].tls.key" in read_again(secure)
+    context = ssl.create_default_context(cafile=cert)
+    live = Client(f"wss://localhost:{secure.tls_port}/ws?token={token('ann')}", ssl=context)
+
+    def is_refused():
+        with socket.create_connection(("127.0.0.1", secure.tls_port)) as plain:
+            try:
+                context.wrap_socket(plain, server_hostname="localhost").close()
+            except ssl.SSLCertVerificationError as refused:
+                return "expired" in str(refused)
+
+    wait_until(is_refused, timeout=60, what="the end of the certificate")
+    assert publisher(secure.resp_port).publish("user_noti:ann", message(1)) == 1
+    assert live.next_json()["payload"] == 1, "who is connected stays"
+    shutil.copy(FILES / "renewed-cert.txt", secure.cert)
+    shutil.copy(FILES / "renewed-key.txt", secure.key)
+    read_again(secure)
+    renewed = ssl.create_default_context(cafile=FILES / "renewed-cert.txt")
+    Client(f"wss://localhost:{secure.tls_port}/ws?token={token('ben')}", ssl=renewed).close()
+    live.close()
 
 
 # --- keys, rules, the log level ---

@@ -22,7 +22,8 @@ use fanfare_core::{
 use fanfare_engine::{Clock, DialectSettings, Mounting, Node, NodeOptions, Pace, Shard, ShardHandle};
 use fanfare_server::{
     auth::{Credentials, Gate, Verifier, VerifierOptions},
-    http::{self, Door, Origins, RateLimits, ReloadHandle, Site, SiteOptions, SiteRules},
+    config::Visibility,
+    http::{self, Door, Origins, RateLimits, Readiness, ReloadHandle, Site, SiteOptions, SiteRules},
 };
 use fanfare_transports::BrokerOptions;
 use futures_util::{SinkExt, StreamExt};
@@ -183,11 +184,14 @@ fn options(accounts: Accounts, address: SocketAddr) -> SiteOptions {
         origins: Origins::new(&[]),
         trust_loopback: false,
         reload: ReloadHandle::channel().0,
+        readiness: Readiness::new(Duration::ZERO),
         rules: ArcSwap::from_pointee(SiteRules {
             log_level: "info",
             trusted_proxies: Vec::new(),
             rate_limits: RateLimits::new(0, 0, 0),
             api_keys: Credentials::new(["key"]),
+            metrics: Visibility::Open,
+            docs: Visibility::Open,
             handshake_timeout: PATIENCE,
             request_timeout: PATIENCE,
             keep_alive_timeout: PATIENCE,

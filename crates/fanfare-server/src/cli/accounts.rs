@@ -29,7 +29,14 @@ pub(super) fn with_accounts<T>(
     let config = global.load(&Profile::default())?.config;
     with_storage(&config, async |storage| {
         let accounts = Accounts::new(storage.clone(), serve::accounts_options(&config, None));
-        work(&accounts).await.map_err(|error| failed(&error))
+        match work(&accounts).await {
+            Ok(done) => Ok(done),
+            Err(AccountError::Storage(error)) => {
+                let text = serve::explained_storage_error(&error, &config.storage.url).await;
+                Err(Failure::Runtime(text))
+            }
+            Err(error) => Err(failed(&error)),
+        }
     })
 }
 

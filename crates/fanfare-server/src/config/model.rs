@@ -152,6 +152,13 @@ pub struct Api {
     /// Whether programs on this machine need no key, here and at the embedded Redis-protocol door, as long as no key
     /// exists. The production profile trusts none of them.
     pub trust_loopback: bool,
+
+    /// Who may read `/metrics` and `/metrics/prometheus`: everyone (`open`), callers with an API key of the scope `read` or an
+    /// admin's token (`key`), or nobody (`off`).
+    pub metrics: Visibility,
+
+    /// Who may read `/docs`, `/openapi.json` and `/asyncapi.json`; in the same words. A browser sends no key.
+    pub docs: Visibility,
 }
 
 impl Default for Api {
@@ -159,6 +166,8 @@ impl Default for Api {
         Self {
             keys: Vec::new(),
             trust_loopback: true,
+            metrics: Visibility::Open,
+            docs: Visibility::Open,
         }
     }
 }
@@ -348,10 +357,29 @@ pub enum LogFormat {
     Json,
 }
 
+/// Who may read the figures or the descriptions of the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Visibility {
+    /// Everyone.
+    #[default]
+    Open,
+    /// Callers of the service API, with the scope `read`.
+    Key,
+    /// There is no such route.
+    Off,
+}
+
 /// How the process uses the machine.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
+    /// How long a node that has lost its broker stays ready: `/readyz` is 200 meanwhile, and `/health` is `degraded`. `0s` takes
+    /// the node out of a load balancer at once, with all the others if they share the broker. The production profile has `30s`,
+    /// which a restart or a failover of Redis takes. A node that has never reached its broker is not ready.
+    #[serde(with = "DurationText::<0>")]
+    pub broker_grace: Duration,
+
     /// The number of threads that serve connections. 0 uses one for each core.
     #[schemars(range(max = 1024))]
     pub shards: usize,

@@ -22,6 +22,7 @@ const PRODUCTION_VALUES: &[(&str, &str)] = &[
     ("api.trust_loopback", "false"),
     ("limits.upgrades_per_second_per_ip", "5"),
     ("limits.requests_per_second_per_ip", "10"),
+    ("server.broker_grace", "\"30s\""),
 ];
 
 /// Returns the values of the production profile, each in TOML.
@@ -44,7 +45,7 @@ pub(super) fn list(dialects: &[DialectInfo]) -> Vec<(String, String)> {
             PRODUCTION.to_owned(),
             format!(
                 "The same addresses; refuses to start without a configured secret or public key, with a secret of less \
-                 than 32 bytes, and without `auth.allowed_origins`. Sets {}; each key opens again what it closes.",
+                 than 32 bytes, and without `auth.allowed_origins`. Sets {}; each of these keys can be set otherwise.",
                 set.join(", ")
             ),
         ),

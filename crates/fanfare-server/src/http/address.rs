@@ -1,6 +1,6 @@
 //! The client's address behind proxies.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Once};
 
 use http::HeaderMap;
 use ipnet::IpNet;
@@ -28,6 +28,23 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Ip
     }
     client
 }
+
+/// Warns once of a request that a proxy passed on, where no proxy is trusted.
+pub(super) fn warn_of_proxy(peer: IpAddr, headers: &HeaderMap) {
+    static WARNED: Once = Once::new();
+    if WARNED.is_completed() || !FORWARDED.iter().any(|name| headers.contains_key(*name)) {
+        return;
+    }
+    WARNED.call_once(|| {
+        tracing::warn!(
+            %peer,
+            "a request was passed on by a proxy, and limits.trusted_proxies is not set: all clients of that proxy count as one \
+             address and share its limits. If the peer is your proxy, list it there; it must set X-Forwarded-For"
+        );
+    });
+}
+
+const FORWARDED: [&str; 2] = ["x-forwarded-for", "forwarded"];
 
 /// Parses an address as proxies write it: bare, in brackets, with or without a port.
 fn parse(text: &str) -> Option<IpAddr> {

@@ -33,22 +33,33 @@ pub struct BindError {
 }
 
 /// Binds every address of `bind`, `count` times each. The addresses of a family that this machine lacks are skipped if
-/// there is another. `dual_stack` lets an IPv6 socket accept IPv4.
+/// there is another. `dual_stack` lets an IPv6 socket accept IPv4. A socket among `passed` that listens on
+/// such an address already is taken in place of a new one.
 ///
 /// # Errors
 /// If an address is taken (even by another Fanfare) or not allowed, or none exists.
-pub fn bind(bind: BindAddress, dual_stack: bool, count: usize) -> Result<Vec<Bound>, BindError> {
+pub fn bind(
+    bind: BindAddress,
+    dual_stack: bool,
+    count: usize,
+    passed: &mut Vec<TcpListener>,
+) -> Result<Vec<Bound>, BindError> {
     let addresses = bind.sockets();
     for _ in 1..PORTS_TRIED {
-        match bind_all(&addresses, dual_stack, count) {
+        match bind_all(&addresses, dual_stack, count, passed) {
             Err(taken) if bind.port() == 0 && taken.error.kind() == ErrorKind::AddrInUse => {}
             bound => return bound,
         }
     }
-    bind_all(&addresses, dual_stack, count)
+    bind_all(&addresses, dual_stack, count, passed)
 }
 
-fn bind_all(addresses: &[SocketAddr], dual_stack: bool, count: usize) -> Result<Vec<Bound>, BindError> {
+fn bind_all(
+    addresses: &[SocketAddr],
+    dual_stack: bool,
+    count: usize,
+    passed: &mut Vec<TcpListener>,
+) -> Result<Vec<Bound>, BindError> {
     let mut all: Vec<Bound> = Vec::new();
     let mut missing = None;
     for address in addresses {
@@ -56,7 +67,12 @@ fn bind_all(addresses: &[SocketAddr], dual_stack: bool, count: usize) -> Result<
         if let Some(first) = all.first() {
             address.set_port(first.address.port());
         }
-        match bind_one(address, dual_stack, count) {
+        let is_there = |socket: &TcpListener| socket.local_addr().is_ok_and(|own| own == address);
+        let bound = match passed.iter().position(is_there) {
+            Some(found) => share(passed.swap_remove(found), address, count),
+            None => bind_one(address, dual_stack, count),
+        };
+        match bound {
             Ok(bound) => all.push(bound),
             Err(error) if is_missing(&error) => missing = Some(BindError { address, error }),
             Err(error) => return Err(BindError { address, error }),
@@ -71,6 +87,16 @@ fn bind_all(addresses: &[SocketAddr], dual_stack: bool, count: usize) -> Result<
 /// Returns whether this machine has no such address.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
+}
+
+/// All shards accept from one socket, which keeps its queue while no process serves it.
+fn share(socket: TcpListener, address: SocketAddr, count: usize) -> io::Result<Bound> {
+    socket.set_nonblocking(true)?;
+    let mut sockets: Vec<_> = (1..count)
+        .map(|_| socket.try_clone())
+        .collect::<io::Result<_>>()?;
+    sockets.push(socket);
+    Ok(Bound { address, sockets })
 }
 
 fn bind_one(address: SocketAddr, dual_stack: bool, count: usize) -> io::Result<Bound> {
@@ -113,7 +139,7 @@ mod tests {
     use super::*;
 
     fn bound(text: &str, dual_stack: bool, count: usize) -> Result<Vec<Bound>, BindError> {
-        bind(text.parse().unwrap(), dual_stack, count)
+        bind(text.parse().unwrap(), dual_stack, count, &mut Vec::new())
     }
 
     fn reaches(ip: &str, port: u16) -> bool {
@@ -175,6 +201,21 @@ mod tests {
                 assert_eq!(error.error.kind(), ErrorKind::AddrInUse, "{text}");
                 assert_eq!(error.address.port(), port);
             }
+        }
+    }
+
+    #[test]
+    fn a_socket_that_was_passed_is_taken() {
+        let passed = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let (own, other) = (passed(), passed());
+        let port = own.local_addr().unwrap().port();
+        let mut sockets = vec![other, own];
+        let address = format!("127.0.0.1:{port}").parse().unwrap();
+        let bound = bind(address, false, 3, &mut sockets).unwrap();
+        assert_eq!((bound[0].sockets.len(), sockets.len()), (3, 1));
+        assert!(reaches("127.0.0.1", port));
+        for socket in &bound[0].sockets[..2] {
+            assert_eq!(socket.local_addr().unwrap().port(), port);
         }
     }
 

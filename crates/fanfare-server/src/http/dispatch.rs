@@ -143,7 +143,11 @@ async fn admit(
         return Err(RouteRejection::Draining);
     }
     let route = served?;
-    if let Some(wanted) = route.scope() {
+    let wanted = {
+        let rules = site.rules();
+        route.scope(rules.metrics, rules.docs)?
+    };
+    if let Some(wanted) = wanted {
         caller::access(site, peer, head, wanted).await?;
     }
     Ok(route)

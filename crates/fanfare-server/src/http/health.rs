@@ -1,11 +1,15 @@
 //! `/health` for people and monitors that know the protocols' documents, `/readyz` for orchestrators.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
-use fanfare_core::{BrokerHealth, JsonMap, fields, timestamp};
+use fanfare_core::{BrokerHealth, Inbound, JsonMap, fields, timestamp};
 use http::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::time::timeout;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
@@ -24,6 +28,8 @@ pub(super) struct Api;
 
 /// The time limit of a readiness probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Half of what orchestrators usually wait for the answer.
+const EXCUSED_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The fields that all dialects' documents promise.
 #[derive(Serialize, ToSchema)]
@@ -49,10 +55,68 @@ enum Condition {
 
 /// It is ready.
 #[derive(Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "they are the answer's")]
 struct Ready {
     #[schema(inline)]
     ready: Always<true>,
+    /// Of a probe through the broker and every shard; through the shards alone while the broker is away.
     round_trip_ms: f64,
+    /// The broker is away, and has not been for as long as `server.broker_grace`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    degraded: Option<Always<true>>,
+}
+
+/// How long a node that has lost its broker stays ready.
+pub struct Readiness {
+    grace: Duration,
+    broker: Mutex<BrokerSeen>,
+}
+
+/// The broker, as probes found it.
+#[derive(Clone, Copy)]
+enum BrokerSeen {
+    NotYet,
+    Here,
+    AwaySince(Instant),
+}
+
+impl Readiness {
+    /// The readiness of a node that has not reached its broker yet.
+    pub fn new(grace: Duration) -> Arc<Self> {
+        let broker = Mutex::new(BrokerSeen::NotYet);
+        Arc::new(Self { grace, broker })
+    }
+
+    /// Notes that a probe came back through the broker.
+    pub fn broker_answered(&self) {
+        *self.seen() = BrokerSeen::Here;
+    }
+
+    /// Notes at `now` that a probe did not come back, and returns whether the node stays ready for now.
+    fn is_excused(&self, now: Instant) -> bool {
+        let mut seen = self.seen();
+        let since = match *seen {
+            BrokerSeen::NotYet => return false,
+            BrokerSeen::Here => now,
+            BrokerSeen::AwaySince(since) => since,
+        };
+        *seen = BrokerSeen::AwaySince(since);
+        now.duration_since(since) < self.grace
+    }
+
+    /// How long the broker may take to answer a probe. Where its silence is excused, the orchestrator must not give up first.
+    fn patience(&self) -> Duration {
+        if self.grace.is_zero() {
+            PROBE_TIMEOUT
+        } else {
+            EXCUSED_TIMEOUT
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, BrokerSeen> {
+        self.broker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// It is not ready.
@@ -132,7 +196,7 @@ pub(super) async fn health(site: &Arc<Site>) -> Reply {
     responses(
         (
             status = 200,
-            description = "A probe has come back through the broker and every shard.",
+            description = "A probe has come back through the broker and every shard, or the broker has not been away for long.",
             body = inline(Ready),
             example = json!({ "ready": true, "round_trip_ms": 0.2 }),
         ),
@@ -150,18 +214,35 @@ pub(super) async fn readyz(site: &Arc<Site>) -> Reply {
     if !site.gate.has_keys() {
         return unready("the keys to verify tokens with could not be fetched yet");
     }
-    match tokio::time::timeout(PROBE_TIMEOUT, site.node.probe()).await {
+    let readiness = &site.options.readiness;
+    let ready = |took: Duration, degraded| {
+        let ready = Ready {
+            ready: Always,
+            round_trip_ms: (took.as_secs_f64() * 100_000.0).round() / 100.0,
+            degraded,
+        };
+        reply::json(StatusCode::OK, &ready)
+    };
+    let reason = match timeout(readiness.patience(), site.node.probe()).await {
         Ok(Ok(took)) => {
-            let ready = Ready {
-                ready: Always,
-                round_trip_ms: (took.as_secs_f64() * 100_000.0).round() / 100.0,
-            };
-            reply::json(StatusCode::OK, &ready)
+            readiness.broker_answered();
+            return ready(took, None);
         }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => LATE.to_owned(),
+    };
+    if !readiness.is_excused(Instant::now()) {
+        return unready(&reason);
+    }
+    let began = Instant::now();
+    match timeout(EXCUSED_TIMEOUT, Inbound::probe(&*site.node)).await {
+        Ok(Ok(())) => ready(began.elapsed(), Some(Always)),
         Ok(Err(error)) => unready(&error.to_string()),
-        Err(_) => unready("the probe did not come back in time"),
+        Err(_) => unready(LATE),
     }
 }
+
+const LATE: &str = "the probe did not come back in time";
 
 /// Whether the process runs.
 #[utoipa::path(
@@ -248,6 +329,25 @@ mod tests {
             let judged = judge(draining, full, broker);
             assert_eq!((judged.0.as_u16(), judged.1, judged.2), (status, word, reason));
         }
+    }
+
+    #[test]
+    fn a_broker_is_excused_for_a_while_once_it_was_reached() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let readiness = Readiness::new(second * 30);
+        assert!(!readiness.is_excused(start), "it was never reached");
+        readiness.broker_answered();
+        assert!(readiness.is_excused(start));
+        assert!(readiness.is_excused(start + second * 29));
+        assert!(!readiness.is_excused(start + second * 30));
+        readiness.broker_answered();
+        assert!(
+            readiness.is_excused(start + second * 31),
+            "each absence has its own grace"
+        );
+        let strict = Readiness::new(Duration::ZERO);
+        strict.broker_answered();
+        assert!(!strict.is_excused(start));
     }
 
     #[test]

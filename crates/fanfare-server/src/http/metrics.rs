@@ -40,6 +40,9 @@ struct Metrics {
             description = "Text where Accept asks for it.",
             content((Metrics = "application/json"), (String = "text/plain")),
         ),
+        (status = 401, description = "`api.metrics` asks for a key, and none was sent.", body = PlainError<'static>),
+        (status = 403, description = "The key does not have the scope `read`.", body = PlainError<'static>),
+        (status = 404, description = "`api.metrics` is `off`.", body = PlainError<'static>),
         (status = 500, description = "The figures could not be written.", body = PlainError<'static>),
     ),
 )]
@@ -71,6 +74,9 @@ pub(super) fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Reply {
     tag = "Probes and figures",
     responses(
         (status = 200, description = "Always text.", body = String, content_type = "text/plain"),
+        (status = 401, description = "`api.metrics` asks for a key, and none was sent.", body = PlainError<'static>),
+        (status = 403, description = "The key does not have the scope `read`.", body = PlainError<'static>),
+        (status = 404, description = "`api.metrics` is `off`.", body = PlainError<'static>),
         (status = 500, description = "The figures could not be written.", body = PlainError<'static>),
     ),
 )]

@@ -35,6 +35,7 @@ mod upgrade;
 
 pub use accept::{Door, serve};
 pub use bind::{BindError, Bound, bind};
+pub use health::Readiness;
 pub use origin::Origins;
 pub use rate_limit::{Decision, RateLimits};
 pub use reload_port::{ReloadHandle, ReloadMode, ReloadReport, ReloadRequest, ReloadRequests};

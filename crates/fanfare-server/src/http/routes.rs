@@ -16,9 +16,10 @@ use super::{
     rejection::RouteRejection,
     reply::{self, Reply},
 };
+use crate::config::Visibility;
 
 use Group::{Account, Message, Page, Probe, Service};
-use Guard::{Admin, Key, Open};
+use Guard::{Admin, Descriptions, Figures, Key, Open};
 
 /// A row of the table.
 pub(super) struct Route {
@@ -37,6 +38,10 @@ type Handler = for<'a> fn(RouteCall<'a>) -> LocalBoxFuture<'a, Reply>;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Guard {
     Open,
+    /// As `api.metrics` says.
+    Figures,
+    /// As `api.docs` says.
+    Descriptions,
     /// A caller of the service API, with the scope that goes with the method.
     Key,
     /// A caller of the service API with the scope `admin`.
@@ -73,13 +78,13 @@ pub(super) static TABLE: &[Route] = &[
     route!(GET "/livez", Probe, Open, async |_| health::livez()),
     route!(GET "/readyz", Probe, Open, async |call: RouteCall<'_>| health::readyz(call.site).await),
     route!(GET "/health", Probe, Open, async |call: RouteCall<'_>| health::health(call.site).await),
-    route!(GET "/metrics", Probe, Open, async |call: RouteCall<'_>| metrics::metrics(call.site, call.headers())),
-    route!(GET "/metrics/prometheus", Probe, Open, async |call: RouteCall<'_>| metrics::prometheus(call.site)),
-    route!(GET "/openapi.json", Page, Open, async |call: RouteCall<'_>| openapi::openapi(call.site)),
-    route!(GET "/asyncapi.json", Page, Open, async |_| openapi::asyncapi()),
-    route!(GET "/docs", Page, Open, async |_| openapi::page::docs()),
-    route!(GET "/docs/page.js", Page, Open, async |_| openapi::page::script()),
-    route!(GET "/docs/page.css", Page, Open, async |_| openapi::page::style()),
+    route!(GET "/metrics", Probe, Figures, async |call: RouteCall<'_>| metrics::metrics(call.site, call.headers())),
+    route!(GET "/metrics/prometheus", Probe, Figures, async |call: RouteCall<'_>| metrics::prometheus(call.site)),
+    route!(GET "/openapi.json", Page, Descriptions, async |call: RouteCall<'_>| openapi::openapi(call.site)),
+    route!(GET "/asyncapi.json", Page, Descriptions, async |_| openapi::asyncapi()),
+    route!(GET "/docs", Page, Descriptions, async |_| openapi::page::docs()),
+    route!(GET "/docs/page.js", Page, Descriptions, async |_| openapi::page::script()),
+    route!(GET "/docs/page.css", Page, Descriptions, async |_| openapi::page::style()),
     route!(POST "/api/auth/register", Account(Auth), Open, async |call| Auth.answer(auth::register(call)).await),
     route!(POST "/api/auth/login", Account(Auth), Open, async |call| Auth.answer(auth::login(call)).await),
     route!(POST "/api/auth/refresh", Account(Auth), Open, async |call| Auth.answer(auth::refresh(call)).await),
@@ -157,12 +162,26 @@ impl Route {
         })
     }
 
-    /// Returns the scope that a caller of the service API needs.
-    pub(super) fn scope(&self) -> Option<Scope> {
+    /// Returns the scope that a caller of the service API needs, where the figures and the descriptions are shown so.
+    ///
+    /// # Errors
+    /// The route is switched off.
+    pub(super) fn scope(
+        &self,
+        metrics: Visibility,
+        docs: Visibility,
+    ) -> Result<Option<Scope>, RouteRejection> {
+        let shown = |visibility| match visibility {
+            Visibility::Open => Ok(None),
+            Visibility::Key => Ok(Some(Scope::Read)),
+            Visibility::Off => Err(RouteRejection::NotFound),
+        };
         match self.guard {
-            Open => None,
-            Key => Some(caller::scope_of(&self.method)),
-            Admin => Some(Scope::Admin),
+            Open => Ok(None),
+            Figures => shown(metrics),
+            Descriptions => shown(docs),
+            Key => Ok(Some(caller::scope_of(&self.method))),
+            Admin => Ok(Some(Scope::Admin)),
         }
     }
 }
@@ -238,7 +257,12 @@ mod tests {
 
     #[test]
     fn guards() {
-        let scope = |path, method| find(path)?.for_method(&method).ok()?.scope();
+        let served = |path, method: Method| find(path)?.for_method(&method).ok();
+        let scope = |path, method| {
+            served(path, method)?
+                .scope(Visibility::Open, Visibility::Open)
+                .ok()?
+        };
         assert_eq!(scope("/api/v1/events", Method::POST), Some(Scope::Publish));
         assert_eq!(scope("/api/v1/channels", Method::HEAD), Some(Scope::Read));
         assert_eq!(scope("/api/v1/connections/1", Method::DELETE), Some(Scope::Admin));
@@ -247,7 +271,15 @@ mod tests {
             Some(Scope::Admin)
         );
         for route in TABLE {
-            assert_eq!(route.guard == Open, route.group != Service, "{}", route.path);
+            let is_open = scope(route.path, route.method.clone()).is_none();
+            assert_eq!(is_open, route.group != Service, "{}", route.path);
+            let closed = route.scope(Visibility::Key, Visibility::Off);
+            let expected = match route.path {
+                "/metrics" | "/metrics/prometheus" => Some(Some(Scope::Read)),
+                path if path.starts_with("/docs") || path.ends_with("api.json") => None,
+                _ => Some(scope(route.path, route.method.clone())),
+            };
+            assert_eq!(closed.ok(), expected, "{}", route.path);
         }
     }
 }

@@ -13,8 +13,11 @@ use fanfare_engine::{MountedDialect, Node};
 use ipnet::IpNet;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Origins, RateLimits, ReloadHandle};
-use crate::auth::{Credentials, Gate};
+use super::{Origins, RateLimits, Readiness, ReloadHandle};
+use crate::{
+    auth::{Credentials, Gate},
+    config::Visibility,
+};
 
 /// One listener's dialects and rules. Shared by all shards.
 pub struct Site {
@@ -50,6 +53,8 @@ pub struct SiteOptions {
     pub trust_loopback: bool,
     /// Has the configuration read again.
     pub reload: ReloadHandle,
+    /// Whether the node should be sent clients.
+    pub readiness: Arc<Readiness>,
     /// What a reload replaces, all at once.
     pub rules: ArcSwap<SiteRules>,
 }
@@ -65,6 +70,10 @@ pub struct SiteRules {
     pub rate_limits: Arc<RateLimits>,
     /// What services prove themselves with.
     pub api_keys: Credentials,
+    /// Who may read the figures.
+    pub metrics: Visibility,
+    /// Who may read the descriptions of the server.
+    pub docs: Visibility,
     /// For TLS and for the head of a connection's first request.
     pub handshake_timeout: Duration,
     /// For each request, from its first byte to the end of its body.
@@ -153,7 +162,11 @@ impl Site {
     }
 
     pub(super) fn client(&self, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
-        super::address::client(peer, headers, &self.rules().trusted_proxies)
+        let rules = self.rules();
+        if rules.trusted_proxies.is_empty() {
+            super::address::warn_of_proxy(peer, headers);
+        }
+        super::address::client(peer, headers, &rules.trusted_proxies)
     }
 }
 

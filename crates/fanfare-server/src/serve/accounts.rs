@@ -9,6 +9,7 @@ use fanfare_accounts::{
 use fanfare_engine::Node;
 use tokio::task::JoinHandle;
 
+use super::database;
 use crate::{
     config::{Algorithm, Config, Registration},
     messages,
@@ -63,7 +64,7 @@ pub(super) async fn open(
             return Err(error.to_string());
         }
         Err(error) => tracing::warn!(
-            %error,
+            error = database::explained(&error, &config.storage.url).await,
             "the database cannot be used yet; accounts and messages wait for it, everything else works"
         ),
     }

@@ -1,17 +1,24 @@
 //! The listening sockets of the configuration.
 
-use std::{io::ErrorKind, net::SocketAddr, sync::Arc};
+use std::{
+    io::ErrorKind,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use fanfare_accounts::Accounts;
 use fanfare_engine::Node;
 use tokio_rustls::TlsAcceptor;
 
-use super::redis_door;
+use super::{redis_door, supervisor};
 use crate::{
     auth::{Credentials, Gate},
     config::{Config, Limits, Listener, Loaded, Secret},
-    http::{self, BindError, Bound, Door, Origins, RateLimits, ReloadHandle, Site, SiteOptions, SiteRules},
+    http::{
+        self, BindError, Bound, Door, Origins, RateLimits, Readiness, ReloadHandle, Site, SiteOptions,
+        SiteRules,
+    },
 };
 
 /// A listening address with one socket for each shard.
@@ -20,7 +27,7 @@ pub(super) struct OpenDoor {
     pub(super) listener: Option<usize>,
     pub(super) listening: Listening,
     pub(super) door: Door,
-    pub(super) sockets: Vec<std::net::TcpListener>,
+    pub(super) sockets: Vec<TcpListener>,
 }
 
 /// A door as the log and the greeting show it.
@@ -37,6 +44,7 @@ pub(super) struct Serving<'a> {
     pub(super) accounts: &'a Accounts,
     pub(super) rate_limits: &'a Arc<RateLimits>,
     pub(super) reload: &'a ReloadHandle,
+    pub(super) readiness: &'a Arc<Readiness>,
 }
 
 /// Binds everything before the first connection is accepted, so that a start either succeeds whole or fails clearly.
@@ -50,16 +58,25 @@ pub(super) fn open(
 ) -> Result<Vec<OpenDoor>, String> {
     let config = &loaded.config;
     let mut doors: Vec<OpenDoor> = Vec::new();
+    let mut passed = supervisor::sockets();
     for (index, (listener, tls)) in config.listener.iter().zip(tls).enumerate() {
-        let bound = http::bind(listener.bind, config.is_dual_stack(listener.bind), shards)
-            .map_err(|error| explain(&error, &format!("listener[{index}].bind"), &doors))?;
+        let bound = http::bind(
+            listener.bind,
+            config.is_dual_stack(listener.bind),
+            shards,
+            &mut passed,
+        )
+        .map_err(|error| explain(&error, &format!("listener[{index}].bind"), &doors))?;
         let address = address_of(&bound);
         let site = site(config, listener, tls, address, serving);
         let serves = listener.dialects.join(", ");
         doors.extend(opened(bound, Some(index), &Door::Http(site), &serves));
     }
-    let resp = resp_door(loaded, serving, shards, &doors)?;
+    let resp = resp_door(loaded, serving, shards, &doors, &mut passed)?;
     doors.extend(resp);
+    for address in passed.iter().filter_map(|socket| socket.local_addr().ok()) {
+        tracing::warn!(%address, "the service manager passed a socket that no listener of the configuration has");
+    }
     Ok(doors)
 }
 
@@ -71,6 +88,8 @@ pub(super) fn rules(config: &Config, rate_limits: &Arc<RateLimits>, tls: Option<
         trusted_proxies: limits.trusted_proxies.clone(),
         rate_limits: rate_limits.clone(),
         api_keys: Credentials::new(config.api.keys.iter().map(Secret::expose)),
+        metrics: config.api.metrics,
+        docs: config.api.docs,
         handshake_timeout: limits.handshake_timeout,
         request_timeout: limits.request_timeout,
         keep_alive_timeout: limits.keep_alive_timeout,
@@ -114,6 +133,7 @@ fn site(
         origins: Origins::new(&config.auth.allowed_origins),
         trust_loopback: config.api.trust_loopback,
         reload: serving.reload.clone(),
+        readiness: serving.readiness.clone(),
         rules: ArcSwap::from_pointee(rules(config, serving.rate_limits, tls)),
     };
     let dialects = listener.dialects.iter().filter_map(named).collect();
@@ -127,6 +147,7 @@ fn resp_door(
     serving: &Serving<'_>,
     shards: usize,
     listeners: &[OpenDoor],
+    passed: &mut Vec<TcpListener>,
 ) -> Result<Vec<OpenDoor>, String> {
     let config = &loaded.config;
     let Some(bind) = config
@@ -136,7 +157,7 @@ fn resp_door(
     else {
         return Ok(Vec::new());
     };
-    match http::bind(bind, config.is_dual_stack(bind), shards) {
+    match http::bind(bind, config.is_dual_stack(bind), shards, passed) {
         Ok(bound) => {
             let port = address_of(&bound).port();
             let door = redis_door::door(config, serving.node, serving.accounts, port);

@@ -2,6 +2,7 @@
 
 mod access;
 mod accounts;
+mod database;
 mod descriptors;
 mod doors;
 mod exposure;
@@ -13,6 +14,7 @@ mod reload;
 mod reload_changes;
 mod settings;
 mod shutdown;
+mod supervisor;
 mod threads;
 
 use std::{sync::Arc, time::Duration};
@@ -27,11 +29,12 @@ use fanfare_transports::BrokerOptions;
 use crate::{
     auth::Gate,
     config::{Config, ConfigErrors},
-    http::ReloadHandle,
+    http::{Readiness, ReloadHandle},
 };
 
 pub use access::policy;
 pub use accounts::options as accounts_options;
+pub use database::explained as explained_storage_error;
 use keys::Purpose;
 pub use keys::secret;
 use prepare::Prepared;
@@ -117,6 +120,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
 
     let rate_limits = doors::rate_limits(&config.limits);
     let (reload, reload_requests) = ReloadHandle::channel();
+    let readiness = Readiness::new(config.server.broker_grace);
     let following = accounts::follow(&accounts, &node);
     let serving = Serving {
         node: &node,
@@ -124,6 +128,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         accounts: &accounts,
         rate_limits: &rate_limits,
         reload: &reload,
+        readiness: &readiness,
     };
     let doors = doors::open(&loaded, tls, &serving, shards)?;
     let listening = doors
@@ -145,11 +150,14 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     }
     .warn();
     let reloading = tokio::spawn(reload.follow(reload_signals, reload_requests));
+    tokio::spawn(await_broker(node.clone(), readiness.clone()));
     // Ticks run on the control thread and end with it.
     for mounted in &node.dialects {
         tokio::spawn(node.clone().tick(mounted.clone()));
     }
     greeting::print(&loaded, &listening, keys.made.as_deref(), again);
+    supervisor::ready();
+    tokio::spawn(supervisor::feed_watchdog(node.clone()));
 
     let ended = shutdown::wait(signals, &node, &config.shutdown).await;
     reloading.abort();
@@ -160,6 +168,14 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     }
     accounts.storage().close().await;
     Ok(ended?)
+}
+
+/// Notes the first answer of the broker, so that a first question about readiness during an outage finds it known.
+async fn await_broker(node: Arc<Node>, readiness: Arc<Readiness>) {
+    while node.probe().await.is_err() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    readiness.broker_answered();
 }
 
 /// Leaves the cluster, as far as that is done in time.

@@ -13,7 +13,7 @@ use super::{
     prepare::{self, Prepared},
     redis_door,
     reload_changes::{Changes, FileContents, what_would_open},
-    settings,
+    settings, supervisor,
 };
 use crate::{
     auth::Gate,
@@ -108,7 +108,13 @@ impl Reload {
         let [user1, user2] = &mut signals.user;
         loop {
             tokio::select! {
-                _ = signals.hangup.recv() => drop(self.reload(ReloadMode::Apply).await),
+                _ = signals.hangup.recv() => {
+                    supervisor::reloading();
+                    drop(self.reload(ReloadMode::Apply).await); // it is logged
+                    if !self.node.is_draining() {
+                        supervisor::ready();
+                    }
+                }
                 Some(ReloadRequest { mode, reply }) = requests.recv() => {
                     let outcome = self.reload(mode).await;
                     let _ = reply.send(outcome); // the caller may have gone

@@ -7,8 +7,10 @@ use aws_lc_rs::digest::{self, SHA256};
 use crate::config::{Config, Listener, Loaded, Problem, Tls};
 
 /// The keys that a reload applies, besides `[limits]`, the limits of dialects and the files of certificates.
-const APPLIED: [&str; 14] = [
+const APPLIED: [&str; 16] = [
+    "api.docs",
     "api.keys",
+    "api.metrics",
     "auth.accepted_jwt_secrets",
     "auth.algorithms",
     "auth.audience",

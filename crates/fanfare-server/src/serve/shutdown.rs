@@ -12,6 +12,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use super::supervisor;
 use crate::config::Shutdown;
 
 /// The time between two counts of the open connections.
@@ -46,6 +47,7 @@ impl Signals {
 /// Serves until a signal arrives, then drains. A second signal ends the process at once, with exit code 1.
 pub(super) async fn wait(mut signals: Signals, node: &Arc<Node>, config: &Shutdown) -> Result<(), String> {
     signals.next().await;
+    supervisor::stopping();
     tracing::info!(connections = node.active(), window = ?config.drain_window, "draining");
     node.drain(config.drain_window);
     tokio::select! {

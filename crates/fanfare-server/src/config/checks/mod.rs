@@ -41,6 +41,7 @@ pub(super) fn run(checker: &mut Checker<'_>) {
     if checker.merged.problems.iter().any(unread) {
         return;
     }
+    checker.data_dir();
     checker.dialect_tables();
     checker.shutdown();
     listeners::check(checker);
@@ -83,6 +84,18 @@ impl Checker<'_> {
 
     fn is_production(&self) -> bool {
         self.profile == profile::PRODUCTION
+    }
+
+    /// A unit that is started in another folder would begin with an empty database.
+    fn data_dir(&mut self) {
+        let folder = &self.config.data_dir;
+        if self.is_production() && folder.is_relative() {
+            let text = format!(
+                "found {:?}, which starts at the working directory; an absolute path such as \"/var/lib/fanfare\" is safer",
+                folder.display()
+            );
+            self.doubtful("data_dir", text);
+        }
     }
 
     fn dialect_tables(&mut self) {

@@ -12,7 +12,7 @@ pub(super) mod sessions;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use fanfare_accounts::{
     AccountError, Accounts, Login,
@@ -96,7 +96,17 @@ async fn log_in(name: &'static str, call: RouteCall<'_>) -> Result<Login, Failur
             .options
             .accounts
             .login(email, password, Some(client), user_agent(&call.head.headers));
-    Ok(login.await?)
+    Ok(login.await.inspect_err(|error| note_refusal(error, client))?)
+}
+
+/// Logs a failed login: a line for each, since programs such as fail2ban count them by address.
+fn note_refusal(error: &AccountError, client: IpAddr) {
+    let reason = match error {
+        AccountError::BadCredentials => "bad_credentials",
+        AccountError::TooManyAttempts { .. } => "too_many_attempts",
+        _ => return,
+    };
+    tracing::info!(peer = %client, reason, "login refused");
 }
 
 fn user_agent(headers: &HeaderMap) -> Option<&str> {

@@ -26,6 +26,9 @@ const POLICY: HeaderValue = HeaderValue::from_static(
             body = String,
             content_type = "text/html",
         ),
+        (status = 401, description = "`api.docs` asks for a key, and none was sent.", body = PlainError<'static>),
+        (status = 403, description = "The key does not have the scope `read`.", body = PlainError<'static>),
+        (status = 404, description = "`api.docs` is `off`.", body = PlainError<'static>),
         (status = 429, description = "Too many requests.", body = PlainError<'static>),
     ),
 )]

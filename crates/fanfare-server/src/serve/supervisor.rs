@@ -1,0 +1,65 @@
+//! The service manager, in the manner of systemd: the sockets that it passes, and what it is told (`Type=notify`, `WatchdogSec`).
+//! Without its variables nothing happens.
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use fanfare_core::Inbound;
+use fanfare_engine::Node;
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
+
+/// The listening sockets that the service manager has opened for this process (`LISTEN_FDS`).
+pub(super) fn sockets() -> Vec<TcpListener> {
+    let mut passed = ListenFd::from_env();
+    let count = passed.len();
+    let socket = |index| match passed.take_tcp_listener(index) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::warn!(index, %error, "the service manager passed a socket that is none of TCP");
+            None
+        }
+    };
+    (0..count).filter_map(socket).collect()
+}
+
+/// The server serves.
+pub(super) fn ready() {
+    notify(&[NotifyState::Ready]);
+}
+
+/// The configuration is being read again; [`ready`] ends it.
+pub(super) fn reloading() {
+    // `Type=notify-reload` compares the time with its own.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(_) => notify(&[NotifyState::Reloading]),
+    }
+}
+
+/// The server drains.
+pub(super) fn stopping() {
+    notify(&[NotifyState::Stopping]);
+}
+
+/// Tells the watchdog that the server lives, as long as every shard does its work. Without a watchdog there is nothing to do.
+pub(super) async fn feed_watchdog(node: Arc<Node>) {
+    let Some(limit) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    let pause = (limit / 3).max(Duration::from_millis(1));
+    loop {
+        if tokio::time::timeout(limit, Inbound::probe(&*node))
+            .await
+            .is_ok_and(|shards| shards.is_ok())
+        {
+            notify(&[NotifyState::Watchdog]);
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the service manager cannot be told how the server is");
+    }
+}

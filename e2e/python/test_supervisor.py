@@ -1,0 +1,125 @@
+"""The service manager's side: what the server tells in the manner of systemd, and the sockets that it takes over."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+import fanfare
+from conftest import Client
+from fanfare import free_port, token, toml, wait_until
+
+
+@pytest.fixture
+def manager(tmp_path):
+    """A socket that receives notifications; what came is in `told`, each message as a list of its lines."""
+
+    class Manager:
+        def __init__(self):
+            self.path = str(tmp_path / "notify")
+            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self.socket.bind(self.path)
+            self.socket.setblocking(False)
+            self.told = []
+
+        def tells(self, line):
+            try:
+                while True:
+                    self.told.append(self.socket.recv(4096).decode().splitlines())
+            except BlockingIOError:
+                return any(line in message for message in self.told)
+
+        def await_(self, line):
+            wait_until(lambda: self.tells(line), what=line)
+
+    made = Manager()
+    yield made
+    made.socket.close()
+
+
+def test_notifications(launch, manager):
+    server = launch(env={"NOTIFY_SOCKET": manager.path})
+    manager.await_("READY=1")
+    assert manager.told == [["READY=1"]], "nothing is told before the server serves, and no watchdog was asked for"
+    server.signal(signal.SIGHUP)
+    manager.await_("RELOADING=1")
+    wait_until(lambda: manager.tells("READY=1") and len(manager.told) == 3, what="the end of the reload")
+    assert manager.told[1][0] == "RELOADING=1" and manager.told[1][1].startswith("MONOTONIC_USEC=")
+    assert manager.told[2] == ["READY=1"]
+    client = Client(server.ws("ann"))
+    server.signal(signal.SIGTERM)
+    assert client.closed()[0] == 1001
+    manager.await_("STOPPING=1")
+    assert server.wait() == 0
+
+
+def test_a_reload_of_a_broken_file_ends_too(launch, manager):
+    server = launch(env={"NOTIFY_SOCKET": manager.path})
+    manager.await_("READY=1")
+    server.config_file.write_text("nonsense = 1\n")
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: manager.tells("RELOADING=1") and manager.told[-1] == ["READY=1"], what="the end of the reload")
+    assert "nothing is changed" in server.log()
+
+
+def test_the_watchdog_is_fed(launch, manager):
+    server = launch(env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "300000"})
+    wait_until(lambda: manager.tells("WATCHDOG=1") and manager.told.count(["WATCHDOG=1"]) >= 3, what="three signs of life")
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        manager.tells("")
+        before = manager.told.count(["WATCHDOG=1"])
+        with pytest.raises(AssertionError):
+            wait_until(lambda: manager.tells("") or manager.told.count(["WATCHDOG=1"]) > before, timeout=1.5)
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    wait_until(lambda: manager.tells("") or manager.told.count(["WATCHDOG=1"]) > before, what="another sign of life")
+
+
+# Passes descriptor 3 on, as a service manager does; LISTEN_PID must be the server's own.
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def test_a_passed_socket_is_taken_and_keeps_its_queue(tmp_path):
+    port = free_port()
+    listener = socket.create_server(("127.0.0.1", port), backlog=16)
+    waiting = socket.create_connection(("127.0.0.1", port))  # before any server runs
+    waiting.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    config = {
+        "data_dir": str(tmp_path / "data"), "auth": {"jwt_secret": fanfare.SECRET}, "resp": {"bind": ""},
+        "listener": [{"bind": f"127.0.0.1:{port}", "dialects": ["notify"]}], "server": {"shards": 2},
+    }
+    file, log = tmp_path / "fanfare.toml", tmp_path / "log"
+    file.write_text(toml(config))
+    command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), fanfare.binary(), "serve", "--config", str(file)]
+    for _ in range(2):  # one that is started again finds the same socket
+        with open(log, "ab") as out:
+            process = subprocess.Popen(
+                command, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=fanfare.environment(),
+            )
+        try:
+            waiting.settimeout(30)
+            assert waiting.recv(1000).startswith(b"HTTP/1.1 200"), log.read_text()
+            clients = [Client(f"ws://127.0.0.1:{port}/ws?token={token('ann')}") for _ in range(4)]
+            for client in clients:
+                client.close()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            process.wait()
+        waiting.close()
+        waiting = socket.create_connection(("127.0.0.1", port))  # the port is open while no server runs
+        waiting.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    waiting.close()
+    listener.close()
+    assert "no listener of the configuration" not in log.read_text()
