@@ -1,6 +1,7 @@
 """The service manager's side: what the server tells in the manner of systemd, and the sockets that it takes over."""
 
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -70,6 +71,8 @@ def test_the_watchdog_is_fed(launch, manager):
     wait_until(lambda: manager.tells("WATCHDOG=1") and manager.told.count(["WATCHDOG=1"]) >= 3, what="three signs of life")
     os.kill(server.process.pid, signal.SIGSTOP)
     try:
+        state = lambda: pathlib.Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        wait_until(lambda: state() == "T", what="a process that is stopped")
         manager.tells("")
         before = manager.told.count(["WATCHDOG=1"])
         with pytest.raises(AssertionError):

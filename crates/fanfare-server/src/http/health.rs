@@ -1,7 +1,7 @@
 //! `/health` for people and monitors that know the protocols' documents, `/readyz` for orchestrators.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,11 +25,6 @@ use super::{
     paths(livez, readyz, health)
 )]
 pub(super) struct Api;
-
-/// The time limit of a readiness probe.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Half of what orchestrators usually wait for the answer.
-const EXCUSED_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The fields that all dialects' documents promise.
 #[derive(Serialize, ToSchema)]
@@ -65,58 +60,6 @@ struct Ready {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     degraded: Option<Always<true>>,
-}
-
-/// How long a node that has lost its broker stays ready.
-pub struct Readiness {
-    grace: Duration,
-    broker: Mutex<BrokerSeen>,
-}
-
-/// The broker, as probes found it.
-#[derive(Clone, Copy)]
-enum BrokerSeen {
-    NotYet,
-    Here,
-    AwaySince(Instant),
-}
-
-impl Readiness {
-    /// The readiness of a node that has not reached its broker yet.
-    pub fn new(grace: Duration) -> Arc<Self> {
-        let broker = Mutex::new(BrokerSeen::NotYet);
-        Arc::new(Self { grace, broker })
-    }
-
-    /// Notes that a probe came back through the broker.
-    pub fn broker_answered(&self) {
-        *self.seen() = BrokerSeen::Here;
-    }
-
-    /// Notes at `now` that a probe did not come back, and returns whether the node stays ready for now.
-    fn is_excused(&self, now: Instant) -> bool {
-        let mut seen = self.seen();
-        let since = match *seen {
-            BrokerSeen::NotYet => return false,
-            BrokerSeen::Here => now,
-            BrokerSeen::AwaySince(since) => since,
-        };
-        *seen = BrokerSeen::AwaySince(since);
-        now.duration_since(since) < self.grace
-    }
-
-    /// How long the broker may take to answer a probe. Where its silence is excused, the orchestrator must not give up first.
-    fn patience(&self) -> Duration {
-        if self.grace.is_zero() {
-            PROBE_TIMEOUT
-        } else {
-            EXCUSED_TIMEOUT
-        }
-    }
-
-    fn seen(&self) -> MutexGuard<'_, BrokerSeen> {
-        self.broker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// It is not ready.
@@ -235,7 +178,7 @@ pub(super) async fn readyz(site: &Arc<Site>) -> Reply {
         return unready(&reason);
     }
     let began = Instant::now();
-    match timeout(EXCUSED_TIMEOUT, Inbound::probe(&*site.node)).await {
+    match timeout(readiness.patience(), Inbound::probe(&*site.node)).await {
         Ok(Ok(())) => ready(began.elapsed(), Some(Always)),
         Ok(Err(error)) => unready(&error.to_string()),
         Err(_) => unready(LATE),
@@ -329,25 +272,6 @@ mod tests {
             let judged = judge(draining, full, broker);
             assert_eq!((judged.0.as_u16(), judged.1, judged.2), (status, word, reason));
         }
-    }
-
-    #[test]
-    fn a_broker_is_excused_for_a_while_once_it_was_reached() {
-        let (start, second) = (Instant::now(), Duration::from_secs(1));
-        let readiness = Readiness::new(second * 30);
-        assert!(!readiness.is_excused(start), "it was never reached");
-        readiness.broker_answered();
-        assert!(readiness.is_excused(start));
-        assert!(readiness.is_excused(start + second * 29));
-        assert!(!readiness.is_excused(start + second * 30));
-        readiness.broker_answered();
-        assert!(
-            readiness.is_excused(start + second * 31),
-            "each absence has its own grace"
-        );
-        let strict = Readiness::new(Duration::ZERO);
-        strict.broker_answered();
-        assert!(!strict.is_excused(start));
     }
 
     #[test]

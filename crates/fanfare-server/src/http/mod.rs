@@ -23,6 +23,7 @@ mod openapi;
 mod origin;
 mod prometheus;
 mod rate_limit;
+mod readiness;
 mod rejection;
 mod reload_port;
 mod reply;
@@ -35,9 +36,9 @@ mod upgrade;
 
 pub use accept::{Door, serve};
 pub use bind::{BindError, Bound, bind};
-pub use health::Readiness;
 pub use origin::Origins;
 pub use rate_limit::{Decision, RateLimits};
+pub use readiness::Readiness;
 pub use reload_port::{ReloadHandle, ReloadMode, ReloadReport, ReloadRequest, ReloadRequests};
 pub use site::{Site, SiteOptions, SiteRules};
 pub use tls::{TlsError, load_tls};
