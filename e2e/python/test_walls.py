@@ -33,6 +33,17 @@ CYCLES_LEFT = {
 LONG_FUNCTIONS_LEFT = {
     "crates/fanfare-server/src/serve/mod.rs run_on_control",
 }
+# Names of types that are there more than once in their crate. The dialects' folders share the names of one role.
+SHARED_NAMES_LEFT = {
+    "fanfare-accounts": "Inner NewMessage PasswordChange",
+    "fanfare-bench": "Run",
+    "fanfare-cluster": "Batch Change Held Open Publication Request State Waiting",
+    "fanfare-core": "Place Step Steps Token",
+    "fanfare-dialects": "Frame Topics",
+    "fanfare-server": "Check Door Origins Ready Reload Signals",
+    "fanfare-transports": "Change Connection Names Room Server State Subscriptions Waiting",
+    "fanfare-ws": "Header",
+}
 # Words that happen to be the name of a dialect.
 OTHER_WORDS = {
     "crates/fanfare-server/src/auth/identity.rs rooms",  # a claim
@@ -220,6 +231,21 @@ def test_functions_are_short():
                 if lines > MOST_LINES_OF_A_FUNCTION:
                     found.append(f"{own(crate(name).files[module])} {start[1]}")
     compare(found, LONG_FUNCTIONS_LEFT)
+
+
+def test_a_types_name_is_unique_in_its_crate():
+    found = {}
+    for name in CRATES:
+        modules = {}
+        for module, code in crate(name).code.items():
+            for declared in re.findall(r"^(?:pub(?:\([^)]*\))?\s+)?(?:struct|enum|trait|type|union)\s+(\w+)", code, re.M):
+                # In the dialects' crate the same role has the same name in sibling folders, not twice in one.
+                place = module[:1] if name == "fanfare-dialects" else ()
+                modules.setdefault((place, declared), []).append(module)
+        shared = {declared for (_, declared), places in modules.items() if len(places) > 1}
+        if shared:
+            found[name] = shared
+    assert found == {name: set(names.split()) for name, names in SHARED_NAMES_LEFT.items()}
 
 
 def test_a_dialect_is_named_in_its_folder_only():

@@ -7,14 +7,14 @@
 #![no_main]
 
 use bytes::BytesMut;
-use fanfare_server::resp::reader::{Limits, ProtocolError, Reader};
+use fanfare_server::resp::reader::{RequestLimits, ProtocolError, RequestReader};
 use libfuzzer_sys::fuzz_target;
 
 /// The requests, what ended the stream if anything did, and how much of a request that is not whole was left.
 type Outcome = (Vec<Vec<Vec<u8>>>, Option<ProtocolError>, usize);
 
-fn read<'p>(pieces: impl Iterator<Item = &'p [u8]>, limits: &Limits) -> Outcome {
-    let (mut reader, mut buffer) = (Reader::default(), BytesMut::new());
+fn read<'p>(pieces: impl Iterator<Item = &'p [u8]>, limits: &RequestLimits) -> Outcome {
+    let (mut reader, mut buffer) = (RequestReader::default(), BytesMut::new());
     let mut requests: Vec<Vec<Vec<u8>>> = Vec::new();
     for piece in pieces {
         buffer.extend_from_slice(piece);
@@ -78,9 +78,9 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let limits = match choice & 0x03 {
-        0 => Limits::BEFORE_LOGIN,
-        1 => Limits::with_max_bulk(8 << 20),
-        _ => Limits {
+        0 => RequestLimits::BEFORE_LOGIN,
+        1 => RequestLimits::with_max_bulk(8 << 20),
+        _ => RequestLimits {
             max_args: 4,
             max_bulk: 20,
             max_request: 60,

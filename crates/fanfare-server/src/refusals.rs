@@ -41,12 +41,12 @@ pub(crate) struct Refused<'a> {
 }
 
 /// Subject, dialect and reason of a refusal: words of the program, so there are few combinations.
-type Kind = (Subject, Option<&'static str>, &'static str);
+type RefusalKind = (Subject, Option<&'static str>, &'static str);
 
 /// Writes the lines.
 #[derive(Default)]
 pub(crate) struct RefusalLog {
-    lines: Mutex<AHashMap<Kind, LogThrottle>>,
+    lines: Mutex<AHashMap<RefusalKind, LogThrottle>>,
 }
 
 impl RefusalLog {

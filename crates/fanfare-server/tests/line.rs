@@ -16,7 +16,7 @@ use std::{
 use arc_swap::ArcSwap;
 use fanfare_accounts::{Accounts, AccountsOptions, mint::mint, storage::Storage};
 use fanfare_core::{
-    DialectKind, Options,
+    Dialect, DialectKind, Options,
     policy::{AccessControl, KnownNames, Policy, PolicyOptions, RoomAccess},
 };
 use fanfare_engine::{Clock, DialectSettings, Mounting, Node, NodeOptions, Pace, Shard, ShardHandle};
@@ -124,11 +124,13 @@ fn gate() -> Arc<Gate> {
 fn node(gate: Arc<Gate>) -> Arc<Node> {
     static KIND: line::Kind = line::Kind;
     Node::new(NodeOptions {
-        dialects: vec![Mounting {
-            kind: &KIND,
-            dialect: KIND.open(&Options::default()),
-            settings: settings(),
-        }],
+        dialects: [&KIND as &'static dyn DialectKind, &Everywhere]
+            .map(|kind| Mounting {
+                kind,
+                dialect: KIND.open(&Options::default()),
+                settings: settings(),
+            })
+            .into(),
         authenticator: gate,
         access: AccessControl::new(
             Policy::new(PolicyOptions {
@@ -143,6 +145,27 @@ fn node(gate: Arc<Gate>) -> Arc<Node> {
         ),
         clock: Clock::system(),
     })
+}
+
+/// The same dialect at any path of one segment.
+struct Everywhere;
+
+impl DialectKind for Everywhere {
+    fn name(&self) -> &'static str {
+        "everywhere"
+    }
+
+    fn path(&self) -> &'static str {
+        "/{app}"
+    }
+
+    fn summary(&self) -> &'static str {
+        line::Kind.summary()
+    }
+
+    fn open(&self, options: &Options) -> Arc<dyn Dialect> {
+        line::Kind.open(options)
+    }
 }
 
 async fn accounts(folder: &tempfile::TempDir) -> Accounts {
@@ -307,13 +330,31 @@ async fn routes_have_parameters_a_query_and_headers() {
 }
 
 #[tokio::test]
+async fn a_path_with_parameters_gives_way_to_the_servers_own() {
+    let server = Server::start().await;
+    let status = async |path: &str| {
+        let reply = reqwest::get(format!("http://{}{path}", server.address)).await;
+        reply.unwrap().status().as_u16()
+    };
+    server
+        .connect("/demo", "ann")
+        .await
+        .says("SUB a.b", "OK SUB a.b")
+        .await;
+    assert_eq!(status("/demo").await, 426);
+    for (path, expected) in [("/sessions", 401), ("/livez", 200), ("/docs", 200)] {
+        assert_eq!(status(path).await, expected, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_path_decides_who_is_let_in() {
     let server = Server::start().await;
     let Message::Close(Some(close)) = server.connect("/line/other", "ann").await.next().await else {
         panic!("a close frame")
     };
     assert_eq!((u16::from(close.code), &*close.reason), (4000, "forbidden"));
-    for path in ["/line", "/line/", "/line/demo/"] {
+    for path in ["/other/", "/line/", "/line/demo/"] {
         let url = format!("ws://{}{path}", server.address);
         assert!(connect_async(url).await.is_err(), "{path}");
     }

@@ -76,7 +76,7 @@ struct Tally {
 
 /// The request's body.
 #[derive(Serialize)]
-struct Request<'a> {
+struct WebhookRequest<'a> {
     user: Option<&'a str>,
     action: &'static str,
     channel: &'a str,
@@ -243,7 +243,7 @@ impl Inner {
 
     async fn request(&self, question: &Question) -> Result<bool, NoAnswer> {
         let _slot = self.slots.acquire().await.map_err(|_| NoAnswer::Late)?;
-        let request = Request {
+        let request = WebhookRequest {
             user: question.user.as_deref(),
             action: match question.action {
                 Action::Subscribe => "subscribe",

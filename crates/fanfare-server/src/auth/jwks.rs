@@ -15,7 +15,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use super::Algorithm;
 use super::error::{AuthSetupError, JwksError, TokenError};
 use super::jws::{Check, Jws};
-use super::keys::{Key, from_jwk, keys_of};
+use super::keys::{VerifyingKey, from_jwk, keys_of};
 use crate::causes::Causes;
 
 /// The longest time that one fetch may take, from connecting to the last byte.
@@ -54,7 +54,7 @@ pub(super) struct RemoteKeys {
     url: GuardedUrl,
     accepted: Box<[Algorithm]>,
     /// `None` until the first success.
-    keys: RwLock<Option<Arc<[Key]>>>,
+    keys: RwLock<Option<Arc<[VerifyingKey]>>>,
     /// A token named a key that is not here.
     wanted: Notify,
     /// Fetches that have begun.
@@ -99,11 +99,11 @@ impl RemoteKeys {
         })
     }
 
-    fn keys(&self) -> Option<Arc<[Key]>> {
+    fn keys(&self) -> Option<Arc<[VerifyingKey]>> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn put(&self, keys: Arc<[Key]>) {
+    fn put(&self, keys: Arc<[VerifyingKey]>) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys);
     }
 
@@ -265,10 +265,10 @@ fn redirect(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Actio
 }
 
 /// Returns the usable keys of a JWK set. Others are skipped: sets have keys for encryption and for future algorithms.
-fn read_set(body: &[u8], accepted: &[Algorithm]) -> Result<Vec<Key>, JwksError> {
+fn read_set(body: &[u8], accepted: &[Algorithm]) -> Result<Vec<VerifyingKey>, JwksError> {
     let set = serde_json::from_slice(body).ok().and_then(keys_of);
     let set = set.ok_or(JwksError::NotAKeySet)?;
-    let keys: Vec<Key> = set
+    let keys: Vec<VerifyingKey> = set
         .iter()
         .filter_map(|jwk| from_jwk(jwk).ok())
         .filter(|key| accepted.iter().any(|algorithm| key.allows(*algorithm)))

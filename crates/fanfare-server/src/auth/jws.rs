@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use super::error::TokenError;
-use super::{Algorithm, keys::Key};
+use super::{Algorithm, keys::VerifyingKey};
 
 /// The longest token that is looked at, in bytes. Beyond it a token is malformed, before any of it is parsed.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -78,7 +78,7 @@ impl<'a> Jws<'a> {
     ///
     /// Only keys of this server are ever used: `jwk`, `jku`, `x5c` and `x5u` in a header are ignored, because they
     /// name keys of the token's maker.
-    pub(super) fn check(&self, keys: &[Key]) -> Check {
+    pub(super) fn check(&self, keys: &[VerifyingKey]) -> Check {
         let fitting = keys.iter().filter(|key| key.fits(self.algorithm, self.key_id()));
         let mut verdict = Check::NoKey;
         for key in fitting.take(MAX_KEYS_TRIED) {

@@ -35,7 +35,7 @@ impl KeyKind {
 }
 
 /// One key, ready to check signatures.
-pub(super) struct Key {
+pub(super) struct VerifyingKey {
     kind: KeyKind,
     /// `alg` of the JWK: the only algorithm to use the key with, where it is given.
     only: Option<Algorithm>,
@@ -43,7 +43,7 @@ pub(super) struct Key {
     material: DecodingKey,
 }
 
-impl Key {
+impl VerifyingKey {
     /// An HMAC secret.
     pub(super) fn hmac(secret: &[u8]) -> Self {
         Self::new(KeyKind::Hmac, DecodingKey::from_secret(secret))
@@ -156,7 +156,7 @@ pub(super) fn keys_of(mut set: Value) -> Option<Vec<Value>> {
 }
 
 /// Reads one JWK as a public key for checking signatures.
-pub(super) fn from_jwk(jwk: &Value) -> Result<Key, KeyError> {
+pub(super) fn from_jwk(jwk: &Value) -> Result<VerifyingKey, KeyError> {
     // A derived reader would take a list for an object.
     let jwk = Some(jwk)
         .filter(|jwk| jwk.is_object())
@@ -177,10 +177,10 @@ pub(super) fn from_jwk(jwk: &Value) -> Result<Key, KeyError> {
         return Err(KeyError::NotForSignatures);
     }
     let mut key = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-        ("RSA", _) => Key::rsa(&member(jwk.n.as_deref())?, &member(jwk.e.as_deref())?)?,
+        ("RSA", _) => VerifyingKey::rsa(&member(jwk.n.as_deref())?, &member(jwk.e.as_deref())?)?,
         ("EC", Some("P-256")) => ec(KeyKind::P256, &jwk, 32)?,
         ("EC", Some("P-384")) => ec(KeyKind::P384, &jwk, 48)?,
-        ("OKP", Some("Ed25519")) => Key::ed25519(&member(jwk.x.as_deref())?)?,
+        ("OKP", Some("Ed25519")) => VerifyingKey::ed25519(&member(jwk.x.as_deref())?)?,
         _ => return Err(KeyError::Unsupported),
     };
     if let Some(alg) = jwk.alg {
@@ -196,12 +196,12 @@ pub(super) fn from_jwk(jwk: &Value) -> Result<Key, KeyError> {
 
 /// Both coordinates have the full length of the field (RFC 7518 section 6.2.1.2): joined without this check, a short x
 /// and a long y would make another point.
-fn ec(kind: KeyKind, jwk: &Jwk, field_bytes: usize) -> Result<Key, KeyError> {
+fn ec(kind: KeyKind, jwk: &Jwk, field_bytes: usize) -> Result<VerifyingKey, KeyError> {
     let (x, y) = (member(jwk.x.as_deref())?, member(jwk.y.as_deref())?);
     if x.len() != field_bytes || y.len() != field_bytes {
         return Err(KeyError::Unreadable);
     }
-    Key::ec(kind, &[&[4], x.as_slice(), y.as_slice()].concat())
+    VerifyingKey::ec(kind, &[&[4], x.as_slice(), y.as_slice()].concat())
 }
 
 fn member(text: Option<&str>) -> Result<Vec<u8>, KeyError> {

@@ -7,7 +7,7 @@ use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use serde_json::Value;
 
 use super::error::KeyError;
-use super::keys::{Key, KeyKind, from_jwk, keys_of};
+use super::keys::{KeyKind, VerifyingKey, from_jwk, keys_of};
 
 const BEGIN: &str = "-----BEGIN ";
 const DASHES: &str = "-----";
@@ -18,7 +18,7 @@ const OID_P384: &[u8] = &[0x06, 0x05, 0x2B, 0x81, 0x04, 0x00, 0x22];
 
 /// Reads all keys of a public key file. A PEM file is all or nothing, since a person wrote it for this purpose; in a
 /// JWK set, keys for other purposes are passed over as long as one is usable.
-pub(super) fn read_public_keys(file: &[u8]) -> Result<Vec<Key>, KeyError> {
+pub(super) fn read_public_keys(file: &[u8]) -> Result<Vec<VerifyingKey>, KeyError> {
     let text = std::str::from_utf8(file).map_err(|_| KeyError::Unreadable)?;
     if text.trim_start().starts_with('{') {
         read_json(text)
@@ -33,7 +33,7 @@ pub(super) fn looks_public(secret: &[u8]) -> bool {
     text.contains(BEGIN) && (text.contains("PUBLIC KEY-----") || text.contains("CERTIFICATE-----"))
 }
 
-fn read_json(text: &str) -> Result<Vec<Key>, KeyError> {
+fn read_json(text: &str) -> Result<Vec<VerifyingKey>, KeyError> {
     let json: Value = serde_json::from_str(text).map_err(|_| KeyError::Unreadable)?;
     if json.get("keys").is_none() {
         return Ok(vec![from_jwk(&json)?]);
@@ -49,7 +49,7 @@ fn read_json(text: &str) -> Result<Vec<Key>, KeyError> {
     if keys.is_empty() { Err(refusal) } else { Ok(keys) }
 }
 
-fn read_pem(text: &str) -> Result<Vec<Key>, KeyError> {
+fn read_pem(text: &str) -> Result<Vec<VerifyingKey>, KeyError> {
     let mut keys = Vec::new();
     let mut rest = text;
     while let Some(start) = rest.find(BEGIN) {
@@ -74,19 +74,19 @@ fn read_pem(text: &str) -> Result<Vec<Key>, KeyError> {
     }
 }
 
-fn read_block(block: &str) -> Result<Key, KeyError> {
+fn read_block(block: &str) -> Result<VerifyingKey, KeyError> {
     if let Ok(key) = DecodingKey::from_rsa_pem(block.as_bytes()) {
         let der = key.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?;
         let components = DEFAULT_PROVIDER.key_utils.rsa_pub_components_from_public_key;
         let (modulus, exponent) = components(der).map_err(|_| KeyError::Unreadable)?;
-        return Key::rsa(&modulus, &exponent);
+        return VerifyingKey::rsa(&modulus, &exponent);
     }
     if let Ok(key) = DecodingKey::from_ec_pem(block.as_bytes()) {
         let kind = curve(block)?;
-        return Key::ec(kind, key.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?);
+        return VerifyingKey::ec(kind, key.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?);
     }
     let key = DecodingKey::from_ed_pem(block.as_bytes()).map_err(|_| KeyError::Unsupported)?;
-    Key::ed25519(key.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?)
+    VerifyingKey::ed25519(key.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?)
 }
 
 /// Returns the curve by its name. The length of the point is not enough: secp256k1 has the same as P-256.

@@ -8,7 +8,7 @@ use super::claims::{ClaimRules, Verified};
 use super::error::{AuthSetupError, JwksError, TokenError};
 use super::jwks::RemoteKeys;
 use super::jws::{Check, Jws};
-use super::keys::{Key, KeyKind};
+use super::keys::{KeyKind, VerifyingKey};
 use super::pem;
 
 /// HMAC secrets should be as long as the hash (RFC 7518 section 3.2); shorter ones work, with a warning.
@@ -52,7 +52,7 @@ impl fmt::Debug for VerifierOptions {
 /// Judges tokens. Made once, shared by all threads; judging takes no lock unless a JWKS is configured.
 pub struct Verifier {
     algorithms: Box<[Algorithm]>,
-    local: Box<[Key]>,
+    local: Box<[VerifyingKey]>,
     remote: Option<RemoteKeys>,
     rules: ClaimRules,
 }
@@ -182,7 +182,7 @@ impl Verifier {
     }
 }
 
-fn local_keys(options: &VerifierOptions) -> Result<Vec<Key>, AuthSetupError> {
+fn local_keys(options: &VerifierOptions) -> Result<Vec<VerifyingKey>, AuthSetupError> {
     let mut keys = Vec::new();
     for secret in &options.hmac_secrets {
         if secret.is_empty() {
@@ -194,7 +194,7 @@ fn local_keys(options: &VerifierOptions) -> Result<Vec<Key>, AuthSetupError> {
         if secret.len() < GOOD_SECRET_BYTES {
             tracing::warn!("the token secret is shorter than {GOOD_SECRET_BYTES} bytes and may be guessed");
         }
-        keys.push(Key::hmac(secret));
+        keys.push(VerifyingKey::hmac(secret));
     }
     for (index, file) in options.public_keys_pem.iter().enumerate() {
         let read = pem::read_public_keys(file);
@@ -208,7 +208,7 @@ fn local_keys(options: &VerifierOptions) -> Result<Vec<Key>, AuthSetupError> {
 /// that no algorithm uses is no mistake: its variable may be there for other programs.
 fn algorithms(
     configured: Vec<Algorithm>,
-    local: &[Key],
+    local: &[VerifyingKey],
     has_remote: bool,
 ) -> Result<Box<[Algorithm]>, AuthSetupError> {
     use Algorithm::{ES256, ES384, EdDSA, HS256, PS256, PS384, PS512, RS256, RS384, RS512};

@@ -5,14 +5,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use fanfare_accounts::{AccountError, Accounts, storage::Storage};
 
-use super::{Failure, Global, Profile, block_on};
+use super::{CommandFailure, Global, Profile, block_on};
 use crate::{config::Config, serve};
 
 /// Runs work on the configured database.
 pub(super) fn with_storage<T>(
     config: &Config,
-    work: impl AsyncFnOnce(&Storage) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    work: impl AsyncFnOnce(&Storage) -> Result<T, CommandFailure>,
+) -> Result<T, CommandFailure> {
     block_on(async {
         let storage = Storage::new(&config.storage.url, 1).map_err(|error| failed(&error.into()))?;
         let done = work(&storage).await;
@@ -25,7 +25,7 @@ pub(super) fn with_storage<T>(
 pub(super) fn with_accounts<T>(
     global: &Global,
     work: impl AsyncFnOnce(&Accounts) -> Result<T, AccountError>,
-) -> Result<T, Failure> {
+) -> Result<T, CommandFailure> {
     let config = global.load(&Profile::default())?.config;
     with_storage(&config, async |storage| {
         let accounts = Accounts::new(storage.clone(), serve::accounts_options(&config, None));
@@ -41,10 +41,10 @@ pub(super) fn with_accounts<T>(
 }
 
 /// Returns an error as a failure of the command.
-pub(super) fn failed(error: &AccountError) -> Failure {
+pub(super) fn failed(error: &AccountError) -> CommandFailure {
     match error {
-        AccountError::Bad { .. } => Failure::Usage(error.to_string()),
-        _ => Failure::Runtime(error.to_string()),
+        AccountError::Bad { .. } => CommandFailure::Usage(error.to_string()),
+        _ => CommandFailure::Runtime(error.to_string()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::accounts::with_storage;
-use super::{Failure, Global, Outcome, Profile};
+use super::{CommandFailure, Global, Outcome, Profile};
 use crate::{auth, config::Config};
 
 /// Write a consistent copy of the SQLite database to a new file; the server may be running.
@@ -21,7 +21,7 @@ impl Backup {
         let config = global.load(&Profile::default())?.config;
         with_storage(&config, async |storage| {
             let backup = storage.backup(&self.file).await;
-            backup.map_err(|error| Failure::Runtime(format!("{}: {error}", self.file.display())))
+            backup.map_err(|error| CommandFailure::Runtime(format!("{}: {error}", self.file.display())))
         })?;
         if let Some(secret) = generated_secret(&config) {
             // Not on standard output, which is for programs.

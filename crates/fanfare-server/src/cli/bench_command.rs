@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 use fanfare_bench::{Options, Subject, peer};
 
-use super::{Failure, Global, Outcome, output};
+use super::{CommandFailure, Global, Outcome, output};
 
 /// Measure what the server can do on this machine. It starts its own server, on the loopback interface
 #[derive(Args)]
@@ -83,9 +83,9 @@ impl Bench {
             rounds: usize::from(self.rounds),
             shards: usize::from(self.shards),
         };
-        let report = fanfare_bench::run(&options).map_err(Failure::Runtime)?;
+        let report = fanfare_bench::run(&options).map_err(CommandFailure::Runtime)?;
         if self.json {
-            output::line(report.to_json().map_err(Failure::Runtime)?);
+            output::line(report.to_json().map_err(CommandFailure::Runtime)?);
         } else {
             output::text(report);
         }
@@ -93,7 +93,7 @@ impl Bench {
     }
 
     fn run_peer(&self) -> Outcome {
-        let failure = |error: String| Failure::Runtime(format!("peer: {error}"));
+        let failure = |error: String| CommandFailure::Runtime(format!("peer: {error}"));
         let file = self
             .plan
             .as_deref()
@@ -109,7 +109,7 @@ impl Bench {
     fn run_baseline(&self) -> Outcome {
         let connections = self.connections.unwrap_or_default() as usize;
         fanfare_bench::run_baseline(connections)
-            .map_err(|error| Failure::Runtime(format!("baseline: {error}")))
+            .map_err(|error| CommandFailure::Runtime(format!("baseline: {error}")))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Failure, Global, Outcome, config_command as command, running_server::RunningServer};
+use super::{CommandFailure, Global, Outcome, config_command as command, running_server::RunningServer};
 use crate::{serve, telemetry};
 
 /// Check, show or explain the configuration.
@@ -46,7 +46,7 @@ impl ConfigCommand {
             Self::Check(check) => {
                 if let Some(level) = &global.log_level {
                     telemetry::filter(level)
-                        .map_err(|reason| Failure::Usage(format!("--log-level {level}: {reason}")))?;
+                        .map_err(|reason| CommandFailure::Usage(format!("--log-level {level}: {reason}")))?;
                 }
                 let sources = global.sources(&check.profile)?;
                 super::block_on(async { Ok(command::check(&sources, &dialects)) })?
@@ -65,7 +65,7 @@ impl ConfigCommand {
             }
             return Ok(());
         }
-        Err(Failure::Usage(format!(
+        Err(CommandFailure::Usage(format!(
             "the configuration cannot be used\n{}",
             output.stderr.trim_end()
         )))

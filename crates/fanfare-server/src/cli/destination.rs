@@ -3,11 +3,11 @@
 use fanfare_core::{DialectKind, ListenPlan, Listening};
 use reqwest::Url;
 
-use super::{Failure, remote};
+use super::{CommandFailure, remote};
 use crate::config::{Config, Listener};
 
 /// A dialect of the registry.
-type Kind = &'static dyn DialectKind;
+type ServedDialect = &'static dyn DialectKind;
 
 /// A way to listen.
 pub(super) struct Destination {
@@ -20,15 +20,15 @@ pub(super) struct Destination {
 }
 
 /// A server, and the dialects it may serve.
-struct Place {
+struct ServedPlace {
     /// `ws://HOST:PORT/PREFIX`.
     base: String,
-    dialects: Vec<Kind>,
+    dialects: Vec<ServedDialect>,
 }
 
 /// The arguments that choose a destination.
 #[derive(Clone, Copy)]
-pub(super) struct Wish<'a> {
+pub(super) struct WantedServer<'a> {
     /// A server, or a whole endpoint.
     pub(super) url: Option<&'a str>,
     /// A dialect's name.
@@ -37,7 +37,11 @@ pub(super) struct Wish<'a> {
 
 /// Finds a server that can deliver what is `wanted`: at the URL, or else at a listener of the configuration, on this
 /// machine.
-pub(super) fn find(config: &Config, wish: Wish<'_>, wanted: &Listening<'_>) -> Result<Destination, Failure> {
+pub(super) fn find(
+    config: &Config,
+    wish: WantedServer<'_>,
+    wanted: &Listening<'_>,
+) -> Result<Destination, CommandFailure> {
     let mut places = match wish.url {
         Some(url) => vec![place_at(config, url)?],
         None => local_places(config)?,
@@ -60,8 +64,8 @@ pub(super) fn find(config: &Config, wish: Wish<'_>, wanted: &Listening<'_>) -> R
 }
 
 /// Returns every listener that this machine can reach without TLS.
-fn local_places(config: &Config) -> Result<Vec<Place>, Failure> {
-    let place = |listener: &Listener| Place {
+fn local_places(config: &Config) -> Result<Vec<ServedPlace>, CommandFailure> {
+    let place = |listener: &Listener| ServedPlace {
         base: format!("ws://{}", remote::address(listener)),
         dialects: served(listener),
     };
@@ -73,8 +77,9 @@ fn local_places(config: &Config) -> Result<Vec<Place>, Failure> {
 }
 
 /// Returns the server at `url`. If the URL names a whole endpoint, its path ends as a plan's begins.
-fn place_at(config: &Config, url: &str) -> Result<Place, Failure> {
-    let bad = || Failure::Usage("--url: expected http://HOST[:PORT] or ws://HOST[:PORT][/PATH]".into());
+fn place_at(config: &Config, url: &str) -> Result<ServedPlace, CommandFailure> {
+    let bad =
+        || CommandFailure::Usage("--url: expected http://HOST[:PORT] or ws://HOST[:PORT][/PATH]".into());
     let url = Url::parse(url).map_err(|_| bad())?;
     let scheme = match url.scheme() {
         "http" | "ws" => "ws",
@@ -89,7 +94,7 @@ fn place_at(config: &Config, url: &str) -> Result<Place, Failure> {
     let dialects = likely(config, path, url.port_or_known_default());
     let endpoint = dialects.first().map_or("", |dialect| dialect.path());
     let prefix = path.strip_suffix(endpoint).unwrap_or(path);
-    Ok(Place {
+    Ok(ServedPlace {
         base: format!("{scheme}://{authority}{prefix}"),
         dialects,
     })
@@ -97,9 +102,9 @@ fn place_at(config: &Config, url: &str) -> Result<Place, Failure> {
 
 /// Returns the dialects that a path and port may serve: those whose path it is, and of those the ones that the
 /// configuration, or else the defaults, have on the port. Without any hint, all.
-fn likely(config: &Config, path: &str, port: Option<u16>) -> Vec<Kind> {
+fn likely(config: &Config, path: &str, port: Option<u16>) -> Vec<ServedDialect> {
     let mut dialects = fanfare_dialects::ALL.to_vec();
-    let mut narrow = |is_likely: &dyn Fn(&Kind) -> bool| {
+    let mut narrow = |is_likely: &dyn Fn(&ServedDialect) -> bool| {
         if dialects.iter().any(is_likely) {
             dialects.retain(is_likely);
         }
@@ -118,7 +123,7 @@ fn likely(config: &Config, path: &str, port: Option<u16>) -> Vec<Kind> {
     dialects
 }
 
-fn served(listener: &Listener) -> Vec<Kind> {
+fn served(listener: &Listener) -> Vec<ServedDialect> {
     let known = listener
         .dialects
         .iter()
@@ -127,14 +132,16 @@ fn served(listener: &Listener) -> Vec<Kind> {
 }
 
 /// Keeps only the dialect called `name`. With `believed`, a server of unknown dialects is taken to serve it.
-fn narrow(places: &mut Vec<Place>, name: &str, believed: bool) -> Result<(), Failure> {
+fn narrow(places: &mut Vec<ServedPlace>, name: &str, believed: bool) -> Result<(), CommandFailure> {
     let Some((_, dialect)) = fanfare_dialects::find(name) else {
         let names: Vec<_> = fanfare_dialects::ALL
             .iter()
             .map(|dialect| dialect.name())
             .collect();
         let names = names.join(", ");
-        return Err(Failure::Usage(format!("--dialect: expected one of {names}")));
+        return Err(CommandFailure::Usage(format!(
+            "--dialect: expected one of {names}"
+        )));
     };
     for place in &mut *places {
         if believed {
@@ -146,12 +153,12 @@ fn narrow(places: &mut Vec<Place>, name: &str, believed: bool) -> Result<(), Fai
     places.retain(|place| !place.dialects.is_empty());
     if places.is_empty() {
         let text = format!("--dialect: no listener without TLS serves {name}; name the server with --url");
-        return Err(Failure::Usage(text));
+        return Err(CommandFailure::Usage(text));
     }
     Ok(())
 }
 
-fn no_way(places: &[Place], wanted: &Listening<'_>) -> Failure {
+fn no_way(places: &[ServedPlace], wanted: &Listening<'_>) -> CommandFailure {
     let mut names: Vec<_> = places
         .iter()
         .flat_map(|place| &place.dialects)
@@ -169,7 +176,7 @@ fn no_way(places: &[Place], wanted: &Listening<'_>) -> Failure {
     } else {
         ""
     };
-    Failure::Usage(format!(
+    CommandFailure::Usage(format!(
         "{what} cannot be received by any dialect served there ({names}){hint}"
     ))
 }
@@ -203,9 +210,9 @@ mod tests {
             own: words.contains(&"own"),
             channels: &channels,
         };
-        match find(&config, Wish { url, dialect }, &wanted) {
+        match find(&config, WantedServer { url, dialect }, &wanted) {
             Ok(found) => format!("{} {}", found.dialect, found.url),
-            Err(Failure::Usage(text) | Failure::Runtime(text)) => text,
+            Err(CommandFailure::Usage(text) | CommandFailure::Runtime(text)) => text,
         }
     }
 

@@ -10,7 +10,7 @@ use fanfare_core::{
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use super::{Failure, Global, Outcome, Profile, block_on, output, token};
+use super::{CommandFailure, Global, Outcome, Profile, block_on, output, token};
 use crate::{
     access::Webhook,
     auth::{self, Verified},
@@ -45,7 +45,7 @@ pub(super) struct Explain {
 }
 
 /// The decision about one action on a channel.
-struct Decision {
+struct ExplainedAction {
     what: &'static str,
     permission: Permission,
     code: &'static str,
@@ -62,10 +62,11 @@ impl Explain {
         Ok(())
     }
 
-    async fn answer(&self, loaded: &Loaded) -> Result<String, Failure> {
+    async fn answer(&self, loaded: &Loaded) -> Result<String, CommandFailure> {
         let audience = Audience::of_channel(&self.channel)
-            .map_err(|error| Failure::Usage(format!("--channel {:?}: {error}", self.channel)))?;
-        let policy = serve::policy(&loaded.config).map_err(|error| Failure::Usage(error.to_string()))?;
+            .map_err(|error| CommandFailure::Usage(format!("--channel {:?}: {error}", self.channel)))?;
+        let policy =
+            serve::policy(&loaded.config).map_err(|error| CommandFailure::Usage(error.to_string()))?;
         let who = self.identity(&policy)?;
         let room = matches!(&audience, Audience::Channel(channel) if policy.names().is_room(channel));
         let mut decisions = decide(policy, loaded, who.as_ref(), &audience, room);
@@ -80,11 +81,11 @@ impl Explain {
     }
 
     /// Returns the identity that the server would read from a token with these claims.
-    fn identity(&self, policy: &Policy) -> Result<Option<Identity>, Failure> {
+    fn identity(&self, policy: &Policy) -> Result<Option<Identity>, CommandFailure> {
         let Some(user) = &self.user else {
             return Ok(None);
         };
-        fanfare_core::UserId::new(user).map_err(|error| Failure::Usage(format!("--user: {error}")))?;
+        fanfare_core::UserId::new(user).map_err(|error| CommandFailure::Usage(format!("--user: {error}")))?;
         let mut claims = token::claims(&self.claim)?;
         claims.insert("sub".to_owned(), Value::from(user.as_str()));
         let verified = Verified {
@@ -97,7 +98,7 @@ impl Explain {
         Ok(auth::identity(&verified, &policy.wanted_claims()))
     }
 
-    fn as_text(&self, audience: &Audience, room: bool, decisions: &[Decision]) -> String {
+    fn as_text(&self, audience: &Audience, room: bool, decisions: &[ExplainedAction]) -> String {
         let who = self.user.as_ref().map_or_else(
             || "an anonymous connection".to_owned(),
             |user| format!("{user:?}"),
@@ -119,8 +120,8 @@ impl Explain {
         text
     }
 
-    fn as_json(&self, room: bool, decisions: &[Decision]) -> Value {
-        let decision = |decision: &Decision| {
+    fn as_json(&self, room: bool, decisions: &[ExplainedAction]) -> Value {
+        let decision = |decision: &ExplainedAction| {
             let mut json = json!({
                 "action": decision.what,
                 "verdict": code(&decision.permission),
@@ -150,7 +151,7 @@ fn decide(
     who: Option<&Identity>,
     audience: &Audience,
     room: bool,
-) -> Vec<Decision> {
+) -> Vec<ExplainedAction> {
     let access = AccessControl::new(policy, None);
     let all = [
         ("subscribe", Action::Subscribe, true),
@@ -172,7 +173,7 @@ fn decide(
                 .to_string(),
             None => String::new(),
         };
-        Some(Decision {
+        Some(ExplainedAction {
             what,
             permission,
             code,
@@ -185,9 +186,9 @@ fn decide(
 }
 
 /// Replaces open decisions by the authorizer's answers.
-async fn ask(loaded: &Loaded, decisions: &mut [Decision]) -> Result<(), Failure> {
+async fn ask(loaded: &Loaded, decisions: &mut [ExplainedAction]) -> Result<(), CommandFailure> {
     let webhook = Webhook::new(&loaded.config.authorizer, Handle::current())
-        .map_err(|error| Failure::Runtime(error.to_string()))?;
+        .map_err(|error| CommandFailure::Runtime(error.to_string()))?;
     let Some(webhook) = webhook else {
         return Ok(());
     };
@@ -268,8 +269,8 @@ publish = "claim:plan=pro"
         let answer = block_on(command.explain.answer(&loaded));
         let hide = |text: String| text.replace(&file.display().to_string(), "FILE");
         answer.map(hide).map_err(|failure| match failure {
-            Failure::Usage(text) => text,
-            Failure::Runtime(text) => panic!("{text}"),
+            CommandFailure::Usage(text) => text,
+            CommandFailure::Runtime(text) => panic!("{text}"),
         })
     }
 

@@ -17,8 +17,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 use tungstenite::{Message, protocol::frame::coding::CloseCode};
 
 use super::{
-    Failure, Global, Outcome, Profile, block_on,
-    destination::{self, Destination, Wish},
+    CommandFailure, Global, Outcome, Profile, block_on,
+    destination::{self, Destination, WantedServer},
     token,
 };
 use crate::config::Loaded;
@@ -28,7 +28,7 @@ const DEFAULT_USER: &str = "fanfare-listen";
 /// How long to wait for a server's confirmation, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type ClientSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Connect as a client and print each event as a line of JSON.
 #[derive(Args)]
@@ -58,7 +58,7 @@ impl Listen {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         for name in &self.channel {
             Subscription::parse(name)
-                .map_err(|error| Failure::Usage(format!("--channel {name:?}: {error}")))?;
+                .map_err(|error| CommandFailure::Usage(format!("--channel {name:?}: {error}")))?;
         }
         let loaded = global.load(&Profile::default())?;
         let token = self.token(&loaded)?;
@@ -67,7 +67,7 @@ impl Listen {
             own: self.user.is_some() || self.channel.is_empty(),
             channels: &self.channel,
         };
-        let wish = Wish {
+        let wish = WantedServer {
             url: self.url.as_deref(),
             dialect: self.dialect.as_deref(),
         };
@@ -76,7 +76,7 @@ impl Listen {
     }
 
     /// Returns the token to use. Channels may be public, so for them alone no secret is generated.
-    fn token(&self, loaded: &Loaded) -> Result<Option<String>, Failure> {
+    fn token(&self, loaded: &Loaded) -> Result<Option<String>, CommandFailure> {
         let user = match (&self.token, &self.user) {
             (Some(token), _) => return Ok(Some(token.clone())),
             (None, Some(user)) => user,
@@ -90,12 +90,12 @@ impl Listen {
 async fn listen(to: Destination, count: u64) -> Outcome {
     let (mut socket, _) = connect_async(to.url)
         .await
-        .map_err(|error| Failure::Runtime(explain(&error)))?;
+        .map_err(|error| CommandFailure::Runtime(explain(&error)))?;
     for frame in to.plan.frames {
         let sent = socket.send(Message::text(frame)).await;
-        sent.map_err(|error| Failure::Runtime(explain(&error)))?;
+        sent.map_err(|error| CommandFailure::Runtime(explain(&error)))?;
     }
-    let listener = Listener {
+    let listener = ListeningClient {
         dialect: to.dialect,
         classify: to.plan.classify,
         unconfirmed: to.plan.confirmations,
@@ -107,7 +107,7 @@ async fn listen(to: Destination, count: u64) -> Outcome {
 }
 
 /// A connected listener.
-struct Listener {
+struct ListeningClient {
     dialect: &'static str,
     classify: fn(&str) -> ListenMessage,
     /// The confirmations that the server has yet to send.
@@ -116,8 +116,8 @@ struct Listener {
     left: u64,
 }
 
-impl Listener {
-    async fn run(mut self, socket: &mut Socket) -> Outcome {
+impl ListeningClient {
+    async fn run(mut self, socket: &mut ClientSocket) -> Outcome {
         let deadline = Instant::now() + PATIENCE;
         self.tell_when_ready();
         while self.left > 0 {
@@ -125,7 +125,7 @@ impl Listener {
                 message = socket.next() => message,
                 _ = tokio::signal::ctrl_c() => return Ok(()),
                 () = sleep_until(deadline), if self.unconfirmed > 0 => {
-                    return Err(Failure::Runtime(format!(
+                    return Err(CommandFailure::Runtime(format!(
                         "the server does not answer in the dialect {}; choose another with --dialect",
                         self.dialect
                     )));
@@ -137,11 +137,11 @@ impl Listener {
                 Some(Ok(Message::Close(Some(close)))) => {
                     let (code, reason) = (close.code, shown(&close.reason));
                     let text = format!("the server closed the connection: {code} {reason}");
-                    return Err(Failure::Runtime(text));
+                    return Err(CommandFailure::Runtime(text));
                 }
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(Failure::Runtime(explain(&error))),
-                None => return Err(Failure::Runtime("the server closed the connection".into())),
+                Some(Err(error)) => return Err(CommandFailure::Runtime(explain(&error))),
+                None => return Err(CommandFailure::Runtime("the server closed the connection".into())),
             }
         }
         Ok(())
@@ -160,7 +160,10 @@ impl Listener {
                 self.tell_when_ready();
             }
             ListenMessage::Refused(words) => {
-                return Err(Failure::Runtime(format!("the server refused: {}", shown(&words))));
+                return Err(CommandFailure::Runtime(format!(
+                    "the server refused: {}",
+                    shown(&words)
+                )));
             }
             ListenMessage::Confirmed | ListenMessage::Other => {}
         }

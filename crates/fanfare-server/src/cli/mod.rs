@@ -97,20 +97,20 @@ enum Command {
 }
 
 /// Why a command failed.
-enum Failure {
+enum CommandFailure {
     /// The arguments or the configuration are wrong: exit code 2.
     Usage(String),
     /// The command failed: exit code 1.
     Runtime(String),
 }
 
-impl Failure {
+impl CommandFailure {
     fn configuration(errors: &ConfigErrors) -> Self {
         Self::Usage(format!("the configuration cannot be used\n{errors}"))
     }
 }
 
-type Outcome = Result<(), Failure>;
+type Outcome = Result<(), CommandFailure>;
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
@@ -141,8 +141,8 @@ pub fn run() -> ExitCode {
     };
     let (message, code) = match outcome {
         Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Usage(message)) => (message, 2),
-        Err(Failure::Runtime(message)) => (message, 1),
+        Err(CommandFailure::Usage(message)) => (message, 2),
+        Err(CommandFailure::Runtime(message)) => (message, 1),
     };
     eprintln!("fanfare: {message}");
     ExitCode::from(code)
@@ -150,15 +150,15 @@ pub fn run() -> ExitCode {
 
 impl Global {
     /// Reads the configuration.
-    fn load(&self, profile: &Profile) -> Result<Loaded, Failure> {
+    fn load(&self, profile: &Profile) -> Result<Loaded, CommandFailure> {
         config::load(&self.sources(profile)?, &crate::serve::dialect_infos())
-            .map_err(|errors| Failure::configuration(&errors))
+            .map_err(|errors| CommandFailure::configuration(&errors))
     }
 
-    fn sources(&self, profile: &Profile) -> Result<Sources, Failure> {
+    fn sources(&self, profile: &Profile) -> Result<Sources, CommandFailure> {
         let pair = |set: &String| match set.split_once('=') {
             Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
-            None => Err(Failure::Usage(format!(
+            None => Err(CommandFailure::Usage(format!(
                 "--set {set}: expected KEY=VALUE, such as log.level=debug"
             ))),
         };
@@ -181,9 +181,9 @@ fn secret(text: &str) -> Result<String, std::convert::Infallible> {
 }
 
 /// Runs work on a runtime for commands that make a few requests.
-fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+fn block_on<T>(work: impl Future<Output = Result<T, CommandFailure>>) -> Result<T, CommandFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime
-        .map_err(|error| Failure::Runtime(format!("cannot start: {error}")))?
+        .map_err(|error| CommandFailure::Runtime(format!("cannot start: {error}")))?
         .block_on(work)
 }

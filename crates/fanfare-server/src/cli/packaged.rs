@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::{Cli, Failure, Outcome, output};
+use super::{Cli, CommandFailure, Outcome, output};
 
 const NAME: &str = "fanfare";
 
@@ -37,12 +37,14 @@ impl Man {
         let Some(folder) = &self.folder else {
             let mut page = Vec::new();
             let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
-            rendered.map_err(|error| Failure::Runtime(format!("cannot make the page: {error}")))?;
+            rendered.map_err(|error| CommandFailure::Runtime(format!("cannot make the page: {error}")))?;
             print(&page);
             return Ok(());
         };
         let written = clap_mangen::generate_to(Cli::command(), folder);
-        written.map_err(|error| Failure::Runtime(format!("cannot write to {}: {error}", folder.display())))
+        written.map_err(|error| {
+            CommandFailure::Runtime(format!("cannot write to {}: {error}", folder.display()))
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use clap::{ArgGroup, Args};
 use serde_json::{Value, json, value::RawValue};
 
-use super::{Failure, Global, Outcome, Profile, block_on, output, remote};
+use super::{CommandFailure, Global, Outcome, Profile, block_on, output, remote};
 
 /// Publish an event to a user, a channel or everyone.
 #[derive(Args)]
@@ -45,9 +45,9 @@ impl Publish {
     }
 
     /// Returns the request's body, with the data byte for byte as given.
-    fn body(&self) -> Result<String, Failure> {
+    fn body(&self) -> Result<String, CommandFailure> {
         let data: &RawValue = serde_json::from_str(&self.data).map_err(|error| {
-            Failure::Usage(format!(
+            CommandFailure::Usage(format!(
                 "the data is not JSON: {error} (text needs quotes: '\"text\"')"
             ))
         })?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Failure;
+use super::CommandFailure;
 use crate::{
     causes::Causes,
     config::{Config, Listener, Secret},
@@ -17,8 +17,8 @@ pub(super) fn reachable(config: &Config) -> impl Iterator<Item = &Listener> {
 }
 
 /// Returns the failure if there are none.
-pub(super) fn unreachable() -> Failure {
-    Failure::Usage(
+pub(super) fn unreachable() -> CommandFailure {
+    CommandFailure::Usage(
         "no listener with a fixed port and without TLS is configured: name the server with --url".into(),
     )
 }
@@ -30,7 +30,7 @@ pub(super) fn address(listener: &Listener) -> String {
 }
 
 /// Returns the URL of the service API below `url`, or below the local server's.
-pub(super) fn api(config: &Config, url: Option<&str>, path: &str) -> Result<String, Failure> {
+pub(super) fn api(config: &Config, url: Option<&str>, path: &str) -> Result<String, CommandFailure> {
     let base = if let Some(url) = url {
         url.trim_end_matches('/').to_owned()
     } else {
@@ -38,7 +38,7 @@ pub(super) fn api(config: &Config, url: Option<&str>, path: &str) -> Result<Stri
         format!("http://{}", address(listener))
     };
     if !base.starts_with("http://") && !base.starts_with("https://") {
-        return Err(Failure::Usage(
+        return Err(CommandFailure::Usage(
             "--url: expected http://HOST[:PORT] or https://HOST[:PORT]".into(),
         ));
     }
@@ -51,7 +51,7 @@ pub(super) fn key<'a>(config: &'a Config, given: Option<&'a str>) -> Option<&'a 
 }
 
 /// Sends a JSON body to the service API, and returns the body of the answer.
-pub(super) async fn post(url: &str, key: Option<&str>, body: String) -> Result<String, Failure> {
+pub(super) async fn post(url: &str, key: Option<&str>, body: String) -> Result<String, CommandFailure> {
     let request = client(url)?.post(url).header("content-type", "application/json");
     let request = match key {
         Some(key) => request.bearer_auth(key),
@@ -61,12 +61,12 @@ pub(super) async fn post(url: &str, key: Option<&str>, body: String) -> Result<S
 }
 
 /// Returns the body of the answer to a `GET`.
-pub(super) async fn get(url: &str) -> Result<String, Failure> {
+pub(super) async fn get(url: &str) -> Result<String, CommandFailure> {
     answer(client(url)?.get(url)).await
 }
 
 /// A client for requests to `url`. A container may have no certificates of authorities, and needs none on its own machine.
-fn client(url: &str) -> Result<reqwest::Client, Failure> {
+fn client(url: &str) -> Result<reqwest::Client, CommandFailure> {
     let mut builder = reqwest::Client::builder().timeout(Duration::from_secs(10));
     if url.starts_with("http://") {
         builder = builder.tls_certs_only([]);
@@ -74,12 +74,12 @@ fn client(url: &str) -> Result<reqwest::Client, Failure> {
     builder.build().map_err(failed)
 }
 
-fn failed(error: reqwest::Error) -> Failure {
+fn failed(error: reqwest::Error) -> CommandFailure {
     let error = error.without_url(); // it may hold a password
-    Failure::Runtime(format!("cannot reach the server: {}", Causes(&error)))
+    CommandFailure::Runtime(format!("cannot reach the server: {}", Causes(&error)))
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> Result<String, Failure> {
+async fn answer(request: reqwest::RequestBuilder) -> Result<String, CommandFailure> {
     let answer = request.send().await.map_err(failed)?;
     let status = answer.status();
     let text = answer.text().await.map_err(failed)?;
@@ -99,7 +99,7 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<String, Failure> {
         |message, problem| format!("{message}\nerror: {problem}"),
     );
     Err(match status.as_u16() {
-        422 => Failure::Usage(message),
-        _ => Failure::Runtime(message),
+        422 => CommandFailure::Usage(message),
+        _ => CommandFailure::Runtime(message),
     })
 }

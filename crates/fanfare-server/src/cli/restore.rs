@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use fanfare_accounts::storage;
 
-use super::{Failure, Global, Outcome, Profile, block_on, output};
+use super::{CommandFailure, Global, Outcome, Profile, block_on, output};
 
 /// Replace the SQLite database by a backup; the server must be stopped.
 #[derive(Args)]
@@ -20,7 +20,7 @@ impl Restore {
         let config = global.load(&Profile::default())?.config;
         let kept = block_on(async {
             let restored = storage::restore(&config.storage.url, &self.file).await;
-            restored.map_err(|error| Failure::Runtime(format!("{}: {error}", self.file.display())))
+            restored.map_err(|error| CommandFailure::Runtime(format!("{}: {error}", self.file.display())))
         })?;
         output::line(format_args!("restored  {}", config.storage.url));
         if let Some(kept) = kept {

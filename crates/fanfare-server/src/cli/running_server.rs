@@ -4,7 +4,7 @@ use std::fmt::Write as _; // writing to a string cannot fail
 
 use clap::Args;
 
-use super::{Failure, block_on, remote};
+use super::{CommandFailure, block_on, remote};
 use crate::{config::Config, http::ReloadReport};
 
 /// Which server is asked, and with what key.
@@ -20,7 +20,7 @@ pub(super) struct RunningServer {
 
 impl RunningServer {
     /// Has the server reload, or only compare, and returns what came of it, in lines.
-    pub(super) fn reload(&self, config: &Config, dry_run: bool) -> Result<String, Failure> {
+    pub(super) fn reload(&self, config: &Config, dry_run: bool) -> Result<String, CommandFailure> {
         let path = if dry_run {
             "/api/v1/reload?dry_run=true"
         } else {
@@ -29,8 +29,9 @@ impl RunningServer {
         let url = remote::api(config, self.url.as_deref(), path)?;
         let key = remote::key(config, self.key.as_deref());
         let answer = block_on(remote::post(&url, key, String::new()))?;
-        let report: ReloadReport = serde_json::from_str(&answer)
-            .map_err(|_| Failure::Runtime("the server answered something else than a report".into()))?;
+        let report: ReloadReport = serde_json::from_str(&answer).map_err(|_| {
+            CommandFailure::Runtime("the server answered something else than a report".into())
+        })?;
         Ok(lines(&report))
     }
 }

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use clap::Args;
 
-use super::{Failure, Global, Outcome, Profile};
+use super::{CommandFailure, Global, Outcome, Profile};
 use crate::{config::LogFormat, serve, telemetry};
 
 /// Run the server.
@@ -23,7 +23,7 @@ impl Serve {
             LogFormat::Human => true,
             LogFormat::Json => false,
         };
-        let log = telemetry::start(filter, for_people).map_err(Failure::Usage)?;
+        let log = telemetry::start(filter, for_people).map_err(CommandFailure::Usage)?;
         for warning in &loaded.warnings {
             tracing::warn!("configuration: {warning}");
         }
@@ -34,8 +34,8 @@ impl Serve {
             log: global.log_level.is_none().then_some(log),
         };
         serve::run(start, &Self::again(global)).map_err(|error| match error {
-            serve::RunError::Configuration(errors) => Failure::configuration(&errors),
-            serve::RunError::Runtime(text) => Failure::Runtime(text),
+            serve::RunError::Configuration(errors) => CommandFailure::configuration(&errors),
+            serve::RunError::Runtime(text) => CommandFailure::Runtime(text),
         })
     }
 

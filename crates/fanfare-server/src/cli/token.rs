@@ -6,7 +6,7 @@ use clap::Args;
 use fanfare_accounts::mint;
 use serde_json::{Map, Value};
 
-use super::{Failure, Global, Outcome, Profile, output};
+use super::{CommandFailure, Global, Outcome, Profile, output};
 use crate::{
     auth,
     config::{Config, Loaded},
@@ -43,12 +43,14 @@ pub(super) fn mint(
     user: &str,
     ttl: Option<Duration>,
     claims: &Map<String, Value>,
-) -> Result<String, Failure> {
-    fanfare_core::UserId::new(user).map_err(|error| Failure::Usage(format!("--user: {error}")))?;
+) -> Result<String, CommandFailure> {
+    fanfare_core::UserId::new(user).map_err(|error| CommandFailure::Usage(format!("--user: {error}")))?;
     let secret = serve::secret(&loaded.config)
-        .map_err(Failure::Runtime)?
+        .map_err(CommandFailure::Runtime)?
         .ok_or_else(|| {
-            Failure::Usage("this server cannot sign tokens: the configuration has only public keys".into())
+            CommandFailure::Usage(
+                "this server cannot sign tokens: the configuration has only public keys".into(),
+            )
         })?;
     let ttl = ttl.unwrap_or(loaded.config.auth.access_ttl);
     Ok(mint::mint(&secret, user, ttl, claims, SystemTime::now()))
@@ -62,17 +64,19 @@ pub(super) fn has_secret(config: &Config) -> bool {
 }
 
 /// Returns the claims that `--claim` names.
-pub(super) fn claims(given: &[String]) -> Result<Map<String, Value>, Failure> {
+pub(super) fn claims(given: &[String]) -> Result<Map<String, Value>, CommandFailure> {
     given
         .iter()
         .map(|claim| {
             let (key, value) = claim.split_once('=').ok_or_else(|| {
-                Failure::Usage(format!(
+                CommandFailure::Usage(format!(
                     "--claim {claim}: expected KEY=JSON, such as roles='[\"admin\"]'"
                 ))
             })?;
             if ["sub", "iat", "exp"].contains(&key) {
-                return Err(Failure::Usage(format!("--claim {key}: set by --user and --ttl")));
+                return Err(CommandFailure::Usage(format!(
+                    "--claim {key}: set by --user and --ttl"
+                )));
             }
             Ok((key.to_owned(), claim_value(key, value)?))
         })
@@ -81,10 +85,10 @@ pub(super) fn claims(given: &[String]) -> Result<Map<String, Value>, Failure> {
 
 /// Returns the value of one claim: JSON, or plain text. A text that begins like a JSON object, list or string must be
 /// JSON.
-fn claim_value(key: &str, text: &str) -> Result<Value, Failure> {
+fn claim_value(key: &str, text: &str) -> Result<Value, CommandFailure> {
     serde_json::from_str(text).or_else(|error| {
         if text.trim_start().starts_with(['{', '[', '"']) {
-            return Err(Failure::Usage(format!(
+            return Err(CommandFailure::Usage(format!(
                 "--claim {key}: {text} is not JSON: {error} (for a text, write a JSON string)"
             )));
         }
@@ -101,7 +105,7 @@ mod tests {
     fn claim(text: &str) -> Result<Value, String> {
         match claims(&[format!("x={text}")]) {
             Ok(claims) => Ok(claims["x"].clone()),
-            Err(Failure::Usage(text) | Failure::Runtime(text)) => Err(text),
+            Err(CommandFailure::Usage(text) | CommandFailure::Runtime(text)) => Err(text),
         }
     }
 

@@ -9,7 +9,7 @@ use fanfare_accounts::{
 };
 
 use super::accounts::{moment, with_accounts};
-use super::{Failure, Global, Outcome, output};
+use super::{CommandFailure, Global, Outcome, output};
 
 /// How many users are read at once.
 const PAGE: u32 = 500;
@@ -238,7 +238,7 @@ struct Password {
 }
 
 impl Password {
-    fn new(from_stdin: bool) -> Result<Self, Failure> {
+    fn new(from_stdin: bool) -> Result<Self, CommandFailure> {
         let text = if from_stdin {
             read_line()?
         } else {
@@ -258,10 +258,10 @@ impl Password {
 }
 
 /// Reads the first line of standard input.
-fn read_line() -> Result<String, Failure> {
+fn read_line() -> Result<String, CommandFailure> {
     const MOST: u64 = 4096; // more than any password, and a bound for a large file
     let mut text = String::new();
     let read = std::io::stdin().take(MOST).read_to_string(&mut text);
-    read.map_err(|error| Failure::Usage(format!("the password cannot be read: {error}")))?;
+    read.map_err(|error| CommandFailure::Usage(format!("the password cannot be read: {error}")))?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }

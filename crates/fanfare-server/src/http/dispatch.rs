@@ -7,6 +7,7 @@ use std::{
     time::SystemTime,
 };
 
+use fanfare_core::path_matches;
 use fanfare_engine::Shard;
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
@@ -19,6 +20,7 @@ use super::{
     rejection::RouteRejection,
     reply::Reply,
     routes::{self, Group, Route},
+    site::PathMatching,
     upgrade,
 };
 use crate::refusals::{Refused, Subject};
@@ -60,7 +62,7 @@ fn limit(request: &Request<RequestBody>, peer: IpAddr, site: &Site) -> Option<De
     }
     let (client, now) = (site.client(peer, request.headers()), SystemTime::now());
     let limits = &site.rules().rate_limits;
-    match site.mount(path) {
+    match site.mount(path, matching(path)) {
         Some(_) => limits.upgrade(client, now),
         None => limits.request(client, now),
     }
@@ -70,9 +72,9 @@ fn limit(request: &Request<RequestBody>, peer: IpAddr, site: &Site) -> Option<De
 fn too_many(request: Request<RequestBody>, peer: IpAddr, site: &Site) -> Reply {
     site.node.counters.requests_rate_limited.fetch_add(1, Relaxed);
     let path = site.local_path(request.uri().path()).unwrap_or_default();
-    if let Some(mount) = site.mount(path) {
+    if let Some(mount) = site.mount(path, matching(path)) {
         upgrade::turn_back(request, peer, site, mount)
-    } else if let Some(mounted) = endpoints::find(site, path) {
+    } else if let Some(mounted) = endpoints::find(site, path, matching(path)) {
         endpoints::reject(mounted, &RouteRejection::TooMany)
     } else {
         routes::group_of(path).reject(RouteRejection::TooMany)
@@ -94,10 +96,10 @@ async fn route(request: Request<RequestBody>, peer: IpAddr, site: &Arc<Site>, sh
         return Group::Page.reject(RouteRejection::NotFound);
     };
     if !is_probe(path) {
-        if let Some(mount) = site.mount(path) {
+        if let Some(mount) = site.mount(path, matching(path)) {
             return upgrade::upgrade(request, peer, site, shard, mount).await;
         }
-        if let Some(mounted) = endpoints::find(site, path) {
+        if let Some(mounted) = endpoints::find(site, path, matching(path)) {
             return endpoints::answer(request, path, peer, site, mounted).await;
         }
     }
@@ -151,6 +153,14 @@ async fn admit(
         caller::access(site, peer, head, wanted).await?;
     }
     Ok(route)
+}
+
+/// Returns how a dialect's paths are compared with `path`: one with parameters gives way to the server's table.
+fn matching(path: &str) -> PathMatching {
+    match routes::find(path) {
+        Some(_) => |own, path| own == path,
+        None => path_matches,
+    }
 }
 
 /// Returns whether `path` is a probe or metrics. These answer during a drain, too.

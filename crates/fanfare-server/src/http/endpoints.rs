@@ -15,13 +15,14 @@ use super::{
     headers::Joined,
     rejection::RouteRejection,
     reply::{self, Reply},
+    site::PathMatching,
 };
 
 /// Returns the dialect of `site` that has `path` among its own routes.
-pub(super) fn find<'a>(site: &'a Site, path: &str) -> Option<&'a Arc<MountedDialect>> {
+pub(super) fn find<'a>(site: &'a Site, path: &str, matches: PathMatching) -> Option<&'a Arc<MountedDialect>> {
     let has = |mounted: &&Arc<MountedDialect>| {
         let mut own = mounted.dialect.endpoints().iter();
-        own.any(|own| path_matches(own.path, path))
+        own.any(|own| matches(own.path, path))
     };
     site.dialects.iter().find(has)
 }

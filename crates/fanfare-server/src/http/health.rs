@@ -24,7 +24,7 @@ use super::{
     tags((name = "Probes and figures", description = "For monitors and orchestrators; on every listener.")),
     paths(livez, readyz, health)
 )]
-pub(super) struct Api;
+pub(super) struct HealthApi;
 
 /// The fields that all dialects' documents promise.
 #[derive(Serialize, ToSchema)]

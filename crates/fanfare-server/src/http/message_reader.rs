@@ -23,7 +23,7 @@ const MAX_QUESTIONS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The reader, and the answers so far.
-pub(super) struct Reader<'a> {
+pub(super) struct MessageReader<'a> {
     who: &'a Identity,
     node: &'a Node,
     /// By channel, pending answers included.
@@ -35,7 +35,7 @@ pub(super) struct Reader<'a> {
     until: Option<Instant>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> MessageReader<'a> {
     pub(super) fn new(who: &'a Identity, node: &'a Node) -> Self {
         Self {
             who,
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl Judge for Reader<'_> {
+impl Judge for MessageReader<'_> {
     async fn may_read(&mut self, ahead: &[Message], wanted: usize) -> Option<bool> {
         let Some(first) = ahead.first() else {
             return Some(false);
@@ -128,5 +128,99 @@ impl Judge for Reader<'_> {
             AuthorizerAnswer::Denied => Some(false),
             AuthorizerAnswer::Missing => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, Mutex},
+        time::SystemTime,
+    };
+
+    use fanfare_core::{
+        BoxFuture, UserId,
+        policy::{AccessControl, Authorizer, KnownNames, Policy, PolicyOptions, Question},
+    };
+    use fanfare_engine::{Clock, NodeOptions};
+    use serde_json::value::RawValue;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::auth::{Gate, Verifier, VerifierOptions};
+
+    /// Answers when the test does.
+    #[derive(Default)]
+    struct LateAuthorizer(Mutex<Vec<oneshot::Sender<AuthorizerAnswer>>>);
+
+    impl Authorizer for LateAuthorizer {
+        fn remembered(&self, _: &Question) -> Option<AuthorizerAnswer> {
+            None
+        }
+
+        fn ask(&self, _: Question) -> BoxFuture<'static, AuthorizerAnswer> {
+            let (tell, told) = oneshot::channel();
+            self.0.lock().expect("no panic").push(tell);
+            Box::pin(async { told.await.unwrap_or(AuthorizerAnswer::Missing) })
+        }
+    }
+
+    fn node(authorizer: Arc<LateAuthorizer>) -> Arc<Node> {
+        let policy = Policy::new(PolicyOptions {
+            authorizer: true,
+            names: KnownNames {
+                rooms: Vec::new(),
+                feed: Some(messages::MESSAGES_CHANNEL),
+            },
+            ..PolicyOptions::default()
+        });
+        let verifier = Verifier::new(VerifierOptions {
+            hmac_secrets: vec![b"a secret that is long enough for HS256".into()],
+            ..VerifierOptions::default()
+        });
+        Node::new(NodeOptions {
+            dialects: Vec::new(),
+            authenticator: Arc::new(Gate::new(Arc::new(verifier.expect("a secret")), Vec::new())),
+            access: AccessControl::new(policy, Some(authorizer)),
+            clock: Clock::system(),
+        })
+    }
+
+    fn message(channel: &str) -> Message {
+        Message {
+            id: String::new(),
+            user_id: "bob".to_owned(),
+            recipient_id: None,
+            channel_id: Some(channel.to_owned()),
+            content: String::new(),
+            attachments: RawValue::from_string("[]".to_owned()).expect("JSON"),
+            created_at: 0,
+            updated_at: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn all_answers_are_waited_for() {
+        let authorizer = Arc::<LateAuthorizer>::default();
+        let node = node(authorizer.clone());
+        let who = Identity::new(UserId::new("ann").expect("an id"), SystemTime::now());
+        let mut reader = MessageReader::new(&who, &node);
+        let ahead = ["a", "b", "c"].map(message);
+        let answers = {
+            let mut reading = Box::pin(reader.may_read(&ahead, 3));
+            assert_eq!(reading.as_mut().now_or_never(), None);
+            let mut asked = std::mem::take(&mut *authorizer.0.lock().expect("no panic"));
+            assert_eq!(asked.len(), 3);
+            // The answer about the first message alone is not enough: the others would be asked about again.
+            for _ in 0..2 {
+                let _ = asked.remove(0).send(AuthorizerAnswer::Allowed);
+                assert_eq!(reading.as_mut().now_or_never(), None);
+            }
+            let _ = asked.remove(0).send(AuthorizerAnswer::Denied);
+            reading.await
+        };
+        assert_eq!(answers, Some(true));
+        assert_eq!(reader.may_read(&ahead[1..], 2).now_or_never(), Some(Some(true)));
+        assert_eq!(reader.may_read(&ahead[2..], 1).now_or_never(), Some(Some(false)));
     }
 }

@@ -19,7 +19,7 @@ use super::{
     call::RouteCall,
     caller,
     forms::{Always, BadField, FailedError, Success, challenging, refusals},
-    message_reader::Reader,
+    message_reader::MessageReader,
     reply::{self, Reply},
 };
 use crate::{
@@ -30,12 +30,12 @@ use crate::{
 /// These routes' part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(tags((name = "Messages", description = "Stored messages; on every listener.")), paths(create, list))]
-pub(super) struct Api;
+pub(super) struct MessagesApi;
 
 /// The refusals of both routes.
-struct Refused;
+struct MessageRefusals;
 
-impl IntoResponses for Refused {
+impl IntoResponses for MessageRefusals {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         challenging(refusals::<FailedError<'_>>(&[
             (400, "The body, the limit or the cursor is not as it must be."),
@@ -133,8 +133,7 @@ impl From<AccountError> for Refusal {
 /// A page of messages.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = MessagePage)]
-struct Page {
+struct MessagePage {
     #[schema(value_type = Vec<Shown<'static>>)]
     messages: Vec<Box<RawValue>>,
     /// The cursor of the next page; null on the last.
@@ -244,7 +243,7 @@ impl Draft {
     tag = "Messages",
     request_body(content = inline(Written), example = json!({ "content": "Hello", "recipientId": "bob" })),
     responses(
-        Refused,
+        MessageRefusals,
         (status = 201, description = "Stored and published.", body = inline(Success<Shown<'static>>)),
         (status = 403, description = "The channel is not open to the caller.", body = FailedError<'static>),
         (status = 408, description = "The body did not arrive in time.", body = FailedError<'static>),
@@ -304,7 +303,7 @@ pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Refusal> {
     operation_id = "listMessages",
     tag = "Messages",
     params(Wanted),
-    responses(Refused, (status = 200, description = "A page of them.", body = inline(Success<Page>))),
+    responses(MessageRefusals, (status = 200, description = "A page of them.", body = inline(Success<MessagePage>))),
     security(("bearer" = [])),
 )]
 pub(super) async fn list(call: RouteCall<'_>) -> Result<Reply, Refusal> {
@@ -317,13 +316,13 @@ pub(super) async fn list(call: RouteCall<'_>) -> Result<Reply, Refusal> {
         Some(text) => text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)),
     };
     let limit = limit.ok_or(Refusal::bad("limit", "expected a number from 1 to 100"))?;
-    let reader = Reader::new(&who, &site.node);
+    let reader = MessageReader::new(&who, &site.node);
     let accounts = &site.options.accounts;
     let page = accounts
         .messages(&who.user, who.is_admin(), reader, limit, query.get("cursor"))
         .await?;
     let shown: Option<Vec<_>> = page.messages.iter().map(messages::show).collect();
-    let data = Page {
+    let data = MessagePage {
         messages: shown.ok_or_else(unwritable)?,
         next_cursor: page.next_cursor,
     };

@@ -17,7 +17,7 @@ use super::{
 /// The metrics' part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(paths(metrics, prometheus))]
-pub(super) struct Api;
+pub(super) struct MetricsApi;
 
 /// The fields that all dialects' documents promise.
 #[derive(Serialize, ToSchema)]

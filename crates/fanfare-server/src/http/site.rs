@@ -8,7 +8,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 use fanfare_accounts::Accounts;
-use fanfare_core::{RequestHead, path_matches};
+use fanfare_core::RequestHead;
 use fanfare_engine::{MountedDialect, Node};
 use ipnet::IpNet;
 use tokio_rustls::TlsAcceptor;
@@ -27,6 +27,9 @@ pub struct Site {
     pub(super) mounts: Vec<Mount>,
     pub(super) options: SiteOptions,
 }
+
+/// Compares a dialect's path, which may have parameters, with the one that was requested.
+pub(super) type PathMatching = fn(&str, &str) -> bool;
 
 /// One path of WebSocket clients.
 pub(super) struct Mount {
@@ -137,13 +140,9 @@ impl Site {
     }
 
     /// Returns the mount at `path`.
-    pub(super) fn mount(&self, path: &str) -> Option<&Mount> {
+    pub(super) fn mount(&self, path: &str, matches: PathMatching) -> Option<&Mount> {
         let exact = self.mounts.iter().find(|mount| mount.host.path == path);
-        exact.or_else(|| {
-            self.mounts
-                .iter()
-                .find(|mount| path_matches(mount.host.path, path))
-        })
+        exact.or_else(|| self.mounts.iter().find(|mount| matches(mount.host.path, path)))
     }
 
     /// Returns the part of `path` below the prefix; `None` if it is elsewhere.

@@ -116,12 +116,12 @@ pub(super) struct HttpStream<S> {
     activity: Arc<Activity>,
     /// Bytes that are still discarded after the last answer.
     discardable: usize,
-    closing: Closing,
+    closing: StreamClosing,
 }
 
 /// The state of a stream's close.
 #[derive(Debug)]
-enum Closing {
+enum StreamClosing {
     NotYet,
     /// Our side is closed; data that still arrives is discarded until the alarm.
     Lingering {
@@ -138,7 +138,7 @@ impl<S> HttpStream<S> {
             ahead: ahead.into(),
             activity,
             discardable,
-            closing: Closing::NotYet,
+            closing: StreamClosing::NotYet,
         }
     }
 
@@ -152,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HttpStream<S> {
     /// Reads and discards until the peer closes, or the limits of time or bytes are reached. Closing a socket with
     /// unread data resets it, and a client that has not read the response yet would lose it.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Closing::Lingering { until, alarm } = &mut self.closing else {
+        let StreamClosing::Lingering { until, alarm } = &mut self.closing else {
             return Poll::Ready(());
         };
         for _ in 0..DISCARDS_PER_TURN {
@@ -227,10 +227,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HttpStream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if matches!(self.closing, Closing::NotYet) {
+        if matches!(self.closing, StreamClosing::NotYet) {
             ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
             let now = Instant::now();
-            self.closing = Closing::Lingering {
+            self.closing = StreamClosing::Lingering {
                 until: now + LINGER,
                 alarm: Box::pin(sleep_until(now + LINGER_SILENCE)),
             };

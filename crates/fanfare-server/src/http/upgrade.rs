@@ -89,7 +89,7 @@ pub(super) async fn upgrade(
                 .reserve(newcomer)
                 .await
                 .map(|seat| (seat, switching(&accept, deflate, subprotocol)))
-                .map_err(Refused::from)
+                .map_err(RefusedUpgrade::from)
         }
         Err(refused) => Err(refused),
     };
@@ -140,12 +140,12 @@ pub(super) fn turn_back(request: Request<RequestBody>, peer: IpAddr, site: &Site
 }
 
 /// A refusal; for a token, with the reason.
-struct Refused {
+struct RefusedUpgrade {
     refusal: Refusal,
     token: Option<TokenError>,
 }
 
-impl From<Refusal> for Refused {
+impl From<Refusal> for RefusedUpgrade {
     fn from(refusal: Refusal) -> Self {
         let token = None;
         Self { refusal, token }
@@ -161,7 +161,7 @@ async fn judge(
     mounted: &Arc<MountedDialect>,
     address: IpAddr,
     called: &mut Option<String>,
-) -> Result<Entrant, Refused> {
+) -> Result<Entrant, RefusedUpgrade> {
     if site.node.is_draining() {
         return Err(Refusal::ShuttingDown.into());
     }
@@ -199,8 +199,8 @@ async fn judge(
     })
 }
 
-async fn identify(site: &Site, token: &str) -> Result<Arc<Identity>, Refused> {
-    site.gate.identify(token).await.map_err(|error| Refused {
+async fn identify(site: &Site, token: &str) -> Result<Arc<Identity>, RefusedUpgrade> {
+    site.gate.identify(token).await.map_err(|error| RefusedUpgrade {
         refusal: match error {
             TokenError::Expired => Refusal::ExpiredCredential,
             TokenError::KeysUnavailable => Refusal::KeysUnavailable,
@@ -331,7 +331,7 @@ fn refuse(
 }
 
 /// Counts and logs a refusal.
-fn note_refusal(site: &Site, mounted: &MountedDialect, refused: &Refused, address: IpAddr) {
+fn note_refusal(site: &Site, mounted: &MountedDialect, refused: &RefusedUpgrade, address: IpAddr) {
     let detail = refused.token.as_ref().map(|error| -> &dyn Display { error });
     note(site, mounted, refused.refusal.label(), detail, Some(address));
 }

@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     commands,
     door::Door,
-    reader::Reader,
+    reader::RequestReader,
     request::ProtocolError,
     session::{Closing, Session},
     wire::Wire,
@@ -35,10 +35,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let _counted = door.stats.connection();
-    let mut connection = Connection {
+    let mut connection = DoorConnection {
         door,
         session: Session::new(door, peer),
-        reader: Reader::default(),
+        reader: RequestReader::default(),
         wire: Wire::new(stream, door.options.command_timeout),
         half_sent: None,
     };
@@ -48,10 +48,10 @@ where
     }
 }
 
-struct Connection<'a, S> {
+struct DoorConnection<'a, S> {
     door: &'a Door,
     session: Session<'a>,
-    reader: Reader,
+    reader: RequestReader,
     wire: Wire<S>,
     /// When the command of which a part has arrived must be whole.
     half_sent: Option<Instant>,
@@ -64,7 +64,7 @@ enum Woken {
     Shutdown,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
     async fn run(&mut self, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> io::Result<()> {
         loop {
             match self.wait(shutdown.as_mut()).await {

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use fanfare_core::{Audience, BoxFuture, Event, LogThrottle, Receipt};
 use tokio::time::Instant;
 
-use super::{reader::Limits, stats::Stats};
+use super::{reader::RequestLimits, stats::Stats};
 use crate::auth::Credentials;
 
 /// The reply to a connection over the limit, before it is closed.
@@ -101,7 +101,7 @@ pub struct Door {
     pub(super) malformed: LogThrottle,
     pub(super) unwelcome: LogThrottle,
     full: LogThrottle,
-    limits: Limits,
+    limits: RequestLimits,
     ids: AtomicU64,
 }
 
@@ -109,7 +109,7 @@ impl Door {
     /// A door without connections.
     pub fn new(options: DoorOptions) -> Self {
         Self {
-            limits: Limits::with_max_bulk(options.max_message),
+            limits: RequestLimits::with_max_bulk(options.max_message),
             login: ArcSwap::from_pointee(Login {
                 secrets: options.secrets.clone(),
                 timeout: options.login_timeout,
@@ -171,11 +171,11 @@ impl Door {
     }
 
     /// What a connection may send, logged in or not.
-    pub(super) fn limits(&self, logged_in: bool) -> &Limits {
+    pub(super) fn limits(&self, logged_in: bool) -> &RequestLimits {
         if logged_in {
             &self.limits
         } else {
-            &Limits::BEFORE_LOGIN
+            &RequestLimits::BEFORE_LOGIN
         }
     }
 }

@@ -21,7 +21,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 
 /// What one request may measure. Asked for again with each request, since logging in widens them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct RequestLimits {
     /// The most arguments, the command's name included.
     pub max_args: usize,
     /// The longest argument, in bytes.
@@ -32,7 +32,7 @@ pub struct Limits {
     pub before_login: bool,
 }
 
-impl Limits {
+impl RequestLimits {
     /// The limits of a connection that has yet to log in: the ones of Redis itself.
     pub const BEFORE_LOGIN: Self = Self {
         max_args: 10,
@@ -54,7 +54,7 @@ impl Limits {
 
 /// Where in a request the reader is.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct RequestReader {
     /// Arguments still to come; 0 between requests.
     left: usize,
     /// The length of the argument that is on its way.
@@ -66,14 +66,18 @@ pub struct Reader {
     places: Places,
 }
 
-impl Reader {
+impl RequestReader {
     /// The next request in `buffer`, which is taken out of it; `None` if there is no whole one yet.
     ///
     /// Between calls bytes may be added at the end of `buffer`, and nothing else may be done to it unless it is empty.
     ///
     /// # Errors
     /// When what arrived is not the Redis protocol or breaks `limits`. There is no going on from that.
-    pub fn next(&mut self, buffer: &mut BytesMut, limits: &Limits) -> Result<Option<Request>, ProtocolError> {
+    pub fn next(
+        &mut self,
+        buffer: &mut BytesMut,
+        limits: &RequestLimits,
+    ) -> Result<Option<Request>, ProtocolError> {
         while self.left == 0 {
             match buffer.first() {
                 None => return Ok(None),
@@ -109,7 +113,7 @@ impl Reader {
     }
 
     /// Reads `*count`. Empty requests are skipped; answers false if the line is not whole yet.
-    fn begin(&mut self, buffer: &mut BytesMut, limits: &Limits) -> Result<bool, ProtocolError> {
+    fn begin(&mut self, buffer: &mut BytesMut, limits: &RequestLimits) -> Result<bool, ProtocolError> {
         let Some(line) = self.line(buffer, MAX_COUNT_LINE, ProtocolError::EndlessCount)? else {
             return Ok(false);
         };
@@ -136,7 +140,7 @@ impl Reader {
     }
 
     /// Reads `$length` and the argument; answers false if it is not whole yet.
-    fn argument(&mut self, buffer: &BytesMut, limits: &Limits) -> Result<bool, ProtocolError> {
+    fn argument(&mut self, buffer: &BytesMut, limits: &RequestLimits) -> Result<bool, ProtocolError> {
         let length = match self.bulk {
             Some(length) => length,
             None => match self.length(buffer, limits)? {
@@ -162,7 +166,7 @@ impl Reader {
     }
 
     /// Reads `$length`.
-    fn length(&mut self, buffer: &BytesMut, limits: &Limits) -> Result<Option<usize>, ProtocolError> {
+    fn length(&mut self, buffer: &BytesMut, limits: &RequestLimits) -> Result<Option<usize>, ProtocolError> {
         match buffer.get(self.at) {
             None => return Ok(None),
             Some(b'$') => {}

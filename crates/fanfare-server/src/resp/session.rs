@@ -26,7 +26,7 @@ const MAX_KEPT_SECRET: usize = 1024;
 const MAX_ECHO: usize = 64;
 
 /// The error text of a refused command, in Redis' words.
-pub(super) type Refused = Cow<'static, str>;
+pub(super) type RefusedCommand = Cow<'static, str>;
 
 /// What there is to know of a command, as `COMMAND` tells it, and what it does.
 pub(super) struct Spec {
@@ -152,7 +152,7 @@ impl<'a> Session<'a> {
 
     /// Carries out `request`, for which `permitted` was found, or queues it while a transaction is open. What `EXEC` sets free is left for
     /// [`Session::take_executing`].
-    pub(super) fn take(&mut self, request: Request, permitted: Result<&'static Spec, Refused>) {
+    pub(super) fn take(&mut self, request: Request, permitted: Result<&'static Spec, RefusedCommand>) {
         if speaks_http(&request) {
             self.warn_unwelcome("HTTP on the Redis-protocol door: connection dropped");
             self.closing = Some(Closing::AtOnce);

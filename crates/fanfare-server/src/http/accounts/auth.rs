@@ -30,7 +30,7 @@ use super::{
         me
     )
 )]
-pub(in crate::http) struct Api;
+pub(in crate::http) struct AuthApi;
 
 /// The refusals of routes with a body.
 pub(super) struct Sent;
@@ -65,7 +65,7 @@ pub(super) fn failed(failure: &Failure) -> Reply {
 
 /// A registration.
 #[derive(Serialize, ToSchema)]
-struct Registration<'a> {
+struct NewAccount<'a> {
     #[schema(format = Email)]
     email: &'a str,
     /// 8 to 1,024 bytes.
@@ -75,7 +75,7 @@ struct Registration<'a> {
     name: Option<&'a str>,
 }
 
-impl<'a> Registration<'a> {
+impl<'a> NewAccount<'a> {
     fn read(fields: &'a Fields) -> Result<Self, AccountError> {
         Ok(Self {
             email: fields.text("email")?,
@@ -91,7 +91,7 @@ impl<'a> Registration<'a> {
     path = "/api/auth/register",
     tag = "Accounts",
     request_body(
-        content = inline(Registration<'static>),
+        content = inline(NewAccount<'static>),
         example = json!({ "email": "ann@example.com", "password": "correct horse battery", "name": "Ann" }),
     ),
     responses(
@@ -109,11 +109,11 @@ impl<'a> Registration<'a> {
 pub(in crate::http) async fn register(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let client = call.client();
     let fields = super::read(call.body, call.site).await?;
-    let Registration {
+    let NewAccount {
         email,
         password,
         name,
-    } = Registration::read(&fields)?;
+    } = NewAccount::read(&fields)?;
     let user_agent = super::user_agent(&call.head.headers);
     let accounts = &call.site.options.accounts;
     let login = accounts
@@ -125,7 +125,7 @@ pub(in crate::http) async fn register(call: RouteCall<'_>) -> Result<Reply, Fail
 /// A login.
 // `log_in` reads it.
 #[derive(Serialize, ToSchema)]
-struct Credentials<'a> {
+struct LoginBody<'a> {
     email: &'a str,
     password: &'a str,
 }
@@ -136,7 +136,7 @@ struct Credentials<'a> {
     path = "/api/auth/login",
     tag = "Accounts",
     request_body(
-        content = inline(Credentials<'static>),
+        content = inline(LoginBody<'static>),
         example = json!({ "email": "ann@example.com", "password": "correct horse battery" }),
     ),
     responses(
@@ -153,7 +153,7 @@ pub(in crate::http) async fn login(call: RouteCall<'_>) -> Result<Reply, Failure
 /// A refresh.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Renewal<'a> {
+struct TokenRenewal<'a> {
     refresh_token: &'a str,
 }
 
@@ -162,7 +162,7 @@ struct Renewal<'a> {
     post,
     path = "/api/auth/refresh",
     tag = "Accounts",
-    request_body(content = inline(Renewal<'static>), example = json!({ "refreshToken": "…" })),
+    request_body(content = inline(TokenRenewal<'static>), example = json!({ "refreshToken": "…" })),
     responses(
         Sent,
         (
@@ -176,7 +176,7 @@ struct Renewal<'a> {
 pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let client = call.client();
     let fields = super::read(call.body, call.site).await?;
-    let Renewal { refresh_token } = Renewal {
+    let TokenRenewal { refresh_token } = TokenRenewal {
         refresh_token: fields.text("refreshToken")?,
     };
     let refreshed = call

@@ -18,7 +18,7 @@ use super::{
 /// These routes' part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(paths(logout, change, reset))]
-pub(in crate::http) struct Api;
+pub(in crate::http) struct PasswordApi;
 
 /// The body of a success without data.
 #[derive(Serialize, ToSchema)]

@@ -35,21 +35,21 @@ const CURRENT: &str = "current";
     tags((name = "Login sessions", description = "Logging in and out; on every listener.")),
     paths(list, create, refresh, end)
 )]
-pub(in crate::http) struct Api;
+pub(in crate::http) struct SessionsApi;
 
 /// The refusals of routes with a body.
-struct Sent;
+struct SessionSent;
 
-impl IntoResponses for Sent {
+impl IntoResponses for SessionSent {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         refusals::<ApiError<'_>>(SENT)
     }
 }
 
 /// The refusals of routes with an access token.
-struct Proving;
+struct SessionProving;
 
-impl IntoResponses for Proving {
+impl IntoResponses for SessionProving {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         challenging(refusals::<ApiError<'_>>(PROVING))
     }
@@ -141,7 +141,7 @@ impl<'a> LoginSession<'a> {
     tag = "Login sessions",
     params(("user" = Option<String>, Query, description = "Of this user instead; for admins.")),
     responses(
-        Proving,
+        SessionProving,
         (status = 200, description = "They.", body = inline(Sessions<'static>)),
         (status = 400, description = "The query is not as it must be.", body = ApiError<'static>),
         (status = 403, description = "They are somebody else's.", body = ApiError<'static>),
@@ -171,7 +171,7 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, Failure>
 /// A login.
 // `log_in` reads it.
 #[derive(Serialize, ToSchema)]
-struct Credentials<'a> {
+struct SessionBody<'a> {
     username: &'a str,
     password: &'a str,
 }
@@ -183,11 +183,11 @@ struct Credentials<'a> {
     operation_id = "createSession",
     tag = "Login sessions",
     request_body(
-        content = inline(Credentials<'static>),
+        content = inline(SessionBody<'static>),
         example = json!({ "username": "ann@example.com", "password": "correct horse battery" }),
     ),
     responses(
-        Sent,
+        SessionSent,
         (status = 200, description = "Logged in.", body = inline(Opened<'static>)),
         (status = 401, description = "A wrong name or password.", body = ApiError<'static>),
     ),
@@ -246,7 +246,7 @@ impl<'a> Opened<'a> {
 
 /// A refresh.
 #[derive(Serialize, ToSchema)]
-struct Renewal<'a> {
+struct SessionRenewal<'a> {
     refresh_token: &'a str,
 }
 
@@ -266,9 +266,9 @@ struct Renewed<'a> {
     path = "/sessions/refresh",
     operation_id = "refreshSession",
     tag = "Login sessions",
-    request_body(content = inline(Renewal<'static>), example = json!({ "refresh_token": "…" })),
+    request_body(content = inline(SessionRenewal<'static>), example = json!({ "refresh_token": "…" })),
     responses(
-        Sent,
+        SessionSent,
         (status = 200, description = "The refresh token stays as it is.", body = inline(Renewed<'static>)),
         (status = 401, description = "The refresh token is not good, or no longer.", body = ApiError<'static>),
     ),
@@ -276,7 +276,7 @@ struct Renewed<'a> {
 pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let client = call.client();
     let fields = super::read(call.body, call.site).await?;
-    let Renewal { refresh_token } = Renewal {
+    let SessionRenewal { refresh_token } = SessionRenewal {
         refresh_token: fields.text("refresh_token")?,
     };
     let refreshed = call
@@ -303,7 +303,7 @@ pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failu
     tag = "Login sessions",
     params(("session_id" = String, Path, description = "The session's id, or `current` for the session of the token.")),
     responses(
-        Proving,
+        SessionProving,
         (status = 204, description = "Ended."),
         (
             status = 403,

@@ -6,14 +6,14 @@ use utoipa::ToSchema;
 
 use super::{
     super::{Site, forms::Always},
-    Refused, Reply, degraded, invalid,
+    Reply, ServiceRefusals, degraded, invalid,
     query::{Limit, Query},
     reply,
 };
 
 /// A page of channels.
 #[derive(Serialize, ToSchema)]
-struct Page<'a> {
+struct ChannelPage<'a> {
     #[schema(inline)]
     channels: Vec<Channel<'a>>,
     /// The cursor of the next page; null on the last.
@@ -43,10 +43,10 @@ struct Channel<'a> {
         (
             status = 200,
             description = "A page of them, by name.",
-            body = inline(Page<'static>),
+            body = inline(ChannelPage<'static>),
             example = json!({ "channels": [{ "name": "chat.general", "connections": 12 }], "next_cursor": null }),
         ),
-        Refused,
+        ServiceRefusals,
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
@@ -65,7 +65,7 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
         .filter(|_| found.answer.len() == limit);
     let channels = found.answer.iter();
     let channels = channels.map(|(name, &connections)| Channel { name, connections });
-    let page = Page {
+    let page = ChannelPage {
         channels: channels.collect(),
         next_cursor: next.map(|name| &**name),
         degraded: degraded(found.complete),

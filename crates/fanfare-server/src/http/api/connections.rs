@@ -17,14 +17,14 @@ use super::{
         Site,
         forms::{Always, ApiError},
     },
-    Refused, Reply, api_error, degraded, invalid,
+    Reply, ServiceRefusals, api_error, degraded, invalid,
     query::{Limit, Query},
     reply,
 };
 
 /// A page of connections.
 #[derive(Serialize, ToSchema)]
-struct Page<'a> {
+struct ConnectionPage<'a> {
     connections: Vec<Connection<'a>>,
     /// The cursor of the next page; null on the last.
     #[schema(required)]
@@ -73,7 +73,7 @@ struct Connection<'a> {
         (
             status = 200,
             description = "A page of them, by id.",
-            body = inline(Page<'static>),
+            body = inline(ConnectionPage<'static>),
             example = json!({
                 "connections": [{
                     "id": "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
@@ -87,7 +87,7 @@ struct Connection<'a> {
                 "next_cursor": null,
             }),
         ),
-        Refused,
+        ServiceRefusals,
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
@@ -99,7 +99,7 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
     let limit = filter.limit;
     let found = site.node.connections(filter).await;
     let next = found.answer.last().filter(|_| found.answer.len() == limit);
-    let page = Page {
+    let page = ConnectionPage {
         connections: found.answer.iter().map(Connection::of).collect(),
         next_cursor: next.map(|row| row.id),
         degraded: degraded(found.complete),
@@ -116,7 +116,7 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
     params(("id" = Uuid, Path, description = "The connection's id.")),
     responses(
         (status = 204, description = "It was closed with 1008 and the reason: closed by an administrator."),
-        Refused,
+        ServiceRefusals,
         (status = 404, description = "There is no such connection.", body = ApiError<'static>),
         (
             status = 503,

@@ -16,7 +16,7 @@ use super::{
         body::{self, RequestBody},
         forms::{Always, ApiError},
     },
-    Refused, Reply, api_error, degraded, invalid, reply,
+    Reply, ServiceRefusals, api_error, degraded, invalid, reply,
 };
 
 /// The reply to a publisher.
@@ -110,7 +110,7 @@ impl Published {
                 "receipts": [{ "matched": 4, "queued": 3, "dropped": 1, "nodes": 2 }],
             }),
         ),
-        Refused,
+        ServiceRefusals,
         (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
         (
             status = 409,

@@ -10,14 +10,14 @@ use utoipa::ToSchema;
 
 use super::{
     super::Site,
-    Refused, Reply, invalid,
+    Reply, ServiceRefusals, invalid,
     query::{Limit, Query},
     reply,
 };
 
 /// A page of a room's members.
 #[derive(Serialize, ToSchema)]
-struct Page<'a> {
+struct MemberPage<'a> {
     channel: &'a str,
     #[schema(inline)]
     members: Vec<Member<'a>>,
@@ -58,7 +58,7 @@ struct Member<'a> {
         (
             status = 200,
             description = "A page of them, by id. A room that nobody is in has none.",
-            body = inline(Page<'static>),
+            body = inline(MemberPage<'static>),
             example = json!({
                 "channel": "project:123",
                 "members": [{
@@ -72,7 +72,7 @@ struct Member<'a> {
                 "complete": true,
             }),
         ),
-        Refused,
+        ServiceRefusals,
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
@@ -95,7 +95,7 @@ pub(in crate::http) async fn list(name: &str, query: &str, site: &Site) -> Reply
         .room_members(&room, &after.unwrap_or_default(), limit)
         .await;
     let next = found.answer.last().filter(|_| found.answer.len() == limit);
-    let page = Page {
+    let page = MemberPage {
         channel: &room,
         members: found.answer.iter().map(Member::of).collect(),
         next_cursor: next.map(|member| &*member.user),

@@ -43,12 +43,12 @@ use super::{
         members::list
     )
 )]
-pub(super) struct Api;
+pub(super) struct ServiceApi;
 
 /// The refusals of each of these routes.
-struct Refused;
+struct ServiceRefusals;
 
-impl IntoResponses for Refused {
+impl IntoResponses for ServiceRefusals {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let mut responses = challenging(refusals::<ApiError<'_>>(&[
             (400, "Something in the request is not as it must be."),

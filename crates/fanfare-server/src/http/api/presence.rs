@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{
     super::{Site, forms::Always},
-    Refused, Reply, degraded, invalid, reply,
+    Reply, ServiceRefusals, degraded, invalid, reply,
 };
 
 /// Whether a user is online.
@@ -36,7 +36,7 @@ struct Presence<'a> {
             body = inline(Presence<'static>),
             example = json!({ "user": "123", "online": true, "connections": 2 }),
         ),
-        Refused,
+        ServiceRefusals,
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]

@@ -5,7 +5,7 @@ use serde_json::Map;
 
 use super::{
     super::{ReloadMode, ReloadReport, Site, forms::ApiError, reply::coded},
-    Refused, Reply, api_error, invalid,
+    Reply, ServiceRefusals, api_error, invalid,
     query::Query,
     reply,
 };
@@ -22,7 +22,7 @@ use super::{
     )),
     responses(
         (status = 200, description = "What changed.", body = inline(ReloadReport)),
-        Refused,
+        ServiceRefusals,
         (
             status = 422,
             description = "The configuration cannot be used; nothing changed. `details.problems` lists each error with its place.",

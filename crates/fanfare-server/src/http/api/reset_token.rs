@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{
     super::{Site, forms::ApiError},
-    Refused, Reply, api_error, invalid, reply,
+    Reply, ServiceRefusals, api_error, invalid, reply,
 };
 
 /// A one-time token.
@@ -29,7 +29,7 @@ struct ResetToken<'a> {
     params(("id" = String, Path, description = "The user's id, percent-encoded.", min_length = 1)),
     responses(
         (status = 201, description = "Made; it is shown this once.", body = inline(ResetToken<'static>)),
-        Refused,
+        ServiceRefusals,
         (status = 404, description = "There is no such user.", body = ApiError<'static>),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),

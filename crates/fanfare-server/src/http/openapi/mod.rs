@@ -38,13 +38,13 @@ struct Descriptions;
 fn groups() -> Value {
     let mut groups = Base::openapi();
     for group in [
-        health::Api::openapi(),
-        metrics::Api::openapi(),
-        api::Api::openapi(),
-        accounts::auth::Api::openapi(),
-        accounts::password::Api::openapi(),
-        accounts::sessions::Api::openapi(),
-        messages::Api::openapi(),
+        health::HealthApi::openapi(),
+        metrics::MetricsApi::openapi(),
+        api::ServiceApi::openapi(),
+        accounts::auth::AuthApi::openapi(),
+        accounts::password::PasswordApi::openapi(),
+        accounts::sessions::SessionsApi::openapi(),
+        messages::MessagesApi::openapi(),
         Descriptions::openapi(),
     ] {
         groups.merge(group);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::resp::{
     request::Request,
-    session::{Refused, Session, printable},
+    session::{RefusedCommand, Session, printable},
 };
 
 /// The longest name a client may give itself or its library, in bytes. Redis has no limit, but memory does.
@@ -95,7 +95,7 @@ pub(super) fn info(session: &mut Session<'_>, _request: &Request) {
 }
 
 /// `name` if it fits into a line of `CLIENT INFO`; `what` it is goes into the error.
-pub(super) fn checked_name(name: &[u8], what: &str) -> Result<Box<str>, Refused> {
+pub(super) fn checked_name(name: &[u8], what: &str) -> Result<Box<str>, RefusedCommand> {
     if name.len() > MAX_NAME {
         return Err(format!("ERR {what} cannot be longer than {MAX_NAME} bytes").into());
     }

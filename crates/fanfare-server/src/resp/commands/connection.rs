@@ -2,7 +2,7 @@
 
 use crate::resp::{
     reader::{Request, number},
-    session::{Closing, DEFAULT_USER, Refused, Session},
+    session::{Closing, DEFAULT_USER, RefusedCommand, Session},
     writer::Protocol,
 };
 
@@ -85,7 +85,7 @@ pub(super) fn hello(session: &mut Session<'_>, request: &Request) {
 }
 
 /// Does what `HELLO` asks for; answers the protocol to go on with. Nothing is changed unless all of it is right.
-fn greeted(session: &mut Session<'_>, request: &Request) -> Result<Protocol, Refused> {
+fn greeted(session: &mut Session<'_>, request: &Request) -> Result<Protocol, RefusedCommand> {
     let protocol = match request.get(1).map(number) {
         None => session.writer.protocol,
         Some(Some(2)) => Protocol::Resp2,

@@ -6,9 +6,9 @@ use super::connection::REDIS_VERSION;
 use crate::resp::{request::Request, session::Session};
 
 /// A section's name, and what writes its lines.
-type Section = (&'static str, fn(&Session<'_>, &mut String));
+type InfoSection = (&'static str, fn(&Session<'_>, &mut String));
 
-const SECTIONS: &[Section] = &[
+const SECTIONS: &[InfoSection] = &[
     ("Server", server),
     ("Clients", clients),
     ("Persistence", |_, text| lines(text, &[("loading", 0)])),

@@ -9,11 +9,11 @@ mod table;
 
 use super::{
     request::Request,
-    session::{Refused, Session, Spec, printable},
+    session::{RefusedCommand, Session, Spec, printable},
 };
 
 /// The command that `request` asks for, if it may be carried out now.
-pub(super) fn permitted(session: &Session<'_>, request: &Request) -> Result<&'static Spec, Refused> {
+pub(super) fn permitted(session: &Session<'_>, request: &Request) -> Result<&'static Spec, RefusedCommand> {
     let spec = find(request.arg(0));
     // Who has yet to log in does not even learn what exists.
     if !session.logged_in() && !spec.is_some_and(Spec::before_login) {
@@ -31,7 +31,7 @@ fn find(name: &[u8]) -> Option<&'static Spec> {
 ///
 /// # Errors
 /// The reply, if there is no such command or the arguments are too few or too many.
-fn resolve(spec: Option<&'static Spec>, request: &Request) -> Result<&'static Spec, Refused> {
+fn resolve(spec: Option<&'static Spec>, request: &Request) -> Result<&'static Spec, RefusedCommand> {
     let Some(mut spec) = spec else {
         return Err(unknown(request.arg(0)));
     };
@@ -48,7 +48,7 @@ fn resolve(spec: Option<&'static Spec>, request: &Request) -> Result<&'static Sp
 }
 
 /// Tells the name alone: what follows it may be a password, or a message.
-fn unknown(name: &[u8]) -> Refused {
+fn unknown(name: &[u8]) -> RefusedCommand {
     if is_subscription(name) {
         let name = printable(name).to_uppercase();
         return format!("ERR {name} is not available here: publish on this port, receive over WebSocket")
@@ -57,7 +57,7 @@ fn unknown(name: &[u8]) -> Refused {
     format!("ERR unknown command '{}'", printable(name)).into()
 }
 
-fn unknown_subcommand(spec: &Spec, name: &[u8]) -> Refused {
+fn unknown_subcommand(spec: &Spec, name: &[u8]) -> RefusedCommand {
     let help = spec.name.to_uppercase();
     format!("ERR unknown subcommand '{}'. Try {help} HELP.", printable(name)).into()
 }

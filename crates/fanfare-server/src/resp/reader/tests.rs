@@ -2,7 +2,7 @@
 
 use super::*;
 
-const LIMITS: Limits = Limits {
+const LIMITS: RequestLimits = RequestLimits {
     max_args: 16,
     max_bulk: 1000,
     max_request: 2000,
@@ -18,8 +18,8 @@ struct Outcome {
     rest: usize,
 }
 
-fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Outcome {
-    let (mut reader, mut buffer) = (Reader::default(), BytesMut::new());
+fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, limits: &RequestLimits) -> Outcome {
+    let (mut reader, mut buffer) = (RequestReader::default(), BytesMut::new());
     let mut requests = Vec::new();
     for chunk in chunks {
         buffer.extend_from_slice(chunk);
@@ -45,7 +45,7 @@ fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Outc
 }
 
 /// Reads `stream` whole, byte by byte, and cut in two at each place; all must come to the same.
-fn outcome(stream: &[u8], limits: &Limits) -> Outcome {
+fn outcome(stream: &[u8], limits: &RequestLimits) -> Outcome {
     let whole = read([stream], limits);
     assert_eq!(
         read(stream.chunks(1), limits),
@@ -168,7 +168,7 @@ fn endless_lines() {
 
 #[test]
 fn before_login() {
-    let error = |stream: &[u8]| outcome(stream, &Limits::BEFORE_LOGIN).error;
+    let error = |stream: &[u8]| outcome(stream, &RequestLimits::BEFORE_LOGIN).error;
     assert_eq!(error(b"*10\r\n"), None);
     assert_eq!(error(b"*11\r\n"), Some(ProtocolError::CountBeforeLogin));
     assert_eq!(error(b"*1\r\n$16384\r\n"), None);
@@ -186,8 +186,8 @@ fn a_request_is_limited_as_a_whole() {
 
 #[test]
 fn what_was_announced_is_not_allocated() {
-    let limits = Limits::with_max_bulk(8 << 20);
-    let (mut reader, mut buffer) = (Reader::default(), BytesMut::new());
+    let limits = RequestLimits::with_max_bulk(8 << 20);
+    let (mut reader, mut buffer) = (RequestReader::default(), BytesMut::new());
     buffer.extend_from_slice(b"*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n$8388608\r\n");
     assert!(reader.next(&mut buffer, &limits).unwrap().is_none());
     assert!(buffer.capacity() < 1024);
@@ -197,7 +197,10 @@ fn what_was_announced_is_not_allocated() {
 fn arguments_are_slices_of_the_buffer() {
     let mut buffer = BytesMut::from(&b"*2\r\n$4\r\nECHO\r\n$5\r\nhello\r\n"[..]);
     let range = buffer.as_ptr_range();
-    let request = Reader::default().next(&mut buffer, &LIMITS).unwrap().unwrap();
+    let request = RequestReader::default()
+        .next(&mut buffer, &LIMITS)
+        .unwrap()
+        .unwrap();
     assert!(range.contains(&request.slice(1).as_ptr()));
     assert_eq!(request.slice(1), "hello");
     assert_eq!((request.slice(2), request.get(2)), (bytes::Bytes::new(), None));
@@ -206,15 +209,15 @@ fn arguments_are_slices_of_the_buffer() {
 /// Each byte is looked at once: a large argument in small pieces, and a long line byte by byte.
 #[test]
 fn slow_arrivals_are_not_rescanned() {
-    let limits = Limits::with_max_bulk(8 << 20);
-    let (mut reader, mut buffer) = (Reader::default(), BytesMut::new());
+    let limits = RequestLimits::with_max_bulk(8 << 20);
+    let (mut reader, mut buffer) = (RequestReader::default(), BytesMut::new());
     buffer.extend_from_slice(b"*1\r\n$100000\r\n");
     for _ in 0..100_001 {
         buffer.extend_from_slice(b"\n");
         assert!(reader.next(&mut buffer, &limits).unwrap().is_none());
         assert_eq!((reader.at, reader.searched), (13, 13));
     }
-    let (mut reader, mut buffer) = (Reader::default(), BytesMut::new());
+    let (mut reader, mut buffer) = (RequestReader::default(), BytesMut::new());
     for length in 1..=MAX_INLINE {
         buffer.extend_from_slice(b"a");
         assert!(reader.next(&mut buffer, &limits).unwrap().is_none());
@@ -225,6 +228,9 @@ fn slow_arrivals_are_not_rescanned() {
 #[test]
 fn nothing_of_a_request_is_printed() {
     let mut buffer = BytesMut::from(&b"AUTH hunter2\r\n"[..]);
-    let request = Reader::default().next(&mut buffer, &LIMITS).unwrap().unwrap();
+    let request = RequestReader::default()
+        .next(&mut buffer, &LIMITS)
+        .unwrap()
+        .unwrap();
     assert_eq!(format!("{request:?}"), "Request(2 arguments, 11 bytes)");
 }
