@@ -7,7 +7,7 @@
 #![no_main]
 
 use bytes::BytesMut;
-use fanfare_server::resp::reader::{RequestLimits, ProtocolError, RequestReader};
+use fanfare_server::resp::reader::{ProtocolError, RequestLimits, RequestReader};
 use libfuzzer_sys::fuzz_target;
 
 /// The requests, what ended the stream if anything did, and how much of a request that is not whole was left.
