@@ -36,12 +36,11 @@ LONG_FUNCTIONS_LEFT = {
 # Names of types that are there more than once in their crate. The dialects' folders share the names of one role.
 SHARED_NAMES_LEFT = {
     "fanfare-accounts": "Inner NewMessage PasswordChange",
-    "fanfare-bench": "Run",
-    "fanfare-cluster": "Batch Change Held Open Publication Request State Waiting",
+    "fanfare-bench": "Order Run Sums Work",
     "fanfare-core": "Place Step Steps Token",
     "fanfare-dialects": "Frame Topics",
     "fanfare-server": "Check Door Origins Ready Reload Signals",
-    "fanfare-transports": "Change Connection Names Room Server State Subscriptions Waiting",
+    "fanfare-transports": "Connection Names Subscriptions",
     "fanfare-ws": "Header",
 }
 # Words that happen to be the name of a dialect.

@@ -33,7 +33,7 @@ pub(super) fn with_accounts<T>(
             Ok(done) => Ok(done),
             Err(AccountError::Storage(error)) => {
                 let text = serve::explained_storage_error(&error, &config.storage.url).await;
-                Err(Failure::Runtime(text))
+                Err(CommandFailure::Runtime(text))
             }
             Err(error) => Err(failed(&error)),
         }
