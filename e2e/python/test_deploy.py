@@ -92,6 +92,12 @@ def test_the_unit_waits_for_the_drain_and_systemd_accepts_it(tmp_path):
     assert (done.returncode, done.stdout + done.stderr) == (0, ""), done.stderr
 
 
+def test_the_socket_unit_has_the_listeners():
+    listeners = tomllib.loads((DEPLOY / "fanfare.toml").read_text())["listener"]
+    streams = re.findall(r"^ListenStream=(.*)$", (DEPLOY / "systemd/fanfare.socket").read_text(), re.M)
+    assert streams == [listener["bind"] for listener in listeners]
+
+
 # --- the image ---
 
 
