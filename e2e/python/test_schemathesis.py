@@ -25,6 +25,7 @@ RUN_TIMEOUT = 120
 RUNS = {
     "services": ("notify", "key", r"\w+ /api/v1/(events|users|connections|channels)"),
     "reload": ("notify", "key", r"\w+ /api/v1/reload"),
+    "operators": ("notify", "key", r"\w+ /api/v1/(overview|problems|configuration|explain|accounts|keys)"),
     "announcements": ("broadcast", "key", r"\w+ /(notify|status)$"),
     "users": ("topics", "user", r"\w+ /api/messages$|GET /api/auth/me$|GET /sessions$|DELETE /sessions/\{"),
     "logins": ("topics", None, r"POST /api/auth/(register|login|refresh)$|POST /sessions(/refresh)?$"),

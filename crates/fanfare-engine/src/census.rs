@@ -1,27 +1,65 @@
 //! What is known of the connections that are open on one node.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
-use fanfare_core::{ConnectionFacts, Ending, Subscription};
+use fanfare_core::{Audience, ConnectionFacts, Ending, Subscription};
 use uuid::Uuid;
 
 use super::{
     Shard,
     connection::Connection,
-    row::{Filter, Row},
+    row::{Filter, Row, RowDetail},
 };
 
-fn matches(filter: &Filter, own: &Connection) -> bool {
+/// Slots of a shard that are looked at between two pauses: a walk over all connections must not hold up deliveries.
+const SLOTS_PER_STEP: usize = 256;
+
+/// The subscriptions that cover a channel.
+enum Covering {
+    Anything,
+    Channel(Audience),
+    /// The name is no channel's.
+    Nothing,
+}
+
+impl Covering {
+    fn wanted(filter: &Filter) -> Self {
+        match filter.covers.as_deref().map(Audience::of_channel) {
+            None => Self::Anything,
+            Some(Ok(audience)) => Self::Channel(audience),
+            Some(Err(_)) => Self::Nothing,
+        }
+    }
+
+    fn holds(&self, own: &Connection) -> bool {
+        let audience = match self {
+            Self::Anything => return true,
+            Self::Nothing => return false,
+            Self::Channel(audience) => audience,
+        };
+        own.subscriber.all().any(|wanted| match (wanted, audience) {
+            (Subscription::Personal(user), Audience::User(of)) => user == of,
+            (Subscription::Channel(own), Audience::Channel(channel)) => own == channel,
+            (Subscription::Pattern(pattern), Audience::Channel(channel)) => pattern.matches(channel),
+            _ => false,
+        })
+    }
+}
+
+fn matches(filter: &Filter, covering: &Covering, own: &Connection) -> bool {
     let is = |wanted: &Option<Box<str>>, own: Option<&str>| {
         wanted.as_deref().is_none_or(|wanted| own == Some(wanted))
     };
     let subscribed = |wanted: &str| texts(own).any(|own| &*own == wanted);
     let identity = own.subscriber.identity.as_ref();
     own.is_open()
+        && filter.id.is_none_or(|id| own.id == id)
+        && filter.address.is_none_or(|address| own.admission.address() == address)
         && is(&filter.dialect, Some(own.mounted().name))
         && is(&filter.user, identity.map(|identity| &*identity.user))
         && filter.after.is_none_or(|after| own.id > after)
         && filter.channel.as_deref().is_none_or(subscribed)
+        && covering.holds(own)
 }
 
 fn texts(connection: &Connection) -> impl Iterator<Item = Box<str>> {
@@ -38,27 +76,64 @@ fn made_at_ms(id: Uuid) -> u64 {
 }
 
 impl Shard {
-    pub(super) fn rows(&self, filter: &Filter) -> Vec<Row> {
-        let row = |own: &Connection| {
-            let mut subscriptions: Vec<_> = texts(own).collect();
-            subscriptions.sort_unstable();
-            let identity = own.subscriber.identity.as_ref();
-            Row {
-                id: own.id,
-                dialect: own.mounted().name.into(),
-                user: identity.map(|identity| (*identity.user).into()),
-                session: identity.and_then(|identity| identity.session.clone()),
-                name: own.admission.name().map(Into::into),
-                address: own.admission.address(),
-                opened_at_ms: made_at_ms(own.id),
-                subscriptions,
+    /// The open connections that `filter` asks for. A bounded number of rows is kept meanwhile.
+    pub(super) async fn rows(self: Rc<Self>, filter: Filter) -> Vec<Row> {
+        let (covering, room) = (Covering::wanted(&filter), filter.limit.max(SLOTS_PER_STEP));
+        let (mut rows, mut last, mut slot) = (Vec::new(), None, 0);
+        loop {
+            {
+                let mut connections = self.connections.borrow_mut();
+                if slot >= connections.slots() {
+                    return filter.cut(rows);
+                }
+                for slot in slot..slot + SLOTS_PER_STEP {
+                    let Some((_, driver)) = connections.in_slot(slot) else { continue };
+                    let own = &driver.connection;
+                    let is_late = last.is_some_and(|last| filter.rank(own.waiting().0, own.id) >= last);
+                    if !is_late && matches(&filter, &covering, own) {
+                        rows.push(self.row(own, &filter));
+                    }
+                }
+                slot += SLOTS_PER_STEP;
             }
-        };
-        let connections = self.connections.borrow();
-        let mut found: Vec<&Connection> = connections.iter().map(|(_, own)| &own.connection).collect();
-        found.retain(|own| matches(filter, own));
-        found.sort_by_key(|own| own.id);
-        found.into_iter().take(filter.limit).map(row).collect()
+            if rows.len() >= 2 * room {
+                rows = filter.cut(rows);
+                last = rows.last().map(|row| filter.rank(row.detail.queued, row.id));
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn row(&self, own: &Connection, filter: &Filter) -> Row {
+        let mut subscriptions: Vec<_> = texts(own).collect();
+        let subscription_count = subscriptions.len();
+        subscriptions.sort_unstable();
+        subscriptions.truncate(filter.subscriptions.unwrap_or(usize::MAX));
+        let identity = own.subscriber.identity.as_ref();
+        let (queued, queued_bytes) = own.waiting();
+        Row {
+            id: own.id,
+            dialect: own.mounted().name.into(),
+            user: identity.map(|identity| (*identity.user).into()),
+            session: identity.and_then(|identity| identity.session.clone()),
+            name: own.admission.name().map(Into::into),
+            address: own.admission.address(),
+            opened_at_ms: made_at_ms(own.id),
+            subscriptions,
+            detail: RowDetail {
+                node: self.node.id,
+                queued,
+                queued_bytes,
+                subscription_count,
+                user_agent: own.admission.user_agent().map(Into::into),
+                silent_ms: own.liveness.silence(self.node.now().ms),
+                expires_at_ms: own.liveness.expires_at(),
+                paused: own.subscriber.is_paused,
+                gets_user: own.subscriber.receives_user,
+                gets_everyone: own.subscriber.receives_everyone,
+                compressed: own.class().1.is_some(),
+            },
+        }
     }
 
     /// What is known of this shard's open connections of a dialect.

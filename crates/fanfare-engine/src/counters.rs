@@ -3,10 +3,12 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
+
+use super::Histogram;
 
 /// The node's own.
 #[derive(Debug, Default)]
@@ -15,6 +17,10 @@ pub struct Counters {
     pub publications_received: AtomicU64,
     /// Publications dropped because they were not of the documented form.
     pub publications_rejected: AtomicU64,
+    /// Events that the broker brought to this node.
+    pub events: AtomicU64,
+    /// From then until every matching connection of this node had them, written or queued; once for each batch.
+    pub delivery: Arc<Histogram>,
     /// Connections accepted that were never upgraded or answered in time.
     pub handshakes_timed_out: AtomicU64,
     /// Requests whose handlers are at work now.

@@ -3,6 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::Ordering::Relaxed,
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -16,9 +17,15 @@ use super::{Node, Prepared, ShardCommand, batch::Batch, entries};
 
 impl Inbound for Node {
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
+        self.counters.events.fetch_add(events.len() as u64, Relaxed);
+        let (begun, delivery) = (Instant::now(), self.counters.delivery.clone());
         // Handed to the shards now, so that the order of calls is the order of delivery.
         let reached = self.hand_out(events);
-        Box::pin(async move { reached.await.unwrap_or_default() })
+        Box::pin(async move {
+            let reached = reached.await.unwrap_or_default();
+            delivery.observe(begun.elapsed());
+            reached
+        })
     }
 
     fn received(&self, publications: u64) {

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    Authenticator, Clock, Counters, MountedDialect, Mounting, ShardCommand, ShardHandle,
+    Authenticator, Clock, Counters, MountedDialect, Mounting, Reporter, ShardCommand, ShardHandle,
     batch::Broadcast,
     clock::Moment,
     in_force::InForce,
@@ -44,6 +44,7 @@ pub struct Node {
     pub(super) reserved_types: HashSet<&'static str>,
     shards: OnceLock<Vec<ShardHandle>>,
     broker: OnceLock<Arc<dyn Broker>>,
+    reporter: OnceLock<Arc<dyn Reporter>>,
     draining: AtomicBool,
     connections: AtomicU64,
 }
@@ -99,6 +100,7 @@ impl Node {
             reserved_types,
             shards: OnceLock::new(),
             broker: OnceLock::new(),
+            reporter: OnceLock::new(),
             draining: AtomicBool::new(false),
             connections: AtomicU64::new(0),
         })
@@ -109,6 +111,15 @@ impl Node {
         // Called once by the composition root; a second call would find the first one's in place and changes nothing.
         let _ = self.shards.set(shards);
         let _ = self.broker.set(broker);
+    }
+
+    /// Gives the node what answers [`Node::reports`] for it.
+    pub fn attach_reporter(&self, reporter: Arc<dyn Reporter>) {
+        let _ = self.reporter.set(reporter); // as above
+    }
+
+    pub(super) fn reporter(&self) -> Option<&Arc<dyn Reporter>> {
+        self.reporter.get()
     }
 
     /// Publishes `events` by the broker, in order, and returns a receipt for each: the one way in of every door.

@@ -1,6 +1,9 @@
 //! What the nodes of a cluster ask each other, so that an operator gets one answer for all.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ops::Deref,
+};
 
 use bytes::Bytes;
 use fanfare_core::{Channel, Present};
@@ -18,7 +21,11 @@ enum Question {
     /// Which connections are open.
     Connections(Filter),
     /// Which channels are held: at most `limit`, with names after `after`.
-    Channels { after: Box<str>, limit: usize },
+    Channels(Names),
+    /// Which users are connected: at most `limit`, with ids after `after`.
+    Users(Names),
+    /// What the server has to report under this name ([`super::Reporter`]).
+    Report(Box<str>),
     /// Which members of this room are on the node: at most `limit`, with ids after `after`.
     Room {
         room: Box<str>,
@@ -27,6 +34,18 @@ enum Question {
     },
     /// End this connection.
     End(Uuid),
+}
+
+/// A part of a list of names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// Only names after this one.
+    pub after: Box<str>,
+    /// Only names that begin so.
+    #[serde(default)]
+    pub prefix: Box<str>,
+    /// At most so many.
+    pub limit: usize,
 }
 
 /// Something every node should know.
@@ -61,8 +80,8 @@ pub struct RoomMember {
     pub since_ms: u64,
 }
 
-/// Channels with the number of connections subscribed to exactly that name.
-pub type Channels = BTreeMap<Box<str>, u64>;
+/// Names with the number of connections: of channels, those subscribed to exactly that name; of users, their own.
+pub type Counts = BTreeMap<Box<str>, u64>;
 
 impl Node {
     /// How many connections `user` has on all nodes.
@@ -79,20 +98,32 @@ impl Node {
         asked.map(|rows| filter.cut(rows.into_iter().flatten().collect()))
     }
 
-    /// At most `limit` channels that are held on any node, by name, after the name `after`.
-    pub async fn channels(&self, after: &str, limit: usize) -> Gathered<Channels> {
-        let question = Question::Channels {
-            after: after.into(),
-            limit,
-        };
-        let asked = self.ask_all::<Channels>(&question).await;
+    /// The channels that are held on any node, by name.
+    pub async fn channels(&self, names: Names) -> Gathered<Counts> {
+        let limit = names.limit;
+        self.counts(&Question::Channels(names), limit).await
+    }
+
+    /// The users that are connected to any node, by id.
+    pub async fn online_users(&self, names: Names) -> Gathered<Counts> {
+        let limit = names.limit;
+        self.counts(&Question::Users(names), limit).await
+    }
+
+    async fn counts(&self, question: &Question, limit: usize) -> Gathered<Counts> {
+        let asked = self.ask_all::<Counts>(question).await;
         asked.map(|each| {
-            let mut sums = Channels::new();
+            let mut sums = Counts::new();
             for (name, count) in each.into_iter().flatten() {
                 *sums.entry(name).or_default() += count;
             }
             sums.into_iter().take(limit).collect()
         })
+    }
+
+    /// What the [`super::Reporter`] of each node says under `name`.
+    pub async fn reports<T: DeserializeOwned>(&self, name: &str) -> Gathered<Vec<T>> {
+        self.ask_all(&Question::Report(name.into())).await
     }
 
     /// At most `limit` members of `room` on all nodes, by id, after the id `after`.
@@ -165,7 +196,15 @@ impl Node {
         let answer = match question {
             Question::Presence(user) => serde_json::to_vec(&self.connections_of(&user)),
             Question::Connections(filter) => serde_json::to_vec(&self.own_connections(filter).await),
-            Question::Channels { after, limit } => serde_json::to_vec(&self.own_channels(&after, limit)),
+            Question::Channels(names) => serde_json::to_vec(&self.own_channels(&names)),
+            Question::Users(names) => serde_json::to_vec(&self.own_users(&names)),
+            Question::Report(name) => {
+                let report = match self.reporter() {
+                    Some(reporter) => reporter.report(&name).await,
+                    None => None,
+                };
+                return report.unwrap_or_default();
+            }
             Question::Room { room, after, limit } => {
                 serde_json::to_vec(&self.own_members(&room, &after, limit))
             }
@@ -188,12 +227,13 @@ impl Node {
         filter.cut(asked.await.into_iter().flatten().flatten().collect())
     }
 
-    fn own_channels(&self, after: &str, limit: usize) -> Channels {
-        let mut held: Vec<(Channel, usize)> = self.channels.channels();
-        held.retain(|(name, _)| **name > *after);
-        held.sort_unstable();
-        let held = held.into_iter().take(limit);
-        held.map(|(name, count)| ((*name).into(), count as u64)).collect()
+    fn own_channels(&self, names: &Names) -> Counts {
+        names.cut(self.channels.channels(), |(_, count)| *count)
+    }
+
+    fn own_users(&self, names: &Names) -> Counts {
+        let users = self.users().into_iter().map(|user| (user, ()));
+        names.cut(users.collect(), |(user, ())| self.connections_of(user))
     }
 
     fn own_members(&self, room: &str, after: &str, limit: usize) -> Vec<RoomMember> {
@@ -210,6 +250,20 @@ impl Node {
     async fn end_own(&self, id: Uuid) -> u64 {
         let ended = self.ask_shards(|reply| ShardCommand::End(id, reply)).await;
         ended.into_iter().flatten().sum()
+    }
+}
+
+impl Names {
+    /// Those of `all` that it asks for, each with its count.
+    fn cut<N: Deref<Target = str> + Ord, T>(
+        &self,
+        mut all: Vec<(N, T)>,
+        count: impl Fn(&(N, T)) -> usize,
+    ) -> Counts {
+        all.retain(|(name, _)| **name > *self.after && name.starts_with(&*self.prefix));
+        all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let shown = all.iter().take(self.limit);
+        shown.map(|own| ((*own.0).into(), count(own) as u64)).collect()
     }
 }
 

@@ -57,7 +57,12 @@ impl Shard {
             // Both are done where there can be pauses.
             ShardCommand::Deliver(_) | ShardCommand::Broadcast(_) => {}
             ShardCommand::Entered(ticket, entered) => perform::entered(self, ticket, entered),
-            ShardCommand::Rows(filter, reply) => _ = reply.send(self.rows(&filter)),
+            ShardCommand::Rows(filter, reply) => {
+                let rows = self.clone().rows(filter);
+                tokio::task::spawn_local(async move {
+                    let _ = reply.send(rows.await);
+                });
+            }
             ShardCommand::End(id, reply) => {
                 _ = reply.send(self.end_those(Ending::Dismissed, |own| own.id == id));
             }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod http;
 pub mod messages;
 mod refusals;
+pub mod report;
 pub mod resp;
 pub mod serve;
 pub mod telemetry;

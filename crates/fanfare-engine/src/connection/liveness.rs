@@ -51,6 +51,16 @@ impl Liveness {
         self.last_read = now;
     }
 
+    /// Since bytes arrived last, in milliseconds.
+    pub(crate) fn silence(&self, now: u64) -> u64 {
+        now.saturating_sub(self.last_read)
+    }
+
+    /// When the credential expires, in milliseconds since 1970; `None` for never.
+    pub(crate) fn expires_at(&self) -> Option<u64> {
+        Some(self.expiry).filter(|expiry| *expiry < u64::MAX)
+    }
+
     /// The client pinged or answered a ping.
     pub(super) fn pinged(&mut self, now: u64) {
         self.pinged_at = now.max(1);

@@ -325,6 +325,11 @@ impl Connection {
 
 /// What it returns: frames, within its dialect's limits.
 impl Connection {
+    /// How many frames wait for the socket, and their bytes.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        self.outbox.size()
+    }
+
     pub(crate) fn is_outbox_empty(&self) -> bool {
         self.outbox.is_empty()
     }

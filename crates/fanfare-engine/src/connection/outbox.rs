@@ -41,6 +41,13 @@ impl Outbox {
         self.0.is_none()
     }
 
+    /// How many frames wait, and their bytes.
+    pub(super) fn size(&self) -> (usize, usize) {
+        self.0
+            .as_ref()
+            .map_or((0, 0), |queue| (queue.frames.len(), queue.bytes))
+    }
+
     /// Whether one more frame of `bytes` fits.
     pub(super) fn has_room(&self, bytes: usize, mounted: &MountedDialect) -> bool {
         self.0.as_ref().is_none_or(|queue| {

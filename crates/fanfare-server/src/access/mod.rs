@@ -1,6 +1,7 @@
 //! Builds the access control from the configuration: the policy of `fanfare_core`, and the webhook that answers what
 //! the policy leaves open.
 
+mod explain;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -8,6 +9,7 @@ mod webhook;
 use fanfare_core::policy::{BadGrant, BadPattern, BadRule, Grant, Policy, PolicyOptions, Rule, RulePattern};
 
 use crate::config::{ChannelRule, Config};
+pub use explain::{Decision, decide};
 pub use webhook::{NoAnswer, Webhook};
 
 /// Why the policy or the authorizer cannot be built. A configuration that passed the checks causes neither.

@@ -6,9 +6,13 @@ use arc_swap::ArcSwap;
 use fanfare_accounts::Accounts;
 use fanfare_core::{BoxFuture, Denial, Identity};
 use fanfare_engine::Authenticator;
+use serde_json::{Map, Value};
 use tokio::{sync::Notify, task::JoinHandle};
 
-use super::{JwksError, TokenError, Verified, Verifier, identity::identity};
+use super::{
+    JwksError, TokenError, Verified, Verifier,
+    identity::{identity, supposed},
+};
 use crate::refusals::{RefusalLog, Refused, Subject};
 
 /// Verifies tokens, and keeps the claims that the rest of the server may know.
@@ -96,6 +100,11 @@ impl Gate {
         let verified = self.verify(token).await?;
         let identity = identity(&verified, &self.wanted_claims.load()).ok_or(TokenError::BadClaim("sub"))?;
         Ok(Arc::new(identity))
+    }
+
+    /// The identity that a token of `user` with these claims would prove; `None` if that is no user id.
+    pub fn supposed(&self, user: &str, claims: Map<String, Value>) -> Option<Identity> {
+        supposed(user, claims, &self.wanted_claims.load())
     }
 
     /// Returns the claims of `token`. A token with an unknown key waits for one fetch of the keys.

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use fanfare_core::{Identity, Pattern, UserId};
+use serde_json::{Map, Value};
 
 use super::Verified;
 
@@ -26,6 +27,19 @@ pub fn identity(verified: &Verified, wanted: &[Box<str>]) -> Option<Identity> {
     })
 }
 
+/// Who `user` would be by a token with these claims; `None` if that is no user id.
+pub fn supposed(user: &str, mut claims: Map<String, Value>, wanted: &[Box<str>]) -> Option<Identity> {
+    claims.insert("sub".to_owned(), user.into());
+    let verified = Verified {
+        user_id: user.into(),
+        subject_is_number: false,
+        expires_at: 0,
+        session_id: None,
+        claims,
+    };
+    identity(&verified, wanted)
+}
+
 /// Reads the claim `rooms`, a list of patterns. An invalid pattern opens nothing; a claim that is not a list opens
 /// nothing at all.
 fn rooms(verified: &Verified) -> Option<Box<[Pattern]>> {
@@ -47,7 +61,7 @@ fn is_written_like_a_number(id: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -25,7 +25,7 @@ pub use claims::{MAX_SUBJECT_BYTES, Verified};
 pub use credentials::Credentials;
 pub use error::{AuthSetupError, JwksError, KeyError, TokenError};
 pub use gate::Gate;
-pub use identity::identity;
+pub use identity::{identity, supposed};
 pub use jsonwebtoken::Algorithm;
 pub use jws::MAX_TOKEN_BYTES;
 pub use secret::{

@@ -5,15 +5,15 @@ use std::fmt::Write as _; // writing to a string cannot fail
 use clap::{ArgGroup, Args};
 use fanfare_core::{
     Audience, Identity,
-    policy::{AccessControl, Action, DecidingRule, ExplainedPermission, Permission, Policy},
+    policy::{AccessControl, Permission, Policy},
 };
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::{CommandFailure, Global, Outcome, Profile, block_on, output, token};
 use crate::{
-    access::Webhook,
-    auth::{self, Verified},
+    access::{self, Decision, Webhook},
+    auth,
     config::Loaded,
     serve,
 };
@@ -44,17 +44,6 @@ pub(super) struct Explain {
     profile: Profile,
 }
 
-/// The decision about one action on a channel.
-struct ExplainedAction {
-    what: &'static str,
-    permission: Permission,
-    code: &'static str,
-    reason: String,
-    rule: Option<DecidingRule>,
-    /// The location of the rule.
-    place: String,
-}
-
 impl Explain {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let loaded = global.load(&self.profile)?;
@@ -69,14 +58,14 @@ impl Explain {
             serve::policy(&loaded.config).map_err(|error| CommandFailure::Usage(error.to_string()))?;
         let who = self.identity(&policy)?;
         let room = matches!(&audience, Audience::Channel(channel) if policy.names().is_room(channel));
-        let mut decisions = decide(policy, loaded, who.as_ref(), &audience, room);
+        let mut decisions = access::decide(&AccessControl::new(policy, None), who.as_ref(), &audience, room);
         if self.ask {
             ask(loaded, &mut decisions).await?;
         }
         Ok(if self.json {
-            format!("{}\n", self.as_json(room, &decisions))
+            format!("{}\n", self.as_json(loaded, room, &decisions))
         } else {
-            self.as_text(&audience, room, &decisions)
+            self.as_text(loaded, &audience, room, &decisions)
         })
     }
 
@@ -86,19 +75,11 @@ impl Explain {
             return Ok(None);
         };
         fanfare_core::UserId::new(user).map_err(|error| CommandFailure::Usage(format!("--user: {error}")))?;
-        let mut claims = token::claims(&self.claim)?;
-        claims.insert("sub".to_owned(), Value::from(user.as_str()));
-        let verified = Verified {
-            user_id: user.as_str().into(),
-            subject_is_number: false,
-            expires_at: 0,
-            session_id: None,
-            claims,
-        };
-        Ok(auth::identity(&verified, &policy.wanted_claims()))
+        let claims = token::claims(&self.claim)?;
+        Ok(auth::supposed(user, claims, &policy.wanted_claims()))
     }
 
-    fn as_text(&self, audience: &Audience, room: bool, decisions: &[ExplainedAction]) -> String {
+    fn as_text(&self, loaded: &Loaded, audience: &Audience, room: bool, decisions: &[Decision]) -> String {
         let who = self.user.as_ref().map_or_else(
             || "an anonymous connection".to_owned(),
             |user| format!("{user:?}"),
@@ -110,28 +91,29 @@ impl Explain {
         };
         let mut text = format!("{who} on {:?}{kind}\n", self.channel);
         for decision in decisions {
-            let place = match &decision.rule {
-                Some(_) => format!(" ({})", decision.place),
+            let explained = &decision.explained;
+            let place = match &explained.rule {
+                Some(_) => format!(" ({})", place(loaded, decision)),
                 None => String::new(),
             };
-            let (what, verdict, reason) = (decision.what, words(&decision.permission), &decision.reason);
+            let (what, verdict, reason) = (decision.action, words(&explained.permission), &explained.reason);
             let _ = writeln!(text, "  {what:<10} {verdict:<22} {reason}{place}");
         }
         text
     }
 
-    fn as_json(&self, room: bool, decisions: &[ExplainedAction]) -> Value {
-        let decision = |decision: &ExplainedAction| {
+    fn as_json(&self, loaded: &Loaded, room: bool, decisions: &[Decision]) -> Value {
+        let decision = |decision: &Decision| {
             let mut json = json!({
-                "action": decision.what,
-                "verdict": code(&decision.permission),
-                "decided_by": decision.code,
-                "reason": decision.reason,
+                "action": decision.action,
+                "verdict": decision.verdict(),
+                "decided_by": decision.explained.code,
+                "reason": decision.explained.reason,
             });
-            if let Some(rule) = &decision.rule {
+            if let Some(rule) = &decision.explained.rule {
                 json["rule"] = rule.number.into();
                 json["pattern"] = rule.pattern.as_str().into();
-                json["place"] = decision.place.as_str().into();
+                json["place"] = place(loaded, decision).into();
             }
             json
         };
@@ -144,45 +126,11 @@ impl Explain {
     }
 }
 
-/// Judges every action on the channel. Joining a room is subscribing to it, by another name.
-fn decide(
-    policy: Policy,
-    loaded: &Loaded,
-    who: Option<&Identity>,
-    audience: &Audience,
-    room: bool,
-) -> Vec<ExplainedAction> {
-    let access = AccessControl::new(policy, None);
-    let all = [
-        ("subscribe", Action::Subscribe, true),
-        ("join", Action::Subscribe, room),
-        ("publish", Action::Publish, true),
-    ];
-    let possible = all.into_iter().filter(|(_, _, possible)| *possible);
-    let decision = |(what, action, _)| {
-        let ExplainedPermission {
-            permission,
-            code,
-            reason,
-            rule,
-        } = access.explain(who, action, audience)?;
-        let place = match &rule {
-            Some(rule) => loaded
-                .origins
-                .of(&format!("channel[{}]", rule.number - 1))
-                .to_string(),
-            None => String::new(),
-        };
-        Some(ExplainedAction {
-            what,
-            permission,
-            code,
-            reason,
-            rule,
-            place,
-        })
-    };
-    possible.filter_map(decision).collect()
+/// The place of the rule that decided: where the configuration sets it.
+fn place(loaded: &Loaded, decision: &Decision) -> String {
+    let rule = decision.explained.rule.as_ref();
+    let origin = rule.map(|rule| loaded.origins.of(&format!("channel[{}]", rule.number - 1)));
+    origin.map(ToString::to_string).unwrap_or_default()
 }
 
 /// Replaces open decisions by the authorizer's answers.
@@ -192,15 +140,15 @@ async fn ask(loaded: &Loaded, decisions: &mut [ExplainedAction]) -> Result<(), C
     let Some(webhook) = webhook else {
         return Ok(());
     };
-    for decision in decisions {
-        let open = match &decision.permission {
+    for Decision { explained, .. } in decisions {
+        let open = match &explained.permission {
             Permission::Allowed | Permission::Denied => continue,
             Permission::Pending(open) => open,
         };
         let answer = open
             .ask_by(async |question| webhook.try_out(question).await)
             .await;
-        (decision.permission, decision.reason) = match answer {
+        (explained.permission, explained.reason) = match answer {
             Ok(true) => (Permission::Allowed, "the authorizer allows it".to_owned()),
             Ok(false) => (Permission::Denied, "the authorizer refuses it".to_owned()),
             Err(reason) => (
@@ -217,14 +165,6 @@ fn words(permission: &Permission) -> &'static str {
         Permission::Allowed => "allowed",
         Permission::Denied => "refused",
         Permission::Pending(_) => "the authorizer decides",
-    }
-}
-
-fn code(permission: &Permission) -> &'static str {
-    match permission {
-        Permission::Allowed => "allowed",
-        Permission::Denied => "refused",
-        Permission::Pending(_) => "authorizer",
     }
 }
 

@@ -66,6 +66,23 @@ impl fmt::Debug for Loaded {
 }
 
 impl Loaded {
+    /// This configuration, but `keys` as they are in `started`: what is in force once it was read again. It is for printing.
+    pub(crate) fn keeping(mut self, started: &Self, keys: &[String]) -> Self {
+        for key in keys {
+            match started.values.get(key) {
+                Some(value) => self.values.insert(key.clone(), value.clone()),
+                None => self.values.remove(key),
+            };
+            let of_key = |origin: &String| origin == key || origin.starts_with(&format!("{key}["));
+            self.origins.0.retain(|origin, _| !of_key(origin));
+            let kept = started.origins.0.iter().filter(|(origin, _)| of_key(origin));
+            self.origins
+                .0
+                .extend(kept.map(|(key, origin)| (key.clone(), origin.clone())));
+        }
+        self
+    }
+
     /// Returns the keys whose values differ in `other`, without the values.
     pub fn changed_keys<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a str> {
         let keys: BTreeSet<&String> = self.values.keys().chain(other.values.keys()).collect();

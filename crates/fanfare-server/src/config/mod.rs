@@ -50,7 +50,7 @@ pub use model::{
     Api, Config, Limits, Listener, Log, LogFormat, LogLevel, Resp, Server, Shutdown, Tls, Visibility,
 };
 pub use origin::{ConfigErrors, Origin, Origins, Problem};
-pub use print::{example, json_schema, reference, show};
+pub use print::{Setting, example, json_schema, reference, settings, show};
 pub use sources::Sources;
 pub(crate) use types::without_line_ends;
 pub use types::{Secret, parse_network};

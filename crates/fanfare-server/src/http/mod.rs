@@ -3,6 +3,7 @@
 mod accept;
 mod accounts;
 mod address;
+mod admin;
 mod api;
 mod bind;
 mod body;

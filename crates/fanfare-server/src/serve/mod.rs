@@ -30,6 +30,7 @@ use crate::{
     auth::Gate,
     config::{Config, ConfigErrors},
     http::{Readiness, ReloadHandle},
+    report::NodeReport,
 };
 
 pub use access::policy;
@@ -117,6 +118,9 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         .map_err(|e| e.to_string())?;
     let (handles, commands): (Vec<_>, Vec<_>) = (0..shards).map(|_| ShardHandle::channel()).unzip();
     node.attach(handles, broker);
+    let report = NodeReport::new(&node, accounts.clone(), loaded.clone(), dialect_infos());
+    node.attach_reporter(report.clone());
+    let looking = report.spawn_looking();
 
     let rate_limits = doors::rate_limits(&config.limits);
     let (reload, reload_requests) = ReloadHandle::channel();
@@ -135,7 +139,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         .iter()
         .map(|door| door.listening.clone())
         .collect::<Vec<_>>();
-    let reload = Reload::new(start, &serving, &doors);
+    let reload = Reload::new(start, &serving, report, &doors);
     let threads = threads::start(&node, commands, doors)?;
     for door in &listening {
         tracing::info!(address = %door.address, serves = door.serves, "listening");
@@ -163,7 +167,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     reloading.abort();
     threads.stop();
     leave(&node).await;
-    for task in [refreshing].into_iter().chain(following) {
+    for task in [refreshing, looking].into_iter().chain(following) {
         task.abort();
     }
     accounts.storage().close().await;

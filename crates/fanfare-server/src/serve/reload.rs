@@ -20,6 +20,7 @@ use crate::{
     causes::Causes,
     config::{self, Config, ConfigErrors, Listener, Loaded, Problem, Sources},
     http::{Door, RateLimits, ReloadMode, ReloadReport, ReloadRequest, ReloadRequests, Site},
+    report::NodeReport,
     resp,
     telemetry::LogFilter,
 };
@@ -63,6 +64,8 @@ pub(super) struct Reload {
     gate: Arc<Gate>,
     accounts: Accounts,
     rate_limits: Arc<RateLimits>,
+    /// Shows the configuration in force.
+    report: Arc<NodeReport>,
     /// Each with its listener at the start.
     sites: Vec<(Listener, Arc<Site>)>,
     redis_doors: Vec<Arc<resp::Door>>,
@@ -80,7 +83,12 @@ struct Staged {
 }
 
 impl Reload {
-    pub(super) fn new(start: Start, serving: &Serving<'_>, doors: &[OpenDoor]) -> Self {
+    pub(super) fn new(
+        start: Start,
+        serving: &Serving<'_>,
+        report: Arc<NodeReport>,
+        doors: &[OpenDoor],
+    ) -> Self {
         let listeners = &start.loaded.config.listener;
         let site = |door: &OpenDoor| match &door.door {
             Door::Http(site) => Some((listeners.get(door.listener?)?.clone(), site.clone())),
@@ -99,6 +107,7 @@ impl Reload {
             gate: serving.gate.clone(),
             accounts: serving.accounts.clone(),
             rate_limits: serving.rate_limits.clone(),
+            report,
             start,
         }
     }
@@ -155,6 +164,8 @@ impl Reload {
             warnings: staged.loaded.warnings.iter().map(Problem::to_string).collect(),
         };
         if report.applied {
+            let shown = staged.loaded.clone().keeping(&self.start.loaded, &report.needs_restart);
+            self.report.replace_configuration(shown);
             self.apply(staged);
             log_report(&report);
         }

@@ -15,7 +15,7 @@ pub use example::example;
 #[cfg(test)]
 pub(super) use example::switched_on;
 pub use reference::reference;
-pub use show::show;
+pub use show::{Setting, settings, show};
 
 /// Returns the JSON schema of the file, for editors.
 pub fn json_schema(dialects: &[DialectInfo]) -> String {

@@ -1,6 +1,6 @@
 //! The effective configuration.
 
-use std::fmt::Write as _; // writing to a string cannot fail
+use std::{fmt::Write as _, path::Path}; // writing to a string cannot fail
 
 use toml::Value;
 
@@ -37,6 +37,89 @@ pub fn show(loaded: &Loaded, dialects: &[DialectInfo]) -> String {
     printer.text
 }
 
+/// One value in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Its key: `resp.bind`, `listener[0].bind`.
+    pub key: String,
+    /// The value as TOML, secrets as `***`.
+    pub value: String,
+    /// The default as TOML; `None` for what has none.
+    pub default: Option<String>,
+    /// Where it was set.
+    pub origin: Origin,
+    /// What it does.
+    pub doc: String,
+}
+
+/// The values in force, in the order of the file. What only tests use is left out.
+pub fn settings(loaded: &Loaded, dialects: &[DialectInfo]) -> Vec<Setting> {
+    let schema = Schema::new(dialects);
+    let mut settings = Vec::new();
+    for section in schema.sections() {
+        if section.repeats() {
+            for (path, table) in tables(loaded, &section.path) {
+                let set = section
+                    .keys
+                    .iter()
+                    .filter_map(|key| Some((key, table.get(&key.name)?)));
+                settings.extend(set.map(|(key, value)| setting(loaded, join(&path, &key.name), key, value)));
+            }
+        } else if !section.is_hidden() {
+            let paths = section
+                .keys
+                .iter()
+                .map(|key| (join(&section.path, &key.name), key));
+            let set = paths.filter_map(|(path, key)| Some((loaded.values.get(&path)?, path, key)));
+            settings.extend(set.map(|(value, path, key)| setting(loaded, path, key, value)));
+        }
+    }
+    settings
+}
+
+fn setting(loaded: &Loaded, path: String, key: &Key, value: &Value) -> Setting {
+    let setting = Setting {
+        value: printed(key, value),
+        default: key.default.as_ref().map(|value| printed(key, value)),
+        origin: loaded.origins.of(&path).clone(),
+        doc: key.doc.clone(),
+        key: path,
+    };
+    match loaded.files.get(&setting.key) {
+        Some(file) => Setting {
+            key: format!("{}_file", setting.key),
+            value: named(file),
+            default: None,
+            ..setting
+        },
+        None => setting,
+    }
+}
+
+/// The name of a file, as TOML.
+fn named(file: &Path) -> String {
+    Value::from(file.display().to_string()).to_string()
+}
+
+/// A value as TOML on one line, without secrets.
+fn printed(key: &Key, value: &Value) -> String {
+    match &key.kind {
+        Kind::Table(_) => value.to_string(),
+        kind => guarded(kind, value),
+    }
+}
+
+/// The tables of a repeated section, each with its path: `listener[0]`.
+fn tables<'a>(loaded: &'a Loaded, name: &str) -> impl Iterator<Item = (String, &'a toml::Table)> {
+    let tables = loaded.values.get(name).and_then(Value::as_array);
+    let tables = tables
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_table)
+        .enumerate();
+    tables.map(move |(index, table)| (format!("{name}[{index}]"), table))
+}
+
 struct Printer<'a> {
     loaded: &'a Loaded,
     text: String,
@@ -46,34 +129,20 @@ impl Printer<'_> {
     fn setting(&mut self, prefix: &str, key: &Key) {
         let path = join(prefix, &key.name);
         if let Some(file) = self.loaded.files.get(&path) {
-            let value = Value::from(file.display().to_string()).to_string();
-            self.line(&format!("{}_file", key.name), &value, &path);
+            self.line(&format!("{}_file", key.name), &named(file), &path);
         } else if let Some(value) = self.loaded.values.get(&path) {
-            let value = guarded(&key.kind, value);
-            self.line(&key.name, &value, &path);
+            self.line(&key.name, &printed(key, value), &path);
         }
     }
 
     fn repeated(&mut self, section: &Section<'_>) {
         let name = &section.path;
-        let tables = self.loaded.values.get(name).and_then(Value::as_array);
-        for (index, table) in tables
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_table)
-            .enumerate()
-        {
-            let path = format!("{name}[{index}]");
+        for (path, table) in tables(self.loaded, name) {
             let _ = writeln!(self.text, "\n[[{name}]]");
             for key in &section.keys {
-                let Some(value) = table.get(&key.name) else {
-                    continue;
-                };
-                let value = match &key.kind {
-                    Kind::Table(_) => value.to_string(),
-                    kind => guarded(kind, value),
-                };
-                self.line(&key.name, &value, &join(&path, &key.name));
+                if let Some(value) = table.get(&key.name) {
+                    self.line(&key.name, &printed(key, value), &join(&path, &key.name));
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{
     super::{Site, forms::Always},
     Reply, ServiceRefusals, degraded, invalid,
-    query::{Limit, Query},
+    query::{Limit, names},
     reply,
 };
 
@@ -38,7 +38,11 @@ struct Channel<'a> {
     path = "/api/v1/channels",
     operation_id = "listChannels",
     tag = "Service API",
-    params(Limit, ("cursor" = Option<String>, Query, description = "Only names after this one.")),
+    params(
+        ("prefix" = Option<String>, Query, description = "Only names that begin so."),
+        Limit,
+        ("cursor" = Option<String>, Query, description = "Only names after this one."),
+    ),
     responses(
         (
             status = 200,
@@ -51,13 +55,12 @@ struct Channel<'a> {
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
-    let read =
-        Query::read(query, &["limit", "cursor"]).and_then(|query| Ok((query.limit()?, query.text("cursor"))));
-    let (limit, after) = match read {
-        Ok(read) => read,
+    let names = match names(query) {
+        Ok(names) => names,
         Err(message) => return invalid(&message),
     };
-    let found = site.node.channels(&after.unwrap_or_default(), limit).await;
+    let limit = names.limit;
+    let found = site.node.channels(names).await;
     let next = found
         .answer
         .keys()

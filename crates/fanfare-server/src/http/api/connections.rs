@@ -1,4 +1,4 @@
-//! `GET /api/v1/connections` and `DELETE /api/v1/connections/{id}`: lists connections on any node, and ends one.
+//! `/api/v1/connections`: lists connections on any node, shows one, and ends one.
 
 use std::{
     net::IpAddr,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use fanfare_core::timestamp;
-use fanfare_engine::{Filter, Row};
+use fanfare_engine::{Filter, Row, RowDetail};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -21,6 +21,17 @@ use super::{
     query::{Limit, Query},
     reply,
 };
+
+const NO_ID: &str = "the connection id in the path is not a UUID";
+
+/// The order of connections.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it is only described")]
+enum ConnectionOrder {
+    Id,
+    Queued,
+}
 
 /// A page of connections.
 #[derive(Serialize, ToSchema)]
@@ -37,7 +48,7 @@ struct ConnectionPage<'a> {
 
 /// A connection, on any node.
 #[derive(Serialize, ToSchema)]
-struct Connection<'a> {
+pub(in crate::http) struct Connection<'a> {
     id: Uuid,
     dialect: &'a str,
     /// The verified user.
@@ -54,6 +65,38 @@ struct Connection<'a> {
     /// Channels, patterns and rooms.
     #[schema(value_type = Vec<String>)]
     subscriptions: &'a [Box<str>],
+    #[serde(flatten)]
+    #[schema(inline)]
+    detail: Option<ConnectionDetail<'a>>,
+}
+
+/// More about a connection, where that was asked for.
+#[derive(Serialize, ToSchema)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+struct ConnectionDetail<'a> {
+    /// The node that holds it.
+    node: Uuid,
+    /// Messages that wait for its client.
+    queued: usize,
+    /// Their bytes.
+    queued_bytes: usize,
+    /// How many subscriptions there are, those that are not shown included.
+    subscription_count: usize,
+    #[schema(required)]
+    user_agent: Option<&'a str>,
+    /// Since the client sent anything.
+    silent_seconds: f64,
+    /// When its token expires; null for one without.
+    #[schema(required, format = DateTime)]
+    expires_at: Option<String>,
+    /// Its token has expired, and it gets no events until there is another.
+    paused: bool,
+    /// Whether it gets the events for its user.
+    gets_user: bool,
+    /// Whether it gets the events for everyone.
+    gets_everyone: bool,
+    /// Whether messages are compressed.
+    compressed: bool,
 }
 
 /// The open connections of all nodes.
@@ -66,6 +109,23 @@ struct Connection<'a> {
         ("user" = Option<String>, Query, description = "Only of this user."),
         ("dialect" = Option<String>, Query, description = "Only of this dialect."),
         ("channel" = Option<String>, Query, description = "Only with a subscription of exactly this text."),
+        (
+            "covers" = Option<String>,
+            Query,
+            description = "Only with a subscription that covers this channel: itself, or a pattern that matches it.",
+        ),
+        ("address" = Option<String>, Query, description = "Only of clients with this IP address."),
+        (
+            "sort" = inline(Option<ConnectionOrder>),
+            Query,
+            description = "By id, in pages; or those with the most waiting messages, which is one page.",
+        ),
+        ("details" = Option<bool>, Query, description = "Whether to show more about each."),
+        (
+            "subscriptions" = Option<usize>,
+            Query,
+            description = "At most so many subscriptions of each.",
+        ),
         Limit,
         ("cursor" = Option<Uuid>, Query, description = "The next_cursor of the page before."),
     ),
@@ -92,19 +152,60 @@ struct Connection<'a> {
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
-    let filter = match filter(query) {
-        Ok(filter) => filter,
+    let ConnectionQuery { filter, details } = match ConnectionQuery::read(query) {
+        Ok(asked) => asked,
         Err(message) => return invalid(&message),
     };
-    let limit = filter.limit;
+    let (limit, by_queue) = (filter.limit, filter.by_queue);
     let found = site.node.connections(filter).await;
-    let next = found.answer.last().filter(|_| found.answer.len() == limit);
+    let next = found
+        .answer
+        .last()
+        .filter(|_| found.answer.len() == limit && !by_queue);
+    let form = if details { Connection::full } else { Connection::of };
     let page = ConnectionPage {
-        connections: found.answer.iter().map(Connection::of).collect(),
+        connections: found.answer.iter().map(form).collect(),
         next_cursor: next.map(|row| row.id),
         degraded: degraded(found.complete),
     };
     reply::json(StatusCode::OK, &page)
+}
+
+/// One open connection, with all that is known of it.
+#[utoipa::path(
+    get,
+    path = "/api/v1/connections/{id}",
+    operation_id = "showConnection",
+    tag = "Service API",
+    params(("id" = Uuid, Path, description = "The connection's id.")),
+    responses(
+        (status = 200, description = "It, with all details.", body = Connection<'static>),
+        ServiceRefusals,
+        (status = 404, description = "There is no such connection.", body = ApiError<'static>),
+        (
+            status = 503,
+            description = "Not every node has answered, so it may be on one that has not; or the server is stopping.",
+            body = ApiError<'static>,
+            headers(("Retry-After" = u64, description = "When to ask again, in seconds, where that can be told.")),
+        ),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn show(id: &str, site: &Site) -> Reply {
+    let Ok(id) = id.parse::<Uuid>() else {
+        return invalid(NO_ID);
+    };
+    let filter = Filter {
+        id: Some(id),
+        limit: 1,
+        ..Filter::default()
+    };
+    let found = site.node.connections(filter).await;
+    // A node of an earlier version may answer with another.
+    match found.answer.iter().find(|row| row.id == id) {
+        Some(row) => reply::json(StatusCode::OK, &Connection::full(row)),
+        None => not_found(found.complete),
+    }
 }
 
 /// Ends a connection, on any node.
@@ -129,42 +230,115 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
 )]
 pub(in crate::http) async fn end(id: &str, site: &Site) -> Reply {
     let Ok(id) = id.parse::<Uuid>() else {
-        return invalid("the connection id in the path is not a UUID");
+        return invalid(NO_ID);
     };
     let found = site.node.end_connection(id).await;
-    match (found.answer, found.complete) {
-        (true, _) => reply::text(StatusCode::NO_CONTENT, "", ""),
-        (false, true) => api_error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such connection"),
-        (false, false) => {
-            let message = "not every node has answered; it may be on one that has not";
-            api_error(StatusCode::SERVICE_UNAVAILABLE, "DEGRADED", message)
-        }
+    if found.answer {
+        reply::text(StatusCode::NO_CONTENT, "", "")
+    } else {
+        not_found(found.complete)
     }
 }
 
-fn filter(query: &str) -> Result<Filter, String> {
-    let query = Query::read(query, &["user", "dialect", "channel", "limit", "cursor"])?;
-    let after = query.get("cursor").map(str::parse).transpose();
-    Ok(Filter {
-        dialect: query.text("dialect"),
-        user: query.text("user"),
-        channel: query.text("channel"),
-        after: after.map_err(|_| "cursor: expected what next_cursor was".to_owned())?,
-        limit: query.limit()?,
-    })
+/// The answer where a connection was not found on the nodes that answered.
+fn not_found(complete: bool) -> Reply {
+    if complete {
+        api_error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such connection")
+    } else {
+        let message = "not every node has answered; it may be on one that has not";
+        api_error(StatusCode::SERVICE_UNAVAILABLE, "DEGRADED", message)
+    }
+}
+
+/// What a query asks for.
+struct ConnectionQuery {
+    filter: Filter,
+    details: bool,
+}
+
+impl ConnectionQuery {
+    fn read(query: &str) -> Result<Self, String> {
+        let known = [
+            "user",
+            "dialect",
+            "channel",
+            "covers",
+            "address",
+            "sort",
+            "details",
+            "subscriptions",
+            "limit",
+            "cursor",
+        ];
+        let query = Query::read(query, &known)?;
+        let sort = query.get("sort").unwrap_or("id");
+        let by_queue = match sort {
+            "id" => false,
+            "queued" if query.get("cursor").is_none() => true,
+            "queued" => return Err("cursor: there is one page sorted by what waits".to_owned()),
+            _ => return Err("sort: expected id or queued".to_owned()),
+        };
+        let filter = Filter {
+            id: None,
+            dialect: query.text("dialect"),
+            user: query.text("user"),
+            channel: query.text("channel"),
+            covers: query.text("covers"),
+            address: query.parsed("address", "expected an IP address")?,
+            by_queue,
+            subscriptions: query.parsed("subscriptions", "expected a number")?,
+            after: query.parsed("cursor", "expected what next_cursor was")?,
+            limit: query.limit()?,
+        };
+        let details = query
+            .parsed("details", "expected true or false")?
+            .unwrap_or(false);
+        Ok(Self { filter, details })
+    }
 }
 
 impl<'a> Connection<'a> {
     fn of(row: &'a Row) -> Self {
-        let opened_at = SystemTime::UNIX_EPOCH + Duration::from_millis(row.opened_at_ms);
         Self {
             id: row.id,
             dialect: &row.dialect,
             user: row.user.as_deref(),
             name: row.name.as_deref(),
             address: row.address,
-            connected_at: timestamp(opened_at).to_string(),
+            connected_at: time(row.opened_at_ms),
             subscriptions: &row.subscriptions,
+            detail: None,
         }
     }
+
+    /// With all that is known of it.
+    pub(in crate::http) fn full(row: &'a Row) -> Self {
+        Self {
+            detail: Some(ConnectionDetail::of(&row.detail)),
+            ..Self::of(row)
+        }
+    }
+}
+
+impl<'a> ConnectionDetail<'a> {
+    fn of(detail: &'a RowDetail) -> Self {
+        Self {
+            node: detail.node,
+            queued: detail.queued,
+            queued_bytes: detail.queued_bytes,
+            subscription_count: detail.subscription_count,
+            user_agent: detail.user_agent.as_deref(),
+            silent_seconds: Duration::from_millis(detail.silent_ms).as_secs_f64(),
+            expires_at: detail.expires_at_ms.map(time),
+            paused: detail.paused,
+            gets_user: detail.gets_user,
+            gets_everyone: detail.gets_everyone,
+            compressed: detail.compressed,
+        }
+    }
+}
+
+fn time(unix_ms: u64) -> String {
+    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms));
+    timestamp(time.unwrap_or(SystemTime::UNIX_EPOCH)).to_string()
 }

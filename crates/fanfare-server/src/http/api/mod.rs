@@ -38,6 +38,7 @@ use super::{
         reset_token::create,
         reload::start,
         connections::list,
+        connections::show,
         connections::end,
         channels::list,
         members::list
@@ -46,7 +47,7 @@ use super::{
 pub(super) struct ServiceApi;
 
 /// The refusals of each of these routes.
-struct ServiceRefusals;
+pub(super) struct ServiceRefusals;
 
 impl IntoResponses for ServiceRefusals {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
@@ -72,10 +73,10 @@ impl IntoResponses for ServiceRefusals {
 }
 
 /// Returns the mark of an incomplete reply: a node has not answered, or the broker was unavailable.
-fn degraded(complete: bool) -> Option<Always<true>> {
+pub(super) fn degraded(complete: bool) -> Option<Always<true>> {
     (!complete).then_some(Always)
 }
 
-fn invalid(message: &str) -> Reply {
+pub(super) fn invalid(message: &str) -> Reply {
     api_error(StatusCode::BAD_REQUEST, "INVALID_REQUEST", message)
 }

@@ -1,7 +1,8 @@
 //! Query parameters of the service API: each at most once, and no unknown one.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, str::FromStr};
 
+use fanfare_engine::Names;
 use utoipa::IntoParams;
 
 /// The default number of results in one page.
@@ -51,6 +52,19 @@ impl<'a> Query<'a> {
         self.get(name).map(Into::into)
     }
 
+    /// The parameter `name` as a value, if it is there; `expected` says what it must be.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub(in crate::http) fn parsed<T: FromStr>(
+        &self,
+        name: &str,
+        expected: &str,
+    ) -> Result<Option<T>, String> {
+        let parsed = self.get(name).map(str::parse).transpose();
+        parsed.map_err(|_| format!("{name}: {expected}"))
+    }
+
     /// Returns the parameter `limit`, from 1 to 1,000; 100 by default.
     ///
     /// # Errors
@@ -62,6 +76,16 @@ impl<'a> Query<'a> {
         let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
         limit.ok_or_else(|| format!("limit: expected a number from 1 to {MAX_LIMIT}"))
     }
+}
+
+/// The part of a list of names that a query asks for.
+pub(in crate::http) fn names(query: &str) -> Result<Names, String> {
+    let query = Query::read(query, &["prefix", "limit", "cursor"])?;
+    Ok(Names {
+        after: query.text("cursor").unwrap_or_default(),
+        prefix: query.text("prefix").unwrap_or_default(),
+        limit: query.limit()?,
+    })
 }
 
 #[cfg(test)]

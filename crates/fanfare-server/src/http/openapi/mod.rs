@@ -17,7 +17,7 @@ use utoipa::OpenApi;
 
 use self::{base::Base, merge::merged};
 use super::{
-    Site, accounts, api,
+    Site, accounts, admin, api,
     forms::PlainError,
     health, messages, metrics,
     reply::{self, Reply},
@@ -41,6 +41,7 @@ fn groups() -> Value {
         health::HealthApi::openapi(),
         metrics::MetricsApi::openapi(),
         api::ServiceApi::openapi(),
+        admin::OperatorsApi::openapi(),
         accounts::auth::AuthApi::openapi(),
         accounts::password::PasswordApi::openapi(),
         accounts::sessions::SessionsApi::openapi(),

@@ -1,0 +1,217 @@
+//! `/api/v1/accounts`: the users who can log in here.
+
+use fanfare_accounts::{
+    AccountError,
+    storage::{User, time_of},
+};
+use fanfare_core::timestamp;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    ApiError, ServiceRefusals, Reply, RequestBody, Site, failed, invalid,
+    query::{Limit, Query},
+    read, reply,
+};
+
+/// A page of accounts.
+#[derive(Serialize, ToSchema)]
+struct AccountPage<'a> {
+    #[schema(inline)]
+    accounts: Vec<Account<'a>>,
+    /// For the next page; null on the last.
+    #[schema(required)]
+    next_cursor: Option<&'a str>,
+}
+
+/// An account.
+#[derive(Serialize, ToSchema)]
+struct Account<'a> {
+    /// The user's id in tokens.
+    id: &'a str,
+    email: &'a str,
+    #[schema(required)]
+    name: Option<&'a str>,
+    roles: &'a [String],
+    #[schema(format = DateTime)]
+    created_at: String,
+    #[schema(required, format = DateTime)]
+    last_login_at: Option<String>,
+    /// Since when it is switched off.
+    #[schema(required, format = DateTime)]
+    disabled_at: Option<String>,
+}
+
+/// The account to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AccountWanted {
+    #[schema(format = "email")]
+    email: String,
+    /// 8 to 1,024 bytes.
+    password: String,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    roles: Vec<String>,
+}
+
+/// What to change of an account; what is not there stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AccountChange {
+    /// Exactly these roles. Where one is taken away the user's sessions end.
+    #[serde(default)]
+    roles: Option<Vec<String>>,
+    /// Switches the account off, which ends its sessions, or on.
+    #[serde(default)]
+    disabled: Option<bool>,
+}
+
+/// The accounts of this server, in the order of their making.
+#[utoipa::path(
+    get,
+    path = "/api/v1/accounts",
+    operation_id = "listAccounts",
+    tag = "Operations",
+    params(
+        ("email" = Option<String>, Query, description = "Only the account with this address."),
+        Limit,
+        ("cursor" = Option<String>, Query, description = "Only accounts after the one of this id."),
+    ),
+    responses(
+        (status = 200, description = "A page of them.", body = inline(AccountPage<'static>)),
+        ServiceRefusals,
+        (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
+    let read = Query::read(query, &["email", "limit", "cursor"]);
+    let read = read.and_then(|query| Ok((query.text("email"), query.limit()?, query.text("cursor"))));
+    let (email, limit, after) = match read {
+        Ok(read) => read,
+        Err(message) => return invalid(&message),
+    };
+    let accounts = &site.options.accounts;
+    let found = if let Some(email) = email {
+        accounts.user_by_email(&email).await.map(|user| vec![user])
+    } else {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        accounts.users(&after.unwrap_or_default(), limit).await
+    };
+    let users = match found {
+        Ok(users) => users,
+        Err(AccountError::NotFound(_) | AccountError::Bad { .. }) => Vec::new(),
+        Err(error) => return failed(&error),
+    };
+    let next = users.last().filter(|_| users.len() == limit);
+    let page = AccountPage {
+        accounts: users.iter().map(Account::of).collect(),
+        next_cursor: next.map(|user| &*user.id),
+    };
+    reply::json(StatusCode::OK, &page)
+}
+
+/// Makes an account, whatever auth.registration says.
+#[utoipa::path(
+    post,
+    path = "/api/v1/accounts",
+    operation_id = "createAccount",
+    tag = "Operations",
+    request_body(
+        content = inline(AccountWanted),
+        example = json!({ "email": "operator@example.com", "password": "correct horse battery", "roles": ["user"] }),
+    ),
+    responses(
+        (status = 201, description = "Made.", body = inline(Account<'static>)),
+        ServiceRefusals,
+        (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
+        (status = 409, description = "The address has an account already.", body = ApiError<'static>),
+        (status = 413, description = "The body is too large.", body = ApiError<'static>),
+        (status = 415, description = "The body is no JSON in UTF-8.", body = ApiError<'static>),
+        (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn create(sent: RequestBody, site: &Site) -> Reply {
+    let wanted: AccountWanted = match read(sent, site).await {
+        Ok(wanted) => wanted,
+        Err(reply) => return reply,
+    };
+    let AccountWanted {
+        email,
+        password,
+        name,
+        mut roles,
+    } = wanted;
+    if roles.is_empty() {
+        roles.push(fanfare_accounts::DEFAULT_ROLE.to_owned());
+    }
+    let made = site
+        .options
+        .accounts
+        .create_user(&email, &password, name.as_deref(), &roles)
+        .await;
+    match made {
+        Ok(user) => reply::json(StatusCode::CREATED, &Account::of(&user)),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Changes an account's roles, or switches it off or on.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/accounts/{id}",
+    operation_id = "changeAccount",
+    tag = "Operations",
+    params(("id" = String, Path, description = "The account's id.", min_length = 1)),
+    request_body(content = inline(AccountChange), example = json!({ "disabled": true })),
+    responses(
+        (status = 200, description = "As it is now.", body = inline(Account<'static>)),
+        ServiceRefusals,
+        (status = 404, description = "There is no such account.", body = ApiError<'static>),
+        (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
+        (status = 413, description = "The body is too large.", body = ApiError<'static>),
+        (status = 415, description = "The body is no JSON in UTF-8.", body = ApiError<'static>),
+        (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn change(id: &str, sent: RequestBody, site: &Site) -> Reply {
+    let change: AccountChange = match read(sent, site).await {
+        Ok(change) => change,
+        Err(reply) => return reply,
+    };
+    match apply(id, change, site).await {
+        Ok(user) => reply::json(StatusCode::OK, &Account::of(&user)),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn apply(id: &str, change: AccountChange, site: &Site) -> Result<User, AccountError> {
+    let accounts = &site.options.accounts;
+    if let Some(roles) = change.roles {
+        accounts.set_roles(id, &roles).await?;
+    }
+    if let Some(disabled) = change.disabled {
+        accounts.set_disabled(id, disabled).await?;
+    }
+    accounts.user(id).await
+}
+
+impl<'a> Account<'a> {
+    fn of(user: &'a User) -> Self {
+        let at = |millis| timestamp(time_of(millis)).to_string();
+        Self {
+            id: &user.id,
+            email: &user.email,
+            name: user.name.as_deref(),
+            roles: &user.roles,
+            created_at: at(user.created_at),
+            last_login_at: user.last_login_at.map(at),
+            disabled_at: user.disabled_at.map(at),
+        }
+    }
+}

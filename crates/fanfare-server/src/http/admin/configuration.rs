@@ -1,0 +1,39 @@
+//! `GET /api/v1/configuration`: the values in force on all nodes, without secrets.
+
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Always, ServiceRefusals, Reply, Site, degraded, reply};
+use crate::report::{CONFIGURATION, NodeConfiguration};
+
+/// All nodes' configurations.
+#[derive(Serialize, ToSchema)]
+struct Configurations {
+    /// The oldest first.
+    nodes: Vec<NodeConfiguration>,
+    /// True where not every node has answered, or the broker was away; else not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    degraded: Option<Always<true>>,
+}
+
+/// The values in force on all nodes, where they were set, and their defaults.
+#[utoipa::path(
+    get,
+    path = "/api/v1/configuration",
+    operation_id = "configuration",
+    tag = "Operations",
+    responses((status = 200, description = "Each node's, without secrets.", body = inline(Configurations)), ServiceRefusals),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn show(site: &Site) -> Reply {
+    let found = site.node.reports::<NodeConfiguration>(CONFIGURATION).await;
+    let mut nodes = found.answer;
+    nodes.sort_by_key(|one| one.node);
+    let answer = Configurations {
+        nodes,
+        degraded: degraded(found.complete),
+    };
+    reply::json(StatusCode::OK, &answer)
+}

@@ -1,0 +1,178 @@
+//! `GET /api/v1/explain`: whether a user may use a channel and why, and which of the user's connections receive it.
+
+use fanfare_core::Audience;
+use fanfare_engine::{Filter, Row};
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::{Always, ServiceRefusals, Reply, Site, degraded, invalid, query::Query, reply};
+use crate::{
+    access::{Decision, decide},
+    http::api::connections::Connection,
+};
+
+/// Connections that are looked at.
+const CONNECTIONS: usize = 100;
+
+/// What a user may do with a channel.
+#[derive(Serialize, ToSchema)]
+struct Explained<'a> {
+    #[schema(required)]
+    user: Option<&'a str>,
+    channel: &'a str,
+    /// Whether the channel has members.
+    room: bool,
+    #[schema(inline)]
+    decisions: Vec<Explanation<'a>>,
+    /// Of the user's connections, at most 100, those that have a subscription to the channel.
+    #[schema(inline)]
+    receiving: Vec<Connection<'a>>,
+    /// Those that have none, and so do not receive what is published there.
+    #[schema(inline)]
+    not_receiving: Vec<Connection<'a>>,
+    /// True where not every node has answered, or the broker was away; else not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    degraded: Option<Always<true>>,
+}
+
+/// One thing that one can do with a channel.
+#[derive(Serialize, ToSchema)]
+struct Explanation<'a> {
+    /// subscribe, join or publish.
+    action: &'a str,
+    /// allowed, refused, or authorizer where that is asked.
+    verdict: &'a str,
+    /// What decided: a stable name.
+    decided_by: &'a str,
+    reason: &'a str,
+    /// The number of the access rule, if one decided.
+    #[schema(required)]
+    rule: Option<usize>,
+    /// The pattern of that rule.
+    #[schema(required)]
+    pattern: Option<&'a str>,
+}
+
+struct ExplainQuery {
+    user: Option<Box<str>>,
+    channel: Box<str>,
+    audience: Audience,
+    claims: Map<String, Value>,
+}
+
+/// Whether a user may use a channel and why, and which of the user's connections receive it.
+#[utoipa::path(
+    get,
+    path = "/api/v1/explain",
+    operation_id = "explain",
+    tag = "Operations",
+    params(
+        ("channel" = String, Query, description = "A channel, a room or a personal channel.", min_length = 1),
+        ("user" = Option<String>, Query, description = "The user; without it, a connection without a token."),
+        ("claims" = Option<String>, Query, description = "Claims of the user's token, as a JSON object."),
+    ),
+    responses((status = 200, description = "What is decided, and by what.", body = inline(Explained<'static>)), ServiceRefusals),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn explain(query: &str, site: &Site) -> Reply {
+    let asked = match ExplainQuery::read(query) {
+        Ok(asked) => asked,
+        Err(message) => return invalid(&message),
+    };
+    let who = match &asked.user {
+        None => None,
+        Some(user) => match site.gate.supposed(user, asked.claims.clone()) {
+            Some(identity) => Some(identity),
+            None => return invalid("user: no user id"),
+        },
+    };
+    let access = &site.node.access;
+    let room = matches!(&asked.audience, Audience::Channel(channel) if access.names().is_room(channel));
+    let decisions = decide(access, who.as_ref(), &asked.audience, room);
+    let Receivers {
+        receiving,
+        others,
+        complete,
+    } = receivers(&asked, site).await;
+    let explained = Explained {
+        user: asked.user.as_deref(),
+        channel: &asked.channel,
+        room,
+        decisions: decisions.iter().map(Explanation::of).collect(),
+        receiving: receiving.iter().map(Connection::full).collect(),
+        not_receiving: others.iter().map(Connection::full).collect(),
+        degraded: degraded(complete),
+    };
+    reply::json(StatusCode::OK, &explained)
+}
+
+/// A user's connections.
+struct Receivers {
+    receiving: Vec<Row>,
+    others: Vec<Row>,
+    complete: bool,
+}
+
+/// The connections of the user that was asked about: those that a publication on the channel would reach, and the others.
+async fn receivers(asked: &ExplainQuery, site: &Site) -> Receivers {
+    let Some(user) = &asked.user else {
+        return Receivers {
+            receiving: Vec::new(),
+            others: Vec::new(),
+            complete: true,
+        };
+    };
+    let all = Filter {
+        user: Some(user.clone()),
+        limit: CONNECTIONS,
+        subscriptions: Some(0),
+        ..Filter::default()
+    };
+    let covering = Filter {
+        covers: Some(asked.channel.clone()),
+        ..all.clone()
+    };
+    let (all, covering) = tokio::join!(site.node.connections(all), site.node.connections(covering));
+    let own = matches!(&asked.audience, Audience::User(of) if **of == **user);
+    let receives =
+        |row: &Row| covering.answer.iter().any(|one| one.id == row.id) || own && row.detail.gets_user;
+    let (receiving, others) = all.answer.into_iter().partition(receives);
+    Receivers {
+        receiving,
+        others,
+        complete: all.complete && covering.complete,
+    }
+}
+
+impl ExplainQuery {
+    fn read(query: &str) -> Result<Self, String> {
+        let query = Query::read(query, &["user", "channel", "claims"])?;
+        let channel = query.text("channel").ok_or("channel: missing")?;
+        let claims = query
+            .get("claims")
+            .map_or_else(|| Ok(Map::new()), serde_json::from_str);
+        Ok(Self {
+            user: query.text("user"),
+            audience: Audience::of_channel(&channel).map_err(|error| format!("channel: {error}"))?,
+            channel,
+            claims: claims.map_err(|error| format!("claims: expected a JSON object: {error}"))?,
+        })
+    }
+}
+
+impl<'a> Explanation<'a> {
+    fn of(decision: &'a Decision) -> Self {
+        let explained = &decision.explained;
+        Self {
+            action: decision.action,
+            verdict: decision.verdict(),
+            decided_by: explained.code,
+            reason: &explained.reason,
+            rule: explained.rule.as_ref().map(|rule| rule.number),
+            pattern: explained.rule.as_ref().map(|rule| &*rule.pattern),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! `/api/v1/keys`: the API keys in the database. Those of the configuration are not listed: it has their secrets, not their
+//! names.
+
+use fanfare_accounts::{
+    Scope,
+    storage::{StoredKey, time_of},
+};
+use fanfare_core::timestamp;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{ApiError, ServiceRefusals, Reply, RequestBody, Site, failed, invalid, read, reply};
+
+/// All keys.
+#[derive(Serialize, ToSchema)]
+struct Keys<'a> {
+    #[schema(inline)]
+    keys: Vec<ShownKey<'a>>,
+}
+
+/// A key, without its secret.
+#[derive(Serialize, ToSchema)]
+struct ShownKey<'a> {
+    id: &'a str,
+    name: &'a str,
+    /// publish, read or admin.
+    scopes: &'a [String],
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// Since when it is refused.
+    #[schema(required, format = DateTime)]
+    revoked_at: Option<String>,
+}
+
+/// A key that was just made.
+#[derive(Serialize, ToSchema)]
+struct NewKey<'a> {
+    /// The secret: it is shown this once.
+    key: &'a str,
+    id: &'a str,
+    name: &'a str,
+    scopes: &'a [String],
+}
+
+/// The key to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct KeyWanted {
+    /// What it is for.
+    #[schema(min_length = 1, max_length = 200)]
+    name: String,
+    /// publish, read or admin.
+    #[schema(inline, min_items = 1)]
+    scopes: Vec<ScopeName>,
+}
+
+/// What a key may be used for.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ScopeName {
+    Publish,
+    Read,
+    Admin,
+}
+
+/// The API keys in the database, revoked ones included.
+#[utoipa::path(
+    get,
+    path = "/api/v1/keys",
+    operation_id = "listKeys",
+    tag = "Operations",
+    responses(
+        (status = 200, description = "All of them, without their secrets.", body = inline(Keys<'static>)),
+        ServiceRefusals,
+        (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn list(site: &Site) -> Reply {
+    match site.options.accounts.keys().await {
+        Ok(keys) => reply::json(
+            StatusCode::OK,
+            &Keys {
+                keys: keys.iter().map(ShownKey::of).collect(),
+            },
+        ),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Makes an API key. With the first, callers on this machine need one, too.
+#[utoipa::path(
+    post,
+    path = "/api/v1/keys",
+    operation_id = "createKey",
+    tag = "Operations",
+    request_body(content = inline(KeyWanted), example = json!({ "name": "billing", "scopes": ["publish"] })),
+    responses(
+        (status = 201, description = "Made; the secret is shown this once.", body = inline(NewKey<'static>)),
+        ServiceRefusals,
+        (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
+        (status = 413, description = "The body is too large.", body = ApiError<'static>),
+        (status = 415, description = "The body is no JSON in UTF-8.", body = ApiError<'static>),
+        (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn create(sent: RequestBody, site: &Site) -> Reply {
+    let wanted: KeyWanted = match read(sent, site).await {
+        Ok(wanted) => wanted,
+        Err(reply) => return reply,
+    };
+    let scopes: Vec<_> = wanted.scopes.iter().map(|name| name.scope()).collect();
+    match site.options.accounts.create_key(&wanted.name, &scopes).await {
+        Ok((secret, key)) => {
+            let made = NewKey {
+                key: &secret,
+                id: &key.id,
+                name: &key.name,
+                scopes: &key.scopes,
+            };
+            reply::json(StatusCode::CREATED, &made)
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// Revokes an API key, on all nodes within seconds.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/keys/{id}",
+    operation_id = "revokeKey",
+    tag = "Operations",
+    params(("id" = String, Path, description = "The key's id.", min_length = 1)),
+    responses(
+        (status = 204, description = "It is refused from now on."),
+        ServiceRefusals,
+        (status = 404, description = "There is no such key, or it was revoked before.", body = ApiError<'static>),
+        (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn revoke(id: &str, site: &Site) -> Reply {
+    if id.is_empty() {
+        return invalid("the path names no key");
+    }
+    match site.options.accounts.revoke_key(id).await {
+        Ok(()) => reply::text(StatusCode::NO_CONTENT, "", ""),
+        Err(error) => failed(&error),
+    }
+}
+
+impl<'a> ShownKey<'a> {
+    fn of(key: &'a StoredKey) -> Self {
+        let at = |millis| timestamp(time_of(millis)).to_string();
+        Self {
+            id: &key.id,
+            name: &key.name,
+            scopes: &key.scopes,
+            created_at: at(key.created_at),
+            revoked_at: key.revoked_at.map(at),
+        }
+    }
+}
+
+impl ScopeName {
+    fn scope(self) -> Scope {
+        match self {
+            Self::Publish => Scope::Publish,
+            Self::Read => Scope::Read,
+            Self::Admin => Scope::Admin,
+        }
+    }
+}

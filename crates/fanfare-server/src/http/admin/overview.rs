@@ -1,0 +1,42 @@
+//! `GET /api/v1/overview`: the figures of all nodes.
+
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Always, ServiceRefusals, Reply, Site, degraded, reply};
+use crate::report::{FIGURES, NodeFigures};
+
+/// All nodes' figures.
+#[derive(Serialize, ToSchema)]
+struct NodesOverview {
+    /// The oldest first.
+    nodes: Vec<NodeFigures>,
+    /// The node that answers.
+    answered_by: uuid::Uuid,
+    /// True where not every node has answered, or the broker was away; else not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    degraded: Option<Always<true>>,
+}
+
+/// The figures of all nodes. Counters are since each node's start: compare two answers for a rate.
+#[utoipa::path(
+    get,
+    path = "/api/v1/overview",
+    operation_id = "overview",
+    tag = "Operations",
+    responses((status = 200, description = "Each node's.", body = inline(NodesOverview)), ServiceRefusals),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn show(site: &Site) -> Reply {
+    let found = site.node.reports::<NodeFigures>(FIGURES).await;
+    let mut nodes = found.answer;
+    nodes.sort_by_key(|figures| figures.id);
+    let overview = NodesOverview {
+        nodes,
+        answered_by: site.node.id,
+        degraded: degraded(found.complete),
+    };
+    reply::json(StatusCode::OK, &overview)
+}

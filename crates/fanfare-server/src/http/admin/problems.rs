@@ -1,0 +1,168 @@
+//! `GET /api/v1/problems`: what went wrong on any node, and what to do about it.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Always, ServiceRefusals, Reply, Site, degraded, reply};
+use crate::report::{FIGURES, KINDS, ProblemKind, NodeFigures, Severity};
+
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+struct ReportedProblems {
+    /// What matters most first.
+    #[schema(inline)]
+    problems: Vec<ReportedProblem>,
+    /// True where not every node has answered, or the broker was away; else not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    degraded: Option<Always<true>>,
+}
+
+/// A problem on one or several nodes.
+#[derive(Serialize, ToSchema)]
+struct ReportedProblem {
+    /// refused.REASON, ended.REASON, or another stable name.
+    name: &'static str,
+    #[schema(inline)]
+    severity: Severity,
+    /// Whether it lasts, or came up in the last ten minutes.
+    current: bool,
+    title: &'static str,
+    /// What to do about it.
+    advice: &'static str,
+    /// How often since the nodes' starts; for what lasts, on how many nodes.
+    total: u64,
+    /// How often in the last ten minutes.
+    recent: u64,
+    /// Where: the total of each node.
+    nodes: BTreeMap<Uuid, u64>,
+    /// More about it, where there is more.
+    #[schema(required)]
+    detail: Option<String>,
+}
+
+/// What went wrong on any node, and what to do about it.
+#[utoipa::path(
+    get,
+    path = "/api/v1/problems",
+    operation_id = "problems",
+    tag = "Operations",
+    responses((status = 200, description = "What matters most first.", body = inline(ReportedProblems)), ServiceRefusals),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn list(site: &Site) -> Reply {
+    let found = site.node.reports::<NodeFigures>(FIGURES).await;
+    let problems = KINDS.iter().filter_map(|kind| ReportedProblem::of(kind, &found.answer));
+    let mut problems: Vec<_> = problems.collect();
+    problems.sort_by_key(|problem| (!problem.current, problem.severity));
+    let answer = ReportedProblems {
+        problems,
+        degraded: degraded(found.complete),
+    };
+    reply::json(StatusCode::OK, &answer)
+}
+
+impl ReportedProblem {
+    /// What `nodes` have of this kind; `None` if that is nothing.
+    fn of(kind: &ProblemKind, nodes: &[NodeFigures]) -> Option<Self> {
+        let mut problem = Self {
+            name: kind.name,
+            severity: kind.severity,
+            current: false,
+            title: kind.title,
+            advice: kind.advice,
+            total: 0,
+            recent: 0,
+            nodes: BTreeMap::new(),
+            detail: None,
+        };
+        for node in nodes {
+            if let Some(detail) = lasting(kind.name, node) {
+                problem.current = true;
+                problem.add(node.id, 1);
+                problem.detail = Some(detail).filter(|detail| !detail.is_empty());
+            }
+            if let Some(counted) = node.problems.get(kind.name) {
+                problem.current |= counted.recent > 0;
+                problem.recent += counted.recent;
+                problem.add(node.id, counted.total);
+            }
+        }
+        (problem.total > 0).then_some(problem)
+    }
+
+    fn add(&mut self, node: Uuid, count: u64) {
+        self.total += count;
+        self.nodes.insert(node, count);
+    }
+}
+
+/// More about the problem called `name`, if `node` has it now.
+fn lasting(name: &str, node: &NodeFigures) -> Option<String> {
+    match name {
+        "broker_away" => {
+            (node.broker.status == "disconnected").then(|| node.broker.error.clone().unwrap_or_default())
+        }
+        "database_away" => (node.database.status == "down").then(String::new),
+        "nodes_missing" => {
+            let missing = node.broker.peers.get("missing").copied().unwrap_or_default();
+            (missing > 0).then(|| format!("{missing} missing"))
+        }
+        "full" => {
+            let full = node
+                .dialects
+                .iter()
+                .filter(|own| own.connections >= own.max_connections);
+            let names: Vec<_> = full.map(|own| &*own.name).collect();
+            (!names.is_empty()).then(|| names.join(", "))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(name: &str, nodes: serde_json::Value) -> Option<ReportedProblem> {
+        let nodes: Vec<NodeFigures> = serde_json::from_value(nodes).unwrap_or_else(|error| panic!("{error}"));
+        let kind = KINDS.iter().find(|kind| kind.name == name);
+        ReportedProblem::of(kind.unwrap_or_else(|| panic!("{name} is no kind")), &nodes)
+    }
+
+    #[test]
+    fn what_was_counted_is_summed_over_nodes() {
+        let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let counted =
+            |total, recent| serde_json::json!({"ended.slow_consumer": {"total": total, "recent": recent}});
+        let nodes = serde_json::json!([
+            {"id": a, "problems": counted(3, 0)}, {"id": b, "problems": counted(4, 1)}, {"id": Uuid::nil()}
+        ]);
+        let problem = found("ended.slow_consumer", nodes.clone()).unwrap_or_else(|| panic!("no problem"));
+        assert_eq!((problem.total, problem.recent, problem.current), (7, 1, true));
+        assert_eq!(problem.nodes, BTreeMap::from([(a, 3), (b, 4)]));
+        assert!(found("accept_errors", nodes).is_none());
+    }
+
+    #[test]
+    fn what_lasts_is_current() {
+        let away = serde_json::json!([
+            {"broker": {"status": "disconnected", "error": "refused"}, "database": {"status": "down"},
+             "dialects": [{"name": "notify", "connections": 5, "max_connections": 5}]}
+        ]);
+        for (name, detail) in [
+            ("broker_away", Some("refused")),
+            ("database_away", None),
+            ("full", Some("notify")),
+        ] {
+            let problem = found(name, away.clone()).unwrap_or_else(|| panic!("{name}"));
+            assert!(problem.current, "{name}");
+            assert_eq!(problem.detail.as_deref(), detail, "{name}");
+        }
+        assert!(found("nodes_missing", away).is_none());
+    }
+}

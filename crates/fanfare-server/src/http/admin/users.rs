@@ -1,0 +1,75 @@
+//! `GET /api/v1/users`: the users that are connected, to any node.
+
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Always, ServiceRefusals, Reply, Site, degraded, invalid,
+    query::{Limit, names},
+    reply,
+};
+
+/// A page of users.
+#[derive(Serialize, ToSchema)]
+struct UserPage<'a> {
+    #[schema(inline)]
+    users: Vec<ConnectedUser<'a>>,
+    /// For the next page; null on the last.
+    #[schema(required)]
+    next_cursor: Option<&'a str>,
+    /// True where not every node has answered, or the broker was away; else not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    degraded: Option<Always<true>>,
+}
+
+/// A user, and how many connections it has.
+#[derive(Serialize, ToSchema)]
+struct ConnectedUser<'a> {
+    id: &'a str,
+    connections: u64,
+}
+
+/// The users that are connected, to any node.
+#[utoipa::path(
+    get,
+    path = "/api/v1/users",
+    operation_id = "listUsers",
+    tag = "Operations",
+    params(
+        ("prefix" = Option<String>, Query, description = "Only ids that begin so."),
+        Limit,
+        ("cursor" = Option<String>, Query, description = "Only ids after this one."),
+    ),
+    responses(
+        (
+            status = 200,
+            description = "A page of them, by id.",
+            body = inline(UserPage<'static>),
+            example = json!({ "users": [{ "id": "123", "connections": 2 }], "next_cursor": null }),
+        ),
+        ServiceRefusals,
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
+    let names = match names(query) {
+        Ok(names) => names,
+        Err(message) => return invalid(&message),
+    };
+    let limit = names.limit;
+    let found = site.node.online_users(names).await;
+    let next = found
+        .answer
+        .keys()
+        .next_back()
+        .filter(|_| found.answer.len() == limit);
+    let users = found.answer.iter();
+    let page = UserPage {
+        users: users.map(|(id, &connections)| ConnectedUser { id, connections }).collect(),
+        next_cursor: next.map(|id| &**id),
+        degraded: degraded(found.complete),
+    };
+    reply::json(StatusCode::OK, &page)
+}

@@ -1,0 +1,234 @@
+//! The figures of one node, as it sends them to the others and as the service API shows them.
+
+use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Duration};
+
+use fanfare_accounts::Accounts;
+use fanfare_core::BrokerHealth;
+use fanfare_engine::{MountedDialect, Node};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::problems::Occurrences;
+
+/// How long the broker may take to answer here: the node that asks waits a second for all.
+const BROKER_PATIENCE: Duration = Duration::from_millis(500);
+
+/// One node's figures.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub(crate) struct NodeFigures {
+    /// The node's id, another after each start.
+    pub(crate) id: Uuid,
+    /// The name of its machine, where that is known.
+    #[schema(required)]
+    pub(crate) host: Option<String>,
+    pub(crate) version: String,
+    pub(crate) uptime_seconds: u64,
+    /// When these figures were taken, in milliseconds of Unix time.
+    pub(crate) time_ms: u64,
+    pub(crate) shards: usize,
+    pub(crate) draining: bool,
+    /// Open connections of all dialects.
+    pub(crate) connections: u64,
+    #[schema(inline)]
+    pub(crate) dialects: Vec<DialectFigures>,
+    /// Events that the broker brought to this node since the start.
+    pub(crate) events: u64,
+    /// Publications that came from outside: by the broker or the Redis-protocol door.
+    pub(crate) publications: u64,
+    /// Different channels with subscribers, rooms included.
+    pub(crate) channels: u64,
+    pub(crate) channel_subscriptions: u64,
+    pub(crate) pattern_subscriptions: u64,
+    /// Rooms with members on this node.
+    pub(crate) rooms: u64,
+    #[schema(inline)]
+    pub(crate) delivery: DeliveryFigures,
+    #[schema(inline)]
+    pub(crate) broker: LinkFigures,
+    #[schema(inline)]
+    pub(crate) database: DatabaseFigures,
+    /// What went wrong, by the names that /api/v1/problems explains.
+    #[schema(inline)]
+    pub(crate) problems: BTreeMap<String, Occurrences>,
+}
+
+/// One dialect's figures on one node.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub(crate) struct DialectFigures {
+    pub(crate) name: String,
+    pub(crate) connections: u64,
+    pub(crate) max_connections: u64,
+    /// Different users among them.
+    pub(crate) users: u64,
+    pub(crate) subscriptions: u64,
+    /// Connections opened since the start.
+    pub(crate) opened: u64,
+    /// Messages written or queued to clients since the start.
+    pub(crate) sent: u64,
+    /// Messages that clients did not get since the start: their queue was full, or they were gone.
+    pub(crate) dropped: u64,
+    /// Messages from clients since the start.
+    pub(crate) received: u64,
+    /// Connections that the server ended since the start, by reason.
+    pub(crate) ended: BTreeMap<String, u64>,
+    /// Handshakes refused since the start, by reason.
+    pub(crate) refused: BTreeMap<String, u64>,
+}
+
+/// How long events took from the broker to all sockets or queues of this node, since the start.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub(crate) struct DeliveryFigures {
+    /// Batches of events.
+    pub(crate) count: u64,
+    pub(crate) sum_seconds: f64,
+    /// How many took at most so many seconds.
+    #[schema(inline)]
+    pub(crate) buckets: Vec<DeliveryBucket>,
+}
+
+/// One bucket of a histogram.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub(crate) struct DeliveryBucket {
+    pub(crate) le: f64,
+    pub(crate) count: u64,
+}
+
+/// How the node and its broker get on.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub(crate) struct LinkFigures {
+    /// `embedded`, `connected`, or `disconnected`.
+    pub(crate) status: String,
+    /// How long it took to answer just now.
+    #[schema(required)]
+    pub(crate) round_trip_ms: Option<f64>,
+    /// Why it is disconnected.
+    #[schema(required)]
+    pub(crate) error: Option<String>,
+    /// How often the connection was opened again.
+    pub(crate) reconnects: u64,
+    /// The other nodes that this one knows: live, and missing.
+    pub(crate) peers: BTreeMap<String, u64>,
+}
+
+/// How the node's database is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub(crate) struct DatabaseFigures {
+    /// `up` or `down`.
+    pub(crate) status: String,
+}
+
+/// The figures of `node` now.
+pub(super) async fn of(
+    node: &Node,
+    accounts: &Accounts,
+    problems: BTreeMap<String, Occurrences>,
+) -> NodeFigures {
+    let (facts, holdings) = (node.facts(), node.holdings());
+    let shown = |mounted: &&std::sync::Arc<MountedDialect>| {
+        !mounted.hidden || mounted.counters.opened.load(Relaxed) > 0
+    };
+    let unix = facts
+        .now
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    NodeFigures {
+        id: node.id,
+        host: host(),
+        version: facts.version.to_owned(),
+        uptime_seconds: facts.uptime.as_secs(),
+        time_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+        shards: facts.shards,
+        draining: node.is_draining(),
+        connections: node.active(),
+        dialects: node
+            .dialects
+            .iter()
+            .filter(shown)
+            .map(|own| of_dialect(node, own))
+            .collect(),
+        events: node.counters.events.load(Relaxed),
+        publications: facts.publications_received,
+        channels: holdings.channels,
+        channel_subscriptions: holdings.channel_subscriptions,
+        pattern_subscriptions: holdings.pattern_subscriptions,
+        rooms: holdings.rooms,
+        delivery: delivery(node),
+        broker: broker(node).await,
+        database: DatabaseFigures {
+            status: if accounts.storage().is_up() { "up" } else { "down" }.to_owned(),
+        },
+        problems,
+    }
+}
+
+fn of_dialect(node: &Node, mounted: &MountedDialect) -> DialectFigures {
+    let facts = node.dialect_facts(mounted);
+    let named =
+        |counts: Vec<(&'static str, u64)>| counts.into_iter().map(|(name, count)| (name.to_owned(), count));
+    DialectFigures {
+        name: mounted.name.to_owned(),
+        connections: facts.active,
+        max_connections: facts.max_connections,
+        users: facts.users,
+        subscriptions: mounted.counters.subscriptions.load(Relaxed),
+        opened: facts.opened,
+        sent: facts.sent,
+        dropped: facts.failed,
+        received: facts.received,
+        ended: named(mounted.counters.endings.all()).collect(),
+        refused: named(mounted.counters.refusals.all()).collect(),
+    }
+}
+
+fn delivery(node: &Node) -> DeliveryFigures {
+    let histogram = &node.counters.delivery;
+    let buckets = histogram.buckets().into_iter();
+    DeliveryFigures {
+        count: histogram.count(),
+        sum_seconds: histogram.sum().as_secs_f64(),
+        buckets: buckets.map(|(le, count)| DeliveryBucket { le, count }).collect(),
+    }
+}
+
+async fn broker(node: &Node) -> LinkFigures {
+    let counted = node.broker_figures();
+    let figures = LinkFigures {
+        reconnects: counted.reconnects,
+        peers: counted
+            .peers
+            .into_iter()
+            .map(|(state, count)| (state.to_owned(), count))
+            .collect(),
+        ..LinkFigures::default()
+    };
+    let (status, round_trip, error) = match tokio::time::timeout(BROKER_PATIENCE, node.broker_health()).await
+    {
+        Ok(BrokerHealth::Embedded) => ("embedded", None, None),
+        Ok(BrokerHealth::Connected { round_trip }) => ("connected", Some(round_trip), None),
+        Ok(BrokerHealth::Disconnected { error }) => ("disconnected", None, Some(error)),
+        Err(_) => (
+            "disconnected",
+            None,
+            Some("it did not answer in half a second".to_owned()),
+        ),
+    };
+    LinkFigures {
+        status: status.to_owned(),
+        round_trip_ms: round_trip.map(|time| (time.as_secs_f64() * 100_000.0).round() / 100.0),
+        error,
+        ..figures
+    }
+}
+
+/// The name of this machine, where the system tells.
+pub(super) fn host() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}

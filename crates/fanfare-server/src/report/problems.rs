@@ -1,0 +1,219 @@
+//! What can go wrong on a node, what it means, and what an operator does about it. What is counted here is counted elsewhere
+//! already; this names it.
+
+use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed};
+
+use fanfare_engine::Node;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// How much it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Severity {
+    /// Clients do not get what they should.
+    Error,
+    /// Some clients may suffer.
+    Warning,
+    /// Part of every day's work.
+    Info,
+}
+
+/// One kind of problem.
+pub(crate) struct ProblemKind {
+    pub(crate) name: &'static str,
+    pub(crate) severity: Severity,
+    /// What happened.
+    pub(crate) title: &'static str,
+    /// What to do about it.
+    pub(crate) advice: &'static str,
+}
+
+/// How often each problem has come up since the start, by the names of [`KINDS`].
+pub(super) type ProblemCounts = BTreeMap<String, u64>;
+
+/// How often one problem has come up on a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub(crate) struct Occurrences {
+    /// Since the node's start.
+    pub(crate) total: u64,
+    /// In the last ten minutes.
+    pub(crate) recent: u64,
+}
+
+macro_rules! kinds {
+    ($($severity:ident $name:literal: $title:literal, $advice:literal;)*) => {
+        &[$(ProblemKind { name: $name, severity: Severity::$severity, title: $title, advice: $advice }),*]
+    };
+}
+
+/// The kinds of problems. A name is `refused.REASON`, `ended.REASON`, or one of the node's own.
+pub(crate) const KINDS: &[ProblemKind] = kinds! {
+    Error "broker_away": "The broker is disconnected",
+        "Events reach only the connections of their own node. Check that the broker runs and that this machine reaches it; the log says why it was lost.";
+    Error "database_away": "The database is down",
+        "Logins, sessions and stored messages fail; connections go on. Check the database and storage.url.";
+    Error "nodes_missing": "Other nodes do not report",
+        "They may miss what is published. Check that they run and reach the broker.";
+    Error "full": "A dialect has its maximum of connections",
+        "New clients are refused. Raise max_connections of the dialect, or add a node.";
+    Error "publications_degraded": "Publications may have missed other nodes",
+        "Look for an outage of the broker or a node that hangs at that time. Publishers see degraded: true and may publish again.";
+    Error "render_faults": "Events could not be rendered in a dialect",
+        "A fault of the server: please report it with the line of the log that names the event.";
+    Error "refused.keys_unavailable": "Tokens could not be judged: the keys were not fetched",
+        "Check that auth.jwks_url answers from this machine.";
+    Error "ended.internal_error": "Connections ended by a fault of the server",
+        "Please report it with the lines of the log.";
+    Warning "ended.slow_consumer": "Slow consumers were closed",
+        "Their queue was full: the client or its network reads slower than events come. Sort the connections by what waits to find them; raise send_queue of the dialect where bursts are normal, or publish less to them.";
+    Warning "messages_dropped": "Messages did not fit a client's queue",
+        "See slow consumers.";
+    Warning "refused.at_capacity": "Handshakes refused: the dialect was full",
+        "Raise max_connections of the dialect, or add a node.";
+    Warning "refused.address_at_capacity": "Handshakes refused: too many connections from one address",
+        "Many users behind one proxy or NAT look like one address: list your proxies in limits.trusted_proxies, or raise max_connections_per_ip.";
+    Warning "refused.user_at_capacity": "Handshakes refused: a user has too many connections",
+        "Clients that reconnect without closing, or many tabs: raise max_connections_per_user if that is normal.";
+    Warning "refused.forbidden_origin": "Handshakes refused: the page's origin is not allowed",
+        "Add the origin to auth.allowed_origins if the page is yours; the log names it.";
+    Warning "refused.bad_credential": "Handshakes refused: the token is not good",
+        "Forged, signed with another secret, or for another audience. If every client is refused, compare the issuer's secret or keys with [auth].";
+    Warning "publications_rejected": "Publications of a wrong form were dropped",
+        "A publisher sends what is not of the documented form; the log says what is wrong with it.";
+    Warning "broker_messages_ignored": "Messages on the broker were ignored",
+        "Another program publishes on the nodes' subjects, or nodes of different versions share the broker.";
+    Warning "notices_dropped": "Notices to other nodes were dropped",
+        "The broker was away for long: a session ended meanwhile may live on elsewhere until its token expires.";
+    Warning "ids_evicted": "Idempotency keys were forgotten early",
+        "A repeat may be published again. Raise broker.max_remembered_ids.";
+    Warning "authorizer_failed": "The authorizer gave no answer",
+        "Where no rule decides, that means no. Check authorizer.url and how long it takes.";
+    Warning "accept_errors": "Connections could not be accepted",
+        "Most often the process has no file descriptors left: raise its limit (ulimit -n).";
+    Info "ended.rate_limited": "Connections ended: the client sent too many messages",
+        "See limits.messages_per_second_per_connection if that is a client of yours.";
+    Info "refused.rate_limited": "Handshakes refused: the address came too often",
+        "See limits.upgrades_per_second_per_ip if these are clients of yours.";
+    Info "requests_rate_limited": "Requests refused: the address came too often",
+        "See limits.requests_per_second_per_ip if these are callers of yours.";
+    Info "messages_rate_limited": "Messages from clients dropped: too many in a second",
+        "See limits.messages_per_second_per_connection if these are clients of yours.";
+    Info "refused.missing_credential": "Handshakes refused: no token",
+        "A client of yours that forgets its token, or strangers.";
+    Info "refused.expired_credential": "Handshakes refused: the token has expired",
+        "Clients should fetch a new token before they reconnect.";
+    Info "refused.forbidden": "Handshakes refused: the token lacks a right",
+        "See realtime.required_roles.";
+    Info "refused.bad_name": "Handshakes refused: the client's name will not do",
+        "A client_id has at most 128 bytes and no control characters.";
+    Info "refused.name_taken": "Handshakes refused: another connection has the client's name",
+        "Two tabs with one client_id, or a client that reconnects before the server has noticed that it was gone.";
+    Info "ended.ping_timeout": "Connections ended: the client was silent",
+        "Networks that drop idle connections, or phones that sleep. ping_interval must be shorter than what proxies allow.";
+    Info "ended.token_expired": "Connections ended: the token has expired",
+        "Clients should reconnect with a new token.";
+    Info "connection_errors": "Connections ended by an error",
+        "Broken networks and clients that violate the protocol; the debug log has each.";
+    Info "handshakes_timed_out": "Connections cut before their request was complete",
+        "Slow clients, scanners, or a health check that only connects.";
+    Info "logins_refused": "Logins with a wrong address or password",
+        "Many of them from one place are an attack; auth.login_attempts_per_minute limits it.";
+};
+
+/// How often each problem has come up on `node`.
+pub(super) fn counts(node: &Node) -> ProblemCounts {
+    let mut counts = ProblemCounts::new();
+    let mut add = |name: &str, count: u64| {
+        if KINDS.iter().any(|kind| kind.name == name) {
+            *counts.entry(name.to_owned()).or_default() += count;
+        }
+    };
+    for mounted in &node.dialects {
+        let own = &mounted.counters;
+        for (reason, count) in own.refusals.all() {
+            add(&format!("refused.{reason}"), count);
+        }
+        for (reason, count) in own.endings.all() {
+            add(&format!("ended.{reason}"), count);
+        }
+        add("messages_dropped", own.dropped.load(Relaxed));
+        add("messages_rate_limited", own.rate_limited.load(Relaxed));
+        add("render_faults", own.render_faults.load(Relaxed));
+        add("connection_errors", own.errors.load(Relaxed));
+    }
+    let (own, broker) = (&node.counters, node.broker_figures());
+    let sum = |counts: &[(&str, u64)]| counts.iter().map(|(_, count)| count).sum();
+    add("publications_degraded", sum(&broker.degraded));
+    add("broker_messages_ignored", sum(&broker.ignored));
+    add("notices_dropped", broker.notices_dropped);
+    add("publications_rejected", own.publications_rejected.load(Relaxed));
+    add("handshakes_timed_out", own.handshakes_timed_out.load(Relaxed));
+    add("requests_rate_limited", own.requests_rate_limited.load(Relaxed));
+    add("accept_errors", own.accept_errors.load(Relaxed));
+    add("ids_evicted", node.remembered_ids().evicted);
+    add("authorizer_failed", node.access.authorizer_counts().failed);
+    counts
+}
+
+/// What `now` has more than nothing, and how much of it came after `before`.
+pub(super) fn since(now: &ProblemCounts, before: &ProblemCounts) -> BTreeMap<String, Occurrences> {
+    let known = now.iter().filter(|(_, total)| **total > 0);
+    let occurrences = known.map(|(name, total)| {
+        let recent = total.saturating_sub(before.get(name).copied().unwrap_or_default());
+        (
+            name.clone(),
+            Occurrences {
+                total: *total,
+                recent,
+            },
+        )
+    });
+    occurrences.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use fanfare_core::{Ending, Refusal};
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_there_once_and_each_reason_is_one_of_the_servers() {
+        let names: HashSet<_> = KINDS.iter().map(|kind| kind.name).collect();
+        assert_eq!(names.len(), KINDS.len());
+        let refusals: Vec<_> = Refusal::ALL.iter().map(|refusal| refusal.label()).collect();
+        let endings: Vec<_> = Ending::ALL.iter().map(|ending| ending.label()).collect();
+        for name in names {
+            match name.split_once('.') {
+                Some(("refused", reason)) => assert!(
+                    refusals.contains(&reason) || reason == "forbidden_origin",
+                    "{name}"
+                ),
+                Some(("ended", reason)) => assert!(endings.contains(&reason), "{name}"),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn what_came_up_lately_is_told_from_the_rest() {
+        let counts = |list: &[(&str, u64)]| {
+            list.iter()
+                .map(|(name, count)| ((*name).to_owned(), *count))
+                .collect()
+        };
+        let found = since(
+            &counts(&[("a", 5), ("b", 0), ("c", 2)]),
+            &counts(&[("a", 3), ("c", 7)]),
+        );
+        let found: Vec<_> = found
+            .iter()
+            .map(|(name, own)| (&**name, own.total, own.recent))
+            .collect();
+        assert_eq!(found, [("a", 5, 2), ("c", 2, 0)]);
+    }
+}
