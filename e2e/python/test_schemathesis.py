@@ -30,7 +30,7 @@ RUNS = {
     "users": ("topics", "user", r"\w+ /api/messages$|GET /api/auth/me$|GET /sessions$|DELETE /sessions/\{"),
     "logins": ("topics", None, r"POST /api/auth/(register|login|refresh)$|POST /sessions(/refresh)?$"),
     "passwords": ("topics", None, r"POST /api/auth/(logout|password(/reset)?)$"),
-    "open": ("realtime", None, r"\w+ /(livez|readyz|health|metrics.*|info|docs|.*api\.json|ws)$"),
+    "open": ("realtime", None, r"\w+ /(livez|readyz|health|metrics.*|info|docs|admin|.*api\.json|ws)$"),
     "rooms": ("rooms", None, r"\w+ /api/v1/ws/connect$"),
 }
 

@@ -54,7 +54,9 @@ fn matches(filter: &Filter, covering: &Covering, own: &Connection) -> bool {
     let identity = own.subscriber.identity.as_ref();
     own.is_open()
         && filter.id.is_none_or(|id| own.id == id)
-        && filter.address.is_none_or(|address| own.admission.address() == address)
+        && filter
+            .address
+            .is_none_or(|address| own.admission.address() == address)
         && is(&filter.dialect, Some(own.mounted().name))
         && is(&filter.user, identity.map(|identity| &*identity.user))
         && filter.after.is_none_or(|after| own.id > after)
@@ -87,7 +89,9 @@ impl Shard {
                     return filter.cut(rows);
                 }
                 for slot in slot..slot + SLOTS_PER_STEP {
-                    let Some((_, driver)) = connections.in_slot(slot) else { continue };
+                    let Some((_, driver)) = connections.in_slot(slot) else {
+                        continue;
+                    };
                     let own = &driver.connection;
                     let is_late = last.is_some_and(|last| filter.rank(own.waiting().0, own.id) >= last);
                     if !is_late && matches(&filter, &covering, own) {

@@ -20,6 +20,7 @@ mod restore;
 mod running_server;
 mod serve_command;
 mod token;
+mod top;
 mod user;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -66,6 +67,8 @@ enum Command {
     Publish(publish::Publish),
     /// Connect as a client and print each event as a line of JSON
     Listen(listen::Listen),
+    /// Show all nodes' figures, live
+    Top(top::Top),
     /// Show whether a user may use a channel, and which rule or default decides
     Explain(explain::Explain),
     /// Create and change user accounts
@@ -123,6 +126,7 @@ pub fn run() -> ExitCode {
         Command::Token(command) => command.run(&cli.global),
         Command::Publish(command) => command.run(&cli.global),
         Command::Listen(command) => command.run(&cli.global),
+        Command::Top(command) => command.run(&cli.global),
         Command::Explain(command) => command.run(&cli.global),
         Command::User(command) => command.run(&cli.global),
         Command::Key(command) => command.run(&cli.global),

@@ -1,5 +1,7 @@
 //! The node's Prometheus metrics, in tables: name, help text, and value.
 
+mod histogram;
+
 use std::sync::atomic::Ordering::Relaxed;
 
 use fanfare_accounts::Accounts;
@@ -8,6 +10,8 @@ use fanfare_engine::{MountedDialect, Node};
 use prometheus::{
     Encoder, Error, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
+
+use histogram::Delivery;
 
 /// A metric without labels: its name, its meaning and its value.
 type OfNode = (&'static str, &'static str, fn(&Node) -> u64);
@@ -57,6 +61,11 @@ const NODE_GAUGES: &[OfNode] = &[
 ];
 
 const NODE_COUNTERS: &[OfNode] = &[
+    (
+        "fanfare_events_total",
+        "Events that the broker brought to this node",
+        |node| node.counters.events.load(Relaxed),
+    ),
     (
         "fanfare_broker_reconnects_total",
         "Times that the connection which receives from the broker was opened again",
@@ -221,6 +230,7 @@ pub(super) fn render(node: &Node, accounts: &Accounts) -> Result<Vec<u8>, Error>
     let registry = Registry::new();
     of_documents(node, &registry)?;
     of_node(node, &registry)?;
+    register(&registry, Delivery::new(&node.counters.delivery)?)?;
     of_broker(node, &registry)?;
     of_authorizer(node, &registry)?;
     of_accounts(accounts, &registry)?;

@@ -41,6 +41,19 @@ pub(super) fn text(status: StatusCode, media_type: &'static str, body: impl Into
     reply
 }
 
+/// A part of a page that is compiled in; `policy` says what the page may load.
+pub(super) fn embedded(media_type: &'static str, policy: &'static str, text: &'static str) -> Reply {
+    let mut reply = self::text(StatusCode::OK, media_type, text);
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        reply.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    reply
+}
+
 /// Returns an error in the form of a route of no dialect.
 pub(super) fn error(status: StatusCode, message: &str) -> Reply {
     json(status, &PlainError { error: message })

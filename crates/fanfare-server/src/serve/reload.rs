@@ -164,7 +164,10 @@ impl Reload {
             warnings: staged.loaded.warnings.iter().map(Problem::to_string).collect(),
         };
         if report.applied {
-            let shown = staged.loaded.clone().keeping(&self.start.loaded, &report.needs_restart);
+            let shown = staged
+                .loaded
+                .clone()
+                .keeping(&self.start.loaded, &report.needs_restart);
             self.report.replace_configuration(shown);
             self.apply(staged);
             log_report(&report);

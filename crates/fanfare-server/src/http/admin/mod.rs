@@ -6,6 +6,7 @@ pub(super) mod configuration;
 pub(super) mod explain;
 pub(super) mod keys;
 pub(super) mod overview;
+pub(super) mod page;
 pub(super) mod problems;
 pub(super) mod users;
 
@@ -29,6 +30,7 @@ use super::{
 #[openapi(
     tags((name = "Operations", description = "For operators: the same callers as the service API.")),
     paths(
+        page::page,
         overview::show,
         problems::list,
         configuration::show,
@@ -49,7 +51,7 @@ const MAX_BODY: usize = 64 << 10;
 
 /// Reads a request's body as `T`.
 async fn read<T: DeserializeOwned>(sent: RequestBody, site: &Site) -> Result<T, Reply> {
-    let body = body::read_within(MAX_BODY, sent, &site.options)
+    let body = body::read_within(MAX_BODY, sent, site)
         .await
         .map_err(|unread| api_error(unread.status(), "INVALID_REQUEST", &unread.message()))?;
     // Serde would take a list for a struct.

@@ -65,9 +65,10 @@ pub(in crate::http) struct Connection<'a> {
     /// Channels, patterns and rooms.
     #[schema(value_type = Vec<String>)]
     subscriptions: &'a [Box<str>],
-    #[serde(flatten)]
-    #[schema(inline)]
-    detail: Option<ConnectionDetail<'a>>,
+    /// More about it, where that was asked for; else not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    details: Option<ConnectionDetail<'a>>,
 }
 
 /// More about a connection, where that was asked for.
@@ -307,14 +308,14 @@ impl<'a> Connection<'a> {
             address: row.address,
             connected_at: time(row.opened_at_ms),
             subscriptions: &row.subscriptions,
-            detail: None,
+            details: None,
         }
     }
 
     /// With all that is known of it.
     pub(in crate::http) fn full(row: &'a Row) -> Self {
         Self {
-            detail: Some(ConnectionDetail::of(&row.detail)),
+            details: Some(Detail::of(&row.detail)),
             ..Self::of(row)
         }
     }

@@ -1,18 +1,14 @@
 //! `GET /docs`: both documents as a page that can send requests. It has three files and loads nothing from elsewhere,
 //! so that it works without an internet connection.
 
-use http::{HeaderValue, StatusCode, header};
-
 use super::{
     super::forms::PlainError,
     reply::{self, Reply},
 };
 
 /// Allows scripts, styles and requests of this server, and nothing else.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
-     form-action 'none'; frame-ancestors 'none'",
-);
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
+                      form-action 'none'; frame-ancestors 'none'";
 
 /// Both documents as a page.
 #[utoipa::path(
@@ -47,16 +43,5 @@ pub(in crate::http) fn style() -> Reply {
 }
 
 fn file(media_type: &'static str, text: &'static str) -> Reply {
-    let mut reply = reply::text(StatusCode::OK, media_type, text);
-    for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    ] {
-        reply.headers_mut().insert(name, value);
-    }
-    reply
+    reply::embedded(media_type, POLICY, text)
 }

@@ -1,0 +1,279 @@
+// The service API: who one is, requests, and the forms of the answers that this page reads.
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+
+// --- who one is ---
+
+interface Credential {
+  bearer: string;
+  // Of an account's session; an API key has none.
+  refresh?: string;
+}
+
+// Of this tab alone: it is gone with it, and never in an address.
+const KEPT = 'fanfare-credential';
+let credential: Credential | null = kept();
+let onSignedOut = (_: string): void => {};
+
+function kept(): Credential | null {
+  try {
+    return JSON.parse(sessionStorage.getItem(KEPT) ?? 'null') as Credential | null;
+  } catch {
+    return null;
+  }
+}
+
+function keep(given: Credential | null): void {
+  credential = given;
+  try {
+    if (given) sessionStorage.setItem(KEPT, JSON.stringify(given));
+    else sessionStorage.removeItem(KEPT);
+  } catch {
+    // A browser that stores nothing: the credential lives as long as the page.
+  }
+}
+
+export const hasCredential = (): boolean => credential !== null;
+export const signInWithKey = (key: string): void => keep({ bearer: key.trim() });
+export const signOut = (): void => {
+  keep(null);
+  onSignedOut('');
+};
+export const whenSignedOut = (then: (why: string) => void): void => void (onSignedOut = then);
+
+interface Login {
+  data: { accessToken: string; refreshToken: string };
+}
+
+export async function signInWithAccount(email: string, password: string): Promise<void> {
+  const { data } = await sent<Login>('POST', 'api/auth/login', { email, password }, null);
+  keep({ bearer: data.accessToken, refresh: data.refreshToken });
+}
+
+// --- requests ---
+
+export class Failure extends Error {
+  constructor(readonly status: number, message: string) {
+    super(message);
+  }
+}
+
+async function sent<T>(method: string, path: string, body: unknown, who: Credential | null): Promise<T> {
+  const headers: Record<string, string> = {};
+  if (who) headers.authorization = `Bearer ${who.bearer}`;
+  if (body !== undefined) headers['content-type'] = 'application/json';
+  let answer: Response;
+  try {
+    answer = await fetch(path, { method, headers, body: body === undefined ? null : JSON.stringify(body) });
+  } catch {
+    throw new Failure(0, 'The server cannot be reached.');
+  }
+  const text = await answer.text();
+  let said: unknown = null;
+  try {
+    said = text ? JSON.parse(text) : null;
+  } catch {
+    throw new Failure(answer.status, `The server answered ${answer.status} with something that is not JSON.`);
+  }
+  if (answer.ok) return said as T;
+  const { error } = (said ?? {}) as { error?: string | { message?: string } };
+  throw new Failure(answer.status, (typeof error === 'string' ? error : error?.message) ?? `The server answered ${answer.status}.`);
+}
+
+let refreshing: Promise<void> | null = null;
+
+async function refreshed(from: Credential): Promise<void> {
+  const { data } = await sent<Login>('POST', 'api/auth/refresh', { refreshToken: from.refresh }, null);
+  keep({ bearer: data.accessToken, refresh: data.refreshToken });
+}
+
+export async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
+  const used = credential;
+  try {
+    return await sent<T>(method, `api/v1/${path}`, body, used);
+  } catch (failure) {
+    if (!(failure instanceof Failure) || failure.status !== 401) throw failure;
+    if (used?.refresh) {
+      try {
+        if (credential === used) await (refreshing ??= refreshed(used).finally(() => void (refreshing = null)));
+        return await sent<T>(method, `api/v1/${path}`, body, credential);
+      } catch {
+        // The session is over, or its role was taken away.
+      }
+    }
+    keep(null);
+    onSignedOut(used ? 'This credential is not good (any more).' : '');
+    throw failure;
+  }
+}
+
+export const query = (values: Record<string, string | number | undefined | null>): string => {
+  const given = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== '');
+  return given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : '';
+};
+
+export interface Asked<T> {
+  value: T | null;
+  error: string;
+  again: () => void;
+}
+
+// Asks for `path` now, and again every `every` milliseconds while the tab is looked at; an empty path asks for nothing.
+export function useAsked<T>(path: string, every = 0): Asked<T> {
+  const [state, setState] = useState<{ path: string; value: T | null; error: string }>({ path, value: null, error: '' });
+  const [round, setRound] = useState(0);
+  const busy = useRef(false);
+  useEffect(() => {
+    let live = true;
+    const ask = async (): Promise<void> => {
+      if (!path || busy.current || (document.hidden && every)) return;
+      busy.current = true;
+      try {
+        const value = await call<T>('GET', path);
+        if (live) setState({ path, value, error: '' });
+      } catch (failure) {
+        if (live) setState((old) => ({ path, value: old.path === path ? old.value : null, error: (failure as Error).message }));
+      } finally {
+        busy.current = false;
+        if (!live) setRound((round) => round + 1);
+      }
+    };
+    void ask();
+    const timer = every ? setInterval(() => void ask(), every) : 0;
+    return () => {
+      live = false;
+      clearInterval(timer);
+    };
+  }, [path, every, round]);
+  return { value: state.path === path ? state.value : null, error: state.error, again: () => setRound((round) => round + 1) };
+}
+
+// --- answers ---
+
+export interface Dialect {
+  name: string;
+  connections: number;
+  max_connections: number;
+  users: number;
+  subscriptions: number;
+  opened: number;
+  sent: number;
+  dropped: number;
+  received: number;
+}
+
+export interface NodeFigures {
+  id: string;
+  host: string | null;
+  version: string;
+  uptime_seconds: number;
+  time_ms: number;
+  shards: number;
+  draining: boolean;
+  connections: number;
+  dialects: Dialect[];
+  events: number;
+  channels: number;
+  rooms: number;
+  delivery: { count: number; sum_seconds: number; buckets: { le: number; count: number }[] };
+  broker: { status: string; round_trip_ms: number | null; error: string | null; reconnects: number; peers: Record<string, number> };
+  database: { status: string };
+}
+
+export interface Overview {
+  nodes: NodeFigures[];
+  answered_by: string;
+  degraded?: true;
+}
+
+export interface Connection {
+  id: string;
+  dialect: string;
+  user: string | null;
+  name: string | null;
+  address: string;
+  connected_at: string;
+  subscriptions: string[];
+  details: Details;
+}
+
+export interface Details {
+  node: string;
+  queued: number;
+  queued_bytes: number;
+  subscription_count: number;
+  user_agent: string | null;
+  silent_seconds: number;
+  expires_at: string | null;
+  paused: boolean;
+  gets_user: boolean;
+  gets_everyone: boolean;
+  compressed: boolean;
+}
+
+export interface Page {
+  next_cursor: string | null;
+  degraded?: true;
+}
+
+export interface Problem {
+  name: string;
+  severity: 'error' | 'warning' | 'info';
+  current: boolean;
+  title: string;
+  advice: string;
+  total: number;
+  recent: number;
+  nodes: Record<string, number>;
+  detail: string | null;
+}
+
+export interface Decision {
+  action: string;
+  verdict: string;
+  reason: string;
+}
+
+export interface Explained {
+  user: string | null;
+  room: boolean;
+  decisions: Decision[];
+  receiving: Connection[];
+  not_receiving: Connection[];
+}
+
+export interface Setting {
+  key: string;
+  value: string;
+  default: string | null;
+  changed: boolean;
+  origin: string;
+  doc: string;
+}
+
+export interface NodeConfiguration {
+  node: string;
+  host: string | null;
+  profile: string;
+  file: string | null;
+  warnings: string[];
+  settings: Setting[];
+}
+
+export interface Account {
+  id: string;
+  email: string;
+  name: string | null;
+  roles: string[];
+  created_at: string;
+  last_login_at: string | null;
+  disabled_at: string | null;
+}
+
+export interface Key {
+  id: string;
+  name: string;
+  scopes: string[];
+  created_at: string;
+  revoked_at: string | null;
+}

@@ -1,0 +1,125 @@
+//! `fanfare top`: all nodes' figures in a terminal, by the service API.
+
+mod figures;
+mod view;
+
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
+
+use clap::Args;
+use ratatui::{
+    Terminal,
+    backend::TestBackend,
+    crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
+};
+use tokio::sync::mpsc;
+
+use self::figures::{Figures, Source};
+use super::{Failure, Global, Outcome, Profile, block_on, output, remote};
+
+/// The size of the text that `--once` prints.
+const PRINTED: (u16, u16) = (120, 40);
+
+/// Show all nodes' figures, live.
+#[derive(Args)]
+pub(super) struct Top {
+    /// Print the figures once, as text
+    #[arg(long)]
+    once: bool,
+    /// The time between two looks, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    every: u64,
+    /// The server's URL [default: that of the first listener of the configuration, on this machine]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// An API key of that server [default: the first of api.keys]
+    #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true, value_parser = super::secret)]
+    key: Option<String>,
+}
+
+impl Top {
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        let config = global.load(&Profile::default())?.config;
+        let configured = || config.api.keys.first().map(|key| key.expose().to_owned());
+        let source = Source::new(
+            remote::api(&config, self.url.as_deref(), "/api/v1")?,
+            self.key.clone().or_else(configured),
+        )?;
+        block_on(async {
+            let mut figures = Figures::default();
+            figures.look(&source).await?;
+            if self.once || !io::stdout().is_terminal() {
+                output::text(printed(&figures)?);
+                return Ok(());
+            }
+            self.live(figures, &source).await
+        })
+    }
+
+    async fn live(&self, mut figures: Figures, source: &Source) -> Outcome {
+        let mut terminal = ratatui::try_init().map_err(|error| broken(&error))?;
+        let mut keys = keys();
+        let mut ticks = tokio::time::interval(Duration::from_secs(self.every));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        ticks.reset(); // the first look has been
+        let outcome = loop {
+            if let Err(error) = terminal.draw(|frame| view::draw(frame, &figures)) {
+                break Err(broken(&error));
+            }
+            tokio::select! {
+                key = keys.recv() => match key {
+                    Some(key) if !is_quit(key) => {}
+                    _ => break Ok(()),
+                },
+                _ = ticks.tick() => figures.look_again(source).await,
+            }
+        };
+        ratatui::restore();
+        outcome
+    }
+}
+
+/// What is typed, and changes of the terminal's size as a key that means nothing. A thread of its own waits for it, and ends
+/// with the process.
+fn keys() -> mpsc::UnboundedReceiver<KeyEvent> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        while let Ok(event) = event::read() {
+            let key = match event {
+                Event::Key(key) if key.kind == KeyEventKind::Press => key,
+                _ => KeyEvent::new(KeyCode::Null, KeyModifiers::NONE),
+            };
+            if sender.send(key).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn is_quit(key: KeyEvent) -> bool {
+    let interrupted = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+    interrupted || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc)
+}
+
+/// The view as text.
+fn printed(figures: &Figures) -> Result<String, Failure> {
+    let (width, height) = PRINTED;
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).map_err(|error| broken(&error))?;
+    terminal
+        .draw(|frame| view::draw(frame, figures))
+        .map_err(|error| broken(&error))?;
+    let buffer = terminal.backend().buffer();
+    let lines = buffer.content.chunks(usize::from(width)).map(|row| {
+        let line: String = row.iter().map(|cell| cell.symbol()).collect();
+        line.trim_end().to_owned()
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    Ok(format!("{}\n", text.trim_end()))
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Failure {
+    Failure::Runtime(format!("cannot draw on the terminal: {error}"))
+}

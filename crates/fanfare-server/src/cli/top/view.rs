@@ -1,0 +1,324 @@
+//! How `fanfare top` looks: totals, nodes, dialects, and the connections with the most waiting messages.
+
+use std::collections::BTreeMap;
+
+use ratatui::{
+    Frame,
+    layout::{Constraint, Layout},
+    style::{Color, Style, Stylize},
+    text::{Line, Span},
+    widgets::{Block, Borders, Row, Table},
+};
+
+use super::figures::{Figures, Look, Waiting};
+use crate::report::NodeFigures;
+
+/// Lines that a table takes besides its rows: its title and its head.
+const HEAD: usize = 2;
+
+/// Draws everything.
+pub(super) fn draw(frame: &mut Frame<'_>, figures: &Figures) {
+    let Some(look) = &figures.last else { return };
+    let dialects = dialects(&look.overview.nodes);
+    let lines = |count: usize| Constraint::Length(u16::try_from(count + HEAD).unwrap_or(u16::MAX));
+    let parts = [
+        Constraint::Length(2),
+        lines(look.overview.nodes.len()),
+        lines(dialects.len()),
+        Constraint::Min(3),
+        Constraint::Length(1),
+    ];
+    let [top, nodes, middle, bottom, foot] = Layout::vertical(parts).areas(frame.area());
+    frame.render_widget(totals(figures, look), top);
+    frame.render_widget(node_table(figures, &look.overview.nodes), nodes);
+    frame.render_widget(dialect_table(&dialects), middle);
+    frame.render_widget(waiting_table(&look.connections), bottom);
+    frame.render_widget(footer(figures, look), foot);
+}
+
+fn totals(figures: &Figures, look: &Look) -> Line<'static> {
+    let nodes = &look.overview.nodes;
+    let sum = |of: fn(&NodeFigures) -> u64| nodes.iter().map(of).sum::<u64>();
+    let rate = |of: fn(&NodeFigures) -> u64| {
+        let rates: Option<Vec<_>> = nodes.iter().map(|node| figures.rate(node, of)).collect();
+        shown(rates.map(|rates| rates.iter().sum()))
+    };
+    Line::from(vec![
+        Span::raw("Fanfare ").bold(),
+        Span::raw(format!(
+            "{} nodes   {} connections   events in {}   messages out {}   not delivered {}",
+            nodes.len(),
+            sum(|node| node.connections),
+            rate(|node| node.events),
+            rate(sent),
+            sum(dropped),
+        )),
+    ])
+}
+
+fn node_table(figures: &Figures, nodes: &[NodeFigures]) -> Table<'static> {
+    let row = |node: &NodeFigures| {
+        let away = node.broker.status == "disconnected";
+        let down = node.database.status == "down";
+        let id = node.id.simple().to_string();
+        let name = format!(
+            "{} {}",
+            node.host.as_deref().unwrap_or("node"),
+            &id[id.len() - 8..]
+        );
+        let row = Row::new([
+            plain(&name),
+            node.version.clone(),
+            humantime::format_duration(std::time::Duration::from_secs(node.uptime_seconds)).to_string(),
+            node.connections.to_string(),
+            shown(figures.rate(node, |node| node.events)),
+            shown(figures.rate(node, sent)),
+            dropped(node).to_string(),
+            node.broker.status.clone(),
+            node.database.status.clone(),
+        ]);
+        if away || down {
+            row.style(Style::new().fg(Color::Red))
+        } else {
+            row
+        }
+    };
+    let widths = [22, 8, 14, 11, 10, 10, 11, 13, 9].map(Constraint::Length);
+    titled("Nodes", Table::new(nodes.iter().map(row), widths)).header(head([
+        "node",
+        "version",
+        "up",
+        "connections",
+        "events",
+        "out",
+        "undelivered",
+        "broker",
+        "database",
+    ]))
+}
+
+/// One dialect on all nodes: connections, the most allowed, subscriptions, messages in, out and not delivered.
+type Dialects = BTreeMap<String, [u64; 6]>;
+
+fn dialects(nodes: &[NodeFigures]) -> Dialects {
+    let mut all = Dialects::new();
+    for own in nodes.iter().flat_map(|node| &node.dialects) {
+        let figures = [
+            own.connections,
+            own.max_connections,
+            own.subscriptions,
+            own.received,
+            own.sent,
+            own.dropped,
+        ];
+        let sums = all.entry(own.name.clone()).or_default();
+        for (sum, figure) in sums.iter_mut().zip(figures) {
+            *sum += figure;
+        }
+    }
+    all
+}
+
+fn dialect_table(dialects: &Dialects) -> Table<'static> {
+    let row = |(name, figures): (&String, &[u64; 6])| {
+        let full = figures[0] >= figures[1];
+        let row = Row::new(std::iter::once(name.clone()).chain(figures.map(|figure| figure.to_string())));
+        if full {
+            row.style(Style::new().fg(Color::Red))
+        } else {
+            row
+        }
+    };
+    let widths = [24, 12, 12, 14, 12, 12, 12].map(Constraint::Length);
+    titled("Dialects", Table::new(dialects.iter().map(row), widths)).header(head([
+        "dialect",
+        "connections",
+        "most",
+        "subscriptions",
+        "in",
+        "out",
+        "undelivered",
+    ]))
+}
+
+fn waiting_table(connections: &[Waiting]) -> Table<'static> {
+    let row = |own: &Waiting| {
+        let row = Row::new([
+            own.id.clone(),
+            plain(own.user.as_deref().unwrap_or("-")),
+            own.dialect.clone(),
+            own.address.clone(),
+            own.details.queued.to_string(),
+            own.details.queued_bytes.to_string(),
+            own.details.subscription_count.to_string(),
+        ]);
+        if own.details.queued > 0 {
+            row.style(Style::new().fg(Color::Yellow))
+        } else {
+            row
+        }
+    };
+    let widths = [37, 20, 10, 24, 8, 10, 9].map(Constraint::Length);
+    titled(
+        "Connections, what waits most first",
+        Table::new(connections.iter().map(row), widths),
+    )
+    .header(head([
+        "id", "user", "dialect", "address", "waiting", "bytes", "listens",
+    ]))
+}
+
+fn footer(figures: &Figures, look: &Look) -> Line<'static> {
+    match &figures.error {
+        Some(error) => Line::from(plain(error)).fg(Color::Red),
+        None if look.overview.degraded => {
+            Line::from("not every node has answered   q quits").fg(Color::Yellow)
+        }
+        None => Line::from("q quits").dim(),
+    }
+}
+
+fn titled<'a>(title: &'a str, table: Table<'a>) -> Table<'a> {
+    table
+        .block(Block::new().borders(Borders::TOP).title(title))
+        .column_spacing(1)
+}
+
+fn head<const N: usize>(names: [&'static str; N]) -> Row<'static> {
+    Row::new(names).bold()
+}
+
+/// A rate, if it is known.
+fn shown(rate: Option<f64>) -> String {
+    rate.map_or_else(|| "...".to_owned(), |rate| format!("{rate:.1}/s"))
+}
+
+fn sent(node: &NodeFigures) -> u64 {
+    node.dialects.iter().map(|own| own.sent).sum()
+}
+
+fn dropped(node: &NodeFigures) -> u64 {
+    node.dialects.iter().map(|own| own.dropped).sum()
+}
+
+/// A text that others chose, without what a terminal would obey.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|one| if one.is_control() { '?' } else { one })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use ratatui::{Terminal, backend::TestBackend};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn overview(events: u64, status: &str) -> Value {
+        let node = json!({
+            "id": "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "host": "one", "version": "1.2.3", "uptime_seconds": 90,
+            "connections": 3, "events": events, "broker": {"status": status}, "database": {"status": "up"},
+            "dialects": [
+                {"name": "notify", "connections": 3, "max_connections": 10, "sent": 2 * events, "dropped": 1},
+                {"name": "rooms", "connections": 0, "max_connections": 10},
+            ],
+        });
+        json!({ "nodes": [node] })
+    }
+
+    fn connections() -> Value {
+        json!([{
+            "id": "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5c", "dialect": "notify", "user": "ann\u{1b}[31m",
+            "address": "192.0.2.1", "details": {"queued": 7, "queued_bytes": 700, "subscription_count": 2},
+        }])
+    }
+
+    fn screen(figures: &Figures, width: u16, height: u16) -> Vec<String> {
+        let terminal = Terminal::new(TestBackend::new(width, height));
+        let mut terminal = terminal.unwrap_or_else(|error| panic!("{error}"));
+        terminal
+            .draw(|frame| draw(frame, figures))
+            .unwrap_or_else(|error| panic!("{error}"));
+        let buffer = terminal.backend().buffer();
+        let rows = buffer.content.chunks(usize::from(width));
+        rows.map(|row| {
+            row.iter()
+                .map(|cell| cell.symbol())
+                .collect::<String>()
+                .trim_end()
+                .to_owned()
+        })
+        .collect()
+    }
+
+    fn figures() -> Figures {
+        let (mut figures, start) = (Figures::default(), Instant::now());
+        figures.add(Look::of(start, 0, overview(100, "connected"), connections()));
+        figures.add(Look::of(start, 2, overview(150, "connected"), connections()));
+        figures
+    }
+
+    #[test]
+    fn rates_come_from_two_looks() {
+        let lines = screen(&figures(), 120, 20);
+        assert_eq!(
+            lines[0],
+            "Fanfare 1 nodes   3 connections   events in 25.0/s   messages out 50.0/s   not delivered 1"
+        );
+        let node = lines.iter().find(|line| line.starts_with("one 2e3f4a5b"));
+        let node: Vec<_> = node
+            .map(|line| line.split_whitespace().collect())
+            .unwrap_or_default();
+        assert_eq!(
+            node[2..],
+            [
+                "1.2.3",
+                "1m",
+                "30s",
+                "3",
+                "25.0/s",
+                "50.0/s",
+                "1",
+                "connected",
+                "up"
+            ]
+        );
+        assert!(lines.iter().any(|line| line.starts_with("notify")), "{lines:#?}");
+    }
+
+    #[test]
+    fn one_look_has_no_rates_and_none_draws_nothing() {
+        let mut figures = Figures::default();
+        assert!(screen(&figures, 80, 24).iter().all(String::is_empty));
+        figures.add(Look::of(Instant::now(), 0, overview(1, "connected"), json!([])));
+        assert!(screen(&figures, 80, 24)[0].contains("events in ...   messages out ..."));
+    }
+
+    #[test]
+    fn names_do_not_reach_the_terminal_as_commands() {
+        let lines = screen(&figures(), 140, 20);
+        let own = lines.iter().find(|line| line.contains("192.0.2.1"));
+        assert!(
+            own.is_some_and(|line| line.contains("ann?[31m") && line.contains(" 7 ")),
+            "{lines:#?}"
+        );
+    }
+
+    #[test]
+    fn a_failed_look_keeps_the_figures_and_says_why() {
+        let mut figures = figures();
+        figures.error = Some("cannot reach the server".to_owned());
+        let lines = screen(&figures, 100, 20);
+        assert!(lines[0].contains("3 connections") && lines[19] == "cannot reach the server");
+    }
+
+    #[test]
+    fn small_terminals_are_no_fault() {
+        for (width, height) in [(1, 1), (10, 3), (200, 5), (20, 100)] {
+            screen(&figures(), width, height);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+// The operators' page at /admin in a real browser: who gets in, what is shown, and that names from outside stay text.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { WebSocket } from 'ws';
+import { startBrowser } from './browser.js';
+import { Fanfare } from './fanfare.js';
+
+const browser = startBrowser();
+const KEY = 'a-key-for-operators-0123456789';
+const HOSTILE = '<img src=x onerror=window.harmed=1>';
+
+// Runs in the page: waits until its text has `wanted`, and returns all of it. An empty one only waits for a page.
+const shown = async (wanted) => {
+  while (!document.body.innerText.includes(wanted)) await new Promise((done) => setTimeout(done, 20));
+  return document.body.innerText;
+};
+
+// Runs in the page: fills in the form that has a button of this text, and sends it.
+const send = async ([button, values]) => {
+  const find = () => [...document.querySelectorAll('form')].find((form) => form.querySelector('button')?.textContent === button);
+  while (!find()) await new Promise((done) => setTimeout(done, 20));
+  const form = find();
+  for (const [name, value] of Object.entries(values)) form.elements[name].value = value;
+  form.requestSubmit();
+};
+
+const go = (hash) => void (location.hash = hash);
+const harmed = () => [window.harmed, document.querySelectorAll('img:not([src$=".svg"])').length];
+
+async function connected(t, server, user) {
+  const socket = new WebSocket(server.ws('/ws', { user }));
+  t.after(() => socket.terminate());
+  await new Promise((open, failed) => socket.once('open', open).once('error', failed));
+  return socket;
+}
+
+test('a key opens the page, and a wrong one does not', async (t) => {
+  const server = await Fanfare.start(t, { api: { keys: [KEY] } });
+  const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
+  await tab.evaluate(shown, 'API key');
+  await tab.evaluate(send, ['Sign in', { key: 'wrong' }]);
+  await tab.evaluate(shown, 'not good');
+  await tab.evaluate(send, ['Sign in', { key: KEY }]);
+  const text = await tab.evaluate(shown, 'Nodes');
+  assert.ok(text.includes('Events in') && text.includes('notify'), text);
+  const kept = await tab.evaluate(() => [location.href, document.cookie, JSON.stringify(localStorage)].join(' '));
+  assert.ok(!kept.includes(KEY), 'the key stays in the tab');
+});
+
+test('every page shows what there is, and names stay text', async (t) => {
+  const server = await Fanfare.start(t, { listener: [{ dialects: ['notify', 'realtime'] }] });
+  await connected(t, server, HOSTILE);
+  const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
+  await tab.evaluate(shown, 'Nodes');
+  for (const [hash, wanted] of [
+    ['#/connections', HOSTILE], ['#/connections?dialect=realtime', 'no such connections'], ['#/channels', HOSTILE],
+    [`#/channels?channel=news&user=${encodeURIComponent(HOSTILE)}`, 'subscribe: allowed'], ['#/accounts', 'API keys'],
+    ['#/configuration', 'auth.jwt_secret'], ['#/problems', 'Now, and in the last ten minutes'], ['#/nothing', 'Nodes'],
+  ]) {
+    await tab.evaluate(go, hash);
+    await tab.evaluate(shown, wanted);
+  }
+  assert.deepEqual(await tab.evaluate(harmed), [undefined, 0]);
+  const elsewhere = await tab.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => new URL(name).origin).filter((origin) => origin !== location.origin));
+  assert.deepEqual(elsewhere, []);
+});
+
+test('an operator publishes, looks at a connection, and closes it', async (t) => {
+  const server = await Fanfare.start(t, { api: { keys: [KEY] } });
+  const socket = await connected(t, server, 'ann');
+  const received = new Promise((resolve) => socket.once('message', (data) => resolve(JSON.parse(data))));
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
+  await tab.evaluate(send, ['Sign in', { key: KEY }]);
+  await tab.evaluate(shown, 'Nodes');
+  await tab.evaluate(go, '#/channels');
+  await tab.evaluate(send, ['Publish', { audience: 'user', name: 'ann', type: 'greeting', data: '{"text":"hello"}' }]);
+  await tab.evaluate(shown, '1 of 1 connections got it');
+  assert.deepEqual((await received).payload, { text: 'hello' });
+  await tab.evaluate(go, '#/connections?user=ann');
+  const press = async (text) => {
+    const find = () => [...document.querySelectorAll('button')].find((button) => button.textContent === text);
+    while (!find()) await new Promise((done) => setTimeout(done, 20));
+    find().click();
+  };
+  await tab.evaluate(press, 'Details');
+  await tab.evaluate(shown, 'Last sign of life');
+  await tab.evaluate(press, 'Close this connection…');
+  await tab.evaluate(press, 'Close it');
+  assert.equal(await closed, 1008);
+  await tab.evaluate(shown, 'no such connections');
+});
+
+test('an admin whose role is taken away is signed out', async (t) => {
+  const server = await Fanfare.start(t, { api: { keys: [KEY] } });
+  const call = async (method, path, body) => {
+    const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };
+    const answer = await fetch(server.http(path), { method, headers, body: JSON.stringify(body) });
+    return answer.json();
+  };
+  const [email, password] = ['root@example.com', 'correct horse battery'];
+  const { id } = await call('POST', '/api/v1/accounts', { email, password, roles: ['admin'] });
+  const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
+  await tab.evaluate(send, ['Log in', { email, password }]);
+  await tab.evaluate(shown, 'Nodes');
+  await call('PATCH', `/api/v1/accounts/${id}`, { roles: ['user'] });
+  const text = await tab.evaluate(shown, 'API key');
+  assert.ok(text.includes('not good (any more)'), text);
+});

@@ -1,0 +1,156 @@
+"""The Grafana dashboard and the alert rules in deploy/observability, with a real Prometheus that scrapes two real nodes."""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import threading
+import urllib.parse
+import urllib.request
+
+import pytest
+import websockets.exceptions
+import websockets.sync.client
+
+import fanfare
+from dialects import all_dialects, port_of
+from fanfare import token, wait_until
+
+FOLDER = pathlib.Path(__file__).parents[2] / "deploy" / "observability"
+RULES = FOLDER / "fanfare-alerts.yml"
+DASHBOARD = json.loads((FOLDER / "fanfare-dashboard.json").read_text())
+PANELS = {f"{panel['title']} {target['refId']}": target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]}
+ALERTS = re.findall(r"- alert: (\w+)\n\s+expr: (?:>-\n((?:\s+\S.*\n)+?)(?=\s+for:)|(.*)\n)", RULES.read_text())
+
+
+class Prometheus:
+    """One that scrapes `servers` each second."""
+
+    def __init__(self, folder, servers):
+        self.port = fanfare.free_port()
+        targets = [f"127.0.0.1:{server.port}" for server in servers]
+        scrape = {"job_name": "fanfare", "scrape_interval": "1s", "static_configs": [{"targets": targets}]}
+        config = {"global": {"evaluation_interval": "1s"}, "rule_files": [str(RULES)], "scrape_configs": [scrape]}
+        (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
+        self.log = open(folder / "log", "wb")
+        self.process = subprocess.Popen(
+            ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
+             f"--web.listen-address=127.0.0.1:{self.port}"],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+        )
+
+    def ask(self, path, **query):
+        url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(query)}"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return json.load(answer)["data"]
+
+    def query(self, expression):
+        return self.ask("query", query=expression)["result"]
+
+    def is_up(self):
+        try:
+            return len(self.query('up{job="fanfare"} == 1')) == 2
+        except OSError:
+            return False
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(30)
+        self.log.close()
+
+
+def traffic(servers, done):
+    """Something of everything, again and again."""
+    first, last = servers
+    clients = [
+        websockets.sync.client.connect(f"ws://127.0.0.1:{port_of(server, 'realtime')}/ws?dialect=realtime&token={token('ann')}")
+        for server in servers
+    ]
+    for client in clients:
+        client.send(json.dumps({"type": "Subscribe", "data": {"topics": ["news"]}}))
+    while not done.wait(0.2):
+        for server in servers:
+            server.get("/api/v1/events", "POST", json.dumps({"to": {"channel": "news"}, "data": 1}))
+            server.get("/api/auth/login", "POST", json.dumps({"email": "a@example.com", "password": "wrong password"}))
+        with pytest.raises(websockets.exceptions.InvalidStatus):
+            websockets.sync.client.connect(f"ws://127.0.0.1:{port_of(first, 'notify')}/ws?token=no.token.here")
+        ended = websockets.sync.client.connect(last.ws("bob"))
+        for row in last.json("/api/v1/connections?user=bob")["connections"]:
+            last.get(f"/api/v1/connections/{row['id']}", "DELETE")
+        ended.close()
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory):
+    redis = fanfare.Redis()
+    redis.start()
+    tables = all_dialects(broker={"kind": "redis", "url": f"redis://127.0.0.1:{redis.port}"})
+    done = threading.Event()
+    try:
+        with fanfare.running(**tables) as first, fanfare.running(**all_dialects(broker=tables["broker"])) as last:
+            busy = threading.Thread(target=traffic, args=((first, last), done))
+            busy.start()
+            prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), (first, last))
+            try:
+                wait_until(prometheus.is_up, timeout=60, what="two nodes that are scraped")
+                yield prometheus
+            finally:
+                prometheus.stop()
+                done.set()
+                busy.join()
+    finally:
+        redis.remove()
+
+
+def has_data(prometheus, expression):
+    """Waits until `expression` has a value that is a number."""
+    def found():
+        values = [float(each["value"][1]) for each in prometheus.query(expression)]
+        return any(value == value for value in values)
+
+    wait_until(found, timeout=60, what=f"data for {expression}")
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_no_panel_is_empty(prometheus, panel):
+    expression = PANELS[panel].replace("$instance", ".*").replace("$__rate_interval", "15s")
+    assert "$" not in expression
+    has_data(prometheus, expression)
+
+
+@pytest.mark.parametrize("alert", [name for name, _, _ in ALERTS])
+def test_each_alert_looks_at_what_is_there(prometheus, alert):
+    """Its expression without the limit has a value, whatever the reason."""
+    [expression] = [many or one for name, many, one in ALERTS if name == alert]
+    expression = re.sub(r'reason="\w+"', 'reason=~".+"', expression)
+    without_limit = re.split(r" (?:>|==) ", expression)[0]
+    assert without_limit != expression
+    has_data(prometheus, re.sub(r"\[\d+m\]", "[15s]", without_limit))
+
+
+def test_prometheus_evaluates_the_rules(prometheus):
+    rules = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
+    assert [rule["name"] for rule in rules] == [name for name, _, _ in ALERTS] and len(rules) > 5
+    wait_until(lambda: all(
+        rule["health"] == "ok" for group in prometheus.ask("rules")["groups"] for rule in group["rules"]
+    ), what="rules that are evaluated without a fault")
+
+
+def test_promtool_has_no_complaint():
+    assert shutil.which("promtool")
+    done = subprocess.run(["promtool", "check", "rules", str(RULES)], capture_output=True, text=True)
+    assert done.returncode == 0 and "SUCCESS" in done.stdout, done.stdout + done.stderr
+
+
+def test_metrics_are_of_the_documented_form(prometheus):
+    """promtool's linter knows names and types."""
+    [target, _] = prometheus.ask("targets", state="active")["activeTargets"]
+    with urllib.request.urlopen(target["scrapeUrl"].replace("/metrics", "/metrics/prometheus"), timeout=30) as answer:
+        text = answer.read()
+    assert b"# TYPE fanfare_delivery_seconds histogram" in text
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
+    complaints = [line for line in (done.stdout + done.stderr).decode().splitlines() if line.startswith("fanfare_")]
+    assert complaints == []
