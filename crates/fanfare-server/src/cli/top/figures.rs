@@ -138,11 +138,13 @@ impl Figures {
 impl Look {
     /// Figures as a server would answer, `seconds` after `start`.
     pub(super) fn of(start: Instant, seconds: u64, overview: Value, connections: Value) -> Self {
-        let read = |error| panic!("{error}");
+        fn read<T: DeserializeOwned>(value: Value) -> T {
+            serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}"))
+        }
         Self {
             at: start + Duration::from_secs(seconds),
-            overview: serde_json::from_value(overview).unwrap_or_else(read),
-            connections: serde_json::from_value(connections).unwrap_or_else(read),
+            overview: read(overview),
+            connections: read(connections),
         }
     }
 }
