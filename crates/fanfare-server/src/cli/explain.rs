@@ -134,7 +134,7 @@ fn place(loaded: &Loaded, decision: &Decision) -> String {
 }
 
 /// Replaces open decisions by the authorizer's answers.
-async fn ask(loaded: &Loaded, decisions: &mut [ExplainedAction]) -> Result<(), CommandFailure> {
+async fn ask(loaded: &Loaded, decisions: &mut [Decision]) -> Result<(), CommandFailure> {
     let webhook = Webhook::new(&loaded.config.authorizer, Handle::current())
         .map_err(|error| CommandFailure::Runtime(error.to_string()))?;
     let Some(webhook) = webhook else {

@@ -22,7 +22,7 @@ pub(crate) use figures::NodeFigures;
 pub(crate) use problems::{KINDS, ProblemKind, Severity};
 
 use crate::config::{DialectInfo, Loaded};
-use problems::{ProblemCounts, Occurrences};
+use problems::{Occurrences, ProblemCounts};
 
 /// The name of the report that every node makes of its figures.
 pub(crate) const FIGURES: &str = "figures";
@@ -121,7 +121,10 @@ mod tests {
     fn the_looks_of_ten_minutes_are_kept() {
         let mut looks = VecDeque::new();
         for count in 0..100u64 {
-            keep(&mut looks, ProblemCounts::from([("accept_errors".to_owned(), count)]));
+            keep(
+                &mut looks,
+                ProblemCounts::from([("accept_errors".to_owned(), count)]),
+            );
         }
         let counts: Vec<_> = looks.iter().map(|look| look["accept_errors"]).collect();
         assert_eq!((counts.len(), counts[0], counts[LOOKS - 1]), (LOOKS, 60, 99));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{causes::Causes, cli::Failure, report::NodeFigures};
+use crate::{causes::Causes, cli::CommandFailure, report::NodeFigures};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -64,9 +64,9 @@ pub(super) struct WaitingDetails {
 }
 
 impl Source {
-    pub(super) fn new(url: String, key: Option<String>) -> Result<Self, Failure> {
+    pub(super) fn new(url: String, key: Option<String>) -> Result<Self, CommandFailure> {
         let client = reqwest::Client::builder().timeout(TIMEOUT).build();
-        let client = client.map_err(|error| Failure::Runtime(unreachable(error)))?;
+        let client = client.map_err(|error| CommandFailure::Runtime(unreachable(error)))?;
         Ok(Self { client, url, key })
     }
 
@@ -106,8 +106,8 @@ fn unreachable(error: reqwest::Error) -> String {
 
 impl Figures {
     /// Takes a first look.
-    pub(super) async fn look(&mut self, source: &Source) -> Result<(), Failure> {
-        self.add(source.look().await.map_err(Failure::Runtime)?);
+    pub(super) async fn look(&mut self, source: &Source) -> Result<(), CommandFailure> {
+        self.add(source.look().await.map_err(CommandFailure::Runtime)?);
         Ok(())
     }
 

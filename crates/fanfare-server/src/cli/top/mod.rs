@@ -17,7 +17,7 @@ use ratatui::{
 use tokio::sync::mpsc;
 
 use self::figures::{Figures, Source};
-use super::{Failure, Global, Outcome, Profile, block_on, output, remote};
+use super::{CommandFailure, Global, Outcome, Profile, block_on, output, remote};
 
 /// The size of the text that `--once` prints.
 const PRINTED: (u16, u16) = (120, 40);
@@ -105,7 +105,7 @@ fn is_quit(key: KeyEvent) -> bool {
 }
 
 /// The view as text.
-fn printed(figures: &Figures) -> Result<String, Failure> {
+fn printed(figures: &Figures) -> Result<String, CommandFailure> {
     let (width, height) = PRINTED;
     let mut terminal = Terminal::new(TestBackend::new(width, height)).map_err(|error| broken(&error))?;
     terminal
@@ -120,6 +120,6 @@ fn printed(figures: &Figures) -> Result<String, Failure> {
     Ok(format!("{}\n", text.trim_end()))
 }
 
-fn broken(error: &dyn std::fmt::Display) -> Failure {
-    Failure::Runtime(format!("cannot draw on the terminal: {error}"))
+fn broken(error: &dyn std::fmt::Display) -> CommandFailure {
+    CommandFailure::Runtime(format!("cannot draw on the terminal: {error}"))
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApiError, ServiceRefusals, Reply, RequestBody, Site, failed, invalid,
+    ApiError, Reply, RequestBody, ServiceRefusals, Site, failed, invalid,
     query::{Limit, Query},
     read, reply,
 };

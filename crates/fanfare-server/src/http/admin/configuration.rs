@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Always, ServiceRefusals, Reply, Site, degraded, reply};
+use super::{Always, Reply, ServiceRefusals, Site, degraded, reply};
 use crate::report::{CONFIGURATION, NodeConfiguration};
 
 /// All nodes' configurations.

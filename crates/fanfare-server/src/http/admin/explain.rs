@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{Always, ServiceRefusals, Reply, Site, degraded, invalid, query::Query, reply};
+use super::{Always, Reply, ServiceRefusals, Site, degraded, invalid, query::Query, reply};
 use crate::{
     access::{Decision, decide},
     http::api::connections::Connection,

@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ApiError, ServiceRefusals, Reply, RequestBody, Site, failed, invalid, read, reply};
+use super::{ApiError, Reply, RequestBody, ServiceRefusals, Site, failed, invalid, read, reply};
 
 /// All keys.
 #[derive(Serialize, ToSchema)]

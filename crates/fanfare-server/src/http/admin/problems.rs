@@ -7,8 +7,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Always, ServiceRefusals, Reply, Site, degraded, reply};
-use crate::report::{FIGURES, KINDS, ProblemKind, NodeFigures, Severity};
+use super::{Always, Reply, ServiceRefusals, Site, degraded, reply};
+use crate::report::{FIGURES, KINDS, NodeFigures, ProblemKind, Severity};
 
 /// What went wrong.
 #[derive(Serialize, ToSchema)]
@@ -56,7 +56,9 @@ struct ReportedProblem {
 )]
 pub(in crate::http) async fn list(site: &Site) -> Reply {
     let found = site.node.reports::<NodeFigures>(FIGURES).await;
-    let problems = KINDS.iter().filter_map(|kind| ReportedProblem::of(kind, &found.answer));
+    let problems = KINDS
+        .iter()
+        .filter_map(|kind| ReportedProblem::of(kind, &found.answer));
     let mut problems: Vec<_> = problems.collect();
     problems.sort_by_key(|problem| (!problem.current, problem.severity));
     let answer = ReportedProblems {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Always, ServiceRefusals, Reply, Site, degraded, invalid,
+    Always, Reply, ServiceRefusals, Site, degraded, invalid,
     query::{Limit, names},
     reply,
 };
@@ -67,7 +67,9 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
         .filter(|_| found.answer.len() == limit);
     let users = found.answer.iter();
     let page = UserPage {
-        users: users.map(|(id, &connections)| ConnectedUser { id, connections }).collect(),
+        users: users
+            .map(|(id, &connections)| ConnectedUser { id, connections })
+            .collect(),
         next_cursor: next.map(|id| &**id),
         degraded: degraded(found.complete),
     };

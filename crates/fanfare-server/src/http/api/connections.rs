@@ -315,7 +315,7 @@ impl<'a> Connection<'a> {
     /// With all that is known of it.
     pub(in crate::http) fn full(row: &'a Row) -> Self {
         Self {
-            details: Some(Detail::of(&row.detail)),
+            details: Some(ConnectionDetail::of(&row.detail)),
             ..Self::of(row)
         }
     }
