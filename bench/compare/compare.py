@@ -10,7 +10,7 @@ It installs the peers into a folder of its own, starts them one after the other 
 the same load generator (`fanfare bench peer`). It needs Linux, two cores, taskset (util-linux), Node.js, Cargo and, for the Debian packages
 that the system lacks, apt-get. Run it on a machine that does nothing else.
 
-The program under test is FANFARE_BIN, else what cargo built last.
+The program under test is FANFARE_BIN, else what cargo built last. COMPARE_NODE_MODULES names a folder of npm packages to use.
 """
 
 import argparse

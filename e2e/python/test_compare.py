@@ -72,3 +72,10 @@ def test_memory_is_measured_and_written_down(tmp_path):
     assert "| Fanfare, notify |" in page and "idle.svg" in page
     assert "clients in the titles are not those" in page
     xml.etree.ElementTree.parse(tmp_path / "out" / "idle.svg")
+
+
+def test_a_peer_needs_a_plan():
+    done = fanfare.run("bench", "peer")
+    assert done.returncode == 2 and "--plan" in done.stderr
+    done = fanfare.run("bench", "peer", "--plan", "/nowhere.json")
+    assert done.returncode == 1 and "/nowhere.json" in done.stderr
