@@ -126,7 +126,7 @@ pub use mounted::{MountedDialect, Mounting};
 pub use node::{Holdings, Node, NodeOptions};
 pub use once::{Conflict, InProgress};
 pub use pace::Pace;
-pub use questions::{Counts, Gathered, Names, RoomMember};
+pub use questions::{Counts, Gathered, NameRange, RoomMember};
 pub use reporter::Reporter;
 pub use row::{Filter, Row, RowDetail};
 pub use seat::Seat;

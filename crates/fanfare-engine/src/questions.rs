@@ -21,9 +21,9 @@ enum Question {
     /// Which connections are open.
     Connections(Filter),
     /// Which channels are held: at most `limit`, with names after `after`.
-    Channels(Names),
+    Channels(NameRange),
     /// Which users are connected: at most `limit`, with ids after `after`.
-    Users(Names),
+    Users(NameRange),
     /// What the server has to report under this name ([`super::Reporter`]).
     Report(Box<str>),
     /// Which members of this room are on the node: at most `limit`, with ids after `after`.
@@ -38,7 +38,7 @@ enum Question {
 
 /// A part of a list of names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Names {
+pub struct NameRange {
     /// Only names after this one.
     pub after: Box<str>,
     /// Only names that begin so.
@@ -80,7 +80,7 @@ pub struct RoomMember {
     pub since_ms: u64,
 }
 
-/// Names with the number of connections: of channels, those subscribed to exactly that name; of users, their own.
+/// NameRange with the number of connections: of channels, those subscribed to exactly that name; of users, their own.
 pub type Counts = BTreeMap<Box<str>, u64>;
 
 impl Node {
@@ -99,13 +99,13 @@ impl Node {
     }
 
     /// The channels that are held on any node, by name.
-    pub async fn channels(&self, names: Names) -> Gathered<Counts> {
+    pub async fn channels(&self, names: NameRange) -> Gathered<Counts> {
         let limit = names.limit;
         self.counts(&Question::Channels(names), limit).await
     }
 
     /// The users that are connected to any node, by id.
-    pub async fn online_users(&self, names: Names) -> Gathered<Counts> {
+    pub async fn online_users(&self, names: NameRange) -> Gathered<Counts> {
         let limit = names.limit;
         self.counts(&Question::Users(names), limit).await
     }
@@ -227,11 +227,11 @@ impl Node {
         filter.cut(asked.await.into_iter().flatten().flatten().collect())
     }
 
-    fn own_channels(&self, names: &Names) -> Counts {
+    fn own_channels(&self, names: &NameRange) -> Counts {
         names.cut(self.channels.channels(), |(_, count)| *count)
     }
 
-    fn own_users(&self, names: &Names) -> Counts {
+    fn own_users(&self, names: &NameRange) -> Counts {
         let users = self.users().into_iter().map(|user| (user, ()));
         names.cut(users.collect(), |(user, ())| self.connections_of(user))
     }
@@ -253,7 +253,7 @@ impl Node {
     }
 }
 
-impl Names {
+impl NameRange {
     /// Those of `all` that it asks for, each with its count.
     fn cut<N: Deref<Target = str> + Ord, T>(
         &self,

@@ -6,7 +6,7 @@ use fanfare_core::{
 };
 
 /// What is decided about one thing that one can do with a channel.
-pub struct Decision {
+pub struct ExplainedAction {
     /// `subscribe`, `join` or `publish`.
     pub action: &'static str,
     /// The permission, and why.
@@ -19,7 +19,7 @@ pub fn decide(
     who: Option<&Identity>,
     audience: &Audience,
     room: bool,
-) -> Vec<Decision> {
+) -> Vec<ExplainedAction> {
     let all = [
         ("subscribe", Action::Subscribe, true),
         ("join", Action::Subscribe, room),
@@ -28,12 +28,12 @@ pub fn decide(
     let possible = all.into_iter().filter(|(_, _, possible)| *possible);
     let decision = |(action, of, _)| {
         let explained = access.explain(who, of, audience)?;
-        Some(Decision { action, explained })
+        Some(ExplainedAction { action, explained })
     };
     possible.filter_map(decision).collect()
 }
 
-impl Decision {
+impl ExplainedAction {
     /// A stable name of the verdict.
     pub fn verdict(&self) -> &'static str {
         match self.explained.permission {

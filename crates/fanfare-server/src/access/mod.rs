@@ -9,7 +9,7 @@ mod webhook;
 use fanfare_core::policy::{BadGrant, BadPattern, BadRule, Grant, Policy, PolicyOptions, Rule, RulePattern};
 
 use crate::config::{ChannelRule, Config};
-pub use explain::{Decision, decide};
+pub use explain::{ExplainedAction, decide};
 pub use webhook::{NoAnswer, Webhook};
 
 /// Why the policy or the authorizer cannot be built. A configuration that passed the checks causes neither.

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use super::{CommandFailure, Global, Outcome, Profile, block_on, output, token};
 use crate::{
-    access::{self, Decision, Webhook},
+    access::{self, ExplainedAction, Webhook},
     auth,
     config::Loaded,
     serve,
@@ -79,7 +79,13 @@ impl Explain {
         Ok(auth::supposed(user, claims, &policy.wanted_claims()))
     }
 
-    fn as_text(&self, loaded: &Loaded, audience: &Audience, room: bool, decisions: &[Decision]) -> String {
+    fn as_text(
+        &self,
+        loaded: &Loaded,
+        audience: &Audience,
+        room: bool,
+        decisions: &[ExplainedAction],
+    ) -> String {
         let who = self.user.as_ref().map_or_else(
             || "an anonymous connection".to_owned(),
             |user| format!("{user:?}"),
@@ -102,8 +108,8 @@ impl Explain {
         text
     }
 
-    fn as_json(&self, loaded: &Loaded, room: bool, decisions: &[Decision]) -> Value {
-        let decision = |decision: &Decision| {
+    fn as_json(&self, loaded: &Loaded, room: bool, decisions: &[ExplainedAction]) -> Value {
+        let decision = |decision: &ExplainedAction| {
             let mut json = json!({
                 "action": decision.action,
                 "verdict": decision.verdict(),
@@ -127,20 +133,20 @@ impl Explain {
 }
 
 /// The place of the rule that decided: where the configuration sets it.
-fn place(loaded: &Loaded, decision: &Decision) -> String {
+fn place(loaded: &Loaded, decision: &ExplainedAction) -> String {
     let rule = decision.explained.rule.as_ref();
     let origin = rule.map(|rule| loaded.origins.of(&format!("channel[{}]", rule.number - 1)));
     origin.map(ToString::to_string).unwrap_or_default()
 }
 
 /// Replaces open decisions by the authorizer's answers.
-async fn ask(loaded: &Loaded, decisions: &mut [Decision]) -> Result<(), CommandFailure> {
+async fn ask(loaded: &Loaded, decisions: &mut [ExplainedAction]) -> Result<(), CommandFailure> {
     let webhook = Webhook::new(&loaded.config.authorizer, Handle::current())
         .map_err(|error| CommandFailure::Runtime(error.to_string()))?;
     let Some(webhook) = webhook else {
         return Ok(());
     };
-    for Decision { explained, .. } in decisions {
+    for ExplainedAction { explained, .. } in decisions {
         let open = match &explained.permission {
             Permission::Allowed | Permission::Denied => continue,
             Permission::Pending(open) => open,

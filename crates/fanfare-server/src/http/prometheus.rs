@@ -11,7 +11,7 @@ use prometheus::{
     Encoder, Error, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
-use histogram::Delivery;
+use histogram::DeliveryHistogram;
 
 /// A metric without labels: its name, its meaning and its value.
 type OfNode = (&'static str, &'static str, fn(&Node) -> u64);
@@ -230,7 +230,7 @@ pub(super) fn render(node: &Node, accounts: &Accounts) -> Result<Vec<u8>, Error>
     let registry = Registry::new();
     of_documents(node, &registry)?;
     of_node(node, &registry)?;
-    register(&registry, Delivery::new(&node.counters.delivery)?)?;
+    register(&registry, DeliveryHistogram::new(&node.counters.delivery)?)?;
     of_broker(node, &registry)?;
     of_authorizer(node, &registry)?;
     of_accounts(accounts, &registry)?;

@@ -10,7 +10,7 @@ use crate::{causes::Causes, cli::CommandFailure, report::NodeFigures};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The service API of a server.
-pub(super) struct Source {
+pub(super) struct FigureSource {
     client: reqwest::Client,
     url: String,
     key: Option<String>,
@@ -63,7 +63,7 @@ pub(super) struct WaitingDetails {
     pub(super) subscription_count: u64,
 }
 
-impl Source {
+impl FigureSource {
     pub(super) fn new(url: String, key: Option<String>) -> Result<Self, CommandFailure> {
         let client = reqwest::Client::builder().timeout(TIMEOUT).build();
         let client = client.map_err(|error| CommandFailure::Runtime(unreachable(error)))?;
@@ -106,13 +106,13 @@ fn unreachable(error: reqwest::Error) -> String {
 
 impl Figures {
     /// Takes a first look.
-    pub(super) async fn look(&mut self, source: &Source) -> Result<(), CommandFailure> {
+    pub(super) async fn look(&mut self, source: &FigureSource) -> Result<(), CommandFailure> {
         self.add(source.look().await.map_err(CommandFailure::Runtime)?);
         Ok(())
     }
 
     /// Takes another look; if that fails, the figures stay as they are and say why.
-    pub(super) async fn look_again(&mut self, source: &Source) {
+    pub(super) async fn look_again(&mut self, source: &FigureSource) {
         match source.look().await {
             Ok(look) => self.add(look),
             Err(error) => self.error = Some(error),

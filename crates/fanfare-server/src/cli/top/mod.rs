@@ -16,7 +16,7 @@ use ratatui::{
 };
 use tokio::sync::mpsc;
 
-use self::figures::{Figures, Source};
+use self::figures::{FigureSource, Figures};
 use super::{CommandFailure, Global, Outcome, Profile, block_on, output, remote};
 
 /// The size of the text that `--once` prints.
@@ -43,7 +43,7 @@ impl Top {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let config = global.load(&Profile::default())?.config;
         let configured = || config.api.keys.first().map(|key| key.expose().to_owned());
-        let source = Source::new(
+        let source = FigureSource::new(
             remote::api(&config, self.url.as_deref(), "/api/v1")?,
             self.key.clone().or_else(configured),
         )?;
@@ -58,7 +58,7 @@ impl Top {
         })
     }
 
-    async fn live(&self, mut figures: Figures, source: &Source) -> Outcome {
+    async fn live(&self, mut figures: Figures, source: &FigureSource) -> Outcome {
         let mut terminal = ratatui::try_init().map_err(|error| broken(&error))?;
         let mut keys = keys();
         let mut ticks = tokio::time::interval(Duration::from_secs(self.every));

@@ -19,7 +19,7 @@ use super::{
 #[derive(Serialize, ToSchema)]
 struct AccountPage<'a> {
     #[schema(inline)]
-    accounts: Vec<Account<'a>>,
+    accounts: Vec<ShownAccount<'a>>,
     /// For the next page; null on the last.
     #[schema(required)]
     next_cursor: Option<&'a str>,
@@ -27,7 +27,7 @@ struct AccountPage<'a> {
 
 /// An account.
 #[derive(Serialize, ToSchema)]
-struct Account<'a> {
+struct ShownAccount<'a> {
     /// The user's id in tokens.
     id: &'a str,
     email: &'a str,
@@ -108,7 +108,7 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
     };
     let next = users.last().filter(|_| users.len() == limit);
     let page = AccountPage {
-        accounts: users.iter().map(Account::of).collect(),
+        accounts: users.iter().map(ShownAccount::of).collect(),
         next_cursor: next.map(|user| &*user.id),
     };
     reply::json(StatusCode::OK, &page)
@@ -125,7 +125,7 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
         example = json!({ "email": "operator@example.com", "password": "correct horse battery", "roles": ["user"] }),
     ),
     responses(
-        (status = 201, description = "Made.", body = inline(Account<'static>)),
+        (status = 201, description = "Made.", body = inline(ShownAccount<'static>)),
         ServiceRefusals,
         (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
         (status = 409, description = "The address has an account already.", body = ApiError<'static>),
@@ -155,7 +155,7 @@ pub(in crate::http) async fn create(sent: RequestBody, site: &Site) -> Reply {
         .create_user(&email, &password, name.as_deref(), &roles)
         .await;
     match made {
-        Ok(user) => reply::json(StatusCode::CREATED, &Account::of(&user)),
+        Ok(user) => reply::json(StatusCode::CREATED, &ShownAccount::of(&user)),
         Err(error) => failed(&error),
     }
 }
@@ -169,7 +169,7 @@ pub(in crate::http) async fn create(sent: RequestBody, site: &Site) -> Reply {
     params(("id" = String, Path, description = "The account's id.", min_length = 1)),
     request_body(content = inline(AccountChange), example = json!({ "disabled": true })),
     responses(
-        (status = 200, description = "As it is now.", body = inline(Account<'static>)),
+        (status = 200, description = "As it is now.", body = inline(ShownAccount<'static>)),
         ServiceRefusals,
         (status = 404, description = "There is no such account.", body = ApiError<'static>),
         (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
@@ -185,7 +185,7 @@ pub(in crate::http) async fn change(id: &str, sent: RequestBody, site: &Site) ->
         Err(reply) => return reply,
     };
     match apply(id, change, site).await {
-        Ok(user) => reply::json(StatusCode::OK, &Account::of(&user)),
+        Ok(user) => reply::json(StatusCode::OK, &ShownAccount::of(&user)),
         Err(error) => failed(&error),
     }
 }
@@ -201,7 +201,7 @@ async fn apply(id: &str, change: AccountChange, site: &Site) -> Result<User, Acc
     accounts.user(id).await
 }
 
-impl<'a> Account<'a> {
+impl<'a> ShownAccount<'a> {
     fn of(user: &'a User) -> Self {
         let at = |millis| timestamp(time_of(millis)).to_string();
         Self {

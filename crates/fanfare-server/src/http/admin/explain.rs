@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{Always, Reply, ServiceRefusals, Site, degraded, invalid, query::Query, reply};
 use crate::{
-    access::{Decision, decide},
+    access::{ExplainedAction, decide},
     http::api::connections::Connection,
 };
 
@@ -164,7 +164,7 @@ impl ExplainQuery {
 }
 
 impl<'a> Explanation<'a> {
-    fn of(decision: &'a Decision) -> Self {
+    fn of(decision: &'a ExplainedAction) -> Self {
         let explained = &decision.explained;
         Self {
             action: decision.action,

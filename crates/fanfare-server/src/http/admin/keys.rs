@@ -14,7 +14,7 @@ use super::{ApiError, Reply, RequestBody, ServiceRefusals, Site, failed, invalid
 
 /// All keys.
 #[derive(Serialize, ToSchema)]
-struct Keys<'a> {
+struct ShownKeys<'a> {
     #[schema(inline)]
     keys: Vec<ShownKey<'a>>,
 }
@@ -71,7 +71,7 @@ enum ScopeName {
     operation_id = "listKeys",
     tag = "Operations",
     responses(
-        (status = 200, description = "All of them, without their secrets.", body = inline(Keys<'static>)),
+        (status = 200, description = "All of them, without their secrets.", body = inline(ShownKeys<'static>)),
         ServiceRefusals,
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
@@ -81,7 +81,7 @@ pub(in crate::http) async fn list(site: &Site) -> Reply {
     match site.options.accounts.keys().await {
         Ok(keys) => reply::json(
             StatusCode::OK,
-            &Keys {
+            &ShownKeys {
                 keys: keys.iter().map(ShownKey::of).collect(),
             },
         ),

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, str::FromStr};
 
-use fanfare_engine::Names;
+use fanfare_engine::NameRange;
 use utoipa::IntoParams;
 
 /// The default number of results in one page.
@@ -79,9 +79,9 @@ impl<'a> Query<'a> {
 }
 
 /// The part of a list of names that a query asks for.
-pub(in crate::http) fn names(query: &str) -> Result<Names, String> {
+pub(in crate::http) fn names(query: &str) -> Result<NameRange, String> {
     let query = Query::read(query, &["prefix", "limit", "cursor"])?;
-    Ok(Names {
+    Ok(NameRange {
         after: query.text("cursor").unwrap_or_default(),
         prefix: query.text("prefix").unwrap_or_default(),
         limit: query.limit()?,

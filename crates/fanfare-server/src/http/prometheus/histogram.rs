@@ -8,12 +8,12 @@ use prometheus::{
 };
 
 /// How long deliveries took, at one moment.
-pub(super) struct Delivery {
+pub(super) struct DeliveryHistogram {
     desc: Desc,
     family: MetricFamily,
 }
 
-impl Delivery {
+impl DeliveryHistogram {
     pub(super) fn new(histogram: &Histogram) -> Result<Self, Error> {
         let help = "From an event's arrival at this node until every matching connection had it, written or queued; \
                     once for each batch of events";
@@ -39,7 +39,7 @@ impl Delivery {
     }
 }
 
-impl Collector for Delivery {
+impl Collector for DeliveryHistogram {
     fn desc(&self) -> Vec<&Desc> {
         vec![&self.desc]
     }
