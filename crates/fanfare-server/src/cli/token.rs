@@ -56,7 +56,7 @@ pub(super) fn mint(
     Ok(mint::mint(&secret, user, ttl, claims, SystemTime::now()))
 }
 
-/// Returns whether the secret that [`mint`] signs with exists.
+/// Returns whether the secret that [`mint()`] signs with exists.
 pub(super) fn has_secret(config: &Config) -> bool {
     let auth = &config.auth;
     let elsewhere = auth.jwks_url.is_some() || auth.public_key_file.is_some();
