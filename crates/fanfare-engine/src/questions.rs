@@ -80,7 +80,7 @@ pub struct RoomMember {
     pub since_ms: u64,
 }
 
-/// NameRange with the number of connections: of channels, those subscribed to exactly that name; of users, their own.
+/// Names with the number of connections: of channels, those subscribed to exactly that name; of users, their own.
 pub type Counts = BTreeMap<Box<str>, u64>;
 
 impl Node {
