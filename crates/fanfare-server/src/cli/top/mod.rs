@@ -113,7 +113,7 @@ fn printed(figures: &Figures) -> Result<String, CommandFailure> {
         .map_err(|error| broken(&error))?;
     let buffer = terminal.backend().buffer();
     let lines = buffer.content.chunks(usize::from(width)).map(|row| {
-        let line: String = row.iter().map(|cell| cell.symbol()).collect();
+        let line: String = row.iter().map(ratatui::buffer::Cell::symbol).collect();
         line.trim_end().to_owned()
     });
     let text = lines.collect::<Vec<_>>().join("\n");

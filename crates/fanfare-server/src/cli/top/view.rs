@@ -246,7 +246,7 @@ mod tests {
         let rows = buffer.content.chunks(usize::from(width));
         rows.map(|row| {
             row.iter()
-                .map(|cell| cell.symbol())
+                .map(ratatui::buffer::Cell::symbol)
                 .collect::<String>()
                 .trim_end()
                 .to_owned()
