@@ -36,6 +36,7 @@ function keep(given: Credential | null): void {
 export const hasCredential = (): boolean => credential !== null;
 export const signInWithKey = (key: string): void => keep({ bearer: key.trim() });
 export const signOut = (): void => {
+  if (credential?.refresh) void sent('POST', 'api/auth/logout', undefined, credential).catch(() => {});
   keep(null);
   onSignedOut('');
 };
@@ -97,8 +98,10 @@ export async function call<T>(method: string, path: string, body?: unknown): Pro
       try {
         if (credential === used) await (refreshing ??= refreshed(used).finally(() => void (refreshing = null)));
         return await sent<T>(method, `api/v1/${path}`, body, credential);
-      } catch {
-        // The session is over, or its role was taken away.
+      } catch (second) {
+        // The session is over, or its role was taken away; anything else is no reason to sign out.
+        if (!(second instanceof Failure) || ![400, 401, 403].includes(second.status)) throw second;
+        if (second.status !== 401 && credential !== used) throw second;
       }
     }
     keep(null);

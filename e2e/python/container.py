@@ -24,6 +24,14 @@ cd "$root"
 exec chroot "$root" "$@"
 """
 
+NAMESPACES = ("--user", "--map-root-user", "--mount", "--pid", "--net")
+
+
+def container_refusal():
+    """Why there can be no container, such as in a chroot; empty if there can be one."""
+    done = subprocess.run([program("util-linux", "unshare"), *NAMESPACES, "--fork", "true"], capture_output=True, text=True)
+    return done.stderr.strip() if done.returncode else ""
+
 
 class Container:
     """`files` has the text of each file by its path in there. `data` is the folder that is mounted at /var/lib/fanfare."""
@@ -53,7 +61,7 @@ class Container:
 
     def start(self, command, **env):
         """Runs `command` with these variables alone."""
-        unshare = [program("util-linux", "unshare"), "--user", "--map-root-user", "--mount", "--pid", "--net", "--fork", "--kill-child"]
+        unshare = [program("util-linux", "unshare"), *NAMESPACES, "--fork", "--kill-child"]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
                 [*unshare, "sh", "-c", ENTER, "sh", str(self.root), *command],

@@ -12,7 +12,7 @@ import tomllib
 import pytest
 import yaml
 
-from container import Container
+from container import Container, container_refusal
 from fanfare import ROOT, SECRET, program, run
 from test_examples import Example
 
@@ -59,6 +59,9 @@ def seconds(duration):
 
 @pytest.fixture
 def container(cleanup):
+    if refusal := container_refusal():
+        pytest.skip(f"no namespaces here: {refusal}")
+
     def made(files):
         one = Container(files)
         cleanup.callback(one.remove)
@@ -106,8 +109,12 @@ def instructions(name):
     return re.findall(rf"^(?:HEALTHCHECK .*)?{name} +(.*)$", text, re.M)
 
 
+def image_environment():
+    return dict(pair.split("=", 1) for pair in shlex.split(instructions("ENV")[-1]))
+
+
 def test_the_image_runs_its_commands(container):
-    environment = dict(pair.split("=", 1) for pair in shlex.split(instructions("ENV")[-1]))
+    environment = image_environment()
     [entry], command = instructions("ENTRYPOINT"), instructions("CMD")
     health, serve = map(json.loads, command)
     started = container({"/run/secrets/jwt_secret": SECRET})
@@ -149,7 +156,7 @@ def test_compose(compose, tmp_path):
     for node in nodes.values():
         environment = {name: re.sub(r"\$\{\w+:[-?]([^}]*)\}", "http://localhost", value) for name, value in node["environment"].items()}
         environment["FANFARE_STORAGE_URL"] = node["environment"]["FANFARE_STORAGE_URL"].replace("${POSTGRES_PASSWORD:?see above}", "secret")
-        checked(tmp_path, "", **environment)
+        checked(tmp_path, "", **image_environment(), **environment)
         assert seconds(node["stop_grace_period"]) > seconds(environment["FANFARE_SHUTDOWN_TIMEOUT"])
         assert node["read_only"] and node["volumes"][0].endswith(":/var/lib/fanfare")
     for volume in [volume for one in compose["services"].values() for volume in one.get("volumes", [])]:

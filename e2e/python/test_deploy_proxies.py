@@ -111,7 +111,7 @@ class Production:
         node = Example(ROOT / "deploy", folder)
         node.config.write_text(change(node.config.read_text()))
         node.start(cleanup)
-        self.node, self.ports = node, {8081: node.ports[8081], 3000: node.ports[3000]}
+        self.software, self.node, self.ports = software, node, {8081: node.ports[8081], 3000: node.ports[3000]}
         self.proxy = PROXIES[software]([self.ports, self.ports])
         cleanup.callback(self.proxy.kill)
         self.trusting = ssl.create_default_context(cafile=FILES / "cert.txt")
@@ -124,14 +124,20 @@ class Production:
             return error.code
 
     def client(self, path, source="127.0.0.1", **options):
-        """A client at an address of its own, closed at once; returns the HTTP status of its handshake."""
-        reached = socket.create_connection(("127.0.0.1", self.proxy.port), 20, source_address=(source, 0))
-        options = {"sock": reached, "ssl": self.trusting, "server_hostname": "localhost", "origin": ORIGIN} | options
-        try:
-            with websockets.sync.client.connect(f"wss://localhost:{self.proxy.port}{path}", **options):
-                return 101
-        except websockets.InvalidStatus as refused:
-            return refused.response.status_code
+        """A client at an address of its own, closed at once; returns the HTTP status of its handshake. HAProxy 2.6 overlooks a
+        request now and then that comes in one piece with the end of the TLS handshake: no node has seen it, and it is sent again."""
+        attempts, patience = (8, 3) if self.software == "haproxy" else (1, 20)
+        options = {"ssl": self.trusting, "server_hostname": "localhost", "origin": ORIGIN, "open_timeout": patience} | options
+        for attempt in range(1, attempts + 1):
+            reached = socket.create_connection(("127.0.0.1", self.proxy.port), 20, source_address=(source, 0))
+            try:
+                with websockets.sync.client.connect(f"wss://localhost:{self.proxy.port}{path}", sock=reached, **options):
+                    return 101
+            except websockets.InvalidStatus as refused:
+                return refused.response.status_code
+            except TimeoutError:
+                if attempt == attempts:
+                    raise
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ def test_files_of_the_other_secrets(launch, real_redis, tmp_path, publisher):
     broker.write_text(server.url + "\n")
     storage.write_text(f"sqlite://{tmp_path}/elsewhere.db\n")
     first = launch(broker={"url_file": str(broker)}, storage={"url_file": str(storage)}, resp=None)
-    assert json.loads(first.get("/health").text)["redis"]["status"] == "connected"
+    wait_until(lambda: json.loads(first.get("/health").text)["redis"]["status"] == "connected", what="the broker")
     wait_until((tmp_path / "elsewhere.db").exists, what="the database")
     password.write_text("hunter3\n")
     second = launch(resp={"bind": f"127.0.0.1:{fanfare.free_port()}", "password_file": str(password)})

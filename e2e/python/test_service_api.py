@@ -284,19 +284,20 @@ def test_what_is_no_event(world, body):
 PATHS = {
     "/api/v1/events": "POST", "/api/v1/users/ann/presence": "GET", "/api/v1/connections": "GET", "/api/v1/channels": "GET",
     "/api/v1/channels/project:1/presence": "GET",
-    f"/api/v1/connections/{uuid.UUID(int=7)}": "DELETE",
+    f"/api/v1/connections/{uuid.UUID(int=7)}": "DELETE GET",
 }
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_wrong_methods(world, path, method):
-    if method == PATHS[path]:
+    if method in PATHS[path].split():
         return
     answer = call(world.first, path, method)
     assert (answer[0], complaint(answer)) == (405, "METHOD_NOT_ALLOWED")
     allowed = {name.strip() for name in answer[2]["allow"].split(",")}
-    assert allowed == {"GET", "HEAD"} if PATHS[path] == "GET" else {PATHS[path]}
+    right = set(PATHS[path].split())
+    assert allowed == (right | {"HEAD"} if "GET" in right else right)
 
 
 @pytest.mark.parametrize("path", ["/api/v1", "/api/v1/", "/api/v1/event", "/api/v1/events/", "/api/v2/events", "/api/v1/users/ann",
@@ -328,6 +329,7 @@ def guarded():
 @pytest.mark.parametrize("path, method", PATHS.items())
 def test_who_may_ask(guarded, path, method):
     body = json.dumps(event("everyone")) if method == "POST" else None
+    method = method.split()[0]
     good = {"POST": 200, "GET": 200, "DELETE": 404}[method]
     for headers, status in [
         ({}, 401), ({"Authorization": "Bearer a-ke"}, 401), ({"Authorization": "Bearer"}, 401),

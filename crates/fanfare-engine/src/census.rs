@@ -8,11 +8,14 @@ use uuid::Uuid;
 use super::{
     Shard,
     connection::Connection,
+    connections::Key,
     row::{Filter, Row, RowDetail},
 };
 
 /// Slots of a shard that are looked at between two pauses: a walk over all connections must not hold up deliveries.
 const SLOTS_PER_STEP: usize = 256;
+/// Connections that are described between two pauses: each may have a thousand subscriptions.
+const ROWS_PER_STEP: usize = 16;
 
 /// The subscriptions that cover a channel.
 enum Covering {
@@ -64,6 +67,12 @@ fn matches(filter: &Filter, covering: &Covering, own: &Connection) -> bool {
         && covering.holds(own)
 }
 
+/// Keeps the `limit` of `found` with the least ranks, in order.
+fn least(found: &mut Vec<((usize, Uuid), Key)>, limit: usize) {
+    found.sort_unstable_by_key(|(rank, _)| *rank);
+    found.truncate(limit);
+}
+
 fn texts(connection: &Connection) -> impl Iterator<Item = Box<str>> {
     connection.subscriber.all().map(|wanted| match wanted {
         Subscription::Personal(user) => fanfare_core::personal_channel(user).into(),
@@ -78,41 +87,56 @@ fn made_at_ms(id: Uuid) -> u64 {
 }
 
 impl Shard {
-    /// The open connections that `filter` asks for. A bounded number of rows is kept meanwhile.
+    /// The open connections that `filter` asks for. A bounded number of candidates is kept meanwhile, and only those that are left
+    /// in the end are described.
     pub(super) async fn rows(self: Rc<Self>, filter: Filter) -> Vec<Row> {
         let (covering, room) = (Covering::wanted(&filter), filter.limit.max(SLOTS_PER_STEP));
-        let (mut rows, mut last, mut slot) = (Vec::new(), None, 0);
+        let (mut found, mut last, mut slot) = (Vec::new(), None, 0);
         loop {
             {
                 let mut connections = self.connections.borrow_mut();
                 if slot >= connections.slots() {
-                    return filter.cut(rows);
+                    break;
                 }
                 for slot in slot..slot + SLOTS_PER_STEP {
-                    let Some((_, driver)) = connections.in_slot(slot) else {
+                    let Some((key, driver)) = connections.in_slot(slot) else {
                         continue;
                     };
                     let own = &driver.connection;
-                    let is_late = last.is_some_and(|last| filter.rank(own.waiting().0, own.id) >= last);
-                    if !is_late && matches(&filter, &covering, own) {
-                        rows.push(self.row(own, &filter));
+                    let rank = filter.rank(own.waiting().0, own.id);
+                    if last.is_none_or(|last| rank < last) && matches(&filter, &covering, own) {
+                        found.push((rank, key));
                     }
                 }
                 slot += SLOTS_PER_STEP;
             }
-            if rows.len() >= 2 * room {
-                rows = filter.cut(rows);
-                last = rows.last().map(|row| filter.rank(row.detail.queued, row.id));
+            if found.len() >= 2 * room {
+                least(&mut found, filter.limit);
+                last = found.last().map(|(rank, _)| *rank);
             }
             tokio::task::yield_now().await;
         }
+        least(&mut found, filter.limit);
+        let mut rows = Vec::with_capacity(found.len());
+        for some in found.chunks(ROWS_PER_STEP) {
+            for (_, key) in some {
+                if let Some(driver) = self.connections.borrow_mut().at(*key) {
+                    rows.push(self.row(&driver.connection, &filter));
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        filter.cut(rows)
     }
 
     fn row(&self, own: &Connection, filter: &Filter) -> Row {
-        let mut subscriptions: Vec<_> = texts(own).collect();
-        let subscription_count = subscriptions.len();
-        subscriptions.sort_unstable();
-        subscriptions.truncate(filter.subscriptions.unwrap_or(usize::MAX));
+        let subscription_count = own.subscriber.all().count();
+        let mut subscriptions = Vec::new();
+        if filter.subscriptions != Some(0) {
+            subscriptions.extend(texts(own));
+            subscriptions.sort_unstable();
+            subscriptions.truncate(filter.subscriptions.unwrap_or(usize::MAX));
+        }
         let identity = own.subscriber.identity.as_ref();
         let (queued, queued_bytes) = own.waiting();
         Row {

@@ -27,9 +27,12 @@ impl Serve {
         for warning in &loaded.warnings {
             tracing::warn!("configuration: {warning}");
         }
+        let mut sources = global.sources(&self.profile)?;
+        // A reload reads the file of the start: without it the defaults would take the place of its rules and keys.
+        sources.file = loaded.file.clone().or(sources.file);
         let start = serve::Start {
             loaded,
-            sources: global.sources(&self.profile)?,
+            sources,
             // The command line takes precedence over a reloaded file.
             log: global.log_level.is_none().then_some(log),
         };

@@ -48,6 +48,12 @@ pub(super) fn read(schema: &Schema, merged: &mut Merged) {
     }
 }
 
+/// Whether a folder of it exists. Otherwise the text may be the secret itself, which is not printed.
+fn is_path(file: &Path) -> bool {
+    let mut folders = file.ancestors().skip(1);
+    folders.any(|folder| folder.parent().is_some() && folder.is_dir())
+}
+
 fn is_set(merged: &Merged, key: &str) -> bool {
     let is_empty = match merged.values.get(key) {
         Some(Value::Array(list)) => list.is_empty(),
@@ -58,8 +64,13 @@ fn is_set(merged: &Merged, key: &str) -> bool {
 
 fn value(kind: &Kind, file: &Path) -> Result<Value, String> {
     let name = file.display();
-    let bytes =
-        std::fs::read(file).map_err(|reason| format!("found {name:?}, which cannot be read: {reason}"))?;
+    let bytes = std::fs::read(file).map_err(|reason| {
+        if is_path(file) {
+            format!("found {name:?}, which cannot be read: {reason}")
+        } else {
+            format!("found a text that names no file, expected the path of one: {reason}")
+        }
+    })?;
     let text =
         String::from_utf8(bytes).map_err(|_| format!("found {name:?}, expected a file of text in UTF-8"))?;
     let text = without_line_ends(&text);

@@ -166,7 +166,7 @@ pub(super) async fn readyz(site: &Arc<Site>) -> Reply {
         };
         reply::json(StatusCode::OK, &ready)
     };
-    let reason = match timeout(readiness.patience(), site.node.probe()).await {
+    let reason = match timeout(readiness.patience(Instant::now()), site.node.probe()).await {
         Ok(Ok(took)) => {
             readiness.broker_answered();
             return ready(took, None);
@@ -178,7 +178,7 @@ pub(super) async fn readyz(site: &Arc<Site>) -> Reply {
         return unready(&reason);
     }
     let began = Instant::now();
-    match timeout(readiness.patience(), Inbound::probe(&*site.node)).await {
+    match timeout(readiness.patience(Instant::now()), Inbound::probe(&*site.node)).await {
         Ok(Ok(())) => ready(began.elapsed(), Some(Always)),
         Ok(Err(error)) => unready(&error.to_string()),
         Err(_) => unready(LATE),

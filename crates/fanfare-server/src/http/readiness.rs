@@ -48,12 +48,18 @@ impl Readiness {
         now.duration_since(since) < self.grace
     }
 
-    /// How long the broker may take to answer a probe. Where its silence is excused, the orchestrator must not give up first.
-    pub(super) fn patience(&self) -> Duration {
-        if self.grace.is_zero() {
-            PROBE_TIMEOUT
-        } else {
+    /// How long the broker may take at `now` to answer a probe. While its silence is excused, the orchestrator must not give up
+    /// first.
+    pub(super) fn patience(&self, now: Instant) -> Duration {
+        let is_excused = match *self.seen() {
+            BrokerSeen::NotYet => false,
+            BrokerSeen::Here => !self.grace.is_zero(),
+            BrokerSeen::AwaySince(since) => now.duration_since(since) < self.grace,
+        };
+        if is_excused {
             EXCUSED_TIMEOUT
+        } else {
+            PROBE_TIMEOUT
         }
     }
 
@@ -79,6 +85,12 @@ mod tests {
         assert!(
             readiness.is_excused(start + second * 31),
             "each absence has its own grace"
+        );
+        assert_eq!(readiness.patience(start + second * 60), EXCUSED_TIMEOUT);
+        assert_eq!(
+            readiness.patience(start + second * 61),
+            PROBE_TIMEOUT,
+            "a slow broker is waited for"
         );
         let strict = Readiness::new(Duration::ZERO);
         strict.broker_answered();

@@ -70,7 +70,7 @@ impl NodeReport {
         let this = self.clone();
         tokio::spawn(async move {
             while let Some(node) = this.node.upgrade() {
-                keep(&mut this.looks(), problems::counts(&node));
+                keep(&mut this.looks(), problems::counts(&node, &this.accounts));
                 drop(node);
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -79,7 +79,7 @@ impl NodeReport {
 
     fn problems(&self, node: &Node) -> BTreeMap<String, Occurrences> {
         let before = self.looks().front().cloned().unwrap_or_default();
-        problems::since(&problems::counts(node), &before)
+        problems::since(&problems::counts(node, &self.accounts), &before)
     }
 
     fn looks(&self) -> MutexGuard<'_, VecDeque<ProblemCounts>> {

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed};
 
+use fanfare_accounts::Accounts;
 use fanfare_engine::Node;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -123,7 +124,7 @@ pub(crate) const KINDS: &[ProblemKind] = kinds! {
 };
 
 /// How often each problem has come up on `node`.
-pub(super) fn counts(node: &Node) -> ProblemCounts {
+pub(super) fn counts(node: &Node, accounts: &Accounts) -> ProblemCounts {
     let mut counts = ProblemCounts::new();
     let mut add = |name: &str, count: u64| {
         if KINDS.iter().any(|kind| kind.name == name) {
@@ -154,6 +155,9 @@ pub(super) fn counts(node: &Node) -> ProblemCounts {
     add("accept_errors", own.accept_errors.load(Relaxed));
     add("ids_evicted", node.remembered_ids().evicted);
     add("authorizer_failed", node.access.authorizer_counts().failed);
+    for (result, count) in accounts.logins().all() {
+        add(&format!("logins_{result}"), count);
+    }
     counts
 }
 

@@ -129,10 +129,11 @@ impl Order {
 
     fn change(&self, message: &ServerMessage) -> Option<RoomChange> {
         let number = |name| message.header(name)?.parse().ok();
+        let (sequence, previous) = (number("Nats-Sequence")?, number("Nats-Last-Sequence")?);
         Some(RoomChange {
             room: self.hasher.hash_one((message.sid, &message.subject)),
-            sequence: number("Nats-Sequence")?,
-            previous: number("Nats-Last-Sequence")?,
+            sequence,
+            previous,
         })
     }
 }
