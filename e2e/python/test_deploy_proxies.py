@@ -124,8 +124,8 @@ class Production:
             return error.code
 
     def client(self, path, source="127.0.0.1", **options):
-        """A client at an address of its own, closed at once; returns the HTTP status of its handshake. HAProxy 2.6 overlooks a
-        request now and then that comes in one piece with the end of the TLS handshake: no node has seen it, and it is sent again."""
+        """A client at an address of its own, closed at once; returns the HTTP status of its handshake. HAProxy 2.6 leaves a
+        request unanswered now and then, for a reason that is not known: no node has seen it, and it is sent again."""
         attempts, patience = (8, 3) if self.software == "haproxy" else (1, 20)
         options = {"ssl": self.trusting, "server_hostname": "localhost", "origin": ORIGIN, "open_timeout": patience} | options
         for attempt in range(1, attempts + 1):
