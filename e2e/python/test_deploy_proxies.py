@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import ssl
 import urllib.error
 import urllib.request
 
@@ -16,6 +15,7 @@ from deployed import CONFIGURATIONS, PROXIES, text_of
 from fanfare import ROOT, token, wait_until
 from test_examples import Example
 from test_tls import FILES
+from tls_client import trusting
 from traffic import HttpPublisher
 
 PAUSE = 3  # seconds between two nodes of a rolling restart: each proxy must know again the one that is back
@@ -63,7 +63,7 @@ def test_a_rolling_restart(software):
 
         for _ in range(4):
             for dialect in ("notify", "topics", "rooms"):
-                first_arrival(lambda dialect=dialect: nodes.subscriber(dialect, None, url=url, returns=True))
+                nodes.subscriber(dialect, None, url=url, returns=True)
         for node in nodes.all:
             nodes.publisher(HttpPublisher(f"http-{node.number}", node, ids=True))
         nodes.publish_on_broker()
@@ -87,15 +87,6 @@ def test_a_rolling_restart(software):
         assert "/ws" in written and "eyJ" not in written, "the proxy logs the requests, and no token"
 
 
-def first_arrival(connect):
-    """HAProxy 2.6 was seen to answer a first request with its own 408, after ten seconds; what is judged here is how clients come back."""
-    try:
-        connect()
-    except websockets.InvalidStatus as refused:
-        assert refused.response.status_code == 408, refused
-        connect()
-
-
 def refused_by(nodes):
     """Each attempt of a client to come back that failed."""
     return [(one.name, attempt) for one in nodes.ledger.subscribers for attempt in one.refused]
@@ -111,10 +102,10 @@ class Production:
         node = Example(ROOT / "deploy", folder)
         node.config.write_text(change(node.config.read_text()))
         node.start(cleanup)
-        self.software, self.node, self.ports = software, node, {8081: node.ports[8081], 3000: node.ports[3000]}
+        self.node, self.ports = node, {8081: node.ports[8081], 3000: node.ports[3000]}
         self.proxy = PROXIES[software]([self.ports, self.ports])
         cleanup.callback(self.proxy.kill)
-        self.trusting = ssl.create_default_context(cafile=FILES / "cert.txt")
+        self.trusting = trusting(FILES / "cert.txt")
 
     def status(self, path, **options):
         request = urllib.request.Request(f"https://localhost:{self.proxy.port}{path}", **options)
@@ -124,20 +115,14 @@ class Production:
             return error.code
 
     def client(self, path, source="127.0.0.1", **options):
-        """A client at an address of its own, closed at once; returns the HTTP status of its handshake. HAProxy 2.6 leaves a
-        request unanswered now and then, for a reason that is not known: no node has seen it, and it is sent again."""
-        attempts, patience = (8, 3) if self.software == "haproxy" else (1, 20)
-        options = {"ssl": self.trusting, "server_hostname": "localhost", "origin": ORIGIN, "open_timeout": patience} | options
-        for attempt in range(1, attempts + 1):
-            reached = socket.create_connection(("127.0.0.1", self.proxy.port), 20, source_address=(source, 0))
-            try:
-                with websockets.sync.client.connect(f"wss://localhost:{self.proxy.port}{path}", sock=reached, **options):
-                    return 101
-            except websockets.InvalidStatus as refused:
-                return refused.response.status_code
-            except TimeoutError:
-                if attempt == attempts:
-                    raise
+        """A client at an address of its own, closed at once; returns the HTTP status of its handshake."""
+        reached = socket.create_connection(("127.0.0.1", self.proxy.port), 20, source_address=(source, 0))
+        options = {"sock": reached, "ssl": self.trusting, "server_hostname": "localhost", "origin": ORIGIN} | options
+        try:
+            with websockets.sync.client.connect(f"wss://localhost:{self.proxy.port}{path}", **options):
+                return 101
+        except websockets.InvalidStatus as refused:
+            return refused.response.status_code
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import websockets
 from conftest import Client, message
 from dialects import all_dialects, ask
 from fanfare import SECRET, free_port, run, toml, token, wait_until
+from tls_client import trusting
 
 FILES = pathlib.Path(__file__).parent / "tls"
 READ_AGAIN = "configuration read again"
@@ -79,7 +80,7 @@ def pem(name):
 
 
 def test_a_renewed_certificate_is_served_and_old_connections_stay(secure, publisher):
-    context = ssl.create_default_context(cafile=FILES / "cert.txt")
+    context = trusting(FILES / "cert.txt")
     old = Client(f"wss://localhost:{secure.tls_port}/ws?token={token('ann')}", ssl=context)
     assert served(secure) == pem("cert.txt")
     shutil.copy(FILES / "renewed-cert.txt", secure.cert)
@@ -88,7 +89,7 @@ def test_a_renewed_certificate_is_served_and_old_connections_stay(secure, publis
     told = read_again(secure)
     assert READ_AGAIN in told and "restart" not in told
     assert served(secure) == pem("renewed-cert.txt")
-    renewed = ssl.create_default_context(cafile=FILES / "renewed-cert.txt")
+    renewed = trusting(FILES / "renewed-cert.txt")
     new = Client(f"wss://localhost:{secure.tls_port}/ws?token={token('ann')}", ssl=renewed)
     assert publisher(secure.resp_port).publish("user_noti:ann", message(1)) == 2
     assert old.next_json()["payload"] == new.next_json()["payload"] == 1
@@ -148,7 +149,7 @@ def test_a_certificate_that_expires_under_way(secure, publisher, tmp_path):
     shutil.copy(cert, secure.cert), shutil.copy(key, secure.key)
     assert "listener[1].tls.cert, listener[1].tls.key" in read_again(secure)
     context = ssl.create_default_context(cafile=cert)
-    live = Client(f"wss://localhost:{secure.tls_port}/ws?token={token('ann')}", ssl=context)
+    live = Client(f"wss://localhost:{secure.tls_port}/ws?token={token('ann')}", ssl=trusting(cert))
 
     def is_refused():
         with socket.create_connection(("127.0.0.1", secure.tls_port)) as plain:
@@ -163,7 +164,7 @@ def test_a_certificate_that_expires_under_way(secure, publisher, tmp_path):
     shutil.copy(FILES / "renewed-cert.txt", secure.cert)
     shutil.copy(FILES / "renewed-key.txt", secure.key)
     read_again(secure)
-    renewed = ssl.create_default_context(cafile=FILES / "renewed-cert.txt")
+    renewed = trusting(FILES / "renewed-cert.txt")
     Client(f"wss://localhost:{secure.tls_port}/ws?token={token('ben')}", ssl=renewed).close()
     live.close()
 

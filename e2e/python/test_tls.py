@@ -3,11 +3,11 @@
 import json
 import pathlib
 import socket
-import ssl
 import urllib.request
 
 import pytest
 
+import tls_client
 from conftest import Client, message
 from fanfare import free_port, token
 
@@ -16,7 +16,7 @@ FILES = pathlib.Path(__file__).parent / "tls"
 
 @pytest.fixture
 def trusting():
-    return ssl.create_default_context(cafile=FILES / "cert.txt")
+    return tls_client.trusting(FILES / "cert.txt")
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import re
 
 import websockets.sync.client
 
+from tls_client import trusting
+
 from .frames import TIME, exactly, quoted, rendering
 
 MARKER = "interop.marker"  # topics and realtime clients listen here for the end of what a test looks at
@@ -20,6 +22,8 @@ class Client:
     def __init__(self, url, **options):
         # With a bounded queue a client that is closed unread would wait for its own reader.
         options = {"compression": None, "max_size": None, "max_queue": None, "open_timeout": 20} | options
+        if url.startswith("wss:"):
+            options.setdefault("ssl", trusting())
         self.stack = contextlib.ExitStack()
         self.socket = self.stack.enter_context(websockets.sync.client.connect(url, **options))
 
