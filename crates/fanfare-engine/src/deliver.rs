@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use super::{
     MountedDialect, Prepared, Shard,
     batch::Part,
+    clock::Moment,
     connection::{Connection, Tally},
     connections::Key,
     counters::add,
@@ -101,24 +102,33 @@ impl Shard {
     async fn gather(self: &Rc<Self>, events: &[&Prepared], reached: &mut [Reach]) {
         let mut dirty: Vec<Key> = Vec::new();
         let mut since_yield = 0;
+        // Read once a turn: most events of a batch have one receiver, and a clock costs as much as a good part of the rest.
+        let mut moment = self.node.now();
         for (event, reach) in events.iter().zip(reached) {
             for receivers in self.receivers(&[event]).chunks(CHUNK) {
-                self.queue_chunk(receivers, event, reach, &mut dirty);
+                self.queue_chunk(receivers, event, moment, reach, &mut dirty);
                 since_yield += receivers.len();
                 if since_yield >= CHUNK {
                     self.flush_all(&mut dirty);
                     since_yield = 0;
                     tokio::task::yield_now().await;
+                    moment = self.node.now();
                 }
             }
         }
         self.flush_all(&mut dirty);
     }
 
-    fn queue_chunk(&self, receivers: &[Key], event: &Prepared, reach: &mut Reach, dirty: &mut Vec<Key>) {
+    fn queue_chunk(
+        &self,
+        receivers: &[Key],
+        event: &Prepared,
+        moment: Moment,
+        reach: &mut Reach,
+        dirty: &mut Vec<Key>,
+    ) {
         let mut connections = self.connections.borrow_mut();
         let mut tools = self.tools.borrow_mut();
-        let moment = self.node.now();
         for key in receivers {
             let Some(driver) = connections.receiver_at(*key) else {
                 continue;
