@@ -1,9 +1,6 @@
 //! What the nodes of a cluster ask each other, so that an operator gets one answer for all.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    ops::Deref,
-};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use bytes::Bytes;
 use fanfare_core::{Channel, Present};
@@ -228,12 +225,11 @@ impl Node {
     }
 
     fn own_channels(&self, names: &NameRange) -> Counts {
-        names.cut(self.channels.channels(), |(_, count)| *count)
+        names.cut(self.channels.channels(), |(name, _)| name, |(_, count)| *count)
     }
 
     fn own_users(&self, names: &NameRange) -> Counts {
-        let users = self.users().into_iter().map(|user| (user, ()));
-        names.cut(users.collect(), |(user, ())| self.connections_of(user))
+        names.cut(self.users(), |user| user, |user| self.connections_of(user))
     }
 
     fn own_members(&self, room: &str, after: &str, limit: usize) -> Vec<RoomMember> {
@@ -255,15 +251,15 @@ impl Node {
 
 impl NameRange {
     /// Those of `all` that it asks for, each with its count.
-    fn cut<N: Deref<Target = str> + Ord, T>(
-        &self,
-        mut all: Vec<(N, T)>,
-        count: impl Fn(&(N, T)) -> usize,
-    ) -> Counts {
-        all.retain(|(name, _)| **name > *self.after && name.starts_with(&*self.prefix));
-        all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let shown = all.iter().take(self.limit);
-        shown.map(|own| ((*own.0).into(), count(own) as u64)).collect()
+    fn cut<T>(&self, mut all: Vec<T>, name: impl Fn(&T) -> &str, count: impl Fn(&T) -> usize) -> Counts {
+        all.retain(|own| *name(own) > *self.after && name(own).starts_with(&*self.prefix));
+        if all.len() > self.limit {
+            // The page is put in order by its map; the rest need none.
+            all.select_nth_unstable_by(self.limit, |a, b| name(a).cmp(name(b)));
+            all.truncate(self.limit);
+        }
+        let page = all.iter().map(|own| (name(own).into(), count(own) as u64));
+        page.collect()
     }
 }
 

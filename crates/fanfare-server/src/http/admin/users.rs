@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     Always, Reply, ServiceRefusals, Site, degraded, invalid,
-    query::{Limit, names},
+    query::{Limit, names, next_name},
     reply,
 };
 
@@ -60,17 +60,13 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
     };
     let limit = names.limit;
     let found = site.node.online_users(names).await;
-    let next = found
-        .answer
-        .keys()
-        .next_back()
-        .filter(|_| found.answer.len() == limit);
+    let next_cursor = next_name(&found.answer, limit);
     let users = found.answer.iter();
     let page = UserPage {
         users: users
             .map(|(id, &connections)| ConnectedUser { id, connections })
             .collect(),
-        next_cursor: next.map(|id| &**id),
+        next_cursor,
         degraded: degraded(found.complete),
     };
     reply::json(StatusCode::OK, &page)

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{
     super::{Site, forms::Always},
     Reply, ServiceRefusals, degraded, invalid,
-    query::{Limit, names},
+    query::{Limit, names, next_name},
     reply,
 };
 
@@ -61,16 +61,12 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
     };
     let limit = names.limit;
     let found = site.node.channels(names).await;
-    let next = found
-        .answer
-        .keys()
-        .next_back()
-        .filter(|_| found.answer.len() == limit);
+    let next_cursor = next_name(&found.answer, limit);
     let channels = found.answer.iter();
     let channels = channels.map(|(name, &connections)| Channel { name, connections });
     let page = ChannelPage {
         channels: channels.collect(),
-        next_cursor: next.map(|name| &**name),
+        next_cursor,
         degraded: degraded(found.complete),
     };
     reply::json(StatusCode::OK, &page)

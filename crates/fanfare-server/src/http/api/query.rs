@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, str::FromStr};
 
-use fanfare_engine::NameRange;
+use fanfare_engine::{Counts, NameRange};
 use utoipa::IntoParams;
 
 /// The default number of results in one page.
@@ -86,6 +86,12 @@ pub(in crate::http) fn names(query: &str) -> Result<NameRange, String> {
         prefix: query.text("prefix").unwrap_or_default(),
         limit: query.limit()?,
     })
+}
+
+/// The cursor after a page of names; `None` on the last page.
+pub(in crate::http) fn next_name(page: &Counts, limit: usize) -> Option<&str> {
+    let last = page.keys().next_back().filter(|_| page.len() == limit);
+    last.map(|name| &**name)
 }
 
 #[cfg(test)]
