@@ -35,7 +35,7 @@ def length(text):
 
 
 class Peer:
-    """A server of somebody else, started on a free port of the loopback interface."""
+    """Another program's server, started on a free port of the loopback interface."""
 
     name = title = lacks = ""
 

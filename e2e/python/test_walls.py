@@ -36,7 +36,7 @@ LONG_FUNCTIONS_LEFT = {
 # Names of types that are there more than once in their crate. The dialects' folders share the names of one role.
 SHARED_NAMES_LEFT = {
     "fanfare-accounts": "Inner NewMessage PasswordChange",
-    "fanfare-bench": "Order Run Sums Work",
+    "fanfare-bench": "Order Sums Work",
     "fanfare-core": "Place Step Steps Token",
     "fanfare-dialects": "Frame Topics",
     "fanfare-server": "Check Door Origins Ready Reload Signals",

@@ -40,7 +40,7 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     Ok(workloads)
 }
 
-/// Measures events for all of `listeners`, who are called `whom`, with each number of events in flight.
+/// Measures events for all of `listeners` with each number of events in flight. `whom` names the listeners in the report.
 pub(crate) async fn measure(
     connections: usize,
     listeners: Listeners,
@@ -75,7 +75,7 @@ async fn of_server(
     let crowd = Crowd::upgrade(server.clients, &server.upgrades(listeners, connections)?).await?;
     let event = door::publish(server.dialect, &listeners.audience()?)?;
     let source = Source::Door(Door::open(server.door).await?, event);
-    let mut run = Run {
+    let mut run = FanOutRun {
         pid: server.id(),
         crowd,
         source,
@@ -95,7 +95,7 @@ async fn of_baseline(connections: usize, options: &Options) -> Result<[Measured;
     let baseline = Baseline::start(connections)?;
     let source = Source::commander(baseline.address).await?;
     let crowd = Crowd::connect(baseline.address, connections).await?;
-    let mut run = Run {
+    let mut run = FanOutRun {
         pid: baseline.id(),
         crowd,
         source,
@@ -137,7 +137,7 @@ impl Source {
 }
 
 /// A process with its listeners.
-struct Run {
+struct FanOutRun {
     pid: u32,
     crowd: Crowd,
     source: Source,
@@ -149,7 +149,7 @@ struct Measured {
     spent: Spent,
 }
 
-impl Run {
+impl FanOutRun {
     async fn measure(&mut self, in_flight: u8, length: Duration) -> Result<Measured, String> {
         self.publish(in_flight).await?; // warms up
         let before = self.crowd.tally().units();

@@ -69,7 +69,7 @@ fn title(users: usize, order: Order, in_flight: usize) -> String {
 async fn measure_all(users: usize, options: &Options, workloads: &mut [Workload]) -> Result<(), String> {
     let server = Server::start(options.shards, users, Listeners::Own).await?;
     let crowd = Crowd::upgrade(server.clients, &server.upgrades(Listeners::Own, users)?).await?;
-    let mut run = Run {
+    let mut run = UnicastRun {
         pid: server.id(),
         door: Door::open(server.door).await?,
         crowd,
@@ -110,14 +110,14 @@ fn pieces(dialect: &dyn DialectKind, users: usize, order: Order, len: usize) -> 
 }
 
 /// A server with its users and a publisher.
-struct Run {
+struct UnicastRun {
     pid: u32,
     door: Door,
     crowd: Crowd,
     published: u64,
 }
 
-impl Run {
+impl UnicastRun {
     async fn measure(
         &mut self,
         pieces: &[Vec<u8>],

@@ -89,7 +89,7 @@ pub(crate) fn lapse(turn: &mut Turn<'_>) -> Vec<Channel> {
     lapsed
 }
 
-/// Judges `wanted` by `who`. What the connection receives by its own right is confirmed; what it borrows is judged anew.
+/// Judges whether `who` may receive `wanted`. What the connection receives by its own right is confirmed; what it borrows is judged anew.
 fn request(turn: &Turn<'_>, wanted: &Subscription, who: Option<&Identity>) -> Request {
     let subscriber = &turn.driver.connection.subscriber;
     let is_borrowed = matches!(wanted, Subscription::Channel(channel) if subscriber.borrows(channel));

@@ -8,7 +8,7 @@ use crate::{
     clock::{Moment, millis},
 };
 
-/// The times of one connection, in milliseconds of the node's clock but for [`Liveness::expiry`].
+/// The times of one connection. All are in milliseconds of the node's clock; only [`Liveness::expiry`] is a time of day.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     pub(crate) opened_at: u64,

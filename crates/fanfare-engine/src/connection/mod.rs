@@ -398,7 +398,7 @@ impl Connection {
     /// Has `write` take queued frames, as far as it does; `true` if nothing is left.
     ///
     /// # Errors
-    /// Of `write`, but for `WouldBlock`.
+    /// Any error of `write` except `WouldBlock`.
     pub(crate) fn flush(
         &mut self,
         write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,

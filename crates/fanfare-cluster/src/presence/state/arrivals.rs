@@ -76,7 +76,7 @@ impl State {
             self.deliveries.unexpect(slice::from_ref(&arrived.event));
             let view = self.rooms.get(name).and_then(|room| room.view.as_ref());
             let is_stale = view.is_some_and(|view| view.is_stale(&arrived.mark));
-            // The list leaves out the user whom the change brought that fetched it.
+            // The change that fetched the list brought one user, and the list does not name that user yet.
             let brought_list = arrived.own && fetched_by == Some(arrived.mark.number);
             if is_stale && !brought_list {
                 self.show_stale(name, arrived);

@@ -71,8 +71,8 @@ impl State {
 }
 
 impl Room {
-    /// A user whom the store has no room for enters, as far as this node's connections are concerned: answers those that wait for
-    /// change `number`, and shows the user to all.
+    /// This node's connections see a user enter whom the store could not take: the connections that wait for change `number` are
+    /// answered, and all are shown the user.
     pub(super) fn enter_unstored(&mut self, user: &UserId, number: u64, deliveries: &Deliveries) {
         let is_new = self.view.as_ref().is_some_and(|view| !view.contains(user));
         self.answer_waiting(user, number, is_new, deliveries);
