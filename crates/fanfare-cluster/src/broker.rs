@@ -9,7 +9,7 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use fanfare_core::{
     Asked, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, Channel, Claim, Entry, Event,
-    Inbound, Interest, MAX_MESSAGE_BYTES, PresenceCounts, Present, PublishOptions, Receipt, RememberedIds,
+    Histogram, Inbound, Interest, MAX_MESSAGE_BYTES, PresenceCounts, Present, PublishOptions, Receipt, RememberedIds,
     Slot, UserId,
 };
 use tokio::{
@@ -86,6 +86,7 @@ pub(crate) struct Shared {
     pub(crate) status: Status,
     notes: mpsc::UnboundedSender<Note>,
     probes: Mutex<AHashMap<u64, Probe>>,
+    pub(crate) round_trips: Histogram,
     pub(crate) numbers: Numbers,
     pub(crate) requests: Requests,
     pub(crate) answers: Answers,
@@ -124,6 +125,7 @@ impl ClusterBroker {
             foreign,
             notes,
             probes: Mutex::default(),
+            round_trips: Histogram::default(),
             numbers: Numbers::default(),
             requests: Requests::default(),
             peers: Peers::default(),
@@ -285,6 +287,10 @@ impl Broker for ClusterBroker {
 
     fn release_slot(&self, slot: Slot) {
         self.shared.presence.release(&slot);
+    }
+
+    fn round_trips(&self) -> Option<&Histogram> {
+        Some(&self.shared.round_trips)
     }
 
     fn figures(&self) -> BrokerFigures {

@@ -79,9 +79,14 @@ async fn watch(shared: &Shared, subscriber: &dyn Subscriber) -> String {
             Err(_) => return "timed out".to_owned(),
         }
         if count % CHECKS_PER_PROBE == 0 {
+            let start = Instant::now();
             match shared.round_trip(false).await {
+                Ok(()) => {
+                    shared.round_trips.observe(start.elapsed());
+                    failed_probes = 0;
+                }
                 Err(BrokerError::TimedOut) => failed_probes += 1,
-                _ => failed_probes = 0,
+                Err(_) => failed_probes = 0,
             }
         }
         if failed_probes == FAILED_PROBES {

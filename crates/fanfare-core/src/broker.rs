@@ -6,7 +6,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
-    Channel, Entered, Entry, EntryTicket, Event, Member, Presence, PresenceCounts, Present, Slot, UserId,
+    Channel, Entered, Entry, EntryTicket, Event, Histogram, Member, Presence, PresenceCounts, Present, Slot, UserId,
 };
 
 /// A question, an answer or a notice with more bytes than this does not travel between nodes.
@@ -96,6 +96,12 @@ pub trait Broker: Send + Sync {
     /// Returns what this node has counted of the broker.
     fn figures(&self) -> BrokerFigures {
         BrokerFigures::default()
+    }
+
+    /// Returns how long messages of this node took through the broker and back, sampled every few seconds; `None` if the
+    /// broker is part of this process.
+    fn round_trips(&self) -> Option<&Histogram> {
+        None
     }
 
     // Presence: counted over all nodes together.

@@ -114,6 +114,7 @@ mod duration;
 mod ending;
 mod event;
 mod guarded_url;
+mod histogram;
 mod identity;
 mod index;
 mod interests;
@@ -148,6 +149,7 @@ pub use event::{
     Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, personal_names, timestamp, timestamp_micros,
 };
 pub use guarded_url::{GuardedUrl, HIDDEN};
+pub use histogram::Histogram;
 pub use identity::{ADMIN_ROLE, Identity};
 pub use index::{PatternTrie, SubscriptionIndex};
 pub use interests::{ChannelInterests, Interests, ShardSet, UserFull};

@@ -1,8 +1,11 @@
 //! Events on their way to this node's connections, shared by its shards.
 
-use std::sync::{
-    Arc, Mutex, OnceLock, PoisonError,
-    atomic::{AtomicUsize, Ordering::AcqRel},
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering::AcqRel},
+    },
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -130,6 +133,8 @@ fn opcode(rendering: &Rendering) -> Opcode {
 /// Several events that go to the shards together.
 pub(super) struct Batch {
     pub(super) events: Vec<Prepared>,
+    /// When the broker brought them.
+    pub(super) arrived: Instant,
     reaches: Mutex<Vec<Reach>>,
     parts_left: AtomicUsize,
     done: Mutex<Option<oneshot::Sender<Vec<Reach>>>>,
@@ -148,12 +153,14 @@ impl Batch {
     pub(super) fn split(
         events: Vec<Prepared>,
         shares: Vec<Vec<u32>>,
+        arrived: Instant,
     ) -> (Vec<(usize, Part)>, oneshot::Receiver<Vec<Reach>>) {
         let (report, reported) = oneshot::channel();
         let reaches = vec![Reach::default(); events.len()];
         let parts = shares.iter().filter(|share| !share.is_empty()).count();
         let batch = Arc::new(Self {
             events,
+            arrived,
             reaches: Mutex::new(reaches),
             parts_left: AtomicUsize::new(parts),
             done: Mutex::new(Some(report)),

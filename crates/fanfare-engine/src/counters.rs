@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::Histogram;
+use fanfare_core::Histogram;
 
 /// The node's own.
 #[derive(Debug, Default)]
@@ -19,8 +19,13 @@ pub struct Counters {
     pub publications_rejected: AtomicU64,
     /// Events that the broker brought to this node.
     pub events: AtomicU64,
-    /// From then until every matching connection of this node had them, written or queued; once for each batch.
+    /// From then until every matching connection of this node had them, written or queued; once for each batch that
+    /// matched a connection.
     pub delivery: Arc<Histogram>,
+    /// From then until a shard took them up; once for each of its turns, by the batch that waited longest.
+    pub queue_wait: Histogram,
+    /// From a WebSocket handshake's request until its connection was admitted.
+    pub handshake: Histogram,
     /// Connections accepted that were never upgraded or answered in time.
     pub handshakes_timed_out: AtomicU64,
     /// Requests whose handlers are at work now.

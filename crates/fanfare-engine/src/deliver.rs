@@ -29,10 +29,10 @@ const CHUNK: usize = 256;
 impl Shard {
     /// Delivers `parts` in order and reports what was reached.
     pub(super) async fn deliver(self: &Rc<Self>, parts: Vec<Part>) {
+        let Some(oldest) = parts.first() else { return };
+        let waited = oldest.batch.arrived.elapsed();
+        self.node.counters.queue_wait.observe(waited);
         let events: Vec<&Prepared> = parts.iter().flat_map(Part::prepared).collect();
-        if events.is_empty() {
-            return;
-        }
         let mut reached = vec![Reach::default(); events.len()];
         if events.windows(2).all(|pair| same(&pair[0].event, &pair[1].event)) {
             let mut since_yield = 0;

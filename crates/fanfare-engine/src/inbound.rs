@@ -18,12 +18,15 @@ use super::{Node, Prepared, ShardCommand, batch::Batch, entries};
 impl Inbound for Node {
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
         self.counters.events.fetch_add(events.len() as u64, Relaxed);
-        let (begun, delivery) = (Instant::now(), self.counters.delivery.clone());
+        let (arrived, delivery) = (Instant::now(), self.counters.delivery.clone());
         // Handed to the shards now, so that the order of calls is the order of delivery.
-        let reached = self.hand_out(events);
+        let reached = self.hand_out(events, arrived);
         Box::pin(async move {
             let reached = reached.await.unwrap_or_default();
-            delivery.observe(begun.elapsed());
+            // What has no receivers is done at once, and would hide how long the rest takes.
+            if reached.iter().any(|reach| reach.matched > 0) {
+                delivery.observe(arrived.elapsed());
+            }
             reached
         })
     }
@@ -64,7 +67,7 @@ impl Inbound for Node {
 
 impl Node {
     /// Gives each shard its part of `events`; what they reached comes when all parts are done.
-    fn hand_out(&self, events: Vec<Event>) -> oneshot::Receiver<Vec<Reach>> {
+    fn hand_out(&self, events: Vec<Event>, arrived: Instant) -> oneshot::Receiver<Vec<Reach>> {
         let handles = self.shards();
         let mut shares = vec![Vec::new(); handles.len()];
         let mut prepared = Vec::with_capacity(events.len());
@@ -81,7 +84,7 @@ impl Node {
             }
             prepared.push(Prepared::new(event, self.dialects.len()));
         }
-        let (parts, reached) = Batch::split(prepared, shares);
+        let (parts, reached) = Batch::split(prepared, shares, arrived);
         for (shard, part) in parts {
             handles[shard].send(ShardCommand::Deliver(part));
         }

@@ -35,6 +35,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use fanfare_core::Histogram;
 use sqlx::{
     AnyPool,
     any::{AnyQueryResult, AnyRow},
@@ -91,6 +92,8 @@ struct Inner {
     exposed: Changed<Option<u32>>,
     /// The last fault that is a mistake, which a loop would meet again each time.
     fault: Repeated<StorageError>,
+    /// How long operations took, the wait for a connection or a turn included.
+    operations: Histogram,
 }
 
 /// The kind of database.
@@ -120,6 +123,7 @@ impl Storage {
                 turns_done: AtomicU64::new(0),
                 exposed: Changed::default(),
                 fault: Repeated::every(FAULT_REPEATED),
+                operations: Histogram::default(),
             }),
         })
     }
@@ -163,6 +167,11 @@ impl Storage {
     /// Returns whether the database could be used when it was last tried.
     pub fn is_up(&self) -> bool {
         self.history().is_good()
+    }
+
+    /// Returns how long operations took, from the call to the confirmed end, failed ones included.
+    pub fn operations(&self) -> &Histogram {
+        &self.inner.operations
     }
 
     /// Returns whether this is an SQLite file that was never written to.
@@ -294,7 +303,9 @@ impl Storage {
             // It replied, at least.
             Err(_) => Ok(Proof::OfReading),
         };
-        let change = self.history().record(found, began, Instant::now());
+        let now = Instant::now();
+        self.inner.operations.observe(now - began);
+        let change = self.history().record(found, began, now);
         match &result {
             Err(StorageError::Unavailable(outage)) => {
                 if change == Some(Change::Failed) {

@@ -32,6 +32,22 @@ fn an_event_reaches_each_connection_of_its_user_and_nobody_else() {
 }
 
 #[test]
+fn only_events_with_receivers_are_in_the_delivery_histogram() {
+    in_world(settings(), |world| async move {
+        let counters = &world.node.counters;
+        assert_eq!(world.publish("alice", "t", "1").await.reach, reach(0, 0));
+        assert_eq!((counters.delivery.count(), counters.queue_wait.count()), (0, 0));
+        // Her dialect shows no connection this one, though its shard takes it up.
+        let mut alice = world.connect("alice").await;
+        assert_eq!(world.publish("alice", "hidden", "2").await.reach, reach(0, 0));
+        assert_eq!((counters.delivery.count(), counters.queue_wait.count()), (0, 1));
+        assert_eq!(world.publish("alice", "t", "3").await.reach, reach(1, 1));
+        assert_eq!((counters.delivery.count(), counters.queue_wait.count()), (1, 2));
+        assert_eq!(alice.text().await, "3");
+    });
+}
+
+#[test]
 fn a_batch_keeps_its_order_however_its_audiences_alternate() {
     in_world(settings(), |world| async move {
         let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);

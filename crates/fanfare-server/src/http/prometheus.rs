@@ -11,7 +11,7 @@ use prometheus::{
     Encoder, Error, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
-use histogram::DeliveryHistogram;
+use histogram::Durations;
 
 /// A metric without labels: its name, its meaning and its value.
 type OfNode = (&'static str, &'static str, fn(&Node) -> u64);
@@ -230,7 +230,7 @@ pub(super) fn render(node: &Node, accounts: &Accounts) -> Result<Vec<u8>, Error>
     let registry = Registry::new();
     of_documents(node, &registry)?;
     of_node(node, &registry)?;
-    register(&registry, DeliveryHistogram::new(&node.counters.delivery)?)?;
+    durations(node, accounts, &registry)?;
     of_broker(node, &registry)?;
     of_authorizer(node, &registry)?;
     of_accounts(accounts, &registry)?;
@@ -265,6 +265,44 @@ fn of_documents(node: &Node, registry: &Registry) -> Result<(), Error> {
                     register(registry, gauge)?;
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+fn durations(node: &Node, accounts: &Accounts, registry: &Registry) -> Result<(), Error> {
+    let histograms = [
+        (
+            "fanfare_delivery_seconds",
+            "From an event's arrival at this node until every matching connection had it, written or queued; once for \
+             each batch of events that matched a connection",
+            Some(&*node.counters.delivery),
+        ),
+        (
+            "fanfare_queue_wait_seconds",
+            "From an event's arrival at this node until a shard took it up; once for each turn of a shard, by the event \
+             that waited longest",
+            Some(&node.counters.queue_wait),
+        ),
+        (
+            "fanfare_broker_round_trip_seconds",
+            "A message of this node through the broker and back, every few seconds",
+            node.broker().and_then(|broker| broker.round_trips()),
+        ),
+        (
+            "fanfare_handshake_seconds",
+            "From a WebSocket handshake's request until its connection was admitted",
+            Some(&node.counters.handshake),
+        ),
+        (
+            "fanfare_database_seconds",
+            "Operations on the database, the wait for a connection and failed ones included",
+            Some(accounts.storage().operations()),
+        ),
+    ];
+    for (name, help, histogram) in histograms {
+        if let Some(histogram) = histogram {
+            register(registry, Durations::new(name, help, histogram)?)?;
         }
     }
     Ok(())

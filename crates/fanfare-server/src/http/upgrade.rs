@@ -1,6 +1,6 @@
 //! From an HTTP request to a connection.
 
-use std::{borrow::Cow, fmt::Display, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
+use std::{borrow::Cow, fmt::Display, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::Instant, time::SystemTime};
 
 use fanfare_core::{About, Identity, Refusal, Rejection, RequestHead};
 use fanfare_engine::{Admission, MountedDialect, NewConnection, Seat, Shard, Transport};
@@ -53,6 +53,7 @@ pub(super) async fn upgrade(
     shard: &Rc<Shard>,
     mount: &Mount,
 ) -> Reply {
+    let begun = Instant::now();
     let (mut head, _) = request.into_parts();
     let joined = Joined::new(&head.headers);
     let header = |name: &str| joined.get(name);
@@ -95,6 +96,7 @@ pub(super) async fn upgrade(
     };
     match admitted {
         Ok((seat, answer)) => {
+            site.node.counters.handshake.observe(begun.elapsed());
             await_upgrade(
                 on_upgrade,
                 site.rules().handshake_timeout,

@@ -1,23 +1,22 @@
-//! The engine's histogram as a Prometheus metric.
+//! Histograms of durations as Prometheus metrics.
 
-use fanfare_engine::Histogram;
+use fanfare_core::Histogram;
 use prometheus::{
     Error, Opts,
     core::{Collector, Desc, Describer},
     proto::{Bucket, Histogram as Counted, Metric, MetricFamily, MetricType},
 };
 
-/// How long deliveries took, at one moment.
-pub(super) struct DeliveryHistogram {
+/// What a histogram had counted at one moment.
+pub(super) struct Durations {
     desc: Desc,
     family: MetricFamily,
 }
 
-impl DeliveryHistogram {
-    pub(super) fn new(histogram: &Histogram) -> Result<Self, Error> {
-        let help = "From an event's arrival at this node until every matching connection had it, written or queued; \
-                    once for each batch of events";
-        let desc = Opts::new("fanfare_delivery_seconds", help).describe()?;
+impl Durations {
+    pub(super) fn new(name: &str, help: &str, histogram: &Histogram) -> Result<Self, Error> {
+        let desc = Opts::new(name, help).describe()?;
+        let buckets = histogram.buckets();
         let mut counted = Counted::default();
         counted.set_sample_sum(histogram.sum().as_secs_f64());
         counted.set_sample_count(histogram.count());
@@ -27,7 +26,7 @@ impl DeliveryHistogram {
             bucket.set_cumulative_count(count);
             bucket
         };
-        counted.set_bucket(histogram.buckets().into_iter().map(bucket).collect());
+        counted.set_bucket(buckets.into_iter().map(bucket).collect());
         let mut metric = Metric::default();
         metric.set_histogram(counted);
         let mut family = MetricFamily::default();
@@ -39,7 +38,7 @@ impl DeliveryHistogram {
     }
 }
 
-impl Collector for DeliveryHistogram {
+impl Collector for Durations {
     fn desc(&self) -> Vec<&Desc> {
         vec![&self.desc]
     }
