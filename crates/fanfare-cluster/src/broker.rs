@@ -9,8 +9,8 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use fanfare_core::{
     Asked, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, Channel, Claim, Entry, Event,
-    Histogram, Inbound, Interest, MAX_MESSAGE_BYTES, PresenceCounts, Present, PublishOptions, Receipt, RememberedIds,
-    Slot, UserId,
+    Histogram, Inbound, Interest, MAX_MESSAGE_BYTES, PresenceCounts, Present, PublishOptions, Receipt,
+    RememberedIds, Slot, UserId,
 };
 use tokio::{
     runtime::Handle,

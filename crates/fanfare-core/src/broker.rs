@@ -6,7 +6,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
-    Channel, Entered, Entry, EntryTicket, Event, Histogram, Member, Presence, PresenceCounts, Present, Slot, UserId,
+    Channel, Entered, Entry, EntryTicket, Event, Histogram, Member, Presence, PresenceCounts, Present, Slot,
+    UserId,
 };
 
 /// A question, an answer or a notice with more bytes than this does not travel between nodes.

@@ -1,6 +1,9 @@
 //! From an HTTP request to a connection.
 
-use std::{borrow::Cow, fmt::Display, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::Instant, time::SystemTime};
+use std::{
+    borrow::Cow, fmt::Display, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::Instant,
+    time::SystemTime,
+};
 
 use fanfare_core::{About, Identity, Refusal, Rejection, RequestHead};
 use fanfare_engine::{Admission, MountedDialect, NewConnection, Seat, Shard, Transport};
@@ -97,11 +100,10 @@ pub(super) async fn upgrade(
     match admitted {
         Ok((seat, answer)) => {
             site.node.counters.handshake.observe(begun.elapsed());
-            await_upgrade(
-                on_upgrade,
-                site.rules().handshake_timeout,
-                async move |upgraded| take_over(seat, upgraded),
-            );
+            let timeout = site.rules().handshake_timeout;
+            await_upgrade(on_upgrade, timeout, async move |upgraded| {
+                take_over(seat, upgraded)
+            });
             answer
         }
         Err(refused) => {
