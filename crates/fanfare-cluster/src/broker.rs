@@ -11,6 +11,7 @@ use fanfare_core::{
     Asked, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, Channel, Claim, Entry, Event,
     Histogram, Inbound, Interest, MAX_MESSAGE_BYTES, PresenceCounts, Present, PublishOptions, Receipt,
     RememberedIds, Slot, UserId,
+    journal::{Replay, ReplayQuery},
 };
 use tokio::{
     runtime::Handle,
@@ -35,7 +36,7 @@ use crate::{
     publisher::{self, Job, Note},
     questions,
     receipts::{self, Receipts},
-    receiver,
+    receiver, replays,
     requests::{Numbers, Requests},
     status::Status,
     transport::{PublishError, Subject, Transport, presence::LEASE_LIFETIME},
@@ -259,6 +260,10 @@ impl Broker for ClusterBroker {
 
     fn remembered_ids(&self) -> RememberedIds {
         self.shared.ids.count()
+    }
+
+    fn replay(&self, query: ReplayQuery) -> BoxFuture<'static, Replay> {
+        Box::pin(replays::replay(self.shared.link.current(), query))
     }
 
     fn enter(&self, entry: Entry) {

@@ -9,16 +9,23 @@ use bytes::Bytes;
 use fanfare_core::{
     Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Inbound, Interest,
     PresenceCounts, Present, PublishOptions, Receipt, RememberedIds, Slot, UserId,
+    journal::{JournalFigures, Replay, ReplayQuery},
 };
 use uuid::Uuid;
 
-use crate::{id_memory::IdMemory, local, local_presence::LocalPresence};
+use crate::{
+    id_memory::IdMemory,
+    journal::{DEFAULT_MAX_BYTES, MemoryJournal},
+    local,
+    local_presence::LocalPresence,
+};
 
 /// Delivers what is published straight to this node.
 pub struct EmbeddedBroker {
     inbound: Arc<dyn Inbound>,
     ids: IdMemory,
     presence: LocalPresence,
+    journal: MemoryJournal,
 }
 
 impl EmbeddedBroker {
@@ -32,14 +39,25 @@ impl EmbeddedBroker {
         Self {
             ids: IdMemory::new(max_remembered_ids),
             presence: LocalPresence::new(Arc::clone(&inbound), max_listed_members, deliver),
+            journal: MemoryJournal::new(DEFAULT_MAX_BYTES),
             inbound,
         }
+    }
+
+    /// Keeps events in `journal`.
+    #[must_use]
+    pub fn keeping(self, journal: MemoryJournal) -> Self {
+        Self { journal, ..self }
     }
 }
 
 impl Broker for EmbeddedBroker {
     fn publish(&self, events: Vec<Event>, _: PublishOptions) -> BoxFuture<'static, Vec<Receipt>> {
-        let delivering = self.inbound.deliver(events);
+        let delivering = if events.iter().any(|event| event.history.wanted().is_some()) {
+            self.journal.append(events, |events| self.inbound.deliver(events))
+        } else {
+            self.inbound.deliver(events)
+        };
         Box::pin(async move {
             let receipts = delivering.await.into_iter().map(|reach| Receipt {
                 reach,
@@ -103,6 +121,14 @@ impl Broker for EmbeddedBroker {
 
     fn remembered_ids(&self) -> RememberedIds {
         self.ids.count()
+    }
+
+    fn replay(&self, query: ReplayQuery) -> BoxFuture<'static, Replay> {
+        Box::pin(std::future::ready(self.journal.read(&query)))
+    }
+
+    fn journal_figures(&self) -> JournalFigures {
+        self.journal.figures()
     }
 
     fn enter(&self, entry: Entry) {

@@ -107,6 +107,7 @@ impl NodeMessage {
             subject,
             payload: self.write(body).into(),
             id: None,
+            keep: None,
         }
     }
 

@@ -112,6 +112,7 @@ impl Outgoing {
                 subject: Subject::Audience(event.audience.clone()),
                 payload: encode(event, &envelope),
                 id: event.named.then_some(event.id),
+                keep: event.history.wanted(),
             });
             self.results_to.push(ResultTo::Event(number));
         }

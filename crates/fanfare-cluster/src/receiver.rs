@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fanfare_core::{Audience, BrokerError, Event};
+use fanfare_core::{Audience, BrokerError, Event, history::History};
 use futures_util::{StreamExt, stream::BoxStream};
 use tokio::sync::mpsc;
 
@@ -152,6 +152,7 @@ fn take(
         by_all_channels,
         payload,
         version,
+        position,
     } = message;
     if payload.len() > wire::MAX_BYTES {
         return Err(Rejected::TooLarge);
@@ -174,7 +175,8 @@ fn take(
         }
     };
     if let Subject::Audience(audience) = subject {
-        let (event, mut envelope) = wire::parse_event(audience, &payload, now)?;
+        let (mut event, mut envelope) = wire::parse_event(audience, &payload, now)?;
+        event.history = position.map_or(History::None, History::Kept);
         let mark = envelope.as_mut().and_then(|envelope| envelope.presence.as_mut());
         if let (Some(mark), Some(version)) = (mark, version) {
             mark.version = version;

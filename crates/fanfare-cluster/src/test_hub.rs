@@ -76,8 +76,14 @@ impl Hub {
     /// Publishes `payload` as another program does.
     pub(crate) fn publish(&self, subject: Subject, payload: &[u8]) {
         let payload = Bytes::copy_from_slice(payload);
-        let id = None;
-        self.carry(&Message { subject, payload, id }).unwrap();
+        let (id, keep) = (None, None);
+        let message = Message {
+            subject,
+            payload,
+            id,
+            keep,
+        };
+        self.carry(&message).unwrap();
     }
 
     fn carry(&self, message: &Message) -> Published {
@@ -102,6 +108,7 @@ impl Hub {
                     by_all_channels,
                     payload: message.payload.clone(),
                     version: None,
+                    position: None,
                 };
                 listeners += u32::from(subscribed && listener.messages.send(received).is_ok());
             }

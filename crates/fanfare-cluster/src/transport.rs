@@ -3,16 +3,21 @@
 //! A transport opens connections and reports their end. What is sent on them, when a connection is opened again, and what
 //! is resubscribed then is decided here, once for all transports.
 
+pub mod journal;
 pub mod presence;
 
 use std::time::Instant;
 
 use bytes::Bytes;
-use fanfare_core::{Audience, BoxFuture, Claim, Interest, Receipt};
+use fanfare_core::{
+    Audience, BoxFuture, Claim, Interest, Receipt,
+    history::{Position, Retention},
+};
 use futures_util::stream::BoxStream;
 use uuid::Uuid;
 
 use crate::wire::Rejected;
+pub use journal::JournalStore;
 pub use presence::PresenceStore;
 
 /// Why a connection cannot be used, in a few words and without secrets.
@@ -75,6 +80,11 @@ pub trait Sender: Send + Sync {
     fn presence(&self) -> Option<&dyn PresenceStore> {
         None
     }
+
+    /// The journal behind this connection; `None` if the transport has none, and nothing is kept.
+    fn journal(&self) -> Option<&dyn JournalStore> {
+        None
+    }
 }
 
 /// A message to publish.
@@ -87,6 +97,9 @@ pub struct Message {
     /// The claimed id of the event in it. The store notes right behind the message that the id is published: a process that
     /// ends must not come in between, or another node publishes the event again.
     pub id: Option<Uuid>,
+    /// How much the journal keeps of its audience, this message included: it is numbered, kept and published in one step. Without
+    /// it, or without a [`JournalStore`], it is only published.
+    pub keep: Option<Retention>,
 }
 
 /// What became of a message.
@@ -130,6 +143,8 @@ pub struct Received {
     /// The version of the transition in a room that the message announces, if the transport knows it better than the message:
     /// [`presence::AnnouncementText`] was written before it was known.
     pub version: Option<u64>,
+    /// Its place in the journal, if it is kept.
+    pub position: Option<Position>,
 }
 
 /// The subscriptions of a connection that receives. A change is in force when its future resolves.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     Channel, Entered, Entry, EntryTicket, Event, Histogram, Member, Presence, PresenceCounts, Present, Slot,
     UserId,
+    journal::{JournalFigures, Replay, ReplayQuery},
 };
 
 /// A question, an answer or a notice with more bytes than this does not travel between nodes.
@@ -103,6 +104,21 @@ pub trait Broker: Send + Sync {
     /// broker is part of this process.
     fn round_trips(&self) -> Option<&Histogram> {
         None
+    }
+
+    /// Reads the events that are kept. Every event that is published with [`History::Wanted`] is numbered, kept and delivered in one
+    /// step, so that the order of numbers is the order in which each node delivers.
+    ///
+    /// What is numbered up to [`Replay::present`] was delivered before, or is on its way to this node.
+    ///
+    /// [`History::Wanted`]: crate::history::History::Wanted
+    fn replay(&self, _query: ReplayQuery) -> BoxFuture<'static, Replay> {
+        Box::pin(std::future::ready(Replay::unreachable()))
+    }
+
+    /// Returns what this node knows of the journal.
+    fn journal_figures(&self) -> JournalFigures {
+        JournalFigures::default()
     }
 
     // Presence: counted over all nodes together.

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
-use crate::{BadName, Channel, RawJson, UserId};
+use crate::{BadName, Channel, RawJson, UserId, history::History};
 
 /// The connections that an event is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -81,6 +81,8 @@ pub struct Event {
     pub readers_of: Option<Channel>,
     /// If set, this connection does not receive it.
     pub except: Option<Uuid>,
+    /// Whether it is kept for clients that are away.
+    pub history: History,
 }
 
 /// The sender of an event.
@@ -125,6 +127,7 @@ impl Event {
             private_to: None,
             readers_of: None,
             except: None,
+            history: History::None,
         }
     }
 }

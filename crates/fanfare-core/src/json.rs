@@ -69,6 +69,12 @@ impl RawJson {
         Self(Bytes::from(value.to_string()))
     }
 
+    /// Returns a copy in memory of its own, for values that are kept: a slice keeps all that arrived with it.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// Returns whether it is an object.
     pub fn is_object(&self) -> bool {
         self.0.starts_with(b"{")

@@ -9,7 +9,12 @@ mod tls_files;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use fanfare_cluster::{ClusterBroker, ClusterOptions, embedded::EmbeddedBroker, transport::Transport};
+use fanfare_cluster::{
+    ClusterBroker, ClusterOptions,
+    embedded::EmbeddedBroker,
+    journal::{DEFAULT_MAX_BYTES, MemoryJournal},
+    transport::Transport,
+};
 use fanfare_core::{Broker, Inbound, MAX_CLAIMS, MAX_LISTED_MEMBERS};
 
 /// The longest prefix.
@@ -45,6 +50,8 @@ pub struct BrokerOptions {
     pub max_remembered_ids: usize,
     /// How many members a room may have for their list to be sent to a connection that enters it.
     pub max_listed_members: usize,
+    /// The bytes of history that a broker in the process keeps at most.
+    pub max_history_bytes: usize,
 }
 
 /// The Sentinels that know which server is the master.
@@ -82,6 +89,7 @@ impl Default for BrokerOptions {
             linger: Duration::from_secs(30),
             max_remembered_ids: MAX_CLAIMS,
             max_listed_members: MAX_LISTED_MEMBERS,
+            max_history_bytes: DEFAULT_MAX_BYTES,
         }
     }
 }
@@ -121,7 +129,8 @@ pub fn open(
     let transport: Arc<dyn Transport> = match kind {
         "memory" => {
             let broker = EmbeddedBroker::new(inbound, options.max_remembered_ids, options.max_listed_members);
-            return Ok(Arc::new(broker));
+            let journal = MemoryJournal::new(options.max_history_bytes);
+            return Ok(Arc::new(broker.keeping(journal)));
         }
         "redis" => Arc::new(redis::Redis::new(options)?),
         "nats" => Arc::new(nats::Nats::new(options)?),

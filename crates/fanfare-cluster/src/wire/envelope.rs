@@ -6,7 +6,9 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fanfare_core::{Audience, Channel, Event, MAX_NAME_BYTES, RawJson, RawObject, Sender, UserId, timestamp};
+use fanfare_core::{
+    Audience, Channel, Event, MAX_NAME_BYTES, RawJson, RawObject, Sender, UserId, history::History, timestamp,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -59,6 +61,7 @@ impl Meta {
             private_to: self.private_to,
             readers_of: self.readers_of,
             except: self.except,
+            history: History::None,
         }
     }
 }

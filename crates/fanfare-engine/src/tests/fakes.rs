@@ -8,11 +8,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use fanfare_cluster::embedded::EmbeddedBroker;
+use fanfare_cluster::{embedded::EmbeddedBroker, journal::MemoryJournal};
 use fanfare_core::{
     Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Denial, Entry, Event,
     Identity, Inbound, Interest, MAX_CLAIMS, MAX_LISTED_MEMBERS, Pattern, Present, PublishOptions, Reach,
     Receipt, Slot, SlotScope, UserId,
+    journal::{Replay, ReplayQuery},
     policy::{Action, Authorizer, AuthorizerAnswer, Question},
 };
 use serde_json::Value;
@@ -176,6 +177,10 @@ pub(super) struct FakeBroker {
     slots: Arc<Mutex<HashMap<Slot, usize>>>,
     /// What the node asked for, and whether that is in force.
     interests: Mutex<HashMap<Interest, bool>>,
+    /// What is kept.
+    pub(super) journal: MemoryJournal,
+    /// Whether the journal can be read.
+    pub(super) reads: Gate,
     /// What was published for whom, and whether with a receipt.
     pub(super) published: Mutex<Vec<(Audience, bool)>>,
 }
@@ -184,6 +189,8 @@ impl FakeBroker {
     /// A broker for the node behind `inbound`. Call it where tasks of this thread can be spawned.
     pub(super) fn new(inbound: Arc<dyn Inbound>) -> Arc<Self> {
         let (line, mut jobs) = mpsc::unbounded_channel();
+        let started = tokio::time::Instant::now();
+        let elapsed = move || u64::try_from(started.elapsed().as_millis()).unwrap();
         let broker = Arc::new(Self {
             rooms: EmbeddedBroker::new(inbound.clone(), MAX_CLAIMS, MAX_LISTED_MEMBERS),
             inbound,
@@ -193,6 +200,8 @@ impl FakeBroker {
             carries: Gate::new(true),
             line,
             interests: Mutex::default(),
+            journal: MemoryJournal::with_clock(1 << 20, Arc::new(elapsed)),
+            reads: Gate::new(true),
             published: Mutex::default(),
         });
         let carrier = Arc::clone(&broker);
@@ -258,8 +267,10 @@ impl FakeBroker {
 
     async fn carry(&self, events: Vec<Event>) -> Vec<Receipt> {
         let wanted: Vec<bool> = events.iter().map(|event| self.is_wanted(event)).collect();
-        let picked = events.into_iter().zip(&wanted).filter(|(_, wanted)| **wanted);
-        let delivering = self.inbound.deliver(picked.map(|(event, _)| event).collect());
+        let delivering = self.journal.append(events, |events| {
+            let picked = events.into_iter().zip(&wanted).filter(|(_, wanted)| **wanted);
+            self.inbound.deliver(picked.map(|(event, _)| event).collect())
+        });
         let mut reaches = delivering.await.into_iter();
         let reach = |wanted: &bool| {
             if *wanted {
@@ -342,6 +353,15 @@ impl Broker for FakeBroker {
 
     fn release(&self, _ids: Vec<Uuid>) -> BoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
+    }
+
+    fn replay(&self, query: ReplayQuery) -> BoxFuture<'static, Replay> {
+        // Read now and answered when the test allows it.
+        let (replay, pass) = (self.journal.read(&query), self.reads.pass());
+        Box::pin(async move {
+            pass.await;
+            replay
+        })
     }
 
     fn enter(&self, entry: Entry) {

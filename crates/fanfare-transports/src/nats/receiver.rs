@@ -108,6 +108,7 @@ fn received(names: &Names, message: &ServerMessage) -> Vec<Received> {
         by_all_channels,
         payload,
         version,
+        position: None,
     };
     match presence::announcements(message) {
         None => vec![received(message.payload.clone(), None)],

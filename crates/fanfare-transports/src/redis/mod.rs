@@ -129,6 +129,7 @@ fn received(message: &redis::Msg, names: &Names) -> Received {
         by_all_channels: message.from_pattern(),
         payload: message.get_payload_bytes().to_vec().into(),
         version: None,
+        position: None,
     }
 }
 

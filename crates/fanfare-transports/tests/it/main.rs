@@ -8,6 +8,7 @@ mod events;
 mod failover;
 mod groups;
 mod harness;
+mod history;
 mod ids;
 mod laws;
 mod nats;
@@ -116,6 +117,28 @@ presence_contract! {
         a_node_that_dies_is_forgotten_once_within_ten_seconds,
     ]
     room_lists: [a_list_of_too_many_members_is_left_out]
+}
+
+/// Makes a test of every law for every broker that keeps history.
+macro_rules! history_contract {
+    ($($laws:tt)*) => {
+        on! { history_in_memory, crate::Cluster::Memory, $($laws)* }
+    };
+}
+
+history_contract! {
+    history: [
+        kept_events_are_delivered_with_their_places,
+        what_was_missed_is_read_in_order,
+        what_is_gone_is_not_recovered,
+        what_is_too_old_is_gone_and_who_missed_nothing_is_recovered,
+        strange_cursors_recover_nothing,
+        more_than_the_limit_is_not_replayed,
+        the_newest_are_read_without_a_cursor,
+        history_is_read_page_by_page,
+        all_nodes_number_in_one_order,
+        private_events_keep_whom_they_are_for,
+    ]
 }
 
 #[test]

@@ -1,0 +1,156 @@
+//! What a client asks for that was away, and what it is answered.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use super::Cursor;
+use crate::parse_duration;
+
+/// The event types of the server's own messages about history, which no door accepts.
+pub const RESERVED_TYPES: [&str; 2] = ["resume", "stream.end"];
+
+/// From where on a client wants events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// From now on.
+    Now,
+    /// Everything behind this cursor.
+    Cursor(Cursor),
+    /// Everything behind something that is no cursor.
+    Unknown,
+    /// The newest events, so many of them.
+    Newest(u32),
+    /// The events that are no older than this.
+    Within(Duration),
+}
+
+/// Why a client cannot be given what it missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unrecovered {
+    /// Something behind the cursor is not kept any more, nothing of it is kept, or the broker is away.
+    Expired,
+    /// The cursor is of another journal.
+    Epoch,
+    /// It missed more than one resume may bring.
+    Limit,
+    /// There is no such cursor.
+    Unknown,
+}
+
+/// The answer to a client that asked for what it missed: the resume object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumption {
+    /// From here on the connection misses nothing; `None` if no journal can be reached.
+    pub cursor: Option<Cursor>,
+    /// How many events follow, or why none do.
+    pub replayed: Result<usize, Unrecovered>,
+}
+
+impl Since {
+    /// Reads the `resume` of a client: empty for "from now".
+    pub fn resume(text: &str) -> Self {
+        if text.is_empty() {
+            return Self::Now;
+        }
+        text.parse().map_or(Self::Unknown, Self::Cursor)
+    }
+
+    /// Reads the `rewind` of a client: a number of events, or a duration such as `5m`.
+    pub fn rewind(text: &str) -> Self {
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Self::Newest(text.parse().unwrap_or(u32::MAX)); // more than any limit
+        }
+        parse_duration(text).map_or(Self::Unknown, Self::Within)
+    }
+
+    /// Reads what a client asks for by parameters of these two names; `None` if by neither. `resume` takes precedence.
+    pub fn of(resume: Option<&str>, rewind: Option<&str>) -> Option<Self> {
+        let rewind = || rewind.map(Self::rewind);
+        resume.map(Self::resume).or_else(rewind)
+    }
+}
+
+impl Unrecovered {
+    /// All reasons.
+    pub const ALL: [Self; 4] = [Self::Expired, Self::Epoch, Self::Limit, Self::Unknown];
+
+    /// Returns its name in the resume object and in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Epoch => "epoch",
+            Self::Limit => "limit",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Resumption {
+    /// Returns it as JSON.
+    pub fn json(&self) -> String {
+        // Strings, a number and a boolean under fixed names always serialise.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl Serialize for Resumption {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let cursor = self.cursor.map(|cursor| cursor.to_string()).unwrap_or_default();
+        let mut object = to.serialize_struct("Resumption", 4)?;
+        object.serialize_field("cursor", &cursor)?;
+        object.serialize_field("recovered", &self.replayed.is_ok())?;
+        object.serialize_field("replayed", &self.replayed.unwrap_or(0))?;
+        match self.replayed {
+            Ok(_) => object.skip_field("reason")?,
+            Err(reason) => object.serialize_field("reason", reason.label())?,
+        }
+        object.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Epoch;
+
+    const CURSOR: Cursor = Cursor {
+        epoch: Epoch(1),
+        number: 26,
+    };
+
+    #[test]
+    fn what_clients_ask_for() {
+        for (resume, rewind, expected) in [
+            (None, None, None),
+            (Some(""), None, Some(Since::Now)),
+            (
+                Some("0000000000000001-1a"),
+                Some("5"),
+                Some(Since::Cursor(CURSOR)),
+            ),
+            (Some("gone"), None, Some(Since::Unknown)),
+            (None, Some("20"), Some(Since::Newest(20))),
+            (None, Some("99999999999999999999"), Some(Since::Newest(u32::MAX))),
+            (None, Some("5m"), Some(Since::Within(Duration::from_secs(300)))),
+            (None, Some(""), Some(Since::Unknown)),
+            (None, Some("-1"), Some(Since::Unknown)),
+            (None, Some("many"), Some(Since::Unknown)),
+        ] {
+            assert_eq!(Since::of(resume, rewind), expected, "{resume:?} {rewind:?}");
+        }
+    }
+
+    #[test]
+    fn what_they_are_answered() {
+        let answer = |cursor, replayed| Resumption { cursor, replayed }.json();
+        assert_eq!(
+            answer(Some(CURSOR), Ok(3)),
+            r#"{"cursor":"0000000000000001-1a","recovered":true,"replayed":3}"#
+        );
+        assert_eq!(
+            answer(None, Err(Unrecovered::Expired)),
+            r#"{"cursor":"","recovered":false,"replayed":0,"reason":"expired"}"#
+        );
+    }
+}

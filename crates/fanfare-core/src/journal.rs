@@ -1,0 +1,148 @@
+//! The question to a journal, and its answer.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    Audience, Channel, Event, Pattern, Subscription, UserId,
+    history::{Cursor, Unrecovered},
+};
+
+/// The audiences that a reader asks about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReplayScope {
+    /// Channels by name.
+    pub channels: Vec<Channel>,
+    /// All channels that one of these matches.
+    pub patterns: Vec<Pattern>,
+    /// Events for this user.
+    pub user: Option<UserId>,
+    /// Events for everyone.
+    pub everyone: bool,
+}
+
+/// From where on to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayFrom {
+    /// Nothing, only where the journal is now.
+    Present,
+    /// All events behind the cursor, or none if one of them is gone or there are more than the limit.
+    After(Cursor),
+    /// The newest events, so many of them and at most the limit.
+    Newest(usize),
+    /// The newest events that are no older than this, at most the limit.
+    Within(Duration),
+    /// A page: the first events behind `since`, up to the limit; or, in reverse, the last ones before it, newest first.
+    Page {
+        /// Without it, a page begins at the end.
+        since: Option<Cursor>,
+        /// Newest first.
+        reverse: bool,
+    },
+}
+
+/// What to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayQuery {
+    /// Of whom.
+    pub scope: ReplayScope,
+    /// From where.
+    pub from: ReplayFrom,
+    /// The most events.
+    pub limit: usize,
+}
+
+/// What a journal has.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// Where the journal was when it was read: everything up to here was considered. `None` if it cannot be reached.
+    pub present: Option<Cursor>,
+    /// Why the answer is not complete behind the cursor that was asked with.
+    pub unrecovered: Option<Unrecovered>,
+    /// The events, each with its [`Position`](crate::history::Position), in the order of their numbers; in reverse if the page is. For
+    /// [`ReplayFrom::After`], empty if `unrecovered`.
+    pub events: Vec<Arc<Event>>,
+}
+
+/// What a journal holds, and how it was used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JournalFigures {
+    /// Audiences of which something is known.
+    pub journals: u64,
+    /// Events that are kept.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Events that were dropped before their time, because the memory was needed for newer ones.
+    pub evicted: u64,
+    /// Holes in the numbers that this node has found.
+    pub gaps_found: u64,
+    /// Those of them that it has filled.
+    pub gaps_filled: u64,
+}
+
+/// Returns whether an audience has everything behind number `after`: `top` is its last number, `oldest_prev` the `prev` of its oldest
+/// kept event behind `after`.
+pub fn is_complete(after: u64, top: u64, oldest_prev: Option<u64>) -> bool {
+    top <= after || oldest_prev.is_some_and(|prev| prev <= after)
+}
+
+impl ReplayScope {
+    /// Returns the scope of one audience.
+    pub fn of(audience: &Audience) -> Self {
+        let mut scope = Self::default();
+        match audience {
+            Audience::Everyone => scope.everyone = true,
+            Audience::User(user) => scope.user = Some(user.clone()),
+            Audience::Channel(channel) => scope.channels.push(channel.clone()),
+        }
+        scope
+    }
+
+    /// Adds what a subscription shows, except the events of users, which the caller knows to be shown or not.
+    pub fn add(&mut self, wanted: &Subscription) {
+        match wanted {
+            Subscription::Channel(channel) => self.channels.push(channel.clone()),
+            Subscription::Pattern(pattern) => self.patterns.push(pattern.clone()),
+            Subscription::Personal(_) => {}
+        }
+    }
+
+    /// Returns whether it has no audience.
+    pub fn is_empty(&self) -> bool {
+        self.channels.is_empty() && self.patterns.is_empty() && self.user.is_none() && !self.everyone
+    }
+
+    /// Returns whether it has this audience.
+    pub fn covers(&self, audience: &Audience) -> bool {
+        match audience {
+            Audience::Everyone => self.everyone,
+            Audience::User(user) => self.user.as_ref() == Some(user),
+            Audience::Channel(channel) => self.channels.contains(channel) || self.matches(channel),
+        }
+    }
+
+    /// Returns whether one of its patterns matches the channel.
+    pub fn matches(&self, channel: &Channel) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(channel))
+    }
+
+    /// Returns the audiences that it names, which are all except those that a pattern matches.
+    pub fn named(&self) -> impl Iterator<Item = Audience> {
+        let channels = self.channels.iter().cloned().map(Audience::Channel);
+        let user = self.user.iter().cloned().map(Audience::User);
+        channels
+            .chain(user)
+            .chain(self.everyone.then_some(Audience::Everyone))
+    }
+}
+
+impl Replay {
+    /// Returns the answer of a journal that cannot be reached.
+    pub fn unreachable() -> Self {
+        Self {
+            present: None,
+            unrecovered: Some(Unrecovered::Expired),
+            events: Vec::new(),
+        }
+    }
+}
