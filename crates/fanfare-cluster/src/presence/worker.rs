@@ -298,12 +298,8 @@ impl Worker {
         let mut fenced = Vec::new();
         let mut state = self.shared.presence.state();
         for task in tasks {
-            let result = results.next().flatten();
-            if result == Some(Applied::Fenced) || !fenced.is_empty() {
-                fenced.push(task);
-                continue;
-            }
-            match (task, result) {
+            match (task, results.next().flatten()) {
+                (task, Some(Applied::Fenced)) => fenced.push(task),
                 (Task::Member(change), Some(Applied::Room { transition, members })) => {
                     if change.change == Transition::Joined {
                         count(&self.shared.presence.counters.entered, 1);

@@ -172,7 +172,8 @@ impl Change {
 /// The result of a [`Change`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Applied {
-    /// The lease's term is over by the store's clock: nothing was changed or published.
+    /// Nothing was changed or published, nor by later changes of the same record: the lease's term is over by the store's clock, or
+    /// other nodes come before this one again and again. The change is to be tried again.
     Fenced,
     /// A room's record was changed.
     Room {

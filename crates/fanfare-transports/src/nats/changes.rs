@@ -141,7 +141,7 @@ impl Group<'_> {
         self.is_held = true;
     }
 
-    /// The lease's term is over before the changes were made.
+    /// The changes are not made: the lease's term is over, or other nodes came before.
     pub(super) fn fence(&mut self, all: &mut [Option<Applied>]) {
         self.is_done = true;
         for (at, _) in &self.changes {

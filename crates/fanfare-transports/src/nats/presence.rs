@@ -1,4 +1,5 @@
-//! Presence in JetStream: each room, each slot, and all leases together are a key of one bucket, changed by comparing numbers.
+//! Presence in JetStream: each room, each slot and each lease is a key of one bucket, changed by comparing numbers. One more key lists
+//! the leases; it changes when a node comes or goes.
 //!
 //! A room's announcements are headers of the very message that changes its record. The bucket republishes the headers on the
 //! room's channel, in the order of the changes. An index entry is a key for each record that a lease may hold something in.
@@ -27,12 +28,12 @@ use super::{
     names::Names,
     protocol::ServerMessage,
     questions::{Questions, Request, Unanswered, note},
-    records::{Leases, Room, millis},
+    records::{Leases, Room, lease_names, millis, write_lease_names},
 };
 
 /// What the bucket is called; the prefix stands before it.
 const BUCKET: &str = "fanfare-presence";
-/// The key of all leases.
+/// The key that lists the leases.
 const LEASES: &str = "leases";
 /// When the bucket was made, in microseconds: versions begin there, so that they grow though a bucket is made anew.
 const EPOCH: &str = "Fanfare-Epoch";
@@ -40,12 +41,8 @@ const EPOCH: &str = "Fanfare-Epoch";
 const CHANGES: usize = 256;
 /// The versions of one message.
 const VERSIONS: u64 = 1024;
-/// How long a change is tried again that another node came before. A count would not do: a slow node loses every round against
-/// one that changes the same record all the time. It is no limit of the operator's: the lease that the change stands under, which lasts
-/// five seconds on every node, bounds it.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// A change that was tried for so long hardly waits between two attempts: newer ones let it go first.
-const OLD: Duration = Duration::from_millis(500);
+/// How long a change is tried again that other nodes come before, until the caller is asked to try it again later.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The bucket on one connection, and what is known of it.
 pub(super) struct Presence {
@@ -77,9 +74,9 @@ impl Presence {
 impl PresenceStore for Presence {
     fn renew(&self, lease: Lease) -> BoxFuture<'_, Stored<Option<Renewal>>> {
         Box::pin(async move {
-            let renewal = self.change_leases(|leases, now| leases.renew(lease, now)).await;
+            let renewal = self.renew_lease(lease).await;
             self.remove_empty_records().await;
-            stored(renewal.map(|renewal| Some(self.believed(renewal))))
+            stored(renewal.map(Some))
         })
     }
 
@@ -116,10 +113,8 @@ impl PresenceStore for Presence {
 
     fn claim_cleaning(&self, dead: LeaseId, cleaner: LeaseId) -> BoxFuture<'_, Stored<bool>> {
         Box::pin(async move {
-            stored(
-                self.change_leases(|leases, now| leases.claim(dead, cleaner, now))
-                    .await,
-            )
+            let claim = self.change_lease(dead, move |leases, now| leases.claim(dead, cleaner, now));
+            stored(claim.await)
         })
     }
 
@@ -137,15 +132,21 @@ impl PresenceStore for Presence {
 
     fn forget(&self, id: LeaseId, cleaned: bool) -> BoxFuture<'_, Stored<()>> {
         Box::pin(async move {
-            stored(
-                self.change_leases(|leases, now| leases.forget(id, cleaned, now))
-                    .await,
-            )
+            let forgotten = self.change_lease(id, move |leases, now| leases.forget(id, cleaned, now));
+            stored(match forgotten.await {
+                Ok(()) if !cleaned => self.list_lease(id, false).await,
+                result => result,
+            })
         })
     }
 
     fn expire(&self, id: LeaseId) -> BoxFuture<'_, Stored<()>> {
-        Box::pin(async move { stored(self.change_leases(|leases, _| leases.expire(id)).await) })
+        Box::pin(async move {
+            stored(match self.change_lease(id, move |leases, _| leases.expire(id)).await {
+                Ok(()) => self.list_lease(id, true).await,
+                result => result,
+            })
+        })
     }
 }
 
@@ -190,41 +191,101 @@ impl Presence {
         found.collect()
     }
 
-    /// Changes the leases, again and again until no other node came before.
-    async fn change_leases<T>(&self, change: impl Fn(&mut Leases, u64) -> T) -> Result<T, Unanswered> {
-        self.epoch().await?;
+    /// Changes the value of `key`, again and again until no other node came before.
+    async fn change_key<T>(
+        &self,
+        key: &str,
+        change: impl Fn(&[u8]) -> (Vec<u8>, T),
+    ) -> Result<T, Unanswered> {
         let mut attempts = Attempts::default();
         loop {
-            let found = self
-                .get(&[LEASES.to_owned()])
-                .await
-                .pop()
-                .unwrap_or(Err(Unanswered::Lost))?;
-            let (value, sequence) = found.unwrap_or_default();
-            let mut leases = Leases::read(&value);
-            let result = change(&mut leases, self.server_time().await?);
-            let changed = leases.write();
+            let found = self.get(&[key.to_owned()]).await.pop();
+            let (value, sequence) = found.unwrap_or(Err(Unanswered::Lost))?.unwrap_or_default();
+            let (changed, result) = change(&value);
             if changed == value {
                 return Ok(result);
             }
-            let put = self.bucket.put(LEASES, changed.into(), Some(sequence));
-            if let jetstream::ChangeResult::Stored(_) = jetstream::change(self.questions.ask_one(put).await)?
+            let is_empty = changed.is_empty();
+            let put = self.bucket.put(key, changed.into(), Some(sequence));
+            if let jetstream::ChangeResult::Stored(sequence) =
+                jetstream::change(self.questions.ask_one(put).await)?
             {
+                if is_empty {
+                    self.empty.add(sequence);
+                }
                 return Ok(result);
             }
-            attempts.pause().await?;
+            attempts.pause().await;
         }
     }
 
-    /// Right after this connection was opened, other nodes may not have had the time to renew their leases: the server was away.
-    fn believed(&self, renewal: Renewal) -> Renewal {
-        match renewal {
-            Renewal::Renewed { until, .. } if self.opened.elapsed() < LEASE_LIFETIME => Renewal::Renewed {
-                until,
-                expired: Vec::new(),
-            },
-            other => other,
+    /// Changes the lease `id`, which is alone in its key: its node and a cleaner are all that ever change it.
+    async fn change_lease<T>(
+        &self,
+        id: LeaseId,
+        change: impl Fn(&mut Leases, u64) -> T,
+    ) -> Result<T, Unanswered> {
+        self.epoch().await?;
+        let now = self.server_time().await?;
+        let change = |value: &[u8]| {
+            let mut leases = Leases::read(value);
+            let result = change(&mut leases, now);
+            (leases.write(), result)
+        };
+        self.change_key(&lease_key(id), change).await
+    }
+
+    /// Adds `id` to the list of leases, or removes it.
+    async fn list_lease(&self, id: LeaseId, is_there: bool) -> Result<(), Unanswered> {
+        let change = |value: &[u8]| {
+            let mut leases = lease_names(value);
+            leases.retain(|lease| *lease != id);
+            leases.extend(is_there.then_some(id));
+            (write_lease_names(&leases), ())
+        };
+        self.change_key(LEASES, change).await
+    }
+
+    async fn renew_lease(&self, lease: Lease) -> Result<Renewal, Unanswered> {
+        let renewed = self.change_lease(lease.id, |leases, now| leases.renew(lease, now));
+        let until = match renewed.await? {
+            Ok(until) => until,
+            Err(gone) => return Ok(gone),
+        };
+        if lease.until == 0 {
+            self.list_lease(lease.id, true).await?;
         }
+        // The lease is renewed, whether or not the others can be read.
+        let mut expired = self.expired_leases(lease.id).await.unwrap_or_default();
+        // Right after this connection was opened, other nodes may not have had the time to renew theirs: the server was away.
+        if self.opened.elapsed() < LEASE_LIFETIME {
+            expired.clear();
+        }
+        Ok(Renewal::Renewed { until, expired })
+    }
+
+    /// The leases besides `own` that a cleaner may claim. Forgets those that were cleaned long ago.
+    async fn expired_leases(&self, own: LeaseId) -> Result<Vec<LeaseId>, Unanswered> {
+        let listed = self.get(&[LEASES.to_owned()]).await.pop();
+        let (list, _) = listed.unwrap_or(Err(Unanswered::Lost))?.unwrap_or_default();
+        let mut others = lease_names(&list);
+        others.retain(|lease| *lease != own);
+        let keys: Vec<String> = others.iter().map(|lease| lease_key(*lease)).collect();
+        let mut values = Vec::new();
+        for found in self.get(&keys).await {
+            values.extend_from_slice(&found?.unwrap_or_default().0);
+        }
+        let (leases, now) = (Leases::read(&values), self.server_time().await?);
+        for id in others.into_iter().filter(|id| leases.may_forget(*id, now)) {
+            self.change_lease(id, |leases, now| {
+                if leases.may_forget(id, now) {
+                    leases.forget(id, false, now);
+                }
+            })
+            .await?;
+            self.list_lease(id, false).await?;
+        }
+        Ok(leases.expired(now))
     }
 
     /// Removes the records that have been empty for long; each that was changed meanwhile is not there under its number.
@@ -292,6 +353,10 @@ impl Presence {
     }
 }
 
+fn lease_key(id: LeaseId) -> String {
+    format!("l.{id}")
+}
+
 /// What arrived on a room's channel by the bucket: its announcements, and the version of each. `None` for a message of another
 /// origin.
 pub(super) fn announcements(message: &ServerMessage) -> Option<Vec<(Bytes, u64)>> {
@@ -327,36 +392,37 @@ fn stored<T: Default>(result: Result<T, Unanswered>) -> Stored<T> {
     stored.map(|()| value)
 }
 
-/// The attempts to make a change that another node came before.
+/// The attempts to make a change that other nodes come before.
 struct Attempts {
-    since: Instant,
+    first: Instant,
+    last: Instant,
     count: u32,
 }
 
 impl Default for Attempts {
     fn default() -> Self {
+        let now = Instant::now();
         Self {
-            since: Instant::now(),
+            first: now,
+            last: now,
             count: 0,
         }
     }
 }
 
 impl Attempts {
-    /// Lets other nodes go first for a moment.
-    ///
-    /// # Errors
-    /// When they have come before for too long.
-    async fn pause(&mut self) -> Result<(), Unanswered> {
-        if self.since.elapsed() > PATIENCE {
-            let reason = "other nodes change the same records of presence too often";
-            return Err(Unanswered::Refused(reason.to_owned()));
-        }
-        let is_old = self.since.elapsed() > OLD;
-        let most = if is_old { 2 } else { 1 << self.count.min(6) };
+    /// Whether the change has been tried for long enough.
+    fn are_over(&self) -> bool {
+        self.first.elapsed() > PATIENCE
+    }
+
+    /// Lets other nodes go first. One of all attempts that are made at once succeeds, so a node waits by the time that its attempt
+    /// took: after a fixed time, most of what a slow server does would be in vain.
+    async fn pause(&mut self) {
+        let part = uuid::Uuid::new_v4().as_u128() % 1024;
+        let longest = self.last.elapsed() * (1 << self.count.min(2));
+        tokio::time::sleep(longest / 1024 * u32::try_from(part).unwrap_or(0)).await;
         self.count += 1;
-        let part = uuid::Uuid::new_v4().as_u128() % most;
-        tokio::time::sleep(Duration::from_millis(u64::try_from(part).unwrap_or(0))).await;
-        Ok(())
+        self.last = Instant::now();
     }
 }

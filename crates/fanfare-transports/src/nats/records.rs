@@ -1,7 +1,7 @@
 //! The records of presence as JetStream keeps them, and how changes change them. Nothing here does I/O.
 //!
 //! A room is one key, whose value has a line for each holder of each user, in the order in which they entered; a slot is one key
-//! with a line for each lease; all leases are one key. Lines that no node wrote are ignored, and gone with the next change.
+//! with a line for each lease; a lease is one key with one line. Lines that no node wrote are ignored, and gone with the next change.
 
 use std::{collections::HashMap, fmt::Write as _, str::FromStr, time::Duration};
 
@@ -34,7 +34,7 @@ struct Holder {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Places(Vec<(LeaseId, u32)>);
 
-/// All leases.
+/// Leases: the one of a key, or those of several keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Leases(Vec<(LeaseId, LeaseState)>);
 
@@ -216,30 +216,36 @@ impl Leases {
         value.into_bytes()
     }
 
-    /// Takes or renews `lease` at `now`, and forgets what was cleaned long ago.
-    pub(super) fn renew(&mut self, lease: Lease, now: u64) -> Renewal {
+    /// Takes or renews `lease` at `now`. Returns the new end of its term.
+    ///
+    /// # Errors
+    /// When the lease is over, and whether it was cleaned.
+    pub(super) fn renew(&mut self, lease: Lease, now: u64) -> Result<u64, Renewal> {
         match self.state(lease.id) {
             Some(LeaseState::Cleaning { .. } | LeaseState::Cleaned { .. }) => {
-                return Renewal::Gone { cleaned: true };
+                return Err(Renewal::Gone { cleaned: true });
             }
             Some(LeaseState::Live { until }) if until >= lease.until => {}
             None if lease.until == 0 => {}
-            _ => return Renewal::Gone { cleaned: false },
+            _ => return Err(Renewal::Gone { cleaned: false }),
         }
         // Never earlier than before, should the server's clock be set back.
         let until = (now + millis(LEASE_LIFETIME)).max(lease.until + 1);
         self.set(lease.id, Some(LeaseState::Live { until }));
-        self.0.retain(
-            |(_, state)| !matches!(state, LeaseState::Cleaned { since } if since + millis(CLEANED_MEMORY) < now),
-        );
-        let expired = self
-            .0
-            .iter()
-            .filter(|(id, state)| *id != lease.id && state.is_over(now));
-        Renewal::Renewed {
-            until,
-            expired: expired.map(|(id, _)| *id).collect(),
-        }
+        Ok(until)
+    }
+
+    /// Those that a cleaner may claim.
+    pub(super) fn expired(&self, now: u64) -> Vec<LeaseId> {
+        let over = self.0.iter().filter(|(_, state)| state.is_over(now));
+        over.map(|(id, _)| *id).collect()
+    }
+
+    /// Whether `id` is not there, or was cleaned so long ago that it need not be remembered.
+    pub(super) fn may_forget(&self, id: LeaseId, now: u64) -> bool {
+        self.state(id).is_none_or(
+            |state| matches!(state, LeaseState::Cleaned { since } if since + millis(CLEANED_MEMORY) < now),
+        )
     }
 
     /// `cleaner` claims the cleaning of `dead` at `now`. Returns whether it has it.
@@ -315,6 +321,17 @@ impl FromStr for LeaseState {
 
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The names in a list of leases.
+pub(super) fn lease_names(value: &[u8]) -> Vec<LeaseId> {
+    lines(value).filter_map(|line| line.parse().ok()).collect()
+}
+
+/// A list of leases.
+pub(super) fn write_lease_names(leases: &[LeaseId]) -> Vec<u8> {
+    let lines: String = leases.iter().map(|lease| format!("{lease}\n")).collect();
+    lines.into_bytes()
 }
 
 fn lines(value: &[u8]) -> impl Iterator<Item = &str> {
@@ -402,48 +419,32 @@ mod tests {
     fn leases_live_are_cleaned_and_forgotten() {
         let mut leases = Leases::default();
         let lease = |id, until| Lease { id, until };
-        let renewed = |until, expired: &[LeaseId]| Renewal::Renewed {
-            until,
-            expired: expired.to_vec(),
-        };
-        assert_eq!(leases.renew(lease(A, 0), 1000), renewed(6000, &[]));
-        assert_eq!(leases.renew(lease(B, 0), 1000), renewed(6000, &[]));
-        assert_eq!(leases.renew(lease(A, 6000), 2000), renewed(7000, &[]));
-        assert_eq!(
-            leases.renew(lease(A, 8000), 2000),
-            Renewal::Gone { cleaned: false }
-        );
-        assert_eq!(
-            leases.renew(lease(LeaseId(9), 5), 2000),
-            Renewal::Gone { cleaned: false }
-        );
+        let gone = |cleaned| Err(Renewal::Gone { cleaned });
+        assert_eq!(leases.renew(lease(A, 0), 1000), Ok(6000));
+        assert_eq!(leases.renew(lease(B, 0), 1000), Ok(6000));
+        assert_eq!(leases.renew(lease(A, 6000), 2000), Ok(7000));
+        assert_eq!(leases.renew(lease(A, 8000), 2000), gone(false));
+        assert_eq!(leases.renew(lease(LeaseId(9), 5), 2000), gone(false));
         assert!(!leases.claim(B, A, 7000));
-        assert_eq!(leases.renew(lease(A, 7000), 7001), renewed(12_001, &[B]));
+        assert_eq!((leases.expired(7000), leases.expired(7001)), (vec![], vec![B]));
         assert!(leases.claim(B, A, 7001));
         assert!(leases.claim(B, A, 7002), "it has it");
         assert!(!leases.claim(B, LeaseId(3), 12_000));
         assert!(leases.claim(B, LeaseId(3), 13_003), "the cleaner is gone");
         assert_eq!(Leases::read(&leases.write()), leases);
-        assert_eq!(
-            leases.renew(lease(B, 6000), 6003),
-            Renewal::Gone { cleaned: true }
-        );
+        assert_eq!(leases.renew(lease(B, 6000), 6003), gone(true));
         leases.expire(B);
-        assert_eq!(
-            leases.renew(lease(B, 6000), 6003),
-            Renewal::Gone { cleaned: true }
-        );
+        assert_eq!(leases.renew(lease(B, 6000), 6003), gone(true));
         leases.forget(B, true, 12_000);
-        assert_eq!(
-            leases.renew(lease(B, 6000), 12_000),
-            Renewal::Gone { cleaned: true }
-        );
+        assert_eq!(leases.renew(lease(B, 6000), 12_000), gone(true));
         assert!(!leases.claim(B, A, 99_000));
-        leases.renew(lease(A, 12_001), 12_001 + millis(CLEANED_MEMORY));
-        assert_eq!(leases.state(B), None);
-        leases.expire(B);
-        assert!(leases.claim(B, A, 1001));
-        leases.forget(B, false, 1);
-        assert_eq!(leases.state(B), None);
+        let memory = millis(CLEANED_MEMORY);
+        assert!(!leases.may_forget(B, 12_000 + memory) && leases.may_forget(B, 12_001 + memory));
+        assert!(!leases.may_forget(A, u64::MAX) && leases.may_forget(LeaseId(9), 0));
+        leases.expire(A);
+        assert!(leases.claim(A, B, 1001));
+        leases.forget(A, false, 1);
+        assert_eq!(leases.state(A), None);
+        assert_eq!(lease_names(&write_lease_names(&[A, B])), [A, B]);
     }
 }

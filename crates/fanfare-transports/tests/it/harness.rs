@@ -383,6 +383,6 @@ pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> b
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    let result = tokio::time::timeout(Duration::from_secs(20), wait).await;
-    assert!(result.is_ok(), "not within 20 seconds: {what}");
+    let result = tokio::time::timeout(Duration::from_secs(60), wait).await;
+    assert!(result.is_ok(), "not within 60 seconds: {what}");
 }

@@ -48,7 +48,7 @@ impl State {
         tasks
     }
 
-    /// The store's clock says that the lease is over: `tasks` are tried again later.
+    /// The store has not made the changes of `tasks`, which are tried again.
     pub(in crate::presence) fn put_back(&mut self, tasks: Vec<Task>) {
         if !self.connected {
             for task in tasks {

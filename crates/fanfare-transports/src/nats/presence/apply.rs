@@ -71,10 +71,12 @@ impl Presence {
             if groups.values().all(|group| group.is_done) {
                 break;
             }
-            if let Err(error) = attempts.pause().await {
-                all.refused = Some(error.reason());
+            if attempts.are_over() {
+                let open = groups.values_mut().filter(|group| !group.is_done);
+                open.for_each(|group| group.fence(&mut all.value[start..]));
                 break;
             }
+            attempts.pause().await;
         }
         let unheld = groups.iter().filter(|(_, group)| group.is_done && !group.is_held);
         self.remove(&unheld.map(|(key, _)| index(key)).collect::<Vec<_>>())
