@@ -10,7 +10,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{Shared, local, messages::NodeMessage, transport::Subject};
+use crate::{local, messages::NodeMessage, node::Node, transport::Subject};
 
 /// Questions that are answered at once.
 const ANSWERING: usize = 64;
@@ -21,6 +21,7 @@ const WAITING_KIB: usize = 64 << 10;
 
 /// Where questions arrive.
 pub(crate) struct Answers {
+    node: Arc<Node>,
     queue: mpsc::Sender<Ask>,
     room: Arc<Semaphore>,
 }
@@ -35,10 +36,10 @@ pub(crate) struct Ask {
 }
 
 impl Answers {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Ask>) {
+    pub(crate) fn new(node: Arc<Node>) -> (Self, mpsc::Receiver<Ask>) {
         let (queue, waiting) = mpsc::channel(WAITING);
         let room = Arc::new(Semaphore::new(WAITING_KIB));
-        (Self { queue, room }, waiting)
+        (Self { node, queue, room }, waiting)
     }
 
     /// Enqueues a question of `node`, if there is room for it; else that node waits in vain, as it would for a slow one.
@@ -57,13 +58,13 @@ impl Answers {
 }
 
 /// Answers the questions that arrive, until the broker is dropped.
-pub(crate) async fn run(shared: Arc<Shared>, mut asks: mpsc::Receiver<Ask>) {
+pub(crate) async fn run(answers: Arc<Answers>, mut asks: mpsc::Receiver<Ask>) {
     // Dropped with this task, it ends those under way.
     let mut answering = JoinSet::new();
     loop {
         tokio::select! {
             Some(ask) = asks.recv(), if answering.len() < ANSWERING => {
-                answering.spawn(answer(Arc::clone(&shared), ask));
+                answering.spawn(answer(Arc::clone(&answers.node), ask));
             }
             Some(_) = answering.join_next() => {}
             else => return,
@@ -71,18 +72,18 @@ pub(crate) async fn run(shared: Arc<Shared>, mut asks: mpsc::Receiver<Ask>) {
     }
 }
 
-async fn answer(shared: Arc<Shared>, ask: Ask) {
+async fn answer(node: Arc<Node>, ask: Ask) {
     if ask.since.elapsed() >= ANSWER_PATIENCE {
         // Its node does not wait any more.
         return;
     }
-    let (node, token) = (shared.node_id.clone(), ask.token);
-    let answer = local::answer(&*shared.inbound, ask.question).await;
+    let (id, token) = (node.id.clone(), ask.token);
+    let answer = local::answer(&*node.inbound, ask.question).await;
     let message = match answer {
-        Some(_) => NodeMessage::Answer { node, token },
-        None => NodeMessage::Unanswered { node, token },
+        Some(_) => NodeMessage::Answer { node: id, token },
+        None => NodeMessage::Unanswered { node: id, token },
     };
     // If that fails, the other node waits in vain.
     let message = message.to(Subject::Node(ask.node), answer.as_deref());
-    let _ = shared.link.publish_large(message).await;
+    let _ = node.link.publish_large(message).await;
 }

@@ -9,12 +9,12 @@
 //! of one that did not count does.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex,
     atomic::{AtomicBool, Ordering},
 };
 
 use ahash::{AHashMap, RandomState};
-use fanfare_core::{Audience, Channel};
+use fanfare_core::{Audience, Channel, locked};
 use tokio::sync::oneshot;
 
 /// What one receiving connection takes channels' events from.
@@ -70,7 +70,7 @@ impl ChannelSource {
     }
 
     fn counts_meanwhile(&self, is_counting: bool, channel: &Channel, payload: &[u8]) -> bool {
-        let mut change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut change = locked(&self.change);
         let Some(change) = &mut *change else {
             return is_counting;
         };
@@ -97,7 +97,7 @@ impl ChannelSource {
     /// Both kinds are in force. At `mark` the other kind begins to count; the receiver resolves then.
     pub(crate) fn change_at(&self, mark: u64, by_all_channels: bool) -> oneshot::Receiver<()> {
         let (done, changed) = oneshot::channel();
-        *self.change.lock().unwrap_or_else(PoisonError::into_inner) = Some(SourceChange {
+        *locked(&self.change) = Some(SourceChange {
             mark,
             by_all_channels,
             done: Some(done),
@@ -110,7 +110,7 @@ impl ChannelSource {
 
     /// `mark` has arrived.
     pub(crate) fn marked(&self, mark: u64) {
-        let mut change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut change = locked(&self.change);
         if let Some(change) = &mut *change
             && change.mark == mark
             && let Some(done) = change.done.take()
@@ -124,7 +124,7 @@ impl ChannelSource {
     /// Only the kind that counts is in force.
     pub(crate) fn changed(&self) {
         self.is_changing.store(false, Ordering::Relaxed);
-        *self.change.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *locked(&self.change) = None;
     }
 }
 

@@ -1,20 +1,13 @@
-//! The one queue through which everything for this node passes, and the task that empties it.
+//! The one queue through which everything for this node passes.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-use ahash::AHashMap;
 use bytes::Bytes;
-use fanfare_core::{BoxFuture, Channel, Entered, EntryTicket, Event, Member, Presence, Reach};
-use futures_util::future::join_all;
+use fanfare_core::{Channel, Entered, EntryTicket, Event, Member, Presence};
 use tokio::sync::{Notify, mpsc};
-
-use crate::{
-    Shared, local,
-    messages::{NodeMessage, Reached},
-};
 
 /// Items delivered at once.
 const BATCH: usize = 256;
@@ -49,7 +42,8 @@ pub(crate) enum ReplyTo {
 }
 
 impl Item {
-    fn cost(&self) -> usize {
+    /// How many bytes of the backlog it takes.
+    pub(crate) fn cost(&self) -> usize {
         match self {
             Self::Event(event, _) => cost(event),
             Self::Notice(notice) => notice.len() + ITEM_OVERHEAD,
@@ -138,103 +132,20 @@ impl Deliveries {
     }
 }
 
-#[cfg(test)]
 impl Queue {
+    /// Waits for items and takes some. Returns `false` when no more will come.
+    pub(crate) async fn take(&mut self, items: &mut Vec<Item>) -> bool {
+        self.items.recv_many(items, BATCH).await > 0
+    }
+
+    /// Items of this cost were delivered.
+    pub(crate) fn delivered(&self, cost: usize) {
+        self.backlog.give_back(cost);
+    }
+
     /// What waits first.
+    #[cfg(test)]
     pub(crate) fn next(&mut self) -> Option<Item> {
         self.items.try_recv().ok()
-    }
-}
-
-/// Empties the queue, in order.
-pub(crate) async fn run(shared: Arc<Shared>, mut queue: Queue) {
-    let mut items = Vec::with_capacity(BATCH);
-    while queue.items.recv_many(&mut items, BATCH).await > 0 {
-        let cost = items.iter().map(Item::cost).sum();
-        deliver(&shared, &mut items).await;
-        queue.backlog.give_back(cost);
-    }
-}
-
-/// Events that are delivered in one call, and where the reach of each goes.
-#[derive(Default)]
-struct PlacedItems {
-    events: Vec<Event>,
-    replies: Vec<ReplyTo>,
-    /// The calls so far.
-    placed: Vec<BoxFuture<'static, Vec<Reach>>>,
-}
-
-impl PlacedItems {
-    fn push(&mut self, event: Event, reply: ReplyTo) {
-        self.events.push(event);
-        self.replies.push(reply);
-    }
-
-    /// Delivers the events so far: what follows comes after them.
-    fn place(&mut self, shared: &Shared) {
-        if !self.events.is_empty() {
-            let events = std::mem::take(&mut self.events);
-            self.placed.push(shared.inbound.deliver(events));
-        }
-    }
-}
-
-async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
-    let mut batch = PlacedItems::default();
-    let (mut flushes, mut probes) = (Vec::new(), Vec::new());
-    for item in items.drain(..) {
-        match item {
-            Item::Event(event, reply) => batch.push(event, reply),
-            Item::Announce(change, room, member) => {
-                let event = local::announcement(&*shared.inbound, change, &room, &member);
-                if let Some(event) = event {
-                    batch.push(event, ReplyTo::Dropped);
-                }
-            }
-            Item::Entered(ticket, entered) => {
-                batch.place(shared);
-                local::entered(&*shared.inbound, ticket, entered);
-            }
-            Item::Flush { node, token } => flushes.push((node, token)),
-            Item::Probe(nonce) => probes.push(nonce),
-            // Before the events: there is no order between them, and a session that ended should receive no more.
-            Item::Notice(notice) => local::notify(&*shared.inbound, notice),
-        }
-    }
-    batch.place(shared);
-    let PlacedItems { replies, placed, .. } = batch;
-    if !placed.is_empty() {
-        let reaches = join_all(placed).await.into_iter().flatten();
-        let mut own = Vec::new();
-        let mut others: AHashMap<Box<str>, Vec<Reached>> = AHashMap::new();
-        for (reply, reach) in replies.into_iter().zip(reaches) {
-            match reply {
-                ReplyTo::Dropped => {}
-                ReplyTo::Own(number) => own.push((number, reach)),
-                ReplyTo::Node(node, number) => {
-                    others.entry(node).or_default().push(Reached::new(number, reach));
-                }
-            }
-        }
-        shared.receipts.delivered(&own);
-        for (node, reached) in others {
-            shared.send_to(&node, NodeMessage::Reach(reached));
-        }
-    }
-    // After the answers above: that is what the asking node relies on.
-    for (node, token) in flushes {
-        if *node == *shared.node_id {
-            shared.flushed(token, &node);
-        } else {
-            let reply = NodeMessage::Flushed {
-                node: shared.node_id.clone(),
-                token,
-            };
-            shared.send_to(&node, reply);
-        }
-    }
-    for nonce in probes {
-        shared.probe_passed(nonce);
     }
 }

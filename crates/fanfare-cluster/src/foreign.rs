@@ -20,9 +20,8 @@ use fanfare_core::Event;
 use tokio::sync::mpsc;
 
 use crate::{
-    Shared,
     deliveries::{Deliveries, Item, ReplyTo},
-    ids,
+    ids::Ids,
     transport::ReceivedId,
 };
 
@@ -99,27 +98,27 @@ impl Foreign {
 }
 
 /// Moves what waits to the delivery queue, in order and without repeats.
-pub(crate) async fn run(shared: Arc<Shared>, mut waiting: WaitingPublications) {
+pub(crate) async fn run(foreign: Arc<Foreign>, ids: Arc<Ids>, mut waiting: WaitingPublications) {
     while let Some(publication) = waiting.recv().await {
-        let mut ids: Vec<ReceivedId> = publication.ids().collect();
+        let mut named: Vec<ReceivedId> = publication.ids().collect();
         let mut batch = vec![publication];
-        while ids.len() < BATCH
+        while named.len() < BATCH
             && let Ok(publication) = waiting.try_recv()
         {
-            ids.extend(publication.ids());
+            named.extend(publication.ids());
             batch.push(publication);
         }
-        let mut are_new = ids::claim_together(&shared, &ids).await.into_iter();
+        let mut are_new = ids.claim_together(&named).await.into_iter();
         let count = batch.len();
         for mut publication in batch {
-            shared.deliveries.unexpect(&publication.events);
+            foreign.deliveries.unexpect(&publication.events);
             publication
                 .events
                 .retain(|event| !event.named || are_new.next() == Some(true));
-            shared.foreign.deliver(publication.events);
+            foreign.deliver(publication.events);
         }
         // Only after the delivery queue has them: an event that finds nothing waiting may go straight there.
-        shared.foreign.count.fetch_sub(count, Ordering::Release);
+        foreign.count.fetch_sub(count, Ordering::Release);
     }
 }
 

@@ -4,14 +4,14 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use ahash::RandomState;
-use fanfare_core::{CLAIM_LIFETIME, Claim, Reach, Receipt, RememberedIds};
+use fanfare_core::{CLAIM_LIFETIME, Claim, Reach, Receipt, RememberedIds, locked};
 use hashlink::LinkedHashMap;
 use uuid::Uuid;
 
@@ -140,7 +140,7 @@ impl IdMemory {
     pub(crate) fn count(&self) -> RememberedIds {
         let now_ms = self.now_ms();
         let held = self.stripes.iter().map(|stripe| {
-            let mut stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut stripe = locked(stripe);
             expire(&mut stripe, now_ms, EXPIRED_PER_COUNT);
             stripe.len() as u64
         });
@@ -162,7 +162,7 @@ impl IdMemory {
     fn stripe(&self, id: Uuid) -> MutexGuard<'_, Stripe> {
         let hash = usize::try_from(self.hasher.hash_one(id) & 0xff).unwrap_or(0);
         let stripe = &self.stripes[hash % self.stripes.len()];
-        stripe.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(stripe)
     }
 
     fn now_ms(&self) -> u64 {

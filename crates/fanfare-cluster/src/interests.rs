@@ -2,6 +2,7 @@
 
 use ahash::AHashMap;
 use fanfare_core::{Audience, Interest};
+use tokio::sync::oneshot;
 
 /// The number of a request to subscribe; a later request for the same has another number.
 pub(crate) type Ticket = u64;
@@ -23,6 +24,14 @@ struct WantedInterest {
     ticket: Ticket,
     /// The connection on which it was confirmed; 0 for none.
     confirmed_on: u64,
+}
+
+/// A change of what this node is subscribed to.
+pub(crate) enum Command {
+    /// Subscribe, and report when that is in force.
+    Subscribe(Interest, Ticket, oneshot::Sender<()>),
+    /// Unsubscribe.
+    Unsubscribe(Interest),
 }
 
 /// Whether an event that is published now comes back to this node.

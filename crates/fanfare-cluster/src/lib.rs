@@ -15,6 +15,7 @@ mod answers;
 mod backoff;
 mod broker;
 mod channel_source;
+mod deliverer;
 mod deliveries;
 pub mod embedded;
 mod foreign;
@@ -29,16 +30,21 @@ mod local;
 mod local_presence;
 mod local_rooms;
 mod messages;
+mod node;
 mod notices;
+mod outbox;
 mod peers;
 mod presence;
+mod probes;
 mod publisher;
 mod questions;
 mod receipts;
 mod receiver;
 mod recent;
 mod replays;
+mod reports;
 mod requests;
+mod shared;
 mod status;
 mod subscriptions;
 #[cfg(test)]
@@ -48,8 +54,8 @@ pub mod wire;
 
 use std::time::Duration;
 
-use broker::Shared;
-pub use broker::{ClusterBroker, ClusterOptions};
+pub use broker::ClusterBroker;
+pub use shared::ClusterOptions;
 
 /// How long a transport may take to answer anything.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,17 +1,14 @@
 //! The connection that publishes: opened, checked, and opened again for ever.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    ANSWER_TIMEOUT, Shared,
+    ANSWER_TIMEOUT,
     backoff::Backoff,
-    status::Side,
-    transport::{Message, PublishError, Published, Sender, Subject},
+    status::{Side, Status},
+    transport::{Message, PublishError, Published, Sender, Transport},
 };
 
 /// Between two checks of a connection.
@@ -21,16 +18,14 @@ const BULK_KIB: u32 = 1024;
 
 /// The publishing connection, if there is one now.
 pub(crate) struct Link {
-    current: Mutex<Option<Arc<dyn Sender>>>,
-    lost: Notify,
+    current: watch::Sender<Option<Arc<dyn Sender>>>,
     bulk: Semaphore,
 }
 
 impl Default for Link {
     fn default() -> Self {
         Self {
-            current: Mutex::default(),
-            lost: Notify::new(),
+            current: watch::Sender::default(),
             bulk: Semaphore::new(BULK_KIB as usize),
         }
     }
@@ -39,7 +34,12 @@ impl Default for Link {
 impl Link {
     /// The connection.
     pub(crate) fn current(&self) -> Option<Arc<dyn Sender>> {
-        self.lock().clone()
+        self.current.borrow().clone()
+    }
+
+    /// Shows when a connection is opened or lost.
+    pub(crate) fn changes(&self) -> watch::Receiver<Option<Arc<dyn Sender>>> {
+        self.current.subscribe()
     }
 
     /// Publishes `messages` in order. Returns one result for each.
@@ -64,48 +64,43 @@ impl Link {
 
     /// `sender` lost its connection.
     pub(crate) fn failed(&self, sender: &Arc<dyn Sender>) {
-        let mut current = self.lock();
         // A failure of an old connection must not end its successor.
-        if current
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, sender))
-        {
-            *current = None;
-            self.lost.notify_one();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<dyn Sender>>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current.send_if_modified(|current| {
+            let is_it = current
+                .as_ref()
+                .is_some_and(|current| Arc::ptr_eq(current, sender));
+            if is_it {
+                *current = None;
+            }
+            is_it
+        });
     }
 }
 
-/// Keeps the publishing connection up.
-pub(crate) async fn run(shared: Arc<Shared>) {
+/// Keeps the publishing connection to `transport` up.
+pub(crate) async fn run(link: Arc<Link>, transport: Arc<dyn Transport>, status: Arc<Status>) {
     let mut backoff = Backoff::default();
     loop {
-        let attempt = tokio::time::timeout(ANSWER_TIMEOUT, shared.transport.open_sender());
+        let attempt = tokio::time::timeout(ANSWER_TIMEOUT, transport.open_sender());
         let error = match attempt.await {
             Ok(Ok(sender)) => {
                 backoff.reset();
                 let sender: Arc<dyn Sender> = sender.into();
-                *shared.link.lock() = Some(Arc::clone(&sender));
-                shared.status.up(Side::Publishing);
-                shared.presence.linked();
-                if shared.peers.receives() {
-                    shared.report(Subject::Nodes, true, true);
-                }
+                link.current.send_replace(Some(Arc::clone(&sender)));
+                status.up(Side::Publishing);
+                let mut changes = link.changes();
+                let lost = async { changes.wait_for(Option::is_none).await.is_ok() };
                 let error = tokio::select! {
                     error = watch(&*sender) => error,
-                    () = shared.link.lost.notified() => "a publication failed".to_owned(),
+                    _ = lost => "a publication failed".to_owned(),
                 };
-                *shared.link.lock() = None;
+                link.current.send_replace(None);
                 error
             }
             Ok(Err(error)) => error,
             Err(_) => "timed out".to_owned(),
         };
-        shared.status.down(Side::Publishing, error);
+        status.down(Side::Publishing, error);
         backoff.wait().await;
     }
 }

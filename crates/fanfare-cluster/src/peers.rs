@@ -7,28 +7,38 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use ahash::AHashMap;
+use fanfare_core::{ANSWER_PATIENCE, locked};
 
-use crate::{
-    Shared,
-    messages::{NodeMessage, Report},
-    notices,
-    requests::Kind,
-    transport::Subject,
-};
-
-/// Between two reports of a node.
-const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+/// How long the replies to a flush are waited for.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
 /// A node that has not reported for so long is missing.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long a node that does not report is remembered.
 const MEMORY: Duration = Duration::from_secs(10);
+
+/// What is requested of all nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Flush,
+    Question,
+}
+
+impl Kind {
+    /// How long replies are waited for.
+    pub(crate) fn patience(self) -> Duration {
+        match self {
+            Self::Flush => FLUSH_PATIENCE,
+            Self::Question => ANSWER_PATIENCE,
+        }
+    }
+}
 
 /// See the module's documentation.
 #[derive(Default)]
@@ -42,7 +52,7 @@ pub(crate) struct Peers {
 
 /// The last that is known of a node.
 #[derive(Debug, Clone, Copy)]
-struct Peer {
+pub(crate) struct Peer {
     /// Distinguishes the processes of one name.
     run: u64,
     receives: bool,
@@ -52,15 +62,20 @@ struct Peer {
 }
 
 impl Peer {
+    /// Whether it did not reply in time to the last request of this kind.
+    pub(crate) fn is_late(&self, kind: Kind) -> bool {
+        self.late[kind as usize]
+    }
+
     fn is_live(&self, kind: Kind) -> bool {
-        self.receives && !self.late[kind as usize] && self.reported.elapsed() < REPORT_TIMEOUT
+        self.receives && !self.is_late(kind) && self.reported.elapsed() < REPORT_TIMEOUT
     }
 }
 
 impl Peers {
     /// Process `run` of `node` reported whether it receives. Returns what was known of it.
-    fn reported(&self, node: &str, run: u64, receives: bool) -> Option<Peer> {
-        let mut others = self.lock();
+    pub(crate) fn reported(&self, node: &str, run: u64, receives: bool) -> Option<Peer> {
+        let mut others = locked(&self.others);
         let known = others.get(node).copied().filter(|peer| peer.run == run);
         let peer = Peer {
             run,
@@ -74,12 +89,12 @@ impl Peers {
 
     /// `node` has ended.
     pub(crate) fn ended(&self, node: &str) {
-        self.lock().remove(node);
+        locked(&self.others).remove(node);
     }
 
     /// `nodes` did not reply in time.
     pub(crate) fn late(&self, kind: Kind, nodes: &[Box<str>]) {
-        let mut others = self.lock();
+        let mut others = locked(&self.others);
         for node in nodes {
             if let Some(peer) = others.get_mut(node) {
                 peer.late[kind as usize] = true;
@@ -89,7 +104,7 @@ impl Peers {
 
     /// `node` replied in time.
     pub(crate) fn in_time(&self, kind: Kind, node: &str) {
-        if let Some(peer) = self.lock().get_mut(node) {
+        if let Some(peer) = locked(&self.others).get_mut(node) {
             peer.late[kind as usize] = false;
         }
     }
@@ -97,7 +112,7 @@ impl Peers {
     /// This node has lost its own receiving connection: reports do not arrive any more.
     pub(crate) fn lost(&self) {
         self.receives.store(false, Ordering::Relaxed);
-        for peer in self.lock().values_mut() {
+        for peer in locked(&self.others).values_mut() {
             peer.receives = false;
         }
     }
@@ -105,9 +120,14 @@ impl Peers {
     /// This node's subscriptions are in force: from now on the missing nodes can report.
     pub(crate) fn connected(&self) {
         self.receives.store(true, Ordering::Relaxed);
-        for peer in self.lock().values_mut() {
+        for peer in locked(&self.others).values_mut() {
             peer.reported = Instant::now();
         }
+    }
+
+    /// This node ends, and reports nothing any more.
+    pub(crate) fn end(&self) {
+        self.ends.store(true, Ordering::Relaxed);
     }
 
     /// Whether this node has reported that it ends.
@@ -142,52 +162,11 @@ impl Peers {
 
     /// The nodes that have not gone for good; others are forgotten.
     fn known(&self) -> MutexGuard<'_, AHashMap<Box<str>, Peer>> {
-        let mut others = self.lock();
+        let mut others = locked(&self.others);
         if self.receives() {
             others.retain(|_, peer| peer.reported.elapsed() < MEMORY);
         }
         others
-    }
-
-    fn lock(&self) -> MutexGuard<'_, AHashMap<Box<str>, Peer>> {
-        self.others.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Another node has reported.
-pub(crate) fn reported(shared: &Shared, report: &Report) {
-    let Report {
-        node, run, receives, ..
-    } = report;
-    if report.reply && shared.peers.receives() {
-        shared.report(Subject::Node(node.clone()), true, false);
-    }
-    let known = shared.peers.reported(node, *run, *receives);
-    if !receives || known.is_none() {
-        shared.requests.gone(node, false);
-    }
-    if known.is_some_and(|peer| peer.late[Kind::Flush as usize]) {
-        // Only a reply in time shows that it delivers.
-        shared.check(node);
-    }
-    notices::reported(shared, node, *run, report.notices);
-}
-
-/// Reports to all nodes that this one ends, and nothing afterwards.
-pub(crate) async fn end(shared: &Shared) {
-    shared.peers.ends.store(true, Ordering::Relaxed);
-    let ended = NodeMessage::Ended {
-        node: shared.node_id.clone(),
-    };
-    // If that fails, the others find it out as with a node that died.
-    let _ = shared.link.publish(&[ended.to(Subject::Nodes, None)]).await;
-}
-
-/// Reports again and again whether this node receives.
-pub(crate) async fn run(shared: Arc<Shared>) {
-    loop {
-        tokio::time::sleep(REPORT_INTERVAL).await;
-        shared.report(Subject::Nodes, shared.peers.receives(), false);
     }
 }
 
@@ -253,7 +232,7 @@ mod tests {
                 reported: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
                 late: [false; 2],
             };
-            peers.lock().insert("a".into(), peer);
+            locked(&peers.others).insert("a".into(), peer);
         };
         for (receives, age, missing, known) in [
             (true, REPORT_TIMEOUT / 2, false, 1),
@@ -264,7 +243,7 @@ mod tests {
         ] {
             set(receives, age);
             assert_eq!(peers.any_missing(), missing, "{receives} {age:?}");
-            assert_eq!(peers.lock().len(), known, "{receives} {age:?}");
+            assert_eq!(locked(&peers.others).len(), known, "{receives} {age:?}");
         }
         // An outage may take longer than that.
         peers.reported("a", 1, true);

@@ -2,33 +2,19 @@
 
 use std::sync::Arc;
 
-use fanfare_core::{Event, PublishOptions, Receipt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::{
-    Shared,
-    messages::NodeMessage,
-    receipts::{self, Listeners},
+    outbox::Note,
+    receipts::{Job, Listeners},
     requests::Request,
+    shared::Shared,
     transport::{Message, PublishError, Subject},
     wire::{Envelope, encode},
 };
 
 /// Messages in one batch.
 const BATCH: usize = 512;
-
-/// What one caller wants published.
-pub(crate) struct Job {
-    pub(crate) events: Vec<Event>,
-    pub(crate) options: PublishOptions,
-    pub(crate) done: oneshot::Sender<Vec<Receipt>>,
-}
-
-/// A message between nodes; lost when the transport is away.
-pub(crate) enum Note {
-    Message(Subject, NodeMessage),
-    Flush(Request),
-}
 
 /// Messages, and for each where its result is needed.
 #[derive(Default)]
@@ -73,7 +59,7 @@ pub(crate) async fn run(
             outgoing.enter(&shared, job);
         }
         if any_receipts && shared.receipts.flushes_at_once() {
-            outgoing.note(&shared, Note::Flush(receipts::flush(&shared)));
+            outgoing.note(&shared, shared.receipts.flush(&shared.requests));
         }
         let Outgoing {
             messages,
@@ -90,7 +76,7 @@ impl Outgoing {
         let (message, result_to) = match note {
             Note::Message(to, message) => (message.to(to, None), ResultTo::Dropped),
             Note::Flush(request) => {
-                let flush = shared.flush(request.number);
+                let flush = shared.requests.flush(request.number);
                 (flush.to(Subject::Nodes, None), ResultTo::Flush(request))
             }
         };
@@ -100,10 +86,10 @@ impl Outgoing {
 
     /// Writes a job's events, and enters them among those that wait for receipts.
     fn enter(&mut self, shared: &Shared, job: Job) {
-        let first = shared.numbers.take(job.events.len());
+        let first = shared.requests.numbers.take(job.events.len());
         for (number, event) in (first..).zip(&job.events) {
             let envelope = Envelope {
-                node: shared.node_id.clone(),
+                node: shared.node.id.clone(),
                 number: Some(number),
                 reply: job.options.receipt,
                 presence: None,
@@ -122,13 +108,13 @@ impl Outgoing {
 
 /// Sends `messages` and takes down the results.
 async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Iterator<Item = ResultTo>) {
-    let results = shared.link.publish(messages).await;
+    let results = shared.node.link.publish(messages).await;
     let mut events = Vec::with_capacity(messages.len());
     let mut flushes = Vec::new();
     let mut unshared = Vec::new();
     for (result_to, result) in results_to.zip(results) {
         if let Err(PublishError::Refused(error)) = &result {
-            shared.status.refused(error);
+            shared.node.status.refused(error);
         }
         match result_to {
             ResultTo::Event(number) => {
@@ -137,7 +123,7 @@ async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Itera
                     .as_ref()
                     .and_then(|accepted| accepted.id_refused.as_ref())
                 {
-                    shared.status.ids_refused(error);
+                    shared.node.status.ids_refused(error);
                     unshared.push(number);
                 }
                 let listeners = accepted.map_or(Listeners::Unpublished, |accepted| {
@@ -153,9 +139,9 @@ async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Itera
     }
     shared.receipts.unshared(&unshared);
     if shared.receipts.published(&events) {
-        shared.note(Note::Flush(receipts::flush(shared)));
+        shared.node.outbox.put(shared.receipts.flush(&shared.requests));
     }
     for (request, is_sent) in flushes {
-        receipts::flush_sent(shared, request, is_sent);
+        shared.receipts.flush_sent(request, is_sent);
     }
 }

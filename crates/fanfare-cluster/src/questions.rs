@@ -1,21 +1,16 @@
 //! The questions that this node puts to all nodes. This node's own answer is taken directly, so that it is there whatever becomes
 //! of the transport.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use fanfare_core::{ANSWER_PATIENCE, Asked, MAX_MESSAGE_BYTES};
 
 use crate::{
-    Shared, local,
-    messages::NodeMessage,
-    requests::{Kind, Replies, Request},
-    transport::Subject,
+    local, messages::NodeMessage, peers::Kind, requests::Replies, shared::Shared, transport::Subject,
 };
 
 /// Puts `question` to every node.
-pub(crate) async fn ask(shared: &Arc<Shared>, question: Bytes) -> Asked {
-    let own = local::answer(&*shared.inbound, question.clone());
+pub(crate) async fn ask(shared: &Shared, question: Bytes) -> Asked {
+    let own = local::answer(&*shared.node.inbound, question.clone());
     let (own, others) = tokio::join!(own, ask_others(shared, &question));
     Asked {
         complete: others.complete && own.is_some(),
@@ -23,21 +18,21 @@ pub(crate) async fn ask(shared: &Arc<Shared>, question: Bytes) -> Asked {
     }
 }
 
-async fn ask_others(shared: &Arc<Shared>, question: &[u8]) -> Replies {
+async fn ask_others(shared: &Shared, question: &[u8]) -> Replies {
     if question.len() > MAX_MESSAGE_BYTES {
         return Replies::default();
     }
-    let request = Request::begin(shared, Kind::Question);
+    let request = shared.requests.begin(Kind::Question);
     // Only now, so that a connection that is lost after this look ends the waiting.
     if !shared.receipts.is_receiving() {
         return Replies::default();
     }
     let ask = NodeMessage::Ask {
-        node: shared.node_id.clone(),
+        node: shared.node.id.clone(),
         token: request.number,
     };
     let message = ask.to(Subject::Nodes, Some(question));
-    let published = tokio::time::timeout(ANSWER_PATIENCE, shared.link.publish_large(message));
+    let published = tokio::time::timeout(ANSWER_PATIENCE, shared.node.link.publish_large(message));
     match published.await {
         Ok(Ok(_)) => request.replies().await,
         _ => Replies::default(),

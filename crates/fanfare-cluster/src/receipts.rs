@@ -12,23 +12,23 @@ mod publication;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
 use ahash::AHashMap;
-use fanfare_core::{Audience, Event, Interest, Reach};
+use fanfare_core::{Audience, Event, Interest, PublishOptions, Reach, Receipt, locked};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
-    Shared,
     deliveries::{Deliveries, Item, ReplyTo},
-    interests::{Echo, Interests, Leaving, Ticket},
+    interests::{Command, Echo, Interests, Leaving, Ticket},
     messages::Reached,
-    publisher::{Job, Note},
+    node::Node,
+    outbox::Note,
+    peers::Kind,
     recent::Recent,
-    requests::{Kind, Request},
-    subscriptions::Command,
+    requests::{Request, Requests},
 };
 pub(crate) use publication::Listeners;
 use publication::{Cause, Here, JobReceipts, OpenPublication};
@@ -39,6 +39,13 @@ const TICK: Duration = Duration::from_millis(25);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a flush goes on following each publication at once after one was needed.
 const FLUSH_MEMORY: Duration = Duration::from_secs(60);
+
+/// What one caller wants published.
+pub(crate) struct Job {
+    pub(crate) events: Vec<Event>,
+    pub(crate) options: PublishOptions,
+    pub(crate) done: oneshot::Sender<Vec<Receipt>>,
+}
 
 /// See the module's documentation.
 pub(crate) struct Receipts {
@@ -85,7 +92,7 @@ impl Receipts {
     }
 
     fn open(&self) -> MutexGuard<'_, OpenPublications> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.open)
     }
 
     // What this node holds.
@@ -334,40 +341,40 @@ impl Receipts {
             .any(|(_, number)| *number > open.flushed_to && open.is_waiting(*number));
         (overdue, !open.published.is_empty())
     }
-}
 
-/// Gives up what is overdue, as long as anything is open.
-pub(crate) async fn sweep(shared: Arc<Shared>) {
-    loop {
-        shared.receipts.busy.notified().await;
+    /// Opens a flush, which is to be sent behind all that was published.
+    pub(crate) fn flush(&self, requests: &Arc<Requests>) -> Note {
+        let request = requests.begin(Kind::Flush);
+        self.open().flushed_to = request.number;
+        Note::Flush(request)
+    }
+
+    /// A flush was sent, or could not be.
+    pub(crate) fn flush_sent(self: &Arc<Self>, request: Request, is_sent: bool) {
+        let (receipts, number) = (Arc::clone(self), request.number);
+        let end = async move {
+            let complete = is_sent && request.replies().await.complete;
+            receipts.flushed(number, complete);
+        };
+        drop(tokio::spawn(end));
+    }
+
+    /// Gives up what is overdue, as long as anything is open.
+    pub(crate) async fn sweep(self: Arc<Self>, requests: Arc<Requests>, node: Arc<Node>) {
         loop {
-            tokio::time::sleep(TICK).await;
-            let (overdue, busy) = shared.receipts.check(Instant::now());
-            if overdue {
-                shared.note(Note::Flush(flush(&shared)));
-            }
-            if !busy {
-                break;
+            self.busy.notified().await;
+            loop {
+                tokio::time::sleep(TICK).await;
+                let (overdue, busy) = self.check(Instant::now());
+                if overdue {
+                    node.outbox.put(self.flush(&requests));
+                }
+                if !busy {
+                    break;
+                }
             }
         }
     }
-}
-
-/// Opens a flush, which is to be sent behind all that was published.
-pub(crate) fn flush(shared: &Arc<Shared>) -> Request {
-    let request = Request::begin(shared, Kind::Flush);
-    shared.receipts.open().flushed_to = request.number;
-    request
-}
-
-/// A flush was sent, or could not be.
-pub(crate) fn flush_sent(shared: &Arc<Shared>, request: Request, is_sent: bool) {
-    let (shared, number) = (Arc::clone(shared), request.number);
-    let end = async move {
-        let complete = is_sent && request.replies().await.complete;
-        shared.receipts.flushed(number, complete);
-    };
-    drop(tokio::spawn(end));
 }
 
 impl OpenPublications {

@@ -11,15 +11,17 @@ use futures_util::{StreamExt, stream::BoxStream};
 use tokio::sync::mpsc;
 
 use crate::{
-    ANSWER_TIMEOUT, Shared,
+    ANSWER_TIMEOUT,
     backoff::Backoff,
     channel_source::ChannelSource,
     deliveries::{Item, ReplyTo},
+    interests::Command,
     link::CHECK_INTERVAL,
     messages::{NodeMessage, Report},
-    notices, peers,
+    reports,
+    shared::Shared,
     status::Side,
-    subscriptions::{Command, Subscriptions},
+    subscriptions::Subscriptions,
     transport::{Received, Receiver, Subject, Subscriber},
     wire::{self, Envelope, Rejected},
 };
@@ -35,13 +37,15 @@ const FAILED_PROBES: u32 = 2;
 pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut backoff = Backoff::default();
     loop {
-        shared.deliveries.has_room().await;
+        shared.node.deliveries.has_room().await;
         let since = Instant::now();
-        let attempt = tokio::time::timeout(ANSWER_TIMEOUT, shared.transport.open_receiver());
+        let attempt = tokio::time::timeout(ANSWER_TIMEOUT, shared.node.transport.open_receiver());
         let error = match attempt.await {
             Ok(Ok(Receiver { subscriber, messages })) => {
-                let (subscriber, source) =
-                    (&*subscriber, ChannelSource::new(shared.transport.has_one_order()));
+                let (subscriber, source) = (
+                    &*subscriber,
+                    ChannelSource::new(shared.node.transport.has_one_order()),
+                );
                 let error = tokio::select! {
                     // Reading comes first, so that what has arrived is not lost with the connection.
                     biased;
@@ -53,7 +57,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
                 shared.presence.receiving(false);
                 shared.peers.lost();
                 // It arrives if the publishing connection is still there.
-                shared.report(Subject::Nodes, false, false);
+                reports::send(&shared, Subject::Nodes, false, false);
                 shared.requests.lost();
                 // No more are sent now, and all that wait are released: the receipts know what is wanted.
                 while commands.try_recv().is_ok() {}
@@ -62,7 +66,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
             Ok(Err(error)) => error,
             Err(_) => "timed out".to_owned(),
         };
-        shared.status.down(Side::Receiving, error);
+        shared.node.status.down(Side::Receiving, error);
         backoff.wait().await;
     }
 }
@@ -79,14 +83,9 @@ async fn watch(shared: &Shared, subscriber: &dyn Subscriber) -> String {
             Err(_) => return "timed out".to_owned(),
         }
         if count % CHECKS_PER_PROBE == 0 {
-            let start = Instant::now();
-            match shared.round_trip(false).await {
-                Ok(()) => {
-                    shared.round_trips.observe(start.elapsed());
-                    failed_probes = 0;
-                }
+            match shared.probes.observed().await {
                 Err(BrokerError::TimedOut) => failed_probes += 1,
-                Err(_) => failed_probes = 0,
+                _ => failed_probes = 0,
             }
         }
         if failed_probes == FAILED_PROBES {
@@ -106,11 +105,11 @@ async fn obey(
 ) -> String {
     match Subscriptions::start(shared, source, subscriber).await {
         Ok(mut subscriptions) => {
-            shared.status.up(Side::Receiving);
+            shared.node.status.up(Side::Receiving);
             backoff.reset();
             shared.peers.connected();
             shared.presence.receiving(true);
-            shared.report(Subject::Nodes, true, true);
+            reports::send(shared, Subject::Nodes, true, true);
             subscriptions.obey(commands).await
         }
         Err(error) => error,
@@ -129,11 +128,11 @@ async fn read(
         let now = SystemTime::now();
         for message in messages {
             if let Err(reason) = take(shared, source, message, (since, now)) {
-                shared.inbound.rejected();
-                shared.status.rejected(reason);
+                shared.node.inbound.rejected();
+                shared.node.status.rejected(reason);
             }
         }
-        if shared.deliveries.is_full() {
+        if shared.node.deliveries.is_full() {
             return "this node cannot keep up with what is published".to_owned();
         }
     }
@@ -170,7 +169,7 @@ fn take(
             return Ok(());
         }
         other => {
-            shared.inbound.received(1);
+            shared.node.inbound.received(1);
             other?
         }
     };
@@ -203,14 +202,14 @@ fn one(shared: &Shared, by_all_channels: bool, event: Event, envelope: Option<En
                 let room = room.clone();
                 shared
                     .presence
-                    .arrived(&room, *mark, event, node == shared.node_id);
+                    .arrived(&room, *mark, event, node == shared.node.id);
             }
         }
         Some(Envelope {
             node,
             number: Some(number),
             ..
-        }) if node == shared.node_id => shared.receipts.echo(number, event),
+        }) if node == shared.node.id => shared.receipts.echo(number, event),
         // The subscription to all channels brings more than is wanted, once no pattern is held any more.
         envelope if by_all_channels && !shared.receipts.wants(&event.audience) => {
             if let Some(envelope) = envelope {
@@ -228,7 +227,7 @@ fn one(shared: &Shared, by_all_channels: bool, event: Event, envelope: Option<En
             } else {
                 ReplyTo::Dropped
             };
-            shared.deliveries.push(Item::Event(event, reply_to));
+            shared.node.deliveries.push(Item::Event(event, reply_to));
         }
         _ => shared.foreign.one(event, since),
     }
@@ -237,9 +236,12 @@ fn one(shared: &Shared, by_all_channels: bool, event: Event, envelope: Option<En
 /// Asks the publisher not to wait for this node, which is counted among the listeners.
 fn decline(shared: &Shared, envelope: &Envelope) {
     match envelope.number {
-        Some(number) if envelope.node == shared.node_id => shared.receipts.declined(&[number]),
+        Some(number) if envelope.node == shared.node.id => shared.receipts.declined(&[number]),
         Some(number) if envelope.reply => {
-            shared.send_to(&envelope.node, NodeMessage::Declined(vec![number]));
+            shared
+                .node
+                .outbox
+                .send_to(&envelope.node, NodeMessage::Declined(vec![number]));
         }
         _ => {}
     }
@@ -249,21 +251,21 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
     match message {
         NodeMessage::Reach(reached) => shared.receipts.reached(&reached),
         NodeMessage::Declined(numbers) => shared.receipts.declined(&numbers),
-        NodeMessage::Flush { node, token } => shared.deliveries.push(Item::Flush { node, token }),
-        NodeMessage::Flushed { node, token } => shared.flushed(token, &node),
-        NodeMessage::Report(Report { node, .. }) | NodeMessage::Ended { node } if node == shared.node_id => {}
-        NodeMessage::Report(report) => peers::reported(shared, &report),
+        NodeMessage::Flush { node, token } => shared.node.deliveries.push(Item::Flush { node, token }),
+        NodeMessage::Flushed { node, token } => shared.requests.flushed(token, &node),
+        NodeMessage::Report(Report { node, .. }) | NodeMessage::Ended { node } if node == shared.node.id => {}
+        NodeMessage::Report(report) => reports::reported(shared, &report),
         NodeMessage::Ended { node } => {
             shared.peers.ended(&node);
             shared.requests.gone(&node, true);
         }
-        NodeMessage::Probe(nonce) => shared.probe_arrived(nonce),
+        NodeMessage::Probe(nonce) => shared.probes.arrived(nonce),
         NodeMessage::Mark(mark) => source.marked(mark),
-        NodeMessage::Ask { node, .. } if node == shared.node_id => {}
+        NodeMessage::Ask { node, .. } if node == shared.node.id => {}
         NodeMessage::Ask { node, token } => shared.answers.push(node, token, body),
-        NodeMessage::Answer { node, token } => shared.answered(token, &node, Some(body)),
-        NodeMessage::Unanswered { node, token } => shared.answered(token, &node, None),
-        NodeMessage::Notice { node, run, number } => notices::receive(shared, &node, (run, number), body),
+        NodeMessage::Answer { node, token } => shared.requests.answered(token, &node, Some(body)),
+        NodeMessage::Unanswered { node, token } => shared.requests.answered(token, &node, None),
+        NodeMessage::Notice { node, run, number } => shared.notices.receive(&node, (run, number), body),
         NodeMessage::NextNotice { run, number } => shared.notices.skip(run, number),
         NodeMessage::Missed(missed) => shared.notices.missed(missed),
     }

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -14,20 +14,13 @@ use std::{
 
 use ahash::AHashMap;
 use bytes::Bytes;
-use fanfare_core::ANSWER_PATIENCE;
+use fanfare_core::locked;
 use tokio::sync::oneshot;
 
-use crate::{Shared, messages::NodeMessage};
-
-/// How long the replies to a flush are waited for.
-pub(crate) const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
-
-/// What is requested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Flush,
-    Question,
-}
+use crate::{
+    messages::NodeMessage,
+    peers::{Kind, Peers},
+};
 
 /// The numbers of this node's publications and requests, in one order. A request's number is its time besides, which shows
 /// how late a reply is.
@@ -37,9 +30,14 @@ pub(crate) struct Numbers {
     started: Instant,
 }
 
-/// The requests that are open, by their numbers.
-#[derive(Default)]
-pub(crate) struct Requests(Mutex<AHashMap<u64, OpenRequest>>);
+/// See the module's documentation.
+pub(crate) struct Requests {
+    node_id: Box<str>,
+    peers: Arc<Peers>,
+    pub(crate) numbers: Numbers,
+    /// Those that are open, by their numbers.
+    open: Mutex<AHashMap<u64, OpenRequest>>,
+}
 
 struct OpenRequest {
     waits_for: Vec<Box<str>>,
@@ -50,7 +48,7 @@ struct OpenRequest {
 
 /// A request of this node; dropped, it is open no more.
 pub(crate) struct Request {
-    shared: Arc<Shared>,
+    requests: Arc<Requests>,
     pub(crate) number: u64,
     kind: Kind,
     until: tokio::time::Instant,
@@ -63,15 +61,6 @@ pub(crate) struct Replies {
     pub(crate) answers: Vec<Bytes>,
     /// Every node has replied.
     pub(crate) complete: bool,
-}
-
-impl Kind {
-    pub(crate) fn patience(self) -> Duration {
-        match self {
-            Self::Flush => FLUSH_PATIENCE,
-            Self::Question => ANSWER_PATIENCE,
-        }
-    }
 }
 
 impl Default for Numbers {
@@ -111,32 +100,14 @@ impl Numbers {
 }
 
 impl Request {
-    /// Opens a request; its message is to be published next.
-    pub(crate) fn begin(shared: &Arc<Shared>, kind: Kind) -> Self {
-        let number = shared.numbers.take_time();
-        let (mut waits_for, any_missing) = shared.peers.waited_for(kind);
-        if kind == Kind::Flush {
-            waits_for.push(shared.node_id.clone());
-        }
-        let done = shared.requests.open(number, waits_for, !any_missing);
-        let shared = Arc::clone(shared);
-        Self {
-            shared,
-            number,
-            kind,
-            until: tokio::time::Instant::now() + kind.patience(),
-            done,
-        }
-    }
-
     /// Waits until all have replied, as long as its kind is waited for. To be called when its message is published.
     pub(crate) async fn replies(mut self) -> Replies {
         let published = tokio::time::Instant::now();
         let waited = tokio::time::timeout_at(self.until, &mut self.done).await;
-        let (replies, late) = self.shared.requests.close(self.number);
+        let (replies, late) = self.requests.close(self.number);
         // If it took long to publish it, the nodes had no time.
         if waited.is_err() && published.elapsed() > self.kind.patience() / 2 {
-            self.shared.peers.late(self.kind, &late);
+            self.requests.peers.late(self.kind, &late);
         }
         replies
     }
@@ -144,11 +115,69 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        self.shared.requests.lock().remove(&self.number);
+        locked(&self.requests.open).remove(&self.number);
     }
 }
 
 impl Requests {
+    pub(crate) fn new(node_id: Box<str>, peers: Arc<Peers>) -> Self {
+        Self {
+            node_id,
+            peers,
+            numbers: Numbers::default(),
+            open: Mutex::default(),
+        }
+    }
+
+    /// Opens a request; its message is to be published next.
+    pub(crate) fn begin(self: &Arc<Self>, kind: Kind) -> Request {
+        let number = self.numbers.take_time();
+        let (mut waits_for, any_missing) = self.peers.waited_for(kind);
+        if kind == Kind::Flush {
+            waits_for.push(self.node_id.clone());
+        }
+        Request {
+            done: self.open(number, waits_for, !any_missing),
+            requests: Arc::clone(self),
+            number,
+            kind,
+            until: tokio::time::Instant::now() + kind.patience(),
+        }
+    }
+
+    /// A flush of this number by this node.
+    pub(crate) fn flush(&self, number: u64) -> NodeMessage {
+        NodeMessage::Flush {
+            node: self.node_id.clone(),
+            token: number,
+        }
+    }
+
+    /// A flush that nothing waits for: a node that replies to it in time is waited for again.
+    pub(crate) fn check(&self) -> NodeMessage {
+        self.flush(self.numbers.take_time())
+    }
+
+    /// `node` is through with all that was published before flush `number`.
+    pub(crate) fn flushed(&self, number: u64, node: &str) {
+        self.took_reply(Kind::Flush, number, node, None);
+    }
+
+    /// `node` answered question `number`; `None` if it failed to.
+    pub(crate) fn answered(&self, number: u64, node: &str, answer: Option<Bytes>) {
+        if answer.is_none() {
+            self.failed(number);
+        }
+        self.took_reply(Kind::Question, number, node, answer);
+    }
+
+    fn took_reply(&self, kind: Kind, number: u64, node: &str, answer: Option<Bytes>) {
+        if self.numbers.age(number) < kind.patience() {
+            self.peers.in_time(kind, node);
+        }
+        self.replied(number, node, answer);
+    }
+
     fn open(&self, number: u64, waits_for: Vec<Box<str>>, complete: bool) -> oneshot::Receiver<()> {
         let (done, all_replied) = oneshot::channel();
         let mut open = OpenRequest {
@@ -158,13 +187,13 @@ impl Requests {
             done: Some(done),
         };
         open.settle();
-        self.lock().insert(number, open);
+        locked(&self.open).insert(number, open);
         all_replied
     }
 
     /// What has been replied, and who has not.
     fn close(&self, number: u64) -> (Replies, Vec<Box<str>>) {
-        let open = self.lock().remove(&number);
+        let open = locked(&self.open).remove(&number);
         open.map_or_else(Default::default, |open| {
             let replies = Replies {
                 answers: open.answers,
@@ -175,7 +204,7 @@ impl Requests {
     }
 
     fn replied(&self, number: u64, node: &str, answer: Option<Bytes>) {
-        if let Some(open) = self.lock().get_mut(&number) {
+        if let Some(open) = locked(&self.open).get_mut(&number) {
             open.answers.extend(answer);
             open.waits_for.retain(|waited_for| **waited_for != *node);
             open.settle();
@@ -184,14 +213,14 @@ impl Requests {
 
     /// `node` has an answer to this question, and failed to give it.
     fn failed(&self, number: u64) {
-        if let Some(open) = self.lock().get_mut(&number) {
+        if let Some(open) = locked(&self.open).get_mut(&number) {
             open.complete = false;
         }
     }
 
     /// `node` does not receive any more: it will not reply. That leaves a gap unless it has ended.
     pub(crate) fn gone(&self, node: &str, ended: bool) {
-        for open in self.lock().values_mut() {
+        for open in locked(&self.open).values_mut() {
             let before = open.waits_for.len();
             open.waits_for.retain(|waited_for| **waited_for != *node);
             open.complete &= ended || open.waits_for.len() == before;
@@ -201,14 +230,10 @@ impl Requests {
 
     /// The receiving connection was lost: no more replies will arrive.
     pub(crate) fn lost(&self) {
-        for open in self.lock().values_mut() {
+        for open in locked(&self.open).values_mut() {
             open.complete = false;
             open.done = None;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, AHashMap<u64, OpenRequest>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -217,41 +242,6 @@ impl OpenRequest {
         if self.waits_for.is_empty() {
             self.done = None;
         }
-    }
-}
-
-impl Shared {
-    /// A flush of this number by this node.
-    pub(crate) fn flush(&self, number: u64) -> NodeMessage {
-        NodeMessage::Flush {
-            node: self.node_id.clone(),
-            token: number,
-        }
-    }
-
-    /// Sends a flush to `node` alone, which is waited for again if it replies in time.
-    pub(crate) fn check(&self, node: &str) {
-        self.send_to(node, self.flush(self.numbers.take_time()));
-    }
-
-    /// `node` is through with all that was published before flush `number`.
-    pub(crate) fn flushed(&self, number: u64, node: &str) {
-        self.replied(Kind::Flush, number, node, None);
-    }
-
-    /// `node` answered question `number`; `None` if it failed to.
-    pub(crate) fn answered(&self, number: u64, node: &str, answer: Option<Bytes>) {
-        if answer.is_none() {
-            self.requests.failed(number);
-        }
-        self.replied(Kind::Question, number, node, answer);
-    }
-
-    fn replied(&self, kind: Kind, number: u64, node: &str, answer: Option<Bytes>) {
-        if self.numbers.age(number) < kind.patience() {
-            self.peers.in_time(kind, node);
-        }
-        self.requests.replied(number, node, answer);
     }
 }
 
@@ -270,7 +260,7 @@ mod tests {
     use Step::{Answered, Ended, Failed, Gone, Lost};
 
     fn check(waits_for: &[&str], steps: Vec<Step>, waits: bool, answers: &[&str], complete: bool) {
-        let requests = Requests::default();
+        let requests = Requests::new("x".into(), Arc::default());
         let waits_for = waits_for.iter().map(|node| Box::from(*node)).collect();
         let mut done = requests.open(7, waits_for, true);
         for step in steps {
@@ -299,7 +289,7 @@ mod tests {
                 complete
             )
         );
-        assert!(requests.lock().is_empty());
+        assert!(locked(&requests.open).is_empty());
     }
 
     #[test]

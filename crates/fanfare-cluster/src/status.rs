@@ -3,13 +3,13 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use fanfare_core::{Channel, LogThrottle};
+use fanfare_core::{Channel, LogThrottle, locked};
 
 use crate::{transport::Transport, wire::Rejected};
 
@@ -219,6 +219,6 @@ impl Status {
     }
 
     fn connections(&self) -> MutexGuard<'_, Connections> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.connections)
     }
 }

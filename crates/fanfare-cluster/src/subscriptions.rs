@@ -14,12 +14,12 @@ use tokio::{
 };
 
 use crate::{
-    ANSWER_TIMEOUT, Shared,
+    ANSWER_TIMEOUT,
     channel_source::ChannelSource,
-    interests::{Leaving, Ticket},
+    interests::{Command, Leaving, Ticket},
     messages::NodeMessage,
-    publisher::Note,
-    requests::{Kind, Request},
+    peers::Kind,
+    shared::Shared,
     transport::{Failed, Subject, Subscriber},
 };
 
@@ -27,14 +27,6 @@ use crate::{
 const SUBJECTS: usize = 1000;
 /// How long a mark may take before it is sent again: it is lost when the publishing connection is away.
 const MARK_TIMEOUT: Duration = Duration::from_millis(100);
-
-/// A change of the subscriptions.
-pub(crate) enum Command {
-    /// Subscribe, and report when that is in force.
-    Subscribe(Interest, Ticket, oneshot::Sender<()>),
-    /// Unsubscribe.
-    Unsubscribe(Interest),
-}
 
 /// See the module's documentation.
 pub(crate) struct Subscriptions<'a> {
@@ -60,7 +52,7 @@ impl<'a> Subscriptions<'a> {
             Subject::Audience(Audience::Everyone),
             Subject::Events,
             Subject::Nodes,
-            shared.own_subject(),
+            shared.node.own_subject(),
         ];
         subscriber.subscribe(&always).await?;
         let mut this = Self {
@@ -197,14 +189,15 @@ impl<'a> Subscriptions<'a> {
 
     /// While both kinds of subscription are in force, changes which copy counts.
     async fn change_source(&self, by_all_channels: bool) -> Result<(), Failed> {
-        if !self.shared.transport.has_one_order() {
+        let node = &self.shared.node;
+        if !node.transport.has_one_order() {
             self.wait_for_all_nodes().await;
         }
         let mark = rand::random::<u64>();
         let mut changed = self.source.change_at(mark, by_all_channels);
         let again = async {
             loop {
-                self.shared.send_to(&self.shared.node_id, NodeMessage::Mark(mark));
+                node.outbox.send_to(&node.id, NodeMessage::Mark(mark));
                 if tokio::time::timeout(MARK_TIMEOUT, &mut changed).await.is_ok() {
                     return;
                 }
@@ -217,9 +210,10 @@ impl<'a> Subscriptions<'a> {
 
     /// Waits until all that the nodes published before the subscriptions that are in force now has arrived.
     async fn wait_for_all_nodes(&self) {
-        let request = Request::begin(self.shared, Kind::Flush);
-        self.shared
-            .note(Note::Message(Subject::Nodes, self.shared.flush(request.number)));
+        let requests = &self.shared.requests;
+        let request = requests.begin(Kind::Flush);
+        let flush = requests.flush(request.number);
+        self.shared.node.outbox.send(Subject::Nodes, flush);
         request.replies().await;
     }
 

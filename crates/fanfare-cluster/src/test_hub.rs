@@ -143,7 +143,7 @@ impl Hub {
             max_remembered_ids: 1000,
             max_listed_members: 1000,
         };
-        let broker = ClusterBroker::new(transport, options, inbound.clone());
+        let broker = ClusterBroker::new(transport, &options, inbound.clone());
         let node = Node {
             broker,
             inbound,

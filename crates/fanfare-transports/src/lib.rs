@@ -142,7 +142,7 @@ pub fn open(
         max_remembered_ids: options.max_remembered_ids,
         max_listed_members: options.max_listed_members,
     };
-    Ok(Arc::new(ClusterBroker::new(transport, cluster, inbound)))
+    Ok(Arc::new(ClusterBroker::new(transport, &cluster, inbound)))
 }
 
 /// Checks `options` for the broker called `kind` as [`open`] does, without connecting. Returns a warning for the operator.

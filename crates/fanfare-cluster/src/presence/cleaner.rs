@@ -3,15 +3,12 @@
 use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
-use fanfare_core::Presence;
+use fanfare_core::Presence as Transition;
 
-use super::{announce::announcement, count};
-use crate::{
-    Shared,
-    transport::{
-        PresenceStore, Stored,
-        presence::{Change, Held, LeaseId},
-    },
+use super::{Presence, count};
+use crate::transport::{
+    PresenceStore, Stored,
+    presence::{Change, Held, LeaseId},
 };
 
 /// For how long a lease must have been seen expired, without a gap, before it is cleaned. After an outage of the store all
@@ -70,7 +67,7 @@ impl Cleaner {
     /// Cleans one batch. Returns why the store refused, and whether the connection was lost.
     pub(super) async fn clean(
         &mut self,
-        shared: &Shared,
+        presence: &Presence,
         store: &dyn PresenceStore,
         own: LeaseId,
     ) -> Stored<()> {
@@ -93,11 +90,15 @@ impl Cleaner {
         }
         if held.value.is_empty() {
             self.finish(dead);
-            count(&shared.presence.counters.cleaned, 1);
+            count(&presence.counters.cleaned, 1);
             tracing::info!(lease = %dead, "cleaned up after a node that is gone");
             return store.forget(dead, true).await;
         }
-        let changes: Vec<Change> = held.value.into_iter().map(|held| change(shared, held)).collect();
+        let changes: Vec<Change> = held
+            .value
+            .into_iter()
+            .map(|held| change(presence, held))
+            .collect();
         let cleaned = store.clean(dead, &changes).await;
         if cleaned.lost || cleaned.refused.is_some() {
             self.current = None;
@@ -112,10 +113,10 @@ impl Cleaner {
 }
 
 /// What becomes of a record that a dead lease may hold.
-fn change(shared: &Shared, held: Held) -> Change {
+fn change(presence: &Presence, held: Held) -> Change {
     match held {
         Held::Member { room, user, member } => {
-            let text = member.and_then(|member| announcement(shared, Presence::Left, &room, &member, 0));
+            let text = member.and_then(|member| presence.announcement(Transition::Left, &room, &member, 0));
             Change::Leave {
                 announcement: text,
                 room,

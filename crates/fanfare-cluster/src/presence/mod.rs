@@ -7,7 +7,6 @@
 //! this node's connections are shown is decided by a view of each room (`view`). `state` holds all of it, under one lock, under
 //! which the delivery queue is filled, too: so the order of deliveries is the order of changes of the views.
 
-mod announce;
 mod cleaner;
 mod room;
 mod slots;
@@ -17,21 +16,31 @@ mod view;
 mod worker;
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard,
     atomic::{AtomicU64, Ordering},
 };
 
-use fanfare_core::{BoxFuture, Channel, Entry, Event, PresenceCounts, Present, Slot, UserId};
+use fanfare_core::{
+    BoxFuture, Channel, Entry, Event, Member, Presence as Transition, PresenceCounts, Present, Slot, UserId,
+    locked,
+};
 use tokio::sync::{Notify, oneshot};
 
 use self::state::State;
 use crate::{
-    deliveries::Deliveries, list_limit::ListLimit, transport::presence::SlotName, wire::PresenceMark,
+    list_limit::ListLimit,
+    local,
+    node::Node,
+    probes::Probes,
+    transport::presence::{AnnouncementText, SlotName},
+    wire::{self, PresenceMark},
 };
 pub(crate) use worker::run;
 
 /// See the module's documentation.
 pub(crate) struct Presence {
+    node: Arc<Node>,
+    probes: Arc<Probes>,
     state: Mutex<State>,
     /// Notified when there is something to do.
     work: Notify,
@@ -56,10 +65,12 @@ fn count(counter: &AtomicU64, by: usize) {
 }
 
 impl Presence {
-    pub(crate) fn new(deliveries: Deliveries, max_listed_members: usize) -> Self {
+    pub(crate) fn new(node: Arc<Node>, probes: Arc<Probes>, max_listed_members: usize) -> Self {
         let lists = Arc::new(ListLimit::new(max_listed_members));
         Self {
-            state: Mutex::new(State::new(deliveries, Arc::clone(&lists))),
+            state: Mutex::new(State::new(node.deliveries.clone(), Arc::clone(&lists))),
+            node,
+            probes,
             work: Notify::new(),
             lists,
             counters: Counters::default(),
@@ -122,11 +133,6 @@ impl Presence {
         self.work.notify_one();
     }
 
-    /// The publishing connection is there.
-    pub(crate) fn linked(&self) {
-        self.work.notify_one();
-    }
-
     /// Releases what this node holds; resolves when the store has done so, or cannot be reached.
     pub(crate) fn close(&self) -> oneshot::Receiver<()> {
         let (done, closed) = oneshot::channel();
@@ -156,7 +162,19 @@ impl Presence {
         self.state().is_connected()
     }
 
+    /// The text that announces a change in `room`, which the store publishes; `None` if there is nothing to announce.
+    fn announcement(
+        &self,
+        change: Transition,
+        room: &Channel,
+        member: &Member,
+        number: u64,
+    ) -> Option<AnnouncementText> {
+        let event = local::announcement(&*self.node.inbound, change, room, member)?;
+        Some(wire::announcement(&event, &self.node.id, change, member, number))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 }

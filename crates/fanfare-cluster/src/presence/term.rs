@@ -5,9 +5,11 @@
 
 use std::{
     convert::Infallible,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
+
+use fanfare_core::locked;
 
 use crate::transport::{
     PresenceStore, Stored,
@@ -114,7 +116,7 @@ impl Term {
     }
 
     fn held(&self) -> MutexGuard<'_, HeldLease> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

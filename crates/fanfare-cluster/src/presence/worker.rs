@@ -6,9 +6,10 @@ use std::{
 };
 
 use fanfare_core::Presence as Transition;
+use tokio::sync::watch;
 
 use super::{
-    announce::announcement,
+    Presence,
     cleaner::Cleaner,
     count,
     slots::SlotChangeKind,
@@ -16,7 +17,7 @@ use super::{
     term::{Term, timed},
 };
 use crate::{
-    ANSWER_TIMEOUT, Shared,
+    ANSWER_TIMEOUT,
     transport::{
         PresenceStore, Sender, Stored,
         presence::{Applied, CLEANED_MEMORY, Change, LEASE_LIFETIME, LeaseId, Renewal},
@@ -33,7 +34,7 @@ const UNSTORED_RETRY: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Serves the store until the broker is dropped or closed.
-pub(crate) async fn run(shared: Arc<Shared>) {
+pub(crate) async fn run(presence: Arc<Presence>) {
     let term = Term::new();
     let mut worker = Worker {
         own: vec![term.lease().id],
@@ -45,7 +46,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         retry_at: None,
         unstored_at: None,
         cleaner: Cleaner::default(),
-        shared,
+        connections: presence.node.link.changes(),
+        presence,
     };
     while worker.turn().await != Turn::Ended {}
 }
@@ -63,7 +65,9 @@ enum Turn {
 }
 
 struct Worker {
-    shared: Arc<Shared>,
+    presence: Arc<Presence>,
+    /// Shows when the publishing connection changes.
+    connections: watch::Receiver<Option<Arc<dyn Sender>>>,
     term: Arc<Term>,
     /// The node ends, and everything that it holds is marked for release.
     is_released: bool,
@@ -89,9 +93,9 @@ fn is_due(at: Option<Instant>) -> bool {
 impl Worker {
     /// Does what is to be done next, or waits for it.
     async fn turn(&mut self) -> Turn {
-        let sender = self.shared.link.current();
+        let sender = self.presence.node.link.current();
         let Some(store) = sender.as_deref().and_then(Sender::presence) else {
-            self.shared.presence.state().disconnect();
+            self.presence.state().disconnect();
             return self.end_or_wait().await;
         };
         if let Some(sender) = &sender {
@@ -124,9 +128,9 @@ impl Worker {
         }
         match turn {
             Turn::Lost => {
-                self.shared.presence.state().disconnect();
+                self.presence.state().disconnect();
                 if let Some(sender) = &sender {
-                    self.shared.link.failed(sender);
+                    self.presence.node.link.failed(sender);
                 }
             }
             Turn::Idle => self.wait().await,
@@ -136,7 +140,7 @@ impl Worker {
     }
 
     /// The store is not there: a node that ends does not wait for it.
-    async fn end_or_wait(&self) -> Turn {
+    async fn end_or_wait(&mut self) -> Turn {
         if self.end() {
             return Turn::Ended;
         }
@@ -146,7 +150,7 @@ impl Worker {
 
     /// Reports that this node has released what it can, if it ends.
     fn end(&self) -> bool {
-        let Some(done) = self.shared.presence.state().closing.take() else {
+        let Some(done) = self.presence.state().closing.take() else {
             return false;
         };
         // Fails if nothing waits for it any more.
@@ -155,7 +159,7 @@ impl Worker {
     }
 
     /// Waits until there may be something to do.
-    async fn wait(&self) {
+    async fn wait(&mut self) {
         let next = [
             Some(self.term.due()),
             self.compare_at,
@@ -165,19 +169,24 @@ impl Worker {
         let now = Instant::now();
         let next = next.into_iter().flatten().filter(|at| *at > now).min();
         let next = next.unwrap_or(now + RETRY).min(now + RETRY);
-        let _ = tokio::time::timeout_at(next.into(), self.shared.presence.work.notified()).await;
+        tokio::select! {
+            () = self.presence.work.notified() => {}
+            // An error means that the broker was dropped.
+            _ = self.connections.changed() => {}
+            () = tokio::time::sleep_until(next.into()) => {}
+        }
     }
 
     /// Does a part of each kind of work that there is.
     async fn work(&mut self, store: &dyn PresenceStore) -> Turn {
-        if self.shared.presence.state().closing.is_some() {
+        if self.presence.state().closing.is_some() {
             return self.close(store).await;
         }
         if self.unstored_at.is_some() && is_due(self.unstored_at) {
             self.unstored_at = None;
-            self.shared.presence.state().retry_unstored();
+            self.presence.state().retry_unstored();
         }
-        let tasks = self.shared.presence.state().take(BATCH);
+        let tasks = self.presence.state().take(BATCH);
         let mut turn = Turn::Idle;
         if !tasks.is_empty() {
             turn = self.apply(store, tasks).await;
@@ -186,7 +195,7 @@ impl Worker {
             return turn;
         }
         self.begin_views().await;
-        if !self.shared.presence.state().is_connected() && is_due(self.retry_at) {
+        if !self.presence.state().is_connected() && is_due(self.retry_at) {
             match self.catch_up(store).await {
                 Turn::Idle => {}
                 Turn::Lost => return Turn::Lost,
@@ -195,7 +204,7 @@ impl Worker {
         }
         if self.cleaner.has_work(Instant::now()) {
             let own = self.term.lease().id;
-            let cleaned = timed(self.cleaner.clean(&self.shared, store, own)).await;
+            let cleaned = timed(self.cleaner.clean(&self.presence, store, own)).await;
             if let Some(error) = &cleaned.refused {
                 self.refused(error);
                 self.cleaner.pause(Instant::now() + RETRY);
@@ -207,12 +216,12 @@ impl Worker {
 
     /// Puts the lists of rooms that were fetched into use.
     async fn begin_views(&self) {
-        let presence = &self.shared.presence;
+        let presence = &self.presence;
         let unmarked = presence.state().take_unmarked();
         if !unmarked.is_empty() {
             // When this is back, so is all that was announced before it. If it does not come, the receiving connection is lost,
             // and the views are compared.
-            let _ = self.shared.round_trip(false).await;
+            let _ = self.presence.probes.round_trip(false).await;
         }
         let overdue = presence.state().take_overdue(ANSWER_TIMEOUT);
         let mut state = presence.state();
@@ -223,7 +232,7 @@ impl Worker {
 
     /// Does the next step back to being connected.
     async fn catch_up(&mut self, store: &dyn PresenceStore) -> Turn {
-        let tasks = self.shared.presence.state().take_marked(BATCH);
+        let tasks = self.presence.state().take_marked(BATCH);
         if !tasks.is_empty() {
             return self.apply(store, tasks).await;
         }
@@ -240,10 +249,10 @@ impl Worker {
         if !is_due(self.compare_at) {
             return Turn::Idle;
         }
-        let rooms = self.shared.presence.state().take_unsynced(ROOMS);
+        let rooms = self.presence.state().take_unsynced(ROOMS);
         if rooms.is_empty() {
             self.compare_at = None;
-            let is_connected = self.shared.presence.state().connect();
+            let is_connected = self.presence.state().connect();
             return if is_connected { Turn::Busy } else { Turn::Idle };
         }
         let listed = timed(store.members(&rooms)).await;
@@ -251,10 +260,10 @@ impl Worker {
         let mut found = listed.value.into_iter();
         for room in &rooms {
             let members = found.next().flatten();
-            let mut state = self.shared.presence.state();
+            let mut state = self.presence.state();
             state.compared(room, members, &self.own);
         }
-        count(&self.shared.presence.counters.compared, rooms.len());
+        count(&self.presence.counters.compared, rooms.len());
         turn
     }
 
@@ -265,10 +274,7 @@ impl Worker {
         let turn = self.check(&renewal);
         match renewal.value {
             Some(Renewal::Renewed { .. }) => {
-                count(
-                    &self.shared.presence.counters.leases,
-                    usize::from(lease.until == 0),
-                );
+                count(&self.presence.counters.leases, usize::from(lease.until == 0));
             }
             Some(Renewal::Gone { cleaned }) => {
                 let forgotten = age.is_some_and(|age| age > CLEANED_MEMORY);
@@ -282,9 +288,9 @@ impl Worker {
                 }
                 self.former.push(lease.id);
                 self.own.push(self.term.replace());
-                self.shared.presence.state().lease_gone(cleaned);
+                self.presence.state().lease_gone(cleaned);
             }
-            None => self.shared.presence.state().disconnect(),
+            None => self.presence.state().disconnect(),
         }
         turn
     }
@@ -296,28 +302,25 @@ impl Worker {
         let turn = self.check(&applied);
         let mut results = applied.value.into_iter();
         let mut fenced = Vec::new();
-        let mut state = self.shared.presence.state();
+        let mut state = self.presence.state();
         for task in tasks {
             match (task, results.next().flatten()) {
                 (task, Some(Applied::Fenced)) => fenced.push(task),
                 (Task::Member(change), Some(Applied::Room { transition, members })) => {
                     if change.change == Transition::Joined {
-                        count(&self.shared.presence.counters.entered, 1);
+                        count(&self.presence.counters.entered, 1);
                     }
                     state.applied(&change, transition, members);
                 }
                 (Task::Member(change), Some(Applied::Full { reason, members })) => {
-                    count(&self.shared.presence.counters.unstored, 1);
-                    self.shared.status.room_full(&change.room, &reason);
+                    count(&self.presence.counters.unstored, 1);
+                    self.presence.node.status.room_full(&change.room, &reason);
                     self.unstored_at
                         .get_or_insert_with(|| Instant::now() + UNSTORED_RETRY);
                     state.unstored(&change, members);
                 }
                 (Task::Slot(change), Some(Applied::Slot { granted })) => {
-                    count(
-                        &self.shared.presence.counters.refused_slots,
-                        usize::from(!granted),
-                    );
+                    count(&self.presence.counters.refused_slots, usize::from(!granted));
                     state.applied_slot(change, granted);
                 }
                 (task, _) => {
@@ -337,9 +340,10 @@ impl Worker {
         match task {
             Task::Member(change) => {
                 let MemberChange { room, member, .. } = change;
-                let text = change
-                    .announced
-                    .then(|| announcement(&self.shared, change.change, room, member, change.number));
+                let text = change.announced.then(|| {
+                    self.presence
+                        .announcement(change.change, room, member, change.number)
+                });
                 match change.change {
                     Transition::Joined => Change::Enter {
                         room: room.clone(),
@@ -357,7 +361,7 @@ impl Worker {
                 }
             }
             Task::Slot(change) => {
-                let count = self.shared.presence.state().slots.count(&change.slot);
+                let count = self.presence.state().slots.count(&change.slot);
                 let (more, most) = match &change.kind {
                     SlotChangeKind::Acquire(most, _) => (1, Some(*most)),
                     SlotChangeKind::Report => (0, None),
@@ -373,9 +377,9 @@ impl Worker {
 
     /// Releases the next part of what this node holds: first what waits is carried out, in order.
     async fn close(&mut self, store: &dyn PresenceStore) -> Turn {
-        let mut tasks = self.shared.presence.state().take(BATCH);
+        let mut tasks = self.presence.state().take(BATCH);
         if tasks.is_empty() {
-            let mut state = self.shared.presence.state();
+            let mut state = self.presence.state();
             if !std::mem::replace(&mut self.is_released, true) {
                 state.release_all();
             }
@@ -384,7 +388,7 @@ impl Worker {
         if !tasks.is_empty() {
             return self.apply(store, tasks).await;
         }
-        if self.shared.presence.state().is_released() {
+        if self.presence.state().is_released() {
             timed(store.forget(self.term.lease().id, false)).await;
         }
         self.end();
@@ -401,8 +405,8 @@ impl Worker {
     }
 
     fn refused(&self, error: &str) {
-        count(&self.shared.presence.counters.refused, 1);
-        self.shared.status.presence_refused(error);
+        count(&self.presence.counters.refused, 1);
+        self.presence.node.status.presence_refused(error);
     }
 }
 

@@ -142,10 +142,12 @@ impl PresenceStore for Presence {
 
     fn expire(&self, id: LeaseId) -> BoxFuture<'_, Stored<()>> {
         Box::pin(async move {
-            stored(match self.change_lease(id, move |leases, _| leases.expire(id)).await {
-                Ok(()) => self.list_lease(id, true).await,
-                result => result,
-            })
+            stored(
+                match self.change_lease(id, move |leases, _| leases.expire(id)).await {
+                    Ok(()) => self.list_lease(id, true).await,
+                    result => result,
+                },
+            )
         })
     }
 }

@@ -330,8 +330,8 @@ pub(super) fn lease_names(value: &[u8]) -> Vec<LeaseId> {
 
 /// A list of leases.
 pub(super) fn write_lease_names(leases: &[LeaseId]) -> Vec<u8> {
-    let lines: String = leases.iter().map(|lease| format!("{lease}\n")).collect();
-    lines.into_bytes()
+    let lines: Vec<String> = leases.iter().map(LeaseId::to_string).collect();
+    lines.join("\n").into_bytes()
 }
 
 fn lines(value: &[u8]) -> impl Iterator<Item = &str> {

@@ -1,0 +1,107 @@
+//! The task that empties the delivery queue.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use fanfare_core::{BoxFuture, Event, Reach};
+use futures_util::future::join_all;
+
+use crate::{
+    deliveries::{Item, Queue, ReplyTo},
+    local,
+    messages::{NodeMessage, Reached},
+    shared::Shared,
+};
+
+/// Empties the queue, in order.
+pub(crate) async fn run(shared: Arc<Shared>, mut queue: Queue) {
+    let mut items = Vec::new();
+    while queue.take(&mut items).await {
+        let cost = items.iter().map(Item::cost).sum();
+        deliver(&shared, &mut items).await;
+        queue.delivered(cost);
+    }
+}
+
+/// Events that are delivered in one call, and where the reach of each goes.
+#[derive(Default)]
+struct PlacedItems {
+    events: Vec<Event>,
+    replies: Vec<ReplyTo>,
+    /// The calls so far.
+    placed: Vec<BoxFuture<'static, Vec<Reach>>>,
+}
+
+impl PlacedItems {
+    fn push(&mut self, event: Event, reply: ReplyTo) {
+        self.events.push(event);
+        self.replies.push(reply);
+    }
+
+    /// Delivers the events so far: what follows comes after them.
+    fn place(&mut self, shared: &Shared) {
+        if !self.events.is_empty() {
+            let events = std::mem::take(&mut self.events);
+            self.placed.push(shared.node.inbound.deliver(events));
+        }
+    }
+}
+
+async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
+    let mut batch = PlacedItems::default();
+    let (mut flushes, mut probes) = (Vec::new(), Vec::new());
+    for item in items.drain(..) {
+        match item {
+            Item::Event(event, reply) => batch.push(event, reply),
+            Item::Announce(change, room, member) => {
+                let event = local::announcement(&*shared.node.inbound, change, &room, &member);
+                if let Some(event) = event {
+                    batch.push(event, ReplyTo::Dropped);
+                }
+            }
+            Item::Entered(ticket, entered) => {
+                batch.place(shared);
+                local::entered(&*shared.node.inbound, ticket, entered);
+            }
+            Item::Flush { node, token } => flushes.push((node, token)),
+            Item::Probe(nonce) => probes.push(nonce),
+            // Before the events: there is no order between them, and a session that ended should receive no more.
+            Item::Notice(notice) => local::notify(&*shared.node.inbound, notice),
+        }
+    }
+    batch.place(shared);
+    let PlacedItems { replies, placed, .. } = batch;
+    if !placed.is_empty() {
+        let reaches = join_all(placed).await.into_iter().flatten();
+        let mut own = Vec::new();
+        let mut others: AHashMap<Box<str>, Vec<Reached>> = AHashMap::new();
+        for (reply, reach) in replies.into_iter().zip(reaches) {
+            match reply {
+                ReplyTo::Dropped => {}
+                ReplyTo::Own(number) => own.push((number, reach)),
+                ReplyTo::Node(node, number) => {
+                    others.entry(node).or_default().push(Reached::new(number, reach));
+                }
+            }
+        }
+        shared.receipts.delivered(&own);
+        for (node, reached) in others {
+            shared.node.outbox.send_to(&node, NodeMessage::Reach(reached));
+        }
+    }
+    // After the answers above: that is what the asking node relies on.
+    for (node, token) in flushes {
+        if *node == *shared.node.id {
+            shared.requests.flushed(token, &node);
+        } else {
+            let reply = NodeMessage::Flushed {
+                node: shared.node.id.clone(),
+                token,
+            };
+            shared.node.outbox.send_to(&node, reply);
+        }
+    }
+    for nonce in probes {
+        shared.probes.passed(nonce);
+    }
+}

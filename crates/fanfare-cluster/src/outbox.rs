@@ -1,0 +1,36 @@
+//! What this node's broker publishes besides its callers' events, behind all that was published before.
+
+use tokio::sync::mpsc;
+
+use crate::{messages::NodeMessage, requests::Request, transport::Subject};
+
+/// A message between nodes; lost when the transport is away.
+pub(crate) enum Note {
+    Message(Subject, NodeMessage),
+    Flush(Request),
+}
+
+/// Where notes wait for the task that publishes.
+pub(crate) struct Outbox(mpsc::UnboundedSender<Note>);
+
+impl Outbox {
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Note>) {
+        let (notes, outgoing) = mpsc::unbounded_channel();
+        (Self(notes), outgoing)
+    }
+
+    pub(crate) fn put(&self, note: Note) {
+        // Fails only while the runtime shuts down.
+        let _ = self.0.send(note);
+    }
+
+    /// Publishes `message` on `subject`.
+    pub(crate) fn send(&self, subject: Subject, message: NodeMessage) {
+        self.put(Note::Message(subject, message));
+    }
+
+    /// Sends `message` to the node called `node`.
+    pub(crate) fn send_to(&self, node: &str, message: NodeMessage) {
+        self.send(Subject::Node(node.into()), message);
+    }
+}

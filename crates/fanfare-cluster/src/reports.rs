@@ -1,0 +1,72 @@
+//! What nodes report to each other of themselves: whether they receive, how many notices they have sent, and that they end.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    messages::{NodeMessage, Report},
+    peers::Kind,
+    shared::Shared,
+    transport::Subject,
+};
+
+/// Between two reports of a node.
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Another node has reported.
+pub(crate) fn reported(shared: &Shared, report: &Report) {
+    let Report {
+        node, run, receives, ..
+    } = report;
+    if report.reply && shared.peers.receives() {
+        send(shared, Subject::Node(node.clone()), true, false);
+    }
+    let known = shared.peers.reported(node, *run, *receives);
+    if !receives || known.is_none() {
+        shared.requests.gone(node, false);
+    }
+    if known.is_some_and(|peer| peer.is_late(Kind::Flush)) {
+        // Only a reply in time shows that it delivers.
+        shared.node.outbox.send_to(node, shared.requests.check());
+    }
+    shared.notices.reported(node, *run, report.notices);
+}
+
+/// Reports to all nodes, or to one, whether this node receives.
+pub(crate) fn send(shared: &Shared, to: Subject, receives: bool, reply: bool) {
+    if shared.peers.ends() {
+        return;
+    }
+    let (run, notices) = shared.notices.sent();
+    let message = NodeMessage::Report(Report {
+        node: shared.node.id.clone(),
+        run,
+        receives,
+        notices,
+        reply,
+    });
+    shared.node.outbox.send(to, message);
+}
+
+/// Reports to all nodes that this one ends, and nothing afterwards.
+pub(crate) async fn end(shared: &Shared) {
+    shared.peers.end();
+    let ended = NodeMessage::Ended {
+        node: shared.node.id.clone(),
+    };
+    // If that fails, the others find it out as with a node that died.
+    let _ = shared.node.link.publish(&[ended.to(Subject::Nodes, None)]).await;
+}
+
+/// Reports again and again whether this node receives, and at once on a new connection.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut connections = shared.node.link.changes();
+    loop {
+        let changed = tokio::time::timeout(REPORT_INTERVAL, connections.changed()).await;
+        let receives = shared.peers.receives();
+        if changed.is_err() {
+            send(&shared, Subject::Nodes, receives, false);
+        } else if receives && shared.node.link.current().is_some() {
+            send(&shared, Subject::Nodes, true, true);
+        }
+    }
+}

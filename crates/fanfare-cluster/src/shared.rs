@@ -1,0 +1,65 @@
+//! What the broker's tasks share.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    answers::Answers, foreign::Foreign, ids::Ids, node::Node, notices::Notices, peers::Peers,
+    presence::Presence, probes::Probes, receipts::Receipts, requests::Requests,
+};
+
+/// What a node in a cluster needs to know.
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// This node's name: short, and no other node's. If it is empty, a name is made up.
+    pub node_id: String,
+    /// How long a node stays subscribed to all channels after it has released [`Interest::AllChannels`]: longer than most
+    /// clients take to come back.
+    pub linger: Duration,
+    /// How many ids the node's own memory holds.
+    pub max_remembered_ids: usize,
+    /// How many members a room may have for their list to be sent.
+    pub max_listed_members: usize,
+}
+
+/// The parts of the broker.
+pub(crate) struct Shared {
+    pub(crate) node: Arc<Node>,
+    /// How long the subscription to all channels stays after the last pattern has gone.
+    pub(crate) linger: Duration,
+    pub(crate) receipts: Arc<Receipts>,
+    pub(crate) probes: Arc<Probes>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) foreign: Arc<Foreign>,
+    pub(crate) answers: Arc<Answers>,
+    pub(crate) notices: Arc<Notices>,
+    pub(crate) presence: Arc<Presence>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        receipts: Receipts,
+        answers: Answers,
+        foreign: Foreign,
+        options: &ClusterOptions,
+    ) -> Self {
+        let (peers, receipts) = (Arc::<Peers>::default(), Arc::new(receipts));
+        let probes = Arc::new(Probes::new(Arc::clone(&node), Arc::clone(&receipts)));
+        let presence = Presence::new(Arc::clone(&node), Arc::clone(&probes), options.max_listed_members);
+        Self {
+            linger: options.linger,
+            requests: Arc::new(Requests::new(node.id.clone(), Arc::clone(&peers))),
+            ids: Arc::new(Ids::new(Arc::clone(&node), options.max_remembered_ids)),
+            notices: Arc::new(Notices::new(Arc::clone(&node))),
+            answers: Arc::new(answers),
+            foreign: Arc::new(foreign),
+            presence: Arc::new(presence),
+            peers,
+            receipts,
+            probes,
+            node,
+        }
+    }
+}
