@@ -10,6 +10,7 @@ import { ConfigurationPage } from './pages/configuration';
 import { ConnectionsPage } from './pages/connections';
 import { OverviewPage } from './pages/overview';
 import { ProblemsPage } from './pages/problems';
+import './design.css';
 import './style.css';
 import { Field, Form, Note } from './ui';
 

@@ -83,7 +83,12 @@ pub struct Event {
     pub except: Option<Uuid>,
     /// Whether it is kept for clients that are away.
     pub history: History,
+    /// The trace that it belongs to, as a W3C `traceparent`.
+    pub traceparent: Option<Box<str>>,
 }
+
+/// The longest `traceparent` that is passed on, in bytes: the length of those of version 00.
+const MAX_TRACEPARENT_BYTES: usize = 55;
 
 /// The sender of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +133,13 @@ impl Event {
             readers_of: None,
             except: None,
             history: History::None,
+            traceparent: None,
         }
+    }
+
+    /// Returns `text` as a value of [`Event::traceparent`], if it is short enough. What records spans reads it.
+    pub fn traceparent_of(text: &str) -> Option<Box<str>> {
+        (text.len() <= MAX_TRACEPARENT_BYTES && text.is_ascii()).then(|| text.into())
     }
 }
 

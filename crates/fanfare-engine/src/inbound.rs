@@ -19,6 +19,7 @@ impl Inbound for Node {
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
         self.counters.events.fetch_add(events.len() as u64, Relaxed);
         let (arrived, delivery) = (Instant::now(), self.counters.delivery.clone());
+        let spans = self.trace_deliveries(&events);
         // Handed to the shards now, so that the order of calls is the order of delivery.
         let reached = self.hand_out(events, arrived);
         Box::pin(async move {
@@ -27,6 +28,7 @@ impl Inbound for Node {
             if reached.iter().any(|reach| reach.matched > 0) {
                 delivery.observe(arrived.elapsed());
             }
+            spans.end(&reached);
             reached
         })
     }

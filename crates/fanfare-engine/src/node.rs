@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    Authenticator, Clock, Counters, MountedDialect, Mounting, Reporter, ShardCommand, ShardHandle,
+    Authenticator, Clock, Counters, MountedDialect, Mounting, Reporter, ShardCommand, ShardHandle, SpanRecorder,
     batch::Broadcast,
     clock::Moment,
     in_force::InForce,
@@ -45,6 +45,7 @@ pub struct Node {
     shards: OnceLock<Vec<ShardHandle>>,
     broker: OnceLock<Arc<dyn Broker>>,
     reporter: OnceLock<Arc<dyn Reporter>>,
+    span_recorder: OnceLock<Arc<dyn SpanRecorder>>,
     draining: AtomicBool,
     connections: AtomicU64,
 }
@@ -101,6 +102,7 @@ impl Node {
             shards: OnceLock::new(),
             broker: OnceLock::new(),
             reporter: OnceLock::new(),
+            span_recorder: OnceLock::new(),
             draining: AtomicBool::new(false),
             connections: AtomicU64::new(0),
         })
@@ -118,6 +120,15 @@ impl Node {
         let _ = self.reporter.set(reporter); // as above
     }
 
+    /// Gives the node what records its spans.
+    pub fn attach_span_recorder(&self, recorder: Arc<dyn SpanRecorder>) {
+        let _ = self.span_recorder.set(recorder); // as above
+    }
+
+    pub(super) fn span_recorder(&self) -> Option<&Arc<dyn SpanRecorder>> {
+        self.span_recorder.get()
+    }
+
     pub(super) fn reporter(&self) -> Option<&Arc<dyn Reporter>> {
         self.reporter.get()
     }
@@ -132,7 +143,7 @@ impl Node {
     /// When another publisher had the id of an event in hand for too long. Then nothing was published.
     pub fn publish(
         &self,
-        events: Vec<Event>,
+        mut events: Vec<Event>,
         options: PublishOptions,
         conflict: Conflict,
     ) -> impl Future<Output = Result<Vec<Receipt>, InProgress>> + Send + use<> {
@@ -145,6 +156,7 @@ impl Node {
             ..Receipt::default()
         };
         let count = events.len();
+        let spans = self.trace_publications(&mut events);
         let placed = self.broker.get().map(|broker| {
             if events.iter().any(|event| event.named) {
                 let broker = broker.clone();
@@ -155,11 +167,13 @@ impl Node {
             }
         });
         async move {
-            match placed {
-                Some(Placed::Now(publishing)) => Ok(publishing.await),
-                Some(Placed::Once(publishing)) => publishing.await,
-                None => Ok(vec![unknown; count]),
-            }
+            let receipts = match placed {
+                Some(Placed::Now(publishing)) => publishing.await,
+                Some(Placed::Once(publishing)) => publishing.await?,
+                None => vec![unknown; count],
+            };
+            spans.end(&receipts);
+            Ok(receipts)
         }
     }
 

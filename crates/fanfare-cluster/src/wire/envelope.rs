@@ -44,6 +44,7 @@ pub(super) struct Meta {
     pub(super) private_to: Option<Box<[UserId]>>,
     pub(super) readers_of: Option<Channel>,
     pub(super) except: Option<Uuid>,
+    pub(super) traceparent: Option<Box<str>>,
     pub(super) untyped: bool,
 }
 
@@ -62,6 +63,7 @@ impl Meta {
             readers_of: self.readers_of,
             except: self.except,
             history: History::None,
+            traceparent: self.traceparent,
         }
     }
 }
@@ -84,6 +86,8 @@ struct Written<'a> {
     readers_of: Option<Box<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     except: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    traceparent: Option<Box<str>>,
     /// The number, if replies are wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reply: Option<u64>,
@@ -144,6 +148,7 @@ fn check(message: &Bytes, written: Written<'_>) -> Option<(Envelope, Meta)> {
         private_to: private_to.transpose().ok()?,
         readers_of: readers_of.transpose().ok()?,
         except: written.except,
+        traceparent: written.traceparent.as_deref().and_then(Event::traceparent_of),
         untyped: written.untyped,
     };
     let envelope = Envelope {
@@ -171,6 +176,7 @@ pub fn encode(event: &Event, envelope: &Envelope) -> Bytes {
             .map(|users| users.iter().map(|user| Box::from(&**user)).collect()),
         readers_of: event.readers_of.as_ref().map(|channel| Box::from(&**channel)),
         except: event.except,
+        traceparent: event.traceparent.clone(),
         reply: envelope.number.filter(|_| envelope.reply),
         echo: envelope.number.filter(|_| !envelope.reply),
         untyped: event.kind.is_none(),

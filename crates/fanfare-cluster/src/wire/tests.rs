@@ -222,6 +222,7 @@ fn events() -> Vec<Event> {
         private_to: Some([UserId::new("a:b").unwrap(), UserId::new("\"").unwrap()].into()),
         readers_of: Some(Channel::new("project:\"").unwrap()),
         except: Some(Uuid::from_u128(9)),
+        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         ..Event::new(audience, None, data(), now)
     };
     let mut events = Vec::new();
@@ -257,6 +258,7 @@ fn names_and_messages_go_there_and_back() {
         assert_eq!(read.id, event.id);
         assert_eq!(read.kind, event.kind);
         assert_eq!(read.audience, event.audience);
+        assert_eq!(read.traceparent, event.traceparent);
         assert_eq!(read.data, event.data);
         assert_eq!(read.metadata, event.metadata);
         assert_eq!(read.sender, event.sender);

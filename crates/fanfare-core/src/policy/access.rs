@@ -129,6 +129,12 @@ impl AccessControl {
         }
     }
 
+    /// Returns the pattern of the first rule that matches `channel`. Metrics and traces name it in place of the channel.
+    pub fn pattern_of(&self, channel: &Channel) -> Option<String> {
+        let policy = self.policy.load();
+        policy.rule_for(channel).map(|(_, rule)| rule.pattern.as_str().to_owned())
+    }
+
     /// Returns which connections may receive an event on `channel`; called once for each event.
     pub fn readers(&self, channel: &Channel) -> Readers {
         self.policy.load().readers(channel)

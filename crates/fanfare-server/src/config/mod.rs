@@ -31,6 +31,7 @@ mod profile;
 mod schema;
 mod secret_files;
 mod sources;
+mod telemetry;
 mod text;
 mod types;
 
@@ -53,4 +54,5 @@ pub use origin::{ConfigErrors, Origin, Origins, Problem};
 pub use print::{Setting, example, json_schema, reference, settings, show};
 pub use sources::Sources;
 pub(crate) use types::without_line_ends;
+pub use telemetry::Otlp;
 pub use types::{Secret, parse_network};

@@ -19,6 +19,7 @@ use super::accounts::{Auth, Storage};
 use super::bind_address::{BindAddress, BindHost};
 use super::broker::Broker;
 use super::dialect::DialectConfig;
+use super::telemetry::Telemetry;
 use super::text::Text;
 use super::types::{self, Optional, Secret};
 
@@ -71,6 +72,9 @@ pub struct Config {
     /// The server's log, on standard error.
     pub log: Log,
 
+    /// What the server sends to a collector.
+    pub telemetry: Telemetry,
+
     /// How the process uses the machine.
     pub server: Server,
 }
@@ -101,6 +105,7 @@ impl Default for Config {
             limits: Limits::default(),
             shutdown: Shutdown::default(),
             log: Log::default(),
+            telemetry: Telemetry::default(),
             server: Server::default(),
         }
     }

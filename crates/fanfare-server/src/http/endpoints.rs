@@ -5,14 +5,14 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use fanfare_core::{Call, Endpoint, HttpReply, Plan, PublishOptions, Report, RequestHead, path_matches};
 use fanfare_engine::{Conflict, MountedDialect};
-use http::{Method, Request, StatusCode, request::Parts};
+use http::{HeaderMap, Method, Request, StatusCode, request::Parts};
 use uuid::Uuid;
 
 use super::{
     Site,
     body::{self, RequestBody},
     caller,
-    headers::Joined,
+    headers::{Joined, traceparent},
     rejection::RouteRejection,
     reply::{self, Reply},
     site::PathMatching,
@@ -58,7 +58,7 @@ pub(super) async fn answer(
         Err(unread) => return reply::failed(mounted, unread.status(), &unread.message()),
     };
     let plan = plan(endpoint, &head, path, &body.bytes, mounted);
-    let answer = carry_out(plan, site, mounted).await;
+    let answer = carry_out(plan, &head.headers, site, mounted).await;
     // If a dialect refuses a body that is not JSON, the server explains why it is not.
     if endpoint.method == "POST"
         && answer.status == StatusCode::BAD_REQUEST.as_u16()
@@ -91,10 +91,11 @@ fn plan(endpoint: &Endpoint, head: &Parts, path: &str, body: &Bytes, mounted: &M
     })
 }
 
-async fn carry_out(plan: Plan, site: &Site, mounted: &MountedDialect) -> HttpReply {
+async fn carry_out(plan: Plan, headers: &HeaderMap, site: &Site, mounted: &MountedDialect) -> HttpReply {
     match plan {
         Plan::Reply(answer) => answer,
-        Plan::Publish(event, then) => {
+        Plan::Publish(mut event, then) => {
+            event.traceparent = traceparent(headers);
             let options = PublishOptions { receipt: true };
             let published = site.node.publish(vec![*event], options, Conflict::Wait).await;
             let receipt = published.ok().and_then(|receipts| receipts.first().copied());

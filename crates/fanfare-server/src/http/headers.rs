@@ -1,6 +1,9 @@
 //! Request headers as dialects read them: one value for each name.
 
+use fanfare_core::Event;
 use http::{HeaderMap, HeaderName};
+
+use crate::telemetry::TRACEPARENT;
 
 /// A request's headers; several values of one name are joined by commas (RFC 9110, section 5.3).
 pub(super) struct Joined<'a> {
@@ -33,6 +36,12 @@ impl<'a> Joined<'a> {
             None => self.headers.get(name).and_then(|value| value.to_str().ok()),
         }
     }
+}
+
+/// Returns the trace that a request belongs to, for [`Event::traceparent`].
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<Box<str>> {
+    let value = headers.get(TRACEPARENT)?.to_str().ok()?;
+    Event::traceparent_of(value)
 }
 
 #[cfg(test)]

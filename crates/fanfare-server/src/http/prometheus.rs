@@ -232,6 +232,7 @@ pub(super) fn render(node: &Node, accounts: &Accounts) -> Result<Vec<u8>, Error>
     of_node(node, &registry)?;
     durations(node, accounts, &registry)?;
     of_broker(node, &registry)?;
+    of_spans(node, &registry)?;
     of_authorizer(node, &registry)?;
     of_accounts(accounts, &registry)?;
     of_dialects(node, &registry)?;
@@ -329,6 +330,17 @@ fn of_broker(node: &Node, registry: &Registry) -> Result<(), Error> {
         ["state"],
         labelled(figures.peers),
     )
+}
+
+fn of_spans(node: &Node, registry: &Registry) -> Result<(), Error> {
+    let Some(counts) = node.span_counts() else {
+        return Ok(());
+    };
+    let help = "What became of the spans for the collector: exported, dropped (too many waited for it), failed (it was \
+                away, slow or refused them)";
+    let opts = Opts::new("fanfare_spans_total", help);
+    let values = counts.into_iter().map(|(result, count)| ([result], count));
+    counters(registry, opts, ["result"], values.collect())
 }
 
 fn of_authorizer(node: &Node, registry: &Registry) -> Result<(), Error> {

@@ -103,7 +103,7 @@ pub(super) static TABLE: &[Route] = &[
     route!(DELETE "/sessions/{session_id}", Account(Sessions), Open, async |call| Sessions.answer(sessions::end(call)).await),
     route!(GET "/api/messages", Message, Open, async |call| messages::answer(messages::list(call)).await),
     route!(POST "/api/messages", Message, Open, async |call| messages::answer(messages::create(call)).await),
-    route!(POST "/api/v1/events", Service, Key, async |call: RouteCall<'_>| events::publish(call.body, call.site).await),
+    route!(POST "/api/v1/events", Service, Key, async |call: RouteCall<'_>| events::publish(call).await),
     route!(GET "/api/v1/users/{id}/presence", Service, Key, async |call: RouteCall<'_>| presence::show(call.segment, call.site).await),
     // Its caller can act as that user.
     route!(POST "/api/v1/users/{id}/reset-token", Service, Admin, async |call: RouteCall<'_>| reset_token::create(call.segment, call.site).await),

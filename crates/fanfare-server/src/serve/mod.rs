@@ -31,6 +31,7 @@ use crate::{
     config::{Config, ConfigErrors},
     http::{Readiness, ReloadHandle},
     report::NodeReport,
+    telemetry::{self, Exporting},
 };
 
 pub use access::policy;
@@ -121,6 +122,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let report = NodeReport::new(&node, accounts.clone(), loaded.clone(), dialect_infos());
     node.attach_reporter(report.clone());
     let looking = report.spawn_looking();
+    let exporting = trace(config, &node)?;
 
     let rate_limits = doors::rate_limits(&config.limits);
     let (reload, reload_requests) = ReloadHandle::channel();
@@ -171,7 +173,20 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         task.abort();
     }
     accounts.storage().close().await;
+    if let Some(exporting) = exporting {
+        exporting.finish().await;
+    }
     Ok(ended?)
+}
+
+/// Has the node's spans sent to the collector, if there is one.
+fn trace(config: &Config, node: &Node) -> Result<Option<Exporting>, String> {
+    let started = telemetry::start_traces(&config.telemetry.otlp, node.id);
+    let started = started.map_err(|(key, text)| format!("{key}: {text}"))?;
+    Ok(started.map(|(recorder, exporting)| {
+        node.attach_span_recorder(Arc::new(recorder));
+        exporting
+    }))
 }
 
 /// Notes the first answer of the broker, so that a first question about readiness during an outage finds it known.

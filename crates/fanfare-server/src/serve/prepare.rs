@@ -16,6 +16,7 @@ use crate::{
     access::Webhook,
     config::{ConfigErrors, Listener, Loaded, Problem},
     http::{self, TlsError},
+    telemetry,
 };
 
 /// The parts of a server.
@@ -55,6 +56,11 @@ pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, Con
     let broker = fanfare_transports::check(config.broker.kind.name(), &config.broker.options());
     noted(
         broker.map_err(|error| broker_problem(loaded, &error)),
+        &mut problems,
+    );
+    let collector = telemetry::exporter(&config.telemetry.otlp);
+    noted(
+        collector.map_err(|(key, text)| loaded.problem(key, text)),
         &mut problems,
     );
     let tls: Vec<_> = (0..)

@@ -12,9 +12,10 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Site,
-        body::{self, RequestBody},
+        body,
+        call::RouteCall,
         forms::{Always, ApiError},
+        headers::traceparent,
     },
     Reply, ServiceRefusals, api_error, degraded, invalid, reply,
 };
@@ -123,12 +124,13 @@ impl Published {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn publish(sent: RequestBody, site: &Site) -> Reply {
-    let body = match body::read(sent, site).await {
+pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Reply {
+    let site = call.site;
+    let body = match body::read(call.body, site).await {
         Ok(body) => body,
         Err(unread) => return api_error(unread.status(), "INVALID_REQUEST", &unread.message()),
     };
-    let events = match parse_publication(&body.bytes, SystemTime::now()) {
+    let mut events = match parse_publication(&body.bytes, SystemTime::now()) {
         Ok(events) => events,
         Err(error) => {
             return match body.not_json() {
@@ -138,6 +140,11 @@ pub(in crate::http) async fn publish(sent: RequestBody, site: &Site) -> Reply {
         }
     };
     drop(body);
+    if let Some(trace) = traceparent(&call.head.headers) {
+        for event in &mut events {
+            event.traceparent = Some(trace.clone());
+        }
+    }
     let ids = events.iter().map(|event| event.id).collect();
     let options = PublishOptions { receipt: true };
     // A task of its own, so that a fault in it is answered.

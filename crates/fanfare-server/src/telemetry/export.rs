@@ -1,0 +1,237 @@
+//! The way of finished spans to the collector: a bounded queue and a task. Whatever the collector does, a full queue drops spans
+//! and nothing waits.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use opentelemetry::Context;
+use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    trace::{Span, SpanData, SpanExporter as _, SpanProcessor},
+};
+use reqwest::Url;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use crate::config::{Otlp, Secret};
+
+/// The most spans in one request.
+const BATCH: usize = 512;
+/// How long a span may wait for others, to share a request with them.
+const GATHER: Duration = Duration::from_millis(500);
+/// How long the server's end waits for the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(2);
+
+/// Where finished spans wait. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Queue {
+    spans: mpsc::Sender<SpanData>,
+    counts: Arc<SpanCounts>,
+}
+
+#[derive(Debug, Default)]
+struct SpanCounts {
+    exported: AtomicU64,
+    /// The queue was full.
+    dropped: AtomicU64,
+    /// The collector was away, slow, or refused them.
+    failed: AtomicU64,
+}
+
+impl Queue {
+    pub(super) fn counts(&self) -> Vec<(&'static str, u64)> {
+        let counts = &*self.counts;
+        vec![
+            ("exported", counts.exported.load(Relaxed)),
+            ("dropped", counts.dropped.load(Relaxed)),
+            ("failed", counts.failed.load(Relaxed)),
+        ]
+    }
+}
+
+impl SpanProcessor for Queue {
+    fn on_start(&self, _span: &mut Span, _context: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        if self.spans.try_send(span).is_err() {
+            self.counts.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+/// The task that sends spans.
+pub(crate) struct Exporting {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Exporting {
+    /// Sends what waits, as far as that is done in time.
+    pub(crate) async fn finish(mut self) {
+        let _ = self.stop.send(()); // fails only if the task has ended
+        if tokio::time::timeout(LAST_SPANS, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+/// Starts the task, if `settings` name a collector.
+///
+/// # Errors
+/// The key that is wrong, and why.
+pub(super) fn start(
+    settings: &Otlp,
+    resource: &Resource,
+) -> Result<Option<(Queue, Exporting)>, (&'static str, String)> {
+    let Some(mut exporter) = exporter(settings)? else {
+        return Ok(None);
+    };
+    exporter.set_resource(resource);
+    let (spans, waiting) = mpsc::channel(settings.max_queued_spans);
+    let counts = Arc::new(SpanCounts::default());
+    let (stop, stopped) = oneshot::channel();
+    let sender = Sender {
+        exporter,
+        timeout: settings.timeout,
+        counts: counts.clone(),
+        fails: false,
+    };
+    let task = tokio::spawn(sender.run(waiting, stopped));
+    Ok(Some((Queue { spans, counts }, Exporting { stop, task })))
+}
+
+/// Builds the exporter, and connects nowhere yet.
+///
+/// # Errors
+/// The key that is wrong, and why.
+pub(crate) fn exporter(
+    settings: &Otlp,
+) -> Result<Option<opentelemetry_otlp::SpanExporter>, (&'static str, String)> {
+    let Some(endpoint) = &settings.endpoint else {
+        return Ok(None);
+    };
+    let wrong = |text: &str| ("telemetry.otlp.endpoint", text.to_owned());
+    let mut url = Url::parse(endpoint.expose()).map_err(|_| wrong("expected an http or https URL"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(wrong("expected an http or https URL"));
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        let text = "found a user, a password or a query; send credentials by telemetry.otlp.headers";
+        return Err(wrong(text));
+    }
+    if url.path() == "/" {
+        url.set_path("/v1/traces");
+    }
+    let headers = settings.headers.iter().map(header);
+    let headers = headers.collect::<Option<HashMap<_, _>>>();
+    let headers = headers.ok_or_else(|| {
+        let text = "expected texts such as \"Authorization: Bearer …\"";
+        ("telemetry.otlp.headers", text.to_owned())
+    })?;
+    let client = reqwest::Client::builder()
+        // As for the authorizer: the collector itself, by no detour.
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(settings.timeout)
+        .user_agent(concat!("fanfare/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| wrong(&error.without_url().to_string()))?;
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_http_client(client)
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(url.as_str())
+        .with_timeout(settings.timeout)
+        .with_headers(headers)
+        .build();
+    exporter.map(Some).map_err(|error| wrong(&error.to_string()))
+}
+
+fn header(text: &Secret) -> Option<(String, String)> {
+    let (name, value) = text.expose().split_once(':')?;
+    let name = http::HeaderName::try_from(name.trim()).ok()?;
+    let value = value.trim();
+    http::HeaderValue::try_from(value).ok()?;
+    Some((name.to_string(), value.to_owned()))
+}
+
+/// Sends spans to the collector.
+struct Sender {
+    exporter: opentelemetry_otlp::SpanExporter,
+    timeout: Duration,
+    counts: Arc<SpanCounts>,
+    /// Whether the last request failed.
+    fails: bool,
+}
+
+impl Sender {
+    async fn run(mut self, mut waiting: mpsc::Receiver<SpanData>, mut stopped: oneshot::Receiver<()>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                received = waiting.recv_many(&mut batch, BATCH) => if received == 0 { return },
+                // An error means that the server has dropped everything: the same.
+                _ = &mut stopped => break,
+            }
+            if batch.len() < BATCH {
+                let is_over = tokio::time::timeout(GATHER, &mut stopped).await.is_ok();
+                while batch.len() < BATCH
+                    && let Ok(span) = waiting.try_recv()
+                {
+                    batch.push(span);
+                }
+                if is_over {
+                    break;
+                }
+            }
+            self.send(std::mem::take(&mut batch)).await;
+        }
+        waiting.close();
+        while !batch.is_empty() || waiting.recv_many(&mut batch, BATCH).await > 0 {
+            self.send(std::mem::take(&mut batch)).await;
+        }
+    }
+
+    async fn send(&mut self, batch: Vec<SpanData>) {
+        let count = batch.len() as u64;
+        // The library may try again, within this time.
+        let sent = tokio::time::timeout(self.timeout, self.exporter.export(batch)).await;
+        let error = match sent {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("it did not answer in time".to_owned()),
+        };
+        let counter = if error.is_none() {
+            &self.counts.exported
+        } else {
+            &self.counts.failed
+        };
+        counter.fetch_add(count, Relaxed);
+        match &error {
+            Some(error) if !self.fails => {
+                tracing::warn!(error, "the collector does not accept spans; they are dropped until it does");
+            }
+            None if self.fails => tracing::info!("the collector accepts spans again"),
+            _ => {}
+        }
+        self.fails = error.is_some();
+    }
+}
