@@ -13,13 +13,13 @@ use fanfare_core::{
 };
 use tokio::sync::oneshot;
 
-use super::{Node, Prepared, ShardCommand, batch::Batch, entries};
+use super::{Node, Prepared, ShardCommand, batch::Batch, entries, spans};
 
 impl Inbound for Node {
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
         self.counters.events.fetch_add(events.len() as u64, Relaxed);
         let (arrived, delivery) = (Instant::now(), self.counters.delivery.clone());
-        let spans = self.trace_deliveries(&events);
+        let spans = spans::of_deliveries(self.span_recorder(), &events, &self.access);
         // Handed to the shards now, so that the order of calls is the order of delivery.
         let reached = self.hand_out(events, arrived);
         Box::pin(async move {

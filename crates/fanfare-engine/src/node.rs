@@ -18,11 +18,13 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    Authenticator, Clock, Counters, MountedDialect, Mounting, Reporter, ShardCommand, ShardHandle, SpanRecorder,
+    Authenticator, Clock, Counters, MountedDialect, Mounting, Reporter, ShardCommand, ShardHandle,
+    SpanRecorder,
     batch::Broadcast,
     clock::Moment,
     in_force::InForce,
     once::{Conflict, InProgress, publish_once},
+    spans,
 };
 
 /// One node: its dialects, its shards, its broker.
@@ -125,6 +127,11 @@ impl Node {
         let _ = self.span_recorder.set(recorder); // as above
     }
 
+    /// Returns what became of the finished spans since the start; `None` if none are recorded.
+    pub fn span_counts(&self) -> Option<Vec<(&'static str, u64)>> {
+        self.span_recorder().map(|recorder| recorder.counts())
+    }
+
     pub(super) fn span_recorder(&self) -> Option<&Arc<dyn SpanRecorder>> {
         self.span_recorder.get()
     }
@@ -156,7 +163,7 @@ impl Node {
             ..Receipt::default()
         };
         let count = events.len();
-        let spans = self.trace_publications(&mut events);
+        let spans = spans::of_publications(self.span_recorder(), &mut events, &self.access);
         let placed = self.broker.get().map(|broker| {
             if events.iter().any(|event| event.named) {
                 let broker = broker.clone();

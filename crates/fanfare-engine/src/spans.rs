@@ -1,8 +1,8 @@
 //! The port by which a node records what becomes of an event, as spans of its publisher's trace. Without a recorder nothing is asked.
 
-use fanfare_core::{Event, Reach, Receipt, policy::AccessControl};
+use std::sync::Arc;
 
-use super::Node;
+use fanfare_core::{Event, Reach, Receipt, policy::AccessControl};
 
 /// Ends a span with its result. A span that is dropped ends without one.
 pub type EndSpan<T> = Box<dyn FnOnce(T) + Send>;
@@ -33,25 +33,28 @@ impl<T: Copy> Spans<T> {
     }
 }
 
-impl Node {
-    /// Returns what became of the finished spans since the start; `None` if none are recorded.
-    pub fn span_counts(&self) -> Option<Vec<(&'static str, u64)>> {
-        self.span_recorder().map(|recorder| recorder.counts())
-    }
+/// Begins the spans of publications.
+pub(super) fn of_publications(
+    recorder: Option<&Arc<dyn SpanRecorder>>,
+    events: &mut [Event],
+    access: &AccessControl,
+) -> Spans<Receipt> {
+    let spans = recorder.map(|recorder| {
+        let begin = |(place, event)| Some((place, recorder.publish(event, access)?));
+        events.iter_mut().enumerate().filter_map(begin).collect()
+    });
+    Spans(spans.unwrap_or_default())
+}
 
-    pub(super) fn trace_publications(&self, events: &mut [Event]) -> Spans<Receipt> {
-        let spans = self.span_recorder().map(|recorder| {
-            let begin = |(place, event)| Some((place, recorder.publish(event, &self.access)?));
-            events.iter_mut().enumerate().filter_map(begin).collect()
-        });
-        Spans(spans.unwrap_or_default())
-    }
-
-    pub(super) fn trace_deliveries(&self, events: &[Event]) -> Spans<Reach> {
-        let spans = self.span_recorder().map(|recorder| {
-            let begin = |(place, event)| Some((place, recorder.deliver(event, &self.access)?));
-            events.iter().enumerate().filter_map(begin).collect()
-        });
-        Spans(spans.unwrap_or_default())
-    }
+/// Begins the spans of deliveries.
+pub(super) fn of_deliveries(
+    recorder: Option<&Arc<dyn SpanRecorder>>,
+    events: &[Event],
+    access: &AccessControl,
+) -> Spans<Reach> {
+    let spans = recorder.map(|recorder| {
+        let begin = |(place, event)| Some((place, recorder.deliver(event, access)?));
+        events.iter().enumerate().filter_map(begin).collect()
+    });
+    Spans(spans.unwrap_or_default())
 }

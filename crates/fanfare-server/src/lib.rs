@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod http;
 pub mod messages;
+mod otlp;
 mod refusals;
 pub mod report;
 pub mod resp;

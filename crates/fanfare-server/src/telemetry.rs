@@ -1,14 +1,8 @@
-//! Logs: for people on a terminal, JSON lines elsewhere; and traces for a collector.
-
-mod export;
-mod otlp;
+//! Logs: for people on a terminal, JSON lines elsewhere.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
-
-pub(crate) use export::{Exporting, exporter};
-pub(crate) use otlp::{TRACEPARENT, start as start_traces};
 
 /// Starts logging to standard error, in lines for people or in JSON. `text` is a level, or directives such as `info,fanfare_engine=debug`.
 ///

@@ -132,7 +132,9 @@ impl AccessControl {
     /// Returns the pattern of the first rule that matches `channel`. Metrics and traces name it in place of the channel.
     pub fn pattern_of(&self, channel: &Channel) -> Option<String> {
         let policy = self.policy.load();
-        policy.rule_for(channel).map(|(_, rule)| rule.pattern.as_str().to_owned())
+        policy
+            .rule_for(channel)
+            .map(|(_, rule)| rule.pattern.as_str().to_owned())
     }
 
     /// Returns which connections may receive an event on `channel`; called once for each event.

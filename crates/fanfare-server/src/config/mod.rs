@@ -53,6 +53,6 @@ pub use model::{
 pub use origin::{ConfigErrors, Origin, Origins, Problem};
 pub use print::{Setting, example, json_schema, reference, settings, show};
 pub use sources::Sources;
-pub(crate) use types::without_line_ends;
 pub use telemetry::Otlp;
+pub(crate) use types::without_line_ends;
 pub use types::{Secret, parse_network};

@@ -3,7 +3,7 @@
 use fanfare_core::Event;
 use http::{HeaderMap, HeaderName};
 
-use crate::telemetry::TRACEPARENT;
+use crate::otlp::TRACEPARENT;
 
 /// A request's headers; several values of one name are joined by commas (RFC 9110, section 5.3).
 pub(super) struct Joined<'a> {

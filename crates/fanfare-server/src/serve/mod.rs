@@ -30,8 +30,8 @@ use crate::{
     auth::Gate,
     config::{Config, ConfigErrors},
     http::{Readiness, ReloadHandle},
+    otlp::{self, Exporting},
     report::NodeReport,
-    telemetry::{self, Exporting},
 };
 
 pub use access::policy;
@@ -181,7 +181,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
 
 /// Has the node's spans sent to the collector, if there is one.
 fn trace(config: &Config, node: &Node) -> Result<Option<Exporting>, String> {
-    let started = telemetry::start_traces(&config.telemetry.otlp, node.id);
+    let started = otlp::start(&config.telemetry.otlp, node.id);
     let started = started.map_err(|(key, text)| format!("{key}: {text}"))?;
     Ok(started.map(|(recorder, exporting)| {
         node.attach_span_recorder(Arc::new(recorder));

@@ -16,7 +16,7 @@ use crate::{
     access::Webhook,
     config::{ConfigErrors, Listener, Loaded, Problem},
     http::{self, TlsError},
-    telemetry,
+    otlp,
 };
 
 /// The parts of a server.
@@ -58,7 +58,7 @@ pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, Con
         broker.map_err(|error| broker_problem(loaded, &error)),
         &mut problems,
     );
-    let collector = telemetry::exporter(&config.telemetry.otlp);
+    let collector = otlp::exporter(&config.telemetry.otlp);
     noted(
         collector.map_err(|(key, text)| loaded.problem(key, text)),
         &mut problems,

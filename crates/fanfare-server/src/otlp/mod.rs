@@ -1,6 +1,8 @@
 //! Spans of publications and deliveries, for an OpenTelemetry collector. They are made with the collector's own library, not of
 //! `tracing`'s spans: those follow the code, and one event's way is spread over threads, batches and nodes.
 
+mod export;
+
 use std::{borrow::Cow, collections::HashMap, time::SystemTime};
 
 use fanfare_core::{Audience, Event, RawJson, RawObject, Reach, Receipt, policy::AccessControl, string};
@@ -21,8 +23,10 @@ use opentelemetry_sdk::{
 use rand::Rng;
 use uuid::Uuid;
 
-use super::export::{Exporting, Queue};
 use crate::config::Otlp;
+
+pub(crate) use export::{Exporting, exporter};
+use export::Queue;
 
 /// The field of metadata in which clients and Redis publishers pass a trace on, named as the HTTP header is.
 pub(crate) const TRACEPARENT: &str = "traceparent";
@@ -47,7 +51,7 @@ pub(crate) fn start(
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .with_attribute(KeyValue::new("service.instance.id", node.to_string()))
         .build();
-    let Some((queue, exporting)) = super::export::start(settings, &resource)? else {
+    let Some((queue, exporting)) = export::start(settings, &resource)? else {
         return Ok(None);
     };
     let provider = SdkTracerProvider::builder()
