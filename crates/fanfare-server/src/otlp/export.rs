@@ -227,7 +227,10 @@ impl Sender {
         counter.fetch_add(count, Relaxed);
         match &error {
             Some(error) if !self.fails => {
-                tracing::warn!(error, "the collector does not accept spans; they are dropped until it does");
+                tracing::warn!(
+                    error,
+                    "the collector does not accept spans; they are dropped until it does"
+                );
             }
             None if self.fails => tracing::info!("the collector accepts spans again"),
             _ => {}

@@ -25,8 +25,8 @@ use uuid::Uuid;
 
 use crate::config::Otlp;
 
-pub(crate) use export::{Exporting, exporter};
 use export::Queue;
+pub(crate) use export::{Exporting, exporter};
 
 /// The field of metadata in which clients and Redis publishers pass a trace on, named as the HTTP header is.
 pub(crate) const TRACEPARENT: &str = "traceparent";
@@ -86,7 +86,10 @@ impl Recorder {
             KeyValue::new("messaging.operation.name", of.name),
             KeyValue::new("messaging.operation.type", of.kind),
             KeyValue::new("messaging.message.id", event.id.to_string()),
-            KeyValue::new("messaging.message.body.size", count(event.data.bytes().len() as u64)),
+            KeyValue::new(
+                "messaging.message.body.size",
+                count(event.data.bytes().len() as u64),
+            ),
             KeyValue::new("fanfare.audience", audience),
         ];
         attributes.extend(template.map(|name| KeyValue::new("messaging.destination.template", name)));
@@ -202,7 +205,12 @@ mod tests {
         let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         assert_eq!(&*written(&parse(text).unwrap()), text);
         assert!(!parse(&text.replace("-01", "-00")).unwrap().is_sampled());
-        for bad in ["", "x", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", &text[..54]] {
+        for bad in [
+            "",
+            "x",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            &text[..54],
+        ] {
             assert!(parse(bad).is_none(), "{bad}");
         }
     }
