@@ -10,7 +10,7 @@ use fanfare_core::{
     Asked, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, Channel, Claim, Entry, Event,
     Histogram, Inbound, Interest, MAX_MESSAGE_BYTES, PresenceCounts, Present, PublishOptions, Receipt,
     RememberedIds, Slot, UserId,
-    journal::{Replay, ReplayQuery},
+    journal::{JournalFigures, Replay, ReplayQuery},
 };
 use tokio::{
     runtime::Handle,
@@ -25,7 +25,7 @@ use crate::{
     deliverer,
     deliveries::Deliveries,
     foreign::{self, Foreign},
-    link, local,
+    gaps, link, local,
     node::Node,
     notices,
     outbox::Outbox,
@@ -84,6 +84,7 @@ impl ClusterBroker {
             answers,
             notices,
             presence,
+            gaps,
             ..
         } = &*shared;
         let mut tasks = JoinSet::new();
@@ -101,6 +102,7 @@ impl ClusterBroker {
         tasks.spawn(notices::run(Arc::clone(notices)));
         tasks.spawn(reports::run(Arc::clone(&shared)));
         tasks.spawn(presence::run(Arc::clone(presence)));
+        tasks.spawn(gaps::run(Arc::clone(gaps)));
         Self {
             shared,
             jobs,
@@ -135,17 +137,20 @@ impl Broker for ClusterBroker {
     }
 
     fn subscribe(&self, interest: Interest) -> BoxFuture<'static, ()> {
-        let in_force = self.shared.receipts.subscribe(interest);
+        let in_force = self.shared.receipts.subscribe(interest.clone());
+        let gaps = Arc::clone(&self.shared.gaps);
         Box::pin(async move {
             if let Some(in_force) = in_force {
                 // An error means that the connection was lost meanwhile.
                 let _ = in_force.await;
             }
+            gaps.watch(&interest);
         })
     }
 
     fn unsubscribe(&self, interest: Interest) {
-        self.shared.receipts.unsubscribe(interest);
+        self.shared.receipts.unsubscribe(interest.clone());
+        self.shared.gaps.unwatch(&interest);
     }
 
     fn health(&self) -> BoxFuture<'_, BrokerHealth> {
@@ -225,6 +230,15 @@ impl Broker for ClusterBroker {
 
     fn replay(&self, query: ReplayQuery) -> BoxFuture<'static, Replay> {
         Box::pin(replays::replay(self.shared.node.link.current(), query))
+    }
+
+    fn journal_figures(&self) -> JournalFigures {
+        let (gaps_found, gaps_filled) = self.shared.gaps.counts();
+        JournalFigures {
+            gaps_found,
+            gaps_filled,
+            ..JournalFigures::default()
+        }
     }
 
     fn enter(&self, entry: Entry) {

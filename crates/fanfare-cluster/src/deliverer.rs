@@ -63,6 +63,10 @@ async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
                 batch.place(shared);
                 local::entered(&*shared.node.inbound, ticket, entered);
             }
+            Item::Gap(gap) => {
+                batch.place(shared);
+                local::missed(&*shared.node.inbound, gap);
+            }
             Item::Flush { node, token } => flushes.push((node, token)),
             Item::Probe(nonce) => probes.push(nonce),
             // Before the events: there is no order between them, and a session that ended should receive no more.

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use fanfare_core::{Channel, Entered, EntryTicket, Event, Member, Presence};
+use fanfare_core::{Channel, Entered, EntryTicket, Event, Gap, Member, Presence};
 use tokio::sync::{Notify, mpsc};
 
 /// Items delivered at once.
@@ -30,6 +30,8 @@ pub(crate) enum Item {
     Entered(EntryTicket, Entered),
     /// A member of a room joined or left, and only this node's connections learn of it by this.
     Announce(Presence, Channel, Member),
+    /// Events are lost that would stand here.
+    Gap(Gap),
 }
 
 /// Where an event's reach goes.
@@ -51,7 +53,7 @@ impl Item {
                 let members = entered.members.as_ref().map_or(0, Vec::len);
                 members * size_of::<Member>() + ITEM_OVERHEAD
             }
-            Self::Flush { .. } | Self::Probe(_) | Self::Announce(..) => ITEM_OVERHEAD,
+            Self::Flush { .. } | Self::Probe(_) | Self::Announce(..) | Self::Gap(_) => ITEM_OVERHEAD,
         }
     }
 }

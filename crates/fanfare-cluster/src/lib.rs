@@ -12,6 +12,7 @@
 //! no node published wait until their ids are claimed (`foreign`). Who is in which room, on all nodes, is `presence`.
 
 mod answers;
+mod arrivals;
 mod backoff;
 mod broker;
 mod channel_source;
@@ -19,6 +20,7 @@ mod deliverer;
 mod deliveries;
 pub mod embedded;
 mod foreign;
+mod gaps;
 mod id_memory;
 mod ids;
 mod in_order;
@@ -55,6 +57,7 @@ pub mod wire;
 use std::time::Duration;
 
 pub use broker::ClusterBroker;
+pub use gaps::{MAX_FETCHED, MAX_WATCHED};
 pub use shared::ClusterOptions;
 
 /// How long a transport may take to answer anything.

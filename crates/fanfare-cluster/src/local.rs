@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use fanfare_core::{
-    ANSWER_PATIENCE, Channel, Entered, EntryTicket, Event, Inbound, MAX_MESSAGE_BYTES, Member, Presence,
+    ANSWER_PATIENCE, Channel, Entered, EntryTicket, Event, Gap, Inbound, MAX_MESSAGE_BYTES, Member, Presence,
 };
 use futures_util::FutureExt;
 
@@ -35,6 +35,13 @@ pub(crate) fn notify(inbound: &dyn Inbound, notice: Bytes) {
 pub(crate) fn entered(inbound: &dyn Inbound, ticket: EntryTicket, entered: Entered) {
     if catch_unwind(AssertUnwindSafe(|| inbound.entered(ticket, entered))).is_err() {
         tracing::error!("handling an entry into a room panicked");
+    }
+}
+
+/// Reports to this node that events for its connections are lost.
+pub(crate) fn missed(inbound: &dyn Inbound, gap: Gap) {
+    if catch_unwind(AssertUnwindSafe(|| inbound.on_gap(gap))).is_err() {
+        tracing::error!("handling a gap panicked");
     }
 }
 

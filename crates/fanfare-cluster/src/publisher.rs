@@ -119,6 +119,9 @@ async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Itera
         match result_to {
             ResultTo::Event(number) => {
                 let accepted = result.ok();
+                if let Some(error) = accepted.as_ref().and_then(|accepted| accepted.unkept.as_ref()) {
+                    shared.node.status.unkept(error);
+                }
                 if let Some(error) = accepted
                     .as_ref()
                     .and_then(|accepted| accepted.id_refused.as_ref())

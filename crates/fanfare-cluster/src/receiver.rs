@@ -6,15 +6,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use fanfare_core::{Audience, BrokerError, Event, history::History};
+use fanfare_core::{BrokerError, history::History};
 use futures_util::{StreamExt, stream::BoxStream};
 use tokio::sync::mpsc;
 
 use crate::{
     ANSWER_TIMEOUT,
+    arrivals::ArrivedEvent,
     backoff::Backoff,
     channel_source::ChannelSource,
-    deliveries::{Item, ReplyTo},
+    deliveries::Item,
     interests::Command,
     link::CHECK_INTERVAL,
     messages::{NodeMessage, Report},
@@ -23,7 +24,7 @@ use crate::{
     status::Side,
     subscriptions::Subscriptions,
     transport::{Received, Receiver, Subject, Subscriber},
-    wire::{self, Envelope, Rejected},
+    wire::{self, Rejected},
 };
 
 /// Messages taken from the connection at once.
@@ -42,6 +43,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
         let attempt = tokio::time::timeout(ANSWER_TIMEOUT, shared.node.transport.open_receiver());
         let error = match attempt.await {
             Ok(Ok(Receiver { subscriber, messages })) => {
+                shared.gaps.connecting();
                 let (subscriber, source) = (
                     &*subscriber,
                     ChannelSource::new(shared.node.transport.has_one_order()),
@@ -108,6 +110,7 @@ async fn obey(
             shared.node.status.up(Side::Receiving);
             backoff.reset();
             shared.peers.connected();
+            shared.gaps.in_force();
             shared.presence.receiving(true);
             reports::send(shared, Subject::Nodes, true, true);
             subscriptions.obey(commands).await
@@ -164,7 +167,7 @@ fn take(
         }
         Ok(Subject::Audience(audience)) if !source.counts(&audience, by_all_channels, &payload) => {
             if let Ok((_, Some(envelope))) = wire::parse_event(audience, &payload, now) {
-                decline(shared, &envelope);
+                shared.arrivals.decline(&envelope);
             }
             return Ok(());
         }
@@ -180,71 +183,17 @@ fn take(
         if let (Some(mark), Some(version)) = (mark, version) {
             mark.version = version;
         }
-        one(shared, by_all_channels, event, envelope, since);
+        shared.gaps.arrived(ArrivedEvent {
+            by_all_channels,
+            event,
+            envelope,
+            since,
+        });
     } else {
         let events = wire::parse_publication(&payload, now).map_err(|_| Rejected::BadPublication)?;
         shared.foreign.many(events, since);
     }
     Ok(())
-}
-
-fn one(shared: &Shared, by_all_channels: bool, event: Event, envelope: Option<Envelope>, since: Instant) {
-    match envelope {
-        Some(Envelope {
-            node,
-            presence: Some(mark),
-            ..
-        }) => {
-            let wanted = !by_all_channels || shared.receipts.wants(&event.audience);
-            if let Audience::Channel(room) = &event.audience
-                && wanted
-            {
-                let room = room.clone();
-                shared
-                    .presence
-                    .arrived(&room, *mark, event, node == shared.node.id);
-            }
-        }
-        Some(Envelope {
-            node,
-            number: Some(number),
-            ..
-        }) if node == shared.node.id => shared.receipts.echo(number, event),
-        // The subscription to all channels brings more than is wanted, once no pattern is held any more.
-        envelope if by_all_channels && !shared.receipts.wants(&event.audience) => {
-            if let Some(envelope) = envelope {
-                decline(shared, &envelope);
-            }
-        }
-        Some(Envelope {
-            node,
-            number: Some(number),
-            reply,
-            ..
-        }) => {
-            let reply_to = if reply {
-                ReplyTo::Node(node, number)
-            } else {
-                ReplyTo::Dropped
-            };
-            shared.node.deliveries.push(Item::Event(event, reply_to));
-        }
-        _ => shared.foreign.one(event, since),
-    }
-}
-
-/// Asks the publisher not to wait for this node, which is counted among the listeners.
-fn decline(shared: &Shared, envelope: &Envelope) {
-    match envelope.number {
-        Some(number) if envelope.node == shared.node.id => shared.receipts.declined(&[number]),
-        Some(number) if envelope.reply => {
-            shared
-                .node
-                .outbox
-                .send_to(&envelope.node, NodeMessage::Declined(vec![number]));
-        }
-        _ => {}
-    }
 }
 
 fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: Bytes) {

@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    answers::Answers, foreign::Foreign, ids::Ids, node::Node, notices::Notices, peers::Peers,
-    presence::Presence, probes::Probes, receipts::Receipts, requests::Requests,
+    answers::Answers, arrivals::Arrivals, foreign::Foreign, gaps::Gaps, ids::Ids, node::Node,
+    notices::Notices, peers::Peers, presence::Presence, probes::Probes, receipts::Receipts,
+    requests::Requests,
 };
 
 /// What a node in a cluster needs to know.
@@ -19,6 +20,10 @@ pub struct ClusterOptions {
     pub max_remembered_ids: usize,
     /// How many members a room may have for their list to be sent.
     pub max_listed_members: usize,
+    /// How many audiences with history are watched for events that were lost on the way.
+    pub max_watched: usize,
+    /// How many events are fetched for one such gap.
+    pub max_fetched: usize,
 }
 
 /// The parts of the broker.
@@ -35,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) answers: Arc<Answers>,
     pub(crate) notices: Arc<Notices>,
     pub(crate) presence: Arc<Presence>,
+    pub(crate) arrivals: Arc<Arrivals>,
+    pub(crate) gaps: Arc<Gaps>,
 }
 
 impl Shared {
@@ -45,17 +52,30 @@ impl Shared {
         foreign: Foreign,
         options: &ClusterOptions,
     ) -> Self {
-        let (peers, receipts) = (Arc::<Peers>::default(), Arc::new(receipts));
+        let (peers, receipts, foreign) = (Arc::<Peers>::default(), Arc::new(receipts), Arc::new(foreign));
         let probes = Arc::new(Probes::new(Arc::clone(&node), Arc::clone(&receipts)));
         let presence = Presence::new(Arc::clone(&node), Arc::clone(&probes), options.max_listed_members);
+        let presence = Arc::new(presence);
+        let arrivals = Arc::new(Arrivals {
+            node: Arc::clone(&node),
+            receipts: Arc::clone(&receipts),
+            foreign: Arc::clone(&foreign),
+            presence: Arc::clone(&presence),
+        });
         Self {
+            gaps: Arc::new(Gaps::new(
+                Arc::clone(&arrivals),
+                options.max_watched,
+                options.max_fetched,
+            )),
+            arrivals,
             linger: options.linger,
             requests: Arc::new(Requests::new(node.id.clone(), Arc::clone(&peers))),
             ids: Arc::new(Ids::new(Arc::clone(&node), options.max_remembered_ids)),
             notices: Arc::new(Notices::new(Arc::clone(&node))),
             answers: Arc::new(answers),
-            foreign: Arc::new(foreign),
-            presence: Arc::new(presence),
+            foreign,
+            presence,
             peers,
             receipts,
             probes,

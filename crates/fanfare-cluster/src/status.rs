@@ -36,6 +36,7 @@ pub(crate) struct Status {
     rejected: LogThrottle,
     refused: LogThrottle,
     ids_refused: LogThrottle,
+    unkept: LogThrottle,
     notice_refused: LogThrottle,
     notices_dropped: LogThrottle,
     presence_refused: LogThrottle,
@@ -63,6 +64,7 @@ impl Status {
             rejected: LogThrottle::new(QUIET),
             refused: LogThrottle::new(QUIET),
             ids_refused: LogThrottle::new(QUIET),
+            unkept: LogThrottle::new(QUIET),
             notice_refused: LogThrottle::new(QUIET),
             notices_dropped: LogThrottle::new(QUIET),
             presence_refused: LogThrottle::new(QUIET),
@@ -136,6 +138,15 @@ impl Status {
             &self.refused,
             error,
             "refused publications; only this node's connections got them",
+        );
+    }
+
+    /// Events were published and not kept.
+    pub(crate) fn unkept(&self, error: &str) {
+        self.warn(
+            &self.unkept,
+            error,
+            "did not keep events; clients that are away will miss them",
         );
     }
 

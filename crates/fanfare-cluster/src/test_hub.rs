@@ -116,6 +116,7 @@ impl Hub {
         Ok(Accepted {
             listeners: state.counts.then_some(listeners),
             id_refused: None,
+            unkept: None,
         })
     }
 
@@ -142,6 +143,8 @@ impl Hub {
             linger: Duration::ZERO,
             max_remembered_ids: 1000,
             max_listed_members: 1000,
+            max_watched: crate::MAX_WATCHED,
+            max_fetched: crate::MAX_FETCHED,
         };
         let broker = ClusterBroker::new(transport, &options, inbound.clone());
         let node = Node {

@@ -112,6 +112,8 @@ pub struct Accepted {
     pub listeners: Option<u32>,
     /// Why the store of ids refused to note its id.
     pub id_refused: Option<String>,
+    /// Why the journal did not keep it, though it should have.
+    pub unkept: Option<String>,
 }
 
 /// A message that the transport may not carry.

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
-    Channel, Entered, Entry, EntryTicket, Event, Histogram, Member, Presence, PresenceCounts, Present, Slot,
-    UserId,
+    Audience, Channel, Entered, Entry, EntryTicket, Event, Histogram, Member, Presence, PresenceCounts,
+    Present, Slot, UserId,
+    history::{Cursor, Retention, Unrecovered},
     journal::{JournalFigures, Replay, ReplayQuery},
 };
 
@@ -194,6 +195,26 @@ pub trait Inbound: Send + Sync {
     /// the last one; `None` for no event. A node that cleans up after a dead one calls it for users who were never
     /// connected to it.
     fn announcement(&self, change: Presence, room: &Channel, member: &Member) -> Option<Event>;
+
+    /// Returns how much is kept of `audience`; `None` if it has no history.
+    fn retention(&self, _audience: &Audience) -> Option<Retention> {
+        None
+    }
+
+    /// Handles that events for connections of this node are lost. Called in the order of [`Inbound::deliver`]: before the next event that
+    /// is not lost. It must not wait.
+    fn on_gap(&self, _gap: Gap) {}
+}
+
+/// Events that were lost on the way to a node, and that no journal has any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Whose they were; `None` if any audience may have lost some.
+    pub audience: Option<Audience>,
+    /// Nothing is lost behind this.
+    pub present: Cursor,
+    /// Why they cannot be read.
+    pub reason: Unrecovered,
 }
 
 /// The events that a node wants to receive. Events for everyone reach every node without a request. An event that meets

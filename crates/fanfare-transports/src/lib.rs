@@ -3,6 +3,7 @@
 //! Each transport has a folder and one line in [`open`]; all obey the same laws, which `tests/it` holds them to.
 
 mod id_values;
+mod journal_reads;
 mod nats;
 mod redis;
 mod tls_files;
@@ -10,13 +11,15 @@ mod tls_files;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fanfare_cluster::{
-    ClusterBroker, ClusterOptions,
+    ClusterBroker, ClusterOptions, MAX_FETCHED, MAX_WATCHED,
     embedded::EmbeddedBroker,
     journal::{DEFAULT_MAX_BYTES, MemoryJournal},
     transport::Transport,
 };
 use fanfare_core::{Broker, Inbound, MAX_CLAIMS, MAX_LISTED_MEMBERS};
 
+/// The default of [`BrokerOptions::max_journals`].
+pub const MAX_JOURNALS: usize = 100_000;
 /// The longest prefix.
 pub const MAX_PREFIX_BYTES: usize = 64;
 
@@ -52,6 +55,12 @@ pub struct BrokerOptions {
     pub max_listed_members: usize,
     /// The bytes of history that a broker in the process keeps at most.
     pub max_history_bytes: usize,
+    /// The audiences of which a journal on a server knows something, at most.
+    pub max_journals: usize,
+    /// How many audiences with history a node watches for events that were lost on the way.
+    pub max_watched: usize,
+    /// How many events are fetched for one such gap.
+    pub max_fetched: usize,
 }
 
 /// The Sentinels that know which server is the master.
@@ -90,6 +99,9 @@ impl Default for BrokerOptions {
             max_remembered_ids: MAX_CLAIMS,
             max_listed_members: MAX_LISTED_MEMBERS,
             max_history_bytes: DEFAULT_MAX_BYTES,
+            max_journals: MAX_JOURNALS,
+            max_watched: MAX_WATCHED,
+            max_fetched: MAX_FETCHED,
         }
     }
 }
@@ -141,6 +153,8 @@ pub fn open(
         linger: options.linger,
         max_remembered_ids: options.max_remembered_ids,
         max_listed_members: options.max_listed_members,
+        max_watched: options.max_watched,
+        max_fetched: options.max_fetched,
     };
     Ok(Arc::new(ClusterBroker::new(transport, &cluster, inbound)))
 }

@@ -58,13 +58,40 @@ pub(super) enum ChangeResult {
 /// What JetStream answers; each answer has some of these fields.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Answer {
+pub(super) struct Answer {
     seq: u64,
     error: Option<ApiError>,
     created: String,
     config: Config,
-    state: StreamState,
-    total: usize,
+    pub(super) state: StreamState,
+    pub(super) total: usize,
+}
+
+impl Answer {
+    /// When the stream was made.
+    ///
+    /// # Errors
+    /// When the answer does not say so.
+    pub(super) fn made_at(&self) -> Result<SystemTime, Unanswered> {
+        humantime::parse_rfc3339(&self.created).map_err(|_| not_understood())
+    }
+
+    /// The answer, unless it is an error.
+    ///
+    /// # Errors
+    /// Then.
+    pub(super) fn read(answer: &ServerMessage) -> Result<Self, Unanswered> {
+        let mut answer = read(answer)?;
+        match answer.error.take() {
+            Some(error) => Err(error.into()),
+            None => Ok(answer),
+        }
+    }
+
+    /// How the stream republishes.
+    pub(super) fn republish(&self) -> &Value {
+        &self.config.republish
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -75,8 +102,10 @@ struct Config {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct StreamState {
-    subjects: Option<HashMap<String, u64>>,
+pub(super) struct StreamState {
+    pub(super) subjects: Option<HashMap<String, u64>>,
+    pub(super) first_seq: u64,
+    pub(super) last_seq: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -122,33 +151,12 @@ impl Bucket {
             let source = format!("{}{below}.>", self.subject);
             config["republish"] = json!({"src": source, "dest": format!("{to}.>"), "headers_only": true});
         }
-        let mut made = read(&questions.ask_one(self.api("STREAM.CREATE", &config)).await?)?;
-        if made
-            .error
-            .as_ref()
-            .is_some_and(|error| error.err_code == NAME_IN_USE)
-        {
-            made = self.info(questions).await?;
-        }
-        for _ in 0..ATTEMPTS {
-            if made.created != BEING_MADE {
-                break;
-            }
-            tokio::time::sleep(PAUSE).await;
-            made = self.info(questions).await?;
-        }
-        if let Some(error) = made.error {
-            return Err(error.into());
-        }
+        let made = make(questions, &self.stream, &config).await?;
         if republish.is_some() && made.config.republish != config["republish"] {
             let text = format!("the stream {} does not republish as it should", self.stream);
             return Err(Unanswered::Refused(text));
         }
-        humantime::parse_rfc3339(&made.created).map_err(|_| not_understood())
-    }
-
-    async fn info(&self, questions: &Questions) -> Result<Answer, Unanswered> {
-        read(&questions.ask_one(self.api("STREAM.INFO", &json!({}))).await?)
+        made.made_at()
     }
 
     /// The keys that begin with `start`, which ends at a dot.
@@ -179,11 +187,7 @@ impl Bucket {
     }
 
     fn api(&self, what: &str, question: &Value) -> Request {
-        Request {
-            subject: format!("$JS.API.{what}.{}", self.stream),
-            headers: Vec::new(),
-            payload: question.to_string().into(),
-        }
+        api(what, &self.stream, question)
     }
 
     /// The request that stores `value` for `key`, if its last change is the `expected` one; 0 stands for none.
@@ -202,6 +206,42 @@ impl Bucket {
             headers: Vec::new(),
             payload: Bytes::new(),
         }
+    }
+}
+
+/// The request `what` about a stream.
+pub(super) fn api(what: &str, stream: &str, question: &Value) -> Request {
+    Request {
+        subject: format!("$JS.API.{what}.{stream}"),
+        headers: Vec::new(),
+        payload: question.to_string().into(),
+    }
+}
+
+/// Makes the stream unless it is there, in whichever way it was made.
+///
+/// # Errors
+/// When it is not there.
+pub(super) async fn make(questions: &Questions, stream: &str, config: &Value) -> Result<Answer, Unanswered> {
+    let info = async || read(&questions.ask_one(api("STREAM.INFO", stream, &json!({}))).await?);
+    let mut made = read(&questions.ask_one(api("STREAM.CREATE", stream, config)).await?)?;
+    if made
+        .error
+        .as_ref()
+        .is_some_and(|error| error.err_code == NAME_IN_USE)
+    {
+        made = info().await?;
+    }
+    for _ in 0..ATTEMPTS {
+        if made.created != BEING_MADE {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+        made = info().await?;
+    }
+    match made.error {
+        Some(error) => Err(error.into()),
+        None => Ok(made),
     }
 }
 
@@ -254,7 +294,7 @@ fn expecting(sequence: u64) -> (&'static str, String) {
     ("Nats-Expected-Last-Subject-Sequence", sequence.to_string())
 }
 
-fn not_understood() -> Unanswered {
+pub(super) fn not_understood() -> Unanswered {
     Unanswered::Refused("JetStream's answer is not understood".to_owned())
 }
 

@@ -7,6 +7,7 @@ mod empty;
 mod exchange;
 mod ids;
 mod jetstream;
+mod journal;
 mod login;
 mod names;
 mod order;
@@ -39,6 +40,7 @@ pub(crate) struct Nats {
     has_jetstream: AtomicBool,
     /// Outlives connections.
     empty: Arc<Empty>,
+    max_history_bytes: usize,
 }
 
 impl Nats {
@@ -52,6 +54,7 @@ impl Nats {
             names: Names::new(&options.prefix)?,
             has_jetstream: AtomicBool::new(false),
             empty: Arc::default(),
+            max_history_bytes: options.max_history_bytes,
         })
     }
 }
@@ -71,8 +74,13 @@ impl Transport for Nats {
 
     fn open_sender(&self) -> BoxFuture<'_, Result<Box<dyn Sender>, Failed>> {
         Box::pin(async move {
-            let connection =
-                Connection::open(&self.address, self.names.clone(), Arc::clone(&self.empty)).await?;
+            let connection = Connection::open(
+                &self.address,
+                self.names.clone(),
+                Arc::clone(&self.empty),
+                self.max_history_bytes,
+            )
+            .await?;
             match connection.ids.prepare().await {
                 Ok(_) => self.has_jetstream.store(true, Ordering::Relaxed),
                 Err(Unanswered::NoJetStream) if !self.has_jetstream.load(Ordering::Relaxed) => {

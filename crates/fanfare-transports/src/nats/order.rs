@@ -11,7 +11,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::protocol::ServerMessage;
+use super::{
+    journal::{self, Window},
+    protocol::ServerMessage,
+};
 
 /// How long a change waits for the one before it. The server republishes that one within microseconds, or never did.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -23,6 +26,9 @@ const ROOMS: usize = 65_536;
 /// Passes messages on, the changes of each room in order.
 #[derive(Default)]
 pub(super) struct Order {
+    /// The stream of the journal, whose messages have an order of their own.
+    journal: String,
+    window: Window,
     ready: VecDeque<ServerMessage>,
     waiting: VecDeque<WaitingChange>,
     hasher: RandomState,
@@ -49,6 +55,13 @@ struct RoomChange {
 }
 
 impl Order {
+    pub(super) fn new(journal: String) -> Self {
+        Self {
+            journal,
+            ..Self::default()
+        }
+    }
+
     /// The next message in order.
     pub(super) fn next(&mut self) -> Option<ServerMessage> {
         self.ready.pop_front()
@@ -56,11 +69,16 @@ impl Order {
 
     /// When a waiting change has waited for long enough.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.waiting.front().map(|waiting| waiting.until)
+        let change = self.waiting.front().map(|waiting| waiting.until);
+        change.into_iter().chain(self.window.deadline()).min()
     }
 
     /// `message` arrived `now`.
     pub(super) fn arrived(&mut self, message: ServerMessage, now: Instant) {
+        if let Some(number) = journal::number(&self.journal, &message) {
+            self.window.arrived(number, message, now, &mut self.ready);
+            return;
+        }
         let Some(change) = self.change(&message) else {
             self.ready.push_back(message);
             return;
@@ -81,9 +99,11 @@ impl Order {
 
     /// Passes on the changes that have waited for long enough at `now`.
     pub(super) fn expire(&mut self, now: Instant) {
-        while self.deadline().is_some_and(|until| until <= now) {
+        let is_over = |waiting: &WaitingChange| waiting.until <= now;
+        while self.waiting.front().is_some_and(is_over) {
             self.pass_first();
         }
+        self.window.expire(now, &mut self.ready);
     }
 
     /// Nothing more arrives: passes on whatever waits.
@@ -91,6 +111,7 @@ impl Order {
         while !self.waiting.is_empty() {
             self.pass_first();
         }
+        self.window.end(&mut self.ready);
     }
 
     fn pass_first(&mut self) {

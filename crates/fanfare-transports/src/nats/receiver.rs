@@ -17,6 +17,7 @@ use super::{
     address::Address,
     connection::{self, Reader},
     exchange::Exchange,
+    journal,
     names::Names,
     order::Order,
     presence,
@@ -57,7 +58,8 @@ pub(super) async fn open(address: &Address, names: &Names) -> Result<Receiver, F
         _tasks: tasks,
     };
     let names = names.clone();
-    let start = (open.reader, exchange, Order::default());
+    let journal = journal::stream(&names);
+    let start = (open.reader, exchange, Order::new(journal.clone()));
     let messages = stream::unfold(start, |(mut reader, exchange, mut order)| async move {
         let message = next(&mut reader, &exchange, &mut order).await?;
         Some((message, (reader, exchange, order)))
@@ -65,7 +67,7 @@ pub(super) async fn open(address: &Address, names: &Names) -> Result<Receiver, F
     Ok(Receiver {
         subscriber: Box::new(subscriptions),
         messages: messages
-            .flat_map(move |message| stream::iter(received(&names, &message)))
+            .flat_map(move |message| stream::iter(received(&names, &journal, &message)))
             .boxed(),
     })
 }
@@ -101,15 +103,18 @@ async fn next(reader: &mut Reader, exchange: &Exchange, order: &mut Order) -> Op
 }
 
 /// What a message brings: itself, or the announcements that it carries.
-fn received(names: &Names, message: &ServerMessage) -> Vec<Received> {
+fn received(names: &Names, journal: &str, message: &ServerMessage) -> Vec<Received> {
     let by_all_channels = message.sid % 2 == 1;
     let received = |payload, version| Received {
         subject: names.read(&message.subject),
         by_all_channels,
         payload,
         version,
-        position: None,
+        position: journal::position(journal, message),
     };
+    if journal::number(journal, message).is_some() {
+        return vec![received(message.payload.clone(), None)];
+    }
     match presence::announcements(message) {
         None => vec![received(message.payload.clone(), None)],
         Some(announcements) => announcements

@@ -1,9 +1,9 @@
 //! The connection that publishes, and asks what JetStream keeps.
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 use fanfare_cluster::transport::{
-    Accepted, Failed, IdStore, Message, PresenceStore, PublishError, Published, Sender,
+    Accepted, Failed, IdStore, JournalStore, Message, PresenceStore, PublishError, Published, Sender,
 };
 use fanfare_core::BoxFuture;
 use tokio::task::JoinSet;
@@ -15,6 +15,7 @@ use super::{
     exchange::Exchange,
     ids::Ids,
     jetstream,
+    journal::Journal,
     names::Names,
     presence::Presence,
     protocol::{self, Publish},
@@ -29,6 +30,7 @@ pub(super) struct Connection {
     questions: Arc<Questions>,
     pub(super) ids: Arc<Ids>,
     presence: Presence,
+    journal: Journal,
     /// Abort with the connection.
     _tasks: JoinSet<()>,
 }
@@ -38,7 +40,12 @@ impl Connection {
     ///
     /// # Errors
     /// When there is none, or this node may not receive answers.
-    pub(super) async fn open(address: &Address, names: Names, empty: Arc<Empty>) -> Result<Self, Failed> {
+    pub(super) async fn open(
+        address: &Address,
+        names: Names,
+        empty: Arc<Empty>,
+        max_history_bytes: usize,
+    ) -> Result<Self, Failed> {
         let open = connection::open(address).await?;
         let (exchange, outgoing) = Exchange::new();
         let questions = Arc::new(Questions::new(Arc::new(exchange), open.max_payload));
@@ -53,6 +60,12 @@ impl Connection {
         }
         let ids = Arc::new(Ids::new(&names, Arc::clone(&questions)));
         Ok(Self {
+            journal: Journal::new(
+                &names,
+                Arc::clone(&questions),
+                Arc::clone(&ids),
+                max_history_bytes,
+            ),
             presence: Presence::new(&names, Arc::clone(&questions), Arc::clone(&ids), empty),
             ids,
             names,
@@ -62,52 +75,87 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Publishes `messages` by the journal. What it does not keep is published without it.
+    async fn keep(&self, messages: &[Message]) -> Vec<Published> {
+        let mut published = Vec::with_capacity(messages.len());
+        for (message, kept) in messages.iter().zip(self.journal.publish(messages).await) {
+            match kept {
+                Ok(result) => published.push(result),
+                Err(reason) => {
+                    let mut carried = self.carry(slice::from_ref(message)).await;
+                    let unkept = |accepted| Accepted {
+                        unkept: Some(reason),
+                        ..accepted
+                    };
+                    published.extend(carried.pop().map(|result| result.map(unkept)));
+                }
+            }
+        }
+        published
+    }
+
+    /// Publishes `messages` in one go.
+    async fn carry(&self, messages: &[Message]) -> Vec<Published> {
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        let mut subjects = Vec::with_capacity(messages.len());
+        for message in messages {
+            let subject = self.names.subject(&message.subject);
+            if self.questions.too_large(message.payload.len()).is_none() {
+                let publish = Publish {
+                    subject: &subject,
+                    reply: None,
+                    headers: &[],
+                    payload: &message.payload,
+                };
+                publish.write(&mut out);
+                notes.extend(
+                    message
+                        .id
+                        .map(|id| self.questions.write(&self.ids.published(&id), &mut out)),
+                );
+            }
+            subjects.push(subject);
+        }
+        let Ok(refusals) = self.questions.exchange.carry_out(out).await else {
+            return vec![Err(PublishError::Lost); messages.len()];
+        };
+        let mut notes = self
+            .questions
+            .answers_to(notes, Some(&refusals))
+            .await
+            .into_iter();
+        let published = messages.iter().zip(&subjects).map(|(message, subject)| {
+            if let Some(reason) = self.questions.too_large(message.payload.len()) {
+                return Err(PublishError::Refused(reason));
+            }
+            let note = message.id.and_then(|_| notes.next());
+            if let Some(refused) = refusals.of(subject) {
+                return Err(PublishError::Refused(refused));
+            }
+            Ok(Accepted {
+                listeners: None,
+                id_refused: note.and_then(|answer| jetstream::change(answer).err().map(Unanswered::reason)),
+                unkept: None,
+            })
+        });
+        published.collect()
+    }
+}
+
 impl Sender for Connection {
     fn publish<'a>(&'a self, messages: &'a [Message]) -> BoxFuture<'a, Vec<Published>> {
         Box::pin(async move {
-            let (mut out, mut notes) = (Vec::new(), Vec::new());
-            let mut subjects = Vec::with_capacity(messages.len());
-            for message in messages {
-                let subject = self.names.subject(&message.subject);
-                if self.questions.too_large(message.payload.len()).is_none() {
-                    let publish = Publish {
-                        subject: &subject,
-                        reply: None,
-                        headers: &[],
-                        payload: &message.payload,
-                    };
-                    publish.write(&mut out);
-                    notes.extend(
-                        message
-                            .id
-                            .map(|id| self.questions.write(&self.ids.published(&id), &mut out)),
-                    );
+            let mut published = Vec::with_capacity(messages.len());
+            // What follows a message that is kept must not overtake it: the stream republishes it.
+            for run in messages.chunk_by(|one, next| one.keep.is_some() == next.keep.is_some()) {
+                if run[0].keep.is_some() {
+                    published.extend(self.keep(run).await);
+                } else {
+                    published.extend(self.carry(run).await);
                 }
-                subjects.push(subject);
             }
-            let Ok(refusals) = self.questions.exchange.carry_out(out).await else {
-                return vec![Err(PublishError::Lost); messages.len()];
-            };
-            let mut notes = self
-                .questions
-                .answers_to(notes, Some(&refusals))
-                .await
-                .into_iter();
-            let published = messages.iter().zip(&subjects).map(|(message, subject)| {
-                if let Some(reason) = self.questions.too_large(message.payload.len()) {
-                    return Err(PublishError::Refused(reason));
-                }
-                let note = message.id.and_then(|_| notes.next());
-                if let Some(refused) = refusals.of(subject) {
-                    return Err(PublishError::Refused(refused));
-                }
-                Ok(Accepted {
-                    listeners: None,
-                    id_refused: note
-                        .and_then(|answer| jetstream::change(answer).err().map(Unanswered::reason)),
-                })
-            });
-            published.collect()
+            published
         })
     }
 
@@ -121,6 +169,10 @@ impl Sender for Connection {
 
     fn presence(&self) -> Option<&dyn PresenceStore> {
         Some(&self.presence)
+    }
+
+    fn journal(&self) -> Option<&dyn JournalStore> {
+        Some(&self.journal)
     }
 }
 

@@ -5,19 +5,21 @@ mod address;
 mod cluster;
 mod errors;
 mod ids;
+mod journal;
 mod names;
 mod presence;
+mod publish;
 mod scripts;
 mod sentinel;
 mod server;
 mod servers;
 mod sharded;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use fanfare_cluster::transport::{
-    Accepted, Failed, IdStore, Message, PresenceStore, PublishError, Published, Received, Receiver, Sender,
-    Subject, Subscriber, Transport,
+    Failed, IdStore, JournalStore, Message, PresenceStore, PublishError, Published, Received, Receiver,
+    Sender, Subject, Subscriber, Transport,
 };
 use fanfare_core::BoxFuture;
 use futures_util::{
@@ -38,6 +40,7 @@ use crate::{BrokerOptions, OpenError};
 pub(crate) struct Redis {
     servers: Arc<Servers>,
     names: Names,
+    max_journals: usize,
 }
 
 impl Redis {
@@ -54,6 +57,7 @@ impl Redis {
         Ok(Self {
             servers: Arc::new(Servers::new(options, names.hub())?),
             names,
+            max_journals: options.max_journals,
         })
     }
 
@@ -83,6 +87,8 @@ impl Transport for Redis {
                 server: self.servers.find(Side::Publishing).await?,
                 servers: Arc::clone(&self.servers),
                 names: self.names.clone(),
+                max_journals: self.max_journals,
+                knows_journal: AtomicBool::new(false),
             };
             Ok(Box::new(connection) as Box<dyn Sender>)
         })
@@ -129,7 +135,7 @@ fn received(message: &redis::Msg, names: &Names) -> Received {
         by_all_channels: message.from_pattern(),
         payload: message.get_payload_bytes().to_vec().into(),
         version: None,
-        position: None,
+        position: journal::position(message.get_payload_bytes()),
     }
 }
 
@@ -150,6 +156,10 @@ struct Connection {
     server: Server,
     servers: Arc<Servers>,
     names: Names,
+    /// The most audiences of which the journal knows something.
+    max_journals: usize,
+    /// The server knows the journal's script, unless it has forgotten all scripts meanwhile.
+    knows_journal: AtomicBool,
 }
 
 impl Connection {
@@ -168,50 +178,13 @@ impl Connection {
             _ => None,
         }
     }
-
-    fn published(&self, answer: &Value) -> Result<u32, PublishError> {
-        match answer {
-            Value::Int(listeners) => Ok(u32::try_from(*listeners).unwrap_or(0)),
-            other => Err(self
-                .refusal(other)
-                .map_or(PublishError::Lost, PublishError::Refused)),
-        }
-    }
 }
 
 impl Sender for Connection {
     fn publish<'a>(&'a self, messages: &'a [Message]) -> BoxFuture<'a, Vec<Published>> {
         Box::pin(async move {
-            let mut pipe = Pipeline::with_capacity(2 * messages.len());
-            let mut id_commands = Vec::new();
-            for message in messages {
-                let channel = self.names.channel(&message.subject);
-                pipe.cmd("PUBLISH").arg(channel).arg(&*message.payload);
-                if let Some(id) = &message.id {
-                    let id_command = self.published_id(id);
-                    pipe.add_command(id_command.clone());
-                    id_commands.push(id_command);
-                }
-            }
-            let Some(answers) = self.send(&pipe, messages.len() + id_commands.len()).await else {
-                return vec![Err(PublishError::Lost); messages.len()];
-            };
-            let (mut listeners, mut id_answers) = (Vec::with_capacity(messages.len()), Vec::new());
-            let mut answers = answers.into_iter();
-            for message in messages {
-                listeners.extend(answers.next());
-                id_answers.extend(message.id.and_then(|_| answers.next()));
-            }
-            self.servers.follow(&id_commands, &mut id_answers).await;
-            let mut id_answers = id_answers.iter();
-            let published = messages.iter().zip(&listeners).map(|(message, listeners)| {
-                let id_answer = message.id.and_then(|_| id_answers.next());
-                Ok(Accepted {
-                    listeners: Some(self.published(listeners)?),
-                    id_refused: id_answer.and_then(|answer| self.refusal(answer)),
-                })
-            });
-            published.collect()
+            let published = self.publish_all(messages).await;
+            published.unwrap_or_else(|| vec![Err(PublishError::Lost); messages.len()])
         })
     }
 
@@ -224,6 +197,10 @@ impl Sender for Connection {
     }
 
     fn presence(&self) -> Option<&dyn PresenceStore> {
+        Some(self)
+    }
+
+    fn journal(&self) -> Option<&dyn JournalStore> {
         Some(self)
     }
 }

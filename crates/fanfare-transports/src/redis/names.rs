@@ -7,7 +7,7 @@ use fanfare_cluster::{
     },
     wire::{self, Rejected},
 };
-use fanfare_core::Channel;
+use fanfare_core::{Audience, Channel, history::Epoch};
 
 use crate::{MAX_PREFIX_BYTES, OpenError};
 
@@ -27,6 +27,9 @@ const INDEX: &str = "fanfare:lease:";
 const ROOM: &str = "fanfare:room:";
 /// The key of a slot's places; the slot follows.
 const PLACES: &str = "fanfare:slot:";
+
+/// The key of the journal's state, and the beginning of its other keys.
+const JOURNAL: &str = "fanfare:journal:";
 
 /// Names, all with the same prefix.
 #[derive(Debug, Clone)]
@@ -94,6 +97,22 @@ impl Names {
     /// The key of the places of `slot`.
     pub(super) fn slot(&self, slot: &SlotName) -> String {
         format!("{}{PLACES}{}{slot}", self.prefix, self.slot)
+    }
+
+    /// The journal's state, the last numbers of its audiences, and what the names of its streams begin with.
+    pub(super) fn journal_keys(&self) -> [String; 3] {
+        ["state", "tops", ""].map(|name| format!("{}{JOURNAL}{}{name}", self.prefix, self.slot))
+    }
+
+    /// The stream of `audience` in this epoch.
+    pub(super) fn stream(&self, epoch: Epoch, audience: &Audience) -> String {
+        let audience = wire::redis_channel(audience);
+        format!("{}{JOURNAL}{}{:016x}:{audience}", self.prefix, self.slot, epoch.0)
+    }
+
+    /// What stands before every name.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The Redis channel for `subject`; for [`Subject::AllChannels`] a pattern.

@@ -14,11 +14,20 @@ pub(super) struct Script {
 }
 
 impl Script {
-    fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         let digest = Sha1::digest(text).into_iter().map(|byte| format!("{byte:02x}"));
         Self {
             digest: digest.collect(),
             text: text.to_owned(),
+        }
+    }
+
+    /// A call by the script's digest, or with its text. Keys and arguments are added.
+    pub(super) fn call(&self, with_text: bool) -> Cmd {
+        if with_text {
+            redis::cmd("EVAL").arg(&self.text).to_owned()
+        } else {
+            redis::cmd("EVALSHA").arg(&self.digest).to_owned()
         }
     }
 }
@@ -34,11 +43,7 @@ pub(super) struct Calls {
 impl Calls {
     /// Adds a call of `script` with `key`. Returns the command, to which arguments are added.
     pub(super) fn call(&mut self, script: &'static Script, key: &str) -> &mut Cmd {
-        let mut command = if self.carried.insert(&script.digest) {
-            redis::cmd("EVAL").arg(&script.text).to_owned()
-        } else {
-            redis::cmd("EVALSHA").arg(&script.digest).to_owned()
-        };
+        let mut command = script.call(self.carried.insert(&script.digest));
         command.arg(1).arg(key);
         self.commands.push(command);
         let last = self.commands.len() - 1;

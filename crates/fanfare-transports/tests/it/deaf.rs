@@ -21,7 +21,7 @@ use crate::{
 
 /// A proxy before `server`; returns its URL. The connections that are open when the switch is turned bring no published
 /// message any more.
-async fn proxy(server: &RedisServer) -> (String, Arc<AtomicBool>) {
+pub(crate) async fn proxy(server: &RedisServer) -> (String, Arc<AtomicBool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let deaf = Arc::new(AtomicBool::new(false));

@@ -11,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Entered, EntryTicket, Event, Inbound,
-    Interest, Member, Presence, PublishOptions, RawJson, Reach, Receipt, UserId,
+    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Entered, EntryTicket, Event, Gap,
+    Inbound, Interest, Member, Presence, PublishOptions, RawJson, Reach, Receipt, UserId, history::Retention,
 };
 use fanfare_transports::BrokerOptions;
 
@@ -218,6 +218,9 @@ pub(crate) struct Recorder {
     /// How questions are answered.
     pub(crate) manner: Mutex<Manner>,
     told: Mutex<Vec<String>>,
+    /// Every audience has history.
+    pub(crate) keeps: AtomicBool,
+    pub(crate) gaps: Mutex<Vec<Gap>>,
 }
 
 /// How a node answers questions.
@@ -346,6 +349,17 @@ impl Inbound for Recorder {
     }
 
     fn entered(&self, _: EntryTicket, _: Entered) {}
+
+    fn retention(&self, _: &Audience) -> Option<Retention> {
+        self.keeps.load(Ordering::SeqCst).then_some(Retention {
+            size: 100,
+            ttl: Duration::from_secs(600),
+        })
+    }
+
+    fn on_gap(&self, gap: Gap) {
+        self.gaps.lock().unwrap().push(gap);
+    }
 
     fn announcement(&self, _: Presence, _: &Channel, _: &Member) -> Option<Event> {
         None

@@ -13,7 +13,7 @@ use crate::harness::{Cluster, Node, channel, eventually, to, to_channel, to_user
 const LONG: Duration = Duration::from_secs(600);
 
 /// The event, to be kept among the newest `size`.
-fn kept(event: Event, size: u32) -> Event {
+pub(crate) fn kept(event: Event, size: u32) -> Event {
     kept_for(event, size, LONG)
 }
 
@@ -25,7 +25,7 @@ fn kept_for(event: Event, size: u32, ttl: Duration) -> Event {
 }
 
 /// What a connection with these channels and patterns receives.
-fn scope(channels: &[&str], patterns: &[&str]) -> ReplayScope {
+pub(crate) fn scope(channels: &[&str], patterns: &[&str]) -> ReplayScope {
     ReplayScope {
         channels: channels.iter().map(|name| Channel::new(name).unwrap()).collect(),
         patterns: patterns.iter().map(|text| Pattern::new(text).unwrap()).collect(),
@@ -33,21 +33,21 @@ fn scope(channels: &[&str], patterns: &[&str]) -> ReplayScope {
     }
 }
 
-async fn read(node: &Node, scope: ReplayScope, from: ReplayFrom) -> Replay {
+pub(crate) async fn read(node: &Node, scope: ReplayScope, from: ReplayFrom) -> Replay {
     let limit = 1000;
     node.broker.replay(ReplayQuery { scope, from, limit }).await
 }
 
-async fn present(node: &Node) -> Cursor {
+pub(crate) async fn present(node: &Node) -> Cursor {
     let replay = read(node, ReplayScope::default(), ReplayFrom::Present).await;
     replay.present.unwrap()
 }
 
-fn data(replay: &Replay) -> Vec<&str> {
+pub(crate) fn data(replay: &Replay) -> Vec<&str> {
     replay.events.iter().map(|event| event.data.as_str()).collect()
 }
 
-fn position(event: &Event) -> Position {
+pub(crate) fn position(event: &Event) -> Position {
     event.history.position().expect("it is kept")
 }
 

@@ -9,6 +9,7 @@ mod failover;
 mod groups;
 mod harness;
 mod history;
+mod history_faults;
 mod ids;
 mod laws;
 mod nats;
@@ -123,6 +124,10 @@ presence_contract! {
 macro_rules! history_contract {
     ($($laws:tt)*) => {
         on! { history_in_memory, crate::Cluster::Memory, $($laws)* }
+        on! { history_on_nats, crate::Cluster::Nats(crate::nats_server::NatsServer::start()), $($laws)* }
+        on! { history_on_redis, crate::Cluster::Redis(crate::server::RedisServer::start()), $($laws)* }
+        on! { history_on_sentinel, crate::Cluster::sentinel(), $($laws)* }
+        on! { history_on_cluster, crate::Cluster::redis_cluster(), $($laws)* }
     };
 }
 

@@ -15,7 +15,7 @@ use crate::{
 const PAGE: &str = include_str!("../../../../docs/redis.md");
 
 /// The words of the documented `ACL SETUSER`.
-fn documented_rights() -> Vec<&'static str> {
+pub(crate) fn documented_rights() -> Vec<&'static str> {
     documented("<!-- rights -->")
 }
 

@@ -1,0 +1,238 @@
+//! Events that the transport lost on the way to this node: found, and fetched from the journal once for all its connections.
+//!
+//! Each event that is kept names the number before it of its audience. If this node has not received that, what is missing is fetched
+//! before anything with a higher number is delivered: a client that has an event's cursor has everything before it. What was lost
+//! right before silence is found by comparing last numbers with the journal: every few seconds for some of the audiences, and for
+//! all of them after the receiving connection was opened again. What cannot be fetched is reported to the node
+//! ([`Inbound::on_gap`](fanfare_core::Inbound::on_gap)).
+//!
+//! An event that no journal has kept passes through here by one comparison.
+
+mod fill;
+mod watched;
+
+use std::{
+    slice,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use fanfare_core::{
+    Audience, Gap, Interest,
+    history::{Cursor, Unrecovered},
+    locked,
+};
+use tokio::sync::Notify;
+
+pub(crate) use self::fill::run;
+use self::watched::{Verdict, Waiting, Watched};
+use crate::{
+    arrivals::{Arrivals, ArrivedEvent},
+    deliveries::Item,
+};
+
+/// The default of how many audiences a node watches for gaps.
+pub const MAX_WATCHED: usize = 100_000;
+/// The default of how many events are fetched for one gap.
+pub const MAX_FETCHED: usize = 1000;
+
+/// See the module's documentation.
+pub(crate) struct Gaps {
+    arrivals: Arc<Arrivals>,
+    state: Mutex<GapState>,
+    /// Events wait, or audiences are new.
+    work: Notify,
+    /// Anything was watched since the start.
+    is_used: AtomicBool,
+    found: AtomicU64,
+    filled: AtomicU64,
+    max_fetched: usize,
+}
+
+struct GapState {
+    watched: Watched<ArrivedEvent>,
+    /// Audiences whose last numbers are not known yet.
+    new: Vec<Audience>,
+    comparison: Comparison,
+    /// Where the next comparison begins.
+    next: usize,
+    /// The gap that was fetched last.
+    fetched: Option<(Audience, u64)>,
+}
+
+/// Whether the journal was asked for what the receiving connection's predecessor lost. Until then events wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    /// The subscriptions are not in force yet.
+    NotYet,
+    Due,
+    Done,
+}
+
+impl Gaps {
+    pub(crate) fn new(arrivals: Arc<Arrivals>, max_watched: usize, max_fetched: usize) -> Self {
+        Self {
+            arrivals,
+            state: Mutex::new(GapState {
+                watched: Watched::new(max_watched),
+                new: Vec::new(),
+                comparison: Comparison::Done,
+                next: 0,
+                fetched: None,
+            }),
+            work: Notify::new(),
+            is_used: AtomicBool::new(false),
+            found: AtomicU64::new(0),
+            filled: AtomicU64::new(0),
+            max_fetched,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, GapState> {
+        locked(&self.state)
+    }
+
+    /// How many gaps were found, and how many of them filled.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.found.load(Relaxed), self.filled.load(Relaxed))
+    }
+
+    /// This node holds `interest` from now on.
+    pub(crate) fn watch(&self, interest: &Interest) {
+        let Some(audience) = audience(interest) else {
+            return;
+        };
+        if self.arrivals.node.inbound.retention(&audience).is_some() {
+            self.is_used.store(true, Relaxed);
+            self.state().new.push(audience);
+            self.work.notify_one();
+        }
+    }
+
+    /// This node does not hold `interest` any more.
+    pub(crate) fn unwatch(&self, interest: &Interest) {
+        let mut state = self.state();
+        if state.watched.is_empty() {
+            return;
+        }
+        match audience(interest) {
+            Some(audience) if !self.arrivals.receipts.wants(&audience) => state.watched.forget(&audience),
+            Some(_) => {}
+            None => state
+                .watched
+                .retain(|audience| self.arrivals.receipts.wants(audience)),
+        }
+    }
+
+    /// A receiving connection begins. What it brings waits until its predecessor's gaps are known.
+    pub(crate) fn connecting(&self) {
+        let mut state = self.state();
+        if !state.watched.is_empty() {
+            state.watched.hold();
+            state.comparison = Comparison::NotYet;
+        }
+    }
+
+    /// All subscriptions of the receiving connection are in force.
+    pub(crate) fn in_force(&self) {
+        let mut state = self.state();
+        if state.comparison == Comparison::NotYet {
+            state.comparison = Comparison::Due;
+            self.work.notify_one();
+        }
+    }
+
+    /// Passes an event on, unless it was received before, or something before it is missing.
+    pub(crate) fn arrived(&self, arrived: ArrivedEvent) {
+        let position = arrived.event.history.position();
+        if position.is_none() && !(self.is_used.load(Relaxed) && self.holds(&arrived.event.audience)) {
+            self.arrivals.take(arrived);
+            return;
+        }
+        self.is_used.store(true, Relaxed);
+        let mut state = self.state();
+        let waiting = Waiting {
+            audience: arrived.event.audience.clone(),
+            position,
+            event: arrived,
+        };
+        if state.watched.is_holding() {
+            self.arrivals
+                .node
+                .deliveries
+                .expect(slice::from_ref(&waiting.event.event));
+            state.watched.wait(waiting);
+        } else if let Some(waiting) = self.judge(&mut state, waiting) {
+            self.found.fetch_add(1, Relaxed);
+            self.arrivals
+                .node
+                .deliveries
+                .expect(slice::from_ref(&waiting.event.event));
+            state.watched.wait(waiting);
+            self.work.notify_one();
+        }
+    }
+
+    /// Whether an event without a place waits for those that have one.
+    fn holds(&self, audience: &Audience) -> bool {
+        let state = self.state();
+        state.watched.is_holding() && state.watched.is_watched(audience)
+    }
+
+    /// Passes `waiting` on, if nothing is missing before it; else returns it.
+    fn judge(&self, state: &mut GapState, waiting: Waiting<ArrivedEvent>) -> Option<Waiting<ArrivedEvent>> {
+        let wanted = waiting
+            .position
+            .filter(|_| self.arrivals.receipts.wants(&waiting.audience));
+        if let Some(position) = wanted {
+            let mut verdict = state.watched.judge(&waiting.audience, position);
+            if verdict == Verdict::NewEpoch {
+                let (epoch, number) = (position.epoch, position.number.saturating_sub(1));
+                self.begin(state, Cursor { epoch, number });
+                verdict = state.watched.judge(&waiting.audience, position);
+            }
+            match verdict {
+                Verdict::Pass => {}
+                Verdict::Known | Verdict::NewEpoch => {
+                    if let Some(envelope) = &waiting.event.envelope {
+                        self.arrivals.decline(envelope);
+                    }
+                    return None;
+                }
+                Verdict::Gap(_) => return Some(waiting),
+            }
+        }
+        self.arrivals.take(waiting.event);
+        None
+    }
+
+    /// The journal is at `present`. Returns whether it is another one, which is reported.
+    fn begin(&self, state: &mut GapState, present: Cursor) -> bool {
+        let is_new = state.watched.begin(present);
+        if is_new {
+            self.report(None, present, Unrecovered::Epoch);
+            state.fetched = None;
+        }
+        is_new
+    }
+
+    /// Reports that events are lost, behind all that was delivered before.
+    fn report(&self, audience: Option<Audience>, present: Cursor, reason: Unrecovered) {
+        self.arrivals.node.deliveries.push(Item::Gap(Gap {
+            audience,
+            present,
+            reason,
+        }));
+    }
+}
+
+/// The audience of an interest; `None` for all channels.
+fn audience(interest: &Interest) -> Option<Audience> {
+    match interest {
+        Interest::User(user) => Some(Audience::User(user.clone())),
+        Interest::Channel(channel) => Some(Audience::Channel(channel.clone())),
+        Interest::AllChannels => None,
+    }
+}

@@ -1,0 +1,288 @@
+//! What this node has received of each audience that it watches, and what waits until a gap is filled. Nothing here does I/O.
+
+use std::collections::VecDeque;
+
+use ahash::AHashMap;
+use fanfare_core::{
+    Audience,
+    history::{Cursor, Epoch, Position},
+};
+
+/// What is known of an audience.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// Its last event that was received has this number. An event with a lower one was received before, or is known to be lost.
+    Event(u64),
+    /// Its last number when this node began to watch it. Events up to there may be on their way.
+    Top(u64),
+}
+
+impl Seen {
+    fn number(self) -> u64 {
+        match self {
+            Self::Event(number) | Self::Top(number) => number,
+        }
+    }
+}
+
+/// What to do with an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Pass,
+    /// It was received before.
+    Known,
+    /// Events of its audience behind this number are missing before it.
+    Gap(u64),
+    /// The journal has begun anew: what is missing is not known.
+    NewEpoch,
+}
+
+/// What is received, as it waits; `T` is the event.
+pub(super) struct Waiting<T> {
+    pub(super) audience: Audience,
+    pub(super) position: Option<Position>,
+    pub(super) event: T,
+}
+
+/// See the module's documentation.
+pub(super) struct Watched<T> {
+    epoch: Option<Epoch>,
+    seen: AHashMap<Audience, Seen>,
+    most: usize,
+    /// Events in the order in which they are to pass, while something before them is fetched.
+    held: Option<VecDeque<Waiting<T>>>,
+    /// The highest number that was received.
+    last: u64,
+}
+
+impl<T> Watched<T> {
+    /// Watches at most so many audiences.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            epoch: None,
+            seen: AHashMap::new(),
+            most,
+            held: None,
+            last: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.seen.len()
+    }
+
+    pub(super) fn is_watched(&self, audience: &Audience) -> bool {
+        self.seen.contains_key(audience)
+    }
+
+    /// The journal whose numbers are known.
+    pub(super) fn cursor(&self) -> Option<Cursor> {
+        let number = self.last;
+        self.epoch.map(|epoch| Cursor { epoch, number })
+    }
+
+    pub(super) fn forget(&mut self, audience: &Audience) {
+        self.seen.remove(audience);
+    }
+
+    /// Forgets the audiences that are not `wanted`.
+    pub(super) fn retain(&mut self, wanted: impl Fn(&Audience) -> bool) {
+        self.seen.retain(|audience, _| wanted(audience));
+    }
+
+    /// The audiences that are watched, and their last numbers, some of them from `start` on.
+    pub(super) fn some(&self, start: usize, count: usize) -> Vec<(Audience, u64)> {
+        let seen = self.seen.iter().skip(start).take(count);
+        seen.map(|(audience, seen)| (audience.clone(), seen.number()))
+            .collect()
+    }
+
+    /// Judges an event of `audience` at `position`; if it passes, it counts as received.
+    pub(super) fn judge(&mut self, audience: &Audience, position: Position) -> Verdict {
+        if self.epoch.is_some_and(|epoch| epoch != position.epoch) {
+            return Verdict::NewEpoch;
+        }
+        let has_room = self.seen.len() < self.most;
+        match self.seen.get_mut(audience) {
+            Some(Seen::Event(number)) if position.number <= *number => return Verdict::Known,
+            Some(Seen::Top(number)) if position.number <= *number => {}
+            Some(seen) if position.prev > seen.number() => return Verdict::Gap(seen.number()),
+            Some(seen) => *seen = Seen::Event(position.number),
+            None if has_room => {
+                self.seen.insert(audience.clone(), Seen::Event(position.number));
+            }
+            None => {}
+        }
+        self.epoch = Some(position.epoch);
+        self.last = self.last.max(position.number);
+        Verdict::Pass
+    }
+
+    /// Begins to watch `audience`, whose last number is `top`.
+    pub(super) fn watch(&mut self, epoch: Epoch, audience: Audience, top: u64) {
+        if *self.epoch.get_or_insert(epoch) == epoch && self.seen.len() < self.most {
+            self.seen.entry(audience).or_insert(Seen::Top(top));
+        }
+    }
+
+    /// What is missing of `audience` up to `number` will not be received.
+    pub(super) fn skip(&mut self, audience: &Audience, number: u64) {
+        if let Some(seen) = self.seen.get_mut(audience)
+            && seen.number() < number
+        {
+            *seen = Seen::Event(number);
+        }
+    }
+
+    /// The journal is at `present`. Returns whether it is another one: then what it has up to there counts as lost.
+    pub(super) fn begin(&mut self, present: Cursor) -> bool {
+        let is_new = self.epoch.is_some_and(|known| known != present.epoch);
+        if is_new {
+            for seen in self.seen.values_mut() {
+                *seen = Seen::Top(present.number);
+            }
+            self.last = present.number;
+        }
+        self.epoch = Some(present.epoch);
+        is_new
+    }
+
+    /// Whether `audience` is watched, and its event of this number was not received.
+    pub(super) fn lacks(&self, audience: &Audience, number: u64) -> bool {
+        self.seen.get(audience).is_some_and(|seen| seen.number() < number)
+    }
+
+    // What waits.
+
+    /// Lets events wait from now on.
+    pub(super) fn hold(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    pub(super) fn is_holding(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Takes the first event that waits. If none does, events wait no longer.
+    pub(super) fn take_first(&mut self) -> Option<Waiting<T>> {
+        let first = self.held.as_mut()?.pop_front();
+        if first.is_none() {
+            self.held = None;
+        }
+        first
+    }
+
+    /// Puts `waiting` at the end.
+    pub(super) fn wait(&mut self, waiting: Waiting<T>) {
+        self.held.get_or_insert_default().push_back(waiting);
+    }
+
+    /// Puts `waiting` before all that waits.
+    pub(super) fn wait_first(&mut self, waiting: Waiting<T>) {
+        self.held.get_or_insert_default().push_front(waiting);
+    }
+
+    /// Puts what was fetched, in the order of its numbers, between what waits: each before the first event with a higher number.
+    pub(super) fn insert(&mut self, fetched: Vec<Waiting<T>>) {
+        let held = self.held.take().unwrap_or_default();
+        let mut fetched = fetched.into_iter().peekable();
+        let mut merged = VecDeque::with_capacity(held.len() + fetched.len());
+        for waiting in held {
+            if let Some(position) = waiting.position {
+                let is_before = |one: &Waiting<T>| number(one) < position.number;
+                while let Some(one) = fetched.next_if(is_before) {
+                    merged.push_back(one);
+                }
+            }
+            merged.push_back(waiting);
+        }
+        merged.extend(fetched);
+        self.held = Some(merged);
+    }
+}
+
+fn number<T>(waiting: &Waiting<T>) -> u64 {
+    waiting.position.map_or(0, |position| position.number)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use fanfare_core::Channel;
+
+    use super::*;
+
+    fn named(name: &str) -> Audience {
+        Audience::Channel(Channel::new(name).unwrap())
+    }
+
+    fn at(epoch: u64, number: u64, prev: u64) -> Position {
+        let epoch = Epoch(epoch);
+        Position { epoch, number, prev }
+    }
+
+    #[test]
+    fn events_pass_once_and_gaps_are_seen() {
+        let mut watched = Watched::<()>::new(2);
+        let (a, b, c) = (named("a"), named("b"), named("c"));
+        watched.watch(Epoch(1), b.clone(), 6);
+        for (audience, position, expected) in [
+            (&a, at(1, 5, 3), Verdict::Pass), // the first one seen
+            (&a, at(1, 5, 3), Verdict::Known),
+            (&a, at(1, 7, 5), Verdict::Pass),
+            (&a, at(1, 12, 9), Verdict::Gap(7)),
+            (&a, at(1, 9, 7), Verdict::Pass),
+            (&a, at(1, 12, 9), Verdict::Pass),
+            (&b, at(1, 4, 0), Verdict::Pass), // on its way when watching began
+            (&b, at(1, 6, 4), Verdict::Pass),
+            (&b, at(1, 10, 8), Verdict::Gap(6)),
+            (&b, at(1, 8, 6), Verdict::Pass),
+            (&b, at(1, 6, 4), Verdict::Known),
+            (&c, at(1, 13, 2), Verdict::Pass), // one too many to be watched
+            (&c, at(1, 13, 2), Verdict::Pass),
+            (&a, at(2, 1, 0), Verdict::NewEpoch),
+        ] {
+            assert_eq!(
+                watched.judge(audience, position),
+                expected,
+                "{audience:?} {position:?}"
+            );
+        }
+        assert_eq!(watched.cursor().unwrap().number, 13);
+        watched.skip(&a, 20);
+        watched.skip(&a, 15);
+        assert_eq!(watched.judge(&a, at(1, 20, 12)), Verdict::Known);
+        let present = Cursor {
+            epoch: Epoch(2),
+            number: 2,
+        };
+        assert!(watched.begin(present) && !watched.begin(present));
+        assert_eq!(watched.judge(&a, at(2, 5, 3)), Verdict::Gap(2));
+        assert_eq!(watched.judge(&a, at(2, 2, 0)), Verdict::Pass);
+        watched.forget(&a);
+        assert_eq!((watched.len(), watched.is_watched(&a)), (1, false));
+    }
+
+    #[test]
+    fn what_is_fetched_goes_between_what_waits() {
+        let mut watched = Watched::new(9);
+        let waiting = |number: u64| Waiting {
+            audience: named("a"),
+            position: (number > 0).then(|| at(1, number, number - 1)),
+            event: number,
+        };
+        watched.hold();
+        for number in [5, 0, 8, 9] {
+            watched.wait(waiting(number));
+        }
+        watched.insert([3, 6, 8, 12].map(waiting).into());
+        let order = std::iter::from_fn(|| watched.take_first().map(|waiting| waiting.event));
+        assert_eq!(order.collect::<Vec<_>>(), [3, 5, 0, 6, 8, 8, 9, 12]);
+        assert!(!watched.is_holding());
+    }
+}

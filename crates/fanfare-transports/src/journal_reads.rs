@@ -1,0 +1,295 @@
+//! How a question to a journal is answered, whatever server keeps it: which audiences it is about, whether they are complete, and their
+//! messages in one order.
+
+use std::cmp::Reverse;
+
+use fanfare_cluster::transport::{
+    Failed,
+    journal::{StoredMessage, StoredReplay},
+};
+use fanfare_core::{
+    Audience,
+    history::{Cursor, Unrecovered},
+    journal::{ReplayFrom, ReplayQuery, ReplayScope, is_complete},
+};
+
+/// Audiences that are read at once.
+const AUDIENCES: usize = 64;
+
+/// Where a journal was when it was asked.
+pub(crate) struct JournalState {
+    pub(crate) present: Cursor,
+    /// No audience of which nothing is known has a higher number.
+    pub(crate) forgotten: u64,
+    /// By the server's clock, in milliseconds.
+    pub(crate) now: u64,
+    /// The last numbers of the audiences that were asked for; 0 for one of which nothing is known.
+    pub(crate) tops: Vec<u64>,
+    /// Further audiences with a higher number than the one that was asked with.
+    pub(crate) others: Vec<(Audience, u64)>,
+}
+
+/// What to read of an audience: between two numbers, both exclusive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Range {
+    pub(crate) after: u64,
+    pub(crate) before: u64,
+    pub(crate) count: usize,
+    /// From the end, newest first.
+    pub(crate) newest: bool,
+}
+
+/// A message with the times at which it was kept and expires.
+pub(crate) type TimedMessage = (StoredMessage, u64, u64);
+
+/// Whether a channel that `scope` does not name is in it.
+pub(crate) fn matches(scope: &ReplayScope, audience: &Audience) -> bool {
+    matches!(audience, Audience::Channel(channel) if scope.matches(channel))
+}
+
+/// A journal's server.
+pub(crate) trait JournalReader: Sync {
+    /// Returns where the journal is, the last numbers of `audiences`, and the channels that are `wanted` and have a number behind the one
+    /// beside it.
+    fn state(
+        &self,
+        audiences: &[Audience],
+        wanted: Option<(u64, &ReplayScope)>,
+    ) -> impl Future<Output = Result<JournalState, Failed>> + Send;
+
+    /// Returns what is kept of each of `audiences`.
+    fn range(
+        &self,
+        present: Cursor,
+        audiences: &[Audience],
+        range: Range,
+    ) -> impl Future<Output = Result<Vec<Vec<TimedMessage>>, Failed>> + Send;
+}
+
+/// The audiences of a question with their last numbers, the highest first, and whether one of them may be forgotten.
+struct Scoped {
+    audiences: Vec<(Audience, u64)>,
+    may_be_forgotten: bool,
+}
+
+/// Answers `query`.
+///
+/// # Errors
+/// When the connection is lost or the server refuses.
+pub(crate) async fn read(journal: &impl JournalReader, query: &ReplayQuery) -> Result<StoredReplay, Failed> {
+    let after = match query.from {
+        ReplayFrom::After(cursor) => cursor.number,
+        ReplayFrom::Page {
+            since,
+            reverse: false,
+        } => since.map_or(0, |cursor| cursor.number),
+        _ => 0,
+    };
+    let mut named: Vec<Audience> = query.scope.named().collect();
+    if query.from == ReplayFrom::Present {
+        named.clear();
+    }
+    let has_patterns = !query.scope.patterns.is_empty() && query.from != ReplayFrom::Present;
+    let wanted = has_patterns.then_some((after, &query.scope));
+    let state = journal.state(&named, wanted).await?;
+    let present = state.present;
+    let scoped = scoped(&query.scope, named, &state);
+    let bad = |cursor: Cursor| {
+        if cursor.epoch == present.epoch {
+            (cursor.number > present.number).then_some(Unrecovered::Unknown)
+        } else {
+            Some(Unrecovered::Epoch)
+        }
+    };
+    let reading = Reading {
+        journal,
+        state: &state,
+        scoped,
+        limit: query.limit,
+    };
+    let (messages, unrecovered) = match query.from {
+        ReplayFrom::Present => (Vec::new(), None),
+        ReplayFrom::After(cursor) => match bad(cursor) {
+            Some(reason) => (Vec::new(), Some(reason)),
+            None => match reading.all_behind(cursor.number).await? {
+                Ok(messages) => (messages, None),
+                Err(reason) => (Vec::new(), Some(reason)),
+            },
+        },
+        ReplayFrom::Newest(count) => (reading.newest(count, 0).await?, None),
+        ReplayFrom::Within(age) => {
+            let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            (
+                reading.newest(query.limit, state.now.saturating_sub(age)).await?,
+                None,
+            )
+        }
+        ReplayFrom::Page { since, reverse } => {
+            let reason = since.and_then(bad);
+            let since = since.filter(|_| reason.is_none());
+            let (messages, gone) = reading.page(since, reverse).await?;
+            (messages, reason.or(gone))
+        }
+    };
+    Ok(StoredReplay {
+        present,
+        unrecovered,
+        messages,
+    })
+}
+
+fn scoped(scope: &ReplayScope, named: Vec<Audience>, state: &JournalState) -> Scoped {
+    let may_be_forgotten = !scope.patterns.is_empty() || state.tops.contains(&0);
+    let mut audiences: Vec<(Audience, u64)> = named.into_iter().zip(state.tops.iter().copied()).collect();
+    audiences.extend(state.others.iter().cloned());
+    audiences.retain(|(_, top)| *top > 0);
+    audiences.sort_by_key(|(_, top)| Reverse(*top));
+    // Two audiences never have one number.
+    audiences.dedup_by_key(|(_, top)| *top);
+    Scoped {
+        audiences,
+        may_be_forgotten,
+    }
+}
+
+/// One question being answered.
+struct Reading<'a, J> {
+    journal: &'a J,
+    state: &'a JournalState,
+    scoped: Scoped,
+    limit: usize,
+}
+
+impl<J: JournalReader> Reading<'_, J> {
+    /// Everything behind `after`, or why that is not to be had.
+    async fn all_behind(&self, after: u64) -> Result<Result<Vec<StoredMessage>, Unrecovered>, Failed> {
+        let range = self.range(after, self.limit.saturating_add(1), false);
+        let mut messages = Vec::new();
+        if self.is_forgotten(after) {
+            return Ok(Err(Unrecovered::Expired));
+        }
+        for some in self.behind(after).chunks(AUDIENCES) {
+            let read = self.read(some, range).await?;
+            if !is_whole(some, &read, range) {
+                return Ok(Err(Unrecovered::Expired));
+            }
+            messages.extend(read.into_iter().flatten());
+            if messages.len() > self.limit {
+                return Ok(Err(Unrecovered::Limit));
+            }
+        }
+        Ok(Ok(in_order(messages)))
+    }
+
+    /// The newest `count` messages that were kept at `since` or later, up to the limit, the oldest first.
+    async fn newest(&self, count: usize, since: u64) -> Result<Vec<StoredMessage>, Failed> {
+        let count = count.min(self.limit);
+        let mut messages = Vec::new();
+        // The newest `count` of all are in the `count` audiences that were last published to.
+        let audiences = &self.scoped.audiences[..self.scoped.audiences.len().min(count)];
+        for some in audiences.chunks(AUDIENCES) {
+            let read = self.read(some, self.range(0, count, true)).await?;
+            let recent = read.into_iter().flatten().filter(|(_, at, _)| *at >= since);
+            messages.extend(recent);
+            keep_newest(&mut messages, count);
+        }
+        Ok(in_order(messages))
+    }
+
+    /// A page, and why it does not go on where the last one ended.
+    async fn page(
+        &self,
+        since: Option<Cursor>,
+        reverse: bool,
+    ) -> Result<(Vec<StoredMessage>, Option<Unrecovered>), Failed> {
+        let number = since.map(|cursor| cursor.number);
+        let after = number.filter(|_| !reverse).unwrap_or(0);
+        let before = number.filter(|_| reverse);
+        let mut range = self.range(after, self.limit, reverse);
+        range.before = before.map_or(range.before, |before| before.min(range.before));
+        let mut is_complete = since.is_none() || reverse || !self.is_forgotten(after);
+        let mut messages = Vec::new();
+        for some in self.behind(after).chunks(AUDIENCES) {
+            let read = self.read(some, range).await?;
+            is_complete &= since.is_none() || reverse || is_whole(some, &read, range);
+            messages.extend(read.into_iter().flatten());
+            if reverse {
+                keep_newest(&mut messages, self.limit);
+            } else {
+                messages.sort_unstable_by_key(|(message, ..)| message.position.number);
+                messages.truncate(self.limit);
+            }
+        }
+        let mut messages = in_order(messages);
+        if reverse {
+            messages.reverse();
+        }
+        Ok((messages, (!is_complete).then_some(Unrecovered::Expired)))
+    }
+
+    /// Up to the present: what was numbered since is not considered.
+    fn range(&self, after: u64, count: usize, newest: bool) -> Range {
+        Range {
+            after,
+            before: self.state.present.number.saturating_add(1),
+            count,
+            newest,
+        }
+    }
+
+    /// The audiences with a number behind `after`.
+    fn behind(&self, after: u64) -> &[(Audience, u64)] {
+        let count = self.scoped.audiences.partition_point(|(_, top)| *top > after);
+        &self.scoped.audiences[..count]
+    }
+
+    /// Whether an audience of which nothing is known may have had something behind `after`.
+    fn is_forgotten(&self, after: u64) -> bool {
+        self.scoped.may_be_forgotten && self.state.forgotten > after
+    }
+
+    /// What is kept of each audience and not too old.
+    async fn read(&self, some: &[(Audience, u64)], range: Range) -> Result<Vec<Vec<TimedMessage>>, Failed> {
+        let audiences: Vec<Audience> = some.iter().map(|(audience, _)| audience.clone()).collect();
+        let mut read = self.journal.range(self.state.present, &audiences, range).await?;
+        for messages in &mut read {
+            messages.retain(|(message, _, expires)| {
+                let number = message.position.number;
+                *expires > self.state.now && number > range.after && number < range.before
+            });
+        }
+        Ok(read)
+    }
+}
+
+/// Whether of each audience all of `range` was read, up to the count.
+fn is_whole(audiences: &[(Audience, u64)], read: &[Vec<TimedMessage>], range: Range) -> bool {
+    audiences.len() == read.len()
+        && audiences.iter().zip(read).all(|((_, top), messages)| {
+            let position = |at: Option<&TimedMessage>| at.map(|(message, ..)| message.position);
+            let oldest = position(messages.first()).map(|position| position.prev);
+            let last = position(messages.last()).map_or(range.after, |position| position.number);
+            is_complete(range.after, *top, oldest)
+                && has_no_hole(messages)
+                && (last >= (*top).min(range.before - 1) || messages.len() >= range.count)
+        })
+}
+
+/// Whether each message follows the one before it: one in the middle may have been removed from the server.
+fn has_no_hole(messages: &[TimedMessage]) -> bool {
+    messages
+        .windows(2)
+        .all(|pair| pair[1].0.position.prev <= pair[0].0.position.number)
+}
+
+/// Leaves the newest `count`.
+fn keep_newest(messages: &mut Vec<TimedMessage>, count: usize) {
+    messages.sort_unstable_by_key(|(message, ..)| Reverse(message.position.number));
+    messages.truncate(count);
+}
+
+/// The messages, the oldest first.
+fn in_order(mut messages: Vec<TimedMessage>) -> Vec<StoredMessage> {
+    messages.sort_unstable_by_key(|(message, ..)| message.position.number);
+    messages.into_iter().map(|(message, ..)| message).collect()
+}

@@ -1,0 +1,246 @@
+//! The journal in JetStream: one stream, whose own sequence numbers the messages of all audiences.
+//!
+//! A message that is kept is published into the stream, on the name of its audience behind the stream's own. The stream republishes it on
+//! the audience's usual subject, and names there its number and the one before it of its subject. What is removed from the stream
+//! is, of each audience, what was first: by a purge of what is more than is kept of the audience, and by the stream's limit of bytes.
+
+mod read;
+mod window;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
+
+use fanfare_cluster::transport::{
+    Accepted, Failed, Message, PublishError, Published, Subject,
+    journal::{JournalStore, StoredReplay, Tops},
+};
+use fanfare_core::{
+    Audience, BoxFuture,
+    history::{Epoch, MAX_HISTORY_SIZE, MAX_HISTORY_TTL, Position, Retention},
+    journal::ReplayQuery,
+    locked,
+};
+use serde_json::json;
+
+pub(super) use self::window::Window;
+use super::{
+    ids::Ids,
+    jetstream::{self, Answer, ChangeResult, api},
+    names::Names,
+    protocol::ServerMessage,
+    questions::{Questions, Request, Unanswered},
+};
+
+/// What the stream is called; the prefix stands before it. Its subjects begin so.
+const STREAM: &str = "fanfare-journal";
+/// The header with the journal's name.
+const EPOCH: &str = "Fanfare-Epoch";
+/// The header with how many messages of the audience are kept, and for how many milliseconds this one.
+const KEEP: &str = "Fanfare-Keep";
+/// Audiences whose messages are counted until something is purged.
+const COUNTED: usize = 10_000;
+/// The fewest messages between two purges of an audience, by one node.
+const PURGE_EVERY: u32 = 64;
+
+/// The journal on one connection.
+pub(super) struct Journal {
+    questions: Arc<Questions>,
+    ids: Arc<Ids>,
+    names: Names,
+    stream: String,
+    max_bytes: usize,
+    /// The epoch, and how many buckets had been missing when it was read.
+    epoch: tokio::sync::Mutex<Option<(Epoch, u64)>>,
+    /// The messages of each audience since the last purge.
+    counts: Mutex<HashMap<String, u32>>,
+}
+
+/// The name of the journal's stream.
+pub(super) fn stream(names: &Names) -> String {
+    names.bucket(STREAM)
+}
+
+/// The number of a message that the journal called `stream` republished.
+pub(super) fn number(stream: &str, message: &ServerMessage) -> Option<u64> {
+    // Written by JetStream itself.
+    (message.header("Nats-Stream")? == stream).then_some(())?;
+    message.header("Nats-Sequence")?.parse().ok()
+}
+
+/// The place of a message that the journal called `stream` republished.
+pub(super) fn position(stream: &str, message: &ServerMessage) -> Option<Position> {
+    let number = number(stream, message)?;
+    let prev = message.header("Nats-Last-Sequence")?.parse().ok()?;
+    let epoch = Epoch(u64::from_str_radix(message.header(EPOCH)?, 16).ok()?);
+    (prev < number).then_some(Position { epoch, number, prev })
+}
+
+impl Journal {
+    pub(super) fn new(names: &Names, questions: Arc<Questions>, ids: Arc<Ids>, max_bytes: usize) -> Self {
+        Self {
+            questions,
+            ids,
+            stream: stream(names),
+            names: names.clone(),
+            max_bytes,
+            epoch: tokio::sync::Mutex::default(),
+            counts: Mutex::default(),
+        }
+    }
+
+    /// Makes the stream. Returns the journal's name, which is when it was made.
+    async fn epoch(&self) -> Result<Epoch, Unanswered> {
+        let mut epoch = self.epoch.lock().await;
+        let missing = self.questions.missing.load(Ordering::Relaxed);
+        if let Some((epoch, then)) = *epoch
+            && then == missing
+        {
+            return Ok(epoch);
+        }
+        *epoch = None;
+        let republish = json!({
+            "src": format!("{}.*.>", self.stream),
+            "dest": "$1.>",
+        });
+        let config = json!({
+            "name": self.stream,
+            "subjects": [format!("{}.>", self.stream)],
+            "storage": "file",
+            "num_replicas": 1,
+            "max_msgs_per_subject": MAX_HISTORY_SIZE,
+            "max_bytes": self.max_bytes,
+            "max_age": u64::try_from(MAX_HISTORY_TTL.as_nanos()).unwrap_or(u64::MAX),
+            "discard": "old",
+            "allow_direct": true,
+            "republish": republish,
+        });
+        let made = jetstream::make(&self.questions, &self.stream, &config).await?;
+        if *made.republish() != republish {
+            let text = format!("the stream {} does not republish as it should", self.stream);
+            return Err(Unanswered::Refused(text));
+        }
+        let name = epoch_of(made.made_at()?);
+        *epoch = Some((name, missing));
+        Ok(name)
+    }
+
+    /// The subject in the stream for `subject`.
+    fn subject(&self, subject: &Subject) -> String {
+        format!("{}.{}", self.stream, self.names.subject(subject))
+    }
+
+    /// Publishes `messages`, all of which are to be kept. Returns for each what became of it, or why it is to be published without
+    /// being kept.
+    pub(super) async fn publish(&self, messages: &[Message]) -> Vec<Result<Published, String>> {
+        let epoch = match self.epoch().await {
+            Ok(epoch) => epoch,
+            Err(Unanswered::Lost) => return vec![Ok(Err(PublishError::Lost)); messages.len()],
+            Err(reason) => return vec![Err(reason.reason()); messages.len()],
+        };
+        let (mut out, mut asked, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+        for message in messages {
+            let Some(Retention { size, ttl }) = message.keep else {
+                continue; // the caller keeps all of them
+            };
+            let request = Request {
+                subject: self.subject(&message.subject),
+                headers: vec![
+                    (EPOCH, format!("{:016x}", epoch.0)),
+                    (KEEP, format!("{size} {}", ttl.as_millis())),
+                ],
+                payload: message.payload.clone(),
+            };
+            asked.push(self.questions.write(&request, &mut out));
+            if let Some(id) = message.id {
+                notes.push(self.questions.write(&self.ids.published(&id), &mut out));
+            }
+        }
+        let Ok(refusals) = self.questions.exchange.carry_out(out).await else {
+            return vec![Ok(Err(PublishError::Lost)); messages.len()];
+        };
+        let (answers, notes) = tokio::join!(
+            self.questions.answers_to(asked, Some(&refusals)),
+            self.questions.answers_to(notes, Some(&refusals)),
+        );
+        let mut notes = notes.into_iter();
+        let published = messages.iter().zip(answers).map(|(message, answer)| {
+            let note = message.id.and_then(|_| notes.next());
+            match jetstream::change(answer) {
+                Ok(ChangeResult::Stored(_)) => {
+                    self.count(message);
+                    Ok(Ok(Accepted {
+                        listeners: None,
+                        id_refused: note
+                            .and_then(|answer| jetstream::change(answer).err().map(Unanswered::reason)),
+                        unkept: None,
+                    }))
+                }
+                Ok(ChangeResult::Conflict) => Err(jetstream::not_understood().reason()),
+                Err(Unanswered::Lost) => Ok(Err(PublishError::Lost)),
+                // It may be stored later.
+                Err(stalled @ Unanswered::Stalled) => Ok(Err(PublishError::Refused(stalled.reason()))),
+                Err(reason) => Err(reason.reason()),
+            }
+        });
+        published.collect()
+    }
+
+    /// Counts a message that was stored. After some of one audience, those are purged that are more than is kept.
+    fn count(&self, message: &Message) {
+        let Some(Retention { size, .. }) = message.keep else {
+            return;
+        };
+        let subject = self.subject(&message.subject);
+        {
+            let mut counts = locked(&self.counts);
+            if counts.len() >= COUNTED {
+                counts.clear();
+            }
+            let count = counts.entry(subject.clone()).or_default();
+            *count += 1;
+            if *count < size.max(PURGE_EVERY) {
+                return;
+            }
+            *count = 0;
+        }
+        let purge = api(
+            "STREAM.PURGE",
+            &self.stream,
+            &json!({"filter": subject, "keep": size}),
+        );
+        let questions = Arc::clone(&self.questions);
+        // What is not purged takes some bytes until the next time.
+        tokio::spawn(async move { drop(questions.ask_one(purge).await) });
+    }
+}
+
+/// The name of a journal that was made at this time.
+fn epoch_of(made: SystemTime) -> Epoch {
+    let since = made.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Epoch(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// How much is kept of the audience of a stored message.
+fn retention(message: &ServerMessage) -> Option<Retention> {
+    let (size, ttl) = message.header(KEEP)?.split_once(' ')?;
+    Some(Retention {
+        size: size.parse().ok()?,
+        ttl: Duration::from_millis(ttl.parse().ok()?),
+    })
+}
+
+impl JournalStore for Journal {
+    fn read<'a>(&'a self, query: &'a ReplayQuery) -> BoxFuture<'a, Result<StoredReplay, Failed>> {
+        Box::pin(crate::journal_reads::read(self, query))
+    }
+
+    fn tops<'a>(&'a self, audiences: &'a [Audience]) -> BoxFuture<'a, Result<Tops, Failed>> {
+        Box::pin(async move {
+            let state = self.state_of(audiences, None).await;
+            state.map(Tops::from).map_err(Unanswered::reason)
+        })
+    }
+}

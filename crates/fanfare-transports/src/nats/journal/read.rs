@@ -1,0 +1,263 @@
+//! Reading the stream, audience by audience: JetStream returns the next message on a subject from a number on.
+
+use std::time::SystemTime;
+
+use fanfare_cluster::transport::{
+    Failed, Subject,
+    journal::{StoredMessage, Tops},
+};
+use fanfare_core::{
+    Audience,
+    history::{Cursor, Position, Retention},
+    journal::ReplayScope,
+};
+use futures_util::future::try_join_all;
+use serde_json::json;
+
+use super::{Answer, Journal, epoch_of, retention};
+use crate::{
+    journal_reads::{JournalReader, JournalState, Range, TimedMessage, matches},
+    nats::{
+        jetstream::{api, not_understood},
+        protocol::ServerMessage,
+        questions::{Request, Unanswered},
+        records::millis,
+    },
+};
+
+/// A message in the stream.
+struct StreamMessage {
+    number: u64,
+    /// When it was stored, in milliseconds.
+    at: u64,
+    retention: Option<Retention>,
+    message: ServerMessage,
+}
+
+impl JournalReader for Journal {
+    async fn state(
+        &self,
+        audiences: &[Audience],
+        wanted: Option<(u64, &ReplayScope)>,
+    ) -> Result<JournalState, Failed> {
+        self.state_of(audiences, wanted).await.map_err(Unanswered::reason)
+    }
+
+    async fn range(
+        &self,
+        present: Cursor,
+        audiences: &[Audience],
+        range: Range,
+    ) -> Result<Vec<Vec<TimedMessage>>, Failed> {
+        let read = audiences
+            .iter()
+            .map(|audience| self.read_audience(present, audience, range));
+        try_join_all(read).await.map_err(Unanswered::reason)
+    }
+}
+
+impl From<JournalState> for Tops {
+    fn from(state: JournalState) -> Self {
+        Self {
+            present: state.present,
+            tops: state.tops,
+        }
+    }
+}
+
+impl Journal {
+    pub(super) async fn state_of(
+        &self,
+        audiences: &[Audience],
+        wanted: Option<(u64, &ReplayScope)>,
+    ) -> Result<JournalState, Unanswered> {
+        self.epoch().await?;
+        let info = self.info(None, 0).await?;
+        let clock = self.ids.prepare().await?;
+        let now = clock.now().duration_since(SystemTime::UNIX_EPOCH);
+        let present = Cursor {
+            epoch: epoch_of(info.made_at()?),
+            number: info.state.last_seq,
+        };
+        let mut others = Vec::new();
+        if let Some((after, scope)) = wanted
+            && after < present.number
+        {
+            let matching = self.channels(scope).await?;
+            let tops = self.last_numbers(&matching).await?;
+            others.extend(matching.into_iter().zip(tops).filter(|(_, top)| *top > after));
+        }
+        Ok(JournalState {
+            present,
+            forgotten: info.state.first_seq.saturating_sub(1).min(present.number),
+            now: millis(now.unwrap_or_default()),
+            tops: self.last_numbers(audiences).await?,
+            others,
+        })
+    }
+
+    /// What JetStream reports of the stream, and of some of its subjects.
+    async fn info(&self, filter: Option<&str>, offset: usize) -> Result<Answer, Unanswered> {
+        let question = match filter {
+            Some(filter) => json!({"subjects_filter": filter, "offset": offset}),
+            None => json!({}),
+        };
+        let request = api("STREAM.INFO", &self.stream, &question);
+        Answer::read(&self.questions.ask_one(request).await?)
+    }
+
+    /// The channels in the stream that match a pattern of `scope`.
+    async fn channels(&self, scope: &ReplayScope) -> Result<Vec<Audience>, Unanswered> {
+        let filter = self.subject(&Subject::AllChannels);
+        let (mut channels, mut seen) = (Vec::new(), 0);
+        loop {
+            let info = self.info(Some(&filter), seen).await?;
+            let subjects = info.state.subjects.unwrap_or_default();
+            seen += subjects.len();
+            let found = subjects.keys().filter_map(|subject| self.audience(subject));
+            channels.extend(found.filter(|audience| matches(scope, audience)));
+            if subjects.is_empty() || seen >= info.total {
+                return Ok(channels);
+            }
+        }
+    }
+
+    /// The audience of a subject in the stream; `None` for one that no node wrote.
+    fn audience(&self, subject: &str) -> Option<Audience> {
+        let name = subject.strip_prefix(&self.stream)?.strip_prefix('.')?;
+        match self.names.read(name.as_bytes()).ok()? {
+            Subject::Audience(audience) => Some(audience),
+            _ => None,
+        }
+    }
+
+    fn subject_of(&self, audience: &Audience) -> String {
+        self.subject(&Subject::Audience(audience.clone()))
+    }
+
+    async fn last_numbers(&self, audiences: &[Audience]) -> Result<Vec<u64>, Unanswered> {
+        let mut numbers = Vec::with_capacity(audiences.len());
+        for some in audiences.chunks(256) {
+            let requests: Vec<Request> = some
+                .iter()
+                .map(|audience| Request {
+                    subject: format!("$JS.API.DIRECT.GET.{}.{}", self.stream, self.subject_of(audience)),
+                    headers: Vec::new(),
+                    payload: "".into(),
+                })
+                .collect();
+            for answer in self.questions.ask(&requests).await {
+                numbers.push(message(answer)?.map_or(0, |message| message.number));
+            }
+        }
+        Ok(numbers)
+    }
+
+    /// What is kept of `audience`, and of that what is in `range`.
+    async fn read_audience(
+        &self,
+        present: Cursor,
+        audience: &Audience,
+        range: Range,
+    ) -> Result<Vec<TimedMessage>, Unanswered> {
+        let subject = self.subject_of(audience);
+        let Some(first) = self.next(&subject, 1).await? else {
+            return Ok(Vec::new());
+        };
+        let info = self.info(Some(&subject), 0).await?;
+        let count = info.state.subjects.unwrap_or_default().values().sum::<u64>();
+        let mut messages = Vec::new();
+        // The number before the first message that is read. The first of all that are left may have had others before it.
+        let mut prev = range.after;
+        let mut next = first;
+        if next.number > range.after || range.newest {
+            prev = next.number - 1;
+            let is_whole = next
+                .retention
+                .is_some_and(|retention| count < u64::from(retention.size));
+            if is_whole {
+                prev = prev.min(info.state.first_seq.saturating_sub(1));
+            }
+        } else {
+            match self.next(&subject, range.after + 1).await? {
+                Some(message) => next = message,
+                None => return Ok(Vec::new()),
+            }
+        }
+        loop {
+            let number = next.number;
+            messages.push((next, prev));
+            prev = number;
+            match self.next(&subject, number + 1).await? {
+                Some(message) => next = message,
+                None => break,
+            }
+        }
+        Ok(in_range(audience, present, messages, range))
+    }
+
+    /// The first message on `subject` with this number or a higher one.
+    async fn next(&self, subject: &str, number: u64) -> Result<Option<StreamMessage>, Unanswered> {
+        let question = json!({"seq": number, "next_by_subj": subject});
+        let request = api("DIRECT.GET", &self.stream, &question);
+        message(self.questions.ask_one(request).await)
+    }
+}
+
+/// Of all messages of an audience that are left, with their `prev`, those that are kept and in `range`.
+fn in_range(
+    audience: &Audience,
+    present: Cursor,
+    messages: Vec<(StreamMessage, u64)>,
+    range: Range,
+) -> Vec<TimedMessage> {
+    let newest = messages.last().and_then(|(last, _)| last.retention);
+    let size = newest.map_or(0, |retention| retention.size as usize);
+    let more = messages.len().saturating_sub(size);
+    let kept = messages.into_iter().skip(more).filter_map(|(stored, prev)| {
+        let ttl = millis(stored.retention?.ttl);
+        let is_in = stored.number > range.after && stored.number < range.before;
+        let message = StoredMessage {
+            audience: audience.clone(),
+            payload: stored.message.payload,
+            position: Position {
+                epoch: present.epoch,
+                number: stored.number,
+                prev: prev.min(stored.number - 1),
+            },
+        };
+        is_in.then_some((message, stored.at, stored.at.saturating_add(ttl)))
+    });
+    let mut kept: Vec<TimedMessage> = kept.collect();
+    if range.newest {
+        kept.reverse();
+    }
+    kept.truncate(range.count);
+    kept
+}
+
+/// The message that JetStream answered with.
+fn message(answer: Result<ServerMessage, Unanswered>) -> Result<Option<StreamMessage>, Unanswered> {
+    let message = answer?;
+    match message.status() {
+        None => {}
+        Some(404) => return Ok(None),
+        Some(status) => return Err(Unanswered::Refused(format!("JetStream answered {status}"))),
+    }
+    let number = message
+        .header("Nats-Sequence")
+        .and_then(|number| number.parse().ok());
+    let at = message
+        .header("Nats-Time-Stamp")
+        .and_then(|at| humantime::parse_rfc3339(at).ok())
+        .and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+    match (number, at) {
+        (Some(number), Some(at)) => Ok(Some(StreamMessage {
+            number,
+            at: millis(at),
+            retention: retention(&message),
+            message,
+        })),
+        _ => Err(not_understood()),
+    }
+}

@@ -1,0 +1,148 @@
+//! The journal in Redis: a stream for each audience, the last number of each audience in one sorted set, and a script that numbers,
+//! keeps and publishes.
+//!
+//! All keys are in the one slot that a node uses of a Redis Cluster.
+
+mod publish;
+mod read;
+mod scripts;
+
+use fanfare_cluster::{
+    transport::Failed,
+    transport::journal::{JournalStore, StoredReplay, Tops},
+    wire,
+};
+use fanfare_core::{
+    Audience, BoxFuture,
+    history::{Cursor, Epoch},
+    journal::ReplayQuery,
+};
+use redis::{Cmd, Value};
+
+use super::{Connection, scripts::Script};
+use crate::journal_reads::JournalState;
+
+pub(super) use publish::{Kept, position, runs};
+
+/// Audiences in one question.
+const AUDIENCES: usize = 1024;
+
+impl JournalStore for Connection {
+    fn read<'a>(&'a self, query: &'a ReplayQuery) -> BoxFuture<'a, Result<StoredReplay, Failed>> {
+        Box::pin(crate::journal_reads::read(self, query))
+    }
+
+    fn tops<'a>(&'a self, audiences: &'a [Audience]) -> BoxFuture<'a, Result<Tops, Failed>> {
+        Box::pin(async move {
+            let state = self.look(audiences, None).await?;
+            Ok(Tops {
+                present: state.present,
+                tops: state.tops,
+            })
+        })
+    }
+}
+
+impl Connection {
+    /// Returns where the journal is, the last numbers of `audiences`, and if wanted all audiences with a number behind `after`.
+    async fn look(&self, audiences: &[Audience], after: Option<u64>) -> Result<JournalState, Failed> {
+        let mut first: Option<JournalState> = None;
+        let mut chunks = audiences.chunks(AUDIENCES);
+        loop {
+            // Once, though there are no audiences.
+            let chunk = match chunks.next() {
+                Some(chunk) => chunk,
+                None if first.is_none() => &[],
+                None => break,
+            };
+            let after = after.filter(|_| first.is_none());
+            let answer = self
+                .ask(&scripts::TOPS, |call| {
+                    call.arg(after.map_or_else(String::new, |after| after.to_string()));
+                    for audience in chunk {
+                        call.arg(wire::redis_channel(audience));
+                    }
+                })
+                .await?;
+            let state = state(answer, chunk.len(), after.is_some()).ok_or(NOT_UNDERSTOOD)?;
+            match &mut first {
+                Some(first) if first.present.epoch != state.present.epoch => {
+                    return Err("the journal began anew meanwhile".to_owned());
+                }
+                Some(first) => first.tops.extend(state.tops),
+                None => first = Some(state),
+            }
+        }
+        first.ok_or_else(|| NOT_UNDERSTOOD.to_owned())
+    }
+
+    /// A call of `script` with the journal's keys and a name for the next epoch.
+    fn call(&self, script: &Script, with_text: bool) -> Cmd {
+        let mut call = script.call(with_text);
+        call.arg(3).arg(&self.names.journal_keys());
+        call.arg(format!("{:016x}", uuid::Uuid::new_v4().as_u64_pair().0));
+        call
+    }
+
+    /// Sends one call of `script`, again with its text if the server does not know it.
+    async fn ask(&self, script: &Script, arguments: impl Fn(&mut Cmd)) -> Result<Value, Failed> {
+        let mut with_text = false;
+        loop {
+            let mut call = self.call(script, with_text);
+            arguments(&mut call);
+            let answers = self.carry_out(vec![call]).await;
+            let answer = answers.value.into_iter().next().ok_or("connection lost")?;
+            if with_text || !is_unknown(&answer) {
+                return self.refusal(&answer).map_or(Ok(answer), Err);
+            }
+            with_text = true;
+        }
+    }
+}
+
+const NOT_UNDERSTOOD: &str = "Redis' answer is not understood";
+
+/// Whether Redis does not know the script, which it was not given since its start.
+pub(super) fn is_unknown(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")
+}
+
+fn state(answer: Value, audiences: usize, has_others: bool) -> Option<JournalState> {
+    let Value::Array(parts) = answer else { return None };
+    let number = |at: usize| text(parts.get(at)?)?.parse::<u64>().ok();
+    let present = Cursor {
+        epoch: epoch(text(parts.first()?)?)?,
+        number: number(1)?,
+    };
+    let tops: Option<Vec<u64>> = (4..4 + audiences).map(number).collect();
+    let others = match (has_others, parts.get(4 + audiences)) {
+        (true, Some(Value::Array(others))) => others
+            .chunks_exact(2)
+            .filter_map(|pair| {
+                let audience = wire::audience(text(&pair[0])?).ok()?;
+                Some((audience, text(&pair[1])?.parse().ok()?))
+            })
+            .collect(),
+        (true, _) => return None,
+        (false, _) => Vec::new(),
+    };
+    Some(JournalState {
+        present,
+        forgotten: number(2)?,
+        now: number(3)?,
+        tops: tops?,
+        others,
+    })
+}
+
+/// The epoch called `name`.
+fn epoch(name: &str) -> Option<Epoch> {
+    u64::from_str_radix(name, 16).ok().map(Epoch)
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}

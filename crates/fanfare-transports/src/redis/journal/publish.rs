@@ -1,0 +1,117 @@
+//! Publishing with the journal's script, and the place that a message has from it.
+
+use fanfare_cluster::{
+    transport::{Message, Subject},
+    wire,
+};
+use fanfare_core::history::{Epoch, Position, Retention};
+use redis::Cmd;
+
+use super::{Connection, epoch, scripts};
+use crate::redis::ids::milliseconds;
+
+/// Messages in one call: Redis does nothing else meanwhile.
+const MESSAGES: usize = 64;
+/// What begins the field that the script adds to a message.
+const FIELD: &[u8] = b",\"kept\":\"";
+/// The longest such field: an epoch, two numbers of 20 digits, and what is between and around them.
+const MAX_FIELD_BYTES: usize = FIELD.len() + 16 + 1 + 20 + 1 + 20 + 2;
+
+/// Messages that are to be kept, and are published by one call.
+pub(in crate::redis) struct Kept<'a>(&'a [Message]);
+
+/// Splits `messages` into runs that are published by one command each: one message, or some to be kept. The message with an id is the last
+/// of its run, so that the note that it is published stands right behind it.
+pub(in crate::redis) fn runs(messages: &[Message]) -> impl Iterator<Item = &[Message]> {
+    let goes_on = |one: &Message, next: &Message| is_kept(one) && is_kept(next) && one.id.is_none();
+    messages.chunk_by(goes_on).flat_map(|run| run.chunks(MESSAGES))
+}
+
+/// Whether the journal keeps `message`.
+fn is_kept(message: &Message) -> bool {
+    retention(message).is_some()
+}
+
+/// The audience of a message that is kept, and how much of it.
+fn retention(message: &Message) -> Option<(String, Retention)> {
+    match &message.subject {
+        // The script writes the place behind the last field.
+        Subject::Audience(audience) if message.payload.ends_with(b"}") => {
+            Some((wire::redis_channel(audience), message.keep?))
+        }
+        _ => None,
+    }
+}
+
+impl<'a> Kept<'a> {
+    /// The run `messages`, if it is to be kept.
+    pub(in crate::redis) fn of(messages: &'a [Message]) -> Option<Self> {
+        messages.first().is_some_and(is_kept).then_some(Self(messages))
+    }
+
+    pub(in crate::redis) fn messages(&self) -> &[Message] {
+        self.0
+    }
+
+    /// The call that keeps and publishes it.
+    pub(in crate::redis) fn call(&self, connection: &Connection, with_text: bool) -> Cmd {
+        let mut call = connection.call(&scripts::KEEP, with_text);
+        call.arg(connection.max_journals).arg(connection.names.prefix());
+        for message in self.0 {
+            if let Some((channel, Retention { size, ttl })) = retention(message) {
+                call.arg(channel)
+                    .arg(size)
+                    .arg(milliseconds(ttl))
+                    .arg(&*message.payload);
+            }
+        }
+        call
+    }
+}
+
+/// The place that the script wrote into a message.
+pub(in crate::redis) fn position(message: &[u8]) -> Option<Position> {
+    let end = message.strip_suffix(b"\"}")?;
+    let tail = &end[end.len().saturating_sub(MAX_FIELD_BYTES)..];
+    let at = memchr::memmem::rfind(tail, FIELD)?;
+    let place = std::str::from_utf8(&tail[at + FIELD.len()..]).ok()?;
+    let mut words = place.split(' ');
+    let mut next = || words.next();
+    let epoch: Epoch = epoch(next()?)?;
+    let (number, prev) = (next()?.parse().ok()?, next()?.parse().ok()?);
+    let position = Position { epoch, number, prev };
+    (words.next().is_none() && prev < number).then_some(position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_from_the_end_of_messages() {
+        let place = Position {
+            epoch: Epoch(0x1f),
+            number: 20,
+            prev: 7,
+        };
+        let long = format!(
+            r#"{{"payload":"{}","kept":"000000000000001f 20 7"}}"#,
+            "x".repeat(1000)
+        );
+        for (message, expected) in [
+            (r#"{"type":"a","kept":"000000000000001f 20 7"}"#, Some(place)),
+            (&long, Some(place)),
+            (r#"{"type":"a"}"#, None),
+            (r#"{"kept":"1 2 1"}"#, None),
+            (r#"{"a":1,"kept":"1f 7 20"}"#, None),
+            (r#"{"a":1,"kept":"1f 20 7 9"}"#, None),
+            (r#"{"a":1,"kept":"1f 20"}"#, None),
+            (r#"{"a":1,"kept":"x 20 7"}"#, None),
+            (r#"{"a":{"b":1,"kept":"1f 20 7"}}"#, None),
+            ("\"}", None),
+            ("", None),
+        ] {
+            assert_eq!(position(message.as_bytes()), expected, "{message:.60}");
+        }
+    }
+}

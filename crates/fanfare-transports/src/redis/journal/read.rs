@@ -1,0 +1,97 @@
+//! Reading the streams of audiences.
+
+use bytes::Bytes;
+use fanfare_cluster::transport::{Failed, journal::StoredMessage};
+use fanfare_core::{
+    Audience,
+    history::{Cursor, Position},
+    journal::ReplayScope,
+};
+use redis::Value;
+
+use super::{Connection, text};
+use crate::journal_reads::{JournalReader, JournalState, Range, TimedMessage, matches};
+
+impl JournalReader for Connection {
+    async fn state(
+        &self,
+        audiences: &[Audience],
+        wanted: Option<(u64, &ReplayScope)>,
+    ) -> Result<JournalState, Failed> {
+        let mut state = self.look(audiences, wanted.map(|(after, _)| after)).await?;
+        let is_wanted = |audience: &Audience| wanted.is_some_and(|(_, scope)| matches(scope, audience));
+        state.others.retain(|(audience, _)| is_wanted(audience));
+        Ok(state)
+    }
+
+    async fn range(
+        &self,
+        present: Cursor,
+        audiences: &[Audience],
+        range: Range,
+    ) -> Result<Vec<Vec<TimedMessage>>, Failed> {
+        let commands = audiences.iter().map(|audience| {
+            let stream = self.names.stream(present.epoch, audience);
+            let (low, high) = (
+                range.after.saturating_add(1).to_string(),
+                format!("({}", range.before),
+            );
+            let mut command = redis::cmd(if range.newest { "XREVRANGE" } else { "XRANGE" });
+            command.arg(stream);
+            if range.newest {
+                command.arg(high).arg(low);
+            } else {
+                command.arg(low).arg(high);
+            }
+            command.arg("COUNT").arg(range.count).to_owned()
+        });
+        let answers = self.carry_out(commands.collect()).await;
+        if answers.lost {
+            return Err("connection lost".to_owned());
+        }
+        if let Some(refused) = answers.refused {
+            return Err(refused);
+        }
+        let read = answers
+            .value
+            .into_iter()
+            .zip(audiences)
+            .map(|(answer, audience)| {
+                let Value::Array(entries) = answer else {
+                    return Vec::new();
+                };
+                let entries = entries
+                    .into_iter()
+                    .filter_map(|entry| message(audience, present, entry));
+                entries.collect()
+            });
+        Ok(read.collect())
+    }
+}
+
+/// Reads an entry: the message, when it was kept, and when it expires; `None` for what no node of this kind wrote.
+fn message(audience: &Audience, present: Cursor, entry: Value) -> Option<TimedMessage> {
+    let Value::Array(parts) = entry else { return None };
+    let [id, Value::Array(fields)] = <[Value; 2]>::try_from(parts).ok()? else {
+        return None;
+    };
+    let (number, at) = text(&id)?.split_once('-')?;
+    let (number, at): (u64, u64) = (number.parse().ok()?, at.parse().ok()?);
+    let [p, prev, t, ttl, m, Value::BulkString(payload)] = <[Value; 6]>::try_from(fields).ok()? else {
+        return None;
+    };
+    let (prev, ttl): (u64, u64) = (text(&prev)?.parse().ok()?, text(&ttl)?.parse().ok()?);
+    if (text(&p)?, text(&t)?, text(&m)?) != ("p", "t", "m") || prev >= number {
+        return None;
+    }
+    let message = StoredMessage {
+        audience: audience.clone(),
+        payload: Bytes::from(payload),
+        position: Position {
+            epoch: present.epoch,
+            number,
+            prev,
+        },
+    };
+    Some((message, at, at.saturating_add(ttl)))
+}

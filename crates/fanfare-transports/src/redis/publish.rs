@@ -1,0 +1,114 @@
+//! Publishing: one pipeline of commands for a batch of messages.
+
+use std::{iter, sync::atomic::Ordering};
+
+use fanfare_cluster::transport::{Accepted, Message, PublishError, Published};
+use redis::{Cmd, Pipeline, Value};
+
+use super::{
+    Connection,
+    journal::{self, Kept},
+};
+
+/// What became of a message: its receivers, and why it was not kept though it should have been.
+type Carried = (Value, Option<String>);
+
+impl Connection {
+    /// Publishes `messages` in order; `None` when the connection is lost.
+    pub(super) async fn publish_all(&self, messages: &[Message]) -> Option<Vec<Published>> {
+        let mut pipe = Pipeline::with_capacity(2 * messages.len());
+        let with_text = !self.knows_journal.load(Ordering::Relaxed);
+        let (mut count, mut id_commands) = (0, Vec::new());
+        for run in journal::runs(messages) {
+            match Kept::of(run) {
+                Some(kept) => pipe.add_command(kept.call(self, with_text)),
+                None => pipe.add_command(self.publication(&run[0])),
+            };
+            let ids = run.iter().filter_map(|message| message.id);
+            let commands: Vec<Cmd> = ids.map(|id| self.published_id(&id)).collect();
+            for command in &commands {
+                pipe.add_command(command.clone());
+            }
+            count += 1 + commands.len();
+            id_commands.extend(commands);
+        }
+        let mut answers = self.send(&pipe, count).await?.into_iter();
+        let (mut carried, mut id_answers) = (Vec::with_capacity(messages.len()), Vec::new());
+        for run in journal::runs(messages) {
+            let answer = answers.next()?;
+            match Kept::of(run) {
+                Some(kept) => carried.extend(self.kept(&kept, answer).await?),
+                None => carried.push((answer, None)),
+            }
+            let ids = run.iter().filter(|message| message.id.is_some()).count();
+            id_answers.extend(answers.by_ref().take(ids));
+        }
+        self.servers.follow(&id_commands, &mut id_answers).await;
+        let mut id_answers = id_answers.iter();
+        let published = messages
+            .iter()
+            .zip(carried)
+            .map(|(message, (listeners, unkept))| {
+                let id_answer = message.id.and_then(|_| id_answers.next());
+                Ok(Accepted {
+                    listeners: Some(self.listeners(&listeners)?),
+                    id_refused: id_answer.and_then(|answer| self.refusal(answer)),
+                    unkept,
+                })
+            });
+        Some(published.collect())
+    }
+
+    fn publication(&self, message: &Message) -> Cmd {
+        let channel = self.names.channel(&message.subject);
+        redis::cmd("PUBLISH")
+            .arg(channel)
+            .arg(&*message.payload)
+            .to_owned()
+    }
+
+    /// What the journal's script returned for a run. A run that it did not carry out is published without it.
+    async fn kept(&self, run: &Kept<'_>, mut answer: Value) -> Option<Vec<Carried>> {
+        if journal::is_unknown(&answer) {
+            let mut pipe = Pipeline::with_capacity(1);
+            pipe.add_command(run.call(self, true));
+            answer = self.send(&pipe, 1).await?.pop()?;
+        }
+        let count = run.messages().len();
+        if let Value::Array(mut listeners) = answer {
+            self.knows_journal.store(true, Ordering::Relaxed);
+            let refused = self.script_error(listeners.first()?);
+            let listeners = listeners.drain(1..).take(count);
+            return Some(listeners.map(|answer| (answer, refused.clone())).collect());
+        }
+        // The server carried out nothing of it.
+        let refused = self.refusal(&answer);
+        let mut pipe = Pipeline::with_capacity(count);
+        for message in run.messages() {
+            pipe.add_command(self.publication(message));
+        }
+        let answers = self.send(&pipe, count).await?;
+        Some(answers.into_iter().zip(iter::repeat(refused)).collect())
+    }
+
+    /// How many received a message.
+    fn listeners(&self, answer: &Value) -> Result<u32, PublishError> {
+        match answer {
+            Value::Int(listeners) => Ok(u32::try_from(*listeners).unwrap_or(0)),
+            other => Err(self
+                .refusal(other)
+                .or_else(|| self.script_error(other))
+                .map_or(PublishError::Lost, PublishError::Refused)),
+        }
+    }
+
+    /// The error that Redis returned to a script, as the script passes it on; empty for none.
+    fn script_error(&self, answer: &Value) -> Option<String> {
+        let Value::BulkString(text) = answer else {
+            return None;
+        };
+        let text = String::from_utf8_lossy(text);
+        let (code, detail) = text.split_once(' ').unwrap_or((&text, ""));
+        (!text.is_empty()).then(|| self.servers.texts.answered(code, Some(detail)))
+    }
+}

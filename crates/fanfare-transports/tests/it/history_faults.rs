@@ -1,0 +1,388 @@
+//! What becomes of history when servers lose something: every event comes once and in order, or the loss is reported.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use fanfare_core::{
+    Audience,
+    history::{Cursor, Unrecovered},
+    journal::{JournalFigures, ReplayFrom},
+};
+use redis::Value;
+
+use crate::{
+    deaf,
+    groups::{SentinelGroup, wait},
+    harness::{Node, RECEIPT, channel, eventually, to_channel},
+    history::{data, kept, present, read, scope},
+    rights::documented_rights,
+    server::RedisServer,
+};
+
+const CHANNEL: &str = "chat.a";
+
+/// A node on the server of this URL that receives the channel, which has history.
+async fn receiving(url: &str, id: &str) -> Node {
+    let node = Node::open("redis", url, id);
+    node.inbound.keeps.store(true, Ordering::SeqCst);
+    node.ready().await;
+    node.hold_interest(channel(CHANNEL), 1).await;
+    node
+}
+
+async fn publish(node: &Node, numbers: std::ops::Range<u32>) {
+    let events = numbers.map(|number| kept(to_channel(CHANNEL, &number.to_string()), 10_000));
+    node.broker.publish(events.collect(), RECEIPT).await;
+}
+
+fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+async fn all_arrive(node: &Node, range: std::ops::Range<u32>) {
+    let expected = numbers(range);
+    eventually("all have arrived", async || {
+        node.inbound.seen().len() >= expected.len()
+    })
+    .await;
+    assert_eq!(node.inbound.data(), expected);
+}
+
+fn gaps(node: &Node) -> (u64, u64) {
+    let JournalFigures {
+        gaps_found,
+        gaps_filled,
+        ..
+    } = node.broker.journal_figures();
+    (gaps_found, gaps_filled)
+}
+
+/// A server, a node that receives from it through a proxy that can drop messages, and a node that publishes.
+async fn deaf_node() -> (RedisServer, Node, Node, Arc<AtomicBool>) {
+    let server = RedisServer::start();
+    let (url, deaf) = deaf::proxy(&server).await;
+    let (node, publisher) = (receiving(&url, "a").await, server.node("b").await);
+    publish(&publisher, 0..2).await;
+    all_arrive(&node, 0..2).await;
+    (server, node, publisher, deaf)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_lost_before_an_event_is_fetched_first() {
+    let (_server, node, publisher, deaf) = deaf_node().await;
+    deaf.store(true, Ordering::SeqCst);
+    publish(&publisher, 2..5).await;
+    deaf.store(false, Ordering::SeqCst);
+    publish(&publisher, 5..7).await;
+    all_arrive(&node, 0..7).await;
+    assert_eq!(gaps(&node), (1, 1));
+    assert!(node.inbound.gaps.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_lost_before_silence_is_found() {
+    let (_server, node, publisher, deaf) = deaf_node().await;
+    deaf.store(true, Ordering::SeqCst);
+    publish(&publisher, 2..4).await;
+    deaf.store(false, Ordering::SeqCst);
+    all_arrive(&node, 0..4).await;
+    assert_eq!(gaps(&node), (1, 1));
+    publish(&publisher, 4..5).await;
+    all_arrive(&node, 0..5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_that_cannot_be_filled_is_reported() {
+    let (server, node, publisher, deaf) = deaf_node().await;
+    deaf.store(true, Ordering::SeqCst);
+    publish(&publisher, 2..4).await;
+    for key in streams(&server) {
+        server.command(&["DEL", &key]);
+    }
+    deaf.store(false, Ordering::SeqCst);
+    publish(&publisher, 4..5).await;
+    eventually("the event arrives", async || node.inbound.seen().len() == 3).await;
+    let gaps = node.inbound.gaps.lock().unwrap().clone();
+    let [gap] = &gaps[..] else {
+        panic!("one gap: {gaps:?}")
+    };
+    let audience = to_channel(CHANNEL, "0").audience;
+    assert_eq!(
+        (gap.audience.as_ref(), gap.reason),
+        (Some(&audience), Unrecovered::Expired)
+    );
+}
+
+/// Redis ends the connection of a subscriber that reads too slowly.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_over_its_buffer_limit_misses_nothing() {
+    const COUNT: u32 = 3000;
+    let server = RedisServer::start();
+    let (node, publisher) = (receiving(&server.url(), "a").await, server.node("b").await);
+    publish(&publisher, 0..1).await;
+    all_arrive(&node, 0..1).await;
+    server.command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 20000 0 0"]);
+    let mut next = 1;
+    let reconnects = node.broker.figures().reconnects;
+    let is_cut = || node.broker.figures().reconnects > reconnects;
+    while !is_cut() && next < COUNT {
+        publish(&publisher, next..next + 500).await;
+        next += 500;
+    }
+    eventually("the buffer was full", async || is_cut()).await;
+    server.command(&[
+        "CONFIG",
+        "SET",
+        "client-output-buffer-limit",
+        "pubsub 33554432 8388608 60",
+    ]);
+    publish(&publisher, next..next + 1).await;
+    all_arrive(&node, 0..next + 1).await;
+    let (found, filled) = gaps(&node);
+    assert!(found > 0 && found == filled, "{found} {filled}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_connection_misses_nothing() {
+    let server = RedisServer::start();
+    let (node, publisher) = (receiving(&server.url(), "a").await, server.node("b").await);
+    let mut next = 0;
+    for round in 0..20 {
+        publish(&publisher, next..next + 25).await;
+        next += 25;
+        if round % 5 == 1 {
+            server.command(&["CLIENT", "KILL", "TYPE", "pubsub", "SKIPME", "yes"]);
+        }
+    }
+    all_arrive(&node, 0..next).await;
+}
+
+/// An empty restart is another journal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_comes_back_empty_recovers_nothing() {
+    let mut server = RedisServer::start();
+    let node = receiving(&server.url(), "a").await;
+    publish(&node, 0..3).await;
+    let before = present(&node).await;
+    server.kill();
+    server.restart();
+    node.ready().await;
+    eventually("it is connected", async || {
+        read(&node, scope(&[CHANNEL], &[]), ReplayFrom::Present)
+            .await
+            .present
+            .is_some()
+    })
+    .await;
+    publish(&node, 3..10).await;
+    it_is_another_journal(&node, before).await;
+    eventually("it is reported", async || {
+        !node.inbound.gaps.lock().unwrap().is_empty()
+    })
+    .await;
+    let gap = node.inbound.gaps.lock().unwrap()[0].clone();
+    assert_eq!((gap.audience, gap.reason), (None, Unrecovered::Epoch));
+}
+
+async fn it_is_another_journal(node: &Node, before: Cursor) {
+    for cursor in [before, Cursor { number: 1, ..before }] {
+        let replay = read(node, scope(&[CHANNEL], &[]), ReplayFrom::After(cursor)).await;
+        assert_eq!(
+            (replay.unrecovered, replay.events.len()),
+            (Some(Unrecovered::Epoch), 0)
+        );
+        assert_ne!(replay.present.unwrap().epoch, before.epoch);
+    }
+}
+
+/// A replica that takes over may have an older copy, under the numbers of events that it never got.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_takes_over_is_another_journal() {
+    let mut group = SentinelGroup::start();
+    let node = Node::open_by("redis", &group.options(), "a");
+    node.ready().await;
+    node.hold_interest(channel(CHANNEL), 1).await;
+    publish(&node, 0..3).await;
+    let before = present(&node).await;
+    group.servers[0].command(&["WAIT", "1", "1000"]);
+    group.servers[0].kill();
+    let first = group.servers[0].port();
+    wait("another is chosen", || group.named_port() != first);
+    eventually("the node follows", async || {
+        let replay = read(&node, scope(&[CHANNEL], &[]), ReplayFrom::Present).await;
+        replay
+            .present
+            .is_some_and(|present| present.epoch != before.epoch)
+    })
+    .await;
+    publish(&node, 3..5).await;
+    it_is_another_journal(&node, before).await;
+    let replay = read(&node, scope(&[CHANNEL], &[]), ReplayFrom::Newest(10)).await;
+    assert_eq!(data(&replay), ["3", "4"]);
+}
+
+/// The streams of the server's journal.
+fn streams(server: &RedisServer) -> Vec<String> {
+    let Value::Array(keys) = server.command(&["KEYS", "fanfare:journal:*:*"]) else {
+        panic!("no keys")
+    };
+    keys.into_iter()
+        .map(|key| redis::from_redis_value(key).unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_redis_evicted_is_never_recovered() {
+    let server = RedisServer::start();
+    let node = server.node("a").await;
+    let start = present(&node).await;
+    let recovers = async |cursor: Cursor| {
+        let replay = read(&node, scope(&[CHANNEL], &[]), ReplayFrom::After(cursor)).await;
+        (replay.unrecovered, data(&replay).join(" "))
+    };
+    publish(&node, 0..3).await;
+    let end = present(&node).await;
+    assert_eq!(recovers(start).await, (None, "0 1 2".to_owned()));
+    let stream = streams(&server).remove(0);
+    let (second, third) = (
+        format!("{}-0", start.number + 2),
+        format!("{}-0", start.number + 3),
+    );
+    let entries = server.command(&["XRANGE", &stream, &second, &third]);
+    let Value::Array(entries) = entries else {
+        panic!("{entries:?}")
+    };
+    let Value::Array(entry) = &entries[0] else {
+        panic!("{entries:?}")
+    };
+    let id: String = redis::from_redis_value(entry[0].clone()).unwrap();
+    server.command(&["XDEL", &stream, &id]);
+    assert_eq!(recovers(start).await, (Some(Unrecovered::Expired), String::new()));
+    server.command(&["DEL", &stream]);
+    assert_eq!(recovers(start).await, (Some(Unrecovered::Expired), String::new()));
+    assert_eq!(recovers(end).await, (None, String::new()), "it missed nothing");
+    publish(&node, 3..4).await;
+    assert_eq!(recovers(end).await, (None, "3".to_owned()));
+    for key in ["fanfare:journal:tops", "fanfare:journal:state"] {
+        let before = present(&node).await;
+        server.command(&["DEL", key]);
+        assert_eq!(recovers(before).await.0, Some(Unrecovered::Epoch), "{key}");
+        publish(&node, 4..5).await;
+        assert_eq!(recovers(before).await.0, Some(Unrecovered::Epoch), "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_wrote_into_the_journal_is_ignored() {
+    let server = RedisServer::start();
+    let node = receiving(&server.url(), "a").await;
+    let start = present(&node).await;
+    publish(&node, 0..2).await;
+    let stream = streams(&server).remove(0);
+    server.command(&["XADD", &stream, "*", "hello", "world"]);
+    let replay = read(&node, scope(&[CHANNEL], &[]), ReplayFrom::After(start)).await;
+    assert_eq!((replay.unrecovered, data(&replay)), (None, vec!["0", "1"]));
+    // It has a higher number than the journal: the stream begins anew, and the audience is complete from there on.
+    let before = present(&node).await;
+    publish(&node, 2..4).await;
+    all_arrive(&node, 0..4).await;
+    let replay = read(&node, scope(&[CHANNEL], &[]), ReplayFrom::After(before)).await;
+    assert_eq!((replay.unrecovered, data(&replay)), (None, vec!["2", "3"]));
+    let replay = read(&node, scope(&[CHANNEL], &[]), ReplayFrom::After(start)).await;
+    assert_eq!(replay.unrecovered, Some(Unrecovered::Expired));
+    // A key of another type is in the place of the stream, then of the journal itself.
+    server.command(&["SET", &stream, "x"]);
+    publish(&node, 4..5).await;
+    all_arrive(&node, 0..5).await;
+    server.command(&["SET", "fanfare:journal:state", "x"]);
+    publish(&node, 5..6).await;
+    all_arrive(&node, 0..6).await;
+    let replay = read(&node, scope(&[CHANNEL], &[]), ReplayFrom::After(before)).await;
+    assert_eq!(replay.unrecovered, Some(Unrecovered::Epoch));
+}
+
+/// Above the most audiences, those that were silent for longest are forgotten, and are never recovered by mistake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forgotten_audiences_are_not_recovered() {
+    let server = RedisServer::start();
+    let options = fanfare_transports::BrokerOptions {
+        url: server.url(),
+        max_journals: 3,
+        ..fanfare_transports::BrokerOptions::default()
+    };
+    let node = Node::open_by("redis", &options, "a");
+    node.ready().await;
+    let start = present(&node).await;
+    for number in 0..5 {
+        node.publish_one(kept(to_channel(&format!("chat.{number}"), "1"), 10))
+            .await;
+    }
+    let read_from =
+        async |name: &str, cursor| read(&node, scope(&[name], &[]), ReplayFrom::After(cursor)).await;
+    for (name, expected) in [
+        ("chat.0", Some(Unrecovered::Expired)),
+        ("chat.3", None),
+        // It is not known what it had before.
+        ("chat.4", Some(Unrecovered::Expired)),
+        ("never", Some(Unrecovered::Expired)),
+    ] {
+        assert_eq!(read_from(name, start).await.unrecovered, expected, "{name}");
+    }
+    let now = present(&node).await;
+    assert_eq!(read_from("never", now).await.unrecovered, None);
+    assert_eq!(streams(&server).len(), 3);
+}
+
+/// A script that the server has forgotten is sent again, and what it cannot keep is published all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_published_whatever_becomes_of_the_journal() {
+    let server = RedisServer::start();
+    let node = receiving(&server.url(), "a").await;
+    publish(&node, 0..2).await;
+    server.command(&["SCRIPT", "FLUSH"]);
+    publish(&node, 2..4).await;
+    all_arrive(&node, 0..4).await;
+    assert!(
+        node.inbound
+            .seen()
+            .iter()
+            .all(|event| event.history.position().is_some())
+    );
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    publish(&node, 4..6).await;
+    all_arrive(&node, 0..6).await;
+    assert!(node.inbound.seen()[5].history.position().is_none());
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    server.command(&["ACL", "SETUSER", "default", "-info"]);
+    publish(&node, 6..7).await;
+    all_arrive(&node, 0..7).await;
+    server.command(&["ACL", "SETUSER", "default", "+@all"]);
+    let user = Audience::Everyone;
+    node.publish_one(kept(crate::harness::to(user, "7"), 1)).await;
+    all_arrive(&node, 0..8).await;
+    assert!(node.inbound.seen()[7].history.position().is_some());
+}
+
+/// The journal works with the documented rights of a Redis ACL user.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_are_enough_for_history() {
+    let server = RedisServer::start();
+    server.command(&documented_rights());
+    let options = fanfare_transports::BrokerOptions {
+        url: server.url_for("fanfare", "password"),
+        max_journals: 1,
+        ..fanfare_transports::BrokerOptions::default()
+    };
+    let node = Node::open_by("redis", &options, "a");
+    node.ready().await;
+    node.hold_interest(channel(CHANNEL), 1).await;
+    let start = present(&node).await;
+    node.publish_one(kept(to_channel("other", "0"), 10)).await;
+    publish(&node, 0..3).await;
+    all_arrive(&node, 0..3).await;
+    let replay = read(&node, scope(&[], &["chat.*"]), ReplayFrom::Newest(2)).await;
+    assert_eq!((replay.unrecovered, data(&replay)), (None, vec!["1", "2"]));
+    assert!(present(&node).await.number >= start.number + 4);
+}
