@@ -386,3 +386,56 @@ async fn the_documented_rights_are_enough_for_history() {
     assert_eq!((replay.unrecovered, data(&replay)), (None, vec!["1", "2"]));
     assert!(present(&node).await.number >= start.number + 4);
 }
+
+const FUNCTIONS: &str = include_str!("../../../../deploy/redis/fanfare.lua");
+
+/// What backends publish by the function takes part in history as if a node had published it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backends_publish_into_history_by_a_function() {
+    for script in [
+        include_str!("../../src/redis/journal/state.lua"),
+        include_str!("../../src/redis/journal/keep.lua"),
+    ] {
+        assert!(FUNCTIONS.contains(script), "the function does what nodes do");
+    }
+    let server = RedisServer::start();
+    let node = receiving(&server.url(), "a").await;
+    let start = present(&node).await;
+    publish(&node, 0..1).await;
+    server.command(&["FUNCTION", "LOAD", FUNCTIONS]);
+    let call = |words: &[&str]| {
+        let words = [&["FCALL", "fanfare_publish", "1"], words].concat();
+        server.try_command(&words)
+    };
+    let publish_by =
+        |message: &str| call(&["fanfare:journal:", "fanfare:channel:chat.a", "100", "60", message]);
+    assert_eq!(publish_by(r#"{"type":"test","payload":1}"#), Ok(Value::Int(1)));
+    publish(&node, 2..3).await;
+    all_arrive(&node, 0..3).await;
+    let replay = read(&node, scope(&[CHANNEL], &[]), ReplayFrom::After(start)).await;
+    assert_eq!((replay.unrecovered, data(&replay)), (None, vec!["0", "1", "2"]));
+    for (seen, read) in node.inbound.seen().iter().zip(&replay.events) {
+        assert_eq!(
+            (seen.id, seen.timestamp, seen.history),
+            (read.id, read.timestamp, read.history)
+        );
+        assert!(
+            seen.timestamp
+                .elapsed()
+                .is_ok_and(|age| age < std::time::Duration::from_secs(600))
+        );
+    }
+    for message in ["[1]", "1", "{", r#"{"type":"a","payload":1,"fanfare":{}}"#] {
+        assert!(publish_by(message).is_err(), "{message}");
+    }
+    for words in [
+        &["x", "fanfare:channel:a", "1", "1", "{}"][..],
+        &["fanfare:journal:", "other", "1", "1", "{}"],
+        &["fanfare:journal:", "fanfare:channel:a", "0", "1", "{}"],
+        &["fanfare:journal:", "fanfare:channel:a", "1000000000", "1", "{}"],
+        &["fanfare:journal:", "fanfare:channel:a", "1", "0", "{}"],
+        &["fanfare:journal:", "fanfare:channel:a", "1", "1"],
+    ] {
+        assert!(call(words).is_err(), "{words:?}");
+    }
+}

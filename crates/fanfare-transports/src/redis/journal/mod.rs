@@ -119,7 +119,9 @@ fn state(answer: Value, audiences: usize, has_others: bool) -> Option<JournalSta
         (true, Some(Value::Array(others))) => others
             .chunks_exact(2)
             .filter_map(|pair| {
-                let audience = wire::audience(text(&pair[0])?).ok()?;
+                let name = text(&pair[0])?;
+                let audience = wire::audience(name).ok()?;
+                (wire::redis_channel(&audience) == name).then_some(())?;
                 Some((audience, text(&pair[1])?.parse().ok()?))
             })
             .collect(),

@@ -1,0 +1,8 @@
+local result = {epoch, string.format('%.0f', number), forgotten, now}
+for at = 3, #ARGV do
+  result[#result + 1] = redis.call('ZSCORE', KEYS[2], ARGV[at]) or '0'
+end
+if ARGV[2] ~= '' then
+  result[#result + 1] = redis.call('ZREVRANGEBYSCORE', KEYS[2], '(+inf', '(' .. ARGV[2], 'WITHSCORES')
+end
+return result
