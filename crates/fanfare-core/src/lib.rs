@@ -43,6 +43,7 @@
 //!         subscribe: Some("owner".parse()?),
 //!         publish: Some(Grant::Service),
 //!         join: None,
+//!         history: None,
 //!     }],
 //!     ..PolicyOptions::default()
 //! });

@@ -164,6 +164,7 @@ impl Node {
         };
         let count = events.len();
         let spans = spans::of_publications(self.span_recorder(), &mut events, &self.access);
+        self.access.mark_history(&mut events);
         let placed = self.broker.get().map(|broker| {
             if events.iter().any(|event| event.named) {
                 let broker = broker.clone();

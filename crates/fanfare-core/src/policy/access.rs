@@ -1,6 +1,9 @@
 //! The one answer to "may it?": the policy, and the authorizer where no rule decides. Every caller asks here.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use arc_swap::ArcSwap;
 use futures_util::future::{join_all, ready};
@@ -9,11 +12,16 @@ use super::{
     Action, Authorizer, AuthorizerAnswer, Counts, Explanation, KnownNames, Policy, Question, Questions,
     Readers, Reason, Verdict, explain_personal, is_named,
 };
-use crate::{Audience, BoxFuture, Channel, Event, Identity, Subscription};
+use crate::{
+    Audience, BoxFuture, Channel, Event, Identity, Subscription,
+    history::{History, Retention},
+};
 
 /// Decides who may do what, for the whole process. The policy in it can be replaced while it is in use.
 pub struct AccessControl {
     policy: ArcSwap<Policy>,
+    /// The policy keeps history; here, so that without history an event costs no look at the policy.
+    keeps_history: AtomicBool,
     authorizer: Option<Arc<dyn Authorizer>>,
 }
 
@@ -60,6 +68,7 @@ impl AccessControl {
     /// Returns the access control of this policy. Without an authorizer, what the policy leaves open is refused.
     pub fn new(policy: Policy, authorizer: Option<Arc<dyn Authorizer>>) -> Self {
         Self {
+            keeps_history: AtomicBool::new(policy.keeps_history),
             policy: ArcSwap::from_pointee(policy),
             authorizer,
         }
@@ -68,12 +77,47 @@ impl AccessControl {
     /// Replaces the policy for publications, new subscriptions, and events that match patterns. Existing exact
     /// subscriptions stay.
     pub fn replace_policy(&self, policy: Policy) {
+        self.keeps_history.store(policy.keeps_history, Relaxed);
         self.policy.store(Arc::new(policy));
     }
 
     /// Returns the names of rooms and of the feed.
     pub fn names(&self) -> KnownNames {
         self.policy.load().names().clone()
+    }
+
+    /// Marks those of `events` whose audience has history ([`History::Wanted`]).
+    pub fn mark_history(&self, events: &mut [Event]) {
+        if !self.keeps_history() {
+            return;
+        }
+        let policy = self.policy.load();
+        for event in events {
+            event.history = policy
+                .retention(&event.audience)
+                .map_or(History::None, History::Wanted);
+        }
+    }
+
+    /// Returns whether any audience has history.
+    pub fn keeps_history(&self) -> bool {
+        self.keeps_history.load(Relaxed)
+    }
+
+    /// Returns how much is kept of an audience; `None` for nothing.
+    pub fn retention(&self, audience: &Audience) -> Option<Retention> {
+        self.policy.load().retention(audience)
+    }
+
+    /// Returns how much is kept of an audience, and the rule that says so if it is a channel.
+    pub fn explain_history(&self, audience: &Audience) -> Option<(Retention, Option<DecidingRule>)> {
+        let policy = self.policy.load();
+        let Audience::Channel(channel) = audience else {
+            return policy.retention(audience).map(|retention| (retention, None));
+        };
+        let (number, rule, retention) = policy.history_rule(channel)?;
+        let pattern = rule.pattern.to_string();
+        Some((retention, Some(DecidingRule { number, pattern })))
     }
 
     /// Returns how the questions to the authorizer ended; all zero if there is none.

@@ -21,7 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::{Channel, Identity, Pattern, UserId};
+use crate::{Audience, Channel, Identity, Pattern, UserId, history::Retention};
 pub use access::{AccessControl, DecidingRule, ExplainedPermission, OpenQuestions, Permission};
 pub use authorizer::{Authorizer, AuthorizerAnswer, Counts, Question};
 use explanation::{Explanation, Reason};
@@ -64,6 +64,10 @@ pub struct PolicyOptions {
     pub public: Option<Vec<Pattern>>,
     /// The names of rooms and of the feed.
     pub names: KnownNames,
+    /// How much is kept of each user's events.
+    pub users: Option<Retention>,
+    /// How much is kept of the events for everyone.
+    pub everyone: Option<Retention>,
 }
 
 /// The questions that a verdict leaves to the authorizer.
@@ -100,6 +104,9 @@ pub struct Policy {
     rooms: RoomAccess,
     public: Option<(Vec<Pattern>, Lookup)>,
     names: KnownNames,
+    users: Option<Retention>,
+    everyone: Option<Retention>,
+    keeps_history: bool,
 }
 
 impl Default for Policy {
@@ -117,6 +124,11 @@ impl Policy {
         });
         Self {
             rules_by_segment: Lookup::new(options.rules.iter().map(|rule| rule.pattern.as_str())),
+            keeps_history: options.users.is_some()
+                || options.everyone.is_some()
+                || options.rules.iter().any(|rule| rule.history.is_some()),
+            users: options.users,
+            everyone: options.everyone,
             rules: options.rules,
             authorizer: options.authorizer,
             rooms: options.rooms,
@@ -259,7 +271,26 @@ impl Policy {
         let candidates = self.rules_by_segment.candidates(channel).iter();
         candidates
             .map(|place| (place + 1, &self.rules[*place]))
-            .find(|(_, rule)| rule.pattern.matches(channel))
+            .find(|(_, rule)| rule.decides_access() && rule.pattern.matches(channel))
+    }
+
+    /// Returns the first rule whose pattern matches and that keeps history, with its number and how much it keeps.
+    fn history_rule(&self, channel: &str) -> Option<(usize, &Rule, Retention)> {
+        let candidates = self.rules_by_segment.candidates(channel).iter();
+        let mut rules = candidates.map(|place| (place + 1, &self.rules[*place]));
+        rules.find_map(|(number, rule)| {
+            let retention = rule.history.filter(|_| rule.pattern.matches(channel))?;
+            Some((number, rule, retention))
+        })
+    }
+
+    /// Returns how much is kept of an audience.
+    fn retention(&self, audience: &Audience) -> Option<Retention> {
+        match audience {
+            Audience::Everyone => self.everyone,
+            Audience::User(_) => self.users,
+            Audience::Channel(channel) => self.history_rule(channel).map(|(.., retention)| retention),
+        }
     }
 
     fn room_by_default(&self, who: &Identity, channel: &str) -> Explanation<'_> {

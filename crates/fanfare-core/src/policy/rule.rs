@@ -8,7 +8,7 @@ use super::{
     Action, Grant,
     matching::{self, Placeholder, USER},
 };
-use crate::{BadName, Identity, Pattern, segments::MANY};
+use crate::{BadName, Identity, Pattern, history::Retention, segments::MANY};
 
 /// A pattern in which the segment `{user}` stands for a user's id.
 ///
@@ -43,13 +43,15 @@ pub struct Rule {
     pub publish: Option<Grant>,
     /// Who may join, if the channel is a room. No effect on other channels.
     pub join: Option<Grant>,
+    /// How much is kept of each channel.
+    pub history: Option<Retention>,
 }
 
 /// Why a rule would not do what it seems to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadRule {
     /// It decides nothing.
-    #[error("the rule names none of subscribe, publish, join")]
+    #[error("the rule names none of subscribe, publish, join, history")]
     Empty,
     /// It grants to the owner of channels whose names have no owner.
     #[error("\"owner\" needs {{user}} in the pattern")]
@@ -132,13 +134,18 @@ impl Rule {
     /// If it decides nothing, or grants to an owner that its pattern does not name.
     pub fn check(&self) -> Result<(), BadRule> {
         let grants = [&self.subscribe, &self.publish, &self.join];
-        if grants.iter().all(|grant| grant.is_none()) {
+        if !self.decides_access() && self.history.is_none() {
             Err(BadRule::Empty)
         } else if grants.contains(&&Some(Grant::Owner)) && !self.pattern.names_an_owner() {
             Err(BadRule::NoOwner)
         } else {
             Ok(())
         }
+    }
+
+    /// Returns whether it names an action. A rule about history alone leaves access to the others.
+    pub fn decides_access(&self) -> bool {
+        self.subscribe.is_some() || self.publish.is_some() || self.join.is_some()
     }
 
     /// Returns the grant of a clause, if the rule has it.
@@ -249,6 +256,7 @@ mod tests {
             subscribe,
             publish,
             join: None,
+            history: None,
         };
         let cases = [
             (rule("a", None, None), Err(BadRule::Empty)),

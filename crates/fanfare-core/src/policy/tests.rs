@@ -7,6 +7,7 @@ use serde_json::json;
 use super::*;
 
 mod access;
+mod history;
 mod places;
 
 /// Every user of the tables.
@@ -42,6 +43,7 @@ fn rule(text: &str) -> Rule {
         subscribe: None,
         publish: None,
         join: None,
+        history: None,
     };
     for part in parts {
         let (clause, grant) = part.split_once(" = ").expect("a clause");

@@ -320,6 +320,7 @@ pub(super) fn rules(rules: &[(&str, &str, &str)]) -> PolicyOptions {
         subscribe: Some(subscribe.parse().unwrap()),
         publish: Some(publish.parse().unwrap()),
         join: None,
+        history: None,
     };
     PolicyOptions {
         rules: rules.iter().map(rule).collect(),

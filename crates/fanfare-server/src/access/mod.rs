@@ -8,7 +8,7 @@ mod webhook;
 
 use fanfare_core::policy::{BadGrant, BadPattern, BadRule, Grant, Policy, PolicyOptions, Rule, RulePattern};
 
-use crate::config::{ChannelRule, Config};
+use crate::config::{ChannelHistory, ChannelRule, Config};
 pub use explain::{ExplainedAction, decide};
 pub use webhook::{NoAnswer, Webhook};
 
@@ -44,6 +44,8 @@ pub fn policy(config: &Config, defaults: PolicyOptions) -> Result<Policy, Access
     Ok(Policy::new(PolicyOptions {
         rules,
         authorizer: config.authorizer.url.is_some(),
+        users: config.history.users.retention(),
+        everyone: config.history.everyone.retention(),
         ..defaults
     }))
 }
@@ -58,6 +60,7 @@ fn rule(number: usize, texts: &ChannelRule) -> Result<Rule, AccessError> {
         subscribe: grant(&texts.subscribe)?,
         publish: grant(&texts.publish)?,
         join: grant(&texts.join)?,
+        history: texts.history.as_ref().map(ChannelHistory::retention),
     };
     rule.check().map_err(|reason| AccessError::Rule(number, reason))?;
     Ok(rule)

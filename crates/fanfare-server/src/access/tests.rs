@@ -452,6 +452,7 @@ fn policies_from_configurations() {
         subscribe: (!subscribe.is_empty()).then(|| subscribe.to_owned()),
         publish: None,
         join: None,
+        history: None,
     };
     let config = |rules: &[ChannelRule]| Config {
         channel: rules.to_vec(),
@@ -488,7 +489,7 @@ fn policies_from_configurations() {
         ),
         (
             rule("a", ""),
-            "rule 2: the rule names none of subscribe, publish, join",
+            "rule 2: the rule names none of subscribe, publish, join, history",
         ),
     ];
     for (bad, expected) in cases {

@@ -6,6 +6,7 @@ use fanfare_core::{DurationText, GuardedUrl};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::history::ChannelHistory;
 use super::types::Optional;
 
 /// A rule about who may do what on the channels that a pattern matches.
@@ -30,6 +31,13 @@ pub struct ChannelRule {
     /// It has no effect on other channels.
     #[serde(default, with = "Optional::<String>")]
     pub join: Option<String>,
+
+    /// How many events of each of these channels are kept for clients that were away, and for how long, such as
+    /// `{ size = 100, ttl = "5m" }`. Of the rules that match a channel, the first that has it counts. A rule with nothing else
+    /// leaves access to the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ChannelHistory")]
+    pub history: Option<ChannelHistory>,
 }
 
 /// Your own service that decides where no rule does.

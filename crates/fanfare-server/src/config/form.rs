@@ -7,6 +7,7 @@ use fanfare_accounts::storage::StorageUrl;
 use fanfare_core::{GuardedUrl, HIDDEN, Pattern};
 
 use super::bind_address::BindAddress;
+use super::history::ByteSize;
 use super::types::parse_network;
 
 /// A form of a text.
@@ -32,7 +33,7 @@ pub(super) const PLAIN: Form = Form {
     guard: None,
 };
 
-const FORMS: [Form; 7] = [
+const FORMS: [Form; 8] = [
     Form {
         kind: "address",
         title: "address",
@@ -71,6 +72,13 @@ const FORMS: [Form; 7] = [
         kind: "secret",
         title: "secret",
         guard: Some(|_| HIDDEN.to_owned()),
+        ..PLAIN
+    },
+    Form {
+        kind: "size",
+        title: "size",
+        expected: "a number of bytes with its unit such as \"64MiB\"",
+        check: |text| text.parse::<ByteSize>().map(drop),
         ..PLAIN
     },
     Form {

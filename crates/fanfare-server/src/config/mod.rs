@@ -19,6 +19,7 @@ mod environment;
 mod file;
 mod form;
 mod found;
+mod history;
 mod kind;
 mod layer;
 mod load;
@@ -46,6 +47,7 @@ pub use bind_address::BindAddress;
 pub use broker::{Broker, BrokerKind};
 pub use dialect::{DialectConfig, DialectInfo};
 pub use file::DEFAULT_FILES;
+pub use history::{AudienceHistory, ByteSize, ChannelHistory, HistorySettings};
 pub use load::{Loaded, load};
 pub use model::{
     Api, Config, Limits, Listener, Log, LogFormat, LogLevel, Resp, Server, Shutdown, Tls, Visibility,

@@ -20,6 +20,7 @@ use super::bind_address::{BindAddress, BindHost};
 use super::broker::Broker;
 use super::dialect::DialectConfig;
 use super::telemetry::Telemetry;
+use super::history::HistorySettings;
 use super::text::Text;
 use super::types::{self, Optional, Secret};
 
@@ -55,6 +56,10 @@ pub struct Config {
 
     /// The service that carries events between the nodes of a cluster.
     pub broker: Broker,
+
+    /// Events that are kept for clients that were away. Which channels have history is a matter of their rules: `history` in
+    /// `[[channel]]`.
+    pub history: HistorySettings,
 
     /// Where users, sessions and messages are stored.
     pub storage: Storage,
@@ -100,6 +105,7 @@ impl Default for Config {
             channel: Vec::new(),
             authorizer: Authorizer::default(),
             broker: Broker::default(),
+            history: HistorySettings::default(),
             storage: Storage::default(),
             resp: Resp::default(),
             limits: Limits::default(),

@@ -3,6 +3,8 @@
 //! The loader, the reference, the example file and the environment names all use this tree, so a setting is declared
 //! once.
 
+use std::time::Duration;
+
 use fanfare_core::{LONGEST, parse_duration, schema_of};
 use serde_json::{Value as Json, json};
 use toml::Value;
@@ -10,6 +12,7 @@ use toml::Value;
 use super::access::ChannelRule;
 use super::dialect::{DialectConfig, DialectInfo};
 use super::form::Form;
+use super::history::ChannelHistory;
 use super::kind::{Key, Kind};
 use super::model::{Config, Listener, Tls};
 
@@ -165,6 +168,10 @@ fn specimen() -> Config {
         subscribe: None,
         publish: None,
         join: None,
+        history: Some(ChannelHistory {
+            size: 1,
+            ttl: Duration::from_secs(1),
+        }),
     };
     Config {
         listener: vec![listener],

@@ -113,6 +113,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let options = BrokerOptions {
         node_id: node.id.simple().to_string(),
         max_listed_members: config.limits.max_listed_members,
+        max_history_bytes: config.history.max_bytes.0,
         ..config.broker.options()
     };
     let broker = fanfare_transports::open(config.broker.kind.name(), &options, node.clone())

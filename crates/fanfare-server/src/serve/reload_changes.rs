@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{self, SHA256};
 use crate::config::{Config, Listener, Loaded, Problem, Tls};
 
 /// The keys that a reload applies, besides `[limits]`, the limits of dialects and the files of certificates.
-const APPLIED: [&str; 16] = [
+const APPLIED: [&str; 20] = [
     "api.docs",
     "api.keys",
     "api.metrics",
@@ -22,6 +22,10 @@ const APPLIED: [&str; 16] = [
     "auth.public_key_file",
     "auth.registrations_per_minute_per_ip",
     "channel",
+    "history.everyone.size",
+    "history.everyone.ttl",
+    "history.users.size",
+    "history.users.ttl",
     "log.level",
     "resp.password",
 ];

@@ -7,6 +7,7 @@ use fanfare_core::{
 
 use super::Checker;
 use crate::config::access::ChannelRule;
+use crate::config::history::ChannelHistory;
 use crate::config::kind::{hint, nearest};
 
 pub(super) fn check(checker: &mut Checker<'_>) {
@@ -30,15 +31,16 @@ fn rules(checker: &mut Checker<'_>) {
             subscribe,
             publish,
             join,
+            history: texts.history.as_ref().map(ChannelHistory::retention),
         };
         traps(checker, &key, &rule);
-        unreached(checker, &key, &rule.pattern, &earlier);
+        unreached(checker, &key, &rule, &earlier);
         earlier.push((index, rule));
     }
     // An authorizer decides what the rules leave out.
     if checker.config.authorizer.url.is_none() {
         for (at, (index, rule)) in earlier.iter().enumerate() {
-            let is_reached = covering(&earlier[..at], &rule.pattern).is_none();
+            let is_reached = covering(&earlier[..at], rule).is_none();
             if is_reached && !is_personal(&rule.pattern) {
                 left_out(checker, *index, rule, &earlier[at + 1..]);
             }
@@ -46,9 +48,20 @@ fn rules(checker: &mut Checker<'_>) {
     }
 }
 
-/// Returns the first of `rules` after which a rule with `pattern` never decides.
-fn covering<'a>(rules: &'a [(usize, Rule)], pattern: &RulePattern) -> Option<&'a (usize, Rule)> {
-    rules.iter().find(|(_, rule)| rule.pattern.covers(pattern))
+/// Returns the first of `rules` after which `later` never decides anything. About history and about access rules decide apart.
+fn covering<'a>(rules: &'a [(usize, Rule)], later: &Rule) -> Option<&'a (usize, Rule)> {
+    let covers = |rule: &Rule| {
+        (rule.decides_access() || !later.decides_access())
+            && (rule.history.is_some() || later.history.is_none())
+            && rule.pattern.covers(&later.pattern)
+    };
+    rules.iter().find(|(_, rule)| covers(rule))
+}
+
+/// Returns the first of `rules` that decides about access on all channels of `pattern`.
+fn deciding<'a>(rules: &'a [(usize, Rule)], pattern: &RulePattern) -> Option<&'a (usize, Rule)> {
+    let mut rules = rules.iter().filter(|(_, rule)| rule.decides_access());
+    rules.find(|(_, rule)| rule.pattern.covers(pattern))
 }
 
 fn pattern(checker: &mut Checker<'_>, key: &str, texts: &ChannelRule) -> Option<RulePattern> {
@@ -133,7 +146,7 @@ fn left_out(checker: &mut Checker<'_>, index: usize, rule: &Rule, later: &[(usiz
     let Some(any) = rule.pattern.with_any_id() else {
         return;
     };
-    let catching = covering(later, &any).map(|(_, other)| other);
+    let catching = deciding(later, &any).map(|(_, other)| other);
     let named = |clause: &Clause| match (catching, clause) {
         (None, _) => false,
         (Some(other), Clause::Join) => other.join.is_some() || other.subscribe.is_some(),
@@ -153,8 +166,8 @@ fn left_out(checker: &mut Checker<'_>, index: usize, rule: &Rule, later: &[(usiz
 }
 
 /// A rule after one that matches the same channels is never reached.
-fn unreached(checker: &mut Checker<'_>, key: &str, pattern: &RulePattern, earlier: &[(usize, Rule)]) {
-    if let Some((index, Rule { pattern: other, .. })) = covering(earlier, pattern) {
+fn unreached(checker: &mut Checker<'_>, key: &str, rule: &Rule, earlier: &[(usize, Rule)]) {
+    if let Some((index, Rule { pattern: other, .. })) = covering(earlier, rule) {
         let place = checker
             .merged
             .origins

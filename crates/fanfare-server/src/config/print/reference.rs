@@ -56,6 +56,7 @@ const FORMS: &str = "\
 | duration | a number and a unit: `\"500ms\"`, `\"30s\"`, `\"1h 30m\"`, `\"30d\"`; at most ten years |
 | address | an IP address, `localhost` or nothing (every address), and a port: `\"0.0.0.0:8081\"`, `\"[::1]:6379\"`, `\"localhost:6379\"`, `\":8081\"` |
 | network | an address and the length of its prefix: `\"10.0.0.0/8\"`; a bare address is that one address |
+| size | a number of bytes with its unit, `B`, `KiB`, `MiB` or `GiB`: `\"64MiB\"` |
 | secret | a string that is never printed |
 | URL | a string whose user, password and query are never printed |
 

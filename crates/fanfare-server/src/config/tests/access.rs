@@ -112,7 +112,7 @@ fn rules_that_would_be_traps() {
     refused(
         "[[channel]]\npattern = \"a\"",
         &[],
-        &["L:1: channel[0]: the rule names none of subscribe, publish, join"],
+        &["L:1: channel[0]: the rule names none of subscribe, publish, join, history"],
     );
     refused(
         "[[channel]]\npattern = \"a\"\nsubscribe = \"anyone\"\npublish = \"owner\"",
@@ -213,4 +213,44 @@ fn authorizers() {
             "L:1: authorizer.url: found a text (not shown), expected a URL with its scheme, such as \"https://example.com\"",
         ],
     );
+}
+
+#[test]
+fn history() {
+    let toml = "[[channel]]\npattern = \"chat.**\"\nhistory = { size = 100, ttl = \"5m\" }\n[history]\n\
+                users = { size = 20, ttl = \"10m\" }\nmax_bytes = \"1MiB\"\nreplay_limit = 5\n";
+    let loaded = load_text(toml, &[("FANFARE_HISTORY_EVERYONE_SIZE", "7")], &large()).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let (rule, history) = (&loaded.config.channel[0], &loaded.config.history);
+    let kept = rule.history.as_ref().unwrap();
+    assert_eq!((kept.size, kept.ttl), (100, Duration::from_secs(300)));
+    assert_eq!((history.users.size, history.everyone.size), (20, 7));
+    assert_eq!((history.max_bytes.0, history.replay_limit), (1 << 20, 5));
+    let off = load_text("", &[], &large()).unwrap().config.history;
+    assert_eq!((off.users.retention(), off.everyone.retention()), (None, None));
+
+    for (text, problem) in [
+        (
+            "[[channel]]\npattern = \"a\"\nhistory = { size = 1000000000, ttl = \"5m\" }",
+            "L:3: channel[0].history.size: found 1000000000, expected a whole number from 1 to 100000",
+        ),
+        (
+            "[[channel]]\npattern = \"a\"\nhistory = { size = 1, ttl = \"0s\" }",
+            "L:3: channel[0].history.ttl: found \"0s\", expected a duration from 1s to 30d",
+        ),
+        (
+            "[[channel]]\npattern = \"a\"\nhistory = { size = 1 }",
+            "L:3: channel[0].history.ttl: not set, expected a duration from 1s to 30d",
+        ),
+        (
+            "[history]\nmax_bytes = \"64MB\"",
+            "L:2: history.max_bytes: found \"64MB\", expected a number of bytes with its unit such as \"64MiB\"",
+        ),
+        (
+            "[history]\nusers = { size = 100001 }",
+            "L:2: history.users.size: found 100001, expected a whole number from 0 to 100000",
+        ),
+    ] {
+        refused(text, &[], &[problem]);
+    }
 }

@@ -1,0 +1,189 @@
+//! The settings of history: how much is kept of users and of everyone, and of the channels of a rule.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use fanfare_core::DurationText;
+use fanfare_core::history::Retention;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::text::{Text, Textual};
+
+/// The longest `ttl`, in milliseconds: [`fanfare_core::history::MAX_HISTORY_TTL`].
+const MAX_TTL_MS: u64 = 30 * 24 * 3_600_000;
+
+/// Events that are kept for clients that were away.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HistorySettings {
+    /// How much is kept of the events for each user.
+    pub users: AudienceHistory,
+
+    /// How much is kept of the events for everyone.
+    pub everyone: AudienceHistory,
+
+    /// With the memory broker, how much memory all kept events may take together, such as `64MiB`. Above it, the oldest
+    /// events go first.
+    pub max_bytes: ByteSize,
+
+    /// The most events that one resume or rewind brings. A client that missed more is told so and receives none of them.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub replay_limit: usize,
+}
+
+impl Default for HistorySettings {
+    fn default() -> Self {
+        Self {
+            users: AudienceHistory::default(),
+            everyone: AudienceHistory::default(),
+            max_bytes: ByteSize(64 << 20),
+            replay_limit: 1000,
+        }
+    }
+}
+
+/// How much is kept of one audience.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AudienceHistory {
+    /// The newest events that are kept. 0 keeps none.
+    #[schemars(range(max = 100_000))]
+    pub size: u32,
+
+    /// How long they are kept.
+    #[serde(with = "DurationText::<1000, MAX_TTL_MS>")]
+    pub ttl: Duration,
+}
+
+impl Default for AudienceHistory {
+    fn default() -> Self {
+        Self {
+            size: 0,
+            ttl: Duration::from_secs(600),
+        }
+    }
+}
+
+impl AudienceHistory {
+    /// Returns how much is kept; `None` for nothing.
+    pub fn retention(&self) -> Option<Retention> {
+        let (size, ttl) = (self.size, self.ttl);
+        (size > 0).then_some(Retention { size, ttl })
+    }
+}
+
+/// How much is kept of each channel.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelHistory {
+    /// The newest events that are kept.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub size: u32,
+
+    /// How long they are kept.
+    #[serde(with = "DurationText::<1000, MAX_TTL_MS>")]
+    pub ttl: Duration,
+}
+
+impl ChannelHistory {
+    /// Returns it for the policy.
+    pub fn retention(&self) -> Retention {
+        let (size, ttl) = (self.size, self.ttl);
+        Retention { size, ttl }
+    }
+}
+
+/// A number of bytes, written with its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "Text<ByteSize>")]
+pub struct ByteSize(pub usize);
+
+/// The units, the largest first.
+const UNITS: [(&str, usize); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+/// The least and the most that a setting may be.
+const LEAST: usize = 64 << 10;
+const MOST: usize = 1 << 40;
+
+impl Textual for ByteSize {
+    const KIND: Option<&'static str> = Some("size");
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, unit) = text.split_at(digits);
+        let unit = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit.trim_start())
+            .map(|(_, bytes)| *bytes);
+        let bytes = number
+            .parse::<usize>()
+            .ok()
+            .zip(unit)
+            .and_then(|(number, unit)| number.checked_mul(unit));
+        match bytes {
+            Some(bytes) if (LEAST..=MOST).contains(&bytes) => Ok(Self(bytes)),
+            Some(_) => Err(format!("from {} to {}", Self(LEAST), Self(MOST))),
+            None => Err(String::new()),
+        }
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fits = |(_, bytes): &&(&str, usize)| self.0.is_multiple_of(*bytes);
+        let (name, bytes) = UNITS.iter().find(fits).unwrap_or(&("B", 1));
+        write!(f, "{}{name}", self.0 / bytes)
+    }
+}
+
+impl Serialize for ByteSize {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units_and_bounds() {
+        for (text, bytes, written) in [
+            ("64MiB", 64 << 20, "64MiB"),
+            ("1024 KiB", 1 << 20, "1MiB"),
+            ("1GiB", 1 << 30, "1GiB"),
+            ("65537B", 65537, "65537B"),
+        ] {
+            let size: ByteSize = text.parse().expect(text);
+            assert_eq!((size.0, size.to_string().as_str()), (bytes, written));
+        }
+        for bad in [
+            "",
+            "64",
+            "MiB",
+            "-1MiB",
+            "1.5MiB",
+            "64MB",
+            "1KiB",
+            "9999999999999999999GiB",
+            "2000GiB",
+        ] {
+            assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        }
+        assert_eq!(
+            u128::from(MAX_TTL_MS),
+            fanfare_core::history::MAX_HISTORY_TTL.as_millis()
+        );
+    }
+}
