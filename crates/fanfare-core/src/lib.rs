@@ -92,12 +92,12 @@
 //! impl Conversation for Subscriber {
 //!     fn text(&mut self, topic: &str, _context: &Context<'_>, steps: &mut Steps) {
 //!         if let Ok(topic) = Subscription::parse(topic) {
-//!             steps.push(Step::Ask(Command::Subscribe { to: vec![topic], whole: true }));
+//!             steps.push(Step::Ask(Command::Subscribe { to: vec![topic], whole: true, resume: None }));
 //!         }
 //!     }
 //! }
 //!
-//! let context = Context { now: SystemTime::now(), connection: uuid::Uuid::nil(), identity: None };
+//! let context = Context::new(SystemTime::now(), uuid::Uuid::nil(), None);
 //! let mut steps = Steps::new();
 //! Subscriber.received(Message::Text("board.*"), &context, &mut steps);
 //! assert!(matches!(&steps[..], [Step::Ask(Command::Subscribe { .. })]));
@@ -143,8 +143,8 @@ pub use client_network::ClientNetwork;
 pub use dialect::{
     About, Accept, Call, Command, Context, Conversation, Converse, Description, Dialect, DialectDefaults,
     DialectKind, Draft, Endpoint, HttpError, HttpReply, ListenMessage, ListenPlan, Listening, Message, Offer,
-    Outcome, Plan, Receives, Reception, Rejection, Render, Rendering, RequestHead, Respond, Right, Step,
-    Steps, Token, path_matches,
+    Opening, Outcome, Plan, Receives, Reception, Rejection, Render, Rendering, RequestHead, Respond, Resume,
+    Right, Step, Steps, Token, path_matches,
 };
 pub use duration::{DurationText, LONGEST, format_duration, parse_duration};
 pub use ending::{Denial, Ending, Refusal};

@@ -24,7 +24,7 @@
 //! let (_, kind) = fanfare_dialects::find("echo").expect("it is registered");
 //! let dialect = kind.open(&Options::default());
 //! let mut conversation = dialect.converse(None);
-//! let context = Context { now: SystemTime::now(), connection: uuid::Uuid::nil(), identity: None };
+//! let context = Context::new(SystemTime::now(), uuid::Uuid::nil(), None);
 //! let mut steps = Vec::new();
 //! conversation.received(Message::Text("hello"), &context, &mut steps);
 //! assert_eq!(steps, [Step::SendText("hello".into())]);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fanfare_core::{Event, Reach, Rendering};
+use fanfare_core::{Event, Reach, Rendering, history::Cursor};
 use fanfare_ws::{DeflateParams, Deflater, Opcode, encode};
 use tokio::sync::oneshot;
 
@@ -21,6 +21,19 @@ pub struct Prepared {
     pub event: Event,
     /// By dialect number; `None` inside says "not for this dialect".
     renderings: Box<[OnceLock<Option<Framed>>]>,
+    /// The same with its cursor in it; only if a receiver asked for cursors.
+    with_cursor: OnceLock<Box<[OnceLock<Option<Framed>>]>>,
+}
+
+/// What decides which bytes a connection is sent for an event.
+#[derive(Clone, Copy)]
+pub struct Variant<'a> {
+    /// Its dialect.
+    pub mounted: &'a Arc<MountedDialect>,
+    /// Its compression.
+    pub deflate: Option<DeflateParams>,
+    /// Whether it asked for cursors.
+    pub cursors: bool,
 }
 
 /// A message framed once, and compressed once for each form of compression there is.
@@ -36,27 +49,35 @@ impl Prepared {
     pub fn new(event: Event, dialects: usize) -> Self {
         Self {
             event,
-            renderings: (0..dialects).map(|_| OnceLock::new()).collect(),
+            renderings: unmade(dialects),
+            with_cursor: OnceLock::new(),
         }
     }
 
-    /// The event framed for `mounted`, compressed by `deflate` where that is negotiated and worth it.
-    pub fn frame(
-        &self,
-        mounted: &MountedDialect,
-        deflate: Option<DeflateParams>,
-        deflater: &mut Deflater,
-    ) -> Option<Bytes> {
-        let rendering = self.renderings[mounted.number]
-            .get_or_init(|| self.render(mounted))
+    /// The event framed for connections of `variant`, compressed where that is negotiated and worth it.
+    pub fn frame(&self, variant: Variant<'_>, deflater: &mut Deflater) -> Option<Bytes> {
+        let Variant { mounted, deflate, .. } = variant;
+        let cursor = self.event.history.position().filter(|_| variant.cursors);
+        let (made, cursor) = match cursor {
+            None => (&self.renderings, None),
+            Some(position) => {
+                let made = self.with_cursor.get_or_init(|| unmade(self.renderings.len()));
+                (made, Some(position.cursor()))
+            }
+        };
+        let rendering = made[mounted.number]
+            .get_or_init(|| self.render(mounted, cursor))
             .as_ref()?;
         Some(rendering.frame(mounted, deflate, deflater))
     }
 
-    fn render(&self, mounted: &MountedDialect) -> Option<Framed> {
+    fn render(&self, mounted: &MountedDialect, cursor: Option<Cursor>) -> Option<Framed> {
         // A dialect that panics over an event must not take the shard's deliveries down with it.
-        let rendered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            mounted.dialect.render(&self.event)
+        let rendered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match cursor {
+            None => mounted.dialect.render(&self.event),
+            Some(cursor) => mounted
+                .dialect
+                .render_with_cursor(&self.event, &cursor.to_string()),
         }));
         let rendering = rendered.unwrap_or_else(|_| {
             mounted.counters.render_faults.fetch_add(1, AcqRel);
@@ -116,6 +137,11 @@ impl Broadcast {
             framed: Framed::new(rendering),
         }
     }
+}
+
+/// No rendering for each of so many dialects.
+fn unmade(dialects: usize) -> Box<[OnceLock<Option<Framed>>]> {
+    (0..dialects).map(|_| OnceLock::new()).collect()
 }
 
 /// Frames `rendering`, uncompressed.

@@ -1,7 +1,7 @@
 //! A broadcast to the connections of one dialect on one shard.
 
 use super::{
-    Shard,
+    Shard, Variant,
     batch::Broadcast,
     connection::Tally,
     connections::{Connections, Key},
@@ -27,14 +27,18 @@ impl Shard {
         let mut tools = self.tools.borrow_mut();
         let moment = self.node.now();
         for key in keys {
-            let Some(driver) = connections.receiver_at(*key) else {
+            let Some(driver) = connections.later_receiver_at(*key) else {
                 continue;
             };
-            let (mounted, deflate) = driver.connection.class();
+            let Variant { mounted, deflate, .. } = driver.connection.variant();
             let frame = broadcast
                 .framed
                 .frame(mounted, deflate, &mut tools.codec.deflater);
-            tally += driver.send_run(&[frame], moment);
+            tally += if driver.connection.is_holding() {
+                driver.connection.keep_back(frame, None, moment)
+            } else {
+                driver.send_run(&[frame], moment)
+            };
         }
         add(&broadcast.mounted.counters.sent, tally.queued);
         add(&broadcast.mounted.counters.dropped, tally.dropped);

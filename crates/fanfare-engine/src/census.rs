@@ -159,7 +159,7 @@ impl Shard {
                 paused: own.subscriber.is_paused,
                 gets_user: own.subscriber.receives_user,
                 gets_everyone: own.subscriber.receives_everyone,
-                compressed: own.class().1.is_some(),
+                compressed: own.variant().deflate.is_some(),
             },
         }
     }

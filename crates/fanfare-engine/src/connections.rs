@@ -41,6 +41,12 @@ impl Connections {
         self.at(key).filter(|driver| driver.connection.takes_events())
     }
 
+    /// The same, if it takes events now or when they are held back for it no longer.
+    pub(super) fn later_receiver_at(&mut self, key: Key) -> Option<&mut Driver> {
+        self.at(key)
+            .filter(|driver| driver.connection.takes_events_later())
+    }
+
     /// The connection in a slot; slots are numbered up to [`Self::slots`].
     pub(super) fn in_slot(&mut self, slot: usize) -> Option<(Key, &mut Driver)> {
         let driver = self.held.get_mut(slot)?;

@@ -34,6 +34,10 @@ pub struct Counters {
     pub requests_rate_limited: AtomicU64,
     /// Events that wait now until the authorizer has decided whether a connection may have them.
     pub events_undecided: AtomicU64,
+    /// What became of the questions of clients for what they missed: `recovered`, or why not.
+    pub resumes: Labelled,
+    /// Events that were replayed to clients.
+    pub replayed: AtomicU64,
     /// `accept` failed, most often for want of file descriptors.
     pub accept_errors: AtomicU64,
 }

@@ -13,13 +13,13 @@ use fanfare_ws::{DeflateParams, Deflater};
 use smallvec::SmallVec;
 
 use super::{
-    MountedDialect, Prepared, Shard,
+    MountedDialect, Prepared, Shard, Variant,
     batch::Part,
     clock::Moment,
     connection::{Connection, Tally},
     connections::Key,
     counters::add,
-    driver::RUN,
+    driver::{Driver, RUN},
     receivers::same,
 };
 
@@ -79,9 +79,16 @@ impl Shard {
         let moment = self.node.now();
         for key in receivers {
             let Some(driver) = connections.receiver_at(*key) else {
+                if let Some(driver) = connections.later_receiver_at(*key) {
+                    hold_back(driver, run, reached, moment, &mut tools.codec.deflater);
+                }
                 continue;
             };
             let class = classes.of(&driver.connection, run, &mut tools.codec.deflater);
+            if class.cursors && driver.connection.has_windows() {
+                send_new(driver, run, reached, moment, &mut tools.codec.deflater);
+                continue;
+            }
             if class.frames.is_empty() {
                 continue;
             }
@@ -131,12 +138,20 @@ impl Shard {
         let mut tools = self.tools.borrow_mut();
         for key in receivers {
             let Some(driver) = connections.receiver_at(*key) else {
+                if let Some(driver) = connections.later_receiver_at(*key) {
+                    let reached = std::slice::from_mut(reach);
+                    hold_back(driver, &[event], reached, moment, &mut tools.codec.deflater);
+                }
                 continue;
             };
-            let (mounted, deflate) = driver.connection.class();
-            let Some(frame) = event.frame(mounted, deflate, &mut tools.codec.deflater) else {
+            let variant = driver.connection.variant();
+            let cursors = variant.cursors;
+            let Some(frame) = event.frame(variant, &mut tools.codec.deflater) else {
                 continue;
             };
+            if cursors && driver.connection.is_repeat(&event.event) {
+                continue;
+            }
             if driver.connection.is_outbox_empty() {
                 dirty.push(*key);
             }
@@ -162,6 +177,63 @@ impl Shard {
     }
 }
 
+/// Keeps what the connection has not been replayed behind what waits for it.
+fn hold_back(
+    driver: &mut Driver,
+    run: &[&Prepared],
+    reached: &mut [Reach],
+    moment: Moment,
+    deflater: &mut Deflater,
+) {
+    for (prepared, reached) in run.iter().zip(reached) {
+        let event = &prepared.event;
+        if driver.connection.is_repeat(event) {
+            continue;
+        }
+        let Some(frame) = prepared.frame(driver.connection.variant(), deflater) else {
+            continue;
+        };
+        let of = event
+            .history
+            .position()
+            .map(|position| (&event.audience, position));
+        let kept = driver.connection.keep_back(frame, of, moment);
+        count(driver, kept, reached);
+    }
+    driver.wake();
+}
+
+/// Sends what the connection has not been replayed.
+fn send_new(
+    driver: &mut Driver,
+    run: &[&Prepared],
+    reached: &mut [Reach],
+    moment: Moment,
+    deflater: &mut Deflater,
+) {
+    for (prepared, reached) in run.iter().zip(reached) {
+        if driver.connection.is_repeat(&prepared.event) {
+            continue;
+        }
+        if let Some(frame) = prepared.frame(driver.connection.variant(), deflater) {
+            let sent = driver.send_run(&[frame], moment);
+            count(driver, sent, reached);
+        }
+    }
+}
+
+/// Counts one event of one connection.
+fn count(driver: &Driver, sent: Tally, reached: &mut Reach) {
+    let counters = &driver.connection.mounted().counters;
+    add(&counters.sent, sent.queued);
+    add(&counters.dropped, sent.dropped);
+    *reached += Reach {
+        matched: 1,
+        queued: sent.queued,
+        dropped: sent.dropped,
+    };
+}
+
 /// The frames of one run for each kind of receiver there is: by dialect and by what compression it negotiated.
 #[derive(Default)]
 struct Classes(SmallVec<[Class; 2]>);
@@ -169,6 +241,7 @@ struct Classes(SmallVec<[Class; 2]>);
 struct Class {
     mounted: Arc<MountedDialect>,
     deflate: Option<DeflateParams>,
+    cursors: bool,
     frames: Vec<Bytes>,
     /// For each frame, which event of the run it is; a dialect may skip some.
     events: Vec<usize>,
@@ -177,16 +250,23 @@ struct Class {
 
 impl Classes {
     fn of(&mut self, connection: &Connection, run: &[&Prepared], deflater: &mut Deflater) -> &mut Class {
-        let (mounted, deflate) = connection.class();
-        let is_it = |class: &Class| class.mounted.number == mounted.number && class.deflate == deflate;
+        let variant = connection.variant();
+        let Variant {
+            mounted,
+            deflate,
+            cursors,
+        } = variant;
+        let is_it = |class: &Class| {
+            class.mounted.number == mounted.number && class.deflate == deflate && class.cursors == cursors
+        };
         let known = self.0.iter().position(is_it);
         let at = known.unwrap_or_else(|| {
-            let frame_of =
-                |(at, event): (usize, &&Prepared)| Some((at, event.frame(mounted, deflate, deflater)?));
+            let frame_of = |(at, event): (usize, &&Prepared)| Some((at, event.frame(variant, deflater)?));
             let (events, frames) = run.iter().enumerate().filter_map(frame_of).unzip();
             self.0.push(Class {
                 mounted: mounted.clone(),
                 deflate,
+                cursors,
                 frames,
                 events,
                 tally: Tally::default(),

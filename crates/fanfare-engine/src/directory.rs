@@ -85,9 +85,7 @@ impl Directory {
         if own.len() == 0 {
             subscriber.subscriptions = None;
         }
-        if let (Some(borrowed), Subscription::Channel(channel)) = (&mut subscriber.borrowed, wanted) {
-            borrowed.forget(channel);
-        }
+        subscriber.forget(wanted);
         counted(connection).fetch_sub(1, Relaxed);
         self.release(key, wanted);
         Some(traits)

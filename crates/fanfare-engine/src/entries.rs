@@ -1,7 +1,7 @@
 //! Entries into rooms that the broker has not reported yet.
 
 use ahash::AHashMap;
-use fanfare_core::{Channel, EntryTicket, UserId};
+use fanfare_core::{Channel, EntryTicket, UserId, history::Since};
 
 use super::{connection::Traits, connections::Key, interest_guard::InterestGuard};
 
@@ -22,6 +22,8 @@ pub(super) struct PendingEntry {
     pub(super) room: Channel,
     /// What the connection subscribes to the room with; `None` if it is in the room already.
     pub(super) subscription: Option<(Option<InterestGuard>, Traits)>,
+    /// It also asked for what it missed in the room.
+    pub(super) resume: Option<Since>,
 }
 
 impl Entries {

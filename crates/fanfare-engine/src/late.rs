@@ -10,6 +10,31 @@ use fanfare_core::{
 use super::{Prepared, Shard, connections::Key, counters::add};
 
 impl Shard {
+    /// Whether the connection asked for cursors, so that no event may overtake another.
+    pub(super) fn keeps_order(&self, key: Key) -> bool {
+        let mut connections = self.connections.borrow_mut();
+        connections
+            .at(key)
+            .is_some_and(|driver| driver.connection.wants_cursors())
+    }
+
+    /// Keeps `events`, and everything that follows for this connection, until the authorizer has answered.
+    pub(super) fn hold_back_all(&self, key: Key, events: impl Iterator<Item = Event>) {
+        let moment = self.node.now();
+        let mut connections = self.connections.borrow_mut();
+        let Some(driver) = connections.later_receiver_at(key) else {
+            return;
+        };
+        for event in events {
+            if driver.connection.is_repeat(&event) {
+                continue;
+            }
+            let dropped = u64::from(!driver.connection.keep_back_undecided(event, moment));
+            add(&driver.connection.mounted().counters.dropped, dropped);
+        }
+        driver.wake();
+    }
+
     /// Keeps `events` until the authorizer has answered all that is asked, and what waits before them has gone; then
     /// sends them or not.
     pub(super) fn hold_back(
@@ -63,9 +88,9 @@ impl Shard {
                 Permission::Denied => continue,
             }
             let prepared = Prepared::new(event, self.node.dialects.len());
-            let (mounted, deflate) = driver.connection.class();
-            let mounted = mounted.clone();
-            if let Some(frame) = prepared.frame(&mounted, deflate, &mut tools.codec.deflater) {
+            let variant = driver.connection.variant();
+            let mounted = variant.mounted.clone();
+            if let Some(frame) = prepared.frame(variant, &mut tools.codec.deflater) {
                 let sent = driver.send_run(&[frame], moment);
                 add(&mounted.counters.sent, sent.queued);
                 add(&mounted.counters.dropped, sent.dropped);

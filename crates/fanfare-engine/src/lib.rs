@@ -94,6 +94,7 @@ mod perform;
 mod publisher;
 mod questions;
 mod receivers;
+mod replay;
 mod reporter;
 mod row;
 mod run;
@@ -115,7 +116,7 @@ mod tests;
 
 pub use admission::Admission;
 pub use authenticator::Authenticator;
-pub use batch::Prepared;
+pub use batch::{Prepared, Variant};
 pub use clock::Clock;
 pub use command::{ShardCommand, ShardHandle};
 pub use connection::NewConnection;

@@ -12,7 +12,8 @@ use std::{
 use fanfare_core::{
     Audience, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, Channel, ChannelInterests,
     ConnectionFacts, DialectFacts, EVERYONE_CHANNEL, Event, Interests, NodeFacts, PresenceCounts,
-    PublishOptions, Receipt, Receives, RememberedIds, Rendering, UserId, policy::AccessControl,
+    PublishOptions, Receipt, Receives, RememberedIds, Rendering, UserId, history::RESERVED_TYPES,
+    policy::AccessControl,
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -84,7 +85,7 @@ impl Node {
             .dialects
             .iter()
             .flat_map(|mounting| mounting.dialect.own_types());
-        let reserved_types = own_types.copied().collect();
+        let reserved_types = own_types.copied().chain(RESERVED_TYPES).collect();
         let count = options.dialects.len();
         Arc::new(Self {
             id: Uuid::now_v7(),

@@ -9,6 +9,7 @@ use super::{
     Shard,
     commands::{self, Doing},
     connection::Wish,
+    replay,
     turn::{self, Turn},
     work,
 };
@@ -36,7 +37,8 @@ fn settle(turn: &mut Turn<'_>, mut doing: Doing) {
             Doing::AwaitsReport | Doing::Closed => return,
             Doing::Answered(answer) => {
                 let steps = turn.driver.connection.answered(answer, turn.moment);
-                return perform(turn, steps);
+                perform(turn, steps);
+                return go_on(turn);
             }
             Doing::Adopted(text) => {
                 let moment = turn.moment;
@@ -50,6 +52,17 @@ fn settle(turn: &mut Turn<'_>, mut doing: Doing) {
                 None => return wait(turn, work),
             },
         }
+    }
+}
+
+/// Sends what waits for the connection, if its conversation has been answered.
+fn go_on(turn: &mut Turn<'_>) {
+    let connection = turn.connection();
+    if connection.is_asked() {
+        return; // a step of the answer was another question
+    }
+    if connection.is_replaying() {
+        replay::advance(turn);
     }
 }
 
@@ -84,7 +97,13 @@ pub(super) fn open(turn: &mut Turn<'_>) {
     let queued = connection.take_queued();
     let steps = connection.opened(moment);
     perform(turn, steps);
-    turn.connection().put_back(queued);
+    let connection = turn.connection();
+    connection.put_back(queued);
+    connection.forget_opening();
+    // What it asked for was not wanted of the server by its conversation.
+    if !connection.is_asked() && connection.is_holding() && !connection.is_replaying() {
+        connection.release();
+    }
 }
 
 /// The connection's client turned out to speak another dialect with `text`.
@@ -101,9 +120,8 @@ pub(super) fn entered(shard: &Rc<Shard>, ticket: EntryTicket, entered: Entered) 
     // Whether the room counts one connection more than it has.
     let mut is_surplus = true;
     turn::take(shard, pending.key, |turn| {
-        let answer = commands::entered(turn, &mut pending, entered, &mut is_surplus);
-        if let Some(answer) = answer {
-            settle(turn, Doing::Answered(answer));
+        if let Some(doing) = commands::entered(turn, &mut pending, entered, &mut is_surplus) {
+            settle(turn, doing);
         }
     });
     if is_surplus {

@@ -101,7 +101,7 @@ impl Shard {
     /// Whether a connection is shown what is on `channel`. One of whom that is not known yet gets the events when it is.
     fn may_read(self: &Rc<Self>, key: Key, channel: &Channel, readers: Readers, run: &[&Prepared]) -> bool {
         let mut connections = self.connections.borrow_mut();
-        let Some(driver) = connections.receiver_at(key) else {
+        let Some(driver) = connections.later_receiver_at(key) else {
             return false;
         };
         let who = driver.connection.subscriber.reader(channel);
@@ -120,6 +120,10 @@ impl Shard {
             Some(_) | None => {}
         }
         let events = run.iter().map(|prepared| prepared.event.clone());
+        if self.keeps_order(key) {
+            self.hold_back_all(key, events);
+            return false;
+        }
         self.hold_back(key, channel, open, events);
         false
     }

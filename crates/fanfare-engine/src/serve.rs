@@ -16,7 +16,7 @@ use super::{
     connection::{self, Received},
     connections::Key,
     driver::Written,
-    perform,
+    perform, replay,
     turn::Turn,
     work,
 };
@@ -99,6 +99,9 @@ fn look(turn: &mut Turn<'_>, buffer: &mut [u8], cx: &mut Context<'_>, called: bo
     }
     if turn.connection().is_gone() {
         return Progress::Over;
+    }
+    if turn.connection().is_replaying() && replay::advance(turn) {
+        return Progress::Again;
     }
     if !turn.driver.poll_read(cx) {
         return Progress::Wait;

@@ -27,6 +27,8 @@ const AUTHENTICATE: u64 = 50_000;
 /// One channel or pattern to subscribe to or to unsubscribe from, or a room.
 const SUBSCRIPTION: u64 = 4_000;
 const PUBLISH: u64 = 5_000;
+/// A look into the journal.
+const RESUME: u64 = 20_000;
 const FACTS: u64 = 1_000;
 
 /// `bytes` of a client's stream with the headers of so many frames in them.
@@ -50,11 +52,14 @@ pub(super) fn of_step(step: &Step) -> u64 {
         Step::Ask(command) => match command {
             Command::Authenticate(_) => AUTHENTICATE,
             Command::SubscribeBy { .. } => AUTHENTICATE + SUBSCRIPTION,
-            Command::Subscribe { to: names, .. } | Command::Unsubscribe(names) => {
-                names.len() as u64 * SUBSCRIPTION
-            }
-            Command::Join { .. } | Command::Leave(_) => SUBSCRIPTION + PUBLISH,
+            Command::Subscribe {
+                to: names, resume, ..
+            } => names.len() as u64 * SUBSCRIPTION + resume.map_or(0, |_| RESUME),
+            Command::Unsubscribe(names) => names.len() as u64 * SUBSCRIPTION,
+            Command::Join { resume, .. } => SUBSCRIPTION + PUBLISH + resume.map_or(0, |_| RESUME),
+            Command::Leave(_) => SUBSCRIPTION + PUBLISH,
             Command::Publish(_) => PUBLISH,
+            Command::Resume(_) => RESUME,
             Command::Facts => FACTS,
         },
         Step::Pinged | Step::Timer(_) | Step::Pause | Step::Close(..) | Step::End(_) => 0,

@@ -6,7 +6,11 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration, time::SystemTime};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::{Audience, Channel, Denial, DialectFacts, Ending, Identity, Member, RawJson, Subscription};
+use super::Opening;
+use crate::{
+    Audience, Channel, Denial, DialectFacts, Ending, Identity, Member, RawJson, Subscription,
+    history::{Resumption, Since},
+};
 
 /// Begins conversations, and decides what a connection receives without a subscription.
 pub trait Converse: Send + Sync {
@@ -106,6 +110,23 @@ pub struct Context<'a> {
     pub connection: Uuid,
     /// The verified identity of the connection, until its credential expires.
     pub identity: Option<&'a Arc<Identity>>,
+    /// What the client asked for in its handshake; in [`Conversation::opened`] alone.
+    pub opening: Option<&'a Opening>,
+    /// The answer to the `resume` of the command that is answered; in [`Conversation::answered`] alone.
+    pub resumed: Option<&'a Resumption>,
+}
+
+impl<'a> Context<'a> {
+    /// Returns the context of a call in which the client asks for nothing that it missed.
+    pub fn new(now: SystemTime, connection: Uuid, identity: Option<&'a Arc<Identity>>) -> Self {
+        Self {
+            now,
+            connection,
+            identity,
+            opening: None,
+            resumed: None,
+        }
+    }
 }
 
 /// A message from a client, reassembled from its fragments.
@@ -154,6 +175,9 @@ pub enum Command {
         to: Vec<Subscription>,
         /// All or nothing.
         whole: bool,
+        /// Also what was missed. What is replayed follows the steps of [`Conversation::answered`], and the events that are
+        /// published meanwhile follow that.
+        resume: Option<Resume>,
     },
     /// Subscribe to one channel that the connection itself may not read: this token, which must be of the connection's
     /// user, is judged instead of the connection's own. The subscription ends with the token
@@ -172,13 +196,27 @@ pub enum Command {
         room: Channel,
         /// Whether [`Outcome::Joined`] lists the room's members, unless there are too many.
         wants_members: bool,
+        /// Also what was missed in the room, as with [`Command::Subscribe`].
+        resume: Option<Since>,
     },
+    /// Ask for what was missed of all that the connection receives. Answered by [`Outcome::Resumed`]. Until this command is
+    /// answered, a connection that asked for it in its handshake ([`Opening::resume`]) receives no event.
+    Resume(Since),
     /// Leave a room. Answered by [`Outcome::Left`], or [`Denial::NotMember`].
     Leave(Channel),
     /// Publish this, as the connection's user. Answered by [`Outcome::Published`].
     Publish(Draft),
     /// Read the dialect's figures. Answered by [`Outcome::Facts`].
     Facts,
+}
+
+/// What a client asks for together with its subscriptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resume {
+    /// From where on.
+    pub since: Since,
+    /// Of all that the connection receives; otherwise only of the subscriptions that are named beside it.
+    pub of_all: bool,
 }
 
 /// A token that a client sent. `Debug` does not show it.
@@ -218,6 +256,8 @@ pub enum Outcome {
     Authenticated,
     /// For each subscription, in order, whether it holds now. With `whole`, all do.
     Subscribed(Vec<Result<(), Denial>>),
+    /// It is known what was missed; see [`Context::resumed`].
+    Resumed,
     /// None of the subscriptions holds any more.
     Unsubscribed,
     /// The connection is in the room.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::SystemTime};
 
 use uuid::Uuid;
 
-use crate::{HttpReply, Identity, Refusal, RequestHead};
+use crate::{HttpReply, Identity, Refusal, RequestHead, history::Since};
 
 /// Decides who may connect.
 pub trait Accept: Send + Sync {
@@ -59,6 +59,29 @@ pub struct Offer<'a> {
     pub subprotocol: Option<Cow<'a, str>>,
     /// Whether to keep the client's `User-Agent` for reports.
     pub keep_user_agent: bool,
+    /// What the client wants as soon as it is connected; in a box, because few want anything.
+    pub opening: Option<Box<Opening>>,
+}
+
+/// What a client asks for in its handshake.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// What it missed. Its connection receives no event until its conversation has asked for that ([`Command::Resume`]).
+    ///
+    /// [`Command::Resume`]: crate::Command::Resume
+    pub resume: Option<Since>,
+    /// The rooms that it joins, as it wrote them.
+    pub rooms: Vec<Box<str>>,
+}
+
+impl Opening {
+    /// Returns what a client asks for by the query's parameters `resume` and `rewind`; `None` if by neither.
+    pub fn of(handshake: &RequestHead<'_>) -> Option<Box<Self>> {
+        let (resume, rewind) = (handshake.parameter("resume"), handshake.parameter("rewind"));
+        let resume = Some(Since::of(resume.as_deref(), rewind.as_deref())?);
+        let rooms = Vec::new();
+        Some(Box::new(Self { resume, rooms }))
+    }
 }
 
 /// The facts that a refusal's text may show.

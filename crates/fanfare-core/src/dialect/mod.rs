@@ -21,10 +21,10 @@ mod render;
 mod request;
 
 pub use conversation::{
-    Command, Context, Conversation, Converse, Draft, Message, Outcome, Receives, Reception, Right, Step,
-    Steps, Token,
+    Command, Context, Conversation, Converse, Draft, Message, Outcome, Receives, Reception, Resume, Right,
+    Step, Steps, Token,
 };
-pub use handshake::{About, Accept, Offer, Rejection};
+pub use handshake::{About, Accept, Offer, Opening, Rejection};
 pub use http::{Call, Endpoint, HttpError, HttpReply, Plan, Respond};
 pub use kind::{Description, DialectDefaults, DialectKind};
 pub use listening::{ListenMessage, ListenPlan, Listening};

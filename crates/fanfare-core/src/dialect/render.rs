@@ -5,7 +5,10 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::{Announcement, DialectFacts, Ending, Event, Member, NodeFacts, Presence};
+use crate::{
+    Announcement, Audience, DialectFacts, Ending, Event, Member, NodeFacts, Presence, RawJson,
+    history::{RESERVED_TYPES, Resumption},
+};
 
 /// One message to a client, without framing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +40,27 @@ pub trait Render: Send + Sync {
     /// node, however many connections receive it.
     fn render(&self, _event: &Event) -> Option<Rendering> {
         None
+    }
+
+    /// Returns the event as clients that asked for cursors receive it; `cursor` is a text without anything to escape. Called once
+    /// per event and node. By default, `cursor` is one field more, at the end of the JSON object.
+    fn render_with_cursor(&self, event: &Event, cursor: &str) -> Option<Rendering> {
+        Some(match self.render(event)? {
+            Rendering::Text(text) => Rendering::Text(with_cursor(text, cursor)),
+            binary @ Rendering::Binary(_) => binary,
+        })
+    }
+
+    /// Returns what a connection that asked for cursors is sent if it has missed something that it cannot be given any more. By
+    /// default, an event for everyone of the type `resume`.
+    fn missed(&self, resumption: &Resumption, now: SystemTime) -> Option<Rendering> {
+        let data = RawJson::parse(&resumption.json().into()).ok()?;
+        self.render(&Event::new(
+            Audience::Everyone,
+            Some(RESERVED_TYPES[0]),
+            data,
+            now,
+        ))
     }
 
     /// Returns the event types of the protocol's own messages. Clients of no dialect may publish them.
@@ -78,5 +102,33 @@ pub trait Render: Send + Sync {
     /// Returns the close code and reason of `ending`.
     fn end(&self, ending: Ending) -> (u16, &'static str) {
         ending.close()
+    }
+}
+
+/// Adds the field `cursor` at the end of an object; leaves any other text as it is.
+fn with_cursor(text: Bytes, cursor: &str) -> Bytes {
+    let Some(fields) = text.strip_suffix(b"}") else {
+        return text;
+    };
+    let comma: &[u8] = if fields.ends_with(b"{") { b"" } else { b"," };
+    [fields, comma, br#""cursor":""#, cursor.as_bytes(), br#""}"#]
+        .concat()
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_the_last_field() {
+        for (text, expected) in [
+            (r#"{"a":{"b":1}}"#, r#"{"a":{"b":1},"cursor":"c"}"#),
+            ("{}", r#"{"cursor":"c"}"#),
+            ("[1]", "[1]"),
+            ("", ""),
+        ] {
+            assert_eq!(with_cursor(text.into(), "c"), expected, "{text}");
+        }
     }
 }

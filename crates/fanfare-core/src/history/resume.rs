@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::Cursor;
-use crate::parse_duration;
+use crate::{RawObject, parse_duration, string};
 
 /// The event types of the server's own messages about history, which no door accepts.
 pub const RESERVED_TYPES: [&str; 2] = ["resume", "stream.end"];
@@ -68,6 +68,15 @@ impl Since {
     pub fn of(resume: Option<&str>, rewind: Option<&str>) -> Option<Self> {
         let rewind = || rewind.map(Self::rewind);
         resume.map(Self::resume).or_else(rewind)
+    }
+
+    /// Reads what a client's message asks for by its fields of these names; `rewind` may be a number, too.
+    pub fn given(message: &RawObject<'_>) -> Option<Self> {
+        if let Some(resume) = message.given("resume") {
+            return Some(string(resume).map_or(Self::Unknown, |text| Self::resume(&text)));
+        }
+        let rewind = message.given("rewind")?;
+        Some(string(rewind).map_or_else(|| Self::rewind(rewind.get()), |text| Self::rewind(&text)))
     }
 }
 

@@ -6,6 +6,8 @@ use super::{Cursor, Epoch};
 
 /// The most events that are kept of one audience.
 pub const MAX_HISTORY_SIZE: u32 = 100_000;
+/// The default for the most events that one resume brings.
+pub const REPLAY_LIMIT: usize = 1000;
 /// The longest time for which an event is kept: 30 days.
 pub const MAX_HISTORY_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 

@@ -104,6 +104,11 @@ impl AccessControl {
         self.keeps_history.load(Relaxed)
     }
 
+    /// Returns the most events that one resume brings.
+    pub fn replay_limit(&self) -> usize {
+        self.policy.load().replay_limit
+    }
+
     /// Returns how much is kept of an audience; `None` for nothing.
     pub fn retention(&self, audience: &Audience) -> Option<Retention> {
         self.policy.load().retention(audience)

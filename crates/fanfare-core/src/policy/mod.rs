@@ -21,7 +21,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::{Audience, Channel, Identity, Pattern, UserId, history::Retention};
+use crate::{
+    Audience, Channel, Identity, Pattern, UserId,
+    history::{REPLAY_LIMIT, Retention},
+};
 pub use access::{AccessControl, DecidingRule, ExplainedPermission, OpenQuestions, Permission};
 pub use authorizer::{Authorizer, AuthorizerAnswer, Counts, Question};
 use explanation::{Explanation, Reason};
@@ -68,6 +71,8 @@ pub struct PolicyOptions {
     pub users: Option<Retention>,
     /// How much is kept of the events for everyone.
     pub everyone: Option<Retention>,
+    /// The most events that one resume brings; `None` for [`REPLAY_LIMIT`](crate::history::REPLAY_LIMIT).
+    pub replay_limit: Option<usize>,
 }
 
 /// The questions that a verdict leaves to the authorizer.
@@ -107,6 +112,7 @@ pub struct Policy {
     users: Option<Retention>,
     everyone: Option<Retention>,
     keeps_history: bool,
+    replay_limit: usize,
 }
 
 impl Default for Policy {
@@ -127,6 +133,7 @@ impl Policy {
             keeps_history: options.users.is_some()
                 || options.everyone.is_some()
                 || options.rules.iter().any(|rule| rule.history.is_some()),
+            replay_limit: options.replay_limit.unwrap_or(REPLAY_LIMIT),
             users: options.users,
             everyone: options.everyone,
             rules: options.rules,

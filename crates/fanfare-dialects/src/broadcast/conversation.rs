@@ -39,6 +39,12 @@ struct Client {
 }
 
 impl Client {
+    fn welcome(&mut self, context: &Context<'_>) -> Step {
+        let name = self.name.take();
+        let name = name.unwrap_or_else(|| handshake::name_for(context.connection).into());
+        Step::SendText(render::welcome(&name, self.interval_seconds, context))
+    }
+
     fn error(&mut self, message: &str, code: u16, context: &Context<'_>) -> Step {
         self.errors = self.errors.wrapping_add(1);
         let id = format!("error_{}_{}", handshake::tail(context.connection), self.errors);
@@ -47,11 +53,12 @@ impl Client {
 }
 
 impl Conversation for Client {
+    /// A client that asks for what it missed is welcomed when that is known.
     fn opened(&mut self, context: &Context<'_>, steps: &mut Steps) {
-        let name = self.name.take();
-        let name = name.unwrap_or_else(|| handshake::name_for(context.connection).into());
-        let welcome = render::welcome(&name, self.interval_seconds, context.now);
-        steps.push(Step::SendText(welcome));
+        steps.push(match context.opening.and_then(|opening| opening.resume) {
+            Some(since) => Step::Ask(Command::Resume(since)),
+            None => self.welcome(context),
+        });
     }
 
     fn text(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps) {
@@ -68,6 +75,7 @@ impl Conversation for Client {
 
     fn answered(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
         steps.push(match answer {
+            Ok(Outcome::Resumed) => self.welcome(context),
             Ok(Outcome::Facts(own)) => Step::SendText(render::status_response(&own, context.now)),
             _ => self.error("Status is not available", BAD_MESSAGE, context),
         });

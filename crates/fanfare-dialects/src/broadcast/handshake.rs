@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use fanfare_core::{About, Accept, HttpError, Offer, Refusal, Rejection, RequestHead};
+use fanfare_core::{About, Accept, HttpError, Offer, Opening, Refusal, Rejection, RequestHead};
 use uuid::Uuid;
 
 use super::{Broadcast, errors};
@@ -26,6 +26,7 @@ impl Accept for Broadcast {
         Ok(Offer {
             name,
             keep_user_agent: true, // `/status` shows it
+            opening: Opening::of(handshake),
             ..offer
         })
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use fanfare_core::{Audience, DialectFacts, Ending, Event, NodeFacts, Render, Rendering};
+use fanfare_core::{Audience, Context, DialectFacts, Ending, Event, NodeFacts, Render, Rendering};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -68,12 +68,15 @@ impl Render for Broadcast {
     }
 }
 
-pub(super) fn welcome(client_id: &str, interval_seconds: u64, now: SystemTime) -> Bytes {
-    let fields = Fields::of_type("welcome")
+pub(super) fn welcome(client_id: &str, interval_seconds: u64, context: &Context<'_>) -> Bytes {
+    let mut fields = Fields::of_type("welcome")
         .text("message", "Connected to WebSocket Notification Server")
         .text("client_id", client_id)
-        .time("server_time", now)
+        .time("server_time", context.now)
         .number("notification_interval", interval_seconds);
+    if let Some(resumed) = context.resumed {
+        fields = fields.raw("resume", &resumed.json());
+    }
     fields.done().into()
 }
 
@@ -179,7 +182,7 @@ mod tests {
             shards: 1,
         };
         let all = [
-            welcome("", 0, now),
+            welcome("", 0, &Context::new(now, Uuid::nil(), None)),
             test_notification(1, Uuid::nil(), &node, &own),
             system(Uuid::nil(), now),
             ping(now),

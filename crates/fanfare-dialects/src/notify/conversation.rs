@@ -1,6 +1,8 @@
-//! One connection: it ignores text, and a binary message ends it.
+//! One connection: it ignores text, and a binary message ends it. If it asked for what it missed, it is answered first.
 
-use fanfare_core::{Context, Conversation, Converse, Receives, Reception, Steps};
+use fanfare_core::{
+    Command, Context, Conversation, Converse, Denial, Outcome, Receives, Reception, Render, Step, Steps,
+};
 
 use super::Notify;
 
@@ -17,5 +19,17 @@ impl Converse for Notify {
 struct Listener;
 
 impl Conversation for Listener {
+    fn opened(&mut self, context: &Context<'_>, steps: &mut Steps) {
+        let resume = context.opening.and_then(|opening| opening.resume);
+        steps.extend(resume.map(|since| Step::Ask(Command::Resume(since))));
+    }
+
+    fn answered(&mut self, _: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
+        let resumed = context
+            .resumed
+            .and_then(|resumed| Notify.missed(resumed, context.now));
+        steps.extend(resumed.map(|frame| Step::SendText(frame.payload().clone())));
+    }
+
     fn text(&mut self, _text: &str, _context: &Context<'_>, _steps: &mut Steps) {}
 }

@@ -1,13 +1,16 @@
 //! The handshake: a token in the query, and the refusals.
 
-use fanfare_core::{About, Accept, Offer, Refusal, Rejection, RequestHead};
+use fanfare_core::{About, Accept, Offer, Opening, Refusal, Rejection, RequestHead};
 
 use super::Notify;
 
 impl Accept for Notify {
     fn offer<'a>(&self, handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
         match handshake.credential("token")? {
-            Some(token) if !token.is_empty() => Ok(Offer::of_token(token)),
+            Some(token) if !token.is_empty() => Ok(Offer {
+                opening: Opening::of(handshake),
+                ..Offer::of_token(token)
+            }),
             _ => Err(Refusal::MissingCredential),
         }
     }

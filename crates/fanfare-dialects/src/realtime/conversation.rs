@@ -2,7 +2,7 @@
 
 use fanfare_core::{
     Audience, Command, Context, Conversation, Converse, Denial, Draft, Outcome, RawJson, Receives, Reception,
-    Right, Step, Steps, Subscription, UserId,
+    Resume, Right, Step, Steps, Subscription, UserId,
 };
 use serde_json::value::RawValue;
 
@@ -35,7 +35,10 @@ pub(super) struct Client {
 
 impl Conversation for Client {
     fn opened(&mut self, context: &Context<'_>, steps: &mut Steps) {
-        steps.push(render::welcome(context.connection, context.now));
+        steps.push(match context.opening.and_then(|opening| opening.resume) {
+            Some(since) => Step::Ask(Command::Resume(since)),
+            None => render::welcome(context),
+        });
     }
 
     fn text(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps) {
@@ -48,8 +51,9 @@ impl Conversation for Client {
     fn answered(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
         let (topics, now) = (std::mem::take(&mut self.topics), context.now);
         steps.push(match answer {
-            Ok(Outcome::Subscribed(_)) => render::confirmed("subscribed", &topics, now),
-            Ok(Outcome::Unsubscribed) => render::confirmed("unsubscribed", &topics, now),
+            Ok(Outcome::Resumed) => render::welcome(context),
+            Ok(Outcome::Subscribed(_)) => render::confirmed("subscribed", &topics, context),
+            Ok(Outcome::Unsubscribed) => render::confirmed("unsubscribed", &topics, context),
             Ok(Outcome::Published { id }) => render::ack(id, now),
             // This dialect sends none of the commands that these outcomes answer.
             Ok(Outcome::Authenticated | Outcome::Joined { .. } | Outcome::Left | Outcome::Facts(_)) => {
@@ -70,9 +74,10 @@ impl Conversation for Client {
 impl Client {
     fn act(&mut self, frame: Frame<'_>, context: &Context<'_>, steps: &mut Steps) -> Result<(), FrameError> {
         let command = match frame {
-            Frame::Subscribe(topics) => Command::Subscribe {
+            Frame::Subscribe(topics, since) => Command::Subscribe {
                 to: self.note(&topics)?,
                 whole: true,
+                resume: since.map(|since| Resume { since, of_all: false }),
             },
             Frame::Unsubscribe(topics) => Command::Unsubscribe(self.note(&topics)?),
             Frame::Broadcast { topic, payload } => Command::Publish(draft(channel(&topic)?, payload)?),

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use fanfare_core::{BadObject, MAX_DEPTH, RawObject, string};
+use fanfare_core::{BadObject, MAX_DEPTH, RawObject, history::Since, string};
 use serde_json::value::RawValue;
 
 use crate::text::excerpt;
@@ -17,8 +17,8 @@ const MAX_TOPICS: usize = 1000;
 
 /// A message from a client.
 pub(super) enum Frame<'a> {
-    /// Subscribes to topics.
-    Subscribe(Topics<'a>),
+    /// Subscribes to topics, and perhaps asks for what was missed.
+    Subscribe(Topics<'a>, Option<Since>),
     /// Unsubscribes from topics.
     Unsubscribe(Topics<'a>),
     /// Publishes on a channel.
@@ -76,7 +76,7 @@ pub(super) fn read(text: &str) -> Result<Frame<'_>, FrameError> {
     let kind = frame.get("type").ok_or_else(|| missing("type"))?;
     let kind = string(kind).ok_or_else(|| not_a("type", "string"))?;
     match &*kind {
-        "Subscribe" => Ok(Frame::Subscribe(topics(&frame)?)),
+        "Subscribe" => Ok(Frame::Subscribe(topics(&frame)?, Since::given(&data(&frame)?))),
         "Unsubscribe" => Ok(Frame::Unsubscribe(topics(&frame)?)),
         "Broadcast" => {
             let data = data(&frame)?;

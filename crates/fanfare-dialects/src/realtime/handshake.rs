@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 
-use fanfare_core::{About, Accept, Identity, JsonMap, Offer, Refusal, Rejection, RequestHead, fields};
+use fanfare_core::{
+    About, Accept, Identity, JsonMap, Offer, Opening, Refusal, Rejection, RequestHead, fields,
+};
 use serde_json::json;
 
 use super::{Realtime, errors::reply, frames};
@@ -41,6 +43,7 @@ impl Accept for Realtime {
         }
         Ok(Offer {
             subprotocol: protocol.map(Cow::Borrowed),
+            opening: Opening::of(handshake),
             ..offer
         })
     }

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use fanfare_core::{Audience, EVERYONE_CHANNEL, Event, Render, Rendering, Step};
+use fanfare_core::{Audience, Context, EVERYONE_CHANNEL, Event, Render, Rendering, Step};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -39,16 +39,16 @@ fn event(event: &Event) -> Bytes {
 }
 
 /// Renders the welcome.
-pub(super) fn welcome(connection: Uuid, now: SystemTime) -> Step {
-    let server_time = since_1970(now).as_secs();
+pub(super) fn welcome(context: &Context<'_>) -> Step {
+    let (connection, server_time) = (context.connection, since_1970(context.now).as_secs());
     let details =
-        format!(r#"{{"connection_id":"{connection}","server_time":{server_time},"protocol_version":"1.0"}}"#);
-    status("connected", &details, now)
+        format!(r#""connection_id":"{connection}","server_time":{server_time},"protocol_version":"1.0""#);
+    status("connected", &details, context)
 }
 
 /// Renders the confirmation that these topics, a JSON list, are `subscribed` or `unsubscribed`.
-pub(super) fn confirmed(status: &str, topics: &str, now: SystemTime) -> Step {
-    self::status(status, &format!(r#"{{"topics":{topics}}}"#), now)
+pub(super) fn confirmed(status: &str, topics: &str, context: &Context<'_>) -> Step {
+    self::status(status, &format!(r#""topics":{topics}"#), context)
 }
 
 /// Renders the acknowledgement of a publish, with the event's id.
@@ -71,9 +71,14 @@ pub(super) fn error(problem: &FrameError, now: SystemTime) -> Step {
     reply("Error", &data.to_string(), now)
 }
 
-fn status(status: &str, details: &str, now: SystemTime) -> Step {
-    let data = format!(r#"{{"status":"{status}","details":{details}}}"#);
-    reply("Status", &data, now)
+/// Renders a status with these members of its details, and the answer to a resume.
+fn status(status: &str, details: &str, context: &Context<'_>) -> Step {
+    let resumed = context
+        .resumed
+        .map(|resumed| format!(r#","resume":{}"#, resumed.json()));
+    let resumed = resumed.unwrap_or_default();
+    let data = format!(r#"{{"status":"{status}","details":{{{details}{resumed}}}}}"#);
+    reply("Status", &data, context.now)
 }
 
 fn reply(kind: &str, data: &str, now: SystemTime) -> Step {

@@ -13,11 +13,7 @@ use super::{Kind, conversation::Client};
 
 /// Returns the steps of an anonymous client's message.
 fn say(text: &str) -> Steps {
-    let context = Context {
-        now: UNIX_EPOCH,
-        connection: Uuid::nil(),
-        identity: None,
-    };
+    let context = Context::new(UNIX_EPOCH, Uuid::nil(), None);
     let mut steps = Steps::new();
     Client::default().received(Message::Text(text), &context, &mut steps);
     steps
@@ -47,7 +43,7 @@ fn subscribe(topics: usize) -> String {
 #[test]
 fn a_thousand_topics_and_no_more() {
     match &*say(&subscribe(1000)) {
-        [Step::Ask(Command::Subscribe { to, whole: true })] => assert_eq!(to.len(), 1000),
+        [Step::Ask(Command::Subscribe { to, whole: true, .. })] => assert_eq!(to.len(), 1000),
         other => panic!("{other:?}"),
     }
     let too_many = (400, "data.topics has more than 1000 entries".to_owned());

@@ -1,6 +1,6 @@
 //! Parses a client's messages: `{"type","room","data"}`. Content and metadata keep their bytes.
 
-use fanfare_core::{BadObject, Channel, RawObject, UserId, string};
+use fanfare_core::{BadObject, Channel, RawObject, UserId, history::Since, string};
 use serde_json::value::RawValue;
 
 use super::errors::FrameError;
@@ -10,8 +10,8 @@ pub(super) const ROOMS: &[&str] = &["project:", "channel:", "task:"];
 
 /// A message from a client.
 pub(super) enum Frame<'a> {
-    /// `join_room`, and whether to list the members.
-    Join(Channel, bool),
+    /// `join_room`, whether to list the members, and what was missed of it.
+    Join(Channel, bool, Option<Since>),
     /// `leave_room`.
     Leave(Channel),
     /// `send_message`.
@@ -33,7 +33,11 @@ pub(super) fn read(text: &str) -> Result<Frame<'_>, FrameError<'_>> {
     let frame = RawObject::parse(text)?;
     let kind = frame.get("type").and_then(string).ok_or(FrameError::NoType)?;
     match &*kind {
-        "join_room" => Ok(Frame::Join(room(&frame)?, wants_members(&frame)?)),
+        "join_room" => Ok(Frame::Join(
+            room(&frame)?,
+            wants_members(&frame)?,
+            Since::given(&frame),
+        )),
         "leave_room" => Ok(Frame::Leave(room(&frame)?)),
         "send_message" => Ok(Frame::Send(room(&frame)?, said(&frame)?)),
         "ping" => Ok(Frame::Ping),

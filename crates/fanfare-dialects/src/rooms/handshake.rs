@@ -1,6 +1,6 @@
 //! The handshake: a token in the query or a header, and the refusals.
 
-use fanfare_core::{About, Accept, Identity, Offer, Refusal, Rejection, RequestHead};
+use fanfare_core::{About, Accept, Identity, Offer, Opening, Refusal, Rejection, RequestHead};
 
 use super::{FORBIDDEN, Rooms, UNAUTHENTICATED};
 
@@ -11,13 +11,17 @@ impl Accept for Rooms {
     /// The token in the query takes precedence over a header, because a browser may add a header of another
     /// scheme.
     fn offer<'a>(&self, handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
-        match handshake.credential("token")? {
-            Some(token) if !token.is_empty() => Ok(Offer::of_token(token)),
+        let offer = match handshake.credential("token")? {
+            Some(token) if !token.is_empty() => Offer::of_token(token),
             _ => handshake
                 .bearer()?
                 .map(Offer::of_token)
-                .ok_or(Refusal::MissingCredential),
-        }
+                .ok_or(Refusal::MissingCredential)?,
+        };
+        Ok(Offer {
+            opening: opening(handshake),
+            ..offer
+        })
     }
 
     fn admit(&self, identity: Option<&Identity>) -> Result<(), Refusal> {
@@ -43,4 +47,21 @@ impl Accept for Rooms {
             Refusal::NameTaken => Rejection::http(409, r#"{"error":"name taken"}"#),
         }
     }
+}
+
+/// Returns what the client asks for: what it missed, and the rooms in `rooms`, with commas between them.
+fn opening(handshake: &RequestHead<'_>) -> Option<Box<Opening>> {
+    let rooms = handshake.parameter("rooms").unwrap_or_default();
+    let rooms: Vec<Box<str>> = rooms
+        .split(',')
+        .filter(|room| !room.is_empty())
+        .map(Into::into)
+        .collect();
+    let asked = Opening::of(handshake);
+    if rooms.is_empty() {
+        return asked;
+    }
+    let mut opening = asked.unwrap_or_default();
+    opening.rooms = rooms;
+    Some(opening)
 }

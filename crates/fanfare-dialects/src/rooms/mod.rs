@@ -87,12 +87,13 @@ mod tests {
     #[test]
     fn what_the_server_says_itself_is_reserved() {
         let now = SystemTime::UNIX_EPOCH;
+        let context = fanfare_core::Context::new(now, uuid::Uuid::nil(), None);
         let alice = Identity::new(UserId::new("alice").expect("a name"), now);
         let own = Kind.open(&Options::default());
         let own = own.own_types();
         for text in [
-            render::connected(&alice, now),
-            render::joined_room("task:1", None, now),
+            render::connected(&alice, &context),
+            render::joined_room("task:1", None, &context),
             render::left_room("task:1", now),
             render::pong(now),
             render::error("words", now),

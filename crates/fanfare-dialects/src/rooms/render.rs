@@ -5,8 +5,8 @@ use std::{fmt::Display, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Announcement, Audience, Ending, Event, Identity, Member, Presence, RawJson, Render, Rendering, Sender,
-    timestamp, timestamp_micros,
+    Announcement, Audience, Context, Ending, Event, Identity, Member, Presence, RawJson, Render, Rendering,
+    Sender, timestamp, timestamp_micros,
 };
 
 use super::{Rooms, UNAUTHENTICATED, frames::Content};
@@ -82,23 +82,33 @@ fn event(event: &Event) -> Bytes {
 }
 
 /// Renders the welcome, the only message whose time has microseconds.
-pub(super) fn connected(user: &Identity, now: SystemTime) -> Bytes {
+pub(super) fn connected(user: &Identity, context: &Context<'_>) -> Bytes {
     let data = format!(
-        r#"{{"message":"Connected successfully","user_id":{},"username":{}}}"#,
+        r#"{{"message":"Connected successfully","user_id":{},"username":{}{}}}"#,
         user_id(&user.user, user.numeric),
-        quoted(user.name())
+        quoted(user.name()),
+        resumed(context)
     );
-    envelope("connected", None, &data, None, timestamp_micros(now))
+    envelope("connected", None, &data, None, timestamp_micros(context.now))
 }
 
 /// Renders the confirmation of a join. The members, if requested, are sorted by id.
-pub(super) fn joined_room(room: &str, members: Option<Vec<Member>>, now: SystemTime) -> Bytes {
+pub(super) fn joined_room(room: &str, members: Option<Vec<Member>>, context: &Context<'_>) -> Bytes {
     let members = members.map(|mut members| {
         members.sort_unstable_by(|a, b| a.user.cmp(&b.user));
         let members: Vec<_> = members.iter().map(listed).collect();
         format!(r#","members":[{}]"#, members.join(","))
     });
-    about_room("joined_room", "Joined", room, &members.unwrap_or_default(), now)
+    let more = members.unwrap_or_default() + &resumed(context);
+    about_room("joined_room", "Joined", room, &more, context.now)
+}
+
+/// Returns the answer to a resume as one field more.
+fn resumed(context: &Context<'_>) -> String {
+    let resumed = context
+        .resumed
+        .map(|resumed| format!(r#","resume":{}"#, resumed.json()));
+    resumed.unwrap_or_default()
 }
 
 /// Renders the confirmation of a leave.

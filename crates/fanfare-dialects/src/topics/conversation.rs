@@ -4,8 +4,9 @@
 use std::{borrow::Cow, mem, sync::Arc};
 
 use fanfare_core::{
-    Channel, Command, Context, Conversation, Converse, Denial, Ending, Outcome, Receives, Reception, Step,
-    Steps,
+    Channel, Command, Context, Conversation, Converse, Denial, Ending, Outcome, Receives, Reception, Resume,
+    Step, Steps,
+    history::{Resumption, Since},
 };
 
 use super::{
@@ -51,10 +52,27 @@ enum Phase {
 enum Asked {
     #[default]
     Nothing,
-    Authenticate,
+    /// With what follows once the token is accepted.
+    Authenticate(Option<Box<Arrival>>),
+    /// What followed it.
+    Arrive(Names),
     Subscribe(Names),
     Unsubscribe(Names),
     Publish(Channel),
+}
+
+/// What an `auth` asks for besides: topics, and what was missed.
+struct Arrival {
+    topics: Topics,
+    since: Option<Since>,
+}
+
+impl Arrival {
+    fn of(frame: &Frame<'_>) -> Result<Option<Box<Self>>, FrameError> {
+        let (topics, since) = (frame.first_topics()?, frame.since());
+        let is_any = since.is_some() || !topics.names.is_empty();
+        Ok(is_any.then(|| Box::new(Self { topics, since })))
+    }
 }
 
 impl Talk {
@@ -71,15 +89,26 @@ impl Talk {
         match frame.purpose {
             FrameKind::Ping => steps.extend([Step::Pinged, Reply::Pong.at(context.now)]),
             FrameKind::Auth => {
-                self.ask(Command::Authenticate(frame.token()?), Asked::Authenticate, steps);
+                let asked = Asked::Authenticate(Arrival::of(&frame)?);
+                self.ask(Command::Authenticate(frame.token()?), asked, steps);
             }
             FrameKind::Subscribe => {
                 let Topics { names, good: to } = self.proven(&frame)?.topics()?;
                 if to.is_empty() {
-                    settle(names, Vec::new(), context, steps, subscribed);
+                    settle(
+                        names,
+                        Ok(Outcome::Subscribed(Vec::new())),
+                        context,
+                        steps,
+                        subscribed,
+                    );
                 } else {
                     self.ask(
-                        Command::Subscribe { to, whole: false },
+                        Command::Subscribe {
+                            to,
+                            whole: false,
+                            resume: frame.since().map(|since| Resume { since, of_all: false }),
+                        },
                         Asked::Subscribe(names),
                         steps,
                     );
@@ -88,7 +117,13 @@ impl Talk {
             FrameKind::Unsubscribe => {
                 let Topics { names, good: from } = self.proven(&frame)?.topics()?;
                 if from.is_empty() {
-                    settle(names, Vec::new(), context, steps, unsubscribed);
+                    settle(
+                        names,
+                        Ok(Outcome::Subscribed(Vec::new())),
+                        context,
+                        steps,
+                        unsubscribed,
+                    );
                 } else {
                     self.ask(Command::Unsubscribe(from), Asked::Unsubscribe(names), steps);
                 }
@@ -115,14 +150,19 @@ impl Talk {
         steps.push(Step::Ask(command));
     }
 
-    fn accepted(&mut self, context: &Context<'_>, steps: &mut Steps) {
-        let Some(identity) = context.identity else {
-            return steps.push(Step::End(Ending::InternalError));
-        };
+    /// The token is accepted. What the client asked for besides is asked of the server before the client is answered.
+    fn accepted(&mut self, arrival: Option<Box<Arrival>>, context: &Context<'_>, steps: &mut Steps) {
         self.phase = Phase::Authenticated;
-        let user_id = &identity.user;
         steps.push(Step::Timer(None));
-        steps.push(Reply::AuthSuccess { user_id }.at(context.now));
+        let Some(Arrival { topics, since }) = arrival.map(|arrival| *arrival) else {
+            return steps.push(success(context));
+        };
+        let command = Command::Subscribe {
+            to: topics.good,
+            whole: false,
+            resume: since.map(|since| Resume { since, of_all: true }),
+        };
+        self.ask(command, Asked::Arrive(topics.names), steps);
     }
 }
 
@@ -140,18 +180,22 @@ impl Conversation for Talk {
     fn answered(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
         match (mem::take(&mut self.asked), answer) {
             (Asked::Nothing, _) | (Asked::Publish(_), Ok(_)) => {}
-            (Asked::Authenticate, Ok(_)) => self.accepted(context, steps),
-            (Asked::Authenticate, Err(denial)) => steps.push(rejected(denial, context)),
-            (Asked::Subscribe(names), Ok(Outcome::Subscribed(verdicts))) => {
-                settle(names, verdicts, context, steps, subscribed);
+            (Asked::Authenticate(arrival), Ok(_)) => self.accepted(arrival, context, steps),
+            (Asked::Arrive(names), answer) => {
+                steps.push(success(context));
+                // The answer to the resume is in the one to the token.
+                let context = &Context {
+                    resumed: None,
+                    ..*context
+                };
+                settle(names, answer, context, steps, subscribed);
             }
+            (Asked::Authenticate(_), Err(denial)) => steps.push(rejected(denial, context)),
             (Asked::Subscribe(names), answer) => {
-                let verdicts = vec![answer.map(drop); names.len()];
-                settle(names, verdicts, context, steps, subscribed);
+                settle(names, answer, context, steps, subscribed);
             }
             (Asked::Unsubscribe(names), answer) => {
-                let verdicts = vec![answer.map(drop); names.len()];
-                settle(names, verdicts, context, steps, unsubscribed);
+                settle(names, answer, context, steps, unsubscribed);
             }
             (Asked::Publish(channel), Err(denial)) => {
                 steps.push(Reply::Error(&FrameError::denied(denial, &channel)).at(context.now));
@@ -179,15 +223,32 @@ impl Conversation for Talk {
     }
 }
 
-/// Sends a reply for each name in order; `verdicts` are those on the good names.
+/// Returns the verdict on each of so many names at most, in order.
+fn verdicts(answer: Result<Outcome, Denial>, names: usize) -> Vec<Result<(), Denial>> {
+    match answer {
+        Ok(Outcome::Subscribed(verdicts)) => verdicts,
+        answer => vec![answer.map(drop); names],
+    }
+}
+
+/// Confirms that the connection is the user's.
+fn success(context: &Context<'_>) -> Step {
+    let Some(identity) = context.identity else {
+        return Step::End(Ending::InternalError);
+    };
+    let (user_id, resume) = (&*identity.user, context.resumed);
+    Reply::AuthSuccess { user_id, resume }.at(context.now)
+}
+
+/// Sends a reply for each name in order; `answer` has the verdicts on the good names.
 fn settle(
     names: Names,
-    verdicts: Vec<Result<(), Denial>>,
+    answer: Result<Outcome, Denial>,
     context: &Context<'_>,
     steps: &mut Steps,
-    confirmed: fn(&str) -> Reply<'_>,
+    confirmed: for<'a> fn(&'a str, Option<&'a Resumption>) -> Reply<'a>,
 ) {
-    let mut verdicts = verdicts.into_iter();
+    let mut verdicts = verdicts(answer, names.len()).into_iter();
     for name in names {
         let settled = name.and_then(|name| match verdicts.next() {
             Some(Ok(())) => Ok(name),
@@ -195,18 +256,18 @@ fn settle(
             None => Err(FrameError::denied(Denial::Forbidden, &name)), // only what was allowed is confirmed
         });
         let reply = match &settled {
-            Ok(name) => confirmed(name),
+            Ok(name) => confirmed(name, context.resumed),
             Err(problem) => Reply::Error(problem),
         };
         steps.push(reply.at(context.now));
     }
 }
 
-fn subscribed(topic: &str) -> Reply<'_> {
-    Reply::Subscribed { topic }
+fn subscribed<'a>(topic: &'a str, resume: Option<&'a Resumption>) -> Reply<'a> {
+    Reply::Subscribed { topic, resume }
 }
 
-fn unsubscribed(topic: &str) -> Reply<'_> {
+fn unsubscribed<'a>(topic: &'a str, _: Option<&'a Resumption>) -> Reply<'a> {
     Reply::Unsubscribed { topic }
 }
 

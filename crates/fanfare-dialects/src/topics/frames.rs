@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use fanfare_core::{
-    Audience, BadObject, Channel, Draft, MAX_DEPTH, RawJson, RawObject, Right, Subscription, Token, string,
+    Audience, BadObject, Channel, Draft, MAX_DEPTH, RawJson, RawObject, Right, Subscription, Token,
+    history::Since, string,
 };
 use serde_json::value::RawValue;
 
@@ -32,6 +33,7 @@ pub(super) struct Frame<'a> {
 }
 
 /// The topics of a message.
+#[derive(Default)]
 pub(super) struct Topics {
     /// As the client wrote them, in order, or their errors.
     pub(super) names: Names,
@@ -70,12 +72,22 @@ impl<'a> Frame<'a> {
         Ok(Token(token.into()))
     }
 
+    /// Returns what the client asks for of what it missed.
+    pub(super) fn since(&self) -> Option<Since> {
+        Since::given(&self.fields)
+    }
+
+    /// Returns the topics of an `auth`, which may have none.
+    pub(super) fn first_topics(&self) -> Result<Topics, FrameError> {
+        match self.fields.given("topics") {
+            Some(_) => self.topics(),
+            None => Ok(Topics::default()),
+        }
+    }
+
     /// Returns the topics of a `subscribe` or `unsubscribe`: one, or a list.
     pub(super) fn topics(&self) -> Result<Topics, FrameError> {
-        let mut topics = Topics {
-            names: Names::new(),
-            good: Vec::new(),
-        };
+        let mut topics = Topics::default();
         match (self.fields.given("topic"), self.fields.given("topics")) {
             (Some(_), Some(_)) => {
                 return Err(FrameError::in_field("topics", "not together with topic"));

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::SystemTime};
 
-use fanfare_core::{Denial, Step, timestamp};
+use fanfare_core::{Denial, Step, history::Resumption, timestamp};
 use serde::Serialize;
 
 /// A reply, without its time.
@@ -10,11 +10,19 @@ use serde::Serialize;
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub(super) enum Reply<'a> {
     /// The token was accepted; the connection is that user's.
-    AuthSuccess { user_id: &'a str },
+    AuthSuccess {
+        user_id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resume: Option<&'a Resumption>,
+    },
     /// The token was not accepted, or has expired.
     AuthError { message: &'static str, code: u16 },
     /// The subscription is in force.
-    Subscribed { topic: &'a str },
+    Subscribed {
+        topic: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resume: Option<&'a Resumption>,
+    },
     /// The subscription has ended.
     Unsubscribed { topic: &'a str },
     /// An error.

@@ -64,11 +64,7 @@ impl Alice {
 }
 
 fn context(identity: &Arc<Identity>) -> Context<'_> {
-    Context {
-        now: SystemTime::UNIX_EPOCH,
-        connection: Uuid::nil(),
-        identity: Some(identity),
-    }
+    Context::new(SystemTime::UNIX_EPOCH, Uuid::nil(), Some(identity))
 }
 
 fn frame(step: &Step) -> Value {
@@ -243,7 +239,7 @@ fn a_list_has_at_most_a_thousand_topics() {
         );
     }
     assert!(matches!(&alice.says(&list("subscribe", 1000))[..],
-        [Step::Ask(Command::Subscribe { to, whole: false })] if to.len() == 1000));
+        [Step::Ask(Command::Subscribe { to, whole: false, .. })] if to.len() == 1000));
     let answers = alice.hears(Outcome::Subscribed(vec![Ok(()); 1000]));
     let topics: Vec<_> = answers.iter().map(|step| frame(step)["topic"].clone()).collect();
     let expected: Vec<_> = (0..1000).map(|number| json!(format!("t.{number}"))).collect();

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use fanfare_core::{
     About, BrokerHealth, Call, Channel, ConnectionFacts, Context, Conversation, Dialect, DialectKind,
     DialectReport, Ending, HttpError, HttpReply, Identity, JsonMap, ListenMessage, Listening, Message,
-    NodeFacts, Plan, Presence, Reach, Receipt, Refusal, Rendering, Report, RequestHead, Steps, path_matches,
+    NodeFacts, Opening, Plan, Presence, Reach, Receipt, Refusal, Rendering, Report, RequestHead, Steps,
+    history::Resumption, path_matches,
 };
 
 use serde_json::Value;
@@ -31,6 +32,10 @@ struct Stage {
     dialect: Arc<dyn Dialect>,
     name: Option<String>,
     identity: Option<Arc<Identity>>,
+    /// What the next connection asked for in its handshake.
+    opening: Option<Box<Opening>>,
+    /// The answer to a resume, for the next call.
+    resumed: Option<Resumption>,
     conversation: Option<Box<dyn Conversation>>,
     /// Open commands.
     asked: usize,
@@ -48,6 +53,8 @@ pub(crate) fn play(kind: &'static dyn DialectKind, body: &str, given: &Given<'_>
         dialect: kind.open(&options(kind, "{}")),
         name: None,
         identity: None,
+        opening: None,
+        resumed: None,
         conversation: None,
         asked: 0,
         plan: None,
@@ -117,6 +124,12 @@ impl Stage {
     fn acts(&mut self, word: &str, rest: &str) -> bool {
         match word {
             "options" => self.dialect = self.kind.open(&options(self.kind, rest)),
+            "asks" => {
+                self.opening = with_handshake(self.kind.path(), rest, |handshake| {
+                    let offer = self.dialect.offer(handshake);
+                    offer.expect("an offer").opening
+                });
+            }
             "name" => self.name = Some(rest.to_owned()),
             "open" => {
                 self.identity = words::identity(rest).map(Arc::new);
@@ -134,6 +147,8 @@ impl Stage {
                 });
             }
             "answer" => {
+                let (rest, resumed) = rest.split_once(" resume ").unwrap_or((rest, ""));
+                self.resumed = (!resumed.is_empty()).then(|| words::resumption(resumed));
                 let (answer, identity) = words::answer(rest);
                 if let Some(identity) = identity {
                     self.identity = Some(Arc::new(identity));
@@ -182,7 +197,13 @@ impl Stage {
     /// Messages that the server sends by the dialect.
     fn speaks(&mut self, word: &str, rest: &str) -> bool {
         match word {
-            "publish" => self.says(self.dialect.render(&words::event(rest))),
+            "publish" => match rest.split_once(" at ") {
+                Some((event, cursor)) => {
+                    self.says(self.dialect.render_with_cursor(&words::event(event), cursor));
+                }
+                None => self.says(self.dialect.render(&words::event(rest))),
+            },
+            "missed" => self.says(self.dialect.missed(&words::resumption(rest), now())),
             "end" => {
                 let ending = Ending::ALL.iter().find(|ending| ending.label() == rest);
                 let ending = *ending.expect("an ending's label");
@@ -263,10 +284,11 @@ impl Stage {
     fn converse(&mut self, act: impl FnOnce(&mut dyn Conversation, &Context<'_>, &mut Steps)) {
         let mut steps = Steps::new();
         let talking = self.conversation.as_mut().expect("an open connection");
+        let (opening, resumed) = (self.opening.take(), self.resumed.take());
         let context = Context {
-            now: now(),
-            connection: CONNECTION,
-            identity: self.identity.as_ref(),
+            opening: opening.as_deref(),
+            resumed: resumed.as_ref(),
+            ..Context::new(now(), CONNECTION, self.identity.as_ref())
         };
         act(&mut **talking, &context, &mut steps);
         for step in &steps {

@@ -18,14 +18,16 @@
 //! options {"key": value}                opens the dialect with these options (TOML values, as in the configuration)
 //! open [USER] [CLAIMS]                  opens a connection of that user, or an anonymous one (`-`); CLAIMS is a JSON object:
 //!                                       {"username": "…", "numeric": true, "roles": ["…"]}
+//! asks QUERY                            the next connection asks for this in its handshake: what it missed, rooms
 //! name NAME                             names the next connection
 //! > TEXT        >> HEX                  the client sends text, or bytes
-//! answer ANSWER                         the server replies to the oldest open question (see below)
+//! answer ANSWER [resume CURSOR COUNT|REASON]   the server replies to the oldest open question (see below)
 //! timer, expired, limited               the timer fires; the credential expires; a message over the rate was dropped
 //! lapsed CHANNEL                        the credential of one subscription expires
 //! joins USER [CLAIMS]                   a user's first connection joins a room; then `announces TYPE JSON`, or nothing
 //! leaves USER [CLAIMS]                  a user's last connection leaves a room; then the same
-//! publish user:U|channel:C|everyone TYPE|- JSON [metadata JSON] [sender ID [USERNAME]]
+//! publish user:U|channel:C|everyone TYPE|- JSON [metadata JSON] [sender ID [USERNAME]] [at CURSOR]
+//! missed CURSOR REASON                  the server cannot give a connection with cursors what it missed
 //! offer [PATH?][QUERY] [| HEADER: VALUE]…      an upgrade request; then `offered …` or `rejected …`
 //! claims [QUERY] [| HEADER: VALUE]…     an upgrade request to a path that two dialects share; then `true` or `false`
 //! recognizes TEXT                       a message from a client of the dialect that shares the path; then `true` or `false`
@@ -56,7 +58,7 @@
 //! nothing                               nothing was seen; for readers
 //! ```
 //!
-//! Answers: `answer authenticated USER [CLAIMS]`, `answer subscribed ok|DENIAL…`, `answer unsubscribed`,
+//! Answers: `answer resumed`, `answer authenticated USER [CLAIMS]`, `answer subscribed ok|DENIAL…`, `answer unsubscribed`,
 //! `answer joined [USER [CLAIMS]; …]`, `answer left`, `answer published`, `answer facts`,
 //! `answer denied DENIAL`.
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use fanfare_core::{
     Audience, Channel, Command, Denial, DialectFacts, Draft, Event, Identity, ListenMessage, Member, Outcome,
     Pattern, RawJson, Rejection, Rendering, Right, Sender, Step, Subscription, UserId,
+    history::{Resumption, Since, Unrecovered},
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -60,16 +61,49 @@ fn command(command: &Command) -> String {
     let names = |all: &[Subscription]| all.iter().map(subscription).collect::<Vec<_>>().join(" ");
     match command {
         Command::Authenticate(token) => format!("authenticate {}", token.0),
-        Command::Subscribe { to, whole: false } => format!("subscribe {}", names(to)),
-        Command::Subscribe { to, whole: true } => format!("subscribe-whole {}", names(to)),
+        Command::Subscribe { to, whole, resume } => {
+            let how = if *whole { "subscribe-whole" } else { "subscribe" };
+            let resume = resume.map(|resume| {
+                let of = if resume.of_all { "all " } else { "" };
+                format!(" resuming {of}{}", since(resume.since))
+            });
+            format!("{how} {}{}", names(to), resume.unwrap_or_default())
+        }
+        Command::Resume(from) => format!("resume {}", since(*from)),
         Command::SubscribeBy { channel, credential } => format!("subscribe {channel} by {}", credential.0),
         Command::Unsubscribe(from) => format!("unsubscribe {}", names(from)),
-        Command::Join { room, wants_members } => {
-            format!("join {room}{}", if *wants_members { " members" } else { "" })
+        Command::Join {
+            room,
+            wants_members,
+            resume,
+        } => {
+            let resume = resume.map(|from| format!(" resuming {}", since(from)));
+            let members = if *wants_members { " members" } else { "" };
+            format!("join {room}{members}{}", resume.unwrap_or_default())
         }
         Command::Leave(room) => format!("leave {room}"),
         Command::Publish(draft) => format!("publish {}", self::draft(draft)),
         Command::Facts => "facts".into(),
+    }
+}
+
+pub(crate) fn since(since: Since) -> String {
+    match since {
+        Since::Now => "now".into(),
+        Since::Cursor(cursor) => cursor.to_string(),
+        Since::Unknown => "unknown".into(),
+        Since::Newest(count) => format!("newest {count}"),
+        Since::Within(age) => format!("within {}s", age.as_secs()),
+    }
+}
+
+/// `CURSOR REPLAYED|REASON`: the answer to a resume.
+pub(crate) fn resumption(text: &str) -> Resumption {
+    let (cursor, replayed) = text.split_once(' ').expect("a cursor and a result");
+    let why = Unrecovered::ALL.iter().find(|why| why.label() == replayed);
+    Resumption {
+        cursor: cursor.parse().ok(),
+        replayed: why.map_or_else(|| Ok(replayed.parse().expect("a count")), |why| Err(*why)),
     }
 }
 
@@ -116,6 +150,7 @@ pub(crate) fn answer(text: &str) -> (Result<Outcome, Denial>, Option<Identity>) 
                 .map(|one| if one == "ok" { Ok(()) } else { Err(denial(one)) })
                 .collect(),
         ),
+        ("resumed", _) => Outcome::Resumed,
         ("unsubscribed", _) => Outcome::Unsubscribed,
         ("joined", "") => Outcome::Joined { members: None },
         ("joined", members) => Outcome::Joined {

@@ -73,6 +73,7 @@ fn command(line: &str) -> Option<Command> {
         ("SUB", None) => Command::Subscribe {
             to: vec![Subscription::Channel(channel)],
             whole: true,
+            resume: None,
         },
         ("SUB", Some(token)) => Command::SubscribeBy {
             channel,
@@ -90,6 +91,7 @@ fn command(line: &str) -> Option<Command> {
         ("JOIN", None) => Command::Join {
             room: channel,
             wants_members: true,
+            resume: None,
         },
         ("LEAVE", None) => Command::Leave(channel),
         _ => return None,

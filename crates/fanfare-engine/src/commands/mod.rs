@@ -5,6 +5,7 @@ mod adopt;
 mod authenticate;
 mod grant;
 mod publish;
+mod resume;
 mod rooms;
 mod subscribe;
 
@@ -44,14 +45,19 @@ pub(super) type Next = Box<dyn FnOnce(&mut Turn<'_>) -> Doing>;
 pub(super) fn begin(turn: &mut Turn<'_>, command: Command) -> Doing {
     match command {
         Command::Authenticate(token) => authenticate::authenticate(turn, token),
-        Command::Subscribe { to, whole } => subscribe::subscribe(turn, to, whole),
+        Command::Subscribe { to, whole, resume } => subscribe::subscribe(turn, to, (whole, resume)),
+        Command::Resume(since) => resume::of_all(turn, since),
         Command::SubscribeBy { channel, credential } => {
             authenticate::identify(turn, credential, move |turn, credential| {
                 subscribe::subscribe_by(turn, channel, credential)
             })
         }
         Command::Unsubscribe(from) => Doing::Answered(Ok(subscribe::unsubscribe(turn, &from))),
-        Command::Join { room, wants_members } => rooms::join(turn, room, wants_members),
+        Command::Join {
+            room,
+            wants_members,
+            resume,
+        } => rooms::join(turn, room, wants_members, resume),
         Command::Leave(room) => Doing::Answered(rooms::leave(turn, &room)),
         Command::Publish(draft) => publish::publish(turn, draft),
         Command::Facts => {

@@ -6,11 +6,12 @@
 
 use std::{mem, rc::Rc};
 
-use fanfare_core::{Channel, Denial, Entered, Entry, Member, Outcome, Subscription};
+use fanfare_core::{Channel, Denial, Entered, Entry, Member, Outcome, Resume, Subscription, history::Since};
 
 use super::{
     Answer, Doing, after, denied,
     grant::{self, Asking, Granted, Request},
+    resume,
 };
 use crate::{
     Shard,
@@ -22,7 +23,7 @@ use crate::{
     turn::Turn,
 };
 
-pub(super) fn join(turn: &mut Turn<'_>, room: Channel, wants_members: bool) -> Doing {
+pub(super) fn join(turn: &mut Turn<'_>, room: Channel, wants_members: bool, resume: Option<Since>) -> Doing {
     let wanted = Subscription::Channel(room.clone());
     let subscriber = &turn.connection().subscriber;
     let request = if subscriber.is_member(&wanted) {
@@ -40,7 +41,7 @@ pub(super) fn join(turn: &mut Turn<'_>, room: Channel, wants_members: bool) -> D
                 Some(Granted::New(_, hold, traits)) => Some((hold, traits)),
                 Some(Granted::Held) | None => None,
             };
-            enter(turn, room, subscription, wants_members)
+            enter(turn, room, subscription, (wants_members, resume))
         }
     })
 }
@@ -50,7 +51,7 @@ fn enter(
     turn: &mut Turn<'_>,
     room: Channel,
     subscription: Option<(Option<InterestGuard>, Traits)>,
-    wants_members: bool,
+    (wants_members, resume): (bool, Option<Since>),
 ) -> Doing {
     let shard = turn.shard;
     let connection = &mut turn.driver.connection;
@@ -58,7 +59,7 @@ fn enter(
         return Doing::Answered(Ok(Outcome::Joined { members: None }));
     };
     if subscription.is_none() && !wants_members {
-        return Doing::Answered(Ok(Outcome::Joined { members: None }));
+        return joined(turn, room, None, resume);
     }
     let member = Member::new(identity, connection.mounted().name);
     let pending = PendingEntry {
@@ -66,6 +67,7 @@ fn enter(
         user: identity.user.clone(),
         room: room.clone(),
         subscription,
+        resume,
     };
     connection.wait();
     broker.enter(Entry {
@@ -77,14 +79,24 @@ fn enter(
     Doing::AwaitsReport
 }
 
-/// The broker has reported `pending`. Returns the answer, unless the connection has ended; `is_surplus` becomes false if the
+/// The connection is in the room; also asks for what it missed there.
+fn joined(turn: &mut Turn<'_>, room: Channel, members: Option<Vec<Member>>, resume: Option<Since>) -> Doing {
+    let answer = Ok(Outcome::Joined { members });
+    let Some(since) = resume else {
+        return Doing::Answered(answer);
+    };
+    let (of_all, named) = (false, vec![Subscription::Channel(room)]);
+    resume::read(turn, Resume { since, of_all }, named, answer)
+}
+
+/// The broker has reported `pending`. Returns how the join goes on, unless the connection has ended; `is_surplus` becomes false if the
 /// room counts the connection rightly.
 pub(crate) fn entered(
     turn: &mut Turn<'_>,
     pending: &mut PendingEntry,
     entered: Entered,
     is_surplus: &mut bool,
-) -> Option<Answer> {
+) -> Option<Doing> {
     let moment = turn.moment;
     let connection = turn.connection();
     connection.resume(moment);
@@ -107,8 +119,12 @@ pub(crate) fn entered(
         directory.refresh(turn.key, connection);
         *is_surplus = false;
     }
-    let members = entered.members;
-    Some(Ok(Outcome::Joined { members }))
+    Some(joined(
+        turn,
+        pending.room.clone(),
+        entered.members,
+        pending.resume,
+    ))
 }
 
 pub(super) fn leave(turn: &mut Turn<'_>, room: &Channel) -> Answer {

@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
-use fanfare_core::{Channel, Denial, Identity, Outcome, Subscription};
+use fanfare_core::{Channel, Denial, Identity, Outcome, Resume, Subscription};
 
 use super::{
     Doing, after, denied,
     grant::{self, Asking, Granted, Request},
+    resume,
 };
 use crate::turn::Turn;
 
-pub(super) fn subscribe(turn: &mut Turn<'_>, to: Vec<Subscription>, whole: bool) -> Doing {
+pub(super) fn subscribe(
+    turn: &mut Turn<'_>,
+    to: Vec<Subscription>,
+    (whole, resume): (bool, Option<Resume>),
+) -> Doing {
     // A name that is there twice is asked for once, and answered as often as it is there.
     let mut first = ahash::AHashMap::with_capacity(to.len());
     let mut requests = Vec::with_capacity(to.len());
@@ -21,6 +26,7 @@ pub(super) fn subscribe(turn: &mut Turn<'_>, to: Vec<Subscription>, whole: bool)
         .subscriber
         .proven()
         .map(|identity| &**identity);
+    let asked = if resume.is_some() { to.clone() } else { Vec::new() };
     for wanted in to {
         let place = *first.entry(wanted).or_insert_with_key(|wanted| {
             requests.push(request(turn, wanted, who));
@@ -38,7 +44,18 @@ pub(super) fn subscribe(turn: &mut Turn<'_>, to: Vec<Subscription>, whole: bool)
             Outcome::Subscribed(places.iter().map(|place| outcomes[*place]).collect())
         });
         refresh(turn);
-        Doing::Answered(answer)
+        match (resume, &answer) {
+            (Some(resume), Ok(Outcome::Subscribed(outcomes))) => {
+                let granted = asked.into_iter().zip(outcomes);
+                let mut named: Vec<_> = granted
+                    .filter_map(|(name, outcome)| outcome.ok().map(|()| name))
+                    .collect();
+                let mut seen = ahash::AHashSet::with_capacity(named.len());
+                named.retain(|name| seen.insert(name.clone()));
+                resume::read(turn, resume, named, answer)
+            }
+            _ => Doing::Answered(answer),
+        }
     })
 }
 
@@ -55,9 +72,8 @@ pub(super) fn subscribe_by(turn: &mut Turn<'_>, channel: Channel, credential: Ar
         let answer = granted.map(|granted| {
             for granted in granted.into_iter().flatten() {
                 if enter(turn, granted) {
-                    let borrowed = &mut turn.connection().subscriber.borrowed;
-                    let borrowed = borrowed.get_or_insert_default();
-                    borrowed.note(channel.clone(), credential.clone());
+                    let subscriber = &mut turn.connection().subscriber;
+                    subscriber.borrow_from(channel.clone(), credential.clone());
                 }
             }
             Outcome::Subscribed(vec![Ok(())])

@@ -4,11 +4,14 @@
 //! Its parts change for reasons of their own: what is not written yet ([`outbox`]), when it is pinged and ends
 //! ([`liveness`]), who it is and what it receives ([`subscriber`]), and what its dialect is about ([`dialogue`]).
 
+mod closing;
 mod dialogue;
+mod holding;
 mod liveness;
 mod meter;
 mod outbox;
 mod receive;
+mod splice;
 mod subscriber;
 mod subscriptions;
 #[cfg(test)]
@@ -22,7 +25,7 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Channel, Command, Context, Conversation, Denial, Ending, Identity, Message, Outcome, Step, Steps,
+    Channel, Command, Context, Conversation, Denial, Ending, Identity, Message, Opening, Outcome, Step, Steps,
 };
 use fanfare_ws::{DeflateParams, Opcode, encode};
 use uuid::Uuid;
@@ -34,23 +37,17 @@ use self::{
 };
 pub(crate) use self::{
     receive::{Done, Received, receive},
+    splice::{Splice, Waiting},
     subscriber::Subscriber,
     subscriptions::{Traits, shows_user},
 };
 use super::{
-    Admission, MountedDialect,
+    Admission, MountedDialect, Variant,
     batch::plain_frame,
-    clock::{Moment, unix_millis},
+    clock::{Moment, millis, unix_millis},
     codec::Codec,
 };
 
-/// How long a client may take to answer our close frame.
-const CLOSE_ANSWER_MS: u64 = 5_000;
-/// How long a client may take to hang up after both close frames are sent.
-const HANG_UP_MS: u64 = 2_000;
-/// How long a client that is ended because it does not read may take to read again: the close frame, which says why it is
-/// ended, waits for it behind what the socket has taken already. Nothing else is kept for it.
-const SLOW_READER_MS: u64 = 10_000;
 /// What is known of a connection when it is let in.
 pub struct NewConnection {
     /// Its place among its dialect's connections.
@@ -65,6 +62,8 @@ pub struct NewConnection {
     pub successor: Option<Arc<MountedDialect>>,
     /// The compression that was negotiated.
     pub deflate: Option<DeflateParams>,
+    /// What the client asked for in its handshake.
+    pub opening: Option<Box<Opening>>,
 }
 
 /// Frames queued to a connection, and frames it could not take.
@@ -122,7 +121,7 @@ impl Connection {
         if let Some(identity) = &new.identity {
             liveness.set_expiry(unix_millis(identity.expires_at));
         }
-        Self {
+        let mut connection = Self {
             id: new.id,
             number,
             dialogue: Dialogue::new(mounted, admission.name(), new.deflate, new.successor),
@@ -136,16 +135,22 @@ impl Connection {
             phase: Phase::Open,
             close_code: 0,
             is_lost: true,
-        }
+        };
+        connection.open_with(new.opening, moment.ms);
+        connection
     }
 
     pub(crate) fn mounted(&self) -> &Arc<MountedDialect> {
         self.admission.dialect()
     }
 
-    /// What decides which bytes it is sent for an event: its dialect and its compression.
-    pub(crate) fn class(&self) -> (&Arc<MountedDialect>, Option<DeflateParams>) {
-        (self.mounted(), self.dialogue.deflate)
+    /// What decides which bytes it is sent for an event.
+    pub(crate) fn variant(&self) -> Variant<'_> {
+        Variant {
+            mounted: self.mounted(),
+            deflate: self.dialogue.deflate,
+            cursors: self.wants_cursors(),
+        }
     }
 
     #[cfg(test)]
@@ -168,12 +173,17 @@ impl Connection {
 
     /// One that is closing is no receiver any more, and one whose credential has expired is none for now.
     pub(crate) fn takes_events(&self) -> bool {
-        self.is_open() && !self.subscriber.is_paused
+        self.is_open() && !self.subscriber.is_shut
     }
 
-    /// Whether what it asked for is not answered yet. It is not read from meanwhile.
-    pub(crate) fn is_waiting(&self) -> bool {
+    /// Whether a command of its conversation is not answered yet.
+    pub(crate) fn is_asked(&self) -> bool {
         self.dialogue.open > 0
+    }
+
+    /// Whether what it asked for is not answered yet, or not sent. It is not read from meanwhile.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.is_asked() || self.is_holding()
     }
 }
 
@@ -186,9 +196,11 @@ impl Connection {
 
     /// The oldest open command was done, or denied.
     pub(crate) fn answered(&mut self, answer: Result<Outcome, Denial>, moment: Moment) -> Steps {
-        self.think(moment, |talk, context, steps| {
+        let steps = self.think(moment, |talk, context, steps| {
             talk.answered(answer, context, steps);
-        })
+        });
+        self.forget_resumption();
+        steps
     }
 
     /// The credential of the subscription to `channel` has expired, and the subscription has ended.
@@ -229,7 +241,12 @@ impl Connection {
 
     fn keep_alive(&mut self, moment: Moment) -> Option<Steps> {
         let settings = self.admission.dialect().settings();
-        let is_waiting = self.dialogue.open > 0;
+        let is_waiting = self.is_waiting();
+        let patience = millis(settings.ping_timeout);
+        if self.is_stuck(moment.ms, patience) {
+            self.end(Ending::SlowConsumer, moment);
+            return Some(Steps::new());
+        }
         match self.liveness.take_due(&settings, is_waiting, moment)? {
             Due::Expiry => {
                 return Some(self.think(moment, |talk, context, steps| talk.expired(context, steps)));
@@ -254,9 +271,9 @@ impl Connection {
         act: impl FnOnce(&mut dyn Conversation, &Context<'_>, &mut Steps),
     ) -> Steps {
         let context = Context {
-            now: moment.wall,
-            connection: self.id,
-            identity: self.subscriber.proven(),
+            opening: self.subscriber.opening(),
+            resumed: self.subscriber.splice().and_then(Splice::resumed),
+            ..Context::new(moment.wall, self.id, self.subscriber.proven())
         };
         let mut steps = Steps::new();
         act(&mut *self.dialogue.conversation, &context, &mut steps);
@@ -280,6 +297,7 @@ impl Connection {
     pub(crate) fn identify(&mut self, identity: Arc<Identity>) {
         self.liveness.set_expiry(unix_millis(identity.expires_at));
         self.subscriber.is_paused = false;
+        self.subscriber.is_shut = self.is_holding();
         self.subscriber.identity = Some(identity);
     }
 
@@ -304,6 +322,7 @@ impl Connection {
             Step::Pinged => self.liveness.pinged(moment.ms),
             Step::Pause => {
                 self.subscriber.is_paused = true;
+                self.release();
                 self.liveness.set_expiry(u64::MAX);
             }
             Step::Close(code, reason) => self.close(code, &reason, moment.ms),
@@ -313,7 +332,7 @@ impl Connection {
     }
 
     fn answer(&self, opcode: Opcode, payload: &[u8], codec: &mut Codec) -> Wish {
-        let (mounted, deflate) = self.class();
+        let Variant { mounted, deflate, .. } = self.variant();
         Wish::Send(match deflate {
             Some(params) if payload.len() >= mounted.settings().compression_threshold => {
                 codec.deflater.frame(opcode, payload, params)
@@ -409,74 +428,6 @@ impl Connection {
     /// Messages that the client does not have in full.
     pub(crate) fn unsent_messages(&self) -> u64 {
         self.outbox.messages()
-    }
-}
-
-/// How it ends.
-impl Connection {
-    /// Ends the connection for a reason of ours, in its dialect's words.
-    pub(crate) fn end(&mut self, ending: Ending, moment: Moment) {
-        if !self.is_open() {
-            return;
-        }
-        let mounted = self.admission.dialect().clone();
-        mounted.count_ending(ending);
-        let (code, reason) = mounted.dialect.end(ending);
-        if let Some(words) = mounted.dialect.last_words(ending, moment.wall) {
-            self.outbox.push(plain_frame(&words));
-        }
-        self.close(code, reason, moment.ms);
-        self.is_lost = ending.is_loss();
-        if ending == Ending::SlowConsumer {
-            let untaken = self.outbox.abandon();
-            self.outbox.push(encode::close_frame(code, reason));
-            mounted.counters.abandoned.fetch_add(untaken, Relaxed);
-            self.phase = Phase::Closing {
-                until: moment.ms + SLOW_READER_MS,
-            };
-        }
-    }
-
-    /// Sends a close frame behind what is queued, and waits for the client's.
-    pub(crate) fn close(&mut self, code: u16, reason: &str, now: u64) {
-        if self.is_open() {
-            self.close_code = code;
-            self.is_lost = false;
-            self.outbox.push(encode::close_frame(code, reason));
-            self.phase = Phase::Closing {
-                until: now + CLOSE_ANSWER_MS,
-            };
-        }
-    }
-
-    /// Waits for the client to hang up.
-    fn finish(&mut self, now: u64) {
-        self.phase = Phase::Finishing {
-            until: now + HANG_UP_MS,
-            finished: false,
-        };
-    }
-
-    /// Whether everything is written and nothing will follow, so that the stream is to be shut down. `true` only once.
-    pub(crate) fn take_end_of_stream(&mut self) -> bool {
-        match &mut self.phase {
-            Phase::Finishing { finished, .. } if self.outbox.is_empty() => !std::mem::replace(finished, true),
-            _ => false,
-        }
-    }
-
-    /// The socket failed.
-    pub(crate) fn broken(&mut self, error: &io::Error) {
-        if !self.is_gone() {
-            tracing::debug!(connection = self.number, error = %error.kind(), "socket failed");
-            self.mounted().counters.errors.fetch_add(1, Relaxed);
-            self.phase = Phase::Gone;
-        }
-    }
-
-    /// The client has hung up.
-    pub(crate) fn hung_up(&mut self) {
-        self.phase = Phase::Gone;
     }
 }
 

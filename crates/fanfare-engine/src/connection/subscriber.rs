@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use fanfare_core::{Channel, EVERYONE_CHANNEL, Identity, Receives, Reception, Subscription};
+use fanfare_core::{Channel, EVERYONE_CHANNEL, Identity, Opening, Receives, Reception, Subscription};
 
-use super::subscriptions::{Subscriptions, Traits, shows_user};
+use super::{
+    splice::Splice,
+    subscriptions::{Subscriptions, Traits, shows_user},
+};
 use crate::clock::unix_millis;
 
 /// One connection's identity and subscriptions. Its shard's directory keeps them in step with the index.
@@ -17,8 +20,8 @@ pub(crate) struct Subscriber {
     /// Who it proved to be. Stays when the credential has expired, since no other user may take its place.
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
-    /// Those of them that end with a credential of their own.
-    pub(crate) borrowed: Option<Box<Borrowed>>,
+    /// What few connections have, in one box: an idle connection would pay for each.
+    pub(super) extras: Option<Box<Extras>>,
     /// It counts among its user's connections on this node.
     pub(crate) holds_user: bool,
     /// It receives its user's events.
@@ -27,26 +30,39 @@ pub(crate) struct Subscriber {
     pub(crate) receives_everyone: bool,
     /// The credential has expired: no events until there is another.
     pub(crate) is_paused: bool,
+    /// It takes no events now: it is paused, or they are held back for it.
+    pub(super) is_shut: bool,
     /// It was removed from its rooms and from the index.
     pub(crate) has_departed: bool,
 }
 
+/// See [`Subscriber::extras`].
+#[derive(Default)]
+pub(super) struct Extras {
+    /// Those subscriptions that end with a credential of their own.
+    borrowed: Borrowed,
+    /// There if it asked for cursors.
+    pub(super) splice: Option<Splice>,
+    /// What it asked for in its handshake, until its conversation has begun.
+    pub(super) opening: Option<Box<Opening>>,
+}
+
 /// Subscriptions by other credentials than the connection's own, each with that.
 #[derive(Default)]
-pub(crate) struct Borrowed {
+struct Borrowed {
     each: Vec<(Channel, Arc<Identity>)>,
     /// When they are looked at, in milliseconds since 1970: now (0), or when the first of the credentials expires.
     due: u64,
 }
 
 impl Borrowed {
-    pub(crate) fn note(&mut self, channel: Channel, credential: Arc<Identity>) {
+    fn note(&mut self, channel: Channel, credential: Arc<Identity>) {
         self.forget(&channel);
         self.each.push((channel, credential));
         self.due = 0;
     }
 
-    pub(crate) fn forget(&mut self, channel: &Channel) {
+    fn forget(&mut self, channel: &Channel) {
         self.each.retain(|(own, _)| own != channel);
     }
 
@@ -112,7 +128,7 @@ impl Subscriber {
     }
 
     fn borrowed(&self, channel: &Channel) -> Option<&Identity> {
-        self.borrowed.as_ref()?.credential(channel)
+        self.extras.as_ref()?.borrowed.credential(channel)
     }
 
     /// Whether it is subscribed to `channel` by a credential other than its own.
@@ -125,17 +141,48 @@ impl Subscriber {
         self.borrowed(channel).or(self.identity.as_deref())
     }
 
+    /// Is subscribed to `channel` by `credential`.
+    pub(crate) fn borrow_from(&mut self, channel: Channel, credential: Arc<Identity>) {
+        self.extras
+            .get_or_insert_default()
+            .borrowed
+            .note(channel, credential);
+    }
+
+    /// A subscription has ended.
+    pub(crate) fn forget(&mut self, ended: &Subscription) {
+        let Some(extras) = &mut self.extras else { return };
+        if let Subscription::Channel(channel) = ended {
+            extras.borrowed.forget(channel);
+        }
+        if let Some(splice) = &mut extras.splice {
+            splice.forget(ended);
+        }
+    }
+
+    pub(super) fn opening(&self) -> Option<&Opening> {
+        self.extras.as_ref()?.opening.as_deref()
+    }
+
+    pub(super) fn splice(&self) -> Option<&Splice> {
+        self.extras.as_ref()?.splice.as_ref()
+    }
+
+    pub(super) fn splice_mut(&mut self) -> Option<&mut Splice> {
+        self.extras.as_mut()?.splice.as_mut()
+    }
+
     /// Looks at all borrowed credentials soon: one was revoked.
     pub(crate) fn lapse_soon(&mut self) {
-        if let Some(borrowed) = &mut self.borrowed {
-            borrowed.due = 0;
+        if let Some(extras) = &mut self.extras {
+            extras.borrowed.due = 0;
         }
     }
 
     /// The channels whose own credential has expired by `now`, in milliseconds since 1970, or `is_revoked`.
     pub(crate) fn lapsed(&mut self, now: u64, is_revoked: impl Fn(&Identity) -> bool) -> Vec<Channel> {
-        let borrowed = self.borrowed.as_mut();
-        borrowed.map_or_else(Vec::new, |borrowed| borrowed.lapsed(now, is_revoked))
+        let extras = self.extras.as_mut();
+        extras.map_or_else(Vec::new, |extras| extras.borrowed.lapsed(now, is_revoked))
     }
 
     /// Whether it should receive its user's events, and those for everyone, by its dialect's rule and its subscriptions.

@@ -64,6 +64,7 @@ impl Pair {
             user_agent: None,
             successor: None,
             deflate: None,
+            opening: None,
         };
         let mut pair = Self {
             server: Connection::new(new, 1, moment),

@@ -15,6 +15,7 @@ mod fakes;
 mod faults;
 mod grace;
 
+mod history;
 mod lapses;
 mod life;
 mod one_answer;

@@ -9,7 +9,7 @@ use fanfare_core::{
     About, Accept, Announcement, Audience, Channel, Command, Context, Conversation, Converse, Denial,
     Dialect, DialectFacts, DialectKind, Draft, Ending, Event, Identity, Member, NodeFacts, Offer, Options,
     Outcome, Presence, RawJson, Receives, Reception, Refusal, Rejection, Render, Rendering, RequestHead,
-    Respond, Right, Step, Steps, Subscription, Token, UserId,
+    Respond, Resume, Right, Step, Steps, Subscription, Token, UserId, history::Since,
 };
 use uuid::Uuid;
 
@@ -134,6 +134,12 @@ impl Render for Plain {
         (event.kind.as_deref() != Some("hidden"))
             .then(|| Rendering::Text(format!("{}{}", self.mark, event.data.as_str()).into()))
     }
+    fn render_with_cursor(&self, event: &Event, cursor: &str) -> Option<Rendering> {
+        let number = cursor.split_once('-').map_or("", |(_, number)| number);
+        let plain = self.render(event)?;
+        let text = std::str::from_utf8(plain.payload()).unwrap();
+        Some(Rendering::Text(format!("{text}@{number}").into()))
+    }
     fn tick_interval(&self) -> Option<Duration> {
         self.ticks
     }
@@ -167,8 +173,11 @@ impl Talk {
 }
 
 impl Conversation for Talk {
-    fn opened(&mut self, _context: &Context<'_>, steps: &mut Steps) {
+    fn opened(&mut self, context: &Context<'_>, steps: &mut Steps) {
         steps.extend(self.welcome.map(say));
+        if let Some(since) = context.opening.and_then(|opening| opening.resume) {
+            self.ask(&["resumed"], Command::Resume(since), steps);
+        }
     }
 
     fn text(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps) {
@@ -196,7 +205,15 @@ impl Conversation for Talk {
 
     fn answered(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
         let (words, _) = self.asked.pop_front().unwrap();
-        steps.push(say(&format!("{}: {}", words[0], in_words(answer, context))));
+        let resumed = context
+            .resumed
+            .map(|resumed| format!(" {}", resumed.json()))
+            .unwrap_or_default();
+        steps.push(say(&format!(
+            "{}: {}{resumed}",
+            words[0],
+            in_words(answer, context)
+        )));
         steps.extend(self.asked.front().map(|(_, next)| Step::Ask(next.clone())));
         // A visitor leaves where it came in, and comes in where it goes next.
         if let [verb, room, next @ ..] = &words[..]
@@ -247,10 +264,29 @@ fn asked(words: &[&str]) -> Option<Command> {
         "sub" => Command::Subscribe {
             to: all(),
             whole: false,
+            resume: None,
+        },
+        "resume" => Command::Resume(since(rest.first())),
+        "sub-since" => Command::Subscribe {
+            to: rest[1..]
+                .iter()
+                .map(|name| Subscription::parse(name).unwrap())
+                .collect(),
+            whole: false,
+            resume: Some(Resume {
+                since: since(rest.first()),
+                of_all: false,
+            }),
+        },
+        "join-since" => Command::Join {
+            room: Channel::new(rest[1]).unwrap(),
+            wants_members: false,
+            resume: Some(since(rest.first())),
         },
         "sub-all" => Command::Subscribe {
             to: all(),
             whole: true,
+            resume: None,
         },
         "sub-by" => Command::SubscribeBy {
             channel: room(),
@@ -260,6 +296,7 @@ fn asked(words: &[&str]) -> Option<Command> {
         "join" | "visit" => Command::Join {
             room: room(),
             wants_members: rest.get(1) == Some(&"members"),
+            resume: None,
         },
         "leave" => Command::Leave(room()),
         "pub" => Command::Publish(draft(rest, Right::Rules, None)?),
@@ -281,6 +318,16 @@ fn asked(words: &[&str]) -> Option<Command> {
         "facts" => Command::Facts,
         _ => return None,
     })
+}
+
+/// What a word asks for: a cursor, `now`, or a `rewind` after a `~`.
+fn since(word: Option<&&str>) -> Since {
+    match word.copied() {
+        None | Some("now") => Since::Now,
+        Some(word) => word
+            .strip_prefix('~')
+            .map_or_else(|| Since::resume(word), Since::rewind),
+    }
 }
 
 /// Of a channel's name and JSON.
@@ -314,6 +361,7 @@ fn in_words(answer: Result<Outcome, Denial>, context: &Context<'_>) -> String {
             Outcome::Unsubscribed
             | Outcome::Joined { members: None }
             | Outcome::Left
+            | Outcome::Resumed
             | Outcome::Published { .. },
         ) => "ok".into(),
     }

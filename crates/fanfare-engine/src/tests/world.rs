@@ -4,7 +4,9 @@ use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, Broker, Channel, Event, Identity, Inbound, PublishOptions, RawJson, Receipt, Refusal, UserId,
+    Audience, Broker, Channel, Event, Identity, Inbound, Opening, PublishOptions, RawJson, Receipt, Refusal,
+    UserId,
+    history::Since,
     policy::{AccessControl, Authorizer, KnownNames, Policy, PolicyOptions, Rule, RulePattern},
 };
 use serde_json::Value;
@@ -178,6 +180,16 @@ impl World {
         who: Option<Identity>,
         name: Option<&str>,
     ) -> Result<Seat, Refusal> {
+        self.reserve_asking((shard, None), who, name).await
+    }
+
+    /// The same, by a client that asks for what it missed.
+    pub(super) async fn reserve_asking(
+        &self,
+        (shard, resume): (usize, Option<Since>),
+        who: Option<Identity>,
+        name: Option<&str>,
+    ) -> Result<Seat, Refusal> {
         let address: IpAddr = [127, 0, 0, 1].into();
         let admission = Admission::enter(&self.node, &self.node.dialects[0], address, name).await?;
         self.shards[shard]
@@ -188,8 +200,22 @@ impl World {
                 user_agent: None,
                 successor: self.node.dialects.get(1).cloned(),
                 deflate: None,
+                opening: resume.map(|since| {
+                    Box::new(Opening {
+                        resume: Some(since),
+                        rooms: Vec::new(),
+                    })
+                }),
             })
             .await
+    }
+
+    /// A connection of `user` that asks in its handshake for what it missed.
+    pub(super) async fn connect_since(&self, user: &str, since: Since) -> Client {
+        let seat = self
+            .reserve_asking((0, Some(since)), who(user, AN_HOUR), None)
+            .await;
+        self.serve(seat).await
     }
 
     /// A connection of `user`, served, and its client's socket. The empty name is nobody's; `alice+staff` is alice with

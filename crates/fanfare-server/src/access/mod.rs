@@ -46,6 +46,7 @@ pub fn policy(config: &Config, defaults: PolicyOptions) -> Result<Policy, Access
         authorizer: config.authorizer.url.is_some(),
         users: config.history.users.retention(),
         everyone: config.history.everyone.retention(),
+        replay_limit: Some(config.history.replay_limit),
         ..defaults
     }))
 }

@@ -39,7 +39,7 @@ impl Default for HistorySettings {
             users: AudienceHistory::default(),
             everyone: AudienceHistory::default(),
             max_bytes: ByteSize(64 << 20),
-            replay_limit: 1000,
+            replay_limit: fanfare_core::history::REPLAY_LIMIT,
         }
     }
 }

@@ -196,6 +196,7 @@ async fn judge(
         }),
         successor: mount.successor(mounted),
         deflate: None,
+        opening: offer.opening,
     };
     Ok(Entrant {
         newcomer,

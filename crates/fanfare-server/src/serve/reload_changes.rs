@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{self, SHA256};
 use crate::config::{Config, Listener, Loaded, Problem, Tls};
 
 /// The keys that a reload applies, besides `[limits]`, the limits of dialects and the files of certificates.
-const APPLIED: [&str; 20] = [
+const APPLIED: [&str; 21] = [
     "api.docs",
     "api.keys",
     "api.metrics",
@@ -24,6 +24,7 @@ const APPLIED: [&str; 20] = [
     "channel",
     "history.everyone.size",
     "history.everyone.ttl",
+    "history.replay_limit",
     "history.users.size",
     "history.users.ttl",
     "log.level",

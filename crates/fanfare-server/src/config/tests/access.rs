@@ -240,7 +240,7 @@ fn history() {
         ),
         (
             "[[channel]]\npattern = \"a\"\nhistory = { size = 1 }",
-            "L:3: channel[0].history.ttl: not set, expected a duration from 1s to 30d",
+            "L:3: channel[0].history.ttl: not set, expected a duration such as \"30s\"",
         ),
         (
             "[history]\nmax_bytes = \"64MB\"",

@@ -1,0 +1,125 @@
+//! A client asks for what it missed: the journal is read, the conversation is answered, and what was missed follows.
+//!
+//! What is live is held back from the turn on in which a subscription enters the index, or from before the upgrade is answered. So
+//! between what is replayed and what is live there is neither a gap nor a repeat: what is in both is dropped by its number.
+
+use std::{sync::Arc, time::Duration};
+
+use fanfare_core::{
+    Audience, EVERYONE_CHANNEL, Outcome, Receives, Resume, Subscription,
+    history::{Since, Unrecovered},
+    journal::{Replay, ReplayFrom, ReplayQuery, ReplayScope},
+    policy::Permission,
+};
+
+use super::{Answer, Doing, after};
+use crate::{Node, connection::shows_user, replay::judge, turn::Turn};
+
+/// What was missed of all that the connection receives.
+pub(super) fn of_all(turn: &mut Turn<'_>, since: Since) -> Doing {
+    let resume = Resume { since, of_all: true };
+    read(turn, resume, Vec::new(), Ok(Outcome::Resumed))
+}
+
+/// Asks for what was missed of the subscriptions `named`, which the connection has; `answer` is given with the result.
+pub(super) fn read(turn: &mut Turn<'_>, resume: Resume, named: Vec<Subscription>, answer: Answer) -> Doing {
+    let (scope, named) = scope(turn, resume, named);
+    let moment = turn.moment;
+    turn.connection().hold_for(scope.clone(), moment.ms);
+    let node = Arc::clone(&turn.shard.node);
+    let work = async move {
+        let replay = ask(&node, scope, resume.since).await;
+        (replay, named)
+    };
+    after(work, move |turn, (replay, named)| {
+        let (shard, driver) = (turn.shard, &mut turn.driver);
+        let node = &shard.node;
+        // Only what the authorizer decides is judged when its turn comes.
+        let kept: Vec<bool> = replay
+            .events
+            .iter()
+            .map(|event| !matches!(judge(&driver.connection, node, event), Permission::Denied))
+            .collect();
+        let mut kept = kept.into_iter();
+        let events = replay
+            .events
+            .into_iter()
+            .filter(|_| kept.next().unwrap_or(false))
+            .collect();
+        let replay = Replay { events, ..replay };
+        let resumption = driver.connection.take_replay(replay, resume.since, named);
+        let label = resumption
+            .replayed
+            .map_or_else(|reason| reason.label(), |_| "recovered");
+        node.counters.resumes.add(label);
+        Doing::Answered(answer)
+    })
+}
+
+/// What the question is about: audiences, and the subscriptions that show them.
+fn scope(turn: &Turn<'_>, resume: Resume, named: Vec<Subscription>) -> (ReplayScope, Vec<Subscription>) {
+    let connection = &turn.driver.connection;
+    let subscriber = &connection.subscriber;
+    let user = || subscriber.identity.as_ref().map(|identity| identity.user.clone());
+    let mut scope = ReplayScope::default();
+    let named = if resume.of_all {
+        scope.user = user().filter(|_| subscriber.receives_user);
+        scope.everyone = subscriber.receives_everyone;
+        subscriber.all().cloned().collect()
+    } else {
+        let hearing = connection.mounted().hearing;
+        let shows_own = |user: &_| named.iter().any(|wanted| shows_user(wanted, user));
+        let is_own =
+            |user: &_| hearing.user == Receives::Subscribed && subscriber.receives_user && shows_own(user);
+        scope.user = user().filter(is_own);
+        let shows_everyone = |wanted: &Subscription| match wanted {
+            Subscription::Channel(channel) => **channel == *EVERYONE_CHANNEL,
+            Subscription::Pattern(pattern) => pattern.matches(EVERYONE_CHANNEL),
+            Subscription::Personal(_) => false,
+        };
+        scope.everyone = hearing.everyone == Receives::Subscribed
+            && subscriber.receives_everyone
+            && named.iter().any(shows_everyone);
+        named
+    };
+    named.iter().for_each(|wanted| scope.add(wanted));
+    (scope, named)
+}
+
+/// Reads what `scope` has since then.
+async fn ask(node: &Arc<Node>, scope: ReplayScope, since: Since) -> Replay {
+    let Some(broker) = node.broker().cloned() else {
+        return Replay::unreachable();
+    };
+    // Of what keeps nothing, nothing can be recovered; and nothing of nothing is all of it.
+    let is_lost = !scope.is_empty() && !keeps_any(node, &scope);
+    let from = match since {
+        Since::Now | Since::Unknown => ReplayFrom::Present,
+        Since::Cursor(cursor) => ReplayFrom::After(cursor),
+        Since::Newest(count) => ReplayFrom::Newest(count as usize),
+        Since::Within(age) => ReplayFrom::Within(age.min(Duration::from_millis(u64::MAX))),
+    };
+    let query = ReplayQuery {
+        scope,
+        from,
+        limit: node.access.replay_limit(),
+    };
+    let mut replay = broker.replay(query).await;
+    match since {
+        Since::Unknown => replay.unrecovered = Some(Unrecovered::Unknown),
+        Since::Cursor(_) if is_lost => {
+            replay.unrecovered.get_or_insert(Unrecovered::Expired);
+        }
+        _ => {}
+    }
+    replay
+}
+
+/// Whether any audience of `scope` has history.
+fn keeps_any(node: &Node, scope: &ReplayScope) -> bool {
+    let access = &node.access;
+    let named = scope
+        .named()
+        .any(|audience: Audience| access.retention(&audience).is_some());
+    named || (!scope.patterns.is_empty() && access.keeps_history())
+}

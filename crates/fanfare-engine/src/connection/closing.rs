@@ -1,0 +1,84 @@
+//! How a connection ends.
+
+use std::{io, sync::atomic::Ordering::Relaxed};
+
+use fanfare_core::Ending;
+use fanfare_ws::encode;
+
+use super::{Connection, Phase};
+use crate::{batch::plain_frame, clock::Moment};
+
+/// How long a client may take to answer our close frame.
+const CLOSE_ANSWER_MS: u64 = 5_000;
+/// How long a client may take to hang up after both close frames are sent.
+const HANG_UP_MS: u64 = 2_000;
+/// How long a client that is ended because it does not read may take to read again: the close frame, which says why it is
+/// ended, waits for it behind what the socket has taken already. Nothing else is kept for it.
+const SLOW_READER_MS: u64 = 10_000;
+
+impl Connection {
+    /// Ends the connection for a reason of ours, in its dialect's words.
+    pub(crate) fn end(&mut self, ending: Ending, moment: Moment) {
+        if !self.is_open() {
+            return;
+        }
+        let mounted = self.admission.dialect().clone();
+        mounted.count_ending(ending);
+        let (code, reason) = mounted.dialect.end(ending);
+        if let Some(words) = mounted.dialect.last_words(ending, moment.wall) {
+            self.outbox.push(plain_frame(&words));
+        }
+        self.close(code, reason, moment.ms);
+        self.is_lost = ending.is_loss();
+        if ending == Ending::SlowConsumer {
+            let untaken = self.outbox.abandon();
+            self.outbox.push(encode::close_frame(code, reason));
+            mounted.counters.abandoned.fetch_add(untaken, Relaxed);
+            self.phase = Phase::Closing {
+                until: moment.ms + SLOW_READER_MS,
+            };
+        }
+    }
+
+    /// Sends a close frame behind what is queued, and waits for the client's.
+    pub(crate) fn close(&mut self, code: u16, reason: &str, now: u64) {
+        if self.is_open() {
+            self.close_code = code;
+            self.is_lost = false;
+            self.outbox.push(encode::close_frame(code, reason));
+            self.phase = Phase::Closing {
+                until: now + CLOSE_ANSWER_MS,
+            };
+        }
+    }
+
+    /// Waits for the client to hang up.
+    pub(super) fn finish(&mut self, now: u64) {
+        self.phase = Phase::Finishing {
+            until: now + HANG_UP_MS,
+            finished: false,
+        };
+    }
+
+    /// Whether everything is written and nothing will follow, so that the stream is to be shut down. `true` only once.
+    pub(crate) fn take_end_of_stream(&mut self) -> bool {
+        match &mut self.phase {
+            Phase::Finishing { finished, .. } if self.outbox.is_empty() => !std::mem::replace(finished, true),
+            _ => false,
+        }
+    }
+
+    /// The socket failed.
+    pub(crate) fn broken(&mut self, error: &io::Error) {
+        if !self.is_gone() {
+            tracing::debug!(connection = self.number, error = %error.kind(), "socket failed");
+            self.mounted().counters.errors.fetch_add(1, Relaxed);
+            self.phase = Phase::Gone;
+        }
+    }
+
+    /// The client has hung up.
+    pub(crate) fn hung_up(&mut self) {
+        self.phase = Phase::Gone;
+    }
+}

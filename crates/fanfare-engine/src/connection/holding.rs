@@ -1,0 +1,176 @@
+//! Holding back: a connection's events while it is replayed what it missed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_core::{
+    Audience, Ending, Event, Opening, Subscription,
+    history::{Position, Resumption, Since},
+    journal::{Replay, ReplayScope},
+};
+
+use super::{Connection, Splice, Tally, Waiting};
+use crate::clock::Moment;
+
+impl Connection {
+    /// Notes what it asked for in its handshake. If that is what it missed, nothing that is live comes before it.
+    pub(super) fn open_with(&mut self, opening: Option<Box<Opening>>, now: u64) {
+        let Some(opening) = opening else { return };
+        if opening.resume.is_some() {
+            self.hold_for(ReplayScope::default(), now); // until its conversation asks
+        }
+        self.subscriber.extras.get_or_insert_default().opening = Some(opening);
+    }
+
+    /// Its conversation has begun.
+    pub(crate) fn forget_opening(&mut self) {
+        if let Some(extras) = &mut self.subscriber.extras {
+            extras.opening = None;
+        }
+    }
+
+    /// Whether the client has taken nothing for `patience`, although something waits for it.
+    pub(super) fn is_stuck(&self, now: u64, patience: u64) -> bool {
+        self.subscriber
+            .splice()
+            .is_some_and(|splice| splice.is_stuck(now, patience))
+    }
+
+    /// Whether its events carry cursors.
+    pub(crate) fn wants_cursors(&self) -> bool {
+        self.subscriber.splice().is_some()
+    }
+
+    /// Whether events are held back for it.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.subscriber.splice().is_some_and(|splice| splice.is_holding())
+    }
+
+    /// Whether it takes events, now or when they are held back no longer.
+    pub(crate) fn takes_events_later(&self) -> bool {
+        self.is_open() && !self.subscriber.is_paused
+    }
+
+    /// Holds back what is live from now on; its events carry cursors.
+    pub(crate) fn hold(&mut self, now: u64) {
+        self.splice().hold(now);
+        self.subscriber.is_shut = true;
+    }
+
+    /// Holds back what is live while the journal is read for `scope`.
+    pub(crate) fn hold_for(&mut self, scope: ReplayScope, now: u64) {
+        self.splice().read(scope, now);
+        self.subscriber.is_shut = true;
+    }
+
+    fn splice(&mut self) -> &mut Splice {
+        let extras = self.subscriber.extras.get_or_insert_default();
+        extras.splice.get_or_insert_default()
+    }
+
+    /// Keeps a frame behind what waits, or ends the connection if more waits than may.
+    pub(crate) fn keep_back(
+        &mut self,
+        frame: Bytes,
+        of: Option<(&Audience, Position)>,
+        moment: Moment,
+    ) -> Tally {
+        let settings = self.mounted().settings();
+        let (limit, max_bytes) = (settings.send_queue, settings.send_queue_size);
+        drop(settings);
+        let splice = self.splice();
+        let (frames, bytes) = splice.held();
+        if frames >= limit || (bytes + frame.len() > max_bytes && frames > 0) {
+            self.end(Ending::SlowConsumer, moment);
+            return Tally::DROPPED;
+        }
+        splice.push(Waiting::Frame(
+            frame,
+            of.map(|(audience, position)| (audience.clone(), position)),
+        ));
+        Tally::QUEUED
+    }
+
+    /// Keeps an event that must be judged behind what waits.
+    pub(crate) fn keep_back_undecided(&mut self, event: Event, moment: Moment) -> bool {
+        let limit = self.mounted().settings().send_queue;
+        self.hold(moment.ms);
+        let splice = self.splice();
+        let has_room = splice.len() < limit;
+        if has_room {
+            splice.push(Waiting::Event(Arc::new(event)));
+        }
+        has_room
+    }
+
+    /// Whether live events may have been replayed to it.
+    pub(crate) fn has_windows(&self) -> bool {
+        self.subscriber
+            .splice()
+            .is_some_and(|splice| splice.has_windows())
+    }
+
+    /// Whether a live event has been replayed to it.
+    pub(crate) fn is_repeat(&mut self, event: &Event) -> bool {
+        let Some(position) = event.history.position() else {
+            return false;
+        };
+        self.subscriber
+            .splice_mut()
+            .is_some_and(|splice| splice.is_repeat(&event.audience, position))
+    }
+
+    /// The journal has answered; see [`Splice::take`]. Its conversation is given the result with the next answer.
+    pub(crate) fn take_replay(
+        &mut self,
+        replay: Replay,
+        since: Since,
+        named: Vec<Subscription>,
+    ) -> Resumption {
+        let all = self.subscriber.all().filter(|own| !named.contains(own));
+        let others = all.cloned().collect();
+        let splice = self.splice();
+        let resumption = splice.take(replay, since, (named, others));
+        splice.resumed = Some(resumption);
+        resumption
+    }
+
+    /// The conversation knows what became of its question.
+    pub(crate) fn forget_resumption(&mut self) {
+        if let Some(splice) = self.subscriber.splice_mut() {
+            splice.resumed = None;
+        }
+    }
+
+    /// Whether something that waits can be sent now.
+    pub(crate) fn is_replaying(&self) -> bool {
+        self.subscriber
+            .splice()
+            .is_some_and(|splice| splice.is_holding() && !splice.is_awaiting())
+    }
+
+    /// Takes what comes next for the client. When nothing waits any more, nothing is held back.
+    pub(crate) fn next_waiting(&mut self, now: u64) -> Option<Waiting> {
+        let next = self.subscriber.splice_mut()?.next(now);
+        if next.is_none() {
+            self.release();
+        }
+        next
+    }
+
+    pub(crate) fn put_back_waiting(&mut self, waiting: Waiting) {
+        self.splice().put_back(waiting);
+    }
+
+    pub(crate) fn set_asking(&mut self, is_asking: bool) {
+        self.splice().set_asking(is_asking);
+    }
+
+    /// Holds nothing back any more, and drops what waits.
+    pub(crate) fn release(&mut self) {
+        if let Some(splice) = self.subscriber.splice_mut() {
+            splice.release();
+        }
+        self.subscriber.is_shut = self.subscriber.is_paused;
+    }
+}

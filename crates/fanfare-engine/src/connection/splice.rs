@@ -1,0 +1,277 @@
+//! Where a connection that asked for what it missed goes over to what is live: what it is replayed, what is held back meanwhile, and
+//! which live events it has been replayed already.
+
+use std::{collections::VecDeque, mem, sync::Arc};
+
+use bytes::Bytes;
+use fanfare_core::{
+    Audience, Event, Subscription,
+    history::{Cursor, Epoch, Position, Resumption, Since, Unrecovered},
+    journal::{Replay, ReplayScope},
+};
+
+/// What is known of a connection that asked for cursors.
+#[derive(Default)]
+pub(crate) struct Splice {
+    /// The answer that its conversation has not been given yet.
+    pub(super) resumed: Option<Resumption>,
+    hold: Option<Hold>,
+    /// What was read, until everything that is live has passed it.
+    windows: Vec<Window>,
+    /// From where on a subscription that was resumed is complete.
+    complete: Vec<(Subscription, Cursor)>,
+}
+
+/// What waits while events are held back.
+#[derive(Default)]
+struct Hold {
+    /// The journal is being read for these: of all that waits, what has been there before.
+    reading: Option<(ReplayScope, usize)>,
+    /// The authorizer is being asked about the first one.
+    is_asking: bool,
+    waiting: VecDeque<Waiting>,
+    /// The live frames among it, and their bytes.
+    frames: usize,
+    bytes: usize,
+    /// When the client took something last, in milliseconds of the node's clock.
+    progress_at: u64,
+}
+
+/// Something for the client, in order.
+pub(crate) enum Waiting {
+    /// An event that is judged when its turn comes.
+    Event(Arc<Event>),
+    /// An event that may be shown.
+    Allowed(Arc<Event>),
+    /// A frame of a live event, or of no event.
+    Frame(Bytes, Option<(Audience, Position)>),
+}
+
+/// What one look into the journal covered.
+struct Window {
+    scope: ReplayScope,
+    up_to: Cursor,
+    /// Nothing was replayed.
+    is_empty: bool,
+    /// What the connection received besides, and whether from an earlier cursor on.
+    others: Vec<(Subscription, Option<Cursor>)>,
+}
+
+impl Window {
+    /// Whether another subscription showed the event, so that it was not replayed.
+    fn is_shown_besides(&self, audience: &Audience, position: Position) -> bool {
+        self.others.iter().any(|(other, complete)| {
+            let is_complete =
+                complete.is_some_and(|from| from.epoch == position.epoch && from.number < position.number);
+            (is_complete || self.is_empty) && shows(other, audience)
+        })
+    }
+
+    /// Whether a live event is one that was replayed, or that came before the place that an answer named.
+    fn has(&self, audience: &Audience, position: Position) -> bool {
+        self.up_to.epoch == position.epoch
+            && position.number <= self.up_to.number
+            && self.scope.covers(audience)
+            && !self.is_shown_besides(audience, position)
+    }
+}
+
+fn shows(wanted: &Subscription, audience: &Audience) -> bool {
+    match (wanted, audience) {
+        (Subscription::Channel(own), Audience::Channel(channel)) => own == channel,
+        (Subscription::Pattern(pattern), Audience::Channel(channel)) => pattern.matches(channel),
+        (Subscription::Personal(own), Audience::User(user)) => own == user,
+        _ => false,
+    }
+}
+
+impl Splice {
+    /// Holds back what is live from now on.
+    pub(super) fn hold(&mut self, now: u64) {
+        let hold = self.hold.get_or_insert_default();
+        hold.progress_at = now;
+    }
+
+    /// The journal is read for `scope`.
+    pub(super) fn read(&mut self, scope: ReplayScope, now: u64) {
+        self.hold(now);
+        if let Some(hold) = &mut self.hold {
+            // What was held back since a handshake is looked at, too.
+            let before = if self.windows.is_empty() && self.complete.is_empty() {
+                0
+            } else {
+                hold.waiting.len()
+            };
+            hold.reading = Some((scope, before));
+        }
+    }
+
+    pub(super) fn resumed(&self) -> Option<&Resumption> {
+        self.resumed.as_ref()
+    }
+
+    /// How much waits.
+    pub(super) fn len(&self) -> usize {
+        self.hold.as_ref().map_or(0, |hold| hold.waiting.len())
+    }
+
+    pub(super) fn is_holding(&self) -> bool {
+        self.hold.is_some()
+    }
+
+    /// Whether it waits for an answer, of the journal or of the authorizer.
+    pub(super) fn is_awaiting(&self) -> bool {
+        self.hold
+            .as_ref()
+            .is_some_and(|hold| hold.reading.is_some() || hold.is_asking)
+    }
+
+    /// Whether the client has taken nothing for `patience` although something waits for it.
+    pub(super) fn is_stuck(&self, now: u64, patience: u64) -> bool {
+        self.hold.as_ref().is_some_and(|hold| {
+            !hold.waiting.is_empty()
+                && !self.is_awaiting()
+                && now.saturating_sub(hold.progress_at) >= patience
+        })
+    }
+
+    /// The live frames that wait, and their bytes.
+    pub(super) fn held(&self) -> (usize, usize) {
+        self.hold
+            .as_ref()
+            .map_or((0, 0), |hold| (hold.frames, hold.bytes))
+    }
+
+    pub(super) fn push(&mut self, waiting: Waiting) {
+        let Some(hold) = &mut self.hold else { return };
+        if let Waiting::Frame(frame, _) = &waiting {
+            hold.frames += 1;
+            hold.bytes += frame.len();
+        }
+        hold.waiting.push_back(waiting);
+    }
+
+    /// The journal has answered. `others` are the connection's other subscriptions; `named` those that the question was about.
+    pub(super) fn take(
+        &mut self,
+        replay: Replay,
+        since: Since,
+        (named, others): (Vec<Subscription>, Vec<Subscription>),
+    ) -> Resumption {
+        let Some(hold) = &mut self.hold else {
+            return Resumption {
+                cursor: replay.present,
+                replayed: Err(Unrecovered::Expired),
+            };
+        };
+        let (scope, before) = hold.reading.take().unwrap_or_default();
+        let complete = &self.complete;
+        let with_cursor = |other: Subscription| {
+            let from = complete
+                .iter()
+                .find(|(own, _)| *own == other)
+                .map(|(_, from)| *from);
+            (other, from)
+        };
+        let window = Window {
+            scope,
+            up_to: replay.present.unwrap_or(Cursor {
+                epoch: Epoch(0),
+                number: 0,
+            }),
+            is_empty: replay.unrecovered.is_some() || since == Since::Now,
+            others: others.into_iter().map(with_cursor).collect(),
+        };
+        let is_new = |event: &Arc<Event>| {
+            let position = event.history.position();
+            position.is_none_or(|position| !window.is_shown_besides(&event.audience, position))
+        };
+        let first = replay.events.first().and_then(|event| event.history.position());
+        let events: Vec<Arc<Event>> = replay.events.into_iter().filter(is_new).collect();
+        let later = hold.waiting.split_off(before.min(hold.waiting.len()));
+        let replayed = events.len();
+        hold.waiting.extend(events.into_iter().map(Waiting::Event));
+        for waiting in later {
+            if let Waiting::Frame(frame, Some((audience, position))) = &waiting
+                && window.has(audience, *position)
+            {
+                hold.frames -= 1;
+                hold.bytes -= frame.len();
+            } else {
+                hold.waiting.push_back(waiting);
+            }
+        }
+        let cursor = match (since, replay.unrecovered, first) {
+            (Since::Cursor(cursor), None, _) => Some(cursor),
+            (Since::Newest(_) | Since::Within(_), None, Some(first)) => Some(Cursor {
+                epoch: first.epoch,
+                number: first.number - 1,
+            }),
+            _ => replay.present,
+        };
+        for subscription in named {
+            self.forget(&subscription);
+            self.complete.extend(cursor.map(|from| (subscription, from)));
+        }
+        self.windows.push(window);
+        Resumption {
+            cursor,
+            replayed: replay.unrecovered.map_or(Ok(replayed), Err),
+        }
+    }
+
+    /// A subscription has ended.
+    pub(super) fn forget(&mut self, ended: &Subscription) {
+        self.complete.retain(|(own, _)| own != ended);
+    }
+
+    pub(super) fn has_windows(&self) -> bool {
+        !self.windows.is_empty()
+    }
+
+    /// Whether a live event has been replayed.
+    pub(super) fn is_repeat(&mut self, audience: &Audience, position: Position) -> bool {
+        if self.windows.is_empty() {
+            return false;
+        }
+        // Events arrive in the order of their numbers: what is behind a window shows that all before it has arrived.
+        let is_before =
+            |window: &Window| window.up_to.epoch == position.epoch && position.number <= window.up_to.number;
+        self.windows.retain(is_before);
+        self.windows.iter().any(|window| window.has(audience, position))
+    }
+
+    /// Takes what comes next, unless it is not known yet. `None` if nothing waits any more.
+    pub(super) fn next(&mut self, now: u64) -> Option<Waiting> {
+        let hold = self.hold.as_mut()?;
+        let next = hold.waiting.pop_front()?;
+        hold.progress_at = now;
+        if let Waiting::Frame(frame, _) = &next {
+            hold.frames -= 1;
+            hold.bytes -= frame.len();
+        }
+        Some(next)
+    }
+
+    /// Puts back what was taken and cannot be sent now.
+    pub(super) fn put_back(&mut self, waiting: Waiting) {
+        let Some(hold) = &mut self.hold else { return };
+        if let Waiting::Frame(frame, _) = &waiting {
+            hold.frames += 1;
+            hold.bytes += frame.len();
+        }
+        hold.waiting.push_front(waiting);
+    }
+
+    /// The authorizer is asked, or has answered.
+    pub(super) fn set_asking(&mut self, is_asking: bool) {
+        if let Some(hold) = &mut self.hold {
+            hold.is_asking = is_asking;
+        }
+    }
+
+    /// Holds nothing back any more, and drops what waits.
+    pub(super) fn release(&mut self) {
+        drop(mem::take(&mut self.hold));
+    }
+}

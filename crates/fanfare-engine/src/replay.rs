@@ -1,0 +1,148 @@
+//! Replaying: what a connection missed, and then what was held back for it, as far as its queue has room.
+
+use fanfare_core::{
+    Audience, Event, Subscription,
+    policy::{OpenQuestions, Permission, Readers},
+};
+use std::sync::Arc;
+
+use super::{
+    Node, Prepared,
+    connection::{Connection, Waiting},
+    counters::add,
+    turn::{self, Turn},
+    work,
+};
+
+/// What a replayed event costs besides its bytes: it is judged, rendered and framed.
+const EVENT: u64 = 2_000;
+
+/// Sends what waits for the connection, in order; `false` if nothing could be sent. When nothing waits any more, nothing is held back.
+pub(super) fn advance(turn: &mut Turn<'_>) -> bool {
+    let mut is_first = true;
+    while turn.done.work < work::TURN && turn.connection().is_replaying() {
+        if turn.driver.is_congested() || !send_next(turn) {
+            break;
+        }
+        is_first = false;
+    }
+    if !is_first {
+        turn.driver.flush_or_wake();
+    }
+    if !turn.connection().is_holding() {
+        turn.driver.wake(); // it is read from again
+    }
+    !is_first
+}
+
+/// Sends what comes next; `false` if there is no room.
+fn send_next(turn: &mut Turn<'_>) -> bool {
+    let moment = turn.moment;
+    let Some(next) = turn.driver.connection.next_waiting(moment.ms) else {
+        return true; // nothing is held back any more
+    };
+    turn.done.work += EVENT;
+    match next {
+        Waiting::Frame(frame, of) => {
+            if !has_room(turn, frame.len()) {
+                turn.driver.connection.put_back_waiting(Waiting::Frame(frame, of));
+                return false;
+            }
+            turn.driver.queue(frame, moment); // counted when it was held back
+        }
+        Waiting::Allowed(event) => return send(turn, event),
+        Waiting::Event(event) => match judge(&turn.driver.connection, &turn.shard.node, &event) {
+            Permission::Allowed => return send(turn, event),
+            Permission::Denied => {}
+            Permission::Pending(mut open) => match turn.shard.node.access.remembered(&mut open) {
+                Some(answer) if answer.is_allowed() => return send(turn, event),
+                Some(_) => {}
+                None => ask(turn, event, open),
+            },
+        },
+    }
+    true
+}
+
+/// Has the authorizer decide; what follows waits.
+fn ask(turn: &mut Turn<'_>, event: Arc<Event>, open: OpenQuestions) {
+    turn.connection().set_asking(true);
+    let (shard, key) = (turn.shard.clone(), turn.key);
+    let answer = shard.node.access.ask(open);
+    tokio::task::spawn_local(async move {
+        let is_allowed = answer.await.is_allowed();
+        turn::take(&shard, key, |turn| {
+            let connection = turn.connection();
+            if !connection.is_holding() {
+                return; // it was paused, and what waited was dropped
+            }
+            connection.set_asking(false);
+            if is_allowed {
+                connection.put_back_waiting(Waiting::Allowed(event));
+            }
+            turn.driver.wake();
+        });
+    });
+}
+
+fn send(turn: &mut Turn<'_>, event: Arc<Event>) -> bool {
+    let prepared = Prepared::new(Event::clone(&event), turn.shard.node.dialects.len());
+    let variant = turn.driver.connection.variant();
+    let Some(frame) = prepared.frame(variant, &mut turn.codec.deflater) else {
+        return true;
+    };
+    if !has_room(turn, frame.len()) {
+        turn.driver.connection.put_back_waiting(Waiting::Allowed(event));
+        return false;
+    }
+    turn.done.work += frame.len() as u64;
+    let sent = turn.driver.queue(frame, turn.moment);
+    add(&turn.shard.node.counters.replayed, sent.queued);
+    let counters = &turn.driver.connection.mounted().counters;
+    add(&counters.sent, sent.queued);
+    add(&counters.dropped, sent.dropped);
+    true
+}
+
+/// Whether a frame fits into the connection's queue, after an attempt to write what is in it.
+fn has_room(turn: &mut Turn<'_>, bytes: usize) -> bool {
+    if !turn.connection().has_room(bytes) {
+        turn.driver.flush_or_wake();
+    }
+    turn.connection().has_room(bytes) || !turn.connection().is_open()
+}
+
+/// Whether the connection may see a replayed event, by today's rules and subscriptions.
+pub(super) fn judge(connection: &Connection, node: &Node, event: &Event) -> Permission {
+    let subscriber = &connection.subscriber;
+    if event.except == Some(connection.id) {
+        return Permission::Denied;
+    }
+    let own = subscriber.identity.as_deref();
+    let is_shown = match &event.audience {
+        Audience::Everyone => subscriber.receives_everyone,
+        Audience::User(user) => subscriber.receives_user && own.is_some_and(|own| own.user == *user),
+        Audience::Channel(channel) => {
+            let is_exact = subscriber.is_subscribed(&Subscription::Channel(channel.clone()));
+            if is_exact && event.private_to.is_none() {
+                return Permission::Allowed; // it was judged when it subscribed
+            }
+            if !is_exact && !subscriber.is_shown(channel) {
+                return Permission::Denied;
+            }
+            let readers = if is_exact {
+                Readers::Everyone
+            } else {
+                node.access.readers(channel)
+            };
+            return node
+                .access
+                .may_receive(subscriber.reader(channel), event, channel, readers);
+        }
+    };
+    match node.access.may_see(own, event) {
+        Permission::Allowed if is_shown => Permission::Allowed,
+        // Only an event on a channel waits for the authorizer.
+        Permission::Allowed | Permission::Denied | Permission::Pending(_) => Permission::Denied,
+    }
+}

@@ -1,0 +1,359 @@
+//! A client that was away gets what it missed, once and in order, before what is live.
+
+use std::time::Duration;
+
+use fanfare_core::{
+    Event, UserId,
+    history::{Cursor, Retention, Since},
+    journal::{ReplayFrom, ReplayQuery, ReplayScope},
+    policy::{PolicyOptions, Rule, RulePattern},
+};
+
+use super::{
+    client::{Client, in_memory},
+    fakes::FakeAuthorizer,
+    world::{Setup, World, on, rules, settings, until, who},
+};
+use crate::DialectSettings;
+
+/// Rules by which channels under `chat` and `project:` have history, and users and everyone too.
+fn policy() -> PolicyOptions {
+    let keep = Retention {
+        size: 100,
+        ttl: Duration::from_secs(60),
+    };
+    let kept = |pattern| Rule {
+        pattern: RulePattern::new(pattern).unwrap(),
+        subscribe: None,
+        publish: None,
+        join: None,
+        history: Some(keep),
+    };
+    let secret = rules(&[("chat.secret", "role:staff", "service")]);
+    PolicyOptions {
+        rules: ["chat.**", "project:*"]
+            .into_iter()
+            .map(kept)
+            .chain(secret.rules)
+            .collect(),
+        users: Some(keep),
+        everyone: Some(keep),
+        ..secret
+    }
+}
+
+fn setup() -> Setup {
+    Setup {
+        policy: policy(),
+        ..Setup::default()
+    }
+}
+
+fn present(world: &World) -> Cursor {
+    let query = ReplayQuery {
+        scope: ReplayScope::default(),
+        from: ReplayFrom::Present,
+        limit: 0,
+    };
+    world.broker.journal.read(&query).present.unwrap()
+}
+
+fn recovered(cursor: Cursor, replayed: usize) -> String {
+    format!(r#"{{"cursor":"{cursor}","recovered":true,"replayed":{replayed}}}"#)
+}
+
+fn lost(cursor: Cursor, reason: &str) -> String {
+    format!(r#"{{"cursor":"{cursor}","recovered":false,"replayed":0,"reason":"{reason}"}}"#)
+}
+
+#[test]
+fn what_was_missed_comes_before_what_is_live() {
+    setup().run(|world: World| async move {
+        world.tell("chat.a", "1").await;
+        let before = present(&world);
+        world.tell("chat.a", "2").await;
+        world.tell("chat.b", "3").await;
+        world.tell("other", "4").await;
+        world.tell("chat.c", "5").await;
+        let mut client = world.connect("alice").await;
+        let answer = client.ask(&format!("sub-since {before} chat.a chat.b")).await;
+        assert_eq!(answer, format!("sub-since: ok ok {}", recovered(before, 2)));
+        client.receives(&["2@2", "3@3"]).await;
+        world.tell("chat.a", "6").await;
+        world.tell("chat.c", "7").await;
+        client.receives(&["6@5"]).await;
+        client.receives_no_more().await;
+        // What did not ask gets not one byte more.
+        let mut other = world.connect("ben").await;
+        assert_eq!(other.ask("sub chat.a").await, "sub: ok");
+        world.tell("chat.a", "8").await;
+        other.receives(&["8"]).await;
+        client.receives(&["8@7"]).await;
+    });
+}
+
+#[test]
+fn a_handshake_resumes_the_users_events_and_those_for_everyone() {
+    setup().run(|world: World| async move {
+        let before = present(&world);
+        world.publish("alice", "t", "1").await;
+        world.publish("*", "t", "2").await;
+        world.publish("ben", "t", "3").await;
+        let mut client = world.connect_since("alice", Since::Cursor(before)).await;
+        assert_eq!(
+            client.text().await,
+            format!("resumed: ok {}", recovered(before, 2))
+        );
+        client.receives(&["1@1", "2@2"]).await;
+        world.publish("alice", "t", "4").await;
+        client.receives(&["4@4"]).await;
+        let now = present(&world);
+        let mut fresh = world.connect_since("alice", Since::Now).await;
+        assert_eq!(fresh.text().await, format!("resumed: ok {}", recovered(now, 0)));
+        fresh.receives_no_more().await;
+    });
+}
+
+#[test]
+fn nothing_is_missed_or_repeated_while_the_journal_is_read() {
+    setup().run(|world: World| async move {
+        let before = present(&world);
+        world.tell("chat.a", "1").await;
+        for by in ["chat.a", "chat.*"] {
+            world.broker.reads.shut();
+            let mut client = world.connect("alice").await;
+            client.say(&format!("sub-since {before} {by}")).await;
+            until(|| {
+                world
+                    .shard
+                    .connections
+                    .borrow()
+                    .iter()
+                    .any(|(_, own)| own.connection.is_holding())
+            })
+            .await;
+            let count = world.broker.journal.figures().entries;
+            world.tell("chat.a", "10").await; // after the reading, before its answer
+            world.tell("other", "11").await;
+            world.broker.reads.open();
+            let answer = client.text().await;
+            assert_eq!(
+                answer,
+                format!("sub-since: ok {}", recovered(before, count as usize))
+            );
+            for _ in 0..count {
+                client.text().await;
+            }
+            assert!(client.text().await.starts_with("10@"));
+            client.receives_no_more().await;
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_has_not_been_told_all_is_told_so() {
+    setup().run(|world: World| async move {
+        let before = present(&world);
+        for data in 0..150 {
+            world.tell("chat.a", &data.to_string()).await;
+        }
+        let now = present(&world);
+        let mut client = world.connect("alice").await;
+        for (asked, expected) in [
+            (before.to_string(), lost(now, "expired")),
+            ("0000000000000000-1".to_owned(), lost(now, "epoch")),
+            (Cursor { number: 1000, ..now }.to_string(), lost(now, "unknown")),
+            ("nonsense".to_owned(), lost(now, "unknown")),
+            (now.to_string(), recovered(now, 0)),
+        ] {
+            let answer = client.ask(&format!("sub-since {asked} chat.a")).await;
+            assert_eq!(answer, format!("sub-since: ok {expected}"));
+        }
+        // Where nothing is kept, nothing is recovered.
+        let answer = client.ask(&format!("sub-since {now} other")).await;
+        assert_eq!(answer, format!("sub-since: ok {}", lost(now, "expired")));
+        let answer = client.ask("sub-since ~2 chat.b").await;
+        assert_eq!(answer, format!("sub-since: ok {}", recovered(now, 0)));
+        client.receives_no_more().await;
+    });
+}
+
+#[test]
+fn the_newest_can_be_had_without_a_cursor() {
+    setup().run(|world: World| async move {
+        for data in 0..5 {
+            world.tell("chat.a", &data.to_string()).await;
+        }
+        let now = present(&world);
+        let mut client = world.connect("alice").await;
+        let from = Cursor { number: 3, ..now };
+        let answer = client.ask("sub-since ~2 chat.a").await;
+        assert_eq!(answer, format!("sub-since: ok {}", recovered(from, 2)));
+        client.receives(&["3@4", "4@5"]).await;
+        let mut client = world.connect("alice").await;
+        client.say("sub-since ~1m chat.a").await;
+        client.text().await;
+        client.receives(&["0@1", "1@2", "2@3", "3@4", "4@5"]).await;
+        client.receives_no_more().await;
+    });
+}
+
+#[test]
+fn todays_rules_decide_what_is_replayed() {
+    setup().run(|world: World| async move {
+        let before = present(&world);
+        world.tell("chat.secret", "1").await;
+        world.tell("chat.a", "2").await;
+        let private = Event {
+            private_to: Some([UserId::new("ben").unwrap()].into()),
+            ..on("chat.a", "3")
+        };
+        world.publish_all(vec![private]).await;
+        for (user, count, expected) in [
+            ("alice", 1, &["2@2"][..]),
+            ("ben", 2, &["2@2", "3@3"]),
+            ("clara+staff", 2, &["1@1", "2@2"]),
+        ] {
+            let mut client = world.connect(user).await;
+            let answer = client.ask(&format!("sub-since {before} chat.**")).await;
+            assert_eq!(
+                answer,
+                format!("sub-since: ok {}", recovered(before, count)),
+                "{user}"
+            );
+            client.receives(expected).await;
+            client.receives_no_more().await;
+        }
+    });
+}
+
+#[test]
+fn no_event_overtakes_one_that_the_authorizer_decides() {
+    let (authorizer, mut policy) = (FakeAuthorizer::new(false), policy());
+    policy.authorizer = true;
+    let setup = Setup {
+        policy,
+        authorizer: Some(authorizer.clone()),
+        ..Setup::default()
+    };
+    setup.run(|world: World| async move {
+        let before = present(&world);
+        world.tell("chat.a", "1").await;
+        let mut client = world.connect("alice").await;
+        let answer = client.ask(&format!("sub-since {before} chat.*")).await;
+        assert_eq!(answer, format!("sub-since: ok {}", recovered(before, 1)));
+        world.tell("chat.b", "2").await;
+        world.publish("alice", "t", "3").await;
+        authorizer.gate.open();
+        client.receives(&["1@1", "2@2", "3@3"]).await;
+        client.receives_no_more().await;
+    });
+}
+
+#[test]
+fn several_frames_resume_with_one_cursor() {
+    setup().run(|world: World| async move {
+        let before = present(&world);
+        for (at, name) in ["chat.a", "chat.b", "chat.a", "project:1"]
+            .into_iter()
+            .enumerate()
+        {
+            world.tell(name, &at.to_string()).await;
+        }
+        let mut client = world.connect("alice").await;
+        client.say(&format!("sub-since {before} chat.b")).await;
+        client
+            .receives(&[&format!("sub-since: ok {}", recovered(before, 1)), "1@2"])
+            .await;
+        // What the first has brought, the second does not.
+        client.say(&format!("sub-since {before} chat.*")).await;
+        client
+            .receives(&[&format!("sub-since: ok {}", recovered(before, 2)), "0@1", "2@3"])
+            .await;
+        client.say(&format!("join-since {before} project:1")).await;
+        client
+            .receives(&[&format!("join-since: ok {}", recovered(before, 1)), "3@4"])
+            .await;
+        world.tell("chat.b", "9").await;
+        client.receives(&["9@5"]).await;
+        client.receives_no_more().await;
+    });
+}
+
+#[test]
+fn a_client_that_reads_slowly_is_replayed_all_within_its_queue() {
+    let settings = DialectSettings {
+        send_queue: 8,
+        ..settings()
+    };
+    let setup = Setup { settings, ..setup() };
+    setup.run(|world: World| async move {
+        let before = present(&world);
+        for data in 0..90 {
+            world.tell("chat.a", &data.to_string()).await;
+        }
+        let (client, server, control) = in_memory();
+        let mut client: Client = client;
+        let seat = world
+            .reserve_on(0, who("alice", Duration::from_secs(3600)))
+            .await
+            .unwrap();
+        seat.serve(server, &[]);
+        control.hold_for_client(0);
+        client.say(&format!("sub-since {before} chat.a")).await;
+        until(|| {
+            world
+                .shard
+                .connections
+                .borrow()
+                .iter()
+                .any(|(_, own)| own.connection.is_holding())
+        })
+        .await;
+        world.tell("chat.a", "90").await;
+        let most = world
+            .shard
+            .connections
+            .borrow()
+            .iter()
+            .map(|(_, own)| own.connection.waiting().0)
+            .max();
+        assert!(most.unwrap() <= 8, "{most:?}");
+        control.hold_for_client(usize::MAX);
+        client
+            .receives(&[&format!("sub-since: ok {}", recovered(before, 90))])
+            .await;
+        for data in 0..=90 {
+            client.receives(&[&format!("{data}@{:x}", data + 1)]).await;
+        }
+        client.receives_no_more().await;
+    });
+}
+
+#[test]
+fn a_client_that_never_reads_is_ended() {
+    let settings = DialectSettings {
+        send_queue: 8,
+        ping_interval: Duration::from_secs(1),
+        ping_timeout: Duration::from_secs(2),
+        ..settings()
+    };
+    let setup = Setup { settings, ..setup() };
+    setup.run(|world: World| async move {
+        let before = present(&world);
+        for data in 0..90 {
+            world.tell("chat.a", &data.to_string()).await;
+        }
+        let (client, server, control) = in_memory();
+        let mut client: Client = client;
+        let seat = world
+            .reserve_on(0, who("alice", Duration::from_secs(3600)))
+            .await
+            .unwrap();
+        seat.serve(server, &[]);
+        control.hold_for_client(0);
+        client.say(&format!("sub-since {before} chat.a")).await;
+        world.held(0).await;
+        drop(client);
+    });
+}
