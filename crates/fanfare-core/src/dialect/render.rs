@@ -52,15 +52,11 @@ pub trait Render: Send + Sync {
     }
 
     /// Returns what a connection that asked for cursors is sent if it has missed something that it cannot be given any more. By
-    /// default, an event for everyone of the type `resume`.
-    fn missed(&self, resumption: &Resumption, now: SystemTime) -> Option<Rendering> {
+    /// default, an event for everyone of the type `resume`; `id` is a fresh id.
+    fn missed(&self, resumption: &Resumption, id: Uuid, now: SystemTime) -> Option<Rendering> {
         let data = RawJson::parse(&resumption.json().into()).ok()?;
-        self.render(&Event::new(
-            Audience::Everyone,
-            Some(RESERVED_TYPES[0]),
-            data,
-            now,
-        ))
+        let event = Event::new(Audience::Everyone, Some(RESERVED_TYPES[0]), data, now);
+        self.render(&Event { id, ..event })
     }
 
     /// Returns the event types of the protocol's own messages. Clients of no dialect may publish them.

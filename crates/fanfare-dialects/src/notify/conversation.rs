@@ -27,7 +27,7 @@ impl Conversation for Listener {
     fn answered(&mut self, _: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
         let resumed = context
             .resumed
-            .and_then(|resumed| Notify.missed(resumed, context.now));
+            .and_then(|resumed| Notify.missed(resumed, context.connection, context.now));
         steps.extend(resumed.map(|frame| Step::SendText(frame.payload().clone())));
     }
 

@@ -34,8 +34,6 @@ pub(super) struct Member {
     /// The connection's user.
     user: Option<Arc<Identity>>,
     asked: Asked,
-    /// What is left of what its client asked for in the handshake.
-    arrival: Option<Box<Arrival>>,
 }
 
 /// A client that asked for rooms, or for what it missed, in its handshake.
@@ -43,6 +41,8 @@ struct Arrival {
     /// The rooms that are not joined yet, the last one first.
     rooms: Vec<Box<str>>,
     since: Option<Since>,
+    /// The room that is being joined; without one, it is asked what was missed.
+    joining: Option<Channel>,
     /// The answers so far: the client receives them behind the welcome, which waits until it is known what it missed.
     replies: Steps,
 }
@@ -55,8 +55,8 @@ enum Asked {
     Join(Channel),
     Leave(Channel),
     Send(Channel),
-    /// What was missed of all that was joined in the handshake.
-    Resume,
+    /// What was asked for in the handshake.
+    Arrive(Box<Arrival>),
 }
 
 impl Conversation for Member {
@@ -68,12 +68,13 @@ impl Conversation for Member {
         if opening.resume.is_none() {
             steps.extend(self.welcome(context));
         }
-        self.arrival = Some(Box::new(Arrival {
+        let arrival = Arrival {
             rooms: opening.rooms.iter().rev().cloned().collect(),
             since: opening.resume,
+            joining: None,
             replies: Steps::new(),
-        }));
-        self.arrive(context, steps);
+        };
+        self.arrive(Box::new(arrival), context, steps);
     }
 
     fn text(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps) {
@@ -84,18 +85,15 @@ impl Conversation for Member {
     }
 
     fn answered(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
-        if let Asked::Resume = self.asked {
-            self.asked = Asked::Nothing;
-            return self.arrived(context, steps);
-        }
-        let mut replies = Steps::new();
-        self.settle(answer, context, &mut replies);
-        match &mut self.arrival {
-            None => steps.extend(replies),
-            Some(arrival) => {
-                arrival.replies.extend(replies);
-                self.arrive(context, steps);
-            }
+        match mem::take(&mut self.asked) {
+            Asked::Arrive(mut arrival) => match arrival.joining.take() {
+                Some(room) => {
+                    settle(Asked::Join(room), answer, context, &mut arrival.replies);
+                    self.arrive(arrival, context, steps);
+                }
+                None => self.arrived(*arrival, context, steps),
+            },
+            asked => settle(asked, answer, context, steps),
         }
     }
 
@@ -111,70 +109,40 @@ impl Member {
     }
 
     /// Joins the next room of the handshake. After the last one, asks for what was missed of all.
-    fn arrive(&mut self, context: &Context<'_>, steps: &mut Steps) {
-        while let Some(arrival) = &mut self.arrival {
-            let is_over = arrival.replies.iter().any(|step| matches!(step, Step::Close(..)));
-            let Some(name) = arrival.rooms.pop().filter(|_| !is_over) else {
-                match arrival.since.filter(|_| !is_over) {
-                    Some(since) => {
-                        self.asked = Asked::Resume;
-                        steps.push(Step::Ask(Command::Resume(since)));
-                    }
-                    None => self.arrived(context, steps),
+    fn arrive(&mut self, mut arrival: Box<Arrival>, context: &Context<'_>, steps: &mut Steps) {
+        let is_closed = |step: &Step| matches!(step, Step::Close(..));
+        while !arrival.replies.iter().any(is_closed) {
+            let command = match arrival.rooms.pop().map(|name| named(&name)) {
+                Some(Err(problem)) => {
+                    refuse(&problem, context, &mut arrival.replies);
+                    continue;
                 }
-                return;
-            };
-            match named(&name) {
-                Ok(room) => {
-                    steps.push(Step::Ask(Command::Join {
-                        room: room.clone(),
+                Some(Ok(room)) => {
+                    arrival.joining = Some(room.clone());
+                    Command::Join {
+                        room,
                         wants_members: false,
                         resume: None,
-                    }));
-                    self.asked = Asked::Join(room);
-                    return;
+                    }
                 }
-                Err(problem) => refuse(&problem, context, &mut arrival.replies),
-            }
+                None => match arrival.since {
+                    Some(since) => Command::Resume(since),
+                    None => break,
+                },
+            };
+            steps.push(Step::Ask(command));
+            self.asked = Asked::Arrive(arrival);
+            return;
         }
+        self.arrived(*arrival, context, steps);
     }
 
     /// All that the handshake asked for is known.
-    fn arrived(&mut self, context: &Context<'_>, steps: &mut Steps) {
-        let Some(arrival) = self.arrival.take() else {
-            return;
-        };
+    fn arrived(&mut self, arrival: Arrival, context: &Context<'_>, steps: &mut Steps) {
         if arrival.since.is_some() {
             steps.extend(self.welcome(context));
         }
         steps.extend(arrival.replies);
-    }
-
-    fn settle(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
-        match (mem::take(&mut self.asked), answer) {
-            (Asked::Join(room), Ok(outcome)) => {
-                let members = match outcome {
-                    Outcome::Joined { members } => members,
-                    _ => None,
-                };
-                steps.push(Step::SendText(render::joined_room(&room, members, context)));
-            }
-            (Asked::Leave(room), Ok(_)) => {
-                steps.push(Step::SendText(render::left_room(&room, context.now)));
-            }
-            (Asked::Join(room), Err(denial)) => {
-                send_error(&denied(denial, &room), context, steps);
-                if denial == Denial::Forbidden {
-                    steps.push(send_away());
-                }
-            }
-            (Asked::Leave(room) | Asked::Send(room), Err(denial)) => {
-                send_error(&denied(denial, &room), context, steps);
-            }
-            // The sender receives its own message as an event.
-            (Asked::Send(_) | Asked::Nothing | Asked::Resume, Ok(_))
-            | (Asked::Nothing | Asked::Resume, Err(_)) => {}
-        }
     }
 
     fn act(&mut self, frame: Frame<'_>, context: &Context<'_>, steps: &mut Steps) {
@@ -207,6 +175,34 @@ impl Member {
                 self.asked = Asked::Send(room);
             }
         }
+    }
+}
+
+/// Replies to what was `asked`.
+fn settle(asked: Asked, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
+    match (asked, answer) {
+        (Asked::Join(room), Ok(outcome)) => {
+            let members = match outcome {
+                Outcome::Joined { members } => members,
+                _ => None,
+            };
+            steps.push(Step::SendText(render::joined_room(&room, members, context)));
+        }
+        (Asked::Leave(room), Ok(_)) => {
+            steps.push(Step::SendText(render::left_room(&room, context.now)));
+        }
+        (Asked::Join(room), Err(denial)) => {
+            send_error(&denied(denial, &room), context, steps);
+            if denial == Denial::Forbidden {
+                steps.push(send_away());
+            }
+        }
+        (Asked::Leave(room) | Asked::Send(room), Err(denial)) => {
+            send_error(&denied(denial, &room), context, steps);
+        }
+        // The sender receives its own message as an event.
+        (Asked::Send(_) | Asked::Nothing | Asked::Arrive(_), Ok(_))
+        | (Asked::Nothing | Asked::Arrive(_), Err(_)) => {}
     }
 }
 

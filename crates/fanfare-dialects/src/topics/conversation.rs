@@ -152,6 +152,9 @@ impl Talk {
 
     /// The token is accepted. What the client asked for besides is asked of the server before the client is answered.
     fn accepted(&mut self, arrival: Option<Box<Arrival>>, context: &Context<'_>, steps: &mut Steps) {
+        if context.identity.is_none() {
+            return steps.push(Step::End(Ending::InternalError));
+        }
         self.phase = Phase::Authenticated;
         steps.push(Step::Timer(None));
         let Some(Arrival { topics, since }) = arrival.map(|arrival| *arrival) else {

@@ -203,7 +203,7 @@ impl Stage {
                 }
                 None => self.says(self.dialect.render(&words::event(rest))),
             },
-            "missed" => self.says(self.dialect.missed(&words::resumption(rest), now())),
+            "missed" => self.says(self.dialect.missed(&words::resumption(rest), ID, now())),
             "end" => {
                 let ending = Ending::ALL.iter().find(|ending| ending.label() == rest);
                 let ending = *ending.expect("an ending's label");
