@@ -17,6 +17,7 @@ const MAX_BACKLOG: usize = 64 << 20;
 const ITEM_OVERHEAD: usize = 256;
 
 /// Something for this node.
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are events")]
 pub(crate) enum Item {
     /// An event to deliver, and the publication that it belongs to.
     Event(Event, ReplyTo),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{
     Node, Prepared,
-    connection::{Connection, Waiting},
+    connection::{Connection, HeldItem},
     counters::add,
     turn::{self, Turn},
     work,
@@ -43,15 +43,17 @@ fn send_next(turn: &mut Turn<'_>) -> bool {
     };
     turn.done.work += EVENT;
     match next {
-        Waiting::Frame(frame, of) => {
+        HeldItem::Frame(frame, of) => {
             if !has_room(turn, frame.len()) {
-                turn.driver.connection.put_back_waiting(Waiting::Frame(frame, of));
+                turn.driver
+                    .connection
+                    .put_back_waiting(HeldItem::Frame(frame, of));
                 return false;
             }
             turn.driver.queue(frame, moment); // counted when it was held back
         }
-        Waiting::Allowed(event) => return send(turn, event),
-        Waiting::Event(event) => match judge(&turn.driver.connection, &turn.shard.node, &event) {
+        HeldItem::Allowed(event) => return send(turn, event),
+        HeldItem::Event(event) => match judge(&turn.driver.connection, &turn.shard.node, &event) {
             Permission::Allowed => return send(turn, event),
             Permission::Denied => {}
             Permission::Pending(mut open) => match turn.shard.node.access.remembered(&mut open) {
@@ -78,7 +80,7 @@ fn ask(turn: &mut Turn<'_>, event: Arc<Event>, open: OpenQuestions) {
             }
             connection.set_asking(false);
             if is_allowed {
-                connection.put_back_waiting(Waiting::Allowed(event));
+                connection.put_back_waiting(HeldItem::Allowed(event));
             }
             turn.driver.wake();
         });
@@ -92,7 +94,7 @@ fn send(turn: &mut Turn<'_>, event: Arc<Event>) -> bool {
         return true;
     };
     if !has_room(turn, frame.len()) {
-        turn.driver.connection.put_back_waiting(Waiting::Allowed(event));
+        turn.driver.connection.put_back_waiting(HeldItem::Allowed(event));
         return false;
     }
     turn.done.work += frame.len() as u64;

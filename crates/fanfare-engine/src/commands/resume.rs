@@ -50,7 +50,7 @@ pub(super) fn read(turn: &mut Turn<'_>, resume: Resume, named: Vec<Subscription>
         let resumption = driver.connection.take_replay(replay, resume.since, named);
         let label = resumption
             .replayed
-            .map_or_else(|reason| reason.label(), |_| "recovered");
+            .map_or_else(Unrecovered::label, |_| "recovered");
         node.counters.resumes.add(label);
         Doing::Answered(answer)
     })
@@ -82,7 +82,9 @@ fn scope(turn: &Turn<'_>, resume: Resume, named: Vec<Subscription>) -> (ReplaySc
             && named.iter().any(shows_everyone);
         named
     };
-    named.iter().for_each(|wanted| scope.add(wanted));
+    for wanted in &named {
+        scope.add(wanted);
+    }
     (scope, named)
 }
 

@@ -9,7 +9,7 @@ use fanfare_core::{
     journal::{Replay, ReplayScope},
 };
 
-use super::{Connection, Splice, Tally, Waiting};
+use super::{Connection, HeldItem, Splice, Tally};
 use crate::clock::Moment;
 
 impl Connection {
@@ -43,7 +43,7 @@ impl Connection {
 
     /// Whether events are held back for it.
     pub(crate) fn is_holding(&self) -> bool {
-        self.subscriber.splice().is_some_and(|splice| splice.is_holding())
+        self.subscriber.splice().is_some_and(Splice::is_holding)
     }
 
     /// Whether it takes events, now or when they are held back no longer.
@@ -84,7 +84,7 @@ impl Connection {
             self.end(Ending::SlowConsumer, moment);
             return Tally::DROPPED;
         }
-        splice.push(Waiting::Frame(
+        splice.push(HeldItem::Frame(
             frame,
             of.map(|(audience, position)| (audience.clone(), position)),
         ));
@@ -98,16 +98,14 @@ impl Connection {
         let splice = self.splice();
         let has_room = splice.len() < limit;
         if has_room {
-            splice.push(Waiting::Event(Arc::new(event)));
+            splice.push(HeldItem::Event(Arc::new(event)));
         }
         has_room
     }
 
     /// Whether live events may have been replayed to it.
     pub(crate) fn has_windows(&self) -> bool {
-        self.subscriber
-            .splice()
-            .is_some_and(|splice| splice.has_windows())
+        self.subscriber.splice().is_some_and(Splice::has_windows)
     }
 
     /// Whether a live event has been replayed to it.
@@ -150,7 +148,7 @@ impl Connection {
     }
 
     /// Takes what comes next for the client. When nothing waits any more, nothing is held back.
-    pub(crate) fn next_waiting(&mut self, now: u64) -> Option<Waiting> {
+    pub(crate) fn next_waiting(&mut self, now: u64) -> Option<HeldItem> {
         let next = self.subscriber.splice_mut()?.next(now);
         if next.is_none() {
             self.release();
@@ -158,7 +156,7 @@ impl Connection {
         next
     }
 
-    pub(crate) fn put_back_waiting(&mut self, waiting: Waiting) {
+    pub(crate) fn put_back_waiting(&mut self, waiting: HeldItem) {
         self.splice().put_back(waiting);
     }
 

@@ -37,7 +37,7 @@ use self::{
 };
 pub(crate) use self::{
     receive::{Done, Received, receive},
-    splice::{Splice, Waiting},
+    splice::{HeldItem, Splice},
     subscriber::Subscriber,
     subscriptions::{Traits, shows_user},
 };

@@ -29,7 +29,7 @@ struct Hold {
     reading: Option<(ReplayScope, usize)>,
     /// The authorizer is being asked about the first one.
     is_asking: bool,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<HeldItem>,
     /// The live frames among it, and their bytes.
     frames: usize,
     bytes: usize,
@@ -38,7 +38,7 @@ struct Hold {
 }
 
 /// Something for the client, in order.
-pub(crate) enum Waiting {
+pub(crate) enum HeldItem {
     /// An event that is judged when its turn comes.
     Event(Arc<Event>),
     /// An event that may be shown.
@@ -142,9 +142,9 @@ impl Splice {
             .map_or((0, 0), |hold| (hold.frames, hold.bytes))
     }
 
-    pub(super) fn push(&mut self, waiting: Waiting) {
+    pub(super) fn push(&mut self, waiting: HeldItem) {
         let Some(hold) = &mut self.hold else { return };
-        if let Waiting::Frame(frame, _) = &waiting {
+        if let HeldItem::Frame(frame, _) = &waiting {
             hold.frames += 1;
             hold.bytes += frame.len();
         }
@@ -190,9 +190,9 @@ impl Splice {
         let events: Vec<Arc<Event>> = replay.events.into_iter().filter(is_new).collect();
         let later = hold.waiting.split_off(before.min(hold.waiting.len()));
         let replayed = events.len();
-        hold.waiting.extend(events.into_iter().map(Waiting::Event));
+        hold.waiting.extend(events.into_iter().map(HeldItem::Event));
         for waiting in later {
-            if let Waiting::Frame(frame, Some((audience, position))) = &waiting
+            if let HeldItem::Frame(frame, Some((audience, position))) = &waiting
                 && window.has(audience, *position)
             {
                 hold.frames -= 1;
@@ -242,11 +242,11 @@ impl Splice {
     }
 
     /// Takes what comes next, unless it is not known yet. `None` if nothing waits any more.
-    pub(super) fn next(&mut self, now: u64) -> Option<Waiting> {
+    pub(super) fn next(&mut self, now: u64) -> Option<HeldItem> {
         let hold = self.hold.as_mut()?;
         let next = hold.waiting.pop_front()?;
         hold.progress_at = now;
-        if let Waiting::Frame(frame, _) = &next {
+        if let HeldItem::Frame(frame, _) = &next {
             hold.frames -= 1;
             hold.bytes -= frame.len();
         }
@@ -254,9 +254,9 @@ impl Splice {
     }
 
     /// Puts back what was taken and cannot be sent now.
-    pub(super) fn put_back(&mut self, waiting: Waiting) {
+    pub(super) fn put_back(&mut self, waiting: HeldItem) {
         let Some(hold) = &mut self.hold else { return };
-        if let Waiting::Frame(frame, _) = &waiting {
+        if let HeldItem::Frame(frame, _) = &waiting {
             hold.frames += 1;
             hold.bytes += frame.len();
         }

@@ -139,7 +139,10 @@ fn nothing_is_missed_or_repeated_while_the_journal_is_read() {
             let answer = client.text().await;
             assert_eq!(
                 answer,
-                format!("sub-since: ok {}", recovered(before, count as usize))
+                format!(
+                    "sub-since: ok {}",
+                    recovered(before, usize::try_from(count).unwrap())
+                )
             );
             for _ in 0..count {
                 client.text().await;

@@ -19,8 +19,8 @@ use super::accounts::{Auth, Storage};
 use super::bind_address::{BindAddress, BindHost};
 use super::broker::Broker;
 use super::dialect::DialectConfig;
-use super::telemetry::Telemetry;
 use super::history::HistorySettings;
+use super::telemetry::Telemetry;
 use super::text::Text;
 use super::types::{self, Optional, Secret};
 

@@ -6,7 +6,7 @@ use super::*;
 fn history_is_decided_apart_from_access() {
     let keep = |size| {
         let ttl = std::time::Duration::from_secs(60);
-        Some(crate::history::Retention { size, ttl })
+        Some(Retention { size, ttl })
     };
     let with_history = |text: &str, size| Rule {
         history: keep(size),
