@@ -164,6 +164,20 @@ def test_compose(compose, tmp_path):
         assert (DEPLOY / "compose" / source).exists() if source.startswith(".") else source in compose["volumes"], source
 
 
+def test_compose_shows_the_dashboard_and_the_alerts(compose):
+    mounts = lambda name: dict(volume.removesuffix(":ro").split(":") for volume in compose["services"][name]["volumes"])
+    grafana, prometheus = mounts("grafana"), mounts("prometheus")
+    [provider] = yaml.safe_load((DEPLOY / "compose/grafana-dashboards.yaml").read_text())["providers"]
+    dashboard = grafana["../observability/fanfare-dashboard.json"]
+    assert dashboard.startswith(provider["options"]["path"] + "/")
+    # A provisioned dashboard cannot ask for its data source: it chooses one by a variable.
+    variables = json.loads((DEPLOY / "observability/fanfare-dashboard.json").read_text())["templating"]["list"]
+    assert "prometheus" in [variable.get("query") for variable in variables if variable["type"] == "datasource"]
+    [rules] = yaml.safe_load((DEPLOY / "compose/prometheus.yml").read_text())["rule_files"]
+    configuration = pathlib.PurePosixPath(prometheus["./prometheus.yml"])
+    assert prometheus["../observability/fanfare-alerts.yml"] == str(configuration.parent / rules)
+
+
 def test_what_compose_mounts_names_its_services_and_ports(compose):
     listeners = tomllib.loads("listener = " + compose["services"]["node1"]["environment"]["FANFARE_LISTENER"])["listener"]
     ports = {int(listener["bind"].rsplit(":")[-1]) for listener in listeners}

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 
 import pytest
@@ -151,17 +152,29 @@ def test_a_database_that_does_not_answer(tmp_path):
 
 def test_a_unit_that_is_started_twice(launch):
     server = launch()
-    again = run("serve", "--config", str(server.config_file))
-    assert again.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{server.port}, set by listener[0].bind" in again.stderr
-    assert "another program has this port" in again.stderr
+    again = lambda *more: run("serve", "--config", str(server.config_file), *more)
+    refused = again()
+    assert refused.returncode == 1
+    assert f'another server has data_dir "{server.config["data_dir"]}"' in refused.stderr
     assert server.get("/livez").status == 200
+    # With a folder of its own, the port is what the two still share.
+    refused = again("--set", f"data_dir={server.folder}/other")
+    assert refused.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{server.port}, set by listener[0].bind" in refused.stderr
+    assert "another program has this port" in refused.stderr
+    # The system releases the folder of a process that cannot do so itself.
+    server.signal(signal.SIGKILL)
+    server.wait()
+    server.start()
+
+
+def test_nodes_of_one_machine_with_folders_of_their_own(launch):
+    one, other = launch(), launch()
+    assert one.get("/livez").status == other.get("/livez").status == 200
 
 
 def test_a_hundred_hangups_within_a_moment(launch, connect):
     """Signals that come meanwhile are one; the last state of the file counts."""
-    import signal
-
     server = launch()
     client = connect(server, "ann")
     for burst in range(1, 101):
@@ -171,6 +184,7 @@ def test_a_hundred_hangups_within_a_moment(launch, connect):
     done = lambda: json.loads(server.get("/api/v1/reload?dry_run=true", "POST", "").text)
     wait_until(lambda: done().get("changed") == [], what="the last state of the file")
     assert client.socket.ping().wait(10)
+    assert server.prometheus('fanfare_reloads_total') >= 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")

@@ -208,6 +208,7 @@ fn options(accounts: Accounts, address: SocketAddr) -> SiteOptions {
         trust_loopback: false,
         reload: ReloadHandle::channel().0,
         readiness: Readiness::new(Duration::ZERO),
+        upkeep: Arc::default(),
         rules: ArcSwap::from_pointee(SiteRules {
             log_level: "info",
             trusted_proxies: Vec::new(),

@@ -1,15 +1,17 @@
 //! The token secret that the server generates at its first start.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::TryRngCore as _;
 use rustix::fs::Access;
+
+use crate::private_file;
 
 /// The name of the secret's file in the data folder.
 pub const SECRET_FILE_NAME: &str = "jwt-secret";
@@ -105,22 +107,18 @@ pub fn load_or_create_secret(data_dir: &Path) -> Result<SecretFile, SecretFileEr
             path,
         });
     }
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data_dir)
-        .map_err(|source| SecretFileError::Folder {
-            path: data_dir.to_owned(),
-            source,
-        })?;
-    let text = random_text()?;
-    let created = write_new(data_dir, &path, text.as_bytes(), |from, to| {
-        fs::hard_link(from, to)
-    })
-    .map_err(|source| SecretFileError::Write {
-        path: path.clone(),
+    private_file::make_folder(data_dir).map_err(|source| SecretFileError::Folder {
+        path: data_dir.to_owned(),
         source,
     })?;
+    let text = random_text()?;
+    let created =
+        write_new(&path, text.as_bytes(), |from, to| fs::hard_link(from, to)).map_err(|source| {
+            SecretFileError::Write {
+                path: path.clone(),
+                source,
+            }
+        })?;
     // Read back in both cases: what counts is what the next start will find.
     let missing = || SecretFileError::Read {
         path: path.clone(),
@@ -215,25 +213,20 @@ fn random_text() -> Result<String, SecretFileError> {
 /// Writes a file that is not there yet, whole or not at all. `false` if another process was faster.
 ///
 /// A link, not a rename: a rename would replace the secret that another process has just begun to use.
-fn write_new(
-    folder: &Path,
-    path: &Path,
-    content: &[u8],
-    link: impl Fn(&Path, &Path) -> io::Result<()>,
-) -> io::Result<bool> {
-    let temporary = folder.join(format!(".{SECRET_FILE_NAME}.{:016x}.tmp", rand::random::<u64>()));
-    write_synced(&temporary, content)?;
+fn write_new(path: &Path, content: &[u8], link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<bool> {
+    let temporary = private_file::temporary_beside(path);
+    private_file::create(&temporary, content)?;
     let written = match link(&temporary, path) {
         // File systems without hard links: not safe against a crash in the middle, but still only one process wins.
         Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
-            write_synced(path, content)
+            private_file::create(path, content)
         }
         result => result,
     };
     fs::remove_file(&temporary)?;
     match written {
         Ok(()) => {
-            File::open(folder)?.sync_all()?; // the name must survive a power cut as well
+            private_file::sync_folder_of(path)?;
             Ok(true)
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
@@ -241,27 +234,11 @@ fn write_new(
     }
 }
 
-/// Writes a file that must not be there yet; if that fails (a full disk), nothing stays behind.
-fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    let mut write = || {
-        // The umask may have taken bits away from the owner; it never adds any for others.
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        file.write_all(content)?;
-        file.sync_all()
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(path); // the first error is the one to report
-    })
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs::Permissions;
+
     use super::*;
 
     fn folder() -> tempfile::TempDir {
@@ -331,8 +308,8 @@ mod tests {
         let data = folder();
         let path = data.path().join(SECRET_FILE_NAME);
         let no_link = |_: &Path, _: &Path| Err(ErrorKind::PermissionDenied.into());
-        assert!(write_new(data.path(), &path, b"first", no_link).unwrap());
-        assert!(!write_new(data.path(), &path, b"second", no_link).unwrap());
+        assert!(write_new(&path, b"first", no_link).unwrap());
+        assert!(!write_new(&path, b"second", no_link).unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"first");
         assert_eq!(names(data.path()), [SECRET_FILE_NAME]);
     }
@@ -342,7 +319,7 @@ mod tests {
         let data = folder();
         let path = data.path().join(SECRET_FILE_NAME);
         let full = |_: &Path, _: &Path| Err(ErrorKind::StorageFull.into());
-        let error = write_new(data.path(), &path, b"secret", full).unwrap_err();
+        let error = write_new(&path, b"secret", full).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull);
         assert!(names(data.path()).is_empty());
     }

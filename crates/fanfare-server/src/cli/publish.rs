@@ -27,7 +27,7 @@ pub(super) struct Publish {
     /// The server's URL [default: that of the first listener of the configuration, on this machine]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// An API key of that server [default: the first of api.keys]
+    /// An API key of that server [default: the first of api.keys that it knows]
     #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true, value_parser = super::secret)]
     key: Option<String>,
     /// The event's data: any JSON value
@@ -38,8 +38,8 @@ impl Publish {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let config = global.load(&Profile::default())?.config;
         let url = remote::api(&config, self.url.as_deref(), "/api/v1/events")?;
-        let key = remote::key(&config, self.key.as_deref());
-        let text = block_on(remote::post(&url, key, self.body()?))?;
+        let keys = remote::keys(&config, self.key.as_deref());
+        let text = block_on(remote::post(&url, &keys, self.body()?))?;
         output::line(text);
         Ok(())
     }

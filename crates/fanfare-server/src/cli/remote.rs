@@ -45,24 +45,33 @@ pub(super) fn api(config: &Config, url: Option<&str>, path: &str) -> Result<Stri
     Ok(format!("{base}{path}"))
 }
 
-/// The key for the service API: the one that was given, or the first of `api.keys`.
-pub(super) fn key<'a>(config: &'a Config, given: Option<&'a str>) -> Option<&'a str> {
-    given.or_else(|| config.api.keys.first().map(Secret::expose))
+/// The keys for the service API: the one that was given, or `api.keys`, of which a running server may not know all yet.
+pub(super) fn keys<'a>(config: &'a Config, given: Option<&'a str>) -> Vec<&'a str> {
+    match given {
+        Some(key) => vec![key],
+        None => config.api.keys.iter().map(Secret::expose).collect(),
+    }
 }
 
-/// Sends a JSON body to the service API, and returns the body of the answer.
-pub(super) async fn post(url: &str, key: Option<&str>, body: String) -> Result<String, CommandFailure> {
-    let request = client(url)?.post(url).header("content-type", "application/json");
-    let request = match key {
-        Some(key) => request.bearer_auth(key),
-        None => request,
-    };
-    answer(request.body(body)).await
+/// Sends a JSON body to the service API with the first of `keys` that it accepts, and returns the body of the answer.
+pub(super) async fn post(url: &str, keys: &[&str], body: String) -> Result<String, CommandFailure> {
+    let client = client(url)?;
+    let mut keys = keys.iter();
+    loop {
+        let mut request = client.post(url).header("content-type", "application/json");
+        if let Some(key) = keys.next() {
+            request = request.bearer_auth(key);
+        }
+        let answer = request.body(body.clone()).send().await.map_err(failed)?;
+        if answer.status() != reqwest::StatusCode::UNAUTHORIZED || keys.len() == 0 {
+            return read(answer).await;
+        }
+    }
 }
 
 /// Returns the body of the answer to a `GET`.
 pub(super) async fn get(url: &str) -> Result<String, CommandFailure> {
-    answer(client(url)?.get(url)).await
+    read(client(url)?.get(url).send().await.map_err(failed)?).await
 }
 
 /// A client for requests to `url`. A container may have no certificates of authorities, and needs none on its own machine.
@@ -79,8 +88,7 @@ fn failed(error: reqwest::Error) -> CommandFailure {
     CommandFailure::Runtime(format!("cannot reach the server: {}", Causes(&error)))
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> Result<String, CommandFailure> {
-    let answer = request.send().await.map_err(failed)?;
+async fn read(answer: reqwest::Response) -> Result<String, CommandFailure> {
     let status = answer.status();
     let text = answer.text().await.map_err(failed)?;
     if status.is_success() {

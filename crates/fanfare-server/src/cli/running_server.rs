@@ -13,7 +13,7 @@ pub(super) struct RunningServer {
     /// The server [default: the first listener of the configuration, on this machine]
     #[arg(long, value_name = "URL")]
     pub(super) url: Option<String>,
-    /// An API key of that server with the scope admin [default: the first of api.keys]
+    /// An API key of that server with the scope admin [default: the first of api.keys that it knows]
     #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true, value_parser = super::secret)]
     pub(super) key: Option<String>,
 }
@@ -27,8 +27,8 @@ impl RunningServer {
             "/api/v1/reload"
         };
         let url = remote::api(config, self.url.as_deref(), path)?;
-        let key = remote::key(config, self.key.as_deref());
-        let answer = block_on(remote::post(&url, key, String::new()))?;
+        let keys = remote::keys(config, self.key.as_deref());
+        let answer = block_on(remote::post(&url, &keys, String::new()))?;
         let report: ReloadReport = serde_json::from_str(&answer).map_err(|_| {
             CommandFailure::Runtime("the server answered something else than a report".into())
         })?;

@@ -73,6 +73,10 @@ impl Loaded {
                 Some(value) => self.values.insert(key.clone(), value.clone()),
                 None => self.values.remove(key),
             };
+            match started.files.get(key) {
+                Some(file) => self.files.insert(key.clone(), file.clone()),
+                None => self.files.remove(key),
+            };
             let of_key = |origin: &String| origin == key || origin.starts_with(&format!("{key}["));
             self.origins.0.retain(|origin, _| !of_key(origin));
             let kept = started.origins.0.iter().filter(|(origin, _)| of_key(origin));

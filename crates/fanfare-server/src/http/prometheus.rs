@@ -1,6 +1,7 @@
 //! The node's Prometheus metrics, in tables: name, help text, and value.
 
 mod histogram;
+mod upkeep;
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -11,6 +12,7 @@ use prometheus::{
     Encoder, Error, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
+use crate::upkeep::Upkeep;
 use histogram::Durations;
 
 /// A metric without labels: its name, its meaning and its value.
@@ -24,7 +26,7 @@ type OfReason = (
     fn(&MountedDialect) -> Vec<(&'static str, u64)>,
 );
 /// Values with those of the family's labels.
-type Values<const LABELS: usize> = Vec<([&'static str; LABELS], u64)>;
+type Values<'a, const LABELS: usize> = Vec<([&'a str; LABELS], u64)>;
 
 const NODE_GAUGES: &[OfNode] = &[
     (
@@ -226,7 +228,7 @@ const REASON_COUNTERS: &[OfReason] = &[
 ];
 
 /// Renders everything this node counts. The engine's counters are plain atomics; metrics are made of them at a scrape.
-pub(super) fn render(node: &Node, accounts: &Accounts) -> Result<Vec<u8>, Error> {
+pub(super) fn render(node: &Node, accounts: &Accounts, upkeep: &Upkeep) -> Result<Vec<u8>, Error> {
     let registry = Registry::new();
     of_documents(node, &registry)?;
     of_node(node, &registry)?;
@@ -235,6 +237,7 @@ pub(super) fn render(node: &Node, accounts: &Accounts) -> Result<Vec<u8>, Error>
     of_spans(node, &registry)?;
     of_authorizer(node, &registry)?;
     of_accounts(accounts, &registry)?;
+    upkeep::register_upkeep(upkeep, &registry)?;
     of_dialects(node, &registry)?;
     let mut text = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut text)?;
@@ -393,7 +396,7 @@ fn of_accounts(accounts: &Accounts, registry: &Registry) -> Result<(), Error> {
 fn of_dialects(node: &Node, registry: &Registry) -> Result<(), Error> {
     let each = |value: &fn(&Node, &MountedDialect) -> u64| {
         let values = shown(node).map(|mounted| ([mounted.name], value(node, mounted)));
-        values.collect::<Values<1>>()
+        values.collect::<Values<'_, 1>>()
     };
     for (name, help, value) in DIALECT_GAUGES {
         gauges(registry, Opts::new(*name, *help), ["dialect"], each(value))?;
@@ -423,7 +426,7 @@ fn gauges<const N: usize>(
     registry: &Registry,
     opts: Opts,
     labels: [&str; N],
-    values: Values<N>,
+    values: Values<'_, N>,
 ) -> Result<(), Error> {
     let family = IntGaugeVec::new(opts, &labels)?;
     for (labels, value) in values {
@@ -437,7 +440,7 @@ fn counters<const N: usize>(
     registry: &Registry,
     opts: Opts,
     labels: [&str; N],
-    values: Values<N>,
+    values: Values<'_, N>,
 ) -> Result<(), Error> {
     let family = IntCounterVec::new(opts, &labels)?;
     for (labels, value) in values {

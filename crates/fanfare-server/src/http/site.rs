@@ -17,6 +17,7 @@ use super::{Origins, RateLimits, Readiness, ReloadHandle};
 use crate::{
     auth::{Credentials, Gate},
     config::Visibility,
+    upkeep::Upkeep,
 };
 
 /// One listener's dialects and rules. Shared by all shards.
@@ -58,6 +59,8 @@ pub struct SiteOptions {
     pub reload: ReloadHandle,
     /// Whether the node should be sent clients.
     pub readiness: Arc<Readiness>,
+    /// Reloads and certificates, counted.
+    pub upkeep: Arc<Upkeep>,
     /// What a reload replaces, all at once.
     pub rules: ArcSwap<SiteRules>,
 }

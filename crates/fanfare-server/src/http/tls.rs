@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use rustls::{
@@ -13,6 +14,19 @@ use rustls::{
     },
 };
 use tokio_rustls::TlsAcceptor;
+
+use super::Validity;
+
+/// Some clients and proxies take a server without ALPN for one of another protocol.
+const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
+
+/// A certificate that a listener can show.
+pub struct LoadedTls {
+    /// Accepts TLS with it.
+    pub acceptor: TlsAcceptor,
+    /// When it ends, where that is known.
+    pub end: Option<SystemTime>,
+}
 
 /// Why a certificate and a key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +63,7 @@ pub enum TlsError {
 ///
 /// # Errors
 /// If a file cannot be read, has no certificate or key, or the two do not belong together.
-pub fn load_tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
+pub fn load_tls(certificate: &Path, key: &Path) -> Result<LoadedTls, TlsError> {
     let in_certificate = |reason| TlsError::Certificate {
         file: certificate.to_owned(),
         reason,
@@ -60,6 +74,7 @@ pub fn load_tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError>
     if chain.is_empty() {
         return Err(in_certificate(pem::Error::NoItemsFound));
     }
+    let end = chain.first().and_then(Validity::of).map(|validity| validity.end);
     let private = PrivateKeyDer::from_pem_file(key).map_err(|reason| TlsError::Key {
         file: key.to_owned(),
         reason,
@@ -77,7 +92,7 @@ pub fn load_tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError>
                 other => other.to_string(),
             },
         })?;
-    // Some clients and proxies take a server without ALPN for one of another protocol.
-    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    config.alpn_protocols = PROTOCOLS.map(Vec::from).into();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    Ok(LoadedTls { acceptor, end })
 }

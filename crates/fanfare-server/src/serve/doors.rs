@@ -16,9 +16,10 @@ use crate::{
     auth::{Credentials, Gate},
     config::{Config, Limits, Listener, Loaded, Secret},
     http::{
-        self, BindError, Bound, Door, Origins, RateLimits, Readiness, ReloadHandle, Site, SiteOptions,
-        SiteRules,
+        self, BindError, Bound, Door, LoadedTls, Origins, RateLimits, Readiness, ReloadHandle, Site,
+        SiteOptions, SiteRules,
     },
+    upkeep::Upkeep,
 };
 
 /// A listening address with one socket for each shard.
@@ -45,6 +46,7 @@ pub(super) struct Serving<'a> {
     pub(super) rate_limits: &'a Arc<RateLimits>,
     pub(super) reload: &'a ReloadHandle,
     pub(super) readiness: &'a Arc<Readiness>,
+    pub(super) upkeep: &'a Arc<Upkeep>,
 }
 
 /// Binds everything before the first connection is accepted, so that a start either succeeds whole or fails clearly.
@@ -52,7 +54,7 @@ pub(super) struct Serving<'a> {
 /// `tls` has an entry for each listener, in their order.
 pub(super) fn open(
     loaded: &Loaded,
-    tls: Vec<Option<TlsAcceptor>>,
+    tls: Vec<Option<LoadedTls>>,
     serving: &Serving<'_>,
     shards: usize,
 ) -> Result<Vec<OpenDoor>, String> {
@@ -68,7 +70,9 @@ pub(super) fn open(
         )
         .map_err(|error| explain(&error, &format!("listener[{index}].bind"), &doors))?;
         let address = address_of(&bound);
-        let site = site(config, listener, tls, address, serving);
+        note_certificate(serving.upkeep, listener, tls.as_ref());
+        let acceptor = tls.map(|tls| tls.acceptor);
+        let site = site(config, listener, acceptor, address, serving);
         let serves = listener.dialects.join(", ");
         doors.extend(opened(bound, Some(index), &Door::Http(site), &serves));
     }
@@ -78,6 +82,13 @@ pub(super) fn open(
         tracing::warn!(%address, "the service manager passed a socket that no listener of the configuration has");
     }
     Ok(doors)
+}
+
+/// Reports when the certificate of a listener ends.
+pub(super) fn note_certificate(upkeep: &Upkeep, listener: &Listener, tls: Option<&LoadedTls>) {
+    if let Some(end) = tls.and_then(|tls| tls.end) {
+        upkeep.note_certificate(&listener.bind.to_string(), end);
+    }
 }
 
 /// The rules of a listener that a reload replaces.
@@ -134,6 +145,7 @@ fn site(
         trust_loopback: config.api.trust_loopback,
         reload: serving.reload.clone(),
         readiness: serving.readiness.clone(),
+        upkeep: serving.upkeep.clone(),
         rules: ArcSwap::from_pointee(rules(config, serving.rate_limits, tls)),
     };
     let dialects = listener.dialects.iter().filter_map(named).collect();

@@ -12,6 +12,8 @@ use crate::{
 pub(super) enum Purpose {
     /// Runs a server: a missing secret is generated.
     Serve,
+    /// Reloads: a missing secret is an error, since a new one would end every token that is in use.
+    Reload,
     /// Finds errors: nothing is written.
     Check,
 }
@@ -39,8 +41,10 @@ pub(super) fn load(loaded: &Loaded, purpose: Purpose) -> Result<Keys, Problem> {
         })?],
         None => Vec::new(),
     };
-    let (secret, made) = shared_secret(&loaded.config, purpose)
-        .map_err(|error| loaded.problem("data_dir", error.to_string()))?;
+    let (secret, made) = shared_secret(&loaded.config, purpose).map_err(|error| match error {
+        SharedSecretError::Missing => loaded.problem("auth.jwt_secret", error.to_string()),
+        SharedSecretError::File(_) => loaded.problem("data_dir", error.to_string()),
+    })?;
     let accepted = auth
         .accepted_jwt_secrets
         .iter()
@@ -77,11 +81,20 @@ pub fn secret(config: &Config) -> Result<Option<Vec<u8>>, String> {
     Ok(secret.0)
 }
 
+/// Why there is no secret that signs.
+#[derive(Debug, thiserror::Error)]
+enum SharedSecretError {
+    #[error("not set, expected a secret: a server makes one at its start, never at a reload")]
+    Missing,
+    #[error(transparent)]
+    File(#[from] auth::SecretFileError),
+}
+
 /// Returns the secret that signs, and its file if it was generated now.
 fn shared_secret(
     config: &Config,
     purpose: Purpose,
-) -> Result<(Option<Vec<u8>>, Option<PathBuf>), auth::SecretFileError> {
+) -> Result<(Option<Vec<u8>>, Option<PathBuf>), SharedSecretError> {
     let auth = &config.auth;
     if let Some(secret) = &auth.jwt_secret {
         return Ok((Some(secret.expose().as_bytes().to_vec()), None));
@@ -90,7 +103,10 @@ fn shared_secret(
         return Ok((None, None));
     }
     let file = match purpose {
-        Purpose::Serve => auth::load_or_create_secret(&config.data_dir)?,
+        Purpose::Reload if !auth::secret_file(&config.data_dir).exists() => {
+            return Err(SharedSecretError::Missing);
+        }
+        Purpose::Serve | Purpose::Reload => auth::load_or_create_secret(&config.data_dir)?,
         Purpose::Check => auth::secret_to_be(&config.data_dir)?,
     };
     Ok((Some(file.secret), file.created.then_some(file.path)))

@@ -2,6 +2,7 @@
 
 mod access;
 mod accounts;
+mod data_lock;
 mod database;
 mod descriptors;
 mod doors;
@@ -19,6 +20,7 @@ mod threads;
 
 use std::{sync::Arc, time::Duration};
 
+use data_lock::DataLock;
 use doors::Serving;
 use exposure::Exposure;
 use fanfare_accounts::KeyNeed;
@@ -32,6 +34,7 @@ use crate::{
     http::{Readiness, ReloadHandle},
     otlp::{self, Exporting},
     report::NodeReport,
+    upkeep::Upkeep,
 };
 
 pub use access::policy;
@@ -83,6 +86,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let config = &loaded.config;
     let shards = shard_count(config);
     descriptors::raise(config, shards);
+    let _held_to_the_end = DataLock::take(&config.data_dir)?;
     let prepared = prepare::prepare(&loaded, Purpose::Serve).map_err(RunError::Configuration)?;
     let Prepared {
         keys,
@@ -127,6 +131,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
 
     let rate_limits = doors::rate_limits(&config.limits);
     let (reload, reload_requests) = ReloadHandle::channel();
+    let upkeep = Arc::<Upkeep>::default();
     let readiness = Readiness::new(config.server.broker_grace);
     let following = accounts::follow(&accounts, &node);
     let serving = Serving {
@@ -136,6 +141,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         rate_limits: &rate_limits,
         reload: &reload,
         readiness: &readiness,
+        upkeep: &upkeep,
     };
     let doors = doors::open(&loaded, tls, &serving, shards)?;
     let listening = doors

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use fanfare_accounts::storage::Storage;
 use fanfare_core::policy::Policy;
 use fanfare_transports::OpenError;
-use tokio_rustls::TlsAcceptor;
 
 use super::{
     access,
@@ -15,7 +14,7 @@ use super::{
 use crate::{
     access::Webhook,
     config::{ConfigErrors, Listener, Loaded, Problem},
-    http::{self, TlsError},
+    http::{self, LoadedTls, TlsError},
     otlp,
 };
 
@@ -25,8 +24,8 @@ pub(super) struct Prepared {
     pub(super) policy: Policy,
     pub(super) authorizer: Option<Arc<Webhook>>,
     pub(super) storage: Storage,
-    /// For each listener, in their order; `None` for one without TLS.
-    pub(super) tls: Vec<Option<TlsAcceptor>>,
+    /// For each listener, in their order; `None` for one without files of its own.
+    pub(super) tls: Vec<Option<LoadedTls>>,
 }
 
 /// Finds the errors that would prevent a start, and changes nothing. Call it in a runtime.
@@ -92,7 +91,7 @@ fn broker_problem(loaded: &Loaded, error: &OpenError) -> Problem {
     loaded.problem(&format!("broker.{name}"), error.to_string())
 }
 
-fn tls(loaded: &Loaded, index: usize, listener: &Listener) -> Result<Option<TlsAcceptor>, Problem> {
+fn tls(loaded: &Loaded, index: usize, listener: &Listener) -> Result<Option<LoadedTls>, Problem> {
     let Some(tls) = &listener.tls else {
         return Ok(None);
     };

@@ -23,6 +23,7 @@ use crate::{
     report::NodeReport,
     resp,
     telemetry::LogFilter,
+    upkeep::Upkeep,
 };
 
 /// What a server starts with.
@@ -64,6 +65,7 @@ pub(super) struct Reload {
     gate: Arc<Gate>,
     accounts: Accounts,
     rate_limits: Arc<RateLimits>,
+    upkeep: Arc<Upkeep>,
     /// Shows the configuration in force.
     report: Arc<NodeReport>,
     /// Each with its listener at the start.
@@ -107,6 +109,7 @@ impl Reload {
             gate: serving.gate.clone(),
             accounts: serving.accounts.clone(),
             rate_limits: serving.rate_limits.clone(),
+            upkeep: serving.upkeep.clone(),
             report,
             start,
         }
@@ -141,11 +144,12 @@ impl Reload {
             tracing::info!("{text}");
             return Err(vec![text.to_owned()]);
         }
-        let staged = match self.stage(mode).await {
+        let staged = match self.stage().await {
             Ok(staged) => staged,
             Err(errors) => {
                 let problems: Vec<_> = errors.problems.iter().map(Problem::to_string).collect();
                 if mode == ReloadMode::Apply {
+                    self.upkeep.note_reload(false);
                     log_refusal(&problems);
                 }
                 return Err(problems);
@@ -156,27 +160,32 @@ impl Reload {
             in_force: (&self.in_force, &self.files),
             wanted: (&staged.loaded, &staged.files),
         };
+        let needing_restart = changes.needing_restart();
         let report = ReloadReport {
             applied: mode == ReloadMode::Apply,
             file: staged.loaded.file.as_ref().map(|file| file.display().to_string()),
             changed: changes.applied(),
-            needs_restart: changes.needing_restart(),
+            needs_restart: needing_restart
+                .iter()
+                .map(|key| staged.loaded.set_by(key))
+                .collect(),
             warnings: staged.loaded.warnings.iter().map(Problem::to_string).collect(),
         };
         if report.applied {
             let shown = staged
                 .loaded
                 .clone()
-                .keeping(&self.start.loaded, &report.needs_restart);
+                .keeping(&self.start.loaded, &needing_restart);
             self.report.replace_configuration(shown);
             self.apply(staged);
+            self.upkeep.note_reload(true);
             log_report(&report);
         }
         Ok(report)
     }
 
     /// Builds everything that would be replaced.
-    async fn stage(&self, mode: ReloadMode) -> Result<Staged, ConfigErrors> {
+    async fn stage(&self) -> Result<Staged, ConfigErrors> {
         let loaded = config::load(&self.start.sources, &super::dialect_infos())?;
         let started = &self.start.loaded.config;
         let problems = what_would_open(started, &loaded);
@@ -185,12 +194,8 @@ impl Reload {
         }
         let mut effective = loaded.clone();
         keep_until_restart(&mut effective.config, started);
-        let purpose = match mode {
-            ReloadMode::Apply => Purpose::Serve,
-            ReloadMode::DryRun => Purpose::Check,
-        };
         let files = FileContents::read(&effective.config);
-        let parts = prepare::prepare(&effective, purpose)?;
+        let parts = prepare::prepare(&effective, Purpose::Reload)?;
         let fetched = self.gate.prepare_verifier(&parts.keys.verifier).await;
         fetched.map_err(|error| {
             let text = format!(
@@ -233,12 +238,13 @@ impl Reload {
             self.rate_limits = doors::rate_limits(&config.limits);
         }
         for (started, site) in &self.sites {
-            // A listener is known by its address; one that is gone from the file serves on with its certificate.
+            // A listener is known by its address; one that is gone from the file serves on with its certificate, and so does one
+            // whose certificate comes from elsewhere now.
             let mut listeners = config.listener.iter().zip(&parts.tls);
-            let own = listeners.find(|(listener, _)| listener.bind == started.bind);
-            let current = site.rules().tls.clone();
-            let renewed = own.and_then(|(_, tls)| tls.clone());
-            let tls = current.map(|current| renewed.unwrap_or(current));
+            let own = listeners.find(|(own, _)| own.bind == started.bind && started.tls.is_some());
+            let renewed = own.and_then(|(_, tls)| tls.as_ref());
+            doors::note_certificate(&self.upkeep, started, renewed);
+            let tls = renewed.map_or_else(|| site.rules().tls.clone(), |tls| Some(tls.acceptor.clone()));
             site.replace_rules(doors::rules(&config, &self.rate_limits, tls));
         }
         for door in &self.redis_doors {

@@ -82,7 +82,7 @@ impl Changes<'_> {
         applied
     }
 
-    /// The keys that differ from those of the start and need a restart.
+    /// The keys that differ from those of the start and need a restart; each by the name of its value, not of its file.
     pub(super) fn needing_restart(&self) -> Vec<String> {
         let wanted = self.wanted.0;
         let stays = |key: &&str| match *key {
@@ -90,7 +90,7 @@ impl Changes<'_> {
             key => !is_applied(key),
         };
         let keys = self.start.changed_keys(wanted).filter(stays);
-        keys.map(|key| wanted.set_by(key)).collect()
+        keys.map(str::to_owned).collect()
     }
 }
 

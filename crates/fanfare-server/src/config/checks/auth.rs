@@ -91,6 +91,9 @@ fn unused_secret(checker: &mut Checker<'_>) {
     if checker.merged.is_configured(KEY) && !checker.merged.text(KEY).is_empty() {
         checker.doubtful(KEY, "found a secret that none of auth.algorithms uses");
     }
+    if !checker.config.auth.accepted_jwt_secrets.is_empty() {
+        checker.doubtful(ACCEPTED, "found secrets that none of auth.algorithms uses");
+    }
 }
 
 /// Production generates no secret: each node of a cluster would generate another.

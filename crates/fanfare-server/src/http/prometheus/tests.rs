@@ -64,7 +64,7 @@ fn rendered(node: &Node) -> Vec<String> {
     let config = config();
     let storage = Storage::new(&config.storage.url, 1).unwrap();
     let accounts = Accounts::new(storage, AccountsOptions::default());
-    let text = String::from_utf8(render(node, &accounts).unwrap()).unwrap();
+    let text = String::from_utf8(render(node, &accounts, &Upkeep::default()).unwrap()).unwrap();
     text.lines().map(str::to_owned).collect()
 }
 

@@ -1,0 +1,90 @@
+//! What a node does for itself while it serves: reloads of its configuration, and the certificates that it shows.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use fanfare_core::timestamp;
+
+/// Certificates are renewed long before: so close to its end, one is reported.
+const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// The counts, shared by all listeners.
+#[derive(Default)]
+pub struct Upkeep {
+    reloads: Outcomes,
+    /// The end of each listener's certificate, by the listener's address.
+    certificates: Mutex<BTreeMap<String, SystemTime>>,
+}
+
+/// How often something succeeded and failed.
+#[derive(Default)]
+struct Outcomes {
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    /// Seconds since 1970; zero before the first success.
+    last_success: AtomicU64,
+}
+
+impl Outcomes {
+    fn note(&self, succeeded: bool) {
+        if succeeded {
+            self.succeeded.fetch_add(1, Relaxed);
+            self.last_success.store(seconds(SystemTime::now()), Relaxed);
+        } else {
+            self.failed.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+impl Upkeep {
+    /// Counts a reload; `applied` is whether it is in force.
+    pub(crate) fn note_reload(&self, applied: bool) {
+        self.reloads.note(applied);
+    }
+
+    /// Notes when the certificate that the listener at `address` shows ends, and warns if that is soon.
+    pub(crate) fn note_certificate(&self, address: &str, end: SystemTime) {
+        if end < SystemTime::now() + ENDS_SOON {
+            tracing::warn!(listener = address, end = %timestamp(end), "the certificate ends soon, or has ended");
+        }
+        self.certificates().insert(address.to_owned(), end);
+    }
+
+    /// How many reloads were applied and refused.
+    pub(crate) fn reloads(&self) -> [(&'static str, u64); 2] {
+        let Outcomes {
+            succeeded, failed, ..
+        } = &self.reloads;
+        [
+            ("applied", succeeded.load(Relaxed)),
+            ("refused", failed.load(Relaxed)),
+        ]
+    }
+
+    /// When a reload was last applied, in seconds since 1970; zero before the first.
+    pub(crate) fn last_reload(&self) -> u64 {
+        self.reloads.last_success.load(Relaxed)
+    }
+
+    /// When each listener's certificate ends, in seconds since 1970.
+    pub(crate) fn certificate_ends(&self) -> Vec<(String, u64)> {
+        let certificates = self.certificates();
+        let ends = certificates.iter();
+        ends.map(|(address, end)| (address.clone(), seconds(*end)))
+            .collect()
+    }
+
+    fn certificates(&self) -> MutexGuard<'_, BTreeMap<String, SystemTime>> {
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
