@@ -87,6 +87,7 @@ def test_keys(here):
     assert [(row[0], row[1], row[2], row[4]) for row in rows] == [
         (first["id"], "publish", "revoked", "back end"), (second["id"], "admin,read", "good", "all"),
     ]
+    assert [row[5] for row in rows] == ["-", "-"], "neither was used"
     assert first["key"] not in here("key", "list").stdout
 
 

@@ -134,6 +134,24 @@ def test_each_failed_login_leaves_a_line(launch, form):
     assert "mia@" not in server.log() and "horse" not in server.log()
 
 
+# --- the last use of a key ---
+
+
+def test_when_a_key_was_last_used(launch):
+    server = launch()
+    keys = lambda: {key["name"]: key for key in server.json_with(made["key"], "/api/v1/keys")["keys"]}
+    server.json_with = lambda key, path: json.loads(server.get(path, Authorization=f"Bearer {key}").text)
+    made = json.loads(server.get("/api/v1/keys", "POST", json.dumps({"name": "used", "scopes": ["admin"]})).text)
+    other = json.loads(
+        server.get("/api/v1/keys", "POST", json.dumps({"name": "unused", "scopes": ["read"]}), Authorization=f"Bearer {made['key']}").text
+    )
+    used_at = wait_until(lambda: keys()["used"]["last_used_at"], what="the last use")
+    assert keys()["unused"]["last_used_at"] is None
+    lines = run("key", "list", "--config", str(server.config_file)).stdout.splitlines()
+    shown = {line.split("\t")[0]: line.split("\t")[5] for line in lines}
+    assert shown == {made["id"]: used_at, other["id"]: "-"}
+
+
 # --- errors name the place and the cause ---
 
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -84,24 +84,52 @@ pub enum KeyNeed {
     Yes,
 }
 
+/// A use that is so much later than the one in the database is written, in milliseconds.
+const USE_PRECISION: i64 = 60_000;
+
+/// A valid key, and its uses.
+struct KnownKey {
+    key: Arc<ApiKey>,
+    /// When this node last saw it; 0 for never.
+    used_at: AtomicI64,
+    /// The last use in the database; 0 for none.
+    written_at: i64,
+}
+
+impl KnownKey {
+    fn unwritten_use(&self) -> Option<i64> {
+        let used_at = self.used_at.load(Ordering::Relaxed);
+        (used_at >= self.written_at.saturating_add(USE_PRECISION)).then_some(used_at)
+    }
+}
+
 /// The valid keys, by their hashes.
 #[derive(Default)]
 pub(crate) struct KnownKeys {
-    good: RwLock<HashMap<String, Arc<ApiKey>>>,
+    good: RwLock<HashMap<String, KnownKey>>,
     /// 0 for [`KeyNeed::Unknown`], 1 for `No`, 2 for `Yes`. Outside the lock, because every command reads it.
     need: AtomicU8,
 }
 
 impl KnownKeys {
-    fn find(&self, offered: &str) -> Option<Arc<ApiKey>> {
+    fn find(&self, offered: &str, now: i64) -> Option<Arc<ApiKey>> {
         if !offered.starts_with(secrets::KEY_PREFIX) {
             return None;
         }
         let hash = secrets::hash(offered);
         let known = self.good.read().unwrap_or_else(PoisonError::into_inner);
-        let (stored, key) = known.get_key_value(&hash)?;
+        let (stored, found) = known.get_key_value(&hash)?;
         verify_slices_are_equal(stored.as_bytes(), hash.as_bytes()).ok()?;
-        Some(key.clone())
+        found.used_at.fetch_max(now, Ordering::Relaxed);
+        Some(found.key.clone())
+    }
+
+    /// The ids of keys whose last use is not in the database yet, with its time.
+    fn unwritten_uses(&self) -> Vec<(String, i64)> {
+        let known = self.good.read().unwrap_or_else(PoisonError::into_inner);
+        let uses = known.values();
+        uses.filter_map(|known| Some((known.key.id.clone(), known.unwritten_use()?)))
+            .collect()
     }
 
     fn need(&self) -> KeyNeed {
@@ -115,19 +143,26 @@ impl KnownKeys {
     /// Replaces the known keys by those in the database.
     pub(crate) fn replace(&self, stored: Vec<StoredKey>) {
         let need = if stored.is_empty() { 1 } else { 2 };
-        let good = stored.into_iter().filter(|key| key.revoked_at.is_none());
-        let known = good.map(|key| {
+        let mut good = self.good.write().unwrap_or_else(PoisonError::into_inner);
+        let valid = stored.into_iter().filter(|key| key.revoked_at.is_none());
+        let known = valid.map(|key| {
+            let seen = good
+                .get(&key.hash)
+                .map(|known| known.used_at.load(Ordering::Relaxed));
             let scopes = key.scopes.iter().filter_map(|scope| scope.parse().ok()).collect();
-            (
-                key.hash,
-                Arc::new(ApiKey {
+            let known = KnownKey {
+                used_at: seen.unwrap_or_default().into(),
+                written_at: key.last_used_at.unwrap_or_default(),
+                key: Arc::new(ApiKey {
                     id: key.id,
                     name: key.name,
                     scopes,
                 }),
-            )
+            };
+            (key.hash, known)
         });
-        *self.good.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
+        *good = known.collect();
+        drop(good);
         // Never back to "no", in whatever order two readers finish.
         self.need.fetch_max(need, Ordering::AcqRel);
     }
@@ -137,7 +172,7 @@ impl Accounts {
     /// Returns the key, if it is valid. Reads memory only: a key that another process created or revoked is seen within
     /// seconds.
     pub fn api_key(&self, offered: &str) -> Option<Arc<ApiKey>> {
-        self.inner.keys.find(offered)
+        self.inner.keys.find(offered, self.now())
     }
 
     /// Returns whether callers need a key. Reads memory only; until the database has been read, it looks at the file.
@@ -176,6 +211,7 @@ impl Accounts {
             scopes: scopes.iter().map(ToString::to_string).collect(),
             created_at: self.now(),
             revoked_at: None,
+            last_used_at: None,
         };
         self.inner.storage.insert_key(&key).await?;
         self.reload_keys().await?;
@@ -198,6 +234,17 @@ impl Accounts {
         let revoked = self.inner.storage.revoke_key(id, self.now()).await?;
         self.reload_keys().await?;
         revoked.then_some(()).ok_or(AccountError::NotFound("API key"))
+    }
+
+    /// Writes when the keys were last used on this node, where the database does not know that to the minute.
+    ///
+    /// # Errors
+    /// If the database cannot be used.
+    pub async fn write_key_uses(&self) -> Result<(), StorageError> {
+        for (id, at) in self.inner.keys.unwritten_uses() {
+            self.inner.storage.key_used(&id, at).await?;
+        }
+        Ok(())
     }
 
     /// Reads the keys from the database again.

@@ -52,7 +52,9 @@ impl Accounts {
         tokio::spawn(async move {
             let mut tidied: Option<tokio::time::Instant> = None;
             loop {
-                let _ = accounts.reload().await; // the storage has logged it
+                // The storage has logged it if one of them fails.
+                let _ = accounts.write_key_uses().await;
+                let _ = accounts.reload().await;
                 if tidied.is_none_or(|at| at.elapsed() >= TIDY_EVERY) {
                     let before = accounts.now().saturating_sub(KEEP_ENDED);
                     if accounts.inner.storage.forget_sessions(before).await.is_ok() {

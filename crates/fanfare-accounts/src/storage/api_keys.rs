@@ -21,6 +21,8 @@ pub struct StoredKey {
     pub created_at: i64,
     /// When it was revoked.
     pub revoked_at: Option<i64>,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<i64>,
 }
 
 /// The hash stays out of logs.
@@ -55,9 +57,9 @@ impl Storage {
     /// # Errors
     /// If the database cannot be used.
     pub async fn keys(&self) -> Result<Vec<StoredKey>, StorageError> {
-        let query =
-            statement("SELECT id, name, hash, scopes, created_at, revoked_at FROM api_keys ORDER BY id");
-        self.all(query, read).await
+        let select =
+            "SELECT id, name, hash, scopes, created_at, revoked_at, last_used_at FROM api_keys ORDER BY id";
+        self.all(statement(select), read).await
     }
 
     /// Revokes a key. Returns `false` if there is none or it was revoked before.
@@ -70,6 +72,17 @@ impl Storage {
             .bind(now);
         Ok(self.change(query).await? > 0)
     }
+
+    /// Notes that a key was used at `at`, unless a later use is known.
+    ///
+    /// # Errors
+    /// If the database cannot be used.
+    pub async fn key_used(&self, id: &str, at: i64) -> Result<(), StorageError> {
+        let update = "UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)";
+        self.change(statement(update).bind(id.to_owned()).bind(at))
+            .await
+            .map(drop)
+    }
 }
 
 fn read(row: &AnyRow) -> sqlx::Result<StoredKey> {
@@ -80,5 +93,6 @@ fn read(row: &AnyRow) -> sqlx::Result<StoredKey> {
         scopes: list_of(row, "scopes")?,
         created_at: row.try_get("created_at")?,
         revoked_at: row.try_get("revoked_at")?,
+        last_used_at: row.try_get("last_used_at")?,
     })
 }

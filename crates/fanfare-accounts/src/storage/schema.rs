@@ -17,6 +17,7 @@ use super::{
 const SCRIPTS: &[&str] = &[
     include_str!("schema/0001_accounts.sql"),
     include_str!("schema/0002_reset_tokens.sql"),
+    include_str!("schema/0003_key_use.sql"),
 ];
 
 /// The number of the advisory lock: `fanfare` in ASCII, so that no other program has it.

@@ -262,3 +262,30 @@ pub(super) async fn a_revoked_key_closes_what_it_closed(place: Place) {
     there.accounts.reload().await.unwrap();
     assert_eq!(there.accounts.key_need(), KeyNeed::Yes);
 }
+
+pub(super) async fn the_last_use_of_a_key_is_written_to_the_minute(place: Place) {
+    let (here, there) = (World::new(&place), World::new(&place));
+    let (text, _) = here.accounts.create_key("used", &[Scope::Publish]).await.unwrap();
+    let written = async || {
+        here.accounts.write_key_uses().await.unwrap();
+        here.accounts.reload().await.unwrap();
+        here.accounts.keys().await.unwrap()[0].last_used_at
+    };
+    assert_eq!(written().await, None);
+    let first = here.accounts.now();
+    here.accounts.api_key(&text).unwrap();
+    here.accounts.reload().await.unwrap(); // which does not forget the use
+    assert_eq!(written().await, Some(first));
+    here.pass(59);
+    here.accounts.api_key(&text).unwrap();
+    assert_eq!(written().await, Some(first), "no write for each use");
+    here.pass(1);
+    let second = here.accounts.now();
+    here.accounts.api_key(&text).unwrap();
+    assert_eq!(written().await, Some(second));
+    // Another node, which saw an earlier use, does not turn it back.
+    there.accounts.reload().await.unwrap();
+    there.accounts.api_key(&text).unwrap();
+    there.accounts.write_key_uses().await.unwrap();
+    assert_eq!(written().await, Some(second));
+}

@@ -89,6 +89,7 @@ const ALL: &[Case] = suite![
     accounts::administration,
     accounts::api_keys,
     accounts::a_revoked_key_closes_what_it_closed,
+    accounts::the_last_use_of_a_key_is_written_to_the_minute,
     logins::logins,
     logins::refusals_take_the_same_time,
     logins::a_flood_does_not_reach_the_database,

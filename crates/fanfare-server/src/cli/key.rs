@@ -11,7 +11,7 @@ use super::{Global, Outcome, output};
 pub(super) enum KeyCommand {
     /// Create a key and print it; it cannot be printed again
     Create(Create),
-    /// Print all keys, one a line: id, scopes, state, creation time, name
+    /// Print all keys, one a line: id, scopes, state, creation time, name, last use
     List,
     /// Revoke a key; a running server refuses it within seconds
     Revoke(Revoke),
@@ -64,7 +64,7 @@ impl Create {
 fn list(global: &Global) -> Outcome {
     for key in with_accounts(global, async |accounts| accounts.keys().await)? {
         output::line(format_args!(
-            "{}\t{}\t{}\t{}\t{}",
+            "{}\t{}\t{}\t{}\t{}\t{}",
             key.id,
             key.scopes.join(","),
             if key.revoked_at.is_some() {
@@ -74,6 +74,7 @@ fn list(global: &Global) -> Outcome {
             },
             moment(Some(key.created_at)),
             key.name,
+            moment(key.last_used_at),
         ));
     }
     Ok(())

@@ -407,6 +407,7 @@ pub(super) async fn keys(place: Place) {
         scopes: vec!["publish".to_owned()],
         created_at: 1,
         revoked_at: None,
+        last_used_at: None,
     };
     storage.insert_key(&key).await.unwrap();
     let again = StoredKey {
@@ -415,6 +416,11 @@ pub(super) async fn keys(place: Place) {
     };
     assert_eq!(storage.insert_key(&again).await, Err(StorageError::Conflict));
     assert_eq!(storage.keys().await.unwrap(), std::slice::from_ref(&key));
+    for (at, last) in [(5, 5), (4, 5), (6, 6)] {
+        storage.key_used(&key.id, at).await.unwrap();
+        assert_eq!(storage.keys().await.unwrap()[0].last_used_at, Some(last));
+    }
+    storage.key_used("none", 7).await.unwrap();
     assert_eq!(storage.revoke_key(&key.id, 2).await, Ok(true));
     assert_eq!(storage.revoke_key(&key.id, 3).await, Ok(false));
     assert_eq!(storage.revoke_key("none", 3).await, Ok(false));

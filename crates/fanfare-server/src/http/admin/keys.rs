@@ -31,6 +31,9 @@ struct ShownKey<'a> {
     /// Since when it is refused.
     #[schema(required, format = DateTime)]
     revoked_at: Option<String>,
+    /// When it was last used, to the minute; null if never.
+    #[schema(required, format = DateTime)]
+    last_used_at: Option<String>,
 }
 
 /// A key that was just made.
@@ -160,6 +163,7 @@ impl<'a> ShownKey<'a> {
             scopes: &key.scopes,
             created_at: at(key.created_at),
             revoked_at: key.revoked_at.map(at),
+            last_used_at: key.last_used_at.map(at),
         }
     }
 }
