@@ -1,0 +1,57 @@
+"""What a reload counts, makes and shows, and which key `fanfare reload` takes."""
+
+import json
+import pathlib
+import time
+
+from fanfare import SECRET, run, toml
+from test_signals import READ_AGAIN, hang_up, secure, tries  # noqa: F401, a fixture among them
+
+
+def test_reloads_are_counted(server):
+    outcomes = lambda: [server.prometheus(f'fanfare_reloads_total.outcome="{outcome}".') for outcome in ("applied", "refused")]
+    assert outcomes() == [0, 0] and server.prometheus("fanfare_last_reload_timestamp_seconds") == 0
+    before = time.time()
+    assert READ_AGAIN in hang_up(server, limits={"burst": 7})
+    assert outcomes() == [1, 0] and server.prometheus("fanfare_last_reload_timestamp_seconds") >= int(before)
+    assert "nothing is changed" in hang_up(server, limits={"burst": 0})
+    server.get("/api/v1/reload?dry_run=true", "POST", "")
+    assert outcomes() == [1, 1]
+
+
+def test_the_end_of_a_certificate_is_measured(secure):
+    ends = lambda: secure.prometheus(f'fanfare_certificate_end_timestamp_seconds.listener="localhost:{secure.tls_port}".')
+    assert ends() == 4_948_844_785
+
+
+def test_a_reload_makes_no_secret(server):
+    made = pathlib.Path(server.config["data_dir"]) / "jwt-secret"
+    told = hang_up(server, auth={"jwt_secret": ""})
+    assert "auth.jwt_secret" in told and "never at a reload" in told and "nothing is changed" in told
+    assert not made.exists() and tries(server, "ann", SECRET)
+
+
+def test_a_file_of_a_key_that_needs_a_restart_is_shown_as_it_is_in_force(launch, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("sqlite://one.db")
+    second.write_text("sqlite://two.db")
+    server = launch(storage={"url_file": str(first)})
+    shown = lambda: {own["key"]: own["value"] for own in server.json("/api/v1/configuration")["nodes"][0]["settings"]}
+    before = shown()
+    assert str(first) in json.dumps(before)
+    told = hang_up(server, storage={"url_file": str(second)})
+    assert "storage.url_file needs a restart" in told
+    assert shown() == before
+
+
+def test_fanfare_reload_finds_a_key_that_the_server_knows(launch):
+    old, new = "an-old-api-key-of-32-characters!", "a-new-api-key-of-32-characters!!"
+    server = launch(api={"keys": [old]})
+    server.config["api"]["keys"] = [new, old]
+    server.config_file.write_text(toml(server.config))
+    done = run("reload", "--config", str(server.config_file))
+    assert done.returncode == 0 and "api.keys" in done.stdout, done.stderr
+    server.config["api"]["keys"] = ["a-third-key-that-no-server-knows"]
+    server.config_file.write_text(toml(server.config))
+    refused = run("reload", "--config", str(server.config_file))
+    assert refused.returncode == 1 and "401" in refused.stderr
