@@ -108,3 +108,35 @@ test('an admin whose role is taken away is signed out', async (t) => {
   const text = await tab.evaluate(shown, 'API key');
   assert.ok(text.includes('not good (any more)'), text);
 });
+
+test('the page with a slash behind it, below a prefix, and switched off', async (t) => {
+  const server = await Fanfare.start(t, { listener: [{ dialects: ['notify'], prefix: '/a' }] });
+  const tab = await browser.tab(t, undefined, { from: server.http('/admin/') });
+  await tab.evaluate(shown, 'Nodes');
+  assert.equal(await tab.evaluate(() => location.pathname), '/a/admin');
+  const off = await Fanfare.start(t, { api: { admin: 'off' } });
+  for (const path of ['/admin', '/admin/', '/admin/app.js']) assert.equal((await fetch(off.http(path))).status, 404, path);
+  const guarded = await Fanfare.start(t, { api: { admin: 'key', keys: [KEY] } });
+  assert.equal((await fetch(guarded.http('/admin'))).status, 401);
+  const headers = { authorization: `Bearer ${KEY}` };
+  assert.equal((await fetch(guarded.http('/admin'), { headers })).status, 200);
+});
+
+test('names of ten megabytes, of HTML, emoji and controls stay text', async (t) => {
+  const server = await Fanfare.start(t, { api: { keys: [KEY] }, limits: { max_body_size: 16_777_216 } });
+  const names = ['\u{1F4A5}\u202Eevil', '"><script>window.harmed=1</script>', '{{constructor.constructor("window.harmed=1")()}}', 'a'.repeat(255)];
+  for (const name of names) await connected(t, server, name);
+  const huge = JSON.stringify({ to: { channel: 'x'.repeat(10_000_000) }, data: 1 });
+  const refused = await fetch(server.http('/api/v1/events'), { method: 'POST', body: huge, headers: { authorization: `Bearer ${KEY}` } });
+  assert.equal(refused.status, 400);
+  assert.ok((await refused.text()).length < 1000, 'the name is not repeated');
+  const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
+  await tab.evaluate(send, ['Sign in', { key: KEY }]);
+  await tab.evaluate(shown, 'Nodes');
+  for (const hash of ['#/connections', '#/channels']) {
+    await tab.evaluate(go, hash);
+    for (const name of names) await tab.evaluate(shown, name);
+  }
+  assert.deepEqual(await tab.evaluate(harmed), [undefined, 0]);
+  assert.ok(await tab.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing sticks out');
+});

@@ -170,6 +170,11 @@ pub struct Api {
 
     /// Who may read `/docs`, `/openapi.json` and `/asyncapi.json`; in the same words. A browser sends no key.
     pub docs: Visibility,
+
+    /// Who may open the page at `/admin`; in the same words. Its files hold no data: the page asks the service API, with the
+    /// credential that its reader signs in with. A browser sends no key for the page itself, so with `key` it opens on this
+    /// machine while no key exists, or behind a proxy that adds one.
+    pub admin: Visibility,
 }
 
 impl Default for Api {
@@ -179,6 +184,7 @@ impl Default for Api {
             trust_loopback: true,
             metrics: Visibility::Open,
             docs: Visibility::Open,
+            admin: Visibility::Open,
         }
     }
 }

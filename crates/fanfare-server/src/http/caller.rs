@@ -1,8 +1,12 @@
 //! The access of callers to the service API.
 
-use std::{fmt::Display, net::IpAddr};
+use std::{
+    fmt::{self, Display},
+    net::IpAddr,
+    sync::Arc,
+};
 
-use fanfare_accounts::{KeyNeed, Scope};
+use fanfare_accounts::{ApiKey, KeyNeed, Scope};
 use fanfare_core::ADMIN_ROLE;
 use http::{HeaderMap, HeaderName, Method, Uri, Version, header, request::Parts, uri::Authority};
 
@@ -39,6 +43,29 @@ const DATABASE_UNREAD: &str = "the API keys could not be read from the database 
 /// The text while a token cannot be judged.
 pub(super) const KEYS_UNAVAILABLE: &str = "the token cannot be verified at the moment; try again";
 
+/// Who may use the service API.
+pub(super) enum Caller {
+    /// A key of the database.
+    Key(Arc<ApiKey>),
+    /// A key of the configuration.
+    ConfiguredKey,
+    /// An admin, by the user's id.
+    Admin(Box<str>),
+    /// A program on this machine, while no key exists.
+    ThisMachine,
+}
+
+impl Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => write!(f, "API key {} ({})", key.id, key.name),
+            Self::ConfiguredKey => f.write_str("an API key of the configuration"),
+            Self::Admin(user) => write!(f, "admin {user}"),
+            Self::ThisMachine => f.write_str("a program on this machine"),
+        }
+    }
+}
+
 /// Checks that a request may do what needs the scope `wanted`: it has an API key with it or an admin's token, or no key
 /// was ever created and it is from this machine, which is trusted.
 pub(super) async fn access(
@@ -46,14 +73,14 @@ pub(super) async fn access(
     peer: IpAddr,
     head: &Parts,
     wanted: Scope,
-) -> Result<(), RouteRejection> {
+) -> Result<Caller, RouteRejection> {
     let headers = &head.headers;
     let accounts = &site.options.accounts;
     if let Some(offered) = bearer(headers) {
         return match accounts.api_key(offered) {
-            Some(key) if key.allows(wanted) => Ok(()),
+            Some(key) if key.allows(wanted) => Ok(Caller::Key(key)),
             Some(_) => Err(RouteRejection::OutOfScope(wanted)),
-            None if site.rules().api_keys.hold(offered.as_bytes()) => Ok(()),
+            None if site.rules().api_keys.hold(offered.as_bytes()) => Ok(Caller::ConfiguredKey),
             None => access_of_token(offered, site, peer).await,
         };
     }
@@ -64,7 +91,7 @@ pub(super) async fn access(
         return Err(RouteRejection::NoKey);
     }
     match accounts.key_need() {
-        KeyNeed::No => Ok(()),
+        KeyNeed::No => Ok(Caller::ThisMachine),
         KeyNeed::Yes => Err(RouteRejection::NoKey),
         KeyNeed::Unknown => Err(RouteRejection::NotYet(DATABASE_UNREAD)),
     }
@@ -80,9 +107,9 @@ pub(super) fn scope_of(method: &Method) -> Scope {
 }
 
 /// Judges an admin's token. Any other token or text is refused.
-async fn access_of_token(offered: &str, site: &Site, peer: IpAddr) -> Result<(), RouteRejection> {
+async fn access_of_token(offered: &str, site: &Site, peer: IpAddr) -> Result<Caller, RouteRejection> {
     match site.gate.verify(offered).await {
-        Ok(verified) if verified.has_role(ADMIN_ROLE) => Ok(()),
+        Ok(verified) if verified.has_role(ADMIN_ROLE) => Ok(Caller::Admin(verified.user_id)),
         Ok(_) => {
             note(site, "not_admin", &"the token has no admin role", Some(peer));
             Err(RouteRejection::NoKey)

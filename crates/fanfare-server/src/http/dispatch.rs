@@ -13,10 +13,11 @@ use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
-    Decision, Site,
+    Decision, Site, audit,
     body::{self, RequestBody},
     call::RouteCall,
-    caller, endpoints, health,
+    caller::{self, Caller},
+    endpoints, health,
     rejection::RouteRejection,
     reply::Reply,
     routes::{self, Group, Route},
@@ -105,8 +106,9 @@ async fn route(request: Request<RequestBody>, peer: IpAddr, site: &Arc<Site>, sh
     }
     let (head, body) = request.into_parts();
     match admit(path, &head, peer, site).await {
-        Ok(route) => {
+        Ok((route, caller)) => {
             let segment = route.segment(path).unwrap_or_default();
+            let client = site.client(peer, &head.headers);
             let call = RouteCall {
                 head,
                 body,
@@ -114,19 +116,24 @@ async fn route(request: Request<RequestBody>, peer: IpAddr, site: &Arc<Site>, sh
                 site,
                 segment,
             };
-            (route.handler)(call).await
+            let mut reply = (route.handler)(call).await;
+            if let Some(caller) = caller {
+                audit::log(&mut reply, &caller, client);
+            }
+            reply
         }
         Err(rejection) => routes::group_of(path).reject(rejection),
     }
 }
 
-/// Returns the route at `path` for a request with this head, if the caller may use it now.
+/// Returns the route at `path` for a request with this head, if the caller may use it now; and the caller, where the route asks
+/// for a credential.
 async fn admit(
     path: &str,
     head: &Parts,
     peer: IpAddr,
     site: &Site,
-) -> Result<&'static Route, RouteRejection> {
+) -> Result<(&'static Route, Option<Caller>), RouteRejection> {
     let (group, draining) = (routes::group_of(path), site.node.is_draining());
     let Some(route) = routes::find(path) else {
         let rejection = match group {
@@ -147,12 +154,13 @@ async fn admit(
     let route = served?;
     let wanted = {
         let rules = site.rules();
-        route.scope(rules.metrics, rules.docs)?
+        route.scope(rules.metrics, rules.docs, rules.admin)?
     };
-    if let Some(wanted) = wanted {
-        caller::access(site, peer, head, wanted).await?;
-    }
-    Ok(route)
+    let caller = match wanted {
+        Some(wanted) => Some(caller::access(site, peer, head, wanted).await?),
+        None => None,
+    };
+    Ok((route, caller))
 }
 
 /// Returns how a dialect's paths are compared with `path`: one with parameters gives way to the server's table.

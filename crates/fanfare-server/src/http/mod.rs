@@ -5,6 +5,7 @@ mod accounts;
 mod address;
 mod admin;
 mod api;
+mod audit;
 mod bind;
 mod body;
 mod call;

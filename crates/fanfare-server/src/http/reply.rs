@@ -54,6 +54,15 @@ pub(super) fn embedded(media_type: &'static str, policy: &'static str, text: &'s
     reply
 }
 
+/// Returns a redirect for ever to `address`, which is relative to the request's.
+pub(super) fn moved(address: &'static str) -> Reply {
+    let mut reply = text(StatusCode::PERMANENT_REDIRECT, "", "");
+    reply
+        .headers_mut()
+        .insert(header::LOCATION, HeaderValue::from_static(address));
+    reply
+}
+
 /// Returns an error in the form of a route of no dialect.
 pub(super) fn error(status: StatusCode, message: &str) -> Reply {
     json(status, &PlainError { error: message })

@@ -20,7 +20,7 @@ use super::{
 use crate::config::Visibility;
 
 use Group::{Account, Message, Page, Probe, Service};
-use Guard::{Admin, Descriptions, Figures, Key, Open};
+use Guard::{Admin, Descriptions, Figures, Key, Open, Operators};
 
 /// A row of the table.
 pub(super) struct Route {
@@ -43,6 +43,8 @@ enum Guard {
     Figures,
     /// As `api.docs` says.
     Descriptions,
+    /// As `api.admin` says.
+    Operators,
     /// A caller of the service API, with the scope that goes with the method.
     Key,
     /// A caller of the service API with the scope `admin`.
@@ -86,10 +88,14 @@ pub(super) static TABLE: &[Route] = &[
     route!(GET "/docs", Page, Descriptions, async |_| openapi::page::docs()),
     route!(GET "/docs/page.js", Page, Descriptions, async |_| openapi::page::script()),
     route!(GET "/docs/page.css", Page, Descriptions, async |_| openapi::page::style()),
-    route!(GET "/admin", Page, Open, async |_| admin::page::page()),
-    route!(GET "/admin/app.js", Page, Open, async |_| admin::page::script()),
-    route!(GET "/admin/app.css", Page, Open, async |_| admin::page::style()),
-    route!(GET "/admin/app.svg", Page, Open, async |_| admin::page::logo()),
+    route!(GET "/docs/page.svg", Page, Descriptions, async |_| openapi::page::logo()),
+    // The pages' files have addresses relative to the page's own.
+    route!(GET "/docs/", Page, Descriptions, async |_| reply::moved("../docs")),
+    route!(GET "/admin/", Page, Operators, async |_| reply::moved("../admin")),
+    route!(GET "/admin", Page, Operators, async |_| admin::page::page()),
+    route!(GET "/admin/app.js", Page, Operators, async |_| admin::page::script()),
+    route!(GET "/admin/app.css", Page, Operators, async |_| admin::page::style()),
+    route!(GET "/admin/app.svg", Page, Operators, async |_| admin::page::logo()),
     route!(POST "/api/auth/register", Account(Auth), Open, async |call| Auth.answer(auth::register(call)).await),
     route!(POST "/api/auth/login", Account(Auth), Open, async |call| Auth.answer(auth::login(call)).await),
     route!(POST "/api/auth/refresh", Account(Auth), Open, async |call| Auth.answer(auth::refresh(call)).await),
@@ -179,7 +185,7 @@ impl Route {
         })
     }
 
-    /// Returns the scope that a caller of the service API needs, where the figures and the descriptions are shown so.
+    /// Returns the scope that a caller of the service API needs, where the figures, the descriptions and the operators' page are shown so.
     ///
     /// # Errors
     /// The route is switched off.
@@ -187,6 +193,7 @@ impl Route {
         &self,
         metrics: Visibility,
         docs: Visibility,
+        admin: Visibility,
     ) -> Result<Option<Scope>, RouteRejection> {
         let shown = |visibility| match visibility {
             Visibility::Open => Ok(None),
@@ -197,6 +204,7 @@ impl Route {
             Open => Ok(None),
             Figures => shown(metrics),
             Descriptions => shown(docs),
+            Operators => shown(admin),
             Key => Ok(Some(caller::scope_of(&self.method))),
             Admin => Ok(Some(Scope::Admin)),
         }
@@ -277,7 +285,7 @@ mod tests {
         let served = |path, method: Method| find(path)?.for_method(&method).ok();
         let scope = |path, method| {
             served(path, method)?
-                .scope(Visibility::Open, Visibility::Open)
+                .scope(Visibility::Open, Visibility::Open, Visibility::Open)
                 .ok()?
         };
         assert_eq!(scope("/api/v1/events", Method::POST), Some(Scope::Publish));
@@ -290,10 +298,11 @@ mod tests {
         for route in TABLE {
             let is_open = scope(route.path, route.method.clone()).is_none();
             assert_eq!(is_open, route.group != Service, "{}", route.path);
-            let closed = route.scope(Visibility::Key, Visibility::Off);
+            let closed = route.scope(Visibility::Key, Visibility::Off, Visibility::Off);
             let expected = match route.path {
                 "/metrics" | "/metrics/prometheus" => Some(Some(Scope::Read)),
-                path if path.starts_with("/docs") || path.ends_with("api.json") => None,
+                path if path.starts_with("/docs") || path.starts_with("/admin") => None,
+                path if path.ends_with("api.json") => None,
                 _ => Some(scope(route.path, route.method.clone())),
             };
             assert_eq!(closed.ok(), expected, "{}", route.path);

@@ -80,6 +80,8 @@ pub struct SiteRules {
     pub metrics: Visibility,
     /// Who may read the descriptions of the server.
     pub docs: Visibility,
+    /// Who may open the operators' page.
+    pub admin: Visibility,
     /// For TLS and for the head of a connection's first request.
     pub handshake_timeout: Duration,
     /// For each request, from its first byte to the end of its body.

@@ -101,6 +101,7 @@ pub(super) fn rules(config: &Config, rate_limits: &Arc<RateLimits>, tls: Option<
         api_keys: Credentials::new(config.api.keys.iter().map(Secret::expose)),
         metrics: config.api.metrics,
         docs: config.api.docs,
+        admin: config.api.admin,
         handshake_timeout: limits.handshake_timeout,
         request_timeout: limits.request_timeout,
         keep_alive_timeout: limits.keep_alive_timeout,

@@ -7,7 +7,8 @@ use aws_lc_rs::digest::{self, SHA256};
 use crate::config::{Config, Listener, Loaded, Problem, Tls};
 
 /// The keys that a reload applies, besides `[limits]`, the limits of dialects and the files of certificates.
-const APPLIED: [&str; 21] = [
+const APPLIED: [&str; 22] = [
+    "api.admin",
     "api.docs",
     "api.keys",
     "api.metrics",

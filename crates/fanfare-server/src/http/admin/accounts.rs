@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApiError, Reply, RequestBody, ServiceRefusals, Site, failed, invalid,
+    ApiError, Reply, RequestBody, ServiceRefusals, Site, audit, failed, invalid,
     query::{Limit, Query},
     read, reply,
 };
@@ -155,7 +155,10 @@ pub(in crate::http) async fn create(sent: RequestBody, site: &Site) -> Reply {
         .create_user(&email, &password, name.as_deref(), &roles)
         .await;
     match made {
-        Ok(user) => reply::json(StatusCode::CREATED, &ShownAccount::of(&user)),
+        Ok(user) => audit::changed(
+            reply::json(StatusCode::CREATED, &ShownAccount::of(&user)),
+            format!("made the account {} with the roles {:?}", user.id, user.roles),
+        ),
         Err(error) => failed(&error),
     }
 }
@@ -185,7 +188,14 @@ pub(in crate::http) async fn change(id: &str, sent: RequestBody, site: &Site) ->
         Err(reply) => return reply,
     };
     match apply(id, change, site).await {
-        Ok(user) => reply::json(StatusCode::OK, &ShownAccount::of(&user)),
+        Ok(user) => {
+            let state = if user.disabled_at.is_some() { "off" } else { "on" };
+            let what = format!(
+                "changed the account {}: roles {:?}, switched {state}",
+                user.id, user.roles
+            );
+            audit::changed(reply::json(StatusCode::OK, &ShownAccount::of(&user)), what)
+        }
         Err(error) => failed(&error),
     }
 }

@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ApiError, Reply, RequestBody, ServiceRefusals, Site, failed, invalid, read, reply};
+use super::{ApiError, Reply, RequestBody, ServiceRefusals, Site, audit, failed, invalid, read, reply};
 
 /// All keys.
 #[derive(Serialize, ToSchema)]
@@ -123,7 +123,8 @@ pub(in crate::http) async fn create(sent: RequestBody, site: &Site) -> Reply {
                 name: &key.name,
                 scopes: &key.scopes,
             };
-            reply::json(StatusCode::CREATED, &made)
+            let what = format!("made the API key {} ({}) with {:?}", key.id, key.name, key.scopes);
+            audit::changed(reply::json(StatusCode::CREATED, &made), what)
         }
         Err(error) => failed(&error),
     }
@@ -149,7 +150,10 @@ pub(in crate::http) async fn revoke(id: &str, site: &Site) -> Reply {
         return invalid("the path names no key");
     }
     match site.options.accounts.revoke_key(id).await {
-        Ok(()) => reply::text(StatusCode::NO_CONTENT, "", ""),
+        Ok(()) => audit::changed(
+            reply::text(StatusCode::NO_CONTENT, "", ""),
+            format!("revoked the API key {id}"),
+        ),
         Err(error) => failed(&error),
     }
 }

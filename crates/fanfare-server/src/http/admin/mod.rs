@@ -19,6 +19,7 @@ use utoipa::OpenApi;
 
 use super::{
     api::{ServiceRefusals, degraded, invalid, query},
+    audit,
     body::{self, RequestBody},
     forms::{Always, ApiError},
     reply::{self, Reply, api_error},

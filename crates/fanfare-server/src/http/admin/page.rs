@@ -19,6 +19,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
             body = String,
             content_type = "text/html",
         ),
+        (status = 401, description = "`api.admin` asks for a key, and none was sent.", body = PlainError<'static>),
+        (status = 403, description = "The key does not have the scope `read`.", body = PlainError<'static>),
+        (status = 404, description = "`api.admin` is `off`.", body = PlainError<'static>),
         (status = 429, description = "Too many requests.", body = PlainError<'static>),
     ),
 )]

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Site,
+        Site, audit,
         forms::{Always, ApiError},
     },
     Reply, ServiceRefusals, api_error, degraded, invalid,
@@ -235,7 +235,10 @@ pub(in crate::http) async fn end(id: &str, site: &Site) -> Reply {
     };
     let found = site.node.end_connection(id).await;
     if found.answer {
-        reply::text(StatusCode::NO_CONTENT, "", "")
+        audit::changed(
+            reply::text(StatusCode::NO_CONTENT, "", ""),
+            format!("closed the connection {id}"),
+        )
     } else {
         not_found(found.complete)
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        body,
+        audit, body,
         call::RouteCall,
         forms::{Always, ApiError},
         headers::traceparent,
@@ -145,7 +145,7 @@ pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Reply {
             event.traceparent = Some(trace.clone());
         }
     }
-    let ids = events.iter().map(|event| event.id).collect();
+    let ids: Vec<_> = events.iter().map(|event| event.id).collect();
     let options = PublishOptions { receipt: true };
     // A task of its own, so that a fault in it is answered.
     let receipts = match tokio::spawn(site.node.publish(events, options, Conflict::Wait)).await {
@@ -159,5 +159,9 @@ pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Reply {
             );
         }
     };
-    reply::json(StatusCode::OK, &Published::new(ids, &receipts))
+    let what = match &ids[..] {
+        [id] => format!("published the event {id}"),
+        ids => format!("published {} events", ids.len()),
+    };
+    audit::published(reply::json(StatusCode::OK, &Published::new(ids, &receipts)), what)
 }

@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::Map;
 
 use super::{
-    super::{ReloadMode, ReloadReport, Site, forms::ApiError, reply::coded},
+    super::{ReloadMode, ReloadReport, Site, audit, forms::ApiError, reply::coded},
     Reply, ServiceRefusals, api_error, invalid,
     query::Query,
     reply,
@@ -37,7 +37,13 @@ pub(in crate::http) async fn start(query: &str, site: &Site) -> Reply {
         Err(message) => return invalid(&message),
     };
     match site.options.reload.reload(mode).await {
-        Some(Ok(report)) => reply::json(StatusCode::OK, &report),
+        Some(Ok(report)) => {
+            let reply = reply::json(StatusCode::OK, &report);
+            match mode {
+                ReloadMode::Apply => audit::changed(reply, "reloaded the configuration".to_owned()),
+                ReloadMode::DryRun => reply,
+            }
+        }
         Some(Err(problems)) => {
             let details = Map::from_iter([("problems".to_owned(), problems.into())]);
             let message = "the configuration cannot be used; nothing is changed";

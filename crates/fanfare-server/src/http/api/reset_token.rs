@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    super::{Site, forms::ApiError},
+    super::{Site, audit, forms::ApiError},
     Reply, ServiceRefusals, api_error, invalid, reply,
 };
 
@@ -46,7 +46,8 @@ pub(in crate::http) async fn create(user: &str, site: &Site) -> Reply {
                 token: &made.token,
                 expires_at: timestamp(time_of(made.expires_at)).to_string(),
             };
-            reply::json(StatusCode::CREATED, &made)
+            let what = format!("made a token that resets the password of the account {user}");
+            audit::changed(reply::json(StatusCode::CREATED, &made), what)
         }
         Err(AccountError::NotFound(_)) => {
             api_error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such user")

@@ -13,8 +13,8 @@ pub(super) static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
         "info": {
             "title": "Fanfare",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "What is said over WebSockets: a channel for each dialect. \
-                            The routes over HTTP are described by openapi.json.",
+            "description": "The messages over WebSockets: a channel for each dialect. \
+                            openapi.json has the routes over HTTP.",
             "license": { "name": env!("CARGO_PKG_LICENSE") },
         },
         "defaultContentType": "application/json",

@@ -27,7 +27,7 @@ impl Modify for Head {
             .title("Fanfare")
             .version(env!("CARGO_PKG_VERSION"))
             .description(Some(
-                "The routes over HTTP. What is said over WebSockets is described by asyncapi.json.",
+                "The routes over HTTP. asyncapi.json has the messages over WebSockets.",
             ))
             .license(Some(
                 LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).build(),

@@ -1,7 +1,8 @@
 //! The descriptions of this server: `/openapi.json` of its routes, `/asyncapi.json` of its dialects' messages, and
 //! `/docs`, both as a page. The first is generated from the code: each group of routes is described beside its
 //! handlers, by the types of their replies, and each dialect describes its own routes. Every listener serves the whole
-//! document, because a reader looks for what exists, not for where it is.
+//! document, because a program looks for what exists, not for where it is; `x-dialects` says which dialects the listener
+//! serves, and which an operation belongs to, and the page shows only what is there.
 
 mod asyncapi;
 mod base;
@@ -54,12 +55,24 @@ fn groups() -> Value {
 }
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
-    let own = fanfare_dialects::ALL.iter().map(|kind| kind.describe().openapi);
+    let own = fanfare_dialects::ALL
+        .iter()
+        .map(|kind| of_dialect(kind.describe().openapi, kind.name()));
     let mut document = merged(std::iter::once(groups()).chain(own));
     merge::merge(&mut document, upgrades::routes(&asyncapi::DOCUMENT["channels"]));
     document["info"]["summary"] = SUMMARY.into(); // utoipa knows no such field
     document
 });
+
+/// Marks the operations of `part` as those of a dialect.
+fn of_dialect(mut part: Value, name: &str) -> Value {
+    let paths = part["paths"].as_object_mut().into_iter().flatten();
+    let operations = paths.flat_map(|(_, methods)| methods.as_object_mut().into_iter().flatten());
+    for (_, operation) in operations {
+        operation["x-dialects"] = json!([name]);
+    }
+    part
+}
 
 /// A one-line summary.
 const SUMMARY: &str = "A realtime server: every client in the protocol it already speaks.";
@@ -83,7 +96,8 @@ pub(super) fn openapi(site: &Site) -> Reply {
         "" => "/",
         prefix => prefix,
     };
-    document["servers"] = json!([{ "url": url, "description": "This listener." }]);
+    let dialects: Vec<_> = site.dialects.iter().map(|mounted| mounted.name).collect();
+    document["servers"] = json!([{ "url": url, "description": "This listener.", "x-dialects": dialects }]);
     reply::json(StatusCode::OK, &document)
 }
 
@@ -153,6 +167,9 @@ mod tests {
         let parts_of_the_page = [
             "/docs/page.js",
             "/docs/page.css",
+            "/docs/page.svg",
+            "/docs/",
+            "/admin/",
             "/admin/app.js",
             "/admin/app.css",
             "/admin/app.svg",

@@ -1,16 +1,16 @@
-//! `GET /docs`: both documents as a page that can send requests. It has three files and loads nothing from elsewhere,
-//! so that it works without an internet connection.
+//! `GET /docs`: both documents as a page that sends requests and speaks each dialect, built from `admin/` at the root of the
+//! repository. It loads nothing from elsewhere, so it works without an internet connection.
 
 use super::{
     super::forms::PlainError,
     reply::{self, Reply},
 };
 
-/// Allows scripts, styles and requests of this server, and nothing else.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
-                      form-action 'none'; frame-ancestors 'none'";
+/// Allows scripts, styles, pictures and requests of this server, and nothing else. `connect-src` covers its WebSockets.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Both documents as a page.
+/// The routes and messages of this listener, as a page.
 #[utoipa::path(
     get,
     path = "/docs",
@@ -29,17 +29,25 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
     ),
 )]
 pub(in crate::http) fn docs() -> Reply {
-    file("text/html; charset=utf-8", include_str!("page.html"))
+    file("text/html; charset=utf-8", include_str!("built/docs.html"))
 }
 
 /// The page's script.
 pub(in crate::http) fn script() -> Reply {
-    file("text/javascript; charset=utf-8", include_str!("page.js"))
+    file(
+        "text/javascript; charset=utf-8",
+        include_str!("built/docs/page.js"),
+    )
 }
 
 /// The page's style.
 pub(in crate::http) fn style() -> Reply {
-    file("text/css; charset=utf-8", include_str!("page.css"))
+    file("text/css; charset=utf-8", include_str!("built/docs/page.css"))
+}
+
+/// The logo.
+pub(in crate::http) fn logo() -> Reply {
+    file("image/svg+xml", include_str!("built/docs/page.svg"))
 }
 
 fn file(media_type: &'static str, text: &'static str) -> Reply {

@@ -28,9 +28,10 @@ fn operation(path: &str, dialects: &[(&str, &Value)]) -> Value {
     };
     json!({
         "tags": ["WebSocket"],
+        "x-dialects": names,
         "operationId": format!("connect{}", path.replace('/', "_")),
         "summary": format!("Connects a WebSocket client: {}.", names.join(", ")),
-        "description": "Which dialect answers is up to the listener. What is said then is in asyncapi.json.",
+        "description": "The listener decides which dialect answers. Its messages are in asyncapi.json.",
         "parameters": parameters(dialects),
         "responses": {
             "101": { "description": "The connection is a WebSocket from now on." },
