@@ -7,7 +7,7 @@ use super::{caller::Caller, reply::Reply};
 
 /// A change in words. No secret is among them, nor what was published.
 #[derive(Clone)]
-struct Change {
+struct OperatorChange {
     what: String,
     /// Backends do this all the time, so only a person who does it is logged as `info`.
     is_traffic: bool,
@@ -24,13 +24,13 @@ pub(super) fn published(reply: Reply, what: String) -> Reply {
 }
 
 fn noted(mut reply: Reply, what: String, is_traffic: bool) -> Reply {
-    reply.extensions_mut().insert(Change { what, is_traffic });
+    reply.extensions_mut().insert(OperatorChange { what, is_traffic });
     reply
 }
 
 /// Logs what `caller` has changed, if it has.
 pub(super) fn log(reply: &mut Reply, caller: &Caller, address: IpAddr) {
-    let Some(Change { what, is_traffic }) = reply.extensions_mut().remove::<Change>() else {
+    let Some(OperatorChange { what, is_traffic }) = reply.extensions_mut().remove::<OperatorChange>() else {
         return;
     };
     // As texts, which the log escapes: names are the callers'.
