@@ -216,6 +216,7 @@ fn options(accounts: Accounts, address: SocketAddr) -> SiteOptions {
             api_keys: Credentials::new(["key"]),
             metrics: Visibility::Open,
             docs: Visibility::Open,
+            admin: Visibility::Open,
             handshake_timeout: PATIENCE,
             request_timeout: PATIENCE,
             keep_alive_timeout: PATIENCE,
