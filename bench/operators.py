@@ -11,6 +11,7 @@ import multiprocessing
 import pathlib
 import resource
 import select
+import signal
 import socket
 import statistics
 import subprocess
@@ -78,13 +79,14 @@ def ask(node, path):
 
 def main():
     count, many = (int(given) for given in (*sys.argv[1:], *("100000", "3")[len(sys.argv) - 1:]))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing stays behind
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     redis, nodes, clients = fanfare.Redis().start(), [], []
     try:
         for _ in range(many):
             port = fanfare.free_port()
-            limit = {"max_connections": count}
+            limit = {"max_connections": count, "ping_interval": "1h", "ping_timeout": "2h"}  # the clients answer no pings
             listener = [{"bind": f"127.0.0.1:{port}", "dialects": ["notify", "realtime"]}]
             broker = {"kind": "redis", "url": redis.url}
             nodes.append(fanfare.Fanfare(port=port, listener=listener, broker=broker, realtime=limit, notify=limit).start())
