@@ -35,7 +35,7 @@ def test_each_change_is_a_line(server):
     with websockets.sync.client.connect(server.ws("ann")):
         [row] = call(server, "GET", "/api/v1/connections")["connections"]
         call(server, "DELETE", f"/api/v1/connections/{row['id']}", key=made["key"])
-    login = server.get("/sessions", "POST", json.dumps({"email": "root@example.com", "password": PASSWORD}))
+    login = server.get("/sessions", "POST", json.dumps({"username": "root@example.com", "password": PASSWORD}))
     token = json.loads(login.text)["access_token"]
     event = call(server, "POST", "/api/v1/events", {"to": {"user": "ann"}, "data": "what is published"}, token)
     call(server, "POST", "/api/v1/events", {"to": {"user": "ann"}, "data": "what is published"})

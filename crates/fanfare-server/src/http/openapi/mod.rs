@@ -66,7 +66,9 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 
 /// Marks the operations of `part` as those of a dialect.
 fn of_dialect(mut part: Value, name: &str) -> Value {
-    let paths = part["paths"].as_object_mut().into_iter().flatten();
+    // A dialect without routes has no such field, and must not get an empty one.
+    let paths = part.get_mut("paths").and_then(Value::as_object_mut);
+    let paths = paths.into_iter().flatten();
     let operations = paths.flat_map(|(_, methods)| methods.as_object_mut().into_iter().flatten());
     for (_, operation) in operations {
         operation["x-dialects"] = json!([name]);
