@@ -1,6 +1,6 @@
 // Makes the pictures in docs/admin: each page, wide and on a phone, light and dark, of a server with made-up users.
 //
-//     FANFARE_BIN=target/debug/fanfare node e2e/js/screenshots.js docs/admin
+//     FANFARE_BIN=target/debug/fanfare node e2e/js/screenshots.js docs/admin [admin|docs]
 //
 // Look at them before you commit them. `pngquant` makes them small, where it is installed.
 
@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { Fanfare, sleep } from './fanfare.js';
 
-const folder = process.argv[2];
+const [, , folder, only] = process.argv;
 if (!folder) throw new Error('say where the pictures go');
 const KEY = 'a-key-for-operators-0123456789';
 const USERS = ['mia', 'noah', 'emma', 'liam', 'zoe', 'max', 'lea', 'tom'];
@@ -47,6 +47,12 @@ async function life() {
   await server.dial('?token=no.token.here').refused.catch(() => null);
 }
 
+// Runs in the page: shows the paths of an installed server, not those of this one's temporary folder.
+function asInstalled() {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) walker.currentNode.nodeValue = walker.currentNode.nodeValue.replaceAll(/\/[\w/.-]*fanfare-\w{6}(?=\/|\b)/g, '/etc/fanfare');
+}
+
 async function shoot(browser, look, colorScheme, path, pages, signedIn) {
   const page = await browser.newPage({ viewport: SIZES[look], colorScheme });
   await page.goto(server.http(path));
@@ -60,6 +66,7 @@ async function shoot(browser, look, colorScheme, path, pages, signedIn) {
   for (const [name, hash] of Object.entries(pages)) {
     await page.evaluate((to) => void (location.hash = to), hash);
     await page.waitForTimeout(name === 'overview' ? 8000 : 1000);
+    await page.evaluate(asInstalled);
     const file = join(folder, `${name}-${look}-${colorScheme}.png`);
     await page.screenshot({ path: file });
     spawnSync('pngquant', ['--force', '--strip', '--nofs', '--speed', '1', '--output', file, '48', file]);
@@ -77,8 +84,8 @@ try {
   const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
   for (const look of Object.keys(SIZES)) {
     for (const scheme of ['light', 'dark']) {
-      await shoot(browser, look, scheme, '/admin', ADMIN, true);
-      await shoot(browser, look, scheme, '/docs', DOCS, false);
+      if (only !== 'docs') await shoot(browser, look, scheme, '/admin', ADMIN, true);
+      if (only !== 'admin') await shoot(browser, look, scheme, '/docs', DOCS, false);
     }
   }
   await browser.close();

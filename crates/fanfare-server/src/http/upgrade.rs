@@ -102,7 +102,7 @@ pub(super) async fn upgrade(
             site.node.counters.handshake.observe(begun.elapsed());
             let timeout = site.rules().handshake_timeout;
             await_upgrade(on_upgrade, timeout, async move |upgraded| {
-                take_over(seat, upgraded)
+                take_over(seat, upgraded);
             });
             answer
         }

@@ -6,7 +6,7 @@ use super::{
     reply::{self, Reply},
 };
 
-/// Allows scripts, styles, pictures and requests of this server, and nothing else. `connect-src` covers its WebSockets.
+/// Allows scripts, styles, pictures and requests of this server, and nothing else. `connect-src` covers its `ws:` addresses.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
