@@ -35,7 +35,8 @@ const send = async (id) => {
   const entry = document.getElementById(id);
   entry.querySelector('form').requestSubmit();
   while (!entry.querySelector('.answer pre')) await new Promise((done) => setTimeout(done, 20));
-  return { status: Number.parseInt(entry.querySelector('.answer p').innerText, 10), text: entry.querySelector('.answer pre').innerText };
+  // As text of the document: an entry that is folded shows nothing.
+  return { status: Number.parseInt(entry.querySelector('.answer p').textContent, 10), text: entry.querySelector('.answer pre').textContent };
 };
 
 const press = (text) => [...document.querySelectorAll('#console button')].find((button) => button.textContent === text).click();
