@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use crate::{
     deliveries::{Deliveries, Item, ReplyTo},
     ids::Ids,
-    transport::ReceivedId,
+    transport::WantedId,
 };
 
 /// Ids that are claimed at once, unless one publication alone has more.
@@ -100,7 +100,7 @@ impl Foreign {
 /// Moves what waits to the delivery queue, in order and without repeats.
 pub(crate) async fn run(foreign: Arc<Foreign>, ids: Arc<Ids>, mut waiting: WaitingPublications) {
     while let Some(publication) = waiting.recv().await {
-        let mut named: Vec<ReceivedId> = publication.ids().collect();
+        let mut named: Vec<WantedId> = publication.ids().collect();
         let mut batch = vec![publication];
         while named.len() < BATCH
             && let Ok(publication) = waiting.try_recv()
@@ -124,11 +124,11 @@ pub(crate) async fn run(foreign: Arc<Foreign>, ids: Arc<Ids>, mut waiting: Waiti
 
 impl ForeignPublication {
     /// The ids that were named in it.
-    fn ids(&self) -> impl Iterator<Item = ReceivedId> {
+    fn ids(&self) -> impl Iterator<Item = WantedId> {
         let named = self.events.iter().filter(|event| event.named);
-        named.map(|event| ReceivedId {
+        named.map(|event| WantedId {
             id: event.id,
-            receiving_since: self.receiving_since,
+            receiving_since: Some(self.receiving_since),
         })
     }
 }

@@ -10,7 +10,8 @@ use uuid::Uuid;
 use crate::{
     id_memory::IdMemory,
     node::Node,
-    transport::{ReceivedId, Sender, Stored},
+    status::Refused,
+    transport::{Sender, Stored, WantedId},
 };
 
 /// See the module's documentation.
@@ -29,10 +30,11 @@ impl Ids {
 
     /// Claims `ids` and sends the claims to `claims`. Releases them if the caller is gone.
     pub(crate) async fn claim(&self, ids: Vec<Uuid>, claims: oneshot::Sender<Vec<Claim>>) {
-        let stored = match self.node.link.current() {
-            Some(sender) => self.stored(&sender, sender.ids().claim(&ids).await),
-            None => Vec::new(),
-        };
+        let wanted = ids.iter().map(|id| WantedId {
+            id: *id,
+            receiving_since: None,
+        });
+        let stored = self.claim_stored(&wanted.collect::<Vec<_>>()).await;
         let mut claimed = Vec::with_capacity(ids.len());
         let mut unstored = Vec::new();
         for (at, &id) in ids.iter().enumerate() {
@@ -56,15 +58,12 @@ impl Ids {
 
     /// Claims ids together with all nodes that received them. Returns for each whether it is new; of an id that occurs twice
     /// the first is.
-    pub(crate) async fn claim_together(&self, ids: &[ReceivedId]) -> Vec<bool> {
+    pub(crate) async fn claim_together(&self, ids: &[WantedId]) -> Vec<bool> {
         if ids.is_empty() {
             return Vec::new();
         }
-        let stored = match self.node.link.current() {
-            Some(sender) => self.stored(&sender, sender.ids().claim_together(ids).await),
-            None => Vec::new(),
-        };
-        let claim = |(at, received): (usize, &ReceivedId)| {
+        let stored = self.claim_stored(ids).await;
+        let claim = |(at, received): (usize, &WantedId)| {
             let claim = self
                 .memory
                 .claim_after(received.id, stored.get(at).copied().flatten());
@@ -74,6 +73,14 @@ impl Ids {
             claim == Claim::New
         };
         ids.iter().enumerate().map(claim).collect()
+    }
+
+    /// Claims `ids` in the store; no answers while it is away.
+    async fn claim_stored(&self, ids: &[WantedId]) -> Vec<Option<Claim>> {
+        match self.node.link.current() {
+            Some(sender) => self.stored(&sender, sender.ids().claim(ids).await),
+            None => Vec::new(),
+        }
     }
 
     /// Stores receipts, for ids that the store remembers.
@@ -97,7 +104,7 @@ impl Ids {
     /// What the store of `sender` returned; notes its refusals.
     fn stored<T>(&self, sender: &Arc<dyn Sender>, stored: Stored<T>) -> T {
         if let Some(error) = &stored.refused {
-            self.node.status.ids_refused(error);
+            self.node.status.refused(Refused::Ids, error);
         }
         if stored.lost {
             self.node.link.failed(sender);

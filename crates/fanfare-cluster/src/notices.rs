@@ -17,7 +17,8 @@ use fanfare_core::locked;
 use tokio::sync::Notify;
 
 use crate::{
-    backoff::Backoff, deliveries::Item, messages::MissedNotices, node::Node, transport::PublishError,
+    backoff::Backoff, deliveries::Item, messages::MissedNotices, node::Node, status::Refused,
+    transport::PublishError,
 };
 use log::{Arrival, Log};
 
@@ -110,7 +111,7 @@ pub(crate) async fn run(notices: Arc<Notices>) {
                 }
                 Some(error) => {
                     if let PublishError::Refused(error) = error {
-                        status.notice_refused(&error);
+                        status.refused(Refused::Notice, &error);
                     }
                     backoff.wait().await;
                 }

@@ -9,6 +9,7 @@ use crate::{
     receipts::{Job, Listeners},
     requests::Request,
     shared::Shared,
+    status::Refused,
     transport::{Message, PublishError, Subject},
     wire::{Envelope, encode},
 };
@@ -114,19 +115,19 @@ async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Itera
     let mut unshared = Vec::new();
     for (result_to, result) in results_to.zip(results) {
         if let Err(PublishError::Refused(error)) = &result {
-            shared.node.status.refused(error);
+            shared.node.status.refused(Refused::Events, error);
         }
         match result_to {
             ResultTo::Event(number) => {
                 let accepted = result.ok();
                 if let Some(error) = accepted.as_ref().and_then(|accepted| accepted.unkept.as_ref()) {
-                    shared.node.status.unkept(error);
+                    shared.node.status.refused(Refused::Journal, error);
                 }
                 if let Some(error) = accepted
                     .as_ref()
                     .and_then(|accepted| accepted.id_refused.as_ref())
                 {
-                    shared.node.status.ids_refused(error);
+                    shared.node.status.refused(Refused::Ids, error);
                     unshared.push(number);
                 }
                 let listeners = accepted.map_or(Listeners::Unpublished, |accepted| {

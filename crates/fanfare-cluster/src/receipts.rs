@@ -22,7 +22,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
     deliveries::{Deliveries, Item, ReplyTo},
-    interests::{Command, Echo, Interests, Leaving, Ticket},
+    interests::{Command, Echo, Interests},
     messages::Reached,
     node::Node,
     outbox::Note,
@@ -119,24 +119,9 @@ impl Receipts {
         }
     }
 
-    /// The receiving connection is there and receives what is for everyone. Returns what to subscribe to on it.
-    pub(crate) fn connected(&self) -> Vec<(Interest, Ticket)> {
-        self.open().interests.connected()
-    }
-
-    /// These subscriptions are in force.
-    pub(crate) fn confirmed(&self, requests: &[(Interest, Ticket)]) {
-        self.open().interests.confirmed(requests);
-    }
-
-    /// The subscription to all channels is in force and counts.
-    pub(crate) fn all_channels_in_force(&self) {
-        self.open().interests.all_channels_in_force();
-    }
-
-    /// Ceases to rely on the subscription to all channels, if that can be.
-    pub(crate) fn leave_all_channels(&self) -> Leaving {
-        self.open().interests.leave_all_channels()
+    /// What this node wants to receive, for a look or a change.
+    pub(crate) fn with_interests<T>(&self, work: impl FnOnce(&mut Interests) -> T) -> T {
+        work(&mut self.open().interests)
     }
 
     /// Whether a connection here should receive what is for `audience`.

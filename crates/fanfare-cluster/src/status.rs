@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -25,6 +25,36 @@ pub(crate) enum Side {
     Receiving = 1,
 }
 
+/// What a transport may refuse, or fail to do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Refused {
+    Events,
+    /// Ids of events were neither stored nor looked up.
+    Ids,
+    Notice,
+    /// Changes of rooms or slots were neither stored nor looked up.
+    Presence,
+    /// Events were published and not kept.
+    Journal,
+}
+
+impl Refused {
+    /// What was refused, and what follows from that.
+    fn consequence(self) -> &'static str {
+        match self {
+            Self::Events => "refused publications; only this node's connections got them",
+            Self::Ids => {
+                "refused ids of events; the events reach all nodes, but the ids are shared with no other node"
+            }
+            Self::Notice => "refused a notice between nodes; it is published again",
+            Self::Presence => {
+                "refused presence; until it accepts it, this node counts its own connections alone"
+            }
+            Self::Journal => "did not keep events; clients that are away will miss them",
+        }
+    }
+}
+
 /// Whether each connection is there, and what was last wrong.
 pub(crate) struct Status {
     transport: Arc<dyn Transport>,
@@ -34,12 +64,9 @@ pub(crate) struct Status {
     connected: AtomicU64,
     dropped: AtomicU64,
     rejected: LogThrottle,
-    refused: LogThrottle,
-    ids_refused: LogThrottle,
-    unkept: LogThrottle,
-    notice_refused: LogThrottle,
+    /// For each of [`Refused`].
+    refused: [LogThrottle; 5],
     notices_dropped: LogThrottle,
-    presence_refused: LogThrottle,
     room_full: LogThrottle,
 }
 
@@ -62,19 +89,15 @@ impl Status {
             connected: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             rejected: LogThrottle::new(QUIET),
-            refused: LogThrottle::new(QUIET),
-            ids_refused: LogThrottle::new(QUIET),
-            unkept: LogThrottle::new(QUIET),
-            notice_refused: LogThrottle::new(QUIET),
+            refused: std::array::from_fn(|_| LogThrottle::new(QUIET)),
             notices_dropped: LogThrottle::new(QUIET),
-            presence_refused: LogThrottle::new(QUIET),
             room_full: LogThrottle::new(QUIET),
         }
     }
 
     /// `side` is connected and in use.
     pub(crate) fn up(&self, side: Side) {
-        let mut connections = self.connections();
+        let mut connections = locked(&self.connections);
         if side == Side::Receiving {
             self.connected.fetch_add(1, Relaxed);
         }
@@ -91,7 +114,7 @@ impl Status {
 
     /// `side` was lost, or could not be connected.
     pub(crate) fn down(&self, side: Side, error: String) {
-        let mut connections = self.connections();
+        let mut connections = locked(&self.connections);
         connections.up[side as usize] = false;
         if connections.logged.replace(false) != Some(false) {
             tracing::warn!(
@@ -116,7 +139,7 @@ impl Status {
 
     /// What was last wrong.
     pub(crate) fn error(&self) -> String {
-        let connections = self.connections();
+        let connections = locked(&self.connections);
         if connections.error.is_empty() {
             "not connected yet".to_owned()
         } else {
@@ -132,40 +155,18 @@ impl Status {
         }
     }
 
-    /// Events were refused.
-    pub(crate) fn refused(&self, error: &str) {
-        self.warn(
-            &self.refused,
-            error,
-            "refused publications; only this node's connections got them",
-        );
-    }
-
-    /// Events were published and not kept.
-    pub(crate) fn unkept(&self, error: &str) {
-        self.warn(
-            &self.unkept,
-            error,
-            "did not keep events; clients that are away will miss them",
-        );
-    }
-
-    /// Ids of events were neither stored nor looked up.
-    pub(crate) fn ids_refused(&self, error: &str) {
-        self.warn(
-            &self.ids_refused,
-            error,
-            "refused ids of events; the events reach all nodes, but the ids are shared with no other node",
-        );
-    }
-
-    /// Changes of rooms or slots were neither stored nor looked up.
-    pub(crate) fn presence_refused(&self, error: &str) {
-        self.warn(
-            &self.presence_refused,
-            error,
-            "refused presence; until it accepts it, this node counts its own connections alone",
-        );
+    /// The transport refused something.
+    pub(crate) fn refused(&self, what: Refused, error: &str) {
+        if let Some(held_back) = self.refused[what as usize].pass() {
+            tracing::warn!(
+                address = self.transport.address(),
+                error,
+                held_back,
+                "{} {}",
+                self.transport.name(),
+                what.consequence()
+            );
+        }
     }
 
     /// There was no room for more members of `room`.
@@ -179,15 +180,6 @@ impl Status {
                 self.transport.name()
             );
         }
-    }
-
-    /// A notice was refused.
-    pub(crate) fn notice_refused(&self, error: &str) {
-        self.warn(
-            &self.notice_refused,
-            error,
-            "refused a notice between nodes; it is published again",
-        );
     }
 
     /// Notices were dropped that other nodes have not received.
@@ -215,21 +207,5 @@ impl Status {
     /// How many notices were dropped.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
-    }
-
-    fn warn(&self, throttle: &LogThrottle, error: &str, what: &str) {
-        if let Some(held_back) = throttle.pass() {
-            tracing::warn!(
-                address = self.transport.address(),
-                error,
-                held_back,
-                "{} {what}",
-                self.transport.name()
-            );
-        }
-    }
-
-    fn connections(&self) -> MutexGuard<'_, Connections> {
-        locked(&self.connections)
     }
 }

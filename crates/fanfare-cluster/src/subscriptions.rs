@@ -16,7 +16,7 @@ use tokio::{
 use crate::{
     ANSWER_TIMEOUT,
     channel_source::ChannelSource,
-    interests::{Command, Leaving, Ticket},
+    interests::{Command, Interests, Leaving, Ticket},
     messages::NodeMessage,
     peers::Kind,
     shared::Shared,
@@ -63,7 +63,7 @@ impl<'a> Subscriptions<'a> {
             by_all_channels: false,
             leave_at: None,
         };
-        let mut wanted = shared.receipts.connected();
+        let mut wanted = shared.receipts.with_interests(Interests::connected);
         let is_all = |(interest, _): &(Interest, Ticket)| *interest == Interest::AllChannels;
         if wanted.iter().any(is_all) {
             source.start_by_all_channels();
@@ -166,7 +166,7 @@ impl<'a> Subscriptions<'a> {
     async fn leave_all_channels(&mut self) -> Result<(), Failed> {
         self.leave_at = None;
         loop {
-            match self.shared.receipts.leave_all_channels() {
+            match self.shared.receipts.with_interests(Interests::leave_all_channels) {
                 Leaving::Subscribe(channels) => self.subscribe(&channels).await?,
                 Leaving::NotNow => {
                     self.all_channels_in_force();
@@ -184,7 +184,9 @@ impl<'a> Subscriptions<'a> {
 
     fn all_channels_in_force(&mut self) {
         self.by_all_channels = true;
-        self.shared.receipts.all_channels_in_force();
+        self.shared
+            .receipts
+            .with_interests(Interests::all_channels_in_force);
     }
 
     /// While both kinds of subscription are in force, changes which copy counts.
@@ -226,7 +228,8 @@ impl<'a> Subscriptions<'a> {
             self.subscriber.subscribe(&subjects).await?;
             let channels = interests.filter(|interest| matches!(interest, Interest::Channel(_)));
             self.channels.extend(channels.cloned());
-            self.shared.receipts.confirmed(some);
+            let receipts = &self.shared.receipts;
+            receipts.with_interests(|interests| interests.confirmed(some));
         }
         Ok(())
     }

@@ -20,8 +20,8 @@ use uuid::Uuid;
 use crate::{
     ClusterBroker, ClusterOptions,
     transport::{
-        Accepted, Failed, IdStore, Message, PresenceStore, PublishError, Published, Received, ReceivedId,
-        Receiver, Sender, Stored, Subject, Subscriber, Transport,
+        Accepted, Failed, IdStore, Message, PresenceStore, PublishError, Published, Received, Receiver,
+        Sender, Stored, Subject, Subscriber, Transport, WantedId,
     },
 };
 
@@ -410,12 +410,7 @@ impl Subscriber for Connection {
 
 /// It stores nothing.
 impl IdStore for Connection {
-    fn claim<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
-        let stored = Stored::default().map(|()| vec![None; ids.len()]);
-        Box::pin(std::future::ready(stored))
-    }
-
-    fn claim_together<'a>(&'a self, ids: &'a [ReceivedId]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
+    fn claim<'a>(&'a self, ids: &'a [WantedId]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
         let stored = Stored::default().map(|()| vec![None; ids.len()]);
         Box::pin(std::future::ready(stored))
     }

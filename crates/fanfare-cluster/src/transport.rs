@@ -172,12 +172,11 @@ pub trait Subscriber: Send + Sync {
 
 /// The idempotency keys that the cluster shares.
 pub trait IdStore: Send + Sync {
-    /// Claims each of `ids`; one answer for each, `None` where the store gave none.
-    fn claim<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>>;
-
-    /// Claims each of `ids` together with all nodes that received the same message; one answer for each. A node that was
-    /// receiving when another node claimed the id has received that very message, so the id is new to it, too.
-    fn claim_together<'a>(&'a self, ids: &'a [ReceivedId]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>>;
+    /// Claims each of `ids`; one answer for each, `None` where the store gave none. Either all of them arrived or none.
+    ///
+    /// Ids that arrived are claimed together with all nodes that received the same message: a node that was receiving when
+    /// another node claimed an id has received that very message, so the id is new to it, too.
+    fn claim<'a>(&'a self, ids: &'a [WantedId]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>>;
 
     /// Stores the receipts of published ids that are still remembered.
     fn settle<'a>(&'a self, receipts: &'a [(Uuid, Receipt)]) -> BoxFuture<'a, Stored<()>>;
@@ -208,13 +207,13 @@ impl<T> Stored<T> {
     }
 }
 
-/// An id that arrived with an event that no node published.
+/// An id to claim.
 #[derive(Debug, Clone, Copy)]
-pub struct ReceivedId {
+pub struct WantedId {
     /// The id.
     pub id: Uuid,
-    /// No later than the opening of the connection that it arrived on.
-    pub receiving_since: Instant,
+    /// No later than the opening of the connection that it arrived on, if it arrived with an event that no node published.
+    pub receiving_since: Option<Instant>,
 }
 
 impl From<&Interest> for Subject {

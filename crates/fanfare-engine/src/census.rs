@@ -2,14 +2,14 @@
 
 use std::{rc::Rc, time::Duration};
 
-use fanfare_core::{Audience, ConnectionFacts, Ending, Subscription};
+use fanfare_core::{Audience, ConnectionFacts, Ending, MAX_MESSAGE_BYTES, Subscription};
 use uuid::Uuid;
 
 use super::{
     Shard,
     connection::Connection,
     connections::Key,
-    row::{Filter, Row, RowDetail},
+    row::{Filter, Row, RowDetail, RowPage},
 };
 
 /// Slots of a shard that are looked at between two pauses: a walk over all connections must not hold up deliveries.
@@ -88,8 +88,8 @@ fn made_at_ms(id: Uuid) -> u64 {
 
 impl Shard {
     /// The open connections that `filter` asks for. A bounded number of candidates is kept meanwhile, and only those that are left
-    /// in the end are described.
-    pub(super) async fn rows(self: Rc<Self>, filter: Filter) -> Vec<Row> {
+    /// in the end are described, as far as one message can have room for them.
+    pub(super) async fn rows(self: Rc<Self>, filter: Filter) -> RowPage {
         let (covering, room) = (Covering::wanted(&filter), filter.limit.max(SLOTS_PER_STEP));
         let (mut found, mut last, mut slot) = (Vec::new(), None, 0);
         loop {
@@ -116,17 +116,27 @@ impl Shard {
             }
             tokio::task::yield_now().await;
         }
+        let is_limited = found.len() > filter.limit || last.is_some();
         least(&mut found, filter.limit);
-        let mut rows = Vec::with_capacity(found.len());
+        let (mut rows, mut bytes) = (Vec::with_capacity(found.len()), 0);
         for some in found.chunks(ROWS_PER_STEP) {
+            if bytes > MAX_MESSAGE_BYTES {
+                break;
+            }
             for (_, key) in some {
                 if let Some(driver) = self.connections.borrow_mut().at(*key) {
-                    rows.push(self.row(&driver.connection, &filter));
+                    let row = self.row(&driver.connection, &filter);
+                    bytes += row.subscriptions.iter().map(|text| text.len()).sum::<usize>();
+                    rows.push(row);
                 }
             }
             tokio::task::yield_now().await;
         }
-        filter.cut(rows)
+        let page = RowPage {
+            rows,
+            more: is_limited || bytes > MAX_MESSAGE_BYTES,
+        };
+        filter.join([page])
     }
 
     fn row(&self, own: &Connection, filter: &Filter) -> Row {

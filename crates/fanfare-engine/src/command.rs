@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     batch::{Broadcast, Part},
-    row::{Filter, Row},
+    row::{Filter, RowPage},
 };
 
 /// What other threads ask of a shard.
@@ -30,7 +30,7 @@ pub enum ShardCommand {
     /// Answer with what is known of the connections of the dialect of this number.
     List(usize, oneshot::Sender<Vec<ConnectionFacts>>),
     /// Answer with the connections asked for.
-    Rows(Filter, oneshot::Sender<Vec<Row>>),
+    Rows(Filter, oneshot::Sender<RowPage>),
     /// End the connection of this id, and answer how many there were.
     End(Uuid, oneshot::Sender<u64>),
     /// End the connections whose credential has been revoked.

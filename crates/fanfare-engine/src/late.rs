@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::atomic::Ordering::Relaxed};
 
 use fanfare_core::{
     Channel, Event,
-    policy::{OpenQuestions, Permission},
+    policy::{AuthorizerAnswer, OpenQuestions, Permission},
 };
 
 use super::{Prepared, Shard, connections::Key, counters::add};
@@ -44,14 +44,23 @@ impl Shard {
         asked: OpenQuestions,
         events: impl Iterator<Item = Event>,
     ) {
-        let put = self
-            .undecided
-            .borrow_mut()
-            .put(key, channel, asked, events.collect(), &self.node.access);
+        let mut connections = self.connections.borrow_mut();
+        let mut driver = connections.at(key);
+        let borrowed = driver
+            .as_ref()
+            .is_some_and(|driver| driver.connection.subscriber.borrows(channel));
+        let put = self.undecided.borrow_mut().put(
+            key,
+            channel,
+            (asked, borrowed),
+            events.collect(),
+            &self.node.access,
+        );
         add(&self.node.counters.events_undecided, put.kept);
-        if let Some(driver) = self.connections.borrow_mut().at(key) {
+        if let Some(driver) = &mut driver {
             add(&driver.connection.mounted().counters.dropped, put.dropped);
         }
+        drop(connections);
         if !put.first {
             return;
         }
@@ -61,17 +70,18 @@ impl Shard {
                 let next = shard.undecided.borrow_mut().next(key, &channel);
                 let Some(answer) = next else { return };
                 let allowed = answer.await.is_allowed();
-                let waiting = shard.undecided.borrow_mut().take(key, &channel);
+                let (waiting, borrowed) = shard.undecided.borrow_mut().take(key, &channel);
                 let undecided = &shard.node.counters.events_undecided;
                 undecided.fetch_sub(waiting.len() as u64, Relaxed);
                 if allowed {
-                    shard.send_late(key, &channel, waiting);
+                    shard.send_late(key, &channel, waiting, borrowed);
                 }
             }
         });
     }
 
-    fn send_late(&self, key: Key, channel: &Channel, events: Vec<Event>) {
+    /// Sends what the authorizer allowed for the connection's own credential, or for a subscription's (`borrowed`).
+    fn send_late(&self, key: Key, channel: &Channel, events: Vec<Event>, borrowed: bool) {
         let mut connections = self.connections.borrow_mut();
         let mut tools = self.tools.borrow_mut();
         let moment = self.node.now();
@@ -81,11 +91,23 @@ impl Shard {
         if !driver.connection.subscriber.is_shown(channel) {
             return; // it has unsubscribed meanwhile
         }
+        let access = &self.node.access;
         for event in events {
             let who = driver.connection.subscriber.reader(channel);
-            match self.node.access.may_see(who, &event) {
-                Permission::Allowed | Permission::Pending(_) => {} // the authorizer has just been asked
-                Permission::Denied => continue,
+            let is_allowed = if driver.connection.subscriber.borrows(channel) == borrowed {
+                access.may_see(who, &event) != Permission::Denied // the authorizer has just been asked
+            } else {
+                // The subscription's credential has lapsed, and the answer with it. The connection's own was not asked about.
+                match access.may_receive(who, &event, channel, access.readers(channel)) {
+                    Permission::Allowed => true,
+                    Permission::Denied => false,
+                    Permission::Pending(mut open) => access
+                        .remembered(&mut open)
+                        .is_some_and(AuthorizerAnswer::is_allowed),
+                }
+            };
+            if !is_allowed {
+                continue;
             }
             let prepared = Prepared::new(event, self.node.dialects.len());
             let variant = driver.connection.variant();

@@ -128,7 +128,7 @@ pub use once::{Conflict, InProgress};
 pub use pace::Pace;
 pub use questions::{Counts, Gathered, NameRange, RoomMember};
 pub use reporter::Reporter;
-pub use row::{Filter, Row, RowDetail};
+pub use row::{Filter, Row, RowDetail, RowPage};
 pub use seat::Seat;
 pub use settings::DialectSettings;
 pub use shard::Shard;

@@ -7,11 +7,11 @@ use fanfare_core::{Channel, Present};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use super::{Filter, Node, Row, ShardCommand};
+use super::{Filter, Node, RowPage, ShardCommand};
 
-/// A question to every node. Its form is shared by nodes of different versions.
+/// A question to every node. Its form is shared by nodes of different versions: a node that does not know all of it has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Question {
     /// How many connections this user has.
     Presence(Box<str>),
@@ -35,11 +35,12 @@ enum Question {
 
 /// A part of a list of names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NameRange {
     /// Only names after this one.
     pub after: Box<str>,
     /// Only names that begin so.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "str::is_empty")]
     pub prefix: Box<str>,
     /// At most so many.
     pub limit: usize,
@@ -88,11 +89,9 @@ impl Node {
     }
 
     /// The open connections of all nodes that `filter` asks for, by id.
-    pub async fn connections(&self, filter: Filter) -> Gathered<Vec<Row>> {
-        let asked = self
-            .ask_all::<Vec<Row>>(&Question::Connections(filter.clone()))
-            .await;
-        asked.map(|rows| filter.cut(rows.into_iter().flatten().collect()))
+    pub async fn connections(&self, filter: Filter) -> Gathered<RowPage> {
+        let asked = self.ask_all(&Question::Connections(filter.clone())).await;
+        asked.map(|pages| filter.join(pages))
     }
 
     /// The channels that are held on any node, by name.
@@ -192,7 +191,7 @@ impl Node {
         };
         let answer = match question {
             Question::Presence(user) => serde_json::to_vec(&self.connections_of(&user)),
-            Question::Connections(filter) => serde_json::to_vec(&self.own_connections(filter).await),
+            Question::Connections(filter) => self.own_connections(filter).await.written(),
             Question::Channels(names) => serde_json::to_vec(&self.own_channels(&names)),
             Question::Users(names) => serde_json::to_vec(&self.own_users(&names)),
             Question::Report(name) => {
@@ -219,9 +218,9 @@ impl Node {
         }
     }
 
-    async fn own_connections(&self, filter: Filter) -> Vec<Row> {
+    async fn own_connections(&self, filter: Filter) -> RowPage {
         let asked = self.ask_shards(|reply| ShardCommand::Rows(filter.clone(), reply));
-        filter.cut(asked.await.into_iter().flatten().flatten().collect())
+        filter.join(asked.await.into_iter().flatten())
     }
 
     fn own_channels(&self, names: &NameRange) -> Counts {

@@ -2,33 +2,53 @@
 
 use std::net::IpAddr;
 
+use fanfare_core::MAX_MESSAGE_BYTES;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Which connections are asked for. Nodes of an earlier version ignore the fields that they do not know.
+/// Which connections are asked for. A field is sent only if something is asked by it: a node of a version that does not know it
+/// refuses the question, and the answers are incomplete; it must not answer with more than was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Filter {
     /// The connection of this id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Uuid>,
     /// Of this dialect.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dialect: Option<Box<str>>,
     /// Of this user.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<Box<str>>,
     /// With a subscription of exactly this text: a channel, a pattern or a room.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<Box<str>>,
     /// With a subscription that covers this channel: the channel itself or a pattern that matches it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub covers: Option<Box<str>>,
     /// Whose client has this address.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
     /// Those with the most waiting messages, in place of those with the least ids.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub by_queue: bool,
     /// At most so many subscriptions of each; `None` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub subscriptions: Option<usize>,
     /// With a greater id than this. Ids grow with the time of opening.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Uuid>,
     /// At most so many, those with the least ids.
     pub limit: usize,
+}
+
+/// Connections that were found, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowPage {
+    /// The connections.
+    pub rows: Vec<Row>,
+    /// There may be more, behind the last one.
+    pub more: bool,
 }
 
 /// One open connection, as the service API shows it.
@@ -85,18 +105,113 @@ pub struct RowDetail {
 }
 
 impl Filter {
-    /// Those of `rows` that it asks for, in order.
-    pub fn cut(&self, mut rows: Vec<Row>) -> Vec<Row> {
-        // A node of an earlier version may not have looked at the address.
-        rows.retain(|row| self.address.is_none_or(|address| row.address == address));
-        rows.sort_by_key(|row| self.rank(row.detail.queued, row.id));
+    /// One page of several. Where one ends before all were found, nothing behind its end is shown: it could have more that come first.
+    pub(super) fn join(&self, pages: impl IntoIterator<Item = RowPage>) -> RowPage {
+        let rank = |row: &Row| self.rank(row.detail.queued, row.id);
+        let (mut rows, mut end) = (Vec::new(), None);
+        for page in pages {
+            if let Some(last) = page.rows.last().filter(|_| page.more).map(rank) {
+                end = Some(end.map_or(last, |end: (usize, Uuid)| end.min(last)));
+            }
+            rows.extend(page.rows);
+        }
+        rows.retain(|row| end.is_none_or(|end| rank(row) <= end));
+        rows.sort_by_key(rank);
+        let more = end.is_some() || rows.len() > self.limit;
         rows.truncate(self.limit);
-        rows
+        RowPage { rows, more }
     }
 
     /// The place of a connection among others; the least come first.
     pub(super) fn rank(&self, queued: usize, id: Uuid) -> (usize, Uuid) {
         let most_first = if self.by_queue { usize::MAX - queued } else { 0 };
         (most_first, id)
+    }
+}
+
+impl RowPage {
+    /// The page as JSON, without as many of the last connections as have no room in a message.
+    pub(super) fn written(mut self) -> serde_json::Result<Vec<u8>> {
+        loop {
+            let text = serde_json::to_vec(&self)?;
+            if text.len() <= MAX_MESSAGE_BYTES || self.rows.len() < 2 {
+                return Ok(text);
+            }
+            let fitting = self.rows.len() * MAX_MESSAGE_BYTES / text.len();
+            self.rows.truncate(fitting.clamp(1, self.rows.len() - 1));
+            self.more = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(number: u128, subscriptions: usize) -> Row {
+        Row {
+            id: Uuid::from_u128(number),
+            dialect: "notify".into(),
+            user: None,
+            session: None,
+            name: None,
+            address: IpAddr::from([192, 0, 2, 1]),
+            opened_at_ms: 0,
+            subscriptions: vec!["x".repeat(200).into(); subscriptions],
+            detail: RowDetail::default(),
+        }
+    }
+
+    fn numbers(page: &RowPage) -> Vec<u128> {
+        page.rows.iter().map(|row| row.id.as_u128()).collect()
+    }
+
+    #[test]
+    fn a_page_that_has_no_room_is_cut_and_no_connection_is_passed_over() {
+        let filter = Filter {
+            limit: 1000,
+            ..Filter::default()
+        };
+        let rows = |numbers: Vec<u128>, subscriptions| RowPage {
+            rows: numbers
+                .into_iter()
+                .map(|number| row(number, subscriptions))
+                .collect(),
+            more: false,
+        };
+        let written = rows((0..100).map(|n| 2 * n).collect(), 1000)
+            .written()
+            .expect("it is written");
+        assert!(written.len() <= MAX_MESSAGE_BYTES);
+        let cut: RowPage = serde_json::from_slice(&written).expect("it is a page");
+        assert!(
+            cut.more && (20..50).contains(&cut.rows.len()),
+            "{}",
+            cut.rows.len()
+        );
+        let last = 2 * (cut.rows.len() as u128 - 1);
+        let whole = rows((0..100).map(|n| 2 * n + 1).collect(), 0);
+        let page = filter.join([cut, whole]);
+        assert_eq!(numbers(&page), (0..=last).collect::<Vec<_>>());
+        assert!(page.more);
+        let rest = filter.join([rows(vec![3, 1], 0), rows(vec![2], 0)]);
+        assert_eq!((numbers(&rest), rest.more), (vec![1, 2, 3], false));
+        let two = Filter { limit: 2, ..filter };
+        let page = two.join([rows(vec![3, 1], 0), rows(vec![2], 0)]);
+        assert_eq!((numbers(&page), page.more), (vec![1, 2], true));
+    }
+
+    #[test]
+    fn only_what_is_asked_is_sent_and_what_is_not_known_is_refused() {
+        let plain = Filter {
+            limit: 5,
+            ..Filter::default()
+        };
+        assert_eq!(
+            serde_json::to_string(&plain).expect("it is written"),
+            r#"{"limit":5}"#
+        );
+        assert_eq!(serde_json::from_str::<Filter>(r#"{"limit":5}"#).ok(), Some(plain));
+        assert!(serde_json::from_str::<Filter>(r#"{"limit":5,"by_age":true}"#).is_err());
     }
 }

@@ -27,6 +27,8 @@ type Line = VecDeque<Waiting>;
 /// Events in a row that wait for the same.
 struct Waiting {
     asked: OpenQuestions,
+    /// Whether it is asked for the credential of a subscription, not for the connection's own.
+    borrowed: bool,
     /// Gone while it is waited for.
     answer: Option<BoxFuture<'static, AuthorizerAnswer>>,
     events: Vec<Event>,
@@ -63,7 +65,7 @@ impl Undecided {
         &mut self,
         key: Key,
         channel: &Channel,
-        asked: OpenQuestions,
+        (asked, borrowed): (OpenQuestions, bool),
         mut events: Vec<Event>,
         access: &AccessControl,
     ) -> Put {
@@ -88,10 +90,13 @@ impl Undecided {
             .or_default();
         put.first = line.is_empty();
         match line.back_mut() {
-            Some(last) if last.asked == asked => last.events.append(&mut events),
+            Some(last) if (&last.asked, last.borrowed) == (&asked, borrowed) => {
+                last.events.append(&mut events)
+            }
             _ => line.push_back(Waiting {
                 answer: Some(Box::pin(access.ask(asked.clone()))),
                 asked,
+                borrowed,
                 events,
             }),
         }
@@ -117,17 +122,19 @@ impl Undecided {
         answer
     }
 
-    /// The events that waited for the answer which has come.
-    pub(super) fn take(&mut self, key: Key, channel: &Channel) -> Vec<Event> {
+    /// The events that waited for the answer which has come, and whether it is for the credential of a subscription.
+    pub(super) fn take(&mut self, key: Key, channel: &Channel) -> (Vec<Event>, bool) {
         let line = self.lines.get_mut(channel).and_then(|lines| lines.get_mut(&key));
         let taken = line.and_then(VecDeque::pop_front);
-        let events = taken.map(|waiting| waiting.events).unwrap_or_default();
+        let (events, borrowed) = taken
+            .map(|waiting| (waiting.events, waiting.borrowed))
+            .unwrap_or_default();
         if let Some(count) = self.events.get_mut(&key) {
             *count -= events.len();
             if *count == 0 {
                 self.events.remove(&key);
             }
         }
-        events
+        (events, borrowed)
     }
 }

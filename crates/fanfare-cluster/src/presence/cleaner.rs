@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ahash::AHashMap;
 use fanfare_core::Presence as Transition;
 
-use super::{Presence, count};
+use super::Presence;
 use crate::transport::{
     PresenceStore, Stored,
     presence::{Change, Held, LeaseId},
@@ -90,7 +90,7 @@ impl Cleaner {
         }
         if held.value.is_empty() {
             self.finish(dead);
-            count(&presence.counters.cleaned, 1);
+            presence.state().counts.cleaned_leases += 1;
             tracing::info!(lease = %dead, "cleaned up after a node that is gone");
             return store.forget(dead, true).await;
         }
@@ -99,7 +99,7 @@ impl Cleaner {
             .into_iter()
             .map(|held| change(presence, held))
             .collect();
-        let cleaned = store.clean(dead, &changes).await;
+        let cleaned = store.apply(dead, None, &changes).await;
         if cleaned.lost || cleaned.refused.is_some() {
             self.current = None;
         }

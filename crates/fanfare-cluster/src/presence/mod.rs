@@ -15,10 +15,7 @@ mod term;
 mod view;
 mod worker;
 
-use std::sync::{
-    Arc, Mutex, MutexGuard,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use fanfare_core::{
     BoxFuture, Channel, Entry, Event, Member, Presence as Transition, PresenceCounts, Present, Slot, UserId,
@@ -45,23 +42,6 @@ pub(crate) struct Presence {
     /// Notified when there is something to do.
     work: Notify,
     lists: Arc<ListLimit>,
-    counters: Counters,
-}
-
-/// What happened since the start.
-#[derive(Default)]
-struct Counters {
-    entered: AtomicU64,
-    leases: AtomicU64,
-    cleaned: AtomicU64,
-    compared: AtomicU64,
-    refused_slots: AtomicU64,
-    unstored: AtomicU64,
-    refused: AtomicU64,
-}
-
-fn count(counter: &AtomicU64, by: usize) {
-    counter.fetch_add(u64::try_from(by).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
 impl Presence {
@@ -73,7 +53,6 @@ impl Presence {
             probes,
             work: Notify::new(),
             lists,
-            counters: Counters::default(),
         }
     }
 
@@ -143,16 +122,9 @@ impl Presence {
 
     /// What happened since the start, and how much there is now.
     pub(crate) fn counts(&self) -> PresenceCounts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         PresenceCounts {
-            entered: read(&self.counters.entered),
-            leases: read(&self.counters.leases),
-            cleaned_leases: read(&self.counters.cleaned),
-            compared_rooms: read(&self.counters.compared),
-            refused_slots: read(&self.counters.refused_slots),
-            refused: read(&self.counters.refused),
-            unstored: read(&self.counters.unstored),
             lists_left_out: self.lists.left_out(),
+            ..self.state().counts
         }
     }
 

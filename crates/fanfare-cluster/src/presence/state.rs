@@ -21,7 +21,7 @@ use std::{
 };
 
 use ahash::{AHashMap, AHashSet};
-use fanfare_core::{Channel, Entry, Member, Presence, Present, UserId};
+use fanfare_core::{Channel, Entry, Member, Presence, PresenceCounts, Present, UserId};
 use tokio::sync::oneshot;
 
 use super::{
@@ -66,6 +66,8 @@ pub(super) struct State {
     unstored: AHashSet<(Channel, UserId)>,
     /// Tasks that were taken and not finished.
     in_flight: usize,
+    /// What happened since the start.
+    pub(super) counts: PresenceCounts,
     /// Set when the node ends; sent when the store has let go of it.
     pub(super) closing: Option<oneshot::Sender<()>>,
 }
@@ -127,6 +129,7 @@ impl State {
             unmarked: Vec::new(),
             unstored: AHashSet::new(),
             in_flight: 0,
+            counts: PresenceCounts::default(),
             closing: None,
         }
     }

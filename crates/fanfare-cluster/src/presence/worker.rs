@@ -11,13 +11,13 @@ use tokio::sync::watch;
 use super::{
     Presence,
     cleaner::Cleaner,
-    count,
     slots::SlotChangeKind,
     state::{MemberChange, Task},
     term::{Term, timed},
 };
 use crate::{
     ANSWER_TIMEOUT,
+    status::Refused,
     transport::{
         PresenceStore, Sender, Stored,
         presence::{Applied, CLEANED_MEMORY, Change, LEASE_LIFETIME, LeaseId, Renewal},
@@ -263,7 +263,7 @@ impl Worker {
             let mut state = self.presence.state();
             state.compared(room, members, &self.own);
         }
-        count(&self.presence.counters.compared, rooms.len());
+        self.presence.state().counts.compared_rooms += rooms.len() as u64;
         turn
     }
 
@@ -274,7 +274,7 @@ impl Worker {
         let turn = self.check(&renewal);
         match renewal.value {
             Some(Renewal::Renewed { .. }) => {
-                count(&self.presence.counters.leases, usize::from(lease.until == 0));
+                self.presence.state().counts.leases += u64::from(lease.until == 0);
             }
             Some(Renewal::Gone { cleaned }) => {
                 let forgotten = age.is_some_and(|age| age > CLEANED_MEMORY);
@@ -298,7 +298,8 @@ impl Worker {
     /// Carries out `tasks`.
     async fn apply(&mut self, store: &dyn PresenceStore, tasks: Vec<Task>) -> Turn {
         let changes: Vec<Change> = tasks.iter().map(|task| self.change(task)).collect();
-        let applied = timed(store.apply(self.term.lease(), &changes)).await;
+        let lease = self.term.lease();
+        let applied = timed(store.apply(lease.id, Some(lease.until), &changes)).await;
         let turn = self.check(&applied);
         let mut results = applied.value.into_iter();
         let mut fenced = Vec::new();
@@ -307,20 +308,18 @@ impl Worker {
             match (task, results.next().flatten()) {
                 (task, Some(Applied::Fenced)) => fenced.push(task),
                 (Task::Member(change), Some(Applied::Room { transition, members })) => {
-                    if change.change == Transition::Joined {
-                        count(&self.presence.counters.entered, 1);
-                    }
+                    state.counts.entered += u64::from(change.change == Transition::Joined);
                     state.applied(&change, transition, members);
                 }
                 (Task::Member(change), Some(Applied::Full { reason, members })) => {
-                    count(&self.presence.counters.unstored, 1);
+                    state.counts.unstored += 1;
                     self.presence.node.status.room_full(&change.room, &reason);
                     self.unstored_at
                         .get_or_insert_with(|| Instant::now() + UNSTORED_RETRY);
                     state.unstored(&change, members);
                 }
                 (Task::Slot(change), Some(Applied::Slot { granted })) => {
-                    count(&self.presence.counters.refused_slots, usize::from(!granted));
+                    state.counts.refused_slots += u64::from(!granted);
                     state.applied_slot(change, granted);
                 }
                 (task, _) => {
@@ -405,8 +404,8 @@ impl Worker {
     }
 
     fn refused(&self, error: &str) {
-        count(&self.presence.counters.refused, 1);
-        self.presence.node.status.presence_refused(error);
+        self.presence.state().counts.refused += 1;
+        self.presence.node.status.refused(Refused::Presence, error);
     }
 }
 

@@ -38,7 +38,7 @@ impl Node {
 
     fn receiving() -> Self {
         let node = Self::new();
-        node.publications.connected();
+        node.publications.with_interests(Interests::connected);
         node
     }
 

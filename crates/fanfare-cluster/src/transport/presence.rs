@@ -250,20 +250,25 @@ pub trait PresenceStore: Send + Sync {
     /// them perhaps what the lease holds.
     fn renew(&self, lease: Lease) -> BoxFuture<'_, Stored<Option<Renewal>>>;
 
-    /// Applies `changes` in order, for `lease`. Returns one result for each; `None` where the store refused.
+    /// Applies `changes` in order, for `lease`, whose term ends at `until` ([`Lease::until`]). Returns one result for each; `None` where the
+    /// store refused.
     ///
     /// - **Atomic.** Each record's change, whether it is a transition, and the publication of its announcement are one step: of
     ///   two nodes that change a record at once one comes first, and no crash comes in between.
     /// - **In order.** The announcements of one room reach each receiver in the order of the transitions. A list
     ///   ([`Change::Enter`]) contains the change itself.
-    /// - **Fenced.** A change has no effect after `lease.until` by the store's clock, however late it arrives
+    /// - **Fenced.** A change has no effect after `until` by the store's clock, however late it arrives
     ///   ([`Applied::Fenced`]). A lease's cleaning is claimed only after that time, so what was cleaned stays clean. A store whose
     ///   places have clocks of their own keeps a margin between the two; one that cannot compare times fences by other means
     ///   (with compare-and-swap: cleaning a record that the index names and that does not exist advances its revision).
     /// - **Indexed.** The index of the lease names a record before the record names the lease, and at least as long.
+    /// - **Cleaning.** Without a term, `changes` ([`Change::Leave`], or [`Change::Slot`] with a count of 0) end what a dead lease holds;
+    ///   each record is removed from the index, also if the record did not name the lease. The caller has claimed the cleaning; if its
+    ///   claim is over and another cleaner does the same, each announcement is still published once.
     fn apply<'a>(
         &'a self,
-        lease: Lease,
+        lease: LeaseId,
+        until: Option<u64>,
         changes: &'a [Change],
     ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>>;
 
@@ -277,16 +282,6 @@ pub trait PresenceStore: Send + Sync {
 
     /// Returns at most `most` of the records that the index of `dead` names; none when nothing is left to clean.
     fn held(&self, dead: LeaseId, most: usize) -> BoxFuture<'_, Stored<Vec<Held>>>;
-
-    /// Applies `changes` ([`Change::Leave`], or [`Change::Slot`] with a count of 0) to what `dead` holds, as
-    /// [`PresenceStore::apply`] does but without a term. Removes each record from the index of `dead`, also if the record did
-    /// not name it. The caller has claimed the cleaning; if its claim is over and another cleaner does the same, each
-    /// announcement is still published once.
-    fn clean<'a>(
-        &'a self,
-        dead: LeaseId,
-        changes: &'a [Change],
-    ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>>;
 
     /// Ends the lease `id`, whose index is empty. Remembers it for [`CLEANED_MEMORY`] if it was `cleaned`.
     fn forget(&self, id: LeaseId, cleaned: bool) -> BoxFuture<'_, Stored<()>>;

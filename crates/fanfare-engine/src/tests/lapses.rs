@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     fakes::FakeAuthorizer,
-    world::{Setup, in_world, on, rules, settings, token},
+    world::{Setup, in_world, on, rules, settings, token, until},
 };
 use crate::DialectSettings;
 
@@ -97,6 +97,43 @@ fn a_subscription_ends_when_its_credential_is_revoked() {
         world.revoke("two");
         alice.receives(&["lapsed project:2"]).await;
         assert_eq!(world.tell("project:1", "1").await, 0);
+    });
+}
+
+#[test]
+fn what_waited_for_an_answer_is_not_shown_once_the_credential_lapsed() {
+    let authorizer = FakeAuthorizer::new(false);
+    let setup = Setup {
+        policy: PolicyOptions {
+            authorizer: true,
+            ..rules(&[("staff.1", "role:staff", "nobody")])
+        },
+        ..Setup::asking(&authorizer)
+    };
+    setup.run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        let credential = in_session("one", &json!({ "roles": ["staff"] }));
+        assert_eq!(
+            alice.ask(&format!("sub-by staff.1 {credential}")).await,
+            "sub-by: ok"
+        );
+        assert_eq!(alice.ask("sub **").await, "sub: ok");
+        // Its readers are those of another channel, which the authorizer is asked about.
+        let event = Event {
+            private_to: Some([UserId::new("carol").unwrap()].into()),
+            readers_of: Channel::new("a.b").ok(),
+            ..on("staff.1", "1")
+        };
+        world.publish_all(vec![event]).await;
+        until(|| authorizer.asked() == ["a.b"]).await;
+        world.revoke("one");
+        alice.receives(&["lapsed staff.1"]).await;
+        authorizer.gate.open();
+        until(|| world.shard.undecided.borrow().is_empty()).await;
+        // Her own credential opens other channels, and not this one.
+        world.tell("a.b", "2").await;
+        alice.receives(&["2"]).await;
+        alice.receives_no_more().await;
     });
 }
 

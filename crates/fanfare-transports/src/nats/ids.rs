@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use fanfare_cluster::transport::{IdStore, ReceivedId, Stored};
+use fanfare_cluster::transport::{IdStore, Stored, WantedId};
 use fanfare_core::{BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNANSWERED_LIFETIME};
 use uuid::Uuid;
 
 use super::{
-    jetstream::{self, Bucket, ChangeResult},
+    jetstream::{self, Bucket},
     names::Names,
     questions::{Questions, Request, Unanswered, note},
 };
@@ -45,35 +45,9 @@ pub(super) struct Clock {
     missing: u64,
 }
 
-/// What the bucket has for an id that a node wants to claim.
-#[derive(Debug, Clone)]
-enum Held {
-    /// Nothing: it is claimed now.
-    Nothing,
-    /// This value, stored that long ago.
-    Value(bytes::Bytes, Duration),
-    /// It could not be asked.
-    Unknown,
-}
-
 impl IdStore for Ids {
-    fn claim<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
-        Box::pin(async move {
-            let claims = self.claims(ids, CLAIMED).await;
-            claims.map(|held| held.iter().map(|held| held.claim(None)).collect())
-        })
-    }
-
-    fn claim_together<'a>(&'a self, ids: &'a [ReceivedId]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
-        Box::pin(async move {
-            let keys: Vec<Uuid> = ids.iter().map(|received| received.id).collect();
-            let claims = self.claims(&keys, TOGETHER).await;
-            claims.map(|held| {
-                let held = held.iter().zip(ids);
-                held.map(|(held, id)| held.claim(Some(id.receiving_since.elapsed())))
-                    .collect()
-            })
-        })
+    fn claim<'a>(&'a self, ids: &'a [WantedId]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
+        Box::pin(self.claims(ids))
     }
 
     fn settle<'a>(&'a self, receipts: &'a [(Uuid, Receipt)]) -> BoxFuture<'a, Stored<()>> {
@@ -153,52 +127,53 @@ impl Ids {
         Ok(*clock.insert(Clock { said, read, missing }))
     }
 
-    /// Claims `ids` as `value`; one answer for each.
-    async fn claims(&self, ids: &[Uuid], value: &'static [u8]) -> Stored<Vec<Held>> {
-        let mut stored = Stored {
-            value: Vec::with_capacity(ids.len()),
-            ..Stored::default()
-        };
-        for some in ids.chunks(IDS) {
+    /// Claims `ids`; one answer for each.
+    async fn claims(&self, ids: &[WantedId]) -> Stored<Vec<Option<Claim>>> {
+        let mut claims = vec![None; ids.len()];
+        let mut stored = Stored::default();
+        for (ids, claims) in ids.chunks(IDS).zip(claims.chunks_mut(IDS)) {
             let prepared = self.prepare().await;
             let Some(clock) = note(&mut stored, prepared) else {
                 break;
             };
-            let mut held = vec![Held::Unknown; some.len()];
-            self.claim_some(some, value, clock, &mut held, &mut stored).await;
-            stored.value.extend(held);
+            self.claim_some(ids, clock, claims, &mut stored).await;
         }
-        stored.value.resize(ids.len(), Held::Unknown);
-        stored
+        stored.map(|()| claims)
     }
 
-    async fn claim_some<T>(
+    async fn claim_some(
         &self,
-        ids: &[Uuid],
-        value: &'static [u8],
+        ids: &[WantedId],
         clock: Clock,
-        held: &mut [Held],
-        stored: &mut Stored<T>,
+        claims: &mut [Option<Claim>],
+        stored: &mut Stored<()>,
     ) {
+        let value = |at: usize| match ids[at].receiving_since {
+            Some(_) => TOGETHER,
+            None => CLAIMED,
+        };
         // The ids' places, and which change is expected to be the last.
         let mut wanted: Vec<(usize, u64)> = (0..ids.len()).map(|at| (at, 0)).collect();
         for _ in 0..ROUNDS {
-            let puts = wanted
-                .iter()
-                .map(|&(at, sequence)| self.bucket.put(&key(&ids[at]), value.into(), Some(sequence)));
+            let puts = wanted.iter().map(|&(at, sequence)| {
+                self.bucket
+                    .put(&key(&ids[at].id), value(at).into(), Some(sequence))
+            });
             let answers = self.questions.ask(&puts.collect::<Vec<_>>()).await;
             let mut held_by_others = Vec::new();
             for (&(at, _), answer) in wanted.iter().zip(answers) {
                 match note(stored, jetstream::change(answer)) {
-                    Some(ChangeResult::Stored(_)) => held[at] = Held::Nothing,
-                    Some(ChangeResult::Conflict) => held_by_others.push(at),
+                    Some(Some(_)) => claims[at] = Some(Claim::New),
+                    Some(None) => held_by_others.push(at),
                     None => {}
                 }
             }
             if held_by_others.is_empty() {
                 return;
             }
-            let gets = held_by_others.iter().map(|&at| self.bucket.get(&key(&ids[at])));
+            let gets = held_by_others
+                .iter()
+                .map(|&at| self.bucket.get(&key(&ids[at].id)));
             let answers = self.questions.ask(&gets.collect::<Vec<_>>()).await;
             wanted.clear();
             for (at, answer) in held_by_others.into_iter().zip(answers) {
@@ -208,7 +183,8 @@ impl Ids {
                         if is_free(&found.value, age) {
                             wanted.push((at, found.sequence));
                         } else {
-                            held[at] = Held::Value(found.value, age);
+                            let receiving = ids[at].receiving_since.map(|since| since.elapsed());
+                            claims[at] = Some(id_values::claim(&found.value, age, receiving));
                         }
                     }
                     // Its life has ended just now.
@@ -244,24 +220,13 @@ impl Ids {
             let answers = self.questions.ask(&puts.collect::<Vec<_>>()).await;
             wanted = Vec::new();
             for ((receipt, _), answer) in there.into_iter().zip(answers) {
-                if note(stored, jetstream::change(answer)) == Some(ChangeResult::Conflict) {
+                if note(stored, jetstream::change(answer)) == Some(None) {
                     wanted.push(receipt);
                 }
             }
             if wanted.is_empty() {
                 return;
             }
-        }
-    }
-}
-
-impl Held {
-    /// What it means to a node whose connection has been receiving for that long, or which claims alone.
-    fn claim(&self, receiving: Option<Duration>) -> Option<Claim> {
-        match self {
-            Self::Nothing => Some(Claim::New),
-            Self::Value(value, age) => Some(id_values::claim(value, *age, receiving)),
-            Self::Unknown => None,
         }
     }
 }

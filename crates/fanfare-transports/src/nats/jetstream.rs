@@ -46,15 +46,6 @@ pub(super) struct Stored {
     pub(super) at: SystemTime,
 }
 
-/// What became of a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ChangeResult {
-    /// It is stored under this number.
-    Stored(u64),
-    /// The last change was another than the expected one.
-    Conflict,
-}
-
 /// What JetStream answers; each answer has some of these fields.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -245,15 +236,15 @@ pub(super) async fn make(questions: &Questions, stream: &str, config: &Value) ->
     }
 }
 
-/// What became of a change that JetStream answered.
+/// The number of a change that JetStream stored; `None` if the last change was another than the expected one.
 ///
 /// # Errors
 /// When it was refused.
-pub(super) fn change(answer: Result<ServerMessage, Unanswered>) -> Result<ChangeResult, Unanswered> {
+pub(super) fn change(answer: Result<ServerMessage, Unanswered>) -> Result<Option<u64>, Unanswered> {
     let Answer { seq, error, .. } = read(&answer?)?;
     match error {
-        None => Ok(ChangeResult::Stored(seq)),
-        Some(error) if error.err_code == WRONG_SEQUENCE => Ok(ChangeResult::Conflict),
+        None => Ok(Some(seq)),
+        Some(error) if error.err_code == WRONG_SEQUENCE => Ok(None),
         Some(error) => Err(error.into()),
     }
 }
@@ -336,10 +327,10 @@ mod tests {
     fn changes() {
         let refused = |text: &str| Err(Unanswered::Refused(text.to_owned()));
         for (payload, expected) in [
-            (r#"{"stream":"KV_ids","seq":7}"#, Ok(ChangeResult::Stored(7))),
+            (r#"{"stream":"KV_ids","seq":7}"#, Ok(Some(7))),
             (
                 r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 3"},"stream":"KV_ids","seq":0}"#,
-                Ok(ChangeResult::Conflict),
+                Ok(None),
             ),
             (
                 r#"{"error":{"code":503,"err_code":10039,"description":"not enabled for account"}}"#,

@@ -101,6 +101,12 @@ impl Names {
         }
     }
 
+    /// Whether the NATS subject `name` is one of the nodes alone.
+    pub(super) fn is_of_nodes(&self, name: &[u8]) -> bool {
+        let rest = name.strip_prefix(self.prefix.as_bytes());
+        rest.is_some_and(|rest| rest == NODES.as_bytes() || rest.starts_with(NODE.as_bytes()))
+    }
+
     /// What stands before each channel, without the dot behind it.
     pub(super) fn channels(&self) -> String {
         format!("{}{}", self.prefix, CHANNEL.trim_end_matches('.'))

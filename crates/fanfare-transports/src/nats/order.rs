@@ -1,7 +1,8 @@
 //! The order of what the presence bucket republishes: each change of a room waits for the change before it.
 //!
 //! nats-server 2.9 stores a message under the stream's lock and republishes it after the lock, so the changes of two nodes may
-//! arrive the wrong way round. Each republished message names the room's change before it (`Nats-Last-Sequence`).
+//! arrive the wrong way round. Each republished message names the room's change before it (`Nats-Last-Sequence`). While a change waits,
+//! the messages of nodes wait behind it: a node relies on all that was published before its probe having arrived with the probe.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use fanfare_cluster::ANSWER_TIMEOUT;
 use tokio::time::Instant;
 
 use super::{
@@ -16,9 +18,10 @@ use super::{
     protocol::ServerMessage,
 };
 
-/// How long a change waits for the one before it. The server republishes that one within microseconds, or never did.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Changes that may wait.
+/// How long a change waits for the one before it. The server republishes that one within microseconds, or never did. A probe that waits
+/// behind it must not look lost.
+const PATIENCE: Duration = ANSWER_TIMEOUT.checked_div(2).unwrap();
+/// Messages that may wait.
 const MOST_WAITING: usize = 1024;
 /// Rooms of one generation. A room that has not changed while that many others have is forgotten: its next change waits for none.
 const ROOMS: usize = 65_536;
@@ -30,7 +33,8 @@ pub(super) struct Order {
     journal: String,
     window: Window,
     ready: VecDeque<ServerMessage>,
-    waiting: VecDeque<WaitingChange>,
+    /// Changes, and messages of nodes behind them.
+    waiting: VecDeque<WaitingMessage>,
     hasher: RandomState,
     /// The last change of each room that was passed on. The rooms of `former` have not changed since `recent` was empty.
     recent: HashMap<RoomHash, u64>,
@@ -40,9 +44,9 @@ pub(super) struct Order {
 /// A room's channel as one subscription receives it, hashed: a collision only makes a change wait in vain, or not wait.
 type RoomHash = u64;
 
-struct WaitingChange {
+struct WaitingMessage {
     message: ServerMessage,
-    change: RoomChange,
+    change: Option<RoomChange>,
     until: Instant,
 }
 
@@ -67,39 +71,41 @@ impl Order {
         self.ready.pop_front()
     }
 
-    /// When a waiting change has waited for long enough.
+    /// When the first of those that wait has waited for long enough.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let change = self.waiting.front().map(|waiting| waiting.until);
         change.into_iter().chain(self.window.deadline()).min()
     }
 
-    /// `message` arrived `now`.
-    pub(super) fn arrived(&mut self, message: ServerMessage, now: Instant) {
+    /// `message` arrived `now`, from a node or from anyone else.
+    pub(super) fn arrived(&mut self, message: ServerMessage, is_of_nodes: bool, now: Instant) {
         if let Some(number) = journal::number(&self.journal, &message) {
             self.window.arrived(number, message, now, &mut self.ready);
             return;
         }
-        let Some(change) = self.change(&message) else {
-            self.ready.push_back(message);
-            return;
+        let change = self.change(&message);
+        let must_wait = match change {
+            Some(change) => self.last(change.room).is_some_and(|last| change.previous > last),
+            None => is_of_nodes && !self.waiting.is_empty(),
         };
-        if self.last(change.room).is_some_and(|last| change.previous > last) {
-            self.waiting.push_back(WaitingChange {
-                message,
-                change,
-                until: now + PATIENCE,
-            });
-            if self.waiting.len() > MOST_WAITING {
-                self.pass_first();
-            }
-        } else {
+        if !must_wait {
             self.pass(message, change);
+            return;
+        }
+        let until = now + PATIENCE;
+        self.waiting.push_back(WaitingMessage {
+            message,
+            change,
+            until,
+        });
+        if self.waiting.len() > MOST_WAITING {
+            self.pass_first();
         }
     }
 
-    /// Passes on the changes that have waited for long enough at `now`.
+    /// Passes on what has waited for long enough at `now`.
     pub(super) fn expire(&mut self, now: Instant) {
-        let is_over = |waiting: &WaitingChange| waiting.until <= now;
+        let is_over = |waiting: &WaitingMessage| waiting.until <= now;
         while self.waiting.front().is_some_and(is_over) {
             self.pass_first();
         }
@@ -115,33 +121,41 @@ impl Order {
     }
 
     fn pass_first(&mut self) {
-        if let Some(WaitingChange { message, change, .. }) = self.waiting.pop_front() {
+        if let Some(WaitingMessage { message, change, .. }) = self.waiting.pop_front() {
             self.pass(message, change);
         }
     }
 
     /// Passes on `message`, and what waits for it.
-    fn pass(&mut self, message: ServerMessage, change: RoomChange) {
+    fn pass(&mut self, message: ServerMessage, change: Option<RoomChange>) {
         self.ready.push_back(message);
+        let Some(change) = change else { return };
         // A record's first change may have a lower number than what was known: the bucket was made anew.
         let before = self.last(change.room).filter(|_| change.previous > 0);
         let mut last = change.sequence.max(before.unwrap_or(0));
-        while let Some(next) = self.take_waiting(change.room, last) {
-            last = last.max(next.change.sequence);
-            self.ready.push_back(next.message);
+        while let Some((next, message)) = self.take_waiting(change.room, last) {
+            last = last.max(next.sequence);
+            self.ready.push_back(message);
         }
         if self.recent.len() >= ROOMS {
             self.former = std::mem::take(&mut self.recent);
         }
         self.recent.insert(change.room, last);
+        while self.waiting.front().is_some_and(|first| first.change.is_none()) {
+            self.ready
+                .extend(self.waiting.pop_front().map(|first| first.message));
+        }
     }
 
     /// The change of `room` that waits for no change after `last`.
-    fn take_waiting(&mut self, room: RoomHash, last: u64) -> Option<WaitingChange> {
-        let follows =
-            |waiting: &WaitingChange| waiting.change.room == room && waiting.change.previous <= last;
-        let at = self.waiting.iter().position(follows)?;
-        self.waiting.remove(at)
+    fn take_waiting(&mut self, room: RoomHash, last: u64) -> Option<(RoomChange, ServerMessage)> {
+        let follows = |change: RoomChange| change.room == room && change.previous <= last;
+        let at = self
+            .waiting
+            .iter()
+            .position(|waiting| waiting.change.is_some_and(follows))?;
+        let waiting = self.waiting.remove(at)?;
+        Some((waiting.change?, waiting.message))
     }
 
     fn last(&self, room: RoomHash) -> Option<u64> {
@@ -201,7 +215,7 @@ mod tests {
             (3, 2, ""),
             (2, 1, "2 3"),
         ] {
-            order.arrived(change(2, "r", sequence, previous), now);
+            order.arrived(change(2, "r", sequence, previous), false, now);
             assert_eq!(passed(&mut order), expected, "{sequence}");
         }
     }
@@ -222,9 +236,39 @@ mod tests {
             (other, "0"),
             (change(2, "r", 8, 5), "8 9"),
         ] {
-            order.arrived(message, now);
+            order.arrived(message, false, now);
             assert_eq!(passed(&mut order), expected);
         }
+    }
+
+    #[test]
+    fn what_nodes_send_overtakes_no_change_that_waits() {
+        let now = Instant::now();
+        let probe = |payload: &'static str| ServerMessage {
+            headers: "".into(),
+            payload: payload.into(),
+            ..change(2, "fanfare.node.a", 0, 0)
+        };
+        let mut order = Order::default();
+        order.arrived(probe("first"), true, now);
+        for (sequence, previous) in [(5, 4), (9, 8)] {
+            order.arrived(change(2, "r", sequence, previous), false, now);
+        }
+        order.arrived(probe("second"), true, now);
+        order.arrived(change(4, "s", 6, 0), false, now);
+        assert_eq!(passed(&mut order), "first 5 6");
+        order.arrived(change(2, "r", 8, 5), false, now);
+        assert_eq!(passed(&mut order), "8 9 second");
+        // Behind two changes, of which one never comes.
+        for (room, sequence, previous) in [("r", 20, 15), ("s", 21, 18)] {
+            let sid = if room == "r" { 2 } else { 4 };
+            order.arrived(change(sid, room, sequence, previous), false, now);
+        }
+        order.arrived(probe("third"), true, now);
+        order.arrived(change(4, "s", 18, 6), false, now);
+        assert_eq!(passed(&mut order), "18 21");
+        order.expire(now + PATIENCE);
+        assert_eq!(passed(&mut order), "20 third");
     }
 
     #[test]
@@ -232,7 +276,7 @@ mod tests {
         let now = Instant::now();
         let mut order = Order::default();
         for (sequence, previous) in [(5, 4), (9, 8), (10, 9)] {
-            order.arrived(change(2, "r", sequence, previous), now);
+            order.arrived(change(2, "r", sequence, previous), false, now);
         }
         assert_eq!(passed(&mut order), "5");
         assert_eq!(order.deadline(), Some(now + PATIENCE));
@@ -240,7 +284,7 @@ mod tests {
         assert_eq!(passed(&mut order), "");
         order.expire(now + PATIENCE);
         assert_eq!(passed(&mut order), "9 10");
-        order.arrived(change(2, "r", 12, 11), now);
+        order.arrived(change(2, "r", 12, 11), false, now);
         order.end();
         assert_eq!(passed(&mut order), "12");
     }
@@ -249,9 +293,9 @@ mod tests {
     fn what_waits_and_what_is_remembered_is_bounded() {
         let now = Instant::now();
         let mut order = Order::default();
-        order.arrived(change(2, "r", 1, 0), now);
+        order.arrived(change(2, "r", 1, 0), false, now);
         for sequence in 0..=MOST_WAITING as u64 {
-            order.arrived(change(2, "r", 10 + 2 * sequence, 9 + 2 * sequence), now);
+            order.arrived(change(2, "r", 10 + 2 * sequence, 9 + 2 * sequence), false, now);
         }
         assert_eq!(passed(&mut order), "1 10");
         assert_eq!(order.waiting.len(), MOST_WAITING);
@@ -262,7 +306,7 @@ mod tests {
                 sequence: 1,
                 previous: 0,
             };
-            order.pass(message.clone(), change);
+            order.pass(message.clone(), Some(change));
         }
         assert!(order.recent.len() + order.former.len() <= 2 * ROOMS);
     }

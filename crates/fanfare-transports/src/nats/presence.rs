@@ -82,10 +82,11 @@ impl PresenceStore for Presence {
 
     fn apply<'a>(
         &'a self,
-        lease: Lease,
+        lease: LeaseId,
+        until: Option<u64>,
         changes: &'a [Change],
     ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>> {
-        Box::pin(self.change_records(lease.id, Some(lease.until), changes))
+        Box::pin(self.change_records(lease, until, changes))
     }
 
     fn members<'a>(&'a self, rooms: &'a [Channel]) -> BoxFuture<'a, Stored<Vec<Option<RoomMembers>>>> {
@@ -120,14 +121,6 @@ impl PresenceStore for Presence {
 
     fn held(&self, dead: LeaseId, most: usize) -> BoxFuture<'_, Stored<Vec<Held>>> {
         Box::pin(async move { stored(self.held_by(dead, most).await) })
-    }
-
-    fn clean<'a>(
-        &'a self,
-        dead: LeaseId,
-        changes: &'a [Change],
-    ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>> {
-        Box::pin(self.change_records(dead, None, changes))
     }
 
     fn forget(&self, id: LeaseId, cleaned: bool) -> BoxFuture<'_, Stored<()>> {
@@ -209,9 +202,7 @@ impl Presence {
             }
             let is_empty = changed.is_empty();
             let put = self.bucket.put(key, changed.into(), Some(sequence));
-            if let jetstream::ChangeResult::Stored(sequence) =
-                jetstream::change(self.questions.ask_one(put).await)?
-            {
+            if let Some(sequence) = jetstream::change(self.questions.ask_one(put).await)? {
                 if is_empty {
                     self.empty.add(sequence);
                 }
@@ -338,7 +329,7 @@ impl Presence {
                 .collect();
             let mut removable = Vec::new();
             for ((key, value, _), answer) in unheld.iter().zip(self.questions.ask(&fences).await) {
-                if let jetstream::ChangeResult::Stored(sequence) = jetstream::change(answer)? {
+                if let Some(sequence) = jetstream::change(answer)? {
                     removable.push(index_key(dead, key));
                     if value.is_empty() {
                         self.empty.add(sequence);

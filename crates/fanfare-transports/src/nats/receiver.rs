@@ -57,24 +57,31 @@ pub(super) async fn open(address: &Address, names: &Names) -> Result<Receiver, F
         sids: Mutex::default(),
         _tasks: tasks,
     };
-    let names = names.clone();
-    let journal = journal::stream(&names);
-    let start = (open.reader, exchange, Order::new(journal.clone()));
-    let messages = stream::unfold(start, |(mut reader, exchange, mut order)| async move {
-        let message = next(&mut reader, &exchange, &mut order).await?;
-        Some((message, (reader, exchange, order)))
+    let journal = journal::stream(names);
+    let order = Order::new(journal.clone());
+    let start = (open.reader, exchange, order, names.clone());
+    let messages = stream::unfold(start, move |(mut reader, exchange, mut order, names)| {
+        let journal = journal.clone();
+        async move {
+            let message = next(&mut reader, &exchange, &mut order, &names).await?;
+            let received = received(&names, &journal, &message);
+            Some((stream::iter(received), (reader, exchange, order, names)))
+        }
     });
     Ok(Receiver {
         subscriber: Box::new(subscriptions),
-        messages: messages
-            .flat_map(move |message| stream::iter(received(&names, &journal, &message)))
-            .boxed(),
+        messages: messages.flatten().boxed(),
     })
 }
 
 /// The next message; `None` at the end of the connection. What is not read stays with the server, which ends the connection of
 /// a client that does not keep up: it drops no message of a connection that goes on.
-async fn next(reader: &mut Reader, exchange: &Exchange, order: &mut Order) -> Option<ServerMessage> {
+async fn next(
+    reader: &mut Reader,
+    exchange: &Exchange,
+    order: &mut Order,
+    names: &Names,
+) -> Option<ServerMessage> {
     loop {
         if let Some(message) = order.next() {
             return Some(message);
@@ -91,7 +98,8 @@ async fn next(reader: &mut Reader, exchange: &Exchange, order: &mut Order) -> Op
         };
         if let Ok(Some(op)) = read {
             if let Some(message) = exchange.take(op) {
-                order.arrived(message, Instant::now());
+                let is_of_nodes = names.is_of_nodes(&message.subject);
+                order.arrived(message, is_of_nodes, Instant::now());
             }
         } else if order.deadline().is_some() {
             order.end();

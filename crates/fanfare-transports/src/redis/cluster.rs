@@ -11,8 +11,8 @@ use std::{
 
 use fanfare_cluster::{ANSWER_TIMEOUT, transport::Failed};
 use redis::{
-    Cmd, ConnectionInfo, ProtocolVersion, RedisError, TlsCertificates, Value, aio::MultiplexedConnection,
-    cluster::ClusterClient,
+    Client, Cmd, ConnectionInfo, ProtocolVersion, RedisError, TlsCertificates, Value,
+    aio::MultiplexedConnection, cluster::ClusterClient,
 };
 
 use super::{
@@ -112,7 +112,7 @@ impl Cluster {
         let nodes = self.nodes().clone();
         let answers = nodes.iter().map(|node| async {
             let answer = async {
-                let connection = server::connect_briefly(&server::client(node)?).await?;
+                let connection = server::connect_briefly(&Client::open(node.clone())?).await?;
                 self.hub(&connection).await
             };
             match answer.await {

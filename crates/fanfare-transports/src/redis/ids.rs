@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use fanfare_cluster::transport::{IdStore, ReceivedId, Stored};
+use fanfare_cluster::transport::{IdStore, Stored, WantedId};
 use fanfare_core::{BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNANSWERED_LIFETIME};
 use redis::{Cmd, Pipeline, Value};
 use uuid::Uuid;
 
 use super::Connection;
-use crate::id_values::{self, PUBLISHED, TOGETHER};
+use crate::id_values::{self, CLAIMED, PUBLISHED, TOGETHER};
 
 // A key's value is empty until the event is published, and so long its life is short: a node that died between the two must
 // not keep the id from other publishers. Redis keeps an id in 161 bytes: a key of up to 44 bytes and a value of up to 12 are
@@ -25,22 +25,15 @@ const CLAIM: &str = "local claims = {} \
      end return claims";
 
 impl IdStore for Connection {
-    fn claim<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
+    fn claim<'a>(&'a self, ids: &'a [WantedId]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
         Box::pin(async move {
-            let claims = self.claims(ids.iter().copied(), b"", UNANSWERED_LIFETIME).await;
-            claims.map(|answers| answers.iter().map(|answer| claim(answer, None)).collect())
-        })
-    }
-
-    fn claim_together<'a>(&'a self, ids: &'a [ReceivedId]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
-        Box::pin(async move {
-            let keys = ids.iter().map(|received| received.id);
-            let claims = self.claims(keys, TOGETHER, CLAIM_LIFETIME).await;
-            claims.map(|answers| {
-                let answers = answers.iter().zip(ids);
-                let claims = answers.map(|(answer, id)| claim(answer, Some(id.receiving_since.elapsed())));
-                claims.collect()
-            })
+            let arrived = ids.first().is_some_and(|wanted| wanted.receiving_since.is_some());
+            let (value, lifetime) = if arrived {
+                (TOGETHER, CLAIM_LIFETIME)
+            } else {
+                (CLAIMED, UNANSWERED_LIFETIME)
+            };
+            self.claims(ids, value, lifetime).await
         })
     }
 
@@ -77,25 +70,25 @@ impl Connection {
         set
     }
 
-    /// Claims ids as `value` for that long; one answer for each.
-    async fn claims(
-        &self,
-        ids: impl Iterator<Item = Uuid>,
-        value: &[u8],
-        lifetime: Duration,
-    ) -> Stored<Vec<Value>> {
-        let keys: Vec<String> = ids.map(|id| self.names.key(&id)).collect();
-        let commands = keys.chunks(IDS).map(|keys| {
+    /// Claims `ids` as `value` for that long; one answer for each.
+    async fn claims(&self, ids: &[WantedId], value: &[u8], lifetime: Duration) -> Stored<Vec<Option<Claim>>> {
+        let commands = ids.chunks(IDS).map(|ids| {
+            let keys: Vec<String> = ids.iter().map(|wanted| self.names.key(&wanted.id)).collect();
             let mut eval = redis::cmd("EVAL");
             eval.arg(CLAIM).arg(keys.len()).arg(keys);
             eval.arg(value).arg(milliseconds(lifetime)).to_owned()
         });
         let answers = self.carry_out(commands.collect()).await;
         answers.map(|answers| {
-            let answers = answers.into_iter().zip(keys.chunks(IDS));
-            let claims = answers.flat_map(|(answer, keys)| match answer {
-                Value::Array(claims) if claims.len() == keys.len() => claims,
-                _ => vec![Value::Nil; keys.len()],
+            let answers = answers.into_iter().zip(ids.chunks(IDS));
+            let claims = answers.flat_map(|(answer, ids)| {
+                let claims = match answer {
+                    Value::Array(claims) if claims.len() == ids.len() => claims,
+                    _ => vec![Value::Nil; ids.len()],
+                };
+                claims.into_iter().zip(ids).map(|(answer, wanted)| {
+                    claim(&answer, wanted.receiving_since.map(|since| since.elapsed()))
+                })
             });
             claims.collect()
         })

@@ -46,10 +46,11 @@ impl PresenceStore for Connection {
 
     fn apply<'a>(
         &'a self,
-        lease: Lease,
+        lease: LeaseId,
+        until: Option<u64>,
         changes: &'a [Change],
     ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>> {
-        Box::pin(self.change(lease.id, Some(lease.until), changes))
+        Box::pin(self.change(lease, until, changes))
     }
 
     fn members<'a>(&'a self, rooms: &'a [Channel]) -> BoxFuture<'a, Stored<Vec<Option<RoomMembers>>>> {
@@ -84,14 +85,6 @@ impl PresenceStore for Connection {
 
     fn held(&self, dead: LeaseId, most: usize) -> BoxFuture<'_, Stored<Vec<Held>>> {
         Box::pin(self.named_by_index(dead, most))
-    }
-
-    fn clean<'a>(
-        &'a self,
-        dead: LeaseId,
-        changes: &'a [Change],
-    ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>> {
-        Box::pin(self.change(dead, None, changes))
     }
 
     fn forget(&self, id: LeaseId, cleaned: bool) -> BoxFuture<'_, Stored<()>> {

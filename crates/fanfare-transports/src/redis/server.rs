@@ -62,11 +62,6 @@ pub(super) fn open(info: &ConnectionInfo) -> Result<Client, OpenError> {
         .map_err(|_| OpenError::BadUrl("expected a server that this system can connect to"))
 }
 
-/// As [`open`], for an address that was checked before.
-pub(super) fn client(info: &ConnectionInfo) -> Result<Client, RedisError> {
-    Client::open(info.clone())
-}
-
 /// Whether an answer came. An error of Redis is one: it is there, though it may be loading its data, or refuse `PING`.
 pub(super) fn alive(texts: &ErrorTexts, answer: Result<Value, RedisError>) -> Result<(), Failed> {
     match answer {

@@ -55,7 +55,12 @@ impl PresenceStore for SlowStore {
         Box::pin(std::future::ready(stored))
     }
 
-    fn apply<'a>(&'a self, _: Lease, changes: &'a [Change]) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>> {
+    fn apply<'a>(
+        &'a self,
+        _: LeaseId,
+        _: Option<u64>,
+        changes: &'a [Change],
+    ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>> {
         Box::pin(self.apply_later(changes))
     }
 
@@ -69,10 +74,6 @@ impl PresenceStore for SlowStore {
     }
 
     fn held(&self, _: LeaseId, _: usize) -> BoxFuture<'_, Stored<Vec<Held>>> {
-        Box::pin(std::future::ready(Stored::default()))
-    }
-
-    fn clean<'a>(&'a self, _: LeaseId, _: &'a [Change]) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>> {
         Box::pin(std::future::ready(Stored::default()))
     }
 

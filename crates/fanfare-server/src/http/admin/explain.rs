@@ -138,8 +138,8 @@ async fn receivers(asked: &ExplainQuery, site: &Site) -> Receivers {
     let (all, covering) = tokio::join!(site.node.connections(all), site.node.connections(covering));
     let own = matches!(&asked.audience, Audience::User(of) if **of == **user);
     let receives =
-        |row: &Row| covering.answer.iter().any(|one| one.id == row.id) || own && row.detail.gets_user;
-    let (receiving, others) = all.answer.into_iter().partition(receives);
+        |row: &Row| covering.answer.rows.iter().any(|one| one.id == row.id) || own && row.detail.gets_user;
+    let (receiving, others) = all.answer.rows.into_iter().partition(receives);
     Receivers {
         receiving,
         others,

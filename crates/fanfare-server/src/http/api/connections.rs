@@ -6,7 +6,7 @@ use std::{
 };
 
 use fanfare_core::timestamp;
-use fanfare_engine::{Filter, Row, RowDetail};
+use fanfare_engine::{Filter, Row, RowDetail, RowPage};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -159,13 +159,13 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
     };
     let (limit, by_queue) = (filter.limit, filter.by_queue);
     let found = site.node.connections(filter).await;
-    let next = found
-        .answer
+    let RowPage { rows, more } = &found.answer;
+    let next = rows
         .last()
-        .filter(|_| found.answer.len() == limit && !by_queue);
+        .filter(|_| (*more || rows.len() == limit) && !by_queue);
     let form = if details { Connection::full } else { Connection::of };
     let page = ConnectionPage {
-        connections: found.answer.iter().map(form).collect(),
+        connections: rows.iter().map(form).collect(),
         next_cursor: next.map(|row| row.id),
         degraded: degraded(found.complete),
     };
@@ -202,8 +202,7 @@ pub(in crate::http) async fn show(id: &str, site: &Site) -> Reply {
         ..Filter::default()
     };
     let found = site.node.connections(filter).await;
-    // A node of an earlier version may answer with another.
-    match found.answer.iter().find(|row| row.id == id) {
+    match found.answer.rows.first() {
         Some(row) => reply::json(StatusCode::OK, &Connection::full(row)),
         None => not_found(found.complete),
     }

@@ -28,7 +28,7 @@ use serde_json::json;
 pub(super) use self::window::Window;
 use super::{
     ids::Ids,
-    jetstream::{self, Answer, ChangeResult, api},
+    jetstream::{self, Answer, api},
     names::Names,
     protocol::ServerMessage,
     questions::{Questions, Request, Unanswered},
@@ -169,7 +169,7 @@ impl Journal {
         let published = messages.iter().zip(answers).map(|(message, answer)| {
             let note = message.id.and_then(|_| notes.next());
             match jetstream::change(answer) {
-                Ok(ChangeResult::Stored(_)) => {
+                Ok(Some(_)) => {
                     self.count(message);
                     Ok(Ok(Accepted {
                         listeners: None,
@@ -178,7 +178,7 @@ impl Journal {
                         unkept: None,
                     }))
                 }
-                Ok(ChangeResult::Conflict) => Err(jetstream::not_understood().reason()),
+                Ok(None) => Err(jetstream::not_understood().reason()),
                 Err(Unanswered::Lost) => Ok(Err(PublishError::Lost)),
                 // It may be stored later.
                 Err(stalled @ Unanswered::Stalled) => Ok(Err(PublishError::Refused(stalled.reason()))),

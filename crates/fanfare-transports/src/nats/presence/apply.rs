@@ -128,14 +128,14 @@ impl Presence {
                 continue;
             };
             match note(all, jetstream::change(answer)) {
-                Some(jetstream::ChangeResult::Stored(sequence)) => {
+                Some(Some(sequence)) => {
                     if outcome.record.is_empty() {
                         self.empty.add(sequence);
                     }
                     let before = version(epoch, sequence, 0) - 1;
                     group.finish(lease, outcome, before, &mut all.value[start..]);
                 }
-                Some(jetstream::ChangeResult::Conflict) => {}
+                Some(None) => {}
                 None => group.give_up(),
             }
         }
