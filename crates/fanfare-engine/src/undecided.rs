@@ -91,7 +91,7 @@ impl Undecided {
         put.first = line.is_empty();
         match line.back_mut() {
             Some(last) if (&last.asked, last.borrowed) == (&asked, borrowed) => {
-                last.events.append(&mut events)
+                last.events.append(&mut events);
             }
             _ => line.push_back(Waiting {
                 answer: Some(Box::pin(access.ask(asked.clone()))),
