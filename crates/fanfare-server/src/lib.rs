@@ -2,6 +2,7 @@
 //! command line. The binary is `fanfare`; this library exists for it, its tests, its fuzz targets and its benchmarks.
 
 pub mod access;
+mod acme;
 pub mod auth;
 mod causes;
 pub mod cli;

@@ -18,6 +18,7 @@ const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 #[derive(Default)]
 pub struct Upkeep {
     reloads: Outcomes,
+    orders: Outcomes,
     /// The end of each listener's certificate, by the listener's address.
     certificates: Mutex<BTreeMap<String, SystemTime>>,
 }
@@ -48,6 +49,11 @@ impl Upkeep {
         self.reloads.note(applied);
     }
 
+    /// Counts an order of a certificate.
+    pub(crate) fn note_order(&self, succeeded: bool) {
+        self.orders.note(succeeded);
+    }
+
     /// Notes when the certificate that the listener at `address` shows ends, and warns if that is soon.
     pub(crate) fn note_certificate(&self, address: &str, end: SystemTime) {
         if end < SystemTime::now() + ENDS_SOON {
@@ -70,6 +76,17 @@ impl Upkeep {
     /// When a reload was last applied, in seconds since 1970; zero before the first.
     pub(crate) fn last_reload(&self) -> u64 {
         self.reloads.last_success.load(Relaxed)
+    }
+
+    /// How many orders of certificates succeeded and failed.
+    pub(crate) fn orders(&self) -> [(&'static str, u64); 2] {
+        let Outcomes {
+            succeeded, failed, ..
+        } = &self.orders;
+        [
+            ("succeeded", succeeded.load(Relaxed)),
+            ("failed", failed.load(Relaxed)),
+        ]
     }
 
     /// When each listener's certificate ends, in seconds since 1970.

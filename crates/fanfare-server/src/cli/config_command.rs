@@ -84,7 +84,7 @@ fn summary(loaded: &Loaded) -> String {
     line("file", &file);
     line("profile", &loaded.profile);
     for listener in &config.listener {
-        let scheme = if listener.tls.is_some() { "wss" } else { "ws" };
+        let scheme = if listener.has_tls() { "wss" } else { "ws" };
         let dialects = if listener.dialects.is_empty() {
             "HTTP only".to_owned()
         } else {

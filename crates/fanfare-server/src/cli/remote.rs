@@ -13,7 +13,7 @@ use crate::{
 /// Returns the listeners that this machine can reach without TLS.
 pub(super) fn reachable(config: &Config) -> impl Iterator<Item = &Listener> {
     let listeners = config.listener.iter();
-    listeners.filter(|listener| listener.tls.is_none() && listener.bind.port() != 0)
+    listeners.filter(|listener| !listener.has_tls() && listener.bind.port() != 0)
 }
 
 /// Returns the failure if there are none.

@@ -10,6 +10,7 @@
 
 mod access;
 mod accounts;
+mod acme;
 mod bind_address;
 mod broker;
 mod checks;
@@ -43,6 +44,7 @@ mod tests;
 
 pub use access::{Authorizer, ChannelRule};
 pub use accounts::{Algorithm, Auth, Registration, Storage};
+pub use acme::Acme;
 pub use bind_address::BindAddress;
 pub use broker::{Broker, BrokerKind};
 pub use dialect::{DialectConfig, DialectInfo};

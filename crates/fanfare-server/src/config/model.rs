@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::{Authorizer, ChannelRule};
 use super::accounts::{Auth, Storage};
+use super::acme::Acme;
 use super::bind_address::{BindAddress, BindHost};
 use super::broker::Broker;
 use super::dialect::DialectConfig;
@@ -35,6 +36,9 @@ pub struct Config {
 
     /// An address to listen on. Repeat the table for more. The listeners of the file replace those of the profile.
     pub listener: Vec<Listener>,
+
+    /// A certificate from an authority that speaks ACME, such as Let's Encrypt, for the listeners with `acme = true`.
+    pub acme: Acme,
 
     /// How each dialect of this build is served, by the dialect's name.
     #[serde(skip)]
@@ -99,6 +103,7 @@ impl Default for Config {
         Self {
             data_dir: PathBuf::from("data"),
             listener: Vec::new(),
+            acme: Acme::default(),
             dialects: BTreeMap::new(),
             auth: Auth::default(),
             api: Api::default(),
@@ -137,6 +142,17 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Tls")]
     pub tls: Option<Tls>,
+
+    /// Serves this listener over TLS, with the certificate of `[acme]`.
+    #[serde(default)]
+    pub acme: bool,
+}
+
+impl Listener {
+    /// Returns whether its clients speak TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some() || self.acme
+    }
 }
 
 /// A certificate and its key.

@@ -162,6 +162,7 @@ fn specimen() -> Config {
             cert: "cert.pem".into(),
             key: "key.pem".into(),
         }),
+        acme: false,
     };
     let rule = ChannelRule {
         pattern: String::new(),

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Site, connection};
+use super::{Site, connection, tls};
 use crate::{
     causes::Causes,
     refusals::{Refused, Subject},
@@ -80,11 +80,12 @@ pub async fn serve(
 
 async fn enter(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<Shard>, pace: Rc<Pace>) {
     let by = Instant::now() + site.rules().handshake_timeout;
-    let Some(tls) = site.rules().tls.clone() else {
+    let Some(acceptor) = site.rules().tls.clone() else {
         return connection::serve(stream, peer.ip(), by, site, shard, pace).await;
     };
-    let accepting = tls.accept(stream);
+    let accepting = acceptor.accept(stream);
     match timeout_at(by, accepting).await {
+        Ok(Ok(stream)) if tls::was_challenge(stream.get_ref().1) => {}
         Ok(Ok(stream)) => connection::serve(stream, peer.ip(), by, site, shard, pace).await,
         Ok(Err(error)) => site.gate.refusals.note(&Refused {
             subject: Subject::Connection,

@@ -45,4 +45,4 @@ pub use rate_limit::{Decision, RateLimits};
 pub use readiness::Readiness;
 pub use reload_port::{ReloadHandle, ReloadMode, ReloadReport, ReloadRequest, ReloadRequests};
 pub use site::{Site, SiteOptions, SiteRules};
-pub use tls::{LoadedTls, TlsError, load_tls};
+pub use tls::{CHALLENGE_PROTOCOL, LoadedTls, TlsError, acceptor_of, load_tls};

@@ -7,16 +7,19 @@ use std::{
 };
 
 use rustls::{
-    InconsistentKeys, ServerConfig,
+    InconsistentKeys, ServerConfig, ServerConnection,
     pki_types::{
         CertificateDer, PrivateKeyDer,
         pem::{self, PemObject},
     },
+    server::ResolvesServerCert,
 };
 use tokio_rustls::TlsAcceptor;
 
 use super::Validity;
 
+/// The protocol by which an ACME authority validates a name, and in which nothing but the handshake happens (RFC 8737).
+pub const CHALLENGE_PROTOCOL: &[u8] = b"acme-tls/1";
 /// Some clients and proxies take a server without ALPN for one of another protocol.
 const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
@@ -95,4 +98,18 @@ pub fn load_tls(certificate: &Path, key: &Path) -> Result<LoadedTls, TlsError> {
     config.alpn_protocols = PROTOCOLS.map(Vec::from).into();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     Ok(LoadedTls { acceptor, end })
+}
+
+/// Returns an acceptor of TLS 1.2 and 1.3 with the certificates that `resolver` has, also for an authority's validation.
+pub fn acceptor_of(resolver: Arc<dyn ResolvesServerCert>) -> TlsAcceptor {
+    let builder = ServerConfig::builder().with_no_client_auth();
+    let mut config = builder.with_cert_resolver(resolver);
+    config.alpn_protocols = PROTOCOLS.map(Vec::from).into();
+    config.alpn_protocols.push(CHALLENGE_PROTOCOL.to_vec());
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// Returns whether this connection was for the validation of a name alone.
+pub(super) fn was_challenge(connection: &ServerConnection) -> bool {
+    connection.alpn_protocol() == Some(CHALLENGE_PROTOCOL)
 }

@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{redis_door, supervisor};
 use crate::{
+    acme::AcmeCertificate,
     auth::{Credentials, Gate},
     config::{Config, Limits, Listener, Loaded, Secret},
     http::{
@@ -51,14 +52,15 @@ pub(super) struct Serving<'a> {
 
 /// Binds everything before the first connection is accepted, so that a start either succeeds whole or fails clearly.
 ///
-/// `tls` has an entry for each listener, in their order.
+/// `certificates` has an entry for each listener, in their order, and the certificate of those with `acme = true`.
 pub(super) fn open(
     loaded: &Loaded,
-    tls: Vec<Option<LoadedTls>>,
+    certificates: (Vec<Option<LoadedTls>>, Option<&AcmeCertificate>),
     serving: &Serving<'_>,
     shards: usize,
 ) -> Result<Vec<OpenDoor>, String> {
     let config = &loaded.config;
+    let (tls, acme) = certificates;
     let mut doors: Vec<OpenDoor> = Vec::new();
     let mut passed = supervisor::sockets();
     for (index, (listener, tls)) in config.listener.iter().zip(tls).enumerate() {
@@ -71,7 +73,8 @@ pub(super) fn open(
         .map_err(|error| explain(&error, &format!("listener[{index}].bind"), &doors))?;
         let address = address_of(&bound);
         note_certificate(serving.upkeep, listener, tls.as_ref());
-        let acceptor = tls.map(|tls| tls.acceptor);
+        let own = tls.map(|tls| tls.acceptor);
+        let acceptor = own.or_else(|| acme.filter(|_| listener.acme).map(AcmeCertificate::acceptor));
         let site = site(config, listener, acceptor, address, serving);
         let serves = listener.dialects.join(", ");
         doors.extend(opened(bound, Some(index), &Door::Http(site), &serves));

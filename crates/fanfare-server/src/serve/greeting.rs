@@ -39,7 +39,7 @@ fn destination(loaded: &Loaded, listening: &[Listening]) -> (String, String) {
         _ => false,
     };
     match (loaded.config.listener.first(), listening.first()) {
-        (Some(listener), Some(open)) if !known && listener.tls.is_none() => {
+        (Some(listener), Some(open)) if !known && !listener.has_tls() => {
             let mut address = listener.bind.from_this_machine();
             address.set_port(open.address.port());
             let dialect = listener.dialects.first().map(|name| format!(" --dialect {name}"));

@@ -94,6 +94,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         authorizer,
         storage,
         tls,
+        acme,
     } = prepared;
     let verifier = keys.verifier;
     // The first tokens should find the keys. An unavailable provider holds up the start for one fetch at most, and the
@@ -143,7 +144,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         readiness: &readiness,
         upkeep: &upkeep,
     };
-    let doors = doors::open(&loaded, tls, &serving, shards)?;
+    let doors = doors::open(&loaded, (tls, acme.as_ref()), &serving, shards)?;
     let listening = doors
         .iter()
         .map(|door| door.listening.clone())
@@ -164,6 +165,9 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     .warn();
     let reloading = tokio::spawn(reload.follow(reload_signals, reload_requests));
     tokio::spawn(await_broker(node.clone(), readiness.clone()));
+    if let Some(acme) = acme {
+        tokio::spawn(acme.keep(upkeep));
+    }
     // Ticks run on the control thread and end with it.
     for mounted in &node.dialects {
         tokio::spawn(node.clone().tick(mounted.clone()));

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     access::Webhook,
+    acme::AcmeCertificate,
     config::{ConfigErrors, Listener, Loaded, Problem},
     http::{self, LoadedTls, TlsError},
     otlp,
@@ -26,6 +27,8 @@ pub(super) struct Prepared {
     pub(super) storage: Storage,
     /// For each listener, in their order; `None` for one without files of its own.
     pub(super) tls: Vec<Option<LoadedTls>>,
+    /// The certificate of the listeners with `acme = true`.
+    pub(super) acme: Option<AcmeCertificate>,
 }
 
 /// Finds the errors that would prevent a start, and changes nothing. Call it in a runtime.
@@ -66,14 +69,19 @@ pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, Con
         .zip(&config.listener)
         .filter_map(|(index, listener)| noted(tls(loaded, index, listener), &mut problems))
         .collect();
-    match (keys, policy, authorizer, storage) {
-        (Some(keys), Some(policy), Some(authorizer), Some(storage)) if problems.is_empty() => Ok(Prepared {
-            keys,
-            policy,
-            authorizer,
-            storage,
-            tls,
-        }),
+    let acme = AcmeCertificate::new(config).map_err(|reason| loaded.problem("acme.ca_file", reason));
+    let acme = noted(acme, &mut problems);
+    match (keys, policy, authorizer, storage, acme) {
+        (Some(keys), Some(policy), Some(authorizer), Some(storage), Some(acme)) if problems.is_empty() => {
+            Ok(Prepared {
+                keys,
+                policy,
+                authorizer,
+                storage,
+                tls,
+                acme,
+            })
+        }
         _ => {
             problems.sort_by_key(Problem::rank);
             Err(ConfigErrors { problems })

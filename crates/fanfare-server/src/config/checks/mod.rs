@@ -2,6 +2,7 @@
 //! its type.
 
 mod access;
+mod acme;
 mod auth;
 mod listeners;
 mod services;
@@ -45,6 +46,7 @@ pub(super) fn run(checker: &mut Checker<'_>) {
     checker.dialect_tables();
     checker.shutdown();
     listeners::check(checker);
+    acme::check(checker);
     auth::check(checker);
     access::check(checker);
     services::check(checker);

@@ -1,0 +1,275 @@
+//! Certificates from an authority that speaks ACME (RFC 8555): obtained by tls-alpn-01 on the listeners that show them, kept in the
+//! data folder, and renewed. A listener shows what it has, whatever the authority does.
+
+mod client;
+mod order;
+mod resolver;
+mod store;
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use fanfare_core::{format_duration, timestamp};
+use rustls::{
+    client::verify_server_name,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+    server::ParsedCertificate,
+    sign::CertifiedKey,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    causes::Causes,
+    config::{Acme as Settings, Config},
+    http::{self, Validity},
+    upkeep::Upkeep,
+};
+use client::AuthorityClient;
+use order::Ordering;
+use resolver::Certificates;
+use store::Store;
+
+/// An order that takes longer has failed.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(600);
+/// The longest pause after an order that failed.
+const MAX_PAUSE: Duration = Duration::from_secs(3600);
+/// Between two looks at the clock, which may be set, or stand still while the machine sleeps.
+const LOOK_EVERY: Duration = Duration::from_secs(600);
+/// A certificate is renewed when this share of its time is over, as authorities recommend.
+const RENEWED_AFTER: f64 = 2.0 / 3.0;
+
+/// Why there is no new certificate.
+#[derive(Debug, thiserror::Error)]
+enum AcmeError {
+    #[error("{}", Causes(.0))]
+    Authority(#[from] instant_acme::Error),
+    #[error("the authority could not validate {domain}: {problem}")]
+    NotValidated { domain: String, problem: String },
+    #[error("{} cannot be read: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} cannot be written: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("no key could be made: {0}")]
+    Rcgen(#[from] rcgen::Error),
+    #[error("the certificate cannot be used: {0}")]
+    Unusable(#[from] rustls::Error),
+    #[error("the certificate cannot be used: {0}")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+    #[error("{0}")]
+    Other(String),
+}
+
+/// The certificate of the listeners with `acme = true`.
+pub(crate) struct AcmeCertificate {
+    settings: Settings,
+    /// The addresses of those listeners.
+    listeners: Vec<String>,
+    client: AuthorityClient,
+    store: Store,
+    certificates: Arc<Certificates>,
+    /// That of the certificate in use.
+    validity: Option<Validity>,
+    /// A certificate in use that could not be stored.
+    unsaved: Option<String>,
+}
+
+impl AcmeCertificate {
+    /// Returns the certificate of `config`, as it was stored; `None` if no listener wants one. Connects to nothing.
+    ///
+    /// # Errors
+    /// If `acme.ca_file` cannot be used.
+    pub(crate) fn new(config: &Config) -> Result<Option<Self>, String> {
+        let listeners = config.listener.iter().filter(|listener| listener.acme);
+        let listeners: Vec<_> = listeners.map(|listener| listener.bind.to_string()).collect();
+        if listeners.is_empty() {
+            return Ok(None);
+        }
+        let settings = config.acme.clone();
+        let client = AuthorityClient::new(settings.ca_file.as_deref()).map_err(|reason| {
+            let file = settings.ca_file.as_deref().unwrap_or_else(|| "".as_ref());
+            format!(
+                "found {:?}, expected a PEM file with a CERTIFICATE: {reason}",
+                file.display()
+            )
+        })?;
+        let mut this = Self {
+            listeners,
+            client,
+            store: Store::new(&config.data_dir, &settings.directory),
+            settings,
+            certificates: Arc::default(),
+            validity: None,
+            unsaved: None,
+        };
+        this.load();
+        Ok(Some(this))
+    }
+
+    /// Accepts TLS with the certificate of the moment.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        http::acceptor_of(self.certificates.clone())
+    }
+
+    /// Obtains a certificate whenever that is due, for ever.
+    pub(crate) async fn keep(mut self, upkeep: Arc<Upkeep>) {
+        self.report(&upkeep);
+        let mut failures = 0;
+        loop {
+            self.save();
+            let wait = self.due_in(SystemTime::now());
+            if !wait.is_zero() {
+                tokio::time::sleep(wait.min(LOOK_EVERY)).await;
+                continue;
+            }
+            let obtained = self.obtain().await;
+            upkeep.note_order(obtained.is_ok());
+            if let Err(error) = obtained {
+                let pause = self.pause(failures);
+                failures += 1;
+                self.log_failure(&error, pause);
+                tokio::time::sleep(pause).await;
+            } else {
+                failures = 0;
+                self.report(&upkeep);
+            }
+        }
+    }
+
+    /// Takes the stored certificate if it is for the configured names.
+    fn load(&mut self) {
+        let file = self.store.certificate_file();
+        let stored = match self.store.certificate() {
+            Ok(Some(pem)) => certified(&pem),
+            Ok(None) => return,
+            Err(error) => Err(AcmeError::Read {
+                path: file.clone(),
+                source: error,
+            }),
+        };
+        match stored {
+            Ok((certified, validity)) => {
+                // One for other names is better than none until the new one is here.
+                self.validity = self.covers_names(&certified).then_some(validity);
+                self.certificates.replace(certified);
+            }
+            Err(error) => {
+                tracing::warn!(%error, file = %file.display(), "the stored certificate is not used");
+            }
+        }
+    }
+
+    async fn obtain(&mut self) -> Result<(), AcmeError> {
+        let ordering = Ordering {
+            settings: &self.settings,
+            client: &self.client,
+            store: &self.store,
+            certificates: &self.certificates,
+        };
+        let ordered = tokio::time::timeout(ORDER_TIMEOUT, ordering.run()).await;
+        let late = |_| {
+            AcmeError::Other(format!(
+                "no certificate within {}",
+                format_duration(ORDER_TIMEOUT)
+            ))
+        };
+        let pem = ordered.map_err(late)??;
+        let (certified, validity) = certified(pem.as_bytes())?;
+        self.certificates.replace(certified);
+        self.validity = Some(validity);
+        self.unsaved = Some(pem);
+        Ok(())
+    }
+
+    /// Stores the certificate in use, unless that is done.
+    fn save(&mut self) {
+        let Some(pem) = self.unsaved.take() else { return };
+        if let Err(error) = self.store.save_certificate(pem.as_bytes()) {
+            tracing::error!(%error, "the certificate is in use, and will be lost at the end of this process");
+            self.unsaved = Some(pem);
+        }
+    }
+
+    fn covers_names(&self, certified: &CertifiedKey) -> bool {
+        let Some(parsed) = certified
+            .cert
+            .first()
+            .and_then(|own| ParsedCertificate::try_from(own).ok())
+        else {
+            return false;
+        };
+        self.settings.domains.iter().all(|domain| {
+            let name = ServerName::try_from(domain.as_str());
+            name.is_ok_and(|name| verify_server_name(&parsed, &name).is_ok())
+        })
+    }
+
+    /// How long after `now` the next order is due.
+    fn due_in(&self, now: SystemTime) -> Duration {
+        let Some(Validity { start, end }) = self.validity else {
+            return Duration::ZERO;
+        };
+        let lifetime = end.duration_since(start).unwrap_or_default();
+        let due = start + lifetime.mul_f64(RENEWED_AFTER);
+        due.duration_since(now).unwrap_or_default()
+    }
+
+    /// The pause after so many failures: longer each time, as long as the authority asks for, and not the same on all nodes.
+    fn pause(&self, failures: u32) -> Duration {
+        let doubled = self.settings.retry.saturating_mul(1 << failures.min(12));
+        let pause = doubled.min(MAX_PAUSE).max(self.client.take_retry_after());
+        pause + pause.mul_f64(rand::random::<f64>() / 4.0)
+    }
+
+    fn report(&self, upkeep: &Upkeep) {
+        let Some(Validity { end, .. }) = self.validity else {
+            return;
+        };
+        tracing::info!(names = self.settings.domains.join(", "), end = %timestamp(end), "the certificate is in use");
+        for listener in &self.listeners {
+            upkeep.note_certificate(listener, end);
+        }
+    }
+
+    fn log_failure(&self, error: &AcmeError, pause: Duration) {
+        let retry_in = format_duration(Duration::from_secs(pause.as_secs().max(1)));
+        let names = self.settings.domains.join(", ");
+        let directory = &self.settings.directory;
+        match self.validity {
+            Some(Validity { end, .. }) if end < SystemTime::now() => {
+                tracing::error!(%error, names, directory, retry_in, end = %timestamp(end),
+                    "the certificate has ended and cannot be renewed; clients refuse it");
+            }
+            Some(Validity { end, .. }) => {
+                tracing::warn!(%error, names, directory, retry_in, end = %timestamp(end),
+                    "the certificate cannot be renewed; the present one stays in use");
+            }
+            None if self.certificates.issued().is_some() => {
+                tracing::error!(%error, names, directory, retry_in,
+                    "no certificate for these names; the one for other names stays in use");
+            }
+            None => {
+                tracing::error!(%error, names, directory, retry_in, listeners = self.listeners.join(", "),
+                    "no certificate; TLS connections are refused until there is one");
+            }
+        }
+    }
+}
+
+/// Returns the chain and the key of `pem`, ready for use.
+fn certified(pem: &[u8]) -> Result<(CertifiedKey, Validity), AcmeError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>()?;
+    let key = PrivateKeyDer::from_pem_slice(pem)?;
+    let no_times = || AcmeError::Other("the certificate does not say when it ends".to_owned());
+    let validity = chain.first().and_then(Validity::of).ok_or_else(no_times)?;
+    Ok((
+        CertifiedKey::from_der(chain, key, &resolver::provider())?,
+        validity,
+    ))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! The account and the certificate of one authority, in files of the data folder.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use instant_acme::AccountCredentials;
+
+use super::AcmeError;
+use crate::private_file;
+
+/// The folder below `data_dir`.
+const FOLDER: &str = "acme";
+
+/// The folder of one authority. Another directory has another folder, so a trial of one that no browser trusts leaves nothing.
+pub(super) struct Store {
+    folder: PathBuf,
+}
+
+impl Store {
+    pub(super) fn new(data_dir: &Path, directory: &str) -> Self {
+        let name = directory.trim_start_matches("https://");
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                c
+            } else {
+                '-'
+            }
+        };
+        let name: String = name.chars().map(plain).collect();
+        Self {
+            folder: data_dir.join(FOLDER).join(name),
+        }
+    }
+
+    /// Returns the certificate chain with its key, as PEM.
+    pub(super) fn certificate(&self) -> io::Result<Option<Vec<u8>>> {
+        read(&self.certificate_file())
+    }
+
+    pub(super) fn certificate_file(&self) -> PathBuf {
+        self.folder.join("certificate.pem")
+    }
+
+    pub(super) fn save_certificate(&self, pem: &[u8]) -> Result<(), AcmeError> {
+        self.write(&self.certificate_file(), pem)
+    }
+
+    /// Returns the account; `None` if there is none that can be used.
+    pub(super) fn account(&self) -> Result<Option<AccountCredentials>, AcmeError> {
+        let path = self.account_file();
+        let content = read(&path).map_err(|source| AcmeError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let parsed = content
+            .map(|content| serde_json::from_slice(&content))
+            .transpose();
+        Ok(parsed.unwrap_or_else(|error| {
+            tracing::warn!(%error, file = %path.display(), "the file has no ACME account; registering a new one");
+            None
+        }))
+    }
+
+    pub(super) fn save_account(&self, account: &AccountCredentials) -> Result<(), AcmeError> {
+        let content = serde_json::to_vec(account).map_err(|error| AcmeError::Other(error.to_string()))?;
+        self.write(&self.account_file(), &content)
+    }
+
+    /// Fails where a certificate could not be saved: one that is ordered at each start would soon be refused.
+    pub(super) fn check_writable(&self) -> Result<(), AcmeError> {
+        let probe = private_file::temporary_beside(&self.certificate_file());
+        self.write(&probe, b"")?;
+        let _ = fs::remove_file(probe); // it is empty, and its name is not used again
+        Ok(())
+    }
+
+    fn account_file(&self) -> PathBuf {
+        self.folder.join("account.json")
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> Result<(), AcmeError> {
+        private_file::make_folder(&self.folder)
+            .and_then(|()| private_file::replace(path, content))
+            .map_err(|source| AcmeError::Write {
+                path: path.to_owned(),
+                source,
+            })
+    }
+}
+
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
