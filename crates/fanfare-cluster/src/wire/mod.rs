@@ -20,7 +20,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use fanfare_core::{
     Audience, BadObject, Event, MAX_DEPTH, MAX_NAME_BYTES, NotJson, RawJson, RawObject, Sender, UserId,
-    deeper_than, personal_names, string,
+    deeper_than, history::RESERVED_TYPES, personal_names, string,
 };
 use serde_json::value::RawValue;
 
@@ -70,6 +70,9 @@ pub enum Rejected {
     /// `type` is missing or is not a string.
     #[error("the message has no `type` that is a string")]
     NoType,
+    /// `type` is one of the server's own.
+    #[error("the type is reserved for the server")]
+    ReservedType,
     /// `payload` is missing.
     #[error("the message has no `payload`")]
     NoPayload,
@@ -218,6 +221,9 @@ fn notification(audience: Audience, message: &Bytes, now: SystemTime) -> Result<
     if deeper_than(MAX_DEPTH, message) {
         return Err(Rejected::NotJson);
     }
+    if RESERVED_TYPES.contains(&&*kind) {
+        return Err(Rejected::ReservedType);
+    }
     let event = Event {
         metadata: on_channel("metadata").and_then(|raw| object(message, raw)),
         sender: on_channel("sender").and_then(string).and_then(|id| sender(&id)),
@@ -229,7 +235,7 @@ fn notification(audience: Audience, message: &Bytes, now: SystemTime) -> Result<
 /// A notification, or any other JSON value, which then is the data.
 fn on_channel(audience: Audience, message: &Bytes, now: SystemTime) -> Result<Contents, Rejected> {
     match notification(audience.clone(), message, now) {
-        Err(bad) if bad != Rejected::BadEnvelope => {
+        Err(bad) if !matches!(bad, Rejected::BadEnvelope | Rejected::ReservedType) => {
             let data = RawJson::parse(message)?;
             Ok((Event::new(audience, None, data, now), None))
         }

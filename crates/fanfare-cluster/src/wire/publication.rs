@@ -4,8 +4,8 @@ use std::{borrow::Cow, fmt, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, Event, MAX_DEPTH, MAX_NAME_BYTES, RawJson, RawObject, Sender, UserId, deeper_than, string,
-    without_mark,
+    Audience, Event, MAX_DEPTH, MAX_NAME_BYTES, RawJson, RawObject, Sender, UserId, deeper_than,
+    history::RESERVED_TYPES, string, without_mark,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
@@ -198,6 +198,9 @@ fn one(body: &Bytes, raw: &RawValue, now: SystemTime) -> Result<Event, Problem> 
     let metadata =
         metadata.map(|raw| object(body, raw).ok_or_else(|| ("metadata", "expected an object".to_owned())));
     let kind = kind.map(|raw| text("type", raw, MAX_NAME_BYTES)).transpose()?;
+    if kind.as_deref().is_some_and(|kind| RESERVED_TYPES.contains(&kind)) {
+        return Err(("type", "reserved for the server".to_owned()));
+    }
     let sender = sender
         .map(|raw| text("sender", raw, MAX_NAME_BYTES))
         .transpose()?;

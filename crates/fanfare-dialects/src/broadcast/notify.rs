@@ -7,7 +7,8 @@ use std::{borrow::Cow, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, BadObject, Call, Event, HttpReply, Plan, RawJson, RawObject, Receipt, string, timestamp,
+    Audience, BadObject, Call, Event, HttpReply, Plan, RawJson, RawObject, Receipt, history::RESERVED_TYPES,
+    string, timestamp,
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -198,6 +199,7 @@ fn read_type(raw: &RawValue) -> Result<Cow<'_, str>, &'static str> {
     let kind = string(raw).ok_or("The field type must be a string")?;
     match kind.len() {
         0 => Err("The field type must not be empty"),
+        _ if RESERVED_TYPES.contains(&&*kind) => Err("The field type is reserved for the server"),
         1..=MAX_TYPE => Ok(kind),
         _ => Err("The field type must be at most 255 bytes"),
     }

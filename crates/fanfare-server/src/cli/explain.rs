@@ -4,8 +4,9 @@ use std::fmt::Write as _; // writing to a string cannot fail
 
 use clap::{ArgGroup, Args};
 use fanfare_core::{
-    Audience, Identity,
-    policy::{AccessControl, Permission, Policy},
+    Audience, Identity, format_duration,
+    history::Retention,
+    policy::{AccessControl, DecidingRule, Permission, Policy},
 };
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -58,14 +59,24 @@ impl Explain {
             serve::policy(&loaded.config).map_err(|error| CommandFailure::Usage(error.to_string()))?;
         let who = self.identity(&policy)?;
         let room = matches!(&audience, Audience::Channel(channel) if policy.names().is_room(channel));
-        let mut decisions = access::decide(&AccessControl::new(policy, None), who.as_ref(), &audience, room);
+        let access = AccessControl::new(policy, None);
+        let mut decisions = access::decide(&access, who.as_ref(), &audience, room);
+        let history = access.explain_history(&audience);
         if self.ask {
             ask(loaded, &mut decisions).await?;
         }
         Ok(if self.json {
-            format!("{}\n", self.as_json(loaded, room, &decisions))
+            let mut json = self.as_json(loaded, room, &decisions);
+            if let Some((retention, rule)) = history {
+                json["history"] = json!({
+                    "size": retention.size,
+                    "ttl": format_duration(retention.ttl),
+                    "rule": rule.map(|rule| rule.number),
+                });
+            }
+            format!("{json}\n")
         } else {
-            self.as_text(loaded, &audience, room, &decisions)
+            self.as_text(loaded, &audience, room, &decisions) + &kept(history)
         })
     }
 
@@ -130,6 +141,22 @@ impl Explain {
             "decisions": decisions.iter().map(decision).collect::<Vec<_>>(),
         })
     }
+}
+
+/// What is kept of the channel, as a line; empty for nothing.
+fn kept(history: Option<(Retention, Option<DecidingRule>)>) -> String {
+    let Some((Retention { size, ttl }, rule)) = history else {
+        return String::new();
+    };
+    let by = rule.map_or_else(
+        || "[history]".to_owned(),
+        |rule| format!("rule {}, {:?}", rule.number, rule.pattern),
+    );
+    format!(
+        "  {:<10} the newest {size} events, for {} ({by})\n",
+        "history",
+        format_duration(ttl)
+    )
 }
 
 /// The place of the rule that decided: where the configuration sets it.

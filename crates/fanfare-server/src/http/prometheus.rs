@@ -1,6 +1,7 @@
 //! The node's Prometheus metrics, in tables: name, help text, and value.
 
 mod histogram;
+mod history;
 mod upkeep;
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -234,6 +235,7 @@ pub(super) fn render(node: &Node, accounts: &Accounts, upkeep: &Upkeep) -> Resul
     of_node(node, &registry)?;
     durations(node, accounts, &registry)?;
     of_broker(node, &registry)?;
+    history::register(node, &registry)?;
     of_spans(node, &registry)?;
     of_authorizer(node, &registry)?;
     of_accounts(accounts, &registry)?;

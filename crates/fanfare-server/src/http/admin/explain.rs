@@ -1,6 +1,6 @@
 //! `GET /api/v1/explain`: whether a user may use a channel and why, and which of the user's connections receive it.
 
-use fanfare_core::Audience;
+use fanfare_core::{Audience, format_duration, policy::AccessControl};
 use fanfare_engine::{Filter, Row};
 use http::StatusCode;
 use serde::Serialize;
@@ -26,6 +26,9 @@ struct Explained<'a> {
     room: bool,
     #[schema(inline)]
     decisions: Vec<Explanation<'a>>,
+    /// How much of it is kept for clients that were away; null for nothing.
+    #[schema(inline, required)]
+    history: Option<ExplainedHistory>,
     /// Of the user's connections, at most 100, those that have a subscription to the channel.
     #[schema(inline)]
     receiving: Vec<Connection<'a>>,
@@ -36,6 +39,34 @@ struct Explained<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     degraded: Option<Always<true>>,
+}
+
+/// How much is kept.
+#[derive(Serialize, ToSchema)]
+struct ExplainedHistory {
+    /// The newest events, so many of them.
+    size: u32,
+    /// How long, such as `5m`.
+    ttl: String,
+    /// The number of the access rule that says so; null for the events of users, which `history.users` decides.
+    #[schema(required)]
+    rule: Option<usize>,
+    /// The pattern of that rule.
+    #[schema(required)]
+    pattern: Option<String>,
+}
+
+impl ExplainedHistory {
+    fn of(access: &AccessControl, audience: &Audience) -> Option<Self> {
+        let (retention, rule) = access.explain_history(audience)?;
+        let (rule, pattern) = rule.map(|rule| (rule.number, rule.pattern)).unzip();
+        Some(Self {
+            size: retention.size,
+            ttl: format_duration(retention.ttl),
+            rule,
+            pattern,
+        })
+    }
 }
 
 /// One thing that one can do with a channel.
@@ -102,6 +133,7 @@ pub(in crate::http) async fn explain(query: &str, site: &Site) -> Reply {
         channel: &asked.channel,
         room,
         decisions: decisions.iter().map(Explanation::of).collect(),
+        history: ExplainedHistory::of(access, &asked.audience),
         receiving: receiving.iter().map(Connection::full).collect(),
         not_receiving: others.iter().map(Connection::full).collect(),
         degraded: degraded(complete),

@@ -4,6 +4,7 @@
 pub(super) mod channels;
 pub(super) mod connections;
 pub(super) mod events;
+pub(super) mod history;
 pub(super) mod members;
 pub(super) mod presence;
 pub(super) mod query;
@@ -41,6 +42,7 @@ use super::{
         connections::show,
         connections::end,
         channels::list,
+        history::list,
         members::list
     )
 )]

@@ -1,0 +1,164 @@
+//! `GET /api/v1/history`: the kept events of a channel or a user, page by page.
+
+use fanfare_core::{
+    Audience, EVERYONE_CHANNEL, Event, UserId,
+    history::{Since, Unrecovered},
+    journal::{Replay, ReplayFrom, ReplayQuery, ReplayScope},
+    timestamp,
+};
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    super::Site,
+    Reply, ServiceRefusals, api_error, invalid,
+    query::{Limit, Query},
+    reply,
+};
+
+/// A page of events.
+#[derive(Serialize, ToSchema)]
+struct HistoryPage<'a> {
+    #[schema(inline)]
+    events: Vec<KeptEvent<'a>>,
+    /// Where the page ends: the last event's cursor. On an empty page, where the history is now.
+    cursor: String,
+    /// False if something behind `since` is not kept any more, or `since` is no cursor of this history.
+    recovered: bool,
+}
+
+/// An event that is kept.
+#[derive(Serialize, ToSchema)]
+struct KeptEvent<'a> {
+    id: Uuid,
+    /// Null for an event without a type.
+    #[serde(rename = "type")]
+    #[schema(required)]
+    kind: Option<&'a str>,
+    /// The channel that it was published on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    channel: Option<&'a str>,
+    /// The user that it was published for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    user: Option<&'a str>,
+    /// True for an event for everyone; otherwise absent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    everyone: bool,
+    #[schema(value_type = Value)]
+    data: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object, nullable = false)]
+    metadata: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    sender: Option<&'a str>,
+    #[schema(format = DateTime)]
+    timestamp: String,
+    cursor: String,
+}
+
+/// The kept events of a channel or of a user.
+#[utoipa::path(
+    get,
+    path = "/api/v1/history",
+    operation_id = "history",
+    tag = "Service API",
+    params(
+        ("channel" = Option<String>, Query, description = "A channel; `notifications` has the events for everyone, too."),
+        ("user" = Option<String>, Query, description = "A user. One of the two must be given."),
+        ("since" = Option<String>, Query, description = "Only events behind this cursor; in reverse, before it."),
+        Limit,
+        ("reverse" = Option<String>, Query, description = "`1` for the newest first."),
+    ),
+    responses(
+        (status = 200, description = "A page, the oldest first.", body = inline(HistoryPage<'static>)),
+        ServiceRefusals,
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
+    let query = match read(query) {
+        Ok(query) => query,
+        Err(message) => return invalid(&message),
+    };
+    let Some(broker) = site.node.broker() else {
+        return api_error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "SHUTTING_DOWN",
+            "the server is starting",
+        );
+    };
+    let (query, is_cursor) = query;
+    let mut replay = broker.replay(query).await;
+    if !is_cursor {
+        replay.unrecovered = Some(Unrecovered::Unknown);
+    }
+    reply::json(StatusCode::OK, &page(&replay))
+}
+
+/// Reads the query; the flag is whether `since`, if it is there, is a cursor.
+fn read(text: &str) -> Result<(ReplayQuery, bool), String> {
+    let query = Query::read(text, &["channel", "user", "since", "limit", "reverse"])?;
+    let audience = match (query.get("channel"), query.get("user")) {
+        (Some(channel), None) => Audience::of_channel(channel).map_err(|bad| format!("channel: {bad}"))?,
+        (None, Some(user)) => Audience::User(UserId::new(user).map_err(|bad| format!("user: {bad}"))?),
+        _ => return Err("expected one of channel and user".to_owned()),
+    };
+    let mut scope = ReplayScope::of(&audience);
+    scope.everyone |= matches!(&audience, Audience::Channel(channel) if **channel == *EVERYONE_CHANNEL);
+    let reverse = match query.get("reverse") {
+        None | Some("0") => false,
+        Some("1") => true,
+        Some(_) => return Err("reverse: expected 0 or 1".to_owned()),
+    };
+    let since = query.get("since").map_or(Since::Now, Since::resume);
+    let (since, is_cursor) = match since {
+        Since::Cursor(cursor) => (Some(cursor), true),
+        other => (None, other == Since::Now),
+    };
+    let query = ReplayQuery {
+        scope,
+        from: ReplayFrom::Page { since, reverse },
+        limit: query.limit()?,
+    };
+    Ok((query, is_cursor))
+}
+
+fn page(replay: &Replay) -> HistoryPage<'_> {
+    let events: Vec<_> = replay.events.iter().filter_map(|event| kept(event)).collect();
+    let last = events.last().map(|event| event.cursor.clone());
+    let present = || replay.present.map(|cursor| cursor.to_string());
+    HistoryPage {
+        cursor: last.or_else(present).unwrap_or_default(),
+        recovered: replay.unrecovered.is_none(),
+        events,
+    }
+}
+
+fn kept(event: &Event) -> Option<KeptEvent<'_>> {
+    let (channel, user) = match &event.audience {
+        Audience::Channel(channel) => (Some(&**channel), None),
+        Audience::User(user) => (None, Some(&**user)),
+        Audience::Everyone => (None, None),
+    };
+    Some(KeptEvent {
+        id: event.id,
+        kind: event.kind.as_deref(),
+        channel,
+        user,
+        everyone: event.audience == Audience::Everyone,
+        data: serde_json::from_str(event.data.as_str()).ok()?,
+        metadata: match &event.metadata {
+            Some(metadata) => Some(serde_json::from_str(metadata.as_str()).ok()?),
+            None => None,
+        },
+        sender: event.sender.as_deref().map(|sender| &*sender.id),
+        timestamp: timestamp(event.timestamp).to_string(),
+        cursor: event.history.position()?.cursor().to_string(),
+    })
+}

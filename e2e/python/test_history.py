@@ -1,0 +1,148 @@
+"""A client that was away gets what it missed: in every dialect, by real connections to the real binary."""
+
+import json
+
+import pytest
+
+from dialects import all_dialects
+from fanfare import run, token
+
+HISTORY = {"size": 100, "ttl": "5m"}
+CONFIG = {
+    "channel": [{"pattern": "chat.**", "history": HISTORY}, {"pattern": "project:*", "history": HISTORY}],
+    "history": {"users": HISTORY, "everyone": HISTORY, "replay_limit": 50},
+}
+
+
+@pytest.fixture
+def kept(launch):
+    """A server with a listener for each dialect, whose channels under `chat` and projects have history, users and everyone too."""
+    return launch(**all_dialects(**CONFIG))
+
+
+def resumed(frame):
+    """The resume object of any dialect's answer."""
+    places = [frame, frame.get("data"), frame.get("payload")]
+    if frame.get("type") == "Status":
+        places.append(frame["data"]["details"])
+    for place in filter(lambda place: isinstance(place, dict), places):
+        if "resume" in place:
+            return place["resume"]
+        if "recovered" in place:
+            return place
+    raise AssertionError(frame)
+
+
+def asking(speak, server, dialect, **query):
+    """A client of `ann` that asks for what it missed in its handshake."""
+    return speak(server, dialect, "ann", query=query)
+
+
+def publish(server, to, *data):
+    for value in data:
+        answer = server.get("/api/v1/events", "POST", json.dumps({"to": to, "type": "note", "data": value}))
+        assert answer.status == 200, answer.text
+
+
+def test_topics_authenticates_subscribes_and_resumes_in_one_frame(kept, speak):
+    client = speak(kept, "topics", prove=False)
+    client.say(type="auth", token=token("ann"), resume="", topics=["chat.*", "notifications.user.ann"])
+    start = resumed(client.greeting or client.next_json())
+    assert (start["recovered"], start["replayed"]) == (True, 0)
+    assert [client.next_json()["type"] for _ in range(2)] == ["subscribed", "subscribed"]
+    publish(kept, {"channel": "chat.a"}, 1)
+    cursor = client.next_json()["cursor"]
+    client.close()
+    publish(kept, {"channel": "chat.a"}, 2)
+    publish(kept, {"user": "ann"}, 3)
+    publish(kept, {"channel": "chat.b"}, 4)
+    publish(kept, {"channel": "other"}, 5)
+    client = speak(kept, "topics", prove=False)
+    client.say(type="auth", token=token("ann"), resume=cursor, topics=["chat.*", "notifications.user.ann"])
+    assert resumed(client.greeting or client.next_json()) == {"cursor": cursor, "recovered": True, "replayed": 3}
+    assert [client.next_json()["type"] for _ in range(2)] == ["subscribed", "subscribed"]
+    assert [client.next_json()["data"] for _ in range(3)] == [2, 3, 4]
+    publish(kept, {"channel": "chat.a"}, 6)
+    assert client.next_json()["data"] == 6
+    client.nothing()
+
+
+@pytest.mark.parametrize("dialect", ["notify", "broadcast", "realtime", "rooms"])
+def test_a_handshake_resumes_the_users_events(kept, speak, dialect):
+    client = asking(speak, kept, dialect, resume="")
+    start = resumed(client.greeting or client.next_json())
+    assert start["recovered"] and start["replayed"] == 0
+    publish(kept, {"user": "ann"}, {"n": 1})
+    cursor = client.next_json()["cursor"]
+    client.close()
+    publish(kept, {"user": "ann"}, {"n": 2}, {"n": 3})
+    publish(kept, {"user": "ben"}, {"n": 9})
+    client = asking(speak, kept, dialect, resume=cursor)
+    assert resumed(client.greeting or client.next_json()) == {"cursor": cursor, "recovered": True, "replayed": 2}
+    frames = [client.next() for _ in range(2)]
+    assert [json.dumps({"n": n}, separators=(",", ":")) in frame for n, frame in zip((2, 3), frames)] == [True, True]
+    cursors = [json.loads(frame)["cursor"] for frame in frames]
+    client.close()
+    # Cut during the replay: the cursor of the first replayed event brings the second.
+    client = asking(speak, kept, dialect, resume=cursors[0])
+    assert resumed(client.greeting or client.next_json())["replayed"] == 1
+    assert json.loads(client.next())["cursor"] == cursors[1]
+    client.close()
+    client = asking(speak, kept, dialect, rewind=2)
+    assert resumed(client.greeting or client.next_json())["replayed"] == 2
+    for cursor in ("nonsense", "0" * 16 + "-1", "9" * 5000):
+        client = asking(speak, kept, dialect, resume=cursor)
+        answer = resumed(client.greeting or client.next_json())
+        assert (answer["recovered"], answer["replayed"]) == (False, 0) and answer["reason"] in ("unknown", "epoch")
+
+
+def test_rooms_of_the_handshake_are_resumed_together(kept, speak):
+    client = asking(speak, kept, "rooms", resume="", rooms="project:1,project:2")
+    start = resumed(client.greeting or client.next_json())
+    assert [client.next_json()["type"] for _ in range(2)] == ["joined_room", "joined_room"]
+    client.close()
+    publish(kept, {"channel": "project:2"}, {"n": 1})
+    publish(kept, {"channel": "project:1"}, {"n": 2})
+    client = asking(speak, kept, "rooms", resume=start["cursor"], rooms="project:1,project:2")
+    assert resumed(client.greeting or client.next_json())["replayed"] == 2
+    assert [client.next_json()["room"] for _ in range(2)] == ["project:1", "project:2"]
+    assert [client.next_json()["room"] for _ in range(2)] == ["project:2", "project:1"]
+
+
+def test_without_asking_not_a_byte_changes(kept, speak):
+    client = speak(kept, "notify", "ann")
+    publish(kept, {"user": "ann"}, {"n": 1})
+    assert set(client.next_json()) == {"type", "payload", "timestamp"}
+
+
+def test_reserved_types_are_refused_at_every_door(kept, speak):
+    for kind in ("resume", "stream.end"):
+        answer = kept.get("/api/v1/events", "POST", json.dumps({"to": "everyone", "type": kind, "data": 1}))
+        assert answer.status == 400 and "type" in answer.text, answer.text
+        client = speak(kept, "topics")
+        assert client.ask(type="message", topic="chat.a", eventType=kind, data=1)["code"] == 400
+
+
+def test_history_is_read_over_http(kept):
+    publish(kept, {"channel": "chat.a"}, *range(5))
+    page = kept.json("/api/v1/history?channel=chat.a&limit=3")
+    assert page["recovered"]
+    assert [event["data"] for event in page["events"]] == [0, 1, 2]
+    assert set(page["events"][0]) == {"id", "type", "channel", "data", "timestamp", "cursor"}
+    rest = kept.json(f"/api/v1/history?channel=chat.a&since={page['events'][-1]['cursor']}")
+    assert [event["data"] for event in rest["events"]] == [3, 4]
+    newest = kept.json("/api/v1/history?channel=chat.a&limit=2&reverse=1")
+    assert [event["data"] for event in newest["events"]] == [4, 3]
+    more = kept.json(f"/api/v1/history?channel=chat.a&limit=9&reverse=1&since={newest['events'][-1]['cursor']}")
+    assert [event["data"] for event in more["events"]] == [2, 1, 0]
+    assert kept.json("/api/v1/history?user=nobody")["events"] == []
+    for query in ("", "?channel=a&user=b", "?channel=a..b", "?channel=chat.a&limit=0", "?channel=chat.a&limit=x"):
+        assert kept.get("/api/v1/history" + query).status == 400, query
+
+
+def test_a_size_beyond_all_bounds_is_refused_with_its_line(tmp_path):
+    file = tmp_path / "fanfare.toml"
+    file.write_text('[[channel]]\npattern = "a"\nhistory = { size = 1000000000, ttl = "0s" }\n')
+    done = run("config", "check", "--config", str(file))
+    assert done.returncode == 2
+    assert f"{file}:3: channel[0].history.size" in done.stderr and f"{file}:3: channel[0].history.ttl" in done.stderr
