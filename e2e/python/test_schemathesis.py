@@ -23,7 +23,7 @@ EXAMPLES = 50
 RUN_TIMEOUT = 120
 # The listener that is asked, who asks, and what for; together, everything that is described.
 RUNS = {
-    "services": ("notify", "key", r"\w+ /api/v1/(events|users|connections|channels)"),
+    "services": ("notify", "key", r"\w+ /api/v1/(events|users|connections|channels|history)"),
     "reload": ("notify", "key", r"\w+ /api/v1/reload"),
     "operators": ("notify", "key", r"\w+ /api/v1/(overview|problems|configuration|explain|accounts|keys)"),
     "announcements": ("broadcast", "key", r"\w+ /(notify|status)$"),

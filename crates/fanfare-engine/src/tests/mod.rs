@@ -16,6 +16,7 @@ mod faults;
 mod grace;
 
 mod history;
+mod history_model;
 mod lapses;
 mod life;
 mod one_answer;

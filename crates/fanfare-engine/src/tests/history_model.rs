@@ -1,0 +1,206 @@
+//! Random publications, losses, returns and evictions against a model that forgets nothing: nothing is missed, nothing comes twice,
+//! the order is kept, and a client is told so whenever it cannot be given all.
+
+use std::time::Duration;
+
+use fanfare_core::{
+    history::{Cursor, Retention},
+    journal::{ReplayFrom, ReplayQuery, ReplayScope},
+    policy::{PolicyOptions, Rule, RulePattern},
+};
+
+use super::{
+    client::Client,
+    world::{Setup, World, rules, until},
+};
+
+/// Events that are kept of each channel.
+const SIZE: u32 = 6;
+const CHANNELS: [&str; 4] = ["chat.a", "chat.b", "chat.c.d", "news"];
+/// What the client subscribes to, and which of the channels that shows.
+const SCOPES: [(&str, [bool; 4]); 3] = [
+    ("chat.* news", [true, true, false, true]),
+    ("chat.a chat.c.d", [true, false, true, false]),
+    ("**", [true, true, true, true]),
+];
+
+/// Numbers that look like chance and are the same in each run (Numerical Recipes' generator).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+}
+
+/// All that was published: the number of each event, and its channel.
+#[derive(Default)]
+struct Model(Vec<(u64, usize)>);
+
+impl Model {
+    fn behind(&self, shown: [bool; 4], number: u64) -> Vec<u64> {
+        let behind = self
+            .0
+            .iter()
+            .filter(|(own, channel)| *own > number && shown[*channel]);
+        behind.map(|(own, _)| *own).collect()
+    }
+
+    /// Whether everything behind `number` is among the newest of its channel.
+    fn is_kept(&self, shown: [bool; 4], number: u64) -> bool {
+        (0..4).filter(|channel| shown[*channel]).all(|channel| {
+            let newer = self
+                .0
+                .iter()
+                .filter(|(own, of)| *of == channel && *own > number)
+                .count();
+            newer <= SIZE as usize
+        })
+    }
+}
+
+fn setup() -> Setup {
+    let rule = Rule {
+        pattern: RulePattern::new("**").unwrap(),
+        subscribe: None,
+        publish: None,
+        join: None,
+        history: Some(Retention {
+            size: SIZE,
+            ttl: Duration::from_secs(3600),
+        }),
+    };
+    Setup {
+        policy: PolicyOptions {
+            rules: vec![rule],
+            ..rules(&[])
+        },
+        ..Setup::default()
+    }
+}
+
+fn present(world: &World) -> Cursor {
+    let query = ReplayQuery {
+        scope: ReplayScope::default(),
+        from: ReplayFrom::Present,
+        limit: 0,
+    };
+    world.broker.journal.read(&query).present.unwrap()
+}
+
+/// Reads all that the client has been sent; returns the numbers of the events.
+async fn drained(client: &mut Client) -> Vec<u64> {
+    client.say("no more").await;
+    let mut numbers = Vec::new();
+    loop {
+        let text = client.text().await;
+        if text == "no more" {
+            return numbers;
+        }
+        numbers.push(number_of(&text));
+    }
+}
+
+fn number_of(text: &str) -> u64 {
+    let (_, number) = text
+        .rsplit_once('@')
+        .unwrap_or_else(|| panic!("no event: {text}"));
+    u64::from_str_radix(number, 16).unwrap()
+}
+
+#[test]
+fn nothing_is_missed_and_nothing_comes_twice() {
+    let given = std::env::var("FANFARE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed: u64 = given.unwrap_or_else(rand_seed);
+    eprintln!("FANFARE_SEED={seed}");
+    let seconds = std::env::var("FANFARE_MODEL_SECONDS")
+        .ok()
+        .and_then(|seconds| seconds.parse().ok());
+    let until = std::time::Instant::now() + Duration::from_secs(seconds.unwrap_or(3));
+    for round in 0.. {
+        setup().run(|world| play(world, Chance(seed.wrapping_add(round))));
+        if std::time::Instant::now() > until {
+            break;
+        }
+    }
+}
+
+fn rand_seed() -> u64 {
+    u64::try_from(uuid::Uuid::new_v4().as_u128() & u128::from(u64::MAX)).unwrap()
+}
+
+async fn play(world: World, mut chance: Chance) {
+    let mut model = Model::default();
+    let mut cursor = present(&world);
+    for _ in 0..30 {
+        for _ in 0..chance.below(12) {
+            publish(&world, &mut model, &mut chance).await;
+        }
+        let (names, shown) = SCOPES[chance.below(SCOPES.len())];
+        let mut client = world.connect("alice").await;
+        // Sometimes the journal takes its time, and events are published between its reading and its answer.
+        let is_slow = chance.below(2) == 0;
+        if is_slow {
+            world.broker.reads.shut();
+        }
+        client.say(&format!("sub-since {cursor} {names}")).await;
+        if is_slow {
+            until(|| {
+                world
+                    .shard
+                    .connections
+                    .borrow()
+                    .iter()
+                    .any(|(_, own)| own.connection.is_holding())
+            })
+            .await;
+        }
+        let (missed, is_kept) = (
+            model.behind(shown, cursor.number),
+            model.is_kept(shown, cursor.number),
+        );
+        for _ in 0..chance.below(4) {
+            publish(&world, &mut model, &mut chance).await;
+        }
+        world.broker.reads.open();
+        let answer = client.text().await;
+        if answer.contains(r#""recovered":true"#) {
+            assert!(is_kept, "{answer}");
+            assert!(
+                answer.ends_with(&format!(r#""replayed":{}}}"#, missed.len())),
+                "{answer} {missed:?}"
+            );
+        } else {
+            assert!(!is_kept, "{answer}");
+            let (_, rest) = answer.split_once(r#""cursor":""#).unwrap();
+            cursor = rest.split_once('"').unwrap().0.parse().unwrap();
+        }
+        for _ in 0..chance.below(6) {
+            publish(&world, &mut model, &mut chance).await;
+        }
+        let expected = model.behind(shown, cursor.number);
+        if chance.below(2) == 0 {
+            assert_eq!(drained(&mut client).await, expected, "{names} after {cursor}");
+            cursor = present(&world);
+        } else if !expected.is_empty() {
+            // Lost after some of it.
+            for number in expected.iter().take(chance.below(expected.len() + 1)) {
+                assert_eq!(number_of(&client.text().await), *number);
+                cursor.number = *number;
+            }
+        }
+        drop(client);
+    }
+}
+
+async fn publish(world: &World, model: &mut Model, chance: &mut Chance) {
+    let channel = chance.below(CHANNELS.len());
+    world.tell(CHANNELS[channel], "0").await;
+    model.0.push((present(world).number, channel));
+}
