@@ -165,7 +165,7 @@ async fn play(world: World, mut chance: Chance) {
             model.behind(shown, cursor.number),
             model.is_kept(shown, cursor.number),
         );
-        for _ in 0..chance.below(4) {
+        for _ in 0..if is_slow { chance.below(4) } else { 0 } {
             publish(&world, &mut model, &mut chance).await;
         }
         world.broker.reads.open();
