@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fanfare_core::{ConnectionFacts, Entered, EntryTicket};
+use fanfare_core::{ConnectionFacts, Entered, EntryTicket, Gap};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -25,6 +25,8 @@ pub enum ShardCommand {
         reason = "only this module's neighbours can make or take one apart"
     )]
     Broadcast(Arc<Broadcast>),
+    /// Events were lost, and clients that asked for cursors must be told.
+    Missed(Gap),
     /// A connection has entered its room.
     Entered(EntryTicket, Entered),
     /// Answer with what is known of the connections of the dialect of this number.

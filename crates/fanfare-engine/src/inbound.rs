@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, BoxFuture, BrokerError, Channel, Entered, EntryTicket, Event, Inbound, Member, Presence, Reach,
-    Sender, ShardSet,
+    Audience, BoxFuture, BrokerError, Channel, Entered, EntryTicket, Event, Gap, Inbound, Member, Presence,
+    Reach, Sender, ShardSet,
 };
 use tokio::sync::oneshot;
 
@@ -53,6 +53,12 @@ impl Inbound for Node {
 
     fn on_notice(&self, notice: Bytes) {
         self.take_notice(&notice);
+    }
+
+    fn on_gap(&self, gap: Gap) {
+        for shard in self.shards() {
+            shard.send(ShardCommand::Missed(gap.clone()));
+        }
     }
 
     fn entered(&self, ticket: EntryTicket, entered: Entered) {

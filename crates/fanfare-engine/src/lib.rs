@@ -85,6 +85,7 @@ mod in_force;
 mod inbound;
 mod interest_guard;
 mod late;
+mod missed;
 mod mounted;
 mod node;
 mod occupancy;

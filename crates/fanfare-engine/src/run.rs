@@ -56,6 +56,7 @@ impl Shard {
         match command {
             // Both are done where there can be pauses.
             ShardCommand::Deliver(_) | ShardCommand::Broadcast(_) => {}
+            ShardCommand::Missed(gap) => self.report_gap(&gap),
             ShardCommand::Entered(ticket, entered) => perform::entered(self, ticket, entered),
             ShardCommand::Rows(filter, reply) => {
                 let rows = self.clone().rows(filter);

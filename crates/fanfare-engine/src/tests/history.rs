@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fanfare_core::{
-    Event, UserId,
-    history::{Cursor, Retention, Since},
+    Audience, Channel, Event, Gap, Inbound, UserId,
+    history::{Cursor, Retention, Since, Unrecovered},
     journal::{ReplayFrom, ReplayQuery, ReplayScope},
     policy::{PolicyOptions, Rule, RulePattern},
 };
@@ -358,5 +358,25 @@ fn a_client_that_never_reads_is_ended() {
         client.say(&format!("sub-since {before} chat.a")).await;
         world.held(0).await;
         drop(client);
+    });
+}
+
+#[test]
+fn what_was_lost_on_the_way_is_told_to_those_who_asked_for_cursors() {
+    setup().run(|world: World| async move {
+        let now = present(&world);
+        let (mut asked, mut other) = (world.connect("alice").await, world.connect("ben").await);
+        asked.ask("sub-since now chat.a").await;
+        other.ask("sub chat.a").await;
+        for channel in ["chat.b", "chat.a"] {
+            world.node.on_gap(Gap {
+                audience: Some(Audience::Channel(Channel::new(channel).unwrap())),
+                present: now,
+                reason: Unrecovered::Expired,
+            });
+        }
+        asked.receives(&[&lost(now, "expired")]).await;
+        asked.receives_no_more().await;
+        other.receives_no_more().await;
     });
 }

@@ -1,0 +1,63 @@
+//! Events were lost on the way to this node, and no journal has them: clients that asked for cursors are told so.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ahash::AHashMap;
+use bytes::Bytes;
+use fanfare_core::{Audience, Gap, history::Resumption};
+use uuid::Uuid;
+
+use super::{
+    MountedDialect, Shard, batch::plain_frame, clock::Moment, connection::Connection, counters::add,
+};
+
+impl Shard {
+    /// Sends a resume object to the connections that asked for cursors and may have missed something.
+    pub(super) fn report_gap(&self, gap: &Gap) {
+        let resumption = Resumption {
+            cursor: Some(gap.present),
+            replayed: Err(gap.reason),
+        };
+        let moment = self.node.now();
+        let mut frames: AHashMap<usize, Option<Bytes>> = AHashMap::new();
+        for driver in self.connections.borrow_mut().iter_mut() {
+            let connection = &driver.connection;
+            if !connection.wants_cursors() || !connection.takes_events_later() || !concerns(gap, connection) {
+                continue;
+            }
+            let mounted = connection.mounted().clone();
+            let frame = frames
+                .entry(mounted.number)
+                .or_insert_with(|| frame(&mounted, &resumption, moment));
+            let Some(frame) = frame.clone() else { continue };
+            let sent = if connection.is_holding() {
+                driver.connection.keep_back(frame, None, moment)
+            } else {
+                driver.queue(frame, moment)
+            };
+            add(&mounted.counters.sent, sent.queued);
+            add(&mounted.counters.dropped, sent.dropped);
+            driver.flush_or_wake();
+        }
+    }
+}
+
+/// Whether the connection receives what was lost.
+fn concerns(gap: &Gap, connection: &Connection) -> bool {
+    let subscriber = &connection.subscriber;
+    match &gap.audience {
+        None => true,
+        Some(Audience::Everyone) => subscriber.receives_everyone,
+        Some(Audience::User(user)) => {
+            let own = subscriber.identity.as_ref();
+            subscriber.receives_user && own.is_some_and(|own| own.user == *user)
+        }
+        Some(Audience::Channel(channel)) => subscriber.is_shown(channel),
+    }
+}
+
+/// The dialect's words for it. A dialect that panics over them says nothing.
+fn frame(mounted: &MountedDialect, resumption: &Resumption, moment: Moment) -> Option<Bytes> {
+    let words = AssertUnwindSafe(|| mounted.dialect.missed(resumption, Uuid::now_v7(), moment.wall));
+    Some(plain_frame(&catch_unwind(words).ok()??))
+}
