@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use fanfare_core::{
     Audience, BoxFuture, BrokerError, Channel, Entered, EntryTicket, Event, Gap, Inbound, Member, Presence,
-    Reach, Sender, ShardSet,
+    Reach, Sender, ShardSet, history::Retention,
 };
 use tokio::sync::oneshot;
 
@@ -53,6 +53,10 @@ impl Inbound for Node {
 
     fn on_notice(&self, notice: Bytes) {
         self.take_notice(&notice);
+    }
+
+    fn retention(&self, audience: &Audience) -> Option<Retention> {
+        self.access.retention(audience)
     }
 
     fn on_gap(&self, gap: Gap) {
