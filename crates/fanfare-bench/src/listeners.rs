@@ -48,7 +48,7 @@ impl Listeners {
     /// # Errors
     /// If this build has none.
     pub(crate) fn dialect(self) -> Result<&'static dyn DialectKind, String> {
-        let mut dialects = fanfare_dialects::ALL.iter().copied();
+        let mut dialects = fanfare_dialects::REGISTRY.iter();
         let found = dialects.find(|dialect| self.plan(*dialect, 0, "").is_some());
         found.ok_or_else(|| format!("this build has no dialect for clients that listen to {self:?}"))
     }

@@ -1,6 +1,6 @@
 //! The client protocols that Fanfare speaks.
 //!
-//! Each protocol is a folder and one line in [`ALL`]; nothing else names it. `echo` is the smallest, and the first to read. Every folder
+//! Each protocol is a folder and one line in [`REGISTRY`]; nothing else names it. `echo` is the smallest, and the first to read. Every folder
 //! has the same files, each only where there is something in it:
 //!
 //! | file | contents |
@@ -21,7 +21,7 @@
 //!
 //! use fanfare_core::{Context, Message, Options, Step};
 //!
-//! let (_, kind) = fanfare_dialects::find("echo").expect("it is registered");
+//! let kind = fanfare_dialects::REGISTRY.find("echo").expect("it is registered");
 //! let dialect = kind.open(&Options::default());
 //! let mut conversation = dialect.converse(None);
 //! let context = Context::new(SystemTime::now(), uuid::Uuid::nil(), None);
@@ -30,7 +30,7 @@
 //! assert_eq!(steps, [Step::SendText("hello".into())]);
 //! ```
 
-use fanfare_core::DialectKind;
+use fanfare_core::Registry;
 
 mod broadcast;
 mod describe;
@@ -41,23 +41,15 @@ mod rooms;
 mod text;
 mod topics;
 
-/// Every dialect, in the order of reports; a dialect's index here is its number in the engine.
-pub static ALL: &[&dyn DialectKind] = &[
-    &notify::Kind,
-    &broadcast::Kind,
-    &topics::Kind,
-    &realtime::Kind,
-    &rooms::Kind,
-    &echo::Kind,
-];
-
-/// Pairs of dialects that may share a path on one listener. The second one gets the handshakes that it claims, and the
-/// connections of the first that send a message which the second recognizes.
-pub static SHARING: &[(&str, &str)] = &[("notify", "realtime")];
-
-/// Returns the dialect of that name, with its number.
-pub fn find(name: &str) -> Option<(usize, &'static dyn DialectKind)> {
-    ALL.iter()
-        .position(|dialect| dialect.name() == name)
-        .map(|at| (at, ALL[at]))
-}
+/// Every dialect, in the order of reports; then the host and the guest of each path that two of them share.
+pub static REGISTRY: Registry = Registry::new(
+    &[
+        &notify::Kind,
+        &broadcast::Kind,
+        &topics::Kind,
+        &realtime::Kind,
+        &rooms::Kind,
+        &echo::Kind,
+    ],
+    &[("notify", "realtime")],
+);

@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    fanfare_server::cli::run()
+    fanfare_server::cli::run(fanfare_dialects::REGISTRY)
 }

@@ -17,6 +17,7 @@ mod handshake;
 mod http;
 mod kind;
 mod listening;
+mod registry;
 mod render;
 mod request;
 
@@ -28,6 +29,7 @@ pub use handshake::{About, Accept, Offer, Opening, Rejection};
 pub use http::{Call, Endpoint, HttpError, HttpReply, Plan, Respond};
 pub use kind::{Description, DialectDefaults, DialectKind};
 pub use listening::{ListenMessage, ListenPlan, Listening};
+pub use registry::Registry;
 pub use render::{Render, Rendering};
 pub use request::{RequestHead, path_matches};
 

@@ -32,7 +32,7 @@ const GIVEN: &str = "given.txt";
 fn main() -> ExitCode {
     let mut trials = vec![Trial::test("registry::names_are_unique", names_are_unique)];
     let line: &dyn DialectKind = &line::Kind;
-    let registered = fanfare_dialects::ALL.iter().map(|kind| ("src", *kind));
+    let registered = fanfare_dialects::REGISTRY.iter().map(|kind| ("src", kind));
     for (place, kind) in registered.chain([("tests", line)]) {
         let found = scenes(kind, place);
         trials.extend(
@@ -110,9 +110,8 @@ fn prologue(file: &PathBuf, title: &str) -> Result<String, String> {
 }
 
 fn names_are_unique() -> Result<(), Failed> {
-    for (number, dialect) in fanfare_dialects::ALL.iter().enumerate() {
-        let found = fanfare_dialects::find(dialect.name()).map(|(found, _)| found);
-        if found != Some(number) {
+    for (number, dialect) in fanfare_dialects::REGISTRY.iter().enumerate() {
+        if fanfare_dialects::REGISTRY.number(dialect.name()) != Some(number) {
             return Err(format!("{} is registered twice", dialect.name()).into());
         }
     }

@@ -130,7 +130,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [clients, door] = [4001, 4002].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let file = folder.path().join("fanfare.toml");
-        let dialect = fanfare_dialects::ALL[0].name();
+        let dialect = fanfare_dialects::REGISTRY.iter().next().unwrap().name();
         for (limits, attempts) in [(LoginLimits::Default, (10, 60)), (LoginLimits::Off, (0, 0))] {
             let settings = ServerSettings {
                 dialect,
@@ -147,7 +147,7 @@ mod tests {
                 file: Some(file.clone()),
                 ..Sources::default()
             };
-            let loaded = config::load(&sources, &serve::dialect_infos()).unwrap();
+            let loaded = config::load(&sources, fanfare_dialects::REGISTRY).unwrap();
             assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
             assert_eq!(loaded.config.dialects[dialect].max_connections, 21_000);
             assert_eq!(

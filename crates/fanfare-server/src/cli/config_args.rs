@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::{CommandFailure, Global, Outcome, config_command as command, running_server::RunningServer};
-use crate::{serve, telemetry};
+use crate::telemetry;
 
 /// Check, show or explain the configuration.
 #[derive(Subcommand)]
@@ -41,7 +41,6 @@ pub(super) struct Profile {
 
 impl ConfigCommand {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let dialects = serve::dialect_infos();
         let output = match self {
             Self::Check(check) => {
                 if let Some(level) = &global.log_level {
@@ -49,10 +48,10 @@ impl ConfigCommand {
                         .map_err(|reason| CommandFailure::Usage(format!("--log-level {level}: {reason}")))?;
                 }
                 let sources = global.sources(&check.profile)?;
-                super::block_on(async { Ok(command::check(&sources, &dialects)) })?
+                super::block_on(async { Ok(command::check(&sources, global.registry)) })?
             }
-            Self::Show(profile) => command::show(&global.sources(profile)?, &dialects),
-            Self::Default => command::default(&dialects),
+            Self::Show(profile) => command::show(&global.sources(profile)?, global.registry),
+            Self::Default => command::default(global.registry),
         };
         super::output::text(output.stdout);
         if output.code == 0 {

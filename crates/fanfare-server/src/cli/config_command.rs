@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _; // writing to a string cannot fail
 
+use fanfare_core::Registry;
+
 use crate::{
-    config::{self, ConfigErrors, DialectInfo, Loaded, Problem, Sources},
+    config::{self, ConfigErrors, Loaded, Problem, Sources},
     serve,
 };
 
@@ -24,31 +26,31 @@ pub(super) struct Output {
 /// `fanfare config check`: prints `ok` and a summary, or all errors. Call it in a runtime.
 ///
 /// It builds all parts of a server, and neither connects nor binds nor writes.
-pub(super) fn check(sources: &Sources, dialects: &[DialectInfo]) -> Output {
-    with_loaded(sources, dialects, |loaded| {
+pub(super) fn check(sources: &Sources, registry: Registry) -> Output {
+    with_loaded(sources, registry, |loaded| {
         serve::check(loaded).map(|()| summary(loaded))
     })
 }
 
 /// `fanfare config show`: prints the effective configuration, without secrets.
-pub(super) fn show(sources: &Sources, dialects: &[DialectInfo]) -> Output {
-    with_loaded(sources, dialects, |loaded| Ok(config::show(loaded, dialects)))
+pub(super) fn show(sources: &Sources, registry: Registry) -> Output {
+    with_loaded(sources, registry, |loaded| Ok(config::show(loaded)))
 }
 
 /// `fanfare config default`: prints the example file.
-pub(super) fn default(dialects: &[DialectInfo]) -> Output {
+pub(super) fn default(registry: Registry) -> Output {
     Output {
-        stdout: config::example(dialects),
+        stdout: config::example(registry),
         ..Output::default()
     }
 }
 
 fn with_loaded(
     sources: &Sources,
-    dialects: &[DialectInfo],
+    registry: Registry,
     print: impl Fn(&Loaded) -> Result<String, ConfigErrors>,
 ) -> Output {
-    let printed = config::load(sources, dialects).and_then(|loaded| Ok((print(&loaded)?, loaded)));
+    let printed = config::load(sources, registry).and_then(|loaded| Ok((print(&loaded)?, loaded)));
     match printed {
         Ok((stdout, loaded)) => Output {
             stdout,
@@ -116,7 +118,7 @@ fn summary(loaded: &Loaded) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::fixture::released;
+    use crate::config::tests::fixture::released;
 
     fn sources(folder: &tempfile::TempDir, toml: &str) -> Sources {
         let file = folder.path().join("fanfare.toml");
@@ -132,7 +134,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let sources = sources(&folder, "[broker]\nurl = \"redis://:hunter2@10.0.0.1/0\"\n");
         let file = sources.file.as_ref().unwrap().display().to_string();
-        let output = check(&sources, &released());
+        let output = check(&sources, released());
         let expected = format!(
             "ok\n  file      {file}\n  profile   default\n  listener  ws://0.0.0.0:8081  notify\n  broker    redis at \
              redis://***@10.0.0.1/0\n  resp      off\n"
@@ -149,7 +151,7 @@ mod tests {
     #[tokio::test]
     async fn warnings_go_to_standard_error() {
         let folder = tempfile::tempdir().unwrap();
-        let output = check(&sources(&folder, "auth.jwt_secret = \"short\""), &released());
+        let output = check(&sources(&folder, "auth.jwt_secret = \"short\""), released());
         assert_eq!(output.code, 0);
         assert!(output.stdout.starts_with("ok\n"));
         assert!(output.stderr.starts_with("warning: ") && output.stderr.lines().count() == 1);
@@ -166,13 +168,13 @@ mod tests {
             stderr,
             code: 2,
         };
-        assert_eq!(check(&sources, &released()), expected);
-        assert_eq!(show(&sources, &released()), expected);
+        assert_eq!(check(&sources, released()), expected);
+        assert_eq!(show(&sources, released()), expected);
     }
 
     #[test]
     fn default_prints_the_example() {
-        let output = default(&released());
+        let output = default(released());
         assert!(output.stdout.contains("\n#ping_timeout = \"60s\"\n"));
         assert_eq!((output.code, output.stderr.as_str()), (0, ""));
     }

@@ -1,6 +1,6 @@
 //! Where `fanfare listen` connects, and in which dialect: the first one there that can deliver what is wanted.
 
-use fanfare_core::{DialectKind, ListenPlan, Listening};
+use fanfare_core::{DialectKind, ListenPlan, Listening, Registry};
 use reqwest::Url;
 
 use super::{CommandFailure, remote};
@@ -47,7 +47,7 @@ pub(super) fn find(
         None => local_places(config)?,
     };
     if let Some(name) = wish.dialect {
-        narrow(&mut places, name, wish.url.is_some())?;
+        narrow(&mut places, config.registry, name, wish.url.is_some())?;
     }
     let ways = places
         .iter()
@@ -67,7 +67,7 @@ pub(super) fn find(
 fn local_places(config: &Config) -> Result<Vec<ServedPlace>, CommandFailure> {
     let place = |listener: &Listener| ServedPlace {
         base: format!("ws://{}", remote::address(listener)),
-        dialects: served(listener),
+        dialects: served(config, listener),
     };
     let places: Vec<_> = remote::reachable(config).map(place).collect();
     if places.is_empty() {
@@ -103,7 +103,7 @@ fn place_at(config: &Config, url: &str) -> Result<ServedPlace, CommandFailure> {
 /// Returns the dialects that a path and port may serve: those whose path it is, and of those the ones that the
 /// configuration, or else the defaults, have on the port. Without any hint, all.
 fn likely(config: &Config, path: &str, port: Option<u16>) -> Vec<ServedDialect> {
-    let mut dialects = fanfare_dialects::ALL.to_vec();
+    let mut dialects: Vec<_> = config.registry.iter().collect();
     let mut narrow = |is_likely: &dyn Fn(&ServedDialect) -> bool| {
         if dialects.iter().any(is_likely) {
             dialects.retain(is_likely);
@@ -123,21 +123,20 @@ fn likely(config: &Config, path: &str, port: Option<u16>) -> Vec<ServedDialect> 
     dialects
 }
 
-fn served(listener: &Listener) -> Vec<ServedDialect> {
-    let known = listener
-        .dialects
-        .iter()
-        .filter_map(|name| fanfare_dialects::find(name));
-    known.map(|(_, dialect)| dialect).collect()
+fn served(config: &Config, listener: &Listener) -> Vec<ServedDialect> {
+    let named = listener.dialects.iter();
+    named.filter_map(|name| config.registry.find(name)).collect()
 }
 
 /// Keeps only the dialect called `name`. With `believed`, a server of unknown dialects is taken to serve it.
-fn narrow(places: &mut Vec<ServedPlace>, name: &str, believed: bool) -> Result<(), CommandFailure> {
-    let Some((_, dialect)) = fanfare_dialects::find(name) else {
-        let names: Vec<_> = fanfare_dialects::ALL
-            .iter()
-            .map(|dialect| dialect.name())
-            .collect();
+fn narrow(
+    places: &mut Vec<ServedPlace>,
+    registry: Registry,
+    name: &str,
+    believed: bool,
+) -> Result<(), CommandFailure> {
+    let Some(dialect) = registry.find(name) else {
+        let names: Vec<_> = registry.iter().map(DialectKind::name).collect();
         let names = names.join(", ");
         return Err(CommandFailure::Usage(format!(
             "--dialect: expected one of {names}"
@@ -196,7 +195,7 @@ mod tests {
             file: Some(file),
             ..Sources::default()
         };
-        let config = config::load(&sources, &crate::serve::dialect_infos())
+        let config = config::load(&sources, fanfare_dialects::REGISTRY)
             .unwrap()
             .config;
         let words: Vec<_> = wanted.split_whitespace().collect();

@@ -236,7 +236,7 @@ publish = "claim:plan=pro"
             file: Some(file.clone()),
             ..Sources::default()
         };
-        let loaded = config::load(&sources, &released()).unwrap();
+        let loaded = config::load(&sources, released()).unwrap();
         let arguments = ["explain"].iter().chain(arguments);
         let command = Command::try_parse_from(arguments).map_err(|error| format!("{:?}", error.kind()))?;
         let answer = block_on(command.explain.answer(&loaded));

@@ -26,6 +26,7 @@ mod user;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+use fanfare_core::Registry;
 
 use crate::config::{self, ConfigErrors, Loaded, Sources};
 use config_args::Profile;
@@ -55,6 +56,9 @@ struct Global {
     /// The log level: error, warn, info, debug, trace, or directives such as `info,fanfare_server::resp=debug`
     #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
+    /// The dialects of this build.
+    #[arg(skip)]
+    registry: Registry,
 }
 
 #[derive(Subcommand)]
@@ -115,9 +119,10 @@ impl CommandFailure {
 
 type Outcome = Result<(), CommandFailure>;
 
-/// Runs the command line of this process.
-pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+/// Runs the command line of this process, in a build with these dialects.
+pub fn run(registry: Registry) -> ExitCode {
+    let mut cli = Cli::parse();
+    cli.global.registry = registry;
     let outcome = match cli
         .command
         .unwrap_or(Command::Serve(serve_command::Serve::default()))
@@ -155,7 +160,7 @@ pub fn run() -> ExitCode {
 impl Global {
     /// Reads the configuration.
     fn load(&self, profile: &Profile) -> Result<Loaded, CommandFailure> {
-        config::load(&self.sources(profile)?, &crate::serve::dialect_infos())
+        config::load(&self.sources(profile)?, self.registry)
             .map_err(|errors| CommandFailure::configuration(&errors))
     }
 

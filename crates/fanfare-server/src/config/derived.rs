@@ -1,19 +1,18 @@
 //! Values that follow from other settings, unless they are configured.
 
 use fanfare_accounts::storage::StorageUrl;
-use fanfare_core::{LONGEST, format_duration, parse_duration};
+use fanfare_core::{DialectKind, LONGEST, Registry, format_duration, parse_duration};
 use toml::Value;
 
 use super::broker::BrokerKind;
-use super::dialect::DialectInfo;
 use super::merged::Merged;
 
 /// Sets the values that follow from others.
-pub(super) fn fill(merged: &mut Merged, dialects: &[DialectInfo]) {
+pub(super) fn fill(merged: &mut Merged, registry: Registry) {
     broker(merged);
     storage(merged);
-    for dialect in dialects {
-        ping_timeout(merged, dialect);
+    for kind in registry.iter() {
+        ping_timeout(merged, kind);
     }
 }
 
@@ -70,10 +69,14 @@ fn storage(merged: &mut Merged) {
 
 /// Another server may have had a variable for the ping interval and none for the timeout. A user of the first must not
 /// have to know that Fanfare needs a longer timeout.
-fn ping_timeout(merged: &mut Merged, dialect: &DialectInfo) {
-    let [interval, timeout] = ["ping_interval", "ping_timeout"].map(|key| format!("{}.{key}", dialect.name));
+fn ping_timeout(merged: &mut Merged, kind: &dyn DialectKind) {
+    let [interval, timeout] = ["ping_interval", "ping_timeout"].map(|key| format!("{}.{key}", kind.name()));
     if !merged.origins.of(&interval).is_inherited()
-        || dialect.inherited.iter().any(|inherited| inherited.sets(&timeout))
+        || kind
+            .defaults()
+            .inherited
+            .iter()
+            .any(|inherited| inherited.sets(&timeout))
     {
         return;
     }

@@ -1,11 +1,10 @@
 //! The settings of dialects.
 //!
-//! This module names no dialect. The names, their defaults and the settings of single dialects are in the registry: a
-//! list of [`DialectInfo`].
+//! This module names no dialect. Each [`DialectKind`] of the registry has its name, its defaults and the settings that only it has.
 
 use std::time::Duration;
 
-use fanfare_core::{DurationText, Inherited, Options, OptionsType};
+use fanfare_core::{DialectKind, DurationText, Options};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -86,29 +85,16 @@ impl Default for DialectConfig {
     }
 }
 
-/// The registry's entry of one dialect.
-#[derive(Clone, Debug)]
-pub struct DialectInfo {
-    /// The name on a listener, and of its table.
-    pub name: &'static str,
-    /// One sentence for the configuration reference.
-    pub doc: &'static str,
-    /// The defaults of its table.
-    pub defaults: DialectConfig,
-    /// The addresses in the default profile. If the dialect is served alone, it has the first of them.
-    pub binds: &'static [&'static str],
-    /// The path of its WebSocket endpoint. Two dialects of one listener cannot have the same path, unless one of them
-    /// names the other in `shares_path_with`.
-    pub path: &'static str,
-    /// The dialects that the server can distinguish from this one on the same path.
-    pub shares_path_with: Vec<&'static str>,
-    /// The settings that only this dialect has.
-    pub options: OptionsType,
-    /// Environment variables of other names that set keys of this dialect.
-    pub inherited: &'static [Inherited],
-    /// Values that differ in the production profile: a key of its table, with the table's name before it, and its TOML
-    /// value.
-    pub production: &'static [(&'static str, &'static str)],
-    /// For tests only: not in the default profile, the reference or the example file.
-    pub hidden: bool,
+impl DialectConfig {
+    /// Returns the defaults of a dialect.
+    pub(super) fn defaults_of(kind: &dyn DialectKind) -> Self {
+        let defaults = kind.defaults();
+        Self {
+            max_connections: defaults.max_connections,
+            max_connections_per_ip: defaults.max_connections_per_ip,
+            max_connections_per_user: defaults.max_connections_per_user,
+            max_message_size: defaults.max_message_size,
+            ..Self::default()
+        }
+    }
 }

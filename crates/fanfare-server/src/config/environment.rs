@@ -1,8 +1,7 @@
 //! The environment layers: Fanfare's own variables, and those with other servers' names.
 
-use fanfare_core::{Inherited, Target, Unit};
+use fanfare_core::{DialectKind, Inherited, Registry, Target, Unit};
 
-use super::dialect::DialectInfo;
 use super::found::variable;
 use super::kind::{hint, nearest};
 use super::layer::{Reader, Source};
@@ -34,7 +33,7 @@ pub(super) const RESERVED: [(&str, &str); 6] = [
 ];
 
 /// Variables with other servers' names. The first of several for one key wins.
-pub(super) const INHERITED: [Inherited; 4] = [
+pub(super) static INHERITED: [Inherited; 4] = [
     Inherited {
         variable: "JWT_SECRET_KEY",
         target: Target::Key("auth.jwt_secret"),
@@ -59,24 +58,24 @@ pub(super) const INHERITED: [Inherited; 4] = [
 
 /// Returns all inherited variables of a build, each with the dialect that declares it.
 pub(super) fn inherited(
-    dialects: &[DialectInfo],
-) -> impl Iterator<Item = (Option<&DialectInfo>, &Inherited)> {
+    registry: Registry,
+) -> impl Iterator<Item = (Option<&'static dyn DialectKind>, &'static Inherited)> {
     let common = INHERITED.iter().map(|inherited| (None, inherited));
-    common.chain(dialects.iter().flat_map(|dialect| {
-        let own = dialect.inherited.iter();
-        own.map(move |inherited| (Some(dialect), inherited))
+    common.chain(registry.iter().flat_map(|kind| {
+        let own = kind.defaults().inherited.iter();
+        own.map(move |inherited| (Some(kind), inherited))
     }))
 }
 
 /// Reads the variables with other servers' names. `FANFARE_…` takes precedence.
 pub(super) fn read_inherited(
     schema: &Schema,
-    dialects: &[DialectInfo],
+    registry: Registry,
     env: &[(String, String)],
     merged: &mut Merged,
 ) {
     let mut taken: Vec<&str> = Vec::new();
-    for (_, inherited) in inherited(dialects) {
+    for (_, inherited) in inherited(registry) {
         let (Some(text), Target::Key(key)) = (variable(env, inherited.variable), inherited.target) else {
             continue;
         };

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use fanfare_core::Registry;
 use toml::Value;
 use toml::de::DeValue;
 
-use super::dialect::DialectInfo;
 use super::found::variable;
 use super::kind::{hint, nearest};
 use super::layer::{Reader, Source};
@@ -114,35 +114,37 @@ impl Loaded {
 ///
 /// # Errors
 /// All errors at once.
-pub fn load(sources: &Sources, dialects: &[DialectInfo]) -> Result<Loaded, ConfigErrors> {
-    let schema = Schema::new(dialects);
+pub fn load(sources: &Sources, registry: Registry) -> Result<Loaded, ConfigErrors> {
+    let schema = Schema::new(registry);
     let env = &sources.env;
     let choice = profile::Choice::new(sources);
     let named_file = sources.file.as_deref();
     let named_file = named_file.or_else(|| variable(env, "FANFARE_CONFIG").map(Path::new));
 
     let mut merged = Merged::with_defaults(&schema);
-    let (placements, problems) = placement::read(dialects, env);
+    let (placements, problems) = placement::read(registry, env);
     merged.problems.extend(problems);
-    profile::read(&schema, dialects, &placements, &choice, &mut merged);
+    profile::read(&schema, registry, &placements, &choice, &mut merged);
     let by_profile = merged.origins.of("listener").clone();
     let file = file::read(&schema, named_file, &mut merged);
-    environment::read_inherited(&schema, dialects, env, &mut merged);
+    environment::read_inherited(&schema, registry, env, &mut merged);
     environment::read(&schema, env, &mut merged);
     for (key, text) in &sources.overrides {
         read_flag(&schema, key, text, &mut merged);
     }
     choice.check_listeners(&by_profile, &mut merged);
     secret_files::read(&schema, &mut merged);
-    derived::fill(&mut merged, dialects);
+    derived::fill(&mut merged, registry);
 
-    let config = merged.build(dialects).unwrap_or_else(|problem| {
+    let config = merged.build(registry).unwrap_or_else(|problem| {
         merged.problems.push(problem);
-        Config::default()
+        Config {
+            registry,
+            ..Config::default()
+        }
     });
     let log_filter = log_filter(env, &config, &mut merged.problems);
     let mut checked = checks::Checker {
-        dialects,
         config,
         profile: choice.profile,
         placements,

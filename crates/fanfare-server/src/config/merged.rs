@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use fanfare_core::Options;
+use fanfare_core::{DialectKind, Options, Registry};
 use serde::Deserialize;
 use toml::Value;
 
-use super::dialect::{DialectConfig, DialectInfo};
+use super::dialect::DialectConfig;
 use super::kind::Kind;
 use super::model::Config;
 use super::origin::{Origin, Origins, Problem};
@@ -83,21 +83,22 @@ impl Merged {
     /// # Errors
     /// None that can occur: every value was checked by the same parsers that serde calls. If they differ one day,
     /// stopping is better than running with defaults. Serde's message may repeat a secret, so it is not shown.
-    pub(super) fn build(&self, dialects: &[DialectInfo]) -> Result<Config, Problem> {
+    pub(super) fn build(&self, registry: Registry) -> Result<Config, Problem> {
         let broken = |table: &str| {
             let text = "has a value that passed the checks and cannot be used";
             Problem::new(Origin::Default, table, text)
         };
         let mut root = self.nested();
         let mut tables = BTreeMap::new();
-        for dialect in dialects {
-            if let Some(Value::Table(table)) = root.remove(dialect.name) {
-                let typed = dialect_config(dialect, table).ok_or_else(|| broken(dialect.name))?;
-                tables.insert(dialect.name.to_owned(), typed);
+        for kind in registry.iter() {
+            if let Some(Value::Table(table)) = root.remove(kind.name()) {
+                let typed = dialect_config(kind, table).ok_or_else(|| broken(kind.name()))?;
+                tables.insert(kind.name().to_owned(), typed);
             }
         }
         let config = Config::deserialize(root).map_err(|_| broken("config"))?;
         Ok(Config {
+            registry,
             dialects: tables,
             ..config
         })
@@ -121,11 +122,12 @@ impl Merged {
 }
 
 /// Returns the settings of a dialect, its own options included.
-fn dialect_config(dialect: &DialectInfo, table: toml::Table) -> Option<DialectConfig> {
-    let schema = dialect.options.schema();
+fn dialect_config(kind: &dyn DialectKind, table: toml::Table) -> Option<DialectConfig> {
+    let type_of_options = kind.defaults().options;
+    let schema = type_of_options.schema();
     let is_own = |(key, _): &(String, Value)| schema["properties"].get(key).is_some();
     let (own, common): (toml::Table, toml::Table) = table.into_iter().partition(is_own);
-    let options: Options = dialect.options.read(serde_json::to_value(own).ok()?).ok()?;
+    let options: Options = type_of_options.read(serde_json::to_value(own).ok()?).ok()?;
     let typed = DialectConfig::deserialize(common).ok()?;
     Some(DialectConfig { options, ..typed })
 }

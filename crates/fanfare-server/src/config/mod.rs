@@ -38,16 +38,14 @@ mod text;
 mod types;
 
 #[cfg(test)]
-pub(crate) mod fixture;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use access::{Authorizer, ChannelRule};
 pub use accounts::{Algorithm, Auth, Registration, Storage};
 pub use acme::Acme;
 pub use bind_address::BindAddress;
 pub use broker::{Broker, BrokerKind};
-pub use dialect::{DialectConfig, DialectInfo};
+pub use dialect::DialectConfig;
 pub use file::DEFAULT_FILES;
 pub use history::{AudienceHistory, ByteSize, ChannelHistory, HistorySettings};
 pub use load::{Loaded, load};

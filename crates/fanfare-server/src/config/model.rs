@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fanfare_core::DurationText;
+use fanfare_core::{DurationText, Registry};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,10 @@ pub struct Config {
 
     /// A certificate from an authority that speaks ACME, such as Let's Encrypt, for the listeners with `acme = true`.
     pub acme: Acme,
+
+    /// The dialects of this build.
+    #[serde(skip)]
+    pub registry: Registry,
 
     /// How each dialect of this build is served, by the dialect's name.
     #[serde(skip)]
@@ -104,6 +108,7 @@ impl Default for Config {
             data_dir: PathBuf::from("data"),
             listener: Vec::new(),
             acme: Acme::default(),
+            registry: Registry::default(),
             dialects: BTreeMap::new(),
             auth: Auth::default(),
             api: Api::default(),

@@ -5,10 +5,9 @@
 
 use std::net::IpAddr;
 
-use fanfare_core::{Inherited, Target};
+use fanfare_core::{Inherited, Registry, Target};
 
 use super::bind_address::{BindAddress, BindHost};
-use super::dialect::DialectInfo;
 use super::found::{boolean, quoted, variable};
 use super::origin::{Origin, Problem};
 
@@ -39,11 +38,11 @@ pub(super) struct Place {
 }
 
 /// Reads the variables. Of several for the same setting the first wins.
-pub(super) fn read(dialects: &[DialectInfo], env: &[(String, String)]) -> (Vec<Placement>, Vec<Problem>) {
+pub(super) fn read(registry: Registry, env: &[(String, String)]) -> (Vec<Placement>, Vec<Problem>) {
     let (mut placements, mut problems) = (Vec::new(), Vec::new());
-    for dialect in dialects {
+    for kind in registry.iter() {
         let mut taken: Vec<Target> = Vec::new();
-        for inherited in dialect.inherited {
+        for inherited in kind.defaults().inherited {
             let Some(text) = variable(env, inherited.variable) else {
                 continue;
             };
@@ -53,7 +52,7 @@ pub(super) fn read(dialects: &[DialectInfo], env: &[(String, String)]) -> (Vec<P
             taken.push(inherited.target);
             match wish(inherited, text) {
                 Some(Ok(wish)) => placements.push(Placement {
-                    dialect: dialect.name,
+                    dialect: kind.name(),
                     variable: inherited.variable,
                     wish,
                 }),

@@ -1,6 +1,7 @@
 //! The profile layer: the values of a named set of defaults.
 
-use super::dialect::DialectInfo;
+use fanfare_core::{DialectKind, Registry};
+
 use super::found::{quoted, variable};
 use super::kind::{hint, nearest};
 use super::layer::{DEFAULT_PROFILE, Reader, Source};
@@ -26,14 +27,14 @@ const PRODUCTION_VALUES: &[(&str, &str)] = &[
 ];
 
 /// Returns the values of the production profile, each in TOML.
-fn production_values(dialects: &[DialectInfo]) -> impl Iterator<Item = &(&'static str, &'static str)> {
-    let of_dialects = dialects.iter().flat_map(|dialect| dialect.production);
+fn production_values(registry: Registry) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    let of_dialects = registry.iter().flat_map(|kind| kind.defaults().production);
     PRODUCTION_VALUES.iter().chain(of_dialects)
 }
 
 /// Returns the profiles of a build, each with a sentence of description.
-pub(super) fn list(dialects: &[DialectInfo]) -> Vec<(String, String)> {
-    let set: Vec<String> = production_values(dialects)
+pub(super) fn list(registry: Registry) -> Vec<(String, String)> {
+    let set: Vec<String> = production_values(registry)
         .map(|(key, value)| format!("`{key} = {value}`"))
         .collect();
     let mut profiles = vec![
@@ -50,13 +51,9 @@ pub(super) fn list(dialects: &[DialectInfo]) -> Vec<(String, String)> {
             ),
         ),
     ];
-    for dialect in dialects.iter().filter(|dialect| !dialect.hidden) {
-        if let Some(bind) = dialect.binds.first() {
-            profiles.push((
-                dialect.name.to_owned(),
-                format!("`default` with `{}` alone, on `{bind}`.", dialect.name),
-            ));
-        }
+    for (bind, name) in first_addresses(registry.documented()) {
+        let doc = format!("`default` with `{name}` alone, on `{bind}`.");
+        profiles.push((name.to_owned(), doc));
     }
     profiles
 }
@@ -116,44 +113,39 @@ impl Choice {
 /// Reads the values of the profile, with its listeners changed by `placements`.
 pub(super) fn read(
     schema: &Schema,
-    dialects: &[DialectInfo],
+    registry: Registry,
     placements: &[Placement],
     choice: &Choice,
     merged: &mut Merged,
 ) {
     let name = choice.profile.as_str();
-    let with_address = |name: &str| dialects.iter().find(|d| d.name == name && !d.binds.is_empty());
+    let with_address = |name: &str| registry.documented().find(|kind| kind.name() == name);
     let mut reader = Reader::new(schema, Source::Profile(name.to_owned()), merged);
     // A dialect's name is the default profile with that dialect alone.
-    let mut chosen: Vec<&DialectInfo> = with_address(name).into_iter().collect();
+    let mut chosen: Vec<&dyn DialectKind> = with_address(name).into_iter().collect();
     if chosen.is_empty() && name != DEFAULT_PROFILE && name != PRODUCTION {
-        let names = list(dialects).into_iter().map(|(name, _)| name);
+        let names = list(registry).into_iter().map(|(name, _)| name);
         return reader.problem(0, "", unknown("profile", name, &names.collect::<Vec<_>>()));
     }
     if name == PRODUCTION {
-        for (path, text) in production_values(dialects) {
+        for (path, text) in production_values(registry) {
             reader.toml(path, text);
         }
     }
     let mut reader = Reader::new(schema, choice.source.clone(), merged);
     for name in &choice.dialects {
         match with_address(name) {
-            Some(dialect) if chosen.iter().all(|known| known.name != dialect.name) => chosen.push(dialect),
+            Some(kind) if chosen.iter().all(|known| known.name() != kind.name()) => chosen.push(kind),
             Some(_) => {}
             None => {
-                let names = dialects.iter().filter(|dialect| !dialect.hidden);
-                let names: Vec<String> = names.map(|dialect| dialect.name.to_owned()).collect();
+                let names: Vec<String> = registry.documented().map(|kind| kind.name().to_owned()).collect();
                 reader.problem(0, "", unknown(&format!("dialect {}", quoted(name)), name, &names));
             }
         }
     }
     let places = match chosen.as_slice() {
-        [] => documented_listeners(dialects),
-        chosen => listeners(
-            chosen
-                .iter()
-                .filter_map(|d| d.binds.first().map(|bind| (*bind, d.name))),
-        ),
+        [] => documented_listeners(registry),
+        chosen => listeners(first_addresses(chosen.iter().copied())),
     };
     let places = placement::apply(placements, places);
     reader.toml("listener", &listener_tables(&places));
@@ -176,9 +168,18 @@ fn note_placements(merged: &mut Merged, places: &[Place], placements: &[Placemen
 }
 
 /// Returns one listener for each documented address, with all dialects that are documented there.
-pub(super) fn documented_listeners(dialects: &[DialectInfo]) -> Vec<Place> {
-    let shown = dialects.iter().filter(|dialect| !dialect.hidden);
-    listeners(shown.flat_map(|dialect| dialect.binds.iter().map(|bind| (*bind, dialect.name))))
+pub(super) fn documented_listeners(registry: Registry) -> Vec<Place> {
+    listeners(registry.documented().flat_map(|kind| {
+        let binds = kind.defaults().binds.iter();
+        binds.map(|bind| (*bind, kind.name()))
+    }))
+}
+
+/// Returns the address of each dialect that is served alone, with its name.
+fn first_addresses<'a>(
+    kinds: impl Iterator<Item = &'a dyn DialectKind>,
+) -> impl Iterator<Item = (&'static str, &'static str)> {
+    kinds.filter_map(|kind| Some((*kind.defaults().binds.first()?, kind.name())))
 }
 
 /// Returns one listener for each address, with the dialects that are named with it.

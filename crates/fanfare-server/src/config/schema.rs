@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use fanfare_core::{LONGEST, parse_duration, schema_of};
+use fanfare_core::{DialectKind, LONGEST, Registry, parse_duration, schema_of};
 use serde_json::{Value as Json, json};
 use toml::Value;
 
 use super::access::ChannelRule;
-use super::dialect::{DialectConfig, DialectInfo};
+use super::dialect::DialectConfig;
 use super::form::Form;
 use super::history::ChannelHistory;
 use super::kind::{Key, Kind};
@@ -53,14 +53,14 @@ impl Section<'_> {
 
 impl Schema {
     /// The settings of every build and those of these dialects.
-    pub(super) fn new(dialects: &[DialectInfo]) -> Self {
+    pub(super) fn new(registry: Registry) -> Self {
         let mut json = schema_of::<Config>();
         let mut keys = read_keys(&json, &toml::Table::try_from(specimen()).unwrap_or_default());
         let mut tables = Vec::new();
-        for dialect in dialects {
-            let (key, schema) = dialect_table(dialect);
-            if !dialect.hidden {
-                json["properties"][dialect.name] = schema;
+        for kind in registry.iter() {
+            let (key, schema) = dialect_table(kind);
+            if !key.hidden {
+                json["properties"][kind.name()] = schema;
             }
             tables.push(key);
         }
@@ -181,31 +181,32 @@ fn specimen() -> Config {
     }
 }
 
-fn dialect_table(dialect: &DialectInfo) -> (Key, Json) {
-    let (mut json, mut own) = (schema_of::<DialectConfig>(), dialect.options.schema());
+fn dialect_table(kind: &dyn DialectKind) -> (Key, Json) {
+    let declared = kind.defaults();
+    let (mut json, mut own) = (schema_of::<DialectConfig>(), declared.options.schema());
     if let (Some(all), Some(own)) = (
         json["properties"].as_object_mut(),
         own["properties"].as_object_mut(),
     ) {
         all.append(own);
     }
-    let mut defaults = toml::Table::try_from(&dialect.defaults).unwrap_or_default();
-    defaults.extend(serde_json::from_str::<toml::Table>(&dialect.options.defaults()).unwrap_or_default());
+    let mut defaults = toml::Table::try_from(DialectConfig::defaults_of(kind)).unwrap_or_default();
+    defaults.extend(serde_json::from_str::<toml::Table>(&declared.options.defaults()).unwrap_or_default());
     for (name, default) in &defaults {
         json["properties"][name]["default"] = serde_json::to_value(default).unwrap_or_default();
     }
-    json["description"] = Json::from(dialect.doc);
+    json["description"] = Json::from(kind.summary());
     if let Some(object) = json.as_object_mut() {
         object.remove("$schema");
         object.remove("title");
     }
     let key = Key {
-        name: dialect.name.to_owned(),
-        doc: dialect.doc.to_owned(),
+        name: kind.name().to_owned(),
+        doc: kind.summary().to_owned(),
         kind: Kind::Table(read_keys(&json, &defaults)),
         default: None,
         required: false,
-        hidden: dialect.hidden,
+        hidden: declared.binds.is_empty(),
         is_file_form: false,
     };
     (key, json)

@@ -84,7 +84,7 @@ pub(super) static TABLE: &[Route] = &[
     route!(GET "/metrics", Probe, Figures, async |call: RouteCall<'_>| metrics::metrics(call.site, call.headers())),
     route!(GET "/metrics/prometheus", Probe, Figures, async |call: RouteCall<'_>| metrics::prometheus(call.site)),
     route!(GET "/openapi.json", Page, Descriptions, async |call: RouteCall<'_>| openapi::openapi(call.site)),
-    route!(GET "/asyncapi.json", Page, Descriptions, async |_| openapi::asyncapi()),
+    route!(GET "/asyncapi.json", Page, Descriptions, async |call: RouteCall<'_>| openapi::asyncapi(call.site)),
     route!(GET "/docs", Page, Descriptions, async |_| openapi::page::docs()),
     route!(GET "/docs/page.js", Page, Descriptions, async |_| openapi::page::script()),
     route!(GET "/docs/page.css", Page, Descriptions, async |_| openapi::page::style()),

@@ -2,18 +2,18 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use arc_swap::{ArcSwap, Guard};
 use fanfare_accounts::Accounts;
-use fanfare_core::RequestHead;
+use fanfare_core::{Registry, RequestHead};
 use fanfare_engine::{MountedDialect, Node};
 use ipnet::IpNet;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Origins, RateLimits, Readiness, ReloadHandle};
+use super::{openapi::Documents, Origins, RateLimits, Readiness, ReloadHandle};
 use crate::{
     auth::{Credentials, Gate},
     config::Visibility,
@@ -27,6 +27,8 @@ pub struct Site {
     pub(super) dialects: Vec<Arc<MountedDialect>>,
     pub(super) mounts: Vec<Mount>,
     pub(super) options: SiteOptions,
+    registry: Registry,
+    documents: OnceLock<Documents>,
 }
 
 /// Compares a dialect's path, which may have parameters, with the one that was requested.
@@ -97,26 +99,25 @@ pub struct SiteRules {
 }
 
 impl Site {
-    /// Returns a listener of `node` that serves `dialects`. `is_guest` returns whether the second of two dialects that
-    /// share a path is the guest of the first.
+    /// Returns a listener of `node` that serves `dialects`, which are some of the registry's.
     pub fn new(
         node: Arc<Node>,
         gate: Arc<Gate>,
         dialects: Vec<Arc<MountedDialect>>,
-        is_guest: impl Fn(&str, &str) -> bool,
+        registry: Registry,
         options: SiteOptions,
     ) -> Arc<Self> {
         let guest_of = |host: &Arc<MountedDialect>| {
             let others = dialects.iter().filter(|other| other.path == host.path);
             others
                 .clone()
-                .find(|other| is_guest(host.name, other.name))
+                .find(|other| registry.is_guest(host.name, other.name))
                 .cloned()
         };
         let is_some_guest = |own: &Arc<MountedDialect>| {
             dialects
                 .iter()
-                .any(|other| other.path == own.path && is_guest(other.name, own.name))
+                .any(|other| other.path == own.path && registry.is_guest(other.name, own.name))
         };
         let hosts = dialects.iter().filter(|own| !is_some_guest(own));
         let mounts = hosts
@@ -131,7 +132,14 @@ impl Site {
             dialects,
             mounts,
             options,
+            registry,
+            documents: OnceLock::new(),
         })
+    }
+
+    /// The documents that describe this server, made when they are first asked for.
+    pub(super) fn documents(&self) -> &Documents {
+        self.documents.get_or_init(|| Documents::of(self.registry))
     }
 
     /// The rules at the moment. Keep them for one use only: a reload replaces them.

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::figures::host;
-use crate::config::{self, DialectInfo, Loaded, Origin};
+use crate::config::{self, Loaded, Origin};
 
 /// One node's configuration.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -44,8 +44,8 @@ pub(crate) struct SettingInForce {
 }
 
 /// What `node` goes by, of what was `loaded`.
-pub(super) fn of(node: &Node, loaded: &Loaded, dialects: &[DialectInfo]) -> NodeConfiguration {
-    let settings = config::settings(loaded, dialects).into_iter();
+pub(super) fn of(node: &Node, loaded: &Loaded) -> NodeConfiguration {
+    let settings = config::settings(loaded).into_iter();
     let in_force = |setting: config::Setting| SettingInForce {
         changed: setting.origin != Origin::Default && setting.default.as_ref() != Some(&setting.value),
         origin: setting.origin.to_string(),

@@ -21,7 +21,7 @@ pub(crate) use configuration::NodeConfiguration;
 pub(crate) use figures::NodeFigures;
 pub(crate) use problems::{KINDS, ProblemKind, Severity};
 
-use crate::config::{DialectInfo, Loaded};
+use crate::config::Loaded;
 use problems::{Occurrences, ProblemCounts};
 
 /// The name of the report that every node makes of its figures.
@@ -38,8 +38,6 @@ pub struct NodeReport {
     node: Weak<Node>,
     accounts: Accounts,
     configuration: ArcSwap<Loaded>,
-    /// The dialects that can be configured.
-    dialects: Vec<DialectInfo>,
     /// How often each thing had gone wrong at the last looks, the oldest first.
     looks: Mutex<VecDeque<ProblemCounts>>,
 }
@@ -49,13 +47,11 @@ impl NodeReport {
         node: &Arc<Node>,
         accounts: Accounts,
         loaded: Loaded,
-        dialects: Vec<DialectInfo>,
     ) -> Arc<Self> {
         Arc::new(Self {
             node: Arc::downgrade(node),
             accounts,
             configuration: ArcSwap::from_pointee(loaded),
-            dialects,
             looks: Mutex::default(),
         })
     }
@@ -101,11 +97,7 @@ impl Reporter for NodeReport {
             let node = &*self.node.upgrade()?;
             let report = match name {
                 FIGURES => serde_json::to_vec(&figures::of(node, &self.accounts, self.problems(node)).await),
-                CONFIGURATION => serde_json::to_vec(&configuration::of(
-                    node,
-                    &self.configuration.load(),
-                    &self.dialects,
-                )),
+                CONFIGURATION => serde_json::to_vec(&configuration::of(node, &self.configuration.load())),
                 _ => return None,
             };
             report.ok().map(Bytes::from)

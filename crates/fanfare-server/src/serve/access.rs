@@ -27,7 +27,7 @@ pub(super) fn rooms(config: &Config) -> RoomAccess {
 
 /// Returns the policy's defaults, from the declarations and options of the dialects.
 fn defaults(config: &Config) -> PolicyOptions {
-    let kinds = fanfare_dialects::ALL.iter();
+    let kinds = config.registry.iter();
     let mut options = PolicyOptions {
         names: KnownNames {
             rooms: kinds.flat_map(|kind| kind.rooms()).copied().collect(),
@@ -35,8 +35,8 @@ fn defaults(config: &Config) -> PolicyOptions {
         },
         ..PolicyOptions::default()
     };
-    for kind in fanfare_dialects::ALL {
-        kind.shape_policy(&settings::configured(config, *kind).options, &mut options);
+    for kind in config.registry.iter() {
+        kind.shape_policy(&settings::configured(config, kind).options, &mut options);
     }
     options
 }

@@ -58,10 +58,7 @@ fn reserve(config: &Config, shards: usize) -> usize {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::{
-        config::{Sources, load},
-        serve::dialect_infos,
-    };
+    use crate::config::{Sources, load};
 
     fn config(overrides: &[(&str, &str)]) -> Config {
         let overrides = overrides
@@ -71,7 +68,7 @@ mod tests {
             overrides: overrides.collect(),
             ..Sources::default()
         };
-        load(&sources, &dialect_infos()).unwrap().config
+        load(&sources, fanfare_dialects::REGISTRY).unwrap().config
     }
 
     #[test]

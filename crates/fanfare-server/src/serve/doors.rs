@@ -139,7 +139,7 @@ fn site(
     serving: &Serving<'_>,
 ) -> Arc<Site> {
     let node = serving.node;
-    let named = |name: &String| fanfare_dialects::find(name).map(|(number, _)| node.dialects[number].clone());
+    let named = |name: &String| config.registry.number(name).map(|number| node.dialects[number].clone());
     let options = SiteOptions {
         accounts: serving.accounts.clone(),
         address,
@@ -153,8 +153,7 @@ fn site(
         rules: ArcSwap::from_pointee(rules(config, serving.rate_limits, tls)),
     };
     let dialects = listener.dialects.iter().filter_map(named).collect();
-    let is_guest = |host: &str, guest: &str| fanfare_dialects::SHARING.contains(&(host, guest));
-    Site::new(node.clone(), serving.gate.clone(), dialects, is_guest, options)
+    Site::new(node.clone(), serving.gate.clone(), dialects, config.registry, options)
 }
 
 /// Returns the Redis-protocol door. If its default port is taken, most likely by a Redis, the server runs without it.

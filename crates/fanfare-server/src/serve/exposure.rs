@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use crate::{
         config::{Sources, load},
-        serve::{dialect_infos, dialects},
+        serve::dialects,
     };
 
     /// Returns the beginnings of the warnings in a profile with these settings.
@@ -95,7 +95,7 @@ mod tests {
             overrides: overrides.collect(),
             ..Sources::default()
         };
-        let config = load(&sources, &dialect_infos()).unwrap().config;
+        let config = load(&sources, fanfare_dialects::REGISTRY).unwrap().config;
         let exposure = Exposure {
             config: &config,
             dialects: &dialects(&config),

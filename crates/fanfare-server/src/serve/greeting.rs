@@ -63,7 +63,7 @@ mod tests {
                 dialects: dialects.iter().map(|&name| name.to_owned()).collect(),
                 ..Sources::default()
             };
-            let loaded = config::load(&sources, &crate::serve::dialect_infos()).unwrap();
+            let loaded = config::load(&sources, fanfare_dialects::REGISTRY).unwrap();
             let listening = [Listening {
                 address: ([0, 0, 0, 0], port).into(),
                 serves: String::new(),

@@ -46,7 +46,6 @@ use prepare::Prepared;
 pub use prepare::check;
 use reload::Reload;
 pub use reload::Start;
-pub use settings::dialect_infos;
 pub(crate) use settings::dialects;
 
 /// How long the end may wait for the broker, which promises five seconds.
@@ -125,7 +124,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         .map_err(|e| e.to_string())?;
     let (handles, commands): (Vec<_>, Vec<_>) = (0..shards).map(|_| ShardHandle::channel()).unzip();
     node.attach(handles, broker);
-    let report = NodeReport::new(&node, accounts.clone(), loaded.clone(), dialect_infos());
+    let report = NodeReport::new(&node, accounts.clone(), loaded.clone());
     node.attach_reporter(report.clone());
     let looking = report.spawn_looking();
     let exporting = trace(config, &node)?;

@@ -29,7 +29,7 @@ fn checked(folder: &Path, toml: &str, env: &[(&str, &str)]) -> Result<(), String
             .collect(),
         ..Sources::default()
     };
-    let loaded = config::load(&sources, &serve::dialect_infos());
+    let loaded = config::load(&sources, fanfare_dialects::REGISTRY);
     loaded
         .and_then(|loaded| check(&loaded))
         .map_err(|errors| errors.to_string().replace(&here, "DIR").replace(keys, "KEYS"))

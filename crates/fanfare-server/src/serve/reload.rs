@@ -186,8 +186,8 @@ impl Reload {
 
     /// Builds everything that would be replaced.
     async fn stage(&self) -> Result<Staged, ConfigErrors> {
-        let loaded = config::load(&self.start.sources, &super::dialect_infos())?;
         let started = &self.start.loaded.config;
+        let loaded = config::load(&self.start.sources, started.registry)?;
         let problems = what_would_open(started, &loaded);
         if !problems.is_empty() {
             return Err(ConfigErrors { problems });
@@ -208,7 +208,7 @@ impl Reload {
         let config = effective.config;
         let dialect = |kind| settings::settings(&config, &settings::configured(&config, kind));
         Ok(Staged {
-            dialects: fanfare_dialects::ALL.iter().map(|kind| dialect(*kind)).collect(),
+            dialects: config.registry.iter().map(dialect).collect(),
             loaded,
             files,
             config,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use aws_lc_rs::digest::{self, SHA256};
+use fanfare_core::Registry;
 
 use crate::config::{Config, Listener, Loaded, Problem, Tls};
 
@@ -71,7 +72,7 @@ impl Changes<'_> {
     /// The keys that a reload applies and that differ from what is in force; a file's contents count as its key's value.
     pub(super) fn applied(&self) -> Vec<String> {
         let ((in_force, old), (wanted, new)) = (self.in_force, self.wanted);
-        let keys = in_force.changed_keys(wanted).filter(|key| is_applied(key));
+        let keys = in_force.changed_keys(wanted).filter(|key| is_applied(wanted.config.registry, key));
         let files = new
             .0
             .iter()
@@ -88,16 +89,16 @@ impl Changes<'_> {
         let wanted = self.wanted.0;
         let stays = |key: &&str| match *key {
             "listener" => without_files(self.start) != without_files(wanted),
-            key => !is_applied(key),
+            key => !is_applied(wanted.config.registry, key),
         };
         let keys = self.start.changed_keys(wanted).filter(stays);
         keys.map(str::to_owned).collect()
     }
 }
 
-fn is_applied(key: &str) -> bool {
+fn is_applied(registry: Registry, key: &str) -> bool {
     let (table, option) = key.split_once('.').unwrap_or_default();
-    let Some((_, kind)) = fanfare_dialects::find(table) else {
+    let Some(kind) = registry.find(table) else {
         let is_limit = table == "limits" && !LIMITS_KEEP.contains(&option);
         return is_limit || APPLIED.contains(&key);
     };
@@ -163,7 +164,7 @@ mod tests {
             ("listener", false),
             ("log.format", false),
         ] {
-            assert_eq!(is_applied(key), applied, "{key}");
+            assert_eq!(is_applied(fanfare_dialects::REGISTRY, key), applied, "{key}");
         }
     }
 }

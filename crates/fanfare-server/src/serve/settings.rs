@@ -1,61 +1,21 @@
-//! The registry of dialects for the configuration, and the configuration's settings for the engine.
+//! The configuration's settings for the engine.
 
 use fanfare_core::DialectKind;
 use fanfare_engine::{DialectSettings, Mounting};
 
-use crate::config::{Config, DialectConfig, DialectInfo};
-
-/// Returns what the configuration must know of each registered dialect.
-pub fn dialect_infos() -> Vec<DialectInfo> {
-    fanfare_dialects::ALL
-        .iter()
-        .map(|dialect| info(*dialect))
-        .collect()
-}
-
-fn info(dialect: &'static dyn DialectKind) -> DialectInfo {
-    let defaults = dialect.defaults();
-    DialectInfo {
-        name: dialect.name(),
-        doc: dialect.summary(),
-        defaults: DialectConfig {
-            max_connections: defaults.max_connections,
-            max_connections_per_ip: defaults.max_connections_per_ip,
-            max_connections_per_user: defaults.max_connections_per_user,
-            max_message_size: defaults.max_message_size,
-            ..DialectConfig::default()
-        },
-        binds: defaults.binds,
-        path: dialect.path(),
-        shares_path_with: shares_path_with(dialect.name()),
-        options: defaults.options,
-        inherited: defaults.inherited,
-        production: defaults.production,
-        hidden: defaults.binds.is_empty(),
-    }
-}
-
-/// Returns the dialects that can be distinguished from the one of that name on the same path.
-fn shares_path_with(name: &str) -> Vec<&'static str> {
-    let partner = |(one, other): &(&'static str, &'static str)| match name {
-        _ if name == *one => Some(*other),
-        _ if name == *other => Some(*one),
-        _ => None,
-    };
-    fanfare_dialects::SHARING.iter().filter_map(partner).collect()
-}
+use crate::config::{Config, DialectConfig};
 
 /// Returns the engine's dialects: all registered ones, so that reports are the same on every listener.
 pub(crate) fn dialects(config: &Config) -> Vec<Mounting> {
-    let mount = |kind: &&'static dyn DialectKind| {
-        let configured = configured(config, *kind);
+    let mount = |kind: &'static dyn DialectKind| {
+        let configured = configured(config, kind);
         Mounting {
-            kind: *kind,
+            kind,
             dialect: kind.open(&configured.options),
             settings: settings(config, &configured),
         }
     };
-    fanfare_dialects::ALL.iter().map(mount).collect()
+    config.registry.iter().map(mount).collect()
 }
 
 /// Returns the settings of a dialect; its defaults if the configuration has none.

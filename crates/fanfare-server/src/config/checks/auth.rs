@@ -11,7 +11,7 @@ const SECRET_BYTES: usize = 32;
 const MAX_ACCEPTED: usize = 7;
 const ACCEPTED: &str = "auth.accepted_jwt_secrets";
 
-pub(super) fn check(checker: &mut Checker<'_>) {
+pub(super) fn check(checker: &mut Checker) {
     secrets(checker);
     if checker.are_sound(&[
         "auth.algorithms",
@@ -26,7 +26,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
     origins(checker);
 }
 
-fn secrets(checker: &mut Checker<'_>) {
+fn secrets(checker: &mut Checker) {
     let auth = &checker.config.auth;
     let (signing, accepted) = (auth.jwt_secret.clone(), auth.accepted_jwt_secrets.clone());
     if let Some(secret) = signing {
@@ -44,7 +44,7 @@ fn secrets(checker: &mut Checker<'_>) {
     }
 }
 
-fn secret_length(checker: &mut Checker<'_>, key: &str, secret: &Secret) {
+fn secret_length(checker: &mut Checker, key: &str, secret: &Secret) {
     if secret.has_outer_space() {
         checker.doubtful(key, OUTER_SPACE);
     }
@@ -60,7 +60,7 @@ fn secret_length(checker: &mut Checker<'_>, key: &str, secret: &Secret) {
 }
 
 /// Each algorithm needs its key. A symmetric one beside public keys alone would be the classic key confusion.
-fn algorithms(checker: &mut Checker<'_>) {
+fn algorithms(checker: &mut Checker) {
     const KEY: &str = "auth.algorithms";
     let auth = &checker.config.auth;
     let listed = auth.algorithms.clone();
@@ -86,7 +86,7 @@ fn algorithms(checker: &mut Checker<'_>) {
     }
 }
 
-fn unused_secret(checker: &mut Checker<'_>) {
+fn unused_secret(checker: &mut Checker) {
     const KEY: &str = "auth.jwt_secret";
     if checker.merged.is_configured(KEY) && !checker.merged.text(KEY).is_empty() {
         checker.doubtful(KEY, "found a secret that none of auth.algorithms uses");
@@ -97,7 +97,7 @@ fn unused_secret(checker: &mut Checker<'_>) {
 }
 
 /// Production generates no secret: each node of a cluster would generate another.
-fn presence(checker: &mut Checker<'_>) {
+fn presence(checker: &mut Checker) {
     let auth = &checker.config.auth;
     let any = auth.jwt_secret.is_some() || auth.jwks_url.is_some() || auth.public_key_file.is_some();
     if checker.is_production() && !any {
@@ -107,7 +107,7 @@ fn presence(checker: &mut Checker<'_>) {
     }
 }
 
-fn origins(checker: &mut Checker<'_>) {
+fn origins(checker: &mut Checker) {
     const KEY: &str = "auth.allowed_origins";
     if checker.is_production() && !checker.merged.is_configured(KEY) && checker.are_sound(&[KEY]) {
         let text = "not set, expected the origins of your pages, such as [\"https://app.example.com\"] (or [\"*\"] for \

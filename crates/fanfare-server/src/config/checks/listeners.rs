@@ -1,6 +1,6 @@
 //! Listeners: names, paths, addresses and certificates.
 
-use fanfare_core::path_matches;
+use fanfare_core::{DialectKind, path_matches};
 
 use super::Checker;
 use crate::config::kind::{hint, nearest};
@@ -8,7 +8,7 @@ use crate::config::model::Listener;
 use crate::config::origin::Problem;
 use crate::config::placement::Placement;
 
-pub(super) fn check(checker: &mut Checker<'_>) {
+pub(super) fn check(checker: &mut Checker) {
     if !checker.are_sound(&["listener"]) {
         return;
     }
@@ -44,7 +44,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
 
 /// `[::]` leaves IPv4 to another listener with its port. If that one has a single IPv4 address, the others have no
 /// listener.
-fn half_listeners(checker: &mut Checker<'_>, listeners: &[Listener]) {
+fn half_listeners(checker: &mut Checker, listeners: &[Listener]) {
     for (index, listener) in listeners.iter().enumerate() {
         let narrow = |other: &&Listener| {
             let sockets = other.bind.sockets();
@@ -63,7 +63,7 @@ fn half_listeners(checker: &mut Checker<'_>, listeners: &[Listener]) {
 }
 
 /// Warns of variables that would move a dialect, and do not, because listeners are configured.
-fn unused_placements(checker: &mut Checker<'_>, listeners: &[Listener]) {
+fn unused_placements(checker: &mut Checker, listeners: &[Listener]) {
     const KEY: &str = "listener";
     if !checker.merged.is_configured(KEY) {
         return;
@@ -76,17 +76,13 @@ fn unused_placements(checker: &mut Checker<'_>, listeners: &[Listener]) {
     }
 }
 
-fn names(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
-    let known: Vec<&str> = checker
-        .dialects
-        .iter()
-        .filter(|d| !d.hidden)
-        .map(|d| d.name)
-        .collect();
+fn names(checker: &mut Checker, key: &str, listener: &Listener) {
+    let registry = checker.config.registry;
+    let known: Vec<&str> = registry.documented().map(DialectKind::name).collect();
     for (index, name) in listener.dialects.iter().enumerate() {
         if listener.dialects[..index].contains(name) {
             checker.wrong(key, format!("found \"{name}\" twice, expected each dialect once"));
-        } else if !checker.dialects.iter().any(|dialect| dialect.name == name) {
+        } else if registry.find(name).is_none() {
             let hint = hint(nearest(name, known.iter().copied()).map(|near| format!("\"{near}\"")));
             let list = known.join(", ");
             let text = format!("found {name:?}, which is not a dialect, expected some of {list}{hint}");
@@ -95,21 +91,19 @@ fn names(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
     }
 }
 
-fn paths(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
-    let served: Vec<_> = checker
-        .dialects
-        .iter()
-        .filter(|d| listener.dialects.iter().any(|name| name == d.name))
-        .collect();
+fn paths(checker: &mut Checker, key: &str, listener: &Listener) {
+    let registry = checker.config.registry;
+    let is_served = |kind: &&dyn DialectKind| listener.dialects.iter().any(|name| name == kind.name());
+    let served: Vec<_> = registry.iter().filter(is_served).collect();
     for (index, one) in served.iter().enumerate() {
         for other in &served[..index] {
-            let friends =
-                one.shares_path_with.contains(&other.name) || other.shares_path_with.contains(&one.name);
-            let overlap = path_matches(one.path, other.path) && path_matches(other.path, one.path);
-            if overlap && !friends {
+            let (name, earlier) = (one.name(), other.name());
+            let may_share = registry.is_guest(name, earlier) || registry.is_guest(earlier, name);
+            let overlap = path_matches(one.path(), other.path()) && path_matches(other.path(), one.path());
+            if overlap && !may_share {
                 let text = format!(
-                    "found \"{}\" and \"{}\", which both claim {}, expected each on a `[[listener]]` of its own",
-                    other.name, one.name, one.path
+                    "found \"{earlier}\" and \"{name}\", which both claim {}, expected each on a `[[listener]]` of its own",
+                    one.path()
                 );
                 checker.wrong(key, text);
             }
@@ -117,7 +111,7 @@ fn paths(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
     }
 }
 
-fn prefix(checker: &mut Checker<'_>, key: &str, prefix: &str) {
+fn prefix(checker: &mut Checker, key: &str, prefix: &str) {
     let is_segment = |segment: &str| {
         !segment.is_empty()
             && !matches!(segment, "." | "..")
@@ -140,7 +134,7 @@ fn prefix(checker: &mut Checker<'_>, key: &str, prefix: &str) {
 
 /// The embedded door must not want the address of a listener. With the default address, the server runs without the
 /// door instead.
-fn door(checker: &mut Checker<'_>, listeners: &[Listener]) {
+fn door(checker: &mut Checker, listeners: &[Listener]) {
     const KEY: &str = "resp.bind";
     let Some(door) = checker.config.resp.bind else {
         return;

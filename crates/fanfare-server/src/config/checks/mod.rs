@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use fanfare_core::format_duration;
 
-use super::dialect::DialectInfo;
 use super::environment;
 use super::merged::Merged;
 use super::model::Config;
@@ -24,8 +23,7 @@ use super::secret_files;
 const OUTER_SPACE: &str = "found white space at the beginning or the end, which is a part of the secret";
 
 /// A configuration under examination.
-pub(super) struct Checker<'a> {
-    pub(super) dialects: &'a [DialectInfo],
+pub(super) struct Checker {
     pub(super) config: Config,
     pub(super) profile: String,
     pub(super) placements: Vec<Placement>,
@@ -34,7 +32,7 @@ pub(super) struct Checker<'a> {
 }
 
 /// Runs every check.
-pub(super) fn run(checker: &mut Checker<'_>) {
+pub(super) fn run(checker: &mut Checker) {
     // After a file or a profile that could not be read, every further problem would be a guess.
     let unread = |problem: &Problem| {
         problem.key.is_empty() && matches!(problem.origin, Origin::File { .. } | Origin::Profile(_))
@@ -52,7 +50,7 @@ pub(super) fn run(checker: &mut Checker<'_>) {
     services::check(checker);
 }
 
-impl Checker<'_> {
+impl Checker {
     /// Reports an error in the value of `key`.
     fn wrong(&mut self, key: &str, text: impl Into<String>) {
         let problem = self.problem(key, text);
@@ -153,7 +151,7 @@ impl Checker<'_> {
     /// too.
     fn origin_and_variable(&self, key: &str, other: &str) -> String {
         let origin = self.merged.origins.of(other);
-        let mut inherited = environment::inherited(self.dialects).map(|(_, inherited)| inherited);
+        let mut inherited = environment::inherited(self.config.registry).map(|(_, inherited)| inherited);
         match inherited.find(|inherited| inherited.sets(other)) {
             Some(variable) if self.merged.origins.of(key).is_inherited() && !origin.is_inherited() => {
                 format!("{origin}; {} sets it", variable.variable)

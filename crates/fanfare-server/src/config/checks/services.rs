@@ -7,7 +7,7 @@ use crate::config::types::Secret;
 /// Shorter API keys could be guessed.
 const KEY_BYTES: usize = 16;
 
-pub(super) fn check(checker: &mut Checker<'_>) {
+pub(super) fn check(checker: &mut Checker) {
     api_keys(checker);
     if checker.are_sound(&["broker"]) {
         broker(checker);
@@ -17,7 +17,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
     }
 }
 
-fn api_keys(checker: &mut Checker<'_>) {
+fn api_keys(checker: &mut Checker) {
     const KEY: &str = "api.keys";
     const PASSWORD: &str = "resp.password";
     if checker.config.api.keys.iter().any(Secret::has_outer_space) {
@@ -45,7 +45,7 @@ fn api_keys(checker: &mut Checker<'_>) {
     }
 }
 
-fn broker(checker: &mut Checker<'_>) {
+fn broker(checker: &mut Checker) {
     const KEY: &str = "broker.url";
     let kind = checker.config.broker.kind;
     unused(checker);
@@ -86,7 +86,7 @@ fn broker(checker: &mut Checker<'_>) {
 }
 
 /// Warns of settings that are for other brokers.
-fn unused(checker: &mut Checker<'_>) {
+fn unused(checker: &mut Checker) {
     let broker = &checker.config.broker;
     let is_memory = broker.kind == BrokerKind::Memory;
     let is_redis = broker.kind == BrokerKind::Redis;
@@ -118,7 +118,7 @@ fn unused(checker: &mut Checker<'_>) {
 }
 
 /// Warns of what the broker's own check finds doubtful. Its errors are found when the parts of a server are built.
-fn broker_url(checker: &mut Checker<'_>, key: &str) {
+fn broker_url(checker: &mut Checker, key: &str) {
     let broker = &checker.config.broker;
     if let Ok(Some(warning)) = fanfare_transports::check(broker.kind.name(), &broker.options()) {
         checker.doubtful(key, warning);
@@ -139,7 +139,7 @@ fn quoted(words: &[&str]) -> String {
     format!("one of {}", words.join(", "))
 }
 
-fn door(checker: &mut Checker<'_>) {
+fn door(checker: &mut Checker) {
     const KEY: &str = "resp.bind";
     let Some(bind) = checker.config.resp.bind else {
         return;

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _; // writing to a string cannot fail
 
+use fanfare_core::Registry;
+
 use super::{guarded, wrapped};
-use crate::config::dialect::DialectInfo;
 use crate::config::kind::Key;
 use crate::config::kind::Kind;
 use crate::config::profile;
@@ -17,8 +18,8 @@ behind it; remove that `#` to change the setting. Environment variables beat thi
 `fanfare config check` says what is wrong, `fanfare config show` what is in force.";
 
 /// Returns a file with every setting, its documentation and its default, all commented out.
-pub fn example(dialects: &[DialectInfo]) -> String {
-    let schema = Schema::new(dialects);
+pub fn example(registry: Registry) -> String {
+    let schema = Schema::new(registry);
     let mut text = String::new();
     comment(&mut text, HEAD);
     for section in schema.sections().iter().filter(|section| !section.is_hidden()) {
@@ -27,7 +28,7 @@ pub fn example(dialects: &[DialectInfo]) -> String {
             comment(&mut text, section.doc());
         }
         if section.repeats() {
-            repeated(&mut text, dialects, section);
+            repeated(&mut text, registry, section);
             continue;
         }
         if section.key.is_some() {
@@ -59,7 +60,7 @@ fn setting(text: &mut String, key: &Key) {
 }
 
 /// Writes a repeated table: its keys, and then the tables of the default profile.
-fn repeated(text: &mut String, dialects: &[DialectInfo], section: &Section<'_>) {
+fn repeated(text: &mut String, registry: Registry, section: &Section<'_>) {
     for key in &section.keys {
         let name = match &key.kind {
             Kind::Table(inner) => {
@@ -71,7 +72,7 @@ fn repeated(text: &mut String, dialects: &[DialectInfo], section: &Section<'_>) 
         comment(text, &format!("- {name}: {}", key.doc));
     }
     if section.path == "listener" {
-        for place in profile::documented_listeners(dialects) {
+        for place in profile::documented_listeners(registry) {
             let _ = writeln!(
                 text,
                 "\n#[[listener]]\n#bind = {:?}\n#dialects = {:?}",

@@ -5,9 +5,9 @@ mod example;
 mod reference;
 mod show;
 
+use fanfare_core::Registry;
 use toml::Value;
 
-use super::dialect::DialectInfo;
 use super::kind::Kind;
 use super::schema::Schema;
 
@@ -18,8 +18,8 @@ pub use reference::reference;
 pub use show::{Setting, settings, show};
 
 /// Returns the JSON schema of the file, for editors.
-pub fn json_schema(dialects: &[DialectInfo]) -> String {
-    let mut json = Schema::new(dialects).json;
+pub fn json_schema(registry: Registry) -> String {
+    let mut json = Schema::new(registry).json;
     json.sort_all_objects();
     let text = serde_json::to_string_pretty(&json).unwrap_or_default();
     format!("{text}\n")

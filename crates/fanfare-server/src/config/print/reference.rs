@@ -2,10 +2,9 @@
 
 use std::fmt::Write as _; // writing to a string cannot fail
 
-use fanfare_core::{Target, Unit};
+use fanfare_core::{Registry, Target, Unit};
 
 use super::guarded;
-use crate::config::dialect::DialectInfo;
 use crate::config::environment::{self, RESERVED};
 use crate::config::file::DEFAULT_FILES;
 use crate::config::kind::Key;
@@ -66,8 +65,8 @@ Each secret and each URL has a `_file` form, the name of a file that holds the v
 `_file` form, not both. A reload reads the files again.";
 
 /// Returns the reference of all settings, as Markdown.
-pub fn reference(dialects: &[DialectInfo]) -> String {
-    let schema = Schema::new(dialects);
+pub fn reference(registry: Registry) -> String {
+    let schema = Schema::new(registry);
     let mut text = String::from("# Configuration\n\n");
     text.push_str(
         "<!-- Generated from the declarations in crates/fanfare-server/src/config. Change those. -->\n\n",
@@ -78,7 +77,7 @@ pub fn reference(dialects: &[DialectInfo]) -> String {
         "{LAYERS}\n{files} that exists, or none.\n\n{ADVICE}\n\n## Profiles\n\n"
     );
     text.push_str("| profile | what it does |\n|---|---|\n");
-    for (name, doc) in profile::list(dialects) {
+    for (name, doc) in profile::list(registry) {
         let _ = writeln!(text, "| `{name}` | {doc} |");
     }
     let _ = writeln!(text, "\n{DIALECTS}");
@@ -89,7 +88,7 @@ pub fn reference(dialects: &[DialectInfo]) -> String {
     for (name, doc) in RESERVED {
         let _ = writeln!(text, "| `{name}` | {doc} |");
     }
-    inherited(&mut text, dialects);
+    inherited(&mut text, registry);
     let _ = writeln!(text, "\n## Forms of values\n\n{FORMS}");
     for section in schema.sections().iter().filter(|section| !section.is_hidden()) {
         let doc = cell(section.doc());
@@ -109,16 +108,16 @@ pub fn reference(dialects: &[DialectInfo]) -> String {
     text
 }
 
-fn inherited(text: &mut String, dialects: &[DialectInfo]) {
+fn inherited(text: &mut String, registry: Registry) {
     let _ = writeln!(text, "\n{INHERITED}\n\n| variable | sets |\n|---|---|");
-    for (dialect, inherited) in environment::inherited(dialects) {
+    for (kind, inherited) in environment::inherited(registry) {
         let unit = match inherited.unit {
             Unit::Plain => "",
             Unit::Seconds => ", a bare number in seconds",
             Unit::Milliseconds => ", a bare number in milliseconds",
         };
-        let of = dialect
-            .map(|dialect| format!("`{}`", dialect.name))
+        let of = kind
+            .map(|kind| format!("`{}`", kind.name()))
             .unwrap_or_default();
         let what = match inherited.target {
             Target::Key(key) => format!("`{key}`"),

@@ -5,7 +5,6 @@ use std::{fmt::Write as _, path::Path}; // writing to a string cannot fail
 use toml::Value;
 
 use super::guarded;
-use crate::config::dialect::DialectInfo;
 use crate::config::kind::Key;
 use crate::config::kind::Kind;
 use crate::config::load::Loaded;
@@ -13,8 +12,8 @@ use crate::config::origin::Origin;
 use crate::config::schema::{Schema, Section, join};
 
 /// Returns the effective values as TOML, secrets as `***`, each value that is not a default with its origin.
-pub fn show(loaded: &Loaded, dialects: &[DialectInfo]) -> String {
-    let schema = Schema::new(dialects);
+pub fn show(loaded: &Loaded) -> String {
+    let schema = Schema::new(loaded.config.registry);
     let file = loaded
         .file
         .as_ref()
@@ -53,8 +52,8 @@ pub struct Setting {
 }
 
 /// The values in force, in the order of the file. What only tests use is left out.
-pub fn settings(loaded: &Loaded, dialects: &[DialectInfo]) -> Vec<Setting> {
-    let schema = Schema::new(dialects);
+pub fn settings(loaded: &Loaded) -> Vec<Setting> {
+    let schema = Schema::new(loaded.config.registry);
     let mut settings = Vec::new();
     for section in schema.sections() {
         if section.repeats() {

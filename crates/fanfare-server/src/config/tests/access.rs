@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::fixture::large;
+use super::fixture::large;
 use super::bad::refused;
 use super::load_text;
 
@@ -12,7 +12,7 @@ fn accepted() {
                 join = \"role:staff\"\n[[channel]]\npattern = \"**\"\nsubscribe = \"claim:plan=pro\"\n\
                 publish = \"\"\n[authorizer]\nurl = \"https://me:hunter2@example.com/ask?key=1\"\n\
                 timeout = \"500ms\"\ncache = \"0s\"\nmax_concurrent = 1\n";
-    let loaded = load_text(toml, &[], &large()).unwrap();
+    let loaded = load_text(toml, &[], large()).unwrap();
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let found: Vec<_> = loaded
         .config
@@ -41,7 +41,7 @@ fn accepted() {
     assert!(!format!("{:?}", loaded.config).contains("hunter2"));
 
     let variable = "[{ pattern = \"a\", subscribe = \"anyone\" }]";
-    let loaded = load_text(toml, &[("FANFARE_CHANNEL", variable)], &large()).unwrap();
+    let loaded = load_text(toml, &[("FANFARE_CHANNEL", variable)], large()).unwrap();
     assert_eq!(loaded.config.channel.len(), 1);
 }
 
@@ -136,7 +136,7 @@ fn warnings() {
             .concat()
     };
     let check = |patterns: [&str; 2], expected: Option<&str>| {
-        let loaded = load_text(&rules(patterns), &[], &large()).unwrap();
+        let loaded = load_text(&rules(patterns), &[], large()).unwrap();
         let file = loaded.file.as_ref().unwrap().display().to_string();
         let found: Vec<String> = loaded
             .warnings
@@ -165,7 +165,7 @@ fn ids_with_separators() {
     const OWNER: &str = "[[channel]]\npattern = \"reports.{user}.**\"\nsubscribe = \"owner\"\n";
     let check = |more: &str, missing: Option<&str>| {
         let toml = format!("{OWNER}{more}");
-        let loaded = load_text(&toml, &[], &large()).unwrap();
+        let loaded = load_text(&toml, &[], large()).unwrap();
         let found: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         let expected = missing.map(|missing| {
             let file = loaded.file.as_ref().unwrap().display();

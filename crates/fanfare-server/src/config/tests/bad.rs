@@ -1,12 +1,12 @@
 //! Refused configurations, and the texts of their errors.
 
-use super::super::fixture::large;
-use super::super::{DialectInfo, Sources, load};
+use super::fixture::large;
+use super::super::{Sources, load};
 use super::{load_text, load_with, pairs};
 
 pub(super) fn refused(toml: &str, env: &[(&str, &str)], expected: &[&str]) {
-    let dialects: Vec<DialectInfo> = large();
-    match load_text(toml, env, &dialects) {
+    let registry = large();
+    match load_text(toml, env, registry) {
         Ok(_) => panic!("accepted {toml:?} with {env:?}, expected {expected:#?}"),
         Err(found) => {
             let found: Vec<&str> = found.lines().collect();
@@ -180,7 +180,7 @@ fn all_at_once_and_in_the_order_of_the_file() {
 #[test]
 fn syntax() {
     let check = |toml: &str, line: &str| {
-        let found = load_text(toml, &[], &large()).unwrap_err();
+        let found = load_text(toml, &[], large()).unwrap_err();
         assert!(
             found.starts_with(&format!("DIR/fanfare.toml:{line}: not TOML: ")),
             "{found}"
@@ -192,7 +192,7 @@ fn syntax() {
     let found = load_text(
         "[auth]\njwt_secret = \"hunter2\njwks_url = hunter2\n",
         &[],
-        &large(),
+        large(),
     )
     .unwrap_err();
     assert!(found.contains("fanfare.toml:2: not TOML"), "{found}");
@@ -227,7 +227,7 @@ fn variables() {
         &[("BEAT", "soon")],
         &["environment BEAT: chat.ping_interval: found \"soon\", expected a duration such as \"30s\""],
     );
-    let found = load_text("", &[("FANFARE_LOG", "info,a=wrong")], &large()).unwrap_err();
+    let found = load_text("", &[("FANFARE_LOG", "info,a=wrong")], large()).unwrap_err();
     assert!(
         found.starts_with("environment FANFARE_LOG: found \"info,a=wrong\", expected a filter"),
         "{found}"
@@ -241,7 +241,7 @@ fn profiles_and_files() {
             profile: Some(name.to_owned()),
             ..Sources::default()
         };
-        load_with(toml, sources, &large()).unwrap_err()
+        load_with(toml, sources, large()).unwrap_err()
     };
     assert_eq!(
         profile("prodution", ""),
@@ -267,14 +267,14 @@ fn profiles_and_files() {
         ..Sources::default()
     };
     assert_eq!(
-        load(&missing, &large()).unwrap_err().to_string(),
+        load(&missing, large()).unwrap_err().to_string(),
         "/nonexistent/fanfare.toml: cannot be read: No such file or directory (os error 2)"
     );
     let missing = Sources {
         env: pairs(&[("FANFARE_CONFIG", "/nonexistent")]),
         ..Sources::default()
     };
-    assert!(load(&missing, &large()).is_err());
+    assert!(load(&missing, large()).is_err());
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn flags() {
             overrides: pairs(flags),
             ..Sources::default()
         };
-        load_with("", sources, &large()).unwrap_err()
+        load_with("", sources, large()).unwrap_err()
     };
     assert_eq!(
         flags(&[("resp.bnd", "x"), ("resp.max_connections", "x")]),
@@ -315,13 +315,13 @@ fn errors_keep_secrets() {
         format!("auth.jwt_secret = \"{SECRET}\" \"{SECRET}\""),
     ];
     for toml in places {
-        let found = load_text(&toml, &[], &large()).unwrap_err();
+        let found = load_text(&toml, &[], large()).unwrap_err();
         assert!(!found.contains(SECRET), "{toml:?} gave {found}");
     }
     let found = load_text(
         "",
         &[("FANFARE_NONSENSE", SECRET), ("REDIS_URL", SECRET)],
-        &large(),
+        large(),
     )
     .unwrap_err();
     assert!(!found.contains(SECRET), "{found}");

@@ -1,6 +1,6 @@
 //! Addresses and lists, the same in the file, the environment and on the command line.
 
-use super::super::fixture::large;
+use super::fixture::large;
 use super::super::{BindAddress, Sources, load};
 use super::good::{accepted, listeners};
 use super::{load_text, pairs};
@@ -72,7 +72,7 @@ fn binds_by_name() {
         ]),
         ..Sources::default()
     };
-    let loaded = load(&sources, &large()).unwrap();
+    let loaded = load(&sources, large()).unwrap();
     let door = loaded.config.resp.bind;
     assert_eq!(door.map(|bind| bind.to_string()).as_deref(), Some("localhost:1"));
     assert_eq!(listeners(&loaded), [":2"]);
@@ -96,7 +96,7 @@ fn lists_in_brackets() {
         ("FANFARE_API_KEYS", "[\"0123456789abcdef"),
         ("FANFARE_LIMITS_TRUSTED_PROXIES", "[10.0.0.0/8]"),
     ] {
-        assert!(load_text("", &[env], &large()).is_err(), "{env:?}");
+        assert!(load_text("", &[env], large()).is_err(), "{env:?}");
     }
 }
 
@@ -119,7 +119,7 @@ fn flags_are_toml_or_plain_text() {
         ]),
         ..Sources::default()
     };
-    let loaded = load(&sources, &large()).unwrap();
+    let loaded = load(&sources, large()).unwrap();
     assert_eq!(loaded.config.resp.bind.map(BindAddress::port), Some(1));
     assert_eq!(loaded.config.auth.allowed_origins.len(), 2);
     assert_eq!(

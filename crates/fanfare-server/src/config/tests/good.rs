@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanfare_core::Pattern;
 
-use super::super::fixture::{Chat, large, released};
+use super::fixture::{Chat, large, released};
 use super::super::{
     Algorithm, BrokerKind, Loaded, LogFormat, LogLevel, Origin, Registration, Secret, Sources, load, show,
 };
@@ -13,7 +13,7 @@ use super::{load_text, load_with, pairs};
 pub(super) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 pub(super) fn accepted(toml: &str, env: &[(&str, &str)]) -> Loaded {
-    load_text(toml, env, &large()).unwrap_or_else(|errors| panic!("{toml:?} with {env:?}: {errors}"))
+    load_text(toml, env, large()).unwrap_or_else(|errors| panic!("{toml:?} with {env:?}: {errors}"))
 }
 
 /// Returns the listeners as `bind dialects prefix`.
@@ -29,7 +29,7 @@ pub(super) fn listeners(loaded: &Loaded) -> Vec<String> {
 
 #[test]
 fn defaults() {
-    let loaded = load(&Sources::default(), &released()).unwrap();
+    let loaded = load(&Sources::default(), released()).unwrap();
     let config = &loaded.config;
     assert_eq!(listeners(&loaded), ["0.0.0.0:8081 notify"]);
     assert_eq!(loaded.profile, "default");
@@ -144,7 +144,7 @@ fn later_layers_win() {
         overrides,
         ..Sources::default()
     };
-    let loaded = load_with(toml, sources, &large()).unwrap();
+    let loaded = load_with(toml, sources, large()).unwrap();
     let notify = &loaded.config.dialects["notify"];
     assert_eq!(
         (notify.max_connections, notify.send_queue, notify.max_fragments),
@@ -241,7 +241,7 @@ fn service_links_of_an_orchestrator_are_ignored() {
         ],
     );
     assert!(
-        load_text("", &[("FANFARE_PORT", "8081")], &large()).is_err(),
+        load_text("", &[("FANFARE_PORT", "8081")], large()).is_err(),
         "a guess at a name is no link"
     );
 }
@@ -368,7 +368,7 @@ fn files_with_several_secrets() {
     }
     let password = &loaded.config.broker.sentinel.password;
     assert_eq!(password.as_ref().map(Secret::expose), Some("hunter2"));
-    let shown = show(&loaded, &released());
+    let shown = show(&loaded);
     assert!(
         shown.contains("/two\" # ") && shown.contains("keys_file = \"/"),
         "{shown}"

@@ -3,6 +3,7 @@
 
 mod access;
 mod bad;
+pub(crate) mod fixture;
 mod forms;
 mod good;
 mod noise;
@@ -13,23 +14,25 @@ mod rules;
 
 use std::path::PathBuf;
 
-use super::{ConfigErrors, DialectInfo, Loaded, Sources, load};
+use fanfare_core::Registry;
+
+use super::{ConfigErrors, Loaded, Sources, load};
 
 /// Loads `toml` as the file `fanfare.toml` in a folder of its own, with this environment.
 ///
 /// Errors show the folder as `DIR`.
-fn load_text(toml: &str, env: &[(&str, &str)], dialects: &[DialectInfo]) -> Result<Loaded, String> {
+fn load_text(toml: &str, env: &[(&str, &str)], registry: Registry) -> Result<Loaded, String> {
     load_with(
         toml,
         Sources {
             env: pairs(env),
             ..Sources::default()
         },
-        dialects,
+        registry,
     )
 }
 
-fn load_with(toml: &str, sources: Sources, dialects: &[DialectInfo]) -> Result<Loaded, String> {
+fn load_with(toml: &str, sources: Sources, registry: Registry) -> Result<Loaded, String> {
     let folder = tempfile::tempdir().unwrap();
     let file: PathBuf = folder.path().join("fanfare.toml");
     std::fs::write(&file, toml.replace("DIR", &folder.path().display().to_string())).unwrap();
@@ -42,7 +45,7 @@ fn load_with(toml: &str, sources: Sources, dialects: &[DialectInfo]) -> Result<L
             file: Some(file),
             ..sources
         },
-        dialects,
+        registry,
     )
     .map_err(|errors: ConfigErrors| hide(errors.to_string()))
 }

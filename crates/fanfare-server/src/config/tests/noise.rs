@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::fixture::large;
+use super::fixture::large;
 use super::super::print::switched_on;
 use super::super::{Sources, example, load};
 use super::load_text;
@@ -64,8 +64,8 @@ const PIECES: [&str; 40] = [
 
 #[test]
 fn mutated_files_do_not_panic() {
-    let dialects = large();
-    let whole: Vec<char> = switched_on(&example(&dialects)).chars().collect();
+    let registry = large();
+    let whole: Vec<char> = switched_on(&example(registry)).chars().collect();
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
     for _ in 0..150 {
         let mut text = whole.clone();
@@ -75,19 +75,19 @@ fn mutated_files_do_not_panic() {
             let piece = PIECES[numbers.below(PIECES.len())].chars();
             text.splice(at..end, piece).for_each(drop);
         }
-        let _ = load_text(&text.into_iter().collect::<String>(), &[], &dialects);
+        let _ = load_text(&text.into_iter().collect::<String>(), &[], registry);
     }
 }
 
 #[test]
 fn garbage_does_not_panic() {
-    let dialects = large();
+    let registry = large();
     let mut numbers = Numbers(42);
     for _ in 0..300 {
         let text: String = (0..numbers.below(30))
             .map(|_| PIECES[numbers.below(PIECES.len())])
             .collect();
-        let _ = load_text(&text, &[], &dialects);
+        let _ = load_text(&text, &[], registry);
         let overrides = vec![
             ("listener".to_owned(), text.clone()),
             (text.clone(), "1".to_owned()),
@@ -105,21 +105,21 @@ fn garbage_does_not_panic() {
                 overrides,
                 ..Sources::default()
             },
-            &dialects,
+            registry,
         );
     }
 }
 
 #[test]
 fn depth_does_not_overflow_the_stack() {
-    let dialects = large();
+    let registry = large();
     for text in [
         format!("a = {}", "[".repeat(100_000)),
         format!("a = {}", "{a=".repeat(100_000)),
         format!("{}a = 1", "a.".repeat(100_000)),
         format!("[{}a]", "a.".repeat(100_000)),
     ] {
-        assert!(load_text(&text, &[], &dialects).is_err());
+        assert!(load_text(&text, &[], registry).is_err());
     }
 }
 
@@ -129,5 +129,5 @@ fn many_problems_are_all_told() {
     for number in 0..500 {
         let _ = writeln!(text, "nonsense{number} = 1");
     }
-    assert_eq!(load_text(&text, &[], &large()).unwrap_err().lines().count(), 500);
+    assert_eq!(load_text(&text, &[], large()).unwrap_err().lines().count(), 500);
 }

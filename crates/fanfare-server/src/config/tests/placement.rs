@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::fixture::large;
-use super::super::{DialectInfo, Sources, load, show};
+use super::fixture::large;
+use super::super::{Sources, load, show};
 use super::bad::refused;
 use super::good::{accepted, listeners};
 use super::pairs;
@@ -64,7 +64,7 @@ fn every_profile_obeys() {
             env,
             ..Sources::default()
         };
-        let loaded = load(&sources, &large()).unwrap();
+        let loaded = load(&sources, large()).unwrap();
         assert_eq!(listeners(&loaded), expected, "{profile}");
     };
     check("feed", &[("FEED_PORT", "4000")], &["0.0.0.0:4000 feed"]);
@@ -155,10 +155,10 @@ fn show_tells_the_variables() {
         ("FEED_HOST", "127.0.0.1"),
         ("FANFARE_PROFILE", "feed"),
     ];
-    let shown = show(&accepted("", &env), &large());
+    let shown = show(&accepted("", &env), large());
     let line = "bind = \"127.0.0.1:4000\" # environment FEED_PORT and FEED_HOST";
     assert!(shown.lines().any(|found| found == line), "{shown}");
-    let shown = show(&accepted("", &[("FEED_BEAT", "60")]), &large());
+    let shown = show(&accepted("", &[("FEED_BEAT", "60")]), large());
     let line = "ping_timeout = \"120s\" # twice the time between pings";
     assert!(shown.lines().any(|found| found == line), "{shown}");
 }
@@ -217,19 +217,12 @@ fn pings() {
 /// Dialects that cannot be distinguished on one path are refused, even if a profile brings them together.
 #[test]
 fn paths_that_clash() {
-    let mut dialects: Vec<DialectInfo> = large();
-    for dialect in &mut dialects {
-        dialect.shares_path_with.clear();
-    }
-    let found = load(&Sources::default(), &dialects).unwrap_err().to_string();
+    let found = load(&Sources::default(), large_with("/ws", &[])).unwrap_err().to_string();
     assert_eq!(
         found,
         "default: listener[0].dialects: found \"notify\" and \"chat\", which both claim /ws, expected each on a \
          `[[listener]]` of its own"
     );
-    for dialect in dialects.iter_mut().filter(|dialect| dialect.name == "chat") {
-        dialect.path = "/chat";
-    }
-    let loaded = load(&Sources::default(), &dialects).unwrap();
+    let loaded = load(&Sources::default(), large_with("/chat", &[])).unwrap();
     assert_eq!(listeners(&loaded)[0], "0.0.0.0:8081 notify+chat");
 }

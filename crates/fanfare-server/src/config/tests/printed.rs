@@ -6,11 +6,11 @@ use fanfare_core::Target;
 use serde_json::json;
 use toml::Value;
 
-use super::super::fixture::{large, released};
+use super::fixture::{large, released};
 use super::super::kind::Kind;
 use super::super::print::switched_on;
 use super::super::schema::{Schema, environment_name};
-use super::super::{DialectInfo, Loaded, Origin, Sources, example, json_schema, load, reference, show};
+use super::super::{Loaded, Origin, Sources, example, json_schema, load, reference, show};
 use super::{load_text, load_with};
 
 /// Compares a generated file with the current output. `UPDATE_EXPECT=1` writes it.
@@ -31,15 +31,15 @@ fn is_current(name: &str, generated: &str) {
 
 #[test]
 fn documents_are_current() {
-    let dialects = crate::serve::dialect_infos();
-    is_current("configuration.md", &reference(&dialects));
-    is_current("fanfare.example.toml", &example(&dialects));
-    is_current("fanfare.schema.json", &json_schema(&dialects));
+    let registry = fanfare_dialects::REGISTRY;
+    is_current("configuration.md", &reference(registry));
+    is_current("fanfare.example.toml", &example(registry));
+    is_current("fanfare.schema.json", &json_schema(registry));
 }
 
 #[test]
 fn every_key_is_documented() {
-    for (path, key) in Schema::new(&large()).leaves() {
+    for (path, key) in Schema::new(large()).leaves() {
         assert!(!key.doc.is_empty(), "{path} has no documentation");
     }
 }
@@ -47,8 +47,8 @@ fn every_key_is_documented() {
 /// A dialect's declarations are only text to the compiler: a default may not fit, a key may not exist.
 #[test]
 fn declarations_of_dialects_hold() {
-    for dialects in [crate::serve::dialect_infos(), large()] {
-        let schema = Schema::new(&dialects);
+    for registry in [fanfare_dialects::REGISTRY, large()] {
+        let schema = Schema::new(registry);
         let sources = Sources {
             profile: Some("production".to_owned()),
             env: super::pairs(&[
@@ -57,26 +57,27 @@ fn declarations_of_dialects_hold() {
             ]),
             ..Sources::default()
         };
-        let production = load(&sources, &dialects).unwrap();
-        let default = load(&Sources::default(), &dialects).unwrap();
-        for dialect in &dialects {
-            let declared = serde_json::from_str(&dialect.options.defaults()).unwrap();
-            let options = &default.config.dialects[dialect.name].options;
+        let production = load(&sources, registry).unwrap();
+        let default = load(&Sources::default(), registry).unwrap();
+        for kind in registry.iter() {
+            let (name, defaults) = (kind.name(), kind.defaults());
+            let declared = serde_json::from_str(&defaults.options.defaults()).unwrap();
+            let options = &default.config.dialects[name].options;
             assert_eq!(
                 *options,
-                dialect.options.read(declared).unwrap(),
+                defaults.options.read(declared).unwrap(),
                 "{}",
-                dialect.name
+                name
             );
             assert!(
-                dialect.options.read(json!({ "nonsense": 1 })).is_err(),
+                defaults.options.read(json!({ "nonsense": 1 })).is_err(),
                 "{}",
-                dialect.name
+                name
             );
-            for (key, _) in dialect.production {
+            for (key, _) in defaults.production {
                 assert_ne!(*production.origins.of(key), Origin::Default, "{key}");
             }
-            for inherited in dialect.inherited {
+            for inherited in defaults.inherited {
                 if let Target::Key(key) = inherited.target {
                     assert!(schema.find(key).is_some(), "{key}");
                 }
@@ -87,7 +88,7 @@ fn declarations_of_dialects_hold() {
 
 #[test]
 fn environment_names_are_unique() {
-    let mut names: Vec<_> = Schema::new(&large())
+    let mut names: Vec<_> = Schema::new(large())
         .leaves()
         .into_iter()
         .map(|(path, _)| environment_name(&path))
@@ -104,21 +105,20 @@ fn values(loaded: &Loaded) -> String {
 
 #[test]
 fn the_example_is_the_default() {
-    for dialects in [released(), large()] {
-        let default = load(&Sources::default(), &dialects).unwrap();
-        let text = example(&dialects);
-        let as_it_stands = load_text(&text, &[], &dialects).unwrap();
+    for registry in [released(), large()] {
+        let default = load(&Sources::default(), registry).unwrap();
+        let text = example(registry);
+        let as_it_stands = load_text(&text, &[], registry).unwrap();
         assert_eq!(values(&as_it_stands), values(&default));
         assert!(
             !as_it_stands.is_configured("resp.bind"),
             "a copied example must not configure anything"
         );
-        let on = load_text(&switched_on(&text), &[], &dialects).unwrap();
+        let on = load_text(&switched_on(&text), &[], registry).unwrap();
         assert_eq!(values(&on), values(&default));
-        for (path, key) in Schema::new(&dialects).leaves() {
-            let hidden = dialects
-                .iter()
-                .any(|d| d.hidden && path.starts_with(&format!("{}.", d.name)));
+        for (path, key) in Schema::new(registry).leaves() {
+            let table = path.split('.').next().and_then(|table| registry.find(table));
+            let hidden = table.is_some_and(|kind| kind.defaults().binds.is_empty());
             // A repeated table without a default is described, and has no value to uncomment.
             let described =
                 matches!(key.kind, Kind::Tables(_)) && default.values[&path] == Value::Array(vec![]);
@@ -134,9 +134,9 @@ fn what_is_shown_can_be_loaded_again() {
                 prefix = \"/a\"\ntls = { cert = \"/dev/null\", key = \"/dev/null\" }\n[limits]\n\
                 trusted_proxies = [\"10.1.2.3\"]\n[[channel]]\npattern = \"a.{user}\"\nsubscribe = \"owner\"\n";
     let toml = toml.replace("tls = { cert = \"/dev/null\", key = \"/dev/null\" }\n", "");
-    let dialects: Vec<DialectInfo> = large();
-    let loaded = load_text(&toml, &[], &dialects).unwrap();
-    let again = load_text(&show(&loaded, &dialects), &[], &dialects).unwrap();
+    let registry = large();
+    let loaded = load_text(&toml, &[], registry).unwrap();
+    let again = load_text(&show(&loaded), &[], registry).unwrap();
     assert_eq!(values(&again), values(&loaded));
 }
 
@@ -155,9 +155,9 @@ fn show_tells_origins_and_keeps_secrets() {
         overrides: super::pairs(&[("log.level", "debug")]),
         ..Sources::default()
     };
-    let dialects = large();
-    let loaded = load_with(toml, sources, &dialects).unwrap();
-    let shown = show(&loaded, &dialects);
+    let registry = large();
+    let loaded = load_with(toml, sources, registry).unwrap();
+    let shown = show(&loaded);
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(!format!("{loaded:?}").contains("hunter2"), "Debug shows a secret");
     let file = loaded.file.as_ref().unwrap().display();
@@ -186,9 +186,9 @@ fn show_tells_origins_and_keeps_secrets() {
 #[test]
 fn databases() {
     let check = |toml: &str, expected: &str, warned: &str| {
-        let loaded = load_text(toml, &[], &released()).unwrap();
+        let loaded = load_text(toml, &[], released()).unwrap();
         assert_eq!(loaded.config.storage.url.to_string(), expected, "{toml}");
-        let shown = show(&loaded, &released());
+        let shown = show(&loaded);
         assert!(shown.contains(warned) && !shown.contains("hunter2"), "{shown}");
     };
     check(

@@ -2,7 +2,7 @@
 
 use fanfare_core::policy::RoomAccess;
 
-use super::super::fixture::{Chat, large};
+use super::fixture::{Chat, large};
 use super::super::{Origin, Registration, Sources, load, show};
 use super::good::{SECRET, accepted, listeners};
 use super::{load_with, pairs};
@@ -19,7 +19,7 @@ fn profiles() {
             env,
             ..Sources::default()
         };
-        let loaded = load(&sources, &large()).unwrap();
+        let loaded = load(&sources, large()).unwrap();
         assert_eq!(listeners(&loaded), expected, "{profile}");
         assert!(!loaded.is_configured("listener"));
     };
@@ -32,7 +32,6 @@ fn profiles() {
     check("production", &all);
     check("notify", &["0.0.0.0:8081 notify"]);
     check("chat", &["0.0.0.0:8081 chat"]);
-    check("echo", &["127.0.0.1:9001 echo"]);
 
     let loaded = accepted("", &[("FANFARE_PROFILE", "feed")]);
     assert_eq!(listeners(&loaded), ["0.0.0.0:3000 feed"]);
@@ -49,7 +48,7 @@ fn profiles() {
             env,
             ..Sources::default()
         },
-        &large(),
+        large(),
     )
     .unwrap();
     assert_eq!(
@@ -86,7 +85,7 @@ fn chosen(profile: Option<&str>, dialects: &[&str], env: &[(&str, &str)]) -> Sou
 #[test]
 fn dialects_alone_in_either_profile() {
     let check = |profile: Option<&str>, dialects: &[&str], env: &[(&str, &str)], expected: &[&str]| {
-        let loaded = load(&chosen(profile, dialects, env), &large()).unwrap();
+        let loaded = load(&chosen(profile, dialects, env), large()).unwrap();
         assert_eq!(listeners(&loaded), expected, "{profile:?} {dialects:?} {env:?}");
         loaded
     };
@@ -140,7 +139,7 @@ fn dialects_alone_in_either_profile() {
     let loaded = check(Some("production"), &["chat"], &[], &["0.0.0.0:8081 chat"]);
     assert_eq!(loaded.profile, "production");
     assert_eq!(loaded.config.auth.registration, Registration::Closed);
-    let shown = show(&loaded, &large());
+    let shown = show(&loaded);
     for line in [
         "bind = \"0.0.0.0:8081\" # --dialect",
         "registration = \"closed\" # profile production",
@@ -165,7 +164,7 @@ fn dialects_alone_in_either_profile() {
 #[test]
 fn dialects_that_cannot_be_chosen() {
     let check = |dialects: &[&str], env: &[(&str, &str)], toml: &str, expected: &str| {
-        let found = load_with(toml, chosen(None, dialects, env), &large()).unwrap_err();
+        let found = load_with(toml, chosen(None, dialects, env), large()).unwrap_err();
         assert_eq!(found, expected, "{dialects:?} {env:?} {toml:?}");
     };
     check(
@@ -188,6 +187,6 @@ fn dialects_that_cannot_be_chosen() {
         "--dialect: found beside configured listeners (DIR/fanfare.toml:1), expected one of the two",
     );
     // As always, a profile is below the file.
-    let loaded = load_with(listener, chosen(Some("feed"), &[], &[]), &large()).unwrap();
+    let loaded = load_with(listener, chosen(Some("feed"), &[], &[]), large()).unwrap();
     assert_eq!(listeners(&loaded), ["127.0.0.1:0 chat"]);
 }

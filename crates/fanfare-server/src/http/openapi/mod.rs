@@ -10,8 +10,7 @@ mod merge;
 pub(super) mod page;
 mod upgrades;
 
-use std::sync::LazyLock;
-
+use fanfare_core::Registry;
 use http::StatusCode;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
@@ -54,15 +53,22 @@ fn groups() -> Value {
     serde_json::to_value(groups).unwrap_or_default()
 }
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
-    let own = fanfare_dialects::ALL
-        .iter()
-        .map(|kind| of_dialect(kind.describe().openapi, kind.name()));
-    let mut document = merged(std::iter::once(groups()).chain(own));
-    merge::merge(&mut document, upgrades::routes(&asyncapi::DOCUMENT["channels"]));
-    document["info"]["summary"] = SUMMARY.into(); // utoipa knows no such field
-    document
-});
+/// Both documents of a build.
+pub(super) struct Documents {
+    openapi: Value,
+    asyncapi: Value,
+}
+
+impl Documents {
+    pub(super) fn of(registry: Registry) -> Self {
+        let asyncapi = asyncapi::document(registry);
+        let own = registry.iter().map(|kind| kind.describe().openapi);
+        let mut openapi = merged(std::iter::once(groups()).chain(own));
+        merge::merge(&mut openapi, upgrades::routes(&asyncapi["channels"]));
+        openapi["info"]["summary"] = SUMMARY.into(); // utoipa knows no such field
+        Self { openapi, asyncapi }
+    }
+}
 
 /// Marks the operations of `part` as those of a dialect.
 fn of_dialect(mut part: Value, name: &str) -> Value {
@@ -93,7 +99,7 @@ const SUMMARY: &str = "A realtime server: every client in the protocol it alread
     ),
 )]
 pub(super) fn openapi(site: &Site) -> Reply {
-    let mut document = DOCUMENT.clone();
+    let mut document = site.documents().openapi.clone();
     let url = match &*site.options.prefix {
         "" => "/",
         prefix => prefix,
@@ -116,8 +122,8 @@ pub(super) fn openapi(site: &Site) -> Reply {
         (status = 429, description = "Too many requests.", body = PlainError<'static>),
     ),
 )]
-pub(super) fn asyncapi() -> Reply {
-    reply::json(StatusCode::OK, &*asyncapi::DOCUMENT)
+pub(super) fn asyncapi(site: &Site) -> Reply {
+    reply::json(StatusCode::OK, &site.documents().asyncapi)
 }
 
 #[cfg(test)]
@@ -128,6 +134,10 @@ mod tests {
 
     use super::*;
     use crate::http::routes::{Group, TABLE};
+
+    fn documents() -> Documents {
+        Documents::of(fanfare_dialects::REGISTRY)
+    }
 
     /// Calls `visit` for all objects in `value`, itself included.
     fn each(value: &Value, visit: &mut impl FnMut(&serde_json::Map<String, Value>)) {
@@ -143,7 +153,8 @@ mod tests {
 
     #[test]
     fn references_lead_somewhere() {
-        for document in [&*DOCUMENT, &*asyncapi::DOCUMENT] {
+        let Documents { openapi, asyncapi } = documents();
+        for document in [&openapi, &asyncapi] {
             each(document, &mut |object| {
                 if let Some(Value::String(target)) = object.get("$ref") {
                     let found = target.strip_prefix('#').and_then(|path| document.pointer(path));
@@ -156,7 +167,7 @@ mod tests {
     #[test]
     fn operations_have_names_of_their_own() {
         let mut names = BTreeSet::new();
-        each(&DOCUMENT["paths"], &mut |object| {
+        each(&documents().openapi["paths"], &mut |object| {
             if let Some(Value::String(name)) = object.get("operationId") {
                 assert!(names.insert(name.clone()), "{name}");
             }
@@ -180,7 +191,7 @@ mod tests {
             .iter()
             .filter(|route| !parts_of_the_page.contains(&route.path))
             .map(|route| (route.method.as_str().to_lowercase(), route.path.to_owned()));
-        let groups = groups();
+        let (groups, openapi) = (groups(), documents().openapi);
         let described = groups["paths"]
             .as_object()
             .into_iter()
@@ -191,7 +202,7 @@ mod tests {
             });
         assert_eq!(routes.collect::<BTreeSet<_>>(), described.collect());
         for route in TABLE.iter().filter(|route| route.group == Group::Service) {
-            let operation = &DOCUMENT["paths"][route.path][route.method.as_str().to_lowercase()];
+            let operation = &openapi["paths"][route.path][route.method.as_str().to_lowercase()];
             let keys = operation["security"].as_array().into_iter().flatten();
             assert!(keys.clone().any(|way| way["apiKey"].is_array()), "{}", route.path);
         }
@@ -199,7 +210,8 @@ mod tests {
 
     #[test]
     fn dialects_describe_their_routes_and_paths() {
-        for kind in fanfare_dialects::ALL {
+        let Documents { openapi, asyncapi } = documents();
+        for kind in fanfare_dialects::REGISTRY.iter() {
             let (described, options) = (kind.describe(), Options::default());
             assert!(
                 described.asyncapi.is_empty() || serde_json::from_str::<Value>(described.asyncapi).is_ok(),
@@ -207,7 +219,7 @@ mod tests {
                 kind.name()
             );
             for endpoint in kind.open(&options).endpoints() {
-                let operation = &DOCUMENT["paths"][endpoint.path][endpoint.method.to_lowercase()];
+                let operation = &openapi["paths"][endpoint.path][endpoint.method.to_lowercase()];
                 assert!(operation.is_object(), "{} {}", endpoint.method, endpoint.path);
                 assert_eq!(
                     operation["security"].is_array(),
@@ -216,11 +228,11 @@ mod tests {
                     endpoint.path
                 );
             }
-            let channel = &asyncapi::DOCUMENT["channels"][kind.name()];
+            let channel = &asyncapi["channels"][kind.name()];
             if !described.asyncapi.is_empty() {
                 assert_eq!(channel["address"], kind.path());
                 assert!(
-                    DOCUMENT["paths"][kind.path()]["get"].is_object(),
+                    openapi["paths"][kind.path()]["get"].is_object(),
                     "{}",
                     kind.path()
                 );

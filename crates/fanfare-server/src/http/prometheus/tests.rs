@@ -39,7 +39,7 @@ impl Authorizer for Asked {
 
 /// The configuration by default.
 fn config() -> Config {
-    config::load(&Sources::default(), &serve::dialect_infos())
+    config::load(&Sources::default(), fanfare_dialects::REGISTRY)
         .unwrap()
         .config
 }

@@ -1,0 +1,59 @@
+//! The dialects of a build.
+
+use std::fmt;
+
+use super::DialectKind;
+
+/// The dialects of a build, in the order of reports. The program's `main` takes it once and hands it on; nothing else names a dialect.
+///
+/// A dialect's index is its number in the engine.
+#[derive(Clone, Copy, Default)]
+pub struct Registry {
+    dialects: &'static [&'static dyn DialectKind],
+    sharing: &'static [(&'static str, &'static str)],
+}
+
+impl Registry {
+    /// Wraps a list of dialects, each with a name of its own.
+    ///
+    /// `sharing` has the pairs that may share a path on one listener, a host and its guest. The guest gets the handshakes
+    /// that it claims, and the connections of the host that send a message which the guest recognizes.
+    pub const fn new(
+        dialects: &'static [&'static dyn DialectKind],
+        sharing: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self { dialects, sharing }
+    }
+
+    /// Returns the dialects.
+    pub fn iter(self) -> impl Iterator<Item = &'static dyn DialectKind> + Clone {
+        self.dialects.iter().copied()
+    }
+
+    /// Returns the dialects that have an address by default. The others are for tests: they must be named by a listener, and
+    /// nothing documents them.
+    pub fn documented(self) -> impl Iterator<Item = &'static dyn DialectKind> + Clone {
+        self.iter().filter(|kind| !kind.defaults().binds.is_empty())
+    }
+
+    /// Returns the number of the dialect of that name.
+    pub fn number(self, name: &str) -> Option<usize> {
+        self.iter().position(|kind| kind.name() == name)
+    }
+
+    /// Returns the dialect of that name.
+    pub fn find(self, name: &str) -> Option<&'static dyn DialectKind> {
+        self.iter().find(|kind| kind.name() == name)
+    }
+
+    /// Returns whether `guest` may be the guest of `host` on one path.
+    pub fn is_guest(self, host: &str, guest: &str) -> bool {
+        self.sharing.contains(&(host, guest))
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(DialectKind::name)).finish()
+    }
+}

@@ -1,0 +1,162 @@
+//! Registries for tests.
+
+use std::{sync::Arc, time::Duration};
+
+use fanfare_core::{
+    Dialect, DialectDefaults, DialectKind, DurationText, Inherited, Options, OptionsType, Pattern, Registry, Target,
+    Unit, policy::RoomAccess,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A dialect that is configured and never opened.
+struct Described {
+    name: &'static str,
+    doc: &'static str,
+    path: &'static str,
+    defaults: DialectDefaults,
+}
+
+impl DialectKind for Described {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn path(&self) -> &'static str {
+        self.path
+    }
+
+    fn summary(&self) -> &'static str {
+        self.doc
+    }
+
+    fn defaults(&self) -> DialectDefaults {
+        self.defaults
+    }
+
+    fn open(&self, _: &Options) -> Arc<dyn Dialect> {
+        unimplemented!("no test opens it")
+    }
+}
+
+fn described(name: &'static str, doc: &'static str, defaults: DialectDefaults) -> Described {
+    Described {
+        name,
+        doc,
+        path: "/ws",
+        defaults,
+    }
+}
+
+const fn variable(variable: &'static str, target: Target, unit: Unit) -> Inherited {
+    Inherited {
+        variable,
+        target,
+        unit,
+    }
+}
+
+/// Returns the registry of these dialects. It stays for the rest of the test's process, as that of a build does.
+fn registry(kinds: Vec<Described>, sharing: &'static [(&'static str, &'static str)]) -> Registry {
+    let kinds = kinds.into_iter().map(|kind| -> &'static dyn DialectKind { Box::leak(Box::new(kind)) });
+    Registry::new(Box::leak(kinds.collect()), sharing)
+}
+
+/// The released dialects: one, and a hidden one for tests.
+fn released_kinds() -> Vec<Described> {
+    let notify = DialectDefaults {
+        binds: &["0.0.0.0:8081"],
+        max_message_size: 512,
+        ..DialectDefaults::default()
+    };
+    let doc = "The notify dialect: a push stream for each user, with nothing for clients to say.";
+    vec![
+        described("notify", doc, notify),
+        Described {
+            path: "/",
+            ..described("echo", "Echoes.", DialectDefaults::default())
+        },
+    ]
+}
+
+/// The released registry.
+pub(crate) fn released() -> Registry {
+    registry(released_kinds(), &[])
+}
+
+/// Options of every form.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Chat {
+    /// How often. `0s` is never.
+    #[serde(with = "DurationText::<0>")]
+    pub(crate) interval: Duration,
+    /// Whether.
+    pub(crate) strict: bool,
+    /// Who.
+    pub(crate) roles: Vec<String>,
+    /// How many.
+    #[schemars(range(min = 1, max = 9))]
+    pub(crate) burst: u8,
+    /// Which.
+    pub(crate) access: RoomAccess,
+    /// What.
+    pub(crate) greeting: String,
+    /// Where.
+    pub(crate) shown: Vec<Pattern>,
+}
+
+impl Default for Chat {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            strict: false,
+            roles: Vec::new(),
+            burst: 3,
+            access: RoomAccess::default(),
+            greeting: String::new(),
+            shown: Pattern::new("**").into_iter().collect(),
+        }
+    }
+}
+
+/// A larger registry, with every kind of declaration.
+pub(crate) fn large() -> Registry {
+    large_with("/ws", &[("notify", "chat")])
+}
+
+/// The same, with this path of `chat` and these dialects that share one.
+pub(crate) fn large_with(path: &'static str, sharing: &'static [(&'static str, &'static str)]) -> Registry {
+    const CHAT: &[Inherited] = &[
+        variable("BEAT", Target::Key("chat.ping_interval"), Unit::Seconds),
+        variable("BEAT_MS", Target::Key("chat.ping_timeout"), Unit::Milliseconds),
+        variable("CHAT_PORT", Target::Port, Unit::Plain),
+    ];
+    const FEED: &[Inherited] = &[
+        variable("FEED_BEAT", Target::Key("feed.ping_interval"), Unit::Seconds),
+        variable("FEED_ENABLED", Target::Enabled, Unit::Plain),
+        variable("FEED_PORT", Target::Port, Unit::Plain),
+        variable("FEED_OTHER_PORT", Target::Port, Unit::Plain),
+        variable("FEED_HOST", Target::Host, Unit::Plain),
+    ];
+    let chat = DialectDefaults {
+        binds: &["0.0.0.0:8081", "0.0.0.0:8082"],
+        max_connections: 1000,
+        options: OptionsType::of::<Chat>(),
+        inherited: CHAT,
+        production: &[("chat.access", "\"nobody\"")],
+        ..DialectDefaults::default()
+    };
+    let feed = DialectDefaults {
+        binds: &["0.0.0.0:3000"],
+        inherited: FEED,
+        ..DialectDefaults::default()
+    };
+    let mut kinds = released_kinds();
+    kinds.push(Described {
+        path,
+        ..described("chat", "The chat dialect.", chat)
+    });
+    kinds.push(described("feed", "The feed dialect.", feed));
+    registry(kinds, sharing)
+}
