@@ -244,6 +244,18 @@ def test_a_types_name_is_unique_in_its_crate():
     assert found == {name: set(names.split()) for name, names in SHARED_NAMES_LEFT.items()}
 
 
+def test_the_registry_of_dialects_is_named_where_a_program_begins():
+    found = [
+        own(crate(name).files[module])
+        for name in CRATES
+        for module, code in crate(name).code.items()
+        if "fanfare_dialects::" in code and not re.search(r"tests(/|\.rs$)", own(crate(name).files[module]))
+    ]
+    main = (CRATES["fanfare-server"] / "src/main.rs").read_text()
+    # The load generator is a client, which chooses one of the dialects.
+    assert found == ["crates/fanfare-bench/src/listeners.rs"] and "run(fanfare_dialects::REGISTRY)" in main
+
+
 def test_a_dialect_is_named_in_its_folder_only():
     dialects = CRATES["fanfare-dialects"] / "src"
     # The load generator speaks dialects as their clients do.

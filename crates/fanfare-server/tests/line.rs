@@ -16,13 +16,13 @@ use std::{
 use arc_swap::ArcSwap;
 use fanfare_accounts::{Accounts, AccountsOptions, mint::mint, storage::Storage};
 use fanfare_core::{
-    Dialect, DialectKind, Options,
+    Dialect, DialectKind, Options, Registry,
     policy::{AccessControl, KnownNames, Policy, PolicyOptions, RoomAccess},
 };
 use fanfare_engine::{Clock, DialectSettings, Mounting, Node, NodeOptions, Pace, Shard, ShardHandle};
 use fanfare_server::{
     auth::{Credentials, Gate, Verifier, VerifierOptions},
-    config::Visibility,
+    config::{self, Sources, Visibility},
     http::{self, Door, Origins, RateLimits, Readiness, ReloadHandle, Site, SiteOptions, SiteRules},
 };
 use fanfare_transports::BrokerOptions;
@@ -35,6 +35,9 @@ const SECRET: &[u8] = b"a secret that is long enough for HS256";
 const SHARDS: usize = 2;
 /// A condition that is not met by then is not going to be.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The registry of such a build.
+static REGISTRY: Registry = Registry::new(&[&line::Kind, &Everywhere], &[]);
 
 /// A running server; its threads end with the test's process.
 struct Server {
@@ -60,7 +63,7 @@ impl Server {
             node.clone(),
             gate,
             node.dialects.clone(),
-            |_, _| false,
+            REGISTRY,
             options(accounts, address),
         );
         for (number, commands) in commands.into_iter().enumerate() {
@@ -122,21 +125,21 @@ fn gate() -> Arc<Gate> {
 }
 
 fn node(gate: Arc<Gate>) -> Arc<Node> {
-    static KIND: line::Kind = line::Kind;
     Node::new(NodeOptions {
-        dialects: [&KIND as &'static dyn DialectKind, &Everywhere]
+        dialects: REGISTRY
+            .iter()
             .map(|kind| Mounting {
                 kind,
-                dialect: KIND.open(&Options::default()),
+                dialect: kind.open(&Options::default()),
                 settings: settings(),
             })
-            .into(),
+            .collect(),
         authenticator: gate,
         access: AccessControl::new(
             Policy::new(PolicyOptions {
                 rooms: RoomAccess::Nobody,
                 names: KnownNames {
-                    rooms: KIND.rooms().to_vec(),
+                    rooms: line::Kind.rooms().to_vec(),
                     feed: None,
                 },
                 ..PolicyOptions::default()
@@ -360,4 +363,28 @@ async fn the_path_decides_who_is_let_in() {
         let url = format!("ws://{}{path}", server.address);
         assert!(connect_async(url).await.is_err(), "{path}");
     }
+}
+
+/// A new dialect is a line in the registry: the configuration, its documents and the command line follow.
+#[test]
+fn the_configuration_follows_from_the_registry() {
+    let registry = Registry::new(&[&line::Kind], &[]);
+    let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let sources = Sources {
+        env: vec![set("FANFARE_LINE_MAX_CONNECTIONS", "7")],
+        overrides: vec![set(
+            "listener",
+            "[{ bind = \"127.0.0.1:0\", dialects = [\"line\"] }]",
+        )],
+        ..Sources::default()
+    };
+    let loaded = config::load(&sources, registry).unwrap();
+    assert_eq!(loaded.config.dialects["line"].max_connections, 7);
+    assert_eq!(loaded.config.listener[0].dialects, ["line"]);
+    let shown = config::show(&loaded);
+    assert!(
+        shown.contains("[line]\nmax_connections = 7 # environment"),
+        "{shown}"
+    );
+    assert!(config::load(&sources, Registry::default()).is_err());
 }

@@ -120,10 +120,7 @@ mod tests {
 
     use fanfare_bench::{LoginLimits, ServerSettings};
 
-    use crate::{
-        config::{self, Sources},
-        serve,
-    };
+    use crate::config::{self, Sources};
 
     #[test]
     fn the_configuration_is_one_that_the_server_takes_without_a_warning() {

@@ -195,9 +195,7 @@ mod tests {
             file: Some(file),
             ..Sources::default()
         };
-        let config = config::load(&sources, fanfare_dialects::REGISTRY)
-            .unwrap()
-            .config;
+        let config = config::load(&sources, fanfare_dialects::REGISTRY).unwrap().config;
         let words: Vec<_> = wanted.split_whitespace().collect();
         let channels: Vec<_> = words
             .iter()

@@ -207,7 +207,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::config::{self, Sources, fixture::released};
+    use crate::config::{self, Sources};
 
     #[derive(Parser)]
     struct Command {
@@ -236,7 +236,7 @@ publish = "claim:plan=pro"
             file: Some(file.clone()),
             ..Sources::default()
         };
-        let loaded = config::load(&sources, released()).unwrap();
+        let loaded = config::load(&sources, fanfare_dialects::REGISTRY).unwrap();
         let arguments = ["explain"].iter().chain(arguments);
         let command = Command::try_parse_from(arguments).map_err(|error| format!("{:?}", error.kind()))?;
         let answer = block_on(command.explain.answer(&loaded));

@@ -11,9 +11,10 @@ use fanfare_accounts::Accounts;
 use fanfare_core::{Registry, RequestHead};
 use fanfare_engine::{MountedDialect, Node};
 use ipnet::IpNet;
+use serde_json::Value;
 use tokio_rustls::TlsAcceptor;
 
-use super::{openapi::Documents, Origins, RateLimits, Readiness, ReloadHandle};
+use super::{Origins, RateLimits, Readiness, ReloadHandle};
 use crate::{
     auth::{Credentials, Gate},
     config::Visibility,
@@ -29,6 +30,12 @@ pub struct Site {
     pub(super) options: SiteOptions,
     registry: Registry,
     documents: OnceLock<Documents>,
+}
+
+/// The documents that describe a server with these dialects.
+pub(super) struct Documents {
+    pub(super) openapi: Value,
+    pub(super) asyncapi: Value,
 }
 
 /// Compares a dialect's path, which may have parameters, with the one that was requested.
@@ -137,9 +144,9 @@ impl Site {
         })
     }
 
-    /// The documents that describe this server, made when they are first asked for.
-    pub(super) fn documents(&self) -> &Documents {
-        self.documents.get_or_init(|| Documents::of(self.registry))
+    /// Returns the documents that describe this server. `describe` makes them at the first call.
+    pub(super) fn documents(&self, describe: fn(Registry) -> Documents) -> &Documents {
+        self.documents.get_or_init(|| describe(self.registry))
     }
 
     /// The rules at the moment. Keep them for one use only: a reload replaces them.

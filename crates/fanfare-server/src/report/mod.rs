@@ -43,11 +43,7 @@ pub struct NodeReport {
 }
 
 impl NodeReport {
-    pub(crate) fn new(
-        node: &Arc<Node>,
-        accounts: Accounts,
-        loaded: Loaded,
-    ) -> Arc<Self> {
+    pub(crate) fn new(node: &Arc<Node>, accounts: Accounts, loaded: Loaded) -> Arc<Self> {
         Arc::new(Self {
             node: Arc::downgrade(node),
             accounts,

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use fanfare_core::policy::{KnownNames, Policy, PolicyOptions, RoomAccess};
+use fanfare_core::{
+    DialectKind,
+    policy::{KnownNames, Policy, PolicyOptions, RoomAccess},
+};
 use tokio::runtime::Handle;
 
 use super::settings;
@@ -30,7 +33,7 @@ fn defaults(config: &Config) -> PolicyOptions {
     let kinds = config.registry.iter();
     let mut options = PolicyOptions {
         names: KnownNames {
-            rooms: kinds.flat_map(|kind| kind.rooms()).copied().collect(),
+            rooms: kinds.flat_map(DialectKind::rooms).copied().collect(),
             feed: Some(MESSAGES_CHANNEL),
         },
         ..PolicyOptions::default()

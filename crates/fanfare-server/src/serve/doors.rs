@@ -139,7 +139,12 @@ fn site(
     serving: &Serving<'_>,
 ) -> Arc<Site> {
     let node = serving.node;
-    let named = |name: &String| config.registry.number(name).map(|number| node.dialects[number].clone());
+    let named = |name: &String| {
+        config
+            .registry
+            .number(name)
+            .map(|number| node.dialects[number].clone())
+    };
     let options = SiteOptions {
         accounts: serving.accounts.clone(),
         address,
@@ -153,7 +158,13 @@ fn site(
         rules: ArcSwap::from_pointee(rules(config, serving.rate_limits, tls)),
     };
     let dialects = listener.dialects.iter().filter_map(named).collect();
-    Site::new(node.clone(), serving.gate.clone(), dialects, config.registry, options)
+    Site::new(
+        node.clone(),
+        serving.gate.clone(),
+        dialects,
+        config.registry,
+        options,
+    )
 }
 
 /// Returns the Redis-protocol door. If its default port is taken, most likely by a Redis, the server runs without it.

@@ -7,7 +7,6 @@ use super::*;
 use crate::{
     auth::SECRET_FILE_NAME,
     config::{self, Sources},
-    serve,
 };
 
 const SECRET: &str = "a secret of more than thirty-two bytes";

@@ -72,7 +72,9 @@ impl Changes<'_> {
     /// The keys that a reload applies and that differ from what is in force; a file's contents count as its key's value.
     pub(super) fn applied(&self) -> Vec<String> {
         let ((in_force, old), (wanted, new)) = (self.in_force, self.wanted);
-        let keys = in_force.changed_keys(wanted).filter(|key| is_applied(wanted.config.registry, key));
+        let keys = in_force
+            .changed_keys(wanted)
+            .filter(|key| is_applied(wanted.config.registry, key));
         let files = new
             .0
             .iter()

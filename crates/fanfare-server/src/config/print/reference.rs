@@ -116,9 +116,7 @@ fn inherited(text: &mut String, registry: Registry) {
             Unit::Seconds => ", a bare number in seconds",
             Unit::Milliseconds => ", a bare number in milliseconds",
         };
-        let of = kind
-            .map(|kind| format!("`{}`", kind.name()))
-            .unwrap_or_default();
+        let of = kind.map(|kind| format!("`{}`", kind.name())).unwrap_or_default();
         let what = match inherited.target {
             Target::Key(key) => format!("`{key}`"),
             Target::Port => format!("the port of the listeners with {of}"),

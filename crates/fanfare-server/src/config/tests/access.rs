@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::fixture::large;
 use super::bad::refused;
+use super::fixture::large;
 use super::load_text;
 
 #[test]

@@ -1,7 +1,7 @@
 //! Refused configurations, and the texts of their errors.
 
-use super::fixture::large;
 use super::super::{Sources, load};
+use super::fixture::large;
 use super::{load_text, load_with, pairs};
 
 pub(super) fn refused(toml: &str, env: &[(&str, &str)], expected: &[&str]) {

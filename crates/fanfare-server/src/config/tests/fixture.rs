@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use fanfare_core::{
-    Dialect, DialectDefaults, DialectKind, DurationText, Inherited, Options, OptionsType, Pattern, Registry, Target,
-    Unit, policy::RoomAccess,
+    Dialect, DialectDefaults, DialectKind, DurationText, Inherited, Options, OptionsType, Pattern, Registry,
+    Target, Unit, policy::RoomAccess,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ impl DialectKind for Described {
     }
 
     fn open(&self, _: &Options) -> Arc<dyn Dialect> {
-        unimplemented!("no test opens it")
+        panic!("no test opens it")
     }
 }
 
@@ -58,7 +58,9 @@ const fn variable(variable: &'static str, target: Target, unit: Unit) -> Inherit
 
 /// Returns the registry of these dialects. It stays for the rest of the test's process, as that of a build does.
 fn registry(kinds: Vec<Described>, sharing: &'static [(&'static str, &'static str)]) -> Registry {
-    let kinds = kinds.into_iter().map(|kind| -> &'static dyn DialectKind { Box::leak(Box::new(kind)) });
+    let kinds = kinds
+        .into_iter()
+        .map(|kind| -> &'static dyn DialectKind { Box::leak(Box::new(kind)) });
     Registry::new(Box::leak(kinds.collect()), sharing)
 }
 

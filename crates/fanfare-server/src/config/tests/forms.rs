@@ -1,7 +1,7 @@
 //! Addresses and lists, the same in the file, the environment and on the command line.
 
-use super::fixture::large;
 use super::super::{BindAddress, Sources, load};
+use super::fixture::large;
 use super::good::{accepted, listeners};
 use super::{load_text, pairs};
 

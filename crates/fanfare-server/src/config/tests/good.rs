@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use fanfare_core::Pattern;
 
-use super::fixture::{Chat, large, released};
 use super::super::{
     Algorithm, BrokerKind, Loaded, LogFormat, LogLevel, Origin, Registration, Secret, Sources, load, show,
 };
+use super::fixture::{Chat, large, released};
 use super::{load_text, load_with, pairs};
 
 pub(super) const SECRET: &str = "0123456789abcdef0123456789abcdef";

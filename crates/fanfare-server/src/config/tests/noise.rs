@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::fixture::large;
 use super::super::print::switched_on;
 use super::super::{Sources, example, load};
+use super::fixture::large;
 use super::load_text;
 
 /// A small generator of numbers (xorshift), the same at every run.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::fixture::large;
 use super::super::{Sources, load, show};
 use super::bad::refused;
+use super::fixture::{large, large_with};
 use super::good::{accepted, listeners};
 use super::pairs;
 
@@ -155,10 +155,10 @@ fn show_tells_the_variables() {
         ("FEED_HOST", "127.0.0.1"),
         ("FANFARE_PROFILE", "feed"),
     ];
-    let shown = show(&accepted("", &env), large());
+    let shown = show(&accepted("", &env));
     let line = "bind = \"127.0.0.1:4000\" # environment FEED_PORT and FEED_HOST";
     assert!(shown.lines().any(|found| found == line), "{shown}");
-    let shown = show(&accepted("", &[("FEED_BEAT", "60")]), large());
+    let shown = show(&accepted("", &[("FEED_BEAT", "60")]));
     let line = "ping_timeout = \"120s\" # twice the time between pings";
     assert!(shown.lines().any(|found| found == line), "{shown}");
 }
@@ -217,7 +217,9 @@ fn pings() {
 /// Dialects that cannot be distinguished on one path are refused, even if a profile brings them together.
 #[test]
 fn paths_that_clash() {
-    let found = load(&Sources::default(), large_with("/ws", &[])).unwrap_err().to_string();
+    let found = load(&Sources::default(), large_with("/ws", &[]))
+        .unwrap_err()
+        .to_string();
     assert_eq!(
         found,
         "default: listener[0].dialects: found \"notify\" and \"chat\", which both claim /ws, expected each on a \

@@ -6,11 +6,11 @@ use fanfare_core::Target;
 use serde_json::json;
 use toml::Value;
 
-use super::fixture::{large, released};
 use super::super::kind::Kind;
 use super::super::print::switched_on;
 use super::super::schema::{Schema, environment_name};
 use super::super::{Loaded, Origin, Sources, example, json_schema, load, reference, show};
+use super::fixture::{large, released};
 use super::{load_text, load_with};
 
 /// Compares a generated file with the current output. `UPDATE_EXPECT=1` writes it.
@@ -63,17 +63,8 @@ fn declarations_of_dialects_hold() {
             let (name, defaults) = (kind.name(), kind.defaults());
             let declared = serde_json::from_str(&defaults.options.defaults()).unwrap();
             let options = &default.config.dialects[name].options;
-            assert_eq!(
-                *options,
-                defaults.options.read(declared).unwrap(),
-                "{}",
-                name
-            );
-            assert!(
-                defaults.options.read(json!({ "nonsense": 1 })).is_err(),
-                "{}",
-                name
-            );
+            assert_eq!(*options, defaults.options.read(declared).unwrap(), "{name}");
+            assert!(defaults.options.read(json!({ "nonsense": 1 })).is_err(), "{name}");
             for (key, _) in defaults.production {
                 assert_ne!(*production.origins.of(key), Origin::Default, "{key}");
             }

@@ -2,8 +2,8 @@
 
 use fanfare_core::policy::RoomAccess;
 
-use super::fixture::{Chat, large};
 use super::super::{Origin, Registration, Sources, load, show};
+use super::fixture::{Chat, large};
 use super::good::{SECRET, accepted, listeners};
 use super::{load_with, pairs};
 

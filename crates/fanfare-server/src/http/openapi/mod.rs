@@ -21,6 +21,7 @@ use super::{
     forms::PlainError,
     health, messages, metrics,
     reply::{self, Reply},
+    site::Documents,
 };
 
 /// This group's part.
@@ -53,21 +54,14 @@ fn groups() -> Value {
     serde_json::to_value(groups).unwrap_or_default()
 }
 
-/// Both documents of a build.
-pub(super) struct Documents {
-    openapi: Value,
-    asyncapi: Value,
-}
-
-impl Documents {
-    pub(super) fn of(registry: Registry) -> Self {
-        let asyncapi = asyncapi::document(registry);
-        let own = registry.iter().map(|kind| kind.describe().openapi);
-        let mut openapi = merged(std::iter::once(groups()).chain(own));
-        merge::merge(&mut openapi, upgrades::routes(&asyncapi["channels"]));
-        openapi["info"]["summary"] = SUMMARY.into(); // utoipa knows no such field
-        Self { openapi, asyncapi }
-    }
+/// Returns both documents of a build.
+fn describe(registry: Registry) -> Documents {
+    let asyncapi = asyncapi::document(registry);
+    let own = registry.iter().map(|kind| kind.describe().openapi);
+    let mut openapi = merged(std::iter::once(groups()).chain(own));
+    merge::merge(&mut openapi, upgrades::routes(&asyncapi["channels"]));
+    openapi["info"]["summary"] = SUMMARY.into(); // utoipa knows no such field
+    Documents { openapi, asyncapi }
 }
 
 /// Marks the operations of `part` as those of a dialect.
@@ -99,7 +93,7 @@ const SUMMARY: &str = "A realtime server: every client in the protocol it alread
     ),
 )]
 pub(super) fn openapi(site: &Site) -> Reply {
-    let mut document = site.documents().openapi.clone();
+    let mut document = site.documents(describe).openapi.clone();
     let url = match &*site.options.prefix {
         "" => "/",
         prefix => prefix,
@@ -123,7 +117,7 @@ pub(super) fn openapi(site: &Site) -> Reply {
     ),
 )]
 pub(super) fn asyncapi(site: &Site) -> Reply {
-    reply::json(StatusCode::OK, &site.documents().asyncapi)
+    reply::json(StatusCode::OK, &site.documents(describe).asyncapi)
 }
 
 #[cfg(test)]
@@ -136,7 +130,7 @@ mod tests {
     use crate::http::routes::{Group, TABLE};
 
     fn documents() -> Documents {
-        Documents::of(fanfare_dialects::REGISTRY)
+        describe(fanfare_dialects::REGISTRY)
     }
 
     /// Calls `visit` for all objects in `value`, itself included.
