@@ -27,9 +27,7 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 500, 70
 
 # What is left to do. An entry that no longer holds fails, too: each list only shrinks.
 CYCLES_LEFT = {}
-LONG_FUNCTIONS_LEFT = {
-    "crates/fanfare-server/src/serve/mod.rs run_on_control",
-}
+LONG_FUNCTIONS_LEFT = set()
 # Names of types that are there more than once in their crate. The dialects' folders share the names of one role.
 SHARED_NAMES_LEFT = {
     "fanfare-accounts": "Inner NewMessage PasswordChange",

@@ -383,7 +383,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn hashing_makes_way_and_nobody_else_does() {
+    async fn hashing_yields_its_core_and_nothing_else_does() {
         let passwords = Passwords::new(weak(), 1, QUEUE);
         let niceness = || rustix::process::getpriority_process(None).unwrap();
         let before = niceness();

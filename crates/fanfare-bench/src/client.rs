@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_behind_the_answer_is_kept() {
+    async fn bytes_behind_the_handshakes_response_are_kept() {
         let answered = upgrade_answered(
             0,
             b"HTTP/1.1 101 Switching Pro",
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_is_told_by_its_status_line() {
+    async fn a_refusal_is_known_by_its_status_line() {
         let answered = upgrade_answered(0, b"HTTP/1.1 401 Unauthorized\r\n", b"\r\nwhy").await;
         assert_eq!(
             answered.unwrap_err(),

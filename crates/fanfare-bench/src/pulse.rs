@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_told_from_each_other_by_their_order() {
+    fn events_are_distinguished_by_their_order() {
         let (now, millis) = (Instant::now(), Duration::from_millis);
         let lanes = [Rc::<Lane>::default(), Rc::<Lane>::default()];
         for (lane, published) in [(0, 0), (1, 1), (0, 4), (1, 5), (0, 6)] {

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, IoSlice},
+    panic::{AssertUnwindSafe, catch_unwind},
     task::{Context, Poll, Waker},
 };
 
@@ -18,6 +19,8 @@ use super::{
 
 /// Frames written in one call at most.
 pub(super) const RUN: usize = 64;
+/// The close code of a fault, if the dialect has no words for it (RFC 6455, section 7.4.1).
+const INTERNAL_ERROR: u16 = 1011;
 
 /// A connection as its shard holds it.
 pub(super) struct Driver {
@@ -225,7 +228,12 @@ impl Driver {
             "a fault while serving a connection; it is closed"
         );
         self.unread = None;
-        self.end(Ending::InternalError, moment);
+        // The dialect may fail over its last words, too. A second panic would end the task that serves the connection.
+        let connection = &mut self.connection;
+        if catch_unwind(AssertUnwindSafe(|| connection.end(Ending::InternalError, moment))).is_err() {
+            self.connection.close(INTERNAL_ERROR, "", moment.ms);
+        }
+        self.wake();
     }
 
     /// The socket failed.

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_does_little_owes_little() {
+    fn little_work_makes_little_debt() {
         // A message of 200 bytes, once in two milliseconds, for a minute.
         let mut debt = Debt::default();
         for now in (0..60_000).step_by(2) {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_much_owes_until_it_is_paid() {
+    fn much_work_makes_debt_until_it_is_paid() {
         let mut debt = Debt::default();
         debt.add(TURN - 1, 1_000);
         assert!(!debt.is_large(1_000));

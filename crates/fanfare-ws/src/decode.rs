@@ -28,23 +28,23 @@ impl Decoder {
         Self::default()
     }
 
-    /// Whether the stream is over: the client's close frame or a violation was given out.
+    /// Returns whether the stream is over: the client's close frame or a violation was returned.
     pub fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// Whether nothing is incomplete: the client stopped, if it did, at the end of a message.
+    /// Returns whether nothing is incomplete: what was received ends at the end of a message.
     pub fn is_at_rest(&self) -> bool {
         self.pending.is_none()
     }
 
-    /// Takes what it needs from the front of `input` and gives the next message, or `None` when all of `input`
-    /// is used up. To be called until then, since incomplete data is put aside only then.
+    /// Returns the next message from the front of `input`, or `None` when all of `input` is consumed. Call it until
+    /// then: only then does it keep incomplete data.
     ///
     /// A message that came in one frame and lies wholly in `input` is not copied. The same `limits` must be
     /// given for the whole stream; `inflater` keeps nothing between calls but the message given out.
     ///
-    /// After a close frame or an error all further input is swallowed unread.
+    /// After a close frame or an error it discards all further input.
     ///
     /// # Errors
     ///
@@ -154,7 +154,7 @@ impl Decoder {
     }
 }
 
-/// Takes the payload where it lies if the input has all of it and nothing else belongs to the message.
+/// Borrows the payload from the input if it has all of it and the message has no other part.
 fn whole(
     header: &Header,
     input: &mut Input<'_>,

@@ -77,7 +77,7 @@ impl Inflater {
         utf8.map_or(Ok(()), Utf8::finish)
     }
 
-    /// Inflates all of `part`; tells whether a final block ended exactly there.
+    /// Inflates all of `part`; returns whether a final block ended exactly there.
     fn run(&mut self, mut part: &[u8], mut utf8: Option<&mut Utf8>, max: usize) -> Result<bool, Violation> {
         loop {
             let end = self.make_room(max);
@@ -111,7 +111,7 @@ impl Inflater {
     }
 
     /// Makes sure that some bytes fit after `len`, by doubling; returns how far this step may write. That is
-    /// one byte above `max`, which tells a message of just that size from a longer one.
+    /// one byte above `max`, which distinguishes a message of just that size from a longer one.
     fn make_room(&mut self, max: usize) -> usize {
         let most = max.saturating_add(1);
         let end = self.len.saturating_add(STEP).min(most);

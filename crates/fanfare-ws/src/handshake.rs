@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Version};
 use sha1::{Digest, Sha1};
 
-/// What the key is hashed with (RFC 6455, section 1.3).
+/// The suffix that is hashed with the key (RFC 6455, section 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The last character of 16 bytes in base64 has spare bits which need not be zero: the RFC's own example of a
@@ -21,10 +21,10 @@ const KEY_ENGINE: GeneralPurpose = GeneralPurpose::new(
 /// Why a request can not become a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
-    /// Another method than GET.
+    /// A method other than GET.
     #[error("a WebSocket is opened with GET")]
     NotGet,
-    /// HTTP/1.0 knows no upgrade, HTTP/2 has another one.
+    /// HTTP/1.0 has no upgrade, and HTTP/2 has another one.
     #[error("a WebSocket is opened with HTTP/1.1")]
     NotHttp11,
     /// A request without `Upgrade: websocket`.
@@ -54,7 +54,7 @@ impl HandshakeError {
         }
     }
 
-    /// Headers that must be in an answer with this status.
+    /// The headers that a response with this status must have.
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::NotGet => &[("allow", "GET")],

@@ -1,4 +1,4 @@
-//! The bytes which one read brought, and how far the decoder has come in them.
+//! The bytes of one read, and the decoder's position in them.
 
 use std::ops::Range;
 
@@ -35,7 +35,7 @@ impl<'b> Input<'b> {
         self.frames = self.frames.saturating_add(1);
     }
 
-    /// Takes up to `most` bytes from the front and says where they lie.
+    /// Takes up to `most` bytes from the front and returns their range.
     pub(crate) fn take(&mut self, most: usize) -> Range<usize> {
         let start = self.at;
         self.at = start.saturating_add(most).min(self.bytes.len());

@@ -12,7 +12,7 @@
 //!
 //! # Examples
 //!
-//! A client's frame comes in, and its message goes out:
+//! Decode a client's frame:
 //!
 //! ```
 //! use fanfare_ws::{Decoder, Incoming, Inflater, Input, Limits, Opcode, encode};
@@ -61,9 +61,9 @@ pub enum Opcode {
     Binary = 0x2,
     /// The end of the conversation.
     Close = 0x8,
-    /// A question whether the peer is there.
+    /// Asks the peer for a pong.
     Ping = 0x9,
-    /// The answer to a ping, or an unasked heartbeat.
+    /// The reply to a ping, or an unsolicited heartbeat.
     Pong = 0xA,
 }
 
@@ -79,13 +79,13 @@ impl Opcode {
 pub struct Limits {
     /// Largest message in bytes, after inflating.
     pub max_message_size: usize,
-    /// Most frames one message may come in, empty ones included. A message in one frame is always accepted.
+    /// The most frames of one message, empty ones included. A message in one frame is always accepted.
     pub max_fragments: usize,
     /// What was negotiated on this connection; `None` refuses compressed messages.
     pub deflate: Option<DeflateParams>,
 }
 
-/// What a client said. Borrows from the bytes it came in wherever it lay there in one piece.
+/// A message or control frame of a client. Borrows from the input if its payload is contiguous there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Incoming<'a> {
     /// A whole text message.
@@ -103,7 +103,7 @@ pub enum Incoming<'a> {
 /// Why a client's stream is refused. The connection is over: send a close frame with [`Violation::close_code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// The stream breaks the protocol's rules; the text says which.
+    /// The stream breaks the rule of the protocol that the text names.
     #[error("{0}")]
     Protocol(&'static str),
     /// A text message or a close reason is no UTF-8.
@@ -112,7 +112,7 @@ pub enum Violation {
     /// The message is, or announces to be, over [`Limits::max_message_size`].
     #[error("message too big")]
     TooBig,
-    /// The message comes in more than [`Limits::max_fragments`] frames.
+    /// The message has more than [`Limits::max_fragments`] frames.
     #[error("too many fragments")]
     TooManyFragments,
     /// A compressed message can not be inflated.

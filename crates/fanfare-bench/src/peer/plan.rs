@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_has_its_receiver_and_its_mark_where_the_plan_says() {
+    fn a_message_has_its_receiver_and_its_mark_at_the_plans_offsets() {
         let message = Message::parse("\u{30}\u{ff} u.{to} {mark}xx{to}").unwrap();
         assert_eq!(message.payload(42, b"MARK"), b"0\xff u.00042 MARKxx00042");
         assert!(Message::parse("no mark").is_err());

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_comes_and_goes() {
+    fn many_connections_subscribe_and_unsubscribe() {
         let mut crowd = Connections::default();
         assert!((0..10_000).all(|connection| crowd.add(connection)));
         assert!(!crowd.add(5_000));

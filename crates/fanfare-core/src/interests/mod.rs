@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_and_last_are_told() {
+    fn the_first_and_the_last_connection_are_reported() {
         let interests = Interests::new(2);
         let alice = UserId::new("alice").expect("a name");
         let acquire = |place, word| interests.acquire(&alice, place, 0, || word);

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_server_says_itself_is_reserved() {
+    fn the_servers_own_types_are_reserved() {
         let now = SystemTime::UNIX_EPOCH;
         let context = fanfare_core::Context::new(now, uuid::Uuid::nil(), None);
         let alice = Identity::new(UserId::new("alice").expect("a name"), now);

@@ -79,7 +79,7 @@ fn nested(depth: usize) -> String {
 }
 
 #[test]
-fn what_the_server_is_told_of_this_protocol() {
+fn the_facts_that_the_server_reads_of_this_protocol() {
     let defaults = Kind.defaults();
     assert_eq!((Kind.name(), Kind.path()), ("topics", "/ws"));
     assert_eq!(defaults.binds, ["0.0.0.0:3000"]);

@@ -281,7 +281,7 @@ async fn what_another_gave_back_is_published() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_nobody_looks_once() {
+async fn a_caller_without_patience_asks_the_store_once() {
     let broker = ScriptedBroker::new(|_, ids| {
         set(ids, 1, Claim::Published(None));
         published(ids, 2, 0);
@@ -301,7 +301,7 @@ async fn events_that_have_nothing_to_do_with_each_other_do_not_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_published_is_not_published_again_by_one_who_waits() {
+async fn a_waiting_caller_does_not_publish_again() {
     // The broker loses its memory in between.
     let broker = ScriptedBroker::new(|look, ids| match look {
         1 => set(ids, 1, Claim::Published(None)),
@@ -320,7 +320,7 @@ async fn what_was_published_is_not_published_again_by_one_who_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_who_have_each_others_ids_both_come_to_an_end() {
+async fn two_callers_with_the_same_ids_do_not_deadlock() {
     // The other took every second one at the same moment, and waits for the lowest.
     let broker = ScriptedBroker::new(|look, ids| match look {
         1 => [2, 4].into_iter().for_each(|id| set(ids, id, Claim::Taken)),

@@ -8,7 +8,7 @@ use super::{
 };
 
 #[test]
-fn a_publisher_hears_itself_after_its_answer() {
+fn a_publisher_receives_its_own_event_after_the_reply() {
     in_world(settings(), |world| async move {
         let mut alice = world.connect("alice").await;
         alice.say_all(&["sub a", "pub a 1", "pub a 2"]).await;
@@ -81,7 +81,7 @@ fn what_a_subscription_shows_besides_channels() {
 }
 
 #[test]
-fn a_pattern_shows_what_is_for_everyone_to_those_who_may_hear_it() {
+fn a_pattern_receives_only_the_public_events_that_its_user_may_read() {
     let setup = Setup {
         dialects: vec![Plain::by_subscription()],
         policy: rules(&[("notifications", "role:staff", "anyone")]),

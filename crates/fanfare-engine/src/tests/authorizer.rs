@@ -10,7 +10,7 @@ use super::{
 };
 
 #[test]
-fn who_asks_waits_and_nobody_else() {
+fn only_the_connection_that_asks_the_authorizer_waits() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
         let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
@@ -162,7 +162,7 @@ fn told_of(place: &str, data: &str) -> Event {
 }
 
 #[test]
-fn what_is_told_of_a_room_waits_for_the_answer_about_the_room() {
+fn an_announcement_waits_for_the_authorizers_answer_about_its_room() {
     let authorizer = FakeAuthorizer::new(true);
     Setup::asking(&authorizer).run(|world| async move {
         let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
@@ -203,7 +203,7 @@ fn what_is_told_of_a_room_waits_for_the_answer_about_the_room() {
 }
 
 #[test]
-fn a_channel_that_tells_of_a_room_is_asked_about_with_the_room() {
+fn events_about_a_room_on_another_channel_ask_for_both() {
     let authorizer = FakeAuthorizer::new(true);
     Setup::asking(&authorizer).run(|world| async move {
         let mut alice = world.connect("alice").await;
@@ -231,7 +231,7 @@ async fn undecided(world: &World) -> super::client::Client {
 }
 
 #[test]
-fn what_comes_when_the_answer_is_known_does_not_overtake_what_waits() {
+fn later_events_do_not_overtake_those_that_wait_for_an_answer() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
         let mut alice = undecided(&world).await;
@@ -245,7 +245,7 @@ fn what_comes_when_the_answer_is_known_does_not_overtake_what_waits() {
 }
 
 #[test]
-fn what_waited_is_not_shown_to_one_who_left() {
+fn an_event_that_waited_is_not_delivered_after_an_unsubscribe() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
         let mut alice = undecided(&world).await;
@@ -260,7 +260,7 @@ fn what_waited_is_not_shown_to_one_who_left() {
 }
 
 #[test]
-fn whoever_hangs_up_while_it_waits_leaves_nothing() {
+fn a_connection_lost_while_it_waits_leaves_nothing_behind() {
     for asked in [
         "sub a.b",
         "join project:1",
@@ -277,7 +277,7 @@ fn whoever_hangs_up_while_it_waits_leaves_nothing() {
 }
 
 #[test]
-fn a_drain_ends_one_who_waits() {
+fn a_drain_ends_a_connection_that_waits() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
         let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);

@@ -69,7 +69,7 @@ fn the_second_on_a_channel_waits_like_the_first() {
 }
 
 #[test]
-fn a_user_is_heard_of_before_it_is_told_that_it_is_one() {
+fn a_user_is_in_the_index_before_its_authentication_is_confirmed() {
     let setup = Setup {
         dialects: vec![Plain::default()],
         ..Setup::default()

@@ -189,7 +189,7 @@ fn what_is_asked_at_once_is_done_in_order() {
 }
 
 #[test]
-fn nothing_is_done_for_one_who_is_closed() {
+fn a_closed_connection_runs_no_command() {
     in_world(settings(), |world| async move {
         let mut alice = world.connect("alice").await;
         alice.say_all(&["end;sub a;join project:1;hello", "hello"]).await;
@@ -216,7 +216,7 @@ fn a_timer_rings_once() {
 }
 
 #[test]
-fn a_client_that_sends_too_much_is_told_and_not_heard() {
+fn a_client_over_its_rate_is_refused_and_its_messages_are_dropped() {
     let slow = DialectSettings {
         max_messages_per_second: 1,
         message_burst: 2,

@@ -173,7 +173,7 @@ fn a_renewed_credential_has_its_own_end() {
 }
 
 #[test]
-fn an_expired_user_may_do_what_nobody_may() {
+fn an_expired_user_has_the_rights_of_an_anonymous_one() {
     let policy = rules(&[("staff.**", "role:staff", "role:staff")]);
     pausing(policy).run(|world| async move {
         let mut alice = expired(&world, "alice+staff", "join project:1").await;

@@ -16,7 +16,7 @@ fn reach(matched: u64, queued: u64) -> Reach {
 }
 
 #[test]
-fn an_event_reaches_each_connection_of_its_user_and_nobody_else() {
+fn an_event_reaches_each_connection_of_its_user_and_no_other() {
     in_world(settings(), |world| async move {
         let (mut first, mut second) = (world.connect("alice").await, world.connect("alice").await);
         let mut bob = world.connect("bob").await;
@@ -89,7 +89,7 @@ fn a_run_for_one_audience_is_counted_event_by_event() {
 }
 
 #[test]
-fn what_comes_before_the_socket_is_kept() {
+fn events_before_the_socket_is_attached_are_kept() {
     in_world(settings(), |world| async move {
         let seat = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
         assert_eq!(world.publish("alice", "t", "1").await.reach, reach(1, 1));

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::world::{in_world, settings};
+use super::{
+    plain::Plain,
+    world::{Setup, in_world, settings},
+};
 
 #[test]
 fn a_panic_in_a_conversation_ends_that_connection_alone() {
@@ -48,5 +51,29 @@ fn a_panic_out_of_turn_ends_that_connection_alone() {
         );
         bob.receives(&["1", "2"]).await;
         bob.receives_no_more().await;
+    });
+}
+
+#[test]
+fn a_panic_over_the_words_of_a_close_ends_that_connection_alone() {
+    let wordless = Plain {
+        mark: "wordless",
+        ..Plain::default()
+    };
+    let setup = Setup {
+        dialects: vec![wordless],
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
+        alice.say("panic").await;
+        assert_eq!(alice.close().await, (1011, String::new()));
+        bob.say("fail later;timer 0").await;
+        assert_eq!(bob.close().await, (1011, String::new()));
+        drop((alice, bob));
+        world.held(0).await;
+        let mut cem = world.connect("cem").await;
+        cem.say("still here").await;
+        assert_eq!(cem.text().await, "still here");
     });
 }

@@ -46,7 +46,7 @@ fn a_lost_user_leaves_when_the_time_is_over() {
 }
 
 #[test]
-fn a_user_who_is_back_in_time_has_neither_left_nor_joined() {
+fn a_user_that_returns_within_the_grace_is_not_announced() {
     patient().run(|world| async move {
         let (mut loud, mut bob) = (world.connect("loud").await, world.connect("bob").await);
         for client in [&mut bob, &mut loud] {
@@ -73,7 +73,7 @@ fn a_user_who_is_back_in_time_has_neither_left_nor_joined() {
 }
 
 #[test]
-fn who_leaves_or_closes_or_is_sent_away_leaves_at_once() {
+fn a_leave_a_close_and_a_kick_have_no_grace() {
     for how in ["leave", "close frame", "sent away"] {
         patient().run(|world| async move {
             let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
@@ -96,7 +96,7 @@ fn who_leaves_or_closes_or_is_sent_away_leaves_at_once() {
 }
 
 #[test]
-fn a_drain_waits_for_nobody_to_come_back() {
+fn a_drain_has_no_grace() {
     patient().run(|world| async move {
         let (mut lost, mut alice) = (world.connect("lost").await, world.connect("alice").await);
         let mut bob = world.connect("bob").await;

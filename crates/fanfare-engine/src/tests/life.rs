@@ -149,7 +149,7 @@ fn a_drain_ends_every_connection() {
 }
 
 #[test]
-fn one_that_is_ended_while_it_comes_in_is_told() {
+fn a_connection_that_is_ended_during_its_start_receives_the_close() {
     in_world(settings(), |world| async move {
         let seat = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
         world.publish("alice", "t", "1").await;

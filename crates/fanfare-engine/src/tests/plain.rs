@@ -124,6 +124,7 @@ impl Render for Plain {
     }
     fn end(&self, ending: Ending) -> (u16, &'static str) {
         let failed = ending == Ending::InternalError;
+        assert!(!failed || self.mark != "wordless", "asked to");
         (if failed { 1011 } else { 1008 }, ending.label())
     }
     fn own_types(&self) -> &'static [&'static str] {

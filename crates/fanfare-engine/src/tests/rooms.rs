@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[test]
-fn a_user_comes_with_its_first_connection_and_goes_with_its_last() {
+fn a_user_joins_with_the_first_connection_and_leaves_with_the_last() {
     let setup = Setup {
         shards: 2,
         ..Setup::default()
@@ -77,7 +77,7 @@ fn unsubscribing_from_a_room_leaves_it() {
 }
 
 #[test]
-fn those_who_stay_hear_of_a_user_whose_last_connection_is_gone() {
+fn members_are_notified_when_a_users_last_connection_ends() {
     let setup = Setup {
         shards: 2,
         ..Setup::default()
@@ -108,7 +108,7 @@ fn those_who_stay_hear_of_a_user_whose_last_connection_is_gone() {
 }
 
 #[test]
-fn a_conversation_may_leave_and_join_when_it_is_told_that_it_is_in() {
+fn a_conversation_may_leave_and_join_when_its_join_is_confirmed() {
     // Were a lock held meanwhile, the shard would wait for itself for ever: so on a thread of its own.
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -133,7 +133,7 @@ fn a_conversation_may_leave_and_join_when_it_is_told_that_it_is_in() {
 }
 
 #[test]
-fn a_member_is_answered_before_its_room_is_told() {
+fn a_joins_reply_precedes_its_announcement() {
     in_world(settings(), |world| async move {
         let mut loud = world.connect("loud").await;
         assert_eq!(loud.ask("join project:1").await, "join: ok");
@@ -205,7 +205,7 @@ fn rooms_joined_in_one_read() {
 }
 
 #[test]
-fn the_members_of_a_room_are_listed_for_who_asks() {
+fn a_join_can_ask_for_the_list_of_members() {
     in_world(settings(), |world| async move {
         let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
         let mut again = world.connect("bob").await;

@@ -73,7 +73,7 @@ fn a_turn_ends_when_its_work_is_done() {
 }
 
 #[test]
-fn what_nobody_reads_is_work_too() {
+fn unread_messages_count_as_work() {
     let spaces = vec![b' '; 60_000];
     let mut deflater = Deflater::new();
     let packed = deflater.compress(&spaces, 15).unwrap();
@@ -189,7 +189,7 @@ async fn read_meanwhile(world: &World, busy: &mut [Client], quiet: &mut Client, 
 }
 
 #[test]
-fn one_who_says_little_does_not_wait_for_those_who_say_much() {
+fn a_quiet_client_does_not_wait_for_busy_ones() {
     let setup = Setup {
         settings: DialectSettings {
             max_connections: 100,

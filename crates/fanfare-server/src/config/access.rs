@@ -5,6 +5,7 @@ use std::time::Duration;
 use fanfare_core::{DurationText, GuardedUrl};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
 use super::history::ChannelHistory;
 use super::types::Optional;
@@ -41,7 +42,7 @@ pub struct ChannelRule {
 }
 
 /// Your own service that decides where no rule does.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Authorizer {
     /// The URL to ask, by `POST`. A user and a password in it are sent as basic authentication. Empty switches the
@@ -51,24 +52,16 @@ pub struct Authorizer {
 
     /// How long an answer may take, including the wait for a free request. A late answer counts as no.
     #[serde(with = "DurationText::<1>")]
+    #[default(Duration::from_secs(2))]
     pub timeout: Duration,
 
     /// How long an answer is cached. `0s` asks each time.
     #[serde(with = "DurationText::<0>")]
+    #[default(Duration::from_secs(30))]
     pub cache: Duration,
 
     /// The most requests in progress at once.
     #[schemars(range(min = 1, max = 10_000))]
+    #[default(64)]
     pub max_concurrent: usize,
-}
-
-impl Default for Authorizer {
-    fn default() -> Self {
-        Self {
-            url: None,
-            timeout: Duration::from_secs(2),
-            cache: Duration::from_secs(30),
-            max_concurrent: 64,
-        }
-    }
 }

@@ -7,12 +7,13 @@ use fanfare_accounts::{AccountsOptions, storage::StorageUrl};
 use fanfare_core::{DurationText, GuardedUrl};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
 use super::text::Text;
 use super::types::{Optional, Secret};
 
 /// How tokens are verified, and who may connect.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
     /// The shared secret of HS256, HS384 and HS512 tokens; 32 bytes or more. Without any secret or public key, the
@@ -48,14 +49,17 @@ pub struct Auth {
 
     /// How far the clock of a token's issuer may be off, for `exp` and `nbf`.
     #[serde(with = "DurationText::<0, 3_600_000>")]
+    #[default(AccountsOptions::default().leeway)]
     pub leeway: Duration,
 
     /// The lifetime of the access tokens that Fanfare issues.
     #[serde(with = "DurationText::<1000>")]
+    #[default(AccountsOptions::default().access_ttl)]
     pub access_ttl: Duration,
 
     /// How long a login lasts without a refresh. If refresh tokens are rotated, each refresh starts it again.
     #[serde(with = "DurationText::<1000>")]
+    #[default(AccountsOptions::default().refresh_ttl)]
     pub refresh_ttl: Duration,
 
     /// Who may create an account: every client (`open`), or only `fanfare user add` (`closed`, as in the production
@@ -65,62 +69,43 @@ pub struct Auth {
     /// How many passwords are hashed at the same time, each on a core of its own with 19 MiB of memory. 0 uses half of
     /// the cores. Further logins wait in a queue.
     #[schemars(range(max = 1024))]
+    #[default(AccountsOptions::default().password_threads)]
     pub password_threads: usize,
 
     /// How many logins may wait for each of these threads, and as many new passwords in a queue of their own. Each
     /// takes 15 to 30 ms. A login that finds the queue full is refused for the moment.
     #[schemars(range(max = 100_000))]
+    #[default(AccountsOptions::default().password_queue)]
     pub password_queue: usize,
 
     /// The most sessions of one user. A further login ends the least recently used one.
     #[schemars(range(min = 1, max = 10_000))]
+    #[default(AccountsOptions::default().sessions_per_user)]
     pub max_sessions_per_user: u32,
 
     /// The most failed logins in a minute for one account. Further ones are refused, even with the right password. 0 is
     /// no limit.
     #[schemars(range(max = 1_000_000))]
+    #[default(AccountsOptions::default().attempts_per_account)]
     pub login_attempts_per_minute: u32,
 
     /// The most failed logins in a minute from one client address, and the most refused refresh and reset tokens from
     /// it. 0 is no limit. The addresses of an IPv6 network of 64 bits count as one.
     #[schemars(range(max = 1_000_000))]
+    #[default(AccountsOptions::default().attempts_per_address)]
     pub login_attempts_per_minute_per_ip: u32,
 
     /// The most registrations in a minute from one client address; 0 is no limit. A registration of a taken address
     /// counts, one with an invalid field does not.
     #[schemars(range(max = 1_000_000))]
+    #[default(AccountsOptions::default().registrations_per_address)]
     pub registrations_per_minute_per_ip: u32,
 
     /// The values of the `Origin` header that may connect, such as `https://app.example.com`. Case and default ports do
     /// not matter. `*` allows every origin; some apps built of web pages send `null` or `file://`. Requests without the
     /// header are allowed, because they are not from a browser. The production profile requires this setting.
+    #[default(vec!["*".to_owned()])]
     pub allowed_origins: Vec<String>,
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        let accounts = AccountsOptions::default();
-        Self {
-            jwt_secret: None,
-            accepted_jwt_secrets: Vec::new(),
-            jwks_url: None,
-            public_key_file: None,
-            algorithms: Vec::new(),
-            issuer: None,
-            audience: None,
-            leeway: accounts.leeway,
-            access_ttl: accounts.access_ttl,
-            refresh_ttl: accounts.refresh_ttl,
-            registration: Registration::default(),
-            password_threads: accounts.password_threads,
-            password_queue: accounts.password_queue,
-            max_sessions_per_user: accounts.sessions_per_user,
-            login_attempts_per_minute: accounts.attempts_per_account,
-            login_attempts_per_minute_per_ip: accounts.attempts_per_address,
-            registrations_per_minute_per_ip: accounts.registrations_per_address,
-            allowed_origins: vec!["*".to_owned()],
-        }
-    }
 }
 
 /// A signature algorithm of JSON Web Tokens (RFC 7518 section 3.1, RFC 8037 section 3.1).
@@ -160,25 +145,18 @@ pub enum Registration {
 }
 
 /// Where users, sessions and messages are stored.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {
     /// `sqlite://FILE`, or `postgres://USER:PASSWORD@HOST/DATABASE` if several nodes share one database
     /// (`postgres://USER@/DATABASE?host=/FOLDER` over a Unix socket). If it is not set, it is the file `fanfare.db` in
     /// the data folder.
     #[schemars(with = "Text<StorageUrl>")]
+    #[default(StorageUrl::Sqlite(PathBuf::from("data/fanfare.db")))]
     pub url: StorageUrl,
 
     /// The most connections to the database at once.
     #[schemars(range(min = 1, max = 1000))]
+    #[default(8)]
     pub max_connections: u32,
-}
-
-impl Default for Storage {
-    fn default() -> Self {
-        Self {
-            url: StorageUrl::Sqlite(PathBuf::from("data/fanfare.db")),
-            max_connections: 8,
-        }
-    }
 }

@@ -6,11 +6,12 @@ use fanfare_core::GuardedUrl;
 use fanfare_transports::{BrokerOptions, SentinelOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
 use super::types::{Optional, Secret};
 
 /// The service that carries events between the nodes of a cluster.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Broker {
     /// `memory` serves one node without any other service; `redis` connects the nodes through a Redis server, `nats`
@@ -54,6 +55,7 @@ pub struct Broker {
     /// The most event ids that this node remembers, each for ten minutes, so that a repeated event is not published
     /// again. A million take about 92 MiB. Above the limit the oldest ids are evicted.
     #[schemars(range(min = 1000, max = 100_000_000))]
+    #[default(fanfare_core::MAX_CLAIMS)]
     pub max_remembered_ids: usize,
 
     /// The Redis Sentinels that know which server is the master. Set this, `cluster` or `url`.
@@ -83,23 +85,6 @@ impl Sentinel {
     /// Returns whether Sentinels are configured.
     pub fn is_set(&self) -> bool {
         !self.master.is_empty() || !self.urls.is_empty()
-    }
-}
-
-impl Default for Broker {
-    fn default() -> Self {
-        Self {
-            kind: BrokerKind::default(),
-            url: None,
-            cluster: Vec::new(),
-            ca_file: None,
-            client_cert_file: None,
-            client_key_file: None,
-            credentials_file: None,
-            prefix: String::new(),
-            max_remembered_ids: fanfare_core::MAX_CLAIMS,
-            sentinel: Sentinel::default(),
-        }
     }
 }
 

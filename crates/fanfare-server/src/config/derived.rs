@@ -17,21 +17,11 @@ pub(super) fn fill(merged: &mut Merged, registry: Registry) {
 }
 
 fn broker(merged: &mut Merged) {
-    let scheme = merged
-        .text("broker.url")
-        .split(':')
-        .next()
-        .unwrap_or_default()
-        .to_lowercase();
-    let by_scheme = BrokerKind::ALL
-        .into_iter()
-        .find(|kind| kind.schemes().contains(&scheme.as_str()));
-    if let Some(kind) = by_scheme {
-        merged.derive(
-            "broker.kind",
-            Value::from(kind.name()),
-            "from the scheme of broker.url",
-        );
+    let scheme = merged.text("broker.url").split(':').next().unwrap_or_default();
+    let scheme = scheme.to_lowercase();
+    let mut kinds = BrokerKind::ALL.into_iter();
+    if let Some(kind) = kinds.find(|kind| kind.schemes().contains(&scheme.as_str())) {
+        merged.derive("broker.kind", kind.name(), "from the scheme of broker.url");
     }
     let has_other = ["broker.cluster", "broker.sentinel.urls", "broker.sentinel.master"]
         .iter()
@@ -42,29 +32,26 @@ fn broker(merged: &mut Merged) {
     if has_other {
         merged.derive(
             "broker.kind",
-            Value::from(BrokerKind::Redis.name()),
+            BrokerKind::Redis.name(),
             "from broker.cluster or broker.sentinel",
         );
     }
-    let kind = merged.text("broker.kind").to_owned();
-    let kind = BrokerKind::ALL.into_iter().find(|known| known.name() == kind);
+    let kind = BrokerKind::ALL
+        .into_iter()
+        .find(|kind| kind.name() == merged.text("broker.kind"));
     if let Some(url) = kind.and_then(BrokerKind::default_url)
         && !has_other
     {
-        merged.derive("broker.url", Value::from(url), "the usual address of this broker");
+        merged.derive("broker.url", url, "the usual address of this broker");
     }
     if kind.is_some_and(|kind| !kind.has_embedded_door()) {
-        merged.derive(
-            "resp.bind",
-            Value::from(""),
-            "off, as the broker is not \"memory\"",
-        );
+        merged.derive("resp.bind", "", "off, as the broker is not \"memory\"");
     }
 }
 
 fn storage(merged: &mut Merged) {
     let url = StorageUrl::text_of_file(merged.text("data_dir"), "fanfare.db");
-    merged.derive("storage.url", Value::from(url), "in data_dir");
+    merged.derive("storage.url", url, "in data_dir");
 }
 
 /// Another server may have had a variable for the ping interval and none for the timeout. A user of the first must not
@@ -85,7 +72,7 @@ fn ping_timeout(merged: &mut Merged, kind: &dyn DialectKind) {
         && most <= every
         && every * 2 <= LONGEST
     {
-        let twice = Value::from(format_duration(every * 2));
+        let twice = format_duration(every * 2);
         merged.derive(&timeout, twice, "twice the time between pings");
     }
 }

@@ -7,13 +7,15 @@ use std::time::Duration;
 use fanfare_core::{DialectKind, DurationText, Options};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
 /// How one dialect is served. Every dialect has its own table with these keys.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DialectConfig {
     /// The most connections at once, on this node.
     #[schemars(range(min = 1, max = 100_000_000))]
+    #[default(10_000)]
     pub max_connections: usize,
 
     /// The most connections at once from one client address. 0 is no limit. The addresses of an IPv6 network of 64 bits
@@ -27,30 +29,37 @@ pub struct DialectConfig {
 
     /// The most subscriptions of one connection: channels, patterns and rooms together.
     #[schemars(range(min = 1, max = 1_000_000))]
+    #[default(1000)]
     pub max_subscriptions: usize,
 
     /// The longest message that a client may send, in bytes, after decompression.
     #[schemars(range(min = 1, max = 1_073_741_824))]
+    #[default(64 * 1024)]
     pub max_message_size: usize,
 
     /// The messages that may wait for one slow connection before it is closed.
     #[schemars(range(min = 1, max = 1_000_000))]
+    #[default(256)]
     pub send_queue: usize,
 
     /// The bytes that may wait for one slow connection before it is closed.
     #[schemars(range(min = 1024, max = 1_073_741_824))]
+    #[default(1024 * 1024)]
     pub send_queue_size: usize,
 
     /// The time between two pings to a connection.
     #[serde(with = "DurationText::<1>")]
+    #[default(Duration::from_secs(30))]
     pub ping_interval: Duration,
 
     /// How long a connection may be silent before it is closed. Longer than `ping_interval`.
     #[serde(with = "DurationText::<1>")]
+    #[default(Duration::from_secs(60))]
     pub ping_timeout: Duration,
 
     /// The most frames of one message.
     #[schemars(range(min = 1, max = 1_000_000))]
+    #[default(1024)]
     pub max_fragments: usize,
 
     /// Offers permessage-deflate (RFC 7692) to clients that ask for it. It saves traffic and costs processor time.
@@ -58,31 +67,12 @@ pub struct DialectConfig {
 
     /// The size in bytes below which a message is sent uncompressed, because compression would not pay.
     #[schemars(range(max = 1_073_741_824))]
+    #[default(512)]
     pub compression_threshold: usize,
 
     /// The settings that only this dialect has, as it declares them.
     #[serde(skip)]
     pub options: Options,
-}
-
-impl Default for DialectConfig {
-    fn default() -> Self {
-        Self {
-            max_connections: 10_000,
-            max_connections_per_ip: 0,
-            max_connections_per_user: 0,
-            max_subscriptions: 1000,
-            max_message_size: 64 * 1024,
-            send_queue: 256,
-            send_queue_size: 1024 * 1024,
-            ping_interval: Duration::from_secs(30),
-            ping_timeout: Duration::from_secs(60),
-            max_fragments: 1024,
-            compression: false,
-            compression_threshold: 512,
-            options: Options::default(),
-        }
-    }
 }
 
 impl DialectConfig {

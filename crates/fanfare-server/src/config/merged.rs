@@ -72,7 +72,8 @@ impl Merged {
     }
 
     /// Sets a value that follows from other settings, unless it was configured.
-    pub(super) fn derive(&mut self, key: &str, value: Value, reason: &'static str) {
+    pub(super) fn derive(&mut self, key: &str, value: impl Into<Value>, reason: &'static str) {
+        let value = value.into();
         if !self.is_configured(key) && self.values.get(key) != Some(&value) {
             self.set(key, value, Origin::Derived(reason));
         }

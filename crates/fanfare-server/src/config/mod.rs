@@ -1,7 +1,7 @@
 //! The configuration: one TOML file, environment variables over it, flags over both.
 //!
 //! A setting is declared once, as a field: its type is the accepted values, its doc comment the documentation, its
-//! `Default` the default, its place the key and the variable. `model`, `accounts`, `access`, `broker` and `dialect`
+//! `#[default(…)]` the default, its place the key and the variable. `model`, `accounts`, `access`, `broker` and `dialect`
 //! declare the settings, and a dialect's folder those that only this dialect has. `schema` reads the declarations as
 //! data. The layers (`profile`, `file`, `environment`, read by `layer` into `merged`), the checks and the printed forms
 //! all use that data. `kind` checks one value against its declaration, and `form` has the forms of texts.

@@ -1,11 +1,11 @@
 //! The settings, declared once.
 //!
 //! A field's doc comment is its documentation everywhere: in the configuration reference, in the example file
-//! and in the JSON schema. Its place gives the key and the environment variable; the `Default` beside it gives
-//! the default. Adding a setting is adding a field.
+//! and in the JSON schema. Its place gives the key and the environment variable, its `#[default(…)]` the default.
+//! Adding a setting is adding a field.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,11 +13,12 @@ use fanfare_core::{DurationText, Registry};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
 use super::access::{Authorizer, ChannelRule};
 use super::accounts::{Auth, Storage};
 use super::acme::Acme;
-use super::bind_address::{BindAddress, BindHost};
+use super::bind_address::BindAddress;
 use super::broker::Broker;
 use super::dialect::DialectConfig;
 use super::history::HistorySettings;
@@ -26,12 +27,13 @@ use super::text::Text;
 use super::types::{self, Optional, Secret};
 
 /// The configuration of one Fanfare process.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The folder for data that the server must keep, such as a generated secret. A relative path starts at the working
     /// directory.
     #[schemars(with = "Text<PathBuf>")]
+    #[default(PathBuf::from("data"))]
     pub data_dir: PathBuf,
 
     /// An address to listen on. Repeat the table for more. The listeners of the file replace those of the profile.
@@ -102,31 +104,6 @@ impl Config {
     }
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            data_dir: PathBuf::from("data"),
-            listener: Vec::new(),
-            acme: Acme::default(),
-            registry: Registry::default(),
-            dialects: BTreeMap::new(),
-            auth: Auth::default(),
-            api: Api::default(),
-            channel: Vec::new(),
-            authorizer: Authorizer::default(),
-            broker: Broker::default(),
-            history: HistorySettings::default(),
-            storage: Storage::default(),
-            resp: Resp::default(),
-            limits: Limits::default(),
-            shutdown: Shutdown::default(),
-            log: Log::default(),
-            telemetry: Telemetry::default(),
-            server: Server::default(),
-        }
-    }
-}
-
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -174,7 +151,7 @@ pub struct Tls {
 }
 
 /// The HTTP interface for backends.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
     /// The keys that backends may send as `Authorization: Bearer`. Without any key, only programs on the same machine
@@ -183,6 +160,7 @@ pub struct Api {
 
     /// Whether programs on this machine need no key, here and at the embedded Redis-protocol door, as long as no key
     /// exists. The production profile trusts none of them.
+    #[default(true)]
     pub trust_loopback: bool,
 
     /// Who may read `/metrics` and `/metrics/prometheus`: everyone (`open`), callers with an API key of the scope `read` or an
@@ -198,26 +176,15 @@ pub struct Api {
     pub admin: Visibility,
 }
 
-impl Default for Api {
-    fn default() -> Self {
-        Self {
-            keys: Vec::new(),
-            trust_loopback: true,
-            metrics: Visibility::Open,
-            docs: Visibility::Open,
-            admin: Visibility::Open,
-        }
-    }
-}
-
 /// The embedded door for publishers that use the Redis protocol.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Resp {
     /// The address and port. Empty, or `off`, closes the door. If another program has the default address, the server
     /// runs without the door; a configured address must be free.
     #[serde(with = "Optional::<BindAddress>")]
     #[schemars(with = "Text<BindAddress>", extend("x-empty" = true))]
+    #[default(Some(SocketAddr::from(([127, 0, 0, 1], 6379)).into()))]
     pub bind: Option<BindAddress>,
 
     /// The password for AUTH, with the user name `default` or none. API keys work too, with any user name. Without a
@@ -227,29 +194,17 @@ pub struct Resp {
 
     /// The most publishers connected at once.
     #[schemars(range(min = 1, max = 1_000_000))]
+    #[default(1000)]
     pub max_connections: usize,
 
     /// The longest command, in bytes.
     #[schemars(range(min = 1024, max = 536_870_912))]
+    #[default(8 * 1024 * 1024)]
     pub max_message_size: usize,
 }
 
-impl Default for Resp {
-    fn default() -> Self {
-        Self {
-            bind: Some(BindAddress {
-                host: BindHost::Ip(Ipv4Addr::LOCALHOST.into(), 0),
-                port: 6379,
-            }),
-            password: None,
-            max_connections: 1000,
-            max_message_size: 8 * 1024 * 1024,
-        }
-    }
-}
-
 /// Limits that hold for every dialect.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// The most WebSocket handshakes in a second from one client address. 0 is no limit. The addresses of an IPv6
@@ -269,6 +224,7 @@ pub struct Limits {
     /// How many handshakes, requests or messages may arrive at once after a quiet time, before their limit per second
     /// holds. If that limit is the larger number, it is the burst.
     #[schemars(range(min = 1, max = 1_000_000))]
+    #[default(20)]
     pub burst: u32,
 
     /// The networks of the proxies in front of the server, such as `10.0.0.0/8`. Their `X-Forwarded-For` header gives
@@ -279,69 +235,50 @@ pub struct Limits {
 
     /// How long a new connection may take for TLS and the headers of its first request.
     #[serde(with = "DurationText::<1>")]
+    #[default(Duration::from_secs(10))]
     pub handshake_timeout: Duration,
 
     /// How long an HTTP request may take to arrive: its headers, from their first byte, and its body, each.
     #[serde(with = "DurationText::<1>")]
+    #[default(Duration::from_secs(30))]
     pub request_timeout: Duration,
 
     /// How long an idle HTTP connection is kept, or one whose client does not read the response. Keep it above the idle
     /// timeout of every proxy and load balancer in front of the server.
     #[serde(with = "DurationText::<1>")]
+    #[default(Duration::from_secs(75))]
     pub keep_alive_timeout: Duration,
 
     /// The longest request line and headers together, in bytes.
     #[schemars(range(min = 1024, max = 1_048_576))]
+    #[default(16 * 1024)]
     pub max_header_size: usize,
 
     /// The longest request body, in bytes.
     #[schemars(range(min = 1, max = 1_073_741_824))]
+    #[default(8 * 1024 * 1024)]
     pub max_body_size: usize,
 
     /// The most members of a room that a client receives as a list when it joins. A larger room is joined without the list.
     #[schemars(range(min = 1, max = 1_000_000))]
+    #[default(fanfare_core::MAX_LISTED_MEMBERS)]
     pub max_listed_members: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            upgrades_per_second_per_ip: 0,
-            requests_per_second_per_ip: 0,
-            messages_per_second_per_connection: 0,
-            burst: 20,
-            trusted_proxies: Vec::new(),
-            handshake_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(30),
-            keep_alive_timeout: Duration::from_secs(75),
-            max_header_size: 16 * 1024,
-            max_body_size: 8 * 1024 * 1024,
-            max_listed_members: fanfare_core::MAX_LISTED_MEMBERS,
-        }
-    }
-}
-
 /// How the server drains after SIGTERM, SIGINT or SIGQUIT.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
     /// The time after which every open connection is cut.
     #[serde(with = "DurationText::<0>")]
+    #[default(Duration::from_secs(1800))]
     pub timeout: Duration,
 
     /// The time over which the closes are spread, so that the clients do not all reconnect at once. Not longer than
     /// `timeout`.
     #[serde(with = "DurationText::<0>")]
+    #[default(Duration::from_secs(10))]
     pub drain_window: Duration,
-}
-
-impl Default for Shutdown {
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(1800),
-            drain_window: Duration::from_secs(10),
-        }
-    }
 }
 
 /// The server's log, on standard error.

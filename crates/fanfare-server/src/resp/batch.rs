@@ -1,4 +1,4 @@
-//! The publications of one read: handed to the broker together, answered in their places.
+//! The publications of one read: published together, each answered at its place among the replies.
 
 use std::time::SystemTime;
 
@@ -9,11 +9,11 @@ use super::{
     writer::{Protocol, Writer},
 };
 
-/// A `PUBLISH` whose answer is due.
+/// A `PUBLISH` that waits for its reply.
 struct Due {
-    /// Where in the replies its answer belongs.
+    /// The offset of its answer in the replies.
     at: usize,
-    /// How many of the batch's events are its own.
+    /// The number of its events in the batch.
     events: usize,
 }
 
@@ -63,7 +63,7 @@ impl Batch {
         self.due.clear();
     }
 
-    /// Gives back memory that is worth it.
+    /// Frees large buffers.
     pub(super) fn shrink(&mut self) {
         self.due = Vec::new();
     }

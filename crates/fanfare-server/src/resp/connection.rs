@@ -42,7 +42,7 @@ where
         wire: Wire::new(stream, door.options.command_timeout),
         half_sent: None,
     };
-    // How a connection ends is its peer's business; there is nobody left to tell.
+    // The peer decides how a connection ends; no receiver is left for an error.
     if let Err(error) = connection.run(pin!(shutdown)).await {
         tracing::debug!(%peer, %error, "publisher's connection ended");
     }
@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
         }
     }
 
-    /// Carries out all that has arrived whole, and answers it.
+    /// Runs and answers every command that has arrived completely.
     async fn process(&mut self) -> io::Result<Option<Closing>> {
         self.session.batch.now = SystemTime::now();
         let mut any = false;
@@ -133,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
         Ok(self.session.closing)
     }
 
-    /// Carries out what `EXEC` has set free, if that was the command.
+    /// Runs the commands of the transaction that `EXEC` committed, if that was the command.
     async fn transaction(&mut self) -> io::Result<()> {
         for (spec, request) in self.session.take_executing() {
             self.session.run(spec, &request);
@@ -144,7 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
 
     fn refuse(&mut self, error: ProtocolError) {
         self.session.closing = Some(match error {
-            // Who speaks TLS would not understand the answer.
+            // A client that speaks TLS could not read the reply.
             ProtocolError::Tls => Closing::AtOnce,
             _ => Closing::AfterReplies,
         });
@@ -161,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
         if full { self.flush().await } else { Ok(()) }
     }
 
-    /// Publishes what waits for it and sends all replies.
+    /// Publishes the batch and sends all replies.
     async fn flush(&mut self) -> io::Result<()> {
         let Session { batch, writer, .. } = &mut self.session;
         batch.settle(&*self.door.options.host, writer).await;

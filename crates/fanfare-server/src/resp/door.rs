@@ -35,11 +35,11 @@ pub trait Host: Send + Sync {
     /// How many connections may receive what is published on the Redis channel `channel`.
     fn listeners(&self, channel: &str) -> u64;
 
-    /// How many different patterns connections subscribe to.
+    /// The number of different patterns with a subscriber.
     fn patterns(&self) -> u64;
 
-    /// Whether there are, were or may be keys besides [`Secrets::keys`], so that a client without any must stay
-    /// outside. It is asked for each command.
+    /// Returns whether keys besides [`Secrets::keys`] exist, existed or may exist, so that a client without a secret is
+    /// refused. The door asks for each command.
     fn needs_key(&self) -> bool;
 
     /// Whether `secret` is such a key, and is for publishing.
@@ -124,7 +124,7 @@ impl Door {
         }
     }
 
-    /// Lets in by these secrets and within this time from now on. A connection that has logged in stays so.
+    /// Replaces the secrets and the time to log in. A connection that has logged in stays logged in.
     pub fn replace_login(&self, secrets: Secrets, timeout: Duration) {
         self.login.store(Arc::new(Login { secrets, timeout }));
     }

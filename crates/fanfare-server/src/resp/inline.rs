@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::request::{Places, ProtocolError, Request};
 
-/// Splits `line` (with or without the `\r` of its end); `None` if there is nothing in it.
+/// Splits `line` (with or without the `\r` of its end); returns `None` if it is empty.
 ///
 /// # Errors
 /// When a quote is not closed or is followed by something else than a blank, or there are more than `max_args`.
@@ -35,7 +35,7 @@ pub(super) fn split(line: &[u8], max_args: usize) -> Result<Option<Request>, Pro
     }))
 }
 
-/// Reads one argument from the front of `rest` into `text`; answers what is behind it.
+/// Reads one argument from the front of `rest` into `text`; returns the rest.
 fn argument<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
     loop {
         let behind_quote = match rest {
@@ -57,7 +57,7 @@ fn argument<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], Prot
     }
 }
 
-/// Reads up to the closing `"`; answers what is behind it.
+/// Reads up to the closing `"`; returns the rest.
 fn double_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
     loop {
         let (byte, tail) = match rest {
@@ -74,7 +74,7 @@ fn double_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8],
     }
 }
 
-/// Reads up to the closing `'`; answers what is behind it.
+/// Reads up to the closing `'`; returns the rest.
 fn single_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
     loop {
         let (byte, tail) = match rest {
@@ -88,7 +88,7 @@ fn single_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8],
     }
 }
 
-/// What the letter behind a backslash stands for.
+/// Returns the byte that an escape means.
 fn unescape(letter: u8) -> u8 {
     match letter {
         b'n' => b'\n',

@@ -1,7 +1,7 @@
-//! Requests as they come over the wire: arrays of bulk strings, and inline commands for people at a terminal.
+//! Requests on the wire: arrays of bulk strings, and inline commands, which people type in a terminal.
 //!
-//! The reader does no I/O. It is shown the read buffer again whenever more has arrived, remembers how far it got,
-//! and so looks at every byte once however the network cut the stream. A request's arguments are slices of the
+//! The reader does no I/O. Its caller passes the read buffer again whenever more has arrived; the reader keeps its position,
+//! so it looks at every byte once wherever the network cut the stream. A request's arguments are slices of the
 //! read buffer.
 
 use std::ops::Range;
@@ -19,7 +19,7 @@ const MAX_COUNT_LINE: usize = 64;
 /// The first byte of a TLS handshake, and of no request.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// What one request may measure. Asked for again with each request, since logging in widens them.
+/// The limits of one request. They are read again for each request, because a login widens them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestLimits {
     /// The most arguments, the command's name included.
@@ -59,7 +59,7 @@ pub struct RequestReader {
     left: usize,
     /// The length of the argument that is on its way.
     bulk: Option<usize>,
-    /// All of the buffer before this is understood.
+    /// The end of the parsed part of the buffer.
     at: usize,
     /// All of the buffer before this was searched for a line end.
     searched: usize,
@@ -72,7 +72,7 @@ impl RequestReader {
     /// Between calls bytes may be added at the end of `buffer`, and nothing else may be done to it unless it is empty.
     ///
     /// # Errors
-    /// When what arrived is not the Redis protocol or breaks `limits`. There is no going on from that.
+    /// If the bytes are not the Redis protocol or break `limits`. The connection cannot continue after that.
     pub fn next(
         &mut self,
         buffer: &mut BytesMut,
@@ -112,7 +112,7 @@ impl RequestReader {
         }))
     }
 
-    /// Reads `*count`. Empty requests are skipped; answers false if the line is not whole yet.
+    /// Reads `*count`. Skips empty requests; returns false if the line is incomplete.
     fn begin(&mut self, buffer: &mut BytesMut, limits: &RequestLimits) -> Result<bool, ProtocolError> {
         let Some(line) = self.line(buffer, MAX_COUNT_LINE, ProtocolError::EndlessCount)? else {
             return Ok(false);
@@ -139,7 +139,7 @@ impl RequestReader {
         }
     }
 
-    /// Reads `$length` and the argument; answers false if it is not whole yet.
+    /// Reads `$length` and the argument; returns false if it is incomplete.
     fn argument(&mut self, buffer: &BytesMut, limits: &RequestLimits) -> Result<bool, ProtocolError> {
         let length = match self.bulk {
             Some(length) => length,

@@ -1,23 +1,23 @@
-//! One request of a publisher, and why a connection cannot be understood any longer.
+//! One request of a publisher, and the errors after which a connection is closed.
 
 use std::{fmt, ops::Range};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-/// Why a connection cannot be understood any longer. Each is fatal; the texts are Redis' own.
+/// A violation of the protocol. Each closes the connection; the texts are Redis' own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// What follows `*` is no number, or too large a one.
     #[error("invalid multibulk length")]
     BadCount,
-    /// More arguments than somebody who has yet to log in may send.
+    /// More arguments than a client may send before it logs in.
     #[error("unauthenticated multibulk length")]
     CountBeforeLogin,
     /// What follows `$` is no number or too large a one, or the argument does not end where it should.
     #[error("invalid bulk length")]
     BadLength,
-    /// A longer argument than somebody who has yet to log in may send.
+    /// A longer argument than a client may send before it logs in.
     #[error("unauthenticated bulk length")]
     LengthBeforeLogin,
     /// An argument that is not a bulk string; holds what it began with.
@@ -97,7 +97,7 @@ impl Request {
 }
 
 impl fmt::Debug for Request {
-    /// Tells the sizes alone: arguments may be passwords and messages.
+    /// Prints the sizes alone: arguments may be passwords and messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Request({} arguments, {} bytes)", self.len(), self.size())
     }

@@ -28,7 +28,7 @@ const MAX_ECHO: usize = 64;
 /// The error text of a refused command, in Redis' words.
 pub(super) type RefusedCommand = Cow<'static, str>;
 
-/// What there is to know of a command, as `COMMAND` tells it, and what it does.
+/// A command: the facts that `COMMAND` lists, and its implementation.
 pub(super) struct Spec {
     /// In lower case; a subcommand's has its container's in front, as in `client|id`.
     pub(super) name: &'static str,
@@ -82,12 +82,12 @@ pub(super) enum Closing {
     AtOnce,
 }
 
-/// Between `MULTI` and `EXEC`.
+/// An open transaction, between `MULTI` and `EXEC`.
 #[derive(Default)]
 struct Transaction {
     queued: Vec<(&'static Spec, Request)>,
     bytes: usize,
-    /// Something could not be queued, so nothing will be carried out.
+    /// A command could not be queued, so `EXEC` runs none.
     spoilt: bool,
 }
 
@@ -110,7 +110,7 @@ pub(super) struct Session<'a> {
     pub(super) writer: Writer,
     pub(super) batch: Batch,
     pub(super) closing: Option<Closing>,
-    /// When a peer that has yet to log in is sent away; `None` while it is in.
+    /// When a peer that has not logged in is closed; `None` after its login.
     login_deadline: Option<Instant>,
     /// The client has sent a valid secret. Without one it may publish as long as no key is needed.
     authenticated: bool,
@@ -221,7 +221,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Forgets the open transaction; answers whether there was one.
+    /// Discards the open transaction; returns whether one was open.
     pub(super) fn discard(&mut self) -> bool {
         self.transaction.take().is_some()
     }
@@ -238,7 +238,7 @@ impl<'a> Session<'a> {
             .map(|transaction| transaction.queued.len())
     }
 
-    /// What is to be carried out since `EXEC` said so.
+    /// Takes the commands of the transaction that `EXEC` committed.
     pub(super) fn take_executing(&mut self) -> Vec<(&'static Spec, Request)> {
         std::mem::take(&mut self.executing)
     }
@@ -253,7 +253,7 @@ impl<'a> Session<'a> {
         self.login_deadline
     }
 
-    /// Lets the peer in if `secret` is right for `user`; returns whether it is.
+    /// Logs the peer in if `secret` is valid for `user`; returns whether it is.
     pub(super) fn log_in(&mut self, user: &[u8], secret: &[u8]) -> bool {
         let open = self.door.is_open();
         let is_password = self.door.holds_password(secret);
@@ -287,8 +287,8 @@ impl<'a> Session<'a> {
         self.judge();
     }
 
-    /// Decides whether a peer that has not brought a secret is in: whether one is needed changes with the first API key,
-    /// for connections that were there before, too.
+    /// Decides whether a peer that has sent no secret may publish. The first API key changes that for existing connections,
+    /// too.
     pub(super) fn judge(&mut self) {
         if self.authenticated {
             return;
@@ -306,7 +306,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// `PUBLISH`: the answer is written once the broker has told how many it reached.
+    /// `PUBLISH`: the reply is written when the broker has returned the receipt.
     pub(super) fn publish(&mut self, request: &Request) {
         self.publications += 1;
         let parsed = wire::parse_message(request.arg(1), &request.slice(2), self.batch.now);
@@ -322,7 +322,7 @@ impl<'a> Session<'a> {
         self.batch.add(self.writer.out.len(), events);
     }
 
-    /// Shows everybody what was counted since the last time.
+    /// Adds what this connection counted to the door's counters.
     pub(super) fn count(&mut self) {
         if self.commands > 0 {
             self.door.stats.commands(std::mem::take(&mut self.commands));
@@ -336,7 +336,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Gives back memory that an idle connection should not hold.
+    /// Frees memory that an idle connection should not hold.
     pub(super) fn shrink(&mut self) {
         if self.writer.out.capacity() > KEPT_REPLIES {
             self.writer.out = Vec::new();

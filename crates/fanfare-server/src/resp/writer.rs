@@ -11,7 +11,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The version's number, as `HELLO` tells it.
+    /// The version's number, as in the reply to `HELLO`.
     pub fn number(self) -> i64 {
         match self {
             Self::Resp2 => 2,

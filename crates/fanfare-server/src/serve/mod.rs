@@ -23,10 +23,11 @@ use std::{sync::Arc, time::Duration};
 use data_lock::DataLock;
 use doors::Serving;
 use exposure::Exposure;
-use fanfare_accounts::KeyNeed;
+use fanfare_accounts::{Accounts, KeyNeed};
 use fanfare_core::policy::{AccessControl, Authorizer};
-use fanfare_engine::{Clock, Node, NodeOptions, ShardHandle};
+use fanfare_engine::{Clock, Node, NodeOptions, ShardCommand, ShardHandle};
 use fanfare_transports::BrokerOptions;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{
     auth::Gate,
@@ -42,7 +43,6 @@ pub use accounts::options as accounts_options;
 pub use database::explained as explained_storage_error;
 use keys::Purpose;
 pub use keys::secret;
-use prepare::Prepared;
 pub use prepare::check;
 use reload::Reload;
 pub use reload::Start;
@@ -87,43 +87,26 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     descriptors::raise(config, shards);
     let _held_to_the_end = DataLock::take(&config.data_dir)?;
     let prepared = prepare::prepare(&loaded, Purpose::Serve).map_err(RunError::Configuration)?;
-    let Prepared {
-        keys,
-        policy: rules,
-        authorizer,
-        storage,
-        tls,
-        acme,
-    } = prepared;
+    let (keys, rules) = (prepared.keys, prepared.policy);
     let verifier = keys.verifier;
     // The first tokens should find the keys. An unavailable provider holds up the start for one fetch at most, and the
     // refreshing task logs why.
     let _ = verifier.refresh_jwks().await;
 
-    let dialects = dialects(config);
-    let accounts = accounts::open(config, storage, keys.secret).await?;
+    let accounts = accounts::open(config, prepared.storage, keys.secret).await?;
     let gate = Gate::new(verifier, rules.wanted_claims()).with_accounts(accounts.clone());
     let gate = Arc::new(gate);
     let refreshing = gate.spawn_refresh();
+    let authorizer = prepared
+        .authorizer
+        .map(|webhook| -> Arc<dyn Authorizer> { webhook });
     let node = Node::new(NodeOptions {
-        dialects,
+        dialects: dialects(config),
         authenticator: gate.clone(),
-        access: AccessControl::new(
-            rules,
-            authorizer.map(|webhook| -> Arc<dyn Authorizer> { webhook }),
-        ),
+        access: AccessControl::new(rules, authorizer),
         clock: Clock::system(),
     });
-    let options = BrokerOptions {
-        node_id: node.id.simple().to_string(),
-        max_listed_members: config.limits.max_listed_members,
-        max_history_bytes: config.history.max_bytes.0,
-        ..config.broker.options()
-    };
-    let broker = fanfare_transports::open(config.broker.kind.name(), &options, node.clone())
-        .map_err(|e| e.to_string())?;
-    let (handles, commands): (Vec<_>, Vec<_>) = (0..shards).map(|_| ShardHandle::channel()).unzip();
-    node.attach(handles, broker);
+    let commands = attach(&node, config, shards)?;
     let report = NodeReport::new(&node, accounts.clone(), loaded.clone());
     node.attach_reporter(report.clone());
     let looking = report.spawn_looking();
@@ -143,28 +126,17 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         readiness: &readiness,
         upkeep: &upkeep,
     };
-    let doors = doors::open(&loaded, (tls, acme.as_ref()), &serving, shards)?;
-    let listening = doors
-        .iter()
-        .map(|door| door.listening.clone())
-        .collect::<Vec<_>>();
+    let doors = doors::open(&loaded, (prepared.tls, prepared.acme.as_ref()), &serving, shards)?;
+    let listening: Vec<_> = doors.iter().map(|door| door.listening.clone()).collect();
     let reload = Reload::new(start, &serving, report, &doors);
     let threads = threads::start(&node, commands, doors)?;
     for door in &listening {
         tracing::info!(address = %door.address, serves = door.serves, "listening");
     }
-    Exposure {
-        config,
-        dialects: &settings::dialects(config),
-        issues_tokens: accounts.issues_tokens(),
-        has_keys: accounts.key_need() == KeyNeed::Yes,
-        has_redis_door: config.resp.bind.is_some(),
-        rooms: access::rooms(config),
-    }
-    .warn();
+    warn_of_exposure(config, &accounts);
     let reloading = tokio::spawn(reload.follow(reload_signals, reload_requests));
     tokio::spawn(await_broker(node.clone(), readiness.clone()));
-    if let Some(acme) = acme {
+    if let Some(acme) = prepared.acme {
         tokio::spawn(acme.keep(upkeep));
     }
     // Ticks run on the control thread and end with it.
@@ -197,6 +169,37 @@ fn trace(config: &Config, node: &Node) -> Result<Option<Exporting>, String> {
         node.attach_span_recorder(Arc::new(recorder));
         exporting
     }))
+}
+
+/// Opens the broker, and attaches it and the shards to the node. Returns the shards' commands.
+fn attach(
+    node: &Arc<Node>,
+    config: &Config,
+    shards: usize,
+) -> Result<Vec<UnboundedReceiver<ShardCommand>>, String> {
+    let options = BrokerOptions {
+        node_id: node.id.simple().to_string(),
+        max_listed_members: config.limits.max_listed_members,
+        max_history_bytes: config.history.max_bytes.0,
+        ..config.broker.options()
+    };
+    let broker = fanfare_transports::open(config.broker.kind.name(), &options, node.clone())
+        .map_err(|error| error.to_string())?;
+    let (handles, commands) = (0..shards).map(|_| ShardHandle::channel()).unzip();
+    node.attach(handles, broker);
+    Ok(commands)
+}
+
+fn warn_of_exposure(config: &Config, accounts: &Accounts) {
+    Exposure {
+        config,
+        dialects: &dialects(config),
+        issues_tokens: accounts.issues_tokens(),
+        has_keys: accounts.key_need() == KeyNeed::Yes,
+        has_redis_door: config.resp.bind.is_some(),
+        rooms: access::rooms(config),
+    }
+    .warn();
 }
 
 /// Notes the first answer of the broker, so that a first question about readiness during an outage finds it known.

@@ -9,31 +9,31 @@ use crate::config::kind::Key;
 use crate::config::kind::Kind;
 use crate::config::load::Loaded;
 use crate::config::origin::Origin;
-use crate::config::schema::{Schema, Section, join};
+use crate::config::schema::{Schema, join};
 
 /// Returns the effective values as TOML, secrets as `***`, each value that is not a default with its origin.
 pub fn show(loaded: &Loaded) -> String {
-    let schema = Schema::new(loaded.config.registry);
     let file = loaded
         .file
         .as_ref()
         .map_or_else(|| "none".to_owned(), |file| file.display().to_string());
-    let head = format!("# profile: {}\n# file: {file}\n\n", loaded.profile);
-    let mut printer = Printer { loaded, text: head };
-    for section in schema.sections() {
-        let is_set = |key: &&Key| *loaded.origins.of(&join(&section.path, &key.name)) != Origin::Default;
-        if section.repeats() {
-            printer.repeated(&section);
-        } else if !section.is_hidden() || section.keys.iter().any(is_set) {
-            if section.key.is_some() {
-                let _ = writeln!(printer.text, "\n[{}]", section.path);
+    let mut text = format!("# profile: {}\n# file: {file}\n\n", loaded.profile);
+    let is_set = |setting: &Setting| setting.origin != Origin::Default;
+    for table in tables(loaded) {
+        if table.is_hidden && !table.settings.iter().any(is_set) {
+            continue;
+        }
+        text.push_str(&table.heading);
+        for setting in table.settings {
+            let name = setting.key.rsplit('.').next().unwrap_or_default();
+            let _ = write!(text, "{name} = {}", setting.value);
+            if setting.origin != Origin::Default {
+                let _ = write!(text, " # {}", setting.origin);
             }
-            for key in &section.keys {
-                printer.setting(&section.path, key);
-            }
+            text.push('\n');
         }
     }
-    printer.text
+    text
 }
 
 /// One value in force.
@@ -53,27 +53,43 @@ pub struct Setting {
 
 /// The values in force, in the order of the file. What only tests use is left out.
 pub fn settings(loaded: &Loaded) -> Vec<Setting> {
+    let shown = tables(loaded).into_iter().filter(|table| !table.is_hidden);
+    shown.flat_map(|table| table.settings).collect()
+}
+
+/// A table of the file with its values in force.
+struct ShownTable {
+    heading: String,
+    is_hidden: bool,
+    settings: Vec<Setting>,
+}
+
+fn tables<'a>(loaded: &'a Loaded) -> Vec<ShownTable> {
     let schema = Schema::new(loaded.config.registry);
-    let mut settings = Vec::new();
+    let mut tables = Vec::new();
     for section in schema.sections() {
+        let mut add = |heading: String, path: &str, value: &dyn Fn(&str) -> Option<&'a Value>| {
+            let set = |key: &&Key| Some(setting(loaded, join(path, &key.name), key, value(&key.name)?));
+            tables.push(ShownTable {
+                heading,
+                is_hidden: section.is_hidden(),
+                settings: section.keys.iter().filter_map(set).collect(),
+            });
+        };
+        let path = &section.path;
         if section.repeats() {
-            for (path, table) in tables(loaded, &section.path) {
-                let set = section
-                    .keys
-                    .iter()
-                    .filter_map(|key| Some((key, table.get(&key.name)?)));
-                settings.extend(set.map(|(key, value)| setting(loaded, join(&path, &key.name), key, value)));
+            let items = loaded.values.get(path).and_then(Value::as_array);
+            for (index, item) in items.into_iter().flatten().enumerate() {
+                add(format!("\n[[{path}]]\n"), &format!("{path}[{index}]"), &|name| {
+                    item.get(name)
+                });
             }
-        } else if !section.is_hidden() {
-            let paths = section
-                .keys
-                .iter()
-                .map(|key| (join(&section.path, &key.name), key));
-            let set = paths.filter_map(|(path, key)| Some((loaded.values.get(&path)?, path, key)));
-            settings.extend(set.map(|(value, path, key)| setting(loaded, path, key, value)));
+        } else {
+            let heading = section.key.map_or_else(String::new, |_| format!("\n[{path}]\n"));
+            add(heading, path, &|name| loaded.values.get(&join(path, name)));
         }
     }
-    settings
+    tables
 }
 
 fn setting(loaded: &Loaded, path: String, key: &Key, value: &Value) -> Setting {
@@ -105,55 +121,5 @@ fn printed(key: &Key, value: &Value) -> String {
     match &key.kind {
         Kind::Table(_) => value.to_string(),
         kind => guarded(kind, value),
-    }
-}
-
-/// The tables of a repeated section, each with its path: `listener[0]`.
-fn tables<'a>(loaded: &'a Loaded, name: &str) -> impl Iterator<Item = (String, &'a toml::Table)> {
-    let tables = loaded.values.get(name).and_then(Value::as_array);
-    let tables = tables
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_table)
-        .enumerate();
-    tables.map(move |(index, table)| (format!("{name}[{index}]"), table))
-}
-
-struct Printer<'a> {
-    loaded: &'a Loaded,
-    text: String,
-}
-
-impl Printer<'_> {
-    fn setting(&mut self, prefix: &str, key: &Key) {
-        let path = join(prefix, &key.name);
-        if let Some(file) = self.loaded.files.get(&path) {
-            self.line(&format!("{}_file", key.name), &named(file), &path);
-        } else if let Some(value) = self.loaded.values.get(&path) {
-            self.line(&key.name, &printed(key, value), &path);
-        }
-    }
-
-    fn repeated(&mut self, section: &Section<'_>) {
-        let name = &section.path;
-        for (path, table) in tables(self.loaded, name) {
-            let _ = writeln!(self.text, "\n[[{name}]]");
-            for key in &section.keys {
-                if let Some(value) = table.get(&key.name) {
-                    self.line(&key.name, &printed(key, value), &join(&path, &key.name));
-                }
-            }
-        }
-    }
-
-    fn line(&mut self, name: &str, value: &str, path: &str) {
-        let _ = write!(self.text, "{name} = {value}");
-        match self.loaded.origins.of(path) {
-            Origin::Default => {}
-            origin => {
-                let _ = write!(self.text, " # {origin}");
-            }
-        }
-        self.text.push('\n');
     }
 }

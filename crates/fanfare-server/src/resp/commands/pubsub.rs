@@ -1,4 +1,4 @@
-//! `PUBSUB` and its subcommands: who would receive what is published.
+//! `PUBSUB` and its subcommands: the channels with subscribers, and their counts.
 
 use fanfare_cluster::wire;
 
