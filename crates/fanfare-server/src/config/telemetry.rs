@@ -5,6 +5,7 @@ use std::time::Duration;
 use fanfare_core::{DurationText, GuardedUrl};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
 use super::types::{Optional, Secret};
 
@@ -17,7 +18,7 @@ pub struct Telemetry {
 }
 
 /// Traces for an OpenTelemetry collector, by OTLP over HTTP with protobuf.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Otlp {
     /// The URL of the collector, such as `http://127.0.0.1:4318`. Without a path, spans go to `/v1/traces` there. Empty sends
@@ -29,31 +30,22 @@ pub struct Otlp {
     pub headers: Vec<Secret>,
 
     /// The name of this service in the traces.
+    #[default("fanfare".to_owned())]
     pub service_name: String,
 
     /// Of a thousand publications whose publisher sends no `traceparent`, how many begin a trace. Those with a `traceparent`
     /// belong to its trace, if that is sampled.
     #[schemars(range(max = 1000))]
+    #[default(10)]
     pub traces_per_thousand: u32,
 
     /// The most spans that wait for the collector. Above it new spans are dropped, and counted.
     #[schemars(range(min = 1, max = 1_000_000))]
+    #[default(4096)]
     pub max_queued_spans: usize,
 
     /// How long a request to the collector may take. The spans of one that fails are dropped, and counted.
     #[serde(with = "DurationText::<1>")]
+    #[default(Duration::from_secs(5))]
     pub timeout: Duration,
-}
-
-impl Default for Otlp {
-    fn default() -> Self {
-        Self {
-            endpoint: None,
-            headers: Vec::new(),
-            service_name: "fanfare".to_owned(),
-            traces_per_thousand: 10,
-            max_queued_spans: 4096,
-            timeout: Duration::from_secs(5),
-        }
-    }
 }

@@ -5,6 +5,13 @@ use std::path::Path;
 use super::doors::Listening;
 use crate::config::{Loaded, Origin};
 
+/// Logs the listening addresses.
+pub(super) fn log(listening: &[Listening]) {
+    for door in listening {
+        tracing::info!(address = %door.address, serves = door.serves, "listening");
+    }
+}
+
 /// Prints the greeting, except in the production profile. `again` calls this binary with the same configuration.
 #[allow(
     clippy::print_stdout,

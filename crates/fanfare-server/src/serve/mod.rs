@@ -94,12 +94,9 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let _ = verifier.refresh_jwks().await;
 
     let accounts = accounts::open(config, prepared.storage, keys.secret).await?;
-    let gate = Gate::new(verifier, rules.wanted_claims()).with_accounts(accounts.clone());
-    let gate = Arc::new(gate);
+    let gate = Arc::new(Gate::new(verifier, rules.wanted_claims()).with_accounts(accounts.clone()));
     let refreshing = gate.spawn_refresh();
-    let authorizer = prepared
-        .authorizer
-        .map(|webhook| -> Arc<dyn Authorizer> { webhook });
+    let authorizer = prepared.authorizer.map(|webhook| webhook as Arc<dyn Authorizer>);
     let node = Node::new(NodeOptions {
         dialects: dialects(config),
         authenticator: gate.clone(),
@@ -130,18 +127,13 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let listening: Vec<_> = doors.iter().map(|door| door.listening.clone()).collect();
     let reload = Reload::new(start, &serving, report, &doors);
     let threads = threads::start(&node, commands, doors)?;
-    for door in &listening {
-        tracing::info!(address = %door.address, serves = door.serves, "listening");
-    }
+    greeting::log(&listening);
     warn_of_exposure(config, &accounts);
     let reloading = tokio::spawn(reload.follow(reload_signals, reload_requests));
-    tokio::spawn(await_broker(node.clone(), readiness.clone()));
+    spawn_ticks(&node);
+    tokio::spawn(await_broker(node.clone(), readiness));
     if let Some(acme) = prepared.acme {
         tokio::spawn(acme.keep(upkeep));
-    }
-    // Ticks run on the control thread and end with it.
-    for mounted in &node.dialects {
-        tokio::spawn(node.clone().tick(mounted.clone()));
     }
     greeting::print(&loaded, &listening, keys.made.as_deref(), again);
     supervisor::ready();
@@ -159,6 +151,13 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         exporting.finish().await;
     }
     Ok(ended?)
+}
+
+/// Starts the ticks of the dialects. They run on the control thread and end with it.
+fn spawn_ticks(node: &Arc<Node>) {
+    for mounted in &node.dialects {
+        tokio::spawn(node.clone().tick(mounted.clone()));
+    }
 }
 
 /// Has the node's spans sent to the collector, if there is one.
