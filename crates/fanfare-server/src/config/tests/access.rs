@@ -219,14 +219,14 @@ fn authorizers() {
 fn history() {
     let toml = "[[channel]]\npattern = \"chat.**\"\nhistory = { size = 100, ttl = \"5m\" }\n[history]\n\
                 users = { size = 20, ttl = \"10m\" }\nmax_bytes = \"1MiB\"\nreplay_limit = 5\n";
-    let loaded = load_text(toml, &[("FANFARE_HISTORY_EVERYONE_SIZE", "7")], &large()).unwrap();
+    let loaded = load_text(toml, &[("FANFARE_HISTORY_EVERYONE_SIZE", "7")], large()).unwrap();
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let (rule, history) = (&loaded.config.channel[0], &loaded.config.history);
     let kept = rule.history.as_ref().unwrap();
     assert_eq!((kept.size, kept.ttl), (100, Duration::from_secs(300)));
     assert_eq!((history.users.size, history.everyone.size), (20, 7));
     assert_eq!((history.max_bytes.0, history.replay_limit), (1 << 20, 5));
-    let off = load_text("", &[], &large()).unwrap().config.history;
+    let off = load_text("", &[], large()).unwrap().config.history;
     assert_eq!((off.users.retention(), off.everyone.retention()), (None, None));
 
     for (text, problem) in [
