@@ -143,9 +143,8 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     reloading.abort();
     threads.stop();
     leave(&node).await;
-    for task in [refreshing, looking].into_iter().chain(following) {
-        task.abort();
-    }
+    let tasks = [refreshing, looking].into_iter().chain(following);
+    tasks.for_each(|task| task.abort());
     accounts.storage().close().await;
     if let Some(exporting) = exporting {
         exporting.finish().await;
