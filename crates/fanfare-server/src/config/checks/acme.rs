@@ -7,7 +7,7 @@ use super::Checker;
 
 const DOMAINS: &str = "acme.domains";
 
-pub(super) fn check(checker: &mut Checker<'_>) {
+pub(super) fn check(checker: &mut Checker) {
     if !checker.are_sound(&["acme", "listener"]) {
         return;
     }
