@@ -112,7 +112,7 @@ async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Itera
     let results = shared.node.link.publish(messages).await;
     let mut events = Vec::with_capacity(messages.len());
     let mut flushes = Vec::new();
-    let mut unshared = Vec::new();
+    let (mut unshared, mut kept) = (Vec::new(), Vec::new());
     for (result_to, result) in results_to.zip(results) {
         if let Err(PublishError::Refused(error)) = &result {
             shared.node.status.refused(Refused::Events, error);
@@ -120,6 +120,11 @@ async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Itera
         match result_to {
             ResultTo::Event(number) => {
                 let accepted = result.ok();
+                kept.extend(
+                    accepted
+                        .as_ref()
+                        .and_then(|accepted| Some((number, accepted.position?))),
+                );
                 if let Some(error) = accepted.as_ref().and_then(|accepted| accepted.unkept.as_ref()) {
                     shared.node.status.refused(Refused::Journal, error);
                 }
@@ -142,6 +147,7 @@ async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Itera
         }
     }
     shared.receipts.unshared(&unshared);
+    shared.receipts.kept(&kept);
     if shared.receipts.published(&events) {
         shared.node.outbox.put(shared.receipts.flush(&shared.requests));
     }

@@ -17,7 +17,7 @@ use std::{
 };
 
 use ahash::AHashMap;
-use fanfare_core::{Audience, Event, Interest, PublishOptions, Reach, Receipt, locked};
+use fanfare_core::{Audience, Event, Interest, PublishOptions, Reach, Receipt, history::Position, locked};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
@@ -164,12 +164,15 @@ impl Receipts {
         for (index, event) in job.events.into_iter().enumerate() {
             let number = first + index as u64;
             let echo = open.interests.echo(&event.audience);
-            let mut publication = OpenPublication::new(event, (first, index), echo == Echo::Expected);
+            // A connection that asks for what it missed is given it by its number: it waits for that.
+            let wants_place = event.history.wanted().is_some();
+            let mut publication = OpenPublication::new(event, (first, index), echo != Echo::Unwanted);
+            publication.is_uncertain = echo == Echo::Uncertain;
             publication.cause = cause;
             // Then only this node's own delivery is waited for.
             publication.given_up = !job.options.receipt;
             open.publications.insert(number, publication);
-            if echo == Echo::Uncertain {
+            if echo == Echo::Uncertain && !(open.interests.receiving && wants_place) {
                 open.deliver(number, &self.deliveries);
             }
             if !open.interests.receiving {
@@ -202,6 +205,11 @@ impl Receipts {
                 open.degrade(number, Cause::Away);
                 listeners = Listeners::Counted(0);
             }
+            if let Some(publication) = open.publications.get(&number)
+                && publication.is_uncertain
+            {
+                open.miss(number, &self.deliveries);
+            }
             if let Some(publication) = open.publications.get_mut(&number) {
                 publication.listeners = listeners;
                 open.published.push_back((now, number));
@@ -215,6 +223,19 @@ impl Receipts {
         drop(open);
         self.busy.notify_one();
         flush
+    }
+
+    /// These are kept under these numbers.
+    pub(crate) fn kept(&self, kept: &[(u64, Position)]) {
+        if kept.is_empty() {
+            return;
+        }
+        let mut open = self.open();
+        for &(number, position) in kept {
+            if let Some(publication) = open.publications.get_mut(&number) {
+                publication.place(position);
+            }
+        }
     }
 
     /// The ids of these are shared with no other node.

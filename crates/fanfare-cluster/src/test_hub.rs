@@ -116,6 +116,7 @@ impl Hub {
         Ok(Accepted {
             listeners: state.counts.then_some(listeners),
             id_refused: None,
+            position: None,
             unkept: None,
         })
     }

@@ -112,6 +112,8 @@ pub struct Accepted {
     pub listeners: Option<u32>,
     /// Why the store of ids refused to note its id.
     pub id_refused: Option<String>,
+    /// Its number in the journal, if it is kept.
+    pub position: Option<Position>,
     /// Why the journal did not keep it, though it should have.
     pub unkept: Option<String>,
 }

@@ -293,3 +293,155 @@ fn in_order(mut messages: Vec<TimedMessage>) -> Vec<StoredMessage> {
     messages.sort_unstable_by_key(|(message, ..)| message.position.number);
     messages.into_iter().map(|(message, ..)| message).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use fanfare_core::{
+        Channel,
+        history::{Epoch, Position},
+    };
+
+    use super::*;
+
+    const TTL: u64 = 60_000;
+    const EPOCH: Epoch = Epoch(1);
+
+    /// A journal with messages of one audience, by a clock that is set.
+    struct FakeJournal {
+        now: u64,
+        /// Numbers, and when they were kept.
+        messages: Vec<(u64, u64)>,
+    }
+
+    fn audience() -> Audience {
+        Audience::Channel(Channel::new("a").unwrap())
+    }
+
+    impl JournalReader for FakeJournal {
+        async fn state(
+            &self,
+            audiences: &[Audience],
+            _: Option<(u64, &ReplayScope)>,
+        ) -> Result<JournalState, Failed> {
+            Ok(JournalState {
+                present: Cursor {
+                    epoch: EPOCH,
+                    number: 5,
+                },
+                forgotten: 0,
+                now: self.now,
+                tops: vec![5; audiences.len()],
+                others: Vec::new(),
+            })
+        }
+
+        async fn range(
+            &self,
+            _: Cursor,
+            _: &[Audience],
+            range: Range,
+        ) -> Result<Vec<Vec<TimedMessage>>, Failed> {
+            let in_range = |(number, _): &&(u64, u64)| *number > range.after && *number < range.before;
+            let message = |&(number, at): &(u64, u64)| {
+                let prev = number - 1;
+                let position = Position {
+                    epoch: EPOCH,
+                    number,
+                    prev,
+                };
+                let message = StoredMessage {
+                    audience: audience(),
+                    payload: number.to_string().into(),
+                    position,
+                };
+                (message, at, at + TTL)
+            };
+            let mut read: Vec<TimedMessage> = self.messages.iter().filter(in_range).map(message).collect();
+            if range.newest {
+                read.reverse();
+            }
+            read.truncate(range.count);
+            Ok(vec![read])
+        }
+    }
+
+    async fn read_from(journal: &FakeJournal, from: ReplayFrom) -> (Option<Unrecovered>, String) {
+        let query = ReplayQuery {
+            scope: ReplayScope::of(&audience()),
+            from,
+            limit: 10,
+        };
+        let replay = read(journal, &query).await.unwrap();
+        let texts = replay
+            .messages
+            .iter()
+            .map(|message| String::from_utf8_lossy(&message.payload).into_owned());
+        (replay.unrecovered, texts.collect::<Vec<_>>().join(" "))
+    }
+
+    fn after(number: u64) -> ReplayFrom {
+        ReplayFrom::After(Cursor { epoch: EPOCH, number })
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_jumps_recovers_nothing_by_mistake() {
+        let messages = (1..=5)
+            .map(|number| (number, 1_000_000 + 1000 * number))
+            .collect();
+        let mut journal = FakeJournal {
+            now: 1_010_000,
+            messages,
+        };
+        let all = || (None, "1 2 3 4 5".to_owned());
+        assert_eq!(read_from(&journal, after(0)).await, all());
+        // An hour back, what is kept has times of the future.
+        journal.now -= 3_600_000 / 4;
+        assert_eq!(read_from(&journal, after(0)).await, all());
+        assert_eq!(
+            read_from(&journal, ReplayFrom::Within(Duration::from_secs(1))).await,
+            all()
+        );
+        // An hour ahead, all of it is too old.
+        journal.now += 3_600_000;
+        assert_eq!(
+            read_from(&journal, after(0)).await,
+            (Some(Unrecovered::Expired), String::new())
+        );
+        assert_eq!(read_from(&journal, after(5)).await, (None, String::new()));
+        assert_eq!(
+            read_from(&journal, ReplayFrom::Newest(9)).await,
+            (None, String::new())
+        );
+        // Set right again after an event that was kept while it was ahead.
+        journal.now = 1_010_000;
+        journal.messages[4].1 += 3_600_000;
+        assert_eq!(read_from(&journal, after(0)).await, all());
+        journal.now = 1_063_500;
+        assert_eq!(
+            read_from(&journal, after(2)).await,
+            (Some(Unrecovered::Expired), String::new())
+        );
+        assert_eq!(read_from(&journal, after(3)).await, (None, "4 5".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn what_was_removed_is_missed_wherever_it_was() {
+        for removed in 0..5 {
+            let mut messages: Vec<(u64, u64)> = (1..=5).map(|number| (number, 1_000_000)).collect();
+            messages.remove(removed);
+            let journal = FakeJournal {
+                now: 1_000_000,
+                messages,
+            };
+            for cursor in 0..=5 {
+                let (unrecovered, _) = read_from(&journal, after(cursor)).await;
+                let expected = (cursor <= removed as u64).then_some(Unrecovered::Expired);
+                assert_eq!(unrecovered, expected, "{removed} {cursor}");
+            }
+        }
+    }
+}

@@ -1,6 +1,9 @@
 //! One publication, and the batch that it belongs to.
 
-use fanfare_core::{Event, Reach, Receipt};
+use fanfare_core::{
+    Event, Reach, Receipt,
+    history::{History, Position},
+};
 use tokio::sync::oneshot;
 
 /// One publication.
@@ -8,6 +11,8 @@ pub(super) struct OpenPublication {
     /// Kept until the event, or its echo, is in the delivery queue.
     event: Option<Event>,
     pub(super) here: Here,
+    /// The subscription by which its echo should arrive may not be in force.
+    pub(super) is_uncertain: bool,
     pub(super) listeners: Listeners,
     /// How many of them have replied; this node's echo counts as a reply.
     pub(super) replies: u32,
@@ -68,6 +73,7 @@ impl OpenPublication {
         Self {
             event: Some(event),
             here: if expected { Here::Expected } else { Here::Unwanted },
+            is_uncertain: false,
             listeners: Listeners::Unpublished,
             replies: 0,
             given_up: false,
@@ -75,6 +81,15 @@ impl OpenPublication {
             nodes: 0,
             cause: None,
             batch,
+        }
+    }
+
+    /// It is kept at `position`. An event that is delivered because its echo stayed out has no place: what has a lower number may
+    /// have stayed out, too.
+    pub(super) fn place(&mut self, position: Position) {
+        match &mut self.event {
+            Some(event) if self.is_uncertain => event.history = History::Kept(position),
+            _ => {}
         }
     }
 

@@ -136,6 +136,7 @@ impl Connection {
             Ok(Accepted {
                 listeners: None,
                 id_refused: note.and_then(|answer| jetstream::change(answer).err().map(Unanswered::reason)),
+                position: None,
                 unkept: None,
             })
         });

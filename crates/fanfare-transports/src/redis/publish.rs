@@ -3,6 +3,7 @@
 use std::{iter, sync::atomic::Ordering};
 
 use fanfare_cluster::transport::{Accepted, Message, PublishError, Published};
+use fanfare_core::history::Position;
 use redis::{Cmd, Pipeline, Value};
 
 use super::{
@@ -10,8 +11,23 @@ use super::{
     journal::{self, Kept},
 };
 
-/// What became of a message: its receivers, and why it was not kept though it should have been.
-type Carried = (Value, Option<String>);
+/// What became of a message.
+struct Carried {
+    listeners: Value,
+    position: Option<Position>,
+    /// Why it was not kept, though it should have been.
+    unkept: Option<String>,
+}
+
+impl Carried {
+    fn unkept(listeners: Value, unkept: Option<String>) -> Self {
+        Self {
+            listeners,
+            position: None,
+            unkept,
+        }
+    }
+}
 
 impl Connection {
     /// Publishes `messages` in order; `None` when the connection is lost.
@@ -38,24 +54,22 @@ impl Connection {
             let answer = answers.next()?;
             match Kept::of(run) {
                 Some(kept) => carried.extend(self.kept(&kept, answer).await?),
-                None => carried.push((answer, None)),
+                None => carried.push(Carried::unkept(answer, None)),
             }
             let ids = run.iter().filter(|message| message.id.is_some()).count();
             id_answers.extend(answers.by_ref().take(ids));
         }
         self.servers.follow(&id_commands, &mut id_answers).await;
         let mut id_answers = id_answers.iter();
-        let published = messages
-            .iter()
-            .zip(carried)
-            .map(|(message, (listeners, unkept))| {
-                let id_answer = message.id.and_then(|_| id_answers.next());
-                Ok(Accepted {
-                    listeners: Some(self.listeners(&listeners)?),
-                    id_refused: id_answer.and_then(|answer| self.refusal(answer)),
-                    unkept,
-                })
-            });
+        let published = messages.iter().zip(carried).map(|(message, carried)| {
+            let id_answer = message.id.and_then(|_| id_answers.next());
+            Ok(Accepted {
+                listeners: Some(self.listeners(&carried.listeners)?),
+                position: carried.position,
+                id_refused: id_answer.and_then(|answer| self.refusal(answer)),
+                unkept: carried.unkept,
+            })
+        });
         Some(published.collect())
     }
 
@@ -75,11 +89,23 @@ impl Connection {
             answer = self.send(&pipe, 1).await?.pop()?;
         }
         let count = run.messages().len();
-        if let Value::Array(mut listeners) = answer {
+        if let Value::Array(answers) = answer {
             self.knows_journal.store(true, Ordering::Relaxed);
-            let refused = self.script_error(listeners.first()?);
-            let listeners = listeners.drain(1..).take(count);
-            return Some(listeners.map(|answer| (answer, refused.clone())).collect());
+            let mut answers = answers.into_iter();
+            let refused = self.script_error(&answers.next()?);
+            let carried = iter::from_fn(|| {
+                let (listeners, place) = (answers.next()?, answers.next()?);
+                let position = match &place {
+                    Value::BulkString(text) => journal::place(text),
+                    _ => None,
+                };
+                Some(Carried {
+                    listeners,
+                    unkept: refused.clone().filter(|_| position.is_none()),
+                    position,
+                })
+            });
+            return Some(carried.take(count).collect());
         }
         // The server carried out nothing of it.
         let refused = self.refusal(&answer);
@@ -88,7 +114,12 @@ impl Connection {
             pipe.add_command(self.publication(message));
         }
         let answers = self.send(&pipe, count).await?;
-        Some(answers.into_iter().zip(iter::repeat(refused)).collect())
+        let carried = answers.into_iter().zip(iter::repeat(refused));
+        Some(
+            carried
+                .map(|(answer, refused)| Carried::unkept(answer, refused))
+                .collect(),
+        )
     }
 
     /// How many received a message.

@@ -17,7 +17,7 @@ pub(crate) fn kept(event: Event, size: u32) -> Event {
     kept_for(event, size, LONG)
 }
 
-fn kept_for(event: Event, size: u32, ttl: Duration) -> Event {
+pub(crate) fn kept_for(event: Event, size: u32, ttl: Duration) -> Event {
     Event {
         history: History::Wanted(Retention { size, ttl }),
         ..event
@@ -365,4 +365,22 @@ pub(crate) async fn private_events_keep_whom_they_are_for(cluster: &Cluster) {
         (&read.private_to, &read.readers_of),
         (&event.private_to, &event.readers_of)
     );
+}
+
+/// A publisher's node delivers at once what its connections have just begun to want: with its number, by which a connection that asks for
+/// what it missed is given it once.
+pub(crate) async fn an_event_has_its_place_though_the_subscription_is_new(cluster: &Cluster) {
+    let node = cluster.node("a").await;
+    for round in 0..30 {
+        let name = format!("chat.{round}");
+        let subscribing = node.hold_interest(channel(&name), 1);
+        let publishing = node.publish_one(kept(to_channel(&name, "1"), 10));
+        tokio::join!(subscribing, publishing);
+    }
+    node.publish_one(kept(to(Audience::Everyone, "\"end\""), 10))
+        .await;
+    eventually("all have arrived", async || node.inbound.seen().len() == 31).await;
+    let seen = node.inbound.seen();
+    let places: std::collections::BTreeSet<u64> = seen.iter().map(|event| position(event).number).collect();
+    assert_eq!(places.len(), seen.len(), "each once");
 }

@@ -10,6 +10,7 @@ mod groups;
 mod harness;
 mod history;
 mod history_faults;
+mod history_faults_nats;
 mod ids;
 mod laws;
 mod nats;
@@ -143,6 +144,7 @@ history_contract! {
         history_is_read_page_by_page,
         all_nodes_number_in_one_order,
         private_events_keep_whom_they_are_for,
+        an_event_has_its_place_though_the_subscription_is_new,
     ]
 }
 

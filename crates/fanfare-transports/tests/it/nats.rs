@@ -396,7 +396,7 @@ async fn logins() {
 const PAGE: &str = include_str!("../../../../docs/nats.md");
 
 /// The documented rights of a user `fanfare` with the password `password`.
-fn documented_rights() -> &'static str {
+pub(crate) fn documented_rights() -> &'static str {
     let text = PAGE.split("<!-- rights -->\n```\n").nth(1).unwrap();
     text.split("```").next().unwrap()
 }

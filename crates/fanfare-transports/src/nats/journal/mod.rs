@@ -169,12 +169,15 @@ impl Journal {
         let published = messages.iter().zip(answers).map(|(message, answer)| {
             let note = message.id.and_then(|_| notes.next());
             match jetstream::change(answer) {
-                Ok(Some(_)) => {
+                Ok(Some(number)) => {
                     self.count(message);
+                    // The number before it of its audience is only in what is republished.
+                    let prev = number.saturating_sub(1);
                     Ok(Ok(Accepted {
                         listeners: None,
                         id_refused: note
                             .and_then(|answer| jetstream::change(answer).err().map(Unanswered::reason)),
+                        position: Some(Position { epoch, number, prev }),
                         unkept: None,
                     }))
                 }

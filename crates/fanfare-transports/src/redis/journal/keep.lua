@@ -29,6 +29,7 @@ for at = 4, #ARGV, 4 do
   end
   local heard = redis.pcall('PUBLISH', ARGV[3] .. member, payload)
   result[#result + 1] = failed(heard) or heard
+  result[#result + 1] = place or ''
 end
 local many = redis.pcall('ZCARD', KEYS[2])
 if not failed(many) and many - 1 > tonumber(ARGV[2]) then

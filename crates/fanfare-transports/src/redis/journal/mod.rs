@@ -22,7 +22,7 @@ use redis::{Cmd, Value};
 use super::{Connection, scripts::Script};
 use crate::journal_reads::JournalState;
 
-pub(super) use publish::{Kept, position, runs};
+pub(super) use publish::{Kept, place, position, runs};
 
 /// Audiences in one question.
 const AUDIENCES: usize = 1024;

@@ -74,7 +74,12 @@ pub(in crate::redis) fn position(message: &[u8]) -> Option<Position> {
     let end = message.strip_suffix(b"\"}")?;
     let tail = &end[end.len().saturating_sub(MAX_FIELD_BYTES)..];
     let at = memchr::memmem::rfind(tail, FIELD)?;
-    let place = std::str::from_utf8(&tail[at + FIELD.len()..]).ok()?;
+    place(&tail[at + FIELD.len()..])
+}
+
+/// A place as the script writes it.
+pub(in crate::redis) fn place(text: &[u8]) -> Option<Position> {
+    let place = std::str::from_utf8(text).ok()?;
     let mut words = place.split(' ');
     let mut next = || words.next();
     let epoch: Epoch = epoch(next()?)?;

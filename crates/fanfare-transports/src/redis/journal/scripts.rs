@@ -14,8 +14,9 @@ use super::super::scripts::Script;
 /// `ARGV`: the next epoch's name, the most audiences, the prefix of channels, and for each message its channel without the prefix, its
 /// [`Retention`](fanfare_core::history::Retention) in events and milliseconds, and itself: a JSON object. `KEYS[3]` begins the names of streams.
 ///
-/// Returns what keeping the first message failed with or nothing, and for each message its number of receivers. A message that cannot
-/// be kept is published without a place. What others put in the place of a stream is removed. No error leaves the script once a message is published.
+/// Returns what keeping the first message failed with or nothing, and for each message its number of receivers and its place. A message
+/// that cannot be kept is published without a place. What others put in the place of a stream is removed. No error leaves the script
+/// once a message is published.
 pub(super) static KEEP: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("state.lua"), include_str!("keep.lua"))));
 
