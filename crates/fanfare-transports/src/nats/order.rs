@@ -32,6 +32,8 @@ pub(super) struct Order {
     /// The stream of the journal, whose messages have an order of their own.
     journal: String,
     window: Window,
+    /// Other messages that arrived while messages of the journal waited, and the highest number of these: nothing overtakes.
+    behind: VecDeque<(u64, ServerMessage, bool)>,
     ready: VecDeque<ServerMessage>,
     /// Changes, and messages of nodes behind them.
     waiting: VecDeque<WaitingMessage>,
@@ -81,8 +83,26 @@ impl Order {
     pub(super) fn arrived(&mut self, message: ServerMessage, is_of_nodes: bool, now: Instant) {
         if let Some(number) = journal::number(&self.journal, &message) {
             self.window.arrived(number, message, now, &mut self.ready);
-            return;
+            self.pass_behind(now);
+        } else if let Some(highest) = self.window.highest() {
+            self.behind.push_back((highest, message, is_of_nodes));
+        } else {
+            self.arrived_besides(message, is_of_nodes, now);
         }
+    }
+
+    /// Passes on what arrived behind messages of the journal that wait no longer.
+    fn pass_behind(&mut self, now: Instant) {
+        while let Some((highest, ..)) = self.behind.front()
+            && *highest <= self.window.last()
+            && let Some((_, message, is_of_nodes)) = self.behind.pop_front()
+        {
+            self.arrived_besides(message, is_of_nodes, now);
+        }
+    }
+
+    /// A message arrived that is not the journal's.
+    fn arrived_besides(&mut self, message: ServerMessage, is_of_nodes: bool, now: Instant) {
         let change = self.change(&message);
         let must_wait = match change {
             Some(change) => self.last(change.room).is_some_and(|last| change.previous > last),
@@ -110,6 +130,7 @@ impl Order {
             self.pass_first();
         }
         self.window.expire(now, &mut self.ready);
+        self.pass_behind(now);
     }
 
     /// Nothing more arrives: passes on whatever waits.
@@ -118,6 +139,8 @@ impl Order {
             self.pass_first();
         }
         self.window.end(&mut self.ready);
+        self.ready
+            .extend(self.behind.drain(..).map(|(_, message, _)| message));
     }
 
     fn pass_first(&mut self) {
@@ -287,6 +310,34 @@ mod tests {
         order.arrived(change(2, "r", 12, 11), false, now);
         order.end();
         assert_eq!(passed(&mut order), "12");
+    }
+
+    #[test]
+    fn nothing_overtakes_what_waits_of_the_journal() {
+        let now = Instant::now();
+        let mut order = Order::new("J".to_owned());
+        let kept = |number: u64| ServerMessage {
+            headers: format!("NATS/1.0\r\nNats-Stream: J\r\nNats-Sequence: {number}\r\n\r\n").into(),
+            ..change(2, "r", number, 0)
+        };
+        let other = |number: u64| ServerMessage {
+            headers: "".into(),
+            ..change(2, "r", number, 0)
+        };
+        order.arrived(other(1), false, now);
+        order.arrived(kept(20), false, now);
+        order.arrived(other(2), false, now);
+        assert_eq!(passed(&mut order), "1");
+        order.expire(order.deadline().unwrap_or(now));
+        assert_eq!(passed(&mut order), "20 2");
+        order.arrived(kept(22), false, now);
+        order.arrived(other(3), false, now);
+        order.arrived(kept(24), false, now);
+        order.arrived(other(4), false, now);
+        order.arrived(kept(21), false, now);
+        assert_eq!(passed(&mut order), "21 22 3");
+        order.end();
+        assert_eq!(passed(&mut order), "24 4");
     }
 
     #[test]

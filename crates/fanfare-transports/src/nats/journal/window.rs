@@ -50,6 +50,16 @@ impl Window {
         self.pass_following(ready);
     }
 
+    /// The highest number that waits.
+    pub(in crate::nats) fn highest(&self) -> Option<u64> {
+        self.waiting.last_key_value().map(|(number, _)| *number)
+    }
+
+    /// The highest number that was passed on.
+    pub(in crate::nats) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// When the first that waits has waited for long enough.
     pub(in crate::nats) fn deadline(&self) -> Option<Instant> {
         self.deadlines.front().map(|(until, _)| *until)
