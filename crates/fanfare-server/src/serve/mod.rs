@@ -103,23 +103,8 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         access: AccessControl::new(rules, authorizer),
         clock: Clock::system(),
     });
-<<<<<<< HEAD
     let commands = attach(&node, config, shards)?;
     let report = NodeReport::new(&node, accounts.clone(), loaded.clone());
-=======
-    let options = BrokerOptions {
-        node_id: node.id.simple().to_string(),
-        max_listed_members: config.limits.max_listed_members,
-        max_history_bytes: config.history.max_bytes.0,
-        max_fetched: config.history.replay_limit,
-        ..config.broker.options()
-    };
-    let broker = fanfare_transports::open(config.broker.kind.name(), &options, node.clone())
-        .map_err(|e| e.to_string())?;
-    let (handles, commands): (Vec<_>, Vec<_>) = (0..shards).map(|_| ShardHandle::channel()).unzip();
-    node.attach(handles, broker);
-    let report = NodeReport::new(&node, accounts.clone(), loaded.clone(), dialect_infos());
->>>>>>> 71f0948 (The engine reports what the broker lost to connections with cursors; on NATS nothing overtakes what waits for a lower number)
     node.attach_reporter(report.clone());
     let looking = report.spawn_looking();
     let exporting = trace(config, &node)?;
