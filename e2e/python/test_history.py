@@ -80,7 +80,7 @@ def test_a_handshake_resumes_the_users_events(kept, speak, dialect):
     client = asking(speak, kept, dialect, resume=cursor)
     assert resumed(client.greeting or client.next_json()) == {"cursor": cursor, "recovered": True, "replayed": 2}
     frames = [client.next() for _ in range(2)]
-    assert [json.dumps({"n": n}, separators=(",", ":")) in frame for n, frame in zip((2, 3), frames)] == [True, True]
+    assert [json.dumps({"n": n}) in frame for n, frame in zip((2, 3), frames)] == [True, True]
     cursors = [json.loads(frame)["cursor"] for frame in frames]
     client.close()
     # Cut during the replay: the cursor of the first replayed event brings the second.
