@@ -11,6 +11,7 @@ differently. The program under test is FANFARE_BIN, else what cargo built last.
 
 import argparse
 import contextlib
+import http.client
 import json
 import pathlib
 import re
@@ -111,7 +112,38 @@ def deliveries():
             for stream in streams:
                 read_frame(stream)
 
-        return counted.count(publish, 15) / clients
+        return counted.count(publish, 60) / clients
+
+
+def unicasts():
+    """Events for one user each, in turn, as many at once as arrive with one read: publication and delivery."""
+    with Counted("notify") as counted:
+        streams = [counted.connect(f"/ws?token={token(f'u{number}')}")[1] for number in range(AT_ONCE)]
+        message, door = json.dumps({"type": "score", "payload": "x" * 60}), counted.door()
+        many = b"".join(door.encode("PUBLISH", f"user_noti:u{number}", message) for number in range(AT_ONCE))
+
+        def publish():
+            door.raw(many)
+            assert [door.read() for _ in range(AT_ONCE)] == [1] * AT_ONCE
+            for stream in streams:
+                read_frame(stream)
+
+        return counted.count(publish, 20) / AT_ONCE
+
+
+def events_by_http():
+    """An event on a channel without subscribers, published by the service API, one in each request of a kept connection."""
+    with Counted("notify") as counted:
+        caller = http.client.HTTPConnection("127.0.0.1", counted.server.port, timeout=TIMEOUT)
+        body = json.dumps({"to": {"channel": "bench.nobody"}, "type": "score", "data": "x" * 60})
+
+        def publish():
+            caller.request("POST", "/api/v1/events", body, {"Content-Type": "application/json"})
+            reply = caller.getresponse()
+            assert reply.status == 200, reply.status
+            reply.read()
+
+        return counted.count(publish, 200)
 
 
 def published_events():
@@ -128,7 +160,16 @@ def published_events():
 
 
 def frames_received():
-    """A message of a client to a topic that it alone subscribed to, and its delivery."""
+    """A message of a client that its dialect answers, as many at once as arrive with one read."""
+    return client_messages({"type": "ping"}, b"pong")
+
+
+def clients_events():
+    """A message of a client to a topic that it alone subscribed to, and its delivery, as many at once as arrive with one read."""
+    return client_messages({"type": "message", "topic": "bench.all", "data": "x" * 60}, b"xxxx")
+
+
+def client_messages(message, answer):
     with Counted("topics") as counted:
         peer, stream = counted.connect("/ws")
 
@@ -140,8 +181,7 @@ def frames_received():
 
         send({"type": "auth", "token": token("mia")}, b"auth_success")
         send({"type": "subscribe", "topic": "bench.all"}, b"subscribed")
-        message = {"type": "message", "topic": "bench.all", "data": "x" * 60}
-        return counted.count(lambda: send(message, b"xxxx", AT_ONCE), 20) / AT_ONCE
+        return counted.count(lambda: send(message, answer, AT_ONCE), 20) / AT_ONCE
 
 
 def handshakes():
@@ -159,7 +199,10 @@ def handshakes():
         return counted.count(come_and_go, 100)
 
 
-SCENARIOS = {"delivery": deliveries, "published event": published_events, "frame received": frames_received, "handshake": handshakes}
+SCENARIOS = {
+    "delivery": deliveries, "unicast": unicasts, "published event": published_events, "event by HTTP": events_by_http,
+    "frame received": frames_received, "client's event": clients_events, "handshake": handshakes,
+}
 
 
 def build():
