@@ -53,7 +53,8 @@ pub async fn serve(
                 let _ = stream.set_nodelay(true); // a peer that is gone already shows at the first read
                 match door.clone() {
                     Door::Http(site) => {
-                        let entering = enter(stream, peer, site, shard.clone(), pace.clone());
+                        // Boxed, because a task that is spawned is moved several times.
+                        let entering = Box::pin(enter(stream, peer, site, shard.clone(), pace.clone()));
                         tokio::task::spawn_local(pace.clone().paced(entering));
                     }
                     Door::Resp(door, most) => {
@@ -83,10 +84,10 @@ async fn enter(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<S
     let Some(acceptor) = site.rules().tls.clone() else {
         return connection::serve(stream, peer.ip(), by, site, shard, pace).await;
     };
-    let accepting = acceptor.accept(stream);
+    let accepting = Box::pin(acceptor.accept(stream)); // plain connections would pay for its size
     match timeout_at(by, accepting).await {
         Ok(Ok(stream)) if tls::was_challenge(stream.get_ref().1) => {}
-        Ok(Ok(stream)) => connection::serve(stream, peer.ip(), by, site, shard, pace).await,
+        Ok(Ok(stream)) => Box::pin(connection::serve(stream, peer.ip(), by, site, shard, pace)).await,
         Ok(Err(error)) => site.gate.refusals.note(&Refused {
             subject: Subject::Connection,
             dialect: None,

@@ -1,6 +1,8 @@
 //! The table of the server's own routes: method, path, group, guard and handler. A dialect's own routes are its
 //! `Endpoint`s.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 use fanfare_accounts::Scope;
 use futures_util::future::LocalBoxFuture;
 use http::Method;
@@ -75,7 +77,7 @@ macro_rules! route {
     };
 }
 
-/// Of several paths that match a request's, the first counts.
+/// A path without a parameter counts before one with; no two with parameters match the same paths.
 #[rustfmt::skip] // a route is a line
 pub(super) static TABLE: &[Route] = &[
     route!(GET "/livez", Probe, Open, async |_| health::livez()),
@@ -133,9 +135,21 @@ pub(super) static TABLE: &[Route] = &[
     route!(DELETE "/api/v1/keys/{id}", Service, Admin, async |call: RouteCall<'_>| admin::keys::revoke(call.segment, call.site).await),
 ];
 
+/// The rows by their paths: one of each path, and those with a parameter. Each request and each handshake asks several times.
+static INDEX: LazyLock<(HashMap<&str, &Route>, Vec<&Route>)> = LazyLock::new(|| {
+    let plain = TABLE.iter().map(|route| (route.path, route));
+    let with_parameter = TABLE.iter().filter(|route| route.path.contains('{'));
+    (plain.collect(), with_parameter.collect())
+});
+
 /// Returns a row whose path matches `path`, whatever its method.
 pub(super) fn find(path: &str) -> Option<&'static Route> {
-    TABLE.iter().find(|route| route.segment(path).is_some())
+    let (plain, with_parameter) = &*INDEX;
+    let matches = |route: &&&Route| route.segment(path).is_some();
+    plain
+        .get(path)
+        .or_else(|| with_parameter.iter().find(matches))
+        .copied()
 }
 
 /// Returns the group whose form the replies at `path` have.
@@ -152,21 +166,14 @@ pub(super) fn group_of(path: &str) -> Group {
 impl Route {
     /// Returns the segment of `path` for the parameter, empty if there is none; `None` if `path` is another path.
     pub(super) fn segment<'a>(&self, path: &'a str) -> Option<&'a str> {
-        let (mut names, mut parts) = (self.path.split('/'), path.split('/'));
-        let mut found = "";
-        loop {
-            match (names.next(), parts.next()) {
-                (None, None) => return Some(found),
-                // The service API has its own error for an empty name.
-                (Some(name), Some(part))
-                    if name.starts_with('{') && (!part.is_empty() || self.group == Service) =>
-                {
-                    found = part;
-                }
-                (Some(name), Some(part)) if name == part => {}
-                _ => return None,
-            }
-        }
+        let Some((before, parameter)) = self.path.split_once('{') else {
+            return (path == self.path).then_some("");
+        };
+        let after = parameter.split_once('}').map_or("", |(_, after)| after);
+        let found = path.strip_prefix(before)?.strip_suffix(after)?;
+        // The service API has its own error for an empty name.
+        let is_segment = !found.contains('/') && (!found.is_empty() || self.group == Service);
+        is_segment.then_some(found)
     }
 
     /// Returns the row of the same path for `method`.
@@ -257,6 +264,14 @@ mod tests {
         ] {
             assert_eq!(find(path).map(|route| route.path), route, "{path}");
             assert_eq!(group_of(path), group, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_row_is_found() {
+        for route in TABLE {
+            let called = route.path.replace(['{', '}'], "");
+            assert_eq!(find(&called).map(|found| found.path), Some(route.path));
         }
     }
 
