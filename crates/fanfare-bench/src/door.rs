@@ -182,13 +182,9 @@ mod tests {
             let (dialect, audience) = (listeners.dialect().unwrap(), listeners.audience().unwrap());
             let command = publish(dialect, &audience).unwrap();
             let message = command.split(|byte| *byte == b'\n').nth(6).unwrap().trim_ascii();
-            let parsed = wire::parse_message(
-                wire::redis_channel(&audience).as_bytes(),
-                &message.to_vec().into(),
-                SystemTime::now(),
-            );
+            let parsed = wire::parse_event(audience, &message.to_vec().into(), SystemTime::now());
             let dialect = dialect.open(&Options::default());
-            let text = dialect.render(&parsed.unwrap()[0]).unwrap();
+            let text = dialect.render(&parsed.unwrap().0).unwrap();
             let frame = fanfare_ws::encode::frame(fanfare_ws::Opcode::Text, text.payload(), false);
             assert_eq!(frame.len(), FRAME_LEN, "{listeners:?}");
         }

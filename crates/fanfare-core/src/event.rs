@@ -1,8 +1,11 @@
 //! Events: what is published, and for which connections.
 
-use std::time::SystemTime;
+use std::{
+    sync::Mutex,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use uuid::Uuid;
+use uuid::{ContextV7, Timestamp, Uuid};
 
 use crate::{BadName, Channel, RawJson, UserId, history::History};
 
@@ -117,11 +120,22 @@ impl Sender {
     }
 }
 
+/// Returns a UUID v7 of the time `now`, greater than those before it. (`Uuid::now_v7` would read the clock for each event of a batch.)
+fn new_id(now: SystemTime) -> Uuid {
+    static CONTEXT: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Uuid::new_v7(Timestamp::from_unix(
+        &CONTEXT,
+        since.as_secs(),
+        since.subsec_nanos(),
+    ))
+}
+
 impl Event {
     /// Returns a new event with a fresh id, stamped `now`.
     pub fn new(audience: Audience, kind: Option<&str>, data: RawJson, now: SystemTime) -> Self {
         Self {
-            id: Uuid::now_v7(),
+            id: new_id(now),
             named: false,
             kind: kind.map(Into::into),
             audience,
@@ -141,11 +155,6 @@ impl Event {
     pub fn traceparent_of(text: &str) -> Option<Box<str>> {
         (text.len() <= MAX_TRACEPARENT_BYTES && text.is_ascii()).then(|| text.into())
     }
-}
-
-/// Formats `time` as dialects show it: RFC 3339, UTC, milliseconds, `Z`.
-pub fn timestamp(time: SystemTime) -> humantime::Rfc3339Timestamp {
-    humantime::format_rfc3339_millis(time)
 }
 
 /// Formats `time` with microseconds, where a protocol requires them.

@@ -133,6 +133,7 @@ mod presence;
 mod report;
 mod segments;
 mod striped;
+mod timestamp;
 
 pub use broker::{
     ANSWER_PATIENCE, Asked, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, CLAIM_LIFETIME,
@@ -149,7 +150,7 @@ pub use dialect::{
 pub use duration::{DurationText, LONGEST, format_duration, parse_duration};
 pub use ending::{Denial, Ending, Refusal};
 pub use event::{
-    Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, personal_names, timestamp, timestamp_micros,
+    Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, personal_names, timestamp_micros,
 };
 pub use guarded_url::{GuardedUrl, HIDDEN};
 pub use histogram::Histogram;
@@ -173,3 +174,4 @@ pub use report::{
     ConnectionFacts, DialectFacts, DialectReport, Figure, FigureValue, JsonMap, NodeFacts, Report, fields,
 };
 pub use striped::{Stripe, Striped, forget, locked};
+pub use timestamp::{Timestamp, timestamp};

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
-
 /// The longest part of a client's text in an error, in characters.
 const MAX_SHOWN: usize = 100;
 
@@ -17,5 +15,5 @@ pub(crate) fn excerpt(text: &str) -> Cow<'_, str> {
 
 /// Returns `text` as a JSON string.
 pub(crate) fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
+    serde_json::to_string(text).unwrap_or_default() // a string can always be written
 }

@@ -132,17 +132,23 @@ pub fn redis_channel(audience: &Audience) -> String {
     }
 }
 
-/// Reads what was published as `message` on the Redis channel `channel` at `now`.
+/// Reads what was published as `message` on the Redis channel `channel` at `now`, and adds its events to `events`.
 ///
 /// # Errors
-/// When it is not of the documented form.
-pub fn parse_message(channel: &[u8], message: &Bytes, now: SystemTime) -> Result<Vec<Event>, Rejected> {
+/// When it is not of the documented form. Then none is added.
+pub fn parse_message(
+    channel: &[u8],
+    message: &Bytes,
+    now: SystemTime,
+    events: &mut Vec<Event>,
+) -> Result<(), Rejected> {
     let channel = std::str::from_utf8(channel).map_err(|_| Rejected::BadChannel)?;
     if channel == EVENTS {
-        return parse_publication(message, now).map_err(|_| Rejected::BadPublication);
+        events.extend(parse_publication(message, now).map_err(|_| Rejected::BadPublication)?);
+    } else {
+        events.push(parse_event(audience(channel)?, message, now)?.0);
     }
-    let (event, _) = parse_event(audience(channel)?, message, now)?;
-    Ok(vec![event])
+    Ok(())
 }
 
 /// The names by which a publisher may address `audience` at the embedded door, the usual one first.

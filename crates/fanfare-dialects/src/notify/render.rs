@@ -15,19 +15,16 @@ impl Render for Notify {
             Audience::Channel(_) => return None,
         }
         let kind = quoted(event.kind.as_deref().unwrap_or(DEFAULT_TYPE));
-        let payload = event.data.as_str();
-        let mut text = String::with_capacity(kind.len() + payload.len() + 64);
-        for part in [
-            r#"{"type":"#,
-            &kind,
-            r#","payload":"#,
-            payload,
-            r#","timestamp":""#,
-        ] {
-            text.push_str(part);
-        }
-        text.push_str(&timestamp(event.timestamp).to_string());
-        text.push_str("\"}");
-        Some(Rendering::Text(text.into()))
+        let time = timestamp(event.timestamp);
+        let parts = [
+            br#"{"type":"#,
+            kind.as_bytes(),
+            br#","payload":"#,
+            event.data.bytes(),
+            br#","timestamp":""#,
+            time.as_bytes(),
+            br#""}"#,
+        ];
+        Some(Rendering::Text(parts.concat().into()))
     }
 }

@@ -1,7 +1,10 @@
 //! Renders the server's messages: `{"type","data","timestamp"}`, the timestamp in milliseconds since 1970.
 //! Payloads are copied byte for byte.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    iter,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use fanfare_core::{Audience, Context, EVERYONE_CHANNEL, Event, Render, Rendering, Step};
@@ -9,6 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Realtime, frames::FrameError};
+use crate::text::quoted;
 
 impl Render for Realtime {
     fn render(&self, event: &Event) -> Option<Rendering> {
@@ -23,18 +27,25 @@ impl Render for Realtime {
 
 /// Renders an event: a direct message to a user, otherwise a broadcast.
 fn event(event: &Event) -> Bytes {
-    let payload = event.data.as_str();
+    let payload = event.data.bytes();
     let topic = match &event.audience {
         Audience::User(_) => {
-            let from = json!(event.sender.as_ref().map(|sender| &*sender.id)).to_string();
-            let data = [r#"{"from_user":"#, &from, r#","payload":"#, payload, "}"];
+            let from = event.sender.as_ref().map(|sender| quoted(&sender.id));
+            let from = from.as_deref().unwrap_or("null").as_bytes();
+            let data = [br#"{"from_user":"#, from, br#","payload":"#, payload, b"}"];
             return frame("DirectMessage", &data, event.timestamp);
         }
         Audience::Everyone => EVERYONE_CHANNEL,
         Audience::Channel(channel) => channel,
     };
-    let topic = json!(topic).to_string();
-    let data = [r#"{"topic":"#, &topic, r#","payload":"#, payload, "}"];
+    let topic = quoted(topic);
+    let data = [
+        br#"{"topic":"#,
+        topic.as_bytes(),
+        br#","payload":"#,
+        payload,
+        b"}",
+    ];
     frame("Broadcast", &data, event.timestamp)
 }
 
@@ -82,18 +93,16 @@ fn status(status: &str, details: &str, context: &Context<'_>) -> Step {
 }
 
 fn reply(kind: &str, data: &str, now: SystemTime) -> Step {
-    Step::SendText(frame(kind, &[data], now))
+    Step::SendText(frame(kind, &[data.as_bytes()], now))
 }
 
 /// Renders a message. `data` are the parts of one JSON text; `kind` needs no escapes.
-fn frame(kind: &str, data: &[&str], time: SystemTime) -> Bytes {
+fn frame(kind: &str, data: &[&[u8]], time: SystemTime) -> Bytes {
     let time = since_1970(time).as_millis().to_string();
-    let size: usize = data.iter().map(|part| part.len()).sum();
-    let mut text = String::with_capacity(size + kind.len() + time.len() + 40);
-    text.extend([r#"{"type":""#, kind, r#"","data":"#]);
-    text.extend(data.iter().copied());
-    text.extend([r#","timestamp":"#, &time, "}"]);
-    text.into()
+    let begin = [br#"{"type":""#, kind.as_bytes(), br#"","data":"#].concat();
+    let end = [br#","timestamp":"#, time.as_bytes(), b"}"].concat();
+    let parts = iter::once(&*begin).chain(data.iter().copied()).chain([&*end]);
+    parts.collect::<Vec<_>>().concat().into()
 }
 
 /// A clock set to before 1970 counts as 1970.

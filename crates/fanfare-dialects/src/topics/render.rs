@@ -23,19 +23,19 @@ impl Render for Topics {
         let topic = quoted(topic);
         let kind = quoted(event.kind.as_deref().unwrap_or(DEFAULT_TYPE));
         let about = about(event);
-        let time = timestamp(event.timestamp).to_string();
+        let time = timestamp(event.timestamp);
         let parts = [
-            r#"{"type":"message","topic":"#,
-            &topic,
-            r#","eventType":"#,
-            &kind,
-            r#","data":"#,
-            event.data.as_str(),
-            r#","metadata":{"#,
-            &about,
-            r#"},"timestamp":""#,
-            &time,
-            r#""}"#,
+            br#"{"type":"message","topic":"#,
+            topic.as_bytes(),
+            br#","eventType":"#,
+            kind.as_bytes(),
+            br#","data":"#,
+            event.data.bytes(),
+            br#","metadata":{"#,
+            about.as_bytes(),
+            br#"},"timestamp":""#,
+            time.as_bytes(),
+            br#""}"#,
         ];
         Some(Rendering::Text(parts.concat().into()))
     }

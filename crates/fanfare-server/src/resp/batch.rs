@@ -34,13 +34,13 @@ impl Batch {
         }
     }
 
-    /// Adds the events of one `PUBLISH`, whose answer belongs at `at` in the replies.
-    pub(super) fn add(&mut self, at: usize, events: Vec<Event>) {
-        self.due.push(Due {
-            at,
-            events: events.len(),
-        });
-        self.events.extend(events);
+    /// Has `read` add the events of one `PUBLISH`, whose answer belongs at `at` in the replies, whatever `read` returns.
+    pub(super) fn add<T>(&mut self, at: usize, read: impl FnOnce(&mut Vec<Event>) -> T) -> T {
+        let before = self.events.len();
+        let done = read(&mut self.events);
+        let events = self.events.len() - before;
+        self.due.push(Due { at, events });
+        done
     }
 
     /// The events and answers that wait.

@@ -223,16 +223,19 @@ fn header(line: &[u8]) -> Option<i64> {
 
 /// Reads a decimal number in its one spelling: no plus sign, no leading zeros, nothing around it.
 pub(super) fn number(text: &[u8]) -> Option<i64> {
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
-    let canonical = match digits {
-        [] => false,
-        [b'0', ..] => text.len() == 1,
-        _ => digits.iter().all(u8::is_ascii_digit),
+    let (digits, sign) = match text {
+        [b'-', digits @ ..] => (digits, -1),
+        digits => (digits, 1),
     };
-    if !canonical {
-        return None;
+    match digits {
+        [] => return None,
+        [b'0', ..] if text.len() > 1 => return None,
+        _ => {}
     }
-    std::str::from_utf8(text).ok()?.parse().ok()
+    digits.iter().try_fold(0i64, |value, digit| {
+        let digit = digit.is_ascii_digit().then(|| i64::from(digit - b'0') * sign)?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, net::SocketAddr};
 
 use fanfare_cluster::wire;
+use fanfare_core::Event;
 use tokio::time::Instant;
 
 use super::{
@@ -63,8 +64,12 @@ impl Spec {
 
     /// The one of `all` that is called `name`, in any case.
     pub(super) fn named(all: &'static [Self], name: &[u8]) -> Option<&'static Self> {
-        all.iter()
-            .find(|spec| name.eq_ignore_ascii_case(spec.own_name().as_bytes()))
+        // Most are no subcommands, and their whole name is their own.
+        let is_it = |spec: &&Self| {
+            let is_named = |own: &str| name.eq_ignore_ascii_case(own.as_bytes());
+            is_named(spec.name) || is_named(spec.own_name())
+        };
+        all.iter().find(is_it)
     }
 
     pub(super) fn takes(&self, arguments: usize) -> bool {
@@ -309,17 +314,17 @@ impl<'a> Session<'a> {
     /// `PUBLISH`: the reply is written when the broker has returned the receipt.
     pub(super) fn publish(&mut self, request: &Request) {
         self.publications += 1;
-        let parsed = wire::parse_message(request.arg(1), &request.slice(2), self.batch.now);
-        let events = parsed.unwrap_or_else(|reason| {
+        let (now, at) = (self.batch.now, self.writer.out.len());
+        let read =
+            |events: &mut Vec<Event>| wire::parse_message(request.arg(1), &request.slice(2), now, events);
+        if let Err(reason) = self.batch.add(at, read) {
             // To its publisher this is a message without subscribers, as it would be on Redis.
             self.door.options.host.rejected();
             self.door.stats.rejected();
             if let Some(held_back) = self.door.malformed.pass() {
                 tracing::warn!(peer = %self.peer, %reason, held_back, "publication dropped");
             }
-            Vec::new()
-        });
-        self.batch.add(self.writer.out.len(), events);
+        }
     }
 
     /// Adds what this connection counted to the door's counters.
