@@ -13,6 +13,7 @@ impl Shard {
     pub async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<ShardCommand>) {
         let beside = [
             tokio::task::spawn_local(sweep::run(self.clone())),
+            tokio::task::spawn_local(self.publisher.clone().run()),
             tokio::task::spawn_local(self.pace.clone().run()),
             tokio::task::spawn_local(self.busy.clone().run()),
         ];

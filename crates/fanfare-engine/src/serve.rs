@@ -136,18 +136,34 @@ pub(super) fn receive(turn: &mut Turn<'_>, bytes: &mut [u8]) -> usize {
             Received::Steps(steps) => perform::perform(turn, steps),
             Received::Foreign(text) => perform::adopt(turn, text),
         }
-        if turn.connection().is_waiting() || turn.done.work >= work::TURN || turn.driver.is_congested() {
+        if turn.connection().is_waiting() || turn.done.work >= work::TURN || is_congested(turn) {
             break;
         }
     }
     if let Some(pong) = turn.done.take_pong() {
         turn.driver.queue(pong, turn.moment);
     }
-    turn.driver.flush_or_wake();
+    flush(turn);
     // After its end nothing has a meaning.
     if turn.connection().is_readable() {
         input.rest().len()
     } else {
         0
     }
+}
+
+/// The same as [`super::driver::Driver::is_congested`]; what is acknowledged is placed at the broker before it is written.
+fn is_congested(turn: &mut Turn<'_>) -> bool {
+    if turn.connection().is_congested() {
+        turn.shard.publisher.place();
+    }
+    turn.driver.is_congested()
+}
+
+/// Writes what is queued. What it acknowledges is placed at the broker first.
+fn flush(turn: &mut Turn<'_>) {
+    if !turn.connection().is_outbox_empty() {
+        turn.shard.publisher.place();
+    }
+    turn.driver.flush_or_wake();
 }

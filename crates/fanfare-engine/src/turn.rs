@@ -57,6 +57,7 @@ pub(super) fn take(shard: &Rc<Shard>, key: Key, act: impl FnOnce(&mut Turn<'_>))
     let acted = catch_unwind(AssertUnwindSafe(|| act(&mut turn)));
     let work = turn.done.work;
     let driver = turn.driver;
+    shard.publisher.place();
     driver.debt.add(work, moment.ms);
     if acted.is_err() {
         driver.failed(moment);

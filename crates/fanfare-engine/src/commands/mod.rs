@@ -43,6 +43,9 @@ pub(super) type Next = Box<dyn FnOnce(&mut Turn<'_>) -> Doing>;
 
 /// Begins what a conversation asked for.
 pub(super) fn begin(turn: &mut Turn<'_>, command: Command) -> Doing {
+    if !matches!(command, Command::Publish(_)) {
+        turn.shard.publisher.place(); // what the client sent before
+    }
     match command {
         Command::Authenticate(token) => authenticate::authenticate(turn, token),
         Command::Subscribe { to, whole, resume } => subscribe::subscribe(turn, to, (whole, resume)),

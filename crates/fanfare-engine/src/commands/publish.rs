@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use fanfare_core::{
-    Audience, Denial, Draft, Event, Outcome, PublishOptions, Right, Sender, Subscription,
+    Audience, Denial, Draft, Event, Outcome, PublishOptions, Receipt, Right, Sender, Subscription,
     policy::{AuthorizerAnswer, OpenQuestions, Permission},
 };
 use uuid::Uuid;
@@ -16,15 +16,28 @@ pub(super) fn publish(turn: &Turn<'_>, draft: Draft) -> Doing {
         Ok(open) => open,
         Err(denial) => return denied(denial),
     };
-    let event = event(turn, draft);
-    let answer = turn.shard.node.access.ask(open);
-    let work = send(answer, turn.shard.publisher.clone(), event);
+    let (mut event, publisher) = (event(turn, draft), &turn.shard.publisher);
+    let id = event.id;
+    if open.is_none() && !awaits_receipt(&event) {
+        event = match publisher.gather(event) {
+            None => return Doing::Answered(Ok(Outcome::Published { id })),
+            Some(event) => event,
+        };
+    }
+    let answer = turn.shard.node.access.ask(open.unwrap_or_default());
+    let work = send(answer, publisher.clone(), event);
     after(work, |_, sent| {
         Doing::Answered(sent.map(|id| Outcome::Published { id }))
     })
 }
 
-fn may_publish(turn: &Turn<'_>, draft: &Draft) -> Result<OpenQuestions, Denial> {
+/// To a user it is known only afterwards whether it arrived.
+fn awaits_receipt(event: &Event) -> bool {
+    matches!(event.audience, Audience::User(_))
+}
+
+/// Returns what the authorizer is to be asked, if it decides.
+fn may_publish(turn: &Turn<'_>, draft: &Draft) -> Result<Option<OpenQuestions>, Denial> {
     let (node, subscriber) = (&turn.shard.node, &turn.driver.connection.subscriber);
     let kind = draft.kind.as_deref();
     if kind.is_some_and(|kind| node.reserved_types.contains(kind)) {
@@ -37,9 +50,9 @@ fn may_publish(turn: &Turn<'_>, draft: &Draft) -> Result<OpenQuestions, Denial> 
     }
     let who = subscriber.proven().map(|identity| &**identity);
     match node.access.may_publish(who, &draft.to) {
-        Permission::Allowed => Ok(OpenQuestions::default()),
+        Permission::Allowed => Ok(None),
         Permission::Denied => Err(Denial::Forbidden),
-        Permission::Pending(open) => Ok(open),
+        Permission::Pending(open) => Ok(Some(open)),
     }
 }
 
@@ -62,20 +75,21 @@ fn event(turn: &Turn<'_>, draft: Draft) -> Event {
     }
 }
 
-/// Publishes, if the authorizer's `answer` allows it. To a user it is known only afterwards whether it arrived.
+/// Publishes, if the authorizer's `answer` allows it.
 async fn send(
     answer: impl Future<Output = AuthorizerAnswer>,
     publisher: Rc<Publisher>,
     event: Event,
 ) -> Result<Uuid, Denial> {
-    let (id, to_user) = (event.id, matches!(event.audience, Audience::User(_)));
+    let (id, receipt) = (event.id, awaits_receipt(&event));
     if !answer.await.is_allowed() {
         return Err(Denial::Forbidden);
     }
-    let receipt = publisher
-        .publish(event, PublishOptions { receipt: to_user })
-        .await;
-    if to_user && receipt.await.is_ok_and(|receipt| receipt.reach.matched == 0) {
+    let receipts = publisher.publish(event, PublishOptions { receipt }).await;
+    // Without a receipt nothing is known.
+    let is_missed =
+        |receipts: Vec<Receipt>| receipts.first().is_none_or(|receipt| receipt.reach.matched == 0);
+    if receipt && receipts.await.is_ok_and(is_missed) {
         return Err(Denial::NotConnected);
     }
     Ok(id)

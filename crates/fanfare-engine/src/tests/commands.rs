@@ -189,6 +189,24 @@ fn what_is_asked_at_once_is_done_in_order() {
 }
 
 #[test]
+fn what_is_sent_at_once_is_published_together() {
+    in_world(settings(), |world| async move {
+        let mut alice = world.connect("alice").await;
+        alice
+            .say_all(&["sub b;pub b 1", "pub c 2", "pub b 3", "unsub c", "pub b 4"])
+            .await;
+        let answers = ["sub: ok", "pub: ok", "pub: ok", "pub: ok", "unsub: ok", "pub: ok"];
+        alice.receives(&answers).await;
+        alice.receives(&["1", "3", "4"]).await;
+        assert_eq!(
+            *world.broker.calls.lock().unwrap(),
+            [3, 1],
+            "an unsubscribe comes between"
+        );
+    });
+}
+
+#[test]
 fn a_closed_connection_runs_no_command() {
     in_world(settings(), |world| async move {
         let mut alice = world.connect("alice").await;

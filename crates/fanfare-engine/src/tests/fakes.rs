@@ -183,6 +183,8 @@ pub(super) struct FakeBroker {
     pub(super) reads: Gate,
     /// What was published for whom, and whether with a receipt.
     pub(super) published: Mutex<Vec<(Audience, bool)>>,
+    /// How many events were published with each call.
+    pub(super) calls: Mutex<Vec<usize>>,
 }
 
 impl FakeBroker {
@@ -203,6 +205,7 @@ impl FakeBroker {
             journal: MemoryJournal::with_clock(1 << 20, Arc::new(elapsed)),
             reads: Gate::new(true),
             published: Mutex::default(),
+            calls: Mutex::default(),
         });
         let carrier = Arc::clone(&broker);
         tokio::task::spawn_local(async move {
@@ -295,6 +298,7 @@ impl Broker for FakeBroker {
             .iter()
             .map(|event| (event.audience.clone(), options.receipt));
         self.published.lock().unwrap().extend(published);
+        self.calls.lock().unwrap().push(events.len());
         let (tell, told) = oneshot::channel();
         self.line.send(Job::Publish(events, tell)).unwrap();
         Box::pin(async move {
