@@ -110,6 +110,26 @@ export async function call<T>(method: string, path: string, body?: unknown): Pro
   }
 }
 
+// Reads lines of JSON from `path` until they end or `stopped`, and hands each to `take`.
+export async function stream<T>(path: string, take: (line: T) => void, stopped: AbortSignal): Promise<void> {
+  await call('GET', 'overview'); // refreshes a token that has expired, or signs out
+  const headers: Record<string, string> = credential ? { authorization: `Bearer ${credential.bearer}` } : {};
+  const answer = await fetch(`api/v1/${path}`, { headers, signal: stopped });
+  if (!answer.ok || !answer.body) {
+    const said = (await answer.json().catch(() => null)) as { error?: { message?: string } } | null;
+    throw new Failure(answer.status, said?.error?.message ?? `The server answered ${answer.status}.`);
+  }
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) if (line) take(JSON.parse(line) as T);
+  }
+}
+
 export const query = (values: Record<string, string | number | undefined | null>): string => {
   const given = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== '');
   return given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : '';
@@ -279,4 +299,50 @@ export interface Key {
   scopes: string[];
   created_at: string;
   revoked_at: string | null;
+}
+
+export interface TracedEvent {
+  id: string;
+  type: string | null;
+  user: string | null;
+  channel: string | null;
+  published_at: string;
+  sender: string | null;
+  data_bytes: number;
+  private_to: number | null;
+}
+
+export interface TracedEvents {
+  events: TracedEvent[];
+  degraded?: true;
+}
+
+export interface TracedConnection {
+  id: string;
+  dialect: string;
+  user: string | null;
+  outcome: string;
+  reason: string;
+  written_ms: number | null;
+  acknowledged_ms: number | null;
+}
+
+export interface Trace {
+  event: TracedEvent;
+  entry: { node: string; door: string; dialect: string | null; at: string; allowed_by: string | null } | null;
+  deliveries: { node: string; matched: number; queued: number; dropped: number; filtered: number; connections: TracedConnection[]; left_out: number }[];
+  nodes: number;
+  about: { user: string; verdict: string; reason: string; connections_now: number } | null;
+  degraded?: true;
+}
+
+export interface TailEvent extends TracedEvent {
+  data?: unknown;
+}
+
+export interface TailLine {
+  open?: { node: string };
+  event?: TailEvent;
+  lost?: number;
+  end?: { code: string; message: string };
 }

@@ -11,6 +11,7 @@ import { ConnectionsPage } from './pages/connections';
 import { OverviewPage } from './pages/overview';
 import { ProblemsPage } from './pages/problems';
 import './design.css';
+import { TracePage } from './pages/trace';
 import './style.css';
 import { Field, Form, Note } from './ui';
 
@@ -18,6 +19,7 @@ const PAGES = [
   { path: 'overview', title: 'Overview', Page: OverviewPage },
   { path: 'connections', title: 'Connections', Page: ConnectionsPage },
   { path: 'channels', title: 'Channels and users', Page: ChannelsPage },
+  { path: 'trace', title: 'Trace', Page: TracePage },
   { path: 'accounts', title: 'Accounts and keys', Page: AccountsPage },
   { path: 'configuration', title: 'Configuration', Page: ConfigurationPage },
   { path: 'problems', title: 'Problems', Page: ProblemsPage },

@@ -140,3 +140,59 @@ test('names of ten megabytes, of HTML, emoji and controls stay text', async (t) 
   assert.deepEqual(await tab.evaluate(harmed), [undefined, 0]);
   assert.ok(await tab.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing sticks out');
 });
+
+test('a trace says why a user gets an event or not, and names stay text', async (t) => {
+  const server = await Fanfare.start(t, { listener: [{ dialects: ['notify', 'realtime'] }] });
+  await connected(t, server, HOSTILE);
+  const publish = (body) => fetch(server.http('/api/v1/events'), { method: 'POST', body: JSON.stringify(body) });
+  const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
+  await tab.evaluate(shown, 'Nodes');
+  await tab.evaluate(go, `#/trace?for=${encodeURIComponent(HOSTILE)}`);
+  await tab.evaluate(send, ['Arm', { user: HOSTILE }]);
+  await tab.evaluate(shown, 'Armed until');
+  assert.equal((await publish({ to: { user: HOSTILE }, type: `${HOSTILE}😀`, data: 'secret words' })).status, 200);
+  await tab.evaluate(shown, `${HOSTILE}😀`);
+  await tab.evaluate(() => document.querySelector('td a[href^="#/trace?event="]').click());
+  const text = await tab.evaluate(shown, 'acknowledged');
+  assert.ok(text.includes('service_api') && text.includes('1 matched, 1 queued') && !text.includes('secret words'), text);
+  await tab.evaluate(send, ['Answer', { user: 'nobody' }]);
+  await tab.evaluate(shown, 'the event is for the user');
+  await tab.evaluate(go, '#/trace?event=00000000-0000-0000-0000-000000000007');
+  await tab.evaluate(shown, 'no node has a trace of this event');
+  await tab.evaluate(go, `#/trace?event=${encodeURIComponent(HOSTILE)}`);
+  await tab.evaluate(shown, 'not a UUID');
+  assert.deepEqual(await tab.evaluate(harmed), [undefined, 0]);
+});
+
+test('what is published is shown live, and a key without the scope sees no data', async (t) => {
+  const server = await Fanfare.start(t, { api: { keys: [KEY] } });
+  const call = (method, path, body) => fetch(server.http(path), {
+    method, headers: { authorization: `Bearer ${KEY}` }, body: body && JSON.stringify(body),
+  });
+  const { key } = await (await call('POST', '/api/v1/keys', { name: 'reader', scopes: ['read'] })).json();
+  const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
+  await tab.evaluate(send, ['Sign in', { key }]);
+  await tab.evaluate(shown, 'Nodes');
+  await tab.evaluate(go, '#/channels');
+  await tab.evaluate(send, ['Listen', { channel: 'chat.*' }]);
+  await tab.evaluate(shown, 'Listening.');
+  await call('POST', '/api/v1/events', { to: { channel: 'chat.a' }, type: HOSTILE, data: 'secret words' });
+  const text = await tab.evaluate(shown, HOSTILE);
+  assert.ok(text.includes('chat.a') && !text.includes('secret words'), text);
+  await tab.evaluate(() => { document.querySelector('input[name=data]').checked = true; });
+  await tab.evaluate(send, ['Listen', { channel: 'chat.*' }]);
+  await tab.evaluate(shown, 'scope');
+  await tab.evaluate(() => [...document.querySelectorAll('button')].find(({ textContent }) => textContent === 'Sign out').click());
+  await tab.evaluate(send, ['Sign in', { key: KEY }]);
+  await tab.evaluate(shown, 'What is published, live');
+  await tab.evaluate(() => new Promise((done) => {
+    const look = () => { const box = document.querySelector('input[name=data]'); if (box) { box.checked = true; done(); } else setTimeout(look, 20); };
+    look();
+  }));
+  await tab.evaluate(send, ['Listen', { channel: 'chat.*' }]);
+  await tab.evaluate(shown, 'Listening.');
+  await call('POST', '/api/v1/events', { to: { channel: 'chat.a' }, data: `${HOSTILE} 😀` });
+  await tab.evaluate(shown, `"${HOSTILE} 😀"`);
+  assert.deepEqual(await tab.evaluate(harmed), [undefined, 0]);
+  assert.equal((await call('DELETE', `/api/v1/keys/${(await (await call('GET', '/api/v1/keys')).json()).keys[0].id}`)).status, 204);
+});

@@ -2,6 +2,7 @@
 
 import { useState } from 'preact/hooks';
 import { call, type Connection, type Explained, type Page, query, useAsked } from '../api';
+import { LiveTail } from './tail';
 import { brief, Choice, count, Degraded, Field, fields, Form, Note, Table, Trouble } from '../ui';
 
 const LIMIT = 20;
@@ -17,6 +18,7 @@ export function ChannelsPage({ asked }: { asked: URLSearchParams }) {
         <Explain asked={asked} />
         <Publish />
       </div>
+      <div class="columns wide"><LiveTail asked={asked} /></div>
     </>
   );
 }
@@ -81,6 +83,7 @@ function Explain({ asked }: { asked: URLSearchParams }) {
               <li><span class={`tag ${verdict === 'allowed' ? 'good' : verdict === 'refused' ? 'warning' : ''}`}>{action}: {verdict}</span> {reason}</li>
             ))}
           </ul>
+          <p><a href={`#/trace${query({ channel, for: user })}`}>Trace the next event here</a></p>
           {value.user !== null && (
             <>
               <Receivers title="Connections of the user that receive it" rows={value.receiving} />

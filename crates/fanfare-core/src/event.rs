@@ -38,6 +38,15 @@ impl Audience {
             None => Channel::new(name).map(Self::Channel),
         }
     }
+
+    /// Returns the user, and the channel; both are `None` for everyone.
+    pub fn names(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Self::User(user) => (Some(user), None),
+            Self::Channel(channel) => (None, Some(channel)),
+            Self::Everyone => (None, None),
+        }
+    }
 }
 
 /// Returns the user's id if `name` is a name of a personal channel.

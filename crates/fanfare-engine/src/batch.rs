@@ -13,7 +13,7 @@ use fanfare_core::{Event, Reach, Rendering, history::Cursor};
 use fanfare_ws::{DeflateParams, Deflater, Opcode, encode};
 use tokio::sync::oneshot;
 
-use super::MountedDialect;
+use super::{MountedDialect, observe::Traced};
 
 /// An event with its renderings, each made when the first receiver needs it and shared by all.
 pub struct Prepared {
@@ -161,6 +161,8 @@ pub(super) struct Batch {
     pub(super) events: Vec<Prepared>,
     /// When the broker brought them.
     pub(super) arrived: Instant,
+    /// Those of them that are traced, each with its place; nearly always none.
+    traced: Vec<(u32, Arc<Traced>)>,
     reaches: Mutex<Vec<Reach>>,
     parts_left: AtomicUsize,
     done: Mutex<Option<oneshot::Sender<Vec<Reach>>>>,
@@ -179,6 +181,7 @@ impl Batch {
     pub(super) fn split(
         events: Vec<Prepared>,
         shares: Vec<Vec<u32>>,
+        traced: Vec<(u32, Arc<Traced>)>,
         arrived: Instant,
     ) -> (Vec<(usize, Part)>, oneshot::Receiver<Vec<Reach>>) {
         let (report, reported) = oneshot::channel();
@@ -187,6 +190,7 @@ impl Batch {
         let batch = Arc::new(Self {
             events,
             arrived,
+            traced,
             reaches: Mutex::new(reaches),
             parts_left: AtomicUsize::new(parts),
             done: Mutex::new(Some(report)),
@@ -226,6 +230,18 @@ impl Part {
     /// The events of this part, in order.
     pub(super) fn prepared(&self) -> impl Iterator<Item = &Prepared> {
         self.events.iter().map(|at| &self.batch.events[*at as usize])
+    }
+
+    /// Whether an event of the batch is traced.
+    pub(super) fn is_traced(&self) -> bool {
+        !self.batch.traced.is_empty()
+    }
+
+    /// The events of this part, in order, each with its trace if it has one.
+    pub(super) fn traced(&self) -> impl Iterator<Item = (&Prepared, Option<&Arc<Traced>>)> {
+        let trace_of = |at: u32| self.batch.traced.iter().find(|(place, _)| *place == at);
+        let own = self.events.iter().zip(self.prepared());
+        own.map(move |(at, event)| (event, trace_of(*at).map(|(_, traced)| traced)))
     }
 
     /// Adds what this shard reached; `reached` goes along with [`Part::prepared`].

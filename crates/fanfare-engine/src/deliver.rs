@@ -32,6 +32,9 @@ impl Shard {
         let Some(oldest) = parts.first() else { return };
         let waited = oldest.batch.arrived.elapsed();
         self.node.counters.queue_wait.observe(waited);
+        if parts.iter().any(Part::is_traced) {
+            return Box::pin(self.deliver_traced(parts)).await;
+        }
         let events: Vec<&Prepared> = parts.iter().flat_map(Part::prepared).collect();
         let mut reached = vec![Reach::default(); events.len()];
         if events.windows(2).all(|pair| same(&pair[0].event, &pair[1].event)) {
@@ -47,6 +50,22 @@ impl Shard {
             let (own, others) = rest.split_at(part.events.len());
             part.report(own);
             rest = others;
+        }
+    }
+
+    /// Delivers `parts` one event after the other, those that are traced with a record.
+    async fn deliver_traced(self: &Rc<Self>, parts: Vec<Part>) {
+        for part in &parts {
+            let mut reached = Vec::with_capacity(part.events.len());
+            for (event, traced) in part.traced() {
+                let mut reach = Reach::default();
+                match traced {
+                    Some(traced) => self.trace(event, traced, &mut reach).await,
+                    None => self.gather(&[event], std::slice::from_mut(&mut reach)).await,
+                }
+                reached.push(reach);
+            }
+            part.report(&reached);
         }
     }
 
@@ -178,7 +197,7 @@ impl Shard {
 }
 
 /// Keeps what the connection has not been replayed behind what waits for it.
-fn hold_back(
+pub(super) fn hold_back(
     driver: &mut Driver,
     run: &[&Prepared],
     reached: &mut [Reach],

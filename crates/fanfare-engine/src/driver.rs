@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::{
     Transport,
+    acknowledged::{SocketState, SocketStates},
     clock::Moment,
     connection::{Connection, Tally},
     work::Debt,
@@ -145,6 +146,16 @@ impl Driver {
             .connection
             .flush(|slices| transport.try_write_vectored(slices))?;
         Ok(is_empty && !self.transport.wants_flush())
+    }
+
+    /// Whether `frame`, which was queued, has not left in full.
+    pub(super) fn holds(&self, frame: &Bytes) -> bool {
+        self.connection.holds(frame) || self.transport.wants_flush()
+    }
+
+    /// How far the peer of the socket has acknowledged what was written, if the system says.
+    pub(super) fn acknowledgements(&self, system: &SocketStates) -> Option<SocketState> {
+        system.of(self.transport.socket()?)
     }
 
     /// Whether so much waits for the client, after another attempt to write it, that nothing more should be taken from it.

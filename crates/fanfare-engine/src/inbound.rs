@@ -13,7 +13,9 @@ use fanfare_core::{
 };
 use tokio::sync::oneshot;
 
-use super::{Node, Prepared, ShardCommand, batch::Batch, entries, spans};
+use super::{
+    Node, Prepared, ShardCommand, batch::Batch, clock::unix_micros, entrance::Entrance, entries, spans,
+};
 
 impl Inbound for Node {
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
@@ -81,6 +83,11 @@ impl Node {
     /// Gives each shard its part of `events`; what they reached comes when all parts are done.
     fn hand_out(&self, events: Vec<Event>, arrived: Instant) -> oneshot::Receiver<Vec<Reach>> {
         let handles = self.shards();
+        let traced = if self.observers.is_watching() {
+            self.observers.received(self.id, &events, self.clock.wall())
+        } else {
+            Vec::new()
+        };
         let mut shares = vec![Vec::new(); handles.len()];
         let mut prepared = Vec::with_capacity(events.len());
         for (at, event) in (0u32..).zip(events) {
@@ -96,7 +103,11 @@ impl Node {
             }
             prepared.push(Prepared::new(event, self.dialects.len()));
         }
-        let (parts, reached) = Batch::split(prepared, shares, arrived);
+        for (at, traced) in &traced {
+            let concerned = shares.iter().filter(|share| share.contains(at)).count();
+            traced.received(unix_micros(self.clock.wall()), concerned);
+        }
+        let (parts, reached) = Batch::split(prepared, shares, traced, arrived);
         for (shard, part) in parts {
             handles[shard].send(ShardCommand::Deliver(part));
         }
@@ -120,7 +131,7 @@ impl Node {
             ..*Sender::new(&member.user)
         };
         let audience = Audience::Channel(room.clone());
-        Some(Event {
+        let event = Event {
             sender: Some(Box::new(sender)),
             ..Event::new(
                 audience,
@@ -128,6 +139,9 @@ impl Node {
                 announcement.data,
                 self.clock.wall(),
             )
-        })
+        };
+        let by = Entrance::new("presence", Some(mounted.name));
+        self.note_entry(by, std::slice::from_ref(&event));
+        Some(event)
     }
 }

@@ -73,6 +73,41 @@ impl InterestGuard {
     }
 }
 
+/// An interest of this node that an operator watches. It counts as no connection's.
+pub(super) struct WatchGuard {
+    node: Arc<Node>,
+    interest: Interest,
+}
+
+impl WatchGuard {
+    /// Holds `interest`, and asks the broker for it if nothing on this node has.
+    pub(super) fn new(node: &Arc<Node>, interest: Interest) -> (Self, InForce) {
+        let first = || subscribe(node, interest.clone());
+        let in_force = match &interest {
+            Interest::User(user) => node.interests.watch(user, first),
+            Interest::Channel(channel) => node.channels.watch(channel, first),
+            Interest::AllChannels => node.channels.watch_all(first),
+        };
+        let node = node.clone();
+        (Self { node, interest }, in_force)
+    }
+}
+
+impl Drop for WatchGuard {
+    fn drop(&mut self) {
+        let last = || {
+            if let Some(broker) = self.node.broker() {
+                broker.unsubscribe(self.interest.clone());
+            }
+        };
+        match &self.interest {
+            Interest::User(user) => self.node.interests.unwatch(user, last),
+            Interest::Channel(channel) => self.node.channels.unwatch(channel, last),
+            Interest::AllChannels => self.node.channels.unwatch_all(last),
+        }
+    }
+}
+
 fn subscribe(node: &Node, interest: Interest) -> InForce {
     let placed = node.broker()?.subscribe(interest).shared();
     placed.clone().now_or_never().is_none().then_some(placed)

@@ -75,6 +75,8 @@ impl Shard {
                 undecided.fetch_sub(waiting.len() as u64, Relaxed);
                 if allowed {
                     shard.send_late(key, &channel, waiting, borrowed);
+                } else {
+                    shard.note_refused(key, &waiting);
                 }
             }
         });
@@ -116,6 +118,7 @@ impl Shard {
                 let sent = driver.send_run(&[frame], moment);
                 add(&mounted.counters.sent, sent.queued);
                 add(&mounted.counters.dropped, sent.dropped);
+                self.note_late(driver, prepared.event.id, sent.queued > 0);
             }
         }
     }

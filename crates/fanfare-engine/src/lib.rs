@@ -25,7 +25,7 @@
 //!     Audience, BoxFuture, Channel, Denial, Event, Identity, PublishOptions, RawJson,
 //!     policy::{AccessControl, Policy},
 //! };
-//! use fanfare_engine::{Authenticator, Clock, Conflict, Node, NodeOptions, ShardHandle};
+//! use fanfare_engine::{Authenticator, Clock, Conflict, Node, NodeOptions, ObserveLimits, ShardHandle};
 //!
 //! /// Believes no token.
 //! struct Closed;
@@ -49,6 +49,7 @@
 //!     authenticator: Arc::new(Closed),
 //!     access: AccessControl::new(Policy::default(), None),
 //!     clock: Clock::system(),
+//!     observe: ObserveLimits::default(),
 //! });
 //! // A thread runs `Shard::run` with these commands.
 //! let (shard, commands) = ShardHandle::channel();
@@ -63,6 +64,7 @@
 //! # }
 //! ```
 
+mod acknowledged;
 mod admission;
 mod authenticator;
 mod batch;
@@ -79,6 +81,7 @@ mod deliver;
 mod directory;
 mod drain;
 mod driver;
+mod entrance;
 mod entries;
 mod grace;
 mod in_force;
@@ -88,6 +91,7 @@ mod late;
 mod missed;
 mod mounted;
 mod node;
+mod observe;
 mod occupancy;
 mod once;
 mod pace;
@@ -106,7 +110,9 @@ mod shard;
 mod slots;
 mod spans;
 mod sweep;
+mod tail;
 mod ticks;
+mod trace;
 mod transport;
 mod turn;
 mod undecided;
@@ -123,8 +129,13 @@ pub use command::{ShardCommand, ShardHandle};
 pub use connection::NewConnection;
 pub use connections::Key;
 pub use counters::{Counters, DialectCounters};
+pub use entrance::Entrance;
 pub use mounted::{MountedDialect, Mounting};
 pub use node::{Holdings, Node, NodeOptions};
+pub use observe::{
+    ConnectionTrace, DeliveryTrace, EntryTrace, EventTrace, Fate, ObserveFigures, ObserveLimits, Subject,
+    TailedEvent, TraceOrder, TraceRule, TraceSummary, TracedEvent,
+};
 pub use once::{Conflict, InProgress};
 pub use pace::Pace;
 pub use questions::{Counts, Gathered, NameRange, RoomMember};
@@ -134,4 +145,5 @@ pub use seat::Seat;
 pub use settings::DialectSettings;
 pub use shard::Shard;
 pub use spans::{EndSpan, SpanRecorder};
+pub use tail::{Tail, TailsFull};
 pub use transport::Transport;

@@ -24,6 +24,7 @@ use super::{
     batch::Broadcast,
     clock::Moment,
     in_force::InForce,
+    observe::{ObserveLimits, Observers},
     once::{Conflict, InProgress, publish_once},
     spans,
 };
@@ -43,6 +44,8 @@ pub struct Node {
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) interests: Interests<InForce>,
     pub(super) channels: ChannelInterests<InForce>,
+    /// What operators watch.
+    pub(super) observers: Observers,
     /// The event types that no client may publish.
     pub(super) reserved_types: HashSet<&'static str>,
     shards: OnceLock<Vec<ShardHandle>>,
@@ -63,6 +66,8 @@ pub struct NodeOptions {
     pub access: AccessControl,
     /// Its clocks.
     pub clock: Clock,
+    /// Limits of what operators may watch.
+    pub observe: ObserveLimits,
 }
 
 /// How much a node's connections listen to. Personal channels are not in it: those come with the user.
@@ -101,6 +106,7 @@ impl Node {
             clock: options.clock,
             interests: Interests::new(count),
             channels: ChannelInterests::default(),
+            observers: Observers::new(options.observe),
             reserved_types,
             shards: OnceLock::new(),
             broker: OnceLock::new(),

@@ -1,13 +1,21 @@
 //! What the nodes of a cluster ask each other, so that an operator gets one answer for all.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use fanfare_core::{Channel, Present};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use super::{Filter, Node, RowPage, ShardCommand};
+use super::{
+    Filter, Node, RowPage, ShardCommand, in_force,
+    interest_guard::WatchGuard,
+    observe::{EventTrace, Subject, TraceOrder, TraceSummary},
+};
 
 /// A question to every node. Its form is shared by nodes of different versions: a node that does not know all of it has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +39,12 @@ enum Question {
     },
     /// End this connection.
     End(Uuid),
+    /// Arm this trace.
+    Arm(TraceOrder),
+    /// Which traced events are kept: at most `limit`, those of one order if it is named.
+    Traces { order: Option<Uuid>, limit: usize },
+    /// What is known of this traced event.
+    Trace(Uuid),
 }
 
 /// A part of a list of names.
@@ -148,6 +162,52 @@ impl Node {
         asked.map(|ended| ended.into_iter().any(|count| count > 0))
     }
 
+    /// Arms a trace on every node, and has the broker bring this node what it asks for meanwhile, so that an event is recorded
+    /// although no node has a connection for it. Returns whether all nodes had room for it.
+    pub async fn arm_trace(self: &Arc<Self>, order: TraceOrder) -> Gathered<bool> {
+        let interests = order.subjects.iter().filter_map(Subject::interest);
+        let watched = interests.map(|interest| WatchGuard::new(self, interest));
+        let (guards, in_force): (Vec<_>, Vec<_>) = watched.unzip();
+        let asked = self.ask_all::<bool>(&Question::Arm(order.clone())).await;
+        if !asked.answer.is_empty() && asked.answer.iter().any(|armed| *armed) {
+            for placed in in_force {
+                in_force::wait(placed).await;
+            }
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(order.seconds)).await;
+                drop(guards);
+            });
+        }
+        asked.map(|armed| armed.into_iter().all(|armed| armed))
+    }
+
+    /// The traced events of all nodes, the latest first; those of one order, if it is named.
+    pub async fn traces(&self, order: Option<Uuid>, limit: usize) -> Gathered<Vec<TraceSummary>> {
+        let question = Question::Traces { order, limit };
+        let asked = self.ask_all::<Vec<TraceSummary>>(&question).await;
+        asked.map(|each| {
+            let mut first = BTreeMap::<Uuid, TraceSummary>::new();
+            for one in each.into_iter().flatten() {
+                match first.entry(one.event.id) {
+                    Entry::Occupied(mut known) if known.get().recorded_at_us > one.recorded_at_us => {
+                        known.insert(one);
+                    }
+                    Entry::Occupied(_) => {}
+                    Entry::Vacant(free) => _ = free.insert(one),
+                }
+            }
+            let mut all: Vec<_> = first.into_values().collect();
+            all.sort_by_key(|one| std::cmp::Reverse(one.recorded_at_us));
+            all.truncate(limit);
+            all
+        })
+    }
+
+    /// What each node that has answered knows of the traced event of that id; `None` for one that has no trace of it.
+    pub async fn trace(&self, id: Uuid) -> Gathered<Vec<Option<EventTrace>>> {
+        self.ask_all(&Question::Trace(id)).await
+    }
+
     /// Ends the connections of this node whose credentials have been revoked.
     pub fn end_refused(&self) {
         for shard in self.shards() {
@@ -205,6 +265,11 @@ impl Node {
                 serde_json::to_vec(&self.own_members(&room, &after, limit))
             }
             Question::End(id) => serde_json::to_vec(&self.end_own(id).await),
+            Question::Arm(order) => serde_json::to_vec(&self.observers.arm(order)),
+            Question::Traces { order, limit } => serde_json::to_vec(&self.observers.list(order, limit)),
+            Question::Trace(id) => {
+                serde_json::to_vec(&self.observers.find(id).map(|traced| traced.snapshot()))
+            }
         };
         answer.unwrap_or_default().into()
     }

@@ -45,7 +45,7 @@ impl Shard {
         receivers.retain(|key| connections.at(*key).is_none_or(|own| own.connection.id != except));
     }
 
-    fn all_for_everyone(&self) -> Receivers {
+    pub(super) fn all_for_everyone(&self) -> Receivers {
         let connections = self.connections.borrow();
         let all = connections.iter();
         all.filter(|(_, driver)| driver.connection.subscriber.receives_everyone)

@@ -111,6 +111,16 @@ impl Transport {
         }
     }
 
+    /// Returns its TCP socket, if it has one.
+    pub(super) fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(socket) | Self::Tls(socket, _) => Some(socket),
+            Self::Upgrading => None,
+            #[cfg(test)]
+            Self::Pipe(_) => None,
+        }
+    }
+
     /// Ends the stream, so that the peer reads what was sent and then the end.
     pub fn finish_writing(&mut self) {
         if let Self::Tls(socket, tls) = self {

@@ -19,7 +19,9 @@ use fanfare_core::{
     Dialect, DialectKind, Options, Registry,
     policy::{AccessControl, KnownNames, Policy, PolicyOptions, RoomAccess},
 };
-use fanfare_engine::{Clock, DialectSettings, Mounting, Node, NodeOptions, Pace, Shard, ShardHandle};
+use fanfare_engine::{
+    Clock, DialectSettings, Mounting, Node, NodeOptions, ObserveLimits, Pace, Shard, ShardHandle,
+};
 use fanfare_server::{
     auth::{Credentials, Gate, Verifier, VerifierOptions},
     config::{self, Sources, Visibility},
@@ -147,6 +149,7 @@ fn node(gate: Arc<Gate>) -> Arc<Node> {
             None,
         ),
         clock: Clock::system(),
+        observe: ObserveLimits::default(),
     })
 }
 

@@ -74,6 +74,54 @@ impl<T: Clone> ChannelInterests<T> {
         }
     }
 
+    /// Holds `channel` for a watcher, which counts as no subscription. `first` runs under the lock if nothing on this node
+    /// needs the channel yet.
+    pub fn watch(&self, channel: &Channel, first: impl FnOnce() -> T) -> T {
+        let mut stripe = self.channels.lock(channel);
+        stripe
+            .entry(channel.clone())
+            .or_insert_with(|| Held::new(first()))
+            .watch()
+    }
+
+    /// Gives back what [`ChannelInterests::watch`] held. `last` runs under the lock if nothing on this node needs the channel
+    /// any more.
+    pub fn unwatch(&self, channel: &Channel, last: impl FnOnce()) {
+        let mut stripe = self.channels.lock(channel);
+        let Some(held) = stripe.get_mut(&**channel) else {
+            return;
+        };
+        if held.unwatch() && held.is_empty() {
+            forget(&mut stripe, channel);
+            last();
+        }
+    }
+
+    /// Holds all channels for a watcher. `first` runs under the lock if the node had no pattern.
+    pub fn watch_all(&self, first: impl FnOnce() -> T) -> T {
+        let mut any = locked(&self.any_pattern);
+        let held = any.get_or_insert_with(|| Held::new(first()));
+        let placed = held.watch();
+        self.pattern_shards.store(held.shards().bits(), Ordering::Release);
+        placed
+    }
+
+    /// Gives back what [`ChannelInterests::watch_all`] held. `last` runs under the lock if the node has no pattern left.
+    pub fn unwatch_all(&self, last: impl FnOnce()) {
+        let mut any = locked(&self.any_pattern);
+        let Some(held) = &mut *any else {
+            return;
+        };
+        if !held.unwatch() {
+            return;
+        }
+        self.pattern_shards.store(held.shards().bits(), Ordering::Release);
+        if held.is_empty() {
+            *any = None;
+            last();
+        }
+    }
+
     /// Counts a subscription of `shard` to `pattern`. `first` runs under the lock if the node had no pattern.
     pub fn acquire_pattern(&self, pattern: &Pattern, shard: usize, first: impl FnOnce() -> T) -> T {
         *self
@@ -128,11 +176,14 @@ impl<T: Clone> ChannelInterests<T> {
 
     /// Returns every channel with the number of its subscribers, in any order. Copies the list.
     pub fn channels(&self) -> Vec<(Channel, usize)> {
-        self.channels
-            .collect(|channel, held| (channel.clone(), held.connections()))
+        let mut all = self
+            .channels
+            .collect(|channel, held| (channel.clone(), held.connections()));
+        all.retain(|(_, subscribers)| *subscribers > 0); // the rest is only watched
+        all
     }
 
-    /// Returns the number of different channels.
+    /// Returns the number of different channels, those that are only watched included.
     pub fn channels_held(&self) -> usize {
         self.channels.count()
     }
@@ -200,6 +251,33 @@ mod tests {
             assert_eq!(released, expected, "{channel} {shard}");
         }
         assert_eq!((interests.channels_held(), interests.subscriptions()), (0, 0));
+    }
+
+    #[test]
+    fn watchers_hold_channels_and_count_as_no_subscription() {
+        let (interests, news) = (ChannelInterests::default(), channel("news"));
+        assert_eq!(interests.watch(&news, || "asked"), "asked");
+        assert_eq!(interests.watch_all(|| "asked for all"), "asked for all");
+        assert_eq!(
+            (
+                interests.channels(),
+                interests.subscriptions(),
+                interests.pattern_subscriptions()
+            ),
+            (Vec::new(), 0, 0)
+        );
+        assert_eq!(interests.acquire(&news, 1, || "again"), "asked");
+        let all = Pattern::new("**").expect("a pattern");
+        assert_eq!(interests.acquire_pattern(&all, 1, || "again"), "asked for all");
+        let mut released = 0;
+        interests.release(&news, 1, || released += 1);
+        interests.release_pattern(&all, 1, || released += 1);
+        assert_eq!((released, interests.patterns_held()), (0, 0), "both are watched");
+        interests.unwatch(&news, || released += 1);
+        interests.unwatch_all(|| released += 1);
+        interests.unwatch_all(|| released += 1);
+        assert_eq!((released, interests.channels_held()), (2, 0));
+        assert!(interests.shards_of("news").is_empty());
     }
 
     #[test]

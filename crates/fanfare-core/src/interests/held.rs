@@ -7,6 +7,11 @@ use super::ShardSet;
 /// A shard and a dialect, by their numbers.
 pub(super) type Place = (usize, usize);
 
+/// The dialect of holders that are no connections: operators who watch. They count nowhere.
+const WATCHERS: u8 = u8::MAX;
+/// Where they are held: on the first shard, which every node has.
+const WATCHED: Place = (0, WATCHERS as usize);
+
 /// A user or channel that connections of this node need, and the broker's answer to the first of them.
 #[derive(Debug)]
 pub(super) struct Held<T> {
@@ -45,6 +50,16 @@ impl<T: Clone> Held<T> {
         self.placed.clone()
     }
 
+    /// Counts one watcher more; returns a copy of the broker's answer.
+    pub(super) fn watch(&mut self) -> T {
+        self.add(WATCHED)
+    }
+
+    /// Counts one watcher less; returns whether there was one.
+    pub(super) fn unwatch(&mut self) -> bool {
+        self.remove(WATCHED)
+    }
+
     /// Counts one connection less; returns whether that shard and dialect had one.
     pub(super) fn remove(&mut self, place: Place) -> bool {
         let Some(at) = self.holders.iter().position(|holder| holder.is(place)) else {
@@ -57,7 +72,7 @@ impl<T: Clone> Held<T> {
         true
     }
 
-    /// Returns whether no connection needs it.
+    /// Returns whether no connection and no watcher needs it.
     pub(super) fn is_empty(&self) -> bool {
         self.holders.is_empty()
     }
@@ -74,7 +89,8 @@ impl<T: Clone> Held<T> {
     /// Returns the number of connections.
     pub(super) fn connections(&self) -> usize {
         let all = self.holders.iter();
-        all.map(|holder| holder.connections as usize).sum()
+        let own = all.filter(|holder| holder.dialect != WATCHERS);
+        own.map(|holder| holder.connections as usize).sum()
     }
 
     /// Returns the number of connections of `dialect`.

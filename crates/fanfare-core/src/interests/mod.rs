@@ -83,7 +83,29 @@ impl<T: Clone> Interests<T> {
         }
     }
 
-    /// Returns the shards with a connection of `user`.
+    /// Holds `user` for a watcher, which is no connection and counts as none. `first` runs under the lock if nothing on this
+    /// node needs the user yet.
+    pub fn watch(&self, user: &UserId, first: impl FnOnce() -> T) -> T {
+        let mut stripe = self.users.lock(user);
+        stripe
+            .entry(user.clone())
+            .or_insert_with(|| Held::new(first()))
+            .watch()
+    }
+
+    /// Gives back what [`Interests::watch`] held. `last` runs under the lock if nothing on this node needs the user any more.
+    pub fn unwatch(&self, user: &UserId, last: impl FnOnce()) {
+        let mut stripe = self.users.lock(user);
+        let Some(held) = stripe.get_mut(&**user) else {
+            return;
+        };
+        if held.unwatch() && held.is_empty() {
+            forget(&mut stripe, user);
+            last();
+        }
+    }
+
+    /// Returns the shards with a connection of `user`, and one more for a watcher.
     pub fn shards_of(&self, user: &str) -> ShardSet {
         let stripe = self.users.lock(user);
         stripe.get(user).map(Held::shards).unwrap_or_default()
@@ -95,9 +117,13 @@ impl<T: Clone> Interests<T> {
         stripe.get(user).map_or(0, Held::connections)
     }
 
-    /// Returns every user, in any order.
+    /// Returns every user with a connection, in any order.
     pub fn users(&self) -> Vec<UserId> {
-        self.users.collect(|user, _| user.clone())
+        let all = self
+            .users
+            .collect(|user, held| (user.clone(), held.connections()));
+        let connected = all.into_iter().filter(|(_, connections)| *connections > 0);
+        connected.map(|(user, _)| user).collect()
     }
 
     /// Returns the number of different users of `dialect` on this node.
@@ -138,6 +164,29 @@ mod tests {
         }
         assert!(interests.shards_of("alice").is_empty() && interests.users().is_empty());
         assert_eq!((interests.users_in(0), interests.users_in(1)), (0, 0));
+    }
+
+    #[test]
+    fn watchers_hold_a_user_and_count_as_no_connection() {
+        let interests = Interests::new(1);
+        let alice = UserId::new("alice").expect("a name");
+        assert_eq!(interests.watch(&alice, || "asked"), "asked");
+        assert_eq!(interests.acquire(&alice, (0, 0), 1, || "again"), Ok("asked"));
+        assert_eq!(
+            (interests.connections_of("alice"), interests.users().len()),
+            (1, 1)
+        );
+        let mut released = 0;
+        interests.release(&alice, (0, 0), || released += 1);
+        assert_eq!(
+            (released, interests.connections_of("alice")),
+            (0, 0),
+            "it is watched"
+        );
+        assert!(interests.users().is_empty());
+        interests.unwatch(&alice, || released += 1);
+        interests.unwatch(&alice, || released += 1);
+        assert_eq!(released, 1);
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub(super) fn publish(turn: &Turn<'_>, draft: Draft) -> Doing {
     };
     let (mut event, publisher) = (event(turn, draft), &turn.shard.publisher);
     let id = event.id;
+    let connection = &turn.driver.connection;
+    let who = connection.subscriber.proven().map(|identity| &**identity);
+    let dialect = connection.mounted().name;
+    turn.shard.node.note_client_entry(dialect, who, &event);
     if open.is_none() && !awaits_receipt(&event) {
         event = match publisher.gather(event) {
             None => return Doing::Answered(Ok(Outcome::Published { id })),

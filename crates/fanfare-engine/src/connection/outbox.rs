@@ -7,6 +7,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 
+use super::Connection;
 use crate::MountedDialect;
 
 /// Slices per vectored write; more gain nothing.
@@ -34,6 +35,13 @@ struct Queued {
     /// Whether it answers something the client asked, so that it does not count against the number of messages that
     /// may wait: a request that asks for much is not the mistake of a client that reads well.
     answer: bool,
+}
+
+impl Connection {
+    /// Whether `frame`, which was queued, waits for the socket, in part at least.
+    pub(crate) fn holds(&self, frame: &Bytes) -> bool {
+        self.outbox.holds(frame)
+    }
 }
 
 impl Outbox {
@@ -103,6 +111,15 @@ impl Outbox {
     /// How many messages are here that the client does not have in full.
     pub(super) fn messages(&self) -> u64 {
         self.0.as_ref().map_or(0, |queue| queue.messages())
+    }
+
+    /// Whether `frame` or its end is here. A frame that was written in part still ends where the whole one does, in memory.
+    fn holds(&self, frame: &Bytes) -> bool {
+        let end = |frame: &Bytes| frame.as_ptr_range().end;
+        self.0.as_ref().is_some_and(|queue| {
+            let mut all = queue.frames.iter();
+            all.any(|queued| end(&queued.frame) == end(frame))
+        })
     }
 
     /// Has `write` take frames until the queue is empty or it takes no more; `true` if the queue is empty.

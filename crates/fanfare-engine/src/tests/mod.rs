@@ -26,6 +26,8 @@ mod readiness;
 mod rooms;
 mod slots;
 mod soak;
+mod tail;
+mod trace;
 mod turns;
 mod world;
 

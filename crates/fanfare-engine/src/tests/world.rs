@@ -19,8 +19,8 @@ use super::{
     plain::{Plain, PlainKind},
 };
 use crate::{
-    Admission, Clock, Conflict, DialectSettings, Mounting, NewConnection, Node, NodeOptions, Seat, Shard,
-    ShardHandle, clock::unix_millis,
+    Admission, Clock, Conflict, DialectSettings, Mounting, NewConnection, Node, NodeOptions, ObserveLimits,
+    Seat, Shard, ShardHandle, clock::unix_millis,
 };
 
 const AN_HOUR: Duration = Duration::from_secs(3600);
@@ -53,6 +53,7 @@ pub(super) struct Setup {
     pub(super) policy: PolicyOptions,
     pub(super) authorizer: Option<Arc<FakeAuthorizer>>,
     pub(super) shards: usize,
+    pub(super) observe: ObserveLimits,
     /// Clients have real sockets, and time is the machine's.
     pub(super) is_real: bool,
 }
@@ -65,6 +66,7 @@ impl Default for Setup {
             policy: rules(&[]),
             authorizer: None,
             shards: 1,
+            observe: ObserveLimits::default(),
             is_real: false,
         }
     }
@@ -121,6 +123,7 @@ impl Setup {
             } else {
                 Clock::simulated()
             },
+            observe: self.observe,
         });
         let inbound: Arc<dyn Inbound> = node.clone();
         let broker = FakeBroker::new(inbound);

@@ -19,6 +19,7 @@ use tungstenite::{Message, protocol::frame::coding::CloseCode};
 use super::{
     CommandFailure, Global, Outcome, Profile, block_on,
     destination::{self, Destination, WantedServer},
+    output::shown,
     token,
 };
 use crate::config::Loaded;
@@ -182,18 +183,6 @@ fn print(event: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", event.replace(['\n', '\r'], " "))?;
     out.flush()
-}
-
-/// Returns the server's text without control characters, which a terminal would obey.
-fn shown(words: &str) -> String {
-    let escaped = |one: char| {
-        if one.is_control() {
-            one.escape_default().to_string()
-        } else {
-            one.to_string()
-        }
-    };
-    words.chars().map(escaped).collect()
 }
 
 /// Returns the reason without the URL, which contains the token.

@@ -19,8 +19,10 @@ mod remote;
 mod restore;
 mod running_server;
 mod serve_command;
+mod tail;
 mod token;
 mod top;
+mod trace;
 mod user;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -73,6 +75,10 @@ enum Command {
     Listen(listen::Listen),
     /// Show all nodes' figures, live
     Top(top::Top),
+    /// Print what is published, live, on all nodes
+    Tail(tail::TailCommand),
+    /// Show what became of an event at each connection, on all nodes, and why a user did not receive it
+    Trace(trace::Trace),
     /// Show whether a user may use a channel, and which rule or default decides
     Explain(explain::Explain),
     /// Create and change user accounts
@@ -132,6 +138,8 @@ pub fn run(registry: Registry) -> ExitCode {
         Command::Publish(command) => command.run(&cli.global),
         Command::Listen(command) => command.run(&cli.global),
         Command::Top(command) => command.run(&cli.global),
+        Command::Tail(command) => command.run(&cli.global),
+        Command::Trace(command) => command.run(&cli.global),
         Command::Explain(command) => command.run(&cli.global),
         Command::User(command) => command.run(&cli.global),
         Command::Key(command) => command.run(&cli.global),

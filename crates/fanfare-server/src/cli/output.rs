@@ -13,6 +13,56 @@ pub(super) fn text(text: impl Display) {
     write(text);
 }
 
+/// Returns a text without control characters, which a terminal would obey.
+pub(super) fn shown(words: &str) -> String {
+    let escaped = |one: char| {
+        if one.is_control() {
+            one.escape_default().to_string()
+        } else {
+            one.to_string()
+        }
+    };
+    words.chars().map(escaped).collect()
+}
+
+/// Colours, on a terminal that has them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Paint(bool);
+
+impl Paint {
+    /// Paints if the output `is_terminal` and the user has not switched colours off (<https://no-color.org>).
+    pub(super) fn new(is_terminal: bool) -> Self {
+        let is_off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self(is_terminal && !is_off)
+    }
+
+    pub(super) fn strong(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    pub(super) fn faint(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    /// The colour of an event's outcome: good, on its way, or none.
+    pub(super) fn outcome(self, outcome: &str, text: &str) -> String {
+        let code = match outcome {
+            "acknowledged" | "written" => "32",
+            "queued" | "undecided" | "unknown" => "33",
+            _ => "31",
+        };
+        self.paint(code, text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.0 {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
 fn write(text: impl Display) {
     let mut out = io::stdout().lock();
     if let Err(error) = write!(out, "{text}").and_then(|()| out.flush()) {

@@ -16,7 +16,7 @@ impl Ready {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let config = global.load(&Profile::default())?.config;
         let url = remote::api(&config, self.url.as_deref(), "/readyz")?;
-        block_on(remote::get(&url))?;
+        block_on(remote::get(&url, &[]))?;
         output::line("ready");
         Ok(())
     }

@@ -10,6 +10,10 @@ use crate::{
     config::{Config, Listener, Secret},
 };
 
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a stream may be silent before it is taken for dead. The server writes more often.
+const STREAM_SILENCE: Duration = Duration::from_secs(45);
+
 /// Returns the listeners that this machine can reach without TLS.
 pub(super) fn reachable(config: &Config) -> impl Iterator<Item = &Listener> {
     let listeners = config.listener.iter();
@@ -56,38 +60,72 @@ pub(super) fn keys<'a>(config: &'a Config, given: Option<&'a str>) -> Vec<&'a st
 /// Sends a JSON body to the service API with the first of `keys` that it accepts, and returns the body of the answer.
 pub(super) async fn post(url: &str, keys: &[&str], body: String) -> Result<String, CommandFailure> {
     let client = client(url)?;
+    let request = || {
+        client
+            .post(url)
+            .header("content-type", "application/json")
+            .body(body.clone())
+    };
+    read(sent(keys, request).await?).await
+}
+
+/// Returns the body of the answer to a `GET` with the first of `keys` that the server accepts.
+pub(super) async fn get(url: &str, keys: &[&str]) -> Result<String, CommandFailure> {
+    let client = client(url)?;
+    read(sent(keys, || client.get(url)).await?).await
+}
+
+/// Begins a `GET` whose answer may go on for ever.
+pub(super) async fn open(url: &str, keys: &[&str]) -> Result<reqwest::Response, CommandFailure> {
+    let client = builder(url).connect_timeout(TIMEOUT).read_timeout(STREAM_SILENCE);
+    let client = client.build().map_err(failed)?;
+    let answer = sent(keys, || client.get(url)).await?;
+    if answer.status().is_success() {
+        return Ok(answer);
+    }
+    read(answer).await?;
+    Err(CommandFailure::Runtime(
+        "the server refused, and then did not".into(),
+    ))
+}
+
+/// Sends `request` with one of `keys` after the other until the server accepts it; without a key if there is none.
+async fn sent(
+    keys: &[&str],
+    request: impl Fn() -> reqwest::RequestBuilder,
+) -> Result<reqwest::Response, CommandFailure> {
     let mut keys = keys.iter();
     loop {
-        let mut request = client.post(url).header("content-type", "application/json");
+        let mut request = request();
         if let Some(key) = keys.next() {
             request = request.bearer_auth(key);
         }
-        let answer = request.body(body.clone()).send().await.map_err(failed)?;
+        let answer = request.send().await.map_err(failed)?;
         if answer.status() != reqwest::StatusCode::UNAUTHORIZED || keys.len() == 0 {
-            return read(answer).await;
+            return Ok(answer);
         }
     }
-}
-
-/// Returns the body of the answer to a `GET`.
-pub(super) async fn get(url: &str) -> Result<String, CommandFailure> {
-    read(client(url)?.get(url).send().await.map_err(failed)?).await
 }
 
 /// A client for requests to `url`. A container may have no certificates of authorities, and needs none on its own machine.
 fn client(url: &str) -> Result<reqwest::Client, CommandFailure> {
-    let mut builder = reqwest::Client::builder().timeout(Duration::from_secs(10));
-    if url.starts_with("http://") {
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build().map_err(failed)
+    builder(url).timeout(TIMEOUT).build().map_err(failed)
 }
 
-fn failed(error: reqwest::Error) -> CommandFailure {
+fn builder(url: &str) -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder();
+    if url.starts_with("http://") {
+        return builder.tls_certs_only([]);
+    }
+    builder
+}
+
+pub(super) fn failed(error: reqwest::Error) -> CommandFailure {
     let error = error.without_url(); // it may hold a password
     CommandFailure::Runtime(format!("cannot reach the server: {}", Causes(&error)))
 }
 
+/// Returns the body of an answer, or the failure that it says.
 async fn read(answer: reqwest::Response) -> Result<String, CommandFailure> {
     let status = answer.status();
     let text = answer.text().await.map_err(failed)?;

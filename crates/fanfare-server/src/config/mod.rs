@@ -1,8 +1,8 @@
 //! The configuration: one TOML file, environment variables over it, flags over both.
 //!
 //! A setting is declared once, as a field: its type is the accepted values, its doc comment the documentation, its
-//! `#[default(…)]` the default, its place the key and the variable. `model`, `accounts`, `access`, `broker` and `dialect`
-//! declare the settings, and a dialect's folder those that only this dialect has. `schema` reads the declarations as
+//! `#[default(…)]` the default, its place the key and the variable. `model`, `accounts`, `access`, `broker`, `observe` and
+//! `dialect` declare the settings, and a dialect's folder those that only this dialect has. `schema` reads the declarations as
 //! data. The layers (`profile`, `file`, `environment`, read by `layer` into `merged`), the checks and the printed forms
 //! all use that data. `kind` checks one value against its declaration, and `form` has the forms of texts.
 //!
@@ -26,6 +26,7 @@ mod layer;
 mod load;
 mod merged;
 mod model;
+mod observe;
 mod origin;
 mod placement;
 mod print;
@@ -52,6 +53,7 @@ pub use load::{Loaded, load};
 pub use model::{
     Api, Config, Limits, Listener, Log, LogFormat, LogLevel, Resp, Server, Shutdown, Tls, Visibility,
 };
+pub use observe::Observe;
 pub use origin::{ConfigErrors, Origin, Origins, Problem};
 pub use print::{Setting, example, json_schema, reference, settings, show};
 pub use sources::Sources;

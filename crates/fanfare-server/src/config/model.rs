@@ -22,6 +22,7 @@ use super::bind_address::BindAddress;
 use super::broker::Broker;
 use super::dialect::DialectConfig;
 use super::history::HistorySettings;
+use super::observe::Observe;
 use super::telemetry::Telemetry;
 use super::text::Text;
 use super::types::{self, Optional, Secret};
@@ -80,6 +81,9 @@ pub struct Config {
 
     /// Limits that hold for every dialect.
     pub limits: Limits,
+
+    /// What operators may watch at once: traces of single events, and tails.
+    pub observe: Observe,
 
     /// How the server drains after SIGTERM, SIGINT or SIGQUIT.
     pub shutdown: Shutdown,

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use fanfare_engine::{Node, Pace, Shard};
+use fanfare_engine::{Pace, Shard};
 use http::StatusCode;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -23,6 +23,7 @@ use tokio::{
 
 use super::{
     Site, dispatch, first_head,
+    progress::InProgress,
     reply::{self, Reply},
     stream::{Activity, HttpStream, Phase, TimeLimits},
 };
@@ -159,22 +160,6 @@ async fn in_time<T>(
         }
     })
     .await
-}
-
-/// A request whose handler runs, or whose response is not written yet; a drain waits for both.
-struct InProgress(Arc<Node>);
-
-impl InProgress {
-    fn new(node: &Arc<Node>) -> Self {
-        node.counters.requests_in_progress.fetch_add(1, Relaxed);
-        Self(node.clone())
-    }
-}
-
-impl Drop for InProgress {
-    fn drop(&mut self) {
-        self.0.counters.requests_in_progress.fetch_sub(1, Relaxed);
-    }
 }
 
 /// Runs a handler to its end, even if its caller goes away: what it has begun to store or publish must not be left half

@@ -142,7 +142,7 @@ mod tests {
         BoxFuture, UserId,
         policy::{AccessControl, Authorizer, KnownNames, Policy, PolicyOptions, Question},
     };
-    use fanfare_engine::{Clock, NodeOptions};
+    use fanfare_engine::{Clock, NodeOptions, ObserveLimits};
     use serde_json::value::RawValue;
     use tokio::sync::oneshot;
 
@@ -183,6 +183,7 @@ mod tests {
             authenticator: Arc::new(Gate::new(Arc::new(verifier.expect("a secret")), Vec::new())),
             access: AccessControl::new(policy, Some(authorizer)),
             clock: Clock::system(),
+            observe: ObserveLimits::default(),
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod histogram;
 mod history;
+mod observed;
 mod upkeep;
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -252,6 +253,23 @@ fn of_node(node: &Node, registry: &Registry) -> Result<(), Error> {
     }
     for (name, help, value) in NODE_COUNTERS {
         counters(registry, Opts::new(*name, *help), [], vec![([], value(node))])?;
+    }
+    let observed = node.observe_figures();
+    for (name, help, value) in observed::GAUGES {
+        gauges(
+            registry,
+            Opts::new(*name, *help),
+            [],
+            vec![([], value(&observed))],
+        )?;
+    }
+    for (name, help, value) in observed::COUNTERS {
+        counters(
+            registry,
+            Opts::new(*name, *help),
+            [],
+            vec![([], value(&observed))],
+        )?;
     }
     Ok(())
 }

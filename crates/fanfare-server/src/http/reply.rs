@@ -6,17 +6,19 @@ use bytes::Bytes;
 use fanfare_core::{HttpError, HttpReply};
 use fanfare_engine::MountedDialect;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use http_body_util::Full;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::forms::{ApiError, Coded, PlainError};
+use super::{
+    forms::{ApiError, Coded, PlainError},
+    reply_body::ReplyBody,
+};
 
 pub(super) const JSON: &str = "application/json";
 
-/// A response with a complete body.
-pub(super) type Reply = Response<Full<Bytes>>;
+/// A response.
+pub(super) type Reply = Response<ReplyBody>;
 
 /// Returns a response with this JSON body.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
@@ -27,7 +29,7 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
 /// Returns a response with this body and media type; an empty body has no type.
 pub(super) fn text(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let body = body.into();
-    let mut reply = Response::new(Full::new(body.clone()));
+    let mut reply = Response::new(body.clone().into());
     *reply.status_mut() = status;
     if !body.is_empty() {
         reply

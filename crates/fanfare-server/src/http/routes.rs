@@ -22,7 +22,7 @@ use super::{
 use crate::config::Visibility;
 
 use Group::{Account, Message, Page, Probe, Service};
-use Guard::{Admin, Descriptions, Figures, Key, Open, Operators};
+use Guard::{Admin, Descriptions, Figures, Key, Open, Operators, Reader};
 
 /// A row of the table.
 pub(super) struct Route {
@@ -49,6 +49,8 @@ enum Guard {
     Operators,
     /// A caller of the service API, with the scope that goes with the method.
     Key,
+    /// A caller of the service API with the scope `read`, whatever the method.
+    Reader,
     /// A caller of the service API with the scope `admin`.
     Admin,
 }
@@ -126,6 +128,10 @@ pub(super) static TABLE: &[Route] = &[
     route!(GET "/api/v1/overview", Service, Key, async |call: RouteCall<'_>| admin::overview::show(call.site).await),
     route!(GET "/api/v1/problems", Service, Key, async |call: RouteCall<'_>| admin::problems::list(call.site).await),
     route!(GET "/api/v1/explain", Service, Key, async |call: RouteCall<'_>| admin::explain::explain(call.query(), call.site).await),
+    route!(GET "/api/v1/tail", Service, Key, admin::tail::open),
+    route!(POST "/api/v1/trace", Service, Reader, async |call: RouteCall<'_>| admin::trace::arm(call.body, call.site).await),
+    route!(GET "/api/v1/trace", Service, Key, async |call: RouteCall<'_>| admin::trace::list(call.query(), call.site).await),
+    route!(GET "/api/v1/trace/{id}", Service, Key, async |call: RouteCall<'_>| admin::trace::show(call.segment, call.query(), call.site).await),
     route!(GET "/api/v1/configuration", Service, Admin, async |call: RouteCall<'_>| admin::configuration::show(call.site).await),
     route!(GET "/api/v1/accounts", Service, Admin, async |call: RouteCall<'_>| admin::accounts::list(call.query(), call.site).await),
     route!(POST "/api/v1/accounts", Service, Admin, async |call: RouteCall<'_>| admin::accounts::create(call.body, call.site).await),
@@ -214,6 +220,7 @@ impl Route {
             Descriptions => shown(docs),
             Operators => shown(admin),
             Key => Ok(Some(caller::scope_of(&self.method))),
+            Reader => Ok(Some(Scope::Read)),
             Admin => Ok(Some(Scope::Admin)),
         }
     }

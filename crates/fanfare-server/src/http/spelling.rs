@@ -39,8 +39,8 @@ pub(super) fn spell(reply: &mut Reply) {
 
 #[cfg(test)]
 mod tests {
+    use crate::http::reply_body::ReplyBody;
     use http::{HeaderValue, StatusCode, header};
-    use http_body_util::Full;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
@@ -71,7 +71,7 @@ mod tests {
             (header::SEC_WEBSOCKET_EXTENSIONS, "permessage-deflate"),
         ];
         let text = written(|| {
-            let mut reply = Response::new(Full::default());
+            let mut reply = Response::new(ReplyBody::default());
             *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
             for (name, value) in names.clone() {
                 reply.headers_mut().insert(name, HeaderValue::from_static(value));

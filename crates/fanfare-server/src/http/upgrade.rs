@@ -13,7 +13,6 @@ use fanfare_ws::{
     handshake::{self, HandshakeError},
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
-use http_body_util::Full;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -28,6 +27,7 @@ use super::{
     body::RequestBody,
     headers::Joined,
     reply::{self, Reply},
+    reply_body::ReplyBody,
     site::Mount,
     spelling,
     stream::HttpStream,
@@ -275,7 +275,7 @@ fn take_over(seat: Seat, upgraded: Upgraded) {
 }
 
 fn switching(accept: &str, compression: Option<Agreement>, subprotocol: Option<String>) -> Reply {
-    let mut answer = http::Response::new(Full::default());
+    let mut answer = http::Response::new(ReplyBody::default());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -8,7 +8,11 @@ pub(super) mod keys;
 pub(super) mod overview;
 pub(super) mod page;
 pub(super) mod problems;
+pub(super) mod tail;
+pub(super) mod trace;
+mod traced;
 pub(super) mod users;
+mod verdict;
 
 use fanfare_accounts::AccountError;
 use fanfare_core::JsonMap;
@@ -36,6 +40,10 @@ use super::{
         problems::list,
         configuration::show,
         explain::explain,
+        tail::open,
+        trace::arm,
+        trace::list,
+        trace::show,
         users::list,
         accounts::list,
         accounts::create,

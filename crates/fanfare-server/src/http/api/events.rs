@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use fanfare_cluster::wire::{Publication, parse_publication};
 use fanfare_core::{PublishOptions, Receipt};
-use fanfare_engine::Conflict;
+use fanfare_engine::{Conflict, Entrance};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -146,6 +146,7 @@ pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Reply {
         }
     }
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
+    site.node.note_entry(Entrance::new("service_api", None), &events);
     let options = PublishOptions { receipt: true };
     // A task of its own, so that a fault in it is answered.
     let receipts = match tokio::spawn(site.node.publish(events, options, Conflict::Wait)).await {

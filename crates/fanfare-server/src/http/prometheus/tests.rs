@@ -15,7 +15,7 @@ use crate::{
     serve,
 };
 use fanfare_accounts::{AccountsOptions, storage::Storage};
-use fanfare_engine::{Clock, NodeOptions};
+use fanfare_engine::{Clock, NodeOptions, ObserveLimits};
 
 struct Asked;
 
@@ -57,6 +57,7 @@ fn node() -> Arc<Node> {
         authenticator: Arc::new(Gate::new(verifier, Vec::new())),
         access: AccessControl::new(Policy::default(), Some(Arc::new(Asked))),
         clock: Clock::system(),
+        observe: ObserveLimits::default(),
     })
 }
 

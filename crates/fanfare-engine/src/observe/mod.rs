@@ -1,0 +1,178 @@
+//! What operators watch on one node: traces of single events, and tails. While nothing is watched, an event costs one relaxed
+//! load for its batch.
+
+mod record;
+mod subject;
+mod tails;
+mod traces;
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::SystemTime,
+};
+
+use fanfare_core::Event;
+use uuid::Uuid;
+
+pub use self::{
+    record::{
+        ConnectionTrace, DeliveryTrace, EntryTrace, EventTrace, Fate, TraceRule, TraceSummary, TracedEvent,
+    },
+    subject::Subject,
+    tails::TailedEvent,
+    traces::TraceOrder,
+};
+pub(crate) use self::{tails::TailQueue, traces::Traced};
+use self::{tails::Tails, traces::Traces};
+
+/// Limits of what operators may watch on a node at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObserveLimits {
+    /// Traced events that are kept. The oldest are evicted.
+    pub max_traces: usize,
+    /// Connections that are recorded of one event; as many again of the user that the trace is about.
+    pub max_traced_connections: usize,
+    /// Armed traces.
+    pub max_armed: usize,
+    /// Tails.
+    pub max_tails: usize,
+    /// Events that wait for the reader of a tail.
+    pub tail_queue: usize,
+    /// Their bytes.
+    pub tail_queue_size: usize,
+}
+
+/// What a node has counted of its traces and tails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ObserveFigures {
+    /// Armed traces now.
+    pub armed: u64,
+    /// Traces that were not armed, because there were too many.
+    pub armed_refused: u64,
+    /// Traced events that are kept now.
+    pub traces: u64,
+    /// Traced events evicted since the start.
+    pub traces_evicted: u64,
+    /// Connections that were not recorded since the start.
+    pub connections_left_out: u64,
+    /// Tails now.
+    pub tails: u64,
+    /// Tails that were refused, because there were too many.
+    pub tails_refused: u64,
+    /// Events that slow readers of tails have lost since the start.
+    pub tail_events_lost: u64,
+}
+
+/// One node's traces and tails.
+pub(crate) struct Observers {
+    /// Whether there is an armed trace or a tail. An armed trace that has expired counts until the next event.
+    is_watching: AtomicBool,
+    traces: Traces,
+    tails: Tails,
+}
+
+impl Default for ObserveLimits {
+    fn default() -> Self {
+        Self {
+            max_traces: 200,
+            max_traced_connections: 100,
+            max_armed: 20,
+            max_tails: 20,
+            tail_queue: 1000,
+            tail_queue_size: 4 << 20,
+        }
+    }
+}
+
+impl Observers {
+    pub(crate) fn new(limits: ObserveLimits) -> Self {
+        Self {
+            is_watching: AtomicBool::new(false),
+            traces: Traces::new(limits),
+            tails: Tails::new(limits),
+        }
+    }
+
+    /// Returns whether anything is watched.
+    #[inline]
+    pub(crate) fn is_watching(&self) -> bool {
+        self.is_watching.load(Relaxed)
+    }
+
+    /// Arms a trace; returns whether there was room for it.
+    pub(crate) fn arm(&self, order: TraceOrder) -> bool {
+        let armed = self.traces.arm(order);
+        self.refresh();
+        armed
+    }
+
+    /// Returns the trace of `event`, which entered or arrived at `now`, if it is traced.
+    pub(crate) fn trace_of(&self, node: Uuid, event: &Event, now: SystemTime) -> Option<Arc<Traced>> {
+        self.traces.of(node, event, now)
+    }
+
+    /// The broker has brought `events`: copies them to the tails, and returns the traces of those that are traced, each with its
+    /// place.
+    pub(crate) fn received(&self, node: Uuid, events: &[Event], now: SystemTime) -> Vec<(u32, Arc<Traced>)> {
+        self.refresh();
+        let mut traced = Vec::new();
+        for (at, event) in (0u32..).zip(events) {
+            self.tails.offer(event);
+            traced.extend(self.traces.of(node, event, now).map(|trace| (at, trace)));
+        }
+        traced
+    }
+
+    /// Returns the trace of the event of that id, if it is kept.
+    pub(crate) fn find(&self, id: Uuid) -> Option<Arc<Traced>> {
+        self.traces.find(id)
+    }
+
+    /// Returns the traced events, the latest first; those of one order only, if it is named.
+    pub(crate) fn list(&self, order: Option<Uuid>, limit: usize) -> Vec<TraceSummary> {
+        self.traces.list(order, limit)
+    }
+
+    /// Opens a tail; `None` if there are as many as there may be.
+    pub(crate) fn open_tail(&self, subjects: Vec<Subject>) -> Option<Arc<TailQueue>> {
+        let tail = self.tails.open(subjects);
+        self.refresh();
+        tail
+    }
+
+    pub(crate) fn close_tail(&self, tail: &Arc<TailQueue>) {
+        self.tails.close(tail);
+        self.refresh();
+    }
+
+    pub(crate) fn figures(&self) -> ObserveFigures {
+        let (armed, traces) = self.traces.sizes();
+        ObserveFigures {
+            armed: armed as u64,
+            armed_refused: self.traces.refused.load(Relaxed),
+            traces: traces as u64,
+            traces_evicted: self.traces.evicted.load(Relaxed),
+            connections_left_out: self.traces.left_out(),
+            tails: self.tails.len() as u64,
+            tails_refused: self.tails.refused.load(Relaxed),
+            tail_events_lost: self.tails.lost.load(Relaxed),
+        }
+    }
+
+    /// Two calls at once may leave the flag set for nothing, which the next event mends; or unset although something has just
+    /// begun to be watched, so it is set once more after it was looked at.
+    fn refresh(&self) {
+        let is_watched = || self.traces.sizes().0 > 0 || self.tails.len() > 0;
+        self.is_watching.store(is_watched(), Relaxed);
+        if is_watched() {
+            self.is_watching.store(true, Relaxed);
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

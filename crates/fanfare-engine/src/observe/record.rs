@@ -1,0 +1,199 @@
+//! What one node knows of a traced event. Nodes exchange these forms.
+
+use fanfare_core::Event;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The trace of one event on one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventTrace {
+    /// The node.
+    pub node: Uuid,
+    /// When the node first recorded it, in microseconds of Unix time.
+    pub recorded_at_us: u64,
+    /// The armed traces that recorded it.
+    pub arms: Vec<Uuid>,
+    /// The user whose connections are recorded even if they did not match.
+    pub focus: Option<Box<str>>,
+    /// The event, without its data.
+    pub event: TracedEvent,
+    /// How the event entered the cluster, if it entered on this node.
+    pub entry: Option<EntryTrace>,
+    /// What became of it here, if the broker brought it to this node.
+    pub delivery: Option<DeliveryTrace>,
+}
+
+/// A traced event, without its data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracedEvent {
+    /// Its id.
+    pub id: Uuid,
+    /// Its type.
+    pub kind: Option<Box<str>>,
+    /// The user that it is for.
+    pub user: Option<Box<str>>,
+    /// The channel that it is on. Without a user and a channel it is for everyone.
+    pub channel: Option<Box<str>>,
+    /// When it was published, in milliseconds of Unix time.
+    pub published_at_ms: u64,
+    /// Who sent it.
+    pub sender: Option<Box<str>>,
+    /// The connection that sent it.
+    pub sending_connection: Option<Uuid>,
+    /// The length of its data, in bytes.
+    pub data_bytes: usize,
+    /// The number of users that alone may see it; `None` if it is not private.
+    pub private_to: Option<usize>,
+    /// The connection that does not receive it.
+    pub except: Option<Uuid>,
+}
+
+/// How an event entered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryTrace {
+    /// The door.
+    pub door: Box<str>,
+    /// The dialect, if a client or a dialect's own route published it.
+    pub dialect: Option<Box<str>>,
+    /// When, in microseconds of Unix time by the clock of this node.
+    pub at_us: u64,
+    /// What allowed a client to publish it: a sentence.
+    pub allowed_by: Option<Box<str>>,
+    /// The rule that did.
+    pub rule: Option<TraceRule>,
+}
+
+/// A traced event in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceSummary {
+    /// The event, without its data.
+    pub event: TracedEvent,
+    /// When the node first recorded it, in microseconds of Unix time.
+    pub recorded_at_us: u64,
+    /// The armed traces that recorded it.
+    pub arms: Vec<Uuid>,
+}
+
+/// What became of an event on one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryTrace {
+    /// When the broker brought it, in microseconds of Unix time by the clock of this node.
+    pub at_us: u64,
+    /// The shards that may have receivers.
+    pub shards: usize,
+    /// The shards that have finished.
+    pub finished: usize,
+    /// Connections that should receive it.
+    pub matched: u64,
+    /// Connections to which it was written or queued.
+    pub queued: u64,
+    /// Connections that could not take it because their queue was full.
+    pub dropped: u64,
+    /// Subscribed connections that were not to receive it.
+    pub filtered: u64,
+    /// The connections, in order; at most as many as the node records.
+    pub connections: Vec<ConnectionTrace>,
+    /// Connections that are counted and not recorded, because there were too many.
+    pub left_out: u64,
+}
+
+/// What became of an event at one connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionTrace {
+    /// The connection.
+    pub id: Uuid,
+    /// Its dialect.
+    pub dialect: Box<str>,
+    /// Its user.
+    pub user: Option<Box<str>>,
+    /// How far the event came.
+    pub fate: Fate,
+    /// What decided, in a sentence.
+    pub reason: Option<Box<str>>,
+    /// The access rule that decided.
+    pub rule: Option<TraceRule>,
+    /// Frames that waited before it.
+    pub frames_ahead: usize,
+    /// Their bytes.
+    pub bytes_ahead: usize,
+    /// The length of its frame, in bytes.
+    pub frame_bytes: usize,
+    /// Until it was queued or written at once, in microseconds since the node received the event.
+    pub queued_us: Option<u64>,
+    /// Until the socket had taken all of it, in the same way.
+    pub written_us: Option<u64>,
+    /// Until the peer of the socket had acknowledged all of it, in the same way.
+    pub acknowledged_us: Option<u64>,
+}
+
+/// An access rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceRule {
+    /// Its number among the rules, from 1.
+    pub number: usize,
+    /// Its pattern.
+    pub pattern: Box<str>,
+}
+
+/// How far an event came at one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// The peer's TCP has acknowledged all of its bytes.
+    Acknowledged,
+    /// The socket has taken all of its bytes.
+    Written,
+    /// It waits in the connection's queue.
+    Queued,
+    /// It was queued, and the connection ended before the socket had taken it.
+    Lost,
+    /// The connection's queue was full, which ends the connection.
+    QueueFull,
+    /// The authorizer was asked and has not answered yet.
+    Undecided,
+    /// The authorizer refused, or did not answer.
+    Unauthorized,
+    /// An access rule or a default refused it.
+    Refused,
+    /// It is private to other users.
+    Private,
+    /// The connection sent it, and its publisher wanted no echo.
+    Sender,
+    /// The connection's credential has expired.
+    Expired,
+    /// The connection was closing.
+    Closing,
+    /// The connection's dialect has no message for it.
+    Unrendered,
+    /// The connection has no subscription that covers it.
+    Unsubscribed,
+}
+
+impl TracedEvent {
+    pub(super) fn of(event: &Event, published_at_ms: u64) -> Self {
+        let (user, channel) = event.audience.names();
+        let sender = event.sender.as_deref();
+        Self {
+            id: event.id,
+            kind: event.kind.clone(),
+            user: user.map(Into::into),
+            channel: channel.map(Into::into),
+            published_at_ms,
+            sender: sender.map(|sender| sender.id.clone()),
+            sending_connection: sender.and_then(|sender| sender.connection),
+            data_bytes: event.data.bytes().len(),
+            private_to: event.private_to.as_deref().map(<[_]>::len),
+            except: event.except,
+        }
+    }
+}
+
+impl Fate {
+    /// Whether the connection was not to receive the event although it is subscribed.
+    pub fn is_filtered(self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorized | Self::Refused | Self::Private | Self::Sender
+        )
+    }
+}

@@ -1,0 +1,138 @@
+//! Tails: live copies of watched events, in a bounded queue for each reader.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use fanfare_core::Event;
+use tokio::sync::Notify;
+
+use super::{ObserveLimits, Subject, locked};
+
+/// An event in a tail.
+#[derive(Debug, Clone)]
+pub struct TailedEvent {
+    /// The event.
+    pub event: Event,
+    /// Events right before it that the tail has lost, because its reader was too slow.
+    pub lost: u64,
+}
+
+/// One node's tails.
+pub(crate) struct Tails {
+    limits: ObserveLimits,
+    all: Mutex<Vec<Arc<TailQueue>>>,
+    pub(super) refused: AtomicU64,
+    pub(super) lost: AtomicU64,
+}
+
+/// What waits for the reader of one tail.
+pub(crate) struct TailQueue {
+    subjects: Vec<Subject>,
+    waiting: Mutex<Backlog>,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct Backlog {
+    events: VecDeque<TailedEvent>,
+    bytes: usize,
+    /// Lost since the last event that was queued.
+    lost: u64,
+}
+
+impl Tails {
+    pub(super) fn new(limits: ObserveLimits) -> Self {
+        Self {
+            limits,
+            all: Mutex::default(),
+            refused: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+        }
+    }
+
+    /// Opens a tail; `None` if there are as many as there may be.
+    pub(super) fn open(&self, subjects: Vec<Subject>) -> Option<Arc<TailQueue>> {
+        let mut all = locked(&self.all);
+        if all.len() >= self.limits.max_tails {
+            self.refused.fetch_add(1, Relaxed);
+            return None;
+        }
+        let queue = Arc::new(TailQueue {
+            subjects,
+            waiting: Mutex::default(),
+            arrived: Notify::new(),
+        });
+        all.push(queue.clone());
+        Some(queue)
+    }
+
+    pub(super) fn close(&self, queue: &Arc<TailQueue>) {
+        locked(&self.all).retain(|own| !Arc::ptr_eq(own, queue));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        locked(&self.all).len()
+    }
+
+    /// Queues `event` for each tail that watches it.
+    pub(super) fn offer(&self, event: &Event) {
+        for tail in locked(&self.all).iter() {
+            if tail.subjects.iter().any(|subject| subject.covers(event)) && !tail.put(event, &self.limits) {
+                self.lost.fetch_add(1, Relaxed);
+            }
+        }
+    }
+}
+
+impl TailQueue {
+    /// Queues `event`; returns whether there was room.
+    fn put(&self, event: &Event, limits: &ObserveLimits) -> bool {
+        let mut waiting = locked(&self.waiting);
+        let bytes = size(event);
+        let is_full = waiting.events.len() >= limits.tail_queue
+            || (waiting.bytes + bytes > limits.tail_queue_size && !waiting.events.is_empty());
+        if is_full {
+            waiting.lost += 1;
+            return false;
+        }
+        let lost = std::mem::take(&mut waiting.lost);
+        waiting.bytes += bytes;
+        waiting.events.push_back(TailedEvent {
+            event: event.clone(),
+            lost,
+        });
+        drop(waiting);
+        self.arrived.notify_one();
+        true
+    }
+
+    /// Returns the next event, once there is one.
+    pub(crate) async fn next(&self) -> TailedEvent {
+        loop {
+            if let Some(event) = self.take() {
+                return event;
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    fn take(&self) -> Option<TailedEvent> {
+        let mut waiting = locked(&self.waiting);
+        let next = waiting.events.pop_front()?;
+        waiting.bytes -= size(&next.event);
+        Some(next)
+    }
+}
+
+fn size(event: &Event) -> usize {
+    let metadata = event
+        .metadata
+        .as_ref()
+        .map_or(0, |metadata| metadata.bytes().len());
+    event.data.bytes().len() + metadata
+}

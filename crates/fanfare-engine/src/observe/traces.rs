@@ -1,0 +1,268 @@
+//! Armed traces, and the traced events that a node keeps.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use fanfare_core::{Event, Reach};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    ObserveLimits, Subject, locked,
+    record::{ConnectionTrace, DeliveryTrace, EntryTrace, EventTrace, TraceSummary, TracedEvent},
+};
+use crate::clock::{unix_micros, unix_millis};
+
+/// How long an armed trace that has its events goes on to record what becomes of them.
+const AFTERMATH: Duration = Duration::from_secs(5);
+
+/// An order to record the next events of some subjects, for a time. Nodes exchange it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceOrder {
+    /// Its id.
+    pub id: Uuid,
+    /// Which events.
+    pub subjects: Vec<Subject>,
+    /// The user whose connections are recorded even if they do not match.
+    pub user: Option<Box<str>>,
+    /// So many events on each node, at most.
+    pub events: usize,
+    /// For so long.
+    pub seconds: u64,
+}
+
+/// An order in force.
+struct Arm {
+    order: TraceOrder,
+    left: usize,
+    until: Instant,
+}
+
+#[derive(Default)]
+struct Kept {
+    arms: Vec<Arm>,
+    /// The oldest first.
+    ring: VecDeque<Arc<Traced>>,
+}
+
+/// One node's traces.
+pub(crate) struct Traces {
+    limits: ObserveLimits,
+    kept: Mutex<Kept>,
+    pub(super) evicted: AtomicU64,
+    pub(super) refused: AtomicU64,
+    left_out: Arc<AtomicU64>,
+}
+
+/// A traced event.
+pub(crate) struct Traced {
+    id: Uuid,
+    max_connections: usize,
+    begun: Instant,
+    trace: Mutex<EventTrace>,
+    left_out: Arc<AtomicU64>,
+}
+
+impl Traces {
+    pub(super) fn new(limits: ObserveLimits) -> Self {
+        Self {
+            limits,
+            kept: Mutex::default(),
+            evicted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            left_out: Arc::default(),
+        }
+    }
+
+    /// Arms a trace; returns whether there was room for it.
+    pub(super) fn arm(&self, order: TraceOrder) -> bool {
+        let mut kept = locked(&self.kept);
+        kept.prune();
+        if kept.arms.iter().any(|arm| arm.order.id == order.id) {
+            return true;
+        }
+        if kept.arms.len() >= self.limits.max_armed {
+            self.refused.fetch_add(1, Relaxed);
+            return false;
+        }
+        kept.arms.push(Arm {
+            left: order.events,
+            until: Instant::now() + Duration::from_secs(order.seconds),
+            order,
+        });
+        true
+    }
+
+    /// Returns the trace of `event` if it is traced; begins one if an armed trace asks for it.
+    pub(super) fn of(&self, node: Uuid, event: &Event, now: std::time::SystemTime) -> Option<Arc<Traced>> {
+        let mut kept = locked(&self.kept);
+        kept.prune();
+        if let Some(known) = kept.find(event.id) {
+            return Some(known);
+        }
+        let mut arms: Vec<_> = kept.arms.iter_mut().filter(|arm| arm.wants(event)).collect();
+        let first = arms.first()?;
+        let trace = EventTrace {
+            node,
+            recorded_at_us: unix_micros(now),
+            arms: arms.iter().map(|arm| arm.order.id).collect(),
+            focus: first.order.user.clone(),
+            event: TracedEvent::of(event, unix_millis(event.timestamp)),
+            entry: None,
+            delivery: None,
+        };
+        for arm in &mut arms {
+            arm.left -= 1;
+            if arm.left == 0 {
+                arm.until = arm.until.min(Instant::now() + AFTERMATH);
+            }
+        }
+        let traced = Arc::new(Traced {
+            id: event.id,
+            max_connections: self.limits.max_traced_connections,
+            begun: Instant::now(),
+            trace: Mutex::new(trace),
+            left_out: self.left_out.clone(),
+        });
+        if kept.ring.len() >= self.limits.max_traces {
+            kept.ring.pop_front();
+            self.evicted.fetch_add(1, Relaxed);
+        }
+        kept.ring.push_back(traced.clone());
+        Some(traced)
+    }
+
+    /// Returns the trace of the event of that id, if one was begun and is still kept.
+    pub(super) fn find(&self, id: Uuid) -> Option<Arc<Traced>> {
+        locked(&self.kept).find(id)
+    }
+
+    /// Returns the traced events, the latest first; those of one order only, if it is named.
+    pub(super) fn list(&self, order: Option<Uuid>, limit: usize) -> Vec<TraceSummary> {
+        let kept = locked(&self.kept);
+        let all = kept.ring.iter().rev().map(|traced| traced.summary());
+        let wanted = all.filter(|one| order.is_none_or(|order| one.arms.contains(&order)));
+        wanted.take(limit).collect()
+    }
+
+    /// Returns the number of armed traces and of kept events.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let mut kept = locked(&self.kept);
+        kept.prune();
+        (kept.arms.len(), kept.ring.len())
+    }
+
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out.load(Relaxed)
+    }
+}
+
+impl Kept {
+    fn prune(&mut self) {
+        let now = Instant::now();
+        self.arms.retain(|arm| now < arm.until);
+    }
+
+    fn find(&self, id: Uuid) -> Option<Arc<Traced>> {
+        self.ring.iter().find(|traced| traced.id == id).cloned()
+    }
+}
+
+impl Arm {
+    fn wants(&self, event: &Event) -> bool {
+        self.left > 0 && self.order.subjects.iter().any(|subject| subject.covers(event))
+    }
+}
+
+impl Traced {
+    /// Records how the event entered. The first entry counts: a repeat of an id is not published again.
+    pub(crate) fn entered(&self, entry: EntryTrace) {
+        locked(&self.trace).entry.get_or_insert(entry);
+    }
+
+    /// Records that the broker has brought the event to this node, for so many of its shards.
+    pub(crate) fn received(&self, at_us: u64, shards: usize) {
+        let mut trace = locked(&self.trace);
+        let delivery = trace.delivery.get_or_insert_default();
+        (delivery.at_us, delivery.shards) = (at_us, shards);
+    }
+
+    /// Returns the user whose connections are recorded even if they did not match.
+    pub(crate) fn focus(&self) -> Option<Box<str>> {
+        let trace = locked(&self.trace);
+        trace.focus.clone().or_else(|| trace.event.user.clone())
+    }
+
+    /// Returns the microseconds since the node began the trace.
+    pub(crate) fn elapsed_us(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Records what became of the event at a connection, if there is room. Connections of the focused user have room of their
+    /// own, so that a crowd does not hide them.
+    pub(crate) fn record(&self, connection: ConnectionTrace) {
+        let focus = self.focus();
+        let is_focus = |one: &ConnectionTrace| focus.is_some() && one.user == focus;
+        let mut trace = locked(&self.trace);
+        let delivery = trace.delivery.get_or_insert_default();
+        let focused = is_focus(&connection);
+        let alike = delivery.connections.iter().filter(|one| is_focus(one) == focused);
+        delivery.filtered += u64::from(connection.fate.is_filtered());
+        if alike.count() < self.max_connections {
+            delivery.connections.push(connection);
+        } else {
+            delivery.left_out += 1;
+            self.left_out.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts subscribed connections that are no receivers, without a record of each.
+    pub(crate) fn leave_out(&self, withheld: u64) {
+        let mut trace = locked(&self.trace);
+        let delivery = trace.delivery.get_or_insert_default();
+        delivery.filtered += withheld;
+        delivery.left_out += withheld;
+        self.left_out.fetch_add(withheld, Relaxed);
+    }
+
+    /// Changes what is recorded of a connection; does nothing if that is not recorded.
+    pub(crate) fn amend(&self, connection: Uuid, change: impl FnOnce(&mut ConnectionTrace)) {
+        let mut trace = locked(&self.trace);
+        let delivery = trace.delivery.iter_mut();
+        let mut all = delivery.flat_map(|delivery| &mut delivery.connections);
+        if let Some(known) = all.find(|one| one.id == connection) {
+            change(known);
+        }
+    }
+
+    /// Records that a shard has written or queued all that it had.
+    pub(crate) fn finished(&self, reach: Reach) {
+        let mut trace = locked(&self.trace);
+        let delivery: &mut DeliveryTrace = trace.delivery.get_or_insert_default();
+        delivery.finished += 1;
+        delivery.matched += reach.matched;
+        delivery.queued += reach.queued;
+        delivery.dropped += reach.dropped;
+    }
+
+    /// Returns what is known so far.
+    pub(crate) fn snapshot(&self) -> EventTrace {
+        locked(&self.trace).clone()
+    }
+
+    fn summary(&self) -> TraceSummary {
+        let trace = locked(&self.trace);
+        TraceSummary {
+            event: trace.event.clone(),
+            recorded_at_us: trace.recorded_at_us,
+            arms: trace.arms.clone(),
+        }
+    }
+}

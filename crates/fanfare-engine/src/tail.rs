@@ -1,0 +1,65 @@
+//! Tails of one node: what is published, live, from all nodes.
+
+use std::sync::Arc;
+
+use fanfare_core::Interest;
+
+use super::{
+    Node,
+    in_force::wait,
+    interest_guard::WatchGuard,
+    observe::{ObserveFigures, Subject, TailQueue, TailedEvent},
+};
+
+/// A live copy of the events of some subjects, as they reach this node. Ends when it is dropped.
+pub struct Tail {
+    node: Arc<Node>,
+    queue: Arc<TailQueue>,
+    /// Given back when it is dropped.
+    watched: Vec<WatchGuard>,
+}
+
+/// The node has as many tails as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the node has as many tails as it may")]
+pub struct TailsFull;
+
+impl Node {
+    /// Opens a tail. Resolves when the broker brings this node what is watched, or cannot be reached.
+    ///
+    /// # Errors
+    /// If the node has as many tails as it may.
+    pub async fn tail(self: &Arc<Self>, subjects: Vec<Subject>) -> Result<Tail, TailsFull> {
+        let interests: Vec<Interest> = subjects.iter().filter_map(Subject::interest).collect();
+        let queue = self.observers.open_tail(subjects).ok_or(TailsFull)?;
+        let mut tail = Tail {
+            node: self.clone(),
+            queue,
+            watched: Vec::with_capacity(interests.len()),
+        };
+        for interest in interests {
+            let (guard, in_force) = WatchGuard::new(self, interest);
+            tail.watched.push(guard);
+            wait(in_force).await;
+        }
+        Ok(tail)
+    }
+
+    /// What this node has counted of its traces and tails.
+    pub fn observe_figures(&self) -> ObserveFigures {
+        self.observers.figures()
+    }
+}
+
+impl Tail {
+    /// Returns the next event. It may be dropped and called again.
+    pub async fn next(&self) -> TailedEvent {
+        self.queue.next().await
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.node.observers.close_tail(&self.queue);
+    }
+}

@@ -1,0 +1,357 @@
+//! Traces: what is recorded of an event at each connection, and what it does not change.
+
+use std::time::Duration;
+
+use fanfare_core::Event;
+use uuid::Uuid;
+
+use super::{
+    fakes::FakeAuthorizer,
+    world::{Setup, World, event, in_memory, in_world, on, rules, settings, until},
+};
+use crate::{
+    ConnectionTrace, DialectSettings, EventTrace, Fate, ObserveLimits, Subject, TraceOrder,
+    tests::plain::Plain,
+};
+
+/// Arms a trace of so many events of `subject`, with the connections of `user` recorded.
+async fn arm(world: &World, subject: Subject, user: Option<&str>, events: usize) -> Uuid {
+    let order = TraceOrder {
+        id: Uuid::now_v7(),
+        subjects: vec![subject],
+        user: user.map(Into::into),
+        events,
+        seconds: 8,
+    };
+    let id = order.id;
+    assert!(world.node.arm_trace(order).await.answer);
+    id
+}
+
+fn channel(name: &str) -> Subject {
+    Subject::channel(name).unwrap()
+}
+
+async fn trace(world: &World, id: Uuid) -> EventTrace {
+    let mut gathered = world.node.trace(id).await;
+    assert!(gathered.complete);
+    gathered.answer.pop().flatten().expect("a trace")
+}
+
+/// What is recorded of the connections of `user`.
+fn of(trace: &EventTrace, user: &str) -> Vec<ConnectionTrace> {
+    let delivery = trace.delivery.as_ref().expect("a delivery");
+    let all = delivery.connections.iter();
+    all.filter(|one| one.user.as_deref().unwrap_or_default() == user)
+        .cloned()
+        .collect()
+}
+
+fn fate(trace: &EventTrace, user: &str) -> Vec<Fate> {
+    of(trace, user).iter().map(|one| one.fate).collect()
+}
+
+/// Waits until the connections of `user` have these fates.
+async fn becomes(world: &World, id: Uuid, user: &str, expected: &[Fate]) {
+    while fate(&trace(world, id).await, user) != expected {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn why_each_connection_has_an_event_or_not() {
+    let setup = Setup {
+        policy: rules(&[("secret.*", "role:staff", "authenticated")]),
+        shards: 2,
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let mut staff = world.connect_on(0, "ann+staff").await;
+        let mut other = world.connect_on(1, "bob").await;
+        let mut deaf = world.connect_on(1, "carol").await;
+        for client in [&mut staff, &mut other] {
+            assert_eq!(client.ask("sub secret.*").await, "sub: ok");
+        }
+        deaf.receives_no_more().await;
+        arm(&world, channel("secret.*"), Some("carol"), 10).await;
+        let one = on("secret.a", "1");
+        let id = one.id;
+        assert_eq!(world.publish_all(vec![one]).await[0].reach.queued, 1);
+        staff.receives(&["1"]).await;
+        other.receives_no_more().await;
+        let trace = trace(&world, id).await;
+        assert_eq!(fate(&trace, "ann"), [Fate::Written]);
+        assert_eq!(fate(&trace, "carol"), [Fate::Unsubscribed]);
+        let refused = of(&trace, "bob").pop().unwrap();
+        assert_eq!(refused.fate, Fate::Refused);
+        assert_eq!(refused.rule.unwrap().number, 1);
+        assert_eq!(
+            refused.reason.as_deref(),
+            Some(r#"rule 1, "secret.*": subscribe = "role:staff""#)
+        );
+        let delivery = trace.delivery.unwrap();
+        assert_eq!((delivery.shards, delivery.finished), (2, 2));
+        assert_eq!((delivery.matched, delivery.queued, delivery.filtered), (1, 1, 1));
+        assert_eq!(trace.event.channel.as_deref(), Some("secret.a"));
+        assert!(trace.entry.is_none(), "no door has noted it");
+    });
+}
+
+#[test]
+fn a_clients_event_has_its_door_and_its_rule_and_no_echo_is_explained() {
+    let setup = Setup {
+        policy: rules(&[("chat.*", "authenticated", "authenticated")]),
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        assert_eq!(alice.ask("sub chat.a").await, "sub: ok");
+        let order = arm(&world, channel("chat.a"), None, 1).await;
+        assert_eq!(alice.ask("pub chat.a 1").await, "pub: ok");
+        let listed = world.node.traces(Some(order), 10).await.answer;
+        assert_eq!(listed.len(), 1);
+        assert!(world.node.traces(Some(Uuid::nil()), 10).await.answer.is_empty());
+        let known = trace(&world, listed[0].event.id).await;
+        let entry = known.entry.clone().unwrap();
+        assert_eq!(
+            (&*entry.door, entry.dialect.as_deref()),
+            ("client", Some("plain"))
+        );
+        assert_eq!(
+            entry.allowed_by.as_deref(),
+            Some(r#"rule 1, "chat.*": publish = "authenticated""#)
+        );
+        assert_eq!(entry.rule.unwrap().number, 1);
+        assert_eq!(known.event.sender.as_deref(), Some("alice"));
+        assert!(known.event.sending_connection.is_some());
+
+        arm(&world, channel("chat.a"), None, 1).await;
+        let unechoed = Event {
+            except: known.event.sending_connection,
+            ..on("chat.a", "2")
+        };
+        let id = unechoed.id;
+        world.publish_all(vec![unechoed]).await;
+        assert_eq!(fate(&trace(&world, id).await, "alice"), [Fate::Sender]);
+    });
+}
+
+#[test]
+fn private_events_expired_credentials_and_dialects_without_words() {
+    let setup = Setup {
+        dialects: vec![Plain {
+            pauses: true,
+            ..Plain::default()
+        }],
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        alice.ask("sub chat.a").await;
+        arm(&world, channel("chat.a"), None, 10).await;
+        let private = Event {
+            private_to: Some(Box::default()),
+            ..on("chat.a", "1")
+        };
+        let hidden = Event {
+            kind: Some("hidden".into()),
+            ..on("chat.a", "2")
+        };
+        let ids = [private.id, hidden.id];
+        world.publish_all(vec![private, hidden]).await;
+        assert_eq!(fate(&trace(&world, ids[0]).await, "alice"), [Fate::Private]);
+        assert_eq!(fate(&trace(&world, ids[1]).await, "alice"), [Fate::Unrendered]);
+        alice.receives_no_more().await;
+
+        let mut brief = world.connect_for("bob", Duration::from_secs(5)).await;
+        brief.receives_no_more().await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        arm(&world, Subject::user("bob").unwrap(), None, 1).await;
+        let late = event("bob", "t", "3");
+        let id = late.id;
+        assert_eq!(world.publish_all(vec![late]).await[0].reach.queued, 0);
+        assert_eq!(fate(&trace(&world, id).await, "bob"), [Fate::Expired]);
+    });
+}
+
+#[test]
+fn a_full_queue_a_waiting_frame_and_what_is_lost() {
+    let small = DialectSettings {
+        send_queue: 2,
+        ..settings()
+    };
+    in_world(small, |world| async move {
+        let seat = world.reserve("alice", Duration::from_secs(3600)).await.unwrap();
+        let (mut alice, server, control) = in_memory();
+        seat.serve(server, &[]);
+        alice.receives_no_more().await;
+        control.hold_for_client(1);
+        arm(&world, Subject::user("alice").unwrap(), None, 10).await;
+        let mut ids = Vec::new();
+        for n in 0..3 {
+            let one = event("alice", "t", &n.to_string());
+            ids.push(one.id);
+            world.publish_all(vec![one]).await;
+        }
+        // The first has begun, so it is ended; the second is dropped with the connection; the third found no room.
+        let third = of(&trace(&world, ids[2]).await, "alice").pop().unwrap();
+        assert_eq!((third.fate, third.frames_ahead), (Fate::QueueFull, 2));
+        becomes(&world, ids[1], "alice", &[Fate::Lost]).await;
+        alice.receives(&["0"]).await;
+        assert_eq!(alice.close().await, (1008, "slow_consumer".into()));
+        drop(alice);
+        world.held(0).await;
+    });
+}
+
+#[test]
+fn a_frame_that_waits_is_followed_until_it_is_written() {
+    in_world(settings(), |world| async move {
+        let seat = world.reserve("alice", Duration::from_secs(3600)).await.unwrap();
+        let (mut alice, server, control) = in_memory();
+        seat.serve(server, &[]);
+        alice.receives_no_more().await;
+        control.hold_for_client(1);
+        arm(&world, Subject::user("alice").unwrap(), None, 1).await;
+        let one = event("alice", "t", "1");
+        let id = one.id;
+        world.publish_all(vec![one]).await;
+        world.publish("alice", "t", "2").await;
+        assert_eq!(fate(&trace(&world, id).await, "alice"), [Fate::Queued]);
+        assert_eq!(alice.text().await, "1");
+        // The next event waits behind it, and the trace knows which of the two is written.
+        becomes(&world, id, "alice", &[Fate::Written]).await;
+        let known = of(&trace(&world, id).await, "alice").pop().unwrap();
+        assert!(known.written_us > known.queued_us);
+        alice.receives(&["2"]).await;
+    });
+}
+
+#[test]
+fn the_peers_acknowledgement_is_seen() {
+    let setup = Setup {
+        is_real: true,
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        if crate::acknowledged::SocketStates::open().is_none() {
+            return; // a sandbox without netlink
+        }
+        let mut alice = world.connect("alice").await;
+        alice.receives_no_more().await;
+        arm(&world, Subject::user("alice").unwrap(), None, 1).await;
+        let one = event("alice", "t", "1");
+        let id = one.id;
+        world.publish_all(vec![one]).await;
+        alice.receives(&["1"]).await;
+        becomes(&world, id, "alice", &[Fate::Acknowledged]).await;
+        let known = of(&trace(&world, id).await, "alice").pop().unwrap();
+        assert!(known.acknowledged_us >= known.written_us);
+    });
+}
+
+#[test]
+fn what_the_authorizer_decides() {
+    let authorizer = FakeAuthorizer::new(false);
+    Setup::asking(&authorizer).run(|world| async move {
+        let mut alice = world.connect("alice").await;
+        alice.ask("sub *.*").await;
+        arm(&world, channel("**"), None, 10).await;
+        let (good, bad) = (on("a.b", "1"), on("a.secret", "1"));
+        let ids = [good.id, bad.id];
+        world.publish_all(vec![good, bad]).await;
+        for id in ids {
+            assert_eq!(fate(&trace(&world, id).await, "alice"), [Fate::Undecided]);
+        }
+        authorizer.gate.open();
+        alice.receives(&["1"]).await;
+        becomes(&world, ids[0], "alice", &[Fate::Written]).await;
+        becomes(&world, ids[1], "alice", &[Fate::Unauthorized]).await;
+        let again = on("a.secret", "2");
+        let id = again.id;
+        world.publish_all(vec![again]).await;
+        assert_eq!(fate(&trace(&world, id).await, "alice"), [Fate::Unauthorized]);
+    });
+}
+
+#[test]
+fn a_user_without_a_connection_is_traced_and_counts_nowhere() {
+    in_world(settings(), |world| async move {
+        arm(&world, Subject::user("nobody").unwrap(), None, 1).await;
+        assert_eq!(
+            (world.node.connections_of("nobody"), world.node.users().len()),
+            (0, 0)
+        );
+        let one = event("nobody", "t", "1");
+        let id = one.id;
+        assert_eq!(world.publish_all(vec![one]).await[0].reach.matched, 0);
+        let delivery = trace(&world, id).await.delivery.unwrap();
+        assert_eq!((delivery.matched, delivery.connections.len()), (0, 0));
+        assert_eq!(world.broker.interests().len(), 1);
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        until(|| world.broker.interests().is_empty()).await;
+    });
+}
+
+#[test]
+fn nothing_is_recorded_that_was_not_asked_for() {
+    let setup = Setup {
+        observe: ObserveLimits {
+            max_traces: 3,
+            max_armed: 2,
+            max_traced_connections: 1,
+            ..ObserveLimits::default()
+        },
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let mut clients = Vec::new();
+        for user in ["alice", "bob", "alice", "alice"] {
+            clients.push(world.connect(user).await);
+        }
+        let one = event("alice", "t", "0");
+        let unarmed = one.id;
+        world.publish_all(vec![one]).await;
+        assert_eq!(world.node.trace(unarmed).await.answer, [None]);
+
+        arm(&world, Subject::Everyone, Some("alice"), 4).await;
+        let mut ids = Vec::new();
+        for n in 0..5 {
+            let one = event("*", "t", &n.to_string());
+            ids.push(one.id);
+            assert_eq!(world.publish_all(vec![one]).await[0].reach.queued, 4);
+        }
+        // Four were asked for, and three are kept.
+        for (n, is_kept) in [false, true, true, true, false].into_iter().enumerate() {
+            assert_eq!(world.node.trace(ids[n]).await.answer[0].is_some(), is_kept, "{n}");
+        }
+        let delivery = trace(&world, ids[3]).await.delivery.unwrap();
+        assert_eq!(
+            (delivery.connections.len(), delivery.left_out, delivery.queued),
+            (2, 2, 4)
+        );
+        let figures = world.node.observe_figures();
+        assert_eq!((figures.traces, figures.traces_evicted, figures.armed), (3, 1, 1));
+        assert_eq!(figures.connections_left_out, 8);
+
+        arm(&world, Subject::Everyone, None, 1).await;
+        let third = TraceOrder {
+            id: Uuid::now_v7(),
+            subjects: vec![Subject::Everyone],
+            user: None,
+            events: 1,
+            seconds: 8,
+        };
+        assert!(!world.node.arm_trace(third).await.answer);
+        assert_eq!(world.node.observe_figures().armed_refused, 1);
+        // An order ends by itself.
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        assert_eq!(world.node.observe_figures().armed, 0);
+        let late = event("*", "t", "9");
+        let id = late.id;
+        world.publish_all(vec![late]).await;
+        assert_eq!(world.node.trace(id).await.answer, [None]);
+        assert!(!world.node.observers.is_watching());
+        drop(clients);
+    });
+}

@@ -1,0 +1,346 @@
+//! The delivery of an event that is traced: as any other, with a record for each connection.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use ahash::AHashSet;
+use bytes::Bytes;
+use fanfare_core::{
+    Audience, Ending, Event, Reach,
+    policy::{Action, Permission, Readers},
+};
+use uuid::Uuid;
+
+use super::{
+    Prepared, Shard,
+    acknowledged::SocketStates,
+    connection::Connection,
+    connections::Key,
+    counters::add,
+    deliver::hold_back,
+    driver::Driver,
+    observe::{ConnectionTrace, Fate, TraceRule, Traced},
+    receivers::Receivers,
+};
+
+/// Connections that are looked at between two pauses.
+const STEP: usize = 256;
+/// When it is looked again at what the sockets have taken and their peers acknowledged, in milliseconds, each after the one
+/// before: about ten seconds in all.
+const LOOKS_MS: [u64; 9] = [10, 20, 50, 100, 300, 500, 1000, 3000, 5000];
+
+/// A connection whose socket or peer has not all of the frame yet.
+struct Pending {
+    key: Key,
+    frame: Bytes,
+    is_written: bool,
+    /// How many bytes the peer must have acknowledged, once that is known.
+    acknowledged_at: Option<u64>,
+}
+
+impl Shard {
+    /// Delivers `event` and records in `traced` what became of it at each connection.
+    pub(super) async fn trace(self: &Rc<Self>, event: &Prepared, traced: &Arc<Traced>, reach: &mut Reach) {
+        let candidates = self.candidates(&event.event);
+        let receivers = self.receivers(&[event]);
+        let mut known: AHashSet<Key> = receivers.iter().copied().collect();
+        let withheld: Vec<Key> = candidates.into_iter().filter(|key| known.insert(*key)).collect();
+        // Without a pause: an answer of the authorizer, which comes in one, changes what is recorded.
+        self.note_withheld(&withheld, event, traced);
+        let mut pending = Vec::new();
+        for some in receivers.chunks(STEP) {
+            self.send_traced(some, event, (traced, reach), &mut pending);
+            tokio::task::yield_now().await;
+        }
+        self.note_others(traced, &known).await;
+        traced.finished(*reach);
+        if !pending.is_empty() {
+            tokio::task::spawn_local(self.clone().follow(traced.clone(), pending));
+        }
+    }
+
+    /// The connections whose subscriptions cover `event`, whether they may have it or not.
+    fn candidates(&self, event: &Event) -> Receivers {
+        let index = self.directory.index();
+        match &event.audience {
+            Audience::User(user) => index.user(user).into(),
+            Audience::Channel(channel) => {
+                let mut all: Receivers = index.channel_members(channel).into();
+                index.pattern_members(channel, &mut all);
+                all
+            }
+            Audience::Everyone => self.all_for_everyone(),
+        }
+    }
+
+    /// Sends the event to `receivers`.
+    fn send_traced(
+        &self,
+        receivers: &[Key],
+        event: &Prepared,
+        (traced, reach): (&Traced, &mut Reach),
+        pending: &mut Vec<Pending>,
+    ) {
+        let mut connections = self.connections.borrow_mut();
+        let mut tools = self.tools.borrow_mut();
+        let moment = self.node.now();
+        for key in receivers {
+            let deflater = &mut tools.codec.deflater;
+            let Some(driver) = connections.receiver_at(*key) else {
+                if let Some(driver) = connections.later_receiver_at(*key) {
+                    let before = reach.queued;
+                    hold_back(driver, &[event], std::slice::from_mut(reach), moment, deflater);
+                    let is_kept = reach.queued > before;
+                    let fate = if is_kept { Fate::Queued } else { Fate::Closing };
+                    traced.record(ConnectionTrace {
+                        fate,
+                        ..record(&driver.connection)
+                    });
+                } else if let Some(driver) = connections.at(*key) {
+                    let fate = closed(&driver.connection).unwrap_or(Fate::Closing);
+                    traced.record(ConnectionTrace {
+                        fate,
+                        ..record(&driver.connection)
+                    });
+                }
+                continue;
+            };
+            let mut record = record(&driver.connection);
+            let (mounted, variant) = (driver.connection.mounted().clone(), driver.connection.variant());
+            let cursors = variant.cursors;
+            let Some(frame) = event.frame(variant, deflater) else {
+                traced.record(record); // unrendered
+                continue;
+            };
+            if cursors && driver.connection.is_repeat(&event.event) {
+                record.fate = Fate::Written; // by a replay of the history
+                traced.record(record);
+                continue;
+            }
+            (record.frames_ahead, record.bytes_ahead) = driver.connection.waiting();
+            record.frame_bytes = frame.len();
+            let sent = driver.queue(frame.clone(), moment);
+            *reach += Reach {
+                matched: 1,
+                queued: sent.queued,
+                dropped: sent.dropped,
+            };
+            add(&mounted.counters.sent, sent.queued);
+            add(&mounted.counters.dropped, sent.dropped);
+            if sent.queued == 0 {
+                record.fate = Fate::QueueFull;
+                traced.record(record);
+                continue;
+            }
+            record.queued_us = Some(traced.elapsed_us());
+            driver.flush_or_wake();
+            let is_written = !driver.holds(&frame);
+            record.fate = if is_written { Fate::Written } else { Fate::Queued };
+            record.written_us = is_written.then(|| traced.elapsed_us());
+            traced.record(record);
+            pending.push(Pending {
+                key: *key,
+                frame,
+                is_written,
+                acknowledged_at: None,
+            });
+        }
+    }
+
+    /// Records why subscribed connections are no receivers.
+    fn note_withheld(&self, withheld: &[Key], event: &Prepared, traced: &Traced) {
+        let mut connections = self.connections.borrow_mut();
+        let (some, rest) = withheld.split_at(withheld.len().min(STEP));
+        for key in some {
+            if let Some(driver) = connections.at(*key) {
+                traced.record(self.withheld(&driver.connection, &event.event));
+            }
+        }
+        traced.leave_out(rest.len() as u64);
+    }
+
+    /// What is to be recorded of a subscribed connection that is no receiver.
+    fn withheld(&self, own: &Connection, event: &Event) -> ConnectionTrace {
+        let record = record(own);
+        if let Some(fate) = closed(own) {
+            return ConnectionTrace { fate, ..record };
+        }
+        if event.except == Some(own.id) {
+            let fate = Fate::Sender;
+            return ConnectionTrace { fate, ..record };
+        }
+        let access = &self.node.access;
+        let (who, readers) = match &event.audience {
+            Audience::Channel(channel) => (own.subscriber.reader(channel), access.readers(channel)),
+            Audience::User(_) | Audience::Everyone => (own.subscriber.identity.as_deref(), Readers::Everyone),
+        };
+        let of_channel = match &event.audience {
+            Audience::Channel(channel) => access.may_receive(who, event, channel, readers),
+            Audience::User(_) | Audience::Everyone => access.may_see(who, event),
+        };
+        let explained = access.explain(who, Action::Subscribe, &event.audience);
+        let by_rule = explained.filter(|explained| explained.permission != Permission::Allowed);
+        let fate = match of_channel {
+            Permission::Pending(mut open) => match access.remembered(&mut open) {
+                Some(answer) if !answer.is_allowed() => Fate::Unauthorized,
+                _ => Fate::Undecided,
+            },
+            Permission::Denied if by_rule.is_none() => Fate::Private,
+            // Allowed since, by a reload between the two looks.
+            Permission::Denied | Permission::Allowed => Fate::Refused,
+        };
+        let by_rule = by_rule.filter(|_| fate != Fate::Private);
+        ConnectionTrace {
+            fate,
+            reason: by_rule.as_ref().map(|explained| explained.reason.as_str().into()),
+            rule: by_rule
+                .and_then(|explained| explained.rule)
+                .map(|rule| TraceRule {
+                    number: rule.number,
+                    pattern: rule.pattern.into(),
+                }),
+            ..record
+        }
+    }
+
+    /// Records the other connections of the user that the trace is about.
+    async fn note_others(&self, traced: &Traced, known: &AHashSet<Key>) {
+        let Some(user) = traced.focus() else { return };
+        let mut slot = 0;
+        loop {
+            {
+                let mut connections = self.connections.borrow_mut();
+                if slot >= connections.slots() {
+                    return;
+                }
+                for slot in slot..slot + STEP {
+                    let Some((key, driver)) = connections.in_slot(slot) else {
+                        continue;
+                    };
+                    let own = &driver.connection;
+                    let is_of_user = own
+                        .subscriber
+                        .identity
+                        .as_ref()
+                        .is_some_and(|who| *who.user == *user);
+                    if is_of_user && !known.contains(&key) {
+                        let fate = closed(own).unwrap_or(Fate::Unsubscribed);
+                        traced.record(ConnectionTrace { fate, ..record(own) });
+                    }
+                }
+                slot += STEP;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// An event that waited for the authorizer was sent to a connection, or found its queue full.
+    pub(super) fn note_late(&self, driver: &Driver, event: Uuid, is_queued: bool) {
+        if let Some(traced) = self.node.observers.find(event) {
+            let now = traced.elapsed_us();
+            traced.amend(driver.connection.id, |known| {
+                known.queued_us = is_queued.then_some(now);
+                known.fate = match (is_queued, driver.connection.is_outbox_empty()) {
+                    (true, true) => Fate::Written,
+                    (true, false) => Fate::Queued,
+                    (false, _) => Fate::QueueFull,
+                };
+                known.written_us = (known.fate == Fate::Written).then_some(now);
+            });
+        }
+    }
+
+    /// The authorizer has refused `events` to a connection.
+    pub(super) fn note_refused(&self, key: Key, events: &[Event]) {
+        let mut connections = self.connections.borrow_mut();
+        let Some(driver) = connections.at(key) else { return };
+        for event in events {
+            if let Some(traced) = self.node.observers.find(event.id) {
+                traced.amend(driver.connection.id, |known| known.fate = Fate::Unauthorized);
+            }
+        }
+    }
+
+    /// Looks from time to time at what the sockets have taken, and what their peers have acknowledged.
+    async fn follow(self: Rc<Self>, traced: Arc<Traced>, mut pending: Vec<Pending>) {
+        let system = SocketStates::open();
+        for pause in LOOKS_MS {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let mut connections = self.connections.borrow_mut();
+            pending.retain_mut(|one| {
+                let driver = connections.at(one.key);
+                driver.is_some_and(|driver| look(&traced, driver, one, system.as_ref()))
+            });
+            if pending.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+/// Records how far `one` is; returns whether more may become known of it.
+fn look(traced: &Traced, driver: &Driver, one: &mut Pending, system: Option<&SocketStates>) -> bool {
+    let id = driver.connection.id;
+    if !one.is_written {
+        if driver.holds(&one.frame) {
+            return true;
+        }
+        let (mounted, own) = (driver.connection.mounted(), &driver.connection);
+        // What waits for a slow reader is dropped when it is ended.
+        let was_dropped =
+            own.is_gone() || !own.is_open() && own.close_code == mounted.dialect.end(Ending::SlowConsumer).0;
+        if was_dropped {
+            traced.amend(id, |known| known.fate = Fate::Lost);
+            return false;
+        }
+        one.is_written = true;
+        let now = traced.elapsed_us();
+        traced.amend(id, |known| {
+            (known.fate, known.written_us) = (Fate::Written, Some(now));
+        });
+    }
+    let Some(state) = system.and_then(|system| driver.acknowledgements(system)) else {
+        return false;
+    };
+    // What was written since is in the first look's count, too: it is never too early.
+    let end = *one
+        .acknowledged_at
+        .get_or_insert(state.acknowledged + state.unacknowledged);
+    if state.acknowledged < end {
+        return true;
+    }
+    let now = traced.elapsed_us();
+    traced.amend(id, |known| {
+        (known.fate, known.acknowledged_us) = (Fate::Acknowledged, Some(now));
+    });
+    false
+}
+
+/// Why a connection is no receiver for the moment, if it is none.
+fn closed(own: &Connection) -> Option<Fate> {
+    if !own.is_open() {
+        Some(Fate::Closing)
+    } else if own.subscriber.is_paused {
+        Some(Fate::Expired)
+    } else {
+        None
+    }
+}
+
+/// What is recorded of a connection before it is known how far the event came.
+fn record(own: &Connection) -> ConnectionTrace {
+    let identity = own.subscriber.identity.as_ref();
+    ConnectionTrace {
+        id: own.id,
+        dialect: own.mounted().name.into(),
+        user: identity.map(|identity| (*identity.user).into()),
+        fate: Fate::Unrendered,
+        reason: None,
+        rule: None,
+        frames_ahead: 0,
+        bytes_ahead: 0,
+        frame_bytes: 0,
+        queued_us: None,
+        written_us: None,
+        acknowledged_us: None,
+    }
+}

@@ -1,0 +1,295 @@
+//! `fanfare tail`: what is published, live, by the service API.
+
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
+
+use clap::{ArgGroup, Args};
+use form_urlencoded::Serializer;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    CommandFailure, Global, Outcome, Profile, block_on,
+    output::{self, Paint, shown},
+    remote,
+};
+
+/// The pause before a lost tail is opened again: each time twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The longest line that is read. An event is smaller.
+const MAX_LINE: usize = 64 << 20;
+
+/// Print what is published, live, on all nodes: JSON lines, or for people on a terminal
+#[derive(Args)]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["user", "channel", "everyone"])))]
+pub(super) struct TailCommand {
+    /// The events for this user
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+    /// The events on this channel, or on the channels that a pattern matches
+    #[arg(long, value_name = "NAME")]
+    channel: Option<String>,
+    /// The events for everyone
+    #[arg(long)]
+    everyone: bool,
+    /// Leave the events' data out, which needs a key with the scope read only
+    #[arg(long)]
+    no_data: bool,
+    /// End after so many events
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Print JSON lines on a terminal, too
+    #[arg(long)]
+    json: bool,
+    /// The server's URL [default: that of the first listener of the configuration, on this machine]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// An API key of that server [default: the first of api.keys]
+    #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true, value_parser = super::secret)]
+    key: Option<String>,
+}
+
+/// How a tail ended.
+enum TailEnd {
+    /// As many events as wanted have been printed.
+    Done,
+    /// The connection was lost, for this reason; so it is opened again.
+    Lost(String),
+}
+
+/// Prints the lines of one tail after the other.
+struct TailPrinter {
+    is_json: bool,
+    paint: Paint,
+    left: u64,
+    /// Whether a tail was open, so that a failure is worth another try.
+    was_open: bool,
+}
+
+impl TailCommand {
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        let config = global.load(&Profile::default())?.config;
+        let mut query = Serializer::new(String::new());
+        for (name, value) in [("user", &self.user), ("channel", &self.channel)] {
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
+        }
+        if self.everyone {
+            query.append_pair("everyone", "true");
+        }
+        if !self.no_data {
+            query.append_pair("data", "true");
+        }
+        let path = format!("/api/v1/tail?{}", query.finish());
+        let url = remote::api(&config, self.url.as_deref(), &path)?;
+        let keys = remote::keys(&config, self.key.as_deref());
+        let is_terminal = io::stdout().is_terminal();
+        let mut printer = TailPrinter {
+            is_json: self.json || !is_terminal,
+            paint: Paint::new(is_terminal),
+            left: self.count.unwrap_or(u64::MAX),
+            was_open: false,
+        };
+        block_on(async {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                match printer.follow(&url, &keys).await {
+                    Ok(TailEnd::Done) => return Ok(()),
+                    Ok(TailEnd::Lost(why)) => {
+                        pause = FIRST_PAUSE;
+                        eprintln!("fanfare: the tail was lost: {why}; events may be missing here");
+                    }
+                    Err(failure) if !printer.was_open => return Err(failure),
+                    Err(CommandFailure::Usage(why) | CommandFailure::Runtime(why)) => {
+                        eprintln!("fanfare: {why}; trying again");
+                    }
+                }
+                tokio::time::sleep(pause).await;
+                pause = LONGEST_PAUSE.min(pause * 2);
+            }
+        })
+    }
+}
+
+impl TailPrinter {
+    /// Opens a tail, and prints its lines.
+    async fn follow(&mut self, url: &str, keys: &[&str]) -> Result<TailEnd, CommandFailure> {
+        let mut answer = remote::open(url, keys).await?;
+        let mut rest = Vec::new();
+        loop {
+            let chunk = match answer.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => return Ok(TailEnd::Lost("the server ended it".into())),
+                Err(_) => return Ok(TailEnd::Lost("the connection broke".into())),
+            };
+            rest.extend_from_slice(&chunk);
+            let whole = rest
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |at| at + 1);
+            if rest.len() - whole > MAX_LINE {
+                return Err(CommandFailure::Runtime(
+                    "the server sent no line of a tail".into(),
+                ));
+            }
+            let lines: Vec<u8> = rest.drain(..whole).collect();
+            for line in lines.split(|byte| *byte == b'\n') {
+                if let Some(ended) = self.line(line)? {
+                    return Ok(ended);
+                }
+            }
+        }
+    }
+
+    /// Prints a line; returns how the tail ended, if it has.
+    fn line(&mut self, line: &[u8]) -> Result<Option<TailEnd>, CommandFailure> {
+        if line.is_empty() {
+            return Ok(None);
+        }
+        let read: Value = serde_json::from_slice(line)
+            .map_err(|_| CommandFailure::Runtime("the server sent something else than a tail".into()))?;
+        if read.get("open").is_some() {
+            self.was_open = true;
+            eprintln!("listening; stop with Ctrl-C");
+        } else if let Some(lost) = read["lost"].as_u64() {
+            eprintln!("fanfare: {lost} events are missing here: this reader was too slow");
+        } else if let Some(end) = read.get("end") {
+            let message = end["message"].as_str().map(shown).unwrap_or_default();
+            if end["code"] == "SHUTTING_DOWN" {
+                return Ok(Some(TailEnd::Lost(message)));
+            }
+            self.was_open = false; // another try would be refused
+            return Err(CommandFailure::Runtime(format!(
+                "the server ended the tail: {message}"
+            )));
+        } else if read["event"].is_object() {
+            if self.is_json {
+                output::line(raw_event(line));
+            } else {
+                output::line(for_people(self.paint, &read["event"]));
+            }
+            self.left -= 1;
+            return Ok((self.left == 0).then_some(TailEnd::Done));
+        }
+        Ok(None)
+    }
+}
+
+/// Returns the event of a line, byte for byte.
+fn raw_event(line: &[u8]) -> &str {
+    #[derive(Deserialize)]
+    struct EventLine<'a> {
+        #[serde(borrow)]
+        event: &'a RawValue,
+    }
+    serde_json::from_slice::<EventLine<'_>>(line).map_or("", |line| line.event.get())
+}
+
+/// An event on one line.
+fn for_people(paint: Paint, event: &Value) -> String {
+    let word = |name: &str| event[name].as_str().map(shown);
+    // The time of day is enough for what happens now.
+    let at = word("published_at").unwrap_or_default();
+    let at = at
+        .split_once('T')
+        .map_or(&*at, |(_, time)| time.trim_end_matches('Z'));
+    let to = match (word("channel"), word("user")) {
+        (Some(channel), _) => channel,
+        (None, Some(user)) => format!("@{user}"),
+        (None, None) => "everyone".into(),
+    };
+    let kind = word("type").unwrap_or_else(|| "-".into());
+    let by = word("sender").map(|sender| format!(" {}", paint.faint(&format!("by {sender}"))));
+    let data = match event.get("data") {
+        Some(data) => shown(&data.to_string()),
+        None => paint.faint(&format!("{} bytes", event["data_bytes"])),
+    };
+    format!(
+        "{} {} {kind}{} {data}",
+        paint.faint(at),
+        paint.strong(&to),
+        by.unwrap_or_default()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn events_for_people() {
+        let plain = Paint::new(false);
+        let event = |more: Value| {
+            let mut event = json!({"published_at": "2026-01-02T03:04:05.678Z", "type": "t", "user": null,
+                "channel": null, "sender": null, "data_bytes": 3});
+            for (name, value) in more.as_object().into_iter().flatten() {
+                event[name] = value.clone();
+            }
+            event
+        };
+        for (event, line) in [
+            (
+                event(json!({"channel": "chat.a", "data": {"a": "\u{1b}"}})),
+                r#"03:04:05.678 chat.a t {"a":"\u001b"}"#,
+            ),
+            (
+                event(json!({"user": "a\u{9b}nn", "sender": "bob"})),
+                "03:04:05.678 @a\\u{9b}nn t by bob 3 bytes",
+            ),
+            (
+                event(json!({"type": null, "data": 1})),
+                "03:04:05.678 everyone - 1",
+            ),
+        ] {
+            assert_eq!(for_people(plain, &event), line);
+        }
+    }
+
+    #[test]
+    fn numbers_stay_as_they_were_published() {
+        let line = br#"{"event":{"data":1.00000000000000000001}}"#;
+        assert_eq!(raw_event(line), r#"{"data":1.00000000000000000001}"#);
+    }
+
+    #[test]
+    fn lines_of_a_tail() {
+        let mut printer = TailPrinter {
+            is_json: true,
+            paint: Paint::new(false),
+            left: 2,
+            was_open: false,
+        };
+        for harmless in [
+            "",
+            r#"{"open":{"node":"x"}}"#,
+            r#"{"lost":3}"#,
+            r#"{"later":1}"#,
+            r#"{"event":{}}"#,
+        ] {
+            assert!(
+                matches!(printer.line(harmless.as_bytes()), Ok(None)),
+                "{harmless}"
+            );
+        }
+        assert!(printer.was_open);
+        let stopping = br#"{"end":{"code":"SHUTTING_DOWN","message":"m"}}"#;
+        assert!(matches!(printer.line(stopping), Ok(Some(TailEnd::Lost(_)))));
+        assert!(matches!(
+            printer.line(br#"{"event":{}}"#),
+            Ok(Some(TailEnd::Done))
+        ));
+        assert!(
+            printer
+                .line(br#"{"end":{"code":"FORBIDDEN","message":"m"}}"#)
+                .is_err()
+        );
+        assert!(!printer.was_open, "there is no other try");
+        assert!(printer.line(b"<html>").is_err());
+    }
+}

@@ -1,0 +1,196 @@
+//! `fanfare trace`: what became of one event, on all nodes, by the service API.
+
+mod view;
+
+use std::{
+    io::{self, IsTerminal},
+    time::{Duration, Instant},
+};
+
+use clap::{ArgGroup, Args};
+use form_urlencoded::Serializer;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{CommandFailure, Global, Outcome, Profile, block_on, output, remote};
+
+/// The events that each node records for `--next`. Nodes may differ in which one is the first, so they record a few.
+const EVENTS: u64 = 10;
+/// The time between two looks.
+const PAUSE: Duration = Duration::from_millis(300);
+/// How long it is waited for until the sockets' peers have acknowledged the event.
+const SETTLING: Duration = Duration::from_secs(3);
+
+/// Show what became of an event at each connection, on all nodes, and why a user did not receive it
+#[derive(Args)]
+#[command(group(ArgGroup::new("which").required(true).args(["event", "next"])))]
+pub(super) struct Trace {
+    /// The event's id; it must have been traced
+    #[arg(value_name = "EVENT_ID")]
+    event: Option<Uuid>,
+    /// Arm a trace on all nodes, and show the next event
+    #[arg(long)]
+    next: bool,
+    /// With --next alone, the next event for this user; else why this user did or did not receive the event
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+    /// The next event on this channel, or on a channel that this pattern matches
+    #[arg(long, value_name = "NAME", requires = "next")]
+    channel: Option<String>,
+    /// The next event for everyone
+    #[arg(long, requires = "next")]
+    everyone: bool,
+    /// How long to wait for the next event, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// The server's URL [default: that of the first listener of the configuration, on this machine]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// An API key of that server [default: the first of api.keys]
+    #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true, value_parser = super::secret)]
+    key: Option<String>,
+}
+
+/// The service API's traces.
+struct TraceSource<'a> {
+    url: String,
+    keys: Vec<&'a str>,
+}
+
+impl Trace {
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        if self.next && self.user.is_none() && self.channel.is_none() && !self.everyone {
+            return Err(CommandFailure::Usage(
+                "--next: expected --user ID, --channel NAME or --everyone, too".into(),
+            ));
+        }
+        let config = global.load(&Profile::default())?.config;
+        let source = TraceSource {
+            url: remote::api(&config, self.url.as_deref(), "/api/v1/trace")?,
+            keys: remote::keys(&config, self.key.as_deref()),
+        };
+        let trace = block_on(async {
+            let event = match self.event {
+                Some(event) => event.to_string(),
+                None => self.next(&source).await?,
+            };
+            self.settled(&source, &event).await
+        })?;
+        if self.json {
+            output::line(trace);
+        } else {
+            output::text(view::text(&trace, io::stdout().is_terminal()));
+        }
+        Ok(())
+    }
+
+    /// Arms a trace, and returns the id of the first event that it records.
+    async fn next(&self, source: &TraceSource<'_>) -> Result<String, CommandFailure> {
+        let mut wanted = json!({ "events": EVENTS, "seconds": self.seconds });
+        for (name, value) in [("user", &self.user), ("channel", &self.channel)] {
+            if let Some(value) = value {
+                wanted[name] = value.as_str().into();
+            }
+        }
+        wanted["everyone"] = self.everyone.into();
+        let armed = source.arm(&wanted).await?;
+        if armed["degraded"] == true {
+            eprintln!("fanfare: not every node has answered; those that have not may record nothing");
+        }
+        eprintln!("waiting for the next event; stop with Ctrl-C");
+        let until = Instant::now() + Duration::from_secs(self.seconds);
+        let id = armed["trace"].as_str().unwrap_or_default();
+        let query = format!("?trace={id}&limit=1000");
+        loop {
+            let found = source.get(&query).await?;
+            let events = found["events"].as_array();
+            // The latest is the first in the list.
+            let first = events.and_then(|events| events.last()?["id"].as_str());
+            if let Some(first) = first {
+                return Ok(first.to_owned());
+            }
+            if Instant::now() > until {
+                let seconds = self.seconds;
+                return Err(CommandFailure::Runtime(format!(
+                    "there was no such event in {seconds} seconds"
+                )));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The trace of `event`, once it does not change any more or has had its time.
+    async fn settled(&self, source: &TraceSource<'_>, event: &str) -> Result<Value, CommandFailure> {
+        let mut query = String::new();
+        if let Some(user) = &self.user {
+            query = format!(
+                "?{}",
+                Serializer::new(String::new()).append_pair("user", user).finish()
+            );
+        }
+        let until = Instant::now() + SETTLING;
+        loop {
+            let trace = source.get(&format!("/{event}{query}")).await?;
+            if Instant::now() > until || is_settled(&trace) {
+                return Ok(trace);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Whether no node is at work on the event any more.
+fn is_settled(trace: &Value) -> bool {
+    let mut deliveries = trace["deliveries"].as_array().into_iter().flatten().peekable();
+    let is_under_way = |connection: &Value| {
+        matches!(
+            connection["outcome"].as_str(),
+            Some("queued" | "written" | "undecided")
+        )
+    };
+    deliveries.peek().is_some()
+        && deliveries.all(|delivery| {
+            let mut connections = delivery["connections"].as_array().into_iter().flatten();
+            delivery["shards"] == delivery["finished_shards"] && !connections.any(is_under_way)
+        })
+}
+
+impl TraceSource<'_> {
+    async fn get(&self, rest: &str) -> Result<Value, CommandFailure> {
+        let text = remote::get(&format!("{}{rest}", self.url), &self.keys).await?;
+        read(&text)
+    }
+
+    async fn arm(&self, wanted: &Value) -> Result<Value, CommandFailure> {
+        read(&remote::post(&self.url, &self.keys, wanted.to_string()).await?)
+    }
+}
+
+fn read(text: &str) -> Result<Value, CommandFailure> {
+    serde_json::from_str(text)
+        .map_err(|_| CommandFailure::Runtime("the server answered something else than JSON".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_settles() {
+        let delivery = |finished: u64, outcome: &str| json!({"deliveries": [{"shards": 2, "finished_shards": finished, "connections": [{"outcome": outcome}]}]});
+        for (trace, settled) in [
+            (delivery(2, "acknowledged"), true),
+            (delivery(2, "refused"), true),
+            (delivery(1, "acknowledged"), false),
+            (delivery(2, "written"), false),
+            (delivery(2, "queued"), false),
+            (json!({"deliveries": []}), false),
+            (json!("<html>"), false),
+        ] {
+            assert_eq!(is_settled(&trace), settled, "{trace}");
+        }
+    }
+}

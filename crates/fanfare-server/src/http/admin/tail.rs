@@ -1,0 +1,352 @@
+//! `GET /api/v1/tail`: what is published, live, a line of JSON for each event.
+//!
+//! The stream belongs to one node, which has the broker bring it what is asked for. So it shows the events of all nodes, in the
+//! order in which this node delivers them. A reader that is too slow loses events and is told how many.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use fanfare_accounts::Scope;
+use fanfare_core::{Event, RawJson, timestamp};
+use fanfare_engine::{Subject, Tail, TailedEvent};
+use futures_util::FutureExt;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Reply, ServiceRefusals, Site, api_error, invalid, query::Query, reply};
+use crate::http::{call::RouteCall, caller, progress::InProgress, reply_body::ReplyBody};
+
+const LINES_OF_JSON: HeaderValue = HeaderValue::from_static("application/jsonl");
+/// How often it is looked whether the server stops, and whether the caller may still read.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const JUDGE_EVERY: Duration = Duration::from_secs(2);
+/// The longest time without a byte. A client that has gone is noticed when it does not take the second one, and proxies close a
+/// silent stream. It is shorter where `limits.keep_alive_timeout` is.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Events in one write.
+const AT_ONCE: usize = 64;
+
+/// A line of a tail. An empty line means nothing.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum TailLine<'a> {
+    /// The first line: from here on, nothing is missed.
+    Open { node: Uuid },
+    /// An event.
+    Event(#[schema(inline)] TailEvent<'a>),
+    /// So many events are not shown here, because the reader was too slow.
+    Lost(u64),
+    /// The last line: why the server ends the tail.
+    End { code: &'a str, message: &'a str },
+}
+
+/// An event of a tail.
+#[derive(Serialize, ToSchema)]
+struct TailEvent<'a> {
+    id: Uuid,
+    #[serde(rename = "type")]
+    #[schema(required)]
+    kind: Option<&'a str>,
+    /// The user that it is for.
+    #[schema(required)]
+    user: Option<&'a str>,
+    /// The channel that it is on. Without a user and a channel it is for everyone.
+    #[schema(required)]
+    channel: Option<&'a str>,
+    #[schema(format = DateTime)]
+    published_at: String,
+    #[schema(required)]
+    sender: Option<&'a str>,
+    /// The length of its data.
+    data_bytes: usize,
+    /// How many users alone may see it; null if it is not private.
+    #[schema(required)]
+    private_to: Option<usize>,
+    /// Its data, if that was asked for; else not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, nullable = false)]
+    data: Option<Box<RawValue>>,
+    /// Its metadata, if data was asked for and there is any; else not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, nullable = false)]
+    metadata: Option<Box<RawValue>>,
+}
+
+struct TailQuery {
+    subjects: Vec<Subject>,
+    /// Whether the events' data is shown.
+    data: bool,
+}
+
+/// Streams what is published. Without `data` the caller needs the scope `read`, with it `admin`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/tail",
+    operation_id = "tail",
+    tag = "Operations",
+    params(
+        ("user" = Option<String>, Query, description = "The events for this user."),
+        ("channel" = Option<String>, Query, description = "The events on this channel, or on those that a pattern matches."),
+        ("everyone" = Option<bool>, Query, description = "The events for everyone. At least one of the three is needed."),
+        ("data" = Option<bool>, Query, description = "Whether to show data and metadata; that needs the scope `admin`."),
+    ),
+    responses(
+        (
+            status = 200,
+            description = "A line of JSON for each event, without an end.",
+            content_type = "application/jsonl",
+            body = inline(TailLine<'static>),
+        ),
+        ServiceRefusals,
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn open(call: RouteCall<'_>) -> Reply {
+    let site = call.site;
+    let TailQuery { subjects, data } = match TailQuery::read(call.query()) {
+        Ok(asked) => asked,
+        Err(message) => return invalid(&message),
+    };
+    let scope = if data { Scope::Admin } else { Scope::Read };
+    if let Err(rejection) = caller::access(site, call.peer, &call.head, scope).await {
+        let refused = api_error(rejection.status(), rejection.code(), &rejection.message());
+        return rejection.with_headers(refused);
+    }
+    let Ok(tail) = site.node.tail(subjects).await else {
+        return reply::later(api_error(
+            StatusCode::TOO_MANY_REQUESTS,
+            "TOO_MANY_TAILS",
+            "the node has as many tails as observe.max_tails allows",
+        ));
+    };
+    let (sender, parts) = mpsc::channel(1);
+    let stream = TailStream {
+        tail,
+        sender,
+        data,
+        scope,
+        site: site.clone(),
+        peer: call.peer,
+        head: call.head,
+        wrote_at: Instant::now(),
+        judged_at: Instant::now(),
+        _progress: InProgress::new(&site.node),
+    };
+    tokio::task::spawn_local(stream.run());
+    let mut reply = Response::new(ReplyBody::Stream(parts));
+    for (name, value) in [
+        (header::CONTENT_TYPE, LINES_OF_JSON),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // nginx would gather the lines.
+        (
+            HeaderName::from_static("x-accel-buffering"),
+            HeaderValue::from_static("no"),
+        ),
+    ] {
+        reply.headers_mut().insert(name, value);
+    }
+    reply
+}
+
+/// An open tail, and its caller.
+struct TailStream {
+    tail: Tail,
+    sender: mpsc::Sender<Bytes>,
+    data: bool,
+    scope: Scope,
+    site: Arc<Site>,
+    peer: IpAddr,
+    head: Parts,
+    wrote_at: Instant,
+    judged_at: Instant,
+    /// A server that stops waits until the last line is on its way.
+    _progress: InProgress,
+}
+
+impl TailStream {
+    async fn run(mut self) {
+        let node = self.site.node.id;
+        if !self.write(line(&TailLine::Open { node })).await {
+            return;
+        }
+        let silence = SILENCE.min(self.site.rules().keep_alive_timeout / 2);
+        let mut looks = interval(LOOK_EVERY.min(silence));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let text = tokio::select! {
+                () = self.sender.closed() => return,
+                next = self.tail.next() => self.events(next),
+                _ = looks.tick() => {
+                    if let Some(end) = self.end().await {
+                        self.write(line(&end)).await;
+                        return;
+                    }
+                    if self.wrote_at.elapsed() < silence {
+                        continue;
+                    }
+                    "\n".into()
+                }
+            };
+            if !self.write(text).await {
+                return;
+            }
+        }
+    }
+
+    /// Returns why the tail ends, if it does.
+    async fn end(&mut self) -> Option<TailLine<'static>> {
+        if self.site.node.is_draining() {
+            let (code, message) = ("SHUTTING_DOWN", "the server is stopping");
+            return Some(TailLine::End { code, message });
+        }
+        if self.judged_at.elapsed() < JUDGE_EVERY {
+            return None;
+        }
+        self.judged_at = Instant::now();
+        let allowed = caller::access(&self.site, self.peer, &self.head, self.scope).await;
+        let rejection = allowed.err()?;
+        let (code, message) = (rejection.code(), "the credential does not allow this any more");
+        Some(TailLine::End { code, message })
+    }
+
+    /// Returns the lines of `first` and of what waits behind it.
+    fn events(&self, first: TailedEvent) -> String {
+        let mut lines = String::new();
+        let mut next = Some(first);
+        for _ in 0..AT_ONCE {
+            let Some(TailedEvent { event, lost }) = next else {
+                break;
+            };
+            if lost > 0 {
+                lines += &line(&TailLine::Lost(lost));
+            }
+            lines += &line(&TailLine::Event(TailEvent::of(&event, self.data)));
+            next = None;
+            if lines.len() < 65_536 {
+                next = self.tail.next().now_or_never();
+            }
+        }
+        lines
+    }
+
+    /// Waits until the client has room; returns whether it is still there. A server that stops does not wait.
+    async fn write(&mut self, text: String) -> bool {
+        loop {
+            match timeout(LOOK_EVERY, self.sender.reserve()).await {
+                Ok(Ok(room)) => {
+                    room.send(text.into());
+                    self.wrote_at = Instant::now();
+                    return true;
+                }
+                Ok(Err(_)) => return false,
+                Err(_) if self.site.node.is_draining() => return false,
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Returns a line of JSON. Line breaks in an event's data can only stand between tokens, where a space is equivalent.
+fn line(line: &TailLine<'_>) -> String {
+    let text = serde_json::to_string(line).unwrap_or_default(); // written to memory
+    text.replace(['\n', '\r'], " ") + "\n"
+}
+
+impl<'a> TailEvent<'a> {
+    fn of(event: &'a Event, shows_data: bool) -> Self {
+        let raw = |json: &RawJson| RawValue::from_string(json.as_str().to_owned()).ok();
+        let (user, channel) = event.audience.names();
+        Self {
+            id: event.id,
+            kind: event.kind.as_deref(),
+            user,
+            channel,
+            published_at: timestamp(event.timestamp).to_string(),
+            sender: event.sender.as_deref().map(|sender| &*sender.id),
+            data_bytes: event.data.bytes().len(),
+            private_to: event.private_to.as_deref().map(<[_]>::len),
+            data: shows_data.then(|| raw(&event.data)).flatten(),
+            metadata: event.metadata.as_ref().filter(|_| shows_data).and_then(raw),
+        }
+    }
+}
+
+impl TailQuery {
+    fn read(query: &str) -> Result<Self, String> {
+        let query = Query::read(query, &["user", "channel", "everyone", "data"])?;
+        let flag = |name| {
+            query
+                .parsed::<bool>(name, "expected true or false")
+                .map(Option::unwrap_or_default)
+        };
+        let mut subjects = Vec::new();
+        if let Some(user) = query.get("user") {
+            subjects.push(Subject::user(user).map_err(|error| format!("user: {error}"))?);
+        }
+        if let Some(channel) = query.get("channel") {
+            subjects.push(Subject::channel(channel).map_err(|error| format!("channel: {error}"))?);
+        }
+        subjects.extend(flag("everyone")?.then_some(Subject::Everyone));
+        if subjects.is_empty() {
+            return Err("one of user, channel and everyone is needed".to_owned());
+        }
+        let data = flag("data")?;
+        Ok(Self { subjects, data })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use fanfare_core::Audience;
+
+    use super::*;
+
+    #[test]
+    fn queries() {
+        for (query, found) in [
+            ("user=ann", Ok((1, false))),
+            ("user=ann&channel=chat.*&everyone=true&data=true", Ok((3, true))),
+            ("everyone=false", Err("is needed")),
+            ("", Err("is needed")),
+            ("user=", Err("user: the name is empty")),
+            ("channel=a*", Err("channel: ")),
+            ("everyone=yes", Err("everyone: expected true or false")),
+            ("id=1", Err("unknown parameter")),
+        ] {
+            match (TailQuery::read(query), found) {
+                (Ok(read), Ok(found)) => assert_eq!((read.subjects.len(), read.data), found, "{query}"),
+                (Err(message), Err(words)) => assert!(message.contains(words), "{query}: {message}"),
+                _ => panic!("{query}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_and_shows_its_data_only_if_asked() {
+        let data = RawJson::parse(&Bytes::from_static(
+            b"{\n\"secret\": \"<b>\\n\xf0\x9f\x98\x80\"\r\n}",
+        ));
+        let event = Event::new(
+            Audience::Everyone,
+            Some("t\n"),
+            data.expect("JSON"),
+            SystemTime::now(),
+        );
+        let text = line(&TailLine::Event(TailEvent::of(&event, true)));
+        assert_eq!(text.matches('\n').count(), 1);
+        let read: serde_json::Value = serde_json::from_str(&text).expect("a line of JSON");
+        assert_eq!(read["event"]["data"]["secret"], "<b>\n\u{1f600}");
+        assert_eq!(read["event"]["type"], "t\n");
+        let text = line(&TailLine::Event(TailEvent::of(&event, false)));
+        assert!(!text.contains("secret") && text.contains("data_bytes"), "{text}");
+    }
+}

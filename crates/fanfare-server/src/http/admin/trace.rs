@@ -1,0 +1,314 @@
+//! `/api/v1/trace`: arms traces on all nodes, lists traced events, and says what became of one at each connection.
+
+use std::time::{Duration, SystemTime};
+
+use fanfare_core::timestamp;
+use fanfare_engine::{Filter, Subject, TraceOrder};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    Always, ApiError, Reply, RequestBody, ServiceRefusals, Site, api_error, degraded, invalid,
+    query::{Limit, Query},
+    read, reply,
+    traced::{About, ShownEvent, ShownTrace},
+    unavailable,
+    verdict::Evidence,
+};
+
+/// The most events that one armed trace records, and the longest time it is armed for.
+const MAX_EVENTS: usize = 100;
+const MAX_SECONDS: u64 = 3600;
+const DEFAULT_SECONDS: u64 = 60;
+/// Connections of a user that are looked at.
+const CONNECTIONS: usize = 100;
+const NO_ID: &str = "the event id in the path is not a UUID";
+
+/// What to trace: at least one of `user`, `channel`, `everyone` and `event`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TraceWanted {
+    /// Alone: the events for this user. With another field: the user whose connections are recorded even if the event is not for
+    /// them.
+    #[schema(nullable = false)]
+    user: Option<String>,
+    /// The events on this channel, or on the channels that a pattern matches.
+    #[schema(nullable = false)]
+    channel: Option<String>,
+    /// The events for everyone.
+    #[serde(default)]
+    everyone: bool,
+    /// The event of this id, which its publisher will choose.
+    #[schema(nullable = false)]
+    event: Option<Uuid>,
+    /// How many events each node records.
+    #[schema(minimum = 1, maximum = 100, default = 1, nullable = false)]
+    events: Option<usize>,
+    /// For how many seconds the trace is armed.
+    #[schema(minimum = 1, maximum = 3600, default = 60, nullable = false)]
+    seconds: Option<u64>,
+}
+
+/// An armed trace.
+#[derive(Serialize, ToSchema)]
+struct Armed {
+    /// Its id, by which its events can be listed.
+    trace: Uuid,
+    /// When it ends.
+    #[schema(format = DateTime)]
+    until: String,
+    /// True if a node has not answered, so that it may not be armed; otherwise absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    degraded: Option<Always<true>>,
+}
+
+/// Traced events, the latest first.
+#[derive(Serialize, ToSchema)]
+struct TracedEvents<'a> {
+    #[schema(inline)]
+    events: Vec<ShownEvent<'a>>,
+    /// True if a node has not answered; otherwise absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    degraded: Option<Always<true>>,
+}
+
+/// Arms a trace on all nodes: they record the next events, and what becomes of each at every connection.
+#[utoipa::path(
+    post,
+    path = "/api/v1/trace",
+    operation_id = "armTrace",
+    tag = "Operations",
+    request_body(content = inline(TraceWanted), example = json!({ "channel": "chat.*", "user": "ann", "seconds": 60 })),
+    responses(
+        (status = 200, description = "It is armed.", body = inline(Armed)),
+        ServiceRefusals,
+        (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
+        (status = 413, description = "The body is too large.", body = ApiError<'static>),
+        (status = 415, description = "The body is no JSON in UTF-8.", body = ApiError<'static>),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn arm(sent: RequestBody, site: &Site) -> Reply {
+    let wanted: TraceWanted = match read(sent, site).await {
+        Ok(wanted) => wanted,
+        Err(reply) => return reply,
+    };
+    let order = match wanted.order() {
+        Ok(order) => order,
+        Err(message) => return invalid(&message),
+    };
+    let armed = Armed {
+        trace: order.id,
+        until: timestamp(SystemTime::now() + Duration::from_secs(order.seconds)).to_string(),
+        degraded: None,
+    };
+    let asked = site.node.arm_trace(order).await;
+    if !asked.answer {
+        return reply::later(api_error(
+            StatusCode::TOO_MANY_REQUESTS,
+            "TOO_MANY_TRACES",
+            "a node has as many armed traces as observe.max_armed allows",
+        ));
+    }
+    reply::json(
+        StatusCode::OK,
+        &Armed {
+            degraded: degraded(asked.complete),
+            ..armed
+        },
+    )
+}
+
+/// The traced events that the nodes keep, the latest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/trace",
+    operation_id = "listTraces",
+    tag = "Operations",
+    params(
+        ("trace" = Option<Uuid>, Query, description = "Only those that this armed trace recorded."),
+        Limit,
+    ),
+    responses((status = 200, description = "They, without their data.", body = inline(TracedEvents<'static>)), ServiceRefusals),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
+    let asked = Query::read(query, &["trace", "limit"])
+        .and_then(|query| Ok((query.parsed("trace", "expected a UUID")?, query.limit()?)));
+    let (order, limit) = match asked {
+        Ok(asked) => asked,
+        Err(message) => return invalid(&message),
+    };
+    let found = site.node.traces(order, limit).await;
+    let events = found.answer.iter().map(|one| ShownEvent::of(&one.event));
+    reply::json(
+        StatusCode::OK,
+        &TracedEvents {
+            events: events.collect(),
+            degraded: degraded(found.complete),
+        },
+    )
+}
+
+/// What became of a traced event on each node and at each connection; and why a user did or did not receive it.
+#[utoipa::path(
+    get,
+    path = "/api/v1/trace/{id}",
+    operation_id = "showTrace",
+    tag = "Operations",
+    params(
+        ("id" = Uuid, Path, description = "The event's id."),
+        ("user" = Option<String>, Query, description = "Why this user did or did not receive it."),
+    ),
+    responses(
+        (status = 200, description = "What the nodes have recorded so far.", body = inline(ShownTrace<'static>)),
+        ServiceRefusals,
+        (status = 404, description = "No node has a trace of this event.", body = ApiError<'static>),
+        (
+            status = 503,
+            description = "Not every node has answered, so one that has not may have the trace; or the server is stopping.",
+            body = ApiError<'static>,
+            headers(("Retry-After" = u64, description = "When to ask again, in seconds, where that can be told.")),
+        ),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn show(id: &str, query: &str, site: &Site) -> Reply {
+    let Ok(id) = id.parse::<Uuid>() else {
+        return invalid(NO_ID);
+    };
+    let user = match Query::read(query, &["user"]) {
+        Ok(query) => query.text("user"),
+        Err(message) => return invalid(&message),
+    };
+    let found = site.node.trace(id).await;
+    let nodes = found.answer.len();
+    let traces: Vec<_> = found.answer.into_iter().flatten().collect();
+    if traces.is_empty() && !found.complete {
+        return reply::later(unavailable("not every node has answered; try again"));
+    }
+    let Some(first) = traces.first() else {
+        return api_error(
+            StatusCode::NOT_FOUND,
+            "NOT_FOUND",
+            "no node has a trace of this event: none was armed for it when it was published, or it was evicted since",
+        );
+    };
+    let asked_about = user.or_else(|| first.focus.clone());
+    let about = match &asked_about {
+        Some(user) => {
+            let filter = Filter {
+                user: Some(user.clone()),
+                limit: CONNECTIONS,
+                subscriptions: Some(0),
+                ..Filter::default()
+            };
+            let connections = site.node.connections(filter).await;
+            let evidence = Evidence {
+                traces: &traces,
+                user,
+                connections: &connections.answer.rows,
+                complete: found.complete && connections.complete,
+            };
+            Some(About::new(
+                user,
+                evidence.verdict(),
+                connections.answer.rows.len(),
+            ))
+        }
+        None => None,
+    };
+    reply::json(
+        StatusCode::OK,
+        &ShownTrace::new(&traces, nodes, about, degraded(found.complete)),
+    )
+}
+
+impl TraceWanted {
+    fn order(self) -> Result<TraceOrder, String> {
+        let mut subjects = Vec::new();
+        if let Some(channel) = &self.channel {
+            subjects.push(Subject::channel(channel).map_err(|error| format!("channel: {error}"))?);
+        }
+        subjects.extend(self.everyone.then_some(Subject::Everyone));
+        subjects.extend(self.event.map(Subject::Event));
+        if let Some(user) = &self.user {
+            let own = Subject::user(user).map_err(|error| format!("user: {error}"))?;
+            if subjects.is_empty() {
+                subjects.push(own);
+            }
+        }
+        if subjects.is_empty() {
+            return Err("one of user, channel, everyone and event is needed".to_owned());
+        }
+        let (events, seconds) = (self.events.unwrap_or(1), self.seconds.unwrap_or(DEFAULT_SECONDS));
+        if !(1..=MAX_EVENTS).contains(&events) {
+            return Err(format!("events: expected a number from 1 to {MAX_EVENTS}"));
+        }
+        if !(1..=MAX_SECONDS).contains(&seconds) {
+            return Err(format!("seconds: expected a number from 1 to {MAX_SECONDS}"));
+        }
+        Ok(TraceOrder {
+            id: Uuid::now_v7(),
+            subjects,
+            user: self.user.map(Into::into),
+            events,
+            seconds,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn order(body: Value) -> Result<TraceOrder, String> {
+        let wanted = serde_json::from_value::<TraceWanted>(body).map_err(|error| error.to_string())?;
+        wanted.order()
+    }
+
+    #[test]
+    fn orders() {
+        let known = |subject: Result<Subject, _>| subject.expect("a name");
+        let (user, channel) = (known(Subject::user("ann")), known(Subject::channel("chat.*")));
+        for (body, subjects) in [
+            (json!({"user": "ann"}), vec![user.clone()]),
+            (json!({"channel": "user:ann"}), vec![user]),
+            (json!({"channel": "chat.*", "user": "ann"}), vec![channel.clone()]),
+            (
+                json!({"channel": "chat.*", "everyone": true}),
+                vec![channel, Subject::Everyone],
+            ),
+            (
+                json!({"event": Uuid::nil(), "events": 100, "seconds": 3600}),
+                vec![Subject::Event(Uuid::nil())],
+            ),
+        ] {
+            assert_eq!(
+                order(body.clone()).map(|order| order.subjects),
+                Ok(subjects),
+                "{body}"
+            );
+        }
+        for (body, words) in [
+            (json!({}), "is needed"),
+            (json!({"user": ""}), "user: the name is empty"),
+            (json!({"channel": "a*"}), "channel: "),
+            (json!({"user": "u".repeat(10_000_000)}), "longer than 255"),
+            (json!({"user": "ann", "events": 0}), "from 1 to 100"),
+            (json!({"user": "ann", "events": 101}), "from 1 to 100"),
+            (json!({"user": "ann", "seconds": 3601}), "from 1 to 3600"),
+            (json!({"event": "<script>"}), "UUID"),
+            (json!({"users": "ann"}), "unknown field"),
+        ] {
+            let error = order(body).map(|order| order.subjects).expect_err("a refusal");
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

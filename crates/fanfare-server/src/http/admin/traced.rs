@@ -1,0 +1,278 @@
+//! The forms of traced events in the service API.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use fanfare_core::{timestamp, timestamp_micros};
+use fanfare_engine::{ConnectionTrace, DeliveryTrace, EntryTrace, EventTrace, TraceRule, TracedEvent};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    Always,
+    verdict::{Verdict, code, reason},
+};
+
+/// What became of an event.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ShownTrace<'a> {
+    #[schema(inline)]
+    event: ShownEvent<'a>,
+    /// How it entered; null if no node has recorded that, as of an event that another program published on the broker itself.
+    #[schema(inline, required)]
+    entry: Option<ShownEntry<'a>>,
+    /// The nodes that the broker brought it to.
+    #[schema(inline)]
+    deliveries: Vec<ShownDelivery<'a>>,
+    /// How many nodes have answered, those without a trace of it included.
+    nodes: usize,
+    /// Why the user received it or not; null if no user was named, here or when the trace was armed.
+    #[schema(inline, required)]
+    about: Option<About<'a>>,
+    /// True if a node has not answered; otherwise absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline, nullable = false)]
+    degraded: Option<Always<true>>,
+}
+
+/// A traced event, without its data.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ShownEvent<'a> {
+    id: Uuid,
+    #[serde(rename = "type")]
+    #[schema(required)]
+    kind: Option<&'a str>,
+    /// The user that it is for.
+    #[schema(required)]
+    user: Option<&'a str>,
+    /// The channel that it is on. Without a user and a channel it is for everyone.
+    #[schema(required)]
+    channel: Option<&'a str>,
+    #[schema(format = DateTime)]
+    published_at: String,
+    #[schema(required)]
+    sender: Option<&'a str>,
+    /// The connection that sent it.
+    #[schema(required)]
+    sending_connection: Option<Uuid>,
+    /// The length of its data.
+    data_bytes: usize,
+    /// How many users alone may see it; null if it is not private.
+    #[schema(required)]
+    private_to: Option<usize>,
+    /// The connection that does not receive it.
+    #[schema(required)]
+    except: Option<Uuid>,
+}
+
+/// How an event entered.
+#[derive(Serialize, ToSchema)]
+struct ShownEntry<'a> {
+    /// The node that took it in.
+    node: Uuid,
+    /// `service_api`, `redis_door`, `client`, `dialect_route`, `messages` or `presence`.
+    door: &'a str,
+    /// The dialect of the client or of the route.
+    #[schema(required)]
+    dialect: Option<&'a str>,
+    /// When, by the clock of that node.
+    #[schema(format = DateTime)]
+    at: String,
+    /// What allowed a client to publish it on its channel.
+    #[schema(required)]
+    allowed_by: Option<&'a str>,
+    /// The access rule that did.
+    #[schema(inline, required)]
+    rule: Option<ShownRule<'a>>,
+}
+
+/// What became of an event on one node.
+#[derive(Serialize, ToSchema)]
+struct ShownDelivery<'a> {
+    node: Uuid,
+    /// When the broker brought it, by the clock of that node.
+    #[schema(format = DateTime)]
+    at: String,
+    /// Threads that may have receivers, and those that have finished.
+    shards: usize,
+    finished_shards: usize,
+    /// Connections that should receive it.
+    matched: u64,
+    /// Those to which it was written or queued.
+    queued: u64,
+    /// Those whose queue was full.
+    dropped: u64,
+    /// Subscribed connections that were not to receive it.
+    filtered: u64,
+    #[schema(inline)]
+    connections: Vec<ShownConnection<'a>>,
+    /// Connections that are counted and not recorded.
+    left_out: u64,
+}
+
+/// What became of an event at one connection.
+#[derive(Serialize, ToSchema)]
+struct ShownConnection<'a> {
+    id: Uuid,
+    dialect: &'a str,
+    #[schema(required)]
+    user: Option<&'a str>,
+    /// How far it came: `acknowledged`, `written`, `queued`, `lost`, `queue_full`, `undecided`, `unauthorized`, `refused`,
+    /// `private`, `sender`, `expired`, `closing`, `unrendered` or `unsubscribed`.
+    outcome: &'static str,
+    /// The same in a sentence.
+    reason: String,
+    /// The access rule that decided.
+    #[schema(inline, required)]
+    rule: Option<ShownRule<'a>>,
+    /// Frames that waited before it, and their bytes.
+    frames_ahead: usize,
+    bytes_ahead: usize,
+    /// The length of its frame.
+    frame_bytes: usize,
+    /// Until it was queued, in milliseconds since the node received it.
+    #[schema(required)]
+    queued_ms: Option<f64>,
+    /// Until the socket had taken all of it.
+    #[schema(required)]
+    written_ms: Option<f64>,
+    /// Until the peer's TCP had acknowledged all of it.
+    #[schema(required)]
+    acknowledged_ms: Option<f64>,
+}
+
+/// An access rule.
+#[derive(Serialize, ToSchema)]
+struct ShownRule<'a> {
+    /// Its number among the rules, from 1.
+    number: usize,
+    pattern: &'a str,
+}
+
+/// Why a user received an event or not.
+#[derive(Serialize, ToSchema)]
+pub(super) struct About<'a> {
+    user: &'a str,
+    /// The best outcome of the user's connections; or `no_connection`, `connected_later`, `other_user` or
+    /// `unknown`.
+    verdict: &'static str,
+    /// The same in a sentence.
+    reason: String,
+    /// The user's connections now, on all nodes; at most 100.
+    connections_now: usize,
+}
+
+impl<'a> ShownTrace<'a> {
+    /// Joins the traces of the nodes, of which `nodes` have answered. There is at least one trace.
+    pub(super) fn new(
+        traces: &'a [EventTrace],
+        nodes: usize,
+        about: Option<About<'a>>,
+        degraded: Option<Always<true>>,
+    ) -> Self {
+        let entry = |trace: &'a EventTrace| Some(ShownEntry::of(trace.node, trace.entry.as_ref()?));
+        let delivery = |trace: &'a EventTrace| Some(ShownDelivery::of(trace.node, trace.delivery.as_ref()?));
+        Self {
+            event: ShownEvent::of(&traces[0].event),
+            entry: traces.iter().find_map(entry),
+            deliveries: traces.iter().filter_map(delivery).collect(),
+            nodes,
+            about,
+            degraded,
+        }
+    }
+}
+
+impl<'a> ShownEvent<'a> {
+    pub(super) fn of(event: &'a TracedEvent) -> Self {
+        Self {
+            id: event.id,
+            kind: event.kind.as_deref(),
+            user: event.user.as_deref(),
+            channel: event.channel.as_deref(),
+            published_at: timestamp(UNIX_EPOCH + Duration::from_millis(event.published_at_ms)).to_string(),
+            sender: event.sender.as_deref(),
+            sending_connection: event.sending_connection,
+            data_bytes: event.data_bytes,
+            private_to: event.private_to,
+            except: event.except,
+        }
+    }
+}
+
+impl<'a> ShownEntry<'a> {
+    fn of(node: Uuid, entry: &'a EntryTrace) -> Self {
+        Self {
+            node,
+            door: &entry.door,
+            dialect: entry.dialect.as_deref(),
+            at: micros(entry.at_us),
+            allowed_by: entry.allowed_by.as_deref(),
+            rule: entry.rule.as_ref().map(ShownRule::of),
+        }
+    }
+}
+
+impl<'a> ShownDelivery<'a> {
+    fn of(node: Uuid, delivery: &'a DeliveryTrace) -> Self {
+        Self {
+            node,
+            at: micros(delivery.at_us),
+            shards: delivery.shards,
+            finished_shards: delivery.finished,
+            matched: delivery.matched,
+            queued: delivery.queued,
+            dropped: delivery.dropped,
+            filtered: delivery.filtered,
+            connections: delivery.connections.iter().map(ShownConnection::of).collect(),
+            left_out: delivery.left_out,
+        }
+    }
+}
+
+impl<'a> ShownConnection<'a> {
+    fn of(connection: &'a ConnectionTrace) -> Self {
+        Self {
+            id: connection.id,
+            dialect: &connection.dialect,
+            user: connection.user.as_deref(),
+            outcome: code(connection.fate),
+            reason: reason(connection),
+            rule: connection.rule.as_ref().map(ShownRule::of),
+            frames_ahead: connection.frames_ahead,
+            bytes_ahead: connection.bytes_ahead,
+            frame_bytes: connection.frame_bytes,
+            queued_ms: connection.queued_us.map(millis),
+            written_ms: connection.written_us.map(millis),
+            acknowledged_ms: connection.acknowledged_us.map(millis),
+        }
+    }
+}
+
+impl<'a> ShownRule<'a> {
+    fn of(rule: &'a TraceRule) -> Self {
+        Self {
+            number: rule.number,
+            pattern: &rule.pattern,
+        }
+    }
+}
+
+impl<'a> About<'a> {
+    pub(super) fn new(user: &'a str, verdict: Verdict, connections_now: usize) -> Self {
+        Self {
+            user,
+            verdict: verdict.code,
+            reason: verdict.text,
+            connections_now,
+        }
+    }
+}
+
+fn micros(since_1970: u64) -> String {
+    timestamp_micros(UNIX_EPOCH + Duration::from_micros(since_1970)).to_string()
+}
+
+fn millis(micros: u64) -> f64 {
+    Duration::from_micros(micros).as_secs_f64() * 1000.0
+}
