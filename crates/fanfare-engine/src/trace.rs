@@ -8,11 +8,13 @@ use fanfare_core::{
     Audience, Ending, Event, Reach,
     policy::{Action, Permission, Readers},
 };
+use fanfare_ws::Deflater;
 use uuid::Uuid;
 
 use super::{
     Prepared, Shard,
     acknowledged::SocketStates,
+    clock::Moment,
     connection::Connection,
     connections::Key,
     counters::add,
@@ -87,14 +89,7 @@ impl Shard {
             let deflater = &mut tools.codec.deflater;
             let Some(driver) = connections.receiver_at(*key) else {
                 if let Some(driver) = connections.later_receiver_at(*key) {
-                    let before = reach.queued;
-                    hold_back(driver, &[event], std::slice::from_mut(reach), moment, deflater);
-                    let is_kept = reach.queued > before;
-                    let fate = if is_kept { Fate::Queued } else { Fate::Closing };
-                    traced.record(ConnectionTrace {
-                        fate,
-                        ..record(&driver.connection)
-                    });
+                    hold_back_traced(driver, event, (traced, &mut *reach), moment, deflater);
                 } else if let Some(driver) = connections.at(*key) {
                     let fate = closed(&driver.connection).unwrap_or(Fate::Closing);
                     traced.record(ConnectionTrace {
@@ -275,6 +270,24 @@ impl Shard {
             }
         }
     }
+}
+
+/// Keeps the event behind a replay that waits for the connection.
+fn hold_back_traced(
+    driver: &mut Driver,
+    event: &Prepared,
+    (traced, reach): (&Traced, &mut Reach),
+    moment: Moment,
+    deflater: &mut Deflater,
+) {
+    let before = reach.queued;
+    hold_back(driver, &[event], std::slice::from_mut(reach), moment, deflater);
+    let is_kept = reach.queued > before;
+    let fate = if is_kept { Fate::Queued } else { Fate::Closing };
+    traced.record(ConnectionTrace {
+        fate,
+        ..record(&driver.connection)
+    });
 }
 
 /// Records how far `one` is; returns whether more may become known of it.

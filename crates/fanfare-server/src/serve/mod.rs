@@ -89,8 +89,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let prepared = prepare::prepare(&loaded, Purpose::Serve).map_err(RunError::Configuration)?;
     let (keys, rules) = (prepared.keys, prepared.policy);
     let verifier = keys.verifier;
-    // The first tokens should find the keys. An unavailable provider holds up the start for one fetch at most, and the
-    // refreshing task logs why.
+    // The first tokens should find the keys. An unavailable provider, which the refreshing task logs, delays the start once.
     let _ = verifier.refresh_jwks().await;
 
     let accounts = accounts::open(config, prepared.storage, keys.secret).await?;
