@@ -106,7 +106,7 @@ fn what_the_authorizer_is_asked_about() {
 fn events_for_the_readers_of_a_channel() {
     let access = AccessControl::new(policy(&["project:9 | subscribe = role:staff"]), None);
     let data = crate::RawJson::parse(&b"1"[..].into()).expect("JSON");
-    let audience = crate::Audience::Channel(channel("messages"));
+    let audience = Audience::Channel(channel("messages"));
     let event = |users: Option<&[&str]>, readers_of: Option<&str>| Event {
         private_to: users.map(|users| {
             users
