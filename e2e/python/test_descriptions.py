@@ -170,7 +170,10 @@ def test_every_get_answers_as_described(server, openapi, crowd):
     """At some listener with what is described; where a listener does not serve it, with 404."""
     paths = [path for path, operations in openapi["paths"].items() if "get" in operations and path not in ACCOUNTS]
     some = server.json("/api/v1/connections?limit=1")["connections"][0]["id"]
-    odd = {"/api/v1/explain": "/api/v1/explain?channel=news", "/api/v1/connections/{id}": f"/api/v1/connections/{some}"}
+    odd = {
+        "/api/v1/explain": "/api/v1/explain?channel=news", "/api/v1/history": "/api/v1/history?channel=news",
+        "/api/v1/connections/{id}": f"/api/v1/connections/{some}",
+    }
     for path in paths:
         address, answers = odd.get(path, path.replace("{id}", "ann")), []
         for dialect in NAMES:
@@ -248,7 +251,7 @@ def test_keys_beyond_their_scope_are_told_as_described(launch, openapi):
             assert "403" in operation["responses"]
             conforms(openapi, method.upper(), address, answer)
             seen += 1
-    assert seen == 22
+    assert seen == 23
 
 
 def upgrade_headers():
