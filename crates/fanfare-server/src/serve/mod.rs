@@ -108,7 +108,6 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     node.attach_reporter(report.clone());
     let looking = report.spawn_looking();
     let exporting = trace(config, &node)?;
-
     let rate_limits = doors::rate_limits(&config.limits);
     let (reload, reload_requests) = ReloadHandle::channel();
     let upkeep = Arc::<Upkeep>::default();
@@ -132,9 +131,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let reloading = tokio::spawn(reload.follow(reload_signals, reload_requests));
     spawn_ticks(&node);
     tokio::spawn(await_broker(node.clone(), readiness));
-    if let Some(acme) = prepared.acme {
-        tokio::spawn(acme.keep(upkeep));
-    }
+    drop(prepared.acme.map(|acme| tokio::spawn(acme.keep(upkeep))));
     greeting::print(&loaded, &listening, keys.made.as_deref(), again);
     supervisor::ready();
     tokio::spawn(supervisor::feed_watchdog(node.clone()));
