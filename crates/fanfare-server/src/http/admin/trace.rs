@@ -32,22 +32,19 @@ const NO_ID: &str = "the event id in the path is not a UUID";
 struct TraceWanted {
     /// Alone: the events for this user. With another field: the user whose connections are recorded even if the event is not for
     /// them.
-    #[schema(nullable = false)]
     user: Option<String>,
     /// The events on this channel, or on the channels that a pattern matches.
-    #[schema(nullable = false)]
     channel: Option<String>,
     /// The events for everyone.
     #[serde(default)]
     everyone: bool,
     /// The event of this id, which its publisher will choose.
-    #[schema(nullable = false)]
     event: Option<Uuid>,
     /// How many events each node records.
-    #[schema(minimum = 1, maximum = 100, default = 1, nullable = false)]
+    #[schema(minimum = 1, maximum = 100, default = 1)]
     events: Option<usize>,
     /// For how many seconds the trace is armed.
-    #[schema(minimum = 1, maximum = 3600, default = 60, nullable = false)]
+    #[schema(minimum = 1, maximum = 3600, default = 60)]
     seconds: Option<u64>,
 }
 
