@@ -148,7 +148,7 @@ def test_the_page_needs_nothing_from_elsewhere(server):
     assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
     links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     for link in links:
-        answer = server.get("/" + link)
+        answer = server.get("/" + link.removeprefix("./"))
         assert answer.status == 200 and "://" not in link
         assert set(re.findall(r"https?://[\w.]*", answer.text)) <= NAMESPACES, link
     assert {"docs/page.js", "docs/page.css", "docs/page.svg", "openapi.json", "asyncapi.json"} == {
@@ -175,7 +175,8 @@ ACCOUNTS = {"/api/auth/me", "/api/messages", "/sessions"}  # need a user, see be
 
 def test_every_get_answers_as_described(server, openapi, crowd):
     """At some listener with what is described; where a listener does not serve it, with 404."""
-    paths = [path for path, operations in openapi["paths"].items() if "get" in operations and path not in ACCOUNTS]
+    others = ACCOUNTS | {"/api/v1/tail", "/api/v1/trace/{id}"}  # one never ends, the other needs a traced event: see their own tests
+    paths = [path for path, operations in openapi["paths"].items() if "get" in operations and path not in others]
     some = server.json("/api/v1/connections?limit=1")["connections"][0]["id"]
     odd = {
         "/api/v1/explain": "/api/v1/explain?channel=news", "/api/v1/history": "/api/v1/history?channel=news",
@@ -252,13 +253,15 @@ def test_keys_beyond_their_scope_are_told_as_described(launch, openapi):
         for method, operation in operations.items():
             if {"apiKey": []} not in operation.get("security", []):
                 continue
-            key, address = publisher if method == "get" else reader, path.replace("{id}", "00000000-0000-0000-0000-000000000007")
+            reads = method == "get" or path == "/api/v1/trace"
+            key, address = publisher if reads else reader, path.replace("{id}", "00000000-0000-0000-0000-000000000007")
+            address += "?everyone=true" if path == "/api/v1/tail" else ""
             answer = ask(server, "broadcast", address, method.upper(), None, Authorization=f"Bearer {key}")
             assert answer.status == 403, (method, path, answer.text)
             assert "403" in operation["responses"]
             conforms(openapi, method.upper(), address, answer)
             seen += 1
-    assert seen == 23
+    assert seen == 27
 
 
 def upgrade_headers():

@@ -1,6 +1,11 @@
 //! The way of clients' events to the broker. Each client's are placed there in their order; how many may be on the way is limited.
 
-use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::Arc,
+};
 
 use fanfare_core::{Event, PublishOptions, Receipt};
 use futures_util::FutureExt;
@@ -83,7 +88,15 @@ impl Publisher {
         options: PublishOptions,
     ) -> oneshot::Receiver<Vec<Receipt>> {
         let (report, receipts) = oneshot::channel();
-        let publishing = self.node.publish(events, options, Conflict::Wait);
+        let node = self.node.clone();
+        // Its first part runs now, in the order of the clients' messages. A fault there is no fault of the client that is served.
+        let begun = catch_unwind(AssertUnwindSafe(|| {
+            node.publish(events, options, Conflict::Wait)
+        }));
+        let Ok(publishing) = begun else {
+            tracing::error!("a fault while publishing what clients sent");
+            return receipts;
+        };
         let rest = async move {
             let published = AssertUnwindSafe(publishing).catch_unwind().await;
             drop(permits);

@@ -6,14 +6,19 @@
 use std::{sync::Arc, time::Duration};
 
 use fanfare_core::{
-    Audience, EVERYONE_CHANNEL, Outcome, Receives, Resume, Subscription,
+    Audience, Outcome, Receives, Resume, Subscription,
     history::{Since, Unrecovered},
     journal::{Replay, ReplayFrom, ReplayQuery, ReplayScope},
     policy::Permission,
 };
 
 use super::{Answer, Doing, after};
-use crate::{Node, connection::shows_user, replay::judge, turn::Turn};
+use crate::{
+    Node,
+    connection::{shows_everyone, shows_user},
+    replay::judge,
+    turn::Turn,
+};
 
 /// What was missed of all that the connection receives.
 pub(super) fn of_all(turn: &mut Turn<'_>, since: Since) -> Doing {
@@ -72,11 +77,6 @@ fn scope(turn: &Turn<'_>, resume: Resume, named: Vec<Subscription>) -> (ReplaySc
         let is_own =
             |user: &_| hearing.user == Receives::Subscribed && subscriber.receives_user && shows_own(user);
         scope.user = user().filter(is_own);
-        let shows_everyone = |wanted: &Subscription| match wanted {
-            Subscription::Channel(channel) => **channel == *EVERYONE_CHANNEL,
-            Subscription::Pattern(pattern) => pattern.matches(EVERYONE_CHANNEL),
-            Subscription::Personal(_) => false,
-        };
         scope.everyone = hearing.everyone == Receives::Subscribed
             && subscriber.receives_everyone
             && named.iter().any(shows_everyone);

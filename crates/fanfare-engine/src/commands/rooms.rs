@@ -145,6 +145,7 @@ pub(crate) fn depart(shard: &Rc<Shard>, key: Key, connection: &mut Connection, m
     if mem::replace(&mut connection.subscriber.has_departed, true) {
         return;
     }
+    shard.publisher.place(); // its last messages precede the announcement that it left
     let rooms = shard.directory.withdraw(key, connection);
     shard.directory.release_user(connection);
     connection.admission.release();

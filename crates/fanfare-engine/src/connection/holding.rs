@@ -91,16 +91,17 @@ impl Connection {
         Tally::QUEUED
     }
 
-    /// Keeps an event that must be judged behind what waits.
+    /// Keeps an event that must be judged behind what waits, or ends the connection if more waits than may.
     pub(crate) fn keep_back_undecided(&mut self, event: Event, moment: Moment) -> bool {
         let limit = self.mounted().settings().send_queue;
         self.hold(moment.ms);
         let splice = self.splice();
-        let has_room = splice.len() < limit;
-        if has_room {
-            splice.push(HeldItem::Event(Arc::new(event)));
+        if splice.live() >= limit {
+            self.end(Ending::SlowConsumer, moment);
+            return false;
         }
-        has_room
+        splice.push(HeldItem::Event(Arc::new(event)));
+        true
     }
 
     /// Whether live events may have been replayed to it.

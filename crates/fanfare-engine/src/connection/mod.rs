@@ -39,7 +39,7 @@ pub(crate) use self::{
     receive::{Done, Received, receive},
     splice::{HeldItem, Splice},
     subscriber::Subscriber,
-    subscriptions::{Traits, shows_user},
+    subscriptions::{Traits, shows_everyone, shows_user},
 };
 use super::{
     Admission, MountedDialect, Variant,
@@ -323,6 +323,9 @@ impl Connection {
             Step::Pause => {
                 self.subscriber.is_paused = true;
                 self.release();
+                if let Some(splice) = self.subscriber.splice_mut() {
+                    splice.interrupt();
+                }
                 self.liveness.set_expiry(u64::MAX);
             }
             Step::Close(code, reason) => self.close(code, &reason, moment.ms),

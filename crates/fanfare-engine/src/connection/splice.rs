@@ -10,6 +10,11 @@ use fanfare_core::{
     journal::{Replay, ReplayScope},
 };
 
+use super::subscriptions::{shows_everyone, shows_user};
+
+/// The most windows of one connection. Beyond it the oldest goes, and an event that is still on its way may be repeated.
+const MAX_WINDOWS: usize = 64;
+
 /// What is known of a connection that asked for cursors.
 #[derive(Default)]
 pub(crate) struct Splice {
@@ -30,6 +35,8 @@ struct Hold {
     /// The authorizer is being asked about the first one.
     is_asking: bool,
     waiting: VecDeque<HeldItem>,
+    /// Replayed events among it.
+    replayed: usize,
     /// The live frames among it, and their bytes.
     frames: usize,
     bytes: usize,
@@ -58,6 +65,13 @@ struct Window {
 }
 
 impl Window {
+    /// Whether `other` covers nothing that this one does not.
+    fn includes(&self, other: &Self) -> bool {
+        self.scope == other.scope
+            && self.up_to.epoch == other.up_to.epoch
+            && self.up_to.number >= other.up_to.number
+    }
+
     /// Whether another subscription showed the event, so that it was not replayed.
     fn is_shown_besides(&self, audience: &Audience, position: Position) -> bool {
         self.others.iter().any(|(other, complete)| {
@@ -74,14 +88,27 @@ impl Window {
             && self.scope.covers(audience)
             && !self.is_shown_besides(audience, position)
     }
+
+    /// Whether what is held back is such an event.
+    fn has_held(&self, held: &HeldItem) -> bool {
+        match held {
+            HeldItem::Event(event) | HeldItem::Allowed(event) => {
+                let position = event.history.position();
+                position.is_some_and(|position| self.has(&event.audience, position))
+            }
+            HeldItem::Frame(_, Some((audience, position))) => self.has(audience, *position),
+            HeldItem::Frame(_, None) => false,
+        }
+    }
 }
 
 fn shows(wanted: &Subscription, audience: &Audience) -> bool {
     match (wanted, audience) {
         (Subscription::Channel(own), Audience::Channel(channel)) => own == channel,
         (Subscription::Pattern(pattern), Audience::Channel(channel)) => pattern.matches(channel),
-        (Subscription::Personal(own), Audience::User(user)) => own == user,
-        _ => false,
+        (Subscription::Personal(_), Audience::Channel(_)) => false,
+        (wanted, Audience::User(user)) => shows_user(wanted, user),
+        (wanted, Audience::Everyone) => shows_everyone(wanted),
     }
 }
 
@@ -110,9 +137,11 @@ impl Splice {
         self.resumed.as_ref()
     }
 
-    /// How much waits.
-    pub(super) fn len(&self) -> usize {
-        self.hold.as_ref().map_or(0, |hold| hold.waiting.len())
+    /// How much waits besides what is replayed.
+    pub(super) fn live(&self) -> usize {
+        self.hold
+            .as_ref()
+            .map_or(0, |hold| hold.waiting.len().saturating_sub(hold.replayed))
     }
 
     pub(super) fn is_holding(&self) -> bool {
@@ -190,15 +219,14 @@ impl Splice {
         let events: Vec<Arc<Event>> = replay.events.into_iter().filter(is_new).collect();
         let later = hold.waiting.split_off(before.min(hold.waiting.len()));
         let replayed = events.len();
+        hold.replayed += replayed;
         hold.waiting.extend(events.into_iter().map(HeldItem::Event));
         for waiting in later {
-            if let HeldItem::Frame(frame, Some((audience, position))) = &waiting
-                && window.has(audience, *position)
-            {
+            if !window.has_held(&waiting) {
+                hold.waiting.push_back(waiting);
+            } else if let HeldItem::Frame(frame, _) = waiting {
                 hold.frames -= 1;
                 hold.bytes -= frame.len();
-            } else {
-                hold.waiting.push_back(waiting);
             }
         }
         let cursor = match (since, replay.unrecovered, first) {
@@ -213,11 +241,20 @@ impl Splice {
             self.forget(&subscription);
             self.complete.extend(cursor.map(|from| (subscription, from)));
         }
-        self.windows.push(window);
+        self.add(window);
         Resumption {
             cursor,
             replayed: replay.unrecovered.map_or(Ok(replayed), Err),
         }
+    }
+
+    /// Adds a window, in place of those that it includes. Without a newer event none ends, however often a client resumes.
+    fn add(&mut self, window: Window) {
+        self.windows.retain(|other| !window.includes(other));
+        if self.windows.len() >= MAX_WINDOWS {
+            self.windows.remove(0);
+        }
+        self.windows.push(window);
     }
 
     /// A subscription has ended.
@@ -249,6 +286,8 @@ impl Splice {
         if let HeldItem::Frame(frame, _) = &next {
             hold.frames -= 1;
             hold.bytes -= frame.len();
+        } else {
+            hold.replayed = hold.replayed.saturating_sub(1); // they are first
         }
         Some(next)
     }
@@ -259,6 +298,8 @@ impl Splice {
         if let HeldItem::Frame(frame, _) = &waiting {
             hold.frames += 1;
             hold.bytes += frame.len();
+        } else {
+            hold.replayed += 1;
         }
         hold.waiting.push_front(waiting);
     }
@@ -268,6 +309,11 @@ impl Splice {
         if let Some(hold) = &mut self.hold {
             hold.is_asking = is_asking;
         }
+    }
+
+    /// The connection receives nothing for a while: nothing that was resumed is complete any more.
+    pub(super) fn interrupt(&mut self) {
+        self.complete.clear();
     }
 
     /// Holds nothing back any more, and drops what waits.

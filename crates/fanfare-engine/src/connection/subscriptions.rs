@@ -1,7 +1,7 @@
 //! What one connection subscribes to.
 
 use ahash::AHashMap;
-use fanfare_core::{Pattern, Subscription, UserId, personal_names};
+use fanfare_core::{EVERYONE_CHANNEL, Pattern, Subscription, UserId, personal_names};
 
 /// Subscriptions kept in a row; more are kept in a table. Most connections have none or few, and a table of its own
 /// would be the largest part of an idle connection.
@@ -102,5 +102,14 @@ pub(crate) fn shows_user(wanted: &Subscription, user: &UserId) -> bool {
         Subscription::Personal(own) => own == user,
         Subscription::Pattern(pattern) => matches(pattern),
         Subscription::Channel(_) => false,
+    }
+}
+
+/// Whether a subscription shows events for everyone, in a dialect that has a channel for them.
+pub(crate) fn shows_everyone(wanted: &Subscription) -> bool {
+    match wanted {
+        Subscription::Channel(channel) => **channel == *EVERYONE_CHANNEL,
+        Subscription::Pattern(pattern) => pattern.matches(EVERYONE_CHANNEL),
+        Subscription::Personal(_) => false,
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -56,6 +56,8 @@ struct Kept {
 pub(crate) struct Traces {
     limits: ObserveLimits,
     kept: Mutex<Kept>,
+    /// An event was traced since the start: without one, nothing is looked up.
+    is_used: AtomicBool,
     pub(super) evicted: AtomicU64,
     pub(super) refused: AtomicU64,
     left_out: Arc<AtomicU64>,
@@ -75,6 +77,7 @@ impl Traces {
         Self {
             limits,
             kept: Mutex::default(),
+            is_used: AtomicBool::new(false),
             evicted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             left_out: Arc::default(),
@@ -136,11 +139,15 @@ impl Traces {
             self.evicted.fetch_add(1, Relaxed);
         }
         kept.ring.push_back(traced.clone());
+        self.is_used.store(true, Relaxed);
         Some(traced)
     }
 
     /// Returns the trace of the event of that id, if one was begun and is still kept.
     pub(super) fn find(&self, id: Uuid) -> Option<Arc<Traced>> {
+        if !self.is_used.load(Relaxed) {
+            return None;
+        }
         locked(&self.kept).find(id)
     }
 

@@ -38,7 +38,7 @@ impl Publish {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let config = global.load(&Profile::default())?.config;
         let url = remote::api(&config, self.url.as_deref(), "/api/v1/events")?;
-        let keys = remote::keys(&config, self.key.as_deref());
+        let keys = remote::keys(&config, self.key.as_deref(), self.url.as_deref());
         let text = block_on(remote::post(&url, &keys, self.body()?))?;
         output::line(text);
         Ok(())

@@ -49,11 +49,14 @@ pub(super) fn api(config: &Config, url: Option<&str>, path: &str) -> Result<Stri
     Ok(format!("{base}{path}"))
 }
 
-/// The keys for the service API: the one that was given, or `api.keys`, of which a running server may not know all yet.
-pub(super) fn keys<'a>(config: &'a Config, given: Option<&'a str>) -> Vec<&'a str> {
-    match given {
-        Some(key) => vec![key],
-        None => config.api.keys.iter().map(Secret::expose).collect(),
+/// The keys for the service API: the one that was given, or `api.keys`, of which a running server may not know all yet. A server
+/// that was named by its URL may be somebody else's: it is offered the first alone.
+pub(super) fn keys<'a>(config: &'a Config, given: Option<&'a str>, url: Option<&str>) -> Vec<&'a str> {
+    let own = config.api.keys.iter().map(Secret::expose);
+    match (given, url) {
+        (Some(key), _) => vec![key],
+        (None, Some(_)) => own.take(1).collect(),
+        (None, None) => own.collect(),
     }
 }
 

@@ -27,7 +27,7 @@ impl RunningServer {
             "/api/v1/reload"
         };
         let url = remote::api(config, self.url.as_deref(), path)?;
-        let keys = remote::keys(config, self.key.as_deref());
+        let keys = remote::keys(config, self.key.as_deref(), self.url.as_deref());
         let answer = block_on(remote::post(&url, &keys, String::new()))?;
         let report: ReloadReport = serde_json::from_str(&answer).map_err(|_| {
             CommandFailure::Runtime("the server answered something else than a report".into())

@@ -86,7 +86,7 @@ impl TailCommand {
         }
         let path = format!("/api/v1/tail?{}", query.finish());
         let url = remote::api(&config, self.url.as_deref(), &path)?;
-        let keys = remote::keys(&config, self.key.as_deref());
+        let keys = remote::keys(&config, self.key.as_deref(), self.url.as_deref());
         let is_terminal = io::stdout().is_terminal();
         let mut printer = TailPrinter {
             is_json: self.json || !is_terminal,

@@ -70,7 +70,7 @@ impl Trace {
         let config = global.load(&Profile::default())?.config;
         let source = TraceSource {
             url: remote::api(&config, self.url.as_deref(), "/api/v1/trace")?,
-            keys: remote::keys(&config, self.key.as_deref()),
+            keys: remote::keys(&config, self.key.as_deref(), self.url.as_deref()),
         };
         let trace = block_on(async {
             let event = match self.event {

@@ -20,7 +20,7 @@ use tokio::{
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Reply, ServiceRefusals, Site, api_error, invalid, query::Query, reply};
+use super::{Reply, ServiceRefusals, Site, api_error, audit, invalid, query::Query, reply};
 use crate::http::{call::RouteCall, caller, progress::InProgress, reply_body::ReplyBody};
 
 const LINES_OF_JSON: HeaderValue = HeaderValue::from_static("application/jsonl");
@@ -115,10 +115,13 @@ pub(in crate::http) async fn open(call: RouteCall<'_>) -> Reply {
         Err(message) => return invalid(&message),
     };
     let scope = if data { Scope::Admin } else { Scope::Read };
-    if let Err(rejection) = caller::access(site, call.peer, &call.head, scope).await {
-        let refused = api_error(rejection.status(), rejection.code(), &rejection.message());
-        return rejection.with_headers(refused);
-    }
+    let caller = match caller::access(site, call.peer, &call.head, scope).await {
+        Ok(caller) => caller,
+        Err(rejection) => {
+            let refused = api_error(rejection.status(), rejection.code(), &rejection.message());
+            return rejection.with_headers(refused);
+        }
+    };
     let Ok(tail) = site.node.tail(subjects).await else {
         return reply::later(api_error(
             StatusCode::TOO_MANY_REQUESTS,
@@ -127,13 +130,14 @@ pub(in crate::http) async fn open(call: RouteCall<'_>) -> Reply {
         ));
     };
     let (sender, parts) = mpsc::channel(1);
+    let peer = call.peer;
     let stream = TailStream {
         tail,
         sender,
         data,
         scope,
         site: site.clone(),
-        peer: call.peer,
+        peer,
         head: call.head,
         wrote_at: Instant::now(),
         judged_at: Instant::now(),
@@ -151,6 +155,10 @@ pub(in crate::http) async fn open(call: RouteCall<'_>) -> Reply {
         ),
     ] {
         reply.headers_mut().insert(name, value);
+    }
+    if data {
+        reply = audit::changed(reply, "opened a tail with data".to_owned());
+        audit::log(&mut reply, &caller, peer);
     }
     reply
 }
@@ -238,16 +246,17 @@ impl TailStream {
 
     /// Waits until the client has room; returns whether it is still there. A server that stops does not wait.
     async fn write(&mut self, text: String) -> bool {
+        let sender = self.sender.clone();
         loop {
-            match timeout(LOOK_EVERY, self.sender.reserve()).await {
-                Ok(Ok(room)) => {
-                    room.send(text.into());
-                    self.wrote_at = Instant::now();
-                    return true;
-                }
-                Ok(Err(_)) => return false,
-                Err(_) if self.site.node.is_draining() => return false,
-                Err(_) => {}
+            let room = timeout(LOOK_EVERY, sender.reserve()).await;
+            if let Ok(room) = room {
+                let is_there = room.map(|room| room.send(text.into())).is_ok();
+                self.wrote_at = Instant::now();
+                return is_there;
+            }
+            // A client that does not read keeps no right that was taken away.
+            if self.end().await.is_some() {
+                return false;
             }
         }
     }

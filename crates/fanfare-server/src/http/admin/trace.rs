@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Always, ApiError, Reply, RequestBody, ServiceRefusals, Site, api_error, degraded, invalid,
+    Always, ApiError, Reply, RequestBody, ServiceRefusals, Site, api_error, audit, degraded, invalid,
     query::{Limit, Query},
     read, reply,
     traced::{About, ShownEvent, ShownTrace},
@@ -111,13 +111,12 @@ pub(in crate::http) async fn arm(sent: RequestBody, site: &Site) -> Reply {
             "a node has as many armed traces as observe.max_armed allows",
         ));
     }
-    reply::json(
-        StatusCode::OK,
-        &Armed {
-            degraded: degraded(asked.complete),
-            ..armed
-        },
-    )
+    let what = format!("armed the trace {}", armed.trace);
+    let armed = Armed {
+        degraded: degraded(asked.complete),
+        ..armed
+    };
+    audit::changed(reply::json(StatusCode::OK, &armed), what)
 }
 
 /// The traced events that the nodes keep, the latest first.
