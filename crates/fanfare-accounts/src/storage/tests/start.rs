@@ -58,7 +58,7 @@ pub(super) async fn a_newer_schema(place: Place) {
         .await
         .unwrap();
     let later = place.storage();
-    let expected = StorageError::Newer { found: 99, known: 2 };
+    let expected = StorageError::Newer { found: 99, known: 3 };
     assert_eq!(later.prepare().await.as_ref(), Err(&expected));
     assert_eq!(
         later.users("", 1).await,
