@@ -13,7 +13,7 @@ use crate::{
 pub struct ClusterOptions {
     /// This node's name: short, and no other node's. If it is empty, a name is made up.
     pub node_id: String,
-    /// How long a node stays subscribed to all channels after it has released [`Interest::AllChannels`]: longer than most
+    /// How long a node stays subscribed to all channels after it has released [`Interest::AllChannels`](fanfare_core::Interest::AllChannels): longer than most
     /// clients take to come back.
     pub linger: Duration,
     /// How many ids the node's own memory holds.

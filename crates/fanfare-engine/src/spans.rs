@@ -9,7 +9,7 @@ pub type EndSpan<T> = Box<dyn FnOnce(T) + Send>;
 
 /// Records spans. Its methods are called on the way of each event, so they must not wait.
 pub trait SpanRecorder: Send + Sync {
-    /// Begins the span of a publication, and stores its context in [`Event::trace`]. Returns `None` if the trace is not sampled.
+    /// Begins the span of a publication, and stores its context in the event. Returns `None` if the trace is not sampled.
     fn publish(&self, event: &mut Event, access: &AccessControl) -> Option<EndSpan<Receipt>>;
 
     /// Begins the span of an event's delivery to this node's connections. Returns `None` if the event has no sampled trace.

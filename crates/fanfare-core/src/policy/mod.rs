@@ -71,7 +71,7 @@ pub struct PolicyOptions {
     pub users: Option<Retention>,
     /// How much is kept of the events for everyone.
     pub everyone: Option<Retention>,
-    /// The most events that one resume brings; `None` for [`REPLAY_LIMIT`](crate::history::REPLAY_LIMIT).
+    /// The most events that one resume brings; `None` for [`REPLAY_LIMIT`].
     pub replay_limit: Option<usize>,
 }
 
