@@ -90,9 +90,7 @@ impl Publisher {
         let (report, receipts) = oneshot::channel();
         let node = self.node.clone();
         // Its first part runs now, in the order of the clients' messages. A fault there is no fault of the client that is served.
-        let begun = catch_unwind(AssertUnwindSafe(|| {
-            node.publish(events, options, Conflict::Wait)
-        }));
+        let begun = catch_unwind(AssertUnwindSafe(|| node.publish(events, options, Conflict::Wait)));
         let Ok(publishing) = begun else {
             tracing::error!("a fault while publishing what clients sent");
             return receipts;
