@@ -135,6 +135,7 @@ impl AcmeCertificate {
             } else {
                 failures = 0;
                 self.report(&upkeep);
+                self.save();
                 // One that is due already, by a clock that is wrong, must not use up what the authority allows.
                 tokio::time::sleep(self.pause(0)).await;
             }
