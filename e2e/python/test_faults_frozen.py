@@ -53,7 +53,8 @@ def test_redis_drops_the_subscriber_of_a_frozen_node():
         frozen.thaw()
 
 
-@pytest.mark.xfail(strict=True, reason="for six seconds the others take a node for live that Redis has dropped and that cannot report it")
+# Not strict: if the others look in the wrong moment only, they are right by chance.
+@pytest.mark.xfail(strict=False, reason="for six seconds the others take a node for live that Redis has dropped and that cannot report it")
 def test_a_frozen_node_loses_its_subscriptions_at_once():
     with cluster() as nodes, nodes.fault():
         frozen = nodes.all[0]
