@@ -5,14 +5,12 @@ use std::time::Duration;
 use fanfare_core::{
     Audience, Channel, Event, Gap, Inbound, UserId,
     history::{Cursor, Retention, Since, Unrecovered},
-    journal::{ReplayFrom, ReplayQuery, ReplayScope},
     policy::{PolicyOptions, Rule, RulePattern},
 };
 
 use super::{
-    client::{Client, in_memory},
     fakes::FakeAuthorizer,
-    world::{Setup, World, on, rules, settings, until, who},
+    world::{Setup, World, on, rules, settings, until},
 };
 use crate::DialectSettings;
 
@@ -49,15 +47,6 @@ fn setup() -> Setup {
     }
 }
 
-fn present(world: &World) -> Cursor {
-    let query = ReplayQuery {
-        scope: ReplayScope::default(),
-        from: ReplayFrom::Present,
-        limit: 0,
-    };
-    world.broker.journal.read(&query).present.unwrap()
-}
-
 fn recovered(cursor: Cursor, replayed: usize) -> String {
     format!(r#"{{"cursor":"{cursor}","recovered":true,"replayed":{replayed}}}"#)
 }
@@ -70,7 +59,7 @@ fn lost(cursor: Cursor, reason: &str) -> String {
 fn what_was_missed_comes_before_what_is_live() {
     setup().run(|world: World| async move {
         world.tell("chat.a", "1").await;
-        let before = present(&world);
+        let before = world.present();
         world.tell("chat.a", "2").await;
         world.tell("chat.b", "3").await;
         world.tell("other", "4").await;
@@ -95,7 +84,7 @@ fn what_was_missed_comes_before_what_is_live() {
 #[test]
 fn a_handshake_resumes_the_users_events_and_those_for_everyone() {
     setup().run(|world: World| async move {
-        let before = present(&world);
+        let before = world.present();
         world.publish("alice", "t", "1").await;
         world.publish("*", "t", "2").await;
         world.publish("ben", "t", "3").await;
@@ -107,7 +96,7 @@ fn a_handshake_resumes_the_users_events_and_those_for_everyone() {
         client.receives(&["1@1", "2@2"]).await;
         world.publish("alice", "t", "4").await;
         client.receives(&["4@4"]).await;
-        let now = present(&world);
+        let now = world.present();
         let mut fresh = world.connect_since("alice", Since::Now).await;
         assert_eq!(fresh.text().await, format!("resumed: ok {}", recovered(now, 0)));
         fresh.receives_no_more().await;
@@ -117,7 +106,7 @@ fn a_handshake_resumes_the_users_events_and_those_for_everyone() {
 #[test]
 fn nothing_is_missed_or_repeated_while_the_journal_is_read() {
     setup().run(|world: World| async move {
-        let before = present(&world);
+        let before = world.present();
         world.tell("chat.a", "1").await;
         for by in ["chat.a", "chat.*"] {
             world.broker.reads.shut();
@@ -156,11 +145,11 @@ fn nothing_is_missed_or_repeated_while_the_journal_is_read() {
 #[test]
 fn a_connection_that_has_not_been_told_all_is_told_so() {
     setup().run(|world: World| async move {
-        let before = present(&world);
+        let before = world.present();
         for data in 0..150 {
             world.tell("chat.a", &data.to_string()).await;
         }
-        let now = present(&world);
+        let now = world.present();
         let mut client = world.connect("alice").await;
         for (asked, expected) in [
             (before.to_string(), lost(now, "expired")),
@@ -187,7 +176,7 @@ fn the_newest_can_be_had_without_a_cursor() {
         for data in 0..5 {
             world.tell("chat.a", &data.to_string()).await;
         }
-        let now = present(&world);
+        let now = world.present();
         let mut client = world.connect("alice").await;
         let from = Cursor { number: 3, ..now };
         let answer = client.ask("sub-since ~2 chat.a").await;
@@ -204,7 +193,7 @@ fn the_newest_can_be_had_without_a_cursor() {
 #[test]
 fn todays_rules_decide_what_is_replayed() {
     setup().run(|world: World| async move {
-        let before = present(&world);
+        let before = world.present();
         world.tell("chat.secret", "1").await;
         world.tell("chat.a", "2").await;
         let private = Event {
@@ -240,7 +229,7 @@ fn no_event_overtakes_one_that_the_authorizer_decides() {
         ..Setup::default()
     };
     setup.run(|world: World| async move {
-        let before = present(&world);
+        let before = world.present();
         world.tell("chat.a", "1").await;
         let mut client = world.connect("alice").await;
         let answer = client.ask(&format!("sub-since {before} chat.*")).await;
@@ -256,7 +245,7 @@ fn no_event_overtakes_one_that_the_authorizer_decides() {
 #[test]
 fn several_frames_resume_with_one_cursor() {
     setup().run(|world: World| async move {
-        let before = present(&world);
+        let before = world.present();
         for (at, name) in ["chat.a", "chat.b", "chat.a", "project:1"]
             .into_iter()
             .enumerate()
@@ -291,17 +280,11 @@ fn a_client_that_reads_slowly_is_replayed_all_within_its_queue() {
     };
     let setup = Setup { settings, ..setup() };
     setup.run(|world: World| async move {
-        let before = present(&world);
+        let before = world.present();
         for data in 0..90 {
             world.tell("chat.a", &data.to_string()).await;
         }
-        let (client, server, control) = in_memory();
-        let mut client: Client = client;
-        let seat = world
-            .reserve_on(0, who("alice", Duration::from_secs(3600)))
-            .await
-            .unwrap();
-        seat.serve(server, &[]);
+        let (mut client, control) = world.connect_controlled("alice").await;
         control.hold_for_client(0);
         client.say(&format!("sub-since {before} chat.a")).await;
         until(|| {
@@ -343,17 +326,11 @@ fn a_client_that_never_reads_is_ended() {
     };
     let setup = Setup { settings, ..setup() };
     setup.run(|world: World| async move {
-        let before = present(&world);
+        let before = world.present();
         for data in 0..90 {
             world.tell("chat.a", &data.to_string()).await;
         }
-        let (client, server, control) = in_memory();
-        let mut client: Client = client;
-        let seat = world
-            .reserve_on(0, who("alice", Duration::from_secs(3600)))
-            .await
-            .unwrap();
-        seat.serve(server, &[]);
+        let (mut client, control) = world.connect_controlled("alice").await;
         control.hold_for_client(0);
         client.say(&format!("sub-since {before} chat.a")).await;
         world.held(0).await;
@@ -364,7 +341,7 @@ fn a_client_that_never_reads_is_ended() {
 #[test]
 fn what_was_lost_on_the_way_is_told_to_those_who_asked_for_cursors() {
     setup().run(|world: World| async move {
-        let now = present(&world);
+        let now = world.present();
         let (mut asked, mut other) = (world.connect("alice").await, world.connect("ben").await);
         asked.ask("sub-since now chat.a").await;
         other.ask("sub chat.a").await;

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use fanfare_core::{
-    history::{Cursor, Retention},
-    journal::{ReplayFrom, ReplayQuery, ReplayScope},
+    history::Retention,
     policy::{PolicyOptions, Rule, RulePattern},
 };
 
 use super::{
+    chance::Chance,
     client::Client,
     world::{Setup, World, rules, until},
 };
@@ -23,19 +23,6 @@ const SCOPES: [(&str, [bool; 4]); 3] = [
     ("chat.a chat.c.d", [true, false, true, false]),
     ("**", [true, true, true, true]),
 ];
-
-/// Numbers that look like chance and are the same in each run (Numerical Recipes' generator).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % end
-    }
-}
 
 /// All that was published: the number of each event, and its channel.
 #[derive(Default)]
@@ -83,15 +70,6 @@ fn setup() -> Setup {
     }
 }
 
-fn present(world: &World) -> Cursor {
-    let query = ReplayQuery {
-        scope: ReplayScope::default(),
-        from: ReplayFrom::Present,
-        limit: 0,
-    };
-    world.broker.journal.read(&query).present.unwrap()
-}
-
 /// Reads all that the client has been sent; returns the numbers of the events.
 async fn drained(client: &mut Client) -> Vec<u64> {
     client.say("no more").await;
@@ -137,7 +115,7 @@ fn rand_seed() -> u64 {
 
 async fn play(world: World, mut chance: Chance) {
     let mut model = Model::default();
-    let mut cursor = present(&world);
+    let mut cursor = world.present();
     for _ in 0..30 {
         for _ in 0..chance.below(12) {
             publish(&world, &mut model, &mut chance).await;
@@ -187,7 +165,7 @@ async fn play(world: World, mut chance: Chance) {
         let expected = model.behind(shown, cursor.number);
         if chance.below(2) == 0 {
             assert_eq!(drained(&mut client).await, expected, "{names} after {cursor}");
-            cursor = present(&world);
+            cursor = world.present();
         } else if !expected.is_empty() {
             // Lost after some of it.
             for number in expected.iter().take(chance.below(expected.len() + 1)) {
@@ -202,5 +180,5 @@ async fn play(world: World, mut chance: Chance) {
 async fn publish(world: &World, model: &mut Model, chance: &mut Chance) {
     let channel = chance.below(CHANNELS.len());
     world.tell(CHANNELS[channel], "0").await;
-    model.0.push((present(world).number, channel));
+    model.0.push((world.present().number, channel));
 }

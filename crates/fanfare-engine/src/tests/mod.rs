@@ -7,6 +7,7 @@
 mod audiences;
 mod authorizer;
 mod broker;
+mod chance;
 mod client;
 mod commands;
 mod credentials;

@@ -2,24 +2,14 @@
 
 use fanfare_core::UserId;
 
-use super::world::{Client, World, event, in_memory, in_world, settings, until};
-use crate::{DialectSettings, tests::pipe::Control};
-
-async fn connect(world: &World, user: &str) -> (Client, Control) {
-    let seat = world
-        .reserve(user, std::time::Duration::from_secs(3600))
-        .await
-        .unwrap();
-    let (client, server, control) = in_memory();
-    seat.serve(server, &[]);
-    (client, control)
-}
+use super::world::{event, in_world, settings, until};
+use crate::DialectSettings;
 
 #[test]
 fn what_a_stream_does_not_take_is_written_when_it_does() {
     for room in [1, 3, 7, 100] {
         in_world(settings(), |world| async move {
-            let (mut alice, control) = connect(&world, "alice").await;
+            let (mut alice, control) = world.connect_controlled("alice").await;
             control.hold_for_client(room);
             for n in 0..20 {
                 let receipt = world.publish("alice", "t", &n.to_string()).await;
@@ -38,7 +28,7 @@ fn what_a_stream_does_not_take_is_written_when_it_does() {
 fn a_run_of_events_is_cut_anywhere_and_stays_whole() {
     for room in 1..40 {
         in_world(settings(), |world| async move {
-            let (mut alice, control) = connect(&world, "alice").await;
+            let (mut alice, control) = world.connect_controlled("alice").await;
             control.hold_for_client(room);
             let events = (0..10).map(|n| event("alice", "t", &format!("\"event {n}\"")));
             let receipts = world.publish_all(events.collect()).await;
@@ -62,7 +52,7 @@ fn an_event_that_was_begun_is_ended_before_the_connection() {
             ..settings()
         };
         in_world(small, |world| async move {
-            let (mut alice, control) = connect(&world, "alice").await;
+            let (mut alice, control) = world.connect_controlled("alice").await;
             control.hold_for_client(room);
             let mut reaches = Vec::new();
             for _ in 0..4 {
@@ -79,7 +69,7 @@ fn an_event_that_was_begun_is_ended_before_the_connection() {
 #[test]
 fn a_stream_that_becomes_unready_and_ready_again_loses_nothing() {
     in_world(settings(), |world| async move {
-        let (mut alice, control) = connect(&world, "alice").await;
+        let (mut alice, control) = world.connect_controlled("alice").await;
         for n in 0..50 {
             // In turns: not ready at all, ready for a part of a frame, ready.
             control.hold_for_client([0, 2, 1000][n % 3]);
@@ -104,7 +94,7 @@ fn a_stream_that_becomes_unready_and_ready_again_loses_nothing() {
 #[test]
 fn messages_arrive_byte_by_byte() {
     in_world(settings(), |world| async move {
-        let (mut alice, control) = connect(&world, "alice").await;
+        let (mut alice, control) = world.connect_controlled("alice").await;
         control.read_in_chunks(1);
         alice.say_all(&["one", "sub a.b", "two"]).await;
         alice.receives(&["one", "sub: ok", "two"]).await;
@@ -118,7 +108,7 @@ fn a_client_whose_answers_wait_is_not_read_from() {
         ..settings()
     };
     in_world(small, |world| async move {
-        let (mut alice, control) = connect(&world, "alice").await;
+        let (mut alice, control) = world.connect_controlled("alice").await;
         control.hold_for_client(10);
         let long = "x".repeat(400);
         for _ in 0..20 {

@@ -6,29 +6,13 @@ use std::time::Duration;
 use fanfare_core::PublishOptions;
 
 use super::{
+    chance::Chance,
     client::Client,
     fakes::FakeAuthorizer,
     plain::Plain,
     world::{Setup, World, event, settings, token},
 };
 use crate::{Conflict, DialectSettings};
-
-/// Numbers that look like chance and are the same in each run (Numerical Recipes' generator).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % end
-    }
-
-    fn of<'a>(&mut self, all: &[&'a str]) -> &'a str {
-        all[self.below(all.len())]
-    }
-}
 
 const CHANNELS: &[&str] = &["a.b", "a.c", "a.secret", "project:1", "task:1", "notifications"];
 const LISTENED: &[&str] = &[

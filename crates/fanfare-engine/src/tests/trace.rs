@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     fakes::FakeAuthorizer,
-    world::{Setup, World, event, in_memory, in_world, on, rules, settings, until},
+    world::{Setup, World, event, in_world, on, rules, settings, until},
 };
 use crate::{
     ConnectionTrace, DialectSettings, EventTrace, Fate, ObserveLimits, Subject, TraceOrder,
@@ -181,9 +181,7 @@ fn a_full_queue_a_waiting_frame_and_what_is_lost() {
         ..settings()
     };
     in_world(small, |world| async move {
-        let seat = world.reserve("alice", Duration::from_secs(3600)).await.unwrap();
-        let (mut alice, server, control) = in_memory();
-        seat.serve(server, &[]);
+        let (mut alice, control) = world.connect_controlled("alice").await;
         alice.receives_no_more().await;
         control.hold_for_client(1);
         arm(&world, Subject::user("alice").unwrap(), None, 10).await;
@@ -207,9 +205,7 @@ fn a_full_queue_a_waiting_frame_and_what_is_lost() {
 #[test]
 fn a_frame_that_waits_is_followed_until_it_is_written() {
     in_world(settings(), |world| async move {
-        let seat = world.reserve("alice", Duration::from_secs(3600)).await.unwrap();
-        let (mut alice, server, control) = in_memory();
-        seat.serve(server, &[]);
+        let (mut alice, control) = world.connect_controlled("alice").await;
         alice.receives_no_more().await;
         control.hold_for_client(1);
         arm(&world, Subject::user("alice").unwrap(), None, 1).await;

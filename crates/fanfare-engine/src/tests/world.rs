@@ -6,7 +6,8 @@ use bytes::Bytes;
 use fanfare_core::{
     Audience, Broker, Channel, Event, Identity, Inbound, Opening, PublishOptions, RawJson, Receipt, Refusal,
     UserId,
-    history::Since,
+    history::{Cursor, Since},
+    journal::{ReplayFrom, ReplayQuery, ReplayScope},
     policy::{AccessControl, Authorizer, KnownNames, Policy, PolicyOptions, Rule, RulePattern},
 };
 use serde_json::Value;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 pub(super) use super::client::{Client, in_memory, sockets};
 use super::{
     fakes::{FakeAuthenticator, FakeAuthorizer, FakeBroker},
+    pipe::Control,
     plain::{Plain, PlainKind},
 };
 use crate::{
@@ -234,6 +236,24 @@ impl World {
     /// The same for a while only.
     pub(super) async fn connect_for(&self, user: &str, lives: Duration) -> Client {
         self.serve(self.reserve(user, lives).await).await
+    }
+
+    /// The same, with a say in how much reaches the client.
+    pub(super) async fn connect_controlled(&self, user: &str) -> (Client, Control) {
+        let (client, server, control) = in_memory();
+        let seat = self.reserve(user, AN_HOUR).await;
+        seat.unwrap().serve(server, &[]);
+        (client, control)
+    }
+
+    /// Returns where the journal is.
+    pub(super) fn present(&self) -> Cursor {
+        let query = ReplayQuery {
+            scope: ReplayScope::default(),
+            from: ReplayFrom::Present,
+            limit: 0,
+        };
+        self.broker.journal.read(&query).present.unwrap()
     }
 
     async fn serve(&self, seat: Result<Seat, Refusal>) -> Client {

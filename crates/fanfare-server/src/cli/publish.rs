@@ -3,7 +3,10 @@
 use clap::{ArgGroup, Args};
 use serde_json::{Value, json, value::RawValue};
 
-use super::{CommandFailure, Global, Outcome, Profile, block_on, output, remote};
+use super::{
+    CommandFailure, Global, Outcome, Profile, block_on, output,
+    remote::{self, RemoteServer},
+};
 
 /// Publish an event to a user, a channel or everyone.
 #[derive(Args)]
@@ -24,12 +27,8 @@ pub(super) struct Publish {
     /// An idempotency key of 1 to 128 bytes: a repeat within ten minutes is not published again
     #[arg(long, value_name = "TEXT")]
     id: Option<String>,
-    /// The server's URL [default: that of the first listener of the configuration, on this machine]
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-    /// An API key of that server [default: the first of api.keys that it knows]
-    #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true, value_parser = super::secret)]
-    key: Option<String>,
+    #[command(flatten)]
+    server: RemoteServer,
     /// The event's data: any JSON value
     data: String,
 }
@@ -37,8 +36,8 @@ pub(super) struct Publish {
 impl Publish {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let config = global.load(&Profile::default())?.config;
-        let url = remote::api(&config, self.url.as_deref(), "/api/v1/events")?;
-        let keys = remote::keys(&config, self.key.as_deref(), self.url.as_deref());
+        let url = self.server.api(&config, "/api/v1/events")?;
+        let keys = self.server.keys(&config);
         let text = block_on(remote::post(&url, &keys, self.body()?))?;
         output::line(text);
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::Args;
 use serde_json::Value;
 
 use super::CommandFailure;
@@ -13,6 +14,29 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a stream may be silent before it is taken for dead. The server writes more often.
 const STREAM_SILENCE: Duration = Duration::from_secs(45);
+
+/// The server whose service API a command calls, and its key.
+#[derive(Args)]
+pub(super) struct RemoteServer {
+    /// The server's URL [default: that of the first listener of the configuration, on this machine]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// An API key of that server [default: the first of api.keys; on this machine, the first that the server knows]
+    #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true, value_parser = super::secret)]
+    key: Option<String>,
+}
+
+impl RemoteServer {
+    /// Returns the URL of `path` there.
+    pub(super) fn api(&self, config: &Config, path: &str) -> Result<String, CommandFailure> {
+        api(config, self.url.as_deref(), path)
+    }
+
+    /// Returns the keys to try there.
+    pub(super) fn keys<'a>(&'a self, config: &'a Config) -> Vec<&'a str> {
+        keys(config, self.key.as_deref(), self.url.as_deref())
+    }
+}
 
 /// Returns the listeners that this machine can reach without TLS.
 pub(super) fn reachable(config: &Config) -> impl Iterator<Item = &Listener> {

@@ -13,7 +13,7 @@ use serde_json::{Value, value::RawValue};
 use super::{
     CommandFailure, Global, Outcome, Profile, block_on,
     output::{self, Paint, shown},
-    remote,
+    remote::{self, RemoteServer},
 };
 
 /// The pause before a lost tail is opened again: each time twice as long.
@@ -44,12 +44,8 @@ pub(super) struct TailCommand {
     /// Print JSON lines on a terminal, too
     #[arg(long)]
     json: bool,
-    /// The server's URL [default: that of the first listener of the configuration, on this machine]
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-    /// An API key of that server [default: the first of api.keys]
-    #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true, value_parser = super::secret)]
-    key: Option<String>,
+    #[command(flatten)]
+    server: RemoteServer,
 }
 
 /// How a tail ended.
@@ -85,8 +81,8 @@ impl TailCommand {
             query.append_pair("data", "true");
         }
         let path = format!("/api/v1/tail?{}", query.finish());
-        let url = remote::api(&config, self.url.as_deref(), &path)?;
-        let keys = remote::keys(&config, self.key.as_deref(), self.url.as_deref());
+        let url = self.server.api(&config, &path)?;
+        let keys = self.server.keys(&config);
         let is_terminal = io::stdout().is_terminal();
         let mut printer = TailPrinter {
             is_json: self.json || !is_terminal,

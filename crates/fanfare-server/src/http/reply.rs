@@ -3,11 +3,11 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fanfare_core::{HttpError, HttpReply};
+use fanfare_core::{HttpError, HttpReply, RawJson};
 use fanfare_engine::MountedDialect;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 use uuid::Uuid;
 
 use super::{
@@ -24,6 +24,11 @@ pub(super) type Reply = Response<ReplyBody>;
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
     // Bodies are objects with string keys, and are written to memory, so this cannot fail.
     text(status, JSON, serde_json::to_vec(body).unwrap_or_default())
+}
+
+/// Returns JSON as a part of a body, as it is written.
+pub(super) fn raw(json: &RawJson) -> Option<&RawValue> {
+    serde_json::from_str(json.as_str()).ok()
 }
 
 /// Returns a response with this body and media type; an empty body has no type.

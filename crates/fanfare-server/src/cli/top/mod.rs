@@ -17,7 +17,7 @@ use ratatui::{
 use tokio::sync::mpsc;
 
 use self::figures::{FigureSource, Figures};
-use super::{CommandFailure, Global, Outcome, Profile, block_on, output, remote};
+use super::{CommandFailure, Global, Outcome, Profile, block_on, output, remote::RemoteServer};
 
 /// The size of the text that `--once` prints.
 const PRINTED: (u16, u16) = (120, 40);
@@ -31,22 +31,15 @@ pub(super) struct Top {
     /// The time between two looks, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
     every: u64,
-    /// The server's URL [default: that of the first listener of the configuration, on this machine]
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-    /// An API key of that server [default: the first of api.keys]
-    #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true, value_parser = super::secret)]
-    key: Option<String>,
+    #[command(flatten)]
+    server: RemoteServer,
 }
 
 impl Top {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let config = global.load(&Profile::default())?.config;
-        let configured = || config.api.keys.first().map(|key| key.expose().to_owned());
-        let source = FigureSource::new(
-            remote::api(&config, self.url.as_deref(), "/api/v1")?,
-            self.key.clone().or_else(configured),
-        )?;
+        let key = self.server.keys(&config).first().map(|key| (*key).to_owned());
+        let source = FigureSource::new(self.server.api(&config, "/api/v1")?, key)?;
         block_on(async {
             let mut figures = Figures::default();
             figures.look(&source).await?;

@@ -12,7 +12,10 @@ use form_urlencoded::Serializer;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{CommandFailure, Global, Outcome, Profile, block_on, output, remote};
+use super::{
+    CommandFailure, Global, Outcome, Profile, block_on, output,
+    remote::{self, RemoteServer},
+};
 
 /// The events that each node records for `--next`. Nodes may differ in which one is the first, so they record a few.
 const EVENTS: u64 = 10;
@@ -46,12 +49,8 @@ pub(super) struct Trace {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// The server's URL [default: that of the first listener of the configuration, on this machine]
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-    /// An API key of that server [default: the first of api.keys]
-    #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true, value_parser = super::secret)]
-    key: Option<String>,
+    #[command(flatten)]
+    server: RemoteServer,
 }
 
 /// The service API's traces.
@@ -69,8 +68,8 @@ impl Trace {
         }
         let config = global.load(&Profile::default())?.config;
         let source = TraceSource {
-            url: remote::api(&config, self.url.as_deref(), "/api/v1/trace")?,
-            keys: remote::keys(&config, self.key.as_deref(), self.url.as_deref()),
+            url: self.server.api(&config, "/api/v1/trace")?,
+            keys: self.server.keys(&config),
         };
         let trace = block_on(async {
             let event = match self.event {

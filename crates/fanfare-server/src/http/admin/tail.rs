@@ -7,7 +7,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use fanfare_accounts::Scope;
-use fanfare_core::{Event, RawJson, timestamp};
+use fanfare_core::{Event, timestamp};
 use fanfare_engine::{Subject, Tail, TailedEvent};
 use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
@@ -72,11 +72,11 @@ struct TailEvent<'a> {
     /// Its data, if that was asked for; else not there.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>, nullable = false)]
-    data: Option<Box<RawValue>>,
+    data: Option<&'a RawValue>,
     /// Its metadata, if data was asked for and there is any; else not there.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>, nullable = false)]
-    metadata: Option<Box<RawValue>>,
+    metadata: Option<&'a RawValue>,
 }
 
 struct TailQuery {
@@ -270,7 +270,6 @@ fn line(line: &TailLine<'_>) -> String {
 
 impl<'a> TailEvent<'a> {
     fn of(event: &'a Event, shows_data: bool) -> Self {
-        let raw = |json: &RawJson| RawValue::from_string(json.as_str().to_owned()).ok();
         let (user, channel) = event.audience.names();
         Self {
             id: event.id,
@@ -281,8 +280,12 @@ impl<'a> TailEvent<'a> {
             sender: event.sender.as_deref().map(|sender| &*sender.id),
             data_bytes: event.data.bytes().len(),
             private_to: event.private_to.as_deref().map(<[_]>::len),
-            data: shows_data.then(|| raw(&event.data)).flatten(),
-            metadata: event.metadata.as_ref().filter(|_| shows_data).and_then(raw),
+            data: shows_data.then(|| reply::raw(&event.data)).flatten(),
+            metadata: event
+                .metadata
+                .as_ref()
+                .filter(|_| shows_data)
+                .and_then(reply::raw),
         }
     }
 }
@@ -315,7 +318,7 @@ impl TailQuery {
 mod tests {
     use std::time::SystemTime;
 
-    use fanfare_core::Audience;
+    use fanfare_core::{Audience, RawJson};
 
     use super::*;
 

@@ -141,22 +141,15 @@ fn page(replay: &Replay) -> HistoryPage<'_> {
 }
 
 fn kept(event: &Event) -> Option<KeptEvent<'_>> {
-    let (channel, user) = match &event.audience {
-        Audience::Channel(channel) => (Some(&**channel), None),
-        Audience::User(user) => (None, Some(&**user)),
-        Audience::Everyone => (None, None),
-    };
+    let (user, channel) = event.audience.names();
     Some(KeptEvent {
         id: event.id,
         kind: event.kind.as_deref(),
         channel,
         user,
         everyone: event.audience == Audience::Everyone,
-        data: serde_json::from_str(event.data.as_str()).ok()?,
-        metadata: match &event.metadata {
-            Some(metadata) => Some(serde_json::from_str(metadata.as_str()).ok()?),
-            None => None,
-        },
+        data: reply::raw(&event.data)?,
+        metadata: event.metadata.as_ref().and_then(reply::raw),
         sender: event.sender.as_deref().map(|sender| &*sender.id),
         timestamp: timestamp(event.timestamp).to_string(),
         cursor: event.history.position()?.cursor().to_string(),
