@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use fanfare_core::Context;
+
 /// The longest part of a client's text in an error, in characters.
 const MAX_SHOWN: usize = 100;
 
@@ -16,4 +18,12 @@ pub(crate) fn excerpt(text: &str) -> Cow<'_, str> {
 /// Returns `text` as a JSON string.
 pub(crate) fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default() // a string can always be written
+}
+
+/// Returns the answer to a resume as one field more of an object; empty without one.
+pub(crate) fn resumed(context: &Context<'_>) -> String {
+    let resumed = context
+        .resumed
+        .map(|resumed| format!(r#","resume":{}"#, resumed.json()));
+    resumed.unwrap_or_default()
 }

@@ -5,7 +5,6 @@ use super::{
     batch::Broadcast,
     connection::Tally,
     connections::{Connections, Key},
-    counters::add,
 };
 
 /// Connections served before other tasks of the shard get a turn.
@@ -40,8 +39,7 @@ impl Shard {
                 driver.send_run(&[frame], moment)
             };
         }
-        add(&broadcast.mounted.counters.sent, tally.queued);
-        add(&broadcast.mounted.counters.dropped, tally.dropped);
+        broadcast.mounted.counters.count(tally);
     }
 }
 

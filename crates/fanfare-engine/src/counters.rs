@@ -10,6 +10,8 @@ use std::{
 
 use fanfare_core::Histogram;
 
+use super::connection::Tally;
+
 /// The node's own.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -71,6 +73,14 @@ pub struct DialectCounters {
     pub endings: Labelled,
     /// Handshakes refused, by reason.
     pub refusals: Labelled,
+}
+
+impl DialectCounters {
+    /// Counts what became of frames.
+    pub(super) fn count(&self, sent: Tally) {
+        add(&self.sent, sent.queued);
+        add(&self.dropped, sent.dropped);
+    }
 }
 
 /// A counter per label, for things that are rare enough for a lock.

@@ -18,7 +18,6 @@ use super::{
     clock::Moment,
     connection::{Connection, Tally},
     connections::Key,
-    counters::add,
     driver::{Driver, RUN},
     receivers::same,
 };
@@ -81,8 +80,7 @@ impl Shard {
             }
         }
         for class in classes.0 {
-            add(&class.mounted.counters.sent, class.tally.queued);
-            add(&class.mounted.counters.dropped, class.tally.dropped);
+            class.mounted.counters.count(class.tally);
         }
     }
 
@@ -175,14 +173,7 @@ impl Shard {
                 dirty.push(*key);
             }
             let sent = driver.queue(frame, moment);
-            let counters = &driver.connection.mounted().counters;
-            *reach += Reach {
-                matched: 1,
-                queued: sent.queued,
-                dropped: sent.dropped,
-            };
-            add(&counters.sent, sent.queued);
-            add(&counters.dropped, sent.dropped);
+            count(driver, sent, reach);
         }
     }
 
@@ -242,10 +233,8 @@ fn send_new(
 }
 
 /// Counts one event of one connection.
-fn count(driver: &Driver, sent: Tally, reached: &mut Reach) {
-    let counters = &driver.connection.mounted().counters;
-    add(&counters.sent, sent.queued);
-    add(&counters.dropped, sent.dropped);
+pub(super) fn count(driver: &Driver, sent: Tally, reached: &mut Reach) {
+    driver.connection.mounted().counters.count(sent);
     *reached += Reach {
         matched: 1,
         queued: sent.queued,

@@ -66,10 +66,7 @@ impl Node {
                 .map(|explained| explained.reason.as_str().into()),
             rule: explained
                 .and_then(|explained| explained.rule)
-                .map(|rule| TraceRule {
-                    number: rule.number,
-                    pattern: rule.pattern.into(),
-                }),
+                .map(TraceRule::from),
         });
     }
 }

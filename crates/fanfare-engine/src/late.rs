@@ -10,14 +10,6 @@ use fanfare_core::{
 use super::{Prepared, Shard, connections::Key, counters::add};
 
 impl Shard {
-    /// Whether the connection asked for cursors, so that no event may overtake another.
-    pub(super) fn keeps_order(&self, key: Key) -> bool {
-        let mut connections = self.connections.borrow_mut();
-        connections
-            .at(key)
-            .is_some_and(|driver| driver.connection.wants_cursors())
-    }
-
     /// Keeps `events`, and everything that follows for this connection, until the authorizer has answered.
     pub(super) fn hold_back_all(&self, key: Key, events: impl Iterator<Item = Event>) {
         let moment = self.node.now();
@@ -116,8 +108,7 @@ impl Shard {
             let mounted = variant.mounted.clone();
             if let Some(frame) = prepared.frame(variant, &mut tools.codec.deflater) {
                 let sent = driver.send_run(&[frame], moment);
-                add(&mounted.counters.sent, sent.queued);
-                add(&mounted.counters.dropped, sent.dropped);
+                mounted.counters.count(sent);
                 self.note_late(driver, prepared.event.id, sent.queued > 0);
             }
         }

@@ -7,9 +7,7 @@ use bytes::Bytes;
 use fanfare_core::{Audience, Gap, history::Resumption};
 use uuid::Uuid;
 
-use super::{
-    MountedDialect, Shard, batch::plain_frame, clock::Moment, connection::Connection, counters::add,
-};
+use super::{MountedDialect, Shard, batch::plain_frame, clock::Moment, connection::Connection};
 
 impl Shard {
     /// Sends a resume object to the connections that asked for cursors and may have missed something.
@@ -35,8 +33,7 @@ impl Shard {
             } else {
                 driver.queue(frame, moment)
             };
-            add(&mounted.counters.sent, sent.queued);
-            add(&mounted.counters.dropped, sent.dropped);
+            mounted.counters.count(sent);
             driver.flush_or_wake();
         }
     }

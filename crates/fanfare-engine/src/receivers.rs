@@ -106,6 +106,7 @@ impl Shard {
         };
         let who = driver.connection.subscriber.reader(channel);
         let permission = self.node.access.may_receive(who, &run[0].event, channel, readers);
+        let keeps_order = driver.connection.wants_cursors();
         drop(connections);
         let mut open = match permission {
             Permission::Allowed => OpenQuestions::default(),
@@ -120,7 +121,8 @@ impl Shard {
             Some(_) | None => {}
         }
         let events = run.iter().map(|prepared| prepared.event.clone());
-        if self.keeps_order(key) {
+        // With cursors, no event may overtake another.
+        if keeps_order {
             self.hold_back_all(key, events);
             return false;
         }

@@ -100,9 +100,7 @@ fn send(turn: &mut Turn<'_>, event: Arc<Event>) -> bool {
     turn.done.work += frame.len() as u64;
     let sent = turn.driver.queue(frame, turn.moment);
     add(&turn.shard.node.counters.replayed, sent.queued);
-    let counters = &turn.driver.connection.mounted().counters;
-    add(&counters.sent, sent.queued);
-    add(&counters.dropped, sent.dropped);
+    turn.driver.connection.mounted().counters.count(sent);
     true
 }
 

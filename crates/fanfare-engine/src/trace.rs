@@ -17,8 +17,7 @@ use super::{
     clock::Moment,
     connection::Connection,
     connections::Key,
-    counters::add,
-    deliver::hold_back,
+    deliver::{count, hold_back},
     driver::Driver,
     observe::{ConnectionTrace, Fate, TraceRule, Traced},
     receivers::Receivers,
@@ -100,7 +99,7 @@ impl Shard {
                 continue;
             };
             let mut record = record(&driver.connection);
-            let (mounted, variant) = (driver.connection.mounted().clone(), driver.connection.variant());
+            let variant = driver.connection.variant();
             let cursors = variant.cursors;
             let Some(frame) = event.frame(variant, deflater) else {
                 traced.record(record); // unrendered
@@ -114,13 +113,7 @@ impl Shard {
             (record.frames_ahead, record.bytes_ahead) = driver.connection.waiting();
             record.frame_bytes = frame.len();
             let sent = driver.queue(frame.clone(), moment);
-            *reach += Reach {
-                matched: 1,
-                queued: sent.queued,
-                dropped: sent.dropped,
-            };
-            add(&mounted.counters.sent, sent.queued);
-            add(&mounted.counters.dropped, sent.dropped);
+            count(driver, sent, reach);
             if sent.queued == 0 {
                 record.fate = Fate::QueueFull;
                 traced.record(record);
@@ -187,12 +180,7 @@ impl Shard {
         ConnectionTrace {
             fate,
             reason: by_rule.as_ref().map(|explained| explained.reason.as_str().into()),
-            rule: by_rule
-                .and_then(|explained| explained.rule)
-                .map(|rule| TraceRule {
-                    number: rule.number,
-                    pattern: rule.pattern.into(),
-                }),
+            rule: by_rule.and_then(|explained| explained.rule).map(TraceRule::from),
             ..record
         }
     }

@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use super::{ShardSet, held::Held};
+use super::{
+    ShardSet,
+    held::{Held, Place, WATCHED},
+};
 use crate::{
     Channel, Pattern,
     striped::{Striped, forget, locked},
@@ -81,7 +84,7 @@ impl<T: Clone> ChannelInterests<T> {
         stripe
             .entry(channel.clone())
             .or_insert_with(|| Held::new(first()))
-            .watch()
+            .add(WATCHED)
     }
 
     /// Gives back what [`ChannelInterests::watch`] held. `last` runs under the lock if nothing on this node needs the channel
@@ -91,7 +94,7 @@ impl<T: Clone> ChannelInterests<T> {
         let Some(held) = stripe.get_mut(&**channel) else {
             return;
         };
-        if held.unwatch() && held.is_empty() {
+        if held.remove(WATCHED) && held.is_empty() {
             forget(&mut stripe, channel);
             last();
         }
@@ -99,27 +102,12 @@ impl<T: Clone> ChannelInterests<T> {
 
     /// Holds all channels for a watcher. `first` runs under the lock if the node had no pattern.
     pub fn watch_all(&self, first: impl FnOnce() -> T) -> T {
-        let mut any = locked(&self.any_pattern);
-        let held = any.get_or_insert_with(|| Held::new(first()));
-        let placed = held.watch();
-        self.pattern_shards.store(held.shards().bits(), Ordering::Release);
-        placed
+        self.hold_any(WATCHED, first)
     }
 
     /// Gives back what [`ChannelInterests::watch_all`] held. `last` runs under the lock if the node has no pattern left.
     pub fn unwatch_all(&self, last: impl FnOnce()) {
-        let mut any = locked(&self.any_pattern);
-        let Some(held) = &mut *any else {
-            return;
-        };
-        if !held.unwatch() {
-            return;
-        }
-        self.pattern_shards.store(held.shards().bits(), Ordering::Release);
-        if held.is_empty() {
-            *any = None;
-            last();
-        }
+        self.release_any(WATCHED, last);
     }
 
     /// Counts a subscription of `shard` to `pattern`. `first` runs under the lock if the node had no pattern.
@@ -129,29 +117,15 @@ impl<T: Clone> ChannelInterests<T> {
             .lock(pattern.as_str())
             .entry(pattern.clone())
             .or_default() += 1;
-        let mut any = locked(&self.any_pattern);
-        let held = any.get_or_insert_with(|| Held::new(first()));
-        let placed = held.add((shard, NO_DIALECT));
-        self.pattern_shards.store(held.shards().bits(), Ordering::Release);
-        placed
+        self.hold_any((shard, NO_DIALECT), first)
     }
 
     /// Counts a subscription of `shard` to `pattern` less. `last` runs under the lock if the node has no
     /// pattern left.
     pub fn release_pattern(&self, pattern: &Pattern, shard: usize, last: impl FnOnce()) {
-        let mut any = locked(&self.any_pattern);
-        let Some(held) = &mut *any else {
-            return;
-        };
-        if !held.remove((shard, NO_DIALECT)) {
+        if !self.release_any((shard, NO_DIALECT), last) {
             return;
         }
-        self.pattern_shards.store(held.shards().bits(), Ordering::Release);
-        if held.is_empty() {
-            *any = None;
-            last();
-        }
-        drop(any);
         let mut stripe = self.patterns.lock(pattern.as_str());
         if let Some(subscriptions) = stripe.get_mut(pattern.as_str()) {
             *subscriptions -= 1;
@@ -159,6 +133,32 @@ impl<T: Clone> ChannelInterests<T> {
                 forget(&mut stripe, pattern.as_str());
             }
         }
+    }
+
+    /// Holds all channels for `place`.
+    fn hold_any(&self, place: Place, first: impl FnOnce() -> T) -> T {
+        let mut any = locked(&self.any_pattern);
+        let held = any.get_or_insert_with(|| Held::new(first()));
+        let placed = held.add(place);
+        self.pattern_shards.store(held.shards().bits(), Ordering::Release);
+        placed
+    }
+
+    /// Gives back what [`ChannelInterests::hold_any`] held; returns whether `place` had it.
+    fn release_any(&self, place: Place, last: impl FnOnce()) -> bool {
+        let mut any = locked(&self.any_pattern);
+        let Some(held) = &mut *any else {
+            return false;
+        };
+        if !held.remove(place) {
+            return false;
+        }
+        self.pattern_shards.store(held.shards().bits(), Ordering::Release);
+        if held.is_empty() {
+            *any = None;
+            last();
+        }
+        true
     }
 
     /// Returns the shards that may have receivers of an event on `channel`: those with a subscriber, and those

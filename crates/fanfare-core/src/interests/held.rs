@@ -10,7 +10,7 @@ pub(super) type Place = (usize, usize);
 /// The dialect of holders that are no connections: operators who watch. They count nowhere.
 const WATCHERS: u8 = u8::MAX;
 /// Where they are held: on the first shard, which every node has.
-const WATCHED: Place = (0, WATCHERS as usize);
+pub(super) const WATCHED: Place = (0, WATCHERS as usize);
 
 /// A user or channel that connections of this node need, and the broker's answer to the first of them.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl<T: Clone> Held<T> {
         }
     }
 
-    /// Counts one connection more; returns a copy of the broker's answer.
+    /// Counts one connection or watcher more; returns a copy of the broker's answer.
     pub(super) fn add(&mut self, place: Place) -> T {
         match self.holders.iter_mut().find(|holder| holder.is(place)) {
             Some(holder) => holder.connections += 1,
@@ -50,17 +50,7 @@ impl<T: Clone> Held<T> {
         self.placed.clone()
     }
 
-    /// Counts one watcher more; returns a copy of the broker's answer.
-    pub(super) fn watch(&mut self) -> T {
-        self.add(WATCHED)
-    }
-
-    /// Counts one watcher less; returns whether there was one.
-    pub(super) fn unwatch(&mut self) -> bool {
-        self.remove(WATCHED)
-    }
-
-    /// Counts one connection less; returns whether that shard and dialect had one.
+    /// Counts one connection or watcher less; returns whether that place had one.
     pub(super) fn remove(&mut self, place: Place) -> bool {
         let Some(at) = self.holders.iter().position(|holder| holder.is(place)) else {
             return false;

@@ -6,7 +6,7 @@ mod shards;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::held::Held;
+use self::held::{Held, WATCHED};
 pub use self::{channels::ChannelInterests, shards::ShardSet};
 use crate::{
     UserId,
@@ -90,7 +90,7 @@ impl<T: Clone> Interests<T> {
         stripe
             .entry(user.clone())
             .or_insert_with(|| Held::new(first()))
-            .watch()
+            .add(WATCHED)
     }
 
     /// Gives back what [`Interests::watch`] held. `last` runs under the lock if nothing on this node needs the user any more.
@@ -99,7 +99,7 @@ impl<T: Clone> Interests<T> {
         let Some(held) = stripe.get_mut(&**user) else {
             return;
         };
-        if held.unwatch() && held.is_empty() {
+        if held.remove(WATCHED) && held.is_empty() {
             forget(&mut stripe, user);
             last();
         }

@@ -76,8 +76,11 @@ pub(super) fn read(text: &str) -> Result<Frame<'_>, FrameError> {
     let kind = frame.get("type").ok_or_else(|| missing("type"))?;
     let kind = string(kind).ok_or_else(|| not_a("type", "string"))?;
     match &*kind {
-        "Subscribe" => Ok(Frame::Subscribe(topics(&frame)?, Since::given(&data(&frame)?))),
-        "Unsubscribe" => Ok(Frame::Unsubscribe(topics(&frame)?)),
+        "Subscribe" => {
+            let data = data(&frame)?;
+            Ok(Frame::Subscribe(topics(&data)?, Since::given(&data)))
+        }
+        "Unsubscribe" => Ok(Frame::Unsubscribe(topics(&data(&frame)?)?)),
         "Broadcast" => {
             let data = data(&frame)?;
             let topic = data.get("topic").ok_or_else(|| missing("data.topic"))?;
@@ -109,8 +112,8 @@ fn data<'a>(frame: &RawObject<'a>) -> Result<RawObject<'a>, FrameError> {
     object(data.get(), "data")
 }
 
-fn topics<'a>(frame: &RawObject<'a>) -> Result<Topics<'a>, FrameError> {
-    let list = data(frame)?.get("topics").ok_or_else(|| missing("data.topics"))?;
+fn topics<'a>(data: &RawObject<'a>) -> Result<Topics<'a>, FrameError> {
+    let list = data.get("topics").ok_or_else(|| missing("data.topics"))?;
     let bad = || not_a("data.topics", "list of strings");
     let items: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(|_| bad())?;
     if items.len() > MAX_TOPICS {

@@ -1,10 +1,7 @@
 //! Renders the server's messages: `{"type","data","timestamp"}`, the timestamp in milliseconds since 1970.
 //! Payloads are copied byte for byte.
 
-use std::{
-    iter,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fanfare_core::{Audience, Context, EVERYONE_CHANNEL, Event, Render, Rendering, Step};
@@ -12,7 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Realtime, frames::FrameError};
-use crate::text::quoted;
+use crate::text::{quoted, resumed};
 
 impl Render for Realtime {
     fn render(&self, event: &Event) -> Option<Rendering> {
@@ -84,10 +81,7 @@ pub(super) fn error(problem: &FrameError, now: SystemTime) -> Step {
 
 /// Renders a status with these members of its details, and the answer to a resume.
 fn status(status: &str, details: &str, context: &Context<'_>) -> Step {
-    let resumed = context
-        .resumed
-        .map(|resumed| format!(r#","resume":{}"#, resumed.json()));
-    let resumed = resumed.unwrap_or_default();
+    let resumed = resumed(context);
     let data = format!(r#"{{"status":"{status}","details":{{{details}{resumed}}}}}"#);
     reply("Status", &data, context.now)
 }
@@ -99,10 +93,10 @@ fn reply(kind: &str, data: &str, now: SystemTime) -> Step {
 /// Renders a message. `data` are the parts of one JSON text; `kind` needs no escapes.
 fn frame(kind: &str, data: &[&[u8]], time: SystemTime) -> Bytes {
     let time = since_1970(time).as_millis().to_string();
-    let begin = [br#"{"type":""#, kind.as_bytes(), br#"","data":"#].concat();
-    let end = [br#","timestamp":"#, time.as_bytes(), b"}"].concat();
-    let parts = iter::once(&*begin).chain(data.iter().copied()).chain([&*end]);
-    parts.collect::<Vec<_>>().concat().into()
+    let mut parts = vec![br#"{"type":""#.as_slice(), kind.as_bytes(), br#"","data":"#];
+    parts.extend_from_slice(data);
+    parts.extend([br#","timestamp":"#.as_slice(), time.as_bytes(), b"}"]);
+    parts.concat().into()
 }
 
 /// A clock set to before 1970 counts as 1970.

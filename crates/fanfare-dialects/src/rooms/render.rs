@@ -10,7 +10,7 @@ use fanfare_core::{
 };
 
 use super::{Rooms, UNAUTHENTICATED, frames::Content};
-use crate::text::quoted;
+use crate::text::{quoted, resumed};
 
 /// The type of an event in a room that names none.
 pub(super) const MESSAGE: &str = "message";
@@ -101,14 +101,6 @@ pub(super) fn joined_room(room: &str, members: Option<Vec<Member>>, context: &Co
     });
     let more = members.unwrap_or_default() + &resumed(context);
     about_room("joined_room", "Joined", room, &more, context.now)
-}
-
-/// Returns the answer to a resume as one field more.
-fn resumed(context: &Context<'_>) -> String {
-    let resumed = context
-        .resumed
-        .map(|resumed| format!(r#","resume":{}"#, resumed.json()));
-    resumed.unwrap_or_default()
 }
 
 /// Renders the confirmation of a leave.

@@ -36,22 +36,14 @@ pub(super) fn read(turn: &mut Turn<'_>, resume: Resume, named: Vec<Subscription>
         let replay = ask(&node, scope, resume.since).await;
         (replay, named)
     };
-    after(work, move |turn, (replay, named)| {
+    after(work, move |turn, (mut replay, named)| {
         let (shard, driver) = (turn.shard, &mut turn.driver);
         let node = &shard.node;
+        let connection = &driver.connection;
         // Only what the authorizer decides is judged when its turn comes.
-        let kept: Vec<bool> = replay
+        replay
             .events
-            .iter()
-            .map(|event| !matches!(judge(&driver.connection, node, event), Permission::Denied))
-            .collect();
-        let mut kept = kept.into_iter();
-        let events = replay
-            .events
-            .into_iter()
-            .filter(|_| kept.next().unwrap_or(false))
-            .collect();
-        let replay = Replay { events, ..replay };
+            .retain(|event| !matches!(judge(connection, node, event), Permission::Denied));
         let resumption = driver.connection.take_replay(replay, resume.since, named);
         let label = resumption
             .replayed

@@ -26,9 +26,12 @@ pub(super) fn subscribe(
         .subscriber
         .proven()
         .map(|identity| &**identity);
-    let asked = if resume.is_some() { to.clone() } else { Vec::new() };
+    let mut asked = Vec::new(); // each name once, if there is a resume
     for wanted in to {
         let place = *first.entry(wanted).or_insert_with_key(|wanted| {
+            if resume.is_some() {
+                asked.push(wanted.clone());
+            }
             requests.push(request(turn, wanted, who));
             requests.len() - 1
         });
@@ -36,24 +39,21 @@ pub(super) fn subscribe(
     }
     let granting = grant::grant(Asking::of(turn), requests, whole);
     after(granting, move |turn, granted| {
+        let mut named = Vec::new();
         let answer = granted.map(|granted| {
             let outcomes = granted
                 .into_iter()
                 .map(|each| each.map(|granted| _ = enter(turn, granted)));
             let outcomes: Vec<_> = outcomes.collect();
+            let each = asked.into_iter().zip(&outcomes);
+            named = each
+                .filter_map(|(name, outcome)| outcome.ok().map(|()| name))
+                .collect();
             Outcome::Subscribed(places.iter().map(|place| outcomes[*place]).collect())
         });
         refresh(turn);
         match (resume, &answer) {
-            (Some(resume), Ok(Outcome::Subscribed(outcomes))) => {
-                let granted = asked.into_iter().zip(outcomes);
-                let mut named: Vec<_> = granted
-                    .filter_map(|(name, outcome)| outcome.ok().map(|()| name))
-                    .collect();
-                let mut seen = ahash::AHashSet::with_capacity(named.len());
-                named.retain(|name| seen.insert(name.clone()));
-                resume::read(turn, resume, named, answer)
-            }
+            (Some(resume), Ok(_)) => resume::read(turn, resume, named, answer),
             _ => Doing::Answered(answer),
         }
     })

@@ -10,7 +10,7 @@ use fanfare_core::{
     journal::{Replay, ReplayScope},
 };
 
-use super::subscriptions::{shows_everyone, shows_user};
+use super::subscriptions::{shows_channel, shows_everyone, shows_user};
 
 /// The most windows of one connection. Beyond it the oldest goes, and an event that is still on its way may be repeated.
 const MAX_WINDOWS: usize = 64;
@@ -103,12 +103,10 @@ impl Window {
 }
 
 fn shows(wanted: &Subscription, audience: &Audience) -> bool {
-    match (wanted, audience) {
-        (Subscription::Channel(own), Audience::Channel(channel)) => own == channel,
-        (Subscription::Pattern(pattern), Audience::Channel(channel)) => pattern.matches(channel),
-        (Subscription::Personal(_), Audience::Channel(_)) => false,
-        (wanted, Audience::User(user)) => shows_user(wanted, user),
-        (wanted, Audience::Everyone) => shows_everyone(wanted),
+    match audience {
+        Audience::Channel(channel) => shows_channel(wanted, channel),
+        Audience::User(user) => shows_user(wanted, user),
+        Audience::Everyone => shows_everyone(wanted),
     }
 }
 

@@ -6,7 +6,7 @@ use fanfare_core::{Channel, EVERYONE_CHANNEL, Identity, Opening, Receives, Recep
 
 use super::{
     splice::Splice,
-    subscriptions::{Subscriptions, Traits, shows_user},
+    subscriptions::{Subscriptions, Traits, shows_channel, shows_user},
 };
 use crate::clock::unix_millis;
 
@@ -120,11 +120,7 @@ impl Subscriber {
 
     /// Whether something that it subscribed to shows `channel`.
     pub(crate) fn is_shown(&self, channel: &Channel) -> bool {
-        self.all().any(|wanted| match wanted {
-            Subscription::Channel(own) => own == channel,
-            Subscription::Pattern(pattern) => pattern.matches(channel),
-            Subscription::Personal(_) => false,
-        })
+        self.all().any(|wanted| shows_channel(wanted, channel))
     }
 
     fn borrowed(&self, channel: &Channel) -> Option<&Identity> {

@@ -1,7 +1,7 @@
 //! What one connection subscribes to.
 
 use ahash::AHashMap;
-use fanfare_core::{EVERYONE_CHANNEL, Pattern, Subscription, UserId, personal_names};
+use fanfare_core::{Channel, EVERYONE_CHANNEL, Pattern, Subscription, UserId, personal_names};
 
 /// Subscriptions kept in a row; more are kept in a table. Most connections have none or few, and a table of its own
 /// would be the largest part of an idle connection.
@@ -102,6 +102,15 @@ pub(crate) fn shows_user(wanted: &Subscription, user: &UserId) -> bool {
         Subscription::Personal(own) => own == user,
         Subscription::Pattern(pattern) => matches(pattern),
         Subscription::Channel(_) => false,
+    }
+}
+
+/// Whether a subscription shows events on `channel`.
+pub(crate) fn shows_channel(wanted: &Subscription, channel: &Channel) -> bool {
+    match wanted {
+        Subscription::Channel(own) => own == channel,
+        Subscription::Pattern(pattern) => pattern.matches(channel),
+        Subscription::Personal(_) => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What one node knows of a traced event. Nodes exchange these forms.
 
-use fanfare_core::Event;
+use fanfare_core::{Event, policy::DecidingRule};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -133,6 +133,15 @@ pub struct TraceRule {
     pub number: usize,
     /// Its pattern.
     pub pattern: Box<str>,
+}
+
+impl From<DecidingRule> for TraceRule {
+    fn from(rule: DecidingRule) -> Self {
+        Self {
+            number: rule.number,
+            pattern: rule.pattern.into(),
+        }
+    }
 }
 
 /// How far an event came at one connection.

@@ -8,10 +8,10 @@ use std::{
     },
 };
 
-use fanfare_core::Event;
+use fanfare_core::{Event, locked};
 use tokio::sync::Notify;
 
-use super::{ObserveLimits, Subject, locked};
+use super::{ObserveLimits, Subject};
 
 /// An event in a tail.
 #[derive(Debug, Clone)]

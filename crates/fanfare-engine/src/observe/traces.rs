@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use fanfare_core::{Event, Reach};
+use fanfare_core::{Event, Reach, locked};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    ObserveLimits, Subject, locked,
+    ObserveLimits, Subject,
     record::{ConnectionTrace, DeliveryTrace, EntryTrace, EventTrace, TraceSummary, TracedEvent},
 };
 use crate::clock::{unix_micros, unix_millis};
