@@ -8,15 +8,12 @@ use std::{
 
 use fanfare_core::{
     Audience,
-    history::{Cursor, Epoch, History, Unrecovered},
+    history::{Cursor, History, Unrecovered},
     journal::{ReplayFrom, ReplayQuery, ReplayScope},
 };
 use rand::Rng;
 
-use super::{
-    Comparison, GapState, Gaps,
-    watched::{Verdict, Waiting},
-};
+use super::{Comparison, GapState, Gaps, Missing, watched::Waiting};
 use crate::{
     ANSWER_TIMEOUT,
     arrivals::ArrivedEvent,
@@ -36,16 +33,6 @@ const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// How often a journal that does not answer is asked before a gap is given up, and the pause between.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(300);
-
-/// A gap before an event that waits.
-struct Missing {
-    audience: Audience,
-    /// The last number that was received.
-    after: u64,
-    /// The number before the event.
-    up_to: u64,
-    epoch: Epoch,
-}
 
 /// Fills gaps, and looks for those that no event shows.
 pub(crate) async fn run(gaps: Arc<Gaps>) {
@@ -76,8 +63,7 @@ pub(crate) async fn run(gaps: Arc<Gaps>) {
 /// Passes on all that waits, and fetches what is missing between.
 async fn fill(gaps: &Gaps) {
     while let Some(missing) = pass_on(gaps) {
-        let scope = ReplayScope::of(&missing.audience);
-        fetch(gaps, scope, missing.epoch, slice::from_ref(&missing)).await;
+        fetch(gaps, missing).await;
     }
 }
 
@@ -92,33 +78,26 @@ fn pass_on(gaps: &Gaps) -> Option<Missing> {
             .node
             .deliveries
             .unexpect(slice::from_ref(&waiting.event.event));
-        let Some(waiting) = gaps.judge(&mut state, waiting) else {
+        let Some((waiting, missing)) = gaps.judge(&mut state, waiting) else {
             continue;
         };
-        let position = waiting.position?; // an event without a place has no gap before it
-        let audience = waiting.audience.clone();
-        let Verdict::Gap(after) = state.watched.judge(&audience, position) else {
-            continue;
-        };
-        let gap = Some((audience.clone(), position.prev));
+        let gap = Some((missing.audience.clone(), missing.up_to));
         let is_fetched = state.fetched == gap;
-        gaps.arrivals
-            .node
-            .deliveries
-            .expect(slice::from_ref(&waiting.event.event));
+        gaps.expect(&waiting);
         state.watched.wait_first(waiting);
         if is_fetched {
             // It is not whole, though the journal said so.
-            lose(gaps, &mut state, audience, position.prev, Unrecovered::Expired);
+            lose(
+                gaps,
+                &mut state,
+                missing.audience,
+                missing.up_to,
+                Unrecovered::Expired,
+            );
             continue;
         }
         state.fetched = gap;
-        return Some(Missing {
-            audience,
-            after,
-            up_to: position.prev,
-            epoch: position.epoch,
-        });
+        return Some(missing);
     }
     None
 }
@@ -132,10 +111,15 @@ fn lose(gaps: &Gaps, state: &mut GapState, audience: Audience, number: u64, reas
 }
 
 /// Fetches what is missing, and puts it between what waits. What cannot be fetched is lost.
-async fn fetch(gaps: &Gaps, scope: ReplayScope, epoch: Epoch, missing: &[Missing]) {
-    let after = missing.iter().map(|missing| missing.after).min().unwrap_or(0);
+async fn fetch(gaps: &Gaps, missing: Missing) {
+    let Missing {
+        audience,
+        after,
+        up_to,
+        epoch,
+    } = missing;
     let query = ReplayQuery {
-        scope,
+        scope: ReplayScope::of(&audience),
         from: ReplayFrom::After(Cursor { epoch, number: after }),
         limit: gaps.max_fetched,
     };
@@ -149,20 +133,15 @@ async fn fetch(gaps: &Gaps, scope: ReplayScope, epoch: Epoch, missing: &[Missing
         }) => {
             let now = SystemTime::now();
             let wanted = messages.into_iter().filter(|message| {
-                missing.iter().any(|missing| {
-                    let number = message.position.number;
-                    missing.audience == message.audience && number > missing.after && number <= missing.up_to
-                })
+                let number = message.position.number;
+                message.audience == audience && number > after && number <= up_to
             });
             let fetched: Vec<_> = wanted.filter_map(|message| waiting(message, now)).collect();
             for waiting in &fetched {
-                gaps.arrivals
-                    .node
-                    .deliveries
-                    .expect(slice::from_ref(&waiting.event.event));
+                gaps.expect(waiting);
             }
             state.watched.insert(fetched);
-            gaps.filled.fetch_add(missing.len() as u64, Relaxed);
+            gaps.filled.fetch_add(1, Relaxed);
         }
         Ok(StoredReplay {
             unrecovered: Some(Unrecovered::Epoch),
@@ -173,10 +152,8 @@ async fn fetch(gaps: &Gaps, scope: ReplayScope, epoch: Epoch, missing: &[Missing
         }
         other => {
             let reason = other.ok().and_then(|read| read.unrecovered);
-            for missing in missing {
-                let reason = reason.unwrap_or(Unrecovered::Expired);
-                lose(gaps, &mut state, missing.audience.clone(), missing.up_to, reason);
-            }
+            let reason = reason.unwrap_or(Unrecovered::Expired);
+            lose(gaps, &mut state, audience, up_to, reason);
         }
     }
 }
@@ -297,13 +274,7 @@ async fn compare(gaps: &Gaps, known: &[(Audience, u64)]) -> Vec<Missing> {
 async fn fetch_all(gaps: &Gaps, missing: Vec<Missing>) {
     gaps.found.fetch_add(missing.len() as u64, Relaxed);
     for missing in missing {
-        fetch(
-            gaps,
-            ReplayScope::of(&missing.audience),
-            missing.epoch,
-            slice::from_ref(&missing),
-        )
-        .await;
+        fetch(gaps, missing).await;
     }
 }
 

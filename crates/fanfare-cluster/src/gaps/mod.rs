@@ -21,7 +21,7 @@ use std::{
 
 use fanfare_core::{
     Audience, Gap, Interest,
-    history::{Cursor, Unrecovered},
+    history::{Cursor, Epoch, Unrecovered},
     locked,
 };
 use tokio::sync::Notify;
@@ -60,6 +60,16 @@ struct GapState {
     next: usize,
     /// The gap that was fetched last.
     fetched: Option<(Audience, u64)>,
+}
+
+/// A gap before an event that waits.
+struct Missing {
+    audience: Audience,
+    /// The last number that was received.
+    after: u64,
+    /// The number before the event.
+    up_to: u64,
+    epoch: Epoch,
 }
 
 /// Whether the journal was asked for what the receiving connection's predecessor lost. Until then events wait.
@@ -159,17 +169,11 @@ impl Gaps {
             event: arrived,
         };
         if state.watched.is_holding() {
-            self.arrivals
-                .node
-                .deliveries
-                .expect(slice::from_ref(&waiting.event.event));
+            self.expect(&waiting);
             state.watched.wait(waiting);
-        } else if let Some(waiting) = self.judge(&mut state, waiting) {
+        } else if let Some((waiting, _)) = self.judge(&mut state, waiting) {
             self.found.fetch_add(1, Relaxed);
-            self.arrivals
-                .node
-                .deliveries
-                .expect(slice::from_ref(&waiting.event.event));
+            self.expect(&waiting);
             state.watched.wait(waiting);
             self.work.notify_one();
         }
@@ -181,8 +185,18 @@ impl Gaps {
         state.watched.is_holding() && state.watched.is_watched(audience)
     }
 
-    /// Passes `waiting` on, if nothing is missing before it; else returns it.
-    fn judge(&self, state: &mut GapState, waiting: Waiting<ArrivedEvent>) -> Option<Waiting<ArrivedEvent>> {
+    /// Counts an event that waits in the backlog of deliveries.
+    fn expect(&self, waiting: &Waiting<ArrivedEvent>) {
+        let deliveries = &self.arrivals.node.deliveries;
+        deliveries.expect(slice::from_ref(&waiting.event.event));
+    }
+
+    /// Passes `waiting` on, if nothing is missing before it; else returns it with the gap.
+    fn judge(
+        &self,
+        state: &mut GapState,
+        waiting: Waiting<ArrivedEvent>,
+    ) -> Option<(Waiting<ArrivedEvent>, Missing)> {
         let wanted = waiting
             .position
             .filter(|_| self.arrivals.receipts.wants(&waiting.audience));
@@ -201,7 +215,15 @@ impl Gaps {
                     }
                     return None;
                 }
-                Verdict::Gap(_) => return Some(waiting),
+                Verdict::Gap(after) => {
+                    let missing = Missing {
+                        audience: waiting.audience.clone(),
+                        after,
+                        up_to: position.prev,
+                        epoch: position.epoch,
+                    };
+                    return Some((waiting, missing));
+                }
             }
         }
         self.arrivals.take(waiting.event);
