@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 
 use fanfare_cluster::transport::{
     Failed,
-    journal::{StoredMessage, StoredReplay},
+    journal::{StoredMessage, StoredReplay, Tops},
 };
 use fanfare_core::{
     Audience,
@@ -136,6 +136,15 @@ pub(crate) async fn read(journal: &impl JournalReader, query: &ReplayQuery) -> R
         unrecovered,
         messages,
     })
+}
+
+/// Returns where the journal is, and the last numbers of `audiences`.
+///
+/// # Errors
+/// When the connection is lost or the server refuses.
+pub(crate) async fn tops(journal: &impl JournalReader, audiences: &[Audience]) -> Result<Tops, Failed> {
+    let JournalState { present, tops, .. } = journal.state(audiences, None).await?;
+    Ok(Tops { present, tops })
 }
 
 fn scoped(scope: &ReplayScope, named: Vec<Audience>, state: &JournalState) -> Scoped {

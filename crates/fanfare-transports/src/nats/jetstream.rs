@@ -78,11 +78,6 @@ impl Answer {
             None => Ok(answer),
         }
     }
-
-    /// How the stream republishes.
-    pub(super) fn republish(&self) -> &Value {
-        &self.config.republish
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -142,12 +137,7 @@ impl Bucket {
             let source = format!("{}{below}.>", self.subject);
             config["republish"] = json!({"src": source, "dest": format!("{to}.>"), "headers_only": true});
         }
-        let made = make(questions, &self.stream, &config).await?;
-        if republish.is_some() && made.config.republish != config["republish"] {
-            let text = format!("the stream {} does not republish as it should", self.stream);
-            return Err(Unanswered::Refused(text));
-        }
-        made.made_at()
+        make(questions, &self.stream, &config).await?.made_at()
     }
 
     /// The keys that begin with `start`, which ends at a dot.
@@ -155,10 +145,7 @@ impl Bucket {
         let (filter, mut keys) = (format!("{}{start}>", self.subject), Vec::new());
         loop {
             let question = json!({"subjects_filter": filter, "offset": keys.len()});
-            let answer = read(&questions.ask_one(self.api("STREAM.INFO", &question)).await?)?;
-            if let Some(error) = answer.error {
-                return Err(error.into());
-            }
+            let answer = Answer::read(&questions.ask_one(self.api("STREAM.INFO", &question)).await?)?;
             let subjects = answer.state.subjects.unwrap_or_default();
             let is_last = subjects.is_empty() || keys.len() + subjects.len() >= answer.total;
             keys.extend(
@@ -212,7 +199,7 @@ pub(super) fn api(what: &str, stream: &str, question: &Value) -> Request {
 /// Makes the stream unless it is there, in whichever way it was made.
 ///
 /// # Errors
-/// When it is not there.
+/// When it is not there, or does not republish as `config` says.
 pub(super) async fn make(questions: &Questions, stream: &str, config: &Value) -> Result<Answer, Unanswered> {
     let info = async || read(&questions.ask_one(api("STREAM.INFO", stream, &json!({}))).await?);
     let mut made = read(&questions.ask_one(api("STREAM.CREATE", stream, config)).await?)?;
@@ -230,10 +217,17 @@ pub(super) async fn make(questions: &Questions, stream: &str, config: &Value) ->
         tokio::time::sleep(PAUSE).await;
         made = info().await?;
     }
-    match made.error {
-        Some(error) => Err(error.into()),
-        None => Ok(made),
+    if let Some(error) = made.error {
+        return Err(error.into());
     }
+    if config
+        .get("republish")
+        .is_some_and(|republish| made.config.republish != *republish)
+    {
+        let text = format!("the stream {stream} does not republish as it should");
+        return Err(Unanswered::Refused(text));
+    }
+    Ok(made)
 }
 
 /// The number of a change that JetStream stored; `None` if the last change was another than the expected one.

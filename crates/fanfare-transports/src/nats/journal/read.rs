@@ -2,10 +2,8 @@
 
 use std::time::SystemTime;
 
-use fanfare_cluster::transport::{
-    Failed, Subject,
-    journal::{StoredMessage, Tops},
-};
+use bytes::Bytes;
+use fanfare_cluster::transport::{Failed, Subject, journal::StoredMessage};
 use fanfare_core::{
     Audience,
     history::{Cursor, Position, Retention},
@@ -18,7 +16,7 @@ use super::{Answer, Journal, epoch_of, retention};
 use crate::{
     journal_reads::{JournalReader, JournalState, Range, TimedMessage, matches},
     nats::{
-        jetstream::{api, not_understood},
+        jetstream::{self, api, not_understood},
         protocol::ServerMessage,
         questions::{Request, Unanswered},
         records::millis,
@@ -31,7 +29,7 @@ struct StreamMessage {
     /// When it was stored, in milliseconds.
     at: u64,
     retention: Option<Retention>,
-    message: ServerMessage,
+    payload: Bytes,
 }
 
 impl JournalReader for Journal {
@@ -56,17 +54,8 @@ impl JournalReader for Journal {
     }
 }
 
-impl From<JournalState> for Tops {
-    fn from(state: JournalState) -> Self {
-        Self {
-            present: state.present,
-            tops: state.tops,
-        }
-    }
-}
-
 impl Journal {
-    pub(super) async fn state_of(
+    async fn state_of(
         &self,
         audiences: &[Audience],
         wanted: Option<(u64, &ReplayScope)>,
@@ -147,7 +136,7 @@ impl Journal {
                 })
                 .collect();
             for answer in self.questions.ask(&requests).await {
-                numbers.push(message(answer)?.map_or(0, |message| message.number));
+                numbers.push(jetstream::found(answer)?.map_or(0, |found| found.sequence));
             }
         }
         Ok(numbers)
@@ -164,13 +153,13 @@ impl Journal {
         let Some(first) = self.next(&subject, 1).await? else {
             return Ok(Vec::new());
         };
-        let info = self.info(Some(&subject), 0).await?;
-        let count = info.state.subjects.unwrap_or_default().values().sum::<u64>();
         let mut messages = Vec::new();
         // The number before the first message that is read. The first of all that are left may have had others before it.
         let mut prev = range.after;
         let mut next = first;
         if next.number > range.after || range.newest {
+            let info = self.info(Some(&subject), 0).await?;
+            let count = info.state.subjects.unwrap_or_default().values().sum::<u64>();
             prev = next.number - 1;
             let is_whole = next
                 .retention
@@ -219,7 +208,7 @@ fn in_range(
         let is_in = stored.number > range.after && stored.number < range.before;
         let message = StoredMessage {
             audience: audience.clone(),
-            payload: stored.message.payload,
+            payload: stored.payload,
             position: Position {
                 epoch: present.epoch,
                 number: stored.number,
@@ -238,26 +227,18 @@ fn in_range(
 
 /// The message that JetStream answered with.
 fn message(answer: Result<ServerMessage, Unanswered>) -> Result<Option<StreamMessage>, Unanswered> {
-    let message = answer?;
-    match message.status() {
-        None => {}
-        Some(404) => return Ok(None),
-        Some(status) => return Err(Unanswered::Refused(format!("JetStream answered {status}"))),
-    }
-    let number = message
-        .header("Nats-Sequence")
-        .and_then(|number| number.parse().ok());
-    let at = message
-        .header("Nats-Time-Stamp")
-        .and_then(|at| humantime::parse_rfc3339(at).ok())
-        .and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-    match (number, at) {
-        (Some(number), Some(at)) => Ok(Some(StreamMessage {
-            number,
-            at: millis(at),
-            retention: retention(&message),
-            message,
-        })),
-        _ => Err(not_understood()),
-    }
+    let retention = answer.as_ref().ok().and_then(retention);
+    let Some(found) = jetstream::found(answer)? else {
+        return Ok(None);
+    };
+    let at = found
+        .at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_err(|_| not_understood())?;
+    Ok(Some(StreamMessage {
+        number: found.sequence,
+        at: millis(at),
+        retention,
+        payload: found.value,
+    }))
 }

@@ -33,13 +33,7 @@ impl JournalStore for Connection {
     }
 
     fn tops<'a>(&'a self, audiences: &'a [Audience]) -> BoxFuture<'a, Result<Tops, Failed>> {
-        Box::pin(async move {
-            let state = self.look(audiences, None).await?;
-            Ok(Tops {
-                present: state.present,
-                tops: state.tops,
-            })
-        })
+        Box::pin(crate::journal_reads::tops(self, audiences))
     }
 }
 
