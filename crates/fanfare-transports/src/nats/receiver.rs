@@ -59,15 +59,15 @@ pub(super) async fn open(address: &Address, names: &Names) -> Result<Receiver, F
     };
     let journal = journal::stream(names);
     let order = Order::new(journal.clone());
-    let start = (open.reader, exchange, order, names.clone());
-    let messages = stream::unfold(start, move |(mut reader, exchange, mut order, names)| {
-        let journal = journal.clone();
-        async move {
+    let start = (open.reader, exchange, order, names.clone(), journal);
+    let messages = stream::unfold(
+        start,
+        async move |(mut reader, exchange, mut order, names, journal)| {
             let message = next(&mut reader, &exchange, &mut order, &names).await?;
             let received = received(&names, &journal, &message);
-            Some((stream::iter(received), (reader, exchange, order, names)))
-        }
-    });
+            Some((stream::iter(received), (reader, exchange, order, names, journal)))
+        },
+    );
     Ok(Receiver {
         subscriber: Box::new(subscriptions),
         messages: messages.flatten().boxed(),

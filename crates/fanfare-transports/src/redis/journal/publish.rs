@@ -29,18 +29,10 @@ pub(in crate::redis) fn runs(messages: &[Message]) -> impl Iterator<Item = &[Mes
 
 /// Whether the journal keeps `message`.
 fn is_kept(message: &Message) -> bool {
-    retention(message).is_some()
-}
-
-/// The audience of a message that is kept, and how much of it.
-fn retention(message: &Message) -> Option<(String, Retention)> {
-    match &message.subject {
+    message.keep.is_some()
+        && matches!(message.subject, Subject::Audience(_))
         // The script writes the place behind the last field.
-        Subject::Audience(audience) if message.payload.ends_with(b"}") => {
-            Some((wire::redis_channel(audience), message.keep?))
-        }
-        _ => None,
-    }
+        && message.payload.ends_with(b"}")
 }
 
 impl<'a> Kept<'a> {
@@ -58,8 +50,10 @@ impl<'a> Kept<'a> {
         let mut call = connection.call(&scripts::KEEP, with_text);
         call.arg(connection.max_journals).arg(connection.names.prefix());
         for message in self.0 {
-            if let Some((channel, Retention { size, ttl })) = retention(message) {
-                call.arg(channel)
+            if let (Subject::Audience(audience), Some(Retention { size, ttl })) =
+                (&message.subject, message.keep)
+            {
+                call.arg(wire::redis_channel(audience))
                     .arg(size)
                     .arg(milliseconds(ttl))
                     .arg(&*message.payload);
