@@ -11,7 +11,7 @@ use std::{
 };
 
 use opentelemetry::Context;
-use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -93,17 +93,8 @@ impl Exporting {
     }
 }
 
-/// Starts the task, if `settings` name a collector.
-///
-/// # Errors
-/// The key that is wrong, and why.
-pub(super) fn start(
-    settings: &Otlp,
-    resource: &Resource,
-) -> Result<Option<(Queue, Exporting)>, (&'static str, String)> {
-    let Some(mut exporter) = exporter(settings)? else {
-        return Ok(None);
-    };
+/// Starts the task, which sends the spans of `resource` with `exporter`.
+pub(super) fn start(settings: &Otlp, mut exporter: SpanExporter, resource: &Resource) -> (Queue, Exporting) {
     exporter.set_resource(resource);
     let (spans, waiting) = mpsc::channel(settings.max_queued_spans);
     let counts = Arc::new(SpanCounts::default());
@@ -115,16 +106,14 @@ pub(super) fn start(
         fails: false,
     };
     let task = tokio::spawn(sender.run(waiting, stopped));
-    Ok(Some((Queue { spans, counts }, Exporting { stop, task })))
+    (Queue { spans, counts }, Exporting { stop, task })
 }
 
-/// Builds the exporter, and connects nowhere yet.
+/// Builds the exporter, and connects nowhere yet. Returns `None` if `settings` name no collector.
 ///
 /// # Errors
 /// The key that is wrong, and why.
-pub(crate) fn exporter(
-    settings: &Otlp,
-) -> Result<Option<opentelemetry_otlp::SpanExporter>, (&'static str, String)> {
+pub(crate) fn exporter(settings: &Otlp) -> Result<Option<SpanExporter>, (&'static str, String)> {
     let Some(endpoint) = &settings.endpoint else {
         return Ok(None);
     };
@@ -154,7 +143,7 @@ pub(crate) fn exporter(
         .user_agent(concat!("fanfare/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| wrong(&error.without_url().to_string()))?;
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
+    let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(client)
         .with_protocol(Protocol::HttpBinary)
@@ -175,7 +164,7 @@ fn header(text: &Secret) -> Option<(String, String)> {
 
 /// Sends spans to the collector.
 struct Sender {
-    exporter: opentelemetry_otlp::SpanExporter,
+    exporter: SpanExporter,
     timeout: Duration,
     counts: Arc<SpanCounts>,
     /// Whether the last request failed.

@@ -15,6 +15,7 @@ use opentelemetry::{
         TracerProvider as _,
     },
 };
+use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::{
     Resource,
     propagation::TraceContextPropagator,
@@ -38,22 +39,14 @@ pub(crate) struct Recorder {
     traces_per_thousand: u32,
 }
 
-/// Begins to send spans to the collector of `settings`, if it names one. Call it in a runtime, which then sends them.
-///
-/// # Errors
-/// The key that is wrong, and why.
-pub(crate) fn start(
-    settings: &Otlp,
-    node: Uuid,
-) -> Result<Option<(Recorder, Exporting)>, (&'static str, String)> {
+/// Begins to send the spans of `node` with `exporter`. Call it in a runtime, which then sends them.
+pub(crate) fn start(settings: &Otlp, exporter: SpanExporter, node: Uuid) -> (Recorder, Exporting) {
     let resource = Resource::builder()
         .with_service_name(settings.service_name.clone())
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .with_attribute(KeyValue::new("service.instance.id", node.to_string()))
         .build();
-    let Some((queue, exporting)) = export::start(settings, &resource)? else {
-        return Ok(None);
-    };
+    let (queue, exporting) = export::start(settings, exporter, &resource);
     let provider = SdkTracerProvider::builder()
         .with_resource(resource)
         // What is not sampled gets no span at all.
@@ -65,7 +58,7 @@ pub(crate) fn start(
         queue,
         traces_per_thousand: settings.traces_per_thousand,
     };
-    Ok(Some((recorder, exporting)))
+    (recorder, exporting)
 }
 
 impl Recorder {

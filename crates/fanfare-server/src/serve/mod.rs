@@ -27,6 +27,7 @@ use fanfare_accounts::{Accounts, KeyNeed};
 use fanfare_core::policy::{AccessControl, Authorizer};
 use fanfare_engine::{Clock, Node, NodeOptions, ShardCommand, ShardHandle};
 use fanfare_transports::BrokerOptions;
+use opentelemetry_otlp::SpanExporter;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{
@@ -107,7 +108,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let report = NodeReport::new(&node, accounts.clone(), loaded.clone());
     node.attach_reporter(report.clone());
     let looking = report.spawn_looking();
-    let exporting = trace(config, &node)?;
+    let exporting = prepared.exporter.map(|exporter| trace(config, exporter, &node));
     let rate_limits = doors::rate_limits(&config.limits);
     let (reload, reload_requests) = ReloadHandle::channel();
     let upkeep = Arc::<Upkeep>::default();
@@ -156,14 +157,11 @@ fn spawn_ticks(node: &Arc<Node>) {
     }
 }
 
-/// Has the node's spans sent to the collector, if there is one.
-fn trace(config: &Config, node: &Node) -> Result<Option<Exporting>, String> {
-    let started = otlp::start(&config.telemetry.otlp, node.id);
-    let started = started.map_err(|(key, text)| format!("{key}: {text}"))?;
-    Ok(started.map(|(recorder, exporting)| {
-        node.attach_span_recorder(Arc::new(recorder));
-        exporting
-    }))
+/// Records the node's spans, and sends them with `exporter`.
+fn trace(config: &Config, exporter: SpanExporter, node: &Node) -> Exporting {
+    let (recorder, exporting) = otlp::start(&config.telemetry.otlp, exporter, node.id);
+    node.attach_span_recorder(Arc::new(recorder));
+    exporting
 }
 
 /// Opens the broker, and attaches it and the shards to the node. Returns the shards' commands.

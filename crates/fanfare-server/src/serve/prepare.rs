@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fanfare_accounts::storage::Storage;
 use fanfare_core::policy::Policy;
 use fanfare_transports::OpenError;
+use opentelemetry_otlp::SpanExporter;
 
 use super::{
     access,
@@ -25,6 +26,8 @@ pub(super) struct Prepared {
     pub(super) policy: Policy,
     pub(super) authorizer: Option<Arc<Webhook>>,
     pub(super) storage: Storage,
+    /// Sends spans to the collector; `None` if the configuration names no collector.
+    pub(super) exporter: Option<SpanExporter>,
     /// For each listener, in their order; `None` for one without files of its own.
     pub(super) tls: Vec<Option<LoadedTls>>,
     /// The certificate of the listeners with `acme = true`.
@@ -60,24 +63,24 @@ pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, Con
         broker.map_err(|error| broker_problem(loaded, &error)),
         &mut problems,
     );
-    let collector = otlp::exporter(&config.telemetry.otlp);
-    noted(
-        collector.map_err(|(key, text)| loaded.problem(key, text)),
-        &mut problems,
-    );
+    let exporter = otlp::exporter(&config.telemetry.otlp).map_err(|(key, text)| loaded.problem(key, text));
+    let exporter = noted(exporter, &mut problems);
     let tls: Vec<_> = (0..)
         .zip(&config.listener)
         .filter_map(|(index, listener)| noted(tls(loaded, index, listener), &mut problems))
         .collect();
     let acme = AcmeCertificate::new(config).map_err(|reason| loaded.problem("acme.ca_file", reason));
     let acme = noted(acme, &mut problems);
-    match (keys, policy, authorizer, storage, acme) {
-        (Some(keys), Some(policy), Some(authorizer), Some(storage), Some(acme)) if problems.is_empty() => {
+    match (keys, policy, authorizer, storage, exporter, acme) {
+        (Some(keys), Some(policy), Some(authorizer), Some(storage), Some(exporter), Some(acme))
+            if problems.is_empty() =>
+        {
             Ok(Prepared {
                 keys,
                 policy,
                 authorizer,
                 storage,
+                exporter,
                 tls,
                 acme,
             })
