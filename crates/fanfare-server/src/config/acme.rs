@@ -6,12 +6,13 @@ use std::time::Duration;
 use fanfare_core::DurationText;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
 use super::types::Optional;
 
 /// A certificate from an authority that speaks ACME, such as Let's Encrypt, for the listeners with `acme = true`. The authority
 /// connects to port 443 of each domain (the challenge `tls-alpn-01`), which must lead to such a listener.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Acme {
     /// The names that the certificate is for, such as `push.example.com`. By naming one you accept the authority's terms of service.
@@ -22,6 +23,7 @@ pub struct Acme {
 
     /// The authority's directory. Try a configuration with `https://acme-staging-v02.api.letsencrypt.org/directory` first: its limits
     /// are wide, and no browser trusts its certificates.
+    #[default("https://acme-v02.api.letsencrypt.org/directory".to_owned())]
     pub directory: String,
 
     /// A PEM file with the only authorities that may sign the certificate of the directory's server. Empty accepts the system's.
@@ -30,17 +32,6 @@ pub struct Acme {
 
     /// The pause after an order that failed. It doubles with each failure, up to an hour.
     #[serde(with = "DurationText::<1>")]
+    #[default(Duration::from_secs(60))]
     pub retry: Duration,
-}
-
-impl Default for Acme {
-    fn default() -> Self {
-        Self {
-            domains: Vec::new(),
-            contact: Vec::new(),
-            directory: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
-            ca_file: None,
-            retry: Duration::from_secs(60),
-        }
-    }
 }

@@ -5,9 +5,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use fanfare_core::DurationText;
-use fanfare_core::history::Retention;
+use fanfare_core::history::{REPLAY_LIMIT, Retention};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use smart_default::SmartDefault;
 
 use super::text::{Text, Textual};
 
@@ -15,7 +16,7 @@ use super::text::{Text, Textual};
 const MAX_TTL_MS: u64 = 30 * 24 * 3_600_000;
 
 /// Events that are kept for clients that were away.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistorySettings {
     /// How much is kept of the events for each user.
@@ -26,26 +27,17 @@ pub struct HistorySettings {
 
     /// With the memory broker, how much memory all kept events may take together, such as `64MiB`. Above it, the oldest
     /// events go first.
+    #[default(ByteSize(64 << 20))]
     pub max_bytes: ByteSize,
 
     /// The most events that one resume or rewind brings. A client that missed more is told so and receives none of them.
     #[schemars(range(min = 1, max = 100_000))]
+    #[default(REPLAY_LIMIT)]
     pub replay_limit: usize,
 }
 
-impl Default for HistorySettings {
-    fn default() -> Self {
-        Self {
-            users: AudienceHistory::default(),
-            everyone: AudienceHistory::default(),
-            max_bytes: ByteSize(64 << 20),
-            replay_limit: fanfare_core::history::REPLAY_LIMIT,
-        }
-    }
-}
-
 /// How much is kept of one audience.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AudienceHistory {
     /// The newest events that are kept. 0 keeps none.
@@ -54,16 +46,8 @@ pub struct AudienceHistory {
 
     /// How long they are kept.
     #[serde(with = "DurationText::<1000, MAX_TTL_MS>")]
+    #[default(Duration::from_secs(600))]
     pub ttl: Duration,
-}
-
-impl Default for AudienceHistory {
-    fn default() -> Self {
-        Self {
-            size: 0,
-            ttl: Duration::from_secs(600),
-        }
-    }
 }
 
 impl AudienceHistory {
