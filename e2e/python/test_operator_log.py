@@ -1,11 +1,13 @@
 """What operators change leaves a line in the log: who, what, from where, and never a secret."""
 
+import contextlib
 import json
 
 import pytest
 import websockets.sync.client
 
 from fanfare import wait_until
+from test_tail import Tail
 
 KEY = "a-key-for-operators-0123456789"
 PASSWORD = "correct horse battery"
@@ -39,10 +41,13 @@ def test_each_change_is_a_line(server):
     token = json.loads(login.text)["access_token"]
     event = call(server, "POST", "/api/v1/events", {"to": {"user": "ann"}, "data": "what is published"}, token)
     call(server, "POST", "/api/v1/events", {"to": {"user": "ann"}, "data": "what is published"})
+    for query in ["everyone=true", "everyone=true&data=true"]:
+        with contextlib.closing(Tail(server.port, query, KEY)):
+            pass
     call(server, "DELETE", f"/api/v1/keys/{made['id']}")
     call(server, "POST", "/api/v1/reload?dry_run=true")
     call(server, "POST", "/api/v1/reload")
-    wait_until(lambda: len(changes(server)) >= 8, what="eight lines")
+    wait_until(lambda: len(changes(server)) >= 9, what="nine lines")
     configured, admin = "an API key of the configuration", f"admin {account['id']}"
     assert [(line["who"], line["what"], line["address"]) for line in changes(server)] == [
         (configured, f'made the account {account["id"]} with the roles ["admin"]', "127.0.0.1"),
@@ -52,6 +57,8 @@ def test_each_change_is_a_line(server):
         (f'API key {made["id"]} ({made["name"]})', f'closed the connection {row["id"]}', "127.0.0.1"),
         # A backend's events are not in the log, a person's are.
         (admin, f'published the event {event["ids"][0]}', "127.0.0.1"),
+        # One line, and none for a tail without data.
+        (configured, "opened a tail with data", "127.0.0.1"),
         (configured, f'revoked the API key {made["id"]}', "127.0.0.1"),
         (configured, "reloaded the configuration", "127.0.0.1"),
     ]
