@@ -39,9 +39,7 @@ def publish(server, parent=None, to=None, count=1):
 
 
 def counted(server, result):
-    lines = server.get("/metrics/prometheus").text.splitlines()
-    [value] = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f'fanfare_spans_total{{result="{result}"}}')]
-    return value
+    return server.prometheus(f'fanfare_spans_total.result="{result}".')
 
 
 def test_a_trace_goes_from_the_publisher_to_the_delivery(launch, collector, speak):

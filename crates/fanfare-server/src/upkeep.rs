@@ -41,6 +41,14 @@ impl Outcomes {
             self.failed.fetch_add(1, Relaxed);
         }
     }
+
+    /// Returns the counts of successes and failures under these names.
+    fn named(&self, [succeeded, failed]: [&'static str; 2]) -> [(&'static str, u64); 2] {
+        [
+            (succeeded, self.succeeded.load(Relaxed)),
+            (failed, self.failed.load(Relaxed)),
+        ]
+    }
 }
 
 impl Upkeep {
@@ -64,13 +72,7 @@ impl Upkeep {
 
     /// How many reloads were applied and refused.
     pub(crate) fn reloads(&self) -> [(&'static str, u64); 2] {
-        let Outcomes {
-            succeeded, failed, ..
-        } = &self.reloads;
-        [
-            ("applied", succeeded.load(Relaxed)),
-            ("refused", failed.load(Relaxed)),
-        ]
+        self.reloads.named(["applied", "refused"])
     }
 
     /// When a reload was last applied, in seconds since 1970; zero before the first.
@@ -80,13 +82,7 @@ impl Upkeep {
 
     /// How many orders of certificates succeeded and failed.
     pub(crate) fn orders(&self) -> [(&'static str, u64); 2] {
-        let Outcomes {
-            succeeded, failed, ..
-        } = &self.orders;
-        [
-            ("succeeded", succeeded.load(Relaxed)),
-            ("failed", failed.load(Relaxed)),
-        ]
+        self.orders.named(["succeeded", "failed"])
     }
 
     /// When each listener's certificate ends, in seconds since 1970.

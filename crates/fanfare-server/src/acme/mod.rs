@@ -144,22 +144,17 @@ impl AcmeCertificate {
 
     /// Takes the stored certificate if it is for the configured names.
     fn load(&mut self) {
-        let file = self.store.certificate_file();
-        let stored = match self.store.certificate() {
-            Ok(Some(pem)) => certified(&pem),
-            Ok(None) => return,
-            Err(error) => Err(AcmeError::Read {
-                path: file.clone(),
-                source: error,
-            }),
+        let Some(stored) = self.store.certificate().transpose() else {
+            return;
         };
-        match stored {
+        match stored.and_then(|pem| certified(&pem)) {
             Ok((certified, validity)) => {
                 // One for other names is better than none until the new one is here.
                 self.validity = self.covers_names(&certified).then_some(validity);
                 self.certificates.replace(certified);
             }
             Err(error) => {
+                let file = self.store.certificate_file();
                 tracing::warn!(%error, file = %file.display(), "the stored certificate is not used");
             }
         }

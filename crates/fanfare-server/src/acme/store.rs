@@ -35,7 +35,7 @@ impl Store {
     }
 
     /// Returns the certificate chain with its key, as PEM.
-    pub(super) fn certificate(&self) -> io::Result<Option<Vec<u8>>> {
+    pub(super) fn certificate(&self) -> Result<Option<Vec<u8>>, AcmeError> {
         read(&self.certificate_file())
     }
 
@@ -50,11 +50,7 @@ impl Store {
     /// Returns the account; `None` if there is none that can be used.
     pub(super) fn account(&self) -> Result<Option<AccountCredentials>, AcmeError> {
         let path = self.account_file();
-        let content = read(&path).map_err(|source| AcmeError::Read {
-            path: path.clone(),
-            source,
-        })?;
-        let parsed = content
+        let parsed = read(&path)?
             .map(|content| serde_json::from_slice(&content))
             .transpose();
         Ok(parsed.unwrap_or_else(|error| {
@@ -90,10 +86,14 @@ impl Store {
     }
 }
 
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+/// Returns the content of the file; `None` if there is no such file.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, AcmeError> {
     match fs::read(path) {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        Err(source) => Err(AcmeError::Read {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }

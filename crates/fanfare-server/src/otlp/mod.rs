@@ -168,7 +168,7 @@ fn destination(audience: &Audience, access: &AccessControl) -> (&'static str, Op
 }
 
 fn in_metadata(metadata: &RawJson) -> Option<Box<str>> {
-    let text = std::str::from_utf8(metadata.bytes()).ok()?;
+    let text = metadata.as_str();
     if !text.contains(TRACEPARENT) {
         return None;
     }

@@ -98,11 +98,9 @@ pub(in crate::http) async fn arm(sent: RequestBody, site: &Site) -> Reply {
         Ok(order) => order,
         Err(message) => return invalid(&message),
     };
-    let armed = Armed {
-        trace: order.id,
-        until: timestamp(SystemTime::now() + Duration::from_secs(order.seconds)).to_string(),
-        degraded: None,
-    };
+    let trace = order.id;
+    // Before the nodes are asked: each node is armed at least until then.
+    let until = timestamp(SystemTime::now() + Duration::from_secs(order.seconds)).to_string();
     let asked = site.node.arm_trace(order).await;
     if !asked.answer {
         return reply::later(api_error(
@@ -111,12 +109,15 @@ pub(in crate::http) async fn arm(sent: RequestBody, site: &Site) -> Reply {
             "a node has as many armed traces as observe.max_armed allows",
         ));
     }
-    let what = format!("armed the trace {}", armed.trace);
     let armed = Armed {
+        trace,
+        until,
         degraded: degraded(asked.complete),
-        ..armed
     };
-    audit::changed(reply::json(StatusCode::OK, &armed), what)
+    audit::changed(
+        reply::json(StatusCode::OK, &armed),
+        format!("armed the trace {trace}"),
+    )
 }
 
 /// The traced events that the nodes keep, the latest first.

@@ -1,7 +1,7 @@
 //! Why a user did or did not receive a traced event: one sentence, from what all nodes have recorded and which connections the
 //! user has now.
 
-use fanfare_engine::{ConnectionTrace, EventTrace, Fate, Row};
+use fanfare_engine::{ConnectionTrace, DeliveryTrace, EventTrace, Fate, Row};
 
 /// The answer for one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,9 +45,12 @@ const RANKS: [Fate; 14] = [
 impl Evidence<'_> {
     pub(super) fn verdict(&self) -> Verdict {
         let user = self.user;
-        let recorded = self.recorded();
+        let recorded = self
+            .deliveries()
+            .flat_map(|delivery| &delivery.connections)
+            .filter(|one| one.user.as_deref() == Some(user));
         let rank = |one: &&ConnectionTrace| RANKS.iter().position(|fate| *fate == one.fate);
-        if let Some(best) = recorded.iter().copied().min_by_key(rank) {
+        if let Some(best) = recorded.min_by_key(rank) {
             let text = format!("{user}: {}", reason(best));
             return verdict(code(best.fate), text);
         }
@@ -80,8 +83,7 @@ impl Evidence<'_> {
             let text = format!("{user}: each of the user's connections was opened after the event");
             return verdict("connected_later", text);
         }
-        let deliveries = self.traces.iter().filter_map(|trace| trace.delivery.as_ref());
-        let left_out: u64 = deliveries.map(|delivery| delivery.left_out).sum();
+        let left_out: u64 = self.deliveries().map(|delivery| delivery.left_out).sum();
         if left_out > 0 {
             let text = format!(
                 "{user}: {left_out} connections are not recorded, and the user's may be among them; arm the trace with this user"
@@ -92,10 +94,9 @@ impl Evidence<'_> {
         verdict("unsubscribed", text)
     }
 
-    fn recorded(&self) -> Vec<&ConnectionTrace> {
-        let deliveries = self.traces.iter().filter_map(|trace| trace.delivery.as_ref());
-        let all = deliveries.flat_map(|delivery| &delivery.connections);
-        all.filter(|one| one.user.as_deref() == Some(self.user)).collect()
+    /// Returns the deliveries on the nodes that delivered the event.
+    fn deliveries(&self) -> impl Iterator<Item = &DeliveryTrace> {
+        self.traces.iter().filter_map(|trace| trace.delivery.as_ref())
     }
 }
 
@@ -156,7 +157,7 @@ fn verdict(code: &'static str, text: String) -> Verdict {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use fanfare_engine::{DeliveryTrace, RowDetail, TracedEvent};
+    use fanfare_engine::{RowDetail, TracedEvent};
     use uuid::Uuid;
 
     use super::*;

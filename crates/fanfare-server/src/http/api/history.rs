@@ -82,8 +82,8 @@ struct KeptEvent<'a> {
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
-    let query = match read(query) {
-        Ok(query) => query,
+    let (query, is_cursor) = match read(query) {
+        Ok(read) => read,
         Err(message) => return invalid(&message),
     };
     let Some(broker) = site.node.broker() else {
@@ -93,7 +93,6 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
             "the server is starting",
         );
     };
-    let (query, is_cursor) = query;
     let mut replay = broker.replay(query).await;
     if !is_cursor {
         replay.unrecovered = Some(Unrecovered::Unknown);
