@@ -3,8 +3,8 @@
 use super::{
     Shard, Variant,
     batch::Broadcast,
-    connection::Tally,
     connections::{Connections, Key},
+    counters::Tally,
 };
 
 /// Connections served before other tasks of the shard get a turn.

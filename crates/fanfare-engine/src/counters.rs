@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::AddAssign,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -9,8 +10,6 @@ use std::{
 };
 
 use fanfare_core::Histogram;
-
-use super::connection::Tally;
 
 /// The node's own.
 #[derive(Debug, Default)]
@@ -113,5 +112,30 @@ impl Labelled {
 pub(super) fn add(counter: &AtomicU64, count: u64) {
     if count > 0 {
         counter.fetch_add(count, Relaxed);
+    }
+}
+
+/// Frames queued to a connection, and frames it could not take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) queued: u64,
+    pub(crate) dropped: u64,
+}
+
+impl Tally {
+    pub(crate) const QUEUED: Self = Self {
+        queued: 1,
+        dropped: 0,
+    };
+    pub(crate) const DROPPED: Self = Self {
+        queued: 0,
+        dropped: 1,
+    };
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.queued += other.queued;
+        self.dropped += other.dropped;
     }
 }

@@ -16,8 +16,9 @@ use super::{
     MountedDialect, Prepared, Shard, Variant,
     batch::Part,
     clock::Moment,
-    connection::{Connection, Tally},
+    connection::Connection,
     connections::Key,
+    counters::Tally,
     driver::{Driver, RUN},
     receivers::same,
 };

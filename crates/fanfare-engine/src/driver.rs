@@ -14,7 +14,8 @@ use super::{
     Transport,
     acknowledged::{SocketState, SocketStates},
     clock::Moment,
-    connection::{Connection, Tally},
+    connection::Connection,
+    counters::Tally,
     work::Debt,
 };
 

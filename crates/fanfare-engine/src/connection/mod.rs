@@ -19,7 +19,6 @@ mod tests;
 
 use std::{
     io::{self, IoSlice},
-    ops::AddAssign,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
@@ -46,6 +45,7 @@ use super::{
     batch::plain_frame,
     clock::{Moment, millis, unix_millis},
     codec::Codec,
+    counters::Tally,
 };
 
 /// What is known of a connection when it is let in.
@@ -64,13 +64,6 @@ pub struct NewConnection {
     pub deflate: Option<DeflateParams>,
     /// What the client asked for in its handshake.
     pub opening: Option<Box<Opening>>,
-}
-
-/// Frames queued to a connection, and frames it could not take.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) queued: u64,
-    pub(crate) dropped: u64,
 }
 
 /// Where a connection is in its life.
@@ -431,23 +424,5 @@ impl Connection {
     /// Messages that the client does not have in full.
     pub(crate) fn unsent_messages(&self) -> u64 {
         self.outbox.messages()
-    }
-}
-
-impl Tally {
-    pub(crate) const QUEUED: Self = Self {
-        queued: 1,
-        dropped: 0,
-    };
-    const DROPPED: Self = Self {
-        queued: 0,
-        dropped: 1,
-    };
-}
-
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.queued += other.queued;
-        self.dropped += other.dropped;
     }
 }
