@@ -298,6 +298,7 @@ export interface Key {
   name: string;
   scopes: string[];
   created_at: string;
+  last_used_at: string | null;
   revoked_at: string | null;
 }
 

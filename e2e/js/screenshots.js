@@ -7,7 +7,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
-import { Fanfare, sleep } from './fanfare.js';
+import { Fanfare, sleep, token } from './fanfare.js';
 
 const [, , folder, only] = process.argv;
 if (!folder) throw new Error('say where the pictures go');
@@ -16,7 +16,7 @@ const USERS = ['mia', 'noah', 'emma', 'liam', 'zoe', 'max', 'lea', 'tom'];
 const SIZES = { wide: { width: 1280, height: 900 }, phone: { width: 390, height: 844 } };
 const ADMIN = {
   overview: '#/overview', connections: '#/connections', channels: '#/channels?channel=board.kitchen&user=mia', accounts: '#/accounts',
-  configuration: '#/configuration', problems: '#/problems',
+  trace: '', configuration: '#/configuration', problems: '#/problems',
 };
 const DOCS = { docs: '', 'docs-request': '#publishEvents', 'docs-console': '#console' };
 
@@ -24,7 +24,10 @@ const ends = [];
 const server = await Fanfare.start({ after: (end) => ends.push(end) }, {
   listener: [{ dialects: ['notify', 'realtime'] }, { dialects: ['topics'] }, { dialects: ['rooms'] }],
   api: { keys: [KEY] },
-  channel: [{ pattern: 'board.**', subscribe: 'authenticated', publish: 'role:editor' }],
+  channel: [
+    { pattern: 'board.staff', subscribe: 'role:staff', publish: 'role:editor' },
+    { pattern: 'board.**', subscribe: 'authenticated', publish: 'role:editor' },
+  ],
 });
 const call = async (method, path, body) => {
   const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };
@@ -43,8 +46,25 @@ async function life() {
     await call('POST', '/api/v1/accounts', { email: `${user}@example.com`, password: 'correct horse battery', roles: index ? ['user'] : ['admin'] });
   }
   for (const [name, scopes] of [['billing', ['publish']], ['dashboard', ['read']], ['operations', ['admin']]]) await call('POST', '/api/v1/keys', { name, scopes });
+  for (const user of ['mia', 'noah']) {
+    const staff = server.connect(server.ws('/ws', { listener: 1 }));
+    await staff.opened;
+    staff.send({ type: 'auth', token: token(user, { roles: user === 'mia' ? ['staff'] : [] }) });
+    staff.send({ type: 'subscribe', topic: 'board.*' });
+  }
   // Something for the page of problems.
   await server.dial('?token=no.token.here').refused.catch(() => null);
+}
+
+// Traces an event that one user receives and another does not; returns the address of what the page shows of it.
+async function traced() {
+  await call('POST', '/api/v1/trace', { channel: 'board.staff', user: 'noah', events: 10, seconds: 60 });
+  let id;
+  for (const type of ['rota', 'rota', 'handover']) {
+    ({ ids: [id] } = await call('POST', '/api/v1/events', { to: { channel: 'board.staff' }, type, data: { text: 'Keys are at the desk.' } }));
+    await sleep(300);
+  }
+  return `#/trace?event=${id}&user=noah`;
 }
 
 // Runs in the page: shows the paths of an installed server, not those of this one's temporary folder.
@@ -78,6 +98,7 @@ async function shoot(browser, look, colorScheme, path, pages, signedIn) {
 
 try {
   await life();
+  ADMIN.trace = await traced();
   const traffic = setInterval(() => void call('POST', '/api/v1/events', { to: { channel: 'board.kitchen' }, type: 'note', data: { text: 'The roses!' } }), 100);
   await sleep(1000);
   const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';

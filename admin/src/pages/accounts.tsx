@@ -103,6 +103,7 @@ function Keys() {
           { name: 'Name', cell: ({ name }) => name },
           { name: 'Scopes', cell: ({ scopes }) => scopes.map((scope) => <span class="tag">{scope}</span>) },
           { name: 'Made', cell: ({ created_at }) => `${ago(created_at)} ago` },
+          { name: 'Last use', cell: ({ last_used_at }) => (last_used_at ? `${ago(last_used_at)} ago` : 'never') },
           { name: 'State', cell: (row) => (row.revoked_at ? <span class="muted">revoked</span> : <button class="quiet" onClick={() => void revoke(row)} aria-label={`Revoke ${row.name}`}>Revoke…</button>) },
         ]} />
       )}
