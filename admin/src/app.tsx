@@ -71,7 +71,11 @@ function Frame() {
     return () => removeEventListener('hashchange', moved);
   }, []);
   const page = PAGES.find(({ path }) => path === place.path) ?? PAGES[0]!;
-  useEffect(() => void (document.title = `${page.title} · Fanfare`), [page]);
+  useEffect(() => {
+    document.title = `${page.title} · Fanfare`;
+    // On a phone the contents are a row that scrolls.
+    document.querySelector('nav [aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' });
+  }, [page]);
   return (
     <div class="frame">
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById('main')?.focus(); }}>Skip to the content</a>

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WebSocket } from 'ws';
 import { startBrowser } from './browser.js';
-import { Fanfare } from './fanfare.js';
+import { Fanfare, waitUntil } from './fanfare.js';
 
 const browser = startBrowser();
 const KEY = 'a-key-for-operators-0123456789';
@@ -137,6 +137,35 @@ test('names of ten megabytes, of HTML, emoji and controls stay text', async (t) 
     await tab.evaluate(go, hash);
     for (const name of names) await tab.evaluate(shown, name);
   }
+  assert.deepEqual(await tab.evaluate(harmed), [undefined, 0]);
+  assert.ok(await tab.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing sticks out');
+});
+
+test('accounts and keys have hostile names, and a key says when it was last used', async (t) => {
+  const server = await Fanfare.start(t, { api: { keys: [KEY] }, broker: { kind: 'memory' } });
+  const name = `${HOSTILE} \u{1F469}\u{1F3FD} {{7*7}}`;
+  const call = async (method, path, body, key = KEY) => {
+    const answer = await fetch(server.http(path), { method, headers: { authorization: `Bearer ${key}` }, body: body && JSON.stringify(body) });
+    assert.ok(answer.ok, `${path}: ${answer.status} ${answer.ok || (await answer.text())}`);
+    return answer.json();
+  };
+  await call('POST', '/api/v1/accounts', { email: 'ann@example.com', password: 'correct horse battery', name, roles: ['user'] });
+  const { key } = await call('POST', '/api/v1/keys', { name, scopes: ['read'] });
+  await call('POST', '/api/v1/keys', { name: 'idle', scopes: ['read'] });
+  await call('GET', '/api/v1/overview', undefined, key);
+  await waitUntil(async () => (await call('GET', '/api/v1/keys')).keys.some((own) => own.last_used_at), 'the last use');
+  const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
+  await tab.evaluate(send, ['Sign in', { key: KEY }]);
+  await tab.evaluate(shown, 'Nodes');
+  await tab.evaluate(go, '#/accounts');
+  await tab.evaluate(shown, 'ann@example.com');
+  await tab.evaluate(shown, 'idle');
+  const uses = await tab.evaluate(() => Object.fromEntries([...document.querySelectorAll('tr')]
+    .map((row) => [row.querySelector('[data-name=Name]'), row.querySelector('[data-name="Last use"]')])
+    .filter(([name]) => name).map((cells) => cells.map(({ textContent }) => textContent))));
+  assert.deepEqual(Object.keys(uses), [name, 'idle']);
+  assert.equal(uses.idle, 'never');
+  assert.match(uses[name], / ago$/);
   assert.deepEqual(await tab.evaluate(harmed), [undefined, 0]);
   assert.ok(await tab.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing sticks out');
 });

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { existsSync, mkdtempSync, openSync, closeSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
@@ -22,7 +22,8 @@ function binary() {
   const root = fileURLToPath(new URL('../..', import.meta.url));
   const built = ['debug', 'release'].map((profile) => join(root, 'target', profile, 'fanfare')).filter(existsSync);
   built.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs);
-  const found = process.env.FANFARE_BIN ?? built[0];
+  // Servers run in folders of their own, where a relative path would lead nowhere.
+  const found = process.env.FANFARE_BIN ? resolve(process.env.FANFARE_BIN) : built[0];
   if (!found) throw new Error('no fanfare binary: build one, or set FANFARE_BIN');
   return found;
 }

@@ -27,7 +27,7 @@ function Accounts() {
   const create = async ({ email, password, name, roles }: Record<string, string>): Promise<string> => {
     const made = await call<Account>('POST', 'accounts', { email, password, roles: list(roles), ...(name ? { name } : {}) });
     again();
-    return `Made: ${made.id}`;
+    return `Created: ${made.id}`;
   };
   const roles = (row: Account): void => {
     const given = prompt(`Roles of ${row.email}. Where one is taken away, the sessions of the user end.`, row.roles.join(' '));
@@ -43,7 +43,7 @@ function Accounts() {
       <Trouble error={said || error} />
       {value && (
         <>
-          <Table caption="Accounts, in the order of their making" empty="There are none." rows={value.accounts} id={({ id }) => id} columns={[
+          <Table caption="Accounts, oldest first" empty="There are none." rows={value.accounts} id={({ id }) => id} columns={[
             { name: 'Email', cell: (row) => <>{row.email}{row.name && <span class="doc muted">{row.name}</span>}</> },
             { name: 'Id', cell: ({ id }) => <code class="name">{id}</code> },
             { name: 'Roles', cell: (row) => <>{row.roles.map((role) => <span class="tag">{role}</span>)} <button class="quiet" onClick={() => roles(row)} aria-label={`Change the roles of ${row.email}`}>Change</button></> },
@@ -62,7 +62,7 @@ function Accounts() {
       )}
       <details>
         <summary>New account</summary>
-        <Form button="Make it" send={create}>
+        <Form button="Create" send={create}>
           <Field label="Email" name="email" type="email" required autocomplete="off" />
           <Field label="Password" name="password" type="password" required minLength={8} autocomplete="new-password" />
           <Field label="Name" name="name" autocomplete="off" />
@@ -102,14 +102,14 @@ function Keys() {
         <Table caption="Keys in the database; those of the configuration file are not listed" empty="There are none. With the first one, programs on this machine need one, too." rows={value.keys} id={({ id }) => id} columns={[
           { name: 'Name', cell: ({ name }) => name },
           { name: 'Scopes', cell: ({ scopes }) => scopes.map((scope) => <span class="tag">{scope}</span>) },
-          { name: 'Made', cell: ({ created_at }) => `${ago(created_at)} ago` },
+          { name: 'Created', cell: ({ created_at }) => `${ago(created_at)} ago` },
           { name: 'Last use', cell: ({ last_used_at }) => (last_used_at ? `${ago(last_used_at)} ago` : 'never') },
           { name: 'State', cell: (row) => (row.revoked_at ? <span class="muted">revoked</span> : <button class="quiet" onClick={() => void revoke(row)} aria-label={`Revoke ${row.name}`}>Revoke…</button>) },
         ]} />
       )}
       <details>
         <summary>New key</summary>
-        <Form button="Make it" send={create}>
+        <Form button="Create" send={create}>
           <Field label="What it is for" name="name" required maxLength={200} autocomplete="off" />
           <fieldset>
             <legend>Scopes</legend>

@@ -1,6 +1,6 @@
 // Why did this user not get that event? A trace is armed on all nodes, and shows what became of the next event at each connection.
 
-import { useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { call, query, type TracedConnection, type TracedEvent, type TracedEvents, type Trace, useAsked } from '../api';
 import { bytes, brief, Choice, count, Degraded, Field, fields, Form, Note, Table, Trouble } from '../ui';
 
@@ -13,11 +13,11 @@ export function TracePage({ asked }: { asked: URLSearchParams }) {
   const event = asked.get('event') ?? '';
   return (
     <>
+      {event && <Picture event={event} user={asked.get('user') ?? ''} />}
       <div class="columns">
         <Arm user={asked.get('for') ?? ''} channel={asked.get('channel') ?? ''} />
         <Traced chosen={event} />
       </div>
-      {event && <Picture event={event} user={asked.get('user') ?? ''} />}
     </>
   );
 }
@@ -48,7 +48,7 @@ function Arm({ user, channel }: { user: string; channel: string }) {
         ]} />
         {what === 'channel' && <Field label="Channel or pattern" name="channel" required defaultValue={channel} placeholder="chat.*" />}
         {what === 'event' && <Field label="Event id, which the publisher will choose" name="event" required pattern="[0-9a-fA-F-]{32,36}" />}
-        <Field label={what === 'user' ? 'User' : 'Why does this user get it, or not? (user, may be empty)'} name="user" required={what === 'user'} defaultValue={user} />
+        <Field label={what === 'user' ? 'User' : 'Explain it for this user, too (optional)'} name="user" required={what === 'user'} defaultValue={user} />
         <Choice label="For" name="minutes" options={[['1', 'a minute'], ['10', '10 minutes'], ['60', 'an hour']]} />
       </Form>
       <p class="muted">All nodes record the next ten such events, without their data. Nothing is recorded while no trace is armed.</p>
@@ -57,7 +57,8 @@ function Arm({ user, channel }: { user: string; channel: string }) {
 }
 
 const to = ({ user, channel }: TracedEvent): string => channel ?? (user === null ? 'everyone' : `user ${user}`);
-const at = (time: string): string => new Date(time).toLocaleTimeString();
+// With milliseconds, which tell events of one burst apart.
+const at = (time: string): string => new Date(time).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 });
 
 function Traced({ chosen }: { chosen: string }) {
   const { value, error } = useAsked<TracedEvents>(`trace${query({ limit: LISTED })}`, 2000);
@@ -84,8 +85,10 @@ function Picture({ event, user }: { event: string; user: string }) {
   // What the sockets' peers have acknowledged is known a moment later.
   const { value, error } = useAsked<Trace>(`trace/${encodeURIComponent(event)}${query({ user })}`, 2000);
   const ask = (submitted: Event): void => void (location.hash = `/trace${query({ event, user: fields(submitted).user })}`);
+  const section = useRef<HTMLElement>(null);
+  useEffect(() => section.current?.scrollIntoView({ block: 'nearest' }), []);
   return (
-    <section aria-live="polite">
+    <section aria-live="polite" ref={section}>
       <h2>Event <code>{event}</code></h2>
       <form class="search" onSubmit={ask}>
         <Field label="Why did this user get it, or not?" name="user" required defaultValue={user} />
