@@ -1,6 +1,7 @@
 """Traces: what became of an event at each connection on all nodes, by the service API and by `fanfare trace`."""
 
 import json
+import signal
 import subprocess
 import uuid
 
@@ -209,6 +210,36 @@ def test_limits(launch):
         assert server.prometheus(metric) == value, metric
 
 
+def test_a_trace_is_disarmed(world):
+    user = world.name("ann")
+    armed = arm(world, user=user, events=100, seconds=3600)
+    first = published(world, {"user": user})
+    trace(world, first)
+    assert call(world.last, f"/api/v1/trace/{armed}", "DELETE")[0] == 204
+    event = published(world, {"user": user})
+    missing = call(world.first, f"/api/v1/trace/{event}")
+    assert (missing[0], complaint(missing)) == (404, "NOT_FOUND")
+    assert [one["id"] for one in good(world.first, "/api/v1/trace", trace=armed)["events"]] == [first], "what it recorded stays"
+    again = call(world.first, f"/api/v1/trace/{uuid.uuid4()}", "DELETE")
+    assert (again[0], complaint(again)) == (404, "NOT_FOUND")
+    for bad in ("x", "%3Cb%3E", "e" * 5000):
+        assert call(world.first, f"/api/v1/trace/{bad}", "DELETE")[0] == 400
+
+
+def test_a_crowd_receives_and_is_counted(launch, connect):
+    """Connections beyond the limit get the event as if it were not traced; they are counted, not followed."""
+    server = launch(observe={"max_traced_connections": 3})
+    crowd = [connect(server, f"u{number}") for number in range(20)]
+    server.get("/api/v1/trace", "POST", json.dumps({"everyone": True}))
+    event = json.loads(server.get("/api/v1/events", "POST", json.dumps({"to": "everyone", "type": "t", "data": 7})).text)["ids"][0]
+    for client in crowd:
+        assert client.next_json()["payload"] == 7
+    delivery = server.json(f"/api/v1/trace/{event}")["deliveries"][0]
+    assert (delivery["matched"], delivery["queued"], delivery["left_out"], len(delivery["connections"])) == (20, 20, 17, 3)
+    assert server.prometheus("fanfare_traced_connections_left_out_total") == 17
+    wait_until(lambda: server.prometheus("fanfare_traced_connections_followed") == 0, what="the end of following")
+
+
 def test_who_may_trace(launch):
     read, publish = "a-key-for-readers-0123456789", "a-key-for-publishers-01234567"
     server = launch(api={"keys": ["a-key-for-operators-0123456789"]})
@@ -245,8 +276,20 @@ def test_the_next_event_of_a_user(launch, connect):
     assert ann.next_json()["payload"] == "secret words"
     text, said = tracing.communicate(timeout=60)
     assert tracing.returncode == 0 and "waiting for the next event" in said, said
+    log = wait_until(lambda: "disarmed the trace" in server.log() and server.log(), what="a trace that is disarmed")
+    assert "armed the trace" in log
     assert "event hello for the user ann" in text and "by service_api" in text and "ann: the peer's TCP" in text
     assert "secret words" not in text and "\x1b" not in text
+
+
+def test_a_command_that_is_interrupted_disarms(launch):
+    server = launch()
+    tracing = command(server, "--next", "--user", "ann", "--seconds", "3600")
+    wait_until(lambda: server.prometheus("fanfare_traces_armed") == 1, what="an armed trace")
+    tracing.send_signal(signal.SIGINT)
+    _, said = tracing.communicate(timeout=60)
+    assert tracing.returncode == 1 and "interrupted" in said, said
+    wait_until(lambda: server.prometheus("fanfare_traces_armed") == 0, what="no armed trace")
 
 
 def test_json_and_an_event_by_its_id(launch):

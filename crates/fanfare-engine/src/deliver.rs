@@ -71,8 +71,20 @@ impl Shard {
 
     /// Writes events for one audience to each receiver in one call.
     async fn write_run(self: &Rc<Self>, run: &[&Prepared], reached: &mut [Reach], since_yield: &mut usize) {
+        let receivers = self.receivers(run);
+        self.write_to(&receivers, run, reached, since_yield).await;
+    }
+
+    /// Writes the events of `run` to each of `receivers` in one call.
+    pub(super) async fn write_to(
+        &self,
+        receivers: &[Key],
+        run: &[&Prepared],
+        reached: &mut [Reach],
+        since_yield: &mut usize,
+    ) {
         let mut classes = Classes::default();
-        for receivers in self.receivers(run).chunks(CHUNK) {
+        for receivers in receivers.chunks(CHUNK) {
             self.write_chunk(receivers, run, reached, &mut classes);
             *since_yield += receivers.len();
             if *since_yield >= CHUNK {

@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use fanfare_core::{Channel, Present};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
@@ -16,6 +17,9 @@ use super::{
     interest_guard::WatchGuard,
     observe::{EventTrace, Subject, TraceOrder, TraceSummary},
 };
+
+/// How often it is looked whether an armed trace has ended.
+const ARMED_CHECK: Duration = Duration::from_secs(1);
 
 /// A question to every node. Its form is shared by nodes of different versions: a node that does not know all of it has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +45,8 @@ enum Question {
     End(Uuid),
     /// Arm this trace.
     Arm(TraceOrder),
+    /// End this armed trace.
+    Disarm(Uuid),
     /// Which traced events are kept: at most `limit`, those of one order if it is named.
     Traces { order: Option<Uuid>, limit: usize },
     /// What is known of this traced event.
@@ -173,12 +179,22 @@ impl Node {
             for placed in in_force {
                 in_force::wait(placed).await;
             }
+            let node = self.clone();
             tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_secs(order.seconds)).await;
+                // A trace that has its events ends before its time.
+                while let Some(end) = node.observers.armed_until(order.id) {
+                    tokio::time::sleep_until(end.min(Instant::now() + ARMED_CHECK)).await;
+                }
                 drop(guards);
             });
         }
         asked.map(|armed| armed.into_iter().all(|armed| armed))
+    }
+
+    /// Ends an armed trace on every node; returns whether it was armed anywhere.
+    pub async fn disarm_trace(&self, order: Uuid) -> Gathered<bool> {
+        let asked = self.ask_all::<bool>(&Question::Disarm(order)).await;
+        asked.map(|disarmed| disarmed.into_iter().any(|disarmed| disarmed))
     }
 
     /// The traced events of all nodes, the latest first; those of one order, if it is named.
@@ -266,6 +282,7 @@ impl Node {
             }
             Question::End(id) => serde_json::to_vec(&self.end_own(id).await),
             Question::Arm(order) => serde_json::to_vec(&self.observers.arm(order)),
+            Question::Disarm(order) => serde_json::to_vec(&self.observers.disarm(order)),
             Question::Traces { order, limit } => serde_json::to_vec(&self.observers.list(order, limit)),
             Question::Trace(id) => {
                 serde_json::to_vec(&self.observers.find(id).map(|traced| traced.snapshot()))

@@ -19,12 +19,14 @@ use super::{
     connections::Key,
     deliver::{count, hold_back},
     driver::Driver,
-    observe::{ConnectionTrace, Fate, TraceRule, Traced},
+    observe::{ConnectionTrace, Fate, Followed, TraceRule, Traced},
     receivers::Receivers,
 };
 
-/// Connections that are looked at between two pauses.
+/// Connections that are walked over between two pauses.
 const STEP: usize = 256;
+/// Connections whose sockets are looked at between two pauses, with four system calls each.
+const SOCKETS: usize = 64;
 /// When it is looked again at what the sockets have taken and their peers acknowledged, in milliseconds, each after the one
 /// before: about ten seconds in all.
 const LOOKS_MS: [u64; 9] = [10, 20, 50, 100, 300, 500, 1000, 3000, 5000];
@@ -39,24 +41,38 @@ struct Pending {
 }
 
 impl Shard {
-    /// Delivers `event` and records in `traced` what became of it at each connection.
+    /// Delivers `event` and records in `traced` what became of it at each connection, as far as there is room. Connections
+    /// without room receive it as they would an event that is not traced, so a crowd costs what it always costs.
     pub(super) async fn trace(self: &Rc<Self>, event: &Prepared, traced: &Arc<Traced>, reach: &mut Reach) {
         let candidates = self.candidates(&event.event);
         let receivers = self.receivers(&[event]);
-        let mut known: AHashSet<Key> = receivers.iter().copied().collect();
-        let withheld: Vec<Key> = candidates.into_iter().filter(|key| known.insert(*key)).collect();
         // Without a pause: an answer of the authorizer, which comes in one, changes what is recorded.
-        self.note_withheld(&withheld, event, traced);
+        self.note_withheld(candidates, &receivers, event, traced);
+        let (recorded, others): (Receivers, Receivers) =
+            receivers.into_iter().partition(|key| self.has_room(*key, traced));
+        traced.leave_out(others.len() as u64, 0);
         let mut pending = Vec::new();
-        for some in receivers.chunks(STEP) {
+        for some in recorded.chunks(STEP) {
             self.send_traced(some, event, (traced, reach), &mut pending);
             tokio::task::yield_now().await;
         }
-        self.note_others(traced, &known).await;
+        self.write_to(&others, &[event], std::slice::from_mut(reach), &mut 0)
+            .await;
+        self.note_others(traced).await;
         traced.finished(*reach);
         if !pending.is_empty() {
-            tokio::task::spawn_local(self.clone().follow(traced.clone(), pending));
+            let followed = traced.followed(pending.len());
+            tokio::task::spawn_local(self.clone().follow(followed, pending));
         }
+    }
+
+    /// Takes a place among the recorded connections for one that is about to be recorded; returns whether there was one.
+    fn has_room(&self, key: Key, traced: &Traced) -> bool {
+        let mut connections = self.connections.borrow_mut();
+        let user = connections
+            .at(key)
+            .and_then(|driver| driver.connection.subscriber.identity.as_ref());
+        traced.has_room(user.map(|identity| &*identity.user))
     }
 
     /// The connections whose subscriptions cover `event`, whether they may have it or not.
@@ -134,16 +150,22 @@ impl Shard {
         }
     }
 
-    /// Records why subscribed connections are no receivers.
-    fn note_withheld(&self, withheld: &[Key], event: &Prepared, traced: &Traced) {
-        let mut connections = self.connections.borrow_mut();
-        let (some, rest) = withheld.split_at(withheld.len().min(STEP));
-        for key in some {
-            if let Some(driver) = connections.at(*key) {
+    /// Records why `candidates` that are no receivers are none.
+    fn note_withheld(&self, candidates: Receivers, receivers: &Receivers, event: &Prepared, traced: &Traced) {
+        // Each receiver is a candidate: where there are as many, none was withheld.
+        if candidates.len() == receivers.len() {
+            return;
+        }
+        let receivers: AHashSet<Key> = receivers.iter().copied().collect();
+        let mut left_out = 0;
+        for key in candidates.into_iter().filter(|key| !receivers.contains(key)) {
+            if !self.has_room(key, traced) {
+                left_out += 1;
+            } else if let Some(driver) = self.connections.borrow_mut().at(key) {
                 traced.record(self.withheld(&driver.connection, &event.event));
             }
         }
-        traced.leave_out(rest.len() as u64);
+        traced.leave_out(left_out, left_out);
     }
 
     /// What is to be recorded of a subscribed connection that is no receiver.
@@ -186,7 +208,7 @@ impl Shard {
     }
 
     /// Records the other connections of the user that the trace is about.
-    async fn note_others(&self, traced: &Traced, known: &AHashSet<Key>) {
+    async fn note_others(&self, traced: &Traced) {
         let Some(user) = traced.focus() else { return };
         let mut slot = 0;
         loop {
@@ -196,7 +218,7 @@ impl Shard {
                     return;
                 }
                 for slot in slot..slot + STEP {
-                    let Some((key, driver)) = connections.in_slot(slot) else {
+                    let Some((_, driver)) = connections.in_slot(slot) else {
                         continue;
                     };
                     let own = &driver.connection;
@@ -205,7 +227,7 @@ impl Shard {
                         .identity
                         .as_ref()
                         .is_some_and(|who| *who.user == *user);
-                    if is_of_user && !known.contains(&key) {
+                    if is_of_user && !traced.knows(own.id) && traced.has_room(Some(user)) {
                         let fate = closed(own).unwrap_or(Fate::Unsubscribed);
                         traced.record(ConnectionTrace { fate, ..record(own) });
                     }
@@ -243,20 +265,39 @@ impl Shard {
         }
     }
 
-    /// Looks from time to time at what the sockets have taken, and what their peers have acknowledged.
-    async fn follow(self: Rc<Self>, traced: Arc<Traced>, mut pending: Vec<Pending>) {
+    /// Looks from time to time at what the sockets have taken, and what their peers have acknowledged, as long as the trace is kept.
+    async fn follow(self: Rc<Self>, mut followed: Followed, mut pending: Vec<Pending>) {
         let system = SocketStates::open();
         for pause in LOOKS_MS {
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            let mut connections = self.connections.borrow_mut();
-            pending.retain_mut(|one| {
-                let driver = connections.at(one.key);
-                driver.is_some_and(|driver| look(&traced, driver, one, system.as_ref()))
-            });
+            let mut open = Vec::with_capacity(pending.len());
+            while !pending.is_empty() {
+                let Some(traced) = followed.traced() else { return };
+                let some = pending.split_off(pending.len().saturating_sub(SOCKETS));
+                self.look_at(some, &traced, system.as_ref(), &mut open);
+                tokio::task::yield_now().await;
+            }
+            pending = open;
+            followed.remain(pending.len());
             if pending.is_empty() {
                 return;
             }
         }
+    }
+
+    /// Looks at `some`, and moves those of which more may become known to `open`.
+    fn look_at(
+        &self,
+        some: Vec<Pending>,
+        traced: &Traced,
+        system: Option<&SocketStates>,
+        open: &mut Vec<Pending>,
+    ) {
+        let mut connections = self.connections.borrow_mut();
+        open.extend(some.into_iter().filter_map(|mut one| {
+            let driver = connections.at(one.key)?;
+            look(traced, driver, &mut one, system).then_some(one)
+        }));
     }
 }
 

@@ -15,6 +15,7 @@ use std::{
 };
 
 use fanfare_core::Event;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use self::{
@@ -25,7 +26,10 @@ pub use self::{
     tails::TailedEvent,
     traces::TraceOrder,
 };
-pub(crate) use self::{tails::TailQueue, traces::Traced};
+pub(crate) use self::{
+    tails::TailQueue,
+    traces::{Followed, Traced},
+};
 use self::{tails::Tails, traces::Traces};
 
 /// Limits of what operators may watch on a node at once.
@@ -33,7 +37,7 @@ use self::{tails::Tails, traces::Traces};
 pub struct ObserveLimits {
     /// Traced events that are kept. The oldest are evicted.
     pub max_traces: usize,
-    /// Connections that are recorded of one event; as many again of the user that the trace is about.
+    /// Connections that are recorded and followed of one event; as many again of the user that the trace is about.
     pub max_traced_connections: usize,
     /// Armed traces.
     pub max_armed: usize,
@@ -58,6 +62,8 @@ pub struct ObserveFigures {
     pub traces_evicted: u64,
     /// Connections that were not recorded since the start.
     pub connections_left_out: u64,
+    /// Connections whose sockets are looked at now.
+    pub connections_followed: u64,
     /// Tails now.
     pub tails: u64,
     /// Tails that were refused, because there were too many.
@@ -109,6 +115,16 @@ impl Observers {
         armed
     }
 
+    /// Ends an armed trace; returns whether it was armed.
+    pub(crate) fn disarm(&self, order: Uuid) -> bool {
+        self.traces.disarm(order)
+    }
+
+    /// Returns when an armed trace ends, as far as is known now; `None` if it has ended.
+    pub(crate) fn armed_until(&self, order: Uuid) -> Option<Instant> {
+        self.traces.armed_until(order)
+    }
+
     /// Returns the trace of `event`, which entered or arrived at `now`, if it is traced.
     pub(crate) fn trace_of(&self, node: Uuid, event: &Event, now: SystemTime) -> Option<Arc<Traced>> {
         self.traces.of(node, event, now)
@@ -155,7 +171,8 @@ impl Observers {
             armed_refused: self.traces.refused.load(Relaxed),
             traces: traces as u64,
             traces_evicted: self.traces.evicted.load(Relaxed),
-            connections_left_out: self.traces.left_out(),
+            connections_left_out: self.traces.tallies.left_out.load(Relaxed),
+            connections_followed: self.traces.tallies.followed.load(Relaxed),
             tails: self.tails.len() as u64,
             tails_refused: self.tails.refused.load(Relaxed),
             tail_events_lost: self.tails.lost.load(Relaxed),

@@ -3,8 +3,8 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -60,16 +60,37 @@ pub(crate) struct Traces {
     is_used: AtomicBool,
     pub(super) evicted: AtomicU64,
     pub(super) refused: AtomicU64,
-    left_out: Arc<AtomicU64>,
+    pub(super) tallies: Arc<TraceTallies>,
+}
+
+/// What traced events count for their node.
+#[derive(Default)]
+pub(super) struct TraceTallies {
+    /// Connections that were not recorded since the start.
+    pub(super) left_out: AtomicU64,
+    /// Connections that are followed now.
+    pub(super) followed: AtomicU64,
 }
 
 /// A traced event.
 pub(crate) struct Traced {
     id: Uuid,
-    max_connections: usize,
     begun: Instant,
+    /// The user whose connections are recorded even if they did not match.
+    focus: Option<Box<str>>,
+    /// How many connections of that user, and of others, may still be recorded.
+    room_of_focus: AtomicUsize,
+    room: AtomicUsize,
     trace: Mutex<EventTrace>,
-    left_out: Arc<AtomicU64>,
+    tallies: Arc<TraceTallies>,
+}
+
+/// The connections of a traced event whose sockets are looked at. Ends with the trace: one that is evicted shows nobody what
+/// would become known.
+pub(crate) struct Followed {
+    traced: Weak<Traced>,
+    connections: usize,
+    tallies: Arc<TraceTallies>,
 }
 
 impl Traces {
@@ -80,7 +101,7 @@ impl Traces {
             is_used: AtomicBool::new(false),
             evicted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            left_out: Arc::default(),
+            tallies: Arc::default(),
         }
     }
 
@@ -107,6 +128,9 @@ impl Traces {
     pub(super) fn of(&self, node: Uuid, event: &Event, now: std::time::SystemTime) -> Option<Arc<Traced>> {
         let mut kept = locked(&self.kept);
         kept.prune();
+        if !kept.arms.iter().any(|arm| arm.covers(event)) {
+            return None;
+        }
         if let Some(known) = kept.find(event.id) {
             return Some(known);
         }
@@ -124,15 +148,18 @@ impl Traces {
         for arm in &mut arms {
             arm.left -= 1;
             if arm.left == 0 {
-                arm.until = arm.until.min(Instant::now() + AFTERMATH);
+                arm.end();
             }
         }
+        let room = self.limits.max_traced_connections;
         let traced = Arc::new(Traced {
             id: event.id,
-            max_connections: self.limits.max_traced_connections,
             begun: Instant::now(),
+            focus: trace.focus.clone().or_else(|| trace.event.user.clone()),
+            room_of_focus: room.into(),
+            room: room.into(),
             trace: Mutex::new(trace),
-            left_out: self.left_out.clone(),
+            tallies: self.tallies.clone(),
         });
         if kept.ring.len() >= self.limits.max_traces {
             kept.ring.pop_front();
@@ -166,8 +193,20 @@ impl Traces {
         (kept.arms.len(), kept.ring.len())
     }
 
-    pub(super) fn left_out(&self) -> u64 {
-        self.left_out.load(Relaxed)
+    /// Returns when the armed trace of that id ends, as far as is known now; `None` if it has ended.
+    pub(super) fn armed_until(&self, order: Uuid) -> Option<Instant> {
+        let mut kept = locked(&self.kept);
+        kept.prune();
+        let own = kept.arms.iter().find(|arm| arm.order.id == order);
+        own.map(|arm| arm.until)
+    }
+
+    /// Ends an armed trace; returns whether it was armed.
+    pub(super) fn disarm(&self, order: Uuid) -> bool {
+        let mut kept = locked(&self.kept);
+        kept.prune();
+        let own = kept.arms.iter_mut().find(|arm| arm.order.id == order);
+        own.map(Arm::end).is_some()
     }
 }
 
@@ -183,8 +222,18 @@ impl Kept {
 }
 
 impl Arm {
+    fn covers(&self, event: &Event) -> bool {
+        self.order.subjects.iter().any(|subject| subject.covers(event))
+    }
+
     fn wants(&self, event: &Event) -> bool {
-        self.left > 0 && self.order.subjects.iter().any(|subject| subject.covers(event))
+        self.left > 0 && self.covers(event)
+    }
+
+    /// Begins no further trace. What becomes of the events it has is still recorded for a moment.
+    fn end(&mut self) {
+        self.left = 0;
+        self.until = self.until.min(Instant::now() + AFTERMATH);
     }
 }
 
@@ -202,9 +251,8 @@ impl Traced {
     }
 
     /// Returns the user whose connections are recorded even if they did not match.
-    pub(crate) fn focus(&self) -> Option<Box<str>> {
-        let trace = locked(&self.trace);
-        trace.focus.clone().or_else(|| trace.event.user.clone())
+    pub(crate) fn focus(&self) -> Option<&str> {
+        self.focus.as_deref()
     }
 
     /// Returns the microseconds since the node began the trace.
@@ -212,31 +260,47 @@ impl Traced {
         u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Records what became of the event at a connection, if there is room. Connections of the focused user have room of their
-    /// own, so that a crowd does not hide them.
-    pub(crate) fn record(&self, connection: ConnectionTrace) {
-        let focus = self.focus();
-        let is_focus = |one: &ConnectionTrace| focus.is_some() && one.user == focus;
-        let mut trace = locked(&self.trace);
-        let delivery = trace.delivery.get_or_insert_default();
-        let focused = is_focus(&connection);
-        let alike = delivery.connections.iter().filter(|one| is_focus(one) == focused);
-        delivery.filtered += u64::from(connection.fate.is_filtered());
-        if alike.count() < self.max_connections {
-            delivery.connections.push(connection);
-        } else {
-            delivery.left_out += 1;
-            self.left_out.fetch_add(1, Relaxed);
-        }
+    /// Takes the place of a connection of `user` among those that are recorded; returns whether there was one. Connections of
+    /// the focused user have places of their own, so that a crowd does not hide them.
+    pub(crate) fn has_room(&self, user: Option<&str>) -> bool {
+        let is_focus = user.is_some() && user == self.focus();
+        let room = if is_focus { &self.room_of_focus } else { &self.room };
+        room.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
+            .is_ok()
     }
 
-    /// Counts subscribed connections that are no receivers, without a record of each.
-    pub(crate) fn leave_out(&self, withheld: u64) {
+    /// Records what became of the event at a connection for which there was [room](Self::has_room).
+    pub(crate) fn record(&self, connection: ConnectionTrace) {
         let mut trace = locked(&self.trace);
         let delivery = trace.delivery.get_or_insert_default();
-        delivery.filtered += withheld;
-        delivery.left_out += withheld;
-        self.left_out.fetch_add(withheld, Relaxed);
+        delivery.filtered += u64::from(connection.fate.is_filtered());
+        delivery.connections.push(connection);
+    }
+
+    /// Returns whether something is recorded of a connection.
+    pub(crate) fn knows(&self, connection: Uuid) -> bool {
+        let trace = locked(&self.trace);
+        let mut all = trace.delivery.iter().flat_map(|delivery| &delivery.connections);
+        all.any(|one| one.id == connection)
+    }
+
+    /// Counts connections without a record of each, `filtered` of which were not to receive the event.
+    pub(crate) fn leave_out(&self, connections: u64, filtered: u64) {
+        let mut trace = locked(&self.trace);
+        let delivery = trace.delivery.get_or_insert_default();
+        delivery.filtered += filtered;
+        delivery.left_out += connections;
+        self.tallies.left_out.fetch_add(connections, Relaxed);
+    }
+
+    /// Begins to follow so many connections.
+    pub(crate) fn followed(self: &Arc<Self>, connections: usize) -> Followed {
+        self.tallies.followed.fetch_add(connections as u64, Relaxed);
+        Followed {
+            traced: Arc::downgrade(self),
+            connections,
+            tallies: self.tallies.clone(),
+        }
     }
 
     /// Changes what is recorded of a connection; does nothing if that is not recorded.
@@ -271,5 +335,25 @@ impl Traced {
             recorded_at_us: trace.recorded_at_us,
             arms: trace.arms.clone(),
         }
+    }
+}
+
+impl Followed {
+    /// Returns the trace; `None` once it was evicted.
+    pub(crate) fn traced(&self) -> Option<Arc<Traced>> {
+        self.traced.upgrade()
+    }
+
+    /// Follows so many connections from now on, fewer than before.
+    pub(crate) fn remain(&mut self, connections: usize) {
+        let ended = self.connections.saturating_sub(connections);
+        self.tallies.followed.fetch_sub(ended as u64, Relaxed);
+        self.connections = connections;
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.remain(0);
     }
 }

@@ -290,6 +290,89 @@ fn a_user_without_a_connection_is_traced_and_counts_nowhere() {
 }
 
 #[test]
+fn interest_ends_with_the_trace() {
+    let order = |user: &str| TraceOrder {
+        id: Uuid::now_v7(),
+        subjects: vec![Subject::user(user).unwrap()],
+        user: None,
+        events: 1,
+        seconds: 3600,
+    };
+    in_world(settings(), move |world| async move {
+        let (traced, disarmed) = (order("nobody"), order("nowhere"));
+        for order in [&traced, &disarmed] {
+            assert!(world.node.arm_trace(order.clone()).await.answer);
+        }
+        assert_eq!(world.broker.interests().len(), 2);
+        world.publish("nobody", "t", "1").await;
+        assert!(world.node.disarm_trace(disarmed.id).await.answer);
+        assert!(!world.node.disarm_trace(Uuid::nil()).await.answer);
+        let late = event("nowhere", "t", "1");
+        let id = late.id;
+        world.publish_all(vec![late]).await;
+        assert_eq!(world.node.trace(id).await.answer, [None]);
+        // What becomes of the events is recorded for five seconds more.
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        until(|| world.broker.interests().is_empty()).await;
+        assert!(!world.node.disarm_trace(traced.id).await.answer);
+        assert_eq!(world.node.observe_figures().armed, 0);
+    });
+}
+
+#[test]
+fn a_crowd_is_counted_and_only_some_are_followed() {
+    let setup = Setup {
+        observe: ObserveLimits {
+            max_traced_connections: 2,
+            max_traces: 1,
+            ..ObserveLimits::default()
+        },
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let (mut clients, mut controls) = (Vec::new(), Vec::new());
+        for n in 0..7 {
+            let user = if n < 4 {
+                format!("u{n}")
+            } else {
+                "alice".to_owned()
+            };
+            let (mut client, control) = world.connect_controlled(&user).await;
+            client.receives_no_more().await;
+            control.hold_for_client(1);
+            clients.push(client);
+            controls.push(control);
+        }
+        arm(&world, Subject::Everyone, Some("alice"), 2).await;
+        let mut ids = Vec::new();
+        for n in 0..2 {
+            let one = event("*", "t", &n.to_string());
+            ids.push(one.id);
+            assert_eq!(
+                world.publish_all(vec![one]).await[0].reach.queued,
+                7,
+                "all are delivered to"
+            );
+        }
+        let delivery = trace(&world, ids[1]).await.delivery.unwrap();
+        assert_eq!((delivery.matched, delivery.queued, delivery.left_out), (7, 7, 3));
+        assert_eq!(
+            of(&trace(&world, ids[1]).await, "alice").len(),
+            2,
+            "they have room of their own"
+        );
+        assert_eq!(delivery.connections.len(), 4);
+        // The first trace was evicted, so nothing of it is looked at any more.
+        until(|| world.node.observe_figures().connections_followed == 4).await;
+        for client in &mut clients {
+            client.receives(&["0", "1"]).await;
+        }
+        until(|| world.node.observe_figures().connections_followed == 0).await;
+        assert_eq!(world.node.observe_figures().connections_left_out, 6);
+    });
+}
+
+#[test]
 fn nothing_is_recorded_that_was_not_asked_for() {
     let setup = Setup {
         observe: ObserveLimits {

@@ -102,6 +102,12 @@ pub(super) async fn get(url: &str, keys: &[&str]) -> Result<String, CommandFailu
     read(sent(keys, || client.get(url)).await?).await
 }
 
+/// Sends a `DELETE` with the first of `keys` that the server accepts.
+pub(super) async fn delete(url: &str, keys: &[&str]) -> Result<(), CommandFailure> {
+    let client = client(url)?;
+    read(sent(keys, || client.delete(url)).await?).await.map(drop)
+}
+
 /// Begins a `GET` whose answer may go on for ever.
 pub(super) async fn open(url: &str, keys: &[&str]) -> Result<reqwest::Response, CommandFailure> {
     let client = builder(url).connect_timeout(TIMEOUT).read_timeout(STREAM_SILENCE);

@@ -14,8 +14,8 @@ pub struct Observe {
     #[default(ObserveLimits::default().max_traces)]
     pub max_traces: usize,
 
-    /// The most connections that are recorded of one traced event, and as many again of the user that the trace is about.
-    /// The others are counted.
+    /// The most connections that are recorded and followed of one traced event, and as many again of the user that the trace is
+    /// about. The others are counted.
     #[schemars(range(min = 1, max = 5000))]
     #[default(ObserveLimits::default().max_traced_connections)]
     pub max_traced_connections: usize,

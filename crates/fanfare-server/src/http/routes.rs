@@ -132,6 +132,7 @@ pub(super) static TABLE: &[Route] = &[
     route!(POST "/api/v1/trace", Service, Reader, async |call: RouteCall<'_>| admin::trace::arm(call.body, call.site).await),
     route!(GET "/api/v1/trace", Service, Key, async |call: RouteCall<'_>| admin::trace::list(call.query(), call.site).await),
     route!(GET "/api/v1/trace/{id}", Service, Key, async |call: RouteCall<'_>| admin::trace::show(call.segment, call.query(), call.site).await),
+    route!(DELETE "/api/v1/trace/{id}", Service, Reader, async |call: RouteCall<'_>| admin::trace::disarm(call.segment, call.site).await),
     route!(GET "/api/v1/configuration", Service, Admin, async |call: RouteCall<'_>| admin::configuration::show(call.site).await),
     route!(GET "/api/v1/accounts", Service, Admin, async |call: RouteCall<'_>| admin::accounts::list(call.query(), call.site).await),
     route!(POST "/api/v1/accounts", Service, Admin, async |call: RouteCall<'_>| admin::accounts::create(call.body, call.site).await),

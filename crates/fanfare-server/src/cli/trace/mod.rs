@@ -72,11 +72,10 @@ impl Trace {
             keys: self.server.keys(&config),
         };
         let trace = block_on(async {
-            let event = match self.event {
-                Some(event) => event.to_string(),
-                None => self.next(&source).await?,
-            };
-            self.settled(&source, &event).await
+            match self.event {
+                Some(event) => self.settled(&source, &event.to_string()).await,
+                None => self.next(&source).await,
+            }
         })?;
         if self.json {
             output::line(trace);
@@ -86,8 +85,8 @@ impl Trace {
         Ok(())
     }
 
-    /// Arms a trace, and returns the id of the first event that it records.
-    async fn next(&self, source: &TraceSource<'_>) -> Result<String, CommandFailure> {
+    /// Arms a trace, and returns the trace of the first event that it records.
+    async fn next(&self, source: &TraceSource<'_>) -> Result<Value, CommandFailure> {
         let mut wanted = json!({ "events": EVENTS, "seconds": self.seconds });
         for (name, value) in [("user", &self.user), ("channel", &self.channel)] {
             if let Some(value) = value {
@@ -100,9 +99,24 @@ impl Trace {
             eprintln!("fanfare: not every node has answered; those that have not may record nothing");
         }
         eprintln!("waiting for the next event; stop with Ctrl-C");
-        let until = Instant::now() + Duration::from_secs(self.seconds);
         let id = armed["trace"].as_str().unwrap_or_default();
-        let query = format!("?trace={id}&limit=1000");
+        let traced = async {
+            let event = self.first(source, id).await?;
+            self.settled(source, &event).await
+        };
+        let trace = tokio::select! {
+            trace = traced => trace,
+            _ = tokio::signal::ctrl_c() => Err(CommandFailure::Runtime("interrupted".into())),
+        };
+        // Nodes would go on to record for nobody. If it fails, the trace ends with its time.
+        let _ = source.disarm(id).await;
+        trace
+    }
+
+    /// The id of the first event that the armed trace records.
+    async fn first(&self, source: &TraceSource<'_>, armed: &str) -> Result<String, CommandFailure> {
+        let until = Instant::now() + Duration::from_secs(self.seconds);
+        let query = format!("?trace={armed}&limit=1000");
         loop {
             let found = source.get(&query).await?;
             let events = found["events"].as_array();
@@ -165,6 +179,10 @@ impl TraceSource<'_> {
 
     async fn arm(&self, wanted: &Value) -> Result<Value, CommandFailure> {
         read(&remote::post(&self.url, &self.keys, wanted.to_string()).await?)
+    }
+
+    async fn disarm(&self, armed: &str) -> Result<(), CommandFailure> {
+        remote::delete(&format!("{}/{armed}", self.url), &self.keys).await
     }
 }
 

@@ -44,6 +44,7 @@ use super::{
         trace::arm,
         trace::list,
         trace::show,
+        trace::disarm,
         users::list,
         accounts::list,
         accounts::create,

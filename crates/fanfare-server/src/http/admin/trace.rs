@@ -1,4 +1,4 @@
-//! `/api/v1/trace`: arms traces on all nodes, lists traced events, and says what became of one at each connection.
+//! `/api/v1/trace`: arms and disarms traces on all nodes, lists traced events, and says what became of one at each connection.
 
 use std::time::{Duration, SystemTime};
 
@@ -24,7 +24,7 @@ const MAX_SECONDS: u64 = 3600;
 const DEFAULT_SECONDS: u64 = 60;
 /// Connections of a user that are looked at.
 const CONNECTIONS: usize = 100;
-const NO_ID: &str = "the event id in the path is not a UUID";
+const NO_ID: &str = "the id in the path is not a UUID";
 
 /// What to trace: at least one of `user`, `channel`, `everyone` and `event`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -222,6 +222,33 @@ pub(in crate::http) async fn show(id: &str, query: &str, site: &Site) -> Reply {
     reply::json(
         StatusCode::OK,
         &ShownTrace::new(&traces, nodes, about, degraded(found.complete)),
+    )
+}
+
+/// Disarms a trace on all nodes. What it has recorded stays.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/trace/{id}",
+    operation_id = "disarmTrace",
+    tag = "Operations",
+    params(("id" = Uuid, Path, description = "The id of the armed trace: `trace` in the answer that armed it.")),
+    responses(
+        (status = 204, description = "No node begins to record a further event for it."),
+        ServiceRefusals,
+        (status = 404, description = "It is not armed: it has ended, or there never was one.", body = ApiError<'static>),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+pub(in crate::http) async fn disarm(id: &str, site: &Site) -> Reply {
+    let Ok(id) = id.parse::<Uuid>() else {
+        return invalid(NO_ID);
+    };
+    if !site.node.disarm_trace(id).await.answer {
+        return api_error(StatusCode::NOT_FOUND, "NOT_FOUND", "no such trace is armed");
+    }
+    audit::changed(
+        reply::text(StatusCode::NO_CONTENT, "", ""),
+        format!("disarmed the trace {id}"),
     )
 }
 

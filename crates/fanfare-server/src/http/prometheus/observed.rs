@@ -14,6 +14,11 @@ pub(super) const GAUGES: &[OfObservers] = &[
         "Traced events that the node keeps",
         |figures| figures.traces,
     ),
+    (
+        "fanfare_traced_connections_followed",
+        "Connections of traced events whose sockets are looked at, at most observe.max_traced_connections of an event and as many of its user",
+        |figures| figures.connections_followed,
+    ),
     ("fanfare_tails", "Open tails", |figures| figures.tails),
 ];
 

@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""Counts the instructions that an event costs while an operator looks: with a tail, a trace, and the page at /admin.
+
+    cargo build --release && bench/guard/looking.py
+
+It counts as `guard.py` does, by callgrind and in the thread that does the work, but compares with no baseline: the first line of each
+table, where nobody looks, is what to compare with.
+"""
+
+import contextlib
+import http.client
+import json
+import sys
+import threading
+
+from guard import AT_ONCE, TIMEOUT, Counted, read_frame
+from fanfare import token
+
+CLIENTS = 400
+POLL_SECONDS = 2  # as the page at /admin asks
+
+
+def request(counted, method, path, body=None):
+    caller = http.client.HTTPConnection("127.0.0.1", counted.server.port, timeout=TIMEOUT)
+    caller.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"} if body else {})
+    return caller, caller.getresponse()
+
+
+@contextlib.contextmanager
+def tail(counted, query):
+    """An open tail whose lines are read."""
+    caller, reply = request(counted, "GET", f"/api/v1/tail?{query}")
+    assert reply.status == 200, reply.read()
+    reply.readline()
+    raw = caller.sock
+
+    def read():
+        with contextlib.suppress(OSError, ValueError, AttributeError, http.client.HTTPException):
+            while reply.readline():
+                pass
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    yield
+    with contextlib.suppress(OSError, AttributeError):
+        raw.close()
+
+
+@contextlib.contextmanager
+def armed(counted, **wanted):
+    """A trace that is armed for an hour."""
+    _, reply = request(counted, "POST", "/api/v1/trace", {"seconds": 3600, "events": 100, **wanted})
+    trace = json.loads(reply.read())["trace"]
+    yield
+    request(counted, "DELETE", f"/api/v1/trace/{trace}")[1].read()
+
+
+@contextlib.contextmanager
+def overview(counted):
+    """The page's first view, which asks for figures again and again."""
+    closed = threading.Event()
+
+    def poll():
+        while not closed.wait(POLL_SECONDS):
+            assert request(counted, "GET", "/api/v1/overview")[1].read()
+
+    page = threading.Thread(target=poll, daemon=True)
+    page.start()
+    yield
+    closed.set()
+    page.join()
+
+
+LOOKS = {
+    "nobody looks": lambda _: contextlib.nullcontext(),
+    "the page at /admin is open": overview,
+    "a tail of another channel": lambda counted: tail(counted, "channel=other.*"),
+    "a trace armed for another user": lambda counted: armed(counted, user="nobody"),
+    "a tail of these events": lambda counted: tail(counted, "everyone=true&channel=bench.*"),
+}
+
+
+def deliveries(look, times):
+    """An event for everyone with 400 receivers: the whole event."""
+    with Counted("notify") as counted:
+        streams = [counted.connect(f"/ws?token={token(f'u{number}')}")[1] for number in range(CLIENTS)]
+        message, door = json.dumps({"type": "score", "payload": "x" * 60}), counted.door()
+
+        def publish():
+            assert door.call("PUBLISH", "fanfare:everyone", message) == CLIENTS
+            for stream in streams:
+                read_frame(stream)
+
+        with look(counted):
+            return counted.count(publish, times)
+
+
+def published(look):
+    """An event on a channel without subscribers, many with one write."""
+    with Counted("notify") as counted:
+        message, door = json.dumps({"type": "score", "payload": "x" * 60}), counted.door()
+        many = door.encode("PUBLISH", "bench.nobody", message) * AT_ONCE
+
+        def publish():
+            door.raw(many)
+            assert len([door.read() for _ in range(AT_ONCE)]) == AT_ONCE
+
+        with look(counted):
+            return counted.count(publish, 20) / AT_ONCE
+
+
+def table(title, looks, measure):
+    print(title, flush=True)
+    nobody = None
+    for name, look in looks.items():
+        count = measure(look)
+        nobody = nobody or count
+        print(f"  {name:<32} {round(count):>10,} instructions  {count / nobody - 1:+.1%}", flush=True)
+
+
+def main():
+    table("an event without receivers", LOOKS, published)
+    table(f"an event with {CLIENTS} receivers", LOOKS, lambda look: deliveries(look, 20))
+    # A hundred events at most are recorded: four rounds of twenty.
+    traced = {name: LOOKS[name] for name in ("nobody looks",)} | {"each event is traced": lambda counted: armed(counted, everyone=True)}
+    table(f"a traced event with {CLIENTS} receivers", traced, lambda look: deliveries(look, 20))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
