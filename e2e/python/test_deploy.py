@@ -305,3 +305,15 @@ def test_manual_pages(tmp_path):
 
 def test_neither_is_in_the_help():
     assert not re.search(r"^  (completions|man) ", run("--help").stdout, re.M)
+
+
+@pytest.mark.parametrize("name", ["nginx.conf", "haproxy.cfg", "Caddyfile", "traefik-fanfare.yaml"])
+def test_the_command_of_the_page_leaves_one_node(name):
+    """docs/operate/README.md makes a configuration for one node from each proxy's file by one command."""
+    page = (ROOT / "docs/operate/README.md").read_text()
+    command = re.search(r"^    (sed .*) > TARGET$", page, re.M)[1].replace("YOUR.NAME", "push.example.org")
+    made = subprocess.run(shlex.split(command.replace("deploy/proxies/FILE", str(DEPLOY / "proxies" / name))), capture_output=True, text=True, check=True).stdout
+    assert "10.0.0." not in made and "push.example.com" not in made
+    whole = (DEPLOY / "proxies" / name).read_text()
+    assert made.count("127.0.0.1") == whole.count("10.0.0.11") > 0, "each use of the first node stays"
+    assert made.count("{") == whole.count("{") and made.count("}") == whole.count("}")
