@@ -92,22 +92,36 @@ test('an operator publishes, looks at a connection, and closes it', async (t) =>
   await tab.evaluate(shown, 'no such connections');
 });
 
-test('an admin whose role is taken away is signed out', async (t) => {
-  const server = await Fanfare.start(t, { api: { keys: [KEY] } });
-  const call = async (method, path, body) => {
-    const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };
-    const answer = await fetch(server.http(path), { method, headers, body: JSON.stringify(body) });
-    return answer.json();
-  };
-  const [email, password] = ['root@example.com', 'correct horse battery'];
-  const { id } = await call('POST', '/api/v1/accounts', { email, password, roles: ['admin'] });
-  const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
-  await tab.evaluate(send, ['Log in', { email, password }]);
-  await tab.evaluate(shown, 'Nodes');
-  await call('PATCH', `/api/v1/accounts/${id}`, { roles: ['user'] });
-  const text = await tab.evaluate(shown, 'API key');
-  assert.ok(text.includes('not good (any more)'), text);
-});
+// What an admin has open when the role is taken away.
+const OPEN = {
+  'the overview': async (tab) => tab.evaluate(shown, 'Events in'),
+  'a list of traces': async (tab) => { await tab.evaluate(go, '#/trace'); await tab.evaluate(shown, 'None yet.'); },
+  'a live tail': async (tab) => {
+    await tab.evaluate(go, '#/channels');
+    await tab.evaluate(send, ['Listen', { channel: 'chat.*' }]);
+    await tab.evaluate(shown, 'Listening.');
+  },
+};
+
+for (const [what, open] of Object.entries(OPEN)) {
+  test(`an admin whose role is taken away is signed out of ${what}`, async (t) => {
+    const server = await Fanfare.start(t, { api: { keys: [KEY] } });
+    const call = async (method, path, body) => {
+      const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };
+      const answer = await fetch(server.http(path), { method, headers, body: JSON.stringify(body) });
+      return answer.json();
+    };
+    const [email, password] = ['root@example.com', 'correct horse battery'];
+    const { id } = await call('POST', '/api/v1/accounts', { email, password, roles: ['admin'] });
+    const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
+    await tab.evaluate(send, ['Log in', { email, password }]);
+    await tab.evaluate(shown, 'Nodes');
+    await open(tab);
+    await call('PATCH', `/api/v1/accounts/${id}`, { roles: ['user'] });
+    const text = await tab.evaluate(shown, 'API key');
+    assert.ok(text.includes('not good (any more)'), text);
+  });
+}
 
 test('the page with a slash behind it, below a prefix, and switched off', async (t) => {
   const server = await Fanfare.start(t, { listener: [{ dialects: ['notify'], prefix: '/a' }] });

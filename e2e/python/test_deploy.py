@@ -95,6 +95,11 @@ def test_the_unit_waits_for_the_drain_and_systemd_accepts_it(tmp_path):
     assert (done.returncode, done.stdout + done.stderr) == (0, ""), done.stderr
 
 
+def test_the_unit_lets_traces_ask_the_kernel():
+    """Without netlink no trace would ever say `acknowledged`."""
+    assert "AF_NETLINK" in lines_of_unit("RestrictAddressFamilies")[0].split()
+
+
 def test_the_socket_unit_has_the_listeners():
     listeners = tomllib.loads((DEPLOY / "fanfare.toml").read_text())["listener"]
     streams = re.findall(r"^ListenStream=(.*)$", (DEPLOY / "systemd/fanfare.socket").read_text(), re.M)
