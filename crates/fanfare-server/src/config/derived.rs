@@ -2,7 +2,6 @@
 
 use fanfare_accounts::storage::StorageUrl;
 use fanfare_core::{DialectKind, LONGEST, Registry, format_duration, parse_duration};
-use toml::Value;
 
 use super::broker::BrokerKind;
 use super::merged::Merged;
@@ -17,7 +16,12 @@ pub(super) fn fill(merged: &mut Merged, registry: Registry) {
 }
 
 fn broker(merged: &mut Merged) {
-    let scheme = merged.text("broker.url").split(':').next().unwrap_or_default();
+    let scheme = merged
+        .values
+        .text("broker.url")
+        .split(':')
+        .next()
+        .unwrap_or_default();
     let scheme = scheme.to_lowercase();
     let mut kinds = BrokerKind::ALL.into_iter();
     if let Some(kind) = kinds.find(|kind| kind.schemes().contains(&scheme.as_str())) {
@@ -25,10 +29,7 @@ fn broker(merged: &mut Merged) {
     }
     let has_other = ["broker.cluster", "broker.sentinel.urls", "broker.sentinel.master"]
         .iter()
-        .any(|key| match merged.values.get(*key) {
-            Some(Value::Array(list)) => !list.is_empty(),
-            _ => !merged.text(key).is_empty(),
-        });
+        .any(|key| !merged.values.is_empty(key));
     if has_other {
         merged.derive(
             "broker.kind",
@@ -38,7 +39,7 @@ fn broker(merged: &mut Merged) {
     }
     let kind = BrokerKind::ALL
         .into_iter()
-        .find(|kind| kind.name() == merged.text("broker.kind"));
+        .find(|kind| kind.name() == merged.values.text("broker.kind"));
     if let Some(url) = kind.and_then(BrokerKind::default_url)
         && !has_other
     {
@@ -50,7 +51,7 @@ fn broker(merged: &mut Merged) {
 }
 
 fn storage(merged: &mut Merged) {
-    let url = StorageUrl::text_of_file(merged.text("data_dir"), "fanfare.db");
+    let url = StorageUrl::text_of_file(merged.values.text("data_dir"), "fanfare.db");
     merged.derive("storage.url", url, "in data_dir");
 }
 
@@ -67,7 +68,7 @@ fn ping_timeout(merged: &mut Merged, kind: &dyn DialectKind) {
     {
         return;
     }
-    let [every, most] = [&interval, &timeout].map(|key| parse_duration(merged.text(key)));
+    let [every, most] = [&interval, &timeout].map(|key| parse_duration(merged.values.text(key)));
     if let (Ok(every), Ok(most)) = (every, most)
         && most <= every
         && every * 2 <= LONGEST

@@ -4,8 +4,9 @@ use fanfare_core::{DialectKind, Inherited, Registry, Target, Unit};
 
 use super::found::variable;
 use super::kind::{hint, nearest};
-use super::layer::{Reader, Source};
+use super::layer::Reader;
 use super::merged::Merged;
+use super::origin::Origin;
 use super::profile;
 use super::schema::{Schema, environment_name};
 use super::types::without_line_ends;
@@ -81,7 +82,7 @@ pub(super) fn read_inherited(
         };
         if !taken.contains(&key) {
             taken.push(key);
-            let source = Source::Environment(inherited.variable.to_owned());
+            let source = Origin::Environment(inherited.variable.to_owned());
             Reader::new(schema, source, merged).plain(key, &with_unit(text, inherited.unit));
         }
     }
@@ -98,10 +99,9 @@ fn with_unit(text: &str, unit: Unit) -> String {
 
 /// Reads Fanfare's own variables.
 pub(super) fn read(schema: &Schema, env: &[(String, String)], merged: &mut Merged) {
-    let names: Vec<(String, String)> = schema
+    let names: Vec<(String, &str)> = schema
         .leaves()
-        .into_iter()
-        .map(|(path, _)| (environment_name(&path), path))
+        .map(|key| (environment_name(&key.path), key.path.as_str()))
         .collect();
     for (variable, text) in env {
         let text = without_line_ends(text);
@@ -109,7 +109,7 @@ pub(super) fn read(schema: &Schema, env: &[(String, String)], merged: &mut Merge
         if !is_ours || RESERVED.iter().any(|(name, _)| name == variable) {
             continue;
         }
-        let mut reader = Reader::new(schema, Source::Environment(variable.to_owned()), merged);
+        let mut reader = Reader::new(schema, Origin::Environment(variable.to_owned()), merged);
         if let Some((_, path)) = names.iter().find(|(name, _)| name == variable) {
             reader.plain(path, text);
         } else if !is_service_link(variable, text) {

@@ -1,203 +1,205 @@
-//! The type of a setting, and the check of a value against it.
+//! The type of a setting, as the JSON schema of its field tells it: its words in the documentation and in errors.
+//!
+//! Whether a value is right is decided by the field itself ([`super::schema::Schema::check`]); nothing here repeats that.
 
-use std::time::Duration;
+use std::str::FromStr;
+use std::{fmt, ops::RangeInclusive};
 
-use fanfare_core::{LONGEST, format_duration, parse_duration};
+use fanfare_accounts::storage::StorageUrl;
+use fanfare_core::{GuardedUrl, HIDDEN, LONGEST, format_duration, parse_duration};
+use serde_json::Value as Json;
 use toml::Value;
 use toml::de::DeValue;
 
-use super::form::Form;
 use super::found::{boolean, shown, type_name};
-use super::types;
+use super::types::is_off;
 
-/// The type of a setting.
-#[derive(Clone, Debug)]
-pub(super) enum Kind {
-    Bool,
-    Integer {
-        min: i64,
-        max: i64,
-    },
-    Duration {
-        min: Duration,
-        max: Duration,
-    },
-    Text {
-        form: &'static Form,
-        /// Whether the empty text means "none".
-        empty: bool,
-    },
-    OneOf(Vec<String>),
-    List(Box<Kind>),
-    /// A table of its own, `[name]`.
-    Table(Vec<Key>),
-    /// A table that repeats, `[[name]]`.
-    Tables(Vec<Key>),
-}
+/// The type of a setting, or of an item of a list.
+#[derive(Clone, Copy)]
+pub(super) struct Kind<'a>(pub(super) &'a Json);
 
-/// One key of a table.
-#[derive(Clone, Debug)]
-pub(super) struct Key {
-    pub(super) name: String,
-    pub(super) doc: String,
-    pub(super) kind: Kind,
-    /// The default; none for tables and for required keys.
-    pub(super) default: Option<Value>,
-    pub(super) required: bool,
-    /// For tests only, and not documented.
-    pub(super) hidden: bool,
-    /// Names a file that holds another key's value; all of these are documented together.
-    pub(super) is_file_form: bool,
-}
-
-impl Kind {
-    /// Checks a single value. A list or a table is never a single value.
-    ///
-    /// The error names what was found and what was expected.
-    pub(super) fn scalar(&self, found: &DeValue<'_>) -> Result<Value, String> {
-        let value = match (self, found) {
-            (Self::Bool, DeValue::Boolean(value)) => Some(Value::from(*value)),
-            (Self::Integer { min, max }, DeValue::Integer(number)) => {
-                let number = i64::from_str_radix(number.as_str(), number.radix()).ok();
-                number
-                    .filter(|number| (*min..=*max).contains(number))
-                    .map(Value::from)
-            }
-            (Self::Text { form, empty: true }, DeValue::String(text))
-                if form.may_be_off() && types::is_off(text) =>
-            {
-                Some(Value::from(""))
-            }
-            (_, DeValue::String(text)) => self.takes(text).then(|| Value::from(&**text)),
-            _ => None,
-        };
-        let hint = || match (self, found) {
-            (Self::OneOf(words), DeValue::String(found)) => {
-                hint(nearest(found, words.iter().map(String::as_str)).map(|near| format!("\"{near}\"")))
-            }
-            _ => String::new(),
-        };
-        value.ok_or_else(|| {
-            let expected = self.expected(found.as_str());
-            format!("found {}, expected {expected}{}", self.found(found), hint())
-        })
+impl<'a> Kind<'a> {
+    /// Returns the type of the items of a list.
+    pub(super) fn item(self) -> Option<Self> {
+        (self.0["type"] == "array").then(|| Self(&self.0["items"]))
     }
 
-    /// Returns plain text, as the environment has it, as TOML for a setting of this kind. A text that does not fit stays a
-    /// text, which the check of the kind then refuses.
-    pub(super) fn to_toml(&self, text: &str) -> String {
+    /// Returns the form of a text, by the name in the JSON schema.
+    fn form(self) -> &'a str {
+        self.0["x-kind"].as_str().unwrap_or_default()
+    }
+
+    /// Returns whether it is a feature that an empty text switches off.
+    fn may_be_off(self) -> bool {
+        self.0["x-empty"] == true
+    }
+
+    /// Returns whether an empty text is none of its values, though the field would take it.
+    fn refuses_empty(self) -> bool {
+        matches!(self.form(), "path" | "secret") && self.0["default"] != ""
+    }
+
+    /// Returns the words of an enumeration, in either of the forms that a schema uses.
+    fn words(self) -> Option<Vec<&'a str>> {
+        match (&self.0["enum"], &self.0["oneOf"]) {
+            (Json::Array(words), _) => words.iter().map(Json::as_str).collect(),
+            (_, Json::Array(variants)) => variants.iter().map(|variant| variant["const"].as_str()).collect(),
+            _ => None,
+        }
+    }
+
+    fn bounds(self) -> RangeInclusive<i64> {
+        let bound = |name: &str| self.0[name].as_i64();
+        bound("minimum").unwrap_or(i64::MIN)..=bound("maximum").unwrap_or(i64::MAX)
+    }
+
+    /// Returns a single value for the field to judge; `None` for a list, a table or a number out of bounds.
+    pub(super) fn single(self, found: &DeValue<'_>) -> Option<Value> {
+        match found {
+            _ if self.item().is_some() => None,
+            DeValue::Boolean(value) => Some(Value::from(*value)),
+            DeValue::Integer(number) => {
+                let number = i64::from_str_radix(number.as_str(), number.radix()).ok();
+                number
+                    .filter(|number| self.bounds().contains(number))
+                    .map(Value::from)
+            }
+            DeValue::String(text) if self.may_be_off() && is_off(text) => Some(Value::from("")),
+            DeValue::String(text) if text.is_empty() && self.refuses_empty() => None,
+            DeValue::String(text) => Some(Value::from(&**text)),
+            _ => None,
+        }
+    }
+
+    /// Returns plain text, as the environment has it, as TOML for a setting of this type. A text that does not fit stays a
+    /// text, which the check then refuses.
+    pub(super) fn to_toml(self, text: &str) -> String {
         let as_text = || Value::from(text).to_string();
-        match self {
-            Self::Bool => boolean(text).map_or_else(as_text, |value| value.to_string()),
-            Self::Integer { .. } => {
+        match self.0["type"].as_str() {
+            Some("boolean") => boolean(text).map_or_else(as_text, |value| value.to_string()),
+            Some("integer") => {
                 let number = text.trim().parse::<i64>();
                 number.map_or_else(|_| as_text(), |number| number.to_string())
             }
-            Self::Duration { .. } | Self::Text { .. } | Self::OneOf(_) => as_text(),
             // Broken TOML must not pass as one odd item.
-            Self::List(item) if !text.trim_start().starts_with('[') => {
+            Some("array") if self.0["items"]["type"] != "object" && !text.trim_start().starts_with('[') => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-                let parts: Vec<_> = parts.map(|part| item.to_toml(part)).collect();
+                let parts: Vec<_> = parts.map(|part| Self(&self.0["items"]).to_toml(part)).collect();
                 format!("[{}]", parts.join(", "))
             }
-            Self::List(_) | Self::Table(_) | Self::Tables(_) => match DeValue::parse(text) {
-                Ok(_) => text.to_owned(),
-                Err(_) => as_text(),
-            },
+            Some("array") if DeValue::parse(text).is_ok() => text.to_owned(),
+            _ => as_text(),
         }
     }
 
-    fn takes(&self, text: &str) -> bool {
-        match self {
-            Self::Duration { min, max } => {
-                parse_duration(text).is_ok_and(|found| (*min..=*max).contains(&found))
-            }
-            Self::Text { form, empty } if text.is_empty() => *empty || form.is_plain(),
-            Self::Text { form, .. } => (form.check)(text).is_ok(),
-            Self::OneOf(words) => words.iter().any(|word| word == text),
-            _ => false,
-        }
-    }
-
-    /// Returns how to print a text of this kind, if it may contain a secret.
-    pub(super) fn guard(&self) -> Option<fn(&str) -> String> {
-        match self {
-            Self::Text { form, .. } => form.guard,
-            Self::List(item) => item.guard(),
+    /// Returns how to print a text, if it may contain a secret.
+    pub(super) fn guard(self) -> Option<fn(&str) -> String> {
+        match self.item().unwrap_or(self).form() {
+            "database" => Some(without_password::<StorageUrl>),
+            "secret" => Some(|_| HIDDEN.to_owned()),
+            "url" => Some(without_password::<GuardedUrl>),
             _ => None,
         }
     }
 
-    /// Returns a value that does not fit, as an error shows it.
-    pub(super) fn found(&self, found: &DeValue<'_>) -> String {
-        if self.guard().is_some() {
+    /// Returns the text of an error: what was found and what was expected, with the `reason` of the field.
+    pub(super) fn mismatch(self, found: &DeValue<'_>, reason: &str) -> String {
+        let text = found.as_str();
+        let shown = if self.guard().is_some() {
             type_name(found).to_owned()
         } else {
             shown(found)
+        };
+        let hint = match (text, self.words()) {
+            (Some(text), Some(words)) => {
+                hint(nearest(text, words.into_iter()).map(|near| format!("\"{near}\"")))
+            }
+            _ => String::new(),
+        };
+        let reason = match text {
+            Some("") if self.refuses_empty() => " that is not empty".to_owned(),
+            _ if self.may_be_off() => ", or \"\" to switch it off".to_owned(),
+            Some(_) if !reason.is_empty() && matches!(self.form(), "database" | "pattern" | "size") => {
+                format!(" ({reason})")
+            }
+            _ => String::new(),
+        };
+        format!("found {shown}, expected {}{reason}{hint}", self.expected(text))
+    }
+
+    /// Returns what would fit. If the text `found` is a duration of the wrong length, these are the bounds.
+    pub(super) fn expected(self, found: Option<&str>) -> String {
+        if let Some(words) = self.words() {
+            let words: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
+            return format!("one of {}", words.join(", "));
+        }
+        match self.0["type"].as_str() {
+            Some("boolean") => "true or false".to_owned(),
+            Some("integer") => match self.bounds().into_inner() {
+                (min, i64::MAX) => format!("a whole number of at least {min}"),
+                (min, max) => format!("a whole number from {min} to {max}"),
+            },
+            Some("array") => format!("a list, each item {}", Self(&self.0["items"]).expected(None)),
+            _ if self.form() == "duration"
+                && found.is_some_and(|text| humantime::parse_duration(text).is_ok()) =>
+            {
+                self.lengths()
+            }
+            _ => self.title_and_expected().1.to_owned(),
         }
     }
 
-    /// Returns what would fit. If the text `found` has the right form and the wrong size, these are the bounds.
-    pub(super) fn expected(&self, found: Option<&str>) -> String {
-        match self {
-            Self::Bool => "true or false".to_owned(),
-            Self::Integer { min, max: i64::MAX } => format!("a whole number of at least {min}"),
-            Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
-            Self::Duration { min, max } => match found {
-                Some(text) if humantime::parse_duration(text).is_ok() => bounds(*min, *max),
-                _ => "a duration such as \"30s\"".to_owned(),
-            },
-            Self::Text { form, empty } => {
-                let reason = match found.map(form.check) {
-                    Some(Ok(())) if found == Some("") => " that is not empty".to_owned(),
-                    Some(Err(reason)) if !reason.is_empty() => format!(" ({reason})"),
-                    _ if *empty && form.may_be_off() => ", or \"\" to switch it off".to_owned(),
-                    _ => String::new(),
-                };
-                format!("{}{reason}", form.expected)
-            }
-            Self::OneOf(words) => {
-                let words: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
-                format!("one of {}", words.join(", "))
-            }
-            Self::List(item) => format!("a list, each item {}", item.expected(None)),
-            Self::Table(_) => "a table".to_owned(),
-            Self::Tables(_) => "a list of tables".to_owned(),
+    /// Returns the bounds of a duration, in words.
+    fn lengths(self) -> String {
+        let bound = |name: &str| parse_duration(self.0[name].as_str()?).ok();
+        let most = match bound("x-maximum") {
+            Some(most) if most < LONGEST => format_duration(most),
+            _ => "ten years".to_owned(),
+        };
+        match bound("x-minimum") {
+            Some(least) => format!("a duration from {} to {most}", format_duration(least)),
+            None => format!("a duration of at most {most}"),
         }
     }
 
-    /// Returns the kind's name in the configuration reference.
-    pub(super) fn title(&self) -> String {
-        match self {
-            Self::Bool => "boolean".to_owned(),
-            Self::Integer { .. } => "integer".to_owned(),
-            Self::Duration { .. } => "duration".to_owned(),
-            Self::Text { form, .. } => form.title.to_owned(),
-            Self::OneOf(words) => {
-                let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
-                words.join(", ")
-            }
-            Self::List(item) => match item.as_ref() {
-                Self::OneOf(_) => format!("list of {}", item.title()),
-                item => format!("list of {}s", item.title()),
-            },
-            Self::Table(_) => "table".to_owned(),
-            Self::Tables(_) => "tables".to_owned(),
+    /// Returns the type's name in the configuration reference.
+    pub(super) fn title(self) -> String {
+        if let Some(words) = self.words() {
+            let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
+            return words.join(", ");
+        }
+        match (self.0["type"].as_str(), self.item()) {
+            (Some("object"), _) => "table".to_owned(),
+            (_, Some(item)) if item.words().is_some() => format!("list of {}", item.title()),
+            (_, Some(item)) => format!("list of {}s", item.title()),
+            (Some(name @ ("boolean" | "integer")), _) => name.to_owned(),
+            _ => self.title_and_expected().0.to_owned(),
+        }
+    }
+
+    /// Returns the words for a form of texts: its title, and what an error expects.
+    fn title_and_expected(self) -> (&'static str, &'static str) {
+        match self.form() {
+            "address" => (
+                "address",
+                "an address with a port such as \"0.0.0.0:8081\", \"localhost:8081\" or \":8081\"",
+            ),
+            "database" => ("URL", StorageUrl::EXPECTED),
+            "duration" => ("duration", "a duration such as \"30s\""),
+            "network" => ("network", "a network such as \"10.0.0.0/8\""),
+            "path" => ("path", "a path"),
+            "pattern" => ("pattern", "a pattern of channels such as \"news.*\""),
+            "secret" => ("secret", "a text"),
+            "size" => ("size", "a number of bytes with its unit such as \"64MiB\""),
+            "url" => ("URL", "a URL with its scheme, such as \"https://example.com\""),
+            _ => ("string", "a text"),
         }
     }
 }
 
-fn bounds(min: Duration, max: Duration) -> String {
-    let most = if max >= LONGEST {
-        "ten years".to_owned()
-    } else {
-        format_duration(max)
-    };
-    if min.is_zero() {
-        format!("a duration of at most {most}")
-    } else {
-        format!("a duration from {} to {most}", format_duration(min))
-    }
+fn without_password<T: FromStr + fmt::Display>(text: &str) -> String {
+    text.parse::<T>()
+        .map_or_else(|_| HIDDEN.to_owned(), |url| url.to_string())
 }
 
 /// Returns the end of an error message that knows a better name.

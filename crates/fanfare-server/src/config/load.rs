@@ -1,26 +1,28 @@
 //! Merges the layers: defaults, profile, file, environment, command line.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fanfare_core::Registry;
-use toml::Value;
 use toml::de::DeValue;
 
 use super::found::variable;
 use super::kind::{hint, nearest};
-use super::layer::{Reader, Source};
+use super::layer::Reader;
 use super::merged::Merged;
 use super::model::Config;
 use super::origin::{ConfigErrors, Origin, Origins, Problem};
-use super::schema::Schema;
+use super::schema::{Key, Schema};
 use super::sources::Sources;
-use super::{checks, derived, environment, file, placement, profile, secret_files};
+use super::values::{Values, typed};
+use super::{checks, derived, environment, placement, profile, secret_files};
 use crate::telemetry;
 
+/// The default files; the first that exists is read.
+pub const DEFAULT_FILES: [&str; 2] = ["fanfare.toml", "/etc/fanfare/fanfare.toml"];
+
 /// A configuration that passed every check.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// The effective settings.
     pub config: Config,
@@ -35,44 +37,18 @@ pub struct Loaded {
     /// The log filter for `tracing_subscriber`: `FANFARE_LOG`, or else `log.level`.
     pub log_filter: String,
     /// The effective values as they were written, for printing.
-    pub(super) values: BTreeMap<String, Value>,
+    pub(super) values: Values,
     /// The files that secrets were read from, by key.
     pub(super) files: BTreeMap<String, PathBuf>,
-}
-
-/// The written values contain secrets, so they are not shown.
-impl fmt::Debug for Loaded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            config,
-            origins,
-            warnings,
-            file,
-            profile,
-            log_filter,
-            values: _,
-            files,
-        } = self;
-        f.debug_struct("Loaded")
-            .field("config", config)
-            .field("origins", origins)
-            .field("warnings", warnings)
-            .field("file", file)
-            .field("profile", profile)
-            .field("log_filter", log_filter)
-            .field("files", files)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Loaded {
     /// This configuration, but `keys` as they are in `started`: what is in force once it was read again. It is for printing.
     pub(crate) fn keeping(mut self, started: &Self, keys: &[String]) -> Self {
         for key in keys {
-            match started.values.get(key) {
-                Some(value) => self.values.insert(key.clone(), value.clone()),
-                None => self.values.remove(key),
-            };
+            if let Some(value) = started.values.get(key) {
+                self.values.set(key, value.clone());
+            }
             match started.files.get(key) {
                 Some(file) => self.files.insert(key.clone(), file.clone()),
                 None => self.files.remove(key),
@@ -88,10 +64,14 @@ impl Loaded {
     }
 
     /// Returns the keys whose values differ in `other`, without the values.
-    pub fn changed_keys<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a str> {
-        let keys: BTreeSet<&String> = self.values.keys().chain(other.values.keys()).collect();
-        let differs = |key: &&String| self.values.get(*key) != other.values.get(*key);
-        keys.into_iter().filter(differs).map(String::as_str)
+    pub fn changed_keys(&self, other: &Self) -> Vec<String> {
+        let schema = Schema::new(self.config.registry);
+        let differs = |key: &&Key| self.values.get(&key.path) != other.values.get(&key.path);
+        schema
+            .leaves()
+            .filter(differs)
+            .map(|key| key.path.clone())
+            .collect()
     }
 
     /// Returns whether the value of `key` was configured, as opposed to a default or a profile.
@@ -121,12 +101,15 @@ pub fn load(sources: &Sources, registry: Registry) -> Result<Loaded, ConfigError
     let named_file = sources.file.as_deref();
     let named_file = named_file.or_else(|| variable(env, "FANFARE_CONFIG").map(Path::new));
 
-    let mut merged = Merged::with_defaults(&schema);
+    let mut merged = Merged {
+        values: schema.defaults(),
+        ..Merged::default()
+    };
     let (placements, problems) = placement::read(registry, env);
     merged.problems.extend(problems);
     profile::read(&schema, registry, &placements, &choice, &mut merged);
     let by_profile = merged.origins.of("listener").clone();
-    let file = file::read(&schema, named_file, &mut merged);
+    let file = read_file(&schema, named_file, &mut merged);
     environment::read_inherited(&schema, registry, env, &mut merged);
     environment::read(&schema, env, &mut merged);
     for (key, text) in &sources.overrides {
@@ -136,8 +119,12 @@ pub fn load(sources: &Sources, registry: Registry) -> Result<Loaded, ConfigError
     secret_files::read(&schema, &mut merged);
     derived::fill(&mut merged, registry);
 
-    let config = merged.build(registry).unwrap_or_else(|problem| {
-        merged.problems.push(problem);
+    // Every value passed alone; if they do not together, stopping is better than running with defaults.
+    let config = typed(registry, merged.values.clone()).unwrap_or_else(|_| {
+        let text = "has a value that passed the checks and cannot be used";
+        merged
+            .problems
+            .push(Problem::new(Origin::Default, "config", text));
         Config {
             registry,
             ..Config::default()
@@ -178,11 +165,27 @@ pub fn load(sources: &Sources, registry: Registry) -> Result<Loaded, ConfigError
     })
 }
 
+/// Reads the named file, or else the first of [`DEFAULT_FILES`] that exists, or else none. Returns its path.
+fn read_file(schema: &Schema, named: Option<&Path>, merged: &mut Merged) -> Option<PathBuf> {
+    let mut defaults = DEFAULT_FILES.iter().map(Path::new);
+    let file = named.or_else(|| defaults.find(|file| file.exists()))?.to_owned();
+    let origin = Origin::File {
+        file: file.clone(),
+        line: 0,
+    };
+    let mut reader = Reader::new(schema, origin, merged);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => reader.document(&text),
+        Err(reason) => reader.problem(0, "", format!("cannot be read: {reason}")),
+    }
+    Some(file)
+}
+
 fn read_flag(schema: &Schema, path: &str, text: &str, merged: &mut Merged) {
-    let mut reader = Reader::new(schema, Source::Flag(path.to_owned()), merged);
+    let mut reader = Reader::new(schema, Origin::Flag(path.to_owned()), merged);
     if schema.find(path).is_none() {
-        let paths: Vec<String> = schema.leaves().into_iter().map(|(path, _)| path).collect();
-        let hint = hint(nearest(path, paths.iter().map(String::as_str)).map(|near| format!("`{near}`")));
+        let paths = schema.leaves().map(|key| key.path.as_str());
+        let hint = hint(nearest(path, paths).map(|near| format!("`{near}`")));
         return reader.problem(0, "", format!("unknown key{hint}"));
     }
     // `--set broker.kind=redis` needs no quotes, and a secret of digits is not a number.

@@ -17,8 +17,6 @@ mod checks;
 mod derived;
 mod dialect;
 mod environment;
-mod file;
-mod form;
 mod found;
 mod history;
 mod kind;
@@ -37,6 +35,7 @@ mod sources;
 mod telemetry;
 mod text;
 mod types;
+mod values;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -47,9 +46,8 @@ pub use acme::Acme;
 pub use bind_address::BindAddress;
 pub use broker::{Broker, BrokerKind};
 pub use dialect::DialectConfig;
-pub use file::DEFAULT_FILES;
 pub use history::{AudienceHistory, ByteSize, ChannelHistory, HistorySettings};
-pub use load::{Loaded, load};
+pub use load::{DEFAULT_FILES, Loaded, load};
 pub use model::{
     Api, Config, Limits, Listener, Log, LogFormat, LogLevel, Resp, Server, Shutdown, Tls, Visibility,
 };

@@ -27,6 +27,17 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// Returns the origin of a value on `line`, if this is a file.
+    pub(super) fn at(&self, line: usize) -> Self {
+        match self {
+            Self::File { file, .. } => Self::File {
+                file: file.clone(),
+                line,
+            },
+            other => other.clone(),
+        }
+    }
+
     /// Returns whether a variable with another server's name set the value. Such variables may be meant for another
     /// program.
     pub(super) fn is_inherited(&self) -> bool {

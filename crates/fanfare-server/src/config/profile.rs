@@ -4,12 +4,15 @@ use fanfare_core::{DialectKind, Registry};
 
 use super::found::{quoted, variable};
 use super::kind::{hint, nearest};
-use super::layer::{DEFAULT_PROFILE, Reader, Source};
+use super::layer::Reader;
 use super::merged::Merged;
 use super::origin::{Origin, Problem};
 use super::placement::{self, Place, Placement};
 use super::schema::Schema;
 use super::sources::Sources;
+
+/// The default profile, whose values are the settings' defaults.
+const DEFAULT_PROFILE: &str = "default";
 
 /// The profile without any default that a stranger could know or use.
 pub(super) const PRODUCTION: &str = "production";
@@ -58,13 +61,20 @@ pub(super) fn list(registry: Registry) -> Vec<(String, String)> {
     profiles
 }
 
+fn by_profile(name: &str) -> Origin {
+    match name {
+        DEFAULT_PROFILE => Origin::Default,
+        name => Origin::Profile(name.to_owned()),
+    }
+}
+
 /// The chosen profile, and the dialects that are served alone.
 pub(super) struct Choice {
     pub(super) profile: String,
     /// By `--dialect` or `FANFARE_DIALECTS`; empty for all dialects of the profile.
     dialects: Vec<String>,
     /// The source of the dialects, or else of the profile.
-    source: Source,
+    source: Origin,
 }
 
 impl Choice {
@@ -87,11 +97,11 @@ impl Choice {
             .map(split)
             .unwrap_or_default();
         let (dialects, source) = if !by_flag.is_empty() {
-            (by_flag, Source::Flag("--dialect".to_owned()))
+            (by_flag, Origin::Flag("--dialect".to_owned()))
         } else if !by_variable.is_empty() {
-            (by_variable, Source::Environment(DIALECTS.to_owned()))
+            (by_variable, Origin::Environment(DIALECTS.to_owned()))
         } else {
-            (Vec::new(), Source::Profile(profile.clone()))
+            (Vec::new(), by_profile(&profile))
         };
         Self {
             profile,
@@ -105,7 +115,7 @@ impl Choice {
         let origin = merged.origins.of("listener");
         if !self.dialects.is_empty() && origin != by_profile {
             let text = format!("found beside configured listeners ({origin}), expected one of the two");
-            merged.refuse(Problem::new(self.source.at(0), "", text));
+            merged.refuse(Problem::new(self.source.clone(), "", text));
         }
     }
 }
@@ -120,7 +130,7 @@ pub(super) fn read(
 ) {
     let name = choice.profile.as_str();
     let with_address = |name: &str| registry.documented().find(|kind| kind.name() == name);
-    let mut reader = Reader::new(schema, Source::Profile(name.to_owned()), merged);
+    let mut reader = Reader::new(schema, by_profile(name), merged);
     // A dialect's name is the default profile with that dialect alone.
     let mut chosen: Vec<&dyn DialectKind> = with_address(name).into_iter().collect();
     if chosen.is_empty() && name != DEFAULT_PROFILE && name != PRODUCTION {

@@ -1,36 +1,89 @@
-//! The settings as data: their names, kinds, docs and defaults, read from the declarations in `model`.
-//!
-//! The loader, the reference, the example file and the environment names all use this tree, so a setting is declared
-//! once.
+//! The settings as data: the declarations' names, types, docs and defaults, with which the file is read and the documents are
+//! printed.
 
-use std::time::Duration;
-
-use fanfare_core::{DialectKind, LONGEST, Registry, parse_duration, schema_of};
+use fanfare_core::{DialectKind, Registry, schema_of};
 use serde_json::{Value as Json, json};
-use toml::Value;
+use toml::de::DeValue;
+use toml::{Table, Value};
 
 use super::access::ChannelRule;
 use super::dialect::DialectConfig;
-use super::form::Form;
 use super::history::ChannelHistory;
-use super::kind::{Key, Kind};
+use super::kind::Kind;
 use super::model::{Config, Listener, Tls};
+use super::values::{Values, typed};
 
 /// The end of the name of a key that names a file with another key's value.
 pub(super) const FILE_SUFFIX: &str = "_file";
 
 /// All settings of a build.
-#[derive(Clone, Debug)]
 pub(super) struct Schema {
-    pub(super) keys: Vec<Key>,
+    registry: Registry,
+    /// The tables and their settings, in the order of the file.
+    keys: Vec<Key>,
+    /// A configuration with a table of each kind that repeats.
+    specimen: Table,
     /// The JSON schema.
     pub(super) json: Json,
 }
 
+/// One key: a setting or a table.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Where it is: `auth.leeway`, `listener[].bind`.
+    pub(super) path: String,
+    /// The JSON schema of its field.
+    schema: Json,
+    /// The default; none for tables and for required keys.
+    pub(super) default: Option<Value>,
+    pub(super) required: bool,
+    /// For tests only, and not documented.
+    pub(super) hidden: bool,
+    /// Names a file that holds another key's value; all of these are documented together.
+    pub(super) is_file_form: bool,
+}
+
+impl Key {
+    pub(super) fn kind(&self) -> Kind<'_> {
+        Kind(&self.schema)
+    }
+
+    pub(super) fn doc(&self) -> &str {
+        self.schema["description"].as_str().unwrap_or_default()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.path.rsplit('.').next().unwrap_or_default()
+    }
+
+    /// Returns the path of its table; empty for the top level.
+    fn table(&self) -> &str {
+        self.path.rsplit_once('.').map_or("", |(table, _)| table)
+    }
+
+    /// Returns whether it is a table, `[name]`.
+    pub(super) fn is_table(&self) -> bool {
+        self.schema["type"] == "object"
+    }
+
+    /// Returns whether it is a table that repeats, `[[name]]`.
+    pub(super) fn repeats(&self) -> bool {
+        self.schema["items"]["type"] == "object"
+    }
+
+    /// Returns whether it is inside a table that repeats.
+    pub(super) fn is_repeated(&self) -> bool {
+        self.path.contains("[]")
+    }
+
+    /// Returns the path under which its own keys are, if it is a table.
+    pub(super) fn inside(&self) -> String {
+        format!("{}{}", self.path, if self.repeats() { "[]" } else { "" })
+    }
+}
+
 /// A table of the file with its settings: the top level, `[name]`, `[outer.inner]` or `[[name]]`.
 pub(super) struct Section<'a> {
-    /// Its name; empty for the top level.
-    pub(super) path: String,
     /// `None` for the top level.
     pub(super) key: Option<&'a Key>,
     /// The settings, without the tables in it if those are sections.
@@ -38,12 +91,8 @@ pub(super) struct Section<'a> {
 }
 
 impl Section<'_> {
-    pub(super) fn doc(&self) -> &str {
-        self.key.map(|key| key.doc.as_str()).unwrap_or_default()
-    }
-
     pub(super) fn repeats(&self) -> bool {
-        self.key.is_some_and(|key| matches!(key.kind, Kind::Tables(_)))
+        self.key.is_some_and(Key::repeats)
     }
 
     pub(super) fn is_hidden(&self) -> bool {
@@ -54,86 +103,112 @@ impl Section<'_> {
 impl Schema {
     /// The settings of every build and those of these dialects.
     pub(super) fn new(registry: Registry) -> Self {
-        let mut json = schema_of::<Config>();
-        let mut keys = read_keys(&json, &toml::Table::try_from(specimen()).unwrap_or_default());
-        let mut tables = Vec::new();
-        for kind in registry.iter() {
-            let (key, schema) = dialect_table(kind);
-            if !key.hidden {
-                json["properties"][kind.name()] = schema;
-            }
-            tables.push(key);
-        }
-        // After the listeners, which name the dialects.
-        let behind = keys
-            .iter()
-            .position(|key| matches!(key.kind, Kind::Tables(_)))
-            .map_or(0, |at| at + 1);
-        keys.splice(behind..behind, tables);
-        add_file_forms(&mut keys, &mut json);
-        Self { keys, json }
-    }
-
-    /// Returns the tables, in the order of the file.
-    pub(super) fn sections(&self) -> Vec<Section<'_>> {
-        fn walk<'a>(path: String, key: Option<&'a Key>, keys: &'a [Key], sections: &mut Vec<Section<'a>>) {
-            let is_setting = |key: &&Key| !matches!(key.kind, Kind::Table(_) | Kind::Tables(_));
-            let settings = keys.iter().filter(is_setting).collect();
-            let prefix = path.clone();
-            sections.push(Section {
-                path,
-                key,
-                keys: settings,
-            });
-            for key in keys {
-                let path = join(&prefix, &key.name);
-                match &key.kind {
-                    Kind::Table(keys) => walk(path, Some(key), keys, sections),
-                    Kind::Tables(keys) => sections.push(Section {
-                        path,
-                        key: Some(key),
-                        keys: keys.iter().collect(),
-                    }),
-                    _ => {}
+        let mut schema = Self {
+            registry,
+            keys: Vec::new(),
+            specimen: Table::new(),
+            json: schema_of::<Config>(),
+        };
+        for (name, value) in Table::try_from(specimen()).unwrap_or_default() {
+            let before_dialects = name == "listener";
+            schema.specimen.insert(name, value);
+            if before_dialects {
+                for kind in registry.iter() {
+                    let (json, defaults) = dialect_table(kind);
+                    schema.json["properties"][kind.name()] = json;
+                    schema.specimen.insert(kind.name().to_owned(), defaults.into());
                 }
             }
         }
-        let mut sections = Vec::new();
-        walk(String::new(), None, &self.keys, &mut sections);
-        sections
-    }
-
-    /// Returns every key with a value, with its path. Repeated tables count as one value.
-    pub(super) fn leaves(&self) -> Vec<(String, &Key)> {
-        let mut leaves = Vec::new();
-        for section in self.sections() {
-            match section.key {
-                Some(key) if section.repeats() => leaves.push((section.path, key)),
-                _ => leaves.extend(
-                    section
-                        .keys
-                        .iter()
-                        .map(|key| (join(&section.path, &key.name), *key)),
-                ),
+        read_keys("", &mut schema.json, &schema.specimen, &mut schema.keys);
+        for kind in registry.iter().filter(|kind| kind.defaults().binds.is_empty()) {
+            let keys = &mut schema.keys;
+            keys.iter_mut()
+                .filter(|key| key.path == kind.name())
+                .for_each(|key| key.hidden = true);
+            if let Some(tables) = schema.json["properties"].as_object_mut() {
+                tables.remove(kind.name());
             }
         }
-        leaves
+        schema
     }
 
-    /// Returns the key of this path.
+    /// Returns the tables, in the order of the file.
+    pub(super) fn sections(&self) -> impl Iterator<Item = Section<'_>> {
+        let is_section = |key: &&Key| (key.is_table() || key.repeats()) && !key.is_repeated();
+        let tables = self.keys.iter().filter(is_section).map(Some);
+        std::iter::once(None).chain(tables).map(|key| {
+            let inside = key.map(Key::inside).unwrap_or_default();
+            let is_setting = |inner: &&Key| inner.is_repeated() || !(inner.is_table() || inner.repeats());
+            let keys = self.children(&inside).filter(is_setting).collect();
+            Section { key, keys }
+        })
+    }
+
+    /// Returns every key with a value. Repeated tables count as one value.
+    pub(super) fn leaves(&self) -> impl Iterator<Item = &Key> {
+        let is_leaf = |key: &&Key| !key.is_table() && !key.is_repeated();
+        self.keys.iter().filter(is_leaf)
+    }
+
+    /// Returns the key with a value that has this path.
     pub(super) fn find(&self, path: &str) -> Option<&Key> {
-        let mut leaves = self.leaves().into_iter();
-        leaves.find(|(known, _)| known == path).map(|(_, key)| key)
+        self.leaves().find(|key| key.path == path)
+    }
+
+    /// Returns the keys of the table at this path, which is empty for the top level.
+    pub(super) fn children(&self, table: &str) -> impl Iterator<Item = &Key> {
+        self.keys.iter().filter(move |key| key.table() == table)
     }
 
     /// Returns a key that has this name in some table.
-    pub(super) fn elsewhere(&self, name: &str) -> Option<String> {
-        let sections = self.sections().into_iter();
-        let mut shown = sections.filter(|section| !section.is_hidden() && !section.repeats());
-        shown.find_map(|section| {
-            let named = section.keys.iter().find(|key| key.name == name)?;
-            Some(join(&section.path, &named.name))
-        })
+    pub(super) fn elsewhere(&self, name: &str) -> Option<&str> {
+        let mut shown = self
+            .sections()
+            .filter(|section| !section.is_hidden() && !section.repeats());
+        let key = shown.find_map(|section| section.keys.into_iter().find(|key| key.name() == name));
+        key.map(|key| key.path.as_str())
+    }
+
+    /// Returns all defaults.
+    pub(super) fn defaults(&self) -> Values {
+        let mut values = Values::default();
+        for key in self.leaves().filter(|key| !key.is_file_form) {
+            values.set(
+                &key.path,
+                key.default.clone().unwrap_or_else(|| Value::Array(Vec::new())),
+            );
+        }
+        values
+    }
+
+    /// Returns a value as the field of `key` takes it. `kind` is the type of the key, or of the items of its list. The field
+    /// judges: a configuration is built that has this value alone.
+    ///
+    /// # Errors
+    /// What was found and what was expected.
+    pub(super) fn check(&self, key: &Key, kind: Kind<'_>, found: &DeValue<'_>) -> Result<Value, String> {
+        let value = kind.single(found).ok_or_else(|| kind.mismatch(found, ""))?;
+        if key.is_file_form {
+            return Ok(value); // which no field has
+        }
+        let tried = match key.kind().item() {
+            Some(_) => vec![value.clone()].into(),
+            None => value.clone(),
+        };
+        let mut alone = Values::default();
+        match key.path.split_once("[].") {
+            Some((list, inner)) => {
+                let mut item = Values(self.specimen[list][0].as_table().cloned().unwrap_or_default());
+                item.set(inner, tried);
+                alone.set(list, vec![Value::Table(item.0)]);
+            }
+            None => alone.set(&key.path, tried),
+        }
+        match typed(self.registry, alone) {
+            Ok(_) => Ok(value),
+            Err(reason) => Err(kind.mismatch(found, &reason)),
+        }
     }
 }
 
@@ -171,7 +246,7 @@ fn specimen() -> Config {
         join: None,
         history: Some(ChannelHistory {
             size: 1,
-            ttl: Duration::from_secs(1),
+            ttl: std::time::Duration::from_secs(1),
         }),
     };
     Config {
@@ -181,7 +256,8 @@ fn specimen() -> Config {
     }
 }
 
-fn dialect_table(kind: &dyn DialectKind) -> (Key, Json) {
+/// Returns the JSON schema of a dialect's table, and its defaults.
+fn dialect_table(kind: &dyn DialectKind) -> (Json, Table) {
     let declared = kind.defaults();
     let (mut json, mut own) = (schema_of::<DialectConfig>(), declared.options.schema());
     if let (Some(all), Some(own)) = (
@@ -190,8 +266,8 @@ fn dialect_table(kind: &dyn DialectKind) -> (Key, Json) {
     ) {
         all.append(own);
     }
-    let mut defaults = toml::Table::try_from(DialectConfig::defaults_of(kind)).unwrap_or_default();
-    defaults.extend(serde_json::from_str::<toml::Table>(&declared.options.defaults()).unwrap_or_default());
+    let mut defaults = Table::try_from(DialectConfig::defaults_of(kind)).unwrap_or_default();
+    defaults.extend(serde_json::from_str::<Table>(&declared.options.defaults()).unwrap_or_default());
     for (name, default) in &defaults {
         json["properties"][name]["default"] = serde_json::to_value(default).unwrap_or_default();
     }
@@ -200,116 +276,60 @@ fn dialect_table(kind: &dyn DialectKind) -> (Key, Json) {
         object.remove("$schema");
         object.remove("title");
     }
-    let key = Key {
-        name: kind.name().to_owned(),
-        doc: kind.summary().to_owned(),
-        kind: Kind::Table(read_keys(&json, &defaults)),
-        default: None,
-        required: false,
-        hidden: declared.binds.is_empty(),
-        is_file_form: false,
-    };
-    (key, json)
+    (json, defaults)
 }
 
-/// Returns the keys of a table in the order of `specimen`.
-fn read_keys(json: &Json, specimen: &toml::Table) -> Vec<Key> {
-    let required = json["required"].as_array().cloned().unwrap_or_default();
-    let read = |(name, value): (&String, &Value)| {
-        let schema = &json["properties"][name];
-        let required = required.iter().any(|required| required == name);
-        let kind = match value {
-            Value::Table(inner) => Kind::Table(read_keys(schema, inner)),
-            value => match value.get(0) {
-                Some(Value::Table(inner)) => Kind::Tables(read_keys(&schema["items"], inner)),
-                _ => read_kind(schema, value.as_str() == Some("")),
-            },
-        };
-        let is_table = matches!(kind, Kind::Table(_) | Kind::Tables(_));
-        Key {
-            name: name.to_owned(),
-            doc: schema["description"].as_str().unwrap_or_default().to_owned(),
-            default: (!required && !is_table).then(|| value.clone()),
-            kind,
+/// Reads the keys of a table in the order of `specimen`, its settings before the tables in it. Behind each setting that may
+/// hold a secret it adds `NAME_file`, in `json` too.
+fn read_keys(table: &str, json: &mut Json, specimen: &Table, keys: &mut Vec<Key>) {
+    let is_repeated = table.contains("[]");
+    let is_table = |value: &Value| value.is_table() || value.get(0).is_some_and(Value::is_table);
+    let (tables, settings): (Vec<_>, Vec<_>) = specimen
+        .iter()
+        .partition(|(_, value)| is_table(value) && !is_repeated);
+    for (name, value) in settings.into_iter().chain(tables) {
+        let schema = json["properties"][name].clone();
+        let required = json["required"]
+            .as_array()
+            .is_some_and(|names| names.contains(&json!(name)));
+        let key = Key {
+            path: join(table, name),
+            default: (!required && !is_table(value)).then(|| value.clone()),
+            schema,
             required,
             hidden: false,
             is_file_form: false,
-        }
-    };
-    specimen.iter().map(read).collect()
-}
-
-/// Adds `NAME_file` behind each key that may hold a secret, in `keys` and in `json`, their JSON schema.
-fn add_file_forms(keys: &mut Vec<Key>, json: &mut Json) {
-    let mut all = Vec::with_capacity(keys.len());
-    for mut key in keys.drain(..) {
-        if let Kind::Table(inner) = &mut key.kind {
-            add_file_forms(inner, &mut json["properties"][&key.name]);
-        }
-        let form = key.kind.guard().map(|_| file_form(&key));
-        all.push(key);
+        };
+        let form = (!is_repeated && key.kind().guard().is_some()).then(|| file_form(&key));
+        let inside = key.inside();
+        keys.push(key);
         if let Some(form) = form {
-            json["properties"][&form.name] =
-                json!({ "description": form.doc, "type": "string", "x-kind": "path", "default": "" });
-            all.push(form);
+            json["properties"][form.name()] = form.schema.clone();
+            keys.push(form);
+        }
+        let schema = &mut json["properties"][name];
+        match value {
+            Value::Table(inner) => read_keys(&inside, schema, inner, keys),
+            Value::Array(items) => {
+                if let Some(Value::Table(inner)) = items.first() {
+                    read_keys(&inside, &mut schema["items"], inner, keys);
+                }
+            }
+            _ => {}
         }
     }
-    *keys = all;
 }
 
 fn file_form(key: &Key) -> Key {
-    let lines = match key.kind {
-        Kind::List(_) => ", one on each line",
-        _ => "",
-    };
+    let name = key.name();
+    let lines = key.kind().item().map_or("", |_| ", one on each line");
+    let doc = format!("A file that holds `{name}`{lines}. Set one of the two.");
     Key {
-        name: format!("{}{FILE_SUFFIX}", key.name),
-        doc: format!("A file that holds `{}`{lines}. Set one of the two.", key.name),
-        kind: Kind::Text {
-            form: Form::named(Some("path")),
-            empty: true,
-        },
+        path: format!("{}{FILE_SUFFIX}", key.path),
+        schema: json!({ "description": doc, "type": "string", "x-kind": "path", "default": "" }),
         default: Some(Value::from("")),
+        required: false,
+        hidden: false,
         is_file_form: true,
-        ..key.clone()
     }
-}
-
-fn read_kind(schema: &Json, default_is_empty: bool) -> Kind {
-    if let Some(words) = read_words(schema) {
-        return Kind::OneOf(words);
-    }
-    let bound = |text: &Json| parse_duration(text.as_str()?).ok();
-    match schema["type"].as_str() {
-        Some("boolean") => Kind::Bool,
-        Some("integer") => Kind::Integer {
-            min: schema["minimum"].as_i64().unwrap_or(i64::MIN),
-            max: schema["maximum"].as_i64().unwrap_or(i64::MAX),
-        },
-        Some("array") => Kind::List(Box::new(read_kind(&schema["items"], false))),
-        _ if schema["x-kind"] == "duration" => Kind::Duration {
-            min: bound(&schema["x-minimum"]).unwrap_or_default(),
-            max: bound(&schema["x-maximum"]).unwrap_or(LONGEST),
-        },
-        _ => {
-            let empty = default_is_empty || schema["x-empty"].as_bool().unwrap_or(false);
-            Kind::Text {
-                form: Form::named(schema["x-kind"].as_str()),
-                empty,
-            }
-        }
-    }
-}
-
-/// Returns the words of an enumeration, in either of the forms that a schema uses.
-fn read_words(schema: &Json) -> Option<Vec<String>> {
-    let text = |value: &Json| value.as_str().map(ToOwned::to_owned);
-    if let Some(words) = schema["enum"].as_array() {
-        return words.iter().map(text).collect();
-    }
-    schema["oneOf"]
-        .as_array()?
-        .iter()
-        .map(|variant| text(&variant["const"]))
-        .collect()
 }

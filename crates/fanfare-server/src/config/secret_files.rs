@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::kind::Kind;
 use super::merged::Merged;
 use super::origin::Problem;
-use super::schema::{FILE_SUFFIX, Schema};
+use super::schema::{FILE_SUFFIX, Key, Schema};
 use super::types::without_line_ends;
 
 /// The key that `key` was set by, if `files` are those that values were read from.
@@ -20,30 +20,25 @@ pub(super) fn set_by(files: &BTreeMap<String, PathBuf>, key: &str) -> String {
 
 /// Reads the files that are named, and sets what they hold. The rest of the program finds each secret in one place.
 pub(super) fn read(schema: &Schema, merged: &mut Merged) {
-    for (path, _) in schema.leaves().into_iter().filter(|(_, key)| key.is_file_form) {
-        let Some(Value::String(file)) = merged.values.remove(&path) else {
-            continue;
-        };
-        let target = path.strip_suffix(FILE_SUFFIX).unwrap_or(&path);
-        let Some(key) = schema.find(target).filter(|_| !file.is_empty()) else {
-            continue;
-        };
-        let file = PathBuf::from(file);
-        let value = if is_set(merged, target) {
-            let other = merged.origins.of(target);
+    merged.files.retain(|_, file| !file.as_os_str().is_empty());
+    for (target, file) in merged.files.clone() {
+        let Some(key) = schema.find(&target) else { continue };
+        let path = format!("{target}{FILE_SUFFIX}");
+        let origin = merged.origins.of(&path).clone();
+        let value = if merged.is_configured(&target) && !merged.values.is_empty(&target) {
+            let other = merged.origins.of(&target);
             Err(format!(
                 "found beside {target} ({other}), expected one of the two"
             ))
         } else {
-            value(&key.kind, &file)
+            value(schema, key, &file)
         };
-        let origin = merged.origins.of(&path).clone();
         match value {
-            Ok(value) => {
-                merged.set(target, value, origin);
-                merged.files.insert(target.to_owned(), file);
+            Ok(value) => merged.set(&target, value, origin),
+            Err(text) => {
+                merged.files.remove(&target);
+                merged.refuse(Problem::new(origin, path, text));
             }
-            Err(text) => merged.refuse(Problem::new(origin, path, text)),
         }
     }
 }
@@ -54,15 +49,7 @@ fn is_path(file: &Path) -> bool {
     folders.any(|folder| folder.parent().is_some() && folder.is_dir())
 }
 
-fn is_set(merged: &Merged, key: &str) -> bool {
-    let is_empty = match merged.values.get(key) {
-        Some(Value::Array(list)) => list.is_empty(),
-        _ => merged.text(key).is_empty(),
-    };
-    merged.is_configured(key) && !is_empty
-}
-
-fn value(kind: &Kind, file: &Path) -> Result<Value, String> {
+fn value(schema: &Schema, key: &Key, file: &Path) -> Result<Value, String> {
     let name = file.display();
     let bytes = std::fs::read(file).map_err(|reason| {
         if is_path(file) {
@@ -77,18 +64,16 @@ fn value(kind: &Kind, file: &Path) -> Result<Value, String> {
     if text.is_empty() {
         return Err(format!("found {name:?}, which is empty, expected a secret"));
     }
-    let read = |kind: &Kind, text: &str| {
-        let value = kind.scalar(&DeValue::String(text.into()));
+    let read = |kind: Kind<'_>, text: &str| {
+        let value = schema.check(key, kind, &DeValue::String(text.into()));
         value.map_err(|reason| format!("in {name:?}: {reason}"))
     };
-    match kind {
-        Kind::List(item) => {
+    match key.kind().item() {
+        Some(item) => {
             let lines = text.lines().filter(|line| !line.is_empty());
-            lines
-                .map(|line| read(item, line))
-                .collect::<Result<_, _>>()
-                .map(Value::Array)
+            let values = lines.map(|line| read(item, line)).collect::<Result<_, _>>();
+            values.map(Value::Array)
         }
-        kind => read(kind, text),
+        None => read(key.kind(), text),
     }
 }

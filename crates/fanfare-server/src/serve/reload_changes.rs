@@ -72,14 +72,13 @@ impl Changes<'_> {
     /// The keys that a reload applies and that differ from what is in force; a file's contents count as its key's value.
     pub(super) fn applied(&self) -> Vec<String> {
         let ((in_force, old), (wanted, new)) = (self.in_force, self.wanted);
-        let keys = in_force
-            .changed_keys(wanted)
-            .filter(|key| is_applied(wanted.config.registry, key));
+        let keys = in_force.changed_keys(wanted).into_iter();
+        let keys = keys.filter(|key| is_applied(wanted.config.registry, key));
         let files = new
             .0
             .iter()
             .filter(|(key, digest)| old.0.get(*key) != Some(*digest));
-        let mut applied: Vec<String> = keys.map(|key| wanted.set_by(key)).collect();
+        let mut applied: Vec<String> = keys.map(|key| wanted.set_by(&key)).collect();
         applied.extend(files.map(|(key, _)| key.clone()));
         applied.sort();
         applied.dedup();
@@ -89,12 +88,12 @@ impl Changes<'_> {
     /// The keys that differ from those of the start and need a restart; each by the name of its value, not of its file.
     pub(super) fn needing_restart(&self) -> Vec<String> {
         let wanted = self.wanted.0;
-        let stays = |key: &&str| match *key {
+        let stays = |key: &String| match key.as_str() {
             "listener" => without_files(self.start) != without_files(wanted),
             key => !is_applied(wanted.config.registry, key),
         };
-        let keys = self.start.changed_keys(wanted).filter(stays);
-        keys.map(str::to_owned).collect()
+        let keys = self.start.changed_keys(wanted).into_iter();
+        keys.filter(stays).collect()
     }
 }
 

@@ -88,7 +88,7 @@ fn algorithms(checker: &mut Checker) {
 
 fn unused_secret(checker: &mut Checker) {
     const KEY: &str = "auth.jwt_secret";
-    if checker.merged.is_configured(KEY) && !checker.merged.text(KEY).is_empty() {
+    if checker.merged.is_configured(KEY) && !checker.merged.values.text(KEY).is_empty() {
         checker.doubtful(KEY, "found a secret that none of auth.algorithms uses");
     }
     if !checker.config.auth.accepted_jwt_secrets.is_empty() {

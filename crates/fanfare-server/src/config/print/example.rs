@@ -5,10 +5,8 @@ use std::fmt::Write as _; // writing to a string cannot fail
 use fanfare_core::Registry;
 
 use super::{guarded, wrapped};
-use crate::config::kind::Key;
-use crate::config::kind::Kind;
 use crate::config::profile;
-use crate::config::schema::{Schema, Section};
+use crate::config::schema::{Key, Schema, Section};
 
 const WIDTH: usize = 98;
 
@@ -22,17 +20,15 @@ pub fn example(registry: Registry) -> String {
     let schema = Schema::new(registry);
     let mut text = String::new();
     comment(&mut text, HEAD);
-    for section in schema.sections().iter().filter(|section| !section.is_hidden()) {
-        if section.key.is_some() {
+    for section in schema.sections().filter(|section| !section.is_hidden()) {
+        if let Some(key) = section.key {
             text.push('\n');
-            comment(&mut text, section.doc());
-        }
-        if section.repeats() {
-            repeated(&mut text, registry, section);
-            continue;
-        }
-        if section.key.is_some() {
-            let _ = writeln!(text, "[{}]", section.path);
+            comment(&mut text, key.doc());
+            if key.repeats() {
+                repeated(&mut text, registry, &schema, &section);
+                continue;
+            }
+            let _ = writeln!(text, "[{}]", key.path);
         }
         for key in section.keys.iter().filter(|key| !key.is_file_form) {
             setting(&mut text, key);
@@ -50,28 +46,22 @@ fn comment(text: &mut String, doc: &str) {
 
 fn setting(text: &mut String, key: &Key) {
     text.push('\n');
-    comment(text, &key.doc);
-    let value = key
-        .default
-        .as_ref()
-        .map(|default| guarded(&key.kind, default))
-        .unwrap_or_default();
-    let _ = writeln!(text, "#{} = {value}", key.name);
+    comment(text, key.doc());
+    let value = key.default.as_ref().map(|default| guarded(key.kind(), default));
+    let _ = writeln!(text, "#{} = {}", key.name(), value.unwrap_or_default());
 }
 
 /// Writes a repeated table: its keys, and then the tables of the default profile.
-fn repeated(text: &mut String, registry: Registry, section: &Section<'_>) {
+fn repeated(text: &mut String, registry: Registry, schema: &Schema, section: &Section<'_>) {
     for key in &section.keys {
-        let name = match &key.kind {
-            Kind::Table(inner) => {
-                let inner: Vec<&str> = inner.iter().map(|key| key.name.as_str()).collect();
-                format!("{} {{ {} }}", key.name, inner.join(", "))
-            }
-            _ => key.name.clone(),
+        let inner: Vec<&str> = schema.children(&key.path).map(Key::name).collect();
+        let inner = match inner.as_slice() {
+            [] => String::new(),
+            names => format!(" {{ {} }}", names.join(", ")),
         };
-        comment(text, &format!("- {name}: {}", key.doc));
+        comment(text, &format!("- {}{inner}: {}", key.name(), key.doc()));
     }
-    if section.path == "listener" {
+    if section.key.is_some_and(|key| key.path == "listener") {
         for place in profile::documented_listeners(registry) {
             let _ = writeln!(
                 text,

@@ -26,7 +26,7 @@ pub fn json_schema(registry: Registry) -> String {
 }
 
 /// Returns a value as TOML on one line, without secrets.
-fn guarded(kind: &Kind, value: &Value) -> String {
+fn guarded(kind: Kind<'_>, value: &Value) -> String {
     let hide = |value: &Value| match (kind.guard(), value) {
         (Some(guard), Value::String(text)) if !text.is_empty() => Value::from(guard(text)),
         _ => value.clone(),

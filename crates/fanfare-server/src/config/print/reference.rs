@@ -6,11 +6,9 @@ use fanfare_core::{DialectKind, Inherited, Registry, Target, Unit};
 
 use super::guarded;
 use crate::config::environment::{self, RESERVED};
-use crate::config::file::DEFAULT_FILES;
-use crate::config::kind::Key;
-use crate::config::kind::Kind;
+use crate::config::load::DEFAULT_FILES;
 use crate::config::profile;
-use crate::config::schema::{Schema, Section, environment_name, join};
+use crate::config::schema::{Key, Schema, Section, environment_name};
 
 /// The text around the tables, which `{…}` stand for.
 const TEXT: &str = include_str!("reference.md");
@@ -34,17 +32,18 @@ pub fn reference(registry: Registry) -> String {
         .replace("{profiles}", &lines(profile::list(registry)))
         .replace("{variables}", &lines(variables.into()))
         .replace("{inherited}", &lines(inherited.collect()));
-    for section in Schema::new(registry).sections() {
+    let schema = Schema::new(registry);
+    for section in schema.sections() {
         match section.key {
-            Some(_) if section.is_hidden() => continue,
-            Some(_) if section.repeats() => {
-                let _ = writeln!(text, "\n## `[[{}]]`\n\n{}\n", section.path, cell(section.doc()));
+            Some(key) if key.hidden => continue,
+            Some(key) if key.repeats() => {
+                let _ = writeln!(text, "\n## `[[{}]]`\n\n{}\n", key.path, cell(key.doc()));
                 text.push_str("| key | type | default | description |\n|---|---|---|---|\n");
-                repeated_rows(&mut text, "", section.keys.iter().copied());
+                repeated_rows(&mut text, &schema, &key.inside());
                 continue;
             }
-            Some(_) => {
-                let _ = writeln!(text, "\n## `[{}]`\n\n{}\n", section.path, cell(section.doc()));
+            Some(key) => {
+                let _ = writeln!(text, "\n## `[{}]`\n\n{}\n", key.path, cell(key.doc()));
             }
             None => text.push_str("\n## Top level\n\n"),
         }
@@ -72,32 +71,25 @@ fn effect(dialect: Option<&str>, inherited: &Inherited) -> String {
 fn rows(text: &mut String, section: &Section<'_>) {
     text.push_str("| key | type | default | environment | description |\n|---|---|---|---|---|\n");
     for key in section.keys.iter().filter(|key| !key.is_file_form) {
-        let variable = environment_name(&join(&section.path, &key.name));
-        let _ = writeln!(
-            text,
-            "| `{}` | {} | {} | `{variable}` | {} |",
-            key.name,
-            key.kind.title(),
-            default(key),
-            cell(&key.doc)
-        );
+        let (name, variable, title) = (key.name(), environment_name(&key.path), key.kind().title());
+        let (default, doc) = (default(key), cell(key.doc()));
+        let _ = writeln!(text, "| `{name}` | {title} | {default} | `{variable}` | {doc} |");
     }
 }
 
-fn repeated_rows<'a>(text: &mut String, prefix: &str, keys: impl Iterator<Item = &'a Key>) {
-    for key in keys {
-        let path = join(prefix, &key.name);
-        let (title, default) = (key.kind.title(), default(key));
-        let _ = writeln!(text, "| `{path}` | {title} | {default} | {} |", cell(&key.doc));
-        if let Kind::Table(keys) = &key.kind {
-            repeated_rows(text, &path, keys.iter());
-        }
+/// Writes the keys of a table that repeats, and of the tables in it.
+fn repeated_rows(text: &mut String, schema: &Schema, table: &str) {
+    for key in schema.children(table) {
+        let (_, path) = key.path.split_once("[].").unwrap_or_default();
+        let (title, default, doc) = (key.kind().title(), default(key), cell(key.doc()));
+        let _ = writeln!(text, "| `{path}` | {title} | {default} | {doc} |");
+        repeated_rows(text, schema, &key.path);
     }
 }
 
 fn default(key: &Key) -> String {
     match &key.default {
-        Some(value) => format!("`{}`", guarded(&key.kind, value)),
+        Some(value) => format!("`{}`", guarded(key.kind(), value)),
         None if key.required => "must be set".to_owned(),
         None => "none".to_owned(),
     }

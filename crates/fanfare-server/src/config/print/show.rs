@@ -5,11 +5,9 @@ use std::{fmt::Write as _, path::Path}; // writing to a string cannot fail
 use toml::Value;
 
 use super::guarded;
-use crate::config::kind::Key;
-use crate::config::kind::Kind;
 use crate::config::load::Loaded;
 use crate::config::origin::Origin;
-use crate::config::schema::{Schema, join};
+use crate::config::schema::{Key, Schema, join};
 
 /// Returns the effective values as TOML, secrets as `***`, each value that is not a default with its origin.
 pub fn show(loaded: &Loaded) -> String {
@@ -64,29 +62,31 @@ struct ShownTable {
     settings: Vec<Setting>,
 }
 
-fn tables<'a>(loaded: &'a Loaded) -> Vec<ShownTable> {
+fn tables(loaded: &Loaded) -> Vec<ShownTable> {
     let schema = Schema::new(loaded.config.registry);
     let mut tables = Vec::new();
     for section in schema.sections() {
-        let mut add = |heading: String, path: &str, value: &dyn Fn(&str) -> Option<&'a Value>| {
-            let set = |key: &&Key| Some(setting(loaded, join(path, &key.name), key, value(&key.name)?));
+        let mut add = |heading: String, path: &str, values: Option<&Value>| {
+            let value = |key: &Key| match values {
+                Some(item) => item.get(key.name()),
+                None => loaded.values.get(&key.path),
+            };
+            let set = |key: &&Key| Some(setting(loaded, join(path, key.name()), key, value(key)?));
             tables.push(ShownTable {
                 heading,
                 is_hidden: section.is_hidden(),
                 settings: section.keys.iter().filter_map(set).collect(),
             });
         };
-        let path = &section.path;
-        if section.repeats() {
-            let items = loaded.values.get(path).and_then(Value::as_array);
-            for (index, item) in items.into_iter().flatten().enumerate() {
-                add(format!("\n[[{path}]]\n"), &format!("{path}[{index}]"), &|name| {
-                    item.get(name)
-                });
+        match section.key {
+            Some(key) if key.repeats() => {
+                let (path, items) = (&key.path, loaded.values.get(&key.path).and_then(Value::as_array));
+                for (index, item) in items.into_iter().flatten().enumerate() {
+                    add(format!("\n[[{path}]]\n"), &format!("{path}[{index}]"), Some(item));
+                }
             }
-        } else {
-            let heading = section.key.map_or_else(String::new, |_| format!("\n[{path}]\n"));
-            add(heading, path, &|name| loaded.values.get(&join(path, name)));
+            Some(key) => add(format!("\n[{}]\n", key.path), &key.path, None),
+            None => add(String::new(), "", None),
         }
     }
     tables
@@ -94,10 +94,10 @@ fn tables<'a>(loaded: &'a Loaded) -> Vec<ShownTable> {
 
 fn setting(loaded: &Loaded, path: String, key: &Key, value: &Value) -> Setting {
     let setting = Setting {
-        value: printed(key, value),
-        default: key.default.as_ref().map(|value| printed(key, value)),
+        value: guarded(key.kind(), value),
+        default: key.default.as_ref().map(|value| guarded(key.kind(), value)),
         origin: loaded.origins.of(&path).clone(),
-        doc: key.doc.clone(),
+        doc: key.doc().to_owned(),
         key: path,
     };
     match loaded.files.get(&setting.key) {
@@ -114,12 +114,4 @@ fn setting(loaded: &Loaded, path: String, key: &Key, value: &Value) -> Setting {
 /// The name of a file, as TOML.
 fn named(file: &Path) -> String {
     Value::from(file.display().to_string()).to_string()
-}
-
-/// A value as TOML on one line, without secrets.
-fn printed(key: &Key, value: &Value) -> String {
-    match &key.kind {
-        Kind::Table(_) => value.to_string(),
-        kind => guarded(kind, value),
-    }
 }

@@ -6,7 +6,6 @@ use fanfare_core::Target;
 use serde_json::json;
 use toml::Value;
 
-use super::super::kind::Kind;
 use super::super::print::switched_on;
 use super::super::schema::{Schema, environment_name};
 use super::super::{Loaded, Origin, Sources, example, json_schema, load, reference, show};
@@ -39,8 +38,8 @@ fn documents_are_current() {
 
 #[test]
 fn every_key_is_documented() {
-    for (path, key) in Schema::new(large()).leaves() {
-        assert!(!key.doc.is_empty(), "{path} has no documentation");
+    for key in Schema::new(large()).leaves() {
+        assert!(!key.doc().is_empty(), "{} has no documentation", key.path);
     }
 }
 
@@ -81,8 +80,7 @@ fn declarations_of_dialects_hold() {
 fn environment_names_are_unique() {
     let mut names: Vec<_> = Schema::new(large())
         .leaves()
-        .into_iter()
-        .map(|(path, _)| environment_name(&path))
+        .map(|key| environment_name(&key.path))
         .collect();
     let count = names.len();
     names.sort();
@@ -107,14 +105,14 @@ fn the_example_is_the_default() {
         );
         let on = load_text(&switched_on(&text), &[], registry).unwrap();
         assert_eq!(values(&on), values(&default));
-        for (path, key) in Schema::new(registry).leaves() {
+        for key in Schema::new(registry).leaves() {
+            let path = &key.path;
             let table = path.split('.').next().and_then(|table| registry.find(table));
             let hidden = table.is_some_and(|kind| kind.defaults().binds.is_empty());
             // A repeated table without a default is described, and has no value to uncomment.
-            let described =
-                matches!(key.kind, Kind::Tables(_)) && default.values[&path] == Value::Array(vec![]);
+            let described = key.repeats() && default.values.get(path) == Some(&Value::Array(vec![]));
             let written = !hidden && !described && !key.is_file_form;
-            assert_eq!(on.is_configured(&path), written, "{path} {key:?}");
+            assert_eq!(on.is_configured(path), written, "{path} {key:?}");
         }
     }
 }
